@@ -1,0 +1,12 @@
+"""Versions that an engine file must agree with.
+
+Kept apart from the package's face so that the runtime can read them without importing it.
+"""
+
+from __future__ import annotations
+
+VERSION = "0.1.0"
+"""The camshaft version; the package metadata takes it from here."""
+
+FORMAT = 1
+"""Version of the engine file: raised when the plan's fields or the calling convention change."""
