@@ -1,0 +1,150 @@
+"""What every backend shares: the kernel spec (what to compute), tactics (how), compiled kernels.
+
+A `KernelSpec` is built from one graph node by the build; a backend's tactics answer whether and
+how they can compute it.  Nothing here knows about LLVM, threads or files.
+
+Calling convention of compiled code (one *phase* of a kernel):
+
+    void phase(i8** args, i64 begin, i64 end, i64 worker)
+
+computes work items begin..end-1 (0 <= begin <= end <= Phase.items) on behalf of worker number
+`worker`.  Items of one phase are independent and may run on any thread in any order; all items of
+a phase finish before the next phase starts.  The pointers in `args` are, in this order:
+
+    spec.inputs that are not replaced by packed constants (in order), spec.outputs,
+    packed constants (as returned by Tactic.prepack, in order), workspace (one pointer, last).
+
+A constant operand (Operand.const) never appears as an input pointer: a tactic's `prepack` turns
+all constant operands into the packed constants it wants (possibly unchanged).
+Every pointer is 64-byte aligned except where a non-const operand is a view (then: element aligned)
+or a user's own array (element aligned).  Kernels must not read outside their operands nor write
+outside their outputs; strides tell where elements lie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+import numpy as np
+
+from camshaft.ir.expr import Expr, text
+from camshaft.ir.op import Attr
+from camshaft.ir.types import DType, Shape, row_major_strides
+
+Params = Mapping[str, int | str | bool]
+
+
+@dataclass(frozen=True)
+class Operand:
+    """An array as a kernel sees it: logical shape and element strides (0 where broadcast)."""
+
+    dtype: DType
+    shape: Shape
+    strides: tuple[int, ...]
+    const: bool = False
+
+    @staticmethod
+    def dense(dtype: DType, shape: Shape, const: bool = False) -> Operand:
+        """A row-major operand without gaps."""
+        return Operand(dtype, shape, row_major_strides(shape), const)
+
+    def __repr__(self) -> str:
+        lie = "" if self.strides == row_major_strides(self.shape) else f"@{self.strides}"
+        return f"{'const ' if self.const else ''}{self.dtype}{list(self.shape)}{lie}"
+
+
+@dataclass(frozen=True)
+class KernelSpec:
+    """What a kernel computes: an anchor op, its operands, and the expression applied to its result.
+
+    inputs: the anchor's operands first (x, w for "conv"), then the epilogue's operands.
+    attrs: the op's attributes; "epilogue" is an Expr whose input 0 is the anchor's result and
+    whose input i >= 1 is epilogue operand i-1, broadcast to the output shape.
+    """
+
+    op: str
+    inputs: tuple[Operand, ...]
+    outputs: tuple[Operand, ...]
+    attrs: tuple[tuple[str, Attr], ...] = ()
+
+    def attr(self, name: str) -> Attr:
+        """The attribute's value; KeyError when absent (a programming mistake)."""
+        return dict(self.attrs)[name]
+
+    def key(self) -> str:
+        """Canonical one-line text: equal for equal work.  Part of the timing cache's key."""
+        attrs = ",".join(
+            f"{k}={text(v) if isinstance(v, Expr) else v!r}" for k, v in sorted(self.attrs)
+        )
+        return f"{self.op}({';'.join(map(repr, self.inputs))})->{';'.join(map(repr, self.outputs))}{{{attrs}}}"
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One function of a kernel: its symbol in the module and how many work items it has."""
+
+    symbol: str
+    items: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """A backend's program text for one kernel (LLVM IR for the CPU) and its phases in order."""
+
+    text: str
+    phases: tuple[Phase, ...]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Compiled code: an object file that can be stored and linked later, and its phases."""
+
+    code: bytes = field(repr=False)
+    phases: tuple[Phase, ...]
+
+
+class Target(Protocol):
+    """A machine to compile for.  `name` distinguishes feature sets in caches and engine files."""
+
+    @property
+    def name(self) -> str: ...
+
+
+T = TypeVar("T", contravariant=True)
+
+
+class Tactic(Protocol[T]):
+    """One way to compute some specs on target type T.  Stateless; listed in a tuple per backend."""
+
+    name: str
+    version: int  # raised when emitted code changes; part of the timing cache's key
+
+    def supports(self, spec: KernelSpec, target: T) -> bool:
+        """Whether this tactic can compute `spec` correctly on `target`."""
+        ...
+
+    def candidates(self, spec: KernelSpec, target: T, threads: int) -> Sequence[Params]:
+        """Parameter sets worth timing, the best guess first; never empty when supported."""
+        ...
+
+    def prepack(
+        self, spec: KernelSpec, params: Params, target: T, constants: Sequence[np.ndarray]
+    ) -> Sequence[np.ndarray]:
+        """Packed constants from the constant operands (given in operand order)."""
+        ...
+
+    def workspace(self, spec: KernelSpec, params: Params, threads: int) -> int:
+        """Bytes of scratch memory needed when run by `threads` workers."""
+        ...
+
+    def emit(self, spec: KernelSpec, params: Params, target: T) -> Source:
+        """The program for one candidate."""
+        ...
+
+
+class Compiler(Protocol):
+    """Turns source into a kernel; needs no device."""
+
+    def compile(self, source: Source) -> Kernel: ...

@@ -1,0 +1,387 @@
+"""Scalar expressions: the one small language for elementwise work.
+
+A pointwise operator, a chain of them, and the epilogue of a convolution are each one `Expr` over
+numbered inputs.  Backends print an expression (LLVM values, Triton text); `evaluate` is its
+meaning in NumPy.  Expressions are immutable, hashable and compare by structure, so they can be
+dictionary keys and parts of a kernel's identity.
+
+The builder functions (`add`, `mul`, `maximum`, ...) fold constants and drop identities
+(x*1, x+0), so equal meanings tend to be equal objects.  They never reassociate floats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from camshaft.errors import ModelError
+from camshaft.ir.types import DType, boolean, dtype_named, dtype_of, f32
+
+UNARY = ["neg", "abs", "exp", "log", "sqrt", "tanh", "erf", "floor", "ceil", "round", "sign", "not", "sin", "cos", "reciprocal", "isnan", "isinf"]
+BINARY = ["add", "sub", "mul", "div", "mod", "pow", "min", "max", "lt", "le", "eq", "and", "or", "xor"]
+OTHER = ["input", "const", "cast", "select"]
+
+
+@dataclass(frozen=True, slots=True)
+class Expr:
+    """One node of a scalar expression tree (shared subtrees are allowed and evaluated once).
+
+    op: one of UNARY, BINARY or OTHER.  args: operand expressions.
+    value: for "const" the number, for "input" the input's index, else None.
+    dtype: for "const" and "cast" the element type, else None (it follows from the operands).
+
+    "round" rounds half to even.  "min" and "max" return the non-NaN operand, as llvm.minnum
+    does, except where both are NaN.  "cast" from float to an integer type *saturates* after
+    rounding half to even: it is what requantization needs, and the only float-to-int
+    conversion kernels make (`trunc` builds C's truncation from floor and ceil).
+    NaN casts to 0.  "mod" has the sign of the divisor, as Python's.
+    """
+
+    op: str
+    args: tuple[Expr, ...] = ()
+    value: float | int | None = None
+    dtype: DType | None = None
+
+    def __repr__(self) -> str:
+        return text(self)
+
+
+def inp(index: int) -> Expr:
+    """Input number `index`."""
+    return Expr("input", value=index)
+
+
+def const(value: float | bool, dtype: DType = f32) -> Expr:
+    """A literal.  Floats are rounded to `dtype` at once, so that text and meaning agree."""
+    if dtype.is_float:
+        return Expr("const", value=float(np.asarray(value, dtype.numpy)), dtype=dtype)
+    return Expr("const", value=int(value), dtype=dtype)
+
+
+def cast(x: Expr, dtype: DType) -> Expr:
+    """Convert to `dtype` (see `Expr` for the rounding and saturation of float to int)."""
+    if x.dtype == dtype and x.op in ("cast", "const"):
+        return x
+    if x.op == "const":
+        return _folded(Expr("cast", (x,), dtype=dtype))
+    return Expr("cast", (x,), dtype=dtype)
+
+
+def unary(op: str, x: Expr) -> Expr:
+    """Apply the unary operator `op`."""
+    if op not in UNARY:
+        raise ModelError(f"no unary scalar operator {op!r}")
+    e = Expr(op, (x,))
+    return _folded(e) if x.op == "const" else e
+
+
+def binary(op: str, a: Expr, b: Expr) -> Expr:
+    """Apply the binary operator `op`, dropping identities."""
+    if op not in BINARY:
+        raise ModelError(f"no binary scalar operator {op!r}")
+    e = Expr(op, (a, b))
+    if a.op == b.op == "const":
+        return _folded(e)
+    if b.op == "const" and (op, b.value) in (("add", 0), ("sub", 0), ("mul", 1), ("div", 1)):
+        return a
+    if a.op == "const" and (op, a.value) in (("add", 0), ("mul", 1)):
+        return b
+    return e
+
+
+def select(condition: Expr, if_true: Expr, if_false: Expr) -> Expr:
+    """`if_true` where `condition` holds, else `if_false`."""
+    if condition.op == "const":
+        return if_true if condition.value else if_false
+    return Expr("select", (condition, if_true, if_false))
+
+
+def add(a: Expr, b: Expr) -> Expr:
+    return binary("add", a, b)
+
+
+def sub(a: Expr, b: Expr) -> Expr:
+    return binary("sub", a, b)
+
+
+def mul(a: Expr, b: Expr) -> Expr:
+    return binary("mul", a, b)
+
+
+def div(a: Expr, b: Expr) -> Expr:
+    return binary("div", a, b)
+
+
+def minimum(a: Expr, b: Expr) -> Expr:
+    return binary("min", a, b)
+
+
+def maximum(a: Expr, b: Expr) -> Expr:
+    return binary("max", a, b)
+
+
+def clip(x: Expr, low: float | None, high: float | None) -> Expr:
+    """max(low, min(high, x)); a None bound is open."""
+    if high is not None:
+        x = minimum(x, const(high))
+    return x if low is None else maximum(x, const(low))
+
+
+def sigmoid(x: Expr) -> Expr:
+    """1 / (1 + exp(-x))."""
+    return unary("reciprocal", add(unary("exp", unary("neg", x)), const(1.0)))
+
+
+def quantize(x: Expr, scale: Expr, zero_point: int, dtype: DType) -> Expr:
+    """ONNX QuantizeLinear: saturate(round_half_even(x / scale) + zero_point)."""
+    q = unary("round", div(x, scale))
+    return cast(add(q, const(float(zero_point))), dtype)
+
+
+def dequantize(x: Expr, scale: Expr, zero_point: int) -> Expr:
+    """ONNX DequantizeLinear: (x - zero_point) * scale, in float."""
+    return mul(sub(cast(x, f32), const(float(zero_point))), scale)
+
+
+# --- structure ------------------------------------------------------------------------------
+
+
+def substitute(e: Expr, inputs: Sequence[Expr]) -> Expr:
+    """Replace input i by `inputs[i]`; shared subtrees stay shared."""
+    done: dict[Expr, Expr] = {}
+
+    def walk(x: Expr) -> Expr:
+        if x.op == "input":
+            return inputs[int(x.value or 0)]
+        if x not in done:
+            done[x] = _rebuilt(x, tuple(walk(a) for a in x.args))
+        return done[x]
+
+    return walk(e)
+
+
+def shift(e: Expr, offset: int) -> Expr:
+    """Add `offset` to every input's index."""
+    return substitute(e, [inp(i + offset) for i in range(input_count(e))])
+
+
+def _rebuilt(x: Expr, args: tuple[Expr, ...]) -> Expr:
+    if not args:
+        return x
+    if x.op == "cast":
+        assert x.dtype is not None
+        return cast(args[0], x.dtype)
+    if x.op == "select":
+        return select(*args)
+    return unary(x.op, args[0]) if len(args) == 1 else binary(x.op, *args)
+
+
+def used_inputs(e: Expr) -> tuple[int, ...]:
+    """Indices of the inputs that occur, ascending."""
+    return tuple(sorted({int(x.value or 0) for x in nodes(e) if x.op == "input"}))
+
+
+def input_count(e: Expr) -> int:
+    """One more than the largest input index (0 if there is none)."""
+    return max(used_inputs(e), default=-1) + 1
+
+
+def nodes(e: Expr) -> tuple[Expr, ...]:
+    """Distinct nodes, operands before their users."""
+    order: dict[Expr, None] = {}
+
+    def walk(x: Expr) -> None:
+        if x not in order:
+            for a in x.args:
+                walk(a)
+            order[x] = None
+
+    walk(e)
+    return tuple(order)
+
+
+def cost(e: Expr) -> int:
+    """Operations in the expression, inputs and constants not counted."""
+    return sum(1 for x in nodes(e) if x.args)
+
+
+def result_dtype(e: Expr, inputs: Sequence[DType]) -> DType:
+    """Element type of the result, given the inputs' types."""
+
+    @cache
+    def walk(x: Expr) -> DType:
+        if x.op == "input":
+            return inputs[int(x.value or 0)]
+        if x.dtype is not None:
+            return x.dtype
+        if x.op in ("lt", "le", "eq", "not", "isnan", "isinf"):
+            return boolean
+        args = x.args[1:] if x.op == "select" else x.args
+        kinds = {walk(a) for a in args}
+        if len(kinds) != 1:
+            raise ModelError(f"operands of {x.op!r} have different element types {kinds} in {x}")
+        return kinds.pop()
+
+    return walk(e)
+
+
+# --- meaning --------------------------------------------------------------------------------
+
+
+def _erf(x: np.ndarray) -> np.ndarray:
+    import math
+
+    return np.asarray(np.vectorize(math.erf, otypes=[np.float64])(x), x.dtype)
+
+
+def _saturate(x: np.ndarray, dtype: DType) -> np.ndarray:
+    low, high = dtype.range
+    wide = np.nan_to_num(np.rint(x.astype(np.float64)), nan=0.0, posinf=high, neginf=low)
+    if dtype.bits < 64:
+        return np.asarray(np.clip(wide, low, high), dtype.numpy)
+    # The largest double below 2**63 (2**64): clipping to `high` itself would overflow the cast.
+    top = np.nextafter(float(high), 0.0)
+    return np.where(wide >= float(high), high, np.clip(wide, low, top).astype(dtype.numpy))
+
+
+def convert(x: np.ndarray, dtype: DType) -> np.ndarray:
+    """Meaning of "cast" on an array (also used by the Cast of constants)."""
+    source = dtype_of(x)
+    if source.is_float and dtype.is_int:
+        return _saturate(x, dtype)
+    return np.asarray(x, dtype.numpy)
+
+
+_NUMPY_UNARY: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "neg": np.negative,
+    "abs": np.abs,
+    "exp": np.exp,
+    "log": np.log,
+    "sqrt": np.sqrt,
+    "tanh": np.tanh,
+    "erf": _erf,
+    "floor": np.floor,
+    "ceil": np.ceil,
+    "round": np.rint,
+    "sign": np.sign,
+    "not": np.logical_not,
+    "sin": np.sin,
+    "cos": np.cos,
+    "reciprocal": lambda x: np.divide(np.ones((), x.dtype), x),
+    "isnan": np.isnan,
+    "isinf": np.isinf,
+}
+
+
+def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    if dtype_of(a).is_float:
+        return np.divide(a, b)
+    quotient = np.floor_divide(np.abs(a), np.abs(np.where(b == 0, 1, b)))
+    return np.asarray(np.sign(a) * np.sign(b) * quotient, a.dtype)
+
+
+_NUMPY_BINARY: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "div": _divide,
+    "mod": np.mod,
+    "pow": np.power,
+    "min": np.fmin,
+    "max": np.fmax,
+    "lt": np.less,
+    "le": np.less_equal,
+    "eq": np.equal,
+    "and": np.logical_and,
+    "or": np.logical_or,
+    "xor": np.logical_xor,
+}
+
+
+def evaluate(e: Expr, inputs: Sequence[np.ndarray]) -> np.ndarray:
+    """The expression on NumPy arrays, which broadcast; arithmetic is done in the operands' types."""
+    values: dict[Expr, np.ndarray] = {}
+    with np.errstate(all="ignore"):
+        for x in nodes(e):
+            args = [values[a] for a in x.args]
+            if x.op == "input":
+                values[x] = np.asarray(inputs[int(x.value or 0)])
+            elif x.op == "const":
+                assert x.dtype is not None
+                values[x] = np.asarray(x.value, x.dtype.numpy)
+            elif x.op == "cast":
+                assert x.dtype is not None
+                values[x] = convert(args[0], x.dtype)
+            elif x.op == "select":
+                values[x] = np.where(*args)
+            elif len(args) == 1:
+                values[x] = np.asarray(_NUMPY_UNARY[x.op](args[0]))
+            else:
+                values[x] = np.asarray(_NUMPY_BINARY[x.op](args[0], args[1]))
+    return values[e]
+
+
+def _folded(e: Expr) -> Expr:
+    result = evaluate(e, [])
+    return const(result.item(), dtype_of(result))
+
+
+# --- text -----------------------------------------------------------------------------------
+
+
+def text(e: Expr) -> str:
+    """A one-line prefix form that `parse` reads back exactly: mul(i0,f32:0x1.8p+1)."""
+    if e.op == "input":
+        return f"i{e.value}"
+    if e.op == "const":
+        assert e.dtype is not None
+        literal = float(e.value or 0).hex() if e.dtype.is_float else str(e.value)
+        return f"{e.dtype.name}:{literal}"
+    name = f"cast_{e.dtype.name}" if e.op == "cast" and e.dtype else e.op
+    return f"{name}({','.join(text(a) for a in e.args)})"
+
+
+def parse(source: str) -> Expr:
+    """Inverse of `text`; ModelError names the offending place."""
+    position = 0
+
+    def term() -> Expr:
+        nonlocal position
+        start = position
+        while position < len(source) and source[position] not in "(),":
+            position += 1
+        word = source[start:position]
+        if position < len(source) and source[position] == "(":
+            args = []
+            while source[position] != ")":
+                position += 1
+                args.append(term())
+                if position >= len(source):
+                    raise ModelError(f"expression {source!r}: missing ')'")
+            position += 1
+            return _parsed_call(word, tuple(args), source)
+        if ":" in word:
+            name, literal = word.split(":")
+            dtype = dtype_named(name)
+            return const(float.fromhex(literal) if dtype.is_float else int(literal), dtype)
+        if word[:1] == "i" and word[1:].isdigit():
+            return inp(int(word[1:]))
+        raise ModelError(f"expression {source!r}: cannot read {word!r} at {start}")
+
+    result = term()
+    if position != len(source):
+        raise ModelError(f"expression {source!r}: trailing text at {position}")
+    return result
+
+
+def _parsed_call(word: str, args: tuple[Expr, ...], source: str) -> Expr:
+    if word.startswith("cast_") and len(args) == 1:
+        return Expr("cast", args, dtype=dtype_named(word[5:]))
+    if (word in UNARY and len(args) == 1) or (word in BINARY and len(args) == 2):
+        return Expr(word, args)
+    if word == "select" and len(args) == 3:
+        return Expr(word, args)
+    raise ModelError(f"expression {source!r}: no operator {word!r} with {len(args)} operands")

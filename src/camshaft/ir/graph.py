@@ -1,0 +1,259 @@
+"""The graph: tensors, nodes, and the builder that is the only way to make them.
+
+Everything is immutable.  A pass builds a new graph through a `GraphBuilder`, which infers each
+node's output types as the node is added, so that a type is never stale and inference exists once.
+Tensors keep the names the model gave them through every pass; nodes keep `origin`, the source
+nodes they came from, through every fusion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+
+import numpy as np
+
+from camshaft.errors import CamshaftError, ModelError
+from camshaft.ir.op import Attr, Attrs, OpDef
+from camshaft.ir.types import TensorType, type_of
+
+
+@dataclass(frozen=True, eq=False)
+class Tensor:
+    """A value of the graph.  `data` holds the array of a constant (read-only), else None."""
+
+    name: str
+    type: TensorType
+    data: np.ndarray | None = field(default=None, repr=False)
+
+    @property
+    def is_const(self) -> bool:
+        return self.data is not None
+
+    @property
+    def array(self) -> np.ndarray:
+        """The constant's array; ModelError for a tensor that is not constant."""
+        if self.data is None:
+            raise ModelError(f"tensor {self.name!r} is not a constant")
+        return self.data
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.type.shape
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """One application of an op.
+
+    name: shown to people ("conv1 + relu1").  origin: names of the source nodes, in order.
+    An input may be None where an ONNX host op leaves an optional input out.
+    """
+
+    op: OpDef
+    inputs: tuple[Tensor | None, ...]
+    outputs: tuple[Tensor, ...]
+    attrs: Mapping[str, Attr]
+    name: str
+    origin: tuple[str, ...]
+
+    @property
+    def args(self) -> tuple[Tensor, ...]:
+        """The inputs that are present."""
+        return tuple(t for t in self.inputs if t is not None)
+
+    @property
+    def output(self) -> Tensor:
+        """The only output; ModelError if there are several."""
+        if len(self.outputs) != 1:
+            raise ModelError(f"node {self.name!r} has {len(self.outputs)} outputs, not one")
+        return self.outputs[0]
+
+    def __repr__(self) -> str:
+        ins = ", ".join("-" if t is None else t.name for t in self.inputs)
+        return f"{', '.join(t.name for t in self.outputs)} = {self.op.name}({ins})"
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """Nodes in topological order between inputs and outputs.
+
+    `output_names[i]` is the name under which users see `outputs[i]`; it need not be the tensor's
+    own name, since an output may be an input, a constant, or the same tensor as another output.
+    """
+
+    name: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    output_names: tuple[str, ...]
+    nodes: tuple[Node, ...]
+
+    @cached_property
+    def producers(self) -> Mapping[str, Node]:
+        """Tensor name -> the node that makes it (inputs and constants have none)."""
+        return {t.name: n for n in self.nodes for t in n.outputs}
+
+    @cached_property
+    def consumers(self) -> Mapping[str, tuple[Node, ...]]:
+        """Tensor name -> nodes that read it, once per reading input, in order."""
+        found: dict[str, list[Node]] = {}
+        for n in self.nodes:
+            for t in n.args:
+                found.setdefault(t.name, []).append(n)
+        return {k: tuple(v) for k, v in found.items()}
+
+    def use_count(self, tensor: Tensor) -> int:
+        """How many node inputs and graph outputs read `tensor`."""
+        outs = sum(1 for t in self.outputs if t.name == tensor.name)
+        return len(self.consumers.get(tensor.name, ())) + outs
+
+    @cached_property
+    def tensors(self) -> Mapping[str, Tensor]:
+        """Every tensor by name."""
+        found = {t.name: t for t in self.inputs}
+        for n in self.nodes:
+            found.update((t.name, t) for t in (*n.args, *n.outputs))
+        found.update((t.name, t) for t in self.outputs)
+        return found
+
+
+class GraphBuilder:
+    """Builds one graph.  Not thread-safe; used once."""
+
+    def __init__(self, name: str, *, reserved: Iterable[str] = ()) -> None:
+        """reserved: tensor names that fresh names must avoid (those still to come in a rebuild)."""
+        self.name = name
+        self._inputs: list[Tensor] = []
+        self._nodes: list[Node] = []
+        self._producer: dict[str, Node] = {}
+        self._taken: dict[str, Tensor] = {}
+        self._reserved = set(reserved)
+        self._counter: dict[str, int] = {}
+
+    # -- making things -----------------------------------------------------------------------
+
+    def input(self, name: str, type: TensorType) -> Tensor:
+        """Declare a graph input."""
+        tensor = self._register(Tensor(name, type))
+        self._inputs.append(tensor)
+        return tensor
+
+    def constant(self, array: np.ndarray, name: str = "const") -> Tensor:
+        """A constant tensor; the array is made read-only (copied if it was writable)."""
+        array = np.asarray(array)
+        if array.flags.writeable or not array.flags.c_contiguous:
+            array = np.array(array, order="C")
+            array.flags.writeable = False
+        return self._register(Tensor(self.fresh(name), type_of(array), array))
+
+    def add(
+        self,
+        op: OpDef,
+        inputs: Sequence[Tensor | None],
+        attrs: Attrs | None = None,
+        *,
+        like: Node | Sequence[Node] = (),
+        name: str | None = None,
+        outputs: Sequence[str] | None = None,
+    ) -> tuple[Tensor, ...]:
+        """Add a node and return its outputs.
+
+        like: source node(s): their origins are joined, and the *last* one's output names and
+            (where `name` is not given) the joined names are used.
+        Nodes whose inputs are all constant are evaluated at once if the op allows folding.
+        Raises ModelError, naming the node, when the types do not fit.
+        """
+        sources = (like,) if isinstance(like, Node) else tuple(like)
+        origin = tuple(dict.fromkeys(o for s in sources for o in s.origin))
+        name = name or " + ".join(origin) or op.name
+        try:
+            filled = op.complete(attrs or {})
+            types = op.infer([t.type for t in inputs if t is not None], filled)
+        except CamshaftError as error:
+            raise ModelError(f"node {name!r} ({op.name}): {error}") from error
+        if outputs is None:
+            same = bool(sources) and len(sources[-1].outputs) == len(types)
+            outputs = (
+                [t.name for t in sources[-1].outputs]
+                if same
+                else [name.rsplit(" + ", 1)[-1] + ":out"] * len(types)
+            )
+        if "fold" in op.traits and inputs and all(t is not None and t.is_const for t in inputs):
+            arrays = op.reference([t.array for t in inputs if t is not None], filled)
+            return tuple(self.constant(a, n) for a, n in zip(arrays, outputs, strict=True))
+        outs = tuple(
+            self._register(Tensor(self.fresh(n), t)) for n, t in zip(outputs, types, strict=True)
+        )
+        node = Node(op, tuple(inputs), outs, MappingProxyType(filled), name, origin or (name,))
+        self._nodes.append(node)
+        for t in outs:
+            self._producer[t.name] = node
+        return outs
+
+    def emit(
+        self,
+        op: OpDef,
+        inputs: Sequence[Tensor | None],
+        attrs: Attrs | None = None,
+        *,
+        like: Node | Sequence[Node] = (),
+        name: str | None = None,
+        output: str | None = None,
+    ) -> Tensor:
+        """`add` for an op with one output."""
+        outputs = None if output is None else [output]
+        (result,) = self.add(op, inputs, attrs, like=like, name=name, outputs=outputs)
+        return result
+
+    def fresh(self, base: str) -> str:
+        """`base` if no tensor has that name yet, else `base` with a number."""
+        if base not in self._taken:
+            return base
+        number = self._counter.get(base, 0)
+        while True:
+            number += 1
+            candidate = f"{base}#{number}"
+            if candidate not in self._taken and candidate not in self._reserved:
+                self._counter[base] = number
+                return candidate
+
+    def _register(self, tensor: Tensor) -> Tensor:
+        if tensor.name in self._taken:
+            raise ModelError(f"two tensors are called {tensor.name!r}")
+        self._taken[tensor.name] = tensor
+        return tensor
+
+    # -- looking back ------------------------------------------------------------------------
+
+    def producer(self, tensor: Tensor | None) -> Node | None:
+        """The node that made `tensor` in this builder, or None."""
+        return None if tensor is None else self._producer.get(tensor.name)
+
+    def adopt(self, tensor: Tensor) -> Tensor:
+        """Take over an input or constant of another graph under its own name."""
+        known = self._taken.get(tensor.name)
+        if known is tensor:
+            return tensor
+        if known is not None:
+            tensor = Tensor(self.fresh(tensor.name), tensor.type, tensor.data)
+        return self._register(tensor)
+
+    # -- finishing ---------------------------------------------------------------------------
+
+    def graph(self, outputs: Mapping[str, Tensor]) -> Graph:
+        """The finished graph with only the nodes that `outputs` need (inputs are all kept)."""
+        needed = {t.name for t in outputs.values()}
+        kept: list[Node] = []
+        for node in reversed(self._nodes):
+            if any(t.name in needed for t in node.outputs):
+                kept.append(node)
+                needed.update(t.name for t in node.args)
+        return Graph(
+            self.name,
+            tuple(self._inputs),
+            tuple(outputs.values()),
+            tuple(outputs),
+            tuple(reversed(kept)),
+        )

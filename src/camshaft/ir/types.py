@@ -1,0 +1,170 @@
+"""Element types and tensor types: the vocabulary that every other module shares.
+
+A `TensorType` says what a value *means* (element type and logical shape).  How it lies in memory
+(strides, offset) is decided by the build and carried by `backends.base.Operand`, never here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+
+import numpy as np
+
+from camshaft.errors import ModelError
+
+
+@dataclass(frozen=True)
+class DType:
+    """An element type.
+
+    name: short name used in dumps, cache keys and engine files ("f32", "u8", ...).
+    bits: storage size.  kind: "f" float, "i" signed, "u" unsigned, "b" bool, "s" string.
+    """
+
+    name: str
+    bits: int
+    kind: str
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of one element (bool is stored as one byte)."""
+        return max(1, self.bits // 8)
+
+    @property
+    def is_float(self) -> bool:
+        return self.kind == "f"
+
+    @property
+    def is_int(self) -> bool:
+        return self.kind in "iu"
+
+    @cached_property
+    def numpy(self) -> np.dtype:
+        """The NumPy dtype; bf16 needs the ml_dtypes package (onnx installs it)."""
+        if self.name == "bf16":
+            import ml_dtypes
+
+            bfloat16: np.dtype = np.dtype(ml_dtypes.bfloat16)
+            return bfloat16
+        return np.dtype(_NUMPY[self.name])
+
+    @property
+    def range(self) -> tuple[int, int]:
+        """Smallest and largest value of an integer type."""
+        if self.kind == "u":
+            return 0, (1 << self.bits) - 1
+        if self.kind == "i":
+            return -(1 << (self.bits - 1)), (1 << (self.bits - 1)) - 1
+        raise ModelError(f"type {self.name} has no integer range")
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+f16 = DType("f16", 16, "f")
+bf16 = DType("bf16", 16, "f")
+f32 = DType("f32", 32, "f")
+f64 = DType("f64", 64, "f")
+i8 = DType("i8", 8, "i")
+i16 = DType("i16", 16, "i")
+i32 = DType("i32", 32, "i")
+i64 = DType("i64", 64, "i")
+u8 = DType("u8", 8, "u")
+u16 = DType("u16", 16, "u")
+u32 = DType("u32", 32, "u")
+u64 = DType("u64", 64, "u")
+boolean = DType("bool", 1, "b")
+string = DType("str", 64, "s")
+
+ALL_DTYPES = (f16, bf16, f32, f64, i8, i16, i32, i64, u8, u16, u32, u64, boolean, string)
+_BY_NAME = {d.name: d for d in ALL_DTYPES}
+_NUMPY: dict[str, type] = {
+    "f16": np.float16,
+    "f32": np.float32,
+    "f64": np.float64,
+    "i8": np.int8,
+    "i16": np.int16,
+    "i32": np.int32,
+    "i64": np.int64,
+    "u8": np.uint8,
+    "u16": np.uint16,
+    "u32": np.uint32,
+    "u64": np.uint64,
+    "bool": np.bool_,
+    "str": np.object_,
+}
+_FROM_NUMPY = {np.dtype(t): _BY_NAME[n] for n, t in _NUMPY.items()}
+
+
+def dtype_named(name: str) -> DType:
+    """The DType called `name`; ModelError if there is none."""
+    try:
+        return _BY_NAME[name]
+    except KeyError:
+        raise ModelError(f"unknown element type {name!r}; known: {', '.join(_BY_NAME)}") from None
+
+
+def dtype_of(array: np.ndarray | np.dtype) -> DType:
+    """The DType of a NumPy array or dtype; ModelError for one camshaft does not know."""
+    dtype = array if isinstance(array, np.dtype) else array.dtype
+    if dtype.name == "bfloat16":
+        return bf16
+    if dtype.kind in "SU":
+        return string
+    try:
+        return _FROM_NUMPY[dtype]
+    except KeyError:
+        raise ModelError(f"arrays of dtype {dtype} are not supported") from None
+
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TensorType:
+    """Element type and logical shape of a value.  Every extent is a known, non-negative int."""
+
+    dtype: DType
+    shape: Shape
+
+    @property
+    def rank(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the dense tensor."""
+        return self.size * self.dtype.bytes
+
+    def __repr__(self) -> str:
+        return f"{self.dtype.name}[{','.join(map(str, self.shape))}]"
+
+
+def type_of(array: np.ndarray) -> TensorType:
+    """The TensorType of a NumPy array."""
+    return TensorType(dtype_of(array), tuple(int(d) for d in array.shape))
+
+
+def row_major_strides(shape: Shape) -> tuple[int, ...]:
+    """Element strides of a dense row-major tensor of `shape`."""
+    strides = [1] * len(shape)
+    for axis in range(len(shape) - 2, -1, -1):
+        strides[axis] = strides[axis + 1] * max(1, shape[axis + 1])
+    return tuple(strides)
+
+
+def broadcast_shapes(*shapes: Shape) -> Shape:
+    """NumPy broadcasting of static shapes; ModelError names the shapes that do not fit."""
+    try:
+        return tuple(int(d) for d in np.broadcast_shapes(*shapes))
+    except ValueError:
+        raise ModelError(
+            f"shapes {', '.join(map(str, shapes))} do not broadcast together"
+        ) from None

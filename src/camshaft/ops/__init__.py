@@ -1,0 +1,62 @@
+"""Op definitions by family.  `ALL_OPS` is the whole vocabulary of the graph, one explicit tuple."""
+
+from __future__ import annotations
+
+from camshaft.ops import (
+    contraction,
+    elementwise,
+    host,
+    movement,
+    pooling,
+    quantize,
+    rowwise,
+)
+from camshaft.ops.contraction import CONV, CONV_TRANSPOSE, MATMUL
+from camshaft.ops.elementwise import POINTWISE
+from camshaft.ops.host import HOST
+from camshaft.ops.movement import (
+    BROADCAST,
+    CONCAT,
+    GATHER,
+    INTERLEAVE,
+    PAD,
+    RESHAPE,
+    SLICE,
+    TRANSPOSE,
+)
+from camshaft.ops.pooling import POOL, RESAMPLE
+from camshaft.ops.quantize import DEQUANTIZE, QUANTIZE
+from camshaft.ops.rowwise import REDUCE, SOFTMAX
+
+ALL_OPS = (
+    *contraction.OPS,
+    *pooling.OPS,
+    *rowwise.OPS,
+    *elementwise.OPS,
+    *movement.OPS,
+    *quantize.OPS,
+    *host.OPS,
+)
+
+__all__ = [
+    "ALL_OPS",
+    "BROADCAST",
+    "CONCAT",
+    "CONV",
+    "CONV_TRANSPOSE",
+    "DEQUANTIZE",
+    "GATHER",
+    "HOST",
+    "INTERLEAVE",
+    "MATMUL",
+    "PAD",
+    "POINTWISE",
+    "POOL",
+    "QUANTIZE",
+    "REDUCE",
+    "RESAMPLE",
+    "RESHAPE",
+    "SLICE",
+    "SOFTMAX",
+    "TRANSPOSE",
+]

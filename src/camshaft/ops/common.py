@@ -1,0 +1,91 @@
+"""Small helpers shared by the op families: epilogues, axes, windows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from camshaft.errors import ModelError
+from camshaft.ir import expr as E
+from camshaft.ir.types import DType, Shape, TensorType, broadcast_shapes, i8, i32, u8
+
+FOLD = frozenset({"fold"})
+IDENTITY = E.inp(0)
+
+
+def epilogue_type(
+    anchor: TensorType, operands: Sequence[TensorType], attrs: Mapping[str, Any]
+) -> TensorType:
+    """Type after the epilogue; operands must broadcast to the anchor's shape."""
+    epilogue = attrs["epilogue"]
+    if E.input_count(epilogue) > 1 + len(operands):
+        raise ModelError(f"epilogue {epilogue} reads more operands than the {len(operands)} given")
+    for t in operands:
+        if broadcast_shapes(anchor.shape, t.shape) != anchor.shape:
+            raise ModelError(f"epilogue operand {t} does not broadcast to {anchor.shape}")
+    dtype = E.result_dtype(epilogue, [anchor.dtype, *(t.dtype for t in operands)])
+    return TensorType(dtype, anchor.shape)
+
+
+def apply_epilogue(
+    result: np.ndarray, operands: Sequence[np.ndarray], attrs: Mapping[str, Any]
+) -> np.ndarray:
+    """The epilogue's value on an anchor's result, always of the anchor's shape."""
+    epilogue: E.Expr = attrs["epilogue"]
+    if epilogue == IDENTITY:
+        return result
+    value = E.evaluate(epilogue, [result, *operands])
+    return np.ascontiguousarray(np.broadcast_to(value, result.shape))
+
+
+def normal_axis(axis: int, rank: int) -> int:
+    """`axis` counted from the front; ModelError when out of range."""
+    if not -rank <= axis < max(rank, 1):
+        raise ModelError(f"axis {axis} does not exist in a tensor of rank {rank}")
+    return axis + rank if axis < 0 else axis
+
+
+def window_extent(
+    size: int, kernel: int, stride: int, pads: tuple[int, int], dilation: int, ceil: bool = False
+) -> int:
+    """Output extent of a sliding window (ONNX rules).
+
+    With `ceil`, a last window that would start in the end padding is dropped, as PyTorch and
+    ONNX do.  ModelError when the window does not fit at all.
+    """
+    reach = dilation * (kernel - 1) + 1
+    room = size + pads[0] + pads[1] - reach
+    if room < 0:
+        raise ModelError(f"window of {reach} is larger than the padded extent {room + reach}")
+    if not ceil:
+        return room // stride + 1
+    extent = -(-room // stride) + 1
+    if (extent - 1) * stride >= size + pads[0]:
+        extent -= 1
+    return extent
+
+
+def spatial(shape: Shape, layout: str) -> tuple[int, int, int, int]:
+    """(N, C, H, W) of a rank-4 shape in layout "NCHW" or "NHWC"."""
+    if len(shape) != 4:
+        raise ModelError(f"expected a rank-4 tensor, got shape {shape}")
+    if layout == "NCHW":
+        return shape
+    n, h, w, c = shape
+    return n, c, h, w
+
+
+def from_nchw(n: int, c: int, h: int, w: int, layout: str) -> Shape:
+    """The shape in `layout`."""
+    return (n, c, h, w) if layout == "NCHW" else (n, h, w, c)
+
+
+def accumulator(x: DType, w: DType) -> DType:
+    """Type in which products of x and w are summed: i32 for 8-bit integers, else their own."""
+    if x in (u8, i8) and w in (u8, i8):
+        return i32
+    if x != w:
+        raise ModelError(f"operands have different element types {x} and {w}")
+    return x

@@ -1,0 +1,199 @@
+"""Convolution and matrix product, float and integer, each with an epilogue expression.
+
+One `conv` serves FP32 (f32 x f32 -> f32) and INT8 (u8 or i8 x i8 -> i32, exact): the epilogue
+turns the accumulator into the output, whatever that is (bias, activation, residual add,
+requantization).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from camshaft.errors import ModelError
+from camshaft.ir.op import REQUIRED, OpDef
+from camshaft.ir.types import TensorType, broadcast_shapes, f32
+from camshaft.ops.common import (
+    FOLD,
+    IDENTITY,
+    accumulator,
+    apply_epilogue,
+    epilogue_type,
+    from_nchw,
+    spatial,
+    window_extent,
+)
+
+Attrs = Mapping[str, Any]
+
+
+def _conv_infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorType]:
+    x, w = types[:2]
+    n, c, h, wd = spatial(x.shape, attrs["layout"])
+    k, cg, r, s = spatial(w.shape, attrs["layout"])
+    groups = attrs["groups"]
+    if cg * groups != c or k % groups:
+        raise ModelError(
+            f"input has {c} channels, weights {w} with {groups} groups want {cg * groups}"
+        )
+    top, left, bottom, right = attrs["pads"]
+    oh = window_extent(h, r, attrs["strides"][0], (top, bottom), attrs["dilations"][0])
+    ow = window_extent(wd, s, attrs["strides"][1], (left, right), attrs["dilations"][1])
+    shape = from_nchw(n, k, oh, ow, attrs["layout"])
+    anchor = TensorType(accumulator(x.dtype, w.dtype), shape)
+    return [epilogue_type(anchor, types[2:], attrs)]
+
+
+def _windows(x: np.ndarray, r: int, s: int, attrs: Attrs, fill: float) -> np.ndarray:
+    """NHWC x -> [N,OH,OW,C,R,S] view of its padded windows."""
+    top, left, bottom, right = attrs["pads"]
+    pads = ((0, 0), (top, bottom), (left, right), (0, 0))
+    x = np.pad(x, pads, constant_values=np.asarray(fill, x.dtype))
+    dh, dw = attrs["dilations"]
+    view = sliding_window_view(x, (dh * (r - 1) + 1, dw * (s - 1) + 1), axis=(1, 2))
+    sh, sw = attrs["strides"]
+    return np.asarray(view[:, ::sh, ::sw, :, ::dh, ::dw])
+
+
+def conv_nhwc(x: np.ndarray, w: np.ndarray, attrs: Attrs) -> np.ndarray:
+    """The bare convolution on NHWC x and [K,R,S,C/g] w; integers exactly (through float64)."""
+    acc = accumulator_numpy(x, w)
+    wide = np.float64 if acc == np.int32 else acc
+    x = x.astype(wide) - attrs["x_zero_point"]
+    k, r, s, cg = w.shape
+    groups = attrs["groups"]
+    view = _windows(x, r, s, attrs, 0.0)
+    n, oh, ow = view.shape[:3]
+    if cg == 1 and k == groups:
+        y = np.einsum("nhwcrs,crs->nhwc", view, w[..., 0].astype(wide), optimize=True)
+        return y.astype(acc)
+    y = np.empty((n, oh, ow, k), acc)
+    kg = k // groups
+    for g in range(groups):
+        part = view[:, :, :, g * cg : (g + 1) * cg].transpose(0, 1, 2, 4, 5, 3)
+        weights = w[g * kg : (g + 1) * kg].reshape(kg, -1).T.astype(wide)
+        flat = part.reshape(n * oh * ow, r * s * cg) @ weights
+        y[..., g * kg : (g + 1) * kg] = flat.reshape(n, oh, ow, kg)
+    return y
+
+
+def accumulator_numpy(x: np.ndarray, w: np.ndarray) -> np.dtype:
+    """NumPy dtype of the accumulator for operands x and w."""
+    return np.dtype(np.int32) if x.dtype.itemsize == 1 and w.dtype.itemsize == 1 else x.dtype
+
+
+def _conv_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndarray]:
+    x, w = arrays[:2]
+    if attrs["layout"] == "NHWC":
+        return [apply_epilogue(conv_nhwc(x, w, attrs), arrays[2:], attrs)]
+    y = conv_nhwc(x.transpose(0, 2, 3, 1), w.transpose(0, 2, 3, 1), attrs)
+    y = np.ascontiguousarray(y.transpose(0, 3, 1, 2))
+    return [apply_epilogue(y, arrays[2:], attrs)]
+
+
+CONV = OpDef(
+    "conv",
+    _conv_infer,
+    _conv_reference,
+    {
+        "strides": (1, 1),
+        "pads": (0, 0, 0, 0),  # top, left, bottom, right
+        "dilations": (1, 1),
+        "groups": 1,
+        "layout": REQUIRED,  # "NCHW": x NCHW, w OIHW; "NHWC": x NHWC, w [K,R,S,C/g]
+        "x_zero_point": 0,
+        "epilogue": IDENTITY,
+    },
+    anchors=2,
+    traits=FOLD | {"contraction", "spatial"},
+)
+
+
+def _transpose_conv_infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorType]:
+    x, w = types
+    n, c, h, wd = x.shape
+    if w.shape[0] != c or c % attrs["groups"]:
+        raise ModelError(f"input has {c} channels, transposed weights {w} have {w.shape[0]}")
+    top, left, bottom, right = attrs["pads"]
+    out = []
+    for axis, (size, kernel, pad) in enumerate(
+        [(h, w.shape[2], top + bottom), (wd, w.shape[3], left + right)]
+    ):
+        reach = attrs["dilations"][axis] * (kernel - 1) + 1
+        extent = (size - 1) * attrs["strides"][axis] + reach + attrs["output_padding"][axis] - pad
+        if extent < 1:
+            raise ModelError(f"pads {attrs['pads']} leave no output")
+        out.append(extent)
+    return [TensorType(x.dtype, (n, w.shape[1] * attrs["groups"], *out))]
+
+
+def _transpose_conv_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndarray]:
+    x, w = arrays
+    (out,) = _transpose_conv_infer([TensorType(f32, x.shape), TensorType(f32, w.shape)], attrs)
+    n, c, h, wd = x.shape
+    groups = attrs["groups"]
+    (sh, sw), (dh, dw) = attrs["strides"], attrs["dilations"]
+    top, left = attrs["pads"][:2]
+    oh, ow = out.shape[2:]
+    reach_h = max((h - 1) * sh + dh * (w.shape[2] - 1) + 1, oh + top)
+    reach_w = max((wd - 1) * sw + dw * (w.shape[3] - 1) + 1, ow + left)
+    full = np.zeros((n, out.shape[1], reach_h, reach_w), x.dtype)
+    xg = x.reshape(n, groups, c // groups, h, wd)
+    wg = w.reshape(groups, c // groups, *w.shape[1:])
+    for r in range(w.shape[2]):
+        for s in range(w.shape[3]):
+            part = np.einsum("ngchw,gck->ngkhw", xg, wg[..., r, s], optimize=True)
+            rows = slice(r * dh, r * dh + (h - 1) * sh + 1, sh)
+            cols = slice(s * dw, s * dw + (wd - 1) * sw + 1, sw)
+            full[:, :, rows, cols] += part.reshape(n, -1, h, wd)
+    return [np.ascontiguousarray(full[:, :, top : top + oh, left : left + ow])]
+
+
+CONV_TRANSPOSE = OpDef(
+    "conv_transpose",  # x NCHW, w [C, K/g, R, S]; lowered to plain convs before kernels
+    _transpose_conv_infer,
+    _transpose_conv_reference,
+    {
+        "strides": (1, 1),
+        "pads": (0, 0, 0, 0),
+        "dilations": (1, 1),
+        "output_padding": (0, 0),
+        "groups": 1,
+    },
+    traits=FOLD | {"contraction"},
+)
+
+
+def _matmul_infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorType]:
+    a, b = types[:2]
+    if a.rank < 2 or b.rank < 2 or a.shape[-1] != b.shape[-2]:
+        raise ModelError(f"matrices {a} and {b} do not multiply")
+    batch = broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    anchor = TensorType(accumulator(a.dtype, b.dtype), (*batch, a.shape[-2], b.shape[-1]))
+    return [epilogue_type(anchor, types[2:], attrs)]
+
+
+def _matmul_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndarray]:
+    a, b = arrays[:2]
+    acc = accumulator_numpy(a, b)
+    if acc == np.int32:
+        left = a.astype(np.float64) - attrs["a_zero_point"]
+        y = (left @ (b.astype(np.float64) - attrs["b_zero_point"])).astype(np.int32)
+    else:
+        y = np.matmul(a, b)
+    return [apply_epilogue(y, arrays[2:], attrs)]
+
+
+MATMUL = OpDef(
+    "matmul",  # a [..., M, K] times b [..., K, N]; batch axes broadcast
+    _matmul_infer,
+    _matmul_reference,
+    {"a_zero_point": 0, "b_zero_point": 0, "epilogue": IDENTITY},
+    anchors=2,
+    traits=FOLD | {"contraction"},
+)
+
+OPS = (CONV, CONV_TRANSPOSE, MATMUL)

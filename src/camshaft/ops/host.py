@@ -1,0 +1,88 @@
+"""The long tail: any standard ONNX op without a definition here runs through `onnx.reference`.
+
+A host node carries the ONNX NodeProto itself; its output types are recorded by the importer
+(from ONNX's own shape inference), so nothing of ONNX is written again.  onnx is imported when such a
+node is executed, not before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from camshaft.errors import ModelError
+from camshaft.ir.op import REQUIRED, OpDef
+from camshaft.ir.types import TensorType, dtype_named
+
+Attrs = Mapping[str, Any]
+
+
+def type_text(type: TensorType) -> str:
+    """A TensorType as text, e.g. "f32[1,3]"; `parse_type` reads it."""
+    return repr(type)
+
+
+def parse_type(text: str) -> TensorType:
+    """Inverse of `type_text`."""
+    name, _, rest = text.partition("[")
+    extents = rest.rstrip("]")
+    return TensorType(
+        dtype_named(name), tuple(int(d) for d in extents.split(",")) if extents else ()
+    )
+
+
+def _infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorType]:
+    return [parse_type(t) for t in attrs["types"]]
+
+
+@lru_cache(maxsize=512)
+def _evaluator(proto: bytes, opset: int) -> Any:
+    import onnx
+    from onnx.reference import ReferenceEvaluator
+
+    node = onnx.NodeProto.FromString(proto)
+    unknown = onnx.TypeProto()
+    graph = onnx.helper.make_graph(
+        [node],
+        node.op_type,
+        [onnx.helper.make_value_info(n, unknown) for n in dict.fromkeys(node.input) if n],
+        [onnx.helper.make_value_info(n, unknown) for n in node.output if n],
+    )
+    model = onnx.helper.make_model(
+        graph, opset_imports=[onnx.helper.make_opsetid(node.domain, opset)]
+    )
+    return node, ReferenceEvaluator(model)
+
+
+def run_proto(proto: bytes, opset: int, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Evaluate one serialized NodeProto with ONNX's reference implementation.
+
+    arrays: the inputs that are present, in order.  ModelError names the op when the reference
+    cannot run it.
+    """
+    try:
+        node, evaluator = _evaluator(proto, opset)
+        present = [n for n in node.input if n]
+        results = evaluator.run(None, dict(zip(present, arrays, strict=True)))
+    except (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError) as error:
+        raise ModelError(f"ONNX's reference cannot run this op: {error}") from error
+    return [np.asarray(r) for r in results]
+
+
+def _reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndarray]:
+    results = run_proto(attrs["proto"], attrs["opset"], arrays)
+    types = [parse_type(t) for t in attrs["types"]]
+    return [r.astype(t.dtype.numpy, copy=False) for r, t in zip(results, types, strict=True)]
+
+
+HOST = OpDef(
+    "host",
+    _infer,
+    _reference,
+    {"op_type": REQUIRED, "proto": REQUIRED, "opset": REQUIRED, "types": REQUIRED},
+)
+
+OPS = (HOST,)

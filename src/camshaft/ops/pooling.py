@@ -1,0 +1,165 @@
+"""Pooling windows (max, average), resampling (resize), all with an epilogue."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from camshaft.errors import ModelError
+from camshaft.ir.op import REQUIRED, OpDef
+from camshaft.ir.types import TensorType, dtype_of, f32
+from camshaft.ops.common import (
+    FOLD,
+    IDENTITY,
+    apply_epilogue,
+    epilogue_type,
+    from_nchw,
+    spatial,
+    window_extent,
+)
+
+Attrs = Mapping[str, Any]
+
+
+def _pool_infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorType]:
+    x = types[0]
+    if attrs["kind"] not in ("max", "avg"):
+        raise ModelError(f"no pooling kind {attrs['kind']!r}")
+    n, c, h, w = spatial(x.shape, attrs["layout"])
+    top, left, bottom, right = attrs["pads"]
+    extents = [
+        window_extent(
+            size,
+            attrs["kernel"][axis],
+            attrs["strides"][axis],
+            pads,
+            attrs["dilations"][axis],
+            attrs["ceil_mode"],
+        )
+        for axis, (size, pads) in enumerate([(h, (top, bottom)), (w, (left, right))])
+    ]
+    dtype = x.dtype if attrs["kind"] == "max" or x.dtype.is_float else f32
+    anchor = TensorType(dtype, from_nchw(n, c, extents[0], extents[1], attrs["layout"]))
+    return [epilogue_type(anchor, types[1:], attrs)]
+
+
+def _taps(size: int, out: int, axis: int, attrs: Attrs) -> np.ndarray:
+    """[out, kernel] source positions along one axis, possibly outside 0..size-1."""
+    start = np.arange(out) * attrs["strides"][axis] - attrs["pads"][axis]
+    return np.asarray(start[:, None] + np.arange(attrs["kernel"][axis]) * attrs["dilations"][axis])
+
+
+def pool_divisors(size: int, out: int, axis: int, attrs: Attrs) -> np.ndarray:
+    """[out] window positions that count for an average along one axis (1-D factor).
+
+    Without count_include_pad only positions inside the image count; with it those inside the
+    padded image count too, but never the extra reach of ceil_mode.
+    """
+    at = _taps(size, out, axis, attrs)
+    low, high = 0, size
+    if attrs["count_include_pad"]:
+        low, high = -attrs["pads"][axis], size + attrs["pads"][axis + 2]
+    return np.asarray(((at >= low) & (at < high)).sum(axis=1))
+
+
+def _pool_nhwc(x: np.ndarray, out: tuple[int, int], attrs: Attrs) -> np.ndarray:
+    n, h, w, c = x.shape
+    rows, cols = (_taps(s, o, a, attrs) for a, (s, o) in enumerate(zip((h, w), out, strict=True)))
+    is_max = attrs["kind"] == "max"
+    dtype = dtype_of(x)
+    low = -np.inf if dtype.is_float else dtype.range[0]
+    zero = attrs["x_zero_point"]
+    wide = x if is_max or dtype.is_float else x.astype(np.float32) - np.float32(zero)
+    y = np.full((n, *out, c), low if is_max else 0, wide.dtype)
+    for r in range(rows.shape[1]):
+        for s in range(cols.shape[1]):
+            ok = ((rows[:, r] >= 0) & (rows[:, r] < h))[:, None] & (
+                (cols[:, s] >= 0) & (cols[:, s] < w)
+            )
+            ri, ci = np.clip(rows[:, r], 0, h - 1), np.clip(cols[:, s], 0, w - 1)
+            part = wide[:, ri[:, None], ci[None, :], :]
+            if is_max:
+                y = np.where(ok[None, :, :, None], np.maximum(y, part), y)
+            else:
+                y = y + np.where(ok[None, :, :, None], part, 0).astype(wide.dtype)
+    if is_max:
+        return y
+    per_row = pool_divisors(h, out[0], 0, attrs)
+    per_col = pool_divisors(w, out[1], 1, attrs)
+    count = per_row[:, None] * per_col
+    return np.asarray(y / np.maximum(count, 1)[None, :, :, None], wide.dtype)
+
+
+def _pool_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndarray]:
+    x = arrays[0]
+    bare = {**attrs, "epilogue": IDENTITY}
+    (anchor,) = _pool_infer([TensorType(dtype_of(x), x.shape)], bare)
+    _, _, oh, ow = spatial(anchor.shape, attrs["layout"])
+    if attrs["layout"] == "NHWC":
+        y = _pool_nhwc(x, (oh, ow), attrs)
+    else:
+        y = _pool_nhwc(x.transpose(0, 2, 3, 1), (oh, ow), attrs).transpose(0, 3, 1, 2)
+    return [apply_epilogue(np.ascontiguousarray(y), arrays[1:], attrs)]
+
+
+POOL = OpDef(
+    "pool",
+    _pool_infer,
+    _pool_reference,
+    {
+        "kind": REQUIRED,  # "max" | "avg"
+        "kernel": REQUIRED,
+        "strides": (1, 1),
+        "pads": (0, 0, 0, 0),  # top, left, bottom, right
+        "dilations": (1, 1),
+        "ceil_mode": False,
+        "count_include_pad": False,
+        "layout": REQUIRED,
+        "x_zero_point": 0,  # of an integer average: the mean of (x - zero point), as f32
+        "epilogue": IDENTITY,
+    },
+    anchors=1,
+    traits=FOLD | {"spatial"},
+)
+
+
+def _resample_infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorType]:
+    x, iy, wy, ix, wx = types[:5]
+    n, c, _, _ = spatial(x.shape, attrs["layout"])
+    if iy.shape != wy.shape or ix.shape != wx.shape or iy.rank != 2 or ix.rank != 2:
+        raise ModelError(f"resample tables {iy},{wy} and {ix},{wx} do not match")
+    shape = from_nchw(n, c, iy.shape[0], ix.shape[0], attrs["layout"])
+    return [epilogue_type(TensorType(x.dtype, shape), types[5:], attrs)]
+
+
+def _resample_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndarray]:
+    x, iy, wy, ix, wx = arrays[:5]
+    rows, cols = (1, 2) if attrs["layout"] == "NHWC" else (2, 3)
+    if iy.shape[1] == ix.shape[1] == 1:  # nearest: elements are copied, whatever their type
+        y = np.take(np.take(x, iy[:, 0], rows), ix[:, 0], cols)
+        return [apply_epilogue(np.ascontiguousarray(y), arrays[5:], attrs)]
+
+    def blend(a: np.ndarray, at: np.ndarray, by: np.ndarray, axis: int) -> np.ndarray:
+        shape = [1] * 4
+        shape[axis] = -1
+        parts = [np.take(a, at[:, t], axis) * by[:, t].reshape(shape) for t in range(at.shape[1])]
+        return np.asarray(np.sum(parts, axis=0, dtype=np.float32))
+
+    y = blend(blend(x.astype(np.float32), iy, wy, rows), ix, wx, cols).astype(x.dtype)
+    return [apply_epilogue(y, arrays[5:], attrs)]
+
+
+RESAMPLE = OpDef(
+    # y[h,w] = sum over a,b of wy[h,a] * wx[w,b] * x[iy[h,a], ix[w,b]]: every separable resize.
+    # Inputs: x, iy i32 [OH,T], wy f32 [OH,T], ix i32 [OW,U], wx f32 [OW,U].
+    "resample",
+    _resample_infer,
+    _resample_reference,
+    {"layout": REQUIRED, "epilogue": IDENTITY},
+    anchors=5,
+    traits=FOLD | {"spatial"},
+)
+
+OPS = (POOL, RESAMPLE)

@@ -1,0 +1,81 @@
+"""QuantizeLinear and DequantizeLinear: the one semantics of quantization (design decision 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from camshaft.errors import ModelError
+from camshaft.ir.op import OpDef
+from camshaft.ir.types import TensorType, f32
+from camshaft.ops.common import FOLD, normal_axis
+
+Attrs = Mapping[str, Any]
+
+
+def _check(types: Sequence[TensorType], attrs: Attrs) -> None:
+    x, scale, zero = types
+    if scale.dtype != f32 or scale.shape != zero.shape:
+        raise ModelError(f"scale {scale} must be f32 and shaped as zero point {zero}")
+    if scale.rank == 1 and scale.shape[0] != x.shape[normal_axis(attrs["axis"], x.rank)]:
+        raise ModelError(f"scale {scale} does not fit axis {attrs['axis']} of {x}")
+    if scale.rank > 1:
+        raise ModelError(f"blocked quantization (scale {scale}) is not supported")
+
+
+def along_axis(values: np.ndarray, axis: int, rank: int) -> np.ndarray:
+    """A per-channel vector shaped to broadcast along `axis`; scalars are returned as they are."""
+    if values.ndim == 0:
+        return values
+    shape = [1] * rank
+    shape[normal_axis(axis, rank)] = -1
+    return values.reshape(shape)
+
+
+def _quantize_infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorType]:
+    _check(types, attrs)
+    if types[0].dtype != f32:
+        raise ModelError(f"only f32 is quantized, not {types[0]}")
+    return [TensorType(types[2].dtype, types[0].shape)]
+
+
+def _quantize_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndarray]:
+    x, scale, zero = arrays
+    low, high = np.iinfo(zero.dtype).min, np.iinfo(zero.dtype).max
+    q = np.rint(x / along_axis(scale, attrs["axis"], x.ndim))
+    q = np.nan_to_num(q, nan=0.0) + along_axis(zero, attrs["axis"], x.ndim).astype(np.float32)
+    return [np.clip(q, low, high).astype(zero.dtype)]
+
+
+QUANTIZE = OpDef(
+    "quantize",  # x f32, scale f32 [] or [K], zero point of the result's type, same shape
+    _quantize_infer,
+    _quantize_reference,
+    {"axis": 1},
+    traits=FOLD,
+)
+
+
+def _dequantize_infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorType]:
+    _check(types, attrs)
+    if types[0].dtype != types[2].dtype:
+        raise ModelError(f"zero point {types[2]} is not of the type of {types[0]}")
+    return [TensorType(f32, types[0].shape)]
+
+
+def _dequantize_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndarray]:
+    x, scale, zero = arrays
+    wide = x.astype(np.int64) - along_axis(zero, attrs["axis"], x.ndim).astype(np.int64)
+    return [wide.astype(np.float32) * along_axis(scale, attrs["axis"], x.ndim)]
+
+
+DEQUANTIZE = OpDef(
+    "dequantize",  # never folded: a dequantized weight must stay recognisable as INT8
+    _dequantize_infer,
+    _dequantize_reference,
+    {"axis": 1},
+)
+
+OPS = (QUANTIZE, DEQUANTIZE)

@@ -1,0 +1,87 @@
+"""Reductions and softmax."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from camshaft.errors import ModelError
+from camshaft.ir import expr as E
+from camshaft.ir.op import REQUIRED, OpDef
+from camshaft.ir.types import DType, TensorType, i8, i32, u8
+from camshaft.ops.common import FOLD, IDENTITY, apply_epilogue, epilogue_type, normal_axis
+
+Attrs = Mapping[str, Any]
+_REDUCERS = {"sum": np.add, "prod": np.multiply, "max": np.maximum, "min": np.minimum}
+
+
+def _accumulated(dtype: DType, kind: str) -> DType:
+    return i32 if dtype in (u8, i8) and kind in ("sum", "prod") else dtype
+
+
+def _reduce_infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorType]:
+    x = types[0]
+    if attrs["kind"] not in _REDUCERS:
+        raise ModelError(f"no reduction kind {attrs['kind']!r}")
+    axes = {normal_axis(a, x.rank) for a in attrs["axes"]}
+    dtype = _accumulated(E.result_dtype(attrs["prologue"], [x.dtype]), attrs["kind"])
+    if attrs["keepdims"]:
+        shape = tuple(1 if i in axes else d for i, d in enumerate(x.shape))
+    else:
+        shape = tuple(d for i, d in enumerate(x.shape) if i not in axes)
+    return [epilogue_type(TensorType(dtype, shape), types[1:], attrs)]
+
+
+def _reduce_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndarray]:
+    x = E.evaluate(attrs["prologue"], [arrays[0]])
+    axes = tuple(attrs["axes"])
+    reducer = _REDUCERS[attrs["kind"]]
+    if x.dtype.itemsize == 1 and attrs["kind"] in ("sum", "prod"):
+        x = x.astype(np.int32)
+    wide = x.astype(np.float64) if x.dtype == np.float32 else x
+    y = np.asarray(wide)
+    for axis in sorted((normal_axis(a, x.ndim) for a in axes), reverse=True):
+        y = reducer.reduce(y, axis=axis, keepdims=attrs["keepdims"])
+    return [apply_epilogue(np.asarray(y, x.dtype), arrays[1:], attrs)]
+
+
+REDUCE = OpDef(
+    "reduce",
+    _reduce_infer,
+    _reduce_reference,
+    {
+        "kind": REQUIRED,  # "sum" | "prod" | "max" | "min"
+        "axes": REQUIRED,
+        "keepdims": True,
+        "prologue": IDENTITY,  # applied to every element first
+        "epilogue": IDENTITY,
+    },
+    anchors=1,
+    traits=FOLD | {"rowwise"},
+)
+
+
+def _softmax_infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorType]:
+    normal_axis(attrs["axis"], types[0].rank)
+    return [types[0]]
+
+
+def _softmax_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndarray]:
+    x = arrays[0].astype(np.float64)
+    x = x - x.max(axis=attrs["axis"], keepdims=True)
+    total = np.exp(x).sum(axis=attrs["axis"], keepdims=True)
+    y = x - np.log(total) if attrs["log"] else np.exp(x) / total
+    return [y.astype(arrays[0].dtype)]
+
+
+SOFTMAX = OpDef(
+    "softmax",
+    _softmax_infer,
+    _softmax_reference,
+    {"axis": -1, "log": False},
+    traits=FOLD | {"rowwise"},
+)
+
+OPS = (REDUCE, SOFTMAX)
