@@ -69,7 +69,7 @@ def conv_nhwc(x: np.ndarray, w: np.ndarray, attrs: Attrs) -> np.ndarray:
     n, oh, ow = view.shape[:3]
     if cg == 1 and k == groups:
         y = np.einsum("nhwcrs,crs->nhwc", view, w[..., 0].astype(wide), optimize=True)
-        return y.astype(acc)
+        return np.asarray(y, acc)
     y = np.empty((n, oh, ow, k), acc)
     kg = k // groups
     for g in range(groups):

@@ -1,0 +1,85 @@
+"""Stride arithmetic: when is a reshape, slice, transpose or broadcast only another way to look.
+
+Pure functions on shapes and element strides; `places` decides with them which ops cost nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from camshaft.ir.types import Shape, row_major_strides
+
+Strides = tuple[int, ...]
+
+
+def is_dense(shape: Shape, strides: Strides) -> bool:
+    """Whether elements lie row-major without gaps (strides of unit axes do not matter)."""
+    dense = row_major_strides(shape)
+    return all(d == 1 or s == t for d, s, t in zip(shape, strides, dense, strict=True))
+
+
+def extent(shape: Shape, strides: Strides) -> int:
+    """Elements from the first to one past the last that a (non-negative) view touches."""
+    if 0 in shape:
+        return 0
+    return 1 + sum((d - 1) * s for d, s in zip(shape, strides, strict=True))
+
+
+def reshaped(shape: Shape, strides: Strides, new_shape: Shape) -> Strides | None:
+    """Strides under which the same memory reads as `new_shape` in row-major order, or None.
+
+    The rule is NumPy's no-copy reshape: axes are grouped where products of extents meet, and
+    inside a group the old axes must be mergeable (stride[i] == extent[i+1] * stride[i+1]).
+    """
+    if 0 in shape:
+        return row_major_strides(new_shape)
+    old = [(d, s) for d, s in zip(shape, strides, strict=True) if d != 1]
+    new = [d for d in new_shape if d != 1]
+    result: list[int] = []
+    i = j = 0
+    while i < len(old) or j < len(new):
+        if i >= len(old) or j >= len(new):
+            return None
+        have, want = old[i][0], new[j]
+        i_end, j_end = i + 1, j + 1
+        while have != want:
+            if have < want:
+                if i_end >= len(old):
+                    return None
+                have *= old[i_end][0]
+                i_end += 1
+            else:
+                if j_end >= len(new):
+                    return None
+                want *= new[j_end]
+                j_end += 1
+        for a in range(i, i_end - 1):
+            if old[a][1] != old[a + 1][0] * old[a + 1][1]:
+                return None
+        step = old[i_end - 1][1]
+        group: list[int] = []
+        for d in reversed(new[j:j_end]):
+            group.append(step)
+            step *= d
+        result += reversed(group)
+        i, j = i_end, j_end
+    return _with_unit_axes(new_shape, result)
+
+
+def _with_unit_axes(shape: Shape, strides: Sequence[int]) -> Strides:
+    """Spread strides of the non-unit axes over `shape`; unit axes get their neighbours' reach."""
+    remaining = list(strides)
+    full = [0] * len(shape)
+    reach = 1
+    for axis in range(len(shape) - 1, -1, -1):
+        if shape[axis] == 1:
+            full[axis] = reach
+        else:
+            full[axis] = remaining.pop()
+            reach = full[axis] * shape[axis]
+    return tuple(full)
+
+
+def inner_is_unit(shape: Shape, strides: Strides) -> bool:
+    """Whether the last axis is contiguous (or has one element)."""
+    return not shape or shape[-1] == 1 or strides[-1] == 1

@@ -1,0 +1,120 @@
+"""From placed graph to tasks: one kernel spec (or host call) with the places it touches.
+
+A task is everything the tuner and the builder need to know about a step; nothing after this
+module looks at graph nodes again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+from camshaft.backends.base import KernelSpec, Operand
+from camshaft.build.places import Copy, Place, Placement
+from camshaft.ir import expr as E
+from camshaft.ir.graph import Node, Tensor
+from camshaft.ir.op import Attr
+from camshaft.ops import CONV, HOST, MATMUL, POOL, REDUCE
+
+_IMPLIED = frozenset({"layout", "ceil_mode"})
+"""Attributes that kernels need not know: channels-last is given, extents are in the operands."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One step to be: what it computes, where its operands lie, whose work it is.
+
+    inputs[i] is the place of spec.inputs[i] / the host node's i-th input, or the constant tensor.
+    """
+
+    name: str
+    op: str
+    origin: tuple[str, ...]
+    spec: KernelSpec | None
+    node: Node | None
+    inputs: tuple[Place | Tensor, ...]
+    outputs: tuple[Place, ...]
+    macs: int
+
+    @property
+    def constants(self) -> tuple[Tensor, ...]:
+        """Constant operands in order."""
+        return tuple(t for t in self.inputs if isinstance(t, Tensor))
+
+    @property
+    def bytes(self) -> int:
+        """Bytes read and written once each, the least any kernel must move."""
+        moved = sum(t.type.nbytes for t in self.constants)
+        for p in (*self.inputs, *self.outputs):
+            if isinstance(p, Place):
+                touched = (d for d, s in zip(p.shape, p.strides, strict=True) if s)
+                moved += prod(touched) * p.buffer.dtype.bytes
+        return moved
+
+    @property
+    def precision(self) -> str:
+        """Element type of the arithmetic: that of the anchor's first operand."""
+        if self.spec is None or not self.spec.inputs:
+            return "f32"
+        return self.spec.inputs[0].dtype.name
+
+
+def tasks_of(placement: Placement) -> list[Task]:
+    """One task for every piece of work, in execution order."""
+    return [
+        _copy_task(w) if isinstance(w, Copy) else _node_task(w, placement) for w in placement.work
+    ]
+
+
+def _operand(place: Place | Tensor) -> Operand:
+    if isinstance(place, Tensor):
+        return Operand.dense(place.type.dtype, place.shape, const=True)
+    return Operand(place.buffer.dtype, place.shape, place.strides)
+
+
+def _without_lead(operand: Operand) -> Operand:
+    """An epilogue operand without leading unit axes (they broadcast away)."""
+    lead = 0
+    while lead < len(operand.shape) and operand.shape[lead] == 1:
+        lead += 1
+    return Operand(operand.dtype, operand.shape[lead:], operand.strides[lead:], operand.const)
+
+
+def _copy_task(copy: Copy) -> Task:
+    if copy.source.buffer.space == "constant":
+        source: Place | Tensor = copy.tensor
+    else:
+        source = copy.source
+    spec = KernelSpec(
+        "pointwise", (_operand(source),), (_operand(copy.target),), (("expr", E.inp(0)),)
+    )
+    name = f"copy {copy.tensor.name}"
+    return Task(name, "copy", copy.origin, spec, None, (source,), (copy.target,), 0)
+
+
+def _node_task(node: Node, placement: Placement) -> Task:
+    inputs = tuple(t if t.is_const else placement.places[t.name] for t in node.args)
+    outputs = tuple(placement.places[t.name] for t in node.outputs)
+    if node.op is HOST:
+        op = str(node.attrs["op_type"])
+        return Task(node.name, op, node.origin, None, node, inputs, outputs, 0)
+    anchors = node.op.anchors
+    operands = [_operand(p) for p in inputs]
+    if anchors:
+        operands[anchors:] = [_without_lead(o) for o in operands[anchors:]]
+    attrs: tuple[tuple[str, Attr], ...] = tuple(
+        (k, v) for k, v in sorted(node.attrs.items()) if k not in _IMPLIED
+    )
+    spec = KernelSpec(node.op.name, tuple(operands), tuple(_operand(p) for p in outputs), attrs)
+    return Task(node.name, node.op.name, node.origin, spec, node, inputs, outputs, _macs(node))
+
+
+def _macs(node: Node) -> int:
+    size = node.outputs[0].type.size
+    if node.op is CONV:
+        return size * prod(node.args[1].shape[1:])
+    if node.op is MATMUL:
+        return size * node.args[0].shape[-1]
+    if node.op in (POOL, REDUCE):
+        return node.args[0].type.size
+    return 0

@@ -1,0 +1,124 @@
+"""Timing records kept between builds: one JSON file, one entry per spec, target and thread count.
+
+An entry holds every candidate that was timed and the winner.  A hit makes a build repeat itself
+exactly; the winner is replaced only when another candidate is faster by a clear margin.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from camshaft.errors import TimingCacheError
+
+FORMAT = 1
+MARGIN = 0.03
+"""How much faster (as a fraction) a challenger must be to replace a recorded winner."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One timed candidate: microseconds a run, at the cache key's thread count."""
+
+    tactic: str
+    params: tuple[tuple[str, int | str | bool], ...]
+    time_us: float
+
+    @property
+    def id(self) -> str:
+        """Tactic and parameters as text, unique within an entry."""
+        return f"{self.tactic}({','.join(f'{k}={v}' for k, v in self.params)})"
+
+
+class TimingCache:
+    """Records by key.  Not thread-safe."""
+
+    def __init__(self, entries: Mapping[str, Sequence[Record]] | None = None) -> None:
+        self._entries: dict[str, list[Record]] = {k: list(v) for k, v in (entries or {}).items()}
+        self.hits = 0
+        self.misses = 0
+
+    @staticmethod
+    def key(*parts: str) -> str:
+        """The key of a spec on a target (parts: spec, target, CPU, threads, code versions)."""
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+    def lookup(self, key: str) -> list[Record]:
+        """Records under `key`, the winner first; empty on a miss."""
+        found = self._entries.get(key, [])
+        if found:
+            self.hits += 1
+        else:
+            self.misses += 1
+        return list(found)
+
+    def store(self, key: str, records: Sequence[Record]) -> Record:
+        """Merge `records` (preferred order) into the entry and return its winner.
+
+        Where two candidates tie within MARGIN, the earlier in `records` wins; a recorded winner
+        stays unless beaten by more than MARGIN.
+        """
+        old = self._entries.get(key, [])
+        merged = {r.id: r for r in old}
+        merged.update((r.id, r) for r in records if r.id not in merged)
+        fastest = min(r.time_us for r in merged.values())
+        order = [*old[:1], *records, *old[1:]]
+        winner = next(merged[r.id] for r in order if merged[r.id].time_us <= fastest * (1 + MARGIN))
+        rest = sorted((r for r in merged.values() if r is not winner), key=lambda r: r.time_us)
+        self._entries[key] = [winner, *rest]
+        return winner
+
+    @classmethod
+    def load(cls, path: Path) -> TimingCache:
+        """Read a cache file; TimingCacheError, naming the file, if it is not one."""
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            if data["format"] != FORMAT:
+                raise TimingCacheError(
+                    f"timing cache {path} has format {data['format']}, this camshaft reads {FORMAT}: "
+                    "delete it and build again"
+                )
+            return cls({k: [_record(r) for r in v] for k, v in data["entries"].items()})
+        except OSError as error:
+            raise TimingCacheError(f"timing cache {path} cannot be read: {error}") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise TimingCacheError(
+                f"timing cache {path} is damaged ({error}): delete it and build again"
+            ) from error
+
+    def save(self, path: Path) -> None:
+        """Write atomically; the old file stays whole if anything fails."""
+        entries = {
+            k: [{"tactic": r.tactic, "params": dict(r.params), "time_us": r.time_us} for r in v]
+            for k, v in sorted(self._entries.items())
+        }
+        text = json.dumps({"format": FORMAT, "entries": entries}, indent=1, sort_keys=True)
+        write_atomically(path, text.encode())
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write `data` to `path` through a temporary file beside it; TimingCacheError on failure."""
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise TimingCacheError(f"{path} cannot be written: {error}") from error
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.replace(temporary, path)
+    except OSError as error:
+        Path(temporary).unlink(missing_ok=True)
+        raise TimingCacheError(f"{path} cannot be written: {error}") from error
+
+
+def _record(data: Mapping[str, Any]) -> Record:
+    time_us = float(data["time_us"])
+    if not time_us > 0:
+        raise ValueError(f"a time of {time_us} us")
+    return Record(str(data["tactic"]), tuple(sorted(data["params"].items())), time_us)
