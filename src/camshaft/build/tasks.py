@@ -16,8 +16,8 @@ from camshaft.ir.graph import Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ops import CONV, HOST, MATMUL, POOL, REDUCE
 
-_IMPLIED = frozenset({"layout", "ceil_mode"})
-"""Attributes that kernels need not know: channels-last is given, extents are in the operands."""
+_IMPLIED = frozenset({"layout"})
+"""Attributes that kernels need not know: they are always channels-last."""
 
 
 @dataclass(frozen=True)

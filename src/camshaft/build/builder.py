@@ -1,0 +1,107 @@
+"""From an optimized graph to an engine: place, tune, assemble.
+
+`Builder.tune` costs a graph by its kernels' times; `precision` compares such costs; `Builder.finish`
+turns the winner into an engine.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from time import perf_counter
+
+from camshaft.build.assemble import Assembler, Choice
+from camshaft.build.places import place
+from camshaft.build.tasks import Task, tasks_of
+from camshaft.build.timing_cache import TimingCache
+from camshaft.build.tuner import Backend, Tuner
+from camshaft.ir.graph import Graph
+from camshaft.runtime.engine import Engine
+from camshaft.runtime.plan import Fingerprint
+
+Progress = Callable[[str, int, int], None]
+HOST_STEP_US = 200.0
+"""What an unmeasured host step counts when graphs are compared (Python call and NumPy work)."""
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A graph with a kernel for every task."""
+
+    graph: Graph
+    tasks: tuple[Task, ...]
+    choices: tuple[Choice | None, ...]
+
+    @property
+    def time_us(self) -> float:
+        """Sum of the kernels' times: the whole graph's cost, conversions included."""
+        return sum(HOST_STEP_US if c is None else c.time_us for c in self.choices)
+
+    def time_by_origin(self) -> dict[tuple[str, ...], float]:
+        """Microseconds by the source layers of each task."""
+        times: dict[tuple[str, ...], float] = {}
+        for task, choice in zip(self.tasks, self.choices, strict=True):
+            spent = HOST_STEP_US if choice is None else choice.time_us
+            times[task.origin] = times.get(task.origin, 0.0) + spent
+        return times
+
+    @property
+    def host_steps(self) -> list[str]:
+        """Names of the tasks without a kernel."""
+        return [t.name for t, c in zip(self.tasks, self.choices, strict=True) if c is None]
+
+
+@dataclass
+class Builder:
+    """One build: a backend, a timing cache and the options that steer them."""
+
+    backend: Backend
+    cache: TimingCache
+    level: int
+    threads: int
+    workspace_limit: int
+    frozen: bool = False
+    time_budget: float | None = None
+    progress: Progress | None = None
+    _tuner: Tuner = field(init=False)
+
+    def __post_init__(self) -> None:
+        deadline = None if self.time_budget is None else perf_counter() + self.time_budget
+        self._tuner = Tuner(
+            self.backend,
+            self.cache,
+            level=self.level,
+            threads=self.threads,
+            workspace_limit=self.workspace_limit,
+            frozen=self.frozen,
+            deadline=deadline,
+            workers=os.cpu_count() or 1,
+        )
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether the time budget cut tuning short."""
+        return self._tuner.timed_out
+
+    def tune(self, graph: Graph, stage: str = "tuning") -> Tuned:
+        """Choose a kernel for every task of a channels-last, lowered graph."""
+        tasks = tasks_of(place(graph))
+        choices = []
+        for i, task in enumerate(tasks):
+            if self.progress:
+                self.progress(stage, i, len(tasks))
+            choices.append(self._tuner.choose(task))
+        if self.progress:
+            self.progress(stage, len(tasks), len(tasks))
+        return Tuned(graph, tuple(tasks), tuple(choices))
+
+    def finish(
+        self, tuned: Tuned, fingerprint: Fingerprint, reasons: Mapping[str, str] | None = None
+    ) -> Engine:
+        """The engine.  reasons: task name -> why it runs in its precision."""
+        assembler = Assembler(
+            tuned.graph, tuned.tasks, tuned.choices, self.backend.target, self.threads, fingerprint
+        )
+        parts = assembler.run(reasons or {})
+        return Engine(parts.plan, parts.constants, parts.code)

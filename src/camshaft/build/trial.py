@@ -1,0 +1,195 @@
+"""A trial: one spec's operands, its reference result, and candidates run and timed on them.
+
+Each candidate becomes a small engine whose program is the kernel repeated on *different copies of
+its weights*: in a net, weights come from beyond the L2 cache while activations were just
+written, and repeating on one copy would time something that never happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from camshaft.backends.base import Kernel, KernelSpec, Operand, Params, Tactic
+from camshaft.build.strides import extent
+from camshaft.errors import BuildError
+from camshaft.ir.types import DType, TensorType
+from camshaft.ops import ALL_OPS
+from camshaft.runtime.engine import Engine
+from camshaft.runtime.plan import NULL, Binding, Fingerprint, KernelCode, Plan, Ref, Step
+
+_OPS = {op.name: op for op in ALL_OPS}
+WEIGHTS_OUT_OF_CACHE = 4 << 20
+MOST_COPIES = 8
+POISON = 0xCD
+
+
+class Trial:
+    """Operands of one spec and the reference's answer on them."""
+
+    def __init__(
+        self,
+        spec: KernelSpec,
+        constants: Sequence[np.ndarray],
+        threads: int,
+        fingerprint: Fingerprint,
+    ) -> None:
+        """constants: the constant operands as some task really has them, in operand order."""
+        self.spec, self.constants, self.threads = spec, list(constants), threads
+        self.fingerprint = fingerprint
+        rng = np.random.default_rng(0)
+        self.feeds = {
+            f"x{i}": random_values(o.dtype, extent(o.shape, o.strides), rng)
+            for i, o in enumerate(spec.inputs)
+            if not o.const
+        }
+        self.results = {
+            f"y{i}": np.empty(extent(o.shape, o.strides), o.dtype.numpy)
+            for i, o in enumerate(spec.outputs)
+        }
+        self.expected = self._reference()
+
+    def _reference(self) -> list[np.ndarray]:
+        constants = iter(self.constants)
+        arrays = [
+            next(constants) if o.const else _view(self.feeds[f"x{i}"], o)
+            for i, o in enumerate(self.spec.inputs)
+        ]
+        op = _OPS[self.spec.op]
+        implied = {"layout": "NHWC"} if "layout" in op.attributes else {}
+        attrs = op.complete({**dict(self.spec.attrs), **implied})
+        return [np.asarray(a) for a in op.reference(arrays, attrs)]
+
+    def prepare(self, tactic: Tactic[Any], params: Params, kernel: Kernel, target: Any) -> Runner:
+        """A candidate ready to run."""
+        packed = list(tactic.prepack(self.spec, params, target, self.constants))
+        weight_bytes = sum(a.nbytes for a in packed)
+        copies = 1
+        if weight_bytes:
+            copies = min(MOST_COPIES, max(1, -(-WEIGHTS_OUT_OF_CACHE // weight_bytes)))
+        constants = {
+            f"w{c}:{i}": a if c == 0 else a.copy()
+            for c in range(copies)
+            for i, a in enumerate(packed)
+        }
+        size = tactic.workspace(self.spec, params, self.threads)
+        args = [Ref("input", n, 0, a.nbytes) for n, a in self.feeds.items()]
+        args += [Ref("output", n, 0, a.nbytes) for n, a in self.results.items()]
+        scratch = Ref("arena", "workspace", 0, size) if size else NULL
+        steps = tuple(
+            Step(
+                name=f"trial {c}",
+                op=self.spec.op,
+                kernel=0,
+                args=(
+                    *args,
+                    *(Ref("constant", f"w{c}:{i}", 0, a.nbytes) for i, a in enumerate(packed)),
+                    scratch,
+                ),
+            )
+            for c in range(copies)
+        )
+        plan = Plan(
+            fingerprint=self.fingerprint,
+            inputs=_bindings(self.feeds, [o for o in self.spec.inputs if not o.const]),
+            outputs=_bindings(self.results, self.spec.outputs),
+            kernels=(KernelCode("code", kernel.phases),),
+            steps=steps,
+            arena_bytes=size,
+            lower_bound_bytes=size,
+            max_threads=self.threads,
+        )
+        return Runner(self, Engine(plan, constants, {"code": kernel.code}), copies)
+
+    def check(self, runner: Runner) -> str:
+        """Empty if the candidate's outputs are right, else what is wrong with them."""
+        for a in self.results.values():
+            a.view(np.uint8).fill(POISON)
+        runner.run()
+        for i, (o, want) in enumerate(zip(self.spec.outputs, self.expected, strict=True)):
+            problem = difference(_view(self.results[f"y{i}"], o), want)
+            if problem:
+                return f"output {i}: {problem}"
+        return ""
+
+
+class Runner:
+    """One candidate, bound to its trial's operands."""
+
+    def __init__(self, trial: Trial, engine: Engine, copies: int) -> None:
+        self._trial, self._copies = trial, copies
+        self._context = engine.create_context(threads=trial.threads, check_finite=False)
+
+    def run(self) -> None:
+        """Run the whole program once."""
+        self._context.run_into(self._trial.feeds, self._trial.results)
+
+    def time_us(self, seconds: float) -> float:
+        """Microseconds a kernel run: the least over repetitions during about `seconds`."""
+        best = float("inf")
+        end = perf_counter() + seconds
+        while True:
+            start = perf_counter()
+            self.run()
+            now = perf_counter()
+            best = min(best, now - start)
+            if now >= end:
+                return best * 1e6 / self._copies
+
+    def close(self) -> None:
+        """Release the context and its threads."""
+        self._context.close()
+
+
+def random_values(dtype: DType, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Plausible operand values: normal floats, integers over the type's whole range."""
+    if dtype.is_float:
+        return np.asarray(rng.standard_normal(count, np.float32), dtype.numpy)
+    if dtype.kind == "b":
+        return np.asarray(rng.integers(0, 2, count), np.bool_)
+    low, high = dtype.range if dtype.bits <= 16 else (-1000, 1000)
+    return np.asarray(rng.integers(max(low, -(1 << 15)), high, count, endpoint=True), dtype.numpy)
+
+
+def difference(got: np.ndarray, want: np.ndarray) -> str:
+    """What distinguishes a kernel's output from the reference's beyond rounding, or "".
+
+    Floats: 1e-3 of the largest magnitude (Winograd's error is about a tenth of that).  8-bit
+    integers: one quantum, since a float epilogue may round the other way.  Others: equal.
+    """
+    if got.dtype != want.dtype or got.shape != want.shape:
+        return f"{got.dtype}{got.shape} instead of {want.dtype}{want.shape}"
+    if want.size == 0:
+        return ""
+    if want.dtype.kind == "f":
+        finite = np.isfinite(want)
+        if not np.array_equal(np.isnan(got), np.isnan(want)):
+            return "NaN where the reference has none, or the reverse"
+        error = float(np.max(np.abs(np.where(finite, got - want, 0)), initial=0.0))
+        scale = float(np.max(np.abs(want[finite]), initial=1e-6))
+        return "" if error <= 1e-3 * scale else f"error {error:.3g} at magnitude {scale:.3g}"
+    if want.dtype.kind == "b":
+        return "" if np.array_equal(got, want) else "differs"
+    gap = int(np.max(np.abs(got.astype(np.int64) - want.astype(np.int64))))
+    return "" if gap <= (1 if want.dtype.itemsize == 1 else 0) else f"differs by {gap}"
+
+
+def _view(memory: np.ndarray, operand: Operand) -> np.ndarray:
+    strides = tuple(s * memory.itemsize for s in operand.strides)
+    return np.lib.stride_tricks.as_strided(memory, operand.shape, strides)
+
+
+def _bindings(arrays: dict[str, np.ndarray], operands: Sequence[Operand]) -> tuple[Binding, ...]:
+    pairs = zip(arrays.items(), operands, strict=True)
+    return tuple(Binding(n, TensorType(o.dtype, (a.size,))) for (n, a), o in pairs)
+
+
+def failed(spec: KernelSpec, tactic: str, params: Params, problem: str) -> BuildError:
+    """The error for a kernel that computes the wrong thing (a fault of camshaft)."""
+    return BuildError(
+        f"tactic {tactic} {dict(params)} computes a wrong result for {spec.key()}: {problem}; "
+        "please report this with the model"
+    )

@@ -1,0 +1,242 @@
+"""Choosing a kernel for each task: candidates from the tactics, checked, timed, remembered.
+
+Results depend only on the timing cache: with every entry present a build repeats itself exactly
+and compiles nothing but the winners.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from time import perf_counter
+from typing import Any
+
+from camshaft.backends.base import Kernel, KernelSpec, Params, Tactic
+from camshaft.build.assemble import Choice
+from camshaft.build.tasks import Task
+from camshaft.build.timing_cache import MARGIN, Record, TimingCache
+from camshaft.build.trial import Runner, Trial, failed
+from camshaft.errors import BuildError, TimingCacheError
+from camshaft.runtime.plan import Fingerprint
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much a level spends: candidates a spec, timing rounds, seconds a candidate and round."""
+
+    candidates: int
+    rounds: int
+    seconds: float
+
+
+EFFORTS = (
+    Effort(1, 0, 0.0),
+    Effort(1, 0, 0.0),
+    Effort(4, 2, 0.002),
+    Effort(12, 4, 0.003),
+    Effort(24, 6, 0.006),
+    Effort(1000, 10, 0.010),
+)
+KEEP_WITHIN = 1.25
+"""After the first round, candidates slower than the best by this factor are dropped."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A tactic with parameters, and its code once compiled."""
+
+    tactic: Tactic[Any]
+    params: Params
+
+    @property
+    def record_params(self) -> tuple[tuple[str, int | str | bool], ...]:
+        return tuple(sorted(self.params.items()))
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What the tuner needs of a backend: its tactics, a target and a way to compile.
+
+    identity: target, features and CPU model; part of every cache key.
+    """
+
+    tactics: Sequence[Tactic[Any]]
+    target: Any
+    compile: Callable[[Any], Kernel]
+    identity: str
+    fingerprint: Fingerprint
+
+
+class Tuner:
+    """Chooses kernels; remembers by spec, so equal layers are tuned once."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        cache: TimingCache,
+        *,
+        level: int,
+        threads: int,
+        workspace_limit: int,
+        frozen: bool,
+        deadline: float | None,
+        workers: int,
+    ) -> None:
+        """deadline: perf_counter() value after which nothing more is timed (None: no limit)."""
+        self.backend, self.cache = backend, cache
+        self.effort = EFFORTS[level]
+        self.threads, self.workspace_limit = threads, workspace_limit
+        self.frozen, self.deadline = frozen, deadline
+        self.workers = workers
+        self.timed_out = False
+        self._chosen: dict[str, Choice] = {}
+        self._compiled: dict[str, Kernel] = {}
+
+    def choose(self, task: Task) -> Choice | None:
+        """The kernel for a task, or None when no tactic supports it (it becomes a host step).
+
+        Raises BuildError when a candidate is wrong or none fits the workspace limit, and
+        TimingCacheError when the cache is frozen and lacks the spec.
+        """
+        if task.spec is None:
+            return None
+        key = task.spec.key()
+        if key not in self._chosen:
+            choice = self._choose(task, task.spec)
+            if choice is None:
+                return None
+            self._chosen[key] = choice
+        return self._chosen[key]
+
+    def _choose(self, task: Task, spec: KernelSpec) -> Choice | None:
+        supporting = [t for t in self.backend.tactics if t.supports(spec, self.backend.target)]
+        if not supporting:
+            return None
+        candidates = self._candidates(task, spec, supporting)
+        versions = ",".join(f"{t.name}@{t.version}" for t in supporting)
+        key = TimingCache.key(spec.key(), self.backend.identity, str(self.threads), versions)
+        known = self.cache.lookup(key)
+        if known:
+            return self._recall(spec, supporting, known)
+        if self.frozen:
+            raise TimingCacheError(
+                f"the frozen timing cache has no entry for layer {task.name!r} ({spec.key()}): "
+                "build once without frozen_cache"
+            )
+        if self.effort.rounds == 0 or len(candidates) == 1 or self._late():
+            first = candidates[0]
+            reason = "only candidate" if len(candidates) == 1 else "heuristic, not timed"
+            return Choice(first.tactic, first.params, self._compile(spec, first), 0.0, reason)
+        return self._time(task, spec, candidates, key)
+
+    def _candidates(
+        self, task: Task, spec: KernelSpec, supporting: Iterable[Tactic[Any]]
+    ) -> list[Candidate]:
+        """Candidates of all tactics, interleaved so that a cut keeps the best of each."""
+        lists = [
+            [Candidate(t, p) for p in t.candidates(spec, self.backend.target, self.threads)]
+            for t in supporting
+        ]
+        turns = max(len(c) for c in lists)
+        mixed = [c[i] for i in range(turns) for c in lists if i < len(c)]
+        fitting = [
+            c
+            for c in mixed
+            if c.tactic.workspace(spec, c.params, self.threads) <= self.workspace_limit
+        ]
+        if not fitting:
+            raise BuildError(
+                f"layer {task.name!r}: every candidate needs more than workspace_limit "
+                f"({self.workspace_limit} bytes); raise it"
+            )
+        return fitting[: self.effort.candidates]
+
+    def _recall(
+        self, spec: KernelSpec, supporting: Sequence[Tactic[Any]], known: Sequence[Record]
+    ) -> Choice | None:
+        winner = known[0]
+        tactic = next(t for t in supporting if t.name == winner.tactic)
+        candidate = Candidate(tactic, dict(winner.params))
+        reason = _explain(winner, known)
+        return Choice(
+            tactic, candidate.params, self._compile(spec, candidate), winner.time_us, reason
+        )
+
+    def _late(self) -> bool:
+        late = self.deadline is not None and perf_counter() > self.deadline
+        self.timed_out |= late
+        return late
+
+    # -- compiling and timing ------------------------------------------------------------------
+
+    def _compile(self, spec: KernelSpec, candidate: Candidate) -> Kernel:
+        source = candidate.tactic.emit(spec, candidate.params, self.backend.target)
+        kernel = self._compiled.get(source.text)
+        if kernel is None:
+            kernel = self._compiled[source.text] = self.backend.compile(source)
+        return replace(kernel, phases=source.phases)
+
+    def _time(
+        self, task: Task, spec: KernelSpec, candidates: Sequence[Candidate], key: str
+    ) -> Choice:
+        constants = [t.array for t in task.constants]
+        trial = Trial(spec, constants, self.threads, self.backend.fingerprint)
+        with ThreadPoolExecutor(self.workers) as pool:
+            kernels = list(pool.map(lambda c: self._compile(spec, c), candidates))
+        runners: dict[int, Runner] = {}
+        best: dict[int, float] = {}
+        try:
+            for i, (candidate, kernel) in enumerate(zip(candidates, kernels, strict=True)):
+                if best and self._late():
+                    break
+                runner = trial.prepare(
+                    candidate.tactic, candidate.params, kernel, self.backend.target
+                )
+                runners[i] = runner
+                problem = trial.check(runner)
+                if problem:
+                    raise failed(spec, candidate.tactic.name, candidate.params, problem)
+                best[i] = runner.time_us(self.effort.seconds)
+            self._rounds(runners, best)
+        finally:
+            for runner in runners.values():
+                runner.close()
+        records = [
+            Record(candidates[i].tactic.name, candidates[i].record_params, best[i]) for i in best
+        ]
+        winner = self.cache.store(key, records)
+        chosen = next(
+            i
+            for i in best
+            if (candidates[i].tactic.name, candidates[i].record_params)
+            == (winner.tactic, winner.params)
+        )
+        candidate = candidates[chosen]
+        reason = _explain(winner, records)
+        return Choice(candidate.tactic, candidate.params, kernels[chosen], winner.time_us, reason)
+
+    def _rounds(self, runners: dict[int, Runner], best: dict[int, float]) -> None:
+        """Time the promising candidates in turn; the machine's noise hits all alike."""
+        limit = min(best.values()) * KEEP_WITHIN
+        alive = [i for i in best if best[i] <= limit]
+        for _ in range(self.effort.rounds - 1):
+            for i in alive:
+                if self._late():
+                    return
+                best[i] = min(best[i], runners[i].time_us(self.effort.seconds))
+            limit = min(best[i] for i in alive) * (1 + 2 * MARGIN)
+            alive = [i for i in alive if best[i] <= limit]
+            if len(alive) == 1:
+                return
+
+
+def _explain(winner: Record, records: Sequence[Record]) -> str:
+    others = [r for r in records if r.id != winner.id]
+    if not others:
+        return f"{winner.time_us:.1f} us, only candidate"
+    second = min(others, key=lambda r: r.time_us)
+    return (
+        f"{winner.time_us:.1f} us, best of {len(records)}; "
+        f"next {second.id} {second.time_us / winner.time_us - 1:+.0%}"
+    )
