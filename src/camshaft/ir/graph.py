@@ -240,6 +240,19 @@ class GraphBuilder:
             tensor = Tensor(self.fresh(tensor.name), tensor.type, tensor.data)
         return self._register(tensor)
 
+    def keep(self, node: Node) -> bool:
+        """Take over a node of another graph as it is; its inputs must already be in this one.
+
+        False, and nothing is added, if one of its output names is taken by now.
+        """
+        if any(t.name in self._taken for t in node.outputs):
+            return False
+        self._nodes.append(node)
+        for t in node.outputs:
+            self._register(t)
+            self._producer[t.name] = node
+        return True
+
     # -- finishing ---------------------------------------------------------------------------
 
     def graph(self, outputs: Mapping[str, Tensor]) -> Graph:
