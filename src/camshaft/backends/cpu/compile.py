@@ -1,0 +1,80 @@
+"""LLVM IR text to machine code: the CPU backend's `Compiler`.
+
+Needs no device of the target kind.  Equal text gives equal bytes, which the timing cache and
+reproducible engine files rely on.
+"""
+
+from __future__ import annotations
+
+import threading
+from functools import cache
+
+from llvmlite import binding
+
+from camshaft.backends.base import Kernel, Source
+from camshaft.backends.cpu.target import CpuTarget
+from camshaft.errors import BuildError
+
+_START_LOCK = threading.Lock()
+
+
+@cache
+def start_llvm() -> None:
+    """Prepare LLVM for this machine (once a process)."""
+    binding.initialize_native_target()
+    binding.initialize_native_asmprinter()
+
+
+class CpuCompiler:
+    """Compiles kernels for one target.
+
+    Loop and SLP vectorizers and the unroller stay off: tactics have vectorised and unrolled.
+    """
+
+    def __init__(self, target: CpuTarget) -> None:
+        self.target = target
+        self._local = threading.local()
+
+    def compile(self, source: Source) -> Kernel:
+        """Object code of `source`; BuildError with LLVM's complaint if it is not valid IR."""
+        machine = self._machine()
+        return Kernel(machine.emit_object(self._optimized(source, machine)), source.phases)
+
+    def assembly(self, source: Source) -> str:
+        """The machine code as text, to look at."""
+        machine = self._machine()
+        return str(machine.emit_assembly(self._optimized(source, machine)))
+
+    def _machine(self) -> binding.TargetMachine:
+        machine = getattr(self._local, "machine", None)
+        if machine is None:
+            with _START_LOCK:
+                start_llvm()
+            target = binding.Target.from_triple(self.target.triple)
+            machine = target.create_target_machine(
+                cpu=self.target.cpu,
+                features=self.target.features,
+                opt=3,
+                reloc="pic",
+                codemodel="small",
+            )
+            self._local.machine = machine
+        return machine
+
+    def _optimized(self, source: Source, machine: binding.TargetMachine) -> binding.ModuleRef:
+        try:
+            module = binding.parse_assembly(source.text, context=binding.create_context())
+            module.verify()
+        except RuntimeError as error:
+            symbols = ", ".join(p.symbol for p in source.phases)
+            raise BuildError(f"kernel {symbols}: invalid LLVM IR: {error}") from error
+        module.data_layout = str(machine.target_data)
+        options = binding.create_pipeline_tuning_options(speed_level=3)
+        options.loop_vectorization = False
+        options.slp_vectorization = False
+        options.loop_unrolling = False
+        options.loop_interleaving = False
+        builder = binding.create_pass_builder(machine, options)
+        manager = builder.getModulePassManager()
+        manager.run(module, builder)
+        return module

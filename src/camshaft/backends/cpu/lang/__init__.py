@@ -1,0 +1,12 @@
+"""The kernel language: a small typed layer over LLVM IR in which CPU tactics are written.
+
+See `module` for the frame (Module, phases, Arg), `values` for operators, `memory` for loads and
+stores, `control` for loops and branches with carried values, `convert` for casts and rounding,
+`dot` for the integer dot product.
+"""
+
+from camshaft.backends.cpu.lang.control import Carry
+from camshaft.backends.cpu.lang.module import Arg, Kernel, Module, Scalar
+from camshaft.backends.cpu.lang.values import Index, Number, Pointer, Value
+
+__all__ = ["Arg", "Carry", "Index", "Kernel", "Module", "Number", "Pointer", "Scalar", "Value"]

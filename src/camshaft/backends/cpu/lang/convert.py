@@ -1,0 +1,110 @@
+"""Conversions between element types, with the meaning of `ir.expr`'s "cast".
+
+Float to integer rounds half to even, saturates, and turns NaN into 0; integers wrap; anything to
+bool asks whether it is not zero.
+"""
+
+from __future__ import annotations
+
+from camshaft.backends.cpu.lang.arith import type_suffix
+from camshaft.backends.cpu.lang.dot import Dot
+from camshaft.backends.cpu.lang.values import Value, llvm_type
+from camshaft.ir.types import DType, f32, f64, i32
+
+
+class Convert(Dot):
+    """Adds casts and rounding to the arithmetic."""
+
+    def cast(self, x: Value, dtype: DType) -> Value:
+        """`x` as `dtype`, exactly as `ir.expr.convert` does it."""
+        if x.dtype == dtype:
+            return x
+        if dtype.kind == "b":
+            return self.ne(x, 0)
+        if x.dtype.is_float:
+            return self._float_to_float(x, dtype) if dtype.is_float else self._saturate(x, dtype)
+        if dtype.is_float:
+            op = "sitofp" if x.dtype.kind == "i" else "uitofp"
+            return self._convert(op, x, dtype)
+        return self._resize(x, dtype)
+
+    def round_to_i32(self, x: Value) -> Value:
+        """f32 lanes to i32, half to even; undefined outside the range of i32 and for NaN."""
+        return self._lrint(x)
+
+    def round(self, x: Value) -> Value:
+        """Round half to even, as a float."""
+        if self.target.has_rounding or x.dtype != f32:
+            return self._overloaded("llvm.roundeven", x)
+        big = self.const(float(1 << 23), x.dtype, x.lanes)
+        shifted = self.sub(self.add(self.abs(x), big), big)
+        return self.select(self.abs(x) < big, self.copysign(shifted, x), x)
+
+    def floor(self, x: Value) -> Value:
+        """Largest integral value not above x."""
+        if self.target.has_rounding or x.dtype != f32:
+            return self._overloaded("llvm.floor", x)
+        near = self.round(x)
+        return self.copysign(self.select(near > x, near - 1.0, near), x)
+
+    def ceil(self, x: Value) -> Value:
+        """Smallest integral value not below x."""
+        if self.target.has_rounding or x.dtype != f32:
+            return self._overloaded("llvm.ceil", x)
+        near = self.round(x)
+        return self.copysign(self.select(near < x, near + 1.0, near), x)
+
+    def copysign(self, magnitude: Value, sign: Value) -> Value:
+        """|magnitude| with the sign of `sign`."""
+        m, s = self.pair(magnitude, sign)
+        return self._overloaded("llvm.copysign", m, s)
+
+    # --- parts ------------------------------------------------------------------------------
+
+    def _convert(self, op: str, x: Value, dtype: DType) -> Value:
+        to = llvm_type(dtype, x.lanes)
+        return self.value(f"{op} {x.type} {x.ref} to {to}", dtype, x.lanes)
+
+    def _float_to_float(self, x: Value, dtype: DType) -> Value:
+        if x.dtype.bits == dtype.bits:
+            return self.cast(self.cast(x, f32), dtype)
+        return self._convert("fpext" if dtype.bits > x.dtype.bits else "fptrunc", x, dtype)
+
+    def _resize(self, x: Value, dtype: DType) -> Value:
+        source = 1 if x.dtype.kind == "b" else x.dtype.bits
+        if source == dtype.bits:
+            return Value(self, x.ref, dtype, x.lanes)
+        if source > dtype.bits:
+            return self._convert("trunc", x, dtype)
+        return self._convert("sext" if x.dtype.kind == "i" else "zext", x, dtype)
+
+    def _saturate(self, x: Value, dtype: DType) -> Value:
+        low, high = dtype.range
+        if x.dtype.bits < 32:
+            x = self.cast(x, f32)
+        if dtype.bits > 16:
+            return self._saturate_wide(x, dtype)
+        # Ordered compares are false for NaN, so this order of selects turns NaN into the bound 0
+        # or, for signed types, is preceded by an explicit test.
+        if low < 0:
+            x = self.select(self.isnan(x), 0.0, x)
+        x = self.select(x > float(low), x, float(low))
+        x = self.select(x < float(high), x, float(high))
+        return self._resize(self._lrint(x), dtype)
+
+    def _saturate_wide(self, x: Value, dtype: DType) -> Value:
+        if (x.dtype, dtype) == (f32, i32):
+            clean = self.select(self.isnan(x), 0.0, x)
+            bounded = self.min(self.max(clean, -(2.0**31)), 2.0**31 - 128)
+            return self.select(clean >= 2.0**31, (1 << 31) - 1, self._lrint(bounded))
+        x = self._overloaded("llvm.roundeven", x) if x.dtype == f64 else self.round(x)
+        name = f"llvm.fpto{'si' if dtype.kind == 'i' else 'ui'}.sat"
+        result = Value(self, "", dtype, x.lanes)
+        return self.call_intrinsic(
+            f"{name}.{type_suffix(result)}.{type_suffix(x)}", dtype, x.lanes, x
+        )
+
+    def _lrint(self, x: Value) -> Value:
+        result = Value(self, "", i32, x.lanes)
+        name = f"llvm.lrint.{type_suffix(result)}.{type_suffix(x)}"
+        return self.call_intrinsic(name, i32, x.lanes, x)

@@ -1,0 +1,71 @@
+"""The four-way integer dot product, on every target with the same bits.
+
+With VNNI it is one instruction.  Elsewhere the bytes are widened to 16 bits first, because the
+one-step u8 x s8 instruction of older CPUs saturates where two products add up.
+"""
+
+from __future__ import annotations
+
+from camshaft.backends.cpu.lang.arith import Arithmetic
+from camshaft.backends.cpu.lang.emitter import Declarations
+from camshaft.backends.cpu.lang.values import Value
+from camshaft.backends.cpu.target import CpuTarget
+from camshaft.ir.types import i8, i16, i32
+
+_PMADDWD = {128: "llvm.x86.sse2.pmadd.wd", 256: "llvm.x86.avx2.pmadd.wd"}
+
+
+class Dot(Arithmetic):
+    """Adds `dot4` to the arithmetic."""
+
+    def __init__(self, target: CpuTarget, declarations: Declarations) -> None:
+        super().__init__(target, declarations)
+        self._halves: dict[tuple[str, str, bool], tuple[Value, Value]] = {}
+
+    def dot4(self, u: Value, s: Value, acc: Value) -> Value:
+        """acc + the sum of four u8 x s8 products in each i32 lane; exact, the i32 sum wraps.
+
+        u: i32 lanes (or a scalar, spread) of four unsigned bytes, s: of four signed bytes;
+        acc: i32 lanes, 128, 256 or 512 bits in all where the target has VNNI.
+        """
+        x, w = self.pair(u, s)
+        if self.target.has_vnni:
+            count = 4 * acc.lanes
+            return self.call_intrinsic(
+                f"llvm.x86.avx512.vpdpbusd.{8 * count}",
+                i32,
+                acc.lanes,
+                acc,
+                self.bitcast(x, i8, count),
+                self.bitcast(w, i8, count),
+            )
+        u_even, u_odd = self._split(u, signed=False)
+        s_even, s_odd = self._split(s, signed=True)
+        return acc + (self._madd(u_even, s_even) + self._madd(u_odd, s_odd))
+
+    def _split(self, x: Value, *, signed: bool) -> tuple[Value, Value]:
+        """Even and odd bytes of i32 lanes as pairs of 16-bit numbers in i32 lanes.
+
+        Remembered per block: a tile uses each operand many times.
+        """
+        key = (self.block, x.ref, signed)
+        if key not in self._halves:
+            if signed:
+                half = self.bitcast(x, i16, 2 * x.lanes)
+                even = self.bitcast((half << 8) >> 8, i32, x.lanes)
+                odd = self.bitcast(half >> 8, i32, x.lanes)
+            else:
+                even = x & 0x00FF00FF
+                odd = self.shift("lshr", x, 8) & 0x00FF00FF
+            self._halves[key] = even, odd
+        return self._halves[key]
+
+    def _madd(self, a: Value, b: Value) -> Value:
+        """Sum of two s16 x s16 products in each i32 lane."""
+        x, y = self.pair(a, b)
+        bits = 32 * x.lanes
+        if self.target.is_x86 and bits in _PMADDWD:
+            pairs = [self.bitcast(v, i16, 2 * x.lanes) for v in (x, y)]
+            return self.call_intrinsic(_PMADDWD[bits], i32, x.lanes, *pairs)
+        low = ((x << 16) >> 16) * ((y << 16) >> 16)
+        return low + (x >> 16) * (y >> 16)

@@ -1,0 +1,112 @@
+"""Writes LLVM IR text: registers, basic blocks, constants, declarations.
+
+The bottom of the kernel language.  Text is written directly because a large unrolled tile has
+thousands of instructions and an object per instruction costs more time than LLVM's parser.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from camshaft.backends.cpu.lang.values import Value, literal, llvm_type
+from camshaft.backends.cpu.target import CpuTarget
+from camshaft.errors import BuildError
+from camshaft.ir.types import DType, i64
+
+Declarations = dict[str, str]
+
+
+class Emitter:
+    """Appends instructions to one function; subclasses add the vocabulary."""
+
+    def __init__(self, target: CpuTarget, declarations: Declarations) -> None:
+        self.target = target
+        self.lines: list[str] = []
+        self.block = "entry"
+        self.declarations = declarations
+        self._registers = 0
+        self._blocks = 0
+
+    def register(self) -> str:
+        """A fresh register name."""
+        self._registers += 1
+        return f"%v{self._registers}"
+
+    def emit(self, instruction: str) -> str:
+        """Append `instruction`, return the register that holds its result."""
+        self._registers += 1
+        ref = f"%v{self._registers}"
+        self.lines.append(f"  {ref} = {instruction}")
+        return ref
+
+    def effect(self, instruction: str) -> None:
+        """Append an instruction without a result."""
+        self.lines.append("  " + instruction)
+
+    def value(self, instruction: str, dtype: DType, lanes: int = 1) -> Value:
+        """Append `instruction` and name its result."""
+        return Value(self, self.emit(instruction), dtype, lanes)  # type: ignore[arg-type]
+
+    def const(self, number: float | bool, dtype: DType, lanes: int = 1) -> Value:
+        """The constant `number`, in every lane."""
+        ref = literal(number, dtype)
+        if lanes > 1:
+            ref = f"splat ({llvm_type(dtype)} {ref})"
+        return Value(self, ref, dtype, lanes)  # type: ignore[arg-type]
+
+    def const_vector(self, numbers: Sequence[float | int | bool], dtype: DType) -> Value:
+        """A vector constant, lane by lane."""
+        scalar = llvm_type(dtype)
+        body = ", ".join(f"{scalar} {literal(n, dtype)}" for n in numbers)
+        return Value(self, f"<{body}>", dtype, len(numbers))  # type: ignore[arg-type]
+
+    def index(self, number: Value | int) -> Value:
+        """An i64 scalar from a Python int (a value passes through)."""
+        if isinstance(number, Value):
+            if number.dtype != i64 or number.lanes != 1:
+                raise BuildError(f"an index is an i64 scalar, not {number.type}")
+            return number
+        return self.const(number, i64)
+
+    def intrinsic(self, name: str, result: str, params: Sequence[str]) -> str:
+        """Declare an LLVM intrinsic once; returns "result @name" ready for a call."""
+        self.declarations[name] = f"declare {result} @{name}({', '.join(params)})"
+        return f"{result} @{name}"
+
+    def call_intrinsic(
+        self, name: str, dtype: DType, lanes: int, *args: Value, immediates: Sequence[str] = ()
+    ) -> Value:
+        """Call intrinsic `name`; `immediates` are extra literal arguments such as "i32 4"."""
+        kinds = [a.type for a in args] + [text.split()[0] for text in immediates]
+        callee = self.intrinsic(name, llvm_type(dtype, lanes), kinds)
+        operands = [f"{a.type} {a.ref}" for a in args] + list(immediates)
+        return self.value(f"call {callee}({', '.join(operands)})", dtype, lanes)
+
+    # --- blocks ---------------------------------------------------------------------------
+
+    def new_block(self, hint: str) -> str:
+        """A fresh block label."""
+        self._blocks += 1
+        return f"{hint}{self._blocks}"
+
+    def open_block(self, label: str) -> None:
+        """Start writing into block `label`."""
+        self.lines.append(f"{label}:")
+        self.block = label
+
+    def jump(self, label: str) -> None:
+        """End the block with an unconditional branch."""
+        self.effect(f"br label %{label}")
+
+    def branch(self, condition: Value, if_true: str, if_false: str) -> None:
+        """End the block with a conditional branch."""
+        self.effect(f"br i1 {condition.ref}, label %{if_true}, label %{if_false}")
+
+    def placeholder(self) -> int:
+        """Reserve a line to be written later with `fill` (phis know their operands late)."""
+        self.lines.append("")
+        return len(self.lines) - 1
+
+    def fill(self, place: int, line: str) -> None:
+        """Write a reserved line."""
+        self.lines[place] = "  " + line

@@ -1,0 +1,151 @@
+"""Loads and stores of the kernel language: aligned or not, masked, strided, prefetched.
+
+A mask says which lanes exist.  Lanes that do not exist are neither read nor written: a masked
+access never touches memory behind its operand.
+"""
+
+from __future__ import annotations
+
+from camshaft.backends.cpu.lang.arith import type_suffix
+from camshaft.backends.cpu.lang.convert import Convert
+from camshaft.backends.cpu.lang.values import (
+    Index,
+    Pointer,
+    Value,
+    llvm_type,
+    memory_type,
+)
+from camshaft.errors import BuildError
+from camshaft.ir.types import DType, boolean, i64, u8
+
+Mask = Value | int | None
+"""Bool lanes, or a number of first lanes known when the kernel is written, or all lanes."""
+
+
+class Memory(Convert):
+    """Adds memory access to the arithmetic."""
+
+    def lane_mask(self, count: Index, lanes: int) -> Value:
+        """Bool lanes: the first `count` are true (count may be a run-time i64)."""
+        if isinstance(count, int):
+            return self.const_vector([n < count for n in range(lanes)], boolean)
+        numbers = self.const_vector(range(lanes), i64)
+        return self.compare("lt", numbers, self.splat(count, lanes))
+
+    def load(self, p: Pointer, lanes: int = 1, mask: Mask = None) -> Value:
+        """`lanes` consecutive elements; lanes outside the mask read as 0."""
+        mask = _trimmed(mask, lanes)
+        if p.dtype.kind == "b":
+            return self.ne(self.load(p.as_type(u8), lanes, mask), 0)
+        if mask is None:
+            kind = memory_type(p.dtype, lanes)
+            align = max(1, min(p.align, lanes * p.dtype.bytes))
+            return self.value(f"load {kind}, ptr {p.address()}, align {align}", p.dtype, lanes)
+        if isinstance(mask, int) and not _has_masked_moves(self.target.vector_bits, p.dtype):
+            return self._load_pieces(p, lanes, mask)
+        m = self.lane_mask(mask, lanes) if isinstance(mask, int) else mask
+        kind, suffix = llvm_type(p.dtype, lanes), type_suffix(Value(self, "", p.dtype, lanes))
+        callee = self.intrinsic(f"llvm.masked.load.{suffix}.p0", kind, ["ptr", m.type, kind])
+        align = max(1, min(p.align, lanes * p.dtype.bytes))
+        return self.value(
+            f"call {callee}(ptr align {align} {p.address()}, {m.type} {m.ref}, "
+            f"{kind} zeroinitializer)",
+            p.dtype,
+            lanes,
+        )
+
+    def _load_pieces(self, p: Pointer, lanes: int, count: int) -> Value:
+        """The first `count` of `lanes` elements by power-of-two loads (no masked move exists)."""
+        result = self.const(0, p.dtype, lanes)
+        start = 0
+        while start < count:
+            width = 1 << ((count - start).bit_length() - 1)
+            part = self.load(p.at(start), width)
+            if width == 1:
+                result = self.insert(result, part, start)
+            else:
+                widened = self.shuffle(part, None, [n if n < width else -1 for n in range(lanes)])
+                picks = [
+                    lanes + n - start if start <= n < start + width else n for n in range(lanes)
+                ]
+                result = self.shuffle(result, widened, picks)
+            start += width
+        return result
+
+    def store(self, x: Value, p: Pointer, mask: Mask = None) -> None:
+        """Store the lanes (those in the mask) at consecutive elements."""
+        mask = _trimmed(mask, x.lanes)
+        if p.dtype != x.dtype:
+            raise BuildError(f"cannot store {x.dtype} lanes through a pointer to {p.dtype}")
+        if x.dtype.kind == "b":
+            x, p = self._resize(x, u8), p.as_type(u8)
+        align = max(1, min(p.align, x.lanes * p.dtype.bytes))
+        if mask is None:
+            self.effect(f"store {x.type} {x.ref}, ptr {p.address()}, align {align}")
+            return
+        if isinstance(mask, int) and not _has_masked_moves(self.target.vector_bits, p.dtype):
+            self._store_pieces(x, p, mask)
+            return
+        m = self.lane_mask(mask, x.lanes) if isinstance(mask, int) else mask
+        name = f"llvm.masked.store.{type_suffix(x)}.p0"
+        callee = self.intrinsic(name, "void", [x.type, "ptr", m.type])
+        self.effect(
+            f"call {callee}({x.type} {x.ref}, ptr align {align} {p.address()}, {m.type} {m.ref})"
+        )
+
+    def _store_pieces(self, x: Value, p: Pointer, count: int) -> None:
+        start = 0
+        while start < count:
+            width = 1 << ((count - start).bit_length() - 1)
+            if width == 1:
+                part = self.extract(x, start)
+            else:
+                part = self.shuffle(x, None, range(start, start + width))
+            self.store(part, p.at(start))
+            start += width
+
+    def broadcast(self, p: Pointer, lanes: int) -> Value:
+        """One element in every lane."""
+        return self.splat(self.load(p), lanes)
+
+    def load_strided(self, p: Pointer, stride: Index, lanes: int, mask: int | None = None) -> Value:
+        """Elements `stride` apart, one scalar load each (slow; for odd layouts)."""
+        if stride == 1:
+            return self.load(p, lanes, mask)
+        result = self.const(0, p.dtype, lanes)
+        for lane in range(lanes if mask is None else min(mask, lanes)):
+            result = self.insert(result, self.load(p.at(self._times(stride, lane))), lane)
+        return result
+
+    def store_strided(self, x: Value, p: Pointer, stride: Index, mask: int | None = None) -> None:
+        """Store lanes at elements `stride` apart, one scalar store each."""
+        if stride == 1:
+            self.store(x, p, mask)
+            return
+        for lane in range(x.lanes if mask is None else min(mask, x.lanes)):
+            self.store(self.extract(x, lane), p.at(self._times(stride, lane)))
+
+    @staticmethod
+    def _times(stride: Index, lane: int) -> Index:
+        return stride * lane
+
+    def prefetch(self, p: Pointer, *, locality: int = 3, write: bool = False) -> None:
+        """Ask for the cache line at `p`: locality 3 into L1, 2 into L2, 1 into L3."""
+        callee = self.intrinsic("llvm.prefetch.p0", "void", ["ptr", "i32", "i32", "i32"])
+        self.effect(f"call {callee}(ptr {p.address()}, i32 {int(write)}, i32 {locality}, i32 1)")
+
+    def zeros(self, rows: int, cols: int, dtype: DType, lanes: int) -> list[list[Value]]:
+        """A rows x cols grid of zero vectors: fresh accumulators."""
+        return [[self.const(0, dtype, lanes) for _ in range(cols)] for _ in range(rows)]
+
+
+def _trimmed(mask: Mask, lanes: int) -> Mask:
+    if isinstance(mask, int):
+        if mask <= 0:
+            raise BuildError("a masked access needs at least one lane")
+        return None if mask >= lanes else mask
+    return mask
+
+
+def _has_masked_moves(vector_bits: int, dtype: DType) -> bool:
+    return vector_bits >= 512 or (vector_bits == 256 and dtype.bits >= 32)

@@ -1,0 +1,174 @@
+"""Modules and functions of the kernel language: the frame around a tactic's code.
+
+A phase (see `backends.base`) becomes two functions: the exported one unpacks the pointer table,
+the internal one holds the code and takes each pointer with what is known about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from camshaft.backends.base import Phase, Source
+from camshaft.backends.cpu.lang.control import Control
+from camshaft.backends.cpu.lang.emitter import Declarations
+from camshaft.backends.cpu.lang.values import Index, Pointer, Value, llvm_type
+from camshaft.backends.cpu.target import CpuTarget
+from camshaft.errors import BuildError
+from camshaft.ir.types import DType, i64
+
+
+@dataclass(frozen=True)
+class Arg:
+    """One pointer of a phase or function, and what the code may rely on.
+
+    dtype: elements it points to.  align: bytes (0: one element).
+    readonly: never written through.  noalias: nothing reached through it is written through
+    another pointer while the function runs (leave it off where the build may update in place).
+    """
+
+    name: str
+    dtype: DType
+    align: int = 0
+    readonly: bool = False
+    noalias: bool = False
+
+    def text(self) -> str:
+        """LLVM's parameter with its attributes."""
+        words = ["ptr"]
+        words += ["noalias"] * self.noalias + ["readonly"] * self.readonly
+        return " ".join([*words, f"align {self.alignment}", "%" + self.name])
+
+    @property
+    def alignment(self) -> int:
+        """Bytes."""
+        return self.align or self.dtype.bytes
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """One scalar parameter of a function."""
+
+    name: str
+    dtype: DType = i64
+
+    def text(self) -> str:
+        """LLVM's parameter."""
+        return f"{llvm_type(self.dtype)} %{self.name}"
+
+
+Parameter = Arg | Scalar
+
+
+class Kernel(Control):
+    """Writes the body of one function.
+
+    args: its pointers by name.  scalars: its scalars by name.
+    begin, end, worker: work items to do and the worker doing them (phases only).
+    """
+
+    def __init__(
+        self, target: CpuTarget, declarations: Declarations, params: Sequence[Parameter]
+    ) -> None:
+        super().__init__(target, declarations)
+        self.args = {
+            p.name: Pointer(self, f"%{p.name}", p.dtype, 0, p.alignment)
+            for p in params
+            if isinstance(p, Arg)
+        }
+        self.scalars = {
+            p.name: Value(self, f"%{p.name}", p.dtype) for p in params if isinstance(p, Scalar)
+        }
+
+    @property
+    def begin(self) -> Value:
+        """First work item."""
+        return self.scalars["begin"]
+
+    @property
+    def end(self) -> Value:
+        """One past the last work item."""
+        return self.scalars["end"]
+
+    @property
+    def worker(self) -> Value:
+        """Number of the worker, below the thread count."""
+        return self.scalars["worker"]
+
+    def call(self, symbol: str, *operands: Pointer | Index) -> None:
+        """Call a function of this module (made by `Module.function`) with pointers and indices."""
+        words = []
+        for x in operands:
+            if isinstance(x, Pointer):
+                words.append(f"ptr {x.address()}")
+            elif isinstance(x, Value):
+                words.append(f"{x.type} {x.ref}")
+            else:
+                words.append(f"i64 {x}")
+        self.effect(f"call void @{symbol}({', '.join(words)})")
+
+
+class Module:
+    """Functions compiled together for one target; `source` gives what the compiler takes."""
+
+    def __init__(self, target: CpuTarget) -> None:
+        self.target = target
+        self._declarations: Declarations = {}
+        self._functions: list[str] = []
+        self._phases: list[Phase] = []
+
+    @contextmanager
+    def function(
+        self, symbol: str, params: Sequence[Parameter], *, inline: bool = False
+    ) -> Iterator[Kernel]:
+        """An internal function; kept out of line unless `inline`."""
+        k = Kernel(self.target, self._declarations, params)
+        yield k
+        k.effect("ret void")
+        head = ", ".join(p.text() for p in params)
+        flag = "alwaysinline" if inline else "noinline"
+        body = "\n".join(k.lines)
+        self._functions.append(
+            f"define internal void @{symbol}({head}) {flag} #0 {{\nentry:\n{body}\n}}\n"
+        )
+
+    @contextmanager
+    def phase(self, symbol: str, items: int, args: Sequence[Arg]) -> Iterator[Kernel]:
+        """One phase of the kernel with `items` work items; `args` in the order of the contract."""
+        if any(p.symbol == symbol for p in self._phases):
+            raise BuildError(f"two phases are called {symbol!r}")
+        names = [a.name for a in args]
+        if len(set(names)) != len(names) or {"begin", "end", "worker"} & set(names):
+            raise BuildError(f"phase {symbol!r}: argument names must be distinct, got {names}")
+        scalars = [Scalar("begin"), Scalar("end"), Scalar("worker")]
+        with self.function(f"{symbol}.body", [*args, *scalars], inline=True) as k:
+            yield k
+        lines = []
+        for n, arg in enumerate(args):
+            lines.append(f"  %at.{n} = getelementptr inbounds ptr, ptr %table, i64 {n}")
+            lines.append(f"  %{arg.name} = load ptr, ptr %at.{n}, align 8")
+        passed = [f"ptr %{name}" for name in names] + [f"i64 %{s.name}" for s in scalars]
+        body = "\n".join(lines)
+        self._functions.append(
+            f"define void @{symbol}(ptr readonly %table, i64 %begin, i64 %end, i64 %worker) #0 {{\n"
+            f"entry:\n{body}\n  call void @{symbol}.body({', '.join(passed)})\n  ret void\n}}\n"
+        )
+        self._phases.append(Phase(symbol, items))
+
+    def text(self) -> str:
+        """The module as LLVM IR."""
+        t = self.target
+        head = f'target triple = "{t.triple}"\n'
+        # no-builtins: loops that look like memset must not become calls out of the kernel.
+        attributes = (
+            f'attributes #0 = {{ nounwind "no-builtins" "target-cpu"="{t.cpu}" '
+            f'"target-features"="{t.features}" "min-legal-vector-width"="{t.vector_bits}" '
+            f'"prefer-vector-width"="{t.vector_bits}" }}\n'
+        )
+        declared = "\n".join(self._declarations[name] for name in sorted(self._declarations))
+        return "\n".join([head, *self._functions, declared, attributes])
+
+    def source(self) -> Source:
+        """Text and phases, for `Compiler.compile`."""
+        return Source(self.text(), tuple(self._phases))

@@ -1,0 +1,202 @@
+"""Typed values of the kernel language: what a tactic computes with.
+
+A `Value` is one SSA value (scalar or vector of an element type), a `Pointer` an address of
+elements.  Both only name things; `Emitter` and its subclasses write the instructions.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from camshaft.errors import BuildError
+from camshaft.ir.types import DType, i64
+
+if TYPE_CHECKING:
+    from camshaft.backends.cpu.lang.arith import Arithmetic
+
+_LLVM = {
+    "f16": "half",
+    "bf16": "bfloat",
+    "f32": "float",
+    "f64": "double",
+    "i8": "i8",
+    "u8": "i8",
+    "i16": "i16",
+    "u16": "i16",
+    "i32": "i32",
+    "u32": "i32",
+    "i64": "i64",
+    "u64": "i64",
+    "bool": "i1",
+}
+
+
+def llvm_type(dtype: DType, lanes: int = 1) -> str:
+    """LLVM's spelling of a scalar or vector; bool is i1."""
+    try:
+        scalar = _LLVM[dtype.name]
+    except KeyError:
+        raise BuildError(
+            f"no CPU code for element type {dtype}; run such a step on the host"
+        ) from None
+    return scalar if lanes == 1 else f"<{lanes} x {scalar}>"
+
+
+def memory_type(dtype: DType, lanes: int = 1) -> str:
+    """As `llvm_type`, for values in memory: bool is one byte."""
+    if dtype.kind == "b":
+        return "i8" if lanes == 1 else f"<{lanes} x i8>"
+    return llvm_type(dtype, lanes)
+
+
+def literal(value: float | bool, dtype: DType) -> str:
+    """LLVM's spelling of a scalar constant."""
+    if dtype.name in ("f32", "f64"):
+        wide = float(np.float32(value)) if dtype.name == "f32" else float(value)
+        return "0x" + struct.pack(">d", wide).hex().upper()
+    if dtype.name == "f16":
+        return "0xH" + np.float16(value).tobytes()[::-1].hex().upper()
+    if dtype.name == "bf16":
+        return "0xR" + struct.pack(">f", float(value))[:2].hex().upper()
+    if dtype.kind == "b":
+        return "true" if value else "false"
+    return str(int(value))
+
+
+@dataclass(eq=False, slots=True)
+class Value:
+    """An SSA value: `lanes` elements of `dtype` (1: a scalar); operators emit instructions.
+
+    i64 scalars are indices: non-negative where divided.  Python numbers mix in as constants.
+    Comparisons give bool values; equality is `k.eq(a, b)`, because `==` stays Python's identity.
+    """
+
+    k: Arithmetic
+    ref: str
+    dtype: DType
+    lanes: int = 1
+
+    @property
+    def type(self) -> str:
+        """LLVM type."""
+        return llvm_type(self.dtype, self.lanes)
+
+    def __add__(self, other: Number) -> Value:
+        return self.k.add(self, other)
+
+    def __radd__(self, other: Number) -> Value:
+        return self.k.add(other, self)
+
+    def __sub__(self, other: Number) -> Value:
+        return self.k.sub(self, other)
+
+    def __rsub__(self, other: Number) -> Value:
+        return self.k.sub(other, self)
+
+    def __mul__(self, other: Number) -> Value:
+        return self.k.mul(self, other)
+
+    def __rmul__(self, other: Number) -> Value:
+        return self.k.mul(other, self)
+
+    def __truediv__(self, other: Number) -> Value:
+        return self.k.div(self, other)
+
+    def __rtruediv__(self, other: Number) -> Value:
+        return self.k.div(other, self)
+
+    def __floordiv__(self, other: Number) -> Value:
+        return self.k.udiv(self, other)
+
+    def __mod__(self, other: Number) -> Value:
+        return self.k.urem(self, other)
+
+    def __neg__(self) -> Value:
+        return self.k.neg(self)
+
+    def __and__(self, other: Number) -> Value:
+        return self.k.bit("and", self, other)
+
+    def __or__(self, other: Number) -> Value:
+        return self.k.bit("or", self, other)
+
+    def __xor__(self, other: Number) -> Value:
+        return self.k.bit("xor", self, other)
+
+    def __lshift__(self, other: int) -> Value:
+        return self.k.shift("shl", self, other)
+
+    def __rshift__(self, other: int) -> Value:
+        return self.k.shift("ashr" if self.dtype.kind == "i" else "lshr", self, other)
+
+    def __lt__(self, other: Number) -> Value:
+        return self.k.compare("lt", self, other)
+
+    def __le__(self, other: Number) -> Value:
+        return self.k.compare("le", self, other)
+
+    def __gt__(self, other: Number) -> Value:
+        return self.k.compare("gt", self, other)
+
+    def __ge__(self, other: Number) -> Value:
+        return self.k.compare("ge", self, other)
+
+
+Number = Value | int | float | bool
+"""What operators accept: values, and Python numbers as constants of the other operand's type."""
+
+Index = Value | int
+"""An i64 scalar or a Python int."""
+
+
+@dataclass(eq=False, slots=True)
+class Pointer:
+    """Address of elements of `dtype`: base register plus a constant number of elements.
+
+    align: bytes the address is known to be a multiple of (at least the element's size).
+    """
+
+    k: Arithmetic
+    ref: str
+    dtype: DType
+    offset: int = 0
+    align: int = 1
+
+    def at(self, index: Index) -> Pointer:
+        """Address of the element `index` further on (constants cost no instruction)."""
+        size = self.dtype.bytes
+        if isinstance(index, int):
+            align = _known_alignment(self.align, index * size)
+            return Pointer(self.k, self.ref, self.dtype, self.offset + index, align)
+        if index.dtype != i64 or index.lanes != 1:
+            raise BuildError(f"a pointer is indexed by an i64 scalar, not {index.type}")
+        ref = self.k.emit(
+            f"getelementptr inbounds {memory_type(self.dtype)}, ptr {self.ref}, i64 {index.ref}"
+        )
+        return Pointer(self.k, ref, self.dtype, self.offset, min(self.align, size))
+
+    def as_type(self, dtype: DType) -> Pointer:
+        """The same address, read as elements of `dtype` (for example u8 quadruples as i32)."""
+        distance = self.offset * self.dtype.bytes
+        if distance % dtype.bytes == 0:
+            return Pointer(self.k, self.ref, dtype, distance // dtype.bytes, self.align)
+        return Pointer(self.k, self.address(), dtype, 0, self.align)
+
+    def aligned(self, align: int) -> Pointer:
+        """The same address with a promise: it is a multiple of `align` bytes."""
+        return Pointer(self.k, self.ref, self.dtype, self.offset, align)
+
+    def address(self) -> str:
+        """A register with the full address."""
+        if self.offset == 0:
+            return self.ref
+        elem = memory_type(self.dtype)
+        return self.k.emit(f"getelementptr inbounds {elem}, ptr {self.ref}, i64 {self.offset}")
+
+
+def _known_alignment(align: int, distance: int) -> int:
+    return align if distance == 0 else min(align, distance & -distance)

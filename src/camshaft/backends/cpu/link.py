@@ -1,0 +1,65 @@
+"""Object code to callable functions in this process: the CPU backend's driver.
+
+Last stop of the CPU backend; used when an engine is loaded and when candidates are timed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import threading
+from collections.abc import Sequence
+
+from llvmlite import binding
+
+from camshaft.backends.cpu.compile import start_llvm
+from camshaft.errors import BuildError
+
+_PHASE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
+_LOCK = threading.Lock()
+_NUMBER = itertools.count()
+_JIT: list[binding.LLJIT] = []
+
+
+class Library:
+    """Linked code; its addresses are valid while the object lives."""
+
+    def __init__(self, tracker: binding.ResourceTracker, symbols: Sequence[str]) -> None:
+        self._tracker = tracker
+        self.addresses = {symbol: int(tracker[symbol]) for symbol in symbols}
+
+    def __getitem__(self, symbol: str) -> int:
+        """Address of an exported function; KeyError if it was not asked for."""
+        return self.addresses[symbol]
+
+
+def link(code: bytes, symbols: Sequence[str]) -> Library:
+    """Load an object file and find `symbols` in it; BuildError if that fails.
+
+    Code resolves nothing outside itself, so what loads on one machine loads on another.
+    """
+    builder = binding.JITLibraryBuilder().add_object_img(code)
+    for symbol in symbols:
+        builder.export_symbol(symbol)
+    with _LOCK:
+        if not _JIT:
+            start_llvm()
+            _JIT.append(binding.create_lljit_compiler(use_jit_link=False))
+        name = f"camshaft.{next(_NUMBER)}"
+        try:
+            tracker = builder.link(_JIT[0], name)
+        except RuntimeError as error:
+            raise BuildError(f"cannot link kernel code ({', '.join(symbols)}): {error}") from error
+    return Library(tracker, symbols)
+
+
+def pointer_table(pointers: Sequence[int]) -> ctypes.Array[ctypes.c_void_p]:
+    """The `args` array of a phase from addresses (0 for none)."""
+    return (ctypes.c_void_p * max(1, len(pointers)))(*pointers)
+
+
+def call(
+    address: int, table: ctypes.Array[ctypes.c_void_p], begin: int, end: int, worker: int = 0
+) -> None:
+    """Run work items begin..end-1 of the phase at `address`; releases the GIL meanwhile."""
+    _PHASE(address)(ctypes.addressof(table), begin, end, worker)

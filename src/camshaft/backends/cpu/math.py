@@ -1,0 +1,196 @@
+"""Vectorised mathematical functions for kernels: exp, log, tanh, erf, sin, cos, pow.
+
+Each takes and returns f32 lanes and inlines into the kernel; no library is called, so that results
+do not depend on the machine's libm.  Sources: the polynomials of exp, log, tanh, sin, cos and the
+inner part of erf are those of Cephes (Moshier, single precision); erf's outer part is a weighted
+least squares fit of -log(erfc) made for this module; pow works in double precision with the
+textbook series of log and exp.  Infinities, NaN and denormals give what NumPy gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from camshaft.backends.cpu.lang import Kernel, Value
+from camshaft.errors import BuildError
+from camshaft.ir.types import f32, f64, i32, i64
+
+_EXP = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 0.5)
+_LOG = (
+    7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1,
+    -1.6668057665e-1, 2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1,
+)  # fmt: skip
+_TANH = (
+    -5.70498872745e-3,
+    2.06390887954e-2,
+    -5.37397155531e-2,
+    1.33314422036e-1,
+    -3.33332819422e-1,
+)
+_SIN = (-1.9515295891e-4, 8.3321608736e-3, -1.6666654611e-1)
+_COS = (2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e-2)
+_ERF_INNER = (
+    7.853861353153693e-5, -8.010193625184903e-4, 5.188327685732524e-3, -2.685381193529856e-2,
+    1.128358514861418e-1, -3.761262582423300e-1, 1.128379165726710,
+)  # fmt: skip
+# -log(erfc(t + 2)) for t in -1.05 .. 2; error of erf below 2e-9.
+_ERF_OUTER = (
+    -0.00019151510787196457, 0.000701461685821414, -0.0035468623973429203, 0.016491876915097237,
+    0.9237557053565979, 4.418159484863281, 5.364941120147705,
+)  # fmt: skip
+_LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4  # the high part times an exponent is exact
+_PI_2 = (1.57079632673412561417, 6.07710050630396597660e-11, 2.02226624879595063154e-21)
+_INF = float("inf")
+
+
+def polynomial(k: Kernel, x: Value, coefficients: Sequence[float]) -> Value:
+    """Horner's rule; the highest power's coefficient first."""
+    result = k.const(coefficients[0], x.dtype, x.lanes)
+    for c in coefficients[1:]:
+        result = k.fma(result, x, k.const(c, x.dtype, x.lanes))
+    return result
+
+
+def exp(k: Kernel, x: Value) -> Value:
+    """e**x within 2 ulp; overflow gives infinity, underflow goes through denormals to 0."""
+    _only_f32(x, "exp")
+    x = k.select(x > 89.0, 89.0, x)
+    x = k.select(x < -104.0, -104.0, x)
+    shifted = k.fma(x, 1.44269504088896341, k.const(1.5 * 2**23, f32, x.lanes))
+    n = shifted - 1.5 * 2**23
+    r = k.fma(n, -_LN2_HIGH, x)
+    r = k.fma(n, -_LN2_LOW, r)
+    p = k.fma(polynomial(k, r, _EXP), r * r, r) + 1.0
+    if k.target.vector_bits == 512 and x.lanes == 16:
+        return k.call_intrinsic(
+            "llvm.x86.avx512.mask.scalef.ps.512", f32, 16, p, n, p,
+            immediates=["i16 -1", "i32 4"],
+        )  # fmt: skip
+    exponent = k.bitcast(shifted, i32) - 0x4B400000
+    half = exponent >> 1  # in two steps, so that denormal results and 2**128 are reached
+    return p * _power_of_two(k, half) * _power_of_two(k, exponent - half)
+
+
+def log(k: Kernel, x: Value) -> Value:
+    """Natural logarithm within 2 ulp; log(0) is -infinity, of a negative number NaN."""
+    _only_f32(x, "log")
+    tiny = x < 2.0**-126
+    bits = k.bitcast(k.select(tiny, x * 2.0**23, x), i32)
+    # m in sqrt(1/2) .. sqrt(2), x = m * 2**e
+    e = (bits - 0x3F3504F3) >> 23
+    m = k.bitcast(bits - (e << 23), f32) - 1.0
+    exponent = k.cast(e, f32) - k.select(tiny, 23.0, k.const(0.0, f32, x.lanes))
+    square = m * m
+    y = polynomial(k, m, _LOG) * m * square
+    y = k.fma(exponent, _LN2_LOW, y)
+    y = k.fma(square, -0.5, y)
+    y = k.fma(exponent, _LN2_HIGH, m + y)
+    y = k.select(k.eq(x, 0.0), -_INF, y)
+    y = k.select(k.eq(x, _INF), _INF, y)
+    return k.select(x >= 0.0, y, float("nan"))
+
+
+def tanh(k: Kernel, x: Value) -> Value:
+    """Hyperbolic tangent, relative error below 3e-7."""
+    _only_f32(x, "tanh")
+    size = k.abs(x)
+    square = x * x
+    near = k.fma(polynomial(k, square, _TANH) * square, x, x)
+    far = 1.0 - 2.0 / (exp(k, size + size) + 1.0)
+    return k.select(size < 0.625, near, k.copysign(far, x))
+
+
+def erf(k: Kernel, x: Value) -> Value:
+    """Error function, relative error below 5e-7."""
+    _only_f32(x, "erf")
+    size = k.abs(x)
+    near = polynomial(k, x * x, _ERF_INNER) * x
+    clipped = k.select(size > 4.0, 4.0, size)
+    far = 1.0 - exp(k, -polynomial(k, clipped - 2.0, _ERF_OUTER))
+    return k.select(size < 1.0, near, k.copysign(far, x))
+
+
+def sin(k: Kernel, x: Value) -> Value:
+    """Sine, relative error below 1e-6 for |x| < 1e6."""
+    return _sin_cos(k, x, 0)
+
+
+def cos(k: Kernel, x: Value) -> Value:
+    """Cosine, relative error below 1e-6 for |x| < 1e6."""
+    return _sin_cos(k, x, 1)
+
+
+def _sin_cos(k: Kernel, x: Value, quarter: int) -> Value:
+    _only_f32(x, "sin and cos")
+    wide = k.cast(x, f64)
+    shifted = k.fma(wide, 0.63661977236758134308, k.const(1.5 * 2**52, f64, x.lanes))
+    n = shifted - 1.5 * 2**52
+    for part in _PI_2:
+        wide = k.fma(n, -part, wide)
+    r = k.cast(wide, f32)
+    quadrant = k.cast(k.bitcast(shifted, i64), i32) + quarter
+    square = r * r
+    sine = k.fma(polynomial(k, square, _SIN) * square, r, r)
+    cosine = k.fma(polynomial(k, square, _COS) * square, square, k.fma(square, -0.5, _ones(k, r)))
+    result = k.select(k.eq(quadrant & 1, 1), cosine, sine)
+    return k.bitcast(k.bitcast(result, i32) ^ ((quadrant & 2) << 30), f32)
+
+
+def power(k: Kernel, x: Value, y: Value) -> Value:
+    """x ** y as IEEE 754's pow, relative error below 2e-7."""
+    _only_f32(x, "pow")
+    x, y = k.pair(x, y)
+    size = k.abs(x)
+    magnitude = _exp2(k, k.cast(y, f64) * _log2(k, size))
+    result = k.cast(magnitude, f32)
+    whole = k.eq(k.floor(y), y)
+    half = y * 0.5
+    odd = k.bit("and", whole, k.ne(k.floor(half), half))
+    negative = k.bitcast(x, i32) < 0
+    result = k.select(k.bit("and", negative, odd), -result, result)
+    undefined = k.bit("and", k.bit("and", x < 0.0, k.not_(whole)), x > -_INF)
+    result = k.select(undefined, float("nan"), result)
+    one = k.bit("or", k.eq(x, 1.0), k.eq(y, 0.0))
+    one = k.bit("or", one, k.bit("and", k.eq(x, -1.0), k.eq(k.abs(y), _INF)))
+    return k.select(one, 1.0, result)
+
+
+def _log2(k: Kernel, x: Value) -> Value:
+    """Base-2 logarithm in f64 of non-negative f32 lanes, about 1e-12."""
+    wide = k.cast(x, f64)
+    bits = k.bitcast(wide, i64)
+    e = (bits - 0x3FE6A09E667F3BCD) >> 52
+    m = k.bitcast(bits - (e << 52), f64)
+    s = (m - 1.0) / (m + 1.0)
+    series = polynomial(k, s * s, [1 / n for n in range(17, 0, -2)])
+    # i64 to f64 in vectors is an instruction only on AVX-512: go through i32.
+    exponent = k.cast(k.cast(e, i32), f64)
+    y = k.fma(s * series, 2 * 1.44269504088896340736, exponent)
+    y = k.select(k.eq(x, 0.0), -_INF, y)
+    return k.select(k.bit("and", x < _INF, x >= 0.0), y, k.select(k.eq(x, 0.0), -_INF, wide))
+
+
+def _exp2(k: Kernel, x: Value) -> Value:
+    """2**x in f64, about 1e-11, for results within the range of f32 (beyond: inf or 0 as f32)."""
+    x = k.select(x > 200.0, 200.0, x)
+    x = k.select(x < -200.0, -200.0, x)
+    shifted = x + 1.5 * 2**52
+    r = (x - (shifted - 1.5 * 2**52)) * 0.69314718055994530942
+    coefficients = [1.0]
+    for n in range(1, 11):
+        coefficients.insert(0, coefficients[0] / n)
+    p = polynomial(k, r, coefficients)
+    return k.bitcast(k.bitcast(p, i64) + (k.bitcast(shifted, i64) << 52), f64)
+
+
+def _power_of_two(k: Kernel, exponent: Value) -> Value:
+    return k.bitcast((exponent + 127) << 23, f32)
+
+
+def _ones(k: Kernel, like: Value) -> Value:
+    return k.const(1.0, like.dtype, like.lanes)
+
+
+def _only_f32(x: Value, name: str) -> None:
+    if x.dtype != f32:
+        raise BuildError(f"{name} has CPU code for f32 only, not {x.dtype}; cast before and after")

@@ -1,0 +1,139 @@
+"""CPU targets: what a kernel may assume about the machine it is compiled for.
+
+First stop of the CPU backend: tactics read vector width, register count and features from here,
+the compiler reads triple, CPU name and feature string.  A preset describes a class of machines, so
+that two machines of one class share kernels and engine files.
+"""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+
+from llvmlite import binding
+
+from camshaft.errors import BuildError
+from camshaft.ir.types import DType
+
+
+@dataclass(frozen=True)
+class CpuTarget:
+    """A class of CPUs to generate code for.
+
+    name: distinguishes feature sets in caches and engine files.
+    triple, cpu, features: LLVM's names; features is "+a,+b,-c".
+    requires: CPU features (LLVM's names) that a machine must have to run the code.
+    vector_bits, registers: width of the widest vector register and how many there are.
+    has_fma: fused multiply-add in one instruction.  has_vnni: u8 x s8 four-way dot product.
+    has_rounding: floor, ceil and round-half-even in one instruction.
+    l1_bytes, l2_bytes: data caches of one core, for blocking decisions.
+    """
+
+    name: str
+    triple: str
+    cpu: str
+    features: str
+    requires: tuple[str, ...]
+    vector_bits: int
+    registers: int
+    has_fma: bool
+    has_vnni: bool
+    has_rounding: bool
+    l1_bytes: int = 32 << 10
+    l2_bytes: int = 1 << 20
+
+    def lanes(self, dtype: DType) -> int:
+        """Elements of `dtype` in one vector register."""
+        return self.vector_bits // (8 * dtype.bytes)
+
+    @property
+    def is_x86(self) -> bool:
+        """Whether x86 intrinsics may be used."""
+        return self.triple.startswith("x86_64")
+
+
+_X86_TRIPLE = "x86_64-unknown-linux-gnu"
+_AVX2 = ("avx", "avx2", "fma", "bmi", "bmi2", "lzcnt", "movbe", "popcnt", "f16c")
+_AVX512 = _AVX2 + ("avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512cd", "avx512vnni")
+
+
+def _features(names: tuple[str, ...]) -> str:
+    return ",".join("+" + name for name in names)
+
+
+AVX512_VNNI = CpuTarget(
+    name="avx512vnni",
+    triple=_X86_TRIPLE,
+    cpu="x86-64-v4",
+    features=_features(_AVX512) + ",-prefer-256-bit",
+    requires=_AVX512,
+    vector_bits=512,
+    registers=32,
+    has_fma=True,
+    has_vnni=True,
+    has_rounding=True,
+)
+
+AVX2 = CpuTarget(
+    name="avx2",
+    triple=_X86_TRIPLE,
+    cpu="x86-64-v3",
+    features=_features(_AVX2),
+    requires=_AVX2,
+    vector_bits=256,
+    registers=16,
+    has_fma=True,
+    has_vnni=False,
+    has_rounding=True,
+    l2_bytes=512 << 10,
+)
+
+
+def _portable() -> CpuTarget:
+    is_x86 = platform.machine().lower() in ("x86_64", "amd64")
+    return CpuTarget(
+        name="portable",
+        triple=binding.get_default_triple(),
+        cpu="x86-64" if is_x86 else "generic",
+        features="",
+        requires=("sse2",) if is_x86 else (),
+        vector_bits=128,
+        registers=16,
+        has_fma=False,
+        has_vnni=False,
+        has_rounding=False,
+        l2_bytes=256 << 10,
+    )
+
+
+PORTABLE = _portable()
+
+TARGETS = (AVX512_VNNI, AVX2, PORTABLE)
+"""Presets, best first."""
+
+
+def target_named(name: str) -> CpuTarget:
+    """The preset called `name`; BuildError lists the presets if there is none."""
+    for target in TARGETS:
+        if target.name == name:
+            return target
+    known = ", ".join(t.name for t in TARGETS)
+    raise BuildError(f"unknown CPU target {name!r}; use one of: {known}")
+
+
+def missing_features(target: CpuTarget) -> tuple[str, ...]:
+    """Features that `target` requires and this machine lacks (empty: its code runs here)."""
+    host = binding.get_host_cpu_features()
+    lacking = [feature for feature in target.requires if not host.get(feature, False)]
+    host_is_x86 = binding.get_default_triple().startswith("x86_64")
+    if target.is_x86 != host_is_x86:
+        lacking.insert(0, target.triple.split("-")[0])
+    return tuple(lacking)
+
+
+def host_target() -> CpuTarget:
+    """The best preset whose code this machine can run."""
+    for target in TARGETS:
+        if not missing_features(target):
+            return target
+    return PORTABLE
