@@ -140,7 +140,7 @@ class GraphBuilder:
         self._inputs.append(tensor)
         return tensor
 
-    def constant(self, array: np.ndarray, name: str = "const") -> Tensor:
+    def constant(self, array: np.ndarray | np.generic, name: str = "const") -> Tensor:
         """A constant tensor; the array is made read-only (copied if it was writable)."""
         array = np.asarray(array)
         if array.flags.writeable or not array.flags.c_contiguous:

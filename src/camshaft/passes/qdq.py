@@ -1,0 +1,275 @@
+"""Lowering Q/DQ graphs to integer kernels: the one place where quantization becomes arithmetic.
+
+Input: a channels-last graph with quantize/dequantize nodes, from a quantized model or from
+`quant.placement`.  Output: convolutions on u8 x i8 with everything else, requantization included, as
+pointwise expressions, which the ordinary fusions then pull into epilogues.
+
+1. `unsign`: s8 activations become u8 with the zero point moved by 128 (design decision 5).
+2. `MOVE_RULES`: dequantize moves forward and quantize backward through ops that only move or
+   select elements, so that those run on bytes; a pair with equal parameters vanishes.
+3. `INTEGER_RULES`: [dequantize, dequantize] > conv becomes an integer conv with a float epilogue.
+4. `EXPAND_RULES`: what is left becomes pointwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from camshaft.ir import expr as E
+from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
+from camshaft.ir.op import Attr
+from camshaft.ir.types import DType, TensorType, f32, i8, u8
+from camshaft.ops import (
+    BROADCAST,
+    CONCAT,
+    DEQUANTIZE,
+    GATHER,
+    INTERLEAVE,
+    PAD,
+    POINTWISE,
+    POOL,
+    QUANTIZE,
+    RESAMPLE,
+    RESHAPE,
+    SLICE,
+    TRANSPOSE,
+)
+from camshaft.ops.common import IDENTITY
+from camshaft.passes.rewrite import Rewrite, Rewriter
+
+
+@dataclass(frozen=True)
+class QuantNode:
+    """Parameters of a quantize or dequantize node whose scale and zero point are constants."""
+
+    source: Tensor
+    scale: np.ndarray
+    zero: np.ndarray
+    axis: int
+
+    @property
+    def per_tensor(self) -> bool:
+        return self.scale.ndim == 0
+
+    def same_as(self, other: QuantNode) -> bool:
+        """Whether both map numbers alike."""
+        return (
+            self.zero.dtype == other.zero.dtype
+            and np.array_equal(self.scale, other.scale)
+            and np.array_equal(self.zero, other.zero)
+            and (self.per_tensor or self.axis == other.axis)
+        )
+
+
+def quant_node(node: Node | None) -> QuantNode | None:
+    """The node's parameters, or None if it is no (de)quantization with constant parameters."""
+    if node is None or node.op not in (QUANTIZE, DEQUANTIZE):
+        return None
+    x, scale, zero = node.args
+    axis = node.attrs["axis"]
+    if not (scale.is_const and zero.is_const) or not isinstance(axis, int):
+        return None
+    rank = max(1, x.type.rank)
+    return QuantNode(x, _scalar(scale.array), _scalar(zero.array), axis % rank)
+
+
+def _scalar(values: np.ndarray) -> np.ndarray:
+    """Per-channel parameters that are all equal (or of one channel) are per-tensor."""
+    if values.ndim == 1 and values.size and np.all(values == values[0]):
+        return np.asarray(values[0])
+    return values
+
+
+# --- 1. signed activations --------------------------------------------------------------------
+
+
+def unsign(graph: Graph) -> Graph:
+    """Carry every s8 activation as u8 with its zero point moved by 128; results are the same.
+
+    Ops that are neither (de)quantization nor mere movement see the s8 value again.
+    """
+    b = GraphBuilder(graph.name, reserved=graph.tensors)
+    current: dict[str, Tensor] = {}
+    moved: set[str] = set()  # names of old s8 tensors whose current tensor is u8 + 128
+    for t in graph.inputs:
+        current[t.name] = b.input(t.name, t.type)
+
+    def get(t: Tensor) -> Tensor:
+        return current[t.name] if t.name in current else b.adopt(t)
+
+    def plain(t: Tensor) -> Tensor:
+        """The value in its own type."""
+        return _offset(b, get(t), -128, i8) if t.name in moved else get(t)
+
+    def biased(t: Tensor) -> Tensor:
+        """The value as u8 + 128."""
+        return get(t) if t.name in moved else _offset(b, get(t), 128, u8)
+
+    for node in graph.nodes:
+        q = quant_node(node)
+        s8 = q is not None and q.zero.dtype == np.int8
+        if node.op is QUANTIZE and s8:
+            inputs = [get(node.args[0]), b.adopt(node.args[1]), _moved_zero(b, node.args[2])]
+            outs = b.add(QUANTIZE, inputs, node.attrs, like=node)
+            moved.add(node.output.name)
+        elif node.op is DEQUANTIZE and s8 and not node.args[0].is_const:
+            inputs = [biased(node.args[0]), b.adopt(node.args[1]), _moved_zero(b, node.args[2])]
+            outs = b.add(DEQUANTIZE, inputs, node.attrs, like=node)
+        elif _moves_bytes(node) and any(t.name in moved for t in node.args):
+            attrs = dict(node.attrs)
+            if node.op is PAD:
+                attrs["value"] = float(attrs["value"]) + 128  # type: ignore[arg-type]
+            indices = 1 if node.op is GATHER else 0
+            data = len(node.args) - indices
+            inputs = [biased(t) if i < data else get(t) for i, t in enumerate(node.args)]
+            outs = b.add(node.op, inputs, attrs, like=node)
+            moved.add(node.output.name)
+        else:
+            args = [None if t is None else plain(t) for t in node.inputs]
+            outs = b.add(node.op, args, node.attrs, like=node, name=node.name)
+        current.update(zip((t.name for t in node.outputs), outs, strict=True))
+    names = zip(graph.output_names, graph.outputs, strict=True)
+    return b.graph({name: plain(t) for name, t in names})
+
+
+def _moved_zero(b: GraphBuilder, zero: Tensor) -> Tensor:
+    return b.constant((zero.array.astype(np.int16) + 128).astype(np.uint8), f"{zero.name}:u8")
+
+
+def _offset(b: GraphBuilder, t: Tensor, by: int, dtype: DType) -> Tensor:
+    expr = E.cast(E.add(E.cast(E.inp(0), f32), E.const(float(by))), dtype)
+    return b.emit(POINTWISE, [t], {"expr": expr}, name=f"{t.name}:{dtype.name}")
+
+
+# --- 2. moving through ops that commute -------------------------------------------------------
+
+_MOVERS = (RESHAPE, TRANSPOSE, SLICE, BROADCAST, GATHER, CONCAT, INTERLEAVE, PAD, POOL, RESAMPLE)
+
+
+def _moves_bytes(node: Node) -> bool:
+    """Whether op(Q(x)) == Q(op(x)): elements are moved or selected by order, never combined."""
+    if node.op not in _MOVERS or node.attrs.get("epilogue", IDENTITY) != IDENTITY:
+        return False
+    if node.op is POOL:
+        return node.attrs["kind"] == "max"
+    if node.op is RESAMPLE:
+        return node.args[1].shape[1] == node.args[3].shape[1] == 1
+    if node.op is PAD:
+        return node.attrs["mode"] != "constant" or node.attrs["value"] == 0
+    return True
+
+
+def _data_inputs(node: Node) -> int:
+    """How many leading inputs carry the data (the rest are tables and indices)."""
+    return len(node.args) if node.op in (CONCAT, INTERLEAVE) else 1
+
+
+def _moved_attrs(node: Node, zero: np.ndarray) -> dict[str, Attr]:
+    attrs = dict(node.attrs)
+    if node.op is PAD:
+        attrs["value"] = float(zero)
+    return attrs
+
+
+class ForwardDequantize(Rewrite):
+    """op(DQ(x)) -> DQ(op(x)) where op moves bytes."""
+
+    name = "dequantize forward"
+    ops = _MOVERS
+
+    def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
+        if not _moves_bytes(node):
+            return None
+        data = _data_inputs(node)
+        found = [r.producer(t, DEQUANTIZE) for t in node.args[:data]]
+        params = [quant_node(n) for n in found]
+        first, dq = params[0], found[0]
+        if first is None or dq is None:
+            return None
+        axis = first.axis
+        if not first.per_tensor:
+            if node.op is not TRANSPOSE:
+                return None
+            perm = node.attrs["perm"]
+            assert isinstance(perm, tuple)
+            axis = perm.index(axis)
+        if any(p is None or not p.same_as(first) for p in params):
+            return None
+        inputs = [p.source for p in params if p is not None] + list(node.args[data:])
+        attrs = _moved_attrs(node, first.zero)
+        name = f"{node.output.name}:q"
+        q = r.emit(node.op, inputs, attrs, like=node, output=name)
+        return [r.emit(DEQUANTIZE, [q, *dq.args[1:]], {"axis": axis}, like=[dq, node])]
+
+    def example(self) -> Graph:
+        b = GraphBuilder("dequantize forward")
+        x = b.input("x", TensorType(u8, (1, 4, 4, 2)))
+        d = b.emit(DEQUANTIZE, [x, *_params(b, 0.1, 3)], {"axis": 0}, name="dq")
+        attrs: dict[str, Attr] = {
+            "kind": "max",
+            "kernel": (2, 2),
+            "strides": (2, 2),
+            "layout": "NHWC",
+        }
+        return b.graph({"y": b.emit(POOL, [d], attrs, name="pool")})
+
+
+class BackwardQuantize(Rewrite):
+    """Q(op(x)) -> op(Q(x)) where op moves bytes and nobody else reads its result."""
+
+    name = "quantize backward"
+    ops = (QUANTIZE,)
+
+    def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
+        q, mover = quant_node(node), r.producer(node.args[0], *_MOVERS)
+        if q is None or mover is None or not q.per_tensor or not _moves_bytes(mover):
+            return None
+        if not r.single_use(node.args[0]):
+            return None
+        data = _data_inputs(mover)
+        parts = [
+            r.emit(QUANTIZE, [t, *node.args[1:]], {"axis": 0}, like=node, output=f"{t.name}:q")
+            for t in mover.args[:data]
+        ]
+        attrs = _moved_attrs(mover, q.zero)
+        inputs = [*parts, *mover.args[data:]]
+        return [r.emit(mover.op, inputs, attrs, like=[mover, node])]
+
+    def example(self) -> Graph:
+        b = GraphBuilder("quantize backward")
+        parts = [b.input(n, TensorType(f32, (1, 2, 2, 3))) for n in "xy"]
+        c = b.emit(CONCAT, parts, {"axis": 3}, name="concat")
+        return b.graph({"z": b.emit(QUANTIZE, [c, *_params(b, 0.1, 3)], name="q")})
+
+
+class CancelPair(Rewrite):
+    """Q(DQ(x)) -> x when both have the same parameters."""
+
+    name = "cancel quantize of dequantize"
+    ops = (QUANTIZE,)
+
+    def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
+        q, dq = quant_node(node), quant_node(r.producer(node.args[0], DEQUANTIZE))
+        if q is None or dq is None or not q.same_as(dq):
+            return None
+        return [dq.source]
+
+    def example(self) -> Graph:
+        b = GraphBuilder("cancel")
+        x = b.input("x", TensorType(u8, (5,)))
+        params = _params(b, 0.1, 3)
+        d = b.emit(DEQUANTIZE, [x, *params], {"axis": 0}, name="dq")
+        return b.graph({"y": b.emit(QUANTIZE, [d, *params], {"axis": 0}, name="q")})
+
+
+def _params(b: GraphBuilder, scale: float, zero: int) -> list[Tensor]:
+    return [
+        b.constant(np.float32(scale), "scale"),
+        b.constant(np.uint8(zero), "zero"),
+    ]
+
+
+MOVE_RULES: tuple[Rewrite, ...] = (CancelPair(), ForwardDequantize(), BackwardQuantize())
