@@ -134,7 +134,7 @@ class Step:
 class Fingerprint:
     """What an engine was made from and for.
 
-    driver: module that links and runs the code ("camshaft.backends.cpu.runner").
+    driver: what links and runs the code, one of `runtime.driver.DRIVERS` ("cpu").
     target: name of the target compiled for.  features: CPU features the code needs, sorted.
     camshaft, llvmlite: versions.  format: engine file format.
     model: hash of the source model.  config: one-line summary of the build's options.

@@ -1,0 +1,68 @@
+"""The CPU backend as the runtime sees it: `runtime.driver.Driver`, found by name, imported late."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from llvmlite import binding
+
+from camshaft.backends.cpu.link import Library, link
+from camshaft.backends.cpu.program import Patch, Program, Row
+from camshaft.backends.cpu.runner import compile_runner, runner_from
+from camshaft.backends.cpu.target import target_named
+from camshaft.ir.types import TensorType
+
+Argument = int | tuple[int, int]
+
+
+class LinkedKernels:
+    """Kernels linked into this process, with the runner that walks them."""
+
+    def __init__(self, libraries: Mapping[str, Library], runner_code: bytes) -> None:
+        self._libraries = dict(libraries)
+        self._runner = runner_from(runner_code)
+
+    def address(self, code: str, symbol: str) -> int:
+        """Address of function `symbol` of the object called `code`, valid while this lives."""
+        return self._libraries[code][symbol]
+
+    def program(
+        self,
+        rows: Sequence[tuple[int, tuple[Argument, ...], int, bool]],
+        bindings: Sequence[TensorType],
+        first_output: int,
+        threads: int,
+        check_finite: bool,
+    ) -> Program:
+        """See `runtime.driver.LinkedCode.program`."""
+        table = [
+            Row(code, tuple(Patch(*a) if isinstance(a, tuple) else a for a in args), items, waits)
+            for code, args, items, waits in rows
+        ]
+        return Program(self._runner, table, bindings, first_output, threads, check_finite)
+
+
+class CpuDriver:
+    """Links and runs object code on this machine's CPU."""
+
+    def missing_features(self, features: Sequence[str]) -> tuple[str, ...]:
+        """Those of `features` (LLVM's names) that this CPU lacks."""
+        host = binding.get_host_cpu_features()
+        return tuple(f for f in features if not host.get(f, False))
+
+    def runner_code(self, target: str) -> bytes:
+        """Object code of the step loop for the target of that name."""
+        return compile_runner(target_named(target))
+
+    def link(
+        self,
+        code: Mapping[str, bytes],
+        symbols: Mapping[str, Sequence[str]],
+        runner_code: bytes,
+    ) -> LinkedKernels:
+        """Link the objects named by `symbols` (name -> functions); BuildError names the culprit."""
+        libraries = {name: link(code[name], wanted) for name, wanted in symbols.items()}
+        return LinkedKernels(libraries, runner_code)
+
+
+DRIVER = CpuDriver()

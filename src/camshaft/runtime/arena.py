@@ -1,0 +1,34 @@
+"""Memory for a context's intermediate tensors: zeroed, resident, on huge pages where that pays."""
+
+from __future__ import annotations
+
+import mmap
+
+import numpy as np
+
+from camshaft.errors import BuildError
+
+_HUGE = 2 << 20
+
+
+def allocate_arena(nbytes: int) -> np.ndarray:
+    """Zeroed u8 memory of at least one page, on a page boundary (2 MiB from 2 MiB on).
+
+    Every page is touched, so that no run pays for page faults.  BuildError if there is not
+    enough memory.
+    """
+    boundary = _HUGE if nbytes >= _HUGE else mmap.PAGESIZE
+    try:
+        room = mmap.mmap(-1, max(1, nbytes) + boundary)
+    except (OSError, ValueError, OverflowError) as error:
+        raise BuildError(
+            f"no memory for an arena of {nbytes / 1e6:.1f} MB ({error}); close other contexts or "
+            "build for smaller shapes"
+        ) from error
+    if boundary == _HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
+        room.madvise(mmap.MADV_HUGEPAGE)
+    whole = np.frombuffer(room, np.uint8)
+    start = -whole.ctypes.data % boundary
+    arena = whole[start : start + max(1, nbytes)]
+    arena.fill(0)
+    return arena

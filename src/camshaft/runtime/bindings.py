@@ -1,0 +1,117 @@
+"""The arrays of a call: which ones an engine takes and gives, and what is wrong with a bad one.
+
+Generated code accepts the common case (exact ndarrays as declared) in nanoseconds; everything
+here runs only when it did not, to find the fault, or to accept what merely looks unusual (a
+subclass such as a memory map).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+
+from camshaft.errors import BindingError
+from camshaft.ir.types import TensorType
+from camshaft.runtime.plan import Binding
+
+Arrays = tuple[Any, ...]
+
+
+class Bindings:
+    """The inputs, or the outputs, of an engine in order."""
+
+    def __init__(self, kind: str, bindings: Sequence[Binding]) -> None:
+        """kind: "input" or "output", for messages."""
+        self.kind = kind
+        self.names = tuple(b.name for b in bindings)
+        self.types = tuple(b.type for b in bindings)
+        self.specs = tuple((b.type.shape, np.dtype(b.type.dtype.numpy)) for b in bindings)
+        self._pick = _picker(self.names)
+
+    def arrange(self, arrays: Mapping[str, Any]) -> Arrays:
+        """The arrays in order; BindingError lists what is missing or unknown."""
+        try:
+            if len(arrays) == len(self.names):
+                return self._pick(arrays)
+        except KeyError:
+            pass  # told below, with all wrong names at once
+        wrong = [n for n in arrays if n not in self.names]
+        missing = [n for n in self.names if n not in arrays]
+        parts = [f"unknown {self.kind} {n!r}" for n in wrong]
+        parts += [f"missing {self.kind} {n!r}" for n in missing]
+        raise BindingError(f"{', '.join(parts)}; the engine's {self.kind}s are: {self}")
+
+    def allocate(self) -> list[np.ndarray]:
+        """New uninitialised arrays, C-contiguous."""
+        return [np.empty(shape, dtype) for shape, dtype in self.specs]
+
+    def check(self, arrays: Sequence[Any]) -> None:
+        """Raise BindingError for the first array that does not fit."""
+        for name, type_, spec, array in zip(
+            self.names, self.types, self.specs, arrays, strict=True
+        ):
+            fault = _fault(array, type_, spec[1], self.kind == "output")
+            if fault:
+                raise BindingError(f"{self.kind} {name!r} {fault}")
+
+    def check_finite(self, arrays: Sequence[np.ndarray]) -> None:
+        """Raise BindingError for the first array that holds NaN or infinity."""
+        for name, type_, array in zip(self.names, self.types, arrays, strict=True):
+            if not type_.dtype.is_float:
+                continue
+            bad = np.flatnonzero(~np.isfinite(array.astype(np.float64)))
+            if bad.size:
+                where = tuple(int(i) for i in np.unravel_index(int(bad[0]), array.shape))
+                raise BindingError(
+                    f"{self.kind} {name!r} holds {array[where]} at index {where} ({bad.size} of "
+                    f"{array.size} values are NaN or infinite); clean the data, or make the "
+                    "context with check_finite=False"
+                )
+
+    def __str__(self) -> str:
+        return ", ".join(f"{n}: {t!r}" for n, t in zip(self.names, self.types, strict=True))
+
+
+def _picker(names: tuple[str, ...]) -> Callable[[Mapping[str, Any]], Arrays]:
+    if len(names) == 1:
+        name = names[0]
+        return lambda arrays: (arrays[name],)
+    return itemgetter(*names) if names else lambda arrays: ()
+
+
+def _fault(array: Any, type_: TensorType, dtype: np.dtype, written: bool) -> str:
+    """What is wrong with an array and how to mend it, or ""."""
+    if not isinstance(array, np.ndarray):
+        kind = f"{type(array).__module__}.{type(array).__qualname__}"
+        return f"is a {kind}, not a numpy array; convert it with numpy.asarray"
+    if array.dtype != dtype:
+        return f"has dtype {array.dtype}, expected {dtype}; convert it with .astype({dtype.name!r})"
+    if array.shape != type_.shape:
+        hint = ""
+        if array.size == type_.size:
+            hint = f"; it has as many values, so .reshape{type_.shape} may be what you want"
+        return f"has shape {array.shape}, expected {type_.shape}{hint}"
+    if not array.flags.c_contiguous:
+        mend = "pass a C-contiguous array" if written else "use numpy.ascontiguousarray"
+        return f"is not C-contiguous (strides {array.strides}); {mend}"
+    if not array.flags.aligned:
+        return f"is not aligned to {dtype.itemsize} bytes; pass a copy made with .copy()"
+    if written and not array.flags.writeable:
+        return "is read-only; pass a writeable array"
+    return ""
+
+
+def overlap_error(names: Sequence[str], arrays: Sequence[np.ndarray], inputs: int) -> BindingError:
+    """The error for an output that shares memory with another array of the same call."""
+    for o in range(inputs, len(arrays)):
+        for other in range(o):
+            if np.may_share_memory(arrays[o], arrays[other]):
+                kind = "input" if other < inputs else "output"
+                return BindingError(
+                    f"output {names[o]!r} shares memory with {kind} {names[other]!r}; give each "
+                    "output memory of its own"
+                )
+    return BindingError("an output shares memory with another array; give each its own memory")

@@ -1,0 +1,150 @@
+"""The execution context: one arena, one program, its worker threads; runs an engine.
+
+Many contexts share one engine's code and weights and may run at the same time; each is used by
+one thread at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from camshaft.errors import ConfigError
+from camshaft.runtime.arena import allocate_arena
+from camshaft.runtime.bindings import overlap_error
+from camshaft.runtime.driver import IS_BUSY, NOT_FINITE, OVERLAP, UNEXPECTED
+from camshaft.runtime.host import HostStep
+from camshaft.runtime.linked import LinkedEngine
+
+
+class ExecutionContext:
+    """Made by `Engine.create_context`.  Closed by `close`, `with`, or when dropped."""
+
+    def __init__(self, engine: LinkedEngine, threads: int, check_finite: bool) -> None:
+        """threads: workers, the calling thread included.  ConfigError if the plan has no room."""
+        limit = engine.plan.max_threads
+        if type(threads) is not int or not 1 <= threads <= limit:
+            raise ConfigError(
+                f"threads={threads!r}: this engine was built for 1 to {limit} threads a context; "
+                "choose one of these or rebuild with more `threads`"
+            )
+        self.threads, self.check_finite = threads, check_finite
+        self._engine = engine
+        self._inputs, self._outputs = engine.inputs, engine.outputs
+        self._arena = allocate_arena(engine.plan.arena_bytes)
+        rows, self._row_steps = engine.rows(self._arena.ctypes.data)
+        self._program = engine.linked.program(
+            rows,
+            (*engine.inputs.types, *engine.outputs.types),
+            len(engine.inputs.types),
+            threads,
+            check_finite,
+        )
+        self._hosts = {
+            row: HostStep(engine.plan.steps[step], self._arena, engine.constants, engine.numbers)
+            for row, step in enumerate(self._row_steps)
+            if engine.plan.steps[step].host is not None
+        }
+        self._call: Callable[..., int] = self._program.call or _look_closer
+
+    # -- running -----------------------------------------------------------------------------
+
+    def run(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Run on C-contiguous arrays of the declared types; returns new arrays by output name.
+
+        BindingError names an array that does not fit, or that holds NaN or infinity.
+        ConfigError if the context is closed or in use by another thread.
+        """
+        arrays = self._inputs.arrange(inputs)
+        outputs = self._outputs.allocate()
+        code = self._call(*arrays, *outputs)
+        if code:
+            self._settle(code, (*arrays, *outputs))
+        return dict(zip(self._outputs.names, outputs, strict=True))
+
+    def run_into(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
+        """Like `run`, but writes into the caller's arrays and allocates nothing.
+
+        Outputs must be writeable, C-contiguous, and share no memory with any other array of the
+        call.  After an error their contents are unspecified.
+        """
+        arrays = (*self._inputs.arrange(inputs), *self._outputs.arrange(outputs))
+        code = self._call(*arrays)
+        if code:
+            self._settle(code, arrays)
+
+    def _settle(self, code: int, arrays: tuple[Any, ...]) -> None:
+        """Deal with every outcome but DONE, until the call is done or an error is raised."""
+        program = self._program
+        while code:
+            if code > 0:
+                code = self._run_host(program.host_row(code), arrays)
+            elif code == IS_BUSY:
+                if not program.start():
+                    raise ConfigError(
+                        "the execution context is closed; create another"
+                        if program.closed
+                        else "the execution context is in use by another thread; create one "
+                        "context for each thread"
+                    )
+                code = self._call(*arrays)
+            elif code == UNEXPECTED:
+                code = self._enter_checked(arrays)
+            elif code == NOT_FINITE:
+                self._inputs.check_finite(arrays[: len(self._inputs.names)])
+                return  # the caller changed the array in the meantime; nothing is left to tell
+            elif code == OVERLAP:
+                names = (*self._inputs.names, *self._outputs.names)
+                raise overlap_error(names, arrays, len(self._inputs.names))
+
+    def _enter_checked(self, arrays: Sequence[Any]) -> int:
+        """Enter with arrays that the generated check did not accept, if they are right after all."""
+        count = len(self._inputs.names)
+        self._inputs.check(arrays[:count])
+        self._outputs.check(arrays[count:])
+        return self._program.enter([a.ctypes.data for a in arrays])
+
+    def _run_host(self, row: int, arrays: Sequence[np.ndarray]) -> int:
+        try:
+            self._hosts[row].run(arrays)
+        except BaseException:
+            self._program.leave()
+            raise
+        return self._program.resume(row + 1)
+
+    # -- timing ------------------------------------------------------------------------------
+
+    def set_timing(self, on: bool) -> None:
+        """Turn time stamps between steps on or off (about 20 ns a step when on)."""
+        self._program.set_timing(on)
+
+    def step_times_ns(self) -> np.ndarray:
+        """Nanoseconds each step took in the last timed run: int64 [steps]."""
+        times = np.zeros(len(self._engine.plan.steps), np.int64)
+        np.add.at(times, self._row_steps, np.diff(self._program.stamps_ns()))
+        return times
+
+    # -- end ---------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Stop the worker threads; running the context is an error from then on."""
+        self._program.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _look_closer(*arrays: Any) -> int:
+    """Stands in for generated argument checks where NumPy's memory layout is unknown."""
+    return UNEXPECTED

@@ -1,0 +1,163 @@
+"""The engine: a built network, ready to run, save and inspect."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from camshaft.errors import BindingError, BuildError, EngineFileError
+from camshaft.ir.types import TensorType
+from camshaft.runtime.check import RUNNER, check_plan
+from camshaft.runtime.context import ExecutionContext
+from camshaft.runtime.driver import driver_named
+from camshaft.runtime.engine_file import aligned, read_engine_file, write_engine_file
+from camshaft.runtime.linked import LinkedEngine
+from camshaft.runtime.plan import Plan
+from camshaft.runtime.profile import Profile, describe, profile_context
+
+
+class Engine:
+    """A plan with its weights and object code.
+
+    Calling an engine is safe from any number of threads: it keeps as many contexts as calls
+    were ever in progress at once.  For control over threads and memory, create contexts.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        constants: Mapping[str, np.ndarray],
+        code: Mapping[str, bytes | np.ndarray],
+        threads: int | None = None,
+    ) -> None:
+        """constants: name -> array.  code: name -> object file.
+
+        threads: workers of the contexts that calls use (default: as many as the plan allows).
+        BuildError if the plan is unsound.  Code is linked when it is first needed.
+        """
+        check_plan(plan, {n: a.nbytes for n, a in constants.items()}, code)
+        self.plan = plan
+        self.threads = plan.max_threads if threads is None else threads
+        self._names = tuple(b.name for b in plan.inputs)
+        self._constants = {n: aligned(a) for n, a in constants.items()}
+        self._code = dict(code)
+        self._linked: LinkedEngine | None = None
+        self._lock = threading.Lock()
+        self._idle: list[ExecutionContext] = []
+
+    # -- what it takes and gives -------------------------------------------------------------
+
+    @property
+    def inputs(self) -> dict[str, TensorType]:
+        """Name -> type of every input, in positional order."""
+        return {b.name: b.type for b in self.plan.inputs}
+
+    @property
+    def outputs(self) -> dict[str, TensorType]:
+        """Name -> type of every output."""
+        return {b.name: b.type for b in self.plan.outputs}
+
+    # -- running -----------------------------------------------------------------------------
+
+    def __call__(self, *arrays: Any) -> dict[str, np.ndarray]:
+        """Run on one dictionary {input name: array} or on positional arrays.
+
+        Returns {output name: new array}.  Errors as in `ExecutionContext.run`.
+        """
+        if len(arrays) == 1 and isinstance(arrays[0], dict):
+            inputs = arrays[0]
+        else:
+            inputs = self._named(arrays)
+        try:
+            context = self._idle.pop()
+        except IndexError:
+            context = self.create_context(self.threads)
+        try:
+            return context.run(inputs)
+        finally:
+            self._idle.append(context)
+
+    def _named(self, arrays: tuple[Any, ...]) -> dict[str, Any]:
+        if len(arrays) != len(self._names):
+            raise BindingError(
+                f"{len(arrays)} arrays were passed, and the engine has {len(self._names)} inputs: "
+                f"{', '.join(f'{n}: {t!r}' for n, t in self.inputs.items())}"
+            )
+        return dict(zip(self._names, arrays, strict=True))
+
+    def create_context(self, threads: int = 1, check_finite: bool = True) -> ExecutionContext:
+        """A context with `threads` workers, the caller included.
+
+        check_finite: refuse float inputs that hold NaN or infinity.
+        ConfigError if `threads` is not within 1 and what the engine was built for.
+        """
+        return ExecutionContext(self.link(), threads, check_finite)
+
+    def link(self) -> LinkedEngine:
+        """Load the code into this process unless that has been done; for contexts."""
+        with self._lock:
+            if self._linked is None:
+                code = {n: bytes(c) for n, c in self._complete_code().items()}
+                self._linked = LinkedEngine(self.plan, self._constants, code)
+            return self._linked
+
+    def _complete_code(self) -> dict[str, bytes | np.ndarray]:
+        """The code, with the step loop; a freshly built engine has it compiled here."""
+        if RUNNER not in self._code:
+            fingerprint = self.plan.fingerprint
+            driver = driver_named(fingerprint.driver)
+            self._code[RUNNER] = driver.runner_code(fingerprint.target)
+        return self._code
+
+    # -- looking inside ----------------------------------------------------------------------
+
+    def inspect(self) -> dict[str, Any]:
+        """The engine and its steps as JSON types: layers, tactics, precisions, reasons, times,
+        bytes and buffer offsets."""
+        weights = sum(a.nbytes for a in self._constants.values())
+        code = sum(len(c) for c in self._code.values())
+        return {**describe(self.plan), "weight_bytes": weights, "code_bytes": code}
+
+    def profile(
+        self, inputs: Mapping[str, np.ndarray], runs: int = 50, threads: int | None = None
+    ) -> Profile:
+        """Median time of every layer over `runs` runs with `threads` workers."""
+        with self.create_context(self.threads if threads is None else threads) as context:
+            return profile_context(context, self.plan, inputs, runs)
+
+    # -- files -------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> int:
+        """Write the engine file, whole or not at all; returns its bytes."""
+        with self._lock:
+            code = self._complete_code()
+        return write_engine_file(path, self.plan, self._constants, code)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], threads: int | None = None) -> Engine:
+        """Map an engine file and link its code.
+
+        EngineFileError names the file, the fault and the fix: damage, another version or format,
+        a CPU that lacks features the code needs.
+        """
+        contents = read_engine_file(path)
+        fingerprint = contents.plan.fingerprint
+        missing = driver_named(fingerprint.driver).missing_features(fingerprint.features)
+        if missing:
+            raise EngineFileError(
+                f"engine file {os.fspath(path)!r} was built for {fingerprint.target}, and this "
+                f"CPU lacks {', '.join(missing)}; rebuild it on this machine with "
+                f"`{fingerprint.rebuild}`"
+            )
+        try:
+            engine = cls(contents.plan, contents.constants, contents.code, threads)
+            engine.link()
+        except BuildError as error:
+            raise EngineFileError(
+                f"engine file {os.fspath(path)!r}: {error}; rebuild it with `{fingerprint.rebuild}`"
+            ) from error
+        return engine

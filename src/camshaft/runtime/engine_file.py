@@ -1,0 +1,315 @@
+"""The engine file: a safetensors file that holds a plan, weights and object code.
+
+Tensors `weights/NAME` are the constants and `code/NAME` (u8) the object files; the file's
+metadata holds the plan as JSON, versions, and a checksum over every other byte of the file.  It
+opens in any safetensors tool.  Loading maps the file and copies nothing but tensors that would
+start off a 64-byte boundary: those whose size is no multiple of 64 come last, and of them only
+the small odd ones (biases, mostly) exist in practice.
+
+Saving is atomic: a file is whole or absent.  Every way in which a file can be wrong is one
+`EngineFileError` that names the file, the fault and the fix.  The checksum finds damage, not
+malice: an engine file holds machine code and deserves the trust a shared library gets.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+
+from camshaft.errors import BuildError, EngineFileError, ModelError
+from camshaft.ir.types import DType, dtype_named, dtype_of
+from camshaft.runtime.check import RUNNER, check_plan
+from camshaft.runtime.checksum import tree_digest
+from camshaft.runtime.codec import plan_from_json, plan_to_json
+from camshaft.runtime.plan import ALIGNMENT, Plan
+from camshaft.runtime.version import FORMAT, VERSION
+
+_KIND = "camshaft-engine"
+_NO_SUM = "0" * 64
+_MAX_HEADER = 100_000_000  # the safetensors library's own limit
+_TO_FILE = {
+    "f16": "F16",
+    "bf16": "BF16",
+    "f32": "F32",
+    "f64": "F64",
+    "i8": "I8",
+    "i16": "I16",
+    "i32": "I32",
+    "i64": "I64",
+    "u8": "U8",
+    "u16": "U16",
+    "u32": "U32",
+    "u64": "U64",
+    "bool": "BOOL",
+}
+_FROM_FILE = {theirs: ours for ours, theirs in _TO_FILE.items()}
+_REBUILD = "rebuild it with `camshaft build MODEL.onnx -o {path}`"
+
+
+@dataclass(frozen=True)
+class EngineContents:
+    """What an engine file holds.  constants and code are read-only arrays over the mapped file."""
+
+    plan: Plan
+    constants: dict[str, np.ndarray]
+    code: dict[str, np.ndarray]
+
+
+# --- writing --------------------------------------------------------------------------------
+
+
+def write_engine_file(
+    path: str | os.PathLike[str],
+    plan: Plan,
+    constants: Mapping[str, np.ndarray],
+    code: Mapping[str, bytes | np.ndarray],
+) -> int:
+    """Write an engine file, replacing `path` only once the new file is complete.
+
+    constants: any C-contiguous arrays.  code: object files.  Equal arguments give equal bytes.
+    Returns the file's size in bytes.  EngineFileError if it cannot be written; the old file, if
+    any, is then untouched and nothing else is left behind.
+    """
+    tensors = {f"weights/{name}": np.asarray(a, order="C") for name, a in constants.items()}
+    tensors |= {f"code/{name}": np.frombuffer(c, np.uint8) for name, c in code.items()}
+    order = sorted(tensors, key=lambda n: _file_order(n, tensors[n]))
+    header = _header(plan, {name: tensors[name] for name in order})
+    parts = [_raw(tensors[name]).data for name in order]
+    digest = tree_digest([header, *parts])
+    header = header.replace(_checksum_field(_NO_SUM), _checksum_field(digest), 1)
+    target = os.path.realpath(path)
+    try:
+        _write_atomically(target, [header, *parts])
+    except OSError as error:
+        raise EngineFileError(
+            f"cannot write the engine file {os.fspath(path)!r}: {error.strerror or error}; "
+            "choose a directory that exists, is writable and has room"
+        ) from error
+    return len(header) + sum(len(part) for part in parts)
+
+
+def _file_order(name: str, array: np.ndarray) -> tuple[bool, int, str]:
+    return array.nbytes % ALIGNMENT != 0, -array.itemsize, name
+
+
+def _raw(array: np.ndarray) -> np.ndarray:
+    return array.reshape(-1).view(np.uint8)
+
+
+def _checksum_field(digest: str) -> bytes:
+    return f'"checksum":"{digest}"'.encode()
+
+
+def _header(plan: Plan, tensors: Mapping[str, np.ndarray]) -> bytes:
+    """Length word and JSON header, padded so that tensor data starts on a 64-byte boundary."""
+    entries: dict[str, Any] = {
+        "__metadata__": {
+            "format": _KIND,
+            "format_version": str(FORMAT),
+            "camshaft": VERSION,
+            "checksum": _NO_SUM,
+            "plan": plan_to_json(plan),
+        }
+    }
+    at = 0
+    for name, array in tensors.items():
+        entries[name] = {
+            "dtype": _TO_FILE[dtype_of(array).name],
+            "shape": list(array.shape),
+            "data_offsets": [at, at + array.nbytes],
+        }
+        at += array.nbytes
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-(8 + len(text)) % ALIGNMENT)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _write_atomically(path: str, parts: list[bytes | memoryview]) -> None:
+    directory, name = os.path.split(path)
+    draft = os.path.join(directory, f".{name}.{secrets.token_hex(6)}.tmp")
+    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            for part in parts:
+                file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    except BaseException:
+        os.unlink(draft)
+        raise
+    if hasattr(os, "O_DIRECTORY"):  # make the new name itself durable
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+# --- reading --------------------------------------------------------------------------------
+
+
+def read_engine_file(path: str | os.PathLike[str]) -> EngineContents:
+    """Map and verify an engine file.  EngineFileError names the file, the fault and the fix.
+
+    The file must not be truncated in place while it is in use (replacing it, as saving does, is
+    fine): memory mapped from it would then be gone.  The whole plan is checked; whether this machine can run the code is `check_machine`'s task,
+    so that an engine for another CPU can still be inspected.
+    """
+    name = os.fspath(path)
+    data = _mapped(name)
+    length, header = _parsed_header(name, data)
+    plan_text = _verified_metadata(name, data, length, header)
+    arrays = _tensors(name, memoryview(data)[8 + length :], header)
+    try:
+        plan = plan_from_json(plan_text)
+        constants = _named(arrays, "weights/")
+        code = _named(arrays, "code/")
+        if RUNNER not in code:
+            raise BuildError(f"the object code {RUNNER!r} of the step loop is missing")
+        check_plan(plan, {n: a.nbytes for n, a in constants.items()}, code)
+    except (ValueError, BuildError) as error:
+        _refuse(name, f"its plan is unsound: {error}")
+    return EngineContents(plan, constants, code)
+
+
+def _refuse(path: str, fault: str) -> NoReturn:
+    raise EngineFileError(f"engine file {path!r}: {fault}; {_REBUILD.format(path=path)}")
+
+
+def _mapped(path: str) -> mmap.mmap:
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size == 0:
+                _refuse(path, "it is empty")
+            if size < 8:
+                _refuse(path, f"it is cut off after {size} bytes")
+            if hasattr(mmap, "MAP_POPULATE"):  # one system call instead of a fault per page
+                flags = mmap.MAP_PRIVATE | mmap.MAP_POPULATE
+                return mmap.mmap(file.fileno(), size, flags=flags, prot=mmap.PROT_READ)
+            return mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
+    except FileNotFoundError:
+        raise EngineFileError(
+            f"engine file {path!r} does not exist; check the path or build it with "
+            f"`camshaft build MODEL.onnx -o {path}`"
+        ) from None
+    except IsADirectoryError:
+        raise EngineFileError(f"{path!r} is a directory; name the engine file in it") from None
+    except PermissionError:
+        raise EngineFileError(
+            f"engine file {path!r} may not be read by this user; change its permissions"
+        ) from None
+    except OSError as error:
+        raise EngineFileError(f"engine file {path!r} cannot be read: {error}") from error
+
+
+def _parsed_header(path: str, data: mmap.mmap) -> tuple[int, dict[str, Any]]:
+    length = int.from_bytes(data[:8], "little")
+    if length > _MAX_HEADER or data[8:9] not in (b"{", b""):
+        _refuse(path, "it is no safetensors file, hence no engine")
+    if 8 + length > len(data):
+        _refuse(path, f"it is cut off ({len(data)} bytes, of which {8 + length} are header)")
+    try:
+        header = json.loads(data[8 : 8 + length])
+    except (ValueError, RecursionError) as error:
+        _refuse(path, f"its header is damaged ({error!s:.100})")
+    if not isinstance(header, dict) or not all(isinstance(v, dict) for v in header.values()):
+        _refuse(path, "its header is damaged")
+    return length, header
+
+
+def _verified_metadata(path: str, data: mmap.mmap, length: int, header: dict[str, Any]) -> str:
+    """Check kind, versions and checksum; returns the plan's text."""
+    metadata = header.pop("__metadata__", {})
+    if metadata.get("format") != _KIND:
+        _refuse(path, "it is a safetensors file but no camshaft engine")
+    if metadata.get("format_version") != str(FORMAT):
+        found = metadata.get("format_version")
+        _refuse(path, f"it has format {found!s:.20}, and this camshaft reads format {FORMAT}")
+    stored = metadata.get("checksum")
+    raw = data[: 8 + length]
+    if not isinstance(stored, str) or raw.count(_checksum_field(stored)) != 1:
+        _refuse(path, "it has no checksum")
+    blank = raw.replace(_checksum_field(stored), _checksum_field(_NO_SUM), 1)
+    tensors = memoryview(data)[8 + length :]
+    expected = _declared_bytes(header)
+    if expected is not None and len(tensors) < expected:
+        _refuse(path, f"it is cut off: {len(tensors)} of {expected} bytes of tensors are there")
+    if _tree_of(blank, tensors, header) != stored:
+        _refuse(path, "its checksum does not match, so it was damaged or changed")
+    if metadata.get("camshaft") != VERSION:
+        found = metadata.get("camshaft")
+        _refuse(path, f"it was built by camshaft {found!s:.20}, and this is camshaft {VERSION}")
+    plan = metadata.get("plan")
+    if not isinstance(plan, str):
+        _refuse(path, "it holds no plan")
+    return plan
+
+
+def _spans(header: Mapping[str, Any]) -> list[tuple[int, int]] | None:
+    """The tensors' (begin, end) in file order, or None where an entry is malformed."""
+    spans = [entry.get("data_offsets") for entry in header.values()]
+    for span in spans:
+        if type(span) is not list or len(span) != 2 or any(type(v) is not int for v in span):
+            return None
+    return sorted((begin, end) for begin, end in spans)
+
+
+def _declared_bytes(header: Mapping[str, Any]) -> int | None:
+    spans = _spans(header)
+    return None if spans is None else max((end for _, end in spans), default=0)
+
+
+def _tree_of(header: bytes, data: memoryview, tensors: Mapping[str, Any]) -> str:
+    """The digest as the writer made it: one part per tensor, which must tile the data exactly."""
+    at = 0
+    parts: list[bytes | memoryview] = [header]
+    for begin, end in _spans(tensors) or []:
+        if begin != at or end < begin:
+            return ""
+        parts.append(data[begin:end])
+        at = end
+    return tree_digest(parts) if at == len(data) else ""
+
+
+def _tensors(path: str, data: memoryview, header: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    arrays = {}
+    for name, entry in header.items():
+        try:
+            dtype = dtype_named(_FROM_FILE[entry["dtype"]])
+            begin, end = entry["data_offsets"]
+            arrays[name] = _array(data[begin:end], dtype, entry["shape"])
+        except (KeyError, TypeError, ValueError, ModelError) as error:
+            _refuse(path, f"its tensor {name!r:.80} is malformed ({error!s:.80})")
+    return arrays
+
+
+def _array(data: memoryview, dtype: DType, shape: list[int]) -> np.ndarray:
+    if not data:
+        return np.empty(shape, dtype.numpy)
+    array = aligned(np.frombuffer(data, np.uint8))
+    array.flags.writeable = False
+    return array.view(dtype.numpy).reshape(shape)
+
+
+def _named(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
+
+
+def aligned(array: np.ndarray) -> np.ndarray:
+    """`array` if it is C-contiguous and starts on a 64-byte boundary, else a copy that does."""
+    if array.flags.c_contiguous and array.ctypes.data % ALIGNMENT == 0:
+        return array
+    room = np.empty(array.nbytes + ALIGNMENT, np.uint8)
+    start = -room.ctypes.data % ALIGNMENT
+    copy = room[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
