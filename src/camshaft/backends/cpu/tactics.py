@@ -1,0 +1,14 @@
+"""All tactics of the CPU backend: the one place where a new tactic is listed.
+
+The build asks every tactic in turn whether it supports a spec and times the candidates of those
+that do; where two tie, the one further up wins.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from camshaft.backends.base import Tactic
+from camshaft.backends.cpu.pointwise import Pointwise
+
+TACTICS: tuple[Tactic[Any], ...] = (Pointwise(),)
