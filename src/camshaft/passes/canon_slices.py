@@ -1,0 +1,173 @@
+"""Slices and concatenations: merged, cancelled, cut down to the parts that are read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
+from camshaft.ir.op import Attr
+from camshaft.ir.types import TensorType, f32
+from camshaft.ops import CONCAT, SLICE
+from camshaft.passes.canon_shapes import axis_of, ints
+from camshaft.passes.rewrite import Rewrite, Rewriter
+
+
+def slice_attrs(
+    shape: Sequence[int], axis: int, start: int, size: int, step: int = 1
+) -> dict[str, Attr]:
+    """Attributes of a slice along one axis of a tensor of this shape."""
+    starts = tuple(start if a == axis else 0 for a in range(len(shape)))
+    sizes = tuple(size if a == axis else d for a, d in enumerate(shape))
+    steps = tuple(step if a == axis else 1 for a in range(len(shape)))
+    return {"starts": starts, "sizes": sizes, "steps": steps}
+
+
+class MergeSlices(Rewrite):
+    """slice > slice: one slice."""
+
+    name = "merge-slices"
+    ops = (SLICE,)
+
+    def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
+        first = r.producer(node.args[0], SLICE)
+        if first is None:
+            return None
+        inner = list(zip(ints(first, "starts"), ints(first, "steps"), strict=True))
+        starts = tuple(a + s * b for (a, s), b in zip(inner, ints(node, "starts"), strict=True))
+        steps = tuple(s * t for (_, s), t in zip(inner, ints(node, "steps"), strict=True))
+        attrs = {"starts": starts, "sizes": node.attrs["sizes"], "steps": steps}
+        return [r.emit(SLICE, first.inputs, attrs, like=[first, node])]
+
+    def example(self) -> Graph:
+        b = GraphBuilder("slice-twice")
+        x = b.input("x", TensorType(f32, (2, 9)))
+        y = b.emit(SLICE, [x], slice_attrs((2, 9), 1, 8, 4, -2), name="first")
+        return b.graph({"y": b.emit(SLICE, [y], slice_attrs((2, 4), 1, 1, 2), name="second")})
+
+
+class SliceOfConcat(Rewrite):
+    """slice(concat): only the parts that the slice touches are read."""
+
+    name = "slice-of-concat"
+    ops = (SLICE,)
+
+    def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
+        joined = r.producer(node.args[0], CONCAT)
+        if joined is None:
+            return None
+        axis = axis_of(joined)
+        start, size = ints(node, "starts")[axis], ints(node, "sizes")[axis]
+        if ints(node, "steps")[axis] != 1 or size == 0:
+            return None
+        touched: list[tuple[Tensor, int, int]] = []
+        at = 0
+        for part in joined.args:
+            low, high = max(start, at), min(start + size, at + part.shape[axis])
+            if low < high:
+                touched.append((part, low - at, high - low))
+            at += part.shape[axis]
+        if len(touched) == len(joined.args):
+            return None
+        pieces = [self._piece(node, axis, t, i, r) for i, t in enumerate(touched)]
+        if len(pieces) == 1:
+            return [pieces[0]]
+        return [r.emit(CONCAT, pieces, {"axis": axis}, like=[joined, node])]
+
+    @staticmethod
+    def _piece(
+        node: Node, axis: int, touched: tuple[Tensor, int, int], index: int, r: Rewriter
+    ) -> Tensor:
+        part, start, size = touched
+        attrs: dict[str, Attr] = {"steps": node.attrs["steps"]}
+        for name, value in (("starts", start), ("sizes", size)):
+            old = ints(node, name)
+            attrs[name] = (*old[:axis], value, *old[axis + 1 :])
+        if attrs["sizes"] == part.shape and set(ints(node, "steps")) == {1}:
+            return part
+        return r.emit(SLICE, [part], attrs, like=node, output=f"{node.output.name}:{index}")
+
+    def example(self) -> Graph:
+        b = GraphBuilder("slice-of-concat")
+        x, y, z = (b.input(n, TensorType(f32, (2, 3))) for n in "xyz")
+        joined = b.emit(CONCAT, [x, y, z], {"axis": 1}, name="concat")
+        return b.graph({"w": b.emit(SLICE, [joined], slice_attrs((2, 9), 1, 4, 4), name="slice")})
+
+
+class MergeConcats(Rewrite):
+    """concat(concat(a, b), c) -> concat(a, b, c), and a concat of one part is that part."""
+
+    name = "merge-concats"
+    ops = (CONCAT,)
+
+    def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
+        if len(node.args) == 1:
+            return [node.args[0]]
+        axis = axis_of(node)
+        parts: list[Tensor] = []
+        merged: list[Node] = []
+        for t in node.args:
+            inner = r.producer(t, CONCAT)
+            if inner is not None and axis_of(inner) == axis and r.single_use(t):
+                parts += inner.args
+                merged.append(inner)
+            else:
+                parts.append(t)
+        if not merged:
+            return None
+        return [r.emit(CONCAT, parts, {"axis": axis}, like=[*merged, node])]
+
+    def example(self) -> Graph:
+        b = GraphBuilder("concat-of-concat")
+        x, y, z = (b.input(n, TensorType(f32, (2, 3))) for n in "xyz")
+        inner = b.emit(CONCAT, [x, y], {"axis": 1}, name="inner")
+        return b.graph({"w": b.emit(CONCAT, [inner, z], {"axis": -1}, name="outer")})
+
+
+class ConcatOfSlices(Rewrite):
+    """Neighbouring slices of one tensor that are joined again are one slice."""
+
+    name = "concat-of-slices"
+    ops = (CONCAT,)
+
+    def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
+        axis = axis_of(node)
+        for i in range(len(node.args) - 1):
+            left = r.producer(node.args[i], SLICE)
+            right = r.producer(node.args[i + 1], SLICE)
+            if left is None or right is None or not self._adjacent(left, right, axis):
+                continue
+            size = ints(left, "sizes")[axis] + ints(right, "sizes")[axis]
+            sizes = tuple(size if a == axis else d for a, d in enumerate(ints(left, "sizes")))
+            attrs = {**left.attrs, "sizes": sizes}
+            like = [left, right, node] if len(node.args) == 2 else [left, right]
+            name = node.output.name if len(node.args) == 2 else f"{node.output.name}:{i}"
+            whole = r.emit(SLICE, left.inputs, attrs, like=like, output=name)
+            parts = [*node.args[:i], whole, *node.args[i + 2 :]]
+            return [r.emit(CONCAT, parts, node.attrs, like=node)] if len(parts) > 1 else [whole]
+        return None
+
+    @staticmethod
+    def _adjacent(left: Node, right: Node, axis: int) -> bool:
+        if left.args[0] is not right.args[0] or left.attrs["steps"] != right.attrs["steps"]:
+            return False
+        step = ints(left, "steps")[axis]
+        starts = list(ints(left, "starts"))
+        starts[axis] += step * ints(left, "sizes")[axis]
+        return tuple(starts) == ints(right, "starts")
+
+    def example(self) -> Graph:
+        b = GraphBuilder("split-and-join")
+        x = b.input("x", TensorType(f32, (2, 8)))
+        parts = [
+            b.emit(SLICE, [x], slice_attrs((2, 8), 1, at, size), name=f"slice{at}")
+            for at, size in ((1, 3), (4, 2))
+        ]
+        return b.graph({"y": b.emit(CONCAT, parts, {"axis": 1}, name="concat")})
+
+
+SLICE_RULES: tuple[Rewrite, ...] = (
+    MergeSlices(),
+    SliceOfConcat(),
+    MergeConcats(),
+    ConcatOfSlices(),
+)

@@ -1,0 +1,218 @@
+"""Pointwise chains become one expression, and expressions become epilogues.
+
+After these rules an elementwise operator survives as a node of its own only where no producer can
+compute it: behind a tensor that others read too, or behind a change of shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from camshaft.ir import expr as E
+from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
+from camshaft.ir.types import TensorType, f32
+from camshaft.ops import CONCAT, CONV, INTERLEAVE, POINTWISE
+from camshaft.passes.bodies import (
+    Body,
+    Inliner,
+    anchored,
+    attr_expr,
+    body_of,
+    broadcasts_to,
+    emit_body,
+    fits,
+    is_light,
+)
+from camshaft.passes.rewrite import Rewrite, Rewriter
+
+_RELU = E.maximum(E.inp(0), E.const(0.0))
+_ADD = E.add(E.inp(0), E.inp(1))
+
+
+def only_here(node: Node, tensor: Tensor, r: Rewriter) -> bool:
+    """Whether `node` is the only reader of `tensor` (it may read it more than once)."""
+    return r.uses(tensor) <= sum(1 for t in node.args if t is tensor)
+
+
+def _worth_repeating(producer: Node) -> bool:
+    """Whether readers gain by reading the producer's narrower input and converting themselves."""
+    wide = [t for t in producer.args if not t.is_const and t.shape == producer.output.shape]
+    return (
+        len(wide) == 1
+        and is_light(attr_expr(producer, "expr"))
+        and wide[0].type.dtype.bytes < producer.output.type.dtype.bytes
+    )
+
+
+def inlinable(tensor: Tensor | None, reader: Node, r: Rewriter) -> Node | None:
+    """The pointwise producer of `tensor`, if `reader` should compute it itself."""
+    producer = r.producer(tensor, POINTWISE)
+    if producer is None or tensor is None:
+        return None
+    if not (only_here(reader, tensor, r) or _worth_repeating(producer)):
+        return None
+    same_size = tensor.type.size == reader.outputs[0].type.size
+    return producer if same_size or is_light(attr_expr(producer, "expr")) else None
+
+
+class FusePointwise(Rewrite):
+    """Pointwise (or epilogue) operands made by pointwise nodes are computed by their reader.
+
+    A producer with several readers is repeated in each of them where that means less traffic
+    (a dequantization or a widening cast).
+    """
+
+    name = "fuse-pointwise"
+
+    def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
+        if node.op is not POINTWISE and not anchored(node):
+            return None
+        body = body_of(node)
+        found = {t.name: n for t in body.operands if t and (n := inlinable(t, node, r))}
+        if not found:
+            return None
+        inliner = Inliner(anchored(node))
+        args = [
+            inliner.inline(body_of(found[t.name])) if t and t.name in found else inliner.leaf(t)
+            for t in body.operands
+        ]
+        fused = inliner.body(E.substitute(body.expr, args))
+        if not fits(fused):
+            return None
+        like = [*{id(n): n for n in found.values()}.values(), node]
+        anchor = node if anchored(node) else None
+        if anchor is None and not self._same_shape(fused, node):
+            return None
+        return [emit_body(r, anchor, fused, like)]
+
+    @staticmethod
+    def _same_shape(fused: Body, node: Node) -> bool:
+        shapes = [t.shape for t in fused.operands if t]
+        return bool(shapes) and np.broadcast_shapes(*shapes) == node.output.shape
+
+    def example(self) -> Graph:
+        b = GraphBuilder("swish")
+        x = b.input("x", TensorType(f32, (2, 3)))
+        sigmoid = b.emit(POINTWISE, [x], {"expr": E.sigmoid(E.inp(0))}, name="sigmoid")
+        product = {"expr": E.mul(E.inp(0), E.inp(1))}
+        return b.graph({"y": b.emit(POINTWISE, [x, sigmoid], product, name="mul")})
+
+
+class FuseEpilogue(Rewrite):
+    """anchor > pointwise: the pointwise expression becomes part of the anchor's epilogue.
+
+    The anchor's result must have the pointwise output's shape and no other reader.  Where several
+    operands qualify (two convolutions added), the one computed last takes the others as operands.
+    """
+
+    name = "fuse-epilogue"
+    ops = (POINTWISE,)
+
+    def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
+        ready = [t for t in node.args if self._takes(t, node, r)]
+        for result in sorted(ready, key=r.position, reverse=True):
+            anchor = r.producer(result)
+            assert anchor is not None
+            inliner = Inliner(True)
+            head = inliner.inline(body_of(anchor))
+            args = [head if t is result else inliner.leaf(t) for t in node.args]
+            fused = inliner.body(E.substitute(attr_expr(node, "expr"), args))
+            if fits(fused):
+                return [emit_body(r, anchor, fused, [anchor, node])]
+        return None
+
+    @staticmethod
+    def _takes(tensor: Tensor, node: Node, r: Rewriter) -> bool:
+        anchor = r.producer(tensor)
+        return (
+            anchor is not None
+            and anchored(anchor)
+            and only_here(node, tensor, r)
+            and tensor.shape == node.output.shape
+        )
+
+    def example(self) -> Graph:
+        b = GraphBuilder("residual")
+        x = b.input("x", TensorType(f32, (1, 4, 5, 5)))
+        rng = np.random.default_rng(0)
+        w = b.constant(rng.standard_normal((4, 4, 1, 1), np.float32), "w")
+        y = b.emit(CONV, [x, w], {"layout": "NCHW"}, name="conv")
+        total = b.emit(POINTWISE, [y, x], {"expr": _ADD}, name="add")
+        return b.graph({"y": b.emit(POINTWISE, [total], {"expr": _RELU}, name="relu")})
+
+
+class SinkIntoParts(Rewrite):
+    """pointwise(concat(a, b)) -> concat(pointwise(a), pointwise(b)), likewise for interleave.
+
+    Only where every part is an anchor that then takes the expression as its epilogue.
+    """
+
+    name = "sink-pointwise-into-parts"
+    ops = (POINTWISE,)
+
+    def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
+        for joined in node.args:
+            join = r.producer(joined, CONCAT, INTERLEAVE)
+            if join is None or joined.shape != node.output.shape or not only_here(node, joined, r):
+                continue
+            cut = self._cut(join, r)
+            others = [t for t in node.args if t is not joined]
+            if cut is None or any(self._spans(t, joined, cut) for t in others):
+                continue
+            parts = [self._part(node, joined, part, r) for part in join.args]
+            return [r.emit(join.op, parts, join.attrs, like=[join, node])]
+        return None
+
+    @staticmethod
+    def _cut(join: Node, r: Rewriter) -> tuple[int, ...] | None:
+        """The axes along which the parts are joined, if each part can take an epilogue."""
+        for part in join.args:
+            anchor = r.producer(part)
+            if anchor is None or not anchored(anchor) or not only_here(join, part, r):
+                return None
+        if join.op is INTERLEAVE:
+            return (1, 2)
+        axis = join.attrs["axis"]
+        assert isinstance(axis, int)
+        return (axis % len(join.output.shape),)
+
+    @staticmethod
+    def _spans(operand: Tensor, joined: Tensor, cut: tuple[int, ...]) -> bool:
+        lead = len(joined.shape) - len(operand.shape)
+        return any(axis >= lead and operand.shape[axis - lead] != 1 for axis in cut)
+
+    @staticmethod
+    def _part(node: Node, joined: Tensor, part: Tensor, r: Rewriter) -> Tensor:
+        operands = [part if t is joined else t for t in node.args]
+        return r.emit(POINTWISE, operands, node.attrs, like=node, output=f"{part.name}:{node.name}")
+
+    def example(self) -> Graph:
+        b = GraphBuilder("concat-relu")
+        x = b.input("x", TensorType(f32, (1, 5, 5, 4)))
+        rng = np.random.default_rng(0)
+        parts = [
+            b.emit(
+                CONV,
+                [x, b.constant(rng.standard_normal((k, 1, 1, 4), np.float32))],
+                {"layout": "NHWC"},
+                name=f"conv{k}",
+            )
+            for k in (2, 3)
+        ]
+        joined = b.emit(CONCAT, parts, {"axis": 3}, name="concat")
+        return b.graph({"y": b.emit(POINTWISE, [joined], {"expr": _RELU}, name="relu")})
+
+
+def per_channel(tensor: Tensor, shape: tuple[int, ...], axis: int) -> np.ndarray | None:
+    """A float constant that varies along `axis` of `shape` only: [extent] or [1], in float64."""
+    if tensor.data is None or not tensor.type.dtype.is_float or not broadcasts_to(tensor, shape):
+        return None
+    padded = (1,) * (len(shape) - len(tensor.shape)) + tensor.shape
+    if any(d != 1 for i, d in enumerate(padded) if i != axis):
+        return None
+    return np.asarray(tensor.data, np.float64).reshape(-1)
+
+
+POINTWISE_FUSIONS: tuple[Rewrite, ...] = (FusePointwise(), FuseEpilogue(), SinkIntoParts())

@@ -1,0 +1,107 @@
+"""Arithmetic of axis orders for the layout pass; pure functions on tuples.
+
+A *version* of a tensor under p is `transpose(tensor, p)`: its axis j is the tensor's axis p[j].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from math import prod
+
+Perm = tuple[int, ...]
+Shape = tuple[int, ...]
+
+CHANNELS_LAST: Perm = (0, 2, 3, 1)
+
+
+def identity(rank: int) -> Perm:
+    """The order of the model itself."""
+    return tuple(range(rank))
+
+
+def relative(have: Perm, want: Perm) -> Perm:
+    """The transpose that turns the version under `have` into the version under `want`."""
+    return tuple(have.index(a) for a in want)
+
+
+def is_reshape(shape: Shape, perm: Perm) -> bool:
+    """Whether `transpose(x, perm)` of an x of this shape moves nothing but axes of extent one."""
+    moved = [a for a in perm if shape[a] != 1]
+    return moved == sorted(moved)
+
+
+def renamed(have: Perm, perm: Perm) -> Perm:
+    """The version of x under `have`, seen as a version of y = transpose(x, perm)."""
+    return tuple(perm.index(a) for a in have)
+
+
+def without_axes(perm: Perm, axes: Collection[int]) -> Perm:
+    """Order of the axes that are left when `axes` (of the tensor) disappear."""
+    left = sorted(set(perm) - set(axes))
+    return tuple(left.index(a) for a in perm if a not in axes)
+
+
+def gathered_perm(perm: Perm, axis: int, index_rank: int) -> Perm:
+    """Order of a gather's result: `axis` of the tensor is replaced by `index_rank` axes."""
+    out: list[int] = []
+    for a in perm:
+        if a == axis:
+            out += range(axis, axis + index_rank)
+        else:
+            out.append(a if a < axis else a + index_rank - 1)
+    return tuple(out)
+
+
+def reshaped_perm(shape: Shape, out_shape: Shape, have: Perm) -> Perm | None:
+    """Order of the result when a reshape is done on the version under `have`, or None.
+
+    Possible where the axes that the reshape merges lie side by side and in order in that
+    version.  Axes of extent one may lie anywhere.
+    """
+    groups = _groups(shape, out_shape)
+    if groups is None:
+        return None
+    stored = [a for a in have if shape[a] != 1]
+    made: list[int] = []
+    at = 0
+    by_first = {ins[0]: (ins, outs) for ins, outs in groups}
+    while at < len(stored):
+        ins, outs = by_first.get(stored[at], ((), ()))
+        if not ins or tuple(stored[at : at + len(ins)]) != ins:
+            return None
+        made += outs
+        at += len(ins)
+    return _with_unit_axes(out_shape, made)
+
+
+def _groups(shape: Shape, out_shape: Shape) -> list[tuple[tuple[int, ...], tuple[int, ...]]] | None:
+    """Smallest runs of axes (longer than one element) that a reshape maps onto each other."""
+    if prod(shape) == 0:
+        return None
+    ins = [a for a, d in enumerate(shape) if d != 1]
+    outs = [a for a, d in enumerate(out_shape) if d != 1]
+    groups = []
+    i = j = 0
+    while i < len(ins):
+        first_i, first_j = i, j
+        left, right = shape[ins[i]], out_shape[outs[j]]
+        i, j = i + 1, j + 1
+        while left != right:
+            if left < right:
+                left *= shape[ins[i]]
+                i += 1
+            else:
+                right *= out_shape[outs[j]]
+                j += 1
+        groups.append((tuple(ins[first_i:i]), tuple(outs[first_j:j])))
+    return groups
+
+
+def _with_unit_axes(out_shape: Shape, made: list[int]) -> Perm:
+    """Put the axes of extent one where the order becomes a familiar one."""
+    units = [a for a, d in enumerate(out_shape) if d == 1]
+    for familiar in (identity(len(out_shape)), CHANNELS_LAST):
+        same_rank = len(familiar) == len(out_shape)
+        if same_rank and [a for a in familiar if out_shape[a] != 1] == made:
+            return familiar
+    return (*units, *made)

@@ -1,0 +1,266 @@
+"""Shorter scalar expressions of the same value.
+
+Every rule here yields the same value for every input that is not NaN; only small constant powers
+spelled as products and roots may differ in the last bit.  (A clip that is superfluous because its
+operand is provably in range no longer turns a NaN into a bound.)  What is only nearly equal, such
+as reassociating constants, is left to passes that say so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from camshaft.ir import expr as E
+from camshaft.ir.expr import Expr
+from camshaft.ir.types import DType, boolean
+
+Interval = tuple[float, float]
+ANY: Interval = (-math.inf, math.inf)
+_BOUNDED: dict[str, Interval] = {
+    "tanh": (-1.0, 1.0),
+    "erf": (-1.0, 1.0),
+    "sign": (-1.0, 1.0),
+    "sin": (-1.0, 1.0),
+    "cos": (-1.0, 1.0),
+    **dict.fromkeys(("lt", "le", "eq", "and", "or", "xor", "not", "isnan", "isinf"), (0.0, 1.0)),
+}
+_EXACT_IN = {"f32": 24, "f64": 53, "f16": 11, "bf16": 8}  # bits of an integer a float holds exactly
+
+
+def interval_of_type(dtype: DType) -> Interval:
+    """Bounds of every value of an element type."""
+    if dtype.is_int:
+        return float(dtype.range[0]), float(dtype.range[1])
+    return (0.0, 1.0) if dtype.kind == "b" else ANY
+
+
+def bounds(e: Expr, dtypes: Sequence[DType], inputs: Sequence[Interval]) -> Interval:
+    """An interval that holds the (non-NaN) value of `e`, given types and intervals of its inputs."""
+    known: dict[Expr, Interval] = {}
+    types: dict[Expr, DType] = {}
+    for x in E.nodes(e):
+        args = [known[a] for a in x.args]
+        types[x] = _dtype(x, [types[a] for a in x.args], dtypes)
+        found = _bounds(x, args, inputs)
+        limit = interval_of_type(types[x])
+        wraps = found[0] < limit[0] or found[1] > limit[1]
+        known[x] = limit if wraps else found
+    return known[e]
+
+
+def _dtype(x: Expr, args: Sequence[DType], dtypes: Sequence[DType]) -> DType:
+    if x.op == "input":
+        return dtypes[int(x.value or 0)]
+    if x.dtype is not None:
+        return x.dtype
+    if x.op in ("lt", "le", "eq", "not", "isnan", "isinf"):
+        return boolean
+    return args[-1]
+
+
+def _bounds(x: Expr, args: Sequence[Interval], inputs: Sequence[Interval]) -> Interval:
+    if x.op == "input":
+        return inputs[int(x.value or 0)]
+    if x.op == "const":
+        value = float(x.value or 0)
+        return ANY if math.isnan(value) else (value, value)
+    if x.op in _BOUNDED:
+        return _BOUNDED[x.op]
+    if len(args) == 1:
+        return _bounds_of_unary(x, args[0])
+    if x.op == "select":
+        return min(args[1][0], args[2][0]), max(args[1][1], args[2][1])
+    return _bounds_of_binary(x, args[0], args[1])
+
+
+def _bounds_of_unary(x: Expr, a: Interval) -> Interval:
+    low, high = a
+    if x.op == "neg":
+        return -high, -low
+    if x.op == "abs":
+        return max(0.0, low, -high), max(-low, high)
+    if x.op in ("exp", "sqrt"):
+        return 0.0, math.inf
+    if x.op == "reciprocal":
+        return (1.0 / high if high < math.inf else 0.0, 1.0 / low) if low > 0 else ANY
+    if x.op == "cast" and x.dtype is not None and x.dtype.is_int:
+        least, most = x.dtype.range
+        return max(_whole(low), least), min(_whole(high), most)
+    if x.op in ("floor", "ceil", "round"):
+        return (_floor(low), high) if x.op == "floor" else (low, _ceil(high))
+    return a if x.op == "cast" else ANY
+
+
+def _whole(value: float) -> float:
+    return float(round(value)) if math.isfinite(value) else value
+
+
+def _floor(value: float) -> float:
+    return float(math.floor(value)) if math.isfinite(value) else value
+
+
+def _ceil(value: float) -> float:
+    return float(math.ceil(value)) if math.isfinite(value) else value
+
+
+def _bounds_of_binary(x: Expr, a: Interval, b: Interval) -> Interval:
+    if x.op == "min":
+        return min(a[0], b[0]), min(a[1], b[1])
+    if x.op == "max":
+        return max(a[0], b[0]), max(a[1], b[1])
+    if x.op == "add":
+        return _ordered([a[0] + b[0], a[1] + b[1]])
+    if x.op == "sub":
+        return _ordered([a[0] - b[1], a[1] - b[0]])
+    if x.op == "mul":
+        if x.args[0] == x.args[1]:
+            return 0.0, math.inf
+        return _ordered([p * q if p and q else 0.0 for p in a for q in b])
+    if x.op == "div" and b[0] > 0:
+        return _ordered([p / q for p in a for q in b])
+    return ANY
+
+
+def _ordered(ends: list[float]) -> Interval:
+    return ANY if any(math.isnan(v) for v in ends) else (min(ends), max(ends))
+
+
+def simplify(e: Expr, dtypes: Sequence[DType], ranges: Sequence[Interval] | None = None) -> Expr:
+    """`e` rewritten bottom-up; equal to it for every non-NaN input within `ranges`.
+
+    dtypes, ranges: element types and (where known) bounds of the inputs.
+    """
+    limits = list(ranges) if ranges is not None else [interval_of_type(d) for d in dtypes]
+    done: dict[Expr, Expr] = {}
+    for x in E.nodes(e):
+        again = _with_args(x, tuple(done[a] for a in x.args))
+        for _ in range(8):
+            shorter = _once(again, dtypes, limits)
+            if shorter == again:
+                break
+            again = shorter
+        done[x] = again
+    return done[e]
+
+
+def _with_args(x: Expr, args: tuple[Expr, ...]) -> Expr:
+    if not args:
+        return x
+    if x.op == "cast" and x.dtype is not None:
+        return E.cast(args[0], x.dtype)
+    if x.op == "select":
+        return E.select(*args)
+    return E.unary(x.op, args[0]) if len(args) == 1 else E.binary(x.op, *args)
+
+
+def _once(x: Expr, dtypes: Sequence[DType], limits: Sequence[Interval]) -> Expr:
+    if x.op in ("max", "min"):
+        return _clip(x, dtypes, limits)
+    if x.op == "cast":
+        return _cast(x, dtypes)
+    if x.op in ("neg", "not") and x.args[0].op == x.op:
+        return x.args[0].args[0]
+    if x.op == "abs":
+        if x.args[0].op in ("neg", "abs"):
+            return E.unary("abs", x.args[0].args[0])
+        return x.args[0] if bounds(x.args[0], dtypes, limits)[0] >= 0 else x
+    if x.op in ("round", "floor", "ceil"):
+        inner = x.args[0]
+        from_int = inner.op == "cast" and E.result_dtype(inner.args[0], dtypes).is_int
+        return inner if inner.op in ("round", "floor", "ceil") or from_int else x
+    if x.op == "select" and x.args[1] == x.args[2]:
+        return x.args[1]
+    if x.op == "div":
+        return _division(x)
+    return _power(x) if x.op == "pow" else x
+
+
+def _clip(x: Expr, dtypes: Sequence[DType], limits: Sequence[Interval]) -> Expr:
+    """A chain of min and max with literals becomes at most one of each, or none."""
+    value, c = x.args
+    if value.op == "const":
+        value, c = c, value
+    if c.op != "const" or c.dtype is None:
+        return value if value == c else x
+    bound = float(c.value or 0)
+    low, high = bounds(value, dtypes, limits)
+    if x.op == "max" and (low >= bound or high <= bound):
+        return value if low >= bound else c
+    if x.op == "min" and (high <= bound or low >= bound):
+        return value if high <= bound else c
+    chain, base = [(x.op, c)], value
+    while base.op in ("max", "min") and base.args[1].op == "const":
+        chain.append((base.op, base.args[1]))
+        base = base.args[0]
+    if len(chain) <= len({op for op, _ in chain}):
+        return E.binary(x.op, value, c)
+    return _clipped(base, list(reversed(chain)))
+
+
+def _clipped(base: Expr, chain: list[tuple[str, Expr]]) -> Expr:
+    """`base` under a chain of literal bounds, innermost first, with each kind applied once."""
+    low, high = -math.inf, math.inf
+    for op, c in chain:
+        bound = float(c.value or 0)
+        choose = max if op == "max" else min
+        low, high = choose(low, bound), choose(high, bound)
+    dtype = chain[0][1].dtype
+    assert dtype is not None
+
+    def literal(value: float) -> Expr:
+        return E.const(value if dtype.is_float else int(value), dtype)
+
+    steps = {"max": low, "min": high}
+    for op in dict.fromkeys(op for op, _ in chain):
+        if math.isfinite(steps[op]):
+            base = E.binary(op, base, literal(steps[op]))
+    return base
+
+
+def _cast(x: Expr, dtypes: Sequence[DType]) -> Expr:
+    inner = x.args[0]
+    assert x.dtype is not None
+    if E.result_dtype(inner, dtypes) == x.dtype:
+        return inner
+    if inner.op == "cast" and inner.dtype is not None:
+        source = E.result_dtype(inner.args[0], dtypes)
+        if _holds(inner.dtype, source):
+            return E.cast(inner.args[0], x.dtype)
+    return x
+
+
+def _holds(wide: DType, narrow: DType) -> bool:
+    """Whether every value of `narrow` survives a trip through `wide`."""
+    if narrow.kind not in "iuf" or wide.kind not in "iuf":
+        return False
+    if narrow.is_float:
+        return wide.is_float and narrow.name in ("f16", "f32", "bf16") and wide.name == "f64"
+    if wide.is_float:
+        return narrow.bits <= _EXACT_IN[wide.name]
+    return wide.range[0] <= narrow.range[0] and narrow.range[1] <= wide.range[1]
+
+
+def _division(x: Expr) -> Expr:
+    """x / 2**k -> x * 2**-k, which is exact."""
+    c = x.args[1]
+    if c.op != "const" or c.dtype is None or not c.dtype.is_float or not c.value:
+        return x
+    mantissa, exponent = math.frexp(float(c.value))
+    if abs(mantissa) == 0.5 and abs(exponent) < 100:
+        return E.mul(x.args[0], E.const(1.0 / float(c.value), c.dtype))
+    return x
+
+
+def _power(x: Expr) -> Expr:
+    base, exponent = x.args
+    if exponent.op != "const" or exponent.dtype is None or not exponent.dtype.is_float:
+        return x
+    simple = {
+        1.0: base,
+        2.0: E.mul(base, base),
+        3.0: E.mul(E.mul(base, base), base),
+        0.5: E.unary("sqrt", base),
+        -1.0: E.unary("reciprocal", base),
+    }
+    return simple.get(float(exponent.value or 0), x)
