@@ -44,10 +44,6 @@ class Bindings:
         parts += [f"missing {self.kind} {n!r}" for n in missing]
         raise BindingError(f"{', '.join(parts)}; the engine's {self.kind}s are: {self}")
 
-    def allocate(self) -> list[np.ndarray]:
-        """New uninitialised arrays, C-contiguous."""
-        return [np.empty(shape, dtype) for shape, dtype in self.specs]
-
     def check(self, arrays: Sequence[Any]) -> None:
         """Raise BindingError for the first array that does not fit."""
         for name, type_, spec, array in zip(

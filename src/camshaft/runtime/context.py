@@ -19,6 +19,8 @@ from camshaft.runtime.driver import IS_BUSY, NOT_FINITE, OVERLAP, UNEXPECTED
 from camshaft.runtime.host import HostStep
 from camshaft.runtime.linked import LinkedEngine
 
+_empty = np.empty
+
 
 class ExecutionContext:
     """Made by `Engine.create_context`.  Closed by `close`, `with`, or when dropped."""
@@ -59,11 +61,11 @@ class ExecutionContext:
         ConfigError if the context is closed or in use by another thread.
         """
         arrays = self._inputs.arrange(inputs)
-        outputs = self._outputs.allocate()
+        outputs = [_empty(shape, dtype) for shape, dtype in self._outputs.specs]
         code = self._call(*arrays, *outputs)
         if code:
             self._settle(code, (*arrays, *outputs))
-        return dict(zip(self._outputs.names, outputs, strict=True))
+        return dict(zip(self._outputs.names, outputs))  # noqa: B905 (a `strict` costs 100 ns)
 
     def run_into(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
         """Like `run`, but writes into the caller's arrays and allocates nothing.

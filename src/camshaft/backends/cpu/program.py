@@ -27,6 +27,7 @@ from camshaft.backends.cpu.runner_ir.layout import (
     BARRIER,
     CHECK_CHUNK,
     EXPECTED_WORDS,
+    MASK_WORDS,
     ROW_WORDS,
     SERIAL,
     SLOT_WORDS,
@@ -208,6 +209,12 @@ class _Tables:
         words[Word.SPIN_NS] = 1000 * (2 if crowded else SPIN_US)
         words[Word.BARRIER_NS] = 1000 * (50 if crowded else BARRIER_US)
         words[Word.PARK_NS] = 1000 * (5 if crowded else PARK_US)
+        if hasattr(os, "sched_getaffinity") and not crowded:
+            words[Word.PLACE] = 1
+            mask = sum(1 << cpu for cpu in os.sched_getaffinity(0) if cpu < 64 * MASK_WORDS)
+            words[Word.MASK : Word.MASK + MASK_WORDS] = np.frombuffer(
+                mask.to_bytes(8 * MASK_WORDS, "little"), np.int64
+            )
         self._fill_bindings(first_output)
         self._fill_rows(checks)
 

@@ -41,6 +41,8 @@ _SYMBOLS = (
 _IMPORTS = (
     "clock_gettime",
     "sched_yield",
+    "sched_getcpu",
+    "sched_setaffinity",
     "syscall",
     "usleep",
     "PyCapsule_GetPointer",
@@ -53,21 +55,21 @@ _serial = count()
 _METH_FASTCALL = 0x80
 
 
-def futexes_available() -> bool:
+def on_linux() -> bool:
     """Whether waiting threads can sleep in the kernel and be woken (else they take short naps)."""
     return sys.platform == "linux" and platform.machine() in ("x86_64", "aarch64")
 
 
 @lru_cache(maxsize=8)
-def compile_runner(target: CpuTarget, futex: bool | None = None) -> bytes:
+def compile_runner(target: CpuTarget, linux: bool | None = None) -> bytes:
     """Object code of the runner for `target` (about 0.1 s the first time).
 
-    futex: whether waiters sleep by futex; None: if this system has them (tests force either).
+    linux: whether to use Linux's calls for sleeping and placement; None: if this is Linux.
     BuildError on Windows, whose clock and scheduler calls the generated code does not know.
     """
     if sys.platform == "win32":
         raise BuildError("engines run on Linux and macOS; on Windows use WSL")
-    text = runner_ir(platform.machine().lower(), futexes_available() if futex is None else futex)
+    text = runner_ir(platform.machine().lower(), on_linux() if linux is None else linux)
     source = Source(text, tuple(Phase(symbol, 0) for symbol in _SYMBOLS))
     return CpuCompiler(target).compile(source).code
 
@@ -86,7 +88,9 @@ def _link(code: bytes) -> binding.ResourceTracker:
     builder = binding.JITLibraryBuilder().add_object_img(code)
     process = ctypes.CDLL(None)
     for name in _IMPORTS:
-        function = getattr(ctypes.pythonapi if name.startswith("Py") else process, name)
+        function = getattr(ctypes.pythonapi if name.startswith("Py") else process, name, None)
+        if function is None:  # a Linux call, which code for this system does not make
+            continue
         builder.import_symbol(name, ctypes.cast(function, ctypes.c_void_p).value)
     for symbol in _SYMBOLS:
         builder.export_symbol(symbol)

@@ -15,6 +15,7 @@ from camshaft.backends.cpu.runner_ir import layout
 from camshaft.backends.cpu.runner_ir.checking import checking_ir
 from camshaft.backends.cpu.runner_ir.entering import ENTERING
 from camshaft.backends.cpu.runner_ir.layout import Word
+from camshaft.backends.cpu.runner_ir.placing import NOT_PLACING, PLACING
 from camshaft.backends.cpu.runner_ir.waiting import WAITING
 from camshaft.backends.cpu.runner_ir.walking import WALKING
 
@@ -47,6 +48,7 @@ _PAUSES = {
 }
 _NUMBERS = (
     "SLOT_WORDS",
+    "MASK_WORDS",
     "ROW_WORDS",
     "EXPECTED_WORDS",
     "SERIAL",
@@ -59,14 +61,15 @@ _NUMBERS = (
 _FUTEX = {"x86_64": 202, "aarch64": 98}  # Linux system call numbers
 
 
-def runner_ir(machine: str, futex: bool) -> str:
+def runner_ir(machine: str, linux: bool) -> str:
     """The runner's LLVM IR.
 
     machine: "x86_64" or "aarch64" choose their pause instruction, any other has none.
-    futex: sleep by Linux's futex call (needs a machine above); otherwise by 50 us naps.
+    linux: sleep by futex (needs a machine above) and keep workers on different cores; otherwise
+    sleep by 50 us naps and leave placement to the system.
     """
     declaration, pause = _PAUSES.get(machine, ("", ""))
-    if futex and machine in _FUTEX:
+    if linux and machine in _FUTEX:
         call = f"call i64 (i64, ...) @syscall(i64 {_FUTEX[machine]}, ptr %word, i32 "
         declaration += "\ndeclare i64 @syscall(i64, ...)"
         wait = f"%rc = {call}128, i32 %v2, ptr null, ptr null, i32 0)"
@@ -80,8 +83,11 @@ def runner_ir(machine: str, futex: bool) -> str:
         "PAUSE": pause,
         "WAIT": wait,
         "WAKE": wake,
+        "MASK_BYTES": str(8 * layout.MASK_WORDS),
+        "MASK_BITS": str(64 * layout.MASK_WORDS),
     }
     parts = [_PRELUDE, declaration]
+    parts.append(PLACING.substitute(names) if linux else NOT_PLACING)
     parts += [part.substitute(names) for part in (WAITING, WALKING, ENTERING)]
     parts += [checking_ir(bits) for bits in (16, 32, 64)]
     return "\n".join(parts)

@@ -36,10 +36,13 @@ class Word(IntEnum):
     STOP = 49
     PARKED = 64  # workers asleep between calls
     SLEEPERS = 80  # threads asleep in a barrier
-    SLOTS = 96  # worker w's count is at SLOTS + SLOT_WORDS * w
+    PLACE = 96  # 1: keep workers on different cores, of those in
+    MASK = 97  # a bit set of MASK_WORDS words
+    SLOTS = 128  # at SLOTS + SLOT_WORDS * w: worker w's count, then 1 + the core it was seen on
 
 
 SLOT_WORDS = 16
+MASK_WORDS = 16
 ROW_WORDS = 4  # code address (0: host step), argument block, items, flags
 EXPECTED_WORDS = 5  # type, dtype object, rank, address of the shape, flags that must be set
 BARRIER = 1  # row flag: all earlier rows must have finished

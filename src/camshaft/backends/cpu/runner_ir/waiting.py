@@ -15,8 +15,9 @@ from __future__ import annotations
 from string import Template
 
 WAITING = Template("""
-; Wait until the counter at %word has reached %target (modulo 2^32).
-define internal void @await(ptr %word, i32 %target, ptr %waiters, i64 %spin, i64 %limit) {
+; Worker %w waits until the counter at %word has reached %target (modulo 2^32).  %plimit: the
+; nanoseconds after which it sleeps, counted in %waiters.
+define internal void @await(ptr %p, i64 %w, ptr %word, i32 %target, ptr %waiters, ptr %plimit) {
 entry:
   %v0 = load atomic i32, ptr %word acquire, align 4
   %d0 = sub i32 %v0, %target
@@ -37,6 +38,9 @@ spin2:
   %more = icmp ult i32 %i1, 64
   br i1 %more, label %spin1, label %clock
 clock:
+  %pspin = getelementptr i64, ptr %p, i64 $SPIN_NS
+  %spin = load i64, ptr %pspin
+  %limit = load i64, ptr %plimit
   %t = call i64 @now()
   %first = icmp eq i64 %since, 0
   %start = select i1 %first, i64 %t, i64 %since
@@ -46,6 +50,7 @@ clock:
 timed:
   br label %burst
 tired:
+  call void @settle(ptr %p, i64 %w)
   %patient = icmp slt i64 %elapsed, %limit
   br i1 %patient, label %yield, label %sleep
 yield:
@@ -102,10 +107,7 @@ entry:
   %count = call i32 @arrive(ptr %p, i64 %w)
   %slots = getelementptr i64, ptr %p, i64 $SLOTS
   %waiters = getelementptr i64, ptr %p, i64 $SLEEPERS
-  %pspin = getelementptr i64, ptr %p, i64 $SPIN_NS
-  %spin = load i64, ptr %pspin
   %plimit = getelementptr i64, ptr %p, i64 $BARRIER_NS
-  %limit = load i64, ptr %plimit
   br label %loop
 loop:
   %i = phi i64 [ 0, %entry ], [ %i1, %next ]
@@ -114,7 +116,7 @@ loop:
 other:
   %at = mul i64 %i, $SLOT_WORDS
   %slot = getelementptr i64, ptr %slots, i64 %at
-  call void @await(ptr %slot, i32 %count, ptr %waiters, i64 %spin, i64 %limit)
+  call void @await(ptr %p, i64 %w, ptr %slot, i32 %count, ptr %waiters, ptr %plimit)
   br label %next
 next:
   %i1 = add i64 %i, 1

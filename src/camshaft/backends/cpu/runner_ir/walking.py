@@ -99,6 +99,7 @@ many:
   %threads = load i64, ptr %pthreads
   %pstart = getelementptr i64, ptr %p, i64 $START
   store i64 %first, ptr %pstart
+  call void @settle(ptr %p, i64 0)
   call void @signal(ptr %p)
   %r2 = call i64 @walk(ptr %p, i64 0, i64 %threads, i64 %first)
   call void @barrier(ptr %p, i64 0, i64 %threads)
@@ -137,19 +138,17 @@ entry:
   %pthreads = getelementptr i64, ptr %p, i64 $THREADS
   %threads = load i64, ptr %pthreads
   %pstart = getelementptr i64, ptr %p, i64 $START
-  %pspin = getelementptr i64, ptr %p, i64 $SPIN_NS
-  %spin = load i64, ptr %pspin
   %plimit = getelementptr i64, ptr %p, i64 $PARK_NS
-  %limit = load i64, ptr %plimit
   br label %loop
 loop:
   %seen = phi i32 [ %seen0, %entry ], [ %next, %go ]
   %next = add i32 %seen, 1
-  call void @await(ptr %pgen, i32 %next, ptr %parked, i64 %spin, i64 %limit)
+  call void @await(ptr %p, i64 %w, ptr %pgen, i32 %next, ptr %parked, ptr %plimit)
   %stop = load atomic i32, ptr %pstop monotonic, align 4
   %stopped = icmp ne i32 %stop, 0
   br i1 %stopped, label %done, label %go
 go:
+  call void @settle(ptr %p, i64 %w)
   %start = load i64, ptr %pstart
   %r = call i64 @walk(ptr %p, i64 %w, i64 %threads, i64 %start)
   %n = call i32 @arrive(ptr %p, i64 %w)
