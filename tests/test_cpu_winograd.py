@@ -1,0 +1,131 @@
+"""Winograd: the algebra is exact, the kernel equals the reference on odd shapes and tails."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+from kernel_harness import run_kernel
+
+from camshaft.backends.base import KernelSpec, Operand
+from camshaft.backends.cpu.target import TARGETS, CpuTarget, missing_features
+from camshaft.backends.cpu.winograd import Winograd
+from camshaft.backends.cpu.winograd_transforms import filter_matrix, input_matrix, output_matrix
+from camshaft.ir import expr as E
+from camshaft.ir.types import f32, row_major_strides
+from camshaft.ops import CONV
+
+RUNNABLE = [t for t in TARGETS if not missing_features(t)]
+
+
+@pytest.mark.parametrize("m", [2, 4])
+def test_transforms_compute_a_correlation(m: int) -> None:
+    rng = np.random.default_rng(0)
+    d, g = rng.standard_normal(m + 2), rng.standard_normal(3)
+    got = output_matrix(m) @ ((filter_matrix(m) @ g) * (input_matrix(m) @ d))
+    np.testing.assert_allclose(got, np.correlate(d, g, "valid"), rtol=1e-12, atol=1e-12)
+
+
+def make_case(
+    shape: tuple[int, int, int, int],
+    out_channels: int,
+    pads: tuple[int, int, int, int],
+    *,
+    residual: bool = False,
+    pitch: int = 0,
+    seed: int = 0,
+) -> tuple[KernelSpec, list[np.ndarray], list[np.ndarray], np.ndarray]:
+    """(spec, variable inputs, constants, expected output)."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal(shape).astype(np.float32)
+    w = rng.standard_normal((out_channels, 3, 3, shape[3])).astype(np.float32)
+    bias = rng.standard_normal(out_channels).astype(np.float32)
+    expr = E.add(E.inp(0), E.inp(1))
+    top, left, bottom, right = pads
+    y_shape = (shape[0], shape[1] + top + bottom - 2, shape[2] + left + right - 2, out_channels)
+    operands, extra = [bias], []
+    if residual:
+        extra = [rng.standard_normal(y_shape).astype(np.float32)]
+        expr = E.add(expr, E.inp(2))
+    expr = E.maximum(expr, E.const(0.0))
+    strides = row_major_strides((*shape[:3], shape[3] + pitch))
+    y_strides = row_major_strides((*y_shape[:3], out_channels + pitch))
+    attrs = {
+        "strides": (1, 1),
+        "pads": pads,
+        "dilations": (1, 1),
+        "groups": 1,
+        "x_zero_point": 0,
+        "epilogue": expr,
+    }
+    inputs = [
+        Operand(f32, shape, strides),
+        Operand.dense(f32, w.shape, const=True),
+        Operand.dense(f32, (out_channels,), const=True),
+        *(Operand.dense(f32, y_shape) for _ in extra),
+    ]
+    out = Operand(f32, y_shape, y_strides)
+    spec = KernelSpec("conv", tuple(inputs), (out,), tuple(sorted(attrs.items())))
+    wide = [a.astype(np.float64) for a in (x, w, *operands, *extra)]
+    full = CONV.complete({**attrs, "layout": "NHWC", "epilogue": E.inp(0)})
+    (acc,) = CONV.reference(wide[:2], full)
+    want = np.maximum(acc + wide[2] + (wide[3] if residual else 0), 0)
+    return spec, [x, *extra], [w, bias], want
+
+
+CASES = [
+    # shape, K, pads, residual, pitch
+    ((1, 8, 8, 16), 32, (1, 1, 1, 1), False, 0),
+    ((2, 7, 9, 19), 21, (1, 1, 1, 1), True, 3),
+    ((1, 14, 14, 32), 70, (1, 1, 1, 1), True, 0),
+    ((1, 6, 5, 17), 16, (0, 0, 0, 0), False, 5),
+    ((3, 3, 4, 16), 40, (2, 0, 1, 3), False, 0),
+    ((1, 23, 3, 48), 33, (1, 1, 1, 1), False, 16),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: "x".join(map(str, c[0])))
+@pytest.mark.parametrize("target", RUNNABLE, ids=lambda t: t.name)
+def test_kernel_equals_reference(target: CpuTarget, case: tuple) -> None:
+    shape, channels, pads, residual, pitch = case
+    spec, arrays, consts, want = make_case(shape, channels, pads, residual=residual, pitch=pitch)
+    lanes = target.lanes(f32)
+    for n, (m, schedule) in enumerate(product((2, 4), ("blocks", "panels"))):
+        rows, cols, groups = [(3, 2, 2), (5, 1, 1), (1, 2, 3), (4, 3, 1)][n]
+        params = {
+            "m": m,
+            "rows": rows,
+            "panel": cols * lanes,
+            "groups": groups,
+            "schedule": schedule,
+        }
+        (got,) = run_kernel(Winograd(), spec, params, target, arrays, consts, threads=1 + n % 3)
+        error = np.abs(got - want).max() / np.abs(want).max()
+        assert error < 1e-5, (params, error)
+
+
+def test_candidates_are_supported_and_distinct() -> None:
+    spec, _, _, _ = make_case((1, 28, 28, 128), 128, (1, 1, 1, 1))
+    for target in RUNNABLE:
+        assert Winograd().supports(spec, target)
+        candidates = [tuple(sorted(c.items())) for c in Winograd().candidates(spec, target, 2)]
+        assert len(set(candidates)) == len(candidates) > 0
+
+
+def test_error_stays_small_over_many_channels() -> None:
+    spec, arrays, consts, want = make_case((1, 8, 8, 512), 16, (1, 1, 1, 1))
+    params = {"m": 4, "rows": 4, "panel": 16, "groups": 1, "schedule": "blocks"}
+    (got,) = run_kernel(Winograd(), spec, params, RUNNABLE[0], arrays, consts)
+    assert np.abs(got - want).max() < 1e-5 * np.abs(want).max()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"strides": (2, 2)}, {"dilations": (2, 2)}, {"groups": 2}],
+)
+def test_other_convolutions_are_not_supported(change: dict) -> None:
+    spec, _, _, _ = make_case((1, 8, 8, 32), 32, (1, 1, 1, 1))
+    attrs = tuple(sorted({**dict(spec.attrs), **change}.items()))
+    other = KernelSpec("conv", spec.inputs, spec.outputs, attrs)
+    assert not Winograd().supports(other, RUNNABLE[0])
