@@ -9,6 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from camshaft.backends.base import Tactic
+from camshaft.backends.cpu.conv_depthwise_f32 import ConvDepthwiseF32
 from camshaft.backends.cpu.pointwise import Pointwise
 
-TACTICS: tuple[Tactic[Any], ...] = (Pointwise(),)
+TACTICS: tuple[Tactic[Any], ...] = (
+    ConvDepthwiseF32(),
+    Pointwise(),
+)

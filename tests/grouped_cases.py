@@ -1,0 +1,166 @@
+"""Convolution cases with groups: specs, data and the expected result, for the kernel tests.
+
+Multipliers of integer cases are powers of two, so that float epilogues round alike with and
+without fused multiply-add and INT8 results can be compared to the bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from kernel_harness import run_kernel
+
+from camshaft.backends.base import KernelSpec, Operand, Params
+from camshaft.backends.cpu.target import CpuTarget
+from camshaft.ir import expr as E
+from camshaft.ir.types import dtype_of, f32, i8, u8
+from camshaft.ops.contraction import CONV
+
+
+@dataclass(frozen=True)
+class Case:
+    """Extents and options of one convolution.
+
+    size: (n, h, w) of x.  channels: (input, output).  pitches: elements between pixels of x and y
+    beyond the channels.  epilogue: a key of `_epilogues`.
+    """
+
+    size: tuple[int, int, int]
+    channels: tuple[int, int]
+    groups: int
+    kernel: tuple[int, int] = (3, 3)
+    strides: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (1, 1, 1, 1)
+    dilations: tuple[int, int] = (1, 1)
+    epilogue: str = "bias"
+    pitches: tuple[int, int] = (0, 0)
+    zero_point: int = 0
+
+
+@dataclass
+class Problem:
+    """A spec with data: variable arrays, constants, expected output."""
+
+    spec: KernelSpec
+    arrays: list[np.ndarray]
+    consts: list[np.ndarray]
+    expected: np.ndarray
+
+
+def depthwise(size: tuple[int, int, int], channels: int, **options: Any) -> Case:
+    """A case with one filter per channel."""
+    return Case(size, (channels, channels), channels, **options)
+
+
+def _operand(array: np.ndarray, extra: int, const: bool) -> Operand:
+    shape = tuple(int(d) for d in array.shape)
+    if const or not extra:
+        return Operand.dense(dtype_of(array), shape, const)
+    n, h, w, c = shape
+    pitch = c + extra
+    return Operand(dtype_of(array), shape, (h * w * pitch, w * pitch, pitch, 1))
+
+
+def _float_epilogue(
+    name: str, shape: tuple[int, ...], rng: np.random.Generator
+) -> tuple[E.Expr, list[tuple[np.ndarray, bool]]]:
+    bias = rng.standard_normal(shape[3]).astype(np.float32)
+    if name == "none":
+        return E.inp(0), []
+    if name == "bias":
+        return E.maximum(E.add(E.inp(0), E.inp(1)), E.const(0.0)), [(bias, True)]
+    if name == "residual":
+        residual = rng.standard_normal(shape).astype(np.float32)
+        return E.add(E.add(E.inp(0), E.inp(1)), E.inp(2)), [(bias, True), (residual, False)]
+    if name == "scalar":
+        x = E.mul(E.inp(0), E.inp(1))
+        return E.mul(x, E.sigmoid(x)), [(np.asarray([0.5], np.float32), True)]
+    gate = rng.standard_normal((shape[0], 1, 1, shape[3])).astype(np.float32)
+    quantized = E.quantize(E.mul(E.inp(0), E.inp(1)), E.const(0.25), 3, u8)
+    return quantized, [(gate, False)]  # "gate"
+
+
+def _integer_epilogue(
+    name: str, shape: tuple[int, ...], rng: np.random.Generator
+) -> tuple[E.Expr, list[tuple[np.ndarray, bool]]]:
+    k = shape[3]
+    scale = (2.0 ** -rng.integers(5, 10, k)).astype(np.float32)
+    bias = (rng.integers(0, 400, k) / 2).astype(np.float32)
+    real = E.add(E.mul(E.cast(E.inp(0), f32), E.inp(1)), E.inp(2))
+    operands = [(scale, True), (bias, True)]
+    if name == "none":
+        return E.inp(0), []
+    if name == "bias":
+        return E.cast(real, u8), operands
+    if name == "float":
+        return E.maximum(real, E.const(0.0)), operands
+    if name == "scalar":
+        one = [(np.asarray([0.03125], np.float32), True), (np.asarray(2.5, np.float32), True)]
+        return E.cast(real, i8), one
+    if name == "residual":
+        residual = rng.integers(0, 256, shape).astype(np.uint8)
+        total = E.add(real, E.mul(E.cast(E.inp(3), f32), E.const(0.5)))
+        return E.cast(total, u8), [*operands, (residual, False)]
+    gate = (2.0 ** -rng.integers(0, 3, (shape[0], 1, 1, k))).astype(np.float32)
+    return E.cast(E.mul(real, E.inp(3)), u8), [*operands, (gate, False)]  # "gate"
+
+
+def problem(case: Case, *, integer: bool, seed: int = 0) -> Problem:
+    """The case with random data and its expected output from the op's own reference."""
+    rng = np.random.default_rng(seed)
+    n, h, w = case.size
+    c, k = case.channels
+    r, s = case.kernel
+    if integer:
+        x = rng.integers(0, 256, (n, h, w, c)).astype(np.uint8)
+        weights = rng.integers(-128, 128, (k, r, s, c // case.groups)).astype(np.int8)
+    else:
+        x = rng.standard_normal((n, h, w, c)).astype(np.float32)
+        weights = rng.standard_normal((k, r, s, c // case.groups)).astype(np.float32)
+    top, left, bottom, right = case.pads
+    oh = (h + top + bottom - case.dilations[0] * (r - 1) - 1) // case.strides[0] + 1
+    ow = (w + left + right - case.dilations[1] * (s - 1) - 1) // case.strides[1] + 1
+    maker = _integer_epilogue if integer else _float_epilogue
+    epilogue, extra = maker(case.epilogue, (n, oh, ow, k), rng)
+    attrs = {
+        "strides": case.strides,
+        "pads": case.pads,
+        "dilations": case.dilations,
+        "groups": case.groups,
+        "x_zero_point": case.zero_point,
+        "epilogue": epilogue,
+    }
+    operands = [(x, False), (weights, True), *extra]
+    complete = CONV.complete({**attrs, "layout": "NHWC"})
+    expected = np.asarray(CONV.reference([a for a, _ in operands], complete)[0])
+    places = [case.pitches[0], 0] + [0] * len(extra)
+    spec = KernelSpec(
+        "conv",
+        tuple(_operand(a, e, const) for (a, const), e in zip(operands, places, strict=True)),
+        (_operand(expected, case.pitches[1], False),),
+        tuple(attrs.items()),  # type: ignore[arg-type]
+    )
+    arrays = [a for a, const in operands if not const]
+    return Problem(spec, arrays, [a for a, const in operands if const], expected)
+
+
+def check(tactic: Any, target: CpuTarget, given: Problem, params: Params, threads: int = 1) -> None:
+    """Run the candidate; integers must match to the bit, floats to 1e-5 of the largest value."""
+    (y,) = run_kernel(tactic, given.spec, params, target, given.arrays, given.consts, threads)
+    if given.expected.dtype == np.float32:
+        bound = 1e-5 * max(1.0, float(np.abs(given.expected).max()))
+        np.testing.assert_allclose(y, given.expected, rtol=0, atol=bound)
+        return
+    assert y.dtype == given.expected.dtype
+    if given.spec.inputs[0].dtype == f32:  # quantized after float sums: one quantum
+        assert np.abs(y.astype(int) - given.expected.astype(int)).max() <= 1
+        return
+    np.testing.assert_array_equal(y, given.expected)
+
+
+def first_and_last(candidates: Sequence[Params]) -> list[Params]:
+    """The best guess and the oddest one."""
+    return list(candidates[:1]) + list(candidates[1:][-1:])

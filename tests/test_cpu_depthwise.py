@@ -1,0 +1,69 @@
+"""Depthwise convolution tactics against the op's reference: windows, tails, views, threads."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from grouped_cases import Case, check, depthwise, first_and_last, problem
+from kernel_harness import prepare
+
+from camshaft.backends.cpu.conv_depthwise_f32 import ConvDepthwiseF32
+from camshaft.backends.cpu.target import AVX2, AVX512_VNNI, PORTABLE, TARGETS, CpuTarget
+
+F32 = ConvDepthwiseF32()
+
+CASES = (
+    depthwise((1, 7, 7), 16),
+    depthwise((2, 5, 9), 37, epilogue="residual", pitches=(5, 3)),
+    depthwise((1, 9, 6), 8, strides=(2, 2), pads=(0, 0, 1, 1), epilogue="none"),
+    depthwise((1, 12, 17), 20, kernel=(5, 5), strides=(2, 1), pads=(2, 1, 2, 3), epilogue="gate"),
+    depthwise((1, 9, 9), 5, kernel=(7, 7), pads=(3, 3, 3, 3), epilogue="scalar"),
+    depthwise((1, 11, 40), 18, dilations=(2, 3), pads=(2, 3, 2, 3)),
+    depthwise((1, 3, 3), 33, kernel=(3, 3), pads=(0, 0, 0, 0)),
+    depthwise((1, 4, 31), 80, kernel=(1, 3), pads=(0, 1, 0, 1)),
+    depthwise((1, 6, 5), 65, kernel=(4, 2), strides=(3, 2), pads=(3, 1, 0, 0)),
+    depthwise((3, 2, 2), 1, kernel=(5, 5), pads=(4, 4, 4, 4)),
+)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+def test_f32_equals_reference(target: CpuTarget, case: Case) -> None:
+    given = problem(case, integer=False)
+    candidates = F32.candidates(given.spec, target, 2)
+    check(F32, target, given, candidates[0], threads=1 + case.channels[0] % 3)
+
+
+def test_every_candidate_gives_the_same_bits_on_any_number_of_workers() -> None:
+    given = problem(depthwise((1, 15, 30), 40, strides=(1, 1)), integer=False)
+    results = []
+    for params in F32.candidates(given.spec, AVX512_VNNI, 1):
+        for threads in (1, 3):
+            run = prepare(F32, given.spec, params, AVX512_VNNI, given.arrays, given.consts, threads)
+            run.run(parallel=threads > 1)
+            run.check_guards()
+            results.append(run.outputs()[0])
+    for other in results[1:]:
+        np.testing.assert_array_equal(other, results[0])
+
+
+def test_small_layers_have_work_for_several_threads() -> None:
+    given = problem(depthwise((1, 7, 7), 96), integer=False)
+    params = F32.candidates(given.spec, AVX512_VNNI, 2)[0]
+    assert all(p.items >= 4 for p in F32.emit(given.spec, params, AVX512_VNNI).phases)
+
+
+@pytest.mark.parametrize("target", (AVX2, PORTABLE), ids=lambda t: t.name)
+def test_odd_parameters_work(target: CpuTarget) -> None:
+    given = problem(depthwise((2, 10, 13), 21, strides=(2, 1), pads=(1, 2, 0, 2)), integer=False)
+    for params in first_and_last(F32.candidates(given.spec, target, 1)):
+        odd = {**params, "cols": 5, "rows": 3, "vectors": 2}
+        check(F32, target, given, odd, threads=2)
+
+
+def test_other_convolutions_are_refused() -> None:
+    dense = problem(Case((1, 5, 5), (8, 8), 1), integer=False)
+    grouped = problem(Case((1, 5, 5), (8, 16), 8), integer=False)
+    integer = problem(depthwise((1, 5, 5), 8), integer=True)
+    for given in (dense, grouped, integer):
+        assert not F32.supports(given.spec, AVX512_VNNI)
