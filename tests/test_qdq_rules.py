@@ -13,10 +13,18 @@ from camshaft.ir.verify import verify
 from camshaft.ops import CONCAT, CONV, DEQUANTIZE, PAD, POINTWISE, POOL, QUANTIZE, RESHAPE
 from camshaft.passes.qdq import MOVE_RULES, unsign
 from camshaft.passes.qdq_integer import BIAS_RULES, EXPAND_RULES, INTEGER_RULES
+from camshaft.passes.quantization import TransposeFirst
 from camshaft.passes.requantize import REQUANTIZE_RULES, fold_requantization
 from camshaft.passes.rewrite import Rewrite, rewrite, sweep
 
-RULES = (*MOVE_RULES, *BIAS_RULES, *INTEGER_RULES, *EXPAND_RULES, *REQUANTIZE_RULES)
+RULES = (
+    *MOVE_RULES,
+    *BIAS_RULES,
+    *INTEGER_RULES,
+    *EXPAND_RULES,
+    *REQUANTIZE_RULES,
+    TransposeFirst(),
+)
 
 
 def feeds(graph: Graph, seed: int = 0) -> dict[str, np.ndarray]:
@@ -153,9 +161,7 @@ def test_requantization_of_a_relu_is_one_multiply_add_and_a_cast() -> None:
 def test_an_operand_read_twice_is_not_rescaled() -> None:
     x = E.inp(0)
     real = E.mul(E.add(x, E.inp(1)), E.inp(1))
-    folded = fold_requantization(
-        E.quantize(real, E.const(0.5), 0, u8), {1: np.ones(3, np.float32)}
-    )
+    folded = fold_requantization(E.quantize(real, E.const(0.5), 0, u8), {1: np.ones(3, np.float32)})
     assert folded is not None and not folded[1]
 
 

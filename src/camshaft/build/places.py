@@ -18,12 +18,12 @@ from dataclasses import dataclass, field
 
 from camshaft.build.strides import extent, inner_is_unit, reshaped
 from camshaft.ir.graph import Graph, Node, Tensor
-from camshaft.ir.types import DType, Shape, row_major_strides
+from camshaft.ir.types import DType, Shape, f32, row_major_strides
 from camshaft.ops import BROADCAST, CONCAT, CONV, HOST, INTERLEAVE, POINTWISE, RESHAPE, SLICE
 from camshaft.ops import TRANSPOSE as TRANSPOSE_OP
 
 MAX_STRIDED_CHANNELS = 4
-"""A convolution reads its input through any strides when it has at most this many channels."""
+"""A float convolution reads its input through any strides when it has at most this many channels."""
 
 
 @dataclass(frozen=True)
@@ -221,7 +221,7 @@ def _takes_any_strides(node: Node, t: Tensor) -> bool:
     if node.op in (POINTWISE, HOST, CONCAT, INTERLEAVE):
         return True
     if node.op is CONV and node.args[0] is t and all(a is not t for a in node.args[1:]):
-        return t.shape[-1] <= MAX_STRIDED_CHANNELS
+        return t.type.dtype == f32 and t.shape[-1] <= MAX_STRIDED_CHANNELS
     return False
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
@@ -174,6 +175,20 @@ def _moved_attrs(node: Node, zero: np.ndarray) -> dict[str, Attr]:
     return attrs
 
 
+def _moved_axis(node: Node, axis: int) -> int | None:
+    """Where a per-channel axis lies after a transpose or reshape that keeps it, else None."""
+    before, after = node.args[0].shape, node.output.shape
+    if node.op is TRANSPOSE:
+        perm = node.attrs["perm"]
+        assert isinstance(perm, tuple)
+        return perm.index(axis)
+    if node.op is RESHAPE:
+        for place, extent in enumerate(after):
+            if extent == before[axis] and prod(after[:place]) == prod(before[:axis]):
+                return place
+    return None
+
+
 class ForwardDequantize(Rewrite):
     """op(DQ(x)) -> DQ(op(x)) where op moves bytes."""
 
@@ -189,13 +204,9 @@ class ForwardDequantize(Rewrite):
         first, dq = params[0], found[0]
         if first is None or dq is None:
             return None
-        axis = first.axis
-        if not first.per_tensor:
-            if node.op is not TRANSPOSE:
-                return None
-            perm = node.attrs["perm"]
-            assert isinstance(perm, tuple)
-            axis = perm.index(axis)
+        axis = first.axis if first.per_tensor else _moved_axis(node, first.axis)
+        if axis is None:
+            return None
         if any(p is None or not p.same_as(first) for p in params):
             return None
         inputs = [p.source for p in params if p is not None] + list(node.args[data:])

@@ -1,0 +1,119 @@
+"""Whole Q/DQ nets through all passes: integer kernels, and the meaning of the Q/DQ graph."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from camshaft.ir import expr as E
+from camshaft.ir.graph import Graph, GraphBuilder, Tensor
+from camshaft.ir.interpret import interpret
+from camshaft.ir.types import TensorType, f32, i8, u8
+from camshaft.ops import CONV, DEQUANTIZE, MATMUL, POINTWISE, POOL, QUANTIZE, RESHAPE
+from camshaft.passes.pipeline import optimize
+from camshaft.passes.quantization import lower_quantization
+
+RELU = {"expr": E.maximum(E.inp(0), E.const(0.0))}
+ADD = {"expr": E.add(E.inp(0), E.inp(1))}
+
+
+class QdqNet:
+    """Builds NCHW nets the way ONNX Runtime's static quantization writes them."""
+
+    def __init__(self, activations: type, per_channel: bool) -> None:
+        self.b = GraphBuilder("qdq")
+        self.rng = np.random.default_rng(3)
+        self.activations, self.per_channel = activations, per_channel
+
+    def qdq(self, x: Tensor, scale: float, zero: int, name: str) -> Tensor:
+        z = zero - 128 if self.activations is np.int8 else zero
+        params = [self.b.constant(np.float32(scale)), self.b.constant(self.activations(z))]
+        q = self.b.emit(QUANTIZE, [x, *params], name=f"q {name}")
+        return self.b.emit(DEQUANTIZE, [q, *params], name=f"dq {name}")
+
+    def weight(self, shape: tuple[int, ...], axis: int, name: str) -> Tensor:
+        w = self.b.constant(self.rng.integers(-127, 128, shape).astype(np.int8), name)
+        n = shape[axis] if self.per_channel else None
+        scale = np.asarray(self.rng.uniform(0.002, 0.006, n), np.float32)
+        zero = np.zeros(() if n is None else n, np.int8)
+        params = [self.b.constant(np.asarray(scale)), self.b.constant(zero)]
+        return self.b.emit(DEQUANTIZE, [w, *params], {"axis": axis}, name=f"dq {name}")
+
+    def conv(self, x: Tensor, k: int, size: int, name: str, **attrs: object) -> Tensor:
+        groups = int(attrs.get("groups", 1))  # type: ignore[call-overload]
+        w = self.weight((k, x.shape[1] // groups, size, size), 0, f"{name}.w")
+        bias = self.b.constant(self.rng.standard_normal((k, 1, 1)).astype(np.float32))
+        pad = size // 2
+        more = {"layout": "NCHW", "pads": (pad,) * 4, **attrs}
+        y = self.b.emit(CONV, [x, w], more, name=name)  # type: ignore[arg-type]
+        return self.b.emit(POINTWISE, [y, bias], ADD, name=f"{name}.bias")
+
+    def relu(self, x: Tensor, name: str) -> Tensor:
+        return self.b.emit(POINTWISE, [x], RELU, name=name)
+
+
+def residual_net(activations: type, per_channel: bool) -> Graph:
+    n = QdqNet(activations, per_channel)
+    x = n.qdq(n.b.input("x", TensorType(f32, (1, 4, 8, 8))), 0.03, 120, "x")
+    a = n.qdq(n.relu(n.conv(x, 8, 3, "conv1"), "relu1"), 0.02, 0, "a")
+    pool = {"kind": "max", "kernel": (2, 2), "strides": (2, 2), "layout": "NCHW"}
+    p = n.qdq(n.b.emit(POOL, [a], pool, name="pool"), 0.02, 0, "p")
+    d = n.qdq(n.relu(n.conv(p, 8, 3, "depthwise", groups=8), "relu2"), 0.02, 0, "d")
+    c = n.qdq(n.conv(d, 8, 1, "conv2"), 0.03, 128, "c")
+    s = n.qdq(n.relu(n.b.emit(POINTWISE, [c, p], ADD, name="add"), "relu3"), 0.03, 0, "s")
+    mean = {"kind": "avg", "kernel": (4, 4), "layout": "NCHW"}
+    g = n.qdq(n.b.emit(POOL, [s], mean, name="mean"), 0.02, 0, "g")
+    flat = n.b.emit(RESHAPE, [g], {"shape": (1, 8)}, name="flat")
+    fc = n.b.emit(MATMUL, [flat, n.weight((8, 5), 1, "fc.w")], name="fc")
+    return n.b.graph({"y": n.qdq(fc, 0.02, 128, "y")})
+
+
+@pytest.mark.parametrize("per_channel", [False, True], ids=["tensor", "channel"])
+@pytest.mark.parametrize("activations", [np.uint8, np.int8], ids=["u8", "s8"])
+def test_residual_net_runs_in_integers_and_agrees(activations: type, per_channel: bool) -> None:
+    graph = residual_net(activations, per_channel)
+    low = lower_quantization(optimize(graph, check=True))
+    convs = [n for n in low.nodes if n.op is CONV]
+    assert len(convs) == 4
+    for n in convs:
+        assert [t.type.dtype for t in n.args[:2]] == [u8, i8], n
+    inner = [n for n in convs if "fc" not in n.name]
+    assert all(n.output.type.dtype == u8 for n in inner)
+    kinds = [n.op.name for n in low.nodes if n.op.name not in ("conv", "pool", "reshape")]
+    assert sorted(kinds) == ["pointwise", "pointwise", "transpose"]  # quantize x, dequantize y
+    (q,) = [n for n in low.nodes if n.op.name == "pointwise" and n.output.type.dtype == u8]
+    assert low.producers[q.args[0].name].op.name == "transpose"  # one step reads x transposed
+    rng = np.random.default_rng(7)
+    worst = 0.0
+    for _ in range(5):
+        x = rng.standard_normal((1, 4, 8, 8)).astype(np.float32)
+        want, got = interpret(graph, {"x": x})["y"], interpret(low, {"x": x})["y"]
+        worst = max(worst, float(np.abs(want - got).max()))
+    assert worst <= 0.0201  # one quantum of the output
+
+
+def test_without_permission_the_same_values_are_computed_in_float() -> None:
+    graph = residual_net(np.uint8, True)
+    low = lower_quantization(optimize(graph), integer=False)
+    assert all(n.args[0].type.dtype == f32 for n in low.nodes if n.op is CONV)
+    x = np.random.default_rng(7).standard_normal((1, 4, 8, 8)).astype(np.float32)
+    want, got = interpret(graph, {"x": x})["y"], interpret(low, {"x": x})["y"]
+    assert np.abs(want - got).max() <= 0.0201
+
+
+def test_a_float_graph_passes_through() -> None:
+    b = GraphBuilder("float")
+    g = b.graph({"y": b.emit(POINTWISE, [b.input("x", TensorType(f32, (3,)))], RELU)})
+    assert lower_quantization(g) is g
+
+
+def test_signed_inputs_and_outputs_keep_their_type() -> None:
+    b = GraphBuilder("io")
+    x = b.input("x", TensorType(i8, (1, 4)))
+    params = [b.constant(np.float32(0.1)), b.constant(np.int8(0))]
+    d = b.emit(DEQUANTIZE, [x, *params], name="dq")
+    g = b.graph({"y": b.emit(QUANTIZE, [b.emit(POINTWISE, [d], RELU), *params], name="q")})
+    low = lower_quantization(g)
+    assert low.outputs[0].type.dtype == i8
+    data = {"x": np.array([[-128, -1, 5, 127]], np.int8)}
+    np.testing.assert_array_equal(interpret(low, data)["y"], interpret(g, data)["y"])
