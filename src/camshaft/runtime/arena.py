@@ -9,6 +9,7 @@ import numpy as np
 from camshaft.errors import BuildError
 
 _HUGE = 2 << 20
+_PRIVATE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # a forked child must not write to our arena
 
 
 def allocate_arena(nbytes: int) -> np.ndarray:
@@ -19,7 +20,7 @@ def allocate_arena(nbytes: int) -> np.ndarray:
     """
     boundary = _HUGE if nbytes >= _HUGE else mmap.PAGESIZE
     try:
-        room = mmap.mmap(-1, max(1, nbytes) + boundary)
+        room = mmap.mmap(-1, max(1, nbytes) + boundary, flags=_PRIVATE)
     except (OSError, ValueError, OverflowError) as error:
         raise BuildError(
             f"no memory for an arena of {nbytes / 1e6:.1f} MB ({error}); close other contexts or "

@@ -1,0 +1,291 @@
+"""Running engines: results, refused arrays, host steps, no allocation, profiles."""
+
+from __future__ import annotations
+
+import re
+import resource
+import tracemalloc
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import pytest
+from runtime_programs import chain, fingerprint, kernel
+
+from camshaft.backends.base import Phase
+from camshaft.backends.cpu.program import Row, row_flags
+from camshaft.backends.cpu.runner import Runner, array_layout, compile_runner
+from camshaft.backends.cpu.runner_ir.layout import BARRIER, SERIAL
+from camshaft.backends.cpu.target import host_target
+from camshaft.errors import BindingError, ConfigError, ModelError
+from camshaft.ir.types import TensorType, bf16, f16, f32, f64
+from camshaft.runtime import Engine, ExecutionContext
+from camshaft.runtime.plan import Binding, KernelCode, Plan, Ref, Step
+from camshaft.runtime.version import VERSION
+
+X = np.arange(64, dtype=np.float32).reshape(1, 64)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 7])
+@pytest.mark.parametrize("items", [1, 2, 64])
+def test_results_do_not_depend_on_threads_or_split(threads: int, items: int) -> None:
+    engine = chain(length=9, threads=threads, items=items)
+    for _ in range(20):
+        assert np.array_equal(engine(X)["y"], X + 9)
+
+
+def test_dictionary_and_positional_calls_agree() -> None:
+    engine = chain()
+    assert np.array_equal(engine({"x": X})["y"], engine(X)["y"])
+    first = engine(X)["y"]
+    engine(X + 1)
+    assert np.array_equal(first, X + 3), "a result changed when the engine ran again"
+
+
+def test_run_into_writes_where_told_and_nowhere_else() -> None:
+    room = np.full((3, 64), 7, np.float32)
+    chain().create_context().run_into({"x": X}, {"y": room[1:2]})
+    assert np.array_equal(room[1:2], X + 3)
+    assert (room[[0, 2]] == 7).all()
+
+
+def test_a_memory_map_is_an_array_too(tmp_path: Path) -> None:
+    mapped = np.memmap(tmp_path / "x", np.float32, "w+", shape=(1, 64))
+    mapped[:] = X
+    assert np.array_equal(chain()(mapped)["y"], X + 3)
+
+
+def _unaligned() -> np.ndarray:
+    return np.zeros(257, np.uint8)[1:].view(np.float32).reshape(1, 64)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "complaint"),
+    [
+        ({}, "missing input 'x'; the engine's inputs are: x: f32[1,64]"),
+        ({"z": X}, "unknown input 'z', missing input 'x'"),
+        ({"x": X, "z": X}, "unknown input 'z'"),
+        ({"x": X.tolist()}, "is a builtins.list, not a numpy array"),
+        ({"x": None}, "not a numpy array"),
+        ({"x": X.astype(np.float64)}, "has dtype float64, expected float32"),
+        ({"x": X.astype(">f4")}, "has dtype >f4, expected float32"),
+        ({"x": X[0]}, "has shape (64,), expected (1, 64)"),
+        ({"x": X[:, :32]}, "has shape (1, 32)"),
+        ({"x": np.zeros((1, 128), np.float32)[:, ::2]}, "is not C-contiguous"),
+        ({"x": _unaligned()}, "is not aligned to 4 bytes"),
+    ],
+)
+def test_bad_inputs_are_named(inputs: dict[str, Any], complaint: str) -> None:
+    engine = chain()
+    with pytest.raises(BindingError, match=re.escape(complaint)):
+        engine(inputs)
+    assert np.array_equal(engine(X)["y"], X + 3), "the engine must still work"
+
+
+def test_the_number_of_positional_arrays_is_checked() -> None:
+    with pytest.raises(BindingError, match="2 arrays were passed, and the engine has 1 input"):
+        chain()(X, X)
+
+
+def test_bad_outputs_are_named() -> None:
+    ctx = chain().create_context()
+    locked = np.zeros_like(X)
+    locked.flags.writeable = False
+    shared = X.copy()
+    for inputs, outputs, complaint in (
+        ({"x": X}, {"y": locked}, "output 'y' is read-only"),
+        ({"x": X}, {"z": X}, "unknown output 'z', missing output 'y'"),
+        ({"x": X}, {"y": np.zeros((64, 1), np.float32)}, "output 'y' has shape (64, 1)"),
+        ({"x": shared}, {"y": shared}, "output 'y' shares memory with input 'x'"),
+    ):
+        with pytest.raises(BindingError, match=re.escape(complaint)):
+            ctx.run_into(inputs, outputs)
+
+
+@pytest.mark.parametrize("dtype", [f16, bf16, f32, f64])
+@pytest.mark.parametrize("count", [1, 3, 63, 64, 65, 5000, 70001])
+def test_nan_and_infinity_are_found_wherever_they_are(dtype: Any, count: int) -> None:
+    """A program without steps still checks its inputs."""
+    type_ = TensorType(dtype, (count,))
+    plan = Plan(fingerprint(), (Binding("x", type_),), (), (), (), 0, 0, max_threads=2)
+    engine = Engine(plan, {}, {})
+    x = np.full(count, -3.5, dtype.numpy)
+    x[-1] = np.finfo(np.float32).max if dtype in (f32, f64) else 60000
+    engine(x)
+    rng = np.random.default_rng(count)
+    for bad in (np.nan, np.inf, -np.inf):
+        where = int(rng.integers(count))
+        y = x.copy()
+        y[where] = bad
+        with pytest.raises(BindingError, match=rf"input 'x' holds {bad} at index \({where},\)"):
+            engine(y)
+        engine.create_context(2, check_finite=False).run({"x": y})
+
+
+def test_threads_beyond_the_plan_are_refused() -> None:
+    engine = chain(threads=2)
+    for threads in (0, 3, -1, 1.0):
+        with pytest.raises(ConfigError, match="built for 1 to 2 threads"):
+            engine.create_context(threads)  # type: ignore[arg-type]
+
+
+def test_without_known_array_layout_everything_still_works(monkeypatch: Any) -> None:
+    monkeypatch.setattr(Runner, "bound_call", lambda self, program: None)
+    engine = chain(length=5, threads=2, items=4, host_at=2)
+    assert np.array_equal(engine(X)["y"], 2 * (X + 2) + 2)
+    with pytest.raises(BindingError, match="has dtype"):
+        engine(X.astype(np.int32))
+
+
+def test_numpy_has_the_layout_that_is_built_in() -> None:
+    assert array_layout() is not None
+
+
+# --- host steps -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("at", [0, 2, 3])
+def test_a_host_step_runs_in_its_place(threads: int, at: int) -> None:
+    engine = chain(length=4, host_at=at, threads=threads, items=16)
+    want = 2 * (X + at) + (3 - at)
+    for _ in range(3):
+        assert np.array_equal(engine(X)["y"], want)
+
+
+def test_a_failing_host_step_is_named_and_leaves_the_context_usable() -> None:
+    ctx = chain(length=4, host_at=2).create_context()
+    bad = X.copy()
+    bad[0, 0] = -1002
+    with pytest.raises(ModelError, match=r"host step 'host2' \(double\) failed: ZeroDivision"):
+        ctx.run({"x": bad})
+    assert np.array_equal(ctx.run({"x": X})["y"], 2 * (X + 2) + 1)
+
+
+# --- several phases, barriers ---------------------------------------------------------------
+
+
+def test_phases_of_a_kernel_run_one_after_the_other() -> None:
+    """Phase two reads what phase one wrote, across the split between workers."""
+    type_ = TensorType(f32, (64,))
+    ref = Ref("output", "y", 0, 256)
+    plan = Plan(
+        fingerprint(),
+        (Binding("x", type_),),
+        (Binding("y", type_),),
+        (
+            KernelCode("add", (Phase("fadd", 64), Phase("fadd", 64), Phase("fadd", 64))),
+            KernelCode("mul", (Phase("fmul", 1),)),
+        ),
+        (
+            Step("sum", "add", 0, (Ref("input", "x", 0, 256), Ref("constant", "c", 0, 256), ref)),
+            Step("scale", "mul", 1, (ref, Ref("constant", "c", 0, 256), ref)),
+        ),
+        0,
+        0,
+        max_threads=3,
+    )
+    code = {"add": kernel("fadd"), "mul": kernel("fmul", 64)}
+    engine = Engine(plan, {"c": np.full(64, 2, np.float32)}, code)
+    x = np.arange(64, dtype=np.float32)
+    for _ in range(50):
+        assert np.array_equal(engine(x)["y"], 2 * (x + 2))
+
+
+def _rows(*items: int) -> list[Row]:
+    return [Row(code=1 if n else 0, args=(), items=n, waits=True) for n in items]
+
+
+def test_barriers_stand_only_where_workers_meet() -> None:
+    flags = row_flags(_rows(8, 8, 1, 1, 8), checks=0)
+    assert [bool(f & BARRIER) for f in flags] == [False, True, True, False, True]
+    flags = row_flags(_rows(8, 0, 8, 1), checks=0)
+    assert [bool(f & BARRIER) for f in flags] == [False, False, False, True], "host steps part rows"
+    flags = row_flags(_rows(8, 8, 8), checks=1)
+    assert [bool(f & BARRIER) for f in flags] == [False, False, True], "checks only read"
+    free = [r._replace(waits=i != 1) for i, r in enumerate(_rows(8, 8, 8))]
+    assert [bool(f & BARRIER) for f in row_flags(free, 0)] == [False, False, True]
+
+
+def test_segments_of_single_items_wake_nobody() -> None:
+    flags = row_flags(_rows(1, 8, 0, 1, 1), checks=0)
+    assert [bool(f & SERIAL) for f in flags] == [False, False, True, True, True]
+
+
+# --- allocation and time --------------------------------------------------------------------
+
+
+def _resident() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_run_into_allocates_nothing(threads: int) -> None:
+    ctx = chain(length=6, threads=threads, items=16).create_context(threads)
+    inputs, outputs = {"x": X}, {"y": np.empty_like(X)}
+    for _ in range(100):
+        ctx.run_into(inputs, outputs)
+    resident = _resident()
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    for _ in range(10_000):
+        ctx.run_into(inputs, outputs)
+    grown = tracemalloc.get_traced_memory()[0] - before
+    peak = tracemalloc.get_traced_memory()[1] - before
+    tracemalloc.stop()
+    assert grown < 1024, f"{grown} bytes were kept"
+    assert peak < 4096, f"{peak} bytes were in use at a time: arguments only should be"
+    assert _resident() - resident < 256 << 10
+
+
+def test_profile_gives_every_step_a_time() -> None:
+    engine = chain(length=5, shape=(1, 1 << 14), threads=2, items=16, host_at=2)
+    profile = engine.profile({"x": np.ones((1, 1 << 14), np.float32)}, runs=5)
+    assert [layer.name for layer in profile.layers] == ["add0", "add1", "host2", "add3", "add4"]
+    assert profile.layers[2].tactic == "host"
+    assert all(0 < layer.min_us <= layer.median_us for layer in profile.layers)
+    assert sum(layer.share for layer in profile.layers) == pytest.approx(1)
+    total = sum(layer.median_us for layer in profile.layers)
+    assert total < 4 * profile.total_us + 100
+    assert profile.threads == 2 and profile.to_json()["runs"] == 5
+    with pytest.raises(ConfigError, match="at least one run"):
+        engine.profile({"x": np.ones((1, 1 << 14), np.float32)}, runs=0)
+
+
+def test_inspect_tells_what_the_plan_says() -> None:
+    report = chain(length=4, host_at=1).inspect()
+    assert [s["kind"] for s in report["steps"]] == ["kernel", "host", "kernel", "kernel"]
+    assert report["steps"][0]["origin"] == ["n0"]
+    assert report["steps"][2]["operands"][0] == {
+        "space": "arena",
+        "name": "",
+        "offset": 256,
+        "bytes": 256,
+    }
+    assert report["fingerprint"]["camshaft"] == VERSION
+
+
+def test_polling_instead_of_futexes_works_too() -> None:
+    """What systems other than Linux run."""
+    code = compile_runner(host_target(), linux=False)
+    engine = chain(length=5, threads=3, items=64)
+    engine._code["runner"] = code
+    for _ in range(20):
+        assert np.array_equal(engine(X)["y"], X + 5)
+
+
+def test_crowded_workers_give_way() -> None:
+    """Eight workers on a few cores: a barrier must cost microseconds, not scheduler ticks."""
+    engine = chain(length=100, threads=8, items=64)
+    ctx = engine.create_context(8)
+    ctx.run({"x": X})
+    best = min(_timed(ctx) for _ in range(5))
+    assert best < 0.2, f"100 barriers took {best:.3f} s"
+
+
+def _timed(ctx: ExecutionContext) -> float:
+    start = perf_counter()
+    ctx.run({"x": X})
+    return perf_counter() - start
