@@ -64,7 +64,7 @@ def _losers(as_float: Tuned, quantized: Tuned) -> frozenset[str]:
     after = quantized.time_by_origin()
     lost: set[str] = set()
     for task in quantized.tasks:
-        if task.precision in ("u8", "i8") and task.macs:
-            if task.origin in before and after[task.origin] > before[task.origin]:
-                lost.update(task.origin)
+        integer = task.precision in ("u8", "i8") and task.macs
+        if integer and after[task.origin] > before.get(task.origin, float("inf")):
+            lost.update(task.origin)
     return frozenset(lost)

@@ -124,9 +124,9 @@ class Tuner:
                 f"the frozen timing cache has no entry for layer {task.name!r} ({spec.key()}): "
                 "build once without frozen_cache"
             )
-        if self.effort.rounds == 0 or len(candidates) == 1 or self._late():
+        if self.effort.rounds == 0 or self._late():
             first = candidates[0]
-            reason = "only candidate" if len(candidates) == 1 else "heuristic, not timed"
+            reason = "time budget spent, not timed" if self.effort.rounds else "not timed"
             return Choice(first.tactic, first.params, self._compile(spec, first), 0.0, reason)
         return self._time(task, spec, candidates, key)
 

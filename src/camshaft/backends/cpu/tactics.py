@@ -11,8 +11,10 @@ from typing import Any
 from camshaft.backends.base import Tactic
 from camshaft.backends.cpu.conv_depthwise_f32 import ConvDepthwiseF32
 from camshaft.backends.cpu.pointwise import Pointwise
+from camshaft.backends.cpu.winograd import Winograd
 
 TACTICS: tuple[Tactic[Any], ...] = (
     ConvDepthwiseF32(),
+    Winograd(),
     Pointwise(),
 )
