@@ -65,7 +65,7 @@ class Inliner:
     def __init__(self, result: bool) -> None:
         """result: whether input 0 is an anchor's result."""
         self.operands: list[Tensor | None] = [None] if result else []
-        self._index = {}  # type: dict[str, int]
+        self._index: dict[str, int] = {}
 
     def leaf(self, tensor: Tensor | None) -> Expr:
         """The input that stands for `tensor` (None: the anchor's result)."""
@@ -115,6 +115,19 @@ def fits(body: Body) -> bool:
 def is_light(expr: Expr) -> bool:
     """Whether evaluating the expression again costs next to nothing."""
     return E.cost(expr) <= 4 and all(x.op in _LIGHT for x in E.nodes(expr) if x.args)
+
+
+def replaced(expr: Expr, old: Expr, new: Expr) -> Expr:
+    """`expr` with every occurrence of the subexpression `old` replaced by `new`."""
+    done: dict[Expr, Expr] = {old: new}
+
+    def walk(x: Expr) -> Expr:
+        if x not in done:
+            args = tuple(walk(a) for a in x.args)
+            done[x] = Expr(x.op, args, x.value, x.dtype) if args else x
+        return done[x]
+
+    return walk(expr)
 
 
 def emit_body(

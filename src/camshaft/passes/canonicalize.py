@@ -12,6 +12,7 @@ from camshaft.passes.canon_pads import PAD_RULES
 from camshaft.passes.canon_pointwise import POINTWISE_RULES
 from camshaft.passes.canon_shapes import SHAPE_RULES
 from camshaft.passes.canon_slices import SLICE_RULES
+from camshaft.passes.canon_special import SPECIAL_RULES
 from camshaft.passes.cse import merge_equal
 from camshaft.passes.rewrite import Rewrite, rewrite
 
@@ -19,6 +20,7 @@ CANONICALIZATIONS: tuple[Rewrite, ...] = (
     *SHAPE_RULES,
     *SLICE_RULES,
     *PAD_RULES,
+    *SPECIAL_RULES,
     *POINTWISE_RULES,
 )
 

@@ -17,7 +17,7 @@ from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.types import TensorType, f32
 from camshaft.ops import CONV, MATMUL, POINTWISE
-from camshaft.passes.bodies import Body, Inliner, attr_expr, body_of, emit_body
+from camshaft.passes.bodies import Body, Inliner, attr_expr, body_of, emit_body, replaced
 from camshaft.passes.fusions_pointwise import only_here, per_channel
 from camshaft.passes.rewrite import Rewrite, Rewriter
 
@@ -137,7 +137,8 @@ class FoldAffineBack(Rewrite):
         if np.any(found.b):
             head = E.add(head, inliner.leaf(bias_constant(r, node, found.b, f"{node.name}:bias")))
         operands = [inliner.leaf(t) for t in body.operands]
-        new = inliner.body(_replaced(body.expr, found.top, head, operands))
+        marked = replaced(body.expr, found.top, E.inp(len(operands)))
+        new = inliner.body(E.substitute(marked, [*operands, head]))
         anchor = node if plain else self._scaled(node, weights, found.a, r)
         return [emit_body(r, anchor, new, [node])]
 
@@ -255,25 +256,6 @@ def _with_weights(node: Node, weights: Tensor) -> Node:
 def _with_input(node: Node, x: Tensor) -> Node:
     inputs = (x, *node.inputs[1:])
     return Node(node.op, inputs, node.outputs, node.attrs, node.name, node.origin)
-
-
-def _replaced(expr: Expr, old: Expr, new: Expr, operands: Sequence[Expr]) -> Expr:
-    """`expr` with the subexpression `old` replaced, its other inputs renamed to `operands`."""
-    marker = len(operands)
-    marked = _swap(expr, old, E.inp(marker))
-    return E.substitute(marked, [*operands, new])
-
-
-def _swap(expr: Expr, old: Expr, new: Expr) -> Expr:
-    done: dict[Expr, Expr] = {old: new}
-
-    def walk(x: Expr) -> Expr:
-        if x not in done:
-            args = tuple(walk(a) for a in x.args)
-            done[x] = Expr(x.op, args, x.value, x.dtype) if args else x
-        return done[x]
-
-    return walk(expr)
 
 
 AFFINE_FUSIONS: tuple[Rewrite, ...] = (FoldAffineBack(), FoldAffineForward())

@@ -13,7 +13,7 @@ import numpy as np
 from camshaft.ir import expr as E
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.types import TensorType, f32
-from camshaft.ops import CONCAT, CONV, INTERLEAVE, POINTWISE
+from camshaft.ops import CONV, POINTWISE
 from camshaft.passes.bodies import (
     Body,
     Inliner,
@@ -143,68 +143,6 @@ class FuseEpilogue(Rewrite):
         return b.graph({"y": b.emit(POINTWISE, [total], {"expr": _RELU}, name="relu")})
 
 
-class SinkIntoParts(Rewrite):
-    """pointwise(concat(a, b)) -> concat(pointwise(a), pointwise(b)), likewise for interleave.
-
-    Only where every part is an anchor that then takes the expression as its epilogue.
-    """
-
-    name = "sink-pointwise-into-parts"
-    ops = (POINTWISE,)
-
-    def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
-        for joined in node.args:
-            join = r.producer(joined, CONCAT, INTERLEAVE)
-            if join is None or joined.shape != node.output.shape or not only_here(node, joined, r):
-                continue
-            cut = self._cut(join, r)
-            others = [t for t in node.args if t is not joined]
-            if cut is None or any(self._spans(t, joined, cut) for t in others):
-                continue
-            parts = [self._part(node, joined, part, r) for part in join.args]
-            return [r.emit(join.op, parts, join.attrs, like=[join, node])]
-        return None
-
-    @staticmethod
-    def _cut(join: Node, r: Rewriter) -> tuple[int, ...] | None:
-        """The axes along which the parts are joined, if each part can take an epilogue."""
-        for part in join.args:
-            anchor = r.producer(part)
-            if anchor is None or not anchored(anchor) or not only_here(join, part, r):
-                return None
-        if join.op is INTERLEAVE:
-            return (1, 2)
-        axis = join.attrs["axis"]
-        assert isinstance(axis, int)
-        return (axis % len(join.output.shape),)
-
-    @staticmethod
-    def _spans(operand: Tensor, joined: Tensor, cut: tuple[int, ...]) -> bool:
-        lead = len(joined.shape) - len(operand.shape)
-        return any(axis >= lead and operand.shape[axis - lead] != 1 for axis in cut)
-
-    @staticmethod
-    def _part(node: Node, joined: Tensor, part: Tensor, r: Rewriter) -> Tensor:
-        operands = [part if t is joined else t for t in node.args]
-        return r.emit(POINTWISE, operands, node.attrs, like=node, output=f"{part.name}:{node.name}")
-
-    def example(self) -> Graph:
-        b = GraphBuilder("concat-relu")
-        x = b.input("x", TensorType(f32, (1, 5, 5, 4)))
-        rng = np.random.default_rng(0)
-        parts = [
-            b.emit(
-                CONV,
-                [x, b.constant(rng.standard_normal((k, 1, 1, 4), np.float32))],
-                {"layout": "NHWC"},
-                name=f"conv{k}",
-            )
-            for k in (2, 3)
-        ]
-        joined = b.emit(CONCAT, parts, {"axis": 3}, name="concat")
-        return b.graph({"y": b.emit(POINTWISE, [joined], {"expr": _RELU}, name="relu")})
-
-
 def per_channel(tensor: Tensor, shape: tuple[int, ...], axis: int) -> np.ndarray | None:
     """A float constant that varies along `axis` of `shape` only: [extent] or [1], in float64."""
     if tensor.data is None or not tensor.type.dtype.is_float or not broadcasts_to(tensor, shape):
@@ -215,4 +153,4 @@ def per_channel(tensor: Tensor, shape: tuple[int, ...], axis: int) -> np.ndarray
     return np.asarray(tensor.data, np.float64).reshape(-1)
 
 
-POINTWISE_FUSIONS: tuple[Rewrite, ...] = (FusePointwise(), FuseEpilogue(), SinkIntoParts())
+POINTWISE_FUSIONS: tuple[Rewrite, ...] = (FusePointwise(), FuseEpilogue())

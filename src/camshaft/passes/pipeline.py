@@ -12,28 +12,50 @@ from camshaft.ir.graph import Graph
 from camshaft.passes.canonicalize import CANONICALIZATIONS, canonicalize
 from camshaft.passes.cse import merge_equal
 from camshaft.passes.fusions_affine import AFFINE_FUSIONS
+from camshaft.passes.fusions_matmul import MATMUL_RULES
+from camshaft.passes.fusions_movement import MOVEMENT_FUSIONS
 from camshaft.passes.fusions_pointwise import POINTWISE_FUSIONS
+from camshaft.passes.fusions_reduce import REDUCE_FUSIONS
+from camshaft.passes.fusions_siblings import merge_siblings
 from camshaft.passes.layout import to_channels_last
+from camshaft.passes.lower_conv_transpose import LOWERINGS
 from camshaft.passes.manager import OnPass, Pass, run_passes
 from camshaft.passes.rewrite import Rewrite, rewrite
 
-FUSIONS: tuple[Rewrite, ...] = (*CANONICALIZATIONS, *AFFINE_FUSIONS, *POINTWISE_FUSIONS)
-ALL_REWRITES: tuple[Rewrite, ...] = FUSIONS
+FUSIONS: tuple[Rewrite, ...] = (
+    *CANONICALIZATIONS,
+    *REDUCE_FUSIONS,
+    *AFFINE_FUSIONS,
+    *POINTWISE_FUSIONS,
+    *MOVEMENT_FUSIONS,
+)
+ALL_REWRITES: tuple[Rewrite, ...] = (*LOWERINGS, *FUSIONS, *MATMUL_RULES)
 
 PIPELINE: tuple[Pass, ...] = (
     Pass("canonicalize", canonicalize),
+    Pass("lower", partial(rewrite, rules=LOWERINGS)),
     Pass("layout", to_channels_last),
     Pass("clean", canonicalize),
     Pass("fuse", partial(rewrite, rules=FUSIONS), level=1),
+    Pass("matmul-to-conv", partial(rewrite, rules=MATMUL_RULES), level=1),
+    Pass("fuse-again", partial(rewrite, rules=FUSIONS), level=1),
     Pass("merge-equal", merge_equal, level=1),
 )
+SIBLINGS = Pass("merge-siblings", merge_siblings, level=1)
 
 
 def optimize(
-    graph: Graph, *, level: int = 1, check: bool = False, on_pass: OnPass | None = None
+    graph: Graph,
+    *,
+    level: int = 1,
+    siblings: bool = False,
+    check: bool = False,
+    on_pass: OnPass | None = None,
 ) -> Graph:
     """The graph in the form that the build wants; its inputs and outputs stay as they are.
 
-    level: 0 for the unfused graph, 1 or more for all fusions.  check, on_pass: see `run_passes`.
+    level: 0 for the unfused graph, 1 or more for all fusions.  siblings: also merge sibling
+    convolutions (see `fusions_siblings`).  check, on_pass: see `run_passes`.
     """
-    return run_passes(graph, PIPELINE, level=level, check=check, on_pass=on_pass)
+    passes = (*PIPELINE, SIBLINGS) if siblings else PIPELINE
+    return run_passes(graph, passes, level=level, check=check, on_pass=on_pass)

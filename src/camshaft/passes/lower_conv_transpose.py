@@ -1,0 +1,154 @@
+"""Transposed convolution as plain convolutions whose outputs interleave.
+
+With stride s, the output pixels of one residue modulo s are an ordinary stride-1 convolution of
+the input with every s-th filter tap, flipped.  So a transposed convolution with strides (s, t) is
+s*t convolutions with together exactly the multiplications that are needed, and their results are
+interleaved, which costs nothing once the memory plan lets each write to its own pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
+from camshaft.ir.op import Attr
+from camshaft.ir.types import TensorType, f32
+from camshaft.ops import CONV, CONV_TRANSPOSE, INTERLEAVE, SLICE, TRANSPOSE
+from camshaft.passes.canon_shapes import ints
+from camshaft.passes.rewrite import Rewrite, Rewriter
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One residue along one axis: output pixel stride*q + a, for q < count.
+
+    taps: filter indices in the order in which their input pixels ascend (empty: all zeros).
+    before, after: padding of the input; negative values are pixels to cut off.
+    """
+
+    taps: tuple[int, ...]
+    dilation: int
+    before: int
+    after: int
+
+
+def phases(
+    size: int, out: int, kernel: int, stride: int, dilation: int, pad: int
+) -> tuple[Phase, ...]:
+    """The phases of one axis.  out: extent of the transposed convolution's output."""
+    count = -(-out // stride)
+    found = []
+    for a in range(stride):
+        taps = [r for r in range(kernel) if (a + pad - r * dilation) % stride == 0]
+        taps.reverse()
+        if not taps:
+            found.append(Phase((), 1, 0, 0))
+            continue
+        offsets = [(a + pad - r * dilation) // stride for r in taps]
+        step = offsets[1] - offsets[0] if len(offsets) > 1 else 1
+        reach = step * (len(taps) - 1)
+        found.append(Phase(tuple(taps), step, -offsets[0], count - size + offsets[0] + reach))
+    return tuple(found)
+
+
+class LowerConvTranspose(Rewrite):
+    """conv_transpose with constant weights -> strides[0]*strides[1] convolutions, interleaved."""
+
+    name = "lower-conv-transpose"
+    ops = (CONV_TRANSPOSE,)
+
+    def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
+        weights = node.args[1]
+        if weights.data is None:
+            return None
+        out = node.output
+        strides, dilations, pads = (ints(node, n) for n in ("strides", "dilations", "pads"))
+        rows, cols = (
+            phases(
+                node.args[0].shape[2 + a],
+                out.shape[2 + a],
+                weights.shape[2 + a],
+                strides[a],
+                dilations[a],
+                pads[a],
+            )
+            for a in (0, 1)
+        )
+        if not all(self._reads_image(p, node.args[0].shape[2]) for p in rows):
+            return None
+        if not all(self._reads_image(q, node.args[0].shape[3]) for q in cols):
+            return None
+        x = r.emit(
+            TRANSPOSE, [node.args[0]], {"perm": (0, 2, 3, 1)}, like=node, output=f"{out.name}:in"
+        )
+        counts = tuple(-(-out.shape[2 + a] // strides[a]) for a in (0, 1))
+        parts = [self._part(node, x, (p, q), counts, r) for p in rows for q in cols]
+        y = parts[0]
+        if len(parts) > 1:
+            attrs: dict[str, Attr] = {"blocks": strides}
+            y = r.emit(INTERLEAVE, parts, attrs, like=node, output=f"{out.name}:all")
+        shape = (out.shape[0], out.shape[2], out.shape[3], out.shape[1])
+        if y.shape != shape:
+            cut: dict[str, Attr] = {"starts": (0,) * 4, "sizes": shape, "steps": (1,) * 4}
+            y = r.emit(SLICE, [y], cut, like=node, output=f"{out.name}:cut")
+        return [r.emit(TRANSPOSE, [y], {"perm": (0, 3, 1, 2)}, like=node)]
+
+    @staticmethod
+    def _reads_image(phase: Phase, size: int) -> bool:
+        """Whether something of the image is left after cutting off negative padding."""
+        return size + min(phase.before, 0) + min(phase.after, 0) >= 1
+
+    def _part(
+        self,
+        node: Node,
+        x: Tensor,
+        at: tuple[Phase, Phase],
+        counts: tuple[int, ...],
+        r: Rewriter,
+    ) -> Tensor:
+        weights = node.args[1].array
+        groups = node.attrs["groups"]
+        assert isinstance(groups, int)
+        k = weights.shape[1] * groups
+        if not at[0].taps or not at[1].taps:
+            return r.builder.constant(np.zeros((x.shape[0], *counts, k), weights.dtype), "zeros")
+        taps = weights[:, :, at[0].taps, :][:, :, :, at[1].taps]
+        taps = taps.reshape(groups, -1, *taps.shape[1:]).transpose(0, 2, 3, 4, 1)
+        filters = np.ascontiguousarray(taps.reshape(k, *taps.shape[2:]))
+        (top, left), (bottom, right) = (p.before for p in at), (p.after for p in at)
+        attrs: dict[str, Attr] = {
+            "layout": "NHWC",
+            "groups": groups,
+            "dilations": (at[0].dilation, at[1].dilation),
+            "pads": (max(top, 0), max(left, 0), max(bottom, 0), max(right, 0)),
+        }
+        x = self._cut(node, x, (top, left, bottom, right), r)
+        w = r.builder.constant(filters, node.args[1].name)
+        return r.emit(CONV, [x, w], attrs, like=node, output=f"{node.output.name}:part")
+
+    @staticmethod
+    def _cut(node: Node, x: Tensor, pads: tuple[int, int, int, int], r: Rewriter) -> Tensor:
+        if min(pads) >= 0:
+            return x
+        top, left, bottom, right = (max(-p, 0) for p in pads)
+        n, h, w, c = x.shape
+        attrs: dict[str, Attr] = {
+            "starts": (0, top, left, 0),
+            "sizes": (n, h - top - bottom, w - left - right, c),
+            "steps": (1, 1, 1, 1),
+        }
+        return r.emit(SLICE, [x], attrs, like=node, output=f"{node.output.name}:cut-in")
+
+    def example(self) -> Graph:
+        b = GraphBuilder("deconv")
+        rng = np.random.default_rng(0)
+        x = b.input("x", TensorType(f32, (1, 4, 5, 6)))
+        w = b.constant(rng.standard_normal((4, 3, 4, 3), np.float32), "w")
+        attrs: dict[str, Attr] = {"strides": (2, 2), "pads": (1, 0, 1, 1), "groups": 2}
+        return b.graph({"y": b.emit(CONV_TRANSPOSE, [x, w], attrs, name="deconv")})
+
+
+LOWERINGS: tuple[Rewrite, ...] = (LowerConvTranspose(),)
