@@ -1,0 +1,216 @@
+"""What calibration remembers of a tensor: its extremes and a histogram that merges exactly.
+
+The first stage of calibration: the calibrate driver feeds every tensor that needs a range to one
+`Observer`; afterwards a solver (`quant.solvers`) reads the range off it.  Other calibrators let the
+first batch fix the bin width, so their ranges depend on batch size and order.  Here a bin's width
+is always a power of two, the smallest with which the largest |x| seen so far fits; when a larger
+value comes, bins are merged in pairs, which is what binning with the wider bins would have
+counted.  An observer's state is therefore a function of the multiset of values alone: batches may
+be split, reordered, and observed in several processes and merged, and every bit stays the same.
+
+Layout of the counts (a generated kernel fills the same, see `Observer.add_counts`): LENGTH = 8191
+signed 64-bit counters; x is counted at index
+
+    ZERO + trunc(x * inverse_width)          ZERO = 4095, trunc rounds toward zero
+
+so bin ZERO + k holds [k*width, (k+1)*width) for k > 0, bin ZERO - k the mirror image, and bin ZERO
+everything in (-width, width).  Multiplying a float32 by a power of two is exact, hence so is the
+binning.  64 KiB a tensor, however much data passes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from camshaft.errors import CalibrationError
+
+BINS = 4096  # bins on each side of zero; more than half of them are in use on the longer side
+ZERO = BINS - 1  # index of the bin around zero
+LENGTH = 2 * BINS - 1
+
+_LOG2_BINS = 12
+# Narrower bins would need an inverse width that float32 cannot hold.  Tensors whose largest value
+# is under 2^-114 get coarser bins than the rest.
+_SMALLEST_EXPONENT = -126
+_CHUNK = 1 << 16
+
+
+def _exponent_for(amax: float) -> int:
+    """Exponent e of the narrowest width 2^e with amax < BINS * 2^e."""
+    return max(_SMALLEST_EXPONENT, math.frexp(amax)[1] - _LOG2_BINS) if amax else _SMALLEST_EXPONENT
+
+
+def _coarsened(counts: np.ndarray, doublings: int) -> np.ndarray:
+    """`counts` as if binned with bins 2^doublings times as wide; exact."""
+    group = 1 << min(doublings, _LOG2_BINS)
+    positive = counts[ZERO:].reshape(-1, group).sum(axis=1)
+    negative = counts[ZERO::-1].copy()
+    negative[0] = 0  # the bin around zero is already in `positive`
+    negative = negative.reshape(-1, group).sum(axis=1)
+    result = np.zeros(LENGTH, np.int64)
+    result[ZERO : ZERO + positive.size] = positive
+    result[ZERO - negative.size + 1 : ZERO + 1] += negative[::-1]
+    return result
+
+
+class Observer:
+    """Extremes, number of values and histogram of one tensor over all calibration data.
+
+    name: the tensor's name, for error messages.
+    count: values seen.  minimum, maximum: the extremes, exact float32 values as Python floats
+    (+inf and -inf while nothing has been seen).
+    """
+
+    __slots__ = ("_counts", "_exponent", "count", "maximum", "minimum", "name")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.count = 0
+        self.minimum = math.inf
+        self.maximum = -math.inf
+        self._exponent = _SMALLEST_EXPONENT
+        self._counts = np.zeros(LENGTH, np.int64)
+
+    def __repr__(self) -> str:
+        return f"Observer({self.name!r}, {self.count} values in [{self.minimum}, {self.maximum}])"
+
+    @property
+    def amax(self) -> float:
+        """Largest |x| seen; 0 while nothing has been seen."""
+        return max(0.0, -self.minimum, self.maximum)
+
+    @property
+    def width(self) -> float:
+        """Width of a bin, a power of two."""
+        return math.ldexp(1.0, self._exponent)
+
+    @property
+    def counts(self) -> np.ndarray:
+        """The histogram, int64 [LENGTH], laid out as the module says; read-only."""
+        view = self._counts.view()
+        view.flags.writeable = False
+        return view
+
+    # --- filling ----------------------------------------------------------------------------
+
+    def update(self, values: np.ndarray) -> None:
+        """Count every element of `values` (any shape; real numbers, taken as float32).
+
+        CalibrationError if a value is not finite or the array does not hold numbers; the
+        observer is then left as it was.
+        """
+        flat = self._as_float32(values)
+        if flat.size == 0:
+            return
+        self._extend(float(flat.min()), float(flat.max()), flat.size)
+        inverse = np.float32(1.0 / self.width)
+        for start in range(0, flat.size, _CHUNK):
+            chunk = flat[start : start + _CHUNK] * inverse
+            index = chunk.astype(np.intp)
+            index += ZERO
+            self._counts += np.bincount(index, minlength=LENGTH)
+
+    def inverse_width(self, minimum: float, maximum: float) -> float:
+        """The 1/width (a power of two) to bin data with, whose extremes are given.
+
+        For a kernel: find the extremes of the data first, ask here, fill counts, then call
+        `add_counts`.  Changes nothing.
+        """
+        self._check_finite(minimum, maximum)
+        return math.ldexp(1.0, -_exponent_for(max(self.amax, -minimum, maximum)))
+
+    def add_counts(
+        self, counts: np.ndarray, minimum: float, maximum: float, inverse_width: float
+    ) -> None:
+        """Add a histogram that was filled elsewhere.
+
+        counts: integers [LENGTH], laid out as the module says.
+        minimum, maximum: extremes of the data counted.
+        inverse_width: what `inverse_width(minimum, maximum)` returned.
+        CalibrationError where these do not fit together, since the counts would then be clamped
+        or depend on how the data was split.
+        """
+        counts = np.asarray(counts)
+        if counts.shape != (LENGTH,) or counts.dtype.kind not in "iu":
+            raise CalibrationError(
+                f"tensor {self.name!r}: histogram is {counts.dtype}{list(counts.shape)}, "
+                f"must be integers [{LENGTH}]"
+            )
+        total = int(counts.sum(dtype=np.int64))
+        if total == 0:
+            return
+        expected = self.inverse_width(minimum, maximum)
+        if inverse_width != expected:
+            raise CalibrationError(
+                f"tensor {self.name!r}: histogram was filled with inverse width {inverse_width}, "
+                f"data in [{minimum}, {maximum}] needs {expected}; take it from inverse_width()"
+            )
+        self._extend(minimum, maximum, total)
+        self._counts += counts.astype(np.int64)
+
+    def merge(self, other: Observer) -> None:
+        """Take in everything `other` has seen; `other` is left as it was."""
+        if other.count == 0:
+            return
+        self._extend(other.minimum, other.maximum, other.count)
+        self._counts += _coarsened(other._counts, self._exponent - other._exponent)
+
+    @staticmethod
+    def merged(name: str, parts: Iterable[Observer]) -> Observer:
+        """One observer that has seen what all `parts` have."""
+        result = Observer(name)
+        for part in parts:
+            result.merge(part)
+        return result
+
+    def _as_float32(self, values: np.ndarray) -> np.ndarray:
+        array = np.asarray(values)
+        if array.dtype.kind not in "fiub" and array.dtype.name != "bfloat16":
+            raise CalibrationError(
+                f"tensor {self.name!r}: cannot calibrate on {array.dtype} values, give numbers"
+            )
+        with np.errstate(over="ignore"):  # float64 beyond float32 becomes inf, reported below
+            return array.astype(np.float32, copy=False).ravel(order="K")
+
+    def _check_finite(self, minimum: float, maximum: float) -> None:
+        if not (math.isfinite(minimum) and math.isfinite(maximum)):
+            raise CalibrationError(
+                f"tensor {self.name!r}: a value is NaN, infinite or beyond float32 "
+                f"(extremes {minimum}, {maximum}); remove the calibration input that causes it, "
+                "or keep the layers around this tensor out of int8"
+            )
+
+    def _extend(self, minimum: float, maximum: float, count: int) -> None:
+        """Make room for data with these extremes."""
+        self._check_finite(minimum, maximum)
+        self.minimum = min(self.minimum, minimum + 0.0)  # + 0.0 turns -0.0 into 0.0
+        self.maximum = max(self.maximum, maximum + 0.0)
+        self.count += count
+        exponent = _exponent_for(self.amax)
+        if exponent > self._exponent:
+            self._counts = _coarsened(self._counts, exponent - self._exponent)
+            self._exponent = exponent
+
+    # --- reading ----------------------------------------------------------------------------
+
+    def magnitudes(self) -> np.ndarray:
+        """Histogram of |x|, int64 [n], bin k counting [k*width, (k+1)*width).
+
+        It ends with the bin that holds the largest value, so 2048 < n <= 4096 (less only for
+        tensors that are zero or under 2^-114).
+        """
+        counts = self._counts[ZERO:].copy()
+        counts[1:] += self._counts[:ZERO][::-1]
+        return counts[: int(self.amax / self.width) + 1]
+
+    def sides(self) -> tuple[np.ndarray, np.ndarray]:
+        """Histograms of the magnitudes of (x < 0, x > 0), int64, each ending with its extreme.
+
+        Without the bin around zero, which says nothing of a range: entry k counts magnitudes in
+        [(k+1)*width, (k+2)*width).
+        """
+        low, high = (int(max(0.0, m) / self.width) for m in (-self.minimum, self.maximum))
+        return self._counts[ZERO - low : ZERO][::-1].copy(), self._counts[ZERO + 1 :][:high].copy()
