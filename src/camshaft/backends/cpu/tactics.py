@@ -11,10 +11,16 @@ from typing import Any
 from camshaft.backends.base import Tactic
 from camshaft.backends.cpu.conv_depthwise_f32 import ConvDepthwiseF32
 from camshaft.backends.cpu.pointwise import Pointwise
+from camshaft.backends.cpu.pool_global import PoolGlobal
+from camshaft.backends.cpu.pool_window import PoolWindow
+from camshaft.backends.cpu.softmax import Softmax
 from camshaft.backends.cpu.winograd import Winograd
 
 TACTICS: tuple[Tactic[Any], ...] = (
     ConvDepthwiseF32(),
     Winograd(),
+    PoolGlobal(),
+    PoolWindow(),
+    Softmax(),
     Pointwise(),
 )
