@@ -1,0 +1,59 @@
+# Everything a newcomer needs, on a machine with Python >= 3.11, pip and make.
+#
+#   make demo    the main job on real input: SCRFD to FP32 and INT8 engines, faces found
+#   make test    the default test suite
+#   make bench   camshaft beside ONNX Runtime, OpenVINO and PyTorch (installs them)
+#   make lint    ruff and strict mypy
+#   make quick   only the tests that generate no machine code and need no other runtime
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+JOBS   ?= 2
+BENCH  ?=
+
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: venv venv-bench demo test quick slow lint format bench clean
+
+venv: $(VENV)/.installed
+venv-bench: $(VENV)/.installed-bench
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "camshaft needs Python 3.11 or later: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+# torchvision's compiled ops are not needed, and its own requirements would unpin torch.
+$(VENV)/.installed-bench: $(VENV)/.installed
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[all]'
+	$(BIN)/pip install --quiet --no-deps -c constraints.txt torchvision
+	touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/python scripts/demo.py
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest -q -n $(JOBS) --timeout 300
+
+quick: $(VENV)/.installed
+	$(BIN)/python -m pytest -q -n $(JOBS) --timeout 60 -m 'not slow and not peers and not codegen'
+
+slow: $(VENV)/.installed-bench
+	$(BIN)/python -m pytest -q --timeout 1200 -m slow
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy src benchmarks scripts
+
+format: $(VENV)/.installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.installed-bench
+	$(BIN)/python -m benchmarks.run $(BENCH)
+
+clean:
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
