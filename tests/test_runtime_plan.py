@@ -6,7 +6,6 @@ import json
 from dataclasses import replace
 
 import pytest
-from runtime_programs import chain
 
 from camshaft.backends.base import Phase
 from camshaft.backends.cpu.runner_ir import layout
@@ -16,6 +15,7 @@ from camshaft.runtime import driver
 from camshaft.runtime.check import check_plan
 from camshaft.runtime.codec import plan_from_json, plan_to_json
 from camshaft.runtime.plan import NULL, Binding, Buffer, KernelCode, Plan, Ref, View
+from runtime_programs import chain
 
 PLAN = replace(
     chain(length=4, host_at=1).plan,

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from runtime_programs import chain, fingerprint, kernel
 
 from camshaft.backends.base import Phase
 from camshaft.backends.cpu.program import Row, row_flags
@@ -23,6 +22,7 @@ from camshaft.ir.types import TensorType, bf16, f16, f32, f64
 from camshaft.runtime import Engine, ExecutionContext
 from camshaft.runtime.plan import Binding, KernelCode, Plan, Ref, Step
 from camshaft.runtime.version import VERSION
+from runtime_programs import chain, fingerprint, kernel
 
 X = np.arange(64, dtype=np.float32).reshape(1, 64)
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from runtime_programs import chain
 
 from camshaft.errors import ConfigError
 from camshaft.runtime import ExecutionContext
+from runtime_programs import chain
 
 ROOT = Path(__file__).parent
 X = np.arange(64, dtype=np.float32).reshape(1, 64)

@@ -293,9 +293,9 @@ def _tensors(path: str, data: memoryview, header: Mapping[str, Any]) -> dict[str
 
 
 def _array(data: memoryview, dtype: DType, shape: list[int]) -> np.ndarray:
-    if not data:
-        return np.empty(shape, dtype.numpy)
-    array = aligned(np.frombuffer(data, np.uint8))
+    if type(shape) is not list or any(type(d) is not int or d < 0 for d in shape):
+        raise ValueError(f"shape {shape!r:.40}")  # NumPy would make something of -1
+    array = aligned(np.frombuffer(data, np.uint8)) if data else np.empty(0, np.uint8)
     array.flags.writeable = False
     return array.view(dtype.numpy).reshape(shape)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+import sys
 from collections.abc import Mapping, Sequence
 
 from llvmlite import binding
@@ -10,7 +12,10 @@ from camshaft.backends.cpu.link import Library, link
 from camshaft.backends.cpu.program import Patch, Program, Row
 from camshaft.backends.cpu.runner import compile_runner, runner_from
 from camshaft.backends.cpu.target import target_named
+from camshaft.errors import BuildError
 from camshaft.ir.types import TensorType
+
+_ELF_MACHINES = {"x86_64": 62, "aarch64": 183}  # e_machine of the ELF header
 
 Argument = int | tuple[int, int]
 
@@ -61,8 +66,21 @@ class CpuDriver:
         runner_code: bytes,
     ) -> LinkedKernels:
         """Link the objects named by `symbols` (name -> functions); BuildError names the culprit."""
+        for name in (*symbols, "runner"):
+            data = runner_code if name == "runner" else code[name]
+            if not is_native(data):
+                raise BuildError(f"object code {name!r} is not for this system and processor")
         libraries = {name: link(code[name], wanted) for name, wanted in symbols.items()}
         return LinkedKernels(libraries, runner_code)
+
+
+def is_native(code: bytes) -> bool:
+    """Whether object code looks made for this system: LLVM aborts on some that are not."""
+    if sys.platform == "darwin":
+        return code[:4] == b"\xcf\xfa\xed\xfe"
+    machine = _ELF_MACHINES.get(platform.machine().lower())
+    known = machine is None or int.from_bytes(code[18:20], "little") == machine
+    return len(code) >= 64 and code[:4] == b"\x7fELF" and known
 
 
 DRIVER = CpuDriver()
