@@ -136,7 +136,7 @@ def test_float64_beyond_float32_and_strings_are_errors():
     with pytest.raises(CalibrationError, match="beyond float32"):
         Observer("x").update(np.array([1e39]))
     for values in (np.array(["a"]), np.array([1j]), np.array([None])):
-        with pytest.raises(CalibrationError, match="'x'.*give numbers"):
+        with pytest.raises(CalibrationError, match=r"'x'.*give numbers"):
             Observer("x").update(values)
 
 

@@ -319,7 +319,7 @@ def test_degenerate_tensors_keep_their_maximum_and_can_be_quantized(solver, valu
 @pytest.mark.parametrize("solver", SOLVERS, ids=lambda s: s.name)
 def test_an_empty_observer_is_an_error_that_names_the_tensor(solver):
     for question in (solver.amax, solver.affine):
-        with pytest.raises(CalibrationError, match="'backbone/conv7'.*at least one batch"):
+        with pytest.raises(CalibrationError, match=r"'backbone/conv7'.*at least one batch"):
             question(Observer("backbone/conv7"))
 
 
@@ -327,7 +327,7 @@ def test_solvers_by_name():
     assert {solver_named(name).name for name in CALIBRATORS} == set(CALIBRATORS)
     assert solver_named("percentile", 99.9) == Percentile(99.9)
     assert [s.name for s in SOLVERS if not s.before_fusion] == ["entropy"]
-    with pytest.raises(CalibrationError, match="'kl' is unknown.*entropy2"):
+    with pytest.raises(CalibrationError, match=r"'kl' is unknown.*entropy2"):
         solver_named("kl")
     for percentile in (0, -1, 100.1, math.nan):
         with pytest.raises(CalibrationError, match="percentile"):

@@ -29,6 +29,7 @@ from numbers import Real
 from pathlib import Path
 
 from camshaft.errors import CalibrationError
+from camshaft.quant.scheme import SMALLEST_SCALE
 
 Range = float | tuple[float, float]  # amax, or (low, high)
 
@@ -77,6 +78,8 @@ def read_cache(path: str | os.PathLike[str]) -> CalibrationCache:
             f"calibration cache {path} line 1: {_shown(lines[0])} is no known header, such as "
             f"TRT-{_VERSION}-EntropyCalibration2; delete the file and calibrate again"
         )
+    if len(lines) == 1:  # what is left may be a shorter calibrator's name
+        raise CalibrationError(f"calibration cache {path} line 1: no line end{_cut(last=True)}")
     entries: dict[str, float] = {}
     for number, line in enumerate(lines[1:], start=2):
         where = f"calibration cache {path} line {number}"
@@ -158,7 +161,8 @@ def write_cache(
         if not name or "\n" in name or name.endswith((_LOW, _HIGH)):
             raise CalibrationError(f"a calibration cache cannot hold a tensor named {name!r}")
         amax = amax_of(name, value)
-        lines.append(f"{name}: {_hex(amax / 127.0)}")
+        scale = max(amax / 127.0, SMALLEST_SCALE) if amax else 0.0
+        lines.append(f"{name}: {_hex(scale)}")
         if isinstance(value, tuple):
             lines += [f"{name}{_LOW}: {_hex(value[0])}", f"{name}{_HIGH}: {_hex(value[1])}"]
     _replace(Path(path), ("\n".join(lines) + "\n").encode())

@@ -324,7 +324,7 @@ class Entropy:
 
 
 def _last_end(bins: np.ndarray, start: int, least: int, levels: int) -> int:
-    """The stop in least .. n for which the window bins[start:stop] diverges least; last of equals."""
+    """The stop, least .. n, whose window bins[start:stop] diverges least; the last of equals."""
     stops = np.arange(min(least, bins.size), bins.size + 1)
     stops = stops[bins[stops - 1] > 0]  # others diverge infinitely; the last bin is never empty
     values = divergences(bins, np.full_like(stops, start), stops, levels)
@@ -373,7 +373,7 @@ class MSE:
 
 
 def solver_named(name: str, percentile: float = 99.99) -> Solver:
-    """The solver of a BuildConfig's `calibrator` (and `percentile`); CalibrationError if unknown."""
+    """The solver of that name, as in BuildConfig.calibrator; CalibrationError if there is none."""
     solvers: tuple[Solver, ...] = (Entropy2(), Entropy(), MinMax(), Percentile(percentile), MSE())
     for solver in solvers:
         if solver.name == name:
