@@ -140,7 +140,7 @@ class Net:
         return self.point(ADD, y, self.random(k), kind="bias")
 
     def upsample(self, x: Tensor) -> Tensor:
-        n, c, h, w = x.shape
+        h, w = x.shape[2:]
         tables = []
         for extent in (h, w):
             index = np.repeat(np.arange(extent, dtype=np.int32), 2)[:, None]
@@ -239,7 +239,11 @@ def detector() -> Graph:
     p3 = n.add(n.conv(c3, 6, bias=True), n.upsample(n.conv(c4, 6, bias=True)))
     outs = []
     for p in (p3, n.conv(c4, 6)):
-        score = n.sigmoid(n.reshape(n.transpose(n.conv(p, 4, bias=True), 0, 2, 3, 1), p.shape[2] * p.shape[3] * 2, 2))
+        score = n.sigmoid(
+            n.reshape(
+                n.transpose(n.conv(p, 4, bias=True), 0, 2, 3, 1), p.shape[2] * p.shape[3] * 2, 2
+            )
+        )
         box = n.mul(n.conv(p, 8, 3, pads=(1, 1, 1, 1)), n.b.constant(np.float32(1.5)))
         outs += [score, n.reshape(n.transpose(box, 0, 2, 3, 1), p.shape[2] * p.shape[3] * 2, 4)]
     return n.done(*outs)

@@ -6,13 +6,13 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from small_nets import NETS
-from test_passes_rules import same
 
 from camshaft.errors import ModelError
 from camshaft.ir.graph import Graph
 from camshaft.passes.manager import Pass, run_passes
 from camshaft.passes.pipeline import PIPELINE, optimize
+from small_nets import NETS
+from test_passes_rules import same
 
 
 def ops(graph: Graph) -> dict[str, int]:

@@ -41,7 +41,7 @@ def _fits(node: Node, x: Tensor, attrs: dict[str, Attr]) -> bool:
         types = node.op.infer([x.type, *(t.type for t in node.args[1:])], attrs)
     except ModelError:
         return False
-    return [t for t in types] == [t.type for t in node.outputs]
+    return list(types) == [t.type for t in node.outputs]
 
 
 class MergePads(Rewrite):

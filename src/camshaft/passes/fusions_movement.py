@@ -177,4 +177,54 @@ class SinkIntoParts(Rewrite):
         return b.graph({"y": b.emit(POINTWISE, [joined, bias], {"expr": relu}, name="relu")})
 
 
-MOVEMENT_FUSIONS: tuple[Rewrite, ...] = (HoistAboveMovement(), SinkIntoParts())
+class TransposeInputFirst(Rewrite):
+    """input > pointwise > transpose: the graph input is transposed first.
+
+    What is done to an image before the first convolution (normalising, quantizing) can then fold
+    into that convolution, or write channels-last as it goes.
+    """
+
+    name = "transpose-input-first"
+    ops = (TRANSPOSE,)
+
+    def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
+        first = r.producer(node.args[0], POINTWISE)
+        if first is None or not only_here(node, node.args[0], r):
+            return None
+        perm = ints(node, "perm")
+        rank = len(perm)
+        for t in first.args:
+            from_input = not t.is_const and r.producer(t) is None and t.type.rank == rank
+            if not from_input and varying_axis(t, rank) is None:
+                return None
+            if not from_input and not t.is_const:
+                return None
+        operands = [self._operand(t, perm, node, r) for t in first.args]
+        return [r.emit(POINTWISE, operands, first.attrs, like=[first, node])]
+
+    @staticmethod
+    def _operand(tensor: Tensor, perm: tuple[int, ...], node: Node, r: Rewriter) -> Tensor:
+        rank = len(perm)
+        if not tensor.is_const:
+            label = f"{tensor.name}:transposed"
+            return r.emit(TRANSPOSE, [tensor], {"perm": perm}, like=node, output=label)
+        axis = varying_axis(tensor, rank)
+        if axis is None or axis < 0:
+            return tensor if tensor.type.rank <= 1 else r.builder.constant(tensor.array.reshape(1))
+        shape = (-1, *(1,) * (rank - 1 - perm.index(axis)))
+        return r.builder.constant(tensor.array.reshape(shape), tensor.name)
+
+    def example(self) -> Graph:
+        b = GraphBuilder("normalise")
+        x = b.input("x", TensorType(f32, (1, 3, 4, 5)))
+        scale = b.constant(np.arange(3, dtype=np.float32)[:, None, None], "scale")
+        attrs: dict[str, Attr] = {"expr": E.mul(E.inp(0), E.inp(1))}
+        y = b.emit(POINTWISE, [x, scale], attrs, name="normalise")
+        return b.graph({"y": b.emit(TRANSPOSE, [y], {"perm": (0, 2, 3, 1)}, name="to-nhwc")})
+
+
+MOVEMENT_FUSIONS: tuple[Rewrite, ...] = (
+    HoistAboveMovement(),
+    SinkIntoParts(),
+    TransposeInputFirst(),
+)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from camshaft.ir.graph import Node, Tensor
-from camshaft.ir.types import DType
+from camshaft.ir.types import DType, f32
 from camshaft.ops import CONCAT, POINTWISE, POOL, RESAMPLE, SOFTMAX
 from camshaft.ops.common import IDENTITY
 from camshaft.passes.bodies import anchored, body_of
@@ -64,8 +64,11 @@ def _body_bounds(node: Node, r: Rewriter, depth: int) -> Interval:
 
 def anchor_dtype(node: Node) -> DType:
     """Element type of an anchored node's result before its epilogue."""
+    anchors = node.args[: node.op.anchors]
+    if all(t.type.dtype == f32 for t in anchors[:2]) and "prologue" not in node.attrs:
+        return f32
     bare = {**node.attrs, "epilogue": IDENTITY}
-    (type,) = node.op.infer([t.type for t in node.args[: node.op.anchors]], bare)
+    (type,) = node.op.infer([t.type for t in anchors], bare)
     return type.dtype
 
 
