@@ -43,6 +43,14 @@ class Dot(Arithmetic):
         s_even, s_odd = self._split(s, signed=True)
         return acc + (self._madd(u_even, s_even) + self._madd(u_odd, s_odd))
 
+    def dot4_halves(self, u: Value, even: Value, odd: Value, acc: Value) -> Value:
+        """As `dot4` for targets without VNNI, with the signed bytes widened beforehand.
+
+        even, odd: i32 lanes of two i16 each, the bytes 0 and 2, and the bytes 1 and 3.
+        """
+        u_even, u_odd = self._split(u, signed=False)
+        return acc + (self._madd(u_even, even) + self._madd(u_odd, odd))
+
     def _split(self, x: Value, *, signed: bool) -> tuple[Value, Value]:
         """Even and odd bytes of i32 lanes as pairs of 16-bit numbers in i32 lanes.
 

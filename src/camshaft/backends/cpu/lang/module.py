@@ -162,7 +162,7 @@ class Module:
         head = f'target triple = "{t.triple}"\n'
         # no-builtins: loops that look like memset must not become calls out of the kernel.
         attributes = (
-            f'attributes #0 = {{ nounwind "no-builtins" "target-cpu"="{t.cpu}" '
+            f'attributes #0 = {{ nounwind alignstack=64 "no-builtins" "target-cpu"="{t.cpu}" '
             f'"target-features"="{t.features}" "min-legal-vector-width"="{t.vector_bits}" '
             f'"prefer-vector-width"="{t.vector_bits}" }}\n'
         )
