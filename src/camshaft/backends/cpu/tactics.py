@@ -13,6 +13,7 @@ from camshaft.backends.cpu.conv_depthwise_f32 import ConvDepthwiseF32
 from camshaft.backends.cpu.pointwise import Pointwise
 from camshaft.backends.cpu.pool_global import PoolGlobal
 from camshaft.backends.cpu.pool_window import PoolWindow
+from camshaft.backends.cpu.reduce import Reduce
 from camshaft.backends.cpu.resample import Resample
 from camshaft.backends.cpu.softmax import Softmax
 from camshaft.backends.cpu.winograd import Winograd
@@ -22,6 +23,7 @@ TACTICS: tuple[Tactic[Any], ...] = (
     Winograd(),
     PoolGlobal(),
     PoolWindow(),
+    Reduce(),
     Resample(),
     Softmax(),
     Pointwise(),
