@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from kernel_harness import run_kernel
 
 from camshaft.backends.base import KernelSpec, Operand, Params
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir import expr as E
+from camshaft.ir.op import Attr
 from camshaft.ir.types import dtype_of, f32, i8, u8
 from camshaft.ops.contraction import CONV
+from kernel_harness import run_kernel
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def problem(case: Case, *, integer: bool, seed: int = 0) -> Problem:
     ow = (w + left + right - case.dilations[1] * (s - 1) - 1) // case.strides[1] + 1
     maker = _integer_epilogue if integer else _float_epilogue
     epilogue, extra = maker(case.epilogue, (n, oh, ow, k), rng)
-    attrs = {
+    attrs: dict[str, Attr] = {
         "strides": case.strides,
         "pads": case.pads,
         "dilations": case.dilations,
@@ -141,7 +142,7 @@ def problem(case: Case, *, integer: bool, seed: int = 0) -> Problem:
         "conv",
         tuple(_operand(a, e, const) for (a, const), e in zip(operands, places, strict=True)),
         (_operand(expected, case.pitches[1], False),),
-        tuple(attrs.items()),  # type: ignore[arg-type]
+        tuple(attrs.items()),
     )
     arrays = [a for a, const in operands if not const]
     return Problem(spec, arrays, [a for a, const in operands if const], expected)

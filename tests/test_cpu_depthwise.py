@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
+from camshaft.backends.cpu.conv_depthwise_f32 import ConvDepthwiseF32
+from camshaft.backends.cpu.conv_depthwise_i8 import ConvDepthwiseI8
+from camshaft.backends.cpu.target import AVX2, AVX512_VNNI, PORTABLE, TARGETS, CpuTarget
 from grouped_cases import Case, check, depthwise, first_and_last, problem
 from kernel_harness import prepare
 
-from camshaft.backends.cpu.conv_depthwise_f32 import ConvDepthwiseF32
-from camshaft.backends.cpu.target import AVX2, AVX512_VNNI, PORTABLE, TARGETS, CpuTarget
-
 F32 = ConvDepthwiseF32()
+I8 = ConvDepthwiseI8()
 
 CASES = (
     depthwise((1, 7, 7), 16),
@@ -67,3 +69,26 @@ def test_other_convolutions_are_refused() -> None:
     integer = problem(depthwise((1, 5, 5), 8), integer=True)
     for given in (dense, grouped, integer):
         assert not F32.supports(given.spec, AVX512_VNNI)
+
+
+I8_CASES = (
+    depthwise((1, 7, 7), 64, zero_point=3),
+    depthwise((2, 5, 9), 85, epilogue="residual", pitches=(5, 3)),
+    depthwise((1, 9, 6), 32, strides=(2, 2), pads=(0, 0, 1, 1), epilogue="none", zero_point=200),
+    depthwise((1, 12, 17), 20, kernel=(5, 5), strides=(2, 1), pads=(2, 1, 2, 3), epilogue="gate"),
+    depthwise((1, 9, 9), 5, kernel=(7, 7), pads=(3, 3, 3, 3), epilogue="scalar", zero_point=1),
+    depthwise((1, 11, 21), 70, dilations=(2, 3), pads=(2, 3, 2, 3), epilogue="float", zero_point=9),
+    depthwise((1, 3, 3), 144, pads=(0, 0, 0, 0), epilogue="residual", zero_point=7),
+    depthwise((1, 4, 31), 129, kernel=(1, 3), pads=(0, 1, 0, 1), zero_point=255),
+    depthwise((1, 6, 5), 65, kernel=(4, 2), strides=(3, 2), pads=(3, 1, 0, 0), epilogue="none"),
+    depthwise((3, 2, 2), 1, kernel=(5, 5), pads=(4, 4, 4, 4), epilogue="none", zero_point=77),
+    depthwise((1, 5, 8), 24, kernel=(1, 1), strides=(2, 3), pads=(0, 0, 0, 0), zero_point=50),
+)
+
+
+@pytest.mark.parametrize("case", I8_CASES, ids=str)
+@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+def test_i8_equals_reference_to_the_bit(target: CpuTarget, case: Case) -> None:
+    given = problem(case, integer=True)
+    for params in I8.candidates(given.spec, target, 2):
+        check(I8, target, given, params, threads=1 + case.channels[0] % 3)

@@ -1,0 +1,141 @@
+"""What an INT8 depthwise tile computes: which input rows meet in a dot product, with which weights.
+
+A tile is `tall` output rows of one column.  The distinct input rows under it are taken four at a
+time; each *quad* of rows is interleaved once per input column and serves every output row of the
+tile that uses any of its rows, with zero weights for the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from camshaft.backends.cpu.byte_lanes import lane_order
+from camshaft.backends.cpu.conv_problem import ConvProblem
+from camshaft.backends.cpu.target import CpuTarget
+
+Tap = tuple[int, int, int]
+"""(output row of the tile, filter column, quad)."""
+
+
+@dataclass(frozen=True)
+class Quads:
+    """Rows and taps of tiles of `tall` output rows."""
+
+    problem: ConvProblem
+    tall: int
+
+    @property
+    def rows(self) -> list[int]:
+        """Distinct input rows of a tile, relative to that under filter row 0 of its first row."""
+        p = self.problem
+        return sorted(
+            {i * p.stride[0] + r * p.dilation[0] for i in range(self.tall) for r in range(p.r)}
+        )
+
+    @property
+    def quads(self) -> list[list[int]]:
+        """`rows` in fours (the last may be shorter)."""
+        rows = self.rows
+        return [rows[start : start + 4] for start in range(0, len(rows), 4)]
+
+    def filter_rows(self, i: int, quad: int) -> list[int | None]:
+        """For each row of a quad the filter row with which output row i uses it, or None."""
+        p = self.problem
+        result: list[int | None] = []
+        for row in self.quads[quad]:
+            r, rest = divmod(row - i * p.stride[0], p.dilation[0])
+            result.append(r if rest == 0 and 0 <= r < p.r else None)
+        return result
+
+    def taps(self) -> dict[Tap, int]:
+        """All dot products of a tile, numbered in the order of their packed weights."""
+        found: dict[Tap, int] = {}
+        for s in range(self.problem.s):
+            for q in range(len(self.quads)):
+                for i in range(self.tall):
+                    if any(r is not None for r in self.filter_rows(i, q)):
+                        found[i, s, q] = len(found)
+        return found
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of channels: `count` blocks from `channel` on, `width` channels wide, of which
+    `valid` exist.  Four vectors of width/4 i32 lanes hold it."""
+
+    channel: int
+    count: int
+    width: int
+    valid: int
+
+    @property
+    def lanes(self) -> int:
+        """i32 lanes of each of the four vectors."""
+        return self.width // 4
+
+
+def channel_blocks(channels: int, target: CpuTarget) -> list[Block]:
+    """Full blocks of a vector of bytes, then one narrower block for the rest."""
+    width = target.vector_bits // 8
+    full, rest = divmod(channels, width)
+    blocks = [Block(0, full, width, width)] if full else []
+    if rest:
+        narrow = next(w for w in (16, 32, 64) if w >= rest)
+        blocks.append(Block(full * width, 1, narrow, rest))
+    return blocks
+
+
+def padded_channels(blocks: Sequence[Block]) -> int:
+    """Channels of all blocks, those that do not exist included."""
+    return sum(b.count * b.width for b in blocks)
+
+
+def to_lane_order(values: np.ndarray, blocks: Sequence[Block]) -> np.ndarray:
+    """Per-channel values [..., C] padded with 0 and each block permuted into lane order."""
+    padded = np.zeros((*values.shape[:-1], padded_channels(blocks)), values.dtype)
+    padded[..., : values.shape[-1]] = values
+    order = [
+        b.channel + n * b.width + c
+        for b in blocks
+        for n in range(b.count)
+        for c in lane_order(b.width)
+    ]
+    return np.ascontiguousarray(padded[..., order])
+
+
+def pack_weights(
+    quads: Quads, w: np.ndarray, blocks: Sequence[Block], *, halves: bool
+) -> np.ndarray:
+    """Weights [C,R,S] s8 in the order of the kernel: [block][tap][4 vectors][lane][4 rows].
+
+    halves: for targets without a byte dot product, i16 instead, even rows apart from odd ones:
+    [block][tap][2][4 vectors][lane][2 rows].
+    """
+    taps = quads.taps()
+    channels = w.shape[0]
+    table = np.zeros((len(taps), 4, channels), np.int8)
+    for (i, s, q), place in taps.items():
+        for byte, r in enumerate(quads.filter_rows(i, q)):
+            if r is not None:
+                table[place, byte] = w[:, r, s]
+    ordered = to_lane_order(table, blocks)
+    parts = []
+    start = 0
+    for block in blocks:
+        for _ in range(block.count):
+            part = ordered[:, :, start : start + block.width].transpose(0, 2, 1)
+            if halves:
+                wide = part.astype(np.int16)
+                part = np.stack([wide[..., 0::2], wide[..., 1::2]], axis=1)
+            parts.append(np.ascontiguousarray(part).reshape(-1))
+            start += block.width
+    return np.concatenate(parts)
+
+
+def pack_compensation(problem: ConvProblem, w: np.ndarray, blocks: Sequence[Block]) -> np.ndarray:
+    """First values of the sums, -zero_point * (sum of the channel's weights), i32, lane order."""
+    total = w.astype(np.int64).sum(axis=(1, 2))
+    return to_lane_order((-problem.zero_point * total).astype(np.int32), blocks)
