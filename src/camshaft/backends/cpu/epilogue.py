@@ -170,7 +170,7 @@ class Access:
         for position, stride in zip(index, self.strides, strict=True):
             if stride == 0:
                 continue
-            if isinstance(position, Value) and stride != 1 or isinstance(position, int):
+            if (isinstance(position, Value) and stride != 1) or isinstance(position, int):
                 position = position * stride
             pointer = pointer.at(position)
         return Access(pointer, self.strides)

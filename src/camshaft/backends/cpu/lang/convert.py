@@ -9,7 +9,7 @@ from __future__ import annotations
 from camshaft.backends.cpu.lang.arith import type_suffix
 from camshaft.backends.cpu.lang.dot import Dot
 from camshaft.backends.cpu.lang.values import Value, llvm_type
-from camshaft.ir.types import DType, f32, f64, i32
+from camshaft.ir.types import DType, f32, f64, i32, u32
 
 
 class Convert(Dot):
@@ -84,13 +84,21 @@ class Convert(Dot):
             x = self.cast(x, f32)
         if dtype.bits > 16:
             return self._saturate_wide(x, dtype)
-        # Ordered compares are false for NaN, so this order of selects turns NaN into the bound 0
-        # or, for signed types, is preceded by an explicit test.
-        if low < 0:
-            x = self.select(self.isnan(x), 0.0, x)
-        x = self.select(x > float(low), x, float(low))
-        x = self.select(x < float(high), x, float(high))
+        if low == 0:
+            return self._saturate_unsigned(self.max(x, 0.0), dtype)
+        x = self.select(self.isnan(x), 0.0, x)
+        x = self.min(self.max(x, float(low)), float(high))
         return self._resize(self._lrint(x), dtype)
+
+    def _saturate_unsigned(self, x: Value, dtype: DType) -> Value:
+        """x >= 0 to u8 or u16."""
+        high = dtype.range[1]
+        if self.target.vector_bits < 512:
+            return self._resize(self._lrint(self.min(x, float(high))), dtype)
+        # What does not fit in an i32 converts to its highest bit: unsigned, still the largest, so
+        # the narrowing instruction, which saturates, does the rest.
+        whole = self.bitcast(self._lrint(x), u32)
+        return self._resize(self.min(whole, high), dtype)
 
     def _saturate_wide(self, x: Value, dtype: DType) -> Value:
         if (x.dtype, dtype) == (f32, i32):

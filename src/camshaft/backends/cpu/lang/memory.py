@@ -41,7 +41,9 @@ class Memory(Convert):
             kind = memory_type(p.dtype, lanes)
             align = max(1, min(p.align, lanes * p.dtype.bytes))
             return self.value(f"load {kind}, ptr {p.address()}, align {align}", p.dtype, lanes)
-        if isinstance(mask, int) and not _has_masked_moves(self.target.vector_bits, p.dtype):
+        if isinstance(mask, int) and (
+            mask == 1 or not _has_masked_moves(self.target.vector_bits, p.dtype)
+        ):
             return self._load_pieces(p, lanes, mask)
         m = self.lane_mask(mask, lanes) if isinstance(mask, int) else mask
         kind, suffix = llvm_type(p.dtype, lanes), type_suffix(Value(self, "", p.dtype, lanes))
@@ -83,15 +85,29 @@ class Memory(Convert):
         if mask is None:
             self.effect(f"store {x.type} {x.ref}, ptr {p.address()}, align {align}")
             return
-        if isinstance(mask, int) and not _has_masked_moves(self.target.vector_bits, p.dtype):
-            self._store_pieces(x, p, mask)
-            return
-        m = self.lane_mask(mask, x.lanes) if isinstance(mask, int) else mask
+        if isinstance(mask, int):
+            if mask == 1 or not _has_masked_moves(self.target.vector_bits, p.dtype):
+                self._store_pieces(x, p, mask)
+                return
+            m = self.lane_mask(mask, x.lanes)
+        else:
+            m, x = mask, self._unfused(x)
         name = f"llvm.masked.store.{type_suffix(x)}.p0"
         callee = self.intrinsic(name, "void", [x.type, "ptr", m.type])
         self.effect(
             f"call {callee}({x.type} {x.ref}, ptr align {align} {p.address()}, {m.type} {m.ref})"
         )
+
+    def _unfused(self, x: Value) -> Value:
+        """Keep LLVM from fusing the narrowing of `x` with a masked store of it.
+
+        LLVM 22 turns a narrowing masked store whose mask folds to a single lane into a scalar
+        store of the wide element, which overwrites its neighbours.  An empty piece of assembly
+        between the two costs nothing.
+        """
+        if not self.target.is_x86 or self.target.vector_bits < 512 or x.dtype.bits >= 32:
+            return x
+        return self.value(f'call {x.type} asm "", "=v,0"({x.type} {x.ref})', x.dtype, x.lanes)
 
     def _store_pieces(self, x: Value, p: Pointer, count: int) -> None:
         start = 0
@@ -133,6 +149,15 @@ class Memory(Convert):
         """Ask for the cache line at `p`: locality 3 into L1, 2 into L2, 1 into L3."""
         callee = self.intrinsic("llvm.prefetch.p0", "void", ["ptr", "i32", "i32", "i32"])
         self.effect(f"call {callee}(ptr {p.address()}, i32 {int(write)}, i32 {locality}, i32 1)")
+
+    def opaque(self, p: Pointer) -> Pointer:
+        """The same address in a register of which LLVM knows nothing.
+
+        Keeps it from loading a value once and holding it for distant uses, where loading again is
+        cheaper than the register.
+        """
+        ref = self.emit(f'call ptr asm "", "=r,0"(ptr {p.address()})')
+        return Pointer(self, ref, p.dtype, 0, p.align)
 
     def zeros(self, rows: int, cols: int, dtype: DType, lanes: int) -> list[list[Value]]:
         """A rows x cols grid of zero vectors: fresh accumulators."""

@@ -175,7 +175,7 @@ class Pointer:
         if index.dtype != i64 or index.lanes != 1:
             raise BuildError(f"a pointer is indexed by an i64 scalar, not {index.type}")
         ref = self.k.emit(
-            f"getelementptr inbounds {memory_type(self.dtype)}, ptr {self.ref}, i64 {index.ref}"
+            f"getelementptr {memory_type(self.dtype)}, ptr {self.ref}, i64 {index.ref}"
         )
         return Pointer(self.k, ref, self.dtype, self.offset, min(self.align, size))
 
@@ -195,7 +195,7 @@ class Pointer:
         if self.offset == 0:
             return self.ref
         elem = memory_type(self.dtype)
-        return self.k.emit(f"getelementptr inbounds {elem}, ptr {self.ref}, i64 {self.offset}")
+        return self.k.emit(f"getelementptr {elem}, ptr {self.ref}, i64 {self.offset}")
 
 
 def _known_alignment(align: int, distance: int) -> int:

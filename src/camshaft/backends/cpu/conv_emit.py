@@ -1,0 +1,342 @@
+"""Code of the direct convolution: one register tile, and the loops around it.
+
+A tile keeps rows x cols accumulators in registers over the whole reduction.  Each step loads
+`cols` vectors of weights and broadcasts one input element (INT8: four channels) per pixel.  FP32
+and INT8 differ in that one line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from camshaft.backends.base import KernelSpec
+from camshaft.backends.cpu.abi import operand_pointer
+from camshaft.backends.cpu.conv_plan import ConvPlan, Run, Segment
+from camshaft.backends.cpu.epilogue import Epilogue
+from camshaft.backends.cpu.lang import Index, Kernel, Pointer, Value
+from camshaft.ir.types import f32, i32
+
+Acc = list[list[Value]]
+Word = tuple[bool, list[int | None], list[bool]]
+"""A quad of a pixel: may be read at once; each byte's offset; which bytes lie in the image."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One weight panel while its code is written.
+
+    count: output channels it really has.  number: of the panel.  x, weights: first element of its
+    group's channels and of its weights.  epilogue: seen from its first channel.
+    """
+
+    count: int
+    number: Value
+    x: Pointer
+    weights: Pointer
+    epilogue: Epilogue
+
+
+class ConvEmitter:
+    """Writes the phase of one candidate into `k`."""
+
+    def __init__(self, k: Kernel, spec: KernelSpec, plan: ConvPlan, packed: dict[int, int]) -> None:
+        self.k = k
+        self.plan = plan
+        self.problem = plan.problem
+        self.spec = spec
+        self.packed = packed
+
+    # --- loops around the tile ------------------------------------------------------------
+
+    def emit(self) -> None:
+        """All work items begin .. end-1."""
+        k, plan = self.k, self.plan
+        with k.loop(k.begin, k.end) as item:
+            if plan.panel_major:
+                number, block = item // plan.blocks, item % plan.blocks
+            else:
+                number, block = item % plan.panels, item // plan.panels
+            first = block * plan.block
+            last = k.min(first + plan.block, plan.units)
+            per_group = plan.panels_per_group
+            if not plan.tail:
+                self._block(self._panel(number, plan.kb), first, last)
+            elif per_group == 1:
+                self._block(self._panel(number, plan.tail), first, last)
+            else:
+                with k.if_(k.eq(number % per_group, per_group - 1)) as is_tail:
+                    self._block(self._panel(number, plan.tail), first, last)
+                with is_tail.otherwise():
+                    self._block(self._panel(number, plan.kb), first, last)
+
+    def _panel(self, number: Value, count: int) -> Panel:
+        k, plan, p = self.k, self.plan, self.problem
+        group = number // plan.panels_per_group
+        channel: Index = number * plan.kb
+        if p.groups > 1:
+            channel = group * p.k + (number % plan.panels_per_group) * plan.kb
+        x = k.args["in0"]
+        if p.groups > 1:
+            x = x.at(group * (p.c * p.x_strides[3]))
+        weights = k.args["packed0"].at(number * (p.r * plan.row_steps * plan.kb)).aligned(64)
+        operands = [
+            operand_pointer(k, self.spec, n, self.packed) for n in range(2, len(self.spec.inputs))
+        ]
+        whole = Epilogue(k, p.epilogue, p.operands, operands, p.output, k.args["out0"])
+        return Panel(count, number, x, weights, whole.at((0, 0, 0, channel)))
+
+    def _block(self, panel: Panel, first: Value, last: Value) -> None:
+        k, plan, p = self.k, self.plan, self.problem
+        if plan.is_one_row:
+            for segment in plan.segments:
+                low = k.max(first, segment.first)
+                high = k.min(last, segment.first + segment.count)
+                with k.loop(low, high) as tile:
+                    self._tile(panel, segment, panel.x, panel.epilogue, tile, k.index(0))
+            return
+        with k.loop(first, last) as row:
+            image: Index = row // p.oh if p.n > 1 else 0
+            oh = row % p.oh if p.n > 1 else row
+            sn, sh, _, _ = p.x_strides
+            x = panel.x.at(image * sn) if isinstance(image, Value) else panel.x
+            x = x.at((oh * p.stride[0] - p.pad[0]) * sh)
+            epilogue = panel.epilogue.at((image, oh, 0, 0))
+            for segment in plan.segments:
+                with k.loop(segment.first, segment.first + segment.count) as tile:
+                    self._tile(panel, segment, x, epilogue, tile, oh)
+
+    # --- one tile -------------------------------------------------------------------------
+
+    def _tile(
+        self,
+        panel: Panel,
+        segment: Segment,
+        x: Pointer,
+        epilogue: Epilogue,
+        tile: Value,
+        oh: Value,
+    ) -> None:
+        """Sums and epilogue of one tile; x: image row of filter row 0, column of pixel 0 pending."""
+        k, plan, p = self.k, self.plan, self.problem
+        sw = p.x_strides[2]
+        x = x.at(tile * (plan.rows * p.stride[1] * sw)).at(-p.pad[1] * sw)
+        epilogue = epilogue.at((0, 0, tile * plan.rows, 0))
+        cols = -(-panel.count // plan.lanes)
+        acc = self._start(panel, segment, cols, oh)
+        low, high = self._filter_rows(oh)
+        if (low, high) == (0, 1):
+            self._filter_row(acc, segment, x, panel.weights)
+        else:
+            with k.loop(low, high, carry=acc) as r:
+                row = x.at(r * (p.dilation[0] * p.x_strides[1]))
+                weights = panel.weights.at(r * (plan.row_steps * plan.kb)).aligned(64)
+                self._filter_row(acc, segment, row, weights)
+        for i, line in enumerate(acc):
+            for j, total in enumerate(line):
+                left = panel.count - j * plan.lanes
+                epilogue.store(total, (0, 0, i, j * plan.lanes), min(left, plan.lanes))
+
+    def _start(self, panel: Panel, segment: Segment, cols: int, oh: Value) -> Acc:
+        """First values of the accumulators: 0, or the zero point's compensation."""
+        k, plan, p = self.k, self.plan, self.problem
+        rows = len(segment.windows)
+        if not p.zero_point:
+            return k.zeros(rows, cols, i32 if p.is_int8 else f32, plan.lanes)
+        width = plan.panels * plan.kb
+        classes = plan.column_classes
+        table = k.args["packed1"].at(panel.number * plan.kb).aligned(64)
+        if len(plan.row_classes) > 1:
+            table = table.at(self._row_class(oh) * (len(classes) * width)).aligned(64)
+        return [
+            [
+                k.load(table.at(classes.index(window) * width + j * plan.lanes), plan.lanes)
+                for j in range(cols)
+            ]
+            for window in segment.windows
+        ]
+
+    def _row_class(self, oh: Value) -> Value:
+        k, (top, bottom) = self.k, self.plan.row_class_edges
+        if top + bottom > self.problem.oh:
+            return oh
+        number = k.min(oh, top)
+        return number + k.max(oh - (self.problem.oh - bottom - 1), 0)
+
+    def _filter_rows(self, oh: Value) -> tuple[Index, Index]:
+        """Filter rows inside the image: first and one past the last."""
+        k, p = self.k, self.problem
+        if not p.clips_rows:
+            return 0, p.r
+        top = oh * p.stride[0] - p.pad[0]
+        step = p.dilation[0]
+        low = k.max(-top + (step - 1), 0)
+        high = k.max(p.h - top + (step - 1), 0)
+        if step > 1:
+            low, high = low // step, high // step
+        return low, k.min(high, p.r)
+
+    def _filter_row(self, acc: Acc, segment: Segment, x: Pointer, weights: Pointer) -> None:
+        """Add one filter row; x: input column under filter column 0 of pixel 0."""
+        if self.plan.is_static:
+            self._static_row(acc, segment, x, weights)
+            return
+        for run in segment.runs(self.problem.s):
+            self._run(acc, run, x, weights)
+
+    # --- many channels: loops -------------------------------------------------------------
+
+    def _run(self, acc: Acc, run: Run, x: Pointer, weights: Pointer) -> None:
+        """Add filter columns that the same pixels see."""
+        k, plan, p = self.k, self.plan, self.problem
+        per_tap = plan.quads if p.is_int8 else p.c
+        step = p.dilation[1] * p.x_strides[2]
+        x = x.at(run.first * step)
+        weights = weights.at(run.first * per_tap * plan.kb)
+        full_quads = not p.is_int8 or p.c % 4 == 0
+        if run.count == 1 or (plan.merges_columns and full_quads):
+            self._channels(acc, run, run.count, x, weights)
+            return
+        with k.loop(0, run.count, carry=acc) as tap:
+            self._channels(acc, run, 1, x.at(tap * step), weights.at(tap * (per_tap * plan.kb)))
+
+    def _channels(self, acc: Acc, run: Run, taps: int, x: Pointer, weights: Pointer) -> None:
+        """Add `taps` times all channels, which lie one behind the other."""
+        k, plan, p = self.k, self.plan, self.problem
+        channel = p.x_strides[3]
+        weights = weights.aligned(64)
+        whole = taps * (p.c // 4 if p.is_int8 else p.c)
+        per_step = 4 * channel if p.is_int8 else channel
+        # The CPU overlaps passes by itself; only tiny tiles gain from fewer branches.
+        unroll = 4 if whole % 4 == 0 and len(run.rows) * len(acc[0]) <= 4 else 1
+        if whole:
+            with k.loop(0, whole, unroll, carry=acc) as step:
+                here = x.at(step * per_step)
+                w = weights.at(step * plan.kb).aligned(64)
+                for u in range(unroll):
+                    place = here.at(u * per_step)
+                    read = self._quad_reader(place) if p.is_int8 else self._element_reader(place)
+                    self._step(acc, run.rows, read, w.at(u * plan.kb))
+        if p.is_int8 and p.c % 4:
+            read = self._tail_reader(x)
+            self._step(acc, run.rows, read, weights.at(whole * plan.kb))
+
+    def _step(
+        self,
+        acc: Acc,
+        rows: tuple[int, ...],
+        read: Callable[[int], Value],
+        weights: Pointer,
+    ) -> None:
+        """One product per accumulator of the given pixels; `read(i)` is pixel i's input."""
+        k, lanes = self.k, self.plan.lanes
+        w = [k.load(weights.at(j * lanes), lanes) for j in range(len(acc[0]))]
+        for i in rows:
+            x = k.splat(read(i), lanes)
+            for j, vector in enumerate(w):
+                if self.problem.is_int8:
+                    acc[i][j] = k.dot4(x, vector, acc[i][j])
+                else:
+                    acc[i][j] = k.fma(x, vector, acc[i][j])
+
+    @property
+    def _pixel(self) -> int:
+        return self.problem.stride[1] * self.problem.x_strides[2]
+
+    def _element_reader(self, x: Pointer) -> Callable[[int], Value]:
+        return lambda i: self.k.load(x.at(i * self._pixel))
+
+    def _quad_reader(self, x: Pointer) -> Callable[[int], Value]:
+        """Four channels as one i32."""
+        sc = self.problem.x_strides[3]
+        if sc == 1:
+            return lambda i: self._word(x.at(i * self._pixel))
+        return lambda i: self._bytes([x.at(i * self._pixel + b * sc) for b in range(4)])
+
+    def _tail_reader(self, x: Pointer) -> Callable[[int], Value]:
+        """The last 1 to 3 channels as an i32 with zeros behind them, read inside the pixel."""
+        p = self.problem
+        left, sc = p.c % 4, p.x_strides[3]
+        if sc == 1 and p.c >= 4:
+            last = x.at(p.c - 4)
+            return lambda i: self.k.shift(
+                "lshr", self._word(last.at(i * self._pixel)), 8 * (4 - left)
+            )
+        first = x.at((p.c - left) * sc)
+        return lambda i: self._bytes([first.at(i * self._pixel + b * sc) for b in range(left)])
+
+    def _word(self, x: Pointer) -> Value:
+        return self.k.load(x.as_type(i32))
+
+    def _bytes(self, places: Sequence[Pointer | None]) -> Value:
+        """An i32 put together from single bytes (None: 0)."""
+        k = self.k
+        total: Value | None = None
+        for b, place in enumerate(places):
+            if place is None:
+                continue
+            byte = k.cast(k.load(place), i32)
+            byte = byte << (8 * b) if b else byte
+            total = byte if total is None else total | byte
+        return total if total is not None else k.const(0, i32)
+
+    # --- few channels: everything written out -----------------------------------------------
+
+    def _static_row(self, acc: Acc, segment: Segment, x: Pointer, weights: Pointer) -> None:
+        if self.problem.is_int8:
+            self._static_quads(acc, segment, x, weights)
+            return
+        p, plan = self.problem, self.plan
+        _, _, sw, sc = p.x_strides
+        for step, (s, c) in enumerate((s, c) for s in range(p.s) for c in range(p.c)):
+            if c == 0:
+                # Windows overlap: an element would stay in a register from tap to tap.
+                x = self.k.opaque(x)
+            rows = tuple(i for i, (low, high) in enumerate(segment.windows) if low <= s < high)
+            if rows:
+                place = x.at(s * p.dilation[1] * sw + c * sc)
+                self._step(acc, rows, self._element_reader(place), weights.at(step * plan.kb))
+
+    def _static_quads(self, acc: Acc, segment: Segment, x: Pointer, weights: Pointer) -> None:
+        plan = self.plan
+        for step, quad in enumerate(plan.static_quads):
+            x = self.k.opaque(x)
+            offsets = [self._offset(place) for place in quad]
+            first = offsets[0] or 0
+            rows: list[int] = []
+            words: dict[int, Word] = {}
+            for i, (low, high) in enumerate(segment.windows):
+                seen = [place is not None and low <= place[0] < high for place in quad]
+                if not any(seen):
+                    continue
+                rows.append(i)
+                # Bytes of padding meet zero weights: only bytes outside the image must be 0.
+                clean = all(ok for ok, place in zip(seen, quad, strict=True) if place is not None)
+                joined = all(o is None or o == first + b for b, o in enumerate(offsets))
+                words[i] = (clean and joined and first + 4 <= segment.room[i], offsets, seen)
+            if rows:
+                read = self._word_reader(x, words)
+                self._step(acc, tuple(rows), read, weights.at(step * plan.kb))
+
+    def _word_reader(self, x: Pointer, words: dict[int, Word]) -> Callable[[int], Value]:
+        """Pixel i's quad: one load where its four bytes may be read, else byte by byte."""
+
+        def read(i: int) -> Value:
+            base = x.at(i * self._pixel)
+            is_whole, offsets, seen = words[i]
+            if is_whole and offsets[0] is not None:
+                return self._word(base.at(offsets[0]))
+            return self._bytes(
+                [
+                    base.at(o) if ok and o is not None else None
+                    for o, ok in zip(offsets, seen, strict=True)
+                ]
+            )
+
+        return read
+
+    def _offset(self, place: tuple[int, int] | None) -> int | None:
+        if place is None:
+            return None
+        p = self.problem
+        return place[0] * p.dilation[1] * p.x_strides[2] + place[1] * p.x_strides[3]
