@@ -1,0 +1,71 @@
+"""camshaft: an inference optimizer and runtime.
+
+    import camshaft
+
+    engine = camshaft.build("model.onnx", precision={"int8"}, calibration=batches)
+    outputs = engine({"x": image})
+    engine.save("model.engine")
+    engine = camshaft.load("model.engine")
+
+Names are imported when they are first used, so that `import camshaft` and running a finished
+engine stay cheap.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from camshaft.errors import (
+    BindingError,
+    BuildError,
+    CalibrationError,
+    CamshaftError,
+    ConfigError,
+    EngineFileError,
+    ModelError,
+    TimingCacheError,
+)
+from camshaft.runtime.version import VERSION as __version__
+
+if TYPE_CHECKING:
+    from camshaft.api import build, load
+    from camshaft.config import BuildConfig
+    from camshaft.runtime.context import ExecutionContext
+    from camshaft.runtime.engine import Engine
+
+_LATE = {
+    "build": "camshaft.api",
+    "load": "camshaft.api",
+    "BuildConfig": "camshaft.config",
+    "Engine": "camshaft.runtime.engine",
+    "ExecutionContext": "camshaft.runtime.context",
+}
+
+__all__ = [
+    "BindingError",
+    "BuildConfig",
+    "BuildError",
+    "CalibrationError",
+    "CamshaftError",
+    "ConfigError",
+    "Engine",
+    "EngineFileError",
+    "ExecutionContext",
+    "ModelError",
+    "TimingCacheError",
+    "__version__",
+    "build",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    module = _LATE.get(name)
+    if module is None:
+        raise AttributeError(f"module 'camshaft' has no attribute {name!r}")
+    return getattr(importlib.import_module(module), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,41 @@
+"""build() and load(): the face of camshaft."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from camshaft.config import BuildConfig
+from camshaft.runtime.engine import Engine
+from camshaft.session import BuildSession
+
+
+def build(
+    model: Any,
+    config: BuildConfig | None = None,
+    *,
+    calibration: Iterable[Mapping[str, np.ndarray]] | None = None,
+    **options: Any,
+) -> Engine:
+    """Build an engine from an ONNX model.
+
+    model: path of an ONNX file, its bytes, or an onnx.ModelProto.
+    config, options: a `BuildConfig`, keyword options that fill or override one, or both.
+    calibration: batches of {input name: array} as the model takes them; needed for INT8 unless the
+        model holds Q/DQ nodes, or ranges come from a calibration cache or `dynamic_ranges`.
+
+    Raises ModelError (the model), ConfigError (an option), CalibrationError (the data or
+    ranges), BuildError and TimingCacheError (the build).
+    """
+    return BuildSession(model, BuildConfig.of(config, options), calibration).run()
+
+
+def load(path: str | os.PathLike[str], threads: int | None = None) -> Engine:
+    """Load an engine file; `threads` workers serve its calls (default: as many as it was built for).
+
+    EngineFileError names what is wrong with the file and how to rebuild it.
+    """
+    return Engine.load(path, threads)

@@ -1,0 +1,116 @@
+"""Calibration: run batches, watch tensors, turn what was seen into quantization parameters.
+
+Ranges come from three places; the later one wins: data (or the cache of an earlier run), then
+what was set by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+
+from camshaft.errors import CalibrationError
+from camshaft.ir.graph import Graph
+from camshaft.quant.cache import Range, amax_of
+from camshaft.quant.observers import Observer
+from camshaft.quant.placement import QuantizationPlan
+from camshaft.quant.scheme import QuantParams, params_from_range
+from camshaft.quant.solvers import Solver
+
+Run = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
+"""One batch in; the watched tensors out, by name."""
+
+
+def check_batch(graph: Graph, batch: object, number: int) -> dict[str, np.ndarray]:
+    """A batch as contiguous arrays; CalibrationError names what does not fit the model."""
+    where = f"calibration batch {number}"
+    if not isinstance(batch, Mapping):
+        raise CalibrationError(
+            f"{where} is {batch!r:.80}, must be a dictionary {{input name: array}}"
+        )
+    expected = {t.name: t.type for t in graph.inputs}
+    unknown, missing = set(batch) - set(expected), set(expected) - set(batch)
+    if unknown or missing:
+        raise CalibrationError(
+            f"{where} has inputs {sorted(map(str, batch))}; the model has {sorted(expected)}"
+        )
+    arrays = {}
+    for name, want in expected.items():
+        array = np.ascontiguousarray(batch[name])
+        if array.dtype != want.dtype.numpy or array.shape != want.shape:
+            raise CalibrationError(
+                f"{where}: {name!r} is {array.dtype}{list(array.shape)}, the model takes {want}"
+            )
+        if want.dtype.is_float and not np.isfinite(array).all():
+            raise CalibrationError(f"{where}: {name!r} holds NaN or infinity")
+        arrays[name] = array
+    return arrays
+
+
+def observe(
+    graph: Graph,
+    batches: Iterable[Mapping[str, np.ndarray]],
+    names: Sequence[str],
+    run: Run,
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, Observer]:
+    """Observers of the tensors `names` over all batches.
+
+    run: computes the tensors among `names` that are not inputs of the graph.
+    CalibrationError when there is no batch, or one does not fit.
+    """
+    observers = {name: Observer(name) for name in names}
+    inputs = {t.name for t in graph.inputs}
+    number = 0
+    for number, batch in enumerate(batches, 1):
+        arrays = check_batch(graph, batch, number - 1)
+        seen = run(arrays)
+        for name, observer in observers.items():
+            observer.update(arrays[name] if name in inputs else seen[name])
+        if progress:
+            progress(number)
+    if number == 0:
+        raise CalibrationError("calibration got no batch: the iterable is empty (or used up)")
+    return observers
+
+
+def solve_ranges(
+    observers: Mapping[str, Observer], plan: QuantizationPlan, solver: Solver
+) -> dict[str, Range]:
+    """Source tensor -> interval; tensors of one group share the interval of all that they saw."""
+    ranges: dict[str, Range] = {}
+    for group, sources in plan.sources.items():
+        seen = Observer.merged(group, [observers[s] for s in sources])
+        interval = solver.affine(seen)
+        ranges.update((s, interval) for s in sources)
+    return ranges
+
+
+def quantization_params(
+    plan: QuantizationPlan, ranges: Mapping[str, Range], by_hand: Mapping[str, Range]
+) -> dict[str, QuantParams]:
+    """Group -> u8 parameters.  CalibrationError names a tensor without a range.
+
+    A range given as one number is symmetric.  by_hand: as TensorRT takes them, (min, max) becomes
+    +-max(|min|, |max|).
+    """
+    params = {}
+    for group, sources in plan.sources.items():
+        lows, highs = [], []
+        for name in sources:
+            if name in by_hand:
+                amax = amax_of(name, by_hand[name])
+                low, high = -amax, amax
+            elif name in ranges:
+                value = ranges[name]
+                low, high = value if isinstance(value, tuple) else (-value, value)
+            else:
+                raise CalibrationError(
+                    f"tensor {name!r} has no range: give calibration data, a calibration cache "
+                    "that names it, or dynamic_ranges"
+                )
+            lows.append(low)
+            highs.append(high)
+        params[group] = params_from_range(min(lows), max(highs))
+    return params

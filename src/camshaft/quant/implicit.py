@@ -1,0 +1,84 @@
+"""Implicit INT8: a float graph and ranges in, Q/DQ graphs for any choice of float layers out.
+
+Collects once (from data, a cache, or by hand) and then answers the precision search, which asks
+for graphs with different layers left in float.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from camshaft.errors import CalibrationError
+from camshaft.ir.graph import Graph
+from camshaft.quant.cache import Range, dynamic_ranges, read_cache, write_cache
+from camshaft.quant.calibrate import Run, observe, quantization_params, solve_ranges
+from camshaft.quant.placement import QuantizationPlan, insert_qdq, plan_quantization
+from camshaft.quant.solvers import solver_named
+
+Batches = Iterable[Mapping[str, np.ndarray]]
+
+
+@dataclass
+class ImplicitQuantization:
+    """Ranges of one fused float graph, and the Q/DQ graphs made with them.
+
+    graph: channels-last and fused.  layer_precision, noise_reduction: as in BuildConfig.
+    """
+
+    graph: Graph
+    layer_precision: Mapping[str, str] = field(default_factory=dict)
+    noise_reduction: bool = True
+    ranges: dict[str, Range] = field(default_factory=dict, init=False)
+    by_hand: dict[str, Range] = field(default_factory=dict, init=False)
+
+    def plan(self, keep_float: frozenset[str] = frozenset()) -> QuantizationPlan:
+        """What to quantize when `keep_float` layers stay float."""
+        return plan_quantization(
+            self.graph, keep_float, self.layer_precision, noise_reduction=self.noise_reduction
+        )
+
+    def set_by_hand(self, given: Mapping[str, Range]) -> None:
+        """Ranges that win over calibration; CalibrationError names a tensor that does not exist."""
+        known = self.graph.tensors
+        for name in given:
+            if name not in known:
+                raise CalibrationError(
+                    f"dynamic_ranges names {name!r}, which is no tensor of the optimized model; "
+                    f"`camshaft inspect --graph after` lists them"
+                )
+        dynamic_ranges(given)
+        self.by_hand = dict(given)
+
+    def calibrate(
+        self,
+        batches: Batches,
+        run_taps: Callable[[tuple[str, ...]], Run],
+        calibrator: str,
+        percentile: float,
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        """Ranges from data.  run_taps: names of tensors -> a function that computes them."""
+        plan = self.plan()
+        inputs = {t.name for t in self.graph.inputs}
+        taps = tuple(n for n in plan.observed if n not in inputs)
+        run = run_taps(taps)
+        observers = observe(self.graph, batches, plan.observed, run, progress)
+        self.ranges = solve_ranges(observers, plan, solver_named(calibrator, percentile))
+
+    def load(self, path: Path) -> None:
+        """Ranges from a calibration cache."""
+        self.ranges = dict(read_cache(path).ranges)
+
+    def save(self, path: Path, calibrator: str) -> None:
+        """Keep the ranges for later builds, or for TensorRT."""
+        write_cache(path, self.ranges, calibrator)
+
+    def quantized(self, keep_float: frozenset[str] = frozenset()) -> tuple[Graph, dict[str, str]]:
+        """The Q/DQ graph, and the reason for each convolution's precision by node name."""
+        plan = self.plan(keep_float)
+        params = quantization_params(plan, self.ranges, self.by_hand)
+        return insert_qdq(self.graph, plan, params), plan.reasons

@@ -1,0 +1,278 @@
+"""Where quantization goes in a float graph: Q/DQ at the inputs of convolutions and what feeds them.
+
+The implicit path's front door (design decision 1).  It works on the fused, channels-last graph:
+`plan_quantization` decides which tensors become u8 and which of them must share a range,
+`calibrate` finds the ranges, `insert_qdq` writes them into the graph as Q/DQ pairs, and
+`passes.quantization` lowers that like any quantized model.
+
+Quantized are the inputs of convolutions, the skip branch of a residual addition, and, so that
+bytes travel between convolutions, the inputs of average pools and elementwise nodes that lie
+between them.  Never what is read by sigmoid, tanh, exp and the like, and nothing behind the last
+smoothing layer (convolution or matrix product): outputs keep the precision of float sums, which is
+TensorRT's quantization noise reduction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from camshaft.errors import ConfigError
+from camshaft.ir.expr import Expr, nodes, used_inputs
+from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
+from camshaft.ir.types import f32
+from camshaft.ops import (
+    CONCAT,
+    CONV,
+    CONV_TRANSPOSE,
+    DEQUANTIZE,
+    INTERLEAVE,
+    MATMUL,
+    POINTWISE,
+    POOL,
+    QUANTIZE,
+    RESAMPLE,
+    RESHAPE,
+    SLICE,
+    TRANSPOSE,
+)
+from camshaft.ops.common import IDENTITY
+from camshaft.quant.scheme import QuantParams, weight_params
+from camshaft.quant.scheme import quantize as quantize_array
+
+SMOOTHING = (CONV, CONV_TRANSPOSE, MATMUL)
+_SENSITIVE = frozenset({"exp", "log", "tanh", "erf", "sqrt", "pow", "reciprocal", "sin", "cos"})
+_COMMUTING = (RESHAPE, TRANSPOSE, SLICE, CONCAT, INTERLEAVE, POOL, RESAMPLE)
+Use = tuple[str, int]
+"""(node output name, input position): one place where a tensor is read."""
+
+
+@dataclass
+class QuantizationPlan:
+    """Decisions about one graph.
+
+    uses: where quantized values are read.  group: tensor -> the group of tensors that share one
+    range.  sources: group -> the tensors whose values make up its range.
+    convs: output names of the convolutions to run in INT8.  reasons: node name -> why (not).
+    """
+
+    uses: set[Use] = field(default_factory=set)
+    group: dict[str, str] = field(default_factory=dict)
+    sources: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    convs: set[str] = field(default_factory=set)
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def observed(self) -> tuple[str, ...]:
+        """Tensors whose values must be seen, in a fixed order."""
+        return tuple(dict.fromkeys(t for names in self.sources.values() for t in names))
+
+
+def plan_quantization(
+    graph: Graph,
+    keep_float: frozenset[str] = frozenset(),
+    layer_precision: Mapping[str, str] | None = None,
+    *,
+    noise_reduction: bool = True,
+) -> QuantizationPlan:
+    """Decide what to quantize.
+
+    keep_float: source layers that stay float because that is faster.
+    layer_precision: source layer -> "fp32" or "int8", obeyed; ConfigError names a layer that does
+        not exist, or cannot be INT8 and why.
+    """
+    wanted = dict(layer_precision or {})
+    known = {o for n in graph.nodes for o in n.origin}
+    for layer in wanted:
+        if layer not in known:
+            raise ConfigError(
+                f"layer_precision names {layer!r}, which no layer of the model is called"
+            )
+    plan = QuantizationPlan()
+    for node in graph.nodes:
+        _consider_conv(graph, node, keep_float, wanted, plan)
+    smooth = _before_smoothing(graph)
+    for node in graph.nodes:
+        if node.outputs[0].name in smooth or not noise_reduction:
+            _consider_passage(node, wanted, plan)
+    _share_ranges(graph, plan)
+    return plan
+
+
+def _consider_conv(
+    graph: Graph,
+    node: Node,
+    keep_float: frozenset[str],
+    wanted: Mapping[str, str],
+    plan: QuantizationPlan,
+) -> None:
+    asked = {wanted[o] for o in node.origin if o in wanted}
+    obstacle = _obstacle(node)
+    if "int8" in asked and (obstacle or "fp32" in asked):
+        why = obstacle or "it was fused with a layer that must be fp32"
+        raise ConfigError(f"layer_precision asks for int8 in {node.name!r}, but {why}")
+    if node.op is not CONV:
+        return
+    if obstacle:
+        plan.reasons[node.name] = f"fp32: {obstacle}"
+    elif "fp32" in asked:
+        plan.reasons[node.name] = "fp32: layer_precision"
+    elif keep_float.intersection(node.origin) and "int8" not in asked:
+        plan.reasons[node.name] = "fp32: the whole graph is faster so"
+    else:
+        plan.reasons[node.name] = "int8: layer_precision" if asked else "int8: permitted"
+        plan.convs.add(node.output.name)
+        plan.uses.add((node.output.name, 0))
+        for i, t in enumerate(node.args[2:], 2):
+            skip = _is_activation(t) and t.shape == node.output.shape
+            if skip and not _is_sensitive(_expr(node), i - 1):
+                plan.uses.add((node.output.name, i))
+
+
+def _obstacle(node: Node) -> str:
+    """Why a node cannot be an INT8 convolution, or ""."""
+    if node.op is not CONV:
+        return f"its op ({node.op.name}) has no INT8 form of its own"
+    x, w = node.args[:2]
+    if x.type.dtype != f32 or x.is_const:
+        return f"its input is {x.type}, not a float activation"
+    if not w.is_const:
+        return "its weights are not constant"
+    return ""
+
+
+def _consider_passage(node: Node, wanted: Mapping[str, str], plan: QuantizationPlan) -> None:
+    """Elementwise nodes and average pools between convolutions read bytes too."""
+    if any(wanted.get(o) == "fp32" for o in node.origin):
+        return
+    if node.op is POOL and node.attrs["kind"] == "avg" and _is_activation(node.args[0]):
+        plan.uses.add((node.output.name, 0))
+    elif node.op is POINTWISE:
+        for i, t in enumerate(node.args):
+            whole = t.shape == node.output.shape and t.type.rank == 4 and t.type.size > t.shape[-1]
+            if whole and _is_activation(t) and not _is_sensitive(_expr(node), i):
+                plan.uses.add((node.output.name, i))
+
+
+def _is_activation(t: Tensor) -> bool:
+    return t.type.dtype == f32 and not t.is_const
+
+
+def _expr(node: Node) -> Expr:
+    value = node.attrs["expr" if node.op is POINTWISE else "epilogue"]
+    assert isinstance(value, Expr)
+    return value
+
+
+def _is_sensitive(e: Expr, index: int) -> bool:
+    """Whether input `index` reaches a function whose input must not be quantized."""
+    return any(x.op in _SENSITIVE and index in used_inputs(x) for x in nodes(e))
+
+
+def _before_smoothing(graph: Graph) -> set[str]:
+    """Tensors from which some path leads to a smoothing layer."""
+    found: set[str] = set()
+    for node in reversed(graph.nodes):
+        if node.op in SMOOTHING or any(t.name in found for t in node.outputs):
+            found.update(t.name for t in node.args)
+    return found
+
+
+# --- shared ranges ----------------------------------------------------------------------------
+
+
+def commutes(node: Node) -> bool:
+    """Whether quantization before and after the node is the same thing (see `passes.qdq`)."""
+    if node.op not in _COMMUTING or node.attrs.get("epilogue", IDENTITY) != IDENTITY:
+        return False
+    if node.op is POOL:
+        return node.attrs["kind"] == "max"
+    if node.op is RESAMPLE:
+        return node.args[1].shape[1] == node.args[3].shape[1] == 1
+    return True
+
+
+def _share_ranges(graph: Graph, plan: QuantizationPlan) -> None:
+    """Tensors on both sides of a commuting op get one range, so that no requantization is needed."""
+    parent: dict[str, str] = {}
+
+    def find(name: str) -> str:
+        while parent.setdefault(name, name) != name:
+            name = parent[name]
+        return name
+
+    made_by_commuting: set[str] = set()
+    for node in graph.nodes:
+        if commutes(node):
+            joined = [t for t in node.args if _is_activation(t)]
+            for t in joined:
+                parent[find(t.name)] = find(node.output.name)
+            if joined:
+                made_by_commuting.add(node.output.name)
+    by_output = {n.outputs[0].name: n for n in graph.nodes}
+    needed = {find(by_output[name].args[i].name) for name, i in plan.uses}
+    members: dict[str, list[str]] = {}
+    for name, t in graph.tensors.items():
+        if _is_activation(t) and find(name) in needed:
+            plan.group[name] = find(name)
+            if name not in made_by_commuting:
+                members.setdefault(find(name), []).append(name)
+    plan.sources = {g: tuple(names) for g, names in members.items()}
+
+
+# --- writing it into the graph ------------------------------------------------------------------
+
+
+def insert_qdq(graph: Graph, plan: QuantizationPlan, params: Mapping[str, QuantParams]) -> Graph:
+    """The graph with a Q/DQ pair in front of every planned use and INT8 weights.
+
+    params: group -> per-tensor parameters of its tensors.
+    """
+    b = GraphBuilder(graph.name, reserved=graph.tensors)
+    current: dict[str, Tensor] = {}
+    pairs: dict[str, Tensor] = {}
+    for t in graph.inputs:
+        current[t.name] = b.input(t.name, t.type)
+
+    def get(t: Tensor) -> Tensor:
+        if t.name not in current:
+            current[t.name] = b.adopt(t)
+        return current[t.name]
+
+    def quantized(t: Tensor) -> Tensor:
+        if t.name not in pairs:
+            p = params[plan.group[t.name]]
+            constants = [
+                b.constant(np.asarray(p.scale, np.float32), f"{t.name}:scale"),
+                b.constant(np.asarray(p.zero_point, p.dtype.numpy), f"{t.name}:zero"),
+            ]
+            attrs = {"axis": 0}
+            q = b.emit(QUANTIZE, [get(t), *constants], attrs, name=f"quantize {t.name}")
+            pairs[t.name] = b.emit(DEQUANTIZE, [q, *constants], attrs, name=f"dequantize {t.name}")
+        return pairs[t.name]
+
+    def read(t: Tensor | None, use: Use) -> Tensor | None:
+        if t is None:
+            return None
+        return quantized(t) if use in plan.uses else get(t)
+
+    for node in graph.nodes:
+        name = node.outputs[0].name
+        inputs = [read(t, (name, i)) for i, t in enumerate(node.inputs)]
+        if name in plan.convs:
+            inputs[1] = _int8_weights(b, node.args[1])
+        outs = b.add(node.op, inputs, node.attrs, like=node, name=node.name)
+        current.update(zip((t.name for t in node.outputs), outs, strict=True))
+    names = zip(graph.output_names, graph.outputs, strict=True)
+    return b.graph({n: get(t) for n, t in names})
+
+
+def _int8_weights(b: GraphBuilder, w: Tensor) -> Tensor:
+    """Weights [K,R,S,C/g] as dequantized INT8, symmetric with a scale per output channel."""
+    p = weight_params(w.array, 0, w.name)
+    q = b.constant(quantize_array(w.array, p), f"{w.name}:int8")
+    scale = b.constant(np.asarray(p.scale, np.float32), f"{w.name}:scale")
+    zero = b.constant(np.zeros(p.scale.shape, np.int8), f"{w.name}:zero")
+    return b.emit(DEQUANTIZE, [q, scale, zero], {"axis": 0}, name=f"dequantize {w.name}")

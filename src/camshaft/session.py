@@ -1,0 +1,220 @@
+"""One build from model to engine, stage by stage.
+
+This is the only module that knows the whole pipeline: import, optimize, calibrate, choose the
+precision, tune, assemble.  It keeps the graphs and the reasons, so that a report can be made of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import numpy as np
+
+from camshaft.backends.cpu.compile import CpuCompiler
+from camshaft.backends.cpu.tactics import TACTICS
+from camshaft.backends.cpu.target import CpuTarget, host_target, missing_features, target_named
+from camshaft.build.builder import Builder, Tuned
+from camshaft.build.precision import choose_precision
+from camshaft.build.timing_cache import TimingCache
+from camshaft.build.tuner import Backend
+from camshaft.config import BuildConfig
+from camshaft.errors import CalibrationError, ConfigError
+from camshaft.frontends.onnx import import_onnx
+from camshaft.ir.graph import Graph
+from camshaft.passes.pipeline import optimize
+from camshaft.passes.quantization import is_quantized, lower_quantization
+from camshaft.quant.calibrate import Run
+from camshaft.quant.implicit import ImplicitQuantization
+from camshaft.runtime.engine import Engine
+from camshaft.runtime.plan import Fingerprint
+from camshaft.runtime.version import FORMAT, VERSION
+
+
+def cpu_model() -> str:
+    """The CPU's marketing name, so that timings of one machine are not taken for another's."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        return "unknown CPU"
+    return "unknown CPU"
+
+
+def fingerprint_of(target: CpuTarget, model: str, config: str) -> Fingerprint:
+    """What an engine for `target` was made from and for."""
+    return Fingerprint(
+        driver="cpu",
+        target=target.name,
+        features=tuple(sorted(target.requires)),
+        camshaft=VERSION,
+        format=FORMAT,
+        llvmlite=llvmlite.__version__,
+        model=model,
+        config=config,
+    )
+
+
+def cpu_backend(name: str) -> Backend:
+    """The CPU backend for "host" or a named target; ConfigError if this machine cannot run it."""
+    target = host_target() if name == "host" else target_named(name)
+    missing = missing_features(target)
+    if missing:
+        raise ConfigError(
+            f"target {name!r} needs CPU features this machine lacks ({', '.join(missing)}), so "
+            "its kernels cannot be timed here; use target='host' or build on such a machine"
+        )
+    return Backend(
+        tactics=TACTICS,
+        target=target,
+        compile=CpuCompiler(target).compile,
+        identity=f"{target.name};{cpu_model()};llvmlite {llvmlite.__version__}",
+        fingerprint=fingerprint_of(target, "", "trial"),
+    )
+
+
+@dataclass
+class BuildSession:
+    """State of one build; `run` does it.
+
+    imported, final: the graph as imported, and as built.  reasons: task name -> why it has its
+    precision.  story: the whole-graph precision decision in words.
+    """
+
+    model: Any
+    config: BuildConfig
+    calibration: Iterable[Mapping[str, np.ndarray]] | None = None
+    imported: Graph | None = field(default=None, init=False)
+    final: Graph | None = field(default=None, init=False)
+    host_steps: list[str] = field(default_factory=list, init=False)
+    reasons: dict[str, str] = field(default_factory=dict, init=False)
+    story: str = field(default="fp32", init=False)
+
+    def run(self) -> Engine:
+        """Build the engine; errors as in `camshaft.build`."""
+        config = self.config
+        self.imported = import_onnx(self.model, shapes=config.shapes)
+        cache = self._cache()
+        builder = self._builder(cache)
+        graph = optimize(self.imported, level=config.optimization_level)
+        tuned = self._tuned(builder, graph)
+        self.final, self.host_steps = tuned.graph, tuned.host_steps
+        if config.timing_cache is not None and not config.frozen_cache:
+            cache.save(config.timing_cache)
+        target = builder.backend.target
+        fingerprint = fingerprint_of(target, self._model_hash(), config.summary())
+        return builder.finish(tuned, fingerprint, self.reasons)
+
+    # -- precision ---------------------------------------------------------------------------
+
+    def _tuned(self, builder: Builder, graph: Graph) -> Tuned:
+        permitted = "int8" in self.config.precision
+        level = self.config.optimization_level
+        if is_quantized(graph):
+            self.story = "explicit Q/DQ" if permitted else "explicit Q/DQ, computed in fp32"
+            return builder.tune(lower_quantization(graph, integer=permitted, level=level))
+        if not permitted:
+            self._refuse_needless_ranges()
+            return builder.tune(graph)
+        quantization = ImplicitQuantization(
+            graph, self.config.layer_precision, self.config.noise_reduction
+        )
+        self._find_ranges(quantization, builder)
+
+        def quantize(keep_float: frozenset[str]) -> Graph:
+            quantized, self.reasons = quantization.quantized(keep_float)
+            return lower_quantization(quantized, level=level)
+
+        obeyed = "int8" in self.config.layer_precision.values()
+        decision = choose_precision(builder, graph, quantize, obeyed=obeyed)
+        _, self.reasons = quantization.quantized(decision.kept_float)
+        self.story = decision.story
+        return decision.tuned
+
+    def _refuse_needless_ranges(self) -> None:
+        given = [
+            name
+            for name, value in (
+                ("calibration", self.calibration),
+                ("dynamic_ranges", self.config.dynamic_ranges),
+                ("calibration_cache", self.config.calibration_cache),
+            )
+            if value
+        ]
+        if given:
+            raise ConfigError(
+                f"{' and '.join(given)} given, but INT8 is not permitted: add precision={{'int8'}}"
+            )
+        if "int8" in self.config.layer_precision.values():
+            raise ConfigError("layer_precision asks for int8, but precision does not permit it")
+
+    def _find_ranges(self, quantization: ImplicitQuantization, builder: Builder) -> None:
+        config = self.config
+        quantization.set_by_hand(config.dynamic_ranges)
+        cache = config.calibration_cache
+        if self.calibration is not None:
+            stage = config.progress
+
+            def step(done: int) -> None:
+                if stage:
+                    stage("calibrating", done, 0)
+
+            quantization.calibrate(
+                self.calibration,
+                lambda taps: self._tapped(quantization.graph, taps, builder),
+                config.calibrator,
+                config.percentile,
+                step,
+            )
+            if cache is not None:
+                quantization.save(cache, config.calibrator)
+        elif cache is not None and cache.exists():
+            quantization.load(cache)
+        elif not config.dynamic_ranges:
+            raise CalibrationError(
+                "INT8 needs ranges: give calibration=batches, a calibration_cache file that "
+                "exists, or dynamic_ranges (or a model with Q/DQ nodes)"
+            )
+
+    def _tapped(self, graph: Graph, taps: tuple[str, ...], builder: Builder) -> Run:
+        """A compiled float engine that shows the tensors `taps` (design decision 14)."""
+        tensors = graph.tensors
+        tapped = replace(graph, outputs=tuple(tensors[n] for n in taps), output_names=taps)
+        quick = self._builder(TimingCache(), level=1)
+        engine = quick.finish(quick.tune(tapped), builder.backend.fingerprint)
+        context = engine.create_context(self.config.threads, check_finite=False)
+        return context.run
+
+    def _cache(self) -> TimingCache:
+        path = self.config.timing_cache
+        if path is None or not (path.exists() or self.config.frozen_cache):
+            return TimingCache()
+        return TimingCache.load(path)
+
+    def _builder(self, cache: TimingCache, level: int | None = None) -> Builder:
+        config = self.config
+        return Builder(
+            cpu_backend(config.target),
+            cache,
+            level=config.optimization_level if level is None else level,
+            threads=config.threads,
+            workspace_limit=config.workspace_limit,
+            frozen=config.frozen_cache and level is None,
+            time_budget=config.time_budget,
+            progress=config.progress if level is None else None,
+        )
+
+    def _model_hash(self) -> str:
+        if isinstance(self.model, str | os.PathLike):
+            data = Path(self.model).read_bytes()
+        elif isinstance(self.model, bytes):
+            data = self.model
+        else:
+            data = self.model.SerializeToString(deterministic=True)
+        return hashlib.sha256(data).hexdigest()

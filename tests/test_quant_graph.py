@@ -1,0 +1,188 @@
+"""Implicit quantization of graphs: what becomes u8, who shares a range, what stays float."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from camshaft.errors import CalibrationError, ConfigError
+from camshaft.ir import expr as E
+from camshaft.ir.graph import Graph, GraphBuilder, Tensor
+from camshaft.ir.interpret import interpret
+from camshaft.ir.types import TensorType, f32, u8
+from camshaft.ops import CONCAT, CONV, POINTWISE, POOL
+from camshaft.passes.pipeline import optimize
+from camshaft.passes.quantization import lower_quantization
+from camshaft.quant.calibrate import Run
+from camshaft.quant.implicit import ImplicitQuantization
+
+ADD = {"expr": E.add(E.inp(0), E.inp(1))}
+RELU = {"expr": E.maximum(E.inp(0), E.const(0.0))}
+SIGMOID = {"expr": E.sigmoid(E.inp(0))}
+
+
+class FloatNet:
+    def __init__(self) -> None:
+        self.b = GraphBuilder("float")
+        self.rng = np.random.default_rng(5)
+
+    def input(self, *shape: int) -> Tensor:
+        return self.b.input("x", TensorType(f32, shape))
+
+    def conv(self, x: Tensor, k: int, size: int, name: str, act: bool = True) -> Tensor:
+        scale = np.sqrt(2.0 / (x.shape[1] * size * size))
+        w = self.rng.standard_normal((k, x.shape[1], size, size)) * scale
+        attrs = {"layout": "NCHW", "pads": (size // 2,) * 4}
+        constant = self.b.constant(w.astype(np.float32), f"{name}.w")
+        y = self.b.emit(CONV, [x, constant], attrs, name=name, output=f"{name}:y")
+        return self.b.emit(POINTWISE, [y], RELU, name=f"{name}.relu") if act else y
+
+
+def inception() -> Graph:
+    """Branches of different ranges into a concat, with a max pool beside; two more convs."""
+    n = FloatNet()
+    x = n.conv(n.input(1, 8, 9, 9), 8, 3, "stem")
+    pool = {"kind": "max", "kernel": (3, 3), "pads": (1, 1, 1, 1), "layout": "NCHW"}
+    p = n.b.emit(POOL, [x], pool, name="pool")
+    parts = [n.conv(x, 8, 1, "a"), n.conv(x, 12, 3, "b"), n.conv(p, 4, 1, "c")]
+    joined = n.b.emit(CONCAT, parts, {"axis": 1}, name="concat")
+    y = n.conv(joined, 8, 3, "d")
+    skip = n.b.emit(POINTWISE, [n.conv(y, 8, 3, "e", act=False), y], ADD, name="add")
+    last = n.conv(n.b.emit(POINTWISE, [skip], RELU, name="addrelu"), 5, 1, "head", act=False)
+    return n.b.graph({"y": n.b.emit(POINTWISE, [last], SIGMOID, name="sigmoid")})
+
+
+def batches(count: int = 4) -> Iterator[dict[str, np.ndarray]]:
+    rng = np.random.default_rng(11)
+    for _ in range(count):
+        yield {"x": rng.standard_normal((1, 8, 9, 9)).astype(np.float32)}
+
+
+def taps_of(graph: Graph) -> object:
+    def run_taps(names: Sequence[str]) -> Run:
+        tapped = replace(
+            graph, outputs=tuple(graph.tensors[n] for n in names), output_names=tuple(names)
+        )
+        return lambda feeds: interpret(tapped, feeds)
+
+    return run_taps
+
+
+def quantization(graph: Graph, **options: object) -> ImplicitQuantization:
+    q = ImplicitQuantization(graph, **options)  # type: ignore[arg-type]
+    q.calibrate(batches(), taps_of(graph), "minmax", 99.99)  # type: ignore[arg-type]
+    return q
+
+
+def precisions(graph: Graph) -> Mapping[str, str]:
+    """First source layer of each convolution -> element type of its input."""
+    return {n.origin[0]: n.args[0].type.dtype.name for n in graph.nodes if n.op is CONV}
+
+
+def test_bytes_travel_between_all_convolutions_and_the_output_stays_float() -> None:
+    graph = optimize(inception())
+    low = lower_quantization(quantization(graph).quantized()[0])
+    assert set(precisions(low).values()) == {"u8"}
+    for n in low.nodes:
+        if n.op is CONV and n is not low.producers[low.outputs[0].name]:
+            assert "head" in n.name or n.output.type.dtype == u8, n
+    assert low.outputs[0].type.dtype == f32
+    assert sum(n.op is POINTWISE for n in low.nodes) == 1  # only the image is quantized by a step
+    data = next(iter(batches()))
+    want, got = interpret(graph, data)["y"], interpret(low, data)["y"]
+    assert np.abs(want - got).max() < 0.05
+
+
+def test_pool_and_concat_share_the_range_of_their_parts() -> None:
+    graph = optimize(inception())
+    plan = ImplicitQuantization(graph).plan()
+    names = {n.origin[0]: n.outputs[0].name for n in graph.nodes if n.op.name != "transpose"}
+    assert plan.group[names["stem"]] == plan.group[names["pool"]]
+    joined = plan.group[names["concat"]]
+    assert {plan.group[names[p]] for p in "abc"} == {joined}
+    assert set(plan.sources[joined]) == {names[p] for p in "abc"}
+
+
+def test_layers_are_kept_float_on_demand() -> None:
+    graph = optimize(inception())
+    q = quantization(graph, layer_precision={"b": "fp32"})
+    quantized, reasons = q.quantized(frozenset({"d"}))
+    found = precisions(lower_quantization(quantized))
+    assert {k for k, v in found.items() if v == "f32"} == {"b", "d"}
+    said = {n.origin[0]: reasons[n.name] for n in graph.nodes if n.name in reasons}
+    assert said["b"] == "fp32: layer_precision" and said["d"].startswith("fp32: the whole graph")
+
+
+def test_an_impossible_request_is_refused_with_the_reason() -> None:
+    graph = optimize(inception())
+    with pytest.raises(ConfigError, match="'pool'.*no INT8 form"):
+        ImplicitQuantization(graph, {"pool": "int8"}).plan()
+    with pytest.raises(ConfigError, match="'nowhere'"):
+        ImplicitQuantization(graph, {"nowhere": "fp32"}).plan()
+
+
+def test_nothing_is_quantized_in_front_of_a_sigmoid() -> None:
+    n = FloatNet()
+    x = n.conv(n.input(1, 8, 9, 9), 8, 3, "a", act=False)
+    gate = n.b.emit(POINTWISE, [x], SIGMOID, name="gate")
+    branch = n.conv(x, 8, 1, "b", act=False)
+    mixed = n.b.emit(POINTWISE, [gate, branch], {"expr": E.mul(E.inp(0), E.inp(1))}, name="mix")
+    graph = optimize(n.b.graph({"y": n.conv(mixed, 4, 1, "c", act=False)}))
+    plan = ImplicitQuantization(graph).plan()
+    for node in graph.nodes:
+        for i, t in enumerate(node.args):
+            if (node.outputs[0].name, i) in plan.uses and node.op is POINTWISE:
+                assert not any(
+                    x.op == "exp" and i in E.used_inputs(x) for x in E.nodes(node.attrs["expr"])
+                ), t.name
+
+
+def test_hand_set_ranges_win_and_unknown_names_are_refused() -> None:
+    graph = optimize(inception())
+    q = quantization(graph)
+    name = q.plan().observed[0]
+    q.set_by_hand({name: (-1.0, 3.0)})
+    quantized, _ = q.quantized()
+    scales = [t.array for t in quantized.tensors.values() if t.name.endswith(":scale")]
+    assert any(s.ndim == 0 and np.isclose(s, 6.0 / 255, rtol=0.01) for s in scales)
+    with pytest.raises(CalibrationError, match="no_such"):
+        q.set_by_hand({"no_such": 1.0})
+
+
+def test_cache_round_trip_gives_the_same_graph(tmp_path: object) -> None:
+    graph = optimize(inception())
+    q = quantization(graph)
+    path = tmp_path / "ranges.cache"  # type: ignore[operator]
+    q.save(path, "minmax")
+    again = ImplicitQuantization(graph)
+    again.load(path)
+    data = next(iter(batches()))
+    want = interpret(q.quantized()[0], data)["y"]
+    np.testing.assert_array_equal(interpret(again.quantized()[0], data)["y"], want)
+
+
+def test_missing_ranges_are_named() -> None:
+    graph = optimize(inception())
+    with pytest.raises(CalibrationError, match="has no range"):
+        ImplicitQuantization(graph).quantized()
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ([], "no batch"),
+        ([{"y": np.zeros(3, np.float32)}], "has inputs"),
+        ([{"x": np.zeros((2, 8, 9, 9), np.float32)}], "takes f32"),
+        ([{"x": np.zeros((1, 8, 9, 9))}], "float64"),
+        ([{"x": np.full((1, 8, 9, 9), np.nan, np.float32)}], "NaN"),
+        ([np.zeros(3)], "dictionary"),
+    ],
+)
+def test_bad_batches_are_named(bad: list, message: str) -> None:
+    graph = optimize(inception())
+    q = ImplicitQuantization(graph)
+    with pytest.raises(CalibrationError, match=message):
+        q.calibrate(bad, taps_of(graph), "minmax", 99.99)  # type: ignore[arg-type]
