@@ -153,6 +153,13 @@ def test_zero_pad_goes_into_a_max_pool_only_behind_a_relu(positive) -> None:
     assert counts.get("pad", 0) == (0 if positive else 1)
 
 
+def test_pad_with_minus_infinity_goes_into_any_max_pool() -> None:
+    n = Net("pad-max")
+    attrs = {"before": (0, 0, 1, 1), "after": (0, 0, 0, 0), "value": -np.inf}
+    x = n.b.emit(PAD, [n.input((1, 3, 6, 6))], attrs, name="pad")
+    assert fused(n.done(n.pool(x, "max", 3, 2))) == {"pool": 1}
+
+
 def test_pad_in_front_of_an_average_that_does_not_count_padding_stays() -> None:
     n = Net("pad-avg")
     x = n.pad(n.input((1, 3, 6, 6)), 1, 1, 0, 0)
@@ -178,7 +185,9 @@ def test_transpose_that_really_moves_is_kept_and_merged() -> None:
 def test_reshape_that_mixes_channels_and_pixels_gets_the_models_order() -> None:
     n = Net("flatten")
     x = n.relu(n.conv(n.input((1, 3, 4, 4)), 4))
-    assert fused(n.done(n.linear(n.reshape(x, 1, 64), 5)))["conv"] == 2
+    after = optimize(n.done(n.reshape(x, 8, 8)))
+    assert [node.op.name for node in after.nodes].count("transpose") == 2
+    same(n.done(n.reshape(x, 8, 8)), after)
 
 
 def test_flatten_behind_global_pool_moves_nothing() -> None:
@@ -284,3 +293,13 @@ def test_multiplying_by_itself_is_not_affine() -> None:
     n = Net("square")
     y = n.conv(n.input((1, 3, 4, 4)), 4)
     assert fused(n.done(n.point(MUL, y, y))) == {"conv": 1}
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_fully_connected_layer_behind_an_image_reads_it_as_it_lies(batch) -> None:
+    n = Net("flatten")
+    x = n.pool(n.conv(n.input((batch, 3, 4, 6)), 4), "max", 2, 2)
+    graph = n.done(n.linear(n.relu(n.linear(n.reshape(x, batch, 24), 5)), 3))
+    after = optimize(graph, check=True)
+    same(graph, after)
+    assert [node.op.name for node in after.nodes].count("transpose") == 1, "only the graph input"

@@ -29,6 +29,38 @@ def test_network_keeps_its_value(net, level) -> None:
         assert node.attrs.get("layout", "NHWC") == "NHWC"
 
 
+@pytest.mark.parametrize("net", NETS, ids=lambda f: f.__name__)
+def test_every_source_operator_is_accounted_for(net) -> None:
+    graph = net()
+    after = optimize(graph)
+    computing = {o for n in graph.nodes if "movement" not in n.op.traits for o in n.origin}
+    assert computing <= {o for n in after.nodes for o in n.origin}
+    for node in after.nodes:
+        assert len(set(node.origin)) == len(node.origin)
+
+
+COUNTS = {
+    "resnet": {"transpose": 1, "conv": 9, "pool": 2, "reshape": 1},
+    "mobilenet": {"transpose": 1, "conv": 7, "pool": 2, "pointwise": 1, "reshape": 1},
+    "densenet": {"transpose": 2, "conv": 8, "pointwise": 4, "concat": 3, "pool": 1},
+    "detector": {"transpose": 1, "conv": 9, "resample": 1, "reshape": 4},
+    "channels_last_input": {"conv": 2, "softmax": 1},
+    "deconvolution": {"transpose": 2, "conv": 11, "interleave": 3, "slice": 1},
+    "heads": {"transpose": 3, "conv": 3, "pool": 1, "reshape": 4, "concat": 1},
+}
+
+
+@pytest.mark.parametrize("net", [f for f in NETS if f.__name__ in COUNTS], ids=lambda f: f.__name__)
+def test_nothing_but_the_necessary_is_left(net) -> None:
+    assert ops(optimize(net())) == COUNTS[net.__name__]
+
+
+def test_fused_nodes_are_named_after_their_parts() -> None:
+    names = [n.name for n in optimize(NETS[0]()).nodes]
+    assert "conv1 + bn2 + relu3" in names
+    assert "conv13 + bn14 + add15 + relu16" in names
+
+
 def test_dump_hook_sees_every_pass_of_the_level() -> None:
     seen: list[str] = []
     optimize(NETS[0](), level=0, on_pass=lambda name, graph: seen.append(name))

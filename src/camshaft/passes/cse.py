@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import numpy as np
 
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
@@ -18,15 +18,12 @@ def merge_equal(graph: Graph) -> Graph:
     """
     builder = GraphBuilder(graph.name, reserved=graph.tensors)
     new: dict[str, Tensor] = {t.name: builder.input(t.name, t.type) for t in graph.inputs}
-    constants: dict[Key, Tensor] = {}
+    constants = _Constants(builder)
     done: dict[Key, tuple[Tensor, ...]] = {}
 
     def current(t: Tensor) -> Tensor:
         if t.name not in new:
-            key = _constant_key(t)
-            if key not in constants:
-                constants[key] = builder.adopt(t)
-            new[t.name] = constants[key]
+            new[t.name] = constants.one_of(t)
         return new[t.name]
 
     for node in graph.nodes:
@@ -50,11 +47,33 @@ def _carried(
     return builder.add(node.op, inputs, node.attrs, like=node, name=node.name)
 
 
-def _constant_key(t: Tensor) -> Key:
-    data = t.array
-    if data.dtype == object:
-        return (t.type, tuple(data.reshape(-1).tolist()))
-    return (t.type, hashlib.sha256(data.tobytes()).digest())
+class _Constants:
+    """One tensor for each distinct constant; whole arrays are compared only if samples agree."""
+
+    def __init__(self, builder: GraphBuilder) -> None:
+        self.builder = builder
+        self.known: dict[Key, list[Tensor]] = {}
+
+    def one_of(self, t: Tensor) -> Tensor:
+        data = t.array
+        same_sample = self.known.setdefault((t.type, _sample(data)), [])
+        for other in same_sample:
+            if other.data is data or _identical(data, other.array):
+                return other
+        same_sample.append(self.builder.adopt(t))
+        return same_sample[-1]
+
+
+def _identical(a: np.ndarray, b: np.ndarray) -> bool:
+    """Bit for bit, so that NaN equals itself and -0.0 is not 0.0."""
+    return a.tolist() == b.tolist() if a.dtype == object else a.tobytes() == b.tobytes()
+
+
+def _sample(data: np.ndarray) -> object:
+    """A few elements, enough to tell most constants apart."""
+    flat = data.reshape(-1)
+    picked = flat[:: max(1, flat.size // 61)]
+    return tuple(picked.tolist()) if data.dtype == object else picked.tobytes()
 
 
 def _node_key(node: Node, inputs: tuple[Tensor | None, ...]) -> Key:

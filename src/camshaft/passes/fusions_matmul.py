@@ -11,7 +11,8 @@ from camshaft.ir import expr as E
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.types import TensorType, f32
-from camshaft.ops import CONV, MATMUL, RESHAPE
+from camshaft.ops import CONV, MATMUL, RESHAPE, TRANSPOSE
+from camshaft.passes.canon_shapes import ints
 from camshaft.passes.rewrite import Rewrite, Rewriter
 
 
@@ -88,4 +89,54 @@ class MatmulToConv(Rewrite):
         return b.graph({"y": b.emit(MATMUL, [x, w, bias, skip], attrs, name="linear")})
 
 
+class TransposeIntoWeights(Rewrite):
+    """transpose > flatten > matmul with constant weights: the weights' rows are permuted instead.
+
+    This is the fully connected layer behind a convolution: the image is flattened as it lies.
+    """
+
+    name = "transpose-into-weights"
+    ops = (MATMUL,)
+
+    def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
+        flat = r.producer(node.args[0], RESHAPE)
+        turned = r.producer(flat.args[0], TRANSPOSE) if flat else None
+        weights = node.args[1]
+        if flat is None or turned is None or weights.data is None or weights.type.rank != 2:
+            return None
+        source = turned.args[0]
+        perm = ints(turned, "perm")
+        shape = turned.output.shape
+        lead = _leading(shape, weights.shape[0])
+        if lead is None or perm[:lead] != tuple(range(lead)):
+            return None
+        # Row k of the weights belongs to the k-th element of the turned image; bring them into
+        # the order in which the image lies.
+        order = [perm[lead:].index(a) for a in range(lead, len(perm))]
+        rows = weights.data.reshape(*shape[lead:], -1)
+        rows = rows.transpose(*order, len(order)).reshape(weights.shape)
+        attrs: dict[str, Attr] = {"shape": flat.output.shape}
+        label = f"{flat.output.name}:as-it-lies"
+        x = r.emit(RESHAPE, [source], attrs, like=flat, output=label)
+        inputs = [x, r.builder.constant(rows, weights.name), *node.args[2:]]
+        return [r.emit(MATMUL, inputs, node.attrs, like=node)]
+
+    def example(self) -> Graph:
+        b = GraphBuilder("flatten-linear")
+        x = b.input("x", TensorType(f32, (2, 3, 4, 5)))
+        y = b.emit(TRANSPOSE, [x], {"perm": (0, 3, 1, 2)}, name="to-nchw")
+        y = b.emit(RESHAPE, [y], {"shape": (2, 60)}, name="flatten")
+        w = b.constant(np.random.default_rng(0).standard_normal((60, 4), np.float32), "w")
+        return b.graph({"y": b.emit(MATMUL, [y, w], name="linear")})
+
+
+def _leading(shape: Sequence[int], inner: int) -> int | None:
+    """How many axes precede the trailing ones that have `inner` elements together, or None."""
+    for lead in range(len(shape) - 1, -1, -1):
+        if prod(shape[lead:]) == inner and (lead == 0 or shape[lead - 1] != 1):
+            return lead
+    return None
+
+
+MATMUL_FUSIONS: tuple[Rewrite, ...] = (TransposeIntoWeights(),)
 MATMUL_RULES: tuple[Rewrite, ...] = (MatmulToConv(),)

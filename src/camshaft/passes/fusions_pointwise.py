@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from camshaft.ir import expr as E
+from camshaft.ir.expr import Expr
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.types import TensorType, f32
 from camshaft.ops import CONV, POINTWISE
@@ -24,6 +25,7 @@ from camshaft.passes.bodies import (
     emit_body,
     fits,
     is_light,
+    replaced,
 )
 from camshaft.passes.rewrite import Rewrite, Rewriter
 
@@ -143,6 +145,45 @@ class FuseEpilogue(Rewrite):
         return b.graph({"y": b.emit(POINTWISE, [total], {"expr": _RELU}, name="relu")})
 
 
+class MultiplyNotDivide(Rewrite):
+    """x / literal -> x * (1 / literal): one rounding more, many cycles fewer.
+
+    Not where the expression rounds or makes integers: a quantization must round as the model says.
+    """
+
+    name = "multiply-not-divide"
+
+    def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
+        if node.op is not POINTWISE and not anchored(node):
+            return None
+        body = body_of(node)
+        parts = E.nodes(body.expr)
+        if any(x.op in ("round", "cast", "floor", "ceil") for x in parts):
+            return None
+        divisions = [x for x in parts if x.op == "div" and self._by_literal(x)]
+        if not divisions:
+            return None
+        dividend, by = divisions[0].args
+        assert by.dtype is not None
+        product = E.mul(dividend, E.const(1.0 / float(by.value or 1), by.dtype))
+        expr = replaced(body.expr, divisions[0], product)
+        anchor = node if anchored(node) else None
+        return [emit_body(r, anchor, Body(expr, body.operands), [node])]
+
+    @staticmethod
+    def _by_literal(x: Expr) -> bool:
+        by = x.args[1]
+        float_literal = by.op == "const" and by.dtype is not None and by.dtype.is_float
+        return float_literal and 1e-30 < abs(float(by.value or 0)) < 1e30
+
+    def example(self) -> Graph:
+        b = GraphBuilder("hard-swish")
+        x = b.input("x", TensorType(f32, (2, 3)))
+        gate = E.clip(E.add(E.inp(0), E.const(3.0)), 0.0, 6.0)
+        expr = E.div(E.mul(E.inp(0), gate), E.const(6.0))
+        return b.graph({"y": b.emit(POINTWISE, [x], {"expr": expr}, name="hard-swish")})
+
+
 def per_channel(tensor: Tensor, shape: tuple[int, ...], axis: int) -> np.ndarray | None:
     """A float constant that varies along `axis` of `shape` only: [extent] or [1], in float64."""
     if tensor.data is None or not tensor.type.dtype.is_float or not broadcasts_to(tensor, shape):
@@ -153,4 +194,8 @@ def per_channel(tensor: Tensor, shape: tuple[int, ...], axis: int) -> np.ndarray
     return np.asarray(tensor.data, np.float64).reshape(-1)
 
 
-POINTWISE_FUSIONS: tuple[Rewrite, ...] = (FusePointwise(), FuseEpilogue())
+POINTWISE_FUSIONS: tuple[Rewrite, ...] = (
+    FusePointwise(),
+    FuseEpilogue(),
+    MultiplyNotDivide(),
+)

@@ -12,11 +12,12 @@ from camshaft.ir.graph import Graph
 from camshaft.passes.canonicalize import CANONICALIZATIONS, canonicalize
 from camshaft.passes.cse import merge_equal
 from camshaft.passes.fusions_affine import AFFINE_FUSIONS
-from camshaft.passes.fusions_matmul import MATMUL_RULES
+from camshaft.passes.fusions_matmul import MATMUL_FUSIONS, MATMUL_RULES
 from camshaft.passes.fusions_movement import MOVEMENT_FUSIONS
 from camshaft.passes.fusions_pointwise import POINTWISE_FUSIONS
 from camshaft.passes.fusions_reduce import REDUCE_FUSIONS
 from camshaft.passes.fusions_siblings import merge_siblings
+from camshaft.passes.fusions_slices import SLICE_FUSIONS
 from camshaft.passes.layout import to_channels_last
 from camshaft.passes.lower_conv_transpose import LOWERINGS
 from camshaft.passes.manager import OnPass, Pass, run_passes
@@ -28,6 +29,8 @@ FUSIONS: tuple[Rewrite, ...] = (
     *AFFINE_FUSIONS,
     *POINTWISE_FUSIONS,
     *MOVEMENT_FUSIONS,
+    *MATMUL_FUSIONS,
+    *SLICE_FUSIONS,
 )
 ALL_REWRITES: tuple[Rewrite, ...] = (*LOWERINGS, *FUSIONS, *MATMUL_RULES)
 
