@@ -138,7 +138,10 @@ def _sign(k: Kernel, x: Value) -> Value:
 def _divide(k: Kernel, a: Value, b: Value) -> Value:
     if a.dtype.is_float:
         return k.div(a, b)
-    return k.div(a, k.select(k.eq(b, 0), 1, b))
+    quotient = k.div(a, _safe_divisor(k, b))
+    if a.dtype.kind == "i":
+        quotient = k.select(k.eq(b, -1), -a, quotient)
+    return k.select(k.eq(b, 0), 0, quotient)
 
 
 def _modulo(k: Kernel, a: Value, b: Value) -> Value:
@@ -146,12 +149,19 @@ def _modulo(k: Kernel, a: Value, b: Value) -> Value:
     if a.dtype.is_float:
         # a - floor(a/b)*b loses precision for large quotients; LLVM's frem would call libm.
         raise BuildError("mod has CPU code for integers only; run float mod on the host")
-    safe = k.select(k.eq(b, 0), 1, b)
-    r = k.rem(a, safe)
+    r = k.rem(a, _safe_divisor(k, b))
     if a.dtype.kind == "i":
-        differ = k.bit("and", k.ne(r, 0), (r ^ safe) < 0)
-        r = k.select(differ, r + safe, r)
+        differ = k.bit("and", k.ne(r, 0), (r ^ b) < 0)
+        r = k.select(differ, r + b, r)
     return r
+
+
+def _safe_divisor(k: Kernel, b: Value) -> Value:
+    """1 for the divisors that trap: 0, and -1 under the smallest integer."""
+    traps = k.eq(b, 0)
+    if b.dtype.kind == "i":
+        traps = k.bit("or", traps, k.eq(b, -1))
+    return k.select(traps, 1, b)
 
 
 # --- operands -----------------------------------------------------------------------------

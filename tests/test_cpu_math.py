@@ -1,0 +1,138 @@
+"""Vectorised mathematical functions against float64 NumPy, special values included."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from camshaft.backends.cpu.compile import CpuCompiler
+from camshaft.backends.cpu.epilogue import emit_expr
+from camshaft.backends.cpu.lang import Arg, Module
+from camshaft.backends.cpu.link import call, link, pointer_table
+from camshaft.backends.cpu.target import TARGETS, CpuTarget
+from camshaft.errors import BuildError
+from camshaft.ir import expr as E
+from camshaft.ir.expr import Expr
+from camshaft.ir.types import f32, f64
+
+COUNT = 1 << 14
+SPECIAL = [0.0, -0.0, np.inf, -np.inf, np.nan, 1e-45, -1e-45, 1.0, -1.0, 0.5, 2.5, 3.5, -2.5]
+
+
+def apply(target: CpuTarget, expr: Expr, *inputs: np.ndarray) -> np.ndarray:
+    """The expression on equally long f32 vectors, through generated code."""
+    lanes = target.lanes(f32)
+    module = Module(target)
+    args = [Arg(f"x{n}", f32) for n in range(len(inputs))] + [Arg("y", f32)]
+    with (
+        module.phase("apply", COUNT // lanes, args) as k,
+        k.loop(k.begin * lanes, k.end * lanes, lanes) as i,
+    ):
+        values = [k.load(k.args[f"x{n}"].at(i), lanes) for n in range(len(inputs))]
+        k.store(emit_expr(k, expr, values), k.args["y"].at(i))
+    library = link(CpuCompiler(target).compile(module.source()).code, ["apply"])
+    result = np.full(COUNT, 7, np.float32)
+    table = pointer_table([a.ctypes.data for a in (*inputs, result)])
+    call(library["apply"], table, 0, COUNT // lanes)
+    return result
+
+
+def samples(seed: int, spread: float) -> np.ndarray:
+    """Small, medium and extreme values, and every special one."""
+    rng = np.random.default_rng(seed)
+    quarter = COUNT // 4
+    x = np.concatenate(
+        [
+            rng.standard_normal(quarter) * 3,
+            rng.standard_normal(quarter) * 1e-3,
+            rng.uniform(-spread, spread, quarter),
+            10.0 ** rng.uniform(-42, 5, quarter) * rng.choice([-1, 1], quarter),
+        ]
+    ).astype(np.float32)
+    x[: len(SPECIAL)] = SPECIAL
+    return x
+
+
+def assert_close(got: np.ndarray, wanted: np.ndarray, relative: float) -> None:
+    """Same infinities and NaN, relative error below `relative` (or half a denormal's step)."""
+    with np.errstate(over="ignore"):
+        single = wanted.astype(np.float32)
+    assert (np.isnan(got) == np.isnan(single)).all()
+    assert (np.isinf(got) == np.isinf(single)).all()
+    assert (got[np.isinf(got)] == single[np.isinf(got)]).all()
+    finite = np.isfinite(single)
+    error = np.abs(got[finite] - wanted[finite])
+    allowed = relative * np.abs(wanted[finite]) + 2e-45
+    worst = np.argmax(error - allowed)
+    assert (error <= allowed).all(), f"{got[finite][worst]!r} instead of {wanted[finite][worst]!r}"
+
+
+FUNCTIONS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], float]] = {
+    "exp": (np.exp, 1.5e-7),
+    "log": (np.log, 1.5e-7),
+    "tanh": (np.tanh, 3e-7),
+    "erf": (np.vectorize(math.erf), 5e-7),
+    "sin": (np.sin, 5e-7),
+    "cos": (np.cos, 5e-7),
+    "sqrt": (np.sqrt, 6e-8),
+    "floor": (np.floor, 0),
+    "ceil": (np.ceil, 0),
+    "round": (np.rint, 0),
+}
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_function(name: str, target: CpuTarget) -> None:
+    reference, relative = FUNCTIONS[name]
+    x = samples(1, 110)
+    got = apply(target, E.unary(name, E.inp(0)), x)
+    with np.errstate(all="ignore"):
+        assert_close(got, reference(x.astype(np.float64)), relative)
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+def test_exp_reaches_denormals_and_overflow(target: CpuTarget) -> None:
+    x = np.linspace(-105, -86, COUNT, dtype=np.float32)
+    x[:4] = [88.72283, 88.72284, 1e30, -1e30]
+    got = apply(target, E.unary("exp", E.inp(0)), x)
+    with np.errstate(all="ignore"):
+        assert_close(got, np.exp(x.astype(np.float64)), 2e-7)
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+def test_power(target: CpuTarget) -> None:
+    rng = np.random.default_rng(2)
+    a = (rng.standard_normal(COUNT) * 3).astype(np.float32)
+    b = (rng.standard_normal(COUNT) * 5).astype(np.float32)
+    b[::3] = np.rint(b[::3])
+    a[::2] = np.abs(a[::2])
+    bases = [*SPECIAL, 2.0, -2.0, 3.0, -3.0, 1e38, 0.1]
+    grid = np.array([(p, q) for p in bases for q in bases], np.float32)
+    a[: len(grid)], b[: len(grid)] = grid[:, 0], grid[:, 1]
+    got = apply(target, E.binary("pow", E.inp(0), E.inp(1)), a, b)
+    with np.errstate(all="ignore"):
+        wanted = np.power(a.astype(np.float64), b.astype(np.float64))
+    assert_close(got, wanted, 2e-7)
+    negative = np.signbit(wanted) & ~np.isnan(wanted)
+    assert (np.signbit(got[~np.isnan(got)]) == negative[~np.isnan(got)]).all()
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+def test_sigmoid(target: CpuTarget) -> None:
+    x = np.maximum(samples(3, 80), np.float32(-85))
+    got = apply(target, E.sigmoid(E.inp(0)), x)
+    with np.errstate(all="ignore"):
+        assert_close(got, 1 / (1 + np.exp(-x.astype(np.float64))), 4e-7)
+
+
+def test_only_f32() -> None:
+    module = Module(TARGETS[0])
+    with (
+        pytest.raises(BuildError, match="exp has CPU code for f32 only"),
+        module.phase("f", 1, [Arg("x", f64)]) as k,
+    ):
+        emit_expr(k, E.unary("exp", E.inp(0)), [k.load(k.args["x"])])
