@@ -1,0 +1,88 @@
+"""ONNX element types and tensors as camshaft's.
+
+Half-precision floats are computed in f32: inside the graph, f16 and bf16 tensors are f32 tensors.
+Only graph inputs and outputs keep the type they declare (see `boundary_dtype`).  Four- and two-bit
+integers are held one to a byte.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from onnx import TensorProto, numpy_helper
+
+from camshaft.errors import ModelError
+from camshaft.ir import types as T
+from camshaft.ir.types import DType
+
+_EXACT: dict[int, DType] = {
+    TensorProto.FLOAT: T.f32,
+    TensorProto.DOUBLE: T.f64,
+    TensorProto.INT8: T.i8,
+    TensorProto.INT16: T.i16,
+    TensorProto.INT32: T.i32,
+    TensorProto.INT64: T.i64,
+    TensorProto.UINT8: T.u8,
+    TensorProto.UINT16: T.u16,
+    TensorProto.UINT32: T.u32,
+    TensorProto.UINT64: T.u64,
+    TensorProto.BOOL: T.boolean,
+    TensorProto.STRING: T.string,
+}
+_HALF: dict[int, DType] = {TensorProto.FLOAT16: T.f16, TensorProto.BFLOAT16: T.bf16}
+_NARROW: dict[int, DType] = {
+    TensorProto.INT4: T.i8,
+    TensorProto.UINT4: T.u8,
+    TensorProto.INT2: T.i8,
+    TensorProto.UINT2: T.u8,
+}
+NARROW_RANGE: dict[int, tuple[int, int]] = {
+    TensorProto.INT4: (-8, 7),
+    TensorProto.UINT4: (0, 15),
+    TensorProto.INT2: (-2, 1),
+    TensorProto.UINT2: (0, 3),
+}
+_TO_ONNX = {d: t for t, d in (*_EXACT.items(), *_HALF.items())}
+
+
+def elem_name(elem_type: int) -> str:
+    """ONNX's name of an element type, for messages."""
+    if elem_type in TensorProto.DataType.values():
+        return str(TensorProto.DataType.Name(elem_type))
+    return f"number {elem_type}"
+
+
+def is_half(elem_type: int) -> bool:
+    """Whether the type is float16 or bfloat16."""
+    return elem_type in _HALF
+
+
+def inner_dtype(elem_type: int) -> DType:
+    """The type in which values of an ONNX element type are held inside the graph."""
+    if elem_type in _HALF:
+        return T.f32
+    return boundary_dtype(elem_type, narrow=True)
+
+
+def boundary_dtype(elem_type: int, narrow: bool = False) -> DType:
+    """The type of a graph input or output declared with an ONNX element type."""
+    known = {**_EXACT, **_HALF, **(_NARROW if narrow else {})}
+    if elem_type not in known:
+        raise ModelError(f"element type {elem_name(elem_type)} is not supported")
+    return known[elem_type]
+
+
+def onnx_dtype(dtype: DType) -> int:
+    """The ONNX element type of a camshaft type."""
+    return _TO_ONNX[dtype]
+
+
+def array_of(tensor: TensorProto) -> np.ndarray:
+    """The array of a TensorProto in its inner type; ModelError names the tensor when damaged."""
+    dtype = inner_dtype(tensor.data_type)
+    try:
+        array = np.asarray(numpy_helper.to_array(tensor))
+    except (ValueError, TypeError, OSError, MemoryError, OverflowError) as error:
+        raise ModelError(f"tensor {tensor.name!r} is damaged: {error}") from error
+    if dtype is T.string:
+        return array.astype(object)
+    return np.asarray(array, dtype.numpy)

@@ -1,0 +1,31 @@
+"""Handlers by operator family: (domain, op type) -> function(ctx) that emits canonical ops."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from camshaft.frontends.onnx.context import Handler
+from camshaft.frontends.onnx.handlers import (
+    contraction,
+    elementwise,
+    normalization,
+    pooling,
+    quantization,
+    reduction,
+    resize,
+    shapes,
+    slicing,
+)
+
+HANDLERS: Mapping[tuple[str, str], Handler] = {
+    **{("", op_type): handler for op_type, handler in elementwise.HANDLERS.items()},
+    **{("", op_type): handler for op_type, handler in contraction.HANDLERS.items()},
+    **{("", op_type): handler for op_type, handler in normalization.HANDLERS.items()},
+    **{("", op_type): handler for op_type, handler in pooling.HANDLERS.items()},
+    **{("", op_type): handler for op_type, handler in quantization.HANDLERS.items()},
+    **{("", op_type): handler for op_type, handler in reduction.HANDLERS.items()},
+    **{("", op_type): handler for op_type, handler in resize.HANDLERS.items()},
+    **{("", op_type): handler for op_type, handler in shapes.HANDLERS.items()},
+    **{("", op_type): handler for op_type, handler in slicing.HANDLERS.items()},
+    **{("com.microsoft", op): quantization.HANDLERS[op] for op in quantization.MICROSOFT},
+}

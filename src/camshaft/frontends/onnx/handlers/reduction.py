@@ -1,0 +1,119 @@
+"""Reductions and softmax."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+
+from camshaft.errors import ModelError
+from camshaft.frontends.onnx.context import Handler, NodeContext, Results, retyped
+from camshaft.ir import expr as E
+from camshaft.ir.expr import Expr
+from camshaft.ir.op import Attr
+from camshaft.ir.types import boolean, u8
+from camshaft.ops import REDUCE, SOFTMAX
+from camshaft.ops.common import normal_axis
+
+_X = E.inp(0)
+_SQUARE = E.mul(_X, _X)
+_FORMS: Mapping[str, tuple[str, Expr, Expr]] = {
+    # kind, what is done to every element first, what to the result
+    "ReduceL1": ("sum", E.unary("abs", _X), _X),
+    "ReduceL2": ("sum", _SQUARE, E.unary("sqrt", _X)),
+    "ReduceLogSum": ("sum", _X, E.unary("log", _X)),
+    "ReduceMax": ("max", _X, _X),
+    "ReduceMean": ("sum", _X, _X),
+    "ReduceMin": ("min", _X, _X),
+    "ReduceProd": ("prod", _X, _X),
+    "ReduceSum": ("sum", _X, _X),
+    "ReduceSumSquare": ("sum", _SQUARE, _X),
+}
+
+
+def reduce_axes(ctx: NodeContext, rank: int) -> tuple[int, ...]:
+    """Axes to reduce, sorted; all where none are given; () where the op is then to do nothing."""
+    given = ctx.ints_or_input("axes", 1)
+    if not given:
+        return () if ctx.attr_int("noop_with_empty_axes") else tuple(range(rank))
+    return tuple(sorted({normal_axis(a, rank) for a in given}))
+
+
+def reduction(ctx: NodeContext) -> Results:
+    """The plain ReduceX operators."""
+    x = ctx.arg(0)
+    kind, before, after = _FORMS[ctx.proto.op_type]
+    axes = reduce_axes(ctx, x.type.rank)
+    truth = x.type.dtype is boolean
+    x = ctx.cast(x, u8) if truth else x
+    dtype = x.type.dtype
+    if not axes:  # every element is its own group
+        return ctx.pointwise(E.substitute(after, [before]), ctx.arg(0))
+    if ctx.proto.op_type == "ReduceMean":
+        count = prod(x.shape[a] for a in axes)
+        if dtype.is_float:
+            after = E.mul(_X, E.const(1.0 / max(count, 1), dtype))
+        else:
+            after = E.div(_X, E.const(max(count, 1), dtype))
+    attrs: dict[str, Attr] = {
+        "kind": kind,
+        "axes": axes,
+        "keepdims": bool(ctx.attr_int("keepdims", 1)),
+        "prologue": retyped(before, dtype),
+        "epilogue": retyped(after, dtype),
+    }
+    y = ctx.emit(REDUCE, [x], attrs, last=not truth)
+    return ctx.cast(y, boolean, last=True) if truth else y
+
+
+def log_sum_exp(ctx: NodeContext) -> Results:
+    """ReduceLogSumExp as max + log(sum(exp(x - max))), which does not overflow."""
+    x = ctx.arg(0)
+    axes = reduce_axes(ctx, x.type.rank)
+    if not axes:
+        return x
+    keep = bool(ctx.attr_int("keepdims", 1))
+    finite = E.clip(E.inp(1), -3e38, 3e38)  # an all -inf group must not give inf - inf
+    top = ctx.step(REDUCE, [x], kind="max", axes=axes)
+    moved = ctx.pointwise(E.sub(E.inp(0), finite), x, top, last=False)
+    flat = ctx.reshape(top, tuple(d for i, d in enumerate(x.shape) if keep or i not in axes))
+    if keep:
+        flat = top
+    return ctx.result(
+        REDUCE,
+        [moved, flat],
+        kind="sum",
+        axes=axes,
+        keepdims=keep,
+        prologue=E.unary("exp", _X),
+        epilogue=retyped(E.add(E.unary("log", _X), finite), x.type.dtype),
+    )
+
+
+def softmax(ctx: NodeContext) -> Results:
+    """Softmax and LogSoftmax.
+
+    Before opset 13 all axes from `axis` on are one; that is the same where only one of them is
+    longer than 1, and otherwise goes through a matrix.
+    """
+    x = ctx.arg(0)
+    log = ctx.proto.op_type == "LogSoftmax"
+    if ctx.opset >= 13:
+        axis = normal_axis(ctx.attr_int("axis", -1), x.type.rank)
+        return ctx.result(SOFTMAX, [x], axis=axis, log=log)
+    axis = normal_axis(ctx.attr_int("axis", 1), x.type.rank)
+    long = [a for a in range(axis, x.type.rank) if x.shape[a] != 1]
+    if len(long) <= 1:
+        return ctx.result(SOFTMAX, [x], axis=long[0] if long else axis, log=log)
+    if 0 in x.shape:
+        raise ModelError(f"softmax of the empty tensor {x.type} is not supported")
+    matrix = ctx.reshape(x, (prod(x.shape[:axis]), prod(x.shape[axis:])))
+    rows = ctx.emit(SOFTMAX, [matrix], {"axis": 1, "log": log}, last=matrix is x)
+    return ctx.reshape(rows, x.shape, last=True)
+
+
+HANDLERS: Mapping[str, Handler] = {
+    **dict.fromkeys(_FORMS, reduction),
+    "LogSoftmax": softmax,
+    "ReduceLogSumExp": log_sum_exp,
+    "Softmax": softmax,
+}

@@ -1,0 +1,194 @@
+"""Operators that change or ask for shapes; what they compute from shapes alone folds at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+
+import numpy as np
+
+from camshaft.errors import ModelError
+from camshaft.frontends.onnx.context import Handler, NodeContext, Results
+from camshaft.frontends.onnx.dtypes import array_of
+from camshaft.ir.types import broadcast_shapes
+from camshaft.ops import BROADCAST, CONCAT
+from camshaft.ops.common import normal_axis
+
+
+def reshape(ctx: NodeContext) -> Results:
+    """Reshape: 0 keeps an extent (unless allowzero), one -1 is what remains."""
+    x = ctx.arg(0)
+    wanted = ctx.ints_or_input("shape", 1)
+    if wanted is None:
+        raise ModelError("the new shape is missing")
+    shape = list(wanted)
+    if not ctx.attr_int("allowzero"):
+        for i, d in enumerate(shape):
+            if d == 0:
+                if i >= x.type.rank:
+                    raise ModelError(f"shape {shape} copies axis {i}, which {x.type} does not have")
+                shape[i] = x.shape[i]
+    if shape.count(-1) > 1 or min(shape, default=0) < -1:
+        raise ModelError(f"shape {shape} is not valid")
+    if -1 in shape:
+        rest = prod(d for d in shape if d != -1)
+        if rest == 0 or x.type.size % rest:
+            raise ModelError(
+                f"{x.type} cannot take shape {list(wanted)}; if the model was made for another "
+                "input shape, give that one with shapes="
+            )
+        shape[shape.index(-1)] = x.type.size // rest
+    if prod(shape) != x.type.size:
+        raise ModelError(
+            f"{x.type} cannot take shape {list(wanted)}; if the model was made for another "
+            "input shape, give that one with shapes="
+        )
+    return ctx.reshape(x, shape, last=True)
+
+
+def flatten(ctx: NodeContext) -> Results:
+    """Flatten to a matrix at `axis`."""
+    x = ctx.arg(0)
+    axis = ctx.attr_int("axis", 1)
+    if not -x.type.rank <= axis <= x.type.rank:
+        raise ModelError(f"axis {axis} does not exist in {x.type}")
+    axis = axis + x.type.rank if axis < 0 else axis
+    return ctx.reshape(x, (prod(x.shape[:axis]), prod(x.shape[axis:])), last=True)
+
+
+def squeeze(ctx: NodeContext) -> Results:
+    """Squeeze: drops axes of extent 1, all of them where none are named."""
+    x = ctx.arg(0)
+    given = ctx.ints_or_input("axes", 1)
+    axes = {normal_axis(a, x.type.rank) for a in given} if given is not None else None
+    if axes is None:
+        axes = {i for i, d in enumerate(x.shape) if d == 1}
+    if any(x.shape[a] != 1 for a in axes):
+        raise ModelError(f"axes {sorted(axes)} of {x.type} are not all 1 long")
+    shape = tuple(d for i, d in enumerate(x.shape) if i not in axes)
+    return ctx.reshape(x, shape, last=True)
+
+
+def unsqueeze(ctx: NodeContext) -> Results:
+    """Unsqueeze: the axes count in the result."""
+    x = ctx.arg(0)
+    given = ctx.ints_or_input("axes", 1) or ()
+    rank = x.type.rank + len(given)
+    axes = {normal_axis(a, rank) for a in given}
+    if len(axes) != len(given):
+        raise ModelError(f"axes {list(given)} repeat")
+    rest = iter(x.shape)
+    return ctx.reshape(x, tuple(1 if i in axes else next(rest) for i in range(rank)), last=True)
+
+
+def transpose(ctx: NodeContext) -> Results:
+    """Transpose; without `perm` the axes are reversed."""
+    x = ctx.arg(0)
+    perm = ctx.attr_ints("perm") or tuple(reversed(range(x.type.rank)))
+    if sorted(perm) != list(range(x.type.rank)):
+        raise ModelError(f"perm {list(perm)} is no permutation of the axes of {x.type}")
+    return ctx.transpose(x, perm, last=True)
+
+
+def expand(ctx: NodeContext) -> Results:
+    """Expand: two-way broadcasting with a shape."""
+    x = ctx.arg(0)
+    wanted = ctx.const_ints(1, "shape") or ()
+    shape = broadcast_shapes(x.shape, wanted)
+    return x if shape == x.shape else ctx.result(BROADCAST, [x], shape=shape)
+
+
+def tile(ctx: NodeContext) -> Results:
+    """Tile: a reshape and a broadcast, which kernels read without copying."""
+    x = ctx.arg(0)
+    repeats = ctx.const_ints(1, "repeats") or ()
+    if len(repeats) != x.type.rank or min(repeats, default=0) < 0:
+        raise ModelError(f"repeats {list(repeats)} do not fit {x.type}")
+    if all(r == 1 for r in repeats):
+        return x
+    apart = [d for n in x.shape for d in (1, n)]
+    spread = [d for n, r in zip(x.shape, repeats, strict=True) for d in (r, n)]
+    shape = tuple(n * r for n, r in zip(x.shape, repeats, strict=True))
+    last = tuple(spread) == shape
+    y = ctx.emit(BROADCAST, [ctx.reshape(x, apart)], {"shape": tuple(spread)}, last=last)
+    return ctx.reshape(y, shape, last=True)
+
+
+def concat(ctx: NodeContext) -> Results:
+    """Concat; a single input is passed on."""
+    parts = [ctx.arg(i) for i in range(len(ctx.inputs))]
+    if not parts:
+        raise ModelError("has no inputs")
+    axis = normal_axis(ctx.attr_int("axis", 1), parts[0].type.rank)
+    return parts[0] if len(parts) == 1 else ctx.result(CONCAT, parts, axis=axis)
+
+
+def shape_of(ctx: NodeContext) -> Results:
+    """Shape, from `start` to `end`."""
+    x = ctx.arg(0)
+    end = ctx.attr_int("end", x.type.rank)
+    return _fixed(ctx, np.array(x.shape[slice(ctx.attr_int("start"), end)], np.int64))
+
+
+def size_of(ctx: NodeContext) -> Results:
+    """Size: the number of elements."""
+    return _fixed(ctx, np.array(ctx.arg(0).type.size, np.int64))
+
+
+def constant(ctx: NodeContext) -> Results:
+    """Constant, in any of its spellings."""
+    for a in ctx.proto.attribute:
+        if a.name == "value":
+            return _fixed(ctx, array_of(a.t))
+        if a.name in ("value_float", "value_floats"):
+            value = a.f if a.name == "value_float" else list(a.floats)
+            return _fixed(ctx, np.array(value, np.float32))
+        if a.name in ("value_int", "value_ints"):
+            return _fixed(ctx, np.array(a.i if a.name == "value_int" else list(a.ints), np.int64))
+        if a.name in ("value_string", "value_strings"):
+            words = [a.s] if a.name == "value_string" else list(a.strings)
+            array = np.array([w.decode("utf-8", "replace") for w in words], object)
+            return _fixed(ctx, array.reshape(()) if a.name == "value_string" else array)
+    raise ModelError("holds no value of a supported kind (sparse constants are not)")
+
+
+def constant_of_shape(ctx: NodeContext) -> Results:
+    """ConstantOfShape: one value in every place."""
+    shape = ctx.const_ints(0, "shape") or ()
+    value: np.ndarray = np.zeros(1, np.float32)
+    for a in ctx.proto.attribute:
+        if a.name == "value":
+            value = array_of(a.t)
+    if value.size != 1 or min(shape, default=0) < 0:
+        raise ModelError(f"cannot fill shape {list(shape)} with {value.size} values")
+    return ctx.result(BROADCAST, [ctx.constant(value.reshape(()), "value")], shape=shape)
+
+
+def range_of(ctx: NodeContext) -> Results:
+    """Range of constants."""
+    start, limit, delta = (ctx.const(i, what) for i, what in enumerate(("start", "limit", "step")))
+    if start is None or limit is None or delta is None or delta.reshape(-1)[0] == 0:
+        raise ModelError("start, limit and a step other than 0 are needed")
+    bounds = (v.reshape(-1)[0] for v in (start, limit, delta))
+    return _fixed(ctx, np.arange(*bounds).astype(start.dtype))
+
+
+def _fixed(ctx: NodeContext, array: np.ndarray) -> Results:
+    return ctx.builder.constant(array, ctx.proto.output[0])
+
+
+HANDLERS: Mapping[str, Handler] = {
+    "Concat": concat,
+    "Constant": constant,
+    "ConstantOfShape": constant_of_shape,
+    "Expand": expand,
+    "Flatten": flatten,
+    "Range": range_of,
+    "Reshape": reshape,
+    "Shape": shape_of,
+    "Size": size_of,
+    "Squeeze": squeeze,
+    "Tile": tile,
+    "Transpose": transpose,
+    "Unsqueeze": unsqueeze,
+}

@@ -1,0 +1,110 @@
+"""The long tail: an ONNX operator without canonical form becomes a `host` step.
+
+Its output types come from ONNX's shape inference of that one node; its meaning is ONNX's reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+from onnx import NodeProto, TensorProto, TypeProto, numpy_helper
+
+from camshaft.errors import ModelError
+from camshaft.frontends.onnx.context import NodeContext
+from camshaft.frontends.onnx.dtypes import inner_dtype
+from camshaft.frontends.onnx.schema import type_proto
+from camshaft.ir.graph import Tensor
+from camshaft.ir.types import TensorType
+from camshaft.ops import HOST
+from camshaft.ops.host import run_proto, type_text
+
+_RANDOM = frozenset(
+    {
+        "Bernoulli",
+        "Multinomial",
+        "RandomNormal",
+        "RandomNormalLike",
+        "RandomUniform",
+        "RandomUniformLike",
+    }
+)
+_TYPE_ATTRIBUTES = ("to", "dtype", "output_dtype", "stash_type")
+_HALF = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
+
+
+def host_step(ctx: NodeContext) -> Sequence[Tensor]:
+    """The node as it is, run by ONNX's reference; evaluated at once when all is constant."""
+    node = _in_f32(ctx.proto)
+    domain = "" if node.domain == "ai.onnx" else node.domain
+    if not onnx.defs.has(node.op_type, ctx.opset, domain):
+        raise ModelError(
+            f"no operator {node.op_type!r} in domain {domain or 'ai.onnx'!r}, opset {ctx.opset}; "
+            "only standard ONNX operators are supported"
+        )
+    if any(a.type in (a.GRAPH, a.GRAPHS) for a in node.attribute):
+        raise ModelError("control flow that depends on the model's input data is not supported")
+    proto = node.SerializeToString(deterministic=True)
+    arrays = [t.data for t in ctx.inputs if t is not None]
+    known = [a for a in arrays if a is not None]
+    named = [(i, n) for i, n in enumerate(node.output) if n]
+    if len(known) == len(arrays) and node.op_type not in _RANDOM:
+        results = run_proto(proto, ctx.opset, known)
+        made = [ctx.builder.constant(r, n) for r, (_, n) in zip(results, named, strict=True)]
+    else:
+        types = _output_types(ctx, node, domain)
+        attrs = {
+            "op_type": node.op_type,
+            "proto": proto,
+            "opset": ctx.opset,
+            "types": tuple(type_text(t) for t in types),
+        }
+        made = list(
+            ctx.builder.add(HOST, ctx.inputs, attrs, name=ctx.name, outputs=[n for _, n in named])
+        )
+    place = {i: t for (i, _), t in zip(named, made, strict=True)}
+    return [place[i] if i in place else made[0] for i in range(len(node.output))]
+
+
+def _in_f32(node: NodeProto) -> NodeProto:
+    """The node with half-precision type attributes and tensors as float32."""
+    copy = NodeProto()
+    copy.CopyFrom(node)
+    for a in copy.attribute:
+        if a.name in _TYPE_ATTRIBUTES and a.i in _HALF:
+            a.i = TensorProto.FLOAT
+        if a.HasField("t") and a.t.data_type in _HALF:
+            array = numpy_helper.to_array(a.t).astype(np.float32)
+            a.t.CopyFrom(numpy_helper.from_array(array, a.t.name))
+    return copy
+
+
+def _output_types(ctx: NodeContext, node: NodeProto, domain: str) -> list[TensorType]:
+    schema = onnx.defs.get_schema(node.op_type, ctx.opset, domain)
+    given = {n: type_proto(ctx, i) for i, n in enumerate(node.input) if n}
+    data = {
+        n: numpy_helper.from_array(t.data, n)
+        for n, t in zip(node.input, ctx.inputs, strict=True)
+        if t is not None and t.data is not None and t.type.dtype.kind != "s"
+    }
+    opsets = [onnx.helper.make_opsetid(domain, ctx.opset)]
+    try:
+        inferred = onnx.shape_inference.infer_node_outputs(
+            schema, node, given, data, opset_imports=opsets
+        )
+    except onnx.shape_inference.InferenceError as error:
+        raise ModelError(f"ONNX's shape inference refuses it: {str(error).strip()}") from error
+    return [_static(inferred.get(n), n) for n in node.output if n]
+
+
+def _static(proto: TypeProto | None, name: str) -> TensorType:
+    if proto is None or not proto.HasField("tensor_type"):
+        raise ModelError(f"its output {name!r} is no tensor of a known type; that is not supported")
+    tensor = proto.tensor_type
+    if not tensor.HasField("shape") or not all(d.HasField("dim_value") for d in tensor.shape.dim):
+        raise ModelError(
+            f"the shape of its output {name!r} depends on the model's input data; cut the model "
+            "before this node, or give the computed inputs as constants"
+        )
+    return TensorType(inner_dtype(tensor.elem_type), tuple(d.dim_value for d in tensor.shape.dim))

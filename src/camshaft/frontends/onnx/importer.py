@@ -1,0 +1,258 @@
+"""ONNX model -> camshaft Graph: the walk over the nodes.
+
+Second stage of the frontend (after `model.load_model`).  Each node goes to the handler of its
+operator; an operator without one is replaced by the function body that ONNX's schema gives for it,
+or else becomes a `host` step that runs ONNX's reference.  Every shape is static, so shape arithmetic
+folds while the graph is built.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from onnx import GraphProto, ModelProto, NodeProto, SparseTensorProto, ValueInfoProto
+
+from camshaft.errors import ModelError
+from camshaft.frontends.onnx.context import NodeContext
+from camshaft.frontends.onnx.dtypes import (
+    NARROW_RANGE,
+    array_of,
+    boundary_dtype,
+    elem_name,
+    inner_dtype,
+    is_half,
+)
+from camshaft.frontends.onnx.handlers import HANDLERS
+from camshaft.frontends.onnx.hosted import host_step
+from camshaft.frontends.onnx.model import load_model
+from camshaft.frontends.onnx.schema import function_body
+from camshaft.ir import expr as E
+from camshaft.ir.graph import Graph, GraphBuilder, Tensor
+from camshaft.ir.types import Shape, TensorType
+from camshaft.ops import POINTWISE
+
+_FAULTS = (
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    ArithmeticError,
+    AttributeError,
+    RuntimeError,
+    MemoryError,
+)
+"""What NumPy, protobuf and ONNX raise on attributes or values that make no sense."""
+
+
+def import_onnx(
+    model: str | os.PathLike[str] | bytes | ModelProto,
+    *,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+) -> Graph:
+    """Import an ONNX model as a graph of canonical ops, in the layout ONNX has (NCHW).
+
+    model: path of an .onnx file (external data is looked for beside it), its bytes, or the parsed
+        proto.
+    shapes: input name -> shape, instead of the declared one; needed for every input whose declared
+        shape is not fully known.
+
+    float16 and bfloat16 are computed in float32; inputs and outputs keep their declared type.
+    Raises ModelError, naming the file, node or input at fault, for whatever cannot be imported.
+    """
+    proto = load_model(model)
+    return _Importer(proto).run(dict(shapes or {}))
+
+
+class _Importer:
+    """Imports one model.  values: ONNX tensor name -> tensor, of all that is known so far."""
+
+    def __init__(self, proto: ModelProto) -> None:
+        self.proto = proto
+        self.opsets = {_domain(o.domain): o.version for o in proto.opset_import}
+        self.reserved = frozenset(_names(proto.graph))
+        self.builder = GraphBuilder(proto.graph.name or "model", reserved=self.reserved)
+        self.values: dict[str, Tensor] = {}
+        self.narrow: dict[str, int] = {}
+
+    def run(self, shapes: dict[str, Sequence[int]]) -> Graph:
+        graph = self.proto.graph
+        self._constants(graph)
+        inputs = [v for v in graph.input if v.name not in self.values]
+        unknown = set(shapes) - {v.name for v in inputs}
+        if unknown:
+            raise ModelError(
+                f"shapes= names {sorted(unknown)}, which the model has no input for; "
+                f"its inputs are {[v.name for v in inputs]}"
+            )
+        for value in inputs:
+            self._input(value, shapes.get(value.name))
+        self.nodes(graph.node)
+        return self.builder.graph({v.name: self._output(v) for v in graph.output})
+
+    # -- what the graph begins and ends with -------------------------------------------------
+
+    def _constants(self, graph: GraphProto) -> None:
+        for tensor in graph.initializer:
+            self._define(tensor.name, self.builder.constant(array_of(tensor), tensor.name))
+            if tensor.data_type in NARROW_RANGE:
+                self.narrow[tensor.name] = tensor.data_type
+        for sparse in graph.sparse_initializer:
+            name = sparse.values.name
+            self._define(name, self.builder.constant(_dense(sparse), name))
+
+    def _input(self, value: ValueInfoProto, given: Sequence[int] | None) -> None:
+        name = value.name
+        try:
+            dtype = boundary_dtype(_elem_type(value))
+        except ModelError as error:
+            raise ModelError(f"input {name!r}: {error}") from error
+        tensor = self.builder.input(name, TensorType(dtype, _input_shape(value, given)))
+        inner = inner_dtype(value.type.tensor_type.elem_type)
+        if inner != dtype:
+            expr = E.cast(E.inp(0), inner)
+            tensor = self.builder.emit(
+                POINTWISE, [tensor], {"expr": expr}, name=name, output=f"{name}:{inner.name}"
+            )
+        self._define(name, tensor)
+
+    def _output(self, value: ValueInfoProto) -> Tensor:
+        if value.name not in self.values:
+            raise ModelError(f"output {value.name!r} is made by no node")
+        tensor = self.values[value.name]
+        declared = value.type.tensor_type.elem_type
+        if not is_half(declared):
+            return tensor
+        dtype = boundary_dtype(declared)
+        if tensor.type.dtype == dtype or not tensor.type.dtype.is_float:
+            return tensor
+        expr = E.cast(E.inp(0), dtype)
+        output = f"{value.name}:{dtype.name}"
+        return self.builder.emit(
+            POINTWISE, [tensor], {"expr": expr}, name=value.name, output=output
+        )
+
+    # -- nodes -------------------------------------------------------------------------------
+
+    def nodes(self, nodes: Sequence[NodeProto]) -> None:
+        """Import nodes that come in topological order."""
+        for node in nodes:
+            name = node.name or next((o for o in node.output if o), node.op_type)
+            try:
+                self._node(node, name)
+            except ModelError as error:
+                raise _located(error, name, node.op_type) from error
+            except _FAULTS as error:
+                raise ModelError(
+                    f"node {name!r} ({node.op_type}) cannot be imported: "
+                    f"{type(error).__name__}: {error}"
+                ) from error
+
+    def _node(self, node: NodeProto, name: str) -> None:
+        domain = _domain(node.domain)
+        if domain not in self.opsets:
+            raise ModelError(f"domain {domain!r} is not among the model's opsets {self.opsets}")
+        ctx = NodeContext(
+            self.builder,
+            node,
+            name,
+            self.opsets[domain],
+            tuple(self._value(i) for i in node.input),
+            self.reserved,
+            self.narrow,
+        )
+        handler = HANDLERS.get((domain, node.op_type))
+        if handler is None:
+            body = function_body(ctx, domain)
+            if body is not None:
+                self.nodes(body)
+                return
+            handler = host_step
+        results = handler(ctx)
+        results = [results] if isinstance(results, Tensor) else results
+        for output, tensor in zip(node.output, results, strict=False):
+            if output:
+                self._define(output, tensor)
+
+    def _value(self, name: str) -> Tensor | None:
+        if not name:
+            return None
+        if name not in self.values:
+            raise ModelError(
+                f"reads {name!r}, which no earlier node, input or initializer makes "
+                "(the graph has a cycle or is out of order)"
+            )
+        return self.values[name]
+
+    def _define(self, name: str, tensor: Tensor) -> None:
+        if name in self.values:
+            raise ModelError(f"two tensors of the model are called {name!r}")
+        self.values[name] = tensor
+
+
+def _domain(domain: str) -> str:
+    return "" if domain == "ai.onnx" else domain
+
+
+def _located(error: ModelError, name: str, op_type: str) -> ModelError:
+    """The error with its node named, unless a nested one is named already."""
+    text = str(error)
+    return error if text.startswith("node ") else ModelError(f"node {name!r} ({op_type}): {text}")
+
+
+def _names(graph: GraphProto) -> set[str]:
+    names = {v.name for v in (*graph.input, *graph.output)}
+    names |= {t.name for t in graph.initializer} | {s.values.name for s in graph.sparse_initializer}
+    for node in graph.node:
+        names.update(node.output)
+    return names
+
+
+def _dense(sparse: SparseTensorProto) -> np.ndarray:
+    values, indices = array_of(sparse.values), array_of(sparse.indices)
+    array = np.zeros(tuple(sparse.dims), values.dtype)
+    if indices.ndim == 1:
+        array.reshape(-1)[indices] = values
+    else:
+        array[tuple(indices.T)] = values
+    return array
+
+
+def _elem_type(value: ValueInfoProto) -> int:
+    kind = value.type.WhichOneof("value")
+    if kind != "tensor_type":
+        raise ModelError(f"is a {kind or 'value without type'}; only tensors are supported")
+    return int(value.type.tensor_type.elem_type)
+
+
+def _input_shape(value: ValueInfoProto, given: Sequence[int] | None) -> Shape:
+    """The declared shape, or `given`; ModelError shows how to give one that is not known."""
+    name, tensor = value.name, value.type.tensor_type
+    if given is not None:
+        shape = tuple(int(d) for d in given)
+        if tensor.HasField("shape") and len(tensor.shape.dim) != len(shape):
+            raise ModelError(
+                f"shapes[{name!r}] = {list(shape)} has rank {len(shape)}, "
+                f"the model's input has rank {len(tensor.shape.dim)}"
+            )
+        if any(d < 0 for d in shape):
+            raise ModelError(f"shapes[{name!r}] = {list(shape)} has a negative extent")
+        return shape
+    if not tensor.HasField("shape"):
+        raise ModelError(
+            f"input {name!r} ({elem_name(tensor.elem_type)}) declares no shape; "
+            f"give one: shapes={{{name!r}: [...]}}"
+        )
+    dims = [d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim]
+    if any(d is None or d < 0 for d in dims):
+        shown = [
+            d.dim_value if d.HasField("dim_value") else (d.dim_param or "?")
+            for d in tensor.shape.dim
+        ]
+        example = [1 if d is None or d < 0 else d for d in dims]
+        raise ModelError(
+            f"input {name!r} has the shape [{', '.join(map(str, shown))}], which is not fully "
+            f"known; give one: shapes={{{name!r}: {example}}}"
+        )
+    return tuple(int(d or 0) for d in dims)

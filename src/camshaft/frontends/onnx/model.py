@@ -1,0 +1,112 @@
+"""From a path, bytes or a ModelProto to a checked, self-contained ModelProto.
+
+First stage of the ONNX frontend.  ONNX's own checker judges the model and its own inliner removes
+local functions; what they find wrong comes out as a ModelError that names the file.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx import ModelProto, inliner
+
+from camshaft.errors import ModelError
+
+_CHECKABLE_BYTES = onnx.checker.MAXIMUM_PROTOBUF
+
+
+def load_model(model: str | os.PathLike[str] | bytes | ModelProto) -> ModelProto:
+    """The model, parsed, complete with external data, checked, without local functions.
+
+    Raises ModelError naming the file (or "the given bytes") and what is wrong with it.
+    """
+    if isinstance(model, ModelProto):
+        where, proto, folder = f"model {model.graph.name!r}", model, None
+    elif isinstance(model, (bytes, bytearray, memoryview)):
+        where, folder = "the given bytes", None
+        proto = _parse(bytes(model), where)
+    elif isinstance(model, (str, os.PathLike)):
+        path = Path(model)
+        where, folder = f"{str(path)!r}", path.parent
+        proto = _parse(_read(path), where)
+    else:
+        raise ModelError(
+            f"cannot read a model from {type(model).__name__}; give a path, bytes or a ModelProto"
+        )
+    if not proto.HasField("graph") or not proto.opset_import:
+        raise ModelError(f"{where} is not an ONNX model: it holds no graph or names no opset")
+    proto = _with_external_data(proto, folder, where)
+    _check(proto, where)
+    return _without_functions(proto, where)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        data = path.read_bytes()
+    except IsADirectoryError:
+        raise ModelError(f"{str(path)!r} is a directory; give the .onnx file in it") from None
+    except FileNotFoundError:
+        raise ModelError(f"there is no file {str(path)!r}") from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot read {str(path)!r}: {error}") from error
+    if not data:
+        raise ModelError(f"{str(path)!r} is empty; write or download the model again")
+    return data
+
+
+def _parse(data: bytes, where: str) -> ModelProto:
+    if not data:
+        raise ModelError(f"{where}: no data; a model has at least one byte")
+    try:
+        proto: ModelProto = ModelProto.FromString(data)
+    except DecodeError as error:
+        raise ModelError(
+            f"{where}: not an ONNX file, or it is truncated or damaged ({error})"
+        ) from error
+    return proto
+
+
+def _with_external_data(proto: ModelProto, folder: Path | None, where: str) -> ModelProto:
+    external = [t for t in proto.graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
+    if not external:
+        return proto
+    if folder is None:
+        raise ModelError(
+            f"{where}: tensor {external[0].name!r} lies in an external file; give the model's path"
+        )
+    try:
+        onnx.load_external_data_for_model(proto, str(folder))
+    except (OSError, ValueError, RuntimeError, onnx.checker.ValidationError) as error:
+        files = sorted({e.value for t in external for e in t.external_data if e.key == "location"})
+        raise ModelError(
+            f"{where}: external data {', '.join(files)} cannot be read beside the model: {error}"
+        ) from error
+    return proto
+
+
+def _check(proto: ModelProto, where: str) -> None:
+    newest = onnx.defs.onnx_opset_version()
+    for opset in proto.opset_import:
+        if opset.domain in ("", "ai.onnx") and opset.version > newest:
+            raise ModelError(
+                f"{where} uses opset {opset.version}; the installed onnx knows up to {newest}: "
+                "upgrade onnx or export the model with an older opset"
+            )
+    if proto.ByteSize() > _CHECKABLE_BYTES:
+        return  # protobuf cannot serialize it for the checker; the importer's own checks remain
+    try:
+        onnx.checker.check_model(proto)
+    except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
+        raise ModelError(f"{where} is not a valid ONNX model: {str(error).strip()}") from error
+
+
+def _without_functions(proto: ModelProto, where: str) -> ModelProto:
+    if not proto.functions:
+        return proto
+    try:
+        return inliner.inline_local_functions(proto, convert_version=True)
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise ModelError(f"{where}: its local functions cannot be inlined: {error}") from error
