@@ -60,7 +60,7 @@ def _operand(array: np.ndarray, extra: int, const: bool) -> Operand:
     shape = tuple(int(d) for d in array.shape)
     if const or not extra:
         return Operand.dense(dtype_of(array), shape, const)
-    n, h, w, c = shape
+    _, h, w, c = shape
     pitch = c + extra
     return Operand(dtype_of(array), shape, (h * w * pitch, w * pitch, pitch, 1))
 

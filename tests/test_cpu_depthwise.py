@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from camshaft.backends.cpu.conv_depthwise_f32 import ConvDepthwiseF32
 from camshaft.backends.cpu.conv_depthwise_i8 import ConvDepthwiseI8
+from camshaft.backends.cpu.conv_grouped import ConvGrouped
 from camshaft.backends.cpu.target import AVX2, AVX512_VNNI, PORTABLE, TARGETS, CpuTarget
 from grouped_cases import Case, check, depthwise, first_and_last, problem
 from kernel_harness import prepare
 
-F32 = ConvDepthwiseF32()
+F32 = ConvGrouped()
 I8 = ConvDepthwiseI8()
 
 CASES = (
@@ -24,7 +24,7 @@ CASES = (
     depthwise((1, 3, 3), 33, kernel=(3, 3), pads=(0, 0, 0, 0)),
     depthwise((1, 4, 31), 80, kernel=(1, 3), pads=(0, 1, 0, 1)),
     depthwise((1, 6, 5), 65, kernel=(4, 2), strides=(3, 2), pads=(3, 1, 0, 0)),
-    depthwise((3, 2, 2), 1, kernel=(5, 5), pads=(4, 4, 4, 4)),
+    depthwise((3, 2, 2), 3, kernel=(5, 5), pads=(4, 4, 4, 4)),
 )
 
 
@@ -59,16 +59,15 @@ def test_small_layers_have_work_for_several_threads() -> None:
 def test_odd_parameters_work(target: CpuTarget) -> None:
     given = problem(depthwise((2, 10, 13), 21, strides=(2, 1), pads=(1, 2, 0, 2)), integer=False)
     for params in first_and_last(F32.candidates(given.spec, target, 1)):
-        odd = {**params, "cols": 5, "rows": 3, "vectors": 2}
+        odd = {**params, "cols": 5, "rows": 3}
         check(F32, target, given, odd, threads=2)
 
 
 def test_other_convolutions_are_refused() -> None:
-    dense = problem(Case((1, 5, 5), (8, 8), 1), integer=False)
-    grouped = problem(Case((1, 5, 5), (8, 16), 8), integer=False)
-    integer = problem(depthwise((1, 5, 5), 8), integer=True)
-    for given in (dense, grouped, integer):
-        assert not F32.supports(given.spec, AVX512_VNNI)
+    grouped = problem(Case((1, 5, 5), (8, 16), 8), integer=True)
+    float32 = problem(depthwise((1, 5, 5), 8), integer=False)
+    for given in (grouped, float32):
+        assert not I8.supports(given.spec, AVX512_VNNI)
 
 
 I8_CASES = (

@@ -17,6 +17,7 @@ import numpy as np
 from camshaft.backends.base import KernelSpec, Operand, Params, Source
 from camshaft.backends.cpu.abi import phase_args
 from camshaft.backends.cpu.byte_lanes import can_narrow, interleave4, narrow, natural_order
+from camshaft.backends.cpu.conv_columns import Items, choose, computes, distinct, row_blocks
 from camshaft.backends.cpu.conv_depthwise_quads import (
     Block,
     Quads,
@@ -26,7 +27,6 @@ from camshaft.backends.cpu.conv_depthwise_quads import (
     padded_channels,
     to_lane_order,
 )
-from camshaft.backends.cpu.conv_depthwise_tiles import Items, distinct, is_depthwise, row_blocks
 from camshaft.backends.cpu.conv_problem import ConvProblem
 from camshaft.backends.cpu.epilogue import Access, Epilogue
 from camshaft.backends.cpu.lang import Arg, Index, Kernel, Module, Pointer, Scalar, Value
@@ -49,7 +49,10 @@ class ConvDepthwiseI8:
 
     def supports(self, spec: KernelSpec, target: CpuTarget) -> bool:
         """Depthwise u8 convolutions with contiguous channels; any window, pads and pitch."""
-        return is_depthwise(spec, u8)
+        channels = spec.inputs[0].shape[-1]
+        if not computes(spec, u8) or spec.attr("groups") != channels:
+            return False
+        return spec.inputs[1].shape[0] == channels
 
     def candidates(self, spec: KernelSpec, target: CpuTarget, threads: int) -> Sequence[Params]:
         """Two rows at once where that fills the fourth place of a quad, and one."""
@@ -136,8 +139,8 @@ class _Writer:
         """The module: a phase over items that calls a band function per channel block."""
         module = Module(self.target)
         plan = self.plan
-        for number, block in enumerate(plan.blocks):
-            self._band_function(module, f"band{number}", block)
+        for n, block in enumerate(plan.blocks):
+            self._band_function(module, f"band{n}", block)
         total = sum(b.count for b in plan.blocks)
         items = Items(self.p.n, self.p.oh, plan.rows, total)
         with module.phase("conv_depthwise", items.count, self.args) as k:
@@ -204,7 +207,7 @@ class _Row:
             pointer = image.at(iy * sy)
             if p.clips_rows:
                 inside = k.bit("and", iy >= 0, iy < p.h)
-                pointer = _choose(k, inside, pointer, blank)
+                pointer = choose(k, inside, pointer, blank)
             rows.append(pointer)
         return rows
 
@@ -370,8 +373,3 @@ class _Finish:
         else:
             value = k.shuffle(value, None, order)
         k.store(value, self.out.at(offset).pointer, block.valid)
-
-
-def _choose(k: Kernel, condition: Value, a: Pointer, b: Pointer) -> Pointer:
-    ref = k.emit(f"select i1 {condition.ref}, ptr {a.address()}, ptr {b.address()}")
-    return Pointer(k, ref, a.dtype, 0, min(a.align, b.align))

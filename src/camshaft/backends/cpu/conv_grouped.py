@@ -1,6 +1,6 @@
 """Convolution with small groups, FP32 and INT8; depthwise FP32 is the smallest group.
 
-Tactic for op "conv" where the output channels of one or several groups fill a vector exactly.  Lanes
+Tactic for op "conv" where the output channels of several groups fill a vector exactly.  Lanes
 are output channels; each group's input channel (INT8: four of them) is spread over the lanes of that
 group by a shuffle.  A tile is `cols` neighbouring pixels of an output row, whose sums stay in
 registers; for each filter row and input channel its weights are loaded once, and each input pixel of
@@ -45,12 +45,13 @@ class ConvGrouped:
     version = 1
 
     def supports(self, spec: KernelSpec, target: CpuTarget) -> bool:
-        """Groups whose K/groups divides a vector and whose C/groups is at most twice that; INT8
-        groups of four channels or multiples.  Any window, pads and pitch."""
+        """Several groups to a vector, C/groups at most twice K/groups; INT8 groups of four channels
+        or multiples.  Any window, pads and pitch.  (One group to a vector is for `conv_direct`.)"""
         if not (computes(spec, f32) or computes(spec, u8)):
             return False
         p = ConvProblem.of(spec)
-        if p.groups == 1 or target.lanes(f32) % p.k or p.c > 2 * p.k:
+        lanes = target.lanes(f32)
+        if p.groups == 1 or p.k == lanes or lanes % p.k or p.c > 2 * p.k:
             return False
         if p.is_int8 and p.c % 4:
             return False
@@ -284,8 +285,6 @@ class _Writer:
         pixel = pixel.as_type(shape.element)
         if self.p.is_int8:
             pixel = Pointer(k, pixel.address(), i32, 0, 1)  # pixels need not be aligned to fours
-        if shape.groups == 1:
-            return k.broadcast(pixel.at(step), self.lanes)
         have = count // self.p.k * shape.steps
         width = shape.groups * shape.steps
         lanes = min(self.lanes, width)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from camshaft.backends.base import Tactic
-from camshaft.backends.cpu.conv_depthwise_f32 import ConvDepthwiseF32
 from camshaft.backends.cpu.conv_depthwise_i8 import ConvDepthwiseI8
 from camshaft.backends.cpu.conv_direct import ConvDirect
+from camshaft.backends.cpu.conv_grouped import ConvGrouped
 from camshaft.backends.cpu.pointwise import Pointwise
 from camshaft.backends.cpu.pool_global import PoolGlobal
 from camshaft.backends.cpu.pool_window import PoolWindow
@@ -22,7 +22,7 @@ from camshaft.backends.cpu.winograd import Winograd
 
 TACTICS: tuple[Tactic[Any], ...] = (
     ConvDepthwiseI8(),
-    ConvDepthwiseF32(),
+    ConvGrouped(),
     ConvDirect(),
     Winograd(),
     PoolGlobal(),

@@ -1,8 +1,8 @@
-"""How a depthwise convolution is cut into column tiles and work items.
+"""How depthwise and grouped convolutions are cut into column tiles and work items.
 
-Shared by the FP32 and the INT8 depthwise tactics.  A tile is a number of neighbouring pixels of an
-output row; which of its filter columns lie outside the image is known when the kernel is written
-(static clipping), so tiles that clip alike share code and form a run.
+A tile is a number of neighbouring pixels of an output row; which of its filter columns lie outside
+the image is known when the kernel is written (static clipping), so tiles that clip alike share code
+and form a run.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from camshaft.backends.base import KernelSpec, Params
 from camshaft.backends.cpu.conv_problem import ConvProblem
-from camshaft.backends.cpu.lang import Index, Kernel, Value
+from camshaft.backends.cpu.lang import Index, Kernel, Pointer, Value
 from camshaft.backends.cpu.pointwise_support import printable
 from camshaft.ir.expr import result_dtype
 from camshaft.ir.types import DType, f32, i8, i32
@@ -21,22 +21,18 @@ UNROLL_LIMIT = 1024
 """Most multiply-adds (vector instructions) that one tile may spell out."""
 
 
-def is_depthwise(spec: KernelSpec, x_dtype: DType) -> bool:
-    """Whether `spec` is a convolution of `x_dtype` (f32 or u8) with one filter per channel.
-
-    x has its channels next to each other, w is constant, and the epilogue can be printed.
-    """
+def computes(spec: KernelSpec, x_dtype: DType) -> bool:
+    """Whether `spec` is a convolution of `x_dtype` (f32, or u8 with s8 weights) whose operands
+    suit these tactics: x and y with adjacent channels, w constant, an epilogue with CPU code."""
     if spec.op != "conv":
         return False
     x, w, *operands = spec.inputs
     y = spec.outputs[0]
-    acc = f32 if x_dtype == f32 else i32
-    fits = x.dtype == x_dtype and w.dtype == (f32 if x_dtype == f32 else i8) and w.const
-    if not fits or spec.attr("groups") != x.shape[3] or w.shape[0] != x.shape[3]:
+    if x.dtype != x_dtype or w.dtype != (f32 if x_dtype == f32 else i8) or not w.const:
         return False
     if (x.strides[3] != 1 and x.shape[3] > 1) or (y.strides[3] != 1 and y.shape[3] > 1):
         return False
-    types = [acc, *(o.dtype for o in operands)]
+    types = [f32 if x_dtype == f32 else i32, *(o.dtype for o in operands)]
     epilogue = ConvProblem.of(spec).epilogue
     return printable(epilogue, types) and result_dtype(epilogue, types) == y.dtype
 
@@ -94,9 +90,15 @@ def row_bounds(k: Kernel, problem: ConvProblem, oh: Value) -> tuple[Index, Index
     return k.min(first, problem.r), k.min(last, problem.r)
 
 
+def choose(k: Kernel, condition: Value, a: Pointer, b: Pointer) -> Pointer:
+    """Pointer `a` where the scalar bool holds, else `b`."""
+    ref = k.emit(f"select i1 {condition.ref}, ptr {a.address()}, ptr {b.address()}")
+    return Pointer(k, ref, a.dtype, 0, min(a.align, b.align))
+
+
 @dataclass(frozen=True)
 class Items:
-    """Work items of a depthwise kernel: (image, block of output rows, block of channels).
+    """Work items of a kernel: (image, block of output rows, block of channels).
 
     Channel blocks vary fastest, so that a worker's share is a band of rows, as its share of the
     pointwise layers before and after is.
