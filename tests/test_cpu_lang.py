@@ -359,7 +359,7 @@ def test_host_runs_its_own_target() -> None:
 
 
 def test_errors_name_the_culprit() -> None:
-    with pytest.raises(BuildError, match="unknown CPU target 'mmx'.*avx2"):
+    with pytest.raises(BuildError, match=r"unknown CPU target 'mmx'.*avx2"):
         target_named("mmx")
     with pytest.raises(BuildError, match="kernel nonsense: invalid LLVM IR"):
         CpuCompiler(PORTABLE).compile(Source("define ?", (Phase("nonsense", 1),)))

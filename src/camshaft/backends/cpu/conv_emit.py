@@ -89,11 +89,12 @@ class ConvEmitter:
     def _block(self, panel: Panel, first: Value, last: Value) -> None:
         k, plan, p = self.k, self.plan, self.problem
         if plan.is_one_row:
+            x = panel.x.at(-p.pad[0] * p.x_strides[1])
             for segment in plan.segments:
                 low = k.max(first, segment.first)
                 high = k.min(last, segment.first + segment.count)
                 with k.loop(low, high) as tile:
-                    self._tile(panel, segment, panel.x, panel.epilogue, tile, k.index(0))
+                    self._tile(panel, segment, x, panel.epilogue, tile, k.index(0))
             return
         with k.loop(first, last) as row:
             image: Index = row // p.oh if p.n > 1 else 0
