@@ -9,7 +9,9 @@ as reassociating constants, is left to passes that say so.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+import numpy as np
 
 from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
@@ -24,6 +26,11 @@ _BOUNDED: dict[str, Interval] = {
     "sin": (-1.0, 1.0),
     "cos": (-1.0, 1.0),
     **dict.fromkeys(("lt", "le", "eq", "and", "or", "xor", "not", "isnan", "isinf"), (0.0, 1.0)),
+}
+_TO_WHOLE: dict[str, Callable[[float], int]] = {
+    "floor": math.floor,
+    "ceil": math.ceil,
+    "round": round,
 }
 _EXACT_IN = {"f32": 24, "f64": 53, "f16": 11, "bf16": 8}  # bits of an integer a float holds exactly
 
@@ -42,11 +49,21 @@ def bounds(e: Expr, dtypes: Sequence[DType], inputs: Sequence[Interval]) -> Inte
     for x in E.nodes(e):
         args = [known[a] for a in x.args]
         types[x] = _dtype(x, [types[a] for a in x.args], dtypes)
-        found = _bounds(x, args, inputs)
+        if x.op == "cast":
+            found = _bounds_of_cast(args[0], types[x.args[0]], types[x])
+        else:
+            found = _bounds(x, args, inputs)
+        if types[x].is_float:  # rounding is monotone, so rounded ends bound rounded values
+            found = (_rounded(found[0], types[x]), _rounded(found[1], types[x]))
         limit = interval_of_type(types[x])
         wraps = found[0] < limit[0] or found[1] > limit[1]
         known[x] = limit if wraps else found
     return known[e]
+
+
+def _rounded(value: float, dtype: DType) -> float:
+    with np.errstate(over="ignore"):
+        return float(np.asarray(value).astype(dtype.numpy))
 
 
 def _dtype(x: Expr, args: Sequence[DType], dtypes: Sequence[DType]) -> DType:
@@ -84,24 +101,24 @@ def _bounds_of_unary(x: Expr, a: Interval) -> Interval:
         return 0.0, math.inf
     if x.op == "reciprocal":
         return (1.0 / high if high < math.inf else 0.0, 1.0 / low) if low > 0 else ANY
-    if x.op == "cast" and x.dtype is not None and x.dtype.is_int:
-        least, most = x.dtype.range
-        return max(_whole(low), least), min(_whole(high), most)
-    if x.op in ("floor", "ceil", "round"):
-        return (_floor(low), high) if x.op == "floor" else (low, _ceil(high))
-    return a if x.op == "cast" else ANY
+    if x.op in _TO_WHOLE:
+        return _whole(low, x.op), _whole(high, x.op)
+    return ANY
 
 
-def _whole(value: float) -> float:
-    return float(round(value)) if math.isfinite(value) else value
+def _bounds_of_cast(a: Interval, source: DType, target: DType) -> Interval:
+    """Floats round and saturate on their way to an integer type; integers wrap."""
+    if not target.is_int:
+        return a
+    least, most = interval_of_type(target)
+    low, high = _whole(a[0]), _whole(a[1])
+    if source.is_int:
+        return (low, high) if least <= low and high <= most else (least, most)
+    return min(max(low, least), most), max(min(high, most), least)
 
 
-def _floor(value: float) -> float:
-    return float(math.floor(value)) if math.isfinite(value) else value
-
-
-def _ceil(value: float) -> float:
-    return float(math.ceil(value)) if math.isfinite(value) else value
+def _whole(value: float, op: str = "round") -> float:
+    return float(_TO_WHOLE[op](value)) if math.isfinite(value) else value
 
 
 def _bounds_of_binary(x: Expr, a: Interval, b: Interval) -> Interval:
@@ -225,7 +242,9 @@ def _cast(x: Expr, dtypes: Sequence[DType]) -> Expr:
         return inner
     if inner.op == "cast" and inner.dtype is not None:
         source = E.result_dtype(inner.args[0], dtypes)
-        if _holds(inner.dtype, source):
+        # Floats saturate on their way to an integer type, integers wrap.
+        alike = inner.dtype.is_int or x.dtype.is_float or _holds(x.dtype, source)
+        if alike and _holds(inner.dtype, source):
             return E.cast(inner.args[0], x.dtype)
     return x
 

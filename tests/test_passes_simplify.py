@@ -1,0 +1,128 @@
+"""Shorter expressions have the same value, and the ones people write become short."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from camshaft.ir import expr as E
+from camshaft.ir.types import f32, i8, i32, u8
+from camshaft.ops.elementwise import gelu, hard_sigmoid, swish
+from camshaft.passes.simplify import ANY, bounds, interval_of_type, simplify
+
+X = E.inp(0)
+ZERO, SIX = E.const(0.0), E.const(6.0)
+
+
+def relu(x: E.Expr) -> E.Expr:
+    return E.maximum(x, ZERO)
+
+
+CASES = {
+    "relu(relu)": (relu(relu(X)), relu(X)),
+    "relu(sigmoid)": (relu(E.sigmoid(X)), E.sigmoid(X)),
+    "relu6(relu)": (E.clip(relu(X), 0.0, 6.0), E.minimum(relu(X), SIX)),
+    "clip(clip)": (E.clip(E.clip(X, -1.0, 4.0), 0.0, 6.0), E.clip(X, 0.0, 4.0)),
+    "disjoint clips": (E.clip(E.clip(X, 5.0, 6.0), 0.0, 1.0), E.const(1.0)),
+    "abs(neg)": (E.unary("abs", E.unary("neg", X)), E.unary("abs", X)),
+    "abs(relu)": (E.unary("abs", relu(X)), relu(X)),
+    "neg(neg)": (E.unary("neg", E.unary("neg", X)), X),
+    "cast to own type": (E.cast(E.add(X, ZERO), f32), X),
+    "u8 of f32 of u8": (E.cast(E.cast(E.inp(1), f32), u8), E.inp(1)),
+    "round of an integer": (E.unary("round", E.cast(E.inp(1), f32)), E.cast(E.inp(1), f32)),
+    "halving": (E.div(X, E.const(2.0)), E.mul(X, E.const(0.5))),
+    "third power": (E.binary("pow", X, E.const(3.0)), E.mul(E.mul(X, X), X)),
+    "relu(square)": (relu(E.binary("pow", X, E.const(2.0))), E.mul(X, X)),
+    "hard sigmoid clipped": (E.clip(hard_sigmoid(X), 0.0, 1.0), hard_sigmoid(X)),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_known_forms(case) -> None:
+    long, short = CASES[case]
+    assert simplify(long, [f32, u8]) == short
+
+
+@pytest.mark.parametrize(
+    "e",
+    [
+        E.clip(X, -1.0, 4.0),
+        relu(E.unary("tanh", X)),
+        E.unary("abs", X),
+        E.div(X, E.const(3.0)),
+        E.cast(E.cast(E.inp(1), i8), u8),
+        E.cast(E.cast(X, i32), f32),
+        gelu(X),
+        swish(X),
+        E.minimum(E.maximum(X, E.inp(1)), SIX),
+    ],
+    ids=str,
+)
+def test_nothing_to_gain(e) -> None:
+    types = [f32, f32] if "max" in str(e) and "i1" in str(e) else [f32, u8]
+    assert simplify(e, types) == e
+
+
+def test_known_range_of_an_input_drops_the_clip() -> None:
+    assert simplify(relu(X), [f32], [(0.0, 3.0)]) == X
+    assert simplify(relu(X), [f32], [(-1e-9, 3.0)]) == relu(X)
+    assert simplify(E.clip(X, 0.0, 6.0), [f32], [(0.0, 7.0)]) == E.minimum(X, SIX)
+
+
+def test_wrapping_arithmetic_has_no_known_range() -> None:
+    total = E.add(X, E.const(1, u8))
+    assert bounds(total, [u8], [interval_of_type(u8)]) == (0.0, 255.0)
+    assert bounds(E.cast(total, i32), [u8], [interval_of_type(u8)]) == (0.0, 255.0)
+
+
+class RandomExpr:
+    """Grows expressions out of what people write: clips, casts, powers, sums."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+
+    def pick(self, items):
+        return items[int(self.rng.integers(len(items)))]
+
+    def literal(self) -> E.Expr:
+        return E.const(self.pick([0.0, 1.0, 6.0, -1.0, 0.5, 3.0, 255.0, -128.0]))
+
+    def make(self, depth: int) -> E.Expr:
+        if depth == 0:
+            return self.pick([X, X, E.cast(E.inp(1), f32), self.literal()])
+        a = self.make(depth - 1)
+        kind = int(self.rng.integers(9))
+        if kind < 3:
+            return E.binary(self.pick(["min", "max"]), a, self.literal())
+        if kind == 3:
+            return E.unary(self.pick(["neg", "abs", "round", "floor", "tanh", "ceil", "sign"]), a)
+        if kind == 4:
+            return E.cast(E.cast(a, self.pick([u8, i8, i32])), f32)
+        if kind == 5:
+            return E.binary(self.pick(["div", "mul", "add"]), a, self.literal())
+        if kind == 6:
+            power = self.pick([1.0, 2.0, -1.0])
+            return E.binary("pow", a, E.const(power))
+        b = self.make(int(self.rng.integers(depth)))
+        if kind == 7:
+            return E.select(E.binary("lt", a, self.literal()), b, a)
+        return E.binary(self.pick(["add", "sub", "mul", "min", "max"]), a, b)
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_random_expression_keeps_its_value_and_its_bounds(seed) -> None:
+    grown = RandomExpr(seed)
+    e = grown.make(2 + seed % 5)
+    x = np.concatenate([grown.rng.standard_normal(60) * 10, [0.0, 1.0, 6.0, -1.0, 127.5, 300.0]])
+    inputs = [x.astype(np.float32), grown.rng.integers(0, 256, x.size).astype(np.uint8)]
+    want = E.evaluate(e, inputs)
+    short = simplify(e, [f32, u8])
+    real = np.ones(x.size, bool)
+    for part in E.nodes(e):  # no NaN and no overflow on the way
+        real &= np.isfinite(np.broadcast_to(E.evaluate(part, inputs), x.shape))
+    want = np.broadcast_to(want, x.shape)
+    got = np.broadcast_to(E.evaluate(short, inputs), x.shape)
+    np.testing.assert_allclose(got[real], want[real], rtol=1e-6, atol=1e-6)
+    assert E.cost(short) <= E.cost(e) + sum(x.op == "pow" for x in E.nodes(e))
+    low, high = bounds(e, [f32, u8], [ANY, interval_of_type(u8)])
+    assert np.all(want[real] >= low) and np.all(want[real] <= high)
