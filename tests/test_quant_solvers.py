@@ -75,27 +75,45 @@ def literal_divergence(bins: list[int], start: int, stop: int, levels: int) -> f
     return result
 
 
-def literal_entropy(observer: Observer, levels: int) -> float:
-    """Steps 2 to 4 over the histogram of |x|, one candidate after the other."""
-    bins = observer.magnitudes().astype(np.float64)
-    bins[0] = bins[1]
+def literal_scan(bins: np.ndarray, start: int, least: int, levels: int) -> int:
+    """One candidate bins[start:stop] after the other; the last stop of the least divergence."""
     best, chosen = math.inf, bins.size
-    for i in range(levels, bins.size + 1):
-        p = bins[:i].copy()
-        p[-1] += bins[i:].sum()
-        level = np.arange(i) * levels // i
-        filled = bins[:i] > 0
-        mass = np.bincount(level[filled], bins[:i][filled], minlength=levels)
-        q = np.where(
-            filled, (mass / np.maximum(1, np.bincount(level[filled], minlength=levels)))[level], 0
-        )
+    for stop in range(least, bins.size + 1):
+        size = stop - start
+        p = bins[start:stop].astype(np.float64)
+        filled = p > 0
+        level = np.arange(size) * levels // size
+        mass = np.bincount(level, p, minlength=levels)
+        count = np.bincount(level[filled], minlength=levels)
+        q = np.where(filled, (mass / np.maximum(1, count))[level], 0)
+        p[0] += bins[:start].sum()
+        p[-1] += bins[stop:].sum()
         if (q[p > 0] == 0).any():
             continue
         p, q = p[p > 0] / p.sum(), q[p > 0] / q.sum()
-        kl = float(np.sum(p * np.log(p / q)))
-        if kl <= best + 1e-9:
-            best, chosen = min(kl, best), i
-    return min(chosen * observer.width, observer.amax)
+        divergence = float(np.sum(p * np.log(p / q)))
+        if divergence <= best + 1e-9:
+            best, chosen = min(divergence, best), stop
+    return chosen
+
+
+def literal_entropy(observer: Observer, levels: int) -> float:
+    bins = observer.magnitudes()
+    bins[0] = bins[1]
+    return min(literal_scan(bins, 0, levels, levels) * observer.width, observer.amax)
+
+
+def literal_affine_entropy(observer: Observer) -> tuple[float, float]:
+    """For a tensor of both signs: from amax, the upper end first, then the lower."""
+    negative, positive = observer.sides()
+    bins = np.concatenate([negative[::-1], negative[:1], positive[:1], positive])
+    zero, over = negative.size + 1, positive.size + 1
+    symmetric = math.ceil(literal_entropy(observer, 128) / observer.width)
+    low = min(symmetric, zero)
+    high = literal_scan(bins, zero - low, zero + max(over // 32 + 1, 256 - low), 256) - zero
+    low = literal_scan(bins[::-1], over - high, over + max(zero // 32 + 1, 256 - high), 256) - over
+    width = observer.width
+    return max(observer.minimum, -low * width), min(observer.maximum, high * width)
 
 
 def literal_squared_error(bins, origin, scale, zero, top):
@@ -188,6 +206,27 @@ def test_entropy_equals_the_literal_algorithm(name):
 def test_affine_entropy_of_one_sign_is_the_literal_algorithm_with_256_levels(name):
     observer = observed(DATA[name])
     assert Entropy2().affine(observer) == (0.0, literal_entropy(observer, 256))
+
+
+@each(["linear", "swish", "skewed", "tailed"])
+def test_affine_entropy_of_both_signs_equals_the_literal_search(name):
+    observer = observed(DATA[name])
+    assert Entropy2().affine(observer) == literal_affine_entropy(observer)
+
+
+def test_of_equal_divergences_the_widest_range_wins():
+    # Both [0, 1] and [0, 5] reproduce their distribution exactly.
+    observer = observed([1.0] * 9 + [5.0])
+    assert Entropy2().amax(observer) == 5.0
+    assert Entropy2().affine(observer) == (0.0, 5.0)
+
+
+@each()
+def test_zeros_say_nothing_to_entropy(name):
+    plain, padded = observed(DATA[name]), observed(DATA[name])
+    padded.update(np.zeros(10**6, np.float32))
+    assert Entropy2().amax(padded) == Entropy2().amax(plain)
+    assert Entropy2().affine(padded) == Entropy2().affine(plain)
 
 
 @each()
