@@ -13,70 +13,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import llvmlite
 import numpy as np
 
-from camshaft.backends.cpu.compile import CpuCompiler
-from camshaft.backends.cpu.tactics import TACTICS
-from camshaft.backends.cpu.target import CpuTarget, host_target, missing_features, target_named
 from camshaft.build.builder import Builder, Tuned
 from camshaft.build.precision import choose_precision
 from camshaft.build.timing_cache import TimingCache
-from camshaft.build.tuner import Backend
 from camshaft.config import BuildConfig
 from camshaft.errors import CalibrationError, ConfigError
 from camshaft.frontends.onnx import import_onnx
 from camshaft.ir.graph import Graph
+from camshaft.machine import cpu_backend, fingerprint_of
 from camshaft.passes.pipeline import optimize
 from camshaft.passes.quantization import is_quantized, lower_quantization
 from camshaft.quant.calibrate import Run
 from camshaft.quant.implicit import ImplicitQuantization
 from camshaft.runtime.engine import Engine
-from camshaft.runtime.plan import Fingerprint
-from camshaft.runtime.version import FORMAT, VERSION
-
-
-def cpu_model() -> str:
-    """The CPU's marketing name, so that timings of one machine are not taken for another's."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        return "unknown CPU"
-    return "unknown CPU"
-
-
-def fingerprint_of(target: CpuTarget, model: str, config: str) -> Fingerprint:
-    """What an engine for `target` was made from and for."""
-    return Fingerprint(
-        driver="cpu",
-        target=target.name,
-        features=tuple(sorted(target.requires)),
-        camshaft=VERSION,
-        format=FORMAT,
-        llvmlite=llvmlite.__version__,
-        model=model,
-        config=config,
-    )
-
-
-def cpu_backend(name: str) -> Backend:
-    """The CPU backend for "host" or a named target; ConfigError if this machine cannot run it."""
-    target = host_target() if name == "host" else target_named(name)
-    missing = missing_features(target)
-    if missing:
-        raise ConfigError(
-            f"target {name!r} needs CPU features this machine lacks ({', '.join(missing)}), so "
-            "its kernels cannot be timed here; use target='host' or build on such a machine"
-        )
-    return Backend(
-        tactics=TACTICS,
-        target=target,
-        compile=CpuCompiler(target).compile,
-        identity=f"{target.name};{cpu_model()};llvmlite {llvmlite.__version__}",
-        fingerprint=fingerprint_of(target, "", "trial"),
-    )
 
 
 @dataclass
