@@ -63,7 +63,7 @@ def test_what_is_written_is_what_tensorrt_writes(tmp_path):
     )
 
 
-NAMES = st.text(min_size=1, max_size=12).filter(lambda n: "\n" not in n and n.isprintable())
+NAMES = st.text("abc:/ .[]\r\tüß\u2028", min_size=1, max_size=12)
 AMAX = st.floats(0, 2.0**126, width=32)
 BOUND = st.floats(-(2.0**126), 2.0**126, width=32)
 
@@ -103,6 +103,9 @@ def test_an_interval_still_gives_tensorrt_its_symmetric_line(written, tmp_path):
         "lower [low]: c37e0000",
         "lower [high]: 00000000",
     ]
+    crossed = "\n".join(lines).replace("be800000", "43000000") + "\n"
+    with pytest.raises(CalibrationError, match="'swish' has low > high"):
+        read_cache(written(crossed))
     lines.remove("swish [low]: be800000")
     with pytest.raises(CalibrationError, match=r"'swish \[high\]' is there without.*\[low\]"):
         read_cache(written("\n".join(lines) + "\n"))
