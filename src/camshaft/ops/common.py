@@ -37,7 +37,7 @@ def apply_epilogue(
     if epilogue == IDENTITY:
         return result
     value = E.evaluate(epilogue, [result, *operands])
-    return np.ascontiguousarray(np.broadcast_to(value, result.shape))
+    return np.asarray(np.broadcast_to(value, result.shape), order="C")
 
 
 def normal_axis(axis: int, rank: int) -> int:

@@ -29,7 +29,7 @@ def _infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorType]:
 def _reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndarray]:
     shape = np.broadcast_shapes(*(a.shape for a in arrays))
     value = E.evaluate(attrs["expr"], arrays)
-    return [np.ascontiguousarray(np.broadcast_to(value, shape))]
+    return [np.asarray(np.broadcast_to(value, shape), order="C")]
 
 
 POINTWISE = OpDef(

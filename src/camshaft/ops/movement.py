@@ -43,7 +43,7 @@ def _transpose_infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorTy
 TRANSPOSE = OpDef(
     "transpose",
     _transpose_infer,
-    lambda arrays, attrs: [np.ascontiguousarray(arrays[0].transpose(attrs["perm"]))],
+    lambda arrays, attrs: [np.asarray(arrays[0].transpose(attrs["perm"]), order="C")],
     {"perm": REQUIRED},
     traits=MOVES,
 )
@@ -91,7 +91,7 @@ def _slice_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndar
         zip(attrs["starts"], attrs["sizes"], attrs["steps"], strict=True)
     ):
         y = np.take(y, start + step * np.arange(size), axis)
-    return [np.ascontiguousarray(y)]
+    return [np.asarray(y, order="C")]
 
 
 SLICE = OpDef(
@@ -142,7 +142,7 @@ def _broadcast_infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorTy
 BROADCAST = OpDef(
     "broadcast",
     _broadcast_infer,
-    lambda arrays, attrs: [np.ascontiguousarray(np.broadcast_to(arrays[0], attrs["shape"]))],
+    lambda arrays, attrs: [np.asarray(np.broadcast_to(arrays[0], attrs["shape"]), order="C")],
     {"shape": REQUIRED},
     traits=MOVES,
 )
