@@ -195,6 +195,7 @@ def test_the_same_as_onnx(params):
     assert np.array_equal(dequantize(q, params), y)
 
 
+@pytest.mark.peers
 def test_the_same_as_torch():
     quantization = pytest.importorskip("torch.ao.quantization", reason="torch is not installed")
     torch = pytest.importorskip("torch")

@@ -376,6 +376,7 @@ def test_solvers_by_name():
 # --- other libraries --------------------------------------------------------------------------
 
 
+@pytest.mark.peers
 @each(["relu", "linear", "tailed"])
 def test_percentile_agrees_with_onnxruntime(name):
     calibrate = pytest.importorskip(
@@ -397,6 +398,7 @@ def test_percentile_agrees_with_onnxruntime(name):
     assert Percentile(99.9).amax(observer) == pytest.approx(float(theirs), abs=tolerance)
 
 
+@pytest.mark.peers
 @each(["relu", "linear", "swish", "tailed"])
 def test_affine_mse_is_no_worse_than_torch(name):
     quantization = pytest.importorskip("torch.ao.quantization", reason="torch is not installed")
