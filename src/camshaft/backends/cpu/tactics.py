@@ -13,6 +13,7 @@ from camshaft.backends.cpu.conv_depthwise_i8 import ConvDepthwiseI8
 from camshaft.backends.cpu.conv_direct import ConvDirect
 from camshaft.backends.cpu.conv_grouped import ConvGrouped
 from camshaft.backends.cpu.matmul import Matmul
+from camshaft.backends.cpu.movement import Gather, Pad
 from camshaft.backends.cpu.pointwise import Pointwise
 from camshaft.backends.cpu.pool_global import PoolGlobal
 from camshaft.backends.cpu.pool_window import PoolWindow
@@ -32,5 +33,7 @@ TACTICS: tuple[Tactic[Any], ...] = (
     Reduce(),
     Resample(),
     Softmax(),
+    Pad(),
+    Gather(),
     Pointwise(),
 )

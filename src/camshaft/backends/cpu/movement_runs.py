@@ -1,0 +1,62 @@
+"""Copying and filling runs of elements, whatever their type: the inner loops of data movement.
+
+Elements are moved as unsigned integers of their size, so that no value changes on its way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from camshaft.backends.cpu.lang import Index, Kernel, Pointer, Value
+from camshaft.ir.types import ALL_DTYPES, DType, u8, u16, u32, u64
+
+_BY_SIZE = {1: u8, 2: u16, 4: u32, 8: u64}
+_SIDE = 4
+
+MOVABLE = tuple(d for d in ALL_DTYPES if d.name != "str")
+"""Element types that can be moved."""
+
+
+def carrier(dtype: DType) -> DType:
+    """The unsigned integer type in which elements of `dtype` travel."""
+    return _BY_SIZE[dtype.bytes]
+
+
+def copy_run(k: Kernel, source: Pointer, stride: int, target: Pointer, step: int, n: int) -> None:
+    """Copy n elements, `stride` apart in the source and `step` apart in the target."""
+
+    def read(at: Index, lanes: int, count: int | None) -> Value:
+        return k.load_strided(source.at(at * stride), stride, lanes, count)
+
+    _run(k, read, target, step, n)
+
+
+def fill_run(k: Kernel, value: Value, target: Pointer, step: int, n: int) -> None:
+    """Set n elements to a scalar."""
+    _run(k, lambda _at, lanes, _count: k.splat(value, lanes), target, step, n)
+
+
+def _run(
+    k: Kernel, read: Callable[[Index, int, int | None], Value], target: Pointer, step: int, n: int
+) -> None:
+    full = k.target.lanes(target.dtype)
+    lanes = full
+    while lanes > 1 and lanes // 2 >= n:
+        lanes //= 2
+
+    def move(at: Index, count: int | None) -> None:
+        value = read(at, lanes, count)
+        k.store_strided(value, target.at(at * step), step, count)
+
+    if lanes == 1:
+        for at in range(n):
+            k.store(read(at, 1, None), target.at(at * step))
+        return
+    block = _SIDE * lanes
+    whole = n // block * block if n >= 2 * block else 0
+    if whole:
+        with k.loop(0, whole, block) as start:
+            for j in range(_SIDE):
+                move(start + j * lanes, None)
+    for at in range(whole, n, lanes):
+        move(at, min(lanes, n - at))
