@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from camshaft.build.memory import Lifetime, plan_arena
+from camshaft.builder.memory import Lifetime, plan_arena
 
 LIVES = st.lists(
     st.tuples(st.integers(1, 5000), st.integers(0, 30), st.integers(0, 8)), max_size=25

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from camshaft.build.places import Copy, place
+from camshaft.builder.places import Copy, place
 from camshaft.ir import expr as E
 from camshaft.ir.graph import Graph, GraphBuilder, Tensor
 from camshaft.ir.types import TensorType, f32

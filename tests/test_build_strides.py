@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from camshaft.build.strides import extent, inner_is_unit, is_dense, reshaped
+from camshaft.builder.strides import extent, inner_is_unit, is_dense, reshaped
 
 SHAPES = st.lists(st.integers(1, 4), min_size=1, max_size=4).map(tuple)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from camshaft.build.timing_cache import Record, TimingCache
+from camshaft.builder.timing_cache import Record, TimingCache
 from camshaft.errors import TimingCacheError
 
 

@@ -28,7 +28,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "camshaft.backends.cpu": ("camshaft.backends.base", "camshaft.ir"),
     "camshaft.backends.cuda": ("camshaft.backends.base", "camshaft.ir"),
     "camshaft.runtime": ("camshaft.backends.base", "camshaft.ir.types"),
-    "camshaft.build": (
+    "camshaft.builder": (
         "camshaft.ir",
         "camshaft.ops",
         "camshaft.passes",
@@ -127,7 +127,7 @@ def test_layers_import_only_what_lies_below() -> None:
 
 def test_the_layer_test_sees_a_violation() -> None:
     path = PACKAGE / "ops" / "sample.py"
-    for code in ("from camshaft.build import tuner", "from ..runtime import plan"):
+    for code in ("from camshaft.builder import tuner", "from ..runtime import plan"):
         assert violations(path, ast.parse(code)), code
     for code in ("from camshaft.ir.types import f32", "import camshaft.errors", "import onnx"):
         assert not violations(path, ast.parse(code)), code

@@ -9,7 +9,7 @@ import llvmlite
 from camshaft.backends.cpu.compile import CpuCompiler
 from camshaft.backends.cpu.tactics import TACTICS
 from camshaft.backends.cpu.target import CpuTarget, host_target, missing_features, target_named
-from camshaft.build.tuner import Backend
+from camshaft.builder.tuner import Backend
 from camshaft.errors import ConfigError
 from camshaft.runtime.plan import Fingerprint
 from camshaft.runtime.version import FORMAT, VERSION

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from camshaft.build.builder import Builder, Tuned
-from camshaft.build.precision import choose_precision
-from camshaft.build.timing_cache import TimingCache
+from camshaft.builder.engine_builder import Builder, Tuned
+from camshaft.builder.precision import choose_precision
+from camshaft.builder.timing_cache import TimingCache
 from camshaft.config import BuildConfig
 from camshaft.errors import CalibrationError, ConfigError
 from camshaft.frontends.onnx import import_onnx

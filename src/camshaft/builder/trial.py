@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from camshaft.backends.base import Kernel, KernelSpec, Operand, Params, Tactic
-from camshaft.build.strides import extent
+from camshaft.builder.strides import extent
 from camshaft.errors import BuildError
 from camshaft.ir.types import DType, TensorType
 from camshaft.ops import ALL_OPS

@@ -13,10 +13,10 @@ from time import perf_counter
 from typing import Any
 
 from camshaft.backends.base import Kernel, KernelSpec, Params, Tactic
-from camshaft.build.assemble import Choice
-from camshaft.build.tasks import Task
-from camshaft.build.timing_cache import MARGIN, Record, TimingCache
-from camshaft.build.trial import Runner, Trial, failed
+from camshaft.builder.assemble import Choice
+from camshaft.builder.tasks import Task
+from camshaft.builder.timing_cache import MARGIN, Record, TimingCache
+from camshaft.builder.trial import Runner, Trial, failed
 from camshaft.errors import BuildError, TimingCacheError
 from camshaft.runtime.plan import Fingerprint
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from camshaft.build.builder import Builder, Tuned
+from camshaft.builder.engine_builder import Builder, Tuned
 from camshaft.ir.graph import Graph
 
 Quantize = Callable[[frozenset[str]], Graph]

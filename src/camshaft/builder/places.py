@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from camshaft.build.strides import extent, inner_is_unit, reshaped
+from camshaft.builder.strides import extent, inner_is_unit, reshaped
 from camshaft.ir.graph import Graph, Node, Tensor
 from camshaft.ir.types import DType, Shape, f32, row_major_strides
 from camshaft.ops import BROADCAST, CONCAT, CONV, HOST, INTERLEAVE, POINTWISE, RESHAPE, SLICE

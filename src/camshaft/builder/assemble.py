@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from camshaft.backends.base import Kernel, Params, Tactic
-from camshaft.build.memory import ArenaPlan, Lifetime, plan_arena
-from camshaft.build.places import Place
-from camshaft.build.tasks import Task
+from camshaft.builder.memory import ArenaPlan, Lifetime, plan_arena
+from camshaft.builder.places import Place
+from camshaft.builder.tasks import Task
 from camshaft.errors import BuildError
 from camshaft.ir.graph import Graph, Tensor
 from camshaft.ir.types import TensorType, row_major_strides

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import prod
 
 from camshaft.backends.base import KernelSpec, Operand
-from camshaft.build.places import Copy, Place, Placement
+from camshaft.builder.places import Copy, Place, Placement
 from camshaft.ir import expr as E
 from camshaft.ir.graph import Node, Tensor
 from camshaft.ir.op import Attr

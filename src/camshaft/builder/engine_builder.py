@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
 
-from camshaft.build.assemble import Assembler, Choice
-from camshaft.build.places import place
-from camshaft.build.tasks import Task, tasks_of
-from camshaft.build.timing_cache import TimingCache
-from camshaft.build.tuner import Backend, Tuner
+from camshaft.builder.assemble import Assembler, Choice
+from camshaft.builder.places import place
+from camshaft.builder.tasks import Task, tasks_of
+from camshaft.builder.timing_cache import TimingCache
+from camshaft.builder.tuner import Backend, Tuner
 from camshaft.ir.graph import Graph
 from camshaft.runtime.engine import Engine
 from camshaft.runtime.plan import Fingerprint
