@@ -68,10 +68,8 @@ class Engine:
 
         Returns {output name: new array}.  Errors as in `ExecutionContext.run`.
         """
-        if len(arrays) == 1 and isinstance(arrays[0], dict):
-            inputs = arrays[0]
-        else:
-            inputs = self._named(arrays)
+        single = len(arrays) == 1 and isinstance(arrays[0], dict)  # the quickest of all tests
+        inputs = arrays[0] if single else self._named(arrays)
         try:
             context = self._idle.pop()
         except IndexError:
@@ -81,7 +79,9 @@ class Engine:
         finally:
             self._idle.append(context)
 
-    def _named(self, arrays: tuple[Any, ...]) -> dict[str, Any]:
+    def _named(self, arrays: tuple[Any, ...]) -> Mapping[str, Any]:
+        if len(arrays) == 1 and isinstance(arrays[0], Mapping):
+            return arrays[0]
         if len(arrays) != len(self._names):
             raise BindingError(
                 f"{len(arrays)} arrays were passed, and the engine has {len(self._names)} inputs: "

@@ -36,8 +36,10 @@ from camshaft.backends.cpu.runner_ir.layout import (
 from camshaft.errors import ConfigError
 from camshaft.ir.types import TensorType
 
-SPIN_US, BARRIER_US, PARK_US = 20, 200, 60
-"""How long a waiter spins, and until when it yields in a barrier or between calls."""
+SPIN_US, YIELD_US, BARRIER_US, PARK_US = 20, 100, 200, 60
+"""Stages of a wait, as `Word` explains them, where every worker can have a core of its own."""
+CROWDED_US = 2, 0, 50, 5
+"""The same where there are more workers than cores."""
 
 _INFINITY = {"f16": 0x7C00, "bf16": 0x7F80, "f32": 0x7F800000, "f64": 0x7FF0000000000000}
 
@@ -206,9 +208,10 @@ class _Tables:
         words[Word.AT_TYPE : Word.AT_FLAGS + 1] = array_layout() or 0
         words[Word.BUSY] = 1  # until start()
         crowded = self.threads > available_cores()
-        words[Word.SPIN_NS] = 1000 * (2 if crowded else SPIN_US)
-        words[Word.BARRIER_NS] = 1000 * (50 if crowded else BARRIER_US)
-        words[Word.PARK_NS] = 1000 * (5 if crowded else PARK_US)
+        stages = CROWDED_US if crowded else (SPIN_US, YIELD_US, BARRIER_US, PARK_US)
+        where = (Word.SPIN_NS, Word.YIELD_NS, Word.BARRIER_NS, Word.PARK_NS)
+        for word, microseconds in zip(where, stages, strict=True):
+            words[word] = 1000 * microseconds
         if hasattr(os, "sched_getaffinity") and not crowded:
             words[Word.PLACE] = 1
             mask = sum(1 << cpu for cpu in os.sched_getaffinity(0) if cpu < 64 * MASK_WORDS)

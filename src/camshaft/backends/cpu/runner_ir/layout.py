@@ -13,9 +13,10 @@ class Word(IntEnum):
     THREADS = 2
     START = 3  # row at which the current segment starts, for workers
     STAMPS = 4  # address of ROW_COUNT + 1 nanosecond stamps, or 0
-    SPIN_NS = 5  # how long a waiter spins, then ...
-    BARRIER_NS = 6  # ... until when it yields in a barrier before it sleeps
-    PARK_NS = 7  # ... and until when a worker without work does
+    SPIN_NS = 5  # how long a waiter spins before it looks where everybody is; then it spins ...
+    YIELD_NS = 22  # ... until now, or yields its core from the start if it shares it, and ...
+    BARRIER_NS = 6  # ... sleeps from now on in a barrier, or ...
+    PARK_NS = 7  # ... from now on if it is a worker between two calls
     BINDING_COUNT = 8
     FIRST_OUTPUT = 9  # bindings from here on are written
     BINDINGS = 10  # address of the arrays' addresses in the current call

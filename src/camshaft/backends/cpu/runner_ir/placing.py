@@ -18,8 +18,9 @@ PLACING = Template("""
 declare i32 @sched_getcpu()
 declare i32 @sched_setaffinity(i32, i64, ptr)
 
-; Note worker %w's core, and leave it if a lower-numbered worker is there.
-define internal void @settle(ptr %p, i64 %w) {
+; Note worker %w's core, and leave it if a lower-numbered worker is there.  Returns whether it
+; shared the core with any other worker.
+define internal i1 @settle(ptr %p, i64 %w) {
 entry:
   %cpu = call i32 @sched_getcpu()
   %mark = add i32 %cpu, 1                       ; 0 means unknown
@@ -28,31 +29,39 @@ entry:
   %slot = getelementptr i64, ptr %slots, i64 %at
   %pcore = getelementptr i64, ptr %slot, i64 1
   store atomic i32 %mark, ptr %pcore monotonic, align 4
-  %pplace = getelementptr i64, ptr %p, i64 $PLACE
-  %place = load i64, ptr %pplace
-  %asked = icmp ne i64 %place, 0
-  %worker = icmp ne i64 %w, 0
-  %can = and i1 %asked, %worker
-  br i1 %can, label %look, label %done
+  %pthreads = getelementptr i64, ptr %p, i64 $THREADS
+  %threads = load i64, ptr %pthreads
+  br label %look
 look:
   %v = phi i64 [ 0, %entry ], [ %v1, %next ]
-  %more = icmp ult i64 %v, %w
-  br i1 %more, label %compare, label %done
+  %more = icmp ult i64 %v, %threads
+  br i1 %more, label %compare, label %apart
 compare:
   %vat = mul i64 %v, $SLOT_WORDS
   %vslot = getelementptr i64, ptr %slots, i64 %vat
   %pvcore = getelementptr i64, ptr %vslot, i64 1
   %vmark = load atomic i32, ptr %pvcore monotonic, align 4
-  %clash = icmp eq i32 %vmark, %mark
-  br i1 %clash, label %move, label %next
+  %same = icmp eq i32 %vmark, %mark
+  %other = icmp ne i64 %v, %w
+  %clash = and i1 %same, %other
+  br i1 %clash, label %met, label %next
 next:
   %v1 = add i64 %v, 1
   br label %look
+apart:
+  ret i1 false
+met:
+  %pplace = getelementptr i64, ptr %p, i64 $PLACE
+  %place = load i64, ptr %pplace
+  %asked = icmp ne i64 %place, 0
+  %lower = icmp ult i64 %v, %w
+  %mine = and i1 %asked, %lower                 ; mine to move
+  br i1 %mine, label %move, label %shared
 move:
   call void @leave_core(ptr %p, i64 %w)
-  br label %done
-done:
-  ret void
+  br label %shared
+shared:
+  ret i1 true
 }
 
 ; Allow this thread the program's cores less those of workers below %w, if any are left.
@@ -97,7 +106,8 @@ apply:                                          ; an empty mask is refused, whic
 """)
 
 NOT_PLACING = """
-define internal void @settle(ptr %p, i64 %w) {
-  ret void
+; Where workers are is not known: whoever waits must think that it keeps another from running.
+define internal i1 @settle(ptr %p, i64 %w) {
+  ret i1 true
 }
 """

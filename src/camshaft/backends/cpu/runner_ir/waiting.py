@@ -50,9 +50,15 @@ clock:
 timed:
   br label %burst
 tired:
-  call void @settle(ptr %p, i64 %w)
+  %shared = call i1 @settle(ptr %p, i64 %w)
   %patient = icmp slt i64 %elapsed, %limit
-  br i1 %patient, label %yield, label %sleep
+  br i1 %patient, label %polite, label %sleep
+polite:                                         ; do not hand the core to strangers too soon
+  %pyield = getelementptr i64, ptr %p, i64 $YIELD_NS
+  %calm = load i64, ptr %pyield
+  %long = icmp sge i64 %elapsed, %calm
+  %give = or i1 %shared, %long
+  br i1 %give, label %yield, label %timed
 yield:
   %y = call i32 @sched_yield()
   br label %burst

@@ -99,7 +99,7 @@ many:
   %threads = load i64, ptr %pthreads
   %pstart = getelementptr i64, ptr %p, i64 $START
   store i64 %first, ptr %pstart
-  call void @settle(ptr %p, i64 0)
+  %shared = call i1 @settle(ptr %p, i64 0)
   call void @signal(ptr %p)
   %r2 = call i64 @walk(ptr %p, i64 0, i64 %threads, i64 %first)
   call void @barrier(ptr %p, i64 0, i64 %threads)
@@ -148,7 +148,7 @@ loop:
   %stopped = icmp ne i32 %stop, 0
   br i1 %stopped, label %done, label %go
 go:
-  call void @settle(ptr %p, i64 %w)
+  %shared = call i1 @settle(ptr %p, i64 %w)
   %start = load i64, ptr %pstart
   %r = call i64 @walk(ptr %p, i64 %w, i64 %threads, i64 %start)
   %n = call i32 @arrive(ptr %p, i64 %w)
