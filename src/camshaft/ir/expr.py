@@ -12,7 +12,7 @@ The builder functions (`add`, `mul`, `maximum`, ...) fold constants and drop ide
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 
 import numpy as np
@@ -44,6 +44,14 @@ class Expr:
     args: tuple[Expr, ...] = ()
     value: float | int | None = None
     dtype: DType | None = None
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Kept, because passes use expressions as dictionary keys and hashing walks the tree.
+        object.__setattr__(self, "_hash", hash((self.op, self.args, self.value, self.dtype)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
     def __repr__(self) -> str:
         return text(self)

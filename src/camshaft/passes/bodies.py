@@ -168,3 +168,11 @@ def scalar_const(tensor: Tensor | None) -> Expr | None:
     if data.size > 1 and not np.all(data == first):
         return None
     return E.const(first.item(), tensor.type.dtype)
+
+
+def varying_axis(operand: Tensor, rank: int) -> int | None:
+    """The axis (of a result of this rank) along which an operand varies; -1 if along none, None
+    if along several."""
+    lead = rank - len(operand.shape)
+    axes = [lead + i for i, d in enumerate(operand.shape) if d != 1]
+    return None if len(axes) > 1 else (axes[0] if axes else -1)

@@ -16,8 +16,16 @@ from camshaft.ir.expr import Expr
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.types import TensorType, f32
-from camshaft.ops import CONV, MATMUL, POINTWISE
-from camshaft.passes.bodies import Body, Inliner, attr_expr, body_of, emit_body, replaced
+from camshaft.ops import CONV, MATMUL, POINTWISE, POOL, REDUCE, RESAMPLE
+from camshaft.passes.bodies import (
+    Body,
+    Inliner,
+    attr_expr,
+    body_of,
+    emit_body,
+    replaced,
+    varying_axis,
+)
 from camshaft.passes.fusions_pointwise import only_here, per_channel
 from camshaft.passes.rewrite import Rewrite, Rewriter
 
@@ -44,7 +52,7 @@ def leading_affine(expr: Expr, start: Expr, value: Callable[[Expr], np.ndarray |
         for arg in x.args:
             readers.setdefault(arg, []).append(x)
     found = Affine(start, np.ones(1), np.zeros(1), 0)
-    while found.top != expr and len(readers[found.top]) == 1:
+    while found.top != expr and len(readers.get(found.top, ())) == 1:
         step = _step(found, readers[found.top][0], value)
         if step is None:
             break
@@ -231,6 +239,58 @@ class FoldAffineForward(Rewrite):
         return b.graph({"y": b.emit(CONV, [y, w], attrs, name="conv")})
 
 
+class MergeAffine(Rewrite):
+    """Several per-channel scales and shifts in a row, with no weights near, are one of each."""
+
+    name = "merge-affine"
+    ops = (POINTWISE, POOL, REDUCE, RESAMPLE)
+
+    def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
+        body = body_of(node)
+        shape = node.output.shape
+        along = [varying_axis(t, len(shape)) for t in body.operands if t and t.is_const]
+        axis = next((a for a in along if a is not None and a >= 0), len(shape) - 1)
+        values = _values(body, shape, axis)
+        for i, t in enumerate(body.operands):
+            if t is not None and (t.is_const or t.type.dtype != f32):
+                continue
+            found = leading_affine(body.expr, E.inp(i), values)
+            needed = int(np.any(found.a != 1.0)) + int(np.any(found.b))
+            if found.steps > needed:
+                return [self._merged(node, body, i, found, axis, r)]
+        return None
+
+    @staticmethod
+    def _merged(
+        node: Node, body: Body, start: int, found: Affine, axis: int, r: Rewriter
+    ) -> Tensor:
+        anchor = None if node.op is POINTWISE else node
+        inliner = Inliner(anchor is not None)
+        inliner.inline(body)
+        head = inliner.leaf(body.operands[start])
+        lead = (1,) * (len(node.output.shape) - 1 - axis)
+        for make, vector, neutral, label in (
+            (E.mul, found.a, 1.0, "scale"),
+            (E.add, found.b, 0.0, "shift"),
+        ):
+            if np.any(vector != neutral):
+                value = _constant(r, vector.reshape(-1, *lead), f"{node.name}:{label}")
+                head = make(head, inliner.leaf(value))
+        operands = [inliner.leaf(t) for t in body.operands]
+        marked = replaced(body.expr, found.top, E.inp(len(operands)))
+        new = inliner.body(E.substitute(marked, [*operands, head]))
+        return emit_body(r, anchor, new, [node])
+
+    def example(self) -> Graph:
+        b = GraphBuilder("norm-scale")
+        rng = np.random.default_rng(0)
+        x = b.input("x", TensorType(f32, (1, 6, 6, 4)))
+        vectors = [b.constant(rng.random(4, np.float32)) for _ in range(4)]
+        expr = E.add(E.mul(_SCALE_SHIFT, E.inp(3)), E.inp(4))
+        attrs = {"expr": E.maximum(expr, E.const(0.0))}
+        return b.graph({"y": b.emit(POINTWISE, [x, *vectors], attrs, name="norm")})
+
+
 def _per_input_channel(
     node: Node, weights: np.ndarray, a: np.ndarray, b: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -258,4 +318,8 @@ def _with_input(node: Node, x: Tensor) -> Node:
     return Node(node.op, inputs, node.outputs, node.attrs, node.name, node.origin)
 
 
-AFFINE_FUSIONS: tuple[Rewrite, ...] = (FoldAffineBack(), FoldAffineForward())
+AFFINE_FUSIONS: tuple[Rewrite, ...] = (
+    FoldAffineBack(),
+    FoldAffineForward(),
+    MergeAffine(),
+)

@@ -11,7 +11,7 @@ from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.types import TensorType, f32
 from camshaft.ops import CONCAT, CONV, INTERLEAVE, POINTWISE, RESHAPE, SLICE, TRANSPOSE
-from camshaft.passes.bodies import anchored
+from camshaft.passes.bodies import anchored, varying_axis
 from camshaft.passes.canon_shapes import axis_of, ints
 from camshaft.passes.canon_slices import slice_attrs
 from camshaft.passes.fusions_pointwise import only_here
@@ -19,14 +19,6 @@ from camshaft.passes.rewrite import Rewrite, Rewriter
 
 _RELU = E.maximum(E.inp(0), E.const(0.0))
 _ADD = E.add(E.inp(0), E.inp(1))
-
-
-def varying_axis(operand: Tensor, rank: int) -> int | None:
-    """The axis (of a result of this rank) along which an operand varies; -1 if along none, None
-    if along several."""
-    lead = rank - len(operand.shape)
-    axes = [lead + i for i, d in enumerate(operand.shape) if d != 1]
-    return None if len(axes) > 1 else (axes[0] if axes else -1)
 
 
 class HoistAboveMovement(Rewrite):

@@ -43,6 +43,7 @@ from camshaft.passes.layout_shapes import (
     CHANNELS_LAST,
     Perm,
     gathered_perm,
+    grouped_perm,
     identity,
     is_reshape,
     relative,
@@ -248,13 +249,15 @@ class _Layout:
 
     def reshape(self, node: Node) -> None:
         x, out = node.args[0], node.output
-        for have in self.known(x):
+        orders = list(self.known(x))
+        orders.append(grouped_perm(x.shape, out.shape, orders[0]))
+        for have in orders:
             perm = reshaped_perm(x.shape, out.shape, have)
             if perm is not None:
                 shape = tuple(out.shape[a] for a in perm)
                 self.put(node, perm, [self.get(x, have)], shape=shape)
                 return
-        self.put(node, identity(out.type.rank), [self.get(x, identity(x.type.rank))])
+        self.in_own_order(node)
 
 
 def _ints(node: Node, name: str) -> tuple[int, ...]:

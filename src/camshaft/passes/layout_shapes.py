@@ -74,6 +74,22 @@ def reshaped_perm(shape: Shape, out_shape: Shape, have: Perm) -> Perm | None:
     return _with_unit_axes(out_shape, made)
 
 
+def grouped_perm(shape: Shape, out_shape: Shape, have: Perm) -> Perm:
+    """The order nearest to `have` in which the reshape can be done (see `reshaped_perm`).
+
+    The axes of each merged or split run are brought together where the first of them lies.
+    """
+    groups = _groups(shape, out_shape)
+    if groups is None:
+        return identity(len(shape))
+    run_of = {a: ins for ins, _ in groups for a in ins}
+    order = [a for a in range(len(shape)) if shape[a] == 1]
+    for a in have:
+        if a not in order:
+            order += run_of[a]
+    return tuple(order)
+
+
 def _groups(shape: Shape, out_shape: Shape) -> list[tuple[tuple[int, ...], tuple[int, ...]]] | None:
     """Smallest runs of axes (longer than one element) that a reshape maps onto each other."""
     if prod(shape) == 0:

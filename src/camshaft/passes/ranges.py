@@ -21,6 +21,15 @@ MAX_DEPTH = 6
 
 def value_bounds(tensor: Tensor, r: Rewriter, depth: int = 0) -> Interval:
     """An interval that holds every non-NaN element of `tensor`."""
+    found = r.bounds.get(tensor.name)
+    if found is None:
+        found = _found_bounds(tensor, r, depth)
+        if depth == 0:
+            r.bounds[tensor.name] = found
+    return found
+
+
+def _found_bounds(tensor: Tensor, r: Rewriter, depth: int) -> Interval:
     widest = interval_of_type(tensor.type.dtype)
     if tensor.data is not None:
         return _constant_bounds(tensor.data, widest)

@@ -51,6 +51,7 @@ class Rewriter:
 
     def __init__(self, graph: Graph) -> None:
         self.builder = GraphBuilder(graph.name, reserved=graph.tensors)
+        self.bounds: dict[str, tuple[float, float]] = {}  # what `ranges` found out so far
         self._old = graph
         self._old_uses = Counter(t.name for n in graph.nodes for t in n.args)
         self._old_uses.update(t.name for t in graph.outputs)

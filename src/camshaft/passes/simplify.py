@@ -27,6 +27,7 @@ _BOUNDED: dict[str, Interval] = {
     "cos": (-1.0, 1.0),
     **dict.fromkeys(("lt", "le", "eq", "and", "or", "xor", "not", "isnan", "isinf"), (0.0, 1.0)),
 }
+_LARGEST = float(np.finfo(np.float32).max)
 _TO_WHOLE: dict[str, Callable[[float], int]] = {
     "floor": math.floor,
     "ceil": math.ceil,
@@ -62,8 +63,9 @@ def bounds(e: Expr, dtypes: Sequence[DType], inputs: Sequence[Interval]) -> Inte
 
 
 def _rounded(value: float, dtype: DType) -> float:
-    with np.errstate(over="ignore"):
-        return float(np.asarray(value).astype(dtype.numpy))
+    if dtype.name != "f32":
+        return value
+    return float(np.float32(value)) if abs(value) < _LARGEST else math.copysign(math.inf, value)
 
 
 def _dtype(x: Expr, args: Sequence[DType], dtypes: Sequence[DType]) -> DType:
