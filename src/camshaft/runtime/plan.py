@@ -88,7 +88,7 @@ class HostCall:
 
     executor: "module:function" that turns payload bytes into a callable
     `f(inputs: Sequence[ndarray | None]) -> Sequence[ndarray]`; imported only when such a step runs.
-    payload: name of the constant (u8) that describes the operator (a NodeProto).
+    payload: name of the constant (u8) that describes the operator in the executor's own form.
     inputs: None stands for an absent optional operand.  outputs: None is a result nobody reads.
     """
 
