@@ -34,8 +34,8 @@ from camshaft.runtime.engine import Engine
 class BuildSession:
     """State of one build; `run` does it.
 
-    imported, final: the graph as imported, and as built.  reasons: task name -> why it has its
-    precision.  story: the whole-graph precision decision in words.
+    imported, final: the graph as imported, and as built.  reasons: source layer -> why it has
+    its precision.  story: the whole-graph precision decision in words.
     """
 
     model: Any

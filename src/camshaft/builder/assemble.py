@@ -77,7 +77,7 @@ class Assembler:
         self.kernel_codes: list[KernelCode] = []
 
     def run(self, reasons: Mapping[str, str]) -> Parts:
-        """The finished parts.  reasons: task name -> extra words on its precision."""
+        """The finished parts.  reasons: source layer -> extra words on its precision."""
         packed = [self._packed(t, c) for t, c in zip(self.tasks, self.choices, strict=True)]
         arena = plan_arena(self._lifetimes())
         steps = [self._step(i, packed[i], arena, reasons) for i in range(len(self.tasks))]
@@ -171,7 +171,7 @@ class Assembler:
         reasons: Mapping[str, str],
     ) -> Step:
         task, choice = self.tasks[index], self.choices[index]
-        reason = reasons.get(task.name, "")
+        reason = next((reasons[layer] for layer in task.origin if layer in reasons), "")
         if choice is None:
             return self._host_step(task, arena)
         places = [p for p in (*task.inputs, *task.outputs) if isinstance(p, Place)]

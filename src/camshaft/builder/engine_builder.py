@@ -99,7 +99,7 @@ class Builder:
     def finish(
         self, tuned: Tuned, fingerprint: Fingerprint, reasons: Mapping[str, str] | None = None
     ) -> Engine:
-        """The engine.  reasons: task name -> why it runs in its precision."""
+        """The engine.  reasons: source layer -> why it runs in its precision."""
         assembler = Assembler(
             tuned.graph, tuned.tasks, tuned.choices, self.backend.target, self.threads, fingerprint
         )

@@ -78,7 +78,7 @@ class ImplicitQuantization:
         write_cache(path, self.ranges, calibrator)
 
     def quantized(self, keep_float: frozenset[str] = frozenset()) -> tuple[Graph, dict[str, str]]:
-        """The Q/DQ graph, and the reason for each convolution's precision by node name."""
+        """The Q/DQ graph, and the reason for each layer's precision."""
         plan = self.plan(keep_float)
         params = quantization_params(plan, self.ranges, self.by_hand)
         return insert_qdq(self.graph, plan, params), plan.reasons

@@ -55,7 +55,7 @@ class QuantizationPlan:
 
     uses: where quantized values are read.  group: tensor -> the group of tensors that share one
     range.  sources: group -> the tensors whose values make up its range.
-    convs: output names of the convolutions to run in INT8.  reasons: node name -> why (not).
+    convs: output names of the convolutions to run in INT8.  reasons: source layer -> why (not).
     """
 
     uses: set[Use] = field(default_factory=set)
@@ -116,19 +116,23 @@ def _consider_conv(
     if node.op is not CONV:
         return
     if obstacle:
-        plan.reasons[node.name] = f"fp32: {obstacle}"
+        _explain(plan, node, f"fp32: {obstacle}")
     elif "fp32" in asked:
-        plan.reasons[node.name] = "fp32: layer_precision"
+        _explain(plan, node, "fp32: layer_precision")
     elif keep_float.intersection(node.origin) and "int8" not in asked:
-        plan.reasons[node.name] = "fp32: the whole graph is faster so"
+        _explain(plan, node, "fp32: the whole graph is faster so")
     else:
-        plan.reasons[node.name] = "int8: layer_precision" if asked else "int8: permitted"
+        _explain(plan, node, "int8: layer_precision" if asked else "int8: permitted")
         plan.convs.add(node.output.name)
         plan.uses.add((node.output.name, 0))
         for i, t in enumerate(node.args[2:], 2):
             skip = _is_activation(t) and t.shape == node.output.shape
             if skip and not _is_sensitive(_expr(node), i - 1):
                 plan.uses.add((node.output.name, i))
+
+
+def _explain(plan: QuantizationPlan, node: Node, reason: str) -> None:
+    plan.reasons.update((layer, reason) for layer in node.origin)
 
 
 def _obstacle(node: Node) -> str:
