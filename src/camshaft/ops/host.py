@@ -19,6 +19,18 @@ from camshaft.ir.types import TensorType, dtype_named
 
 Attrs = Mapping[str, Any]
 
+FAULTS = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    AssertionError,
+    MemoryError,
+)
+"""What the reference implementation raises on operators and values it does not take."""
+
 
 def type_text(type: TensorType) -> str:
     """A TensorType as text, e.g. "f32[1,3]"; `parse_type` reads it."""
@@ -65,11 +77,26 @@ def run_proto(proto: bytes, opset: int, arrays: Sequence[np.ndarray]) -> list[np
     """
     try:
         node, evaluator = _evaluator(proto, opset)
-        present = [n for n in node.input if n]
-        results = evaluator.run(None, dict(zip(present, arrays, strict=True)))
-    except (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError) as error:
+        present = dict.fromkeys(n for n in node.input if n)
+        feeds = dict(zip([n for n in node.input if n], arrays, strict=True))
+        results = evaluator.run(None, {n: feeds[n] for n in present})
+    except FAULTS as error:
         raise ModelError(f"ONNX's reference cannot run this op: {error}") from error
-    return [np.asarray(r) for r in results]
+    return [_plain(np.asarray(r)) for r in results]
+
+
+def _plain(array: np.ndarray) -> np.ndarray:
+    """Strings as objects, the one form in which camshaft holds them."""
+    return array.astype(object) if array.dtype.kind in "SU" else array
+
+
+def has_reference(proto: bytes, opset: int) -> bool:
+    """Whether ONNX's reference implements the node in a serialized NodeProto."""
+    try:
+        _evaluator(proto, opset)
+    except FAULTS:
+        return False
+    return True
 
 
 def _reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndarray]:

@@ -7,9 +7,9 @@ node's own output and so carries the ONNX tensor's name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import onnx
@@ -23,6 +23,22 @@ from camshaft.ir.types import DType, f32
 from camshaft.ops import DEQUANTIZE, POINTWISE, RESHAPE, TRANSPOSE
 
 Results = Tensor | Sequence[Tensor]
+
+
+class SubgraphImporter(Protocol):
+    """Imports a graph in place, its inputs bound to tensors, and returns its outputs.
+
+    opsets: those the graph is written in, where not the ones of the node it belongs to.
+    """
+
+    def __call__(
+        self,
+        graph: onnx.GraphProto,
+        bound: Mapping[str, Tensor],
+        opsets: Mapping[str, int] | None = None,
+    ) -> Sequence[Tensor]: ...
+
+
 V = TypeVar("V")
 
 
@@ -34,6 +50,7 @@ class NodeContext:
     inputs: its inputs as tensors, None where an optional input is left out.
     reserved: names of all tensors of the model, which intermediates must not take.
     narrow: ONNX names of tensors of fewer than 8 bits (held one value to a byte) and their types.
+    subgraph: imports a branch or loop body in place.
     """
 
     builder: GraphBuilder
@@ -43,6 +60,7 @@ class NodeContext:
     inputs: tuple[Tensor | None, ...]
     reserved: frozenset[str]
     narrow: dict[str, int]
+    subgraph: SubgraphImporter
 
     # -- inputs ------------------------------------------------------------------------------
 

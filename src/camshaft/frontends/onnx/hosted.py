@@ -5,7 +5,7 @@ Its output types come from ONNX's shape inference of that one node; its meaning 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import onnx
@@ -18,7 +18,7 @@ from camshaft.frontends.onnx.schema import type_proto
 from camshaft.ir.graph import Tensor
 from camshaft.ir.types import TensorType
 from camshaft.ops import HOST
-from camshaft.ops.host import run_proto, type_text
+from camshaft.ops.host import has_reference, run_proto, type_text
 
 _RANDOM = frozenset(
     {
@@ -30,6 +30,13 @@ _RANDOM = frozenset(
         "RandomUniformLike",
     }
 )
+CANONICAL_OPSET = 22
+"""The opset to which single nodes are converted when ONNX's reference does not know their own.
+
+Whole models are not converted: handlers read every spelling since opset 7, and the converter would
+copy the weights of every model twice.
+"""
+
 _TYPE_ATTRIBUTES = ("to", "dtype", "output_dtype", "stash_type")
 _HALF = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
@@ -43,9 +50,9 @@ def host_step(ctx: NodeContext) -> Sequence[Tensor]:
             f"no operator {node.op_type!r} in domain {domain or 'ai.onnx'!r}, opset {ctx.opset}; "
             "only standard ONNX operators are supported"
         )
-    if any(a.type in (a.GRAPH, a.GRAPHS) for a in node.attribute):
-        raise ModelError("control flow that depends on the model's input data is not supported")
     proto = node.SerializeToString(deterministic=True)
+    if not has_reference(proto, ctx.opset):
+        return _renewed(ctx, node, domain)
     arrays = [t.data for t in ctx.inputs if t is not None]
     known = [a for a in arrays if a is not None]
     named = [(i, n) for i, n in enumerate(node.output) if n]
@@ -65,6 +72,41 @@ def host_step(ctx: NodeContext) -> Sequence[Tensor]:
         )
     place = {i: t for (i, _), t in zip(named, made, strict=True)}
     return [place[i] if i in place else made[0] for i in range(len(node.output))]
+
+
+def _renewed(ctx: NodeContext, node: NodeProto, domain: str) -> Sequence[Tensor]:
+    """The node in the spelling of CANONICAL_OPSET, which ONNX's reference knows better."""
+    if domain or ctx.opset >= CANONICAL_OPSET:
+        raise ModelError(f"ONNX's reference does not implement {node.op_type!r}")
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph(
+            [node],
+            node.op_type,
+            [onnx.ValueInfoProto(name=n, type=type_proto(ctx, i)) for i, n in _named(node.input)],
+            [onnx.ValueInfoProto(name=n) for _, n in _named(node.output)],
+        ),
+        opset_imports=[onnx.helper.make_opsetid("", ctx.opset)],
+    )
+    try:
+        newer = onnx.version_converter.convert_version(model, CANONICAL_OPSET)
+    except (RuntimeError, ValueError, onnx.version_converter.ConvertError) as error:
+        raise ModelError(
+            f"ONNX's reference does not implement {node.op_type!r} of opset {ctx.opset}, and it "
+            f"cannot be converted to opset {CANONICAL_OPSET}: {error}"
+        ) from error
+    bound = {n: ctx.arg(i) for i, n in _named(node.input)}
+    made = list(ctx.subgraph(newer.graph, bound, {"": CANONICAL_OPSET}))
+    place = dict(zip([i for i, _ in _named(node.output)], made, strict=True))
+    return [place.get(i, made[0]) for i in range(len(node.output))]
+
+
+def _named(names: Iterable[str]) -> list[tuple[int, str]]:
+    """Position and name of what is present, repeated names once."""
+    first: dict[str, int] = {}
+    for i, name in enumerate(names):
+        if name:
+            first.setdefault(name, i)
+    return [(i, n) for n, i in first.items()]
 
 
 def _in_f32(node: NodeProto) -> NodeProto:

@@ -9,7 +9,9 @@ folds while the graph is built.
 from __future__ import annotations
 
 import os
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, SparseTensorProto, ValueInfoProto
@@ -27,7 +29,7 @@ from camshaft.frontends.onnx.dtypes import (
 from camshaft.frontends.onnx.handlers import HANDLERS
 from camshaft.frontends.onnx.hosted import host_step
 from camshaft.frontends.onnx.model import load_model
-from camshaft.frontends.onnx.schema import function_body
+from camshaft.frontends.onnx.schema import Body, function_body
 from camshaft.ir import expr as E
 from camshaft.ir.graph import Graph, GraphBuilder, Tensor
 from camshaft.ir.types import Shape, TensorType
@@ -66,14 +68,17 @@ def import_onnx(
 
 
 class _Importer:
-    """Imports one model.  values: ONNX tensor name -> tensor, of all that is known so far."""
+    """Imports one model.
+
+    values: ONNX tensor name -> tensor, of all that is known so far; the inner scopes come first.
+    """
 
     def __init__(self, proto: ModelProto) -> None:
         self.proto = proto
         self.opsets = {_domain(o.domain): o.version for o in proto.opset_import}
         self.reserved = frozenset(_names(proto.graph))
         self.builder = GraphBuilder(proto.graph.name or "model", reserved=self.reserved)
-        self.values: dict[str, Tensor] = {}
+        self.values: ChainMap[str, Tensor] = ChainMap()
         self.narrow: dict[str, int] = {}
 
     def run(self, shapes: dict[str, Sequence[int]]) -> Graph:
@@ -88,7 +93,7 @@ class _Importer:
             )
         for value in inputs:
             self._input(value, shapes.get(value.name))
-        self.nodes(graph.node)
+        self.nodes(graph.node, self.opsets)
         return self.builder.graph({v.name: self._output(v) for v in graph.output})
 
     # -- what the graph begins and ends with -------------------------------------------------
@@ -135,12 +140,12 @@ class _Importer:
 
     # -- nodes -------------------------------------------------------------------------------
 
-    def nodes(self, nodes: Sequence[NodeProto]) -> None:
+    def nodes(self, nodes: Sequence[NodeProto], opsets: Mapping[str, int]) -> None:
         """Import nodes that come in topological order."""
         for node in nodes:
             name = node.name or next((o for o in node.output if o), node.op_type)
             try:
-                self._node(node, name)
+                self._node(node, name, opsets)
             except ModelError as error:
                 raise _located(error, name, node.op_type) from error
             except _FAULTS as error:
@@ -149,24 +154,25 @@ class _Importer:
                     f"{type(error).__name__}: {error}"
                 ) from error
 
-    def _node(self, node: NodeProto, name: str) -> None:
+    def _node(self, node: NodeProto, name: str, opsets: Mapping[str, int]) -> None:
         domain = _domain(node.domain)
-        if domain not in self.opsets:
-            raise ModelError(f"domain {domain!r} is not among the model's opsets {self.opsets}")
+        if domain not in opsets:
+            raise ModelError(f"domain {domain!r} is not among the model's opsets {dict(opsets)}")
         ctx = NodeContext(
             self.builder,
             node,
             name,
-            self.opsets[domain],
+            opsets[domain],
             tuple(self._value(i) for i in node.input),
             self.reserved,
             self.narrow,
+            partial(self._subgraph, around=opsets),
         )
         handler = HANDLERS.get((domain, node.op_type))
         if handler is None:
             body = function_body(ctx, domain)
             if body is not None:
-                self.nodes(body)
+                self._body(body, node)
                 return
             handler = host_step
         results = handler(ctx)
@@ -175,9 +181,40 @@ class _Importer:
             if output:
                 self._define(output, tensor)
 
+    def _body(self, body: Body, node: NodeProto) -> None:
+        """Import what an operator stands for; only the operator's outputs remain visible."""
+        self.values = self.values.new_child()
+        self.nodes(body.graph.node, body.opsets)
+        inner = self.values
+        self.values = inner.parents
+        for output in node.output:
+            if output and output in inner:
+                self._define(output, inner[output])
+
+    def _subgraph(
+        self,
+        graph: GraphProto,
+        bound: Mapping[str, Tensor],
+        opsets: Mapping[str, int] | None = None,
+        *,
+        around: Mapping[str, int],
+    ) -> list[Tensor]:
+        """Import a branch or loop body, which sees everything around it."""
+        outer = self.values
+        self.values = outer.new_child(dict(bound))
+        try:
+            self._constants(graph)
+            self.nodes(graph.node, opsets or around)
+            return [self._known(v.name) for v in graph.output]
+        finally:
+            self.values = outer
+
     def _value(self, name: str) -> Tensor | None:
         if not name:
             return None
+        return self._known(name)
+
+    def _known(self, name: str) -> Tensor:
         if name not in self.values:
             raise ModelError(
                 f"reads {name!r}, which no earlier node, input or initializer makes "
@@ -186,7 +223,7 @@ class _Importer:
         return self.values[name]
 
     def _define(self, name: str, tensor: Tensor) -> None:
-        if name in self.values:
+        if name in self.values.maps[0]:
             raise ModelError(f"two tensors of the model are called {name!r}")
         self.values[name] = tensor
 

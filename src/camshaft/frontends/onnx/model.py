@@ -11,9 +11,12 @@ from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from onnx import ModelProto, inliner
+from onnx import ModelProto, inliner, version_converter
 
 from camshaft.errors import ModelError
+
+OLDEST_OPSET = 7
+"""The oldest spelling of operators that the handlers read (NumPy's broadcasting came with it)."""
 
 _CHECKABLE_BYTES = onnx.checker.MAXIMUM_PROTOBUF
 
@@ -40,6 +43,7 @@ def load_model(model: str | os.PathLike[str] | bytes | ModelProto) -> ModelProto
         raise ModelError(f"{where} is not an ONNX model: it holds no graph or names no opset")
     proto = _with_external_data(proto, folder, where)
     _check(proto, where)
+    proto = _from_ancient(proto, where)
     return _without_functions(proto, where)
 
 
@@ -101,6 +105,20 @@ def _check(proto: ModelProto, where: str) -> None:
         onnx.checker.check_model(proto)
     except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
         raise ModelError(f"{where} is not a valid ONNX model: {str(error).strip()}") from error
+
+
+def _from_ancient(proto: ModelProto, where: str) -> ModelProto:
+    """Models older than OLDEST_OPSET, converted: their operators broadcast by other rules."""
+    version = max((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), default=0)
+    if not 0 < version < OLDEST_OPSET:
+        return proto
+    try:
+        return version_converter.convert_version(proto, OLDEST_OPSET)
+    except (RuntimeError, ValueError, version_converter.ConvertError) as error:
+        raise ModelError(
+            f"{where} uses opset {version}, and onnx cannot convert it to opset {OLDEST_OPSET}: "
+            f"{error}; export the model with opset {OLDEST_OPSET} or later"
+        ) from error
 
 
 def _without_functions(proto: ModelProto, where: str) -> ModelProto:

@@ -1,60 +1,85 @@
-"""What ONNX's schemas know: the function body of an operator, output types of a node."""
+"""What ONNX's schemas know: the function body that defines an operator, and input types."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import onnx
-from onnx import NodeProto, TypeProto, inliner
+from onnx import FunctionProto, GraphProto, NodeProto, TypeProto, inliner
 
 from camshaft.frontends.onnx.context import NodeContext
 from camshaft.frontends.onnx.dtypes import onnx_dtype
 
+_BODY = "ai.camshaft.body"
+
+
+@dataclass(frozen=True)
+class Body:
+    """The nodes an operator stands for, and the opsets they are written in."""
+
+    graph: GraphProto
+    opsets: dict[str, int]
+
 
 def type_proto(ctx: NodeContext, index: int) -> TypeProto:
-    """ONNX's spelling of the type of input `index`."""
-    t = ctx.arg(index).type
+    """ONNX's spelling of the type of input `index`; empty where the input is left out."""
+    tensor = ctx.inputs[index]
+    if tensor is None:
+        return TypeProto()
+    t = tensor.type
     return onnx.helper.make_tensor_type_proto(onnx_dtype(t.dtype), t.shape)
 
 
-def function_body(ctx: NodeContext, domain: str) -> Sequence[NodeProto] | None:
-    """The nodes that ONNX defines this operator by, or None if it is a primitive.
+def function_body(ctx: NodeContext, domain: str) -> Body | None:
+    """What ONNX defines this operator by, or None if it is a primitive.
 
-    ONNX's inliner names what is inside; names that the node's own graph uses are kept apart by a
-    prefix made of the node's first output.
+    The body is called as a local function of a one-node model, attribute defaults written out, and
+    ONNX's inliner does the rest.
     """
     node = ctx.proto
     if not onnx.defs.has(node.op_type, ctx.opset, domain):
         return None
-    inputs = [
-        onnx.ValueInfoProto(name=n, type=type_proto(ctx, i))
-        for i, n in enumerate(node.input)
-        if n and n not in node.input[:i]
-    ]
-    outputs = [onnx.ValueInfoProto(name=n) for n in node.output if n]
-    graph = onnx.helper.make_graph([node], node.op_type, inputs, outputs)
-    opsets = [onnx.helper.make_opsetid(domain, ctx.opset)]
-    if domain:
-        opsets.append(onnx.helper.make_opsetid("", onnx.defs.onnx_opset_version()))
-    model = onnx.helper.make_model(graph, opset_imports=opsets)
-    key = (node.domain, node.op_type)
-    body = inliner.inline_selected_functions(model, [key], inline_schema_functions=True)
-    if len(body.graph.node) == 1 and body.graph.node[0].op_type == node.op_type:
+    schema: Any = onnx.defs.get_schema(node.op_type, ctx.opset, domain)
+    function = _function(ctx, schema)
+    if function is None:
         return None
-    return _renamed(body.graph.node, {*node.input, *node.output}, node.output[0])
+    call = NodeProto()
+    call.CopyFrom(node)
+    call.op_type, call.domain = function.name, function.domain = f"{node.op_type}_body", _BODY
+    given = {a.name for a in node.attribute}
+    known = set(function.attribute) | {a.name for a in function.attribute_proto}
+    for name, attribute in schema.attributes.items():
+        if name in known and name not in given and attribute.default_value.name:
+            call.attribute.append(attribute.default_value)
+    opsets = {o.domain: o.version for o in function.opset_import}
+    opsets.setdefault("", onnx.defs.onnx_opset_version())
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph([call], node.op_type, [], []),
+        functions=[function],
+        opset_imports=[onnx.helper.make_opsetid(d, v) for d, v in {_BODY: 1, **opsets}.items()],
+    )
+    return Body(inliner.inline_local_functions(model).graph, opsets)
 
 
-def _renamed(nodes: Sequence[NodeProto], kept: set[str], prefix: str) -> list[NodeProto]:
-    def name(n: str) -> str:
-        return n if n in kept or not n else f"{prefix}:{n}"
+def _function(ctx: NodeContext, schema: Any) -> FunctionProto | None:
+    """The newest body that the node's opset may use."""
+    versions = list(schema.function_opset_versions)
+    if versions:
+        version = max((v for v in versions if v <= ctx.opset), default=versions[0])
+        return _parsed(schema.get_function_with_opset_version(version))
+    versions = list(schema.context_dependent_function_opset_versions)
+    if not versions:
+        return None
+    version = max((v for v in versions if v <= ctx.opset), default=versions[0])
+    types = [type_proto(ctx, i).SerializeToString() for i in range(len(ctx.inputs))]
+    found = schema.get_context_dependent_function_with_opset_version(
+        version, ctx.proto.SerializeToString(), types
+    )
+    return _parsed(found) if found else None
 
-    result = []
-    for node in nodes:
-        copy = NodeProto()
-        copy.CopyFrom(node)
-        copy.name = ""
-        del copy.input[:], copy.output[:]
-        copy.input.extend(name(n) for n in node.input)
-        copy.output.extend(name(n) for n in node.output)
-        result.append(copy)
-    return result
+
+def _parsed(data: bytes) -> FunctionProto:
+    function = FunctionProto()
+    function.ParseFromString(data)
+    return function

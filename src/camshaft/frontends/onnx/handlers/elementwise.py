@@ -51,7 +51,10 @@ def clip(ctx: NodeContext) -> Results:
     x = ctx.arg(0)
     dtype = x.type.dtype
     expr, operands = E.inp(0), [x]
-    for index, name, op in ((2, "max", "min"), (1, "min", "max")):
+    order = ((2, "max", "min"), (1, "min", "max"))
+    if _crossed(ctx):  # the upper bound wins
+        order = order[::-1]
+    for index, name, op in order:
         if ctx.opset < 11:
             bound = ctx.attr_float(name, float("nan"))
             if bound == bound:
@@ -66,6 +69,16 @@ def clip(ctx: NodeContext) -> Results:
                 operands.append(ctx.reshape(limit, ()))
                 expr = E.binary(op, expr, E.inp(len(operands) - 1))
     return ctx.pointwise(expr, *operands)
+
+
+def _crossed(ctx: NodeContext) -> bool:
+    """Whether the lower bound may be above the upper one."""
+    if ctx.opset < 11:
+        return ctx.attr_float("min", -np.inf) > ctx.attr_float("max", np.inf)
+    if not (ctx.has(1) and ctx.has(2)):
+        return False
+    low, high = ctx.arg(1).data, ctx.arg(2).data
+    return low is None or high is None or bool(np.any(low > high))
 
 
 def cast_to(ctx: NodeContext) -> Results:

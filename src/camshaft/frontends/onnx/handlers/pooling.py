@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from math import prod
 
 from camshaft.errors import ModelError
-from camshaft.frontends.onnx.context import Handler, NodeContext, Results
+from camshaft.frontends.onnx.context import Handler, NodeContext, Results, retyped
 from camshaft.frontends.onnx.handlers.windows import as_2d, window_of
 from camshaft.frontends.onnx.hosted import host_step
 from camshaft.ir import expr as E
+from camshaft.ir.expr import Expr
 from camshaft.ir.op import Attr
 from camshaft.ops import POOL, REDUCE
 
@@ -70,9 +71,70 @@ def _global(ctx: NodeContext, kind: str) -> Results:
     return ctx.result(REDUCE, [x], kind="sum", axes=axes, epilogue=by)
 
 
+def lp_pool(ctx: NodeContext) -> Results:
+    """LpPool: the p-norm of each window, as an average pool of |x|^p times the window's size.
+
+    With ceil_mode, where windows differ in size, it runs on the host.
+    """
+    x, p = ctx.arg(0), ctx.attr_int("p", 2)
+    if x.type.rank not in (3, 4) or ctx.attr_int("ceil_mode") or p < 1:
+        return host_step(ctx)
+    window = window_of(ctx, x.shape[2:], ())
+    powers = ctx.pointwise(_power(p), x, last=False)
+    means = ctx.step(
+        POOL,
+        [as_2d(ctx, powers)],
+        kind="avg",
+        kernel=window.kernel,
+        strides=window.strides,
+        pads=window.pads,
+        dilations=window.dilations,
+        count_include_pad=True,
+        layout="NCHW",
+    )
+    if x.type.rank == 3:
+        means = ctx.reshape(means, (*means.shape[:2], means.shape[3]))
+    total = E.mul(E.inp(0), E.const(prod(window.kernel)))
+    return ctx.pointwise(_root(total, p), means)
+
+
+def global_lp_pool(ctx: NodeContext) -> Results:
+    """GlobalLpPool: the p-norm over all spatial axes."""
+    x, p = ctx.arg(0), ctx.attr_int("p", 2)
+    axes = tuple(range(2, x.type.rank))
+    if not axes or p < 1:
+        raise ModelError(f"input {x.type} has no spatial axes, or p={p} is below 1")
+    dtype = x.type.dtype
+    return ctx.result(
+        REDUCE,
+        [x],
+        kind="sum",
+        axes=axes,
+        prologue=retyped(_power(p), dtype),
+        epilogue=retyped(_root(E.inp(0), p), dtype),
+    )
+
+
+def _power(p: int) -> Expr:
+    """|i0|^p."""
+    x = E.inp(0)
+    if p == 2:
+        return E.mul(x, x)
+    return E.binary("pow", E.unary("abs", x), E.const(p)) if p > 1 else E.unary("abs", x)
+
+
+def _root(x: Expr, p: int) -> Expr:
+    """x^(1/p)."""
+    if p == 2:
+        return E.unary("sqrt", x)
+    return E.binary("pow", x, E.const(1.0 / p)) if p > 1 else x
+
+
 HANDLERS: Mapping[str, Handler] = {
     "AveragePool": average_pool,
     "GlobalAveragePool": global_average_pool,
+    "GlobalLpPool": global_lp_pool,
     "GlobalMaxPool": global_max_pool,
+    "LpPool": lp_pool,
     "MaxPool": max_pool,
 }

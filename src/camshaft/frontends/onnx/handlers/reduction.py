@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import prod
 
+import numpy as np
+
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx.context import Handler, NodeContext, Results, retyped
 from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
+from camshaft.ir.graph import Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.types import boolean, u8
-from camshaft.ops import REDUCE, SOFTMAX
+from camshaft.ops import BROADCAST, REDUCE, SOFTMAX
 from camshaft.ops.common import normal_axis
 
 _X = E.inp(0)
@@ -61,7 +64,10 @@ def reduction(ctx: NodeContext) -> Results:
         "prologue": retyped(before, dtype),
         "epilogue": retyped(after, dtype),
     }
-    y = ctx.emit(REDUCE, [x], attrs, last=not truth)
+    if x.type.size == 0 and kind in ("max", "min"):
+        y = _of_nothing(ctx, x, kind, axes)
+    else:
+        y = ctx.emit(REDUCE, [x], attrs, last=not truth)
     return ctx.cast(y, boolean, last=True) if truth else y
 
 
@@ -72,21 +78,28 @@ def log_sum_exp(ctx: NodeContext) -> Results:
     if not axes:
         return x
     keep = bool(ctx.attr_int("keepdims", 1))
+    dtype = x.type.dtype
+    attrs: dict[str, Attr] = {"kind": "sum", "axes": axes, "keepdims": keep}
+    attrs["prologue"] = E.unary("exp", _X)
+    if x.type.size == 0:
+        return ctx.result(REDUCE, [x], **attrs, epilogue=E.unary("log", _X))
     finite = E.clip(E.inp(1), -3e38, 3e38)  # an all -inf group must not give inf - inf
     top = ctx.step(REDUCE, [x], kind="max", axes=axes)
-    moved = ctx.pointwise(E.sub(E.inp(0), finite), x, top, last=False)
-    flat = ctx.reshape(top, tuple(d for i, d in enumerate(x.shape) if keep or i not in axes))
-    if keep:
-        flat = top
-    return ctx.result(
-        REDUCE,
-        [moved, flat],
-        kind="sum",
-        axes=axes,
-        keepdims=keep,
-        prologue=E.unary("exp", _X),
-        epilogue=retyped(E.add(E.unary("log", _X), finite), x.type.dtype),
-    )
+    moved = ctx.pointwise(E.sub(_X, finite), x, top, last=False)
+    kept = tuple(d for i, d in enumerate(x.shape) if i not in axes)
+    beside = top if keep else ctx.reshape(top, kept)
+    epilogue = retyped(E.add(E.unary("log", _X), finite), dtype)
+    return ctx.result(REDUCE, [moved, beside], **attrs, epilogue=epilogue)
+
+
+def _of_nothing(ctx: NodeContext, x: Tensor, kind: str, axes: tuple[int, ...]) -> Tensor:
+    """The extreme of an empty set: the least or greatest value of the type."""
+    dtype = x.type.dtype
+    low, high = (-np.inf, np.inf) if dtype.is_float else dtype.range
+    keep = ctx.attr_int("keepdims", 1)
+    shape = tuple(1 if i in axes else d for i, d in enumerate(x.shape) if keep or i not in axes)
+    value = ctx.constant(np.array(low if kind == "max" else high, dtype.numpy), "extreme")
+    return ctx.step(BROADCAST, [value], shape=shape)
 
 
 def softmax(ctx: NodeContext) -> Results:

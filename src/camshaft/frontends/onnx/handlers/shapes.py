@@ -9,7 +9,7 @@ import numpy as np
 
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx.context import Handler, NodeContext, Results
-from camshaft.frontends.onnx.dtypes import array_of
+from camshaft.frontends.onnx.dtypes import array_of, inner_dtype
 from camshaft.ir.types import broadcast_shapes
 from camshaft.ops import BROADCAST, CONCAT
 from camshaft.ops.common import normal_axis
@@ -177,11 +177,22 @@ def _fixed(ctx: NodeContext, array: np.ndarray) -> Results:
     return ctx.builder.constant(array, ctx.proto.output[0])
 
 
+def eye_like(ctx: NodeContext) -> Results:
+    """EyeLike: depends on the input's shape alone."""
+    x = ctx.arg(0)
+    if x.type.rank != 2:
+        raise ModelError(f"input {x.type} is not a matrix")
+    to = ctx.attr_int("dtype")
+    dtype = inner_dtype(to) if to else x.type.dtype
+    return _fixed(ctx, np.eye(x.shape[0], x.shape[1], ctx.attr_int("k")).astype(dtype.numpy))
+
+
 HANDLERS: Mapping[str, Handler] = {
     "Concat": concat,
     "Constant": constant,
     "ConstantOfShape": constant_of_shape,
     "Expand": expand,
+    "EyeLike": eye_like,
     "Flatten": flatten,
     "Range": range_of,
     "Reshape": reshape,

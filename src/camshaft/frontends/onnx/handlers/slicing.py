@@ -9,8 +9,9 @@ import numpy as np
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx.context import Handler, NodeContext, Results
 from camshaft.frontends.onnx.hosted import host_step
+from camshaft.ir import expr as E
 from camshaft.ir.graph import Tensor
-from camshaft.ops import GATHER, PAD, SLICE
+from camshaft.ops import GATHER, PAD, POINTWISE, SLICE
 from camshaft.ops.common import normal_axis
 
 
@@ -169,13 +170,27 @@ def depth_to_space(ctx: NodeContext) -> Results:
 
 
 def space_to_depth(ctx: NodeContext) -> Results:
-    """SpaceToDepth: the inverse of DepthToSpace in its DCR form."""
+    """SpaceToDepth: the inverse of DepthToSpace."""
     x, b = _blocks(ctx)
     n, c, h, w = x.shape
     if h % b or w % b:
         raise ModelError(f"{x.type} does not divide into blocks of {b}x{b}")
-    y = ctx.transpose(ctx.reshape(x, (n, c, h // b, b, w // b, b)), (0, 3, 5, 1, 2, 4))
+    perm = (0, 3, 5, 1, 2, 4) if ctx.attr_str("mode", "DCR") == "DCR" else (0, 1, 3, 5, 2, 4)
+    y = ctx.transpose(ctx.reshape(x, (n, c, h // b, b, w // b, b)), perm)
     return ctx.reshape(y, (n, c * b * b, h // b, w // b), last=True)
+
+
+def trilu(ctx: NodeContext) -> Results:
+    """Trilu: a choice between x and zero by a constant mask, where the diagonal is constant."""
+    x = ctx.arg(0)
+    k = ctx.const_ints(1, "diagonal") or (0,)
+    if x.type.rank < 2:
+        raise ModelError(f"input {x.type} is not a matrix")
+    ones = np.ones(x.shape[-2:], np.bool_)
+    mask = np.triu(ones, k[0]) if ctx.attr_int("upper", 1) else np.tril(ones, k[0])
+    zero = E.const(0, x.type.dtype)
+    expr = E.select(E.inp(1), E.inp(0), zero)
+    return ctx.result(POINTWISE, [x, ctx.constant(mask, "mask")], expr=expr)
 
 
 HANDLERS: Mapping[str, Handler] = {
@@ -185,4 +200,5 @@ HANDLERS: Mapping[str, Handler] = {
     "Slice": slice_,
     "SpaceToDepth": space_to_depth,
     "Split": split,
+    "Trilu": trilu,
 }

@@ -1,0 +1,149 @@
+"""Control flow that is decided at build time: branches are taken, loops are unrolled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from onnx import GraphProto
+
+from camshaft.errors import ModelError
+from camshaft.frontends.onnx.context import Handler, NodeContext, Results
+from camshaft.frontends.onnx.handlers.slicing import taken
+from camshaft.ir import expr as E
+from camshaft.ir.graph import Tensor
+from camshaft.ops import CONCAT, POINTWISE
+from camshaft.ops.common import normal_axis
+
+MOST_ITERATIONS = 4096
+"""A loop that runs longer would make an engine of unreasonable size."""
+
+
+def if_(ctx: NodeContext) -> Results:
+    """If: the branch of a constant condition; else both branches and a choice between results.
+
+    Operators have no side effects, so computing the branch that is not chosen is only time.
+    """
+    condition = ctx.arg(0)
+    if condition.type.size != 1:
+        raise ModelError(f"its condition {condition.name!r} is {condition.type}, not one bool")
+    if condition.data is not None:
+        taken_ = "then_branch" if bool(condition.data.reshape(-1)[0]) else "else_branch"
+        return ctx.subgraph(_graph(ctx, taken_), {})
+    results = [ctx.subgraph(_graph(ctx, name), {}) for name in ("then_branch", "else_branch")]
+    flag = ctx.reshape(condition, ())
+    chosen = []
+    for i, (yes, no) in enumerate(zip(*results, strict=True)):
+        if yes.type != no.type:
+            raise ModelError(
+                f"its condition {condition.name!r} depends on the model's input data and its "
+                f"branches give {yes.type} and {no.type}; only branches of one type are supported"
+            )
+        attrs = {"expr": E.select(E.inp(0), E.inp(1), E.inp(2))}
+        chosen.append(ctx.emit(POINTWISE, [flag, yes, no], attrs, last=True, out=i))
+    return chosen
+
+
+def loop(ctx: NodeContext) -> Results:
+    """Loop, unrolled: the trip count and every condition must be known at build time."""
+    body = _graph(ctx, "body")
+    limit = ctx.const(0, "trip count")
+    going = ctx.const(1, "condition")
+    trips = None if limit is None else int(limit.reshape(-1)[0])
+    carried = [ctx.arg(i) for i in range(2, len(ctx.inputs))]
+    scans: list[list[Tensor]] = [[] for _ in body.output[len(carried) + 1 :]]
+    names = [v.name for v in body.input]
+    if len(names) != len(carried) + 2:
+        raise ModelError(f"its body has {len(names)} inputs for {len(carried)} carried values")
+    alive = going is None or bool(going.reshape(-1)[0])
+    step = 0
+    while alive and (trips is None or step < trips):
+        if step == MOST_ITERATIONS:
+            raise ModelError(f"runs more than {MOST_ITERATIONS} times; that is not supported")
+        counter = ctx.constant(np.array(step, np.int64), "iteration")
+        flag = ctx.constant(np.array(True), "condition")
+        values = dict(zip(names, [counter, flag, *carried], strict=True))
+        results = ctx.subgraph(body, values)
+        if results[0].data is None:
+            raise ModelError(
+                "its condition depends on the model's input data; only loops whose number of "
+                "iterations is known are supported"
+            )
+        alive = bool(results[0].data.reshape(-1)[0])
+        carried = list(results[1 : 1 + len(carried)])
+        for parts, value in zip(scans, results[1 + len(carried) :], strict=True):
+            parts.append(value)
+        step += 1
+    return [*carried, *(_stacked(ctx, parts, 0) for parts in scans)]
+
+
+def scan(ctx: NodeContext) -> Results:
+    """Scan (opset 9 on), unrolled over the sequence."""
+    if ctx.opset < 9:
+        raise ModelError("the form of opset 8 is not supported; export with opset 9 or later")
+    body = _graph(ctx, "body")
+    count = ctx.attr_int("num_scan_inputs")
+    states = len(ctx.inputs) - count
+    if not states >= 0 or count < 1 or len(body.input) != len(ctx.inputs):
+        raise ModelError(f"num_scan_inputs={count} does not fit {len(ctx.inputs)} inputs")
+    carried = [ctx.arg(i) for i in range(states)]
+    sequences = [ctx.arg(states + i) for i in range(count)]
+    outputs = len(body.output) - states
+    axes = _filled(ctx, "scan_input_axes", count)
+    axes = [normal_axis(a, t.type.rank) for a, t in zip(axes, sequences, strict=True)]
+    backward = _filled(ctx, "scan_input_directions", count)
+    lengths = {t.shape[a] for a, t in zip(axes, sequences, strict=True)}
+    if len(lengths) != 1 or max(lengths) > MOST_ITERATIONS:
+        raise ModelError(f"sequences of lengths {sorted(lengths)} cannot be scanned together")
+    length = lengths.pop()
+    scans: list[list[Tensor]] = [[] for _ in range(outputs)]
+    names = [v.name for v in body.input]
+    for step in range(length):
+        parts = [
+            _element(ctx, t, axis, length - 1 - step if back else step)
+            for t, axis, back in zip(sequences, axes, backward, strict=True)
+        ]
+        results = ctx.subgraph(body, dict(zip(names, [*carried, *parts], strict=True)))
+        carried = list(results[:states])
+        for found, value in zip(scans, results[states:], strict=True):
+            found.append(value)
+    reverse = _filled(ctx, "scan_output_directions", outputs)
+    places = _filled(ctx, "scan_output_axes", outputs)
+    stacked = [
+        _stacked(ctx, found[::-1] if back else found, axis)
+        for found, axis, back in zip(scans, places, reverse, strict=True)
+    ]
+    return [*carried, *stacked]
+
+
+def _filled(ctx: NodeContext, name: str, count: int) -> list[int]:
+    values = list(ctx.attr_ints(name) or [0] * count)
+    if len(values) != count:
+        raise ModelError(f"attribute {name}={values} should have {count} values")
+    return values
+
+
+def _element(ctx: NodeContext, x: Tensor, axis: int, index: int) -> Tensor:
+    whole = [range(d) for d in x.shape]
+    whole[axis] = range(index, index + 1)
+    return ctx.reshape(taken(ctx, x, whole), (*x.shape[:axis], *x.shape[axis + 1 :]))
+
+
+def _stacked(ctx: NodeContext, parts: Sequence[Tensor], axis: int) -> Tensor:
+    if not parts:
+        raise ModelError("runs zero times, so the shape of what it collects is not known")
+    rank = parts[0].type.rank + 1
+    axis = normal_axis(axis, rank)
+    rows = [ctx.reshape(t, (*t.shape[:axis], 1, *t.shape[axis:])) for t in parts]
+    return rows[0] if len(rows) == 1 else ctx.step(CONCAT, rows, axis=axis)
+
+
+def _graph(ctx: NodeContext, name: str) -> GraphProto:
+    for a in ctx.proto.attribute:
+        if a.name == name and a.HasField("g"):
+            graph: GraphProto = a.g
+            return graph
+    raise ModelError(f"attribute {name!r} is missing")
+
+
+HANDLERS: Mapping[str, Handler] = {"If": if_, "Loop": loop, "Scan": scan}
