@@ -71,6 +71,8 @@ def test_other_convolutions_are_refused() -> None:
 
 
 I8_CASES = (
+    depthwise((1, 6, 12), 32, zero_point=4),
+    depthwise((1, 5, 16), 16, kernel=(5, 5), pads=(2, 2, 2, 2), zero_point=250),
     depthwise((1, 7, 7), 64, zero_point=3),
     depthwise((2, 5, 9), 85, epilogue="residual", pitches=(5, 3)),
     depthwise((1, 9, 6), 32, strides=(2, 2), pads=(0, 0, 1, 1), epilogue="none", zero_point=200),

@@ -10,8 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
+from camshaft.backends.base import Operand
 from camshaft.backends.cpu.lang import Kernel, Value
-from camshaft.ir.types import DType, f32, i8, i16, i32
+from camshaft.backends.cpu.target import CpuTarget
+from camshaft.ir.expr import Expr, nodes, result_dtype
+from camshaft.ir.types import DType, f32, i8, i16, i32, u8
 
 _ISA = {128: "sse2", 256: "avx2", 512: "avx512"}
 _CVT = {128: "llvm.x86.sse2.cvtps2dq", 256: "llvm.x86.avx.cvt.ps2dq.256"}
@@ -59,31 +64,56 @@ def _unpack(k: Kernel, a: Value, b: Value) -> tuple[Value, Value]:
     return halves[0], halves[1]
 
 
-def can_narrow(k: Kernel, source: DType, to: DType) -> bool:
-    """Whether `narrow` has code for this target and these types."""
-    return k.target.is_x86 and source == f32 and to.bits == 8 and to.is_int
+def can_narrow(target: CpuTarget, expr: Expr, inputs: Sequence[DType]) -> bool:
+    """Whether `narrow` has code for the cast at the end of `expr` on inputs of these types."""
+    if not target.is_x86 or expr.op != "cast" or expr.dtype not in (u8, i8):
+        return False
+    return result_dtype(expr.args[0], inputs) == f32
 
 
-def narrow(k: Kernel, x: Value, to: DType) -> Value:
-    """f32 lanes in lane order (all four vectors) to u8 or i8 lanes in natural order.
+def only_negative_nans(expr: Expr, inputs: Sequence[Operand]) -> bool:
+    """Whether every NaN that `expr` can compute has its sign bit set.
+
+    That holds for sums and products of integers and of constants whose own NaNs are negative: the
+    NaN that x86 makes out of numbers (inf - inf, 0 * inf) is negative, and others keep their sign.
+    """
+    ops = {e.op for e in nodes(expr)}
+    floats = [o for o in inputs if o.dtype.is_float]
+    return ops <= {"input", "const", "cast", "add", "mul"} and all(o.const for o in floats)
+
+
+def with_negative_nans(values: np.ndarray) -> np.ndarray:
+    """`values` with the sign bit of every NaN set."""
+    if values.dtype.kind != "f" or not np.isnan(values).any():
+        return values
+    return np.where(np.isnan(values), np.copysign(np.nan, -1.0), values).astype(values.dtype)
+
+
+def narrow(k: Kernel, vectors: Sequence[Value], to: DType, *, negative_nans: bool) -> Value:
+    """Four vectors of f32 in lane order to u8 or i8 lanes in natural order.
 
     The cast of `ir.expr`: rounds half to even, saturates, NaN becomes 0.  Out-of-range floats
     convert to the smallest i32, which the packs saturate; only the upper end needs a bound.
+    negative_nans: every NaN has its sign bit set.  Then floats can be bounded as integers (their
+    order is the same where they are positive), for which more execution units exist.
     """
-    if to == i8:
-        x = k.select(k.isnan(x), 0.0, x)
     top = float(to.range[1])
-    x = k.select(k.const(top, f32, x.lanes) < x, top, x)
-    quarter = x.lanes // 4
-    parts = [
-        _to_i32(k, k.shuffle(x, None, range(g * quarter, (g + 1) * quarter))) for g in range(4)
-    ]
-    bits = 32 * quarter
+    parts = []
+    for x in vectors:
+        if to == i8:
+            x = k.select(k.isnan(x), 0.0, x)
+        if negative_nans:
+            bits = k.min(k.bitcast(x, i32), int(np.float32(top).view(np.int32)))
+            x = k.bitcast(bits, f32)
+        else:
+            x = k.select(k.const(top, f32, x.lanes) < x, top, x)
+        parts.append(_to_i32(k, x))
+    size = 32 * parts[0].lanes
     pairs = [
-        _pack(k, "packssdw", i16, bits, *parts[:2]),
-        _pack(k, "packssdw", i16, bits, *parts[2:]),
+        _pack(k, "packssdw", i16, size, *parts[:2]),
+        _pack(k, "packssdw", i16, size, *parts[2:]),
     ]
-    return _pack(k, "packsswb" if to == i8 else "packuswb", to, bits, *pairs)
+    return _pack(k, "packsswb" if to == i8 else "packuswb", to, size, *pairs)
 
 
 def _to_i32(k: Kernel, x: Value) -> Value:

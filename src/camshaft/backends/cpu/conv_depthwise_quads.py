@@ -12,9 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from camshaft.backends.base import KernelSpec, Operand, Params
 from camshaft.backends.cpu.byte_lanes import lane_order
 from camshaft.backends.cpu.conv_problem import ConvProblem
 from camshaft.backends.cpu.target import CpuTarget
+from camshaft.ir.types import DType, i32
 
 Tap = tuple[int, int, int]
 """(output row of the tile, filter column, quad)."""
@@ -63,13 +65,17 @@ class Quads:
 
 @dataclass(frozen=True)
 class Block:
-    """A block of channels: `count` blocks from `channel` on, `width` channels wide, of which
-    `valid` exist.  Four vectors of width/4 i32 lanes hold it."""
+    """Blocks of channels: `count` from `channel` on, `width` bytes wide, of which `valid` exist.
+
+    Four vectors of width/4 i32 lanes hold a block.  fold: neighbouring pixels in a block, each with
+    all channels.
+    """
 
     channel: int
     count: int
     width: int
     valid: int
+    fold: int = 1
 
     @property
     def lanes(self) -> int:
@@ -77,9 +83,11 @@ class Block:
         return self.width // 4
 
 
-def channel_blocks(channels: int, target: CpuTarget) -> list[Block]:
-    """Full blocks of a vector of bytes, then one narrower block for the rest."""
+def channel_blocks(channels: int, target: CpuTarget, fold: int = 1) -> list[Block]:
+    """Full blocks of a vector of bytes, then one narrower block for the rest; or one folded."""
     width = target.vector_bits // 8
+    if fold > 1:
+        return [Block(0, 1, width, width, fold)]
     full, rest = divmod(channels, width)
     blocks = [Block(0, full, width, width)] if full else []
     if rest:
@@ -94,9 +102,11 @@ def padded_channels(blocks: Sequence[Block]) -> int:
 
 
 def to_lane_order(values: np.ndarray, blocks: Sequence[Block]) -> np.ndarray:
-    """Per-channel values [..., C] padded with 0 and each block permuted into lane order."""
+    """Per-channel values [..., C], repeated where pixels are folded, padded with 0, and each
+    block permuted into lane order."""
     padded = np.zeros((*values.shape[:-1], padded_channels(blocks)), values.dtype)
-    padded[..., : values.shape[-1]] = values
+    tiled = np.tile(values, blocks[0].fold)
+    padded[..., : tiled.shape[-1]] = tiled
     order = [
         b.channel + n * b.width + c
         for b in blocks
@@ -139,3 +149,50 @@ def pack_compensation(problem: ConvProblem, w: np.ndarray, blocks: Sequence[Bloc
     """First values of the sums, -zero_point * (sum of the channel's weights), i32, lane order."""
     total = w.astype(np.int64).sum(axis=(1, 2))
     return to_lane_order((-problem.zero_point * total).astype(np.int32), blocks)
+
+
+class Plan:
+    """What packing and code of one candidate must agree on."""
+
+    def __init__(self, spec: KernelSpec, params: Params, target: CpuTarget) -> None:
+        self.spec, self.target = spec, target
+        self.problem = p = ConvProblem.of(spec)
+        self.tall, self.rows = int(params["tall"]), int(params["rows"])
+        self.unroll = int(params["unroll"])
+        self.constants = [n for n, o in enumerate(spec.inputs) if o.const]
+        self.blank_row = (p.w - 1) * p.x_strides[2] + p.groups if p.clips_rows else 1
+        varying = [n for n in range(2, len(spec.inputs)) if self._has_channels(n)]
+        self.in_lane_order = all(self.is_per_channel(n) for n in varying)
+        self.blocks = channel_blocks(p.groups, target, self._fold())
+
+    def _fold(self) -> int:
+        """Neighbouring pixels to a vector: several where pixels are narrow and rows dense."""
+        p = self.problem
+        fold, rest = divmod(self.target.vector_bits // 8, p.groups)
+        dense = p.x_strides[2] == p.output.strides[2] == p.groups
+        alike = self.in_lane_order and not any(any(o.strides[:3]) for o in p.operands)
+        fits = fold > 1 and rest == 0 and p.stride[1] == 1 and p.ow % fold == 0
+        return fold if fits and dense and alike else 1
+
+    @property
+    def dtypes(self) -> list[DType]:
+        """Element types of the epilogue's inputs."""
+        return [i32, *(o.dtype for o in self.problem.operands)]
+
+    def _has_channels(self, number: int) -> bool:
+        return self.problem.operands[number - 2].strides[3] != 0
+
+    def is_per_channel(self, number: int) -> bool:
+        """Whether an epilogue operand is constant with one value per channel."""
+        operand = self.problem.operands[number - 2]
+        return operand.const and self._has_channels(number) and not any(operand.strides[:3])
+
+    def operands(self) -> list[Operand]:
+        """The epilogue operands as the kernel sees them."""
+        result = list(self.problem.operands)
+        if self.in_lane_order:
+            padded = padded_channels(self.blocks)
+            for n, operand in enumerate(result):
+                if self.is_per_channel(n + 2):
+                    result[n] = Operand(operand.dtype, (1, 1, 1, padded), (0, 0, 0, 1), True)
+        return result
