@@ -303,3 +303,39 @@ def test_fully_connected_layer_behind_an_image_reads_it_as_it_lies(batch) -> Non
     after = optimize(graph, check=True)
     same(graph, after)
     assert [node.op.name for node in after.nodes].count("transpose") == 1, "only the graph input"
+
+
+def test_dense_concats_are_a_chain_and_prefixes_are_shared_longest_first() -> None:
+    b = GraphBuilder("dense")
+    parts = [b.input(f"x{i}", TensorType(f32, (1, 2, 2, 3))) for i in range(4)]
+    outs = {f"y{i}": b.emit(CONCAT, parts[:i], {"axis": 3}) for i in (2, 3, 4)}
+    outs["other axis"] = b.emit(CONCAT, parts[:3], {"axis": 2})
+    graph = b.graph(outs)
+    after = optimize(graph, check=True)
+    same(graph, after)
+    assert [len(node.args) for node in after.nodes] == [2, 2, 2, 3]
+    assert after.nodes[2].args[0] is after.nodes[1].output
+
+
+def test_dequantized_result_with_several_readers_is_kept_narrow() -> None:
+    b = GraphBuilder("narrow")
+    x = b.input("x", TensorType(u8, (1, 4, 4, 3)))
+    attrs = {"kind": "max", "kernel": (2, 2), "strides": (2, 2), "layout": "NHWC"}
+    y = b.emit(POOL, [x], attrs, name="pool")
+    y = b.emit(POINTWISE, [y], {"expr": E.dequantize(E.inp(0), E.const(0.5), 3)}, name="dq")
+    outs = {op: b.emit(POINTWISE, [y], {"expr": E.unary(op, E.inp(0))}) for op in ("exp", "neg")}
+    after = optimize(b.graph(outs), check=True)
+    same(b.graph(outs), after)
+    assert [node.args[0].type.dtype for node in after.nodes] == [u8, u8, u8]
+
+
+def test_node_whose_inputs_became_constant_is_folded() -> None:
+    b = GraphBuilder("late-constant")
+    x = b.input("x", TensorType(f32, (1, 3)))
+    c = b.constant(np.ones((1, 3), np.float32))
+    y = b.emit(CONCAT, [c, x], {"axis": 0})
+    y = b.emit(SLICE, [y], slice_attrs((2, 3), 0, 0, 1), name="constant half")
+    y = b.emit(POINTWISE, [y], {"expr": E.unary("exp", E.inp(0))})
+    after = optimize(b.graph({"y": y}))
+    assert after.nodes == () and after.outputs[0].is_const
+    same(b.graph({"y": y}), after)

@@ -165,9 +165,43 @@ class ConcatOfSlices(Rewrite):
         return b.graph({"y": b.emit(CONCAT, parts, {"axis": 1}, name="concat")})
 
 
+class ShareConcatPrefix(Rewrite):
+    """concat(a, b, c) where concat(a, b) exists -> concat(concat(a, b), c).
+
+    In a densely connected net every layer joins all features so far.  Written as a chain, the
+    memory plan puts each feature into one buffer once, and the shorter concats are views of it.
+    """
+
+    name = "share-concat-prefix"
+    ops = (CONCAT,)
+
+    def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
+        axis = axis_of(node)
+        names = tuple(t.name for t in node.args)
+        for length in range(len(names) - 1, 1, -1):
+            seen = r.concats.get((axis, *names[:length]))
+            prefix = r.producer(seen, CONCAT)
+            if prefix is None or prefix.args != node.args[:length]:
+                continue
+            parts = [prefix.output, *node.args[length:]]
+            whole = r.emit(CONCAT, parts, {"axis": axis}, like=node)
+            r.concats[(axis, *names)] = whole
+            return [whole]
+        r.concats[(axis, *names)] = node.output
+        return None
+
+    def example(self) -> Graph:
+        b = GraphBuilder("dense")
+        x, y, z = (b.input(n, TensorType(f32, (2, 3))) for n in "xyz")
+        two = b.emit(CONCAT, [x, y], {"axis": 1}, name="two")
+        three = b.emit(CONCAT, [x, y, z], {"axis": 1}, name="three")
+        return b.graph({"two": two, "three": three})
+
+
 SLICE_RULES: tuple[Rewrite, ...] = (
     MergeSlices(),
     SliceOfConcat(),
     MergeConcats(),
     ConcatOfSlices(),
+    ShareConcatPrefix(),
 )

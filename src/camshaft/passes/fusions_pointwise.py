@@ -13,8 +13,9 @@ import numpy as np
 from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
-from camshaft.ir.types import TensorType, f32
-from camshaft.ops import CONV, POINTWISE
+from camshaft.ir.op import Attr
+from camshaft.ir.types import TensorType, f32, u8
+from camshaft.ops import CONV, POINTWISE, POOL
 from camshaft.passes.bodies import (
     Body,
     Inliner,
@@ -107,12 +108,20 @@ class FuseEpilogue(Rewrite):
 
     The anchor's result must have the pointwise output's shape and no other reader.  Where several
     operands qualify (two convolutions added), the one computed last takes the others as operands.
+    An expression that widens (a dequantization) is left to its readers if it has several of them;
+    what they did not take is fused by `FuseWideningEpilogue` in the end.
     """
 
     name = "fuse-epilogue"
     ops = (POINTWISE,)
 
     def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
+        if r.old_uses(node.output) > 1 and _worth_repeating(node):
+            return None
+        return self.fused(node, r)
+
+    def fused(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
+        """The node as the epilogue of one of its operands' anchors, or None."""
         ready = [t for t in node.args if self._takes(t, node, r)]
         for result in sorted(ready, key=r.position, reverse=True):
             anchor = r.producer(result)
@@ -143,6 +152,27 @@ class FuseEpilogue(Rewrite):
         y = b.emit(CONV, [x, w], {"layout": "NCHW"}, name="conv")
         total = b.emit(POINTWISE, [y, x], {"expr": _ADD}, name="add")
         return b.graph({"y": b.emit(POINTWISE, [total], {"expr": _RELU}, name="relu")})
+
+
+class FuseWideningEpilogue(FuseEpilogue):
+    """anchor > widening expression with several readers: fused after all.
+
+    Only for a last sweep, when the readers have had their chance to repeat the expression.
+    """
+
+    name = "fuse-widening-epilogue"
+
+    def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
+        return self.fused(node, r)
+
+    def example(self) -> Graph:
+        b = GraphBuilder("dequantized-output")
+        x = b.input("x", TensorType(u8, (1, 4, 4, 3)))
+        attrs: dict[str, Attr] = {"kind": "max", "kernel": (2, 2), "strides": (2, 2)}
+        y = b.emit(POOL, [x], {**attrs, "layout": "NHWC"}, name="pool")
+        expr = E.dequantize(E.inp(0), E.const(0.5), 3)
+        y = b.emit(POINTWISE, [y], {"expr": expr}, name="dequantize")
+        return b.graph({"y": y, "z": y})
 
 
 class MultiplyNotDivide(Rewrite):
@@ -199,3 +229,4 @@ POINTWISE_FUSIONS: tuple[Rewrite, ...] = (
     FuseEpilogue(),
     MultiplyNotDivide(),
 )
+LATE_FUSIONS: tuple[Rewrite, ...] = (FuseWideningEpilogue(),)

@@ -14,7 +14,7 @@ from camshaft.passes.cse import merge_equal
 from camshaft.passes.fusions_affine import AFFINE_FUSIONS
 from camshaft.passes.fusions_matmul import MATMUL_FUSIONS, MATMUL_RULES
 from camshaft.passes.fusions_movement import MOVEMENT_FUSIONS
-from camshaft.passes.fusions_pointwise import POINTWISE_FUSIONS
+from camshaft.passes.fusions_pointwise import LATE_FUSIONS, POINTWISE_FUSIONS
 from camshaft.passes.fusions_reduce import REDUCE_FUSIONS
 from camshaft.passes.fusions_siblings import merge_siblings
 from camshaft.passes.fusions_slices import SLICE_FUSIONS
@@ -32,7 +32,7 @@ FUSIONS: tuple[Rewrite, ...] = (
     *MATMUL_FUSIONS,
     *SLICE_FUSIONS,
 )
-ALL_REWRITES: tuple[Rewrite, ...] = (*LOWERINGS, *FUSIONS, *MATMUL_RULES)
+ALL_REWRITES: tuple[Rewrite, ...] = (*LOWERINGS, *FUSIONS, *MATMUL_RULES, *LATE_FUSIONS)
 
 PIPELINE: tuple[Pass, ...] = (
     Pass("canonicalize", canonicalize),
@@ -43,6 +43,7 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("matmul-to-conv", partial(rewrite, rules=MATMUL_RULES), level=1),
     Pass("fuse-again", partial(rewrite, rules=FUSIONS), level=1),
     Pass("merge-equal", merge_equal, level=1),
+    Pass("fuse-late", partial(rewrite, rules=(*FUSIONS, *LATE_FUSIONS)), level=1),
 )
 SIBLINGS = Pass("merge-siblings", merge_siblings, level=1)
 

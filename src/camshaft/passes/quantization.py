@@ -13,6 +13,7 @@ from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.types import TensorType, f32, u8
 from camshaft.ops import DEQUANTIZE, POINTWISE, QUANTIZE, TRANSPOSE
 from camshaft.passes.cse import merge_equal
+from camshaft.passes.fusions_pointwise import LATE_FUSIONS
 from camshaft.passes.pipeline import FUSIONS
 from camshaft.passes.qdq import MOVE_RULES, unsign
 from camshaft.passes.qdq_integer import BIAS_RULES, EXPAND_RULES, INTEGER_RULES
@@ -41,7 +42,9 @@ def lower_quantization(graph: Graph, *, integer: bool = True, level: int = 1) ->
     if level > 0:
         graph = rewrite(graph, FUSIONS)
     graph = rewrite(graph, REQUANTIZE_RULES)
-    graph = merge_equal(rewrite(graph, FUSIONS) if level > 0 else graph)
+    if level > 0:
+        graph = rewrite(rewrite(graph, FUSIONS), (*FUSIONS, *LATE_FUSIONS))
+    graph = merge_equal(graph)
     return rewrite(graph, (TransposeFirst(),))
 
 

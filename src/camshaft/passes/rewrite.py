@@ -52,6 +52,7 @@ class Rewriter:
     def __init__(self, graph: Graph) -> None:
         self.builder = GraphBuilder(graph.name, reserved=graph.tensors)
         self.bounds: dict[str, tuple[float, float]] = {}  # what `ranges` found out so far
+        self.concats: dict[tuple[object, ...], Tensor] = {}  # what `ShareConcatPrefix` has seen
         self._old = graph
         self._old_uses = Counter(t.name for n in graph.nodes for t in n.args)
         self._old_uses.update(t.name for t in graph.outputs)
@@ -79,6 +80,10 @@ class Rewriter:
     def single_use(self, tensor: Tensor) -> bool:
         """Whether exactly one node input (and no graph output) reads `tensor`."""
         return self._uses.get(tensor.name, 2) == 1
+
+    def old_uses(self, output: Tensor) -> int:
+        """Readers of the output of the node that is being presented."""
+        return self._old_uses[output.name]
 
     def position(self, tensor: Tensor) -> int:
         """Where the producer stands in execution order; -1 for inputs and constants."""
@@ -127,8 +132,9 @@ class Rewriter:
         return node if same else replace(node, inputs=inputs)
 
     def keep(self, old: Node, node: Node) -> None:
-        """No rule fired: carry the node over."""
-        if self.builder.keep(node):
+        """No rule fired: carry the node over (or fold it, if its inputs became constants)."""
+        folds = "fold" in node.op.traits and node.args and all(t.is_const for t in node.args)
+        if not folds and self.builder.keep(node):
             made = node.outputs
             for t in made:
                 self._order[t.name] = len(self._order)
