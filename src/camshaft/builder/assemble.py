@@ -73,8 +73,7 @@ class Assembler:
         self.target, self.threads, self.fingerprint = target, threads, fingerprint
         self.constants: dict[str, np.ndarray] = {}
         self.code: dict[str, bytes] = {}
-        self.kernels: dict[str, int] = {}
-        self.kernel_codes: list[KernelCode] = []
+        self.kernels: dict[KernelCode, int] = {}
 
     def run(self, reasons: Mapping[str, str]) -> Parts:
         """The finished parts.  reasons: source layer -> extra words on its precision."""
@@ -89,7 +88,7 @@ class Assembler:
                 Binding(n, t.type)
                 for n, t in zip(self.graph.output_names, self.graph.outputs, strict=True)
             ),
-            kernels=tuple(self.kernel_codes),
+            kernels=tuple(self.kernels),
             steps=tuple(without_needless_waits(steps, touched)),
             arena_bytes=arena.nbytes,
             lower_bound_bytes=arena.lower_bound,
@@ -120,12 +119,12 @@ class Assembler:
         return [(self._constant(a), a.nbytes) for a in arrays]
 
     def _kernel(self, kernel: Kernel) -> int:
-        name = f"k{hashlib.sha256(kernel.code).hexdigest()[:20]}"
-        if name not in self.kernels:
-            self.kernels[name] = len(self.kernel_codes)
-            self.kernel_codes.append(KernelCode(name, kernel.phases))
-            self.code[name] = kernel.code
-        return self.kernels[name]
+        entry = KernelCode(f"k{hashlib.sha256(kernel.code).hexdigest()[:20]}", kernel.phases)
+        if entry not in self.kernels:
+            # Equal code may serve layers with different numbers of items.
+            self.kernels[entry] = len(self.kernels)
+            self.code[entry.code] = kernel.code
+        return self.kernels[entry]
 
     # -- memory ------------------------------------------------------------------------------
 
