@@ -162,6 +162,7 @@ class _Writer:
         self.p = ConvProblem.of(spec)
         self.shape = Shape.of(self.p, target)
         self.lanes = self.shape.lanes
+        self.adjacent = max(1, 16 // self.lanes)  # vectors of one cache line go together
         self.halves = self.p.is_int8 and not target.has_vnni
         self.runs = column_runs(self.p, int(params["cols"]))
         types = [f32 if not self.p.is_int8 else i16 if self.halves else i8]
@@ -180,40 +181,47 @@ class _Writer:
             self._band_function(module, "band", self.lanes)
         if tail:
             self._band_function(module, "band_tail", tail)
-        items = Items(self.p.n, self.p.oh, int(self.params["rows"]), self.shape.vectors)
+        blocks = -(-self.shape.vectors // self.adjacent)
+        items = Items(self.p.n, self.p.oh, int(self.params["rows"]), blocks)
         with module.phase("conv_grouped", items.count, self.args) as k:
             pointers = [k.args[a.name] for a in self.args]
             with k.loop(k.begin, k.end) as item:
-                place = items.decode(k, item)
-                if full and tail:
-                    with k.if_(place[-1] < full) as branch:
-                        k.call("band", *pointers, *place)
-                    with branch.otherwise():
-                        k.call("band_tail", *pointers, *place)
-                else:
-                    k.call("band" if full else "band_tail", *pointers, *place)
+                image, first, last, block = items.decode(k, item)
+                start = block * self.adjacent
+                if full:
+                    stop = k.min(start + self.adjacent, full)
+                    k.call("band", *pointers, image, first, last, start, stop)
+                if tail:
+                    with k.if_(k.eq(block, blocks - 1)):
+                        k.call("band_tail", *pointers, image, first, last, full, full + 1)
         return module.source()
 
     def _band_function(self, module: Module, symbol: str, count: int) -> None:
-        """One vector of output channels (`count` exist) of output rows first..last-1."""
+        """Vectors start..stop-1 of output channels (`count` channels of each exist), output rows
+        first..last-1."""
         params: list[Arg | Scalar] = [*self.args]
-        params += [Scalar(s) for s in ("image", "first", "last", "vector")]
+        params += [Scalar(s) for s in ("image", "first", "last", "start", "stop")]
         with module.function(symbol, params) as k:
+            first, last, start, stop = (k.scalars[s] for s in ("first", "last", "start", "stop"))
             for run in self.runs:
                 with (
                     k.loop(0, run.count) as tile,
-                    k.loop(k.scalars["first"], k.scalars["last"]) as oh,
+                    k.loop(first, last) as oh,
+                    k.loop(start, stop) as vector,
                 ):
-                    self._tile(k, run, oh, tile * run.width + run.start, count)
+                    self._tile(k, run, (oh, tile * run.width + run.start, vector), count)
 
-    def _tile(self, k: Kernel, run: ColumnRun, oh: Value, ow: Value, count: int) -> None:
-        """`run.width` output pixels of row oh from column ow on."""
-        p, vector, image = self.p, k.scalars["vector"], k.scalars["image"]
-        acc = [self._first_sum(k) for _ in range(run.width)]
+    def _tile(
+        self, k: Kernel, run: ColumnRun, place: tuple[Value, Value, Value], count: int
+    ) -> None:
+        """`run.width` output pixels from place on, which is (row, column, vector)."""
+        p, image = self.p, k.scalars["image"]
+        oh, ow, vector = place
+        acc = [self._first_sum(k, vector) for _ in range(run.width)]
         low, high = (0, p.r) if p.zero_point else row_bounds(k, p, oh)
         with k.loop(low, high, carry=acc) as r:
-            row = self._row(k, oh, r).at(ow * (p.stride[1] * p.x_strides[2]))
-            self._filter_row(k, run, row, r, acc, count)
+            row = self._row(k, oh, r, vector).at(ow * (p.stride[1] * p.x_strides[2]))
+            self._filter_row(k, run, row, vector * p.r + r, acc, count)
         pointers = [
             operand_pointer(k, self.spec, n, self.packed) for n in range(2, len(self.spec.inputs))
         ]
@@ -222,18 +230,18 @@ class _Writer:
         for i in range(run.width):
             epilogue.store(acc[i], (0, 0, i, 0), count)
 
-    def _first_sum(self, k: Kernel) -> Value:
+    def _first_sum(self, k: Kernel, vector: Value) -> Value:
         if not self.p.zero_point:
             return k.const(0, self.shape.element, self.lanes)
-        place = k.scalars["vector"] * self.lanes
-        return k.load(k.args["packed1"].at(place).aligned(4 * self.lanes), self.lanes)
+        place = k.args["packed1"].at(vector * self.lanes)
+        return k.load(place.aligned(4 * self.lanes), self.lanes)
 
-    def _row(self, k: Kernel, oh: Value, r: Value) -> Pointer:
+    def _row(self, k: Kernel, oh: Value, r: Value, vector: Value) -> Pointer:
         """Input column 0, filter row r of output row oh, first input channel of the vector."""
         p = self.p
         sn, sy, _, _ = p.x_strides
         iy = r * p.dilation[0] + oh * p.stride[0] - p.pad[0]
-        channel = k.scalars["vector"] * (self.shape.groups * p.c)
+        channel = vector * (self.shape.groups * p.c)
         row = k.args["in0"].at(k.scalars["image"] * sn + channel).at(iy * sy)
         if p.zero_point and p.clips_rows:
             inside = k.bit("and", iy >= 0, iy < p.h)
@@ -241,13 +249,13 @@ class _Writer:
         return row
 
     def _filter_row(
-        self, k: Kernel, run: ColumnRun, row: Pointer, r: Value, acc: list[Value], count: int
+        self, k: Kernel, run: ColumnRun, row: Pointer, number: Value, acc: list[Value], count: int
     ) -> None:
-        """Add filter row r to all sums of the tile."""
+        """Add a row of input, weighted by packed filter row `number`, to all sums of the tile."""
         p, shape = self.p, self.shape
         vectors = shape.steps * p.s * (2 if self.halves else 1)
-        start = (k.scalars["vector"] * p.r + r) * (vectors * self.lanes)
-        w = k.args["packed0"].as_type(shape.element).at(start).aligned(4 * self.lanes)
+        w = k.args["packed0"].as_type(shape.element).at(number * (vectors * self.lanes))
+        w = w.aligned(4 * self.lanes)
         for step in range(shape.steps):
             taps = [self._weights(k, w, step * p.s + s) for s in range(p.s)]
             for column, users in run.taps(p).items():
