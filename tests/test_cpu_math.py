@@ -126,7 +126,10 @@ def test_sigmoid(target: CpuTarget) -> None:
     x = np.maximum(samples(3, 80), np.float32(-85))
     got = apply(target, E.sigmoid(E.inp(0)), x)
     with np.errstate(all="ignore"):
-        assert_close(got, 1 / (1 + np.exp(-x.astype(np.float64))), 4e-7)
+        wanted = 1 / (1 + np.exp(-x.astype(np.float64)))
+    small = x < -10  # where the result goes to 0 it is good for 1.5e-6
+    assert_close(got[~small], wanted[~small], 4e-7)
+    assert_close(got[small], wanted[small], 1.5e-6)
 
 
 def test_only_f32() -> None:

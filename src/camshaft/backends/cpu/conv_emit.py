@@ -17,9 +17,25 @@ from camshaft.backends.cpu.epilogue import Epilogue
 from camshaft.backends.cpu.lang import Index, Kernel, Pointer, Value
 from camshaft.ir.types import f32, i32
 
+_LINE = 64  # bytes of a cache line
+
 Acc = list[list[Value]]
 Word = tuple[bool, list[int | None], list[bool]]
 """A quad of a pixel: may be read at once; each byte's offset; which bytes lie in the image."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Weights of the step to come, and the line to prefetch meanwhile (None: nothing)."""
+
+    weights: Pointer
+    ahead: Pointer | None
+    kb: int
+
+    def at(self, steps: Index) -> Stream:
+        """Further on by `steps` steps of `kb` weights, each prefetching one line."""
+        ahead = self.ahead.at(steps * (_LINE // 4)) if self.ahead else None
+        return Stream(self.weights.at(steps * self.kb).aligned(64), ahead, self.kb)
 
 
 @dataclass(frozen=True)
@@ -79,12 +95,14 @@ class ConvEmitter:
         x = k.args["in0"]
         if p.groups > 1:
             x = x.at(group * (p.c * p.x_strides[3]))
-        weights = k.args["packed0"].at(number * (p.r * plan.row_steps * plan.kb)).aligned(64)
+        size = p.r * plan.row_steps * plan.kb
+        weights = k.args["packed0"].at(number * size).aligned(64)
         operands = [
             operand_pointer(k, self.spec, n, self.packed) for n in range(2, len(self.spec.inputs))
         ]
         whole = Epilogue(k, p.epilogue, p.operands, operands, p.output, k.args["out0"])
-        return Panel(count, number, x, weights, whole.at((0, 0, 0, channel)))
+        epilogue = whole.at((0, 0, 0, channel))
+        return Panel(count, number, x, weights, epilogue)
 
     def _block(self, panel: Panel, first: Value, last: Value) -> None:
         k, plan, p = self.k, self.plan, self.problem
@@ -94,7 +112,8 @@ class ConvEmitter:
                 low = k.max(first, segment.first)
                 high = k.min(last, segment.first + segment.count)
                 with k.loop(low, high) as tile:
-                    self._tile(panel, segment, x, panel.epilogue, tile, k.index(0))
+                    stream = self._stream(panel, tile)
+                    self._tile(panel, segment, x, panel.epilogue, tile, k.index(0), stream)
             return
         with k.loop(first, last) as row:
             image: Index = row // p.oh if p.n > 1 else 0
@@ -105,7 +124,20 @@ class ConvEmitter:
             epilogue = panel.epilogue.at((image, oh, 0, 0))
             for segment in plan.segments:
                 with k.loop(segment.first, segment.first + segment.count) as tile:
-                    self._tile(panel, segment, x, epilogue, tile, oh)
+                    stream = self._stream(panel, row * plan.tiles + tile)
+                    self._tile(panel, segment, x, epilogue, tile, oh, stream)
+
+    def _stream(self, panel: Panel, tile: Value) -> Stream:
+        """The panel's weights; the first tiles also fetch the next panel's, a part each."""
+        k, plan = self.k, self.plan
+        if not plan.prefetches:
+            return Stream(panel.weights, None, plan.kb)
+        steps = plan.problem.r * plan.row_steps
+        lines = steps * (_LINE // 4)
+        ahead = steps * plan.kb + tile * lines
+        # A tile with nothing left to fetch asks for what it reads anyway.
+        offset = k.select(tile * lines < steps * plan.kb, ahead, 0)
+        return Stream(panel.weights, panel.weights.at(offset), plan.kb)
 
     # --- one tile -------------------------------------------------------------------------
 
@@ -117,6 +149,7 @@ class ConvEmitter:
         epilogue: Epilogue,
         tile: Value,
         oh: Value,
+        stream: Stream,
     ) -> None:
         """Sums and epilogue of one tile; x: image row of filter row 0, column of pixel 0 pending."""
         k, plan, p = self.k, self.plan, self.problem
@@ -127,12 +160,11 @@ class ConvEmitter:
         acc = self._start(panel, segment, cols, oh)
         low, high = self._filter_rows(oh)
         if (low, high) == (0, 1):
-            self._filter_row(acc, segment, x, panel.weights)
+            self._filter_row(acc, segment, x, stream)
         else:
             with k.loop(low, high, carry=acc) as r:
                 row = x.at(r * (p.dilation[0] * p.x_strides[1]))
-                weights = panel.weights.at(r * (plan.row_steps * plan.kb)).aligned(64)
-                self._filter_row(acc, segment, row, weights)
+                self._filter_row(acc, segment, row, stream.at(r * plan.row_steps))
         for i, line in enumerate(acc):
             for j, total in enumerate(line):
                 left = panel.count - j * plan.lanes
@@ -177,35 +209,34 @@ class ConvEmitter:
             low, high = low // step, high // step
         return low, k.min(high, p.r)
 
-    def _filter_row(self, acc: Acc, segment: Segment, x: Pointer, weights: Pointer) -> None:
+    def _filter_row(self, acc: Acc, segment: Segment, x: Pointer, stream: Stream) -> None:
         """Add one filter row; x: input column under filter column 0 of pixel 0."""
         if self.plan.is_static:
-            self._static_row(acc, segment, x, weights)
+            self._static_row(acc, segment, x, stream)
             return
         for run in segment.runs(self.problem.s):
-            self._run(acc, run, x, weights)
+            self._run(acc, run, x, stream)
 
     # --- many channels: loops -------------------------------------------------------------
 
-    def _run(self, acc: Acc, run: Run, x: Pointer, weights: Pointer) -> None:
+    def _run(self, acc: Acc, run: Run, x: Pointer, stream: Stream) -> None:
         """Add filter columns that the same pixels see."""
         k, plan, p = self.k, self.plan, self.problem
         per_tap = plan.quads if p.is_int8 else p.c
         step = p.dilation[1] * p.x_strides[2]
         x = x.at(run.first * step)
-        weights = weights.at(run.first * per_tap * plan.kb)
+        stream = stream.at(run.first * per_tap)
         full_quads = not p.is_int8 or p.c % 4 == 0
         if run.count == 1 or (plan.merges_columns and full_quads):
-            self._channels(acc, run, run.count, x, weights)
+            self._channels(acc, run, run.count, x, stream)
             return
         with k.loop(0, run.count, carry=acc) as tap:
-            self._channels(acc, run, 1, x.at(tap * step), weights.at(tap * (per_tap * plan.kb)))
+            self._channels(acc, run, 1, x.at(tap * step), stream.at(tap * per_tap))
 
-    def _channels(self, acc: Acc, run: Run, taps: int, x: Pointer, weights: Pointer) -> None:
+    def _channels(self, acc: Acc, run: Run, taps: int, x: Pointer, stream: Stream) -> None:
         """Add `taps` times all channels, which lie one behind the other."""
-        k, plan, p = self.k, self.plan, self.problem
+        k, p = self.k, self.problem
         channel = p.x_strides[3]
-        weights = weights.aligned(64)
         whole = taps * (p.c // 4 if p.is_int8 else p.c)
         per_step = 4 * channel if p.is_int8 else channel
         # The CPU overlaps passes by itself; only tiny tiles gain from fewer branches.
@@ -213,25 +244,27 @@ class ConvEmitter:
         if whole:
             with k.loop(0, whole, unroll, carry=acc) as step:
                 here = x.at(step * per_step)
-                w = weights.at(step * plan.kb).aligned(64)
+                now = stream.at(step)
                 for u in range(unroll):
                     place = here.at(u * per_step)
                     read = self._quad_reader(place) if p.is_int8 else self._element_reader(place)
-                    self._step(acc, run.rows, read, w.at(u * plan.kb))
+                    self._step(acc, run.rows, read, now.at(u))
         if p.is_int8 and p.c % 4:
             read = self._tail_reader(x)
-            self._step(acc, run.rows, read, weights.at(whole * plan.kb))
+            self._step(acc, run.rows, read, stream.at(whole))
 
     def _step(
         self,
         acc: Acc,
         rows: tuple[int, ...],
         read: Callable[[int], Value],
-        weights: Pointer,
+        stream: Stream,
     ) -> None:
         """One product per accumulator of the given pixels; `read(i)` is pixel i's input."""
         k, lanes = self.k, self.plan.lanes
-        w = [k.load(weights.at(j * lanes), lanes) for j in range(len(acc[0]))]
+        if stream.ahead:
+            k.prefetch(stream.ahead, locality=2)
+        w = [k.load(stream.weights.at(j * lanes), lanes) for j in range(len(acc[0]))]
         for i in rows:
             x = k.splat(read(i), lanes)
             for j, vector in enumerate(w):
@@ -283,11 +316,11 @@ class ConvEmitter:
 
     # --- few channels: everything written out -----------------------------------------------
 
-    def _static_row(self, acc: Acc, segment: Segment, x: Pointer, weights: Pointer) -> None:
+    def _static_row(self, acc: Acc, segment: Segment, x: Pointer, stream: Stream) -> None:
         if self.problem.is_int8:
-            self._static_quads(acc, segment, x, weights)
+            self._static_quads(acc, segment, x, stream)
             return
-        p, plan = self.problem, self.plan
+        p = self.problem
         _, _, sw, sc = p.x_strides
         for step, (s, c) in enumerate((s, c) for s in range(p.s) for c in range(p.c)):
             if c == 0:
@@ -296,9 +329,9 @@ class ConvEmitter:
             rows = tuple(i for i, (low, high) in enumerate(segment.windows) if low <= s < high)
             if rows:
                 place = x.at(s * p.dilation[1] * sw + c * sc)
-                self._step(acc, rows, self._element_reader(place), weights.at(step * plan.kb))
+                self._step(acc, rows, self._element_reader(place), stream.at(step))
 
-    def _static_quads(self, acc: Acc, segment: Segment, x: Pointer, weights: Pointer) -> None:
+    def _static_quads(self, acc: Acc, segment: Segment, x: Pointer, stream: Stream) -> None:
         plan = self.plan
         for step, quad in enumerate(plan.static_quads):
             x = self.k.opaque(x)
@@ -317,7 +350,7 @@ class ConvEmitter:
                 words[i] = (clean and joined and first + 4 <= segment.room[i], offsets, seen)
             if rows:
                 read = self._word_reader(x, words)
-                self._step(acc, tuple(rows), read, weights.at(step * plan.kb))
+                self._step(acc, tuple(rows), read, stream.at(step))
 
     def _word_reader(self, x: Pointer, words: dict[int, Word]) -> Callable[[int], Value]:
         """Pixel i's quad: one load where its four bytes may be read, else byte by byte."""

@@ -15,6 +15,8 @@ from camshaft.backends.cpu.conv_problem import ConvProblem
 
 STATIC_ELEMENTS = 48
 """Largest filter row (columns x channels) whose products are all written out."""
+PREFETCH_BYTES, PREFETCH_TILES = 256 << 10, 64
+"""Least bytes of weights and most tiles of a panel for which fetching weights ahead pays."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,14 @@ class ConvPlan:
     def items(self) -> int:
         """Work items."""
         return self.panels * self.blocks
+
+    @property
+    def prefetches(self) -> bool:
+        """Whether a panel's first tiles fetch the next panel: many weights, few pixels."""
+        p = self.problem
+        weights = 4 * p.r * self.row_steps * self.kb * self.panels
+        tiles = self.tiles * p.n * p.oh
+        return self.panel_major and weights >= PREFETCH_BYTES and tiles <= PREFETCH_TILES
 
     @property
     def is_static(self) -> bool:

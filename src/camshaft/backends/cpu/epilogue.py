@@ -7,14 +7,15 @@ ends in it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from camshaft.backends.base import Operand
 from camshaft.backends.cpu import math
+from camshaft.backends.cpu.expr_idioms import Idiom, plan
 from camshaft.backends.cpu.lang import Index, Kernel, Pointer, Value
 from camshaft.errors import BuildError
-from camshaft.ir.expr import Expr, nodes
+from camshaft.ir.expr import Expr
 from camshaft.ir.types import boolean
 
 _UNARY: dict[str, Callable[[Kernel, Value], Value]] = {
@@ -59,14 +60,17 @@ def emit_expr(k: Kernel, expr: Expr, inputs: Sequence[Value]) -> Value:
     """Code for `expr` with input i being `inputs[i]`; scalars spread over the vectors' lanes.
 
     Shared subtrees are computed once.  A product used only by one sum becomes a fused
-    multiply-add, which may differ from NumPy in the last bit.
+    multiply-add, which may differ from NumPy in the last bit; sigmoids and requantization have
+    shorter code of their own (see `expr_idioms`).
     """
-    order = nodes(expr)
+    order, found = plan(expr)
     lanes = max((v.lanes for v in inputs), default=1)
-    fused = _fusable(order)
+    fused = _fusable(order, found)
     done: dict[Expr, Value] = {}
     for e in order:
-        if e not in fused:
+        if e in found:
+            done[e] = found[e].emit(k, [done[a] for a in found[e].operands])
+        elif e not in fused:
             done[e] = _emit_node(k, e, done, inputs, lanes, fused)
     return done[expr]
 
@@ -97,16 +101,16 @@ def _emit_node(
     return _UNARY[e.op](k, *args) if len(args) == 1 else _BINARY[e.op](k, *args)
 
 
-def _fusable(order: Sequence[Expr]) -> frozenset[Expr]:
+def _fusable(order: Sequence[Expr], found: Mapping[Expr, Idiom]) -> frozenset[Expr]:
     """Products that have one user, which adds or subtracts them (one product per sum)."""
     users: dict[Expr, int] = {}
     for e in order:
-        for a in e.args:
+        for a in found[e].operands if e in found else e.args:
             users[a] = users.get(a, 0) + 1
     fused: set[Expr] = set()
     for e in order:
-        if e.op in ("add", "sub"):
-            products = [a for a in e.args if a.op == "mul" and users[a] == 1]
+        if e.op in ("add", "sub") and e not in found:
+            products = [a for a in e.args if a.op == "mul" and users[a] == 1 and a not in found]
             fused.update(products[:1])
     return frozenset(fused)
 
