@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from kernel_harness import operand_of, prepare, run_kernel
 
 from camshaft.backends.base import KernelSpec, Operand
 from camshaft.backends.cpu.pointwise import Pointwise
@@ -13,6 +12,7 @@ from camshaft.backends.cpu.target import AVX512_VNNI, TARGETS, CpuTarget
 from camshaft.ir import expr as E
 from camshaft.ir.types import DType, boolean, f16, f32, i8, i32, i64, u8
 from camshaft.ops import POINTWISE
+from kernel_harness import operand_of, prepare, run_kernel
 
 TACTIC = Pointwise()
 X, Y = E.inp(0), E.inp(1)
@@ -186,3 +186,37 @@ def test_axes_merge_and_lanes_go_where_memory_is_contiguous() -> None:
     assert tiling_of(turned, 16).plane_axis == 0
     image = merged((1, 8, 100, 3), [(2400, 100, 1, 800), (2400, 300, 3, 1)])
     assert (tiling_of(image, 16).lane_axis, tiling_of(image, 16).planes) == (0, 3)
+
+
+SPECIAL = np.array(
+    [0, -0.0, 1e-40, 0.5, -0.5, 9, -9, 60, -87, 88, 3e38, np.inf, np.nan], np.float32
+)
+
+
+@each_target
+def test_sigmoids(target: CpuTarget) -> None:
+    x = np.concatenate([SPECIAL, np.linspace(-30, 30, 500, dtype=np.float32)])
+    sigmoid = E.sigmoid(X)
+    wide = 1 / (1 + np.exp(-x.astype(np.float64)))
+    for expr, want in [
+        (sigmoid, wide),
+        (E.mul(X, sigmoid), x * wide),
+        (E.mul(sigmoid, E.add(X, sigmoid)), wide * (x + wide)),
+        (E.div(E.const(3.0), E.add(E.const(1.0), E.unary("exp", E.unary("neg", X)))), 3 * wide),
+    ]:
+        spec = spec_of(expr, [operand_of(x)], operand_of(x))
+        (got,) = run_kernel(TACTIC, spec, {"unroll": 1, "grain": 1 << 15}, target, [x], [])
+        np.testing.assert_allclose(got, want, rtol=2.5e-6, atol=1e-12)
+        assert abs(got[0] - want[0]) == 0
+
+
+@each_target
+@pytest.mark.parametrize("zero", [0, 1, 128, -3, 255])
+@pytest.mark.parametrize("dtype", [u8, i8], ids=str)
+def test_requantization_rounds_once_and_saturates(
+    target: CpuTarget, zero: int, dtype: DType
+) -> None:
+    ties = np.arange(-300, 300, 0.5, np.float32)
+    x = np.concatenate([SPECIAL, -SPECIAL, ties])
+    expr = E.cast(E.add(E.unary("round", X), E.const(float(zero))), dtype)
+    check(spec_of(expr, [operand_of(x)], Operand.dense(dtype, x.shape)), [x], target)

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from kernel_harness import operand_of, run_kernel
 
 from camshaft.backends.base import KernelSpec, Operand
 from camshaft.backends.cpu.pool_global import PoolGlobal
@@ -15,6 +14,7 @@ from camshaft.backends.cpu.target import AVX512_VNNI, TARGETS, CpuTarget
 from camshaft.ir import expr as E
 from camshaft.ir.types import DType, TensorType, dtype_of, f32, i8, i32, u8
 from camshaft.ops import POOL
+from kernel_harness import operand_of, run_kernel
 
 each_target = pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
 
