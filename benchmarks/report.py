@@ -1,0 +1,77 @@
+"""Measurements as a Markdown report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from benchmarks.targets import Measurement, standing, timing_of, verdicts
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; all columns but the first are aligned right."""
+    lines = ["| " + " | ".join(header) + " |", "|---" + "|--:" * (len(header) - 1) + "|"]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+def milliseconds(value: float) -> str:
+    """Three significant digits, never scientific."""
+    return f"{value:.4f}" if value < 0.1 else f"{value:.3f}" if value < 10 else f"{value:.1f}"
+
+
+def times(measurements: Sequence[Measurement], precision: str, threads: int) -> str:
+    """The table of one precision and number of threads: medians, and the ratio to the best peer."""
+    group = [m for m in measurements if (m["precision"], m["threads"]) == (precision, threads)]
+    engines = list(dict.fromkeys(n for m in group for n in (*m["samples_ms"], *m["failed"])))
+    return table(["model", *engines, "ratio", "best peer"], [_row(m, engines) for m in group])
+
+
+def _row(measurement: Measurement, engines: Sequence[str]) -> list[str]:
+    timing = timing_of(measurement)
+    cells = [measurement["model"]]
+    for engine in engines:
+        if engine in measurement["failed"]:
+            cells.append("failed")
+        elif engine in timing.samples:
+            cells.append(milliseconds(timing.median(engine)))
+        else:
+            cells.append("")
+    stand = standing(measurement)
+    return [*cells, f"{stand.ratio:.2f}" if stand else "", stand.peer if stand else ""]
+
+
+def machine_lines(machine: Mapping[str, Any]) -> list[str]:
+    """The machine as list items."""
+    packages = ", ".join(f"{n} {v}" for n, v in machine["packages"].items())
+    return [
+        f"- {machine['processor']}, {machine['cpus']} CPUs ({', '.join(machine['features'])}), "
+        f"{machine['memory_gib']} GiB",
+        f"- {machine['system']}, Python {machine['python']}",
+        f"- {packages}",
+    ]
+
+
+def markdown(results: Mapping[str, Any]) -> str:
+    """The whole report of a results file (see benchmarks.run)."""
+    measurements = results["measurements"]
+    parts = ["# camshaft beside its peers", "", f"Measured {results['date']} on:", ""]
+    parts += machine_lines(results["machine"])
+    parts += [
+        "",
+        "Batch 1; milliseconds, medians over interleaved rounds. ratio = fastest peer / camshaft, "
+        "median of the ratios within rounds.",
+    ]
+    kinds = dict.fromkeys((m["precision"], m["threads"]) for m in measurements)
+    for precision, threads in kinds:
+        parts += ["", f"## {precision.upper()}, {threads} thread{'s' * (threads > 1)}", ""]
+        parts += [times(measurements, precision, threads)]
+    if lines := verdicts(measurements):
+        parts += ["", "## Targets", "", *(f"- {line}" for line in lines)]
+    failed = [
+        f"- {m['model']} {m['precision']} {m['threads']}: {engine}: {why}"
+        for m in measurements
+        for engine, why in m["failed"].items()
+    ]
+    if failed:
+        parts += ["", "## Failed", "", *failed]
+    return "\n".join(parts) + "\n"

@@ -1,0 +1,113 @@
+"""The benchmark: every model, precision and number of threads; JSON and a Markdown report.
+
+    python -m benchmarks.run                                    all of it (make bench)
+    python -m benchmarks.run resnet50 scrfd --precision int8 --threads 1 --seconds 5
+
+Results go to build/bench/results.json and report.md.  Measurements are added to a results file that
+is there already, replacing those of the same model, precision and threads; --fresh starts anew.
+Exit status 1 if an engine failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.packages import ROOT
+from benchmarks.report import markdown
+from benchmarks.zoo import BENCHMARK, model_named
+from camshaft.bench.machine import describe
+
+OUT = ROOT / "build" / "bench"
+
+
+def measured(
+    model: str, precision: str, threads: int, options: argparse.Namespace
+) -> dict[str, Any]:
+    """One measurement, made by a process of its own; a crash becomes a failed measurement."""
+    command = [sys.executable, "-m", "benchmarks.measure", model, "--precision", precision]
+    command += ["--threads", str(threads), "--seconds", str(options.seconds)]
+    command += ["--engines", ",".join(_engines(model, precision, options))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    if done.returncode == 0:
+        result: dict[str, Any] = json.loads(done.stdout)
+        return result
+    why = f"exit status {done.returncode}: {done.stderr.strip()[-2000:]}"
+    empty: dict[str, Any] = {"samples_ms": {}, "busy": {}, "deviation": {}, "build_s": {}}
+    where = {"model": model, "precision": precision, "threads": threads}
+    return where | empty | {"failed": {"measurement": why}}
+
+
+def _engines(model: str, precision: str, options: argparse.Namespace) -> list[str]:
+    if options.engines:
+        return [str(e) for e in options.engines.split(",")]
+    eager = model_named(model).module is not None
+    if precision == "fp32":
+        return ["camshaft", "onnxruntime", "openvino", *(["pytorch"] if eager else [])]
+    own = ["camshaft", "camshaft-qdq"]
+    eager = eager and model == "resnet50"
+    peers = ["onnxruntime-qdq", "openvino-qdq", "openvino-nncf"]
+    return own + peers + (["pytorch-fp32"] if eager else [])
+
+
+def merge(old: Sequence[dict[str, Any]], new: dict[str, Any]) -> list[dict[str, Any]]:
+    """`old` with `new` in the place of the measurement of the same kind, or at the end."""
+
+    def kind(m: dict[str, Any]) -> tuple[Any, ...]:
+        return m["model"], m["precision"], m["threads"]
+
+    kinds = [kind(m) for m in old]
+    if kind(new) not in kinds:
+        return [*old, new]
+    return [new if k == kind(new) else m for k, m in zip(kinds, old, strict=True)]
+
+
+def save(folder: Path, measurements: Sequence[dict[str, Any]]) -> None:
+    """Write results.json and report.md."""
+    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+    results = {"date": now, "machine": describe(), "measurements": list(measurements)}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    (folder / "report.md").write_text(markdown(results), encoding="utf-8")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    parser = argparse.ArgumentParser("python -m benchmarks.run", description="camshaft and peers")
+    parser.add_argument(
+        "models", nargs="*", default=BENCHMARK, help="zoo models; default: all nine"
+    )
+    parser.add_argument("--precision", default="fp32,int8")
+    parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--seconds", type=float, default=20.0, help="per measurement")
+    parser.add_argument(
+        "--engines", help="comma-separated (see engines.py); default: all that apply"
+    )
+    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--fresh", action="store_true", help="forget earlier measurements")
+    options = parser.parse_args(arguments)
+    file = options.out / "results.json"
+    measurements: list[dict[str, Any]] = []
+    if file.is_file() and not options.fresh:
+        measurements = json.loads(file.read_text(encoding="utf-8"))["measurements"]
+    failed = False
+    for model in options.models:
+        for precision in options.precision.split(","):
+            for threads in map(int, options.threads.split(",")):
+                print(f"{model} {precision} {threads}", file=sys.stderr, flush=True)
+                new = measured(model, precision, threads, options)
+                failed = failed or bool(new["failed"])
+                measurements = merge(measurements, new)
+                save(options.out, measurements)
+    print((options.out / "report.md").read_text(encoding="utf-8"))
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""What the project promises of its speed, and how measurements stand against it.
+
+ratio = the fastest peer's time / camshaft's time in the same round, median over rounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import geometric_mean
+from typing import Any
+
+from camshaft.bench.interleave import Timing
+
+Measurement = Mapping[str, Any]
+"""What benchmarks.measure prints."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Over all benchmark models: the geometric mean of ratios, and the least of them."""
+
+    mean: float
+    least: float
+
+
+TARGETS = {"fp32": Target(1.15, 0.95), "int8": Target(1.3, 1.0)}
+EAGER = 5.0
+"""resnet50 in INT8 against PyTorch eager in FP32."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One measurement's verdict: camshaft against the fastest peer (None where either failed)."""
+
+    model: str
+    precision: str
+    threads: int
+    engine: str
+    peer: str
+    ratio: float
+
+
+def timing_of(measurement: Measurement) -> Timing:
+    """The samples of a measurement (milliseconds there, and so here)."""
+    return Timing(dict(measurement["samples_ms"]), dict(measurement["busy"]))
+
+
+def standing(measurement: Measurement) -> Standing | None:
+    """camshaft's fastest engine against the fastest INT8 or FP32 peer; None if one is missing.
+
+    PyTorch eager counts among the FP32 peers of FP32 only.
+    """
+    timing = timing_of(measurement)
+    good = [n for n in timing.samples if n not in measurement["failed"]]
+    own = [n for n in good if n.startswith("camshaft")]
+    peers = [n for n in good if not n.startswith("camshaft") and n != "pytorch-fp32"]
+    if not own or not peers:
+        return None
+    engine, peer = timing.fastest(own), timing.fastest(peers)
+    return Standing(
+        measurement["model"],
+        measurement["precision"],
+        measurement["threads"],
+        engine,
+        peer,
+        timing.ratio(peer, engine),
+    )
+
+
+def verdicts(measurements: Sequence[Measurement]) -> list[str]:
+    """One line per target that these measurements can speak about, MET or MISSED first."""
+    lines = []
+    for precision, target in TARGETS.items():
+        for threads in sorted({m["threads"] for m in measurements}):
+            group = [
+                m for m in measurements if (m["precision"], m["threads"]) == (precision, threads)
+            ]
+            stands = [s for s in map(standing, group) if s is not None]
+            if stands:
+                lines.append(
+                    _verdict(f"{precision}, {threads} threads", target, stands, len(group))
+                )
+    return lines + [line for m in measurements if (line := _eager(m))]
+
+
+def _verdict(title: str, target: Target, stands: Sequence[Standing], wanted: int) -> str:
+    mean = geometric_mean(s.ratio for s in stands)
+    worst = min(stands, key=lambda s: s.ratio)
+    met = mean >= target.mean and worst.ratio >= target.least and len(stands) == wanted
+    absent = "" if len(stands) == wanted else f"; {wanted - len(stands)} models not measured"
+    return (
+        f"{'MET' if met else 'MISSED'} {title}: geometric mean {mean:.3f} (target {target.mean}), "
+        f"least {worst.ratio:.3f} on {worst.model} (target {target.least}){absent}"
+    )
+
+
+def _eager(measurement: Measurement) -> str | None:
+    timing = timing_of(measurement)
+    own = [n for n in timing.samples if n.startswith("camshaft") and n not in measurement["failed"]]
+    if measurement["model"] != "resnet50" or "pytorch-fp32" not in timing.samples or not own:
+        return None
+    ratio = timing.ratio("pytorch-fp32", timing.fastest(own))
+    met = "MET" if ratio >= EAGER else "MISSED"
+    threads = measurement["threads"]
+    return f"{met} resnet50 int8 over PyTorch eager fp32, {threads} threads: {ratio:.2f} (target {EAGER})"

@@ -1,0 +1,192 @@
+"""One model in one runtime, ready to be timed: the same face for camshaft and its peers.
+
+Every runner is set up for lowest latency at an exact number of threads, with inputs and outputs
+bound beforehand, as a careful user of that runtime would.  A runtime whose idle threads keep
+spinning takes a core from whoever is timed next; settings that stop this are used where they
+cost no speed (ONNX Runtime), and `linger` says how long the others need to come to rest.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import onnx
+
+from camshaft.errors import BindingError, ConfigError
+from camshaft.runtime.engine import Engine
+
+Feeds = Mapping[str, np.ndarray]
+
+
+class Runner(Protocol):
+    """A model in a runtime, bound to its inputs.
+
+    name: how reports call it.  linger: seconds its threads may go on spinning after a run.
+    """
+
+    name: str
+    linger: float
+
+    def run(self) -> None:
+        """One inference: reads the bound inputs, leaves the outputs in memory."""
+        ...
+
+    def outputs(self) -> list[np.ndarray]:
+        """Copies of the outputs of the last run, in the model's order."""
+        ...
+
+
+class CamshaftRunner:
+    """A built engine: one execution context writing into arrays allocated once."""
+
+    linger = 0.001
+
+    def __init__(self, engine: Engine, feeds: Feeds, threads: int, name: str = "camshaft") -> None:
+        self.name = name
+        self._context = engine.create_context(threads=threads)
+        self._feeds = {n: np.ascontiguousarray(feeds[n]) for n in engine.inputs}
+        self._results = {n: np.empty(t.shape, t.dtype.numpy) for n, t in engine.outputs.items()}
+
+    def run(self) -> None:
+        self._context.run_into(self._feeds, self._results)
+
+    def outputs(self) -> list[np.ndarray]:
+        return [a.copy() for a in self._results.values()]
+
+
+class OnnxRuntimeRunner:
+    """ONNX Runtime's CPU provider: all graph optimizations, I/O binding, free extents fixed."""
+
+    linger = 0.001
+
+    def __init__(
+        self, model: Path, feeds: Feeds, threads: int, name: str = "onnxruntime", **config: str
+    ) -> None:
+        """config: session configuration entries, "." in a key written "__"."""
+        self.name = name
+        ort = _module("onnxruntime", name)
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.log_severity_level = 3
+        # Its pool spins for 40 ms after a run otherwise; the speed of runs in a row is the same.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        for key, value in config.items():
+            options.add_session_config_entry(key.replace("__", "."), value)
+        for symbol, extent in _symbols(model, feeds).items():
+            options.add_free_dimension_override_by_name(symbol, extent)
+        providers = ["CPUExecutionProvider"]
+        self._session = ort.InferenceSession(str(model), options, providers=providers)
+        self._binding = self._session.io_binding()
+        for entry in self._session.get_inputs():
+            self._binding.bind_cpu_input(entry.name, np.ascontiguousarray(feeds[entry.name]))
+        for entry in self._session.get_outputs():
+            self._binding.bind_output(entry.name)
+
+    def run(self) -> None:
+        self._session.run_with_iobinding(self._binding)
+
+    def outputs(self) -> list[np.ndarray]:
+        return [np.array(a) for a in self._binding.copy_outputs_to_cpu()]
+
+
+class OpenVinoRunner:
+    """OpenVINO's CPU plugin: latency hint, one stream, shapes fixed, f32 unless the model is INT8.
+
+    Core pinning stays off: it binds the calling thread, and so every thread that any other runtime
+    in the process starts later; runs in a row are equally fast without it.
+    """
+
+    linger = 0.003
+
+    def __init__(
+        self,
+        model: Path,
+        feeds: Feeds,
+        threads: int,
+        name: str = "openvino",
+        precision: str = "f32",
+    ) -> None:
+        """precision: what it may compute float layers in ("f32", "bf16")."""
+        self.name = name
+        ov = _module("openvino", name)
+        core = ov.Core()
+        network = core.read_model(str(model))
+        network.reshape({n: list(a.shape) for n, a in feeds.items()})
+        settings = {
+            "INFERENCE_PRECISION_HINT": precision,
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": 1,
+            "ENABLE_CPU_PINNING": False,
+        }
+        compiled = core.compile_model(network, "CPU", settings)
+        self._request = compiled.create_infer_request()
+        self._count = len(compiled.outputs)
+        self._held = [ov.Tensor(np.ascontiguousarray(a)) for a in feeds.values()]
+        for input_name, tensor in zip(feeds, self._held, strict=True):
+            self._request.set_tensor(input_name, tensor)
+
+    def run(self) -> None:
+        self._request.infer()
+
+    def outputs(self) -> list[np.ndarray]:
+        return [np.array(self._request.get_output_tensor(i).data) for i in range(self._count)]
+
+
+PEERS: dict[str, Callable[[Path, Feeds, int], Runner]] = {
+    "onnxruntime": OnnxRuntimeRunner,
+    "openvino": OpenVinoRunner,
+}
+"""Runtime name -> runner of an ONNX file."""
+
+
+def open_peer(name: str, model: Path, feeds: Feeds, threads: int) -> Runner:
+    """The runner of `model` in the runtime called `name`; ConfigError if it is not known or there."""
+    if name not in PEERS:
+        raise ConfigError(f"no runtime {name!r} to measure against; known: {', '.join(PEERS)}")
+    return PEERS[name](model, feeds, threads)
+
+
+def random_feeds(inputs: Mapping[str, Any], seed: int = 0) -> dict[str, np.ndarray]:
+    """Arrays for inputs given as name -> TensorType: floats from N(0, 1), integers and bools zero."""
+    rng = np.random.default_rng(seed)
+    return {
+        name: rng.standard_normal(t.shape).astype(t.dtype.numpy)
+        if t.dtype.is_float
+        else np.zeros(t.shape, t.dtype.numpy)
+        for name, t in inputs.items()
+    }
+
+
+def _module(module: str, runner: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ConfigError(
+            f"{runner} needs the package {module}, which cannot be imported ({error}); "
+            f"install it with: pip install 'camshaft[{module}]'"
+        ) from None
+
+
+def _symbols(model: Path, feeds: Feeds) -> dict[str, int]:
+    """Symbolic extents of the model's inputs, with the values that the feeds give them."""
+    graph = onnx.load(str(model), load_external_data=False).graph
+    weights = {w.name for w in graph.initializer}
+    found: dict[str, int] = {}
+    for entry in graph.input:
+        if entry.name in weights:
+            continue
+        if entry.name not in feeds:
+            raise BindingError(f"the model's input {entry.name!r} got no array")
+        for dim, extent in zip(
+            entry.type.tensor_type.shape.dim, feeds[entry.name].shape, strict=True
+        ):
+            if dim.dim_param:
+                found[dim.dim_param] = extent
+    return found

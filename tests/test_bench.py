@@ -1,0 +1,200 @@
+"""The benchmark harness: turns are fair, ratios are per round, verdicts follow from figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+
+from benchmarks import report, run, targets, zoo
+from benchmarks.engines import deviation
+from benchmarks.photos import Preprocess
+from benchmarks.small_models import with_input_shape, write_mlp
+from camshaft.bench import machine
+from camshaft.bench.interleave import Plan, Timing, interleave
+from camshaft.bench.runners import OnnxRuntimeRunner, open_peer
+from camshaft.errors import BindingError, ConfigError
+
+
+class FakeClock:
+    """Time that passes only when a runner runs or somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class FakeRunner:
+    def __init__(self, clock: FakeClock, name: str, seconds: float, linger: float = 0.0) -> None:
+        self.clock, self.name, self.seconds, self.linger = clock, name, seconds, linger
+        self.starts: list[float] = []
+
+    def run(self) -> None:
+        self.starts.append(self.clock.now)
+        self.clock.now += self.seconds * (2.0 if self.clock.now > 1.0 else 1.0)
+
+    def outputs(self) -> list[np.ndarray]:
+        return []
+
+
+def timed(clock: FakeClock, *runners: FakeRunner, plan: Plan) -> Timing:
+    return interleave(runners, plan, clock, clock, clock.sleep)
+
+
+def test_ratio_survives_a_machine_that_slows_down_midway() -> None:
+    clock = FakeClock()
+    a, b = FakeRunner(clock, "a", 0.003), FakeRunner(clock, "b", 0.002)
+    timing = timed(clock, a, b, plan=Plan(seconds=3.0, rounds=(5, 1000)))
+    assert timing.best("a") == pytest.approx(0.003)
+    assert max(timing.samples["a"]) == pytest.approx(0.006)
+    assert timing.ratio("a", "b") == pytest.approx(1.5)
+    assert timing.fastest(["a", "b"]) == "b"
+
+
+def test_rounds_keep_within_their_bounds() -> None:
+    clock = FakeClock()
+    slow = FakeRunner(clock, "slow", 10.0)
+    assert len(timed(clock, slow, plan=Plan(seconds=1.0, rounds=(4, 9))).samples["slow"]) == 4
+    quick = FakeRunner(clock, "quick", 1e-4)
+    assert len(timed(clock, quick, plan=Plan(seconds=1e9, rounds=(4, 9))).samples["quick"]) == 9
+
+
+def test_nobody_is_timed_while_another_lingers() -> None:
+    clock = FakeClock()
+    spinner, other = FakeRunner(clock, "spinner", 0.02, 0.5), FakeRunner(clock, "other", 0.02)
+    timed(clock, spinner, other, plan=Plan(seconds=9.0, rounds=(6, 6)))
+    ends = [start + 0.02 for start in spinner.starts[4:]]
+    gaps = [start - end for start in other.starts[4:] for end in ends if start >= end]
+    assert gaps and min(gaps) >= 0.45
+
+
+def test_busy_counts_the_threads_that_work() -> None:
+    clock = FakeClock()
+    runner = FakeRunner(clock, "two threads", 0.004)
+    plan = Plan(seconds=1.0, rounds=(3, 3))
+    timing = interleave([runner], plan, clock, lambda: 2 * clock.now, clock.sleep)
+    assert timing.busy["two threads"] == pytest.approx(2.0)
+
+
+def test_runners_need_different_names() -> None:
+    clock = FakeClock()
+    with pytest.raises(ValueError, match="different names"):
+        timed(clock, FakeRunner(clock, "a", 1), FakeRunner(clock, "a", 1), plan=Plan())
+
+
+def measurement(model: str, **ms: float) -> dict[str, Any]:
+    samples = {name.replace("_", "-"): [value] * 3 for name, value in ms.items()}
+    where = {"model": model, "precision": "int8", "threads": 1}
+    return where | {"samples_ms": samples, "busy": {}, "deviation": {}, "build_s": {}, "failed": {}}
+
+
+def test_the_fastest_peer_counts_and_eager_float_does_not() -> None:
+    stand = targets.standing(
+        measurement("net", camshaft=2.0, camshaft_qdq=1.0, a_qdq=4.0, b_nncf=3.0, pytorch_fp32=0.5)
+    )
+    assert stand is not None
+    assert (stand.engine, stand.peer, stand.ratio) == ("camshaft-qdq", "b-nncf", 3.0)
+
+
+def test_verdict_is_missed_when_one_model_lags_fails_or_is_wrong() -> None:
+    good = measurement("good", camshaft=1.0, peer=3.0)
+    lagging = measurement("lagging", camshaft=1.0, peer=0.9)
+    failed = measurement("failed", peer=1.0) | {"failed": {"camshaft": "BuildError: ..."}}
+    wrong = measurement("wrong", camshaft=0.1, peer=1.0) | {"failed": {"camshaft": "wrong outputs"}}
+    assert targets.verdicts([good])[0].startswith("MET int8, 1 threads: geometric mean 3.000")
+    for bad in (lagging, failed, wrong):
+        assert targets.verdicts([good, bad])[0].startswith("MISSED")
+    assert targets.verdicts([measurement("resnet50", camshaft=1.0, peer=2.0, pytorch_fp32=6.0)])[
+        1
+    ].startswith("MET resnet50 int8 over PyTorch eager")
+
+
+def test_report_shows_times_ratio_and_failures() -> None:
+    failed = measurement("b", peer=1.0) | {"failed": {"camshaft": "BuildError: no tactic"}}
+    results = {
+        "date": "today",
+        "machine": machine.describe(),
+        "measurements": [measurement("a", camshaft=0.00312, peer=12.345), failed],
+    }
+    text = report.markdown(results)
+    assert "## INT8, 1 thread\n" in text
+    assert "| a | 0.0031 | 12.3 | 3956.73 | peer |" in text
+    assert "| b | failed | 1.000 |  |  |" in text
+    assert "- b int8 1: camshaft: BuildError: no tactic" in text
+
+
+def test_a_new_measurement_replaces_the_old_one_in_place() -> None:
+    a, b, new = measurement("a", x=1.0), measurement("b", x=1.0), measurement("a", x=2.0)
+    assert run.merge([a, b], new) == [new, b]
+    assert run.merge([b], new) == [b, new]
+
+
+def test_deviation_is_relative_and_refuses_what_is_not_finite() -> None:
+    want = [np.array([1.0, -4.0], np.float32)]
+    assert deviation([np.array([1.0, -3.0], np.float32)], want)["max"] == pytest.approx(0.25)
+    with pytest.raises(ValueError, match="NaN"):
+        deviation([np.array([np.nan, 0.0])], want)
+    with pytest.raises(ValueError, match="shape"):
+        deviation([np.zeros((1, 2))], want)
+
+
+def test_crop_takes_the_centre_and_channels_follow_the_request() -> None:
+    pixels = np.zeros((96, 160, 3), np.uint8)
+    pixels[..., 0] = 200  # red everywhere, green only in the centre
+    pixels[24:72, 56:104, 1] = 100
+    plain = Preprocess((32, 32), (0.0,) * 3, (1.0,) * 3)
+    image = plain(Image.fromarray(pixels))
+    assert image.shape == (1, 3, 32, 32) and image.dtype == np.float32
+    assert (image[0, 0] == 200).all() and np.abs(image[0, 1, 1:-1, 1:-1] - 100).max() < 5
+    bgr = Preprocess((32, 32), (1.0, 2.0, 3.0), (1.0, 2.0, 4.0), bgr=True, channels_last=True)
+    nhwc = bgr(Image.fromarray(pixels))
+    assert nhwc.shape == (1, 32, 32, 3)
+    np.testing.assert_allclose(nhwc[0, 16, 16], [-1.0, 49.0, 49.25])
+
+
+def test_letterbox_keeps_the_whole_photo_in_its_proportions() -> None:
+    photo = Image.new("RGB", (200, 100), (255, 255, 255))
+    image = Preprocess((64, 64), (0.0,) * 3, (255.0,) * 3, fit="letterbox")(photo)
+    assert (image[0, :, :32] == 1).all() and (image[0, :, 32:] == 0).all()
+
+
+def test_zoo_names() -> None:
+    assert zoo.model_named("squeezenet1.1").name == "squeezenet1.1"
+    assert zoo.model_named("squeezenet1.1.qdq-s8").name == "squeezenet1.1"
+    assert {zoo.model_named(n).name for n in zoo.BENCHMARK} == set(zoo.BENCHMARK)
+    with pytest.raises(KeyError, match="no model 'resnet51'"):
+        zoo.model_named("resnet51")
+
+
+def test_an_overridden_shape_reaches_the_outputs(tmp_path: Path) -> None:
+    with_input_shape(write_mlp, (7, 64))(tmp_path / "mlp.onnx")
+    output = onnx.load(tmp_path / "mlp.onnx").graph.output[0].type.tensor_type.shape
+    assert [d.dim_value for d in output.dim] == [7, 10]
+
+
+@pytest.mark.peers
+def test_onnxruntime_runner_computes_the_model(tmp_path: Path) -> None:
+    ort = pytest.importorskip("onnxruntime")
+    path = tmp_path / "mlp.onnx"
+    write_mlp(path)
+    feeds = {"input": np.random.default_rng(0).standard_normal((1, 64), np.float32)}
+    runner = OnnxRuntimeRunner(path, feeds, threads=1)
+    runner.run()
+    want = ort.InferenceSession(str(path)).run(None, feeds)
+    np.testing.assert_array_equal(runner.outputs()[0], want[0])
+    with pytest.raises(BindingError, match="'input' got no array"):
+        OnnxRuntimeRunner(path, {"x": feeds["input"]}, threads=1)
+
+
+def test_an_unknown_peer_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no runtime 'tvm'.*onnxruntime, openvino"):
+        open_peer("tvm", tmp_path, {}, 1)
