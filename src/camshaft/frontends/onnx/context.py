@@ -22,6 +22,10 @@ from camshaft.ir.op import Attr, Attrs, OpDef
 from camshaft.ir.types import DType, f32
 from camshaft.ops import DEQUANTIZE, POINTWISE, RESHAPE, TRANSPOSE
 
+MOST_ELEMENTS = 2**31
+MOST_FOLDED = 2**29
+"""Elements of the largest tensor, and of the largest one that is computed while importing."""
+
 Results = Tensor | Sequence[Tensor]
 
 
@@ -167,6 +171,7 @@ class NodeContext:
     ) -> Tensor:
         """Emit `op`, as the node's output number `out` when `last`, else for an intermediate."""
         name = self.proto.output[out] if last else self._free(f"{self.name}:{op.name}")
+        _check_size(op, inputs, attrs)
         return self.builder.emit(op, inputs, attrs, name=self.name, output=name)
 
     def step(self, op: OpDef, inputs: Sequence[Tensor | None], **attrs: Attr) -> Tensor:
@@ -235,6 +240,19 @@ class NodeContext:
 
 
 Handler = Callable[[NodeContext], Results]
+
+
+def _check_size(op: OpDef, inputs: Sequence[Tensor | None], attrs: Attrs) -> None:
+    """Refuse results so large that computing them, at build time or later, cannot be meant."""
+    present = [t for t in inputs if t is not None]
+    folds = "fold" in op.traits and all(t.is_const for t in present)
+    limit = MOST_FOLDED if folds else MOST_ELEMENTS
+    for t in op.infer([t.type for t in present], op.complete(attrs)):
+        if t.size > limit:
+            raise ModelError(
+                f"{'a constant' if folds else 'a result'} of type {t} has more than {limit} "
+                "elements; the shapes or attributes cannot be right"
+            )
 
 
 def _positive(axis: object, rank: int) -> int:

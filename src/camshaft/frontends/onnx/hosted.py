@@ -43,13 +43,16 @@ _HALF = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
 def host_step(ctx: NodeContext) -> Sequence[Tensor]:
     """The node as it is, run by ONNX's reference; evaluated at once when all is constant."""
-    node = _in_f32(ctx.proto)
-    domain = "" if node.domain == "ai.onnx" else node.domain
-    if not onnx.defs.has(node.op_type, ctx.opset, domain):
+    domain = "" if ctx.proto.domain == "ai.onnx" else ctx.proto.domain
+    if not onnx.defs.has(ctx.proto.op_type, ctx.opset, domain):
         raise ModelError(
-            f"no operator {node.op_type!r} in domain {domain or 'ai.onnx'!r}, opset {ctx.opset}; "
+            f"no operator {ctx.proto.op_type!r} in domain {domain or 'ai.onnx'!r}, opset {ctx.opset}; "
             "only standard ONNX operators are supported"
         )
+    if any(a.type in (a.GRAPH, a.GRAPHS) for a in ctx.proto.attribute):
+        raise ModelError("operators that hold a graph are not supported, but for If, Loop and Scan")
+    schema = onnx.defs.get_schema(ctx.proto.op_type, ctx.opset, domain)
+    node = _spelled_out(ctx.proto, schema)
     proto = node.SerializeToString(deterministic=True)
     if not has_reference(proto, ctx.opset):
         return _renewed(ctx, node, domain)
@@ -60,7 +63,7 @@ def host_step(ctx: NodeContext) -> Sequence[Tensor]:
         results = run_proto(proto, ctx.opset, known)
         made = [ctx.builder.constant(r, n) for r, (_, n) in zip(results, named, strict=True)]
     else:
-        types = _output_types(ctx, node, domain)
+        types = _output_types(ctx, node, schema)
         attrs = {
             "op_type": node.op_type,
             "proto": proto,
@@ -109,10 +112,14 @@ def _named(names: Iterable[str]) -> list[tuple[int, str]]:
     return [(i, n) for n, i in first.items()]
 
 
-def _in_f32(node: NodeProto) -> NodeProto:
-    """The node with half-precision type attributes and tensors as float32."""
+def _spelled_out(node: NodeProto, schema: onnx.defs.OpSchema) -> NodeProto:
+    """The node with defaults written out (inference and reference differ on some), half as f32."""
     copy = NodeProto()
     copy.CopyFrom(node)
+    given = {a.name for a in node.attribute}
+    for name, attribute in schema.attributes.items():
+        if name not in given and attribute.default_value.name:
+            copy.attribute.append(attribute.default_value)
     for a in copy.attribute:
         if a.name in _TYPE_ATTRIBUTES and a.i in _HALF:
             a.i = TensorProto.FLOAT
@@ -122,20 +129,21 @@ def _in_f32(node: NodeProto) -> NodeProto:
     return copy
 
 
-def _output_types(ctx: NodeContext, node: NodeProto, domain: str) -> list[TensorType]:
-    schema = onnx.defs.get_schema(node.op_type, ctx.opset, domain)
+def _output_types(
+    ctx: NodeContext, node: NodeProto, schema: onnx.defs.OpSchema
+) -> list[TensorType]:
     given = {n: type_proto(ctx, i) for i, n in enumerate(node.input) if n}
     data = {
         n: numpy_helper.from_array(t.data, n)
         for n, t in zip(node.input, ctx.inputs, strict=True)
         if t is not None and t.data is not None and t.type.dtype.kind != "s"
     }
-    opsets = [onnx.helper.make_opsetid(domain, ctx.opset)]
+    opsets = [onnx.helper.make_opsetid(schema.domain, ctx.opset)]
     try:
         inferred = onnx.shape_inference.infer_node_outputs(
             schema, node, given, data, opset_imports=opsets
         )
-    except onnx.shape_inference.InferenceError as error:
+    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError) as error:
         raise ModelError(f"ONNX's shape inference refuses it: {str(error).strip()}") from error
     return [_static(inferred.get(n), n) for n in node.output if n]
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
+import onnx
 from onnx import GraphProto, ModelProto, NodeProto, SparseTensorProto, ValueInfoProto
 
 from camshaft.errors import ModelError
@@ -44,6 +45,7 @@ _FAULTS = (
     AttributeError,
     RuntimeError,
     MemoryError,
+    onnx.checker.ValidationError,
 )
 """What NumPy, protobuf and ONNX raise on attributes or values that make no sense."""
 

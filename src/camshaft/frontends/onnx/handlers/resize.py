@@ -9,7 +9,7 @@ from math import prod
 import numpy as np
 
 from camshaft.errors import ModelError
-from camshaft.frontends.onnx.context import Handler, NodeContext, Results
+from camshaft.frontends.onnx.context import MOST_ELEMENTS, Handler, NodeContext, Results
 from camshaft.frontends.onnx.hosted import host_step
 from camshaft.ir.graph import Tensor
 from camshaft.ops import RESAMPLE
@@ -109,6 +109,8 @@ def _resampled(
         raise ModelError(f"unknown resize mode {mode!r}")
     if 0 in x.shape or any(e.out < 1 for e in extents):
         raise ModelError(f"resizing {x.type} to {[e.out for e in extents]} leaves nothing")
+    if prod(e.out for e in extents) > MOST_ELEMENTS:
+        raise ModelError(f"resizing {x.type} to {[e.out for e in extents]} is out of proportion")
     changed = [a for a, e in enumerate(extents) if not e.unchanged]
     if not changed:
         return x
