@@ -2,7 +2,8 @@
 #
 #   make demo    the main job on real input: SCRFD to FP32 and INT8 engines, faces found
 #   make test    the default test suite
-#   make bench   camshaft beside ONNX Runtime, OpenVINO and PyTorch (installs them)
+#   make bench   camshaft beside ONNX Runtime, OpenVINO and PyTorch (installs them; under an hour);
+#                BENCH='resnet50 --seconds 5' narrows the comparison
 #   make lint    ruff and strict mypy
 #   make quick   only the tests that generate no machine code and need no other runtime
 
@@ -53,6 +54,10 @@ format: $(VENV)/.installed
 	$(BIN)/ruff format .
 
 bench: $(VENV)/.installed-bench
+	$(BIN)/python -m benchmarks.kernels --precision fp32
+	$(BIN)/python -m benchmarks.kernels --precision int8
+	$(BIN)/python -m benchmarks.limits
+	$(BIN)/python -m benchmarks.accuracy
 	$(BIN)/python -m benchmarks.run $(BENCH)
 
 clean:
