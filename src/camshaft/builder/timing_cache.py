@@ -51,12 +51,16 @@ class TimingCache:
 
     def lookup(self, key: str) -> list[Record]:
         """Records under `key`, the winner first; empty on a miss."""
-        found = self._entries.get(key, [])
+        found = self.records(key)
         if found:
             self.hits += 1
         else:
             self.misses += 1
-        return list(found)
+        return found
+
+    def records(self, key: str) -> list[Record]:
+        """Like `lookup`, without counting as a hit or a miss."""
+        return list(self._entries.get(key, []))
 
     def store(self, key: str, records: Sequence[Record]) -> Record:
         """Merge `records` (preferred order) into the entry and return its winner.

@@ -53,6 +53,11 @@ class Candidate:
     def record_params(self) -> tuple[tuple[str, int | str | bool], ...]:
         return tuple(sorted(self.params.items()))
 
+    @property
+    def id(self) -> str:
+        """As `Record.id`."""
+        return Record(self.tactic.name, self.record_params, 0.0).id
+
 
 @dataclass(frozen=True)
 class Backend:
@@ -139,10 +144,10 @@ class Tuner:
             for t in supporting
         ]
         turns = max(len(c) for c in lists)
-        mixed = [c[i] for i in range(turns) for c in lists if i < len(c)]
+        mixed = {c[i].id: c[i] for i in range(turns) for c in lists if i < len(c)}
         fitting = [
             c
-            for c in mixed
+            for c in mixed.values()
             if c.tactic.workspace(spec, c.params, self.threads) <= self.workspace_limit
         ]
         if not fitting:
@@ -206,14 +211,9 @@ class Tuner:
             Record(candidates[i].tactic.name, candidates[i].record_params, best[i]) for i in best
         ]
         winner = self.cache.store(key, records)
-        chosen = next(
-            i
-            for i in best
-            if (candidates[i].tactic.name, candidates[i].record_params)
-            == (winner.tactic, winner.params)
-        )
+        chosen = next(i for i in best if candidates[i].id == winner.id)
         candidate = candidates[chosen]
-        reason = _explain(winner, records)
+        reason = _explain(winner, self.cache.records(key))
         return Choice(candidate.tactic, candidate.params, kernels[chosen], winner.time_us, reason)
 
     def _rounds(self, runners: dict[int, Runner], best: dict[int, float]) -> None:

@@ -1,0 +1,241 @@
+"""Whole builds of small ONNX models: results, precision, files, caches, options, refusals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import camshaft
+from camshaft.config import BuildConfig
+from camshaft.session import BuildSession
+
+onnxruntime = pytest.importorskip("onnxruntime", reason="the reference needs onnxruntime")
+
+
+class Net:
+    """A small ONNX net, node by node."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.nodes: list[onnx.NodeProto] = []
+        self.weights: list[onnx.TensorProto] = []
+
+    def constant(self, array: np.ndarray) -> str:
+        name = f"w{len(self.weights)}"
+        self.weights.append(numpy_helper.from_array(array, name))
+        return name
+
+    def node(self, op: str, inputs: list[str], name: str, **attrs: object) -> str:
+        self.nodes.append(helper.make_node(op, inputs, [name], name=name, **attrs))
+        return name
+
+    def conv(self, x: str, cin: int, k: int, size: int, name: str, **attrs: object) -> str:
+        scale = np.sqrt(2.0 / (cin * size * size))
+        w = (self.rng.standard_normal((k, cin, size, size)) * scale).astype(np.float32)
+        b = (self.rng.standard_normal(k) * 0.1).astype(np.float32)
+        pads = attrs.pop("pads", [size // 2] * 4)
+        inputs = [x, self.constant(w), self.constant(b)]
+        return self.node("Conv", inputs, name, pads=pads, **attrs)
+
+    def model(self, shape: list[int | str], outputs: dict[str, int]) -> bytes:
+        """outputs: name -> rank."""
+        graph = helper.make_graph(
+            self.nodes,
+            "net",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+            [
+                helper.make_tensor_value_info(o, TensorProto.FLOAT, [f"{o}{d}" for d in range(r)])
+                for o, r in outputs.items()
+            ],
+            self.weights,
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+        model.ir_version = 9
+        return model.SerializeToString()
+
+
+def residual_net(batch: int | str = 1) -> bytes:
+    """Convolutions of every kind, residual add, concat, pools and a classifier."""
+    n = Net()
+    s = n.node("Relu", [n.conv("x", 3, 16, 3, "stem", strides=[2, 2])], "stem_relu")
+    p = n.node("MaxPool", [s], "pool", kernel_shape=[2, 2], strides=[2, 2])
+    a = n.node("Relu", [n.conv(p, 16, 16, 3, "a")], "a_relu")
+    b = n.conv(a, 1, 16, 3, "depthwise", group=16)
+    r = n.node("Relu", [n.node("Add", [b, p], "add")], "add_relu")
+    left = n.node("Relu", [n.conv(r, 16, 8, 1, "left")], "left_relu")
+    right = n.node("HardSwish", [n.conv(r, 16, 24, 3, "right")], "right_act")
+    c = n.node("Concat", [left, right], "concat", axis=1)
+    g = n.node("GlobalAveragePool", [n.conv(c, 32, 40, 1, "last")], "gap")
+    flat = n.node("Flatten", [g], "flat")
+    w = n.constant(n.rng.standard_normal((40, 7)).astype(np.float32))
+    n.node("Softmax", [n.node("MatMul", [flat, w], "fc")], "prob", axis=1)
+    return n.model([batch, 3, 32, 32], {"prob": 2, "fc": 2})
+
+
+def image(seed: int, batch: int = 1) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return {"x": rng.standard_normal((batch, 3, 32, 32), np.float32)}
+
+
+def expected(model: bytes, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    names = [o.name for o in session.get_outputs()]
+    return dict(zip(names, session.run(names, feeds), strict=True))
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_fp32_equals_onnxruntime(level: int, threads: int) -> None:
+    model = residual_net()
+    engine = camshaft.build(model, optimization_level=level, threads=threads)
+    for seed in range(3):
+        want, got = expected(model, image(seed)), engine(image(seed))
+        assert list(got) == list(want)
+        for name, array in want.items():
+            np.testing.assert_allclose(got[name], array, rtol=1e-4, atol=1e-5)
+
+
+def test_results_do_not_depend_on_threads_and_contexts() -> None:
+    engine = camshaft.build(residual_net(), optimization_level=1, threads=3)
+    want = engine.create_context(1).run(image(4))
+    for threads in (2, 3):
+        for _ in range(3):
+            got = engine.create_context(threads).run(image(4))
+            for name, array in want.items():
+                np.testing.assert_array_equal(got[name], array)
+
+
+def test_batch_is_fixed_by_shapes() -> None:
+    model = residual_net("batch")
+    with pytest.raises(camshaft.ModelError, match="shapes="):
+        camshaft.build(model)
+    engine = camshaft.build(model, shapes={"x": (3, 3, 32, 32)}, optimization_level=1)
+    want, got = expected(model, image(1, 3)), engine(image(1, 3))
+    np.testing.assert_allclose(got["fc"], want["fc"], rtol=1e-4, atol=1e-5)
+
+
+def test_int8_stays_close_and_says_why(tmp_path: Path) -> None:
+    model = residual_net()
+    calibration = [image(s) for s in range(8)]
+    config = BuildConfig(
+        precision=frozenset({"int8"}),
+        optimization_level=2,
+        threads=1,
+        calibration_cache=tmp_path / "ranges.cache",
+        layer_precision={"a": "int8", "right": "fp32"},
+    )
+    session = BuildSession(model, config, calibration)
+    engine = session.run()
+    precision = {s.origin[0]: s.precision for s in engine.plan.steps if s.op == "conv"}
+    assert precision["a"] == "u8" and precision["right"] == "f32"
+    reasons = {s.origin[0]: s.reason for s in engine.plan.steps if s.op == "conv"}
+    assert reasons["a"].startswith("int8: layer_precision")
+    assert reasons["right"].startswith("fp32: layer_precision")
+    want, got = expected(model, image(99)), engine(image(99))
+    assert np.abs(got["fc"] - want["fc"]).max() < 0.1 * np.abs(want["fc"]).max()
+    again = camshaft.build(model, config)  # ranges come from the cache now
+    np.testing.assert_allclose(again(image(99))["fc"], got["fc"], atol=0.1)
+
+
+def test_two_builds_with_one_timing_cache_give_the_same_bytes(tmp_path: Path) -> None:
+    model, cache = residual_net(), tmp_path / "timing.json"
+    files = []
+    for n in range(3):
+        options = {"timing_cache": cache, "optimization_level": 2, "frozen_cache": n == 2}
+        engine = camshaft.build(model, threads=1, **options)
+        engine.save(tmp_path / f"{n}.engine")
+        files.append((tmp_path / f"{n}.engine").read_bytes())
+    assert files[0] == files[1] == files[2]
+
+
+def test_a_frozen_cache_that_misses_names_the_layer(tmp_path: Path) -> None:
+    cache = tmp_path / "timing.json"
+    camshaft.build(one_conv(), timing_cache=cache, optimization_level=2, threads=1)
+    with pytest.raises(camshaft.TimingCacheError, match="frozen timing cache has no entry"):
+        camshaft.build(residual_net(), timing_cache=cache, frozen_cache=True, threads=1)
+
+
+def one_conv() -> bytes:
+    n = Net()
+    n.conv("x", 3, 4, 3, "y")
+    return n.model([1, 3, 32, 32], {"y": 4})
+
+
+def test_saved_engine_runs_the_same(tmp_path: Path) -> None:
+    engine = camshaft.build(residual_net(), optimization_level=1)
+    engine.save(tmp_path / "net.engine")
+    loaded = camshaft.load(tmp_path / "net.engine")
+    np.testing.assert_array_equal(loaded(image(5))["prob"], engine(image(5))["prob"])
+
+
+def test_equal_code_with_other_item_counts_is_another_kernel() -> None:
+    """Two pools of one geometry on images of different heights share code but not item counts."""
+    n = Net()
+    parts = []
+    for i, rows in enumerate((32, 16, 8)):
+        starts = [n.constant(np.array(v, np.int64)) for v in ([0], [rows], [2])]
+        x = n.node("Slice", ["x", *starts], f"slice{i}")
+        c = n.node("Relu", [n.conv(x, 3, 8, 1, f"conv{i}")], f"relu{i}")
+        parts.append(n.node("GlobalMaxPool", [c], f"gap{i}"))
+    n.node("Concat", parts, "y", axis=1)
+    model = n.model([1, 3, 32, 32], {"y": 4})
+    for threads in (1, 2):
+        engine = camshaft.build(model, optimization_level=1, threads=threads)
+        np.testing.assert_allclose(
+            engine(image(3))["y"], expected(model, image(3))["y"], rtol=1e-4, atol=1e-5
+        )
+
+
+def test_an_op_without_kernel_becomes_a_listed_host_step() -> None:
+    n = Net()
+    c = n.node("Relu", [n.conv("x", 3, 4, 3, "conv")], "relu")
+    k = n.constant(np.array([3], np.int64))
+    n.nodes.append(helper.make_node("TopK", [c, k], ["values", "indices"], name="topk", axis=3))
+    n.node("Neg", ["values"], "y")
+    model = n.model([1, 3, 32, 32], {"y": 4})
+    session = BuildSession(model, BuildConfig(optimization_level=1))
+    engine = session.run()
+    assert session.host_steps == ["topk"]
+    want = expected(model, image(0))["y"]
+    np.testing.assert_allclose(engine(image(0))["y"], want, rtol=1e-4, atol=1e-5)
+
+
+def test_workspace_limit_is_obeyed() -> None:
+    engine = camshaft.build(residual_net(), optimization_level=2, workspace_limit=0, threads=1)
+    assert not [b for b in engine.plan.buffers if b.name.startswith("workspace")]
+
+
+def test_time_budget_ends_tuning_with_a_usable_engine() -> None:
+    engine = camshaft.build(residual_net(), time_budget=0.01, optimization_level=5)
+    want = expected(residual_net(), image(2))["fc"]
+    np.testing.assert_allclose(engine(image(2))["fc"], want, rtol=1e-4, atol=1e-5)
+    assert any("time budget" in s.reason for s in engine.plan.steps)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"precison": {"int8"}}, camshaft.ConfigError, "precison"),
+        ({"precision": "int8"}, camshaft.ConfigError, "is a set"),
+        ({"precision": {"fp8"}}, camshaft.ConfigError, "fp8"),
+        ({"optimization_level": 9}, camshaft.ConfigError, "0 to 5"),
+        ({"frozen_cache": True}, camshaft.ConfigError, "timing_cache"),
+        ({"target": "z80"}, camshaft.CamshaftError, "z80"),
+        ({"precision": {"int8"}}, camshaft.CalibrationError, "needs ranges"),
+        ({"calibration": [image(0)]}, camshaft.ConfigError, "not permitted"),
+        (
+            {"precision": {"int8"}, "dynamic_ranges": {"nowhere": 1.0}},
+            camshaft.CalibrationError,
+            "nowhere",
+        ),
+        ({"layer_precision": {"a": "int8"}}, camshaft.ConfigError, "does not permit"),
+        ({"shapes": {"z": (1, 3, 32, 32)}}, camshaft.CamshaftError, "z"),
+    ],
+)
+def test_wrong_options_are_named(options: dict, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        camshaft.build(residual_net(), **options)
