@@ -11,7 +11,7 @@ from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from onnx import ModelProto, inliner, version_converter
+from onnx import GraphProto, ModelProto, ValueInfoProto, inliner, version_converter
 
 from camshaft.errors import ModelError
 
@@ -102,9 +102,29 @@ def _check(proto: ModelProto, where: str) -> None:
     if proto.ByteSize() > _CHECKABLE_BYTES:
         return  # protobuf cannot serialize it for the checker; the importer's own checks remain
     try:
-        onnx.checker.check_model(proto)
+        onnx.checker.check_model(_with_shapes(proto))
     except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
         raise ModelError(f"{where} is not a valid ONNX model: {str(error).strip()}") from error
+
+
+def _with_shapes(proto: ModelProto) -> ModelProto:
+    """The model for the checker, which insists on shapes that runtimes do not need."""
+
+    def lacking(graph: GraphProto) -> list[ValueInfoProto]:
+        values = (*graph.input, *graph.output)
+        return [
+            v
+            for v in values
+            if v.type.HasField("tensor_type") and not v.type.tensor_type.HasField("shape")
+        ]
+
+    if not lacking(proto.graph):
+        return proto
+    copy = ModelProto()
+    copy.CopyFrom(proto)
+    for value in lacking(copy.graph):
+        value.type.tensor_type.shape.SetInParent()
+    return copy
 
 
 def _from_ancient(proto: ModelProto, where: str) -> ModelProto:

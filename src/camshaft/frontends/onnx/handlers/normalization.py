@@ -12,7 +12,7 @@ from camshaft.frontends.onnx.context import Handler, NodeContext, Results, retyp
 from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
 from camshaft.ir.graph import Tensor
-from camshaft.ops import GATHER, POINTWISE, POOL, REDUCE
+from camshaft.ops import POINTWISE, POOL, REDUCE
 from camshaft.ops.common import normal_axis
 
 AFFINE = E.add(E.mul(E.inp(0), E.inp(1)), E.inp(2))
@@ -86,7 +86,7 @@ def instance_normalization(ctx: NodeContext) -> Results:
 
 
 def group_normalization(ctx: NodeContext) -> Results:
-    """GroupNormalization; scale and bias are per group in opset 18, per channel from 21 on."""
+    """GroupNormalization of opset 21 on: scale and bias are per channel."""
     x = ctx.arg(0)
     groups, epsilon = ctx.attr_int("num_groups", 1), ctx.attr_float("epsilon", 1e-5)
     if x.type.rank < 2 or groups < 1 or x.shape[1] % groups:
@@ -94,12 +94,7 @@ def group_normalization(ctx: NodeContext) -> Results:
     grouped = ctx.reshape(x, (x.shape[0], groups, prod(x.shape[1:]) // groups))
     centred, variance = centred_variance(ctx, grouped, (2,))
     y = ctx.pointwise(_standardized(epsilon), centred, variance, last=False)
-    operands = []
-    for tensor in (ctx.arg(1), ctx.arg(2)):
-        if tensor.type.size == groups != x.shape[1]:
-            index = ctx.constant(np.arange(x.shape[1]) // (x.shape[1] // groups), "group")
-            tensor = ctx.step(GATHER, [tensor, index], axis=0)
-        operands.append(ctx.column(tensor, x.type.rank))
+    operands = [ctx.column(ctx.arg(i), x.type.rank) for i in (1, 2)]
     return ctx.pointwise(AFFINE, ctx.reshape(y, x.shape), *operands)
 
 

@@ -5,19 +5,58 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import prod
 
+import numpy as np
+
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx.context import Handler, NodeContext, Results, retyped
-from camshaft.frontends.onnx.handlers.windows import as_2d, window_of
+from camshaft.frontends.onnx.handlers.windows import Window, as_2d, window_of
 from camshaft.frontends.onnx.hosted import host_step
 from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
+from camshaft.ir.graph import Tensor
 from camshaft.ir.op import Attr
-from camshaft.ops import POOL, REDUCE
+from camshaft.ops import PAD, POINTWISE, POOL, REDUCE, SLICE
 
 
 def max_pool(ctx: NodeContext) -> Results:
-    """MaxPool; with the indices output it runs on the host."""
-    return host_step(ctx) if ctx.wants(1) else _pool(ctx, "max")
+    """MaxPool, with where the maxima were found if that is wanted."""
+    x = ctx.arg(0)
+    if not ctx.wants(1) or x.type.rank not in (3, 4):
+        return _pool(ctx, "max")
+    y = _pool(ctx, "max")
+    assert isinstance(y, Tensor)
+    return [y, _found_at(ctx, as_2d(ctx, x), as_2d(ctx, y), window_of(ctx, x.shape[2:], ()))]
+
+
+def _found_at(ctx: NodeContext, x: Tensor, y: Tensor, window: Window) -> Tensor:
+    """Positions in the flat x of the first element of each window that equals its maximum.
+
+    One strided slice a window element, the first one compared last so that it wins.
+    """
+    (kh, kw), (sh, sw), (dh, dw) = window.kernel, window.strides, window.dilations
+    top, left = window.pads[:2]
+    n, c, h, w = x.shape
+    oh, ow = y.shape[2:]
+    below = max(0, (oh - 1) * sh + (kh - 1) * dh + 1 - top - h)
+    right = max(0, (ow - 1) * sw + (kw - 1) * dw + 1 - left - w)
+    dtype = x.type.dtype
+    low = float("-inf") if dtype.is_float else dtype.range[0]
+    pads = {"before": (0, 0, top, left), "after": (0, 0, below, right)}
+    padded = ctx.step(PAD, [x], **pads, value=low)
+    rows, cols = np.arange(oh) * sh - top, np.arange(ow) * sw - left
+    plane = np.arange(n * c).reshape(n, c, 1, 1) * (h * w)
+    by_row, by_col = (1, h) if ctx.attr_int("storage_order") else (w, 1)
+    best: Tensor | None = None
+    for r, s in reversed([(r, s) for r in range(kh) for s in range(kw)]):
+        where = plane + (rows + r * dh)[:, None] * by_row + (cols + s * dw) * by_col
+        index = ctx.constant(where.astype(np.int64), "index")
+        starts = (0, 0, r * dh, s * dw)
+        part = ctx.step(SLICE, [padded], starts=starts, sizes=(n, c, oh, ow), steps=(1, 1, sh, sw))
+        expr = E.select(E.binary("eq", E.inp(0), E.inp(1)), E.inp(2), E.inp(3))
+        best = index if best is None else ctx.step(POINTWISE, [part, y, index, best], expr=expr)
+    assert best is not None
+    shape = y.shape if ctx.arg(0).type.rank == 4 else (n, c, ow)
+    return ctx.reshape(best, shape)
 
 
 def average_pool(ctx: NodeContext) -> Results:

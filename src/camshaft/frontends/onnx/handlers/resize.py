@@ -180,9 +180,10 @@ def coordinates_of(extent: Extent, mode: str) -> np.ndarray:
 
 def nearest_table(at: np.ndarray, size: int, mode: str, scale: float) -> Table:
     """One tap: the pixel that `mode` rounds to.  "simple": down, or up where the axis shrinks."""
+    wide = at.astype(np.float64)  # adding a half in f32 could round up to a whole number
     rounders = {
-        "round_prefer_floor": np.ceil(at - F(0.5)),
-        "round_prefer_ceil": np.floor(at + F(0.5)),
+        "round_prefer_floor": np.ceil(wide - 0.5),
+        "round_prefer_ceil": np.floor(wide + 0.5),
         "floor": np.floor(at),
         "ceil": np.ceil(at),
         "simple": np.ceil(at) if scale < 1 else np.floor(at),

@@ -16,7 +16,7 @@ from camshaft.ops.common import normal_axis
 
 
 def slice_(ctx: NodeContext) -> Results:
-    """Slice with NumPy's clamping; starts, ends, axes were attributes before opset 10."""
+    """Slice; starts, ends and axes were attributes before opset 10."""
     x = ctx.arg(0)
     starts = ctx.ints_or_input("starts", 1)
     ends = ctx.ints_or_input("ends", 2)
@@ -27,18 +27,21 @@ def slice_(ctx: NodeContext) -> Results:
     steps = ctx.const_ints(4, "steps") or (1,) * len(starts)
     if not len(starts) == len(ends) == len(axes) == len(steps):
         raise ModelError("starts, ends, axes and steps are not equally many")
-    cut = [slice(None)] * x.type.rank
+    ranges = [range(d) for d in x.shape]
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         if step == 0:
             raise ModelError("a step of 0 is not allowed")
-        cut[normal_axis(axis, x.type.rank)] = _python_slice(start, end, step)
-    return taken(ctx, x, [range(d)[s] for d, s in zip(x.shape, cut, strict=True)], last=True)
+        axis = normal_axis(axis, x.type.rank)
+        ranges[axis] = _clamped(x.shape[axis], start, end, step)
+    return taken(ctx, x, ranges, last=True)
 
 
-def _python_slice(start: int, end: int, step: int) -> slice:
-    """ONNX's bounds as a Python slice: the far end of a backward slice may be beyond the front."""
-    stop = None if step < 0 and end < -(2**31) + 2 else end
-    return slice(start, stop, step)
+def _clamped(size: int, start: int, end: int, step: int) -> range:
+    """ONNX's rule, which is not Python's: a backward slice starts inside however far before 0."""
+    start, end = (v + size if v < 0 else v for v in (start, end))
+    if step > 0:
+        return range(min(max(start, 0), size), min(max(end, 0), size), step)
+    return range(min(max(start, 0), size - 1), min(max(end, -1), size - 1), step)
 
 
 def taken(

@@ -1,0 +1,227 @@
+"""Q/DQ and the operators that carry scales or zero points."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from camshaft.ir.interpret import interpret
+from onnx_models import check, compare, imported, model_of, one_node, run
+
+pytest.importorskip("onnxruntime", reason="operators are compared with ONNX Runtime")
+
+RNG = np.random.default_rng(3)
+SCALE = np.array(0.05, np.float32)
+
+
+def f(*shape: int) -> np.ndarray:
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+def q(dtype: Any, *shape: int) -> np.ndarray:
+    info = np.iinfo(dtype)
+    return RNG.integers(info.min, int(info.max) + 1, shape).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.int16])
+def test_quantize_and_back(dtype: Any) -> None:
+    zero = np.array(3, dtype)
+    check(*one_node("QuantizeLinear", [f(3, 4) * 9], {1: SCALE, 2: zero}, opset=21))
+    check(*one_node("DequantizeLinear", [q(dtype, 3, 4)], {1: SCALE, 2: zero}, opset=21))
+
+
+def test_defaults() -> None:
+    check(*one_node("QuantizeLinear", [f(3, 4) * 9], {1: SCALE}))
+    check(*one_node("DequantizeLinear", [q(np.int8, 3, 4)], {1: SCALE}))
+    check(*one_node("DequantizeLinear", [q(np.int32, 3, 4)], {1: SCALE}))
+    integers = RNG.integers(-20, 300, (3, 4)).astype(np.int32)
+    model, feeds = one_node("QuantizeLinear", [integers], {1: np.array(2.0, np.float32)})
+    want = np.clip(np.rint(integers / 2.0), 0, 255).astype(np.uint8)
+    np.testing.assert_array_equal(run(model, feeds)["y0"], want)
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_per_axis(axis: int) -> None:
+    x = f(4, 4, 4) * 9
+    scale, zero = np.abs(f(4)) + 0.01, q(np.int8, 4)
+    check(*one_node("QuantizeLinear", [x], {1: scale, 2: zero}, axis=axis))
+    check(*one_node("DequantizeLinear", [q(np.int8, 4, 4, 4)], {1: scale, 2: zero}, axis=axis))
+
+
+def test_scale_of_one_element_counts_for_the_whole_tensor() -> None:
+    check(*one_node("QuantizeLinear", [f(1, 3)], {1: SCALE.reshape(1), 2: np.zeros(1, np.int8)}))
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_blocked(axis: int) -> None:
+    shape = (3, 6) if axis == 0 else (6, 3)
+    scale, zero = np.abs(f(*shape)) + 0.01, q(np.int8, *shape)
+    attrs = {"axis": axis, "block_size": 2}
+    check(*one_node("DequantizeLinear", [q(np.int8, 6, 6)], {1: scale, 2: zero}, opset=21, **attrs))
+    check(*one_node("QuantizeLinear", [f(6, 6)], {1: scale, 2: zero}, opset=21, **attrs))
+
+
+def test_four_bit_integers() -> None:
+    packed = helper.make_tensor("w", TensorProto.INT4, [2, 3], [-8, 7, -1, 0, 3, -4])
+    nodes = [helper.make_node("DequantizeLinear", ["w", "s"], ["d"])]
+    nodes.append(helper.make_node("Add", ["d", "x"], ["y"]))
+    x = np.zeros((2, 3), np.float32)
+    model = model_of(nodes, {"x": x}, ["y"], {"s": SCALE}, opset=21)
+    model.graph.initializer.append(packed)
+    want = np.array([[-8, 7, -1], [0, 3, -4]], np.float32) * SCALE
+    np.testing.assert_array_equal(run(model, {"x": x})["y"], want)
+    four = helper.make_node("QuantizeLinear", ["x", "s"], ["y"], output_dtype=TensorProto.INT4)
+    graph = model_of([four], {"x": x}, [], {"s": np.array(1.0, np.float32)}, opset=21)
+    graph.graph.output.append(helper.make_tensor_value_info("y", TensorProto.INT4, [2, 3]))
+    values = np.array([[-20, -8, -7.6], [6.5, 7.5, 20]], np.float32)
+    assert run(graph, {"x": values})["y"].tolist() == [[-8, -8, -8], [6, 7, 7]]
+
+
+def test_weights_stay_recognisable_through_gemm_and_conv() -> None:
+    """Transposes and reshapes of a dequantized constant happen to the integers."""
+    constants = {"w": q(np.int8, 5, 4), "s": np.abs(f(5)) + 0.1, "z": np.zeros(5, np.int8)}
+    nodes = [
+        helper.make_node("DequantizeLinear", ["w", "s", "z"], ["d"], axis=0),
+        helper.make_node("Gemm", ["x", "d"], ["y"], transB=1),
+    ]
+    model = model_of(nodes, {"x": f(2, 4)}, ["y"], constants)
+    graph = imported(model)
+    assert [n.op.name for n in graph.nodes if n.op.name != "dequantize"] == ["matmul"]
+    (dequantize,) = (n for n in graph.nodes if n.op.name == "dequantize")
+    assert dequantize.args[0].is_const
+    assert dequantize.output.shape == (4, 5)
+    check(model, {"x": f(2, 4)})
+
+    constants = {"w": q(np.int8, 3, 2, 1, 1), "s": SCALE, "b": q(np.int32, 3) // 9999}
+    nodes = [
+        helper.make_node("DequantizeLinear", ["w", "s"], ["dw"]),
+        helper.make_node("DequantizeLinear", ["b", "s"], ["db"]),
+        helper.make_node("Conv", ["x", "dw", "db"], ["y"]),
+    ]
+    model = model_of(nodes, {"x": f(1, 2, 3, 3)}, ["y"], constants)
+    graph = imported(model)
+    assert {n.op.name for n in graph.nodes} == {"dequantize", "conv"}
+    check(model, {"x": f(1, 2, 3, 3)})
+
+
+CONV: dict[str, Any] = {"pads": [1, 0, 1, 2], "strides": [1, 2]}
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+@pytest.mark.parametrize("zero", [None, 0, 7])
+def test_conv_integer(dtype: Any, zero: int | None) -> None:
+    x, w = q(np.uint8, 2, 3, 5, 6), q(np.int8, 4, 3, 3, 2)
+    if dtype is np.uint8:
+        w = (w.astype(np.int16) + 128).astype(np.uint8)
+    constants: dict[int, np.ndarray] = {1: w}
+    if zero is not None:
+        constants[2] = np.array(zero, np.uint8)
+    if dtype is np.uint8:
+        constants.setdefault(2, np.array(0, np.uint8))
+        constants[3] = np.array(128, np.uint8)
+    check(*one_node("ConvInteger", [x], constants, **CONV))
+
+
+def test_conv_integer_with_a_zero_point_known_at_run_time() -> None:
+    x, zero = q(np.uint8, 2, 3, 5, 6), np.array(9, np.uint8)
+    check(*one_node("ConvInteger", [x, None, zero], {1: q(np.int8, 4, 3, 3, 2)}, **CONV))
+    check(*one_node("ConvInteger", [x, None, zero], {1: q(np.int8, 4, 3, 3, 2)}))
+
+
+@pytest.mark.parametrize("zero", ["none", "constant", "dynamic"])
+def test_matmul_integer(zero: str) -> None:
+    a, b, point = q(np.uint8, 2, 4, 6), q(np.int8, 6, 5), np.array(9, np.uint8)
+    constants = {1: b} | ({2: point} if zero == "constant" else {})
+    operands = [a, None, point] if zero == "dynamic" else [a]
+    check(*one_node("MatMulInteger", operands, constants))
+
+
+def test_matmul_integer_with_zero_points_by_column_runs_exactly() -> None:
+    a, b = q(np.uint8, 4, 6), RNG.integers(0, 128, (6, 5)).astype(np.uint8)
+    zeros = RNG.integers(0, 100, 5).astype(np.uint8)
+    check(*one_node("MatMulInteger", [a], {1: b, 2: np.array(3, np.uint8), 3: zeros}))
+
+
+def test_dynamic_quantization() -> None:
+    model, feeds = one_node("DynamicQuantizeLinear", [f(3, 5)], outputs=3)
+    check(model, feeds)
+    assert {n.op.name for n in imported(model).nodes} <= {
+        "pointwise",
+        "reduce",
+        "quantize",
+        "reshape",
+    }
+
+
+def within_one(model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> None:
+    import onnxruntime as ort
+
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    graph = imported(model)
+    got = interpret(graph, feeds)
+    for name, want in zip(graph.output_names, session.run(None, feeds), strict=True):
+        assert got[name].dtype == want.dtype
+        assert np.abs(got[name].astype(int) - want.astype(int)).max() <= 1
+        assert np.mean(got[name] == want) >= 0.9
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_qlinear_conv(bias: bool, per_channel: bool) -> None:
+    w_scale = np.abs(f(4)) * 0.01 + 0.01 if per_channel else np.array(0.02, np.float32)
+    constants = {
+        1: SCALE,
+        2: np.array(120, np.uint8),
+        3: q(np.int8, 4, 3, 3, 2),
+        4: w_scale,
+        5: np.zeros(w_scale.shape, np.int8),
+        6: np.array(0.7, np.float32),
+        7: np.array(100, np.uint8),
+    }
+    if bias:
+        constants[8] = q(np.int32, 4) // 9999
+    model, feeds = one_node("QLinearConv", [q(np.uint8, 2, 3, 5, 6)], constants, **CONV)
+    within_one(model, feeds)
+
+
+def test_qlinear_matmul() -> None:
+    constants = {
+        1: SCALE,
+        2: np.array(120, np.uint8),
+        3: q(np.int8, 6, 5),
+        4: np.array(0.02, np.float32),
+        5: np.array(0, np.int8),
+        6: np.array(0.3, np.float32),
+        7: np.array(100, np.uint8),
+    }
+    model, feeds = one_node("QLinearMatMul", [q(np.uint8, 4, 6)], constants)
+    within_one(model, feeds)
+
+
+def test_operators_of_microsofts_domain_that_quantize() -> None:
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"], domain="com.microsoft"),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"], domain="com.microsoft"),
+    ]
+    x = f(3, 4)
+    constants = {"s": SCALE, "z": np.array(5, np.uint16)}
+    model = model_of(nodes, {"x": x}, ["y"], constants, domains=["com.microsoft"])
+    compare(run(model, {"x": x})["y"], np.round(x / SCALE).clip(-5, 65530) * SCALE, 1e-6)
+
+
+def test_half_precision_scales() -> None:
+    scale = np.array(0.125, np.float16)
+    proto = numpy_helper.from_array(scale, "s")
+    node = helper.make_node("DequantizeLinear", ["x", "s"], ["y"])
+    model = model_of([node], {"x": q(np.int8, 3, 4)}, ["y"], {}, opset=19)
+    model.graph.initializer.append(proto)
+    del model.graph.output[:]
+    model.graph.output.append(helper.make_tensor_value_info("y", TensorProto.FLOAT16, [3, 4]))
+    x = q(np.int8, 3, 4)
+    got = run(model, {"x": x})["y"]
+    assert got.dtype == np.float16
+    np.testing.assert_array_equal(got, x.astype(np.float16) * scale)
