@@ -16,9 +16,11 @@ Entropy and Entropy2 are the same mathematics.  They differ in what is observed:
 tensors of the model as it was imported, Entropy those that remain after fusion
 (`Solver.before_fusion`).  TensorRT documents its calibrators of these names so.
 
-On which to choose, by construction: MinMax never clips, so one outlier coarsens everything.
-MSE trades clipping against rounding directly, and Percentile clips a fixed share.  Entropy keeps
-the shape of the distribution; it clips hard where the tail is long, which suits classifiers.
+Which to choose: MinMax never clips, so one outlier coarsens everything.  Percentile clips a fixed
+share.  MSE weighs clipping against rounding.  Entropy keeps the shape of the distribution and
+clips long tails hard.  Measured as signal to noise of the logits, inputs of all convolutions in
+u8: EfficientNet-lite0 MSE 19.5 dB, MinMax 19.3, Entropy2 14.5 (the weights alone allow 20.4: it
+clips the late, sparse layers); SqueezeNet MSE 34.3, MinMax 33.5, Entropy2 33.3.
 """
 
 from __future__ import annotations
