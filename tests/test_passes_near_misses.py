@@ -15,7 +15,7 @@ from camshaft.passes.canon_slices import slice_attrs
 from camshaft.passes.canonicalize import canonicalize
 from camshaft.passes.fusions_siblings import merge_siblings
 from camshaft.passes.pipeline import optimize
-from small_nets import ADD, MUL, Net
+from small_nets import ADD, MUL, Net, shuffle
 from test_passes_rules import same
 
 NHWC = {"layout": "NHWC"}
@@ -339,3 +339,22 @@ def test_node_whose_inputs_became_constant_is_folded() -> None:
     after = optimize(b.graph({"y": y}))
     assert after.nodes == () and after.outputs[0].is_const
     same(b.graph({"y": y}), after)
+
+
+@pytest.mark.parametrize("where", ["behind", "in front", "grouped", "residual"])
+def test_shuffle_beside_a_dense_convolution_is_an_order_of_weights(where) -> None:
+    n = Net(where)
+    x = n.input((1, 6, 5, 5))
+    if where == "behind":
+        y = shuffle(n, n.relu(n.bn(n.conv(x, 6, 3, bias=True))), 3)
+    elif where == "in front":
+        y = n.relu(n.conv(shuffle(n, n.conv(x, 6, groups=2), 2), 4, bias=True))
+    elif where == "grouped":
+        y = n.conv(shuffle(n, n.conv(x, 6, groups=2), 2), 4, groups=2)
+    else:
+        y = n.relu(shuffle(n, n.add(n.conv(x, 6), x), 2))
+    graph = n.done(y)
+    after = optimize(graph, check=True)
+    same(graph, after)
+    inner = [m for m in after.nodes if m.op is TRANSPOSE and len(m.output.shape) > 4]
+    assert len(inner) == (1 if where in ("grouped", "residual") else 0)

@@ -179,16 +179,25 @@ class ShareConcatPrefix(Rewrite):
         axis = axis_of(node)
         names = tuple(t.name for t in node.args)
         for length in range(len(names) - 1, 1, -1):
-            seen = r.concats.get((axis, *names[:length]))
-            prefix = r.producer(seen, CONCAT)
-            if prefix is None or prefix.args != node.args[:length]:
+            prefix = self._existing(r.concats.get((axis, *names[:length])), node.args[:length], r)
+            if prefix is None:
                 continue
-            parts = [prefix.output, *node.args[length:]]
+            parts = [prefix, *node.args[length:]]
             whole = r.emit(CONCAT, parts, {"axis": axis}, like=node)
-            r.concats[(axis, *names)] = whole
+            r.concats[(axis, *names)] = (whole, True)
             return [whole]
-        r.concats[(axis, *names)] = node.output
+        r.concats[(axis, *names)] = (node.output, False)
         return None
+
+    @staticmethod
+    def _existing(
+        seen: tuple[Tensor, bool] | None, parts: Sequence[Tensor], r: Rewriter
+    ) -> Tensor | None:
+        """The concat that was seen, if this rule made it or if it was kept as it was."""
+        if seen is None or seen[1]:
+            return seen[0] if seen else None
+        kept = r.producer(seen[0], CONCAT)
+        return kept.output if kept and kept.args == tuple(parts) else None
 
     def example(self) -> Graph:
         b = GraphBuilder("dense")

@@ -14,7 +14,7 @@ from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
-from camshaft.ir.types import TensorType, f32, u8
+from camshaft.ir.types import TensorType, f32, u8, u8
 from camshaft.ops import CONV, POINTWISE, POOL
 from camshaft.passes.bodies import (
     Body,
@@ -73,7 +73,7 @@ class FusePointwise(Rewrite):
         if node.op is not POINTWISE and not anchored(node):
             return None
         body = body_of(node)
-        found = {t.name: n for t in body.operands if t and (n := inlinable(t, node, r))}
+        found = {t.name: n for t in body.operands if t and (n := self.inlined(t, node, r))}
         if not found:
             return None
         inliner = Inliner(anchored(node))
@@ -90,6 +90,10 @@ class FusePointwise(Rewrite):
             return None
         return [emit_body(r, anchor, fused, like)]
 
+    def inlined(self, tensor: Tensor, reader: Node, r: Rewriter) -> Node | None:
+        """The producer of `tensor` that `reader` takes in, if any."""
+        return inlinable(tensor, reader, r)
+
     @staticmethod
     def _same_shape(fused: Body, node: Node) -> bool:
         shapes = [t.shape for t in fused.operands if t]
@@ -101,6 +105,27 @@ class FusePointwise(Rewrite):
         sigmoid = b.emit(POINTWISE, [x], {"expr": E.sigmoid(E.inp(0))}, name="sigmoid")
         product = {"expr": E.mul(E.inp(0), E.inp(1))}
         return b.graph({"y": b.emit(POINTWISE, [x, sigmoid], product, name="mul")})
+
+
+class PullWidening(FusePointwise):
+    """Only what widens (a dequantization) moves into its readers, so that bytes are stored.
+
+    Runs before the other fusions: they would rather join it to the quantization before it, and
+    store floats.
+    """
+
+    name = "pull-widening"
+
+    def inlined(self, tensor: Tensor, reader: Node, r: Rewriter) -> Node | None:
+        producer = r.producer(tensor, POINTWISE)
+        return producer if producer is not None and _worth_repeating(producer) else None
+
+    def example(self) -> Graph:
+        b = GraphBuilder("widening")
+        x = b.input("x", TensorType(f32, (2, 3)))
+        q = b.emit(POINTWISE, [x], {"expr": E.cast(E.inp(0), u8)}, name="quantize")
+        wide = b.emit(POINTWISE, [q], {"expr": E.cast(E.inp(0), f32)}, name="dequantize")
+        return b.graph({"y": b.emit(POINTWISE, [wide, x], {"expr": _ADD}, name="add")})
 
 
 class FuseEpilogue(Rewrite):

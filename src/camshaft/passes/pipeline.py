@@ -16,6 +16,7 @@ from camshaft.passes.fusions_matmul import MATMUL_FUSIONS, MATMUL_RULES
 from camshaft.passes.fusions_movement import MOVEMENT_FUSIONS
 from camshaft.passes.fusions_pointwise import LATE_FUSIONS, POINTWISE_FUSIONS
 from camshaft.passes.fusions_reduce import REDUCE_FUSIONS
+from camshaft.passes.fusions_shuffle import SHUFFLE_FUSIONS
 from camshaft.passes.fusions_siblings import merge_siblings
 from camshaft.passes.fusions_slices import SLICE_FUSIONS
 from camshaft.passes.layout import to_channels_last
@@ -31,6 +32,7 @@ FUSIONS: tuple[Rewrite, ...] = (
     *MOVEMENT_FUSIONS,
     *MATMUL_FUSIONS,
     *SLICE_FUSIONS,
+    *SHUFFLE_FUSIONS,
 )
 ALL_REWRITES: tuple[Rewrite, ...] = (*LOWERINGS, *FUSIONS, *MATMUL_RULES, *LATE_FUSIONS)
 

@@ -52,7 +52,8 @@ class Rewriter:
     def __init__(self, graph: Graph) -> None:
         self.builder = GraphBuilder(graph.name, reserved=graph.tensors)
         self.bounds: dict[str, tuple[float, float]] = {}  # what `ranges` found out so far
-        self.concats: dict[tuple[object, ...], Tensor] = {}  # what `ShareConcatPrefix` has seen
+        # Concats that `ShareConcatPrefix` has seen by axis and parts, and whether it made them.
+        self.concats: dict[tuple[object, ...], tuple[Tensor, bool]] = {}
         self._old = graph
         self._old_uses = Counter(t.name for n in graph.nodes for t in n.args)
         self._old_uses.update(t.name for t in graph.outputs)
