@@ -14,6 +14,7 @@ from camshaft.ir.types import TensorType, f32, u8
 from camshaft.ops import DEQUANTIZE, POINTWISE, QUANTIZE, TRANSPOSE
 from camshaft.passes.cse import merge_equal
 from camshaft.passes.fusions_pointwise import LATE_FUSIONS
+from camshaft.passes.fusions_pointwise import PullWidening
 from camshaft.passes.pipeline import FUSIONS
 from camshaft.passes.qdq import MOVE_RULES, unsign
 from camshaft.passes.qdq_integer import BIAS_RULES, EXPAND_RULES, INTEGER_RULES
@@ -40,7 +41,7 @@ def lower_quantization(graph: Graph, *, integer: bool = True, level: int = 1) ->
         graph = rewrite(graph, INTEGER_RULES)
     graph = rewrite(graph, EXPAND_RULES)
     if level > 0:
-        graph = rewrite(graph, FUSIONS)
+        graph = rewrite(rewrite(graph, (PullWidening(),)), FUSIONS)
     graph = rewrite(graph, REQUANTIZE_RULES)
     if level > 0:
         graph = rewrite(rewrite(graph, FUSIONS), (*FUSIONS, *LATE_FUSIONS))
