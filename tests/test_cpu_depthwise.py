@@ -8,6 +8,7 @@ import pytest
 from camshaft.backends.cpu.conv_depthwise_i8 import ConvDepthwiseI8
 from camshaft.backends.cpu.conv_grouped import ConvGrouped
 from camshaft.backends.cpu.target import AVX2, AVX512_VNNI, PORTABLE, TARGETS, CpuTarget
+from camshaft.ops.contraction import CONV
 from grouped_cases import Case, check, depthwise, first_and_last, problem
 from kernel_harness import prepare
 
@@ -93,3 +94,16 @@ def test_i8_equals_reference_to_the_bit(target: CpuTarget, case: Case) -> None:
     given = problem(case, integer=True)
     for params in I8.candidates(given.spec, target, 2):
         check(I8, target, given, params, threads=1 + case.channels[0] % 3)
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+def test_i8_broken_scales_follow_the_rules_of_the_cast(target: CpuTarget) -> None:
+    case = depthwise((1, 4, 6), 72)
+    given = problem(case, integer=True)
+    (x,), (w, scale, bias) = given.arrays, given.consts
+    x[..., 0] = 0
+    scale[:4], bias[4:8] = (np.inf, np.nan, -np.inf, 3e38), (np.nan, np.inf, -np.inf, -np.nan)
+    attrs = {**dict(given.spec.attrs), "layout": "NHWC"}
+    (given.expected,) = CONV.reference([x, w, scale, bias], attrs)
+    params = I8.candidates(given.spec, target, 1)[0]
+    check(I8, target, given, params)
