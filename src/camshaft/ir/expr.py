@@ -286,7 +286,7 @@ _NUMPY_UNARY: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     if dtype_of(a).is_float:
-        return np.divide(a, b)
+        return np.asarray(np.divide(a, b))
     quotient = np.floor_divide(np.abs(a), np.abs(np.where(b == 0, 1, b)))
     return np.asarray(np.sign(a) * np.sign(b) * quotient, a.dtype)
 
