@@ -8,54 +8,60 @@ from __future__ import annotations
 
 from math import gcd
 
+import numpy as np
+
 from camshaft.backends.base import Params
 from camshaft.backends.cpu.conv_problem import ConvProblem
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.types import f32
 
-_MOST = 10
+_MOST = 8
 _L1_WAYS = 8
 _PAGE = 4096
 
 
 def candidates(p: ConvProblem, target: CpuTarget, threads: int) -> tuple[Params, ...]:
-    """Parameter sets for problem `p`, best guess first, at most 12."""
+    """Parameter sets for problem `p`, best guess first, at most 8."""
     lanes = target.lanes(f32)
-    scored: list[tuple[float, int, int]] = []
+    scored: list[tuple[float, int, int, str, int]] = []
     for cols in range(1, 5):
         if cols > -(-p.k // lanes):
             break
+        panels = -(-p.k // (cols * lanes)) * p.groups
         for rows in _row_counts(p, cols, target):
-            scored.append((_cost(p, rows, cols, target), rows, cols))
-    scored = sorted(set(scored))
-    best = scored[0][0]
-    shapes = [(rows, cols) for cost, rows, cols in scored if cost <= 1.3 * best][:5]
-    found: list[Params] = []
-    for rows, cols in shapes:
-        orders = ("panel", "pixel") if -(-p.k // (cols * lanes)) * p.groups > 1 else ("panel",)
-        for order in orders:
-            block = _block(p, rows, cols, order, target, threads)
-            found.append({"rows": rows, "cols": cols, "block": block, "order": order})
-    return tuple(found[:_MOST])
+            cost = _cost(p, rows, cols, target)
+            for rank, order in enumerate(("panel", "pixel") if panels > 1 else ("panel",)):
+                block = _block(p, rows, cols, target, threads)
+                # Weight panels in turn read the pixels again; a slight preference breaks ties.
+                idle = _imbalance(p, rows, cols, order, block, target, threads)
+                scored.append((cost * idle * (1 + 0.005 * rank), rows, cols, order, block))
+    scored.sort()
+    worst = 1.3 * scored[0][0]
+    return tuple(
+        {"rows": rows, "cols": cols, "block": block, "order": order}
+        for cost, rows, cols, order, block in scored[:_MOST]
+        if cost <= worst
+    )
 
 
-def accumulators(cols: int, target: CpuTarget) -> int:
-    """Accumulators that fit in registers beside `cols` weights and one or two inputs."""
-    spare = 2 if target.has_fma else 3
-    if not target.has_vnni and target.registers <= 16:
-        spare += 1
-    return target.registers - cols - spare
+def accumulators(p: ConvProblem, cols: int, target: CpuTarget) -> int:
+    """Accumulators that fit in registers beside `cols` weights, an input and scratch."""
+    scratch = 0 if target.has_fma else 1
+    if p.is_int8 and not target.has_vnni:
+        scratch = 3
+    elif target.registers > 16:
+        scratch = 1
+    return target.registers - cols - 1 - scratch
 
 
 def _row_counts(p: ConvProblem, cols: int, target: CpuTarget) -> list[int]:
     """Tile heights: the highest that fits, evened out over the row, and half of it."""
-    most = max(1, accumulators(cols, target) // cols)
-    counts: list[int] = []
+    most = max(1, accumulators(p, cols, target) // cols)
+    counts: dict[int, None] = {}
     for limit in (most, 7, most // 2):
         limit = max(1, min(limit, most, p.ow))
-        even = -(-p.ow // -(-p.ow // limit))
-        counts += [n for n in (even, limit) if n not in counts]
-    return counts
+        counts[-(-p.ow // -(-p.ow // limit))] = None
+    return list(counts)
 
 
 def _cost(p: ConvProblem, rows: int, cols: int, target: CpuTarget) -> float:
@@ -67,11 +73,12 @@ def _cost(p: ConvProblem, rows: int, cols: int, target: CpuTarget) -> float:
         last = -(-(p.k - (panels - 1) * cols * lanes) // lanes)
         for width, count in ((cols, panels - 1), (last, 1)):
             products = pixels * width
-            loads = width + (pixels if width > 1 else 0.6 * pixels)
-            latency = 4.0 if products < 8 else 0.0
-            # Each pass over a panel streams its weights once more: small tiles pay for it.
+            loads = (0.9 if target.vector_bits >= 512 else 1.15) * (width + pixels)
+            # Fewer than some eight chains wait for each other's results.
+            latency = 8.0
+            # Each tile streams the panel's weights once more: small tiles pay for it.
             stream = 0.35 * width
-            cycles += count * (max(products, 0.75 * loads, latency) + 0.15 * loads + stream)
+            cycles += count * (max(products, loads, latency) + 0.1 * loads + stream)
     return cycles * _conflicts(p, rows)
 
 
@@ -89,15 +96,33 @@ def _conflicts(p: ConvProblem, rows: int) -> float:
     return 1.3 if rows > sets * (_L1_WAYS - 1) else 1.0
 
 
-def _block(
-    p: ConvProblem, rows: int, cols: int, order: str, target: CpuTarget, threads: int
-) -> int:
+def _block(p: ConvProblem, rows: int, cols: int, target: CpuTarget, threads: int) -> int:
     """Rows (or tiles) of a work item: some 20 thousand cycles, yet items for every worker."""
-    lanes = target.lanes(f32)
     pixels = rows if p.n * p.oh == 1 else p.ow
-    units = -(-p.ow // rows) if p.n * p.oh == 1 else p.n * p.oh
     steps = p.reduction / (4 if p.is_int8 else 1)
     wanted = max(1, round(20_000 / (pixels * cols * steps)))
-    panels = -(-p.k // (cols * lanes)) * p.groups
+    panels = -(-p.k // (cols * target.lanes(f32))) * p.groups
     items = max(1, 6 * threads // panels)
-    return max(1, min(wanted, units // items))
+    return max(1, min(wanted, _units(p, rows) // items))
+
+
+def _units(p: ConvProblem, rows: int) -> int:
+    return -(-p.ow // rows) if p.n * p.oh == 1 else p.n * p.oh
+
+
+def _imbalance(
+    p: ConvProblem, rows: int, cols: int, order: str, block: int, target: CpuTarget, threads: int
+) -> float:
+    """The busiest worker's share of the work, in units of an even share."""
+    if threads == 1:
+        return 1.0
+    lanes = target.lanes(f32)
+    per_group = -(-p.k // (cols * lanes))
+    vectors = [cols] * (per_group - 1) + [-(-(p.k - (per_group - 1) * cols * lanes) // lanes)]
+    panels = np.array(vectors * p.groups)
+    units = _units(p, rows)
+    blocks = np.diff(np.append(np.arange(0, units, block), units))
+    work = np.outer(panels, blocks) if order == "panel" else np.outer(blocks, panels)
+    done = np.concatenate([[0], np.cumsum(work)])
+    edges = [work.size * w // threads for w in range(threads + 1)]
+    return float(np.diff(done[edges]).max() * threads / done[-1])

@@ -30,24 +30,28 @@ def peak_dot4(target: CpuTarget, rounds: int = 200) -> float:
 
 def _peak(target: CpuTarget, rounds: int, *, integer: bool) -> float:
     dtype = i32 if integer else f32
-    lanes, chains = target.lanes(dtype), 3 * target.registers // 4
+    lanes = target.lanes(dtype)
+    # Without the dot product instruction its steps must not be shared between chains: the inputs
+    # change from step to step, as in a register tile of 5 x 2.
+    emulated = integer and not target.has_vnni
+    inputs, weights = (5, 2) if emulated else (1, 3 * target.registers // 4)
+    chains = inputs * weights
     module = Module(target)
     with module.phase("peak", 1, [Arg("data", dtype, align=64)]) as k:
         data = k.args["data"]
-        # Without the dot product instruction its steps must not be shared between chains, so each
-        # chain has its own weights and the input changes from step to step.
-        own = integer and not target.has_vnni
-        weights = [k.load(data.at(n * lanes), lanes) for n in range(chains if own else 1)]
+        w = [k.load(data.at(n * lanes), lanes) for n in range(weights if emulated else 1)]
         acc = [k.load(data.at(n * lanes), lanes) for n in range(chains)]
         with k.loop(0, k.end, carry=acc) as step:
-            x = k.load(data.at(step & 7 if own else 0), lanes)
-            for n in range(chains):
-                w = weights[n % len(weights)]
-                acc[n] = k.dot4(x, w, acc[n]) if integer else k.fma(x, w, acc[n])
+            for i in range(inputs):
+                place = data.at((step & 7) * lanes).at(i) if emulated else data
+                x = k.broadcast(place, lanes)
+                for j in range(weights):
+                    n, vector = i * weights + j, w[j % len(w)]
+                    acc[n] = k.dot4(x, vector, acc[n]) if integer else k.fma(x, vector, acc[n])
         for n in range(chains):
             k.store(acc[n], data.at(n * lanes))
     library = link(CpuCompiler(target).compile(module.source()).code, ["peak"])
-    memory = np.zeros(chains * lanes + 16, dtype.numpy)
+    memory = np.zeros((chains + 8) * lanes + 16, dtype.numpy)
     table = pointer_table([memory.ctypes.data + -memory.ctypes.data % 64])
     best = float("inf")
     for _ in range(rounds):

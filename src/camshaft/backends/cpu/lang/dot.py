@@ -10,7 +10,7 @@ from camshaft.backends.cpu.lang.arith import Arithmetic
 from camshaft.backends.cpu.lang.emitter import Declarations
 from camshaft.backends.cpu.lang.values import Value
 from camshaft.backends.cpu.target import CpuTarget
-from camshaft.ir.types import i8, i16, i32
+from camshaft.ir.types import i8, i16, i32, u16
 
 _PMADDWD = {128: "llvm.x86.sse2.pmadd.wd", 256: "llvm.x86.avx2.pmadd.wd"}
 
@@ -64,7 +64,7 @@ class Dot(Arithmetic):
                 odd = self.bitcast(half >> 8, i32, x.lanes)
             else:
                 even = x & 0x00FF00FF
-                odd = self.shift("lshr", x, 8) & 0x00FF00FF
+                odd = self.bitcast(self.bitcast(x, u16, 2 * x.lanes) >> 8, i32, x.lanes)
             self._halves[key] = even, odd
         return self._halves[key]
 
