@@ -8,7 +8,13 @@ import llvmlite
 
 from camshaft.backends.cpu.compile import CpuCompiler
 from camshaft.backends.cpu.tactics import TACTICS
-from camshaft.backends.cpu.target import CpuTarget, host_target, missing_features, target_named
+from camshaft.backends.cpu.target import (
+    TARGETS,
+    CpuTarget,
+    host_target,
+    missing_features,
+    target_named,
+)
 from camshaft.builder.tuner import Backend
 from camshaft.errors import ConfigError
 from camshaft.runtime.plan import Fingerprint
@@ -42,6 +48,9 @@ def fingerprint_of(target: CpuTarget, model: str, config: str) -> Fingerprint:
 
 def cpu_backend(name: str) -> Backend:
     """The CPU backend for "host" or a named target; ConfigError if this machine cannot run it."""
+    known = ("host", *(t.name for t in TARGETS))
+    if name not in known:
+        raise ConfigError(f"unknown target {name!r}; use one of: {', '.join(known)}")
     target = host_target() if name == "host" else target_named(name)
     missing = missing_features(target)
     if missing:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,7 @@ from camshaft.builder.engine_builder import Builder, Tuned
 from camshaft.builder.precision import choose_precision
 from camshaft.builder.timing_cache import TimingCache
 from camshaft.config import BuildConfig
-from camshaft.errors import CalibrationError, ConfigError
+from camshaft.errors import BuildError, CalibrationError, ConfigError, ModelError
 from camshaft.frontends.onnx import import_onnx
 from camshaft.ir.graph import Graph
 from camshaft.machine import cpu_backend, fingerprint_of
@@ -34,8 +36,10 @@ from camshaft.runtime.engine import Engine
 class BuildSession:
     """State of one build; `run` does it.
 
-    imported, final: the graph as imported, and as built.  reasons: source layer -> why it has
-    its precision.  story: the whole-graph precision decision in words.
+    imported, final: the graph as imported, and as built.  quantized: the optimized graph with its
+    Q/DQ nodes, before they were lowered (None for a float build).  reasons: source layer -> why it
+    has its precision.  story: the whole-graph precision decision in words.  seconds: stage ->
+    wall-clock time.
     """
 
     model: Any
@@ -43,24 +47,70 @@ class BuildSession:
     calibration: Iterable[Mapping[str, np.ndarray]] | None = None
     imported: Graph | None = field(default=None, init=False)
     final: Graph | None = field(default=None, init=False)
+    quantized: Graph | None = field(default=None, init=False)
     host_steps: list[str] = field(default_factory=list, init=False)
     reasons: dict[str, str] = field(default_factory=dict, init=False)
     story: str = field(default="fp32", init=False)
+    seconds: dict[str, float] = field(default_factory=dict, init=False)
+    timed_out: bool = field(default=False, init=False)
+    _timings: TimingCache | None = field(default=None, init=False, repr=False)
+
+    def import_model(self) -> Graph:
+        """The model as a graph, read once; `run` begins with it."""
+        if self.imported is None:
+            with self._stage("importing"):
+                self.imported = import_onnx(self.model, shapes=self.config.shapes)
+        return self.imported
 
     def run(self) -> Engine:
         """Build the engine; errors as in `camshaft.build`."""
         config = self.config
-        self.imported = import_onnx(self.model, shapes=config.shapes)
-        cache = self._cache()
+        imported = self.import_model()
+        cache = self._timings = self._cache()
         builder = self._builder(cache)
-        graph = optimize(self.imported, level=config.optimization_level)
-        tuned = self._tuned(builder, graph)
+        with self._stage("optimizing"):
+            graph = optimize(imported, level=config.optimization_level)
+        with self._stage("tuning", report=False):
+            tuned = self._tuned(builder, graph)
+        self.seconds["tuning"] -= self.seconds.get("calibrating", 0.0)  # it lies within
         self.final, self.host_steps = tuned.graph, tuned.host_steps
+        self.timed_out = builder.timed_out
         if config.timing_cache is not None and not config.frozen_cache:
             cache.save(config.timing_cache)
         target = builder.backend.target
         fingerprint = fingerprint_of(target, self._model_hash(), config.summary())
-        return builder.finish(tuned, fingerprint, self.reasons)
+        with self._stage("assembling"):
+            return builder.finish(tuned, fingerprint, self.reasons)
+
+    def tapped(self, names: Sequence[str]) -> Engine:
+        """An engine of the built graph whose outputs are its tensors `names`, as they are stored
+        (channels last, quantized ones as integers); kernels are chosen as in the build.
+
+        BuildError before `run`; ModelError for a name that is no computed tensor of `final`.
+        """
+        if self.final is None or self._timings is None:
+            raise BuildError("tensors of the built graph can be tapped only after run()")
+        tensors = {t.name: t for n in self.final.nodes for t in n.outputs}
+        unknown = [n for n in names if n not in tensors]
+        if unknown:
+            raise ModelError(f"the built graph computes no tensor {', '.join(map(repr, unknown))}")
+        graph = replace(
+            self.final, outputs=tuple(tensors[n] for n in names), output_names=tuple(names)
+        )
+        builder = replace(self._builder(self._timings), frozen=False)
+        return builder.finish(builder.tune(graph, "tuning taps"), builder.backend.fingerprint)
+
+    @contextmanager
+    def _stage(self, name: str, *, report: bool = True) -> Iterator[None]:
+        """Take the time of a stage; report: also tell `progress` of its begin and end."""
+        tell = self.config.progress if report else None
+        if tell:
+            tell(name, 0, 1)
+        start = perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + perf_counter() - start
+        if tell:
+            tell(name, 1, 1)
 
     # -- precision ---------------------------------------------------------------------------
 
@@ -69,6 +119,7 @@ class BuildSession:
         level = self.config.optimization_level
         if is_quantized(graph):
             self.story = "explicit Q/DQ" if permitted else "explicit Q/DQ, computed in fp32"
+            self.quantized = graph
             return builder.tune(lower_quantization(graph, integer=permitted, level=level))
         if not permitted:
             self._refuse_needless_ranges()
@@ -76,7 +127,8 @@ class BuildSession:
         quantization = ImplicitQuantization(
             graph, self.config.layer_precision, self.config.noise_reduction
         )
-        self._find_ranges(quantization, builder)
+        with self._stage("calibrating", report=False):
+            self._find_ranges(quantization, builder)
 
         def quantize(keep_float: frozenset[str]) -> Graph:
             quantized, self.reasons = quantization.quantized(keep_float)
@@ -84,7 +136,7 @@ class BuildSession:
 
         obeyed = "int8" in self.config.layer_precision.values()
         decision = choose_precision(builder, graph, quantize, obeyed=obeyed)
-        _, self.reasons = quantization.quantized(decision.kept_float)
+        self.quantized, self.reasons = quantization.quantized(decision.kept_float)
         self.story = decision.story
         return decision.tuned
 

@@ -1,0 +1,16 @@
+"""The command line: `camshaft build`, `run`, `bench`, `inspect`, `compare`.
+
+    app        the `camshaft` command, its list of commands, exit codes
+    options    the build options that most commands share
+    source     a model or an engine file -> an engine
+    arrays     arrays from files: inputs, calibration data
+    progress   progress bars;  output: tables and JSON
+    build, run, bench, inspect, compare: one command each
+
+Only `app` is imported to begin with; a command's module, and with it everything heavy, when the
+command is used, so that `camshaft --help` answers at once.
+"""
+
+from camshaft.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,152 @@
+"""The `camshaft` command: which commands there are, what exit codes mean, how errors look.
+
+A command is a module of this package with a function of the same name.  The table below is all
+that is read before a command is chosen.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+from typer.core import TyperCommand, TyperGroup
+
+from camshaft.errors import (
+    BindingError,
+    BuildError,
+    CalibrationError,
+    CamshaftError,
+    ConfigError,
+    EngineFileError,
+    ModelError,
+)
+from camshaft.runtime.version import VERSION
+
+COMMANDS = {
+    "build": "Build an engine from an ONNX model and write it to a file.",
+    "run": "Run an engine or a model on arrays from files, or on random ones.",
+    "inspect": "Show every step of an engine: layers, tactic, precision, time, memory.",
+}
+"""Command -> what it does, in one line; camshaft.cli.NAME holds it as a function called NAME."""
+
+EXIT_CODES: tuple[tuple[type[CamshaftError], int], ...] = (
+    (ConfigError, 2),
+    (ModelError, 3),
+    (CalibrationError, 4),
+    (BuildError, 5),
+    (EngineFileError, 6),
+    (BindingError, 7),
+)
+"""Error -> exit code; 2 is also what a wrong command line gives."""
+
+EPILOG = (
+    "Exit codes: 0 done; 1 a comparison exceeded its tolerance; 2 wrong option or "
+    "configuration; 3 model; 4 calibration; 5 build or timing cache; 6 engine file; "
+    "7 input or output array; 130 interrupted."
+)
+INTERRUPTED = 130
+
+
+class LateCommand(TyperCommand):
+    """Stands for a command in the list; becomes it when it is used."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any
+    ) -> Any:
+        return _command(str(self.name)).make_context(
+            info_name, with_json_target(args), parent=parent, **extra
+        )
+
+
+class LateGroup(TyperGroup):
+    """The `camshaft` command.  Turns camshaft's errors into one line and an exit code."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> LateCommand | None:
+        if cmd_name not in COMMANDS:
+            return None
+        return LateCommand(cmd_name, help=COMMANDS[cmd_name])
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        debug = ["--debug"] if "--debug" in args else []  # accepted anywhere on the line
+        return list(super().parse_args(ctx, debug + [a for a in args if a != "--debug"]))
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except CamshaftError as error:
+            if ctx.params.get("debug"):
+                Console(stderr=True).print_exception()
+            _tell(str(error))
+            raise typer.Exit(exit_code(error)) from None
+        except KeyboardInterrupt:
+            _tell("interrupted")
+            raise typer.Exit(INTERRUPTED) from None
+
+
+def exit_code(error: CamshaftError) -> int:
+    """The exit code that stands for this kind of error."""
+    return next((code for kind, code in EXIT_CODES if isinstance(error, kind)), 1)
+
+
+def with_json_target(args: list[str]) -> list[str]:
+    """`--json` without a file means standard output: `--json -`."""
+    done: list[str] = []
+    for i, arg in enumerate(args):
+        done.append(arg)
+        following = args[i + 1] if i + 1 < len(args) else "--"
+        if arg == "--json" and following != "-" and following.startswith("-"):
+            done.append("-")
+    return done
+
+
+def _command(name: str) -> Any:
+    module = importlib.import_module(f"camshaft.cli.{name}")
+    single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    single.command(name, epilog=EPILOG)(getattr(module, name))
+    return typer.main.get_command(single)
+
+
+def _tell(message: str) -> None:
+    line = Text.assemble(("error: ", "bold red"), message)
+    Console(stderr=True).print(line, soft_wrap=True, highlight=False)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"camshaft {VERSION}")
+        raise typer.Exit
+
+
+app = typer.Typer(
+    name="camshaft",
+    cls=LateGroup,
+    epilog=EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def camshaft(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error as well.")
+    ] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Turn trained networks into tuned native engines, run them and look inside."""
+
+
+def main() -> None:
+    """Entry point of the `camshaft` script."""
+    app(prog_name="camshaft", args=sys.argv[1:])

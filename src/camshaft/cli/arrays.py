@@ -1,0 +1,126 @@
+"""Arrays from files: inputs of a run, and batches of calibration data."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from camshaft.errors import BindingError, CalibrationError, CamshaftError, ConfigError
+from camshaft.ir.types import TensorType
+
+Arrays = dict[str, np.ndarray]
+Types = Mapping[str, TensorType]
+
+
+def read_arrays(path: Path, fault: type[CamshaftError]) -> np.ndarray | Arrays:
+    """What an .npy (an array) or .npz file (arrays by name) holds; raises `fault` naming the file."""
+    try:
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return loaded
+            return {name: loaded[name] for name in loaded.files}
+    except OSError as error:
+        raise fault(f"cannot read {str(path)!r}: {error.strerror or error}") from error
+    except (ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
+        raise fault(f"{str(path)!r} is no .npy or .npz file of plain arrays: {error}") from None
+
+
+def inputs_from(
+    files: Sequence[str] | None, archive: Path | None, types: Types, seed: int
+) -> tuple[Arrays, bool]:
+    """The inputs of a run, and whether they are random because none were given.
+
+    files: NAME=FILE.npy each, or just FILE.npy where there is one input.  archive: an .npz of all.
+    Random floats are N(0, 1), integers and booleans zero.
+    """
+    if files and archive:
+        raise ConfigError("--input and --inputs exclude each other")
+    if archive:
+        held = read_arrays(archive, BindingError)
+        return (held if isinstance(held, dict) else _only(types, held, archive)), False
+    if not files:
+        return random_inputs(types, seed), True
+    found: Arrays = {}
+    for text in files:
+        name, equals, file = text.partition("=")
+        path = Path(file if equals else text)
+        held = read_arrays(path, BindingError)
+        if isinstance(held, dict):
+            raise BindingError(f"{str(path)!r} is an .npz archive; give it with --inputs")
+        found.update({name: held} if equals else _only(types, held, path))
+    return found, False
+
+
+def random_inputs(types: Types, seed: int) -> Arrays:
+    """Floats from N(0, 1), zeros for every other type."""
+    rng = np.random.default_rng(seed)
+    return {
+        name: rng.standard_normal(t.shape).astype(t.dtype.numpy)
+        if t.dtype.is_float
+        else np.zeros(t.shape, t.dtype.numpy)
+        for name, t in types.items()
+    }
+
+
+def _only(types: Types, array: np.ndarray, path: Path) -> Arrays:
+    if len(types) != 1:
+        raise BindingError(
+            f"{str(path)!r} names no input, and there are {len(types)}: {', '.join(types)}; "
+            "say which with --input NAME=FILE"
+        )
+    return {next(iter(types)): array}
+
+
+def calibration_batches(source: Path, types: Types) -> Iterator[Arrays]:
+    """Batches from a file, or from all .npz and .npy files of a folder in the order of their names.
+
+    An array may hold several batches: it is then cut along its first axis, or stacked with one axis
+    more than the input has.  CalibrationError names the file at fault.
+    """
+    for path in _calibration_files(source):
+        held = read_arrays(path, CalibrationError)
+        if not isinstance(held, dict):
+            if len(types) != 1:
+                raise CalibrationError(
+                    f"{str(path)!r} holds one array, and the model has the inputs "
+                    f"{', '.join(types)}; give .npz files that name them"
+                )
+            held = {next(iter(types)): held}
+        unknown, missing = sorted(set(held) - set(types)), sorted(set(types) - set(held))
+        if unknown or missing:
+            raise CalibrationError(
+                f"{str(path)!r} holds {sorted(held)}; the model's inputs are {sorted(types)}"
+            )
+        pieces = {name: _pieces(path, name, a, types[name]) for name, a in held.items()}
+        counts = {name: len(p) for name, p in pieces.items()}
+        if len(set(counts.values())) > 1:
+            raise CalibrationError(f"{str(path)!r} has different numbers of batches: {counts}")
+        for batch in zip(*pieces.values(), strict=True):
+            yield dict(zip(pieces, batch, strict=True))
+
+
+def _calibration_files(source: Path) -> list[Path]:
+    if not source.is_dir():
+        return [source]
+    files = sorted(p for p in source.iterdir() if p.suffix in (".npz", ".npy"))
+    if not files:
+        raise CalibrationError(f"the folder {str(source)!r} holds no .npz or .npy file")
+    return files
+
+
+def _pieces(path: Path, name: str, array: np.ndarray, want: TensorType) -> np.ndarray:
+    """The array with one axis more in front: its batches."""
+    shape = want.shape
+    if array.shape == shape:
+        return array[None]
+    if array.shape[1:] == shape:
+        return array
+    if shape and array.shape[1:] == shape[1:] and array.shape[0] % shape[0] == 0:
+        return array.reshape(-1, *shape)
+    raise CalibrationError(
+        f"{str(path)!r}: {name!r} has the shape {list(array.shape)}, the model takes {want}"
+    )

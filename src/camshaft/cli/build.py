@@ -1,0 +1,79 @@
+"""`camshaft build`: a model becomes an engine file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated
+
+import typer
+
+from camshaft.cli.options import BuildOptions, takes_build_options
+from camshaft.cli.output import JsonTarget, Output, size
+from camshaft.cli.source import build_session
+from camshaft.report import BuildReport
+
+
+@takes_build_options
+def build(
+    model: Annotated[Path, typer.Argument(help="ONNX file.", metavar="MODEL")],
+    build: BuildOptions,
+    engine_file: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", "--save-engine", help="Engine file; default: beside the model."
+        ),
+    ] = None,
+    json: JsonTarget = None,
+) -> None:
+    """Build an engine from an ONNX model and write it to a file."""
+    output = Output(json)
+    path = engine_file or model.with_suffix(".engine")
+    start = perf_counter()
+    session, engine = build_session(model, build)
+    engine_bytes = engine.save(path)
+    total = perf_counter() - start
+    report = BuildReport.of(session, engine)
+    _warn(report, output)
+    _summarize(report, output, path, engine_bytes, total)
+    output.data(
+        {
+            "model": str(model),
+            "engine": str(path),
+            "engine_bytes": engine_bytes,
+            "total_seconds": total,
+            **report.to_json(),
+        }
+    )
+
+
+def _warn(report: BuildReport, output: Output) -> None:
+    if report.host_steps:
+        output.note(
+            f"warning: {len(report.host_steps)} of {report.steps} steps have no kernel and run in "
+            f"Python: {', '.join(report.host_steps)}"
+        )
+    if report.timed_out:
+        output.note(
+            "warning: the time budget ended tuning early; the engine may not be the fastest"
+        )
+
+
+def _summarize(
+    report: BuildReport, output: Output, path: Path, engine_bytes: int, total: float
+) -> None:
+    kinds = ", ".join(f"{count} {name}" for name, count in sorted(report.arithmetic.items()))
+    host = f", {len(report.host_steps)} host" if report.host_steps else ""
+    output.line(f"steps      {report.steps} ({kinds}{host})")
+    output.line(f"precision  {report.story}")
+    output.line(f"arena      {arena_text(report.arena_bytes, report.lower_bound_bytes)}")
+    output.line(f"weights    {size(report.weight_bytes)}, code {size(report.code_bytes)}")
+    stages = ", ".join(f"{stage} {spent:.2f} s" for stage, spent in report.seconds.items())
+    output.line(f"time       {total:.2f} s ({stages})")
+    output.line(f"engine     {path} ({size(engine_bytes)})")
+
+
+def arena_text(nbytes: int, lower_bound: int) -> str:
+    """The arena's size beside what no plan can go below."""
+    ratio = f", {nbytes / lower_bound:.2f} times" if lower_bound else ""
+    return f"{size(nbytes)} (lower bound {size(lower_bound)}{ratio})"

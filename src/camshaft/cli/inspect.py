@@ -1,0 +1,261 @@
+"""`camshaft inspect`: what an engine does, step by step, and the graphs it was made from."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from camshaft.cli.arrays import random_inputs
+from camshaft.cli.build import arena_text
+from camshaft.cli.options import BuildOptions, takes_build_options
+from camshaft.cli.output import (
+    JsonTarget,
+    Output,
+    simple_table,
+    size,
+    write_bytes,
+    write_text,
+)
+from camshaft.cli.progress import Bars
+from camshaft.cli.source import is_engine_file, open_source
+from camshaft.errors import ConfigError
+from camshaft.frontends.onnx import export_onnx
+from camshaft.ir.dot import graph_dot
+from camshaft.ir.graph import Graph
+from camshaft.ir.text import graph_text
+from camshaft.runtime.engine import Engine
+from camshaft.session import BuildSession
+
+
+class Which(StrEnum):
+    """Which graph to show."""
+
+    before = "before"
+    after = "after"
+
+
+@takes_build_options
+def inspect(
+    source: Annotated[
+        Path, typer.Argument(help="Engine file or ONNX model.", metavar="ENGINE|MODEL")
+    ],
+    build: BuildOptions,
+    layers: Annotated[
+        str | None,
+        typer.Option("--layers", metavar="REGEX", help="Only steps whose layers match."),
+    ] = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Measure every step now, on random inputs.")
+    ] = False,
+    runs: Annotated[int, typer.Option("--runs", min=1, help="Runs to measure.")] = 50,
+    graph: Annotated[
+        Which | None,
+        typer.Option("--graph", help="Show a model's graph, as imported or as built, instead."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File for --graph: .dot, .onnx or .txt."),
+    ] = None,
+    json: JsonTarget = None,
+) -> None:
+    """Show every step: source layers, tactic, precision and why, time, memory."""
+    shown = Output(json)
+    if graph is not None:
+        _write_graph(_graph(source, build, graph), output, shown)
+        return
+    if output is not None:
+        raise ConfigError("--output is where --graph writes; say --graph before or --graph after")
+    wanted = _pattern(layers)
+    opened = open_source(source, build)
+    data = opened.engine.inspect()
+    data["threads"] = opened.threads
+    if opened.session is not None:
+        data["story"] = opened.session.story
+    if profile:
+        _measure(opened.engine, data, runs, opened.threads)
+    _complete(data, profile)
+    data["steps"] = [s for s in data["steps"] if _matches(s, wanted)]
+    _show(data, shown)
+    shown.data(data)
+
+
+# -- graphs --------------------------------------------------------------------------------------
+
+
+def _graph(source: Path, options: BuildOptions, which: Which) -> Graph:
+    if is_engine_file(source):
+        raise ConfigError(
+            f"--graph needs the model: {str(source)!r} is an engine, which keeps steps but no graph"
+        )
+    if which is Which.before:
+        return BuildSession(source, options.config()).import_model()
+    session = open_source(source, options).session
+    assert session is not None and session.final is not None
+    return session.final
+
+
+def _write_graph(graph: Graph, path: Path | None, shown: Output) -> None:
+    if path is None:
+        shown.line(graph_text(graph).rstrip("\n"))
+        shown.data({"graph": graph_text(graph)})
+        return
+    if path.suffix == ".onnx":
+        write_bytes(path, export_onnx(graph).SerializeToString(deterministic=True))
+    elif path.suffix in (".dot", ".gv"):
+        write_text(path, graph_dot(graph))
+    elif path.suffix == ".txt":
+        write_text(path, graph_text(graph))
+    else:
+        raise ConfigError(f"--output {str(path)!r}: a graph is written as .dot, .onnx or .txt")
+    shown.line(f"{len(graph.nodes)} nodes in {path}")
+    shown.data({"nodes": len(graph.nodes), "file": str(path)})
+
+
+# -- steps ---------------------------------------------------------------------------------------
+
+
+def _pattern(layers: str | None) -> re.Pattern[str]:
+    try:
+        return re.compile(layers or "")
+    except re.error as error:
+        raise ConfigError(f"--layers {layers!r} is no regular expression: {error}") from None
+
+
+def _matches(step: dict[str, Any], wanted: re.Pattern[str]) -> bool:
+    return any(wanted.search(name) for name in (step["name"], *step["origin"]))
+
+
+def _measure(engine: Engine, data: dict[str, Any], runs: int, threads: int) -> None:
+    with Bars() as bars:
+        bars("measuring", 0, 0)
+        measured = engine.profile(random_inputs(engine.inputs, 0), runs, threads)
+    data["profile"] = {
+        "total_us": measured.total_us,
+        "threads": measured.threads,
+        "runs": measured.runs,
+    }
+    for step, layer in zip(data["steps"], measured.layers, strict=True):
+        step["measured_us"] = layer.median_us
+        step["min_us"] = layer.min_us
+
+
+def _complete(data: dict[str, Any], profiled: bool) -> None:
+    """Add share, speeds, where the output lies, and totals."""
+    key = "measured_us" if profiled else "time_us"
+    total = sum(s[key] for s in data["steps"])
+    for step in data["steps"]:
+        time = step[key]
+        step["share"] = time / total if total else None
+        step["gflops"] = 2e-3 * step["macs"] / time if time else None
+        step["gbytes_per_s"] = 1e-3 * step["bytes"] / time if time else None
+        step["output"] = written(step)
+    data["totals"] = {
+        "steps": len(data["steps"]),
+        "time_us": total,
+        "macs": sum(s["macs"] for s in data["steps"]),
+        "bytes": sum(s["bytes"] for s in data["steps"]),
+    }
+
+
+def written(step: dict[str, Any]) -> dict[str, Any] | None:
+    """The operand that a step writes: the last before packed constants and the workspace."""
+    operands = list(step["operands"])
+    if step["kind"] == "kernel":
+        operands = operands[:-1]
+        while operands and operands[-1]["space"] == "constant":
+            operands.pop()
+    return operands[-1] if operands else None
+
+
+# -- for people ----------------------------------------------------------------------------------
+
+
+def _show(data: dict[str, Any], shown: Output) -> None:
+    made = data["fingerprint"]
+    shown.line(f"engine     {made['config']}; camshaft {made['camshaft']}, target {made['target']}")
+    for kind in ("inputs", "outputs"):
+        bound = ", ".join(f"{name} {type_}" for name, type_ in data[kind].items())
+        shown.line(f"{kind:10} {bound}")
+    if "story" in data:
+        shown.line(f"precision  {data['story']}")
+    shown.line(f"arena      {arena_text(data['arena_bytes'], data['lower_bound_bytes'])}")
+    shown.line(f"weights    {size(data['weight_bytes'])}, code {size(data['code_bytes'])}")
+    table = simple_table(
+        "#",
+        "step",
+        "precision",
+        "us",
+        "share",
+        "MMAC",
+        "GFLOP/s",
+        "bytes",
+        "GB/s",
+        "output",
+        texts=2,
+    )
+    for step in data["steps"]:
+        table.add_row(str(step["index"]), _words(step), *_figures(step))
+    totals = data["totals"]
+    table.add_section()
+    table.add_row(
+        "",
+        f"all {totals['steps']} steps",
+        "",
+        _figure(totals["time_us"] or None, ".1f"),
+        "",
+        _figure(totals["macs"] / 1e6, ".1f"),
+        _figure(2e-3 * totals["macs"] / totals["time_us"] if totals["time_us"] else None, ".0f"),
+        size(totals["bytes"]),
+    )
+    shown.table(table)
+    if "profile" in data:
+        p = data["profile"]
+        shown.line(
+            f"measured over {p['runs']} runs with {p['threads']} threads; a whole call takes "
+            f"{p['total_us']:.1f} us"
+        )
+    elif not totals["time_us"]:
+        shown.note("no step was timed in this build; --profile measures them", "dim")
+
+
+def _words(step: dict[str, Any]) -> Text:
+    """Name; then tactic, source layers and reason, dimmed."""
+    if step["kind"] == "host":
+        how = "host step"
+    else:
+        how = " ".join([step["tactic"], *(f"{k}={v}" for k, v in step["params"].items())])
+    words = Text(step["name"], "yellow" if step["kind"] == "host" else "bold")
+    words.append(f"\n{step['op']}: {how}", "dim")
+    if " + ".join(step["origin"]) != step["name"]:
+        words.append(f"\nfrom {', '.join(step['origin'])}", "dim")
+    if step["reason"]:
+        words.append(f"\n{step['reason']}", "dim")
+    return words
+
+
+def _figures(step: dict[str, Any]) -> list[str]:
+    place = step["output"]
+    where = "-" if place is None else f"{place['space']} {place['name']}"
+    if place is not None and place["space"] == "arena":
+        where = f"arena +{place['offset']}"
+    time = step.get("measured_us", step["time_us"]) or None
+    share = step["share"]
+    return [
+        step["precision"],
+        _figure(time, ".1f"),
+        "-" if share is None else f"{share:.1%}",
+        _figure(step["macs"] / 1e6, ".2f"),
+        _figure(step["gflops"], ".0f"),
+        size(step["bytes"]),
+        _figure(step["gbytes_per_s"], ".1f"),
+        where,
+    ]
+
+
+def _figure(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)

@@ -1,0 +1,221 @@
+"""The build options that commands share, named after trtexec's where it has them.
+
+`BuildOptions` is the one list of them: `takes_build_options` puts its fields into a command's
+signature, and `BuildOptions.config` turns what was typed into a `BuildConfig`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from camshaft.config import CALIBRATORS, BuildConfig, Progress, available_cpus
+from camshaft.errors import CalibrationError, ConfigError
+
+_BUILD, _INT8 = "Build options", "INT8 options"
+_DEFAULTS = BuildConfig()
+
+
+def _option(*names: str, help: str, panel: str = _BUILD, metavar: str | None = None) -> Any:
+    return typer.Option(*names, help=help, rich_help_panel=panel, metavar=metavar)
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """Build options as typed; None or empty where not given.  Fields are command line options."""
+
+    shapes: Annotated[
+        list[str] | None,
+        _option(
+            "--shapes",
+            help="Input shapes, for what the model leaves open.",
+            metavar="X:1x3x224x224,...",
+        ),
+    ] = None
+    threads: Annotated[
+        int | None,
+        _option("--threads", "-t", help="Threads to tune for and to run with; default: all CPUs."),
+    ] = None
+    level: Annotated[
+        int | None,
+        _option(
+            "--level",
+            "--builder-optimization-level",
+            help=f"0 (no fusion) to 5 (longest search); default {_DEFAULTS.optimization_level}.",
+        ),
+    ] = None
+    time_budget: Annotated[
+        float | None, _option("--time-budget", help="Seconds after which tuning stops.")
+    ] = None
+    timing_cache: Annotated[
+        Path | None,
+        _option("--timing-cache", help="File of measured kernels, read and added to."),
+    ] = None
+    frozen_cache: Annotated[
+        bool,
+        _option("--frozen-cache", help="Measure nothing: a missing cache entry is an error."),
+    ] = False
+    workspace: Annotated[
+        float | None,
+        _option("--workspace", help="Most scratch memory of one kernel.", metavar="MIB"),
+    ] = None
+    target: Annotated[
+        str | None, _option("--target", help="Machine to compile for; default: this one.")
+    ] = None
+    int8: Annotated[bool, _option("--int8", help="Permit INT8.", panel=_INT8)] = False
+    calibration: Annotated[
+        Path | None,
+        _option(
+            "--calibration",
+            "--calib",
+            help="Calibration data: an .npz (or, for one input, .npy) file, or a folder of them.",
+            panel=_INT8,
+        ),
+    ] = None
+    calibrator: Annotated[
+        str | None,
+        _option("--calibrator", help=f"{', '.join(CALIBRATORS)}.", panel=_INT8),
+    ] = None
+    percentile: Annotated[
+        float | None,
+        _option("--percentile", help="Of |x|, for the percentile calibrator.", panel=_INT8),
+    ] = None
+    calibration_cache: Annotated[
+        Path | None,
+        _option(
+            "--calibration-cache",
+            help="File of ranges in TensorRT's format: read, or written with calibration data.",
+            panel=_INT8,
+        ),
+    ] = None
+    dynamic_ranges: Annotated[
+        Path | None,
+        _option(
+            "--dynamic-ranges",
+            help=r"JSON file {tensor: amax or \[min, max]}; wins over calibration.",
+            panel=_INT8,
+        ),
+    ] = None
+    layer_precisions: Annotated[
+        list[str] | None,
+        _option(
+            "--layer-precisions",
+            help="Precision of single layers, obeyed.",
+            panel=_INT8,
+            metavar="LAYER:fp32|int8,...",
+        ),
+    ] = None
+    noise_reduction: Annotated[
+        bool,
+        _option(
+            "--noise-reduction/--no-noise-reduction",
+            help="Keep the layers next to float outputs in FP32.",
+            panel=_INT8,
+        ),
+    ] = True
+
+    def given(self) -> list[str]:
+        """The options that differ from their defaults, as typed, `--threads` left out."""
+        return [
+            "--" + f.name.replace("_", "-")
+            for f in fields(self)
+            if f.name != "threads" and getattr(self, f.name) != f.default
+        ]
+
+    def config(self, progress: Progress | None = None) -> BuildConfig:
+        """The BuildConfig; ConfigError names an option that cannot be understood."""
+        given: dict[str, Any] = {
+            "optimization_level": self.level,
+            "time_budget": self.time_budget,
+            "timing_cache": self.timing_cache,
+            "workspace_limit": None if self.workspace is None else int(self.workspace * (1 << 20)),
+            "target": self.target,
+            "calibrator": self.calibrator,
+            "percentile": self.percentile,
+            "calibration_cache": self.calibration_cache,
+        }
+        return BuildConfig(
+            shapes={n: _shape(n, text) for n, text in pairs("--shapes", self.shapes).items()},
+            precision=frozenset({"int8"} if self.int8 else ()),
+            layer_precision=pairs("--layer-precisions", self.layer_precisions),
+            dynamic_ranges=_ranges(self.dynamic_ranges),
+            noise_reduction=self.noise_reduction,
+            frozen_cache=self.frozen_cache,
+            threads=available_cpus() if self.threads is None else self.threads,
+            progress=progress,
+            **{name: value for name, value in given.items() if value is not None},
+        )
+
+
+def takes_build_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with one parameter for each field of BuildOptions in place of `build`."""
+    hints = get_type_hints(BuildOptions, include_extras=True)
+    own = inspect.signature(command, eval_str=True)
+    kept = [p for p in own.parameters.values() if p.name != "build"]
+    added = [
+        inspect.Parameter(
+            f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=hints[f.name]
+        )
+        for f in fields(BuildOptions)
+    ]
+
+    @wraps(command)
+    def wrapped(**arguments: Any) -> None:
+        build = BuildOptions(**{p.name: arguments.pop(p.name) for p in added})
+        command(build=build, **arguments)
+
+    parameters = [*kept, *added]
+    del wrapped.__wrapped__  # or its signature would be seen instead
+    wrapped.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {p.name: p.annotation for p in parameters}
+    return wrapped
+
+
+def pairs(option: str, texts: Sequence[str] | None) -> dict[str, str]:
+    """`a:1,b:2` (or several of them) as a dictionary; a name may itself hold colons."""
+    found: dict[str, str] = {}
+    for part in ",".join(texts or ()).split(","):
+        if not part:
+            continue
+        name, colon, value = part.rpartition(":")
+        if not colon or not name or not value:
+            raise ConfigError(f"{option} has {part!r}; it must be NAME:VALUE,...")
+        if name in found:
+            raise ConfigError(f"{option} names {name!r} twice")
+        found[name] = value
+    return found
+
+
+def _shape(name: str, text: str) -> list[int]:
+    """`1x3x224x224` as a shape; `scalar` is []."""
+    if text == "scalar":
+        return []
+    try:
+        return [int(extent) for extent in text.lower().split("x")]
+    except ValueError:
+        raise ConfigError(
+            f"--shapes: {text!r} for input {name!r} is no shape; write it like 1x3x224x224"
+        ) from None
+
+
+def _ranges(path: Path | None) -> Mapping[str, float | tuple[float, float]]:
+    if path is None:
+        return {}
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CalibrationError(f"--dynamic-ranges {str(path)!r}: {error.strerror}") from error
+    except ValueError as error:
+        raise CalibrationError(f"--dynamic-ranges {str(path)!r} is no JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise CalibrationError(
+            f"--dynamic-ranges {str(path)!r} holds no object; it must be {{tensor: amax, ...}}"
+        )
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in data.items()}

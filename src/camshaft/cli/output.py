@@ -1,0 +1,110 @@
+"""Tables for people, JSON for machines.
+
+With `--json` standard output holds the JSON and nothing else; notes go to standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from camshaft.errors import ConfigError
+
+JsonTarget = Annotated[
+    str | None,
+    typer.Option(
+        "--json",
+        metavar="[FILE]",
+        help="Print JSON on standard output instead of tables, or write it to FILE beside them.",
+    ),
+]
+"""The `--json` option: None, "-" or a file."""
+
+_WIDE = 160  # columns when standard output is no terminal
+
+
+class Output:
+    """Where a command's results go.  json: the value of the `--json` option."""
+
+    def __init__(self, json: str | None) -> None:
+        self._json = json
+        self._quiet = json == "-"
+        self._console = Console()
+        if not self._console.is_terminal:
+            self._console = Console(width=max(self._console.width, _WIDE))
+
+    def line(self, text: str | Text = "") -> None:
+        """A line for people."""
+        if not self._quiet:
+            self._console.print(text, soft_wrap=True, markup=False, highlight=False)
+
+    def table(self, table: Table) -> None:
+        """A table for people."""
+        if not self._quiet:
+            self._console.print(table)
+
+    def note(self, text: str, style: str = "yellow") -> None:
+        """Something to know, on standard error."""
+        Console(stderr=True).print(Text(text, style), soft_wrap=True, highlight=False)
+
+    def data(self, value: dict[str, Any]) -> None:
+        """The results for machines, where `--json` wants them.  ConfigError if that fails."""
+        if self._json is None:
+            return
+        text = json.dumps(value, indent=2) + "\n"
+        if self._quiet:
+            typer.echo(text, nl=False)
+        else:
+            write_text(Path(self._json), text)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all; ConfigError if it cannot be written."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all; ConfigError if it cannot be written."""
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        fresh.write_bytes(data)
+        os.replace(fresh, path)
+    except OSError as error:
+        fresh.unlink(missing_ok=True)
+        raise ConfigError(f"cannot write {str(path)!r}: {error.strerror}") from error
+
+
+def simple_table(*columns: str, title: str | None = None, texts: int = 1) -> Table:
+    """A table; the first `texts` columns hold words and the others figures."""
+    table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    for i, column in enumerate(columns):
+        table.add_column(
+            column,
+            justify="left" if i < texts else "right",
+            overflow="fold" if i < texts else "ellipsis",
+            no_wrap=i >= texts,
+        )
+    return table
+
+
+def size(nbytes: int) -> str:
+    """Bytes for people: 1.5 kB, 3.2 MB."""
+    value = float(nbytes)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000 or unit == "GB":
+            return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    raise AssertionError("unreachable")
+
+
+def shape_text(shape: tuple[int, ...]) -> str:
+    """1x3x224x224, or `scalar`."""
+    return "x".join(map(str, shape)) or "scalar"

@@ -1,0 +1,80 @@
+"""`camshaft run`: an engine, or a model built for the occasion, on given or random inputs."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from camshaft.cli.arrays import inputs_from
+from camshaft.cli.options import BuildOptions, takes_build_options
+from camshaft.cli.output import JsonTarget, Output, shape_text, simple_table, write_bytes
+from camshaft.cli.source import open_source
+
+InputFiles = Annotated[
+    list[str] | None,
+    typer.Option("--input", "-i", metavar="NAME=FILE.npy", help="An input; may be repeated."),
+]
+InputArchive = Annotated[
+    Path | None, typer.Option("--inputs", help="All inputs by name in one .npz file.")
+]
+Seed = Annotated[int, typer.Option("--seed", help="Of the random inputs.")]
+Source = Annotated[Path, typer.Argument(help="Engine file or ONNX model.", metavar="ENGINE|MODEL")]
+
+
+@takes_build_options
+def run(
+    source: Source,
+    build: BuildOptions,
+    input: InputFiles = None,
+    inputs: InputArchive = None,
+    seed: Seed = 0,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the outputs to this .npz file.")
+    ] = None,
+    nonfinite: Annotated[
+        bool, typer.Option("--allow-nonfinite", help="Accept inputs that hold NaN or infinity.")
+    ] = False,
+    json: JsonTarget = None,
+) -> None:
+    """Run once and show what comes out."""
+    shown = Output(json)
+    opened = open_source(source, build)
+    feeds, random = inputs_from(input, inputs, opened.engine.inputs, seed)
+    with opened.engine.create_context(opened.threads, check_finite=not nonfinite) as context:
+        results = context.run(feeds)
+    if random:
+        shown.note(f"no inputs given: random ones, seed {seed}")
+    if output is not None:
+        _write(output, results)
+    table = simple_table("output", "type", "shape", "min", "max", "mean", "NaN")
+    described = {name: _described(array) for name, array in results.items()}
+    for name, d in described.items():
+        figures = ["-" if d[k] is None else f"{d[k]:.6g}" for k in ("min", "max", "mean")]
+        table.add_row(name, d["dtype"], shape_text(tuple(d["shape"])), *figures, str(d["nan"]))
+    shown.table(table)
+    shown.data({"source": str(source), "random_inputs": random, "outputs": described})
+
+
+def _described(array: np.ndarray) -> dict[str, Any]:
+    """Shape, dtype, extremes and mean of the values that are numbers, and how many are not."""
+    values = array.astype(np.float64).reshape(-1)
+    good = values[np.isfinite(values)]
+    return {
+        "dtype": array.dtype.name,
+        "shape": list(array.shape),
+        "min": float(good.min()) if good.size else None,
+        "max": float(good.max()) if good.size else None,
+        "mean": float(good.mean()) if good.size else None,
+        "nan": int(np.isnan(values).sum()),
+        "infinite": int(np.isinf(values).sum()),
+    }
+
+
+def _write(path: Path, results: dict[str, np.ndarray]) -> None:
+    memory = io.BytesIO()
+    np.savez(memory, **results)  # type: ignore[arg-type]  # a name is no keyword of savez
+    write_bytes(path, memory.getvalue())

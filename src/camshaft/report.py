@@ -1,0 +1,58 @@
+"""What a finished build has to say for itself, in a form for people and machines alike.
+
+Made from a `BuildSession` after `run`; the command line prints it, scripts take `to_json`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from camshaft.runtime.engine import Engine
+from camshaft.session import BuildSession
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """The summary of a build.
+
+    steps: how many, host steps included.  host_steps: names of those that run in Python because
+    their operator has no kernel.  arithmetic: element type -> number of steps that compute in it.
+    story: the precision decision in words.  arena_bytes, lower_bound_bytes: memory of one context,
+    and the most bytes live at once, which no plan can go below.  seconds: stage -> wall-clock time.
+    timed_out: whether the time budget cut tuning short.
+    """
+
+    steps: int
+    host_steps: tuple[str, ...]
+    arithmetic: Mapping[str, int]
+    story: str
+    arena_bytes: int
+    lower_bound_bytes: int
+    weight_bytes: int
+    code_bytes: int
+    seconds: Mapping[str, float]
+    timed_out: bool
+
+    @staticmethod
+    def of(session: BuildSession, engine: Engine) -> BuildReport:
+        """The report of a session that has run and the engine it made."""
+        plan, described = engine.plan, engine.inspect()
+        return BuildReport(
+            steps=len(plan.steps),
+            host_steps=tuple(s.name for s in plan.steps if s.host is not None),
+            arithmetic=dict(Counter(s.precision for s in plan.steps if s.host is None)),
+            story=session.story,
+            arena_bytes=plan.arena_bytes,
+            lower_bound_bytes=plan.lower_bound_bytes,
+            weight_bytes=described["weight_bytes"],
+            code_bytes=described["code_bytes"],
+            seconds=dict(session.seconds),
+            timed_out=session.timed_out,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as JSON types."""
+        return asdict(self)
