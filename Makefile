@@ -36,6 +36,7 @@ demo: $(VENV)/.installed
 	$(BIN)/python scripts/demo.py
 
 test: $(VENV)/.installed
+	$(BIN)/python -m benchmarks.zoo --light > /dev/null
 	$(BIN)/python -m pytest -q -n $(JOBS) --timeout 300
 
 quick: $(VENV)/.installed

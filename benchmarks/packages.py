@@ -53,7 +53,7 @@ class Package:
 
     def _download(self, into: Path) -> Path:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-        command += ["--no-binary", ":all:"] if self.source else ["--only-binary", ":all:"]
+        command += ["--no-binary", self.name] if self.source else ["--only-binary", ":all:"]
         command += ["--dest", str(into), f"{self.name}=={self.version}"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         archives = [p for p in into.iterdir() if p.suffix in (".whl", ".gz", ".zip")]

