@@ -14,7 +14,7 @@ from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
-from camshaft.ir.types import TensorType, f32, u8, u8
+from camshaft.ir.types import TensorType, f32, u8
 from camshaft.ops import CONV, POINTWISE, POOL
 from camshaft.passes.bodies import (
     Body,

@@ -14,7 +14,7 @@ from camshaft.passes.cse import merge_equal
 from camshaft.passes.fusions_affine import AFFINE_FUSIONS
 from camshaft.passes.fusions_matmul import MATMUL_FUSIONS, MATMUL_RULES
 from camshaft.passes.fusions_movement import MOVEMENT_FUSIONS
-from camshaft.passes.fusions_pointwise import LATE_FUSIONS, POINTWISE_FUSIONS
+from camshaft.passes.fusions_pointwise import LATE_FUSIONS, POINTWISE_FUSIONS, PullWidening
 from camshaft.passes.fusions_reduce import REDUCE_FUSIONS
 from camshaft.passes.fusions_shuffle import SHUFFLE_FUSIONS
 from camshaft.passes.fusions_siblings import merge_siblings
@@ -34,7 +34,13 @@ FUSIONS: tuple[Rewrite, ...] = (
     *SLICE_FUSIONS,
     *SHUFFLE_FUSIONS,
 )
-ALL_REWRITES: tuple[Rewrite, ...] = (*LOWERINGS, *FUSIONS, *MATMUL_RULES, *LATE_FUSIONS)
+ALL_REWRITES: tuple[Rewrite, ...] = (
+    *LOWERINGS,
+    *FUSIONS,
+    *MATMUL_RULES,
+    *LATE_FUSIONS,
+    PullWidening(),
+)
 
 PIPELINE: tuple[Pass, ...] = (
     Pass("canonicalize", canonicalize),

@@ -13,8 +13,7 @@ from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.types import TensorType, f32, u8
 from camshaft.ops import DEQUANTIZE, POINTWISE, QUANTIZE, TRANSPOSE
 from camshaft.passes.cse import merge_equal
-from camshaft.passes.fusions_pointwise import LATE_FUSIONS
-from camshaft.passes.fusions_pointwise import PullWidening
+from camshaft.passes.fusions_pointwise import LATE_FUSIONS, PullWidening
 from camshaft.passes.pipeline import FUSIONS
 from camshaft.passes.qdq import MOVE_RULES, unsign
 from camshaft.passes.qdq_integer import BIAS_RULES, EXPAND_RULES, INTEGER_RULES
