@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -121,7 +122,7 @@ def build_engines(model: Path, threads: int, console: Console) -> dict[str, cams
     zoo = model_named("scrfd")
     photos = [zoo.preprocess(p) for p in calibration_photos(CALIBRATION_PHOTOS) if zoo.preprocess]
     batches = [{zoo.input_name: p} for p in photos]
-    recipes: dict[str, dict[str, object]] = {
+    recipes: dict[str, dict[str, Any]] = {
         "camshaft unfused": {"optimization_level": 0},
         "camshaft FP32": {},
         "camshaft INT8": {"precision": {"int8"}, "calibration": batches},

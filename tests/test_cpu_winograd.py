@@ -6,7 +6,6 @@ from itertools import product
 
 import numpy as np
 import pytest
-from kernel_harness import run_kernel
 
 from camshaft.backends.base import KernelSpec, Operand
 from camshaft.backends.cpu.target import TARGETS, CpuTarget, missing_features
@@ -15,6 +14,7 @@ from camshaft.backends.cpu.winograd_transforms import filter_matrix, input_matri
 from camshaft.ir import expr as E
 from camshaft.ir.types import f32, row_major_strides
 from camshaft.ops import CONV
+from kernel_harness import run_kernel
 
 RUNNABLE = [t for t in TARGETS if not missing_features(t)]
 

@@ -118,7 +118,7 @@ def test_layers_are_kept_float_on_demand() -> None:
 
 def test_an_impossible_request_is_refused_with_the_reason() -> None:
     graph = optimize(inception())
-    with pytest.raises(ConfigError, match="'pool'.*no INT8 form"):
+    with pytest.raises(ConfigError, match=r"'pool'.*no INT8 form"):
         ImplicitQuantization(graph, {"pool": "int8"}).plan()
     with pytest.raises(ConfigError, match="'nowhere'"):
         ImplicitQuantization(graph, {"nowhere": "fp32"}).plan()

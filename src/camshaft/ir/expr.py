@@ -20,8 +20,41 @@ import numpy as np
 from camshaft.errors import ModelError
 from camshaft.ir.types import DType, boolean, dtype_named, dtype_of, f32
 
-UNARY = ["neg", "abs", "exp", "log", "sqrt", "tanh", "erf", "floor", "ceil", "round", "sign", "not", "sin", "cos", "reciprocal", "isnan", "isinf"]
-BINARY = ["add", "sub", "mul", "div", "mod", "pow", "min", "max", "lt", "le", "eq", "and", "or", "xor"]
+UNARY = [
+    "neg",
+    "abs",
+    "exp",
+    "log",
+    "sqrt",
+    "tanh",
+    "erf",
+    "floor",
+    "ceil",
+    "round",
+    "sign",
+    "not",
+    "sin",
+    "cos",
+    "reciprocal",
+    "isnan",
+    "isinf",
+]
+BINARY = [
+    "add",
+    "sub",
+    "mul",
+    "div",
+    "mod",
+    "pow",
+    "min",
+    "max",
+    "lt",
+    "le",
+    "eq",
+    "and",
+    "or",
+    "xor",
+]
 OTHER = ["input", "const", "cast", "select"]
 
 

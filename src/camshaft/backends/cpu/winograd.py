@@ -29,7 +29,6 @@ from camshaft.backends.cpu.winograd_transforms import TAPS, transform_grid, tran
 from camshaft.ir.expr import Expr
 from camshaft.ir.types import f32
 
-
 LINE = 16
 """Elements of a cache line."""
 
