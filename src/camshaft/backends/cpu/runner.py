@@ -190,7 +190,7 @@ class Runner:
 
 
 def _prototype(function: Any, *arguments: Any) -> Callable[..., Any]:
-    address = ctypes.cast(function, ctypes.c_void_p).value
+    address = ctypes.cast(function, ctypes.c_void_p).value or 0
     prototype: Callable[..., Any] = ctypes.PYFUNCTYPE(ctypes.py_object, *arguments)(address)
     return prototype
 
