@@ -54,7 +54,7 @@ def readable(expr: Expr) -> str:
         return f"i{expr.value}"
     if expr.op == "const":
         assert expr.dtype is not None
-        number = f"{expr.value:.9g}" if expr.dtype.is_float else str(expr.value)
+        number = f"{expr.value:.7g}" if expr.dtype.is_float else str(expr.value)
         return number if expr.dtype.name == "f32" else f"{expr.dtype.name}({number})"
     args = [readable(a) for a in expr.args]
     if expr.op in _INFIX:

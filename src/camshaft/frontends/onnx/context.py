@@ -53,6 +53,7 @@ class NodeContext:
     proto: the node.  name: its name, or its first output's.  opset: version of its domain.
     inputs: its inputs as tensors, None where an optional input is left out.
     reserved: names of all tensors of the model, which intermediates must not take.
+    kept: those of them that may name a result; others (of inner graphs) get the node's name before.
     narrow: ONNX names of tensors of fewer than 8 bits (held one value to a byte) and their types.
     subgraph: imports a branch or loop body in place.
     """
@@ -63,6 +64,7 @@ class NodeContext:
     opset: int
     inputs: tuple[Tensor | None, ...]
     reserved: frozenset[str]
+    kept: frozenset[str]
     narrow: dict[str, int]
     subgraph: SubgraphImporter
 
@@ -156,6 +158,11 @@ class NodeContext:
             base += "'"
         return base
 
+    def output_name(self, out: int = 0) -> str:
+        """The name in the graph of output number `out`."""
+        name = self.proto.output[out]
+        return name if name in self.kept else self._free(f"{self.name}:{name}")
+
     def constant(self, array: np.ndarray | np.generic, what: str) -> Tensor:
         """A new constant, named after the node and `what` it is."""
         return self.builder.constant(array, self._free(f"{self.name}:{what}"))
@@ -170,7 +177,7 @@ class NodeContext:
         out: int = 0,
     ) -> Tensor:
         """Emit `op`, as the node's output number `out` when `last`, else for an intermediate."""
-        name = self.proto.output[out] if last else self._free(f"{self.name}:{op.name}")
+        name = self.output_name(out) if last else self._free(f"{self.name}:{op.name}")
         _check_size(op, inputs, attrs)
         return self.builder.emit(op, inputs, attrs, name=self.name, output=name)
 

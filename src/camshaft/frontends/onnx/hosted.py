@@ -61,7 +61,10 @@ def host_step(ctx: NodeContext) -> Sequence[Tensor]:
     named = [(i, n) for i, n in enumerate(node.output) if n]
     if len(known) == len(arrays) and node.op_type not in _RANDOM:
         results = run_proto(proto, ctx.opset, known)
-        made = [ctx.builder.constant(r, n) for r, (_, n) in zip(results, named, strict=True)]
+        made = [
+            ctx.builder.constant(r, ctx.output_name(i))
+            for r, (i, _) in zip(results, named, strict=True)
+        ]
     else:
         types = _output_types(ctx, node, schema)
         attrs = {
@@ -71,7 +74,13 @@ def host_step(ctx: NodeContext) -> Sequence[Tensor]:
             "types": tuple(type_text(t) for t in types),
         }
         made = list(
-            ctx.builder.add(HOST, ctx.inputs, attrs, name=ctx.name, outputs=[n for _, n in named])
+            ctx.builder.add(
+                HOST,
+                ctx.inputs,
+                attrs,
+                name=ctx.name,
+                outputs=[ctx.output_name(i) for i, _ in named],
+            )
         )
     place = {i: t for (i, _), t in zip(named, made, strict=True)}
     return [place[i] if i in place else made[0] for i in range(len(node.output))]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections import ChainMap
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -69,6 +70,15 @@ def import_onnx(
     return _Importer(proto).run(dict(shapes or {}))
 
 
+@dataclass(frozen=True)
+class _Place:
+    """Where nodes stand: their opsets, which tensor names they may keep, in which operator's body."""
+
+    opsets: Mapping[str, int]
+    kept: frozenset[str]
+    within: str | None = None
+
+
 class _Importer:
     """Imports one model.
 
@@ -95,7 +105,7 @@ class _Importer:
             )
         for value in inputs:
             self._input(value, shapes.get(value.name))
-        self.nodes(graph.node, self.opsets)
+        self.nodes(graph.node, _Place(self.opsets, self.reserved))
         return self.builder.graph({v.name: self._output(v) for v in graph.output})
 
     # -- what the graph begins and ends with -------------------------------------------------
@@ -142,12 +152,13 @@ class _Importer:
 
     # -- nodes -------------------------------------------------------------------------------
 
-    def nodes(self, nodes: Sequence[NodeProto], opsets: Mapping[str, int]) -> None:
+    def nodes(self, nodes: Sequence[NodeProto], place: _Place) -> None:
         """Import nodes that come in topological order."""
         for node in nodes:
-            name = node.name or next((o for o in node.output if o), node.op_type)
+            own = node.name or next((o for o in node.output if o), node.op_type)
+            name = place.within or own
             try:
-                self._node(node, name, opsets)
+                self._node(node, name, place)
             except ModelError as error:
                 raise _located(error, name, node.op_type) from error
             except _FAULTS as error:
@@ -156,8 +167,8 @@ class _Importer:
                     f"{type(error).__name__}: {error}"
                 ) from error
 
-    def _node(self, node: NodeProto, name: str, opsets: Mapping[str, int]) -> None:
-        domain = _domain(node.domain)
+    def _node(self, node: NodeProto, name: str, place: _Place) -> None:
+        domain, opsets = _domain(node.domain), place.opsets
         if domain not in opsets:
             raise ModelError(f"domain {domain!r} is not among the model's opsets {dict(opsets)}")
         ctx = NodeContext(
@@ -167,14 +178,15 @@ class _Importer:
             opsets[domain],
             tuple(self._value(i) for i in node.input),
             self.reserved,
+            place.kept,
             self.narrow,
-            partial(self._subgraph, around=opsets),
+            partial(self._subgraph, around=place),
         )
         handler = HANDLERS.get((domain, node.op_type))
         if handler is None:
             body = function_body(ctx, domain)
             if body is not None:
-                self._body(body, node)
+                self._body(body, ctx)
                 return
             handler = host_step
         results = handler(ctx)
@@ -183,13 +195,14 @@ class _Importer:
             if output:
                 self._define(output, tensor)
 
-    def _body(self, body: Body, node: NodeProto) -> None:
+    def _body(self, body: Body, ctx: NodeContext) -> None:
         """Import what an operator stands for; only the operator's outputs remain visible."""
+        kept = ctx.kept & frozenset(ctx.proto.output)
         self.values = self.values.new_child()
-        self.nodes(body.graph.node, body.opsets)
+        self.nodes(body.graph.node, _Place(body.opsets, kept, ctx.name))
         inner = self.values
         self.values = inner.parents
-        for output in node.output:
+        for output in ctx.proto.output:
             if output and output in inner:
                 self._define(output, inner[output])
 
@@ -199,14 +212,15 @@ class _Importer:
         bound: Mapping[str, Tensor],
         opsets: Mapping[str, int] | None = None,
         *,
-        around: Mapping[str, int],
+        around: _Place,
     ) -> list[Tensor]:
         """Import a branch or loop body, which sees everything around it."""
         outer = self.values
         self.values = outer.new_child(dict(bound))
         try:
             self._constants(graph)
-            self.nodes(graph.node, opsets or around)
+            place = around if opsets is None else replace(around, opsets=opsets)
+            self.nodes(graph.node, place)
             return [self._known(v.name) for v in graph.output]
         finally:
             self.values = outer

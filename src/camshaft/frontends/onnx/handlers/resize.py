@@ -92,8 +92,7 @@ def _from_sizes(
     ratios = [size / shape[a] for a, size in zip(axes, sizes, strict=True)]
     if policy == "stretch":
         return [
-            Extent(shape[a], size, float(F(size) / F(shape[a])))
-            for a, size in zip(axes, sizes, strict=True)
+            Extent(shape[a], size, size / shape[a]) for a, size in zip(axes, sizes, strict=True)
         ]
     if policy not in ("not_larger", "not_smaller"):
         raise ModelError(f"unknown keep_aspect_ratio_policy {policy!r}")
@@ -156,21 +155,21 @@ def _sample(
 
 
 def coordinates_of(extent: Extent, mode: str) -> np.ndarray:
-    """[out] source coordinates in f32, computed as the ONNX operator's document says."""
-    i = np.arange(extent.out, dtype=F)
-    scale, half = F(extent.scale), F(0.5)
+    """[out] source coordinates, as the ONNX operator's document computes them."""
+    i = np.arange(extent.out, dtype=np.float64)
+    scale, half = extent.scale, 0.5
     if mode == "pytorch_half_pixel" and extent.out == 1:
-        return np.zeros(1, F)
+        return np.zeros(1)
     if mode in ("half_pixel", "pytorch_half_pixel"):
         return (i + half) / scale - half
     if mode == "half_pixel_symmetric":
-        adjustment = F(extent.out) / (scale * F(extent.size))
-        offset = F(extent.size) / F(2) * (F(1) - adjustment)
+        adjustment = extent.out / (scale * extent.size)
+        offset = extent.size / 2 * (1 - adjustment)
         return offset + (i + half) / scale - half
     if mode == "align_corners":
         if extent.out == 1:
-            return np.zeros(1, F)
-        return i * F(extent.size - 1) / F(extent.out - 1)
+            return np.zeros(1)
+        return i * (extent.size - 1) / (extent.out - 1)
     if mode == "asymmetric":
         return i / scale
     if mode == "tf_half_pixel_for_nn":
@@ -180,10 +179,9 @@ def coordinates_of(extent: Extent, mode: str) -> np.ndarray:
 
 def nearest_table(at: np.ndarray, size: int, mode: str, scale: float) -> Table:
     """One tap: the pixel that `mode` rounds to.  "simple": down, or up where the axis shrinks."""
-    wide = at.astype(np.float64)  # adding a half in f32 could round up to a whole number
     rounders = {
-        "round_prefer_floor": np.ceil(wide - 0.5),
-        "round_prefer_ceil": np.floor(wide + 0.5),
+        "round_prefer_floor": np.ceil(at - 0.5),
+        "round_prefer_ceil": np.floor(at + 0.5),
         "floor": np.floor(at),
         "ceil": np.ceil(at),
         "simple": np.ceil(at) if scale < 1 else np.floor(at),
@@ -210,7 +208,7 @@ def cubic_table(at: np.ndarray, size: int, a: float, exclude_outside: bool) -> T
     """
     low = np.floor(at)
     positions = low[:, None] + np.arange(-1, 3)
-    distance = np.abs(at[:, None].astype(np.float64) - positions)
+    distance = np.abs(at[:, None] - positions)
     near = ((a + 2) * distance - (a + 3)) * distance**2 + 1
     far = ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a
     weight = np.where(distance <= 1, near, np.where(distance < 2, far, 0.0))

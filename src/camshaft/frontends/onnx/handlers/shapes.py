@@ -174,7 +174,7 @@ def range_of(ctx: NodeContext) -> Results:
 
 
 def _fixed(ctx: NodeContext, array: np.ndarray) -> Results:
-    return ctx.builder.constant(array, ctx.proto.output[0])
+    return ctx.builder.constant(array, ctx.output_name())
 
 
 def eye_like(ctx: NodeContext) -> Results:

@@ -1,0 +1,97 @@
+"""ONNX's own node cases through importer and interpreter; what does not pass is listed by reason."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import ModelProto, TensorProto, numpy_helper
+
+from camshaft.errors import CamshaftError
+from camshaft.frontends.onnx import import_onnx
+from camshaft.ir.graph import Graph
+from camshaft.ir.interpret import interpret
+
+pytestmark = pytest.mark.slow
+
+NOT_PASSING = {
+    "sequences and optionals are not supported": r"sequence|seq|optional|_opt$",
+    "8-, 6- and 4-bit floats are not supported": r"FLOAT(4|6|8)|e8m0|float4|float6|_e[45]m[23]",
+    "inputs of fewer than 8 bits are not supported": r"U?INT[24](_|$)|u?int[24]$",
+    "training mode is refused": r"training",
+    "random numbers differ": r"bernoulli",
+    "bfloat16 is computed in f32, more exactly": r"attention.*bf16",
+    "Scan of opset 8 is not supported": r"^test_scan_sum$",
+    "output extents in align_corners are whole, as in PyTorch and ONNX Runtime":
+        r"resize_downsample_scales_(linear|cubic)_align_corners",
+}  # fmt: skip
+
+
+def array_of(value: Any) -> np.ndarray | None:
+    if isinstance(value, TensorProto):
+        return np.asarray(numpy_helper.to_array(value))
+    return np.asarray(value) if isinstance(value, (np.ndarray, np.generic)) else None
+
+
+def graph_of(model: ModelProto, arrays: dict[str, np.ndarray]) -> Graph:
+    """Imported with operands as graph inputs; if a shape needs them, as constants.
+
+    The cases give shapes and axes as inputs, which real models have as constants.
+    """
+    names = list(arrays)
+    fixed: list[list[str]] = [[], names[1:], names]
+    for constant in fixed:
+        copy = ModelProto()
+        copy.CopyFrom(model)
+        copy.graph.initializer.extend(numpy_helper.from_array(arrays[n], n) for n in constant)
+        shapes = {n: arrays[n].shape for n in names if n not in constant}
+        try:
+            return import_onnx(copy, shapes=shapes)
+        except CamshaftError as error:
+            if constant == names or "depends on" not in str(error):
+                raise
+    raise AssertionError("unreachable")
+
+
+def fault_of(case: Any) -> str | None:
+    """Why a case does not pass, None if it does."""
+    given, wanted = case.data_sets[0]
+    arrays: dict[str, np.ndarray] = {}
+    for info, value in zip(case.model.graph.input, given, strict=False):
+        array = array_of(value)
+        if array is None:
+            return "an input is no tensor"
+        arrays[info.name] = array
+    try:
+        graph = graph_of(case.model, arrays)
+        feeds = {t.name: arrays[t.name].astype(t.type.dtype.numpy) for t in graph.inputs}
+        got = interpret(graph, feeds)
+    except CamshaftError as error:
+        return str(error)
+    for name, value in zip(graph.output_names, wanted, strict=False):
+        want = array_of(value)
+        if want is None or got[name].shape != want.shape:
+            return f"{name}: another shape or kind"
+        if want.dtype.kind in "fV":
+            left, right = (a.astype(np.float64) for a in (got[name], want))
+            if not np.allclose(left, right, rtol=case.rtol, atol=case.atol, equal_nan=True):
+                return f"{name}: values differ"
+        elif not np.array_equal(got[name], want):
+            return f"{name}: values differ"
+    return None
+
+
+def test_onnx_node_cases() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from onnx.backend.test.case.node import collect_testcases
+
+        cases = collect_testcases(None)
+        faults = {c.name: fault for c in cases if (fault := fault_of(c)) is not None}
+    known = re.compile("|".join(NOT_PASSING.values()))
+    assert {n: why for n, why in faults.items() if not known.search(n)} == {}
+    assert len(cases) - len(faults) >= 1650 or onnx.__version__ < "1.23"
