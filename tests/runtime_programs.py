@@ -25,7 +25,7 @@ from camshaft.runtime.plan import (
     Step,
     View,
 )
-from camshaft.runtime.version import FORMAT, VERSION
+from camshaft.version import FORMAT, VERSION
 
 _KERNEL = """
 define void @{name}(ptr %args, i64 %begin, i64 %end, i64 %worker) {{

@@ -18,6 +18,7 @@ PACKAGE = SOURCE / "camshaft"
 
 LAYERS: dict[str, tuple[str, ...]] = {
     "camshaft.errors": (),
+    "camshaft.version": (),
     "camshaft.config": (),
     "camshaft.ir": (),
     "camshaft.ops": ("camshaft.ir",),
@@ -37,11 +38,14 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "camshaft.serve": ("camshaft.runtime",),
 }
-"""Layer -> the layers it may import, besides itself and camshaft.errors.
+"""Layer -> the layers it may import, besides itself and EVERYWHERE.
 
 What stands in no layer (camshaft itself, api, session, cli, ...) is the face and may import
 everything, but no layer may import the face.
 """
+
+EVERYWHERE = ("camshaft.errors", "camshaft.version")
+"""Modules that import nothing, so that any layer may use them."""
 
 LIGHT = ("torch", "onnxruntime", "openvino", "nncf", "PIL")
 """Third-party packages that no module may import at its top."""
@@ -111,7 +115,7 @@ def violations(path: Path, tree: ast.AST) -> list[str]:
     found = []
     own = layer_of(module_name(path))
     for name, node, _ in imports(path, tree):
-        if own is None or not within(name, "camshaft") or name == "camshaft.errors":
+        if own is None or not within(name, "camshaft") or name in EVERYWHERE:
             continue
         if within(name, own) or any(within(name, layer) for layer in LAYERS[own]):
             continue
@@ -192,6 +196,7 @@ def test_runtime_needs_neither_onnx_nor_torch() -> None:
 
 
 def test_import_is_fast() -> None:
-    code = "import time; t = time.perf_counter(); import camshaft; print(time.perf_counter() - t)"
-    best = min(float(fresh(code)) for _ in range(7))
+    # Processor time, not wall time: other processes of a busy machine are not our imports.
+    code = "import time; t = time.process_time(); import camshaft; print(time.process_time() - t)"
+    best = min(float(fresh(code)) for _ in range(5))
     assert best < 0.3, f"import camshaft takes {best:.2f} s"

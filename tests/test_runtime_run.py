@@ -21,7 +21,7 @@ from camshaft.errors import BindingError, ConfigError, ModelError
 from camshaft.ir.types import TensorType, bf16, f16, f32, f64
 from camshaft.runtime import Engine, ExecutionContext
 from camshaft.runtime.plan import Binding, KernelCode, Plan, Ref, Step
-from camshaft.runtime.version import VERSION
+from camshaft.version import VERSION
 from runtime_programs import chain, fingerprint, kernel
 
 X = np.arange(64, dtype=np.float32).reshape(1, 64)

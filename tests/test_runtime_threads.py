@@ -226,9 +226,9 @@ def test_importing_the_runtime_is_quick_and_needs_little() -> None:
     code = """
 import sys, time
 import numpy
-start = time.perf_counter()
+start = time.process_time()
 import camshaft.runtime
-taken = time.perf_counter() - start
+taken = time.process_time() - start
 heavy = {"onnx", "torch", "llvmlite", "onnxruntime", "openvino"} & set(sys.modules)
 assert not heavy, heavy
 print(taken)

@@ -26,7 +26,7 @@ from camshaft.errors import (
     ModelError,
     TimingCacheError,
 )
-from camshaft.runtime.version import VERSION as __version__
+from camshaft.version import VERSION as __version__
 
 if TYPE_CHECKING:
     from camshaft.api import build, load

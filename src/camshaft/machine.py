@@ -18,7 +18,7 @@ from camshaft.backends.cpu.target import (
 from camshaft.builder.tuner import Backend
 from camshaft.errors import ConfigError
 from camshaft.runtime.plan import Fingerprint
-from camshaft.runtime.version import FORMAT, VERSION
+from camshaft.version import FORMAT, VERSION
 
 
 def cpu_model() -> str:

@@ -29,7 +29,7 @@ from camshaft.runtime.check import RUNNER, check_plan
 from camshaft.runtime.checksum import tree_digest
 from camshaft.runtime.codec import plan_from_json, plan_to_json
 from camshaft.runtime.plan import ALIGNMENT, Plan
-from camshaft.runtime.version import FORMAT, VERSION
+from camshaft.version import FORMAT, VERSION
 
 _KIND = "camshaft-engine"
 _NO_SUM = "0" * 64
