@@ -24,7 +24,7 @@ from camshaft.errors import (
     EngineFileError,
     ModelError,
 )
-from camshaft.runtime.version import VERSION
+from camshaft.version import VERSION
 
 COMMANDS = {
     "build": "Build an engine from an ONNX model and write it to a file.",
