@@ -45,8 +45,10 @@ class Shape:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates for a batch of one."""
-        return self.reduction * self.features * (self.side // self.stride) ** 2
+        """Multiply-accumulates for a batch of one; taps that meet padding do not count."""
+        starts = range(-(self.kernel // 2), self.side - self.kernel // 2, self.stride)
+        taps = sum(0 <= s + k < self.side for s in starts for k in range(self.kernel))
+        return self.channels * self.features * taps**2
 
     def __str__(self) -> str:
         k = f"{self.kernel}x{self.kernel}"

@@ -79,7 +79,12 @@ def verdicts(measurements: Sequence[Measurement]) -> list[str]:
             stands = [s for s in map(standing, group) if s is not None]
             if stands:
                 lines.append(
-                    _verdict(f"{precision}, {threads} threads", target, stands, len(group))
+                    _verdict(
+                        f"{precision}, {threads} thread{'s' * (threads > 1)}",
+                        target,
+                        stands,
+                        len(group),
+                    )
                 )
     return lines + [line for m in measurements if (line := _eager(m))]
 

@@ -110,7 +110,7 @@ def test_verdict_is_missed_when_one_model_lags_fails_or_is_wrong() -> None:
     lagging = measurement("lagging", camshaft=1.0, peer=0.9)
     failed = measurement("failed", peer=1.0) | {"failed": {"camshaft": "BuildError: ..."}}
     wrong = measurement("wrong", camshaft=0.1, peer=1.0) | {"failed": {"camshaft": "wrong outputs"}}
-    assert targets.verdicts([good])[0].startswith("MET int8, 1 threads: geometric mean 3.000")
+    assert targets.verdicts([good])[0].startswith("MET int8, 1 thread: geometric mean 3.000")
     for bad in (lagging, failed, wrong):
         assert targets.verdicts([good, bad])[0].startswith("MISSED")
     assert targets.verdicts([measurement("resnet50", camshaft=1.0, peer=2.0, pytorch_fp32=6.0)])[

@@ -8,7 +8,9 @@ import platform
 from collections.abc import Sequence
 from pathlib import Path
 
-PACKAGES = ("camshaft", "llvmlite", "numpy", "onnx", "onnxruntime", "openvino", "nncf", "torch")
+from camshaft.runtime.version import VERSION
+
+PACKAGES = ("llvmlite", "numpy", "onnx", "onnxruntime", "openvino", "nncf", "torch")
 _FEATURES = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "asimddp", "i8mm")
 
 
@@ -23,7 +25,7 @@ def describe() -> dict[str, object]:
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "system": platform.platform(),
         "python": platform.python_version(),
-        "packages": versions(PACKAGES),
+        "packages": {"camshaft": VERSION, **versions(PACKAGES)},
     }
 
 
