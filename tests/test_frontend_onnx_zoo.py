@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import pytest
 
+from camshaft.errors import ModelError
 from camshaft.frontends.onnx import import_onnx
 from camshaft.ir.interpret import interpret
 from camshaft.ir.verify import verify
@@ -26,12 +27,25 @@ SLOW = ("light_bvlc_alexnet", "light_densenet121", "light_inception_v2", "light_
 SLOW += ("light_vgg19", "light_zfnet512")
 SHAPES: Mapping[str, Mapping[str, Sequence[int]]] = {
     "squeezenet1.1": {"input": [1, 3, 227, 227]},
-    "scrfd": {"input.1": [1, 3, 640, 640]},
+    "open_nsfw": {"input:0": [1, 224, 224, 3]},
 }
+LIMITS = {"efficientnet_b0": 1e-3, "efficientnet_b0.qdq": 0.6, "mobilenet_v3_large.qdq": 0.2}
+"""Models whose random weights amplify rounding (ONNX Runtime's distance to float64 is no less)."""
+QUANTIZED = 0.05
+"""Of Q/DQ models: a sum that rounds the other way moves a value by one quantum."""
 
 
 def _zoo() -> list[Path]:
     return sorted((ROOT / "build/zoo").rglob("*.onnx"))
+
+
+def _runs(path: Path) -> bool:
+    """Whether ONNX Runtime takes the model; what it refuses, camshaft refuses."""
+    try:
+        ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except ort.capi.onnxruntime_pybind11_state.InvalidGraph:
+        return False
+    return True
 
 
 def _worst(path: Path, shapes: Mapping[str, Sequence[int]] | None) -> float:
@@ -69,4 +83,10 @@ def test_big_light_model_equals_onnxruntime(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("path", _zoo(), ids=lambda p: p.stem)
 def test_zoo_model_equals_onnxruntime(path: Path) -> None:
-    assert _worst(path, SHAPES.get(path.stem)) < 1e-4
+    base, _, _ = path.stem.partition(".qdq")
+    if not _runs(path):
+        with pytest.raises(ModelError):
+            import_onnx(path)
+        return
+    limit = LIMITS.get(path.stem, 1e-4 if path.stem == base else QUANTIZED)
+    assert _worst(path, SHAPES.get(base)) < limit
