@@ -156,8 +156,7 @@ class ConvEmitter:
         sw = p.x_strides[2]
         x = x.at(tile * (plan.rows * p.stride[1] * sw)).at(-p.pad[1] * sw)
         epilogue = epilogue.at((0, 0, tile * plan.rows, 0))
-        cols = -(-panel.count // plan.lanes)
-        acc = self._start(panel, segment, cols, oh)
+        acc = self._start(panel, segment, oh)
         low, high = self._filter_rows(oh)
         if (low, high) == (0, 1):
             self._filter_row(acc, segment, x, stream)
@@ -168,14 +167,15 @@ class ConvEmitter:
         for i, line in enumerate(acc):
             for j, total in enumerate(line):
                 left = panel.count - j * plan.lanes
-                epilogue.store(total, (0, 0, i, j * plan.lanes), min(left, plan.lanes))
+                epilogue.store(total, (0, 0, i, j * plan.lanes), min(left, total.lanes))
 
-    def _start(self, panel: Panel, segment: Segment, cols: int, oh: Value) -> Acc:
+    def _start(self, panel: Panel, segment: Segment, oh: Value) -> Acc:
         """First values of the accumulators: 0, or the zero point's compensation."""
         k, plan, p = self.k, self.plan, self.problem
-        rows = len(segment.windows)
+        widths = plan.widths(panel.count)
         if not p.zero_point:
-            return k.zeros(rows, cols, i32 if p.is_int8 else f32, plan.lanes)
+            dtype = i32 if p.is_int8 else f32
+            return [[k.const(0, dtype, lanes) for lanes in widths] for _ in segment.windows]
         width = plan.panels * plan.kb
         classes = plan.column_classes
         table = k.args["packed1"].at(panel.number * plan.kb).aligned(64)
@@ -183,8 +183,8 @@ class ConvEmitter:
             table = table.at(self._row_class(oh) * (len(classes) * width)).aligned(64)
         return [
             [
-                k.load(table.at(classes.index(window) * width + j * plan.lanes), plan.lanes)
-                for j in range(cols)
+                k.load(table.at(classes.index(window) * width + j * plan.lanes), lanes)
+                for j, lanes in enumerate(widths)
             ]
             for window in segment.windows
         ]
@@ -264,10 +264,11 @@ class ConvEmitter:
         k, lanes = self.k, self.plan.lanes
         if stream.ahead:
             k.prefetch(stream.ahead, locality=2)
-        w = [k.load(stream.weights.at(j * lanes), lanes) for j in range(len(acc[0]))]
+        w = [k.load(stream.weights.at(j * lanes), v.lanes) for j, v in enumerate(acc[0])]
         for i in rows:
-            x = k.splat(read(i), lanes)
+            element = read(i)
             for j, vector in enumerate(w):
+                x = k.splat(element, vector.lanes)
                 if self.problem.is_int8:
                     acc[i][j] = k.dot4(x, vector, acc[i][j])
                 else:

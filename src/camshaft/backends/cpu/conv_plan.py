@@ -19,6 +19,18 @@ PREFETCH_BYTES, PREFETCH_TILES = 256 << 10, 64
 """Least bytes of weights and most tiles of a panel for which fetching weights ahead pays."""
 
 
+def vector_widths(count: int, lanes: int) -> tuple[int, ...]:
+    """Vectors of `lanes` that hold `count` elements, the last one halved while it still fits.
+
+    Half a vector costs half on CPUs that execute wide vectors in two parts, and never more.
+    """
+    full, rest = divmod(count, lanes)
+    last = lanes
+    while last >= 8 and rest <= last // 2:
+        last //= 2
+    return (lanes,) * full + (last,) * (rest > 0)
+
+
 @dataclass(frozen=True)
 class Run:
     """Consecutive filter columns first .. first+count-1 that the same pixels of a tile see."""
@@ -89,6 +101,10 @@ class ConvPlan:
     def tail(self) -> int:
         """Output channels of a group's last panel if it is not full, else 0."""
         return self.problem.k % self.kb
+
+    def widths(self, count: int) -> tuple[int, ...]:
+        """Lanes of the vectors that hold `count` channels of a panel."""
+        return vector_widths(count, self.lanes)
 
     @property
     def tiles(self) -> int:

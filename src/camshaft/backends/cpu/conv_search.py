@@ -6,11 +6,12 @@ that feed them, wasted lanes and pixels, and the cost of pixels that share an L1
 
 from __future__ import annotations
 
-from math import gcd
+from math import ceil, gcd
 
 import numpy as np
 
 from camshaft.backends.base import Params
+from camshaft.backends.cpu.conv_plan import vector_widths
 from camshaft.backends.cpu.conv_problem import ConvProblem
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.types import f32
@@ -70,10 +71,10 @@ def _cost(p: ConvProblem, rows: int, cols: int, target: CpuTarget) -> float:
     panels = -(-p.k // (cols * lanes))
     cycles = 0.0
     for pixels in _tile_heights(p.ow, rows):
-        last = -(-(p.k - (panels - 1) * cols * lanes) // lanes)
+        last = sum(vector_widths(p.k - (panels - 1) * cols * lanes, lanes)) / lanes
         for width, count in ((cols, panels - 1), (last, 1)):
             products = pixels * width
-            loads = (0.9 if target.vector_bits >= 512 else 1.15) * (width + pixels)
+            loads = (0.9 if target.vector_bits >= 512 else 1.15) * (ceil(width) + pixels)
             # Fewer than some eight chains wait for each other's results.
             latency = 8.0
             # Each tile streams the panel's weights once more: small tiles pay for it.
@@ -118,8 +119,8 @@ def _imbalance(
         return 1.0
     lanes = target.lanes(f32)
     per_group = -(-p.k // (cols * lanes))
-    vectors = [cols] * (per_group - 1) + [-(-(p.k - (per_group - 1) * cols * lanes) // lanes)]
-    panels = np.array(vectors * p.groups)
+    rest = sum(vector_widths(p.k - (per_group - 1) * cols * lanes, lanes)) / lanes
+    panels = np.array(([float(cols)] * (per_group - 1) + [rest]) * p.groups)
     units = _units(p, rows)
     blocks = np.diff(np.append(np.arange(0, units, block), units))
     work = np.outer(panels, blocks) if order == "panel" else np.outer(blocks, panels)
