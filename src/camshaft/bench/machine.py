@@ -8,7 +8,7 @@ import platform
 from collections.abc import Sequence
 from pathlib import Path
 
-from camshaft.runtime.version import VERSION
+from camshaft.version import VERSION
 
 PACKAGES = ("llvmlite", "numpy", "onnx", "onnxruntime", "openvino", "nncf", "torch")
 _FEATURES = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "asimddp", "i8mm")
