@@ -51,13 +51,13 @@ class ConvDepthwiseI8:
         return spec.inputs[1].shape[0] == channels
 
     def candidates(self, spec: KernelSpec, target: CpuTarget, threads: int) -> Sequence[Params]:
-        """Two rows at once where that fills the fourth place of a quad, and one."""
+        """Two rows at once where their sums fit in registers, and one."""
         p = ConvProblem.of(spec)
         blocks = -(-p.groups * 8 // target.vector_bits)
         rows = row_blocks(p.oh, blocks * p.n, threads, 4)
-        shapes = [(2, 1), (1, 2), (2, 2), (1, 1)] if p.stride[0] == 1 else [(1, 2), (1, 1), (2, 1)]
+        shapes = [(2, 1), (1, 2), (2, 2)] if p.stride[0] == 1 else [(2, 1), (1, 2), (1, 1)]
         if p.r > 4:
-            shapes = [(1, 2), (1, 1)]
+            shapes = [(1, 1), (1, 2)]
         return distinct(
             [
                 {"tall": tall, "unroll": unroll, "rows": -(-rows // tall) * tall}

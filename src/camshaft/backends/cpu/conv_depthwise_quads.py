@@ -1,8 +1,9 @@
-"""What an INT8 depthwise tile computes: which input rows meet in a dot product, with which weights.
+"""What an INT8 depthwise tile computes: which input bytes meet in a dot product, with which weights.
 
 A tile is `tall` output rows of one column.  The distinct input rows under it are taken four at a
 time; each *quad* of rows is interleaved once per input column and serves every output row of the
-tile that uses any of its rows, with zero weights for the others.
+tile that uses any of its rows, with zero weights for the others.  A single row left over (the fifth
+of a 5x5 filter) would waste three of four bytes: its quad is a *line* of four neighbouring columns.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from camshaft.backends.cpu.byte_lanes import lane_order
 from camshaft.backends.cpu.conv_problem import ConvProblem
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.types import DType, i32
+
+Place = tuple[int, int]
+"""(number of an input row of the tile, filter columns to the left of the current one, negative)."""
 
 Tap = tuple[int, int, int]
 """(output row of the tile, filter column, quad)."""
@@ -38,18 +42,35 @@ class Quads:
         )
 
     @property
-    def quads(self) -> list[list[int]]:
-        """`rows` in fours (the last may be shorter)."""
-        rows = self.rows
-        return [rows[start : start + 4] for start in range(0, len(rows), 4)]
+    def quads(self) -> list[list[Place]]:
+        """The bytes that are interleaved for each input column, up to four to a quad."""
+        count = len(self.rows)
+        quads = [[(n, 0) for n in range(m, min(m + 4, count))] for m in range(0, count, 4)]
+        if count % 4 == 1 and self.problem.s > 1:
+            left = min(4, self.problem.s) - 1
+            quads[-1] = [(count - 1, -back) for back in range(left, -1, -1)]
+        return quads
 
-    def filter_rows(self, i: int, quad: int) -> list[int | None]:
-        """For each row of a quad the filter row with which output row i uses it, or None."""
+    @property
+    def back(self) -> int:
+        """How many input columns to the left of the current one quads reach."""
+        return -min(left for quad in self.quads for _, left in quad) * self.problem.dilation[1]
+
+    def filter_taps(self, i: int, s: int, q: int) -> list[tuple[int, int] | None]:
+        """(filter row, filter column) with which output row i of the tile uses each byte of quad q
+        when the current column lies under its filter column s; None for bytes it does not use."""
         p = self.problem
-        result: list[int | None] = []
-        for row in self.quads[quad]:
-            r, rest = divmod(row - i * p.stride[0], p.dilation[0])
-            result.append(r if rest == 0 and 0 <= r < p.r else None)
+        quad = self.quads[q]
+        done = s - 1
+        if quad[0][1] < 0:  # a line: used when full, and at the last filter column for the rest
+            if s % len(quad) != len(quad) - 1 and s != p.s - 1:
+                return [None] * len(quad)
+            done = s // len(quad) * len(quad) - 1
+        result: list[tuple[int, int] | None] = []
+        for n, left in quad:
+            r, rest = divmod(self.rows[n] - i * p.stride[0], p.dilation[0])
+            used = rest == 0 and 0 <= r < p.r and s + left > done
+            result.append((r, s + left) if used else None)
         return result
 
     def taps(self) -> dict[Tap, int]:
@@ -58,7 +79,7 @@ class Quads:
         for s in range(self.problem.s):
             for q in range(len(self.quads)):
                 for i in range(self.tall):
-                    if any(r is not None for r in self.filter_rows(i, q)):
+                    if any(tap is not None for tap in self.filter_taps(i, s, q)):
                         found[i, s, q] = len(found)
         return found
 
@@ -128,9 +149,9 @@ def pack_weights(
     channels = w.shape[0]
     table = np.zeros((len(taps), 4, channels), np.int8)
     for (i, s, q), place in taps.items():
-        for byte, r in enumerate(quads.filter_rows(i, q)):
-            if r is not None:
-                table[place, byte] = w[:, r, s]
+        for byte, tap in enumerate(quads.filter_taps(i, s, q)):
+            if tap is not None:
+                table[place, byte] = w[:, tap[0], tap[1]]
     ordered = to_lane_order(table, blocks)
     parts = []
     start = 0

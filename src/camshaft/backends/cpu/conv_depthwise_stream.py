@@ -117,9 +117,9 @@ class Stream:
         return pairs
 
     def _is_inside(self, column: int) -> bool:
-        """Whether all pixels read at an input column lie in the image."""
+        """Whether all pixels interleaved at an input column lie in the image."""
         first = column - self.p.pad[1]
-        return first >= 0 and first + self.block.fold <= self.p.w
+        return first >= self.quads.back and first + self.block.fold <= self.p.w
 
     def _units(self, first: int, count: int, position: Value | None, sums: list[Sums]) -> None:
         """Finish units first .. first + count - 1 (relative to unit `position` if given).
@@ -156,16 +156,17 @@ class Stream:
             users = [(u - first, s) for u, s in self._users(column) if 0 <= u - first < len(sums)]
             if position is None:
                 users = [(u, s) for u, s in users if u + first < self.units]
-            if not users:
-                continue
             for q in range(len(self.quads.quads)):
-                quad = self._quad(q, column - self.p.pad[1], position)
-                if quad is None:
-                    continue
-                for u, s in users:
-                    for row in range(self.quads.tall):
-                        if (row, s, q) in self.taps:
-                            uses.setdefault((row, s, q), []).append((quad, u))
+                wanted = [
+                    ((row, s, q), u)
+                    for u, s in users
+                    for row in range(self.quads.tall)
+                    if (row, s, q) in self.taps
+                ]
+                quad = self._quad(q, column - self.p.pad[1], position) if wanted else None
+                if quad is not None:
+                    for tap, u in wanted:
+                        uses.setdefault(tap, []).append((quad, u))
         for g in range(4):
             for (row, s, q), readers in sorted(uses.items(), key=lambda item: item[0]):
                 weights = self._load_weights(self.taps[row, s, q], g)
@@ -179,27 +180,28 @@ class Stream:
     # --- one column -----------------------------------------------------------------------
 
     def _quad(self, q: int, column: int, position: Value | None) -> Quad | None:
-        """Four rows interleaved at input column `column` (+ step * position).
+        """Quad q interleaved at input column `column` (+ step * position).
 
-        None where the column adds nothing, outside the image without a zero point.
+        None where it adds nothing, outside the image without a zero point.
         """
         k, p, block = self.k, self.p, self.block
         pitch = p.x_strides[2]
-        pixels = range(column, column + block.fold)
-        inside = [position is not None or 0 <= pixel < p.w for pixel in pixels]
-        if not any(inside):
-            if not p.zero_point:
-                return None
-            return [k.const(p.zero_point * 0x01010101, i32, block.lanes)] * 4
-        rows = []
-        for place in range(4):
-            if place >= len(self.quads.quads[q]):
-                rows.append(k.const(0, u8, block.width))
-                continue
-            pointer = self.rows[4 * q + place]
+        rows: list[Value] = []
+        seen = False
+        for n, left in self.quads.quads[q]:
+            first = column + left * p.dilation[1]
+            inside = [
+                position is not None or 0 <= pixel < p.w
+                for pixel in range(first, first + block.fold)
+            ]
+            seen = seen or any(inside)
+            pointer = self.rows[n]
             if position is not None:
                 pointer = pointer.at(position * (self.step * pitch))
-            rows.append(self._bytes(pointer.at(column * pitch), inside))
+            rows.append(self._bytes(pointer.at(first * pitch), inside))
+        if not seen and not p.zero_point:
+            return None
+        rows += [k.const(0, u8, block.width)] * (4 - len(rows))
         return interleave4(k, rows)
 
     def _bytes(self, pixel: Pointer, inside: Sequence[bool]) -> Value:
@@ -207,6 +209,8 @@ class Stream:
         k, block = self.k, self.block
         if all(inside):
             return k.load(pixel, block.width, block.valid)
+        if not any(inside):
+            return k.const(self.p.zero_point, u8, block.width)
         each = block.width // block.fold
         exists = [inside[lane // each] for lane in range(block.width)]
         first, count = exists.index(True), exists.count(True)
