@@ -87,6 +87,8 @@ class Builder:
     def tune(self, graph: Graph, stage: str = "tuning") -> Tuned:
         """Choose a kernel for every task of a channels-last, lowered graph."""
         tasks = tasks_of(place(graph))
+        weights = {id(t.data): t.type.nbytes for task in tasks for t in task.constants}
+        self._tuner.expect_weights(sum(weights.values()))
         choices = []
         for i, task in enumerate(tasks):
             if self.progress:

@@ -23,8 +23,10 @@ from camshaft.runtime.engine import Engine
 from camshaft.runtime.plan import NULL, Binding, Fingerprint, KernelCode, Plan, Ref, Step
 
 _OPS = {op.name: op for op in ALL_OPS}
-WEIGHTS_OUT_OF_CACHE = 4 << 20
-MOST_COPIES = 8
+BEYOND_L2 = 4 << 20
+"""Bytes of weights after which earlier ones have left any L2 cache."""
+MOST_COPIES = 64
+LONGEST_RUN_US = 6000.0
 POISON = 0xCD
 
 
@@ -37,10 +39,20 @@ class Trial:
         constants: Sequence[np.ndarray],
         threads: int,
         fingerprint: Fingerprint,
+        spread: int = BEYOND_L2,
+        expected_us: float = 0.0,
     ) -> None:
-        """constants: the constant operands as some task really has them, in operand order."""
+        """constants: the constant operands as some task really has them, in operand order.
+
+        spread: bytes of other weights that a net reads before it comes back to the same ones.
+        expected_us: about how long one kernel runs; bounds how often it is repeated.
+        """
         self.spec, self.constants, self.threads = spec, list(constants), threads
         self.fingerprint = fingerprint
+        self.spread = spread
+        self.most_copies = MOST_COPIES
+        if expected_us:
+            self.most_copies = max(2, min(MOST_COPIES, int(LONGEST_RUN_US / expected_us)))
         rng = np.random.default_rng(0)
         self.feeds = {
             f"x{i}": random_values(o.dtype, extent(o.shape, o.strides), rng)
@@ -70,7 +82,7 @@ class Trial:
         weight_bytes = sum(a.nbytes for a in packed)
         copies = 1
         if weight_bytes:
-            copies = min(MOST_COPIES, max(1, -(-WEIGHTS_OUT_OF_CACHE // weight_bytes)))
+            copies = min(self.most_copies, max(1, -(-self.spread // weight_bytes)))
         constants = {
             f"w{c}:{i}": a if c == 0 else a.copy()
             for c in range(copies)

@@ -16,7 +16,7 @@ from camshaft.backends.base import Kernel, KernelSpec, Params, Tactic
 from camshaft.builder.assemble import Choice
 from camshaft.builder.tasks import Task
 from camshaft.builder.timing_cache import MARGIN, Record, TimingCache
-from camshaft.builder.trial import Runner, Trial, failed
+from camshaft.builder.trial import BEYOND_L2, Runner, Trial, failed
 from camshaft.errors import BuildError, TimingCacheError
 from camshaft.runtime.plan import Fingerprint
 
@@ -38,6 +38,8 @@ EFFORTS = (
     Effort(24, 6, 0.006),
     Effort(1000, 10, 0.010),
 )
+FLOPS_PER_US = 1e5
+"""A fast core's float throughput, to guess how long a kernel will run."""
 KEEP_WITHIN = 1.25
 """After the first round, candidates slower than the best by this factor are dropped."""
 
@@ -64,6 +66,7 @@ class Backend:
     """What the tuner needs of a backend: its tactics, a target and a way to compile.
 
     identity: target, features and CPU model; part of every cache key.
+    last_level_cache: bytes of the largest cache, which decides where a net's weights come from.
     """
 
     tactics: Sequence[Tactic[Any]]
@@ -71,6 +74,7 @@ class Backend:
     compile: Callable[[Any], Kernel]
     identity: str
     fingerprint: Fingerprint
+    last_level_cache: int = 32 << 20
 
 
 class Tuner:
@@ -95,8 +99,15 @@ class Tuner:
         self.frozen, self.deadline = frozen, deadline
         self.workers = workers
         self.timed_out = False
+        self.spread = BEYOND_L2
         self._chosen: dict[str, Choice] = {}
         self._compiled: dict[str, Kernel] = {}
+
+    def expect_weights(self, nbytes: int) -> None:
+        """Tell how many bytes of weights the net reads in a run: kernels are timed with weights
+        that come from where they will come from, the last-level cache or memory."""
+        cache = self.backend.last_level_cache
+        self.spread = 2 * cache if nbytes > cache // 2 else BEYOND_L2
 
     def choose(self, task: Task) -> Choice | None:
         """The kernel for a task, or None when no tactic supports it (it becomes a host step).
@@ -106,7 +117,7 @@ class Tuner:
         """
         if task.spec is None:
             return None
-        key = task.spec.key()
+        key = f"{task.spec.key()} {self.spread}"
         if key not in self._chosen:
             choice = self._choose(task, task.spec)
             if choice is None:
@@ -120,7 +131,8 @@ class Tuner:
             return None
         candidates = self._candidates(task, spec, supporting)
         versions = ",".join(f"{t.name}@{t.version}" for t in supporting)
-        key = TimingCache.key(spec.key(), self.backend.identity, str(self.threads), versions)
+        setting = f"{self.backend.identity};{self.threads} threads;weights over {self.spread}"
+        key = TimingCache.key(spec.key(), setting, versions)
         known = self.cache.lookup(key)
         if known:
             return self._recall(spec, supporting, known)
@@ -186,7 +198,10 @@ class Tuner:
         self, task: Task, spec: KernelSpec, candidates: Sequence[Candidate], key: str
     ) -> Choice:
         constants = [t.array for t in task.constants]
-        trial = Trial(spec, constants, self.threads, self.backend.fingerprint)
+        expected_us = 2 * task.macs / FLOPS_PER_US / self.threads
+        trial = Trial(
+            spec, constants, self.threads, self.backend.fingerprint, self.spread, expected_us
+        )
         with ThreadPoolExecutor(self.workers) as pool:
             kernels = list(pool.map(lambda c: self._compile(spec, c), candidates))
         runners: dict[int, Runner] = {}
