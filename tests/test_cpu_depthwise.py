@@ -26,6 +26,7 @@ CASES = (
     depthwise((1, 4, 31), 80, kernel=(1, 3), pads=(0, 1, 0, 1)),
     depthwise((1, 6, 5), 65, kernel=(4, 2), strides=(3, 2), pads=(3, 1, 0, 0)),
     depthwise((3, 2, 2), 3, kernel=(5, 5), pads=(4, 4, 4, 4)),
+    depthwise((1, 4, 9), 16, kernel=(2, 17), pads=(1, 8, 0, 8)),
 )
 
 
@@ -67,7 +68,8 @@ def test_odd_parameters_work(target: CpuTarget) -> None:
 def test_other_convolutions_are_refused() -> None:
     grouped = problem(Case((1, 5, 5), (8, 16), 8), integer=True)
     float32 = problem(depthwise((1, 5, 5), 8), integer=False)
-    for given in (grouped, float32):
+    huge = problem(depthwise((1, 31, 31), 8, kernel=(31, 31)), integer=True)
+    for given in (grouped, float32, huge):
         assert not I8.supports(given.spec, AVX512_VNNI)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from camshaft.backends.base import KernelSpec, Params, Source
 from camshaft.backends.cpu.abi import phase_args
 from camshaft.backends.cpu.byte_lanes import with_negative_nans
-from camshaft.backends.cpu.conv_columns import Items, computes, distinct, row_blocks
+from camshaft.backends.cpu.conv_columns import UNROLL_LIMIT, Items, computes, distinct, row_blocks
 from camshaft.backends.cpu.conv_depthwise_quads import (
     Block,
     Plan,
@@ -44,17 +44,21 @@ class ConvDepthwiseI8:
     version = 1
 
     def supports(self, spec: KernelSpec, target: CpuTarget) -> bool:
-        """Depthwise u8 convolutions with contiguous channels; any window, pads and pitch."""
-        channels = spec.inputs[0].shape[-1]
-        if not computes(spec, u8) or spec.attr("groups") != channels:
+        """Depthwise u8 convolutions with contiguous channels; any pads and pitch, windows of up to
+        some 15 x 15 (each column is written out)."""
+        if not computes(spec, u8):
             return False
-        return spec.inputs[1].shape[0] == channels
+        p = ConvProblem.of(spec)
+        begun = (p.s - 1) * p.dilation[1] // p.stride[1] + 1
+        written_out = 4 * len(Quads(p, 1).taps()) * begun
+        return p.c == p.k == 1 and written_out <= 4 * UNROLL_LIMIT
 
     def candidates(self, spec: KernelSpec, target: CpuTarget, threads: int) -> Sequence[Params]:
         """Two rows at once where their sums fit in registers, and one."""
         p = ConvProblem.of(spec)
         blocks = -(-p.groups * 8 // target.vector_bits)
         rows = row_blocks(p.oh, blocks * p.n, threads, 4)
+        waiting = (p.s - 1) * p.dilation[1] // p.stride[1] * 4
         shapes = [(2, 1), (1, 2), (2, 2)] if p.stride[0] == 1 else [(2, 1), (1, 2), (1, 1)]
         if p.r > 4:
             shapes = [(1, 1), (1, 2)]
@@ -62,7 +66,7 @@ class ConvDepthwiseI8:
             [
                 {"tall": tall, "unroll": unroll, "rows": -(-rows // tall) * tall}
                 for tall, unroll in shapes
-                if tall <= p.oh
+                if tall == 1 or (tall <= p.oh and waiting * tall <= target.registers)
             ]
         )
 

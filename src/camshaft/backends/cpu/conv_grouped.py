@@ -61,7 +61,8 @@ class ConvGrouped:
         """Tiles that fill the registers, in bands of rows that keep `threads` busy."""
         p = ConvProblem.of(spec)
         shape = Shape.of(p, target)
-        most = min(target.registers - p.s - 2, UNROLL_LIMIT // (p.s * shape.steps))
+        free = max(target.registers - p.s - 2, target.registers // 2 - 2)
+        most = min(free, UNROLL_LIMIT // (p.s * shape.steps))
         widths = [w for w in (14, 7, 10, 8, 4, 2, 1) if w <= max(1, most)]
         best = min(widths, key=lambda w: (-(-p.ow // w) * w + (w < 7) * p.ow, -w))
         rows = row_blocks(p.oh, shape.vectors * p.n, threads, 7)
