@@ -50,12 +50,13 @@ def measure_latency(
     while clock() < end:
         run()
     taken: list[int] = []
-    begin = clock()
-    end = begin + int(seconds * 1e9)
-    while len(taken) < calls if calls is not None else (not taken or begin < end):
-        begin = clock()
+    now = clock()
+    end = now + int(seconds * 1e9)
+    while len(taken) < calls if calls is not None else (not taken or now < end):
+        start = clock()
         run()
-        taken.append(clock() - begin)
+        now = clock()
+        taken.append(now - start)
     times = np.array(taken) / 1e6
     marks = np.percentile(times, PERCENTILES, method="inverted_cdf")
     return Latency(

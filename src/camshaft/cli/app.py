@@ -29,7 +29,9 @@ from camshaft.version import VERSION
 COMMANDS = {
     "build": "Build an engine from an ONNX model and write it to a file.",
     "run": "Run an engine or a model on arrays from files, or on random ones.",
+    "bench": "Measure latency and throughput, also against other runtimes.",
     "inspect": "Show every step of an engine: layers, tactic, precision, time, memory.",
+    "compare": "Compare outputs and intermediate tensors with another runtime.",
 }
 """Command -> what it does, in one line; camshaft.cli.NAME holds it as a function called NAME."""
 

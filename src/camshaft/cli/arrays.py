@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from camshaft.bench.runners import random_feeds
 from camshaft.errors import BindingError, CalibrationError, CamshaftError, ConfigError
 from camshaft.ir.types import TensorType
 
@@ -35,7 +36,7 @@ def inputs_from(
     """The inputs of a run, and whether they are random because none were given.
 
     files: NAME=FILE.npy each, or just FILE.npy where there is one input.  archive: an .npz of all.
-    Random floats are N(0, 1), integers and booleans zero.
+    Random ones are as `random_feeds` makes them.
     """
     if files and archive:
         raise ConfigError("--input and --inputs exclude each other")
@@ -43,7 +44,7 @@ def inputs_from(
         held = read_arrays(archive, BindingError)
         return (held if isinstance(held, dict) else _only(types, held, archive)), False
     if not files:
-        return random_inputs(types, seed), True
+        return random_feeds(types, seed), True
     found: Arrays = {}
     for text in files:
         name, equals, file = text.partition("=")
@@ -53,17 +54,6 @@ def inputs_from(
             raise BindingError(f"{str(path)!r} is an .npz archive; give it with --inputs")
         found.update({name: held} if equals else _only(types, held, path))
     return found, False
-
-
-def random_inputs(types: Types, seed: int) -> Arrays:
-    """Floats from N(0, 1), zeros for every other type."""
-    rng = np.random.default_rng(seed)
-    return {
-        name: rng.standard_normal(t.shape).astype(t.dtype.numpy)
-        if t.dtype.is_float
-        else np.zeros(t.shape, t.dtype.numpy)
-        for name, t in types.items()
-    }
 
 
 def _only(types: Types, array: np.ndarray, path: Path) -> Arrays:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from camshaft.cli.arrays import random_inputs
+from camshaft.bench.runners import random_feeds
 from camshaft.cli.build import arena_text
 from camshaft.cli.options import BuildOptions, takes_build_options
 from camshaft.cli.output import (
@@ -133,7 +133,7 @@ def _matches(step: dict[str, Any], wanted: re.Pattern[str]) -> bool:
 def _measure(engine: Engine, data: dict[str, Any], runs: int, threads: int) -> None:
     with Bars() as bars:
         bars("measuring", 0, 0)
-        measured = engine.profile(random_inputs(engine.inputs, 0), runs, threads)
+        measured = engine.profile(random_feeds(engine.inputs), runs, threads)
     data["profile"] = {
         "total_us": measured.total_us,
         "threads": measured.threads,

@@ -1,0 +1,132 @@
+"""`camshaft compare`: how far an engine is from another runtime, worst tensor first."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from camshaft.cli.arrays import inputs_from
+from camshaft.cli.options import BuildOptions, takes_build_options
+from camshaft.cli.output import JsonTarget, Output, shape_text, simple_table
+from camshaft.cli.progress import Bars
+from camshaft.cli.run import InputArchive, InputFiles, Seed
+from camshaft.cli.source import Opened, is_engine_file, open_source
+from camshaft.compare import Comparison, TensorError
+from camshaft.compare import compare as compare_with
+from camshaft.errors import ConfigError
+
+FP32_TOLERANCE = 1e-3
+
+
+@takes_build_options
+def compare(
+    model: Annotated[Path, typer.Argument(help="ONNX file.", metavar="MODEL")],
+    build: BuildOptions,
+    engine_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--engine", "--load-engine", help="Compare this engine of the model; builds nothing."
+        ),
+    ] = None,
+    other: Annotated[
+        str,
+        typer.Option("--against", "--with", help="onnxruntime, or reference (ONNX's own; slow)."),
+    ] = "onnxruntime",
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Compare intermediate tensors too.")
+    ] = False,
+    worst: Annotated[int, typer.Option("--worst", min=0, help="Tensors to list; 0 for all.")] = 20,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            "--tolerance",
+            min=0.0,
+            help="Largest error of an output, relative to its largest value, before the exit code "
+            f"is 1. Default: {FP32_TOLERANCE} without --int8, else only NaN and infinity count.",
+        ),
+    ] = None,
+    input: InputFiles = None,
+    inputs: InputArchive = None,
+    seed: Seed = 0,
+    json: JsonTarget = None,
+) -> None:
+    """Run the model here and in another runtime and show how far the tensors are apart."""
+    shown = Output(json)
+    if is_engine_file(model):
+        raise ConfigError(
+            f"compare needs the ONNX model to run it elsewhere; give {str(model)!r} with --engine"
+        )
+    if engine_file is not None and layers:
+        raise ConfigError(
+            "--layers builds the model with taps on its layers, so it excludes --engine"
+        )
+    opened = open_source(engine_file or model, build)
+    if engine_file is not None:
+        _check_origin(opened, model, shown)
+    feeds, random = inputs_from(input, inputs, opened.engine.inputs, seed)
+    if random:
+        shown.note(f"no inputs given: random ones, seed {seed}")
+    with Bars() as bars:
+        bars("comparing", 0, 0)
+        found = compare_with(model, opened.engine, feeds, other, opened.session if layers else None)
+    if tolerance is None and "int8" not in opened.engine.plan.fingerprint.config:
+        tolerance = FP32_TOLERANCE
+    failed = found.beyond(tolerance)
+    _show(found, failed, tolerance, worst, shown)
+    shown.data(
+        {
+            "model": str(model),
+            "against": other,
+            "random_inputs": random,
+            "tolerance": tolerance,
+            "passed": not failed,
+            "tensors": [t.to_json() for t in found.tensors],
+            "unmatched": list(found.unmatched),
+        }
+    )
+    if failed:
+        raise typer.Exit(1)
+
+
+def _check_origin(opened: Opened, model: Path, shown: Output) -> None:
+    made_from = opened.engine.plan.fingerprint.model
+    if model.is_file() and made_from != hashlib.sha256(model.read_bytes()).hexdigest():
+        shown.note(f"warning: the engine was not built from {model} as it is now")
+
+
+def _show(
+    found: Comparison,
+    failed: tuple[TensorError, ...],
+    tolerance: float | None,
+    worst: int,
+    shown: Output,
+) -> None:
+    names = ("max abs", "relative", "mean abs", "cosine", "SQNR dB")
+    table = simple_table("tensor", "stored", "shape", "step", *names)
+    listed = found.tensors[: worst or None]
+    for t in listed:
+        table.add_row(
+            f"{t.name} (output)" if t.is_output else t.name,
+            t.stored,
+            shape_text(t.shape),
+            str(t.order),
+            *(f"{v:.3g}" for v in (t.max_abs, t.relative, t.mean_abs)),
+            f"{t.cosine:.6f}",
+            f"{t.sqnr_db:.1f}",
+        )
+    shown.line(f"against {found.other}, worst first; relative to the tensor's largest value")
+    shown.table(table)
+    if len(listed) < len(found.tensors):
+        shown.line(f"and {len(found.tensors) - len(listed)} more (--worst 0 lists all)")
+    if failed:
+        shown.line(
+            f"failed: {', '.join(f'{t.name} is off by {t.relative:.3g}' for t in failed)}"
+            + ("" if tolerance is None else f", more than {tolerance:g}")
+        )
+    elif tolerance is None:
+        shown.line("not judged: INT8 without --tolerance")
+    else:
+        shown.line(f"passed: every output within {tolerance:g}")

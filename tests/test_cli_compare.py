@@ -1,0 +1,139 @@
+"""`camshaft compare` and `camshaft bench`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from camshaft.bench.latency import measure_latency
+from cli_models import QUICK, RNG, call, call_json, complaint, residual_net
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """net.onnx with net.engine and calibration.npz beside it."""
+    path = residual_net(tmp_path_factory.mktemp("cli") / "net.onnx")
+    call("build", path, *QUICK)
+    batches = RNG.standard_normal((2, 3, 8, 8)).astype(np.float32)
+    np.savez(path.with_name("calibration.npz"), x=batches)
+    return path
+
+
+# -- compare -------------------------------------------------------------------------------------
+
+
+def test_compare_with_the_reference(model: Path) -> None:
+    data = call_json("compare", model, "--with", "reference", "--layers", *QUICK)
+    assert data["passed"] and data["tolerance"] == 1e-3
+    assert {t["name"] for t in data["tensors"]} == {"y", "r1", "r2", "g"}
+    text = call("compare", model, "--against", "reference", "--layers", *QUICK).stdout
+    for word in ("y (output)", "r1", "SQNR dB", "passed"):
+        assert word in text
+    text = call("compare", model, "--with", "reference", "--layers", "--worst", 1, *QUICK).stdout
+    assert "3 more" in text
+
+
+def test_compare_judges_outputs_by_the_tolerance(model: Path) -> None:
+    command = ("compare", model, "--with", "reference", "--tolerance")
+    engine = ("--engine", model.with_suffix(".engine"))
+    result = call(*command, 1e-12, *engine, code=1)
+    assert "failed: y is off by" in result.stdout
+    call(*command, 1e-4, *engine)
+
+
+def test_an_engine_of_another_model_fails(model: Path, tmp_path: Path) -> None:
+    other = residual_net(tmp_path / "other.onnx")
+    command = ("compare", other, "--with", "reference", "--engine", model.with_suffix(".engine"))
+    result = call(*command, code=1)
+    assert "not built from" in result.stderr
+
+
+def test_int8_is_judged_only_when_asked(model: Path) -> None:
+    options = ("--int8", "--calib", model.with_name("calibration.npz"), *QUICK)
+    command = ("compare", model, "--with", "reference", *options)
+    assert "not judged" in call(*command).stdout
+    call(*command, "--tolerance", 1e-6, code=1)
+
+
+@pytest.mark.peers
+def test_compare_with_onnxruntime(model: Path) -> None:
+    data = call_json("compare", model, "--layers", *QUICK, "--seed", 3)
+    assert data["passed"] and data["against"] == "onnxruntime" and data["random_inputs"]
+    assert all(t["relative"] < 1e-5 for t in data["tensors"])
+
+
+def test_compare_names_what_it_cannot_do(model: Path) -> None:
+    engine = model.with_suffix(".engine")
+    assert "--engine" in complaint("compare", engine, code=2)
+    assert "--layers" in complaint("compare", model, "--engine", engine, "--layers", code=2)
+    result = call("compare", model, "--with", "tvm", *QUICK, code=2)
+    assert "'tvm'" in result.stderr
+
+
+# -- bench ---------------------------------------------------------------------------------------
+
+
+class Sleeper:
+    """A runner whose n-th call takes n milliseconds by its own clock."""
+
+    name, linger = "sleeper", 0.0
+
+    def __init__(self) -> None:
+        self.now, self.calls = 0, 0
+
+    def run(self) -> None:
+        self.calls += 1
+        self.now += self.calls * 1_000_000
+
+    def outputs(self) -> list[np.ndarray]:
+        return []
+
+
+def test_latency_figures_by_hand() -> None:
+    runner = Sleeper()
+    found = measure_latency(runner, 1.0, 100, warm_up=0.0, clock=lambda: runner.now)
+    assert found.calls == 100 and runner.calls == 101  # one call to warm up
+    assert (found.min_ms, found.max_ms, found.mean_ms) == (2.0, 101.0, 51.5)
+    assert found.percentiles_ms == {"p50": 51.0, "p90": 91.0, "p95": 96.0, "p99": 100.0}
+    assert found.throughput == pytest.approx(1e3 / 51.5)
+
+
+def test_latency_stops_after_its_time() -> None:
+    runner = Sleeper()
+    found = measure_latency(runner, 0.02, warm_up=0.004, clock=lambda: runner.now)
+    assert found.calls == 4  # 1 + 2 + 3 ms to warm up; then 4 + 5 + 6 + 7 ms is enough
+
+
+def test_bench_an_engine(model: Path) -> None:
+    engine = model.with_suffix(".engine")
+    data = call_json("bench", engine, "--iterations", 7, "--warm-up", 0, "--dump-profile")
+    latency = data["latency"]
+    assert latency["calls"] == 7 and data["threads"] == 1
+    assert 0 < latency["min_ms"] <= latency["percentiles_ms"]["p50"] <= latency["max_ms"]
+    assert data["machine"]["cpus"] >= 1 and len(data["profile"]["layers"]) >= 4
+    text = call("bench", engine, "--iterations", 7, "--dump-profile").stdout
+    for word in ("p99", "throughput", "conv2 + add + relu2"):
+        assert word in text
+
+
+@pytest.mark.peers
+def test_bench_against_onnxruntime(model: Path, tmp_path: Path) -> None:
+    command = ("bench", model, *QUICK, "--against", "onnxruntime", "--rounds", 3)
+    command = (*command, "--iterations", 3, "--warm-up", 0, "--json", tmp_path / "bench.json")
+    text = call(*command).stdout
+    assert "onnxruntime" in text and "times as long" in text
+    engine = ("bench", model.with_suffix(".engine"), "--model", model, "--iterations", 3)
+    found = call_json(*engine, "--against", "onnxruntime", "--rounds", 3)["against"]
+    assert set(found) == {"camshaft", "onnxruntime"}
+    assert found["camshaft"]["ratio"] == 1.0 and len(found["onnxruntime"]["samples_ms"]) == 3
+    assert found["onnxruntime"]["difference"] < 1e-5
+    assert (tmp_path / "bench.json").is_file()
+
+
+def test_bench_names_what_it_cannot_do(model: Path) -> None:
+    engine = model.with_suffix(".engine")
+    assert "--model" in complaint("bench", engine, "--against", "onnxruntime", code=2)
+    assert "'tvm'" in complaint("bench", model, "--against", "tvm", code=2)
+    assert "different" in complaint("bench", model, "--against", "openvino,openvino", code=2)

@@ -1,0 +1,150 @@
+"""The comparison library: error figures by hand, matching of built tensors with the model's."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from camshaft.compare import (
+    compare,
+    in_model_order,
+    run_other,
+    stored_tensors,
+    tensor_error,
+    with_outputs,
+)
+from camshaft.config import BuildConfig
+from camshaft.errors import BuildError, ConfigError, ModelError
+from camshaft.frontends.onnx.model import load_model
+from camshaft.session import BuildSession
+from cli_models import RNG, residual_net
+
+X = {"x": RNG.standard_normal((1, 3, 8, 8)).astype(np.float32)}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return residual_net(tmp_path_factory.mktemp("compare") / "net.onnx")
+
+
+def session_of(model: Path, int8: bool = False) -> BuildSession:
+    precision = frozenset({"int8"} if int8 else ())
+    config = BuildConfig(
+        precision=precision, optimization_level=1, threads=1, noise_reduction=False
+    )
+    return BuildSession(model, config, [X] if int8 else None)
+
+
+# -- figures -------------------------------------------------------------------------------------
+
+
+def test_figures_by_hand() -> None:
+    want = np.array([3.0, -4.0, 0.0, 0.0], np.float32)
+    error = tensor_error("t", want + np.array([0, 0, 0.5, 0], np.float32), want)
+    assert (error.max_abs, error.mean_abs, error.relative) == (0.5, 0.125, 0.125)
+    assert error.sqnr_db == pytest.approx(20.0)
+    assert error.cosine == pytest.approx(5 / math.sqrt(25.25))
+    assert error.shape == (4,) and error.stored == "float32"
+
+
+def test_equal_tensors_have_no_error() -> None:
+    for array in (np.zeros(3), np.array([1, 2]), np.array([np.nan, np.inf, -np.inf, 1.0])):
+        error = tensor_error("t", array, array.copy())
+        assert (error.max_abs, error.relative) == (0.0, 0.0)
+        assert error.cosine == pytest.approx(1.0)
+        assert error.sqnr_db == np.inf
+        assert error.to_json()["sqnr_db"] is None
+
+
+@pytest.mark.parametrize(
+    ("got", "want"),
+    [([np.nan, 1], [1, 1]), ([1, 1], [np.nan, 1]), ([np.inf], [-np.inf]), ([1, 2], [[1, 2]])],
+)
+def test_what_cannot_be_measured_is_infinitely_wrong(got: list[float], want: list[float]) -> None:
+    error = tensor_error("t", np.array(got), np.array(want), is_output=True)
+    assert error.relative == np.inf and error.cosine == 0.0
+
+
+def test_model_order_of_channels_last_images() -> None:
+    image = RNG.standard_normal((2, 3, 4, 5))
+    for want in (image, RNG.standard_normal((1, 4, 4, 4))):  # the second fits in either order
+        stored = np.moveaxis(want, 1, -1)
+        np.testing.assert_array_equal(in_model_order(stored, want), want)
+        np.testing.assert_array_equal(in_model_order(want, want), want)
+    assert in_model_order(np.ones((1, 1, 1, 7)), np.ones((1, 7))).shape == (1, 7)
+    assert in_model_order(np.ones((3, 4)), np.ones((4, 3))).shape == (3, 4), "left to be reported"
+
+
+# -- the other side ------------------------------------------------------------------------------
+
+
+def test_outputs_replaced_in_a_copy(model: Path) -> None:
+    proto = load_model(model)
+    before = proto.SerializeToString()
+    changed = with_outputs(proto, ["r1", "y"])
+    assert [v.name for v in changed.graph.output] == ["r1", "y"]
+    assert proto.SerializeToString() == before
+
+
+def test_the_reference_computes_intermediate_tensors(model: Path) -> None:
+    found = run_other("reference", load_model(model), X, ["y", "c1", "r1"])
+    np.testing.assert_array_equal(found["r1"], np.maximum(found["c1"], 0))
+    assert found["y"].shape == (1, 10)
+
+
+def test_faults_of_the_other_side(model: Path) -> None:
+    proto = load_model(model)
+    with pytest.raises(ConfigError, match=r"'tvm'.*onnxruntime, reference"):
+        run_other("tvm", proto, X, ["y"])
+    with pytest.raises(ModelError, match="reference cannot run the model"):
+        run_other("reference", proto, {}, ["y"])
+
+
+# -- whole models --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "other", [pytest.param("onnxruntime", marks=pytest.mark.peers), "reference"]
+)
+def test_float_layers_agree(model: Path, other: str) -> None:
+    session = session_of(model)
+    found = compare(model, session.run(), X, other, session)
+    assert {t.name for t in found.tensors} == {"y", "r1", "r2", "g"}
+    assert [t.name for t in found.outputs] == ["y"]
+    assert max(t.relative for t in found.tensors) < 1e-5
+    assert found.beyond(1e-5) == () and found.beyond(0.0) == found.outputs
+
+
+def test_a_wrong_engine_is_seen_and_located(model: Path, tmp_path: Path) -> None:
+    session = session_of(model)
+    other_model = residual_net(tmp_path / "other.onnx")  # the same shapes, other weights
+    found = compare(other_model, session.run(), X, "reference", session)
+    assert found.beyond(0.1) == found.outputs
+    errors = [t.relative for t in found.tensors]
+    assert errors == sorted(errors, reverse=True) and min(errors) > 0.01
+    assert {t.order for t in found.tensors} > {t.order for t in found.outputs}
+
+
+def test_int8_tensors_are_compared_as_the_numbers_they_stand_for(model: Path) -> None:
+    session = session_of(model, int8=True)
+    found = compare(model, session.run(), X, "reference", session)
+    stored = {t.name: t for t in found.tensors}
+    for name in ("r1", "r2"):
+        assert stored[name].stored == "uint8"
+        assert stored[name].sqnr_db > 20, f"{name}: {stored[name].sqnr_db} dB"
+    assert stored["y"].cosine > 0.99
+    kinds = stored_tensors(session)
+    assert all(s.scale > 0 for s in kinds.values()) and any(s.scale != 1 for s in kinds.values())
+
+
+def test_taps_need_a_finished_build_and_known_names(model: Path) -> None:
+    session = session_of(model)
+    with pytest.raises(BuildError, match="run"):
+        session.tapped(["r1"])
+    session.run()
+    with pytest.raises(ModelError, match="'c1'"):
+        session.tapped(["c1"])  # fused away
+    assert set(session.tapped(["r2", "r1"]).outputs) == {"r1", "r2"}
