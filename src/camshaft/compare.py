@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from camshaft.session import BuildSession
 Arrays = Mapping[str, np.ndarray]
 Run = Callable[[ModelProto, Arrays], list[np.ndarray]]
 _OLD_IR, _NEW_OPSET = 10, 21
+_CLOSE = 1e-4  # a relative error at which no other order of axes is tried
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ class TensorError:
 class Comparison:
     """The errors of all tensors compared, worst first.
 
-    unmatched: tensors of the built graph that the model has no counterpart of.
+    unmatched: tensors of the built graph that the model has no counterpart of, or none of the same
+    axes.
     """
 
     other: str
@@ -145,18 +148,26 @@ def _figures(got: np.ndarray, want: np.ndarray) -> tuple[float, float, float, fl
     )
 
 
-def in_model_order(got: np.ndarray, want: np.ndarray) -> np.ndarray:
-    """`got` with its channels where the model has them: the built graph keeps images channels-last.
+def in_model_order(got: np.ndarray, want: np.ndarray) -> np.ndarray | None:
+    """`got` with its axes where the model has them: the built graph keeps images channels-last,
+    and what is made from them in whatever order costs nothing.
 
-    Where the shape leaves both possible, the order that agrees better is taken.
+    Where shapes leave several orders possible, the one that agrees best is taken; None if there is
+    none.
     """
-    orders = [got]
-    if got.ndim > 2:
-        orders.append(np.moveaxis(got, -1, 1))
-    fitting = [a for a in orders if a.shape == want.shape]
-    if not fitting:
-        return got.reshape(want.shape) if _extents(got) == _extents(want) else got
-    return min(fitting, key=lambda a: _figures(a, want)[0])
+    if got.ndim != want.ndim:
+        return got.reshape(want.shape) if _extents(got) == _extents(want) else None
+    best, least = None, np.inf
+    for order in permutations(range(got.ndim)):
+        if tuple(got.shape[a] for a in order) != want.shape:
+            continue
+        turned = got.transpose(order)
+        error = _figures(turned, want)[1]
+        if best is None or error < least:
+            best, least = turned, error
+        if least < _CLOSE:
+            break
+    return best
 
 
 def _extents(array: np.ndarray) -> list[int]:
@@ -245,24 +256,25 @@ def compare(
     between = {} if session is None else stored_tensors(session)
     known = {o for n in proto.graph.node for o in n.output}
     partner = {n: n if n in known else s.name for n, s in between.items()}
-    matched = [n for n, p in partner.items() if p in known and p not in made]
-    names = dict.fromkeys((*made, *(partner[n] for n in matched)))
-    wanted = run_other(other, proto, feeds, list(names))
-    last = len(between)
+    matched = {n: p for n, p in partner.items() if p in known and p not in made}
+    wanted = run_other(other, proto, feeds, list(dict.fromkeys((*made, *matched.values()))))
     errors = [
-        tensor_error(n, a, np.asarray(wanted[n]), is_output=True, order=last)
+        tensor_error(n, a, np.asarray(wanted[n]), is_output=True, order=len(between))
         for n, a in made.items()
     ]
-    if session is not None and matched:
-        seen = session.tapped(matched)(dict(feeds))
-        order = {name: i for i, name in enumerate(between)}
-        for name in matched:
-            want = _real_reference(np.asarray(wanted[partner[name]]), between[name])
-            got = in_model_order(between[name].real(seen[name]), want)
-            kind = seen[name].dtype.name
-            errors.append(tensor_error(partner[name], got, want, order=order[name], stored=kind))
-    errors.sort(key=lambda e: (-e.relative, e.order))
+    seen = session.tapped(list(matched))(dict(feeds)) if session is not None and matched else {}
     unmatched = [n for n, p in partner.items() if p not in known]
+    for order, (name, stored) in enumerate(between.items()):
+        if name not in matched:
+            continue
+        want = _real_reference(np.asarray(wanted[matched[name]]), stored)
+        got = in_model_order(stored.real(seen[name]), want)
+        if got is None:
+            unmatched.append(name)
+            continue
+        kind = seen[name].dtype.name
+        errors.append(tensor_error(matched[name], got, want, order=order, stored=kind))
+    errors.sort(key=lambda e: (-e.relative, e.order))
     return Comparison(other, tuple(errors), tuple(unmatched))
 
 
