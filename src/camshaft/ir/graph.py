@@ -181,7 +181,10 @@ class GraphBuilder:
                 else [name.rsplit(" + ", 1)[-1] + ":out"] * len(types)
             )
         if "fold" in op.traits and inputs and all(t is not None and t.is_const for t in inputs):
-            arrays = op.reference([t.array for t in inputs if t is not None], filled)
+            made = op.reference([t.array for t in inputs if t is not None], filled)
+            arrays = [np.asarray(a) for a in made]
+            for a in arrays:  # nobody else holds them, so they need no copy to become constants
+                a.flags.writeable = False
             return tuple(self.constant(a, n) for a, n in zip(arrays, outputs, strict=True))
         outs = tuple(
             self._register(Tensor(self.fresh(n), t)) for n, t in zip(outputs, types, strict=True)

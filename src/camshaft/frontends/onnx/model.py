@@ -11,14 +11,12 @@ from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from onnx import GraphProto, ModelProto, ValueInfoProto, inliner, version_converter
+from onnx import GraphProto, ModelProto, inliner, version_converter
 
 from camshaft.errors import ModelError
 
 OLDEST_OPSET = 7
 """The oldest spelling of operators that the handlers read (NumPy's broadcasting came with it)."""
-
-_CHECKABLE_BYTES = onnx.checker.MAXIMUM_PROTOBUF
 
 
 def load_model(model: str | os.PathLike[str] | bytes | ModelProto) -> ModelProto:
@@ -99,32 +97,35 @@ def _check(proto: ModelProto, where: str) -> None:
                 f"{where} uses opset {opset.version}; the installed onnx knows up to {newest}: "
                 "upgrade onnx or export the model with an older opset"
             )
-    if proto.ByteSize() > _CHECKABLE_BYTES:
-        return  # protobuf cannot serialize it for the checker; the importer's own checks remain
     try:
-        onnx.checker.check_model(_with_shapes(proto))
+        onnx.checker.check_model(_outline(proto))
     except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
         raise ModelError(f"{where} is not a valid ONNX model: {str(error).strip()}") from error
 
 
-def _with_shapes(proto: ModelProto) -> ModelProto:
-    """The model for the checker, which insists on shapes that runtimes do not need."""
+def _outline(proto: ModelProto) -> ModelProto:
+    """The model for the checker: initializers as inputs, which spares serializing the weights.
 
-    def lacking(graph: GraphProto) -> list[ValueInfoProto]:
-        values = (*graph.input, *graph.output)
-        return [
-            v
-            for v in values
-            if v.type.HasField("tensor_type") and not v.type.tensor_type.HasField("shape")
-        ]
-
-    if not lacking(proto.graph):
-        return proto
-    copy = ModelProto()
-    copy.CopyFrom(proto)
-    for value in lacking(copy.graph):
-        value.type.tensor_type.shape.SetInParent()
-    return copy
+    (The importer checks each of them as it reads it.)  The checker also insists on shapes of
+    inputs and outputs that runtimes do not need.
+    """
+    graph = GraphProto(name=proto.graph.name)
+    graph.node.extend(proto.graph.node)
+    graph.input.extend(proto.graph.input)
+    graph.output.extend(proto.graph.output)
+    graph.sparse_initializer.extend(proto.graph.sparse_initializer)
+    declared = {v.name for v in graph.input}
+    for tensor in proto.graph.initializer:
+        if tensor.name not in declared:
+            kind = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+            graph.input.append(kind)
+    for value in (*graph.input, *graph.output):
+        if value.type.HasField("tensor_type") and not value.type.tensor_type.HasField("shape"):
+            value.type.tensor_type.shape.SetInParent()
+    outline = ModelProto(ir_version=proto.ir_version, graph=graph)
+    outline.opset_import.extend(proto.opset_import)
+    outline.functions.extend(proto.functions)
+    return outline
 
 
 def _from_ancient(proto: ModelProto, where: str) -> ModelProto:
