@@ -110,8 +110,9 @@ def annotate(photo: Image.Image, faces: Faces, path: Path) -> None:
     scale = max(photo.size) / SIZE
     picture = photo.convert("RGB")
     draw = ImageDraw.Draw(picture)
+    line = max(2, picture.width // 400)
     for box, score in zip(faces.boxes * scale, faces.scores, strict=True):
-        draw.rectangle([float(v) for v in box], outline=(255, 64, 0), width=2)
+        draw.rectangle([float(v) for v in box], outline=(255, 64, 0), width=line)
         draw.text((float(box[0]), float(box[1]) - 11), f"{score:.2f}", fill=(255, 64, 0))
     picture.save(path)
 
