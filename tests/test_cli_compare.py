@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,8 @@ def test_compare_judges_outputs_by_the_tolerance(model: Path) -> None:
     result = call(*command, 1e-12, *engine, code=1)
     assert "failed: y is off by" in result.stdout
     call(*command, 1e-4, *engine)
+    data = json.loads(call(*command, 1e-12, *engine, "--json", code=1).stdout)
+    assert data["passed"] is False and data["tensors"][0]["relative"] > 1e-12
 
 
 def test_an_engine_of_another_model_fails(model: Path, tmp_path: Path) -> None:

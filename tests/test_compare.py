@@ -22,6 +22,7 @@ from camshaft.frontends.onnx.model import load_model
 from camshaft.session import BuildSession
 from cli_models import RNG, residual_net
 
+pytestmark = pytest.mark.codegen
 X = {"x": RNG.standard_normal((1, 3, 8, 8)).astype(np.float32)}
 
 

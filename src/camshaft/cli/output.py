@@ -59,7 +59,7 @@ class Output:
         """The results for machines, where `--json` wants them.  ConfigError if that fails."""
         if self._json is None:
             return
-        text = json.dumps(value, indent=2) + "\n"
+        text = json.dumps(value, indent=2, allow_nan=False) + "\n"
         if self._quiet:
             typer.echo(text, nl=False)
         else:
