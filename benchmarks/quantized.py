@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
+from onnx import version_converter
 from onnxruntime.quantization import (
     CalibrationDataReader,
     CalibrationMethod,
@@ -22,6 +24,9 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
+
+PER_AXIS, OPSET = 13, 17
+"""The first opset with scales per axis, and the one that older models are brought to."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +61,9 @@ def quantize(
     # The quantizer's own advice ("consider pre-processing") is followed here; the log repeats it.
     logging.getLogger().setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-        prepared = Path(scratch) / "prepared.onnx"
-        quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+        recent, prepared = Path(scratch) / "recent.onnx", Path(scratch) / "prepared.onnx"
+        onnx.save(_recent(onnx.load(str(source))), str(recent))
+        quant_pre_process(str(recent), str(prepared), skip_symbolic_shape=True)
         quantize_static(
             str(prepared),
             str(path),
@@ -69,3 +75,9 @@ def quantize(
             calibrate_method=CalibrationMethod.MinMax,
             extra_options={"ActivationSymmetric": variant.activations == "s8"},
         )
+
+
+def _recent(model: onnx.ModelProto) -> onnx.ModelProto:
+    """`model` in an opset that knows scales per axis; older files convert without loss."""
+    version = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
+    return model if version >= PER_AXIS else version_converter.convert_version(model, OPSET)
