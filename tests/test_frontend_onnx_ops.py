@@ -10,6 +10,7 @@ import pytest
 from onnx_models import check, one_node
 
 pytest.importorskip("onnxruntime", reason="operators are compared with ONNX Runtime")
+pytestmark = pytest.mark.peers
 
 RNG = np.random.default_rng(11)
 

@@ -13,6 +13,7 @@ from camshaft.ir.interpret import interpret
 from onnx_models import check, compare, imported, model_of, one_node, run
 
 pytest.importorskip("onnxruntime", reason="operators are compared with ONNX Runtime")
+pytestmark = pytest.mark.peers
 
 RNG = np.random.default_rng(3)
 SCALE = np.array(0.05, np.float32)

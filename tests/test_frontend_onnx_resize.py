@@ -11,6 +11,7 @@ from camshaft.frontends.onnx.handlers.resize import Extent, coordinates_of, cubi
 from onnx_models import check, one_node
 
 pytest.importorskip("onnxruntime", reason="operators are compared with ONNX Runtime")
+pytestmark = pytest.mark.peers
 
 COORDINATES = [
     "half_pixel",

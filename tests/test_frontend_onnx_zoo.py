@@ -19,6 +19,7 @@ from camshaft.ir.interpret import interpret
 from camshaft.ir.verify import verify
 
 ort = pytest.importorskip("onnxruntime", reason="models are compared with ONNX Runtime")
+pytestmark = pytest.mark.peers
 
 ROOT = Path(__file__).resolve().parents[1]
 LIGHT = Path(onnx.__file__).parent / "backend/test/data/light"
