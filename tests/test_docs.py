@@ -1,0 +1,286 @@
+"""The documentation is true: its examples run, its dumps are current, its tables are the code's."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from typer.testing import CliRunner
+
+import camshaft
+from camshaft import errors, machine
+from camshaft.backends.base import KernelSpec
+from camshaft.backends.cpu.tactics import TACTICS
+from camshaft.backends.cpu.target import TARGETS
+from camshaft.builder import trial
+from camshaft.cli import app as cli
+from camshaft.frontends.onnx.handlers import HANDLERS
+from camshaft.ops import execute
+from camshaft.passes.rewrite import sweep
+from kernel_harness import operand_of, run_kernel
+from test_layering import LAYERS
+from test_passes_rules import same
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = (
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "docs" / "architecture.md",
+    ROOT / "docs" / "errors.md",
+)
+by_name = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: p.name)
+BLOCK = re.compile(r"(?:<!-- quote: (\S+) -->\n)?```(\w*)\n(.*?)```", re.DOTALL)
+
+
+def blocks(document: Path, language: str) -> list[str]:
+    """Code blocks of a language, quotations left out."""
+    found = BLOCK.findall(document.read_text(encoding="utf-8"))
+    return [code for quoted, kind, code in found if kind == language and not quoted]
+
+
+# -- links, quotations, tables -----------------------------------------------------------------
+
+
+def anchors(document: Path) -> set[str]:
+    titles = re.findall(r"^#+ (.*)$", document.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", t).strip().lower().replace(" ", "-") for t in titles}
+
+
+@by_name
+def test_links_lead_somewhere(document: Path) -> None:
+    for link in re.findall(r"\]\((?!https?:)([^)]+)\)", document.read_text(encoding="utf-8")):
+        path, _, anchor = link.partition("#")
+        target = (document.parent / path).resolve() if path else document
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@by_name
+def test_paths_named_exist(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    for path in re.findall(r"`([\w./]+/[\w.]+\.(?:py|md))`", text):
+        places = (ROOT, ROOT / "src" / "camshaft", ROOT / "src" / "camshaft" / "backends")
+        generated = path.startswith("build/")
+        assert generated or any((place / path).exists() for place in places), path
+
+
+@by_name
+def test_quotations_are_in_the_code(document: Path) -> None:
+    for source, _, code in BLOCK.findall(document.read_text(encoding="utf-8")):
+        if source:
+            flat = " ".join((ROOT / source).read_text(encoding="utf-8").split())
+            assert " ".join(code.split()) in flat, f"{source} no longer holds:\n{code}"
+
+
+def test_layer_table_is_the_one_that_is_enforced() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    section = text.partition("## Layers")[2].partition("What stands in no layer")[0]
+    table: dict[str, set[str]] = {}
+    for row in re.findall(r"^\| (`.*) \| (.*) \|$", section, re.MULTILINE):
+        layers, allowed = (re.findall(r"`([\w.]+)`", cell) for cell in row)
+        table.update({f"camshaft.{layer}": {f"camshaft.{a}" for a in allowed} for layer in layers})
+    assert table == {layer: set(allowed) for layer, allowed in LAYERS.items()}
+
+
+def test_every_error_is_listed_with_its_exit_code() -> None:
+    text = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    listed = dict(re.findall(r"^\| `(\w+)` \| (\d+) \|", text, re.MULTILINE))
+    classes = [c for c in vars(errors).values() if isinstance(c, type)]
+    assert listed == {c.__name__: str(cli.exit_code(c("x"))) for c in classes}
+    assert sorted(listed) == sorted(n for n in camshaft.__all__ if n.endswith("Error"))
+
+
+def test_number_of_onnx_operators_is_current() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    operators = {name for domain, name in HANDLERS if not domain}
+    assert f"{len(operators)} ONNX operators" in text
+
+
+# -- README --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with what the README's examples read: a model and photos."""
+    rng = np.random.default_rng(0)
+    weights = [
+        numpy_helper.from_array(rng.standard_normal(shape).astype(np.float32) / 4, name)
+        for name, shape in (("w1", (8, 3, 3, 3)), ("w2", (1000, 8)))
+    ]
+    nodes = [
+        helper.make_node("Conv", ["input", "w1"], ["c"], "conv1", strides=[2, 2]),
+        helper.make_node("Relu", ["c"], ["r"], "relu1"),
+        helper.make_node("GlobalAveragePool", ["r"], ["g"], "pool"),
+        helper.make_node("Flatten", ["g"], ["f"], "flatten"),
+        helper.make_node("Gemm", ["f", "w2"], ["output"], "fc", transB=1),
+    ]
+    shape = (1, 3, 16, 16)
+    save_model(tmp_path / "model.onnx", nodes, ("input", shape), ("output", (1, 1000)), weights)
+    (tmp_path / "photos").mkdir()
+    for i in range(32):
+        np.save(tmp_path / "photos" / f"{i}.npy", rng.standard_normal(shape, np.float32))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def save_model(
+    path: Path,
+    nodes: list[onnx.NodeProto],
+    x: tuple[str, tuple[int, ...]],
+    y: tuple[str, tuple[int, ...]],
+    weights: list[onnx.TensorProto],
+) -> None:
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (x, y)]
+    graph = helper.make_graph(nodes, "net", ends[:1], ends[1:], weights)
+    opsets = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), path)
+
+
+@pytest.mark.codegen
+def test_python_example_of_the_readme_runs(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = blocks(ROOT / "README.md", "python")
+    exec(compile(code, "README.md", "exec"), {})
+    assert capsys.readouterr().out.startswith("{'output': array(")
+    assert camshaft.load("model.engine").outputs["output"].shape == (1, 1000)
+
+
+def commands() -> list[list[str]]:
+    lines = "".join(blocks(ROOT / "README.md", "sh")).splitlines()
+    return [shlex.split(line)[1:] for line in lines if line.startswith("camshaft ")]
+
+
+@pytest.mark.codegen
+def test_command_line_example_of_the_readme_runs(work: Path) -> None:
+    assert {c[0] for c in commands()} == set(cli.COMMANDS)
+    for arguments in commands():
+        if "onnxruntime" in arguments and importlib.util.find_spec("onnxruntime") is None:
+            continue
+        if arguments[0] == "bench":
+            arguments += ["--seconds", "0.1"]
+        if arguments[0] in ("bench", "compare") or "-o" in arguments:
+            arguments += [] if arguments[1].endswith(".engine") else ["--level", "1"]
+        result = CliRunner().invoke(cli.app, arguments)
+        assert result.exit_code == 0, f"camshaft {shlex.join(arguments)}: {result.output}"
+    made = ("fp32.engine", "int8.engine", "timing.json", "result.npz", "fused.onnx", "bench.json")
+    assert all((work / name).exists() for name in made)
+
+
+@pytest.mark.codegen
+def test_example_of_the_errors_page_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (code,) = blocks(ROOT / "docs" / "errors.md", "python")
+    exec(compile(code, "errors.md", "exec"), {})
+    assert "camshaft build MODEL.onnx -o model.engine" in capsys.readouterr().out
+
+
+# -- CONTRIBUTING ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def added() -> dict[str, Any]:
+    """The names that CONTRIBUTING's examples define."""
+    names: dict[str, Any] = {}
+    for code in blocks(ROOT / "CONTRIBUTING.md", "python"):
+        exec(compile(code, "CONTRIBUTING.md", "exec"), names)
+    return names
+
+
+def test_example_fusion_fires_and_preserves(added: dict[str, Any]) -> None:
+    rule = added["SoftmaxIgnoresShift"]()
+    graph = rule.example()
+    after, fired = sweep(graph, [rule])
+    assert fired[rule.name] == 1
+    assert [n.op.name for n in after.nodes] == ["softmax"]
+    same(graph, after)
+
+
+@pytest.mark.codegen
+@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@pytest.mark.parametrize(("shape", "axis"), [((2, 5, 37), 1), ((3, 7), 1), ((4, 16), 0)], ids=str)
+def test_example_tactic_equals_its_reference(
+    added: dict[str, Any], target: Any, shape: tuple[int, ...], axis: int
+) -> None:
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    (want,) = added["CUMSUM"].reference([x], {"axis": axis})
+    spec = KernelSpec("cumsum", (operand_of(x),), (operand_of(want),), (("axis", axis),))
+    (got,) = run_kernel(added["CumsumByColumns"](), spec, {}, target, [x], [], threads=3)
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.codegen
+@pytest.mark.parametrize("listed", [False, True], ids=["host step", "tactic"])
+def test_example_op_builds(
+    added: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listed: bool
+) -> None:
+    monkeypatch.setitem(HANDLERS, ("", "CumSum"), added["HANDLERS"]["CumSum"])
+    monkeypatch.setitem(trial._OPS, "cumsum", added["CUMSUM"])
+    monkeypatch.setitem(execute._BY_NAME, "cumsum", added["CUMSUM"])
+    if listed:
+        monkeypatch.setattr(machine, "TACTICS", (added["CumsumByColumns"](), *TACTICS))
+    nodes = [
+        helper.make_node("Relu", ["x"], ["r"], "relu"),
+        helper.make_node("CumSum", ["r", "axis"], ["y"], "cumsum"),
+    ]
+    axis = numpy_helper.from_array(np.array(-2), "axis")
+    path = tmp_path / "cumsum.onnx"
+    save_model(path, nodes, ("x", (2, 5, 9)), ("y", (2, 5, 9)), [axis])
+    engine = camshaft.build(path, threads=1, optimization_level=2)
+    step = engine.inspect()["steps"][-1]
+    assert (step["kind"], step["tactic"]) == (
+        ("kernel", "cumsum_by_columns") if listed else ("host", "")
+    )
+    x = np.random.default_rng(0).standard_normal((2, 5, 9)).astype(np.float32)
+    np.testing.assert_allclose(engine(x)["y"], np.maximum(x, 0).cumsum(1), rtol=1e-5, atol=1e-6)
+
+
+# -- the trace -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location(
+        "trace_example", ROOT / "scripts/trace_example.py"
+    )
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["trace_example"] = module  # its dataclasses look themselves up
+    spec.loader.exec_module(module)
+    return module
+
+
+NUMBER = re.compile(r"-?0x[01]\.[0-9a-f]+p[+-]\d+|-?\d+(?:\.\d+)?")
+
+
+def number(text: str) -> float:
+    return float.fromhex(text) if "x" in text else float(text)
+
+
+@pytest.mark.codegen
+def test_dumps_in_the_architecture_page_are_current(script: ModuleType, tmp_path: Path) -> None:
+    """Words exactly; numbers within what another machine's rounding may change."""
+    held = script.shown((ROOT / "docs" / "architecture.md").read_text(encoding="utf-8"))
+    assert set(held) == set(script.ORDER)
+    assert all(held.values())
+    assert "vpdpbusd" in held["assembly"]
+    for name, dump in script.Trace(tmp_path, level=1).dumps(script.STABLE).items():
+        stale = f"{name}: run `python scripts/trace_example.py --write docs/architecture.md`"
+        assert NUMBER.split(dump) == NUMBER.split(held[name]), stale
+        numbers = [[number(n) for n in NUMBER.findall(text)] for text in (dump, held[name])]
+        np.testing.assert_allclose(numbers[0], numbers[1], rtol=1e-3, err_msg=stale)
+
+
+def test_stale_dumps_are_replaced(script: ModuleType) -> None:
+    page = "a\n<!-- trace:x -->\n```text\nold\n```\n<!-- trace:end -->\nb\n"
+    assert script.shown(page) == {"x": "old"}
+    assert script.shown(script.written(page, {"x": "new\nlines"})) == {"x": "new\nlines"}
