@@ -182,6 +182,24 @@ def test_an_overridden_shape_reaches_the_outputs(tmp_path: Path) -> None:
 
 
 @pytest.mark.peers
+def test_onnxruntime_may_fold_weights_that_an_old_file_lists_as_inputs(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    path = tmp_path / "mlp.onnx"
+    write_mlp(path)
+    feeds = {"input": np.ones((1, 64), np.float32)}
+    wanted = OnnxRuntimeRunner(path, feeds, threads=1)
+    wanted.run()
+    model = onnx.load(path)
+    for w in model.graph.initializer:
+        model.graph.input.append(onnx.helper.make_tensor_value_info(w.name, w.data_type, w.dims))
+    model.ir_version = 3
+    onnx.save(model, path)
+    runner = OnnxRuntimeRunner(path, feeds, threads=1)
+    runner.run()
+    np.testing.assert_array_equal(runner.outputs()[0], wanted.outputs()[0])
+
+
+@pytest.mark.peers
 def test_onnxruntime_runner_computes_the_model(tmp_path: Path) -> None:
     ort = pytest.importorskip("onnxruntime")
     path = tmp_path / "mlp.onnx"

@@ -81,7 +81,7 @@ class OnnxRuntimeRunner:
         for symbol, extent in _symbols(model, feeds).items():
             options.add_free_dimension_override_by_name(symbol, extent)
         providers = ["CPUExecutionProvider"]
-        self._session = ort.InferenceSession(str(model), options, providers=providers)
+        self._session = ort.InferenceSession(_constant(model), options, providers=providers)
         self._binding = self._session.io_binding()
         for entry in self._session.get_inputs():
             self._binding.bind_cpu_input(entry.name, np.ascontiguousarray(feeds[entry.name]))
@@ -172,6 +172,24 @@ def _module(module: str, runner: str) -> Any:
             f"{runner} needs the package {module}, which cannot be imported ({error}); "
             f"install it with: pip install 'camshaft[{module}]'"
         ) from None
+
+
+def _constant(model: Path) -> str | bytes:
+    """The model with its weights declared constant: a path, or bytes where old files do not say so.
+
+    Files of IR version 3 list weights among the inputs; ONNX Runtime then folds none of them.
+    """
+    graph = onnx.load(str(model), load_external_data=False).graph
+    if not {w.name for w in graph.initializer} & {i.name for i in graph.input}:
+        return str(model)
+    whole = onnx.load(str(model))
+    weights = {w.name for w in whole.graph.initializer}
+    inputs = [i for i in whole.graph.input if i.name not in weights]
+    del whole.graph.input[:]
+    whole.graph.input.extend(inputs)
+    whole.ir_version = max(whole.ir_version, 4)
+    content: bytes = whole.SerializeToString()
+    return content
 
 
 def _symbols(model: Path, feeds: Feeds) -> dict[str, int]:
