@@ -19,16 +19,18 @@ from camshaft.backends.cpu.lang import Index, Kernel, Module, Pointer, Value
 from camshaft.backends.cpu.pool_problem import PoolProblem, is_supported, problem_of
 from camshaft.backends.cpu.target import CpuTarget
 
-_ITEM_BYTES = 16 << 10
+_ENOUGH_ITEMS = 24
+_LEAST_ITEM_BYTES = 8 << 10
 _MOST_PIXELS = 8
 
 
 @dataclass(frozen=True)
 class Split:
-    """Work items: output rows times channel blocks of `block` channels."""
+    """Tiles of pixels x vectors (of lanes), and work items: output rows times channel blocks."""
 
     lanes: int
     pixels: int
+    vectors: int
     block: int
     blocks: int
     items: int
@@ -40,22 +42,25 @@ def column_offsets(p: PoolProblem, pixels: int) -> list[int]:
     return sorted({j * sw + s * dw for j in range(pixels) for s in range(p.kernel[1])})
 
 
-def split_of(p: PoolProblem, pixels: int, target: CpuTarget) -> Split:
-    """Rows times channel blocks: blocks as large as items of a few KB allow."""
-    lanes = p.lanes(target)
-    row_bytes = p.kernel[0] * p.ow * p.strides[1] * p.dtype.bytes
-    vectors = -(-p.c // lanes)
-    block = max(1, _ITEM_BYTES // max(1, row_bytes * lanes))
-    blocks = -(-vectors // block)
-    block = -(-vectors // blocks)
-    return Split(lanes, pixels, block * lanes, blocks, p.n * p.oh * blocks if p.c else 0)
+def split_of(p: PoolProblem, params: Params, target: CpuTarget) -> Split:
+    """Rows, and blocks of channels where there are few rows: reading along memory is faster."""
+    lanes, tile = p.lanes(target), int(params["vectors"])
+    tiles = -(-p.c // (lanes * tile))
+    rows = p.n * p.oh
+    tile_bytes = p.kernel[0] * p.ow * p.strides[1] * p.dtype.bytes * lanes * tile
+    most = max(1, tiles * tile_bytes // _LEAST_ITEM_BYTES)
+    blocks = max(1, min(tiles, most, -(-_ENOUGH_ITEMS // max(1, rows))))
+    block = -(-tiles // blocks) * tile * lanes
+    blocks = max(1, -(-p.c // block))
+    items = rows * blocks if p.c else 0
+    return Split(lanes, int(params["pixels"]), tile, block, blocks, items)
 
 
 class PoolWindow:
     """Pooling over any window, with any padding, stride and dilation."""
 
     name = "pool_window"
-    version = 1
+    version = 2
 
     def supports(self, spec: KernelSpec, target: CpuTarget) -> bool:
         return is_supported(spec) and problem_of(spec).kernel[1] <= 64
@@ -63,13 +68,20 @@ class PoolWindow:
     def candidates(self, spec: KernelSpec, target: CpuTarget, threads: int) -> Sequence[Params]:
         p = problem_of(spec)
         room = target.registers - 3
-        best = 1
-        for pixels in range(1, min(_MOST_PIXELS, p.ow) + 1):
-            if len(column_offsets(p, pixels)) <= room:
-                best = pixels
-        best = -(-p.ow // -(-p.ow // best))
-        choices = sorted({best, max(1, best // 2)}, reverse=True)
-        return [{"pixels": pixels} for pixels in choices]
+        across = -(-p.c // p.lanes(target))
+        found: list[Params] = []
+        for vectors in (1, 2, 4):
+            if vectors > across:
+                break
+            fitting = [
+                pixels
+                for pixels in range(1, min(_MOST_PIXELS, p.ow) + 1)
+                if len(column_offsets(p, pixels)) * vectors <= room
+            ]
+            best = max(fitting, default=1 if vectors == 1 else 0)
+            if best:
+                found.append({"pixels": -(-p.ow // -(-p.ow // best)), "vectors": vectors})
+        return found
 
     def prepack(
         self, spec: KernelSpec, params: Params, target: CpuTarget, constants: Sequence[np.ndarray]
@@ -81,7 +93,7 @@ class PoolWindow:
 
     def emit(self, spec: KernelSpec, params: Params, target: CpuTarget) -> Source:
         p = problem_of(spec)
-        split = split_of(p, int(params["pixels"]), target)
+        split = split_of(p, params, target)
         m = Module(target)
         args = phase_args(spec, [o.dtype for o in spec.inputs if o.const])
         with m.phase("pool", split.items, args) as k:
@@ -160,18 +172,20 @@ class _Writer:
     ) -> None:
         """All channels of the block for one tile of pixels."""
         k, p, split = self.k, self.p, self.split
-        whole = p.c // split.lanes * split.lanes
+        step = split.lanes * split.vectors
+        whole = p.c // step * step
         low = block * split.block
+        full = [None] * split.vectors
         if whole:
-            with k.loop(low, k.min(low + split.block, whole), split.lanes) as c:
-                self._vector(x.at(c), epilogue.at((0, 0, 0, c)), at, columns, pixels, rows, None)
+            with k.loop(low, k.min(low + split.block, whole), step) as c:
+                self._vectors(x.at(c), epilogue.at((0, 0, 0, c)), at, columns, pixels, rows, full)
         if whole < p.c:
+            counts = [min(split.lanes, p.c - n) for n in range(whole, p.c, split.lanes)]
             with k.if_(k.eq(block, split.blocks - 1)):
-                tail = p.c - whole
                 moved = epilogue.at((0, 0, 0, whole))
-                self._vector(x.at(whole), moved, at, columns, pixels, rows, tail)
+                self._vectors(x.at(whole), moved, at, columns, pixels, rows, counts)
 
-    def _vector(
+    def _vectors(
         self,
         x: Pointer,
         epilogue: Epilogue,
@@ -179,26 +193,35 @@ class _Writer:
         columns: list[int],
         pixels: int,
         rows: _Rows,
-        count: int | None,
+        counts: Sequence[int | None],
     ) -> None:
+        """One tile: some pixels times some vectors of channels (of `counts` lanes each)."""
         k, p, lanes = self.k, self.p, self.split.lanes
-        sums = [p.initial(k, self.sum_dtype, lanes) for _ in columns]
+        sums = [[p.initial(k, self.sum_dtype, lanes) for _ in columns] for _ in counts]
         with k.loop(rows.first, rows.last, carry=sums) as r:
             line = x.at((rows.top + r * p.dilations[0]) * p.steps[1])
             for n, column in enumerate(columns):
-                value = k.cast(k.load(line.at(column * p.steps[2]), lanes, count), self.sum_dtype)
-                sums[n] = p.combine(k, sums[n], value)
-        reduced = dict(zip(columns, sums, strict=True))
-        for j in range(pixels):
-            taps = [j * p.strides[1] + s * p.dilations[1] for s in range(p.kernel[1])]
-            parts = [reduced[t] for t in taps if t in reduced]
-            total = p.initial(k, self.sum_dtype, lanes) if not parts else parts[0]
-            for part in parts[1:]:
-                total = p.combine(k, total, part)
-            if not p.is_max:
-                counted = self._counted(at, j, len(parts))
-                total = p.mean(k, total, rows.inside * len(parts), rows.counted * counted)
-            epilogue.store(total, (0, 0, j, 0), count)
+                for v, count in enumerate(counts):
+                    value = k.load(line.at(column * p.steps[2] + v * lanes), lanes, count)
+                    sums[v][n] = p.combine(k, sums[v][n], k.cast(value, self.sum_dtype))
+        for v, count in enumerate(counts):
+            reduced = dict(zip(columns, sums[v], strict=True))
+            for j in range(pixels):
+                total = self._pixel(reduced, at, j, rows)
+                epilogue.store(total, (0, 0, j, v * lanes), count)
+
+    def _pixel(self, reduced: dict[int, Value], at: Index, j: int, rows: _Rows) -> Value:
+        """The result of pixel j of a tile from its columns' results."""
+        k, p = self.k, self.p
+        taps = [j * p.strides[1] + s * p.dilations[1] for s in range(p.kernel[1])]
+        parts = [reduced[t] for t in taps if t in reduced]
+        total = parts[0] if parts else p.initial(k, self.sum_dtype, self.split.lanes)
+        for part in parts[1:]:
+            total = p.combine(k, total, part)
+        if p.is_max:
+            return total
+        counted = self._counted(at, j, len(parts))
+        return p.mean(k, total, rows.inside * len(parts), rows.counted * counted)
 
     def _counted(self, at: Index, pixel: int, inside: int) -> int:
         """Columns that count for a pixel's average: those inside, or inside the padding too."""
