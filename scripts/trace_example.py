@@ -253,11 +253,11 @@ class Trace:
         noise = float(np.sqrt(np.mean((got - exact) ** 2) / np.mean(exact**2)))
         return "\n".join(
             (
-                f"outputs: y {got.dtype}{list(got.shape)}",
-                f"largest |y|                          {np.abs(exact).max():.4f}",
-                f"largest difference from the Q/DQ graph {np.abs(got - qdq).max():.2e}",
-                f"largest difference from the float model {np.abs(got - exact).max():.4f}",
-                f"noise over signal                    {noise:.2%}",
+                f"output                    y {got.dtype}{list(got.shape)}",
+                f"largest |y|               {np.abs(exact).max():.4f}",
+                f"furthest from Q/DQ graph  {np.abs(got - qdq).max():.2e}",
+                f"furthest from float model {np.abs(got - exact).max():.4f}",
+                f"noise over signal         {noise:.2%}",
             )
         )
 
