@@ -38,6 +38,11 @@ class BuildConfig:
     dynamic_ranges: tensor name -> amax or (min, max), set by hand; wins over calibration.
     noise_reduction: keep the last smoothing layers before float outputs in FP32, as TensorRT
         does for implicit quantization.
+    bias_correction: take off each quantized convolution's bias what rounding its weights adds to
+        the mean of its outputs.  It needs calibration data: ranges from a cache or set by hand
+        come without the channel means that it is computed from.
+    kernel_rounding: round weights up or down such that each kernel keeps its sum, instead of each
+        to the nearest level.
     optimization_level: 0 nothing but what correctness needs, heuristics instead of timing;
         1 fusions, heuristics; 2 times few candidates; 3 (default) times the usual candidates;
         4 and 5 more of them, more rounds.
@@ -57,6 +62,8 @@ class BuildConfig:
     calibration_cache: Path | None = None
     dynamic_ranges: Mapping[str, float | tuple[float, float]] = field(default_factory=dict)
     noise_reduction: bool = True
+    bias_correction: bool = True
+    kernel_rounding: bool = True
     optimization_level: int = 3
     time_budget: float | None = None
     timing_cache: Path | None = None

@@ -138,6 +138,7 @@ class BuildSession:
             self.config.layer_precision,
             self.config.noise_reduction,
             self.config.bias_correction,
+            self.config.kernel_rounding,
         )
         with self._stage("calibrating", report=False):
             self._find_ranges(quantization, builder)

@@ -1,17 +1,19 @@
 """Calibration: run batches, watch tensors, turn what was seen into quantization parameters.
 
 Ranges come from three places; the later one wins: data (or the cache of an earlier run), then
-what was set by hand.
+what was set by hand.  Data also give the channel means for bias correction (`quant.bias`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
 from camshaft.errors import CalibrationError
 from camshaft.ir.graph import Graph
+from camshaft.quant.bias import ChannelMeans
 from camshaft.quant.cache import Range, amax_of
 from camshaft.quant.observers import Observer
 from camshaft.quant.placement import QuantizationPlan
@@ -48,31 +50,54 @@ def check_batch(graph: Graph, batch: object, number: int) -> dict[str, np.ndarra
     return arrays
 
 
+@dataclass(frozen=True)
+class Watched:
+    """What calibration looks at: tensor -> its observer, and tensor -> its channel means.
+
+    A tensor may be in both, or in either.
+    """
+
+    observers: Mapping[str, Observer]
+    means: Mapping[str, ChannelMeans]
+
+    @staticmethod
+    def of(ranges: Iterable[str], means: Iterable[str]) -> Watched:
+        """Nothing seen yet of the tensors `ranges` and `means`."""
+        return Watched({n: Observer(n) for n in ranges}, {n: ChannelMeans(n) for n in means})
+
+    def taps(self, graph: Graph) -> tuple[str, ...]:
+        """The watched tensors that must be computed: all but inputs of the graph."""
+        given = {t.name for t in graph.inputs}
+        return tuple(n for n in dict.fromkeys((*self.observers, *self.means)) if n not in given)
+
+    def see(self, values: Mapping[str, np.ndarray]) -> None:
+        """Take in the watched tensors of one batch."""
+        for name, observer in self.observers.items():
+            observer.update(values[name])
+        for name, means in self.means.items():
+            means.update(values[name])
+
+
 def observe(
     graph: Graph,
     batches: Iterable[Mapping[str, np.ndarray]],
-    names: Sequence[str],
+    watched: Watched,
     run: Run,
     progress: Callable[[int], None] | None = None,
-) -> dict[str, Observer]:
-    """Observers of the tensors `names` over all batches.
+) -> None:
+    """Show all batches to `watched`.
 
-    run: computes the tensors among `names` that are not inputs of the graph.
+    run: computes `watched.taps(graph)`.
     CalibrationError when there is no batch, or one does not fit.
     """
-    observers = {name: Observer(name) for name in names}
-    inputs = {t.name for t in graph.inputs}
     number = 0
     for number, batch in enumerate(batches, 1):
         arrays = check_batch(graph, batch, number - 1)
-        seen = run(arrays)
-        for name, observer in observers.items():
-            observer.update(arrays[name] if name in inputs else seen[name])
+        watched.see({**arrays, **run(arrays)})
         if progress:
             progress(number)
     if number == 0:
         raise CalibrationError("calibration got no batch: the iterable is empty (or used up)")
-    return observers
 
 
 def solve_ranges(

@@ -15,8 +15,9 @@ import numpy as np
 from camshaft.errors import CalibrationError
 from camshaft.ir.graph import Graph
 from camshaft.quant.cache import Range, dynamic_ranges, read_cache, write_cache
-from camshaft.quant.calibrate import Run, observe, quantization_params, solve_ranges
-from camshaft.quant.placement import QuantizationPlan, insert_qdq, plan_quantization
+from camshaft.quant.calibrate import Run, Watched, observe, quantization_params, solve_ranges
+from camshaft.quant.insertion import insert_qdq
+from camshaft.quant.placement import QuantizationPlan, plan_quantization
 from camshaft.quant.solvers import solver_named
 
 Batches = Iterable[Mapping[str, np.ndarray]]
@@ -26,14 +27,20 @@ Batches = Iterable[Mapping[str, np.ndarray]]
 class ImplicitQuantization:
     """Ranges of one fused float graph, and the Q/DQ graphs made with them.
 
-    graph: channels-last and fused.  layer_precision, noise_reduction: as in BuildConfig.
+    graph: channels-last and fused.  layer_precision, noise_reduction, bias_correction,
+    kernel_rounding: as in BuildConfig.
+    means: tensor -> mean of its channels, float64 [C]; from data only, a calibration cache holds
+    none.
     """
 
     graph: Graph
     layer_precision: Mapping[str, str] = field(default_factory=dict)
     noise_reduction: bool = True
+    bias_correction: bool = True
+    kernel_rounding: bool = True
     ranges: dict[str, Range] = field(default_factory=dict, init=False)
     by_hand: dict[str, Range] = field(default_factory=dict, init=False)
+    means: dict[str, np.ndarray] = field(default_factory=dict, init=False)
 
     def plan(self, keep_float: frozenset[str] = frozenset()) -> QuantizationPlan:
         """What to quantize when `keep_float` layers stay float."""
@@ -63,11 +70,18 @@ class ImplicitQuantization:
     ) -> None:
         """Ranges from data.  run_taps: names of tensors -> a function that computes them."""
         plan = self.plan()
-        inputs = {t.name for t in self.graph.inputs}
-        taps = tuple(n for n in plan.observed if n not in inputs)
-        run = run_taps(taps)
-        observers = observe(self.graph, batches, plan.observed, run, progress)
-        self.ranges = solve_ranges(observers, plan, solver_named(calibrator, percentile))
+        watched = Watched.of(plan.observed, self._corrected(plan))
+        run = run_taps(watched.taps(self.graph))
+        observe(self.graph, batches, watched, run, progress)
+        self.ranges = solve_ranges(watched.observers, plan, solver_named(calibrator, percentile))
+        self.means = {name: seen.mean for name, seen in watched.means.items()}
+
+    def _corrected(self, plan: QuantizationPlan) -> list[str]:
+        """Tensors whose channel means are wanted."""
+        if not self.bias_correction:
+            return []
+        convs = (n for n in self.graph.nodes if n.outputs[0].name in plan.convs)
+        return list(dict.fromkeys(n.args[0].name for n in convs))
 
     def load(self, path: Path) -> None:
         """Ranges from a calibration cache."""
@@ -81,4 +95,6 @@ class ImplicitQuantization:
         """The Q/DQ graph, and the reason for each layer's precision."""
         plan = self.plan(keep_float)
         params = quantization_params(plan, self.ranges, self.by_hand)
-        return insert_qdq(self.graph, plan, params), plan.reasons
+        rounding = self.kernel_rounding
+        quantized = insert_qdq(self.graph, plan, params, self.means, kernel_rounding=rounding)
+        return quantized, plan.reasons

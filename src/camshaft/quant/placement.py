@@ -2,7 +2,7 @@
 
 The implicit path's front door (design decision 1).  It works on the fused, channels-last graph:
 `plan_quantization` decides which tensors become u8 and which of them must share a range,
-`calibrate` finds the ranges, `insert_qdq` writes them into the graph as Q/DQ pairs, and
+`calibrate` finds the ranges, `insertion` writes them into the graph as Q/DQ pairs, and
 `passes.quantization` lowers that like any quantized model.
 
 Quantized are the inputs of convolutions, the skip branch of a residual addition, and, so that
@@ -17,30 +17,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from camshaft.errors import ConfigError
 from camshaft.ir.expr import Expr, nodes, used_inputs
-from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
+from camshaft.ir.graph import Graph, Node, Tensor
 from camshaft.ir.types import f32
 from camshaft.ops import (
     CONCAT,
     CONV,
     CONV_TRANSPOSE,
-    DEQUANTIZE,
     INTERLEAVE,
     MATMUL,
     POINTWISE,
     POOL,
-    QUANTIZE,
     RESAMPLE,
     RESHAPE,
     SLICE,
     TRANSPOSE,
 )
 from camshaft.ops.common import IDENTITY
-from camshaft.quant.scheme import QuantParams, weight_params
-from camshaft.quant.scheme import quantize as quantize_array
 
 SMOOTHING = (CONV, CONV_TRANSPOSE, MATMUL)
 _SENSITIVE = frozenset({"exp", "log", "tanh", "erf", "sqrt", "pow", "reciprocal", "sin", "cos"})
@@ -224,59 +218,3 @@ def _share_ranges(graph: Graph, plan: QuantizationPlan) -> None:
             if name not in made_by_commuting:
                 members.setdefault(find(name), []).append(name)
     plan.sources = {g: tuple(names) for g, names in members.items()}
-
-
-# --- writing it into the graph ------------------------------------------------------------------
-
-
-def insert_qdq(graph: Graph, plan: QuantizationPlan, params: Mapping[str, QuantParams]) -> Graph:
-    """The graph with a Q/DQ pair in front of every planned use and INT8 weights.
-
-    params: group -> per-tensor parameters of its tensors.
-    """
-    b = GraphBuilder(graph.name, reserved=graph.tensors)
-    current: dict[str, Tensor] = {}
-    pairs: dict[str, Tensor] = {}
-    for t in graph.inputs:
-        current[t.name] = b.input(t.name, t.type)
-
-    def get(t: Tensor) -> Tensor:
-        if t.name not in current:
-            current[t.name] = b.adopt(t)
-        return current[t.name]
-
-    def quantized(t: Tensor) -> Tensor:
-        if t.name not in pairs:
-            p = params[plan.group[t.name]]
-            constants = [
-                b.constant(np.asarray(p.scale, np.float32), f"{t.name}:scale"),
-                b.constant(np.asarray(p.zero_point, p.dtype.numpy), f"{t.name}:zero"),
-            ]
-            attrs = {"axis": 0}
-            q = b.emit(QUANTIZE, [get(t), *constants], attrs, name=f"quantize {t.name}")
-            pairs[t.name] = b.emit(DEQUANTIZE, [q, *constants], attrs, name=f"dequantize {t.name}")
-        return pairs[t.name]
-
-    def read(t: Tensor | None, use: Use) -> Tensor | None:
-        if t is None:
-            return None
-        return quantized(t) if use in plan.uses else get(t)
-
-    for node in graph.nodes:
-        name = node.outputs[0].name
-        inputs = [read(t, (name, i)) for i, t in enumerate(node.inputs)]
-        if name in plan.convs:
-            inputs[1] = _int8_weights(b, node.args[1])
-        outs = b.add(node.op, inputs, node.attrs, like=node, name=node.name)
-        current.update(zip((t.name for t in node.outputs), outs, strict=True))
-    names = zip(graph.output_names, graph.outputs, strict=True)
-    return b.graph({n: get(t) for n, t in names})
-
-
-def _int8_weights(b: GraphBuilder, w: Tensor) -> Tensor:
-    """Weights [K,R,S,C/g] as dequantized INT8, symmetric with a scale per output channel."""
-    p = weight_params(w.array, 0, w.name)
-    q = b.constant(quantize_array(w.array, p), f"{w.name}:int8")
-    scale = b.constant(np.asarray(p.scale, np.float32), f"{w.name}:scale")
-    zero = b.constant(np.zeros(p.scale.shape, np.int8), f"{w.name}:zero")
-    return b.emit(DEQUANTIZE, [q, scale, zero], {"axis": 0}, name=f"dequantize {w.name}")

@@ -1,0 +1,129 @@
+"""Bias correction: quantized weights shift the mean of what a convolution computes; undo it.
+
+Stands between calibration, which collects the mean of every channel that a convolution reads, and
+`insertion`, which writes the correction into the convolution's bias.  Rounding the weights adds
+W_q - W to them.  Over a layer's inputs that is noise but for its mean,
+
+    shift[k] = sum over c, r, s of (W_q - W)[k,r,s,c] * E[x_c at tap (r, s)],
+
+the same for every image, since what a channel holds after a ReLU is mostly its mean.  It is the
+larger part of the error in layers with few weights an output (depthwise ones above all), where it
+does not average out.
+
+At tap (r, s) some output pixels read padding, which is exactly zero: E[x_c at tap] is taken as
+E[x_c] times the share of output pixels for which the tap lies inside the image.  That is exact up to the
+difference between border and interior, and matters on small images (a corner tap of a 3x3 filter
+lies outside for a quarter of the pixels of a 7x7 image).
+
+Source: M. Nagel et al., Data-Free Quantization through Weight Equalization and Bias Correction,
+ICCV 2019, section 4.2; here with the means of calibration data instead of batch-norm's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from camshaft.errors import CalibrationError
+from camshaft.ir import expr as E
+from camshaft.ir.expr import Expr
+from camshaft.ir.graph import GraphBuilder, Node, Tensor
+from camshaft.ir.types import f32
+from camshaft.ops.common import spatial
+
+
+class ChannelMeans:
+    """Mean of every channel of one channels-last tensor over all calibration data.
+
+    Sums are kept in float64, so that order and size of the batches change the mean in its 15th digit
+    only; the corrections made of it are float32.
+    """
+
+    __slots__ = ("_count", "_sum", "name")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._sum: np.ndarray | None = None
+        self._count = 0
+
+    def update(self, values: np.ndarray) -> None:
+        """Take in a float32 array [..., C]."""
+        rows = values.reshape(-1, values.shape[-1])
+        total = rows.sum(axis=0, dtype=np.float64)
+        self._sum = total if self._sum is None else self._sum + total
+        self._count += rows.shape[0]
+
+    @property
+    def mean(self) -> np.ndarray:
+        """float64 [C]; CalibrationError while nothing has been seen."""
+        if self._sum is None or not self._count:
+            raise CalibrationError(f"tensor {self.name!r}: calibration saw no value of it")
+        return np.asarray(self._sum / self._count)
+
+
+def taps_inside(node: Node) -> np.ndarray:
+    """Share of a convolution's output pixels whose tap (r, s) lies inside the image, [R,S]."""
+    layout = str(node.attrs["layout"])
+    attrs: Mapping[str, Any] = node.attrs
+    extents = spatial(node.args[0].shape, layout)[2:]
+    taps = spatial(node.args[1].shape, layout)[2:]
+    outputs = spatial(node.output.shape, layout)[2:]
+    shares = []
+    for axis in (0, 1):
+        first = np.arange(outputs[axis]) * attrs["strides"][axis] - attrs["pads"][axis]
+        position = first + np.arange(taps[axis])[:, None] * attrs["dilations"][axis]
+        shares.append(((position >= 0) & (position < extents[axis])).mean(axis=1))
+    return np.asarray(np.outer(*shares))
+
+
+def output_shift(node: Node, error: np.ndarray, means: np.ndarray) -> np.ndarray:
+    """How far the mean of each output channel moves when `error` is added to the weights.
+
+    node: a channels-last convolution.  error: float64 [K,R,S,C/groups].  means: of its input, [C].
+    Returns float64 [K].
+    """
+    groups = node.attrs["groups"]
+    assert isinstance(groups, int)
+    per_channel = np.einsum("krsc,rs->kc", error, taps_inside(node))
+    grouped = per_channel.reshape(groups, -1, per_channel.shape[1])
+    return np.asarray(np.einsum("gkc,gc->gk", grouped, means.reshape(groups, -1)).ravel())
+
+
+def less_shift(
+    b: GraphBuilder, node: Node, operands: list[Tensor], shift: np.ndarray
+) -> tuple[Expr, list[Tensor]]:
+    """The epilogue that takes `shift` [K] off the accumulator, and its operands.
+
+    operands: those of `node` in the graph being built.  The bias absorbs it where there is one; else
+    it becomes an operand more.
+    """
+    epilogue = node.attrs["epilogue"]
+    assert isinstance(epilogue, Expr)
+    change = np.asarray(-shift, np.float32)
+    bias = _bias(epilogue, operands, len(shift))
+    if bias is None:
+        correction = b.constant(change, f"{node.output.name}:correction")
+        corrected = E.add(E.inp(0), E.inp(len(operands) + 1))
+        rest = [E.inp(i + 1) for i in range(len(operands))]
+        return E.substitute(epilogue, [corrected, *rest]), [*operands, correction]
+    old = operands[bias].array
+    new = (old.astype(np.float64) - shift.reshape(old.shape)).astype(np.float32)
+    corrected_bias = b.constant(new, f"{operands[bias].name}:corrected")
+    return epilogue, [*operands[:bias], corrected_bias, *operands[bias + 1 :]]
+
+
+def _bias(epilogue: Expr, operands: list[Tensor], channels: int) -> int | None:
+    """Index of the operand that is nothing but a bias added to the accumulator, or None."""
+    readers = [e for e in E.nodes(epilogue) if E.inp(0) in e.args]
+    if len(readers) != 1 or readers[0].op != "add" or readers[0].args.count(E.inp(0)) != 1:
+        return None
+    (other,) = (a for a in readers[0].args if a != E.inp(0))
+    used = sum(e.args.count(other) for e in E.nodes(epilogue))
+    if other.op != "input" or used != 1:
+        return None
+    index = int(other.value or 0) - 1
+    t = operands[index]
+    per_channel = t.type.dtype == f32 and t.type.size == channels == t.shape[-1]
+    return index if t.is_const and per_channel else None

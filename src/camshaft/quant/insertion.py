@@ -1,0 +1,117 @@
+"""Writing a quantization plan into a float graph as Q/DQ pairs and INT8 weights.
+
+The last stage of the implicit path: what `placement` decided and `calibrate` measured becomes a
+graph like any quantized model's, which `passes.quantization` lowers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
+from camshaft.ir.op import Attr
+from camshaft.ops import DEQUANTIZE, QUANTIZE
+from camshaft.quant.bias import less_shift, output_shift
+from camshaft.quant.placement import QuantizationPlan, Use
+from camshaft.quant.rounding import quantize_kernels
+from camshaft.quant.scheme import QuantParams, dequantize, quantize, weight_params
+
+
+def insert_qdq(
+    graph: Graph,
+    plan: QuantizationPlan,
+    params: Mapping[str, QuantParams],
+    means: Mapping[str, np.ndarray] | None = None,
+    *,
+    kernel_rounding: bool = False,
+) -> Graph:
+    """The graph with a Q/DQ pair in front of every planned use and INT8 weights.
+
+    params: group -> per-tensor parameters of its tensors.
+    means: tensor -> mean of each of its channels, float64 [C]; the bias of a quantized convolution
+        whose input is among them is corrected (see `quant.bias`).
+    kernel_rounding: round weights so that kernels keep their sums (see `quant.rounding`), else
+        half to even.
+    """
+    return _Insertion(graph, plan, params, means or {}, kernel_rounding).run()
+
+
+class _Insertion:
+    """One rebuild of a graph; used once."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        plan: QuantizationPlan,
+        params: Mapping[str, QuantParams],
+        means: Mapping[str, np.ndarray],
+        keep_sums: bool,
+    ) -> None:
+        self.graph, self.plan, self.params, self.means = graph, plan, params, means
+        self.keep_sums = keep_sums
+        self.b = GraphBuilder(graph.name, reserved=graph.tensors)
+        self.current: dict[str, Tensor] = {}
+        self.pairs: dict[str, Tensor] = {}
+
+    def run(self) -> Graph:
+        graph, b = self.graph, self.b
+        for t in graph.inputs:
+            self.current[t.name] = b.input(t.name, t.type)
+        for node in graph.nodes:
+            name = node.outputs[0].name
+            inputs = [self._read(t, (name, i)) for i, t in enumerate(node.inputs)]
+            attrs: Mapping[str, Attr] = node.attrs
+            if name in self.plan.convs:
+                inputs, attrs = self._int8_conv(node, [t for t in inputs if t is not None])
+            outs = b.add(node.op, inputs, attrs, like=node, name=node.name)
+            self.current.update(zip((t.name for t in node.outputs), outs, strict=True))
+        names = zip(graph.output_names, graph.outputs, strict=True)
+        return b.graph({n: self._get(t) for n, t in names})
+
+    def _get(self, t: Tensor) -> Tensor:
+        if t.name not in self.current:
+            self.current[t.name] = self.b.adopt(t)
+        return self.current[t.name]
+
+    def _read(self, t: Tensor | None, use: Use) -> Tensor | None:
+        if t is None:
+            return None
+        return self._quantized(t) if use in self.plan.uses else self._get(t)
+
+    def _quantized(self, t: Tensor) -> Tensor:
+        """`t` through its Q/DQ pair, of which there is one however often it is read."""
+        if t.name not in self.pairs:
+            b, p = self.b, self.params[self.plan.group[t.name]]
+            constants = [
+                b.constant(np.asarray(p.scale, np.float32), f"{t.name}:scale"),
+                b.constant(np.asarray(p.zero_point, p.dtype.numpy), f"{t.name}:zero"),
+            ]
+            attrs = {"axis": 0}
+            q = b.emit(QUANTIZE, [self._get(t), *constants], attrs, name=f"quantize {t.name}")
+            self.pairs[t.name] = b.emit(
+                DEQUANTIZE, [q, *constants], attrs, name=f"dequantize {t.name}"
+            )
+        return self.pairs[t.name]
+
+    def _int8_conv(
+        self, node: Node, inputs: list[Tensor]
+    ) -> tuple[list[Tensor | None], Mapping[str, Attr]]:
+        """Inputs and attributes of a convolution with INT8 weights [K,R,S,C/g], symmetric with a
+        scale per output channel, and its corrected bias."""
+        b, w = self.b, node.args[1]
+        p = weight_params(w.array, 0, w.name)
+        integers = (quantize_kernels if self.keep_sums else quantize)(w.array, p)
+        q = b.constant(integers, f"{w.name}:int8")
+        scale = b.constant(np.asarray(p.scale, np.float32), f"{w.name}:scale")
+        zero = b.constant(np.zeros(p.scale.shape, np.int8), f"{w.name}:zero")
+        weights = b.emit(DEQUANTIZE, [q, scale, zero], {"axis": 0}, name=f"dequantize {w.name}")
+        operands = inputs[2:]
+        attrs = dict(node.attrs)
+        means = self.means.get(node.args[0].name)
+        if means is not None:
+            error = dequantize(integers, p).astype(np.float64) - w.array
+            shift = output_shift(node, error, means)
+            attrs["epilogue"], operands = less_shift(b, node, operands, shift)
+        return [inputs[0], weights, *operands], attrs
