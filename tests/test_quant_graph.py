@@ -124,6 +124,14 @@ def test_an_impossible_request_is_refused_with_the_reason() -> None:
         ImplicitQuantization(graph, {"nowhere": "fp32"}).plan()
 
 
+def test_a_convolution_at_the_output_may_be_asked_to_be_int8() -> None:
+    n = FloatNet()
+    y = n.conv(n.conv(n.input(1, 8, 9, 9), 8, 3, "a"), 4, 1, "last", act=False)
+    graph = optimize(n.b.graph({"y": y}))  # a transpose at the output has the same origin
+    q = quantization(graph, layer_precision={"last": "int8"})
+    assert precisions(lower_quantization(q.quantized()[0]))["last"] == "u8"
+
+
 def test_nothing_is_quantized_in_front_of_a_sigmoid() -> None:
     n = FloatNet()
     x = n.conv(n.input(1, 8, 9, 9), 8, 3, "a", act=False)

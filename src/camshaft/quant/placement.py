@@ -84,6 +84,7 @@ def plan_quantization(
             raise ConfigError(
                 f"layer_precision names {layer!r}, which no layer of the model is called"
             )
+    _check_possible(graph, wanted)
     plan = QuantizationPlan()
     for node in graph.nodes:
         _consider_conv(graph, node, keep_float, wanted, plan)
@@ -95,6 +96,17 @@ def plan_quantization(
     return plan
 
 
+def _check_possible(graph: Graph, wanted: Mapping[str, str]) -> None:
+    """ConfigError names a layer that must be INT8 and of which no convolution can be."""
+    possible = {layer for n in graph.nodes if not _obstacle(n) for layer in n.origin}
+    for node in graph.nodes:
+        for layer in node.origin:
+            if wanted.get(layer) == "int8" and layer not in possible:
+                raise ConfigError(
+                    f"layer_precision asks for int8 in {layer!r}, but {_obstacle(node)}"
+                )
+
+
 def _consider_conv(
     graph: Graph,
     node: Node,
@@ -102,13 +114,14 @@ def _consider_conv(
     wanted: Mapping[str, str],
     plan: QuantizationPlan,
 ) -> None:
-    asked = {wanted[o] for o in node.origin if o in wanted}
-    obstacle = _obstacle(node)
-    if "int8" in asked and (obstacle or "fp32" in asked):
-        why = obstacle or "it was fused with a layer that must be fp32"
-        raise ConfigError(f"layer_precision asks for int8 in {node.name!r}, but {why}")
     if node.op is not CONV:
         return
+    asked = {wanted[o] for o in node.origin if o in wanted}
+    obstacle = _obstacle(node)
+    if len(asked) > 1:
+        raise ConfigError(
+            f"layer_precision asks for int8 and for fp32 in {node.name!r}, which is one kernel"
+        )
     if obstacle:
         _explain(plan, node, f"fp32: {obstacle}")
     elif "fp32" in asked:
