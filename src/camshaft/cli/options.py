@@ -120,11 +120,27 @@ class BuildOptions:
             panel=_INT8,
         ),
     ] = True
+    bias_correction: Annotated[
+        bool,
+        _option(
+            "--bias-correction/--no-bias-correction",
+            help="Take off biases what rounding weights adds; takes calibration data.",
+            panel=_INT8,
+        ),
+    ] = True
+    kernel_rounding: Annotated[
+        bool,
+        _option(
+            "--kernel-rounding/--no-kernel-rounding",
+            help="Round weights so that kernels keep their sums.",
+            panel=_INT8,
+        ),
+    ] = True
 
     def given(self) -> list[str]:
         """The options that differ from their defaults, as typed, `--threads` left out."""
         return [
-            "--" + f.name.replace("_", "-")
+            ("--no-" if f.default is True else "--") + f.name.replace("_", "-")
             for f in fields(self)
             if f.name != "threads" and getattr(self, f.name) != f.default
         ]
@@ -147,6 +163,8 @@ class BuildOptions:
             layer_precision=pairs("--layer-precisions", self.layer_precisions),
             dynamic_ranges=_ranges(self.dynamic_ranges),
             noise_reduction=self.noise_reduction,
+            bias_correction=self.bias_correction,
+            kernel_rounding=self.kernel_rounding,
             frozen_cache=self.frozen_cache,
             threads=available_cpus() if self.threads is None else self.threads,
             progress=progress,
