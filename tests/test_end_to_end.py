@@ -137,8 +137,9 @@ def test_int8_stays_close_and_says_why(tmp_path: Path) -> None:
     assert reasons["right"].startswith("fp32: layer_precision")
     want, got = expected(model, image(99)), engine(image(99))
     assert np.abs(got["fc"] - want["fc"]).max() < 0.1 * np.abs(want["fc"]).max()
-    again = camshaft.build(model, config)  # ranges come from the cache now
-    np.testing.assert_allclose(again(image(99))["fc"], got["fc"], atol=0.1)
+    # Ranges come from the cache now (which has no means for bias correction).
+    again = camshaft.build(model, config)(image(99))
+    assert np.abs(again["fc"] - want["fc"]).max() < 0.1 * np.abs(want["fc"]).max()
 
 
 def test_two_builds_with_one_timing_cache_give_the_same_bytes(tmp_path: Path) -> None:
