@@ -35,7 +35,19 @@ def check(
     np.testing.assert_allclose(got, want, rtol=3e-6, atol=2e-6 if log else 1e-9)
 
 
-SHAPES = [(3, 1000), (40, 128), (5, 7), (100, 2), (33, 3), (2, 1, 9, 77), (1, 1), (6,), (2, 300, 5)]
+SHAPES = [
+    (3, 1000),
+    (40, 128),
+    (5, 7),
+    (100, 2),
+    (33, 3),
+    (2, 1, 9, 77),
+    (1, 1),
+    (6,),
+    (2, 300, 5),
+    (37, 16),
+    (50, 11),
+]
 
 
 @each_target
@@ -55,6 +67,7 @@ def test_along_other_axes(target: CpuTarget, axis: int) -> None:
 @each_target
 def test_gappy_rows(target: CpuTarget) -> None:
     check(values((1, 5, 20, 3)), -1, False, target, pitch=7)
+    check(values((1, 1, 39, 13)), -1, False, target, pitch=17)
     check(values((1, 5, 4, 70)), -1, True, target, pitch=90)
 
 

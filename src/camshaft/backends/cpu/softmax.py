@@ -1,8 +1,8 @@
 """Softmax and log-softmax along any axis, f32.
 
 Three ways, by where the axis lies: along contiguous memory with vectors along the row
-(`_RowWriter`), across it with one softmax per lane (`_LaneWriter`), and for contiguous rows of a
-few elements, such as pairs of class scores, with whole rows kept in registers, one per lane.
+(`_RowWriter`), across it with one softmax per lane (`_LaneWriter`), and for rows of a few elements,
+such as pairs of class scores, with whole rows kept in registers, one per lane.
 The largest element is subtracted first, so nothing overflows.
 """
 
@@ -19,13 +19,14 @@ from camshaft.backends.cpu import math
 from camshaft.backends.cpu.abi import phase_args
 from camshaft.backends.cpu.lang import Index, Kernel, Module, Pointer, Value
 from camshaft.backends.cpu.pointwise import row_loop
-from camshaft.backends.cpu.pointwise_axes import Nest, merged
-from camshaft.backends.cpu.pointwise_lanes import deinterleaved, interleaved
+from camshaft.backends.cpu.pointwise_axes import MAX_PLANES, Nest, merged
+from camshaft.backends.cpu.pointwise_lanes import deinterleaved, interleaved, transposed
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.types import f32
 
 _ITEM_BYTES = 16 << 10
-_IN_REGISTERS = 8  # vectors of a row, or elements of a row with one row per lane
+_IN_REGISTERS = 8  # vectors of a row
+_SHORT = 16  # elements of a row that is handled with its neighbours, one row per lane
 _SIDE = 4
 
 
@@ -37,7 +38,7 @@ class _Problem:
     length: int
     steps: tuple[int, int]
     log: bool
-    short: bool  # rows of a few contiguous elements, dense one behind the other
+    short: bool  # rows of a few contiguous elements
 
     @property
     def along_row(self) -> bool:
@@ -58,8 +59,7 @@ def _problem(spec: KernelSpec, lanes: int) -> _Problem:
     )
     length = x.shape[axis]
     steps = (x.strides[axis], y.strides[axis]) if length > 1 else (1, 1)
-    dense = steps == (1, 1) and rows.along(-1) == (length, length)
-    short = dense and length <= _IN_REGISTERS and rows.shape[-1] >= lanes
+    short = steps == (1, 1) and 1 < length <= _SHORT and rows.shape[-1] >= lanes
     return _Problem(rows, length, steps, bool(attrs.get("log", False)), short)
 
 
@@ -67,7 +67,7 @@ class Softmax:
     """Softmax or log-softmax."""
 
     name = "softmax"
-    version = 1
+    version = 2
 
     def supports(self, spec: KernelSpec, target: CpuTarget) -> bool:
         return (
@@ -214,27 +214,64 @@ class _LaneWriter:
             body(x, y, rows % lanes)
 
     def _short(self, x: Pointer, y: Pointer, count: int) -> None:
-        """Rows of a few elements, dense: all in registers."""
-        k, lanes, length = self.k, self.lanes, self.p.length
-        lefts = [count * length - j * lanes for j in range(length)]
-        vectors = [
-            k.load(x.at(j * lanes), lanes, min(left, lanes)) if left > 0 else k.const(0, f32, lanes)
-            for j, left in enumerate(lefts)
-        ]
-        values = deinterleaved(k, vectors)
+        """Rows of a few elements: all in registers, turned so that each lane has a row."""
+        k = self.k
+        values = self._columns(x, count)
         largest = _folded(values, lambda a, b: k.select(b > a, b, a))
         shifted = [v - largest for v in values]
         powers = [math.exp(k, v) for v in shifted]
         total = _folded(powers, k.add)
         if self.p.log:
             final = math.log(k, total)
-            results = [v - final for v in shifted]
+            self._store_columns([v - final for v in shifted], y, count)
         else:
             final = 1.0 / total
-            results = [v * final for v in powers]
-        for j, result in enumerate(interleaved(k, results)):
-            if lefts[j] > 0:
-                k.store(result, y.at(j * lanes), min(lefts[j], lanes))
+            self._store_columns([v * final for v in powers], y, count)
+
+    def _is_dense(self, operand: int) -> bool:
+        """Whether few enough elements lie in dense rows that shuffling them is cheap."""
+        length = self.p.length
+        return length <= MAX_PLANES and self.p.rows.along(-1)[operand] == length
+
+    def _columns(self, x: Pointer, count: int) -> list[Value]:
+        """Element n of every row, for all n."""
+        k, lanes, length = self.k, self.lanes, self.p.length
+        if self._is_dense(0):
+            lefts = [count * length - j * lanes for j in range(length)]
+            vectors = [
+                k.load(x.at(j * lanes), lanes, min(left, lanes)) if left > 0 else self._zero
+                for j, left in enumerate(lefts)
+            ]
+            return deinterleaved(k, vectors)
+        step = self.p.rows.along(-1)[0]
+        columns: list[Value] = []
+        for first in range(0, length, lanes):
+            wanted = min(lanes, length - first)
+            rows = [
+                k.load(x.at(t * step + first), lanes, wanted) if t < count else self._zero
+                for t in range(lanes)
+            ]
+            columns += transposed(k, rows)[:wanted]
+        return columns
+
+    def _store_columns(self, columns: list[Value], y: Pointer, count: int) -> None:
+        k, lanes, length = self.k, self.lanes, self.p.length
+        if self._is_dense(1):
+            for j, vector in enumerate(interleaved(k, columns)):
+                left = count * length - j * lanes
+                if left > 0:
+                    k.store(vector, y.at(j * lanes), min(left, lanes))
+            return
+        step = self.p.rows.along(-1)[1]
+        for first in range(0, length, lanes):
+            group = columns[first : first + lanes]
+            group = group + [self._zero] * (lanes - len(group))
+            for t, row in enumerate(transposed(k, group)[:count]):
+                k.store(row, y.at(t * step + first), min(lanes, length - first))
+
+    @property
+    def _zero(self) -> Value:
+        return self.k.const(0, f32, self.lanes)
 
     def _strided(self, x: Pointer, y: Pointer, count: int) -> None:
         k, p, lanes = self.k, self.p, self.lanes
