@@ -29,14 +29,14 @@ from camshaft.errors import (
 from camshaft.version import VERSION as __version__
 
 if TYPE_CHECKING:
-    from camshaft.api import build, load
+    from camshaft.api import build
     from camshaft.config import BuildConfig
     from camshaft.runtime.context import ExecutionContext
-    from camshaft.runtime.engine import Engine
+    from camshaft.runtime.engine import Engine, load
 
 _LATE = {
     "build": "camshaft.api",
-    "load": "camshaft.api",
+    "load": "camshaft.runtime.engine",
     "BuildConfig": "camshaft.config",
     "Engine": "camshaft.runtime.engine",
     "ExecutionContext": "camshaft.runtime.context",

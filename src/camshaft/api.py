@@ -1,8 +1,7 @@
-"""build() and load(): the face of camshaft."""
+"""build(): the face of camshaft (its other half, load(), belongs to the runtime)."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -31,11 +30,3 @@ def build(
     ranges), BuildError and TimingCacheError (the build).
     """
     return BuildSession(model, BuildConfig.of(config, options), calibration).run()
-
-
-def load(path: str | os.PathLike[str], threads: int | None = None) -> Engine:
-    """Load an engine file; `threads` workers serve its calls (default: as many as it was built for).
-
-    EngineFileError names what is wrong with the file and how to rebuild it.
-    """
-    return Engine.load(path, threads)

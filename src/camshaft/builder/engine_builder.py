@@ -80,6 +80,11 @@ class Builder:
         )
 
     @property
+    def times(self) -> bool:
+        """Whether this optimization level times kernels (or takes the first that fits)."""
+        return self._tuner.effort.rounds > 0
+
+    @property
     def timed_out(self) -> bool:
         """Whether the time budget cut tuning short."""
         return self._tuner.timed_out

@@ -36,8 +36,10 @@ def choose_precision(
 
     obeyed: some layer is constrained to INT8, so the pure float graph is no candidate.
     """
-    as_float = builder.tune(float_graph, "tuning fp32")
     best = builder.tune(quantize(frozenset()), "tuning int8")
+    if not builder.times:
+        return Decision(best, frozenset(), "int8: permitted, nothing is timed at this level")
+    as_float = builder.tune(float_graph, "tuning fp32")
     kept: frozenset[str] = frozenset()
     all_int8 = best.time_us
     for _ in range(MOST_ROUNDS):

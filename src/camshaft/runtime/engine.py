@@ -161,3 +161,11 @@ class Engine:
                 f"engine file {os.fspath(path)!r}: {error}; rebuild it with `{fingerprint.rebuild}`"
             ) from error
         return engine
+
+
+def load(path: str | os.PathLike[str], threads: int | None = None) -> Engine:
+    """Load an engine file; `threads` workers serve its calls (default: as many as it was built for).
+
+    EngineFileError names what is wrong with the file and how to rebuild it.
+    """
+    return Engine.load(path, threads)
