@@ -5,7 +5,7 @@
 
 Results go to build/bench/results.json and report.md.  Measurements are added to a results file that
 is there already, replacing those of the same model, precision and threads; --fresh starts anew.
-Exit status 1 if an engine failed.
+Exit status 1 if an engine of camshaft failed; a peer that fails is listed in the report.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -28,20 +29,45 @@ OUT = ROOT / "build" / "bench"
 
 
 def measured(
-    model: str, precision: str, threads: int, options: argparse.Namespace
+    model: str, precision: str, threads: int, engines: Sequence[str], seconds: float
 ) -> dict[str, Any]:
-    """One measurement, made by a process of its own; a crash becomes a failed measurement."""
+    """One measurement, made by a process of its own.
+
+    Where that process dies, each engine is tried alone; those that die again are listed as
+    failed and the others measured without them.
+    """
+    result, why = _child(model, precision, threads, engines, seconds)
+    if result is not None:
+        return result
+    died = {}
+    for engine in engines if len(engines) > 1 else ():
+        alone, reason = _child(model, precision, threads, [engine], 0.0)
+        if alone is None:
+            died[engine] = reason
+    left = [e for e in engines if e not in died]
+    if died and left:
+        result, why = _child(model, precision, threads, left, seconds)
+    if result is None:
+        empty: dict[str, Any] = {"samples_ms": {}, "busy": {}, "deviation": {}, "build_s": {}}
+        where = {"model": model, "precision": precision, "threads": threads}
+        result = where | empty | {"failed": dict.fromkeys(engines, why)}
+    return result | {"failed": result["failed"] | died}
+
+
+def _child(
+    model: str, precision: str, threads: int, engines: Sequence[str], seconds: float
+) -> tuple[dict[str, Any] | None, str]:
+    """benchmarks.measure in a process of its own: its result, or None and how it ended."""
     command = [sys.executable, "-m", "benchmarks.measure", model, "--precision", precision]
-    command += ["--threads", str(threads), "--seconds", str(options.seconds)]
-    command += ["--engines", ",".join(_engines(model, precision, options))]
+    command += ["--threads", str(threads), "--seconds", str(seconds)]
+    command += ["--engines", ",".join(engines)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     if done.returncode == 0:
-        result: dict[str, Any] = json.loads(done.stdout)
-        return result
-    why = f"exit status {done.returncode}: {done.stderr.strip()[-2000:]}"
-    empty: dict[str, Any] = {"samples_ms": {}, "busy": {}, "deviation": {}, "build_s": {}}
-    where = {"model": model, "precision": precision, "threads": threads}
-    return where | empty | {"failed": {"measurement": why}}
+        return json.loads(done.stdout), ""
+    end = done.stderr.strip().splitlines()[-1:] or ["no message"]
+    code = done.returncode
+    how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
+    return None, f"the process died of {how}: {end[0][:500]}"
 
 
 def _engines(model: str, precision: str, options: argparse.Namespace) -> list[str]:
@@ -101,8 +127,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for precision in options.precision.split(","):
             for threads in map(int, options.threads.split(",")):
                 print(f"{model} {precision} {threads}", file=sys.stderr, flush=True)
-                new = measured(model, precision, threads, options)
-                failed = failed or bool(new["failed"])
+                engines = _engines(model, precision, options)
+                new = measured(model, precision, threads, engines, options.seconds)
+                failed = failed or any(e.startswith("camshaft") for e in new["failed"])
                 measurements = merge(measurements, new)
                 save(options.out, measurements)
     print((options.out / "report.md").read_text(encoding="utf-8"))

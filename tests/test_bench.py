@@ -138,6 +138,23 @@ def test_a_new_measurement_replaces_the_old_one_in_place() -> None:
     assert run.merge([b], new) == [b, new]
 
 
+def test_an_engine_that_kills_its_process_is_listed_and_the_others_are_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def child(
+        model: str, precision: str, threads: int, engines: list[str], seconds: float
+    ) -> tuple[dict[str, Any] | None, str]:
+        if "crashing" in engines:
+            return None, "the process died of SIGSEGV"
+        return measurement(model, **dict.fromkeys(engines, 1.0)), ""
+
+    monkeypatch.setattr(run, "_child", child)
+    result = run.measured("net", "int8", 1, ["a", "crashing", "b"], 1.0)
+    assert list(result["samples_ms"]) == ["a", "b"]
+    assert result["failed"] == {"crashing": "the process died of SIGSEGV"}
+    assert run.measured("net", "int8", 1, ["crashing"], 1.0)["failed"].keys() == {"crashing"}
+
+
 def test_deviation_is_relative_and_refuses_what_is_not_finite() -> None:
     want = [np.array([1.0, -4.0], np.float32)]
     assert deviation([np.array([1.0, -3.0], np.float32)], want)["max"] == pytest.approx(0.25)
