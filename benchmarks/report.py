@@ -7,6 +7,9 @@ from typing import Any
 
 from benchmarks.targets import Measurement, standing, timing_of, verdicts
 
+QUIET = 1.25
+"""Median over best round beyond which something else was running on the machine."""
+
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table; all columns but the first are aligned right."""
@@ -40,6 +43,17 @@ def _row(measurement: Measurement, engines: Sequence[str]) -> list[str]:
     return [*cells, f"{stand.ratio:.2f}" if stand else "", stand.peer if stand else ""]
 
 
+def _noise(measurement: Measurement) -> str:
+    """A line where some engine's median lies more than QUIET above its best; else nothing."""
+    timing = timing_of(measurement)
+    spread = {n: timing.median(n) / timing.best(n) for n in timing.samples}
+    worst = max(spread, key=lambda n: spread[n], default="")
+    if not worst or spread[worst] <= QUIET:
+        return ""
+    what = f"{measurement['model']} {measurement['precision']} {measurement['threads']}"
+    return f"- {what}: {worst}'s median is {spread[worst]:.2f} times its best round"
+
+
 def machine_lines(machine: Mapping[str, Any]) -> list[str]:
     """The machine as list items."""
     packages = ", ".join(f"{n} {v}" for n, v in machine["packages"].items())
@@ -67,6 +81,8 @@ def markdown(results: Mapping[str, Any]) -> str:
         parts += [times(measurements, precision, threads)]
     if lines := verdicts(measurements):
         parts += ["", "## Targets", "", *(f"- {line}" for line in lines)]
+    if noisy := [line for m in measurements if (line := _noise(m))]:
+        parts += ["", "## Disturbed: medians far above the best round", "", *noisy]
     failed = [
         f"- {m['model']} {m['precision']} {m['threads']}: {engine}: {why}"
         for m in measurements

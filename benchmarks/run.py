@@ -49,7 +49,7 @@ def measured(
         result, why = _child(model, precision, threads, left, seconds)
     if result is None:
         empty: dict[str, Any] = {"samples_ms": {}, "busy": {}, "deviation": {}, "build_s": {}}
-        where = {"model": model, "precision": precision, "threads": threads}
+        where: dict[str, Any] = {"model": model, "precision": precision, "threads": threads}
         result = where | empty | {"failed": dict.fromkeys(engines, why)}
     return result | {"failed": result["failed"] | died}
 

@@ -120,7 +120,7 @@ def test_verdict_is_missed_when_one_model_lags_fails_or_is_wrong() -> None:
 
 def test_report_shows_times_ratio_and_failures() -> None:
     failed = measurement("b", peer=1.0) | {"failed": {"camshaft": "BuildError: no tactic"}}
-    results = {
+    results: dict[str, Any] = {
         "date": "today",
         "machine": machine.describe(),
         "measurements": [measurement("a", camshaft=0.00312, peer=12.345), failed],
@@ -130,6 +130,9 @@ def test_report_shows_times_ratio_and_failures() -> None:
     assert "| a | 0.0031 | 12.3 | 3956.73 | peer |" in text
     assert "| b | failed | 1.000 |  |  |" in text
     assert "- b int8 1: camshaft: BuildError: no tactic" in text
+    assert "Disturbed" not in text
+    results["measurements"][0]["samples_ms"]["peer"] = [1.0, 2.0, 2.0]
+    assert "- a int8 1: peer's median is 2.00 times its best round" in report.markdown(results)
 
 
 def test_a_new_measurement_replaces_the_old_one_in_place() -> None:
