@@ -102,7 +102,7 @@ def test_every_candidate(target: CpuTarget, types: tuple[DType, DType]) -> None:
 @pytest.mark.parametrize("const", [True, False], ids=["const", "variable"])
 def test_batches_broadcast(target: CpuTarget, types: tuple[DType, DType], const: bool) -> None:
     for a_shape, b_shape in [((2, 3, 4, 9), (9, 20)), ((3, 1, 4, 9), (2, 9, 20)), ((5, 9), (4, 9, 7)),
-                             ((2, 3, 4, 9), (2, 1, 9, 5))]:  # fmt: skip
+                             ((2, 3, 4, 9), (2, 1, 9, 5)), ((3, 1, 9), (3, 9, 6)), ((9, 1), (2, 1, 6))]:  # fmt: skip
         a, b = values(types[0], a_shape, 1), values(types[1], b_shape, 2)
         check(a, b, target, const, threads=2)
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from camshaft.backends.base import KernelSpec, Operand
 from camshaft.backends.cpu.epilogue import broadcast_strides
-from camshaft.backends.cpu.pointwise_axes import merged
+from camshaft.backends.cpu.pointwise_axes import Nest, merged
 from camshaft.backends.cpu.pointwise_support import printable
 from camshaft.ir import expr as E
 from camshaft.ir.types import DType, f32, i8, i32, row_major_strides, u8
@@ -114,6 +114,8 @@ def problem_of(spec: KernelSpec) -> MatmulProblem:
             out.strides[:-1],
         ],
     )
+    if nest.strides[2][-1]:  # M is 1 and was merged away: the last axis counts matrices of b
+        nest = Nest((*nest.shape, 1), tuple((*s, 0) for s in nest.strides))
     full = (*nest.shape, out.shape[-1])
     operands = tuple(
         Operand(o.dtype, full, (*rows, s[-1]), o.const)

@@ -126,7 +126,7 @@ class Memory(Convert):
 
     def load_strided(self, p: Pointer, stride: Index, lanes: int, mask: int | None = None) -> Value:
         """Elements `stride` apart, one scalar load each (slow; for odd layouts)."""
-        if stride == 1:
+        if stride == 1 or lanes == 1:
             return self.load(p, lanes, mask)
         result = self.const(0, p.dtype, lanes)
         for lane in range(lanes if mask is None else min(mask, lanes)):
@@ -135,7 +135,7 @@ class Memory(Convert):
 
     def store_strided(self, x: Value, p: Pointer, stride: Index, mask: int | None = None) -> None:
         """Store lanes at elements `stride` apart, one scalar store each."""
-        if stride == 1:
+        if stride == 1 or x.lanes == 1:
             self.store(x, p, mask)
             return
         for lane in range(x.lanes if mask is None else min(mask, x.lanes)):
