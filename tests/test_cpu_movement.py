@@ -72,6 +72,17 @@ def test_pad_values_keep_their_bits(target: CpuTarget, dtype: DType) -> None:
     check_pad(values(dtype, (3, 200)), [(1, 0), (0, 0)], target, value=value, threads=2)
 
 
+@each_target
+def test_pad_of_strided_rows(target: CpuTarget) -> None:
+    x = values(u8, (4, 3, 1))
+    attrs: dict[str, Any] = {"before": (0, 1, 1), "after": (1, 0, 0), "mode": "edge", "value": 0.0}
+    (want,) = PAD.reference([x], attrs)
+    turned = Operand(u8, x.shape, (1, 5, 4))
+    spec = KernelSpec("pad", (turned,), (operand_of(want),), tuple(attrs.items()))
+    (got,) = run_kernel(Pad(), spec, {}, target, [x], [])
+    np.testing.assert_array_equal(got, want)
+
+
 def test_pad_rows_take_in_unpadded_channels() -> None:
     x = Operand.dense(f32, (1, 4, 5, 8))
     out = Operand.dense(f32, (1, 7, 8, 8))
