@@ -208,6 +208,17 @@ def test_barriers_stand_only_where_workers_meet() -> None:
     assert [bool(f & BARRIER) for f in row_flags(free, 0)] == [False, False, True]
 
 
+def test_a_barrier_left_out_is_made_up_for_by_the_next_shared_row() -> None:
+    """Rows 1 and 2 are worker 0's; row 3 waits for row 1 only through row 2's barrier."""
+    rows = [r._replace(waits=i != 3) for i, r in enumerate(_rows(8, 1, 1, 8, 8))]
+    assert [bool(f & BARRIER) for f in row_flags(rows, 0)] == [False, True, False, True, True]
+    rows = [r._replace(waits=i < 3) for i, r in enumerate(_rows(8, 1, 1, 1, 8, 8))]
+    assert [bool(f & BARRIER) for f in row_flags(rows, 0)] == [
+        *(False, True, False),
+        *(False, True, False),
+    ]
+
+
 def test_segments_of_single_items_wake_nobody() -> None:
     flags = row_flags(_rows(1, 8, 0, 1, 1), checks=0)
     assert [bool(f & SERIAL) for f in flags] == [False, False, True, True, True]

@@ -269,17 +269,20 @@ def row_flags(rows: Sequence[Row], checks: int) -> list[int]:
     """Flags of every row; the first `checks` rows only read inputs, so nobody waits for them.
 
     A barrier is left out where `waits` asks for it but worker 0 alone has done everything since
-    the last one and does this row too (a row of one item is worker 0's).
+    the last one and does this row too (a row of one item is worker 0's).  Rows that follow without
+    waiting relied on that barrier: the first of them that others share in gets it.
     """
     flags = [0] * len(rows)
     pending: list[int] = []  # items of the rows since the last barrier
+    owed = False  # whether a barrier was left out since
     for i, row in enumerate(rows):
         if row.code == 0:
-            pending = []
+            pending, owed = [], False
             continue
-        if row.waits and any(max(items, row.items) > 1 for items in pending):
+        if (row.waits or owed) and any(max(items, row.items) > 1 for items in pending):
             flags[i] |= BARRIER
-            pending = []
+            pending, owed = [], False
+        owed |= row.waits and bool(pending)
         if i >= checks:
             pending.append(row.items)
     serial = True
