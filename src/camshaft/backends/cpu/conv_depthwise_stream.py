@@ -251,7 +251,8 @@ class _Finish:
             expr = expr.args[0]
         out = k.args["out0"]
         position = (k.scalars["image"], oh, 0, channel)
-        epilogue = Epilogue(k, expr, plan.operands(), pointers, p.output, out)
+        operands = plan.operands()
+        epilogue = Epilogue(k, expr, operands, pointers, p.output, out, coarse=self.packs)
         self.epilogue = epilogue.at(position)
         self.out = Access(out, p.output.strides).at(position)
 

@@ -56,14 +56,14 @@ _BINARY: dict[str, Callable[[Kernel, Value, Value], Value]] = {
 }
 
 
-def emit_expr(k: Kernel, expr: Expr, inputs: Sequence[Value]) -> Value:
+def emit_expr(k: Kernel, expr: Expr, inputs: Sequence[Value], *, coarse: bool = False) -> Value:
     """Code for `expr` with input i being `inputs[i]`; scalars spread over the vectors' lanes.
 
     Shared subtrees are computed once.  A product used only by one sum becomes a fused
     multiply-add, which may differ from NumPy in the last bit; sigmoids and requantization have
-    shorter code of their own (see `expr_idioms`).
+    shorter code of their own (see `expr_idioms`).  coarse: the result is about to become 8 bits.
     """
-    order, found = plan(expr)
+    order, found = plan(expr, coarse=coarse)
     lanes = max((v.lanes for v in inputs), default=1)
     fused = _fusable(order, found)
     done: dict[Expr, Value] = {}
@@ -205,6 +205,7 @@ class Epilogue:
     expr: input 0 is the kernel's result, input i >= 1 is operands[i - 1].
     operands, pointers: the epilogue operands and where they lie.
     output, out: the result and where it goes; its last axis is the vector axis.
+    coarse: the caller turns what `apply` gives into 8 bits.
     """
 
     def __init__(
@@ -215,9 +216,12 @@ class Epilogue:
         pointers: Sequence[Pointer],
         output: Operand,
         out: Pointer,
+        *,
+        coarse: bool = False,
     ) -> None:
         self.k = k
         self.expr = expr
+        self.coarse = coarse
         rank = len(output.shape)
         self._operands = [
             Access(pointer, broadcast_strides(operand, rank))
@@ -228,7 +232,7 @@ class Epilogue:
     def at(self, index: Sequence[Index]) -> Epilogue:
         """The epilogue seen from output position `index` (one entry per output axis)."""
         moved = Epilogue.__new__(Epilogue)
-        moved.k, moved.expr = self.k, self.expr
+        moved.k, moved.expr, moved.coarse = self.k, self.expr, self.coarse
         moved._operands = [a.at(index) for a in self._operands]
         moved._output = self._output.at(index)
         return moved
@@ -241,7 +245,7 @@ class Epilogue:
         values = [result]
         for access in self._operands:
             values.append(self._load(access.at(offset), result.lanes, count))
-        return emit_expr(self.k, self.expr, values)
+        return emit_expr(self.k, self.expr, values, coarse=self.coarse)
 
     def store(self, result: Value, offset: Sequence[Index], count: int | None = None) -> None:
         """Apply the expression to `result` and store it at `offset` from this position."""

@@ -2,7 +2,7 @@
 
 `epilogue.emit_expr` asks here before it prints an expression.  An idiom replaces a node and the
 nodes below it, down to its operands, by code of the same meaning (within the last bits for
-sigmoids, exactly for requantization).
+sigmoids, a small part of a quantum for sigmoids before quantization, exactly for requantization).
 """
 
 from __future__ import annotations
@@ -24,8 +24,12 @@ class Idiom:
     emit: Callable[[Kernel, Sequence[Value]], Value]
 
 
-def plan(expr: Expr) -> tuple[list[Expr], dict[Expr, Idiom]]:
-    """Nodes to print, operands before users, and the idioms among them."""
+def plan(expr: Expr, *, coarse: bool = False) -> tuple[list[Expr], dict[Expr, Idiom]]:
+    """Nodes to print, operands before users, and the idioms among them.
+
+    coarse: sigmoids need three to four digits only; so they do where `expr` ends in 8 bits.
+    """
+    coarse = coarse or (expr.op == "cast" and expr.dtype in (u8, i8))
     users: dict[Expr, int] = {}
     for e in nodes(expr):
         for a in e.args:
@@ -36,7 +40,7 @@ def plan(expr: Expr) -> tuple[list[Expr], dict[Expr, Idiom]]:
     def walk(e: Expr) -> None:
         if e in order or e in found:
             return
-        idiom = _idiom(e, users)
+        idiom = _idiom(e, users, coarse)
         for a in e.args if idiom is None else idiom.operands:
             walk(a)
         if idiom is not None:
@@ -47,23 +51,29 @@ def plan(expr: Expr) -> tuple[list[Expr], dict[Expr, Idiom]]:
     return list(order), found
 
 
-def _idiom(e: Expr, users: Mapping[Expr, int]) -> Idiom | None:
+def _idiom(e: Expr, users: Mapping[Expr, int], coarse: bool) -> Idiom | None:
     if e.op == "mul":
         for a, s in (e.args, e.args[::-1]):
             x = _sigmoid_argument(s)
             if x is not None and users[s] == 1:
-                return Idiom((a, x), lambda k, v: math.logistic(k, v[1], v[0]))
+                return _logistic(x, a, coarse)
     if e.op == "reciprocal":
         x = _sigmoid_argument(e)
         if x is not None:
-            return Idiom((x,), lambda k, v: math.logistic(k, v[0]))
+            return _logistic(x, None, coarse)
     if e.op == "div":
         x = _logistic_argument(e.args[1])
         if x is not None:
-            return Idiom((e.args[0], x), lambda k, v: math.logistic(k, v[1], v[0]))
+            return _logistic(x, e.args[0], coarse)
     if e.op == "cast" and e.dtype in (u8, i8):
         return _requantization(e, e.dtype)
     return None
+
+
+def _logistic(x: Expr, numerator: Expr | None, coarse: bool) -> Idiom:
+    if numerator is None:
+        return Idiom((x,), lambda k, v: math.logistic(k, v[0], coarse=coarse))
+    return Idiom((numerator, x), lambda k, v: math.logistic(k, v[1], v[0], coarse=coarse))
 
 
 def _sigmoid_argument(e: Expr) -> Expr | None:
