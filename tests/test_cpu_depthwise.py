@@ -98,9 +98,10 @@ def test_i8_equals_reference_to_the_bit(target: CpuTarget, case: Case) -> None:
         check(I8, target, given, params, threads=1 + case.channels[0] % 3)
 
 
+@pytest.mark.parametrize("epilogue", ("bias", "swish"))
 @pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
-def test_i8_broken_scales_follow_the_rules_of_the_cast(target: CpuTarget) -> None:
-    case = depthwise((1, 4, 6), 72)
+def test_i8_broken_scales_follow_the_rules_of_the_cast(target: CpuTarget, epilogue: str) -> None:
+    case = depthwise((1, 4, 6), 72, epilogue=epilogue)
     given = problem(case, integer=True)
     (x,), (w, scale, bias) = given.arrays, given.consts
     x[..., 0] = 0
