@@ -1,0 +1,65 @@
+"""What INT8 costs: the accuracy targets on real photos (slow), and what a build says of its biases."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from camshaft.config import BuildConfig
+from camshaft.session import BuildSession
+
+
+def two_convs() -> bytes:
+    rng = np.random.default_rng(4)
+    weights, nodes, x = [], [], "x"
+    for name, shape in (("a", (8, 4, 3, 3)), ("b", (4, 8, 3, 3))):
+        w = rng.standard_normal(shape).astype(np.float32)
+        weights.append(numpy_helper.from_array(w, f"{name}.w"))
+        nodes.append(helper.make_node("Conv", [x, f"{name}.w"], [name], name=name))
+        x = name
+    info = [
+        helper.make_tensor_value_info(n, TensorProto.FLOAT, shape)
+        for n, shape in (("x", [1, 4, 9, 9]), ("b", [1, 4, 5, 5]))
+    ]
+    graph = helper.make_graph(nodes, "net", info[:1], info[1:], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 9
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+def test_a_build_without_data_says_that_biases_are_not_corrected(tmp_path: Path) -> None:
+    options = {
+        "precision": {"int8"},
+        "optimization_level": 1,
+        "threads": 1,
+        "calibration_cache": tmp_path / "ranges.cache",
+    }
+    config = BuildConfig.of(None, options)
+    rng = np.random.default_rng(0)
+    batches = [{"x": rng.standard_normal((1, 4, 9, 9)).astype(np.float32)} for _ in range(4)]
+    stories = []
+    for calibration, changes in ((batches, {}), (None, {}), (None, {"bias_correction": False})):
+        session = BuildSession(two_convs(), BuildConfig.of(config, changes), calibration)
+        session.run()
+        stories.append("not corrected" in session.story)
+    assert stories == [False, True, False]
+
+
+@pytest.mark.slow
+@pytest.mark.peers
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "squeezenet1.1"])
+def test_int8_meets_its_accuracy_targets(name: str) -> None:
+    pytest.importorskip("onnxruntime", reason="the reference needs onnxruntime")
+    if name == "efficientnet_lite0":
+        pytest.importorskip("torch", reason="the model is exported with torch")
+    accuracy = pytest.importorskip("benchmarks.accuracy", reason="needs pillow")
+    if not (accuracy.SHARED / "data" / "photos-labelled").is_dir():
+        pytest.skip(f"needs the labelled photos in {accuracy.SHARED / 'data'}")
+    verdicts = accuracy.verdicts(accuracy.evaluate(name, level=1))
+    assert len(verdicts) >= 3
+    assert not [line for line in verdicts if not line.startswith("MET")]
