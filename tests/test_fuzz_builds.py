@@ -2,7 +2,7 @@
 
 Two judges: the reference interpreter on the *unoptimized* graph for float builds, and for INT8
 builds each node's reference on what the engine itself computed for the node's inputs, so that a
-rounding that falls the other way is not carried on.  `FUZZ_SEEDS=200-400 pytest -k fuzz` (or
+rounding that falls the other way is not carried on.  `FUZZ_SEEDS=200-400 pytest -k fuzz_int8` (or
 `FUZZ_SEEDS=500`) runs other nets than the few of the default suite.
 """
 
@@ -36,6 +36,7 @@ from small_nets import NETS
 from test_passes_random import BINARY, UNARY, RandomNet
 from test_passes_rules import feeds
 
+pytestmark = pytest.mark.codegen
 TARGETS = ("avx512vnni", "avx2", "portable")
 
 
@@ -61,6 +62,7 @@ class WideNet(RandomNet):
 
     def grow(self, steps: int) -> Graph:
         kinds = [getattr(self, name) for name in dir(self) if name.startswith("make_")]
+        kinds += self.favourites()
         for _ in range(steps):
             made = self.choose(kinds)(self.pick())
             if made is not None and 0 < made.type.size < 9000:
@@ -69,6 +71,10 @@ class WideNet(RandomNet):
         if self.chance(0.2):
             outs.append(self.choose(self.tensors))  # perhaps an input, or an output again
         return self.done(*outs)
+
+    def favourites(self) -> list:
+        """Operators to be drawn more often than others."""
+        return [self.make_any_conv]
 
     def _conv(self, x: Tensor, size: int, groups: int, k: int) -> Tensor | None:
         strides = tuple(int(v) for v in self.rng.integers(1, 4, 2))
@@ -88,8 +94,6 @@ class WideNet(RandomNet):
         groups = self.choose([g for g in (1, 1, 2, 4) if x.shape[1] % g == 0])
         k = groups * self.choose([1, 3, 4, 8, 9, 16])
         return self._conv(x, self.choose([1, 1, 3, 3, 5]), groups, k)
-
-    make_some_conv = make_any_conv
 
     def make_depthwise(self, x: Tensor) -> Tensor | None:
         if x.type.rank != 4:
@@ -363,8 +367,6 @@ class QdqWideNet(WideNet):
     def make_pair(self, x: Tensor) -> Tensor:
         return self.qdq(x, float(self.rng.uniform(0.01, 0.06)), self.chance(0.5))
 
-    make_pair_again = make_pair
-
     def make_qdq_conv(self, x: Tensor) -> Tensor | None:
         if x.type.rank != 4:
             return None
@@ -382,8 +384,8 @@ class QdqWideNet(WideNet):
             y = self.relu(self.point(E.add(E.inp(0), E.inp(1)), y, self.random(k, 1, 1)))
         return self.make_pair(y) if self.chance(0.7) else y
 
-    make_qdq_conv_again = make_qdq_conv
-    make_qdq_conv_more = make_qdq_conv
+    def favourites(self) -> list:
+        return [self.make_pair] + [self.make_qdq_conv] * 30
 
 
 @pytest.mark.parametrize("seed", seeds(6, first=4000))
