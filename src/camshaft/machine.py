@@ -7,6 +7,7 @@ from pathlib import Path
 import llvmlite
 
 from camshaft.backends.cpu.compile import CpuCompiler
+from camshaft.backends.cpu.histogram import Histogram
 from camshaft.backends.cpu.tactics import TACTICS
 from camshaft.backends.cpu.target import (
     TARGETS,
@@ -17,6 +18,7 @@ from camshaft.backends.cpu.target import (
 )
 from camshaft.builder.tuner import Backend
 from camshaft.errors import ConfigError
+from camshaft.quant.observers import LENGTH, ZERO, Fill
 from camshaft.runtime.plan import Fingerprint
 from camshaft.version import FORMAT, VERSION
 
@@ -76,3 +78,8 @@ def cpu_backend(name: str) -> Backend:
         fingerprint=fingerprint_of(target, "", "trial"),
         last_level_cache=last_level_cache(),
     )
+
+
+def calibration_histogram(target: CpuTarget) -> Fill:
+    """Counts what calibration watches in code generated for `target`."""
+    return Histogram(target, LENGTH, ZERO)

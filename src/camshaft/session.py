@@ -24,7 +24,7 @@ from camshaft.config import BuildConfig
 from camshaft.errors import BuildError, CalibrationError, ConfigError, ModelError
 from camshaft.frontends.onnx import import_onnx
 from camshaft.ir.graph import Graph
-from camshaft.machine import cpu_backend, fingerprint_of
+from camshaft.machine import calibration_histogram, cpu_backend, fingerprint_of
 from camshaft.ops import CONV
 from camshaft.passes.pipeline import optimize
 from camshaft.passes.quantization import is_quantized, lower_quantization
@@ -201,6 +201,7 @@ class BuildSession:
                 config.calibrator,
                 config.percentile,
                 step,
+                calibration_histogram(builder.backend.target),
             )
             if cache is not None:
                 quantization.save(cache, config.calibrator)

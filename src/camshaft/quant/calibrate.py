@@ -15,7 +15,7 @@ from camshaft.errors import CalibrationError
 from camshaft.ir.graph import Graph
 from camshaft.quant.bias import ChannelMeans
 from camshaft.quant.cache import Range, amax_of
-from camshaft.quant.observers import Observer
+from camshaft.quant.observers import Fill, Observer
 from camshaft.quant.placement import QuantizationPlan
 from camshaft.quant.scheme import QuantParams, params_from_range
 from camshaft.quant.solvers import Solver
@@ -70,10 +70,10 @@ class Watched:
         given = {t.name for t in graph.inputs}
         return tuple(n for n in dict.fromkeys((*self.observers, *self.means)) if n not in given)
 
-    def see(self, values: Mapping[str, np.ndarray]) -> None:
-        """Take in the watched tensors of one batch."""
+    def see(self, values: Mapping[str, np.ndarray], fill: Fill | None = None) -> None:
+        """Take in the watched tensors of one batch; fill: counts instead of NumPy."""
         for name, observer in self.observers.items():
-            observer.update(values[name])
+            observer.update(values[name], fill)
         for name, means in self.means.items():
             means.update(values[name])
 
@@ -84,16 +84,17 @@ def observe(
     watched: Watched,
     run: Run,
     progress: Callable[[int], None] | None = None,
+    fill: Fill | None = None,
 ) -> None:
     """Show all batches to `watched`.
 
-    run: computes `watched.taps(graph)`.
+    run: computes `watched.taps(graph)`.  fill: counts instead of NumPy.
     CalibrationError when there is no batch, or one does not fit.
     """
     number = 0
     for number, batch in enumerate(batches, 1):
         arrays = check_batch(graph, batch, number - 1)
-        watched.see({**arrays, **run(arrays)})
+        watched.see({**arrays, **run(arrays)}, fill)
         if progress:
             progress(number)
     if number == 0:

@@ -17,6 +17,7 @@ from camshaft.ir.graph import Graph
 from camshaft.quant.cache import Range, dynamic_ranges, read_cache, write_cache
 from camshaft.quant.calibrate import Run, Watched, observe, quantization_params, solve_ranges
 from camshaft.quant.insertion import insert_qdq
+from camshaft.quant.observers import Fill
 from camshaft.quant.placement import QuantizationPlan, plan_quantization
 from camshaft.quant.solvers import solver_named
 
@@ -67,12 +68,17 @@ class ImplicitQuantization:
         calibrator: str,
         percentile: float,
         progress: Callable[[int], None] | None = None,
+        fill: Fill | None = None,
     ) -> None:
-        """Ranges from data.  run_taps: names of tensors -> a function that computes them."""
+        """Ranges and means from data.
+
+        run_taps: names of tensors -> a function that computes them.  fill: makes histograms
+        instead of NumPy.
+        """
         plan = self.plan()
         watched = Watched.of(plan.observed, self._corrected(plan))
         run = run_taps(watched.taps(self.graph))
-        observe(self.graph, batches, watched, run, progress)
+        observe(self.graph, batches, watched, run, progress, fill)
         self.ranges = solve_ranges(watched.observers, plan, solver_named(calibrator, percentile))
         self.means = {name: seen.mean for name, seen in watched.means.items()}
 

@@ -21,7 +21,7 @@ binning.  64 KiB a tensor, however much data passes.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -30,6 +30,9 @@ from camshaft.errors import CalibrationError
 BINS = 4096  # bins on each side of zero; more than half of them are in use on the longer side
 ZERO = BINS - 1  # index of the bin around zero
 LENGTH = 2 * BINS - 1
+
+Fill = Callable[[np.ndarray, float], np.ndarray]
+"""(float32 vector, inverse width) -> its counts, integers [LENGTH]: a faster way to count."""
 
 _LOG2_BINS = 12
 # Narrower bins would need an inverse width that float32 cannot hold.  Tensors whose largest value
@@ -96,16 +99,22 @@ class Observer:
 
     # --- filling ----------------------------------------------------------------------------
 
-    def update(self, values: np.ndarray) -> None:
+    def update(self, values: np.ndarray, fill: Fill | None = None) -> None:
         """Count every element of `values` (any shape; real numbers, taken as float32).
 
-        CalibrationError if a value is not finite or the array does not hold numbers; the
+        fill: counts instead of NumPy; the result is the same.  CalibrationError if a value is not finite or the array does not hold numbers; the
         observer is then left as it was.
         """
         flat = self._as_float32(values)
         if flat.size == 0:
             return
-        self._extend(float(flat.min()), float(flat.max()), flat.size)
+        minimum, maximum = float(flat.min()), float(flat.max())
+        if fill is not None:
+            inverse_width = self.inverse_width(minimum, maximum)
+            counts = fill(np.ascontiguousarray(flat), inverse_width)
+            self.add_counts(counts, minimum, maximum, inverse_width)
+            return
+        self._extend(minimum, maximum, flat.size)
         inverse = np.float32(1.0 / self.width)
         for start in range(0, flat.size, _CHUNK):
             chunk = flat[start : start + _CHUNK] * inverse
