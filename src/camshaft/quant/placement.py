@@ -231,3 +231,33 @@ def _share_ranges(graph: Graph, plan: QuantizationPlan) -> None:
             if name not in made_by_commuting:
                 members.setdefault(find(name), []).append(name)
     plan.sources = {g: tuple(names) for g, names in members.items()}
+    _quantize_at_sources(graph, plan, by_output)
+
+
+def _quantize_at_sources(
+    graph: Graph, plan: QuantizationPlan, by_output: Mapping[str, Node]
+) -> None:
+    """Move planned uses from the results of commuting ops to what these read.
+
+    A concat, say, of which everybody reads bytes is then a concat of bytes, also where its parts and
+    prefixes belong to other concats.  It stays as it is where somebody wants its floats.
+    """
+    outputs = {t.name for t in graph.outputs}
+    carriers: set[str] = set()
+    for node in reversed(graph.nodes):
+        name = node.outputs[0].name
+        if not commutes(node) or name not in plan.group or name in outputs:
+            continue
+        reads = [
+            (reader.outputs[0].name, i)
+            for reader in graph.consumers.get(name, ())
+            for i, t in enumerate(reader.args)
+            if t.name == name
+        ]
+        if reads and all(use in plan.uses or use[0] in carriers for use in reads):
+            carriers.add(name)
+    plan.uses = {(n, i) for n, i in plan.uses if by_output[n].args[i].name not in carriers}
+    for name in carriers:
+        for i, t in enumerate(by_output[name].args):
+            if t.name in plan.group and t.name not in carriers:
+                plan.uses.add((name, i))
