@@ -50,6 +50,32 @@ def test_a_build_without_data_says_that_biases_are_not_corrected(tmp_path: Path)
     assert stories == [False, True, False]
 
 
+@pytest.mark.peers
+def test_verdicts_compare_with_the_targets() -> None:
+    accuracy = pytest.importorskip("benchmarks.accuracy", reason="needs onnxruntime and pillow")
+
+    def row(engine: str, top1: float, agreement: float, error: float) -> object:
+        return accuracy.Accuracy("efficientnet_lite0", engine, top1, agreement, 25.0, error)
+
+    rows = [
+        row(accuracy.FP32, 87.6, 100.0, 2e-6),
+        row(accuracy.INT8, 87.3, 98.0, 0.1),
+        row(accuracy.ALL_INT8, 87.2, 97.8, 0.1),
+    ]
+    words = [line.partition(" ")[0] for line in accuracy.verdicts(rows)]
+    assert words == ["MET", "MET", "MET", "MISSED", "MISSED"]
+
+
+@pytest.mark.peers
+def test_accuracy_is_skipped_without_photos(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    accuracy = pytest.importorskip("benchmarks.accuracy", reason="needs onnxruntime and pillow")
+    monkeypatch.setattr(accuracy, "SHARED", tmp_path)
+    accuracy.main([])
+    assert str(tmp_path) in capsys.readouterr().out
+
+
 @pytest.mark.slow
 @pytest.mark.peers
 @pytest.mark.parametrize("name", ["efficientnet_lite0", "squeezenet1.1"])
