@@ -119,7 +119,7 @@ def unsign(graph: Graph) -> Graph:
         elif node.op is DEQUANTIZE and s8 and not node.args[0].is_const:
             inputs = [biased(node.args[0]), b.adopt(node.args[1]), _moved_zero(b, node.args[2])]
             outs = b.add(DEQUANTIZE, inputs, node.attrs, like=node)
-        elif _moves_bytes(node) and any(t.name in moved for t in node.args):
+        elif moves_bytes(node) and any(t.name in moved for t in node.args):
             attrs = dict(node.attrs)
             if node.op is PAD:
                 attrs["value"] = float(attrs["value"]) + 128  # type: ignore[arg-type]
@@ -150,7 +150,7 @@ def _offset(b: GraphBuilder, t: Tensor, by: int, dtype: DType) -> Tensor:
 _MOVERS = (RESHAPE, TRANSPOSE, SLICE, BROADCAST, GATHER, CONCAT, INTERLEAVE, PAD, POOL, RESAMPLE)
 
 
-def _moves_bytes(node: Node) -> bool:
+def moves_bytes(node: Node) -> bool:
     """Whether op(Q(x)) == Q(op(x)): elements are moved or selected by order, never combined."""
     if node.op not in _MOVERS or node.attrs.get("epilogue", IDENTITY) != IDENTITY:
         return False
@@ -196,7 +196,7 @@ class ForwardDequantize(Rewrite):
     ops = _MOVERS
 
     def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
-        if not _moves_bytes(node):
+        if not moves_bytes(node):
             return None
         data = _data_inputs(node)
         found = [r.producer(t, DEQUANTIZE) for t in node.args[:data]]
@@ -236,7 +236,7 @@ class BackwardQuantize(Rewrite):
 
     def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
         q, mover = quant_node(node), r.producer(node.args[0], *_MOVERS)
-        if q is None or mover is None or not q.per_tensor or not _moves_bytes(mover):
+        if q is None or mover is None or not q.per_tensor or not moves_bytes(mover):
             return None
         if not r.single_use(node.args[0]):
             return None

@@ -34,7 +34,7 @@ from camshaft.ops import (
     SLICE,
     TRANSPOSE,
 )
-from camshaft.ops.common import IDENTITY
+from camshaft.passes.qdq import moves_bytes
 
 SMOOTHING = (CONV, CONV_TRANSPOSE, MATMUL)
 _SENSITIVE = frozenset({"exp", "log", "tanh", "erf", "sqrt", "pow", "reciprocal", "sin", "cos"})
@@ -196,13 +196,7 @@ def _before_smoothing(graph: Graph) -> set[str]:
 
 def commutes(node: Node) -> bool:
     """Whether quantization before and after the node is the same thing (see `passes.qdq`)."""
-    if node.op not in _COMMUTING or node.attrs.get("epilogue", IDENTITY) != IDENTITY:
-        return False
-    if node.op is POOL:
-        return node.attrs["kind"] == "max"
-    if node.op is RESAMPLE:
-        return node.args[1].shape[1] == node.args[3].shape[1] == 1
-    return True
+    return node.op in _COMMUTING and moves_bytes(node)
 
 
 def _share_ranges(graph: Graph, plan: QuantizationPlan) -> None:
