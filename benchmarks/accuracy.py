@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,7 +25,7 @@ import onnxruntime
 from benchmarks import zoo
 from benchmarks.packages import ROOT, SHARED
 from benchmarks.photos import labelled_photos
-from benchmarks.report import table
+from benchmarks.report import table, write_json
 from camshaft.config import CALIBRATORS, BuildConfig
 from camshaft.session import BuildSession
 
@@ -233,8 +232,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for name in options.models
         for row in evaluate(name, calibrators=options.calibrators, level=options.level)
     ]
-    OUT.parent.mkdir(parents=True, exist_ok=True)
-    OUT.write_text(json.dumps([asdict(r) for r in rows], indent=1) + "\n", encoding="utf-8")
+    write_json(OUT, [asdict(r) for r in rows])
     print(markdown(rows), *verdicts(rows), sep="\n")
 
 

@@ -10,7 +10,6 @@ registers.  Winograd does fewer multiplications than it is credited with and may
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -20,7 +19,7 @@ from onnx import helper, numpy_helper
 
 import camshaft
 from benchmarks.packages import ROOT
-from benchmarks.report import table
+from benchmarks.report import table, write_json
 from camshaft.backends.cpu.peak import peak_dot4, peak_fma
 from camshaft.backends.cpu.target import host_target
 
@@ -157,10 +156,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     precision = parser.parse_args(arguments).precision
     peak = (peak_dot4 if precision == "int8" else peak_fma)(host_target())
     shares = [measure(s, precision, peak) for s in RESNET50 if s.reduction >= REDUCTION]
-    OUT.mkdir(parents=True, exist_ok=True)
     content = {"peak": peak, "kernels": [asdict(s) for s in shares]}
-    file = OUT / f"kernels-{precision}.json"
-    file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_json(OUT / f"kernels-{precision}.json", content)
     least = min(shares, key=lambda s: s.share)
     met = "MET" if least.share >= SHARE else "MISSED"
     print(

@@ -9,7 +9,6 @@ load, the file against the weights it must hold, and a call of a very small netw
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ from onnx import numpy_helper
 import camshaft
 from benchmarks import zoo
 from benchmarks.packages import ROOT
-from benchmarks.report import table
+from benchmarks.report import table, write_json
 
 OUT = ROOT / "build" / "bench" / "limits.json"
 
@@ -97,8 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args(arguments)
     limits = [call_limit(), *build_limits(options.model, options.threads)]
-    OUT.parent.mkdir(parents=True, exist_ok=True)
-    OUT.write_text(json.dumps([asdict(x) for x in limits], indent=1) + "\n", encoding="utf-8")
+    write_json(OUT, [asdict(x) for x in limits])
     rows = [
         (x.what, f"{x.value:.4g} {x.unit}", f"{x.target:.4g}", "MET" if x.met else "MISSED")
         for x in limits

@@ -1,14 +1,23 @@
-"""Measurements as a Markdown report."""
+"""Measurements as JSON files and as a Markdown report."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from benchmarks.targets import Measurement, standing, timing_of, verdicts
+from camshaft.atomic import write_atomically
 
 QUIET = 1.25
 """Median over best round beyond which something else was running on the machine."""
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write results as JSON, making the folder; earlier results stay whole if that fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, (json.dumps(value, indent=1) + "\n").encode())
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

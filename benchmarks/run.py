@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.packages import ROOT
-from benchmarks.report import markdown
+from benchmarks.report import markdown, write_json
 from benchmarks.zoo import BENCHMARK, model_named
+from camshaft.atomic import write_atomically
 from camshaft.bench.machine import describe
 
 OUT = ROOT / "build" / "bench"
@@ -98,9 +99,8 @@ def save(folder: Path, measurements: Sequence[dict[str, Any]]) -> None:
     """Write results.json and report.md."""
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
     results = {"date": now, "machine": describe(), "measurements": list(measurements)}
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    (folder / "report.md").write_text(markdown(results), encoding="utf-8")
+    write_json(folder / "results.json", results)
+    write_atomically(folder / "report.md", markdown(results).encode())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from camshaft.errors import EngineFileError
-from camshaft.runtime import Engine, engine_file
+from camshaft.runtime import Engine
 from camshaft.runtime.checksum import tree_digest
 from camshaft.runtime.engine_file import read_engine_file, write_engine_file
 from runtime_programs import chain, fingerprint
@@ -144,7 +144,7 @@ def test_a_failed_save_leaves_the_old_file_and_no_litter(
     def full(fd: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(engine_file.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(EngineFileError, match="No space left on device"):
         chain(length=9).save(target)
     assert target.read_bytes() == old
@@ -153,7 +153,7 @@ def test_a_failed_save_leaves_the_old_file_and_no_litter(
     def interrupted(fd: int) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(engine_file.os, "fsync", interrupted)
+    monkeypatch.setattr(os, "fsync", interrupted)
     with pytest.raises(KeyboardInterrupt):
         chain(length=9).save(target)
     assert target.read_bytes() == old

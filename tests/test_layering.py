@@ -17,6 +17,7 @@ SOURCE = Path(__file__).parent.parent / "src"
 PACKAGE = SOURCE / "camshaft"
 
 LAYERS: dict[str, tuple[str, ...]] = {
+    "camshaft.atomic": (),
     "camshaft.errors": (),
     "camshaft.version": (),
     "camshaft.config": (),
@@ -44,8 +45,8 @@ What stands in no layer (camshaft itself, api, session, cli, ...) is the face an
 everything, but no layer may import the face.
 """
 
-EVERYWHERE = ("camshaft.errors", "camshaft.version")
-"""Modules that import nothing, so that any layer may use them."""
+EVERYWHERE = ("camshaft.atomic", "camshaft.errors", "camshaft.version")
+"""Modules that import nothing of ours, so that any layer may use them."""
 
 LIGHT = ("torch", "onnxruntime", "openvino", "nncf", "PIL")
 """Third-party packages that no module may import at its top."""

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from camshaft.atomic import write_atomically
 from camshaft.errors import TimingCacheError
 
 FORMAT = 1
@@ -97,28 +96,18 @@ class TimingCache:
             ) from error
 
     def save(self, path: Path) -> None:
-        """Write atomically; the old file stays whole if anything fails."""
+        """Write in one step; TimingCacheError if that fails, and an old file is then whole."""
         entries = {
             k: [{"tactic": r.tactic, "params": dict(r.params), "time_us": r.time_us} for r in v]
             for k, v in sorted(self._entries.items())
         }
         text = json.dumps({"format": FORMAT, "entries": entries}, indent=1, sort_keys=True)
-        write_atomically(path, text.encode())
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write `data` to `path` through a temporary file beside it; TimingCacheError on failure."""
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise TimingCacheError(f"{path} cannot be written: {error}") from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.replace(temporary, path)
-    except OSError as error:
-        Path(temporary).unlink(missing_ok=True)
-        raise TimingCacheError(f"{path} cannot be written: {error}") from error
+        try:
+            write_atomically(path, text.encode())
+        except OSError as error:
+            raise TimingCacheError(
+                f"timing cache {path} cannot be written: {error.strerror}"
+            ) from error
 
 
 def _record(data: Mapping[str, Any]) -> Record:

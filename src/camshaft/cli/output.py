@@ -6,8 +6,6 @@ With `--json` standard output holds the JSON and nothing else; notes go to stand
 from __future__ import annotations
 
 import json
-import os
-import secrets
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from camshaft.atomic import write_atomically
 from camshaft.errors import ConfigError
 
 JsonTarget = Annotated[
@@ -73,12 +72,9 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file whole or not at all; ConfigError if it cannot be written."""
-    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        fresh.write_bytes(data)
-        os.replace(fresh, path)
+        write_atomically(path, data)
     except OSError as error:
-        fresh.unlink(missing_ok=True)
         raise ConfigError(f"cannot write {str(path)!r}: {error.strerror}") from error
 
 

@@ -21,13 +21,13 @@ from __future__ import annotations
 import math
 import os
 import re
-import secrets
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
 
+from camshaft.atomic import write_atomically
 from camshaft.errors import CalibrationError
 from camshaft.quant.scheme import SMALLEST_SCALE
 
@@ -165,27 +165,16 @@ def write_cache(
         lines.append(f"{name}: {_hex(scale)}")
         if isinstance(value, tuple):
             lines += [f"{name}{_LOW}: {_hex(value[0])}", f"{name}{_HIGH}: {_hex(value[1])}"]
-    _replace(Path(path), ("\n".join(lines) + "\n").encode())
+    try:
+        write_atomically(path, ("\n".join(lines) + "\n").encode(), durable=True)
+    except OSError as error:
+        raise CalibrationError(
+            f"calibration cache {path} cannot be written: {error.strerror}"
+        ) from error
 
 
 def _hex(value: float) -> str:
     return struct.pack(">f", value + 0.0).hex()
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Write beside `path`, then move over it."""
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(draft, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise CalibrationError(
-            f"calibration cache {path} cannot be written: {error.strerror}"
-        ) from error
 
 
 # --- by hand ----------------------------------------------------------------------------------

@@ -16,13 +16,13 @@ from __future__ import annotations
 import json
 import mmap
 import os
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import numpy as np
 
+from camshaft.atomic import write_atomically
 from camshaft.errors import BuildError, EngineFileError, ModelError
 from camshaft.ir.types import DType, dtype_named, dtype_of
 from camshaft.runtime.check import RUNNER, check_plan
@@ -84,9 +84,8 @@ def write_engine_file(
     parts = [_raw(tensors[name]).data for name in order]
     digest = tree_digest([header, *parts])
     header = header.replace(_checksum_field(_NO_SUM), _checksum_field(digest), 1)
-    target = os.path.realpath(path)
     try:
-        _write_atomically(target, [header, *parts])
+        write_atomically(path, header, *parts, durable=True)
     except OSError as error:
         raise EngineFileError(
             f"cannot write the engine file {os.fspath(path)!r}: {error.strerror or error}; "
@@ -129,28 +128,6 @@ def _header(plan: Plan, tensors: Mapping[str, np.ndarray]) -> bytes:
     text = json.dumps(entries, separators=(",", ":")).encode()
     text += b" " * (-(8 + len(text)) % ALIGNMENT)
     return len(text).to_bytes(8, "little") + text
-
-
-def _write_atomically(path: str, parts: list[bytes | memoryview]) -> None:
-    directory, name = os.path.split(path)
-    draft = os.path.join(directory, f".{name}.{secrets.token_hex(6)}.tmp")
-    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-    try:
-        with os.fdopen(fd, "wb") as file:
-            for part in parts:
-                file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    except BaseException:
-        os.unlink(draft)
-        raise
-    if hasattr(os, "O_DIRECTORY"):  # make the new name itself durable
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
 
 
 # --- reading --------------------------------------------------------------------------------
