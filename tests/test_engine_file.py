@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from camshaft.errors import EngineFileError
-from camshaft.runtime import Engine
+from camshaft.runtime import Engine, engine_file
 from camshaft.runtime.checksum import tree_digest
 from camshaft.runtime.engine_file import read_engine_file, write_engine_file
 from runtime_programs import chain, fingerprint
