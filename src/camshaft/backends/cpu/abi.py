@@ -13,12 +13,15 @@ from camshaft.backends.cpu.lang import Arg, Kernel, Pointer
 from camshaft.ir.types import DType, u8
 
 
-def phase_args(spec: KernelSpec, packed: Sequence[DType]) -> list[Arg]:
+def phase_args(spec: KernelSpec, packed: Sequence[DType] | None = None) -> list[Arg]:
     """Arguments named in0, in1, ... (by operand number), out0, ..., packed0, ..., workspace.
 
-    packed: element types of the packed constants.  Constant operands have no argument.  Inputs may
-    share memory with outputs (in-place updates), packed constants never do.
+    packed: element types of the packed constants; None if they are the constant operands as they
+    are.  Constant operands have no argument.  Inputs may share memory with outputs (in-place
+    updates), packed constants never do.
     """
+    if packed is None:
+        packed = [operand.dtype for operand in spec.inputs if operand.const]
     args = [
         Arg(f"in{n}", operand.dtype, readonly=True)
         for n, operand in enumerate(spec.inputs)

@@ -29,11 +29,12 @@ from camshaft.backends.cpu.conv_depthwise_quads import (
 from camshaft.backends.cpu.conv_depthwise_stream import Stream
 from camshaft.backends.cpu.conv_problem import ConvProblem
 from camshaft.backends.cpu.lang import Arg, Module, Scalar
+from camshaft.backends.cpu.tactic_defaults import TacticDefaults
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.types import i8, i16, i32, u8
 
 
-class ConvDepthwiseI8:
+class ConvDepthwiseI8(TacticDefaults):
     """Depthwise convolution, u8 x [N,H,W,C] and s8 w [C,R,S,1] to y [N,OH,OW,C].
 
     Parameters: tall, output rows computed together; unroll, output columns computed together; rows,
@@ -89,10 +90,6 @@ class ConvDepthwiseI8:
                 array = to_lane_order(array.reshape(-1), plan.blocks)
             packed.append(with_negative_nans(array))
         return packed
-
-    def workspace(self, spec: KernelSpec, params: Params, threads: int) -> int:
-        """None."""
-        return 0
 
     def emit(self, spec: KernelSpec, params: Params, target: CpuTarget) -> Source:
         """One phase; full channel blocks and the narrower last one are functions of their own."""

@@ -25,11 +25,12 @@ from camshaft.backends.cpu.conv_plan import ConvPlan
 from camshaft.backends.cpu.conv_problem import ConvProblem
 from camshaft.backends.cpu.conv_search import candidates
 from camshaft.backends.cpu.lang import Module
+from camshaft.backends.cpu.tactic_defaults import TacticDefaults
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.types import DType, f32, i8, i32, u8
 
 
-class ConvDirect:
+class ConvDirect(TacticDefaults):
     """Direct convolution on register tiles with static clipping at the image's borders."""
 
     name = "conv_direct"
@@ -65,10 +66,6 @@ class ConvDirect:
         if plan.problem.zero_point:
             packed.append(pack_compensation(plan, w))
         return packed + [np.ascontiguousarray(constants[numbers[n]]) for n in numbers if n > 1]
-
-    def workspace(self, spec: KernelSpec, params: Params, threads: int) -> int:
-        """None is needed."""
-        return 0
 
     def emit(self, spec: KernelSpec, params: Params, target: CpuTarget) -> Source:
         """One phase; work items are (weight panel, block of pixels) pairs."""

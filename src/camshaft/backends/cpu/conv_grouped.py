@@ -31,11 +31,12 @@ from camshaft.backends.cpu.conv_columns import (
 from camshaft.backends.cpu.conv_problem import ConvProblem
 from camshaft.backends.cpu.epilogue import Epilogue
 from camshaft.backends.cpu.lang import Arg, Kernel, Module, Pointer, Scalar, Value
+from camshaft.backends.cpu.tactic_defaults import TacticDefaults
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.types import DType, f32, i8, i16, i32, u8
 
 
-class ConvGrouped:
+class ConvGrouped(TacticDefaults):
     """Grouped convolution: x [N,H,W,C] f32 or u8, w [K,R,S,C/groups] f32 or s8, y [N,OH,OW,K].
 
     Parameters: cols, output pixels of a tile; rows, output rows of a work item.
@@ -87,10 +88,6 @@ class ConvGrouped:
             first[: len(total)] = -p.zero_point * total
             packed += [first, np.full(shape.blank_row, p.zero_point, np.uint8)]
         return [*packed, *constants[1:]]
-
-    def workspace(self, spec: KernelSpec, params: Params, threads: int) -> int:
-        """None."""
-        return 0
 
     def emit(self, spec: KernelSpec, params: Params, target: CpuTarget) -> Source:
         """One phase; full vectors of output channels and the tail are functions of their own."""

@@ -18,6 +18,7 @@ from camshaft.backends.cpu.lang import Index, Kernel, Module, Pointer, Value
 from camshaft.backends.cpu.movement_runs import MOVABLE, carrier, copy_run, fill_run
 from camshaft.backends.cpu.pointwise import row_loop
 from camshaft.backends.cpu.pointwise_axes import merged
+from camshaft.backends.cpu.tactic_defaults import TacticDefaults
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.types import DType, i64, row_major_strides
 
@@ -72,7 +73,7 @@ def _ints(value: object) -> tuple[int, ...]:
     return value
 
 
-class Pad:
+class Pad(TacticDefaults):
     """Padding by a constant or by the tensor's own elements."""
 
     name = "pad"
@@ -84,17 +85,6 @@ class Pad:
         mode = dict(spec.attrs).get("mode", "constant")
         return mode in _MODES and (mode == "constant" or 0 not in spec.inputs[0].shape)
 
-    def candidates(self, spec: KernelSpec, target: CpuTarget, threads: int) -> Sequence[Params]:
-        return ({},)
-
-    def prepack(
-        self, spec: KernelSpec, params: Params, target: CpuTarget, constants: Sequence[np.ndarray]
-    ) -> Sequence[np.ndarray]:
-        return []
-
-    def workspace(self, spec: KernelSpec, params: Params, threads: int) -> int:
-        return 0
-
     def emit(self, spec: KernelSpec, params: Params, target: CpuTarget) -> Source:
         p = pad_problem(spec)
         dtype = spec.inputs[0].dtype
@@ -102,7 +92,7 @@ class Pad:
         per_item = _rows_per_item(p.out_shape[-1] * dtype.bytes)
         count = prod(rows) if p.out_shape[-1] else 0
         m = Module(target)
-        with m.phase("pad", -(-count // per_item), phase_args(spec, ())) as k:
+        with m.phase("pad", -(-count // per_item), phase_args(spec)) as k:
             x = k.args["in0"].as_type(carrier(dtype))
             y = k.args["out0"].as_type(carrier(dtype))
             writer = _PadWriter(
@@ -191,7 +181,7 @@ class _PadWriter:
         return turn if p.mode == "wrap" else k.min(turn, period - turn)
 
 
-class Gather:
+class Gather(TacticDefaults):
     """Slabs of a tensor picked by an integer tensor along one axis (embedding rows, reordering)."""
 
     name = "gather"
@@ -202,17 +192,6 @@ class Gather:
             return False
         x, index = spec.inputs
         return x.dtype in MOVABLE and index.dtype.is_int and 0 not in x.shape
-
-    def candidates(self, spec: KernelSpec, target: CpuTarget, threads: int) -> Sequence[Params]:
-        return ({},)
-
-    def prepack(
-        self, spec: KernelSpec, params: Params, target: CpuTarget, constants: Sequence[np.ndarray]
-    ) -> Sequence[np.ndarray]:
-        return [np.ascontiguousarray(c) for c in constants]
-
-    def workspace(self, spec: KernelSpec, params: Params, threads: int) -> int:
-        return 0
 
     def emit(self, spec: KernelSpec, params: Params, target: CpuTarget) -> Source:
         x, index = spec.inputs
@@ -230,7 +209,7 @@ class Gather:
         per_item = _rows_per_item(length * x.dtype.bytes)
         count = prod(rows)
         m = Module(target)
-        args = phase_args(spec, [o.dtype for o in spec.inputs if o.const])
+        args = phase_args(spec)
         with m.phase("gather", -(-count // per_item), args) as k:
             numbers = constant_numbers(spec)
             source = operand_pointer(k, spec, 0, numbers).as_type(carrier(x.dtype))

@@ -12,14 +12,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 
-import numpy as np
-
 from camshaft.backends.base import KernelSpec, Params, Source
 from camshaft.backends.cpu.abi import constant_numbers, operand_pointer, phase_args
 from camshaft.backends.cpu.lang import Index, Kernel, Module, Pointer, Value
 from camshaft.backends.cpu.pointwise_axes import Nest, Tiling, merged, strides_in, tiling_of
 from camshaft.backends.cpu.pointwise_support import COMPUTABLE, printable, widest
 from camshaft.backends.cpu.pointwise_tiles import Streams, TileShape
+from camshaft.backends.cpu.tactic_defaults import TacticDefaults
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir import expr as E
 from camshaft.ir.types import DType, bf16, f16, u8, u16, u32, u64
@@ -112,7 +111,7 @@ def plan_of(spec: KernelSpec, params: Params, target: CpuTarget) -> Plan:
     )  # fmt: skip
 
 
-class Pointwise:
+class Pointwise(TacticDefaults):
     """Streams every operand once; transposes tiles in registers where layouts differ."""
 
     name = "pointwise"
@@ -132,19 +131,10 @@ class Pointwise:
             unrolls = unrolls[:1]
         return [{"unroll": u, "grain": _GRAIN} for u in unrolls]
 
-    def prepack(
-        self, spec: KernelSpec, params: Params, target: CpuTarget, constants: Sequence[np.ndarray]
-    ) -> Sequence[np.ndarray]:
-        return [np.ascontiguousarray(c) for c in constants]
-
-    def workspace(self, spec: KernelSpec, params: Params, threads: int) -> int:
-        return 0
-
     def emit(self, spec: KernelSpec, params: Params, target: CpuTarget) -> Source:
         plan = plan_of(spec, params, target)
-        packed = [o.dtype for o in spec.inputs if o.const]
         m = Module(target)
-        with m.phase("pointwise", plan.items, phase_args(spec, packed)) as k:
+        with m.phase("pointwise", plan.items, phase_args(spec)) as k:
             if plan.items:
                 _Writer(k, spec, plan).all_items()
         return m.source()

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from camshaft.backends.base import KernelSpec, Params, Source
 from camshaft.backends.cpu.abi import constant_numbers, operand_pointer, phase_args
 from camshaft.backends.cpu.epilogue import Epilogue
 from camshaft.backends.cpu.lang import Kernel, Module, Pointer, Value
 from camshaft.backends.cpu.pool_problem import PoolProblem, is_supported, problem_of
+from camshaft.backends.cpu.tactic_defaults import TacticDefaults
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.types import DType
 
@@ -24,7 +23,7 @@ _FLAT_PIXELS = 256
 """Images of up to this many pixels are summed in one run."""
 
 
-class PoolGlobal:
+class PoolGlobal(TacticDefaults):
     """Pooling of whole images (global average or maximum)."""
 
     name = "pool_global"
@@ -38,21 +37,13 @@ class PoolGlobal:
         vectors = -(-p.c // p.lanes(target))
         return [{"vectors": v} for v in (4, 2, 1) if v <= vectors] or [{"vectors": 1}]
 
-    def prepack(
-        self, spec: KernelSpec, params: Params, target: CpuTarget, constants: Sequence[np.ndarray]
-    ) -> Sequence[np.ndarray]:
-        return [np.ascontiguousarray(c) for c in constants]
-
-    def workspace(self, spec: KernelSpec, params: Params, threads: int) -> int:
-        return 0
-
     def emit(self, spec: KernelSpec, params: Params, target: CpuTarget) -> Source:
         p = problem_of(spec)
         lanes = p.lanes(target)
         block = int(params["vectors"]) * lanes
         blocks = -(-p.c // block)
         m = Module(target)
-        args = phase_args(spec, [o.dtype for o in spec.inputs if o.const])
+        args = phase_args(spec)
         with m.phase("pool", p.n * blocks, args) as k:
             numbers = constant_numbers(spec, 1)
             operands = spec.inputs[1:]

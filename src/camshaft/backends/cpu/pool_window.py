@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from camshaft.backends.base import KernelSpec, Params, Source
 from camshaft.backends.cpu.abi import constant_numbers, operand_pointer, phase_args
 from camshaft.backends.cpu.epilogue import Epilogue
 from camshaft.backends.cpu.lang import Index, Kernel, Module, Pointer, Value
 from camshaft.backends.cpu.pool_problem import PoolProblem, is_supported, problem_of
+from camshaft.backends.cpu.tactic_defaults import TacticDefaults
 from camshaft.backends.cpu.target import CpuTarget
 
 _ENOUGH_ITEMS = 24
@@ -56,7 +55,7 @@ def split_of(p: PoolProblem, params: Params, target: CpuTarget) -> Split:
     return Split(lanes, int(params["pixels"]), tile, block, blocks, items)
 
 
-class PoolWindow:
+class PoolWindow(TacticDefaults):
     """Pooling over any window, with any padding, stride and dilation."""
 
     name = "pool_window"
@@ -83,19 +82,11 @@ class PoolWindow:
                 found.append({"pixels": -(-p.ow // -(-p.ow // best)), "vectors": vectors})
         return found
 
-    def prepack(
-        self, spec: KernelSpec, params: Params, target: CpuTarget, constants: Sequence[np.ndarray]
-    ) -> Sequence[np.ndarray]:
-        return [np.ascontiguousarray(c) for c in constants]
-
-    def workspace(self, spec: KernelSpec, params: Params, threads: int) -> int:
-        return 0
-
     def emit(self, spec: KernelSpec, params: Params, target: CpuTarget) -> Source:
         p = problem_of(spec)
         split = split_of(p, params, target)
         m = Module(target)
-        args = phase_args(spec, [o.dtype for o in spec.inputs if o.const])
+        args = phase_args(spec)
         with m.phase("pool", split.items, args) as k:
             if split.items:
                 _Writer(k, spec, p, split).all_items()

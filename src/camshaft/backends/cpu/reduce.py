@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
-import numpy as np
-
 from camshaft.backends.base import KernelSpec, Params, Source
 from camshaft.backends.cpu.abi import constant_numbers, operand_pointer, phase_args
 from camshaft.backends.cpu.epilogue import broadcast_strides, emit_expr
@@ -20,6 +18,7 @@ from camshaft.backends.cpu.lang import Index, Kernel, Module, Pointer, Value
 from camshaft.backends.cpu.pointwise import row_loop
 from camshaft.backends.cpu.pointwise_axes import Nest, merged
 from camshaft.backends.cpu.pointwise_support import printable, widest
+from camshaft.backends.cpu.tactic_defaults import TacticDefaults
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir import expr as E
 from camshaft.ir.types import DType, boolean, i8, i32, u8
@@ -118,7 +117,7 @@ def _expr(attrs: Mapping[str, object], name: str) -> E.Expr:
     return value
 
 
-class Reduce:
+class Reduce(TacticDefaults):
     """Reduction over any axes of any strided operand."""
 
     name = "reduce"
@@ -137,17 +136,6 @@ class Reduce:
         operands = [o.dtype for o in spec.inputs[1:]]
         return p.sum_dtype != boolean and printable(p.epilogue, [p.sum_dtype, *operands])
 
-    def candidates(self, spec: KernelSpec, target: CpuTarget, threads: int) -> Sequence[Params]:
-        return ({},)
-
-    def prepack(
-        self, spec: KernelSpec, params: Params, target: CpuTarget, constants: Sequence[np.ndarray]
-    ) -> Sequence[np.ndarray]:
-        return [np.ascontiguousarray(c) for c in constants]
-
-    def workspace(self, spec: KernelSpec, params: Params, threads: int) -> int:
-        return 0
-
     def emit(self, spec: KernelSpec, params: Params, target: CpuTarget) -> Source:
         p = problem_of(spec, target)
         count = prod(p.rows)
@@ -155,7 +143,7 @@ class Reduce:
         unit = prod(p.reduced.shape) * width * spec.inputs[0].dtype.bytes
         per_item = max(1, _ITEM_BYTES // unit)
         m = Module(target)
-        args = phase_args(spec, [o.dtype for o in spec.inputs if o.const])
+        args = phase_args(spec)
         with m.phase("reduce", -(-count // per_item), args) as k:
             writer = _Writer(k, spec, p)
             first, last = k.begin * per_item, k.min(k.end * per_item, count)

@@ -17,6 +17,7 @@ from camshaft.backends.cpu.abi import constant_numbers, operand_pointer, phase_a
 from camshaft.backends.cpu.epilogue import Epilogue
 from camshaft.backends.cpu.lang import Index, Kernel, Module, Pointer, Value
 from camshaft.backends.cpu.pointwise_support import COMPUTABLE, printable
+from camshaft.backends.cpu.tactic_defaults import TacticDefaults
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir import expr as E
 from camshaft.ir.types import DType, f32, i8, i64, u8
@@ -26,7 +27,7 @@ _TABLES = 4
 _UNROLLED_VECTORS = 4
 
 
-class Resample:
+class Resample(TacticDefaults):
     """y[h, w] = sum of wy[h, a] * wx[w, b] * x[iy[h, a], ix[w, b]] over a and b."""
 
     name = "resample"
@@ -47,9 +48,6 @@ class Resample:
             return False
         return printable(_epilogue(spec), [x.dtype, *(o.dtype for o in spec.inputs[1 + _TABLES :])])
 
-    def candidates(self, spec: KernelSpec, target: CpuTarget, threads: int) -> Sequence[Params]:
-        return ({},)
-
     def prepack(
         self, spec: KernelSpec, params: Params, target: CpuTarget, constants: Sequence[np.ndarray]
     ) -> Sequence[np.ndarray]:
@@ -62,9 +60,6 @@ class Resample:
             np.ascontiguousarray(wx, np.float32),
             *(np.ascontiguousarray(c) for c in constants[_TABLES:]),
         ]
-
-    def workspace(self, spec: KernelSpec, params: Params, threads: int) -> int:
-        return 0
 
     def emit(self, spec: KernelSpec, params: Params, target: CpuTarget) -> Source:
         n, oh, ow, c = spec.outputs[0].shape

@@ -12,8 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 
-import numpy as np
-
 from camshaft.backends.base import KernelSpec, Params, Source
 from camshaft.backends.cpu import math
 from camshaft.backends.cpu.abi import phase_args
@@ -21,6 +19,7 @@ from camshaft.backends.cpu.lang import Index, Kernel, Module, Pointer, Value
 from camshaft.backends.cpu.pointwise import row_loop
 from camshaft.backends.cpu.pointwise_axes import MAX_PLANES, Nest, merged
 from camshaft.backends.cpu.pointwise_lanes import deinterleaved, interleaved, transposed
+from camshaft.backends.cpu.tactic_defaults import TacticDefaults
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.types import f32
 
@@ -63,7 +62,7 @@ def _problem(spec: KernelSpec, lanes: int) -> _Problem:
     return _Problem(rows, length, steps, bool(attrs.get("log", False)), short)
 
 
-class Softmax:
+class Softmax(TacticDefaults):
     """Softmax or log-softmax."""
 
     name = "softmax"
@@ -78,17 +77,6 @@ class Softmax:
             and len(spec.inputs[0].shape) >= 1
         )
 
-    def candidates(self, spec: KernelSpec, target: CpuTarget, threads: int) -> Sequence[Params]:
-        return ({},)
-
-    def prepack(
-        self, spec: KernelSpec, params: Params, target: CpuTarget, constants: Sequence[np.ndarray]
-    ) -> Sequence[np.ndarray]:
-        return []
-
-    def workspace(self, spec: KernelSpec, params: Params, threads: int) -> int:
-        return 0
-
     def emit(self, spec: KernelSpec, params: Params, target: CpuTarget) -> Source:
         lanes = target.lanes(f32)
         p = _problem(spec, lanes)
@@ -102,7 +90,7 @@ class Softmax:
         per_item = max(1, _ITEM_BYTES // max(1, unit))
         count = prod(outer) if prod(spec.outputs[0].shape) else 0
         m = Module(target)
-        with m.phase("softmax", -(-count // per_item), phase_args(spec, ())) as k:
+        with m.phase("softmax", -(-count // per_item), phase_args(spec)) as k:
             if count:
                 writer = _RowWriter(k, p) if p.along_row else _LaneWriter(k, p)
                 first, end = k.begin * per_item, k.min(k.end * per_item, count)
