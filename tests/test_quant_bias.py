@@ -208,6 +208,7 @@ def test_kernel_rounding_reduces_the_error_on_smooth_images() -> None:
     p = weight_params(w, 0)
 
     def error(integers: np.ndarray) -> float:
-        return rms(conv_nhwc(x[None].astype(np.float64), dequantize(integers, p) - w, node.attrs))
+        lost = (dequantize(integers, p) - w).astype(np.float64)
+        return rms(conv_nhwc(x[None].astype(np.float64), lost, node.attrs))
 
     assert error(quantize_kernels(w, p)) < 0.6 * error(quantize(w, p))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from camshaft.ir.op import OpDef
 from camshaft.ops import (
     contraction,
     elementwise,
@@ -38,6 +41,8 @@ ALL_OPS = (
     *host.OPS,
 )
 
+OPS_BY_NAME: Mapping[str, OpDef] = {op.name: op for op in ALL_OPS}
+
 __all__ = [
     "ALL_OPS",
     "BROADCAST",
@@ -49,6 +54,7 @@ __all__ = [
     "HOST",
     "INTERLEAVE",
     "MATMUL",
+    "OPS_BY_NAME",
     "PAD",
     "POINTWISE",
     "POOL",

@@ -15,7 +15,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from camshaft.errors import ModelError
 from camshaft.ir.op import REQUIRED, OpDef
-from camshaft.ir.types import TensorType, broadcast_shapes, f32
+from camshaft.ir.types import TensorType, broadcast_shapes, dtype_of, f32, i32
 from camshaft.ops.common import (
     FOLD,
     IDENTITY,
@@ -60,8 +60,8 @@ def _windows(x: np.ndarray, r: int, s: int, attrs: Attrs, fill: float) -> np.nda
 
 def conv_nhwc(x: np.ndarray, w: np.ndarray, attrs: Attrs) -> np.ndarray:
     """The bare convolution on NHWC x and [K,R,S,C/g] w; integers exactly (through float64)."""
-    acc = accumulator_numpy(x, w)
-    wide = np.float64 if acc == np.int32 else acc
+    acc = accumulator(dtype_of(x), dtype_of(w))
+    wide = np.float64 if acc == i32 else acc.numpy
     x = x.astype(wide) - attrs["x_zero_point"]
     k, r, s, cg = w.shape
     groups = attrs["groups"]
@@ -69,8 +69,8 @@ def conv_nhwc(x: np.ndarray, w: np.ndarray, attrs: Attrs) -> np.ndarray:
     n, oh, ow = view.shape[:3]
     if cg == 1 and k == groups:
         y = np.einsum("nhwcrs,crs->nhwc", view, w[..., 0].astype(wide), optimize=True)
-        return np.asarray(y, acc)
-    y = np.empty((n, oh, ow, k), acc)
+        return np.asarray(y, acc.numpy)
+    y = np.empty((n, oh, ow, k), acc.numpy)
     kg = k // groups
     for g in range(groups):
         part = view[:, :, :, g * cg : (g + 1) * cg].transpose(0, 1, 2, 4, 5, 3)
@@ -78,11 +78,6 @@ def conv_nhwc(x: np.ndarray, w: np.ndarray, attrs: Attrs) -> np.ndarray:
         flat = part.reshape(n * oh * ow, r * s * cg) @ weights
         y[..., g * kg : (g + 1) * kg] = flat.reshape(n, oh, ow, kg)
     return y
-
-
-def accumulator_numpy(x: np.ndarray, w: np.ndarray) -> np.dtype:
-    """NumPy dtype of the accumulator for operands x and w."""
-    return np.dtype(np.int32) if x.dtype.itemsize == 1 and w.dtype.itemsize == 1 else x.dtype
 
 
 def _conv_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndarray]:
@@ -178,8 +173,7 @@ def _matmul_infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorType]
 
 def _matmul_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndarray]:
     a, b = arrays[:2]
-    acc = accumulator_numpy(a, b)
-    if acc == np.int32:
+    if accumulator(dtype_of(a), dtype_of(b)) == i32:
         left = a.astype(np.float64) - attrs["a_zero_point"]
         y = (left @ (b.astype(np.float64) - attrs["b_zero_point"])).astype(np.int32)
     else:

@@ -15,9 +15,8 @@ import numpy as np
 from camshaft.errors import ModelError
 from camshaft.ir.expr import Expr, parse, text
 from camshaft.ir.op import Attr, Attrs, OpDef
-from camshaft.ops import ALL_OPS
+from camshaft.ops import OPS_BY_NAME
 
-_BY_NAME = {op.name: op for op in ALL_OPS}
 Executor = Callable[[Sequence[np.ndarray | None]], Sequence[np.ndarray]]
 
 
@@ -31,7 +30,7 @@ def executor(data: bytes) -> Executor:
     """The callable that a payload describes; ModelError if it describes none."""
     try:
         record = json.loads(data)
-        op = _BY_NAME[record["op"]]
+        op = OPS_BY_NAME[record["op"]]
         attrs = op.complete({k: _decode(v) for k, v in record["attrs"].items()})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"host step payload is damaged: {error}") from error
