@@ -25,7 +25,22 @@ from camshaft.backends.cpu.target import (
 )
 from camshaft.errors import BuildError
 from camshaft.ir import expr as E
-from camshaft.ir.types import DType, boolean, dtype_of, f32, f64, i8, i16, i32, i64, u8, u16, u32
+from camshaft.ir.types import (
+    DType,
+    bf16,
+    boolean,
+    dtype_of,
+    f16,
+    f32,
+    f64,
+    i8,
+    i16,
+    i32,
+    i64,
+    u8,
+    u16,
+    u32,
+)
 from kernel_harness import operand_of, run_kernel
 
 every_target = pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
@@ -173,7 +188,10 @@ FLOATS += [np.nan, np.inf, -np.inf, 2147483520, 2147483648, -2147483648, 8388609
 
 
 @every_target
-@pytest.mark.parametrize("dtype", [u8, i8, u16, i16, i32, u32, i64, boolean, f64], ids=str)
+@pytest.mark.usefixtures("quiet_numpy")
+@pytest.mark.parametrize(
+    "dtype", [u8, i8, u16, i16, i32, u32, i64, boolean, f64, f16, bf16], ids=str
+)
 def test_cast_from_float(target: CpuTarget, dtype: DType) -> None:
     lanes = target.lanes(f32)
     x = np.resize(np.array(FLOATS, np.float32), 2 * lanes * len(FLOATS))
@@ -188,9 +206,73 @@ def test_cast_from_float(target: CpuTarget, dtype: DType) -> None:
     assert ((y == wanted) | ((y != y) & (wanted != wanted))).all()
 
 
+def cast_all(target: CpuTarget, x: np.ndarray, dtype: DType) -> np.ndarray:
+    """`x`, of whole vectors, as the kernel language casts it."""
+    lanes = target.lanes(f64)
+    y = np.zeros(x.size, dtype.numpy)
+
+    def body(k: Kernel) -> None:
+        with k.loop(0, x.size, lanes) as i:
+            k.store(k.cast(k.load(k.args["a0"].at(i), lanes), dtype), k.args["a1"].at(i))
+
+    run(target, body, x, y)
+    return y
+
+
+@pytest.fixture
+def quiet_numpy():  # type: ignore[no-untyped-def]
+    """No warnings about NaN and overflow, which these tests make on purpose."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        yield
+
+
 @every_target
+@pytest.mark.usefixtures("quiet_numpy")
+@pytest.mark.parametrize("half", [f16, bf16], ids=str)
+def test_every_half_is_widened_exactly_and_comes_back(target: CpuTarget, half: DType) -> None:
+    x = np.arange(1 << 16, dtype=np.uint16).view(half.numpy)
+    for wide in (f32, f64):
+        y = cast_all(target, x, wide)
+        np.testing.assert_array_equal(y, x.astype(wide.numpy))
+        back = cast_all(target, y, half)
+        number = ~np.isnan(y)
+        assert (back.view(np.uint16)[number] == x.view(np.uint16)[number]).all()
+        assert np.isnan(back[~number].astype(np.float32)).all()
+    for dtype in (u8, i32, boolean):
+        clean = x[np.isfinite(x.astype(np.float32))][: (1 << 16) - 4096]
+        np.testing.assert_array_equal(cast_all(target, clean, dtype), E.convert(clean, dtype))
+
+
+@every_target
+@pytest.mark.usefixtures("quiet_numpy")
+@pytest.mark.parametrize("half", [f16, bf16], ids=str)
+def test_halves_are_rounded_once_and_to_even(target: CpuTarget, half: DType) -> None:
+    every = np.arange(1 << 15, dtype=np.uint16).view(half.numpy).astype(np.float64)
+    every = every[np.isfinite(every)]
+    middle = (every[:-1] + every[1:]) / 2  # ties; and beside them, closer than an f32 can tell
+    x = np.concatenate([middle, np.nextafter(middle, 0), np.nextafter(middle, np.inf), [1e300]])
+    x = np.resize(np.concatenate([x, -x]), -(-2 * x.size // 64) * 64)
+    for source in (x, x.astype(np.float32)):
+        wanted = half_of(source, half)
+        np.testing.assert_array_equal(cast_all(target, source, half).view(np.uint16), wanted)
+
+
+def half_of(x: np.ndarray, half: DType) -> np.ndarray:
+    """Bits of the nearest `half`, of two equally near ones the even, by searching them all."""
+    every = np.arange(1 << 15, dtype=np.uint16).view(half.numpy).astype(np.float64)
+    count = int(np.isfinite(every).sum())
+    step = every[count - 1] - every[count - 2]
+    values = np.append(every[:count], every[count - 1] + step)  # infinity, as if it were a number
+    at = np.clip(np.searchsorted(values, np.abs(x.astype(np.float64))), 1, count)
+    below, above = np.abs(x) - values[at - 1], values[at] - np.abs(x)
+    up = (above < below) | ((above == below) & (at % 2 == 0))
+    return (np.where(up, at, at - 1) | np.where(np.signbit(x), 1 << 15, 0)).astype(np.uint16)
+
+
+@every_target
+@pytest.mark.usefixtures("quiet_numpy")
 @pytest.mark.parametrize("source", [u8, i8, i32, i64], ids=str)
-@pytest.mark.parametrize("dtype", [u8, i8, i32, f32, boolean], ids=str)
+@pytest.mark.parametrize("dtype", [u8, i8, i32, f32, boolean, f16, bf16], ids=str)
 def test_cast_from_integer(target: CpuTarget, source: DType, dtype: DType) -> None:
     lanes = target.lanes(f32)
     low, high = source.range

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from camshaft.backends.cpu.lang.halves import HALVES
 from camshaft.ir.expr import Expr, nodes, result_dtype
 from camshaft.ir.types import DType, boolean, f32, f64, i8, i16, i32, i64, u8, u16, u32, u64
 
 COMPUTABLE = (f32, f64, i8, i16, i32, i64, u8, u16, u32, u64, boolean)
-"""Element types with arithmetic on every target (f16 and bf16 would call library functions)."""
+"""Element types with arithmetic on every target; f16 and bf16 are only converted."""
 
 _ONLY_F32 = frozenset({"exp", "log", "tanh", "erf", "sin", "cos", "pow"})
 _NOT_BOOL = frozenset({"neg", "abs", "sqrt", "sign", "add", "sub", "mul", "div", "mod"})
@@ -25,9 +26,12 @@ def value_dtypes(expr: Expr, inputs: Sequence[DType]) -> tuple[DType, ...]:
 
 def printable(expr: Expr, inputs: Sequence[DType]) -> bool:
     """Whether `emit_expr` has code for `expr` on inputs of these types."""
-    if any(d not in COMPUTABLE for d in (*inputs, *value_dtypes(expr, inputs))):
+    if any(d not in (*COMPUTABLE, *HALVES) for d in (*inputs, *value_dtypes(expr, inputs))):
         return False
     for e in nodes(expr):
+        touched = (result_dtype(n, inputs) for n in (e, *e.args))
+        if e.op not in ("input", "cast") and any(d in HALVES for d in touched):
+            return False
         operand = result_dtype(e.args[0], inputs) if e.args else f32
         if e.op in _ONLY_F32 and operand != f32:
             return False

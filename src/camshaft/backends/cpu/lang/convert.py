@@ -1,15 +1,16 @@
 """Conversions between element types, with the meaning of `ir.expr`'s "cast".
 
-Float to integer rounds half to even, saturates, and turns NaN into 0; integers wrap; anything to
-bool asks whether it is not zero.
+Float to integer rounds half to even, saturates, and turns NaN into the smallest value; integers
+wrap; anything to bool asks whether it is not zero.
 """
 
 from __future__ import annotations
 
 from camshaft.backends.cpu.lang.arith import type_suffix
 from camshaft.backends.cpu.lang.dot import Dot
+from camshaft.backends.cpu.lang.halves import HALVES, narrow, to_odd, widen
 from camshaft.backends.cpu.lang.values import Value, llvm_type
-from camshaft.ir.types import DType, f32, f64, i32, u32
+from camshaft.ir.types import DType, f16, f32, f64, i32, u32
 
 
 class Convert(Dot):
@@ -19,10 +20,14 @@ class Convert(Dot):
         """`x` as `dtype`, exactly as `ir.expr.convert` does it."""
         if x.dtype == dtype:
             return x
+        if x.dtype in HALVES and dtype not in (f32, f64):
+            x = self.cast(x, f32)
         if dtype.kind == "b":
             return self.ne(x, 0)
         if x.dtype.is_float:
             return self._float_to_float(x, dtype) if dtype.is_float else self._saturate(x, dtype)
+        if dtype in HALVES:
+            return self.cast(self.cast(x, f32), dtype)
         if dtype.is_float:
             op = "sitofp" if x.dtype.kind == "i" else "uitofp"
             return self._convert(op, x, dtype)
@@ -66,9 +71,17 @@ class Convert(Dot):
         return self.value(f"{op} {x.type} {x.ref} to {to}", dtype, x.lanes)
 
     def _float_to_float(self, x: Value, dtype: DType) -> Value:
-        if x.dtype.bits == dtype.bits:
-            return self.cast(self.cast(x, f32), dtype)
+        if dtype in HALVES and not self._has(dtype):
+            return narrow(self, to_odd(self, x) if x.dtype == f64 else x, dtype)
+        if x.dtype in HALVES and not self._has(x.dtype):
+            return self.cast(widen(self, x), dtype)
+        if x.dtype == f64 and dtype == f16:
+            x = to_odd(self, x)
         return self._convert("fpext" if dtype.bits > x.dtype.bits else "fptrunc", x, dtype)
+
+    def _has(self, half: DType) -> bool:
+        """Whether the target has instructions that convert between `half` and f32."""
+        return half == f16 and "f16c" in self.target.requires
 
     def _resize(self, x: Value, dtype: DType) -> Value:
         source = 1 if x.dtype.kind == "b" else x.dtype.bits
@@ -80,21 +93,18 @@ class Convert(Dot):
 
     def _saturate(self, x: Value, dtype: DType) -> Value:
         low, high = dtype.range
-        if x.dtype.bits < 32:
-            x = self.cast(x, f32)
         if dtype.bits > 16:
             return self._saturate_wide(x, dtype)
+        x = self.greater(x, float(low))
         if low == 0:
-            return self._saturate_unsigned(self.max(x, 0.0), dtype)
-        x = self.select(self.isnan(x), 0.0, x)
-        x = self.min(self.max(x, float(low)), float(high))
-        return self._resize(self._lrint(x), dtype)
+            return self._saturate_unsigned(x, dtype)
+        return self._resize(self._lrint(self.lesser(x, float(high))), dtype)
 
     def _saturate_unsigned(self, x: Value, dtype: DType) -> Value:
         """x >= 0 to u8 or u16."""
         high = dtype.range[1]
         if self.target.vector_bits < 512:
-            return self._resize(self._lrint(self.min(x, float(high))), dtype)
+            return self._resize(self._lrint(self.lesser(x, float(high))), dtype)
         # What does not fit in an i32 converts to its highest bit: unsigned, still the largest, so
         # the narrowing instruction, which saturates, does the rest.
         whole = self.bitcast(self._lrint(x), u32)
@@ -102,15 +112,16 @@ class Convert(Dot):
 
     def _saturate_wide(self, x: Value, dtype: DType) -> Value:
         if (x.dtype, dtype) == (f32, i32):
-            clean = self.select(self.isnan(x), 0.0, x)
-            bounded = self.min(self.max(clean, -(2.0**31)), 2.0**31 - 128)
-            return self.select(clean >= 2.0**31, (1 << 31) - 1, self._lrint(bounded))
+            bounded = self.lesser(self.greater(x, -(2.0**31)), 2.0**31 - 128)
+            return self.select(x >= 2.0**31, (1 << 31) - 1, self._lrint(bounded))
         x = self._overloaded("llvm.roundeven", x) if x.dtype == f64 else self.round(x)
         name = f"llvm.fpto{'si' if dtype.kind == 'i' else 'ui'}.sat"
         result = Value(self, "", dtype, x.lanes)
-        return self.call_intrinsic(
+        whole = self.call_intrinsic(
             f"{name}.{type_suffix(result)}.{type_suffix(x)}", dtype, x.lanes, x
         )
+        low = dtype.range[0]
+        return self.select(self.isnan(x), low, whole) if low else whole
 
     def _lrint(self, x: Value) -> Value:
         result = Value(self, "", i32, x.lanes)
