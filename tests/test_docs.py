@@ -24,7 +24,7 @@ from camshaft.backends.cpu.target import TARGETS
 from camshaft.builder import trial
 from camshaft.cli import app as cli
 from camshaft.frontends.onnx.handlers import HANDLERS
-from camshaft.ops import execute
+from camshaft.ops import OPS_BY_NAME
 from camshaft.passes.rewrite import sweep
 from kernel_harness import operand_of, run_kernel
 from test_layering import LAYERS
@@ -225,7 +225,7 @@ def test_example_op_builds(
 ) -> None:
     monkeypatch.setitem(HANDLERS, ("", "CumSum"), added["HANDLERS"]["CumSum"])
     monkeypatch.setitem(trial._OPS, "cumsum", added["CUMSUM"])
-    monkeypatch.setitem(execute._BY_NAME, "cumsum", added["CUMSUM"])
+    monkeypatch.setitem(OPS_BY_NAME, "cumsum", added["CUMSUM"])
     if listed:
         monkeypatch.setattr(machine, "TACTICS", (added["CumsumByColumns"](), *TACTICS))
     nodes = [

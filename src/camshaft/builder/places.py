@@ -17,6 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from camshaft.builder.strides import extent, inner_is_unit, reshaped
+from camshaft.ir.attrs import axis_attr, ints_attr
 from camshaft.ir.graph import Graph, Node, Tensor
 from camshaft.ir.types import DType, Shape, f32, row_major_strides
 from camshaft.ops import BROADCAST, CONCAT, CONV, HOST, INTERLEAVE, POINTWISE, RESHAPE, SLICE
@@ -235,9 +236,9 @@ def _view(node: Node, source: Place) -> Place | None:
         if strides is None:
             return None
     elif node.op is TRANSPOSE_OP:
-        strides = tuple(source.strides[p] for p in _ints(node, "perm"))
+        strides = tuple(source.strides[p] for p in ints_attr(node, "perm"))
     elif node.op is SLICE:
-        starts, steps = _ints(node, "starts"), _ints(node, "steps")
+        starts, steps = ints_attr(node, "starts"), ints_attr(node, "steps")
         if any(s < 0 for s in steps):
             return None
         strides = tuple(s * t for s, t in zip(source.strides, steps, strict=True))
@@ -249,16 +250,8 @@ def _view(node: Node, source: Place) -> Place | None:
     return Place(source.buffer, offset, shape, strides)
 
 
-def _ints(node: Node, name: str) -> tuple[int, ...]:
-    value = node.attrs[name]
-    assert isinstance(value, tuple)
-    return tuple(int(v) for v in value)
-
-
 def _concat_slots(node: Node, whole: Place) -> list[Place]:
-    axis = node.attrs["axis"]
-    assert isinstance(axis, int)
-    axis %= len(whole.shape)
+    axis = axis_attr(node, len(whole.shape))
     slots, at = [], 0
     for t in node.args:
         offset = whole.offset + at * whole.strides[axis]
@@ -268,7 +261,7 @@ def _concat_slots(node: Node, whole: Place) -> list[Place]:
 
 
 def _interleave_slots(node: Node, whole: Place) -> list[Place]:
-    by_h, by_w = _ints(node, "blocks")
+    by_h, by_w = ints_attr(node, "blocks")
     n, h, w, c = whole.strides
     return [
         Place(

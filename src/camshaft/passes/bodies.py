@@ -14,6 +14,7 @@ import numpy as np
 
 from camshaft.errors import ModelError
 from camshaft.ir import expr as E
+from camshaft.ir.attrs import expr_attr
 from camshaft.ir.expr import Expr
 from camshaft.ir.graph import Node, Tensor
 from camshaft.ir.op import Attr
@@ -43,19 +44,12 @@ def anchored(node: Node) -> bool:
     return bool(node.op.anchors)
 
 
-def attr_expr(node: Node, name: str) -> Expr:
-    """An expression attribute of the node."""
-    value = node.attrs[name]
-    assert isinstance(value, Expr)
-    return value
-
-
 def body_of(node: Node) -> Body:
     """The body of a pointwise or anchored node; ModelError for any other."""
     if node.op is POINTWISE:
-        return Body(attr_expr(node, "expr"), node.args)
+        return Body(expr_attr(node, "expr"), node.args)
     if node.op.anchors:
-        return Body(attr_expr(node, "epilogue"), (None, *node.args[node.op.anchors :]))
+        return Body(expr_attr(node, "epilogue"), (None, *node.args[node.op.anchors :]))
     raise ModelError(f"node {node.name!r} ({node.op.name}) has no scalar body")
 
 

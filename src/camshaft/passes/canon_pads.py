@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from camshaft.errors import ModelError
+from camshaft.ir.attrs import ints_attr
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.types import TensorType, f32
 from camshaft.ops import CONV, PAD, POOL
 from camshaft.ops.pooling import pool_divisors
-from camshaft.passes.canon_shapes import ints
 from camshaft.passes.ranges import value_bounds
 from camshaft.passes.rewrite import Rewrite, Rewriter
 
@@ -28,10 +28,10 @@ def _value(pad: Node) -> float | None:
 def _window_pads(pad: Node, node: Node) -> tuple[int, int, int, int] | None:
     """top, left, bottom, right of the pad and the window together; None if it pads other axes."""
     rows, cols = (1, 2) if node.attrs["layout"] == "NHWC" else (2, 3)
-    before, after = ints(pad, "before"), ints(pad, "after")
+    before, after = ints_attr(pad, "before"), ints_attr(pad, "after")
     if any(before[a] or after[a] for a in range(4) if a not in (rows, cols)):
         return None
-    top, left, bottom, right = ints(node, "pads")
+    top, left, bottom, right = ints_attr(node, "pads")
     return top + before[rows], left + before[cols], bottom + after[rows], right + after[cols]
 
 
@@ -56,7 +56,7 @@ class MergePads(Rewrite):
             return None
         attrs = dict(node.attrs)
         for name in ("before", "after"):
-            pairs = zip(ints(first, name), ints(node, name), strict=True)
+            pairs = zip(ints_attr(first, name), ints_attr(node, name), strict=True)
             attrs[name] = tuple(a + b for a, b in pairs)
         return [r.emit(PAD, first.inputs, attrs, like=[first, node])]
 
@@ -116,7 +116,7 @@ class PadIntoPool(Rewrite):
         x = pad.args[0]
         attrs: dict[str, Attr] = {**node.attrs, "pads": pads}
         if node.attrs["kind"] == "avg":
-            padded = ints(node, "pads") != (0, 0, 0, 0)
+            padded = ints_attr(node, "pads") != (0, 0, 0, 0)
             if value != node.attrs["x_zero_point"] or (padded and not attrs["count_include_pad"]):
                 return None
             attrs["count_include_pad"] = True

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from camshaft.ir import expr as E
+from camshaft.ir.attrs import expr_attr
 from camshaft.ir.expr import Expr
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
@@ -15,7 +16,6 @@ from camshaft.ops import POINTWISE, REDUCE
 from camshaft.passes.bodies import (
     Body,
     anchored,
-    attr_expr,
     body_of,
     compact,
     emit_body,
@@ -89,7 +89,7 @@ class TidyPrologue(Rewrite):
     ops = (REDUCE,)
 
     def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
-        prologue = attr_expr(node, "prologue")
+        prologue = expr_attr(node, "prologue")
         short = simplify(prologue, [node.args[0].type.dtype], [value_bounds(node.args[0], r)])
         if short == prologue:
             return None

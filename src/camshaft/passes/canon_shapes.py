@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from camshaft.ir import expr as E
+from camshaft.ir.attrs import axis_attr, ints_attr
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.types import Shape, TensorType, f32
@@ -16,18 +17,9 @@ from camshaft.passes.layout_shapes import is_reshape, reshaped_perm
 from camshaft.passes.rewrite import Rewrite, Rewriter
 
 
-def ints(node: Node, name: str) -> tuple[int, ...]:
-    """An attribute that is a tuple of integers."""
-    value = node.attrs[name]
-    assert isinstance(value, tuple)
-    return tuple(int(v) for v in value)
-
-
 def axis_of(node: Node) -> int:
     """The attribute "axis", counted from the front of the output."""
-    axis = node.attrs["axis"]
-    assert isinstance(axis, int)
-    return axis % len(node.output.shape)
+    return axis_attr(node, len(node.output.shape))
 
 
 class DropIdentity(Rewrite):
@@ -40,9 +32,9 @@ class DropIdentity(Rewrite):
         x = node.args[0]
         if len(node.args) > 1 or x.type != node.output.type:
             return None
-        if node.op is TRANSPOSE and ints(node, "perm") != tuple(range(x.type.rank)):
+        if node.op is TRANSPOSE and ints_attr(node, "perm") != tuple(range(x.type.rank)):
             return None
-        if node.op is SLICE and any(s != 1 for s in ints(node, "steps")):
+        if node.op is SLICE and any(s != 1 for s in ints_attr(node, "steps")):
             return None
         if node.op is POINTWISE and node.attrs["expr"] != E.inp(0):
             return None
@@ -84,8 +76,8 @@ class MergeTransposes(Rewrite):
         first = r.producer(node.args[0], TRANSPOSE)
         if first is None:
             return None
-        inner = ints(first, "perm")
-        perm = tuple(inner[p] for p in ints(node, "perm"))
+        inner = ints_attr(first, "perm")
+        perm = tuple(inner[p] for p in ints_attr(node, "perm"))
         return [r.emit(TRANSPOSE, first.inputs, {"perm": perm}, like=[first, node])]
 
     def example(self) -> Graph:
@@ -102,7 +94,7 @@ class TransposeToReshape(Rewrite):
     ops = (TRANSPOSE,)
 
     def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
-        if not is_reshape(node.args[0].shape, ints(node, "perm")):
+        if not is_reshape(node.args[0].shape, ints_attr(node, "perm")):
             return None
         return [r.emit(RESHAPE, node.inputs, {"shape": node.output.shape}, like=node)]
 
@@ -127,13 +119,13 @@ class TransposesAroundReshape(Rewrite):
         if middle is None or first is None:
             return None
         x = first.args[0]
-        perm = ints(first, "perm")
+        perm = ints_attr(first, "perm")
         turned = tuple(perm.index(a) for a in range(len(perm)))  # x as a version of first's output
         order = reshaped_perm(first.output.shape, middle.output.shape, turned)
         if order is None:
             return None
         shape = tuple(middle.output.shape[a] for a in order)
-        total = tuple(order.index(a) for a in ints(node, "perm"))
+        total = tuple(order.index(a) for a in ints_attr(node, "perm"))
         if not is_reshape(shape, total):
             return None
         return [r.emit(RESHAPE, [x], {"shape": node.output.shape}, like=[first, middle, node])]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from camshaft.ir.attrs import ints_attr
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.types import TensorType, f32
 from camshaft.ops import CONCAT, SLICE
-from camshaft.passes.canon_shapes import axis_of, ints
+from camshaft.passes.canon_shapes import axis_of
 from camshaft.passes.rewrite import Rewrite, Rewriter
 
 
@@ -32,9 +33,11 @@ class MergeSlices(Rewrite):
         first = r.producer(node.args[0], SLICE)
         if first is None:
             return None
-        inner = list(zip(ints(first, "starts"), ints(first, "steps"), strict=True))
-        starts = tuple(a + s * b for (a, s), b in zip(inner, ints(node, "starts"), strict=True))
-        steps = tuple(s * t for (_, s), t in zip(inner, ints(node, "steps"), strict=True))
+        inner = list(zip(ints_attr(first, "starts"), ints_attr(first, "steps"), strict=True))
+        starts = tuple(
+            a + s * b for (a, s), b in zip(inner, ints_attr(node, "starts"), strict=True)
+        )
+        steps = tuple(s * t for (_, s), t in zip(inner, ints_attr(node, "steps"), strict=True))
         attrs = {"starts": starts, "sizes": node.attrs["sizes"], "steps": steps}
         return [r.emit(SLICE, first.inputs, attrs, like=[first, node])]
 
@@ -56,8 +59,8 @@ class SliceOfConcat(Rewrite):
         if joined is None:
             return None
         axis = axis_of(joined)
-        start, size = ints(node, "starts")[axis], ints(node, "sizes")[axis]
-        if ints(node, "steps")[axis] != 1 or size == 0:
+        start, size = ints_attr(node, "starts")[axis], ints_attr(node, "sizes")[axis]
+        if ints_attr(node, "steps")[axis] != 1 or size == 0:
             return None
         touched: list[tuple[Tensor, int, int]] = []
         at = 0
@@ -80,9 +83,9 @@ class SliceOfConcat(Rewrite):
         part, start, size = touched
         attrs: dict[str, Attr] = {"steps": node.attrs["steps"]}
         for name, value in (("starts", start), ("sizes", size)):
-            old = ints(node, name)
+            old = ints_attr(node, name)
             attrs[name] = (*old[:axis], value, *old[axis + 1 :])
-        if attrs["sizes"] == part.shape and set(ints(node, "steps")) == {1}:
+        if attrs["sizes"] == part.shape and set(ints_attr(node, "steps")) == {1}:
             return part
         return r.emit(SLICE, [part], attrs, like=node, output=f"{node.output.name}:{index}")
 
@@ -136,8 +139,8 @@ class ConcatOfSlices(Rewrite):
             right = r.producer(node.args[i + 1], SLICE)
             if left is None or right is None or not self._adjacent(left, right, axis):
                 continue
-            size = ints(left, "sizes")[axis] + ints(right, "sizes")[axis]
-            sizes = tuple(size if a == axis else d for a, d in enumerate(ints(left, "sizes")))
+            size = ints_attr(left, "sizes")[axis] + ints_attr(right, "sizes")[axis]
+            sizes = tuple(size if a == axis else d for a, d in enumerate(ints_attr(left, "sizes")))
             attrs = {**left.attrs, "sizes": sizes}
             like = [left, right, node] if len(node.args) == 2 else [left, right]
             name = node.output.name if len(node.args) == 2 else f"{node.output.name}:{i}"
@@ -150,10 +153,10 @@ class ConcatOfSlices(Rewrite):
     def _adjacent(left: Node, right: Node, axis: int) -> bool:
         if left.args[0] is not right.args[0] or left.attrs["steps"] != right.attrs["steps"]:
             return False
-        step = ints(left, "steps")[axis]
-        starts = list(ints(left, "starts"))
-        starts[axis] += step * ints(left, "sizes")[axis]
-        return tuple(starts) == ints(right, "starts")
+        step = ints_attr(left, "steps")[axis]
+        starts = list(ints_attr(left, "starts"))
+        starts[axis] += step * ints_attr(left, "sizes")[axis]
+        return tuple(starts) == ints_attr(right, "starts")
 
     def example(self) -> Graph:
         b = GraphBuilder("split-and-join")

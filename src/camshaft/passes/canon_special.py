@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from camshaft.ir import expr as E
+from camshaft.ir.attrs import axis_attr, expr_attr, ints_attr
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.types import TensorType, f32
 from camshaft.ops import CONCAT, GATHER, POINTWISE, POOL, RESAMPLE, RESHAPE, SLICE
-from camshaft.passes.bodies import attr_expr
 from camshaft.passes.canon_slices import slice_attrs
 from camshaft.passes.rewrite import Rewrite, Rewriter
 
@@ -24,9 +24,7 @@ class GatherToSlice(Rewrite):
 
     def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
         x, index = node.args
-        axis = node.attrs["axis"]
-        assert isinstance(axis, int)
-        axis %= x.type.rank
+        axis = axis_attr(node, x.type.rank)
         if index.data is None or index.data.size == 0:
             return None
         at = index.data.reshape(-1).astype(np.int64)
@@ -58,10 +56,8 @@ class UnitPool(Rewrite):
         if not plain or not x.type.dtype.is_float:
             return None
         first = 1 if node.attrs["layout"] == "NHWC" else 2
-        strides = node.attrs["strides"]
-        assert isinstance(strides, tuple)
         steps = [1] * 4
-        steps[first : first + 2] = [int(s) for s in strides]
+        steps[first : first + 2] = ints_attr(node, "strides")
         attrs: dict[str, Attr] = {
             "starts": (0,) * 4,
             "sizes": node.output.shape,
@@ -69,7 +65,7 @@ class UnitPool(Rewrite):
         }
         label = f"{node.output.name}:pixels"
         y = r.emit(SLICE, [x], attrs, like=node, output=label)
-        expr = attr_expr(node, "epilogue")
+        expr = expr_attr(node, "epilogue")
         return [r.emit(POINTWISE, [y, *node.args[1:]], {"expr": expr}, like=node)]
 
     def example(self) -> Graph:
@@ -103,7 +99,7 @@ class IdentityResample(Rewrite):
             rest = np.where(index.data == own, 0, weight.data)
             if np.any(share != 1.0) or np.any(rest):
                 return None
-        expr = attr_expr(node, "epilogue")
+        expr = expr_attr(node, "epilogue")
         return [r.emit(POINTWISE, [x, *node.args[5:]], {"expr": expr}, like=node)]
 
     def example(self) -> Graph:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from camshaft.ir import expr as E
+from camshaft.ir.attrs import expr_attr, int_attr
 from camshaft.ir.expr import Expr
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
@@ -20,7 +21,6 @@ from camshaft.ops import CONV, MATMUL, POINTWISE, POOL, REDUCE, RESAMPLE
 from camshaft.passes.bodies import (
     Body,
     Inliner,
-    attr_expr,
     body_of,
     emit_body,
     replaced,
@@ -211,7 +211,7 @@ class FoldAffineForward(Rewrite):
         source = producer.args[wide[0]]
         if source.shape != shape or source.type.dtype != f32:
             return None
-        expr = attr_expr(producer, "expr")
+        expr = expr_attr(producer, "expr")
         values = _values(body_of(producer), shape, axis)
         found = leading_affine(expr, E.inp(wide[0]), values)
         return (source, found) if found.top == expr and found.steps else None
@@ -295,8 +295,7 @@ def _per_input_channel(
     node: Node, weights: np.ndarray, a: np.ndarray, b: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """(weights scaled by a along their input channels, sum of weights times b) of a convolution."""
-    groups = node.attrs["groups"]
-    assert isinstance(groups, int)
+    groups = int_attr(node, "groups")
     nchw = node.attrs["layout"] == "NCHW"
     w = weights.transpose(0, 2, 3, 1) if nchw else weights  # [K,R,S,C/g]
     k = w.shape[0]

@@ -8,11 +8,11 @@ from math import prod
 import numpy as np
 
 from camshaft.ir import expr as E
+from camshaft.ir.attrs import ints_attr
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.types import TensorType, f32
 from camshaft.ops import CONV, MATMUL, RESHAPE, TRANSPOSE
-from camshaft.passes.canon_shapes import ints
 from camshaft.passes.rewrite import Rewrite, Rewriter
 
 
@@ -113,7 +113,7 @@ class TransposeIntoWeights(Rewrite):
         if flat is None or turned is None or weights.data is None or weights.type.rank != 2:
             return None
         source = turned.args[0]
-        perm = ints(turned, "perm")
+        perm = ints_attr(turned, "perm")
         shape = turned.output.shape
         lead = _leading(shape, weights.shape[0])
         if lead is None or perm[:lead] != tuple(range(lead)):

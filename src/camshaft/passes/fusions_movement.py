@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from camshaft.ir import expr as E
+from camshaft.ir.attrs import ints_attr
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.types import TensorType, f32
 from camshaft.ops import CONCAT, CONV, INTERLEAVE, POINTWISE, RESHAPE, SLICE, TRANSPOSE
 from camshaft.passes.bodies import anchored, varying_axis
-from camshaft.passes.canon_shapes import axis_of, ints
+from camshaft.passes.canon_shapes import axis_of
 from camshaft.passes.canon_slices import slice_attrs
 from camshaft.passes.fusions_pointwise import only_here
 from camshaft.passes.rewrite import Rewrite, Rewriter
@@ -77,7 +78,7 @@ class HoistAboveMovement(Rewrite):
             return out[-1:] if last else None
         if move.op is SLICE and x[axis] != out[axis]:
             return None
-        source = ints(move, "perm")[axis] if move.op is TRANSPOSE else axis
+        source = ints_attr(move, "perm")[axis] if move.op is TRANSPOSE else axis
         return (out[axis], *(1,) * (len(x) - 1 - source))
 
     @staticmethod
@@ -183,7 +184,7 @@ class TransposeInputFirst(Rewrite):
         first = r.producer(node.args[0], POINTWISE)
         if first is None or not only_here(node, node.args[0], r):
             return None
-        perm = ints(node, "perm")
+        perm = ints_attr(node, "perm")
         rank = len(perm)
         for t in first.args:
             from_input = not t.is_const and r.producer(t) is None and t.type.rank == rank

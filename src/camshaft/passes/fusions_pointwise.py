@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from camshaft.ir import expr as E
+from camshaft.ir.attrs import expr_attr
 from camshaft.ir.expr import Expr
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
@@ -20,7 +21,6 @@ from camshaft.passes.bodies import (
     Body,
     Inliner,
     anchored,
-    attr_expr,
     body_of,
     broadcasts_to,
     emit_body,
@@ -44,7 +44,7 @@ def _worth_repeating(producer: Node) -> bool:
     wide = [t for t in producer.args if not t.is_const and t.shape == producer.output.shape]
     return (
         len(wide) == 1
-        and is_light(attr_expr(producer, "expr"))
+        and is_light(expr_attr(producer, "expr"))
         and wide[0].type.dtype.bytes < producer.output.type.dtype.bytes
     )
 
@@ -57,7 +57,7 @@ def inlinable(tensor: Tensor | None, reader: Node, r: Rewriter) -> Node | None:
     if not (only_here(reader, tensor, r) or _worth_repeating(producer)):
         return None
     same_size = tensor.type.size == reader.outputs[0].type.size
-    return producer if same_size or is_light(attr_expr(producer, "expr")) else None
+    return producer if same_size or is_light(expr_attr(producer, "expr")) else None
 
 
 class FusePointwise(Rewrite):
@@ -154,7 +154,7 @@ class FuseEpilogue(Rewrite):
             inliner = Inliner(True)
             head = inliner.inline(body_of(anchor))
             args = [head if t is result else inliner.leaf(t) for t in node.args]
-            fused = inliner.body(E.substitute(attr_expr(node, "expr"), args))
+            fused = inliner.body(E.substitute(expr_attr(node, "expr"), args))
             if fits(fused):
                 return [emit_body(r, anchor, fused, [anchor, node])]
         return None

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from math import prod
 
 from camshaft.ir import expr as E
+from camshaft.ir.attrs import expr_attr, ints_attr
 from camshaft.ir.expr import Expr
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.types import TensorType, f32
 from camshaft.ops import POINTWISE, POOL, REDUCE, RESHAPE, SOFTMAX
-from camshaft.passes.bodies import Body, attr_expr, body_of, compact, replaced
-from camshaft.passes.canon_shapes import ints
+from camshaft.passes.bodies import Body, body_of, compact, replaced
 from camshaft.passes.fusions_pointwise import only_here
 from camshaft.passes.rewrite import Rewrite, Rewriter
 
@@ -20,7 +20,7 @@ from camshaft.passes.rewrite import Rewrite, Rewriter
 def reduced_axes(node: Node) -> tuple[int, ...]:
     """Axes of a reduction, counted from the front, ascending."""
     rank = node.args[0].type.rank
-    return tuple(sorted(a % rank for a in ints(node, "axes")))
+    return tuple(sorted(a % rank for a in ints_attr(node, "axes")))
 
 
 def _only_reader(expr: Expr, part: Expr) -> Expr | None:
@@ -50,7 +50,7 @@ class MeanToPool(Rewrite):
 
     def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
         x = node.args[0]
-        epilogue = attr_expr(node, "epilogue")
+        epilogue = expr_attr(node, "epilogue")
         if x.type.rank != 4 or x.type.dtype != f32 or reduced_axes(node) != (1, 2):
             return None
         if node.attrs["kind"] != "sum" or node.attrs["prologue"] != E.inp(0):
@@ -112,7 +112,7 @@ class MergeReductions(Rewrite):
         same = ("kind", "keepdims")
         if any(first.attrs[k] != node.attrs[k] for k in same) or node.attrs["prologue"] != E.inp(0):
             return None
-        inner = attr_expr(first, "epilogue")
+        inner = expr_attr(first, "epilogue")
         head: Expr = E.inp(0)
         if inner != E.inp(0):
             scale = _scale_of(inner)
@@ -123,7 +123,7 @@ class MergeReductions(Rewrite):
         attrs: dict[str, Attr] = {
             **first.attrs,
             "axes": self._axes(first, node),
-            "epilogue": E.substitute(attr_expr(node, "epilogue"), [head, *operands]),
+            "epilogue": E.substitute(expr_attr(node, "epilogue"), [head, *operands]),
         }
         inputs = [first.args[0], *node.args[1:]]
         return [r.emit(REDUCE, inputs, attrs, like=[first, node])]
@@ -156,7 +156,7 @@ class PointwiseIntoReduce(Rewrite):
         first = r.producer(node.args[0], POINTWISE)
         if first is None or len(first.args) != 1 or not only_here(node, node.args[0], r):
             return None
-        prologue = E.substitute(attr_expr(node, "prologue"), [attr_expr(first, "expr")])
+        prologue = E.substitute(expr_attr(node, "prologue"), [expr_attr(first, "expr")])
         inputs = [first.args[0], *node.args[1:]]
         return [r.emit(REDUCE, inputs, {**node.attrs, "prologue": prologue}, like=[first, node])]
 
@@ -215,7 +215,7 @@ class ReduceNothing(Rewrite):
         extents = prod(x.shape[a] for a in reduced_axes(node))
         if extents != 1 or len(node.args) > 1 or x.type.dtype != node.output.type.dtype:
             return None
-        expr = E.substitute(attr_expr(node, "epilogue"), [attr_expr(node, "prologue")])
+        expr = E.substitute(expr_attr(node, "epilogue"), [expr_attr(node, "prologue")])
         label = f"{node.output.name}:value"
         y = r.emit(POINTWISE, [x], {"expr": expr}, like=node, output=label)
         if y.shape == node.output.shape:

@@ -9,12 +9,12 @@ from math import prod
 import numpy as np
 
 from camshaft.ir import expr as E
+from camshaft.ir.attrs import ints_attr
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.types import TensorType, f32
 from camshaft.ops import CONV, RESHAPE, TRANSPOSE
 from camshaft.passes.bodies import Body, body_of, emit_body
-from camshaft.passes.canon_shapes import ints
 from camshaft.passes.fusions_pointwise import only_here
 from camshaft.passes.rewrite import Rewrite, Rewriter
 
@@ -38,7 +38,7 @@ def shuffle_behind(last: Node | None, r: Rewriter) -> Shuffle | None:
         return None
     source = first.args[0]
     lead, split = source.shape[:-1], first.output.shape[len(source.shape) - 1 :]
-    perm = ints(turn, "perm")
+    perm = ints_attr(turn, "perm")
     kept = len(lead)
     if first.output.shape[:kept] != lead or last.output.shape != source.shape:
         return None

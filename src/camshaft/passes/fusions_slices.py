@@ -11,12 +11,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from camshaft.ir import expr as E
+from camshaft.ir.attrs import expr_attr, ints_attr
 from camshaft.ir.expr import Expr
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.types import TensorType, f32
 from camshaft.ops import CONCAT, POINTWISE, RESHAPE, SLICE
-from camshaft.passes.bodies import attr_expr
-from camshaft.passes.canon_shapes import axis_of, ints
+from camshaft.passes.canon_shapes import axis_of
 from camshaft.passes.canon_slices import slice_attrs
 from camshaft.passes.rewrite import Rewrite, Rewriter
 
@@ -41,11 +41,11 @@ class JoinSlicedPointwise(Rewrite):
         if len(branches) < len(found) or len(branches) < 2:
             return None
         first = branches[0][1]
-        at = ints(first, "starts")[axis]
+        at = ints_attr(first, "starts")[axis]
         for _, piece, _ in branches:
             if not self._continues(piece, first, axis, at):
                 return None
-            at += ints(piece, "sizes")[axis]
+            at += ints_attr(piece, "sizes")[axis]
         try:
             expr, literals = _unified([b[0] for b in branches])
         except _Differ:
@@ -54,7 +54,7 @@ class JoinSlicedPointwise(Rewrite):
         whole = {**first.attrs, "sizes": node.output.shape}
         label = f"{node.output.name}:whole"
         x = r.emit(SLICE, first.inputs, whole, like=like, output=label)
-        sizes = [ints(b[1], "sizes")[axis] for b in branches]
+        sizes = [ints_attr(b[1], "sizes")[axis] for b in branches]
         lead = node.output.type.rank - axis - 1
         operands = []
         for values in literals:
@@ -72,7 +72,7 @@ class JoinSlicedPointwise(Rewrite):
             if len(maker.args) != 1 or not r.single_use(maker.output):
                 return None
             if maker.op is POINTWISE:
-                expr = E.substitute(expr, [attr_expr(maker, "expr")])
+                expr = E.substitute(expr, [expr_attr(maker, "expr")])
             between.insert(0, maker)
             maker = r.producer(maker.args[0], RESHAPE, POINTWISE, SLICE)
         if maker is None or maker.output.type != part.type or part.type.dtype != f32:
@@ -82,12 +82,12 @@ class JoinSlicedPointwise(Rewrite):
     @staticmethod
     def _continues(piece: Node, first: Node, axis: int, at: int) -> bool:
         """Whether the slice takes up along `axis` where the one before it ended."""
-        starts, want = ints(piece, "starts"), list(ints(first, "starts"))
+        starts, want = ints_attr(piece, "starts"), list(ints_attr(first, "starts"))
         want[axis] = at
         return (
             piece.args[0] is first.args[0]
             and starts == tuple(want)
-            and set(ints(piece, "steps")) == {1}
+            and set(ints_attr(piece, "steps")) == {1}
         )
 
     def example(self) -> Graph:

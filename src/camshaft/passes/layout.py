@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from camshaft.errors import ModelError
+from camshaft.ir.attrs import axis_attr, ints_attr
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ops import (
@@ -229,7 +230,7 @@ class _Layout:
         x = node.args[0]
         rank = x.type.rank
         perm = self.best([x], rank)
-        axes = {a % rank for a in _ints(node, "axes")}
+        axes = {a % rank for a in ints_attr(node, "axes")}
         out = perm if node.attrs["keepdims"] else without_axes(perm, axes)
         inputs = [self.get(x, perm), *(self.operand(t, out) for t in node.args[1:])]
         self.put(node, out, inputs, axes=tuple(sorted(perm.index(a) for a in axes)))
@@ -237,13 +238,13 @@ class _Layout:
     def gather(self, node: Node) -> None:
         x, index = node.args
         perm = self.best([x], x.type.rank)
-        axis = _ints_axis(node) % x.type.rank
+        axis = axis_attr(node, x.type.rank)
         inputs = [self.get(x, perm), self.get(index, identity(index.type.rank))]
         out = gathered_perm(perm, axis, index.type.rank)
         self.put(node, out, inputs, axis=perm.index(axis))
 
     def transpose(self, node: Node) -> None:
-        perm = _ints(node, "perm")
+        perm = ints_attr(node, "perm")
         versions = self.known(node.args[0])
         self.versions[node.output.name] = {renamed(p, perm): t for p, t in versions.items()}
 
@@ -260,24 +261,12 @@ class _Layout:
         self.in_own_order(node)
 
 
-def _ints(node: Node, name: str) -> tuple[int, ...]:
-    value = node.attrs[name]
-    assert isinstance(value, tuple)
-    return tuple(int(v) for v in value)
-
-
-def _ints_axis(node: Node) -> int:
-    axis = node.attrs["axis"]
-    assert isinstance(axis, int)
-    return axis
-
-
 def _axis(node: Node, perm: Perm) -> int:
-    return perm.index(_ints_axis(node) % len(perm))
+    return perm.index(axis_attr(node, len(perm)))
 
 
 def _permuted(node: Node, perm: Perm, names: Sequence[str]) -> dict[str, Attr]:
-    return {n: tuple(_ints(node, n)[a] for a in perm) for n in names}
+    return {n: tuple(ints_attr(node, n)[a] for a in perm) for n in names}
 
 
 _HANDLERS: dict[str, Callable[[_Layout, Node], None]] = {

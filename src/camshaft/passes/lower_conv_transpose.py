@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from camshaft.ir.attrs import int_attr, ints_attr
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.types import TensorType, f32
 from camshaft.ops import CONV, CONV_TRANSPOSE, INTERLEAVE, SLICE, TRANSPOSE
-from camshaft.passes.canon_shapes import ints
 from camshaft.passes.rewrite import Rewrite, Rewriter
 
 
@@ -65,7 +65,7 @@ class LowerConvTranspose(Rewrite):
         if weights.data is None:
             return None
         out = node.output
-        strides, dilations, pads = (ints(node, n) for n in ("strides", "dilations", "pads"))
+        strides, dilations, pads = (ints_attr(node, n) for n in ("strides", "dilations", "pads"))
         rows, cols = (
             phases(
                 node.args[0].shape[2 + a],
@@ -110,8 +110,7 @@ class LowerConvTranspose(Rewrite):
         r: Rewriter,
     ) -> Tensor:
         weights = node.args[1].array
-        groups = node.attrs["groups"]
-        assert isinstance(groups, int)
+        groups = int_attr(node, "groups")
         k = weights.shape[1] * groups
         if not at[0].taps or not at[1].taps:
             return r.builder.constant(np.zeros((x.shape[0], *counts, k), weights.dtype), "zeros")

@@ -20,6 +20,7 @@ from math import prod
 import numpy as np
 
 from camshaft.ir import expr as E
+from camshaft.ir.attrs import ints_attr
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.types import DType, TensorType, f32, i8, u8
@@ -179,9 +180,7 @@ def _moved_axis(node: Node, axis: int) -> int | None:
     """Where a per-channel axis lies after a transpose or reshape that keeps it, else None."""
     before, after = node.args[0].shape, node.output.shape
     if node.op is TRANSPOSE:
-        perm = node.attrs["perm"]
-        assert isinstance(perm, tuple)
-        return perm.index(axis)
+        return ints_attr(node, "perm").index(axis)
     if node.op is RESHAPE:
         for place, extent in enumerate(after):
             if extent == before[axis] and prod(after[:place]) == prod(before[:axis]):

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from camshaft.ir import expr as E
+from camshaft.ir.attrs import expr_attr, int_attr
 from camshaft.ir.expr import Expr
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
@@ -65,8 +66,7 @@ class IntegerConv(Rewrite):
             return None
         scale = np.asarray(w.scale.astype(np.float64) * float(x.scale), np.float32)
         operands = list(node.args[2:])
-        epilogue = node.attrs["epilogue"]
-        assert isinstance(epilogue, Expr)
+        epilogue = expr_attr(node, "epilogue")
         epilogue, extra = _rescaled(epilogue, len(operands), scale)
         operands += [r.builder.constant(s, f"{node.output.name}:scale") for s in extra]
         attrs: dict[str, Attr] = {**node.attrs, "x_zero_point": int(x.zero), "epilogue": epilogue}
@@ -106,8 +106,7 @@ class IntegerMatmul(Rewrite):
         if any(t is None for t in operands):
             return None
         scale = np.asarray(b.scale.astype(np.float64) * float(a.scale), np.float32)
-        epilogue = node.attrs["epilogue"]
-        assert isinstance(epilogue, Expr)
+        epilogue = expr_attr(node, "epilogue")
         epilogue, extra = _rescaled(epilogue, len(operands), scale)
         operands += [r.builder.constant(s, f"{node.output.name}:scale") for s in extra]
         name = node.output.name
@@ -160,8 +159,7 @@ class IntegerPool(Rewrite):
         x = quant_node(r.producer(node.args[0], DEQUANTIZE))
         if x is None or not _is_activation(x) or node.attrs["kind"] != "avg":
             return None
-        epilogue = node.attrs["epilogue"]
-        assert isinstance(epilogue, Expr)
+        epilogue = expr_attr(node, "epilogue")
         operands = node.args[1:]
         scaled = [E.mul(E.inp(0), E.const(float(x.scale)))]
         epilogue = E.substitute(epilogue, [*scaled, *(E.inp(i + 1) for i in range(len(operands)))])
@@ -234,8 +232,7 @@ class Expand(Rewrite):
     def _with_operands(self, node: Node, r: Rewriter) -> Sequence[Tensor]:
         """Scale or zero point known only at run time, or one zero point per channel."""
         x, scale, zero = node.args
-        axis = node.attrs["axis"]
-        assert isinstance(axis, int)
+        axis = int_attr(node, "axis")
         if scale.type.rank == 1:
             shape = [1] * x.type.rank
             shape[axis] = -1

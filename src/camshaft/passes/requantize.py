@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from camshaft.ir import expr as E
+from camshaft.ir.attrs import expr_attr
 from camshaft.ir.expr import Expr
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
@@ -149,8 +150,7 @@ class FoldRequantize(Rewrite):
         # Input i of the expression is node input i + first; input 0 of an epilogue is the anchor.
         first = 0 if node.op is POINTWISE else (node.op.anchors or 0) - 1
         lead = 0 if node.op is POINTWISE else 1
-        e = node.attrs[key]
-        assert isinstance(e, Expr)
+        e = expr_attr(node, key)
         operands = {
             i - first: t for i, t in enumerate(node.args) if i - first >= lead and t.is_const
         }

@@ -28,6 +28,7 @@ import numpy as np
 
 from camshaft.errors import CalibrationError
 from camshaft.ir import expr as E
+from camshaft.ir.attrs import expr_attr, int_attr
 from camshaft.ir.expr import Expr
 from camshaft.ir.graph import GraphBuilder, Node, Tensor
 from camshaft.ir.types import f32
@@ -84,8 +85,7 @@ def output_shift(node: Node, error: np.ndarray, means: np.ndarray) -> np.ndarray
     node: a channels-last convolution.  error: float64 [K,R,S,C/groups].  means: of its input, [C].
     Returns float64 [K].
     """
-    groups = node.attrs["groups"]
-    assert isinstance(groups, int)
+    groups = int_attr(node, "groups")
     per_channel = np.einsum("krsc,rs->kc", error, taps_inside(node))
     grouped = per_channel.reshape(groups, -1, per_channel.shape[1])
     return np.asarray(np.einsum("gkc,gc->gk", grouped, means.reshape(groups, -1)).ravel())
@@ -99,8 +99,7 @@ def less_shift(
     operands: those of `node` in the graph being built.  The bias absorbs it where there is one; else
     it becomes an operand more.
     """
-    epilogue = node.attrs["epilogue"]
-    assert isinstance(epilogue, Expr)
+    epilogue = expr_attr(node, "epilogue")
     change = np.asarray(-shift, np.float32)
     bias = _bias(epilogue, operands, len(shift))
     if bias is None:

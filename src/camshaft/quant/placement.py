@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from camshaft.errors import ConfigError
+from camshaft.ir.attrs import expr_attr
 from camshaft.ir.expr import Expr, nodes, used_inputs
 from camshaft.ir.graph import Graph, Node, Tensor
 from camshaft.ir.types import f32
@@ -172,9 +173,7 @@ def _is_activation(t: Tensor) -> bool:
 
 
 def _expr(node: Node) -> Expr:
-    value = node.attrs["expr" if node.op is POINTWISE else "epilogue"]
-    assert isinstance(value, Expr)
-    return value
+    return expr_attr(node, "expr" if node.op is POINTWISE else "epilogue")
 
 
 def _is_sensitive(e: Expr, index: int) -> bool:

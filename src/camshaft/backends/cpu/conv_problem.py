@@ -14,6 +14,7 @@ from typing import cast
 from camshaft.backends.base import KernelSpec, Operand
 from camshaft.backends.cpu.epilogue import broadcast_strides
 from camshaft.errors import BuildError
+from camshaft.ir.attrs import expr_attr, int_attr, ints_attr
 from camshaft.ir.expr import Expr
 from camshaft.ir.types import DType
 
@@ -55,10 +56,10 @@ class ConvProblem:
         """Read a "conv" spec; BuildError when its parts do not fit together."""
         x, w, *operands = spec.inputs
         y = spec.outputs[0]
-        groups = int(cast(int, spec.attr("groups")))
-        top, left, _, _ = pads = _ints(spec, "pads", 4)
-        sh, sw = _ints(spec, "strides", 2)
-        dh, dw = _ints(spec, "dilations", 2)
+        groups = int_attr(spec, "groups")
+        top, left, _, _ = pads = _counted(spec, "pads", 4)
+        sh, sw = _counted(spec, "strides", 2)
+        dh, dw = _counted(spec, "dilations", 2)
         n, h, width, channels = x.shape
         k, r, s, c = w.shape
         _, oh, ow, _ = y.shape
@@ -89,8 +90,8 @@ class ConvProblem:
             pad=(top, left),
             x_strides=cast(tuple[int, int, int, int], x.strides),
             x_dtype=x.dtype,
-            zero_point=int(cast(int, spec.attr("x_zero_point"))),
-            epilogue=cast(Expr, spec.attr("epilogue")),
+            zero_point=int_attr(spec, "x_zero_point"),
+            epilogue=expr_attr(spec, "epilogue"),
             output=y,
             operands=tuple(_ranked(o) for o in operands),
         )
@@ -181,8 +182,8 @@ def _ranked(operand: Operand) -> Operand:
     return Operand(operand.dtype, shape, broadcast_strides(operand, 4), operand.const)
 
 
-def _ints(spec: KernelSpec, name: str, count: int) -> tuple[int, ...]:
-    values = tuple(int(v) for v in cast(Sequence[int], spec.attr(name)))
+def _counted(spec: KernelSpec, name: str, count: int) -> tuple[int, ...]:
+    values = ints_attr(spec, name)
     if len(values) != count:
         raise BuildError(f"attribute {name!r} of a convolution needs {count} numbers, got {values}")
     return values

@@ -20,6 +20,7 @@ from camshaft.backends.cpu.epilogue import broadcast_strides
 from camshaft.backends.cpu.pointwise_axes import Nest, merged
 from camshaft.backends.cpu.pointwise_support import printable
 from camshaft.ir import expr as E
+from camshaft.ir.attrs import expr_attr, int_attr
 from camshaft.ir.types import DType, f32, i8, i32, row_major_strides, u8
 
 
@@ -94,7 +95,6 @@ class MatmulProblem:
 
 def problem_of(spec: KernelSpec) -> MatmulProblem:
     """The numbers of a "matmul" spec."""
-    attrs = dict(spec.attrs)
     a, b = spec.inputs[:2]
     out = spec.outputs[0]
     rank = len(out.shape)
@@ -121,9 +121,6 @@ def problem_of(spec: KernelSpec) -> MatmulProblem:
         Operand(o.dtype, full, (*rows, s[-1]), o.const)
         for o, rows, s in zip(spec.inputs[2:], nest.strides[3:-1], extra, strict=True)
     )
-    epilogue = attrs.get("epilogue", E.inp(0))
-    a_zero, b_zero = attrs.get("a_zero_point", 0), attrs.get("b_zero_point", 0)
-    assert isinstance(epilogue, E.Expr) and isinstance(a_zero, int) and isinstance(b_zero, int)
     return MatmulProblem(
         a_dtype=a.dtype,
         b_dtype=b.dtype,
@@ -136,9 +133,9 @@ def problem_of(spec: KernelSpec) -> MatmulProblem:
         b_shape=b.shape,
         b_strides=b.strides,
         b_const=b.const,
-        a_zero=a_zero,
-        b_zero=b_zero,
-        epilogue=epilogue,
+        a_zero=int_attr(spec, "a_zero_point", 0),
+        b_zero=int_attr(spec, "b_zero_point", 0),
+        epilogue=expr_attr(spec, "epilogue", E.inp(0)),
         operands=operands,
         output=Operand(out.dtype, full, (*nest.strides[-1], out.strides[-1])),
     )
@@ -157,8 +154,7 @@ def is_supported(spec: KernelSpec) -> bool:
         return False
     if integer and a.shape[-1] > 1 and a.strides[-1] != 1:
         return False
-    epilogue = dict(spec.attrs).get("epilogue", E.inp(0))
-    assert isinstance(epilogue, E.Expr)
+    epilogue = expr_attr(spec, "epilogue", E.inp(0))
     return printable(epilogue, [i32 if integer else f32, *(o.dtype for o in spec.inputs[2:])])
 
 

@@ -20,6 +20,7 @@ from camshaft.backends.cpu.pointwise import row_loop
 from camshaft.backends.cpu.pointwise_axes import merged
 from camshaft.backends.cpu.tactic_defaults import TacticDefaults
 from camshaft.backends.cpu.target import CpuTarget
+from camshaft.ir.attrs import axis_attr, ints_attr
 from camshaft.ir.types import DType, i64, row_major_strides
 
 _ITEM_BYTES = 32 << 10
@@ -50,7 +51,7 @@ def pad_problem(spec: KernelSpec) -> PadProblem:
     """The numbers of a "pad" spec; unpadded inner axes are merged into the row."""
     attrs = dict(spec.attrs)
     x, out = spec.inputs[0], spec.outputs[0]
-    before, after = _ints(attrs["before"]), _ints(attrs["after"])
+    before, after = ints_attr(spec, "before"), ints_attr(spec, "after")
     mode = str(attrs.get("mode", "constant"))
     axes = [
         [d, b, a, s, t]
@@ -66,11 +67,6 @@ def pad_problem(spec: KernelSpec) -> PadProblem:
         axes[-2:] = [[outer[0] * extent, outer[1] * extent, outer[2] * extent, *inner[3:]]]
     columns = [tuple(column) for column in zip(*axes, strict=True)]
     return PadProblem(columns[0], columns[1], columns[2], columns[3], columns[4], mode)
-
-
-def _ints(value: object) -> tuple[int, ...]:
-    assert isinstance(value, tuple)
-    return value
 
 
 class Pad(TacticDefaults):
@@ -196,9 +192,7 @@ class Gather(TacticDefaults):
     def emit(self, spec: KernelSpec, params: Params, target: CpuTarget) -> Source:
         x, index = spec.inputs
         out = spec.outputs[0]
-        axis = dict(spec.attrs).get("axis", 0)
-        assert isinstance(axis, int)
-        axis %= len(x.shape)
+        axis = axis_attr(spec, len(x.shape), 0)
         picked = axis + len(index.shape)
         slab = merged(x.shape[axis + 1 :], [x.strides[axis + 1 :], out.strides[picked:]])
         lead = len(x.shape[:axis])

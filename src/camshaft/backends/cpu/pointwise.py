@@ -21,6 +21,7 @@ from camshaft.backends.cpu.pointwise_tiles import Streams, TileShape
 from camshaft.backends.cpu.tactic_defaults import TacticDefaults
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir import expr as E
+from camshaft.ir.attrs import expr_attr
 from camshaft.ir.types import DType, bf16, f16, u8, u16, u32, u64
 
 _SAME_SIZE = {1: u8, 2: u16, 4: u32, 8: u64}
@@ -76,7 +77,7 @@ class Plan:
 
 def plan_of(spec: KernelSpec, params: Params, target: CpuTarget) -> Plan:
     """Loops, tile and work split for a "pointwise" spec."""
-    expr = _expr(spec)
+    expr = expr_attr(spec, "expr")
     out = spec.outputs[0]
     operands = (*spec.inputs, out)
     dtypes = tuple(o.dtype for o in operands)
@@ -120,13 +121,13 @@ class Pointwise(TacticDefaults):
     def supports(self, spec: KernelSpec, target: CpuTarget) -> bool:
         if spec.op != "pointwise":
             return False
-        expr = _expr(spec)
+        expr = expr_attr(spec, "expr")
         if expr.op == "input":
             return len(spec.inputs) == 1 and spec.inputs[0].dtype in _COPIED
         return printable(expr, [o.dtype for o in spec.inputs])
 
     def candidates(self, spec: KernelSpec, target: CpuTarget, threads: int) -> Sequence[Params]:
-        unrolls = [2, 1] if _SPILLING & {e.op for e in E.nodes(_expr(spec))} else [4, 2]
+        unrolls = [2, 1] if _SPILLING & {e.op for e in E.nodes(expr_attr(spec, "expr"))} else [4, 2]
         if prod(spec.outputs[0].shape) < _WORTH_TIMING:
             unrolls = unrolls[:1]
         return [{"unroll": u, "grain": _GRAIN} for u in unrolls]
@@ -140,18 +141,12 @@ class Pointwise(TacticDefaults):
         return m.source()
 
 
-def _expr(spec: KernelSpec) -> E.Expr:
-    expr = spec.attr("expr")
-    assert isinstance(expr, E.Expr)
-    return expr
-
-
 class _Writer:
     """Writes the loops of one kernel."""
 
     def __init__(self, k: Kernel, spec: KernelSpec, plan: Plan) -> None:
         self.k, self.plan = k, plan
-        self.expr = _expr(spec)
+        self.expr = expr_attr(spec, "expr")
         numbers = constant_numbers(spec)
         pointers = [operand_pointer(k, spec, n, numbers) for n in range(len(spec.inputs))]
         pointers.append(k.args["out0"])

@@ -13,6 +13,7 @@ from camshaft.backends.cpu.lang import Kernel, Value
 from camshaft.backends.cpu.pointwise_support import printable
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir import expr as E
+from camshaft.ir.attrs import expr_attr, int_attr, ints_attr
 from camshaft.ir.types import DType, f32, i8, i16, i32, u8, u16
 
 _MAX_TYPES = (f32, u8, i8, i32)
@@ -103,17 +104,9 @@ def problem_of(spec: KernelSpec) -> PoolProblem:
     attrs = dict(spec.attrs)
     x, out = spec.inputs[0], spec.outputs[0]
     n, h, w, c = x.shape
-
-    def ints(name: str, default: tuple[int, ...]) -> tuple[int, ...]:
-        value = attrs.get(name, default)
-        assert isinstance(value, tuple)
-        return tuple(int(v) for v in value)
-
-    pads = ints("pads", (0, 0, 0, 0))
-    kernel, strides = ints("kernel", ()), ints("strides", (1, 1))
-    dilations = ints("dilations", (1, 1))
-    zero, epilogue = attrs.get("x_zero_point", 0), attrs.get("epilogue", E.inp(0))
-    assert isinstance(zero, int) and isinstance(epilogue, E.Expr)
+    kernel, pads = ints_attr(spec, "kernel"), ints_attr(spec, "pads", (0, 0, 0, 0))
+    strides = ints_attr(spec, "strides", (1, 1))
+    dilations = ints_attr(spec, "dilations", (1, 1))
     return PoolProblem(
         dtype=x.dtype,
         kind=str(attrs["kind"]),
@@ -125,9 +118,9 @@ def problem_of(spec: KernelSpec) -> PoolProblem:
         dilations=(dilations[0], dilations[1]),
         pads=(pads[0], pads[1], pads[2], pads[3]),
         include_pad=bool(attrs.get("count_include_pad", False)),
-        zero=zero,
+        zero=int_attr(spec, "x_zero_point", 0),
         steps=tuple(x.strides),
-        epilogue=epilogue,
+        epilogue=expr_attr(spec, "epilogue", E.inp(0)),
     )  # fmt: skip
 
 

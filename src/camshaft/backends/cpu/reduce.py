@@ -7,7 +7,7 @@ the rounding error stays near that of pairwise summation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -21,6 +21,7 @@ from camshaft.backends.cpu.pointwise_support import printable, widest
 from camshaft.backends.cpu.tactic_defaults import TacticDefaults
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir import expr as E
+from camshaft.ir.attrs import expr_attr, ints_attr
 from camshaft.ir.types import DType, boolean, i8, i32, u8
 
 _ACCUMULATORS = 8
@@ -83,13 +84,9 @@ def problem_of(spec: KernelSpec, target: CpuTarget) -> ReduceProblem:
     attrs = dict(spec.attrs)
     x, out = spec.inputs[0], spec.outputs[0]
     rank = len(x.shape)
-    axes_attr, prologue, epilogue = (
-        attrs["axes"],
-        _expr(attrs, "prologue"),
-        _expr(attrs, "epilogue"),
-    )
-    assert isinstance(axes_attr, tuple)
-    axes = {int(a) % rank for a in axes_attr}
+    prologue = expr_attr(spec, "prologue", E.inp(0))
+    epilogue = expr_attr(spec, "epilogue", E.inp(0))
+    axes = {a % rank for a in ints_attr(spec, "axes")}
     kept_axes = [a for a in range(rank) if a not in axes]
     keepdims = bool(attrs.get("keepdims", True))
     out_axes = kept_axes if keepdims else list(range(len(kept_axes)))
@@ -111,12 +108,6 @@ def problem_of(spec: KernelSpec, target: CpuTarget) -> ReduceProblem:
     return ReduceProblem(kind, prologue, epilogue, total, kept, reduced, along_kept, lanes)
 
 
-def _expr(attrs: Mapping[str, object], name: str) -> E.Expr:
-    value = attrs.get(name, E.inp(0))
-    assert isinstance(value, E.Expr)
-    return value
-
-
 class Reduce(TacticDefaults):
     """Reduction over any axes of any strided operand."""
 
@@ -130,7 +121,7 @@ class Reduce(TacticDefaults):
         if attrs["kind"] not in _KINDS or 0 in spec.inputs[0].shape:
             return False
         x = spec.inputs[0].dtype
-        if not printable(_expr(attrs, "prologue"), [x]):
+        if not printable(expr_attr(spec, "prologue", E.inp(0)), [x]):
             return False
         p = problem_of(spec, target)
         operands = [o.dtype for o in spec.inputs[1:]]

@@ -20,6 +20,7 @@ from camshaft.backends.cpu.pointwise_support import COMPUTABLE, printable
 from camshaft.backends.cpu.tactic_defaults import TacticDefaults
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir import expr as E
+from camshaft.ir.attrs import expr_attr
 from camshaft.ir.types import DType, f32, i8, i64, u8
 
 _ITEM_BYTES = 8 << 10
@@ -84,9 +85,7 @@ def _taps(spec: KernelSpec) -> tuple[int, int]:
 
 
 def _epilogue(spec: KernelSpec) -> E.Expr:
-    epilogue = dict(spec.attrs).get("epilogue", E.inp(0))
-    assert isinstance(epilogue, E.Expr)
-    return epilogue
+    return expr_attr(spec, "epilogue", E.inp(0))
 
 
 class _Writer:

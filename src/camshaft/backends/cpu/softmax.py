@@ -21,6 +21,7 @@ from camshaft.backends.cpu.pointwise_axes import MAX_PLANES, Nest, merged
 from camshaft.backends.cpu.pointwise_lanes import deinterleaved, interleaved, transposed
 from camshaft.backends.cpu.tactic_defaults import TacticDefaults
 from camshaft.backends.cpu.target import CpuTarget
+from camshaft.ir.attrs import axis_attr
 from camshaft.ir.types import f32
 
 _ITEM_BYTES = 16 << 10
@@ -48,9 +49,7 @@ class _Problem:
 def _problem(spec: KernelSpec, lanes: int) -> _Problem:
     attrs = dict(spec.attrs)
     x, y = spec.inputs[0], spec.outputs[0]
-    axis = attrs.get("axis", -1)
-    assert isinstance(axis, int)
-    axis %= len(x.shape)
+    axis = axis_attr(spec, len(x.shape), -1)
     kept = [a for a in range(len(x.shape)) if a != axis]
     rows = merged(
         tuple(x.shape[a] for a in kept),

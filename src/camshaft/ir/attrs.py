@@ -1,0 +1,49 @@
+"""Attributes by kind.  An `Attr` may be many things; who reads one knows which it is.
+
+A wrong kind is a programming mistake (`OpDef.infer` has seen the attributes), hence assertions.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from camshaft.ir.expr import Expr
+from camshaft.ir.op import Attr, Attrs
+
+
+class Holder(Protocol):
+    """What has attributes: a node, or the spec of a kernel."""
+
+    @property
+    def attrs(self) -> Attrs | tuple[tuple[str, Attr], ...]: ...
+
+
+def int_attr(holder: Holder, name: str, default: int | None = None) -> int:
+    """The integer attribute `name`; KeyError if it is absent and there is no default."""
+    value = _value(holder, name, default)
+    assert isinstance(value, int), f"{name} is {value!r}"
+    return value
+
+
+def ints_attr(holder: Holder, name: str, default: tuple[int, ...] | None = None) -> tuple[int, ...]:
+    """Like `int_attr`, for a tuple of integers."""
+    value = _value(holder, name, default)
+    assert isinstance(value, tuple), f"{name} is {value!r}"
+    return tuple(int(v) for v in value)
+
+
+def expr_attr(holder: Holder, name: str, default: Expr | None = None) -> Expr:
+    """Like `int_attr`, for an expression."""
+    value = _value(holder, name, default)
+    assert isinstance(value, Expr), f"{name} is {value!r}"
+    return value
+
+
+def axis_attr(holder: Holder, rank: int, default: int | None = None) -> int:
+    """The attribute "axis", counted from the front of `rank` axes."""
+    return int_attr(holder, "axis", default) % rank
+
+
+def _value(holder: Holder, name: str, default: Attr | None) -> Attr:
+    attrs = dict(holder.attrs)
+    return attrs[name] if default is None else attrs.get(name, default)
