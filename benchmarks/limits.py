@@ -9,6 +9,7 @@ load, the file against the weights it must hold, and a call of a very small netw
 from __future__ import annotations
 
 import argparse
+import statistics
 import tempfile
 import time
 from collections.abc import Sequence
@@ -42,7 +43,7 @@ class Limit:
 
 
 def build_limits(name: str, threads: int) -> list[Limit]:
-    """Build, load and size of the zoo model `name` in FP32."""
+    """Build, load (median, file in the system's cache) and size of the zoo model `name` in FP32."""
     path = zoo.path_of(name)
     with tempfile.TemporaryDirectory() as folder:
         cache, files = Path(folder) / "timing-cache", [Path(folder) / f"{i}.engine" for i in (0, 1)]
@@ -52,7 +53,7 @@ def build_limits(name: str, threads: int) -> list[Limit]:
             engine = camshaft.build(path, threads=threads, timing_cache=cache)
             seconds.append(time.perf_counter() - start)
             engine.save(file)
-        load = min(_load_seconds(files[0]) for _ in range(5))
+        load = statistics.median(_load_seconds(files[0]) for _ in range(9))
         size = files[0].stat().st_size / weight_bytes(path)
         differ = float(files[0].read_bytes() != files[1].read_bytes())
     return [

@@ -171,7 +171,8 @@ def prepare(
     assert tactic.supports(spec, target), f"{tactic.name} does not support {spec}"
     compiler = _COMPILERS.setdefault(target.name, CpuCompiler(target))
     kernel = compiler.compile(tactic.emit(spec, params, target))
-    library = link(kernel.code, [p.symbol for p in kernel.phases])
+    made = [e.phase for e in kernel.expansions]
+    library = link(kernel.code, [p.symbol for p in (*kernel.phases, *made)])
     inputs = []
     variable = [operand for operand in spec.inputs if not operand.const]
     for operand, array in zip(variable, arrays, strict=True):
@@ -188,6 +189,11 @@ def prepare(
             np.ascontiguousarray(array).tobytes(), np.uint8
         )
         others.append(region)
+    for e in kernel.expansions:
+        region = Region(e.nbytes, fenced=True, align=64)
+        table = pointer_table([others[e.packed].address, region.address])
+        call(library[e.phase.symbol], table, 0, e.phase.items)
+        others[e.packed] = region
     workspace = Region(tactic.workspace(spec, params, threads), fenced=True, align=64)
     others.append(workspace)
     table = pointer_table([r.address for r in (*inputs, *results, *others)])

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from camshaft.backends.base import KernelSpec, Operand
+from camshaft.backends.cpu.compile import CpuCompiler
+from camshaft.backends.cpu.link import call, link, pointer_table
 from camshaft.backends.cpu.target import TARGETS, CpuTarget, missing_features
 from camshaft.backends.cpu.winograd import Winograd
 from camshaft.backends.cpu.winograd_transforms import filter_matrix, input_matrix, output_matrix
@@ -129,3 +131,31 @@ def test_other_convolutions_are_not_supported(change: dict) -> None:
     attrs = tuple(sorted({**dict(spec.attrs), **change}.items()))
     other = KernelSpec("conv", spec.inputs, spec.outputs, attrs)
     assert not Winograd().supports(other, RUNNABLE[0])
+
+
+@pytest.mark.parametrize("m", [2, 4])
+@pytest.mark.parametrize("target", RUNNABLE, ids=lambda t: t.name)
+def test_expanded_weights_are_the_filters_transformed_in_float64(target: CpuTarget, m: int) -> None:
+    spec, _, (w, bias), _ = make_case((1, 6, 6, 19), 37, (1, 1, 1, 1))
+    panel = 2 * target.lanes(f32)
+    params = {"m": m, "rows": 2, "panel": panel, "groups": 1, "schedule": "blocks"}
+    kernel = CpuCompiler(target).compile(Winograd().emit(spec, params, target))
+    (expansion,) = kernel.expansions
+    stored = Winograd().prepack(spec, params, target, [w, bias])[0]
+    panels = -(-37 // panel)
+    assert stored.nbytes == 4 * panels * panel * 19 * 9
+    u = np.full(expansion.nbytes // 4 + 16, np.nan, np.float32)
+    u = u[-u.ctypes.data % 64 // 4 :][: expansion.nbytes // 4]
+    symbol = expansion.phase.symbol
+    source = np.empty(stored.size + 16, np.float32)
+    source = source[-source.ctypes.data % 64 // 4 :][: stored.size]
+    source[:] = stored.ravel()
+    table = pointer_table([source.ctypes.data, u.ctypes.data])
+    library = link(kernel.code, [symbol])  # code lives as long as this
+    call(library[symbol], table, 0, expansion.phase.items)
+    got = u.reshape(m + 2, m + 2, panels, 19, panel).transpose(0, 1, 2, 4, 3)
+    got = got.reshape(m + 2, m + 2, panels * panel, 19)
+    g = filter_matrix(m)
+    want = np.einsum("ir,jt,krtc->ijkc", g, g, w.astype(np.float64))
+    np.testing.assert_allclose(got[:, :, :37], want, rtol=1.2e-7, atol=1e-9)
+    assert not got[:, :, 37:].any()

@@ -173,6 +173,26 @@ def test_saved_engine_runs_the_same(tmp_path: Path) -> None:
     np.testing.assert_array_equal(loaded(image(5))["prob"], engine(image(5))["prob"])
 
 
+def test_winograd_filters_are_stored_once_and_expanded_on_loading(tmp_path: Path) -> None:
+    n = Net()
+    n.conv("x", 64, 64, 3, "a")
+    n.conv("a", 64, 64, 3, "y")
+    model = n.model([1, 64, 14, 14], {"y": 4})
+    engine = camshaft.build(model, threads=1)
+    winograd = [s for s in engine.plan.steps if s.tactic == "winograd"]
+    if not winograd:
+        pytest.skip("another tactic is faster on this machine")
+    assert len(engine.plan.expanded) == len(winograd)
+    assert engine.save(tmp_path / "net.engine") < 1.3 * 4 * 2 * 64 * 64 * 9
+    assert engine.inspect()["expanded_bytes"] == sum(e.nbytes for e in engine.plan.expanded)
+    feeds = {"x": np.random.default_rng(1).standard_normal((1, 64, 14, 14)).astype(np.float32)}
+    loaded = camshaft.load(tmp_path / "net.engine")
+    np.testing.assert_array_equal(loaded(feeds)["y"], engine(feeds)["y"])
+    np.testing.assert_allclose(
+        loaded(feeds)["y"], expected(model, feeds)["y"], rtol=1e-4, atol=1e-4
+    )
+
+
 def test_equal_code_with_other_item_counts_is_another_kernel() -> None:
     """Two pools of one geometry on images of different heights share code but not item counts."""
     n = Net()

@@ -14,7 +14,7 @@ from camshaft.ir.types import TensorType, f32, string
 from camshaft.runtime import driver
 from camshaft.runtime.check import check_plan
 from camshaft.runtime.codec import plan_from_json, plan_to_json
-from camshaft.runtime.plan import NULL, Binding, Buffer, KernelCode, Plan, Ref, View
+from camshaft.runtime.plan import NULL, Binding, Buffer, Expanded, KernelCode, Plan, Ref, View
 from runtime_programs import chain
 
 PLAN = replace(
@@ -75,6 +75,17 @@ def test_deeply_nested_text_is_refused() -> None:
 
 def test_a_sound_plan_passes() -> None:
     check_plan(PLAN, SIZES, {"add"})
+    check_plan(_expanding(), SIZES, {"add"})
+
+
+def _expanding(**changes: object) -> Plan:
+    """A plan whose first step reads a constant made of "one"."""
+    large = replace(Expanded("large", "one", 512, "add", Phase("fadd", 1)), **changes)
+    return replace(_with_arg(Ref("constant", "large", 0, 512)), expanded=(large,))
+
+
+def test_expanded_constants_survive_the_round_trip() -> None:
+    assert plan_from_json(plan_to_json(_expanding())) == _expanding()
 
 
 def _with_arg(ref: Ref) -> Plan:
@@ -106,6 +117,14 @@ _VIEW = View(Ref("arena", "", 0, 256), TensorType(f32, (8, 8)), (8, 1))
         (_with_view(replace(_VIEW, strides=(-8, 1))), "impossible view"),
         (_with_view(replace(_VIEW, strides=(8,))), "impossible view"),
         (_with_view(replace(_VIEW, ref=NULL)), "null memory as an operand"),
+        (_expanding(nbytes=511), "of constant 'large', which has 511"),
+        (_expanding(nbytes=1 << 40), "bytes from 256"),
+        (_expanding(name="one"), "another constant"),
+        (_expanding(stored="two"), "no constant called 'two'"),
+        (_expanding(stored="large"), "no constant called 'large'"),
+        (_expanding(code="mul"), "called 'mul'"),
+        (_expanding(phase=Phase("f add", 1)), "no symbol"),
+        (_expanding(phase=Phase("fadd", -1)), "-1 work items"),
         (replace(PLAN, kernels=()), "kernel 0 of 0"),
         (replace(PLAN, kernels=(KernelCode("mul", (Phase("fadd", 1),)),)), "called 'mul'"),
         (replace(PLAN, kernels=(KernelCode("add", (Phase("f add", 1),)),)), "no symbol"),

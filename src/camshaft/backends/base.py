@@ -15,7 +15,10 @@ a phase finish before the next phase starts.  The pointers in `args` are, in thi
     packed constants (as returned by Tactic.prepack, in order), workspace (one pointer, last).
 
 A constant operand (Operand.const) never appears as an input pointer: a tactic's `prepack` turns
-all constant operands into the packed constants it wants (possibly unchanged).
+all constant operands into the packed constants it wants (possibly unchanged).  Where the kernel
+wants more bytes than the weights have (Winograd's transformed filters), the packed constant is the
+small form, which the engine file stores, and an `Expansion` makes the large one when the code is
+linked.
 Every pointer is 64-byte aligned except where a non-const operand is a view (then: element aligned)
 or a user's own array (element aligned).  Kernels must not read outside their operands nor write
 outside their outputs; strides tell where elements lie.
@@ -90,19 +93,36 @@ class Phase:
 
 
 @dataclass(frozen=True)
+class Expansion:
+    """A packed constant that is made once, when code is linked, from the one that is stored.
+
+    packed: which of the constants that `Tactic.prepack` returned; the kernel's phases get the
+    expanded one in its place.  nbytes: size of the expanded constant; every byte gets written.
+    phase: the function that writes it, called with args = (stored constant, expanded constant).
+    """
+
+    packed: int
+    nbytes: int
+    phase: Phase
+
+
+@dataclass(frozen=True)
 class Source:
-    """A backend's program text for one kernel (LLVM IR for the CPU) and its phases in order."""
+    """A backend's program text for one kernel (LLVM IR for the CPU), its phases in order, and
+    the expansions of its constants."""
 
     text: str
     phases: tuple[Phase, ...]
+    expansions: tuple[Expansion, ...] = ()
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """Compiled code: an object file that can be stored and linked later, and its phases."""
+    """Compiled code: an object file that can be stored and linked later; the rest as in Source."""
 
     code: bytes = field(repr=False)
     phases: tuple[Phase, ...]
+    expansions: tuple[Expansion, ...] = ()
 
 
 class Target(Protocol):
@@ -132,7 +152,8 @@ class Tactic(Protocol[T]):
     def prepack(
         self, spec: KernelSpec, params: Params, target: T, constants: Sequence[np.ndarray]
     ) -> Sequence[np.ndarray]:
-        """Packed constants from the constant operands (given in operand order)."""
+        """Packed constants from the constant operands (given in operand order); of those that
+        the emitted code expands, the form to store."""
         ...
 
     def workspace(self, spec: KernelSpec, params: Params, threads: int) -> int:

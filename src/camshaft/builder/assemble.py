@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from camshaft.backends.base import Kernel, Params, Tactic
+from camshaft.backends.base import Expansion, Kernel, Params, Tactic
 from camshaft.builder.memory import ArenaPlan, Lifetime, plan_arena
 from camshaft.builder.places import Place
 from camshaft.builder.tasks import Task
@@ -24,6 +24,7 @@ from camshaft.ops.execute import payload
 from camshaft.runtime.plan import (
     NULL,
     Binding,
+    Expanded,
     Fingerprint,
     HostCall,
     KernelCode,
@@ -73,6 +74,7 @@ class Assembler:
         self.target, self.threads, self.fingerprint = target, threads, fingerprint
         self.constants: dict[str, np.ndarray] = {}
         self.code: dict[str, bytes] = {}
+        self.expanded: dict[str, Expanded] = {}
         self.kernels: dict[KernelCode, int] = {}
 
     def run(self, reasons: Mapping[str, str]) -> Parts:
@@ -95,6 +97,7 @@ class Assembler:
             buffers=tuple(
                 PlanBuffer(b.name, arena.offsets[b.name], b.nbytes) for b in self._lifetimes()
             ),
+            expanded=tuple(self.expanded.values()),
             max_threads=self.threads,
         )
         return Parts(plan, self.constants, self.code)
@@ -116,10 +119,21 @@ class Assembler:
         arrays = choice.tactic.prepack(
             task.spec, choice.params, self.target, [t.array for t in task.constants]
         )
-        return [(self._constant(a), a.nbytes) for a in arrays]
+        packed = [(self._constant(a), a.nbytes) for a in arrays]
+        for e in choice.kernel.expansions:
+            packed[e.packed] = self._expansion(choice.kernel, e, packed[e.packed][0])
+        return packed
+
+    def _expansion(self, kernel: Kernel, e: Expansion, stored: str) -> tuple[str, int]:
+        """Name and size of the constant that `kernel` makes of the stored one."""
+        code = _code_name(kernel)
+        digest = hashlib.sha256(f"{stored} {code} {e.phase.symbol}".encode()).hexdigest()
+        name = f"e{digest[:20]}"
+        self.expanded.setdefault(name, Expanded(name, stored, e.nbytes, code, e.phase))
+        return name, e.nbytes
 
     def _kernel(self, kernel: Kernel) -> int:
-        entry = KernelCode(f"k{hashlib.sha256(kernel.code).hexdigest()[:20]}", kernel.phases)
+        entry = KernelCode(_code_name(kernel), kernel.phases)
         if entry not in self.kernels:
             # Equal code may serve layers with different numbers of items.
             self.kernels[entry] = len(self.kernels)
@@ -218,6 +232,10 @@ class Assembler:
             return View(ref, operand.type, row_major_strides(operand.shape))
         type_ = TensorType(operand.buffer.dtype, operand.shape)
         return View(_ref(operand, arena), type_, operand.strides)
+
+
+def _code_name(kernel: Kernel) -> str:
+    return f"k{hashlib.sha256(kernel.code).hexdigest()[:20]}"
 
 
 def _workspace_name(index: int) -> str:

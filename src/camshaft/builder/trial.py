@@ -20,7 +20,16 @@ from camshaft.ir.expr import Expr, nodes
 from camshaft.ir.types import DType, TensorType, i8, u8
 from camshaft.ops import ALL_OPS
 from camshaft.runtime.engine import Engine
-from camshaft.runtime.plan import NULL, Binding, Fingerprint, KernelCode, Plan, Ref, Step
+from camshaft.runtime.plan import (
+    NULL,
+    Binding,
+    Expanded,
+    Fingerprint,
+    KernelCode,
+    Plan,
+    Ref,
+    Step,
+)
 
 _OPS = {op.name: op for op in ALL_OPS}
 BEYOND_L2 = 4 << 20
@@ -79,7 +88,11 @@ class Trial:
     def prepare(self, tactic: Tactic[Any], params: Params, kernel: Kernel, target: Any) -> Runner:
         """A candidate ready to run."""
         packed = list(tactic.prepack(self.spec, params, target, self.constants))
-        weight_bytes = sum(a.nbytes for a in packed)
+        expansions = {e.packed: e for e in kernel.expansions}
+        sizes = [
+            expansions[i].nbytes if i in expansions else a.nbytes for i, a in enumerate(packed)
+        ]
+        weight_bytes = sum(sizes)
         copies = 1
         if weight_bytes:
             copies = min(self.most_copies, max(1, -(-self.spread // weight_bytes)))
@@ -87,11 +100,18 @@ class Trial:
             f"w{c}:{i}": a if c == 0 else a.copy()
             for c in range(copies)
             for i, a in enumerate(packed)
+            if i not in expansions
         }
-        size = tactic.workspace(self.spec, params, self.threads)
+        constants |= {f"stored:{i}": packed[i] for i in expansions}
+        expanded = tuple(
+            Expanded(f"w{c}:{i}", f"stored:{i}", e.nbytes, "code", e.phase)
+            for c in range(copies)
+            for i, e in expansions.items()
+        )
+        room = tactic.workspace(self.spec, params, self.threads)
         args = [Ref("input", n, 0, a.nbytes) for n, a in self.feeds.items()]
         args += [Ref("output", n, 0, a.nbytes) for n, a in self.results.items()]
-        scratch = Ref("arena", "workspace", 0, size) if size else NULL
+        scratch = Ref("arena", "workspace", 0, room) if room else NULL
         steps = tuple(
             Step(
                 name=f"trial {c}",
@@ -99,7 +119,7 @@ class Trial:
                 kernel=0,
                 args=(
                     *args,
-                    *(Ref("constant", f"w{c}:{i}", 0, a.nbytes) for i, a in enumerate(packed)),
+                    *(Ref("constant", f"w{c}:{i}", 0, size) for i, size in enumerate(sizes)),
                     scratch,
                 ),
             )
@@ -111,8 +131,9 @@ class Trial:
             outputs=_bindings(self.results, self.spec.outputs),
             kernels=(KernelCode("code", kernel.phases),),
             steps=steps,
-            arena_bytes=size,
-            lower_bound_bytes=size,
+            arena_bytes=room,
+            lower_bound_bytes=room,
+            expanded=expanded,
             max_threads=self.threads,
         )
         return Runner(self, Engine(plan, constants, {"code": kernel.code}), copies)

@@ -192,7 +192,7 @@ class Tuner:
         kernel = self._compiled.get(source.text)
         if kernel is None:
             kernel = self._compiled[source.text] = self.backend.compile(source)
-        return replace(kernel, phases=source.phases)
+        return replace(kernel, phases=source.phases, expansions=source.expansions)
 
     def _time(
         self, task: Task, spec: KernelSpec, candidates: Sequence[Candidate], key: str

@@ -184,7 +184,9 @@ def _show(data: dict[str, Any], shown: Output) -> None:
     if "story" in data:
         shown.line(f"precision  {data['story']}")
     shown.line(f"arena      {arena_text(data['arena_bytes'], data['lower_bound_bytes'])}")
-    shown.line(f"weights    {size(data['weight_bytes'])}, code {size(data['code_bytes'])}")
+    expanded = data["expanded_bytes"]
+    made = f" (and {size(expanded)} made of them on loading)" if expanded else ""
+    shown.line(f"weights    {size(data['weight_bytes'])}{made}, code {size(data['code_bytes'])}")
     table = simple_table(
         "#",
         "step",

@@ -10,14 +10,17 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 
+from camshaft.backends.base import Phase
 from camshaft.errors import BuildError
 from camshaft.ir.types import string
-from camshaft.runtime.plan import HostCall, Plan, Ref, Step, View
+from camshaft.runtime.plan import Expanded, HostCall, Plan, Ref, Step, View
 
 RUNNER = "runner"
 """Name among the object code of the generated loop that walks the step table."""
 
 MAX_THREADS = 256
+MAX_EXPANSION = 64
+"""How many times larger than the stored constant an expanded one may be."""
 _MAX_BYTES = 1 << 46
 _MAX_ITEMS = 1 << 40
 _SYMBOL = re.compile(r"[A-Za-z_.$][A-Za-z0-9_.$]*\Z")
@@ -31,18 +34,41 @@ def check_plan(plan: Plan, constants: Mapping[str, int], code: Collection[str]) 
     """
     _check_sizes(plan)
     for i, kernel in enumerate(plan.kernels):
-        if kernel.code not in code:
-            raise BuildError(f"kernel {i}: there is no object code called {kernel.code!r:.80}")
         for phase in kernel.phases:
-            if not _SYMBOL.match(phase.symbol):
-                raise BuildError(f"kernel {i}: {phase.symbol!r:.80} is no symbol")
-            if not 0 <= phase.items <= _MAX_ITEMS:
-                raise BuildError(f"kernel {i}, {phase.symbol}: {phase.items} work items")
+            _check_phase(f"kernel {i}", kernel.code, phase, code)
     sizes = {("input", b.name): b.type.nbytes for b in plan.inputs}
     sizes |= {("output", b.name): b.type.nbytes for b in plan.outputs}
     sizes |= {("constant", name): nbytes for name, nbytes in constants.items()}
+    for e in plan.expanded:
+        _check_expanded(e, constants, sizes, code)
+        sizes["constant", e.name] = e.nbytes
     for i, step in enumerate(plan.steps):
         _check_step(f"step {i} ({step.name:.80})", step, plan, sizes)
+
+
+def _check_phase(where: str, name: str, phase: Phase, code: Collection[str]) -> None:
+    if name not in code:
+        raise BuildError(f"{where}: there is no object code called {name!r:.80}")
+    if not _SYMBOL.match(phase.symbol):
+        raise BuildError(f"{where}: {phase.symbol!r:.80} is no symbol")
+    if not 0 <= phase.items <= _MAX_ITEMS:
+        raise BuildError(f"{where}, {phase.symbol}: {phase.items} work items")
+
+
+def _check_expanded(
+    e: Expanded,
+    constants: Mapping[str, int],
+    sizes: Mapping[tuple[str, str], int],
+    code: Collection[str],
+) -> None:
+    where = f"expanded constant {e.name!r:.80}"
+    _check_phase(where, e.code, e.phase, code)
+    if ("constant", e.name) in sizes:
+        raise BuildError(f"{where}: there is another constant of this name")
+    if e.stored not in constants:
+        raise BuildError(f"{where}: there is no constant called {e.stored!r:.80} to make it from")
+    if not 0 < e.nbytes <= MAX_EXPANSION * constants[e.stored]:
+        raise BuildError(f"{where}: {e.nbytes} bytes from {constants[e.stored]}")
 
 
 def _check_sizes(plan: Plan) -> None:

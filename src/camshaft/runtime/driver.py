@@ -54,6 +54,9 @@ class LinkedCode(Protocol):
     """Kernels loaded into this process."""
 
     def address(self, code: str, symbol: str) -> int: ...
+    def call(self, address: int, pointers: Sequence[int], begin: int, end: int) -> None:
+        """Do work items begin..end-1 of the phase at that address, without the GIL."""
+        ...
 
     def program(
         self,

@@ -1,6 +1,6 @@
 """An engine's code and weights in this process: what all of its contexts share.
 
-Turns a plan into rows of addresses for one arena.  Contexts (next in line) add the arena, the
+Links the code, makes the constants that the file does not hold, and turns a plan into rows of addresses for one arena.  Contexts (next in line) add the arena, the
 threads and the arrays.
 """
 
@@ -13,6 +13,7 @@ import numpy as np
 from camshaft.runtime.bindings import Bindings
 from camshaft.runtime.check import RUNNER
 from camshaft.runtime.driver import Argument, Row, driver_named
+from camshaft.runtime.expand import expand
 from camshaft.runtime.plan import Plan, Ref
 
 
@@ -22,21 +23,26 @@ class LinkedEngine:
     def __init__(
         self, plan: Plan, constants: Mapping[str, np.ndarray], code: Mapping[str, bytes]
     ) -> None:
-        """constants must be 64-byte aligned.  BuildError if code does not link."""
-        self.plan, self.constants = plan, dict(constants)
+        """constants: those stored, 64-byte aligned.  BuildError if code does not link, or if
+        there is no memory for the expanded ones."""
+        self.plan = plan
         self.inputs = Bindings("input", plan.inputs)
         self.outputs = Bindings("output", plan.outputs)
         self.numbers = {("input", b.name): i for i, b in enumerate(plan.inputs)}
         self.numbers |= {
             ("output", b.name): i for i, b in enumerate(plan.outputs, len(plan.inputs))
         }
-        self._addresses = {n: a.ctypes.data for n, a in self.constants.items()}
         driver = driver_named(plan.fingerprint.driver)
         symbols: dict[str, list[str]] = {}
-        for kernel in plan.kernels:
-            wanted = symbols.setdefault(kernel.code, [])
-            wanted += [p.symbol for p in kernel.phases if p.symbol not in wanted]
+        used = [(kernel.code, phase) for kernel in plan.kernels for phase in kernel.phases]
+        used += [(e.code, e.phase) for e in plan.expanded]
+        for name, phase in used:
+            wanted = symbols.setdefault(name, [])
+            if phase.symbol not in wanted:
+                wanted.append(phase.symbol)
         self.linked = driver.link(code, symbols, code[RUNNER])
+        self.constants = {**constants, **expand(plan.expanded, constants, self.linked)}
+        self._addresses = {n: a.ctypes.data for n, a in self.constants.items()}
 
     def rows(self, arena: int) -> tuple[list[Row], list[int]]:
         """The step table for an arena at that address, and for each row its step's index."""

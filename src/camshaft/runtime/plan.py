@@ -25,7 +25,7 @@ class Ref:
     """A run of bytes that a step reads or writes.
 
     space: "input" and "output" are the caller's arrays, called `name`; "constant" is the engine's
-    tensor called `name`; "arena" is the context's memory (`name` is "" or a buffer's, for dumps);
+    stored or expanded tensor called `name`; "arena" is the context's memory (`name` is "" or a buffer's, for dumps);
     "null" is a null pointer (a workspace of zero bytes).
     offset: first byte within that space.  nbytes: how far the step may reach from there; the
     extent is what makes a plan checkable, so it is never left at 0 unless nothing is touched.
@@ -80,6 +80,22 @@ class KernelCode:
 
     code: str
     phases: tuple[Phase, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Expanded:
+    """A constant that the file does not hold: code makes it from a stored one on linking.
+
+    name: what references to "constant" memory call it.  stored: name of the constant it is made
+    from.  nbytes: its size.  code, phase: the function, called with pointers to the stored and the
+    expanded constant (`backends.base.Expansion`).
+    """
+
+    name: str
+    stored: str
+    nbytes: int
+    code: str
+    phase: Phase
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +172,7 @@ class Fingerprint:
 class Plan:
     """The whole program.
 
+    expanded: constants that are made from stored ones on linking.
     max_threads: how many workers the workspaces in the arena have room for; a context may use
     fewer, never more.
     arena_bytes: size of a context's arena, zeroed once when the context is made (halos rely on
@@ -170,4 +187,5 @@ class Plan:
     arena_bytes: int
     lower_bound_bytes: int
     buffers: tuple[Buffer, ...] = ()
+    expanded: tuple[Expanded, ...] = ()
     max_threads: int = 1

@@ -105,6 +105,7 @@ def describe(plan: Plan) -> dict[str, Any]:
         "outputs": {b.name: repr(b.type) for b in plan.outputs},
         "arena_bytes": plan.arena_bytes,
         "lower_bound_bytes": plan.lower_bound_bytes,
+        "expanded_bytes": sum(e.nbytes for e in plan.expanded),
         "max_threads": plan.max_threads,
         "steps": [_described(plan, i) for i in range(len(plan.steps))],
     }

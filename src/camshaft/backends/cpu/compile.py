@@ -52,7 +52,8 @@ class CpuCompiler:
     def compile(self, source: Source) -> Kernel:
         """Object code of `source`; BuildError with LLVM's complaint if it is not valid IR."""
         machine = self._machine()
-        return Kernel(machine.emit_object(self._optimized(source, machine)), source.phases)
+        code = machine.emit_object(self._optimized(source, machine))
+        return Kernel(code, source.phases, source.expansions)
 
     def assembly(self, source: Source) -> str:
         """The machine code as text, to look at."""

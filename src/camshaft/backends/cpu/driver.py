@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from llvmlite import binding
 
-from camshaft.backends.cpu.link import Library, link
+from camshaft.backends.cpu.link import Library, call, link, pointer_table
 from camshaft.backends.cpu.program import Patch, Program, Row
 from camshaft.backends.cpu.runner import compile_runner, runner_from
 from camshaft.backends.cpu.target import target_named
@@ -30,6 +30,10 @@ class LinkedKernels:
     def address(self, code: str, symbol: str) -> int:
         """Address of function `symbol` of the object called `code`, valid while this lives."""
         return self._libraries[code][symbol]
+
+    def call(self, address: int, pointers: Sequence[int], begin: int, end: int) -> None:
+        """See `runtime.driver.LinkedCode.call`."""
+        call(address, pointer_table(pointers), begin, end)
 
     def program(
         self,

@@ -15,8 +15,6 @@ U [position][panel][C][panel width] packed weights; C' is C rounded up to whole 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from math import prod
 
 import numpy as np
 
@@ -25,89 +23,10 @@ from camshaft.backends.cpu.abi import constant_numbers, operand_pointer, phase_a
 from camshaft.backends.cpu.epilogue import Epilogue
 from camshaft.backends.cpu.lang import Index, Kernel, Module, Pointer, Value
 from camshaft.backends.cpu.target import CpuTarget
-from camshaft.backends.cpu.winograd_transforms import TAPS, transform_grid, transform_weights
+from camshaft.backends.cpu.winograd_plan import Plan, emit_expansion, stored_weights
+from camshaft.backends.cpu.winograd_transforms import TAPS, transform_grid
 from camshaft.ir.expr import Expr
 from camshaft.ir.types import f32
-
-LINE = 16
-"""Elements of a cache line."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Sizes that follow from a spec, its parameters and the target (all in elements)."""
-
-    spec: KernelSpec
-    m: int
-    rows: int
-    panel: int
-    groups: int
-    by_panels: bool
-    lanes: int
-
-    @staticmethod
-    def of(spec: KernelSpec, params: Params, lanes: int = LINE) -> Plan:
-        m, rows, panel, groups = (int(params[n]) for n in ("m", "rows", "panel", "groups"))
-        return Plan(spec, m, rows, panel, groups, params["schedule"] == "panels", lanes)
-
-    @property
-    def positions(self) -> int:
-        return (self.m + TAPS - 1) ** 2
-
-    @property
-    def channels(self) -> int:
-        return self.spec.inputs[0].shape[3]
-
-    @property
-    def padded_channels(self) -> int:
-        """Pitch of V's rows: whole lines, and never a distance at which rows share L1 sets."""
-        lines = -(-self.channels // LINE)
-        return LINE * (lines + (lines % 16 == 0))
-
-    @property
-    def cols(self) -> int:
-        return self.panel // self.lanes
-
-    @property
-    def panels(self) -> int:
-        return -(-self.spec.outputs[0].shape[3] // self.panel)
-
-    @property
-    def tiles_yx(self) -> tuple[int, int]:
-        _, oh, ow, _ = self.spec.outputs[0].shape
-        return -(-oh // self.m), -(-ow // self.m)
-
-    @property
-    def tiles(self) -> int:
-        return self.spec.outputs[0].shape[0] * prod(self.tiles_yx)
-
-    @property
-    def block(self) -> int:
-        """Tiles of a block."""
-        return self.rows * self.groups
-
-    @property
-    def blocks(self) -> int:
-        return -(-self.tiles // self.block)
-
-    @property
-    def tiles_in_v(self) -> int:
-        """Tiles for which V has room: a block, or all of them in whole blocks."""
-        return self.block * (self.blocks if self.by_panels else 1)
-
-    @property
-    def v_size(self) -> int:
-        return self.positions * self.tiles_in_v * self.padded_channels
-
-    @property
-    def m_size(self) -> int:
-        return self.positions * self.block * self.panel
-
-    def workspace(self, threads: int) -> int:
-        """Bytes: V (shared, or one a worker) and M (one a worker)."""
-        if self.by_panels:
-            return 4 * (self.v_size + threads * self.m_size)
-        return 4 * threads * (self.v_size + self.m_size)
 
 
 class Winograd:
@@ -115,7 +34,7 @@ class Winograd:
     channels in one), groups (register tiles in a block), schedule."""
 
     name = "winograd"
-    version = 1
+    version = 2
 
     def supports(self, spec: KernelSpec, target: CpuTarget) -> bool:
         if spec.op != "conv" or len(spec.outputs) != 1:
@@ -178,13 +97,9 @@ class Winograd:
         target: CpuTarget,
         constants: Sequence[np.ndarray],
     ) -> Sequence[np.ndarray]:
-        """U [position][panel][C][panel width], zero-padded; the other constants as they are."""
+        """W, of which the code makes U (`winograd_plan`); the other constants as they are."""
         p = Plan.of(spec, params, target.lanes(f32))
-        u = transform_weights(constants[0], p.m)
-        padded = np.zeros((p.positions, p.panels * p.panel, p.channels), np.float32)
-        padded[:, : u.shape[1]] = u
-        split = padded.reshape(p.positions, p.panels, p.panel, p.channels)
-        return [np.ascontiguousarray(split.transpose(0, 1, 3, 2)), *constants[1:]]
+        return [stored_weights(p, constants[0]), *constants[1:]]
 
     def workspace(self, spec: KernelSpec, params: Params, threads: int) -> int:
         return Plan.of(spec, params).workspace(threads)
@@ -192,6 +107,7 @@ class Winograd:
     def emit(self, spec: KernelSpec, params: Params, target: CpuTarget) -> Source:
         p = Plan.of(spec, params, target.lanes(f32))
         module = Module(target)
+        emit_expansion(module, p)
         packed = [o.dtype for o in spec.inputs if o.const]
         args = phase_args(spec, packed)
         if p.by_panels:

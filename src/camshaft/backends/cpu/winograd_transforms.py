@@ -56,12 +56,19 @@ def output_matrix(m: int) -> np.ndarray:
     return np.array([*columns, [0.0] * (m - 1) + [1.0]]).T
 
 
-def transform_weights(w: np.ndarray, m: int) -> np.ndarray:
-    """w [K,3,3,C] -> U [(m+2)^2, K, C] in float32, computed in float64."""
-    g = filter_matrix(m)
-    taps = w.astype(np.float64).transpose(1, 2, 0, 3).reshape(TAPS * TAPS, -1)
-    u = np.kron(g, g) @ taps
-    return np.asarray(u.reshape(-1, w.shape[0], w.shape[3]), np.float32)
+def transform_weights(k: Kernel, taps: list[list[Value]], m: int) -> list[list[Value]]:
+    """G g G^T of a 3 x 3 grid of float64 vectors: (m+2) x (m+2) vectors."""
+    matrix = filter_matrix(m).tolist()
+
+    def dot(row: list[float], values: Sequence[Value]) -> Value:
+        terms = [(g, v) for g, v in zip(row, values, strict=True) if g]
+        total = terms[0][1] * terms[0][0]
+        for g, v in terms[1:]:
+            total = k.fma(v, g, total)
+        return total
+
+    half = [[dot(row, [line[s] for line in taps]) for s in range(TAPS)] for row in matrix]
+    return [[dot(row, line) for row in matrix] for line in half]
 
 
 def transform_input(k: Kernel, d: Sequence[Value], m: int) -> list[Value]:

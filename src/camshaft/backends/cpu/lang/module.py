@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from camshaft.backends.base import Phase, Source
+from camshaft.backends.base import Expansion, Phase, Source
 from camshaft.backends.cpu.lang.control import Control
 from camshaft.backends.cpu.lang.emitter import Declarations
 from camshaft.backends.cpu.lang.values import Index, Pointer, Value, llvm_type
@@ -117,6 +117,7 @@ class Module:
         self._declarations: Declarations = {}
         self._functions: list[str] = []
         self._phases: list[Phase] = []
+        self._expansions: list[Expansion] = []
 
     @contextmanager
     def function(
@@ -136,7 +137,32 @@ class Module:
     @contextmanager
     def phase(self, symbol: str, items: int, args: Sequence[Arg]) -> Iterator[Kernel]:
         """One phase of the kernel with `items` work items; `args` in the order of the contract."""
-        if any(p.symbol == symbol for p in self._phases):
+        with self._exported(symbol, args) as k:
+            yield k
+        self._phases.append(Phase(symbol, items))
+
+    @contextmanager
+    def expansion(
+        self, symbol: str, items: int, packed: int, stored: DType, expanded: DType, nbytes: int
+    ) -> Iterator[Kernel]:
+        """The function that makes packed constant number `packed` from its stored form.
+
+        stored, expanded: element types of k.args["stored"] and k.args["expanded"], both 64-byte
+        aligned.  nbytes: size of the expanded constant.
+        """
+        args = [
+            Arg("stored", stored, align=64, readonly=True, noalias=True),
+            Arg("expanded", expanded, align=64, noalias=True),
+        ]
+        with self._exported(symbol, args) as k:
+            yield k
+        self._expansions.append(Expansion(packed, nbytes, Phase(symbol, items)))
+
+    @contextmanager
+    def _exported(self, symbol: str, args: Sequence[Arg]) -> Iterator[Kernel]:
+        """A function that takes a table of pointers, and work items to do."""
+        taken = [*self._phases, *(e.phase for e in self._expansions)]
+        if any(p.symbol == symbol for p in taken):
             raise BuildError(f"two phases are called {symbol!r}")
         names = [a.name for a in args]
         if len(set(names)) != len(names) or {"begin", "end", "worker"} & set(names):
@@ -154,7 +180,6 @@ class Module:
             f"define void @{symbol}(ptr readonly %table, i64 %begin, i64 %end, i64 %worker) #0 {{\n"
             f"entry:\n{body}\n  call void @{symbol}.body({', '.join(passed)})\n  ret void\n}}\n"
         )
-        self._phases.append(Phase(symbol, items))
 
     def text(self) -> str:
         """The module as LLVM IR."""
@@ -170,5 +195,5 @@ class Module:
         return "\n".join([head, *self._functions, declared, attributes])
 
     def source(self) -> Source:
-        """Text and phases, for `Compiler.compile`."""
-        return Source(self.text(), tuple(self._phases))
+        """Text, phases and expansions, for `Compiler.compile`."""
+        return Source(self.text(), tuple(self._phases), tuple(self._expansions))

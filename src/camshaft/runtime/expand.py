@@ -1,0 +1,55 @@
+"""Constants that an engine file does not hold: made by the engine's own code when it is linked.
+
+Some kernels want their weights in a form that is larger than the weights themselves (Winograd's
+transformed filters: four times).  Making it costs about what reading it would, so the file stores
+the small form, and `Plan.expanded` says how the large one comes about.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+
+import numpy as np
+
+from camshaft.runtime.arena import allocate
+from camshaft.runtime.driver import LinkedCode
+from camshaft.runtime.plan import ALIGNMENT, Expanded
+
+MOST_THREADS = 4
+"""Beyond, memory is the limit."""
+
+
+def expand(
+    wanted: Sequence[Expanded], constants: Mapping[str, np.ndarray], linked: LinkedCode
+) -> dict[str, np.ndarray]:
+    """The expanded constants by name: u8 arrays, 64-byte aligned, read-only.
+
+    constants: the stored ones.  BuildError if there is not enough memory.
+    """
+    if not wanted:
+        return {}
+    ends = np.cumsum([-(-e.nbytes // ALIGNMENT) * ALIGNMENT for e in wanted]).tolist()
+    advice = "free memory, or rebuild with a lower optimization level"
+    memory = allocate(ends[-1], "expanded weights", advice)
+    arrays: dict[str, np.ndarray] = {}
+    threads = min(MOST_THREADS, os.cpu_count() or 1)
+    with ThreadPoolExecutor(threads) as pool:
+        jobs = []
+        for e, start in zip(wanted, [0, *ends], strict=False):
+            array = memory[start : start + e.nbytes]
+            arrays[e.name] = array
+            address = linked.address(e.code, e.phase.symbol)
+            pointers = (constants[e.stored].ctypes.data, array.ctypes.data)
+            cuts = [e.phase.items * t // threads for t in range(threads + 1)]
+            jobs += [
+                pool.submit(linked.call, address, pointers, begin, end)
+                for begin, end in pairwise(cuts)
+            ]
+        for job in jobs:
+            job.result()
+    for array in arrays.values():
+        array.flags.writeable = False
+    return arrays
