@@ -22,6 +22,14 @@ def axis_of(node: Node) -> int:
     return axis_attr(node, len(node.output.shape))
 
 
+def reshaped(r: Rewriter, tensor: Tensor, shape: Shape, like: Node, suffix: str) -> Tensor:
+    """The tensor in another shape, named after it with a suffix; itself where it has that shape."""
+    if tensor.shape == shape:
+        return tensor
+    output = f"{tensor.name}:{suffix}"
+    return r.emit(RESHAPE, [tensor], {"shape": shape}, like=like, output=output)
+
+
 class DropIdentity(Rewrite):
     """Movement ops and expressions that hand their input on unchanged."""
 

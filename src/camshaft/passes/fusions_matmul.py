@@ -8,11 +8,13 @@ from math import prod
 import numpy as np
 
 from camshaft.ir import expr as E
-from camshaft.ir.attrs import ints_attr
+from camshaft.ir.attrs import expr_attr, int_attr, ints_attr
+from camshaft.ir.expr import Expr
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
-from camshaft.ir.types import TensorType, f32
+from camshaft.ir.types import Shape, TensorType, f32
 from camshaft.ops import CONV, MATMUL, RESHAPE, TRANSPOSE
+from camshaft.passes.canon_shapes import reshaped
 from camshaft.passes.rewrite import Rewrite, Rewriter
 
 
@@ -22,6 +24,56 @@ def transposed(matrix: np.ndarray) -> np.ndarray:
     for i in range(0, matrix.shape[0], 16):
         out[:, i : i + 16] = matrix[i : i + 16].T
     return out
+
+
+def filters_of(matrix: np.ndarray) -> np.ndarray:
+    """A matrix [K, N] as a convolution's weights [N, 1, 1, K], read-only."""
+    filters = transposed(matrix)[:, None, None, :]
+    filters.flags.writeable = False
+    return filters
+
+
+def row_shape(operand: Tensor, shape: Shape) -> Shape | None:
+    """The shape in which an epilogue operand of [..., M, N] broadcasts to [1, 1, rows, N], or None."""
+    if operand.type.rank <= 1:
+        return operand.shape
+    padded = (1,) * (len(shape) - operand.type.rank) + operand.shape
+    if prod(padded[:-1]) == 1:
+        return padded[-1:]
+    if padded[:-1] == shape[:-1]:
+        return (1, 1, prod(shape[:-1]), padded[-1])
+    return None
+
+
+def conv_of_rows(
+    r: Rewriter,
+    node: Node,
+    x: Tensor,
+    weights: Tensor,
+    operands: Sequence[Tensor],
+    x_zero_point: int,
+    epilogue: Expr,
+) -> Tensor:
+    """What the product `node` computes, as a convolution of x as [1, 1, rows, K].
+
+    weights: constant [N, 1, 1, K].  operands: of the epilogue, each with a `row_shape`.
+    """
+    shape = node.output.shape
+    rows, (n, _, _, k) = prod(shape[:-1]), weights.shape
+    inputs = [reshaped(r, x, (1, 1, rows, k), node, "rows"), weights]
+    for t in operands:
+        want = row_shape(t, shape)
+        assert want is not None
+        inputs.append(reshaped(r, t, want, node, "rows"))
+    attrs: dict[str, Attr] = {
+        "layout": "NHWC",
+        "x_zero_point": x_zero_point,
+        "epilogue": epilogue,
+    }
+    if shape == (1, 1, rows, n):
+        return r.emit(CONV, inputs, attrs, like=node)
+    y = r.emit(CONV, inputs, attrs, like=node, output=f"{node.output.name}:rows")
+    return r.emit(RESHAPE, [y], {"shape": shape}, like=node)
 
 
 class MatmulToConv(Rewrite):
@@ -42,49 +94,12 @@ class MatmulToConv(Rewrite):
         shape = node.output.shape
         if node.output.type.size == 0 or len(shape) != max(x.type.rank, 2):
             return None
-        operands = [self._operand(t, shape) for t in node.args[2:]]
-        if any(o is None for o in operands):
+        operands = node.args[2:]
+        if any(row_shape(t, shape) is None for t in operands):
             return None
-        rows = prod(shape[:-1])
-        inputs = [
-            self._reshaped(x, (1, 1, rows, k), node, r),
-            r.builder.constant(self._filters(weights.data, k, n), weights.name),
-        ]
-        for t, want in zip(node.args[2:], operands, strict=True):
-            assert want is not None
-            inputs.append(self._reshaped(t, want, node, r))
-        attrs: dict[str, Attr] = {
-            "layout": "NHWC",
-            "x_zero_point": node.attrs["a_zero_point"],
-            "epilogue": node.attrs["epilogue"],
-        }
-        if shape == (1, 1, rows, n):
-            return [r.emit(CONV, inputs, attrs, like=node)]
-        y = r.emit(CONV, inputs, attrs, like=node, output=f"{node.output.name}:rows")
-        return [r.emit(RESHAPE, [y], {"shape": shape}, like=node)]
-
-    @staticmethod
-    def _filters(weights: np.ndarray, k: int, n: int) -> np.ndarray:
-        filters = transposed(weights.reshape(k, n)).reshape(n, 1, 1, k)
-        filters.flags.writeable = False
-        return filters
-
-    @staticmethod
-    def _operand(tensor: Tensor, shape: tuple[int, ...]) -> tuple[int, ...] | None:
-        """Shape in which an epilogue operand broadcasts to [1, 1, rows, n], or None."""
-        padded = (1,) * (len(shape) - tensor.type.rank) + tensor.shape
-        if prod(padded[:-1]) == 1:
-            return padded[-1:]
-        if padded[:-1] == shape[:-1]:
-            return (1, 1, prod(shape[:-1]), padded[-1])
-        return None
-
-    @staticmethod
-    def _reshaped(tensor: Tensor, shape: tuple[int, ...], node: Node, r: Rewriter) -> Tensor:
-        if tensor.shape == shape:
-            return tensor
-        label = f"{tensor.name}:rows"
-        return r.emit(RESHAPE, [tensor], {"shape": shape}, like=node, output=label)
+        filters = r.builder.constant(filters_of(weights.data.reshape(k, n)), weights.name)
+        zero, epilogue = int_attr(node, "a_zero_point"), expr_attr(node, "epilogue")
+        return [conv_of_rows(r, node, x, filters, operands, zero, epilogue)]
 
     def example(self) -> Graph:
         b = GraphBuilder("linear")

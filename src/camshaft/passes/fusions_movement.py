@@ -13,7 +13,7 @@ from camshaft.ir.op import Attr
 from camshaft.ir.types import TensorType, f32
 from camshaft.ops import CONCAT, CONV, INTERLEAVE, POINTWISE, RESHAPE, SLICE, TRANSPOSE
 from camshaft.passes.bodies import anchored, varying_axis
-from camshaft.passes.canon_shapes import axis_of
+from camshaft.passes.canon_shapes import axis_of, reshaped
 from camshaft.passes.canon_slices import slice_attrs
 from camshaft.passes.fusions_pointwise import only_here
 from camshaft.passes.rewrite import Rewrite, Rewriter
@@ -40,12 +40,12 @@ class HoistAboveMovement(Rewrite):
             if not self._leads_to_anchor(move, r):
                 continue
             others = [t for t in node.args if t is not moved]
-            sources = {t.name: self._before(t, move) for t in others}
-            if any(s is None for s in sources.values()):
+            shapes = {t.name: s for t in others if (s := self._before(t, move)) is not None}
+            if len(shapes) < len({t.name for t in others}):
                 continue
             source = move.args[0]
             operands = [
-                source if t is moved else self._reshaped(t, sources[t.name], node, r)
+                source if t is moved else reshaped(r, t, shapes[t.name], node, "moved")
                 for t in node.args
             ]
             label = f"{source.name}:{node.output.name}"
@@ -80,15 +80,6 @@ class HoistAboveMovement(Rewrite):
             return None
         source = ints_attr(move, "perm")[axis] if move.op is TRANSPOSE else axis
         return (out[axis], *(1,) * (len(x) - 1 - source))
-
-    @staticmethod
-    def _reshaped(
-        operand: Tensor, shape: tuple[int, ...] | None, node: Node, r: Rewriter
-    ) -> Tensor:
-        if shape is None or operand.shape == shape:
-            return operand
-        label = f"{operand.name}:moved"
-        return r.emit(RESHAPE, [operand], {"shape": shape}, like=node, output=label)
 
     def example(self) -> Graph:
         b = GraphBuilder("head")

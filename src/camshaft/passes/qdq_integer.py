@@ -18,6 +18,7 @@ from camshaft.ir.op import Attr
 from camshaft.ir.types import TensorType, f32, i32, u8
 from camshaft.ops import CONV, DEQUANTIZE, MATMUL, POINTWISE, POOL, QUANTIZE, RESHAPE
 from camshaft.ops.quantize import along_axis
+from camshaft.passes.fusions_matmul import conv_of_rows, filters_of, row_shape
 from camshaft.passes.qdq import QuantNode, quant_node
 from camshaft.passes.rewrite import Rewrite, Rewriter
 
@@ -40,14 +41,19 @@ def _is_activation(q: QuantNode | None) -> bool:
     return q is not None and q.per_tensor and q.zero.dtype == np.uint8 and not q.source.is_const
 
 
-def _rescaled(epilogue: Expr, operands: int, scale: np.ndarray) -> tuple[Expr, list[np.ndarray]]:
-    """The epilogue reading an i32 accumulator, and the scale operand it then needs (or none)."""
+def _rescaled(
+    r: Rewriter, node: Node, x: QuantNode, w: QuantNode
+) -> tuple[Expr, tuple[Tensor, ...]]:
+    """The epilogue of `node` reading the i32 sum of products of x's and w's bytes; its operands."""
+    scale = np.asarray(w.scale.astype(np.float64) * float(x.scale), np.float32)
+    operands, epilogue = node.args[2:], expr_attr(node, "epilogue")
     acc = E.cast(E.inp(0), f32)
-    rest = [E.inp(i + 1) for i in range(operands)]
+    rest = [E.inp(i + 1) for i in range(len(operands))]
     if scale.ndim == 0:
-        return E.substitute(epilogue, [E.mul(acc, E.const(float(scale))), *rest]), []
-    scaled = E.mul(acc, E.inp(operands + 1))
-    return E.substitute(epilogue, [scaled, *rest]), [scale]
+        return E.substitute(epilogue, [E.mul(acc, E.const(float(scale))), *rest]), operands
+    scaled = E.mul(acc, E.inp(len(operands) + 1))
+    constant = r.builder.constant(scale, f"{node.output.name}:scale")
+    return E.substitute(epilogue, [scaled, *rest]), (*operands, constant)
 
 
 class IntegerConv(Rewrite):
@@ -64,11 +70,7 @@ class IntegerConv(Rewrite):
         weights = int8_weights(w, axis=0)
         if weights is None:
             return None
-        scale = np.asarray(w.scale.astype(np.float64) * float(x.scale), np.float32)
-        operands = list(node.args[2:])
-        epilogue = expr_attr(node, "epilogue")
-        epilogue, extra = _rescaled(epilogue, len(operands), scale)
-        operands += [r.builder.constant(s, f"{node.output.name}:scale") for s in extra]
+        epilogue, operands = _rescaled(r, node, x, w)
         attrs: dict[str, Attr] = {**node.attrs, "x_zero_point": int(x.zero), "epilogue": epilogue}
         wq = r.builder.constant(weights, f"{node.args[1].name}:int8")
         return [r.emit(CONV, [x.source, wq, *operands], attrs, like=node, name=node.name)]
@@ -100,29 +102,11 @@ class IntegerMatmul(Rewrite):
         weights = int8_weights(b, axis=1)
         if weights is None or node.attrs["a_zero_point"] or node.attrs["b_zero_point"]:
             return None
-        shape = node.output.shape
-        rows, inner, cols = int(np.prod(shape[:-1])), weights.shape[0], weights.shape[1]
-        operands = [_as_pixels(t, shape, r, node) for t in node.args[2:]]
-        if any(t is None for t in operands):
+        if any(row_shape(t, node.output.shape) is None for t in node.args[2:]):
             return None
-        scale = np.asarray(b.scale.astype(np.float64) * float(a.scale), np.float32)
-        epilogue = expr_attr(node, "epilogue")
-        epilogue, extra = _rescaled(epilogue, len(operands), scale)
-        operands += [r.builder.constant(s, f"{node.output.name}:scale") for s in extra]
-        name = node.output.name
-        x = r.emit(
-            RESHAPE, [a.source], {"shape": (1, 1, rows, inner)}, like=node, output=f"{name}:rows"
-        )
-        w = r.builder.constant(
-            np.ascontiguousarray(weights.T).reshape(cols, 1, 1, inner), f"{name}:int8"
-        )
-        attrs: dict[str, Attr] = {
-            "layout": "NHWC",
-            "x_zero_point": int(a.zero),
-            "epilogue": epilogue,
-        }
-        y = r.emit(CONV, [x, w, *operands], attrs, like=node, output=f"{name}:pixels")
-        return [r.emit(RESHAPE, [y], {"shape": shape}, like=node)]
+        epilogue, operands = _rescaled(r, node, a, b)
+        w = r.builder.constant(filters_of(weights), f"{node.args[1].name}:int8")
+        return [conv_of_rows(r, node, a.source, w, operands, int(a.zero), epilogue)]
 
     def example(self) -> Graph:
         b = GraphBuilder("integer matmul")
@@ -133,20 +117,6 @@ class IntegerMatmul(Rewrite):
         zero = b.constant(np.int8(0), "zero")
         dw = b.emit(DEQUANTIZE, [w, b.constant(np.float32(0.01)), zero], {"axis": 0}, name="dq w")
         return b.graph({"y": b.emit(MATMUL, [dx, dw], name="fc")})
-
-
-def _as_pixels(t: Tensor, shape: tuple[int, ...], r: Rewriter, node: Node) -> Tensor | None:
-    """An epilogue operand of a [..., M, N] result as one of a [1, 1, M', N] result."""
-    if t.type.rank <= 1 or t.type.size in (1, t.shape[-1]):
-        last = t.shape[-1:] if t.type.size > 1 else ()
-        return t if t.shape == last else _reshaped(t, last, r, node)
-    if t.shape == shape:
-        return _reshaped(t, (1, 1, int(np.prod(shape[:-1])), shape[-1]), r, node)
-    return None
-
-
-def _reshaped(t: Tensor, shape: tuple[int, ...], r: Rewriter, node: Node) -> Tensor:
-    return r.emit(RESHAPE, [t], {"shape": shape}, like=node, output=f"{t.name}:pixels")
 
 
 class IntegerPool(Rewrite):
@@ -235,7 +205,6 @@ class Expand(Rewrite):
         axis = int_attr(node, "axis")
         if scale.type.rank == 1:
             shape = [1] * x.type.rank
-            shape[axis] = -1
             shape[axis] = scale.shape[0]
             scale, zero = (
                 r.emit(RESHAPE, [t], {"shape": tuple(shape)}, like=node, output=f"{t.name}:axis")
