@@ -30,6 +30,19 @@ declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
 declare i64 @llvm.umax.i64(i64, i64)
 declare i64 @llvm.umin.i64(i64, i64)
 
+; A word of the program block, as a number and as an address.
+define internal i64 @word(ptr %p, i64 %field) alwaysinline {
+  %at = getelementptr i64, ptr %p, i64 %field
+  %word = load i64, ptr %at
+  ret i64 %word
+}
+
+define internal ptr @pointer(ptr %p, i64 %field) alwaysinline {
+  %at = getelementptr i64, ptr %p, i64 %field
+  %pointer = load ptr, ptr %at
+  ret ptr %pointer
+}
+
 define internal i64 @now() {
   %ts = alloca { i64, i64 }, align 8
   %rc = call i32 @clock_gettime(i32 1, ptr %ts)

@@ -8,14 +8,10 @@ ENTERING = Template("""
 ; Whether an output shares bytes with an input or with another output.
 define internal i1 @overlap(ptr %p) {
 entry:
-  %pn = getelementptr i64, ptr %p, i64 $BINDING_COUNT
-  %n = load i64, ptr %pn
-  %po = getelementptr i64, ptr %p, i64 $FIRST_OUTPUT
-  %o0 = load i64, ptr %po
-  %pb = getelementptr i64, ptr %p, i64 $BINDINGS
-  %bindings = load ptr, ptr %pb
-  %pe = getelementptr i64, ptr %p, i64 $EXTENTS
-  %extents = load ptr, ptr %pe
+  %n = call i64 @word(ptr %p, i64 $BINDING_COUNT)
+  %o0 = call i64 @word(ptr %p, i64 $FIRST_OUTPUT)
+  %bindings = call ptr @pointer(ptr %p, i64 $BINDINGS)
+  %extents = call ptr @pointer(ptr %p, i64 $EXTENTS)
   br label %outer
 outer:
   %o = phi i64 [ %o0, %entry ], [ %o1, %step ]
@@ -57,12 +53,9 @@ no:
 ; Write the arrays' addresses into the argument blocks.
 define internal void @patch(ptr %p) {
 entry:
-  %pn = getelementptr i64, ptr %p, i64 $PATCH_COUNT
-  %n = load i64, ptr %pn
-  %pt = getelementptr i64, ptr %p, i64 $PATCHES
-  %table = load ptr, ptr %pt
-  %pb = getelementptr i64, ptr %p, i64 $BINDINGS
-  %bindings = load ptr, ptr %pb
+  %n = call i64 @word(ptr %p, i64 $PATCH_COUNT)
+  %table = call ptr @pointer(ptr %p, i64 $PATCHES)
+  %bindings = call ptr @pointer(ptr %p, i64 $BINDINGS)
   br label %head
 head:
   %i = phi i64 [ 0, %entry ], [ %i1, %body ]
@@ -90,8 +83,7 @@ done:
 define i64 @resume(ptr %p, i64 %row) {
 entry:
   %r = call i64 @segment(ptr %p, i64 %row)
-  %pcount = getelementptr i64, ptr %p, i64 $ROW_COUNT
-  %count = load i64, ptr %pcount
+  %count = call i64 @word(ptr %p, i64 $ROW_COUNT)
   %pstatus = getelementptr i64, ptr %p, i64 $STATUS
   %status = load atomic i64, ptr %pstatus monotonic, align 8
   %bad = icmp ne i64 %status, 0
@@ -131,11 +123,9 @@ entry:
 taken:
   ret i64 $IS_BUSY
 own:
-  %pn = getelementptr i64, ptr %p, i64 $BINDING_COUNT
-  %n = load i64, ptr %pn
+  %n = call i64 @word(ptr %p, i64 $BINDING_COUNT)
   %bytes = mul i64 %n, 8
-  %pb = getelementptr i64, ptr %p, i64 $BINDINGS
-  %bindings = load ptr, ptr %pb
+  %bindings = call ptr @pointer(ptr %p, i64 $BINDINGS)
   call void @llvm.memcpy.p0.p0.i64(ptr %bindings, ptr %addresses, i64 %bytes, i1 false)
   %shared = call i1 @overlap(ptr %p)
   br i1 %shared, label %refuse, label %run
@@ -146,8 +136,7 @@ run:
   %pstatus = getelementptr i64, ptr %p, i64 $STATUS
   store i64 0, ptr %pstatus
   call void @patch(ptr %p)
-  %pfirst = getelementptr i64, ptr %p, i64 $FIRST_ROW
-  %first = load i64, ptr %pfirst
+  %first = call i64 @word(ptr %p, i64 $FIRST_ROW)
   %code = call i64 @resume(ptr %p, i64 %first)
   ret i64 %code
 }
@@ -157,14 +146,12 @@ run:
 define ptr @call(ptr %self, ptr %objects, i64 %n) {
 entry:
   %p = call ptr @PyCapsule_GetPointer(ptr %self, ptr null)
-  %pn = getelementptr i64, ptr %p, i64 $BINDING_COUNT
-  %wanted = load i64, ptr %pn
+  %wanted = call i64 @word(ptr %p, i64 $BINDING_COUNT)
   %arity = icmp eq i64 %n, %wanted
   br i1 %arity, label %prepare, label %refuse
 prepare:
   %addresses = alloca i64, i64 %n, align 8
-  %pe = getelementptr i64, ptr %p, i64 $EXPECTED
-  %expected = load ptr, ptr %pe
+  %expected = call ptr @pointer(ptr %p, i64 $EXPECTED)
   br label %head
 head:
   %i = phi i64 [ 0, %prepare ], [ %i1, %good ]
@@ -234,8 +221,7 @@ refuse:
 
 ; The word of %object at the byte offset that the program's word %field holds.
 define internal i64 @word_at(ptr %p, ptr %object, i64 %field) {
-  %poffset = getelementptr i64, ptr %p, i64 %field
-  %offset = load i64, ptr %poffset
+  %offset = call i64 @word(ptr %p, i64 %field)
   %at = getelementptr i8, ptr %object, i64 %offset
   %word = load i64, ptr %at, align 4
   ret i64 %word

@@ -24,21 +24,17 @@ define internal i1 @settle(ptr %p, i64 %w) {
 entry:
   %cpu = call i32 @sched_getcpu()
   %mark = add i32 %cpu, 1                       ; 0 means unknown
-  %slots = getelementptr i64, ptr %p, i64 $SLOTS
-  %at = mul i64 %w, $SLOT_WORDS
-  %slot = getelementptr i64, ptr %slots, i64 %at
+  %slot = call ptr @slot_of(ptr %p, i64 %w)
   %pcore = getelementptr i64, ptr %slot, i64 1
   store atomic i32 %mark, ptr %pcore monotonic, align 4
-  %pthreads = getelementptr i64, ptr %p, i64 $THREADS
-  %threads = load i64, ptr %pthreads
+  %threads = call i64 @word(ptr %p, i64 $THREADS)
   br label %look
 look:
   %v = phi i64 [ 0, %entry ], [ %v1, %next ]
   %more = icmp ult i64 %v, %threads
   br i1 %more, label %compare, label %apart
 compare:
-  %vat = mul i64 %v, $SLOT_WORDS
-  %vslot = getelementptr i64, ptr %slots, i64 %vat
+  %vslot = call ptr @slot_of(ptr %p, i64 %v)
   %pvcore = getelementptr i64, ptr %vslot, i64 1
   %vmark = load atomic i32, ptr %pvcore monotonic, align 4
   %same = icmp eq i32 %vmark, %mark
@@ -51,8 +47,7 @@ next:
 apart:
   ret i1 false
 met:
-  %pplace = getelementptr i64, ptr %p, i64 $PLACE
-  %place = load i64, ptr %pplace
+  %place = call i64 @word(ptr %p, i64 $PLACE)
   %asked = icmp ne i64 %place, 0
   %lower = icmp ult i64 %v, %w
   %mine = and i1 %asked, %lower                 ; mine to move
@@ -70,15 +65,13 @@ entry:
   %mask = alloca [$MASK_WORDS x i64], align 8
   %allowed = getelementptr i64, ptr %p, i64 $MASK
   call void @llvm.memcpy.p0.p0.i64(ptr %mask, ptr %allowed, i64 $MASK_BYTES, i1 false)
-  %slots = getelementptr i64, ptr %p, i64 $SLOTS
   br label %head
 head:
   %v = phi i64 [ 0, %entry ], [ %v1, %step ]
   %more = icmp ult i64 %v, %w
   br i1 %more, label %body, label %apply
 body:
-  %at = mul i64 %v, $SLOT_WORDS
-  %slot = getelementptr i64, ptr %slots, i64 %at
+  %slot = call ptr @slot_of(ptr %p, i64 %v)
   %pcore = getelementptr i64, ptr %slot, i64 1
   %mark = load atomic i32, ptr %pcore monotonic, align 4
   %core = sub i32 %mark, 1                      ; unknown wraps round to out of range

@@ -15,13 +15,27 @@ from __future__ import annotations
 from string import Template
 
 WAITING = Template("""
-; Worker %w waits until the counter at %word has reached %target (modulo 2^32).  %plimit: the
+; Worker %w's slot: its count, and in the next word where it was last seen (see `placing`).
+define internal ptr @slot_of(ptr %p, i64 %w) alwaysinline {
+  %slots = getelementptr i64, ptr %p, i64 $SLOTS
+  %at = mul i64 %w, $SLOT_WORDS
+  %slot = getelementptr i64, ptr %slots, i64 %at
+  ret ptr %slot
+}
+
+; Whether the counter at %word has reached %target (modulo 2^32).
+define internal i1 @reached(ptr %word, i32 %target) alwaysinline {
+  %count = load atomic i32, ptr %word acquire, align 4
+  %ahead = sub i32 %count, %target
+  %reached = icmp sge i32 %ahead, 0
+  ret i1 %reached
+}
+
+; Worker %w waits until the counter at %word has reached %target.  %plimit: the
 ; nanoseconds after which it sleeps, counted in %waiters.
 define internal void @await(ptr %p, i64 %w, ptr %word, i32 %target, ptr %waiters, ptr %plimit) {
 entry:
-  %v0 = load atomic i32, ptr %word acquire, align 4
-  %d0 = sub i32 %v0, %target
-  %ok0 = icmp sge i32 %d0, 0
+  %ok0 = call i1 @reached(ptr %word, i32 %target)
   br i1 %ok0, label %done, label %burst
 burst:
   %since = phi i64 [ 0, %entry ], [ %start, %timed ], [ %start, %yield ]
@@ -29,17 +43,14 @@ burst:
 spin1:
   %i = phi i32 [ 0, %burst ], [ %i1, %spin2 ]
   $PAUSE
-  %v1 = load atomic i32, ptr %word acquire, align 4
-  %d1 = sub i32 %v1, %target
-  %ok1 = icmp sge i32 %d1, 0
+  %ok1 = call i1 @reached(ptr %word, i32 %target)
   br i1 %ok1, label %done, label %spin2
 spin2:
   %i1 = add i32 %i, 1
   %more = icmp ult i32 %i1, 64
   br i1 %more, label %spin1, label %clock
 clock:
-  %pspin = getelementptr i64, ptr %p, i64 $SPIN_NS
-  %spin = load i64, ptr %pspin
+  %spin = call i64 @word(ptr %p, i64 $SPIN_NS)
   %limit = load i64, ptr %plimit
   %t = call i64 @now()
   %first = icmp eq i64 %since, 0
@@ -54,8 +65,7 @@ tired:
   %patient = icmp slt i64 %elapsed, %limit
   br i1 %patient, label %polite, label %sleep
 polite:                                         ; do not hand the core to strangers too soon
-  %pyield = getelementptr i64, ptr %p, i64 $YIELD_NS
-  %calm = load i64, ptr %pyield
+  %calm = call i64 @word(ptr %p, i64 $YIELD_NS)
   %long = icmp sge i64 %elapsed, %calm
   %give = or i1 %shared, %long
   br i1 %give, label %yield, label %timed
@@ -73,9 +83,7 @@ block:
   br label %awake
 awake:
   %m = atomicrmw sub ptr %waiters, i32 1 seq_cst
-  %v3 = load atomic i32, ptr %word acquire, align 4
-  %d3 = sub i32 %v3, %target
-  %ok3 = icmp sge i32 %d3, 0
+  %ok3 = call i1 @reached(ptr %word, i32 %target)
   br i1 %ok3, label %done, label %sleep
 done:
   ret void
@@ -97,9 +105,7 @@ done:
 
 ; Raise worker %w's slot; returns the new count.
 define internal i32 @arrive(ptr %p, i64 %w) {
-  %at = mul i64 %w, $SLOT_WORDS
-  %slots = getelementptr i64, ptr %p, i64 $SLOTS
-  %slot = getelementptr i64, ptr %slots, i64 %at
+  %slot = call ptr @slot_of(ptr %p, i64 %w)
   %old = load atomic i32, ptr %slot monotonic, align 4
   %new = add i32 %old, 1
   %waiters = getelementptr i64, ptr %p, i64 $SLEEPERS
@@ -111,7 +117,6 @@ define internal i32 @arrive(ptr %p, i64 %w) {
 define internal void @barrier(ptr %p, i64 %w, i64 %threads) {
 entry:
   %count = call i32 @arrive(ptr %p, i64 %w)
-  %slots = getelementptr i64, ptr %p, i64 $SLOTS
   %waiters = getelementptr i64, ptr %p, i64 $SLEEPERS
   %plimit = getelementptr i64, ptr %p, i64 $BARRIER_NS
   br label %loop
@@ -120,8 +125,7 @@ loop:
   %mine = icmp eq i64 %i, %w
   br i1 %mine, label %next, label %other
 other:
-  %at = mul i64 %i, $SLOT_WORDS
-  %slot = getelementptr i64, ptr %slots, i64 %at
+  %slot = call ptr @slot_of(ptr %p, i64 %i)
   call void @await(ptr %p, i64 %w, ptr %slot, i32 %count, ptr %waiters, ptr %plimit)
   br label %next
 next:

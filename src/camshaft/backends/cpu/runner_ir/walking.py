@@ -9,10 +9,8 @@ WALKING = Template("""
 define internal i64 @walk(ptr %p, i64 %w, i64 %threads, i64 %first) {
 entry:
   %rows = load ptr, ptr %p
-  %pcount = getelementptr i64, ptr %p, i64 $ROW_COUNT
-  %count = load i64, ptr %pcount
-  %pstamps = getelementptr i64, ptr %p, i64 $STAMPS
-  %stamps = load ptr, ptr %pstamps
+  %count = call i64 @word(ptr %p, i64 $ROW_COUNT)
+  %stamps = call ptr @pointer(ptr %p, i64 $STAMPS)
   %timed0 = icmp ne ptr %stamps, null
   %leader = icmp eq i64 %w, 0
   %timed = and i1 %timed0, %leader
@@ -78,8 +76,7 @@ done:
 ; The caller's side of one segment: wake the workers, take part, wait for all.
 define internal i64 @segment(ptr %p, i64 %first) {
 entry:
-  %pcount = getelementptr i64, ptr %p, i64 $ROW_COUNT
-  %count = load i64, ptr %pcount
+  %count = call i64 @word(ptr %p, i64 $ROW_COUNT)
   %inside = icmp ult i64 %first, %count
   br i1 %inside, label %start, label %done
 start:
@@ -95,8 +92,7 @@ single:
   %r1 = call i64 @walk(ptr %p, i64 0, i64 1, i64 %first)
   br label %done
 many:
-  %pthreads = getelementptr i64, ptr %p, i64 $THREADS
-  %threads = load i64, ptr %pthreads
+  %threads = call i64 @word(ptr %p, i64 $THREADS)
   %pstart = getelementptr i64, ptr %p, i64 $START
   store i64 %first, ptr %pstart
   %shared = call i1 @settle(ptr %p, i64 0)
@@ -106,8 +102,7 @@ many:
   br label %done
 done:
   %r = phi i64 [ %count, %entry ], [ %r1, %single ], [ %r2, %many ]
-  %pstamps = getelementptr i64, ptr %p, i64 $STAMPS
-  %stamps = load ptr, ptr %pstamps
+  %stamps = call ptr @pointer(ptr %p, i64 $STAMPS)
   %timed = icmp ne ptr %stamps, null
   br i1 %timed, label %stamp, label %out
 stamp:
@@ -135,8 +130,7 @@ entry:
   %pgen = getelementptr i64, ptr %p, i64 $GENERATION
   %parked = getelementptr i64, ptr %p, i64 $PARKED
   %pstop = getelementptr i64, ptr %p, i64 $STOP
-  %pthreads = getelementptr i64, ptr %p, i64 $THREADS
-  %threads = load i64, ptr %pthreads
+  %threads = call i64 @word(ptr %p, i64 $THREADS)
   %pstart = getelementptr i64, ptr %p, i64 $START
   %plimit = getelementptr i64, ptr %p, i64 $PARK_NS
   br label %loop
