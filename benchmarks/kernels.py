@@ -24,7 +24,6 @@ from camshaft.backends.cpu.peak import peak_dot4, peak_fma
 from camshaft.backends.cpu.target import host_target
 
 OUT = ROOT / "build" / "bench"
-REDUCTION = 256
 SHARE = 0.92
 
 
@@ -155,7 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--precision", choices=("fp32", "int8"), default="fp32")
     precision = parser.parse_args(arguments).precision
     peak = (peak_dot4 if precision == "int8" else peak_fma)(host_target())
-    shares = [measure(s, precision, peak) for s in RESNET50 if s.reduction >= REDUCTION]
+    shares = [measure(s, precision, peak) for s in RESNET50]
     content = {"peak": peak, "kernels": [asdict(s) for s in shares]}
     write_json(OUT / f"kernels-{precision}.json", content)
     least = min(shares, key=lambda s: s.share)

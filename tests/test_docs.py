@@ -21,7 +21,6 @@ from camshaft import errors, machine
 from camshaft.backends.base import KernelSpec
 from camshaft.backends.cpu.tactics import TACTICS
 from camshaft.backends.cpu.target import TARGETS
-from camshaft.builder import trial
 from camshaft.cli import app as cli
 from camshaft.frontends.onnx.handlers import HANDLERS
 from camshaft.ops import OPS_BY_NAME
@@ -224,7 +223,6 @@ def test_example_op_builds(
     added: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listed: bool
 ) -> None:
     monkeypatch.setitem(HANDLERS, ("", "CumSum"), added["HANDLERS"]["CumSum"])
-    monkeypatch.setitem(trial._OPS, "cumsum", added["CUMSUM"])
     monkeypatch.setitem(OPS_BY_NAME, "cumsum", added["CUMSUM"])
     if listed:
         monkeypatch.setattr(machine, "TACTICS", (added["CumsumByColumns"](), *TACTICS))

@@ -18,7 +18,7 @@ from camshaft.builder.strides import extent
 from camshaft.errors import BuildError
 from camshaft.ir.expr import Expr, nodes
 from camshaft.ir.types import DType, TensorType, i8, u8
-from camshaft.ops import ALL_OPS
+from camshaft.ops import OPS_BY_NAME
 from camshaft.runtime.engine import Engine
 from camshaft.runtime.plan import (
     NULL,
@@ -31,7 +31,6 @@ from camshaft.runtime.plan import (
     Step,
 )
 
-_OPS = {op.name: op for op in ALL_OPS}
 BEYOND_L2 = 4 << 20
 """Bytes of weights after which earlier ones have left any L2 cache."""
 MOST_COPIES = 64
@@ -80,7 +79,7 @@ class Trial:
             next(constants) if o.const else _view(self.feeds[f"x{i}"], o)
             for i, o in enumerate(self.spec.inputs)
         ]
-        op = _OPS[self.spec.op]
+        op = OPS_BY_NAME[self.spec.op]
         implied = {"layout": "NHWC"} if "layout" in op.attributes else {}
         attrs = op.complete({**dict(self.spec.attrs), **implied})
         return [np.asarray(a) for a in op.reference(arrays, attrs)]
