@@ -66,11 +66,12 @@ class Expr:
     value: for "const" the number, for "input" the input's index, else None.
     dtype: for "const" and "cast" the element type, else None (it follows from the operands).
 
-    "round" rounds half to even.  "min" and "max" return the non-NaN operand, as llvm.minnum
-    does, except where both are NaN.  "cast" from float to an integer type *saturates* after
+    "round" rounds half to even.  "min" and "max" are NaN where an operand is, as NumPy's; which
+    zero they return of -0 and 0 is open.  "cast" from float to an integer type *saturates* after
     rounding half to even: it is what requantization needs, and the only float-to-int
     conversion kernels make (`trunc` builds C's truncation from floor and ceil).
-    NaN casts to 0.  "mod" has the sign of the divisor, as Python's.
+    NaN casts to the smallest value of the integer type.  "mod" has the sign of the divisor, as
+    Python's.
     """
 
     op: str
@@ -280,7 +281,7 @@ def _erf(x: np.ndarray) -> np.ndarray:
 
 def _saturate(x: np.ndarray, dtype: DType) -> np.ndarray:
     low, high = dtype.range
-    wide = np.nan_to_num(np.rint(x.astype(np.float64)), nan=0.0, posinf=high, neginf=low)
+    wide = np.nan_to_num(np.rint(x.astype(np.float64)), nan=low, posinf=high, neginf=low)
     if dtype.bits < 64:
         return np.asarray(np.clip(wide, low, high), dtype.numpy)
     # The largest double below 2**63 (2**64): clipping to `high` itself would overflow the cast.
@@ -331,8 +332,8 @@ _NUMPY_BINARY: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "div": _divide,
     "mod": np.mod,
     "pow": np.power,
-    "min": np.fmin,
-    "max": np.fmax,
+    "min": np.minimum,
+    "max": np.maximum,
     "lt": np.less,
     "le": np.less_equal,
     "eq": np.equal,

@@ -1,4 +1,8 @@
-"""Pooling windows (max, average), resampling (resize), all with an epilogue."""
+"""Pooling windows (max, average), resampling (resize), all with an epilogue.
+
+Max pooling looks at the numbers of a window only: a NaN beside numbers has no effect.  Everything
+else hands NaN on; here a compare and choice of both orders would cost 4 to 40 % of the time.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +85,7 @@ def _pool_nhwc(x: np.ndarray, out: tuple[int, int], attrs: Attrs) -> np.ndarray:
             ri, ci = np.clip(rows[:, r], 0, h - 1), np.clip(cols[:, s], 0, w - 1)
             part = wide[:, ri[:, None], ci[None, :], :]
             if is_max:
-                y = np.where(ok[None, :, :, None], np.maximum(y, part), y)
+                y = np.where(ok[None, :, :, None], np.fmax(y, part), y)
             else:
                 y = y + np.where(ok[None, :, :, None], part, 0).astype(wide.dtype)
     if is_max:

@@ -45,8 +45,8 @@ def _quantize_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.n
     x, scale, zero = arrays
     low, high = np.iinfo(zero.dtype).min, np.iinfo(zero.dtype).max
     q = np.rint(x / along_axis(scale, attrs["axis"], x.ndim))
-    q = np.nan_to_num(q, nan=0.0) + along_axis(zero, attrs["axis"], x.ndim).astype(np.float32)
-    return [np.clip(q, low, high).astype(zero.dtype)]
+    q = q + along_axis(zero, attrs["axis"], x.ndim).astype(np.float32)
+    return [np.clip(np.where(np.isnan(q), low, q), low, high).astype(zero.dtype)]
 
 
 QUANTIZE = OpDef(

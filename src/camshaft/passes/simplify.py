@@ -1,9 +1,9 @@
 """Shorter scalar expressions of the same value.
 
-Every rule here yields the same value for every input that is not NaN; only small constant powers
-spelled as products and roots may differ in the last bit.  (A clip that is superfluous because its
-operand is provably in range no longer turns a NaN into a bound.)  What is only nearly equal, such
-as reassociating constants, is left to passes that say so.
+Every rule here yields the same value for every input, NaN included; only small constant powers
+spelled as products and roots may differ in the last bit.  (What a NaN has become by a cast to an
+integer type may however lack a clip that no number needs.)  What is only nearly equal, such as
+reassociating constants, is left to passes that say so.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def _ordered(ends: list[float]) -> Interval:
 
 
 def simplify(e: Expr, dtypes: Sequence[DType], ranges: Sequence[Interval] | None = None) -> Expr:
-    """`e` rewritten bottom-up; equal to it for every non-NaN input within `ranges`.
+    """`e` rewritten bottom-up; equal to it for every input within `ranges` (and for NaN).
 
     dtypes, ranges: element types and (where known) bounds of the inputs.
     """
@@ -204,14 +204,17 @@ def _clip(x: Expr, dtypes: Sequence[DType], limits: Sequence[Interval]) -> Expr:
         return value if value == c else x
     bound = float(c.value or 0)
     low, high = bounds(value, dtypes, limits)
-    if x.op == "max" and (low >= bound or high <= bound):
-        return value if low >= bound else c
-    if x.op == "min" and (high <= bound or low >= bound):
-        return value if high <= bound else c
+    if (low >= bound) if x.op == "max" else (high <= bound):
+        return value
     chain, base = [(x.op, c)], value
     while base.op in ("max", "min") and base.args[1].op == "const":
         chain.append((base.op, base.args[1]))
         base = base.args[0]
+    if (high <= bound) if x.op == "max" else (low >= bound):
+        if c.dtype.is_int:
+            return c
+        if len(chain) > 1:  # c, unless the value is NaN
+            return E.maximum(E.minimum(base, c), c)
     if len(chain) <= len({op for op, _ in chain}):
         return E.binary(x.op, value, c)
     return _clipped(base, list(reversed(chain)))

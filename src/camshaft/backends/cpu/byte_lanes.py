@@ -92,21 +92,20 @@ def with_negative_nans(values: np.ndarray) -> np.ndarray:
 def narrow(k: Kernel, vectors: Sequence[Value], to: DType, *, negative_nans: bool) -> Value:
     """Four vectors of f32 in lane order to u8 or i8 lanes in natural order.
 
-    The cast of `ir.expr`: rounds half to even, saturates, NaN becomes 0.  Out-of-range floats
-    convert to the smallest i32, which the packs saturate; only the upper end needs a bound.
+    The cast of `ir.expr`: rounds half to even, saturates, NaN becomes the smallest value.  NaN and
+    out-of-range floats convert to the smallest i32, which the packs saturate; only the upper end
+    needs a bound.
     negative_nans: every NaN has its sign bit set.  Then floats can be bounded as integers (their
     order is the same where they are positive), for which more execution units exist.
     """
     top = float(to.range[1])
     parts = []
     for x in vectors:
-        if to == i8:
-            x = k.select(k.isnan(x), 0.0, x)
         if negative_nans:
             bits = k.min(k.bitcast(x, i32), int(np.float32(top).view(np.int32)))
             x = k.bitcast(bits, f32)
         else:
-            x = k.select(k.const(top, f32, x.lanes) < x, top, x)
+            x = k.min(x, top)
         parts.append(_to_i32(k, x))
     size = 32 * parts[0].lanes
     pairs = [

@@ -110,11 +110,9 @@ def _requantized(k: Kernel, x: Value, zero: int, dtype: DType) -> Value:
     if zero == 0 or x.dtype != f32:
         return k.cast(k.round(x) + zero if zero else x, dtype)
     low, high = (float(bound - zero) for bound in dtype.range)
-    if dtype == i8:
-        x = k.select(k.isnan(x), float(-zero), x)
-    x = k.max(x, low)
+    x = k.greater(x, low)  # which NaN becomes
     if dtype == i8 or k.target.vector_bits < 512:
-        return k.cast(k.round_to_i32(k.min(x, high)) + zero, dtype)
+        return k.cast(k.round_to_i32(k.lesser(x, high)) + zero, dtype)
     # What does not fit in an i32 converts to its highest bit: unsigned, still larger than 255.
     whole = k.bitcast(k.round_to_i32(x) + zero, u32)
     return k.cast(k.min(whole, 255), u8)

@@ -85,8 +85,8 @@ class PoolProblem:
         """Maximum or sum of partial results."""
         if not self.is_max:
             return k.add(a, b)
-        # A compare and choice is one instruction; k.max takes three to honour NaN on both sides.
-        return k.select(b > a, b, a) if a.dtype.is_float else k.max(a, b)
+        # `k.max`, which keeps NaN, would cost a window 4 to 40 % of its time (ops.pooling).
+        return k.greater(b, a) if a.dtype.is_float else k.max(a, b)
 
     def mean(self, k: Kernel, total: Value, taps: Value, count: Value) -> Value:
         """total / count; taps: how many elements were summed (both i64 scalars)."""

@@ -76,7 +76,7 @@ class ReduceProblem:
             return a + b
         if self.kind == "prod":
             return a * b
-        return k.select(b > a if self.kind == "max" else b < a, b, a)
+        return k.max(a, b) if self.kind == "max" else k.min(a, b)
 
 
 def problem_of(spec: KernelSpec, target: CpuTarget) -> ReduceProblem:

@@ -127,7 +127,7 @@ class _RowWriter:
         k, lanes = self.k, self.lanes
         counts = self._counts(0)
         values = [self._load(x.at(n * lanes), count) for n, count in enumerate(counts)]
-        largest = k.reduce("max", _folded(values, lambda a, b: k.select(b > a, b, a)))
+        largest = k.reduce("greater", _folded(values, k.greater))
         shifted = [v - largest for v in values]
         powers = [math.exp(k, v) for v in shifted]
         total = k.reduce("add", _folded(powers, k.add))
@@ -142,10 +142,10 @@ class _RowWriter:
 
         def see(n: int, place: Index, count: int) -> None:
             value = self._load(x.at(place), count)
-            lows[n] = k.select(value > lows[n], value, lows[n])
+            lows[n] = k.greater(value, lows[n])
 
         self._pass(see, lows)
-        largest = k.reduce("max", _folded(lows, lambda a, b: k.select(b > a, b, a)))
+        largest = k.reduce("greater", _folded(lows, k.greater))
         sums = [k.const(0.0, f32, self.lanes) for _ in range(_SIDE)]
 
         def raise_(n: int, place: Index, count: int) -> None:
@@ -204,7 +204,7 @@ class _LaneWriter:
         """Rows of a few elements: all in registers, turned so that each lane has a row."""
         k = self.k
         values = self._columns(x, count)
-        largest = _folded(values, lambda a, b: k.select(b > a, b, a))
+        largest = _folded(values, k.greater)
         shifted = [v - largest for v in values]
         powers = [math.exp(k, v) for v in shifted]
         total = _folded(powers, k.add)
@@ -271,7 +271,7 @@ class _LaneWriter:
         state = [k.const(float("-inf"), f32, lanes)]
         with k.loop(0, p.length, carry=state) as n:
             value = read(n)
-            state[0] = k.select(value > state[0], value, state[0])
+            state[0] = k.greater(value, state[0])
         (largest,) = state
         sums = [k.const(0.0, f32, lanes)]
         with k.loop(0, p.length, carry=sums) as n:

@@ -114,18 +114,31 @@ class Arithmetic(Emitter):
         return self._overloaded("llvm.fma", x, y, z)
 
     def min(self, a: Number, b: Number) -> Value:
-        """The smaller operand; of a NaN and a number the number."""
+        """The smaller operand; NaN if one is NaN.  One instruction if one is a constant."""
         return self._extreme("min", a, b)
 
     def max(self, a: Number, b: Number) -> Value:
-        """The larger operand; of a NaN and a number the number."""
+        """The larger operand; NaN if one is NaN.  One instruction if one is a constant."""
         return self._extreme("max", a, b)
 
     def _extreme(self, which: str, a: Number, b: Number) -> Value:
         x, y = self.pair(a, b)
-        if x.dtype.is_float:
-            return self._overloaded(f"llvm.{which}num", x, y)
-        return self._overloaded(f"llvm.{'s' if x.dtype.kind == 'i' else 'u'}{which}", x, y)
+        if not x.dtype.is_float:
+            return self._overloaded(f"llvm.{'s' if x.dtype.kind == 'i' else 'u'}{which}", x, y)
+        name = f"llvm.{which}imum.{type_suffix(x)}"
+        callee = self.intrinsic(name, x.type, [x.type, x.type])
+        # nsz: which zero comes out of -0 and 0 is open.
+        return self.value(
+            f"call nsz {callee}({x.type} {x.ref}, {y.type} {y.ref})", x.dtype, x.lanes
+        )
+
+    def lesser(self, a: Number, b: Number) -> Value:
+        """a < b ? a : b of floats, x86's own instruction: b if either is NaN."""
+        return self.select(self.compare("lt", a, b), a, b)
+
+    def greater(self, a: Number, b: Number) -> Value:
+        """a > b ? a : b of floats, x86's own instruction: b if either is NaN."""
+        return self.select(self.compare("gt", a, b), a, b)
 
     def abs(self, x: Value) -> Value:
         """|x| (the smallest integer stays as it is)."""
@@ -226,14 +239,15 @@ class Arithmetic(Emitter):
         return self.shuffle(a, b, range(a.lanes + b.lanes))
 
     def reduce(self, op: str, x: Value) -> Value:
-        """ "add", "min" or "max" over the lanes by a fixed tree; min and max ignore NaN."""
+        """ "add", "min", "max" (NaN if a lane is) or "greater" over the lanes by a fixed tree."""
         while x.lanes > 1:
             half = x.lanes // 2
             low = self.shuffle(x, None, range(half))
             high = self.shuffle(x, None, range(half, 2 * half))
             if half == 1:
                 low, high = self.extract(x, 0), self.extract(x, 1)
-            x = {"add": self.add, "min": self.min, "max": self.max}[op](low, high)
+            joins = {"add": self.add, "min": self.min, "max": self.max, "greater": self.greater}
+            x = joins[op](low, high)
         return x
 
 
