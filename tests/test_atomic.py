@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from camshaft.atomic import write_atomically
+from camshaft.atomic import check_writable, write_atomically
 
 BIG = 1 << 20  # more than any buffer, so that a draft holds part of it
 
@@ -150,3 +150,19 @@ def test_a_directory_without_write_permission_is_an_error(tmp_path: Path) -> Non
     with pytest.raises(PermissionError):
         write_atomically(closed / "f", b"")
     assert os.listdir(closed) == []
+
+
+def test_what_cannot_be_written_is_known_before(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    check_writable(tmp_path / "file")
+    check_writable(tmp_path / "new")
+    check_writable("/dev/null")
+    for path, number in (
+        (tmp_path, errno.EISDIR),
+        (tmp_path / "no" / "file", errno.ENOENT),
+        (tmp_path / "file" / "file", errno.ENOTDIR),
+    ):
+        with pytest.raises(OSError) as caught:
+            check_writable(path)
+        assert caught.value.errno == number
+    assert os.listdir(tmp_path) == ["file"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,35 @@ def test_damaged_files_are_named(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(TimingCacheError, match=r"cache\.json"):
         TimingCache.load(path)
+
+
+def test_builds_that_share_a_file_keep_each_others_entries(tmp_path: Path) -> None:
+    path = tmp_path / "t.json"
+    TimingCache().save(path)
+    ours, theirs = TimingCache.load(path), TimingCache.load(path)
+    theirs.store("both", [record("theirs", 1.0)])
+    theirs.store("theirs", [record("b", 2.0)])
+    theirs.save(path)
+    ours.store("both", [record("ours", 1.0)])
+    ours.store("ours", [record("a", 1.0)])
+    ours.save(path)
+    merged = TimingCache.load(path)
+    assert all(merged.lookup(k) for k in ("ours", "theirs"))
+    assert [r.tactic for r in merged.lookup("both")] == ["theirs"]  # the first to be there
+    assert [p.name for p in tmp_path.iterdir()] == ["t.json"]
+
+
+def test_many_builds_saving_at_once_lose_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "t.json"
+
+    def build(n: int) -> None:
+        cache = TimingCache()
+        cache.store(f"k{n}", [record("a", 1.0)])
+        cache.save(path)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(build, range(40)))
+    assert all(TimingCache.load(path).lookup(f"k{n}") for n in range(40))
 
 
 def test_failed_save_leaves_the_old_file(tmp_path: Path) -> None:

@@ -266,4 +266,4 @@ def test_build_options_for_a_built_engine_are_refused(folder: Path) -> None:
     options = ("--int8", "--level", 2, "--no-noise-reduction", "--threads", 1)
     said = complaint("run", folder / "net.engine", *options, code=2)
     assert "--level, --int8, --no-noise-reduction: " in said
-    assert "1 to 1 threads" in complaint("run", folder / "net.engine", "--threads", 7, code=2)
+    assert "1 thread a context" in complaint("run", folder / "net.engine", "--threads", 7, code=2)

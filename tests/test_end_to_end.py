@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -225,6 +226,51 @@ def test_an_op_without_kernel_becomes_a_listed_host_step() -> None:
     np.testing.assert_allclose(engine(image(0))["y"], want, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("batches", "named"),
+    [
+        ({"x": np.zeros(3)}, "of type dict, must be an iterable"),
+        (np.zeros(3), "of type ndarray, must be an iterable"),
+        ("photos", "'photos', must be an iterable"),
+        (3, "of type int"),
+        ([], "no batch"),
+        (iter(()), "no batch"),
+        ([np.zeros(3)], "batch 0 is of type ndarray"),
+        ([None], "batch 0 is of type NoneType"),
+        ([{"x": [[1], [1, 2]]}], "'x' is of type list"),
+        ([image(0), {"z": image(0)["x"]}], r"batch 1 has inputs \['z'\]"),
+        ([{"x": image(0)["x"].astype(">f4")}], "'x' is >f4"),
+        ([{"x": image(0)["x"].astype(object)}], "'x' is object"),
+        ([{"x": image(0)["x"] * np.float32(np.nan)}], "NaN"),
+    ],
+)
+def test_calibration_that_is_none_is_named(batches: Any, named: str) -> None:
+    with pytest.raises(camshaft.CalibrationError, match=named) as caught:
+        camshaft.build(
+            residual_net(),
+            precision={"int8"},
+            calibration=batches,
+            optimization_level=1,
+            threads=1,
+        )
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_a_model_in_memory_may_be_any_kind_of_bytes(kind: Any) -> None:
+    engine = camshaft.build(kind(residual_net()), optimization_level=0, threads=1)
+    assert engine(image(0))["fc"].shape
+
+
+def test_strings_are_refused_by_name() -> None:
+    ends = [helper.make_tensor_value_info(n, TensorProto.STRING, [3]) for n in ("x", "y")]
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])], "words", ends[:1], ends[1:]
+    )
+    with pytest.raises(camshaft.ModelError, match="input 'x' holds strings"):
+        camshaft.build(helper.make_model(graph, ir_version=9), threads=1)
+
+
 def test_workspace_limit_is_obeyed() -> None:
     engine = camshaft.build(residual_net(), optimization_level=2, workspace_limit=0, threads=1)
     assert not [b for b in engine.plan.buffers if b.name.startswith("workspace")]
@@ -254,6 +300,14 @@ def test_time_budget_ends_tuning_with_a_usable_engine() -> None:
             "nowhere",
         ),
         ({"layer_precision": {"a": "int8"}}, camshaft.ConfigError, "does not permit"),
+        ({"layer_precision": {"nowhere": "fp32"}}, camshaft.ConfigError, "nowhere"),
+        ({"calibration": image(0)["x"]}, camshaft.ConfigError, "not permitted"),
+        (
+            {"precision": {"int8"}, "calibration_cache": "nowhere.cache"},
+            camshaft.CalibrationError,
+            "nowhere.cache",
+        ),
+        ({"timing_cache": "no/such/folder.json"}, camshaft.TimingCacheError, "folder.json"),
         ({"shapes": {"z": (1, 3, 32, 32)}}, camshaft.CamshaftError, "z"),
     ],
 )

@@ -95,6 +95,49 @@ def test_missing_external_data(tmp_path: Path) -> None:
     says(data, "external file", "path")
 
 
+def test_external_data_of_attributes(tmp_path: Path) -> None:
+    value = numpy_helper.from_array(f(3), "held")
+    data = value.raw_data
+    value.ClearField("raw_data")
+    value.data_location = TensorProto.EXTERNAL
+    value.external_data.add(key="location", value="held.bin")
+    nodes = [
+        helper.make_node("Constant", [], ["c"], value=value),
+        helper.make_node("Add", ["x", "c"], ["y"]),
+    ]
+    model = model_of(nodes, {"x": f(3)}, ["y"], {})
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    says(tmp_path / "m.onnx", "m.onnx", "held.bin")
+    (tmp_path / "held.bin").write_bytes(data)
+    assert import_onnx(tmp_path / "m.onnx").outputs[0].shape == (3,)
+
+
+def test_every_error_is_one_line(tmp_path: Path) -> None:
+    for nodes in (
+        [helper.make_node("Frobnicate", ["x"], ["y"])],
+        [helper.make_node("Relu", ["y"], ["z"]), helper.make_node("Relu", ["z"], ["y"])],
+    ):
+        with pytest.raises(ModelError) as caught:
+            import_onnx(model_of(nodes, {"x": f(3)}, ["y"], {}))
+        assert "\n" not in str(caught.value)
+
+
+def test_outputs_are_there_and_of_the_declared_type() -> None:
+    model = model_of([helper.make_node("Relu", ["x"], ["y"])], {"x": f(3)}, ["y"], {})
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
+    says(model, "'y'", "INT64", "f32")
+    del model.graph.output[:]
+    says(model, "no outputs")
+
+
+def test_tensors_that_lie_about_themselves_are_named() -> None:
+    model = small()
+    model.graph.initializer[0].dims[0] = -4
+    says(model, "'w'", "[-4, 3, 3, 3]")
+    model.graph.initializer[0].data_type = TensorProto.FLOAT8E4M3FN
+    says(model, "'w'", "FLOAT8E4M3FN")
+
+
 def test_opset_and_operator_from_the_future() -> None:
     model = small()
     model.opset_import[0].version = 99

@@ -202,7 +202,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_draft(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(CalibrationError, match=r"kept\.cache cannot be written: No space left"):
+    with pytest.raises(CalibrationError, match=r"kept\.cache' cannot be written: No space left"):
         write_cache(path, {"x": 2.0})
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["kept.cache"]

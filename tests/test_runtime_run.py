@@ -84,8 +84,31 @@ def test_bad_inputs_are_named(inputs: dict[str, Any], complaint: str) -> None:
 
 
 def test_the_number_of_positional_arrays_is_checked() -> None:
-    with pytest.raises(BindingError, match="2 arrays were passed, and the engine has 1 input"):
+    with pytest.raises(BindingError, match="2 arrays passed, and the engine takes 1 input: "):
         chain()(X, X)
+
+
+@pytest.mark.parametrize("given", [X, None, [("x", X)], "x", 3], ids=lambda g: type(g).__name__)
+def test_what_is_no_dictionary_is_told_by_its_type(given: Any) -> None:
+    context = chain().create_context()
+    for call in (
+        lambda: context.run(given),
+        lambda: context.run_into(given, {"y": np.empty_like(X)}),
+        lambda: context.run_into({"x": X}, given),
+    ):
+        with pytest.raises(BindingError, match=rf"come as {type(given).__name__}, must be a dict"):
+            call()
+
+
+@pytest.mark.parametrize("threads", [0, -1, 9, "1", 1.0, True])
+def test_threads_of_calls_are_checked_when_an_engine_is_loaded(
+    tmp_path: Path, threads: Any
+) -> None:
+    engine = chain()
+    engine.save(tmp_path / "e.engine")
+    with pytest.raises(ConfigError, match="threads="):
+        Engine.load(tmp_path / "e.engine", threads)
+    assert engine.create_context(threads=np.int64(1)).threads == 1  # type: ignore[arg-type]
 
 
 def test_bad_outputs_are_named() -> None:

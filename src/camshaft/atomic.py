@@ -8,6 +8,7 @@ keeps it.  This module imports nothing of ours, so any layer may use it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import stat
@@ -47,6 +48,23 @@ def write_atomically(
         raise
     if durable and hasattr(os, "O_DIRECTORY"):
         _make_name_durable(directory)
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """OSError if `path` can clearly not be written, so that long work need not come first."""
+    if _is_special(path) and not os.path.isdir(path):
+        return
+    target = os.path.realpath(path)
+    directory = os.path.dirname(target)
+    fault = None
+    if os.path.isdir(target):
+        fault = errno.EISDIR
+    elif not os.path.isdir(directory):
+        fault = errno.ENOTDIR if os.path.exists(directory) else errno.ENOENT
+    elif not os.access(directory, os.W_OK | os.X_OK):
+        fault = errno.EACCES
+    if fault is not None:
+        raise OSError(fault, os.strerror(fault), os.fspath(path))
 
 
 def _is_special(path: str | os.PathLike[str]) -> bool:

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from numbers import Real
+from operator import index
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from camshaft.errors import ConfigError
 
 PRECISIONS = ("fp32", "int8")
 CALIBRATORS = ("entropy2", "entropy", "minmax", "percentile", "mse")
 Progress = Callable[[str, int, int], None]
+MAX_THREADS = 256
+"""Most workers of a context; runtime.check refuses plans for more."""
+
+_INTEGERS: tuple[tuple[str, int, int | None], ...] = (
+    ("threads", 1, MAX_THREADS),
+    ("optimization_level", 0, 5),
+    ("workspace_limit", 0, None),
+)
+"""Options that are whole numbers, with their least and largest value."""
+
+_SWITCHES = ("noise_reduction", "bias_correction", "kernel_rounding", "frozen_cache")
 
 
 def available_cpus() -> int:
@@ -76,37 +90,37 @@ class BuildConfig:
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__
-        if isinstance(self.precision, str):
-            raise ConfigError(f"precision is a set, e.g. {{{self.precision!r}}}, not a string")
-        set_(self, "precision", frozenset(p.lower() for p in self.precision))
+        set_(self, "precision", _precisions(self.precision))
         for name in ("shapes", "layer_precision", "dynamic_ranges"):
-            set_(self, name, MappingProxyType(dict(getattr(self, name))))
+            set_(self, name, _mapping(name, getattr(self, name)))
+        shapes = {name: _shape(name, shape) for name, shape in self.shapes.items()}
+        set_(self, "shapes", MappingProxyType(shapes))
         for name in ("calibration_cache", "timing_cache"):
-            value = getattr(self, name)
-            set_(self, name, None if value is None else Path(value))
+            set_(self, name, _path(name, getattr(self, name)))
+        for name, low, high in _INTEGERS:
+            set_(self, name, _integer(name, getattr(self, name), low, high))
         self._check()
 
     def _check(self) -> None:
-        unknown = self.precision - set(PRECISIONS)
-        if unknown:
-            raise ConfigError(f"precision {sorted(unknown)} is unknown; there is {PRECISIONS}")
         for layer, p in self.layer_precision.items():
             if p not in PRECISIONS:
                 raise ConfigError(f"layer_precision[{layer!r}] is {p!r}; there is {PRECISIONS}")
         if self.calibrator not in CALIBRATORS:
             raise ConfigError(f"calibrator {self.calibrator!r} is unknown; there is {CALIBRATORS}")
-        if not 0 < self.percentile <= 100:
-            raise ConfigError(f"percentile is {self.percentile}, must be in (0, 100]")
-        if self.optimization_level not in range(6):
-            raise ConfigError(f"optimization_level is {self.optimization_level}, must be 0 to 5")
-        if self.threads < 1:
-            raise ConfigError(f"threads is {self.threads}, must be at least 1")
-        if self.time_budget is not None and self.time_budget <= 0:
-            raise ConfigError(f"time_budget is {self.time_budget} s, must be positive")
-        if self.workspace_limit < 0:
-            raise ConfigError(f"workspace_limit is {self.workspace_limit}, must not be negative")
+        if not _is_number(self.percentile) or not 0 < self.percentile <= 100:
+            raise ConfigError(f"percentile is {self.percentile!r}, must be a number in (0, 100]")
+        budget = self.time_budget
+        if budget is not None and (not _is_number(budget) or not budget > 0):
+            raise ConfigError(f"time_budget is {budget!r}, must be a positive number of seconds")
         if self.frozen_cache and self.timing_cache is None:
             raise ConfigError("frozen_cache needs timing_cache, the file to read")
+        for name in _SWITCHES:
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(f"{name} is {getattr(self, name)!r}, must be True or False")
+        if self.progress is not None and not callable(self.progress):
+            raise ConfigError(
+                f"progress is {self.progress!r}, must be a function of (stage, done, total)"
+            )
 
     @staticmethod
     def of(config: BuildConfig | None, options: Mapping[str, object]) -> BuildConfig:
@@ -115,6 +129,10 @@ class BuildConfig:
         unknown = sorted(set(options) - known)
         if unknown:
             raise ConfigError(f"no build option {unknown}; there is {sorted(known)}")
+        if config is not None and not isinstance(config, BuildConfig):
+            raise ConfigError(
+                f"config is of type {type(config).__name__}; give a BuildConfig, or options by name"
+            )
         given = {} if config is None else {n: getattr(config, n) for n in known}
         return BuildConfig(**{**given, **options})
 
@@ -127,3 +145,64 @@ class BuildConfig:
             "target": self.target,
         }
         return " ".join(f"{k}={v}" for k, v in shown.items())
+
+
+# -- what was given, as it should be; ConfigError otherwise ----------------------------------------
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _integer(name: str, value: object, low: int, high: int | None) -> int:
+    wanted = f"an integer of at least {low}" if high is None else f"an integer, {low} to {high}"
+    number = _index(value)
+    if number is None or number < low or (high is not None and number > high):
+        raise ConfigError(f"{name} is {value!r}, must be {wanted}")
+    return number
+
+
+def _index(value: Any) -> int | None:
+    """A whole number of any type as an int, None if it is something else."""
+    try:
+        return None if isinstance(value, bool) else index(value)
+    except TypeError:
+        return None
+
+
+def _precisions(value: object) -> frozenset[str]:
+    if isinstance(value, str):
+        raise ConfigError(f"precision is a set, e.g. {{{value!r}}}, not a string")
+    if not isinstance(value, Iterable):
+        raise ConfigError(f"precision is {value!r}, must be a set such as {{'int8'}}, or empty")
+    given = list(value)
+    unknown = [p for p in given if not isinstance(p, str) or p.lower() not in PRECISIONS]
+    if unknown:
+        raise ConfigError(f"precision {unknown} is unknown; there is {PRECISIONS}")
+    return frozenset(p.lower() for p in given)
+
+
+def _mapping(name: str, value: object) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ConfigError(
+            f"{name} is of type {type(value).__name__}, must be a dictionary with names as keys"
+        )
+    return MappingProxyType(dict(value))
+
+
+def _shape(name: str, value: object) -> tuple[int, ...]:
+    extents = [_index(d) for d in value] if isinstance(value, Iterable) else [None]
+    known = tuple(d for d in extents if d is not None and d >= 0)
+    if len(known) != len(extents):
+        raise ConfigError(
+            f"shapes[{name!r}] is {value!r}, must be extents of at least 0, e.g. (1, 3, 224, 224)"
+        )
+    return known
+
+
+def _path(name: str, value: object) -> Path | None:
+    if value is None:
+        return None
+    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
+        raise ConfigError(f"{name} is {value!r}, must be the path of a file")
+    return Path(value)

@@ -17,23 +17,39 @@ from typing import Any
 
 import numpy as np
 
+from camshaft.atomic import check_writable
 from camshaft.builder.engine_builder import Builder, Tuned
 from camshaft.builder.precision import choose_precision
-from camshaft.builder.timing_cache import MARGIN, TimingCache
+from camshaft.builder.timing_cache import MARGIN, TimingCache, unwritable
 from camshaft.config import BuildConfig
 from camshaft.errors import BuildError, CalibrationError, ConfigError, ModelError
 from camshaft.frontends.onnx import import_onnx
 from camshaft.ir.graph import Graph
+from camshaft.ir.types import string
 from camshaft.machine import calibration_histogram, cpu_backend, fingerprint_of
 from camshaft.ops import CONV
 from camshaft.passes.pipeline import optimize
 from camshaft.passes.quantization import is_quantized, lower_quantization
+from camshaft.quant.cache import unwritable_cache
 from camshaft.quant.calibrate import Run
 from camshaft.quant.implicit import ImplicitQuantization
+from camshaft.quant.placement import check_layer_names
 from camshaft.runtime.engine import Engine
 
 MERGE_SIBLINGS_FROM = 3
 """Optimization level from which merged sibling convolutions are tried."""
+
+
+def _refuse_strings(graph: Graph) -> None:
+    """ModelError names an input or output that no engine can have."""
+    ends = [(f"input {t.name!r}", t) for t in graph.inputs]
+    ends += [(f"output {n!r}", t) for n, t in zip(graph.output_names, graph.outputs, strict=True)]
+    for what, tensor in ends:
+        if tensor.type.dtype == string:
+            raise ModelError(
+                f"{what} holds strings, which engines do not take or give; cut the model such that "
+                "it begins and ends with numbers"
+            )
 
 
 def count_convs(graph: Graph) -> int:
@@ -74,7 +90,9 @@ class BuildSession:
     def run(self) -> Engine:
         """Build the engine; errors as in `camshaft.build`."""
         config = self.config
+        self._check_files()
         imported = self.import_model()
+        _refuse_strings(imported)
         cache = self._timings = self._cache()
         builder = self._builder(cache)
         with self._stage("optimizing"):
@@ -109,6 +127,20 @@ class BuildSession:
         builder = replace(self._builder(self._timings), frozen=False)
         return builder.finish(builder.tune(graph, "tuning taps"), builder.backend.fingerprint)
 
+    def _check_files(self) -> None:
+        """Refuse files that cannot be written now, not after the work whose results they are for."""
+        timings, ranges = self.config.timing_cache, self.config.calibration_cache
+        if timings is not None and not self.config.frozen_cache:
+            try:
+                check_writable(timings)
+            except OSError as error:
+                raise unwritable(timings, error) from error
+        if ranges is not None and self.calibration is not None:
+            try:
+                check_writable(ranges)
+            except OSError as error:
+                raise unwritable_cache(ranges, error) from error
+
     @contextmanager
     def _stage(self, name: str, *, report: bool = True) -> Iterator[None]:
         """Take the time of a stage; report: also tell `progress` of its begin and end."""
@@ -127,11 +159,12 @@ class BuildSession:
         permitted = "int8" in self.config.precision
         level = self.config.optimization_level
         if is_quantized(graph):
+            self._refuse_ranges_beside_qdq()
             self.story = "explicit Q/DQ" if permitted else "explicit Q/DQ, computed in fp32"
             self.quantized = graph
             return builder.tune(lower_quantization(graph, integer=permitted, level=level))
         if not permitted:
-            self._refuse_needless_ranges()
+            self._refuse_needless_ranges(graph)
             return self._fastest_float(builder, graph)
         quantization = ImplicitQuantization(
             graph,
@@ -167,22 +200,34 @@ class BuildSession:
         other = builder.tune(merged, "tuning merged siblings")
         return other if other.time_us < plain.time_us * (1 - MARGIN) else plain
 
-    def _refuse_needless_ranges(self) -> None:
-        given = [
-            name
-            for name, value in (
-                ("calibration", self.calibration),
-                ("dynamic_ranges", self.config.dynamic_ranges),
-                ("calibration_cache", self.config.calibration_cache),
-            )
-            if value
-        ]
+    def _refuse_needless_ranges(self, graph: Graph) -> None:
+        given = self._given_ranges()
         if given:
             raise ConfigError(
                 f"{' and '.join(given)} given, but INT8 is not permitted: add precision={{'int8'}}"
             )
         if "int8" in self.config.layer_precision.values():
             raise ConfigError("layer_precision asks for int8, but precision does not permit it")
+        check_layer_names(graph, self.config.layer_precision)
+
+    def _refuse_ranges_beside_qdq(self) -> None:
+        given = self._given_ranges() + ["layer_precision"] * bool(self.config.layer_precision)
+        if given:
+            raise ConfigError(
+                f"{' and '.join(given)} given, but the model's QuantizeLinear and DequantizeLinear "
+                "nodes say what is quantized and how: leave it out, or build the float model"
+            )
+
+    def _given_ranges(self) -> list[str]:
+        """Names of the options given that say what INT8 ranges are."""
+        config = self.config
+        cache = config.calibration_cache
+        given = {
+            "calibration": self.calibration is not None,
+            "dynamic_ranges": bool(config.dynamic_ranges),
+            "calibration_cache": cache is not None,
+        }
+        return [name for name, is_given in given.items() if is_given]
 
     def _find_ranges(self, quantization: ImplicitQuantization, builder: Builder) -> None:
         config = self.config
@@ -207,6 +252,11 @@ class BuildSession:
                 quantization.save(cache, config.calibrator)
         elif cache is not None and cache.exists():
             quantization.load(cache)
+        elif cache is not None:
+            raise CalibrationError(
+                f"there is no calibration cache {str(cache)!r}, and no calibration data to fill it: "
+                "check the path, or give calibration=batches"
+            )
         elif not config.dynamic_ranges:
             raise CalibrationError(
                 "INT8 needs ranges: give calibration=batches, a calibration_cache file that "
@@ -244,8 +294,8 @@ class BuildSession:
     def _model_hash(self) -> str:
         if isinstance(self.model, str | os.PathLike):
             data = Path(self.model).read_bytes()
-        elif isinstance(self.model, bytes):
-            data = self.model
+        elif isinstance(self.model, bytes | bytearray | memoryview):
+            data = bytes(self.model)
         else:
             data = self.model.SerializeToString(deterministic=True)
         return hashlib.sha256(data).hexdigest()

@@ -6,9 +6,12 @@ exactly; the winner is replaced only when another candidate is faster by a clear
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,30 +87,58 @@ class TimingCache:
             data = json.loads(path.read_text(encoding="utf-8"))
             if data["format"] != FORMAT:
                 raise TimingCacheError(
-                    f"timing cache {path} has format {data['format']}, this camshaft reads {FORMAT}: "
+                    f"timing cache {str(path)!r} has format {data['format']}, this camshaft reads {FORMAT}: "
                     "delete it and build again"
                 )
             return cls({k: [_record(r) for r in v] for k, v in data["entries"].items()})
         except OSError as error:
-            raise TimingCacheError(f"timing cache {path} cannot be read: {error}") from error
+            raise TimingCacheError(
+                f"timing cache {str(path)!r} cannot be read: {error.strerror or error}"
+            ) from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise TimingCacheError(
-                f"timing cache {path} is damaged ({error}): delete it and build again"
+                f"timing cache {str(path)!r} is damaged ({error}): delete it and build again"
             ) from error
 
     def save(self, path: Path) -> None:
-        """Write in one step; TimingCacheError if that fails, and an old file is then whole."""
+        """Add what `path` lacks, in one step; TimingCacheError if that fails, and an old file is
+        then whole.
+
+        What another build has added in the meantime stays, and wins over what was found here.
+        """
+        try:
+            with _locked(path.parent):
+                if path.is_file():
+                    self._entries.update(TimingCache.load(path)._entries)
+                write_atomically(path, self._text().encode())
+        except OSError as error:
+            raise unwritable(path, error) from error
+
+    def _text(self) -> str:
         entries = {
             k: [{"tactic": r.tactic, "params": dict(r.params), "time_us": r.time_us} for r in v]
             for k, v in sorted(self._entries.items())
         }
-        text = json.dumps({"format": FORMAT, "entries": entries}, indent=1, sort_keys=True)
-        try:
-            write_atomically(path, text.encode())
-        except OSError as error:
-            raise TimingCacheError(
-                f"timing cache {path} cannot be written: {error.strerror}"
-            ) from error
+        return json.dumps({"format": FORMAT, "entries": entries}, indent=1, sort_keys=True)
+
+
+def unwritable(path: Path, error: OSError) -> TimingCacheError:
+    """The error for a cache file that cannot be written."""
+    return TimingCacheError(
+        f"timing cache {str(path)!r} cannot be written: {error.strerror or error}; choose a "
+        "directory that exists, is writable and has room"
+    )
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Keep other builds from saving a cache in `directory` meanwhile; no file is left behind."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
 
 
 def _record(data: Mapping[str, Any]) -> Record:

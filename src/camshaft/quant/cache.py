@@ -168,9 +168,15 @@ def write_cache(
     try:
         write_atomically(path, ("\n".join(lines) + "\n").encode(), durable=True)
     except OSError as error:
-        raise CalibrationError(
-            f"calibration cache {path} cannot be written: {error.strerror}"
-        ) from error
+        raise unwritable_cache(path, error) from error
+
+
+def unwritable_cache(path: str | os.PathLike[str], error: OSError) -> CalibrationError:
+    """The error for a cache file that cannot be written."""
+    return CalibrationError(
+        f"calibration cache {os.fspath(path)!r} cannot be written: {error.strerror or error}; "
+        "choose a directory that exists, is writable and has room"
+    )
 
 
 def _hex(value: float) -> str:

@@ -29,7 +29,7 @@ def check_batch(graph: Graph, batch: object, number: int) -> dict[str, np.ndarra
     where = f"calibration batch {number}"
     if not isinstance(batch, Mapping):
         raise CalibrationError(
-            f"{where} is {batch!r:.80}, must be a dictionary {{input name: array}}"
+            f"{where} is {_described(batch)}, must be a dictionary {{input name: array}}"
         )
     expected = {t.name: t.type for t in graph.inputs}
     unknown, missing = set(batch) - set(expected), set(expected) - set(batch)
@@ -39,15 +39,28 @@ def check_batch(graph: Graph, batch: object, number: int) -> dict[str, np.ndarra
         )
     arrays = {}
     for name, want in expected.items():
-        array = np.ascontiguousarray(batch[name])
+        if not isinstance(batch[name], np.ndarray):
+            raise CalibrationError(
+                f"{where}: {name!r} is {_described(batch[name])}, not a numpy array; convert it "
+                f"with numpy.asarray(..., numpy.{want.dtype.numpy.name})"
+            )
+        array = np.asarray(batch[name], order="C")
         if array.dtype != want.dtype.numpy or array.shape != want.shape:
             raise CalibrationError(
-                f"{where}: {name!r} is {array.dtype}{list(array.shape)}, the model takes {want}"
+                f"{where}: {name!r} is {array.dtype}{list(array.shape)}, the model takes {want}; "
+                "prepare calibration data exactly as the inputs of a call"
             )
         if want.dtype.is_float and not np.isfinite(array).all():
-            raise CalibrationError(f"{where}: {name!r} holds NaN or infinity")
+            raise CalibrationError(
+                f"{where}: {name!r} holds NaN or infinity; leave the batch out or clean it"
+            )
         arrays[name] = array
     return arrays
+
+
+def _described(value: object) -> str:
+    """What was given in place of something else, in few words."""
+    return f"{value!r:.40}" if isinstance(value, str) else f"of type {type(value).__name__}"
 
 
 @dataclass(frozen=True)
@@ -91,6 +104,11 @@ def observe(
     run: computes `watched.taps(graph)`.  fill: counts instead of NumPy.
     CalibrationError when there is no batch, or one does not fit.
     """
+    if isinstance(batches, Mapping | str | bytes | np.ndarray) or not isinstance(batches, Iterable):
+        raise CalibrationError(
+            f"calibration is {_described(batches)}, must be an iterable of batches, each a "
+            "dictionary {input name: array}; put a single batch into a list"
+        )
     number = 0
     for number, batch in enumerate(batches, 1):
         arrays = check_batch(graph, batch, number - 1)

@@ -14,8 +14,9 @@ TensorRT's quantization noise reduction.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 
 from camshaft.errors import ConfigError
 from camshaft.ir.attrs import expr_attr
@@ -79,12 +80,7 @@ def plan_quantization(
         not exist, or cannot be INT8 and why.
     """
     wanted = dict(layer_precision or {})
-    known = {o for n in graph.nodes for o in n.origin}
-    for layer in wanted:
-        if layer not in known:
-            raise ConfigError(
-                f"layer_precision names {layer!r}, which no layer of the model is called"
-            )
+    check_layer_names(graph, wanted)
     _check_possible(graph, wanted)
     plan = QuantizationPlan()
     for node in graph.nodes:
@@ -95,6 +91,19 @@ def plan_quantization(
             _consider_passage(node, wanted, plan)
     _share_ranges(graph, plan)
     return plan
+
+
+def check_layer_names(graph: Graph, layers: Iterable[str]) -> None:
+    """ConfigError names a layer that `layer_precision` has and the model lacks."""
+    known = {o for n in graph.nodes for o in n.origin}
+    for layer in layers:
+        if layer not in known:
+            near = get_close_matches(layer, known, n=3)
+            hint = f"did you mean {' or '.join(map(repr, near))}?" if near else ""
+            raise ConfigError(
+                f"layer_precision names {layer!r}, which no layer of the model is called; "
+                + (hint or "`camshaft inspect MODEL.onnx` lists them")
+            )
 
 
 def _check_possible(graph: Graph, wanted: Mapping[str, str]) -> None:

@@ -36,8 +36,13 @@ class Bindings:
         try:
             if len(arrays) == len(self.names):
                 return self._pick(arrays)
-        except KeyError:
+        except (KeyError, IndexError, TypeError):
             pass  # told below, with all wrong names at once
+        if not isinstance(arrays, Mapping):
+            raise BindingError(
+                f"the {self.kind}s come as {type(arrays).__name__}, must be a dictionary "
+                f"{{{self.kind} name: array}}; the engine's {self.kind}s are: {self}"
+            )
         wrong = [n for n in arrays if n not in self.names]
         missing = [n for n in self.names if n not in arrays]
         parts = [f"unknown {self.kind} {n!r}" for n in wrong]

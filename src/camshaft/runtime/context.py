@@ -7,6 +7,7 @@ one thread at a time.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral
 from types import TracebackType
 from typing import Any, Self
 
@@ -27,13 +28,8 @@ class ExecutionContext:
 
     def __init__(self, engine: LinkedEngine, threads: int, check_finite: bool) -> None:
         """threads: workers, the calling thread included.  ConfigError if the plan has no room."""
-        limit = engine.plan.max_threads
-        if type(threads) is not int or not 1 <= threads <= limit:
-            raise ConfigError(
-                f"threads={threads!r}: this engine was built for 1 to {limit} threads a context; "
-                "choose one of these or rebuild with more `threads`"
-            )
-        self.threads, self.check_finite = threads, check_finite
+        self.threads = threads = allowed_threads(threads, engine.plan.max_threads)
+        self.check_finite = check_finite
         self._engine = engine
         self._inputs, self._outputs = engine.inputs, engine.outputs
         self._arena = allocate_arena(engine.plan.arena_bytes)
@@ -145,6 +141,19 @@ class ExecutionContext:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def allowed_threads(threads: object, limit: int) -> int:
+    """`threads` as an int; ConfigError if it is not within 1 and `limit`."""
+    if isinstance(threads, Integral) and not isinstance(threads, bool):
+        count = int(threads)
+        if 1 <= count <= limit:
+            return count
+    built = "1 thread" if limit == 1 else f"1 to {limit} threads"
+    raise ConfigError(
+        f"threads={threads!r}: this engine was built for {built} a context; choose that or "
+        "rebuild with more `threads`"
+    )
 
 
 def _look_closer(*arrays: Any) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 from camshaft.errors import BindingError, BuildError, EngineFileError
 from camshaft.ir.types import TensorType
 from camshaft.runtime.check import RUNNER, check_plan
-from camshaft.runtime.context import ExecutionContext
+from camshaft.runtime.context import ExecutionContext, allowed_threads
 from camshaft.runtime.driver import driver_named
 from camshaft.runtime.engine_file import aligned, read_engine_file, write_engine_file
 from camshaft.runtime.linked import LinkedEngine
@@ -37,11 +37,12 @@ class Engine:
         """constants: name -> array.  code: name -> object file.
 
         threads: workers of the contexts that calls use (default: as many as the plan allows).
-        BuildError if the plan is unsound.  Code is linked when it is first needed.
+        BuildError if the plan is unsound, ConfigError if it has no room for `threads`.  Code is linked when it is first needed.
         """
         check_plan(plan, {n: a.nbytes for n, a in constants.items()}, code)
         self.plan = plan
-        self.threads = plan.max_threads if threads is None else threads
+        limit = plan.max_threads
+        self.threads = limit if threads is None else allowed_threads(threads, limit)
         self._names = tuple(b.name for b in plan.inputs)
         self._constants = {n: aligned(a) for n, a in constants.items()}
         self._code = dict(code)
@@ -84,7 +85,8 @@ class Engine:
             return arrays[0]
         if len(arrays) != len(self._names):
             raise BindingError(
-                f"{len(arrays)} arrays were passed, and the engine has {len(self._names)} inputs: "
+                f"{_count(len(arrays), 'array')} passed, and the engine takes "
+                f"{_count(len(self._names), 'input')}: "
                 f"{', '.join(f'{n}: {t!r}' for n, t in self.inputs.items())}"
             )
         return dict(zip(self._names, arrays, strict=True))
@@ -169,3 +171,7 @@ def load(path: str | os.PathLike[str], threads: int | None = None) -> Engine:
     EngineFileError names what is wrong with the file and how to rebuild it.
     """
     return Engine.load(path, threads)
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"

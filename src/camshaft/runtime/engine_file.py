@@ -77,18 +77,19 @@ def write_engine_file(
     Returns the file's size in bytes.  EngineFileError if it cannot be written; the old file, if
     any, is then untouched and nothing else is left behind.
     """
-    tensors = {f"weights/{name}": np.asarray(a, order="C") for name, a in constants.items()}
-    tensors |= {f"code/{name}": np.frombuffer(c, np.uint8) for name, c in code.items()}
+    name = _path(path)
+    tensors = {f"weights/{n}": np.asarray(a, order="C") for n, a in constants.items()}
+    tensors |= {f"code/{n}": np.frombuffer(c, np.uint8) for n, c in code.items()}
     order = sorted(tensors, key=lambda n: _file_order(n, tensors[n]))
-    header = _header(plan, {name: tensors[name] for name in order})
-    parts = [_raw(tensors[name]).data for name in order]
+    header = _header(plan, {n: tensors[n] for n in order})
+    parts = [_raw(tensors[n]).data for n in order]
     digest = tree_digest([header, *parts])
     header = header.replace(_checksum_field(_NO_SUM), _checksum_field(digest), 1)
     try:
-        write_atomically(path, header, *parts, durable=True)
+        write_atomically(name, header, *parts, durable=True)
     except OSError as error:
         raise EngineFileError(
-            f"cannot write the engine file {os.fspath(path)!r}: {error.strerror or error}; "
+            f"cannot write the engine file {name!r}: {error.strerror or error}; "
             "choose a directory that exists, is writable and has room"
         ) from error
     return len(header) + sum(len(part) for part in parts)
@@ -140,7 +141,7 @@ def read_engine_file(path: str | os.PathLike[str]) -> EngineContents:
     fine): memory mapped from it would then be gone.  The whole plan is checked; whether this machine can run the code is `check_machine`'s task,
     so that an engine for another CPU can still be inspected.
     """
-    name = os.fspath(path)
+    name = _path(path)
     data = _mapped(name)
     length, header = _parsed_header(name, data)
     plan_text = _verified_metadata(name, data, length, header)
@@ -155,6 +156,18 @@ def read_engine_file(path: str | os.PathLike[str]) -> EngineContents:
     except (ValueError, BuildError) as error:
         _refuse(name, f"its plan is unsound: {error}")
     return EngineContents(plan, constants, code)
+
+
+def _path(path: object) -> str:
+    """The path as text; EngineFileError if it cannot be one."""
+    if not isinstance(path, str | os.PathLike):
+        raise EngineFileError(
+            f"an engine file is given by its path, not by something of type {type(path).__name__}"
+        )
+    name = os.fsdecode(path)
+    if not name or "\0" in name:
+        raise EngineFileError(f"{name!r} is no path of an engine file")
+    return name
 
 
 def _refuse(path: str, fault: str) -> NoReturn:

@@ -78,7 +78,12 @@ def onnx_dtype(dtype: DType) -> int:
 
 def array_of(tensor: TensorProto) -> np.ndarray:
     """The array of a TensorProto in its inner type; ModelError names the tensor when damaged."""
-    dtype = inner_dtype(tensor.data_type)
+    try:
+        dtype = inner_dtype(tensor.data_type)
+    except ModelError as error:
+        raise ModelError(f"tensor {tensor.name!r}: {error}") from error
+    if any(d < 0 for d in tensor.dims):
+        raise ModelError(f"tensor {tensor.name!r} is damaged: shape {list(tensor.dims)}")
     try:
         array = np.asarray(numpy_helper.to_array(tensor))
     except (ValueError, TypeError, OSError, MemoryError, OverflowError) as error:

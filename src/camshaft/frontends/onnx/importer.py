@@ -140,6 +140,7 @@ class _Importer:
         tensor = self.values[value.name]
         declared = value.type.tensor_type.elem_type
         if not is_half(declared):
+            self._check_declared(value.name, tensor, declared)
             return tensor
         dtype = boundary_dtype(declared)
         if tensor.type.dtype == dtype or not tensor.type.dtype.is_float:
@@ -149,6 +150,13 @@ class _Importer:
         return self.builder.emit(
             POINTWISE, [tensor], {"expr": expr}, name=value.name, output=output
         )
+
+    def _check_declared(self, name: str, tensor: Tensor, declared: int) -> None:
+        if declared and inner_dtype(declared) != tensor.type.dtype:
+            raise ModelError(
+                f"output {name!r} is declared as {elem_name(declared)}, and its node makes "
+                f"{tensor.type.dtype}; export the model again, or repair the declaration"
+            )
 
     # -- nodes -------------------------------------------------------------------------------
 

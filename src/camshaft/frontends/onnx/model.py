@@ -7,11 +7,12 @@ local functions; what they find wrong comes out as a ModelError that names the f
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from onnx import GraphProto, ModelProto, inliner, version_converter
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, inliner, version_converter
 
 from camshaft.errors import ModelError
 
@@ -66,13 +67,38 @@ def _parse(data: bytes, where: str) -> ModelProto:
         proto: ModelProto = ModelProto.FromString(data)
     except DecodeError as error:
         raise ModelError(
-            f"{where}: not an ONNX file, or it is truncated or damaged ({error})"
+            f"{where}: not an ONNX file, or it is truncated or damaged ({error}); export or "
+            "download the model again"
         ) from error
     return proto
 
 
+def _line(error: Exception) -> str:
+    """An error of onnx, whose texts hold line breaks, in one line."""
+    return " ".join(str(error).split()).removesuffix(".")
+
+
+def _tensors(proto: ModelProto) -> Iterator[TensorProto]:
+    """All tensors with data: initializers, and the values of attributes, in every graph."""
+    graphs = [proto.graph]
+    nodes: list[NodeProto] = [n for f in proto.functions for n in f.node]
+    while graphs or nodes:
+        if graphs:
+            graph = graphs.pop()
+            yield from graph.initializer
+            nodes.extend(graph.node)
+            continue
+        for attribute in nodes.pop().attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+            graphs.extend(attribute.graphs)
+            if attribute.HasField("g"):
+                graphs.append(attribute.g)
+
+
 def _with_external_data(proto: ModelProto, folder: Path | None, where: str) -> ModelProto:
-    external = [t for t in proto.graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
+    external = [t for t in _tensors(proto) if t.data_location == TensorProto.EXTERNAL]
     if not external:
         return proto
     if folder is None:
@@ -84,7 +110,8 @@ def _with_external_data(proto: ModelProto, folder: Path | None, where: str) -> M
     except (OSError, ValueError, RuntimeError, onnx.checker.ValidationError) as error:
         files = sorted({e.value for t in external for e in t.external_data if e.key == "location"})
         raise ModelError(
-            f"{where}: external data {', '.join(files)} cannot be read beside the model: {error}"
+            f"{where}: external data {', '.join(files)} cannot be read beside the model: "
+            f"{_line(error)}; put the file it was exported with there, or export the model again"
         ) from error
     return proto
 
@@ -100,7 +127,11 @@ def _check(proto: ModelProto, where: str) -> None:
     try:
         onnx.checker.check_model(_outline(proto))
     except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
-        raise ModelError(f"{where} is not a valid ONNX model: {str(error).strip()}") from error
+        raise ModelError(
+            f"{where} is not a valid ONNX model: {_line(error)}; export it again, or repair it"
+        ) from error
+    if not proto.graph.output:
+        raise ModelError(f"{where} has no outputs, so there is nothing to compute; add one")
 
 
 def _outline(proto: ModelProto) -> ModelProto:
@@ -138,7 +169,7 @@ def _from_ancient(proto: ModelProto, where: str) -> ModelProto:
     except (RuntimeError, ValueError, version_converter.ConvertError) as error:
         raise ModelError(
             f"{where} uses opset {version}, and onnx cannot convert it to opset {OLDEST_OPSET}: "
-            f"{error}; export the model with opset {OLDEST_OPSET} or later"
+            f"{_line(error)}; export the model with opset {OLDEST_OPSET} or later"
         ) from error
 
 
@@ -148,4 +179,6 @@ def _without_functions(proto: ModelProto, where: str) -> ModelProto:
     try:
         return inliner.inline_local_functions(proto, convert_version=True)
     except (RuntimeError, ValueError, IndexError) as error:
-        raise ModelError(f"{where}: its local functions cannot be inlined: {error}") from error
+        raise ModelError(
+            f"{where}: its local functions cannot be inlined: {_line(error)}"
+        ) from error

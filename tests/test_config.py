@@ -1,0 +1,65 @@
+"""Build options: whatever is given in place of what is meant is one ConfigError that names it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from camshaft.config import MAX_THREADS, BuildConfig
+from camshaft.errors import ConfigError
+from camshaft.runtime import check
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *(("threads", v) for v in (-1, 0, MAX_THREADS + 1, 10**9, 1.5, "2", None, True, [1])),
+        ("threads", np.array([1, 2])),
+        *(("precision", v) for v in ("int8", None, 8, {8}, {"int4"}, {"int8", "fp16"})),
+        *(("layer_precision", v) for v in ("fp32", ["conv1"], {"conv1": "int4"}, {"conv1": 8})),
+        *(("dynamic_ranges", v) for v in ([1.0], "x", None)),
+        *(("shapes", v) for v in ([(1, 3)], (1, 3), "1x3", None)),
+        *(("shapes", {"x": v}) for v in ("1x3", None, 5, (1, -1), (1, 2.5), (1, None))),
+        *(("timing_cache", v) for v in (3, "")),
+        *(("time_budget", v) for v in (0, -1, float("nan"), "5", True)),
+        *(("workspace_limit", v) for v in (-1, 1.5, "1")),
+        *(("optimization_level", v) for v in (-1, 6, "3", 2.5, True, None)),
+        *(("percentile", v) for v in (0, 101, float("nan"), "x", None)),
+        *(("calibrator", v) for v in ("foo", None)),
+        *(("noise_reduction", v) for v in ("yes", 1)),
+        ("frozen_cache", 1),
+        ("frozen_cache", True),  # without a cache
+        ("progress", 3),
+    ],
+    ids=str,
+)
+def test_wrong_values_are_named(option: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=option):
+        BuildConfig(**{option: value})
+
+
+def test_numbers_and_paths_of_any_type_become_plain_ones() -> None:
+    config = BuildConfig(
+        threads=np.int64(2),  # type: ignore[arg-type]
+        shapes={"x": np.array([1, 3, 8, 8])},  # type: ignore[dict-item]
+        precision={"INT8"},  # type: ignore[arg-type]
+        timing_cache="t.json",  # type: ignore[arg-type]
+    )
+    assert type(config.threads) is int
+    assert config.shapes == {"x": (1, 3, 8, 8)} and type(config.shapes["x"][0]) is int
+    assert config.precision == {"int8"} and config.timing_cache == Path("t.json")
+
+
+def test_options_fill_a_config_and_nothing_else_is_one() -> None:
+    assert BuildConfig.of(BuildConfig(threads=1), {"optimization_level": 0}).threads == 1
+    with pytest.raises(ConfigError, match="timingcache"):
+        BuildConfig.of(None, {"timingcache": "x"})
+    with pytest.raises(ConfigError, match="dict"):
+        BuildConfig.of({"threads": 1}, {})  # type: ignore[arg-type]
+
+
+def test_as_many_threads_are_allowed_as_plans_may_have() -> None:
+    assert check.MAX_THREADS == MAX_THREADS
