@@ -17,7 +17,8 @@ from benchmarks.small_models import with_input_shape, write_mlp
 from camshaft.bench import machine
 from camshaft.bench.interleave import Plan, Timing, interleave
 from camshaft.bench.runners import OnnxRuntimeRunner, open_peer
-from camshaft.errors import BindingError, ConfigError
+from camshaft.errors import BindingError, ConfigError, ModelError
+from camshaft.peers import peer_errors
 
 
 class FakeClock:
@@ -231,6 +232,30 @@ def test_onnxruntime_runner_computes_the_model(tmp_path: Path) -> None:
     np.testing.assert_array_equal(runner.outputs()[0], want[0])
     with pytest.raises(BindingError, match="'input' got no array"):
         OnnxRuntimeRunner(path, {"x": feeds["input"]}, threads=1)
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+def test_a_model_that_a_peer_cannot_load_is_named(tmp_path: Path, name: str) -> None:
+    pytest.importorskip(name)
+    path = tmp_path / "mlp.onnx"
+    write_mlp(path)
+    model = onnx.load(str(path))
+    model.graph.node[0].op_type = "Nonsense"
+    onnx.save(model, str(path))
+    feeds = {"input": np.zeros((1, 64), np.float32)}
+    with pytest.raises(ModelError, match=rf"{name} cannot load .*mlp\.onnx"):
+        open_peer(name, path, feeds, 1)
+
+
+def test_only_what_a_peer_may_raise_is_taken_for_its_fault() -> None:
+    told = "openvino cannot add: RuntimeError: no"
+    with pytest.raises(ModelError, match=told), peer_errors("openvino", "add"):
+        raise RuntimeError("no")
+    with pytest.raises(ConfigError, match="ours"), peer_errors("openvino", "add"):
+        raise ConfigError("ours")
+    with pytest.raises(TypeError), peer_errors("openvino", "add"):
+        raise TypeError("a mistake in the calling code")
 
 
 def test_an_unknown_peer_is_named(tmp_path: Path) -> None:

@@ -108,6 +108,8 @@ def test_faults_of_the_other_side(model: Path) -> None:
         run_other("tvm", proto, X, ["y"])
     with pytest.raises(ModelError, match="reference cannot run the model"):
         run_other("reference", proto, {}, ["y"])
+    with pytest.raises(ModelError, match="onnxruntime cannot run the model"):
+        run_other("onnxruntime", proto, {}, ["y"])
 
 
 # -- whole models --------------------------------------------------------------------------------

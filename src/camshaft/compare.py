@@ -9,7 +9,6 @@ made disappear cannot be compared.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import permutations
@@ -24,6 +23,7 @@ from camshaft.frontends.onnx.model import load_model
 from camshaft.ir.graph import Graph, Node, Tensor
 from camshaft.ir.types import i8, u8
 from camshaft.ops import POOL, QUANTIZE
+from camshaft.peers import peer_errors, peer_module
 from camshaft.runtime.engine import Engine
 from camshaft.session import BuildSession
 
@@ -188,30 +188,30 @@ def with_outputs(proto: ModelProto, names: Sequence[str]) -> ModelProto:
 
 
 def _onnxruntime(proto: ModelProto, feeds: Arrays) -> list[np.ndarray]:
-    try:
-        ort = importlib.import_module("onnxruntime")
-    except ImportError as error:
-        raise ConfigError(
-            f"comparing needs the package onnxruntime, which cannot be imported ({error}); install "
-            "it with: pip install 'camshaft[onnxruntime]', or compare with the reference"
-        ) from None
+    ort = peer_module("onnxruntime", "comparing", ", or compare with the reference")
     options = ort.SessionOptions()
     options.log_severity_level = 3
     # As the model is written: fusions change what tensors between hold, even where they are outputs.
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     proto.ir_version = min(proto.ir_version, _OLD_IR)  # it refuses what is newer than itself
-    session = ort.InferenceSession(
-        proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    return list(session.run(None, dict(feeds)))
+    with peer_errors("onnxruntime", "run the model"):
+        session = ort.InferenceSession(
+            proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        return list(session.run(None, dict(feeds)))
 
 
 def _reference(proto: ModelProto, feeds: Arrays) -> list[np.ndarray]:
     try:
-        evaluator = ReferenceEvaluator(proto)
-    except RuntimeError:  # it lacks old versions of some operators
-        evaluator = ReferenceEvaluator(version_converter.convert_version(proto, _NEW_OPSET))
-    return [np.asarray(a) for a in evaluator.run(None, dict(feeds))]
+        try:
+            evaluator = ReferenceEvaluator(proto)
+        except RuntimeError:  # it lacks old versions of some operators
+            evaluator = ReferenceEvaluator(version_converter.convert_version(proto, _NEW_OPSET))
+        return [np.asarray(a) for a in evaluator.run(None, dict(feeds))]
+    except Exception as error:  # operators written in Python, which check little: anything goes
+        raise ModelError(
+            f"reference cannot run the model: {type(error).__name__}: {str(error).strip()}"
+        ) from error
 
 
 OTHERS: dict[str, Run] = {"onnxruntime": _onnxruntime, "reference": _reference}
@@ -225,14 +225,7 @@ def run_other(other: str, proto: ModelProto, feeds: Arrays, names: Sequence[str]
     """
     if other not in OTHERS:
         raise ConfigError(f"no runtime {other!r} to compare with; known: {', '.join(OTHERS)}")
-    try:
-        results = OTHERS[other](with_outputs(proto, names), feeds)
-    except ConfigError:
-        raise
-    except Exception as error:
-        raise ModelError(
-            f"{other} cannot run the model: {type(error).__name__}: {str(error).strip()}"
-        ) from error
+    results = OTHERS[other](with_outputs(proto, names), feeds)
     return dict(zip(names, results, strict=True))
 
 

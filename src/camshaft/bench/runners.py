@@ -8,7 +8,6 @@ cost no speed (ONNX Runtime), and `linger` says how long the others need to come
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,6 +16,7 @@ import numpy as np
 import onnx
 
 from camshaft.errors import BindingError, ConfigError
+from camshaft.peers import peer_errors, peer_module
 from camshaft.runtime.engine import Engine
 
 Feeds = Mapping[str, np.ndarray]
@@ -68,7 +68,7 @@ class OnnxRuntimeRunner:
     ) -> None:
         """config: session configuration entries, "." in a key written "__"."""
         self.name = name
-        ort = _module("onnxruntime", name)
+        ort = peer_module("onnxruntime", name)
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -78,15 +78,16 @@ class OnnxRuntimeRunner:
         options.add_session_config_entry("session.force_spinning_stop", "1")
         for key, value in config.items():
             options.add_session_config_entry(key.replace("__", "."), value)
-        for symbol, extent in _symbols(model, feeds).items():
-            options.add_free_dimension_override_by_name(symbol, extent)
-        providers = ["CPUExecutionProvider"]
-        self._session = ort.InferenceSession(_constant(model), options, providers=providers)
-        self._binding = self._session.io_binding()
-        for entry in self._session.get_inputs():
-            self._binding.bind_cpu_input(entry.name, np.ascontiguousarray(feeds[entry.name]))
-        for entry in self._session.get_outputs():
-            self._binding.bind_output(entry.name)
+        with peer_errors("onnxruntime", f"load {str(model)!r}"):
+            for symbol, extent in _symbols(model, feeds).items():
+                options.add_free_dimension_override_by_name(symbol, extent)
+            providers = ["CPUExecutionProvider"]
+            self._session = ort.InferenceSession(_constant(model), options, providers=providers)
+            self._binding = self._session.io_binding()
+            for entry in self._session.get_inputs():
+                self._binding.bind_cpu_input(entry.name, np.ascontiguousarray(feeds[entry.name]))
+            for entry in self._session.get_outputs():
+                self._binding.bind_output(entry.name)
 
     def run(self) -> None:
         self._session.run_with_iobinding(self._binding)
@@ -114,10 +115,7 @@ class OpenVinoRunner:
     ) -> None:
         """precision: what it may compute float layers in ("f32", "bf16")."""
         self.name = name
-        ov = _module("openvino", name)
-        core = ov.Core()
-        network = core.read_model(str(model))
-        network.reshape({n: list(a.shape) for n, a in feeds.items()})
+        ov = peer_module("openvino", name)
         settings = {
             "INFERENCE_PRECISION_HINT": precision,
             "PERFORMANCE_HINT": "LATENCY",
@@ -125,12 +123,16 @@ class OpenVinoRunner:
             "NUM_STREAMS": 1,
             "ENABLE_CPU_PINNING": False,
         }
-        compiled = core.compile_model(network, "CPU", settings)
-        self._request = compiled.create_infer_request()
-        self._count = len(compiled.outputs)
-        self._held = [ov.Tensor(np.ascontiguousarray(a)) for a in feeds.values()]
-        for input_name, tensor in zip(feeds, self._held, strict=True):
-            self._request.set_tensor(input_name, tensor)
+        with peer_errors("openvino", f"load {str(model)!r}"):
+            core = ov.Core()
+            network = core.read_model(str(model))
+            network.reshape({n: list(a.shape) for n, a in feeds.items()})
+            compiled = core.compile_model(network, "CPU", settings)
+            self._request = compiled.create_infer_request()
+            self._count = len(compiled.outputs)
+            self._held = [ov.Tensor(np.ascontiguousarray(a)) for a in feeds.values()]
+            for input_name, tensor in zip(feeds, self._held, strict=True):
+                self._request.set_tensor(input_name, tensor)
 
     def run(self) -> None:
         self._request.infer()
@@ -147,7 +149,10 @@ PEERS: dict[str, Callable[[Path, Feeds, int], Runner]] = {
 
 
 def open_peer(name: str, model: Path, feeds: Feeds, threads: int) -> Runner:
-    """The runner of `model` in the runtime called `name`; ConfigError if it is not known or there."""
+    """The runner of `model` in the runtime called `name`.
+
+    ConfigError if it is not known or there, ModelError if it cannot load the model.
+    """
     if name not in PEERS:
         raise ConfigError(f"no runtime {name!r} to measure against; known: {', '.join(PEERS)}")
     return PEERS[name](model, feeds, threads)
@@ -162,16 +167,6 @@ def random_feeds(inputs: Mapping[str, Any], seed: int = 0) -> dict[str, np.ndarr
         else np.zeros(t.shape, t.dtype.numpy)
         for name, t in inputs.items()
     }
-
-
-def _module(module: str, runner: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ConfigError(
-            f"{runner} needs the package {module}, which cannot be imported ({error}); "
-            f"install it with: pip install 'camshaft[{module}]'"
-        ) from None
 
 
 def _constant(model: Path) -> str | bytes:

@@ -20,7 +20,7 @@ from camshaft.cli.progress import Bars
 from camshaft.cli.run import InputArchive, InputFiles, Seed, Source
 from camshaft.cli.source import is_engine_file, open_source
 from camshaft.compare import tensor_error
-from camshaft.errors import CamshaftError, ConfigError, ModelError
+from camshaft.errors import ConfigError
 from camshaft.runtime.profile import Profile
 
 OURS = "camshaft"
@@ -85,7 +85,7 @@ def bench(
     shown.line(f"{source} ({config}), {opened.threads} threads")
     _show_latency(latency, shown)
     if onnx_file is not None:
-        runners = [ours, *(_peer(n, onnx_file, feeds, opened.threads) for n in peers)]
+        runners = [ours, *(open_peer(n, onnx_file, feeds, opened.threads) for n in peers)]
         data["against"] = _contest(runners, seconds, rounds, shown)
     if dump_profile:
         profile = opened.engine.profile(feeds, threads=opened.threads)
@@ -109,15 +109,6 @@ def _onnx_file(source: Path, model: Path | None, peers: Sequence[str]) -> Path |
             f"{str(source)!r} is an engine, which others cannot run; give its model with --model"
         )
     return model or source
-
-
-def _peer(name: str, model: Path, feeds: Mapping[str, np.ndarray], threads: int) -> Runner:
-    try:
-        return open_peer(name, model, feeds, threads)
-    except CamshaftError:
-        raise
-    except Exception as error:
-        raise ModelError(f"{name} cannot load {str(model)!r}: {str(error).strip()}") from error
 
 
 def _contest(

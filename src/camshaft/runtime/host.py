@@ -49,7 +49,7 @@ class HostStep:
             results = self._operator(inputs)
         except CamshaftError:
             raise
-        except Exception as error:
+        except Exception as error:  # a reference written in Python may raise anything
             raise ModelError(
                 f"host step {self._name!r} ({self._op}) failed: {type(error).__name__}: {error}"
             ) from error
