@@ -70,8 +70,9 @@ class Expr:
     zero they return of -0 and 0 is open.  "cast" from float to an integer type *saturates* after
     rounding half to even: it is what requantization needs, and the only float-to-int
     conversion kernels make (`trunc` builds C's truncation from floor and ceil).
-    NaN casts to the smallest value of the integer type.  "mod" has the sign of the divisor, as
-    Python's.
+    NaN casts to the smallest value of the integer type.  Integers wrap: in sums, products, -x and
+    |x| of the smallest value, and in casts between integer types.  "div" of integers truncates
+    towards zero, "mod" has the sign of the divisor, as Python's; by zero both give 0.
     """
 
     op: str
@@ -321,8 +322,11 @@ _NUMPY_UNARY: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     if dtype_of(a).is_float:
         return np.asarray(np.divide(a, b))
-    quotient = np.floor_divide(np.abs(a), np.abs(np.where(b == 0, 1, b)))
-    return np.asarray(np.sign(a) * np.sign(b) * quotient, a.dtype)
+    divisor = np.where(b == 0, 1, b).astype(a.dtype)
+    quotient = np.floor_divide(a, divisor)
+    inexact = a != quotient * divisor
+    towards_zero = quotient + (inexact & ((a < 0) != (divisor < 0))).astype(a.dtype)
+    return np.where(b == 0, 0, towards_zero).astype(a.dtype)
 
 
 _NUMPY_BINARY: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {

@@ -106,6 +106,9 @@ def modulo(ctx: NodeContext) -> Results:
     """Mod: the divisor's sign as in Python, or with fmod=1 the dividend's as in C."""
     a, b = E.inp(0), E.inp(1)
     if ctx.attr_int("fmod"):
+        if ctx.arg(0).type.dtype.kind == "i":  # whose smallest value has no magnitude
+            whole = E.mul(E.div(a, b), b)
+            return ctx.pointwise(E.sub(a, whole), ctx.arg(0), ctx.arg(1))
         rest = E.binary("mod", E.unary("abs", a), E.unary("abs", b))
         return ctx.pointwise(E.mul(E.unary("sign", a), rest), ctx.arg(0), ctx.arg(1))
     return ctx.pointwise(E.binary("mod", a, b), ctx.arg(0), ctx.arg(1))
