@@ -239,8 +239,6 @@ def _view(node: Node, source: Place) -> Place | None:
         strides = tuple(source.strides[p] for p in ints_attr(node, "perm"))
     elif node.op is SLICE:
         starts, steps = ints_attr(node, "starts"), ints_attr(node, "steps")
-        if any(s < 0 for s in steps):
-            return None
         strides = tuple(s * t for s, t in zip(source.strides, steps, strict=True))
         offset += sum(a * s for a, s in zip(starts, source.strides, strict=True))
     else:

@@ -79,6 +79,8 @@ def _slice_infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorType]:
     for d, start, size, step in zip(
         x.shape, attrs["starts"], attrs["sizes"], attrs["steps"], strict=True
     ):
+        if step < 1:
+            raise ModelError(f"slice has step {step}; a backward slice is a gather")
         last = start + (size - 1) * step
         if size and not (0 <= start < d and 0 <= last < d):
             raise ModelError(f"slice {start}..{last} step {step} leaves the extent {d}")
@@ -95,7 +97,7 @@ def _slice_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndar
 
 
 SLICE = OpDef(
-    "slice",  # for every axis: first index, extent, step (may be negative)
+    "slice",  # for every axis: first index, extent, step of at least 1
     _slice_infer,
     _slice_reference,
     {"starts": REQUIRED, "sizes": REQUIRED, "steps": REQUIRED},

@@ -30,7 +30,7 @@ class GatherToSlice(Rewrite):
         at = index.data.reshape(-1).astype(np.int64)
         at = np.where(at < 0, at + x.shape[axis], at)
         step = int(at[1] - at[0]) if at.size > 1 else 1
-        if step == 0 or np.any(np.diff(at) != step):
+        if step < 1 or np.any(np.diff(at) != step):
             return None
         attrs = slice_attrs(x.shape, axis, int(at[0]), at.size, step)
         label = f"{node.output.name}:slice"

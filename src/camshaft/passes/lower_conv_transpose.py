@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from camshaft.ir.attrs import int_attr, ints_attr
+from camshaft.ir.attrs import axis_attr, int_attr, ints_attr
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.types import TensorType, f32
-from camshaft.ops import CONV, CONV_TRANSPOSE, INTERLEAVE, SLICE, TRANSPOSE
+from camshaft.ops import CONV, CONV_TRANSPOSE, DEQUANTIZE, INTERLEAVE, SLICE, TRANSPOSE
 from camshaft.passes.rewrite import Rewrite, Rewriter
 
 
@@ -54,15 +54,63 @@ def phases(
     return tuple(found)
 
 
+@dataclass(frozen=True)
+class _Filters:
+    """The weights [C, K/g, R, S] of a transposed convolution: numbers, or integers with a scale.
+
+    params: scale and zero point of dequantized weights, each for all or for every output channel.
+    """
+
+    values: np.ndarray
+    groups: int
+    params: tuple[np.ndarray, ...] = ()
+
+    @staticmethod
+    def of(node: Node, r: Rewriter) -> _Filters | None:
+        """Those of `node`; None where they are no constants."""
+        groups, w = int_attr(node, "groups"), node.args[1]
+        if w.data is not None:
+            return _Filters(w.data, groups)
+        made = r.producer(w, DEQUANTIZE)
+        if made is None or not all(t.is_const for t in made.args):
+            return None
+        values, scale, zero = (t.array for t in made.args)
+        if scale.ndim and axis_attr(made, values.ndim) != 1:  # by input channel: no integer sum
+            return _Filters(DEQUANTIZE.reference([values, scale, zero], made.attrs)[0], groups)
+        params = [np.tile(p, groups) if p.ndim else p for p in (scale, zero)]
+        return _Filters(values, groups, tuple(params))
+
+    @property
+    def channels(self) -> int:
+        """Output channels of all groups."""
+        return int(self.values.shape[1]) * self.groups
+
+    def at(self, rows: Phase, cols: Phase, node: Node, r: Rewriter) -> Tensor:
+        """The taps of a phase as a convolution's weights [K, R', S', C/g]."""
+        taps = self.values[:, :, rows.taps, :][:, :, :, cols.taps]
+        taps = taps.reshape(self.groups, -1, *taps.shape[1:]).transpose(0, 2, 3, 4, 1)
+        filters = np.ascontiguousarray(taps.reshape(self.channels, *taps.shape[2:]))
+        name = node.args[1].name
+        constant = r.builder.constant(filters, name)
+        if not self.params:
+            return constant
+        params = [r.builder.constant(p, f"{name}:parameter") for p in self.params]
+        attrs: dict[str, Attr] = {"axis": 0}
+        return r.emit(DEQUANTIZE, [constant, *params], attrs, like=node, output=f"{name}:part")
+
+
 class LowerConvTranspose(Rewrite):
-    """conv_transpose with constant weights -> strides[0]*strides[1] convolutions, interleaved."""
+    """conv_transpose with constant weights -> strides[0]*strides[1] convolutions, interleaved.
+
+    Weights that are dequantized constants stay so, and the convolutions can be INT8.
+    """
 
     name = "lower-conv-transpose"
     ops = (CONV_TRANSPOSE,)
 
     def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
-        weights = node.args[1]
-        if weights.data is None:
+        filters = _Filters.of(node, r)
+        if filters is None:
             return None
         out = node.output
         strides, dilations, pads = (ints_attr(node, n) for n in ("strides", "dilations", "pads"))
@@ -70,7 +118,7 @@ class LowerConvTranspose(Rewrite):
             phases(
                 node.args[0].shape[2 + a],
                 out.shape[2 + a],
-                weights.shape[2 + a],
+                filters.values.shape[2 + a],
                 strides[a],
                 dilations[a],
                 pads[a],
@@ -85,7 +133,7 @@ class LowerConvTranspose(Rewrite):
             TRANSPOSE, [node.args[0]], {"perm": (0, 2, 3, 1)}, like=node, output=f"{out.name}:in"
         )
         counts = tuple(-(-out.shape[2 + a] // strides[a]) for a in (0, 1))
-        parts = [self._part(node, x, (p, q), counts, r) for p in rows for q in cols]
+        parts = [self._part(node, x, filters, (p, q), counts, r) for p in rows for q in cols]
         y = parts[0]
         if len(parts) > 1:
             attrs: dict[str, Attr] = {"blocks": strides}
@@ -105,27 +153,23 @@ class LowerConvTranspose(Rewrite):
         self,
         node: Node,
         x: Tensor,
+        filters: _Filters,
         at: tuple[Phase, Phase],
         counts: tuple[int, ...],
         r: Rewriter,
     ) -> Tensor:
-        weights = node.args[1].array
-        groups = int_attr(node, "groups")
-        k = weights.shape[1] * groups
         if not at[0].taps or not at[1].taps:
-            return r.builder.constant(np.zeros((x.shape[0], *counts, k), weights.dtype), "zeros")
-        taps = weights[:, :, at[0].taps, :][:, :, :, at[1].taps]
-        taps = taps.reshape(groups, -1, *taps.shape[1:]).transpose(0, 2, 3, 4, 1)
-        filters = np.ascontiguousarray(taps.reshape(k, *taps.shape[2:]))
+            shape = (x.shape[0], *counts, filters.channels)
+            return r.builder.constant(np.zeros(shape, node.output.type.dtype.numpy), "zeros")
         (top, left), (bottom, right) = (p.before for p in at), (p.after for p in at)
         attrs: dict[str, Attr] = {
             "layout": "NHWC",
-            "groups": groups,
+            "groups": filters.groups,
             "dilations": (at[0].dilation, at[1].dilation),
             "pads": (max(top, 0), max(left, 0), max(bottom, 0), max(right, 0)),
         }
         x = self._cut(node, x, (top, left, bottom, right), r)
-        w = r.builder.constant(filters, node.args[1].name)
+        w = filters.at(*at, node, r)
         return r.emit(CONV, [x, w], attrs, like=node, output=f"{node.output.name}:part")
 
     @staticmethod

@@ -124,8 +124,7 @@ def unsign(graph: Graph) -> Graph:
             attrs = dict(node.attrs)
             if node.op is PAD:
                 attrs["value"] = float(attrs["value"]) + 128  # type: ignore[arg-type]
-            indices = 1 if node.op is GATHER else 0
-            data = len(node.args) - indices
+            data = _data_inputs(node)
             inputs = [biased(t) if i < data else get(t) for i, t in enumerate(node.args)]
             outs = b.add(node.op, inputs, attrs, like=node)
             moved.add(node.output.name)

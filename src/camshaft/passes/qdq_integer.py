@@ -20,21 +20,13 @@ from camshaft.ops import CONV, DEQUANTIZE, MATMUL, POINTWISE, POOL, QUANTIZE, RE
 from camshaft.ops.quantize import along_axis
 from camshaft.passes.fusions_matmul import conv_of_rows, filters_of, row_shape
 from camshaft.passes.qdq import QuantNode, quant_node
+from camshaft.passes.qdq_weights import (
+    IntegerWeights,
+    integer_weights,
+    last_axis_sums,
+    window_sums,
+)
 from camshaft.passes.rewrite import Rewrite, Rewriter
-
-
-def int8_weights(q: QuantNode, axis: int) -> np.ndarray | None:
-    """Symmetric s8 weights quantized per tensor or along `axis`, or None if they are not.
-
-    u8 weights with zero point 128 are the same numbers one offset away.
-    """
-    if q.source.data is None or not (q.per_tensor or q.axis == axis):
-        return None
-    if q.zero.dtype == np.int8 and not q.zero.any():
-        return q.source.array
-    if q.zero.dtype == np.uint8 and np.all(q.zero == 128):
-        return (q.source.array.astype(np.int16) - 128).astype(np.int8)
-    return None
 
 
 def _is_activation(q: QuantNode | None) -> bool:
@@ -42,18 +34,34 @@ def _is_activation(q: QuantNode | None) -> bool:
 
 
 def _rescaled(
-    r: Rewriter, node: Node, x: QuantNode, w: QuantNode
+    r: Rewriter,
+    node: Node,
+    x: QuantNode,
+    w: QuantNode,
+    weights: IntegerWeights,
+    owed: Tensor | None,
 ) -> tuple[Expr, tuple[Tensor, ...]]:
-    """The epilogue of `node` reading the i32 sum of products of x's and w's bytes; its operands."""
-    scale = np.asarray(w.scale.astype(np.float64) * float(x.scale), np.float32)
-    operands, epilogue = node.args[2:], expr_attr(node, "epilogue")
-    acc = E.cast(E.inp(0), f32)
+    """The epilogue of `node` reading the i32 sum of products of x's and w's bytes; its operands.
+
+    owed: what the weights' points are multiplied by and subtracted, where they have any.
+    """
+    operands = list(node.args[2:])
     rest = [E.inp(i + 1) for i in range(len(operands))]
-    if scale.ndim == 0:
-        return E.substitute(epilogue, [E.mul(acc, E.const(float(scale))), *rest]), operands
-    scaled = E.mul(acc, E.inp(len(operands) + 1))
-    constant = r.builder.constant(scale, f"{node.output.name}:scale")
-    return E.substitute(epilogue, [scaled, *rest]), (*operands, constant)
+
+    def factor(values: np.ndarray, what: str) -> Expr:
+        if values.ndim == 0:
+            return E.const(float(values))
+        operands.append(r.builder.constant(values, f"{node.output.name}:{what}"))
+        return E.inp(len(operands))
+
+    acc = E.cast(E.inp(0), f32)
+    if owed is not None:
+        operands.append(owed)
+        sums = E.inp(len(operands))
+        acc = E.sub(acc, E.mul(sums, factor(weights.points, "points")))
+    scale = np.asarray(w.scale.astype(np.float64) * float(x.scale), np.float32)
+    acc = E.mul(acc, factor(scale, "scale"))
+    return E.substitute(expr_attr(node, "epilogue"), [acc, *rest]), tuple(operands)
 
 
 class IntegerConv(Rewrite):
@@ -67,12 +75,13 @@ class IntegerConv(Rewrite):
         w = quant_node(r.producer(node.args[1], DEQUANTIZE))
         if x is None or w is None or not _is_activation(x) or node.attrs["layout"] != "NHWC":
             return None
-        weights = int8_weights(w, axis=0)
+        weights = integer_weights(w, axis=0)
         if weights is None:
             return None
-        epilogue, operands = _rescaled(r, node, x, w)
+        owed = None if weights.symmetric else window_sums(x, node, r)
+        epilogue, operands = _rescaled(r, node, x, w, weights, owed)
         attrs: dict[str, Attr] = {**node.attrs, "x_zero_point": int(x.zero), "epilogue": epilogue}
-        wq = r.builder.constant(weights, f"{node.args[1].name}:int8")
+        wq = r.builder.constant(weights.values, f"{node.args[1].name}:int8")
         return [r.emit(CONV, [x.source, wq, *operands], attrs, like=node, name=node.name)]
 
     def example(self) -> Graph:
@@ -99,13 +108,14 @@ class IntegerMatmul(Rewrite):
         b = quant_node(r.producer(node.args[1], DEQUANTIZE))
         if a is None or b is None or not _is_activation(a) or node.args[1].type.rank != 2:
             return None
-        weights = int8_weights(b, axis=1)
+        weights = integer_weights(b, axis=1)
         if weights is None or node.attrs["a_zero_point"] or node.attrs["b_zero_point"]:
             return None
         if any(row_shape(t, node.output.shape) is None for t in node.args[2:]):
             return None
-        epilogue, operands = _rescaled(r, node, a, b)
-        w = r.builder.constant(filters_of(weights), f"{node.args[1].name}:int8")
+        owed = None if weights.symmetric else last_axis_sums(a, node, r)
+        epilogue, operands = _rescaled(r, node, a, b, weights, owed)
+        w = r.builder.constant(filters_of(weights.values), f"{node.args[1].name}:int8")
         return [conv_of_rows(r, node, a.source, w, operands, int(a.zero), epilogue)]
 
     def example(self) -> Graph:

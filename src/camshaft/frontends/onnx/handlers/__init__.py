@@ -8,9 +8,11 @@ from camshaft.frontends.onnx.context import Handler
 from camshaft.frontends.onnx.handlers import (
     contraction,
     control,
+    einsum,
     elementwise,
     normalization,
     pooling,
+    qlinear,
     quantization,
     reduction,
     resize,
@@ -22,6 +24,7 @@ HANDLERS: Mapping[tuple[str, str], Handler] = {
     **{("", op_type): handler for op_type, handler in elementwise.HANDLERS.items()},
     **{("", op_type): handler for op_type, handler in contraction.HANDLERS.items()},
     **{("", op_type): handler for op_type, handler in control.HANDLERS.items()},
+    **{("", op_type): handler for op_type, handler in einsum.HANDLERS.items()},
     **{("", op_type): handler for op_type, handler in normalization.HANDLERS.items()},
     **{("", op_type): handler for op_type, handler in pooling.HANDLERS.items()},
     **{("", op_type): handler for op_type, handler in quantization.HANDLERS.items()},
@@ -30,4 +33,5 @@ HANDLERS: Mapping[tuple[str, str], Handler] = {
     **{("", op_type): handler for op_type, handler in shapes.HANDLERS.items()},
     **{("", op_type): handler for op_type, handler in slicing.HANDLERS.items()},
     **{("com.microsoft", op): quantization.HANDLERS[op] for op in quantization.MICROSOFT},
+    **{(qlinear.DOMAIN, op_type): handler for op_type, handler in qlinear.HANDLERS.items()},
 }

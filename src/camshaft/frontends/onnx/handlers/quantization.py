@@ -33,7 +33,7 @@ def quantize_linear(ctx: NodeContext) -> Results:
         dtype = ctx.arg(2).type.dtype
     else:
         dtype = inner_dtype(to) if to else u8
-    zero = ctx.arg(2) if ctx.has(2) else _zeros(ctx, scale, dtype)
+    zero = ctx.arg(2) if ctx.has(2) else zero_points(ctx, scale, dtype)
     if not dtype.is_int or dtype.bits > 16:
         raise ModelError(f"quantizing to {dtype.name} is not supported")
     if to in NARROW_RANGE:
@@ -52,7 +52,7 @@ def quantize_linear(ctx: NodeContext) -> Results:
 def dequantize_linear(ctx: NodeContext) -> Results:
     """DequantizeLinear: per tensor and per axis as `dequantize`, blocked as an expression."""
     x, scale = ctx.arg(0), ctx.cast(ctx.arg(1), f32)
-    zero = ctx.arg(2) if ctx.has(2) else _zeros(ctx, scale, x.type.dtype)
+    zero = ctx.arg(2) if ctx.has(2) else zero_points(ctx, scale, x.type.dtype)
     if not x.type.dtype.is_int:
         raise ModelError(f"input {x.type} is not quantized")
     axis = ctx.attr_int("axis", 1)
@@ -75,7 +75,8 @@ def _name(ctx: NodeContext, index: int) -> str:
     return ctx.proto.input[index] if index < len(ctx.proto.input) else ""
 
 
-def _zeros(ctx: NodeContext, scale: Tensor, dtype: DType) -> Tensor:
+def zero_points(ctx: NodeContext, scale: Tensor, dtype: DType) -> Tensor:
+    """Zero points of 0, as many as there are scales."""
     return ctx.constant(np.zeros(scale.shape, dtype.numpy), "zero_point")
 
 
@@ -113,7 +114,7 @@ def qlinear_conv(ctx: NodeContext) -> Results:
     if ctx.has(8):
         bias = ctx.reshape(ctx.arg(8), (ctx.arg(8).type.size, 1, 1))
         scale = ctx.pointwise(E.mul(E.inp(0), E.inp(1)), xs, ws, last=False)
-        operands = [dequantized(ctx, bias, scale, _zeros(ctx, scale, i32), 0)]
+        operands = [dequantized(ctx, bias, scale, zero_points(ctx, scale, i32), 0)]
     epilogue = BIAS if operands else IDENTITY
     y = conv_node(ctx, left, right, operands, {"epilogue": epilogue}, last=False)
     return ctx.result(QUANTIZE, [y, _per_tensor(ctx, ys), _per_tensor(ctx, yz)], axis=1)

@@ -13,8 +13,8 @@ from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
 from camshaft.ir.graph import Tensor
 from camshaft.ir.op import Attr
-from camshaft.ir.types import boolean, u8
-from camshaft.ops import BROADCAST, REDUCE, SOFTMAX
+from camshaft.ir.types import boolean, i32, i64, u8
+from camshaft.ops import BROADCAST, POINTWISE, REDUCE, SOFTMAX
 from camshaft.ops.common import normal_axis
 
 _X = E.inp(0)
@@ -102,6 +102,33 @@ def _of_nothing(ctx: NodeContext, x: Tensor, kind: str, axes: tuple[int, ...]) -
     return ctx.step(BROADCAST, [value], shape=shape)
 
 
+def arg_extreme(ctx: NodeContext) -> Results:
+    """ArgMax and ArgMin: the least (or greatest) position at which the extreme stands.
+
+    Where the extreme is NaN it stands nowhere, and the answer is a position at an end of the axis.
+    """
+    x = ctx.arg(0)
+    axis = normal_axis(ctx.attr_int("axis"), x.type.rank)
+    count = x.shape[axis]
+    if not count:
+        raise ModelError(f"axis {axis} of {x.type} is empty: nothing is extreme there")
+    kind = "max" if ctx.proto.op_type == "ArgMax" else "min"
+    last = bool(ctx.attr_int("select_last_index"))
+    extreme = ctx.step(REDUCE, [x], kind=kind, axes=(axis,))
+    places = np.arange(count, dtype=np.int32).reshape(count, *[1] * (x.type.rank - axis - 1))
+    elsewhere = E.const(0 if last else count - 1, i32)
+    standing = E.select(E.binary("eq", _X, E.inp(1)), E.inp(2), elsewhere)
+    at = ctx.step(POINTWISE, [x, extreme, ctx.constant(places, "places")], expr=standing)
+    return ctx.result(
+        REDUCE,
+        [at],
+        kind="max" if last else "min",
+        axes=(axis,),
+        keepdims=bool(ctx.attr_int("keepdims", 1)),
+        epilogue=E.cast(_X, i64),
+    )
+
+
 def softmax(ctx: NodeContext) -> Results:
     """Softmax and LogSoftmax.
 
@@ -126,6 +153,8 @@ def softmax(ctx: NodeContext) -> Results:
 
 HANDLERS: Mapping[str, Handler] = {
     **dict.fromkeys(_FORMS, reduction),
+    "ArgMax": arg_extreme,
+    "ArgMin": arg_extreme,
     "LogSoftmax": softmax,
     "ReduceLogSumExp": log_sum_exp,
     "Softmax": softmax,

@@ -47,15 +47,25 @@ def _clamped(size: int, start: int, end: int, step: int) -> range:
 def taken(
     ctx: NodeContext, x: Tensor, ranges: Sequence[range], *, last: bool = False, out: int = 0
 ) -> Tensor:
-    """The part of x at `ranges` (one an axis); x itself when that is all of it."""
-    if all(r == range(d) for r, d in zip(ranges, x.shape, strict=True)):
-        return x
-    attrs = {
-        "starts": tuple(r.start if len(r) else 0 for r in ranges),
-        "sizes": tuple(len(r) for r in ranges),
-        "steps": tuple(r.step for r in ranges),
-    }
-    return ctx.emit(SLICE, [x], attrs, last=last, out=out)
+    """The part of x at `ranges` (one an axis); x itself when that is all of it.
+
+    A backward range is a forward slice whose elements are then gathered in reverse.
+    """
+    backward = [axis for axis, r in enumerate(ranges) if r.step < 0 and len(r) > 1]
+    forward = [r[::-1] if r.step < 0 else r for r in ranges]
+    if any(r != range(d) for r, d in zip(forward, x.shape, strict=True)):
+        attrs = {
+            "starts": tuple(r.start if len(r) else 0 for r in forward),
+            "sizes": tuple(len(r) for r in forward),
+            "steps": tuple(r.step for r in forward),
+        }
+        x = ctx.emit(SLICE, [x], attrs, last=last and not backward, out=out)
+    for axis in backward:
+        index = ctx.constant(np.arange(x.shape[axis])[::-1].copy(), "reversed")
+        x = ctx.emit(
+            GATHER, [x, index], {"axis": axis}, last=last and axis == backward[-1], out=out
+        )
+    return x
 
 
 def split(ctx: NodeContext) -> Results:
@@ -91,9 +101,9 @@ def gather(ctx: NodeContext) -> Results:
         if at.min() < 0 or at.max() >= x.shape[axis]:
             raise ModelError(f"index {index.data.tolist()} leaves axis {axis} of {x.type}")
         step = int(at[1] - at[0]) if at.size > 1 else 1
-        if step and np.all(np.diff(at) == step):
+        if step > 0 and np.all(np.diff(at) == step):
             whole = [range(d) for d in x.shape]
-            whole[axis] = range(int(at[0]), int(at[-1]) + (1 if step > 0 else -1), step)
+            whole[axis] = range(int(at[0]), int(at[-1]) + 1, step)
             if index.type.rank:
                 return taken(ctx, x, whole, last=True)
             shape = (*x.shape[:axis], *x.shape[axis + 1 :])

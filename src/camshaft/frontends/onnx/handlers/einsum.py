@@ -1,0 +1,122 @@
+"""Einsum as transposes, reshapes, sums and matrix products.
+
+Operands are multiplied from left to right, two at a time.  Of a pair, labels in both and in what
+follows are batches, labels in both and nowhere else are summed in the product, labels in one alone
+are rows or columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+from camshaft.errors import ModelError
+from camshaft.frontends.onnx.context import Handler, NodeContext, Results
+from camshaft.frontends.onnx.hosted import host_step
+from camshaft.ir.graph import Tensor
+from camshaft.ops import MATMUL, REDUCE
+
+_ELLIPSIS = "..."
+
+
+@dataclass(frozen=True)
+class _Term:
+    """A tensor whose axes have labels; no label stands twice."""
+
+    tensor: Tensor
+    labels: tuple[str, ...]
+
+    @property
+    def extents(self) -> dict[str, int]:
+        return dict(zip(self.labels, self.tensor.shape, strict=True))
+
+
+def einsum(ctx: NodeContext) -> Results:
+    """Einsum; a diagonal (one label twice in an operand) and broadcast labels run on the host."""
+    operands = [t for t in ctx.inputs if t is not None]
+    equation = ctx.attr_str("equation").replace(" ", "")
+    labels, output = _parsed(equation, [t.type.rank for t in operands])
+    terms = [_Term(t, names) for t, names in zip(operands, labels, strict=True)]
+    extents: dict[str, set[int]] = {}
+    for term in terms:
+        for label, extent in zip(term.labels, term.tensor.shape, strict=True):
+            extents.setdefault(label, set()).add(extent)
+    unknown = [label for label in output if label not in extents]
+    if unknown or len(set(output)) < len(output):
+        raise ModelError(f"the output of equation {equation!r} names {unknown or 'a label twice'}")
+    diagonal = any(len(set(names)) < len(names) for names in labels)
+    if diagonal or any(len(e) > 1 for e in extents.values()):
+        return host_step(ctx)
+    made = terms[0]
+    for i, term in enumerate(terms[1:], 1):
+        wanted = set(output).union(*(t.labels for t in terms[i + 1 :]))
+        made = _product(ctx, _summed(ctx, made, wanted | set(term.labels)), term, wanted)
+    made = _summed(ctx, made, set(output))
+    return ctx.transpose(made.tensor, [made.labels.index(label) for label in output], last=True)
+
+
+def _parsed(equation: str, ranks: Sequence[int]) -> tuple[list[tuple[str, ...]], tuple[str, ...]]:
+    """Labels of each operand's axes and of the output's; axes under an ellipsis are "...0" and on.
+
+    Without "->" the output has the ellipsis and then, sorted, every label that stands once.
+    """
+    left, arrow, right = equation.partition("->")
+    texts = left.split(",")
+    if len(texts) != len(ranks):
+        raise ModelError(f"equation {equation!r} is for {len(texts)} operands, not {len(ranks)}")
+    hidden = max(
+        (rank - len(t.replace(_ELLIPSIS, "")) for t, rank in zip(texts, ranks, strict=True)
+         if _ELLIPSIS in t),
+        default=0,
+    )  # fmt: skip
+    operands = [_labels(t, rank, hidden) for t, rank in zip(texts, ranks, strict=True)]
+    if any(len(o) != rank for o, rank in zip(operands, ranks, strict=True)):
+        raise ModelError(f"equation {equation!r} does not fit operands of ranks {list(ranks)}")
+    if arrow:
+        return operands, _labels(right, None, hidden)
+    letters = left.replace(_ELLIPSIS, "").replace(",", "")
+    once = sorted(c for c in set(letters) if letters.count(c) == 1)
+    return operands, (*(f"{_ELLIPSIS}{i}" for i in range(hidden)), *once)
+
+
+def _labels(text: str, rank: int | None, hidden: int) -> tuple[str, ...]:
+    """The labels of one term; an ellipsis has the last of the `hidden` axes that `rank` leaves."""
+    before, ellipsis, after = text.partition(_ELLIPSIS)
+    if not ellipsis:
+        return tuple(text)
+    count = hidden if rank is None else rank - len(before) - len(after)
+    return (*before, *(f"{_ELLIPSIS}{i}" for i in range(hidden - count, hidden)), *after)
+
+
+def _summed(ctx: NodeContext, term: _Term, wanted: set[str]) -> _Term:
+    """The term with labels that nobody wants summed away."""
+    axes = tuple(i for i, label in enumerate(term.labels) if label not in wanted)
+    if not axes:
+        return term
+    y = ctx.step(REDUCE, [term.tensor], kind="sum", axes=axes, keepdims=False)
+    return _Term(y, tuple(label for label in term.labels if label in wanted))
+
+
+def _product(ctx: NodeContext, a: _Term, b: _Term, wanted: set[str]) -> _Term:
+    """Both terms multiplied, summed over the labels that both have and nobody else wants."""
+    b = _summed(ctx, b, wanted | set(a.labels))
+    extents = a.extents | b.extents
+    shared = [label for label in a.labels if label in b.labels]
+    batch = [label for label in shared if label in wanted]
+    inner = [label for label in shared if label not in wanted]
+    rows = [label for label in a.labels if label not in shared]
+    columns = [label for label in b.labels if label not in shared]
+
+    def matrix(term: _Term, first: list[str], second: list[str]) -> Tensor:
+        order = [term.labels.index(label) for label in (*batch, *first, *second)]
+        shape = [extents[label] for label in batch]
+        shape += [prod(extents[label] for label in group) for group in (first, second)]
+        return ctx.reshape(ctx.transpose(term.tensor, order), shape)
+
+    y = ctx.step(MATMUL, [matrix(a, rows, inner), matrix(b, inner, columns)])
+    labels = (*batch, *rows, *columns)
+    return _Term(ctx.reshape(y, [extents[label] for label in labels]), labels)
+
+
+HANDLERS: Mapping[str, Handler] = {"Einsum": einsum}
