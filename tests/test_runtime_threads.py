@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import os
 import subprocess
 import sys
 import threading
 import time
+import types
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -220,6 +225,156 @@ ctx.run({{"x": x}})
     result = _python(code)
     assert result.returncode == 0 and not result.stderr, result.stderr
     assert time.monotonic() - start < 20
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_interpreter_ends_while_a_daemon_thread_is_in_a_call(threads: int) -> None:
+    code = f"""
+import threading, time
+import numpy as np
+from runtime_programs import chain
+x = np.ones((1, 1 << 16), np.float32)
+ctx = chain(length=60, shape=x.shape, threads=2, items=64).create_context({threads})
+def work():
+    while True:
+        ctx.run({{"x": x}})
+threading.Thread(target=work, daemon=True).start()
+time.sleep(0.03)
+"""
+    result = _python(code)
+    assert result.returncode == 0 and not result.stderr, result.stderr
+
+
+@pytest.mark.parametrize("host_at", [None, 30])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_ctrl_c_ends_a_call_and_leaves_the_context_usable(
+    threads: int, host_at: int | None
+) -> None:
+    """Also where it comes while generated code is about to hand over to a host step."""
+    code = f"""
+import os, signal, threading, time
+import numpy as np
+from runtime_programs import chain
+x = np.ones((1, 1 << 16), np.float32)
+engine = chain(length=60, shape=x.shape, threads=2, items=64, host_at={host_at})
+ctx = engine.create_context({threads})
+y = {{"y": np.empty_like(x)}}
+ctx.run_into({{"x": x}}, y)
+want = y["y"].copy()
+for i in range(60):
+    later = threading.Timer(0.001 + i * 5e-5, os.kill, (os.getpid(), signal.SIGINT))
+    try:
+        later.start()
+        while True:
+            ctx.run_into({{"x": x}}, y)
+    except KeyboardInterrupt:
+        later.join()
+    y["y"][:] = 0
+    ctx.run_into({{"x": x}}, y)
+    assert np.array_equal(y["y"], want), i
+print("fine")
+"""
+    result = _python(code)
+    assert result.returncode == 0 and result.stdout == "fine\n", result.stderr
+
+
+def test_a_busy_host_step_is_not_disturbed_by_refused_calls() -> None:
+    """A call that is refused, or fails, must not free the program for a third one."""
+    ctx = chain(length=4, host_at=2, threads=2, items=16).create_context(2)
+    ctx.run({"x": X})
+    inside, go = threading.Event(), threading.Event()
+    host = ctx._hosts[2]  # type: ignore[attr-defined]
+    slow = types.SimpleNamespace(run=lambda arrays: (inside.set(), go.wait(20), host.run(arrays)))
+    ctx._hosts[2] = slow  # type: ignore[attr-defined]
+    results: list[np.ndarray] = []
+    helper = threading.Thread(target=lambda: results.append(ctx.run({"x": X})["y"]))
+    helper.start()
+    assert inside.wait(20)
+    for _ in range(3):
+        with pytest.raises(ConfigError, match="in use by another thread"):
+            ctx.run({"x": X})
+    with pytest.raises(ConfigError, match="cannot be closed while it runs"):
+        ctx.close()
+    go.set()
+    helper.join()
+    assert np.array_equal(results[0], 2 * (X + 2) + 1)
+    ctx.close()
+    with pytest.raises(ConfigError, match="closed"):
+        ctx.run({"x": X})
+
+
+def test_idle_workers_use_no_processor_time() -> None:
+    contexts = [chain(length=5, threads=3, items=64).create_context(3) for _ in range(4)]
+    for ctx in contexts:
+        ctx.run({"x": X})
+    time.sleep(0.01)  # they spin, then sleep
+    before = time.process_time()
+    time.sleep(0.4)
+    assert time.process_time() - before < 0.01
+
+
+def test_more_workers_than_cores_get_on() -> None:
+    """Each context thinks it has the cores to itself; together they are four times too many."""
+    engine = chain(length=30, shape=BIG, threads=2, items=64)
+    x = np.ones(BIG, np.float32)
+    start = time.monotonic()
+
+    def work() -> int:
+        with engine.create_context(2) as ctx:
+            return sum(bool((ctx.run({"x": x})["y"] == 31).all()) for _ in range(40))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda _: work(), range(4))) == [40] * 4
+    assert time.monotonic() - start < 30
+
+
+# --- throughput -----------------------------------------------------------------------------
+
+
+def _calls_a_second(works: Sequence[Callable[[], object]], seconds: float) -> float:
+    """How often the works are done, all together, each in a thread of its own."""
+    counts = [0] * len(works)
+    deadline = time.perf_counter() + seconds
+
+    def loop(i: int) -> None:
+        while time.perf_counter() < deadline:
+            works[i]()
+            counts[i] += 1
+
+    helpers = [threading.Thread(target=loop, args=(i,)) for i in range(len(works))]
+    start = time.perf_counter()
+    for helper in helpers:
+        helper.start()
+    for helper in helpers:
+        helper.join()
+    return sum(counts) / (time.perf_counter() - start)
+
+
+@pytest.mark.slow
+def test_two_contexts_do_nearly_twice_as_much_as_one() -> None:
+    """Judged in moments in which hashing, which needs no lock either, scales: else others have a
+    core."""
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("needs two cores")
+    engine = chain(length=60, shape=BIG, items=64)
+    contexts = [engine.create_context(1) for _ in range(2)]
+    x, block = {"x": np.ones(BIG, np.float32)}, bytes(1 << 20)
+    outs = [{"y": np.empty(BIG, np.float32)} for _ in contexts]
+    runs = [partial(c.run_into, x, y) for c, y in zip(contexts, outs, strict=True)]
+    hashes = [lambda: hashlib.sha256(block).digest()] * 2
+    gains = []
+    for _ in range(60):
+        possible, gain = (
+            _calls_a_second(works, 0.05) / _calls_a_second(works[:1], 0.05)
+            for works in (hashes, runs)
+        )
+        if possible > 1.8:
+            gains.append(gain)
+        if len(gains) == 5:
+            break
+    if len(gains) < 5:
+        pytest.skip("other processes use the cores")
+    assert max(gains) > 1.5, gains
 
 
 def test_importing_the_runtime_is_quick_and_needs_little() -> None:

@@ -46,7 +46,8 @@ class ExecutionContext:
             for row, step in enumerate(self._row_steps)
             if engine.plan.steps[step].host is not None
         }
-        self._call: Callable[..., int] = self._program.call or _look_closer
+        direct = None if self._hosts else self._program.call
+        self._call: Callable[..., int] = direct or _look_closer
 
     # -- running -----------------------------------------------------------------------------
 
@@ -78,9 +79,7 @@ class ExecutionContext:
         """Deal with every outcome but DONE, until the call is done or an error is raised."""
         program = self._program
         while code:
-            if code > 0:
-                code = self._run_host(program.host_row(code), arrays)
-            elif code == IS_BUSY:
+            if code == IS_BUSY:
                 if not program.start():
                     raise ConfigError(
                         "the execution context is closed; create another"
@@ -99,19 +98,14 @@ class ExecutionContext:
                 raise overlap_error(names, arrays, len(self._inputs.names))
 
     def _enter_checked(self, arrays: Sequence[Any]) -> int:
-        """Enter with arrays that the generated check did not accept, if they are right after all."""
+        """Enter with arrays that no generated check has accepted, if they are right after all."""
         count = len(self._inputs.names)
         self._inputs.check(arrays[:count])
         self._outputs.check(arrays[count:])
-        return self._program.enter([a.ctypes.data for a in arrays])
-
-    def _run_host(self, row: int, arrays: Sequence[np.ndarray]) -> int:
-        try:
-            self._hosts[row].run(arrays)
-        except BaseException:
-            self._program.leave()
-            raise
-        return self._program.resume(row + 1)
+        addresses = [a.ctypes.data for a in arrays]
+        if not self._hosts:
+            return self._program.enter(addresses)
+        return self._program.enter_with_hosts(addresses, lambda row: self._hosts[row].run(arrays))
 
     # -- timing ------------------------------------------------------------------------------
 
@@ -157,5 +151,6 @@ def allowed_threads(threads: object, limit: int) -> int:
 
 
 def _look_closer(*arrays: Any) -> int:
-    """Stands in for generated argument checks where NumPy's memory layout is unknown."""
+    """Stands in for generated argument checks where NumPy's memory layout is unknown, and where
+    host steps make the way into the program a longer one."""
     return UNEXPECTED

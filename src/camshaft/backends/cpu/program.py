@@ -27,6 +27,7 @@ from camshaft.backends.cpu.runner_ir.layout import (
     BARRIER,
     CHECK_CHUNK,
     EXPECTED_WORDS,
+    IS_BUSY,
     MASK_WORDS,
     ROW_WORDS,
     SERIAL,
@@ -96,6 +97,7 @@ class Program:
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._started = self._closed = False
+        self._claim: dict[str, object] = {}
         _programs.add(self)
         self._release = weakref.finalize(self, _stop, tables, runner, self._threads)
 
@@ -107,6 +109,7 @@ class Program:
             if self._started or self._closed:
                 return False
             self._tables.reset()
+            self._closed = True  # should Ctrl-C come while only some of the workers run
             for number in range(1, self.threads):
                 thread = threading.Thread(
                     target=self._runner.worker,
@@ -114,9 +117,9 @@ class Program:
                     name=f"camshaft-worker-{number}",
                     daemon=True,
                 )
-                thread.start()
                 self._threads.append(thread)
-            self._started = True
+                thread.start()
+            self._started, self._closed = True, False
             self._runner.leave(self.address)
             return True
 
@@ -135,6 +138,7 @@ class Program:
     def _forget_workers(self) -> None:
         """In a forked child: the workers and whoever was in a call stayed behind."""
         self._lock = threading.Lock()
+        self._claim.clear()
         self._threads.clear()
         self._started = False
         self._tables.words[Word.BUSY] = 1
@@ -146,17 +150,29 @@ class Program:
         block = (ctypes.c_int64 * max(1, len(addresses)))(*addresses)
         return int(self._runner.enter(self.address, ctypes.addressof(block)))
 
-    def resume(self, row: int) -> int:
-        """Go on at a row (numbered without checks) after a host step."""
-        return int(self._runner.resume(self.address, row + self.checks))
+    def enter_with_hosts(self, addresses: Sequence[int], host: Callable[[int], None]) -> int:
+        """`enter` for programs with host steps, which must use nothing else: calls `host(row)`
+        (rows numbered without checks) for each step that falls due.
 
-    def leave(self) -> None:
-        """Give up a call that stopped at a host step."""
-        self._runner.leave(self.address)
-
-    def host_row(self, code: int) -> int:
-        """The row (numbered without checks) of the host step that a positive code stands for."""
-        return code - 1 - self.checks
+        Ctrl-C may raise where generated code returns with a host step due, before anyone has seen
+        the code.  So the call is claimed under a mark of its own: whatever ends it frees the
+        program, and only the call that has the claim does.
+        """
+        me = object()
+        try:
+            if self._claim.setdefault("call", me) is not me:
+                return IS_BUSY
+            code = self.enter(addresses)
+            while code > 0:
+                host(code - 1 - self.checks)
+                code = int(self._runner.resume(self.address, code))  # the row after the host step
+            return code
+        finally:
+            if self._claim.get("call") is me:
+                with self._lock:
+                    if self._started and not self._closed:
+                        self._runner.leave(self.address)
+                del self._claim["call"]
 
     def set_timing(self, on: bool) -> None:
         """Turn time stamps on or off, between calls."""
@@ -322,7 +338,7 @@ def _stop(tables: _Tables, runner: Runner, threads: list[threading.Thread]) -> N
     tables.words[Word.STOP] = 1
     runner.signal(tables.words.ctypes.data)
     for thread in threads:
-        if thread is not threading.current_thread():
+        if thread.is_alive() and thread is not threading.current_thread():
             thread.join()
 
 
