@@ -7,18 +7,18 @@ a time.  Large images are summed row by row first, which keeps the rounding erro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from camshaft.backends.base import KernelSpec, Params, Source
 from camshaft.backends.cpu.abi import constant_numbers, operand_pointer, phase_args
 from camshaft.backends.cpu.epilogue import Epilogue
 from camshaft.backends.cpu.lang import Kernel, Module, Pointer, Value
 from camshaft.backends.cpu.pool_problem import PoolProblem, is_supported, problem_of
+from camshaft.backends.cpu.reduction import reduced_run
 from camshaft.backends.cpu.tactic_defaults import TacticDefaults
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.types import DType
 
-_ACCUMULATORS = 8
 _FLAT_PIXELS = 256
 """Images of up to this many pixels are summed in one run."""
 
@@ -106,28 +106,12 @@ class _Writer:
     def _run(self, x: Pointer, pixels: int, counts: list[int], dtype: DType) -> list[Value]:
         """Reduce a run of pixels; one result for every vector of channels."""
         k, p, lanes = self.k, self.p, self.lanes
-        side = max(1, min(_ACCUMULATORS // len(counts), pixels))
-        sums = [[p.initial(k, dtype, lanes) for _ in counts] for _ in range(side)]
 
-        def add(pixel: Pointer, place: list[Value]) -> None:
+        def read(pixel: Pointer) -> Iterator[Value]:
             for n, count in enumerate(counts):
-                value = k.load(pixel.at(n * lanes), lanes, count)
-                place[n] = p.combine(k, place[n], k.cast(value, dtype))
+                yield k.cast(k.load(pixel.at(n * lanes), lanes, count), dtype)
 
-        step = p.steps[2]
-        whole = pixels // side * side
-        with k.loop(0, whole, side, carry=sums) as first:
-            start = x.at(first * step)
-            for j in range(side):
-                add(start.at(j * step), sums[j])
-        for j in range(pixels - whole):
-            add(x.at((whole + j) * step), sums[j])
-        while len(sums) > 1:
-            half = len(sums) // 2
-            pairs = zip(sums[:half], sums[half : 2 * half], strict=True)
-            joined = [
-                [p.combine(k, a, b) for a, b in zip(left, right, strict=True)]
-                for left, right in pairs
-            ]
-            sums = joined + sums[2 * half :]
-        return sums[0]
+        identity = [p.initial(k, dtype, lanes)] * len(counts)
+        return reduced_run(
+            k, x, pixels, p.steps[2], identity, read, lambda a, b: p.combine(k, a, b)
+        )

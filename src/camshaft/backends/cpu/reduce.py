@@ -18,13 +18,13 @@ from camshaft.backends.cpu.lang import Index, Kernel, Module, Pointer, Value
 from camshaft.backends.cpu.pointwise import row_loop
 from camshaft.backends.cpu.pointwise_axes import Nest, merged
 from camshaft.backends.cpu.pointwise_support import printable, widest
+from camshaft.backends.cpu.reduction import reduced_run
 from camshaft.backends.cpu.tactic_defaults import TacticDefaults
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir import expr as E
 from camshaft.ir.attrs import expr_attr, ints_attr
 from camshaft.ir.types import DType, boolean, i8, i32, u8
 
-_ACCUMULATORS = 8
 _RUN = 512  # steps summed in one accumulator before it is added to the total
 _ITEM_BYTES = 16 << 10
 _KINDS = ("sum", "prod", "max", "min")
@@ -226,13 +226,7 @@ class _Writer:
 
         extent = p.reduced.shape[-1]
         (total,) = self._reduced(pointers[0], read, 1, extent // lanes, lanes, extent % lanes)
-        while total.lanes > 1:
-            half = total.lanes // 2
-            low = k.shuffle(total, None, range(half))
-            high = k.shuffle(total, None, range(half, 2 * half))
-            if half == 1:
-                low, high = k.extract(total, 0), k.extract(total, 1)
-            total = p.combine(k, low, high)
+        total = k.reduce(total, lambda a, b: p.combine(k, a, b))
         values = [total, *(k.load(pointer) for pointer in pointers[1:-1])]
         k.store(emit_expr(k, p.epilogue, values), pointers[-1])
 
@@ -263,9 +257,15 @@ class _Writer:
         totals = self._initial(width)
         distance = step * p.reduced.strides[0][-1]
 
-        def join(parts: list[Value]) -> None:
-            for n, part in enumerate(parts):
-                totals[n] = p.combine(k, totals[n], part)
+        def join(a: Value, b: Value) -> Value:
+            return p.combine(k, a, b)
+
+        def add(parts: list[Value]) -> None:
+            totals[:] = [join(a, b) for a, b in zip(totals, parts, strict=True)]
+
+        def run(at: Pointer, count: int) -> list[Value]:
+            identity = self._initial(width)
+            return reduced_run(k, at, count, distance, identity, lambda x: read(x, None), join)
 
         def nested(axis: int, at: Pointer) -> None:
             if axis < len(p.reduced.shape) - 1:
@@ -273,46 +273,12 @@ class _Writer:
                     nested(axis + 1, at.at(n * p.reduced.strides[0][axis]))
                 return
             runs = steps // _RUN if steps >= 2 * _RUN else 0
-            with k.loop(0, runs, carry=totals) as run:
-                join(self._run(at.at(run * (_RUN * distance)), read, width, _RUN, distance))
+            with k.loop(0, runs, carry=totals) as n:
+                add(run(at.at(n * (_RUN * distance)), _RUN))
             if steps > runs * _RUN:
-                left = steps - runs * _RUN
-                join(self._run(at.at(runs * _RUN * distance), read, width, left, distance))
+                add(run(at.at(runs * _RUN * distance), steps - runs * _RUN))
             if rest:
-                join(read(at.at(steps * distance), rest))
+                add(read(at.at(steps * distance), rest))
 
         nested(0, x)
         return totals
-
-    def _run(
-        self,
-        x: Pointer,
-        read: Callable[[Pointer, int | None], list[Value]],
-        width: int,
-        steps: int,
-        distance: int,
-    ) -> list[Value]:
-        """`steps` steps reduced in several accumulators."""
-        k, p = self.k, self.p
-        side = max(1, min(_ACCUMULATORS // width, steps))
-        sums = [self._initial(width) for _ in range(side)]
-
-        def add(at: Pointer, place: list[Value]) -> None:
-            for n, value in enumerate(read(at, None)):
-                place[n] = p.combine(k, place[n], value)
-
-        whole = steps // side * side
-        with k.loop(0, whole, side, carry=sums) as first:
-            start = x.at(first * distance)
-            for j in range(side):
-                add(start.at(j * distance), sums[j])
-        for j in range(steps - whole):
-            add(x.at((whole + j) * distance), sums[j])
-        while len(sums) > 1:
-            half = len(sums) // 2
-            joined = [
-                [p.combine(k, a, b) for a, b in zip(sums[n], sums[n + half], strict=True)]
-                for n in range(half)
-            ]
-            sums = joined + sums[2 * half :]
-        return sums[0]

@@ -127,10 +127,10 @@ class _RowWriter:
         k, lanes = self.k, self.lanes
         counts = self._counts(0)
         values = [self._load(x.at(n * lanes), count) for n, count in enumerate(counts)]
-        largest = k.reduce("greater", _folded(values, k.greater))
+        largest = k.reduce(_folded(values, k.greater), k.greater)
         shifted = [v - largest for v in values]
         powers = [math.exp(k, v) for v in shifted]
-        total = k.reduce("add", _folded(powers, k.add))
+        total = k.reduce(_folded(powers, k.add), k.add)
         final = math.log(k, total) if self.p.log else 1.0 / total
         for n, count in enumerate(counts):
             result = shifted[n] - final if self.p.log else powers[n] * final
@@ -145,7 +145,7 @@ class _RowWriter:
             lows[n] = k.greater(value, lows[n])
 
         self._pass(see, lows)
-        largest = k.reduce("greater", _folded(lows, k.greater))
+        largest = k.reduce(_folded(lows, k.greater), k.greater)
         sums = [k.const(0.0, f32, self.lanes) for _ in range(_SIDE)]
 
         def raise_(n: int, place: Index, count: int) -> None:
@@ -155,7 +155,7 @@ class _RowWriter:
                 k.store(power, y.at(place), count)
 
         self._pass(raise_, sums)
-        total = k.reduce("add", _folded(sums, k.add))
+        total = k.reduce(_folded(sums, k.add), k.add)
         final = math.log(k, total) if log else 1.0 / total
 
         def finish(n: int, place: Index, count: int) -> None:

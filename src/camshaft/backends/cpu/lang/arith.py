@@ -6,7 +6,7 @@ Python number are spread over the lanes.  Integers wrap, floats follow IEEE 754 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from camshaft.backends.cpu.lang.emitter import Emitter
 from camshaft.backends.cpu.lang.values import Number, Value, llvm_type
@@ -238,16 +238,15 @@ class Arithmetic(Emitter):
         """a's lanes followed by b's."""
         return self.shuffle(a, b, range(a.lanes + b.lanes))
 
-    def reduce(self, op: str, x: Value) -> Value:
-        """ "add", "min", "max" (NaN if a lane is) or "greater" over the lanes by a fixed tree."""
+    def reduce(self, x: Value, join: Callable[[Value, Value], Value]) -> Value:
+        """The lanes of x joined by a fixed tree, halves first."""
         while x.lanes > 1:
             half = x.lanes // 2
             low = self.shuffle(x, None, range(half))
             high = self.shuffle(x, None, range(half, 2 * half))
             if half == 1:
                 low, high = self.extract(x, 0), self.extract(x, 1)
-            joins = {"add": self.add, "min": self.min, "max": self.max, "greater": self.greater}
-            x = joins[op](low, high)
+            x = join(low, high)
         return x
 
 
