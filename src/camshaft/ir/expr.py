@@ -11,58 +11,22 @@ The builder functions (`add`, `mul`, `maximum`, ...) fold constants and drop ide
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
 
 import numpy as np
 
 from camshaft.errors import ModelError
+from camshaft.ir.scalar import BINARY, PREDICATES, UNARY
+from camshaft.ir.scalar import convert as convert  # part of the language: E.convert
 from camshaft.ir.types import DType, boolean, dtype_named, dtype_of, f32
-
-UNARY = [
-    "neg",
-    "abs",
-    "exp",
-    "log",
-    "sqrt",
-    "tanh",
-    "erf",
-    "floor",
-    "ceil",
-    "round",
-    "sign",
-    "not",
-    "sin",
-    "cos",
-    "reciprocal",
-    "isnan",
-    "isinf",
-]
-BINARY = [
-    "add",
-    "sub",
-    "mul",
-    "div",
-    "mod",
-    "pow",
-    "min",
-    "max",
-    "lt",
-    "le",
-    "eq",
-    "and",
-    "or",
-    "xor",
-]
-OTHER = ["input", "const", "cast", "select"]
 
 
 @dataclass(frozen=True, slots=True)
 class Expr:
     """One node of a scalar expression tree (shared subtrees are allowed and evaluated once).
 
-    op: one of UNARY, BINARY or OTHER.  args: operand expressions.
+    op: a name in `ir.scalar`, or "input", "const", "cast", "select".  args: operand expressions.
     value: for "const" the number, for "input" the input's index, else None.
     dtype: for "const" and "cast" the element type, else None (it follows from the operands).
 
@@ -253,98 +217,27 @@ def cost(e: Expr) -> int:
 
 def result_dtype(e: Expr, inputs: Sequence[DType]) -> DType:
     """Element type of the result, given the inputs' types."""
+    known: dict[Expr, DType] = {}
+    for x in nodes(e):
+        known[x] = node_dtype(x, [known[a] for a in x.args], inputs)
+    return known[e]
 
-    @cache
-    def walk(x: Expr) -> DType:
-        if x.op == "input":
-            return inputs[int(x.value or 0)]
-        if x.dtype is not None:
-            return x.dtype
-        if x.op in ("lt", "le", "eq", "not", "isnan", "isinf"):
-            return boolean
-        args = x.args[1:] if x.op == "select" else x.args
-        kinds = {walk(a) for a in args}
-        if len(kinds) != 1:
-            raise ModelError(f"operands of {x.op!r} have different element types {kinds} in {x}")
-        return kinds.pop()
 
-    return walk(e)
+def node_dtype(x: Expr, args: Sequence[DType], inputs: Sequence[DType]) -> DType:
+    """Element type of one node, given its operands' types and the inputs'."""
+    if x.op == "input":
+        return inputs[int(x.value or 0)]
+    if x.dtype is not None:
+        return x.dtype
+    if x.op in PREDICATES:
+        return boolean
+    kinds = set(args[1:] if x.op == "select" else args)
+    if len(kinds) != 1:
+        raise ModelError(f"operands of {x.op!r} have different element types {kinds} in {x}")
+    return kinds.pop()
 
 
 # --- meaning --------------------------------------------------------------------------------
-
-
-def _erf(x: np.ndarray) -> np.ndarray:
-    import math
-
-    return np.asarray(np.vectorize(math.erf, otypes=[np.float64])(x), x.dtype)
-
-
-def _saturate(x: np.ndarray, dtype: DType) -> np.ndarray:
-    low, high = dtype.range
-    wide = np.nan_to_num(np.rint(x.astype(np.float64)), nan=low, posinf=high, neginf=low)
-    if dtype.bits < 64:
-        return np.asarray(np.clip(wide, low, high), dtype.numpy)
-    # The largest double below 2**63 (2**64): clipping to `high` itself would overflow the cast.
-    top = np.nextafter(float(high), 0.0)
-    return np.where(wide >= float(high), high, np.clip(wide, low, top).astype(dtype.numpy))
-
-
-def convert(x: np.ndarray, dtype: DType) -> np.ndarray:
-    """Meaning of "cast" on an array (also used by the Cast of constants)."""
-    source = dtype_of(x)
-    if source.is_float and dtype.is_int:
-        return _saturate(x, dtype)
-    return np.asarray(x, dtype.numpy)
-
-
-_NUMPY_UNARY: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "neg": np.negative,
-    "abs": np.abs,
-    "exp": np.exp,
-    "log": np.log,
-    "sqrt": np.sqrt,
-    "tanh": np.tanh,
-    "erf": _erf,
-    "floor": np.floor,
-    "ceil": np.ceil,
-    "round": np.rint,
-    "sign": np.sign,
-    "not": np.logical_not,
-    "sin": np.sin,
-    "cos": np.cos,
-    "reciprocal": lambda x: np.divide(np.ones((), x.dtype), x),
-    "isnan": np.isnan,
-    "isinf": np.isinf,
-}
-
-
-def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    if dtype_of(a).is_float:
-        return np.asarray(np.divide(a, b))
-    divisor = np.where(b == 0, 1, b).astype(a.dtype)
-    quotient = np.floor_divide(a, divisor)
-    inexact = a != quotient * divisor
-    towards_zero = quotient + (inexact & ((a < 0) != (divisor < 0))).astype(a.dtype)
-    return np.where(b == 0, 0, towards_zero).astype(a.dtype)
-
-
-_NUMPY_BINARY: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    "add": np.add,
-    "sub": np.subtract,
-    "mul": np.multiply,
-    "div": _divide,
-    "mod": np.mod,
-    "pow": np.power,
-    "min": np.minimum,
-    "max": np.maximum,
-    "lt": np.less,
-    "le": np.less_equal,
-    "eq": np.equal,
-    "and": np.logical_and,
-    "or": np.logical_or,
-    "xor": np.logical_xor,
-}
 
 
 def evaluate(e: Expr, inputs: Sequence[np.ndarray]) -> np.ndarray:
@@ -364,9 +257,9 @@ def evaluate(e: Expr, inputs: Sequence[np.ndarray]) -> np.ndarray:
             elif x.op == "select":
                 values[x] = np.where(*args)
             elif len(args) == 1:
-                values[x] = np.asarray(_NUMPY_UNARY[x.op](args[0]))
+                values[x] = np.asarray(UNARY[x.op](args[0]))
             else:
-                values[x] = np.asarray(_NUMPY_BINARY[x.op](args[0], args[1]))
+                values[x] = np.asarray(BINARY[x.op](args[0], args[1]))
     return values[e]
 
 

@@ -15,7 +15,8 @@ import numpy as np
 
 from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
-from camshaft.ir.types import DType, boolean
+from camshaft.ir.scalar import PREDICATES
+from camshaft.ir.types import DType
 
 Interval = tuple[float, float]
 ANY: Interval = (-math.inf, math.inf)
@@ -25,7 +26,7 @@ _BOUNDED: dict[str, Interval] = {
     "sign": (-1.0, 1.0),
     "sin": (-1.0, 1.0),
     "cos": (-1.0, 1.0),
-    **dict.fromkeys(("lt", "le", "eq", "and", "or", "xor", "not", "isnan", "isinf"), (0.0, 1.0)),
+    **dict.fromkeys((*PREDICATES, "and", "or", "xor"), (0.0, 1.0)),
 }
 _LARGEST = float(np.finfo(np.float32).max)
 _TO_WHOLE: dict[str, Callable[[float], int]] = {
@@ -49,7 +50,7 @@ def bounds(e: Expr, dtypes: Sequence[DType], inputs: Sequence[Interval]) -> Inte
     types: dict[Expr, DType] = {}
     for x in E.nodes(e):
         args = [known[a] for a in x.args]
-        types[x] = _dtype(x, [types[a] for a in x.args], dtypes)
+        types[x] = E.node_dtype(x, [types[a] for a in x.args], dtypes)
         if x.op == "cast":
             found = _bounds_of_cast(args[0], types[x.args[0]], types[x])
         else:
@@ -66,16 +67,6 @@ def _rounded(value: float, dtype: DType) -> float:
     if dtype.name != "f32":
         return value
     return float(np.float32(value)) if abs(value) < _LARGEST else math.copysign(math.inf, value)
-
-
-def _dtype(x: Expr, args: Sequence[DType], dtypes: Sequence[DType]) -> DType:
-    if x.op == "input":
-        return dtypes[int(x.value or 0)]
-    if x.dtype is not None:
-        return x.dtype
-    if x.op in ("lt", "le", "eq", "not", "isnan", "isinf"):
-        return boolean
-    return args[-1]
 
 
 def _bounds(x: Expr, args: Sequence[Interval], inputs: Sequence[Interval]) -> Interval:
