@@ -27,6 +27,7 @@ from onnx import TensorProto, helper, numpy_helper
 from safetensors import safe_open
 
 import camshaft
+from camshaft.atomic import write_atomically
 from camshaft.backends.base import Operand, Source
 from camshaft.backends.cpu.compile import CpuCompiler
 from camshaft.backends.cpu.tactics import TACTICS
@@ -349,7 +350,7 @@ def main() -> int:
             print(f"--- {name}\n{dump}\n")
         return 0
     document = arguments.write.read_text(encoding="utf-8")
-    arguments.write.write_text(written(document, dumps), encoding="utf-8")
+    write_atomically(arguments.write, written(document, dumps).encode())
     return 0
 
 
