@@ -328,3 +328,21 @@ def test_qgemm(by_channel: bool, real: bool) -> None:
     (got,), (want,) = engine({"a": a}).values(), plain_onnxruntime(model, {"a": a})
     assert got.dtype == want.dtype
     assert np.abs(got.astype(np.float64) - want).max() <= (1e-3 if real else 1)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+def test_dynamic_quantization_multiplies_bytes(dtype: Any) -> None:
+    rng = np.random.default_rng(5)
+    low = 0 if dtype is np.uint8 else -127
+    weights = rng.integers(low, low + 255, (10, 6, 3, 3)).astype(dtype)
+    constants = {"w": weights, "wz": np.array(low + 90 if low == 0 else 0, dtype)}
+    nodes = [
+        helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"]),
+        helper.make_node("ConvInteger", ["q", "w", "z", "wz"], ["i"], pads=[1, 1, 1, 1]),
+        helper.make_node("Cast", ["i"], ["c"], to=1),
+        helper.make_node("Mul", ["c", "s"], ["y"]),
+    ]
+    x = f(1, 6, 7, 8)
+    model = model_of(nodes, {"x": x}, ["y"], constants)
+    check(model, {"x": x})
+    assert "u8" in [s.precision for s in built(model).plan.steps if s.op == "conv"]

@@ -127,6 +127,39 @@ def test_conv_integer(dtype: Any, zero: int | None) -> None:
     check(*one_node("ConvInteger", [x], constants, **CONV))
 
 
+@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize("group", [1, 3])
+@pytest.mark.parametrize("by_channel", [False, True])
+def test_conv_integer_whose_weights_use_all_unsigned_levels(
+    dynamic: bool, group: int, by_channel: bool
+) -> None:
+    x, zero = q(np.uint8, 2, 3, 5, 6), np.array(9, np.uint8)
+    points = q(np.uint8, 6) if by_channel else np.array(31, np.uint8)
+    constants: dict[int, np.ndarray] = {1: q(np.uint8, 6, 3 // group, 3, 2), 3: points}
+    if not dynamic:
+        constants[2] = zero
+    attrs = {**CONV, "group": group}
+    if by_channel:  # ONNX Runtime takes one zero point only
+        model, feeds = one_node(
+            "ConvInteger", [x, None, zero][: 1 + 2 * dynamic], constants, **attrs
+        )
+        wide = constants[1].astype(np.int64) - points.reshape(-1, 1, 1, 1)
+        shifted = {1: wide.astype(np.float32)}
+        floats, given = one_node("Conv", [x.astype(np.float32) - 9], shifted, **attrs)
+        np.testing.assert_array_equal(run(model, feeds)["y0"], run(floats, given)["y0"])
+        return
+    check(*one_node("ConvInteger", [x, None, zero][: 1 + 2 * dynamic], constants, **attrs))
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_matmul_integer_whose_weights_use_all_unsigned_levels(dynamic: bool) -> None:
+    a, zero = q(np.uint8, 2, 4, 6), np.array(9, np.uint8)
+    constants = {1: q(np.uint8, 6, 5), 3: q(np.uint8, 5)}
+    if not dynamic:
+        constants[2] = zero
+    check(*one_node("MatMulInteger", [a, None, zero][: 1 + 2 * dynamic], constants))
+
+
 def test_conv_integer_with_a_zero_point_known_at_run_time() -> None:
     x, zero = q(np.uint8, 2, 3, 5, 6), np.array(9, np.uint8)
     check(*one_node("ConvInteger", [x, None, zero], {1: q(np.int8, 4, 3, 3, 2)}, **CONV))

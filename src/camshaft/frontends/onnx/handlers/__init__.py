@@ -10,6 +10,7 @@ from camshaft.frontends.onnx.handlers import (
     control,
     einsum,
     elementwise,
+    integer,
     normalization,
     pooling,
     qlinear,
@@ -22,6 +23,7 @@ from camshaft.frontends.onnx.handlers import (
 
 HANDLERS: Mapping[tuple[str, str], Handler] = {
     **{("", op_type): handler for op_type, handler in elementwise.HANDLERS.items()},
+    **{("", op_type): handler for op_type, handler in integer.HANDLERS.items()},
     **{("", op_type): handler for op_type, handler in contraction.HANDLERS.items()},
     **{("", op_type): handler for op_type, handler in control.HANDLERS.items()},
     **{("", op_type): handler for op_type, handler in einsum.HANDLERS.items()},

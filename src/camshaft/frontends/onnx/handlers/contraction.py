@@ -144,7 +144,13 @@ def matmul(ctx: NodeContext) -> Results:
 
 
 def matmul_node(
-    ctx: NodeContext, a: Tensor, b: Tensor, operands: Sequence[Tensor], attrs: Mapping[str, Attr]
+    ctx: NodeContext,
+    a: Tensor,
+    b: Tensor,
+    operands: Sequence[Tensor],
+    attrs: Mapping[str, Attr],
+    *,
+    last: bool = True,
 ) -> Tensor:
     """NumPy's matmul of a and b, vectors included; operands fit the product of the matrices."""
     if not a.type.rank or not b.type.rank:
@@ -152,7 +158,7 @@ def matmul_node(
     row, column = a.type.rank == 1, b.type.rank == 1
     left = ctx.reshape(a, (1, *a.shape)) if row else a
     right = ctx.reshape(b, (*b.shape, 1)) if column else b
-    y = ctx.emit(MATMUL, [left, right, *operands], attrs, last=not (row or column))
+    y = ctx.emit(MATMUL, [left, right, *operands], attrs, last=last and not (row or column))
     if not (row or column):
         return y
     shape = list(y.shape)
@@ -160,7 +166,7 @@ def matmul_node(
         del shape[-1]
     if row:
         del shape[-1 if column else -2]
-    return ctx.reshape(y, shape, last=True)
+    return ctx.reshape(y, shape, last=last)
 
 
 HANDLERS: Mapping[str, Handler] = {

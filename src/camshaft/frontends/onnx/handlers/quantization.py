@@ -1,7 +1,7 @@
 """QuantizeLinear and DequantizeLinear, and the operators that carry their own scales.
 
 QLinearConv and QLinearMatMul become dequantize, float op, quantize: the one form that the INT8
-lowering knows.  ConvInteger and MatMulInteger stay integer, exactly.
+lowering knows.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ from onnx import TensorProto
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx.context import Handler, NodeContext, Results
 from camshaft.frontends.onnx.dtypes import NARROW_RANGE, inner_dtype
-from camshaft.frontends.onnx.handlers.contraction import BIAS, conv_node, matmul_node
-from camshaft.frontends.onnx.handlers.windows import as_2d, window_of
+from camshaft.frontends.onnx.handlers.contraction import BIAS, conv_node
 from camshaft.frontends.onnx.hosted import host_step
 from camshaft.ir import expr as E
 from camshaft.ir.graph import Tensor
-from camshaft.ir.types import DType, f32, i8, i32, u8
+from camshaft.ir.types import DType, f32, i32, u8
 from camshaft.ops import DEQUANTIZE, GATHER, MATMUL, QUANTIZE
 from camshaft.ops.common import IDENTITY, normal_axis
 
@@ -133,72 +132,8 @@ def qlinear_matmul(ctx: NodeContext) -> Results:
     )
 
 
-def _centred(ctx: NodeContext, index: int, zero_index: int) -> Tensor | None:
-    """Constant weights with their zero point subtracted, when the result fits i8; else None."""
-    w = ctx.arg(index)
-    zero = ctx.arg(zero_index) if ctx.has(zero_index) else None
-    if zero is not None and zero.data is None:
-        return None
-    at_zero = zero is None or not np.any(zero.data)
-    if at_zero and w.type.dtype is i8:
-        return w
-    if w.data is None:
-        return None
-    wide = w.data.astype(np.int32)
-    if zero is not None and zero.data is not None and not at_zero:
-        point = zero.data.astype(np.int32)
-        across = index == 1 and ctx.proto.op_type == "ConvInteger" and point.size > 1
-        wide = wide - (point.reshape(-1, *([1] * (w.type.rank - 1))) if across else point)
-    if wide.size and (wide.min() < -128 or wide.max() > 127):
-        return None
-    return ctx.constant(wide.astype(np.int8), "centred")
-
-
-def conv_integer(ctx: NodeContext) -> Results:
-    """ConvInteger: i32 sums of (x - zero point) * w, exactly.
-
-    A zero point of x that is only known at run time is subtracted behind the convolution, times
-    what the weights under each output position sum to.
-    """
-    x, w = ctx.arg(0), _centred(ctx, 1, 3)
-    zero = ctx.arg(2) if ctx.has(2) else None
-    if x.type.rank not in (3, 4) or w is None or (zero is not None and zero.type.size != 1):
-        return host_step(ctx)
-    if zero is None or zero.data is not None:
-        point = 0 if zero is None else int(zero.array.reshape(-1)[0])
-        return conv_node(ctx, x, w, [], {"x_zero_point": point})
-    if any(window_of(ctx, x.shape[2:], w.shape[2:]).pads) or w.data is None:
-        ones = ctx.constant(np.ones((1, *x.shape[1:]), np.int8), "ones")
-        total = as_2d(ctx, conv_node(ctx, ones, w, [], {}, last=False))
-    else:
-        sums = w.data.astype(np.int32).reshape(w.shape[0], -1).sum(axis=1, dtype=np.int32)
-        total = ctx.constant(sums.reshape(-1, 1, 1), "sums")
-    operands = [ctx.reshape(ctx.cast(zero, i32), ()), total]
-    epilogue = E.sub(E.inp(0), E.mul(E.inp(1), E.inp(2)))
-    return conv_node(ctx, x, w, operands, {"epilogue": epilogue})
-
-
-def matmul_integer(ctx: NodeContext) -> Results:
-    """MatMulInteger: i32 sums of (a - zero point) * b, exactly; see `conv_integer`."""
-    a, b = ctx.arg(0), _centred(ctx, 1, 3)
-    zero = ctx.arg(2) if ctx.has(2) else None
-    if b is None or min(a.type.rank, b.type.rank) < 2 or (zero is not None and zero.type.size != 1):
-        return host_step(ctx)
-    if zero is None or zero.data is not None:
-        point = 0 if zero is None else int(zero.array.reshape(-1)[0])
-        return matmul_node(ctx, a, b, [], {"a_zero_point": point})
-    if b.data is None or b.type.rank != 2:
-        return host_step(ctx)
-    sums = ctx.constant(b.data.astype(np.int32).sum(axis=0, dtype=np.int32), "sums")
-    operands = [ctx.reshape(ctx.cast(zero, i32), ()), sums]
-    epilogue = E.sub(E.inp(0), E.mul(E.inp(1), E.inp(2)))
-    return matmul_node(ctx, a, b, operands, {"epilogue": epilogue})
-
-
 HANDLERS: Mapping[str, Handler] = {
-    "ConvInteger": conv_integer,
     "DequantizeLinear": dequantize_linear,
-    "MatMulInteger": matmul_integer,
     "QLinearConv": qlinear_conv,
     "QLinearMatMul": qlinear_matmul,
     "QuantizeLinear": quantize_linear,
