@@ -303,6 +303,29 @@ def test_a_busy_host_step_is_not_disturbed_by_refused_calls() -> None:
         ctx.run({"x": X})
 
 
+@pytest.mark.parametrize("failure", [RuntimeError("no more threads"), KeyboardInterrupt()])
+def test_a_context_that_lacks_workers_is_closed(
+    failure: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, start = _workers(), threading.Thread.start
+
+    def fail(self: threading.Thread) -> None:
+        if self.name == "camshaft-worker-2":
+            raise failure
+        start(self)
+
+    ctx = chain(threads=3, items=64).create_context(3)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", fail)
+        expected = ConfigError if isinstance(failure, RuntimeError) else KeyboardInterrupt
+        with pytest.raises(expected, match="fewer threads" if expected is ConfigError else None):
+            ctx.run({"x": X})
+    with pytest.raises(ConfigError, match="closed"):
+        ctx.run({"x": X})
+    ctx.close()
+    assert _workers() == before
+
+
 def test_idle_workers_use_no_processor_time() -> None:
     contexts = [chain(length=5, threads=3, items=64).create_context(3) for _ in range(4)]
     for ctx in contexts:

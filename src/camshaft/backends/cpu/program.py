@@ -104,22 +104,34 @@ class Program:
     # -- life --------------------------------------------------------------------------------
 
     def start(self) -> bool:
-        """Start the workers unless they run.  False if they did, or if the program is closed."""
+        """Start the workers unless they run.  False if they did, or if the program is closed.
+
+        ConfigError where the system has no more threads.  Whatever fails closes the program.
+        """
         with self._lock:
             if self._started or self._closed:
                 return False
             self._tables.reset()
-            self._closed = True  # should Ctrl-C come while only some of the workers run
-            for number in range(1, self.threads):
-                thread = threading.Thread(
-                    target=self._runner.worker,
-                    args=(self.address, number, 0),
-                    name=f"camshaft-worker-{number}",
-                    daemon=True,
-                )
-                self._threads.append(thread)
-                thread.start()
-            self._started, self._closed = True, False
+            try:
+                for number in range(1, self.threads):
+                    thread = threading.Thread(
+                        target=self._runner.worker,
+                        args=(self.address, number, 0),
+                        name=f"camshaft-worker-{number}",
+                        daemon=True,
+                    )
+                    self._threads.append(thread)
+                    thread.start()
+                self._started = True
+            except RuntimeError as error:
+                self._closed = True
+                raise ConfigError(
+                    f"the worker threads of an execution context cannot start: {error}; create "
+                    "contexts with fewer threads, or raise the limit on them (`ulimit -u`)"
+                ) from error
+            except BaseException:  # Ctrl-C, while only some of the workers run
+                self._closed = True
+                raise
             self._runner.leave(self.address)
             return True
 
