@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 
 from camshaft.backends.base import Kernel, KernelSpec, Operand, Params, Tactic
+from camshaft.builder.expectation import expectations
 from camshaft.builder.strides import extent
 from camshaft.errors import BuildError
-from camshaft.ir.expr import Expr, nodes
-from camshaft.ir.types import DType, TensorType, i8, u8
-from camshaft.ops import OPS_BY_NAME
+from camshaft.ir.types import DType, TensorType
 from camshaft.runtime.engine import Engine
 from camshaft.runtime.plan import (
     NULL,
@@ -71,18 +70,14 @@ class Trial:
             f"y{i}": np.empty(extent(o.shape, o.strides), o.dtype.numpy)
             for i, o in enumerate(spec.outputs)
         }
-        self.expected = self._reference()
-
-    def _reference(self) -> list[np.ndarray]:
-        constants = iter(self.constants)
-        arrays = [
-            next(constants) if o.const else _view(self.feeds[f"x{i}"], o)
-            for i, o in enumerate(self.spec.inputs)
-        ]
-        op = OPS_BY_NAME[self.spec.op]
-        implied = {"layout": "NHWC"} if "layout" in op.attributes else {}
-        attrs = op.complete({**dict(self.spec.attrs), **implied})
-        return [np.asarray(a) for a in op.reference(arrays, attrs)]
+        rest = iter(self.constants)
+        self.expected = expectations(
+            spec,
+            [
+                next(rest) if o.const else _view(self.feeds[f"x{i}"], o)
+                for i, o in enumerate(spec.inputs)
+            ],
+        )
 
     def prepare(self, tactic: Tactic[Any], params: Params, kernel: Kernel, target: Any) -> Runner:
         """A candidate ready to run."""
@@ -137,23 +132,13 @@ class Trial:
         )
         return Runner(self, Engine(plan, constants, {"code": kernel.code}), copies)
 
-    def _may_flip(self) -> bool:
-        """Whether the expression holds a quantization, which may now and then fall the other way
-        and be magnified by what follows."""
-        return any(
-            x.op == "cast" and x.dtype in (u8, i8)
-            for _, e in self.spec.attrs
-            if isinstance(e, Expr)
-            for x in nodes(e)
-        )
-
     def check(self, runner: Runner) -> str:
         """Empty if the candidate's outputs are right, else what is wrong with them."""
         for a in self.results.values():
             a.view(np.uint8).fill(POISON)
         runner.run()
         for i, (o, want) in enumerate(zip(self.spec.outputs, self.expected, strict=True)):
-            problem = difference(_view(self.results[f"y{i}"], o), want, self._may_flip())
+            problem = want.problem(_view(self.results[f"y{i}"], o))
             if problem:
                 return f"output {i}: {problem}"
         return ""
@@ -195,39 +180,6 @@ def random_values(dtype: DType, count: int, rng: np.random.Generator) -> np.ndar
         return np.asarray(rng.integers(0, 2, count), np.bool_)
     low, high = dtype.range if dtype.bits <= 16 else (-1000, 1000)
     return np.asarray(rng.integers(max(low, -(1 << 15)), high, count, endpoint=True), dtype.numpy)
-
-
-FLIPS = 0.02
-"""Share of elements that may be off where an expression holds a quantization."""
-
-
-def difference(got: np.ndarray, want: np.ndarray, may_flip: bool = False) -> str:
-    """What distinguishes a kernel's output from the reference's beyond rounding, or "".
-
-    Floats may be off by 1e-3 of the largest magnitude (Winograd's error is about a tenth of that),
-    8-bit integers by one quantum, since a float epilogue may round the other way; others must be
-    equal.  may_flip: FLIPS of the elements (at least two) may be off by more.
-    """
-    if got.dtype != want.dtype or got.shape != want.shape:
-        return f"{got.dtype}{got.shape} instead of {want.dtype}{want.shape}"
-    if want.size == 0:
-        return ""
-    if want.dtype.kind == "b":
-        error, bound = (got != want).astype(np.float64), 0.0
-    elif want.dtype.kind == "f":
-        finite = np.isfinite(want)
-        if not np.array_equal(np.isnan(got), np.isnan(want)):
-            return "NaN where the reference has none, or the reverse"
-        error = np.abs(np.where(finite, got - want, 0))
-        bound = 1e-3 * float(np.max(np.abs(want[finite]), initial=1e-6))
-    else:
-        error = np.abs(got.astype(np.int64) - want.astype(np.int64))
-        bound = 1.0 if want.dtype.itemsize == 1 else 0.0
-    wrong = int(np.count_nonzero(~(error <= bound)))
-    allowed = max(2, int(FLIPS * want.size)) if may_flip else 0
-    if wrong <= allowed:
-        return ""
-    return f"{wrong} of {want.size} elements are off, by up to {np.max(error):.3g}"
 
 
 def _view(memory: np.ndarray, operand: Operand) -> np.ndarray:

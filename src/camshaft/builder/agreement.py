@@ -1,0 +1,363 @@
+"""Whether a kernel's result is what the reference allows: intervals instead of tolerances.
+
+Kernels may round where the reference does not and the reverse (fused multiply-adds, polynomials of
+another degree), and a value next to a rounding boundary may then fall to its other side.  How far
+a result may be off thus follows from how far each operation may be off.  `bounds` evaluates an
+expression on intervals: every float operation widens its result by its own error, and rounding and
+casts are applied to both ends.  A quantization so gets two admissible values exactly where a
+boundary lies within the error, and one everywhere else; what it is multiplied by afterwards
+magnifies the difference as it does in the kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from camshaft.ir import expr as E
+from camshaft.ir.expr import Expr
+from camshaft.ir.types import DType, boolean, dtype_of, f32, f64, i8, u8
+
+STEP = 2.0**-23
+"""Relative error of one float32 operation: rounded here, not rounded there."""
+TINY = 2.0**-126
+"""Absolute error of one float32 operation: results below may be denormal or 0."""
+FUNCTION = 2e-6
+"""Relative error of exp (as a part of sigmoids), log, tanh, erf, sin, cos and pow."""
+COARSE = 1.5e-4
+"""Relative error of a sigmoid that is about to become 8 bits (a kernel may use three digits)."""
+SUM = 1e-3
+"""Error of a float sum of products, of the largest of them (Winograd's is about a tenth)."""
+
+_INCREASING = frozenset({"log", "sqrt", "tanh", "erf", "exp", "floor", "ceil", "round", "sign"})
+_INEXACT = frozenset({"exp", "log", "tanh", "erf", "sin", "cos", "pow"})
+_EXACT = frozenset(
+    {"neg", "abs", "floor", "ceil", "round", "sign", "min", "max", "select", "const"}
+)
+_STEPS = frozenset({"floor", "ceil", "round", "sign", "lt", "le", "eq", "mod"})
+_EVERYTHING = (-np.inf, np.inf)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Least and greatest admissible value of every element, with the value's element type.
+
+    Ends of floats are float64, so that they are not rounded themselves; others are of the type.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    dtype: DType
+
+    @classmethod
+    def around(cls, value: np.ndarray, error: float | np.ndarray = 0.0) -> Interval:
+        """The values of an array, give or take `error` (floats only)."""
+        dtype = dtype_of(value)
+        if not dtype.is_float:
+            return cls(value, value, dtype)
+        wide = value.astype(np.float64)
+        return cls(wide - error, wide + error, dtype)
+
+    @property
+    def ends(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.low, self.high
+
+    @property
+    def is_exact(self) -> np.ndarray:
+        """Where there is one value only."""
+        return np.asarray(self.low == self.high)
+
+
+def bounds(e: Expr, inputs: Sequence[Interval]) -> Interval:
+    """Every value that an implementation of `e` may give where its inputs lie in `inputs`."""
+    dtypes = [x.dtype for x in inputs]
+    coarse = E.result_dtype(e, dtypes) in (u8, i8)
+    found: dict[Expr, Interval] = {}
+    with np.errstate(all="ignore"):
+        for x in E.nodes(e):
+            args = [found[a] for a in x.args]
+            if x.op == "input":
+                found[x] = inputs[int(x.value or 0)]
+                continue
+            dtype = E.result_dtype(x, dtypes)
+            low, high = _ends(x, args, dtype)
+            error = _error(x, dtype, args, coarse)
+            if error:
+                low = low - np.abs(low) * error - TINY
+                high = high + np.abs(high) * error + TINY
+            found[x] = Interval(low, high, dtype)
+    return found[e]
+
+
+def _error(x: Expr, dtype: DType, args: Sequence[Interval], coarse: bool) -> float:
+    """Relative error that an operation adds to what its operands bring."""
+    if not dtype.is_float or x.op in _EXACT:
+        return 0.0
+    if x.op == "cast":  # halves are rounded already; small integers are exact
+        bound = 2.0**24 if dtype == f32 else 2.0**53
+        small = args[0].dtype.is_int and all(np.all(np.abs(end) <= bound) for end in args[0].ends)
+        return 0.0 if small or dtype.bits == 16 else STEP
+    if coarse and x.op in ("exp", "reciprocal", "div"):
+        return COARSE if any(n.op == "exp" for n in E.nodes(x)) else STEP
+    return FUNCTION if x.op in _INEXACT else STEP
+
+
+def disagreement(
+    got: np.ndarray,
+    expected: np.ndarray,
+    expr: Expr,
+    inputs: Sequence[Interval],
+    *,
+    stepped: bool = False,
+) -> str:
+    """What distinguishes a result from the reference's beyond what is allowed, or "".
+
+    expr, inputs: how the result came about, and within which bounds its operands (which broadcast
+    to the result's shape) are known.  Only elements that differ from `expected` are looked at.
+    Without a step function (a quantization, say) inside the expression or before it (`stepped`),
+    8 bits may be off by one quantum and floats by `SUM` of the largest magnitude at most, whatever
+    the bounds.
+    """
+    if got.dtype != expected.dtype or got.shape != expected.shape:
+        return f"{got.dtype}{got.shape} instead of {expected.dtype}{expected.shape}"
+    differs = got != expected
+    if got.dtype.kind == "f":
+        differs &= ~(np.isnan(got) & np.isnan(expected))
+    if not differs.any():
+        return ""
+    allowed = bounds(expr, [_picked(x, differs) for x in inputs])
+    low, high = (np.broadcast_to(end, got[differs].shape) for end in allowed.ends)
+    if not stepped and not steps_inside(expr):
+        low, high = _narrowed(low, high, expected, differs)
+    found = got[differs]
+    inside = (found >= low) & (found <= high)
+    if got.dtype.kind == "f":
+        unknown = np.isnan(low) | np.isnan(high)
+        inside = (inside | unknown) & ~np.isnan(found) & ~np.isnan(expected[differs])
+    wrong = np.flatnonzero(~inside)
+    if not wrong.size:
+        return ""
+    n = wrong[0]
+    place = ",".join(str(axis[n]) for axis in np.nonzero(differs))
+    return (
+        f"{wrong.size} of {got.size} elements are off, the first at [{place}]: {found[n]} is not "
+        f"in {low[n]:.9g} .. {high[n]:.9g}"
+    )
+
+
+def _picked(x: Interval, where: np.ndarray) -> Interval:
+    low, high = (np.broadcast_to(end, where.shape)[where] for end in x.ends)
+    return Interval(low, high, x.dtype)
+
+
+def _narrowed(
+    low: np.ndarray, high: np.ndarray, expected: np.ndarray, where: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The bounds, no further from what is expected than one quantum, or SUM of the largest."""
+    value = expected[where]
+    if expected.dtype.kind == "f":
+        finite = expected[np.isfinite(expected)].astype(np.float64)
+        most = SUM * float(np.max(np.abs(finite), initial=1e-6))
+        return np.maximum(low, value - most), np.minimum(high, value + most)
+    if expected.dtype.kind == "b" or expected.dtype.itemsize > 1:
+        return low, high
+    wide = value.astype(np.int64)
+    return np.maximum(low.astype(np.int64), wide - 1), np.minimum(high.astype(np.int64), wide + 1)
+
+
+def steps_inside(e: Expr) -> bool:
+    """Whether the expression holds a step function other than a quantization at its end."""
+    if e.op == "cast" and e.dtype is not None and e.dtype.is_int:
+        e = e.args[0]
+        if e.op == "add" and e.args[1].op == "const":
+            e = e.args[0]
+        if e.op == "round":
+            e = e.args[0]
+    casts = (x for x in E.nodes(e) if x.op == "cast" and x.dtype is not None)
+    return any(x.op in _STEPS for x in E.nodes(e)) or any(
+        x.dtype is not None and not x.dtype.is_float for x in casts
+    )
+
+
+# --- operations on intervals ------------------------------------------------------------------
+
+
+Ends = tuple[np.ndarray, np.ndarray]
+
+
+def _ends(x: Expr, args: Sequence[Interval], dtype: DType) -> Ends:
+    """Both ends of an operation's exact value."""
+    if x.op == "const":
+        value = np.asarray(x.value, np.float64 if dtype.is_float else dtype.numpy)
+        return value, value
+    if x.op == "cast":
+        return _cast(args[0], dtype)
+    if x.op == "select":
+        return _select(*args)
+    if x.op in _COMPARISONS or dtype == boolean:
+        return _boolean(x, args)
+    if dtype.is_int:
+        return _integer(x, args, dtype)
+    rule = _RULES.get(x.op)
+    if rule is not None:
+        return rule(*args)
+    if x.op in _INCREASING:
+        return _apply(x.op, args[0].low), _apply(x.op, args[0].high)
+    return _only_exact(x, args)
+
+
+def _apply(op: str, *arrays: np.ndarray) -> np.ndarray:
+    """One operation in float64."""
+    expr = Expr(op, tuple(E.inp(n) for n in range(len(arrays))))
+    return E.evaluate(expr, [a.astype(np.float64) for a in arrays])
+
+
+def _cast(x: Interval, dtype: DType) -> Ends:
+    """Monotone, except where integers wrap."""
+    low, high = x.ends
+    if dtype.is_float:
+        kept = dtype.numpy if dtype.bits == 16 else np.dtype(np.float64)
+        return low.astype(kept).astype(np.float64), high.astype(kept).astype(np.float64)
+    if dtype == boolean:
+        certain = (low > 0) | (high < 0) | np.isnan(low.astype(np.float64))
+        return certain, certain | (low != 0) | (high != 0)
+    ends = E.convert(low, dtype), E.convert(high, dtype)
+    if x.dtype.is_float or bool(x.is_exact.all()) or x.dtype == boolean:
+        return ends
+    least, most = dtype.range
+    wraps = ~x.is_exact & ((low < least) | (high > most))
+    return np.where(wraps, least, ends[0]), np.where(wraps, most, ends[1])
+
+
+def _select(condition: Interval, a: Interval, b: Interval) -> Ends:
+    """One of the two, or anything between where the condition is open."""
+    certain, possible = condition.ends
+    least, most = np.minimum(a.low, b.low), np.maximum(a.high, b.high)
+    open_ = possible & ~certain
+    low = np.where(open_, least, np.where(certain, a.low, b.low))
+    return low, np.where(open_, most, np.where(certain, a.high, b.high))
+
+
+def _less(a: Interval, b: Interval) -> Ends:
+    return a.high < b.low, a.low < b.high
+
+
+def _at_most(a: Interval, b: Interval) -> Ends:
+    return a.high <= b.low, a.low <= b.high
+
+
+def _equal(a: Interval, b: Interval) -> Ends:
+    return a.is_exact & b.is_exact & (a.low == b.low), (a.low <= b.high) & (b.low <= a.high)
+
+
+_COMPARISONS: dict[str, Callable[[Interval, Interval], Ends]] = {
+    "lt": _less,
+    "le": _at_most,
+    "eq": _equal,
+}
+
+
+def _boolean(x: Expr, args: Sequence[Interval]) -> Ends:
+    """Comparisons and logic: whether certainly, whether possibly."""
+    if x.op in _COMPARISONS:
+        return _COMPARISONS[x.op](args[0], args[1])
+    if x.op in ("isnan", "isinf"):
+        ends = [_apply(x.op, end) for end in args[0].ends]
+        return ends[0] & ends[1], ends[0] | ends[1]
+    truths = [_cast(a, boolean) for a in args]
+    if x.op == "not":
+        return ~truths[0][1], ~truths[0][0]
+    (a, a_maybe), (b, b_maybe) = truths
+    if x.op in ("and", "min"):
+        return a & b, a_maybe & b_maybe
+    if x.op in ("or", "max"):
+        return a | b, a_maybe | b_maybe
+    open_ = (a != a_maybe) | (b != b_maybe)
+    return ~open_ & (a ^ b), open_ | (a ^ b)
+
+
+def _integer(x: Expr, args: Sequence[Interval], dtype: DType) -> Ends:
+    """Exact where the operands are; else the operation on all ends, or anything if it wraps."""
+    ops = [E.inp(n) for n in range(len(args))]
+    expr = Expr(x.op, tuple(ops))
+    low = E.evaluate(expr, [a.low for a in args])
+    if all(bool(a.is_exact.all()) for a in args):
+        return low, low
+    exact = np.logical_and.reduce(np.broadcast_arrays(*(a.is_exact for a in args)))
+    least, most = dtype.range
+    wide = [Interval(a.low.astype(np.float64), a.high.astype(np.float64), f64) for a in args]
+    rule = _RULES.get(x.op)
+    if rule is None:
+        return np.where(exact, low, least), np.where(exact, low, most)
+    bottom, top = rule(*wide)
+    wraps = ~((bottom >= least) & (top <= most))
+    # Divisions truncate towards zero; everything else is whole already.
+    ends = (np.trunc(np.where(wraps, 0, end)).astype(dtype.numpy) for end in (bottom, top))
+    spread = [np.where(wraps, edge, end) for edge, end in zip((least, most), ends, strict=True)]
+    return np.where(exact, low, spread[0]), np.where(exact, low, spread[1])
+
+
+def _corners(op: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Callable[..., Ends]:
+    def apply(a: Interval, b: Interval) -> Ends:
+        values = [op(p, q) for p in a.ends for q in b.ends]
+        return np.minimum.reduce(values), np.maximum.reduce(values)
+
+    return apply
+
+
+def _divide(a: Interval, b: Interval) -> Ends:
+    low, high = _corners(np.divide)(a, b)
+    through_zero = (b.low <= 0) & (b.high >= 0) & ~b.is_exact
+    return np.where(through_zero, -np.inf, low), np.where(through_zero, np.inf, high)
+
+
+def _absolute(x: Interval) -> Ends:
+    low, high = np.abs(x.low), np.abs(x.high)
+    through_zero = (x.low < 0) & (x.high > 0)
+    return np.where(through_zero, 0, np.minimum(low, high)), np.maximum(low, high)
+
+
+def _wave(op: Callable[[np.ndarray], np.ndarray]) -> Callable[[Interval], Ends]:
+    def apply(x: Interval) -> Ends:
+        reach = (x.high - x.low) / 2
+        middle = op(x.low + reach)
+        return np.maximum(middle - reach, -1.0), np.minimum(middle + reach, 1.0)
+
+    return apply
+
+
+def _reciprocal(x: Interval) -> Ends:
+    one = np.ones(())
+    return _divide(Interval(one, one, f64), x)
+
+
+def _power(a: Interval, b: Interval) -> Ends:
+    """Monotone in each operand for positive bases."""
+    low, high = _corners(np.power)(a, b)
+    free = (a.low <= 0) & ~(a.is_exact & b.is_exact)
+    return np.where(free, -np.inf, low), np.where(free, np.inf, high)
+
+
+_RULES: dict[str, Callable[..., Ends]] = {
+    "neg": lambda x: (-x.high, -x.low),
+    "abs": _absolute,
+    "add": lambda a, b: (a.low + b.low, a.high + b.high),
+    "sub": lambda a, b: (a.low - b.high, a.high - b.low),
+    "mul": _corners(np.multiply),
+    "div": _divide,
+    "min": lambda a, b: (np.minimum(a.low, b.low), np.minimum(a.high, b.high)),
+    "max": lambda a, b: (np.maximum(a.low, b.low), np.maximum(a.high, b.high)),
+    "reciprocal": _reciprocal,
+    "pow": _power,
+    "sin": _wave(np.sin),
+    "cos": _wave(np.cos),
+}
+
+
+def _only_exact(x: Expr, args: Sequence[Interval]) -> Ends:
+    """Operations without a rule (float mod): known where the operands are, else anything."""
+    value = _apply(x.op, *(a.low for a in args))
+    exact = np.logical_and.reduce(np.broadcast_arrays(*(a.is_exact for a in args)))
+    return np.where(exact, value, _EVERYTHING[0]), np.where(exact, value, _EVERYTHING[1])

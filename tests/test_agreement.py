@@ -1,0 +1,191 @@
+"""What a kernel may compute: intervals of expressions, and the comparison that rests on them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from camshaft.backends.base import KernelSpec, Operand
+from camshaft.builder.agreement import Interval, bounds, disagreement
+from camshaft.builder.expectation import expectations
+from camshaft.ir import expr as E
+from camshaft.ir.expr import Expr
+from camshaft.ir.types import dtype_of, f32, i8, i32, u8
+from test_passes_simplify import RandomExpr
+
+X, Y = E.inp(0), E.inp(1)
+QUANTIZED = E.quantize(X, E.const(0.25), 3, u8)
+
+
+def floats(*values: float) -> np.ndarray:
+    return np.array(values, np.float32)
+
+
+def problem(got: np.ndarray, expr: Expr, *arrays: np.ndarray, error: float = 0.0) -> str:
+    """The disagreement of a result with the expression's value on arrays known to `error`."""
+    known = [Interval.around(a, error) for a in arrays]
+    return disagreement(got, np.asarray(E.evaluate(expr, arrays)), expr, known)
+
+
+def test_a_byte_may_differ_only_next_to_a_rounding_boundary() -> None:
+    x = floats(1.0, 1.12, 1.125, 1.1250001, 1.13)  # the tie is at 4.5 quanta
+    want = E.evaluate(QUANTIZED, [x])
+    assert want.tolist() == [7, 7, 7, 8, 8]
+    assert problem(want, QUANTIZED, x) == ""
+    near = np.array([7, 7, 8, 7, 8], np.uint8)
+    assert problem(near, QUANTIZED, x) == ""
+    for n in (0, 1, 4):
+        for step in (-1, 1):
+            got = want.copy()
+            got[n] = int(got[n]) + step
+            assert f"1 of 5 elements are off, the first at [{n}]" in problem(got, QUANTIZED, x)
+    # Where the operand is known to less, more of them lie next to a boundary.
+    assert problem(np.array([7, 8, 8, 7, 7], np.uint8), QUANTIZED, x, error=0.01) == ""
+    assert problem(np.array([8, 8, 8, 7, 7], np.uint8), QUANTIZED, x, error=0.01) != ""
+
+
+def test_two_quanta_are_too_many_however_vague_the_operand() -> None:
+    x = floats(1.0)
+    assert problem(np.array([8], np.uint8), QUANTIZED, x, error=1.0) == ""
+    assert "not in 6 .. 8" in problem(np.array([9], np.uint8), QUANTIZED, x, error=1.0)
+
+
+def test_what_follows_a_quantization_magnifies_the_step() -> None:
+    expr = E.mul(E.dequantize(QUANTIZED, E.const(0.25), 3), E.const(1000.0))
+    x = floats(1.0, 1.125)
+    assert E.evaluate(expr, [x]).tolist() == [1000, 1000]
+    assert problem(floats(1000, 1250), expr, x) == ""
+    assert problem(floats(1000, 1100), expr, x) == ""  # between the two: not told apart
+    assert problem(floats(1250, 1000), expr, x) != ""
+    assert problem(floats(1000, 1260), expr, x) != ""
+
+
+def test_floats_may_differ_in_the_last_bits_only() -> None:
+    expr = E.add(E.mul(X, Y), E.const(1.0))
+    rng = np.random.default_rng(0)
+    a, b = (rng.standard_normal(1000).astype(np.float32) for _ in range(2))
+    fused = (a.astype(np.float64) * b + 1).astype(np.float32)
+    assert (fused != E.evaluate(expr, [a, b])).any()
+    assert problem(fused, expr, a, b) == ""
+    assert "1 of 1000" in problem(np.append(fused[:-1], fused[-1] + np.float32(1e-5)), expr, a, b)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 0.0])
+def test_nan_and_infinity_are_seen(bad: float) -> None:
+    x = floats(1.0, 2.0)
+    assert problem(floats(1.0, bad), X, x) != ""
+    assert problem(floats(1.0, bad), X, floats(1.0, bad)) == ""
+    assert problem(x, X, floats(1.0, np.nan)) != ""
+
+
+def test_integers_shapes_and_types_must_be_equal() -> None:
+    x = np.array([1, 2], np.int32)
+    assert problem(np.array([1, 3], np.int32), X, x) != ""
+    assert "int64(2,) instead of int32(2,)" in problem(x.astype(np.int64), X, x)
+    assert "(1, 2) instead of" in problem(x[None], X, x)
+
+
+def test_a_coarse_sigmoid_is_allowed_where_8_bits_follow_and_nowhere_else() -> None:
+    x = np.linspace(-8, 8, 1001, dtype=np.float32)
+    swish = E.mul(X, E.sigmoid(X))
+    rough = (x / (1 + np.exp(-x.astype(np.float64))) * (1 + 1e-4)).astype(np.float32)
+    assert problem(rough, swish, x) != ""
+    byte = E.quantize(swish, E.const(8 / 255), 9, u8)
+    scaled = np.clip(np.rint(rough / np.float32(8 / 255)) + 9, 0, 255).astype(np.uint8)
+    assert (scaled != E.evaluate(byte, [x])).any()
+    assert problem(scaled, byte, x) == ""
+
+
+@pytest.mark.parametrize("block", range(0, 300, 50))
+def test_bounds_hold_what_perturbed_operations_compute(block: int) -> None:
+    """Random expressions, evaluated on operands anywhere in their intervals."""
+    for seed in range(block, block + 50):
+        grown = RandomExpr(seed)
+        e = grown.make(2 + seed % 5)
+        x = (grown.rng.standard_normal(64) * 10).astype(np.float32)
+        b = grown.rng.integers(0, 256, 64).astype(np.uint8)
+        wide = Interval.around(x, 0.01)
+        allowed = bounds(e, [wide, Interval.around(b)])
+        for shift in (-0.0099, 0.0, 0.005, 0.0099):
+            moved = (x + np.float32(shift)).astype(np.float32)
+            value = np.broadcast_to(E.evaluate(e, [moved, b]), x.shape)
+            low, high = (np.broadcast_to(end, x.shape) for end in allowed.ends)
+            real = np.isfinite(value) & ~np.isnan(low) & ~np.isnan(high)
+            for part in E.nodes(e):
+                inner = np.broadcast_to(E.evaluate(part, [moved, b]), x.shape)
+                real &= np.isfinite(inner)
+            assert np.all(value[real] >= low[real]), (seed, E.text(e))
+            assert np.all(value[real] <= high[real]), (seed, E.text(e))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.sampled_from(["div", "mod", "add", "sub", "mul", "min", "max"]), st.data())
+def test_bounds_of_integers(op: str, data: st.DataObject) -> None:
+    """Integers that came out of a vague quantization: every choice lies within the bounds."""
+    x = np.array(data.draw(st.lists(st.floats(-40, 40, width=32), min_size=1, max_size=20)), "f4")
+    y = np.array(data.draw(st.lists(st.integers(-9, 9), min_size=x.size, max_size=x.size)), "i4")
+    allowed = bounds(E.binary(op, E.cast(X, i32), Y), [Interval.around(x, 1), Interval.around(y)])
+    for shift in (-1, 0, 1):
+        moved = E.convert(x + np.float32(shift), i32)
+        value = E.evaluate(E.binary(op, X, Y), [moved, y])
+        assert (value >= allowed.low).all() and (value <= allowed.high).all()
+
+
+# --- per op -------------------------------------------------------------------------------------
+
+
+def spec(op: str, arrays: list[np.ndarray], out: Operand, **attrs: object) -> KernelSpec:
+    inputs = tuple(Operand.dense(dtype_of(a), a.shape) for a in arrays)
+    return KernelSpec(op, inputs, (out,), tuple(sorted(attrs.items())))  # type: ignore[arg-type]
+
+
+def test_integer_sums_are_exact_and_their_requantization_flips_only_at_ties() -> None:
+    rng = np.random.default_rng(1)
+    x = rng.integers(0, 256, (1, 9, 9, 16)).astype(np.uint8)
+    w = rng.integers(-127, 128, (32, 3, 3, 16)).astype(np.int8)
+    scale = rng.uniform(1e-4, 2e-4, 32).astype(np.float32)
+    real = E.mul(E.cast(X, f32), Y)
+    arrays = [x, w, scale]
+    attrs = {"pads": (1, 1, 1, 1), "epilogue": E.cast(E.add(real, E.const(100.0)), u8)}
+    (expected,) = expectations(
+        spec("conv", arrays, Operand.dense(u8, (1, 9, 9, 32)), **attrs), arrays
+    )
+    assert expected.problem(expected.value) == ""
+    one_off = expected.value + np.where(expected.value < 255, 1, -1).astype(np.uint8)
+    wrong = int(expected.problem(one_off).split()[0])
+    assert wrong > 0.999 * one_off.size
+    got = expected.value.copy()
+    got[0, 4, 5, 6] ^= 1  # one element of 2592: within 2 %, yet wrong
+    assert "1 of 2592 elements are off, the first at [0,4,5,6]" in expected.problem(got)
+
+
+def test_float_sums_are_vague_but_moved_and_compared_floats_are_not() -> None:
+    rng = np.random.default_rng(2)
+    x = rng.standard_normal((1, 6, 6, 8)).astype(np.float32)
+    w = rng.standard_normal((8, 3, 3, 8)).astype(np.float32)
+    (sums,) = expectations(spec("conv", [x, w], Operand.dense(f32, (1, 4, 4, 8))), [x, w])
+    largest = np.abs(sums.value).max()
+    assert sums.problem(sums.value + np.float32(5e-4) * largest) == ""
+    assert sums.problem(sums.value + np.float32(2e-3) * largest) != ""
+    attrs = {"kind": "max", "kernel": (2, 2), "strides": (2, 2)}
+    (top,) = expectations(spec("pool", [x], Operand.dense(f32, (1, 3, 3, 8)), **attrs), [x])
+    assert top.problem(top.value) == "" and top.problem(np.nextafter(top.value, 9)) != ""
+    attrs = {"perm": (0, 3, 1, 2)}
+    (moved,) = expectations(spec("transpose", [x], Operand.dense(f32, (1, 8, 6, 6)), **attrs), [x])
+    assert moved.problem(np.nextafter(moved.value, 9)) != ""
+
+
+def test_a_quantization_before_a_sum_counts_in_the_sum() -> None:
+    x = np.full((1, 8), 10.0, np.float32)
+    x[0, :2] = 5.0  # two ties
+    prologue = E.cast(E.cast(E.mul(X, E.const(0.1)), i8), f32)
+    attrs = {"kind": "sum", "axes": (1,), "prologue": prologue}
+    (total,) = expectations(spec("reduce", [x], Operand.dense(f32, (1, 1)), **attrs), [x])
+    assert total.value.tolist() == [[6.0]]
+    assert all(total.problem(floats(v)[None]) == "" for v in (6.0, 7.0, 8.0))
+    assert total.problem(floats(8.1)[None]) != "" and total.problem(floats(5.9)[None]) != ""
+    exact = {**attrs, "prologue": E.cast(E.cast(X, i8), f32)}
+    (total,) = expectations(spec("reduce", [x], Operand.dense(f32, (1, 1)), **exact), [x])
+    assert total.problem(total.value + 1) != ""

@@ -1,0 +1,63 @@
+"""The check before timing: a kernel with one wrong element is refused, a rounding is not."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+
+from camshaft.backends.base import KernelSpec, Operand
+from camshaft.builder.trial import Runner, Trial
+from camshaft.ir import expr as E
+from camshaft.ir.types import f32, u8
+
+
+class Writes:
+    """Stands for a candidate that leaves the given outputs."""
+
+    def __init__(self, trial: Trial, *outputs: np.ndarray | None) -> None:
+        self.trial, self.outputs = trial, outputs
+
+    def run(self) -> None:
+        for n, values in enumerate(self.outputs):
+            if values is not None:
+                self.trial.results[f"y{n}"][:] = values.reshape(-1)
+
+
+def trial_of(expr: E.Expr, out: Any) -> Trial:
+    shape = (1, 20, 20, 32)
+    spec = KernelSpec(
+        "pointwise",
+        (Operand.dense(f32, shape),),
+        (Operand.dense(out, shape),),
+        (("expr", expr),),
+    )
+    return Trial(spec, [], 1, cast(Any, None))
+
+
+def check(trial: Trial, *outputs: np.ndarray | None) -> str:
+    return trial.check(cast(Runner, Writes(trial, *outputs)))
+
+
+def test_what_a_candidate_leaves_alone_is_noticed() -> None:
+    trial = trial_of(E.maximum(E.inp(0), E.const(0.0)), f32)
+    assert check(trial, trial.expected[0].value) == ""
+    assert "elements are off" in check(trial, None)
+
+
+def test_one_wrong_byte_in_ten_thousand_is_refused_though_bytes_may_round_otherwise() -> None:
+    trial = trial_of(E.quantize(E.inp(0), E.const(0.02), 128, u8), u8)
+    got = trial.expected[0].value.copy()
+    assert check(trial, got) == ""
+    got[0, 3, 4, 5] ^= 1
+    assert "output 0: 1 of 12800 elements are off, the first at [0,3,4,5]" in check(trial, got)
+
+
+def test_a_step_inside_an_expression_excuses_no_other_element() -> None:
+    """Two elements in a hundred once were free to be anything where an expression quantizes."""
+    byte = E.quantize(E.inp(0), E.const(0.02), 128, u8)
+    trial = trial_of(E.mul(E.dequantize(byte, E.const(0.02), 128), E.const(3.0)), f32)
+    got = trial.expected[0].value.copy()
+    assert check(trial, got) == ""
+    got[0, 0, 0, 0] += 0.06  # three times a quantum
+    assert "1 of 12800" in check(trial, got)
