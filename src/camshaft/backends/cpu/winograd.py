@@ -25,7 +25,7 @@ from camshaft.backends.cpu.lang import Index, Kernel, Module, Pointer, Value
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.backends.cpu.winograd_plan import Plan, emit_expansion, stored_weights
 from camshaft.backends.cpu.winograd_transforms import TAPS, transform_grid
-from camshaft.ir.expr import Expr
+from camshaft.ir.attrs import expr_attr, ints_attr
 from camshaft.ir.types import f32
 
 
@@ -108,8 +108,7 @@ class Winograd:
         p = Plan.of(spec, params, target.lanes(f32))
         module = Module(target)
         emit_expansion(module, p)
-        packed = [o.dtype for o in spec.inputs if o.const]
-        args = phase_args(spec, packed)
+        args = phase_args(spec)
         if p.by_panels:
             with module.phase("winograd_input", p.tiles, args) as k:
                 v = k.args["workspace"].as_type(f32)
@@ -320,19 +319,16 @@ class _Writer:
         return tile // (rows * cols), rest // cols, rest % cols
 
     def _pads(self) -> tuple[int, int]:
-        pads = self.p.spec.attr("pads")
-        assert isinstance(pads, tuple)
-        return int(pads[0]), int(pads[1])
+        top, left, *_ = ints_attr(self.p.spec, "pads")
+        return top, left
 
     def _epilogue(self) -> Epilogue:
         k, spec = self.k, self.p.spec
         packed = constant_numbers(spec)
         numbers = range(2, len(spec.inputs))
-        expr = spec.attr("epilogue")
-        assert isinstance(expr, Expr)
         return Epilogue(
             k,
-            expr,
+            expr_attr(spec, "epilogue"),
             [spec.inputs[i] for i in numbers],
             [operand_pointer(k, spec, i, packed) for i in numbers],
             spec.outputs[0],
