@@ -27,6 +27,8 @@ class Target:
 TARGETS = {"fp32": Target(1.15, 0.95), "int8": Target(1.3, 1.0)}
 EAGER = 5.0
 """resnet50 in INT8 against PyTorch eager in FP32."""
+EQUAL = 1e-4
+"""Largest error of FP32 outputs against ONNX Runtime's, relative to the largest value."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,8 @@ def verdicts(measurements: Sequence[Measurement]) -> list[str]:
                         len(group),
                     )
                 )
-    return lines + [line for m in measurements if (line := _eager(m))]
+    lines += [line for m in measurements if (line := _eager(m))]
+    return [*lines, *_equality(measurements)]
 
 
 def _verdict(title: str, target: Target, stands: Sequence[Standing], wanted: int) -> str:
@@ -98,6 +101,22 @@ def _verdict(title: str, target: Target, stands: Sequence[Standing], wanted: int
         f"{'MET' if met else 'MISSED'} {title}: geometric mean {mean:.3f} (target {target.mean}), "
         f"least {worst.ratio:.3f} on {worst.model} (target {target.least}){absent}"
     )
+
+
+def _equality(measurements: Sequence[Measurement]) -> list[str]:
+    """How far camshaft's FP32 outputs lie from ONNX Runtime's."""
+    off = [
+        (m["deviation"]["camshaft"]["max"], m["model"])
+        for m in measurements
+        if m["precision"] == "fp32" and "camshaft" in m["deviation"]
+    ]
+    if not off:
+        return []
+    error, model = max(off)
+    return [
+        f"{'MET' if error <= EQUAL else 'MISSED'} fp32 equals ONNX Runtime: largest relative "
+        f"difference {error:.1e}, on {model} (target {EQUAL})"
+    ]
 
 
 def _eager(measurement: Measurement) -> str | None:

@@ -119,6 +119,16 @@ def test_verdict_is_missed_when_one_model_lags_fails_or_is_wrong() -> None:
     ].startswith("MET resnet50 int8 over PyTorch eager")
 
 
+def test_fp32_must_equal_onnxruntime_on_every_model() -> None:
+    def off(model: str, error: float) -> dict[str, Any]:
+        deviation = {"camshaft": {"max": error, "rms": 0.0}, "peer": {"max": 1.0, "rms": 1.0}}
+        return measurement(model, peer=1.0) | {"precision": "fp32", "deviation": deviation}
+
+    assert targets.verdicts([off("a", 1e-5)])[-1].startswith("MET fp32 equals ONNX Runtime")
+    worse = targets.verdicts([off("a", 1e-5), off("b", 2e-4)])[-1]
+    assert worse.startswith("MISSED") and "2.0e-04, on b" in worse
+
+
 def test_report_shows_times_ratio_and_failures() -> None:
     failed = measurement("b", peer=1.0) | {"failed": {"camshaft": "BuildError: no tactic"}}
     results: dict[str, Any] = {
