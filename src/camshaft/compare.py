@@ -23,13 +23,13 @@ from camshaft.frontends.onnx.model import load_model
 from camshaft.ir.graph import Graph, Node, Tensor
 from camshaft.ir.types import i8, u8
 from camshaft.ops import POOL, QUANTIZE
-from camshaft.peers import peer_errors, peer_module
+from camshaft.peers import peer_errors, peer_module, read_by_all
 from camshaft.runtime.engine import Engine
 from camshaft.session import BuildSession
 
 Arrays = Mapping[str, np.ndarray]
 Run = Callable[[ModelProto, Arrays], list[np.ndarray]]
-_OLD_IR, _NEW_OPSET = 10, 21
+_NEW_OPSET = 21
 _CLOSE = 1e-4  # a relative error at which no other order of axes is tried
 
 
@@ -79,10 +79,9 @@ class Comparison:
         """Of the model's outputs only."""
         return tuple(t for t in self.tensors if t.is_output)
 
-    def beyond(self, tolerance: float | None) -> tuple[TensorError, ...]:
-        """Outputs whose relative error exceeds the tolerance; None: only those of infinite error."""
-        limit = np.finfo(np.float64).max if tolerance is None else tolerance
-        return tuple(t for t in self.outputs if not t.relative <= limit)
+    def beyond(self, tolerance: float) -> tuple[TensorError, ...]:
+        """Outputs whose relative error exceeds the tolerance."""
+        return tuple(t for t in self.outputs if not t.relative <= tolerance)
 
 
 @dataclass(frozen=True)
@@ -193,7 +192,7 @@ def _onnxruntime(proto: ModelProto, feeds: Arrays) -> list[np.ndarray]:
     options.log_severity_level = 3
     # As the model is written: fusions change what tensors between hold, even where they are outputs.
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    proto.ir_version = min(proto.ir_version, _OLD_IR)  # it refuses what is newer than itself
+    read_by_all(proto)
     with peer_errors("onnxruntime", "run the model"):
         session = ort.InferenceSession(
             proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
@@ -218,13 +217,20 @@ OTHERS: dict[str, Run] = {"onnxruntime": _onnxruntime, "reference": _reference}
 """What to compare with: name -> a function that runs a model."""
 
 
+def check_other(other: str) -> None:
+    """ConfigError if the runtime `other` is not known or not installed."""
+    if other not in OTHERS:
+        raise ConfigError(f"no runtime {other!r} to compare with; known: {', '.join(OTHERS)}")
+    if other == "onnxruntime":
+        peer_module("onnxruntime", "comparing", ", or compare with the reference")
+
+
 def run_other(other: str, proto: ModelProto, feeds: Arrays, names: Sequence[str]) -> Arrays:
     """The tensors `names` of the model as the runtime `other` computes them.
 
     ConfigError for a runtime that is not known or not installed, ModelError if it fails.
     """
-    if other not in OTHERS:
-        raise ConfigError(f"no runtime {other!r} to compare with; known: {', '.join(OTHERS)}")
+    check_other(other)
     results = OTHERS[other](with_outputs(proto, names), feeds)
     return dict(zip(names, results, strict=True))
 

@@ -5,11 +5,17 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx import ModelProto
 
 from camshaft.errors import CamshaftError, ConfigError, ModelError
+
+KNOWN_IR = 10
+"""The IR version that the oldest ONNX Runtime reads which camshaft's extra allows (1.20)."""
 
 
 def peer_module(name: str, purpose: str, otherwise: str = "") -> Any:
@@ -31,9 +37,30 @@ def peer_errors(name: str, task: str) -> Iterator[None]:
     except CamshaftError:
         raise
     except _errors_of(name) as error:
-        raise ModelError(
-            f"{name} cannot {task}: {type(error).__name__}: {str(error).strip()}"
-        ) from error
+        said = " ".join(str(error).split())  # their texts hold line breaks
+        raise ModelError(f"{name} cannot {task}: {type(error).__name__}: {said}") from error
+
+
+def read_by_all(proto: ModelProto) -> bool:
+    """Lower the IR version of a model, in place, to one that every ONNX Runtime in use reads; it
+    refuses what is newer than itself, though newer versions only add types of weights.
+
+    Returns whether that changed anything.
+    """
+    newer = proto.ir_version > KNOWN_IR
+    proto.ir_version = min(proto.ir_version, KNOWN_IR)
+    return bool(newer)
+
+
+def remark_on(model: Path) -> str:
+    """What is done to the model in a file before ONNX Runtime gets it, for people; "" if nothing."""
+    version = onnx.load(str(model), load_external_data=False).ir_version
+    if version <= KNOWN_IR:
+        return ""
+    return (
+        f"{str(model)!r} has IR version {version}, which ONNX Runtime may refuse: it is given the "
+        f"model as version {KNOWN_IR}, which changes nothing it computes"
+    )
 
 
 def _errors_of(name: str) -> tuple[type[Exception], ...]:

@@ -26,7 +26,7 @@ from camshaft.errors import BuildError, CalibrationError, ConfigError, ModelErro
 from camshaft.frontends.onnx import import_onnx
 from camshaft.ir.graph import Graph
 from camshaft.ir.types import string
-from camshaft.machine import calibration_histogram, cpu_backend, fingerprint_of
+from camshaft.machine import calibration_tally, cpu_backend, fingerprint_of
 from camshaft.ops import CONV
 from camshaft.passes.pipeline import optimize
 from camshaft.passes.quantization import is_quantized, lower_quantization
@@ -204,7 +204,8 @@ class BuildSession:
         given = self._given_ranges()
         if given:
             raise ConfigError(
-                f"{' and '.join(given)} given, but INT8 is not permitted: add precision={{'int8'}}"
+                f"{' and '.join(given)} given, but INT8 is not permitted: add precision={{'int8'}} "
+                "(--int8)"
             )
         if "int8" in self.config.layer_precision.values():
             raise ConfigError("layer_precision asks for int8, but precision does not permit it")
@@ -246,7 +247,8 @@ class BuildSession:
                 config.calibrator,
                 config.percentile,
                 step,
-                calibration_histogram(builder.backend.target),
+                calibration_tally(builder.backend.target),
+                config.threads,
             )
             if cache is not None:
                 quantization.save(cache, config.calibrator)
@@ -255,12 +257,12 @@ class BuildSession:
         elif cache is not None:
             raise CalibrationError(
                 f"there is no calibration cache {str(cache)!r}, and no calibration data to fill it: "
-                "check the path, or give calibration=batches"
+                "check the path, or give calibration data (calibration=, --calibration)"
             )
         elif not config.dynamic_ranges:
             raise CalibrationError(
-                "INT8 needs ranges: give calibration=batches, a calibration_cache file that "
-                "exists, or dynamic_ranges (or a model with Q/DQ nodes)"
+                "INT8 needs ranges: give calibration data (calibration=, --calibration), a "
+                "calibration_cache file that exists, or dynamic_ranges (or a model with Q/DQ nodes)"
             )
 
     def _tapped(self, graph: Graph, taps: tuple[str, ...], builder: Builder) -> Run:
@@ -270,7 +272,13 @@ class BuildSession:
         quick = self._builder(TimingCache(), level=1)
         engine = quick.finish(quick.tune(tapped), builder.backend.fingerprint)
         context = engine.create_context(self.config.threads, check_finite=False)
-        return context.run
+        seen = {n: np.empty(tensors[n].shape, tensors[n].type.dtype.numpy) for n in taps}
+
+        def run(feeds: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+            context.run_into(feeds, seen)
+            return seen
+
+        return run
 
     def _cache(self) -> TimingCache:
         path = self.config.timing_cache

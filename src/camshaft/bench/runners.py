@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 
 from camshaft.errors import BindingError, ConfigError
-from camshaft.peers import peer_errors, peer_module
+from camshaft.peers import KNOWN_IR, peer_errors, peer_module, read_by_all
 from camshaft.runtime.engine import Engine
 
 Feeds = Mapping[str, np.ndarray]
@@ -170,12 +170,15 @@ def random_feeds(inputs: Mapping[str, Any], seed: int = 0) -> dict[str, np.ndarr
 
 
 def _constant(model: Path) -> str | bytes:
-    """The model with its weights declared constant: a path, or bytes where old files do not say so.
+    """The model with its weights declared constant and in a known IR version: a path, or bytes where
+    the file is not like that.
 
     Files of IR version 3 list weights among the inputs; ONNX Runtime then folds none of them.
     """
-    graph = onnx.load(str(model), load_external_data=False).graph
-    if not {w.name for w in graph.initializer} & {i.name for i in graph.input}:
+    proto = onnx.load(str(model), load_external_data=False)
+    graph = proto.graph
+    listed = {w.name for w in graph.initializer} & {i.name for i in graph.input}
+    if not listed and proto.ir_version <= KNOWN_IR:
         return str(model)
     whole = onnx.load(str(model))
     weights = {w.name for w in whole.graph.initializer}
@@ -183,6 +186,7 @@ def _constant(model: Path) -> str | bytes:
     del whole.graph.input[:]
     whole.graph.input.extend(inputs)
     whole.ir_version = max(whole.ir_version, 4)
+    read_by_all(whole)
     content: bytes = whole.SerializeToString()
     return content
 

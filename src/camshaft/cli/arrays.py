@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -26,8 +27,11 @@ def read_arrays(path: Path, fault: type[CamshaftError]) -> np.ndarray | Arrays:
             return {name: loaded[name] for name in loaded.files}
     except OSError as error:
         raise fault(f"cannot read {str(path)!r}: {error.strerror or error}") from error
-    except (ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
-        raise fault(f"{str(path)!r} is no .npy or .npz file of plain arrays: {error}") from None
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, NotImplementedError):
+        raise fault(
+            f"{str(path)!r} is no .npy or .npz file of plain arrays, or it is damaged; write it "
+            "with numpy.save or numpy.savez"
+        ) from None
 
 
 def inputs_from(
@@ -98,7 +102,10 @@ def _calibration_files(source: Path) -> list[Path]:
         return [source]
     files = sorted(p for p in source.iterdir() if p.suffix in (".npz", ".npy"))
     if not files:
-        raise CalibrationError(f"the folder {str(source)!r} holds no .npz or .npy file")
+        raise CalibrationError(
+            f"the folder {str(source)!r} holds no .npz or .npy file; calibration data are arrays "
+            "as the model takes them, so convert pictures first"
+        )
     return files
 
 

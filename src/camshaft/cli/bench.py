@@ -21,6 +21,7 @@ from camshaft.cli.run import InputArchive, InputFiles, Seed, Source
 from camshaft.cli.source import is_engine_file, open_source
 from camshaft.compare import tensor_error
 from camshaft.errors import ConfigError
+from camshaft.peers import peer_module, remark_on
 from camshaft.runtime.profile import Profile
 
 OURS = "camshaft"
@@ -66,6 +67,8 @@ def bench(
     peers = [name for name in (against or "").split(",") if name]
     onnx_file = _onnx_file(source, model, peers)
     opened = open_source(source, build)
+    if onnx_file is not None and "onnxruntime" in peers and (remark := remark_on(onnx_file)):
+        shown.note(remark)
     feeds, random = inputs_from(input, inputs, opened.engine.inputs, seed)
     if random:
         shown.note(f"no inputs given: random ones, seed {seed}")
@@ -108,6 +111,8 @@ def _onnx_file(source: Path, model: Path | None, peers: Sequence[str]) -> Path |
         raise ConfigError(
             f"{str(source)!r} is an engine, which others cannot run; give its model with --model"
         )
+    for name in peers:
+        peer_module(name, name)  # before the build, not after it
     return model or source
 
 

@@ -8,10 +8,13 @@ from typing import Annotated
 
 import typer
 
+from camshaft.atomic import check_writable
 from camshaft.cli.options import BuildOptions, takes_build_options
 from camshaft.cli.output import JsonTarget, Output, size
-from camshaft.cli.source import build_session
+from camshaft.cli.source import build_session, is_engine_file
+from camshaft.errors import ConfigError
 from camshaft.report import BuildReport
+from camshaft.runtime.engine_file import unwritable_engine
 
 
 @takes_build_options
@@ -28,7 +31,7 @@ def build(
 ) -> None:
     """Build an engine from an ONNX model and write it to a file."""
     output = Output(json)
-    path = engine_file or model.with_suffix(".engine")
+    path = _target(model, engine_file)
     start = perf_counter()
     session, engine = build_session(model, build)
     engine_bytes = engine.save(path)
@@ -45,6 +48,20 @@ def build(
             **report.to_json(),
         }
     )
+
+
+def _target(model: Path, engine_file: Path | None) -> Path:
+    """Where the engine goes; refused now if it cannot go there, not after the build."""
+    if is_engine_file(model):
+        raise ConfigError(f"{str(model)!r} is an engine already; give the ONNX model to build")
+    if engine_file is None and not model.name:
+        raise ConfigError(f"{str(model)!r} is no ONNX file; give the .onnx file itself")
+    path = engine_file or model.with_suffix(".engine")
+    try:
+        check_writable(path)
+    except OSError as error:
+        raise unwritable_engine(str(path), error) from error
+    return path
 
 
 def _warn(report: BuildReport, output: Output) -> None:

@@ -16,6 +16,7 @@ from camshaft.cli.options import BuildOptions, takes_build_options
 from camshaft.cli.output import (
     JsonTarget,
     Output,
+    require_writable,
     simple_table,
     size,
     write_bytes,
@@ -37,6 +38,9 @@ class Which(StrEnum):
 
     before = "before"
     after = "after"
+
+
+GRAPH_FILES = (".dot", ".gv", ".onnx", ".txt")
 
 
 @takes_build_options
@@ -66,6 +70,7 @@ def inspect(
     """Show every step: source layers, tactic, precision and why, time, memory."""
     shown = Output(json)
     if graph is not None:
+        _check_graph_file(output)
         _write_graph(_graph(source, build, graph), output, shown)
         return
     if output is not None:
@@ -99,6 +104,12 @@ def _graph(source: Path, options: BuildOptions, which: Which) -> Graph:
     return session.final
 
 
+def _check_graph_file(path: Path | None) -> None:
+    if path is not None and path.suffix not in GRAPH_FILES:
+        raise ConfigError(f"--output {str(path)!r}: a graph is written as .dot, .onnx or .txt")
+    require_writable(path)
+
+
 def _write_graph(graph: Graph, path: Path | None, shown: Output) -> None:
     if path is None:
         shown.line(graph_text(graph).rstrip("\n"))
@@ -108,10 +119,8 @@ def _write_graph(graph: Graph, path: Path | None, shown: Output) -> None:
         write_bytes(path, export_onnx(graph).SerializeToString(deterministic=True))
     elif path.suffix in (".dot", ".gv"):
         write_text(path, graph_dot(graph))
-    elif path.suffix == ".txt":
-        write_text(path, graph_text(graph))
     else:
-        raise ConfigError(f"--output {str(path)!r}: a graph is written as .dot, .onnx or .txt")
+        write_text(path, graph_text(graph))
     shown.line(f"{len(graph.nodes)} nodes in {path}")
     shown.data({"nodes": len(graph.nodes), "file": str(path)})
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import wraps
@@ -151,7 +152,7 @@ class BuildOptions:
             "optimization_level": self.level,
             "time_budget": self.time_budget,
             "timing_cache": self.timing_cache,
-            "workspace_limit": None if self.workspace is None else int(self.workspace * (1 << 20)),
+            "workspace_limit": _bytes(self.workspace),
             "target": self.target,
             "calibrator": self.calibrator,
             "percentile": self.percentile,
@@ -209,6 +210,15 @@ def pairs(option: str, texts: Sequence[str] | None) -> dict[str, str]:
             raise ConfigError(f"{option} names {name!r} twice")
         found[name] = value
     return found
+
+
+def _bytes(mib: float | None) -> int | None:
+    """`--workspace` in bytes."""
+    if mib is None:
+        return None
+    if not 0 <= mib < math.inf:
+        raise ConfigError(f"--workspace is {mib:g} MiB; it must be a number of at least 0")
+    return int(mib * (1 << 20))
 
 
 def _shape(name: str, text: str) -> list[int]:

@@ -6,6 +6,10 @@ With `--json` standard output holds the JSON and nothing else; notes go to stand
 from __future__ import annotations
 
 import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from camshaft.atomic import write_atomically
+from camshaft.atomic import check_writable, write_atomically
 from camshaft.errors import ConfigError
 
 JsonTarget = Annotated[
@@ -31,24 +35,31 @@ _WIDE = 160  # columns when standard output is no terminal
 
 
 class Output:
-    """Where a command's results go.  json: the value of the `--json` option."""
+    """Where a command's results go.  json: the value of the `--json` option.
+
+    ConfigError, before any work, for a file that cannot be written.
+    """
 
     def __init__(self, json: str | None) -> None:
+        if json is not None and json != "-":
+            require_writable(Path(json))
         self._json = json
         self._quiet = json == "-"
-        self._console = Console()
+        self._console = _Console()
         if not self._console.is_terminal:
-            self._console = Console(width=max(self._console.width, _WIDE))
+            self._console = _Console(width=max(self._console.width, _WIDE))
 
     def line(self, text: str | Text = "") -> None:
         """A line for people."""
         if not self._quiet:
-            self._console.print(text, soft_wrap=True, markup=False, highlight=False)
+            with _standard_output():
+                self._console.print(text, soft_wrap=True, markup=False, highlight=False)
 
     def table(self, table: Table) -> None:
         """A table for people."""
         if not self._quiet:
-            self._console.print(table)
+            with _standard_output():
+                self._console.print(table)
 
     def note(self, text: str, style: str = "yellow") -> None:
         """Something to know, on standard error."""
@@ -60,9 +71,53 @@ class Output:
             return
         text = json.dumps(value, indent=2, allow_nan=False) + "\n"
         if self._quiet:
-            typer.echo(text, nl=False)
+            with _standard_output():
+                typer.echo(text, nl=False)
         else:
             write_text(Path(self._json), text)
+
+
+class _Console(Console):
+    """Goes on in silence when the reader of a pipe has seen enough, as `| head` has: files are still
+    written, and the exit code tells how the command went."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        _discard_standard_output()
+
+
+@contextmanager
+def _standard_output() -> Iterator[None]:
+    """Errors while writing to standard output: ConfigError, or silence if nobody reads it."""
+    try:
+        yield
+    except BrokenPipeError:
+        _discard_standard_output()
+    except OSError as error:
+        _discard_standard_output()  # or Python would try again at its end
+        raise ConfigError(f"cannot write standard output: {error.strerror or error}") from error
+
+
+def _discard_standard_output() -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def require_writable(path: Path | None) -> None:
+    """ConfigError if a file that results shall go to can clearly not be written."""
+    try:
+        if path is not None:
+            check_writable(path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path | None, error: OSError) -> ConfigError:
+    return ConfigError(
+        f"cannot write {str(path)!r}: {error.strerror or error}; choose a directory that exists, "
+        "is writable and has room"
+    )
 
 
 def write_text(path: Path, text: str) -> None:
@@ -75,7 +130,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     try:
         write_atomically(path, data)
     except OSError as error:
-        raise ConfigError(f"cannot write {str(path)!r}: {error.strerror}") from error
+        raise _unwritable(path, error) from error
 
 
 def simple_table(*columns: str, title: str | None = None, texts: int = 1) -> Table:

@@ -11,7 +11,14 @@ import typer
 
 from camshaft.cli.arrays import inputs_from
 from camshaft.cli.options import BuildOptions, takes_build_options
-from camshaft.cli.output import JsonTarget, Output, shape_text, simple_table, write_bytes
+from camshaft.cli.output import (
+    JsonTarget,
+    Output,
+    require_writable,
+    shape_text,
+    simple_table,
+    write_bytes,
+)
 from camshaft.cli.source import open_source
 
 InputFiles = Annotated[
@@ -42,6 +49,7 @@ def run(
 ) -> None:
     """Run once and show what comes out."""
     shown = Output(json)
+    require_writable(output)
     opened = open_source(source, build)
     feeds, random = inputs_from(input, inputs, opened.engine.inputs, seed)
     with opened.engine.create_context(opened.threads, check_finite=not nonfinite) as context:

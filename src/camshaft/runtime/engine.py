@@ -37,7 +37,8 @@ class Engine:
         """constants: name -> array.  code: name -> object file.
 
         threads: workers of the contexts that calls use (default: as many as the plan allows).
-        BuildError if the plan is unsound, ConfigError if it has no room for `threads`.  Code is linked when it is first needed.
+        BuildError if the plan is unsound, ConfigError if it has no room for `threads`.  Code is
+        linked when it is first needed.
         """
         check_plan(plan, {n: a.nbytes for n, a in constants.items()}, code)
         self.plan = plan

@@ -88,11 +88,16 @@ def write_engine_file(
     try:
         write_atomically(name, header, *parts, durable=True)
     except OSError as error:
-        raise EngineFileError(
-            f"cannot write the engine file {name!r}: {error.strerror or error}; "
-            "choose a directory that exists, is writable and has room"
-        ) from error
+        raise unwritable_engine(name, error) from error
     return len(header) + sum(len(part) for part in parts)
+
+
+def unwritable_engine(path: str, error: OSError) -> EngineFileError:
+    """The error for an engine file that cannot be written."""
+    return EngineFileError(
+        f"cannot write the engine file {path!r}: {error.strerror or error}; "
+        "choose a directory that exists, is writable and has room"
+    )
 
 
 def _file_order(name: str, array: np.ndarray) -> tuple[bool, int, str]:
