@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -53,8 +54,19 @@ def torchvision_model(name: str, size: int) -> nn.Module:
         options |= {"aux_logits": False, "init_weights": False}
     torch.manual_seed(0)
     model: nn.Module = getattr(_torchvision().models, name)(**options)
-    randomize(model, size)
+    randomize(model, size, _branch_ends(model))
     return model.eval()
+
+
+def _branch_ends(model: nn.Module) -> list[nn.BatchNorm2d]:
+    """The batch norms behind which an EfficientNet adds its residual branches.
+
+    Sixteen gated branches as strong as what they are added to would amplify every difference, the
+    last bit of a sum included; in a trained network they only correct it.
+    """
+    kind = _torchvision().models.efficientnet.MBConv
+    blocks = [m for m in model.modules() if isinstance(m, kind) and m.use_res_connect]
+    return [block.block[-1][1] for block in blocks]
 
 
 def yolo_style(size: int) -> nn.Module:
@@ -78,8 +90,11 @@ def efficientnet_lite0() -> nn.Module:
     return model.eval()
 
 
-def randomize(model: nn.Module, size: int) -> None:
-    """Give `model` seeded weights and the batch-norm statistics they lead to."""
+def randomize(model: nn.Module, size: int, weak: Sequence[nn.BatchNorm2d] = ()) -> None:
+    """Give `model` seeded weights and the batch-norm statistics they lead to.
+
+    weak: batch norms whose scales are a quarter of the others'.
+    """
     norms = []
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
@@ -95,6 +110,9 @@ def randomize(model: nn.Module, size: int) -> None:
             module.momentum = None  # the running statistics are plain averages
             module.reset_running_stats()
             norms.append(module)
+    with torch.no_grad():
+        for norm in weak:
+            norm.weight.mul_(0.25)
     if norms:
         model.eval()
         for norm in norms:

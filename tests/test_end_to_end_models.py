@@ -67,8 +67,10 @@ def check(model: ModelProto, feeds: Arrays, *, host: bool = False) -> None:
 # --- elements in reverse ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("axis", [0, 1, 2, 3])
-@pytest.mark.parametrize("around", ["alone", "between convolutions"])
+@pytest.mark.parametrize(
+    ("axis", "around"),
+    [(0, "alone"), (2, "alone"), (1, "between convolutions"), (3, "between convolutions")],
+)
 def test_a_backward_slice_is_reversed(axis: int, around: str) -> None:
     x = f(2, 4, 5, 6)
     reverse = {1: ints(-1), 2: ints(-1000), 3: ints(axis), 4: ints(-1)}
@@ -119,6 +121,23 @@ def test_class_map_behind_a_convolution_and_an_expression() -> None:
     ]
     x = f(2, 3, 9, 11)
     check(model_of(nodes, {"x": x}, ["y"], {"w": f(21, 3, 3, 3)}), {"x": x})
+
+
+def test_class_map_of_an_int8_engine_is_that_of_its_scores() -> None:
+    """Quantizing what is compared with the maximum, but not the maximum, would find it nowhere."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w0"], ["c"], pads=[1, 1, 1, 1]),
+        helper.make_node("Conv", ["c", "w1"], ["y"]),
+        helper.make_node("ArgMax", ["y"], ["at"], axis=1, keepdims=0),
+    ]
+    x = f(1, 3, 12, 12)
+    constants = {"w0": f(16, 3, 3, 3), "w1": f(7, 16, 1, 1)}
+    model = model_of(nodes, {"x": x}, ["y", "at"], constants)
+    config = BuildConfig(optimization_level=1, precision={"int8"}, noise_reduction=False)
+    got = BuildSession(model, config, [{"x": f(1, 3, 12, 12, seed=i)} for i in range(4)]).run()(
+        {"x": x}
+    )
+    np.testing.assert_array_equal(got["at"], got["y"].argmax(1))
 
 
 EINSUMS: Sequence[tuple[str, tuple[tuple[int, ...], ...]]] = (
@@ -247,6 +266,15 @@ def test_transposed_convolution_of_quantized_weights(kind: str, group: int) -> N
     y = q.pair(q.add("ConvTranspose", [q.pair("x"), w], **attrs), QUANTUM)
     x = f(1, 8, 5, 6)
     check_int8(q.model(x, y), x, 4)
+
+
+def test_line_convolutions_of_quantized_weights() -> None:
+    q = Quantized()
+    y = q.add("Conv", [q.pair("x"), q.weights((8, 6, 3), "s8 by channel")], pads=[1, 1])
+    w = q.weights((8, 5, 4), "u8 by channel", axis=1)
+    y = q.add("ConvTranspose", [q.pair(y, QUANTUM), w], strides=[2])
+    x = f(2, 6, 20)
+    check_int8(q.model(x, q.pair(y, np.float32(2 * QUANTUM))), x, 3, within=2.0 * float(QUANTUM))
 
 
 def test_transposed_convolution_scaled_by_input_channel_stays_exact() -> None:

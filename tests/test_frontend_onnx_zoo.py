@@ -6,7 +6,6 @@ them and are left out, with a reason, where they have not been made.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,26 +16,15 @@ from camshaft.errors import ModelError
 from camshaft.frontends.onnx import import_onnx
 from camshaft.ir.interpret import interpret
 from camshaft.ir.verify import verify
+from zoo_models import Shapes, is_quantized, noise, shapes_of, zoo_files
 
 ort = pytest.importorskip("onnxruntime", reason="models are compared with ONNX Runtime")
 pytestmark = pytest.mark.peers
 
-ROOT = Path(__file__).resolve().parents[1]
 LIGHT = Path(onnx.__file__).parent / "backend/test/data/light"
 QUICK = ("light_squeezenet", "light_shufflenet", "light_inception_v1")
 SLOW = ("light_bvlc_alexnet", "light_densenet121", "light_inception_v2", "light_resnet50")
 SLOW += ("light_vgg19", "light_zfnet512")
-Shapes = Mapping[str, Sequence[int]]
-SHAPES: Mapping[str, Shapes] = {
-    "squeezenet1.1": {"input": [1, 3, 227, 227]},
-    "open_nsfw": {"input:0": [1, 224, 224, 3]},
-}
-LIMITS = {"efficientnet_b0": 1e-3}
-"""Models whose random weights amplify rounding: ONNX Runtime itself is 1e-4 from float64 there."""
-
-
-def _zoo() -> list[Path]:
-    return sorted((ROOT / "build/zoo").glob("*/*.onnx"))
 
 
 def _runs(path: Path) -> bool:
@@ -60,13 +48,7 @@ def _outputs(path: Path, shapes: Shapes | None, *optimized: bool) -> list[list[n
     """Outputs of camshaft's interpreter, then of ONNX Runtime with and without optimizations."""
     graph = import_onnx(path, shapes=shapes)
     verify(graph)
-    rng = np.random.default_rng(7)
-    feeds = {
-        t.name: rng.standard_normal(t.shape).astype(t.type.dtype.numpy)
-        if t.type.dtype.is_float
-        else rng.integers(0, 10, t.shape).astype(t.type.dtype.numpy)
-        for t in graph.inputs
-    }
+    feeds = noise(graph)
     names = list(graph.output_names)
     got = interpret(graph, feeds)
     results = [[got[n] for n in names]]
@@ -102,14 +84,12 @@ def test_big_light_model_equals_onnxruntime(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", _zoo(), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", zoo_files(), ids=lambda p: p.stem)
 def test_zoo_model_equals_onnxruntime(path: Path) -> None:
-    base, _, _ = path.stem.partition(".qdq")
     if not _runs(path):
         with pytest.raises(ModelError):
             import_onnx(path)
-        return
-    if path.stem != base:
-        _no_further_than_onnxruntime_from_itself(path, SHAPES.get(base))
-        return
-    assert _worst(path, SHAPES.get(base)) < LIMITS.get(base, 1e-4)
+    elif is_quantized(path):
+        _no_further_than_onnxruntime_from_itself(path, shapes_of(path))
+    else:
+        assert _worst(path, shapes_of(path)) < 1e-4

@@ -6,7 +6,6 @@ A model that has not been made there is left out, with that as the reason.
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,12 +15,8 @@ from camshaft.frontends.onnx import import_onnx
 from camshaft.ir.graph import Graph
 from camshaft.ir.interpret import interpret
 from camshaft.passes.pipeline import optimize
+from zoo_models import SHAPES, ZOO
 
-ZOO = Path(__file__).resolve().parents[1] / "build/zoo"
-SHAPES = {
-    "squeezenet1.1": {"input": [1, 3, 227, 227]},
-    "open_nsfw": {"input:0": [1, 224, 224, 3]},
-}
 # Nodes that compute; what moves (reshapes, concats, slices) is free or counted as copies.
 COMPUTING = {
     "resnet18": {"conv": 21, "pool": 2},

@@ -7,8 +7,8 @@ The implicit path's front door (design decision 1).  It works on the fused, chan
 
 Quantized are the inputs of convolutions, the skip branch of a residual addition, and, so that
 bytes travel between convolutions, the inputs of average pools and elementwise nodes that lie
-between them.  Never what is read by sigmoid, tanh, exp and the like, and nothing behind the last
-smoothing layer (convolution or matrix product): outputs keep the precision of float sums, which is
+between them.  Never what is read by sigmoid, tanh, exp and the like or by a function that jumps
+(an equality, a rounding), and nothing behind the last smoothing layer (convolution or matrix product): outputs keep the precision of float sums, which is
 TensorRT's quantization noise reduction.
 """
 
@@ -39,7 +39,9 @@ from camshaft.ops import (
 from camshaft.passes.qdq import moves_bytes
 
 SMOOTHING = (CONV, CONV_TRANSPOSE, MATMUL)
-_SENSITIVE = frozenset({"exp", "log", "tanh", "erf", "sqrt", "pow", "reciprocal", "sin", "cos"})
+_STEEP = {"exp", "log", "tanh", "erf", "sqrt", "pow", "reciprocal", "sin", "cos"}
+_JUMPING = {"eq", "floor", "ceil", "round", "mod"}
+_SENSITIVE = frozenset(_STEEP | _JUMPING)
 _COMMUTING = (RESHAPE, TRANSPOSE, SLICE, CONCAT, INTERLEAVE, POOL, RESAMPLE)
 Use = tuple[str, int]
 """(node output name, input position): one place where a tensor is read."""

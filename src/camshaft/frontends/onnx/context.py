@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -17,9 +18,9 @@ import onnx
 from camshaft.errors import ModelError
 from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
-from camshaft.ir.graph import GraphBuilder, Tensor
+from camshaft.ir.graph import GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr, Attrs, OpDef
-from camshaft.ir.types import DType, f32
+from camshaft.ir.types import DType, Shape, f32
 from camshaft.ops import DEQUANTIZE, POINTWISE, RESHAPE, TRANSPOSE
 
 MOST_ELEMENTS = 2**31
@@ -209,9 +210,21 @@ class NodeContext:
         return self.emit(POINTWISE, [x], {"expr": expr}, last=last)
 
     def reshape(self, x: Tensor, shape: Sequence[int], *, last: bool = False) -> Tensor:
-        """`x` in another shape; x itself where it has that shape."""
+        """`x` in another shape; x itself where it has that shape.
+
+        A dequantized constant stays one, unless its scales lie along an axis that the shape divides.
+        """
         if x.shape == tuple(shape):
             return x
+        made = self._dequantized_constant(x)
+        if made is not None:
+            data, scale, zero = made.args
+            axis = _positive(made.attrs["axis"], x.type.rank) if scale.type.rank else 0
+            kept = [i for i, d in enumerate(shape) if _stays(x.shape, axis, shape[:i], d)]
+            if kept or not scale.type.rank:
+                moved = self.step(RESHAPE, [data], shape=tuple(shape))
+                attrs = {"axis": kept[0] if kept else 0}
+                return self.emit(DEQUANTIZE, [moved, scale, zero], attrs, last=last)
         return self.emit(RESHAPE, [x], {"shape": tuple(shape)}, last=last)
 
     def transpose(self, x: Tensor, perm: Sequence[int], *, last: bool = False) -> Tensor:
@@ -222,28 +235,24 @@ class NodeContext:
         perm = tuple(perm)
         if perm == tuple(range(x.type.rank)):
             return x
-        made = self.builder.producer(x)
-        if made is not None and made.op is DEQUANTIZE and all(t.is_const for t in made.args):
+        made = self._dequantized_constant(x)
+        if made is not None:
             data, scale, zero = made.args
             axis = perm.index(_positive(made.attrs["axis"], x.type.rank))
             moved = self.step(TRANSPOSE, [data], perm=perm)
             return self.emit(DEQUANTIZE, [moved, scale, zero], {"axis": axis}, last=last)
         return self.emit(TRANSPOSE, [x], {"perm": perm}, last=last)
 
-    def column(self, vector: Tensor, rank: int) -> Tensor:
-        """A per-channel vector [C] as [C,1,...] that broadcasts to axis 1 of a rank-`rank` tensor.
+    def _dequantized_constant(self, x: Tensor) -> Node | None:
+        """The dequantize node that makes `x` of constants, if that is how it is made."""
+        made = self.builder.producer(x)
+        if made is None or made.op is not DEQUANTIZE or not all(t.is_const for t in made.args):
+            return None
+        return made
 
-        A dequantized constant (an integer bias) stays one.
-        """
-        shape = (vector.type.size, *([1] * (rank - 2)))
-        if vector.shape == shape:
-            return vector
-        made = self.builder.producer(vector)
-        if made is not None and made.op is DEQUANTIZE and all(t.is_const for t in made.args):
-            data, scale, zero = made.args
-            data = self.step(RESHAPE, [data], shape=shape)
-            return self.step(DEQUANTIZE, [data, scale, zero], axis=0)
-        return self.reshape(vector, shape)
+    def column(self, vector: Tensor, rank: int) -> Tensor:
+        """A per-channel vector [C] as [C,1,...] that broadcasts to axis 1 of a rank-`rank` tensor."""
+        return self.reshape(vector, (vector.type.size, *([1] * (rank - 2))))
 
 
 Handler = Callable[[NodeContext], Results]
@@ -265,6 +274,11 @@ def _check_size(op: OpDef, inputs: Sequence[Tensor | None], attrs: Attrs) -> Non
 def _positive(axis: object, rank: int) -> int:
     value = int(axis)  # type: ignore[call-overload]
     return int(value + rank if value < 0 else value)
+
+
+def _stays(shape: Shape, axis: int, before: Sequence[int], extent: int) -> bool:
+    """Whether axis `axis` of `shape` is the axis of `extent` behind the axes `before`."""
+    return extent == shape[axis] and prod(before) == prod(shape[:axis])
 
 
 def retyped(expr: Expr, dtype: DType) -> Expr:
