@@ -59,14 +59,19 @@ def torchvision_model(name: str, size: int) -> nn.Module:
 
 
 def _branch_ends(model: nn.Module) -> list[nn.BatchNorm2d]:
-    """The batch norms behind which an EfficientNet adds its residual branches.
+    """The batch norms behind which an EfficientNet or RegNetY adds its gated residual branches.
 
-    Sixteen gated branches as strong as what they are added to would amplify every difference, the
+    Sixteen such branches as strong as what they are added to would amplify every difference, the
     last bit of a sum included; in a trained network they only correct it.
     """
-    kind = _torchvision().models.efficientnet.MBConv
-    blocks = [m for m in model.modules() if isinstance(m, kind) and m.use_res_connect]
-    return [block.block[-1][1] for block in blocks]
+    models = _torchvision().models
+    ends = []
+    for block in model.modules():
+        if isinstance(block, models.efficientnet.MBConv) and block.use_res_connect:
+            ends.append(block.block[-1][1])
+        elif isinstance(block, models.regnet.ResBottleneckBlock) and hasattr(block.f, "se"):
+            ends.append(block.f.c[1])
+    return ends
 
 
 def yolo_style(size: int) -> nn.Module:
