@@ -34,7 +34,7 @@ from camshaft.runtime import check
         ("frozen_cache", True),  # without a cache
         ("progress", 3),
     ],
-    ids=str,
+    ids=lambda v: v if isinstance(v, str) else type(v).__name__,  # sets print in any order
 )
 def test_wrong_values_are_named(option: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=option):

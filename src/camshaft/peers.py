@@ -41,20 +41,16 @@ def peer_errors(name: str, task: str) -> Iterator[None]:
         raise ModelError(f"{name} cannot {task}: {type(error).__name__}: {said}") from error
 
 
-def read_by_all(proto: ModelProto) -> bool:
+def read_by_all(proto: ModelProto) -> None:
     """Lower the IR version of a model, in place, to one that every ONNX Runtime in use reads; it
-    refuses what is newer than itself, though newer versions only add types of weights.
-
-    Returns whether that changed anything.
-    """
-    newer = proto.ir_version > KNOWN_IR
+    refuses what is newer than itself, though newer versions only add types of weights."""
     proto.ir_version = min(proto.ir_version, KNOWN_IR)
-    return bool(newer)
 
 
 def remark_on(model: Path) -> str:
     """What is done to the model in a file before ONNX Runtime gets it, for people; "" if nothing."""
-    version = onnx.load(str(model), load_external_data=False).ir_version
+    with peer_errors("onnxruntime", f"load {str(model)!r}"):
+        version = onnx.load(str(model), load_external_data=False).ir_version
     if version <= KNOWN_IR:
         return ""
     return (

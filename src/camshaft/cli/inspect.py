@@ -85,6 +85,8 @@ def inspect(
         _measure(opened.engine, data, runs, opened.threads)
     _complete(data, profile)
     data["steps"] = [s for s in data["steps"] if _matches(s, wanted)]
+    if not data["steps"]:
+        shown.note(f"no step comes from a layer that matches {layers!r}")
     _show(data, shown)
     shown.data(data)
 

@@ -19,6 +19,7 @@ from camshaft.ops import HOST
 
 DOMAIN = "ai.camshaft"
 _IR_VERSION = 10  # the first whose nodes carry metadata
+_OPSET = 21  # that goes with it: older readers know no newer one
 
 
 def export_onnx(graph: Graph, *, constant_bytes: int | None = 1024) -> ModelProto:
@@ -55,10 +56,11 @@ def export_onnx(graph: Graph, *, constant_bytes: int | None = 1024) -> ModelProt
         value_info=[v for v in values if v.name not in known],
         sparse_initializer=sparse,
     )
-    opsets = {"": onnx.defs.onnx_opset_version(), DOMAIN: 1}
+    opsets = {"": _OPSET, DOMAIN: 1}
     for n in graph.nodes:
         if n.op is HOST:
-            opsets.setdefault(_host_proto(n).domain, int(str(n.attrs["opset"])))
+            domain, version = _host_proto(n).domain, int(str(n.attrs["opset"]))
+            opsets[domain] = max(opsets.get(domain, 0), version)
     return onnx.helper.make_model(
         proto,
         producer_name="camshaft",
