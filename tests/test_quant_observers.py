@@ -94,33 +94,15 @@ def test_large_arrays_count_like_small_ones():
     assert whole.counts.sum() == whole.count == values.size
 
 
-def test_a_kernel_can_fill_the_histogram():
+def test_channel_sums_ride_along_and_are_added_once_where_bins_widen():
     rng = np.random.default_rng(1)
-    batches = [rng.standard_normal(500).astype(np.float32) * s for s in (1, 9, 0.1)]
-    by_kernel, by_update = Observer("x"), Observer("x")
-    for batch in batches:
-        low, high = float(batch.min()), float(batch.max())
-        inverse = by_kernel.inverse_width(low, high)
-        counts = np.zeros(LENGTH, np.uint32)
-        for value in batch:  # the kernel's loop, in float32
-            counts[ZERO + int(np.trunc(value * np.float32(inverse)))] += 1
-        by_kernel.add_counts(counts, low, high, inverse)
-        by_update.update(batch)
-    assert state(by_kernel) == state(by_update)
-
-
-def test_add_counts_refuses_what_would_not_merge_exactly():
-    observer, counts = Observer("conv1_out"), np.zeros(LENGTH, np.int64)
-    counts[ZERO + 5] = 3
-    inverse = observer.inverse_width(-1.0, 4.0)
-    for wrong in (inverse / 2, inverse * 2):
-        with pytest.raises(CalibrationError, match=r"conv1_out.*inverse_width\(\)"):
-            observer.add_counts(counts, -1.0, 4.0, wrong)
-    with pytest.raises(CalibrationError, match=r"conv1_out.*8191"):
-        observer.add_counts(counts[:-1], -1.0, 4.0, inverse)
-    with pytest.raises(CalibrationError, match="integers"):
-        observer.add_counts(counts.astype(np.float32), -1.0, 4.0, inverse)
-    assert observer.count == 0
+    batches = [rng.standard_normal((2, 5, 7, 3)).astype(np.float32) * s for s in (1, 9, 0.1)]
+    observer, sums = Observer("x"), np.zeros(3)
+    for batch in batches:  # the second one needs wider bins, so it is looked at twice
+        observer.update(batch, sums=sums)
+    want = np.concatenate(batches).sum(axis=(0, 1, 2), dtype=np.float64)
+    np.testing.assert_allclose(sums, want, rtol=1e-13)
+    assert state(observer) == state(observed(np.concatenate(batches)))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

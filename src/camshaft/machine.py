@@ -7,7 +7,7 @@ from pathlib import Path
 import llvmlite
 
 from camshaft.backends.cpu.compile import CpuCompiler
-from camshaft.backends.cpu.histogram import Histogram
+from camshaft.backends.cpu.statistics import Statistics
 from camshaft.backends.cpu.tactics import TACTICS
 from camshaft.backends.cpu.target import (
     TARGETS,
@@ -18,7 +18,7 @@ from camshaft.backends.cpu.target import (
 )
 from camshaft.builder.tuner import Backend
 from camshaft.errors import ConfigError
-from camshaft.quant.observers import LENGTH, ZERO, Fill
+from camshaft.quant.observers import LENGTH, ZERO, Tally
 from camshaft.runtime.plan import Fingerprint
 from camshaft.version import FORMAT, VERSION
 
@@ -80,6 +80,6 @@ def cpu_backend(name: str) -> Backend:
     )
 
 
-def calibration_histogram(target: CpuTarget) -> Fill:
-    """Counts what calibration watches in code generated for `target`."""
-    return Histogram(target, LENGTH, ZERO)
+def calibration_tally(target: CpuTarget) -> Tally:
+    """Looks at what calibration watches in code generated for `target`."""
+    return Statistics(target, LENGTH, ZERO)

@@ -38,30 +38,31 @@ from camshaft.ops.common import spatial
 class ChannelMeans:
     """Mean of every channel of one channels-last tensor over all calibration data.
 
-    Sums are kept in float64, so that order and size of the batches change the mean in its 15th digit
-    only; the corrections made of it are float32.
+    Sums are kept in float64, so that order and size of the batches change them in the 15th digit
+    only, and means are rounded to float32, of which that digit is no part.
     """
 
-    __slots__ = ("_count", "_sum", "name")
+    __slots__ = ("_count", "_sums", "name")
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._sum: np.ndarray | None = None
+        self._sums: np.ndarray | None = None
         self._count = 0
 
-    def update(self, values: np.ndarray) -> None:
-        """Take in a float32 array [..., C]."""
-        rows = values.reshape(-1, values.shape[-1])
-        total = rows.sum(axis=0, dtype=np.float64)
-        self._sum = total if self._sum is None else self._sum + total
-        self._count += rows.shape[0]
+    def sums_for(self, values: np.ndarray) -> np.ndarray:
+        """Where the caller is to add the sums over all but the last axis of `values`, float64 [C];
+        `values` counts as taken in."""
+        if self._sums is None:
+            self._sums = np.zeros(values.shape[-1])
+        self._count += values.size // values.shape[-1]
+        return self._sums
 
     @property
     def mean(self) -> np.ndarray:
         """float64 [C]; CalibrationError while nothing has been seen."""
-        if self._sum is None or not self._count:
+        if self._sums is None or not self._count:
             raise CalibrationError(f"tensor {self.name!r}: calibration saw no value of it")
-        return np.asarray(self._sum / self._count)
+        return (self._sums / self._count).astype(np.float32).astype(np.float64)
 
 
 def taps_inside(node: Node) -> np.ndarray:

@@ -17,7 +17,7 @@ from camshaft.ir.graph import Graph
 from camshaft.quant.cache import Range, dynamic_ranges, read_cache, write_cache
 from camshaft.quant.calibrate import Run, Watched, observe, quantization_params, solve_ranges
 from camshaft.quant.insertion import insert_qdq
-from camshaft.quant.observers import Fill
+from camshaft.quant.observers import Tally, numpy_tally
 from camshaft.quant.placement import QuantizationPlan, plan_quantization
 from camshaft.quant.solvers import solver_named
 
@@ -68,17 +68,18 @@ class ImplicitQuantization:
         calibrator: str,
         percentile: float,
         progress: Callable[[int], None] | None = None,
-        fill: Fill | None = None,
+        tally: Tally = numpy_tally,
+        workers: int = 1,
     ) -> None:
         """Ranges and means from data.
 
-        run_taps: names of tensors -> a function that computes them.  fill: makes histograms
-        instead of NumPy.
+        run_taps: names of tensors -> a function that computes them.  tally: looks at the values,
+        on `workers` threads.
         """
         plan = self.plan()
         watched = Watched.of(plan.observed, self._corrected(plan))
         run = run_taps(watched.taps(self.graph))
-        observe(self.graph, batches, watched, run, progress, fill)
+        observe(self.graph, batches, watched, run, progress, tally, workers)
         self.ranges = solve_ranges(watched.observers, plan, solver_named(calibrator, percentile))
         self.means = {name: seen.mean for name, seen in watched.means.items()}
 

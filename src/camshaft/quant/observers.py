@@ -8,8 +8,8 @@ value comes, bins are merged in pairs, which is what binning with the wider bins
 counted.  An observer's state is therefore a function of the multiset of values alone: batches may
 be split, reordered, and observed in several processes and merged, and every bit stays the same.
 
-Layout of the counts (a generated kernel fills the same, see `Observer.add_counts`): LENGTH = 8191
-signed 64-bit counters; x is counted at index
+Layout of the counts (a generated kernel fills the same, see `Tally`): LENGTH = 8191 signed 64-bit
+counters; x is counted at index
 
     ZERO + trunc(x * inverse_width)          ZERO = 4095, trunc rounds toward zero
 
@@ -21,7 +21,8 @@ binning.  64 KiB a tensor, however much data passes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from typing import Protocol
 
 import numpy as np
 
@@ -31,14 +32,56 @@ BINS = 4096  # bins on each side of zero; more than half of them are in use on t
 ZERO = BINS - 1  # index of the bin around zero
 LENGTH = 2 * BINS - 1
 
-Fill = Callable[[np.ndarray, float], np.ndarray]
-"""(float32 vector, inverse width) -> its counts, integers [LENGTH]: a faster way to count."""
+
+class Tally(Protocol):
+    """What looks at every value: NumPy (`numpy_tally`), or generated code, with the same results."""
+
+    def __call__(
+        self,
+        values: np.ndarray,
+        inverse_width: float,
+        counts: np.ndarray | None,
+        sums: np.ndarray | None,
+    ) -> tuple[float, float]:
+        """The extremes of `values`, NaN if one is NaN; without `counts` what is returned is open.
+
+        values: float32, C-contiguous, not empty; [..., C] where sums is given.
+        counts: int64 [LENGTH]; every value is counted at ZERO + trunc(x * inverse_width) if all of
+            them fall into a bin, else the counts stay as they are.
+        sums: float64 [C]; the sum over all other axes is added.
+        """
+        ...
+
 
 _LOG2_BINS = 12
 # Narrower bins would need an inverse width that float32 cannot hold.  Tensors whose largest value
 # is under 2^-114 get coarser bins than the rest.
 _SMALLEST_EXPONENT = -126
 _CHUNK = 1 << 16
+
+
+def numpy_tally(
+    values: np.ndarray,
+    inverse_width: float,
+    counts: np.ndarray | None,
+    sums: np.ndarray | None,
+) -> tuple[float, float]:
+    """`Tally` in NumPy: what generated code is tested against."""
+    if sums is not None:
+        sums += values.reshape(-1, sums.size).sum(axis=0, dtype=np.float64)
+    flat = values.reshape(-1)
+    minimum, maximum = float(flat.min()), float(flat.max())
+    if counts is not None and _fits(minimum, maximum, inverse_width):
+        for start in range(0, flat.size, _CHUNK):
+            index = (flat[start : start + _CHUNK] * np.float32(inverse_width)).astype(np.intp)
+            index += ZERO
+            counts += np.bincount(index, minlength=LENGTH)
+    return minimum, maximum
+
+
+def _fits(minimum: float, maximum: float, inverse_width: float) -> bool:
+    """Whether values between these extremes fall into bins; never for NaN."""
+    return max(-minimum, maximum) * inverse_width < BINS
 
 
 def _exponent_for(amax: float) -> int:
@@ -99,66 +142,25 @@ class Observer:
 
     # --- filling ----------------------------------------------------------------------------
 
-    def update(self, values: np.ndarray, fill: Fill | None = None) -> None:
+    def update(
+        self, values: np.ndarray, tally: Tally = numpy_tally, sums: np.ndarray | None = None
+    ) -> None:
         """Count every element of `values` (any shape; real numbers, taken as float32).
 
-        fill: counts instead of NumPy; the result is the same.  CalibrationError if a value is not finite or the array does not hold numbers; the
-        observer is then left as it was.
+        sums: float64 [C], to which the values [..., C] are added but for the last axis, since both
+        together take one pass over memory.
+        CalibrationError if a value is not finite or the array does not hold numbers; the observer is
+        then left as it was, `sums` is not.
         """
-        flat = self._as_float32(values)
-        if flat.size == 0:
+        values = self._as_float32(values)
+        if values.size == 0:
             return
-        minimum, maximum = float(flat.min()), float(flat.max())
-        if fill is not None:
-            inverse_width = self.inverse_width(minimum, maximum)
-            counts = fill(np.ascontiguousarray(flat), inverse_width)
-            self.add_counts(counts, minimum, maximum, inverse_width)
-            return
-        self._extend(minimum, maximum, flat.size)
-        inverse = np.float32(1.0 / self.width)
-        for start in range(0, flat.size, _CHUNK):
-            chunk = flat[start : start + _CHUNK] * inverse
-            index = chunk.astype(np.intp)
-            index += ZERO
-            self._counts += np.bincount(index, minlength=LENGTH)
-
-    def inverse_width(self, minimum: float, maximum: float) -> float:
-        """The 1/width (a power of two) to bin data with, whose extremes are given.
-
-        For a kernel: find the extremes of the data first, ask here, fill counts, then call
-        `add_counts`.  Changes nothing.
-        """
-        self._check_finite(minimum, maximum)
-        return math.ldexp(1.0, -_exponent_for(max(self.amax, -minimum, maximum)))
-
-    def add_counts(
-        self, counts: np.ndarray, minimum: float, maximum: float, inverse_width: float
-    ) -> None:
-        """Add a histogram that was filled elsewhere.
-
-        counts: integers [LENGTH], laid out as the module says.
-        minimum, maximum: extremes of the data counted.
-        inverse_width: what `inverse_width(minimum, maximum)` returned.
-        CalibrationError where these do not fit together, since the counts would then be clamped
-        or depend on how the data was split.
-        """
-        counts = np.asarray(counts)
-        if counts.shape != (LENGTH,) or counts.dtype.kind not in "iu":
-            raise CalibrationError(
-                f"tensor {self.name!r}: histogram is {counts.dtype}{list(counts.shape)}, "
-                f"must be integers [{LENGTH}]"
-            )
-        total = int(counts.sum(dtype=np.int64))
-        if total == 0:
-            return
-        expected = self.inverse_width(minimum, maximum)
-        if inverse_width != expected:
-            raise CalibrationError(
-                f"tensor {self.name!r}: histogram was filled with inverse width {inverse_width}, "
-                f"data in [{minimum}, {maximum}] needs {expected}; take it from inverse_width()"
-            )
-        self._extend(minimum, maximum, total)
-        self._counts += counts.astype(np.int64)
+        inverse = math.ldexp(1.0, -self._exponent)
+        minimum, maximum = tally(values, inverse, self._counts, sums)
+        counted = _fits(minimum, maximum, inverse)
+        self._extend(minimum, maximum, values.size)
+        if not counted:  # in wider bins all of them find a place
+            tally(values, math.ldexp(1.0, -self._exponent), self._counts, None)
 
     def merge(self, other: Observer) -> None:
         """Take in everything `other` has seen; `other` is left as it was."""
@@ -182,7 +184,7 @@ class Observer:
                 f"tensor {self.name!r}: cannot calibrate on {array.dtype} values, give numbers"
             )
         with np.errstate(over="ignore"):  # float64 beyond float32 becomes inf, reported below
-            return array.astype(np.float32, copy=False).ravel(order="K")
+            return np.ascontiguousarray(array, np.float32)
 
     def _check_finite(self, minimum: float, maximum: float) -> None:
         if not (math.isfinite(minimum) and math.isfinite(maximum)):
@@ -193,7 +195,7 @@ class Observer:
             )
 
     def _extend(self, minimum: float, maximum: float, count: int) -> None:
-        """Make room for data with these extremes."""
+        """Make room for `count` values with these extremes, and note them."""
         self._check_finite(minimum, maximum)
         self.minimum = min(self.minimum, minimum + 0.0)  # + 0.0 turns -0.0 into 0.0
         self.maximum = max(self.maximum, maximum + 0.0)

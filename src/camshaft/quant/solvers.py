@@ -12,9 +12,11 @@ affine: the interval [low, high], low <= 0 <= high, that all 256 levels of a u8 
 Ranges are exact float32 values and never reach beyond the extremes seen.  A tensor that was zero
 throughout has range 0, from which `quant.scheme` makes scale 1.
 
-Entropy and Entropy2 are the same mathematics.  They differ in what is observed: Entropy2 the
-tensors of the model as it was imported, Entropy those that remain after fusion
-(`Solver.before_fusion`).  TensorRT documents its calibrators of these names so.
+Entropy and Entropy2 are the same mathematics.  TensorRT documents that they differ in what is
+observed: Entropy2 the tensors before fusion, Entropy those after it, which is fewer.  Here they
+agree: what gets a range is what a convolution, an average pool or an elementwise node between convolutions
+reads, fusion swallows only what lies within a kernel, and a tensor that survives has the values it had before
+(a test compares the ranges).
 
 Which to choose: MinMax never clips, so one outlier coarsens everything.  Percentile clips a fixed
 share.  MSE weighs clipping against rounding.  Entropy keeps the shape of the distribution and
@@ -44,13 +46,10 @@ _EQUAL_DIVERGENCE = 1e-9
 
 
 class Solver(Protocol):
-    """Chooses ranges.  name: as in BuildConfig.calibrator.  before_fusion: which tensors to see."""
+    """Chooses ranges.  name: as in BuildConfig.calibrator."""
 
     @property
     def name(self) -> str: ...
-
-    @property
-    def before_fusion(self) -> bool: ...
 
     def amax(self, seen: Observer) -> float:
         """Threshold of symmetric quantization; CalibrationError if nothing was observed."""
@@ -244,7 +243,6 @@ class MinMax:
     """The largest value seen; nothing is clipped.  For transformers and text."""
 
     name: str = "minmax"
-    before_fusion: bool = True
 
     def amax(self, seen: Observer) -> float:
         _require_data(seen)
@@ -261,7 +259,6 @@ class Percentile:
 
     percentile: float = 99.999
     name: str = "percentile"
-    before_fusion: bool = True
 
     def __post_init__(self) -> None:
         if not 0 < self.percentile <= 100:
@@ -292,7 +289,6 @@ class Entropy:
     """
 
     name: str = "entropy"
-    before_fusion: bool = False
 
     def amax(self, seen: Observer) -> float:
         _require_data(seen)
@@ -336,10 +332,9 @@ def _last_end(bins: np.ndarray, start: int, least: int, levels: int) -> int:
 
 @dataclass(frozen=True)
 class Entropy2(Entropy):
-    """`Entropy` over the tensors before fusion; TensorRT's default, meant for CNNs."""
+    """`Entropy` by the name of TensorRT's default; see above why the two agree."""
 
     name: str = "entropy2"
-    before_fusion: bool = True
 
 
 @dataclass(frozen=True)
@@ -347,7 +342,6 @@ class MSE:
     """The range with the least squared error of dequantize(quantize(x)), over the same grid."""
 
     name: str = "mse"
-    before_fusion: bool = True
 
     def amax(self, seen: Observer) -> float:
         _require_data(seen)

@@ -37,6 +37,10 @@ class Convert(Dot):
         """f32 lanes to i32, half to even; undefined outside the range of i32 and for NaN."""
         return self._lrint(x)
 
+    def truncate_to_i32(self, x: Value) -> Value:
+        """f32 lanes to i32, toward zero; undefined outside the range of i32 and for NaN."""
+        return self._convert("fptosi", x, i32)
+
     def round(self, x: Value) -> Value:
         """Round half to even, as a float."""
         if self.target.has_rounding or x.dtype != f32:

@@ -109,6 +109,20 @@ class Memory(Convert):
             return x
         return self.value(f'call {x.type} asm "", "=v,0"({x.type} {x.ref})', x.dtype, x.lanes)
 
+    def store_packed(self, x: Value, mask: Value, p: Pointer) -> Value:
+        """Store the lanes in the mask one after another; returns how many there are, an i64.
+
+        All x.lanes elements at `p` are written, those after the packed ones with anything.
+        """
+        name = f"llvm.experimental.vector.compress.{type_suffix(x)}"
+        callee = self.intrinsic(name, x.type, [x.type, mask.type, x.type])
+        text = f"call {callee}({x.type} {x.ref}, {mask.type} {mask.ref}, {x.type} poison)"
+        self.store(self.value(text, x.dtype, x.lanes), p)
+        bits = self.emit(f"bitcast {mask.type} {mask.ref} to i{mask.lanes}")
+        callee = self.intrinsic(f"llvm.ctpop.i{mask.lanes}", f"i{mask.lanes}", [f"i{mask.lanes}"])
+        count = self.emit(f"call {callee}(i{mask.lanes} {bits})")
+        return self.value(f"zext i{mask.lanes} {count} to i64", i64)
+
     def _store_pieces(self, x: Value, p: Pointer, count: int) -> None:
         start = 0
         while start < count:
