@@ -32,6 +32,7 @@ from camshaft.backends.cpu.runner_ir.layout import (
     ROW_WORDS,
     SERIAL,
     SLOT_WORDS,
+    WINDOW_NS,
     Word,
 )
 from camshaft.errors import ConfigError
@@ -240,6 +241,9 @@ class _Tables:
         where = (Word.SPIN_NS, Word.YIELD_NS, Word.BARRIER_NS, Word.PARK_NS)
         for word, microseconds in zip(where, stages, strict=True):
             words[word] = 1000 * microseconds
+        parted = any(row.code == 0 for row in self.rows_in)  # calls are then judged in pieces
+        words[Word.WATCH] = self.threads > 1 and not parted
+        words[Word.SPELL] = WINDOW_NS
         if hasattr(os, "sched_getaffinity") and not crowded:
             words[Word.PLACE] = 1
             mask = sum(1 << cpu for cpu in os.sched_getaffinity(0) if cpu < 64 * MASK_WORDS)

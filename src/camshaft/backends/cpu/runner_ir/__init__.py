@@ -18,6 +18,7 @@ from camshaft.backends.cpu.runner_ir.layout import Word
 from camshaft.backends.cpu.runner_ir.placing import NOT_PLACING, PLACING
 from camshaft.backends.cpu.runner_ir.waiting import WAITING
 from camshaft.backends.cpu.runner_ir.walking import WALKING
+from camshaft.backends.cpu.runner_ir.watching import WATCHING
 
 _PRELUDE = """
 declare i32 @clock_gettime(i32, ptr)
@@ -70,6 +71,11 @@ _NUMBERS = (
     "NOT_FINITE",
     "OVERLAP",
     "UNEXPECTED",
+    "STALL_NS",
+    "WINDOW_NS",
+    "WINDOW_CALLS",
+    "LONGEST_SPELL_NS",
+    "REST_NS",
 )
 _FUTEX = {"x86_64": 202, "aarch64": 98}  # Linux system call numbers
 
@@ -101,6 +107,6 @@ def runner_ir(machine: str, linux: bool) -> str:
     }
     parts = [_PRELUDE, declaration]
     parts.append(PLACING.substitute(names) if linux else NOT_PLACING)
-    parts += [part.substitute(names) for part in (WAITING, WALKING, ENTERING)]
+    parts += [part.substitute(names) for part in (WAITING, WALKING, WATCHING, ENTERING)]
     parts += [checking_ir(bits) for bits in (16, 32, 64)]
     return "\n".join(parts)

@@ -39,6 +39,15 @@ class Word(IntEnum):
     SLEEPERS = 80  # threads asleep in a barrier
     PLACE = 96  # 1: keep workers on different cores, of those in
     MASK = 97  # a bit set of MASK_WORDS words
+    WATCH = 113  # 1: the caller may do the work alone where workers are held up, see `watching`
+    ALONE = 114  # 1: it does
+    SPENT = 115  # nanoseconds and calls since it began to watch, or was last judged
+    CALLS = 116
+    TOGETHER = 117  # nanoseconds a call took with all workers before it went on alone
+    SPELL = 118  # how many nanoseconds of calls it stays alone
+    LOST = 119  # TOGETHER of the last trial, if working alone was no better; else 0
+    NEXT_TRIAL = 120  # the time from which another may be made all the same
+    STALLS = 121  # waits in barriers that were far too long
     SLOTS = 128  # at SLOTS + SLOT_WORDS * w: worker w's count, then 1 + the core it was seen on
 
 
@@ -54,5 +63,11 @@ IS_BUSY = -1
 NOT_FINITE = -2
 OVERLAP = -3
 UNEXPECTED = -4
+
+STALL_NS = 1_000_000  # a wait in a barrier that means that a worker was not allowed to run
+WINDOW_NS = 20_000_000  # time over which calls are judged, of several time slices
+WINDOW_CALLS = 4
+LONGEST_SPELL_NS = 64 * WINDOW_NS  # for which the caller works alone before it looks at all again
+REST_NS = 4096 * WINDOW_NS  # between trials which find that all together are no slower
 
 CHECK_CHUNK = 8192  # bytes one work item of a finiteness check covers

@@ -71,6 +71,7 @@ polite:                                         ; do not hand the core to strang
   br i1 %give, label %yield, label %timed
 yield:
   %y = call i32 @sched_yield()
+  call void @note_stall(ptr %p, ptr %waiters, i64 %start)
   br label %burst
 sleep:
   %n = atomicrmw add ptr %waiters, i32 1 seq_cst
@@ -84,7 +85,10 @@ block:
 awake:
   %m = atomicrmw sub ptr %waiters, i32 1 seq_cst
   %ok3 = call i1 @reached(ptr %word, i32 %target)
-  br i1 %ok3, label %done, label %sleep
+  br i1 %ok3, label %slept, label %sleep
+slept:
+  call void @note_stall(ptr %p, ptr %waiters, i64 %start)
+  br label %done
 done:
   ret void
 }

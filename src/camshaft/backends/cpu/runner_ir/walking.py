@@ -73,7 +73,19 @@ done:
   ret i64 %r
 }
 
-; The caller's side of one segment: wake the workers, take part, wait for all.
+; The caller's side of a segment: wake the workers, take part, wait for all.
+define internal i64 @together(ptr %p, i64 %first) {
+  %threads = call i64 @word(ptr %p, i64 $THREADS)
+  %pstart = getelementptr i64, ptr %p, i64 $START
+  store i64 %first, ptr %pstart
+  %shared = call i1 @settle(ptr %p, i64 0)
+  call void @signal(ptr %p)
+  %r = call i64 @walk(ptr %p, i64 0, i64 %threads, i64 %first)
+  call void @barrier(ptr %p, i64 0, i64 %threads)
+  ret i64 %r
+}
+
+; One segment, by whoever is to do it.
 define internal i64 @segment(ptr %p, i64 %first) {
 entry:
   %count = call i64 @word(ptr %p, i64 $ROW_COUNT)
@@ -92,13 +104,7 @@ single:
   %r1 = call i64 @walk(ptr %p, i64 0, i64 1, i64 %first)
   br label %done
 many:
-  %threads = call i64 @word(ptr %p, i64 $THREADS)
-  %pstart = getelementptr i64, ptr %p, i64 $START
-  store i64 %first, ptr %pstart
-  %shared = call i1 @settle(ptr %p, i64 0)
-  call void @signal(ptr %p)
-  %r2 = call i64 @walk(ptr %p, i64 0, i64 %threads, i64 %first)
-  call void @barrier(ptr %p, i64 0, i64 %threads)
+  %r2 = call i64 @together_or_alone(ptr %p, i64 %first)
   br label %done
 done:
   %r = phi i64 [ %count, %entry ], [ %r1, %single ], [ %r2, %many ]
