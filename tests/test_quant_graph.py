@@ -7,8 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from onnx import helper, numpy_helper
 
 from camshaft.errors import CalibrationError, ConfigError
+from camshaft.frontends.onnx import import_onnx
 from camshaft.ir import expr as E
 from camshaft.ir.graph import Graph, GraphBuilder, Tensor
 from camshaft.ir.interpret import interpret
@@ -146,6 +148,89 @@ def test_nothing_is_quantized_in_front_of_a_sigmoid() -> None:
                 assert not any(
                     x.op == "exp" and i in E.used_inputs(x) for x in E.nodes(node.attrs["expr"])
                 ), t.name
+
+
+NORMALIZATIONS = {
+    "layer norm": [
+        helper.make_node("Transpose", ["c"], ["t"], perm=[0, 2, 3, 1]),
+        helper.make_node("LayerNormalization", ["t", "g", "b"], ["l"], axis=-1),
+        helper.make_node("Transpose", ["l"], ["u"], perm=[0, 3, 1, 2]),
+    ],
+    "instance norm": [helper.make_node("InstanceNormalization", ["c", "g", "b"], ["u"])],
+    "swish": [
+        helper.make_node("Sigmoid", ["c"], ["s"]),
+        helper.make_node("Mul", ["c", "s"], ["u"]),
+    ],
+    "tanh": [helper.make_node("Tanh", ["c"], ["u"])],
+    "relu": [helper.make_node("Relu", ["c"], ["r"]), helper.make_node("Neg", ["r"], ["u"])],
+}
+
+
+@pytest.mark.parametrize("case", NORMALIZATIONS)
+def test_nothing_is_quantized_in_front_of_normalizations_and_smooth_functions(case: str) -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"], pads=[1] * 4, name="first"),
+        helper.make_node("MaxPool", ["a"], ["c"], kernel_shape=[2, 2], strides=[1, 1]),
+        *NORMALIZATIONS[case],
+        helper.make_node("Conv", ["u", "w"], ["y"], pads=[1] * 4, name="second"),
+    ]
+    rng = np.random.default_rng(0)
+    constants = {"w": rng.standard_normal((8, 8, 3, 3)), "g": np.ones(8), "b": np.zeros(8)}
+    weights = [numpy_helper.from_array(v.astype(np.float32), name) for name, v in constants.items()]
+    x = helper.make_tensor_value_info("x", 1, [1, 8, 9, 9])
+    y = helper.make_tensor_value_info("y", 1, [1, 8, 8, 8])
+    opset = helper.make_opsetid("", 17)
+    proto = helper.make_model(
+        helper.make_graph(nodes, "g", [x], [y], weights), opset_imports=[opset]
+    )
+    graph = optimize(import_onnx(proto))
+    plan = ImplicitQuantization(graph).plan()
+    readers = {n.outputs[0].name: n for n in graph.nodes}
+    reading = {readers[name].op.name for name, _ in plan.uses}
+    allowed = {"conv", "transpose"} | ({"pointwise"} if case == "relu" else set())
+    assert reading <= allowed | {"pool"}
+    assert "second" in {o for name, _ in plan.uses for o in readers[name].origin}
+    for name, i in plan.uses:  # the max pool may pass bytes on, an average pool must not read any
+        if readers[name].op is POOL:
+            assert readers[name].attrs["kind"] == "max", (name, i)
+
+
+def test_a_gate_made_by_convolutions_is_no_normalization() -> None:
+    n = FloatNet()
+    x = n.conv(n.input(1, 8, 9, 9), 8, 3, "a")
+    mean = {"kind": "avg", "kernel": (9, 9), "layout": "NCHW"}
+    gate = n.conv(n.conv(n.b.emit(POOL, [x], mean, name="mean"), 4, 1, "s"), 8, 1, "e", act=False)
+    gate = n.b.emit(POINTWISE, [gate], SIGMOID, name="gate")
+    y = n.b.emit(POINTWISE, [x, gate], {"expr": E.mul(E.inp(0), E.inp(1))}, name="scale")
+    graph = optimize(n.b.graph({"y": n.conv(y, 4, 1, "c", act=False)}))
+    plan = ImplicitQuantization(graph).plan()
+    uses = {(o, i) for name, i in plan.uses for o in graph.producers[name].origin}
+    assert ("scale", 0) in uses
+    assert ("mean", 0) in uses
+
+
+def test_noise_reduction_leaves_what_lies_behind_the_last_convolution_in_float() -> None:
+    n = FloatNet()
+    x = n.input(1, 8, 9, 9)
+    pool = {"kind": "avg", "kernel": (3, 3), "layout": "NCHW"}
+    last = n.conv(n.conv(x, 8, 3, "a"), 8, 3, "last", act=False)
+    tail = n.b.emit(POINTWISE, [n.b.emit(POOL, [last], pool, name="tail")], RELU, name="end")
+    alone = n.b.emit(POOL, [x], pool, name="alone")  # no convolution reaches this output
+    graph = optimize(n.b.graph({"y": tail, "z": alone}))
+
+    def quantized(**options: object) -> set[str]:
+        plan = ImplicitQuantization(graph, **options).plan()  # type: ignore[arg-type]
+        return {o for name, _ in plan.uses for o in graph.producers[name].origin}
+
+    assert quantized().isdisjoint({"tail", "end", "alone"})
+    assert quantized() >= {"a", "last"}
+    assert quantized(noise_reduction=False) >= {"last", "tail", "end"}
+    asked = ImplicitQuantization(graph, {"last": "int8"})
+    asked.calibrate(batches(), taps_of(graph), "minmax", 99.99)  # type: ignore[arg-type]
+    low = lower_quantization(asked.quantized()[0])
+    assert precisions(low)["last"] == "u8"
+    (conv,) = (c for c in low.nodes if c.op is CONV and "last" in c.origin)
+    assert conv.output.type.dtype == f32
 
 
 def test_hand_set_ranges_win_and_unknown_names_are_refused() -> None:

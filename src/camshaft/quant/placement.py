@@ -31,6 +31,7 @@ from camshaft.ops import (
     MATMUL,
     POINTWISE,
     POOL,
+    REDUCE,
     RESAMPLE,
     RESHAPE,
     SLICE,
@@ -87,10 +88,10 @@ def plan_quantization(
     plan = QuantizationPlan()
     for node in graph.nodes:
         _consider_conv(graph, node, keep_float, wanted, plan)
-    smooth = _before_smoothing(graph)
+    smooth, normalized = _before_smoothing(graph), _normalized(graph)
     for node in graph.nodes:
         if node.outputs[0].name in smooth or not noise_reduction:
-            _consider_passage(node, wanted, plan)
+            _consider_passage(node, wanted, normalized, plan)
     _share_ranges(graph, plan)
     return plan
 
@@ -166,17 +167,22 @@ def _obstacle(node: Node) -> str:
     return ""
 
 
-def _consider_passage(node: Node, wanted: Mapping[str, str], plan: QuantizationPlan) -> None:
+def _consider_passage(
+    node: Node, wanted: Mapping[str, str], normalized: set[Use], plan: QuantizationPlan
+) -> None:
     """Elementwise nodes and average pools between convolutions read bytes too."""
     if any(wanted.get(o) == "fp32" for o in node.origin):
         return
     if node.op is POOL and node.attrs["kind"] == "avg" and _is_activation(node.args[0]):
-        plan.uses.add((node.output.name, 0))
+        if (node.output.name, 0) not in normalized:
+            plan.uses.add((node.output.name, 0))
     elif node.op is POINTWISE:
         for i, t in enumerate(node.args):
             whole = t.shape == node.output.shape and t.type.rank == 4 and t.type.size > t.shape[-1]
-            if whole and _is_activation(t) and not _is_sensitive(_expr(node), i):
-                plan.uses.add((node.output.name, i))
+            use = (node.output.name, i)
+            safe = use not in normalized and not _is_sensitive(_expr(node), i)
+            if whole and safe and _is_activation(t):
+                plan.uses.add(use)
 
 
 def _is_activation(t: Tensor) -> bool:
@@ -198,6 +204,39 @@ def _before_smoothing(graph: Graph) -> set[str]:
     for node in reversed(graph.nodes):
         if node.op in SMOOTHING or any(t.name in found for t in node.outputs):
             found.update(t.name for t in node.args)
+    return found
+
+
+def _normalized(graph: Graph) -> set[Use]:
+    """Where a normalization reads its input: an elementwise node that combines a tensor with a mean or
+    variance of it, and the pool that makes the mean.
+
+    Gates like squeeze-and-excitation's, whose means go through convolutions, are no normalization.
+    """
+    averaged: dict[str, frozenset[str]] = {}  # tensor -> what it is a statistic of
+    pools: dict[str, Use] = {}
+    found: set[Use] = set()
+    for node in graph.nodes:
+        name = node.outputs[0].name
+        below = frozenset[str]().union(*(averaged.get(t.name, ()) for t in node.args))
+        if node.op is POINTWISE:
+            for i, t in enumerate(node.args):
+                others = (averaged.get(u.name, ()) for u in node.args if u is not t)
+                if any(t.name in names for names in others):
+                    found.add((name, i))
+                    if t.name in pools:
+                        found.add(pools[t.name])
+        if node.op in SMOOTHING:
+            continue
+        if (
+            node.op is POOL
+            and node.output.type.size == node.output.shape[0] * node.output.shape[-1]
+        ):
+            pools[node.args[0].name] = (name, 0)
+            below |= {node.args[0].name}
+        elif node.op is REDUCE:
+            below |= {node.args[0].name}
+        averaged[name] = below
     return found
 
 
