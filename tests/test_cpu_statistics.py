@@ -100,6 +100,10 @@ def test_tensors_longer_than_a_call_may_count(monkeypatch: pytest.MonkeyPatch) -
     assert tally(x, 256.0, counts, sums) == numpy_tally(x, 256.0, want_counts, want_sums)
     np.testing.assert_array_equal(counts, want_counts)
     np.testing.assert_allclose(sums, want_sums, rtol=1e-12)
+    for odd in (1e9, np.nan):  # the parts before it have been counted, and must not stay so
+        x[450] = odd
+        assert tally(x, 256.0, counts, None)[1] != 0
+        np.testing.assert_array_equal(counts, want_counts)
 
 
 def test_threads_share_a_kernel() -> None:

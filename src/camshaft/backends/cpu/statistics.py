@@ -64,14 +64,19 @@ class Statistics:
         symbol = "both" if counts is not None and sums is not None else "histogram"
         symbol = "sums" if counts is None else symbol
         flat, channels = values.reshape(-1), 1 if sums is None else sums.size
-        low, high = math.inf, -math.inf
         step = max(1, _MOST // channels) * channels
+        if flat.size <= step:
+            return self._part(symbol, flat, inverse_width, (counts, sums), channels)
+        low, high = math.inf, -math.inf
+        fresh = None if counts is None else np.zeros_like(counts)  # a later part may not fit
         for start in range(0, flat.size, step):
             part = flat[start : start + step]
-            least, most = self._part(symbol, part, inverse_width, (counts, sums), channels)
+            least, most = self._part(symbol, part, inverse_width, (fresh, sums), channels)
             if math.isnan(least):
                 return least, most
             low, high = min(low, least), max(high, most)
+        if counts is not None and max(-low, high) * inverse_width < self._length // 2 + 1:
+            counts += fresh
         return low, high
 
     def _part(
