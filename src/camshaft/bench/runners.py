@@ -99,8 +99,8 @@ class OnnxRuntimeRunner:
 class OpenVinoRunner:
     """OpenVINO's CPU plugin: latency hint, one stream, shapes fixed, f32 unless the model is INT8.
 
-    Core pinning stays off: it binds the calling thread, and so every thread that any other runtime
-    in the process starts later; runs in a row are equally fast without it.
+    Core pinning stays off: in a process with other runtimes a thread should be free to leave a core
+    that somebody else is using; runs in a row are equally fast without it (benchmarks/README.md).
     """
 
     linger = 0.003
