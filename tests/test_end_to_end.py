@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -313,4 +314,16 @@ def test_time_budget_ends_tuning_with_a_usable_engine() -> None:
 )
 def test_wrong_options_are_named(options: dict, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
+        camshaft.build(residual_net(), **options)
+
+
+def test_a_timing_cache_that_names_no_tactic_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "t.json"
+    options = {"timing_cache": path, "optimization_level": 2, "threads": 1}
+    camshaft.build(residual_net(), **options)
+    data = json.loads(path.read_text())
+    for records in data["entries"].values():
+        records[0]["tactic"] = "bogus"
+    path.write_text(json.dumps(data))
+    with pytest.raises(camshaft.TimingCacheError, match=r"'bogus'.*delete it"):
         camshaft.build(residual_net(), **options)

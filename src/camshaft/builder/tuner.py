@@ -173,7 +173,12 @@ class Tuner:
         self, spec: KernelSpec, supporting: Sequence[Tactic[Any]], known: Sequence[Record]
     ) -> Choice | None:
         winner = known[0]
-        tactic = next(t for t in supporting if t.name == winner.tactic)
+        tactic = next((t for t in supporting if t.name == winner.tactic), None)
+        if tactic is None:
+            raise TimingCacheError(
+                f"the timing cache names the tactic {winner.tactic!r} for {spec.key():.80}, which "
+                "camshaft does not have: the file was edited or damaged; delete it and build again"
+            )
         candidate = Candidate(tactic, dict(winner.params))
         reason = _explain(winner, known)
         return Choice(
