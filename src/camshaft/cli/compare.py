@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from camshaft.cli.arrays import calibration_batches, inputs_from
+from camshaft.cli.arrays import Arrays, Types, calibration_batches, inputs_from
 from camshaft.cli.options import BuildOptions, takes_build_options
 from camshaft.cli.output import JsonTarget, Output, shape_text, simple_table
 from camshaft.cli.progress import Bars
@@ -75,18 +75,17 @@ def compare(
         _check_origin(opened, model, shown)
     if other == "onnxruntime" and (remark := remark_on(model)):
         shown.note(remark)
-    feeds, random = inputs_from(input, inputs, opened.engine.inputs, seed)
-    if random and build.calibration is not None:  # noise is not what the ranges were found for
-        feeds, random = next(calibration_batches(build.calibration, opened.engine.inputs)), False
-        shown.note("no inputs given: the first calibration batch")
+    types = opened.engine.inputs
+    feeds, random = inputs_from(input, inputs, types, seed)
+    if random and build.calibration is not None:
+        feeds, random = _calibrated_with(build.calibration, types, shown), False
     elif random:
         shown.note(f"no inputs given: random ones, seed {seed}")
     with Bars() as bars:
         bars("comparing", 0, 0)
         found = compare_with(model, opened.engine, feeds, other, opened.session if layers else None)
     if tolerance is None:
-        permitted = "int8" in opened.engine.plan.fingerprint.config
-        tolerance = INT8_TOLERANCE if permitted else FP32_TOLERANCE
+        tolerance = _default_tolerance(opened)
     failed = found.beyond(tolerance)
     _show(found, failed, tolerance, worst, shown)
     shown.data(
@@ -102,6 +101,17 @@ def compare(
     )
     if failed:
         raise typer.Exit(1)
+
+
+def _calibrated_with(source: Path, types: Types, shown: Output) -> Arrays:
+    """The first calibration batch: noise is not what the ranges were found for."""
+    shown.note("no inputs given: the first calibration batch")
+    return next(calibration_batches(source, types))
+
+
+def _default_tolerance(opened: Opened) -> float:
+    permitted = "int8" in opened.engine.plan.fingerprint.config
+    return INT8_TOLERANCE if permitted else FP32_TOLERANCE
 
 
 def _check_origin(opened: Opened, model: Path, shown: Output) -> None:
