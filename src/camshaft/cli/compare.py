@@ -61,15 +61,7 @@ def compare(
 ) -> None:
     """Run the model here and in another runtime and show how far the tensors are apart."""
     shown = Output(json)
-    if is_engine_file(model):
-        raise ConfigError(
-            f"compare needs the ONNX model to run it elsewhere; give {str(model)!r} with --engine"
-        )
-    if engine_file is not None and layers:
-        raise ConfigError(
-            "--layers builds the model with taps on its layers, so it excludes --engine"
-        )
-    check_other(other)
+    _check_arguments(model, engine_file, other, layers)
     opened = open_source(engine_file or model, build)
     if engine_file is not None:
         _check_origin(opened, model, shown)
@@ -101,6 +93,19 @@ def compare(
     )
     if failed:
         raise typer.Exit(1)
+
+
+def _check_arguments(model: Path, engine_file: Path | None, other: str, layers: bool) -> None:
+    """ConfigError for what cannot go together, before anything is built."""
+    if is_engine_file(model):
+        raise ConfigError(
+            f"compare needs the ONNX model to run it elsewhere; give {str(model)!r} with --engine"
+        )
+    if engine_file is not None and layers:
+        raise ConfigError(
+            "--layers builds the model with taps on its layers, so it excludes --engine"
+        )
+    check_other(other)
 
 
 def _calibrated_with(source: Path, types: Types, shown: Output) -> Arrays:
