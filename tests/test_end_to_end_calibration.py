@@ -14,7 +14,6 @@ from camshaft.compare import compare
 from camshaft.config import BuildConfig
 from camshaft.errors import CalibrationError
 from camshaft.quant.cache import read_cache
-from camshaft.quant.calibrate import Watched
 from camshaft.session import BuildSession
 from cli_models import residual_net, save, weight
 
@@ -96,23 +95,3 @@ def test_a_batch_of_another_size_than_the_engine_s_is_refused(tmp_path: Path) ->
     model = residual_net(tmp_path / "free.onnx", "batch")
     with pytest.raises(CalibrationError, match=r"batch 0: 'x' is float32\[2, 3, 8, 8\]"):
         built(model, [{"x": images(2, 3, 8, 8)}], shapes={"x": (4, 3, 8, 8)})
-
-
-def test_what_is_watched_does_not_depend_on_the_number_of_workers() -> None:
-    names = [f"t{i}" for i in range(9)]
-    states = []
-    for workers in (1, 2, 5):
-        watched = Watched.of(names[:6], names[3:])
-        for seed in range(3):
-            batch = {n: images(2, 7, 5, 3 + i, seed=10 * seed + i) for i, n in enumerate(names)}
-            watched.see(batch, workers=workers)
-        counts = [o.counts.tobytes() for o in watched.observers.values()]
-        states.append((counts, [m.mean.tobytes() for m in watched.means.values()]))
-    assert states[0] == states[1] == states[2]
-
-
-def test_a_fault_on_a_worker_reaches_the_caller() -> None:
-    watched = Watched.of(["fine", "broken"], [])
-    batch = {"fine": images(1, 4), "broken": np.full((1, 4), np.nan, np.float32)}
-    with pytest.raises(CalibrationError, match="'broken'"):
-        watched.see(batch, workers=2)

@@ -248,7 +248,6 @@ class BuildSession:
                 config.percentile,
                 step,
                 calibration_tally(builder.backend.target),
-                config.threads,
             )
             if cache is not None:
                 quantization.save(cache, config.calibrator)

@@ -7,7 +7,6 @@ what was set by hand.  Data also give the channel means for bias correction (`qu
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,28 +83,15 @@ class Watched:
         given = {t.name for t in graph.inputs}
         return tuple(n for n in dict.fromkeys((*self.observers, *self.means)) if n not in given)
 
-    def see(
-        self, values: Mapping[str, np.ndarray], tally: Tally = numpy_tally, workers: int = 1
-    ) -> None:
-        """Take in the watched tensors of one batch, each as a whole on one of `workers` threads."""
-        names = dict.fromkeys((*self.observers, *self.means))
-        if workers == 1:
-            for name in names:
-                self._look(name, values[name], tally)
-            return
-        with ThreadPoolExecutor(workers) as pool:
-            largest_first = sorted(names, key=lambda n: -values[n].size)
-            looks = [pool.submit(self._look, n, values[n], tally) for n in largest_first]
-        for look in looks:
-            look.result()
-
-    def _look(self, name: str, values: np.ndarray, tally: Tally) -> None:
-        observer, means = self.observers.get(name), self.means.get(name)
-        sums = None if means is None else means.sums_for(values)
-        if observer is not None:
-            observer.update(values, tally, sums)
-        elif sums is not None:
-            tally(np.ascontiguousarray(values, np.float32), 1.0, None, sums)
+    def see(self, values: Mapping[str, np.ndarray], tally: Tally = numpy_tally) -> None:
+        """Take in the watched tensors of one batch."""
+        for name in dict.fromkeys((*self.observers, *self.means)):
+            observer, means = self.observers.get(name), self.means.get(name)
+            sums = None if means is None else means.sums_for(values[name])
+            if observer is not None:
+                observer.update(values[name], tally, sums)
+            elif sums is not None:
+                tally(np.ascontiguousarray(values[name], np.float32), 1.0, None, sums)
 
 
 def observe(
@@ -115,12 +101,10 @@ def observe(
     run: Run,
     progress: Callable[[int], None] | None = None,
     tally: Tally = numpy_tally,
-    workers: int = 1,
 ) -> None:
     """Show all batches to `watched`.
 
     run: computes `watched.taps(graph)`; what it returns may be overwritten by its next call.
-    workers: threads that count; the result does not depend on their number.
     CalibrationError when there is no batch, or one does not fit.
     """
     if isinstance(batches, Mapping | str | bytes | np.ndarray) or not isinstance(batches, Iterable):
@@ -131,7 +115,7 @@ def observe(
     number = 0
     for number, batch in enumerate(batches, 1):
         arrays = check_batch(graph, batch, number - 1)
-        watched.see({**arrays, **run(arrays)}, tally, workers)
+        watched.see({**arrays, **run(arrays)}, tally)
         if progress:
             progress(number)
     if number == 0:

@@ -69,17 +69,15 @@ class ImplicitQuantization:
         percentile: float,
         progress: Callable[[int], None] | None = None,
         tally: Tally = numpy_tally,
-        workers: int = 1,
     ) -> None:
         """Ranges and means from data.
 
-        run_taps: names of tensors -> a function that computes them.  tally: looks at the values,
-        on `workers` threads.
+        run_taps: names of tensors -> a function that computes them.  tally: looks at the values.
         """
         plan = self.plan()
         watched = Watched.of(plan.observed, self._corrected(plan))
         run = run_taps(watched.taps(self.graph))
-        observe(self.graph, batches, watched, run, progress, tally, workers)
+        observe(self.graph, batches, watched, run, progress, tally)
         self.ranges = solve_ranges(watched.observers, plan, solver_named(calibrator, percentile))
         self.means = {name: seen.mean for name, seen in watched.means.items()}
 
