@@ -317,13 +317,47 @@ def test_wrong_options_are_named(options: dict, error: type[Exception], message:
         camshaft.build(residual_net(), **options)
 
 
-def test_a_timing_cache_that_names_no_tactic_is_damaged(tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", [{"tactic": "bogus"}, {"params": {"rows": 9999}}])
+def test_a_timing_cache_that_names_no_candidate_is_damaged(tmp_path: Path, change: dict) -> None:
     path = tmp_path / "t.json"
     options = {"timing_cache": path, "optimization_level": 2, "threads": 1}
     camshaft.build(residual_net(), **options)
     data = json.loads(path.read_text())
     for records in data["entries"].values():
-        records[0]["tactic"] = "bogus"
+        for record in records:  # as if timed: nothing is missing, only the winner is impossible
+            records.append(dict(record))
+            record.update(change, time_us=0.001)
+            break
     path.write_text(json.dumps(data))
-    with pytest.raises(camshaft.TimingCacheError, match=r"'bogus'.*delete it"):
+    with pytest.raises(camshaft.TimingCacheError, match=r"(bogus|9999).*delete it"):
         camshaft.build(residual_net(), **options)
+
+
+def wide_conv() -> bytes:
+    """A convolution that many candidates compute, some with a workspace."""
+    n = Net()
+    n.conv("x", 64, 64, 3, "y")
+    return n.model([1, 64, 28, 28], {"y": 4})
+
+
+def test_a_higher_level_times_what_a_cache_of_a_lower_one_lacks(tmp_path: Path) -> None:
+    path = tmp_path / "t.json"
+
+    def records(level: int) -> list[int]:
+        camshaft.build(wide_conv(), timing_cache=path, optimization_level=level, threads=1)
+        return [len(r) for r in json.loads(path.read_text())["entries"].values()]
+
+    low = records(2)
+    high = records(4)
+    assert max(high) > max(low)
+    assert records(2) == records(4) == high  # a lower level asks nothing new
+
+
+def test_a_warm_timing_cache_does_not_lift_the_workspace_limit(tmp_path: Path) -> None:
+    model = wide_conv()
+    options = {"timing_cache": tmp_path / "t.json", "optimization_level": 3, "threads": 1}
+    free = camshaft.build(model, **options)
+    tight = camshaft.build(model, workspace_limit=0, **options)
+    assert not [b for b in tight.plan.buffers if b.name.startswith("workspace")]
+    again = camshaft.build(model, **options)
+    assert [s.tactic for s in again.plan.steps] == [s.tactic for s in free.plan.steps]

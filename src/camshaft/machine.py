@@ -74,7 +74,7 @@ def cpu_backend(name: str) -> Backend:
         tactics=TACTICS,
         target=target,
         compile=CpuCompiler(target).compile,
-        identity=f"{target.name};{cpu_model()};llvmlite {llvmlite.__version__}",
+        identity=f"{target.name};{cpu_model()};camshaft {VERSION};llvmlite {llvmlite.__version__}",
         fingerprint=fingerprint_of(target, "", "trial"),
         last_level_cache=last_level_cache(),
     )

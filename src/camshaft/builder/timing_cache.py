@@ -10,7 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,9 +51,12 @@ class TimingCache:
         """The key of a spec on a target (parts: spec, target, CPU, threads, code versions)."""
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
-    def lookup(self, key: str) -> list[Record]:
-        """Records under `key`, the winner first; empty on a miss."""
+    def lookup(self, key: str, wanted: Collection[str] = ()) -> list[Record]:
+        """Records under `key`, the winner first; empty on a miss, which it is also if a candidate
+        whose id is `wanted` was never timed."""
         found = self.records(key)
+        if not set(wanted) <= {r.id for r in found}:
+            found = []
         if found:
             self.hits += 1
         else:
@@ -104,15 +107,21 @@ class TimingCache:
         """Add what `path` lacks, in one step; TimingCacheError if that fails, and an old file is
         then whole.
 
-        What another build has added in the meantime stays, and wins over what was found here.
+        What another build has added in the meantime stays, and wins over what was found here
+        unless that holds more candidates.
         """
         try:
             with _locked(path.parent):
                 if path.is_file():
-                    self._entries.update(TimingCache.load(path)._entries)
+                    self._take_over(TimingCache.load(path)._entries)
                 write_atomically(path, self._text().encode())
         except OSError as error:
             raise unwritable(path, error) from error
+
+    def _take_over(self, theirs: Mapping[str, list[Record]]) -> None:
+        for key, records in theirs.items():
+            if len(records) >= len(self._entries.get(key, ())):
+                self._entries[key] = records
 
     def _text(self) -> str:
         entries = {

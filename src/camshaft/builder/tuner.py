@@ -6,7 +6,7 @@ and compiles nothing but the winners.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from time import perf_counter
@@ -129,13 +129,12 @@ class Tuner:
         supporting = [t for t in self.backend.tactics if t.supports(spec, self.backend.target)]
         if not supporting:
             return None
-        candidates = self._candidates(task, spec, supporting)
-        versions = ",".join(f"{t.name}@{t.version}" for t in supporting)
-        setting = f"{self.backend.identity};{self.threads} threads;weights over {self.spread}"
-        key = TimingCache.key(spec.key(), setting, versions)
-        known = self.cache.lookup(key)
+        offered, fitting = self._candidates(task, spec, supporting)
+        candidates = fitting[: self.effort.candidates]
+        key = self._key(spec, supporting, restricted=len(fitting) < len(offered))
+        known = self.cache.lookup(key, self._wanted(candidates))
         if known:
-            return self._recall(spec, supporting, known)
+            return self._recall(spec, offered, known)
         if self.frozen:
             raise TimingCacheError(
                 f"the frozen timing cache has no entry for layer {task.name!r} ({spec.key()}): "
@@ -147,10 +146,19 @@ class Tuner:
             return Choice(first.tactic, first.params, self._compile(spec, first), 0.0, reason)
         return self._time(task, spec, candidates, key)
 
+    def _key(self, spec: KernelSpec, supporting: Sequence[Tactic[Any]], restricted: bool) -> str:
+        """The timing cache's key.  restricted: whether the workspace limit excludes candidates."""
+        versions = ",".join(f"{t.name}@{t.version}" for t in supporting)
+        setting = f"{self.backend.identity};{self.threads} threads;weights over {self.spread}"
+        if restricted:
+            setting += f";workspace within {self.workspace_limit}"
+        return TimingCache.key(spec.key(), setting, versions)
+
     def _candidates(
         self, task: Task, spec: KernelSpec, supporting: Iterable[Tactic[Any]]
-    ) -> list[Candidate]:
-        """Candidates of all tactics, interleaved so that a cut keeps the best of each."""
+    ) -> tuple[dict[str, Candidate], list[Candidate]]:
+        """Candidates of all tactics by id, and those within the workspace limit: interleaved, so
+        that a cut keeps the best of each tactic."""
         lists = [
             [Candidate(t, p) for p in t.candidates(spec, self.backend.target, self.threads)]
             for t in supporting
@@ -167,22 +175,32 @@ class Tuner:
                 f"layer {task.name!r}: every candidate needs more than workspace_limit "
                 f"({self.workspace_limit} bytes); raise it"
             )
-        return fitting[: self.effort.candidates]
+        return mixed, fitting
+
+    def _wanted(self, candidates: Sequence[Candidate]) -> list[str]:
+        """Ids that must have been timed for a cache entry to answer this build: a higher
+        optimization level, or more time than an earlier build had, asks for more."""
+        if self.frozen or self.effort.rounds == 0 or self._late():
+            return []
+        return [c.id for c in candidates]
 
     def _recall(
-        self, spec: KernelSpec, supporting: Sequence[Tactic[Any]], known: Sequence[Record]
-    ) -> Choice | None:
+        self, spec: KernelSpec, offered: Mapping[str, Candidate], known: Sequence[Record]
+    ) -> Choice:
         winner = known[0]
-        tactic = next((t for t in supporting if t.name == winner.tactic), None)
-        if tactic is None:
+        candidate = offered.get(winner.id)
+        if candidate is None:
             raise TimingCacheError(
-                f"the timing cache names the tactic {winner.tactic!r} for {spec.key():.80}, which "
-                "camshaft does not have: the file was edited or damaged; delete it and build again"
+                f"the timing cache names {winner.id!r:.80} for {spec.key():.80}, which camshaft does "
+                "not have: the file was edited or damaged; delete it and build again"
             )
-        candidate = Candidate(tactic, dict(winner.params))
         reason = _explain(winner, known)
         return Choice(
-            tactic, candidate.params, self._compile(spec, candidate), winner.time_us, reason
+            candidate.tactic,
+            candidate.params,
+            self._compile(spec, candidate),
+            winner.time_us,
+            reason,
         )
 
     def _late(self) -> bool:
