@@ -39,6 +39,11 @@ def _files(quantized: bool) -> list[Path]:
     ]
 
 
+def _assert_tight(engine: camshaft.Engine) -> None:
+    """The arena is hardly larger than the most bytes that live at once."""
+    assert engine.plan.arena_bytes <= 1.15 * engine.plan.lower_bound_bytes
+
+
 def _worst(got: list[np.ndarray], want: list[np.ndarray]) -> float:
     """The largest difference relative to each output's largest magnitude."""
     return max(float(np.abs(g - w).max() / np.abs(w).max()) for g, w in zip(got, want, strict=True))
@@ -49,6 +54,7 @@ def test_float_engine_equals_onnxruntime(path: Path) -> None:
     feeds = noise(import_onnx(path, shapes=shapes_of(path)))
     engine = camshaft.build(path, optimization_level=2, shapes=shapes_of(path) or {})
     assert _worst(list(engine(feeds).values()), onnxruntime(path, feeds, optimized=True)) < 1e-4
+    _assert_tight(engine)
 
 
 @pytest.mark.parametrize("path", _files(quantized=True), ids=lambda p: p.stem)
@@ -56,7 +62,9 @@ def test_quantized_engine_is_no_further_than_onnxruntime_from_itself(path: Path)
     """A sum that rounds the other way moves a value by a whole quantum, in ONNX Runtime too."""
     feeds = noise(import_onnx(path, shapes=shapes_of(path)))
     options = {"optimization_level": 1, "precision": {"int8"}, "shapes": shapes_of(path) or {}}
-    got = camshaft.build(path, **options)(feeds)
+    engine = camshaft.build(path, **options)
+    _assert_tight(engine)
+    got = engine(feeds)
     theirs = onnxruntime(path, feeds, optimized=True)
     plain = onnxruntime(path, feeds, optimized=False)
     for mine, other, want in zip(got.values(), theirs, plain, strict=True):
