@@ -417,3 +417,21 @@ print(taken)
         assert result.returncode == 0, result.stderr
         times.append(float(result.stdout))
     assert min(times) < 0.15, times
+
+
+def test_a_call_that_was_torn_off_does_not_keep_the_context_busy() -> None:
+    """An interrupt may even skip the `finally` that ends a claim; then only its dead frame is left."""
+    x = {"x": np.ones((1, 64), np.float32)}
+    with chain(length=3, host_at=1).create_context(1) as context:
+        want = context.run(x)["y"]
+
+        def torn_off() -> types.FrameType:
+            return sys._getframe()
+
+        context._program._claim["call"] = torn_off()
+        np.testing.assert_array_equal(context.run(x)["y"], want)
+        context._program._claim["call"] = sys._getframe()  # as a call that is under way
+        with pytest.raises(ConfigError, match="in use"):
+            context.run(x)
+        context._program._claim.clear()
+        np.testing.assert_array_equal(context.run(x)["y"], want)

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import NamedTuple
 
 import numpy as np
@@ -98,7 +100,7 @@ class Program:
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._started = self._closed = False
-        self._claim: dict[str, object] = {}
+        self._claim: dict[str, FrameType] = {}
         _programs.add(self)
         self._release = weakref.finalize(self, _stop, tables, runner, self._threads)
 
@@ -168,10 +170,13 @@ class Program:
         (rows numbered without checks) for each step that falls due.
 
         Ctrl-C may raise where generated code returns with a host step due, before anyone has seen
-        the code.  So the call is claimed under a mark of its own: whatever ends it frees the
-        program, and only the call that has the claim does.
+        the code, and even in the middle of a `finally`.  So a call claims the program under its
+        own frame, and a claim whose frame no thread executes any longer counts for nothing.
         """
-        me = object()
+        me = sys._getframe()
+        holder = self._claim.get("call")
+        if holder is not None and not _is_executed(holder):
+            self._end_claim(holder)
         try:
             if self._claim.setdefault("call", me) is not me:
                 return IS_BUSY
@@ -181,10 +186,14 @@ class Program:
                 code = int(self._runner.resume(self.address, code))  # the row after the host step
             return code
         finally:
-            if self._claim.get("call") is me:
-                with self._lock:
-                    if self._started and not self._closed:
-                        self._runner.leave(self.address)
+            self._end_claim(me)
+
+    def _end_claim(self, holder: FrameType) -> None:
+        """Free the program if that call has it; interrupted, it can be done again."""
+        with self._lock:
+            if self._claim.get("call") is holder:
+                if self._started and not self._closed:
+                    self._runner.leave(self.address)
                 del self._claim["call"]
 
     def set_timing(self, on: bool) -> None:
@@ -197,6 +206,17 @@ class Program:
         At a host step there is the time at which the step became due.
         """
         return self._tables.stamps[self.checks :].copy()
+
+
+def _is_executed(frame: FrameType) -> bool:
+    """Whether some thread is in that frame, or in a function called from it."""
+    for top in sys._current_frames().values():
+        at: FrameType | None = top
+        while at is not None:
+            if at is frame:
+                return True
+            at = at.f_back
+    return False
 
 
 class _Tables:
