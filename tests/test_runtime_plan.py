@@ -127,6 +127,7 @@ _VIEW = View(Ref("arena", "", 0, 256), TensorType(f32, (8, 8)), (8, 1))
         (_expanding(phase=Phase("fadd", -1)), "-1 work items"),
         (replace(PLAN, kernels=()), "kernel 0 of 0"),
         (replace(PLAN, kernels=(KernelCode("mul", (Phase("fadd", 1),)),)), "called 'mul'"),
+        (replace(PLAN, kernels=(KernelCode("mul", ()),)), "called 'mul'"),
         (replace(PLAN, kernels=(KernelCode("add", (Phase("f add", 1),)),)), "no symbol"),
         (replace(PLAN, kernels=(KernelCode("add", (Phase("fadd", -1),)),)), "-1 work items"),
         (replace(PLAN, arena_bytes=-1), "arena of -1 bytes"),

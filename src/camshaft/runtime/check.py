@@ -8,7 +8,7 @@ declare is the tactics' responsibility.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from camshaft.backends.base import Phase
 from camshaft.errors import BuildError
@@ -34,8 +34,7 @@ def check_plan(plan: Plan, constants: Mapping[str, int], code: Collection[str]) 
     """
     _check_sizes(plan)
     for i, kernel in enumerate(plan.kernels):
-        for phase in kernel.phases:
-            _check_phase(f"kernel {i}", kernel.code, phase, code)
+        _check_code(f"kernel {i}", kernel.code, kernel.phases, code)
     sizes = {("input", b.name): b.type.nbytes for b in plan.inputs}
     sizes |= {("output", b.name): b.type.nbytes for b in plan.outputs}
     sizes |= {("constant", name): nbytes for name, nbytes in constants.items()}
@@ -46,13 +45,14 @@ def check_plan(plan: Plan, constants: Mapping[str, int], code: Collection[str]) 
         _check_step(f"step {i} ({step.name:.80})", step, plan, sizes)
 
 
-def _check_phase(where: str, name: str, phase: Phase, code: Collection[str]) -> None:
+def _check_code(where: str, name: str, phases: Sequence[Phase], code: Collection[str]) -> None:
     if name not in code:
         raise BuildError(f"{where}: there is no object code called {name!r:.80}")
-    if not _SYMBOL.match(phase.symbol):
-        raise BuildError(f"{where}: {phase.symbol!r:.80} is no symbol")
-    if not 0 <= phase.items <= _MAX_ITEMS:
-        raise BuildError(f"{where}, {phase.symbol}: {phase.items} work items")
+    for phase in phases:
+        if not _SYMBOL.match(phase.symbol):
+            raise BuildError(f"{where}: {phase.symbol!r:.80} is no symbol")
+        if not 0 <= phase.items <= _MAX_ITEMS:
+            raise BuildError(f"{where}, {phase.symbol}: {phase.items} work items")
 
 
 def _check_expanded(
@@ -62,7 +62,7 @@ def _check_expanded(
     code: Collection[str],
 ) -> None:
     where = f"expanded constant {e.name!r:.80}"
-    _check_phase(where, e.code, e.phase, code)
+    _check_code(where, e.code, (e.phase,), code)
     if ("constant", e.name) in sizes:
         raise BuildError(f"{where}: there is another constant of this name")
     if e.stored not in constants:
