@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from camshaft.backends.base import KernelSpec, Operand
-from camshaft.backends.cpu.conv_direct import ConvDirect, plan_of
-from camshaft.backends.cpu.conv_problem import ConvProblem
+from camshaft.backends.cpu.conv.direct import ConvDirect, plan_of
+from camshaft.backends.cpu.conv.problem import ConvProblem
 from camshaft.backends.cpu.target import AVX512_VNNI, TARGETS, CpuTarget
 from camshaft.errors import BuildError
 from camshaft.ir import expr as E

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from camshaft.backends.cpu.conv_depthwise_i8 import ConvDepthwiseI8
-from camshaft.backends.cpu.conv_grouped import ConvGrouped
+from camshaft.backends.cpu.conv.depthwise_i8 import ConvDepthwiseI8
+from camshaft.backends.cpu.conv.grouped import ConvGrouped
 from camshaft.backends.cpu.target import AVX2, AVX512_VNNI, PORTABLE, TARGETS, CpuTarget
 from camshaft.ops.contraction import CONV
 from grouped_cases import Case, check, depthwise, first_and_last, problem

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from camshaft.backends.cpu.conv_grouped import ConvGrouped
+from camshaft.backends.cpu.conv.grouped import ConvGrouped
 from camshaft.backends.cpu.target import AVX512_VNNI, PORTABLE, TARGETS, CpuTarget
 from grouped_cases import Case, check, problem
 

@@ -11,7 +11,7 @@ import pytest
 from camshaft.backends.base import KernelSpec, Operand, Params, Phase, Source
 from camshaft.backends.cpu.abi import constant_numbers, operand_pointer, phase_args
 from camshaft.backends.cpu.compile import CpuCompiler
-from camshaft.backends.cpu.epilogue import Epilogue, emit_expr
+from camshaft.backends.cpu.expr.epilogue import Epilogue, emit_expr
 from camshaft.backends.cpu.lang import Arg, Kernel, Module, Scalar
 from camshaft.backends.cpu.link import call, link, pointer_table
 from camshaft.backends.cpu.target import (

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from camshaft.backends.cpu.compile import CpuCompiler
-from camshaft.backends.cpu.epilogue import emit_expr
+from camshaft.backends.cpu.expr.epilogue import emit_expr
 from camshaft.backends.cpu.lang import Arg, Module
 from camshaft.backends.cpu.link import call, link, pointer_table
 from camshaft.backends.cpu.target import TARGETS, CpuTarget

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from camshaft.backends.base import KernelSpec, Operand
-from camshaft.backends.cpu.matmul import Matmul
-from camshaft.backends.cpu.matmul_problem import problem_of
+from camshaft.backends.cpu.matmul.problem import problem_of
+from camshaft.backends.cpu.matmul.tactic import Matmul
 from camshaft.backends.cpu.target import AVX512_VNNI, TARGETS, CpuTarget
 from camshaft.ir import expr as E
 from camshaft.ir.types import DType, dtype_of, f32, i8, i32, u8

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from camshaft.backends.base import KernelSpec, Operand
-from camshaft.backends.cpu.movement import Gather, Pad, pad_problem
+from camshaft.backends.cpu.movement.tactics import Gather, Pad, pad_problem
 from camshaft.backends.cpu.target import AVX512_VNNI, TARGETS, CpuTarget
 from camshaft.ir.types import DType, boolean, f16, f32, i32, i64, u8
 from camshaft.ops import GATHER, PAD

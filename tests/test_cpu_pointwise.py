@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from camshaft.backends.base import KernelSpec, Operand
-from camshaft.backends.cpu.pointwise import Pointwise
-from camshaft.backends.cpu.pointwise_axes import merged, tiling_of
+from camshaft.backends.cpu.pointwise.axes import merged, tiling_of
+from camshaft.backends.cpu.pointwise.tactic import Pointwise
 from camshaft.backends.cpu.target import AVX512_VNNI, TARGETS, CpuTarget
 from camshaft.ir import expr as E
 from camshaft.ir.types import DType, boolean, f16, f32, i8, i32, i64, u8

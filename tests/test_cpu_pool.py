@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from camshaft.backends.base import KernelSpec, Operand
-from camshaft.backends.cpu.pool_global import PoolGlobal
-from camshaft.backends.cpu.pool_window import PoolWindow
+from camshaft.backends.cpu.pool.whole import PoolGlobal
+from camshaft.backends.cpu.pool.window import PoolWindow
 from camshaft.backends.cpu.target import AVX512_VNNI, TARGETS, CpuTarget
 from camshaft.ir import expr as E
 from camshaft.ir.types import DType, TensorType, dtype_of, f32, i8, i32, u8

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from camshaft.backends.base import KernelSpec, Operand
-from camshaft.backends.cpu.reduce import Reduce
+from camshaft.backends.cpu.reduce.tactic import Reduce
 from camshaft.backends.cpu.target import AVX512_VNNI, TARGETS, CpuTarget
 from camshaft.ir import expr as E
 from camshaft.ir.types import DType, boolean, dtype_of, f32, i8, i32, i64, u8

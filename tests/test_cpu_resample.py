@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from camshaft.backends.base import KernelSpec, Operand
-from camshaft.backends.cpu.resample import Resample
+from camshaft.backends.cpu.movement.resample import Resample
 from camshaft.backends.cpu.target import AVX512_VNNI, TARGETS, CpuTarget
 from camshaft.ir import expr as E
 from camshaft.ir.types import DType, boolean, dtype_of, f32, i8, i32, u8

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from camshaft.backends.base import KernelSpec, Operand
-from camshaft.backends.cpu.softmax import Softmax
+from camshaft.backends.cpu.reduce.softmax import Softmax
 from camshaft.backends.cpu.target import AVX512_VNNI, TARGETS, CpuTarget
 from camshaft.ir.types import f32, u8
 from camshaft.ops import SOFTMAX

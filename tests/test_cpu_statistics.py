@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from camshaft.backends.cpu import statistics
-from camshaft.backends.cpu.statistics import Statistics
+from camshaft.backends.cpu.reduce import statistics
+from camshaft.backends.cpu.reduce.statistics import Statistics
 from camshaft.backends.cpu.target import TARGETS, missing_features
 from camshaft.errors import CalibrationError
 from camshaft.quant.observers import BINS, LENGTH, ZERO, Observer, numpy_tally

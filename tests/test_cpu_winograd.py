@@ -11,8 +11,8 @@ from camshaft.backends.base import KernelSpec, Operand
 from camshaft.backends.cpu.compile import CpuCompiler
 from camshaft.backends.cpu.link import call, link, pointer_table
 from camshaft.backends.cpu.target import TARGETS, CpuTarget, missing_features
-from camshaft.backends.cpu.winograd import Winograd
-from camshaft.backends.cpu.winograd_transforms import filter_matrix, input_matrix, output_matrix
+from camshaft.backends.cpu.winograd.tactic import Winograd
+from camshaft.backends.cpu.winograd.transforms import filter_matrix, input_matrix, output_matrix
 from camshaft.ir import expr as E
 from camshaft.ir.types import f32, row_major_strides
 from camshaft.ops import CONV

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from onnx.reference import ReferenceEvaluator
 
 from camshaft.backends.cpu.compile import CpuCompiler
-from camshaft.backends.cpu.epilogue import emit_expr
+from camshaft.backends.cpu.expr.epilogue import emit_expr
 from camshaft.backends.cpu.lang import Arg, Module
 from camshaft.backends.cpu.link import Library, call, link, pointer_table
 from camshaft.backends.cpu.target import TARGETS, CpuTarget

@@ -28,7 +28,7 @@ from camshaft.ir.interpret import interpret
 from camshaft.machine import cpu_backend
 from camshaft.ops import CONV, DEQUANTIZE, QUANTIZE
 from camshaft.passes.pipeline import optimize
-from camshaft.passes.quantization import lower_quantization
+from camshaft.passes.qdq.lowering import lower_quantization
 from camshaft.quant.implicit import ImplicitQuantization
 from camshaft.runtime.engine import Engine
 from camshaft.runtime.plan import Plan, Ref

@@ -11,9 +11,9 @@ from camshaft.ir import expr as E
 from camshaft.ir.graph import Graph, GraphBuilder
 from camshaft.ir.types import TensorType, f32, i32, u8
 from camshaft.ops import CONCAT, CONV, PAD, POINTWISE, POOL, REDUCE, RESHAPE, SLICE, TRANSPOSE
-from camshaft.passes.canon_slices import slice_attrs
-from camshaft.passes.canonicalize import canonicalize
-from camshaft.passes.fusions_siblings import merge_siblings
+from camshaft.passes.canonical.rules import canonicalize
+from camshaft.passes.canonical.slices import slice_attrs
+from camshaft.passes.fusions.siblings import merge_siblings
 from camshaft.passes.pipeline import optimize
 from small_nets import ADD, MUL, Net, shuffle
 from test_passes_rules import same

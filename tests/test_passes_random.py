@@ -7,7 +7,7 @@ import pytest
 from camshaft.ir import expr as E
 from camshaft.ir.graph import Graph, Tensor
 from camshaft.ops import BROADCAST, CONCAT, PAD, POINTWISE, REDUCE, SLICE, SOFTMAX, TRANSPOSE
-from camshaft.passes.canon_slices import slice_attrs
+from camshaft.passes.canonical.slices import slice_attrs
 from camshaft.passes.pipeline import optimize
 from small_nets import Net, shuffle
 from test_passes_rules import same

@@ -8,7 +8,7 @@ import pytest
 from camshaft.ir import expr as E
 from camshaft.ir.types import f32, i8, i32, u8
 from camshaft.ops.elementwise import gelu, hard_sigmoid, swish
-from camshaft.passes.simplify import ANY, bounds, interval_of_type, simplify
+from camshaft.passes.canonical.simplify import ANY, bounds, interval_of_type, simplify
 
 X = E.inp(0)
 ZERO, SIX = E.const(0.0), E.const(6.0)

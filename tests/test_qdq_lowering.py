@@ -11,7 +11,7 @@ from camshaft.ir.interpret import interpret
 from camshaft.ir.types import TensorType, f32, i8, u8
 from camshaft.ops import CONV, DEQUANTIZE, MATMUL, POINTWISE, POOL, QUANTIZE, RESHAPE
 from camshaft.passes.pipeline import optimize
-from camshaft.passes.quantization import lower_quantization
+from camshaft.passes.qdq.lowering import lower_quantization
 
 RELU = {"expr": E.maximum(E.inp(0), E.const(0.0))}
 ADD = {"expr": E.add(E.inp(0), E.inp(1))}

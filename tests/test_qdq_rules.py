@@ -11,10 +11,10 @@ from camshaft.ir.interpret import interpret
 from camshaft.ir.types import TensorType, f32, i8, u8
 from camshaft.ir.verify import verify
 from camshaft.ops import CONCAT, CONV, DEQUANTIZE, PAD, POINTWISE, POOL, QUANTIZE, RESHAPE
-from camshaft.passes.qdq import MOVE_RULES, unsign
-from camshaft.passes.qdq_integer import BIAS_RULES, EXPAND_RULES, INTEGER_RULES
-from camshaft.passes.quantization import TransposeFirst
-from camshaft.passes.requantize import REQUANTIZE_RULES, fold_requantization
+from camshaft.passes.qdq.integer import BIAS_RULES, EXPAND_RULES, INTEGER_RULES
+from camshaft.passes.qdq.lowering import TransposeFirst
+from camshaft.passes.qdq.requantize import REQUANTIZE_RULES, fold_requantization
+from camshaft.passes.qdq.rules import MOVE_RULES, unsign
 from camshaft.passes.rewrite import Rewrite, rewrite, sweep
 
 RULES = (

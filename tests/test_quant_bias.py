@@ -19,7 +19,7 @@ from camshaft.ops import CONV, POINTWISE
 from camshaft.ops.common import IDENTITY
 from camshaft.ops.contraction import conv_nhwc
 from camshaft.passes.pipeline import optimize
-from camshaft.passes.quantization import lower_quantization
+from camshaft.passes.qdq.lowering import lower_quantization
 from camshaft.quant.bias import ChannelMeans, less_shift, output_shift, taps_inside
 from camshaft.quant.calibrate import Run, Watched
 from camshaft.quant.implicit import ImplicitQuantization

@@ -17,7 +17,7 @@ from camshaft.ir.interpret import interpret
 from camshaft.ir.types import TensorType, f32, u8
 from camshaft.ops import CONCAT, CONV, POINTWISE, POOL
 from camshaft.passes.pipeline import optimize
-from camshaft.passes.quantization import lower_quantization
+from camshaft.passes.qdq.lowering import lower_quantization
 from camshaft.quant.calibrate import Run
 from camshaft.quant.implicit import ImplicitQuantization
 

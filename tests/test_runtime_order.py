@@ -19,9 +19,9 @@ import pytest
 
 from camshaft.backends.base import Kernel, Source
 from camshaft.backends.cpu.driver import LinkedKernels
-from camshaft.backends.cpu.program import Row, row_flags
-from camshaft.backends.cpu.runner import compile_runner
-from camshaft.backends.cpu.runner_ir.layout import BARRIER, ROW_WORDS, SERIAL
+from camshaft.backends.cpu.runner.functions import compile_runner
+from camshaft.backends.cpu.runner.ir.layout import BARRIER, ROW_WORDS, SERIAL
+from camshaft.backends.cpu.runner.program import Row, row_flags
 from camshaft.backends.cpu.target import host_target
 from camshaft.builder.assemble import without_needless_waits
 from camshaft.builder.engine_builder import Builder, Tuned

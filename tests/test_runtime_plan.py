@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from camshaft.backends.base import Phase
-from camshaft.backends.cpu.runner_ir import layout
+from camshaft.backends.cpu.runner.ir import layout
 from camshaft.errors import BuildError
 from camshaft.ir.types import TensorType, f32, string
 from camshaft.runtime import driver

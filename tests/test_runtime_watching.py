@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from camshaft.backends.cpu.runner_ir.layout import (
+from camshaft.backends.cpu.runner.ir.layout import (
     LONGEST_SPELL_NS,
     SLOT_WORDS,
     WINDOW_NS,

@@ -7,7 +7,7 @@ from pathlib import Path
 import llvmlite
 
 from camshaft.backends.cpu.compile import CpuCompiler
-from camshaft.backends.cpu.statistics import Statistics
+from camshaft.backends.cpu.reduce.statistics import Statistics
 from camshaft.backends.cpu.tactics import TACTICS
 from camshaft.backends.cpu.target import (
     TARGETS,

@@ -29,7 +29,7 @@ from camshaft.ir.types import string
 from camshaft.machine import calibration_tally, cpu_backend, fingerprint_of
 from camshaft.ops import CONV
 from camshaft.passes.pipeline import optimize
-from camshaft.passes.quantization import is_quantized, lower_quantization
+from camshaft.passes.qdq.lowering import is_quantized, lower_quantization
 from camshaft.quant.cache import unwritable_cache
 from camshaft.quant.calibrate import Run
 from camshaft.quant.implicit import ImplicitQuantization

@@ -9,18 +9,18 @@ from __future__ import annotations
 from functools import partial
 
 from camshaft.ir.graph import Graph
-from camshaft.passes.canonicalize import CANONICALIZATIONS, canonicalize
+from camshaft.passes.canonical.conv_transpose import LOWERINGS
+from camshaft.passes.canonical.rules import CANONICALIZATIONS, canonicalize
 from camshaft.passes.cse import merge_equal
-from camshaft.passes.fusions_affine import AFFINE_FUSIONS
-from camshaft.passes.fusions_matmul import MATMUL_FUSIONS, MATMUL_RULES
-from camshaft.passes.fusions_movement import MOVEMENT_FUSIONS
-from camshaft.passes.fusions_pointwise import LATE_FUSIONS, POINTWISE_FUSIONS, PullWidening
-from camshaft.passes.fusions_reduce import REDUCE_FUSIONS
-from camshaft.passes.fusions_shuffle import SHUFFLE_FUSIONS
-from camshaft.passes.fusions_siblings import merge_siblings
-from camshaft.passes.fusions_slices import SLICE_FUSIONS
-from camshaft.passes.layout import to_channels_last
-from camshaft.passes.lower_conv_transpose import LOWERINGS
+from camshaft.passes.fusions.affine import AFFINE_FUSIONS
+from camshaft.passes.fusions.matmul import MATMUL_FUSIONS, MATMUL_RULES
+from camshaft.passes.fusions.movement import MOVEMENT_FUSIONS
+from camshaft.passes.fusions.pointwise import LATE_FUSIONS, POINTWISE_FUSIONS, PullWidening
+from camshaft.passes.fusions.reduce import REDUCE_FUSIONS
+from camshaft.passes.fusions.shuffle import SHUFFLE_FUSIONS
+from camshaft.passes.fusions.siblings import merge_siblings
+from camshaft.passes.fusions.slices import SLICE_FUSIONS
+from camshaft.passes.layout.channels_last import to_channels_last
 from camshaft.passes.manager import OnPass, Pass, run_passes
 from camshaft.passes.rewrite import Rewrite, rewrite
 
@@ -67,7 +67,7 @@ def optimize(
     """The graph in the form that the build wants; its inputs and outputs stay as they are.
 
     level: 0 for the unfused graph, 1 or more for all fusions.  siblings: also merge sibling
-    convolutions (see `fusions_siblings`).  check, on_pass: see `run_passes`.
+    convolutions (see `fusions.siblings`).  check, on_pass: see `run_passes`.
     """
     passes = (*PIPELINE, SIBLINGS) if siblings else PIPELINE
     return run_passes(graph, passes, level=level, check=check, on_pass=on_pass)

@@ -13,8 +13,8 @@ from camshaft.ir.types import DType, f32
 from camshaft.ops import CONCAT, POINTWISE, POOL, RESAMPLE, SOFTMAX
 from camshaft.ops.common import IDENTITY
 from camshaft.passes.bodies import anchored, body_of
+from camshaft.passes.canonical.simplify import Interval, bounds, interval_of_type
 from camshaft.passes.rewrite import Rewriter
-from camshaft.passes.simplify import Interval, bounds, interval_of_type
 
 MAX_DEPTH = 6
 

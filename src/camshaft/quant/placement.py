@@ -37,7 +37,7 @@ from camshaft.ops import (
     SLICE,
     TRANSPOSE,
 )
-from camshaft.passes.qdq import moves_bytes
+from camshaft.passes.qdq.rules import moves_bytes
 
 SMOOTHING = (CONV, CONV_TRANSPOSE, MATMUL)
 _STEEP = {"exp", "log", "tanh", "erf", "sqrt", "pow", "reciprocal", "sin", "cos"}

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from llvmlite import binding
 
 from camshaft.backends.cpu.link import Library, call, link, pointer_table
-from camshaft.backends.cpu.program import Patch, Program, Row
-from camshaft.backends.cpu.runner import compile_runner, runner_from
+from camshaft.backends.cpu.runner.functions import compile_runner, runner_from
+from camshaft.backends.cpu.runner.program import Patch, Program, Row
 from camshaft.backends.cpu.target import target_named
 from camshaft.errors import BuildError
 from camshaft.ir.types import TensorType

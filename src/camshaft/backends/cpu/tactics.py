@@ -9,18 +9,18 @@ from __future__ import annotations
 from typing import Any
 
 from camshaft.backends.base import Tactic
-from camshaft.backends.cpu.conv_depthwise_i8 import ConvDepthwiseI8
-from camshaft.backends.cpu.conv_direct import ConvDirect
-from camshaft.backends.cpu.conv_grouped import ConvGrouped
-from camshaft.backends.cpu.matmul import Matmul
-from camshaft.backends.cpu.movement import Gather, Pad
-from camshaft.backends.cpu.pointwise import Pointwise
-from camshaft.backends.cpu.pool_global import PoolGlobal
-from camshaft.backends.cpu.pool_window import PoolWindow
-from camshaft.backends.cpu.reduce import Reduce
-from camshaft.backends.cpu.resample import Resample
-from camshaft.backends.cpu.softmax import Softmax
-from camshaft.backends.cpu.winograd import Winograd
+from camshaft.backends.cpu.conv.depthwise_i8 import ConvDepthwiseI8
+from camshaft.backends.cpu.conv.direct import ConvDirect
+from camshaft.backends.cpu.conv.grouped import ConvGrouped
+from camshaft.backends.cpu.matmul.tactic import Matmul
+from camshaft.backends.cpu.movement.resample import Resample
+from camshaft.backends.cpu.movement.tactics import Gather, Pad
+from camshaft.backends.cpu.pointwise.tactic import Pointwise
+from camshaft.backends.cpu.pool.whole import PoolGlobal
+from camshaft.backends.cpu.pool.window import PoolWindow
+from camshaft.backends.cpu.reduce.softmax import Softmax
+from camshaft.backends.cpu.reduce.tactic import Reduce
+from camshaft.backends.cpu.winograd.tactic import Winograd
 
 TACTICS: tuple[Tactic[Any], ...] = (
     ConvDepthwiseI8(),

@@ -1,0 +1,142 @@
+"""Depthwise convolution in INT8: u8 inputs, s8 filters, exact i32 sums.
+
+Tactic for op "conv" with as many groups as input and output channels.  A dot product adds four
+rows of one column at once: bytes of four input rows are interleaved (`byte_lanes`), weights are
+packed to match (`conv_depthwise_quads`).  The kernel streams along an output row: each input column
+is interleaved once and added to all the sums that it touches, which wait in registers until their
+last column has passed.  Rows outside the image are read from a packed row of zero points; columns
+outside it are known when the kernel is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from camshaft.backends.base import KernelSpec, Params, Source
+from camshaft.backends.cpu.abi import phase_args
+from camshaft.backends.cpu.byte_lanes import with_negative_nans
+from camshaft.backends.cpu.conv.columns import UNROLL_LIMIT, Items, computes, distinct, row_blocks
+from camshaft.backends.cpu.conv.depthwise_quads import (
+    Block,
+    Plan,
+    Quads,
+    pack_compensation,
+    pack_weights,
+    to_lane_order,
+)
+from camshaft.backends.cpu.conv.depthwise_stream import Stream
+from camshaft.backends.cpu.conv.problem import ConvProblem
+from camshaft.backends.cpu.lang import Arg, Module, Scalar
+from camshaft.backends.cpu.tactic_defaults import TacticDefaults
+from camshaft.backends.cpu.target import CpuTarget
+from camshaft.ir.types import i8, i16, i32, u8
+
+
+class ConvDepthwiseI8(TacticDefaults):
+    """Depthwise convolution, u8 x [N,H,W,C] and s8 w [C,R,S,1] to y [N,OH,OW,C].
+
+    Parameters: tall, output rows computed together; unroll, output columns computed together; rows,
+    output rows of a work item.
+    """
+
+    name = "conv_depthwise_i8"
+    version = 1
+
+    def supports(self, spec: KernelSpec, target: CpuTarget) -> bool:
+        """Depthwise u8 convolutions with contiguous channels; any pads and pitch, windows of up to
+        some 15 x 15 (each column is written out)."""
+        if not computes(spec, u8):
+            return False
+        p = ConvProblem.of(spec)
+        begun = (p.s - 1) * p.dilation[1] // p.stride[1] + 1
+        written_out = 4 * len(Quads(p, 1).taps()) * begun
+        return p.c == p.k == 1 and written_out <= 4 * UNROLL_LIMIT
+
+    def candidates(self, spec: KernelSpec, target: CpuTarget, threads: int) -> Sequence[Params]:
+        """Two rows at once where their sums fit in registers, and one."""
+        p = ConvProblem.of(spec)
+        blocks = -(-p.groups * 8 // target.vector_bits)
+        rows = row_blocks(p.oh, blocks * p.n, threads, 4)
+        waiting = (p.s - 1) * p.dilation[1] // p.stride[1] * 4
+        shapes = [(2, 1), (1, 2), (2, 2)] if p.stride[0] == 1 else [(2, 1), (1, 2), (1, 1)]
+        if p.r > 4:
+            shapes = [(1, 1), (1, 2)]
+        return distinct(
+            [
+                {"tall": tall, "unroll": unroll, "rows": -(-rows // tall) * tall}
+                for tall, unroll in shapes
+                if tall == 1 or (tall <= p.oh and waiting * tall <= target.registers)
+            ]
+        )
+
+    def prepack(
+        self, spec: KernelSpec, params: Params, target: CpuTarget, constants: Sequence[np.ndarray]
+    ) -> Sequence[np.ndarray]:
+        """Weights for full tiles and for the last row's, compensation, a row of zero points, and
+        the epilogue's constants (per-channel ones in lane order)."""
+        plan = Plan(spec, params, target)
+        p, w = plan.problem, constants[0][..., 0]
+        packed = [
+            pack_weights(Quads(p, tall), w, plan.blocks, halves=not target.has_vnni)
+            for tall in (plan.tall, 1)
+        ]
+        packed.append(pack_compensation(p, w, plan.blocks))
+        packed.append(np.full(plan.blank_row, p.zero_point, np.uint8))
+        for place, number in enumerate(plan.constants[1:], 1):
+            array = constants[place]
+            if plan.in_lane_order and plan.is_per_channel(number):
+                array = to_lane_order(array.reshape(-1), plan.blocks)
+            packed.append(with_negative_nans(array))
+        return packed
+
+    def emit(self, spec: KernelSpec, params: Params, target: CpuTarget) -> Source:
+        """One phase; full channel blocks and the narrower last one are functions of their own."""
+        return _Writer(Plan(spec, params, target)).source()
+
+
+class _Writer:
+    """Writes the program of one candidate."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan, self.p, self.target = plan, plan.problem, plan.target
+        weights = i8 if plan.target.has_vnni else i16
+        extra = [plan.spec.inputs[n].dtype for n in plan.constants[1:]]
+        self.args = phase_args(plan.spec, [weights, weights, i32, u8, *extra])
+
+    def source(self) -> Source:
+        """The module: a phase over items that calls a band function per channel block."""
+        module = Module(self.target)
+        plan = self.plan
+        for n, block in enumerate(plan.blocks):
+            self._band_function(module, f"band{n}", block)
+        total = sum(b.count for b in plan.blocks)
+        items = Items(self.p.n, self.p.oh, plan.rows, total)
+        with module.phase("conv_depthwise", items.count, self.args) as k:
+            pointers = [k.args[a.name] for a in self.args]
+            with k.loop(k.begin, k.end) as item:
+                image, first, last, number = items.decode(k, item)
+                if len(plan.blocks) == 1:
+                    k.call("band0", *pointers, image, first, last, number)
+                else:
+                    full = plan.blocks[0].count
+                    with k.if_(number < full) as branch:
+                        k.call("band0", *pointers, image, first, last, number)
+                    with branch.otherwise():
+                        k.call("band1", *pointers, image, first, last, k.index(0))
+        return module.source()
+
+    def _band_function(self, module: Module, symbol: str, block: Block) -> None:
+        """One channel block of output rows first..last-1 (first is a multiple of `tall`)."""
+        params: list[Arg | Scalar] = [*self.args]
+        params += [Scalar(s) for s in ("image", "first", "last", "block")]
+        tall = self.plan.tall
+        with module.function(symbol, params) as k:
+            first, last = k.scalars["first"], k.scalars["last"]
+            with k.loop(first, last - (tall - 1), tall) as oh:
+                Stream(self.plan, k, block, Quads(self.p, tall), oh).write()
+            if self.p.oh % tall:
+                rest = (last - first) // tall * tall + first
+                with k.loop(rest, last) as oh:
+                    Stream(self.plan, k, block, Quads(self.p, 1), oh).write()

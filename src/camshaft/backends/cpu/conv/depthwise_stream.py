@@ -1,0 +1,277 @@
+"""The inner part of INT8 depthwise convolution: streaming along output rows.
+
+A stream computes `tall` output rows of one block of channels, column by column.  Each input column is
+interleaved once and added to all the sums that it touches; a sum waits in registers until its last
+column has passed, then goes through the epilogue.  Where one pixel has fewer channels than a vector
+has bytes, several neighbouring pixels are *folded* into one block: the stream then counts in units of
+`fold` output columns and reads `fold` neighbouring pixels at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from camshaft.backends.cpu.byte_lanes import (
+    can_narrow,
+    interleave4,
+    narrow,
+    natural_order,
+    only_negative_nans,
+)
+from camshaft.backends.cpu.conv.columns import choose
+from camshaft.backends.cpu.conv.depthwise_quads import Block, Plan, Quads
+from camshaft.backends.cpu.expr.epilogue import Access, Epilogue
+from camshaft.backends.cpu.lang import Index, Kernel, Pointer, Value
+from camshaft.ir.types import i32, u8
+
+Sums = list[list[Value]]
+"""Sums of one unit: [output row][vector]."""
+
+Quad = list[Value]
+"""Four interleaved rows of one input column: [vector]."""
+
+
+class Stream:
+    """Output rows oh .. oh + tall - 1, one block of channels, all columns."""
+
+    def __init__(self, plan: Plan, k: Kernel, block: Block, quads: Quads, oh: Value) -> None:
+        self.plan, self.p, self.k = plan, plan.problem, k
+        self.block, self.quads, self.oh = block, quads, oh
+        self.taps = quads.taps()
+        self.step = self.p.stride[1] * block.fold
+        self.reach = (self.p.s - 1) * self.p.dilation[1]
+        self.units = self.p.ow // block.fold
+        self.channel = k.scalars["block"] * block.width + block.channel
+        self.rows = self._row_pointers()
+        self.weights = self._weights()
+        self.first_sums = k.args["packed2"].at(self.channel).aligned(4 * block.lanes)
+        self.finish = _Finish(plan, k, block, oh, self.channel)
+
+    # --- operands -------------------------------------------------------------------------
+
+    def _row_pointers(self) -> list[Pointer]:
+        """Input rows under the stream at column 0 and the block's first channel."""
+        k, p = self.k, self.p
+        sn, sy, _, _ = p.x_strides
+        image = k.args["in0"].at(k.scalars["image"] * sn + self.channel)
+        blank = k.args["packed3"].at(self.channel)
+        rows = []
+        for row in self.quads.rows:
+            iy = self.oh * p.stride[0] + (row - p.pad[0])
+            pointer = image.at(iy * sy)
+            if p.clips_rows:
+                inside = k.bit("and", iy >= 0, iy < p.h)
+                pointer = choose(k, inside, pointer, blank)
+            rows.append(pointer)
+        return rows
+
+    def _weights(self) -> Pointer:
+        """The block's packed weights, as i32 (four bytes or two i16 each)."""
+        words = 1 if self.plan.target.has_vnni else 2
+        name = "packed0" if self.quads.tall == self.plan.tall else "packed1"
+        start = self.channel * (len(self.taps) * words)
+        return self.k.args[name].as_type(i32).at(start).aligned(4 * self.block.lanes)
+
+    def _fresh(self) -> Sums:
+        """Sums to which nothing has been added."""
+        k, lanes = self.k, self.block.lanes
+        if self.p.zero_point:
+            one = [k.load(self.first_sums.at(g * lanes), lanes) for g in range(4)]
+        else:
+            one = [k.const(0, i32, lanes) for _ in range(4)]
+        return [list(one) for _ in range(self.quads.tall)]
+
+    # --- the order of work ------------------------------------------------------------------
+
+    def write(self) -> None:
+        """Units from left to right; those that need no clipping in a loop."""
+        k = self.k
+        sums = [self._fresh() for _ in range(self.reach // self.step)]
+        self._add_columns(range(self.reach - self.step + 1), 0, None, sums, None)
+        inside = [all(self._is_inside(c) for c in self._new_columns(o)) for o in range(self.units)]
+        start = inside.index(True) if True in inside else self.units
+        stop = inside.index(False, start) if False in inside[start:] else self.units
+        unroll = self.plan.unroll
+        stop -= (stop - start) % unroll
+        for unit in range(start):
+            self._units(unit, 1, None, sums)
+        if stop > start:
+            with k.loop(start, stop, unroll, carry=sums) as position:
+                self._units(0, unroll, position, sums)
+        for unit in range(stop, self.units):
+            self._units(unit, 1, None, sums)
+
+    def _new_columns(self, unit: int) -> list[int]:
+        """Input columns, counted from the left padding, read first for output unit `unit`."""
+        end = unit * self.step + self.reach + 1
+        columns = range(end - self.step, end)
+        return [c for c in columns if any(u >= unit for u, _ in self._users(c))]
+
+    def _users(self, column: int) -> list[tuple[int, int]]:
+        """(unit, filter column) pairs that read an input column; units may be negative."""
+        pairs = []
+        for s in range(self.p.s):
+            unit, rest = divmod(column - s * self.p.dilation[1], self.step)
+            if rest == 0:
+                pairs.append((unit, s))
+        return pairs
+
+    def _is_inside(self, column: int) -> bool:
+        """Whether all pixels interleaved at an input column lie in the image."""
+        first = column - self.p.pad[1]
+        return first >= self.quads.back and first + self.block.fold <= self.p.w
+
+    def _units(self, first: int, count: int, position: Value | None, sums: list[Sums]) -> None:
+        """Finish units first .. first + count - 1 (relative to unit `position` if given).
+
+        On entry and on return `sums` holds the units that have begun and not ended.
+        """
+        sums += [self._fresh() for _ in range(count)]
+        columns = [c for unit in range(first, first + count) for c in self._new_columns(unit)]
+        finished: list[list[list[Value]]] = [
+            [[] for _ in range(self.quads.tall)] for _ in range(count)
+        ]
+        self._add_columns(columns, first, position, sums, finished)
+        for n, rows in enumerate(finished):
+            place: Index = first + n if position is None else position + n
+            for row, values in enumerate(rows):
+                self.finish.store(values, row, place)
+        del sums[:count]
+
+    def _add_columns(
+        self,
+        columns: Sequence[int],
+        first: int,
+        position: Value | None,
+        sums: list[Sums],
+        finished: list[list[list[Value]]] | None,
+    ) -> None:
+        """Add input columns to the sums they touch; sums[0] belongs to unit `first`.
+
+        One vector after the other, each weight loaded once for all columns.  finished: takes the
+        leading sums through the first half of the epilogue, [unit][output row][vector].
+        """
+        uses: dict[tuple[int, int, int], list[tuple[Quad, int]]] = {}
+        for column in columns:
+            users = [(u - first, s) for u, s in self._users(column) if 0 <= u - first < len(sums)]
+            if position is None:
+                users = [(u, s) for u, s in users if u + first < self.units]
+            for q in range(len(self.quads.quads)):
+                wanted = [
+                    ((row, s, q), u)
+                    for u, s in users
+                    for row in range(self.quads.tall)
+                    if (row, s, q) in self.taps
+                ]
+                quad = self._quad(q, column - self.p.pad[1], position) if wanted else None
+                if quad is not None:
+                    for tap, u in wanted:
+                        uses.setdefault(tap, []).append((quad, u))
+        for g in range(4):
+            for (row, s, q), readers in sorted(uses.items(), key=lambda item: item[0]):
+                weights = self._load_weights(self.taps[row, s, q], g)
+                for quad, u in readers:
+                    sums[u][row][g] = self._add(quad[g], weights, sums[u][row][g])
+            for n, rows in enumerate(finished or ()):
+                for row, values in enumerate(rows):
+                    place: Index = first + n if position is None else position + n
+                    values.append(self.finish.begin(sums[n][row][g], g, row, place))
+
+    # --- one column -----------------------------------------------------------------------
+
+    def _quad(self, q: int, column: int, position: Value | None) -> Quad | None:
+        """Quad q interleaved at input column `column` (+ step * position).
+
+        None where it adds nothing, outside the image without a zero point.
+        """
+        k, p, block = self.k, self.p, self.block
+        pitch = p.x_strides[2]
+        rows: list[Value] = []
+        seen = False
+        for n, left in self.quads.quads[q]:
+            first = column + left * p.dilation[1]
+            inside = [
+                position is not None or 0 <= pixel < p.w
+                for pixel in range(first, first + block.fold)
+            ]
+            seen = seen or any(inside)
+            pointer = self.rows[n]
+            if position is not None:
+                pointer = pointer.at(position * (self.step * pitch))
+            rows.append(self._bytes(pointer.at(first * pitch), inside))
+        if not seen and not p.zero_point:
+            return None
+        rows += [k.const(0, u8, block.width)] * (4 - len(rows))
+        return interleave4(k, rows)
+
+    def _bytes(self, pixel: Pointer, inside: Sequence[bool]) -> Value:
+        """The block's bytes at a pixel; zero points where a folded pixel is not in the image."""
+        k, block = self.k, self.block
+        if all(inside):
+            return k.load(pixel, block.width, block.valid)
+        if not any(inside):
+            return k.const(self.p.zero_point, u8, block.width)
+        each = block.width // block.fold
+        exists = [inside[lane // each] for lane in range(block.width)]
+        first, count = exists.index(True), exists.count(True)
+        zero = k.const(self.p.zero_point, u8, count)
+        part = k.load(pixel.at(first), count)
+        picks = [lane - first if exists[lane] else count for lane in range(block.width)]
+        return k.shuffle(part, zero, picks)
+
+    def _load_weights(self, tap: int, g: int) -> list[Value]:
+        """The weights of one dot product, or their two halves."""
+        k, lanes = self.k, self.block.lanes
+        if self.plan.target.has_vnni:
+            return [k.load(self.weights.at((tap * 4 + g) * lanes), lanes)]
+        return [k.load(self.weights.at((tap * 8 + 4 * h + g) * lanes), lanes) for h in range(2)]
+
+    def _add(self, x: Value, weights: Sequence[Value], total: Value) -> Value:
+        if self.plan.target.has_vnni:
+            return self.k.dot4(x, weights[0], total)
+        return self.k.dot4_halves(x, weights[0], weights[1], total)
+
+
+class _Finish:
+    """Turns finished sums into outputs: `begin` each vector, then `store` the four."""
+
+    def __init__(self, plan: Plan, k: Kernel, block: Block, oh: Value, channel: Value) -> None:
+        self.k, self.block = k, block
+        self.in_lane_order = plan.in_lane_order
+        self.p = p = plan.problem
+        places = {n: m for m, n in enumerate(plan.constants, 3)}
+        pointers = [
+            k.args[f"packed{places[n]}"] if n in places else k.args[f"in{n}"]
+            for n in range(2, len(plan.spec.inputs))
+        ]
+        expr = p.epilogue
+        self.packs = plan.in_lane_order and can_narrow(k.target, expr, plan.dtypes)
+        self.negative_nans = only_negative_nans(expr, p.operands)
+        if self.packs:
+            expr = expr.args[0]
+        out = k.args["out0"]
+        position = (k.scalars["image"], oh, 0, channel)
+        operands = plan.operands()
+        epilogue = Epilogue(k, expr, operands, pointers, p.output, out, coarse=self.packs)
+        self.epilogue = epilogue.at(position)
+        self.out = Access(out, p.output.strides).at(position)
+
+    def begin(self, total: Value, g: int, row: int, unit: Index) -> Value:
+        """Vector g of a sum through the epilogue, if lane order suits its operands."""
+        if not self.in_lane_order:
+            return total
+        return self.epilogue.apply(total, (0, row, unit * self.block.fold, g * self.block.lanes))
+
+    def store(self, values: Sequence[Value], row: int, unit: Index) -> None:
+        """Store the four vectors of one output row at output unit `unit`."""
+        k, block = self.k, self.block
+        place = (0, row, unit * block.fold, 0)
+        if self.packs:
+            value = narrow(k, values, self.p.output.dtype, negative_nans=self.negative_nans)
+        else:
+            wide = k.concat(k.concat(values[0], values[1]), k.concat(values[2], values[3]))
+            value = k.shuffle(wide, None, natural_order(block.width))
+        if self.in_lane_order:
+            k.store(value, self.out.at(place).pointer, block.valid)
+        else:
+            self.epilogue.store(value, place, block.valid)

@@ -1,0 +1,306 @@
+"""Convolution with small groups, FP32 and INT8; depthwise FP32 is the smallest group.
+
+Tactic for op "conv" where the output channels of several groups fill a vector exactly.  Lanes
+are output channels; each group's input channel (INT8: four of them) is spread over the lanes of that
+group by a shuffle.  A tile is `cols` neighbouring pixels of an output row, whose sums stay in
+registers; for each filter row and input channel its weights are loaded once, and each input pixel of
+the row is loaded and spread once for all the sums it adds to.  A tile is followed down the image, so
+that the rows shared with the one before are still in the first cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from camshaft.backends.base import KernelSpec, Params, Source
+from camshaft.backends.cpu.abi import constant_numbers, operand_pointer, phase_args
+from camshaft.backends.cpu.conv.columns import (
+    UNROLL_LIMIT,
+    ColumnRun,
+    Items,
+    choose,
+    column_runs,
+    computes,
+    distinct,
+    row_blocks,
+    row_bounds,
+)
+from camshaft.backends.cpu.conv.problem import ConvProblem
+from camshaft.backends.cpu.expr.epilogue import Epilogue
+from camshaft.backends.cpu.lang import Arg, Kernel, Module, Pointer, Scalar, Value
+from camshaft.backends.cpu.tactic_defaults import TacticDefaults
+from camshaft.backends.cpu.target import CpuTarget
+from camshaft.ir.types import DType, f32, i8, i16, i32, u8
+
+
+class ConvGrouped(TacticDefaults):
+    """Grouped convolution: x [N,H,W,C] f32 or u8, w [K,R,S,C/groups] f32 or s8, y [N,OH,OW,K].
+
+    Parameters: cols, output pixels of a tile; rows, output rows of a work item.
+    """
+
+    name = "conv_grouped"
+    version = 1
+
+    def supports(self, spec: KernelSpec, target: CpuTarget) -> bool:
+        """Several groups to a vector, C/groups at most twice K/groups; INT8 groups of four channels
+        or multiples.  Any window, pads and pitch.  (One group to a vector is for `conv_direct`.)"""
+        if not (computes(spec, f32) or computes(spec, u8)):
+            return False
+        p = ConvProblem.of(spec)
+        lanes = target.lanes(f32)
+        if p.groups == 1 or p.k == lanes or lanes % p.k or p.c > 2 * p.k:
+            return False
+        if p.is_int8 and p.c % 4:
+            return False
+        return p.s * Shape.of(p, target).steps <= UNROLL_LIMIT
+
+    def candidates(self, spec: KernelSpec, target: CpuTarget, threads: int) -> Sequence[Params]:
+        """Tiles that fill the registers, in bands of rows that keep `threads` busy."""
+        p = ConvProblem.of(spec)
+        shape = Shape.of(p, target)
+        free = max(target.registers - p.s - 2, target.registers // 2 - 2)
+        most = min(free, UNROLL_LIMIT // (p.s * shape.steps))
+        widths = [w for w in (14, 7, 10, 8, 4, 2, 1) if w <= max(1, most)]
+        best = min(widths, key=lambda w: (-(-p.ow // w) * w + (w < 7) * p.ow, -w))
+        rows = row_blocks(p.oh, shape.vectors * p.n, threads, 7)
+        return distinct(
+            [
+                {"cols": best, "rows": rows},
+                {"cols": max(1, best // 2), "rows": rows},
+                {"cols": best, "rows": max(1, -(-rows // 2))},
+            ]
+        )
+
+    def prepack(
+        self, spec: KernelSpec, params: Params, target: CpuTarget, constants: Sequence[np.ndarray]
+    ) -> Sequence[np.ndarray]:
+        """Weights, and for a zero point compensation and a row of it; the rest as is."""
+        p = ConvProblem.of(spec)
+        shape = Shape.of(p, target)
+        packed = [_pack(shape, constants[0], halves=not target.has_vnni)]
+        if p.zero_point:
+            total = constants[0].astype(np.int64).sum(axis=(1, 2, 3))
+            first = np.zeros(shape.vectors * shape.lanes, np.int32)
+            first[: len(total)] = -p.zero_point * total
+            packed += [first, np.full(shape.blank_row, p.zero_point, np.uint8)]
+        return [*packed, *constants[1:]]
+
+    def emit(self, spec: KernelSpec, params: Params, target: CpuTarget) -> Source:
+        """One phase; full vectors of output channels and the tail are functions of their own."""
+        return _Writer(spec, params, target).source()
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How groups fill vectors.
+
+    lanes: output channels of a vector.  groups: groups in a vector.  steps: input elements of a
+    group (channels, INT8: fours of channels).  vectors: vectors of output channels.
+    """
+
+    problem: ConvProblem
+    lanes: int
+    groups: int
+    steps: int
+    vectors: int
+
+    @staticmethod
+    def of(p: ConvProblem, target: CpuTarget) -> Shape:
+        """The shape of a problem on a target."""
+        lanes = target.lanes(f32)
+        groups = lanes // p.k
+        steps = p.c // 4 if p.is_int8 else p.c
+        return Shape(p, lanes, groups, steps, -(-p.groups // groups))
+
+    @property
+    def element(self) -> DType:
+        """What a lane of inputs holds: one f32, or four u8."""
+        return i32 if self.problem.is_int8 else f32
+
+    @property
+    def blank_row(self) -> int:
+        """Bytes of a row of zero points that can stand for any input row."""
+        p = self.problem
+        return (p.w - 1) * p.x_strides[2] + p.groups * p.c
+
+    def spread(self, step: int) -> list[int]:
+        """For each lane the input element (of the vector's groups) that it multiplies."""
+        return [lane // self.problem.k * self.steps + step for lane in range(self.lanes)]
+
+
+def _pack(shape: Shape, w: np.ndarray, *, halves: bool) -> np.ndarray:
+    """Weights [K,R,S,C/g] to [vector][R][step][S][lane], for INT8 [...][lane][4] s8.
+
+    halves: INT8 for targets without a byte dot product, [...][S][2][lane][2] i16, even channels
+    apart from odd ones.
+    """
+    k, r, s, _ = w.shape
+    padded = np.zeros((shape.vectors * shape.lanes, r, s, shape.problem.c), w.dtype)
+    padded[:k] = w
+    if shape.element == f32:
+        vectors = padded.reshape(shape.vectors, shape.lanes, r, s, shape.steps)
+        return np.ascontiguousarray(vectors.transpose(0, 2, 4, 3, 1))
+    quads = padded.reshape(shape.vectors, shape.lanes, r, s, shape.steps, 4)
+    quads = quads.transpose(0, 2, 4, 3, 1, 5)
+    if halves:
+        wide = quads.astype(np.int16)
+        quads = np.stack([wide[..., 0::2], wide[..., 1::2]], axis=4)
+    return np.ascontiguousarray(quads)
+
+
+class _Writer:
+    """Writes the program of one candidate."""
+
+    def __init__(self, spec: KernelSpec, params: Params, target: CpuTarget) -> None:
+        self.spec, self.params, self.target = spec, params, target
+        self.p = ConvProblem.of(spec)
+        self.shape = Shape.of(self.p, target)
+        self.lanes = self.shape.lanes
+        self.adjacent = max(1, 16 // self.lanes)  # vectors of one cache line go together
+        self.halves = self.p.is_int8 and not target.has_vnni
+        self.runs = column_runs(self.p, int(params["cols"]))
+        types = [f32 if not self.p.is_int8 else i16 if self.halves else i8]
+        if self.p.zero_point:
+            types += [i32, u8]
+        self.packed = {n: m + len(types) - 1 for n, m in constant_numbers(spec, 2).items()}
+        types += [spec.inputs[n].dtype for n in self.packed]
+        self.args = phase_args(spec, types)
+
+    def source(self) -> Source:
+        """The module: a phase over items that calls a band function per vector of channels."""
+        module = Module(self.target)
+        outputs = self.p.groups * self.p.k
+        full, tail = divmod(outputs, self.lanes)
+        if full:
+            self._band_function(module, "band", self.lanes)
+        if tail:
+            self._band_function(module, "band_tail", tail)
+        blocks = -(-self.shape.vectors // self.adjacent)
+        items = Items(self.p.n, self.p.oh, int(self.params["rows"]), blocks)
+        with module.phase("conv_grouped", items.count, self.args) as k:
+            pointers = [k.args[a.name] for a in self.args]
+            with k.loop(k.begin, k.end) as item:
+                image, first, last, block = items.decode(k, item)
+                start = block * self.adjacent
+                if full:
+                    stop = k.min(start + self.adjacent, full)
+                    k.call("band", *pointers, image, first, last, start, stop)
+                if tail:
+                    with k.if_(k.eq(block, blocks - 1)):
+                        k.call("band_tail", *pointers, image, first, last, full, full + 1)
+        return module.source()
+
+    def _band_function(self, module: Module, symbol: str, count: int) -> None:
+        """Vectors start..stop-1 of output channels (`count` channels of each exist), output rows
+        first..last-1."""
+        params: list[Arg | Scalar] = [*self.args]
+        params += [Scalar(s) for s in ("image", "first", "last", "start", "stop")]
+        with module.function(symbol, params) as k:
+            first, last, start, stop = (k.scalars[s] for s in ("first", "last", "start", "stop"))
+            for run in self.runs:
+                with (
+                    k.loop(0, run.count) as tile,
+                    k.loop(first, last) as oh,
+                    k.loop(start, stop) as vector,
+                ):
+                    self._tile(k, run, (oh, tile * run.width + run.start, vector), count)
+
+    def _tile(
+        self, k: Kernel, run: ColumnRun, place: tuple[Value, Value, Value], count: int
+    ) -> None:
+        """`run.width` output pixels from place on, which is (row, column, vector)."""
+        p, image = self.p, k.scalars["image"]
+        oh, ow, vector = place
+        acc = [self._first_sum(k, vector) for _ in range(run.width)]
+        low, high = (0, p.r) if p.zero_point else row_bounds(k, p, oh)
+        with k.loop(low, high, carry=acc) as r:
+            row = self._row(k, oh, r, vector).at(ow * (p.stride[1] * p.x_strides[2]))
+            self._filter_row(k, run, row, vector * p.r + r, acc, count)
+        pointers = [
+            operand_pointer(k, self.spec, n, self.packed) for n in range(2, len(self.spec.inputs))
+        ]
+        epilogue = Epilogue(k, p.epilogue, p.operands, pointers, p.output, k.args["out0"])
+        epilogue = epilogue.at((image, oh, ow, vector * self.lanes))
+        for i in range(run.width):
+            epilogue.store(acc[i], (0, 0, i, 0), count)
+
+    def _first_sum(self, k: Kernel, vector: Value) -> Value:
+        if not self.p.zero_point:
+            return k.const(0, self.shape.element, self.lanes)
+        place = k.args["packed1"].at(vector * self.lanes)
+        return k.load(place.aligned(4 * self.lanes), self.lanes)
+
+    def _row(self, k: Kernel, oh: Value, r: Value, vector: Value) -> Pointer:
+        """Input column 0, filter row r of output row oh, first input channel of the vector."""
+        p = self.p
+        sn, sy, _, _ = p.x_strides
+        iy = r * p.dilation[0] + oh * p.stride[0] - p.pad[0]
+        channel = vector * (self.shape.groups * p.c)
+        row = k.args["in0"].at(k.scalars["image"] * sn + channel).at(iy * sy)
+        if p.zero_point and p.clips_rows:
+            inside = k.bit("and", iy >= 0, iy < p.h)
+            row = choose(k, inside, row, k.args["packed2"].at(channel))
+        return row
+
+    def _filter_row(
+        self, k: Kernel, run: ColumnRun, row: Pointer, number: Value, acc: list[Value], count: int
+    ) -> None:
+        """Add a row of input, weighted by packed filter row `number`, to all sums of the tile."""
+        p, shape = self.p, self.shape
+        vectors = shape.steps * p.s * (2 if self.halves else 1)
+        w = k.args["packed0"].as_type(shape.element).at(number * (vectors * self.lanes))
+        w = w.aligned(4 * self.lanes)
+        for step in range(shape.steps):
+            taps = [self._weights(k, w, step * p.s + s) for s in range(p.s)]
+            for column, users in run.taps(p).items():
+                offset = (column - p.pad[1]) * p.x_strides[2]
+                x = self._spread(k, row.at(offset), step, count)
+                for i, s in users:
+                    acc[i] = self._add(k, x, taps[s], acc[i])
+            if p.zero_point:
+                self._add_outside(k, run, taps, acc)
+
+    def _add_outside(
+        self, k: Kernel, run: ColumnRun, taps: list[list[Value]], acc: list[Value]
+    ) -> None:
+        """Filter columns outside the image see zero points, which the first sums expect."""
+        blank = k.const(self.p.zero_point * 0x01010101, i32, self.lanes)
+        for i, inside in enumerate(run.inside):
+            for s in set(range(self.p.s)) - set(inside):
+                acc[i] = self._add(k, blank, taps[s], acc[i])
+
+    def _weights(self, k: Kernel, w: Pointer, number: int) -> list[Value]:
+        """One vector of weights, or its two halves."""
+        parts = 2 if self.halves else 1
+        return [
+            k.load(w.at((number * parts + part) * self.lanes), self.lanes) for part in range(parts)
+        ]
+
+    def _add(self, k: Kernel, x: Value, w: list[Value], acc: Value) -> Value:
+        if self.halves:
+            return k.dot4_halves(x, w[0], w[1], acc)
+        return k.dot4(x, w[0], acc) if self.p.is_int8 else k.fma(x, w[0], acc)
+
+    def _spread(self, k: Kernel, pixel: Pointer, step: int, count: int) -> Value:
+        """Input element `step` of each group in the lanes of that group."""
+        shape = self.shape
+        pixel = pixel.as_type(shape.element)
+        if self.p.is_int8:
+            pixel = Pointer(k, pixel.address(), i32, 0, 1)  # pixels need not be aligned to fours
+        have = count // self.p.k * shape.steps
+        width = shape.groups * shape.steps
+        lanes = min(self.lanes, width)
+        parts = [
+            k.load(pixel.at(start), lanes, have - start)
+            if have > start
+            else k.const(0, shape.element, lanes)
+            for start in range(0, width, lanes)
+        ]
+        picks = shape.spread(step)
+        if len(parts) == 1 and picks == list(range(self.lanes)):
+            return parts[0]
+        return k.shuffle(parts[0], parts[1] if len(parts) > 1 else None, picks)

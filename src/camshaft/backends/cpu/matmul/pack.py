@@ -1,0 +1,110 @@
+"""The packing phase of a matrix product whose right-hand operand is computed at run time.
+
+Writes b into panels in the workspace, in the layout that `problem` describes, followed for
+integers by the constant of every column.  One work item packs one panel of one matrix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from camshaft.backends.cpu.lang import Arg, Kernel, Module, Pointer, Value
+from camshaft.backends.cpu.matmul.problem import MatmulProblem
+from camshaft.ir.types import f32, i8, i32
+
+_ALIGN = 64
+_ONES = 0x01010101
+
+
+def panel_bytes(p: MatmulProblem, width: int) -> int:
+    """Bytes of all panels, rounded up to where the columns' constants start."""
+    size = p.packed_elements(width) * p.b_dtype.bytes
+    return -(-size // _ALIGN) * _ALIGN
+
+
+def pack_phase(m: Module, p: MatmulProblem, width: int, args: Sequence[Arg]) -> None:
+    """Add the phase to the module."""
+    panels = p.panels(width)
+    with m.phase("pack", p.matrices * panels, args) as k, k.loop(k.begin, k.end) as item:
+        matrix, panel = item // panels, item % panels
+        b = k.args["in1"].at(panel * (width * p.b_strides[-1]))
+        rest = matrix
+        for extent, stride in zip(p.b_shape[-3::-1], p.b_strides[-3::-1], strict=True):
+            b = b.at((rest % extent) * stride)
+            rest = rest // extent
+        tail = p.n % width
+        writer = _Writer(k, p, width, item, b)
+        if tail == 0:
+            writer.panel(width)
+        elif panels == 1:
+            writer.panel(tail)
+        else:
+            with k.if_(panel < panels - 1) as full:
+                writer.panel(width)
+            with full.otherwise():
+                writer.panel(tail)
+
+
+class _Writer:
+    """Writes the packing of one panel."""
+
+    def __init__(self, k: Kernel, p: MatmulProblem, width: int, item: Value, b: Pointer) -> None:
+        self.k, self.p, self.width, self.b = k, p, width, b
+        self.lanes = k.target.lanes(f32)
+        space = k.args["workspace"]
+        group = 4 if p.integer else 1
+        kind = i8 if p.integer else f32
+        self.panel_at = space.as_type(kind).at(item * (p.depth * width * group)).aligned(_ALIGN)
+        self.constants = space.at(panel_bytes(p, width)).as_type(i32).at(item * width)
+
+    def panel(self, columns: int) -> None:
+        """Pack the panel's first `columns` columns; the others are left as they are."""
+        counts = [min(self.lanes, columns - n) for n in range(0, columns, self.lanes)]
+        if self.p.integer:
+            self._bytes(counts)
+        else:
+            self._floats(counts)
+
+    def _floats(self, counts: Sequence[int]) -> None:
+        k, p, lanes = self.k, self.p, self.lanes
+        with k.loop(0, p.k) as row:
+            source, target = self.b.at(row * p.b_strides[-2]), self.panel_at.at(row * self.width)
+            for j, count in enumerate(counts):
+                place = source.at(j * lanes * p.b_strides[-1])
+                k.store(k.load_strided(place, p.b_strides[-1], lanes, count), target.at(j * lanes))
+
+    def _bytes(self, counts: Sequence[int]) -> None:
+        k, p = self.k, self.p
+        sums = [k.const(0, i32, self.lanes) for _ in counts]
+        with k.loop(0, p.k // 4, carry=sums) as group:
+            self._group(group, 4, counts, sums)
+        if p.k % 4:
+            self._group(k.index(p.k // 4), p.k % 4, counts, sums)
+        a_zero, b_zero = p.zeros
+        for j, total in enumerate(sums):
+            k.store(p.k * a_zero * b_zero - total * a_zero, self.constants.at(j * self.lanes))
+
+    def _group(self, group: Value, rows: int, counts: Sequence[int], sums: list[Value]) -> None:
+        """Four rows of b (of which `rows` exist), interleaved."""
+        k, p, lanes = self.k, self.p, self.lanes
+        row, column = p.b_strides[-2:]
+        source = self.b.at(group * (4 * row))
+        target = self.panel_at.at(group * (4 * self.width))
+        picks = [n % 4 * lanes + n // 4 for n in range(4 * lanes)]
+        for j, count in enumerate(counts):
+            planes = [
+                self._row(source.at(r * row + j * lanes * column), count) for r in range(rows)
+            ]
+            planes += [k.const(0, i8, lanes)] * (4 - rows)
+            halves = k.concat(planes[0], planes[1]), k.concat(planes[2], planes[3])
+            four = k.shuffle(*halves, picks)
+            k.store(four, target.at(4 * j * lanes))
+            ones = k.const(_ONES, i32, lanes)
+            sums[j] = k.dot4(ones, k.bitcast(four, i32), sums[j])
+
+    def _row(self, place: Pointer, count: int) -> Value:
+        k = self.k
+        value = k.load_strided(place, self.p.b_strides[-1], self.lanes, count)
+        if self.p.shifts[1]:
+            value = value ^ 0x80
+        return k.bitcast(value, i8)

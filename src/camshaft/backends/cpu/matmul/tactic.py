@@ -1,0 +1,227 @@
+"""Matrix product, FP32 and INT8, batched, with an epilogue.
+
+A constant b is packed once at build time.  Otherwise b is read where it lies (f32 rows) or a first
+phase packs it into the workspace (8-bit integers, or columns that are not contiguous).
+Work items are (batch, panel of columns, block of rows); the sum over K is never split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from camshaft.backends.base import KernelSpec, Params, Source
+from camshaft.backends.cpu.abi import constant_numbers, operand_pointer, phase_args
+from camshaft.backends.cpu.expr.epilogue import Epilogue
+from camshaft.backends.cpu.lang import Kernel, Module, Pointer, Value
+from camshaft.backends.cpu.matmul.pack import pack_phase, panel_bytes
+from camshaft.backends.cpu.matmul.problem import MatmulProblem, is_supported, packed_b, problem_of
+from camshaft.backends.cpu.matmul.tile import MatmulTile, PanelVectors
+from camshaft.backends.cpu.target import CpuTarget
+from camshaft.ir.types import DType, f32, i8, i32
+
+_ITEM_MACS = 1 << 19
+_ALIGN = 64
+_WIDEST = 16  # 32-bit lanes of the widest target: workspace() is not told the target
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the kernel finds b and the columns' constants.
+
+    source: "packed" (constant), "direct" (b as it lies) or "workspace" (packed by a phase).
+    """
+
+    source: str
+    rows: int
+    cols: int
+    lanes: int
+
+    @property
+    def width(self) -> int:
+        """Columns of a panel."""
+        return self.cols * self.lanes
+
+
+def layout_of(p: MatmulProblem, params: Params, target: CpuTarget) -> Layout:
+    """The register tile and the place of b."""
+    direct = not p.integer and (p.b_strides[-1] == 1 or p.n == 1)
+    source = "packed" if p.b_const else "direct" if direct else "workspace"
+    return Layout(source, int(params["rows"]), int(params["cols"]), target.lanes(f32))
+
+
+class Matmul:
+    """Register-tiled product over packed or plain columns."""
+
+    name = "matmul"
+    version = 1
+
+    def supports(self, spec: KernelSpec, target: CpuTarget) -> bool:
+        return is_supported(spec)
+
+    def candidates(self, spec: KernelSpec, target: CpuTarget, threads: int) -> Sequence[Params]:
+        p = problem_of(spec)
+        spare = 4 if target.registers >= 32 else 3
+        room = target.registers - spare - (2 if p.integer and not target.has_vnni else 0)
+        vectors = -(-p.n // target.lanes(f32))
+        found: dict[tuple[int, int], None] = {}
+        for cols in (8, 4, 6) if p.m == 1 else (2, 4, 3, 1, 6):
+            cols = min(cols, vectors)
+            most = max(1, room // (cols + (1 if p.integer and p.zeros[1] else 0)))
+            tiles = -(-p.m // most)
+            found[(-(-p.m // tiles), cols)] = None
+        return [{"rows": rows, "cols": cols} for rows, cols in found]
+
+    def prepack(
+        self, spec: KernelSpec, params: Params, target: CpuTarget, constants: Sequence[np.ndarray]
+    ) -> Sequence[np.ndarray]:
+        p = problem_of(spec)
+        layout = layout_of(p, params, target)
+        numbers = constant_numbers(spec)
+        packed: list[np.ndarray] = []
+        if p.b_const:
+            packed += packed_b(p, constants[numbers[1]], layout.width)
+        others = [n for n in numbers if n != 1]
+        return packed + [np.ascontiguousarray(constants[numbers[n]]) for n in others]
+
+    def workspace(self, spec: KernelSpec, params: Params, threads: int) -> int:
+        p = problem_of(spec)
+        if p.b_const or not (p.integer or (p.b_strides[-1] != 1 and p.n != 1)):
+            return 0
+        columns = p.matrices * (p.n + int(params["cols"]) * _WIDEST)
+        return columns * (4 * p.depth + 4) + _ALIGN
+
+    def emit(self, spec: KernelSpec, params: Params, target: CpuTarget) -> Source:
+        p = problem_of(spec)
+        layout = layout_of(p, params, target)
+        args = phase_args(spec, _packed_dtypes(spec, p))
+        m = Module(target)
+        if layout.source == "workspace":
+            pack_phase(m, p, layout.width, args)
+        split = _Split(p, layout)
+        with m.phase("product", split.items, args) as k:
+            _Writer(k, spec, p, layout, split).all_items()
+        return m.source()
+
+
+def _packed_dtypes(spec: KernelSpec, p: MatmulProblem) -> list[DType]:
+    dtypes: list[DType] = []
+    if p.b_const:
+        dtypes += [i8, i32] if p.integer else [f32]
+    return dtypes + [o.dtype for n, o in enumerate(spec.inputs) if o.const and n != 1]
+
+
+class _Split:
+    """Work items: batches x panels x blocks of `tiles` row tiles."""
+
+    def __init__(self, p: MatmulProblem, layout: Layout) -> None:
+        row_tiles = -(-p.m // layout.rows)
+        macs = layout.rows * layout.width * p.k
+        self.tiles = max(1, min(row_tiles, _ITEM_MACS // max(1, macs)))
+        self.blocks = -(-row_tiles // self.tiles)
+        self.panels = p.panels(layout.width)
+        self.items = p.batches * self.panels * self.blocks
+
+
+class _Writer:
+    """Writes the loops around the register tile."""
+
+    def __init__(
+        self, k: Kernel, spec: KernelSpec, p: MatmulProblem, layout: Layout, split: _Split
+    ) -> None:
+        self.k, self.p, self.layout, self.split = k, p, layout, split
+        self.tile = MatmulTile(k, p, layout.lanes)
+        # Packed constants: b's own first, then the other constants in order.
+        own = (2 if p.integer else 1) if p.b_const else 0
+        others = [n for n in constant_numbers(spec) if n != 1]
+        packed = {n: own + place for place, n in enumerate(others)}
+        self.a = operand_pointer(k, spec, 0, packed)
+        pointers = [operand_pointer(k, spec, n, packed) for n in range(2, len(spec.inputs))]
+        self.epilogue = Epilogue(k, p.epilogue, p.operands, pointers, p.output, k.args["out0"])
+        self.b, self.constants = self._right_hand()
+
+    def _right_hand(self) -> tuple[Pointer, Pointer | None]:
+        k, p = self.k, self.p
+        if self.layout.source == "direct":
+            return k.args["in1"], None
+        if self.layout.source == "packed":
+            return k.args["packed0"], k.args["packed1"] if p.integer else None
+        space = k.args["workspace"]
+        constants = space.at(panel_bytes(p, self.layout.width)).as_type(i32)
+        return space.as_type(i8 if p.integer else f32), constants if p.integer else None
+
+    def all_items(self) -> None:
+        """Every work item of this call."""
+        k, p, split = self.k, self.p, self.split
+        with k.loop(k.begin, k.end) as item:
+            block, rest = item % split.blocks, item // split.blocks
+            panel, rest = rest % split.panels, rest // split.panels
+            position: list[Value] = []
+            for extent in reversed(p.rows[:-1]):
+                position.insert(0, rest % extent)
+                rest = rest // extent
+            tail = p.n % self.layout.width
+            if tail == 0:
+                self._panel(position, panel, block, self.layout.width)
+            elif split.panels == 1:
+                self._panel(position, panel, block, tail)
+            else:
+                with k.if_(panel < split.panels - 1) as full:
+                    self._panel(position, panel, block, self.layout.width)
+                with full.otherwise():
+                    self._panel(position, panel, block, tail)
+
+    def _panel(self, position: list[Value], panel: Value, block: Value, columns: int) -> None:
+        """The rows of one block times the first `columns` columns of a panel."""
+        k, p, lanes = self.k, self.p, self.layout.lanes
+        counts = [min(lanes, columns - n) for n in range(0, columns, lanes)]
+        a, matrix, start = self.a, k.index(0), panel * self.layout.width
+        for axis, index in enumerate(position):
+            a = a.at(index * p.a_steps[axis])
+            matrix = matrix + index * p.b_matrices[axis]
+        vectors = self._vectors(position, matrix, panel)
+        constants = None
+        if self.constants is not None:
+            width = self.split.panels * self.layout.width
+            constants = self.constants.at(matrix * width + start)
+        place = self.epilogue.at((*position, 0, start))
+
+        def rows_at(first: Value, rows: int) -> None:
+            here = place.at((*(0,) * len(position), first, 0))
+            self.tile.write(a.at(first * p.a_steps[-2]), vectors, constants, here, rows, counts)
+
+        step = self.layout.rows
+        whole = p.m // step
+        low = block * self.split.tiles
+        if whole:
+            with k.loop(low, k.min(low + self.split.tiles, whole)) as number:
+                rows_at(number * step, step)
+        if p.m % step:
+            with k.if_(k.eq(block, self.split.blocks - 1)):
+                rows_at(k.index(whole * step), p.m % step)
+
+    def _vectors(self, position: list[Value], matrix: Value, panel: Value) -> PanelVectors:
+        k, p, layout = self.k, self.p, self.layout
+        lanes, width = layout.lanes, layout.width
+        if layout.source == "direct":
+            base = self.b.at(panel * width)
+            for axis, index in enumerate(position):
+                base = base.at(index * p.b_steps[axis])
+
+            def plain(line: Pointer, j: int, count: int) -> Value:
+                return k.load(line.at(j * lanes), lanes, count)
+
+            return PanelVectors(base, p.b_strides[-2], plain)
+        group = 4 if p.integer else 1
+        size = p.depth * width * group
+        base = self.b.at((matrix * self.split.panels + panel) * size).aligned(_ALIGN)
+
+        def packed(line: Pointer, j: int, count: int) -> Value:
+            whole = line.at(j * lanes * group)
+            if p.integer:
+                return k.load(whole.as_type(i32), lanes)
+            return k.load(whole, lanes)
+
+        return PanelVectors(base, width * group, packed)

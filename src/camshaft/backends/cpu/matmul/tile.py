@@ -1,0 +1,152 @@
+"""The register tile of a matrix product: rows of a times a panel of b, accumulated over all of K.
+
+Each step loads the panel's vectors once and broadcasts one element (or four bytes) of every row.
+The accumulators never leave the registers until the epilogue stores them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from camshaft.backends.cpu.expr.epilogue import Epilogue
+from camshaft.backends.cpu.lang import Kernel, Pointer, Value
+from camshaft.backends.cpu.matmul.problem import MatmulProblem
+from camshaft.ir.types import f32, i8, i32
+
+_UNROLL = 4
+_ONES = 0x01010101
+
+
+@dataclass(frozen=True)
+class PanelVectors:
+    """Reads vector `column` of the panel's row at a pointer; `count` lanes of it exist in b."""
+
+    base: Pointer
+    step: int  # elements from one step of the reduction to the next
+    load: Callable[[Pointer, int, int], Value]
+
+
+class MatmulTile:
+    """Writes tiles of one problem.
+
+    lanes: 32-bit elements per vector.  constants: per column, or None (floats).
+    """
+
+    def __init__(self, k: Kernel, p: MatmulProblem, lanes: int) -> None:
+        self.k, self.p, self.lanes = k, p, lanes
+
+    def write(
+        self,
+        a: Pointer,
+        panel: PanelVectors,
+        constants: Pointer | None,
+        place: Epilogue,
+        rows: int,
+        counts: Sequence[int],
+    ) -> None:
+        """rows x counts: `counts` are the lanes that exist of each vector of the panel."""
+        k, p = self.k, self.p
+        kind = i32 if p.integer else f32
+        acc = [[k.const(0, kind, self.lanes) for _ in counts] for _ in range(rows)]
+        sums = [k.const(0, i32, self.lanes) for _ in range(rows if self._needs_row_sums else 0)]
+        state = [*acc, sums]
+        depth = p.depth - (1 if p.integer and p.k % 4 else 0)
+        whole = depth // _UNROLL * _UNROLL if depth >= 2 * _UNROLL else 0
+        if whole:
+            with k.loop(0, whole, _UNROLL, carry=state) as start:
+                here = a.at(start * (self._group * p.a_steps[-1]))
+                line = panel.base.at(start * panel.step)
+                for n in range(_UNROLL):
+                    self._step(here, line, n, panel, counts, acc, sums)
+        here = a.at(whole * self._group * p.a_steps[-1])
+        line = panel.base.at(whole * panel.step)
+        if depth - whole < 2 * _UNROLL:
+            for n in range(depth - whole):
+                self._step(here, line, n, panel, counts, acc, sums)
+        if depth < p.depth:
+            self._last_bytes(a, panel, counts, acc, sums)
+        self._store(acc, sums, constants, place, counts)
+
+    @property
+    def _group(self) -> int:
+        return 4 if self.p.integer else 1
+
+    @property
+    def _needs_row_sums(self) -> bool:
+        return self.p.integer and self.p.zeros[1] != 0
+
+    def _step(
+        self,
+        a: Pointer,
+        line: Pointer,
+        n: int,
+        panel: PanelVectors,
+        counts: Sequence[int],
+        acc: list[list[Value]],
+        sums: list[Value],
+    ) -> None:
+        k, p = self.k, self.p
+        vectors = [panel.load(line.at(n * panel.step), j, c) for j, c in enumerate(counts)]
+        for i in range(len(acc)):
+            place = a.at(i * p.a_steps[-2] + n * self._group * p.a_steps[-1])
+            x = k.load(place.as_type(i32)) if p.integer else k.load(place)
+            self._accumulate(i, x, vectors, acc, sums)
+
+    def _accumulate(
+        self, i: int, x: Value, vectors: list[Value], acc: list[list[Value]], sums: list[Value]
+    ) -> None:
+        k, p = self.k, self.p
+        if p.integer and p.a_dtype == i8:
+            x = x ^ -0x7F7F7F80  # every byte plus 128
+        spread = k.splat(x, self.lanes)
+        for j, vector in enumerate(vectors):
+            if p.integer:
+                acc[i][j] = k.dot4(spread, vector, acc[i][j])
+            else:
+                acc[i][j] = k.fma(spread, vector, acc[i][j])
+        if sums:
+            sums[i] = k.dot4(spread, k.const(_ONES, i32, self.lanes), sums[i])
+
+    def _last_bytes(
+        self,
+        a: Pointer,
+        panel: PanelVectors,
+        counts: Sequence[int],
+        acc: list[list[Value]],
+        sums: list[Value],
+    ) -> None:
+        """The last one to three elements of K; nothing behind them is read."""
+        k, p = self.k, self.p
+        depth = p.depth - 1
+        line = panel.base.at(depth * panel.step)
+        vectors = [panel.load(line, j, c) for j, c in enumerate(counts)]
+        for i in range(len(acc)):
+            four = k.const(0, p.a_dtype, 4)
+            for n in range(p.k % 4):
+                four = k.insert(four, k.load(a.at(i * p.a_steps[-2] + 4 * depth + n)), n)
+            self._accumulate(i, k.bitcast(four, i32, 1), vectors, acc, sums)
+            if sums and p.a_dtype == i8:  # bytes that do not exist became 128 each
+                sums[i] = sums[i] - 128 * (4 - p.k % 4)
+
+    def _store(
+        self,
+        acc: list[list[Value]],
+        sums: list[Value],
+        constants: Pointer | None,
+        place: Epilogue,
+        counts: Sequence[int],
+    ) -> None:
+        k, p, lanes = self.k, self.p, self.lanes
+        axes = len(p.rows) - 1
+        for j, count in enumerate(counts):
+            column = None
+            if constants is not None:
+                column = k.load(constants.at(j * lanes), lanes)
+            for i, row in enumerate(acc):
+                value = row[j]
+                if column is not None:
+                    value = value + column
+                if sums:
+                    value = value - sums[i] * p.zeros[1]
+                place.store(value, (*(0,) * axes, i, j * lanes), count)

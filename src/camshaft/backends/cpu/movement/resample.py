@@ -1,0 +1,188 @@
+"""Separable resampling of NHWC images by index and weight tables: every resize.
+
+The tables are constants; `prepack` turns indices into element offsets, so the kernel neither
+multiplies nor bounds-checks.  With one tap each way elements are copied, whatever their type.
+Integer images are blended in float in the order the op's reference uses and truncated as it does,
+hence to the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from camshaft.backends.base import KernelSpec, Params, Source
+from camshaft.backends.cpu.abi import constant_numbers, operand_pointer, phase_args
+from camshaft.backends.cpu.expr.epilogue import Epilogue
+from camshaft.backends.cpu.lang import Index, Kernel, Module, Pointer, Value
+from camshaft.backends.cpu.pointwise.support import COMPUTABLE, printable
+from camshaft.backends.cpu.tactic_defaults import TacticDefaults
+from camshaft.backends.cpu.target import CpuTarget
+from camshaft.ir import expr as E
+from camshaft.ir.attrs import expr_attr
+from camshaft.ir.types import DType, f32, i8, i64, u8
+
+_ITEM_BYTES = 8 << 10
+_TABLES = 4
+_UNROLLED_VECTORS = 4
+
+
+class Resample(TacticDefaults):
+    """y[h, w] = sum of wy[h, a] * wx[w, b] * x[iy[h, a], ix[w, b]] over a and b."""
+
+    name = "resample"
+    version = 1
+
+    def supports(self, spec: KernelSpec, target: CpuTarget) -> bool:
+        if spec.op != "resample" or len(spec.inputs) < 1 + _TABLES:
+            return False
+        x = spec.inputs[0]
+        if x.const or not all(o.const for o in spec.inputs[1 : 1 + _TABLES]):
+            return False
+        if x.shape[3] > 1 and x.strides[3] != 1:
+            return False
+        rows, columns = _taps(spec)
+        # More than two taps (cubic) leave the range of 8-bit integers.
+        integer = x.dtype in (u8, i8) and max(rows, columns) <= 2
+        if not (x.dtype == f32 or integer or (x.dtype in COMPUTABLE and rows == columns == 1)):
+            return False
+        return printable(_epilogue(spec), [x.dtype, *(o.dtype for o in spec.inputs[1 + _TABLES :])])
+
+    def prepack(
+        self, spec: KernelSpec, params: Params, target: CpuTarget, constants: Sequence[np.ndarray]
+    ) -> Sequence[np.ndarray]:
+        iy, wy, ix, wx = constants[:_TABLES]
+        _, row, column, _ = spec.inputs[0].strides
+        return [
+            np.asarray(iy, np.int64) * row,
+            np.ascontiguousarray(wy, np.float32),
+            np.asarray(ix, np.int64) * column,
+            np.ascontiguousarray(wx, np.float32),
+            *(np.ascontiguousarray(c) for c in constants[_TABLES:]),
+        ]
+
+    def emit(self, spec: KernelSpec, params: Params, target: CpuTarget) -> Source:
+        n, oh, ow, c = spec.outputs[0].shape
+        row_bytes = ow * c * spec.inputs[0].dtype.bytes
+        per_item = max(1, min(oh, _ITEM_BYTES // max(1, row_bytes)))
+        groups = -(-oh // per_item)
+        packed = [i64, f32, i64, f32]
+        packed += [o.dtype for o in spec.inputs[1 + _TABLES :] if o.const]
+        m = Module(target)
+        items = n * groups if ow * c else 0
+        with m.phase("resample", items, phase_args(spec, packed)) as k, k.loop(k.begin, k.end) as i:
+            image, first = i // groups, (i % groups) * per_item
+            writer = _Writer(k, spec, image)
+            with k.loop(first, k.min(first + per_item, oh)) as y:
+                writer.row(y)
+        return m.source()
+
+
+def _taps(spec: KernelSpec) -> tuple[int, int]:
+    """Taps per output row and per output column."""
+    return spec.inputs[1].shape[1], spec.inputs[3].shape[1]
+
+
+def _epilogue(spec: KernelSpec) -> E.Expr:
+    return expr_attr(spec, "epilogue", E.inp(0))
+
+
+class _Writer:
+    """Writes the loops over one image."""
+
+    def __init__(self, k: Kernel, spec: KernelSpec, image: Value) -> None:
+        self.k = k
+        x = spec.inputs[0]
+        self.dtype: DType = x.dtype
+        self.taps = _taps(spec)
+        self.columns, self.channels = spec.outputs[0].shape[2:]
+        self.copies = self.taps == (1, 1)
+        wide = max(self.dtype, _epilogue(spec).dtype or self.dtype, key=lambda d: d.bytes)
+        self.lanes = k.target.lanes(wide if self.copies else f32)
+        while self.lanes > k.target.lanes(f32) and self.lanes // 2 >= self.channels:
+            self.lanes //= 2
+        numbers = constant_numbers(spec, 1)
+        operands = spec.inputs[1 + _TABLES :]
+        pointers = [
+            operand_pointer(k, spec, 1 + _TABLES + n, numbers) for n in range(len(operands))
+        ]
+        self.epilogue = Epilogue(
+            k, _epilogue(spec), operands, pointers, spec.outputs[0], k.args["out0"]
+        )
+        self.image = image
+        self.x = k.args["in0"].at(image * x.strides[0])
+
+    def row(self, y: Value) -> None:
+        """One output row."""
+        k, (rows, columns) = self.k, self.taps
+        iy, wy, ix, wx = (k.args[f"packed{n}"] for n in range(_TABLES))
+        lines = [self.x.at(k.load(iy.at(y * rows + a))) for a in range(rows)]
+        by_row = [] if self.copies else [k.load(wy.at(y * rows + a)) for a in range(rows)]
+        with k.loop(0, self.columns) as at:
+            offsets = [k.load(ix.at(at * columns + b)) for b in range(columns)]
+            by_column = []
+            if not self.copies:
+                by_column = [k.load(wx.at(at * columns + b)) for b in range(columns)]
+            sources = [[line.at(offset) for line in lines] for offset in offsets]
+            self._pixel(sources, by_row, by_column, self.epilogue.at((self.image, y, at, 0)))
+
+    def _pixel(
+        self,
+        sources: list[list[Pointer]],
+        by_row: list[Value],
+        by_column: list[Value],
+        place: Epilogue,
+    ) -> None:
+        """All channels of one output pixel; sources[b][a] is the input pixel of tap (a, b)."""
+        lanes = self.lanes
+        step = lanes * _UNROLLED_VECTORS
+        whole = self.channels // step * step
+
+        def vector(at: Index, count: int | None) -> None:
+            pixels = [[p.at(at) for p in column] for column in sources]
+            value = self._value(pixels, by_row, by_column, count)
+            place.store(value, (0, 0, 0, at), count)
+
+        if whole > step:
+            with self.k.loop(0, whole, step) as start:
+                for n in range(_UNROLLED_VECTORS):
+                    vector(start + n * lanes, None)
+        else:
+            whole = 0
+        for rest in range(whole, self.channels, lanes):
+            vector(rest, min(lanes, self.channels - rest))
+
+    def _value(
+        self,
+        pixels: list[list[Pointer]],
+        by_row: list[Value],
+        by_column: list[Value],
+        count: int | None,
+    ) -> Value:
+        k = self.k
+        if self.copies:
+            return k.load(pixels[0][0], self.lanes, count)
+        columns = [
+            self._blend([k.cast(k.load(p, self.lanes, count), f32) for p in column], by_row)
+            for column in pixels
+        ]
+        return self._truncated(self._blend(columns, by_column))
+
+    def _blend(self, values: list[Value], weights: list[Value]) -> Value:
+        """Weighted sum, first to last; without fused rounding where bits must match."""
+        k = self.k
+        result = values[0] * weights[0]
+        for value, weight in zip(values[1:], weights[1:], strict=True):
+            if self.dtype == f32:
+                result = k.fma(value, weight, result)
+            else:
+                result = result + value * weight
+        return result
+
+    def _truncated(self, x: Value) -> Value:
+        if self.dtype == f32:
+            return x
+        k = self.k
+        whole = k.floor(x) if self.dtype == u8 else k.select(x < 0, k.ceil(x), k.floor(x))
+        return k.cast(whole, self.dtype)

@@ -1,0 +1,279 @@
+"""Elementwise kernels: out = expr(inputs) for any strides, also every copy and layout change.
+
+The tactic merges axes, picks the vector axis (`axes`) and visits the output tile by tile
+(`tiles`); the expression is printed once per vector.  What is left of a transposed or
+channel-shuffled tensor after the build's placing of tensors ends here too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import prod
+
+from camshaft.backends.base import KernelSpec, Params, Source
+from camshaft.backends.cpu.abi import constant_numbers, operand_pointer, phase_args
+from camshaft.backends.cpu.lang import Index, Kernel, Module, Pointer, Value
+from camshaft.backends.cpu.pointwise.axes import Nest, Tiling, merged, strides_in, tiling_of
+from camshaft.backends.cpu.pointwise.support import COMPUTABLE, printable, widest
+from camshaft.backends.cpu.pointwise.tiles import Streams, TileShape
+from camshaft.backends.cpu.tactic_defaults import TacticDefaults
+from camshaft.backends.cpu.target import CpuTarget
+from camshaft.ir import expr as E
+from camshaft.ir.attrs import expr_attr
+from camshaft.ir.types import DType, bf16, f16, u8, u16, u32, u64
+
+_SAME_SIZE = {1: u8, 2: u16, 4: u32, 8: u64}
+_COPIED = (*COMPUTABLE, f16, bf16)
+_MAX_TRANSPOSED_LANES = 16
+_SPILLING = frozenset({"log", "tanh", "erf", "sin", "cos", "pow"})
+"""Functions that need so many registers that only one or two vectors go side by side."""
+_GRAIN = 32 << 10  # bytes read and written by one work item
+_WORTH_TIMING = 1 << 14  # elements
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything decided before code is written.
+
+    nest, tiling: loops.  lanes: of one vector; unroll: vectors in a row per step.  rows: (outer
+    position, plane group) pairs; chunk: elements of the lane axis per work item, where rows are
+    long, else rows_per_item rows make an item.  dtypes: of the inputs and the output in memory.
+    """
+
+    nest: Nest
+    tiling: Tiling
+    lanes: int
+    unroll: int
+    outer: tuple[int, ...]
+    rows: int
+    chunk: int
+    rows_per_item: int
+    items: int
+    dtypes: tuple[DType, ...]
+
+    @property
+    def length(self) -> int:
+        """Extent of the lane axis."""
+        return self.nest.shape[self.tiling.lane_axis]
+
+    @property
+    def plane_extent(self) -> int:
+        """Extent of the plane axis (1 if there is none)."""
+        axis = self.tiling.plane_axis
+        return 1 if axis is None else self.nest.shape[axis]
+
+    @property
+    def groups(self) -> int:
+        """Groups of planes, the last possibly short."""
+        return -(-self.plane_extent // self.tiling.planes)
+
+    @property
+    def chunks(self) -> int:
+        """Work items along one row."""
+        return max(1, -(-self.length // self.chunk))
+
+
+def plan_of(spec: KernelSpec, params: Params, target: CpuTarget) -> Plan:
+    """Loops, tile and work split for a "pointwise" spec."""
+    expr = expr_attr(spec, "expr")
+    out = spec.outputs[0]
+    operands = (*spec.inputs, out)
+    dtypes = tuple(o.dtype for o in operands)
+    if expr.op == "input":  # a copy: any bits
+        dtypes = tuple(_SAME_SIZE[d.bytes] for d in dtypes)
+    nest = merged(out.shape, [strides_in(o, out.shape) for o in operands])
+    widest_dtype = dtypes[-1] if expr.op == "input" else widest(expr, dtypes[:-1])
+    lanes = target.lanes(widest_dtype)
+    square = min(lanes, _MAX_TRANSPOSED_LANES)
+    tiling = tiling_of(nest, square)
+    unroll = int(params["unroll"])
+    if tiling.plane_axis is not None:
+        lanes, unroll = square, 1
+    outer = tuple(
+        a for a in range(len(nest.shape)) if a not in (tiling.lane_axis, tiling.plane_axis)
+    )
+    extent = 1 if tiling.plane_axis is None else nest.shape[tiling.plane_axis]
+    rows = prod(nest.shape[a] for a in outer) * -(-extent // tiling.planes)
+    length = nest.shape[tiling.lane_axis]
+    row_bytes = tiling.planes * max(1, length) * sum(d.bytes for d in dtypes)
+    grain = int(params["grain"])
+    step = lanes * unroll
+    chunk, rows_per_item = max(1, length), max(1, grain // row_bytes)
+    if row_bytes >= 2 * grain:
+        pieces = -(-row_bytes // grain)
+        chunk, rows_per_item = -(-length // pieces // step) * step, 1
+    per_row = max(1, -(-length // chunk))
+    items = rows * per_row if per_row > 1 else -(-rows // rows_per_item)
+    return Plan(
+        nest, tiling, lanes, unroll, outer, rows, chunk, rows_per_item,
+        items if prod(out.shape) else 0, dtypes,
+    )  # fmt: skip
+
+
+class Pointwise(TacticDefaults):
+    """Streams every operand once; transposes tiles in registers where layouts differ."""
+
+    name = "pointwise"
+    version = 1
+
+    def supports(self, spec: KernelSpec, target: CpuTarget) -> bool:
+        if spec.op != "pointwise":
+            return False
+        expr = expr_attr(spec, "expr")
+        if expr.op == "input":
+            return len(spec.inputs) == 1 and spec.inputs[0].dtype in _COPIED
+        return printable(expr, [o.dtype for o in spec.inputs])
+
+    def candidates(self, spec: KernelSpec, target: CpuTarget, threads: int) -> Sequence[Params]:
+        unrolls = [2, 1] if _SPILLING & {e.op for e in E.nodes(expr_attr(spec, "expr"))} else [4, 2]
+        if prod(spec.outputs[0].shape) < _WORTH_TIMING:
+            unrolls = unrolls[:1]
+        return [{"unroll": u, "grain": _GRAIN} for u in unrolls]
+
+    def emit(self, spec: KernelSpec, params: Params, target: CpuTarget) -> Source:
+        plan = plan_of(spec, params, target)
+        m = Module(target)
+        with m.phase("pointwise", plan.items, phase_args(spec)) as k:
+            if plan.items:
+                _Writer(k, spec, plan).all_items()
+        return m.source()
+
+
+class _Writer:
+    """Writes the loops of one kernel."""
+
+    def __init__(self, k: Kernel, spec: KernelSpec, plan: Plan) -> None:
+        self.k, self.plan = k, plan
+        self.expr = expr_attr(spec, "expr")
+        numbers = constant_numbers(spec)
+        pointers = [operand_pointer(k, spec, n, numbers) for n in range(len(spec.inputs))]
+        pointers.append(k.args["out0"])
+        self.pointers = [p.as_type(d) for p, d in zip(pointers, plan.dtypes, strict=True)]
+
+    def all_items(self) -> None:
+        """Every work item of this call."""
+        k, plan = self.k, self.plan
+        if plan.chunks == 1:
+            first = k.begin * plan.rows_per_item
+            last = k.min(k.end * plan.rows_per_item, plan.rows)
+            for position in self._rows(first, last):
+                self._row(position, None)
+            return
+        with k.loop(k.begin, k.end) as item:
+            row, piece = item // plan.chunks, item % plan.chunks
+            for position in self._rows(row, row + 1):
+                self._row(position, piece)
+
+    def _rows(self, first: Value, last: Value) -> Iterator[list[Index]]:
+        """Opens loops over rows first..last-1; yields (outer positions..., plane group) once.
+
+        The innermost of these axes is a plain loop, so that only runs of rows pay for division.
+        """
+        extents = [self.plan.nest.shape[a] for a in self.plan.outer] + [self.plan.groups]
+        with row_loop(self.k, first, last, extents) as position:
+            yield position
+
+    def _row(self, position: list[Index], piece: Value | None) -> None:
+        """One row: a run of tiles along the lane axis."""
+        plan = self.plan
+        group = position[-1]
+        short = plan.plane_extent % plan.tiling.planes
+        if short == 0 or plan.groups == 1:
+            self._tiles(position, piece, short or plan.tiling.planes)
+            return
+        with self.k.if_(self.k.index(group) < plan.groups - 1) as full:
+            self._tiles(position, piece, plan.tiling.planes)
+        with full.otherwise():
+            self._tiles(position, piece, short)
+
+    def _tiles(self, position: list[Index], piece: Value | None, planes: int) -> None:
+        k, plan = self.k, self.plan
+        streams = Streams(
+            k, self.expr, self._bases(position), self._tile_strides(), plan.plane_extent, planes
+        )
+        step = plan.lanes * plan.unroll
+        whole = plan.length // step * step
+        low: Index = 0
+        high: Index = whole
+        if piece is not None:
+            low = piece * plan.chunk
+            high = k.min(low + plan.chunk, whole)
+        if whole:
+            with k.loop(low, high, step) as start:
+                streams.tiles(start, [TileShape(plan.lanes, None)] * plan.unroll)
+        if whole < plan.length:
+            if piece is None:
+                self._rest(streams, whole)
+            else:
+                with k.if_(k.eq(piece, plan.chunks - 1)):
+                    self._rest(streams, whole)
+
+    def _rest(self, streams: Streams, start: int) -> None:
+        """The end of a row that fills no whole step."""
+        count, lanes = self.plan.length - start, self.plan.lanes
+        shapes = [TileShape(lanes, None)] * (count // lanes)
+        if count % lanes:
+            shapes.append(TileShape(lanes, count % lanes))
+        streams.tiles(self.k.index(start), shapes)
+
+    def _bases(self, position: list[Index]) -> list[Pointer]:
+        plan = self.plan
+        bases = []
+        for pointer, strides in zip(self.pointers, plan.nest.strides, strict=True):
+            for axis, index in zip(plan.outer, position, strict=False):
+                pointer = _moved(pointer, index, strides[axis])
+            if plan.tiling.plane_axis is not None:
+                step = plan.tiling.planes * strides[plan.tiling.plane_axis]
+                pointer = _moved(pointer, position[-1], step)
+            bases.append(pointer)
+        return bases
+
+    def _tile_strides(self) -> list[tuple[int, int]]:
+        tiling = self.plan.tiling
+        planes = tiling.plane_axis
+        return [
+            (0 if planes is None else s[planes], s[tiling.lane_axis])
+            for s in self.plan.nest.strides
+        ]
+
+
+def _moved(pointer: Pointer, index: Index, stride: int) -> Pointer:
+    if stride == 0 or (isinstance(index, int) and index == 0):
+        return pointer
+    return pointer.at(index * stride)
+
+
+@contextmanager
+def row_loop(k: Kernel, first: Value, last: Value, extents: Sequence[int]) -> Iterator[list[Index]]:
+    """Loop over row numbers first..last-1 of a row-major space; yields the position per axis.
+
+    Axes of extent 1 yield the constant 0.
+    """
+    axes = [axis for axis, extent in enumerate(extents) if extent != 1]
+    position: list[Index] = [0] * len(extents)
+    if not axes:
+        with k.if_(first < last):
+            yield position
+        return
+    inner = extents[axes[-1]]
+    if len(axes) == 1:
+        with k.loop(first, last) as index:
+            position[axes[-1]] = index
+            yield position
+        return
+    with k.loop(first // inner, (last + (inner - 1)) // inner) as run:
+        base = run * inner
+        rest: Value = run
+        for axis in reversed(axes[:-1]):
+            if axis == axes[0]:
+                position[axis] = rest
+            else:
+                position[axis] = rest % extents[axis]
+                rest = rest // extents[axis]
+        low = k.max(first - base, 0)
+        high = k.min(last - base, inner)
+        with k.loop(low, high) as index:
+            position[axes[-1]] = index
+            yield position

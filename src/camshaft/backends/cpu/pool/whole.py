@@ -1,0 +1,117 @@
+"""Global pooling: one window over the whole image, channels split over work items.
+
+Reads every pixel's channels once, several vectors of channels side by side and several pixels at
+a time.  Large images are summed row by row first, which keeps the rounding error of sums small and
+8-bit sums in 16 bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from camshaft.backends.base import KernelSpec, Params, Source
+from camshaft.backends.cpu.abi import constant_numbers, operand_pointer, phase_args
+from camshaft.backends.cpu.expr.epilogue import Epilogue
+from camshaft.backends.cpu.lang import Kernel, Module, Pointer, Value
+from camshaft.backends.cpu.pool.problem import PoolProblem, is_supported, problem_of
+from camshaft.backends.cpu.reduce.run import reduced_run
+from camshaft.backends.cpu.tactic_defaults import TacticDefaults
+from camshaft.backends.cpu.target import CpuTarget
+from camshaft.ir.types import DType
+
+_FLAT_PIXELS = 256
+"""Images of up to this many pixels are summed in one run."""
+
+
+class PoolGlobal(TacticDefaults):
+    """Pooling of whole images (global average or maximum)."""
+
+    name = "pool_global"
+    version = 1
+
+    def supports(self, spec: KernelSpec, target: CpuTarget) -> bool:
+        return is_supported(spec) and problem_of(spec).is_global
+
+    def candidates(self, spec: KernelSpec, target: CpuTarget, threads: int) -> Sequence[Params]:
+        p = problem_of(spec)
+        vectors = -(-p.c // p.lanes(target))
+        return [{"vectors": v} for v in (4, 2, 1) if v <= vectors] or [{"vectors": 1}]
+
+    def emit(self, spec: KernelSpec, params: Params, target: CpuTarget) -> Source:
+        p = problem_of(spec)
+        lanes = p.lanes(target)
+        block = int(params["vectors"]) * lanes
+        blocks = -(-p.c // block)
+        m = Module(target)
+        args = phase_args(spec)
+        with m.phase("pool", p.n * blocks, args) as k:
+            numbers = constant_numbers(spec, 1)
+            operands = spec.inputs[1:]
+            pointers = [operand_pointer(k, spec, 1 + n, numbers) for n in range(len(operands))]
+            epilogue = Epilogue(k, p.epilogue, operands, pointers, spec.outputs[0], k.args["out0"])
+            writer = _Writer(k, p, epilogue, lanes)
+            with k.loop(k.begin, k.end) as item:
+                image, c = item // blocks, (item % blocks) * block
+                if p.c % block == 0:
+                    writer.block(image, c, block)
+                elif blocks == 1:
+                    writer.block(image, c, p.c)
+                else:
+                    with k.if_(c + block <= p.c) as full:
+                        writer.block(image, c, block)
+                    with full.otherwise():
+                        writer.block(image, c, p.c % block)
+        return m.source()
+
+
+class _Writer:
+    """Writes the reduction of one block of channels."""
+
+    def __init__(self, k: Kernel, p: PoolProblem, epilogue: Epilogue, lanes: int) -> None:
+        self.k, self.p, self.epilogue, self.lanes = k, p, epilogue, lanes
+
+    def block(self, image: Value, c: Value, channels: int) -> None:
+        """Reduce `channels` channels from c on and store the result."""
+        k, p, lanes = self.k, self.p, self.lanes
+        counts = [min(lanes, channels - first) for first in range(0, channels, lanes)]
+        x = k.args["in0"].at(image * p.steps[0]).at(c)
+        totals = self._rows(x, counts) if self._by_rows else self._flat(x, counts)
+        place = self.epilogue.at((image, 0, 0, c))
+        taps = k.index(p.h * p.w)
+        for n, (total, count) in enumerate(zip(totals, counts, strict=True)):
+            if not p.is_max:
+                total = p.mean(k, total, taps, taps)
+            place.store(total, (0, 0, 0, n * lanes), count)
+
+    @property
+    def _by_rows(self) -> bool:
+        p = self.p
+        dense = p.h == 1 or p.steps[1] == p.w * p.steps[2]
+        return not dense or p.h * p.w > _FLAT_PIXELS
+
+    def _flat(self, x: Pointer, counts: list[int]) -> list[Value]:
+        return self._run(x, self.p.h * self.p.w, counts, self.p.sum_dtype(self.p.h * self.p.w))
+
+    def _rows(self, x: Pointer, counts: list[int]) -> list[Value]:
+        k, p = self.k, self.p
+        wide = p.sum_dtype(p.h * p.w)
+        totals = [p.initial(k, wide, self.lanes) for _ in counts]
+        with k.loop(0, p.h, carry=totals) as row:
+            line = x.at(row * p.steps[1])
+            parts = self._run(line, p.w, counts, p.sum_dtype(p.w))
+            for n, part in enumerate(parts):
+                totals[n] = p.combine(k, totals[n], k.cast(part, wide))
+        return totals
+
+    def _run(self, x: Pointer, pixels: int, counts: list[int], dtype: DType) -> list[Value]:
+        """Reduce a run of pixels; one result for every vector of channels."""
+        k, p, lanes = self.k, self.p, self.lanes
+
+        def read(pixel: Pointer) -> Iterator[Value]:
+            for n, count in enumerate(counts):
+                yield k.cast(k.load(pixel.at(n * lanes), lanes, count), dtype)
+
+        identity = [p.initial(k, dtype, lanes)] * len(counts)
+        return reduced_run(
+            k, x, pixels, p.steps[2], identity, read, lambda a, b: p.combine(k, a, b)
+        )

@@ -1,0 +1,312 @@
+"""Softmax and log-softmax along any axis, f32.
+
+Three ways, by where the axis lies: along contiguous memory with vectors along the row
+(`_RowWriter`), across it with one softmax per lane (`_LaneWriter`), and for rows of a few elements,
+such as pairs of class scores, with whole rows kept in registers, one per lane.
+The largest element is subtracted first, so nothing overflows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+
+from camshaft.backends.base import KernelSpec, Params, Source
+from camshaft.backends.cpu.abi import phase_args
+from camshaft.backends.cpu.expr import math
+from camshaft.backends.cpu.lang import Index, Kernel, Module, Pointer, Value
+from camshaft.backends.cpu.pointwise.axes import MAX_PLANES, Nest, merged
+from camshaft.backends.cpu.pointwise.lanes import deinterleaved, interleaved, transposed
+from camshaft.backends.cpu.pointwise.tactic import row_loop
+from camshaft.backends.cpu.tactic_defaults import TacticDefaults
+from camshaft.backends.cpu.target import CpuTarget
+from camshaft.ir.attrs import axis_attr
+from camshaft.ir.types import f32
+
+_ITEM_BYTES = 16 << 10
+_IN_REGISTERS = 8  # vectors of a row
+_SHORT = 16  # elements of a row that is handled with its neighbours, one row per lane
+_SIDE = 4
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """rows: the kept axes, merged (x first, then y).  length, steps: of the softmax axis."""
+
+    rows: Nest
+    length: int
+    steps: tuple[int, int]
+    log: bool
+    short: bool  # rows of a few contiguous elements
+
+    @property
+    def along_row(self) -> bool:
+        """Whether lanes lie along the softmax axis."""
+        return self.steps == (1, 1) and not self.short
+
+
+def _problem(spec: KernelSpec, lanes: int) -> _Problem:
+    attrs = dict(spec.attrs)
+    x, y = spec.inputs[0], spec.outputs[0]
+    axis = axis_attr(spec, len(x.shape), -1)
+    kept = [a for a in range(len(x.shape)) if a != axis]
+    rows = merged(
+        tuple(x.shape[a] for a in kept),
+        [tuple(o.strides[a] for a in kept) for o in (x, y)],
+    )
+    length = x.shape[axis]
+    steps = (x.strides[axis], y.strides[axis]) if length > 1 else (1, 1)
+    short = steps == (1, 1) and 1 < length <= _SHORT and rows.shape[-1] >= lanes
+    return _Problem(rows, length, steps, bool(attrs.get("log", False)), short)
+
+
+class Softmax(TacticDefaults):
+    """Softmax or log-softmax."""
+
+    name = "softmax"
+    version = 2
+
+    def supports(self, spec: KernelSpec, target: CpuTarget) -> bool:
+        return (
+            spec.op == "softmax"
+            and len(spec.inputs) == 1
+            and spec.inputs[0].dtype == f32
+            and not spec.inputs[0].const
+            and len(spec.inputs[0].shape) >= 1
+        )
+
+    def emit(self, spec: KernelSpec, params: Params, target: CpuTarget) -> Source:
+        lanes = target.lanes(f32)
+        p = _problem(spec, lanes)
+        outer = list(p.rows.shape[:-1])
+        last = p.rows.shape[-1]
+        if not p.along_row:
+            outer.append(-(-last // lanes))  # one vector of rows at a time
+        else:
+            outer.append(last)
+        unit = 4 * p.length * (1 if p.along_row else lanes)
+        per_item = max(1, _ITEM_BYTES // max(1, unit))
+        count = prod(outer) if prod(spec.outputs[0].shape) else 0
+        m = Module(target)
+        with m.phase("softmax", -(-count // per_item), phase_args(spec)) as k:
+            if count:
+                writer = _RowWriter(k, p) if p.along_row else _LaneWriter(k, p)
+                first, end = k.begin * per_item, k.min(k.end * per_item, count)
+                with row_loop(k, first, end, outer) as position:
+                    writer.at(position)
+        return m.source()
+
+
+class _RowWriter:
+    """One row, lanes along it."""
+
+    def __init__(self, k: Kernel, p: _Problem) -> None:
+        self.k, self.p = k, p
+        self.lanes = k.target.lanes(f32)
+
+    def at(self, position: Sequence[Index]) -> None:
+        """Write the row at `position` of the kept axes."""
+        x, y = _pointers(self.k, self.p, position, self.p.rows.shape)
+        if -(-self.p.length // self.lanes) <= _IN_REGISTERS:
+            self._in_registers(x, y)
+        else:
+            self._in_passes(x, y)
+
+    def _counts(self, start: int) -> list[int]:
+        return [min(self.lanes, self.p.length - n) for n in range(start, self.p.length, self.lanes)]
+
+    def _load(self, x: Pointer, count: int) -> Value:
+        """Lanes of x; those that do not exist become -infinity, which adds nothing."""
+        value = self.k.load(x, self.lanes, count)
+        if count == self.lanes:
+            return value
+        return self.k.select(self.k.lane_mask(count, self.lanes), value, float("-inf"))
+
+    def _in_registers(self, x: Pointer, y: Pointer) -> None:
+        k, lanes = self.k, self.lanes
+        counts = self._counts(0)
+        values = [self._load(x.at(n * lanes), count) for n, count in enumerate(counts)]
+        largest = k.reduce(_folded(values, k.greater), k.greater)
+        shifted = [v - largest for v in values]
+        powers = [math.exp(k, v) for v in shifted]
+        total = k.reduce(_folded(powers, k.add), k.add)
+        final = math.log(k, total) if self.p.log else 1.0 / total
+        for n, count in enumerate(counts):
+            result = shifted[n] - final if self.p.log else powers[n] * final
+            k.store(result, y.at(n * lanes), count)
+
+    def _in_passes(self, x: Pointer, y: Pointer) -> None:
+        k, log = self.k, self.p.log
+        lows = [k.const(float("-inf"), f32, self.lanes) for _ in range(_SIDE)]
+
+        def see(n: int, place: Index, count: int) -> None:
+            value = self._load(x.at(place), count)
+            lows[n] = k.greater(value, lows[n])
+
+        self._pass(see, lows)
+        largest = k.reduce(_folded(lows, k.greater), k.greater)
+        sums = [k.const(0.0, f32, self.lanes) for _ in range(_SIDE)]
+
+        def raise_(n: int, place: Index, count: int) -> None:
+            power = math.exp(k, self._load(x.at(place), count) - largest)
+            sums[n] = sums[n] + power
+            if not log:
+                k.store(power, y.at(place), count)
+
+        self._pass(raise_, sums)
+        total = k.reduce(_folded(sums, k.add), k.add)
+        final = math.log(k, total) if log else 1.0 / total
+
+        def finish(n: int, place: Index, count: int) -> None:
+            if log:
+                k.store(
+                    k.load(x.at(place), self.lanes, count) - largest - final, y.at(place), count
+                )
+            else:
+                k.store(k.load(y.at(place), self.lanes, count) * final, y.at(place), count)
+
+        self._pass(finish, [])
+
+    def _pass(self, visit: Callable[[int, Index, int], None], carry: list[Value]) -> None:
+        """Visit every vector of the row: (which of the carried values, position, lanes)."""
+        step = _SIDE * self.lanes
+        whole = self.p.length // step * step
+        with self.k.loop(0, whole, step, carry=carry) as start:
+            for n in range(_SIDE):
+                visit(n, start + n * self.lanes, self.lanes)
+        for n, count in enumerate(self._counts(whole)):
+            visit(n, whole + n * self.lanes, count)
+
+
+class _LaneWriter:
+    """One softmax per lane."""
+
+    def __init__(self, k: Kernel, p: _Problem) -> None:
+        self.k, self.p = k, p
+        self.lanes = k.target.lanes(f32)
+
+    def at(self, position: Sequence[Index]) -> None:
+        """Write the lanes of rows at `position` (its last entry counts vectors of rows)."""
+        k, lanes, rows = self.k, self.lanes, self.p.rows.shape[-1]
+        start = k.index(position[-1]) * lanes
+        x, y = _pointers(k, self.p, [*position[:-1], start], self.p.rows.shape)
+        body = self._short if self.p.short else self._strided
+        if rows < lanes or rows % lanes == 0:
+            body(x, y, min(rows, lanes))
+            return
+        with k.if_(start + lanes <= rows) as full:
+            body(x, y, lanes)
+        with full.otherwise():
+            body(x, y, rows % lanes)
+
+    def _short(self, x: Pointer, y: Pointer, count: int) -> None:
+        """Rows of a few elements: all in registers, turned so that each lane has a row."""
+        k = self.k
+        values = self._columns(x, count)
+        largest = _folded(values, k.greater)
+        shifted = [v - largest for v in values]
+        powers = [math.exp(k, v) for v in shifted]
+        total = _folded(powers, k.add)
+        if self.p.log:
+            final = math.log(k, total)
+            self._store_columns([v - final for v in shifted], y, count)
+        else:
+            final = 1.0 / total
+            self._store_columns([v * final for v in powers], y, count)
+
+    def _is_dense(self, operand: int) -> bool:
+        """Whether few enough elements lie in dense rows that shuffling them is cheap."""
+        length = self.p.length
+        return length <= MAX_PLANES and self.p.rows.along(-1)[operand] == length
+
+    def _columns(self, x: Pointer, count: int) -> list[Value]:
+        """Element n of every row, for all n."""
+        k, lanes, length = self.k, self.lanes, self.p.length
+        if self._is_dense(0):
+            lefts = [count * length - j * lanes for j in range(length)]
+            vectors = [
+                k.load(x.at(j * lanes), lanes, min(left, lanes)) if left > 0 else self._zero
+                for j, left in enumerate(lefts)
+            ]
+            return deinterleaved(k, vectors)
+        step = self.p.rows.along(-1)[0]
+        columns: list[Value] = []
+        for first in range(0, length, lanes):
+            wanted = min(lanes, length - first)
+            rows = [
+                k.load(x.at(t * step + first), lanes, wanted) if t < count else self._zero
+                for t in range(lanes)
+            ]
+            columns += transposed(k, rows)[:wanted]
+        return columns
+
+    def _store_columns(self, columns: list[Value], y: Pointer, count: int) -> None:
+        k, lanes, length = self.k, self.lanes, self.p.length
+        if self._is_dense(1):
+            for j, vector in enumerate(interleaved(k, columns)):
+                left = count * length - j * lanes
+                if left > 0:
+                    k.store(vector, y.at(j * lanes), min(left, lanes))
+            return
+        step = self.p.rows.along(-1)[1]
+        for first in range(0, length, lanes):
+            group = columns[first : first + lanes]
+            group = group + [self._zero] * (lanes - len(group))
+            for t, row in enumerate(transposed(k, group)[:count]):
+                k.store(row, y.at(t * step + first), min(lanes, length - first))
+
+    @property
+    def _zero(self) -> Value:
+        return self.k.const(0, f32, self.lanes)
+
+    def _strided(self, x: Pointer, y: Pointer, count: int) -> None:
+        k, p, lanes = self.k, self.p, self.lanes
+        x_lane, y_lane = p.rows.along(-1) if p.rows.shape[-1] > 1 else (1, 1)
+        x_step, y_step = p.steps
+
+        def read(at: Value) -> Value:
+            return k.load_strided(x.at(at * x_step), x_lane, lanes, count)
+
+        state = [k.const(float("-inf"), f32, lanes)]
+        with k.loop(0, p.length, carry=state) as n:
+            value = read(n)
+            state[0] = k.greater(value, state[0])
+        (largest,) = state
+        sums = [k.const(0.0, f32, lanes)]
+        with k.loop(0, p.length, carry=sums) as n:
+            power = math.exp(k, read(n) - largest)
+            sums[0] = sums[0] + power
+            if not p.log:
+                k.store_strided(power, y.at(n * y_step), y_lane, count)
+        final = math.log(k, sums[0]) if p.log else 1.0 / sums[0]
+        with k.loop(0, p.length) as n:
+            place = y.at(n * y_step)
+            if p.log:
+                result = read(n) - largest - final
+            else:
+                result = k.load_strided(place, y_lane, lanes, count) * final
+            k.store_strided(result, place, y_lane, count)
+
+
+def _pointers(
+    k: Kernel, p: _Problem, position: Sequence[Index], shape: Sequence[int]
+) -> tuple[Pointer, Pointer]:
+    """x and y at a position of the kept axes."""
+    pointers = []
+    for name, strides in zip(("in0", "out0"), p.rows.strides, strict=True):
+        pointer = k.args[name]
+        for index, stride, extent in zip(position, strides, shape, strict=True):
+            if extent > 1:
+                pointer = pointer.at(index * stride)
+        pointers.append(pointer)
+    return pointers[0], pointers[1]
+
+
+def _folded(values: Sequence[Value], join: Callable[[Value, Value], Value]) -> Value:
+    """All values joined as a balanced tree."""
+    values = list(values)
+    while len(values) > 1:
+        pairs = [join(a, b) for a, b in zip(values[::2], values[1::2], strict=False)]
+        values = pairs + values[len(values) - len(values) % 2 :]
+    return values[0]

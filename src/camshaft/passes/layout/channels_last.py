@@ -1,0 +1,288 @@
+"""Channels-last everywhere: spatial ops become NHWC and transposes dissolve.
+
+ONNX graphs keep images as NCHW; kernels want channels innermost (design decision 3).  One forward
+sweep rebuilds the graph and remembers for every tensor in which axis orders it exists.  A *version*
+of a tensor under the permutation p is `transpose(tensor, p)`; the first one is native, others are
+made when somebody asks for them.  So
+
+- a spatial op asks for its input channels-last and leaves its output channels-last;
+- a transpose makes nothing at all: it only renames the versions;
+- elementwise and axis-wise ops work in whichever order their inputs already have;
+- a reshape works on a version in which the axes it merges or splits lie next to each other;
+- everything else (matrix products, host ops, graph outputs) asks for the model's own order.
+
+A transpose therefore appears only where the order truly matters, and where it would move nothing
+but axes of extent one it is a reshape.  `shapes` holds the arithmetic of permutations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from camshaft.errors import ModelError
+from camshaft.ir.attrs import axis_attr, ints_attr
+from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
+from camshaft.ir.op import Attr
+from camshaft.ops import (
+    BROADCAST,
+    CONCAT,
+    CONV,
+    DEQUANTIZE,
+    GATHER,
+    PAD,
+    POINTWISE,
+    POOL,
+    QUANTIZE,
+    REDUCE,
+    RESAMPLE,
+    RESHAPE,
+    SLICE,
+    SOFTMAX,
+    TRANSPOSE,
+)
+from camshaft.passes.layout.shapes import (
+    CHANNELS_LAST,
+    Perm,
+    gathered_perm,
+    grouped_perm,
+    identity,
+    is_reshape,
+    relative,
+    renamed,
+    reshaped_perm,
+    without_axes,
+)
+
+
+def to_channels_last(graph: Graph) -> Graph:
+    """The same function with every spatial op in layout "NHWC".  Inputs and outputs keep theirs."""
+    return _Layout(graph).run()
+
+
+class _Layout:
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.builder = GraphBuilder(graph.name, reserved=graph.tensors)
+        self.versions: dict[str, dict[Perm, Tensor]] = {}
+        self.operands: dict[tuple[str, Perm], Tensor] = {}
+
+    def run(self) -> Graph:
+        for t in self.graph.inputs:
+            made = self.builder.input(t.name, t.type)
+            self.versions[t.name] = {identity(t.type.rank): made}
+        for node in self.graph.nodes:
+            _HANDLERS.get(node.op.name, _Layout.in_own_order)(self, node)
+        outs = zip(self.graph.output_names, self.graph.outputs, strict=True)
+        return self.builder.graph({n: self.get(t, identity(t.type.rank)) for n, t in outs})
+
+    # -- versions ----------------------------------------------------------------------------
+
+    def known(self, tensor: Tensor) -> dict[Perm, Tensor]:
+        """The versions of an old tensor, the native one first."""
+        if tensor.name not in self.versions:
+            made = self.builder.adopt(tensor)
+            self.versions[tensor.name] = {identity(tensor.type.rank): made}
+        return self.versions[tensor.name]
+
+    def get(self, tensor: Tensor, perm: Perm) -> Tensor:
+        """`transpose(tensor, perm)`, made if it does not exist yet."""
+        versions = self.known(tensor)
+        if perm not in versions:
+            versions[perm] = self._reordered(tensor, versions, perm)
+        return versions[perm]
+
+    def _reordered(self, tensor: Tensor, versions: Mapping[Perm, Tensor], perm: Perm) -> Tensor:
+        origin = self.graph.producers.get(tensor.name)
+        like = () if origin is None else origin
+        name = f"reorder {tensor.name}"
+        label = f"{tensor.name}:{'nhwc' if perm == CHANNELS_LAST else 'reordered'}"
+        if origin is not None and origin.op in (TRANSPOSE, RESHAPE) and perm == tuple(sorted(perm)):
+            name, label = origin.name, tensor.name  # the model's own transpose, needed after all
+        for have, source in versions.items():
+            if is_reshape(source.shape, relative(have, perm)):
+                shape = tuple(tensor.shape[a] for a in perm)
+                attrs: dict[str, Attr] = {"shape": shape}
+                return self.builder.emit(
+                    RESHAPE, [source], attrs, like=like, name=name, output=label
+                )
+        have, source = next(iter(versions.items()))
+        attrs = {"perm": relative(have, perm)}
+        return self.builder.emit(TRANSPOSE, [source], attrs, like=like, name=name, output=label)
+
+    def cost(self, tensor: Tensor, perm: Perm) -> int:
+        """Elements that must be moved to have `tensor` in this order."""
+        if tensor.is_const:
+            return 0
+        versions = self.known(tensor)
+        free = any(is_reshape(s.shape, relative(have, perm)) for have, s in versions.items())
+        return 0 if free else tensor.type.size
+
+    def best(self, tensors: Sequence[Tensor], rank: int) -> Perm:
+        """The order of `rank` axes in which the fewest elements must be moved."""
+        full = [t for t in tensors if t.type.rank == rank and not t.is_const]
+        orders = dict.fromkeys(p for t in full for p in self.known(t))
+        if not orders:
+            return identity(rank)
+        costs = {p: sum(self.cost(t, p) for t in full) for p in orders}
+        return min(orders, key=lambda p: (costs[p], p != CHANNELS_LAST))
+
+    def operand(self, tensor: Tensor, perm: Perm) -> Tensor:
+        """An operand that broadcasts against tensors of order `perm`; it may have fewer axes."""
+        rank = len(perm)
+        if tensor.type.rank == 0:
+            return self.get(tensor, ())
+        if tensor.type.rank == rank and not tensor.is_const:
+            return self.get(tensor, perm)
+        key = (tensor.name, perm)
+        if key not in self.operands:
+            self.operands[key] = self._aligned(tensor, perm)
+        return self.operands[key]
+
+    def _aligned(self, tensor: Tensor, perm: Perm) -> Tensor:
+        lead = len(perm) - tensor.type.rank
+        base = self.get(tensor, identity(tensor.type.rank))
+        padded = (1,) * lead + tensor.shape
+        shape = tuple(padded[a] for a in perm)
+        if not is_reshape(padded, perm):
+            widened = self._shaped(base, padded, tensor)
+            base = self.builder.emit(
+                TRANSPOSE,
+                [widened],
+                {"perm": perm},
+                name=f"reorder {tensor.name}",
+                output=tensor.name,
+            )
+        while len(shape) > 1 and shape[0] == 1:
+            shape = shape[1:]
+        return self._shaped(base, shape, tensor)
+
+    def _shaped(self, value: Tensor, shape: Sequence[int], named: Tensor) -> Tensor:
+        if value.shape == tuple(shape):
+            return value
+        attrs: dict[str, Attr] = {"shape": tuple(shape)}
+        name = f"reshape {named.name}"
+        return self.builder.emit(RESHAPE, [value], attrs, name=name, output=named.name)
+
+    def put(self, node: Node, perm: Perm, inputs: Sequence[Tensor], **attrs: Attr) -> None:
+        """Emit the node on new inputs; its output lies in the order `perm`."""
+        made = self.builder.emit(
+            node.op, inputs, {**node.attrs, **attrs}, like=node, name=node.name
+        )
+        if made.shape != tuple(node.output.shape[a] for a in perm):
+            raise ModelError(f"layout of node {node.name!r}: {made.type} is not order {perm}")
+        self.versions[node.output.name] = {perm: made}
+
+    # -- ops ---------------------------------------------------------------------------------
+
+    def in_own_order(self, node: Node) -> None:
+        """Matrix products, host ops, NHWC ops: everything in the order the node was made for."""
+        inputs = [None if t is None else self.get(t, identity(t.type.rank)) for t in node.inputs]
+        made = self.builder.add(node.op, inputs, node.attrs, like=node, name=node.name)
+        for old, new in zip(node.outputs, made, strict=True):
+            self.versions[old.name] = {identity(old.type.rank): new}
+
+    def spatial(self, node: Node) -> None:
+        if node.attrs["layout"] == "NHWC":
+            self.in_own_order(node)
+            return
+        anchors = node.op.anchors or 1
+        images = 2 if node.op is CONV else 1  # the weights of a conv are transposed like images
+        inputs = [self.get(t, CHANNELS_LAST) for t in node.args[:images]]
+        inputs += [self.get(t, identity(t.type.rank)) for t in node.args[images:anchors]]
+        inputs += [self.operand(t, CHANNELS_LAST) for t in node.args[anchors:]]
+        self.put(node, CHANNELS_LAST, inputs, layout="NHWC")
+
+    def pointwise(self, node: Node) -> None:
+        perm = self.best(node.args, node.output.type.rank)
+        self.put(node, perm, [self.operand(t, perm) for t in node.args])
+
+    def concat(self, node: Node) -> None:
+        perm = self.best(node.args, node.output.type.rank)
+        self.put(node, perm, [self.get(t, perm) for t in node.args], axis=_axis(node, perm))
+
+    def slice(self, node: Node) -> None:
+        perm = self.best(node.args, node.output.type.rank)
+        names = ("starts", "sizes", "steps")
+        self.put(node, perm, [self.get(node.args[0], perm)], **_permuted(node, perm, names))
+
+    def pad(self, node: Node) -> None:
+        perm = self.best(node.args, node.output.type.rank)
+        changed = _permuted(node, perm, ("before", "after"))
+        self.put(node, perm, [self.get(node.args[0], perm)], **changed)
+
+    def broadcast(self, node: Node) -> None:
+        rank = node.output.type.rank
+        perm = self.best(node.args, rank)
+        source = self.operand(node.args[0], perm)
+        self.put(node, perm, [source], **_permuted(node, perm, ("shape",)))
+
+    def softmax(self, node: Node) -> None:
+        perm = self.best(node.args, node.output.type.rank)
+        self.put(node, perm, [self.get(node.args[0], perm)], axis=_axis(node, perm))
+
+    def quantize(self, node: Node) -> None:
+        perm = self.best(node.args[:1], node.output.type.rank)
+        scales = [self.get(t, identity(t.type.rank)) for t in node.args[1:]]
+        axis = _axis(node, perm) if scales[0].type.rank else 0
+        self.put(node, perm, [self.get(node.args[0], perm), *scales], axis=axis)
+
+    def reduce(self, node: Node) -> None:
+        x = node.args[0]
+        rank = x.type.rank
+        perm = self.best([x], rank)
+        axes = {a % rank for a in ints_attr(node, "axes")}
+        out = perm if node.attrs["keepdims"] else without_axes(perm, axes)
+        inputs = [self.get(x, perm), *(self.operand(t, out) for t in node.args[1:])]
+        self.put(node, out, inputs, axes=tuple(sorted(perm.index(a) for a in axes)))
+
+    def gather(self, node: Node) -> None:
+        x, index = node.args
+        perm = self.best([x], x.type.rank)
+        axis = axis_attr(node, x.type.rank)
+        inputs = [self.get(x, perm), self.get(index, identity(index.type.rank))]
+        out = gathered_perm(perm, axis, index.type.rank)
+        self.put(node, out, inputs, axis=perm.index(axis))
+
+    def transpose(self, node: Node) -> None:
+        perm = ints_attr(node, "perm")
+        versions = self.known(node.args[0])
+        self.versions[node.output.name] = {renamed(p, perm): t for p, t in versions.items()}
+
+    def reshape(self, node: Node) -> None:
+        x, out = node.args[0], node.output
+        orders = list(self.known(x))
+        orders.append(grouped_perm(x.shape, out.shape, orders[0]))
+        for have in orders:
+            perm = reshaped_perm(x.shape, out.shape, have)
+            if perm is not None:
+                shape = tuple(out.shape[a] for a in perm)
+                self.put(node, perm, [self.get(x, have)], shape=shape)
+                return
+        self.in_own_order(node)
+
+
+def _axis(node: Node, perm: Perm) -> int:
+    return perm.index(axis_attr(node, len(perm)))
+
+
+def _permuted(node: Node, perm: Perm, names: Sequence[str]) -> dict[str, Attr]:
+    return {n: tuple(ints_attr(node, n)[a] for a in perm) for n in names}
+
+
+_HANDLERS: dict[str, Callable[[_Layout, Node], None]] = {
+    CONV.name: _Layout.spatial,
+    POOL.name: _Layout.spatial,
+    RESAMPLE.name: _Layout.spatial,
+    POINTWISE.name: _Layout.pointwise,
+    CONCAT.name: _Layout.concat,
+    SLICE.name: _Layout.slice,
+    PAD.name: _Layout.pad,
+    BROADCAST.name: _Layout.broadcast,
+    SOFTMAX.name: _Layout.softmax,
+    QUANTIZE.name: _Layout.quantize,
+    DEQUANTIZE.name: _Layout.quantize,
+    REDUCE.name: _Layout.reduce,
+    GATHER.name: _Layout.gather,
+    TRANSPOSE.name: _Layout.transpose,
+    RESHAPE.name: _Layout.reshape,
+}

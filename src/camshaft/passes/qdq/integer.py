@@ -1,0 +1,245 @@
+"""Integer anchors: what reads dequantized operands computes on the bytes instead.
+
+See `passes.qdq` for where this stands.  The integer part is exact; the float epilogue multiplies by
+the product of the scales, as the Q/DQ graph does up to the order of float rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from camshaft.ir import expr as E
+from camshaft.ir.attrs import expr_attr, int_attr
+from camshaft.ir.expr import Expr
+from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
+from camshaft.ir.op import Attr
+from camshaft.ir.types import TensorType, f32, i32, u8
+from camshaft.ops import CONV, DEQUANTIZE, MATMUL, POINTWISE, POOL, QUANTIZE, RESHAPE
+from camshaft.ops.quantize import along_axis
+from camshaft.passes.fusions.matmul import conv_of_rows, filters_of, row_shape
+from camshaft.passes.qdq.rules import QuantNode, quant_node
+from camshaft.passes.qdq.weights import (
+    IntegerWeights,
+    integer_weights,
+    last_axis_sums,
+    window_sums,
+)
+from camshaft.passes.rewrite import Rewrite, Rewriter
+
+
+def _is_activation(q: QuantNode | None) -> bool:
+    return q is not None and q.per_tensor and q.zero.dtype == np.uint8 and not q.source.is_const
+
+
+def _rescaled(
+    r: Rewriter,
+    node: Node,
+    x: QuantNode,
+    w: QuantNode,
+    weights: IntegerWeights,
+    owed: Tensor | None,
+) -> tuple[Expr, tuple[Tensor, ...]]:
+    """The epilogue of `node` reading the i32 sum of products of x's and w's bytes; its operands.
+
+    owed: what the weights' points are multiplied by and subtracted, where they have any.
+    """
+    operands = list(node.args[2:])
+    rest = [E.inp(i + 1) for i in range(len(operands))]
+
+    def factor(values: np.ndarray, what: str) -> Expr:
+        if values.ndim == 0:
+            return E.const(float(values))
+        operands.append(r.builder.constant(values, f"{node.output.name}:{what}"))
+        return E.inp(len(operands))
+
+    acc = E.cast(E.inp(0), f32)
+    if owed is not None:
+        operands.append(owed)
+        sums = E.inp(len(operands))
+        acc = E.sub(acc, E.mul(sums, factor(weights.points, "points")))
+    scale = np.asarray(w.scale.astype(np.float64) * float(x.scale), np.float32)
+    acc = E.mul(acc, factor(scale, "scale"))
+    return E.substitute(expr_attr(node, "epilogue"), [acc, *rest]), tuple(operands)
+
+
+class IntegerConv(Rewrite):
+    """conv(DQ(x), DQ(w)) -> integer conv of (x, w) with the scales in its epilogue."""
+
+    name = "integer conv"
+    ops = (CONV,)
+
+    def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
+        x = quant_node(r.producer(node.args[0], DEQUANTIZE))
+        w = quant_node(r.producer(node.args[1], DEQUANTIZE))
+        if x is None or w is None or not _is_activation(x) or node.attrs["layout"] != "NHWC":
+            return None
+        weights = integer_weights(w, axis=0)
+        if weights is None:
+            return None
+        owed = None if weights.symmetric else window_sums(x, node, r)
+        epilogue, operands = _rescaled(r, node, x, w, weights, owed)
+        attrs: dict[str, Attr] = {**node.attrs, "x_zero_point": int(x.zero), "epilogue": epilogue}
+        wq = r.builder.constant(weights.values, f"{node.args[1].name}:int8")
+        return [r.emit(CONV, [x.source, wq, *operands], attrs, like=node, name=node.name)]
+
+    def example(self) -> Graph:
+        b = GraphBuilder("integer conv")
+        x = b.input("x", TensorType(u8, (1, 5, 5, 4)))
+        dx = b.emit(DEQUANTIZE, [x, *_scalar_params(b, 0.02, 7)], {"axis": 0}, name="dq x")
+        rng = np.random.default_rng(0)
+        w = b.constant(rng.integers(-127, 128, (6, 3, 3, 4)).astype(np.int8), "w")
+        scale = b.constant(rng.uniform(0.01, 0.02, 6).astype(np.float32), "scale")
+        zero = b.constant(np.zeros(6, np.int8), "zero")
+        dw = b.emit(DEQUANTIZE, [w, scale, zero], {"axis": 0}, name="dq w")
+        attrs: dict[str, Attr] = {"layout": "NHWC", "pads": (1, 1, 1, 1)}
+        return b.graph({"y": b.emit(CONV, [dx, dw], attrs, name="conv")})
+
+
+class IntegerMatmul(Rewrite):
+    """matmul(DQ(a), DQ(const b)) -> integer 1x1 conv, as fully connected layers are run."""
+
+    name = "integer matmul"
+    ops = (MATMUL,)
+
+    def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
+        a = quant_node(r.producer(node.args[0], DEQUANTIZE))
+        b = quant_node(r.producer(node.args[1], DEQUANTIZE))
+        if a is None or b is None or not _is_activation(a) or node.args[1].type.rank != 2:
+            return None
+        weights = integer_weights(b, axis=1)
+        if weights is None or node.attrs["a_zero_point"] or node.attrs["b_zero_point"]:
+            return None
+        if any(row_shape(t, node.output.shape) is None for t in node.args[2:]):
+            return None
+        owed = None if weights.symmetric else last_axis_sums(a, node, r)
+        epilogue, operands = _rescaled(r, node, a, b, weights, owed)
+        w = r.builder.constant(filters_of(weights.values), f"{node.args[1].name}:int8")
+        return [conv_of_rows(r, node, a.source, w, operands, int(a.zero), epilogue)]
+
+    def example(self) -> Graph:
+        b = GraphBuilder("integer matmul")
+        x = b.input("x", TensorType(u8, (3, 8)))
+        dx = b.emit(DEQUANTIZE, [x, *_scalar_params(b, 0.02, 7)], {"axis": 0}, name="dq x")
+        rng = np.random.default_rng(0)
+        w = b.constant(rng.integers(-127, 128, (8, 5)).astype(np.int8), "w")
+        zero = b.constant(np.int8(0), "zero")
+        dw = b.emit(DEQUANTIZE, [w, b.constant(np.float32(0.01)), zero], {"axis": 0}, name="dq w")
+        return b.graph({"y": b.emit(MATMUL, [dx, dw], name="fc")})
+
+
+class IntegerPool(Rewrite):
+    """average pool of DQ(x) -> average pool of the bytes, scaled in its epilogue."""
+
+    name = "integer average pool"
+    ops = (POOL,)
+
+    def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
+        x = quant_node(r.producer(node.args[0], DEQUANTIZE))
+        if x is None or not _is_activation(x) or node.attrs["kind"] != "avg":
+            return None
+        epilogue = expr_attr(node, "epilogue")
+        operands = node.args[1:]
+        scaled = [E.mul(E.inp(0), E.const(float(x.scale)))]
+        epilogue = E.substitute(epilogue, [*scaled, *(E.inp(i + 1) for i in range(len(operands)))])
+        attrs: dict[str, Attr] = {**node.attrs, "x_zero_point": int(x.zero), "epilogue": epilogue}
+        return [r.emit(POOL, [x.source, *operands], attrs, like=node, name=node.name)]
+
+    def example(self) -> Graph:
+        b = GraphBuilder("integer average pool")
+        x = b.input("x", TensorType(u8, (1, 4, 4, 3)))
+        dx = b.emit(DEQUANTIZE, [x, *_scalar_params(b, 0.02, 7)], {"axis": 0}, name="dq x")
+        attrs: dict[str, Attr] = {"kind": "avg", "kernel": (2, 2), "layout": "NHWC"}
+        return b.graph({"y": b.emit(POOL, [dx], attrs, name="pool")})
+
+
+class FoldConstant(Rewrite):
+    """DQ of a constant nobody multiplies as integers (a bias, an odd weight) -> float constant."""
+
+    name = "fold dequantized constant"
+    ops = (DEQUANTIZE,)
+
+    def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
+        if not all(t.is_const for t in node.args):
+            return None
+        (array,) = DEQUANTIZE.reference([t.array for t in node.args], node.attrs)
+        return [r.builder.constant(array, node.output.name)]
+
+    def example(self) -> Graph:
+        b = GraphBuilder("fold bias")
+        x = b.input("x", TensorType(f32, (4,)))
+        bias = b.constant(np.arange(4, dtype=np.int32), "bias")
+        params = [b.constant(np.float32(0.5)), b.constant(np.int32(0))]
+        d = b.emit(DEQUANTIZE, [bias, *params], {"axis": 0}, name="dq")
+        add = {"expr": E.add(E.inp(0), E.inp(1))}
+        return b.graph({"y": b.emit(POINTWISE, [x, d], add, name="add")})
+
+
+class FoldBias(FoldConstant):
+    """The same for 32-bit constants only: these are never weights, so they fold at once."""
+
+    name = "fold dequantized bias"
+
+    def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
+        return super().apply(node, r) if node.args[0].type.dtype == i32 else None
+
+
+class Expand(Rewrite):
+    """A quantize or dequantize that stayed becomes pointwise."""
+
+    name = "quantization to pointwise"
+    ops = (QUANTIZE, DEQUANTIZE)
+
+    def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
+        q = quant_node(node)
+        if q is None:
+            return self._with_operands(node, r)
+        inputs = [node.args[0]]
+        scale: Expr = E.const(float(q.scale)) if q.per_tensor else E.inp(1)
+        if not q.per_tensor:
+            shaped = along_axis(q.scale, q.axis, node.args[0].type.rank)
+            inputs.append(r.builder.constant(shaped, f"{node.output.name}:scale"))
+        if np.any(q.zero != q.zero.flat[0]):
+            return self._with_operands(node, r)
+        zero = int(q.zero.flat[0])
+        if node.op is QUANTIZE:
+            expr = E.quantize(E.inp(0), scale, zero, node.output.type.dtype)
+        else:
+            expr = E.dequantize(E.inp(0), scale, zero)
+        return [r.emit(POINTWISE, inputs, {"expr": expr}, like=node, name=node.name)]
+
+    def _with_operands(self, node: Node, r: Rewriter) -> Sequence[Tensor]:
+        """Scale or zero point known only at run time, or one zero point per channel."""
+        x, scale, zero = node.args
+        axis = int_attr(node, "axis")
+        if scale.type.rank == 1:
+            shape = [1] * x.type.rank
+            shape[axis] = scale.shape[0]
+            scale, zero = (
+                r.emit(RESHAPE, [t], {"shape": tuple(shape)}, like=node, output=f"{t.name}:axis")
+                for t in (scale, zero)
+            )
+        xs, s, z = E.inp(0), E.inp(1), E.cast(E.inp(2), f32)
+        if node.op is QUANTIZE:
+            rounded = E.unary("round", E.div(xs, s))
+            expr = E.cast(E.add(rounded, z), node.output.type.dtype)
+        else:
+            expr = E.mul(E.sub(E.cast(xs, f32), z), s)
+        return [r.emit(POINTWISE, [x, scale, zero], {"expr": expr}, like=node, name=node.name)]
+
+    def example(self) -> Graph:
+        b = GraphBuilder("expand")
+        x = b.input("x", TensorType(f32, (1, 2, 2, 3)))
+        q = b.emit(QUANTIZE, [x, *_scalar_params(b, 0.02, 7)], {"axis": 0}, name="q")
+        d = b.emit(DEQUANTIZE, [q, *_scalar_params(b, 0.02, 7)], {"axis": 0}, name="dq")
+        return b.graph({"y": d})
+
+
+def _scalar_params(b: GraphBuilder, scale: float, zero: int) -> list[Tensor]:
+    return [b.constant(np.float32(scale), "scale"), b.constant(np.uint8(zero), "zero")]
+
+
+BIAS_RULES: tuple[Rewrite, ...] = (FoldBias(),)
+INTEGER_RULES: tuple[Rewrite, ...] = (IntegerConv(), IntegerMatmul(), IntegerPool())
+EXPAND_RULES: tuple[Rewrite, ...] = (FoldConstant(), Expand())
