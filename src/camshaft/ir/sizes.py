@@ -1,0 +1,117 @@
+"""What extents come to: values at given sizes, substitution, and reading them from text."""
+
+from __future__ import annotations
+
+import ast
+import operator
+from collections.abc import Callable, Iterable, Mapping
+from math import prod
+from typing import TypeGuard
+
+from camshaft.errors import ModelError, UndecidedExtent
+from camshaft.ir.extent import (
+    Extent,
+    extent_of,
+    floor_div,
+    largest,
+    operands,
+    remainder,
+    smallest,
+    symbols_of,
+)
+from camshaft.ir.symbol import Atom, Symbol
+
+
+def evaluate(e: Extent, sizes: Mapping[str, int]) -> int:
+    """The value at these sizes (symbol name -> size); ModelError names a symbol without one."""
+    if isinstance(e, int):
+        return e
+    return sum(c * prod(_atom_value(a, sizes) ** p for a, p in m) for m, c in e.terms)
+
+
+def _atom_value(atom: Atom, sizes: Mapping[str, int]) -> int:
+    if isinstance(atom, Symbol):
+        if atom.name not in sizes:
+            raise ModelError(f"no size is given for {atom.name!r}")
+        return sizes[atom.name]
+    a, b = (evaluate(x, sizes) for x in operands(atom))
+    if atom.op == "div":
+        return a // b
+    if atom.op == "mod":
+        return a % b
+    return min(a, b) if atom.op == "min" else max(a, b)
+
+
+def typical(e: Extent) -> int:
+    """The value at typical sizes."""
+    if isinstance(e, int):
+        return e
+    return evaluate(e, {s.name: s.typical for s in symbols_of(e)})
+
+
+def substitute(e: Extent, values: Mapping[Symbol, Extent]) -> Extent:
+    """`e` with symbols replaced by extents."""
+    if isinstance(e, int):
+        return e
+    total: Extent = 0
+    for m, c in e.terms:
+        product: Extent = c
+        for atom, power in m:
+            if isinstance(atom, Symbol):
+                value: Extent = values[atom] if atom in values else extent_of(atom)
+            else:
+                a, b = (substitute(x, values) for x in operands(atom))
+                value = OPERATIONS[atom.op](a, b)
+            for _ in range(power):
+                product = product * value
+        total = total + product
+    return total
+
+
+OPERATIONS: dict[str, Callable[[Extent, Extent], Extent]] = {
+    "div": floor_div,
+    "mod": remainder,
+    "min": smallest,
+    "max": largest,
+}
+
+
+def is_static(extents: Iterable[Extent]) -> TypeGuard[tuple[int, ...]]:
+    """Whether all extents are ints."""
+    return all(isinstance(e, int) for e in extents)
+
+
+def parse(text: str, symbols: Mapping[str, Symbol]) -> Extent:
+    """Inverse of `str` for extents over these symbols; ValueError says what is wrong."""
+    try:
+        return _parsed(ast.parse(text, mode="eval").body, symbols)
+    except (SyntaxError, RecursionError, MemoryError) as error:
+        raise ValueError(f"{text!r:.60} is no extent: {error}") from None
+    except UndecidedExtent as error:
+        raise ValueError(f"{text!r:.60} is no extent: {error}") from None
+
+
+def _parsed(node: ast.expr, symbols: Mapping[str, Symbol]) -> Extent:
+    if isinstance(node, ast.Constant) and type(node.value) is int:
+        return node.value
+    if isinstance(node, ast.Name) and node.id in symbols:
+        return extent_of(symbols[node.id])
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        return -_parsed(node.operand, symbols)
+    if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
+        return _OPERATORS[type(node.op)](_parsed(node.left, symbols), _parsed(node.right, symbols))
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
+        operation = OPERATIONS.get(node.func.id)
+        if node.func.id in ("min", "max") and operation is not None and len(node.args) == 2:
+            a, b = (_parsed(x, symbols) for x in node.args)
+            return operation(a, b)
+    raise ValueError(f"{ast.unparse(node)!r:.60} is no extent of {', '.join(symbols) or 'none'}")
+
+
+_OPERATORS: dict[type[ast.operator], Callable[[Extent, Extent], Extent]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.FloorDiv: floor_div,
+    ast.Mod: remainder,
+}
