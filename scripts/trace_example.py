@@ -32,7 +32,7 @@ from camshaft.backends.base import Operand, Source
 from camshaft.backends.cpu.compile import CpuCompiler
 from camshaft.backends.cpu.tactics import TACTICS
 from camshaft.backends.cpu.target import CpuTarget
-from camshaft.builder.places import Copy, Place, place
+from camshaft.builder.bufferize import Copy, bufferize
 from camshaft.builder.tasks import Task, tasks_of
 from camshaft.config import BuildConfig
 from camshaft.ir.graph import Graph
@@ -41,6 +41,7 @@ from camshaft.ir.text import graph_text, node_text
 from camshaft.ir.types import dtype_of
 from camshaft.machine import cpu_backend
 from camshaft.passes.pipeline import optimize
+from camshaft.program.view import View
 from camshaft.runtime.codec import plan_to_json
 from camshaft.runtime.engine import Engine
 from camshaft.runtime.plan import Step
@@ -48,7 +49,7 @@ from camshaft.session import BuildSession
 
 WATCHED = "conv1"
 CALIBRATION_BATCHES = 8
-STABLE = ("onnx", "imported", "passes", "quantized", "lowered", "places", "spec")
+STABLE = ("onnx", "imported", "passes", "quantized", "lowered", "views", "spec")
 MARK = re.compile(r"<!-- trace:(\w+) -->\n(?:```text\n(.*?)\n```\n)?<!-- trace:end -->", re.DOTALL)
 
 
@@ -155,23 +156,22 @@ class Trace:
         """The same, computed in integers."""
         return graph_text(_built(self.session.final))
 
-    # -- places, tasks, specs ----------------------------------------------------------------
+    # -- views, tasks, specs -----------------------------------------------------------------
 
-    def show_places(self) -> str:
+    def show_views(self) -> str:
         """Where tensors lie, and the work that is left."""
-        placement = place(_built(self.session.final))
-        lines = [f"{name}: {_place(p)}" for name, p in placement.places.items()]
+        found = bufferize(_built(self.session.final))
+        lines = [f"{name}: {_view(v)}" for name, v in found.views.items()]
         lines.append("work, in order:")
         lines += [
-            f"  copy {w.tensor.name}" if isinstance(w, Copy) else f"  {w.name}"
-            for w in placement.work
+            f"  copy {w.tensor.name}" if isinstance(w, Copy) else f"  {w.name}" for w in found.work
         ]
         return "\n".join(lines)
 
     @property
     def task(self) -> Task:
         """The watched convolution's task."""
-        tasks = tasks_of(place(_built(self.session.final)))
+        tasks = tasks_of(bufferize(_built(self.session.final)))
         return next(t for t in tasks if t.origin[0] == WATCHED)
 
     def show_spec(self) -> str:
@@ -279,10 +279,9 @@ def _built(graph: Graph | None) -> Graph:
     return graph
 
 
-def _place(p: Place) -> str:
-    where = f"{p.buffer.space} {p.buffer.name!r}"
-    operand = Operand(p.buffer.dtype, p.shape, p.strides)
-    return f"{where} + {p.offset}: {operand}"
+def _view(v: View) -> str:
+    where = f"{v.buffer.space} {v.buffer.name!r}"
+    return f"{where} + {v.offset}: {Operand(v.dtype, v.shape, v.strides)}"
 
 
 def _blocks(text: str) -> Iterator[list[str]]:

@@ -19,7 +19,6 @@ import pytest
 
 from camshaft.backends.base import Kernel, Source
 from camshaft.builder.engine_builder import Builder, Tuned
-from camshaft.builder.places import Place
 from camshaft.builder.timing_cache import TimingCache
 from camshaft.builder.tuner import Backend
 from camshaft.ir import expr as E
@@ -29,6 +28,7 @@ from camshaft.machine import cpu_backend
 from camshaft.ops import CONV, DEQUANTIZE, QUANTIZE
 from camshaft.passes.pipeline import optimize
 from camshaft.passes.qdq.lowering import lower_quantization
+from camshaft.program.view import View
 from camshaft.quant.implicit import ImplicitQuantization
 from camshaft.runtime.engine import Engine
 from camshaft.runtime.plan import Plan, Ref
@@ -187,7 +187,7 @@ def same_bits_however_run(engine: Engine, x: dict[str, np.ndarray]) -> dict[str,
 # -- the plan, by brute force ----------------------------------------------------------------------
 
 
-def footprint(place: Place, base: int) -> np.ndarray:
+def footprint(place: View, base: int) -> np.ndarray:
     """Every byte a place holds, counted from the arena's beginning (or the caller's array's)."""
     at = np.zeros((), np.int64)
     for extent, stride in zip(place.shape, place.strides, strict=True):
@@ -206,7 +206,7 @@ def check_memory(tuned: Tuned, plan: Plan) -> None:
     ids: dict[str, int] = {}
     recent: list[tuple[Ref, bool]] = []
     for step, task in zip(plan.steps, tuned.tasks, strict=True):
-        reads = [p for p in task.inputs if isinstance(p, Place)]
+        reads = [p for p in task.inputs if isinstance(p, View)]
         for p, written in (*((p, False) for p in reads), *((p, True) for p in task.outputs)):
             if p.buffer.space == "input":
                 assert not written, step.name

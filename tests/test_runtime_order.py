@@ -25,11 +25,11 @@ from camshaft.backends.cpu.runner.program import Row, row_flags
 from camshaft.backends.cpu.target import host_target
 from camshaft.builder.assemble import without_needless_waits
 from camshaft.builder.engine_builder import Builder, Tuned
-from camshaft.builder.places import Place
 from camshaft.builder.timing_cache import TimingCache
 from camshaft.ir.graph import Graph
 from camshaft.machine import cpu_backend
 from camshaft.passes.pipeline import optimize
+from camshaft.program.view import View
 from camshaft.runtime.driver import DRIVERS
 from camshaft.runtime.engine import Engine
 from camshaft.runtime.plan import HostCall, Plan, Ref, Step
@@ -158,7 +158,7 @@ def touched_by(tuned: Tuned, plan: Plan) -> list[list[Access]]:
     """Operands and scratch of every kernel; host steps, which part everything, are left out."""
     result: list[list[Access]] = []
     for step, task in zip(plan.steps, tuned.tasks, strict=True):
-        reads = sum(isinstance(p, Place) for p in task.inputs)
+        reads = sum(isinstance(p, View) for p in task.inputs)
         operands = reads + len(task.outputs)
         accesses = [Access(r, i >= reads) for i, r in enumerate(step.args[:operands])]
         scratch = [Access(r, True) for r in step.args[operands:] if r.space == "arena"]

@@ -15,12 +15,12 @@ import numpy as np
 
 from camshaft.backends.base import Expansion, Kernel, Params, Tactic
 from camshaft.builder.memory import ArenaPlan, Lifetime, plan_arena
-from camshaft.builder.places import Place
 from camshaft.builder.tasks import Task
 from camshaft.errors import BuildError
 from camshaft.ir.graph import Graph, Tensor
-from camshaft.ir.types import TensorType, row_major_strides
+from camshaft.ir.types import row_major_strides
 from camshaft.ops.execute import payload
+from camshaft.program.view import View
 from camshaft.runtime.plan import (
     NULL,
     Binding,
@@ -31,9 +31,9 @@ from camshaft.runtime.plan import (
     Plan,
     Ref,
     Step,
-    View,
 )
 from camshaft.runtime.plan import Buffer as PlanBuffer
+from camshaft.runtime.plan import View as HostView
 
 HOST_EXECUTOR = "camshaft.ops.execute:executor"
 
@@ -154,7 +154,7 @@ class Assembler:
         sizes: dict[str, int] = {}
         for i, task in enumerate(self.tasks):
             for p in (*task.inputs, *task.outputs):
-                if isinstance(p, Place) and p.buffer.space == "arena":
+                if isinstance(p, View) and p.buffer.space == "arena":
                     first.setdefault(p.buffer.name, i)
                     last[p.buffer.name] = i
                     sizes[p.buffer.name] = p.buffer.nbytes
@@ -170,7 +170,7 @@ class Assembler:
 
     def _touched(self, index: int, arena: ArenaPlan) -> tuple[list[Ref], list[Ref]]:
         task = self.tasks[index]
-        reads = [_ref(p, arena) for p in task.inputs if isinstance(p, Place)]
+        reads = [_ref(p, arena) for p in task.inputs if isinstance(p, View)]
         writes = [_ref(p, arena) for p in task.outputs]
         return reads, [*writes, self._scratch(index, arena)]
 
@@ -187,7 +187,7 @@ class Assembler:
         reason = next((reasons[layer] for layer in task.origin if layer in reasons), "")
         if choice is None:
             return self._host_step(task, arena)
-        places = [p for p in (*task.inputs, *task.outputs) if isinstance(p, Place)]
+        places = [p for p in (*task.inputs, *task.outputs) if isinstance(p, View)]
         args = [_ref(p, arena) for p in places]
         args += [Ref("constant", name, 0, nbytes) for name, nbytes in packed]
         args.append(self._scratch(index, arena))
@@ -226,12 +226,11 @@ class Assembler:
             bytes=task.bytes,
         )
 
-    def _view(self, operand: Place | Tensor, arena: ArenaPlan) -> View:
+    def _view(self, operand: View | Tensor, arena: ArenaPlan) -> HostView:
         if isinstance(operand, Tensor):
             ref = Ref("constant", self._constant(operand.array), 0, operand.type.nbytes)
-            return View(ref, operand.type, row_major_strides(operand.shape))
-        type_ = TensorType(operand.buffer.dtype, operand.shape)
-        return View(_ref(operand, arena), type_, operand.strides)
+            return HostView(ref, operand.type, row_major_strides(operand.shape))
+        return HostView(_ref(operand, arena), operand.type, operand.strides)
 
 
 def _code_name(kernel: Kernel) -> str:
@@ -242,7 +241,7 @@ def _workspace_name(index: int) -> str:
     return f"workspace:{index}"
 
 
-def _ref(place: Place, arena: ArenaPlan) -> Ref:
+def _ref(place: View, arena: ArenaPlan) -> Ref:
     buffer = place.buffer
     if buffer.space == "arena":
         offset = arena.offsets[buffer.name] + place.first_byte

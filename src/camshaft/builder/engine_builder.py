@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 
 from camshaft.builder.assemble import Assembler, Choice
-from camshaft.builder.places import place
+from camshaft.builder.bufferize import bufferize
 from camshaft.builder.tasks import Task, tasks_of
 from camshaft.builder.timing_cache import TimingCache
 from camshaft.builder.tuner import Backend, Tuner
@@ -91,7 +91,7 @@ class Builder:
 
     def tune(self, graph: Graph, stage: str = "tuning") -> Tuned:
         """Choose a kernel for every task of a channels-last, lowered graph."""
-        tasks = tasks_of(place(graph))
+        tasks = tasks_of(bufferize(graph))
         weights = {id(t.data): t.type.nbytes for task in tasks for t in task.constants}
         self._tuner.expect_weights(sum(weights.values()))
         choices = []

@@ -1,4 +1,4 @@
-"""From placed graph to tasks: one kernel spec (or host call) with the places it touches.
+"""From a bufferized graph to tasks: one kernel spec (or host call) with the views it touches.
 
 A task is everything the tuner and the builder need to know about a step; nothing after this
 module looks at graph nodes again.
@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from math import prod
 
 from camshaft.backends.base import KernelSpec, Operand
-from camshaft.builder.places import Copy, Place, Placement
+from camshaft.builder.bufferize import Bufferized, Copy
 from camshaft.ir import expr as E
 from camshaft.ir.graph import Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ops import CONV, HOST, MATMUL, POOL, REDUCE
+from camshaft.program.view import View
 
 _IMPLIED = frozenset({"layout"})
 """Attributes that kernels need not know: they are always channels-last."""
@@ -22,9 +23,9 @@ _IMPLIED = frozenset({"layout"})
 
 @dataclass(frozen=True)
 class Task:
-    """One step to be: what it computes, where its operands lie, whose work it is.
+    """One instruction to be: what it computes, where its operands lie, whose work it is.
 
-    inputs[i] is the place of spec.inputs[i] / the host node's i-th input, or the constant tensor.
+    inputs[i] is the view of spec.inputs[i] / the host node's i-th input, or the constant tensor.
     """
 
     name: str
@@ -32,8 +33,8 @@ class Task:
     origin: tuple[str, ...]
     spec: KernelSpec | None
     node: Node | None
-    inputs: tuple[Place | Tensor, ...]
-    outputs: tuple[Place, ...]
+    inputs: tuple[View | Tensor, ...]
+    outputs: tuple[View, ...]
     macs: int
 
     @property
@@ -46,9 +47,9 @@ class Task:
         """Bytes read and written once each, the least any kernel must move."""
         moved = sum(t.type.nbytes for t in self.constants)
         for p in (*self.inputs, *self.outputs):
-            if isinstance(p, Place):
+            if isinstance(p, View):
                 touched = (d for d, s in zip(p.shape, p.strides, strict=True) if s)
-                moved += prod(touched) * p.buffer.dtype.bytes
+                moved += prod(touched) * p.dtype.bytes
         return moved
 
     @property
@@ -59,17 +60,17 @@ class Task:
         return self.spec.inputs[0].dtype.name
 
 
-def tasks_of(placement: Placement) -> list[Task]:
+def tasks_of(bufferized: Bufferized) -> list[Task]:
     """One task for every piece of work, in execution order."""
     return [
-        _copy_task(w) if isinstance(w, Copy) else _node_task(w, placement) for w in placement.work
+        _copy_task(w) if isinstance(w, Copy) else _node_task(w, bufferized) for w in bufferized.work
     ]
 
 
-def _operand(place: Place | Tensor) -> Operand:
-    if isinstance(place, Tensor):
-        return Operand.dense(place.type.dtype, place.shape, const=True)
-    return Operand(place.buffer.dtype, place.shape, place.strides)
+def _operand(view: View | Tensor) -> Operand:
+    if isinstance(view, Tensor):
+        return Operand.dense(view.type.dtype, view.shape, const=True)
+    return Operand(view.dtype, view.shape, view.strides)
 
 
 def _without_lead(operand: Operand) -> Operand:
@@ -82,7 +83,7 @@ def _without_lead(operand: Operand) -> Operand:
 
 def _copy_task(copy: Copy) -> Task:
     if copy.source.buffer.space == "constant":
-        source: Place | Tensor = copy.tensor
+        source: View | Tensor = copy.tensor
     else:
         source = copy.source
     spec = KernelSpec(
@@ -92,9 +93,9 @@ def _copy_task(copy: Copy) -> Task:
     return Task(name, "copy", copy.origin, spec, None, (source,), (copy.target,), 0)
 
 
-def _node_task(node: Node, placement: Placement) -> Task:
-    inputs = tuple(t if t.is_const else placement.places[t.name] for t in node.args)
-    outputs = tuple(placement.places[t.name] for t in node.outputs)
+def _node_task(node: Node, bufferized: Bufferized) -> Task:
+    inputs = tuple(t if t.is_const else bufferized.views[t.name] for t in node.args)
+    outputs = tuple(bufferized.views[t.name] for t in node.outputs)
     if node.op is HOST:
         op = str(node.attrs["op_type"])
         return Task(node.name, op, node.origin, None, node, inputs, outputs, 0)

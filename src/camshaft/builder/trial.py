@@ -15,8 +15,8 @@ import numpy as np
 
 from camshaft.backends.base import Kernel, KernelSpec, Operand, Params, Tactic
 from camshaft.builder.expectation import expectations
-from camshaft.builder.strides import extent
 from camshaft.errors import BuildError
+from camshaft.ir.strides import span
 from camshaft.ir.types import DType, TensorType
 from camshaft.runtime.engine import Engine
 from camshaft.runtime.plan import (
@@ -62,12 +62,12 @@ class Trial:
             self.most_copies = max(2, min(MOST_COPIES, int(LONGEST_RUN_US / expected_us)))
         rng = np.random.default_rng(0)
         self.feeds = {
-            f"x{i}": random_values(o.dtype, extent(o.shape, o.strides), rng)
+            f"x{i}": random_values(o.dtype, span(o.shape, o.strides), rng)
             for i, o in enumerate(spec.inputs)
             if not o.const
         }
         self.results = {
-            f"y{i}": np.empty(extent(o.shape, o.strides), o.dtype.numpy)
+            f"y{i}": np.empty(span(o.shape, o.strides), o.dtype.numpy)
             for i, o in enumerate(spec.outputs)
         }
         rest = iter(self.constants)

@@ -1,6 +1,6 @@
 """Stride arithmetic: when is a reshape, slice, transpose or broadcast only another way to look.
 
-Pure functions on shapes and element strides; `places` decides with them which ops cost nothing.
+Pure functions on shapes and element strides; the build decides with them which ops cost nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def is_dense(shape: Shape, strides: Strides) -> bool:
     return all(d == 1 or s == t for d, s, t in zip(shape, strides, dense, strict=True))
 
 
-def extent(shape: Shape, strides: Strides) -> int:
+def span(shape: Shape, strides: Strides) -> int:
     """Elements from the first to one past the last that a (non-negative) view touches."""
     if 0 in shape:
         return 0

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from camshaft.builder.strides import extent, inner_is_unit, is_dense, reshaped
+from camshaft.ir.strides import inner_is_unit, is_dense, reshaped, span
 
 SHAPES = st.lists(st.integers(1, 4), min_size=1, max_size=4).map(tuple)
 
@@ -58,8 +58,8 @@ def test_reshaped_known_cases(
     assert reshaped(shape, strides, new) == expected
 
 
-def test_extent_and_density() -> None:
-    assert extent((2, 3), (10, 1)) == 13
-    assert extent((2, 0), (10, 1)) == 0
+def test_span_and_density() -> None:
+    assert span((2, 3), (10, 1)) == 13
+    assert span((2, 0), (10, 1)) == 0
     assert is_dense((1, 3), (77, 1)) and not is_dense((2, 3), (4, 1))
     assert inner_is_unit((3, 1), (5, 9)) and not inner_is_unit((3, 2), (5, 2))

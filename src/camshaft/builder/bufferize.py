@@ -1,0 +1,221 @@
+"""Bufferization: a buffer, an offset and strides for every tensor.
+
+Concatenations, slices, reshapes, interleavings and most transposes cost nothing, because a tensor
+is a `View` (buffer, offset, strides) and kernels take strided operands.  Two sweeps decide:
+
+1. Backwards: whoever *owns* memory hands pieces of it to producers.  A graph output owns the
+   caller's array; a concat owns a buffer and its inputs are written straight into slices of it.
+2. Forwards: what is left of the movement ops becomes a view of its input where the strides allow
+   it and the readers can take them.
+
+What neither sweep resolves is copied by a kernel.  Where buffers lie in the arena is `memory`'s
+matter.  Of kernels one thing is known here: which operands they read through any strides
+(`_takes_any_strides`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from camshaft.ir.attrs import axis_attr, ints_attr
+from camshaft.ir.graph import Graph, Node, Tensor
+from camshaft.ir.types import f32
+from camshaft.ops import BROADCAST, CONCAT, CONV, HOST, INTERLEAVE, POINTWISE, RESHAPE, SLICE
+from camshaft.ops import TRANSPOSE as TRANSPOSE_OP
+from camshaft.program.view import Buffer, Space, View
+
+MAX_STRIDED_CHANNELS = 4
+"""A float convolution reads its input through any strides when it has at most this many channels."""
+
+
+@dataclass(frozen=True)
+class Copy:
+    """Elements to be copied: from where a tensor lies (`source`) to `target`, same shape."""
+
+    source: View
+    target: View
+    tensor: Tensor
+    origin: tuple[str, ...]
+
+
+@dataclass
+class Bufferized:
+    """A view for every tensor that is no constant, and what still has to be done.
+
+    work: in execution order, graph nodes that compute and copies that no view could avoid.
+    """
+
+    views: dict[str, View] = field(default_factory=dict)
+    work: list[Node | Copy] = field(default_factory=list)
+    buffers: dict[str, Buffer] = field(default_factory=dict)
+
+
+def bufferize(graph: Graph) -> Bufferized:
+    """Decide where all tensors of `graph` (channels-last, canonical) lie."""
+    return _Bufferizer(graph).run()
+
+
+class _Bufferizer:
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.result = Bufferized()
+        self.views = self.result.views
+        self.settled: set[int] = set()  # id() of movement nodes that need no work
+        self.parts: dict[int, list[View]] = {}  # id(concat node) -> slice for each input
+
+    def run(self) -> Bufferized:
+        for t in self.graph.inputs:
+            self.views[t.name] = self._dense(t, t.name, "input")
+        self._claim_outputs()
+        for node in reversed(self.graph.nodes):
+            self._hand_down(node)
+        for node in self.graph.nodes:
+            self._settle(node)
+        self._copy_outputs()
+        return self.result
+
+    # -- backwards: owners hand out memory ----------------------------------------------------
+
+    def _buffer(self, name: str, like: Tensor, space: Space = "arena") -> Buffer:
+        buffer = Buffer(name, like.type.dtype, like.type.size, space)
+        self.result.buffers[f"{space}:{name}"] = buffer
+        return buffer
+
+    def _dense(self, t: Tensor, name: str, space: Space = "arena") -> View:
+        return View.dense(self._buffer(name, t, space), t.shape)
+
+    def _ownable(self, t: Tensor) -> bool:
+        return not t.is_const and t.name not in self.views
+
+    def _claim_outputs(self) -> None:
+        for name, t in zip(self.graph.output_names, self.graph.outputs, strict=True):
+            if self._ownable(t):
+                self.views[t.name] = self._dense(t, name, "output")
+
+    def _hand_down(self, node: Node) -> None:
+        if node.op is CONCAT or node.op is INTERLEAVE:
+            self._hand_down_parts(node)
+        elif node.op is RESHAPE and node.output.name in self.views:
+            source, out = node.args[0], self.views[node.output.name]
+            view = out.reshaped(source.shape)
+            if view is None or not view.inner_is_unit:
+                return
+            if self._ownable(source):
+                self.views[source.name] = view
+                self.settled.add(id(node))
+
+    def _hand_down_parts(self, node: Node) -> None:
+        out = node.output
+        if out.name not in self.views:
+            self.views[out.name] = self._dense(out, out.name)
+        whole = self.views[out.name]
+        slots = _concat_slots if node.op is CONCAT else _interleave_slots
+        self.parts[id(node)] = slots(node, whole)
+        for t, slot in zip(node.args, self.parts[id(node)], strict=True):
+            if self._ownable(t):
+                self.views[t.name] = slot
+
+    # -- forwards: the rest becomes views, work or copies -------------------------------------
+
+    def _settle(self, node: Node) -> None:
+        if id(node) in self.settled:
+            return
+        if id(node) in self.parts:
+            for t, slot in zip(node.args, self.parts[id(node)], strict=True):
+                if self.views.get(t.name) != slot:
+                    self._copy(t, slot, node)
+            return
+        if node.op in (RESHAPE, SLICE, TRANSPOSE_OP, BROADCAST) and not node.args[0].is_const:
+            self._settle_movement(node)
+            return
+        self.result.work.append(node)
+        for t in node.outputs:
+            if t.name not in self.views:
+                self.views[t.name] = self._dense(t, t.name)
+
+    def _settle_movement(self, node: Node) -> None:
+        source = self.views[node.args[0].name]
+        out = node.output
+        view = _view(node, source)
+        if out.name not in self.views and view is not None and self._readable(out, view):
+            self.views[out.name] = view
+            return
+        if out.name not in self.views:
+            self.views[out.name] = self._dense(out, out.name)
+        target = self.views[out.name]
+        if view is None:  # a reshape of gappy memory: copy in the source's shape
+            part = target.reshaped(source.shape)
+            if part is None:  # gappy on both sides: go through a dense buffer
+                middle = self._dense(node.args[0], f"{out.name}:dense")
+                self._emit_copy(source, middle, node.args[0], node.origin)
+                view = View.dense(middle.buffer, out.shape)
+            else:
+                view, target = source, part
+        self._emit_copy(view, target, out, node.origin)
+
+    def _readable(self, t: Tensor, view: View) -> bool:
+        """Whether everyone who reads `t` can take it as `view`."""
+        if view.inner_is_unit and 0 not in view.strides:
+            return True
+        readers = self.graph.consumers.get(t.name, ())
+        if any(t.name == o.name for o in self.graph.outputs):
+            return False
+        return all(_takes_any_strides(n, t) for n in readers)
+
+    def _copy(self, t: Tensor, target: View, node: Node) -> None:
+        self._emit_copy(self._view_of(t), target, t, node.origin)
+
+    def _view_of(self, t: Tensor) -> View:
+        """The tensor's view; a constant is read where the engine keeps it."""
+        if t.name in self.views:
+            return self.views[t.name]
+        buffer = Buffer(t.name, t.type.dtype, t.type.size, "constant")
+        return View.dense(buffer, t.shape)
+
+    def _emit_copy(self, source: View, target: View, t: Tensor, origin: tuple[str, ...]) -> None:
+        self.result.work.append(Copy(source, target, t, origin))
+
+    def _copy_outputs(self) -> None:
+        """Outputs that are inputs, constants, views or repeated tensors get their own copy."""
+        for name, t in zip(self.graph.output_names, self.graph.outputs, strict=True):
+            view = self._view_of(t)
+            if (view.buffer.space, view.buffer.name, view.offset) != ("output", name, 0):
+                self._emit_copy(view, self._dense(t, name, "output"), t, (name,))
+
+
+def _takes_any_strides(node: Node, t: Tensor) -> bool:
+    if node.op in (POINTWISE, HOST, CONCAT, INTERLEAVE):
+        return True
+    if node.op is CONV and node.args[0] is t and all(a is not t for a in node.args[1:]):
+        return t.type.dtype == f32 and t.shape[-1] <= MAX_STRIDED_CHANNELS
+    return False
+
+
+def _view(node: Node, source: View) -> View | None:
+    """The output of a movement node as a view of its input, or None."""
+    shape = node.output.shape
+    if node.op is RESHAPE:
+        return source.reshaped(shape)
+    if node.op is TRANSPOSE_OP:
+        return source.transposed(ints_attr(node, "perm"))
+    if node.op is SLICE:
+        return source.sliced(ints_attr(node, "starts"), ints_attr(node, "steps"), shape)
+    return source.broadcast(shape)
+
+
+def _concat_slots(node: Node, whole: View) -> list[View]:
+    axis = axis_attr(node, len(whole.shape))
+    slots, at = [], 0
+    for t in node.args:
+        offset = whole.offset + at * whole.strides[axis]
+        slots.append(replace(whole, offset=offset, shape=t.shape))
+        at += t.shape[axis]
+    return slots
+
+
+def _interleave_slots(node: Node, whole: View) -> list[View]:
+    by_h, by_w = ints_attr(node, "blocks")
+    return [
+        whole.sliced((0, i // by_w, i % by_w, 0), (1, by_h, by_w, 1), t.shape)
+        for i, t in enumerate(node.args)
+    ]
