@@ -144,6 +144,16 @@ def output_shape(operands: Iterable[Tensor]) -> tuple[int, ...]:
     return broadcast_shapes(*(t.shape for t in operands))
 
 
+def keeps_shape(body: Body, node: Node) -> bool:
+    """Whether the node's result, computed by `body`, has the shape it has now.
+
+    An anchor gives the result its shape; a pointwise result gets it from the operands, one of
+    which may do nothing else (`x * ones`).
+    """
+    operands = [t for t in body.operands if t is not None]
+    return anchored(node) or (bool(operands) and output_shape(operands) == node.output.shape)
+
+
 def broadcasts_to(operand: Tensor, shape: Sequence[int]) -> bool:
     """Whether `operand` broadcasts to exactly `shape`, without enlarging it."""
     return len(operand.shape) <= len(shape) and all(

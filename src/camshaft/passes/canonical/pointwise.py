@@ -19,7 +19,7 @@ from camshaft.passes.bodies import (
     body_of,
     compact,
     emit_body,
-    output_shape,
+    keeps_shape,
     scalar_const,
 )
 from camshaft.passes.canonical.simplify import Interval, interval_of_type, simplify
@@ -41,10 +41,8 @@ class TidyBody(Rewrite):
         tidy = compact(Body(self._short(node, body, r), body.operands))
         if tidy.expr == body.expr and len(tidy.operands) == len(body.operands):
             return None
-        if node.op is POINTWISE:
-            operands = [t for t in tidy.operands if t is not None]
-            if not operands or output_shape(operands) != node.output.shape:
-                return self._deduplicated(node, body, r)
+        if not keeps_shape(tidy, node):
+            return self._deduplicated(node, body, r)
         return [emit_body(r, node if anchored(node) else None, tidy, [node])]
 
     @staticmethod

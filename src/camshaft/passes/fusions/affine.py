@@ -23,6 +23,7 @@ from camshaft.passes.bodies import (
     Inliner,
     body_of,
     emit_body,
+    keeps_shape,
     replaced,
     varying_axis,
 )
@@ -257,13 +258,13 @@ class MergeAffine(Rewrite):
             found = leading_affine(body.expr, E.inp(i), values)
             needed = int(np.any(found.a != 1.0)) + int(np.any(found.b))
             if found.steps > needed:
-                return [self._merged(node, body, i, found, axis, r)]
+                return self._merged(node, body, i, found, axis, r)
         return None
 
     @staticmethod
     def _merged(
         node: Node, body: Body, start: int, found: Affine, axis: int, r: Rewriter
-    ) -> Tensor:
+    ) -> Sequence[Tensor] | None:
         anchor = None if node.op is POINTWISE else node
         inliner = Inliner(anchor is not None)
         inliner.inline(body)
@@ -279,7 +280,7 @@ class MergeAffine(Rewrite):
         operands = [inliner.leaf(t) for t in body.operands]
         marked = replaced(body.expr, found.top, E.inp(len(operands)))
         new = inliner.body(E.substitute(marked, [*operands, head]))
-        return emit_body(r, anchor, new, [node])
+        return [emit_body(r, anchor, new, [node])] if keeps_shape(new, node) else None
 
     def example(self) -> Graph:
         b = GraphBuilder("norm-scale")

@@ -26,6 +26,7 @@ from camshaft.passes.bodies import (
     emit_body,
     fits,
     is_light,
+    keeps_shape,
     replaced,
 )
 from camshaft.passes.rewrite import Rewrite, Rewriter
@@ -86,18 +87,13 @@ class FusePointwise(Rewrite):
             return None
         like = [*{id(n): n for n in found.values()}.values(), node]
         anchor = node if anchored(node) else None
-        if anchor is None and not self._same_shape(fused, node):
+        if not keeps_shape(fused, node):
             return None
         return [emit_body(r, anchor, fused, like)]
 
     def inlined(self, tensor: Tensor, reader: Node, r: Rewriter) -> Node | None:
         """The producer of `tensor` that `reader` takes in, if any."""
         return inlinable(tensor, reader, r)
-
-    @staticmethod
-    def _same_shape(fused: Body, node: Node) -> bool:
-        shapes = [t.shape for t in fused.operands if t]
-        return bool(shapes) and np.broadcast_shapes(*shapes) == node.output.shape
 
     def example(self) -> Graph:
         b = GraphBuilder("swish")

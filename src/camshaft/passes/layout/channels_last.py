@@ -193,8 +193,14 @@ class _Layout:
         self.put(node, CHANNELS_LAST, inputs, layout="NHWC")
 
     def pointwise(self, node: Node) -> None:
-        perm = self.best(node.args, node.output.type.rank)
-        self.put(node, perm, [self.operand(t, perm) for t in node.args])
+        rank = node.output.type.rank
+        perm = self.best(node.args, rank)
+        inputs = [self.operand(t, perm) for t in node.args]
+        if max(t.type.rank for t in inputs) < rank:  # leading 1s of a constant made the rank
+            i = next((i for i, t in enumerate(node.args) if not t.is_const), 0)
+            lead = (1,) * (rank - inputs[i].type.rank)
+            inputs[i] = self._shaped(inputs[i], (*lead, *inputs[i].shape), node.args[i])
+        self.put(node, perm, inputs)
 
     def concat(self, node: Node) -> None:
         perm = self.best(node.args, node.output.type.rank)
