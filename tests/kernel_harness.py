@@ -21,6 +21,7 @@ from camshaft.backends.base import Kernel, KernelSpec, Operand, Params
 from camshaft.backends.cpu.compile import CpuCompiler
 from camshaft.backends.cpu.link import Library, call, link, pointer_table
 from camshaft.backends.cpu.target import CpuTarget
+from targets import skip_unless_runnable
 
 POISON = 0xCD
 GUARD = 4096
@@ -166,6 +167,7 @@ def prepare(
 ) -> Prepared:
     """Compile and link a candidate, pack its constants, lay out its operands.
 
+    Skips the test, after compiling, if this machine cannot run the code.
     arrays: the non-constant inputs in order (logical shapes); consts: the constant ones.
     """
     assert tactic.supports(spec, target), f"{tactic.name} does not support {spec}"
@@ -173,6 +175,7 @@ def prepare(
     kernel = compiler.compile(tactic.emit(spec, params, target))
     made = [e.phase for e in kernel.expansions]
     library = link(kernel.code, [p.symbol for p in (*kernel.phases, *made)])
+    skip_unless_runnable(target)
     inputs = []
     variable = [operand for operand in spec.inputs if not operand.const]
     for operand, array in zip(variable, arrays, strict=True):

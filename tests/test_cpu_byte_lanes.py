@@ -16,12 +16,12 @@ from camshaft.backends.cpu.byte_lanes import (
     only_negative_nans,
     with_negative_nans,
 )
-from camshaft.backends.cpu.compile import CpuCompiler
 from camshaft.backends.cpu.lang import Arg, Kernel, Module
-from camshaft.backends.cpu.link import call, link, pointer_table
+from camshaft.backends.cpu.link import call, pointer_table
 from camshaft.backends.cpu.target import TARGETS, CpuTarget
 from camshaft.ir import expr as E
 from camshaft.ir.types import DType, f32, i8, i32, u8
+from targets import each_target, runnable_code
 
 
 def run(
@@ -31,11 +31,11 @@ def run(
     module = Module(target)
     with module.phase("test", 1, args) as k:
         body(k)
-    library = link(CpuCompiler(target).compile(module.source()).code, ["test"])
+    library = runnable_code(module.source(), target)
     call(library["test"], pointer_table([a.ctypes.data for a in arrays]), 0, 1)
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@each_target
 def test_interleaving_puts_four_rows_into_each_lane(target: CpuTarget) -> None:
     channels = target.vector_bits // 8
     rows = np.random.default_rng(0).integers(0, 256, (4, channels)).astype(np.uint8)

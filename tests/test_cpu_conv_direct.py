@@ -12,16 +12,16 @@ import pytest
 from camshaft.backends.base import KernelSpec, Operand
 from camshaft.backends.cpu.conv.direct import ConvDirect, plan_of
 from camshaft.backends.cpu.conv.problem import ConvProblem
-from camshaft.backends.cpu.target import AVX512_VNNI, TARGETS, CpuTarget
+from camshaft.backends.cpu.target import AVX512_VNNI, CpuTarget
 from camshaft.errors import BuildError
 from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
 from camshaft.ir.types import DType, f32, i8, i32, u8
 from camshaft.ops.contraction import conv_nhwc
 from kernel_harness import operand_of, run_kernel
+from targets import RUNNABLE, each_target
 
 TACTIC = ConvDirect()
-every_target = pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
 
 
 @dataclass(frozen=True)
@@ -178,13 +178,13 @@ CASES = {
 }
 
 
-@every_target
+@each_target
 @pytest.mark.parametrize("name", CASES)
 def test_float(name: str, target: CpuTarget) -> None:
     check(float_case(CASES[name], np.random.default_rng(1)), target, limit=1)
 
 
-@every_target
+@each_target
 @pytest.mark.parametrize("zero_point", [0, 113])
 @pytest.mark.parametrize("name", CASES)
 def test_integer(name: str, zero_point: int, target: CpuTarget) -> None:
@@ -192,20 +192,20 @@ def test_integer(name: str, zero_point: int, target: CpuTarget) -> None:
     check(integer_case(case, np.random.default_rng(2)), target, limit=1)
 
 
-@every_target
+@each_target
 @pytest.mark.parametrize("out", [u8, i8, f32], ids=str)
 def test_requantized_output_to_the_bit(out: DType, target: CpuTarget) -> None:
     case = Case((1, 6, 9), (12, 35), pads=(1, 1, 1, 1), zero_point=7)
     check(integer_case(case, np.random.default_rng(3), out), target)
 
 
-@every_target
+@each_target
 @pytest.mark.parametrize("name", ["pointwise views", "asymmetric"])
 def test_residual(name: str, target: CpuTarget) -> None:
     check(float_case(CASES[name], np.random.default_rng(4), residual=True), target)
 
 
-@every_target
+@each_target
 @pytest.mark.parametrize("name", ["padded", "pointwise batch", "groups"])
 def test_every_candidate_and_thread_count(name: str, target: CpuTarget) -> None:
     data = integer_case(CASES[name], np.random.default_rng(5))
@@ -213,7 +213,7 @@ def test_every_candidate_and_thread_count(name: str, target: CpuTarget) -> None:
         check(data, target, threads, limit=12)
 
 
-@every_target
+@each_target
 @pytest.mark.parametrize("seed", range(12))
 def test_random_shapes(seed: int, target: CpuTarget) -> None:
     rng = np.random.default_rng(100 + seed)
@@ -244,8 +244,8 @@ def test_random_shapes(seed: int, target: CpuTarget) -> None:
 
 def test_parallel_workers_give_the_same_bits() -> None:
     data = float_case(CASES["padded"], np.random.default_rng(6))
-    params = TACTIC.candidates(data.spec, AVX512_VNNI, 2)[0]
-    args = (TACTIC, data.spec, params, AVX512_VNNI, data.arrays, data.consts)
+    params = TACTIC.candidates(data.spec, RUNNABLE[0], 2)[0]
+    args = (TACTIC, data.spec, params, RUNNABLE[0], data.arrays, data.consts)
     one = run_kernel(*args, 1)[0]
     for threads in (2, 3):
         assert (run_kernel(*args, threads, parallel=True)[0] == one).all()
@@ -257,7 +257,7 @@ def test_compensation_wraps_like_the_sums() -> None:
     data = integer_case(case, np.random.default_rng(7))
     data.consts[0][:] = -128
     data.wanted = expected(case, data.arrays[0], data.consts[0])
-    check(data, AVX512_VNNI)
+    check(data, RUNNABLE[0])
 
 
 # --- plans ------------------------------------------------------------------------------------

@@ -7,10 +7,11 @@ import pytest
 
 from camshaft.backends.cpu.conv.depthwise_i8 import ConvDepthwiseI8
 from camshaft.backends.cpu.conv.grouped import ConvGrouped
-from camshaft.backends.cpu.target import AVX2, AVX512_VNNI, PORTABLE, TARGETS, CpuTarget
+from camshaft.backends.cpu.target import AVX2, AVX512_VNNI, PORTABLE, CpuTarget
 from camshaft.ops.contraction import CONV
 from grouped_cases import Case, check, depthwise, first_and_last, problem
 from kernel_harness import prepare
+from targets import RUNNABLE, each_target
 
 F32 = ConvGrouped()
 I8 = ConvDepthwiseI8()
@@ -31,7 +32,7 @@ CASES = (
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@each_target
 def test_f32_equals_reference(target: CpuTarget, case: Case) -> None:
     given = problem(case, integer=False)
     candidates = F32.candidates(given.spec, target, 2)
@@ -41,9 +42,10 @@ def test_f32_equals_reference(target: CpuTarget, case: Case) -> None:
 def test_every_candidate_gives_the_same_bits_on_any_number_of_workers() -> None:
     given = problem(depthwise((1, 15, 30), 40, strides=(1, 1)), integer=False)
     results = []
-    for params in F32.candidates(given.spec, AVX512_VNNI, 1):
+    target = RUNNABLE[0]
+    for params in F32.candidates(given.spec, target, 1):
         for threads in (1, 3):
-            run = prepare(F32, given.spec, params, AVX512_VNNI, given.arrays, given.consts, threads)
+            run = prepare(F32, given.spec, params, target, given.arrays, given.consts, threads)
             run.run(parallel=threads > 1)
             run.check_guards()
             results.append(run.outputs()[0])
@@ -91,7 +93,7 @@ I8_CASES = (
 
 
 @pytest.mark.parametrize("case", I8_CASES, ids=str)
-@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@each_target
 def test_i8_equals_reference_to_the_bit(target: CpuTarget, case: Case) -> None:
     given = problem(case, integer=True)
     for params in I8.candidates(given.spec, target, 2):
@@ -99,7 +101,7 @@ def test_i8_equals_reference_to_the_bit(target: CpuTarget, case: Case) -> None:
 
 
 @pytest.mark.parametrize("epilogue", ("bias", "swish"))
-@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@each_target
 def test_i8_broken_scales_follow_the_rules_of_the_cast(target: CpuTarget, epilogue: str) -> None:
     case = depthwise((1, 4, 6), 72, epilogue=epilogue)
     given = problem(case, integer=True)

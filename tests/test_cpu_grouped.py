@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from camshaft.backends.cpu.conv.grouped import ConvGrouped
-from camshaft.backends.cpu.target import AVX512_VNNI, PORTABLE, TARGETS, CpuTarget
+from camshaft.backends.cpu.target import AVX512_VNNI, PORTABLE, CpuTarget
 from grouped_cases import Case, check, problem
+from targets import RUNNABLE, each_target
 
 GROUPED = ConvGrouped()
 
@@ -33,7 +34,7 @@ I8_CASES = (
 
 @pytest.mark.parametrize("integer", (False, True), ids=("f32", "i8"))
 @pytest.mark.parametrize("number", range(7))
-@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@each_target
 def test_equals_reference(target: CpuTarget, number: int, integer: bool) -> None:
     case = (I8_CASES if integer else F32_CASES)[number]
     given = problem(case, integer=integer)
@@ -46,8 +47,8 @@ def test_equals_reference(target: CpuTarget, number: int, integer: bool) -> None
 
 def test_every_candidate_computes() -> None:
     given = problem(Case((1, 9, 30), (64, 64), 16, zero_point=2), integer=True)
-    for params in GROUPED.candidates(given.spec, AVX512_VNNI, 1):
-        check(GROUPED, AVX512_VNNI, given, params, threads=2)
+    for params in GROUPED.candidates(given.spec, RUNNABLE[0], 1):
+        check(GROUPED, RUNNABLE[0], given, params, threads=2)
 
 
 def test_groups_that_do_not_fill_vectors_are_refused() -> None:

@@ -42,8 +42,7 @@ from camshaft.ir.types import (
     u32,
 )
 from kernel_harness import operand_of, run_kernel
-
-every_target = pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+from targets import each_target, runnable_code
 
 
 def run(
@@ -54,14 +53,14 @@ def run(
     args = [Arg(f"a{n}", dtype_of(a)) for n, a in enumerate(arrays)]
     with module.phase("phase", items, args) as k:
         body(k)
-    library = link(CpuCompiler(target).compile(module.source()).code, ["phase"])
+    library = runnable_code(module.source(), target)
     call(library["phase"], pointer_table([a.ctypes.data for a in arrays]), 0, items)
 
 
 # --- control flow ---------------------------------------------------------------------------
 
 
-@every_target
+@each_target
 @pytest.mark.parametrize(("low", "high", "step"), [(0, 7, 1), (2, 11, 3), (5, 5, 1), (6, 2, 1)])
 @pytest.mark.parametrize("dynamic", [False, True])
 def test_loop_carries_values(
@@ -83,7 +82,7 @@ def test_loop_carries_values(
     assert result.tolist() == [10 + sum(steps), len(steps)]
 
 
-@every_target
+@each_target
 def test_branches_merge_values(target: CpuTarget) -> None:
     x, y = np.arange(-3, 4, dtype=np.int64), np.zeros(7, np.int64)
 
@@ -111,7 +110,7 @@ def test_carried_values_keep_their_type() -> None:
             total[0] = k.const(0.0, f32)
 
 
-@every_target
+@each_target
 def test_functions_are_called_with_pointers_and_indices(target: CpuTarget) -> None:
     x = np.zeros(6, np.float32)
     module = Module(target)
@@ -121,7 +120,7 @@ def test_functions_are_called_with_pointers_and_indices(target: CpuTarget) -> No
         k.call("put", k.args["x"].at(1), 3)
         with k.loop(0, 2) as i:
             k.call("put", k.args["x"], i)
-    library = link(CpuCompiler(target).compile(module.source()).code, ["phase"])
+    library = runnable_code(module.source(), target)
     call(library["phase"], pointer_table([x.ctypes.data]), 0, 1)
     assert x.tolist() == [0, 1, 0, 0, 3, 0]
 
@@ -129,7 +128,7 @@ def test_functions_are_called_with_pointers_and_indices(target: CpuTarget) -> No
 # --- memory -----------------------------------------------------------------------------------
 
 
-@every_target
+@each_target
 @pytest.mark.parametrize("dtype", [f32, u8, i32, i16], ids=str)
 @pytest.mark.parametrize("dynamic", [False, True])
 def test_masked_access_stays_inside(target: CpuTarget, dtype: DType, dynamic: bool) -> None:
@@ -147,7 +146,7 @@ def test_masked_access_stays_inside(target: CpuTarget, dtype: DType, dynamic: bo
         assert y.tolist() == [99] * 4 + list(range(2, count + 2)) + [99] * (lanes + 4 - count)
 
 
-@every_target
+@each_target
 def test_narrowing_store_of_one_lane(target: CpuTarget) -> None:
     """LLVM 22 writes four bytes here if narrowing and masked store are fused."""
     lanes = target.lanes(f32)
@@ -163,7 +162,7 @@ def test_narrowing_store_of_one_lane(target: CpuTarget) -> None:
     assert y.tolist() == [7] + [99] * 4 + [7] + [99] * 10
 
 
-@every_target
+@each_target
 def test_strided_access_and_bool_memory(target: CpuTarget) -> None:
     x = np.arange(40, dtype=np.float32)
     y = np.zeros(40, np.float32)
@@ -187,7 +186,7 @@ FLOATS = [0, -0.0, 0.5, 1.5, 2.5, -0.5, -1.5, 127.5, 128, -128.5, -129, 255.5, 2
 FLOATS += [np.nan, np.inf, -np.inf, 2147483520, 2147483648, -2147483648, 8388609, 33000, 65536]
 
 
-@every_target
+@each_target
 @pytest.mark.usefixtures("quiet_numpy")
 @pytest.mark.parametrize(
     "dtype", [u8, i8, u16, i16, i32, u32, i64, boolean, f64, f16, bf16], ids=str
@@ -226,7 +225,7 @@ def quiet_numpy():  # type: ignore[no-untyped-def]
         yield
 
 
-@every_target
+@each_target
 @pytest.mark.usefixtures("quiet_numpy")
 @pytest.mark.parametrize("half", [f16, bf16], ids=str)
 def test_every_half_is_widened_exactly_and_comes_back(target: CpuTarget, half: DType) -> None:
@@ -243,7 +242,7 @@ def test_every_half_is_widened_exactly_and_comes_back(target: CpuTarget, half: D
         np.testing.assert_array_equal(cast_all(target, clean, dtype), E.convert(clean, dtype))
 
 
-@every_target
+@each_target
 @pytest.mark.usefixtures("quiet_numpy")
 @pytest.mark.parametrize("half", [f16, bf16], ids=str)
 def test_halves_are_rounded_once_and_to_even(target: CpuTarget, half: DType) -> None:
@@ -269,7 +268,7 @@ def half_of(x: np.ndarray, half: DType) -> np.ndarray:
     return (np.where(up, at, at - 1) | np.where(np.signbit(x), 1 << 15, 0)).astype(np.uint16)
 
 
-@every_target
+@each_target
 @pytest.mark.usefixtures("quiet_numpy")
 @pytest.mark.parametrize("source", [u8, i8, i32, i64], ids=str)
 @pytest.mark.parametrize("dtype", [u8, i8, i32, f32, boolean, f16, bf16], ids=str)
@@ -287,7 +286,7 @@ def test_cast_from_integer(target: CpuTarget, source: DType, dtype: DType) -> No
     assert (y == E.convert(x, dtype)).all()
 
 
-@every_target
+@each_target
 def test_dot4_is_exact(target: CpuTarget) -> None:
     lanes = target.lanes(i32)
     rng = np.random.default_rng(1)
@@ -310,7 +309,7 @@ def test_dot4_is_exact(target: CpuTarget) -> None:
 BINARY_TYPES = [(op, dtype) for op in E.BINARY if op not in ("pow", "mod") for dtype in (f32, i32)]
 
 
-@every_target
+@each_target
 @pytest.mark.parametrize(("op", "dtype"), [*BINARY_TYPES, ("mod", i32)], ids=str)
 def test_binary_expressions(target: CpuTarget, op: str, dtype: DType) -> None:
     values = [-7, -3, -1, 0, 1, 2, 5, 7] + ([np.nan, np.inf, 0.5] if dtype.is_float else [])
@@ -334,7 +333,7 @@ def test_binary_expressions(target: CpuTarget, op: str, dtype: DType) -> None:
     np.testing.assert_array_equal(y, wanted)
 
 
-@every_target
+@each_target
 @pytest.mark.parametrize("op", ["neg", "abs", "sign", "not", "isnan", "isinf", "reciprocal"])
 def test_unary_expressions(target: CpuTarget, op: str) -> None:
     lanes = target.lanes(f32)
@@ -392,7 +391,7 @@ class Scale:
         return module.source()
 
 
-@every_target
+@each_target
 @pytest.mark.parametrize("columns", [1, 5, 16, 37])
 def test_epilogue_operands_broadcast(target: CpuTarget, columns: int) -> None:
     rng = np.random.default_rng(columns)

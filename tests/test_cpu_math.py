@@ -8,15 +8,15 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from camshaft.backends.cpu.compile import CpuCompiler
 from camshaft.backends.cpu.expr.epilogue import emit_expr
 from camshaft.backends.cpu.lang import Arg, Module
-from camshaft.backends.cpu.link import call, link, pointer_table
+from camshaft.backends.cpu.link import call, pointer_table
 from camshaft.backends.cpu.target import TARGETS, CpuTarget
 from camshaft.errors import BuildError
 from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
 from camshaft.ir.types import f32, f64, u8
+from targets import each_target, runnable_code
 
 COUNT = 1 << 14
 SPECIAL = [0.0, -0.0, np.inf, -np.inf, np.nan, 1e-45, -1e-45, 1.0, -1.0, 0.5, 2.5, 3.5, -2.5]
@@ -33,7 +33,7 @@ def apply(target: CpuTarget, expr: Expr, *inputs: np.ndarray, coarse: bool = Fal
     ):
         values = [k.load(k.args[f"x{n}"].at(i), lanes) for n in range(len(inputs))]
         k.store(emit_expr(k, expr, values, coarse=coarse), k.args["y"].at(i))
-    library = link(CpuCompiler(target).compile(module.source()).code, ["apply"])
+    library = runnable_code(module.source(), target)
     result = np.full(COUNT, 7, np.float32)
     table = pointer_table([a.ctypes.data for a in (*inputs, result)])
     call(library["apply"], table, 0, COUNT // lanes)
@@ -84,7 +84,7 @@ FUNCTIONS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], float]] = {
 }
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@each_target
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_function(name: str, target: CpuTarget) -> None:
     reference, relative = FUNCTIONS[name]
@@ -94,7 +94,7 @@ def test_function(name: str, target: CpuTarget) -> None:
         assert_close(got, reference(x.astype(np.float64)), relative)
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@each_target
 def test_exp_reaches_denormals_and_overflow(target: CpuTarget) -> None:
     x = np.linspace(-105, -86, COUNT, dtype=np.float32)
     x[:4] = [88.72283, 88.72284, 1e30, -1e30]
@@ -103,7 +103,7 @@ def test_exp_reaches_denormals_and_overflow(target: CpuTarget) -> None:
         assert_close(got, np.exp(x.astype(np.float64)), 2e-7)
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@each_target
 def test_power(target: CpuTarget) -> None:
     rng = np.random.default_rng(2)
     a = (rng.standard_normal(COUNT) * 3).astype(np.float32)
@@ -121,7 +121,7 @@ def test_power(target: CpuTarget) -> None:
     assert (np.signbit(got[~np.isnan(got)]) == negative[~np.isnan(got)]).all()
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@each_target
 def test_sigmoid(target: CpuTarget) -> None:
     x = np.maximum(samples(3, 80), np.float32(-85))
     got = apply(target, E.sigmoid(E.inp(0)), x)
@@ -173,7 +173,7 @@ WHOLE: dict[str, tuple[Expr, Callable[[np.ndarray], np.ndarray], Callable[..., n
 }
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@each_target
 @pytest.mark.parametrize("name", WHOLE)
 def test_activation_over_all_floats(name: str, target: CpuTarget) -> None:
     expr, reference, bound = WHOLE[name]
@@ -191,7 +191,7 @@ def test_activation_over_all_floats(name: str, target: CpuTarget) -> None:
     assert (error <= allowed)[finite].all(), f"{got[worst]} instead of {wanted[worst]}"
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@each_target
 @pytest.mark.parametrize("name", ("exp", "log", "tanh", "erf", "sqrt", "floor", "ceil", "round"))
 def test_function_over_all_floats(name: str, target: CpuTarget) -> None:
     reference, relative = FUNCTIONS[name]
@@ -201,7 +201,7 @@ def test_function_over_all_floats(name: str, target: CpuTarget) -> None:
         assert_close(got, reference(x.astype(np.float64)), relative)
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@each_target
 @pytest.mark.parametrize("name", ("sin", "cos"))
 def test_sine_of_huge_arguments_stays_bounded(name: str, target: CpuTarget) -> None:
     x = all_magnitudes()
@@ -220,7 +220,7 @@ def test_only_f32() -> None:
 
 
 @pytest.mark.parametrize("lanes", (4, 8, 16))
-@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@each_target
 def test_a_sigmoid_that_becomes_8_bits_is_good_for_a_small_part_of_a_quantum(
     target: CpuTarget, lanes: int
 ) -> None:
@@ -235,7 +235,7 @@ def test_a_sigmoid_that_becomes_8_bits_is_good_for_a_small_part_of_a_quantum(
         value = k.load(k.args["x"].at(item * lanes), lanes)
         swish = emit_expr(k, E.mul(E.inp(0), E.sigmoid(E.inp(0))), [value], coarse=True)
         k.store(swish, k.args["y"].at(item * lanes))
-    library = link(CpuCompiler(target).compile(module.source()).code, ["f"])
+    library = runnable_code(module.source(), target)
     table = pointer_table([x.ctypes.data, got.ctypes.data])
     call(library["f"], table, 0, x.size // lanes)
     with np.errstate(all="ignore"):
@@ -244,7 +244,7 @@ def test_a_sigmoid_that_becomes_8_bits_is_good_for_a_small_part_of_a_quantum(
     np.testing.assert_allclose(got[2:4000], wanted[2:4000], rtol=1.5e-4, atol=0)
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@each_target
 def test_a_coarse_sigmoid_gives_the_same_bytes_except_next_to_a_rounding_boundary(
     target: CpuTarget,
 ) -> None:

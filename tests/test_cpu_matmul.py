@@ -10,14 +10,14 @@ import pytest
 from camshaft.backends.base import KernelSpec, Operand
 from camshaft.backends.cpu.matmul.problem import problem_of
 from camshaft.backends.cpu.matmul.tactic import Matmul
-from camshaft.backends.cpu.target import AVX512_VNNI, TARGETS, CpuTarget
+from camshaft.backends.cpu.target import AVX512_VNNI, CpuTarget
 from camshaft.ir import expr as E
 from camshaft.ir.types import DType, dtype_of, f32, i8, i32, u8
 from camshaft.ops import MATMUL
 from kernel_harness import operand_of, run_kernel
+from targets import each_target
 
 TACTIC = Matmul()
-each_target = pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
 Shape = tuple[int, ...]
 
 

@@ -9,12 +9,12 @@ import pytest
 
 from camshaft.backends.base import KernelSpec, Operand
 from camshaft.backends.cpu.movement.tactics import Gather, Pad, pad_problem
-from camshaft.backends.cpu.target import AVX512_VNNI, TARGETS, CpuTarget
+from camshaft.backends.cpu.target import AVX512_VNNI, CpuTarget
 from camshaft.ir.types import DType, boolean, f16, f32, i32, i64, u8
 from camshaft.ops import GATHER, PAD
 from kernel_harness import operand_of, run_kernel
+from targets import each_target
 
-each_target = pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
 Shape = tuple[int, ...]
 
 

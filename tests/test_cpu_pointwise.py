@@ -8,15 +8,15 @@ import pytest
 from camshaft.backends.base import KernelSpec, Operand
 from camshaft.backends.cpu.pointwise.axes import merged, tiling_of
 from camshaft.backends.cpu.pointwise.tactic import Pointwise
-from camshaft.backends.cpu.target import AVX512_VNNI, TARGETS, CpuTarget
+from camshaft.backends.cpu.target import AVX512_VNNI, CpuTarget
 from camshaft.ir import expr as E
 from camshaft.ir.types import DType, boolean, f16, f32, i8, i32, i64, u8
 from camshaft.ops import POINTWISE
 from kernel_harness import operand_of, prepare, run_kernel
+from targets import each_target
 
 TACTIC = Pointwise()
 X, Y = E.inp(0), E.inp(1)
-each_target = pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
 
 
 def values(dtype: DType, shape: tuple[int, ...], seed: int = 0) -> np.ndarray:

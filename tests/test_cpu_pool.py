@@ -10,13 +10,12 @@ import pytest
 from camshaft.backends.base import KernelSpec, Operand
 from camshaft.backends.cpu.pool.whole import PoolGlobal
 from camshaft.backends.cpu.pool.window import PoolWindow
-from camshaft.backends.cpu.target import AVX512_VNNI, TARGETS, CpuTarget
+from camshaft.backends.cpu.target import AVX512_VNNI, CpuTarget
 from camshaft.ir import expr as E
 from camshaft.ir.types import DType, TensorType, dtype_of, f32, i8, i32, u8
 from camshaft.ops import POOL
 from kernel_harness import operand_of, run_kernel
-
-each_target = pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+from targets import each_target
 
 
 def values(dtype: DType, shape: tuple[int, ...], seed: int = 0) -> np.ndarray:

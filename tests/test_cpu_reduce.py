@@ -10,14 +10,14 @@ import pytest
 
 from camshaft.backends.base import KernelSpec, Operand
 from camshaft.backends.cpu.reduce.tactic import Reduce
-from camshaft.backends.cpu.target import AVX512_VNNI, TARGETS, CpuTarget
+from camshaft.backends.cpu.target import AVX512_VNNI, CpuTarget
 from camshaft.ir import expr as E
 from camshaft.ir.types import DType, boolean, dtype_of, f32, i8, i32, i64, u8
 from camshaft.ops import REDUCE
 from kernel_harness import operand_of, run_kernel
+from targets import each_target
 
 TACTIC = Reduce()
-each_target = pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
 SUBSETS = [s for n in (1, 2, 3, 4) for s in combinations(range(4), n)]
 
 

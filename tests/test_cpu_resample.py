@@ -9,14 +9,14 @@ import pytest
 
 from camshaft.backends.base import KernelSpec, Operand
 from camshaft.backends.cpu.movement.resample import Resample
-from camshaft.backends.cpu.target import AVX512_VNNI, TARGETS, CpuTarget
+from camshaft.backends.cpu.target import AVX512_VNNI, CpuTarget
 from camshaft.ir import expr as E
 from camshaft.ir.types import DType, boolean, dtype_of, f32, i8, i32, u8
 from camshaft.ops import RESAMPLE
 from kernel_harness import operand_of, run_kernel
+from targets import each_target
 
 TACTIC = Resample()
-each_target = pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
 
 
 def tables(size: int, out: int, taps: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

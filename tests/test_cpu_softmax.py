@@ -7,13 +7,13 @@ import pytest
 
 from camshaft.backends.base import KernelSpec, Operand
 from camshaft.backends.cpu.reduce.softmax import Softmax
-from camshaft.backends.cpu.target import AVX512_VNNI, TARGETS, CpuTarget
+from camshaft.backends.cpu.target import AVX512_VNNI, CpuTarget
 from camshaft.ir.types import f32, u8
 from camshaft.ops import SOFTMAX
 from kernel_harness import operand_of, prepare, run_kernel
+from targets import each_target
 
 TACTIC = Softmax()
-each_target = pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
 
 
 def values(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:

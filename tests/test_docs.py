@@ -20,12 +20,12 @@ import camshaft
 from camshaft import errors, machine
 from camshaft.backends.base import KernelSpec
 from camshaft.backends.cpu.tactics import TACTICS
-from camshaft.backends.cpu.target import TARGETS
 from camshaft.cli import app as cli
 from camshaft.frontends.onnx.handlers import HANDLERS
 from camshaft.ops import OPS_BY_NAME
 from camshaft.passes.rewrite import sweep
 from kernel_harness import operand_of, run_kernel
+from targets import each_target
 from test_layering import LAYERS
 from test_passes_rules import same
 
@@ -205,7 +205,7 @@ def test_example_fusion_fires_and_preserves(added: dict[str, Any]) -> None:
 
 
 @pytest.mark.codegen
-@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@each_target
 @pytest.mark.parametrize(("shape", "axis"), [((2, 5, 37), 1), ((3, 7), 1), ((4, 16), 0)], ids=str)
 def test_example_tactic_equals_its_reference(
     added: dict[str, Any], target: Any, shape: tuple[int, ...], axis: int

@@ -8,7 +8,9 @@ from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
 import camshaft
+from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.types import bf16, f16
+from targets import each_target, skip_unless_buildable
 
 KINDS = {"f16": (TensorProto.FLOAT16, f16.numpy), "bf16": (TensorProto.BFLOAT16, bf16.numpy)}
 
@@ -35,7 +37,7 @@ def eighths(*shape: int) -> np.ndarray:
     return np.random.default_rng(1).integers(-7, 8, shape) / 8
 
 
-@pytest.mark.parametrize("target", ["host", "avx2", "portable"])
+@each_target
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("op", "shape", "weight"),
@@ -48,16 +50,14 @@ def eighths(*shape: int) -> np.ndarray:
     ],
 )
 def test_half_models_run_in_kernels(
-    target: str, kind: str, op: str, shape: tuple[int, ...], weight: tuple[int, ...] | None
+    target: CpuTarget, kind: str, op: str, shape: tuple[int, ...], weight: tuple[int, ...] | None
 ) -> None:
     number, dtype = KINDS[kind]
     w = None if weight is None else eighths(*weight)
     x = eighths(*shape)
-    try:
-        model = half_model(op, number, shape, w)
-        engine = camshaft.build(model, optimization_level=1, threads=1, target=target)
-    except camshaft.ConfigError as error:
-        pytest.skip(str(error))  # the machine cannot run this target
+    model = half_model(op, number, shape, w)
+    skip_unless_buildable(model, target)
+    engine = camshaft.build(model, optimization_level=1, threads=1, target=target.name)
     assert all(step.host is None for step in engine.plan.steps)
     wide = half_model(op, TensorProto.FLOAT, shape, w)
     want = ReferenceEvaluator(wide).run(None, {"x": x.astype(np.float32)})[0]

@@ -70,6 +70,11 @@ def cpu_backend(name: str) -> Backend:
             f"target {name!r} needs CPU features this machine lacks ({', '.join(missing)}), so "
             "its kernels cannot be timed here; use target='host' or build on such a machine"
         )
+    return backend_of(target)
+
+
+def backend_of(target: CpuTarget) -> Backend:
+    """The CPU backend for a target, whether or not this machine can run its code."""
     return Backend(
         tactics=TACTICS,
         target=target,
