@@ -6,9 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from camshaft.ir.graph import Graph
 
+LIGHT = Path(onnx.__file__).parent / "backend/test/data/light"
+"""Whole networks inside the onnx package: true architectures, all of whose weights are 0.02."""
 ZOO = Path(__file__).resolve().parents[1] / "build/zoo"
 Shapes = Mapping[str, Sequence[int]]
 SHAPES: Mapping[str, Shapes] = {
@@ -47,3 +51,45 @@ def noise(graph: Graph) -> dict[str, np.ndarray]:
         else rng.integers(0, 10, t.shape).astype(t.type.dtype.numpy)
         for t in graph.inputs
     }
+
+
+def light_model(name: str) -> ModelProto:
+    """A network of the onnx package with seeded weights, cut before its softmax.
+
+    With the constant weights that it comes with, all channels are equal and the logits huge and
+    equal: which of them wins hangs on the last bit of a sum.  Filters and matrices are drawn such
+    that signals keep their size (He et al. 2015, arXiv:1502.01852); a softmax would still multiply
+    the rounding errors of logits by the size of the largest.
+    """
+    model = onnx.load(LIGHT / f"{name}.onnx")
+    graph, rng = model.graph, np.random.default_rng(11)
+    readers = {name: (node, i) for node in graph.node for i, name in enumerate(node.input)}
+    arrays = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
+    shapes = {name: a.shape for name, a in arrays.items() if a.dtype == np.float32}
+    filled = [n for n in graph.node if n.op_type == "ConstantOfShape"]
+    shapes |= {n.output[0]: tuple(arrays[n.input[0]].tolist()) for n in filled}
+    drawn = [
+        numpy_helper.from_array(_draw(shape, *readers[name], rng), name)
+        for name, shape in shapes.items()
+        if name in readers
+    ]
+    kept = [t for t in graph.initializer if t.name not in shapes]
+    nodes = [n for n in graph.node if n not in filled]
+    if nodes[-1].op_type == "Softmax":
+        logits = nodes.pop().input[0]
+        graph.output[0].CopyFrom(helper.make_tensor_value_info(logits, TensorProto.FLOAT, None))
+    for field, items in ((graph.initializer, kept + drawn), (graph.node, nodes)):
+        del field[:]
+        field.extend(items)
+    return model
+
+
+def _draw(
+    shape: tuple[int, ...], reader: NodeProto, operand: int, rng: np.random.Generator
+) -> np.ndarray:
+    """A weight for its place: factors and variances near 1, shifts near 0."""
+    factor = reader.op_type == "BatchNormalization" and operand in (1, 4)
+    if factor or reader.op_type in ("Unsqueeze", "Mul"):
+        return rng.uniform(0.8, 1.25, shape).astype(np.float32)
+    spread = (2.0 / np.prod(shape[1:])) ** 0.5 if len(shape) > 1 else 0.1
+    return (rng.standard_normal(shape) * spread).astype(np.float32)
