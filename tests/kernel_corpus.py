@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from camshaft.backends.base import KernelSpec, Operand
-from camshaft.builder.places import place
+from camshaft.builder.bufferize import bufferize
 from camshaft.builder.tasks import tasks_of
 from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
@@ -49,7 +49,7 @@ def _spec(op: str, inputs: list[Operand], out: Operand, **attrs: Any) -> KernelS
 
 
 def _tasks(name: str, graph: Graph) -> Iterator[tuple[str, KernelSpec]]:
-    for n, task in enumerate(tasks_of(place(graph))):
+    for n, task in enumerate(tasks_of(bufferize(graph))):
         if task.spec is not None:
             yield f"{name}/{n} {task.op}", task.spec
 
