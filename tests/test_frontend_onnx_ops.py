@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from onnx_models import check, one_node
+from camshaft.passes.pipeline import optimize
+from onnx_models import check, imported, one_node
 
 pytest.importorskip("onnxruntime", reason="operators are compared with ONNX Runtime")
 pytestmark = pytest.mark.peers
@@ -35,6 +36,15 @@ UNARY += " Relu Round Selu Shrink Sigmoid Sign Sin Softplus Softsign Tan Tanh Th
 def test_unary(op_type: str) -> None:
     opset = 18 if op_type == "Mish" else 17
     check(*one_node(op_type, [f(3, 5, 1, 7)], opset=opset))
+
+
+@pytest.mark.parametrize("op_type", ["Sum", "Max", "Min", "Mean"])
+@pytest.mark.parametrize("count", [1, 12, 13, 400])
+def test_any_number_of_inputs(op_type: str, count: int) -> None:
+    shapes = [(2, 3), (3,), (2, 1)]
+    model, feeds = one_node(op_type, [f(*shapes[i % 3]) for i in range(count)])
+    check(model, feeds)
+    optimize(imported(model))  # no expression grows with the number of inputs
 
 
 @pytest.mark.parametrize("op_type", ["Log", "Sqrt"])

@@ -6,7 +6,7 @@ ONNX Runtime judges importer and interpreter, the interpreter judges the passes 
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import islice, product
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from onnx import helper
 
 import camshaft
 from camshaft.config import BuildConfig
+from camshaft.errors import ModelError
 from camshaft.ir.interpret import interpret
 from camshaft.passes.pipeline import optimize
 from onnx_models import check, compare, imported, model_of
@@ -59,6 +60,40 @@ def test_named_extents_may_have_any_size() -> None:
         made = RandomModel(seed, steps=6)
         made.sizes = sizes
         interpret(imported(made.proto()), made.feeds())
+
+
+EMPTY = {"n": 0, "m": 2, "k": 3, "l": 5}
+"""Sizes of the named extents of which one is zero."""
+
+
+def with_empty_inputs(count: int) -> list[int]:
+    """Seeds of models one of whose inputs has no elements, and which are no error then."""
+
+    def fits(seed: int) -> bool:
+        made = RandomModel(seed, 2 + seed % 12, EMPTY)
+        if not any(0 in made.extents(made.shapes[name]) for name in made.inputs):
+            return False
+        try:
+            imported(made.proto())
+        except ModelError as error:
+            assert "(Conv): window of" in str(error) or "(Reshape): " in str(error), error
+            return False
+        return True
+
+    return list(islice(filter(fits, range(10_000)), count))
+
+
+@pytest.mark.codegen
+@pytest.mark.parametrize("level", [0, 1])
+def test_tensors_without_elements(level: int) -> None:
+    for seed in with_empty_inputs(25):
+        made = RandomModel(seed, 2 + seed % 12, EMPTY)
+        proto, x = made.proto(), made.feeds()
+        graph = imported(proto)
+        same(graph, optimize(graph, level=level, check=True), 1e-4)
+        got = camshaft.build(proto, config=BuildConfig(optimization_level=level))(x)
+        for name, y in interpret(graph, x).items():
+            compare(got[name], y, 1e-4)
 
 
 FEWER_AXES = np.arange(8, dtype=np.float32).reshape(2, 4)

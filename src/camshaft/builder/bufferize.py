@@ -173,7 +173,8 @@ class _Bufferizer:
         return View.dense(buffer, t.shape)
 
     def _emit_copy(self, source: View, target: View, t: Tensor, origin: tuple[str, ...]) -> None:
-        self.result.work.append(Copy(source, target, t, origin))
+        if t.type.size:
+            self.result.work.append(Copy(source, target, t, origin))
 
     def _copy_outputs(self) -> None:
         """Outputs that are inputs, constants, views or repeated tensors get their own copy."""

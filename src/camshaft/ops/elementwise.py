@@ -178,4 +178,7 @@ ONNX_ELEMENTWISE: Mapping[str, Callable[..., Expr]] = {
     "Xor": _bin("xor"),
 }
 
+VARIADIC = ("Max", "Min", "Sum")
+"""Operators of the table that take any number of inputs, from left to right."""
+
 OPS = (POINTWISE,)

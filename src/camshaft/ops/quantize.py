@@ -44,7 +44,8 @@ def _quantize_infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorTyp
 def _quantize_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndarray]:
     x, scale, zero = arrays
     low, high = np.iinfo(zero.dtype).min, np.iinfo(zero.dtype).max
-    q = np.rint(x / along_axis(scale, attrs["axis"], x.ndim))
+    with np.errstate(divide="ignore", invalid="ignore"):  # a scale of 0 is legal
+        q = np.rint(x / along_axis(scale, attrs["axis"], x.ndim))
     q = q + along_axis(zero, attrs["axis"], x.ndim).astype(np.float32)
     return [np.clip(np.where(np.isnan(q), low, q), low, high).astype(zero.dtype)]
 

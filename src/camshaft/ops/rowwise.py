@@ -10,7 +10,7 @@ import numpy as np
 from camshaft.errors import ModelError
 from camshaft.ir import expr as E
 from camshaft.ir.op import REQUIRED, OpDef
-from camshaft.ir.types import DType, TensorType, i8, i32, u8
+from camshaft.ir.types import DType, TensorType, dtype_of, i8, i32, u8
 from camshaft.ops.common import FOLD, IDENTITY, apply_epilogue, epilogue_type, normal_axis
 
 Attrs = Mapping[str, Any]
@@ -34,6 +34,14 @@ def _reduce_infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorType]
     return [epilogue_type(TensorType(dtype, shape), types[1:], attrs)]
 
 
+def _of_nothing(dtype: DType, kind: str) -> float:
+    """What a reduction over no elements is: the operation's neutral element."""
+    if kind in ("sum", "prod"):
+        return float(kind == "prod")
+    low, high = (-np.inf, np.inf) if dtype.is_float else (dtype.range if dtype.is_int else (0, 1))
+    return low if kind == "max" else high
+
+
 def _reduce_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndarray]:
     x = E.evaluate(attrs["prologue"], [arrays[0]])
     axes = tuple(attrs["axes"])
@@ -42,7 +50,10 @@ def _reduce_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.nda
         x = x.astype(np.int32)
     wide = x.astype(np.float64) if x.dtype == np.float32 else x
     y = np.asarray(wide)
+    none = _of_nothing(dtype_of(x), attrs["kind"])
     for axis in sorted((normal_axis(a, x.ndim) for a in axes), reverse=True):
+        if y.shape[axis] == 0:
+            y = np.full_like(y, none, shape=(*y.shape[:axis], 1, *y.shape[axis + 1 :]))
         y = reducer.reduce(y, axis=axis, keepdims=attrs["keepdims"])
     return [apply_epilogue(np.asarray(y, x.dtype), arrays[1:], attrs)]
 
@@ -70,9 +81,11 @@ def _softmax_infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorType
 
 def _softmax_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndarray]:
     x = arrays[0].astype(np.float64)
-    x = x - x.max(axis=attrs["axis"], keepdims=True)
+    if x.size:
+        x = x - x.max(axis=attrs["axis"], keepdims=True)
     total = np.exp(x).sum(axis=attrs["axis"], keepdims=True)
-    y = x - np.log(total) if attrs["log"] else np.exp(x) / total
+    with np.errstate(divide="ignore"):  # a row without elements
+        y = x - np.log(total) if attrs["log"] else np.exp(x) / total
     return [y.astype(arrays[0].dtype)]
 
 

@@ -23,6 +23,9 @@ from camshaft.ir.types import TensorType, f32, i8, i32, u8
 from camshaft.ops import CONV, MATMUL, POINTWISE, POOL, REDUCE, RESAMPLE
 from camshaft.passes.rewrite import Rewrite, Rewriter
 
+_SCALES = (1e-30, 1e30)
+"""Least and largest scale that is folded."""
+
 
 @dataclass
 class _Affine:
@@ -83,7 +86,10 @@ def _uses(e: Expr) -> Counter[Expr]:
 
 
 def _quantization(e: Expr) -> tuple[Expr, float, float] | None:
-    """(x, scale, zero point) where e is a cast of round(x / scale) + zero point, else None."""
+    """(x, scale, zero point) where e is a cast of round(x / scale) + zero point, else None.
+
+    Only scales whose reciprocal is a positive float32: 1/scale is pushed through max and min.
+    """
     if e.op != "cast" or e.dtype not in (u8, i8):
         return None
     inner, zero = e.args[0], 0.0
@@ -92,7 +98,8 @@ def _quantization(e: Expr) -> tuple[Expr, float, float] | None:
     if inner.op != "round" or inner.args[0].op != "div" or inner.args[0].args[1].op != "const":
         return None
     x, scale = inner.args[0].args
-    return x, float(scale.value or 0), zero
+    value = float(scale.value or 0)
+    return (x, value, zero) if _SCALES[0] <= value <= _SCALES[1] else None
 
 
 def _saturated(e: Expr, low: int, high: int) -> Expr:

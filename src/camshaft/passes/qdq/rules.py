@@ -42,6 +42,8 @@ from camshaft.ops import (
 from camshaft.ops.common import IDENTITY
 from camshaft.passes.rewrite import Rewrite, Rewriter
 
+_SMALLEST = float(np.finfo(np.float32).tiny)
+
 
 @dataclass(frozen=True)
 class QuantNode:
@@ -55,6 +57,17 @@ class QuantNode:
     @property
     def per_tensor(self) -> bool:
         return self.scale.ndim == 0
+
+    @property
+    def increasing(self) -> bool:
+        """Whether larger numbers get larger levels (ONNX allows negative scales, and zero)."""
+        return bool(np.all(self.scale > 0))
+
+    @property
+    def invertible(self) -> bool:
+        """Whether quantizing what was dequantized gives the same levels."""
+        size = np.abs(self.scale)
+        return bool(np.all((size >= _SMALLEST) & np.isfinite(size)))
 
     def same_as(self, other: QuantNode) -> bool:
         """Whether both map numbers alike."""
@@ -163,6 +176,11 @@ def moves_bytes(node: Node) -> bool:
     return True
 
 
+def _commutes(node: Node, q: QuantNode) -> bool:
+    """Whether the node, on levels of these parameters, selects and pads what it does on numbers."""
+    return moves_bytes(node) and q.invertible and (node.op is not POOL or q.increasing)
+
+
 def _data_inputs(node: Node) -> int:
     """How many leading inputs carry the data (the rest are tables and indices)."""
     return len(node.args) if node.op in (CONCAT, INTERLEAVE) else 1
@@ -194,13 +212,11 @@ class ForwardDequantize(Rewrite):
     ops = _MOVERS
 
     def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
-        if not moves_bytes(node):
-            return None
         data = _data_inputs(node)
         found = [r.producer(t, DEQUANTIZE) for t in node.args[:data]]
         params = [quant_node(n) for n in found]
         first, dq = params[0], found[0]
-        if first is None or dq is None:
+        if first is None or dq is None or not _commutes(node, first):
             return None
         axis = first.axis if first.per_tensor else _moved_axis(node, first.axis)
         if axis is None:
@@ -234,7 +250,7 @@ class BackwardQuantize(Rewrite):
 
     def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
         q, mover = quant_node(node), r.producer(node.args[0], *_MOVERS)
-        if q is None or mover is None or not q.per_tensor or not moves_bytes(mover):
+        if q is None or mover is None or not q.per_tensor or not _commutes(mover, q):
             return None
         if not r.single_use(node.args[0]):
             return None
@@ -262,7 +278,7 @@ class CancelPair(Rewrite):
 
     def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
         q, dq = quant_node(node), quant_node(r.producer(node.args[0], DEQUANTIZE))
-        if q is None or dq is None or not q.same_as(dq):
+        if q is None or dq is None or not q.same_as(dq) or not q.invertible:
             return None
         return [dq.source]
 

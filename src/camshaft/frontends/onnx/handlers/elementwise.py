@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import onnx
@@ -14,8 +14,12 @@ from camshaft.frontends.onnx.context import Handler, NodeContext, Results
 from camshaft.frontends.onnx.dtypes import NARROW_RANGE, inner_dtype
 from camshaft.frontends.onnx.hosted import host_step
 from camshaft.ir import expr as E
+from camshaft.ir.graph import Tensor
 from camshaft.ops import BROADCAST
-from camshaft.ops.elementwise import ONNX_ELEMENTWISE
+from camshaft.ops.elementwise import ONNX_ELEMENTWISE, VARIADIC
+
+MOST_OPERANDS = 12
+"""Inputs that one expression of a variadic operator reads."""
 
 
 def formula(ctx: NodeContext) -> Results:
@@ -34,7 +38,18 @@ def formula(ctx: NodeContext) -> Results:
         inspect.signature(build).bind(*inputs, **attrs)
     except TypeError as error:
         raise ModelError(f"wrong number of inputs or an unknown attribute: {error}") from error
+    if ctx.proto.op_type in VARIADIC:
+        inputs = _few(ctx, build, inputs)
     return ctx.pointwise(build(*[E.inp(i) for i in range(len(inputs))], **attrs), *inputs)
+
+
+def _few(ctx: NodeContext, build: Callable[..., E.Expr], inputs: list[Tensor]) -> list[Tensor]:
+    """At most MOST_OPERANDS inputs: the first ones are combined, in order, by steps of their own."""
+    while len(inputs) > MOST_OPERANDS:
+        head, rest = inputs[:MOST_OPERANDS], inputs[MOST_OPERANDS:]
+        expr = build(*(E.inp(i) for i in range(len(head))))
+        inputs = [ctx.pointwise(expr, *head, last=False), *rest]
+    return inputs
 
 
 def prelu(ctx: NodeContext) -> Results:
@@ -147,8 +162,12 @@ def is_inf(ctx: NodeContext) -> Results:
 def mean(ctx: NodeContext) -> Results:
     """Mean of any number of broadcast inputs."""
     inputs = [ctx.arg(i) for i in range(len(ctx.inputs))]
+    if not inputs:
+        raise ModelError("has no inputs")
+    share = E.const(1.0 / len(inputs))
+    inputs = _few(ctx, ONNX_ELEMENTWISE["Sum"], inputs)
     total = ONNX_ELEMENTWISE["Sum"](*[E.inp(i) for i in range(len(inputs))])
-    return ctx.pointwise(E.mul(total, E.const(1.0 / len(inputs))), *inputs)
+    return ctx.pointwise(E.mul(total, share), *inputs)
 
 
 def tangent(ctx: NodeContext) -> Results:
