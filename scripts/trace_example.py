@@ -208,7 +208,8 @@ class Trace:
         assert spec is not None
         target: CpuTarget = cpu_backend("host").target
         tactic = next(t for t in TACTICS if t.name == step.tactic)
-        return tactic.emit(spec, dict(step.params), target), target
+        plan = tactic.plan(spec, target, 1)
+        return next(c for c in plan if dict(c.params) == dict(step.params)).emit(), target
 
     def show_llvm(self) -> str:
         """The innermost loop as the tactic wrote it, shortened."""

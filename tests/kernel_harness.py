@@ -12,7 +12,7 @@ import mmap
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -155,6 +155,20 @@ class Prepared:
         return best
 
 
+def params_of(tactic: Any, spec: KernelSpec, target: CpuTarget, threads: int) -> list[Params]:
+    """The parameters of all candidates, the best guess first."""
+    return [c.params for c in tactic.plan(spec, target, threads)]
+
+
+def candidate_with(
+    tactic: Any, spec: KernelSpec, params: Params, target: CpuTarget, threads: int = 1
+) -> Any:
+    """The tactic's candidate with these parameters, whether or not `plan` would choose them."""
+    plan = tactic.plan(spec, target, threads)
+    assert plan, f"{tactic.name} does not support {spec}"
+    return replace(plan[0], params=params)
+
+
 def prepare(
     tactic: Any,
     spec: KernelSpec,
@@ -170,9 +184,9 @@ def prepare(
     Skips the test, after compiling, if this machine cannot run the code.
     arrays: the non-constant inputs in order (logical shapes); consts: the constant ones.
     """
-    assert tactic.supports(spec, target), f"{tactic.name} does not support {spec}"
+    candidate = candidate_with(tactic, spec, params, target, threads)
     compiler = _COMPILERS.setdefault(target.name, CpuCompiler(target))
-    kernel = compiler.compile(tactic.emit(spec, params, target))
+    kernel = compiler.compile(candidate.emit())
     made = [e.phase for e in kernel.expansions]
     library = link(kernel.code, [p.symbol for p in (*kernel.phases, *made)])
     skip_unless_runnable(target)
@@ -186,7 +200,7 @@ def prepare(
         inputs.append(region)
     results = [Region(span(o), fenced=False) for o in spec.outputs]
     others = []
-    for array in tactic.prepack(spec, params, target, consts):
+    for array in candidate.prepack(consts):
         region = Region(array.nbytes, fenced=True, align=64)
         region.bytes[region.start : region.start + array.nbytes] = np.frombuffer(
             np.ascontiguousarray(array).tobytes(), np.uint8
@@ -197,7 +211,7 @@ def prepare(
         table = pointer_table([others[e.packed].address, region.address])
         call(library[e.phase.symbol], table, 0, e.phase.items)
         others[e.packed] = region
-    workspace = Region(tactic.workspace(spec, params, threads), fenced=True, align=64)
+    workspace = Region(candidate.workspace(threads), fenced=True, align=64)
     others.append(workspace)
     table = pointer_table([r.address for r in (*inputs, *results, *others)])
     return Prepared(spec, kernel, library, inputs, results, others, table, threads)

@@ -16,7 +16,7 @@ from camshaft.backends.cpu.byte_lanes import (
     only_negative_nans,
     with_negative_nans,
 )
-from camshaft.backends.cpu.lang import Arg, Kernel, Module
+from camshaft.backends.cpu.lang import Arg, FunctionBuilder, Module
 from camshaft.backends.cpu.link import call, pointer_table
 from camshaft.backends.cpu.target import TARGETS, CpuTarget
 from camshaft.ir import expr as E
@@ -25,7 +25,10 @@ from targets import each_target, runnable_code
 
 
 def run(
-    target: CpuTarget, args: list[Arg], arrays: list[np.ndarray], body: Callable[[Kernel], None]
+    target: CpuTarget,
+    args: list[Arg],
+    arrays: list[np.ndarray],
+    body: Callable[[FunctionBuilder], None],
 ) -> None:
     """Run `body` once on the arrays."""
     module = Module(target)
@@ -41,7 +44,7 @@ def test_interleaving_puts_four_rows_into_each_lane(target: CpuTarget) -> None:
     rows = np.random.default_rng(0).integers(0, 256, (4, channels)).astype(np.uint8)
     quads = np.zeros((channels, 4), np.uint8)
 
-    def body(k: Kernel) -> None:
+    def body(k: FunctionBuilder) -> None:
         x, y = k.args["x"], k.args["y"].as_type(i32)
         values = [k.load(x.at(r * channels), channels) for r in range(4)]
         for g, quad in enumerate(interleave4(k, values)):
@@ -73,7 +76,7 @@ def test_narrowing_is_the_saturating_cast(
     result = np.zeros((8, channels), to.numpy)
     ordered = np.ascontiguousarray(values[:, lane_order(channels)])
 
-    def body(k: Kernel) -> None:
+    def body(k: FunctionBuilder) -> None:
         x, y = k.args["x"], k.args["y"]
         lanes = channels // 4
         for row in range(8):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from camshaft.backends.base import KernelSpec, Operand
-from camshaft.backends.cpu.conv.direct import ConvDirect, plan_of
+from camshaft.backends.cpu.conv.direct import ConvDirect
 from camshaft.backends.cpu.conv.problem import ConvProblem
 from camshaft.backends.cpu.target import AVX512_VNNI, CpuTarget
 from camshaft.errors import BuildError
@@ -18,7 +18,7 @@ from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
 from camshaft.ir.types import DType, f32, i8, i32, u8
 from camshaft.ops.contraction import conv_nhwc
-from kernel_harness import operand_of, run_kernel
+from kernel_harness import candidate_with, operand_of, params_of, run_kernel
 from targets import RUNNABLE, each_target
 
 TACTIC = ConvDirect()
@@ -139,7 +139,7 @@ def spec_of(case: Case, inputs: Sequence[Operand], out: DType, epilogue: Expr) -
 
 def check(data: Data, target: CpuTarget, threads: int = 1, limit: int = 2) -> None:
     """The first `limit` candidates give the expected result."""
-    for params in list(TACTIC.candidates(data.spec, target, threads))[:limit]:
+    for params in list(params_of(TACTIC, data.spec, target, threads))[:limit]:
         (got,) = run_kernel(TACTIC, data.spec, params, target, data.arrays, data.consts, threads)
         assert got.dtype == data.spec.outputs[0].dtype.numpy
         if data.tolerance == 0:
@@ -244,7 +244,7 @@ def test_random_shapes(seed: int, target: CpuTarget) -> None:
 
 def test_parallel_workers_give_the_same_bits() -> None:
     data = float_case(CASES["padded"], np.random.default_rng(6))
-    params = TACTIC.candidates(data.spec, RUNNABLE[0], 2)[0]
+    params = params_of(TACTIC, data.spec, RUNNABLE[0], 2)[0]
     args = (TACTIC, data.spec, params, RUNNABLE[0], data.arrays, data.consts)
     one = run_kernel(*args, 1)[0]
     for threads in (2, 3):
@@ -266,7 +266,7 @@ def test_compensation_wraps_like_the_sums() -> None:
 def plan_for(case: Case, rows: int, cols: int = 1) -> Any:
     data = float_case(case, np.random.default_rng(0))
     params = {"rows": rows, "cols": cols, "block": 1, "order": "panel"}
-    return plan_of(data.spec, params, AVX512_VNNI)
+    return candidate_with(TACTIC, data.spec, params, AVX512_VNNI).tiling
 
 
 def test_pixel_axes_merge_only_where_they_may() -> None:
@@ -292,8 +292,8 @@ def test_tiles_share_code_between_borders() -> None:
 def test_work_items_cover_small_layers() -> None:
     """A 7x7 layer has work for several threads."""
     data = float_case(Case((1, 7, 7), (64, 64), pads=(1, 1, 1, 1)), np.random.default_rng(0))
-    for params in TACTIC.candidates(data.spec, AVX512_VNNI, 2):
-        assert plan_of(data.spec, params, AVX512_VNNI).items >= 4
+    for params in params_of(TACTIC, data.spec, AVX512_VNNI, 2):
+        assert candidate_with(TACTIC, data.spec, params, AVX512_VNNI).tiling.items >= 4
 
 
 def test_wrong_output_is_named() -> None:
@@ -307,10 +307,10 @@ def test_unsupported_specs_are_declined() -> None:
     spec = float_case(CASES["padded"], np.random.default_rng(0)).spec
     x, w, bias = spec.inputs
     variable = Operand(w.dtype, w.shape, w.strides)
-    assert not TACTIC.supports(
+    assert not TACTIC.plan(
         KernelSpec("conv", (x, variable, bias), spec.outputs, spec.attrs), AVX512_VNNI
     )
     signed = Operand(i8, x.shape, x.strides)
-    assert not TACTIC.supports(
+    assert not TACTIC.plan(
         KernelSpec("conv", (signed, w, bias), spec.outputs, spec.attrs), AVX512_VNNI
     )

@@ -10,7 +10,7 @@ from camshaft.backends.cpu.conv.grouped import ConvGrouped
 from camshaft.backends.cpu.target import AVX2, AVX512_VNNI, PORTABLE, CpuTarget
 from camshaft.ops.contraction import CONV
 from grouped_cases import Case, check, depthwise, first_and_last, problem
-from kernel_harness import prepare
+from kernel_harness import params_of, prepare
 from targets import RUNNABLE, each_target
 
 F32 = ConvGrouped()
@@ -35,7 +35,7 @@ CASES = (
 @each_target
 def test_f32_equals_reference(target: CpuTarget, case: Case) -> None:
     given = problem(case, integer=False)
-    candidates = F32.candidates(given.spec, target, 2)
+    candidates = params_of(F32, given.spec, target, 2)
     check(F32, target, given, candidates[0], threads=1 + case.channels[0] % 3)
 
 
@@ -43,7 +43,7 @@ def test_every_candidate_gives_the_same_bits_on_any_number_of_workers() -> None:
     given = problem(depthwise((1, 15, 30), 40, strides=(1, 1)), integer=False)
     results = []
     target = RUNNABLE[0]
-    for params in F32.candidates(given.spec, target, 1):
+    for params in params_of(F32, given.spec, target, 1):
         for threads in (1, 3):
             run = prepare(F32, given.spec, params, target, given.arrays, given.consts, threads)
             run.run(parallel=threads > 1)
@@ -55,14 +55,14 @@ def test_every_candidate_gives_the_same_bits_on_any_number_of_workers() -> None:
 
 def test_small_layers_have_work_for_several_threads() -> None:
     given = problem(depthwise((1, 7, 7), 96), integer=False)
-    params = F32.candidates(given.spec, AVX512_VNNI, 2)[0]
-    assert all(p.items >= 4 for p in F32.emit(given.spec, params, AVX512_VNNI).phases)
+    kernel = F32.plan(given.spec, AVX512_VNNI, 2)[0]
+    assert all(p.items >= 4 for p in kernel.emit().phases)
 
 
 @pytest.mark.parametrize("target", (AVX2, PORTABLE), ids=lambda t: t.name)
 def test_odd_parameters_work(target: CpuTarget) -> None:
     given = problem(depthwise((2, 10, 13), 21, strides=(2, 1), pads=(1, 2, 0, 2)), integer=False)
-    for params in first_and_last(F32.candidates(given.spec, target, 1)):
+    for params in first_and_last(params_of(F32, given.spec, target, 1)):
         odd = {**params, "cols": 5, "rows": 3}
         check(F32, target, given, odd, threads=2)
 
@@ -72,7 +72,7 @@ def test_other_convolutions_are_refused() -> None:
     float32 = problem(depthwise((1, 5, 5), 8), integer=False)
     huge = problem(depthwise((1, 31, 31), 8, kernel=(31, 31)), integer=True)
     for given in (grouped, float32, huge):
-        assert not I8.supports(given.spec, AVX512_VNNI)
+        assert not I8.plan(given.spec, AVX512_VNNI, 1)
 
 
 I8_CASES = (
@@ -96,7 +96,7 @@ I8_CASES = (
 @each_target
 def test_i8_equals_reference_to_the_bit(target: CpuTarget, case: Case) -> None:
     given = problem(case, integer=True)
-    for params in I8.candidates(given.spec, target, 2):
+    for params in params_of(I8, given.spec, target, 2):
         check(I8, target, given, params, threads=1 + case.channels[0] % 3)
 
 
@@ -110,5 +110,5 @@ def test_i8_broken_scales_follow_the_rules_of_the_cast(target: CpuTarget, epilog
     scale[:4], bias[4:8] = (np.inf, np.nan, -np.inf, 3e38), (np.nan, np.inf, -np.inf, -np.nan)
     attrs = {**dict(given.spec.attrs), "layout": "NHWC"}
     (given.expected,) = CONV.reference([x, w, scale, bias], attrs)
-    params = I8.candidates(given.spec, target, 1)[0]
+    params = params_of(I8, given.spec, target, 1)[0]
     check(I8, target, given, params)

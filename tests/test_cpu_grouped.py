@@ -7,6 +7,7 @@ import pytest
 from camshaft.backends.cpu.conv.grouped import ConvGrouped
 from camshaft.backends.cpu.target import AVX512_VNNI, PORTABLE, CpuTarget
 from grouped_cases import Case, check, problem
+from kernel_harness import params_of
 from targets import RUNNABLE, each_target
 
 GROUPED = ConvGrouped()
@@ -38,16 +39,16 @@ I8_CASES = (
 def test_equals_reference(target: CpuTarget, number: int, integer: bool) -> None:
     case = (I8_CASES if integer else F32_CASES)[number]
     given = problem(case, integer=integer)
-    if not GROUPED.supports(given.spec, target):
+    if not GROUPED.plan(given.spec, target, 1):
         assert target.vector_bits < 512  # wide vectors take them all; here a group is too large
         return
-    params = GROUPED.candidates(given.spec, target, 2)[0]
+    params = params_of(GROUPED, given.spec, target, 2)[0]
     check(GROUPED, target, given, params, threads=1 + number % 3)
 
 
 def test_every_candidate_computes() -> None:
     given = problem(Case((1, 9, 30), (64, 64), 16, zero_point=2), integer=True)
-    for params in GROUPED.candidates(given.spec, RUNNABLE[0], 1):
+    for params in params_of(GROUPED, given.spec, RUNNABLE[0], 1):
         check(GROUPED, RUNNABLE[0], given, params, threads=2)
 
 
@@ -58,6 +59,6 @@ def test_groups_that_do_not_fill_vectors_are_refused() -> None:
         (Case((1, 5, 5), (32, 8), 2), AVX512_VNNI),  # inputs of a vector fill more than two
         (Case((1, 5, 5), (16, 16), 2), PORTABLE),  # 8 outputs, 4 lanes
     ):
-        assert not GROUPED.supports(problem(case, integer=False).spec, target)
+        assert not GROUPED.plan(problem(case, integer=False).spec, target, 1)
     odd_channels = problem(Case((1, 5, 5), (8, 8), 4), integer=True)
-    assert not GROUPED.supports(odd_channels.spec, AVX512_VNNI)
+    assert not GROUPED.plan(odd_channels.spec, AVX512_VNNI, 1)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from math import prod
 
 import numpy as np
 import pytest
 
-from camshaft.backends.base import KernelSpec, Operand, Params, Phase, Source
+from camshaft.backends.base import KernelSpec, Operand, Phase, Source
 from camshaft.backends.cpu.abi import constant_numbers, operand_pointer, phase_args
+from camshaft.backends.cpu.candidate import CpuCandidate
 from camshaft.backends.cpu.compile import CpuCompiler
 from camshaft.backends.cpu.expr.epilogue import Epilogue, emit_expr
-from camshaft.backends.cpu.lang import Arg, Kernel, Module, Scalar
+from camshaft.backends.cpu.lang import Arg, FunctionBuilder, Module, Scalar
 from camshaft.backends.cpu.link import call, link, pointer_table
 from camshaft.backends.cpu.target import (
     AVX512_VNNI,
@@ -46,7 +47,7 @@ from targets import each_target, runnable_code
 
 
 def run(
-    target: CpuTarget, body: Callable[[Kernel], None], *arrays: np.ndarray, items: int = 1
+    target: CpuTarget, body: Callable[[FunctionBuilder], None], *arrays: np.ndarray, items: int = 1
 ) -> None:
     """Compile one phase whose arguments a0, a1, ... are `arrays`, and run it."""
     module = Module(target)
@@ -68,7 +69,7 @@ def test_loop_carries_values(
 ) -> None:
     bounds, result = np.array([low, high], np.int64), np.zeros(2, np.int64)
 
-    def body(k: Kernel) -> None:
+    def body(k: FunctionBuilder) -> None:
         a, b = (k.load(k.args["a0"].at(n)) if dynamic else (low, high)[n] for n in range(2))
         totals = [[k.const(10, i64)], k.const(0, i64)]
         with k.loop(a, b, step, carry=totals) as i:
@@ -86,7 +87,7 @@ def test_loop_carries_values(
 def test_branches_merge_values(target: CpuTarget) -> None:
     x, y = np.arange(-3, 4, dtype=np.int64), np.zeros(7, np.int64)
 
-    def body(k: Kernel) -> None:
+    def body(k: FunctionBuilder) -> None:
         with k.loop(0, 7) as i:
             value = [k.load(k.args["a0"].at(i))]
             with k.if_(value[0] < 0, carry=value) as negative:
@@ -138,7 +139,7 @@ def test_masked_access_stays_inside(target: CpuTarget, dtype: DType, dynamic: bo
         y = np.full(lanes + 8, 99, dtype.numpy)
         n = np.array([count], np.int64)
 
-        def body(k: Kernel, count: int = count) -> None:
+        def body(k: FunctionBuilder, count: int = count) -> None:
             mask = k.lane_mask(k.load(k.args["a2"]), lanes) if dynamic else count
             k.store(k.load(k.args["a0"], lanes, mask) + 1, k.args["a1"].at(4), mask)
 
@@ -152,7 +153,7 @@ def test_narrowing_store_of_one_lane(target: CpuTarget) -> None:
     lanes = target.lanes(f32)
     x, y = np.full(lanes, 7, np.float32), np.full(16, 99, np.uint8)
 
-    def body(k: Kernel) -> None:
+    def body(k: FunctionBuilder) -> None:
         value = k.cast(k.load(k.args["a0"], lanes), u8)
         k.store(value, k.args["a1"], 1)
         folded = k.lane_mask(k.index(1) + 0, lanes)
@@ -169,7 +170,7 @@ def test_strided_access_and_bool_memory(target: CpuTarget) -> None:
     flags = np.array([0, 1, 0, 2] * 4, np.bool_)
     out = np.zeros(4, np.bool_)
 
-    def body(k: Kernel) -> None:
+    def body(k: FunctionBuilder) -> None:
         step = k.index(3)
         k.store_strided(k.load_strided(k.args["a0"], step, 4), k.args["a1"], 2, 3)
         k.store(k.not_(k.load(k.args["a2"], 4)), k.args["a3"])
@@ -196,7 +197,7 @@ def test_cast_from_float(target: CpuTarget, dtype: DType) -> None:
     x = np.resize(np.array(FLOATS, np.float32), 2 * lanes * len(FLOATS))
     y = np.zeros(x.size, dtype.numpy)
 
-    def body(k: Kernel) -> None:
+    def body(k: FunctionBuilder) -> None:
         with k.loop(0, x.size, lanes) as i:
             k.store(k.cast(k.load(k.args["a0"].at(i), lanes), dtype), k.args["a1"].at(i))
 
@@ -210,7 +211,7 @@ def cast_all(target: CpuTarget, x: np.ndarray, dtype: DType) -> np.ndarray:
     lanes = target.lanes(f64)
     y = np.zeros(x.size, dtype.numpy)
 
-    def body(k: Kernel) -> None:
+    def body(k: FunctionBuilder) -> None:
         with k.loop(0, x.size, lanes) as i:
             k.store(k.cast(k.load(k.args["a0"].at(i), lanes), dtype), k.args["a1"].at(i))
 
@@ -278,7 +279,7 @@ def test_cast_from_integer(target: CpuTarget, source: DType, dtype: DType) -> No
     x = np.resize(np.array([low, high, 0, 1, high // 3], source.numpy), 5 * lanes)
     y = np.zeros(x.size, dtype.numpy)
 
-    def body(k: Kernel) -> None:
+    def body(k: FunctionBuilder) -> None:
         with k.loop(0, x.size, lanes) as i:
             k.store(k.cast(k.load(k.args["a0"].at(i), lanes), dtype), k.args["a1"].at(i))
 
@@ -296,7 +297,7 @@ def test_dot4_is_exact(target: CpuTarget) -> None:
     acc = rng.integers(-(1 << 31), 1 << 31, (64, lanes)).astype(np.int32)
     y = np.zeros((64, lanes), np.int32)
 
-    def body(k: Kernel) -> None:
+    def body(k: FunctionBuilder) -> None:
         with k.loop(0, 64 * lanes, lanes) as i:
             a, b = (k.load(k.args[name].as_type(i32).at(i), lanes) for name in ("a0", "a1"))
             k.store(k.dot4(a, b, k.load(k.args["a2"].at(i), lanes)), k.args["a3"].at(i))
@@ -324,7 +325,7 @@ def test_binary_expressions(target: CpuTarget, op: str, dtype: DType) -> None:
     wanted = E.evaluate(expr, [a, b])
     y = np.zeros(count, wanted.dtype)
 
-    def body(k: Kernel) -> None:
+    def body(k: FunctionBuilder) -> None:
         with k.loop(0, count, lanes) as i:
             pair = [k.load(k.args[name].at(i), lanes) for name in ("a0", "a1")]
             k.store(emit_expr(k, expr, pair), k.args["a2"].at(i))
@@ -342,7 +343,7 @@ def test_unary_expressions(target: CpuTarget, op: str) -> None:
     wanted = E.evaluate(expr, [x])
     y = np.zeros(x.size, wanted.dtype)
 
-    def body(k: Kernel) -> None:
+    def body(k: FunctionBuilder) -> None:
         with k.loop(0, x.size, lanes) as i:
             k.store(emit_expr(k, expr, [k.load(k.args["a0"].at(i), lanes)]), k.args["a1"].at(i))
 
@@ -358,18 +359,13 @@ class Scale:
 
     name, version = "scale", 1
 
-    def supports(self, spec: KernelSpec, target: CpuTarget) -> bool:
-        return spec.op == "scale"
+    def plan(self, spec: KernelSpec, target: CpuTarget, threads: int) -> list[ScaleCandidate]:
+        return [ScaleCandidate(spec, target, None)] if spec.op == "scale" else []
 
-    def prepack(
-        self, spec: KernelSpec, params: Params, target: CpuTarget, constants: Sequence[np.ndarray]
-    ) -> Sequence[np.ndarray]:
-        return list(constants)
 
-    def workspace(self, spec: KernelSpec, params: Params, threads: int) -> int:
-        return 0
-
-    def emit(self, spec: KernelSpec, params: Params, target: CpuTarget) -> Source:
+class ScaleCandidate(CpuCandidate[None]):
+    def emit(self) -> Source:
+        spec, target = self.spec, self.target
         rows, columns = spec.outputs[0].shape
         lanes = target.lanes(f32)
         numbers = constant_numbers(spec, first=1)

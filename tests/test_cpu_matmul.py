@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from camshaft.backends.base import KernelSpec, Operand
-from camshaft.backends.cpu.matmul.problem import problem_of
+from camshaft.backends.cpu.matmul.problem import MatmulProblem
 from camshaft.backends.cpu.matmul.tactic import Matmul
 from camshaft.backends.cpu.target import AVX512_VNNI, CpuTarget
 from camshaft.ir import expr as E
 from camshaft.ir.types import DType, dtype_of, f32, i8, i32, u8
 from camshaft.ops import MATMUL
-from kernel_harness import operand_of, run_kernel
+from kernel_harness import operand_of, params_of, run_kernel
 from targets import each_target
 
 TACTIC = Matmul()
@@ -54,7 +54,7 @@ def check(
         (operand_of(want, pitch=pitch and want.shape[-1] + 3),),
         tuple(full.items()),
     )
-    candidates = TACTIC.candidates(spec, target, threads)
+    candidates = params_of(TACTIC, spec, target, threads)
     for params in candidates if every else candidates[:1]:
         consts = [b, *operands] if const else list(operands)
         (got,) = run_kernel(TACTIC, spec, params, target, [a] if const else [a, b], consts, threads)
@@ -132,7 +132,7 @@ def test_a_stack_of_rows_times_one_matrix_is_one_tall_product() -> None:
     def rows(b_shape: Shape) -> Shape:
         operands = (Operand.dense(f32, (2, 3, 4, 9)), Operand.dense(f32, b_shape))
         out = (Operand.dense(f32, (2, 3, 4, 5)),)
-        return problem_of(KernelSpec("matmul", operands, out)).rows
+        return MatmulProblem.of(KernelSpec("matmul", operands, out)).rows
 
     assert rows((9, 5)) == (24,)
     assert rows((3, 9, 5)) == (2, 3, 4)
@@ -141,4 +141,4 @@ def test_a_stack_of_rows_times_one_matrix_is_one_tall_product() -> None:
 def test_mixed_types_are_not_supported() -> None:
     operands = (Operand.dense(f32, (4, 9)), Operand.dense(i8, (9, 5)))
     spec = KernelSpec("matmul", operands, (Operand.dense(i32, (4, 5)),))
-    assert not TACTIC.supports(spec, AVX512_VNNI)
+    assert not TACTIC.plan(spec, AVX512_VNNI, 1)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from camshaft.backends.base import KernelSpec, Operand
-from camshaft.backends.cpu.movement.tactics import Gather, Pad, pad_problem
+from camshaft.backends.cpu.movement.tactics import Gather, Pad, PadProblem
 from camshaft.backends.cpu.target import AVX512_VNNI, CpuTarget
 from camshaft.ir.types import DType, boolean, f16, f32, i32, i64, u8
 from camshaft.ops import GATHER, PAD
@@ -87,7 +87,7 @@ def test_pad_rows_take_in_unpadded_channels() -> None:
     x = Operand.dense(f32, (1, 4, 5, 8))
     out = Operand.dense(f32, (1, 7, 8, 8))
     attrs = (("before", (0, 1, 3, 0)), ("after", (0, 2, 0, 0)), ("mode", "constant"))
-    p = pad_problem(KernelSpec("pad", (x,), (out,), attrs))
+    p = PadProblem.of(KernelSpec("pad", (x,), (out,), attrs))
     assert (p.shape, p.before) == ((1, 4, 40), (0, 1, 24))
 
 
@@ -130,7 +130,7 @@ def test_gather_embedding_rows_and_scalars(target: CpuTarget) -> None:
 def test_support() -> None:
     x, index = Operand.dense(f32, (0, 4)), Operand.dense(i32, (2,))
     gather = KernelSpec("gather", (x, index), (Operand.dense(f32, (2, 4)),), (("axis", 0),))
-    assert not Gather().supports(gather, AVX512_VNNI)  # there is nothing to pick from
+    assert not Gather().plan(gather, AVX512_VNNI, 1)  # there is nothing to pick from
     edge = (("before", (1, 0)), ("after", (0, 0)), ("mode", "edge"))
     pad = KernelSpec("pad", (x,), (Operand.dense(f32, (1, 4)),), edge)
-    assert not Pad().supports(pad, AVX512_VNNI)
+    assert not Pad().plan(pad, AVX512_VNNI, 1)

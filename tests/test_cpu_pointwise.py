@@ -12,7 +12,7 @@ from camshaft.backends.cpu.target import AVX512_VNNI, CpuTarget
 from camshaft.ir import expr as E
 from camshaft.ir.types import DType, boolean, f16, f32, i8, i32, i64, u8
 from camshaft.ops import POINTWISE
-from kernel_harness import operand_of, prepare, run_kernel
+from kernel_harness import operand_of, params_of, prepare, run_kernel
 from targets import each_target
 
 TACTIC = Pointwise()
@@ -39,7 +39,7 @@ def check(
     (want,) = POINTWISE.reference(arrays, dict(spec.attrs))
     variable = [a for a, o in zip(arrays, spec.inputs, strict=True) if not o.const]
     consts = [a for a, o in zip(arrays, spec.inputs, strict=True) if o.const]
-    params = {**TACTIC.candidates(spec, target, threads)[0], "grain": grain}
+    params = {**params_of(TACTIC, spec, target, threads)[0], "grain": grain}
     (got,) = run_kernel(TACTIC, spec, params, target, variable, consts, threads)
     assert got.dtype == want.dtype
     if tolerance:
@@ -162,7 +162,7 @@ def test_residual_add_of_quantized_tensors_in_place(target: CpuTarget) -> None:
     terms = [E.dequantize(E.inp(n), E.const(0.1 * (n + 1)), 3) for n in (0, 1)]
     expr = E.quantize(E.add(*terms), E.const(0.5), 10, u8)
     spec = spec_of(expr, [operand_of(a), operand_of(b)], operand_of(a))
-    p = prepare(TACTIC, spec, TACTIC.candidates(spec, target, 1)[0], target, [a, b], [])
+    p = prepare(TACTIC, spec, params_of(TACTIC, spec, target, 1)[0], target, [a, b], [])
     p.table[2] = p.table[0]  # the output takes the first input's place
     p.run()
     (want,) = POINTWISE.reference([a, b], dict(spec.attrs))
@@ -173,9 +173,9 @@ def test_residual_add_of_quantized_tensors_in_place(target: CpuTarget) -> None:
 def test_what_has_no_code_is_not_supported() -> None:
     x = values(f32, (4,))
     half = Operand.dense(f16, (4,))
-    assert not TACTIC.supports(spec_of(E.unary("exp", X), [half], half), AVX512_VNNI)
+    assert not TACTIC.plan(spec_of(E.unary("exp", X), [half], half), AVX512_VNNI, 1)
     remainder = spec_of(E.binary("mod", X, Y), [operand_of(x)] * 2, operand_of(x))
-    assert not TACTIC.supports(remainder, AVX512_VNNI)
+    assert not TACTIC.plan(remainder, AVX512_VNNI, 1)
 
 
 def test_axes_merge_and_lanes_go_where_memory_is_contiguous() -> None:

@@ -14,7 +14,7 @@ from camshaft.backends.cpu.target import AVX512_VNNI, CpuTarget
 from camshaft.ir import expr as E
 from camshaft.ir.types import DType, TensorType, dtype_of, f32, i8, i32, u8
 from camshaft.ops import POOL
-from kernel_harness import operand_of, run_kernel
+from kernel_harness import operand_of, params_of, run_kernel
 from targets import each_target
 
 
@@ -45,7 +45,7 @@ def check(
         (Operand(kind.dtype, kind.shape, out.strides),),
         tuple((k, v) for k, v in sorted(full.items()) if k != "layout"),
     )
-    candidates = tactic.candidates(spec, target, threads)
+    candidates = params_of(tactic, spec, target, threads)
     for params in candidates if every else candidates[:1]:
         (got,) = run_kernel(
             tactic, spec, params, target, [x, *operands[1:]], list(operands[:1]), threads
@@ -139,5 +139,5 @@ def test_support() -> None:
     x = Operand.dense(i32, (1, 4, 4, 8))
     attrs = {"kind": "avg", "kernel": (2, 2)}
     spec = KernelSpec("pool", (x,), (Operand.dense(f32, (1, 3, 3, 8)),), tuple(attrs.items()))
-    assert not PoolWindow().supports(spec, AVX512_VNNI)  # sums of i32 could overflow
-    assert not PoolGlobal().supports(spec, AVX512_VNNI)
+    assert not PoolWindow().plan(spec, AVX512_VNNI, 1)  # sums of i32 could overflow
+    assert not PoolGlobal().plan(spec, AVX512_VNNI, 1)

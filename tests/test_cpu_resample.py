@@ -99,7 +99,7 @@ def test_support() -> None:
         one = (Operand.dense(dtype_of(a), a.shape, const) for a in (index, weight, index, weight))
         return KernelSpec("resample", (x, *one), (x,))
 
-    assert TACTIC.supports(spec(u8, 2, True), AVX512_VNNI)
-    assert not TACTIC.supports(spec(u8, 4, True), AVX512_VNNI)  # overshoots the range
-    assert not TACTIC.supports(spec(i32, 2, True), AVX512_VNNI)
-    assert not TACTIC.supports(spec(f32, 2, False), AVX512_VNNI)
+    assert TACTIC.plan(spec(u8, 2, True), AVX512_VNNI, 1)
+    assert not TACTIC.plan(spec(u8, 4, True), AVX512_VNNI, 1)  # overshoots the range
+    assert not TACTIC.plan(spec(i32, 2, True), AVX512_VNNI, 1)
+    assert not TACTIC.plan(spec(f32, 2, False), AVX512_VNNI, 1)

@@ -94,6 +94,6 @@ def test_in_place(target: CpuTarget) -> None:
 
 def test_only_f32_is_supported() -> None:
     x = Operand.dense(u8, (2, 3))
-    assert not TACTIC.supports(KernelSpec("softmax", (x,), (x,)), AVX512_VNNI)
+    assert not TACTIC.plan(KernelSpec("softmax", (x,), (x,)), AVX512_VNNI, 1)
     x = Operand.dense(f32, ())
-    assert not TACTIC.supports(KernelSpec("softmax", (x,), (x,)), AVX512_VNNI)
+    assert not TACTIC.plan(KernelSpec("softmax", (x,), (x,)), AVX512_VNNI, 1)

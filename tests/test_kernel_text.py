@@ -44,12 +44,11 @@ def code_of(spec: KernelSpec) -> dict[str, str]:
     for tactic in TACTICS:
         parts: list[object] = []
         for target in TARGETS:
-            if not tactic.supports(spec, target):
-                continue
-            candidates = list(tactic.candidates(spec, target, THREADS))
-            parts += [target.name, *(sorted(c.items()) for c in candidates)]
-            for params in candidates[:FIRST] + candidates[FIRST:][-1:]:
-                source = tactic.emit(spec, params, target)
+            candidates = list(tactic.plan(spec, target, THREADS))
+            if candidates:
+                parts += [target.name, *(sorted(c.params.items()) for c in candidates)]
+            for candidate in candidates[:FIRST] + candidates[FIRST:][-1:]:
+                source = candidate.emit()
                 phases = [(p.symbol, p.items) for p in source.phases]
                 made = [
                     (e.packed, e.nbytes, e.phase.symbol, e.phase.items) for e in source.expansions

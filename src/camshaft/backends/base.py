@@ -1,7 +1,7 @@
 """What every backend shares: the kernel spec (what to compute), tactics (how), compiled kernels.
 
-A `KernelSpec` is built from one graph node by the build; a backend's tactics answer whether and
-how they can compute it.  Nothing here knows about LLVM, threads or files.
+A `KernelSpec` is built from one graph node by the build; a backend's tactics answer with the
+candidates they have for it.  Nothing here knows about LLVM, threads or files.
 
 Calling convention of compiled code (one *phase* of a kernel):
 
@@ -12,9 +12,9 @@ computes work items begin..end-1 (0 <= begin <= end <= Phase.items) on behalf of
 a phase finish before the next phase starts.  The pointers in `args` are, in this order:
 
     spec.inputs that are not replaced by packed constants (in order), spec.outputs,
-    packed constants (as returned by Tactic.prepack, in order), workspace (one pointer, last).
+    packed constants (as returned by Candidate.prepack, in order), workspace (one pointer, last).
 
-A constant operand (Operand.const) never appears as an input pointer: a tactic's `prepack` turns
+A constant operand (Operand.const) never appears as an input pointer: a candidate's `prepack` turns
 all constant operands into the packed constants it wants (possibly unchanged).  Where the kernel
 wants more bytes than the weights have (Winograd's transformed filters), the packed constant is the
 small form, which the engine file stores, and an `Expansion` makes the large one when the code is
@@ -32,6 +32,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
+from camshaft.errors import BuildError
 from camshaft.ir.expr import Expr, text
 from camshaft.ir.op import Attr
 from camshaft.ir.types import DType, Shape, row_major_strides
@@ -52,6 +53,17 @@ class Operand:
     def dense(dtype: DType, shape: Shape, const: bool = False) -> Operand:
         """A row-major operand without gaps."""
         return Operand(dtype, shape, row_major_strides(shape), const)
+
+    def strides_over(self, rank: int) -> tuple[int, ...]:
+        """Element strides per axis of an array of `rank` axes over which the operand is broadcast:
+        right-aligned, 0 where it repeats.  BuildError if the operand has more axes."""
+        missing = rank - len(self.shape)
+        if missing < 0:
+            raise BuildError(
+                f"operand {self} has more axes than the array it is spread over ({rank})"
+            )
+        own = tuple(0 if d == 1 else s for d, s in zip(self.shape, self.strides, strict=True))
+        return (0,) * missing + own
 
     def __repr__(self) -> str:
         lie = "" if self.strides == row_major_strides(self.shape) else f"@{self.strides}"
@@ -96,7 +108,7 @@ class Phase:
 class Expansion:
     """A packed constant that is made once, when code is linked, from the one that is stored.
 
-    packed: which of the constants that `Tactic.prepack` returned; the kernel's phases get the
+    packed: which of the constants that `Candidate.prepack` returned; the kernel's phases get the
     expanded one in its place.  nbytes: size of the expanded constant; every byte gets written.
     phase: the function that writes it, called with args = (stored constant, expanded constant).
     """
@@ -132,6 +144,29 @@ class Target(Protocol):
     def name(self) -> str: ...
 
 
+class Candidate(Protocol):
+    """One kernel that a tactic offers for a spec on a target: everything derived from them once."""
+
+    @property
+    def params(self) -> Params:
+        """What distinguishes it from the tactic's other candidates for the spec: recorded in the
+        timing cache and the engine, so plain values only."""
+        ...
+
+    def prepack(self, constants: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+        """Packed constants from the constant operands (given in operand order); of those that
+        the emitted code expands, the form to store."""
+        ...
+
+    def workspace(self, threads: int) -> int:
+        """Bytes of scratch memory needed when run by `threads` workers."""
+        ...
+
+    def emit(self) -> Source:
+        """The kernel's program."""
+        ...
+
+
 T = TypeVar("T", contravariant=True)
 
 
@@ -141,27 +176,11 @@ class Tactic(Protocol[T]):
     name: str
     version: int  # raised when emitted code changes; part of the timing cache's key
 
-    def supports(self, spec: KernelSpec, target: T) -> bool:
-        """Whether this tactic can compute `spec` correctly on `target`."""
-        ...
+    def plan(self, spec: KernelSpec, target: T, threads: int) -> Sequence[Candidate]:
+        """Candidates worth timing with `threads` workers, the best guess first.
 
-    def candidates(self, spec: KernelSpec, target: T, threads: int) -> Sequence[Params]:
-        """Parameter sets worth timing, the best guess first; never empty when supported."""
-        ...
-
-    def prepack(
-        self, spec: KernelSpec, params: Params, target: T, constants: Sequence[np.ndarray]
-    ) -> Sequence[np.ndarray]:
-        """Packed constants from the constant operands (given in operand order); of those that
-        the emitted code expands, the form to store."""
-        ...
-
-    def workspace(self, spec: KernelSpec, params: Params, threads: int) -> int:
-        """Bytes of scratch memory needed when run by `threads` workers."""
-        ...
-
-    def emit(self, spec: KernelSpec, params: Params, target: T) -> Source:
-        """The program for one candidate."""
+        Empty where the tactic cannot compute `spec` correctly on `target`.
+        """
         ...
 
 

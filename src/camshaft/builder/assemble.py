@@ -9,11 +9,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
-from camshaft.backends.base import Expansion, Kernel, Params, Tactic
+from camshaft.backends.base import Candidate, Expansion, Kernel
 from camshaft.builder.memory import ArenaPlan, Lifetime, plan_arena
 from camshaft.builder.tasks import Task
 from camshaft.errors import BuildError
@@ -42,8 +41,8 @@ HOST_EXECUTOR = "camshaft.ops.execute:executor"
 class Choice:
     """The kernel chosen for a task, and why."""
 
-    tactic: Tactic[Any]
-    params: Params
+    tactic: str
+    candidate: Candidate
     kernel: Kernel
     time_us: float
     reason: str
@@ -66,12 +65,11 @@ class Assembler:
         graph: Graph,
         tasks: Sequence[Task],
         choices: Sequence[Choice | None],
-        target: Any,
         threads: int,
         fingerprint: Fingerprint,
     ) -> None:
         self.graph, self.tasks, self.choices = graph, tasks, choices
-        self.target, self.threads, self.fingerprint = target, threads, fingerprint
+        self.threads, self.fingerprint = threads, fingerprint
         self.constants: dict[str, np.ndarray] = {}
         self.code: dict[str, bytes] = {}
         self.expanded: dict[str, Expanded] = {}
@@ -116,9 +114,7 @@ class Assembler:
     def _packed(self, task: Task, choice: Choice | None) -> list[tuple[str, int]]:
         if choice is None or task.spec is None:
             return []
-        arrays = choice.tactic.prepack(
-            task.spec, choice.params, self.target, [t.array for t in task.constants]
-        )
+        arrays = choice.candidate.prepack([t.array for t in task.constants])
         packed = [(self._constant(a), a.nbytes) for a in arrays]
         for e in choice.kernel.expansions:
             packed[e.packed] = self._expansion(choice.kernel, e, packed[e.packed][0])
@@ -143,10 +139,8 @@ class Assembler:
     # -- memory ------------------------------------------------------------------------------
 
     def _workspace(self, index: int) -> int:
-        task, choice = self.tasks[index], self.choices[index]
-        if choice is None or task.spec is None:
-            return 0
-        return choice.tactic.workspace(task.spec, choice.params, self.threads)
+        choice = self.choices[index]
+        return 0 if choice is None else choice.candidate.workspace(self.threads)
 
     def _lifetimes(self) -> list[Lifetime]:
         first: dict[str, int] = {}
@@ -197,8 +191,8 @@ class Assembler:
             kernel=self._kernel(choice.kernel),
             args=tuple(args),
             origin=task.origin,
-            tactic=choice.tactic.name,
-            params=tuple(sorted(choice.params.items())),
+            tactic=choice.tactic,
+            params=tuple(sorted(choice.candidate.params.items())),
             precision=task.precision,
             reason="; ".join(r for r in (reason, choice.reason) if r),
             time_us=choice.time_us,

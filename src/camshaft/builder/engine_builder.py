@@ -107,8 +107,6 @@ class Builder:
         self, tuned: Tuned, fingerprint: Fingerprint, reasons: Mapping[str, str] | None = None
     ) -> Engine:
         """The engine.  reasons: source layer -> why it runs in its precision."""
-        assembler = Assembler(
-            tuned.graph, tuned.tasks, tuned.choices, self.backend.target, self.threads, fingerprint
-        )
+        assembler = Assembler(tuned.graph, tuned.tasks, tuned.choices, self.threads, fingerprint)
         parts = assembler.run(reasons or {})
         return Engine(parts.plan, parts.constants, parts.code)

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 
-from camshaft.backends.base import Kernel, KernelSpec, Operand, Params, Tactic
+from camshaft.backends.base import Candidate, Kernel, KernelSpec, Operand, Params
 from camshaft.builder.expectation import expectations
 from camshaft.errors import BuildError
 from camshaft.ir.strides import span
@@ -79,9 +78,9 @@ class Trial:
             ],
         )
 
-    def prepare(self, tactic: Tactic[Any], params: Params, kernel: Kernel, target: Any) -> Runner:
+    def prepare(self, candidate: Candidate, kernel: Kernel) -> Runner:
         """A candidate ready to run."""
-        packed = list(tactic.prepack(self.spec, params, target, self.constants))
+        packed = list(candidate.prepack(self.constants))
         expansions = {e.packed: e for e in kernel.expansions}
         sizes = [
             expansions[i].nbytes if i in expansions else a.nbytes for i, a in enumerate(packed)
@@ -102,7 +101,7 @@ class Trial:
             for c in range(copies)
             for i, e in expansions.items()
         )
-        room = tactic.workspace(self.spec, params, self.threads)
+        room = candidate.workspace(self.threads)
         args = [Ref("input", n, 0, a.nbytes) for n, a in self.feeds.items()]
         args += [Ref("output", n, 0, a.nbytes) for n, a in self.results.items()]
         scratch = Ref("arena", "workspace", 0, room) if room else NULL

@@ -6,13 +6,13 @@ and compiles nothing but the winners.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
-from camshaft.backends.base import Kernel, KernelSpec, Params, Tactic
+from camshaft.backends.base import Candidate, Kernel, KernelSpec, Tactic
 from camshaft.builder.assemble import Choice
 from camshaft.builder.tasks import Task
 from camshaft.builder.timing_cache import MARGIN, Record, TimingCache
@@ -45,20 +45,20 @@ KEEP_WITHIN = 1.25
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """A tactic with parameters, and its code once compiled."""
+class Offer:
+    """A candidate and the name of the tactic that offers it."""
 
-    tactic: Tactic[Any]
-    params: Params
+    tactic: str
+    candidate: Candidate
 
-    @property
-    def record_params(self) -> tuple[tuple[str, int | str | bool], ...]:
-        return tuple(sorted(self.params.items()))
+    def record(self, time_us: float) -> Record:
+        """Its entry in the timing cache."""
+        return Record(self.tactic, tuple(sorted(self.candidate.params.items())), time_us)
 
     @property
     def id(self) -> str:
         """As `Record.id`."""
-        return Record(self.tactic.name, self.record_params, 0.0).id
+        return self.record(0.0).id
 
 
 @dataclass(frozen=True)
@@ -126,12 +126,16 @@ class Tuner:
         return self._chosen[key]
 
     def _choose(self, task: Task, spec: KernelSpec) -> Choice | None:
-        supporting = [t for t in self.backend.tactics if t.supports(spec, self.backend.target)]
-        if not supporting:
+        plans = [
+            (tactic, offers)
+            for tactic in self.backend.tactics
+            if (offers := self._offers(tactic, spec))
+        ]
+        if not plans:
             return None
-        offered, fitting = self._candidates(task, spec, supporting)
+        offered, fitting = self._fitting(task, [offers for _, offers in plans])
         candidates = fitting[: self.effort.candidates]
-        key = self._key(spec, supporting, restricted=len(fitting) < len(offered))
+        key = self._key(spec, [t for t, _ in plans], restricted=len(fitting) < len(offered))
         known = self.cache.lookup(key, self._wanted(candidates))
         if known:
             return self._recall(spec, offered, known)
@@ -143,8 +147,12 @@ class Tuner:
         if self.effort.rounds == 0 or self._late():
             first = candidates[0]
             reason = "time budget spent, not timed" if self.effort.rounds else "not timed"
-            return Choice(first.tactic, first.params, self._compile(spec, first), 0.0, reason)
+            return Choice(first.tactic, first.candidate, self._compile(first), 0.0, reason)
         return self._time(task, spec, candidates, key)
+
+    def _offers(self, tactic: Tactic[Any], spec: KernelSpec) -> list[Offer]:
+        plan = tactic.plan(spec, self.backend.target, self.threads)
+        return [Offer(tactic.name, candidate) for candidate in plan]
 
     def _key(self, spec: KernelSpec, supporting: Sequence[Tactic[Any]], restricted: bool) -> str:
         """The timing cache's key.  restricted: whether the workspace limit excludes candidates."""
@@ -154,21 +162,15 @@ class Tuner:
             setting += f";workspace within {self.workspace_limit}"
         return TimingCache.key(spec.key(), setting, versions)
 
-    def _candidates(
-        self, task: Task, spec: KernelSpec, supporting: Iterable[Tactic[Any]]
-    ) -> tuple[dict[str, Candidate], list[Candidate]]:
+    def _fitting(
+        self, task: Task, lists: Sequence[Sequence[Offer]]
+    ) -> tuple[dict[str, Offer], list[Offer]]:
         """Candidates of all tactics by id, and those within the workspace limit: interleaved, so
         that a cut keeps the best of each tactic."""
-        lists = [
-            [Candidate(t, p) for p in t.candidates(spec, self.backend.target, self.threads)]
-            for t in supporting
-        ]
         turns = max(len(c) for c in lists)
         mixed = {c[i].id: c[i] for i in range(turns) for c in lists if i < len(c)}
         fitting = [
-            c
-            for c in mixed.values()
-            if c.tactic.workspace(spec, c.params, self.threads) <= self.workspace_limit
+            c for c in mixed.values() if c.candidate.workspace(self.threads) <= self.workspace_limit
         ]
         if not fitting:
             raise BuildError(
@@ -177,7 +179,7 @@ class Tuner:
             )
         return mixed, fitting
 
-    def _wanted(self, candidates: Sequence[Candidate]) -> list[str]:
+    def _wanted(self, candidates: Sequence[Offer]) -> list[str]:
         """Ids that must have been timed for a cache entry to answer this build: a higher
         optimization level, or more time than an earlier build had, asks for more."""
         if self.frozen or self.effort.rounds == 0 or self._late():
@@ -185,23 +187,17 @@ class Tuner:
         return [c.id for c in candidates]
 
     def _recall(
-        self, spec: KernelSpec, offered: Mapping[str, Candidate], known: Sequence[Record]
+        self, spec: KernelSpec, offered: Mapping[str, Offer], known: Sequence[Record]
     ) -> Choice:
         winner = known[0]
-        candidate = offered.get(winner.id)
-        if candidate is None:
+        offer = offered.get(winner.id)
+        if offer is None:
             raise TimingCacheError(
                 f"the timing cache names {winner.id!r:.80} for {spec.key():.80}, which camshaft does "
                 "not have: the file was edited or damaged; delete it and build again"
             )
         reason = _explain(winner, known)
-        return Choice(
-            candidate.tactic,
-            candidate.params,
-            self._compile(spec, candidate),
-            winner.time_us,
-            reason,
-        )
+        return Choice(offer.tactic, offer.candidate, self._compile(offer), winner.time_us, reason)
 
     def _late(self) -> bool:
         late = self.deadline is not None and perf_counter() > self.deadline
@@ -210,49 +206,42 @@ class Tuner:
 
     # -- compiling and timing ------------------------------------------------------------------
 
-    def _compile(self, spec: KernelSpec, candidate: Candidate) -> Kernel:
-        source = candidate.tactic.emit(spec, candidate.params, self.backend.target)
+    def _compile(self, offer: Offer) -> Kernel:
+        source = offer.candidate.emit()
         kernel = self._compiled.get(source.text)
         if kernel is None:
             kernel = self._compiled[source.text] = self.backend.compile(source)
         return replace(kernel, phases=source.phases, expansions=source.expansions)
 
-    def _time(
-        self, task: Task, spec: KernelSpec, candidates: Sequence[Candidate], key: str
-    ) -> Choice:
+    def _time(self, task: Task, spec: KernelSpec, candidates: Sequence[Offer], key: str) -> Choice:
         constants = [t.array for t in task.constants]
         expected_us = 2 * task.macs / FLOPS_PER_US / self.threads
         trial = Trial(
             spec, constants, self.threads, self.backend.fingerprint, self.spread, expected_us
         )
         with ThreadPoolExecutor(self.workers) as pool:
-            kernels = list(pool.map(lambda c: self._compile(spec, c), candidates))
+            kernels = list(pool.map(self._compile, candidates))
         runners: dict[int, Runner] = {}
         best: dict[int, float] = {}
         try:
-            for i, (candidate, kernel) in enumerate(zip(candidates, kernels, strict=True)):
+            for i, (offer, kernel) in enumerate(zip(candidates, kernels, strict=True)):
                 if best and self._late():
                     break
-                runner = trial.prepare(
-                    candidate.tactic, candidate.params, kernel, self.backend.target
-                )
+                runner = trial.prepare(offer.candidate, kernel)
                 runners[i] = runner
                 problem = trial.check(runner)
                 if problem:
-                    raise failed(spec, candidate.tactic.name, candidate.params, problem)
+                    raise failed(spec, offer.tactic, offer.candidate.params, problem)
                 best[i] = runner.time_us(self.effort.seconds)
             self._rounds(runners, best)
         finally:
             for runner in runners.values():
                 runner.close()
-        records = [
-            Record(candidates[i].tactic.name, candidates[i].record_params, best[i]) for i in best
-        ]
-        winner = self.cache.store(key, records)
+        winner = self.cache.store(key, [candidates[i].record(best[i]) for i in best])
         chosen = next(i for i in best if candidates[i].id == winner.id)
-        candidate = candidates[chosen]
+        offer = candidates[chosen]
         reason = _explain(winner, self.cache.records(key))
-        return Choice(candidate.tactic, candidate.params, kernels[chosen], winner.time_us, reason)
+        return Choice(offer.tactic, offer.candidate, kernels[chosen], winner.time_us, reason)
 
     def _rounds(self, runners: dict[int, Runner], best: dict[int, float]) -> None:
         """Time the promising candidates in turn; the machine's noise hits all alike."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from camshaft.backends.base import KernelSpec
-from camshaft.backends.cpu.lang import Arg, Kernel, Pointer
+from camshaft.backends.cpu.lang import Arg, FunctionBuilder, Pointer
 from camshaft.ir.types import DType, u8
 
 
@@ -41,7 +41,9 @@ def constant_numbers(spec: KernelSpec, first: int = 0) -> dict[int, int]:
     return {n: place for place, n in enumerate(constants) if n >= first}
 
 
-def operand_pointer(k: Kernel, spec: KernelSpec, number: int, packed: dict[int, int]) -> Pointer:
+def operand_pointer(
+    k: FunctionBuilder, spec: KernelSpec, number: int, packed: dict[int, int]
+) -> Pointer:
     """Where operand `number` lies; `packed` maps constant operands to packed constants."""
     if spec.inputs[number].const:
         return k.args[f"packed{packed[number]}"]

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from camshaft.backends.base import Operand
-from camshaft.backends.cpu.lang import Kernel, Value
+from camshaft.backends.cpu.lang import FunctionBuilder, Value
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.expr import Expr, nodes, result_dtype
 from camshaft.ir.types import DType, f32, i8, i16, i32, u8
@@ -36,7 +36,7 @@ def natural_order(channels: int) -> list[int]:
     return places
 
 
-def interleave4(k: Kernel, rows: Sequence[Value]) -> list[Value]:
+def interleave4(k: FunctionBuilder, rows: Sequence[Value]) -> list[Value]:
     """Four vectors of n bytes to four vectors of n/4 i32 lanes, byte b of a lane from rows[b].
 
     Channels come out in lane order.
@@ -51,7 +51,7 @@ def interleave4(k: Kernel, rows: Sequence[Value]) -> list[Value]:
     return quads
 
 
-def _unpack(k: Kernel, a: Value, b: Value) -> tuple[Value, Value]:
+def _unpack(k: FunctionBuilder, a: Value, b: Value) -> tuple[Value, Value]:
     """Lanes of a and b in turn: the lower and the upper half of each 128-bit lane."""
     per_lane = 16 // a.dtype.bytes
     halves = []
@@ -89,7 +89,9 @@ def with_negative_nans(values: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(values), np.copysign(np.nan, -1.0), values).astype(values.dtype)
 
 
-def narrow(k: Kernel, vectors: Sequence[Value], to: DType, *, negative_nans: bool) -> Value:
+def narrow(
+    k: FunctionBuilder, vectors: Sequence[Value], to: DType, *, negative_nans: bool
+) -> Value:
     """Four vectors of f32 in lane order to u8 or i8 lanes in natural order.
 
     The cast of `ir.expr`: rounds half to even, saturates, NaN becomes the smallest value.  NaN and
@@ -115,7 +117,7 @@ def narrow(k: Kernel, vectors: Sequence[Value], to: DType, *, negative_nans: boo
     return _pack(k, "packsswb" if to == i8 else "packuswb", to, size, *pairs)
 
 
-def _to_i32(k: Kernel, x: Value) -> Value:
+def _to_i32(k: FunctionBuilder, x: Value) -> Value:
     """Round half to even; what does not fit (and NaN) becomes the smallest i32."""
     bits = 32 * x.lanes
     if bits == 512:
@@ -126,7 +128,7 @@ def _to_i32(k: Kernel, x: Value) -> Value:
     return k.call_intrinsic(_CVT[bits], i32, x.lanes, x)
 
 
-def _pack(k: Kernel, name: str, to: DType, bits: int, a: Value, b: Value) -> Value:
+def _pack(k: FunctionBuilder, name: str, to: DType, bits: int, a: Value, b: Value) -> Value:
     return k.call_intrinsic(f"llvm.x86.{_ISA[bits]}.{name}{_suffix(bits)}", to, 2 * a.lanes, a, b)
 
 

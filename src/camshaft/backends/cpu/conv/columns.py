@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from camshaft.backends.base import KernelSpec, Params
 from camshaft.backends.cpu.conv.problem import ConvProblem
-from camshaft.backends.cpu.lang import Index, Kernel, Pointer, Value
+from camshaft.backends.cpu.lang import FunctionBuilder, Index, Pointer, Value
 from camshaft.backends.cpu.pointwise.support import printable
 from camshaft.ir.expr import result_dtype
 from camshaft.ir.types import DType, f32, i8, i32
@@ -76,7 +76,7 @@ def column_runs(problem: ConvProblem, width: int) -> list[ColumnRun]:
     return runs
 
 
-def row_bounds(k: Kernel, problem: ConvProblem, oh: Value) -> tuple[Index, Index]:
+def row_bounds(k: FunctionBuilder, problem: ConvProblem, oh: Value) -> tuple[Index, Index]:
     """First and one past the last filter row inside the image for output row `oh`."""
     if not problem.clips_rows:
         return 0, problem.r
@@ -90,7 +90,7 @@ def row_bounds(k: Kernel, problem: ConvProblem, oh: Value) -> tuple[Index, Index
     return k.min(first, problem.r), k.min(last, problem.r)
 
 
-def choose(k: Kernel, condition: Value, a: Pointer, b: Pointer) -> Pointer:
+def choose(k: FunctionBuilder, condition: Value, a: Pointer, b: Pointer) -> Pointer:
     """Pointer `a` where the scalar bool holds, else `b`."""
     ref = k.emit(f"select i1 {condition.ref}, ptr {a.address()}, ptr {b.address()}")
     return Pointer(k, ref, a.dtype, 0, min(a.align, b.align))
@@ -119,7 +119,7 @@ class Items:
         """All items."""
         return self.images * self.bands * self.blocks
 
-    def decode(self, k: Kernel, item: Value) -> tuple[Value, Value, Value, Value]:
+    def decode(self, k: FunctionBuilder, item: Value) -> tuple[Value, Value, Value, Value]:
         """(image, first output row, one past the last output row, channel block) of an item."""
         rest, block = _divide(k, item, self.blocks)
         image, band = _divide(k, rest, self.bands)
@@ -127,7 +127,7 @@ class Items:
         return image, first, k.min(first + self.rows, self.oh), block
 
 
-def _divide(k: Kernel, x: Value, by: int) -> tuple[Value, Value]:
+def _divide(k: FunctionBuilder, x: Value, by: int) -> tuple[Value, Value]:
     if by == 1:
         return x, k.index(0)
     quotient = x // by

@@ -11,16 +11,18 @@ outside it are known when the kernel is written.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 
 from camshaft.backends.base import KernelSpec, Params, Source
 from camshaft.backends.cpu.abi import phase_args
 from camshaft.backends.cpu.byte_lanes import with_negative_nans
+from camshaft.backends.cpu.candidate import CpuCandidate
 from camshaft.backends.cpu.conv.columns import UNROLL_LIMIT, Items, computes, distinct, row_blocks
 from camshaft.backends.cpu.conv.depthwise_quads import (
     Block,
-    Plan,
+    DepthwiseLayout,
     Quads,
     pack_compensation,
     pack_weights,
@@ -29,77 +31,89 @@ from camshaft.backends.cpu.conv.depthwise_quads import (
 from camshaft.backends.cpu.conv.depthwise_stream import Stream
 from camshaft.backends.cpu.conv.problem import ConvProblem
 from camshaft.backends.cpu.lang import Arg, Module, Scalar
-from camshaft.backends.cpu.tactic_defaults import TacticDefaults
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.types import i8, i16, i32, u8
 
 
-class ConvDepthwiseI8(TacticDefaults):
-    """Depthwise convolution, u8 x [N,H,W,C] and s8 w [C,R,S,1] to y [N,OH,OW,C].
-
-    Parameters: tall, output rows computed together; unroll, output columns computed together; rows,
-    output rows of a work item.
-    """
+class ConvDepthwiseI8:
+    """Depthwise convolution, u8 x [N,H,W,C] and s8 w [C,R,S,1] to y [N,OH,OW,C]."""
 
     name = "conv_depthwise_i8"
     version = 1
 
-    def supports(self, spec: KernelSpec, target: CpuTarget) -> bool:
-        """Depthwise u8 convolutions with contiguous channels; any pads and pitch, windows of up to
-        some 15 x 15 (each column is written out)."""
+    def plan(
+        self, spec: KernelSpec, target: CpuTarget, threads: int
+    ) -> Sequence[ConvDepthwiseI8Candidate]:
+        """Two rows at once where their sums fit in registers, and one.
+
+        For depthwise u8 convolutions with contiguous channels; any pads and pitch, windows of up
+        to some 15 x 15 (each column is written out).
+        """
         if not computes(spec, u8):
-            return False
+            return ()
         p = ConvProblem.of(spec)
         begun = (p.s - 1) * p.dilation[1] // p.stride[1] + 1
         written_out = 4 * len(Quads(p, 1).taps()) * begun
-        return p.c == p.k == 1 and written_out <= 4 * UNROLL_LIMIT
+        if p.c != 1 or p.k != 1 or written_out > 4 * UNROLL_LIMIT:
+            return ()
+        return [
+            ConvDepthwiseI8Candidate(spec, target, p, params)
+            for params in _tiles(p, target, threads)
+        ]
 
-    def candidates(self, spec: KernelSpec, target: CpuTarget, threads: int) -> Sequence[Params]:
-        """Two rows at once where their sums fit in registers, and one."""
-        p = ConvProblem.of(spec)
-        blocks = -(-p.groups * 8 // target.vector_bits)
-        rows = row_blocks(p.oh, blocks * p.n, threads, 4)
-        waiting = (p.s - 1) * p.dilation[1] // p.stride[1] * 4
-        shapes = [(2, 1), (1, 2), (2, 2)] if p.stride[0] == 1 else [(2, 1), (1, 2), (1, 1)]
-        if p.r > 4:
-            shapes = [(1, 1), (1, 2)]
-        return distinct(
-            [
-                {"tall": tall, "unroll": unroll, "rows": -(-rows // tall) * tall}
-                for tall, unroll in shapes
-                if tall == 1 or (tall <= p.oh and waiting * tall <= target.registers)
-            ]
-        )
 
-    def prepack(
-        self, spec: KernelSpec, params: Params, target: CpuTarget, constants: Sequence[np.ndarray]
-    ) -> Sequence[np.ndarray]:
+def _tiles(p: ConvProblem, target: CpuTarget, threads: int) -> list[Params]:
+    blocks = -(-p.groups * 8 // target.vector_bits)
+    rows = row_blocks(p.oh, blocks * p.n, threads, 4)
+    waiting = (p.s - 1) * p.dilation[1] // p.stride[1] * 4
+    shapes = [(2, 1), (1, 2), (2, 2)] if p.stride[0] == 1 else [(2, 1), (1, 2), (1, 1)]
+    if p.r > 4:
+        shapes = [(1, 1), (1, 2)]
+    return distinct(
+        [
+            {"tall": tall, "unroll": unroll, "rows": -(-rows // tall) * tall}
+            for tall, unroll in shapes
+            if tall == 1 or (tall <= p.oh and waiting * tall <= target.registers)
+        ]
+    )
+
+
+class ConvDepthwiseI8Candidate(CpuCandidate[ConvProblem]):
+    """Parameters: tall, output rows computed together; unroll, output columns computed together;
+    rows, output rows of a work item."""
+
+    @cached_property
+    def layout(self) -> DepthwiseLayout:
+        """What packing and code must agree on."""
+        return DepthwiseLayout(self.spec, self.problem, self.params, self.target)
+
+    def prepack(self, constants: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         """Weights for full tiles and for the last row's, compensation, a row of zero points, and
         the epilogue's constants (per-channel ones in lane order)."""
-        plan = Plan(spec, params, target)
-        p, w = plan.problem, constants[0][..., 0]
+        layout = self.layout
+        p, w = self.problem, constants[0][..., 0]
         packed = [
-            pack_weights(Quads(p, tall), w, plan.blocks, halves=not target.has_vnni)
-            for tall in (plan.tall, 1)
+            pack_weights(Quads(p, tall), w, layout.blocks, halves=not self.target.has_vnni)
+            for tall in (layout.tall, 1)
         ]
-        packed.append(pack_compensation(p, w, plan.blocks))
-        packed.append(np.full(plan.blank_row, p.zero_point, np.uint8))
-        for place, number in enumerate(plan.constants[1:], 1):
+        packed.append(pack_compensation(p, w, layout.blocks))
+        packed.append(np.full(layout.blank_row, p.zero_point, np.uint8))
+        for place, number in enumerate(layout.constants[1:], 1):
             array = constants[place]
-            if plan.in_lane_order and plan.is_per_channel(number):
-                array = to_lane_order(array.reshape(-1), plan.blocks)
+            if layout.in_lane_order and layout.is_per_channel(number):
+                array = to_lane_order(array.reshape(-1), layout.blocks)
             packed.append(with_negative_nans(array))
         return packed
 
-    def emit(self, spec: KernelSpec, params: Params, target: CpuTarget) -> Source:
+    def emit(self) -> Source:
         """One phase; full channel blocks and the narrower last one are functions of their own."""
-        return _Writer(Plan(spec, params, target)).source()
+        return _DepthwiseProgram(self.layout).source()
 
 
-class _Writer:
+class _DepthwiseProgram:
     """Writes the program of one candidate."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: DepthwiseLayout) -> None:
         self.plan, self.p, self.target = plan, plan.problem, plan.target
         weights = i8 if plan.target.has_vnni else i16
         extra = [plan.spec.inputs[n].dtype for n in plan.constants[1:]]

@@ -172,12 +172,14 @@ def pack_compensation(problem: ConvProblem, w: np.ndarray, blocks: Sequence[Bloc
     return to_lane_order((-problem.zero_point * total).astype(np.int32), blocks)
 
 
-class Plan:
+class DepthwiseLayout:
     """What packing and code of one candidate must agree on."""
 
-    def __init__(self, spec: KernelSpec, params: Params, target: CpuTarget) -> None:
+    def __init__(
+        self, spec: KernelSpec, problem: ConvProblem, params: Params, target: CpuTarget
+    ) -> None:
         self.spec, self.target = spec, target
-        self.problem = p = ConvProblem.of(spec)
+        self.problem = p = problem
         self.tall, self.rows = int(params["tall"]), int(params["rows"])
         self.unroll = int(params["unroll"])
         self.constants = [n for n, o in enumerate(spec.inputs) if o.const]

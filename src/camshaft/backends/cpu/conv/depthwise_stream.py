@@ -19,9 +19,9 @@ from camshaft.backends.cpu.byte_lanes import (
     only_negative_nans,
 )
 from camshaft.backends.cpu.conv.columns import choose
-from camshaft.backends.cpu.conv.depthwise_quads import Block, Plan, Quads
+from camshaft.backends.cpu.conv.depthwise_quads import Block, DepthwiseLayout, Quads
 from camshaft.backends.cpu.expr.epilogue import Access, Epilogue
-from camshaft.backends.cpu.lang import Index, Kernel, Pointer, Value
+from camshaft.backends.cpu.lang import FunctionBuilder, Index, Pointer, Value
 from camshaft.ir.types import i32, u8
 
 Sums = list[list[Value]]
@@ -34,7 +34,9 @@ Quad = list[Value]
 class Stream:
     """Output rows oh .. oh + tall - 1, one block of channels, all columns."""
 
-    def __init__(self, plan: Plan, k: Kernel, block: Block, quads: Quads, oh: Value) -> None:
+    def __init__(
+        self, plan: DepthwiseLayout, k: FunctionBuilder, block: Block, quads: Quads, oh: Value
+    ) -> None:
         self.plan, self.p, self.k = plan, plan.problem, k
         self.block, self.quads, self.oh = block, quads, oh
         self.taps = quads.taps()
@@ -235,7 +237,9 @@ class Stream:
 class _Finish:
     """Turns finished sums into outputs: `begin` each vector, then `store` the four."""
 
-    def __init__(self, plan: Plan, k: Kernel, block: Block, oh: Value, channel: Value) -> None:
+    def __init__(
+        self, plan: DepthwiseLayout, k: FunctionBuilder, block: Block, oh: Value, channel: Value
+    ) -> None:
         self.k, self.block = k, block
         self.in_lane_order = plan.in_lane_order
         self.p = p = plan.problem

@@ -13,84 +13,95 @@ each other, "pixel": items of one block of pixels do).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import cast
 
 import numpy as np
 
-from camshaft.backends.base import KernelSpec, Params, Source
+from camshaft.backends.base import KernelSpec, Source
 from camshaft.backends.cpu.abi import constant_numbers, phase_args
+from camshaft.backends.cpu.candidate import CpuCandidate
 from camshaft.backends.cpu.conv.emit import ConvEmitter
 from camshaft.backends.cpu.conv.pack import pack_compensation, pack_weights
 from camshaft.backends.cpu.conv.plan import ConvPlan
 from camshaft.backends.cpu.conv.problem import ConvProblem
 from camshaft.backends.cpu.conv.search import candidates
 from camshaft.backends.cpu.lang import Module
-from camshaft.backends.cpu.tactic_defaults import TacticDefaults
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.types import DType, f32, i8, i32, u8
 
 
-class ConvDirect(TacticDefaults):
+class ConvDirect:
     """Direct convolution on register tiles with static clipping at the image's borders."""
 
     name = "conv_direct"
     version = 1
 
-    def supports(self, spec: KernelSpec, target: CpuTarget) -> bool:
-        """Any convolution with constant weights whose output channels are adjacent."""
-        if spec.op != "conv" or dict(spec.attrs).get("layout", "NHWC") != "NHWC":
-            return False
-        x, w = spec.inputs[:2]
-        y = spec.outputs[0]
-        return (
-            (x.dtype, w.dtype) in ((f32, f32), (u8, i8))
-            and w.const
-            and not x.const
-            and (y.strides[3] == 1 or y.shape[3] == 1)
-            and 0 not in y.shape
-            and 0 not in w.shape
+    def plan(
+        self, spec: KernelSpec, target: CpuTarget, threads: int
+    ) -> Sequence[ConvDirectCandidate]:
+        """Register tiles and loop orders, for any convolution with constant weights whose output
+        channels are adjacent."""
+        if not _is_supported(spec):
+            return ()
+        p = ConvProblem.of(spec)
+        return [
+            ConvDirectCandidate(spec, target, p, params)
+            for params in candidates(p, target, threads)
+        ]
+
+
+def _is_supported(spec: KernelSpec) -> bool:
+    if spec.op != "conv" or dict(spec.attrs).get("layout", "NHWC") != "NHWC":
+        return False
+    x, w = spec.inputs[:2]
+    y = spec.outputs[0]
+    return (
+        (x.dtype, w.dtype) in ((f32, f32), (u8, i8))
+        and w.const
+        and not x.const
+        and (y.strides[3] == 1 or y.shape[3] == 1)
+        and 0 not in y.shape
+        and 0 not in w.shape
+    )
+
+
+class ConvDirectCandidate(CpuCandidate[ConvProblem]):
+    """One register tile and loop order; parameters as in the module's text."""
+
+    @cached_property
+    def tiling(self) -> ConvPlan:
+        """The tiles and items that the parameters ask for."""
+        p, params = self.problem, self.params
+        return ConvPlan(
+            problem=p,
+            rows=min(int(params["rows"]), p.ow),
+            cols=int(params["cols"]),
+            lanes=self.target.lanes(f32),
+            block=int(params["block"]),
+            panel_major=cast(str, params["order"]) == "panel",
         )
 
-    def candidates(self, spec: KernelSpec, target: CpuTarget, threads: int) -> Sequence[Params]:
-        """Register tiles and loop orders, best guess first."""
-        return candidates(ConvProblem.of(spec), target, threads)
-
-    def prepack(
-        self, spec: KernelSpec, params: Params, target: CpuTarget, constants: Sequence[np.ndarray]
-    ) -> Sequence[np.ndarray]:
+    def prepack(self, constants: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         """Weight panels, compensation (only with a zero point), constant epilogue operands."""
-        plan = plan_of(spec, params, target)
-        numbers = constant_numbers(spec)
+        numbers = constant_numbers(self.spec)
         w = constants[numbers[1]]
-        packed = [pack_weights(plan, w)]
-        if plan.problem.zero_point:
-            packed.append(pack_compensation(plan, w))
+        packed = [pack_weights(self.tiling, w)]
+        if self.problem.zero_point:
+            packed.append(pack_compensation(self.tiling, w))
         return packed + [np.ascontiguousarray(constants[numbers[n]]) for n in numbers if n > 1]
 
-    def emit(self, spec: KernelSpec, params: Params, target: CpuTarget) -> Source:
+    def emit(self) -> Source:
         """One phase; work items are (weight panel, block of pixels) pairs."""
-        plan = plan_of(spec, params, target)
-        dtypes: list[DType] = [i32 if plan.problem.is_int8 else f32]
-        if plan.problem.zero_point:
+        spec, p = self.spec, self.problem
+        dtypes: list[DType] = [i32 if p.is_int8 else f32]
+        if p.zero_point:
             dtypes.append(i32)
         packed: dict[int, int] = {}
         for number in constant_numbers(spec, first=2):
             packed[number] = len(dtypes)
             dtypes.append(spec.inputs[number].dtype)
-        module = Module(target)
-        with module.phase(self.name, plan.items, phase_args(spec, dtypes)) as k:
-            ConvEmitter(k, spec, plan, packed).emit()
+        module = Module(self.target)
+        with module.phase(ConvDirect.name, self.tiling.items, phase_args(spec, dtypes)) as k:
+            ConvEmitter(k, spec, self.tiling, packed).emit()
         return module.source()
-
-
-def plan_of(spec: KernelSpec, params: Params, target: CpuTarget) -> ConvPlan:
-    """The tiles and items that `params` ask for."""
-    problem = ConvProblem.of(spec)
-    return ConvPlan(
-        problem=problem,
-        rows=min(int(params["rows"]), problem.ow),
-        cols=int(params["cols"]),
-        lanes=target.lanes(f32),
-        block=int(params["block"]),
-        panel_major=cast(str, params["order"]) == "panel",
-    )

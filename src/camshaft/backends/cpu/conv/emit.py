@@ -14,7 +14,7 @@ from camshaft.backends.base import KernelSpec
 from camshaft.backends.cpu.abi import operand_pointer
 from camshaft.backends.cpu.conv.plan import ConvPlan, Run, Segment
 from camshaft.backends.cpu.expr.epilogue import Epilogue
-from camshaft.backends.cpu.lang import Index, Kernel, Pointer, Value
+from camshaft.backends.cpu.lang import FunctionBuilder, Index, Pointer, Value
 from camshaft.ir.types import f32, i32
 
 _LINE = 64  # bytes of a cache line
@@ -56,7 +56,9 @@ class Panel:
 class ConvEmitter:
     """Writes the phase of one candidate into `k`."""
 
-    def __init__(self, k: Kernel, spec: KernelSpec, plan: ConvPlan, packed: dict[int, int]) -> None:
+    def __init__(
+        self, k: FunctionBuilder, spec: KernelSpec, plan: ConvPlan, packed: dict[int, int]
+    ) -> None:
         self.k = k
         self.plan = plan
         self.problem = plan.problem

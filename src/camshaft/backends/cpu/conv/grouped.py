@@ -17,6 +17,7 @@ import numpy as np
 
 from camshaft.backends.base import KernelSpec, Params, Source
 from camshaft.backends.cpu.abi import constant_numbers, operand_pointer, phase_args
+from camshaft.backends.cpu.candidate import CpuCandidate
 from camshaft.backends.cpu.conv.columns import (
     UNROLL_LIMIT,
     ColumnRun,
@@ -30,58 +31,65 @@ from camshaft.backends.cpu.conv.columns import (
 )
 from camshaft.backends.cpu.conv.problem import ConvProblem
 from camshaft.backends.cpu.expr.epilogue import Epilogue
-from camshaft.backends.cpu.lang import Arg, Kernel, Module, Pointer, Scalar, Value
-from camshaft.backends.cpu.tactic_defaults import TacticDefaults
+from camshaft.backends.cpu.lang import Arg, FunctionBuilder, Module, Pointer, Scalar, Value
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.types import DType, f32, i8, i16, i32, u8
 
 
-class ConvGrouped(TacticDefaults):
-    """Grouped convolution: x [N,H,W,C] f32 or u8, w [K,R,S,C/groups] f32 or s8, y [N,OH,OW,K].
-
-    Parameters: cols, output pixels of a tile; rows, output rows of a work item.
-    """
+class ConvGrouped:
+    """Grouped convolution: x [N,H,W,C] f32 or u8, w [K,R,S,C/groups] f32 or s8, y [N,OH,OW,K]."""
 
     name = "conv_grouped"
     version = 1
 
-    def supports(self, spec: KernelSpec, target: CpuTarget) -> bool:
-        """Several groups to a vector, C/groups at most twice K/groups; INT8 groups of four channels
-        or multiples.  Any window, pads and pitch.  (One group to a vector is for `conv_direct`.)"""
+    def plan(
+        self, spec: KernelSpec, target: CpuTarget, threads: int
+    ) -> Sequence[ConvGroupedCandidate]:
+        """Tiles that fill the registers, in bands of rows that keep `threads` busy.
+
+        For several groups to a vector, C/groups at most twice K/groups; INT8 groups of four
+        channels or multiples.  Any window, pads and pitch.  (One group to a vector is for
+        `conv_direct`.)
+        """
         if not (computes(spec, f32) or computes(spec, u8)):
-            return False
+            return ()
         p = ConvProblem.of(spec)
         lanes = target.lanes(f32)
         if p.groups == 1 or p.k == lanes or lanes % p.k or p.c > 2 * p.k:
-            return False
+            return ()
         if p.is_int8 and p.c % 4:
-            return False
-        return p.s * Shape.of(p, target).steps <= UNROLL_LIMIT
+            return ()
+        if p.s * Shape.of(p, target).steps > UNROLL_LIMIT:
+            return ()
+        return [
+            ConvGroupedCandidate(spec, target, p, params) for params in _tiles(p, target, threads)
+        ]
 
-    def candidates(self, spec: KernelSpec, target: CpuTarget, threads: int) -> Sequence[Params]:
-        """Tiles that fill the registers, in bands of rows that keep `threads` busy."""
-        p = ConvProblem.of(spec)
-        shape = Shape.of(p, target)
-        free = max(target.registers - p.s - 2, target.registers // 2 - 2)
-        most = min(free, UNROLL_LIMIT // (p.s * shape.steps))
-        widths = [w for w in (14, 7, 10, 8, 4, 2, 1) if w <= max(1, most)]
-        best = min(widths, key=lambda w: (-(-p.ow // w) * w + (w < 7) * p.ow, -w))
-        rows = row_blocks(p.oh, shape.vectors * p.n, threads, 7)
-        return distinct(
-            [
-                {"cols": best, "rows": rows},
-                {"cols": max(1, best // 2), "rows": rows},
-                {"cols": best, "rows": max(1, -(-rows // 2))},
-            ]
-        )
 
-    def prepack(
-        self, spec: KernelSpec, params: Params, target: CpuTarget, constants: Sequence[np.ndarray]
-    ) -> Sequence[np.ndarray]:
+def _tiles(p: ConvProblem, target: CpuTarget, threads: int) -> list[Params]:
+    shape = Shape.of(p, target)
+    free = max(target.registers - p.s - 2, target.registers // 2 - 2)
+    most = min(free, UNROLL_LIMIT // (p.s * shape.steps))
+    widths = [w for w in (14, 7, 10, 8, 4, 2, 1) if w <= max(1, most)]
+    best = min(widths, key=lambda w: (-(-p.ow // w) * w + (w < 7) * p.ow, -w))
+    rows = row_blocks(p.oh, shape.vectors * p.n, threads, 7)
+    return distinct(
+        [
+            {"cols": best, "rows": rows},
+            {"cols": max(1, best // 2), "rows": rows},
+            {"cols": best, "rows": max(1, -(-rows // 2))},
+        ]
+    )
+
+
+class ConvGroupedCandidate(CpuCandidate[ConvProblem]):
+    """Parameters: cols, output pixels of a tile; rows, output rows of a work item."""
+
+    def prepack(self, constants: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         """Weights, and for a zero point compensation and a row of it; the rest as is."""
-        p = ConvProblem.of(spec)
-        shape = Shape.of(p, target)
-        packed = [_pack(shape, constants[0], halves=not target.has_vnni)]
+        p = self.problem
+        shape = Shape.of(p, self.target)
+        packed = [_pack(shape, constants[0], halves=not self.target.has_vnni)]
         if p.zero_point:
             total = constants[0].astype(np.int64).sum(axis=(1, 2, 3))
             first = np.zeros(shape.vectors * shape.lanes, np.int32)
@@ -89,9 +97,9 @@ class ConvGrouped(TacticDefaults):
             packed += [first, np.full(shape.blank_row, p.zero_point, np.uint8)]
         return [*packed, *constants[1:]]
 
-    def emit(self, spec: KernelSpec, params: Params, target: CpuTarget) -> Source:
+    def emit(self) -> Source:
         """One phase; full vectors of output channels and the tail are functions of their own."""
-        return _Writer(spec, params, target).source()
+        return _GroupedProgram(self).source()
 
 
 @dataclass(frozen=True)
@@ -152,12 +160,13 @@ def _pack(shape: Shape, w: np.ndarray, *, halves: bool) -> np.ndarray:
     return np.ascontiguousarray(quads)
 
 
-class _Writer:
+class _GroupedProgram:
     """Writes the program of one candidate."""
 
-    def __init__(self, spec: KernelSpec, params: Params, target: CpuTarget) -> None:
+    def __init__(self, candidate: ConvGroupedCandidate) -> None:
+        spec, params, target = candidate.spec, candidate.params, candidate.target
         self.spec, self.params, self.target = spec, params, target
-        self.p = ConvProblem.of(spec)
+        self.p = candidate.problem
         self.shape = Shape.of(self.p, target)
         self.lanes = self.shape.lanes
         self.adjacent = max(1, 16 // self.lanes)  # vectors of one cache line go together
@@ -210,7 +219,7 @@ class _Writer:
                     self._tile(k, run, (oh, tile * run.width + run.start, vector), count)
 
     def _tile(
-        self, k: Kernel, run: ColumnRun, place: tuple[Value, Value, Value], count: int
+        self, k: FunctionBuilder, run: ColumnRun, place: tuple[Value, Value, Value], count: int
     ) -> None:
         """`run.width` output pixels from place on, which is (row, column, vector)."""
         p, image = self.p, k.scalars["image"]
@@ -228,13 +237,13 @@ class _Writer:
         for i in range(run.width):
             epilogue.store(acc[i], (0, 0, i, 0), count)
 
-    def _first_sum(self, k: Kernel, vector: Value) -> Value:
+    def _first_sum(self, k: FunctionBuilder, vector: Value) -> Value:
         if not self.p.zero_point:
             return k.const(0, self.shape.element, self.lanes)
         place = k.args["packed1"].at(vector * self.lanes)
         return k.load(place.aligned(4 * self.lanes), self.lanes)
 
-    def _row(self, k: Kernel, oh: Value, r: Value, vector: Value) -> Pointer:
+    def _row(self, k: FunctionBuilder, oh: Value, r: Value, vector: Value) -> Pointer:
         """Input column 0, filter row r of output row oh, first input channel of the vector."""
         p = self.p
         sn, sy, _, _ = p.x_strides
@@ -247,7 +256,13 @@ class _Writer:
         return row
 
     def _filter_row(
-        self, k: Kernel, run: ColumnRun, row: Pointer, number: Value, acc: list[Value], count: int
+        self,
+        k: FunctionBuilder,
+        run: ColumnRun,
+        row: Pointer,
+        number: Value,
+        acc: list[Value],
+        count: int,
     ) -> None:
         """Add a row of input, weighted by packed filter row `number`, to all sums of the tile."""
         p, shape = self.p, self.shape
@@ -265,7 +280,7 @@ class _Writer:
                 self._add_outside(k, run, taps, acc)
 
     def _add_outside(
-        self, k: Kernel, run: ColumnRun, taps: list[list[Value]], acc: list[Value]
+        self, k: FunctionBuilder, run: ColumnRun, taps: list[list[Value]], acc: list[Value]
     ) -> None:
         """Filter columns outside the image see zero points, which the first sums expect."""
         blank = k.const(self.p.zero_point * 0x01010101, i32, self.lanes)
@@ -273,19 +288,19 @@ class _Writer:
             for s in set(range(self.p.s)) - set(inside):
                 acc[i] = self._add(k, blank, taps[s], acc[i])
 
-    def _weights(self, k: Kernel, w: Pointer, number: int) -> list[Value]:
+    def _weights(self, k: FunctionBuilder, w: Pointer, number: int) -> list[Value]:
         """One vector of weights, or its two halves."""
         parts = 2 if self.halves else 1
         return [
             k.load(w.at((number * parts + part) * self.lanes), self.lanes) for part in range(parts)
         ]
 
-    def _add(self, k: Kernel, x: Value, w: list[Value], acc: Value) -> Value:
+    def _add(self, k: FunctionBuilder, x: Value, w: list[Value], acc: Value) -> Value:
         if self.halves:
             return k.dot4_halves(x, w[0], w[1], acc)
         return k.dot4(x, w[0], acc) if self.p.is_int8 else k.fma(x, w[0], acc)
 
-    def _spread(self, k: Kernel, pixel: Pointer, step: int, count: int) -> Value:
+    def _spread(self, k: FunctionBuilder, pixel: Pointer, step: int, count: int) -> Value:
         """Input element `step` of each group in the lanes of that group."""
         shape = self.shape
         pixel = pixel.as_type(shape.element)

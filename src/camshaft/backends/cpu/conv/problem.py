@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 from camshaft.backends.base import KernelSpec, Operand
-from camshaft.backends.cpu.expr.epilogue import broadcast_strides
 from camshaft.errors import BuildError
 from camshaft.ir.attrs import expr_attr, int_attr, ints_attr
 from camshaft.ir.expr import Expr
@@ -179,7 +178,7 @@ def _reshaped(operand: Operand, p: ConvProblem, strides: Sequence[int]) -> Opera
 def _ranked(operand: Operand) -> Operand:
     """The operand with four axes and stride 0 where it is broadcast."""
     shape = (1,) * (4 - len(operand.shape)) + operand.shape
-    return Operand(operand.dtype, shape, broadcast_strides(operand, 4), operand.const)
+    return Operand(operand.dtype, shape, operand.strides_over(4), operand.const)
 
 
 def _counted(spec: KernelSpec, name: str, count: int) -> tuple[int, ...]:

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from camshaft.backends.base import Operand
 from camshaft.backends.cpu.expr import math
 from camshaft.backends.cpu.expr.idioms import Idiom, plan
-from camshaft.backends.cpu.lang import Index, Kernel, Pointer, Value
+from camshaft.backends.cpu.lang import FunctionBuilder, Index, Pointer, Value
 from camshaft.errors import BuildError
 from camshaft.ir.expr import Expr
 from camshaft.ir.types import boolean
 
-_UNARY: dict[str, Callable[[Kernel, Value], Value]] = {
+_UNARY: dict[str, Callable[[FunctionBuilder, Value], Value]] = {
     "neg": lambda k, x: k.neg(x),
     "abs": lambda k, x: k.abs(x),
     "exp": math.exp,
@@ -38,7 +38,7 @@ _UNARY: dict[str, Callable[[Kernel, Value], Value]] = {
     "isinf": lambda k, x: k.eq(k.abs(x), float("inf")),
 }
 
-_BINARY: dict[str, Callable[[Kernel, Value, Value], Value]] = {
+_BINARY: dict[str, Callable[[FunctionBuilder, Value, Value], Value]] = {
     "add": lambda k, a, b: k.add(a, b),
     "sub": lambda k, a, b: k.sub(a, b),
     "mul": lambda k, a, b: k.mul(a, b),
@@ -56,7 +56,9 @@ _BINARY: dict[str, Callable[[Kernel, Value, Value], Value]] = {
 }
 
 
-def emit_expr(k: Kernel, expr: Expr, inputs: Sequence[Value], *, coarse: bool = False) -> Value:
+def emit_expr(
+    k: FunctionBuilder, expr: Expr, inputs: Sequence[Value], *, coarse: bool = False
+) -> Value:
     """Code for `expr` with input i being `inputs[i]`; scalars spread over the vectors' lanes.
 
     Shared subtrees are computed once.  A product used only by one sum becomes a fused
@@ -76,7 +78,7 @@ def emit_expr(k: Kernel, expr: Expr, inputs: Sequence[Value], *, coarse: bool = 
 
 
 def _emit_node(
-    k: Kernel,
+    k: FunctionBuilder,
     e: Expr,
     done: dict[Expr, Value],
     inputs: Sequence[Value],
@@ -116,7 +118,7 @@ def _fusable(order: Sequence[Expr], found: Mapping[Expr, Idiom]) -> frozenset[Ex
 
 
 def _multiply_add(
-    k: Kernel, e: Expr, done: dict[Expr, Value], fused: frozenset[Expr]
+    k: FunctionBuilder, e: Expr, done: dict[Expr, Value], fused: frozenset[Expr]
 ) -> Value | None:
     a, b = e.args
     product, other = (a, b) if a in fused else (b, a)
@@ -131,7 +133,7 @@ def _multiply_add(
     return k.fma(x, y, -z) if product is a else k.fma(-x, y, z)
 
 
-def _sign(k: Kernel, x: Value) -> Value:
+def _sign(k: FunctionBuilder, x: Value) -> Value:
     one, zero = k.const(1, x.dtype, x.lanes), k.const(0, x.dtype, x.lanes)
     if x.dtype.kind == "u":
         return k.select(x > 0, one, zero)
@@ -139,7 +141,7 @@ def _sign(k: Kernel, x: Value) -> Value:
     return k.select(k.isnan(x), x, result) if x.dtype.is_float else result
 
 
-def _divide(k: Kernel, a: Value, b: Value) -> Value:
+def _divide(k: FunctionBuilder, a: Value, b: Value) -> Value:
     if a.dtype.is_float:
         return k.div(a, b)
     quotient = k.div(a, _safe_divisor(k, b))
@@ -148,7 +150,7 @@ def _divide(k: Kernel, a: Value, b: Value) -> Value:
     return k.select(k.eq(b, 0), 0, quotient)
 
 
-def _modulo(k: Kernel, a: Value, b: Value) -> Value:
+def _modulo(k: FunctionBuilder, a: Value, b: Value) -> Value:
     """Remainder with the sign of the divisor; integers modulo 0 give 0."""
     if a.dtype.is_float:
         # a - floor(a/b)*b loses precision for large quotients; LLVM's frem would call libm.
@@ -160,7 +162,7 @@ def _modulo(k: Kernel, a: Value, b: Value) -> Value:
     return r
 
 
-def _safe_divisor(k: Kernel, b: Value) -> Value:
+def _safe_divisor(k: FunctionBuilder, b: Value) -> Value:
     """1 for the divisors that trap: 0, and -1 under the smallest integer."""
     traps = k.eq(b, 0)
     if b.dtype.kind == "i":
@@ -190,15 +192,6 @@ class Access:
         return Access(pointer, self.strides)
 
 
-def broadcast_strides(operand: Operand, rank: int) -> tuple[int, ...]:
-    """Element strides of an operand per axis of an output of `rank`: 0 where it is broadcast."""
-    missing = rank - len(operand.shape)
-    if missing < 0:
-        raise BuildError(f"epilogue operand {operand} has more axes than the output ({rank})")
-    own = (0 if d == 1 else s for d, s in zip(operand.shape, operand.strides, strict=True))
-    return (0,) * missing + tuple(own)
-
-
 class Epilogue:
     """Applies an epilogue expression at output positions.
 
@@ -210,7 +203,7 @@ class Epilogue:
 
     def __init__(
         self,
-        k: Kernel,
+        k: FunctionBuilder,
         expr: Expr,
         operands: Sequence[Operand],
         pointers: Sequence[Pointer],
@@ -224,7 +217,7 @@ class Epilogue:
         self.coarse = coarse
         rank = len(output.shape)
         self._operands = [
-            Access(pointer, broadcast_strides(operand, rank))
+            Access(pointer, operand.strides_over(rank))
             for operand, pointer in zip(operands, pointers, strict=True)
         ]
         self._output = Access(out, output.strides)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from camshaft.backends.cpu.expr import math
-from camshaft.backends.cpu.lang import Kernel, Value
+from camshaft.backends.cpu.lang import FunctionBuilder, Value
 from camshaft.ir.expr import Expr, nodes
 from camshaft.ir.types import DType, f32, i8, u8, u32
 
@@ -21,7 +21,7 @@ class Idiom:
     """operands: what the group reads.  emit: its code, given the operands' values."""
 
     operands: tuple[Expr, ...]
-    emit: Callable[[Kernel, Sequence[Value]], Value]
+    emit: Callable[[FunctionBuilder, Sequence[Value]], Value]
 
 
 def plan(expr: Expr, *, coarse: bool = False) -> tuple[list[Expr], dict[Expr, Idiom]]:
@@ -106,7 +106,7 @@ def _requantization(e: Expr, dtype: DType) -> Idiom | None:
     return Idiom((inner.args[0],), lambda k, v: _requantized(k, v[0], zero, dtype))
 
 
-def _requantized(k: Kernel, x: Value, zero: int, dtype: DType) -> Value:
+def _requantized(k: FunctionBuilder, x: Value, zero: int, dtype: DType) -> Value:
     if zero == 0 or x.dtype != f32:
         return k.cast(k.round(x) + zero if zero else x, dtype)
     low, high = (float(bound - zero) for bound in dtype.range)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from camshaft.backends.cpu.lang import Kernel, Value
+from camshaft.backends.cpu.lang import FunctionBuilder, Value
 from camshaft.errors import BuildError
 from camshaft.ir.types import f32, f64, i32, i64
 
@@ -58,7 +58,7 @@ _PI_4 = 0.7853982
 _INF = float("inf")
 
 
-def polynomial(k: Kernel, x: Value, coefficients: Sequence[float]) -> Value:
+def polynomial(k: FunctionBuilder, x: Value, coefficients: Sequence[float]) -> Value:
     """Horner's rule; the highest power's coefficient first."""
     result = k.const(coefficients[0], x.dtype, x.lanes)
     for c in coefficients[1:]:
@@ -66,7 +66,7 @@ def polynomial(k: Kernel, x: Value, coefficients: Sequence[float]) -> Value:
     return result
 
 
-def exp(k: Kernel, x: Value) -> Value:
+def exp(k: FunctionBuilder, x: Value) -> Value:
     """e**x, relative error below 1e-7; overflow gives infinity, underflow denormals, then 0."""
     _only_f32(x, "exp")
     x = k.select(x > 89.0, 89.0, x)
@@ -83,7 +83,9 @@ def exp(k: Kernel, x: Value) -> Value:
     return p * _power_of_two(k, half) * _power_of_two(k, exponent - half)
 
 
-def logistic(k: Kernel, x: Value, numerator: Value | None = None, *, coarse: bool = False) -> Value:
+def logistic(
+    k: FunctionBuilder, x: Value, numerator: Value | None = None, *, coarse: bool = False
+) -> Value:
     """numerator / (1 + e**-x); without a numerator the sigmoid, else for example swish.
 
     Cheaper than `exp` and a division: the argument is reduced in one fused step, which adds
@@ -107,7 +109,7 @@ def logistic(k: Kernel, x: Value, numerator: Value | None = None, *, coarse: boo
     return k.div(top, power + 1.0)
 
 
-def _power_by_table(k: Kernel, x: Value) -> Value:
+def _power_by_table(k: FunctionBuilder, x: Value) -> Value:
     """e**-x of 4, 8 or 16 lanes: 32 roots of 2 in two registers leave a parabola to compute.
 
     The upper bound keeps the parabola finite.  None is needed below: there it is positive, and
@@ -128,7 +130,7 @@ def _power_by_table(k: Kernel, x: Value) -> Value:
     return power if lanes == 16 else k.shuffle(power, None, range(lanes))
 
 
-def _coarse_sigmoid(k: Kernel, x: Value) -> Value:
+def _coarse_sigmoid(k: FunctionBuilder, x: Value) -> Value:
     """The sigmoid by instructions that split off the fraction of a float and scale by the rest.
 
     Infinities take care of themselves: their fraction is 0.
@@ -147,7 +149,7 @@ def _coarse_sigmoid(k: Kernel, x: Value) -> Value:
     )
 
 
-def _scaled(k: Kernel, p: Value, n: Value) -> Value:
+def _scaled(k: FunctionBuilder, p: Value, n: Value) -> Value:
     """p * 2**floor(n), denormals and infinity included, in one instruction of AVX-512."""
     bits, mask = _AVX512_KINDS[p.lanes]
     rounding = ["i32 4"] if bits == 512 else []
@@ -155,7 +157,7 @@ def _scaled(k: Kernel, p: Value, n: Value) -> Value:
     return k.call_intrinsic(name, f32, p.lanes, p, n, p, immediates=[f"{mask} -1", *rounding])
 
 
-def log(k: Kernel, x: Value) -> Value:
+def log(k: FunctionBuilder, x: Value) -> Value:
     """Natural logarithm, relative error below 1e-7; of 0 -infinity, of a negative number NaN."""
     _only_f32(x, "log")
     tiny = x < 2.0**-126
@@ -174,7 +176,7 @@ def log(k: Kernel, x: Value) -> Value:
     return k.select(x >= 0.0, y, float("nan"))
 
 
-def tanh(k: Kernel, x: Value) -> Value:
+def tanh(k: FunctionBuilder, x: Value) -> Value:
     """Hyperbolic tangent, relative error below 1.5e-7."""
     _only_f32(x, "tanh")
     size = k.abs(x)
@@ -184,7 +186,7 @@ def tanh(k: Kernel, x: Value) -> Value:
     return k.select(size < 0.625, near, k.copysign(far, x))
 
 
-def erf(k: Kernel, x: Value) -> Value:
+def erf(k: FunctionBuilder, x: Value) -> Value:
     """Error function, relative error below 2e-7.
 
     1 + erf(x) cancels for negative x, so that GELU has an *absolute* error of 1.5e-7 * max(1, |x|),
@@ -198,7 +200,7 @@ def erf(k: Kernel, x: Value) -> Value:
     return k.select(size < 1.0, near, k.copysign(far, x))
 
 
-def sin(k: Kernel, x: Value) -> Value:
+def sin(k: FunctionBuilder, x: Value) -> Value:
     """Sine, relative error below 2e-7 for |x| < 1e6.
 
     Beyond, digits of the period run out: from 1e15 on (without fused multiply-add from 1e12 on) the
@@ -207,12 +209,12 @@ def sin(k: Kernel, x: Value) -> Value:
     return _sin_cos(k, x, 0)
 
 
-def cos(k: Kernel, x: Value) -> Value:
+def cos(k: FunctionBuilder, x: Value) -> Value:
     """Cosine, with the bounds of `sin`."""
     return _sin_cos(k, x, 1)
 
 
-def _sin_cos(k: Kernel, x: Value, quarter: int) -> Value:
+def _sin_cos(k: FunctionBuilder, x: Value, quarter: int) -> Value:
     _only_f32(x, "sin and cos")
     wide = k.cast(x, f64)
     shifted = k.fma(wide, 0.63661977236758134308, k.const(1.5 * 2**52, f64, x.lanes))
@@ -230,7 +232,7 @@ def _sin_cos(k: Kernel, x: Value, quarter: int) -> Value:
     return k.bitcast(k.bitcast(result, i32) ^ ((quadrant & 2) << 30), f32)
 
 
-def power(k: Kernel, x: Value, y: Value) -> Value:
+def power(k: FunctionBuilder, x: Value, y: Value) -> Value:
     """x ** y as IEEE 754's pow, relative error below 1e-7."""
     _only_f32(x, "pow")
     x, y = k.pair(x, y)
@@ -249,7 +251,7 @@ def power(k: Kernel, x: Value, y: Value) -> Value:
     return k.select(one, 1.0, result)
 
 
-def _log2(k: Kernel, x: Value) -> Value:
+def _log2(k: FunctionBuilder, x: Value) -> Value:
     """Base-2 logarithm in f64 of non-negative f32 lanes, about 1e-12."""
     wide = k.cast(x, f64)
     bits = k.bitcast(wide, i64)
@@ -264,7 +266,7 @@ def _log2(k: Kernel, x: Value) -> Value:
     return k.select(k.bit("and", x < _INF, x >= 0.0), y, k.select(k.eq(x, 0.0), -_INF, wide))
 
 
-def _exp2(k: Kernel, x: Value) -> Value:
+def _exp2(k: FunctionBuilder, x: Value) -> Value:
     """2**x in f64, about 1e-11, for results within the range of f32 (beyond: inf or 0 as f32)."""
     x = k.select(x > 200.0, 200.0, x)
     x = k.select(x < -200.0, -200.0, x)
@@ -277,11 +279,11 @@ def _exp2(k: Kernel, x: Value) -> Value:
     return k.bitcast(k.bitcast(p, i64) + (k.bitcast(shifted, i64) << 52), f64)
 
 
-def _power_of_two(k: Kernel, exponent: Value) -> Value:
+def _power_of_two(k: FunctionBuilder, exponent: Value) -> Value:
     return k.bitcast((exponent + 127) << 23, f32)
 
 
-def _ones(k: Kernel, like: Value) -> Value:
+def _ones(k: FunctionBuilder, like: Value) -> Value:
     return k.const(1.0, like.dtype, like.lanes)
 
 

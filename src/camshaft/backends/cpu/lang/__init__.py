@@ -6,7 +6,17 @@ stores, `control` for loops and branches with carried values, `convert` for cast
 """
 
 from camshaft.backends.cpu.lang.control import Carry
-from camshaft.backends.cpu.lang.module import Arg, Kernel, Module, Scalar
+from camshaft.backends.cpu.lang.module import Arg, FunctionBuilder, Module, Scalar
 from camshaft.backends.cpu.lang.values import Index, Number, Pointer, Value
 
-__all__ = ["Arg", "Carry", "Index", "Kernel", "Module", "Number", "Pointer", "Scalar", "Value"]
+__all__ = [
+    "Arg",
+    "Carry",
+    "FunctionBuilder",
+    "Index",
+    "Module",
+    "Number",
+    "Pointer",
+    "Scalar",
+    "Value",
+]

@@ -61,7 +61,7 @@ class Scalar:
 Parameter = Arg | Scalar
 
 
-class Kernel(Control):
+class FunctionBuilder(Control):
     """Writes the body of one function.
 
     args: its pointers by name.  scalars: its scalars by name.
@@ -122,9 +122,9 @@ class Module:
     @contextmanager
     def function(
         self, symbol: str, params: Sequence[Parameter], *, inline: bool = False
-    ) -> Iterator[Kernel]:
+    ) -> Iterator[FunctionBuilder]:
         """An internal function; kept out of line unless `inline`."""
-        k = Kernel(self.target, self._declarations, params)
+        k = FunctionBuilder(self.target, self._declarations, params)
         yield k
         k.effect("ret void")
         head = ", ".join(p.text() for p in params)
@@ -135,7 +135,7 @@ class Module:
         )
 
     @contextmanager
-    def phase(self, symbol: str, items: int, args: Sequence[Arg]) -> Iterator[Kernel]:
+    def phase(self, symbol: str, items: int, args: Sequence[Arg]) -> Iterator[FunctionBuilder]:
         """One phase of the kernel with `items` work items; `args` in the order of the contract."""
         with self._exported(symbol, args) as k:
             yield k
@@ -144,7 +144,7 @@ class Module:
     @contextmanager
     def expansion(
         self, symbol: str, items: int, packed: int, stored: DType, expanded: DType, nbytes: int
-    ) -> Iterator[Kernel]:
+    ) -> Iterator[FunctionBuilder]:
         """The function that makes packed constant number `packed` from its stored form.
 
         stored, expanded: element types of k.args["stored"] and k.args["expanded"], both 64-byte
@@ -159,7 +159,7 @@ class Module:
         self._expansions.append(Expansion(packed, nbytes, Phase(symbol, items)))
 
     @contextmanager
-    def _exported(self, symbol: str, args: Sequence[Arg]) -> Iterator[Kernel]:
+    def _exported(self, symbol: str, args: Sequence[Arg]) -> Iterator[FunctionBuilder]:
         """A function that takes a table of pointers, and work items to do."""
         taken = [*self._phases, *(e.phase for e in self._expansions)]
         if any(p.symbol == symbol for p in taken):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from camshaft.backends.cpu.lang import Arg, Kernel, Module, Pointer, Value
+from camshaft.backends.cpu.lang import Arg, FunctionBuilder, Module, Pointer, Value
 from camshaft.backends.cpu.matmul.problem import MatmulProblem
 from camshaft.ir.types import f32, i8, i32
 
@@ -33,7 +33,7 @@ def pack_phase(m: Module, p: MatmulProblem, width: int, args: Sequence[Arg]) -> 
             b = b.at((rest % extent) * stride)
             rest = rest // extent
         tail = p.n % width
-        writer = _Writer(k, p, width, item, b)
+        writer = _PanelPacker(k, p, width, item, b)
         if tail == 0:
             writer.panel(width)
         elif panels == 1:
@@ -45,10 +45,12 @@ def pack_phase(m: Module, p: MatmulProblem, width: int, args: Sequence[Arg]) -> 
                 writer.panel(tail)
 
 
-class _Writer:
+class _PanelPacker:
     """Writes the packing of one panel."""
 
-    def __init__(self, k: Kernel, p: MatmulProblem, width: int, item: Value, b: Pointer) -> None:
+    def __init__(
+        self, k: FunctionBuilder, p: MatmulProblem, width: int, item: Value, b: Pointer
+    ) -> None:
         self.k, self.p, self.width, self.b = k, p, width, b
         self.lanes = k.target.lanes(f32)
         space = k.args["workspace"]

@@ -16,7 +16,6 @@ from math import prod
 import numpy as np
 
 from camshaft.backends.base import KernelSpec, Operand
-from camshaft.backends.cpu.expr.epilogue import broadcast_strides
 from camshaft.backends.cpu.pointwise.axes import Nest, merged
 from camshaft.backends.cpu.pointwise.support import printable
 from camshaft.ir import expr as E
@@ -50,8 +49,57 @@ class MatmulProblem:
     operands: tuple[Operand, ...]
     output: Operand
 
+    @staticmethod
+    def of(spec: KernelSpec) -> MatmulProblem:
+        """The numbers of a "matmul" spec."""
+        a, b = spec.inputs[:2]
+        out = spec.outputs[0]
+        rank = len(out.shape)
+        axes = out.shape[:-1]
+        stack = b.shape[:-2]
+        b_rows = Operand(b.dtype, (*stack, 1), (*b.strides[:-2], 0))
+        b_counts = Operand(b.dtype, (*stack, 1), (*row_major_strides(stack), 0))
+        a_rows = Operand(a.dtype, a.shape[:-1], a.strides[:-1])
+        extra = [o.strides_over(rank) for o in spec.inputs[2:]]
+        nest = merged(
+            axes,
+            [
+                a_rows.strides_over(rank - 1),
+                b_rows.strides_over(rank - 1),
+                b_counts.strides_over(rank - 1),
+                *(s[:-1] for s in extra),
+                out.strides[:-1],
+            ],
+        )
+        if nest.strides[2][-1]:  # M is 1 and was merged away: the last axis counts matrices of b
+            nest = Nest((*nest.shape, 1), tuple((*s, 0) for s in nest.strides))
+        full = (*nest.shape, out.shape[-1])
+        operands = tuple(
+            Operand(o.dtype, full, (*rows, s[-1]), o.const)
+            for o, rows, s in zip(spec.inputs[2:], nest.strides[3:-1], extra, strict=True)
+        )
+        return MatmulProblem(
+            a_dtype=a.dtype,
+            b_dtype=b.dtype,
+            rows=nest.shape,
+            k=a.shape[-1],
+            n=out.shape[-1],
+            a_steps=(*nest.strides[0], a.strides[-1]),
+            b_steps=nest.strides[1],
+            b_matrices=nest.strides[2],
+            b_shape=b.shape,
+            b_strides=b.strides,
+            b_const=b.const,
+            a_zero=int_attr(spec, "a_zero_point", 0),
+            b_zero=int_attr(spec, "b_zero_point", 0),
+            epilogue=expr_attr(spec, "epilogue", E.inp(0)),
+            operands=operands,
+            output=Operand(out.dtype, full, (*nest.strides[-1], out.strides[-1])),
+        )
+
     @property
     def integer(self) -> bool:
+        """8-bit operands and i32 sums (else all f32)."""
         return self.a_dtype != f32
 
     @property
@@ -61,6 +109,7 @@ class MatmulProblem:
 
     @property
     def batches(self) -> int:
+        """Tiled products."""
         return prod(self.rows[:-1])
 
     @property
@@ -91,54 +140,6 @@ class MatmulProblem:
         """Elements of the packed b."""
         group = 4 if self.integer else 1
         return self.matrices * self.panels(width) * self.depth * width * group
-
-
-def problem_of(spec: KernelSpec) -> MatmulProblem:
-    """The numbers of a "matmul" spec."""
-    a, b = spec.inputs[:2]
-    out = spec.outputs[0]
-    rank = len(out.shape)
-    axes = out.shape[:-1]
-    stack = b.shape[:-2]
-    b_rows = Operand(b.dtype, (*stack, 1), (*b.strides[:-2], 0))
-    b_counts = Operand(b.dtype, (*stack, 1), (*row_major_strides(stack), 0))
-    a_rows = Operand(a.dtype, a.shape[:-1], a.strides[:-1])
-    extra = [broadcast_strides(o, rank) for o in spec.inputs[2:]]
-    nest = merged(
-        axes,
-        [
-            broadcast_strides(a_rows, rank - 1),
-            broadcast_strides(b_rows, rank - 1),
-            broadcast_strides(b_counts, rank - 1),
-            *(s[:-1] for s in extra),
-            out.strides[:-1],
-        ],
-    )
-    if nest.strides[2][-1]:  # M is 1 and was merged away: the last axis counts matrices of b
-        nest = Nest((*nest.shape, 1), tuple((*s, 0) for s in nest.strides))
-    full = (*nest.shape, out.shape[-1])
-    operands = tuple(
-        Operand(o.dtype, full, (*rows, s[-1]), o.const)
-        for o, rows, s in zip(spec.inputs[2:], nest.strides[3:-1], extra, strict=True)
-    )
-    return MatmulProblem(
-        a_dtype=a.dtype,
-        b_dtype=b.dtype,
-        rows=nest.shape,
-        k=a.shape[-1],
-        n=out.shape[-1],
-        a_steps=(*nest.strides[0], a.strides[-1]),
-        b_steps=nest.strides[1],
-        b_matrices=nest.strides[2],
-        b_shape=b.shape,
-        b_strides=b.strides,
-        b_const=b.const,
-        a_zero=int_attr(spec, "a_zero_point", 0),
-        b_zero=int_attr(spec, "b_zero_point", 0),
-        epilogue=expr_attr(spec, "epilogue", E.inp(0)),
-        operands=operands,
-        output=Operand(out.dtype, full, (*nest.strides[-1], out.strides[-1])),
-    )
 
 
 def is_supported(spec: KernelSpec) -> bool:

@@ -9,22 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from camshaft.backends.base import KernelSpec, Params, Source
 from camshaft.backends.cpu.abi import constant_numbers, operand_pointer, phase_args
+from camshaft.backends.cpu.candidate import CpuCandidate
 from camshaft.backends.cpu.expr.epilogue import Epilogue
-from camshaft.backends.cpu.lang import Kernel, Module, Pointer, Value
+from camshaft.backends.cpu.lang import FunctionBuilder, Module, Pointer, Value
 from camshaft.backends.cpu.matmul.pack import pack_phase, panel_bytes
-from camshaft.backends.cpu.matmul.problem import MatmulProblem, is_supported, packed_b, problem_of
+from camshaft.backends.cpu.matmul.problem import MatmulProblem, is_supported, packed_b
 from camshaft.backends.cpu.matmul.tile import MatmulTile, PanelVectors
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.types import DType, f32, i8, i32
 
 _ITEM_MACS = 1 << 19
 _ALIGN = 64
-_WIDEST = 16  # 32-bit lanes of the widest target: workspace() is not told the target
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,12 @@ class Matmul:
     name = "matmul"
     version = 1
 
-    def supports(self, spec: KernelSpec, target: CpuTarget) -> bool:
-        return is_supported(spec)
-
-    def candidates(self, spec: KernelSpec, target: CpuTarget, threads: int) -> Sequence[Params]:
-        p = problem_of(spec)
+    def plan(self, spec: KernelSpec, target: CpuTarget, threads: int) -> Sequence[MatmulCandidate]:
+        """Register tiles of several widths, as high as fits; none for types or strides without
+        code."""
+        if not is_supported(spec):
+            return ()
+        p = MatmulProblem.of(spec)
         spare = 4 if target.registers >= 32 else 3
         room = target.registers - spare - (2 if p.integer and not target.has_vnni else 0)
         vectors = -(-p.n // target.lanes(f32))
@@ -72,37 +74,46 @@ class Matmul:
             most = max(1, room // (cols + (1 if p.integer and p.zeros[1] else 0)))
             tiles = -(-p.m // most)
             found[(-(-p.m // tiles), cols)] = None
-        return [{"rows": rows, "cols": cols} for rows, cols in found]
+        return [
+            MatmulCandidate(spec, target, p, {"rows": rows, "cols": cols}) for rows, cols in found
+        ]
 
-    def prepack(
-        self, spec: KernelSpec, params: Params, target: CpuTarget, constants: Sequence[np.ndarray]
-    ) -> Sequence[np.ndarray]:
-        p = problem_of(spec)
-        layout = layout_of(p, params, target)
-        numbers = constant_numbers(spec)
+
+class MatmulCandidate(CpuCandidate[MatmulProblem]):
+    """Parameters: rows, cols (register tile: rows of a x vectors of columns of b)."""
+
+    @cached_property
+    def layout(self) -> Layout:
+        """The register tile and the place of b."""
+        return layout_of(self.problem, self.params, self.target)
+
+    def prepack(self, constants: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+        """A constant b in panels (integers: and its columns' constants), then the others as is."""
+        p, numbers = self.problem, constant_numbers(self.spec)
         packed: list[np.ndarray] = []
         if p.b_const:
-            packed += packed_b(p, constants[numbers[1]], layout.width)
+            packed += packed_b(p, constants[numbers[1]], self.layout.width)
         others = [n for n in numbers if n != 1]
         return packed + [np.ascontiguousarray(constants[numbers[n]]) for n in others]
 
-    def workspace(self, spec: KernelSpec, params: Params, threads: int) -> int:
-        p = problem_of(spec)
-        if p.b_const or not (p.integer or (p.b_strides[-1] != 1 and p.n != 1)):
+    def workspace(self, threads: int) -> int:
+        """Bytes of the panels that the first phase packs, and of their columns' constants."""
+        p, width = self.problem, self.layout.width
+        if self.layout.source != "workspace":
             return 0
-        columns = p.matrices * (p.n + int(params["cols"]) * _WIDEST)
-        return columns * (4 * p.depth + 4) + _ALIGN
+        columns = p.matrices * p.panels(width) * width if p.integer else 0
+        return panel_bytes(p, width) + 4 * columns
 
-    def emit(self, spec: KernelSpec, params: Params, target: CpuTarget) -> Source:
-        p = problem_of(spec)
-        layout = layout_of(p, params, target)
-        args = phase_args(spec, _packed_dtypes(spec, p))
-        m = Module(target)
+    def emit(self) -> Source:
+        """A phase that packs b where it has to be, and the product."""
+        p, layout = self.problem, self.layout
+        args = phase_args(self.spec, _packed_dtypes(self.spec, p))
+        m = Module(self.target)
         if layout.source == "workspace":
             pack_phase(m, p, layout.width, args)
         split = _Split(p, layout)
         with m.phase("product", split.items, args) as k:
-            _Writer(k, spec, p, layout, split).all_items()
+            _ProductLoops(k, self.spec, p, layout, split).all_items()
         return m.source()
 
 
@@ -125,11 +136,11 @@ class _Split:
         self.items = p.batches * self.panels * self.blocks
 
 
-class _Writer:
+class _ProductLoops:
     """Writes the loops around the register tile."""
 
     def __init__(
-        self, k: Kernel, spec: KernelSpec, p: MatmulProblem, layout: Layout, split: _Split
+        self, k: FunctionBuilder, spec: KernelSpec, p: MatmulProblem, layout: Layout, split: _Split
     ) -> None:
         self.k, self.p, self.layout, self.split = k, p, layout, split
         self.tile = MatmulTile(k, p, layout.lanes)

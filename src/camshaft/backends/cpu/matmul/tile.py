@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from camshaft.backends.cpu.expr.epilogue import Epilogue
-from camshaft.backends.cpu.lang import Kernel, Pointer, Value
+from camshaft.backends.cpu.lang import FunctionBuilder, Pointer, Value
 from camshaft.backends.cpu.matmul.problem import MatmulProblem
 from camshaft.ir.types import f32, i8, i32
 
@@ -33,7 +33,7 @@ class MatmulTile:
     lanes: 32-bit elements per vector.  constants: per column, or None (floats).
     """
 
-    def __init__(self, k: Kernel, p: MatmulProblem, lanes: int) -> None:
+    def __init__(self, k: FunctionBuilder, p: MatmulProblem, lanes: int) -> None:
         self.k, self.p, self.lanes = k, p, lanes
 
     def write(

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from camshaft.backends.base import KernelSpec, Params, Source
+from camshaft.backends.base import KernelSpec, Source
 from camshaft.backends.cpu.abi import constant_numbers, operand_pointer, phase_args
+from camshaft.backends.cpu.candidate import CpuCandidate
 from camshaft.backends.cpu.expr.epilogue import Epilogue
-from camshaft.backends.cpu.lang import Index, Kernel, Module, Pointer, Value
+from camshaft.backends.cpu.lang import FunctionBuilder, Index, Module, Pointer, Value
 from camshaft.backends.cpu.pointwise.support import COMPUTABLE, printable
-from camshaft.backends.cpu.tactic_defaults import TacticDefaults
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir import expr as E
 from camshaft.ir.attrs import expr_attr
@@ -28,32 +28,44 @@ _TABLES = 4
 _UNROLLED_VECTORS = 4
 
 
-class Resample(TacticDefaults):
+class Resample:
     """y[h, w] = sum of wy[h, a] * wx[w, b] * x[iy[h, a], ix[w, b]] over a and b."""
 
     name = "resample"
     version = 1
 
-    def supports(self, spec: KernelSpec, target: CpuTarget) -> bool:
-        if spec.op != "resample" or len(spec.inputs) < 1 + _TABLES:
-            return False
-        x = spec.inputs[0]
-        if x.const or not all(o.const for o in spec.inputs[1 : 1 + _TABLES]):
-            return False
-        if x.shape[3] > 1 and x.strides[3] != 1:
-            return False
-        rows, columns = _taps(spec)
-        # More than two taps (cubic) leave the range of 8-bit integers.
-        integer = x.dtype in (u8, i8) and max(rows, columns) <= 2
-        if not (x.dtype == f32 or integer or (x.dtype in COMPUTABLE and rows == columns == 1)):
-            return False
-        return printable(_epilogue(spec), [x.dtype, *(o.dtype for o in spec.inputs[1 + _TABLES :])])
+    def plan(
+        self, spec: KernelSpec, target: CpuTarget, threads: int
+    ) -> Sequence[ResampleCandidate]:
+        """One way, for constant tables and adjacent channels."""
+        if not _is_supported(spec):
+            return ()
+        return [ResampleCandidate(spec, target, _taps(spec))]
 
-    def prepack(
-        self, spec: KernelSpec, params: Params, target: CpuTarget, constants: Sequence[np.ndarray]
-    ) -> Sequence[np.ndarray]:
+
+def _is_supported(spec: KernelSpec) -> bool:
+    if spec.op != "resample" or len(spec.inputs) < 1 + _TABLES:
+        return False
+    x = spec.inputs[0]
+    if x.const or not all(o.const for o in spec.inputs[1 : 1 + _TABLES]):
+        return False
+    if x.shape[3] > 1 and x.strides[3] != 1:
+        return False
+    rows, columns = _taps(spec)
+    # More than two taps (cubic) leave the range of 8-bit integers.
+    integer = x.dtype in (u8, i8) and max(rows, columns) <= 2
+    if not (x.dtype == f32 or integer or (x.dtype in COMPUTABLE and rows == columns == 1)):
+        return False
+    return printable(_epilogue(spec), [x.dtype, *(o.dtype for o in spec.inputs[1 + _TABLES :])])
+
+
+class ResampleCandidate(CpuCandidate[tuple[int, int]]):
+    """Blends row by row; `problem` is (taps per output row, taps per output column)."""
+
+    def prepack(self, constants: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+        """The tables, indices as element offsets in x; the other constants as they are."""
         iy, wy, ix, wx = constants[:_TABLES]
-        _, row, column, _ = spec.inputs[0].strides
+        _, row, column, _ = self.spec.inputs[0].strides
         return [
             np.asarray(iy, np.int64) * row,
             np.ascontiguousarray(wy, np.float32),
@@ -62,18 +74,20 @@ class Resample(TacticDefaults):
             *(np.ascontiguousarray(c) for c in constants[_TABLES:]),
         ]
 
-    def emit(self, spec: KernelSpec, params: Params, target: CpuTarget) -> Source:
+    def emit(self) -> Source:
+        """One phase; work items are runs of rows of one image."""
+        spec = self.spec
         n, oh, ow, c = spec.outputs[0].shape
         row_bytes = ow * c * spec.inputs[0].dtype.bytes
         per_item = max(1, min(oh, _ITEM_BYTES // max(1, row_bytes)))
         groups = -(-oh // per_item)
         packed = [i64, f32, i64, f32]
         packed += [o.dtype for o in spec.inputs[1 + _TABLES :] if o.const]
-        m = Module(target)
+        m = Module(self.target)
         items = n * groups if ow * c else 0
         with m.phase("resample", items, phase_args(spec, packed)) as k, k.loop(k.begin, k.end) as i:
             image, first = i // groups, (i % groups) * per_item
-            writer = _Writer(k, spec, image)
+            writer = _ResampledImage(k, spec, image, self.problem)
             with k.loop(first, k.min(first + per_item, oh)) as y:
                 writer.row(y)
         return m.source()
@@ -88,14 +102,16 @@ def _epilogue(spec: KernelSpec) -> E.Expr:
     return expr_attr(spec, "epilogue", E.inp(0))
 
 
-class _Writer:
+class _ResampledImage:
     """Writes the loops over one image."""
 
-    def __init__(self, k: Kernel, spec: KernelSpec, image: Value) -> None:
+    def __init__(
+        self, k: FunctionBuilder, spec: KernelSpec, image: Value, taps: tuple[int, int]
+    ) -> None:
         self.k = k
         x = spec.inputs[0]
         self.dtype: DType = x.dtype
-        self.taps = _taps(spec)
+        self.taps = taps
         self.columns, self.channels = spec.outputs[0].shape[2:]
         self.copies = self.taps == (1, 1)
         wide = max(self.dtype, _epilogue(spec).dtype or self.dtype, key=lambda d: d.bytes)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from camshaft.backends.cpu.lang import Index, Kernel, Pointer, Value
+from camshaft.backends.cpu.lang import FunctionBuilder, Index, Pointer, Value
 from camshaft.ir.types import ALL_DTYPES, DType, u8, u16, u32, u64
 
 _BY_SIZE = {1: u8, 2: u16, 4: u32, 8: u64}
@@ -22,7 +22,9 @@ def carrier(dtype: DType) -> DType:
     return _BY_SIZE[dtype.bytes]
 
 
-def copy_run(k: Kernel, source: Pointer, stride: int, target: Pointer, step: int, n: int) -> None:
+def copy_run(
+    k: FunctionBuilder, source: Pointer, stride: int, target: Pointer, step: int, n: int
+) -> None:
     """Copy n elements, `stride` apart in the source and `step` apart in the target."""
 
     def read(at: Index, lanes: int, count: int | None) -> Value:
@@ -31,13 +33,17 @@ def copy_run(k: Kernel, source: Pointer, stride: int, target: Pointer, step: int
     _run(k, read, target, step, n)
 
 
-def fill_run(k: Kernel, value: Value, target: Pointer, step: int, n: int) -> None:
+def fill_run(k: FunctionBuilder, value: Value, target: Pointer, step: int, n: int) -> None:
     """Set n elements to a scalar."""
     _run(k, lambda _at, lanes, _count: k.splat(value, lanes), target, step, n)
 
 
 def _run(
-    k: Kernel, read: Callable[[Index, int, int | None], Value], target: Pointer, step: int, n: int
+    k: FunctionBuilder,
+    read: Callable[[Index, int, int | None], Value],
+    target: Pointer,
+    step: int,
+    n: int,
 ) -> None:
     full = k.target.lanes(target.dtype)
     lanes = full

@@ -12,13 +12,13 @@ from math import prod
 
 import numpy as np
 
-from camshaft.backends.base import KernelSpec, Params, Source
+from camshaft.backends.base import KernelSpec, Source
 from camshaft.backends.cpu.abi import constant_numbers, operand_pointer, phase_args
-from camshaft.backends.cpu.lang import Index, Kernel, Module, Pointer, Value
+from camshaft.backends.cpu.candidate import CpuCandidate
+from camshaft.backends.cpu.lang import FunctionBuilder, Index, Module, Pointer, Value
 from camshaft.backends.cpu.movement.runs import MOVABLE, carrier, copy_run, fill_run
 from camshaft.backends.cpu.pointwise.axes import merged
 from camshaft.backends.cpu.pointwise.tactic import row_loop
-from camshaft.backends.cpu.tactic_defaults import TacticDefaults
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.attrs import axis_attr, ints_attr
 from camshaft.ir.types import DType, i64, row_major_strides
@@ -42,56 +42,67 @@ class PadProblem:
     out_steps: tuple[int, ...]
     mode: str
 
+    @staticmethod
+    def of(spec: KernelSpec) -> PadProblem:
+        """The numbers of a "pad" spec; unpadded inner axes are merged into the row."""
+        attrs = dict(spec.attrs)
+        x, out = spec.inputs[0], spec.outputs[0]
+        before, after = ints_attr(spec, "before"), ints_attr(spec, "after")
+        mode = str(attrs.get("mode", "constant"))
+        axes = [
+            [d, b, a, s, t]
+            for d, b, a, s, t in zip(x.shape, before, after, x.strides, out.strides, strict=True)
+        ] or [[1, 0, 0, 1, 1]]
+        while len(axes) > 1:
+            outer, inner = axes[-2], axes[-1]
+            extent = inner[0]
+            padded = inner[1] or inner[2] or (mode != "constant" and (outer[1] or outer[2]))
+            dense = (outer[0] == 1 or outer[3] == extent * inner[3]) and outer[4] == extent * inner[
+                4
+            ]
+            if padded or not dense:
+                break
+            axes[-2:] = [[outer[0] * extent, outer[1] * extent, outer[2] * extent, *inner[3:]]]
+        columns = [tuple(column) for column in zip(*axes, strict=True)]
+        return PadProblem(columns[0], columns[1], columns[2], columns[3], columns[4], mode)
+
     @property
     def out_shape(self) -> tuple[int, ...]:
+        """Extents of the output."""
         return tuple(b + d + a for b, d, a in zip(self.before, self.shape, self.after, strict=True))
 
 
-def pad_problem(spec: KernelSpec) -> PadProblem:
-    """The numbers of a "pad" spec; unpadded inner axes are merged into the row."""
-    attrs = dict(spec.attrs)
-    x, out = spec.inputs[0], spec.outputs[0]
-    before, after = ints_attr(spec, "before"), ints_attr(spec, "after")
-    mode = str(attrs.get("mode", "constant"))
-    axes = [
-        [d, b, a, s, t]
-        for d, b, a, s, t in zip(x.shape, before, after, x.strides, out.strides, strict=True)
-    ] or [[1, 0, 0, 1, 1]]
-    while len(axes) > 1:
-        outer, inner = axes[-2], axes[-1]
-        extent = inner[0]
-        padded = inner[1] or inner[2] or (mode != "constant" and (outer[1] or outer[2]))
-        dense = (outer[0] == 1 or outer[3] == extent * inner[3]) and outer[4] == extent * inner[4]
-        if padded or not dense:
-            break
-        axes[-2:] = [[outer[0] * extent, outer[1] * extent, outer[2] * extent, *inner[3:]]]
-    columns = [tuple(column) for column in zip(*axes, strict=True)]
-    return PadProblem(columns[0], columns[1], columns[2], columns[3], columns[4], mode)
-
-
-class Pad(TacticDefaults):
+class Pad:
     """Padding by a constant or by the tensor's own elements."""
 
     name = "pad"
     version = 1
 
-    def supports(self, spec: KernelSpec, target: CpuTarget) -> bool:
+    def plan(self, spec: KernelSpec, target: CpuTarget, threads: int) -> Sequence[PadCandidate]:
+        """One way for every mode; none where an empty axis would have to be repeated."""
         if spec.op != "pad" or spec.inputs[0].const or spec.inputs[0].dtype not in MOVABLE:
-            return False
+            return ()
         mode = dict(spec.attrs).get("mode", "constant")
-        return mode in _MODES and (mode == "constant" or 0 not in spec.inputs[0].shape)
+        if mode not in _MODES or (mode != "constant" and 0 in spec.inputs[0].shape):
+            return ()
+        return [PadCandidate(spec, target, PadProblem.of(spec))]
 
-    def emit(self, spec: KernelSpec, params: Params, target: CpuTarget) -> Source:
-        p = pad_problem(spec)
+
+class PadCandidate(CpuCandidate[PadProblem]):
+    """Copies and fills the output row by row."""
+
+    def emit(self) -> Source:
+        """One phase; work items are runs of rows."""
+        spec, p = self.spec, self.problem
         dtype = spec.inputs[0].dtype
         rows = p.out_shape[:-1]
         per_item = _rows_per_item(p.out_shape[-1] * dtype.bytes)
         count = prod(rows) if p.out_shape[-1] else 0
-        m = Module(target)
+        m = Module(self.target)
         with m.phase("pad", -(-count // per_item), phase_args(spec)) as k:
             x = k.args["in0"].as_type(carrier(dtype))
             y = k.args["out0"].as_type(carrier(dtype))
-            writer = _PadWriter(
+            writer = _PaddedRow(
                 k, p, x, y, _fill_value(k, dtype, dict(spec.attrs).get("value", 0.0))
             )
             first, last = k.begin * per_item, k.min(k.end * per_item, count)
@@ -100,16 +111,18 @@ class Pad(TacticDefaults):
         return m.source()
 
 
-def _fill_value(k: Kernel, dtype: DType, value: object) -> Value:
+def _fill_value(k: FunctionBuilder, dtype: DType, value: object) -> Value:
     """The fill value's bits."""
     bits = np.asarray(value).astype(dtype.numpy).reshape(1).view(f"i{dtype.bytes}")
     return k.const(int(bits[0]), carrier(dtype))
 
 
-class _PadWriter:
+class _PaddedRow:
     """Writes one row of a padded tensor."""
 
-    def __init__(self, k: Kernel, p: PadProblem, x: Pointer, y: Pointer, fill: Value) -> None:
+    def __init__(
+        self, k: FunctionBuilder, p: PadProblem, x: Pointer, y: Pointer, fill: Value
+    ) -> None:
         self.k, self.p, self.x, self.y, self.fill = k, p, x, y, fill
 
     def row(self, position: Sequence[Index]) -> None:
@@ -177,22 +190,30 @@ class _PadWriter:
         return turn if p.mode == "wrap" else k.min(turn, period - turn)
 
 
-class Gather(TacticDefaults):
+class Gather:
     """Slabs of a tensor picked by an integer tensor along one axis (embedding rows, reordering)."""
 
     name = "gather"
     version = 1
 
-    def supports(self, spec: KernelSpec, target: CpuTarget) -> bool:
+    def plan(self, spec: KernelSpec, target: CpuTarget, threads: int) -> Sequence[GatherCandidate]:
+        """One way; none where there is nothing to pick from."""
         if spec.op != "gather" or len(spec.inputs) != 2:
-            return False
+            return ()
         x, index = spec.inputs
-        return x.dtype in MOVABLE and index.dtype.is_int and 0 not in x.shape
+        if x.dtype not in MOVABLE or not index.dtype.is_int or 0 in x.shape:
+            return ()
+        return [GatherCandidate(spec, target, axis_attr(spec, len(x.shape), 0))]
 
-    def emit(self, spec: KernelSpec, params: Params, target: CpuTarget) -> Source:
+
+class GatherCandidate(CpuCandidate[int]):
+    """Copies row by row; `problem` is the axis."""
+
+    def emit(self) -> Source:
+        """One phase; work items are runs of rows."""
+        spec, axis = self.spec, self.problem
         x, index = spec.inputs
         out = spec.outputs[0]
-        axis = axis_attr(spec, len(x.shape), 0)
         picked = axis + len(index.shape)
         slab = merged(x.shape[axis + 1 :], [x.strides[axis + 1 :], out.strides[picked:]])
         lead = len(x.shape[:axis])
@@ -202,7 +223,7 @@ class Gather(TacticDefaults):
         length = slab.shape[-1]
         per_item = _rows_per_item(length * x.dtype.bytes)
         count = prod(rows)
-        m = Module(target)
+        m = Module(self.target)
         args = phase_args(spec)
         with m.phase("gather", -(-count // per_item), args) as k:
             numbers = constant_numbers(spec)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from camshaft.backends.base import Operand
 from camshaft.ir.types import Shape
 
 MAX_PLANES = 8
@@ -39,13 +38,6 @@ class Tiling:
     lane_axis: int
     plane_axis: int | None = None
     planes: int = 1
-
-
-def strides_in(operand: Operand, shape: Shape) -> tuple[int, ...]:
-    """Strides of `operand`, right-aligned with `shape`; 0 where it repeats."""
-    missing = len(shape) - len(operand.shape)
-    own = tuple(0 if d == 1 else s for d, s in zip(operand.shape, operand.strides, strict=True))
-    return (0,) * missing + own
 
 
 def merged(shape: Shape, strides: Sequence[tuple[int, ...]]) -> Nest:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from camshaft.backends.cpu.lang import Kernel, Value
+from camshaft.backends.cpu.lang import FunctionBuilder, Value
 
 _BLOCK_BYTES = 16
 """x86 shuffles move elements cheaply inside 16-byte blocks, and whole blocks between them."""
 
 
-def transposed(k: Kernel, rows: Sequence[Value]) -> list[Value]:
+def transposed(k: FunctionBuilder, rows: Sequence[Value]) -> list[Value]:
     """n vectors of n lanes, lanes and vectors exchanged; n is a power of two.
 
     First inside 16-byte blocks (rounds of perfect shuffles), then blocks as units (rounds that
@@ -33,7 +33,7 @@ def transposed(k: Kernel, rows: Sequence[Value]) -> list[Value]:
     return result
 
 
-def _transposed_inside(k: Kernel, rows: list[Value], width: int) -> list[Value]:
+def _transposed_inside(k: FunctionBuilder, rows: list[Value], width: int) -> list[Value]:
     lanes = rows[0].lanes
     rounds = width.bit_length() - 1
     low = [
@@ -48,7 +48,7 @@ def _transposed_inside(k: Kernel, rows: list[Value], width: int) -> list[Value]:
     return rows
 
 
-def _transposed_blocks(k: Kernel, rows: list[Value], width: int) -> list[Value]:
+def _transposed_blocks(k: FunctionBuilder, rows: list[Value], width: int) -> list[Value]:
     count = len(rows)
     lanes = rows[0].lanes
     blocks = [list(range(b * width, (b + 1) * width)) for b in range(2 * lanes // width)]
@@ -60,7 +60,7 @@ def _transposed_blocks(k: Kernel, rows: list[Value], width: int) -> list[Value]:
     return rows
 
 
-def interleaved(k: Kernel, planes: Sequence[Value]) -> list[Value]:
+def interleaved(k: FunctionBuilder, planes: Sequence[Value]) -> list[Value]:
     """As many vectors whose lanes, read in a row, cycle through the planes."""
     count, lanes = len(planes), planes[0].lanes
     return [
@@ -69,7 +69,7 @@ def interleaved(k: Kernel, planes: Sequence[Value]) -> list[Value]:
     ]
 
 
-def deinterleaved(k: Kernel, vectors: Sequence[Value]) -> list[Value]:
+def deinterleaved(k: FunctionBuilder, vectors: Sequence[Value]) -> list[Value]:
     """Inverse of `interleaved`."""
     count, lanes = len(vectors), vectors[0].lanes
     return [
@@ -78,7 +78,9 @@ def deinterleaved(k: Kernel, vectors: Sequence[Value]) -> list[Value]:
     ]
 
 
-def _picked(k: Kernel, vectors: Sequence[Value], places: Sequence[tuple[int, int]]) -> Value:
+def _picked(
+    k: FunctionBuilder, vectors: Sequence[Value], places: Sequence[tuple[int, int]]
+) -> Value:
     """One vector from lanes (vector number, lane) of several."""
     lanes = len(places)
     result = vectors[0]

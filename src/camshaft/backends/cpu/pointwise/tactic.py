@@ -14,11 +14,11 @@ from math import prod
 
 from camshaft.backends.base import KernelSpec, Params, Source
 from camshaft.backends.cpu.abi import constant_numbers, operand_pointer, phase_args
-from camshaft.backends.cpu.lang import Index, Kernel, Module, Pointer, Value
-from camshaft.backends.cpu.pointwise.axes import Nest, Tiling, merged, strides_in, tiling_of
+from camshaft.backends.cpu.candidate import CpuCandidate
+from camshaft.backends.cpu.lang import FunctionBuilder, Index, Module, Pointer, Value
+from camshaft.backends.cpu.pointwise.axes import Nest, Tiling, merged, tiling_of
 from camshaft.backends.cpu.pointwise.support import COMPUTABLE, printable, widest
 from camshaft.backends.cpu.pointwise.tiles import Streams, TileShape
-from camshaft.backends.cpu.tactic_defaults import TacticDefaults
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir import expr as E
 from camshaft.ir.attrs import expr_attr
@@ -34,7 +34,7 @@ _WORTH_TIMING = 1 << 14  # elements
 
 
 @dataclass(frozen=True)
-class Plan:
+class Loops:
     """Everything decided before code is written.
 
     nest, tiling: loops.  lanes: of one vector; unroll: vectors in a row per step.  rows: (outer
@@ -75,7 +75,7 @@ class Plan:
         return max(1, -(-self.length // self.chunk))
 
 
-def plan_of(spec: KernelSpec, params: Params, target: CpuTarget) -> Plan:
+def loops_of(spec: KernelSpec, params: Params, target: CpuTarget) -> Loops:
     """Loops, tile and work split for a "pointwise" spec."""
     expr = expr_attr(spec, "expr")
     out = spec.outputs[0]
@@ -83,7 +83,7 @@ def plan_of(spec: KernelSpec, params: Params, target: CpuTarget) -> Plan:
     dtypes = tuple(o.dtype for o in operands)
     if expr.op == "input":  # a copy: any bits
         dtypes = tuple(_SAME_SIZE[d.bytes] for d in dtypes)
-    nest = merged(out.shape, [strides_in(o, out.shape) for o in operands])
+    nest = merged(out.shape, [o.strides_over(len(out.shape)) for o in operands])
     widest_dtype = dtypes[-1] if expr.op == "input" else widest(expr, dtypes[:-1])
     lanes = target.lanes(widest_dtype)
     square = min(lanes, _MAX_TRANSPOSED_LANES)
@@ -106,45 +106,59 @@ def plan_of(spec: KernelSpec, params: Params, target: CpuTarget) -> Plan:
         chunk, rows_per_item = -(-length // pieces // step) * step, 1
     per_row = max(1, -(-length // chunk))
     items = rows * per_row if per_row > 1 else -(-rows // rows_per_item)
-    return Plan(
+    return Loops(
         nest, tiling, lanes, unroll, outer, rows, chunk, rows_per_item,
         items if prod(out.shape) else 0, dtypes,
     )  # fmt: skip
 
 
-class Pointwise(TacticDefaults):
+class Pointwise:
     """Streams every operand once; transposes tiles in registers where layouts differ."""
 
     name = "pointwise"
     version = 1
 
-    def supports(self, spec: KernelSpec, target: CpuTarget) -> bool:
+    def plan(
+        self, spec: KernelSpec, target: CpuTarget, threads: int
+    ) -> Sequence[PointwiseCandidate]:
+        """Steps of several vectors, fewer where functions need many registers; none for
+        expressions without CPU code."""
         if spec.op != "pointwise":
-            return False
+            return ()
         expr = expr_attr(spec, "expr")
-        if expr.op == "input":
-            return len(spec.inputs) == 1 and spec.inputs[0].dtype in _COPIED
-        return printable(expr, [o.dtype for o in spec.inputs])
-
-    def candidates(self, spec: KernelSpec, target: CpuTarget, threads: int) -> Sequence[Params]:
-        unrolls = [2, 1] if _SPILLING & {e.op for e in E.nodes(expr_attr(spec, "expr"))} else [4, 2]
+        if not _is_computable(spec, expr):
+            return ()
+        unrolls = [2, 1] if _SPILLING & {e.op for e in E.nodes(expr)} else [4, 2]
         if prod(spec.outputs[0].shape) < _WORTH_TIMING:
             unrolls = unrolls[:1]
-        return [{"unroll": u, "grain": _GRAIN} for u in unrolls]
+        return [
+            PointwiseCandidate(spec, target, expr, {"unroll": u, "grain": _GRAIN}) for u in unrolls
+        ]
 
-    def emit(self, spec: KernelSpec, params: Params, target: CpuTarget) -> Source:
-        plan = plan_of(spec, params, target)
-        m = Module(target)
-        with m.phase("pointwise", plan.items, phase_args(spec)) as k:
-            if plan.items:
-                _Writer(k, spec, plan).all_items()
+
+def _is_computable(spec: KernelSpec, expr: E.Expr) -> bool:
+    if expr.op == "input":
+        return len(spec.inputs) == 1 and spec.inputs[0].dtype in _COPIED
+    return printable(expr, [o.dtype for o in spec.inputs])
+
+
+class PointwiseCandidate(CpuCandidate[E.Expr]):
+    """Parameters: unroll, vectors of a step; grain, bytes read and written by a work item."""
+
+    def emit(self) -> Source:
+        """One phase; work items are runs of rows, or pieces of long rows."""
+        loops = loops_of(self.spec, self.params, self.target)
+        m = Module(self.target)
+        with m.phase("pointwise", loops.items, phase_args(self.spec)) as k:
+            if loops.items:
+                _PointwiseLoops(k, self.spec, loops).all_items()
         return m.source()
 
 
-class _Writer:
+class _PointwiseLoops:
     """Writes the loops of one kernel."""
 
-    def __init__(self, k: Kernel, spec: KernelSpec, plan: Plan) -> None:
+    def __init__(self, k: FunctionBuilder, spec: KernelSpec, plan: Loops) -> None:
         self.k, self.plan = k, plan
         self.expr = expr_attr(spec, "expr")
         numbers = constant_numbers(spec)
@@ -246,7 +260,9 @@ def _moved(pointer: Pointer, index: Index, stride: int) -> Pointer:
 
 
 @contextmanager
-def row_loop(k: Kernel, first: Value, last: Value, extents: Sequence[int]) -> Iterator[list[Index]]:
+def row_loop(
+    k: FunctionBuilder, first: Value, last: Value, extents: Sequence[int]
+) -> Iterator[list[Index]]:
     """Loop over row numbers first..last-1 of a row-major space; yields the position per axis.
 
     Axes of extent 1 yield the constant 0.

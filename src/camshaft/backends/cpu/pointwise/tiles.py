@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from camshaft.backends.cpu.expr.epilogue import emit_expr
-from camshaft.backends.cpu.lang import Kernel, Pointer, Value
+from camshaft.backends.cpu.lang import FunctionBuilder, Pointer, Value
 from camshaft.backends.cpu.pointwise.lanes import deinterleaved, interleaved, transposed
 from camshaft.ir.expr import Expr
 
@@ -33,7 +33,7 @@ class Streams:
 
     def __init__(
         self,
-        k: Kernel,
+        k: FunctionBuilder,
         expr: Expr,
         bases: Sequence[Pointer],
         strides: Sequence[tuple[int, int]],

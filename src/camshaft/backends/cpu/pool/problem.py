@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from camshaft.backends.base import KernelSpec
-from camshaft.backends.cpu.lang import Kernel, Value
+from camshaft.backends.cpu.lang import FunctionBuilder, Value
 from camshaft.backends.cpu.pointwise.support import printable
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir import expr as E
@@ -44,8 +44,34 @@ class PoolProblem:
     steps: tuple[int, ...]
     epilogue: E.Expr
 
+    @staticmethod
+    def of(spec: KernelSpec) -> PoolProblem:
+        """The numbers of a "pool" spec."""
+        attrs = dict(spec.attrs)
+        x, out = spec.inputs[0], spec.outputs[0]
+        n, h, w, c = x.shape
+        kernel, pads = ints_attr(spec, "kernel"), ints_attr(spec, "pads", (0, 0, 0, 0))
+        strides = ints_attr(spec, "strides", (1, 1))
+        dilations = ints_attr(spec, "dilations", (1, 1))
+        return PoolProblem(
+            dtype=x.dtype,
+            kind=str(attrs["kind"]),
+            n=n, h=h, w=w, c=c,
+            oh=out.shape[1],
+            ow=out.shape[2],
+            kernel=(kernel[0], kernel[1]),
+            strides=(strides[0], strides[1]),
+            dilations=(dilations[0], dilations[1]),
+            pads=(pads[0], pads[1], pads[2], pads[3]),
+            include_pad=bool(attrs.get("count_include_pad", False)),
+            zero=int_attr(spec, "x_zero_point", 0),
+            steps=tuple(x.strides),
+            epilogue=expr_attr(spec, "epilogue", E.inp(0)),
+        )  # fmt: skip
+
     @property
     def is_max(self) -> bool:
+        """Maximum (else average)."""
         return self.kind == "max"
 
     @property
@@ -75,20 +101,20 @@ class PoolProblem:
             full //= 2
         return full
 
-    def initial(self, k: Kernel, dtype: DType, lanes: int) -> Value:
+    def initial(self, k: FunctionBuilder, dtype: DType, lanes: int) -> Value:
         """The value of an empty window."""
         if not self.is_max:
             return k.const(0, dtype, lanes)
         return k.const(float("-inf") if dtype.is_float else dtype.range[0], dtype, lanes)
 
-    def combine(self, k: Kernel, a: Value, b: Value) -> Value:
+    def combine(self, k: FunctionBuilder, a: Value, b: Value) -> Value:
         """Maximum or sum of partial results."""
         if not self.is_max:
             return k.add(a, b)
         # `k.max`, which keeps NaN, would cost a window 4 to 40 % of its time (ops.pooling).
         return k.greater(b, a) if a.dtype.is_float else k.max(a, b)
 
-    def mean(self, k: Kernel, total: Value, taps: Value, count: Value) -> Value:
+    def mean(self, k: FunctionBuilder, total: Value, taps: Value, count: Value) -> Value:
         """total / count; taps: how many elements were summed (both i64 scalars)."""
         divisor = k.cast(k.max(count, 1), f32)
         if total.dtype == f32:
@@ -99,40 +125,15 @@ class PoolProblem:
         return k.div(k.cast(wide, f32), divisor)
 
 
-def problem_of(spec: KernelSpec) -> PoolProblem:
-    """The numbers of a "pool" spec."""
-    attrs = dict(spec.attrs)
-    x, out = spec.inputs[0], spec.outputs[0]
-    n, h, w, c = x.shape
-    kernel, pads = ints_attr(spec, "kernel"), ints_attr(spec, "pads", (0, 0, 0, 0))
-    strides = ints_attr(spec, "strides", (1, 1))
-    dilations = ints_attr(spec, "dilations", (1, 1))
-    return PoolProblem(
-        dtype=x.dtype,
-        kind=str(attrs["kind"]),
-        n=n, h=h, w=w, c=c,
-        oh=out.shape[1],
-        ow=out.shape[2],
-        kernel=(kernel[0], kernel[1]),
-        strides=(strides[0], strides[1]),
-        dilations=(dilations[0], dilations[1]),
-        pads=(pads[0], pads[1], pads[2], pads[3]),
-        include_pad=bool(attrs.get("count_include_pad", False)),
-        zero=int_attr(spec, "x_zero_point", 0),
-        steps=tuple(x.strides),
-        epilogue=expr_attr(spec, "epilogue", E.inp(0)),
-    )  # fmt: skip
-
-
-def is_supported(spec: KernelSpec) -> bool:
-    """Whether the pooling tactics have code for these types and this epilogue."""
+def supported(spec: KernelSpec) -> PoolProblem | None:
+    """The problem, or None where the pooling tactics have no code for its types or epilogue."""
     if spec.op != "pool" or not spec.inputs:
-        return False
+        return None
     x = spec.inputs[0]
     if len(x.shape) != 4 or (x.shape[3] > 1 and x.strides[3] != 1) or x.const:
-        return False
-    problem = problem_of(spec)
-    if x.dtype not in (_MAX_TYPES if problem.is_max else _MEAN_TYPES):
-        return False
-    anchor = x.dtype if problem.is_max else f32
-    return printable(problem.epilogue, [anchor, *(o.dtype for o in spec.inputs[1:])])
+        return None
+    p = PoolProblem.of(spec)
+    if x.dtype not in (_MAX_TYPES if p.is_max else _MEAN_TYPES):
+        return None
+    anchor = x.dtype if p.is_max else f32
+    return p if printable(p.epilogue, [anchor, *(o.dtype for o in spec.inputs[1:])]) else None

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from camshaft.backends.base import KernelSpec, Params, Source
+from camshaft.backends.base import KernelSpec, Source
 from camshaft.backends.cpu.abi import constant_numbers, operand_pointer, phase_args
+from camshaft.backends.cpu.candidate import CpuCandidate
 from camshaft.backends.cpu.expr.epilogue import Epilogue
-from camshaft.backends.cpu.lang import Kernel, Module, Pointer, Value
-from camshaft.backends.cpu.pool.problem import PoolProblem, is_supported, problem_of
+from camshaft.backends.cpu.lang import FunctionBuilder, Module, Pointer, Value
+from camshaft.backends.cpu.pool.problem import PoolProblem, supported
 from camshaft.backends.cpu.reduce.run import reduced_run
-from camshaft.backends.cpu.tactic_defaults import TacticDefaults
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.types import DType
 
@@ -23,33 +23,41 @@ _FLAT_PIXELS = 256
 """Images of up to this many pixels are summed in one run."""
 
 
-class PoolGlobal(TacticDefaults):
+class PoolGlobal:
     """Pooling of whole images (global average or maximum)."""
 
     name = "pool_global"
     version = 1
 
-    def supports(self, spec: KernelSpec, target: CpuTarget) -> bool:
-        return is_supported(spec) and problem_of(spec).is_global
-
-    def candidates(self, spec: KernelSpec, target: CpuTarget, threads: int) -> Sequence[Params]:
-        p = problem_of(spec)
+    def plan(
+        self, spec: KernelSpec, target: CpuTarget, threads: int
+    ) -> Sequence[PoolGlobalCandidate]:
+        """Blocks of one to four vectors of channels, for one window that is the whole image."""
+        p = supported(spec)
+        if p is None or not p.is_global:
+            return ()
         vectors = -(-p.c // p.lanes(target))
-        return [{"vectors": v} for v in (4, 2, 1) if v <= vectors] or [{"vectors": 1}]
+        fitting = [v for v in (4, 2, 1) if v <= vectors] or [1]
+        return [PoolGlobalCandidate(spec, target, p, {"vectors": v}) for v in fitting]
 
-    def emit(self, spec: KernelSpec, params: Params, target: CpuTarget) -> Source:
-        p = problem_of(spec)
-        lanes = p.lanes(target)
-        block = int(params["vectors"]) * lanes
+
+class PoolGlobalCandidate(CpuCandidate[PoolProblem]):
+    """Parameter: vectors of channels of a work item."""
+
+    def emit(self) -> Source:
+        """One phase; work items are blocks of channels of one image."""
+        spec, p = self.spec, self.problem
+        lanes = p.lanes(self.target)
+        block = int(self.params["vectors"]) * lanes
         blocks = -(-p.c // block)
-        m = Module(target)
+        m = Module(self.target)
         args = phase_args(spec)
         with m.phase("pool", p.n * blocks, args) as k:
             numbers = constant_numbers(spec, 1)
             operands = spec.inputs[1:]
             pointers = [operand_pointer(k, spec, 1 + n, numbers) for n in range(len(operands))]
             epilogue = Epilogue(k, p.epilogue, operands, pointers, spec.outputs[0], k.args["out0"])
-            writer = _Writer(k, p, epilogue, lanes)
+            writer = _WholeImage(k, p, epilogue, lanes)
             with k.loop(k.begin, k.end) as item:
                 image, c = item // blocks, (item % blocks) * block
                 if p.c % block == 0:
@@ -64,10 +72,10 @@ class PoolGlobal(TacticDefaults):
         return m.source()
 
 
-class _Writer:
+class _WholeImage:
     """Writes the reduction of one block of channels."""
 
-    def __init__(self, k: Kernel, p: PoolProblem, epilogue: Epilogue, lanes: int) -> None:
+    def __init__(self, k: FunctionBuilder, p: PoolProblem, epilogue: Epilogue, lanes: int) -> None:
         self.k, self.p, self.epilogue, self.lanes = k, p, epilogue, lanes
 
     def block(self, image: Value, c: Value, channels: int) -> None:

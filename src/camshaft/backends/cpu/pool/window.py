@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from camshaft.backends.base import KernelSpec, Params, Source
 from camshaft.backends.cpu.abi import constant_numbers, operand_pointer, phase_args
+from camshaft.backends.cpu.candidate import CpuCandidate
 from camshaft.backends.cpu.expr.epilogue import Epilogue
-from camshaft.backends.cpu.lang import Index, Kernel, Module, Pointer, Value
-from camshaft.backends.cpu.pool.problem import PoolProblem, is_supported, problem_of
-from camshaft.backends.cpu.tactic_defaults import TacticDefaults
+from camshaft.backends.cpu.lang import FunctionBuilder, Index, Module, Pointer, Value
+from camshaft.backends.cpu.pool.problem import PoolProblem, supported
 from camshaft.backends.cpu.target import CpuTarget
 
 _ENOUGH_ITEMS = 24
@@ -55,48 +55,59 @@ def split_of(p: PoolProblem, params: Params, target: CpuTarget) -> Split:
     return Split(lanes, int(params["pixels"]), tile, block, blocks, items)
 
 
-class PoolWindow(TacticDefaults):
+class PoolWindow:
     """Pooling over any window, with any padding, stride and dilation."""
 
     name = "pool_window"
     version = 2
 
-    def supports(self, spec: KernelSpec, target: CpuTarget) -> bool:
-        return is_supported(spec) and problem_of(spec).kernel[1] <= 64
+    def plan(
+        self, spec: KernelSpec, target: CpuTarget, threads: int
+    ) -> Sequence[PoolWindowCandidate]:
+        """Tiles of as many pixels as fit in registers, for windows of up to 64 columns."""
+        p = supported(spec)
+        if p is None or p.kernel[1] > 64:
+            return ()
+        return [PoolWindowCandidate(spec, target, p, params) for params in _tiles(p, target)]
 
-    def candidates(self, spec: KernelSpec, target: CpuTarget, threads: int) -> Sequence[Params]:
-        p = problem_of(spec)
-        room = target.registers - 3
-        across = -(-p.c // p.lanes(target))
-        found: list[Params] = []
-        for vectors in (1, 2, 4):
-            if vectors > across:
-                break
-            fitting = [
-                pixels
-                for pixels in range(1, min(_MOST_PIXELS, p.ow) + 1)
-                if len(column_offsets(p, pixels)) * vectors <= room
-            ]
-            best = max(fitting, default=1 if vectors == 1 else 0)
-            if best:
-                found.append({"pixels": -(-p.ow // -(-p.ow // best)), "vectors": vectors})
-        return found
 
-    def emit(self, spec: KernelSpec, params: Params, target: CpuTarget) -> Source:
-        p = problem_of(spec)
-        split = split_of(p, params, target)
-        m = Module(target)
-        args = phase_args(spec)
+def _tiles(p: PoolProblem, target: CpuTarget) -> list[Params]:
+    """Pixels and vectors of channels of a tile."""
+    room = target.registers - 3
+    across = -(-p.c // p.lanes(target))
+    found: list[Params] = []
+    for vectors in (1, 2, 4):
+        if vectors > across:
+            break
+        fitting = [
+            pixels
+            for pixels in range(1, min(_MOST_PIXELS, p.ow) + 1)
+            if len(column_offsets(p, pixels)) * vectors <= room
+        ]
+        best = max(fitting, default=1 if vectors == 1 else 0)
+        if best:
+            found.append({"pixels": -(-p.ow // -(-p.ow // best)), "vectors": vectors})
+    return found
+
+
+class PoolWindowCandidate(CpuCandidate[PoolProblem]):
+    """Parameters: pixels, vectors (tile: output pixels of a row x vectors of channels)."""
+
+    def emit(self) -> Source:
+        """One phase; work items are output rows, or blocks of their channels."""
+        split = split_of(self.problem, self.params, self.target)
+        m = Module(self.target)
+        args = phase_args(self.spec)
         with m.phase("pool", split.items, args) as k:
             if split.items:
-                _Writer(k, spec, p, split).all_items()
+                _SlidingWindows(k, self.spec, self.problem, split).all_items()
         return m.source()
 
 
-class _Writer:
+class _SlidingWindows:
     """Writes the loops of one kernel."""
 
-    def __init__(self, k: Kernel, spec: KernelSpec, p: PoolProblem, split: Split) -> None:
+    def __init__(self, k: FunctionBuilder, spec: KernelSpec, p: PoolProblem, split: Split) -> None:
         self.k, self.p, self.split = k, p, split
         self.sum_dtype = p.sum_dtype(p.kernel[0] * p.kernel[1])
         numbers = constant_numbers(spec, 1)

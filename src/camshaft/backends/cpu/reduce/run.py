@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from camshaft.backends.cpu.lang import Kernel, Pointer, Value
+from camshaft.backends.cpu.lang import FunctionBuilder, Pointer, Value
 
 Join = Callable[[Value, Value], Value]
 
@@ -16,7 +16,7 @@ _ACCUMULATORS = 8
 
 
 def reduced_run(
-    k: Kernel,
+    k: FunctionBuilder,
     x: Pointer,
     steps: int,
     distance: int,

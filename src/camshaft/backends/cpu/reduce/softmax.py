@@ -1,7 +1,7 @@
 """Softmax and log-softmax along any axis, f32.
 
 Three ways, by where the axis lies: along contiguous memory with vectors along the row
-(`_RowWriter`), across it with one softmax per lane (`_LaneWriter`), and for rows of a few elements,
+(`_SoftmaxAlong`), across it with one softmax per lane (`_SoftmaxAcross`), and for rows of a few elements,
 such as pairs of class scores, with whole rows kept in registers, one per lane.
 The largest element is subtracted first, so nothing overflows.
 """
@@ -12,14 +12,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 
-from camshaft.backends.base import KernelSpec, Params, Source
+from camshaft.backends.base import KernelSpec, Source
 from camshaft.backends.cpu.abi import phase_args
+from camshaft.backends.cpu.candidate import CpuCandidate
 from camshaft.backends.cpu.expr import math
-from camshaft.backends.cpu.lang import Index, Kernel, Module, Pointer, Value
+from camshaft.backends.cpu.lang import FunctionBuilder, Index, Module, Pointer, Value
 from camshaft.backends.cpu.pointwise.axes import MAX_PLANES, Nest, merged
 from camshaft.backends.cpu.pointwise.lanes import deinterleaved, interleaved, transposed
 from camshaft.backends.cpu.pointwise.tactic import row_loop
-from camshaft.backends.cpu.tactic_defaults import TacticDefaults
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.attrs import axis_attr
 from camshaft.ir.types import f32
@@ -31,7 +31,7 @@ _SIDE = 4
 
 
 @dataclass(frozen=True)
-class _Problem:
+class SoftmaxProblem:
     """rows: the kept axes, merged (x first, then y).  length, steps: of the softmax axis."""
 
     rows: Nest
@@ -40,45 +40,50 @@ class _Problem:
     log: bool
     short: bool  # rows of a few contiguous elements
 
+    @staticmethod
+    def of(spec: KernelSpec, lanes: int) -> SoftmaxProblem:
+        """The numbers of a "softmax" spec."""
+        attrs = dict(spec.attrs)
+        x, y = spec.inputs[0], spec.outputs[0]
+        axis = axis_attr(spec, len(x.shape), -1)
+        kept = [a for a in range(len(x.shape)) if a != axis]
+        rows = merged(
+            tuple(x.shape[a] for a in kept),
+            [tuple(o.strides[a] for a in kept) for o in (x, y)],
+        )
+        length = x.shape[axis]
+        steps = (x.strides[axis], y.strides[axis]) if length > 1 else (1, 1)
+        short = steps == (1, 1) and 1 < length <= _SHORT and rows.shape[-1] >= lanes
+        return SoftmaxProblem(rows, length, steps, bool(attrs.get("log", False)), short)
+
     @property
     def along_row(self) -> bool:
         """Whether lanes lie along the softmax axis."""
         return self.steps == (1, 1) and not self.short
 
 
-def _problem(spec: KernelSpec, lanes: int) -> _Problem:
-    attrs = dict(spec.attrs)
-    x, y = spec.inputs[0], spec.outputs[0]
-    axis = axis_attr(spec, len(x.shape), -1)
-    kept = [a for a in range(len(x.shape)) if a != axis]
-    rows = merged(
-        tuple(x.shape[a] for a in kept),
-        [tuple(o.strides[a] for a in kept) for o in (x, y)],
-    )
-    length = x.shape[axis]
-    steps = (x.strides[axis], y.strides[axis]) if length > 1 else (1, 1)
-    short = steps == (1, 1) and 1 < length <= _SHORT and rows.shape[-1] >= lanes
-    return _Problem(rows, length, steps, bool(attrs.get("log", False)), short)
-
-
-class Softmax(TacticDefaults):
+class Softmax:
     """Softmax or log-softmax."""
 
     name = "softmax"
     version = 2
 
-    def supports(self, spec: KernelSpec, target: CpuTarget) -> bool:
-        return (
-            spec.op == "softmax"
-            and len(spec.inputs) == 1
-            and spec.inputs[0].dtype == f32
-            and not spec.inputs[0].const
-            and len(spec.inputs[0].shape) >= 1
-        )
+    def plan(self, spec: KernelSpec, target: CpuTarget, threads: int) -> Sequence[SoftmaxCandidate]:
+        """One way, for f32."""
+        if spec.op != "softmax" or len(spec.inputs) != 1:
+            return ()
+        x = spec.inputs[0]
+        if x.dtype != f32 or x.const or not x.shape:
+            return ()
+        return [SoftmaxCandidate(spec, target, SoftmaxProblem.of(spec, target.lanes(f32)))]
 
-    def emit(self, spec: KernelSpec, params: Params, target: CpuTarget) -> Source:
-        lanes = target.lanes(f32)
-        p = _problem(spec, lanes)
+
+class SoftmaxCandidate(CpuCandidate[SoftmaxProblem]):
+    """Computes row by row, or a vector of rows at a time."""
+
+    def emit(self) -> Source:
+        """One phase; work items are runs of rows or of vectors of rows."""
+        p, lanes = self.problem, self.target.lanes(f32)
         outer = list(p.rows.shape[:-1])
         last = p.rows.shape[-1]
         if not p.along_row:
@@ -87,21 +92,21 @@ class Softmax(TacticDefaults):
             outer.append(last)
         unit = 4 * p.length * (1 if p.along_row else lanes)
         per_item = max(1, _ITEM_BYTES // max(1, unit))
-        count = prod(outer) if prod(spec.outputs[0].shape) else 0
-        m = Module(target)
-        with m.phase("softmax", -(-count // per_item), phase_args(spec)) as k:
+        count = prod(outer) if prod(self.spec.outputs[0].shape) else 0
+        m = Module(self.target)
+        with m.phase("softmax", -(-count // per_item), phase_args(self.spec)) as k:
             if count:
-                writer = _RowWriter(k, p) if p.along_row else _LaneWriter(k, p)
+                writer = _SoftmaxAlong(k, p) if p.along_row else _SoftmaxAcross(k, p)
                 first, end = k.begin * per_item, k.min(k.end * per_item, count)
                 with row_loop(k, first, end, outer) as position:
                     writer.at(position)
         return m.source()
 
 
-class _RowWriter:
+class _SoftmaxAlong:
     """One row, lanes along it."""
 
-    def __init__(self, k: Kernel, p: _Problem) -> None:
+    def __init__(self, k: FunctionBuilder, p: SoftmaxProblem) -> None:
         self.k, self.p = k, p
         self.lanes = k.target.lanes(f32)
 
@@ -179,10 +184,10 @@ class _RowWriter:
             visit(n, whole + n * self.lanes, count)
 
 
-class _LaneWriter:
+class _SoftmaxAcross:
     """One softmax per lane."""
 
-    def __init__(self, k: Kernel, p: _Problem) -> None:
+    def __init__(self, k: FunctionBuilder, p: SoftmaxProblem) -> None:
         self.k, self.p = k, p
         self.lanes = k.target.lanes(f32)
 
@@ -290,7 +295,7 @@ class _LaneWriter:
 
 
 def _pointers(
-    k: Kernel, p: _Problem, position: Sequence[Index], shape: Sequence[int]
+    k: FunctionBuilder, p: SoftmaxProblem, position: Sequence[Index], shape: Sequence[int]
 ) -> tuple[Pointer, Pointer]:
     """x and y at a position of the kept axes."""
     pointers = []

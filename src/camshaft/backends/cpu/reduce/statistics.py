@@ -18,7 +18,7 @@ import threading
 import numpy as np
 
 from camshaft.backends.cpu.compile import CpuCompiler
-from camshaft.backends.cpu.lang import Arg, Index, Kernel, Module, Pointer, Value
+from camshaft.backends.cpu.lang import Arg, FunctionBuilder, Index, Module, Pointer, Value
 from camshaft.backends.cpu.link import call, link, pointer_table
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.types import f32, f64, i32, i64
@@ -159,7 +159,7 @@ class _Counting:
     compare like integers with infinity and NaN above all numbers.
     """
 
-    def __init__(self, k: Kernel, length: int, zero: int) -> None:
+    def __init__(self, k: FunctionBuilder, length: int, zero: int) -> None:
         self.k, self.length, self.zero = k, length, zero
         self.lanes = k.target.lanes(f32)
         self.packs = k.target.vector_bits == 512
@@ -251,7 +251,7 @@ class _Counting:
         return total
 
 
-def _add_rows(k: Kernel, x: Pointer, rows: Value, channels: Value) -> None:
+def _add_rows(k: FunctionBuilder, x: Pointer, rows: Value, channels: Value) -> None:
     """sums[c] += x[0, c] + x[1, c] + ..., each sum in the order of the rows."""
     lanes = k.target.lanes(f64)
 

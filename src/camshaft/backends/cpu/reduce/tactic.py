@@ -11,15 +11,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 
-from camshaft.backends.base import KernelSpec, Params, Source
+from camshaft.backends.base import KernelSpec, Source
 from camshaft.backends.cpu.abi import constant_numbers, operand_pointer, phase_args
-from camshaft.backends.cpu.expr.epilogue import broadcast_strides, emit_expr
-from camshaft.backends.cpu.lang import Index, Kernel, Module, Pointer, Value
+from camshaft.backends.cpu.candidate import CpuCandidate
+from camshaft.backends.cpu.expr.epilogue import emit_expr
+from camshaft.backends.cpu.lang import FunctionBuilder, Index, Module, Pointer, Value
 from camshaft.backends.cpu.pointwise.axes import Nest, merged
 from camshaft.backends.cpu.pointwise.support import printable, widest
 from camshaft.backends.cpu.pointwise.tactic import row_loop
 from camshaft.backends.cpu.reduce.run import reduced_run
-from camshaft.backends.cpu.tactic_defaults import TacticDefaults
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir import expr as E
 from camshaft.ir.attrs import expr_attr, ints_attr
@@ -48,6 +48,35 @@ class ReduceProblem:
     along_kept: bool
     lanes: int
 
+    @staticmethod
+    def of(spec: KernelSpec, target: CpuTarget) -> ReduceProblem:
+        """Loops and types of a "reduce" spec."""
+        attrs = dict(spec.attrs)
+        x, out = spec.inputs[0], spec.outputs[0]
+        rank = len(x.shape)
+        prologue = expr_attr(spec, "prologue", E.inp(0))
+        epilogue = expr_attr(spec, "epilogue", E.inp(0))
+        axes = {a % rank for a in ints_attr(spec, "axes")}
+        kept_axes = [a for a in range(rank) if a not in axes]
+        keepdims = bool(attrs.get("keepdims", True))
+        out_axes = kept_axes if keepdims else list(range(len(kept_axes)))
+        full = [o.strides_over(len(out.shape)) for o in spec.inputs[1:]] + [tuple(out.strides)]
+        strides = [tuple(x.strides[a] for a in kept_axes)]
+        strides += [tuple(s[a] for a in out_axes) for s in full]
+        kept = merged(tuple(x.shape[a] for a in kept_axes), strides)
+        reduced_axes = sorted(axes)
+        reduced = merged(
+            tuple(x.shape[a] for a in reduced_axes), [tuple(x.strides[a] for a in reduced_axes)]
+        )
+        anchor = E.result_dtype(prologue, [x.dtype])
+        kind = str(attrs["kind"])
+        total = i32 if anchor in (u8, i8) and kind in ("sum", "prod") else anchor
+        lanes = target.lanes(max(widest(prologue, [x.dtype]), total, key=lambda d: d.bytes))
+        along_kept = kept.shape[-1] >= 2 and (
+            reduced.strides[0][-1] != 1 or reduced.shape[-1] < min(lanes, kept.shape[-1])
+        )
+        return ReduceProblem(kind, prologue, epilogue, total, kept, reduced, along_kept, lanes)
+
     @property
     def block(self) -> int:
         """Vectors of a kept axis that are reduced side by side."""
@@ -70,7 +99,7 @@ class ReduceProblem:
             return float("-inf") if low else float("inf")
         return self.sum_dtype.range[0 if low else 1]
 
-    def combine(self, k: Kernel, a: Value, b: Value) -> Value:
+    def combine(self, k: FunctionBuilder, a: Value, b: Value) -> Value:
         """Two partial results joined."""
         if self.kind == "sum":
             return a + b
@@ -79,74 +108,53 @@ class ReduceProblem:
         return k.max(a, b) if self.kind == "max" else k.min(a, b)
 
 
-def problem_of(spec: KernelSpec, target: CpuTarget) -> ReduceProblem:
-    """Loops and types of a "reduce" spec."""
-    attrs = dict(spec.attrs)
-    x, out = spec.inputs[0], spec.outputs[0]
-    rank = len(x.shape)
-    prologue = expr_attr(spec, "prologue", E.inp(0))
-    epilogue = expr_attr(spec, "epilogue", E.inp(0))
-    axes = {a % rank for a in ints_attr(spec, "axes")}
-    kept_axes = [a for a in range(rank) if a not in axes]
-    keepdims = bool(attrs.get("keepdims", True))
-    out_axes = kept_axes if keepdims else list(range(len(kept_axes)))
-    full = [broadcast_strides(o, len(out.shape)) for o in spec.inputs[1:]] + [tuple(out.strides)]
-    strides = [tuple(x.strides[a] for a in kept_axes)]
-    strides += [tuple(s[a] for a in out_axes) for s in full]
-    kept = merged(tuple(x.shape[a] for a in kept_axes), strides)
-    reduced_axes = sorted(axes)
-    reduced = merged(
-        tuple(x.shape[a] for a in reduced_axes), [tuple(x.strides[a] for a in reduced_axes)]
-    )
-    anchor = E.result_dtype(prologue, [x.dtype])
-    kind = str(attrs["kind"])
-    total = i32 if anchor in (u8, i8) and kind in ("sum", "prod") else anchor
-    lanes = target.lanes(max(widest(prologue, [x.dtype]), total, key=lambda d: d.bytes))
-    along_kept = kept.shape[-1] >= 2 and (
-        reduced.strides[0][-1] != 1 or reduced.shape[-1] < min(lanes, kept.shape[-1])
-    )
-    return ReduceProblem(kind, prologue, epilogue, total, kept, reduced, along_kept, lanes)
-
-
-class Reduce(TacticDefaults):
+class Reduce:
     """Reduction over any axes of any strided operand."""
 
     name = "reduce"
     version = 1
 
-    def supports(self, spec: KernelSpec, target: CpuTarget) -> bool:
+    def plan(self, spec: KernelSpec, target: CpuTarget, threads: int) -> Sequence[ReduceCandidate]:
+        """One way; none for bools, constants, empty axes and expressions without CPU code."""
         if spec.op != "reduce" or spec.inputs[0].const or not spec.inputs[0].shape:
-            return False
+            return ()
         attrs = dict(spec.attrs)
         if attrs["kind"] not in _KINDS or 0 in spec.inputs[0].shape:
-            return False
+            return ()
         x = spec.inputs[0].dtype
         if not printable(expr_attr(spec, "prologue", E.inp(0)), [x]):
-            return False
-        p = problem_of(spec, target)
+            return ()
+        p = ReduceProblem.of(spec, target)
         operands = [o.dtype for o in spec.inputs[1:]]
-        return p.sum_dtype != boolean and printable(p.epilogue, [p.sum_dtype, *operands])
+        if p.sum_dtype == boolean or not printable(p.epilogue, [p.sum_dtype, *operands]):
+            return ()
+        return [ReduceCandidate(spec, target, p)]
 
-    def emit(self, spec: KernelSpec, params: Params, target: CpuTarget) -> Source:
-        p = problem_of(spec, target)
+
+class ReduceCandidate(CpuCandidate[ReduceProblem]):
+    """Reduces row by row, or block by block of a kept axis."""
+
+    def emit(self) -> Source:
+        """One phase; work items are runs of results or of blocks of results."""
+        spec, p = self.spec, self.problem
         count = prod(p.rows)
         width = p.block * p.lanes if p.along_kept else 1
         unit = prod(p.reduced.shape) * width * spec.inputs[0].dtype.bytes
         per_item = max(1, _ITEM_BYTES // unit)
-        m = Module(target)
+        m = Module(self.target)
         args = phase_args(spec)
         with m.phase("reduce", -(-count // per_item), args) as k:
-            writer = _Writer(k, spec, p)
+            writer = _Reduction(k, spec, p)
             first, last = k.begin * per_item, k.min(k.end * per_item, count)
             with row_loop(k, first, last, p.rows) as position:
                 writer.at(position)
         return m.source()
 
 
-class _Writer:
+class _Reduction:
     """Writes the reduction for one position of the kept axes."""
 
-    def __init__(self, k: Kernel, spec: KernelSpec, p: ReduceProblem) -> None:
+    def __init__(self, k: FunctionBuilder, spec: KernelSpec, p: ReduceProblem) -> None:
         self.k, self.p = k, p
         numbers = constant_numbers(spec, 1)
         count = len(spec.inputs)

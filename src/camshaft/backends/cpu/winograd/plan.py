@@ -22,7 +22,7 @@ LINE = 16
 
 
 @dataclass(frozen=True)
-class Plan:
+class WinogradLayout:
     """Sizes that follow from a spec, its parameters and the target (all in elements)."""
 
     spec: KernelSpec
@@ -34,9 +34,9 @@ class Plan:
     lanes: int
 
     @staticmethod
-    def of(spec: KernelSpec, params: Params, lanes: int = LINE) -> Plan:
+    def of(spec: KernelSpec, params: Params, lanes: int) -> WinogradLayout:
         m, rows, panel, groups = (int(params[n]) for n in ("m", "rows", "panel", "groups"))
-        return Plan(spec, m, rows, panel, groups, params["schedule"] == "panels", lanes)
+        return WinogradLayout(spec, m, rows, panel, groups, params["schedule"] == "panels", lanes)
 
     @property
     def positions(self) -> int:
@@ -103,7 +103,7 @@ class Plan:
         return 4 * threads * (self.v_size + self.m_size)
 
 
-def stored_weights(plan: Plan, w: np.ndarray) -> np.ndarray:
+def stored_weights(plan: WinogradLayout, w: np.ndarray) -> np.ndarray:
     """w [K,3,3,C] as W [panel][C][9][panel width], zero-padded; f32."""
     padded = np.zeros((plan.panels * plan.panel, TAPS, TAPS, plan.channels), np.float32)
     padded[: w.shape[0]] = w
@@ -111,7 +111,7 @@ def stored_weights(plan: Plan, w: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(split.transpose(0, 3, 2, 1))
 
 
-def emit_expansion(module: Module, plan: Plan) -> None:
+def emit_expansion(module: Module, plan: WinogradLayout) -> None:
     """The function that makes U of W, in float64 and rounded once; an item is one panel."""
     taps = TAPS * TAPS
     step = plan.panels * plan.channels * plan.panel  # from one position to the next

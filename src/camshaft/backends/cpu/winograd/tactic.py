@@ -15,116 +15,140 @@ U [position][panel][C][panel width] packed weights; C' is C rounded up to whole 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 
 from camshaft.backends.base import KernelSpec, Params, Source
 from camshaft.backends.cpu.abi import constant_numbers, operand_pointer, phase_args
+from camshaft.backends.cpu.candidate import CpuCandidate
 from camshaft.backends.cpu.expr.epilogue import Epilogue
-from camshaft.backends.cpu.lang import Index, Kernel, Module, Pointer, Value
+from camshaft.backends.cpu.lang import FunctionBuilder, Index, Module, Pointer, Value
 from camshaft.backends.cpu.target import CpuTarget
-from camshaft.backends.cpu.winograd.plan import Plan, emit_expansion, stored_weights
+from camshaft.backends.cpu.winograd.plan import WinogradLayout, emit_expansion, stored_weights
 from camshaft.backends.cpu.winograd.transforms import TAPS, transform_grid
 from camshaft.ir.attrs import expr_attr, ints_attr
 from camshaft.ir.types import f32
 
 
 class Winograd:
-    """F(m,3) with m in {2, 4}.  Parameters: m, rows (tiles in a register tile), panel (output
-    channels in one), groups (register tiles in a block), schedule."""
+    """F(m,3) with m in {2, 4}."""
 
     name = "winograd"
     version = 2
 
-    def supports(self, spec: KernelSpec, target: CpuTarget) -> bool:
-        if spec.op != "conv" or len(spec.outputs) != 1:
-            return False
-        x, w, y = spec.inputs[0], spec.inputs[1], spec.outputs[0]
-        attrs = dict(spec.attrs)
-        return (
-            x.dtype == w.dtype == f32
-            and w.const
-            and w.shape[1:3] == (TAPS, TAPS)
-            and attrs["strides"] == attrs["dilations"] == (1, 1)
-            and attrs["groups"] == 1
-            and (x.strides[3] == 1 or x.shape[3] == 1)
-            and min(x.shape[3], y.shape[3]) >= target.lanes(f32)
-            and min(y.shape) > 0
-        )
+    def plan(
+        self, spec: KernelSpec, target: CpuTarget, threads: int
+    ) -> Sequence[WinogradCandidate]:
+        """F(4,3) before F(2,3), register tiles of several shapes, both schedules.
 
-    def candidates(self, spec: KernelSpec, target: CpuTarget, threads: int) -> Sequence[Params]:
-        n, oh, ow, channels = spec.outputs[0].shape
-        lanes = target.lanes(f32)
-        shapes = [(14, 2), (7, 4), (9, 3)] if target.registers >= 32 else [(6, 2), (4, 3)]
-        found: list[Params] = []
-        for m in (4, 2):
-            tiles = n * -(-oh // m) * -(-ow // m)
-            for rows, cols in shapes:
-                if cols > 1 and (cols - 1) * lanes >= channels:
-                    continue
-                rows = min(rows, tiles)
-                for schedule, groups in self._schedules(spec, rows, tiles, threads, m):
-                    found.append(
-                        {
-                            "m": m,
-                            "rows": rows,
-                            "panel": cols * lanes,
-                            "groups": groups,
-                            "schedule": schedule,
-                        }
-                    )
-        return found
+        For 3x3 filters without stride, dilation or groups, and at least a vector of channels.
+        """
+        if not _is_supported(spec, target):
+            return ()
+        return [
+            WinogradCandidate(spec, target, None, params)
+            for params in _tilings(spec, target, threads)
+        ]
 
-    def _schedules(
-        self, spec: KernelSpec, rows: int, tiles: int, threads: int, m: int
-    ) -> list[tuple[str, int]]:
-        """Blocks whose V and M stay in a 1 MB L2 with room for weights, and panels."""
-        bytes_a_tile = 4 * (m + 2) ** 2 * (spec.inputs[0].shape[3] + 32)
-        whole = -(-tiles // rows)
-        found: list[tuple[str, int]] = []
-        if tiles >= rows * threads or threads == 1:
-            fit = max(1, (600 << 10) // (bytes_a_tile * rows))
-            even = max(1, whole // threads)
-            found.append(("blocks", min(fit, even)))
-        if bytes_a_tile * tiles <= 4 << 20:
-            found.append(("panels", whole if whole <= 4 else 2))
-        return found or [("blocks", 1)]
 
-    def prepack(
-        self,
-        spec: KernelSpec,
-        params: Params,
-        target: CpuTarget,
-        constants: Sequence[np.ndarray],
-    ) -> Sequence[np.ndarray]:
+def _is_supported(spec: KernelSpec, target: CpuTarget) -> bool:
+    if spec.op != "conv" or len(spec.outputs) != 1:
+        return False
+    x, w, y = spec.inputs[0], spec.inputs[1], spec.outputs[0]
+    attrs = dict(spec.attrs)
+    return (
+        x.dtype == w.dtype == f32
+        and w.const
+        and w.shape[1:3] == (TAPS, TAPS)
+        and attrs["strides"] == attrs["dilations"] == (1, 1)
+        and attrs["groups"] == 1
+        and (x.strides[3] == 1 or x.shape[3] == 1)
+        and min(x.shape[3], y.shape[3]) >= target.lanes(f32)
+        and min(y.shape) > 0
+    )
+
+
+def _tilings(spec: KernelSpec, target: CpuTarget, threads: int) -> list[Params]:
+    n, oh, ow, channels = spec.outputs[0].shape
+    lanes = target.lanes(f32)
+    shapes = [(14, 2), (7, 4), (9, 3)] if target.registers >= 32 else [(6, 2), (4, 3)]
+    found: list[Params] = []
+    for m in (4, 2):
+        tiles = n * -(-oh // m) * -(-ow // m)
+        for rows, cols in shapes:
+            if cols > 1 and (cols - 1) * lanes >= channels:
+                continue
+            rows = min(rows, tiles)
+            for schedule, groups in _schedules(spec, rows, tiles, threads, m):
+                found.append(
+                    {
+                        "m": m,
+                        "rows": rows,
+                        "panel": cols * lanes,
+                        "groups": groups,
+                        "schedule": schedule,
+                    }
+                )
+    return found
+
+
+def _schedules(
+    spec: KernelSpec, rows: int, tiles: int, threads: int, m: int
+) -> list[tuple[str, int]]:
+    """Blocks whose V and M stay in a 1 MB L2 with room for weights, and panels."""
+    bytes_a_tile = 4 * (m + 2) ** 2 * (spec.inputs[0].shape[3] + 32)
+    whole = -(-tiles // rows)
+    found: list[tuple[str, int]] = []
+    if tiles >= rows * threads or threads == 1:
+        fit = max(1, (600 << 10) // (bytes_a_tile * rows))
+        even = max(1, whole // threads)
+        found.append(("blocks", min(fit, even)))
+    if bytes_a_tile * tiles <= 4 << 20:
+        found.append(("panels", whole if whole <= 4 else 2))
+    return found or [("blocks", 1)]
+
+
+class WinogradCandidate(CpuCandidate[None]):
+    """Parameters: m, rows (tiles in a register tile), panel (output channels in one), groups
+    (register tiles in a block), schedule."""
+
+    @cached_property
+    def layout(self) -> WinogradLayout:
+        """Sizes and memory layouts."""
+        return WinogradLayout.of(self.spec, self.params, self.target.lanes(f32))
+
+    def prepack(self, constants: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         """W, of which the code makes U (`plan`); the other constants as they are."""
-        p = Plan.of(spec, params, target.lanes(f32))
-        return [stored_weights(p, constants[0]), *constants[1:]]
+        return [stored_weights(self.layout, constants[0]), *constants[1:]]
 
-    def workspace(self, spec: KernelSpec, params: Params, threads: int) -> int:
-        return Plan.of(spec, params).workspace(threads)
+    def workspace(self, threads: int) -> int:
+        """Bytes of V and M."""
+        return self.layout.workspace(threads)
 
-    def emit(self, spec: KernelSpec, params: Params, target: CpuTarget) -> Source:
-        p = Plan.of(spec, params, target.lanes(f32))
-        module = Module(target)
+    def emit(self) -> Source:
+        """One phase, or with schedule "panels" one that transforms the input and one that
+        multiplies."""
+        spec, p = self.spec, self.layout
+        module = Module(self.target)
         emit_expansion(module, p)
         args = phase_args(spec)
         if p.by_panels:
             with module.phase("winograd_input", p.tiles, args) as k:
                 v = k.args["workspace"].as_type(f32)
                 with k.loop(k.begin, k.end) as tile:
-                    _Writer(k, p).input_tile(tile, v.at(tile * p.padded_channels))
+                    _Stages(k, p).input_tile(tile, v.at(tile * p.padded_channels))
             with module.phase("winograd_product", p.panels * p.blocks, args) as k:
                 shared = k.args["workspace"].as_type(f32)
                 products = shared.at(p.v_size).at(k.worker * p.m_size)
                 with k.loop(k.begin, k.end) as item:
                     panel, block = item // p.blocks, item % p.blocks
                     v = shared.at(block * (p.block * p.padded_channels))
-                    _Writer(k, p).panel(panel, block, v, products)
+                    _Stages(k, p).panel(panel, block, v, products)
             return module.source()
         with module.phase("winograd", p.blocks, args) as k:
             v = k.args["workspace"].as_type(f32).at(k.worker * (p.v_size + p.m_size))
-            writer = _Writer(k, p)
+            writer = _Stages(k, p)
             with k.loop(k.begin, k.end) as block:
                 first = block * p.block
                 count = k.min(p.tiles - first, p.block)
@@ -135,10 +159,10 @@ class Winograd:
         return module.source()
 
 
-class _Writer:
-    """Writes the stages into a function body."""
+class _Stages:
+    """Writes the stages of the algorithm into a function body."""
 
-    def __init__(self, k: Kernel, plan: Plan) -> None:
+    def __init__(self, k: FunctionBuilder, plan: WinogradLayout) -> None:
         self.k, self.p = k, plan
 
     # -- input -------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from math import sqrt
 
 import numpy as np
 
-from camshaft.backends.cpu.lang import Kernel, Value
+from camshaft.backends.cpu.lang import FunctionBuilder, Value
 
 TAPS = 3
 POINTS = {2: (1.0,), 4: (sqrt(0.5), sqrt(2.0))}
@@ -56,7 +56,7 @@ def output_matrix(m: int) -> np.ndarray:
     return np.array([*columns, [0.0] * (m - 1) + [1.0]]).T
 
 
-def transform_weights(k: Kernel, taps: list[list[Value]], m: int) -> list[list[Value]]:
+def transform_weights(k: FunctionBuilder, taps: list[list[Value]], m: int) -> list[list[Value]]:
     """G g G^T of a 3 x 3 grid of float64 vectors: (m+2) x (m+2) vectors."""
     matrix = filter_matrix(m).tolist()
 
@@ -71,7 +71,7 @@ def transform_weights(k: Kernel, taps: list[list[Value]], m: int) -> list[list[V
     return [[dot(row, line) for row in matrix] for line in half]
 
 
-def transform_input(k: Kernel, d: Sequence[Value], m: int) -> list[Value]:
+def transform_input(k: FunctionBuilder, d: Sequence[Value], m: int) -> list[Value]:
     """B^T d for one row or column of m+2 vectors."""
     if m == 2:
         return [d[2] - d[0], d[1] + d[2], d[2] - d[1], d[3] - d[1]]
@@ -91,7 +91,7 @@ def transform_input(k: Kernel, d: Sequence[Value], m: int) -> list[Value]:
     ]
 
 
-def transform_output(k: Kernel, q: Sequence[Value], m: int) -> list[Value]:
+def transform_output(k: FunctionBuilder, q: Sequence[Value], m: int) -> list[Value]:
     """A^T q for one row or column of m+2 vectors: m vectors."""
     if m == 2:
         return [q[0] + (q[1] + q[2]), (q[1] - q[2]) + q[3]]
@@ -107,7 +107,7 @@ def transform_output(k: Kernel, q: Sequence[Value], m: int) -> list[Value]:
 
 
 def transform_grid(
-    k: Kernel, grid: list[list[Value]], m: int, *, output: bool
+    k: FunctionBuilder, grid: list[list[Value]], m: int, *, output: bool
 ) -> list[list[Value]]:
     """The transform applied to all rows, then to all columns of a square grid of vectors."""
     step = transform_output if output else transform_input

@@ -1,0 +1,40 @@
+"""What the candidates of CPU tactics have in common, so that each states only where it differs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from camshaft.backends.base import KernelSpec, Params, Source
+from camshaft.backends.cpu.target import CpuTarget
+
+P = TypeVar("P")
+
+
+@dataclass(frozen=True, eq=False)
+class CpuCandidate(ABC, Generic[P]):
+    """A kernel for `spec` on `target`: constants packed as they are, no scratch memory.
+
+    problem: the spec in the tactic's own numbers; candidates of one plan share it.
+    """
+
+    spec: KernelSpec
+    target: CpuTarget
+    problem: P
+    params: Params = field(default_factory=dict)
+
+    def prepack(self, constants: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+        """The constant operands, dense."""
+        return [np.ascontiguousarray(c) for c in constants]
+
+    def workspace(self, threads: int) -> int:
+        """Bytes of scratch memory: none."""
+        return 0
+
+    @abstractmethod
+    def emit(self) -> Source:
+        """The kernel's program."""
