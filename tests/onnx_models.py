@@ -15,6 +15,12 @@ from camshaft.ir.interpret import interpret
 from camshaft.ir.verify import verify
 
 Arrays = Mapping[str, np.ndarray]
+SMALL_WEIGHTS = (-64, 64)
+"""Least and largest i8 weight whose products with u8 ONNX Runtime sums exactly on every processor.
+
+On x86 without VNNI it uses `vpmaddubsw`, which adds pairs of products into 16 bits and saturates
+there: 255 * 127 + 255 * 127 becomes 32767.  No pair of products with these weights saturates.
+"""
 
 
 def model_of(

@@ -16,7 +16,7 @@ from onnx import ModelProto, helper
 from camshaft.config import BuildConfig
 from camshaft.runtime.engine import Engine
 from camshaft.session import BuildSession
-from onnx_models import model_of, one_node
+from onnx_models import SMALL_WEIGHTS, model_of, one_node
 
 ort = pytest.importorskip("onnxruntime", reason="engines are compared with ONNX Runtime")
 pytestmark = pytest.mark.peers
@@ -338,11 +338,14 @@ def test_qlinear_operator(
 
 @pytest.mark.parametrize("by_channel", [False, True])
 @pytest.mark.parametrize("real", [False, True])
-def test_qgemm(by_channel: bool, real: bool) -> None:
+@pytest.mark.parametrize("small", [False, True], ids=["any weights", "small weights"])
+def test_qgemm(by_channel: bool, real: bool, small: bool) -> None:
+    """Against the definition in int64, and against ONNX Runtime where it sums exactly."""
     rng = np.random.default_rng(2)
+    low, high = SMALL_WEIGHTS if small else (-127, 127)
     scale = rng.uniform(0.01, 0.02, 7 if by_channel else ()).astype(np.float32)
     values = {
-        "as": A[0], "az": A[1], "b": rng.integers(-127, 128, (7, 12)).astype(np.int8),
+        "as": A[0], "az": A[1], "b": rng.integers(low, high + 1, (7, 12)).astype(np.int8),
         "bs": scale, "bz": np.zeros(scale.shape, np.int8),
         "c": rng.integers(-5000, 5000, 7).astype(np.int32), "ys": np.float32(0.1), "yz": C[1],
     }  # fmt: skip
@@ -353,9 +356,20 @@ def test_qgemm(by_channel: bool, real: bool) -> None:
     model.graph.output[0].type.tensor_type.elem_type = 1 if real else 2
     engine = built(model, precision={"int8"})
     assert [s.precision for s in engine.plan.steps if s.op == "conv"] == ["u8"]
-    (got,), (want,) = engine({"a": a}).values(), plain_onnxruntime(model, {"a": a})
-    assert got.dtype == want.dtype
-    assert np.abs(got.astype(np.float64) - want).max() <= (1e-3 if real else 1)
+    (got,) = engine({"a": a}).values()
+    assert got.dtype == (np.float32 if real else np.uint8)
+    sums = (a.astype(np.int64) - int(A[1])) @ values["b"].astype(np.int64).T + values["c"]
+    exact = sums * (np.float64(A[0]) * scale.astype(np.float64))
+    if real:
+        np.testing.assert_allclose(got, exact, rtol=1e-6, atol=1e-6 * np.abs(exact).max())
+    else:
+        quanta = exact / np.float64(values["ys"]) + int(C[1])
+        off = np.abs(got - np.clip(quanta, 0, 255))
+        assert off.max() <= 0.5 + 1e-6 * np.abs(quanta).max()
+    if small:
+        (want,) = plain_onnxruntime(model, {"a": a})
+        assert got.dtype == want.dtype
+        assert np.abs(got.astype(np.float64) - want).max() <= (1e-3 if real else 1)
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8])

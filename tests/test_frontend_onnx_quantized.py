@@ -1,9 +1,7 @@
 """Q/DQ and the operators that carry scales or zero points.
 
-Two judges of integer products: the definition in NumPy's int64, for any weights; and ONNX Runtime, for
-weights with which it is exact.  On x86 processors without VNNI it multiplies u8 by s8 with
-`vpmaddubsw`, which adds two products into 16 bits and saturates there: 255 * 127 + 255 * 127 becomes
-32767.  No sum of two saturates while weights lie within -64..64.
+Two judges of integer products: their definition in NumPy's int64, for any weights; and ONNX Runtime,
+for weights with which it is exact on every processor (`onnx_models.SMALL_WEIGHTS`).
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from onnx_models import check, compare, imported, model_of, one_node, run
+from onnx_models import SMALL_WEIGHTS, check, compare, imported, model_of, one_node, run
 
 pytest.importorskip("onnxruntime", reason="operators are compared with ONNX Runtime")
 pytestmark = pytest.mark.peers
@@ -34,8 +32,9 @@ def q(dtype: Any, *shape: int) -> np.ndarray:
 
 
 def small(*shape: int) -> np.ndarray:
-    """Weights (i8) whose products with u8 ONNX Runtime sums exactly on every processor."""
-    return RNG.integers(-64, 65, shape).astype(np.int8)
+    """Weights (i8) that ONNX Runtime multiplies exactly on every processor."""
+    low, high = SMALL_WEIGHTS
+    return RNG.integers(low, high + 1, shape).astype(np.int8)
 
 
 WEIGHTS = {"any weights": lambda *shape: q(np.int8, *shape), "small weights": small}
