@@ -1,6 +1,6 @@
 """ONNX model -> camshaft Graph: the walk over the nodes.
 
-Second stage of the frontend (after `model.load_model`).  Each node goes to the handler of its
+Second stage of the frontend (after `model.load_model`).  Each node that an output depends on goes to the handler of its
 operator; an operator without one is replaced by the function body that ONNX's schema gives for it,
 or else becomes a `host` step that runs ONNX's reference.  Every shape is static, so shape arithmetic
 folds while the graph is built.
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections import ChainMap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -31,6 +31,7 @@ from camshaft.frontends.onnx.dtypes import (
 from camshaft.frontends.onnx.handlers import HANDLERS
 from camshaft.frontends.onnx.hosted import host_step
 from camshaft.frontends.onnx.model import load_model
+from camshaft.frontends.onnx.reachable import reachable, reachable_in
 from camshaft.frontends.onnx.schema import Body, function_body
 from camshaft.ir import expr as E
 from camshaft.ir.graph import Graph, GraphBuilder, Tensor
@@ -95,7 +96,8 @@ class _Importer:
 
     def run(self, shapes: dict[str, Sequence[int]]) -> Graph:
         graph = self.proto.graph
-        self._constants(graph)
+        found = reachable_in(graph)
+        self._constants(graph, found.names)
         inputs = [v for v in graph.input if v.name not in self.values]
         unknown = set(shapes) - {v.name for v in inputs}
         if unknown:
@@ -105,18 +107,24 @@ class _Importer:
             )
         for value in inputs:
             self._input(value, shapes.get(value.name))
-        self.nodes(graph.node, _Place(self.opsets, self.reserved))
+        self.nodes(found.nodes, _Place(self.opsets, self.reserved))
         return self.builder.graph({v.name: self._output(v) for v in graph.output})
 
     # -- what the graph begins and ends with -------------------------------------------------
 
-    def _constants(self, graph: GraphProto) -> None:
+    def _constants(self, graph: GraphProto, read: Collection[str]) -> None:
+        """The initializers that are read, or that give an input of the graph its default."""
+        wanted = {*read, *(v.name for v in graph.input)}
         for tensor in graph.initializer:
+            if tensor.name not in wanted:
+                continue
             self._define(tensor.name, self.builder.constant(array_of(tensor), tensor.name))
             if tensor.data_type in NARROW_RANGE:
                 self.narrow[tensor.name] = tensor.data_type
         for sparse in graph.sparse_initializer:
             name = sparse.values.name
+            if name not in wanted:
+                continue
             self._define(name, self.builder.constant(_dense(sparse), name))
 
     def _input(self, value: ValueInfoProto, given: Sequence[int] | None) -> None:
@@ -207,7 +215,8 @@ class _Importer:
         """Import what an operator stands for; only the operator's outputs remain visible."""
         kept = ctx.kept & frozenset(ctx.proto.output)
         self.values = self.values.new_child()
-        self.nodes(body.graph.node, _Place(body.opsets, kept, ctx.name))
+        found = reachable(body.graph.node, ctx.proto.output)
+        self.nodes(found.nodes, _Place(body.opsets, kept, ctx.name))
         inner = self.values
         self.values = inner.parents
         for output in ctx.proto.output:
@@ -226,9 +235,10 @@ class _Importer:
         outer = self.values
         self.values = outer.new_child(dict(bound))
         try:
-            self._constants(graph)
+            found = reachable_in(graph)
+            self._constants(graph, found.names)
             place = around if opsets is None else replace(around, opsets=opsets)
-            self.nodes(graph.node, place)
+            self.nodes(found.nodes, place)
             return [self._known(v.name) for v in graph.output]
         finally:
             self.values = outer

@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, inliner, version_converter
 
 from camshaft.errors import ModelError
+from camshaft.frontends.onnx.reachable import reachable_in
 
 OLDEST_OPSET = 7
 """The oldest spelling of operators that the handlers read (NumPy's broadcasting came with it)."""
@@ -137,11 +138,11 @@ def _check(proto: ModelProto, where: str) -> None:
 def _outline(proto: ModelProto) -> ModelProto:
     """The model for the checker: initializers as inputs, which spares serializing the weights.
 
-    (The importer checks each of them as it reads it.)  The checker also insists on shapes of
-    inputs and outputs that runtimes do not need.
+    (The importer checks each of them as it reads it.)  Nodes that no output depends on are left
+    out.  The checker also insists on shapes of inputs and outputs that runtimes do not need.
     """
     graph = GraphProto(name=proto.graph.name)
-    graph.node.extend(proto.graph.node)
+    graph.node.extend(reachable_in(proto.graph).nodes)
     graph.input.extend(proto.graph.input)
     graph.output.extend(proto.graph.output)
     graph.sparse_initializer.extend(proto.graph.sparse_initializer)
