@@ -7,7 +7,7 @@ from math import inf
 
 import pytest
 
-from camshaft.errors import ModelError, UndecidedExtent
+from camshaft.errors import ModelError
 from camshaft.ir.bounds import bounds
 from camshaft.ir.extent import (
     Dim,
@@ -22,7 +22,7 @@ from camshaft.ir.extent import (
     symbols_of,
 )
 from camshaft.ir.sizes import evaluate, is_static, parse, substitute, typical
-from camshaft.ir.symbol import Symbol
+from camshaft.ir.symbol import Symbol, UndecidedExtent
 
 N = Symbol("n", 1, 4, 16)
 H = Symbol("h", 1, 224)

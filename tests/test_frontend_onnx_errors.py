@@ -191,12 +191,7 @@ def test_operands_that_do_not_fit_name_the_node() -> None:
     says(replaced("minus", ints(-2)), "node 'flat' (Reshape)", "-2")
 
 
-def test_unknown_extents_show_what_to_give() -> None:
-    def dynamic(model: ModelProto) -> None:
-        model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"
-
-    says(edit(dynamic), "'x'", "[batch, 3, 8, 8]", "shapes={'x': [1, 3, 8, 8]}")
-
+def test_unknown_ranks_show_what_to_give() -> None:
     def rankless(model: ModelProto) -> None:
         model.graph.input[0].type.tensor_type.ClearField("shape")
 

@@ -16,19 +16,6 @@ class ModelError(CamshaftError):
     """The model is broken, unsupported or inconsistent.  Names the node or tensor."""
 
 
-class UndecidedExtent(ModelError):
-    """A question about open extents has no one answer within their ranges.
-
-    question: what was asked ("h < 16").  ranges: of the symbols in it ("h = 1..").
-    """
-
-    def __init__(self, question: str, ranges: str) -> None:
-        super().__init__(
-            f"{question} is not decided by {ranges}; give narrower ranges, or sizes (shapes=)"
-        )
-        self.question, self.ranges = question, ranges
-
-
 class ConfigError(CamshaftError, ValueError):
     """A build or run option is wrong or contradicts another.  Names the option."""
 

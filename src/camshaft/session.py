@@ -25,6 +25,7 @@ from camshaft.config import BuildConfig
 from camshaft.errors import BuildError, CalibrationError, ConfigError, ModelError
 from camshaft.frontends.onnx import import_onnx
 from camshaft.ir.graph import Graph
+from camshaft.ir.sizes import is_static, typical
 from camshaft.ir.types import string
 from camshaft.machine import calibration_tally, cpu_backend, fingerprint_of
 from camshaft.ops import CONV
@@ -49,6 +50,17 @@ def _refuse_strings(graph: Graph) -> None:
             raise ModelError(
                 f"{what} holds strings, which engines do not take or give; cut the model such that "
                 "it begins and ends with numbers"
+            )
+
+
+def _refuse_open(graph: Graph) -> None:
+    """ModelError names an input whose extents are not all known."""
+    for t in graph.inputs:
+        if not is_static(t.shape):
+            example = [d if isinstance(d, int) else typical(d) for d in t.shape]
+            raise ModelError(
+                f"input {t.name!r} has the shape {list(t.shape)}, which is not fully known; give "
+                f"one: shapes={{{t.name!r}: {example}}}"
             )
 
 
@@ -93,6 +105,7 @@ class BuildSession:
         self._check_files()
         imported = self.import_model()
         _refuse_strings(imported)
+        _refuse_open(imported)
         cache = self._timings = self._cache()
         builder = self._builder(cache)
         with self._stage("optimizing"):

@@ -18,9 +18,17 @@ from __future__ import annotations
 from math import inf
 from typing import NoReturn, TypeGuard
 
-from camshaft.errors import UndecidedExtent
 from camshaft.ir.bounds import bounds, symbols_in
-from camshaft.ir.symbol import Bound, Call, Monomial, Symbol, atom_key, terms_of, text_of
+from camshaft.ir.symbol import (
+    Bound,
+    Call,
+    Monomial,
+    Symbol,
+    UndecidedExtent,
+    atom_key,
+    terms_of,
+    text_of,
+)
 
 
 class Dim:

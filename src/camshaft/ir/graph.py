@@ -16,8 +16,13 @@ from types import MappingProxyType
 import numpy as np
 
 from camshaft.errors import CamshaftError, ModelError
+from camshaft.ir import known
+from camshaft.ir.constraints import Constraints
+from camshaft.ir.extent import Extent
 from camshaft.ir.op import Attr, Attrs, OpDef
-from camshaft.ir.types import TensorType, type_of
+from camshaft.ir.shape_values import EXTENTS, extents_attrs, extents_of
+from camshaft.ir.symbol import UndecidedExtent
+from camshaft.ir.types import Shape, TensorType, i64, type_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +45,7 @@ class Tensor:
         return self.data
 
     @property
-    def shape(self) -> tuple[int, ...]:
+    def shape(self) -> Shape:
         return self.type.shape
 
 
@@ -82,6 +87,7 @@ class Graph:
 
     `output_names[i]` is the name under which users see `outputs[i]`; it need not be the tensor's
     own name, since an output may be an input, a constant, or the same tensor as another output.
+    `constraints` say what must hold between the extents of its types.
     """
 
     name: str
@@ -89,6 +95,7 @@ class Graph:
     outputs: tuple[Tensor, ...]
     output_names: tuple[str, ...]
     nodes: tuple[Node, ...]
+    constraints: Constraints = field(default_factory=Constraints)
 
     @cached_property
     def producers(self) -> Mapping[str, Node]:
@@ -122,9 +129,20 @@ class Graph:
 class GraphBuilder:
     """Builds one graph.  Not thread-safe; used once."""
 
-    def __init__(self, name: str, *, reserved: Iterable[str] = ()) -> None:
-        """reserved: tensor names that fresh names must avoid (those still to come in a rebuild)."""
+    def __init__(
+        self,
+        name: str,
+        *,
+        reserved: Iterable[str] = (),
+        constraints: Constraints | None = None,
+    ) -> None:
+        """reserved: tensor names that fresh names must avoid (those still to come in a rebuild).
+
+        constraints: those of the graph that is rebuilt; what is learned is added to them.
+        """
         self.name = name
+        self.constraints = Constraints() if constraints is None else constraints
+        self._known: dict[str, np.ndarray] = {}
         self._inputs: list[Tensor] = []
         self._nodes: list[Node] = []
         self._producer: dict[str, Node] = {}
@@ -170,7 +188,8 @@ class GraphBuilder:
         name = name or " + ".join(origin) or op.name
         try:
             filled = op.complete(attrs or {})
-            types = op.infer([t.type for t in inputs if t is not None], filled)
+            with self.constraints.learning(f"node {name!r}"):
+                types = op.infer([t.type for t in inputs if t is not None], filled)
         except CamshaftError as error:
             raise ModelError(f"node {name!r} ({op.name}): {error}") from error
         if outputs is None:
@@ -186,9 +205,17 @@ class GraphBuilder:
             for a in arrays:  # nobody else holds them, so they need no copy to become constants
                 a.flags.writeable = False
             return tuple(self.constant(a, n) for a, n in zip(arrays, outputs, strict=True))
+        values = self._symbolic(op, inputs, filled)
+        if values is not None and all(known.is_whole(v) for v in values) and op is not EXTENTS:
+            return tuple(
+                self._extents(v, t, n, name, origin)
+                for v, t, n in zip(values, types, outputs, strict=True)
+            )
         outs = tuple(
             self._register(Tensor(self.fresh(n), t)) for n, t in zip(outputs, types, strict=True)
         )
+        if values is not None:
+            self._known.update((t.name, v) for t, v in zip(outs, values, strict=True))
         node = Node(op, tuple(inputs), outs, MappingProxyType(filled), name, origin or (name,))
         self._nodes.append(node)
         for t in outs:
@@ -209,6 +236,60 @@ class GraphBuilder:
         outputs = None if output is None else [output]
         (result,) = self.add(op, inputs, attrs, like=like, name=name, outputs=outputs)
         return result
+
+    # -- values that are known as extents ------------------------------------------------------
+
+    def extents(self, values: Sequence[Extent], name: str, *, scalar: bool = False) -> Tensor:
+        """The i64 tensor [len(values)], or [] if `scalar`, of these extents; a constant if it can be."""
+        array = np.empty(len(values), object)
+        array[:] = values
+        shape = () if scalar else array.shape
+        type = TensorType(i64, shape)
+        return self._extents(array.reshape(shape), type, name, name, (name,))
+
+    def known(self, tensor: Tensor) -> np.ndarray | None:
+        """The tensor's elements as an object array (see `ir.known`), None if they are not known."""
+        if tensor.data is not None:
+            return known.as_known(tensor.data)
+        return self._known.get(tensor.name)
+
+    def _extents(
+        self,
+        values: np.ndarray,
+        type: TensorType,
+        output: str,
+        name: str,
+        origin: tuple[str, ...],
+    ) -> Tensor:
+        if not known.is_symbolic(values):
+            return self.constant(np.asarray(values, type.dtype.numpy), output)
+        attrs = EXTENTS.complete(extents_attrs(values, type))
+        tensor = self._register(Tensor(self.fresh(output), type))
+        node = Node(EXTENTS, (), (tensor,), MappingProxyType(attrs), name, origin or (name,))
+        self._nodes.append(node)
+        self._producer[tensor.name] = node
+        self._known[tensor.name] = values
+        return tensor
+
+    def _symbolic(
+        self, op: OpDef, inputs: Sequence[Tensor | None], attrs: Attrs
+    ) -> Sequence[np.ndarray] | None:
+        """The op's results as extents, if it is shape arithmetic."""
+        moves = "movement" in op.traits  # which a reference does with any objects
+        evaluate = op.reference if moves else op.symbolic
+        if evaluate is None or not any(t is not None and t.name in self._known for t in inputs):
+            return None
+        values: list[np.ndarray] = []
+        for t in inputs:
+            value = None if t is None else t.data if moves and t.data is not None else self.known(t)
+            if value is None:
+                return None
+            values.append(value)
+        try:
+            results = [np.asarray(v, object) for v in evaluate(values, attrs)]
+        except (known.Unknown, UndecidedExtent):
+            return None
+        return results if all(v.size <= known.MOST_KNOWN for v in results) else None
 
     def fresh(self, base: str) -> str:
         """`base` if no tensor has that name yet, else `base` with a number."""
@@ -254,6 +335,8 @@ class GraphBuilder:
         for t in node.outputs:
             self._register(t)
             self._producer[t.name] = node
+        if node.op is EXTENTS:
+            self._known[node.output.name] = extents_of(node.attrs)
         return True
 
     # -- finishing ---------------------------------------------------------------------------
@@ -272,4 +355,5 @@ class GraphBuilder:
             tuple(outputs.values()),
             tuple(outputs),
             tuple(reversed(kept)),
+            self.constraints,
         )

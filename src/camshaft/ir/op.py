@@ -23,6 +23,8 @@ Attrs = Mapping[str, Attr]
 
 InferFn = Callable[[Sequence[TensorType], Any], Sequence[TensorType]]
 ReferenceFn = Callable[[Sequence[np.ndarray], Any], Sequence[np.ndarray]]
+SymbolicFn = Callable[[Sequence[np.ndarray], Any], Sequence[np.ndarray]]
+"""Like a reference, on object arrays of extents (`ir.known`); raises `known.Unknown`."""
 
 REQUIRED = object()
 
@@ -40,6 +42,7 @@ class OpDef:
     traits: words passes ask for: "pointwise", "movement" (copies elements, computes nothing),
         "contraction", "rowwise", "fold" (may be evaluated at build time when all inputs are
         constant; everything except dequantize and host ops).
+    symbolic: the same on small tensors whose elements are extents, for shape arithmetic.
     """
 
     name: str
@@ -48,6 +51,7 @@ class OpDef:
     attributes: Mapping[str, object]
     anchors: int | None = None
     traits: frozenset[str] = frozenset()
+    symbolic: SymbolicFn | None = None
 
     def complete(self, attrs: Attrs) -> dict[str, Attr]:
         """`attrs` with defaults filled in; ModelError names an unknown or missing attribute."""

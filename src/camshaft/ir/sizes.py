@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from math import prod
 from typing import TypeGuard
 
-from camshaft.errors import ModelError, UndecidedExtent
+from camshaft.errors import ModelError
 from camshaft.ir.extent import (
     Extent,
     extent_of,
@@ -19,7 +19,7 @@ from camshaft.ir.extent import (
     smallest,
     symbols_of,
 )
-from camshaft.ir.symbol import Atom, Symbol
+from camshaft.ir.symbol import Atom, Symbol, UndecidedExtent
 
 
 def evaluate(e: Extent, sizes: Mapping[str, int]) -> int:
@@ -74,6 +74,11 @@ OPERATIONS: dict[str, Callable[[Extent, Extent], Extent]] = {
     "min": smallest,
     "max": largest,
 }
+
+
+def ints(extents: Iterable[Extent]) -> tuple[int, ...]:
+    """The extents where all are known; UndecidedExtent names one that is not."""
+    return tuple(e if isinstance(e, int) else int(e) for e in extents)
 
 
 def is_static(extents: Iterable[Extent]) -> TypeGuard[tuple[int, ...]]:

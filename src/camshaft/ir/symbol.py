@@ -68,6 +68,19 @@ Monomial = tuple[tuple[Atom, int], ...]
 """Atoms with their powers, ordered by text; () is 1."""
 
 
+class UndecidedExtent(ModelError):
+    """A question about open extents has no one answer within their ranges.
+
+    question: what was asked ("h < 16").  ranges: of the symbols in it ("h = 1..").
+    """
+
+    def __init__(self, question: str, ranges: str) -> None:
+        super().__init__(
+            f"{question} is not decided by {ranges}; give narrower ranges, or sizes (shapes=)"
+        )
+        self.question, self.ranges = question, ranges
+
+
 class Sum(Protocol):
     """What a symbolic extent is: monomials with their coefficients, in order."""
 

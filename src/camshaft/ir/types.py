@@ -13,6 +13,9 @@ from math import prod
 import numpy as np
 
 from camshaft.errors import ModelError
+from camshaft.ir.constraints import require_equal
+from camshaft.ir.extent import Extent, largest
+from camshaft.ir.sizes import ints, is_static
 
 
 @dataclass(frozen=True)
@@ -120,11 +123,14 @@ def dtype_of(array: np.ndarray | np.dtype) -> DType:
 
 
 Shape = tuple[int, ...]
+"""Extents, ints or symbolic (`ir.extent`)."""
+StaticShape = tuple[int, ...]
+"""A shape all of whose extents are known."""
 
 
 @dataclass(frozen=True)
 class TensorType:
-    """Element type and logical shape of a value.  Every extent is a known, non-negative int."""
+    """Element type and logical shape of a value; extents are ints or symbolic (`ir.extent`)."""
 
     dtype: DType
     shape: Shape
@@ -134,8 +140,13 @@ class TensorType:
         return len(self.shape)
 
     @property
+    def static(self) -> StaticShape:
+        """The shape where every extent is known; UndecidedExtent names one that is not."""
+        return ints(self.shape)
+
+    @property
     def size(self) -> int:
-        """Number of elements."""
+        """Number of elements, an extent."""
         return prod(self.shape)
 
     @property
@@ -154,17 +165,30 @@ def type_of(array: np.ndarray) -> TensorType:
 
 def row_major_strides(shape: Shape) -> tuple[int, ...]:
     """Element strides of a dense row-major tensor of `shape`."""
-    strides = [1] * len(shape)
+    strides: list[Extent] = [1] * len(shape)
     for axis in range(len(shape) - 2, -1, -1):
-        strides[axis] = strides[axis + 1] * max(1, shape[axis + 1])
-    return tuple(strides)
+        strides[axis] = strides[axis + 1] * largest(1, shape[axis + 1])
+    return tuple(strides)  # type: ignore[arg-type]
 
 
 def broadcast_shapes(*shapes: Shape) -> Shape:
-    """NumPy broadcasting of static shapes; ModelError names the shapes that do not fit."""
-    try:
-        return tuple(int(d) for d in np.broadcast_shapes(*shapes))
-    except ValueError:
-        raise ModelError(
-            f"shapes {', '.join(map(str, shapes))} do not broadcast together"
-        ) from None
+    """NumPy broadcasting; ModelError names the shapes that do not fit.
+
+    Two open extents, or an open one and a number above 1, are taken to be equal, which is what
+    models mean; that becomes a constraint.
+    """
+    misfit = f"shapes {', '.join(map(str, shapes))} do not broadcast together"
+    if all(is_static(shape) for shape in shapes):
+        try:
+            return tuple(int(d) for d in np.broadcast_shapes(*shapes))
+        except ValueError:
+            raise ModelError(misfit) from None
+    rank = max(len(shape) for shape in shapes)
+    result: list[Extent] = [1] * rank
+    for shape in shapes:
+        for axis, extent in enumerate(shape, rank - len(shape)):
+            if result[axis] == 1:
+                result[axis] = extent
+            elif extent != 1:
+                result[axis] = require_equal(result[axis], extent, misfit)
+    return tuple(result)  # type: ignore[arg-type]

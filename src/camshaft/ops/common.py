@@ -9,6 +9,8 @@ import numpy as np
 
 from camshaft.errors import ModelError
 from camshaft.ir import expr as E
+from camshaft.ir.constraints import require_at_least, require_equal
+from camshaft.ir.extent import Extent, ceil_div, smallest
 from camshaft.ir.types import DType, Shape, TensorType, broadcast_shapes, i8, i32, u8
 
 FOLD = frozenset({"fold"})
@@ -23,8 +25,11 @@ def epilogue_type(
     if E.input_count(epilogue) > 1 + len(operands):
         raise ModelError(f"epilogue {epilogue} reads more operands than the {len(operands)} given")
     for t in operands:
-        if broadcast_shapes(anchor.shape, t.shape) != anchor.shape:
-            raise ModelError(f"epilogue operand {t} does not broadcast to {anchor.shape}")
+        misfit = f"epilogue operand {t} does not broadcast to {anchor.shape}"
+        for a, b in zip(anchor.shape, broadcast_shapes(anchor.shape, t.shape), strict=False):
+            require_equal(a, b, misfit)
+        if t.rank > anchor.rank:
+            raise ModelError(misfit)
     dtype = E.result_dtype(epilogue, [anchor.dtype, *(t.dtype for t in operands)])
     return TensorType(dtype, anchor.shape)
 
@@ -48,8 +53,8 @@ def normal_axis(axis: int, rank: int) -> int:
 
 
 def window_extent(
-    size: int, kernel: int, stride: int, pads: tuple[int, int], dilation: int, ceil: bool = False
-) -> int:
+    size: Extent, kernel: int, stride: int, pads: tuple[int, int], dilation: int, ceil: bool = False
+) -> Extent:
     """Output extent of a sliding window (ONNX rules).
 
     With `ceil`, a last window that would start in the end padding is dropped, as PyTorch and
@@ -57,17 +62,14 @@ def window_extent(
     """
     reach = dilation * (kernel - 1) + 1
     room = size + pads[0] + pads[1] - reach
-    if room < 0:
-        raise ModelError(f"window of {reach} is larger than the padded extent {room + reach}")
+    misfit = f"window of {reach} is larger than the padded extent {room + reach}"
+    require_at_least(room, 0, misfit)
     if not ceil:
         return room // stride + 1
-    extent = -(-room // stride) + 1
-    if (extent - 1) * stride >= size + pads[0]:
-        extent -= 1
-    return extent
+    return smallest(ceil_div(room, stride), (size + pads[0] - 1) // stride) + 1
 
 
-def spatial(shape: Shape, layout: str) -> tuple[int, int, int, int]:
+def spatial(shape: Shape, layout: str) -> tuple[Any, Any, Any, Any]:
     """(N, C, H, W) of a rank-4 shape in layout "NCHW" or "NHWC"."""
     if len(shape) != 4:
         raise ModelError(f"expected a rank-4 tensor, got shape {shape}")
@@ -77,9 +79,9 @@ def spatial(shape: Shape, layout: str) -> tuple[int, int, int, int]:
     return n, c, h, w
 
 
-def from_nchw(n: int, c: int, h: int, w: int, layout: str) -> Shape:
+def from_nchw(n: Extent, c: Extent, h: Extent, w: Extent, layout: str) -> Shape:
     """The shape in `layout`."""
-    return (n, c, h, w) if layout == "NCHW" else (n, h, w, c)
+    return (n, c, h, w) if layout == "NCHW" else (n, h, w, c)  # type: ignore[return-value]
 
 
 def accumulator(x: DType, w: DType) -> DType:

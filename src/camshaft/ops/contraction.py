@@ -14,6 +14,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from camshaft.errors import ModelError
+from camshaft.ir.constraints import require_at_least, require_equal
 from camshaft.ir.op import REQUIRED, OpDef
 from camshaft.ir.types import TensorType, broadcast_shapes, dtype_of, f32, i32
 from camshaft.ops.common import (
@@ -119,8 +120,7 @@ def _transpose_conv_infer(types: Sequence[TensorType], attrs: Attrs) -> list[Ten
     ):
         reach = attrs["dilations"][axis] * (kernel - 1) + 1
         extent = (size - 1) * attrs["strides"][axis] + reach + attrs["output_padding"][axis] - pad
-        if extent < 1:
-            raise ModelError(f"pads {attrs['pads']} leave no output")
+        require_at_least(extent, 1, f"pads {attrs['pads']} leave no output")
         out.append(extent)
     return [TensorType(x.dtype, (n, w.shape[1] * attrs["groups"], *out))]
 
@@ -164,8 +164,10 @@ CONV_TRANSPOSE = OpDef(
 
 def _matmul_infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorType]:
     a, b = types[:2]
-    if a.rank < 2 or b.rank < 2 or a.shape[-1] != b.shape[-2]:
-        raise ModelError(f"matrices {a} and {b} do not multiply")
+    misfit = f"matrices {a} and {b} do not multiply"
+    if a.rank < 2 or b.rank < 2:
+        raise ModelError(misfit)
+    require_equal(a.shape[-1], b.shape[-2], misfit)
     batch = broadcast_shapes(a.shape[:-2], b.shape[:-2])
     anchor = TensorType(accumulator(a.dtype, b.dtype), (*batch, a.shape[-2], b.shape[-1]))
     return [epilogue_type(anchor, types[2:], attrs)]

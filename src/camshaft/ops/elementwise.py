@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from camshaft.ir import expr as E
+from camshaft.ir import known
 from camshaft.ir.expr import Expr
 from camshaft.ir.op import REQUIRED, OpDef
 from camshaft.ir.types import TensorType, broadcast_shapes
@@ -38,6 +39,7 @@ POINTWISE = OpDef(
     _reference,
     {"expr": REQUIRED},
     anchors=0,
+    symbolic=lambda arrays, attrs: [known.pointwise(attrs["expr"], arrays)],
     traits=FOLD | {"pointwise"},
 )
 

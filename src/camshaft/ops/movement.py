@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from camshaft.errors import ModelError
+from camshaft.ir.constraints import require_at_least, require_equal
+from camshaft.ir.extent import Extent
 from camshaft.ir.op import REQUIRED, OpDef
 from camshaft.ir.types import TensorType, broadcast_shapes
 from camshaft.ops.common import FOLD, normal_axis
@@ -19,8 +21,10 @@ MOVES = FOLD | {"movement"}
 
 def _reshape_infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorType]:
     x = types[0]
-    if prod(attrs["shape"]) != x.size or any(d < 0 for d in attrs["shape"]):
-        raise ModelError(f"{x} cannot take shape {attrs['shape']}")
+    misfit = f"{x} cannot take shape {attrs['shape']}"
+    for d in attrs["shape"]:
+        require_at_least(d, 0, misfit)
+    require_equal(prod(attrs["shape"]), x.size, misfit)
     return [TensorType(x.dtype, tuple(attrs["shape"]))]
 
 
@@ -52,15 +56,16 @@ TRANSPOSE = OpDef(
 def _concat_infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorType]:
     first = types[0]
     axis = normal_axis(attrs["axis"], first.rank)
+    shape: list[Extent] = list(first.shape)
     for t in types[1:]:
-        same = t.rank == first.rank and all(
-            a == b for i, (a, b) in enumerate(zip(t.shape, first.shape, strict=True)) if i != axis
-        )
-        if not same or t.dtype != first.dtype:
-            raise ModelError(f"{t} and {first} cannot be concatenated along axis {axis}")
-    shape = list(first.shape)
+        misfit = f"{t} and {first} cannot be concatenated along axis {axis}"
+        if t.rank != first.rank or t.dtype != first.dtype:
+            raise ModelError(misfit)
+        for i, (a, b) in enumerate(zip(shape, t.shape, strict=True)):
+            if i != axis:
+                shape[i] = require_equal(a, b, misfit)
     shape[axis] = sum(t.shape[axis] for t in types)
-    return [TensorType(first.dtype, tuple(shape))]
+    return [TensorType(first.dtype, tuple(shape))]  # type: ignore[arg-type]
 
 
 CONCAT = OpDef(
@@ -82,8 +87,11 @@ def _slice_infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorType]:
         if step < 1:
             raise ModelError(f"slice has step {step}; a backward slice is a gather")
         last = start + (size - 1) * step
-        if size and not (0 <= start < d and 0 <= last < d):
-            raise ModelError(f"slice {start}..{last} step {step} leaves the extent {d}")
+        if size != 0:
+            misfit = f"slice {start}..{last} step {step} leaves the extent {d}"
+            for at in (start, last):
+                require_at_least(at, 0, misfit)
+                require_at_least(d - at, 1, misfit)
     return [TensorType(x.dtype, tuple(attrs["sizes"]))]
 
 
@@ -112,8 +120,8 @@ def _pad_infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorType]:
     shape = tuple(
         b + d + a for b, d, a in zip(attrs["before"], x.shape, attrs["after"], strict=True)
     )
-    if min((*attrs["before"], *attrs["after"]), default=0) < 0:
-        raise ModelError("pad amounts must not be negative (a negative pad is a slice)")
+    for amount in (*attrs["before"], *attrs["after"]):
+        require_at_least(amount, 0, "pad amounts must not be negative (a negative pad is a slice)")
     return [TensorType(x.dtype, shape)]
 
 
@@ -136,8 +144,11 @@ PAD = OpDef(
 
 def _broadcast_infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorType]:
     x = types[0]
-    if broadcast_shapes(x.shape, attrs["shape"]) != tuple(attrs["shape"]):
-        raise ModelError(f"{x} does not broadcast to {attrs['shape']}")
+    misfit = f"{x} does not broadcast to {attrs['shape']}"
+    if len(attrs["shape"]) < x.rank:
+        raise ModelError(misfit)
+    for a, b in zip(broadcast_shapes(x.shape, attrs["shape"]), attrs["shape"], strict=True):
+        require_equal(a, b, misfit)
     return [TensorType(x.dtype, tuple(attrs["shape"]))]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from camshaft.errors import ModelError
 from camshaft.ir import expr as E
+from camshaft.ir import known
 from camshaft.ir.op import REQUIRED, OpDef
 from camshaft.ir.types import DType, TensorType, dtype_of, i8, i32, u8
 from camshaft.ops.common import FOLD, IDENTITY, apply_epilogue, epilogue_type, normal_axis
@@ -58,6 +59,16 @@ def _reduce_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.nda
     return [apply_epilogue(np.asarray(y, x.dtype), arrays[1:], attrs)]
 
 
+def _reduce_symbolic(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndarray]:
+    """Of a vector of extents, to one."""
+    x = arrays[0]
+    plain = attrs["prologue"] == attrs["epilogue"] == IDENTITY
+    if not plain or x.ndim != 1 or not x.size or len(arrays) != 1 or not len(attrs["axes"]):
+        raise known.Unknown
+    total = known.folded(x, attrs["kind"])
+    return [total.reshape(1) if attrs["keepdims"] else total]
+
+
 REDUCE = OpDef(
     "reduce",
     _reduce_infer,
@@ -71,6 +82,7 @@ REDUCE = OpDef(
     },
     anchors=1,
     traits=FOLD | {"rowwise"},
+    symbolic=_reduce_symbolic,
 )
 
 

@@ -20,6 +20,7 @@ from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
 from camshaft.ir.graph import GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr, Attrs, OpDef
+from camshaft.ir.sizes import typical
 from camshaft.ir.types import DType, Shape, f32
 from camshaft.ops import DEQUANTIZE, POINTWISE, RESHAPE, TRANSPOSE
 
@@ -264,7 +265,7 @@ def _check_size(op: OpDef, inputs: Sequence[Tensor | None], attrs: Attrs) -> Non
     folds = "fold" in op.traits and all(t.is_const for t in present)
     limit = MOST_FOLDED if folds else MOST_ELEMENTS
     for t in op.infer([t.type for t in present], op.complete(attrs)):
-        if t.size > limit:
+        if typical(t.size) > limit:
             raise ModelError(
                 f"{'a constant' if folds else 'a result'} of type {t} has more than {limit} "
                 "elements; the shapes or attributes cannot be right"

@@ -31,12 +31,16 @@ from camshaft.frontends.onnx.dtypes import (
 from camshaft.frontends.onnx.handlers import HANDLERS
 from camshaft.frontends.onnx.hosted import host_step
 from camshaft.frontends.onnx.model import load_model
+from camshaft.frontends.onnx.open_extents import OpenExtents, Said
 from camshaft.frontends.onnx.reachable import reachable, reachable_in
 from camshaft.frontends.onnx.schema import Body, function_body
 from camshaft.ir import expr as E
 from camshaft.ir.graph import Graph, GraphBuilder, Tensor
-from camshaft.ir.types import Shape, TensorType
+from camshaft.ir.types import TensorType
 from camshaft.ops import POINTWISE
+
+MOST_ROUNDS = 8
+"""How often a model is imported while it tells more of its open extents."""
 
 _FAULTS = (
     ValueError,
@@ -55,20 +59,30 @@ _FAULTS = (
 def import_onnx(
     model: str | os.PathLike[str] | bytes | ModelProto,
     *,
-    shapes: Mapping[str, Sequence[int]] | None = None,
+    shapes: Mapping[str, Sequence[Said]] | None = None,
+    profiles: Sequence[Mapping[str, Sequence[Sequence[int]]]] | None = None,
 ) -> Graph:
     """Import an ONNX model as a graph of canonical ops, in the layout ONNX has (NCHW).
 
     model: path of an .onnx file (external data is looked for beside it), its bytes, or the parsed
         proto.
-    shapes: input name -> shape, instead of the declared one; needed for every input whose declared
-        shape is not fully known.
+    shapes: input name -> shape, instead of the declared one: numbers, names ("batch"), names with
+        ranges ("batch=1..16").
+    profiles: input name -> (least, typical, most) shape, each; the extents range over all of them.
+    Extents that stay open become symbols (see `open_extents` for their typical sizes).
 
     float16 and bfloat16 are computed in float32; inputs and outputs keep their declared type.
     Raises ModelError, naming the file, node or input at fault, for whatever cannot be imported.
     """
     proto = load_model(model)
-    return _Importer(proto).run(dict(shapes or {}))
+    extents = OpenExtents(dict(shapes or {}), tuple(profiles or ()))
+    for _ in range(MOST_ROUNDS):
+        graph = _Importer(proto, extents).run()
+        if not extents.learn(graph.constraints):
+            return graph
+    raise ModelError(
+        "the model's open extents do not settle; give sizes with shapes={input: [...]}"
+    )
 
 
 @dataclass(frozen=True)
@@ -86,27 +100,31 @@ class _Importer:
     values: ONNX tensor name -> tensor, of all that is known so far; the inner scopes come first.
     """
 
-    def __init__(self, proto: ModelProto) -> None:
-        self.proto = proto
+    def __init__(self, proto: ModelProto, extents: OpenExtents) -> None:
+        self.proto, self.extents = proto, extents
         self.opsets = {_domain(o.domain): o.version for o in proto.opset_import}
         self.reserved = frozenset(_names(proto.graph))
         self.builder = GraphBuilder(proto.graph.name or "model", reserved=self.reserved)
         self.values: ChainMap[str, Tensor] = ChainMap()
         self.narrow: dict[str, int] = {}
 
-    def run(self, shapes: dict[str, Sequence[int]]) -> Graph:
+    def run(self) -> Graph:
         graph = self.proto.graph
         found = reachable_in(graph)
         self._constants(graph, found.names)
         inputs = [v for v in graph.input if v.name not in self.values]
-        unknown = set(shapes) - {v.name for v in inputs}
-        if unknown:
-            raise ModelError(
-                f"shapes= names {sorted(unknown)}, which the model has no input for; "
-                f"its inputs are {[v.name for v in inputs]}"
-            )
+        for option, given in (
+            ("shapes", [self.extents.shapes]),
+            ("profiles", self.extents.profiles),
+        ):
+            unknown = {name for names in given for name in names} - {v.name for v in inputs}
+            if unknown:
+                raise ModelError(
+                    f"{option}= names {sorted(unknown)}, which the model has no input for; "
+                    f"its inputs are {[v.name for v in inputs]}"
+                )
         for value in inputs:
-            self._input(value, shapes.get(value.name))
+            self._input(value)
         self.nodes(found.nodes, _Place(self.opsets, self.reserved))
         return self.builder.graph({v.name: self._output(v) for v in graph.output})
 
@@ -127,13 +145,16 @@ class _Importer:
                 continue
             self._define(name, self.builder.constant(_dense(sparse), name))
 
-    def _input(self, value: ValueInfoProto, given: Sequence[int] | None) -> None:
+    def _input(self, value: ValueInfoProto) -> None:
         name = value.name
         try:
             dtype = boundary_dtype(_elem_type(value))
         except ModelError as error:
             raise ModelError(f"input {name!r}: {error}") from error
-        tensor = self.builder.input(name, TensorType(dtype, _input_shape(value, given)))
+        tensor = self.builder.input(
+            name,
+            TensorType(dtype, self.extents.shape(name, _declared(value))),  # type: ignore[arg-type]
+        )
         inner = inner_dtype(value.type.tensor_type.elem_type)
         if inner != dtype:
             expr = E.cast(E.inp(0), inner)
@@ -297,33 +318,15 @@ def _elem_type(value: ValueInfoProto) -> int:
     return int(value.type.tensor_type.elem_type)
 
 
-def _input_shape(value: ValueInfoProto, given: Sequence[int] | None) -> Shape:
-    """The declared shape, or `given`; ModelError shows how to give one that is not known."""
-    name, tensor = value.name, value.type.tensor_type
-    if given is not None:
-        shape = tuple(int(d) for d in given)
-        if tensor.HasField("shape") and len(tensor.shape.dim) != len(shape):
-            raise ModelError(
-                f"shapes[{name!r}] = {list(shape)} has rank {len(shape)}, "
-                f"the model's input has rank {len(tensor.shape.dim)}"
-            )
-        if any(d < 0 for d in shape):
-            raise ModelError(f"shapes[{name!r}] = {list(shape)} has a negative extent")
-        return shape
+def _declared(value: ValueInfoProto) -> list[int | str | None] | None:
+    """The declared extents: numbers, names, None for neither; None if there is no shape at all."""
+    tensor = value.type.tensor_type
     if not tensor.HasField("shape"):
-        raise ModelError(
-            f"input {name!r} ({elem_name(tensor.elem_type)}) declares no shape; "
-            f"give one: shapes={{{name!r}: [...]}}"
-        )
-    dims = [d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim]
-    if any(d is None or d < 0 for d in dims):
-        shown = [
-            d.dim_value if d.HasField("dim_value") else (d.dim_param or "?")
-            for d in tensor.shape.dim
-        ]
-        example = [1 if d is None or d < 0 else d for d in dims]
-        raise ModelError(
-            f"input {name!r} has the shape [{', '.join(map(str, shown))}], which is not fully "
-            f"known; give one: shapes={{{name!r}: {example}}}"
-        )
-    return tuple(int(d or 0) for d in dims)
+        return None
+    declared: list[int | str | None] = []
+    for d in tensor.shape.dim:
+        if d.HasField("dim_value"):
+            declared.append(d.dim_value if d.dim_value >= 0 else None)
+        else:
+            declared.append(d.dim_param or None)
+    return declared

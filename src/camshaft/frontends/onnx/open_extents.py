@@ -1,0 +1,278 @@
+"""Which symbol an open extent of an input becomes, and which size it is tuned for.
+
+What is said of an input (`shapes=`, `profiles=`) goes first.  Where nothing is said:
+
+- Equal names (`dim_param`) are equal extents, whatever input they stand at.  Placeholders
+  ("?", "-1", "None", "unk__7", no name at all) are names of nothing: each axis is on its own.
+- The typical size is what engines are tuned for.  The first axis of two or more is the batch: 1.
+  Two open axes of a picture (rank 4) are 224 each; one beside a known one is as large as that, or
+  320 beside a short one (a line of text).  Every other axis is 128.
+- What the model's own arithmetic implies comes on top: sizes that must be equal become one
+  symbol, windows say how small an axis may be, and a typical size that the model cannot take
+  moves to the next one that it can.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from camshaft.errors import ConfigError, ModelError
+from camshaft.ir.constraints import Constraints, broken, lessons
+from camshaft.ir.extent import Extent, extent_of
+from camshaft.ir.symbol import Symbol
+
+BATCH, PIXELS, LINE, LENGTH = 1, 224, 320, 128
+SHORT = 64
+"""A picture of at most this height is a line of text, typically LINE wide."""
+_PLACEHOLDER = re.compile(r"\?|\*|-?\d*|none|null|any|dynamic|unknown|unk__\d+", re.IGNORECASE)
+_SAID = re.compile(r"\s*([^\W\d]\w*)\s*(?:=\s*(\d+)\s*\.\.\s*(?:(\d+)\s*\.\.\s*)?(\d*)\s*)?")
+_MOST_STEPS = 4096
+
+Said = int | str
+"""What a user says of an extent: a number, "batch", "batch=1..16", "batch=1..", "batch=1..4..16"."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """least, typical, most: what is known of one name; None where nothing is."""
+
+    low: int | None = None
+    typical: int | None = None
+    high: int | None = None
+
+
+def parse_said(text: str) -> tuple[str, Range]:
+    """Name and range of what a user wrote; ConfigError shows the forms."""
+    match = _SAID.fullmatch(text)
+    if match is None:
+        raise ConfigError(
+            f"extent {text!r} is none of: a number, a name (batch), a name with its range "
+            "(batch=1..16, batch=1.., or with the typical size batch=1..4..16)"
+        )
+    name, low, typical, high = match.groups()
+    return name, Range(*(int(v) if v else None for v in (low, typical, high)))
+
+
+@dataclass
+class OpenExtents:
+    """The open extents of one model while it is imported, perhaps several times.
+
+    shapes: input name -> what is said of its extents.  profiles: (least, typical, most) shapes of
+    inputs; the first one says what is typical.
+    """
+
+    shapes: Mapping[str, Sequence[Said]] = field(default_factory=dict)
+    profiles: Sequence[Mapping[str, Sequence[Sequence[int]]]] = ()
+    _said: dict[str, Range] = field(default_factory=dict)
+    _same: dict[str, Extent] = field(default_factory=dict)
+    _symbols: dict[str, Symbol] = field(default_factory=dict)
+    _names: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def symbols(self) -> dict[str, Symbol]:
+        """Those in use, by name, in order of first appearance."""
+        return dict(self._symbols)
+
+    # -- asked while importing -----------------------------------------------------------------
+
+    def shape(self, name: str, declared: Sequence[int | str | None] | None) -> tuple[Extent, ...]:
+        """The shape of input `name`; declared: what the model says (None: not even a rank).
+
+        ModelError if what is said does not fit, or if the rank is not known at all.
+        """
+        said = self.shapes.get(name)
+        profiled = self._profiled(name)
+        if said is None and profiled is not None and declared is None:
+            declared = [None] * len(profiled)
+        if declared is None:
+            if said is None:
+                raise ModelError(
+                    f"input {name!r} declares no shape, not even how many axes it has; give one: "
+                    f"shapes={{{name!r}: [...]}}"
+                )
+            declared = [None] * len(said)
+        for given, what in ((said, "shapes"), (profiled, "profiles")):
+            if given is not None and len(given) != len(declared):
+                raise ModelError(
+                    f"{what}[{name!r}] = {list(given)} has rank {len(given)}, the model's input has "
+                    f"rank {len(declared)}"
+                )
+        return tuple(
+            self._extent(
+                name,
+                axis,
+                declared,
+                None if said is None else said[axis],
+                Range() if profiled is None else profiled[axis],
+            )
+            for axis in range(len(declared))
+        )
+
+    def _profiled(self, name: str) -> list[Range] | None:
+        """The envelope of all profiles for an input, None if none names it."""
+        given = [p[name] for p in self.profiles if name in p]
+        if not given:
+            return None
+        ranks = {len(shape) for triple in given for shape in triple}
+        if len(ranks) != 1 or any(len(triple) != 3 for triple in given):
+            raise ModelError(
+                f"profiles[...][{name!r}] must be three shapes of one rank: least, typical, most"
+            )
+        columns = [list(zip(*triple, strict=True)) for triple in given]
+        return [
+            Range(min(c[a][0] for c in columns), columns[0][a][1], max(c[a][2] for c in columns))
+            for a in range(ranks.pop())
+        ]
+
+    def _extent(
+        self,
+        name: str,
+        axis: int,
+        declared: Sequence[int | str | None],
+        said: Said | None,
+        profiled: Range,
+    ) -> Extent:
+        own = declared[axis]
+        known = own if isinstance(own, int) and own >= 0 else None
+        if isinstance(said, int):
+            if said < 0:
+                raise ModelError(f"shapes[{name!r}] has a negative extent, {said}")
+            return said
+        if profiled.low is not None and profiled.low == profiled.high:
+            return profiled.low
+        if said is None and known is not None:
+            if profiled.low is not None:
+                raise ModelError(
+                    f"profiles[...][{name!r}] lets axis {axis} vary, which the model fixes at {known}; "
+                    f"give shapes={{{name!r}: ...}} with a name there to open it"
+                )
+            return known
+        label = None if own is None or isinstance(own, int) else own
+        given = Range()
+        if said is not None:
+            label, given = parse_said(said)
+        elif label is None or _PLACEHOLDER.fullmatch(label):
+            label = f"{name}_{axis}"
+        merged = Range(
+            *(
+                b if a is None else a
+                for a, b in zip(
+                    (given.low, given.typical, given.high),
+                    (profiled.low, profiled.typical, profiled.high),
+                    strict=True,
+                )
+            )
+        )
+        return self._symbol(self._identifier(label), merged, _default(declared, axis), name, axis)
+
+    def _identifier(self, label: str) -> str:
+        """A name for the symbol, one for each label."""
+        if label not in self._names:
+            base = re.sub(r"\W", "_", label) or "n"
+            base = f"_{base}" if base[0].isdigit() else base
+            name, number = base, 1
+            while name in self._names.values():
+                number += 1
+                name = f"{base}_{number}"
+            self._names[label] = name
+        return self._names[label]
+
+    def _symbol(self, name: str, given: Range, default: int, tensor: str, axis: int) -> Extent:
+        if name in self._same:
+            return self._same[name]
+        known = self._said.get(name, Range())
+        low = _most(1 if given.low is None else given.low, known.low)
+        high = given.high
+        size = known.typical or given.typical or default
+        size = max(low, size if high is None else min(size, high))
+        symbol = self._symbols.get(name)
+        if symbol is None:
+            if high is not None and high < low:
+                raise ModelError(
+                    f"input {tensor!r}, axis {axis}: at most {high} is asked for, and the model "
+                    f"needs {low} at least"
+                )
+            symbol = self._symbols[name] = Symbol(name, low, size, high)
+        elif given != Range() and (given.low, given.high) != (symbol.low, symbol.high):
+            symbol = self._narrowed(symbol, given)
+        return extent_of(symbol)
+
+    def _narrowed(self, symbol: Symbol, given: Range) -> Symbol:
+        raise ModelError(
+            f"extent {symbol.name!r} is given two ranges, {symbol.range} and "
+            f"{given.low}..{given.high or ''}; equal names are equal extents"
+        )
+
+    # -- learned from an import ------------------------------------------------------------------
+
+    def learn(self, constraints: Constraints) -> bool:
+        """Take over what an import found out; True if the model must be imported again."""
+        changed = False
+        for lesson in lessons(constraints):
+            name = lesson.symbol.name
+            if lesson.same_as is not None:
+                if name not in self._same:
+                    self._same[name] = lesson.same_as
+                    changed = True
+            elif lesson.low is not None and lesson.low > (self._said.get(name, Range()).low or 0):
+                self._said[name] = replace(self._said.get(name, Range()), low=lesson.low)
+                changed = True
+        changed = changed or self._moved(constraints)
+        if changed:
+            self._symbols.clear()
+        return changed
+
+    def _moved(self, constraints: Constraints) -> bool:
+        """Move typical sizes that break a constraint to the next ones that do not."""
+        sizes = {s.name: s.typical for s in self._symbols.values()}
+        rules = list(constraints)
+        fault = broken(rules, sizes)
+        if fault is None:
+            return False
+        for symbol in fault.symbols:
+            if symbol.name not in self._symbols:
+                continue
+            for size in _candidates(symbol):
+                if broken(rules, {**sizes, symbol.name: size}) is None:
+                    old = self._said.get(symbol.name, Range())
+                    self._said[symbol.name] = replace(old, typical=size)
+                    return True
+        raise ModelError(
+            f"{fault.why} needs {fault}, and no typical size near "
+            f"{', '.join(f'{n}={s}' for n, s in sizes.items())} fits; give sizes that the model "
+            "takes with shapes= or profiles="
+        )
+
+
+def _candidates(symbol: Symbol) -> list[int]:
+    """Sizes to try: the next multiples of powers of two, then whatever comes next, up and down."""
+    high = symbol.typical + _MOST_STEPS if symbol.high is None else symbol.high
+    tried = [-(-symbol.typical // m) * m for m in (2, 4, 8, 16, 32, 64, 128)]
+    tried += range(symbol.typical + 1, min(high, symbol.typical + _MOST_STEPS) + 1)
+    tried += range(symbol.typical - 1, max(symbol.low, symbol.typical - _MOST_STEPS) - 1, -1)
+    return [size for size in tried if symbol.low <= size <= high]
+
+
+def _most(a: int, b: int | None) -> int:
+    return a if b is None else max(a, b)
+
+
+def _default(declared: Sequence[int | str | None], axis: int) -> int:
+    """The typical size by rank and position (see the module's text)."""
+    rank = len(declared)
+    sizes = [d if isinstance(d, int) and d >= 0 else None for d in declared]
+    if axis == 0 and rank > 1:
+        return BATCH
+    if rank != 4:
+        return LENGTH
+    last, second = sizes[3], sizes[1]
+    channels_last = last is not None and last <= 4 and (second is None or second > 4)
+    spatial = (1, 2) if channels_last else (2, 3)
+    if axis not in spatial:
+        return 3
+    other = sizes[spatial[1] if axis == spatial[0] else spatial[0]]
+    if other is None:
+        return PIXELS
+    return LINE if other <= SHORT else other

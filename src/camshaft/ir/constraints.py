@@ -1,0 +1,180 @@
+"""What must hold between open extents: learned while a graph is built, checked when sizes are set.
+
+Adding `[n, 768]` and `[m, 768]` says n == m; a window of 3 over an axis of h says h >= 3.  Type
+inference states such facts through `require_equal` and `require_at_least`.  What the extents'
+bounds decide is decided on the spot; what they leave open is written down in the `Constraints` of
+the graph being built, and holds from then on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+from camshaft.errors import ModelError
+from camshaft.ir.bounds import bounds
+from camshaft.ir.extent import Dim, Extent, known_different, symbols_of
+from camshaft.ir.sizes import evaluate
+from camshaft.ir.symbol import Symbol, UndecidedExtent
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """`left` kind `right`, with kind "==" or ">="; why: what needs it, in words."""
+
+    left: Extent
+    kind: str
+    right: Extent
+    why: str
+
+    def holds(self, sizes: Mapping[str, int]) -> bool:
+        """Whether it holds at these sizes."""
+        left, right = evaluate(self.left, sizes), evaluate(self.right, sizes)
+        return left == right if self.kind == "==" else left >= right
+
+    @property
+    def symbols(self) -> tuple[Symbol, ...]:
+        """The symbols it is about."""
+        return symbols_of(self.left, self.right)
+
+    def __str__(self) -> str:
+        return f"{self.left} {self.kind} {self.right}"
+
+
+@dataclass
+class Constraints:
+    """The constraints of one graph, in the order in which they were learned."""
+
+    found: dict[Constraint, None] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[Constraint]:
+        return iter(tuple(self.found))
+
+    def add(self, left: Extent, kind: str, right: Extent, why: str) -> None:
+        """Write one down, unless it is there."""
+        self.found.setdefault(Constraint(left, kind, right, why))
+
+    def equal(self, a: Extent, b: Extent) -> bool:
+        """Whether a == b is known."""
+        return any(c.kind == "==" and ((c.left, c.right) in ((a, b), (b, a))) for c in self.found)
+
+    @contextmanager
+    def learning(self, why: str) -> Iterator[None]:
+        """What is required within is written down here; why: the node that requires it."""
+        token = _current.set((self, why))
+        try:
+            yield
+        finally:
+            _current.reset(token)
+
+
+_current: ContextVar[tuple[Constraints, str] | None] = ContextVar("constraints", default=None)
+
+
+def require_equal(a: Extent, b: Extent, otherwise: str) -> Extent:
+    """The extent that a and b must both be; the simpler of the two.
+
+    ModelError(otherwise) if they differ at all sizes; UndecidedExtent if nothing is decided and no
+    graph is being built that could write it down.
+    """
+    if a == b:
+        return a
+    if known_different(a, b):
+        raise ModelError(otherwise)
+    current = _current.get()
+    if current is None:
+        raise UndecidedExtent(
+            f"{a} == {b}", ", ".join(f"{s.name} = {s.range}" for s in symbols_of(a, b))
+        )
+    constraints, why = current
+    first, second = sorted((a, b), key=_complexity)
+    constraints.add(second, "==", first, why)
+    return first
+
+
+def require_at_least(a: Extent, low: Extent, otherwise: str) -> None:
+    """State a >= low.  Errors as in `require_equal`."""
+    if isinstance(a, int) and isinstance(low, int):
+        if a < low:
+            raise ModelError(otherwise)
+        return
+    least, most = bounds(a - low)
+    if least >= 0:
+        return
+    if most < 0:
+        raise ModelError(otherwise)
+    current = _current.get()
+    if current is None:
+        raise UndecidedExtent(
+            f"{a} >= {low}", ", ".join(f"{s.name} = {s.range}" for s in symbols_of(a, low))
+        )
+    constraints, why = current
+    constraints.add(a, ">=", low, why)
+
+
+def _complexity(e: Extent) -> tuple[int, int, str]:
+    """Ints first, then symbols, then what has the shortest text."""
+    if isinstance(e, int):
+        return 0, 0, str(e)
+    text = str(e)
+    return (1 if text.isidentifier() else 2), len(text), text
+
+
+# --- what constraints say of single symbols ----------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a symbol turned out to be: another symbol or number, or at least `low`."""
+
+    symbol: Symbol
+    same_as: Extent | None = None
+    low: int | None = None
+
+
+def lessons(constraints: Constraints) -> list[Lesson]:
+    """What the constraints say of single symbols: n == m, n == 8, h - 2 >= 1."""
+    found: list[Lesson] = []
+    for c in constraints:
+        if c.kind == "==":
+            symbol = _alone(c.left)
+            if symbol is not None and (isinstance(c.right, int) or _alone(c.right) is not None):
+                found.append(Lesson(symbol, same_as=c.right))
+        elif len(c.symbols) == 1:
+            least = _least(c, c.symbols[0])
+            if least is not None and least > c.symbols[0].low:
+                found.append(Lesson(c.symbols[0], low=least))
+    return found
+
+
+def _alone(e: Extent) -> Symbol | None:
+    """The symbol that `e` is, if it is nothing but one."""
+    if not isinstance(e, Dim):
+        return None
+    symbols = symbols_of(e)
+    return symbols[0] if len(symbols) == 1 and str(e) == symbols[0].name else None
+
+
+_FARTHEST = 1 << 14
+
+
+def _least(c: Constraint, symbol: Symbol) -> int | None:
+    """The least size from which on the constraint holds, if it is a matter of being large enough."""
+    most = _FARTHEST if symbol.high is None else min(symbol.high, _FARTHEST)
+    if not c.holds({symbol.name: most}):
+        return None
+    low, high = symbol.low, most
+    while low < high:
+        middle = (low + high) // 2
+        if c.holds({symbol.name: middle}):
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def broken(constraints: Sequence[Constraint], sizes: Mapping[str, int]) -> Constraint | None:
+    """The first constraint that these sizes break."""
+    return next((c for c in constraints if not c.holds(sizes)), None)
