@@ -307,7 +307,7 @@ def imports_or_says_why(model: bytes | ModelProto) -> bool:
 def test_mutated_files_never_raise_anything_else() -> None:
     data, rng = small().SerializeToString(), np.random.default_rng(1)
     until, results = time.perf_counter() + 3.0, []
-    while time.perf_counter() < until or len(results) < 400:  # on a busy machine too
+    while time.perf_counter() < until or len(results) < 700:  # on a busy machine too
         results.append(imports_or_says_why(bytes_mutated(data, rng)))
     assert results.count(False) > 100
     assert results.count(True) > 20
@@ -316,7 +316,7 @@ def test_mutated_files_never_raise_anything_else() -> None:
 def test_mutated_models_never_raise_anything_else() -> None:
     whole, rng = small(), np.random.default_rng(2)
     until, results = time.perf_counter() + 4.0, []
-    while time.perf_counter() < until or len(results) < 400:  # on a busy machine too
+    while time.perf_counter() < until or len(results) < 700:  # on a busy machine too
         model = ModelProto()
         model.CopyFrom(whole)
         for _ in range(rng.integers(1, 4)):
