@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any, cast
 
 import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
 
+import camshaft
 from camshaft.backends.base import KernelSpec, Operand
 from camshaft.builder.trial import Runner, Trial
 from camshaft.ir import expr as E
-from camshaft.ir.types import f32, u8
+from camshaft.ir.types import f32, i32, i64, u8
 
 
 class Writes:
@@ -61,3 +64,44 @@ def test_a_step_inside_an_expression_excuses_no_other_element() -> None:
     assert check(trial, got) == ""
     got[0, 0, 0, 0] += 0.06  # three times a quantum
     assert "1 of 12800" in check(trial, got)
+
+
+@pytest.mark.parametrize("extent", [1, 2, 3, 300, 5000])
+@pytest.mark.parametrize("dtype", [i64, i32, u8], ids=repr)
+def test_operands_of_a_trial_lie_in_the_domain_of_the_op(dtype: Any, extent: int) -> None:
+    """A gather's indices lie in [-extent, extent), for axes short and long."""
+    spec = KernelSpec(
+        "gather",
+        (Operand.dense(f32, (extent, 4)), Operand.dense(dtype, (400,))),
+        (Operand.dense(f32, (400, 4)),),
+        (("axis", 0),),
+    )
+    trial = Trial(spec, [], 1, cast(Any, None))
+    index = trial.feeds["x1"].astype(np.int64)
+    least, most = max(-extent, dtype.range[0]), min(extent - 1, dtype.range[1])
+    assert least <= index.min() and index.max() <= most
+    assert index.max() - index.min() > (most - least) / 2 or extent == 1
+
+
+def test_a_gather_over_a_short_axis_is_built_and_right_at_the_default_level() -> None:
+    """An embedding of two token types, as BERT has it."""
+    table = np.array([[2.040919, -2.555665, 0.5], [-0.8652131, 3.3229995, 0.25]], np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("Gather", ["w", "i"], ["y"], "embedding")],
+        "types",
+        [helper.make_tensor_value_info("i", TensorProto.INT64, [1, 6])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 6, 3])],
+        [numpy_helper.from_array(table, "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    engine = camshaft.build(model.SerializeToString())
+    got = engine({"i": np.array([[0, 1, 1, 0, -1, -2]], np.int64)})["y"]
+    want = [
+        [2.040919, -2.555665, 0.5],
+        [-0.8652131, 3.3229995, 0.25],
+        [-0.8652131, 3.3229995, 0.25],
+        [2.040919, -2.555665, 0.5],
+        [-0.8652131, 3.3229995, 0.25],
+        [2.040919, -2.555665, 0.5],
+    ]
+    assert np.array_equal(got, np.array([want], np.float32))

@@ -22,7 +22,8 @@ from camshaft.backends.base import KernelSpec
 from camshaft.backends.cpu.tactics import TACTICS
 from camshaft.cli import app as cli
 from camshaft.frontends.onnx.handlers import HANDLERS
-from camshaft.ops import OPS_BY_NAME
+from camshaft.ops import ALL_OPS, OPS_BY_NAME
+from camshaft.ops.catalogue import catalogue
 from camshaft.passes.rewrite import sweep
 from kernel_harness import operand_of, run_kernel
 from targets import each_target
@@ -35,6 +36,7 @@ DOCUMENTS = (
     ROOT / "CONTRIBUTING.md",
     ROOT / "docs" / "architecture.md",
     ROOT / "docs" / "errors.md",
+    ROOT / "docs" / "ops.md",
 )
 by_name = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: p.name)
 BLOCK = re.compile(r"(?:<!-- quote: (\S+) -->\n)?```(\w*)\n(.*?)```", re.DOTALL)
@@ -96,6 +98,11 @@ def test_every_error_is_listed_with_its_exit_code() -> None:
     classes = [c for c in vars(errors).values() if isinstance(c, type)]
     assert listed == {c.__name__: str(cli.exit_code(c("x"))) for c in classes}
     assert sorted(listed) == sorted(n for n in camshaft.__all__ if n.endswith("Error"))
+
+
+def test_the_catalogue_of_ops_is_what_their_definitions_say() -> None:
+    page = (ROOT / "docs" / "ops.md").read_text(encoding="utf-8")
+    assert page == catalogue(ALL_OPS), "run python -m camshaft.ops --write docs/ops.md"
 
 
 def test_as_many_onnx_operators_as_the_readme_says() -> None:

@@ -17,7 +17,7 @@ from onnx import helper
 from camshaft.errors import ModelError
 from camshaft.ir import expr as E
 from camshaft.ir.op import OpDef
-from camshaft.ir.types import TensorType, f32, type_of, u8
+from camshaft.ir.types import TensorType, f32, i64, type_of, u8
 from camshaft.ops import (
     ALL_OPS,
     BROADCAST,
@@ -314,3 +314,27 @@ def test_misuse_is_refused(op: OpDef, types: list[tuple[int, ...]], attrs: dict[
 def test_types_as_text() -> None:
     for t in (TensorType(f32, ()), TensorType(u8, (1, 2)), TensorType(f32, (0,))):
         assert parse_type(type_text(t)) == t
+
+
+# -- what definitions say ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("op", ALL_OPS, ids=lambda op: op.name)
+def test_every_op_and_attribute_is_described(op: OpDef) -> None:
+    assert op.doc.endswith(".") and op.family != "other"
+    assert all(a.doc for a in op.attributes.values())
+
+
+def test_integers_outside_the_domain_are_refused_by_the_reference() -> None:
+    for op, types, attrs in (
+        (GATHER, [TensorType(f32, (3, 5)), TensorType(i64, (4,))], {"axis": 1}),
+        (GATHER, [TensorType(f32, (3, 5)), TensorType(i64, (4,))], {"axis": -2}),
+    ):
+        for operand, (least, most) in op.integers(types, op.complete(attrs)).items():
+            arrays = [np.zeros(t.shape, t.dtype.numpy) for t in types]
+            for edge, outside in ((least, least - 1), (most, most + 1)):
+                arrays[operand][:] = edge
+                op.reference(arrays, attrs)
+                arrays[operand][:] = outside
+                with pytest.raises(ModelError, match="outside"):
+                    op.reference(arrays, attrs)

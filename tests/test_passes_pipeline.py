@@ -33,7 +33,7 @@ def test_network_keeps_its_value(net, level) -> None:
 def test_every_source_operator_is_accounted_for(net) -> None:
     graph = net()
     after = optimize(graph)
-    computing = {o for n in graph.nodes if "movement" not in n.op.traits for o in n.origin}
+    computing = {o for n in graph.nodes if not n.op.moves for o in n.origin}
     assert computing <= {o for n in after.nodes for o in n.origin}
     for node in after.nodes:
         assert len(set(node.origin)) == len(node.origin)

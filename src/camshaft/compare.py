@@ -22,7 +22,7 @@ from camshaft.errors import ConfigError, ModelError
 from camshaft.frontends.onnx.model import load_model
 from camshaft.ir.graph import Graph, Node, Tensor
 from camshaft.ir.types import i8, u8
-from camshaft.ops import POOL, QUANTIZE
+from camshaft.ops import QUANTIZE
 from camshaft.peers import peer_errors, peer_module, read_by_all
 from camshaft.runtime.engine import Engine
 from camshaft.session import BuildSession
@@ -324,7 +324,7 @@ def _moved(
 
 
 def _moves(node: Node) -> bool:
-    return "movement" in node.op.traits or node.op is POOL
+    return node.op.moves or node.op.commutes is not None
 
 
 def _real_reference(want: np.ndarray, stored: Stored) -> np.ndarray:

@@ -6,19 +6,19 @@ bounds; `agreement` does the rest.  Sums of integers are exact, sums of floats a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from camshaft.backends.base import KernelSpec
 from camshaft.builder.agreement import STEP, SUM, Interval, bounds, disagreement, steps_inside
+from camshaft.builder.spec_attrs import attrs_of_op
 from camshaft.ir.attrs import expr_attr
 from camshaft.ir.expr import Expr
-from camshaft.ir.op import OpDef
-from camshaft.ir.types import dtype_of
-from camshaft.ops import OPS_BY_NAME, POINTWISE, REDUCE
+from camshaft.ir.op import Attrs, OpDef, Rounding
+from camshaft.ir.types import dtype_of, type_of
+from camshaft.ops import OPS_BY_NAME
 from camshaft.ops.common import IDENTITY, apply_epilogue
 
 
@@ -42,23 +42,28 @@ class Expectation:
 def expectations(spec: KernelSpec, arrays: Sequence[np.ndarray]) -> list[Expectation]:
     """What each output of `spec` should be.  arrays: all operands, constants included."""
     op = OPS_BY_NAME[spec.op]
-    implied = {"layout": "NHWC"} if "layout" in op.attributes else {}
-    attrs = op.complete({**dict(spec.attrs), **implied})
-    if op is POINTWISE:
+    attrs = attrs_of_op(spec)
+    if op.expression is None:
+        error = _error(op, arrays, attrs)
+        values = [np.asarray(a) for a in op.reference(arrays, attrs)]
+        return [Expectation(v, IDENTITY, (_known(v, error),)) for v in values]
+    if not op.anchors:
         (value,) = op.reference(arrays, attrs)
         known = tuple(Interval.around(a) for a in arrays)
-        return [Expectation(value, expr_attr(spec, "expr"), known)]
-    if "epilogue" not in op.attributes:
-        values = [np.asarray(a) for a in op.reference(arrays, attrs)]
-        error = 0.0 if "movement" in op.traits else SUM
-        return [Expectation(v, IDENTITY, (_known(v, error),)) for v in values]
+        return [Expectation(value, expr_attr(spec, op.expression), known)]
     (anchor,) = op.reference(arrays, {**attrs, "epilogue": IDENTITY})
     first = _anchor(op, np.asarray(anchor), arrays, attrs)
-    operands = arrays[op.anchors or 0 :]
+    operands = arrays[op.anchors :]
     value = apply_epilogue(np.asarray(anchor), operands, attrs)
     known = (first, *(Interval.around(a) for a in operands))
     stepped = steps_inside(expr_attr(spec, "prologue", IDENTITY))
     return [Expectation(value, expr_attr(spec, "epilogue", IDENTITY), known, stepped)]
+
+
+def _error(op: OpDef, arrays: Sequence[np.ndarray], attrs: Attrs) -> float:
+    """How far a float result before the epilogue may be off, of the largest of its elements."""
+    exact = op.rounding([type_of(a) for a in arrays], attrs) is Rounding.EXACT
+    return 0.0 if exact else SUM
 
 
 def _known(value: np.ndarray, error: float) -> Interval:
@@ -69,28 +74,26 @@ def _known(value: np.ndarray, error: float) -> Interval:
     return Interval.around(value, error * float(np.max(finite, initial=1e-6)))
 
 
-def _anchor(
-    op: OpDef, value: np.ndarray, arrays: Sequence[np.ndarray], attrs: Mapping[str, Any]
-) -> Interval:
+def _anchor(op: OpDef, value: np.ndarray, arrays: Sequence[np.ndarray], attrs: Attrs) -> Interval:
     """What enters the epilogue."""
-    kind = attrs.get("kind")
-    if op is REDUCE and attrs["prologue"] != IDENTITY and kind != "prod":
-        return _reduced(value, arrays[0], attrs)
-    if kind in ("max", "min"):
-        return _known(value, 0.0)
-    if all(dtype_of(a).is_int for a in arrays[: op.anchors]):
+    types = [type_of(a) for a in arrays]
+    if attrs.get("prologue", IDENTITY) != IDENTITY and op.increasing(types, attrs):
+        return _through(op, value, arrays, attrs)
+    error = _error(op, arrays, attrs)
+    if error and all(t.dtype.is_int for t in types[: op.anchors]):
         return Interval.around(value, 4 * STEP * np.abs(value))  # exact sums, scaled
-    return _known(value, SUM)
+    return _known(value, error)
 
 
-def _reduced(value: np.ndarray, x: np.ndarray, attrs: Mapping[str, Any]) -> Interval:
-    """A reduction of what a prologue makes of x: sums, maxima and minima of both ends."""
-    terms = bounds(attrs["prologue"], [Interval.around(x)])
+def _through(op: OpDef, value: np.ndarray, arrays: Sequence[np.ndarray], attrs: Attrs) -> Interval:
+    """What the op makes of its prologue's admissible values, whose ends it maps to ends."""
+    x = arrays[0]
+    terms = bounds(attrs["prologue"], [Interval.around(x)])  # type: ignore[arg-type]
     bare = {**attrs, "prologue": IDENTITY, "epilogue": IDENTITY}
     low, high = (
-        np.asarray(REDUCE.reference([np.broadcast_to(end, x.shape)], bare)[0]) for end in terms.ends
+        np.asarray(op.reference([np.broadcast_to(end, x.shape)], bare)[0]) for end in terms.ends
     )
     if not dtype_of(value).is_float:
         return Interval(low, high, dtype_of(value))
-    slack = _known(value, SUM if attrs["kind"] == "sum" else 0.0)
+    slack = _known(value, _error(op, arrays, attrs))
     return Interval(np.minimum(low, slack.low), np.maximum(high, slack.high), dtype_of(value))

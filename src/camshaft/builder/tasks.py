@@ -11,14 +11,11 @@ from math import prod
 
 from camshaft.backends.base import KernelSpec, Operand
 from camshaft.builder.bufferize import Bufferized, Copy
+from camshaft.builder.spec_attrs import attrs_of_spec
 from camshaft.ir import expr as E
 from camshaft.ir.graph import Node, Tensor
-from camshaft.ir.op import Attr
-from camshaft.ops import CONV, HOST, MATMUL, POOL, REDUCE
+from camshaft.ops import HOST
 from camshaft.program.view import View
-
-_IMPLIED = frozenset({"layout"})
-"""Attributes that kernels need not know: they are always channels-last."""
 
 
 @dataclass(frozen=True)
@@ -103,19 +100,7 @@ def _node_task(node: Node, bufferized: Bufferized) -> Task:
     operands = [_operand(p) for p in inputs]
     if anchors:
         operands[anchors:] = [_without_lead(o) for o in operands[anchors:]]
-    attrs: tuple[tuple[str, Attr], ...] = tuple(
-        (k, v) for k, v in sorted(node.attrs.items()) if k not in _IMPLIED
-    )
+    attrs = attrs_of_spec(node.attrs)
     spec = KernelSpec(node.op.name, tuple(operands), tuple(_operand(p) for p in outputs), attrs)
-    return Task(node.name, node.op.name, node.origin, spec, node, inputs, outputs, _macs(node))
-
-
-def _macs(node: Node) -> int:
-    size = node.outputs[0].type.size
-    if node.op is CONV:
-        return size * prod(node.args[1].shape[1:])
-    if node.op is MATMUL:
-        return size * node.args[0].shape[-1]
-    if node.op in (POOL, REDUCE):
-        return node.args[0].type.size
-    return 0
+    macs = node.op.macs([t.type for t in node.args], node.outputs[0].type, node.attrs)
+    return Task(node.name, node.op.name, node.origin, spec, node, inputs, outputs, macs)

@@ -14,7 +14,9 @@ import numpy as np
 
 from camshaft.backends.base import Candidate, Kernel, KernelSpec, Operand, Params
 from camshaft.builder.expectation import expectations
+from camshaft.builder.spec_attrs import valid_integers
 from camshaft.errors import BuildError
+from camshaft.ir.op import Integers
 from camshaft.ir.strides import span
 from camshaft.ir.types import DType, TensorType
 from camshaft.runtime.engine import Engine
@@ -60,8 +62,9 @@ class Trial:
         if expected_us:
             self.most_copies = max(2, min(MOST_COPIES, int(LONGEST_RUN_US / expected_us)))
         rng = np.random.default_rng(0)
+        valid = valid_integers(spec)
         self.feeds = {
-            f"x{i}": random_values(o.dtype, span(o.shape, o.strides), rng)
+            f"x{i}": random_values(o.dtype, span(o.shape, o.strides), rng, valid.get(i))
             for i, o in enumerate(spec.inputs)
             if not o.const
         }
@@ -171,14 +174,25 @@ class Runner:
         self._context.close()
 
 
-def random_values(dtype: DType, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Plausible operand values: normal floats, integers over the type's whole range."""
+def random_values(
+    dtype: DType, count: int, rng: np.random.Generator, valid: Integers | None = None
+) -> np.ndarray:
+    """Plausible operand values: normal floats, integers of a range that is typical of the type.
+
+    valid: the least and the greatest integer that the operand may hold; None if it may hold any.
+    BuildError if it may hold none.
+    """
     if dtype.is_float:
         return np.asarray(rng.standard_normal(count, np.float32), dtype.numpy)
     if dtype.kind == "b":
         return np.asarray(rng.integers(0, 2, count), np.bool_)
     low, high = dtype.range if dtype.bits <= 16 else (-1000, 1000)
-    return np.asarray(rng.integers(max(low, -(1 << 15)), high, count, endpoint=True), dtype.numpy)
+    if valid is not None:
+        low, high = max(valid[0], dtype.range[0]), min(valid[1], dtype.range[1])
+    low = max(low, -(1 << 15)) if valid is None else low
+    if low > high:
+        raise BuildError(f"an operand of {count} integers must lie between {low} and {high}")
+    return np.asarray(rng.integers(low, high, count, endpoint=True), dtype.numpy)
 
 
 def _view(memory: np.ndarray, operand: Operand) -> np.ndarray:

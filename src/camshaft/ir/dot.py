@@ -10,13 +10,15 @@ from camshaft.ir.expr import Expr
 from camshaft.ir.graph import Graph, Node, Tensor
 from camshaft.ir.op import Attr
 
-_COLOURS = (
-    ("contraction", "#cfe2f3"),
-    ("pointwise", "#d9ead3"),
-    ("movement", "#eeeeee"),
-    ("rowwise", "#fff2cc"),
-    ("spatial", "#ead1dc"),
-)
+_COLOURS = {
+    "contraction": "#cfe2f3",
+    "pointwise": "#d9ead3",
+    "movement": "#eeeeee",
+    "rowwise": "#fff2cc",
+    "pooling": "#ead1dc",
+    "host": "#f4cccc",
+}
+"""Fill colours by the op's family."""
 _LONGEST = 60
 
 
@@ -79,8 +81,8 @@ def _titled(name: str, tensor: Tensor) -> str:
 def _label(node: Node) -> str:
     kind = str(node.attrs["op_type"]) + " (host)" if "op_type" in node.attrs else node.op.name
     lines = [node.name, kind]
-    for key, value in node.attrs.items():
-        if key in ("op_type", "proto", "opset", "types") or node.op.attributes.get(key) == value:
+    for key, value in node.op.changed(node.attrs).items():
+        if key in ("op_type", "proto", "opset", "types"):
             continue
         lines.append(_short(f"{key}={_shown(value)}"))
     lines += [_short(f"{t.name}: {t.type}") for t in node.args if t.is_const]
@@ -96,10 +98,7 @@ def _short(line: str) -> str:
 
 
 def _colour(node: Node) -> str:
-    for trait, colour in _COLOURS:
-        if trait in node.op.traits:
-            return colour
-    return "#f4cccc" if "op_type" in node.attrs else "#ffffff"
+    return _COLOURS.get(node.op.family, "#ffffff")
 
 
 def _quoted(words: str) -> str:

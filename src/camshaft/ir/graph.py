@@ -199,7 +199,7 @@ class GraphBuilder:
                 if same
                 else [name.rsplit(" + ", 1)[-1] + ":out"] * len(types)
             )
-        if "fold" in op.traits and inputs and all(t is not None and t.is_const for t in inputs):
+        if op.folds and inputs and all(t is not None and t.is_const for t in inputs):
             made = op.reference([t.array for t in inputs if t is not None], filled)
             arrays = [np.asarray(a) for a in made]
             for a in arrays:  # nobody else holds them, so they need no copy to become constants
@@ -275,7 +275,7 @@ class GraphBuilder:
         self, op: OpDef, inputs: Sequence[Tensor | None], attrs: Attrs
     ) -> Sequence[np.ndarray] | None:
         """The op's results as extents, if it is shape arithmetic."""
-        moves = "movement" in op.traits  # which a reference does with any objects
+        moves = op.moves  # which a reference does with any objects
         evaluate = op.reference if moves else op.symbolic
         if evaluate is None or not any(t is not None and t.name in self._known for t in inputs):
             return None

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from camshaft.ir.op import REQUIRED, Attrs, OpDef
+from camshaft.ir.op import Attribute, Attrs, OpDef
 from camshaft.ir.sizes import ints
 from camshaft.ir.types import TensorType, dtype_named
 
@@ -30,9 +30,16 @@ def _reference(arrays: Sequence[np.ndarray], attrs: Values) -> list[np.ndarray]:
 
 EXTENTS = OpDef(
     "extents",
+    "Extents as a small integer tensor, of which shape arithmetic in the model reads some as data.",
     _infer,
     _reference,
-    {"values": REQUIRED, "shape": REQUIRED, "dtype": "i64"},
+    {
+        "values": Attribute("the extents in row-major order"),
+        "shape": Attribute("shape of the tensor"),
+        "dtype": Attribute("element type", "i64"),
+    },
+    "shapes",
+    folds=False,
 )
 
 

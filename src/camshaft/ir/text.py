@@ -21,9 +21,7 @@ def node_text(node: Node) -> str:
     ins = ", ".join(
         "-" if t is None else f"{t.name}{f': {t.type}' if t.is_const else ''}" for t in node.inputs
     )
-    attrs = " ".join(
-        f"{k}={_attr(v)}" for k, v in node.attrs.items() if node.op.attributes.get(k) != v
-    )
+    attrs = " ".join(f"{k}={_attr(v)}" for k, v in node.op.changed(node.attrs).items())
     return f"{outs} = {node.op.name}({ins}){' {' + attrs + '}' if attrs else ''}"
 
 

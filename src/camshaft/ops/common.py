@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,30 @@ from camshaft.errors import ModelError
 from camshaft.ir import expr as E
 from camshaft.ir.constraints import require_at_least, require_equal
 from camshaft.ir.extent import Extent, ceil_div, smallest
+from camshaft.ir.op import NO_EPILOGUE, Attr, Attribute, Perm, Types
 from camshaft.ir.types import DType, Shape, TensorType, broadcast_shapes, i8, i32, u8
 
-FOLD = frozenset({"fold"})
-IDENTITY = E.inp(0)
+IDENTITY = NO_EPILOGUE
+EPILOGUE = Attribute(
+    "scalar expression of the result (i0) and of the operands behind the op's own inputs (i1, ...)",
+    IDENTITY,
+)
+LAYOUT = Attribute('"NCHW" or "NHWC": where the channels of images lie')
+PADS = Attribute("pixels added at the top, left, bottom and right", (0, 0, 0, 0))
+
+
+def axis_follows(perm: Perm, types: Types, attrs: Mapping[str, Any]) -> Mapping[str, Attr]:
+    """The attribute "axis" of an op whose input lies in the order `perm` (see `Reordering`)."""
+    return {"axis": perm.index(attrs["axis"] % len(perm)) if perm else attrs["axis"]}
+
+
+def entries_follow(*names: str) -> Callable[[Perm, Types, Mapping[str, Any]], Mapping[str, Attr]]:
+    """Likewise for attributes that have an entry for each axis."""
+
+    def follow(perm: Perm, types: Types, attrs: Mapping[str, Any]) -> Mapping[str, Attr]:
+        return {name: tuple(attrs[name][axis] for axis in perm) for name in names}
+
+    return follow
 
 
 def epilogue_type(

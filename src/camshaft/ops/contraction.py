@@ -8,6 +8,7 @@ requantization).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,12 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from camshaft.errors import ModelError
 from camshaft.ir.constraints import require_at_least, require_equal
-from camshaft.ir.op import REQUIRED, OpDef
+from camshaft.ir.op import Attribute, OpDef, Reordering, Role, Types
 from camshaft.ir.types import TensorType, broadcast_shapes, dtype_of, f32, i32
 from camshaft.ops.common import (
-    FOLD,
-    IDENTITY,
+    EPILOGUE,
+    LAYOUT,
+    PADS,
     accumulator,
     apply_epilogue,
     epilogue_type,
@@ -90,21 +92,33 @@ def _conv_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndarr
     return [apply_epilogue(y, arrays[2:], attrs)]
 
 
+def _conv_macs(types: Types, output: TensorType, attrs: Attrs) -> int:
+    return output.size * prod(types[1].shape[1:])
+
+
+_STRIDES = Attribute("of the window, along height and width", (1, 1))
+_DILATIONS = Attribute("distance of filter taps, along height and width", (1, 1))
+_GROUPS = Attribute("into how many groups channels are split; each has filters of its own", 1)
+
 CONV = OpDef(
     "conv",
+    "Convolution of images x with filters w: [K, C/groups, R, S] in layout NCHW, [K, R, S, C/groups] "
+    "in NHWC.  Floats are summed in their own type, 8-bit integers exactly in i32.",
     _conv_infer,
     _conv_reference,
     {
-        "strides": (1, 1),
-        "pads": (0, 0, 0, 0),  # top, left, bottom, right
-        "dilations": (1, 1),
-        "groups": 1,
-        "layout": REQUIRED,  # "NCHW": x NCHW, w OIHW; "NHWC": x NHWC, w [K,R,S,C/g]
-        "x_zero_point": 0,
-        "epilogue": IDENTITY,
+        "strides": _STRIDES,
+        "pads": PADS,
+        "dilations": _DILATIONS,
+        "groups": _GROUPS,
+        "layout": LAYOUT,
+        "x_zero_point": Attribute("integer subtracted from x; padding is zero after it", 0),
+        "epilogue": EPILOGUE,
     },
+    "contraction",
     anchors=2,
-    traits=FOLD | {"contraction", "spatial"},
+    reordering=Reordering((Role.IMAGE, Role.IMAGE, Role.BROADCAST)),
+    macs=_conv_macs,
 )
 
 
@@ -147,18 +161,25 @@ def _transpose_conv_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> lis
     return [np.ascontiguousarray(full[:, :, top : top + oh, left : left + ow])]
 
 
+def _transpose_conv_macs(types: Types, output: TensorType, attrs: Attrs) -> int:
+    return types[0].size * prod(types[1].shape[1:])
+
+
 CONV_TRANSPOSE = OpDef(
-    "conv_transpose",  # x NCHW, w [C, K/g, R, S]; lowered to plain convs before kernels
+    "conv_transpose",
+    "Transposed convolution of x [N, C, H, W] with filters w [C, K/groups, R, S].  The passes make "
+    "plain convolutions of it whose results are interleaved.",
     _transpose_conv_infer,
     _transpose_conv_reference,
     {
-        "strides": (1, 1),
-        "pads": (0, 0, 0, 0),
-        "dilations": (1, 1),
-        "output_padding": (0, 0),
-        "groups": 1,
+        "strides": Attribute("distance of input pixels in the output", (1, 1)),
+        "pads": Attribute("pixels cut off at the top, left, bottom and right", (0, 0, 0, 0)),
+        "dilations": _DILATIONS,
+        "output_padding": Attribute("rows added at the bottom, columns at the right", (0, 0)),
+        "groups": _GROUPS,
     },
-    traits=FOLD | {"contraction"},
+    "contraction",
+    macs=_transpose_conv_macs,
 )
 
 
@@ -183,13 +204,24 @@ def _matmul_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.nda
     return [apply_epilogue(y, arrays[2:], attrs)]
 
 
+def _matmul_macs(types: Types, output: TensorType, attrs: Attrs) -> int:
+    return output.size * types[0].shape[-1]
+
+
 MATMUL = OpDef(
-    "matmul",  # a [..., M, K] times b [..., K, N]; batch axes broadcast
+    "matmul",
+    "Products of matrices a [..., M, K] and b [..., K, N]; leading axes broadcast.  Floats are summed "
+    "in their own type, 8-bit integers exactly in i32.",
     _matmul_infer,
     _matmul_reference,
-    {"a_zero_point": 0, "b_zero_point": 0, "epilogue": IDENTITY},
+    {
+        "a_zero_point": Attribute("integer subtracted from a", 0),
+        "b_zero_point": Attribute("integer subtracted from b", 0),
+        "epilogue": EPILOGUE,
+    },
+    "contraction",
     anchors=2,
-    traits=FOLD | {"contraction"},
+    macs=_matmul_macs,
 )
 
 OPS = (CONV, CONV_TRANSPOSE, MATMUL)

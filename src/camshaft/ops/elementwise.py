@@ -15,9 +15,8 @@ import numpy as np
 from camshaft.ir import expr as E
 from camshaft.ir import known
 from camshaft.ir.expr import Expr
-from camshaft.ir.op import REQUIRED, OpDef
+from camshaft.ir.op import Attribute, OpDef, Reordering, Role
 from camshaft.ir.types import TensorType, broadcast_shapes
-from camshaft.ops.common import FOLD
 
 Attrs = Mapping[str, Any]
 
@@ -34,13 +33,15 @@ def _reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndarray]:
 
 
 POINTWISE = OpDef(
-    "pointwise",  # out = expr(inputs), inputs broadcast together as in NumPy
+    "pointwise",
+    "A scalar expression of the inputs, which broadcast together as in NumPy.",
     _infer,
     _reference,
-    {"expr": REQUIRED},
+    {"expr": Attribute("the expression; i0, i1, ... are the inputs")},
+    "pointwise",
     anchors=0,
+    reordering=Reordering((Role.BROADCAST,)),
     symbolic=lambda arrays, attrs: [known.pointwise(attrs["expr"], arrays)],
-    traits=FOLD | {"pointwise"},
 )
 
 

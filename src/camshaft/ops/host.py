@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from camshaft.errors import ModelError
-from camshaft.ir.op import REQUIRED, OpDef
+from camshaft.ir.op import Attribute, OpDef
 from camshaft.ir.types import TensorType, dtype_named
 
 Attrs = Mapping[str, Any]
@@ -107,9 +107,18 @@ def _reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndarray]:
 
 HOST = OpDef(
     "host",
+    "A standard ONNX operator without an op of its own, run by ONNX's reference in Python.",
     _infer,
     _reference,
-    {"op_type": REQUIRED, "proto": REQUIRED, "opset": REQUIRED, "types": REQUIRED},
+    {
+        "op_type": Attribute("name of the ONNX operator"),
+        "proto": Attribute("the serialized NodeProto"),
+        "opset": Attribute("version of the operator set it belongs to"),
+        "types": Attribute("output types as text, from ONNX's shape inference"),
+    },
+    "host",
+    folds=False,
+    deterministic=False,
 )
 
 OPS = (HOST,)

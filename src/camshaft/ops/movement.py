@@ -11,12 +11,36 @@ import numpy as np
 from camshaft.errors import ModelError
 from camshaft.ir.constraints import require_at_least, require_equal
 from camshaft.ir.extent import Extent
-from camshaft.ir.op import REQUIRED, OpDef
+from camshaft.ir.op import (
+    Attribute,
+    Commutes,
+    Integers,
+    OpDef,
+    Operands,
+    Perm,
+    Reordering,
+    Role,
+    Rounding,
+    Types,
+    ValueRange,
+)
 from camshaft.ir.types import TensorType, broadcast_shapes
-from camshaft.ops.common import FOLD, normal_axis
+from camshaft.ops.common import axis_follows, entries_follow, normal_axis
 
 Attrs = Mapping[str, Any]
-MOVES = FOLD | {"movement"}
+
+
+def _exact(types: Types, attrs: Attrs) -> Rounding:
+    return Rounding.EXACT
+
+
+def _range_of_input(operands: Operands, attrs: Attrs) -> ValueRange:
+    return operands.range_of(0)
+
+
+def _range_of_all(operands: Operands, attrs: Attrs) -> ValueRange:
+    found = [operands.range_of(i) for i in range(len(operands.types))]
+    return min(f[0] for f in found), max(f[1] for f in found)
 
 
 def _reshape_infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorType]:
@@ -28,12 +52,25 @@ def _reshape_infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorType
     return [TensorType(x.dtype, tuple(attrs["shape"]))]
 
 
+def _axis_after_reshape(axis: int, x: TensorType, out: TensorType, attrs: Attrs) -> int | None:
+    """Where an axis of `x` lies in `out`, if the reshape keeps it."""
+    for place, extent in enumerate(out.shape):
+        if extent == x.shape[axis] and prod(out.shape[:place]) == prod(x.shape[:axis]):
+            return place
+    return None
+
+
 RESHAPE = OpDef(
-    "reshape",  # shape: explicit extents, no -1 or 0 shorthands
+    "reshape",
+    "The same elements in row-major order, as another shape.",
     _reshape_infer,
     lambda arrays, attrs: [arrays[0].reshape(attrs["shape"])],
-    {"shape": REQUIRED},
-    traits=MOVES,
+    {"shape": Attribute("the extents, without ONNX's -1 and 0")},
+    commutes=Commutes(axis=_axis_after_reshape),
+    value_range=_range_of_input,
+    family="movement",
+    moves=True,
+    rounding=_exact,
 )
 
 
@@ -46,10 +83,15 @@ def _transpose_infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorTy
 
 TRANSPOSE = OpDef(
     "transpose",
+    "Axes in another order.",
     _transpose_infer,
     lambda arrays, attrs: [np.asarray(arrays[0].transpose(attrs["perm"]), order="C")],
-    {"perm": REQUIRED},
-    traits=MOVES,
+    {"perm": Attribute("axis i of the result is axis perm[i] of x")},
+    commutes=Commutes(axis=lambda axis, x, out, attrs: attrs["perm"].index(axis)),
+    value_range=_range_of_input,
+    family="movement",
+    moves=True,
+    rounding=_exact,
 )
 
 
@@ -70,10 +112,16 @@ def _concat_infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorType]
 
 CONCAT = OpDef(
     "concat",
+    "The inputs behind each other along an axis.",
     _concat_infer,
     lambda arrays, attrs: [np.concatenate(arrays, axis=attrs["axis"])],
-    {"axis": REQUIRED},
-    traits=MOVES,
+    {"axis": Attribute("along which they lie behind each other")},
+    reordering=Reordering((Role.ALIGNED,), axis_follows),
+    commutes=Commutes(data=None),
+    value_range=_range_of_all,
+    family="movement",
+    moves=True,
+    rounding=_exact,
 )
 
 
@@ -105,11 +153,21 @@ def _slice_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndar
 
 
 SLICE = OpDef(
-    "slice",  # for every axis: first index, extent, step of at least 1
+    "slice",
+    "Every step-th element of each axis, from a first one on.",
     _slice_infer,
     _slice_reference,
-    {"starts": REQUIRED, "sizes": REQUIRED, "steps": REQUIRED},
-    traits=MOVES,
+    {
+        "starts": Attribute("first index, for each axis"),
+        "sizes": Attribute("extent of the result, for each axis"),
+        "steps": Attribute("distance of the elements taken, at least 1, for each axis"),
+    },
+    reordering=Reordering((Role.ALIGNED,), entries_follow("starts", "sizes", "steps")),
+    commutes=Commutes(),
+    value_range=_range_of_input,
+    family="movement",
+    moves=True,
+    rounding=_exact,
 )
 
 
@@ -133,12 +191,33 @@ def _pad_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndarra
     return [np.pad(arrays[0], widths, mode=attrs["mode"])]
 
 
+def _pad_commutes(types: Types, attrs: Attrs) -> bool:
+    return bool(attrs["mode"] != "constant" or attrs["value"] == 0)
+
+
+def _pad_range(operands: Operands, attrs: Attrs) -> ValueRange:
+    low, high = operands.range_of(0)
+    value = float(attrs["value"])
+    return (low, high) if attrs["mode"] != "constant" else (min(low, value), max(high, value))
+
+
 PAD = OpDef(
     "pad",
+    "x with elements added at both ends of its axes.",
     _pad_infer,
     _pad_reference,
-    {"before": REQUIRED, "after": REQUIRED, "mode": "constant", "value": 0.0},
-    traits=MOVES,  # mode: constant | reflect | edge | wrap
+    {
+        "before": Attribute("how many at the beginning of each axis, at least 0"),
+        "after": Attribute("how many at its end, at least 0"),
+        "mode": Attribute('"constant", "reflect", "edge" or "wrap", as numpy.pad', "constant"),
+        "value": Attribute("what a constant pad adds", 0.0),
+    },
+    reordering=Reordering((Role.ALIGNED,), entries_follow("before", "after")),
+    commutes=Commutes(_pad_commutes, "if it adds zeros or copies elements", values=("value",)),
+    value_range=_pad_range,
+    family="movement",
+    moves=True,
+    rounding=_exact,
 )
 
 
@@ -154,10 +233,16 @@ def _broadcast_infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorTy
 
 BROADCAST = OpDef(
     "broadcast",
+    "x repeated to a shape, as NumPy broadcasts.",
     _broadcast_infer,
     lambda arrays, attrs: [np.asarray(np.broadcast_to(arrays[0], attrs["shape"]), order="C")],
-    {"shape": REQUIRED},
-    traits=MOVES,
+    {"shape": Attribute("the extents of the result")},
+    reordering=Reordering((Role.BROADCAST,), entries_follow("shape")),
+    commutes=Commutes(),
+    value_range=_range_of_input,
+    family="movement",
+    moves=True,
+    rounding=_exact,
 )
 
 
@@ -177,7 +262,37 @@ def _gather_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.nda
     return [np.take(x, index, axis=attrs["axis"])]
 
 
-GATHER = OpDef("gather", _gather_infer, _gather_reference, {"axis": 0}, traits=MOVES)
+def _gather_integers(types: Types, attrs: Attrs) -> dict[int, Integers]:
+    extent = types[0].shape[attrs["axis"]]
+    return {1: (-extent, extent - 1)}
+
+
+def _gathered_order(perm: Perm, types: Types, attrs: Attrs) -> Perm:
+    """The axis that is indexed is replaced by the axes of the indices."""
+    axis, new = attrs["axis"] % len(perm), types[1].rank
+    order: list[int] = []
+    for a in perm:
+        if a == axis:
+            order += range(axis, axis + new)
+        else:
+            order.append(a if a < axis else a + new - 1)
+    return tuple(order)
+
+
+GATHER = OpDef(
+    "gather",
+    "Elements of x [.., N, ..] at integer indices along an axis.  Negative ones count from the end.",
+    _gather_infer,
+    _gather_reference,
+    {"axis": Attribute("the axis that is indexed", 0)},
+    reordering=Reordering((Role.ALIGNED, Role.OWN), axis_follows, _gathered_order),
+    commutes=Commutes(),
+    integers=_gather_integers,
+    value_range=_range_of_input,
+    family="movement",
+    moves=True,
+    rounding=_exact,
+)
 
 
 def _interleave_infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorType]:
@@ -198,12 +313,17 @@ def _interleave_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np
 
 
 INTERLEAVE = OpDef(
-    # NHWC parts (i,j) become the pixels (h*by_h + i, w*by_w + j): the inverse of strided slices.
     "interleave",
+    "Images [N, H, W, C] whose pixels lie between each other's: pixel (h, w) of part (i, j), which is "
+    "input i*by_w + j, becomes (h*by_h + i, w*by_w + j).  The inverse of strided slices.",
     _interleave_infer,
     _interleave_reference,
-    {"blocks": REQUIRED},
-    traits=MOVES,
+    {"blocks": Attribute("(by_h, by_w): how many parts there are along height and width")},
+    commutes=Commutes(data=None),
+    value_range=_range_of_all,
+    family="movement",
+    moves=True,
+    rounding=_exact,
 )
 
 OPS = (RESHAPE, TRANSPOSE, CONCAT, SLICE, PAD, BROADCAST, GATHER, INTERLEAVE)

@@ -12,11 +12,24 @@ from typing import Any
 import numpy as np
 
 from camshaft.errors import ModelError
-from camshaft.ir.op import REQUIRED, OpDef
+from camshaft.ir.op import (
+    Attribute,
+    Commutes,
+    Integers,
+    OpDef,
+    Operands,
+    Reordering,
+    Role,
+    Rounding,
+    Types,
+    ValueRange,
+)
 from camshaft.ir.types import TensorType, dtype_of, f32
 from camshaft.ops.common import (
-    FOLD,
+    EPILOGUE,
     IDENTITY,
+    LAYOUT,
+    PADS,
     apply_epilogue,
     epilogue_type,
     from_nchw,
@@ -108,24 +121,44 @@ def _pool_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndarr
     return [apply_epilogue(np.ascontiguousarray(y), arrays[1:], attrs)]
 
 
+def _pool_range(operands: Operands, attrs: Attrs) -> ValueRange | None:
+    if not operands.types[0].dtype.is_float:
+        return None
+    low, high = operands.range_of(0)
+    padded = attrs["kind"] == "avg" and attrs["count_include_pad"]
+    return (min(low, 0.0), max(high, 0.0)) if padded else (low, high)
+
+
+def _is_max(types: Types, attrs: Attrs) -> bool:
+    return bool(attrs["kind"] == "max")
+
+
 POOL = OpDef(
     "pool",
+    "Maximum or mean of each window of images x.  The mean of 8-bit integers is one of "
+    "x - x_zero_point, as f32.",
     _pool_infer,
     _pool_reference,
     {
-        "kind": REQUIRED,  # "max" | "avg"
-        "kernel": REQUIRED,
-        "strides": (1, 1),
-        "pads": (0, 0, 0, 0),  # top, left, bottom, right
-        "dilations": (1, 1),
-        "ceil_mode": False,
-        "count_include_pad": False,
-        "layout": REQUIRED,
-        "x_zero_point": 0,  # of an integer average: the mean of (x - zero point), as f32
-        "epilogue": IDENTITY,
+        "kind": Attribute('"max" or "avg"'),
+        "kernel": Attribute("height and width of the window"),
+        "strides": Attribute("of the window, along height and width", (1, 1)),
+        "pads": PADS,
+        "dilations": Attribute("distance of the window's pixels", (1, 1)),
+        "ceil_mode": Attribute("whether a last, partial window counts", False),
+        "count_include_pad": Attribute("whether a mean counts the padding, as zeros", False),
+        "layout": LAYOUT,
+        "x_zero_point": Attribute("integer subtracted from x by an average", 0),
+        "epilogue": EPILOGUE,
     },
+    "pooling",
     anchors=1,
-    traits=FOLD | {"spatial"},
+    reordering=Reordering((Role.IMAGE, Role.BROADCAST)),
+    commutes=Commutes(_is_max, 'if kind is "max" and the scale is above 0', ordered=True),
+    macs=lambda types, output, attrs: types[0].size,
+    rounding=lambda types, attrs: Rounding.EXACT if _is_max(types, attrs) else Rounding.SUMS,
+    increasing=lambda types, attrs: True,
+    value_range=_pool_range,
 )
 
 
@@ -155,15 +188,38 @@ def _resample_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.n
     return [apply_epilogue(y, arrays[5:], attrs)]
 
 
+def _is_nearest(types: Types, attrs: Attrs) -> bool:
+    return bool(types[1].shape[1] == types[3].shape[1] == 1)
+
+
+def _table_integers(types: Types, attrs: Attrs) -> dict[int, Integers]:
+    _, _, h, w = spatial(types[0].shape, attrs["layout"])
+    return {1: (0, h - 1), 3: (0, w - 1)}
+
+
+def _resample_range(operands: Operands, attrs: Attrs) -> ValueRange | None:
+    weights = [operands.constants[i] for i in (2, 4)]
+    if any(w is None or np.any(w < 0) or np.any(w.sum(1) > 1.0) for w in weights):
+        return None
+    low, high = operands.range_of(0)
+    return min(low, 0.0), max(high, 0.0)
+
+
 RESAMPLE = OpDef(
-    # y[h,w] = sum over a,b of wy[h,a] * wx[w,b] * x[iy[h,a], ix[w,b]]: every separable resize.
-    # Inputs: x, iy i32 [OH,T], wy f32 [OH,T], ix i32 [OW,U], wx f32 [OW,U].
     "resample",
+    "Separable resize of images x: y[h, w] = sum over a, b of wy[h, a] wx[w, b] x[iy[h, a], ix[w, b]].  "
+    "Inputs: x, iy i32 [OH, T], wy f32 [OH, T], ix i32 [OW, U], wx f32 [OW, U].  With T = U = 1 "
+    "elements are copied, whatever their type.",
     _resample_infer,
     _resample_reference,
-    {"layout": REQUIRED, "epilogue": IDENTITY},
+    {"layout": LAYOUT, "epilogue": EPILOGUE},
+    "pooling",
     anchors=5,
-    traits=FOLD | {"spatial"},
+    reordering=Reordering((Role.IMAGE, Role.OWN, Role.OWN, Role.OWN, Role.OWN, Role.BROADCAST)),
+    commutes=Commutes(_is_nearest, "if it copies elements"),
+    integers=_table_integers,
+    rounding=lambda types, attrs: Rounding.EXACT if _is_nearest(types, attrs) else Rounding.SUMS,
+    value_range=_resample_range,
 )
 
 OPS = (POOL, RESAMPLE)

@@ -1,4 +1,4 @@
-"""QuantizeLinear and DequantizeLinear: the one semantics of quantization (design decision 1)."""
+"""QuantizeLinear and DequantizeLinear: the one semantics of quantization."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from camshaft.errors import ModelError
-from camshaft.ir.op import OpDef
+from camshaft.ir.op import Attr, Attribute, OpDef, Perm, Reordering, Role, Types
 from camshaft.ir.types import TensorType, f32
-from camshaft.ops.common import FOLD, normal_axis
+from camshaft.ops.common import axis_follows, normal_axis
 
 Attrs = Mapping[str, Any]
 
@@ -50,12 +50,22 @@ def _quantize_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.n
     return [np.clip(np.where(np.isnan(q), low, q), low, high).astype(zero.dtype)]
 
 
+def _scale_axis(perm: Perm, types: Types, attrs: Attrs) -> Mapping[str, Attr]:
+    return axis_follows(perm, types, attrs) if types[1].rank else {"axis": 0}
+
+
+_AXIS = Attribute("along which a scale with several elements runs", 1)
+_REORDERING = Reordering((Role.ALIGNED, Role.OWN), _scale_axis)
+
 QUANTIZE = OpDef(
-    "quantize",  # x f32, scale f32 [] or [K], zero point of the result's type, same shape
+    "quantize",
+    "Integers of floats: saturate(round_half_even(x / scale) + zero).  Inputs: x f32, scale f32 [] or "
+    "[K], zero point of the result's type and of the scale's shape.",
     _quantize_infer,
     _quantize_reference,
-    {"axis": 1},
-    traits=FOLD,
+    {"axis": _AXIS},
+    "quantization",
+    reordering=_REORDERING,
 )
 
 
@@ -73,10 +83,15 @@ def _dequantize_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np
 
 
 DEQUANTIZE = OpDef(
-    "dequantize",  # never folded: a dequantized weight must stay recognisable as INT8
+    "dequantize",
+    "Floats of integers: (x - zero) scale, inputs as of quantize.  Never folded: a dequantized weight "
+    "stays recognisable as INT8.",
     _dequantize_infer,
     _dequantize_reference,
-    {"axis": 1},
+    {"axis": _AXIS},
+    "quantization",
+    folds=False,
+    reordering=_REORDERING,
 )
 
 OPS = (QUANTIZE, DEQUANTIZE)

@@ -10,9 +10,16 @@ import numpy as np
 from camshaft.errors import ModelError
 from camshaft.ir import expr as E
 from camshaft.ir import known
-from camshaft.ir.op import REQUIRED, OpDef
+from camshaft.ir.op import Attr, Attribute, OpDef, Perm, Reordering, Role, Rounding, Types
 from camshaft.ir.types import DType, TensorType, dtype_of, i8, i32, u8
-from camshaft.ops.common import FOLD, IDENTITY, apply_epilogue, epilogue_type, normal_axis
+from camshaft.ops.common import (
+    EPILOGUE,
+    IDENTITY,
+    apply_epilogue,
+    axis_follows,
+    epilogue_type,
+    normal_axis,
+)
 
 Attrs = Mapping[str, Any]
 _REDUCERS = {"sum": np.add, "prod": np.multiply, "max": np.maximum, "min": np.minimum}
@@ -69,19 +76,41 @@ def _reduce_symbolic(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndar
     return [total.reshape(1) if attrs["keepdims"] else total]
 
 
+def _reduced_axes(perm: Perm, types: Types, attrs: Attrs) -> Mapping[str, Attr]:
+    return {"axes": tuple(sorted(perm.index(a % len(perm)) for a in set(attrs["axes"])))}
+
+
+def _reduced_order(perm: Perm, types: Types, attrs: Attrs) -> Perm:
+    if attrs["keepdims"]:
+        return perm
+    gone = {a % len(perm) for a in attrs["axes"]}
+    left = sorted(set(perm) - gone)
+    return tuple(left.index(a) for a in perm if a not in gone)
+
+
+def _is_extreme(types: Types, attrs: Attrs) -> bool:
+    return attrs["kind"] in ("max", "min")
+
+
 REDUCE = OpDef(
     "reduce",
+    "Sum, product, maximum or minimum of prologue(x) over some axes.  8-bit integers are summed and "
+    "multiplied in i32.",
     _reduce_infer,
     _reduce_reference,
     {
-        "kind": REQUIRED,  # "sum" | "prod" | "max" | "min"
-        "axes": REQUIRED,
-        "keepdims": True,
-        "prologue": IDENTITY,  # applied to every element first
-        "epilogue": IDENTITY,
+        "kind": Attribute('"sum", "prod", "max" or "min"'),
+        "axes": Attribute("the axes that are reduced"),
+        "keepdims": Attribute("whether they stay, with an extent of 1", True),
+        "prologue": Attribute("scalar expression of every element, taken first", IDENTITY),
+        "epilogue": EPILOGUE,
     },
+    "rowwise",
     anchors=1,
-    traits=FOLD | {"rowwise"},
+    reordering=Reordering((Role.ALIGNED, Role.BROADCAST), _reduced_axes, _reduced_order),
+    macs=lambda types, output, attrs: types[0].size,
+    rounding=lambda types, attrs: Rounding.EXACT if _is_extreme(types, attrs) else Rounding.SUMS,
+    increasing=lambda types, attrs: bool(attrs["kind"] != "prod"),
     symbolic=_reduce_symbolic,
 )
 
@@ -103,10 +132,16 @@ def _softmax_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.nd
 
 SOFTMAX = OpDef(
     "softmax",
+    "exp(x) / sum(exp(x)) along an axis, or its logarithm; the largest element is subtracted first.",
     _softmax_infer,
     _softmax_reference,
-    {"axis": -1, "log": False},
-    traits=FOLD | {"rowwise"},
+    {
+        "axis": Attribute("along which elements sum to 1", -1),
+        "log": Attribute("whether the logarithm is taken", False),
+    },
+    "rowwise",
+    reordering=Reordering((Role.ALIGNED,), axis_follows),
+    value_range=lambda operands, attrs: None if attrs["log"] else (0.0, 1.0),
 )
 
 OPS = (REDUCE, SOFTMAX)

@@ -46,11 +46,11 @@ def anchored(node: Node) -> bool:
 
 def body_of(node: Node) -> Body:
     """The body of a pointwise or anchored node; ModelError for any other."""
-    if node.op is POINTWISE:
-        return Body(expr_attr(node, "expr"), node.args)
-    if node.op.anchors:
-        return Body(expr_attr(node, "epilogue"), (None, *node.args[node.op.anchors :]))
-    raise ModelError(f"node {node.name!r} ({node.op.name}) has no scalar body")
+    key, anchors = node.op.expression, node.op.anchors
+    if key is None or anchors is None:
+        raise ModelError(f"node {node.name!r} ({node.op.name}) has no scalar body")
+    lead = (None,) if anchors else ()
+    return Body(expr_attr(node, key), (*lead, *node.args[anchors:]))
 
 
 class Inliner:

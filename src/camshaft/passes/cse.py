@@ -6,7 +6,6 @@ import numpy as np
 
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
-from camshaft.ops import HOST
 
 Key = tuple[object, ...]
 
@@ -14,7 +13,7 @@ Key = tuple[object, ...]
 def merge_equal(graph: Graph) -> Graph:
     """The graph with equal constants and equal nodes (op, attributes, inputs) merged.
 
-    Host nodes are left alone: some of them (random numbers) are not functions of their inputs.
+    Nodes whose op is not deterministic are left alone: host steps may give random numbers.
     """
     builder = GraphBuilder(graph.name, reserved=graph.tensors)
     new: dict[str, Tensor] = {t.name: builder.input(t.name, t.type) for t in graph.inputs}
@@ -30,7 +29,7 @@ def merge_equal(graph: Graph) -> Graph:
         inputs = tuple(None if t is None else current(t) for t in node.inputs)
         key = _node_key(node, inputs)
         made = done.get(key)
-        if made is None or node.op is HOST:
+        if made is None or not node.op.deterministic:
             made = done[key] = _carried(builder, node, inputs)
         for old, t in zip(node.outputs, made, strict=True):
             new[old.name] = t

@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from camshaft.ir.graph import Node, Tensor
-from camshaft.ir.types import DType, f32
-from camshaft.ops import CONCAT, POINTWISE, POOL, RESAMPLE, SOFTMAX
-from camshaft.ops.common import IDENTITY
+from camshaft.ir.op import Operands
+from camshaft.ir.types import DType
+from camshaft.ops import POINTWISE
 from camshaft.passes.bodies import anchored, body_of
 from camshaft.passes.canonical.simplify import Interval, bounds, interval_of_type
 from camshaft.passes.rewrite import Rewriter
@@ -36,18 +36,9 @@ def _found_bounds(tensor: Tensor, r: Rewriter, depth: int) -> Interval:
     node = r.producer(tensor)
     if node is None or depth >= MAX_DEPTH:
         return widest
-    if node.op is SOFTMAX:
-        return widest if node.attrs["log"] else (0.0, 1.0)
     if node.op is POINTWISE or anchored(node):
         return _body_bounds(node, r, depth)
-    if node.op is CONCAT or ("movement" in node.op.traits and len(node.args) == 1):
-        found = [value_bounds(t, r, depth + 1) for t in node.args]
-        if node.op.name == "pad" and node.attrs["mode"] == "constant":
-            value = node.attrs["value"]
-            assert isinstance(value, (int, float))
-            found.append((float(value), float(value)))
-        return min(f[0] for f in found), max(f[1] for f in found)
-    return widest
+    return _result_range(node, r, depth) or widest
 
 
 def _constant_bounds(data: np.ndarray, widest: Interval) -> Interval:
@@ -67,29 +58,22 @@ def _body_bounds(node: Node, r: Rewriter, depth: int) -> Interval:
         else:
             dtype = anchor_dtype(node)
             dtypes.append(dtype)
-            limits.append(_anchor_bounds(node, r, depth) or interval_of_type(dtype))
+            limits.append(_result_range(node, r, depth) or interval_of_type(dtype))
     return bounds(body.expr, dtypes, limits)
 
 
 def anchor_dtype(node: Node) -> DType:
     """Element type of an anchored node's result before its epilogue."""
-    anchors = node.args[: node.op.anchors]
-    if all(t.type.dtype == f32 for t in anchors[:2]) and "prologue" not in node.attrs:
-        return f32
-    bare = {**node.attrs, "epilogue": IDENTITY}
-    (type,) = node.op.infer([t.type for t in anchors], bare)
+    (type,) = node.op.anchor_types([t.type for t in node.args], node.attrs)
     return type.dtype
 
 
-def _anchor_bounds(node: Node, r: Rewriter, depth: int) -> Interval | None:
-    """Bounds of a pool's or a linear resize's result before its epilogue."""
-    if node.op is POOL and node.args[0].type.dtype.is_float:
-        low, high = value_bounds(node.args[0], r, depth + 1)
-        padded = node.attrs["kind"] == "avg" and node.attrs["count_include_pad"]
-        return (min(low, 0.0), max(high, 0.0)) if padded else (low, high)
-    if node.op is RESAMPLE:
-        weights = [node.args[i].data for i in (2, 4)]
-        if all(w is not None and np.all(w >= 0) and np.all(w.sum(1) <= 1.0) for w in weights):
-            low, high = value_bounds(node.args[0], r, depth + 1)
-            return min(low, 0.0), max(high, 0.0)
-    return None
+def _result_range(node: Node, r: Rewriter, depth: int) -> Interval | None:
+    """What the op says of its result, before the epilogue if it has one."""
+    args = node.args
+    known = Operands(
+        tuple(t.type for t in args),
+        tuple(t.data for t in args),
+        lambda i: value_bounds(args[i], r, depth + 1),
+    )
+    return node.op.value_range(known, node.attrs)

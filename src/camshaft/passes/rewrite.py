@@ -134,7 +134,7 @@ class Rewriter:
 
     def keep(self, old: Node, node: Node) -> None:
         """No rule fired: carry the node over (or fold it, if its inputs became constants)."""
-        folds = "fold" in node.op.traits and node.args and all(t.is_const for t in node.args)
+        folds = node.op.folds and node.args and all(t.is_const for t in node.args)
         if not folds and self.builder.keep(node):
             made = node.outputs
             for t in made:

@@ -1,6 +1,6 @@
 """Where quantization goes in a float graph: Q/DQ at the inputs of convolutions and what feeds them.
 
-The implicit path's front door (design decision 1).  It works on the fused, channels-last graph:
+The implicit path's front door (see architecture.md, quantization semantics).  It works on the fused, channels-last graph:
 `plan_quantization` decides which tensors become u8 and which of them must share a range,
 `calibrate` finds the ranges, `insertion` writes them into the graph as Q/DQ pairs, and
 `passes.quantization` lowers that like any quantized model.
@@ -8,8 +8,8 @@ The implicit path's front door (design decision 1).  It works on the fused, chan
 Quantized are the inputs of convolutions, the skip branch of a residual addition, and, so that
 bytes travel between convolutions, the inputs of average pools and elementwise nodes that lie
 between them.  Never what is read by sigmoid, tanh, exp and the like or by a function that jumps
-(an equality, a rounding), and nothing behind the last smoothing layer (convolution or matrix product): outputs keep the precision of float sums, which is
-TensorRT's quantization noise reduction.
+(an equality, a rounding), and nothing behind the last smoothing layer (convolution or matrix
+product): outputs keep the precision of float sums, which is TensorRT's quantization noise reduction.
 """
 
 from __future__ import annotations
@@ -23,27 +23,13 @@ from camshaft.ir.attrs import expr_attr
 from camshaft.ir.expr import Expr, nodes, used_inputs
 from camshaft.ir.graph import Graph, Node, Tensor
 from camshaft.ir.types import f32
-from camshaft.ops import (
-    CONCAT,
-    CONV,
-    CONV_TRANSPOSE,
-    INTERLEAVE,
-    MATMUL,
-    POINTWISE,
-    POOL,
-    REDUCE,
-    RESAMPLE,
-    RESHAPE,
-    SLICE,
-    TRANSPOSE,
-)
-from camshaft.passes.qdq.rules import moves_bytes
+from camshaft.ops import CONV, CONV_TRANSPOSE, MATMUL, POINTWISE, POOL, REDUCE
+from camshaft.passes.qdq.rules import commutes
 
 SMOOTHING = (CONV, CONV_TRANSPOSE, MATMUL)
 _STEEP = {"exp", "log", "tanh", "erf", "sqrt", "pow", "reciprocal", "sin", "cos"}
 _JUMPING = {"eq", "floor", "ceil", "round", "mod"}
 _SENSITIVE = frozenset(_STEEP | _JUMPING)
-_COMMUTING = (RESHAPE, TRANSPOSE, SLICE, CONCAT, INTERLEAVE, POOL, RESAMPLE)
 Use = tuple[str, int]
 """(node output name, input position): one place where a tensor is read."""
 
@@ -190,7 +176,8 @@ def _is_activation(t: Tensor) -> bool:
 
 
 def _expr(node: Node) -> Expr:
-    return expr_attr(node, "expr" if node.op is POINTWISE else "epilogue")
+    assert node.op.expression is not None
+    return expr_attr(node, node.op.expression)
 
 
 def _is_sensitive(e: Expr, index: int) -> bool:
@@ -208,8 +195,10 @@ def _before_smoothing(graph: Graph) -> set[str]:
 
 
 def _normalized(graph: Graph) -> set[Use]:
-    """Where a normalization reads its input: an elementwise node that combines a tensor with a mean or
-    variance of it, and the pool that makes the mean.
+    """Where a normalization reads its input.
+
+    That is an elementwise node that combines a tensor with a mean or variance of it, and the pool
+    that makes the mean.
 
     Gates like squeeze-and-excitation's, whose means go through convolutions, are no normalization.
     """
@@ -241,11 +230,6 @@ def _normalized(graph: Graph) -> set[Use]:
 
 
 # --- shared ranges ----------------------------------------------------------------------------
-
-
-def commutes(node: Node) -> bool:
-    """Whether quantization before and after the node is the same thing (see `passes.qdq`)."""
-    return node.op in _COMMUTING and moves_bytes(node)
 
 
 def _share_ranges(graph: Graph, plan: QuantizationPlan) -> None:

@@ -262,7 +262,7 @@ Handler = Callable[[NodeContext], Results]
 def _check_size(op: OpDef, inputs: Sequence[Tensor | None], attrs: Attrs) -> None:
     """Refuse results so large that computing them, at build time or later, cannot be meant."""
     present = [t for t in inputs if t is not None]
-    folds = "fold" in op.traits and all(t.is_const for t in present)
+    folds = op.folds and all(t.is_const for t in present)
     limit = MOST_FOLDED if folds else MOST_ELEMENTS
     for t in op.infer([t.type for t in present], op.complete(attrs)):
         if typical(t.size) > limit:

@@ -101,9 +101,8 @@ def _node(node: Node, names: _Names) -> NodeProto:
         proto.output.extend(placed)
     else:
         proto = onnx.helper.make_node(node.op.name, inputs, outputs, name=node.name, domain=DOMAIN)
-        for key, value in node.attrs.items():
-            if node.op.attributes.get(key) != value:
-                proto.attribute.append(_attribute(key, value))
+        for key, value in node.op.changed(node.attrs).items():
+            proto.attribute.append(_attribute(key, value))
     proto.metadata_props.add(key="origin", value="; ".join(node.origin))
     return proto
 

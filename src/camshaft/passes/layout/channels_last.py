@@ -1,13 +1,14 @@
-"""Channels-last everywhere: spatial ops become NHWC and transposes dissolve.
+"""Channels-last everywhere: spatial ops become NHWC and transposes cancel.
 
-ONNX graphs keep images as NCHW; kernels want channels innermost (design decision 3).  One forward
+ONNX graphs keep images as NCHW; kernels want channels innermost.  One forward
 sweep rebuilds the graph and remembers for every tensor in which axis orders it exists.  A *version*
 of a tensor under the permutation p is `transpose(tensor, p)`; the first one is native, others are
 made when somebody asks for them.  So
 
 - a spatial op asks for its input channels-last and leaves its output channels-last;
 - a transpose makes nothing at all: it only renames the versions;
-- elementwise and axis-wise ops work in whichever order their inputs already have;
+- an op that says how its axes may be reordered (`OpDef.reordering`) works in whichever order its
+  inputs already have;
 - a reshape works on a version in which the axes it merges or splits lie next to each other;
 - everything else (matrix products, host ops, graph outputs) asks for the model's own order.
 
@@ -17,40 +18,21 @@ but axes of extent one it is a reshape.  `shapes` holds the arithmetic of permut
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from camshaft.errors import ModelError
-from camshaft.ir.attrs import axis_attr, ints_attr
+from camshaft.ir.attrs import ints_attr
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
-from camshaft.ir.op import Attr
-from camshaft.ops import (
-    BROADCAST,
-    CONCAT,
-    CONV,
-    DEQUANTIZE,
-    GATHER,
-    PAD,
-    POINTWISE,
-    POOL,
-    QUANTIZE,
-    REDUCE,
-    RESAMPLE,
-    RESHAPE,
-    SLICE,
-    SOFTMAX,
-    TRANSPOSE,
-)
+from camshaft.ir.op import Attr, Perm, Reordering, Role
+from camshaft.ops import RESHAPE, TRANSPOSE
 from camshaft.passes.layout.shapes import (
     CHANNELS_LAST,
-    Perm,
-    gathered_perm,
     grouped_perm,
     identity,
     is_reshape,
     relative,
     renamed,
     reshaped_perm,
-    without_axes,
 )
 
 
@@ -71,9 +53,23 @@ class _Layout:
             made = self.builder.input(t.name, t.type)
             self.versions[t.name] = {identity(t.type.rank): made}
         for node in self.graph.nodes:
-            _HANDLERS.get(node.op.name, _Layout.in_own_order)(self, node)
+            self.rebuild(node)
         outs = zip(self.graph.output_names, self.graph.outputs, strict=True)
         return self.builder.graph({n: self.get(t, identity(t.type.rank)) for n, t in outs})
+
+    def rebuild(self, node: Node) -> None:
+        """Make the node on whichever versions of its inputs suit it."""
+        how = node.op.reordering
+        if node.op is TRANSPOSE:
+            self.transpose(node)
+        elif node.op is RESHAPE:
+            self.reshape(node)
+        elif how is None:
+            self.in_own_order(node)
+        elif how.of_images:
+            self.image_op(node, how)
+        else:
+            self.reordered(node, how)
 
     # -- versions ----------------------------------------------------------------------------
 
@@ -181,73 +177,42 @@ class _Layout:
         for old, new in zip(node.outputs, made, strict=True):
             self.versions[old.name] = {identity(old.type.rank): new}
 
-    def spatial(self, node: Node) -> None:
+    def image_op(self, node: Node, how: Reordering) -> None:
+        """An op on images becomes channels-last."""
         if node.attrs["layout"] == "NHWC":
             self.in_own_order(node)
             return
-        anchors = node.op.anchors or 1
-        images = 2 if node.op is CONV else 1  # the weights of a conv are transposed like images
-        inputs = [self.get(t, CHANNELS_LAST) for t in node.args[:images]]
-        inputs += [self.get(t, identity(t.type.rank)) for t in node.args[images:anchors]]
-        inputs += [self.operand(t, CHANNELS_LAST) for t in node.args[anchors:]]
+        inputs = [self._input(t, how.role(i), CHANNELS_LAST) for i, t in enumerate(node.args)]
         self.put(node, CHANNELS_LAST, inputs, layout="NHWC")
 
-    def pointwise(self, node: Node) -> None:
+    def reordered(self, node: Node, how: Reordering) -> None:
+        """An op that works on axes in any order takes the one that costs least."""
+        aligned = [t for i, t in enumerate(node.args) if how.role(i) is Role.ALIGNED]
+        rank = aligned[0].type.rank if aligned else node.output.type.rank
+        perm = self.best(aligned or node.args, rank)
+        types = [t.type for t in node.args]
+        out = how.output(perm, types, node.attrs)
+        inputs = [
+            self._input(t, how.role(i), perm if how.role(i) is Role.ALIGNED else out)
+            for i, t in enumerate(node.args)
+        ]
+        if node.op.anchors == 0:
+            self._keep_rank(node, inputs)
+        self.put(node, out, inputs, **how.attrs(perm, types, node.attrs))
+
+    def _keep_rank(self, node: Node, inputs: list[Tensor]) -> None:
+        """Give one of the inputs that broadcast the result's rank, where only the leading 1s of a
+        constant had it."""
         rank = node.output.type.rank
-        perm = self.best(node.args, rank)
-        inputs = [self.operand(t, perm) for t in node.args]
-        if max(t.type.rank for t in inputs) < rank:  # leading 1s of a constant made the rank
+        if max(t.type.rank for t in inputs) < rank:
             i = next((i for i, t in enumerate(node.args) if not t.is_const), 0)
             lead = (1,) * (rank - inputs[i].type.rank)
             inputs[i] = self._shaped(inputs[i], (*lead, *inputs[i].shape), node.args[i])
-        self.put(node, perm, inputs)
 
-    def concat(self, node: Node) -> None:
-        perm = self.best(node.args, node.output.type.rank)
-        self.put(node, perm, [self.get(t, perm) for t in node.args], axis=_axis(node, perm))
-
-    def slice(self, node: Node) -> None:
-        perm = self.best(node.args, node.output.type.rank)
-        names = ("starts", "sizes", "steps")
-        self.put(node, perm, [self.get(node.args[0], perm)], **_permuted(node, perm, names))
-
-    def pad(self, node: Node) -> None:
-        perm = self.best(node.args, node.output.type.rank)
-        changed = _permuted(node, perm, ("before", "after"))
-        self.put(node, perm, [self.get(node.args[0], perm)], **changed)
-
-    def broadcast(self, node: Node) -> None:
-        rank = node.output.type.rank
-        perm = self.best(node.args, rank)
-        source = self.operand(node.args[0], perm)
-        self.put(node, perm, [source], **_permuted(node, perm, ("shape",)))
-
-    def softmax(self, node: Node) -> None:
-        perm = self.best(node.args, node.output.type.rank)
-        self.put(node, perm, [self.get(node.args[0], perm)], axis=_axis(node, perm))
-
-    def quantize(self, node: Node) -> None:
-        perm = self.best(node.args[:1], node.output.type.rank)
-        scales = [self.get(t, identity(t.type.rank)) for t in node.args[1:]]
-        axis = _axis(node, perm) if scales[0].type.rank else 0
-        self.put(node, perm, [self.get(node.args[0], perm), *scales], axis=axis)
-
-    def reduce(self, node: Node) -> None:
-        x = node.args[0]
-        rank = x.type.rank
-        perm = self.best([x], rank)
-        axes = {a % rank for a in ints_attr(node, "axes")}
-        out = perm if node.attrs["keepdims"] else without_axes(perm, axes)
-        inputs = [self.get(x, perm), *(self.operand(t, out) for t in node.args[1:])]
-        self.put(node, out, inputs, axes=tuple(sorted(perm.index(a) for a in axes)))
-
-    def gather(self, node: Node) -> None:
-        x, index = node.args
-        perm = self.best([x], x.type.rank)
-        axis = axis_attr(node, x.type.rank)
-        inputs = [self.get(x, perm), self.get(index, identity(index.type.rank))]
-        out = gathered_perm(perm, axis, index.type.rank)
-        self.put(node, out, inputs, axis=perm.index(axis))
+    def _input(self, tensor: Tensor, role: Role, perm: Perm) -> Tensor:
+        if role is Role.BROADCAST:
+            return self.operand(tensor, perm)
+        return self.get(tensor, identity(tensor.type.rank) if role is Role.OWN else perm)
 
     def transpose(self, node: Node) -> None:
         perm = ints_attr(node, "perm")
@@ -265,30 +230,3 @@ class _Layout:
                 self.put(node, perm, [self.get(x, have)], shape=shape)
                 return
         self.in_own_order(node)
-
-
-def _axis(node: Node, perm: Perm) -> int:
-    return perm.index(axis_attr(node, len(perm)))
-
-
-def _permuted(node: Node, perm: Perm, names: Sequence[str]) -> dict[str, Attr]:
-    return {n: tuple(ints_attr(node, n)[a] for a in perm) for n in names}
-
-
-_HANDLERS: dict[str, Callable[[_Layout, Node], None]] = {
-    CONV.name: _Layout.spatial,
-    POOL.name: _Layout.spatial,
-    RESAMPLE.name: _Layout.spatial,
-    POINTWISE.name: _Layout.pointwise,
-    CONCAT.name: _Layout.concat,
-    SLICE.name: _Layout.slice,
-    PAD.name: _Layout.pad,
-    BROADCAST.name: _Layout.broadcast,
-    SOFTMAX.name: _Layout.softmax,
-    QUANTIZE.name: _Layout.quantize,
-    DEQUANTIZE.name: _Layout.quantize,
-    REDUCE.name: _Layout.reduce,
-    GATHER.name: _Layout.gather,
-    TRANSPOSE.name: _Layout.transpose,
-    RESHAPE.name: _Layout.reshape,
-}

@@ -5,10 +5,10 @@ A *version* of a tensor under p is `transpose(tensor, p)`: its axis j is the ten
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from math import prod
 
-Perm = tuple[int, ...]
+from camshaft.ir.op import Perm
+
 Shape = tuple[int, ...]
 
 CHANNELS_LAST: Perm = (0, 2, 3, 1)
@@ -33,23 +33,6 @@ def is_reshape(shape: Shape, perm: Perm) -> bool:
 def renamed(have: Perm, perm: Perm) -> Perm:
     """The version of x under `have`, seen as a version of y = transpose(x, perm)."""
     return tuple(perm.index(a) for a in have)
-
-
-def without_axes(perm: Perm, axes: Collection[int]) -> Perm:
-    """Order of the axes that are left when `axes` (of the tensor) disappear."""
-    left = sorted(set(perm) - set(axes))
-    return tuple(left.index(a) for a in perm if a not in axes)
-
-
-def gathered_perm(perm: Perm, axis: int, index_rank: int) -> Perm:
-    """Order of a gather's result: `axis` of the tensor is replaced by `index_rank` axes."""
-    out: list[int] = []
-    for a in perm:
-        if a == axis:
-            out += range(axis, axis + index_rank)
-        else:
-            out.append(a if a < axis else a + index_rank - 1)
-    return tuple(out)
 
 
 def reshaped_perm(shape: Shape, out_shape: Shape, have: Perm) -> Perm | None:

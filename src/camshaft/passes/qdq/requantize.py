@@ -20,7 +20,7 @@ from camshaft.ir.expr import Expr
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.types import TensorType, f32, i8, i32, u8
-from camshaft.ops import CONV, MATMUL, POINTWISE, POOL, REDUCE, RESAMPLE
+from camshaft.ops import POINTWISE
 from camshaft.passes.rewrite import Rewrite, Rewriter
 
 _SCALES = (1e-30, 1e30)
@@ -119,7 +119,7 @@ def fold_requantization(
     """The cheaper expression and the constant operands that change with it, or None.
 
     constants: expression input -> array, for inputs that are constants.  The outermost
-    quantization is folded last, so that inner ones (a quantized addition's operands) are folded too.
+    quantization is folded last, so that inner ones (of an addition's operands) are folded too.
     """
     done: dict[Expr, Expr] = {}
     affine = _Affine(constants, _uses(e))
@@ -150,13 +150,13 @@ class FoldRequantize(Rewrite):
     """Quantization at the end of an epilogue or pointwise expression, made cheap."""
 
     name = "fold requantization"
-    ops = (CONV, MATMUL, POOL, REDUCE, RESAMPLE, POINTWISE)
 
     def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
-        key = "expr" if node.op is POINTWISE else "epilogue"
+        key, anchors = node.op.expression, node.op.anchors
+        if key is None or anchors is None:
+            return None
         # Input i of the expression is node input i + first; input 0 of an epilogue is the anchor.
-        first = 0 if node.op is POINTWISE else (node.op.anchors or 0) - 1
-        lead = 0 if node.op is POINTWISE else 1
+        first, lead = (anchors - 1, 1) if anchors else (0, 0)
         e = expr_attr(node, key)
         operands = {
             i - first: t for i, t in enumerate(node.args) if i - first >= lead and t.is_const

@@ -4,7 +4,7 @@ Input: a channels-last graph with quantize/dequantize nodes, from a quantized mo
 `quant.placement`.  Output: convolutions on u8 x i8 with everything else, requantization included, as
 pointwise expressions, which the ordinary fusions then pull into epilogues.
 
-1. `unsign`: s8 activations become u8 with the zero point moved by 128 (design decision 5).
+1. `unsign`: s8 activations become u8 with the zero point moved by 128 (`u8 x i8` is what dot-product instructions multiply).
 2. `MOVE_RULES`: dequantize moves forward and quantize backward through ops that only move or
    select elements, so that those run on bytes; a pair with equal parameters vanishes.
 3. `INTEGER_RULES`: [dequantize, dequantize] > conv becomes an integer conv with a float epilogue.
@@ -13,33 +13,16 @@ pointwise expressions, which the ordinary fusions then pull into epilogues.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import prod
 
 import numpy as np
 
 from camshaft.ir import expr as E
-from camshaft.ir.attrs import ints_attr
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.types import DType, TensorType, f32, i8, u8
-from camshaft.ops import (
-    BROADCAST,
-    CONCAT,
-    DEQUANTIZE,
-    GATHER,
-    INTERLEAVE,
-    PAD,
-    POINTWISE,
-    POOL,
-    QUANTIZE,
-    RESAMPLE,
-    RESHAPE,
-    SLICE,
-    TRANSPOSE,
-)
-from camshaft.ops.common import IDENTITY
+from camshaft.ops import CONCAT, DEQUANTIZE, POINTWISE, POOL, QUANTIZE
 from camshaft.passes.rewrite import Rewrite, Rewriter
 
 _SMALLEST = float(np.finfo(np.float32).tiny)
@@ -133,12 +116,10 @@ def unsign(graph: Graph) -> Graph:
         elif node.op is DEQUANTIZE and s8 and not node.args[0].is_const:
             inputs = [biased(node.args[0]), b.adopt(node.args[1]), _moved_zero(b, node.args[2])]
             outs = b.add(DEQUANTIZE, inputs, node.attrs, like=node)
-        elif moves_bytes(node) and any(t.name in moved for t in node.args):
-            attrs = dict(node.attrs)
-            if node.op is PAD:
-                attrs["value"] = float(attrs["value"]) + 128  # type: ignore[arg-type]
-            data = _data_inputs(node)
-            inputs = [biased(t) if i < data else get(t) for i, t in enumerate(node.args)]
+        elif commutes(node) and any(t.name in moved for t in node.args):
+            attrs = _with_values(node, lambda value: value + 128)
+            data, rest = _split(node)
+            inputs = [*map(biased, data), *map(get, rest)]
             outs = b.add(node.op, inputs, attrs, like=node)
             moved.add(node.output.name)
         else:
@@ -160,71 +141,62 @@ def _offset(b: GraphBuilder, t: Tensor, by: int, dtype: DType) -> Tensor:
 
 # --- 2. moving through ops that commute -------------------------------------------------------
 
-_MOVERS = (RESHAPE, TRANSPOSE, SLICE, BROADCAST, GATHER, CONCAT, INTERLEAVE, PAD, POOL, RESAMPLE)
 
-
-def moves_bytes(node: Node) -> bool:
+def commutes(node: Node) -> bool:
     """Whether op(Q(x)) == Q(op(x)): elements are moved or selected by order, never combined."""
-    if node.op not in _MOVERS or node.attrs.get("epilogue", IDENTITY) != IDENTITY:
-        return False
-    if node.op is POOL:
-        return node.attrs["kind"] == "max"
-    if node.op is RESAMPLE:
-        return node.args[1].shape[1] == node.args[3].shape[1] == 1
-    if node.op is PAD:
-        return node.attrs["mode"] != "constant" or node.attrs["value"] == 0
-    return True
+    return node.op.commutes_with_quantization([t.type for t in node.args], node.attrs)
 
 
-def _commutes(node: Node, q: QuantNode) -> bool:
+def commutes_with(node: Node, q: QuantNode) -> bool:
     """Whether the node, on levels of these parameters, selects and pads what it does on numbers."""
-    return moves_bytes(node) and q.invertible and (node.op is not POOL or q.increasing)
+    if node.op.commutes is None or not (commutes(node) and q.invertible):
+        return False
+    return q.increasing or not node.op.commutes.ordered
 
 
-def _data_inputs(node: Node) -> int:
-    """How many leading inputs carry the data (the rest are tables and indices)."""
-    return len(node.args) if node.op in (CONCAT, INTERLEAVE) else 1
+def _split(node: Node) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """The inputs of a node that commutes: those that carry the data, and tables and indices."""
+    assert node.op.commutes is not None
+    count = node.op.commutes.data
+    return (node.args, ()) if count is None else (node.args[:count], node.args[count:])
 
 
-def _moved_attrs(node: Node, zero: np.ndarray) -> dict[str, Attr]:
+def _with_values(node: Node, change: Callable[[float], float]) -> dict[str, Attr]:
+    """The node's attributes, with those changed that are values of the data's type."""
+    assert node.op.commutes is not None
     attrs = dict(node.attrs)
-    if node.op is PAD:
-        attrs["value"] = float(zero)
+    for name in node.op.commutes.values:
+        attrs[name] = change(float(attrs[name]))  # type: ignore[arg-type]
     return attrs
 
 
-def _moved_axis(node: Node, axis: int) -> int | None:
-    """Where a per-channel axis lies after a transpose or reshape that keeps it, else None."""
-    before, after = node.args[0].shape, node.output.shape
-    if node.op is TRANSPOSE:
-        return ints_attr(node, "perm").index(axis)
-    if node.op is RESHAPE:
-        for place, extent in enumerate(after):
-            if extent == before[axis] and prod(after[:place]) == prod(before[:axis]):
-                return place
-    return None
+def _axis_behind(node: Node, axis: int) -> int | None:
+    """Where scales along `axis` of the node's input run in its output, None if they cannot pass."""
+    assert node.op.commutes is not None
+    return node.op.commutes.axis(axis, node.args[0].type, node.output.type, node.attrs)
 
 
 class ForwardDequantize(Rewrite):
-    """op(DQ(x)) -> DQ(op(x)) where op moves bytes."""
+    """op(DQ(x)) -> DQ(op(x)) where op commutes with quantization."""
 
     name = "dequantize forward"
-    ops = _MOVERS
 
     def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
-        data = _data_inputs(node)
-        found = [r.producer(t, DEQUANTIZE) for t in node.args[:data]]
+        if not commutes(node):
+            return None
+        data, rest = _split(node)
+        found = [r.producer(t, DEQUANTIZE) for t in data]
         params = [quant_node(n) for n in found]
         first, dq = params[0], found[0]
-        if first is None or dq is None or not _commutes(node, first):
+        if first is None or dq is None or not commutes_with(node, first):
             return None
-        axis = first.axis if first.per_tensor else _moved_axis(node, first.axis)
+        axis = first.axis if first.per_tensor else _axis_behind(node, first.axis)
         if axis is None:
             return None
         if any(p is None or not p.same_as(first) for p in params):
             return None
-        inputs = [p.source for p in params if p is not None] + list(node.args[data:])
-        attrs = _moved_attrs(node, first.zero)
+        inputs = [*(p.source for p in params if p is not None), *rest]
+        attrs = _with_values(node, lambda _: float(first.zero))
         name = f"{node.output.name}:q"
         q = r.emit(node.op, inputs, attrs, like=node, output=name)
         return [r.emit(DEQUANTIZE, [q, *dq.args[1:]], {"axis": axis}, like=[dq, node])]
@@ -243,25 +215,24 @@ class ForwardDequantize(Rewrite):
 
 
 class BackwardQuantize(Rewrite):
-    """Q(op(x)) -> op(Q(x)) where op moves bytes and nobody else reads its result."""
+    """Q(op(x)) -> op(Q(x)) where op commutes with it and nobody else reads its result."""
 
     name = "quantize backward"
     ops = (QUANTIZE,)
 
     def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
-        q, mover = quant_node(node), r.producer(node.args[0], *_MOVERS)
-        if q is None or mover is None or not q.per_tensor or not _commutes(mover, q):
+        q, mover = quant_node(node), r.producer(node.args[0])
+        if q is None or mover is None or not q.per_tensor or not commutes_with(mover, q):
             return None
         if not r.single_use(node.args[0]):
             return None
-        data = _data_inputs(mover)
+        data, rest = _split(mover)
         parts = [
             r.emit(QUANTIZE, [t, *node.args[1:]], {"axis": 0}, like=node, output=f"{t.name}:q")
-            for t in mover.args[:data]
+            for t in data
         ]
-        attrs = _moved_attrs(mover, q.zero)
-        inputs = [*parts, *mover.args[data:]]
-        return [r.emit(mover.op, inputs, attrs, like=[mover, node])]
+        attrs = _with_values(mover, lambda _: float(q.zero))
+        return [r.emit(mover.op, [*parts, *rest], attrs, like=[mover, node])]
 
     def example(self) -> Graph:
         b = GraphBuilder("quantize backward")

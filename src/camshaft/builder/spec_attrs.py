@@ -1,0 +1,34 @@
+"""Attributes of an op in the spec of its kernel, and back.
+
+A placed graph is channels-last, so specs leave out the attribute that says so: kernels of one
+computation then have one spec.  Whoever asks an op about a spec gets it back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from camshaft.backends.base import KernelSpec
+from camshaft.ir.op import Attr, Attrs, Integers
+from camshaft.ir.types import TensorType
+from camshaft.ops import OPS_BY_NAME
+
+_IMPLIED: Attrs = {"layout": "NHWC"}
+
+
+def attrs_of_spec(attrs: Attrs) -> tuple[tuple[str, Attr], ...]:
+    """What a kernel spec holds of a node's attributes, in order of their names."""
+    return tuple((k, v) for k, v in sorted(attrs.items()) if k not in _IMPLIED)
+
+
+def attrs_of_op(spec: KernelSpec) -> dict[str, Attr]:
+    """All attributes of the spec's op."""
+    op = OPS_BY_NAME[spec.op]
+    implied = {k: v for k, v in _IMPLIED.items() if k in op.attributes}
+    return op.complete({**dict(spec.attrs), **implied})
+
+
+def valid_integers(spec: KernelSpec) -> Mapping[int, Integers]:
+    """Operand index -> the least and the greatest integer it may hold (see `OpDef.integers`)."""
+    types = [TensorType(o.dtype, o.shape) for o in spec.inputs]
+    return OPS_BY_NAME[spec.op].integers(types, attrs_of_op(spec))
