@@ -17,10 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from camshaft.backends.base import Kernel, KernelSpec, Operand, Params
+from camshaft.backends.base import Kernel, KernelSpec, Operand, Params, Phase
 from camshaft.backends.cpu.compile import CpuCompiler
 from camshaft.backends.cpu.link import Library, call, link, pointer_table
 from camshaft.backends.cpu.target import CpuTarget
+from camshaft.ir.sizes import evaluate
 from targets import skip_unless_runnable
 
 POISON = 0xCD
@@ -185,36 +186,76 @@ def prepare(
     arrays: the non-constant inputs in order (logical shapes); consts: the constant ones.
     """
     candidate = candidate_with(tactic, spec, params, target, threads)
-    compiler = _COMPILERS.setdefault(target.name, CpuCompiler(target))
-    kernel = compiler.compile(candidate.emit())
-    made = [e.phase for e in kernel.expansions]
-    library = link(kernel.code, [p.symbol for p in (*kernel.phases, *made)])
-    skip_unless_runnable(target)
-    inputs = []
-    variable = [operand for operand in spec.inputs if not operand.const]
-    for operand, array in zip(variable, arrays, strict=True):
-        assert tuple(array.shape) == operand.shape, (array.shape, operand)
-        assert array.dtype == operand.dtype.numpy, (array.dtype, operand)
-        region = Region(span(operand), fenced=fenced, align=operand.dtype.bytes)
-        region.view(operand)[...] = array
-        inputs.append(region)
-    results = [Region(span(o), fenced=False) for o in spec.outputs]
-    others = []
-    for array in candidate.prepack(consts):
-        region = Region(array.nbytes, fenced=True, align=64)
-        region.bytes[region.start : region.start + array.nbytes] = np.frombuffer(
-            np.ascontiguousarray(array).tobytes(), np.uint8
-        )
-        others.append(region)
-    for e in kernel.expansions:
-        region = Region(e.nbytes, fenced=True, align=64)
-        table = pointer_table([others[e.packed].address, region.address])
-        call(library[e.phase.symbol], table, 0, e.phase.items)
-        others[e.packed] = region
-    workspace = Region(candidate.workspace(threads), fenced=True, align=64)
-    others.append(workspace)
-    table = pointer_table([r.address for r in (*inputs, *results, *others)])
-    return Prepared(spec, kernel, library, inputs, results, others, table, threads)
+    return SymbolicKernel(candidate, target).laid_out({}, arrays, consts, threads, fenced)
+
+
+class SymbolicKernel:
+    """A candidate compiled and linked once, to be run at many sizes of its symbols.
+
+    Skips the test, after compiling, if this machine cannot run the code.
+    """
+
+    def __init__(self, candidate: Any, target: CpuTarget) -> None:
+        self.candidate = candidate
+        compiler = _COMPILERS.setdefault(target.name, CpuCompiler(target))
+        self.kernel = compiler.compile(candidate.emit())
+        made = [e.phase for e in self.kernel.expansions]
+        self.library = link(self.kernel.code, [p.symbol for p in (*self.kernel.phases, *made)])
+        skip_unless_runnable(target)
+
+    def laid_out(
+        self,
+        sizes: Mapping[str, int],
+        arrays: Sequence[np.ndarray],
+        consts: Sequence[np.ndarray],
+        threads: int = 1,
+        fenced: bool = True,
+    ) -> Prepared:
+        """The kernel at these sizes (symbol -> size) with its operands in place."""
+        spec = at_sizes(self.candidate.spec, sizes)
+        kernel = self.kernel
+        phases = tuple(Phase(p.symbol, evaluate(p.items, sizes)) for p in kernel.phases)
+        kernel = replace(kernel, phases=phases)
+        inputs = []
+        variable = [operand for operand in spec.inputs if not operand.const]
+        for operand, array in zip(variable, arrays, strict=True):
+            assert tuple(array.shape) == operand.shape, (array.shape, operand)
+            assert array.dtype == operand.dtype.numpy, (array.dtype, operand)
+            region = Region(span(operand), fenced=fenced, align=operand.dtype.bytes)
+            region.view(operand)[...] = array
+            inputs.append(region)
+        results = [Region(span(o), fenced=False) for o in spec.outputs]
+        others = []
+        for array in self.candidate.prepack(consts):
+            region = Region(array.nbytes, fenced=True, align=64)
+            region.bytes[region.start : region.start + array.nbytes] = np.frombuffer(
+                np.ascontiguousarray(array).tobytes(), np.uint8
+            )
+            others.append(region)
+        for e in kernel.expansions:
+            region = Region(e.nbytes, fenced=True, align=64)
+            table = pointer_table([others[e.packed].address, region.address])
+            call(self.library[e.phase.symbol], table, 0, e.phase.items)
+            others[e.packed] = region
+        workspace = evaluate(self.candidate.workspace(threads), sizes)
+        others.append(Region(workspace, fenced=True, align=64))
+        if kernel.dims:
+            dims = np.array([evaluate(e, sizes) for e in kernel.dims], np.int64)
+            others.append(Region(dims.nbytes, fenced=True, align=8))
+            others[-1].bytes[others[-1].start :][: dims.nbytes] = dims.view(np.uint8)
+        table = pointer_table([r.address for r in (*inputs, *results, *others)])
+        return Prepared(spec, kernel, self.library, inputs, results, others, table, threads)
+
+
+def at_sizes(spec: KernelSpec, sizes: Mapping[str, int]) -> KernelSpec:
+    """The spec with its symbols replaced by sizes."""
+
+    def sized(o: Operand) -> Operand:
+        shape = tuple(evaluate(e, sizes) for e in o.shape)
+        return Operand(o.dtype, shape, tuple(evaluate(e, sizes) for e in o.strides), o.const)
+
+    inputs, outputs = map(sized, spec.inputs), map(sized, spec.outputs)
+    return KernelSpec(spec.op, tuple(inputs), tuple(outputs), spec.attrs)
 
 
 def run_kernel(

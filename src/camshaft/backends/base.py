@@ -12,7 +12,12 @@ computes work items begin..end-1 (0 <= begin <= end <= Phase.items) on behalf of
 a phase finish before the next phase starts.  The pointers in `args` are, in this order:
 
     spec.inputs that are not replaced by packed constants (in order), spec.outputs,
-    packed constants (as returned by Candidate.prepack, in order), workspace (one pointer, last).
+    packed constants (as returned by Candidate.prepack, in order), workspace (one pointer),
+    dims (only for kernels that read run-time extents: `Kernel.dims` is not empty).
+
+Extents of a spec may be symbolic.  `dims` points to one i64 for each expression of `Kernel.dims`, its
+value at the sizes of this run; whoever sets the sizes evaluates them.  `Phase.items` and the size of
+the workspace may be symbolic too.  A kernel of plain ints has none of this.
 
 A constant operand (Operand.const) never appears as an input pointer: a candidate's `prepack` turns
 all constant operands into the packed constants it wants (possibly unchanged).  Where the kernel
@@ -34,7 +39,9 @@ import numpy as np
 
 from camshaft.errors import BuildError
 from camshaft.ir.expr import Expr, text
+from camshaft.ir.extent import Extent, symbols_of
 from camshaft.ir.op import Attr
+from camshaft.ir.symbol import Symbol
 from camshaft.ir.types import DType, Shape, row_major_strides
 
 Params = Mapping[str, int | str | bool]
@@ -42,7 +49,8 @@ Params = Mapping[str, int | str | bool]
 
 @dataclass(frozen=True)
 class Operand:
-    """An array as a kernel sees it: logical shape and element strides (0 where broadcast)."""
+    """An array as a kernel sees it: logical shape and element strides (0 where broadcast), both
+    of ints or symbolic extents."""
 
     dtype: DType
     shape: Shape
@@ -93,12 +101,21 @@ class KernelSpec:
         attrs = ",".join(
             f"{k}={text(v) if isinstance(v, Expr) else v!r}" for k, v in sorted(self.attrs)
         )
-        return f"{self.op}({';'.join(map(repr, self.inputs))})->{';'.join(map(repr, self.outputs))}{{{attrs}}}"
+        ins, outs = ";".join(map(repr, self.inputs)), ";".join(map(repr, self.outputs))
+        ranges = ",".join(f"{s.name}={s.range}~{s.typical}" for s in self.symbols)
+        return f"{self.op}({ins})->{outs}{{{attrs}}}{ranges and f'[{ranges}]'}"
+
+    @property
+    def symbols(self) -> tuple[Symbol, ...]:
+        """The symbols in its extents and strides."""
+        operands = (*self.inputs, *self.outputs)
+        return symbols_of(*(e for o in operands for e in (*o.shape, *o.strides)))
 
 
 @dataclass(frozen=True)
 class Phase:
-    """One function of a kernel: its symbol in the module and how many work items it has."""
+    """One function of a kernel: its symbol in the module and how many work items it has (an int,
+    or symbolic where the spec is)."""
 
     symbol: str
     items: int
@@ -120,12 +137,13 @@ class Expansion:
 
 @dataclass(frozen=True)
 class Source:
-    """A backend's program text for one kernel (LLVM IR for the CPU), its phases in order, and
-    the expansions of its constants."""
+    """A backend's program text for one kernel (LLVM IR for the CPU), its phases in order, the
+    expansions of its constants, and the run-time extents that its phases read."""
 
     text: str
     phases: tuple[Phase, ...]
     expansions: tuple[Expansion, ...] = ()
+    dims: tuple[Extent, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -135,6 +153,7 @@ class Kernel:
     code: bytes = field(repr=False)
     phases: tuple[Phase, ...]
     expansions: tuple[Expansion, ...] = ()
+    dims: tuple[Extent, ...] = ()
 
 
 class Target(Protocol):
@@ -159,7 +178,7 @@ class Candidate(Protocol):
         ...
 
     def workspace(self, threads: int) -> int:
-        """Bytes of scratch memory needed when run by `threads` workers."""
+        """Bytes of scratch memory needed when run by `threads` workers; may be symbolic."""
         ...
 
     def emit(self) -> Source:

@@ -211,7 +211,7 @@ class Tuner:
         kernel = self._compiled.get(source.text)
         if kernel is None:
             kernel = self._compiled[source.text] = self.backend.compile(source)
-        return replace(kernel, phases=source.phases, expansions=source.expansions)
+        return replace(kernel, phases=source.phases, expansions=source.expansions, dims=source.dims)
 
     def _time(self, task: Task, spec: KernelSpec, candidates: Sequence[Offer], key: str) -> Choice:
         constants = [t.array for t in task.constants]

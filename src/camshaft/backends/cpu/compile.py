@@ -53,7 +53,7 @@ class CpuCompiler:
         """Object code of `source`; BuildError with LLVM's complaint if it is not valid IR."""
         machine = self._machine()
         code = machine.emit_object(self._optimized(source, machine))
-        return Kernel(code, source.phases, source.expansions)
+        return Kernel(code, source.phases, source.expansions, source.dims)
 
     def assembly(self, source: Source) -> str:
         """The machine code as text, to look at."""

@@ -135,10 +135,11 @@ class _DepthwiseProgram:
                     k.call("band0", *pointers, image, first, last, number)
                 else:
                     full = plan.blocks[0].count
-                    with k.if_(number < full) as branch:
-                        k.call("band0", *pointers, image, first, last, number)
-                    with branch.otherwise():
-                        k.call("band1", *pointers, image, first, last, k.index(0))
+                    with k.if_else(number < full) as branch:
+                        with branch.then():
+                            k.call("band0", *pointers, image, first, last, number)
+                        with branch.otherwise():
+                            k.call("band1", *pointers, image, first, last, k.index(0))
         return module.source()
 
     def _band_function(self, module: Module, symbol: str, block: Block) -> None:

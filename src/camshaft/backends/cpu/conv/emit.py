@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from camshaft.backends.base import KernelSpec
 from camshaft.backends.cpu.abi import operand_pointer
@@ -77,16 +78,15 @@ class ConvEmitter:
                 number, block = item % plan.panels, item // plan.panels
             first = block * plan.block
             last = k.min(first + plan.block, plan.units)
-            per_group = plan.panels_per_group
-            if not plan.tail:
-                self._block(self._panel(number, plan.kb), first, last)
-            elif per_group == 1:
-                self._block(self._panel(number, plan.tail), first, last)
-            else:
-                with k.if_(k.eq(number % per_group, per_group - 1)) as is_tail:
-                    self._block(self._panel(number, plan.tail), first, last)
-                with is_tail.otherwise():
-                    self._block(self._panel(number, plan.kb), first, last)
+            for tile in k.tile_at(
+                plan.problem.k, plan.kb, 0, is_last=partial(self._is_last_panel, number)
+            ):
+                self._block(self._panel(number, tile.size), first, last)
+
+    def _is_last_panel(self, number: Value) -> Value:
+        """Whether a panel is the last of its group."""
+        per_group = self.plan.panels_per_group
+        return self.k.eq(number % per_group, per_group - 1)
 
     def _panel(self, number: Value, count: int) -> Panel:
         k, plan, p = self.k, self.plan, self.problem

@@ -14,6 +14,7 @@ from camshaft.backends.base import Operand
 from camshaft.backends.cpu.expr import math
 from camshaft.backends.cpu.expr.idioms import Idiom, plan
 from camshaft.backends.cpu.lang import FunctionBuilder, Index, Pointer, Value
+from camshaft.backends.cpu.lang.memory import Count
 from camshaft.errors import BuildError
 from camshaft.ir.expr import Expr
 from camshaft.ir.types import boolean
@@ -230,7 +231,7 @@ class Epilogue:
         moved._output = self._output.at(index)
         return moved
 
-    def apply(self, result: Value, offset: Sequence[Index], count: int | None = None) -> Value:
+    def apply(self, result: Value, offset: Sequence[Index], count: Count = None) -> Value:
         """The expression on `result`, whose lanes lie along the last axis from `offset` on.
 
         count: how many lanes exist (None: all); operands are not read beyond.
@@ -240,13 +241,13 @@ class Epilogue:
             values.append(self._load(access.at(offset), result.lanes, count))
         return emit_expr(self.k, self.expr, values, coarse=self.coarse)
 
-    def store(self, result: Value, offset: Sequence[Index], count: int | None = None) -> None:
+    def store(self, result: Value, offset: Sequence[Index], count: Count = None) -> None:
         """Apply the expression to `result` and store it at `offset` from this position."""
         value = self.apply(result, offset, count)
         access = self._output.at(offset)
         self.k.store_strided(value, access.pointer, access.strides[-1] or 1, count)
 
-    def _load(self, access: Access, lanes: int, count: int | None) -> Value:
+    def _load(self, access: Access, lanes: int, count: Count) -> Value:
         stride = access.strides[-1]
         if stride == 0:
             return self.k.load(access.pointer)

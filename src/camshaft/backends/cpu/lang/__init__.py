@@ -1,12 +1,13 @@
 """The kernel language: a small typed layer over LLVM IR in which CPU tactics are written.
 
 See `module` for the frame (Module, phases, Arg), `values` for operators, `memory` for loads and
-stores, `control` for loops and branches with carried values, `convert` for casts and rounding,
+stores, `control` for loops and branches with carried values, `tiles` for axes cut into tiles, `convert` for casts and rounding,
 `dot` for the integer dot product.
 """
 
 from camshaft.backends.cpu.lang.control import Carry
 from camshaft.backends.cpu.lang.module import Arg, FunctionBuilder, Module, Scalar
+from camshaft.backends.cpu.lang.tiles import Part, Tile
 from camshaft.backends.cpu.lang.values import Index, Number, Pointer, Value
 
 __all__ = [
@@ -16,7 +17,9 @@ __all__ = [
     "Index",
     "Module",
     "Number",
+    "Part",
     "Pointer",
     "Scalar",
+    "Tile",
     "Value",
 ]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from camshaft.backends.cpu.lang.emitter import Emitter
 from camshaft.backends.cpu.lang.values import Number, Value, llvm_type
 from camshaft.errors import BuildError
+from camshaft.ir.extent import Dim
 from camshaft.ir.types import DType, boolean, i64
 
 _FLOAT_COMPARE = {"lt": "olt", "le": "ole", "gt": "ogt", "ge": "oge", "eq": "oeq", "ne": "une"}
@@ -24,10 +25,16 @@ class Arithmetic(Emitter):
     def pair(self, a: Number, b: Number) -> tuple[Value, Value]:
         """Both operands as values of one type; BuildError when the element types differ."""
         if not isinstance(a, Value):
+            if isinstance(a, Dim):
+                return self.pair(self.index(a), b)
+            if isinstance(b, Dim):
+                return self.pair(a, self.index(b))
             if not isinstance(b, Value):
                 raise BuildError("an operation needs at least one value; use k.const")
             return self.const(a, b.dtype, b.lanes), b
         if not isinstance(b, Value):
+            if isinstance(b, Dim):
+                return self.pair(a, self.index(b))
             return a, self.const(b, a.dtype, a.lanes)
         if a.dtype != b.dtype:
             raise BuildError(f"operands have types {a.type} ({a.dtype}) and {b.type} ({b.dtype})")

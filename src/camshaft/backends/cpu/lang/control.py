@@ -13,7 +13,8 @@ name the results.  The phi instructions follow from that.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from camshaft.backends.cpu.lang.memory import Memory
@@ -45,11 +46,15 @@ def assign(carry: Carry, values: Iterator[Value]) -> None:
             carry[place] = next(values)
 
 
-class Branch:
-    """Handle of an `if_`: `otherwise` opens the else part."""
+Part = Callable[[], AbstractContextManager[None]]
 
-    def __init__(self, opener: Callable[[], Any]) -> None:
-        self.otherwise = opener
+
+@dataclass(frozen=True)
+class Branch:
+    """The two parts of an `if_else`, each opened once, in this order."""
+
+    then: Part
+    otherwise: Part
 
 
 class Control(Memory):
@@ -97,50 +102,45 @@ class Control(Memory):
         assign(carry, iter(after))
 
     @contextmanager
-    def if_(self, condition: Value, carry: Carry | None = None) -> Iterator[Branch]:
-        """Run the body where the scalar bool holds; `with branch.otherwise():` adds an else."""
+    def if_(self, condition: Value, carry: Carry | None = None) -> Iterator[None]:
+        """Run the body where the scalar bool holds."""
+        with self.if_else(condition, carry) as branch:
+            with branch.then():
+                yield
+            with branch.otherwise():
+                pass
+
+    @contextmanager
+    def if_else(self, condition: Value, carry: Carry | None = None) -> Iterator[Branch]:
+        """Run one of two bodies, `with branch.then():` or `with branch.otherwise():`."""
         carry = carry if carry is not None else []
         before = flatten(carry)
         then, other, join = (self.new_block(hint) for hint in ("then", "else", "join"))
         self.branch(condition, then, other)
         ends: list[tuple[list[Value], str]] = []
-        self.open_block(then)
 
-        def close_part() -> None:
+        @contextmanager
+        def part(number: int) -> Iterator[None]:
+            if len(ends) != number:
+                raise BuildError("then() and otherwise() are opened once each, in this order")
+            assign(carry, iter(before))
+            self.open_block((then, other)[number])
+            yield
             values = flatten(carry)
             self._check(before, values)
             ends.append((values, self.block))
             self.jump(join)
 
-        @contextmanager
-        def otherwise() -> Iterator[None]:
-            if len(ends) != 1:
-                raise BuildError("otherwise() belongs right after the body of its if_")
-            del self.lines[join_line:]
-            assign(carry, iter(before))
-            self.open_block(other)
-            yield
-            close_part()
-            join_parts()
-
-        def join_parts() -> None:
-            self.open_block(join)
-            (first, a), (second, b) = ends
-            merged = [
-                self._merge([(x, a), (y, b)]) if x.ref != y.ref else x
-                for x, y in zip(first, second, strict=True)
-            ]
-            assign(carry, iter(merged))
-
-        yield Branch(otherwise)
-        close_part()
-        join_line = len(self.lines)
-        self.open_block(other)
-        self.jump(join)
-        ends_now = list(ends)
-        ends.append((before, other))
-        join_parts()
-        ends[:] = ends_now
+        yield Branch(lambda: part(0), lambda: part(1))
+        if len(ends) != 2:
+            raise BuildError("if_else needs both parts; use if_ for one")
+        self.open_block(join)
+        (first, a), (second, b) = ends
+        merged = [
+            self._merge([(x, a), (y, b)]) if x.ref != y.ref else x
+            for x, y in zip(first, second, strict=True)
+        ]
+        assign(carry, iter(merged))
 
     def _reserve(self, dtype: DType, lanes: int) -> tuple[Value, int]:
         return Value(self, self.register(), dtype, lanes), self.placeholder()

@@ -7,19 +7,49 @@ thousands of instructions and an object per instruction costs more time than LLV
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 
-from camshaft.backends.cpu.lang.values import Value, literal, llvm_type
+from camshaft.backends.cpu.lang.values import Index, Value, literal, llvm_type
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.errors import BuildError
+from camshaft.ir.bounds import bounds
+from camshaft.ir.extent import Dim, Extent
 from camshaft.ir.types import DType, i64
 
 Declarations = dict[str, str]
 
 
+class Extents:
+    """The run-time extents that a module's functions ask for, in order of first use.
+
+    Extent number n is the n-th i64 behind a phase's last pointer, `dims`.
+    """
+
+    def __init__(self) -> None:
+        self._slots: dict[Dim, int] = {}
+
+    def slot(self, e: Dim) -> int:
+        """The number of an extent."""
+        return self._slots.setdefault(e, len(self._slots))
+
+    @property
+    def all(self) -> tuple[Extent, ...]:
+        """In the order of their numbers."""
+        return tuple(self._slots)
+
+
 class Emitter:
-    """Appends instructions to one function; subclasses add the vocabulary."""
+    """Appends instructions to one function; subclasses add the vocabulary.
+
+    extents: the module's run-time extents, None where the function is not given `dims`.
+    prologue: instructions at the function's very start, which load them.
+    """
+
+    extents: Extents | None = None
 
     def __init__(self, target: CpuTarget, declarations: Declarations) -> None:
+        self.prologue: list[str] = []
+        self._loaded: dict[Dim, Value] = {}
         self.target = target
         self.lines: list[str] = []
         self.block = "entry"
@@ -60,13 +90,34 @@ class Emitter:
         body = ", ".join(f"{scalar} {literal(n, dtype)}" for n in numbers)
         return Value(self, f"<{body}>", dtype, len(numbers))  # type: ignore[arg-type]
 
-    def index(self, number: Value | int) -> Value:
-        """An i64 scalar from a Python int (a value passes through)."""
+    def index(self, number: Index) -> Value:
+        """An i64 scalar from a Python int or a run-time extent (a value passes through)."""
         if isinstance(number, Value):
             if number.dtype != i64 or number.lanes != 1:
                 raise BuildError(f"an index is an i64 scalar, not {number.type}")
             return number
+        if isinstance(number, Dim):
+            return self._loaded.get(number) or self._load(number)
         return self.const(number, i64)
+
+    def extent(self, e: Extent) -> Index:
+        """An int as it is; a run-time extent as the i64 that the caller has put into `dims`."""
+        return e if isinstance(e, int) else self.index(e)
+
+    def _load(self, e: Dim) -> Value:
+        if self.extents is None:
+            raise BuildError(f"only phases are given run-time extents, and {e} is one")
+        n = self.extents.slot(e)
+        low, high = bounds(e)
+        least = int(low) if low > -inf else -(1 << 62)
+        most = int(high) if high < inf else 1 << 62
+        self.prologue += [
+            f"  %dim.{n}.at = getelementptr inbounds i64, ptr %dims, i64 {n}",
+            f"  %dim.{n} = load i64, ptr %dim.{n}.at, align 8, !range !{{i64 {least}, "
+            f"i64 {most + 1}}}, !noundef !{{}}, !invariant.load !{{}}",
+        ]
+        self._loaded[e] = Value(self, f"%dim.{n}", i64)  # type: ignore[arg-type]
+        return self._loaded[e]
 
     def intrinsic(self, name: str, result: str, params: Sequence[str]) -> str:
         """Declare an LLVM intrinsic once; returns "result @name" ready for a call."""

@@ -18,8 +18,11 @@ from camshaft.backends.cpu.lang.values import (
 from camshaft.errors import BuildError
 from camshaft.ir.types import DType, boolean, i64, u8
 
-Mask = Value | int | None
-"""Bool lanes, or a number of first lanes known when the kernel is written, or all lanes."""
+Count = Value | int | None
+"""How many first lanes exist: an int or an i64 scalar (any number; those below 1 are none), or all."""
+
+Mask = Count
+"""A count, or bool lanes."""
 
 
 class Memory(Convert):
@@ -29,12 +32,13 @@ class Memory(Convert):
         """Bool lanes: the first `count` are true (count may be a run-time i64)."""
         if isinstance(count, int):
             return self.const_vector([n < count for n in range(lanes)], boolean)
+        count = self.index(count)
         numbers = self.const_vector(range(lanes), i64)
         return self.compare("lt", numbers, self.splat(count, lanes))
 
     def load(self, p: Pointer, lanes: int = 1, mask: Mask = None) -> Value:
         """`lanes` consecutive elements; lanes outside the mask read as 0."""
-        mask = _trimmed(mask, lanes)
+        mask = self._lanes_of(mask, lanes)
         if p.dtype.kind == "b":
             return self.ne(self.load(p.as_type(u8), lanes, mask), 0)
         if mask is None:
@@ -56,6 +60,12 @@ class Memory(Convert):
             lanes,
         )
 
+    def _lanes_of(self, mask: Mask, lanes: int) -> Mask:
+        """Bool lanes for a run-time count; an int that is no more than needed."""
+        if isinstance(mask, Value) and mask.dtype == i64:
+            return self.lane_mask(mask, lanes)
+        return _trimmed(mask, lanes)
+
     def _load_pieces(self, p: Pointer, lanes: int, count: int) -> Value:
         """The first `count` of `lanes` elements by power-of-two loads (no masked move exists)."""
         result = self.const(0, p.dtype, lanes)
@@ -76,7 +86,7 @@ class Memory(Convert):
 
     def store(self, x: Value, p: Pointer, mask: Mask = None) -> None:
         """Store the lanes (those in the mask) at consecutive elements."""
-        mask = _trimmed(mask, x.lanes)
+        mask = self._lanes_of(mask, x.lanes)
         if p.dtype != x.dtype:
             raise BuildError(f"cannot store {x.dtype} lanes through a pointer to {p.dtype}")
         if x.dtype.kind == "b":
@@ -138,22 +148,23 @@ class Memory(Convert):
         """One element in every lane."""
         return self.splat(self.load(p), lanes)
 
-    def load_strided(self, p: Pointer, stride: Index, lanes: int, mask: int | None = None) -> Value:
-        """Elements `stride` apart, one scalar load each (slow; for odd layouts)."""
+    def load_strided(self, p: Pointer, stride: Index, lanes: int, count: Count = None) -> Value:
+        """Elements `stride` apart, one scalar load each (slow; for odd layouts).
+
+        A run-time count is at least 1; lanes beyond it hold the last element that exists.
+        """
         if stride == 1 or lanes == 1:
-            return self.load(p, lanes, mask)
+            return self.load(p, lanes, count)
         result = self.const(0, p.dtype, lanes)
-        for lane in range(lanes if mask is None else min(mask, lanes)):
+        if isinstance(count, Value):
+            last = count - 1
+            for lane in range(lanes):
+                at = self.mul(self.min(last, lane), stride) if lane else 0
+                result = self.insert(result, self.load(p.at(at)), lane)
+            return result
+        for lane in range(lanes if count is None else min(count, lanes)):
             result = self.insert(result, self.load(p.at(self._times(stride, lane))), lane)
         return result
-
-    def store_strided(self, x: Value, p: Pointer, stride: Index, mask: int | None = None) -> None:
-        """Store lanes at elements `stride` apart, one scalar store each."""
-        if stride == 1 or x.lanes == 1:
-            self.store(x, p, mask)
-            return
-        for lane in range(x.lanes if mask is None else min(mask, x.lanes)):
-            self.store(self.extract(x, lane), p.at(self._times(stride, lane)))
 
     @staticmethod
     def _times(stride: Index, lane: int) -> Index:

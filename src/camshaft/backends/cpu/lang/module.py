@@ -11,11 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from camshaft.backends.base import Expansion, Phase, Source
-from camshaft.backends.cpu.lang.control import Control
-from camshaft.backends.cpu.lang.emitter import Declarations
+from camshaft.backends.cpu.lang.emitter import Declarations, Extents
+from camshaft.backends.cpu.lang.tiles import Tiling
 from camshaft.backends.cpu.lang.values import Index, Pointer, Value, llvm_type
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.errors import BuildError
+from camshaft.ir.extent import Extent
 from camshaft.ir.types import DType, i64
 
 
@@ -61,7 +62,7 @@ class Scalar:
 Parameter = Arg | Scalar
 
 
-class FunctionBuilder(Control):
+class FunctionBuilder(Tiling):
     """Writes the body of one function.
 
     args: its pointers by name.  scalars: its scalars by name.
@@ -102,10 +103,9 @@ class FunctionBuilder(Control):
         for x in operands:
             if isinstance(x, Pointer):
                 words.append(f"ptr {x.address()}")
-            elif isinstance(x, Value):
-                words.append(f"{x.type} {x.ref}")
             else:
-                words.append(f"i64 {x}")
+                value = self.index(x) if not isinstance(x, Value) else x
+                words.append(f"{value.type} {value.ref}")
         self.effect(f"call void @{symbol}({', '.join(words)})")
 
 
@@ -118,6 +118,7 @@ class Module:
         self._functions: list[str] = []
         self._phases: list[Phase] = []
         self._expansions: list[Expansion] = []
+        self._extents = Extents()
 
     @contextmanager
     def function(
@@ -126,20 +127,23 @@ class Module:
         """An internal function; kept out of line unless `inline`."""
         k = FunctionBuilder(self.target, self._declarations, params)
         yield k
+        self._define(
+            k, symbol, [p.text() for p in params], "alwaysinline" if inline else "noinline"
+        )
+
+    def _define(self, k: FunctionBuilder, symbol: str, params: Sequence[str], flag: str) -> None:
         k.effect("ret void")
-        head = ", ".join(p.text() for p in params)
-        flag = "alwaysinline" if inline else "noinline"
-        body = "\n".join(k.lines)
+        body = "\n".join([*k.prologue, *k.lines])
         self._functions.append(
-            f"define internal void @{symbol}({head}) {flag} #0 {{\nentry:\n{body}\n}}\n"
+            f"define internal void @{symbol}({', '.join(params)}) {flag} #0 {{\nentry:\n{body}\n}}\n"
         )
 
     @contextmanager
-    def phase(self, symbol: str, items: int, args: Sequence[Arg]) -> Iterator[FunctionBuilder]:
+    def phase(self, symbol: str, items: Extent, args: Sequence[Arg]) -> Iterator[FunctionBuilder]:
         """One phase of the kernel with `items` work items; `args` in the order of the contract."""
-        with self._exported(symbol, args) as k:
+        with self._exported(symbol, args, self._extents) as k:
             yield k
-        self._phases.append(Phase(symbol, items))
+        self._phases.append(Phase(symbol, items))  # type: ignore[arg-type]
 
     @contextmanager
     def expansion(
@@ -159,21 +163,32 @@ class Module:
         self._expansions.append(Expansion(packed, nbytes, Phase(symbol, items)))
 
     @contextmanager
-    def _exported(self, symbol: str, args: Sequence[Arg]) -> Iterator[FunctionBuilder]:
-        """A function that takes a table of pointers, and work items to do."""
+    def _exported(
+        self, symbol: str, args: Sequence[Arg], extents: Extents | None = None
+    ) -> Iterator[FunctionBuilder]:
+        """A function that takes a table of pointers, and work items to do.
+
+        Where it asks for run-time extents, the table's last pointer is theirs.
+        """
         taken = [*self._phases, *(e.phase for e in self._expansions)]
         if any(p.symbol == symbol for p in taken):
             raise BuildError(f"two phases are called {symbol!r}")
         names = [a.name for a in args]
-        if len(set(names)) != len(names) or {"begin", "end", "worker"} & set(names):
+        if len(set(names)) != len(names) or {"begin", "end", "worker", "dims"} & set(names):
             raise BuildError(f"phase {symbol!r}: argument names must be distinct, got {names}")
         scalars = [Scalar("begin"), Scalar("end"), Scalar("worker")]
-        with self.function(f"{symbol}.body", [*args, *scalars], inline=True) as k:
-            yield k
+        k = FunctionBuilder(self.target, self._declarations, [*args, *scalars])
+        k.extents = extents
+        yield k
+        params = [a.text() for a in args] + [s.text() for s in scalars]
+        if k.prologue:
+            names.append("dims")
+            params.insert(len(args), "ptr noalias readonly align 8 %dims")
+        self._define(k, f"{symbol}.body", params, "alwaysinline")
         lines = []
-        for n, arg in enumerate(args):
+        for n, name in enumerate(names):
             lines.append(f"  %at.{n} = getelementptr inbounds ptr, ptr %table, i64 {n}")
-            lines.append(f"  %{arg.name} = load ptr, ptr %at.{n}, align 8")
+            lines.append(f"  %{name} = load ptr, ptr %at.{n}, align 8")
         passed = [f"ptr %{name}" for name in names] + [f"i64 %{s.name}" for s in scalars]
         body = "\n".join(lines)
         self._functions.append(
@@ -195,5 +210,6 @@ class Module:
         return "\n".join([head, *self._functions, declared, attributes])
 
     def source(self) -> Source:
-        """Text, phases and expansions, for `Compiler.compile`."""
-        return Source(self.text(), tuple(self._phases), tuple(self._expansions))
+        """Text, phases, expansions and run-time extents, for `Compiler.compile`."""
+        phases, expansions = tuple(self._phases), tuple(self._expansions)
+        return Source(self.text(), phases, expansions, self._extents.all)

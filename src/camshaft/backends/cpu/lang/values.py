@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
 from camshaft.errors import BuildError
-from camshaft.ir.types import DType, i64
-
-if TYPE_CHECKING:
-    from camshaft.backends.cpu.lang.arith import Arithmetic
+from camshaft.ir.extent import Dim
+from camshaft.ir.types import DType
 
 _LLVM = {
     "f16": "half",
@@ -67,15 +65,33 @@ def literal(value: float | bool, dtype: DType) -> str:
     return str(int(value))
 
 
+class Operators(Protocol):
+    """What values and pointers ask of the builder they belong to (`Arithmetic` has it)."""
+
+    def emit(self, instruction: str) -> str: ...
+    def index(self, number: Index) -> Value: ...
+    def add(self, a: Number, b: Number) -> Value: ...
+    def sub(self, a: Number, b: Number) -> Value: ...
+    def mul(self, a: Number, b: Number) -> Value: ...
+    def div(self, a: Number, b: Number) -> Value: ...
+    def udiv(self, a: Number, b: Number) -> Value: ...
+    def urem(self, a: Number, b: Number) -> Value: ...
+    def neg(self, x: Value) -> Value: ...
+    def bit(self, op: str, a: Number, b: Number) -> Value: ...
+    def shift(self, op: str, x: Value, by: Number) -> Value: ...
+    def compare(self, op: str, a: Number, b: Number) -> Value: ...
+
+
 @dataclass(eq=False, slots=True)
 class Value:
     """An SSA value: `lanes` elements of `dtype` (1: a scalar); operators emit instructions.
 
-    i64 scalars are indices: non-negative where divided.  Python numbers mix in as constants.
+    i64 scalars are indices: non-negative where divided.  Python numbers mix in as constants, run-time
+    extents as i64 scalars.
     Comparisons give bool values; equality is `k.eq(a, b)`, because `==` stays Python's identity.
     """
 
-    k: Arithmetic
+    k: Operators
     ref: str
     dtype: DType
     lanes: int = 1
@@ -146,11 +162,12 @@ class Value:
         return self.k.compare("ge", self, other)
 
 
-Number = Value | int | float | bool
-"""What operators accept: values, and Python numbers as constants of the other operand's type."""
+Number = Value | int | float | bool | Dim
+"""What operators accept: values, Python numbers as constants of the other operand's type, and
+run-time extents."""
 
-Index = Value | int
-"""An i64 scalar or a Python int."""
+Index = Value | int | Dim
+"""An i64 scalar, a Python int, or an extent that is known when the kernel runs."""
 
 
 @dataclass(eq=False, slots=True)
@@ -160,7 +177,7 @@ class Pointer:
     align: bytes the address is known to be a multiple of (at least the element's size).
     """
 
-    k: Arithmetic
+    k: Operators
     ref: str
     dtype: DType
     offset: int = 0
@@ -172,8 +189,7 @@ class Pointer:
         if isinstance(index, int):
             align = _known_alignment(self.align, index * size)
             return Pointer(self.k, self.ref, self.dtype, self.offset + index, align)
-        if index.dtype != i64 or index.lanes != 1:
-            raise BuildError(f"a pointer is indexed by an i64 scalar, not {index.type}")
+        index = self.k.index(index)
         ref = self.k.emit(
             f"getelementptr {memory_type(self.dtype)}, ptr {self.ref}, i64 {index.ref}"
         )

@@ -32,17 +32,9 @@ def pack_phase(m: Module, p: MatmulProblem, width: int, args: Sequence[Arg]) -> 
         for extent, stride in zip(p.b_shape[-3::-1], p.b_strides[-3::-1], strict=True):
             b = b.at((rest % extent) * stride)
             rest = rest // extent
-        tail = p.n % width
-        writer = _PanelPacker(k, p, width, item, b)
-        if tail == 0:
-            writer.panel(width)
-        elif panels == 1:
-            writer.panel(tail)
-        else:
-            with k.if_(panel < panels - 1) as full:
-                writer.panel(width)
-            with full.otherwise():
-                writer.panel(tail)
+        packer = _PanelPacker(k, p, width, item, b)
+        for tile in k.tile_at(p.n, width, 0, is_full=lambda: panel < panels - 1):
+            packer.panel(tile.size)
 
 
 class _PanelPacker:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from camshaft.backends.base import KernelSpec, Params, Source
 from camshaft.backends.cpu.abi import constant_numbers, operand_pointer, phase_args
 from camshaft.backends.cpu.candidate import CpuCandidate
 from camshaft.backends.cpu.expr.epilogue import Epilogue
-from camshaft.backends.cpu.lang import FunctionBuilder, Module, Pointer, Value
+from camshaft.backends.cpu.lang import FunctionBuilder, Module, Pointer, Tile, Value
 from camshaft.backends.cpu.matmul.pack import pack_phase, panel_bytes
 from camshaft.backends.cpu.matmul.problem import MatmulProblem, is_supported, packed_b
 from camshaft.backends.cpu.matmul.tile import MatmulTile, PanelVectors
@@ -173,21 +173,18 @@ class _ProductLoops:
             for extent in reversed(p.rows[:-1]):
                 position.insert(0, rest % extent)
                 rest = rest // extent
-            tail = p.n % self.layout.width
-            if tail == 0:
-                self._panel(position, panel, block, self.layout.width)
-            elif split.panels == 1:
-                self._panel(position, panel, block, tail)
-            else:
-                with k.if_(panel < split.panels - 1) as full:
-                    self._panel(position, panel, block, self.layout.width)
-                with full.otherwise():
-                    self._panel(position, panel, block, tail)
+            is_full = partial(self._is_full, panel)
+            for tile in k.tile_at(p.n, self.layout.width, 0, is_full=is_full):
+                self._panel(position, panel, block, tile)
 
-    def _panel(self, position: list[Value], panel: Value, block: Value, columns: int) -> None:
-        """The rows of one block times the first `columns` columns of a panel."""
+    def _is_full(self, panel: Value) -> Value:
+        """Whether all columns of a panel exist."""
+        return panel < self.split.panels - 1
+
+    def _panel(self, position: list[Value], panel: Value, block: Value, columns: Tile) -> None:
+        """The rows of one block times the columns of a panel that exist."""
         k, p, lanes = self.k, self.p, self.layout.lanes
-        counts = [min(lanes, columns - n) for n in range(0, columns, lanes)]
+        counts = columns.counts(lanes)
         a, matrix, start = self.a, k.index(0), panel * self.layout.width
         for axis, index in enumerate(position):
             a = a.at(index * p.a_steps[axis])
@@ -206,12 +203,15 @@ class _ProductLoops:
         step = self.layout.rows
         whole = p.m // step
         low = block * self.split.tiles
-        if whole:
+        if whole != 0:
             with k.loop(low, k.min(low + self.split.tiles, whole)) as number:
                 rows_at(number * step, step)
-        if p.m % step:
-            with k.if_(k.eq(block, self.split.blocks - 1)):
-                rows_at(k.index(whole * step), p.m % step)
+
+        def is_last() -> Value:
+            return k.eq(block, self.split.blocks - 1)
+
+        for tile in k.rest(p.m, whole * step, step, is_last=is_last, halves=True):
+            rows_at(k.index(tile.start), tile.size)
 
     def _vectors(self, position: list[Value], matrix: Value, panel: Value) -> PanelVectors:
         k, p, layout = self.k, self.p, self.layout
@@ -221,7 +221,7 @@ class _ProductLoops:
             for axis, index in enumerate(position):
                 base = base.at(index * p.b_steps[axis])
 
-            def plain(line: Pointer, j: int, count: int) -> Value:
+            def plain(line: Pointer, j: int, count: int | Value) -> Value:
                 return k.load(line.at(j * lanes), lanes, count)
 
             return PanelVectors(base, p.b_strides[-2], plain)
@@ -229,7 +229,7 @@ class _ProductLoops:
         size = p.depth * width * group
         base = self.b.at((matrix * self.split.panels + panel) * size).aligned(_ALIGN)
 
-        def packed(line: Pointer, j: int, count: int) -> Value:
+        def packed(line: Pointer, j: int, count: int | Value) -> Value:
             whole = line.at(j * lanes * group)
             if p.integer:
                 return k.load(whole.as_type(i32), lanes)

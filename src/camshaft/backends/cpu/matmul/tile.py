@@ -24,7 +24,7 @@ class PanelVectors:
 
     base: Pointer
     step: int  # elements from one step of the reduction to the next
-    load: Callable[[Pointer, int, int], Value]
+    load: Callable[[Pointer, int, int | Value], Value]
 
 
 class MatmulTile:
@@ -43,7 +43,7 @@ class MatmulTile:
         constants: Pointer | None,
         place: Epilogue,
         rows: int,
-        counts: Sequence[int],
+        counts: Sequence[int | Value],
     ) -> None:
         """rows x counts: `counts` are the lanes that exist of each vector of the panel."""
         k, p = self.k, self.p
@@ -82,7 +82,7 @@ class MatmulTile:
         line: Pointer,
         n: int,
         panel: PanelVectors,
-        counts: Sequence[int],
+        counts: Sequence[int | Value],
         acc: list[list[Value]],
         sums: list[Value],
     ) -> None:
@@ -112,7 +112,7 @@ class MatmulTile:
         self,
         a: Pointer,
         panel: PanelVectors,
-        counts: Sequence[int],
+        counts: Sequence[int | Value],
         acc: list[list[Value]],
         sums: list[Value],
     ) -> None:
@@ -135,7 +135,7 @@ class MatmulTile:
         sums: list[Value],
         constants: Pointer | None,
         place: Epilogue,
-        counts: Sequence[int],
+        counts: Sequence[int | Value],
     ) -> None:
         k, p, lanes = self.k, self.p, self.lanes
         axes = len(p.rows) - 1

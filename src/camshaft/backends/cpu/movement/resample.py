@@ -17,6 +17,7 @@ from camshaft.backends.cpu.abi import constant_numbers, operand_pointer, phase_a
 from camshaft.backends.cpu.candidate import CpuCandidate
 from camshaft.backends.cpu.expr.epilogue import Epilogue
 from camshaft.backends.cpu.lang import FunctionBuilder, Index, Module, Pointer, Value
+from camshaft.backends.cpu.lang.memory import Count
 from camshaft.backends.cpu.pointwise.support import COMPUTABLE, printable
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir import expr as E
@@ -153,28 +154,22 @@ class _ResampledImage:
         """All channels of one output pixel; sources[b][a] is the input pixel of tap (a, b)."""
         lanes = self.lanes
         step = lanes * _UNROLLED_VECTORS
-        whole = self.channels // step * step
 
-        def vector(at: Index, count: int | None) -> None:
+        def vector(at: Index, count: Count) -> None:
             pixels = [[p.at(at) for p in column] for column in sources]
             value = self._value(pixels, by_row, by_column, count)
             place.store(value, (0, 0, 0, at), count)
 
-        if whole > step:
-            with self.k.loop(0, whole, step) as start:
-                for n in range(_UNROLLED_VECTORS):
-                    vector(start + n * lanes, None)
-        else:
-            whole = 0
-        for rest in range(whole, self.channels, lanes):
-            vector(rest, min(lanes, self.channels - rest))
+        for tile in self.k.tiles(self.channels, step, fewest=2):
+            for n, count in enumerate(tile.counts(lanes)):
+                vector(tile.start + n * lanes, count)
 
     def _value(
         self,
         pixels: list[list[Pointer]],
         by_row: list[Value],
         by_column: list[Value],
-        count: int | None,
+        count: Count,
     ) -> Value:
         k = self.k
         if self.copies:

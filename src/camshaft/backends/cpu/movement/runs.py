@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from camshaft.backends.cpu.lang import FunctionBuilder, Index, Pointer, Value
+from camshaft.backends.cpu.lang.memory import Count
 from camshaft.ir.types import ALL_DTYPES, DType, u8, u16, u32, u64
 
 _BY_SIZE = {1: u8, 2: u16, 4: u32, 8: u64}
@@ -27,7 +28,7 @@ def copy_run(
 ) -> None:
     """Copy n elements, `stride` apart in the source and `step` apart in the target."""
 
-    def read(at: Index, lanes: int, count: int | None) -> Value:
+    def read(at: Index, lanes: int, count: Count) -> Value:
         return k.load_strided(source.at(at * stride), stride, lanes, count)
 
     _run(k, read, target, step, n)
@@ -40,7 +41,7 @@ def fill_run(k: FunctionBuilder, value: Value, target: Pointer, step: int, n: in
 
 def _run(
     k: FunctionBuilder,
-    read: Callable[[Index, int, int | None], Value],
+    read: Callable[[Index, int, Count], Value],
     target: Pointer,
     step: int,
     n: int,
@@ -50,7 +51,7 @@ def _run(
     while lanes > 1 and lanes // 2 >= n:
         lanes //= 2
 
-    def move(at: Index, count: int | None) -> None:
+    def move(at: Index, count: Count) -> None:
         value = read(at, lanes, count)
         k.store_strided(value, target.at(at * step), step, count)
 
@@ -58,11 +59,6 @@ def _run(
         for at in range(n):
             k.store(read(at, 1, None), target.at(at * step))
         return
-    block = _SIDE * lanes
-    whole = n // block * block if n >= 2 * block else 0
-    if whole:
-        with k.loop(0, whole, block) as start:
-            for j in range(_SIDE):
-                move(start + j * lanes, None)
-    for at in range(whole, n, lanes):
-        move(at, min(lanes, n - at))
+    for tile in k.tiles(n, _SIDE * lanes, fewest=2, lanes=lanes):
+        for j, count in enumerate(tile.counts(lanes)):
+            move(tile.start + j * lanes, count)

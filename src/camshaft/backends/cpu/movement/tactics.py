@@ -143,10 +143,11 @@ class _PaddedRow:
         if inside is None:
             self._copied(position, target)
             return
-        with k.if_(inside) as branch:
-            self._copied(position, target)
-        with branch.otherwise():
-            fill_run(k, self.fill, target, p.out_steps[-1], p.out_shape[-1])
+        with k.if_else(inside) as branch:
+            with branch.then():
+                self._copied(position, target)
+            with branch.otherwise():
+                fill_run(k, self.fill, target, p.out_steps[-1], p.out_shape[-1])
 
     def _copied(self, position: Sequence[Index], target: Pointer) -> None:
         k, p = self.k, self.p

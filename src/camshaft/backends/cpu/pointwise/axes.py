@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from camshaft.ir.extent import Extent
+from camshaft.ir.sizes import typical
 from camshaft.ir.types import Shape
 
 MAX_PLANES = 8
@@ -73,10 +75,15 @@ def tiling_of(nest: Nest, lanes: int) -> Tiling:
     if across is None or nest.strides[-1][last] != 1:
         return Tiling(last)
     along = last
-    if nest.shape[last] < min(nest.shape[across], lanes):
+    if typical(nest.shape[last]) < min(typical(nest.shape[across]), lanes):
         along, across = across, last
     extent = nest.shape[across]
-    return Tiling(along, across, extent if extent <= MAX_PLANES else lanes)
+    return Tiling(along, across, extent if is_at_most(extent, MAX_PLANES) else lanes)
+
+
+def is_at_most(extent: Extent, most: int) -> bool:
+    """Whether an extent is an int not above `most`."""
+    return isinstance(extent, int) and extent <= most
 
 
 def _cross_axis(nest: Nest) -> int | None:
@@ -95,7 +102,9 @@ def _short_rows_axis(nest: Nest, lanes: int) -> int | None:
     """The axis next to a last axis too short for vectors, where operands are dense over both."""
     last = len(nest.shape) - 1
     extent = nest.shape[last]
-    if last == 0 or extent > min(MAX_PLANES, lanes // 2) or nest.shape[last - 1] < lanes:
+    if last == 0 or not is_at_most(extent, min(MAX_PLANES, lanes // 2)):
+        return None
+    if typical(nest.shape[last - 1]) < lanes:
         return None
     for strides in nest.strides:
         dense = strides[last] == 1 and strides[last - 1] == extent

@@ -15,13 +15,15 @@ from math import prod
 from camshaft.backends.base import KernelSpec, Params, Source
 from camshaft.backends.cpu.abi import constant_numbers, operand_pointer, phase_args
 from camshaft.backends.cpu.candidate import CpuCandidate
-from camshaft.backends.cpu.lang import FunctionBuilder, Index, Module, Pointer, Value
-from camshaft.backends.cpu.pointwise.axes import Nest, Tiling, merged, tiling_of
+from camshaft.backends.cpu.lang import FunctionBuilder, Index, Module, Part, Pointer, Value
+from camshaft.backends.cpu.pointwise.axes import Nest, Tiling, is_at_most, merged, tiling_of
 from camshaft.backends.cpu.pointwise.support import COMPUTABLE, printable, widest
 from camshaft.backends.cpu.pointwise.tiles import Streams, TileShape
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir import expr as E
 from camshaft.ir.attrs import expr_attr
+from camshaft.ir.extent import Extent, ceil_div, largest
+from camshaft.ir.sizes import typical
 from camshaft.ir.types import DType, bf16, f16, u8, u16, u32, u64
 
 _SAME_SIZE = {1: u8, 2: u16, 4: u32, 8: u64}
@@ -38,8 +40,8 @@ class Loops:
     """Everything decided before code is written.
 
     nest, tiling: loops.  lanes: of one vector; unroll: vectors in a row per step.  rows: (outer
-    position, plane group) pairs; chunk: elements of the lane axis per work item, where rows are
-    long, else rows_per_item rows make an item.  dtypes: of the inputs and the output in memory.
+    position, plane group) pairs; chunk: elements of the lane axis per work item, of which a row has
+    `chunks` where rows are long, else (None) rows_per_item rows make an item.  dtypes: of the inputs and the output in memory.
     """
 
     nest: Nest
@@ -48,9 +50,10 @@ class Loops:
     unroll: int
     outer: tuple[int, ...]
     rows: int
-    chunk: int
-    rows_per_item: int
-    items: int
+    chunk: int | None
+    chunks: Extent
+    rows_per_item: Extent
+    items: Extent
     dtypes: tuple[DType, ...]
 
     @property
@@ -68,11 +71,6 @@ class Loops:
     def groups(self) -> int:
         """Groups of planes, the last possibly short."""
         return -(-self.plane_extent // self.tiling.planes)
-
-    @property
-    def chunks(self) -> int:
-        """Work items along one row."""
-        return max(1, -(-self.length // self.chunk))
 
 
 def loops_of(spec: KernelSpec, params: Params, target: CpuTarget) -> Loops:
@@ -97,18 +95,24 @@ def loops_of(spec: KernelSpec, params: Params, target: CpuTarget) -> Loops:
     extent = 1 if tiling.plane_axis is None else nest.shape[tiling.plane_axis]
     rows = prod(nest.shape[a] for a in outer) * -(-extent // tiling.planes)
     length = nest.shape[tiling.lane_axis]
-    row_bytes = tiling.planes * max(1, length) * sum(d.bytes for d in dtypes)
-    grain = int(params["grain"])
-    step = lanes * unroll
-    chunk, rows_per_item = max(1, length), max(1, grain // row_bytes)
-    if row_bytes >= 2 * grain:
-        pieces = -(-row_bytes // grain)
-        chunk, rows_per_item = -(-length // pieces // step) * step, 1
-    per_row = max(1, -(-length // chunk))
-    items = rows * per_row if per_row > 1 else -(-rows // rows_per_item)
+    element = tiling.planes * sum(d.bytes for d in dtypes)
+    row_bytes = element * largest(1, length)
+    grain, step = int(params["grain"]), lanes * unroll
+    if isinstance(rows, int) and rows == 1 and not isinstance(length, int):
+        chunk: int | None = -(-grain // (element * step)) * step
+    elif typical(row_bytes) >= 2 * grain:
+        pieces = -(-typical(row_bytes) // grain)
+        chunk = -(-typical(length) // pieces // step) * step
+    else:
+        chunk = None
+    if chunk is not None and is_at_most(length, chunk):
+        chunk = None
+    rows_per_item = largest(1, grain // row_bytes) if chunk is None else 1
+    chunks = 1 if chunk is None else largest(1, ceil_div(length, chunk))
+    items = ceil_div(rows, rows_per_item) if chunk is None else rows * chunks
     return Loops(
-        nest, tiling, lanes, unroll, outer, rows, chunk, rows_per_item,
-        items if prod(out.shape) else 0, dtypes,
+        nest, tiling, lanes, unroll, outer, rows, chunk, chunks, rows_per_item,
+        items if 0 not in out.shape else 0, dtypes,
     )  # fmt: skip
 
 
@@ -129,7 +133,7 @@ class Pointwise:
         if not _is_computable(spec, expr):
             return ()
         unrolls = [2, 1] if _SPILLING & {e.op for e in E.nodes(expr)} else [4, 2]
-        if prod(spec.outputs[0].shape) < _WORTH_TIMING:
+        if typical(prod(spec.outputs[0].shape)) < _WORTH_TIMING:
             unrolls = unrolls[:1]
         return [
             PointwiseCandidate(spec, target, expr, {"unroll": u, "grain": _GRAIN}) for u in unrolls
@@ -150,7 +154,7 @@ class PointwiseCandidate(CpuCandidate[E.Expr]):
         loops = loops_of(self.spec, self.params, self.target)
         m = Module(self.target)
         with m.phase("pointwise", loops.items, phase_args(self.spec)) as k:
-            if loops.items:
+            if loops.items != 0:
                 _PointwiseLoops(k, self.spec, loops).all_items()
         return m.source()
 
@@ -169,7 +173,7 @@ class _PointwiseLoops:
     def all_items(self) -> None:
         """Every work item of this call."""
         k, plan = self.k, self.plan
-        if plan.chunks == 1:
+        if plan.chunk is None:
             first = k.begin * plan.rows_per_item
             last = k.min(k.end * plan.rows_per_item, plan.rows)
             for position in self._rows(first, last):
@@ -191,46 +195,34 @@ class _PointwiseLoops:
 
     def _row(self, position: list[Index], piece: Value | None) -> None:
         """One row: a run of tiles along the lane axis."""
-        plan = self.plan
-        group = position[-1]
-        short = plan.plane_extent % plan.tiling.planes
-        if short == 0 or plan.groups == 1:
-            self._tiles(position, piece, short or plan.tiling.planes)
-            return
-        with self.k.if_(self.k.index(group) < plan.groups - 1) as full:
-            self._tiles(position, piece, plan.tiling.planes)
-        with full.otherwise():
-            self._tiles(position, piece, short)
+        k, plan, group = self.k, self.plan, position[-1]
+        for tile in k.tile_at(
+            plan.plane_extent,
+            plan.tiling.planes,
+            is_full=lambda: k.index(group) < plan.groups - 1,
+        ):
+            if isinstance(tile.count, int):
+                self._tiles(position, piece, tile.count)
+                continue
+            with k.loop(0, tile.count) as plane:
+                self._tiles(position, piece, 1, plane)
 
-    def _tiles(self, position: list[Index], piece: Value | None, planes: int) -> None:
+    def _tiles(
+        self, position: list[Index], piece: Value | None, planes: int, first: Value | None = None
+    ) -> None:
+        """The tiles of `planes` planes, from plane `first` of the group on."""
         k, plan = self.k, self.plan
-        streams = Streams(
-            k, self.expr, self._bases(position), self._tile_strides(), plan.plane_extent, planes
-        )
-        step = plan.lanes * plan.unroll
-        whole = plan.length // step * step
-        low: Index = 0
-        high: Index = whole
-        if piece is not None:
-            low = piece * plan.chunk
-            high = k.min(low + plan.chunk, whole)
-        if whole:
-            with k.loop(low, high, step) as start:
-                streams.tiles(start, [TileShape(plan.lanes, None)] * plan.unroll)
-        if whole < plan.length:
-            if piece is None:
-                self._rest(streams, whole)
-            else:
-                with k.if_(k.eq(piece, plan.chunks - 1)):
-                    self._rest(streams, whole)
-
-    def _rest(self, streams: Streams, start: int) -> None:
-        """The end of a row that fills no whole step."""
-        count, lanes = self.plan.length - start, self.plan.lanes
-        shapes = [TileShape(lanes, None)] * (count // lanes)
-        if count % lanes:
-            shapes.append(TileShape(lanes, count % lanes))
-        streams.tiles(self.k.index(start), shapes)
+        bases, strides = self._bases(position), self._tile_strides()
+        if first is not None:
+            across = (step for step, _ in strides)
+            bases = [_moved(b, first, step) for b, step in zip(bases, across, strict=True)]
+        streams = Streams(k, self.expr, bases, strides, plan.plane_extent, planes)
+        lanes, part = plan.lanes, None
+        if piece is not None and plan.chunk is not None:
+            part = Part(piece * plan.chunk, plan.chunk, lambda: k.eq(piece, plan.chunks - 1))
+        for tile in k.tiles(plan.length, lanes * plan.unroll, part=part, lanes=lanes):
+            counts = [None if count == lanes else count for count in tile.counts(lanes)]
+            streams.tiles(k.index(tile.start), [TileShape(lanes, count) for count in counts])
 
     def _bases(self, position: list[Index]) -> list[Pointer]:
         plan = self.plan
@@ -261,19 +253,20 @@ def _moved(pointer: Pointer, index: Index, stride: int) -> Pointer:
 
 @contextmanager
 def row_loop(
-    k: FunctionBuilder, first: Value, last: Value, extents: Sequence[int]
+    k: FunctionBuilder, first: Value, last: Value, extents: Sequence[Extent]
 ) -> Iterator[list[Index]]:
     """Loop over row numbers first..last-1 of a row-major space; yields the position per axis.
 
     Axes of extent 1 yield the constant 0.
     """
     axes = [axis for axis, extent in enumerate(extents) if extent != 1]
+    divisors = [largest(1, extent) for extent in extents]  # also where there are no rows
     position: list[Index] = [0] * len(extents)
     if not axes:
         with k.if_(first < last):
             yield position
         return
-    inner = extents[axes[-1]]
+    inner = divisors[axes[-1]]
     if len(axes) == 1:
         with k.loop(first, last) as index:
             position[axes[-1]] = index
@@ -286,8 +279,8 @@ def row_loop(
             if axis == axes[0]:
                 position[axis] = rest
             else:
-                position[axis] = rest % extents[axis]
-                rest = rest // extents[axis]
+                position[axis] = rest % divisors[axis]
+                rest = rest // divisors[axis]
         low = k.max(first - base, 0)
         high = k.min(last - base, inner)
         with k.loop(low, high) as index:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from camshaft.backends.cpu.expr.epilogue import emit_expr
 from camshaft.backends.cpu.lang import FunctionBuilder, Pointer, Value
+from camshaft.backends.cpu.lang.memory import Count
 from camshaft.backends.cpu.pointwise.lanes import deinterleaved, interleaved, transposed
 from camshaft.ir.expr import Expr
 
@@ -20,7 +21,7 @@ class TileShape:
     """Lanes of a vector, and how many of them exist (None: all)."""
 
     lanes: int
-    count: int | None
+    count: Count
 
 
 class Streams:
@@ -93,53 +94,69 @@ class Streams:
                 k.store(value, here.at(u * across), count)
         elif self._is_interleaved(across, along):
             for j, value in enumerate(interleaved(k, planes)):
-                left = lanes if count is None else count * self.planes - j * lanes
-                if left > 0:
-                    k.store(value, here.at(j * lanes), min(left, lanes))
+                left = self._left(j, lanes, count)
+                if left is not None:
+                    k.store(value, here.at(j * lanes), left)
         elif across == 1:
             self._store_transposed(planes, here, along, lanes, count)
         else:
             for u, value in enumerate(planes):
                 k.store_strided(value, here.at(u * across), along, count)
 
-    def _run(self, base: Pointer, lanes: int, count: int | None) -> list[Value]:
+    def _run(self, base: Pointer, lanes: int, count: Count) -> list[Value]:
         """Vectors that hold the interleaved planes of a tile."""
         vectors = []
         for j in range(self.planes):
-            left = lanes if count is None else count * self.planes - j * lanes
-            if left <= 0:
+            left = self._left(j, lanes, count)
+            if left is None:
                 vectors.append(self.k.const(0, base.dtype, lanes))
             else:
-                vectors.append(self.k.load(base.at(j * lanes), lanes, min(left, lanes)))
+                vectors.append(self.k.load(base.at(j * lanes), lanes, left))
         return vectors
+
+    def _left(self, j: int, lanes: int, count: Count) -> int | Value | None:
+        """How many lanes exist of the j-th vector of interleaved planes; None if none does."""
+        if isinstance(count, Value):
+            return count * self.planes - j * lanes
+        left = lanes if count is None else count * self.planes - j * lanes
+        return min(left, lanes) if left > 0 else None
 
     def _is_interleaved(self, across: int, along: int) -> bool:
         return across == 1 and along == self.planes == self.extent and self.planes > 1
 
-    def _load_transposed(
-        self, base: Pointer, along: int, lanes: int, count: int | None
-    ) -> list[Value]:
+    def _load_transposed(self, base: Pointer, along: int, lanes: int, count: Count) -> list[Value]:
         """Planes that lie side by side in memory, `lanes` of them at a time."""
         k = self.k
         planes: list[Value] = []
         for first in range(0, self.planes, lanes):
             wanted = min(lanes, self.planes - first)
-            rows = [
-                k.load(base.at(t * along + first), lanes, wanted)
-                if count is None or t < count
-                else k.const(0, base.dtype, lanes)
-                for t in range(lanes)
-            ]
+            rows = [self._pixel(base, t, along, first, wanted, lanes, count) for t in range(lanes)]
             planes += transposed(k, rows)[:wanted]
         return planes
 
+    def _pixel(
+        self, base: Pointer, t: int, along: int, first: int, wanted: int, lanes: int, count: Count
+    ) -> Value:
+        """`wanted` planes of pixel t; what does not exist is anything."""
+        k = self.k
+        if isinstance(count, Value):
+            t_or_last = k.min(count - 1, t)
+            return k.load(base.at(t_or_last * along + first), lanes, wanted)
+        if count is None or t < count:
+            return k.load(base.at(t * along + first), lanes, wanted)
+        return k.const(0, base.dtype, lanes)
+
     def _store_transposed(
-        self, planes: list[Value], base: Pointer, along: int, lanes: int, count: int | None
+        self, planes: list[Value], base: Pointer, along: int, lanes: int, count: Count
     ) -> None:
         k = self.k
         for first in range(0, self.planes, lanes):
             group = planes[first : first + lanes]
             missing = [k.const(0, base.dtype, lanes)] * (lanes - len(group))
             for t, row in enumerate(transposed(k, [*group, *missing])):
-                if count is None or t < count:
-                    k.store(row, base.at(t * along + first), len(group))
+                place = base.at(t * along + first)
+                if isinstance(count, Value):
+                    with k.if_(count > t):
+                        k.store(row, place, len(group))
+                elif count is None or t < count:
+                    k.store(row, place, len(group))

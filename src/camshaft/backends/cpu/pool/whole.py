@@ -8,6 +8,7 @@ a time.  Large images are summed row by row first, which keeps the rounding erro
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from camshaft.backends.base import KernelSpec, Source
 from camshaft.backends.cpu.abi import constant_numbers, operand_pointer, phase_args
@@ -60,16 +61,13 @@ class PoolGlobalCandidate(CpuCandidate[PoolProblem]):
             writer = _WholeImage(k, p, epilogue, lanes)
             with k.loop(k.begin, k.end) as item:
                 image, c = item // blocks, (item % blocks) * block
-                if p.c % block == 0:
-                    writer.block(image, c, block)
-                elif blocks == 1:
-                    writer.block(image, c, p.c)
-                else:
-                    with k.if_(c + block <= p.c) as full:
-                        writer.block(image, c, block)
-                    with full.otherwise():
-                        writer.block(image, c, p.c % block)
+                for tile in k.tile_at(p.c, block, c, is_full=partial(_is_full, c, block, p.c)):
+                    writer.block(image, c, tile.size)
         return m.source()
+
+
+def _is_full(c: Value, block: int, channels: int) -> Value:
+    return c + block <= channels
 
 
 class _WholeImage:

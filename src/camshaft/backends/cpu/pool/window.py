@@ -14,7 +14,7 @@ from camshaft.backends.base import KernelSpec, Params, Source
 from camshaft.backends.cpu.abi import constant_numbers, operand_pointer, phase_args
 from camshaft.backends.cpu.candidate import CpuCandidate
 from camshaft.backends.cpu.expr.epilogue import Epilogue
-from camshaft.backends.cpu.lang import FunctionBuilder, Index, Module, Pointer, Value
+from camshaft.backends.cpu.lang import FunctionBuilder, Index, Module, Part, Pointer, Value
 from camshaft.backends.cpu.pool.problem import PoolProblem, supported
 from camshaft.backends.cpu.target import CpuTarget
 
@@ -174,18 +174,11 @@ class _SlidingWindows:
     ) -> None:
         """All channels of the block for one tile of pixels."""
         k, p, split = self.k, self.p, self.split
-        step = split.lanes * split.vectors
-        whole = p.c // step * step
-        low = block * split.block
-        full = [None] * split.vectors
-        if whole:
-            with k.loop(low, k.min(low + split.block, whole), step) as c:
-                self._vectors(x.at(c), epilogue.at((0, 0, 0, c)), at, columns, pixels, rows, full)
-        if whole < p.c:
-            counts = [min(split.lanes, p.c - n) for n in range(whole, p.c, split.lanes)]
-            with k.if_(k.eq(block, split.blocks - 1)):
-                moved = epilogue.at((0, 0, 0, whole))
-                self._vectors(x.at(whole), moved, at, columns, pixels, rows, counts)
+        part = Part(block * split.block, split.block, lambda: k.eq(block, split.blocks - 1))
+        for tile in k.tiles(p.c, split.lanes * split.vectors, part=part):
+            c, counts = tile.start, tile.counts(split.lanes)
+            here, moved = x.at(c), epilogue.at((0, 0, 0, c))
+            self._vectors(here, moved, at, columns, pixels, rows, counts)
 
     def _vectors(
         self,
@@ -195,7 +188,7 @@ class _SlidingWindows:
         columns: list[int],
         pixels: int,
         rows: _Rows,
-        counts: Sequence[int | None],
+        counts: Sequence[int | Value],
     ) -> None:
         """One tile: some pixels times some vectors of channels (of `counts` lanes each)."""
         k, p, lanes = self.k, self.p, self.split.lanes

@@ -121,7 +121,7 @@ class _SoftmaxAlong:
     def _counts(self, start: int) -> list[int]:
         return [min(self.lanes, self.p.length - n) for n in range(start, self.p.length, self.lanes)]
 
-    def _load(self, x: Pointer, count: int) -> Value:
+    def _load(self, x: Pointer, count: int | Value) -> Value:
         """Lanes of x; those that do not exist become -infinity, which adds nothing."""
         value = self.k.load(x, self.lanes, count)
         if count == self.lanes:
@@ -145,7 +145,7 @@ class _SoftmaxAlong:
         k, log = self.k, self.p.log
         lows = [k.const(float("-inf"), f32, self.lanes) for _ in range(_SIDE)]
 
-        def see(n: int, place: Index, count: int) -> None:
+        def see(n: int, place: Index, count: int | Value) -> None:
             value = self._load(x.at(place), count)
             lows[n] = k.greater(value, lows[n])
 
@@ -153,7 +153,7 @@ class _SoftmaxAlong:
         largest = k.reduce(_folded(lows, k.greater), k.greater)
         sums = [k.const(0.0, f32, self.lanes) for _ in range(_SIDE)]
 
-        def raise_(n: int, place: Index, count: int) -> None:
+        def raise_(n: int, place: Index, count: int | Value) -> None:
             power = math.exp(k, self._load(x.at(place), count) - largest)
             sums[n] = sums[n] + power
             if not log:
@@ -163,7 +163,7 @@ class _SoftmaxAlong:
         total = k.reduce(_folded(sums, k.add), k.add)
         final = math.log(k, total) if log else 1.0 / total
 
-        def finish(n: int, place: Index, count: int) -> None:
+        def finish(n: int, place: Index, count: int | Value) -> None:
             if log:
                 k.store(
                     k.load(x.at(place), self.lanes, count) - largest - final, y.at(place), count
@@ -173,15 +173,12 @@ class _SoftmaxAlong:
 
         self._pass(finish, [])
 
-    def _pass(self, visit: Callable[[int, Index, int], None], carry: list[Value]) -> None:
+    def _pass(self, visit: Callable[[int, Index, int | Value], None], carry: list[Value]) -> None:
         """Visit every vector of the row: (which of the carried values, position, lanes)."""
-        step = _SIDE * self.lanes
-        whole = self.p.length // step * step
-        with self.k.loop(0, whole, step, carry=carry) as start:
-            for n in range(_SIDE):
-                visit(n, start + n * self.lanes, self.lanes)
-        for n, count in enumerate(self._counts(whole)):
-            visit(n, whole + n * self.lanes, count)
+        lanes = self.lanes
+        for tile in self.k.tiles(self.p.length, _SIDE * lanes, carry=carry, lanes=lanes):
+            for n, count in enumerate(tile.counts(lanes)):
+                visit(n, tile.start + n * lanes, count)
 
 
 class _SoftmaxAcross:
@@ -197,13 +194,8 @@ class _SoftmaxAcross:
         start = k.index(position[-1]) * lanes
         x, y = _pointers(k, self.p, [*position[:-1], start], self.p.rows.shape)
         body = self._short if self.p.short else self._strided
-        if rows < lanes or rows % lanes == 0:
-            body(x, y, min(rows, lanes))
-            return
-        with k.if_(start + lanes <= rows) as full:
-            body(x, y, lanes)
-        with full.otherwise():
-            body(x, y, rows % lanes)
+        for tile in k.tile_at(rows, lanes, start, is_full=lambda: start + lanes <= rows):
+            body(x, y, tile.size)
 
     def _short(self, x: Pointer, y: Pointer, count: int) -> None:
         """Rows of a few elements: all in registers, turned so that each lane has a row."""

@@ -221,10 +221,11 @@ class _Counting:
         for n in range(_TABLES):
             k.store(k.const(0, i32), k.args["tables"].at(n * self.length + self.zero))
         fits = amax * self.factor < float(self.zero + 1)
-        with k.if_(fits) as branch:
-            self._empty_tables(k.args["counts"])
-        with branch.otherwise():
-            self._empty_tables(None)
+        with k.if_else(fits) as branch:
+            with branch.then():
+                self._empty_tables(k.args["counts"])
+            with branch.otherwise():
+                self._empty_tables(None)
 
     def _empty_tables(self, counts: Pointer | None) -> None:
         k, lanes = self.k, self.k.target.lanes(i64)

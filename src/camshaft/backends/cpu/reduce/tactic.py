@@ -15,7 +15,7 @@ from camshaft.backends.base import KernelSpec, Source
 from camshaft.backends.cpu.abi import constant_numbers, operand_pointer, phase_args
 from camshaft.backends.cpu.candidate import CpuCandidate
 from camshaft.backends.cpu.expr.epilogue import emit_expr
-from camshaft.backends.cpu.lang import FunctionBuilder, Index, Module, Pointer, Value
+from camshaft.backends.cpu.lang import FunctionBuilder, Index, Module, Pointer, Tile, Value
 from camshaft.backends.cpu.pointwise.axes import Nest, merged
 from camshaft.backends.cpu.pointwise.support import printable, widest
 from camshaft.backends.cpu.pointwise.tactic import row_loop
@@ -170,15 +170,8 @@ class _Reduction:
         width, extent = p.block * p.lanes, p.kept.shape[-1]
         start = k.index(position[-1]) * width
         pointers = self._moved([*position[:-1], start])
-        if extent % width == 0:
-            self._along(pointers, width)
-        elif extent < width:
-            self._along(pointers, extent)
-        else:
-            with k.if_(start + width <= extent) as full:
-                self._along(pointers, width)
-            with full.otherwise():
-                self._along(pointers, extent % width)
+        for tile in k.tile_at(extent, width, start, is_full=lambda: start + width <= extent):
+            self._along(pointers, tile)
 
     def _moved(self, position: Sequence[Index]) -> list[Pointer]:
         result = []
@@ -191,11 +184,11 @@ class _Reduction:
 
     # --- lanes along a kept axis ------------------------------------------------------------
 
-    def _along(self, pointers: list[Pointer], width: int) -> None:
-        """`width` neighbouring results, each in its own lane."""
+    def _along(self, pointers: list[Pointer], tile: Tile) -> None:
+        """Neighbouring results, each in its own lane."""
         k, p, lanes = self.k, self.p, self.p.lanes
         stride = p.kept.strides[0][-1]
-        counts = [min(lanes, width - n) for n in range(0, width, lanes)]
+        counts = tile.counts(lanes)
 
         def read(x: Pointer, _: int | None) -> list[Value]:
             return [
@@ -207,7 +200,7 @@ class _Reduction:
         for n, (total, count) in enumerate(zip(totals, counts, strict=True)):
             self._store(total, pointers, n * lanes, count)
 
-    def _store(self, total: Value, pointers: list[Pointer], start: int, count: int) -> None:
+    def _store(self, total: Value, pointers: list[Pointer], start: int, count: int | Value) -> None:
         k, p, lanes = self.k, self.p, self.p.lanes
         steps = [s[-1] for s in p.kept.strides]
         values = [total]

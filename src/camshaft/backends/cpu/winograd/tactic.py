@@ -24,6 +24,7 @@ from camshaft.backends.cpu.abi import constant_numbers, operand_pointer, phase_a
 from camshaft.backends.cpu.candidate import CpuCandidate
 from camshaft.backends.cpu.expr.epilogue import Epilogue
 from camshaft.backends.cpu.lang import FunctionBuilder, Index, Module, Pointer, Value
+from camshaft.backends.cpu.lang.memory import Count
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.backends.cpu.winograd.plan import WinogradLayout, emit_expansion, stored_weights
 from camshaft.backends.cpu.winograd.transforms import TAPS, transform_grid
@@ -181,28 +182,22 @@ class _Stages:
             k.bit("and", y0 >= 0, y0 + size <= x.shape[1]),
             k.bit("and", x0 >= 0, x0 + size <= x.shape[2]),
         )
-        tail = p.channels % p.lanes
-        whole = p.channels - tail
-        with k.if_(inside) as branch:
-            if whole:
-                with k.loop(0, whole, p.lanes) as c:
-                    self._transform(source.at(c), v.at(c), None, None)
-            if tail:
-                self._transform(source.at(whole), v.at(whole), None, tail)
-        with branch.otherwise():
-            border = (y0, x0)
-            if whole:
-                with k.loop(0, whole, p.lanes) as c:
-                    self._transform(source.at(c), v.at(c), border, None)
-            if tail:
-                self._transform(source.at(whole), v.at(whole), border, tail)
+        with k.if_else(inside) as branch:
+            with branch.then():
+                for piece in k.tiles(p.channels, p.lanes):
+                    c = piece.start
+                    self._transform(source.at(c), v.at(c), None, piece.count)
+            with branch.otherwise():
+                for piece in k.tiles(p.channels, p.lanes):
+                    c = piece.start
+                    self._transform(source.at(c), v.at(c), (y0, x0), piece.count)
 
     def _transform(
         self,
         source: Pointer,
         v: Pointer,
         border: tuple[Value, Value] | None,
-        count: int | None,
+        count: Count,
     ) -> None:
         k, p = self.k, self.p
         x = p.spec.inputs[0]
@@ -225,7 +220,7 @@ class _Stages:
         border: tuple[Value, Value] | None,
         i: int,
         j: int,
-        count: int | None,
+        count: Count,
     ) -> Value:
         """One input vector; zero outside the image."""
         k, p = self.k, self.p
@@ -295,18 +290,19 @@ class _Stages:
             if left >= p.lanes:
                 self._output_vector(epilogue, products, j, None, y, x, whole_tiles)
                 continue
-            with k.if_(channel < (p.panels - 1) * p.panel) as branch:
-                self._output_vector(epilogue, products, j, None, y, x, whole_tiles)
-            with branch.otherwise():
-                if left > 0:
-                    self._output_vector(epilogue, products, j, left, y, x, whole_tiles)
+            with k.if_else(channel < (p.panels - 1) * p.panel) as branch:
+                with branch.then():
+                    self._output_vector(epilogue, products, j, None, y, x, whole_tiles)
+                with branch.otherwise():
+                    if left > 0:
+                        self._output_vector(epilogue, products, j, left, y, x, whole_tiles)
 
     def _output_vector(
         self,
         epilogue: Epilogue,
         products: Pointer,
         j: int,
-        count: int | None,
+        count: Count,
         y: Value,
         x: Value,
         whole: bool,
