@@ -21,7 +21,8 @@ import camshaft
 from benchmarks.packages import ROOT
 from benchmarks.report import table, write_json
 from camshaft.backends.cpu.peak import peak_dot4, peak_fma
-from camshaft.backends.cpu.target import host_target
+from camshaft.backends.cpu.processor import host_target
+from camshaft.bench.machine import describe
 
 OUT = ROOT / "build" / "bench"
 SHARE = 0.92
@@ -149,13 +150,16 @@ def measure(shape: Shape, precision: str, peak: float, runs: int = 200) -> Share
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line: prints a table, writes build/bench/kernels-PRECISION.json."""
+    """Command line: prints a table, writes build/bench/kernels-PRECISION.json.
+
+    The peak is measured in the same run, on the machine that the file names.
+    """
     parser = argparse.ArgumentParser("python -m benchmarks.kernels")
     parser.add_argument("--precision", choices=("fp32", "int8"), default="fp32")
     precision = parser.parse_args(arguments).precision
     peak = (peak_dot4 if precision == "int8" else peak_fma)(host_target())
     shares = [measure(s, precision, peak) for s in RESNET50]
-    content = {"peak": peak, "kernels": [asdict(s) for s in shares]}
+    content = {"machine": describe(), "peak": peak, "kernels": [asdict(s) for s in shares]}
     write_json(OUT / f"kernels-{precision}.json", content)
     least = min(shares, key=lambda s: s.share)
     met = "MET" if least.share >= SHARE else "MISSED"

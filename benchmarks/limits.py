@@ -24,6 +24,7 @@ import camshaft
 from benchmarks import zoo
 from benchmarks.packages import ROOT
 from benchmarks.report import table, write_json
+from camshaft.bench.machine import describe
 
 OUT = ROOT / "build" / "bench" / "limits.json"
 
@@ -97,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args(arguments)
     limits = [call_limit(), *build_limits(options.model, options.threads)]
-    write_json(OUT, [asdict(x) for x in limits])
+    write_json(OUT, {"machine": describe(), "limits": [asdict(x) for x in limits]})
     rows = [
         (x.what, f"{x.value:.4g} {x.unit}", f"{x.target:.4g}", "MET" if x.met else "MISSED")
         for x in limits

@@ -95,6 +95,19 @@ def merge(old: Sequence[dict[str, Any]], new: dict[str, Any]) -> list[dict[str, 
     return [new if k == kind(new) else m for k, m in zip(kinds, old, strict=True)]
 
 
+def earlier(folder: Path) -> list[dict[str, Any]]:
+    """The measurements of a results.json there; those of another processor are left out, and said."""
+    file = folder / "results.json"
+    if not file.is_file():
+        return []
+    old = json.loads(file.read_text(encoding="utf-8"))
+    theirs, ours = old["machine"]["processor"], describe()["processor"]
+    if theirs != ours:
+        print(f"{file} was measured on {theirs}; this is {ours}: begun anew", file=sys.stderr)
+        return []
+    return list(old["measurements"])
+
+
 def save(folder: Path, measurements: Sequence[dict[str, Any]]) -> None:
     """Write results.json and report.md."""
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
@@ -118,10 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--fresh", action="store_true", help="forget earlier measurements")
     options = parser.parse_args(arguments)
-    file = options.out / "results.json"
-    measurements: list[dict[str, Any]] = []
-    if file.is_file() and not options.fresh:
-        measurements = json.loads(file.read_text(encoding="utf-8"))["measurements"]
+    measurements = [] if options.fresh else earlier(options.out)
     failed = False
     for model in options.models:
         for precision in options.precision.split(","):

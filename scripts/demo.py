@@ -28,7 +28,7 @@ import camshaft
 from benchmarks.packages import ROOT, SCRFD
 from benchmarks.photos import calibration_photos
 from benchmarks.zoo import model_named, path_of
-from camshaft.config import available_cpus
+from camshaft.cpus import available_cpus
 
 PHOTO = "images/solvay_conference_1927.jpg"
 OUTPUT = ROOT / "build" / "demo"

@@ -11,7 +11,7 @@ import numpy as np
 
 from camshaft.backends.base import Phase, Source
 from camshaft.backends.cpu.compile import CpuCompiler
-from camshaft.backends.cpu.target import host_target
+from camshaft.backends.cpu.processor import host_target
 from camshaft.ir.types import TensorType, f32
 from camshaft.runtime import Engine
 from camshaft.runtime.plan import (

@@ -8,7 +8,8 @@ import pytest
 from camshaft.backends.base import Source
 from camshaft.backends.cpu.compile import CpuCompiler
 from camshaft.backends.cpu.link import Library, link
-from camshaft.backends.cpu.target import TARGETS, CpuTarget, missing_features
+from camshaft.backends.cpu.processor import missing_features
+from camshaft.backends.cpu.target import TARGETS, CpuTarget
 from camshaft.builder.engine_builder import Builder
 from camshaft.builder.timing_cache import TimingCache
 from camshaft.frontends.onnx import import_onnx

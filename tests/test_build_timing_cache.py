@@ -46,9 +46,9 @@ def test_round_trip_keeps_winner_first(tmp_path: Path) -> None:
         "",
         "{",
         "[]",
-        '{"format": 1}',
-        '{"format": 1, "entries": {"k": [{"tactic": "a"}]}}',
-        '{"format": 1, "entries": {"k": [{"tactic": "a", "params": {}, "time_us": -1}]}}',
+        '{"format": 2}',
+        '{"format": 2, "entries": {"k": [{"tactic": "a"}]}}',
+        '{"format": 2, "entries": {"k": [{"tactic": "a", "params": {}, "time_us": -1}]}}',
         '{"format": 99, "entries": {}}',
     ],
 )

@@ -15,13 +15,12 @@ from camshaft.backends.cpu.compile import CpuCompiler
 from camshaft.backends.cpu.expr.epilogue import Epilogue, emit_expr
 from camshaft.backends.cpu.lang import Arg, FunctionBuilder, Module, Scalar
 from camshaft.backends.cpu.link import call, link, pointer_table
+from camshaft.backends.cpu.processor import host_target, missing_features
 from camshaft.backends.cpu.target import (
     AVX512_VNNI,
     PORTABLE,
     TARGETS,
     CpuTarget,
-    host_target,
-    missing_features,
     target_named,
 )
 from camshaft.errors import BuildError
@@ -561,7 +560,7 @@ def test_equal_sources_give_equal_bytes() -> None:
 
 def test_host_runs_its_own_target() -> None:
     assert not missing_features(host_target())
-    assert host_target() in TARGETS
+    assert host_target().name in [t.name for t in TARGETS]
     assert target_named("portable") is PORTABLE
 
 

@@ -18,6 +18,7 @@ PACKAGE = SOURCE / "camshaft"
 
 LAYERS: dict[str, tuple[str, ...]] = {
     "camshaft.atomic": (),
+    "camshaft.cpus": (),
     "camshaft.errors": (),
     "camshaft.version": (),
     "camshaft.config": (),
@@ -47,7 +48,7 @@ What stands in no layer (camshaft itself, api, session, cli, ...) is the face an
 everything, but no layer may import the face.
 """
 
-EVERYWHERE = ("camshaft.atomic", "camshaft.errors", "camshaft.version")
+EVERYWHERE = ("camshaft.atomic", "camshaft.cpus", "camshaft.errors", "camshaft.version")
 """Modules that import nothing of ours, so that any layer may use them."""
 
 LIGHT = ("torch", "onnxruntime", "openvino", "nncf", "PIL")

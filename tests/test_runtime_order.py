@@ -19,10 +19,10 @@ import pytest
 
 from camshaft.backends.base import Kernel, Source
 from camshaft.backends.cpu.driver import LinkedKernels
+from camshaft.backends.cpu.processor import host_target
 from camshaft.backends.cpu.runner.functions import compile_runner
 from camshaft.backends.cpu.runner.ir.layout import BARRIER, ROW_WORDS, SERIAL
 from camshaft.backends.cpu.runner.program import Row, row_flags
-from camshaft.backends.cpu.target import host_target
 from camshaft.builder.assemble import without_needless_waits
 from camshaft.builder.engine_builder import Builder, Tuned
 from camshaft.builder.timing_cache import TimingCache

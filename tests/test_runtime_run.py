@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from camshaft.backends.base import Phase
+from camshaft.backends.cpu.processor import host_target
 from camshaft.backends.cpu.runner.functions import Runner, array_layout, compile_runner
 from camshaft.backends.cpu.runner.ir.layout import BARRIER, SERIAL
 from camshaft.backends.cpu.runner.program import Row, row_flags
-from camshaft.backends.cpu.target import host_target
 from camshaft.errors import BindingError, ConfigError, ModelError
 from camshaft.ir.types import TensorType, bf16, f16, f32, f64
 from camshaft.runtime import Engine, ExecutionContext

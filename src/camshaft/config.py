@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from camshaft.cpus import available_cpus
 from camshaft.errors import ConfigError
 
 PRECISIONS = ("fp32", "int8")
@@ -27,13 +28,6 @@ _INTEGERS: tuple[tuple[str, int, int | None], ...] = (
 """Options that are whole numbers, with their least and largest value."""
 
 _SWITCHES = ("noise_reduction", "bias_correction", "kernel_rounding", "frozen_cache")
-
-
-def available_cpus() -> int:
-    """CPUs this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @dataclass(frozen=True)

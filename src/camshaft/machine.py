@@ -2,46 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import llvmlite
 
 from camshaft.backends.cpu.compile import CpuCompiler
+from camshaft.backends.cpu.processor import host_processor, host_target, missing_features
 from camshaft.backends.cpu.reduce.statistics import Statistics
 from camshaft.backends.cpu.tactics import TACTICS
-from camshaft.backends.cpu.target import (
-    TARGETS,
-    CpuTarget,
-    host_target,
-    missing_features,
-    target_named,
-)
+from camshaft.backends.cpu.target import TARGETS, CpuTarget, target_named
 from camshaft.builder.tuner import Backend
 from camshaft.errors import ConfigError
 from camshaft.quant.observers import LENGTH, ZERO, Tally
 from camshaft.runtime.plan import Fingerprint
 from camshaft.version import FORMAT, VERSION
-
-
-def cpu_model() -> str:
-    """The CPU's marketing name, so that timings of one machine are not taken for another's."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        return "unknown CPU"
-    return "unknown CPU"
-
-
-def last_level_cache() -> int:
-    """Bytes of this machine's largest cache (32 MiB where the system does not tell)."""
-    sizes = []
-    for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
-        text = path.read_text().strip()
-        if text.endswith("K") and text[:-1].isdigit():
-            sizes.append(int(text[:-1]) << 10)
-    return max(sizes, default=32 << 20)
 
 
 def fingerprint_of(target: CpuTarget, model: str, config: str) -> Fingerprint:
@@ -79,10 +51,18 @@ def backend_of(target: CpuTarget) -> Backend:
         tactics=TACTICS,
         target=target,
         compile=CpuCompiler(target).compile,
-        identity=f"{target.name};{cpu_model()};camshaft {VERSION};llvmlite {llvmlite.__version__}",
+        identity=identity_of(target),
+        machine=str(host_processor()),
         fingerprint=fingerprint_of(target, "", "trial"),
-        last_level_cache=last_level_cache(),
+        last_level_cache=host_processor().l3.nbytes,
     )
+
+
+def identity_of(target: CpuTarget) -> str:
+    """What timings of kernels for `target` on this machine depend on, besides the kernels."""
+    blocking = f"L1 {target.l1_bytes}/{target.l1_ways} L2 {target.l2_bytes}"
+    versions = f"camshaft {VERSION};llvmlite {llvmlite.__version__}"
+    return f"{target.name} {blocking};{host_processor().identity};{versions}"
 
 
 def calibration_tally(target: CpuTarget) -> Tally:

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import asdict
 
+from camshaft.backends.cpu.processor import host_processor, memory_bytes
+from camshaft.cpus import available_cpus
 from camshaft.version import VERSION
 
 PACKAGES = ("llvmlite", "numpy", "onnx", "onnxruntime", "openvino", "nncf", "torch")
-_FEATURES = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "asimddp", "i8mm")
+_FEATURES = ("avx2", "fma", "avx512f", "avx512vnni", "avx512bf16", "amx-int8", "dotprod", "i8mm")
 
 
 def describe() -> dict[str, object]:
-    """Processor, its features that matter here, cores, memory, system and package versions."""
-    info = _cpuinfo()
-    flags = set(info.get("flags", info.get("Features", "")).split())
+    """Processor, its features that matter here, cores, memory, system and package versions.
+
+    processor: in words, different for machines whose figures must not be mixed.  cpu: the same as
+    numbers.
+    """
+    processor = host_processor()
+    numbers = asdict(processor)
+    del numbers["features"]
     return {
-        "processor": info.get("model name", platform.processor() or platform.machine()),
-        "features": [f for f in _FEATURES if f in flags],
-        "cpus": os.cpu_count(),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "processor": str(processor),
+        "cpu": numbers,
+        "features": [f for f in _FEATURES if f in processor.features],
+        "cpus": available_cpus(),
+        "memory_gib": round(memory_bytes() / 2**30, 1),
         "system": platform.platform(),
         "python": platform.python_version(),
         "packages": {"camshaft": VERSION, **versions(PACKAGES)},
@@ -38,12 +45,3 @@ def versions(packages: Sequence[str]) -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
-
-
-def _cpuinfo() -> dict[str, str]:
-    path = Path("/proc/cpuinfo")
-    if not path.is_file():
-        return {}
-    first = path.read_text(encoding="utf-8", errors="replace").split("\n\n")[0]
-    lines = (line.partition(":") for line in first.splitlines())
-    return {key.strip(): value.strip() for key, _, value in lines}

@@ -6,7 +6,6 @@ turns the winner into an engine.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -16,6 +15,7 @@ from camshaft.builder.bufferize import bufferize
 from camshaft.builder.tasks import Task, tasks_of
 from camshaft.builder.timing_cache import TimingCache
 from camshaft.builder.tuner import Backend, Tuner
+from camshaft.cpus import available_cpus
 from camshaft.ir.graph import Graph
 from camshaft.runtime.engine import Engine
 from camshaft.runtime.plan import Fingerprint
@@ -76,7 +76,7 @@ class Builder:
             workspace_limit=self.workspace_limit,
             frozen=self.frozen,
             deadline=deadline,
-            workers=os.cpu_count() or 1,
+            workers=available_cpus(),
         )
 
     @property

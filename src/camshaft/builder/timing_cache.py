@@ -19,7 +19,9 @@ from typing import Any
 from camshaft.atomic import write_atomically
 from camshaft.errors import TimingCacheError
 
-FORMAT = 1
+FORMAT = 2
+"""2: keys name the processor.  1 named its brand, under which times of unlike processors met."""
+_WHY_NOT_1 = " (an older camshaft kept times by the processor's brand, which unlike ones share)"
 MARGIN = 0.03
 """How much faster (as a fraction) a challenger must be to replace a recorded winner."""
 
@@ -90,8 +92,8 @@ class TimingCache:
             data = json.loads(path.read_text(encoding="utf-8"))
             if data["format"] != FORMAT:
                 raise TimingCacheError(
-                    f"timing cache {str(path)!r} has format {data['format']}, this camshaft reads {FORMAT}: "
-                    "delete it and build again"
+                    f"timing cache {str(path)!r} has format {data['format']}, this camshaft reads "
+                    f"{FORMAT}: delete it and build again" + _WHY_NOT_1 * (data["format"] == 1)
                 )
             return cls({k: [_record(r) for r in v] for k, v in data["entries"].items()})
         except OSError as error:

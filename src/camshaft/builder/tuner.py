@@ -65,7 +65,8 @@ class Offer:
 class Backend:
     """What the tuner needs of a backend: its tactics, a target and a way to compile.
 
-    identity: target, features and CPU model; part of every cache key.
+    identity: target, processor and versions; part of every cache key.  machine: the processor in
+    words, for messages.
     last_level_cache: bytes of the largest cache, which decides where a net's weights come from.
     """
 
@@ -73,6 +74,7 @@ class Backend:
     target: Any
     compile: Callable[[Any], Kernel]
     identity: str
+    machine: str
     fingerprint: Fingerprint
     last_level_cache: int = 32 << 20
 
@@ -141,8 +143,8 @@ class Tuner:
             return self._recall(spec, offered, known)
         if self.frozen:
             raise TimingCacheError(
-                f"the frozen timing cache has no entry for layer {task.name!r} ({spec.key()}): "
-                "build once without frozen_cache"
+                f"the frozen timing cache has no entry for layer {task.name!r} ({spec.key()}) on "
+                f"{self.backend.machine}: build once without frozen_cache"
             )
         if self.effort.rounds == 0 or self._late():
             first = candidates[0]

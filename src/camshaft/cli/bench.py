@@ -85,7 +85,7 @@ def bench(
         "machine": describe(),
         "latency": latency.to_json(),
     }
-    shown.line(f"{source} ({config}), {opened.threads} threads")
+    shown.line(f"{source} ({config}), {opened.threads} threads, on {data['machine']['processor']}")
     _show_latency(latency, shown)
     if onnx_file is not None:
         runners = [ours, *(open_peer(n, onnx_file, feeds, opened.threads) for n in peers)]

@@ -17,7 +17,8 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from camshaft.config import CALIBRATORS, BuildConfig, Progress, available_cpus
+from camshaft.config import CALIBRATORS, BuildConfig, Progress
+from camshaft.cpus import available_cpus
 from camshaft.errors import CalibrationError, ConfigError
 
 _BUILD, _INT8 = "Build options", "INT8 options"

@@ -8,9 +8,10 @@ chunks' hashes: a Merkle tree of depth one.  It finds damage; it does not authen
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 from collections.abc import Sequence
+
+from camshaft.cpus import available_cpus
 
 CHUNK_BYTES = 4 << 20
 
@@ -22,7 +23,7 @@ def tree_digest(parts: Sequence[bytes | memoryview]) -> str:
         chunks.append(len(part).to_bytes(8, "little"))
         chunks += [part[at : at + CHUNK_BYTES] for at in range(0, len(part), CHUNK_BYTES)]
     digests: list[bytes] = [b""] * len(chunks)
-    threads = min(4, os.cpu_count() or 1, sum(map(len, parts)) // CHUNK_BYTES)
+    threads = min(4, available_cpus(), sum(map(len, parts)) // CHUNK_BYTES)
 
     todo = iter(range(len(chunks)))
 

@@ -7,13 +7,13 @@ the small form, and `Plan.expanded` says how the large one comes about.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
 
+from camshaft.cpus import available_cpus
 from camshaft.runtime.arena import allocate
 from camshaft.runtime.driver import LinkedCode
 from camshaft.runtime.plan import ALIGNMENT, Expanded
@@ -35,7 +35,7 @@ def expand(
     advice = "free memory, or rebuild with a lower optimization level"
     memory = allocate(ends[-1], "expanded weights", advice)
     arrays: dict[str, np.ndarray] = {}
-    threads = min(MOST_THREADS, os.cpu_count() or 1)
+    threads = min(MOST_THREADS, available_cpus())
     with ThreadPoolExecutor(threads) as pool:
         jobs = []
         for e, start in zip(wanted, [0, *ends], strict=False):

@@ -6,9 +6,8 @@ import platform
 import sys
 from collections.abc import Mapping, Sequence
 
-from llvmlite import binding
-
 from camshaft.backends.cpu.link import Library, call, link, pointer_table
+from camshaft.backends.cpu.processor import host_features
 from camshaft.backends.cpu.runner.functions import compile_runner, runner_from
 from camshaft.backends.cpu.runner.program import Patch, Program, Row
 from camshaft.backends.cpu.target import target_named
@@ -56,8 +55,7 @@ class CpuDriver:
 
     def missing_features(self, features: Sequence[str]) -> tuple[str, ...]:
         """Those of `features` (LLVM's names) that this CPU lacks."""
-        host = binding.get_host_cpu_features()
-        return tuple(f for f in features if not host.get(f, False))
+        return tuple(f for f in features if f not in host_features())
 
     def runner_code(self, target: str) -> bytes:
         """Object code of the step loop for the target of that name."""

@@ -1,8 +1,9 @@
 """CPU targets: what a kernel may assume about the machine it is compiled for.
 
-First stop of the CPU backend: tactics read vector width, register count and features from here,
-the compiler reads triple, CPU name and feature string.  A preset describes a class of machines, so
-that two machines of one class share kernels and engine files.
+First stop of the CPU backend: tactics read vector width, register count, features and cache sizes
+from here, the compiler reads triple, CPU name and feature string.  A preset describes a class of
+machines, so that code for one runs on all of them; `processor.host_target` is the best preset with the
+cache sizes of the machine at hand, which steer what is worth timing and never what runs.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class CpuTarget:
     vector_bits, registers: width of the widest vector register and how many there are.
     has_fma: fused multiply-add in one instruction.  has_vnni: u8 x s8 four-way dot product.
     has_rounding: floor, ceil and round-half-even in one instruction.
-    l1_bytes, l2_bytes: data caches of one core, for blocking decisions.
+    l1_bytes, l1_ways, l2_bytes: caches that serve one core, for blocking decisions.
     """
 
     name: str
@@ -40,6 +41,7 @@ class CpuTarget:
     has_vnni: bool
     has_rounding: bool
     l1_bytes: int = 32 << 10
+    l1_ways: int = 8
     l2_bytes: int = 1 << 20
 
     def lanes(self, dtype: DType) -> int:
@@ -119,21 +121,3 @@ def target_named(name: str) -> CpuTarget:
             return target
     known = ", ".join(t.name for t in TARGETS)
     raise BuildError(f"unknown CPU target {name!r}; use one of: {known}")
-
-
-def missing_features(target: CpuTarget) -> tuple[str, ...]:
-    """Features that `target` requires and this machine lacks (empty: its code runs here)."""
-    host = binding.get_host_cpu_features()
-    lacking = [feature for feature in target.requires if not host.get(feature, False)]
-    host_is_x86 = binding.get_default_triple().startswith("x86_64")
-    if target.is_x86 != host_is_x86:
-        lacking.insert(0, target.triple.split("-")[0])
-    return tuple(lacking)
-
-
-def host_target() -> CpuTarget:
-    """The best preset whose code this machine can run."""
-    for target in TARGETS:
-        if not missing_features(target):
-            return target
-    return PORTABLE

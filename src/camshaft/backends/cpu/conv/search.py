@@ -17,8 +17,6 @@ from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.types import f32
 
 _MOST = 5
-_L1_WAYS = 8
-_PAGE = 4096
 
 
 def candidates(p: ConvProblem, target: CpuTarget, threads: int) -> tuple[Params, ...]:
@@ -83,7 +81,7 @@ def _cost(p: ConvProblem, rows: int, cols: int, target: CpuTarget) -> float:
             # Each tile streams the panel's weights once more: small tiles pay for it.
             stream = 0.35 * width
             cycles += count * (max(products, loads, latency) + 0.1 * loads + stream)
-    return cycles * _conflicts(p, rows)
+    return cycles * _conflicts(p, rows, target)
 
 
 def _tile_heights(ow: int, rows: int) -> list[int]:
@@ -91,13 +89,14 @@ def _tile_heights(ow: int, rows: int) -> list[int]:
     return [rows] * full + [rest] * (rest > 0)
 
 
-def _conflicts(p: ConvProblem, rows: int) -> float:
+def _conflicts(p: ConvProblem, rows: int, target: CpuTarget) -> float:
     """Slowdown where the pixels of a tile fall into few L1 sets."""
     distance = p.stride[1] * p.x_strides[2] * p.x_dtype.bytes
     if distance <= 0:
         return 1.0
-    sets = max(1, _PAGE // gcd(distance, _PAGE))
-    return 1.3 if rows > sets * (_L1_WAYS - 1) else 1.0
+    way = target.l1_bytes // target.l1_ways  # addresses that far apart share a set
+    sets = max(1, way // gcd(distance, way))
+    return 1.3 if rows > sets * (target.l1_ways - 1) else 1.0
 
 
 def _block(p: ConvProblem, rows: int, cols: int, target: CpuTarget, threads: int) -> int:

@@ -37,6 +37,7 @@ from camshaft.backends.cpu.runner.ir.layout import (
     WINDOW_NS,
     Word,
 )
+from camshaft.cpus import available_cpus
 from camshaft.errors import ConfigError
 from camshaft.ir.types import TensorType
 
@@ -256,7 +257,7 @@ class _Tables:
         words[Word.EXPECTED] = self.expected.ctypes.data
         words[Word.AT_TYPE : Word.AT_FLAGS + 1] = array_layout() or 0
         words[Word.BUSY] = 1  # until start()
-        crowded = self.threads > available_cores()
+        crowded = self.threads > available_cpus()
         stages = CROWDED_US if crowded else (SPIN_US, YIELD_US, BARRIER_US, PARK_US)
         where = (Word.SPIN_NS, Word.YIELD_NS, Word.BARRIER_NS, Word.PARK_NS)
         for word, microseconds in zip(where, stages, strict=True):
@@ -356,13 +357,6 @@ def _check_rows(runner: Runner, inputs: Sequence[TensorType], status: int) -> li
         for i, b in enumerate(inputs)
         if b.dtype.is_float and b.size
     ]
-
-
-def available_cores() -> int:
-    """Cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 # --- threads come to an end -----------------------------------------------------------------

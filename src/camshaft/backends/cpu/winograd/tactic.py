@@ -81,7 +81,7 @@ def _tilings(spec: KernelSpec, target: CpuTarget, threads: int) -> list[Params]:
             if cols > 1 and (cols - 1) * lanes >= channels:
                 continue
             rows = min(rows, tiles)
-            for schedule, groups in _schedules(spec, rows, tiles, threads, m):
+            for schedule, groups in _schedules(spec, rows, tiles, threads, m, target):
                 found.append(
                     {
                         "m": m,
@@ -95,14 +95,14 @@ def _tilings(spec: KernelSpec, target: CpuTarget, threads: int) -> list[Params]:
 
 
 def _schedules(
-    spec: KernelSpec, rows: int, tiles: int, threads: int, m: int
+    spec: KernelSpec, rows: int, tiles: int, threads: int, m: int, target: CpuTarget
 ) -> list[tuple[str, int]]:
-    """Blocks whose V and M stay in a 1 MB L2 with room for weights, and panels."""
+    """Blocks whose V and M take 60 % of L2, through which the weights pass, and panels."""
     bytes_a_tile = 4 * (m + 2) ** 2 * (spec.inputs[0].shape[3] + 32)
     whole = -(-tiles // rows)
     found: list[tuple[str, int]] = []
     if tiles >= rows * threads or threads == 1:
-        fit = max(1, (600 << 10) // (bytes_a_tile * rows))
+        fit = max(1, target.l2_bytes * 600 // 1024 // (bytes_a_tile * rows))
         even = max(1, whole // threads)
         found.append(("blocks", min(fit, even)))
     if bytes_a_tile * tiles <= 4 << 20:
