@@ -308,9 +308,9 @@ def test_unsupported_specs_are_declined() -> None:
     x, w, bias = spec.inputs
     variable = Operand(w.dtype, w.shape, w.strides)
     assert not TACTIC.plan(
-        KernelSpec("conv", (x, variable, bias), spec.outputs, spec.attrs), AVX512_VNNI
+        KernelSpec("conv", (x, variable, bias), spec.outputs, spec.attrs), AVX512_VNNI, 1
     )
     signed = Operand(i8, x.shape, x.strides)
     assert not TACTIC.plan(
-        KernelSpec("conv", (signed, w, bias), spec.outputs, spec.attrs), AVX512_VNNI
+        KernelSpec("conv", (signed, w, bias), spec.outputs, spec.attrs), AVX512_VNNI, 1
     )
