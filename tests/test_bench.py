@@ -17,7 +17,7 @@ from benchmarks.small_models import with_input_shape, write_mlp
 from camshaft.bench import machine
 from camshaft.bench.interleave import Plan, Timing, interleave
 from camshaft.bench.runners import OnnxRuntimeRunner, open_peer
-from camshaft.errors import BindingError, ConfigError, ModelError
+from camshaft.errors import BindingError, ConfigError, PeerError
 from camshaft.peers import peer_errors
 
 
@@ -254,18 +254,46 @@ def test_a_model_that_a_peer_cannot_load_is_named(tmp_path: Path, name: str) -> 
     model.graph.node[0].op_type = "Nonsense"
     onnx.save(model, str(path))
     feeds = {"input": np.zeros((1, 64), np.float32)}
-    with pytest.raises(ModelError, match=rf"{name} cannot load .*mlp\.onnx"):
+    with pytest.raises(PeerError, match=rf"{name} cannot load .*mlp\.onnx"):
         open_peer(name, path, feeds, 1)
 
 
-def test_only_what_a_peer_may_raise_is_taken_for_its_fault() -> None:
-    told = "openvino cannot add: RuntimeError: no"
-    with pytest.raises(ModelError, match=told), peer_errors("openvino", "add"):
-        raise RuntimeError("no")
+@pytest.mark.parametrize("error", [RuntimeError("no\n  good"), TypeError("no good"), KeyError()])
+def test_whatever_a_peer_raises_is_one_line_and_names_it(error: Exception) -> None:
+    with (
+        pytest.raises(PeerError, match="openvino cannot add: ") as told,
+        peer_errors("openvino", "add"),
+    ):
+        raise error
+    assert told.value.peer == "openvino" and "\n" not in str(told.value)
     with pytest.raises(ConfigError, match="ours"), peer_errors("openvino", "add"):
         raise ConfigError("ours")
-    with pytest.raises(TypeError), peer_errors("openvino", "add"):
-        raise TypeError("a mistake in the calling code")
+
+
+def open_net(path: Path, extents: tuple[int | str, ...]) -> Path:
+    """A convolution whose input declares these extents (N, C, H, W)."""
+    weights = onnx.numpy_helper.from_array(np.ones((4, 3, 3, 3), np.float32), "w")
+    nodes = [
+        onnx.helper.make_node("Conv", ["x", "w"], ["c"]),
+        onnx.helper.make_node("Relu", ["c"], ["y"]),
+    ]
+    kind = onnx.TensorProto.FLOAT
+    ends = [onnx.helper.make_tensor_value_info("y", kind, ["?", 4, "?", "?"])]
+    starts = [onnx.helper.make_tensor_value_info("x", kind, extents)]
+    graph = onnx.helper.make_graph(nodes, "open", starts, ends, [weights])
+    opsets = [onnx.helper.make_opsetid("", 17)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
+    return path
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("extents", [("?", 3, "?", "?"), ("n", 3, "h", "w"), (None, 3, None, "w")])
+def test_open_extents_that_share_a_name_or_have_none(tmp_path: Path, name, extents) -> None:
+    pytest.importorskip(name)
+    feeds = {"x": np.ones((1, 3, 5, 8), np.float32)}
+    runner = open_peer(name, open_net(tmp_path / "open.onnx", extents), feeds, 1)
+    assert runner.outputs()[0].shape == (1, 4, 3, 6)
 
 
 def test_an_unknown_peer_is_named(tmp_path: Path) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from camshaft.bench.latency import measure_latency
+from camshaft.bench.runners import PEERS, Runner
+from camshaft.peers import peer_error, peer_errors
 from cli_models import QUICK, RNG, call, call_json, complaint, residual_net
 
 
@@ -125,6 +128,43 @@ def test_bench_against_onnxruntime(model: Path, tmp_path: Path) -> None:
     assert found["camshaft"]["ratio"] == 1.0 and len(found["onnxruntime"]["samples_ms"]) == 3
     assert found["onnxruntime"]["difference"] < 1e-5
     assert (tmp_path / "bench.json").is_file()
+
+
+class FailsLater:
+    """A runtime that raises in its third run."""
+
+    def __init__(self, model: Path, feeds: Any, threads: int) -> None:
+        self.name, self.linger, self.runs = "late", 0.0, 0
+
+    def run(self) -> None:
+        self.runs += 1
+        if self.runs > 2:
+            raise peer_error("late", "run the model", RuntimeError("no\nmore"))
+
+    def outputs(self) -> list[np.ndarray]:
+        return []
+
+
+def fails_at_once(model: Path, feeds: Any, threads: int) -> Runner:
+    with peer_errors("never", "load it"):
+        raise TypeError("not this one")
+
+
+@pytest.mark.peers
+def test_peers_that_raise_are_a_line_each_and_others_are_measured(model: Path, monkeypatch) -> None:
+    for name, make in (("late", FailsLater), ("never", fails_at_once)):
+        monkeypatch.setitem(PEERS, name, make)
+    monkeypatch.setattr("camshaft.cli.bench.peer_module", lambda name, purpose: None)
+    command = ("bench", model, *QUICK, "--against", "never,late,onnxruntime", "--rounds", 3)
+    result = call(*command, "--iterations", 3, "--warm-up", 0, "--json", code=3)
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert errors == [
+        "error: never cannot load it: TypeError: not this one",
+        "error: late cannot run the model: RuntimeError: no more",
+    ]
+    data = json.loads(result.stdout)
+    assert set(data["against"]) == {"camshaft", "onnxruntime"}
+    assert set(data["failed"]) == {"never", "late"}
 
 
 def test_bench_names_what_it_cannot_do(model: Path) -> None:

@@ -24,6 +24,7 @@ from camshaft.errors import (
     ConfigError,
     EngineFileError,
     ModelError,
+    PeerError,
     TimingCacheError,
 )
 from camshaft.version import VERSION as __version__
@@ -53,6 +54,7 @@ __all__ = [
     "EngineFileError",
     "ExecutionContext",
     "ModelError",
+    "PeerError",
     "TimingCacheError",
     "__version__",
     "build",

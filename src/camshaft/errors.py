@@ -16,6 +16,14 @@ class ModelError(CamshaftError):
     """The model is broken, unsupported or inconsistent.  Names the node or tensor."""
 
 
+class PeerError(ModelError):
+    """Another runtime cannot load or run the model.  peer: its name."""
+
+    def __init__(self, message: str, peer: str = "") -> None:
+        super().__init__(message)
+        self.peer = peer
+
+
 class ConfigError(CamshaftError, ValueError):
     """A build or run option is wrong or contradicts another.  Names the option."""
 

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import ModelProto
 
-from camshaft.errors import CamshaftError, ConfigError, ModelError
+from camshaft.errors import CamshaftError, ConfigError, PeerError
 
 KNOWN_IR = 10
 """The IR version that the oldest ONNX Runtime reads which camshaft's extra allows (1.20)."""
@@ -29,16 +28,21 @@ def peer_module(name: str, purpose: str, otherwise: str = "") -> Any:
         ) from None
 
 
+def peer_error(name: str, task: str, error: Exception) -> PeerError:
+    """What the runtime `name` raised, in one line."""
+    said = " ".join(str(error).split())  # their texts hold line breaks
+    return PeerError(f"{name} cannot {task}: {type(error).__name__}: {said}", name)
+
+
 @contextmanager
 def peer_errors(name: str, task: str) -> Iterator[None]:
-    """Within, what the runtime `name` finds wrong with a model becomes a ModelError."""
+    """Within, whatever the runtime `name` raises becomes a PeerError; camshaft's errors stay."""
     try:
         yield
     except CamshaftError:
         raise
-    except _errors_of(name) as error:
-        said = " ".join(str(error).split())  # their texts hold line breaks
-        raise ModelError(f"{name} cannot {task}: {type(error).__name__}: {said}") from error
+    except Exception as error:  # theirs share no base, and come from NumPy or pybind11 as well
+        raise peer_error(name, task, error) from error
 
 
 def read_by_all(proto: ModelProto) -> None:
@@ -57,12 +61,3 @@ def remark_on(model: Path) -> str:
         f"{str(model)!r} has IR version {version}, which ONNX Runtime may refuse: it is given the "
         f"model as version {KNOWN_IR}, which changes nothing it computes"
     )
-
-
-def _errors_of(name: str) -> tuple[type[Exception], ...]:
-    known: tuple[type[Exception], ...] = (RuntimeError, ValueError, OSError, DecodeError)
-    if name == "onnxruntime":  # its own share no base but Exception
-        state = importlib.import_module("onnxruntime.capi.onnxruntime_pybind11_state")
-        own = (v for v in vars(state).values() if isinstance(v, type) and issubclass(v, Exception))
-        known += tuple(own)
-    return known

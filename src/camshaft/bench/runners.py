@@ -8,15 +8,16 @@ cost no speed (ONNX Runtime), and `linger` says how long the others need to come
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import onnx
+from onnx import ValueInfoProto
 
 from camshaft.errors import BindingError, ConfigError
-from camshaft.peers import KNOWN_IR, peer_errors, peer_module, read_by_all
+from camshaft.peers import KNOWN_IR, peer_error, peer_errors, peer_module, read_by_all
 from camshaft.runtime.engine import Engine
 
 Feeds = Mapping[str, np.ndarray]
@@ -79,10 +80,10 @@ class OnnxRuntimeRunner:
         for key, value in config.items():
             options.add_session_config_entry(key.replace("__", "."), value)
         with peer_errors("onnxruntime", f"load {str(model)!r}"):
-            for symbol, extent in _symbols(model, feeds).items():
+            for symbol, extent in _symbols(_inputs(model), feeds).items():
                 options.add_free_dimension_override_by_name(symbol, extent)
-            providers = ["CPUExecutionProvider"]
-            self._session = ort.InferenceSession(_constant(model), options, providers=providers)
+            ready, providers = _prepared(model, feeds), ["CPUExecutionProvider"]
+            self._session = ort.InferenceSession(ready, options, providers=providers)
             self._binding = self._session.io_binding()
             for entry in self._session.get_inputs():
                 self._binding.bind_cpu_input(entry.name, np.ascontiguousarray(feeds[entry.name]))
@@ -90,7 +91,10 @@ class OnnxRuntimeRunner:
                 self._binding.bind_output(entry.name)
 
     def run(self) -> None:
-        self._session.run_with_iobinding(self._binding)
+        try:
+            self._session.run_with_iobinding(self._binding)
+        except Exception as error:  # whatever it is, it is the peer's
+            raise peer_error(self.name, "run the model", error) from error
 
     def outputs(self) -> list[np.ndarray]:
         return [np.array(a) for a in self._binding.copy_outputs_to_cpu()]
@@ -135,7 +139,10 @@ class OpenVinoRunner:
                 self._request.set_tensor(input_name, tensor)
 
     def run(self) -> None:
-        self._request.infer()
+        try:
+            self._request.infer()
+        except Exception as error:  # whatever it is, it is the peer's
+            raise peer_error(self.name, "run the model", error) from error
 
     def outputs(self) -> list[np.ndarray]:
         return [np.array(self._request.get_output_tensor(i).data) for i in range(self._count)]
@@ -149,13 +156,15 @@ PEERS: dict[str, Callable[[Path, Feeds, int], Runner]] = {
 
 
 def open_peer(name: str, model: Path, feeds: Feeds, threads: int) -> Runner:
-    """The runner of `model` in the runtime called `name`.
+    """The runner of `model` in the runtime called `name`, after one run.
 
-    ConfigError if it is not known or there, ModelError if it cannot load the model.
+    ConfigError if it is not known or there, PeerError if it cannot load or run the model.
     """
     if name not in PEERS:
         raise ConfigError(f"no runtime {name!r} to measure against; known: {', '.join(PEERS)}")
-    return PEERS[name](model, feeds, threads)
+    runner = PEERS[name](model, feeds, threads)
+    runner.run()
+    return runner
 
 
 def random_feeds(inputs: Mapping[str, Any], seed: int = 0) -> dict[str, np.ndarray]:
@@ -169,20 +178,30 @@ def random_feeds(inputs: Mapping[str, Any], seed: int = 0) -> dict[str, np.ndarr
     }
 
 
-def _constant(model: Path) -> str | bytes:
-    """The model with its weights declared constant and in a known IR version: a path, or bytes where
-    the file is not like that.
+def _prepared(model: Path, feeds: Feeds) -> str | bytes:
+    """The model as ONNX Runtime gets it: a path, or bytes where the file has to be changed.
 
-    Files of IR version 3 list weights among the inputs; ONNX Runtime then folds none of them.
+    Files of IR version 3 list weights among the inputs; ONNX Runtime then folds none of them.  Open
+    extents are fixed by name (`_symbols`) where that can be done, and else in the model: some have
+    no name, and some exporters give one name to extents that differ.
     """
     proto = onnx.load(str(model), load_external_data=False)
-    graph = proto.graph
-    listed = {w.name for w in graph.initializer} & {i.name for i in graph.input}
-    if not listed and proto.ir_version <= KNOWN_IR:
+    weights = {w.name for w in proto.graph.initializer}
+    listed = weights & {i.name for i in proto.graph.input}
+    inputs = _inputs(model)
+    fixed = _symbols(inputs, feeds)
+    open_ = [d for d, _ in _extents(inputs, feeds) if not d.dim_value and not _by_name(d, fixed)]
+    if not listed and proto.ir_version <= KNOWN_IR and not open_:
         return str(model)
     whole = onnx.load(str(model))
-    weights = {w.name for w in whole.graph.initializer}
     inputs = [i for i in whole.graph.input if i.name not in weights]
+    for dim, extent in _extents(inputs, feeds):
+        if not _by_name(dim, fixed):
+            dim.dim_value = extent  # which clears its name
+    for value in (*whole.graph.output, *whole.graph.value_info):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param and dim.dim_param not in fixed:
+                dim.Clear()
     del whole.graph.input[:]
     whole.graph.input.extend(inputs)
     whole.ir_version = max(whole.ir_version, 4)
@@ -191,19 +210,34 @@ def _constant(model: Path) -> str | bytes:
     return content
 
 
-def _symbols(model: Path, feeds: Feeds) -> dict[str, int]:
-    """Symbolic extents of the model's inputs, with the values that the feeds give them."""
+def _inputs(model: Path) -> list[ValueInfoProto]:
+    """Declarations of the model's inputs, without weights that are listed among them."""
     graph = onnx.load(str(model), load_external_data=False).graph
     weights = {w.name for w in graph.initializer}
-    found: dict[str, int] = {}
-    for entry in graph.input:
-        if entry.name in weights:
-            continue
+    return [i for i in graph.input if i.name not in weights]
+
+
+def _by_name(dim: Any, fixed: Mapping[str, int]) -> bool:
+    return bool(dim.dim_param) and dim.dim_param in fixed
+
+
+def _extents(inputs: Sequence[ValueInfoProto], feeds: Feeds) -> Iterator[tuple[Any, int]]:
+    """Every extent of the model's inputs: the dimension's proto and its value."""
+    for entry in inputs:
         if entry.name not in feeds:
             raise BindingError(f"the model's input {entry.name!r} got no array")
-        for dim, extent in zip(
-            entry.type.tensor_type.shape.dim, feeds[entry.name].shape, strict=True
-        ):
-            if dim.dim_param:
-                found[dim.dim_param] = extent
-    return found
+        dims, shape = entry.type.tensor_type.shape.dim, feeds[entry.name].shape
+        if len(dims) != len(shape):
+            raise BindingError(
+                f"the model's input {entry.name!r} has rank {len(dims)}, its array {len(shape)}"
+            )
+        yield from zip(dims, shape, strict=True)
+
+
+def _symbols(inputs: Sequence[ValueInfoProto], feeds: Feeds) -> dict[str, int]:
+    """Named extents of the inputs, with the values that the feeds give them; not those of two values."""
+    found: dict[str, set[int]] = {}
+    for dim, extent in _extents(inputs, feeds):
+        if dim.dim_param:
+            found.setdefault(dim.dim_param, set()).add(extent)
+    return {name: values.pop() for name, values in found.items() if len(values) == 1}

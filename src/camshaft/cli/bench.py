@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 
-from camshaft.bench.interleave import Plan, Timing, interleave
 from camshaft.bench.latency import Latency, measure_latency
 from camshaft.bench.machine import describe
-from camshaft.bench.runners import PEERS, CamshaftRunner, Runner, open_peer
+from camshaft.bench.runners import PEERS, CamshaftRunner
 from camshaft.cli.arrays import inputs_from
+from camshaft.cli.contest import OURS, PEER_FAILED, Contest
 from camshaft.cli.options import BuildOptions, takes_build_options
 from camshaft.cli.output import JsonTarget, Output, simple_table
 from camshaft.cli.progress import Bars
 from camshaft.cli.run import InputArchive, InputFiles, Seed, Source
 from camshaft.cli.source import is_engine_file, open_source
-from camshaft.compare import tensor_error
 from camshaft.errors import ConfigError
 from camshaft.peers import peer_module, remark_on
 from camshaft.runtime.profile import Profile
-
-OURS = "camshaft"
 
 
 @takes_build_options
@@ -88,13 +84,14 @@ def bench(
     shown.line(f"{source} ({config}), {opened.threads} threads, on {data['machine']['processor']}")
     _show_latency(latency, shown)
     if onnx_file is not None:
-        runners = [ours, *(open_peer(n, onnx_file, feeds, opened.threads) for n in peers)]
-        data["against"] = _contest(runners, seconds, rounds, shown)
+        contest = Contest(ours, shown)
+        data |= contest.against(peers, onnx_file, feeds, opened.threads, seconds, rounds)
     if dump_profile:
         profile = opened.engine.profile(feeds, threads=opened.threads)
         data["profile"] = profile.to_json()
         _show_profile(profile, shown)
     shown.data(data)
+    raise typer.Exit(PEER_FAILED if data.get("failed") else 0)
 
 
 def _onnx_file(source: Path, model: Path | None, peers: Sequence[str]) -> Path | None:
@@ -114,58 +111,6 @@ def _onnx_file(source: Path, model: Path | None, peers: Sequence[str]) -> Path |
     for name in peers:
         peer_module(name, name)  # before the build, not after it
     return model or source
-
-
-def _contest(
-    runners: Sequence[Runner], seconds: float, rounds: int | None, shown: Output
-) -> dict[str, Any]:
-    """Time the runners in turn and compare what they compute; the first one is camshaft's."""
-    plan = Plan(seconds) if rounds is None else Plan(seconds, (rounds, rounds))
-    with Bars() as bars:
-        bars("measuring in turn", 0, 0)
-        timing = interleave(runners, plan)
-    table = simple_table("runtime", "median ms", "best ms", "calls/s", "ratio", "difference")
-    results: dict[str, Any] = {}
-    for runner in runners:
-        name = runner.name
-        results[name] = {
-            "median_ms": timing.median(name) * 1e3,
-            "best_ms": timing.best(name) * 1e3,
-            "throughput": 1 / timing.median(name),
-            "ratio": timing.ratio(name, OURS),
-            "difference": _difference(runners[0], runner),
-            "samples_ms": [s * 1e3 for s in timing.samples[name]],
-        }
-        table.add_row(name, *_contest_figures(results[name]))
-    shown.table(table)
-    shown.line(_verdict(timing, runners))
-    return results
-
-
-def _contest_figures(result: Mapping[str, Any]) -> list[str]:
-    return [
-        f"{result['median_ms']:.4f}",
-        f"{result['best_ms']:.4f}",
-        f"{result['throughput']:.1f}",
-        f"{result['ratio']:.2f}",
-        "-" if result["difference"] is None else f"{result['difference']:.2g}",
-    ]
-
-
-def _difference(ours: Runner, other: Runner) -> float | None:
-    """Largest error of an output relative to its largest value; None if it is not finite."""
-    pairs = zip(ours.outputs(), other.outputs(), strict=True)
-    worst = max((tensor_error("", a, b).relative for a, b in pairs), default=0.0)
-    return worst if np.isfinite(worst) else None
-
-
-def _verdict(timing: Timing, runners: Sequence[Runner]) -> str:
-    peer = timing.fastest([r.name for r in runners[1:]])
-    ratio = timing.ratio(peer, OURS)
-    return (
-        f"ratio: time over camshaft's, median over {len(timing.samples[OURS])} rounds; "
-        f"the fastest other, {peer}, takes {ratio:.2f} times as long"
-    )
 
 
 def _show_latency(latency: Latency, shown: Output) -> None:
