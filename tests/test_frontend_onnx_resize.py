@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from camshaft.frontends.onnx.handlers.resize import Extent, coordinates_of, cubic_table
+from camshaft.ops.functional.resize import Axis, coordinates_of, cubic_table
 from onnx_models import check, one_node
 
 pytest.importorskip("onnxruntime", reason="operators are compared with ONNX Runtime")
@@ -101,7 +101,7 @@ def test_antialias_and_cropping_run_on_the_host() -> None:
 
 
 def test_coordinates_by_hand() -> None:
-    double = Extent(2, 4, 2.0)
+    double = Axis(2, 4, 2.0)
     assert coordinates_of(double, "half_pixel").tolist() == [-0.25, 0.25, 0.75, 1.25]
     assert coordinates_of(double, "asymmetric").tolist() == [0.0, 0.5, 1.0, 1.5]
     third = coordinates_of(double, "align_corners")

@@ -8,7 +8,8 @@ nodes they came from, through every fusion.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
@@ -149,6 +150,36 @@ class GraphBuilder:
         self._taken: dict[str, Tensor] = {}
         self._reserved = set(reserved)
         self._counter: dict[str, int] = {}
+        self._scope: str | None = None
+
+    # -- naming ------------------------------------------------------------------------------
+
+    @contextmanager
+    def scope(self, name: str) -> Iterator[None]:
+        """Within it, nodes that are added without `name` and `like` are called `name`.
+
+        A frontend opens one for each layer of its source.  The innermost scope counts.
+        """
+        outer, self._scope = self._scope, name
+        try:
+            yield
+        finally:
+            self._scope = outer
+
+    @property
+    def layer(self) -> str | None:
+        """The innermost scope's name, None outside of all."""
+        return self._scope
+
+    def local(self, what: str) -> str:
+        """A name for a tensor that a layer makes on its way: `what`, behind the scope's name.
+
+        Apostrophes are added while the name is among the reserved ones.
+        """
+        name = what if self._scope is None else f"{self._scope}:{what}"
+        while name in self._reserved:
+            name += "'"
+        return name
 
     # -- making things -----------------------------------------------------------------------
 
@@ -180,12 +211,13 @@ class GraphBuilder:
 
         like: source node(s): their origins are joined, and the *last* one's output names and
             (where `name` is not given) the joined names are used.
+        name: without it and `like` the node is called like the scope, or else like the op.
         Nodes whose inputs are all constant are evaluated at once if the op allows folding.
         Raises ModelError, naming the node, when the types do not fit.
         """
         sources = (like,) if isinstance(like, Node) else tuple(like)
         origin = tuple(dict.fromkeys(o for s in sources for o in s.origin))
-        name = name or " + ".join(origin) or op.name
+        name = name or " + ".join(origin) or self._scope or op.name
         try:
             filled = op.complete(attrs or {})
             with self.constraints.learning(f"node {name!r}"):

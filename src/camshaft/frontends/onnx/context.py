@@ -1,32 +1,20 @@
-"""What a handler sees of one ONNX node: its inputs as tensors, its attributes, ways to emit ops.
+"""What a handler sees of one ONNX node: its inputs as tensors, its attributes, its outputs' names.
 
-Handlers (the `handlers` package) turn one ONNX node into canonical ops through a `NodeContext`.
-`step` emits an op whose result is only an intermediate; `result` emits the op that makes the
-node's own output and so carries the ONNX tensor's name.
+A handler (the `handlers` package) reads one node through a `NodeContext`: its attributes, in the
+spelling of its opset, and their defaults.  What the node means it leaves to `ops.functional`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import Protocol, TypeVar
 
 import numpy as np
 import onnx
 
 from camshaft.errors import ModelError
-from camshaft.ir import expr as E
-from camshaft.ir.expr import Expr
-from camshaft.ir.graph import GraphBuilder, Node, Tensor
-from camshaft.ir.op import Attr, Attrs, OpDef
-from camshaft.ir.sizes import typical
-from camshaft.ir.types import DType, Shape, f32
-from camshaft.ops import DEQUANTIZE, POINTWISE, RESHAPE, TRANSPOSE
-
-MOST_ELEMENTS = 2**31
-MOST_FOLDED = 2**29
-"""Elements of the largest tensor, and of the largest one that is computed while importing."""
+from camshaft.ir.graph import GraphBuilder, Tensor
 
 Results = Tensor | Sequence[Tensor]
 
@@ -50,12 +38,11 @@ V = TypeVar("V")
 
 @dataclass
 class NodeContext:
-    """One ONNX node on its way into the graph.
+    """One ONNX node on its way into the graph; the builder's scope has its name.
 
     proto: the node.  name: its name, or its first output's.  opset: version of its domain.
     inputs: its inputs as tensors, None where an optional input is left out.
-    reserved: names of all tensors of the model, which intermediates must not take.
-    kept: those of them that may name a result; others (of inner graphs) get the node's name before.
+    kept: names of tensors of the model that may name a result; others (of inner graphs) get the node's name before.
     narrow: ONNX names of tensors of fewer than 8 bits (held one value to a byte) and their types.
     subgraph: imports a branch or loop body in place.
     """
@@ -65,7 +52,6 @@ class NodeContext:
     name: str
     opset: int
     inputs: tuple[Tensor | None, ...]
-    reserved: frozenset[str]
     kept: frozenset[str]
     narrow: dict[str, int]
     subgraph: SubgraphImporter
@@ -153,164 +139,17 @@ class NodeContext:
         given = self.attr_ints(name)
         return given if given is not None else self.const_ints(index, name)
 
-    # -- emitting ----------------------------------------------------------------------------
-
-    def _free(self, base: str) -> str:
-        while base in self.reserved:
-            base += "'"
-        return base
+    # -- results -----------------------------------------------------------------------------
 
     def output_name(self, out: int = 0) -> str:
         """The name in the graph of output number `out`."""
         name = self.proto.output[out]
-        return name if name in self.kept else self._free(f"{self.name}:{name}")
+        return name if name in self.kept else self.builder.local(name)
 
-    def constant(self, array: np.ndarray | np.generic, what: str) -> Tensor:
-        """A new constant, named after the node and `what` it is."""
-        return self.builder.constant(array, self._free(f"{self.name}:{what}"))
-
-    def emit(
-        self,
-        op: OpDef,
-        inputs: Sequence[Tensor | None],
-        attrs: Attrs,
-        *,
-        last: bool,
-        out: int = 0,
-    ) -> Tensor:
-        """Emit `op`, as the node's output number `out` when `last`, else for an intermediate."""
-        name = self.output_name(out) if last else self._free(f"{self.name}:{op.name}")
-        _check_size(op, inputs, attrs)
-        return self.builder.emit(op, inputs, attrs, name=self.name, output=name)
-
-    def step(self, op: OpDef, inputs: Sequence[Tensor | None], **attrs: Attr) -> Tensor:
-        """Emit `op` for an intermediate value."""
-        return self.emit(op, inputs, attrs, last=False)
-
-    def result(self, op: OpDef, inputs: Sequence[Tensor | None], **attrs: Attr) -> Tensor:
-        """Emit `op` for the node's first output."""
-        return self.emit(op, inputs, attrs, last=True)
-
-    def pointwise(self, expr: Expr, *inputs: Tensor, last: bool = True) -> Tensor:
-        """Emit an elementwise expression, as the node's result when `last`.
-
-        Its f32 literals take the type of the operands where that is another one.
-        """
-        kinds = {t.type.dtype for t in inputs}
-        if len(kinds) == 1:
-            expr = retyped(expr, kinds.pop())
-        if expr == E.inp(0):
-            return inputs[0]
-        return self.emit(POINTWISE, inputs, {"expr": expr}, last=last)
-
-    def cast(self, x: Tensor, dtype: DType, *, last: bool = False) -> Tensor:
-        """`x` in another element type by ONNX's rules; x itself where it has that type."""
-        if x.type.dtype == dtype:
-            return x
-        expr = converted(E.inp(0), x.type.dtype, dtype)
-        return self.emit(POINTWISE, [x], {"expr": expr}, last=last)
-
-    def reshape(self, x: Tensor, shape: Sequence[int], *, last: bool = False) -> Tensor:
-        """`x` in another shape; x itself where it has that shape.
-
-        A dequantized constant stays one, unless its scales lie along an axis that the shape divides.
-        """
-        if x.shape == tuple(shape):
-            return x
-        made = self._dequantized_constant(x)
-        if made is not None:
-            data, scale, zero = made.args
-            axis = _positive(made.attrs["axis"], x.type.rank) if scale.type.rank else 0
-            kept = [i for i, d in enumerate(shape) if _stays(x.shape, axis, shape[:i], d)]
-            if kept or not scale.type.rank:
-                moved = self.step(RESHAPE, [data], shape=tuple(shape))
-                attrs = {"axis": kept[0] if kept else 0}
-                return self.emit(DEQUANTIZE, [moved, scale, zero], attrs, last=last)
-        return self.emit(RESHAPE, [x], {"shape": tuple(shape)}, last=last)
-
-    def transpose(self, x: Tensor, perm: Sequence[int], *, last: bool = False) -> Tensor:
-        """`x` with permuted axes; x itself where they stay.
-
-        A dequantized constant stays one: the stored integers are permuted.
-        """
-        perm = tuple(perm)
-        if perm == tuple(range(x.type.rank)):
-            return x
-        made = self._dequantized_constant(x)
-        if made is not None:
-            data, scale, zero = made.args
-            axis = perm.index(_positive(made.attrs["axis"], x.type.rank))
-            moved = self.step(TRANSPOSE, [data], perm=perm)
-            return self.emit(DEQUANTIZE, [moved, scale, zero], {"axis": axis}, last=last)
-        return self.emit(TRANSPOSE, [x], {"perm": perm}, last=last)
-
-    def _dequantized_constant(self, x: Tensor) -> Node | None:
-        """The dequantize node that makes `x` of constants, if that is how it is made."""
-        made = self.builder.producer(x)
-        if made is None or made.op is not DEQUANTIZE or not all(t.is_const for t in made.args):
-            return None
-        return made
-
-    def column(self, vector: Tensor, rank: int) -> Tensor:
-        """A per-channel vector [C] as [C,1,...] that broadcasts to axis 1 of a rank-`rank` tensor."""
-        return self.reshape(vector, (vector.type.size, *([1] * (rank - 2))))
+    @property
+    def output(self) -> str:
+        """The name in the graph of the first output."""
+        return self.output_name()
 
 
 Handler = Callable[[NodeContext], Results]
-
-
-def _check_size(op: OpDef, inputs: Sequence[Tensor | None], attrs: Attrs) -> None:
-    """Refuse results so large that computing them, at build time or later, cannot be meant."""
-    present = [t for t in inputs if t is not None]
-    folds = op.folds and all(t.is_const for t in present)
-    limit = MOST_FOLDED if folds else MOST_ELEMENTS
-    for t in op.infer([t.type for t in present], op.complete(attrs)):
-        if typical(t.size) > limit:
-            raise ModelError(
-                f"{'a constant' if folds else 'a result'} of type {t} has more than {limit} "
-                "elements; the shapes or attributes cannot be right"
-            )
-
-
-def _positive(axis: object, rank: int) -> int:
-    value = int(axis)  # type: ignore[call-overload]
-    return int(value + rank if value < 0 else value)
-
-
-def _stays(shape: Shape, axis: int, before: Sequence[int], extent: int) -> bool:
-    """Whether axis `axis` of `shape` is the axis of `extent` behind the axes `before`."""
-    return extent == shape[axis] and prod(before) == prod(shape[:axis])
-
-
-def retyped(expr: Expr, dtype: DType) -> Expr:
-    """`expr` with its f32 literals as literals of `dtype`; ModelError if one has no such value."""
-    if dtype in (f32,) or dtype.kind == "s":
-        return expr
-    done: dict[Expr, Expr] = {}
-
-    def walk(x: Expr) -> Expr:
-        if x.op == "const" and x.dtype is f32 and dtype.kind != "b":
-            value = float(x.value or 0)
-            if dtype.is_int and not value.is_integer():
-                raise ModelError(f"works on floats, not on {dtype.name}")
-            return E.const(value, dtype)
-        if not x.args:
-            return x
-        if x not in done:
-            done[x] = Expr(x.op, tuple(walk(a) for a in x.args), x.value, x.dtype)
-        return done[x]
-
-    return walk(expr)
-
-
-def converted(x: Expr, source: DType, target: DType) -> Expr:
-    """ONNX Cast: floats truncate toward zero on their way to integers; bool is "not zero"."""
-    if source == target:
-        return x
-    if target.kind == "b":
-        return E.unary("not", E.binary("eq", x, E.const(0, source)))
-    if source.is_float and target.is_int:
-        zero = E.const(0.0, source)
-        truncated = E.select(E.binary("lt", x, zero), E.unary("ceil", x), E.unary("floor", x))
-        return E.cast(truncated, target)
-    return E.cast(x, target)

@@ -19,7 +19,7 @@ import onnx
 from onnx import GraphProto, ModelProto, NodeProto, SparseTensorProto, ValueInfoProto
 
 from camshaft.errors import ModelError
-from camshaft.frontends.onnx.context import NodeContext
+from camshaft.frontends.onnx.context import Handler, NodeContext
 from camshaft.frontends.onnx.dtypes import (
     NARROW_RANGE,
     array_of,
@@ -38,6 +38,7 @@ from camshaft.ir import expr as E
 from camshaft.ir.graph import Graph, GraphBuilder, Tensor
 from camshaft.ir.types import TensorType
 from camshaft.ops import POINTWISE
+from camshaft.ops.functional import NoCanonicalForm
 
 MOST_ROUNDS = 8
 """How often a model is imported while it tells more of its open extents."""
@@ -214,7 +215,6 @@ class _Importer:
             name,
             opsets[domain],
             tuple(self._value(i) for i in node.input),
-            self.reserved,
             place.kept,
             self.narrow,
             partial(self._subgraph, around=place),
@@ -226,8 +226,8 @@ class _Importer:
                 self._body(body, ctx)
                 return
             handler = host_step
-        results = handler(ctx)
-        results = [results] if isinstance(results, Tensor) else results
+        with self.builder.scope(name):
+            results = _results(handler, ctx)
         for output, tensor in zip(node.output, results, strict=False):
             if output:
                 self._define(output, tensor)
@@ -281,6 +281,15 @@ class _Importer:
         if name in self.values.maps[0]:
             raise ModelError(f"two tensors of the model are called {name!r}")
         self.values[name] = tensor
+
+
+def _results(handler: Handler, ctx: NodeContext) -> Sequence[Tensor]:
+    """What the handler makes of a node, or a host step where ops cannot express it."""
+    try:
+        results = handler(ctx)
+    except NoCanonicalForm:
+        results = host_step(ctx)
+    return [results] if isinstance(results, Tensor) else results
 
 
 def _domain(domain: str) -> str:

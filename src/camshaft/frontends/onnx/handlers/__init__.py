@@ -8,9 +8,7 @@ from camshaft.frontends.onnx.context import Handler
 from camshaft.frontends.onnx.handlers import (
     contraction,
     control,
-    einsum,
     elementwise,
-    integer,
     normalization,
     pooling,
     qlinear,
@@ -23,10 +21,8 @@ from camshaft.frontends.onnx.handlers import (
 
 HANDLERS: Mapping[tuple[str, str], Handler] = {
     **{("", op_type): handler for op_type, handler in elementwise.HANDLERS.items()},
-    **{("", op_type): handler for op_type, handler in integer.HANDLERS.items()},
     **{("", op_type): handler for op_type, handler in contraction.HANDLERS.items()},
     **{("", op_type): handler for op_type, handler in control.HANDLERS.items()},
-    **{("", op_type): handler for op_type, handler in einsum.HANDLERS.items()},
     **{("", op_type): handler for op_type, handler in normalization.HANDLERS.items()},
     **{("", op_type): handler for op_type, handler in pooling.HANDLERS.items()},
     **{("", op_type): handler for op_type, handler in quantization.HANDLERS.items()},

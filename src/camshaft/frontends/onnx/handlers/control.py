@@ -9,10 +9,8 @@ from onnx import GraphProto
 
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx.context import Handler, NodeContext, Results
-from camshaft.frontends.onnx.handlers.slicing import taken
-from camshaft.ir import expr as E
 from camshaft.ir.graph import Tensor
-from camshaft.ops import CONCAT, POINTWISE
+from camshaft.ops import functional as F
 from camshaft.ops.common import normal_axis
 
 MOST_ITERATIONS = 4096
@@ -31,7 +29,7 @@ def if_(ctx: NodeContext) -> Results:
         taken_ = "then_branch" if bool(condition.data.reshape(-1)[0]) else "else_branch"
         return ctx.subgraph(_graph(ctx, taken_), {})
     results = [ctx.subgraph(_graph(ctx, name), {}) for name in ("then_branch", "else_branch")]
-    flag = ctx.reshape(condition, ())
+    flag = F.reshape(ctx.builder, condition, ())
     chosen = []
     for i, (yes, no) in enumerate(zip(*results, strict=True)):
         if yes.type != no.type:
@@ -39,8 +37,8 @@ def if_(ctx: NodeContext) -> Results:
                 f"its condition {condition.name!r} depends on the model's input data and its "
                 f"branches give {yes.type} and {no.type}; only branches of one type are supported"
             )
-        attrs = {"expr": E.select(E.inp(0), E.inp(1), E.inp(2))}
-        chosen.append(ctx.emit(POINTWISE, [flag, yes, no], attrs, last=True, out=i))
+        name = ctx.output_name(i)
+        chosen.append(F.where(ctx.builder, flag, yes, no, output=name))
     return chosen
 
 
@@ -60,8 +58,8 @@ def loop(ctx: NodeContext) -> Results:
     while alive and (trips is None or step < trips):
         if step == MOST_ITERATIONS:
             raise ModelError(f"runs more than {MOST_ITERATIONS} times; that is not supported")
-        counter = ctx.constant(np.array(step, np.int64), "iteration")
-        flag = ctx.constant(np.array(True), "condition")
+        counter = _constant(ctx, np.array(step, np.int64), "iteration")
+        flag = _constant(ctx, np.array(True), "condition")
         values = dict(zip(names, [counter, flag, *carried], strict=True))
         results = ctx.subgraph(body, values)
         if results[0].data is None:
@@ -100,7 +98,7 @@ def scan(ctx: NodeContext) -> Results:
     names = [v.name for v in body.input]
     for step in range(length):
         parts = [
-            _element(ctx, t, axis, length - 1 - step if back else step)
+            F.select(ctx.builder, t, axis, length - 1 - step if back else step)
             for t, axis, back in zip(sequences, axes, backward, strict=True)
         ]
         results = ctx.subgraph(body, dict(zip(names, [*carried, *parts], strict=True)))
@@ -123,19 +121,14 @@ def _filled(ctx: NodeContext, name: str, count: int) -> list[int]:
     return values
 
 
-def _element(ctx: NodeContext, x: Tensor, axis: int, index: int) -> Tensor:
-    whole = [range(d) for d in x.shape]
-    whole[axis] = range(index, index + 1)
-    return ctx.reshape(taken(ctx, x, whole), (*x.shape[:axis], *x.shape[axis + 1 :]))
+def _constant(ctx: NodeContext, array: np.ndarray, what: str) -> Tensor:
+    return ctx.builder.constant(array, ctx.builder.local(what))
 
 
 def _stacked(ctx: NodeContext, parts: Sequence[Tensor], axis: int) -> Tensor:
     if not parts:
         raise ModelError("runs zero times, so the shape of what it collects is not known")
-    rank = parts[0].type.rank + 1
-    axis = normal_axis(axis, rank)
-    rows = [ctx.reshape(t, (*t.shape[:axis], 1, *t.shape[axis:])) for t in parts]
-    return rows[0] if len(rows) == 1 else ctx.step(CONCAT, rows, axis=axis)
+    return F.stack(ctx.builder, parts, axis)
 
 
 def _graph(ctx: NodeContext, name: str) -> GraphProto:

@@ -13,10 +13,8 @@ from onnx import AttributeProto, NodeProto, helper
 
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx.context import Handler, NodeContext, Results
-from camshaft.frontends.onnx.handlers.quantization import dequantized, zero_points
-from camshaft.ir import expr as E
 from camshaft.ir.graph import Tensor
-from camshaft.ir.types import i32
+from camshaft.ops import functional as F
 
 DOMAIN = "com.microsoft"
 
@@ -127,11 +125,9 @@ def qgemm(ctx: NodeContext) -> Results:
     turned = ctx.attr_int("transB")
     inputs = [s.real(0), s.real(3, axis=0 if turned else 1)]
     if ctx.has(6):
-        alpha = E.const(ctx.attr_float("alpha", 1.0))
-        product = E.mul(E.mul(E.inp(0), E.inp(1)), alpha)
-        scale = ctx.pointwise(product, ctx.arg(1), ctx.arg(4), last=False)
-        zero = zero_points(ctx, scale, i32)
-        s.bound["bias"] = dequantized(ctx, ctx.arg(6), scale, zero, ctx.arg(6).type.rank - 1)
+        c = ctx.arg(6)
+        scale = F.mul(ctx.builder, ctx.arg(1), ctx.arg(4), ctx.attr_float("alpha", 1.0))
+        s.bound["bias"] = F.dequantize(ctx.builder, c, scale, axis=c.type.rank - 1)
         inputs.append("bias")
     real = s.node("Gemm", inputs, "real")
     s.nodes[-1].attribute.extend(_attributes(ctx))

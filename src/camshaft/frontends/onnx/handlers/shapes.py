@@ -11,8 +11,7 @@ from camshaft.errors import ModelError
 from camshaft.frontends.onnx.context import Handler, NodeContext, Results
 from camshaft.frontends.onnx.dtypes import array_of, inner_dtype
 from camshaft.ir.types import broadcast_shapes
-from camshaft.ops import BROADCAST, CONCAT
-from camshaft.ops.common import normal_axis
+from camshaft.ops import functional as F
 
 
 def reshape(ctx: NodeContext) -> Results:
@@ -43,7 +42,7 @@ def reshape(ctx: NodeContext) -> Results:
             f"{x.type} cannot take shape {list(wanted)}; if the model was made for another "
             "input shape, give that one with shapes="
         )
-    return ctx.reshape(x, shape, last=True)
+    return F.reshape(ctx.builder, x, shape, output=ctx.output)
 
 
 def flatten(ctx: NodeContext) -> Results:
@@ -53,41 +52,26 @@ def flatten(ctx: NodeContext) -> Results:
     if not -x.type.rank <= axis <= x.type.rank:
         raise ModelError(f"axis {axis} does not exist in {x.type}")
     axis = axis + x.type.rank if axis < 0 else axis
-    return ctx.reshape(x, (prod(x.shape[:axis]), prod(x.shape[axis:])), last=True)
+    shape = (prod(x.shape[:axis]), prod(x.shape[axis:]))
+    return F.reshape(ctx.builder, x, shape, output=ctx.output)
 
 
 def squeeze(ctx: NodeContext) -> Results:
     """Squeeze: drops axes of extent 1, all of them where none are named."""
-    x = ctx.arg(0)
-    given = ctx.ints_or_input("axes", 1)
-    axes = {normal_axis(a, x.type.rank) for a in given} if given is not None else None
-    if axes is None:
-        axes = {i for i, d in enumerate(x.shape) if d == 1}
-    if any(x.shape[a] != 1 for a in axes):
-        raise ModelError(f"axes {sorted(axes)} of {x.type} are not all 1 long")
-    shape = tuple(d for i, d in enumerate(x.shape) if i not in axes)
-    return ctx.reshape(x, shape, last=True)
+    axes = ctx.ints_or_input("axes", 1)
+    return F.squeeze(ctx.builder, ctx.arg(0), axes, output=ctx.output)
 
 
 def unsqueeze(ctx: NodeContext) -> Results:
     """Unsqueeze: the axes count in the result."""
-    x = ctx.arg(0)
-    given = ctx.ints_or_input("axes", 1) or ()
-    rank = x.type.rank + len(given)
-    axes = {normal_axis(a, rank) for a in given}
-    if len(axes) != len(given):
-        raise ModelError(f"axes {list(given)} repeat")
-    rest = iter(x.shape)
-    return ctx.reshape(x, tuple(1 if i in axes else next(rest) for i in range(rank)), last=True)
+    axes = ctx.ints_or_input("axes", 1) or ()
+    return F.unsqueeze(ctx.builder, ctx.arg(0), axes, output=ctx.output)
 
 
 def transpose(ctx: NodeContext) -> Results:
     """Transpose; without `perm` the axes are reversed."""
-    x = ctx.arg(0)
-    perm = ctx.attr_ints("perm") or tuple(reversed(range(x.type.rank)))
-    if sorted(perm) != list(range(x.type.rank)):
-        raise ModelError(f"perm {list(perm)} is no permutation of the axes of {x.type}")
-    return ctx.transpose(x, perm, last=True)
+    perm = ctx.attr_ints("perm") or None
+    return F.transpose(ctx.builder, ctx.arg(0), perm, output=ctx.output)
 
 
 def expand(ctx: NodeContext) -> Results:
@@ -95,32 +79,19 @@ def expand(ctx: NodeContext) -> Results:
     x = ctx.arg(0)
     wanted = ctx.const_ints(1, "shape") or ()
     shape = broadcast_shapes(x.shape, wanted)
-    return x if shape == x.shape else ctx.result(BROADCAST, [x], shape=shape)
+    return F.broadcast_to(ctx.builder, x, shape, output=ctx.output)
 
 
 def tile(ctx: NodeContext) -> Results:
-    """Tile: a reshape and a broadcast, which kernels read without copying."""
-    x = ctx.arg(0)
+    """Tile."""
     repeats = ctx.const_ints(1, "repeats") or ()
-    if len(repeats) != x.type.rank or min(repeats, default=0) < 0:
-        raise ModelError(f"repeats {list(repeats)} do not fit {x.type}")
-    if all(r == 1 for r in repeats):
-        return x
-    apart = [d for n in x.shape for d in (1, n)]
-    spread = [d for n, r in zip(x.shape, repeats, strict=True) for d in (r, n)]
-    shape = tuple(n * r for n, r in zip(x.shape, repeats, strict=True))
-    last = tuple(spread) == shape
-    y = ctx.emit(BROADCAST, [ctx.reshape(x, apart)], {"shape": tuple(spread)}, last=last)
-    return ctx.reshape(y, shape, last=True)
+    return F.tile(ctx.builder, ctx.arg(0), repeats, output=ctx.output)
 
 
 def concat(ctx: NodeContext) -> Results:
-    """Concat; a single input is passed on."""
+    """Concat."""
     parts = [ctx.arg(i) for i in range(len(ctx.inputs))]
-    if not parts:
-        raise ModelError("has no inputs")
-    axis = normal_axis(ctx.attr_int("axis", 1), parts[0].type.rank)
-    return parts[0] if len(parts) == 1 else ctx.result(CONCAT, parts, axis=axis)
+    return F.concat(ctx.builder, parts, ctx.attr_int("axis", 1), output=ctx.output)
 
 
 def shape_of(ctx: NodeContext) -> Results:
@@ -159,9 +130,7 @@ def constant_of_shape(ctx: NodeContext) -> Results:
     for a in ctx.proto.attribute:
         if a.name == "value":
             value = array_of(a.t)
-    if value.size != 1 or min(shape, default=0) < 0:
-        raise ModelError(f"cannot fill shape {list(shape)} with {value.size} values")
-    return ctx.result(BROADCAST, [ctx.constant(value.reshape(()), "value")], shape=shape)
+    return F.full(ctx.builder, shape, value, output=ctx.output)
 
 
 def range_of(ctx: NodeContext) -> Results:
@@ -174,7 +143,7 @@ def range_of(ctx: NodeContext) -> Results:
 
 
 def _fixed(ctx: NodeContext, array: np.ndarray) -> Results:
-    return ctx.builder.constant(array, ctx.output_name())
+    return ctx.builder.constant(array, ctx.output)
 
 
 def eye_like(ctx: NodeContext) -> Results:

@@ -7,15 +7,17 @@ are rows or columns.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
 from camshaft.errors import ModelError
-from camshaft.frontends.onnx.context import Handler, NodeContext, Results
-from camshaft.frontends.onnx.hosted import host_step
-from camshaft.ir.graph import Tensor
-from camshaft.ops import MATMUL, REDUCE
+from camshaft.ir.extent import Extent
+from camshaft.ir.graph import GraphBuilder, Tensor
+from camshaft.ops.contraction import MATMUL
+from camshaft.ops.functional.core import NoCanonicalForm, emit
+from camshaft.ops.functional.shape import reshape, transpose
+from camshaft.ops.rowwise import REDUCE
 
 _ELLIPSIS = "..."
 
@@ -28,38 +30,47 @@ class _Term:
     labels: tuple[str, ...]
 
     @property
-    def extents(self) -> dict[str, int]:
+    def extents(self) -> dict[str, Extent]:
         return dict(zip(self.labels, self.tensor.shape, strict=True))
 
 
-def einsum(ctx: NodeContext) -> Results:
-    """Einsum; a diagonal (one label twice in an operand) and broadcast labels run on the host."""
-    operands = [t for t in ctx.inputs if t is not None]
-    equation = ctx.attr_str("equation").replace(" ", "")
-    labels, output = _parsed(equation, [t.type.rank for t in operands])
+def einsum(
+    builder: GraphBuilder, equation: str, *operands: Tensor, output: str | None = None
+) -> Tensor:
+    """The sum of products that `equation` says, as NumPy's einsum: one letter an axis, "..." for more.
+
+    Operands have one element type.  ModelError for an equation that does not fit them;
+    NoCanonicalForm for a diagonal (one label twice in an operand) and for labels that broadcast.
+    """
+    if not operands:
+        raise ModelError("has no operands")
+    equation = equation.replace(" ", "")
+    labels, result = _parsed(equation, [t.type.rank for t in operands])
     terms = [_Term(t, names) for t, names in zip(operands, labels, strict=True)]
-    extents: dict[str, set[int]] = {}
-    for term in terms:
-        for label, extent in zip(term.labels, term.tensor.shape, strict=True):
+    extents: dict[str, set[Extent]] = {}
+    for names, term in zip(labels, terms, strict=True):
+        for label, extent in zip(names, term.tensor.shape, strict=True):
             extents.setdefault(label, set()).add(extent)
-    unknown = [label for label in output if label not in extents]
-    if unknown or len(set(output)) < len(output):
+    unknown = [label for label in result if label not in extents]
+    if unknown or len(set(result)) < len(result):
         raise ModelError(f"the output of equation {equation!r} names {unknown or 'a label twice'}")
-    diagonal = any(len(set(names)) < len(names) for names in labels)
-    if diagonal or any(len(e) > 1 for e in extents.values()):
-        return host_step(ctx)
+    if any(len(set(names)) < len(names) for names in labels):
+        raise NoCanonicalForm(f"equation {equation!r} takes a diagonal")
+    if any(len(e) > 1 for e in extents.values()):
+        raise NoCanonicalForm(f"labels of equation {equation!r} have different extents")
     made = terms[0]
     for i, term in enumerate(terms[1:], 1):
-        wanted = set(output).union(*(t.labels for t in terms[i + 1 :]))
-        made = _product(ctx, _summed(ctx, made, wanted | set(term.labels)), term, wanted)
-    made = _summed(ctx, made, set(output))
-    return ctx.transpose(made.tensor, [made.labels.index(label) for label in output], last=True)
+        wanted = set(result).union(*(t.labels for t in terms[i + 1 :]))
+        made = _product(builder, _summed(builder, made, wanted | set(term.labels)), term, wanted)
+    made = _summed(builder, made, set(result))
+    order = [made.labels.index(label) for label in result]
+    return transpose(builder, made.tensor, order, output=output)
 
 
 def _parsed(equation: str, ranks: Sequence[int]) -> tuple[list[tuple[str, ...]], tuple[str, ...]]:
-    """Labels of each operand's axes and of the output's; axes under an ellipsis are "...0" and on.
+    """Labels of each operand's axes and of the result's; axes under an ellipsis are "...0" and on.
 
-    Without "->" the output has the ellipsis and then, sorted, every label that stands once.
+    Without "->" the result has the ellipsis and then, sorted, every label that stands once.
     """
     left, arrow, right = equation.partition("->")
     texts = left.split(",")
@@ -89,18 +100,18 @@ def _labels(text: str, rank: int | None, hidden: int) -> tuple[str, ...]:
     return (*before, *(f"{_ELLIPSIS}{i}" for i in range(hidden - count, hidden)), *after)
 
 
-def _summed(ctx: NodeContext, term: _Term, wanted: set[str]) -> _Term:
+def _summed(builder: GraphBuilder, term: _Term, wanted: set[str]) -> _Term:
     """The term with labels that nobody wants summed away."""
     axes = tuple(i for i, label in enumerate(term.labels) if label not in wanted)
     if not axes:
         return term
-    y = ctx.step(REDUCE, [term.tensor], kind="sum", axes=axes, keepdims=False)
+    y = emit(builder, REDUCE, [term.tensor], {"kind": "sum", "axes": axes, "keepdims": False})
     return _Term(y, tuple(label for label in term.labels if label in wanted))
 
 
-def _product(ctx: NodeContext, a: _Term, b: _Term, wanted: set[str]) -> _Term:
+def _product(builder: GraphBuilder, a: _Term, b: _Term, wanted: set[str]) -> _Term:
     """Both terms multiplied, summed over the labels that both have and nobody else wants."""
-    b = _summed(ctx, b, wanted | set(a.labels))
+    b = _summed(builder, b, wanted | set(a.labels))
     extents = a.extents | b.extents
     shared = [label for label in a.labels if label in b.labels]
     batch = [label for label in shared if label in wanted]
@@ -112,11 +123,8 @@ def _product(ctx: NodeContext, a: _Term, b: _Term, wanted: set[str]) -> _Term:
         order = [term.labels.index(label) for label in (*batch, *first, *second)]
         shape = [extents[label] for label in batch]
         shape += [prod(extents[label] for label in group) for group in (first, second)]
-        return ctx.reshape(ctx.transpose(term.tensor, order), shape)
+        return reshape(builder, transpose(builder, term.tensor, order), shape)
 
-    y = ctx.step(MATMUL, [matrix(a, rows, inner), matrix(b, inner, columns)])
+    y = emit(builder, MATMUL, [matrix(a, rows, inner), matrix(b, inner, columns)], {})
     labels = (*batch, *rows, *columns)
-    return _Term(ctx.reshape(y, [extents[label] for label in labels]), labels)
-
-
-HANDLERS: Mapping[str, Handler] = {"Einsum": einsum}
+    return _Term(reshape(builder, y, [extents[label] for label in labels]), labels)

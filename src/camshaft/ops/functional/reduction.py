@@ -1,0 +1,292 @@
+"""Reductions over axes, positions of extremes, softmax.
+
+axes: one axis or several, negative ones counted from the end; all where None; with () every element
+is a group of its own.  keepdims: whether reduced axes stay, with extent 1.  The element type is x's
+where a docstring does not say otherwise; bool is reduced as a number and gives bool.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from camshaft.errors import ModelError
+from camshaft.ir import expr as E
+from camshaft.ir.expr import Expr
+from camshaft.ir.graph import GraphBuilder, Tensor
+from camshaft.ir.types import boolean, i32, i64, u8
+from camshaft.ops.common import normal_axis
+from camshaft.ops.elementwise import POINTWISE, retyped
+from camshaft.ops.functional.core import constant, emit, fixed, normal_axes
+from camshaft.ops.functional.elementwise import cast, pointwise
+from camshaft.ops.functional.shape import reshape
+from camshaft.ops.movement import BROADCAST
+from camshaft.ops.rowwise import REDUCE, SOFTMAX
+
+Axes = int | Sequence[int] | None
+X = E.inp(0)
+SQUARE = E.mul(X, X)
+
+
+def axes_of(axes: Axes, rank: int) -> tuple[int, ...]:
+    """The axes from the front, sorted."""
+    return tuple(range(rank)) if axes is None else normal_axes(axes, rank)
+
+
+def sum(
+    builder: GraphBuilder,
+    x: Tensor,
+    axes: Axes = None,
+    *,
+    keepdims: bool = False,
+    output: str | None = None,
+) -> Tensor:
+    """The sum of each group; 8-bit integers give i32, a group of none 0."""
+    return _reduced(builder, x, "sum", axes, keepdims, output)
+
+
+def prod(
+    builder: GraphBuilder,
+    x: Tensor,
+    axes: Axes = None,
+    *,
+    keepdims: bool = False,
+    output: str | None = None,
+) -> Tensor:
+    """The product of each group; 8-bit integers give i32, a group of none 1."""
+    return _reduced(builder, x, "prod", axes, keepdims, output)
+
+
+def amax(
+    builder: GraphBuilder,
+    x: Tensor,
+    axes: Axes = None,
+    *,
+    keepdims: bool = False,
+    output: str | None = None,
+) -> Tensor:
+    """The greatest of each group, NaN where one is NaN; of none the least value there is."""
+    return _reduced(builder, x, "max", axes, keepdims, output)
+
+
+def amin(
+    builder: GraphBuilder,
+    x: Tensor,
+    axes: Axes = None,
+    *,
+    keepdims: bool = False,
+    output: str | None = None,
+) -> Tensor:
+    """The least of each group, NaN where one is NaN; of none the greatest value there is."""
+    return _reduced(builder, x, "min", axes, keepdims, output)
+
+
+def mean(
+    builder: GraphBuilder,
+    x: Tensor,
+    axes: Axes = None,
+    *,
+    keepdims: bool = False,
+    output: str | None = None,
+) -> Tensor:
+    """The mean of each group; integers are divided toward zero."""
+    count = math.prod(fixed([x.shape[a] for a in axes_of(axes, x.type.rank)], "extents of a mean"))
+    dtype = u8 if x.type.dtype is boolean else x.type.dtype
+    after = E.div(X, E.const(max(count, 1), dtype))
+    if dtype.is_float:
+        after = E.mul(X, E.const(1.0 / max(count, 1), dtype))
+    return _reduced(builder, x, "sum", axes, keepdims, output, after=after)
+
+
+def sum_of_squares(
+    builder: GraphBuilder,
+    x: Tensor,
+    axes: Axes = None,
+    *,
+    keepdims: bool = False,
+    output: str | None = None,
+) -> Tensor:
+    """The sum of x^2."""
+    return _reduced(builder, x, "sum", axes, keepdims, output, before=SQUARE)
+
+
+def l1_norm(
+    builder: GraphBuilder,
+    x: Tensor,
+    axes: Axes = None,
+    *,
+    keepdims: bool = False,
+    output: str | None = None,
+) -> Tensor:
+    """The sum of |x|."""
+    return _reduced(builder, x, "sum", axes, keepdims, output, before=E.unary("abs", X))
+
+
+def l2_norm(
+    builder: GraphBuilder,
+    x: Tensor,
+    axes: Axes = None,
+    *,
+    keepdims: bool = False,
+    output: str | None = None,
+) -> Tensor:
+    """The square root of the sum of x^2."""
+    root = E.unary("sqrt", X)
+    return _reduced(builder, x, "sum", axes, keepdims, output, before=SQUARE, after=root)
+
+
+def log_sum(
+    builder: GraphBuilder,
+    x: Tensor,
+    axes: Axes = None,
+    *,
+    keepdims: bool = False,
+    output: str | None = None,
+) -> Tensor:
+    """log(sum of x)."""
+    return _reduced(builder, x, "sum", axes, keepdims, output, after=E.unary("log", X))
+
+
+def _reduced(
+    builder: GraphBuilder,
+    x: Tensor,
+    kind: str,
+    axes: Axes,
+    keepdims: bool,
+    output: str | None,
+    *,
+    before: Expr = X,
+    after: Expr = X,
+) -> Tensor:
+    """`before` of every element, reduced, and `after` of every result."""
+    groups = axes_of(axes, x.type.rank)
+    truth = x.type.dtype is boolean
+    numbers = cast(builder, x, u8) if truth else x
+    if not groups:  # every element is its own group
+        return pointwise(builder, E.substitute(after, [before]), x, output=output)
+    dtype = numbers.type.dtype
+    if x.type.size == 0 and kind in ("max", "min"):
+        y = _of_nothing(builder, numbers, kind, groups, keepdims)
+    else:
+        attrs = {
+            "kind": kind,
+            "axes": groups,
+            "keepdims": keepdims,
+            "prologue": retyped(before, dtype),
+            "epilogue": retyped(after, dtype),
+        }
+        y = emit(builder, REDUCE, [numbers], attrs, None if truth else output)
+    return cast(builder, y, boolean, output=output) if truth else y
+
+
+def _of_nothing(
+    builder: GraphBuilder, x: Tensor, kind: str, axes: tuple[int, ...], keepdims: bool
+) -> Tensor:
+    """The extreme of an empty set: the least or greatest value of the type."""
+    dtype = x.type.dtype
+    low, high = (-np.inf, np.inf) if dtype.is_float else dtype.range
+    shape = tuple(1 if i in axes else d for i, d in enumerate(x.shape) if keepdims or i not in axes)
+    value = np.array(low if kind == "max" else high, dtype.numpy)
+    return emit(builder, BROADCAST, [constant(builder, value, "extreme")], {"shape": shape})
+
+
+def logsumexp(
+    builder: GraphBuilder,
+    x: Tensor,
+    axes: Axes = None,
+    *,
+    keepdims: bool = False,
+    output: str | None = None,
+) -> Tensor:
+    """log(sum of e^x), as max + log(sum(e^(x - max))), which does not overflow."""
+    groups = axes_of(axes, x.type.rank)
+    if not groups:
+        return x
+    attrs = {"kind": "sum", "axes": groups, "keepdims": keepdims, "prologue": E.unary("exp", X)}
+    if x.type.size == 0:
+        return emit(builder, REDUCE, [x], {**attrs, "epilogue": E.unary("log", X)}, output)
+    finite = E.clip(E.inp(1), -3e38, 3e38)  # an all -inf group must not give inf - inf
+    top = emit(builder, REDUCE, [x], {"kind": "max", "axes": groups})
+    moved = pointwise(builder, E.sub(X, finite), x, top)
+    kept = [d for i, d in enumerate(x.shape) if i not in groups]
+    beside = top if keepdims else reshape(builder, top, kept)
+    epilogue = retyped(E.add(E.unary("log", X), finite), x.type.dtype)
+    return emit(builder, REDUCE, [moved, beside], {**attrs, "epilogue": epilogue}, output)
+
+
+def argmax(
+    builder: GraphBuilder,
+    x: Tensor,
+    axis: int,
+    *,
+    keepdims: bool = False,
+    last: bool = False,
+    output: str | None = None,
+) -> Tensor:
+    """The first (or with `last` the last) position of the maximum along `axis`, as i64.
+
+    ModelError for an axis of extent 0.  A maximum of NaN is found nowhere: the answer is then a
+    position at an end of the axis.
+    """
+    return _found(builder, x, "max", axis, keepdims, last, output)
+
+
+def argmin(
+    builder: GraphBuilder,
+    x: Tensor,
+    axis: int,
+    *,
+    keepdims: bool = False,
+    last: bool = False,
+    output: str | None = None,
+) -> Tensor:
+    """The first (or with `last` the last) position of the minimum along `axis`, as in `argmax`."""
+    return _found(builder, x, "min", axis, keepdims, last, output)
+
+
+def _found(
+    builder: GraphBuilder,
+    x: Tensor,
+    kind: str,
+    axis: int,
+    keepdims: bool,
+    last: bool,
+    output: str | None,
+) -> Tensor:
+    axis = normal_axis(axis, x.type.rank)
+    if not x.type.rank:
+        raise ModelError(f"{x.type} has no axis to look along")
+    (count,) = fixed([x.shape[axis]], "the axis of an extreme")
+    if not count:
+        raise ModelError(f"axis {axis} of {x.type} is empty: nothing is extreme there")
+    extreme = emit(builder, REDUCE, [x], {"kind": kind, "axes": (axis,)})
+    places = np.arange(count, dtype=np.int32).reshape(count, *[1] * (x.type.rank - axis - 1))
+    elsewhere = E.const(0 if last else count - 1, i32)
+    standing = E.select(E.binary("eq", X, E.inp(1)), E.inp(2), elsewhere)
+    operands = [x, extreme, constant(builder, places, "places")]
+    at = emit(builder, POINTWISE, operands, {"expr": standing})
+    attrs = {
+        "kind": "max" if last else "min",
+        "axes": (axis,),
+        "keepdims": keepdims,
+        "epilogue": E.cast(X, i64),
+    }
+    return emit(builder, REDUCE, [at], attrs, output)
+
+
+def softmax(
+    builder: GraphBuilder, x: Tensor, axis: int = -1, *, output: str | None = None
+) -> Tensor:
+    """e^x over its sum along `axis`, after the maximum was subtracted; x is of a float type."""
+    attrs = {"axis": normal_axis(axis, x.type.rank), "log": False}
+    return emit(builder, SOFTMAX, [x], attrs, output)
+
+
+def log_softmax(
+    builder: GraphBuilder, x: Tensor, axis: int = -1, *, output: str | None = None
+) -> Tensor:
+    """The logarithm of `softmax`, computed without taking one of a quotient."""
+    attrs = {"axis": normal_axis(axis, x.type.rank), "log": True}
+    return emit(builder, SOFTMAX, [x], attrs, output)
