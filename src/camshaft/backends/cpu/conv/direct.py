@@ -22,7 +22,8 @@ from camshaft.backends.base import KernelSpec, Source
 from camshaft.backends.cpu.abi import constant_numbers, phase_args
 from camshaft.backends.cpu.candidate import CpuCandidate
 from camshaft.backends.cpu.conv.emit import ConvEmitter
-from camshaft.backends.cpu.conv.pack import pack_compensation, pack_weights
+from camshaft.backends.cpu.conv.open_rows import OpenConvEmitter
+from camshaft.backends.cpu.conv.pack import pack_compensation, pack_prefix_sums, pack_weights
 from camshaft.backends.cpu.conv.plan import ConvPlan
 from camshaft.backends.cpu.conv.problem import ConvProblem
 from camshaft.backends.cpu.conv.search import candidates
@@ -69,13 +70,18 @@ def _is_supported(spec: KernelSpec) -> bool:
 class ConvDirectCandidate(CpuCandidate[ConvProblem]):
     """One register tile and loop order; parameters as in the module's text."""
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the height or the width is symbolic (images may be as many as they like)."""
+        return self.problem.has_open_rows or self.problem.has_open_columns
+
     @cached_property
     def tiling(self) -> ConvPlan:
         """The tiles and items that the parameters ask for."""
         p, params = self.problem, self.params
         return ConvPlan(
             problem=p,
-            rows=min(int(params["rows"]), p.ow),
+            rows=int(params["rows"]) if p.has_open_columns else min(int(params["rows"]), p.ow),
             cols=int(params["cols"]),
             lanes=self.target.lanes(f32),
             block=int(params["block"]),
@@ -88,7 +94,8 @@ class ConvDirectCandidate(CpuCandidate[ConvProblem]):
         w = constants[numbers[1]]
         packed = [pack_weights(self.tiling, w)]
         if self.problem.zero_point:
-            packed.append(pack_compensation(self.tiling, w))
+            pack = pack_prefix_sums if self.is_open else pack_compensation
+            packed.append(pack(self.tiling, w))
         return packed + [np.ascontiguousarray(constants[numbers[n]]) for n in numbers if n > 1]
 
     def emit(self) -> Source:
@@ -103,5 +110,6 @@ class ConvDirectCandidate(CpuCandidate[ConvProblem]):
             dtypes.append(spec.inputs[number].dtype)
         module = Module(self.target)
         with module.phase(ConvDirect.name, self.tiling.items, phase_args(spec, dtypes)) as k:
-            ConvEmitter(k, spec, self.tiling, packed).emit()
+            emitter = OpenConvEmitter if self.is_open else ConvEmitter
+            emitter(k, spec, self.tiling, packed).emit()
         return module.source()

@@ -118,8 +118,8 @@ class ConvEmitter:
                     self._tile(panel, segment, x, panel.epilogue, tile, k.index(0), stream)
             return
         with k.loop(first, last) as row:
-            image: Index = row // p.oh if p.n > 1 else 0
-            oh = row % p.oh if p.n > 1 else row
+            image: Index = row // p.oh if p.n != 1 else 0
+            oh = row % p.oh if p.n != 1 else row
             sn, sh, _, _ = p.x_strides
             x = panel.x.at(image * sn) if isinstance(image, Value) else panel.x
             x = x.at((oh * p.stride[0] - p.pad[0]) * sh)
@@ -154,10 +154,23 @@ class ConvEmitter:
         stream: Stream,
     ) -> None:
         """Sums and epilogue of one tile; x: image row of filter row 0, column of pixel 0 pending."""
-        k, plan, p = self.k, self.plan, self.problem
+        plan, p = self.plan, self.problem
         sw = p.x_strides[2]
         x = x.at(tile * (plan.rows * p.stride[1] * sw)).at(-p.pad[1] * sw)
         epilogue = epilogue.at((0, 0, tile * plan.rows, 0))
+        self._sums(panel, segment, x, epilogue, oh, stream)
+
+    def _sums(
+        self,
+        panel: Panel,
+        segment: Segment,
+        x: Pointer,
+        epilogue: Epilogue,
+        oh: Value,
+        stream: Stream,
+    ) -> None:
+        """Sums and epilogue of a tile whose pixel 0 `x` and `epilogue` point to."""
+        k, plan, p = self.k, self.plan, self.problem
         acc = self._start(panel, segment, oh)
         low, high = self._filter_rows(oh)
         if (low, high) == (0, 1):

@@ -47,3 +47,18 @@ def pack_compensation(plan: ConvPlan, w: np.ndarray) -> np.ndarray:
             total = taps[:, r0:r1, s0:s1].sum(axis=(1, 2))
             result[a, b, :, : p.k] = -p.zero_point * total.reshape(p.groups, p.k)
     return result.reshape(rows, len(plan.column_classes), -1).astype(np.int32)
+
+
+def pack_prefix_sums(plan: ConvPlan, w: np.ndarray) -> np.ndarray:
+    """What first values of sums are made of where the windows are known at run time only.
+
+    Returns i32 [r + 1, s + 1, panels * kb]: -zero_point * (sum of the weights of the first filter
+    rows and columns).  The value for rows r0..r1-1 and columns s0..s1-1 is
+    T[r1, s1] - T[r0, s1] - T[r1, s0] + T[r0, s0]; everything wraps like the sums themselves.
+    """
+    p = plan.problem
+    taps = w.astype(np.int64).sum(axis=3).reshape(p.groups, p.k, p.r, p.s)
+    result = np.zeros((p.r + 1, p.s + 1, p.groups, plan.panels_per_group * plan.kb), np.int64)
+    total = taps.cumsum(axis=2).cumsum(axis=3).transpose(2, 3, 0, 1)
+    result[1:, 1:, :, : p.k] = -p.zero_point * total
+    return result.reshape(p.r + 1, p.s + 1, -1).astype(np.int32)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from camshaft.backends.cpu.conv.problem import ConvProblem
+from camshaft.ir.sizes import typical
 
 STATIC_ELEMENTS = 48
 """Largest filter row (columns x channels) whose products are all written out."""
@@ -114,7 +115,9 @@ class ConvPlan:
     @property
     def is_one_row(self) -> bool:
         """Whether all pixels form one row: then items are made of tiles, not of rows."""
-        return self.problem.n * self.problem.oh == 1
+        p = self.problem
+        borders = p.has_open_columns and (p.pad[1] > 0 or p.pad_end[1] > 0)
+        return p.n * p.oh == 1 and not borders
 
     @property
     def units(self) -> int:
@@ -136,14 +139,15 @@ class ConvPlan:
         """Whether a panel's first tiles fetch the next panel: many weights, few pixels."""
         p = self.problem
         weights = 4 * p.r * self.row_steps * self.kb * self.panels
-        tiles = self.tiles * p.n * p.oh
+        tiles = typical(self.tiles * p.n * p.oh)
         return self.panel_major and weights >= PREFETCH_BYTES and tiles <= PREFETCH_TILES
 
     @property
     def is_static(self) -> bool:
         """Whether a filter row is written out product by product (few channels)."""
         p = self.problem
-        return p.c <= 4 and p.s * p.c <= STATIC_ELEMENTS
+        fits = p.c <= 4 and p.s * p.c <= STATIC_ELEMENTS
+        return fits and not (p.is_int8 and p.has_open_columns)
 
     @property
     def merges_columns(self) -> bool:

@@ -15,6 +15,8 @@ from camshaft.backends.base import KernelSpec, Operand
 from camshaft.errors import BuildError
 from camshaft.ir.attrs import expr_attr, int_attr, ints_attr
 from camshaft.ir.expr import Expr
+from camshaft.ir.extent import known_different
+from camshaft.ir.sizes import typical
 from camshaft.ir.types import DType
 
 
@@ -22,9 +24,9 @@ from camshaft.ir.types import DType
 class ConvProblem:
     """Extents, element strides and windows of one convolution.
 
-    n, h, w: input images and extents; oh, ow: output extents; groups of c input and k output
-    channels each (all channels: groups * c, groups * k).  r, s: filter extents.
-    stride, dilation: (rows, columns).  pad: (top, left); what lies below and right follows.
+    n, h, w: input images and extents; oh, ow: output extents; all of these may be symbolic.  groups
+    of c input and k output channels each (all channels: groups * c, groups * k).  r, s: filter extents.
+    stride, dilation: (rows, columns).  pad: (top, left), pad_end: (bottom, right).
     x_strides: element strides of x for (image, row, column, channel).
     zero_point: what a u8 input means by 0.
     output, operands: the output and the epilogue operands with the same merged pixel axes.
@@ -43,6 +45,7 @@ class ConvProblem:
     stride: tuple[int, int]
     dilation: tuple[int, int]
     pad: tuple[int, int]
+    pad_end: tuple[int, int]
     x_strides: tuple[int, int, int, int]
     x_dtype: DType
     zero_point: int
@@ -56,7 +59,7 @@ class ConvProblem:
         x, w, *operands = spec.inputs
         y = spec.outputs[0]
         groups = int_attr(spec, "groups")
-        top, left, _, _ = pads = _counted(spec, "pads", 4)
+        top, left, bottom, right = pads = _counted(spec, "pads", 4)
         sh, sw = _counted(spec, "strides", 2)
         dh, dw = _counted(spec, "dilations", 2)
         n, h, width, channels = x.shape
@@ -68,7 +71,8 @@ class ConvProblem:
             (width + pads[1] + pads[3] - (s - 1) * dw - 1) // sw + 1,
             k,
         )
-        if y.shape != expected or channels != c * groups or k % groups:
+        differs = any(known_different(a, b) for a, b in zip(y.shape, expected, strict=True))
+        if differs or channels != c * groups or k % groups:
             raise BuildError(
                 f"convolution of {x} with {w}, groups {groups}, pads {pads}, strides {(sh, sw)}, "
                 f"dilations {(dh, dw)} gives {list(expected)}, not {y}"
@@ -87,6 +91,7 @@ class ConvProblem:
             stride=(sh, sw),
             dilation=(dh, dw),
             pad=(top, left),
+            pad_end=(bottom, right),
             x_strides=cast(tuple[int, int, int, int], x.strides),
             x_dtype=x.dtype,
             zero_point=int_attr(spec, "x_zero_point"),
@@ -122,8 +127,33 @@ class ConvProblem:
         return (inside[0], inside[-1] + 1) if inside else (0, 0)
 
     @property
+    def has_open_rows(self) -> bool:
+        """Whether the height, of the image and so of the result, is symbolic."""
+        return not isinstance(self.h, int)
+
+    @property
+    def has_open_columns(self) -> bool:
+        """Whether the width is symbolic."""
+        return not isinstance(self.w, int)
+
+    @property
+    def typical(self) -> ConvProblem:
+        """The same at typical sizes, for cost models."""
+        return replace(
+            self,
+            n=typical(self.n),
+            h=typical(self.h),
+            w=typical(self.w),
+            oh=typical(self.oh),
+            ow=typical(self.ow),
+            x_strides=cast(tuple[int, int, int, int], tuple(typical(s) for s in self.x_strides)),
+        )
+
+    @property
     def clips_rows(self) -> bool:
-        """Whether some output row has filter rows outside the image."""
+        """Whether some output row has filter rows outside the image (may have, at open heights)."""
+        if self.has_open_rows:
+            return self.pad[0] > 0 or self.pad_end[0] > 0
         return any(self.rows_of(oh) != (0, self.r) for oh in range(self.oh))
 
     @property

@@ -1,0 +1,242 @@
+"""Direct convolution over images whose height or width is known at run time only.
+
+Filter rows outside the image are left out by run-time bounds, as everywhere.  An output row is cut
+like this, with tiles of `rows` pixels:
+
+    left tiles | tiles in which every filter column lies in the image | right tiles
+
+The left tiles start at pixel 0 and the right ones end at the last pixel, so which filter columns
+their pixels see is known when the code is written (for strides above 1 in some variants, since how
+far the last window reaches depends on the width modulo the stride).  What lies between is a loop;
+where it does not come out even, the last of its tiles overlaps the one before and computes some
+pixels twice, to the same bits.  Rows too short for all that go pixel by pixel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from camshaft.backends.cpu.conv.emit import Acc, ConvEmitter, Panel, Stream
+from camshaft.backends.cpu.conv.plan import Segment
+from camshaft.backends.cpu.conv.problem import ConvProblem
+from camshaft.backends.cpu.expr.epilogue import Epilogue
+from camshaft.backends.cpu.lang import Index, Pointer, Value
+from camshaft.ir.extent import Extent, ceil_div
+from camshaft.ir.types import f32, i32
+
+Windows = tuple[tuple[int, int], ...]
+"""For each pixel of a tile the filter columns inside the image: first, and one past the last."""
+
+
+@dataclass(frozen=True)
+class Edges:
+    """Where the windows of a row of open width leave the image.
+
+    left: pixels at the left whose windows begin outside.  right: most pixels at the right whose
+    windows end outside.  last: position of the last pixel's last filter column, relative to the
+    last column of the image, for each variant; variant: which of them it is, an extent.
+    """
+
+    left: int
+    right: int
+    last: tuple[int, ...]
+    variant: Extent
+
+    @staticmethod
+    def of(p: ConvProblem) -> Edges:
+        """The edges of a problem."""
+        stride, reach = p.stride[1], p.dilation[1] * (p.s - 1)
+        room = p.w + p.pad[1] + p.pad_end[1] - reach - 1
+        last = tuple(p.pad_end[1] - slack for slack in range(stride))
+        left, right = (max(0, -(-pad // stride)) for pad in (p.pad[1], p.pad_end[1]))
+        return Edges(left, right, last, room % stride)
+
+    def left_windows(self, p: ConvProblem, first: int, count: int) -> Windows:
+        """Of `count` pixels from `first` on, whose windows end inside."""
+        found = []
+        for ow in range(first, first + count):
+            outside = p.pad[1] - ow * p.stride[1]
+            found.append((min(p.s, max(0, -(-outside // p.dilation[1]))), p.s))
+        return tuple(found)
+
+    def right_windows(self, p: ConvProblem, last: int, first: int, count: int) -> Windows:
+        """Of `count` pixels, the first of them `first` before the row's end, in one variant."""
+        found = []
+        for before in range(first - 1, first - 1 - count, -1):
+            outside = last - before * p.stride[1]
+            found.append((0, p.s - min(p.s, max(0, -(-outside // p.dilation[1])))))
+        return tuple(found)
+
+
+class OpenConvEmitter(ConvEmitter):
+    """`ConvEmitter` for open heights and widths."""
+
+    def _block(self, panel: Panel, first: Value, last: Value) -> None:
+        k, plan, p = self.k, self.plan, self.problem
+        if not p.has_open_columns:
+            super()._block(panel, first, last)
+        elif plan.is_one_row:
+            x = panel.x.at(-p.pad[0] * p.x_strides[1])
+            self._one_row(panel, x, first, last)
+        else:
+            with k.loop(first, last) as row:
+                image: Index = row // p.oh if p.n != 1 else 0
+                oh = row % p.oh if p.n != 1 else row
+                sn, sh, _, _ = p.x_strides
+                x = panel.x.at(image * sn) if isinstance(image, Value) else panel.x
+                x = x.at((oh * p.stride[0] - p.pad[0]) * sh)
+                self._row(panel, x, panel.epilogue.at((image, oh, 0, 0)), oh)
+
+    # --- a row ------------------------------------------------------------------------------
+
+    def _one_row(self, panel: Panel, x: Pointer, first: Value, last: Value) -> None:
+        """Tiles first..last-1 of the only row, which has no border."""
+        k, plan, p = self.k, self.plan, self.problem
+        whole: Windows = ((0, p.s),) * plan.rows
+        none = k.index(0)
+        with k.if_else(k.index(p.ow) >= plan.rows) as branch:
+            with branch.then(), k.loop(first, last) as tile:
+                start = k.min(tile * plan.rows, p.ow - plan.rows)
+                self._pixels(panel, whole, x, panel.epilogue, start, none)
+            with branch.otherwise(), k.loop(0, p.ow) as start:
+                self._pixels(panel, ((0, p.s),), x, panel.epilogue, start, none)
+
+    def _row(self, panel: Panel, x: Pointer, epilogue: Epilogue, oh: Value) -> None:
+        k, plan, p = self.k, self.plan, self.problem
+        edges, step = Edges.of(p), plan.rows
+        lefts, rights = -(-edges.left // step), -(-edges.right // step)
+        begin = lefts * step
+        fewest = max(begin + rights * step, (rights + 1) * step + edges.left)
+        with k.if_else(k.index(p.ow) >= fewest) as branch:
+            with branch.then():
+                for n in range(lefts):
+                    windows = edges.left_windows(p, n * step, step)
+                    self._pixels(panel, windows, x, epilogue, k.index(n * step), oh)
+                end = p.ow - rights * step
+                self._between(panel, x, epilogue, oh, begin, end)
+                for n in range(rights, 0, -1):
+                    self._right(panel, x, epilogue, oh, edges, n * step)
+            with branch.otherwise(), k.loop(0, p.ow) as ow:
+                self._pixel_alone(panel, x, epilogue, ow, oh)
+
+    def _between(
+        self, panel: Panel, x: Pointer, epilogue: Epilogue, oh: Value, begin: int, end: Extent
+    ) -> None:
+        """Pixels begin..end-1, which see all filter columns (or are computed twice)."""
+        k, step = self.k, self.plan.rows
+        whole: Windows = ((0, self.problem.s),) * step
+        count = k.index(ceil_div(end - begin, step))
+        with k.loop(0, count) as number:
+            start = k.min(number * step + begin, end - step)
+            self._pixels(panel, whole, x, epilogue, start, oh)
+
+    def _right(
+        self,
+        panel: Panel,
+        x: Pointer,
+        epilogue: Epilogue,
+        oh: Value,
+        edges: Edges,
+        before: int,
+    ) -> None:
+        """The tile that begins `before` pixels before the end of the row."""
+        k, p, step = self.k, self.problem, self.plan.rows
+        start = k.index(p.ow - before)
+        found = [edges.right_windows(p, last, before, step) for last in edges.last]
+        variants = dict.fromkeys(found)
+        if len(variants) == 1:
+            self._pixels(panel, found[0], x, epilogue, start, oh)
+            return
+        for windows in variants:
+            for number, its in enumerate(found):
+                if its == windows:
+                    with k.if_(k.eq(k.index(edges.variant), number)):
+                        self._pixels(panel, windows, x, epilogue, start, oh)
+
+    def _pixels(
+        self,
+        panel: Panel,
+        windows: Windows,
+        x: Pointer,
+        epilogue: Epilogue,
+        start: Value,
+        oh: Value,
+    ) -> None:
+        """One tile from pixel `start` on."""
+        p = self.problem
+        sw = p.x_strides[2]
+        segment = Segment(0, 1, windows, (0,) * len(windows))
+        here = x.at(start * (p.stride[1] * sw)).at(-p.pad[1] * sw)
+        stream = Stream(panel.weights, None, self.plan.kb)
+        self._sums(panel, segment, here, epilogue.at((0, 0, start, 0)), oh, stream)
+
+    # --- a pixel whose window is known at run time only ---------------------------------------
+
+    def _pixel_alone(
+        self, panel: Panel, x: Pointer, epilogue: Epilogue, ow: Value, oh: Value
+    ) -> None:
+        k, plan, p = self.k, self.plan, self.problem
+        step, sw = p.dilation[1], p.x_strides[2]
+        left = ow * p.stride[1] - p.pad[1]
+        first = k.max(-left + (step - 1), 0)
+        last = k.max(p.w - left + (step - 1), 0)
+        if step > 1:
+            first, last = first // step, last // step
+        last = k.min(last, p.s)
+        here = x.at(left * sw)
+        stream = Stream(panel.weights, None, plan.kb)
+        per_tap = plan.quads if p.is_int8 else p.c
+        rows = self._filter_rows(oh)
+        acc = self._first_values(panel, rows, [(first, last)])
+        run = replace(_ONE_PIXEL, count=1)
+        with k.loop(*rows, carry=acc) as r:
+            row = here.at(r * (p.dilation[0] * p.x_strides[1]))
+            weights = stream.at(r * plan.row_steps)
+            with k.loop(first, last, carry=acc) as tap:
+                self._channels(acc, run, 1, row.at(tap * (step * sw)), weights.at(tap * per_tap))
+        here_out = epilogue.at((0, 0, ow, 0))
+        for j, total in enumerate(acc[0]):
+            left_over = panel.count - j * plan.lanes
+            here_out.store(total, (0, 0, 0, j * plan.lanes), min(left_over, total.lanes))
+
+    # --- first values of the sums -------------------------------------------------------------
+
+    def _start(self, panel: Panel, segment: Segment, oh: Value) -> Acc:
+        if not self.problem.zero_point:
+            return super()._start(panel, segment, oh)
+        return self._first_values(panel, self._filter_rows(oh), segment.windows)
+
+    def _first_values(
+        self,
+        panel: Panel,
+        rows: tuple[Index, Index],
+        windows: Sequence[tuple[Index, Index]],
+    ) -> Acc:
+        """0, or the zero point's compensation, from prefix sums (see `pack_prefix_sums`)."""
+        k, plan, p = self.k, self.plan, self.problem
+        widths = plan.widths(panel.count)
+        dtype = i32 if p.is_int8 else f32
+        if not p.zero_point:
+            return [[k.const(0, dtype, lanes) for lanes in widths] for _ in windows]
+        width = plan.panels * plan.kb
+        table = k.args["packed1"].at(panel.number * plan.kb).aligned(64)
+
+        def total(r: Index, s: Index, j: int) -> Value:
+            place = table.at(r * ((p.s + 1) * width)).at(s * width)
+            return k.load(place.aligned(64).at(j * plan.lanes), widths[j])
+
+        r1 = rows[1]
+        r0 = rows[0] if isinstance(r1, int) else k.min(rows[0], r1)
+        acc: Acc = []
+        for s0, s1 in windows:
+            s0 = s0 if isinstance(s1, int) else k.min(s0, s1)
+            line = []
+            for j in range(len(widths)):
+                value = total(r1, s1, j) - total(r1, s0, j)
+                line.append(value - (total(r0, s1, j) - total(r0, s0, j)))
+            acc.append(line)
+        return acc
+
+
+_ONE_PIXEL = Segment(0, 1, ((0, 1),), (0,)).runs(1)[0]

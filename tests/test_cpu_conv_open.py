@@ -1,0 +1,125 @@
+"""Direct convolutions of symbolic batch, height and width: one kernel, many sizes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from camshaft.backends.base import KernelSpec, Operand
+from camshaft.backends.cpu.conv.direct import ConvDirect
+from camshaft.backends.cpu.target import CpuTarget
+from camshaft.ir import expr as E
+from camshaft.ir.extent import Extent, extent_of
+from camshaft.ir.symbol import Symbol
+from camshaft.ir.types import f32, i8, row_major_strides, u8
+from camshaft.ops import CONV
+from kernel_harness import SymbolicKernel, at_sizes
+from targets import each_target
+
+N = extent_of(Symbol("n", 1, 1, 9))
+H = extent_of(Symbol("h", 5, 14, 80))
+W = extent_of(Symbol("w", 5, 24, 90))
+
+
+@dataclass(frozen=True)
+class Layer:
+    name: str
+    x: tuple[Extent, Extent, Extent, int]
+    k: int
+    window: tuple[int, int] = (3, 3)
+    stride: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (1, 1, 1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+    pitch: int = 0
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+LAYERS = (
+    Layer("batch", (N, 9, 11, 8), 24),
+    Layer("height", (1, H, 13, 8), 24),
+    Layer("width", (1, 7, W, 8), 24),
+    Layer("all", (N, H, W, 16), 40, pitch=3),
+    Layer("pointwise", (N, H, W, 24), 17, (1, 1), pads=(0, 0, 0, 0)),
+    Layer("pointwise of rows with gaps", (N, H, W, 24), 17, (1, 1), pads=(0, 0, 0, 0), pitch=5),
+    Layer("vectors", (1, 1, N, 64), 33, (1, 1), pads=(0, 0, 0, 0)),
+    Layer("stride 2", (N, H, W, 8), 16, stride=(2, 2)),
+    Layer("stride 3, pads that differ", (1, H, W, 8), 16, (5, 4), (2, 3), (2, 1, 1, 3)),
+    Layer("dilated", (1, H, W, 8), 16, (3, 3), (1, 2), (2, 2, 2, 2), (2, 2)),
+    Layer("first layer", (N, H, W, 3), 32, (3, 3), (2, 2)),
+    Layer("7x7", (1, H, W, 3), 16, (7, 7), (2, 2), (3, 3, 3, 3)),
+    Layer("large pads", (1, H, W, 8), 8, (2, 2), (1, 1), (3, 2, 3, 2)),
+    Layer("groups", (N, H, W, 24), 48, groups=2),
+    Layer("valid", (1, H, W, 8), 16, pads=(0, 0, 0, 0)),
+)
+
+
+def spec_of(layer: Layer, integer: bool) -> KernelSpec:
+    n, h, w, c = layer.x
+    r, s = layer.window
+    top, left, bottom, right = layer.pads
+    oh = (h + top + bottom - (r - 1) * layer.dilation[0] - 1) // layer.stride[0] + 1
+    ow = (w + left + right - (s - 1) * layer.dilation[1] - 1) // layer.stride[1] + 1
+    whole = (n, h, w, c + layer.pitch)
+    x = Operand(u8 if integer else f32, layer.x, row_major_strides(whole))  # type: ignore[arg-type]
+    weights = Operand.dense(i8 if integer else f32, (layer.k, r, s, c // layer.groups), True)
+    bias = Operand.dense(f32, (layer.k,), True)
+    shape = (n, oh, ow, layer.k)
+    residual = Operand.dense(f32, shape)  # type: ignore[arg-type]
+    total = E.cast(E.inp(0), f32) if integer else E.inp(0)
+    epilogue = E.add(E.add(total, E.inp(1)), E.inp(2))
+    attrs = {
+        "strides": layer.stride,
+        "pads": layer.pads,
+        "dilations": layer.dilation,
+        "groups": layer.groups,
+        "x_zero_point": 7 if integer else 0,
+        "epilogue": epilogue,
+    }
+    out = Operand.dense(f32, shape)  # type: ignore[arg-type]
+    return KernelSpec("conv", (x, weights, bias, residual), (out,), tuple(sorted(attrs.items())))
+
+
+@pytest.mark.parametrize("integer", [False, True], ids=["f32", "int8"])
+@pytest.mark.parametrize("layer", LAYERS, ids=repr)
+@each_target
+def test_open_convolutions(target: CpuTarget, layer: Layer, integer: bool) -> None:
+    spec = spec_of(layer, integer)
+    rng = np.random.default_rng(0)
+    found = ConvDirect().plan(spec, target, 2)
+    assert found
+    rounds = [{s.name: s.low for s in spec.symbols}, {s.name: s.typical for s in spec.symbols}]
+    rounds += [
+        {s.name: int(rng.integers(s.low, (s.high or 0) + 1)) for s in spec.symbols}
+        for _ in range(6)
+    ]
+    rounds += [{s.name: s.low + extra for s in spec.symbols} for extra in range(1, 5)]
+    for candidate in found[:3]:
+        kernel = SymbolicKernel(candidate, target)
+        for number, sizes in enumerate(rounds):
+            fixed = at_sizes(spec, sizes)
+            arrays = [_values(o, rng) for o in fixed.inputs]
+            attrs = CONV.complete({**dict(fixed.attrs), "layout": "NHWC"})
+            (expected,) = CONV.reference(arrays, attrs)
+            variable = [a for a, o in zip(arrays, fixed.inputs, strict=True) if not o.const]
+            consts = [a for a, o in zip(arrays, fixed.inputs, strict=True) if o.const]
+            run = kernel.laid_out(sizes, variable, consts, threads=1 + number % 3)
+            run.run()
+            run.check_guards()
+            (got,) = run.outputs()
+            if integer:
+                np.testing.assert_array_equal(got, expected, err_msg=str(sizes))
+            else:
+                np.testing.assert_allclose(got, expected, 1e-4, 1e-3, err_msg=str(sizes))
+
+
+def _values(operand: Operand, rng: np.random.Generator) -> np.ndarray:
+    if operand.dtype.is_float:
+        scale = 1 if not operand.const else 0.3
+        return np.asarray(np.rint(rng.standard_normal(operand.shape) * 8) / 8 * scale, np.float32)
+    low, high = operand.dtype.range
+    return np.asarray(rng.integers(low, high + 1, operand.shape), operand.dtype.numpy)
