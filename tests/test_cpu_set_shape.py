@@ -9,8 +9,8 @@ import pytest
 
 from camshaft.backends.cpu.compile import CpuCompiler
 from camshaft.backends.cpu.link import call, link, pointer_table
+from camshaft.backends.cpu.processor import host_target
 from camshaft.backends.cpu.set_shape import SYMBOL, set_shape_source
-from camshaft.backends.cpu.target import host_target
 from camshaft.ir.extent import Extent, extent_of, largest, remainder, smallest
 from camshaft.ir.sizes import evaluate
 from camshaft.ir.symbol import Symbol
