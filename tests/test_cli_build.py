@@ -8,11 +8,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import helper
 
 import camshaft
 from camshaft.cli.options import BuildOptions
 from camshaft.config import BuildConfig
-from cli_models import QUICK, RNG, call, call_json, complaint, host_net, residual_net, two_inputs
+from cli_models import (
+    QUICK,
+    RNG,
+    call,
+    call_json,
+    complaint,
+    host_net,
+    residual_net,
+    save,
+    two_inputs,
+)
 
 ONES = np.ones((2, 3), np.float32)
 
@@ -186,13 +197,22 @@ def test_run_builds_a_model_and_takes_names_with_colons(tmp_path: Path) -> None:
     assert "missing input 'b'" in complaint("run", model, *QUICK, "-i", f"a:0={file}", code=7)
 
 
-def test_nan_is_refused_or_counted(tmp_path: Path) -> None:
+def test_nan_is_counted_or_refused(tmp_path: Path) -> None:
     call("build", two_inputs(tmp_path / "sum.onnx"), *QUICK)
     np.savez(tmp_path / "nan.npz", **{"a:0": np.full((2, 3), np.nan, np.float32), "b": ONES})
     command = ("run", tmp_path / "sum.engine", "--inputs", tmp_path / "nan.npz")
-    assert "nan" in complaint(*command, code=7)
-    outputs = call_json(*command, "--allow-nonfinite")["outputs"]
+    assert "nan" in complaint(*command, "--check-finite", code=7)
+    outputs = call_json(*command)["outputs"]
     assert outputs["y"]["nan"] == 6 and outputs["y"]["max"] is None
+
+
+def test_scalar_inputs_are_numbers_on_the_command_line(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Mul", ["x", "by"], ["y"], "scale")]
+    model = save(tmp_path / "scale.onnx", nodes, {"x": (2, 3), "by": ()}, {"y": (2, 3)}, [])
+    np.save(tmp_path / "x.npy", ONES)
+    command = ("run", model, *QUICK, "-i", f"x={tmp_path / 'x.npy'}", "-i")
+    assert call_json(*command, "by=2.5")["outputs"]["y"]["max"] == 2.5
+    assert "by" in complaint(*command, "by=two", code=7)
 
 
 def test_every_kind_of_error_has_its_exit_code(folder: Path, tmp_path: Path) -> None:

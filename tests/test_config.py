@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +17,19 @@ from camshaft.runtime import check
 @pytest.mark.parametrize(
     ("option", "value"),
     [
-        *(("threads", v) for v in (-1, 0, MAX_THREADS + 1, 10**9, 1.5, "2", None, True, [1])),
+        *(("threads", v) for v in (-1, 0, MAX_THREADS + 1, 10**9, 1.5, "2", True, [1])),
         ("threads", np.array([1, 2])),
-        *(("precision", v) for v in ("int8", None, 8, {8}, {"int4"}, {"int8", "fp16"})),
+        *(("precision", v) for v in ("int8", 8, {8}, {"int4"}, {"int8", "fp16"})),
         *(("layer_precision", v) for v in ("fp32", ["conv1"], {"conv1": "int4"}, {"conv1": 8})),
-        *(("dynamic_ranges", v) for v in ([1.0], "x", None)),
-        *(("shapes", v) for v in ([(1, 3)], (1, 3), "1x3", None)),
+        *(("dynamic_ranges", v) for v in ([1.0], "x")),
+        *(("shapes", v) for v in ([(1, 3)], (1, 3), "1x3")),
         *(("shapes", {"x": v}) for v in ("1x3", None, 5, (1, -1), (1, 2.5), (1, None))),
         *(("timing_cache", v) for v in (3, "")),
         *(("time_budget", v) for v in (0, -1, float("nan"), "5", True)),
         *(("workspace_limit", v) for v in (-1, 1.5, "1")),
-        *(("optimization_level", v) for v in (-1, 6, "3", 2.5, True, None)),
-        *(("percentile", v) for v in (0, 101, float("nan"), "x", None)),
-        *(("calibrator", v) for v in ("foo", None)),
+        *(("optimization_level", v) for v in (-1, 6, "3", 2.5, True)),
+        *(("percentile", v) for v in (0, 101, float("nan"), "x")),
+        ("calibrator", "foo"),
         *(("noise_reduction", v) for v in ("yes", 1)),
         ("frozen_cache", 1),
         ("frozen_cache", True),  # without a cache
@@ -51,6 +52,13 @@ def test_numbers_and_paths_of_any_type_become_plain_ones() -> None:
     assert type(config.threads) is int
     assert config.shapes == {"x": (1, 3, 8, 8)} and type(config.shapes["x"][0]) is int
     assert config.precision == {"int8"} and config.timing_cache == Path("t.json")
+
+
+@pytest.mark.parametrize("option", [f.name for f in fields(BuildConfig)])
+def test_none_means_not_said(option: str) -> None:
+    assert getattr(BuildConfig(**{option: None}), option) == getattr(BuildConfig(), option)
+    given = BuildConfig(threads=3, shapes={"x": (1, 2)}, time_budget=5.0, optimization_level=1)
+    assert BuildConfig.of(given, {option: None}) == given
 
 
 def test_options_fill_a_config_and_nothing_else_is_one() -> None:

@@ -17,8 +17,12 @@ from camshaft.backends.cpu.processor import host_target
 from camshaft.backends.cpu.runner.functions import Runner, array_layout, compile_runner
 from camshaft.backends.cpu.runner.ir.layout import BARRIER, SERIAL
 from camshaft.backends.cpu.runner.program import Row, row_flags
+from camshaft.builder.engine_builder import Builder
+from camshaft.builder.timing_cache import TimingCache
 from camshaft.errors import BindingError, ConfigError, ModelError
-from camshaft.ir.types import TensorType, bf16, f16, f32, f64
+from camshaft.ir.graph import GraphBuilder
+from camshaft.ir.types import TensorType, bf16, boolean, f16, f32, f64, i64, u8
+from camshaft.machine import cpu_backend
 from camshaft.runtime import Engine, ExecutionContext
 from camshaft.runtime.plan import Binding, KernelCode, Plan, Ref, Step
 from camshaft.version import VERSION
@@ -132,18 +136,61 @@ def test_nan_and_infinity_are_found_wherever_they_are(dtype: Any, count: int) ->
     """A program without steps still checks its inputs."""
     type_ = TensorType(dtype, (count,))
     plan = Plan(fingerprint(), (Binding("x", type_),), (), (), (), 0, 0, max_threads=2)
-    engine = Engine(plan, {}, {})
+    context = Engine(plan, {}, {}).create_context(check_finite=True)
     x = np.full(count, -3.5, dtype.numpy)
     x[-1] = np.finfo(np.float32).max if dtype in (f32, f64) else 60000
-    engine(x)
+    context.run({"x": x})
     rng = np.random.default_rng(count)
     for bad in (np.nan, np.inf, -np.inf):
         where = int(rng.integers(count))
         y = x.copy()
         y[where] = bad
         with pytest.raises(BindingError, match=rf"input 'x' holds {bad} at index \({where},\)"):
-            engine(y)
-        engine.create_context(2, check_finite=False).run({"x": y})
+            context.run({"x": y})
+
+
+def test_nan_and_infinity_are_taken_unless_the_check_is_asked_for() -> None:
+    engine = chain()
+    x = X.copy()
+    x[0, :2] = np.nan, -np.inf
+    np.testing.assert_array_equal(engine(x)["y"], x + 3)
+    np.testing.assert_array_equal(engine.create_context().run({"x": x})["y"], x + 3)
+    with pytest.raises(BindingError, match="check_finite off"):
+        engine.create_context(check_finite=True).run({"x": x})
+
+
+SCALARS: tuple[tuple[Any, list[Any], list[Any]], ...] = (
+    (f32, [2, 2.5, np.float32(3), np.array(4, np.float32), -np.inf], [True, np.float64(1), "2"]),
+    (i64, [2, -(2**63), np.int64(3)], [2.0, True, 2**63, np.int32(1)]),
+    (u8, [0, 255, np.uint8(7)], [-1, 256, 1.0]),
+    (boolean, [True, np.False_], [1, 0.0]),
+)
+
+
+@pytest.mark.parametrize("dtype", [s[0] for s in SCALARS])
+def test_numbers_are_taken_where_a_scalar_is_declared(dtype: Any) -> None:
+    """The engine copies a scalar; a vector of one element is no scalar."""
+    b = GraphBuilder("copy")
+    b_x = b.input("x", TensorType(dtype, ()))
+    b_v = b.input("v", TensorType(dtype, (1,)))
+    builder = Builder(
+        cpu_backend("host"), TimingCache(), level=0, threads=1, workspace_limit=1 << 20
+    )
+    tuned = builder.tune(b.graph({"y": b_x, "w": b_v}))
+    engine = builder.finish(tuned, builder.backend.fingerprint)
+    v = np.ones(1, dtype.numpy)
+    (_, good, bad), *_ = (s for s in SCALARS if s[0] == dtype)
+    for value in good:
+        got = engine({"x": value, "v": v})["y"]
+        assert got.shape == () and got == value
+        out = {"y": np.empty((), dtype.numpy), "w": v.copy()}
+        engine.create_context().run_into({"x": value, "v": v}, out)
+        assert out["y"] == value
+    for value in bad:
+        with pytest.raises(BindingError, match=r"input 'x' (is|has dtype)"):
+            engine({"x": value, "v": v})
+    with pytest.raises(BindingError, match="input 'v'"):
+        engine({"x": good[0], "v": good[0]})
 
 
 def test_threads_beyond_the_plan_are_refused() -> None:

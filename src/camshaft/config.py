@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from numbers import Real
 from operator import index
 from pathlib import Path
@@ -32,7 +32,7 @@ _SWITCHES = ("noise_reduction", "bias_correction", "kernel_rounding", "frozen_ca
 
 @dataclass(frozen=True)
 class BuildConfig:
-    """Options of `camshaft.build`.
+    """Options of `camshaft.build`.  None for any of them means "not said": its default.
 
     shapes: input name -> shape, overriding what the model declares (needed for free dimensions).
     precision: what is permitted beyond FP32, e.g. {"int8"}.  The fastest permitted choice wins,
@@ -84,6 +84,9 @@ class BuildConfig:
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__
+        for f in fields(self):
+            if getattr(self, f.name) is None:
+                set_(self, f.name, _default(f))
         set_(self, "precision", _precisions(self.precision))
         for name in ("shapes", "layer_precision", "dynamic_ranges"):
             set_(self, name, _mapping(name, getattr(self, name)))
@@ -118,7 +121,10 @@ class BuildConfig:
 
     @staticmethod
     def of(config: BuildConfig | None, options: Mapping[str, object]) -> BuildConfig:
-        """`config` with `options` replacing fields; ConfigError names an unknown option."""
+        """`config` with `options` replacing fields; ConfigError names an unknown option.
+
+        An option of None was not said: the field stays as it is.
+        """
         known = {f.name for f in fields(BuildConfig)}
         unknown = sorted(set(options) - known)
         if unknown:
@@ -128,7 +134,8 @@ class BuildConfig:
                 f"config is of type {type(config).__name__}; give a BuildConfig, or options by name"
             )
         given = {} if config is None else {n: getattr(config, n) for n in known}
-        return BuildConfig(**{**given, **options})
+        said: dict[str, Any] = {n: v for n, v in options.items() if v is not None}
+        return BuildConfig(**{**given, **said})
 
     def summary(self) -> str:
         """One line of the options that shape the engine, for its fingerprint."""
@@ -142,6 +149,10 @@ class BuildConfig:
 
 
 # -- what was given, as it should be; ConfigError otherwise ----------------------------------------
+
+
+def _default(f: Field[Any]) -> object:
+    return f.default if f.default_factory is MISSING else f.default_factory()
 
 
 def _is_number(value: object) -> bool:

@@ -39,7 +39,8 @@ def inputs_from(
 ) -> tuple[Arrays, bool]:
     """The inputs of a run, and whether they are random because none were given.
 
-    files: NAME=FILE.npy each, or just FILE.npy where there is one input.  archive: an .npz of all.
+    files: NAME=FILE.npy each, or just FILE.npy where there is one input; NAME=NUMBER for an input
+        that is a scalar.  archive: an .npz of all.
     Random ones are as `random_feeds` makes them.
     """
     if files and archive:
@@ -52,12 +53,33 @@ def inputs_from(
     found: Arrays = {}
     for text in files:
         name, equals, file = text.partition("=")
+        number = _number(file, types.get(name))
+        if number is not None:
+            found[name] = number
+            continue
         path = Path(file if equals else text)
+        if name in types and not types[name].shape and not path.exists():
+            raise BindingError(f"{text!r}: {file!r} is neither a file nor a {types[name].dtype}")
         held = read_arrays(path, BindingError)
         if isinstance(held, dict):
             raise BindingError(f"{str(path)!r} is an .npz archive; give it with --inputs")
         found.update({name: held} if equals else _only(types, held, path))
     return found, False
+
+
+def _number(text: str, type_: TensorType | None) -> np.ndarray | None:
+    """A scalar input's value as an array, None if the input is no scalar or the text no number."""
+    if type_ is None or type_.shape:
+        return None
+    words = {"true": True, "false": False}
+    try:
+        if type_.dtype.kind == "b":
+            value: float = words[text.lower()]
+        else:
+            value = int(text) if type_.dtype.is_int else float(text)
+        return np.asarray(value, type_.dtype.numpy)
+    except (KeyError, ValueError, OverflowError):
+        return None
 
 
 def _only(types: Types, array: np.ndarray, path: Path) -> Arrays:

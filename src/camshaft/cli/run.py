@@ -23,7 +23,12 @@ from camshaft.cli.source import open_source
 
 InputFiles = Annotated[
     list[str] | None,
-    typer.Option("--input", "-i", metavar="NAME=FILE.npy", help="An input; may be repeated."),
+    typer.Option(
+        "--input",
+        "-i",
+        metavar="NAME=FILE.npy",
+        help="An input; may be repeated. NAME=NUMBER for a scalar.",
+    ),
 ]
 InputArchive = Annotated[
     Path | None, typer.Option("--inputs", help="All inputs by name in one .npz file.")
@@ -42,8 +47,8 @@ def run(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the outputs to this .npz file.")
     ] = None,
-    nonfinite: Annotated[
-        bool, typer.Option("--allow-nonfinite", help="Accept inputs that hold NaN or infinity.")
+    check_finite: Annotated[
+        bool, typer.Option("--check-finite", help="Refuse inputs that hold NaN or infinity.")
     ] = False,
     json: JsonTarget = None,
 ) -> None:
@@ -52,7 +57,7 @@ def run(
     require_writable(output)
     opened = open_source(source, build)
     feeds, random = inputs_from(input, inputs, opened.engine.inputs, seed)
-    with opened.engine.create_context(opened.threads, check_finite=not nonfinite) as context:
+    with opened.engine.create_context(opened.threads, check_finite) as context:
         results = context.run(feeds)
     if random:
         shown.note(f"no inputs given: random ones, seed {seed}")

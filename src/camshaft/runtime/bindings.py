@@ -49,6 +49,15 @@ class Bindings:
         parts += [f"missing {self.kind} {n!r}" for n in missing]
         raise BindingError(f"{', '.join(parts)}; the engine's {self.kind}s are: {self}")
 
+    def with_scalars(self, arrays: Arrays) -> Arrays:
+        """The arrays of a call (these come first), numbers replaced by 0-d arrays where a scalar
+        tensor is declared and its type holds them."""
+        mine = (
+            _scalar(value, type_, spec[1])
+            for value, type_, spec in zip(arrays, self.types, self.specs, strict=False)
+        )
+        return (*mine, *arrays[len(self.names) :])
+
     def check(self, arrays: Sequence[Any]) -> None:
         """Raise BindingError for the first array that does not fit."""
         for name, type_, spec, array in zip(
@@ -68,8 +77,8 @@ class Bindings:
                 where = tuple(int(i) for i in np.unravel_index(int(bad[0]), array.shape))
                 raise BindingError(
                     f"{self.kind} {name!r} holds {array[where]} at index {where} ({bad.size} of "
-                    f"{array.size} values are NaN or infinite); clean the data, or make the "
-                    "context with check_finite=False"
+                    f"{array.size} values are NaN or infinite); clean the data, or leave "
+                    "check_finite off"
                 )
 
     def __str__(self) -> str:
@@ -83,9 +92,35 @@ def _picker(names: tuple[str, ...]) -> Callable[[Mapping[str, Any]], Arrays]:
     return itemgetter(*names) if names else lambda arrays: ()
 
 
+def _scalar(value: Any, type_: TensorType, dtype: np.dtype) -> Any:
+    """A number as a 0-d array where the input is a scalar; else, and if it does not fit, as it is.
+
+    NumPy's scalars must have the input's type, as arrays must; Python's must be of its kind.
+    """
+    if type_.shape:
+        return value
+    if isinstance(value, np.generic):
+        return np.asarray(value)
+    kind = type_.dtype.kind
+    if isinstance(value, bool):
+        return np.asarray(value) if kind == "b" else value
+    if isinstance(value, int) and (type_.dtype.is_float or _holds(type_, value)):
+        return np.asarray(value, dtype)
+    return np.asarray(value, dtype) if isinstance(value, float) and type_.dtype.is_float else value
+
+
+def _holds(type_: TensorType, value: int) -> bool:
+    if not type_.dtype.is_int:
+        return False
+    low, high = type_.dtype.range
+    return low <= value <= high
+
+
 def _fault(array: Any, type_: TensorType, dtype: np.dtype, written: bool) -> str:
     """What is wrong with an array and how to mend it, or ""."""
     if not isinstance(array, np.ndarray):
+        if not type_.shape and isinstance(array, bool | int | float):
+            return f"is {array!r}, which is no {dtype}"
         kind = f"{type(array).__module__}.{type(array).__qualname__}"
         return f"is a {kind}, not a numpy array; convert it with numpy.asarray"
     if array.dtype != dtype:

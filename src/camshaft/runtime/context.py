@@ -54,7 +54,9 @@ class ExecutionContext:
     def run(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Run on C-contiguous arrays of the declared types; returns new arrays by output name.
 
-        BindingError names an array that does not fit, or that holds NaN or infinity.
+        Where a scalar tensor is declared, a number does as well.
+        BindingError names an array that does not fit, or (with `check_finite`) that holds NaN or
+        infinity.
         ConfigError if the context is closed or in use by another thread.
         """
         arrays = self._inputs.arrange(inputs)
@@ -89,6 +91,7 @@ class ExecutionContext:
                     )
                 code = self._call(*arrays)
             elif code == UNEXPECTED:
+                arrays = self._inputs.with_scalars(arrays)
                 code = self._enter_checked(arrays)
             elif code == NOT_FINITE:
                 self._inputs.check_finite(arrays[: len(self._inputs.names)])

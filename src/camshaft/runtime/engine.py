@@ -92,10 +92,11 @@ class Engine:
             )
         return dict(zip(self._names, arrays, strict=True))
 
-    def create_context(self, threads: int = 1, check_finite: bool = True) -> ExecutionContext:
+    def create_context(self, threads: int = 1, check_finite: bool = False) -> ExecutionContext:
         """A context with `threads` workers, the caller included.
 
-        check_finite: refuse float inputs that hold NaN or infinity.
+        check_finite: refuse float inputs that hold NaN or infinity, which are legal otherwise: a
+            mask may hold minus infinity, an image NaN.
         ConfigError if `threads` is not within 1 and what the engine was built for.
         """
         return ExecutionContext(self.link(), threads, check_finite)
