@@ -1,72 +1,23 @@
 """Direct convolution over images whose height or width is known at run time only.
 
 Filter rows outside the image are left out by run-time bounds, as everywhere.  An output row is cut
-like this, with tiles of `rows` pixels:
-
-    left tiles | tiles in which every filter column lies in the image | right tiles
-
-The left tiles start at pixel 0 and the right ones end at the last pixel, so which filter columns
-their pixels see is known when the code is written (for strides above 1 in some variants, since how
-far the last window reaches depends on the width modulo the stride).  What lies between is a loop;
-where it does not come out even, the last of its tiles overlaps the one before and computes some
-pixels twice, to the same bits.  Rows too short for all that go pixel by pixel.
+into tiles of `rows` pixels as `edges` says.  Where the tiles between its ends do not come out even,
+the last of them overlaps the one before and computes some pixels twice, to the same bits.  Rows too
+short for all that go pixel by pixel.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from camshaft.backends.cpu.conv.emit import Acc, ConvEmitter, Panel, Stream
 from camshaft.backends.cpu.conv.plan import Segment
-from camshaft.backends.cpu.conv.problem import ConvProblem
+from camshaft.backends.cpu.edges import Edges, Windows
 from camshaft.backends.cpu.expr.epilogue import Epilogue
 from camshaft.backends.cpu.lang import Index, Pointer, Value
 from camshaft.ir.extent import Extent, ceil_div
 from camshaft.ir.types import f32, i32
-
-Windows = tuple[tuple[int, int], ...]
-"""For each pixel of a tile the filter columns inside the image: first, and one past the last."""
-
-
-@dataclass(frozen=True)
-class Edges:
-    """Where the windows of a row of open width leave the image.
-
-    left: pixels at the left whose windows begin outside.  right: most pixels at the right whose
-    windows end outside.  last: position of the last pixel's last filter column, relative to the
-    last column of the image, for each variant; variant: which of them it is, an extent.
-    """
-
-    left: int
-    right: int
-    last: tuple[int, ...]
-    variant: Extent
-
-    @staticmethod
-    def of(p: ConvProblem) -> Edges:
-        """The edges of a problem."""
-        stride, reach = p.stride[1], p.dilation[1] * (p.s - 1)
-        room = p.w + p.pad[1] + p.pad_end[1] - reach - 1
-        last = tuple(p.pad_end[1] - slack for slack in range(stride))
-        left, right = (max(0, -(-pad // stride)) for pad in (p.pad[1], p.pad_end[1]))
-        return Edges(left, right, last, room % stride)
-
-    def left_windows(self, p: ConvProblem, first: int, count: int) -> Windows:
-        """Of `count` pixels from `first` on, whose windows end inside."""
-        found = []
-        for ow in range(first, first + count):
-            outside = p.pad[1] - ow * p.stride[1]
-            found.append((min(p.s, max(0, -(-outside // p.dilation[1]))), p.s))
-        return tuple(found)
-
-    def right_windows(self, p: ConvProblem, last: int, first: int, count: int) -> Windows:
-        """Of `count` pixels, the first of them `first` before the row's end, in one variant."""
-        found = []
-        for before in range(first - 1, first - 1 - count, -1):
-            outside = last - before * p.stride[1]
-            found.append((0, p.s - min(p.s, max(0, -(-outside // p.dilation[1])))))
-        return tuple(found)
 
 
 class OpenConvEmitter(ConvEmitter):
@@ -104,14 +55,15 @@ class OpenConvEmitter(ConvEmitter):
 
     def _row(self, panel: Panel, x: Pointer, epilogue: Epilogue, oh: Value) -> None:
         k, plan, p = self.k, self.plan, self.problem
-        edges, step = Edges.of(p), plan.rows
-        lefts, rights = -(-edges.left // step), -(-edges.right // step)
+        pads = (p.pad[1], p.pad_end[1])
+        edges = Edges.of(p.w, p.s, p.stride[1], p.dilation[1], pads)
+        step = plan.rows
+        lefts, rights = edges.lefts(step), edges.rights(step)
         begin = lefts * step
-        fewest = max(begin + rights * step, (rights + 1) * step + edges.left)
-        with k.if_else(k.index(p.ow) >= fewest) as branch:
+        with k.if_else(k.index(p.ow) >= edges.fewest(step)) as branch:
             with branch.then():
                 for n in range(lefts):
-                    windows = edges.left_windows(p, n * step, step)
+                    windows = edges.left_windows(n * step, step)
                     self._pixels(panel, windows, x, epilogue, k.index(n * step), oh)
                 end = p.ow - rights * step
                 self._between(panel, x, epilogue, oh, begin, end)
@@ -143,7 +95,7 @@ class OpenConvEmitter(ConvEmitter):
         """The tile that begins `before` pixels before the end of the row."""
         k, p, step = self.k, self.problem, self.plan.rows
         start = k.index(p.ow - before)
-        found = [edges.right_windows(p, last, before, step) for last in edges.last]
+        found = [edges.right_windows(last, before, step) for last in edges.last]
         variants = dict.fromkeys(found)
         if len(variants) == 1:
             self._pixels(panel, found[0], x, epilogue, start, oh)

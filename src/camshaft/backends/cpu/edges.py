@@ -1,0 +1,101 @@
+"""Where the windows of an image row of open width leave the image: what convolutions and pools share.
+
+A row of results is cut like this, in tiles of `step` pixels:
+
+    left tiles | tiles whose windows lie in the image | right tiles
+
+The left tiles start at pixel 0 and the right ones end at the last pixel, so which columns their
+windows see is known when the code is written (for strides above 1 in some variants, since how far
+the last window reaches depends on the width modulo the stride).  What lies between is a loop, whose
+last tile may overlap the one before.  Rows shorter than `fewest` must be cut in another way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from camshaft.ir.extent import Extent
+
+Windows = tuple[tuple[int, int], ...]
+"""For each pixel of a tile the window's columns inside the image: first, and one past the last."""
+
+
+@dataclass(frozen=True)
+class Edges:
+    """The windows of one row: `taps` columns, `dilation` apart; pixel 0's first is column -pad.
+
+    last: position of the last pixel's last column, relative to the last column of the image, for
+    each variant; variant: which of them it is, an extent.
+    """
+
+    taps: int
+    stride: int
+    dilation: int
+    pad: int
+    last: tuple[int, ...]
+    variant: Extent
+
+    @staticmethod
+    def of(
+        width: Extent,
+        taps: int,
+        stride: int,
+        dilation: int,
+        pads: tuple[int, int],
+        *,
+        ceil: bool = False,
+    ) -> Edges:
+        """Of an image `width` columns wide with pads (left, right).
+
+        ceil: a last, partial window counts, unless it starts in the right pad (ops.common).
+        """
+        reach = dilation * (taps - 1)
+        last = []
+        for slack in range(stride):
+            end = pads[1] - slack
+            if ceil:
+                end = pads[1] + -slack % stride
+                beyond = end - reach - 1  # the last window's first column, behind the image's end
+                end -= max(0, beyond // stride + 1) * stride
+            last.append(end)
+        variant = (width + pads[0] + pads[1] - reach - 1) % stride
+        return Edges(taps, stride, dilation, pads[0], tuple(last), variant)
+
+    @property
+    def left(self) -> int:
+        """Pixels at the left whose windows begin outside."""
+        return max(0, -(-self.pad // self.stride))
+
+    @property
+    def right(self) -> int:
+        """Most pixels at the right whose windows end outside."""
+        return max(0, -(-max(self.last) // self.stride))
+
+    def lefts(self, step: int) -> int:
+        """Left tiles."""
+        return -(-self.left // step)
+
+    def rights(self, step: int) -> int:
+        """Right tiles."""
+        return -(-self.right // step)
+
+    def fewest(self, step: int) -> int:
+        """Pixels of the shortest row that can be cut so."""
+        lefts, rights = self.lefts(step), self.rights(step)
+        return max((lefts + rights) * step, (rights + 1) * step + self.left)
+
+    def left_windows(self, first: int, count: int) -> Windows:
+        """Of `count` pixels from `first` on, whose windows end inside."""
+        found = []
+        for pixel in range(first, first + count):
+            outside = self.pad - pixel * self.stride
+            found.append((min(self.taps, max(0, -(-outside // self.dilation))), self.taps))
+        return tuple(found)
+
+    def right_windows(self, last: int, first: int, count: int) -> Windows:
+        """Of `count` pixels, the first of them `first` before the row's end, in one variant."""
+        found = []
+        for before in range(first - 1, first - 1 - count, -1):
+            outside = last - before * self.stride
+            found.append((0, self.taps - min(self.taps, max(0, -(-outside // self.dilation)))))
+        return tuple(found)
