@@ -28,7 +28,7 @@ from safetensors import safe_open
 
 import camshaft
 from camshaft.atomic import write_atomically
-from camshaft.backends.base import Operand, Source
+from camshaft.backends.base import Source
 from camshaft.backends.cpu.compile import CpuCompiler
 from camshaft.backends.cpu.tactics import TACTICS
 from camshaft.backends.cpu.target import CpuTarget
@@ -41,10 +41,9 @@ from camshaft.ir.text import graph_text, node_text
 from camshaft.ir.types import dtype_of
 from camshaft.machine import cpu_backend
 from camshaft.passes.pipeline import optimize
-from camshaft.program.view import View
-from camshaft.runtime.codec import plan_to_json
+from camshaft.program.program import Note
+from camshaft.program.text import instruction_text, note_text
 from camshaft.runtime.engine import Engine
-from camshaft.runtime.plan import Step
 from camshaft.session import BuildSession
 
 WATCHED = "conv1"
@@ -161,7 +160,7 @@ class Trace:
     def show_views(self) -> str:
         """Where tensors lie, and the work that is left."""
         found = bufferize(_built(self.session.final))
-        lines = [f"{name}: {_view(v)}" for name, v in found.views.items()]
+        lines = [f"{name}: {v}" for name, v in found.views.items()]
         lines.append("work, in order:")
         lines += [
             f"  copy {w.tensor.name}" if isinstance(w, Copy) else f"  {w.name}" for w in found.work
@@ -189,8 +188,8 @@ class Trace:
 
     def show_candidates(self) -> str:
         """What was timed for the watched task, from the timing cache, the winner first."""
-        step = self._step()
-        winner = {"tactic": step.tactic, "params": dict(step.params), "time_us": step.time_us}
+        note = self._note()
+        winner = {"tactic": note.tactic, "params": dict(note.params), "time_us": note.time_us}
         cache = json.loads((self.folder / "timing.json").read_text(encoding="utf-8"))
         records = next(e for e in cache["entries"].values() if e[0] == winner)
         lines = [
@@ -198,18 +197,18 @@ class Trace:
             + " ".join(f"{k}={v}" for k, v in sorted(r["params"].items()))
             for r in records
         ]
-        return "\n".join([*lines, f"chosen: {step.tactic}; reason: {step.reason}"])
+        return "\n".join([*lines, f"chosen: {note.tactic}; reason: {note.reason}"])
 
-    def _step(self) -> Step:
-        return next(s for s in self.engine.plan.steps if s.origin[0] == WATCHED)
+    def _note(self) -> Note:
+        return next(n for n in self.engine.notes if n.origin[0] == WATCHED)
 
     def _source(self) -> tuple[Source, CpuTarget]:
-        spec, step = self.task.spec, self._step()
+        spec, note = self.task.spec, self._note()
         assert spec is not None
         target: CpuTarget = cpu_backend("host").target
-        tactic = next(t for t in TACTICS if t.name == step.tactic)
+        tactic = next(t for t in TACTICS if t.name == note.tactic)
         plan = tactic.plan(spec, target, 1)
-        return next(c for c in plan if dict(c.params) == dict(step.params)).emit(), target
+        return next(c for c in plan if dict(c.params) == dict(note.params)).emit(), target
 
     def show_llvm(self) -> str:
         """The innermost loop as the tactic wrote it, shortened."""
@@ -222,13 +221,13 @@ class Trace:
         text = CpuCompiler(target).assembly(source)
         return "\n".join(_densest(_blocks(text), "vpdpbusd")).replace("\t", "    ")
 
-    # -- plan, file, run -----------------------------------------------------------------------
+    # -- program, file, run --------------------------------------------------------------------
 
-    def show_plan(self) -> str:
-        """The watched step in the plan."""
-        steps = json.loads(plan_to_json(self.engine.plan))["steps"]
-        step = next(s for s in steps if s["origin"][0] == WATCHED)
-        return "\n".join(f"{k}: {json.dumps(v)}" for k, v in step.items())
+    def show_program(self) -> str:
+        """The watched instruction and the note on it."""
+        note, program = self._note(), self.engine.program
+        index = self.engine.notes.index(note)
+        return f"{instruction_text(program, index)}\nnote:\n{note_text(note)}"
 
     def show_file(self) -> str:
         """The tensors of the engine file."""
@@ -269,7 +268,7 @@ ORDER = (
     "candidates",
     "llvm",
     "assembly",
-    "plan",
+    "program",
     "file",
     "run",
 )
@@ -278,11 +277,6 @@ ORDER = (
 def _built(graph: Graph | None) -> Graph:
     assert graph is not None
     return graph
-
-
-def _view(v: View) -> str:
-    where = f"{v.buffer.space} {v.buffer.name!r}"
-    return f"{where} + {v.offset}: {Operand(v.dtype, v.shape, v.strides)}"
 
 
 def _blocks(text: str) -> Iterator[list[str]]:

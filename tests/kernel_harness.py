@@ -17,11 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from camshaft.backends.base import Kernel, KernelSpec, Operand, Params, Phase
+from camshaft.backends.base import Kernel, KernelSpec, Operand, Params
 from camshaft.backends.cpu.compile import CpuCompiler
 from camshaft.backends.cpu.link import Library, call, link, pointer_table
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.sizes import evaluate
+from camshaft.program.program import Phase
 from targets import skip_unless_runnable
 
 POISON = 0xCD

@@ -9,22 +9,26 @@ from functools import cache
 
 import numpy as np
 
-from camshaft.backends.base import Phase, Source
+from camshaft.backends.base import Source
 from camshaft.backends.cpu.compile import CpuCompiler
 from camshaft.backends.cpu.processor import host_target
 from camshaft.ir.types import TensorType, f32
-from camshaft.runtime import Engine
-from camshaft.runtime.plan import (
+from camshaft.program.program import (
+    Arena,
     Binding,
-    Buffer,
-    Fingerprint,
+    Block,
     HostCall,
+    Instruction,
     KernelCode,
-    Plan,
-    Ref,
-    Step,
-    View,
+    Launch,
+    Note,
+    Phase,
+    Program,
+    Slot,
 )
+from camshaft.program.view import Buffer, Space, View
+from camshaft.runtime import Engine
+from camshaft.runtime.manifest import Fingerprint, Manifest
 from camshaft.version import FORMAT, VERSION
 
 _KERNEL = """
@@ -109,37 +113,40 @@ def chain(
     host_at: that step is a host step (y = 2 x) instead.
     """
     type_ = TensorType(f32, shape)
-    size, n = type_.nbytes, type_.nbytes // 4
+    n = type_.size
     assert n % items == 0
-    room = -(-size // 64) * 64
-    one = Ref("constant", "one", 0, size)
-    steps = []
+    room = -(-type_.nbytes // 64) * 64
+    x, y = flat("x", n, "input"), flat("y", n, "output")
+    even, odd = flat("even", n), flat("odd", n)
+    one = flat("one", n, "constant")
+    body: list[Instruction] = []
+    notes = []
     for i in range(length):
-        source = Ref("arena", "", room * ((i - 1) % 2), size) if i else Ref("input", "x", 0, size)
-        last = i == length - 1
-        target = Ref("output", "y", 0, size) if last else Ref("arena", "", room * (i % 2), size)
+        source = (odd, even)[i % 2] if i else x
+        target = y if i == length - 1 else (even, odd)[i % 2]
+        name, op = ("host", "double") if i == host_at else ("add", "add")
+        notes.append(Note(f"{name}{i}", op, (f"n{i}",)))
         if i == host_at:
-            host = HostCall(
-                "camshaft.host_for_tests:executor",
-                "payload",
-                (View(source, TensorType(f32, (n,)), (1,)),),
-                (View(target, TensorType(f32, (n,)), (1,)),),
-            )
-            steps.append(Step(f"host{i}", "double", host=host, origin=(f"n{i}",)))
+            executor = "camshaft.host_for_tests:executor"
+            body.append(HostCall(f"'host{i}' (double)", executor, "payload", (source,), (target,)))
         else:
-            steps.append(Step(f"add{i}", "add", 0, (source, one, target), origin=(f"n{i}",)))
-    plan = Plan(
-        fingerprint=fingerprint(),
+            body.append(Launch(0, (source, one, target)))
+    program = Program(
         inputs=(Binding("x", type_),),
         outputs=(Binding("y", type_),),
+        buffers=tuple(v.buffer for v in (x, y, even, odd, one)),
         kernels=(KernelCode("add", (Phase("fadd", items),)),),
-        steps=tuple(steps),
-        arena_bytes=2 * room,
-        lower_bound_bytes=2 * size,
-        buffers=(Buffer("even", 0, room), Buffer("odd", room, room)),
+        body=Block(tuple(body)),
+        arena=Arena((Slot(even.buffer, 0), Slot(odd.buffer, room)), 2 * room, 2 * type_.nbytes),
         max_threads=threads,
     )
     constants = {"one": np.ones(n, np.float32)}
     if host_at is not None:
         constants["payload"] = np.frombuffer(b"double", np.uint8)
-    return Engine(plan, constants, {"add": kernel("fadd", n // items)})
+    manifest = Manifest(fingerprint(), program, tuple(notes))
+    return Engine(manifest, constants, {"add": kernel("fadd", n // items)})
+
+
+def flat(name: str, elements: int, space: Space = "arena") -> View:
+    """A whole buffer of floats as one axis."""
+    return View.dense(Buffer(name, f32, elements, space), (elements,))

@@ -44,7 +44,7 @@ def test_build_writes_an_engine_and_says_what_it_is(folder: Path, tmp_path: Path
     engine = tmp_path / "e.engine"
     data = call_json("build", folder / "net.onnx", "-o", engine, *QUICK)
     assert data["engine_bytes"] == engine.stat().st_size
-    assert data["steps"] == len(camshaft.load(engine).plan.steps)
+    assert data["steps"] == len(camshaft.load(engine).notes)
     assert data["arena_bytes"] >= data["lower_bound_bytes"] > 0
     assert data["host_steps"] == [] and data["story"] == "fp32"
     assert {"importing", "optimizing", "tuning", "assembling"} <= set(data["seconds"])
@@ -142,7 +142,7 @@ def test_layer_precision_is_obeyed(folder: Path, tmp_path: Path) -> None:
         *("build", folder / "net.onnx", "-o", engine, *QUICK, "--int8"),
         *("--calib", folder / "calibration.npz", "--layer-precisions", "conv1:fp32,conv2:int8"),
     )
-    steps = {s.origin: s.precision for s in camshaft.load(engine).plan.steps}
+    steps = {s.origin: s.precision for s in camshaft.load(engine).notes}
     assert next(p for o, p in steps.items() if "conv1" in o) == "f32"
     assert next(p for o, p in steps.items() if "conv2" in o) == "u8"
 

@@ -88,7 +88,7 @@ def test_written_operand_is_found_before_constants_and_workspace() -> None:
         return {"space": space, "name": name, "offset": 0, "bytes": 0}
 
     x, y = operand("arena", "x"), operand("arena", "y")
-    w, scratch = operand("constant", "w"), operand("arena", "workspace:0")
+    w, scratch = operand("constant", "w"), operand("scratch", "workspace:0")
     assert written({"kind": "kernel", "operands": [x, y, w, w, scratch]}) is y
     assert written({"kind": "host", "operands": [x, y]}) is y
 

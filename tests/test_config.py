@@ -11,7 +11,6 @@ import pytest
 
 from camshaft.config import MAX_THREADS, BuildConfig
 from camshaft.errors import ConfigError
-from camshaft.runtime import check
 
 
 @pytest.mark.parametrize(
@@ -67,7 +66,3 @@ def test_options_fill_a_config_and_nothing_else_is_one() -> None:
         BuildConfig.of(None, {"timingcache": "x"})
     with pytest.raises(ConfigError, match="dict"):
         BuildConfig.of({"threads": 1}, {})  # type: ignore[arg-type]
-
-
-def test_as_many_threads_are_allowed_as_plans_may_have() -> None:
-    assert check.MAX_THREADS == MAX_THREADS

@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 import pytest
 
-from camshaft.backends.base import KernelSpec, Operand, Phase, Source
+from camshaft.backends.base import KernelSpec, Operand, Source
 from camshaft.backends.cpu.abi import constant_numbers, operand_pointer, phase_args
 from camshaft.backends.cpu.candidate import CpuCandidate
 from camshaft.backends.cpu.compile import CpuCompiler
@@ -44,6 +44,7 @@ from camshaft.ir.types import (
     u16,
     u32,
 )
+from camshaft.program.program import Phase
 from kernel_harness import operand_of, run_kernel
 from targets import each_target, runnable_code
 

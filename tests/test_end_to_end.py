@@ -132,9 +132,9 @@ def test_int8_stays_close_and_says_why(tmp_path: Path) -> None:
     )
     session = BuildSession(model, config, calibration)
     engine = session.run()
-    precision = {s.origin[0]: s.precision for s in engine.plan.steps if s.op == "conv"}
+    precision = {s.origin[0]: s.precision for s in engine.notes if s.op == "conv"}
     assert precision["a"] == "u8" and precision["right"] == "f32"
-    reasons = {s.origin[0]: s.reason for s in engine.plan.steps if s.op == "conv"}
+    reasons = {s.origin[0]: s.reason for s in engine.notes if s.op == "conv"}
     assert reasons["a"].startswith("int8: layer_precision")
     assert reasons["right"].startswith("fp32: layer_precision")
     want, got = expected(model, image(99)), engine(image(99))
@@ -181,12 +181,12 @@ def test_winograd_filters_are_stored_once_and_expanded_on_loading(tmp_path: Path
     n.conv("a", 64, 64, 3, "y")
     model = n.model([1, 64, 14, 14], {"y": 4})
     engine = camshaft.build(model, threads=1)
-    winograd = [s for s in engine.plan.steps if s.tactic == "winograd"]
+    winograd = [s for s in engine.notes if s.tactic == "winograd"]
     if not winograd:
         pytest.skip("another tactic is faster on this machine")
-    assert len(engine.plan.expanded) == len(winograd)
+    assert len(engine.program.expanded) == len(winograd)
     assert engine.save(tmp_path / "net.engine") < 1.3 * 4 * 2 * 64 * 64 * 9
-    assert engine.inspect()["expanded_bytes"] == sum(e.nbytes for e in engine.plan.expanded)
+    assert engine.inspect()["expanded_bytes"] == sum(e.nbytes for e in engine.program.expanded)
     feeds = {"x": np.random.default_rng(1).standard_normal((1, 64, 14, 14)).astype(np.float32)}
     loaded = camshaft.load(tmp_path / "net.engine")
     np.testing.assert_array_equal(loaded(feeds)["y"], engine(feeds)["y"])
@@ -274,14 +274,14 @@ def test_strings_are_refused_by_name() -> None:
 
 def test_workspace_limit_is_obeyed() -> None:
     engine = camshaft.build(residual_net(), optimization_level=2, workspace_limit=0, threads=1)
-    assert not [b for b in engine.plan.buffers if b.name.startswith("workspace")]
+    assert not [b for b in engine.program.buffers if b.name.startswith("workspace")]
 
 
 def test_time_budget_ends_tuning_with_a_usable_engine() -> None:
     engine = camshaft.build(residual_net(), time_budget=0.01, optimization_level=5)
     want = expected(residual_net(), image(2))["fc"]
     np.testing.assert_allclose(engine(image(2))["fc"], want, rtol=1e-4, atol=1e-5)
-    assert any("time budget" in s.reason for s in engine.plan.steps)
+    assert any("time budget" in s.reason for s in engine.notes)
 
 
 @pytest.mark.parametrize(
@@ -358,6 +358,6 @@ def test_a_warm_timing_cache_does_not_lift_the_workspace_limit(tmp_path: Path) -
     options = {"timing_cache": tmp_path / "t.json", "optimization_level": 3, "threads": 1}
     free = camshaft.build(model, **options)
     tight = camshaft.build(model, workspace_limit=0, **options)
-    assert not [b for b in tight.plan.buffers if b.name.startswith("workspace")]
+    assert not [b for b in tight.program.buffers if b.name.startswith("workspace")]
     again = camshaft.build(model, **options)
-    assert [s.tactic for s in again.plan.steps] == [s.tactic for s in free.plan.steps]
+    assert [s.tactic for s in again.notes] == [s.tactic for s in free.notes]

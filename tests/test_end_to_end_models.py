@@ -218,7 +218,7 @@ def check_int8(
 ) -> None:
     """`convs` convolutions of bytes, no float ones, and the Q/DQ graph's values to one quantum."""
     engine = built(model, precision={"int8"})
-    kinds = [s.precision for s in engine.plan.steps if s.op in ("conv", "matmul")]
+    kinds = [s.precision for s in engine.notes if s.op in ("conv", "matmul")]
     assert kinds.count("u8") >= convs
     (got,), (want,) = engine({"x": x}).values(), plain_onnxruntime(model, {"x": x})
     assert got.dtype == want.dtype
@@ -355,7 +355,7 @@ def test_qgemm(by_channel: bool, real: bool, small: bool) -> None:
     model = model_of([node], {"a": a}, ["y"], constants, domains=["com.microsoft"])
     model.graph.output[0].type.tensor_type.elem_type = 1 if real else 2
     engine = built(model, precision={"int8"})
-    assert [s.precision for s in engine.plan.steps if s.op == "conv"] == ["u8"]
+    assert [s.precision for s in engine.notes if s.op == "conv"] == ["u8"]
     (got,) = engine({"a": a}).values()
     assert got.dtype == (np.float32 if real else np.uint8)
     sums = (a.astype(np.int64) - int(A[1])) @ values["b"].astype(np.int64).T + values["c"]
@@ -387,7 +387,7 @@ def test_dynamic_quantization_multiplies_bytes(dtype: Any) -> None:
     x = f(1, 6, 7, 8)
     model = model_of(nodes, {"x": x}, ["y"], constants)
     engine = built(model)
-    assert "u8" in [s.precision for s in engine.plan.steps if s.op == "conv"]
+    assert "u8" in [s.precision for s in engine.notes if s.op == "conv"]
     (got,), (want,) = engine({"x": x}).values(), plain_onnxruntime(model, {"x": x})
     one_level = (x.max() - x.min()) / 255  # a pixel near a tie may fall the other way
     assert np.abs(got - want).max() <= one_level * 255 * 1.001

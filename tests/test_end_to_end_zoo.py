@@ -41,7 +41,7 @@ def _files(quantized: bool) -> list[Path]:
 
 def _assert_tight(engine: camshaft.Engine) -> None:
     """The arena is hardly larger than the most bytes that live at once."""
-    assert engine.plan.arena_bytes <= 1.15 * engine.plan.lower_bound_bytes
+    assert engine.program.arena.nbytes <= 1.15 * engine.program.arena.lower_bound
 
 
 def _worst(got: list[np.ndarray], want: list[np.ndarray]) -> float:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from camshaft.errors import EngineFileError
+from camshaft.errors import BuildError, EngineFileError
 from camshaft.runtime import Engine, engine_file
 from camshaft.runtime.checksum import tree_digest
 from camshaft.runtime.engine_file import read_engine_file, write_engine_file
@@ -60,7 +60,7 @@ def test_a_loaded_engine_is_the_saved_one(tmp_path: Path) -> None:
     size = engine.save(tmp_path / "e")
     assert size == (tmp_path / "e").stat().st_size
     loaded = Engine.load(tmp_path / "e")
-    assert loaded.plan == engine.plan
+    assert loaded.manifest == engine.manifest
     assert np.array_equal(loaded(X)["y"], engine(X)["y"])
     loaded.save(tmp_path / "again")
     assert (tmp_path / "again").read_bytes() == (tmp_path / "e").read_bytes()
@@ -98,7 +98,7 @@ def test_every_dtype_and_shape_comes_back(tmp_path: Path) -> None:
     }
     constants = {**engine._constants, **arrays}
     code = {n: bytes(c) for n, c in engine._complete_code().items()}
-    write_engine_file(tmp_path / "e", engine.plan, constants, code)
+    write_engine_file(tmp_path / "e", engine.manifest, constants, code)
     contents = read_engine_file(tmp_path / "e")
     assert contents.constants.keys() == constants.keys()
     for name, want in constants.items():
@@ -114,7 +114,7 @@ def test_weights_are_mapped_not_copied(tmp_path: Path) -> None:
     weights = {f"w{i}": np.full(1 << 18, i, np.float32) for i in range(4)}
     code = {n: bytes(c) for n, c in engine._complete_code().items()}
     constants = {**engine._constants, **weights, "bias": np.ones(3, np.float32)}
-    write_engine_file(tmp_path / "e", engine.plan, constants, code)
+    write_engine_file(tmp_path / "e", engine.manifest, constants, code)
     loaded = read_engine_file(tmp_path / "e").constants
     for name in weights:
         owner: Any = loaded[name]
@@ -197,13 +197,17 @@ def _entry(name: str, **changes: Any) -> Callable[[dict[str, Any]], None]:
     return lambda header: header[name].update(changes)
 
 
-def _plan(change: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:
+def _manifest(change: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:
     def apply(header: dict[str, Any]) -> None:
-        plan = json.loads(header["__metadata__"]["plan"])
-        change(plan)
-        header["__metadata__"]["plan"] = json.dumps(plan)
+        manifest = json.loads(header["__metadata__"]["manifest"])
+        change(manifest)
+        header["__metadata__"]["manifest"] = json.dumps(manifest)
 
     return apply
+
+
+def _program(**changes: Any) -> Callable[[dict[str, Any]], None]:
+    return _manifest(lambda m: m["program"].update(changes))
 
 
 @pytest.mark.parametrize(
@@ -222,21 +226,21 @@ def _plan(change: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]]
         (lambda d: (8).to_bytes(8, "little") + b"{" * 8, "header is damaged"),
         (lambda d: (90000).to_bytes(8, "little") + b'{"a":' * 18000, "header is damaged"),
         (lambda d: (8).to_bytes(8, "little") + b'{"a": 1}', "header is damaged"),
-        (lambda d: _rewritten(d, _meta(plan="{}"), seal=False), "checksum does not match"),
+        (lambda d: _rewritten(d, _meta(manifest="{}"), seal=False), "checksum does not match"),
         (lambda d: _rewritten(d, _meta(format="pt")), "no camshaft engine"),
         (lambda d: _rewritten(d, _meta(format_version="99")), "it has format 99"),
         (lambda d: _rewritten(d, _meta(camshaft="0.0.1")), "built by camshaft 0.0.1"),
         (lambda d: _rewritten(d, _meta(checksum=None), seal=False), "no checksum"),
-        (lambda d: _rewritten(d, _meta(plan=None)), "holds no plan"),
-        (lambda d: _rewritten(d, _meta(plan="[1]")), "plan: expected an object"),
+        (lambda d: _rewritten(d, _meta(manifest=None)), "holds no manifest"),
+        (lambda d: _rewritten(d, _meta(manifest="[1]")), "manifest: expected an object"),
         (lambda d: _rewritten(d, _entry("weights/one", dtype="F99")), "'weights/one' is malf"),
         (lambda d: _rewritten(d, _entry("weights/one", shape=[65])), "'weights/one' is malf"),
         (lambda d: _rewritten(d, _entry("weights/one", shape=[-1])), "'weights/one' is malf"),
         (lambda d: _rewritten(d, _entry("weights/one", shape="x")), "'weights/one' is malf"),
         (lambda d: _rewritten(d, lambda h: h["weights/one"].pop("dtype")), "is malformed"),
         (lambda d: _rewritten(d, lambda h: h.pop("code/runner"), seal=False), "checksum"),
-        (lambda d: _rewritten(d, _plan(lambda p: p.update(arena_bytes=64))), "is unsound"),
-        (lambda d: _rewritten(d, _plan(lambda p: p.update(steps=7))), "plan.steps: expected"),
+        (lambda d: _rewritten(d, _program(body={})), "is unsound: 4 notes for 0"),
+        (lambda d: _rewritten(d, _program(body=7)), "manifest.program.body: expected"),
     ],
 )
 def test_each_damage_is_one_clear_error(
@@ -268,16 +272,18 @@ def test_permission_errors_name_the_fix(tmp_path: Path, monkeypatch: pytest.Monk
 
 def _saved_with(path: Path, **changes: Any) -> None:
     engine = chain()
-    plan = replace(engine.plan, fingerprint=fingerprint(**changes))
+    manifest = replace(engine.manifest, fingerprint=fingerprint(**changes))
     code = {n: bytes(c) for n, c in engine._complete_code().items()}
-    write_engine_file(path, plan, engine._constants, code)
+    write_engine_file(path, manifest, engine._constants, code)
 
 
 def test_an_engine_for_another_cpu_is_refused_but_can_be_read(tmp_path: Path) -> None:
-    _saved_with(tmp_path / "e", target="z17", features=("avx1024", "hal9000"), rebuild="make e")
-    with pytest.raises(EngineFileError, match=r"lacks avx1024, hal9000; rebuild it.*`make e`"):
+    _saved_with(tmp_path / "e", target="z17", features=("avx1024", "hal9000"))
+    with pytest.raises(
+        EngineFileError, match=r"lacks avx1024, hal9000; .*rebuild it with `.* -o .*e`"
+    ):
         Engine.load(tmp_path / "e")
-    assert read_engine_file(tmp_path / "e").plan.fingerprint.target == "z17"
+    assert read_engine_file(tmp_path / "e").manifest.fingerprint.target == "z17"
 
 
 def test_an_engine_for_another_backend_is_refused(tmp_path: Path) -> None:
@@ -290,7 +296,7 @@ def test_code_without_its_symbol_is_refused(tmp_path: Path) -> None:
     engine = chain()
     code = {n: bytes(c) for n, c in engine._complete_code().items()}
     code["add"] = code["runner"]
-    write_engine_file(tmp_path / "e", engine.plan, engine._constants, code)
+    write_engine_file(tmp_path / "e", engine.manifest, engine._constants, code)
     with pytest.raises(EngineFileError, match="fadd"):
         Engine.load(tmp_path / "e")
 
@@ -302,7 +308,7 @@ def test_what_is_no_object_code_for_this_machine_is_refused(
 ) -> None:
     engine = chain()
     codes = {n: bytes(c) for n, c in engine._complete_code().items()}
-    write_engine_file(tmp_path / "e", engine.plan, engine._constants, {**codes, name: code})
+    write_engine_file(tmp_path / "e", engine.manifest, engine._constants, {**codes, name: code})
     with pytest.raises(EngineFileError, match=f"object code '{name}' is not for this system"):
         Engine.load(tmp_path / "e")
 
@@ -344,23 +350,24 @@ def _mutated(value: Any, rng: np.random.Generator) -> Any:
     return junk[int(rng.integers(len(junk)))]
 
 
-def test_mutated_plans_with_a_right_checksum_are_refused_or_sound(
+def test_mutated_manifests_with_a_right_checksum_are_refused_or_sound(
     tmp_path: Path, saved: bytes
 ) -> None:
-    """What passes must be a plan whose every pointer was checked; only reading is tried here."""
+    """What passes must be a program whose every pointer was checked; nothing is run here."""
     rng = np.random.default_rng(8)
     path = tmp_path / "e"
     refused = 0
     for _ in range(400):
 
         def change(header: dict[str, Any]) -> None:
-            plan = json.loads(header["__metadata__"]["plan"])
-            header["__metadata__"]["plan"] = json.dumps(_mutated(plan, rng))
+            manifest = json.loads(header["__metadata__"]["manifest"])
+            header["__metadata__"]["manifest"] = json.dumps(_mutated(manifest, rng))
 
         path.write_bytes(_rewritten(saved, change))
         try:
-            read_engine_file(path)
-        except EngineFileError:
+            contents = read_engine_file(path)
+            Engine(contents.manifest, contents.constants, contents.code)
+        except (EngineFileError, BuildError):
             refused += 1
     assert refused > 200
 

@@ -29,10 +29,10 @@ from camshaft.machine import backend_of
 from camshaft.ops import CONV, DEQUANTIZE, QUANTIZE
 from camshaft.passes.pipeline import optimize
 from camshaft.passes.qdq.lowering import lower_quantization
-from camshaft.program.view import View
+from camshaft.program.program import HostCall, Program
+from camshaft.program.view import Buffer, View
 from camshaft.quant.implicit import ImplicitQuantization
 from camshaft.runtime.engine import Engine
-from camshaft.runtime.plan import Plan, Ref
 from small_nets import NETS
 from targets import RUNNABLE, skip_unless_runnable
 from test_passes_random import BINARY, UNARY, RandomNet
@@ -154,7 +154,7 @@ def built(graph: Graph, target: CpuTarget, level: int, threads: int) -> Engine:
     )
     tuned = builder.tune(graph)
     engine = builder.finish(tuned, builder.backend.fingerprint)
-    check_memory(tuned, engine.plan)
+    check_memory(tuned, engine.program)
     skip_unless_runnable(target)
     return engine
 
@@ -183,7 +183,7 @@ def same_bits_however_run(engine: Engine, x: dict[str, np.ndarray]) -> dict[str,
         other = {name: (a * 0.5).astype(a.dtype) for name, a in x.items()}
         context.run(other)  # leaves other values in the arena
         assert bits(context.run(x)) == bits(want)
-    for threads in range(2, engine.plan.max_threads + 1):
+    for threads in range(2, engine.program.max_threads + 1):
         with engine.create_context(threads) as context:
             for _ in range(3):
                 assert bits(context.run(x)) == bits(want), f"{threads} threads"
@@ -205,20 +205,20 @@ def footprint(place: View, base: int) -> np.ndarray:
     return (base + (at.reshape(-1, 1) + place.offset) * size + np.arange(size)).reshape(-1)
 
 
-def check_memory(tuned: Tuned, plan: Plan) -> None:
-    """Replay the plan on shadow memory: every byte read holds what its tensor's step wrote, no
+def check_memory(tuned: Tuned, program: Program) -> None:
+    """Replay the program on shadow memory: every byte read holds what its tensor's step wrote, no
     two steps between barriers meet, and nothing is written to an input."""
-    base = {b.name: b.offset for b in plan.buffers}
-    owners = {("arena", ""): np.full(plan.arena_bytes, -1)}
-    for binding in plan.outputs:
+    base = {b.name: offset for b, offset in program.offsets.items()}
+    owners = {("arena", ""): np.full(program.arena.nbytes, -1)}
+    for binding in program.outputs:
         owners["output", binding.name] = np.full(binding.type.nbytes, -1)
     ids: dict[str, int] = {}
-    recent: list[tuple[Ref, bool]] = []
-    for step, task in zip(plan.steps, tuned.tasks, strict=True):
+    recent: list[tuple[View, bool]] = []
+    for step, task in zip(program.instructions, tuned.tasks, strict=True):
         reads = [p for p in task.inputs if isinstance(p, View)]
         for p, written in (*((p, False) for p in reads), *((p, True) for p in task.outputs)):
             if p.buffer.space == "input":
-                assert not written, step.name
+                assert not written, task.name
                 continue
             arena = p.buffer.space == "arena"
             memory = owners["arena", ""] if arena else owners["output", p.buffer.name]
@@ -227,28 +227,32 @@ def check_memory(tuned: Tuned, plan: Plan) -> None:
             if written:
                 memory[where] = owner
             else:
-                assert (memory[where] == owner).all(), f"{step.name} reads what is not there"
-        scratch = [r for r in step.args[-1:] if r.space == "arena"]
-        for r in scratch:
-            owners["arena", ""][r.offset : r.offset + r.nbytes] = -2
-        refs = step.args[: len(reads) + len(task.outputs)]
-        mine = [(r, i >= len(reads)) for i, r in enumerate(refs)] + [(r, True) for r in scratch]
-        if step.waits:
+                assert (memory[where] == owner).all(), f"{task.name} reads what is not there"
+        views = [v for v in step.views if v is not None]
+        scratch = [v for v in views if v.buffer.space == "scratch"]
+        for v in scratch:
+            start = program.offsets[v.buffer]
+            owners["arena", ""][start : start + v.nbytes] = -2
+        operands = [] if isinstance(step, HostCall) else views[: len(reads) + len(task.outputs)]
+        mine = [(v, i >= len(reads)) for i, v in enumerate(operands)] + [(v, True) for v in scratch]
+        if isinstance(step, HostCall) or step.waits:
             recent = []
-        for r, written in mine:
+        for v, written in mine:
             for other, theirs in recent:
-                assert not ((written or theirs) and meet(r, other)), f"{step.name} should wait"
+                clash = (written or theirs) and meet(v, other, program.offsets)
+                assert not clash, f"{task.name} should wait"
         recent += mine
-    for binding in plan.outputs:
+    for binding in program.outputs:
         assert (owners["output", binding.name] >= 0).all(), f"{binding.name} is not all written"
 
 
-def meet(a: Ref, b: Ref) -> bool:
-    if a.space != b.space or a.space in ("constant", "null"):
+def meet(a: View, b: View, offsets: Mapping[Buffer, int]) -> bool:
+    """Whether two views may share bytes; offsets: of the buffers in the arena."""
+    placed = a.buffer in offsets and b.buffer in offsets
+    if not placed and (a.buffer != b.buffer or a.buffer.space == "constant"):
         return False
-    if a.space != "arena" and a.name != b.name:
-        return False
-    return a.offset < b.offset + b.nbytes and b.offset < a.offset + a.nbytes
+    first, second = (offsets.get(v.buffer, 0) + v.first_byte for v in (a, b))
+    return first < second + b.nbytes and second < first + a.nbytes
 
 
 # -- float -----------------------------------------------------------------------------------------
@@ -281,8 +285,8 @@ def test_known_nets_and_their_arenas(make) -> None:
     x = feeds(graph)
     engine = built(optimize(graph), RUNNABLE[0], 1, 2)
     close(same_bits_however_run(engine, x), interpret(graph, x), 1e-4)
-    align = 64 * len(engine.plan.buffers)
-    assert engine.plan.arena_bytes <= 1.15 * engine.plan.lower_bound_bytes + align
+    align = 64 * len(engine.program.arena.slots)
+    assert engine.program.arena.nbytes <= 1.15 * engine.program.arena.lower_bound + align
 
 
 # -- INT8 ------------------------------------------------------------------------------------------

@@ -16,22 +16,28 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src"
 PACKAGE = SOURCE / "camshaft"
 
+EXTENTS = ("camshaft.ir.extent", "camshaft.ir.sizes", "camshaft.ir.symbol")
+
 LAYERS: dict[str, tuple[str, ...]] = {
     "camshaft.atomic": (),
     "camshaft.cpus": (),
     "camshaft.errors": (),
     "camshaft.version": (),
-    "camshaft.config": (),
+    "camshaft.config": ("camshaft.program",),
     "camshaft.ir": (),
     "camshaft.ops": ("camshaft.ir",),
     "camshaft.frontends": ("camshaft.ir", "camshaft.ops"),
     "camshaft.passes": ("camshaft.ir", "camshaft.ops"),
     "camshaft.quant": ("camshaft.ir", "camshaft.ops", "camshaft.passes"),
-    "camshaft.backends.base": ("camshaft.ir",),
-    "camshaft.program": ("camshaft.backends.base", "camshaft.ir"),
+    "camshaft.program": ("camshaft.ir",),
+    "camshaft.backends.base": ("camshaft.ir", "camshaft.program"),
     "camshaft.backends.cpu": ("camshaft.backends.base", "camshaft.ir", "camshaft.program"),
     "camshaft.backends.cuda": ("camshaft.backends.base", "camshaft.ir", "camshaft.program"),
-    "camshaft.runtime": ("camshaft.backends.base", "camshaft.ir.types", "camshaft.program"),
+    "camshaft.runtime": (
+        *EXTENTS,
+        "camshaft.ir.types",
+        "camshaft.program",
+    ),
     "camshaft.builder": (
         "camshaft.ir",
         "camshaft.ops",

@@ -22,17 +22,19 @@ from camshaft.backends.cpu.driver import LinkedKernels
 from camshaft.backends.cpu.processor import host_target
 from camshaft.backends.cpu.runner.functions import compile_runner
 from camshaft.backends.cpu.runner.ir.layout import BARRIER, ROW_WORDS, SERIAL
-from camshaft.backends.cpu.runner.program import Row, row_flags
-from camshaft.builder.assemble import without_needless_waits
+from camshaft.backends.cpu.runner.tables import row_flags
+from camshaft.builder.barriers import elide_barriers
 from camshaft.builder.engine_builder import Builder, Tuned
 from camshaft.builder.timing_cache import TimingCache
 from camshaft.ir.graph import Graph
+from camshaft.ir.types import u8
 from camshaft.machine import cpu_backend
 from camshaft.passes.pipeline import optimize
-from camshaft.program.view import View
+from camshaft.program.program import HostCall, Instruction, Launch, Program
+from camshaft.program.rows import Row
+from camshaft.program.view import Buffer, View
 from camshaft.runtime.driver import DRIVERS
 from camshaft.runtime.engine import Engine
-from camshaft.runtime.plan import HostCall, Plan, Ref, Step
 from small_nets import NETS
 from test_fuzz_builds import WideNet, meet
 
@@ -42,7 +44,7 @@ THREADS = (2, 3, 5)
 class Access(NamedTuple):
     """Memory that a row reaches into."""
 
-    ref: Ref
+    view: View
     written: bool
 
 
@@ -81,13 +83,18 @@ def shares(table: np.ndarray, threads: int) -> Iterator[Share]:
 
 
 def races(
-    table: np.ndarray, steps: Sequence[int], touched: Sequence[Sequence[Access]], threads: int
+    table: np.ndarray,
+    steps: Sequence[int],
+    touched: Sequence[Sequence[Access]],
+    offsets: Mapping[Buffer, int],
+    threads: int,
 ) -> list[tuple[int, int]]:
-    """Pairs of rows in which two workers meet.  steps: each row's step; touched: by step."""
+    """Pairs of rows in which two workers meet.  steps: each row's step; touched: by step.
+    offsets: of buffers in the arena."""
     done: dict[int, list[Share]] = {}
     for share in shares(table, threads):
         done.setdefault(share.row, []).append(share)
-    clash = _clashes(touched)
+    clash = _clashes(touched, offsets)
     return [
         (i, j)
         for j in done
@@ -97,11 +104,17 @@ def races(
     ]
 
 
-def _clashes(touched: Sequence[Sequence[Access]]) -> Mapping[tuple[int, int], bool]:
+def _clashes(
+    touched: Sequence[Sequence[Access]], offsets: Mapping[Buffer, int]
+) -> Mapping[tuple[int, int], bool]:
     """Whether two steps meet.  Phases of one step always do: each works on what the last made."""
     return {
         (i, j): i == j
-        or any((a.written or b.written) and meet(a.ref, b.ref) for a in first for b in second)
+        or any(
+            (a.written or b.written) and meet(a.view, b.view, offsets)
+            for a in first
+            for b in second
+        )
         for j, second in enumerate(touched)
         for i, first in enumerate(touched[: j + 1])
     }
@@ -151,32 +164,45 @@ def planned(graph: Graph) -> tuple[Engine, list[list[Access]]]:
     )
     tuned = builder.tune(graph)
     engine = builder.finish(tuned, replace(backend.fingerprint, driver="not run"))
-    return engine, touched_by(tuned, engine.plan)
+    return engine, touched_by(tuned, engine.program)
 
 
-def touched_by(tuned: Tuned, plan: Plan) -> list[list[Access]]:
+def touched_by(tuned: Tuned, program: Program) -> list[list[Access]]:
     """Operands and scratch of every kernel; host steps, which part everything, are left out."""
     result: list[list[Access]] = []
-    for step, task in zip(plan.steps, tuned.tasks, strict=True):
-        reads = sum(isinstance(p, View) for p in task.inputs)
+    for step, task in zip(program.instructions, tuned.tasks, strict=True):
+        if isinstance(step, HostCall):
+            result.append([])
+            continue
+        reads = sum(isinstance(v, View) for v in task.inputs)
         operands = reads + len(task.outputs)
-        accesses = [Access(r, i >= reads) for i, r in enumerate(step.args[:operands])]
-        scratch = [Access(r, True) for r in step.args[operands:] if r.space == "arena"]
+        views = [v for v in step.views if v is not None]
+        accesses = [Access(v, i >= reads) for i, v in enumerate(views[:operands])]
+        scratch = [Access(v, True) for v in views[operands:] if v.buffer.space == "scratch"]
         result.append(accesses + scratch)
     return result
 
 
 def races_in(graph: Graph, check_finite: bool = True) -> list[str]:
     engine, touched = planned(graph)
+    offsets = engine.program.offsets
     found = []
     for threads in THREADS:
         context = engine.create_context(threads, check_finite)
         checks = context._program.checks  # type: ignore[attr-defined]
         table = context._program._tables.rows.reshape(-1, ROW_WORDS)  # type: ignore[attr-defined]
-        inputs = [Access(Ref("input", b.name, 0, b.type.nbytes), False) for b in engine.plan.inputs]
-        steps = [0] * checks + [1 + s for s in context._row_steps]
-        free = [(i, j) for i, j in races(table, steps, [inputs, *touched], threads) if j >= checks]
-        names = ["check", *(s.name for s in engine.plan.steps)]
+        inputs = [
+            Access(View.dense(b, (b.elements,)), False)
+            for b in engine.program.buffers
+            if b.space == "input" and isinstance(b.elements, int)
+        ]
+        steps = [0] * checks + [1 + s for s in context._row_owners]
+        free = [
+            (i, j)
+            for i, j in races(table, steps, [inputs, *touched], offsets, threads)
+            if j >= checks
+        ]
+        names = ["check", *(note.name for note in engine.notes)]
         found += [f"{names[steps[i]]} | {names[steps[j]]}, {threads} threads" for i, j in free]
     return found
 
@@ -184,24 +210,34 @@ def races_in(graph: Graph, check_finite: bool = True) -> list[str]:
 # -- made-up programs ------------------------------------------------------------------------------
 
 
+ARENA = Buffer("all", u8, 64)
+
+
 def random_program(rng: np.random.Generator) -> tuple[list[Row], list[list[Access]]]:
     """Rows of steps that read and write bits of a small arena, waiting where the build says so."""
     touched: list[list[Access]] = []
-    steps: list[Step] = []
+    steps: list[Instruction] = []
     room = int(rng.integers(4, 40))
-    for i in range(int(rng.integers(2, 14))):
+    for _ in range(int(rng.integers(2, 14))):
         if rng.random() < 0.08:
-            steps.append(Step(f"host{i}", "host", host=HostCall("", "", (), ())))
+            steps.append(HostCall("host", "", "", (), ()))
             touched.append([])
             continue
-        steps.append(Step(f"step{i}", "kernel"))
-        refs = [Ref("arena", "", int(rng.integers(room)), int(rng.integers(1, 3))) for _ in "rw"]
-        touched.append([Access(refs[0], False), Access(refs[1], True)])
-    operands = [tuple([a.ref for a in t if a.written is w] for w in (False, True)) for t in touched]
+        steps.append(Launch(0, ()))
+        reads, writes = (
+            View(ARENA, int(rng.integers(room)), (int(rng.integers(1, 3)),), (1,)) for _ in "rw"
+        )
+        touched.append([Access(reads, False), Access(writes, True)])
+    operands = [
+        tuple([a.view for a in t if a.written is w] for w in (False, True)) for t in touched
+    ]
     rows = []
-    for step in without_needless_waits(steps, operands):
+    for step in elide_barriers(steps, operands, {ARENA: 0}):
         items = int(rng.choice([0, 1, 1, 1, 2, 3, 8]))
-        rows.append(Row(0 if step.host else 1, (), items, step.waits))
+        if isinstance(step, HostCall):
+            rows.append(Row(0, (), items, True))
+        else:
+            rows.append(Row(1, (), items, step.waits))
     return rows, touched
 
 
@@ -231,7 +267,9 @@ def races_in_programs(choose: Callable[[Sequence[Row], int], list[int]]) -> int:
     for seed in range(1500):
         rows, touched = random_program(np.random.default_rng(seed))
         table = table_of(rows, choose(rows, 0))
-        bad += any(races(table, range(len(rows)), touched, threads) for threads in THREADS)
+        bad += any(
+            races(table, range(len(rows)), touched, {ARENA: 0}, threads) for threads in THREADS
+        )
     return bad
 
 

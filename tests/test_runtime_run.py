@@ -12,21 +12,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from camshaft.backends.base import Phase
 from camshaft.backends.cpu.processor import host_target
 from camshaft.backends.cpu.runner.functions import Runner, array_layout, compile_runner
 from camshaft.backends.cpu.runner.ir.layout import BARRIER, SERIAL
-from camshaft.backends.cpu.runner.program import Row, row_flags
+from camshaft.backends.cpu.runner.tables import row_flags
 from camshaft.builder.engine_builder import Builder
 from camshaft.builder.timing_cache import TimingCache
 from camshaft.errors import BindingError, ConfigError, ModelError
 from camshaft.ir.graph import GraphBuilder
 from camshaft.ir.types import TensorType, bf16, boolean, f16, f32, f64, i64, u8
 from camshaft.machine import cpu_backend
+from camshaft.program.program import Binding, Block, KernelCode, Launch, Note, Phase, Program
+from camshaft.program.rows import Row
+from camshaft.program.view import Buffer
 from camshaft.runtime import Engine, ExecutionContext
-from camshaft.runtime.plan import Binding, KernelCode, Plan, Ref, Step
+from camshaft.runtime.manifest import Manifest
 from camshaft.version import VERSION
-from runtime_programs import chain, fingerprint, kernel
+from runtime_programs import chain, fingerprint, flat, kernel
 
 X = np.arange(64, dtype=np.float32).reshape(1, 64)
 
@@ -135,8 +137,10 @@ def test_bad_outputs_are_named() -> None:
 def test_nan_and_infinity_are_found_wherever_they_are(dtype: Any, count: int) -> None:
     """A program without steps still checks its inputs."""
     type_ = TensorType(dtype, (count,))
-    plan = Plan(fingerprint(), (Binding("x", type_),), (), (), (), 0, 0, max_threads=2)
-    context = Engine(plan, {}, {}).create_context(check_finite=True)
+    buffers = (Buffer("x", dtype, count, "input"),)
+    program = Program((Binding("x", type_),), (), buffers, (), Block(), max_threads=2)
+    engine = Engine(Manifest(fingerprint(), program, ()), {}, {})
+    context = engine.create_context(check_finite=True)
     x = np.full(count, -3.5, dtype.numpy)
     x[-1] = np.finfo(np.float32).max if dtype in (f32, f64) else 60000
     context.run({"x": x})
@@ -239,28 +243,24 @@ def test_a_failing_host_step_is_named_and_leaves_the_context_usable() -> None:
 def test_phases_of_a_kernel_run_one_after_the_other() -> None:
     """Phase two reads what phase one wrote, across the split between workers."""
     type_ = TensorType(f32, (64,))
-    ref = Ref("output", "y", 0, 256)
-    plan = Plan(
-        fingerprint(),
+    x, y, c = flat("x", 64, "input"), flat("y", 64, "output"), flat("c", 64, "constant")
+    program = Program(
         (Binding("x", type_),),
         (Binding("y", type_),),
+        (x.buffer, y.buffer, c.buffer),
         (
             KernelCode("add", (Phase("fadd", 64), Phase("fadd", 64), Phase("fadd", 64))),
             KernelCode("mul", (Phase("fmul", 1),)),
         ),
-        (
-            Step("sum", "add", 0, (Ref("input", "x", 0, 256), Ref("constant", "c", 0, 256), ref)),
-            Step("scale", "mul", 1, (ref, Ref("constant", "c", 0, 256), ref)),
-        ),
-        0,
-        0,
+        Block((Launch(0, (x, c, y)), Launch(1, (y, c, y)))),
         max_threads=3,
     )
+    manifest = Manifest(fingerprint(), program, (Note("sum", "add"), Note("scale", "mul")))
     code = {"add": kernel("fadd"), "mul": kernel("fmul", 64)}
-    engine = Engine(plan, {"c": np.full(64, 2, np.float32)}, code)
-    x = np.arange(64, dtype=np.float32)
+    engine = Engine(manifest, {"c": np.full(64, 2, np.float32)}, code)
+    data = np.arange(64, dtype=np.float32)
     for _ in range(50):
-        assert np.array_equal(engine(x)["y"], 2 * (x + 2))
+        assert np.array_equal(engine(data)["y"], 2 * (data + 2))
 
 
 def _rows(*items: int) -> list[Row]:
@@ -343,13 +343,13 @@ def test_profile_gives_every_step_a_time() -> None:
         engine.profile({"x": np.ones((1, 1 << 14), np.float32)}, runs=0)
 
 
-def test_inspect_tells_what_the_plan_says() -> None:
+def test_inspect_reports_what_the_manifest_says() -> None:
     report = chain(length=4, host_at=1).inspect()
     assert [s["kind"] for s in report["steps"]] == ["kernel", "host", "kernel", "kernel"]
     assert report["steps"][0]["origin"] == ["n0"]
     assert report["steps"][2]["operands"][0] == {
         "space": "arena",
-        "name": "",
+        "name": "odd",
         "offset": 256,
         "bytes": 256,
     }

@@ -13,12 +13,11 @@ from typing import Any
 
 from camshaft.cpus import available_cpus
 from camshaft.errors import ConfigError
+from camshaft.program.program import MAX_THREADS
 
 PRECISIONS = ("fp32", "int8")
 CALIBRATORS = ("entropy2", "entropy", "minmax", "percentile", "mse")
 Progress = Callable[[str, int, int], None]
-MAX_THREADS = 256
-"""Most workers of a context; runtime.check refuses plans for more."""
 
 _INTEGERS: tuple[tuple[str, int, int | None], ...] = (
     ("threads", 1, MAX_THREADS),

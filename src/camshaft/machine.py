@@ -12,7 +12,7 @@ from camshaft.backends.cpu.target import TARGETS, CpuTarget, target_named
 from camshaft.builder.tuner import Backend
 from camshaft.errors import ConfigError
 from camshaft.quant.observers import LENGTH, ZERO, Tally
-from camshaft.runtime.plan import Fingerprint
+from camshaft.runtime.manifest import Fingerprint
 from camshaft.version import FORMAT, VERSION
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from camshaft.program.program import HostCall
 from camshaft.runtime.engine import Engine
 from camshaft.session import BuildSession
 
@@ -39,14 +40,16 @@ class BuildReport:
     @staticmethod
     def of(session: BuildSession, engine: Engine) -> BuildReport:
         """The report of a session that has run and the engine it made."""
-        plan, described = engine.plan, engine.inspect()
+        described, arena = engine.inspect(), engine.program.arena
+        is_host = [isinstance(step, HostCall) for step in engine.program.instructions]
+        notes = list(zip(engine.notes, is_host, strict=True))
         return BuildReport(
-            steps=len(plan.steps),
-            host_steps=tuple(s.name for s in plan.steps if s.host is not None),
-            arithmetic=dict(Counter(s.precision for s in plan.steps if s.host is None)),
+            steps=len(notes),
+            host_steps=tuple(note.name for note, host in notes if host),
+            arithmetic=dict(Counter(note.precision for note, host in notes if not host)),
             story=session.story,
-            arena_bytes=plan.arena_bytes,
-            lower_bound_bytes=plan.lower_bound_bytes,
+            arena_bytes=arena.nbytes,
+            lower_bound_bytes=arena.lower_bound,
             weight_bytes=described["weight_bytes"],
             code_bytes=described["code_bytes"],
             seconds=dict(session.seconds),

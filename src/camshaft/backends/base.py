@@ -43,6 +43,7 @@ from camshaft.ir.extent import Extent, symbols_of
 from camshaft.ir.op import Attr
 from camshaft.ir.symbol import Symbol
 from camshaft.ir.types import DType, Shape, row_major_strides
+from camshaft.program.program import Phase
 
 Params = Mapping[str, int | str | bool]
 
@@ -110,15 +111,6 @@ class KernelSpec:
         """The symbols in its extents and strides."""
         operands = (*self.inputs, *self.outputs)
         return symbols_of(*(e for o in operands for e in (*o.shape, *o.strides)))
-
-
-@dataclass(frozen=True)
-class Phase:
-    """One function of a kernel: its symbol in the module and how many work items it has (an int,
-    or symbolic where the spec is)."""
-
-    symbol: str
-    items: int
 
 
 @dataclass(frozen=True)

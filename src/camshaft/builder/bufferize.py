@@ -47,7 +47,6 @@ class Bufferized:
 
     views: dict[str, View] = field(default_factory=dict)
     work: list[Node | Copy] = field(default_factory=list)
-    buffers: dict[str, Buffer] = field(default_factory=dict)
 
 
 def bufferize(graph: Graph) -> Bufferized:
@@ -76,13 +75,9 @@ class _Bufferizer:
 
     # -- backwards: owners hand out memory ----------------------------------------------------
 
-    def _buffer(self, name: str, like: Tensor, space: Space = "arena") -> Buffer:
-        buffer = Buffer(name, like.type.dtype, like.type.size, space)
-        self.result.buffers[f"{space}:{name}"] = buffer
-        return buffer
-
     def _dense(self, t: Tensor, name: str, space: Space = "arena") -> View:
-        return View.dense(self._buffer(name, t, space), t.shape)
+        """The whole of a new buffer."""
+        return View.dense(Buffer(name, t.type.dtype, t.type.size, space), t.shape)
 
     def _ownable(self, t: Tensor) -> bool:
         return not t.is_const and t.name not in self.views
@@ -169,8 +164,7 @@ class _Bufferizer:
         """The tensor's view; a constant is read where the engine keeps it."""
         if t.name in self.views:
             return self.views[t.name]
-        buffer = Buffer(t.name, t.type.dtype, t.type.size, "constant")
-        return View.dense(buffer, t.shape)
+        return self._dense(t, t.name, "constant")
 
     def _emit_copy(self, source: View, target: View, t: Tensor, origin: tuple[str, ...]) -> None:
         if t.type.size:

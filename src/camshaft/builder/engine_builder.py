@@ -18,7 +18,7 @@ from camshaft.builder.tuner import Backend, Tuner
 from camshaft.cpus import available_cpus
 from camshaft.ir.graph import Graph
 from camshaft.runtime.engine import Engine
-from camshaft.runtime.plan import Fingerprint
+from camshaft.runtime.manifest import Fingerprint
 
 Progress = Callable[[str, int, int], None]
 HOST_STEP_US = 200.0
@@ -109,4 +109,4 @@ class Builder:
         """The engine.  reasons: source layer -> why it runs in its precision."""
         assembler = Assembler(tuned.graph, tuned.tasks, tuned.choices, self.threads, fingerprint)
         parts = assembler.run(reasons or {})
-        return Engine(parts.plan, parts.constants, parts.code)
+        return Engine(parts.manifest, parts.constants, parts.code)

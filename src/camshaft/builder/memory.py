@@ -1,15 +1,17 @@
-"""The arena: offsets for buffers from their lifetimes.
+"""The arena: offsets for buffers from their lifetimes, and the order in which they lie.
 
 Offline dynamic storage allocation is NP-hard; greedy placement in several orders and the best of
 them taken comes within a few percent of the lower bound on real nets (TensorFlow Lite's
 "greedy by size", Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference",
-2020).
+2020).  What holds at other sizes is read off the placement: see `program.arena`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+from camshaft.program.arena import ALIGNMENT
 
 
 @dataclass(frozen=True)
@@ -24,14 +26,20 @@ class Lifetime:
 
 @dataclass(frozen=True)
 class ArenaPlan:
-    """Byte offset of every buffer, the arena's size, and the most bytes live at once."""
+    """Byte offset of every buffer, the arena's size, and the most bytes live at once.
+
+    order: the buffers by offset; above[i]: those, by their number in `order`, that buffer i lies
+    above at any sizes, without those that it lies above through another.
+    """
 
     offsets: dict[str, int]
     nbytes: int
     lower_bound: int
+    order: tuple[str, ...] = ()
+    above: tuple[tuple[int, ...], ...] = ()
 
 
-def plan_arena(lifetimes: Sequence[Lifetime], alignment: int = 64) -> ArenaPlan:
+def plan_arena(lifetimes: Sequence[Lifetime], alignment: int = ALIGNMENT) -> ArenaPlan:
     """Place all buffers so that no two that live at the same time overlap.
 
     Offsets are multiples of `alignment`.  The result depends only on the arguments (ties are
@@ -46,16 +54,43 @@ def plan_arena(lifetimes: Sequence[Lifetime], alignment: int = 64) -> ArenaPlan:
         lambda b: (-(b.last - b.first), -b.nbytes),
         lambda b: (-_pressure(items, b), -b.nbytes, b.first),
     )
-    best: ArenaPlan | None = None
+    best: dict[str, int] = {}
+    least: int | None = None
     for order in orders:
         offsets = _greedy(sorted(items, key=order), alignment)
         nbytes = max((offsets[b.name] + b.nbytes for b in items), default=0)
-        if best is None or nbytes < best.nbytes:
-            best = ArenaPlan(offsets, nbytes, bound)
-        if best.nbytes <= bound:
+        if least is None or nbytes < least:
+            best, least = offsets, nbytes
+        if least <= bound:
             break
-    assert best is not None
-    return best
+    assert least is not None
+    ordered = sorted(items, key=lambda b: (best[b.name], best[b.name] + b.nbytes, b.name))
+    names = tuple(b.name for b in ordered)
+    return ArenaPlan(best, least, bound, names, tuple(_above(ordered)))
+
+
+def _above(ordered: Sequence[Lifetime]) -> list[tuple[int, ...]]:
+    """For buffers by offset: numbers of those that each lies directly above.
+
+    Two that live at the same time do not overlap, so the later in the order lies above the earlier.
+    What lies below one of those is below at any sizes and need not be named (transitive reduction).
+    """
+    below: list[set[int]] = []
+    direct: list[tuple[int, ...]] = []
+    for i, b in enumerate(ordered):
+        named: list[int] = []
+        reached: set[int] = set()
+        for j in reversed(range(i)):
+            if j not in reached and _live_together(ordered[j], b):
+                named.append(j)
+                reached |= {j} | below[j]
+        below.append(reached)
+        direct.append(tuple(reversed(named)))
+    return direct
+
+
+def _live_together(a: Lifetime, b: Lifetime) -> bool:
+    return a.first <= b.last and b.first <= a.last
 
 
 def _most_live(items: Sequence[Lifetime]) -> int:
@@ -75,7 +110,7 @@ def _greedy(items: Sequence[Lifetime], alignment: int) -> dict[str, int]:
     offsets: dict[str, int] = {}
     for b in items:
         at, best, smallest = 0, None, None
-        rivals = [(o, p) for o, p in placed if p.first <= b.last and b.first <= p.last]
+        rivals = [(o, p) for o, p in placed if _live_together(p, b)]
         for offset, other in sorted(rivals, key=lambda pair: pair[0]):
             gap = offset - at
             if gap >= b.nbytes and (smallest is None or gap < smallest):

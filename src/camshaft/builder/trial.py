@@ -18,18 +18,21 @@ from camshaft.builder.spec_attrs import valid_integers
 from camshaft.errors import BuildError
 from camshaft.ir.op import Integers
 from camshaft.ir.strides import span
-from camshaft.ir.types import DType, TensorType
-from camshaft.runtime.engine import Engine
-from camshaft.runtime.plan import (
-    NULL,
+from camshaft.ir.types import DType, TensorType, dtype_of, u8
+from camshaft.program.program import (
+    Arena,
     Binding,
+    Block,
     Expanded,
-    Fingerprint,
     KernelCode,
-    Plan,
-    Ref,
-    Step,
+    Launch,
+    Note,
+    Program,
+    Slot,
 )
+from camshaft.program.view import Buffer, Space, View
+from camshaft.runtime.engine import Engine
+from camshaft.runtime.manifest import Fingerprint, Manifest
 
 BEYOND_L2 = 4 << 20
 """Bytes of weights after which earlier ones have left any L2 cache."""
@@ -105,34 +108,37 @@ class Trial:
             for i, e in expansions.items()
         )
         room = candidate.workspace(self.threads)
-        args = [Ref("input", n, 0, a.nbytes) for n, a in self.feeds.items()]
-        args += [Ref("output", n, 0, a.nbytes) for n, a in self.results.items()]
-        scratch = Ref("arena", "workspace", 0, room) if room else NULL
-        steps = tuple(
-            Step(
-                name=f"trial {c}",
-                op=self.spec.op,
-                kernel=0,
-                args=(
-                    *args,
-                    *(Ref("constant", f"w{c}:{i}", 0, size) for i, size in enumerate(sizes)),
-                    scratch,
-                ),
-            )
+        weights = [
+            tuple(_whole(f"w{c}:{i}", u8, size, "constant") for i, size in enumerate(sizes))
             for c in range(copies)
-        )
-        plan = Plan(
-            fingerprint=self.fingerprint,
+        ]
+        program = self._program(weights, room, KernelCode("code", kernel.phases), expanded)
+        notes = tuple(Note(f"trial {c}", self.spec.op) for c in range(copies))
+        manifest = Manifest(self.fingerprint, program, notes)
+        return Runner(self, Engine(manifest, constants, {"code": kernel.code}), copies)
+
+    def _program(
+        self,
+        weights: Sequence[tuple[View, ...]],
+        room: int,
+        kernel: KernelCode,
+        expanded: tuple[Expanded, ...],
+    ) -> Program:
+        """The kernel launched once with each copy of its weights.  room: bytes of workspace."""
+        arrays = [_whole(n, dtype_of(a), a.size, "input") for n, a in self.feeds.items()]
+        arrays += [_whole(n, dtype_of(a), a.size, "output") for n, a in self.results.items()]
+        workspace = _whole("workspace", u8, room, "scratch") if room else None
+        views = [*arrays, *(v for copy in weights for v in copy), workspace]
+        return Program(
             inputs=_bindings(self.feeds, [o for o in self.spec.inputs if not o.const]),
             outputs=_bindings(self.results, self.spec.outputs),
-            kernels=(KernelCode("code", kernel.phases),),
-            steps=steps,
-            arena_bytes=room,
-            lower_bound_bytes=room,
+            buffers=tuple(v.buffer for v in views if v is not None),
+            kernels=(kernel,),
+            body=Block(tuple(Launch(0, (*arrays, *copy, workspace)) for copy in weights)),
+            arena=Arena((Slot(workspace.buffer, 0),), room, room) if workspace else Arena(),
             expanded=expanded,
             max_threads=self.threads,
         )
-        return Runner(self, Engine(plan, constants, {"code": kernel.code}), copies)
 
     def check(self, runner: Runner) -> str:
         """Empty if the candidate's outputs are right, else what is wrong with them."""
@@ -198,6 +204,10 @@ def random_values(
 def _view(memory: np.ndarray, operand: Operand) -> np.ndarray:
     strides = tuple(s * memory.itemsize for s in operand.strides)
     return np.lib.stride_tricks.as_strided(memory, operand.shape, strides)
+
+
+def _whole(name: str, dtype: DType, elements: int, space: Space) -> View:
+    return View.dense(Buffer(name, dtype, elements, space), (elements,))
 
 
 def _bindings(arrays: dict[str, np.ndarray], operands: Sequence[Operand]) -> tuple[Binding, ...]:

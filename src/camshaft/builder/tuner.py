@@ -18,7 +18,7 @@ from camshaft.builder.tasks import Task
 from camshaft.builder.timing_cache import MARGIN, Record, TimingCache
 from camshaft.builder.trial import BEYOND_L2, Runner, Trial, failed
 from camshaft.errors import BuildError, TimingCacheError
-from camshaft.runtime.plan import Fingerprint
+from camshaft.runtime.manifest import Fingerprint
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def bench(
     with Bars() as bars:
         bars("measuring", 0, 0)
         latency = measure_latency(ours, seconds, iterations, warm_up / 1e3)
-    config = opened.engine.plan.fingerprint.config
+    config = opened.engine.fingerprint.config
     data: dict[str, Any] = {
         "source": str(source),
         "config": config,

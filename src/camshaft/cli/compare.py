@@ -115,12 +115,12 @@ def _calibrated_with(source: Path, types: Types, shown: Output) -> Arrays:
 
 
 def _default_tolerance(opened: Opened) -> float:
-    permitted = "int8" in opened.engine.plan.fingerprint.config
+    permitted = "int8" in opened.engine.fingerprint.config
     return INT8_TOLERANCE if permitted else FP32_TOLERANCE
 
 
 def _check_origin(opened: Opened, model: Path, shown: Output) -> None:
-    made_from = opened.engine.plan.fingerprint.model
+    made_from = opened.engine.fingerprint.model
     if model.is_file() and made_from != hashlib.sha256(model.read_bytes()).hexdigest():
         shown.note(f"warning: the engine was not built from {model} as it is now")
 

@@ -175,11 +175,7 @@ def _complete(data: dict[str, Any], profiled: bool) -> None:
 
 def written(step: dict[str, Any]) -> dict[str, Any] | None:
     """The operand that a step writes: the last before packed constants and the workspace."""
-    operands = list(step["operands"])
-    if step["kind"] == "kernel":
-        operands = operands[:-1]
-        while operands and operands[-1]["space"] == "constant":
-            operands.pop()
+    operands = [o for o in step["operands"] if o["space"] not in ("constant", "scratch")]
     return operands[-1] if operands else None
 
 

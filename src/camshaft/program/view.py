@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from camshaft.ir.extent import Extent
 from camshaft.ir.strides import Strides, inner_is_unit, reshaped, span
 from camshaft.ir.types import DType, Shape, TensorType, row_major_strides
 
@@ -30,11 +31,11 @@ class Buffer:
 
     name: str
     dtype: DType
-    elements: int
+    elements: Extent
     space: Space = "arena"
 
     @property
-    def nbytes(self) -> int:
+    def nbytes(self) -> Extent:
         return self.elements * self.dtype.bytes
 
 
@@ -44,14 +45,13 @@ class View:
     of the buffer.  A stride is 0 where the view repeats elements, and never negative."""
 
     buffer: Buffer
-    offset: int
+    offset: Extent
     shape: Shape
     strides: Strides
 
     @staticmethod
-    def dense(buffer: Buffer, shape: Shape | None = None) -> View:
-        """The whole buffer in row-major order, as one axis unless `shape` says otherwise."""
-        shape = (buffer.elements,) if shape is None else shape
+    def dense(buffer: Buffer, shape: Shape) -> View:
+        """The buffer from its start on in row-major order."""
         return View(buffer, 0, shape, row_major_strides(shape))
 
     @property
@@ -68,12 +68,12 @@ class View:
         return span(self.shape, self.strides)
 
     @property
-    def first_byte(self) -> int:
+    def first_byte(self) -> Extent:
         """Where the first element lies in the buffer."""
         return self.offset * self.buffer.dtype.bytes
 
     @property
-    def nbytes(self) -> int:
+    def nbytes(self) -> Extent:
         """Bytes from the first to one past the last element touched."""
         return self.span * self.buffer.dtype.bytes
 
@@ -81,6 +81,11 @@ class View:
     def inner_is_unit(self) -> bool:
         """Whether neighbours along the last axis are neighbours in memory."""
         return inner_is_unit(self.shape, self.strides)
+
+    def __str__(self) -> str:
+        lie = "" if self.strides == row_major_strides(self.shape) else f"@{self.strides}"
+        where = f"{self.buffer.space} {self.buffer.name!r} + {self.offset}"
+        return f"{where}: {self.dtype}{list(self.shape)}{lie}"
 
     def transposed(self, perm: Sequence[int]) -> View:
         """Axis i of the result is axis perm[i]."""

@@ -1,4 +1,4 @@
-"""Running engines: plan, engine file, contexts, profiler.
+"""Running engines: engine file, contexts, profiler.
 
 The last stage of the pipeline, and all that a machine needs which only runs engines: neither onnx
 nor torch is imported, and llvmlite only when an engine's code is linked.

@@ -15,7 +15,7 @@ import numpy as np
 
 from camshaft.errors import BindingError
 from camshaft.ir.types import TensorType
-from camshaft.runtime.plan import Binding
+from camshaft.program.program import Binding
 
 Arrays = tuple[Any, ...]
 
@@ -37,7 +37,7 @@ class Bindings:
             if len(arrays) == len(self.names):
                 return self._pick(arrays)
         except (KeyError, IndexError, TypeError):
-            pass  # told below, with all wrong names at once
+            pass  # reported below, all wrong names together
         if not isinstance(arrays, Mapping):
             raise BindingError(
                 f"the {self.kind}s come as {type(arrays).__name__}, must be a dictionary "

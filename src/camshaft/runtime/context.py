@@ -14,9 +14,10 @@ from typing import Any, Self
 import numpy as np
 
 from camshaft.errors import ConfigError
+from camshaft.program.program import HostCall
+from camshaft.program.rows import Outcome
 from camshaft.runtime.arena import allocate_arena
 from camshaft.runtime.bindings import overlap_error
-from camshaft.runtime.driver import IS_BUSY, NOT_FINITE, OVERLAP, UNEXPECTED
 from camshaft.runtime.host import HostStep
 from camshaft.runtime.linked import LinkedEngine
 
@@ -27,13 +28,13 @@ class ExecutionContext:
     """Made by `Engine.create_context`.  Closed by `close`, `with`, or when dropped."""
 
     def __init__(self, engine: LinkedEngine, threads: int, check_finite: bool) -> None:
-        """threads: workers, the calling thread included.  ConfigError if the plan has no room."""
-        self.threads = threads = allowed_threads(threads, engine.plan.max_threads)
+        """threads: workers, the calling thread included.  ConfigError if the program has no room."""
+        self.threads = threads = allowed_threads(threads, engine.program.max_threads)
         self.check_finite = check_finite
         self._engine = engine
         self._inputs, self._outputs = engine.inputs, engine.outputs
-        self._arena = allocate_arena(engine.plan.arena_bytes)
-        rows, self._row_steps = engine.rows(self._arena.ctypes.data)
+        self._arena = allocate_arena(engine.program.arena.nbytes)
+        rows, self._row_owners = engine.rows(self._arena.ctypes.data)
         self._program = engine.linked.program(
             rows,
             (*engine.inputs.types, *engine.outputs.types),
@@ -42,12 +43,14 @@ class ExecutionContext:
             check_finite,
         )
         self._hosts = {
-            row: HostStep(engine.plan.steps[step], self._arena, engine.constants, engine.numbers)
-            for row, step in enumerate(self._row_steps)
-            if engine.plan.steps[step].host is not None
+            row: HostStep(
+                instruction, self._arena, engine.program.offsets, engine.constants, engine.numbers
+            )
+            for row, owner in enumerate(self._row_owners)
+            if isinstance(instruction := engine.program.instructions[owner], HostCall)
         }
         direct = None if self._hosts else self._program.call
-        self._call: Callable[..., int] = direct or _look_closer
+        self._call: Callable[..., int] = direct or _always_slow_path
 
     # -- running -----------------------------------------------------------------------------
 
@@ -63,7 +66,7 @@ class ExecutionContext:
         outputs = [_empty(shape, dtype) for shape, dtype in self._outputs.specs]
         code = self._call(*arrays, *outputs)
         if code:
-            self._settle(code, (*arrays, *outputs))
+            self._handle_outcome(code, (*arrays, *outputs))
         return dict(zip(self._outputs.names, outputs))  # noqa: B905 (`strict` costs 100 ns)
 
     def run_into(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
@@ -75,13 +78,13 @@ class ExecutionContext:
         arrays = (*self._inputs.arrange(inputs), *self._outputs.arrange(outputs))
         code = self._call(*arrays)
         if code:
-            self._settle(code, arrays)
+            self._handle_outcome(code, arrays)
 
-    def _settle(self, code: int, arrays: tuple[Any, ...]) -> None:
+    def _handle_outcome(self, code: int, arrays: tuple[Any, ...]) -> None:
         """Deal with every outcome but DONE, until the call is done or an error is raised."""
         program = self._program
         while code:
-            if code == IS_BUSY:
+            if code == Outcome.IS_BUSY:
                 if not program.start():
                     raise ConfigError(
                         "the execution context is closed; create another"
@@ -90,13 +93,13 @@ class ExecutionContext:
                         "context for each thread"
                     )
                 code = self._call(*arrays)
-            elif code == UNEXPECTED:
+            elif code == Outcome.UNEXPECTED:
                 arrays = self._inputs.with_scalars(arrays)
                 code = self._enter_checked(arrays)
-            elif code == NOT_FINITE:
+            elif code == Outcome.NOT_FINITE:
                 self._inputs.check_finite(arrays[: len(self._inputs.names)])
-                return  # the caller changed the array in the meantime; nothing is left to tell
-            elif code == OVERLAP:
+                return  # the caller changed the array in the meantime: there is no fault to report
+            elif code == Outcome.OVERLAP:
                 names = (*self._inputs.names, *self._outputs.names)
                 raise overlap_error(names, arrays, len(self._inputs.names))
 
@@ -117,9 +120,9 @@ class ExecutionContext:
         self._program.set_timing(on)
 
     def step_times_ns(self) -> np.ndarray:
-        """Nanoseconds each step took in the last timed run: int64 [steps]."""
-        times = np.zeros(len(self._engine.plan.steps), np.int64)
-        np.add.at(times, self._row_steps, np.diff(self._program.stamps_ns()))
+        """Nanoseconds each instruction took in the last timed run: int64 [instructions]."""
+        times = np.zeros(len(self._engine.program.instructions), np.int64)
+        np.add.at(times, self._row_owners, np.diff(self._program.stamps_ns()))
         return times
 
     # -- end ---------------------------------------------------------------------------------
@@ -153,7 +156,7 @@ def allowed_threads(threads: object, limit: int) -> int:
     )
 
 
-def _look_closer(*arrays: Any) -> int:
+def _always_slow_path(*arrays: Any) -> int:
     """Stands in for generated argument checks where NumPy's memory layout is unknown, and where
     host steps make the way into the program a longer one."""
-    return UNEXPECTED
+    return Outcome.UNEXPECTED

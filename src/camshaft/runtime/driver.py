@@ -14,27 +14,20 @@ import numpy as np
 
 from camshaft.errors import EngineFileError
 from camshaft.ir.types import TensorType
+from camshaft.program.rows import Row
 
 DRIVERS = {"cpu": "camshaft.backends.cpu.driver"}
 """Driver name -> module that holds it as DRIVER."""
 
-DONE, IS_BUSY, NOT_FINITE, OVERLAP, UNEXPECTED = 0, -1, -2, -3, -4
-"""Outcome of entering a program.
-
-IS_BUSY: another call is in progress, or the program was not started.  NOT_FINITE: an input holds
-NaN or infinity.  OVERLAP: an output shares memory with another array.  UNEXPECTED: an array is
-not exactly an ndarray of the expected type, shape, layout and writability.
-"""
-
-Argument = int | tuple[int, int]
-"""An address (0: null), or (binding, byte offset) for memory that each call brings along."""
-
-Row = tuple[int, tuple[Argument, ...], int, bool]
-"""(code address or 0 for a host step, arguments, work items, whether it waits for earlier rows)."""
+RUNNER = "runner"
+"""Name among an engine's object code of the generated loop that walks the row table."""
 
 
-class Program(Protocol):
-    """A step table with its worker threads; one thread at a time may call it."""
+class LinkedProgram(Protocol):
+    """A row table with its worker threads; one thread at a time may call it.
+
+    What its calls return is an `Outcome`.
+    """
 
     call: Callable[..., int] | None  # of all arrays, inputs first; None where not supported
 
@@ -63,7 +56,7 @@ class LinkedCode(Protocol):
         first_output: int,
         threads: int,
         check_finite: bool,
-    ) -> Program:
+    ) -> LinkedProgram:
         """A program over these rows.  Whoever holds it keeps this object and all memory that
         the rows point to alive."""
         ...

@@ -11,17 +11,18 @@ import numpy as np
 
 from camshaft.errors import BindingError, BuildError, EngineFileError
 from camshaft.ir.types import TensorType
-from camshaft.runtime.check import RUNNER, check_plan
+from camshaft.program.check import check_program
+from camshaft.program.program import Note, Program
 from camshaft.runtime.context import ExecutionContext, allowed_threads
-from camshaft.runtime.driver import driver_named
-from camshaft.runtime.engine_file import aligned, read_engine_file, write_engine_file
+from camshaft.runtime.driver import RUNNER, driver_named
+from camshaft.runtime.engine_file import REBUILD, aligned, read_engine_file, write_engine_file
 from camshaft.runtime.linked import LinkedEngine
-from camshaft.runtime.plan import Plan
+from camshaft.runtime.manifest import Fingerprint, Manifest
 from camshaft.runtime.profile import Profile, describe, profile_context
 
 
 class Engine:
-    """A plan with its weights and object code.
+    """A program with its weights and object code.
 
     Calling an engine is safe from any number of threads: it keeps as many contexts as calls
     were ever in progress at once.  For control over threads and memory, create contexts.
@@ -29,39 +30,55 @@ class Engine:
 
     def __init__(
         self,
-        plan: Plan,
+        manifest: Manifest,
         constants: Mapping[str, np.ndarray],
         code: Mapping[str, bytes | np.ndarray],
         threads: int | None = None,
     ) -> None:
         """constants: name -> array.  code: name -> object file.
 
-        threads: workers of the contexts that calls use (default: as many as the plan allows).
-        BuildError if the plan is unsound, ConfigError if it has no room for `threads`.  Code is
+        threads: workers of the contexts that calls use (default: as many as the program allows).
+        BuildError if the program is unsound, ConfigError if it has no room for `threads`.  Code is
         linked when it is first needed.
         """
-        check_plan(plan, {n: a.nbytes for n, a in constants.items()}, code)
-        self.plan = plan
-        limit = plan.max_threads
+        sizes = {n: a.nbytes for n, a in constants.items()}
+        check_program(manifest.program, sizes, code, [note.name for note in manifest.notes])
+        self.manifest = manifest
+        limit = manifest.program.max_threads
         self.threads = limit if threads is None else allowed_threads(threads, limit)
-        self._names = tuple(b.name for b in plan.inputs)
+        self._names = tuple(b.name for b in manifest.program.inputs)
         self._constants = {n: aligned(a) for n, a in constants.items()}
         self._code = dict(code)
         self._linked: LinkedEngine | None = None
         self._lock = threading.Lock()
         self._idle: list[ExecutionContext] = []
 
-    # -- what it takes and gives -------------------------------------------------------------
+    # -- what it is, takes and gives ---------------------------------------------------------
+
+    @property
+    def program(self) -> Program:
+        """What a call executes."""
+        return self.manifest.program
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """What each instruction of the program is, and why."""
+        return self.manifest.notes
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """What the engine was made from and for."""
+        return self.manifest.fingerprint
 
     @property
     def inputs(self) -> dict[str, TensorType]:
         """Name -> type of every input, in positional order."""
-        return {b.name: b.type for b in self.plan.inputs}
+        return {b.name: b.type for b in self.program.inputs}
 
     @property
     def outputs(self) -> dict[str, TensorType]:
         """Name -> type of every output."""
-        return {b.name: b.type for b in self.plan.outputs}
+        return {b.name: b.type for b in self.program.outputs}
 
     # -- running -----------------------------------------------------------------------------
 
@@ -106,15 +123,16 @@ class Engine:
         with self._lock:
             if self._linked is None:
                 code = {n: bytes(c) for n, c in self._complete_code().items()}
-                self._linked = LinkedEngine(self.plan, self._constants, code)
+                self._linked = LinkedEngine(
+                    self.program, self.fingerprint.driver, self._constants, code
+                )
             return self._linked
 
     def _complete_code(self) -> dict[str, bytes | np.ndarray]:
         """The code, with the step loop; a freshly built engine has it compiled here."""
         if RUNNER not in self._code:
-            fingerprint = self.plan.fingerprint
-            driver = driver_named(fingerprint.driver)
-            self._code[RUNNER] = driver.runner_code(fingerprint.target)
+            driver = driver_named(self.fingerprint.driver)
+            self._code[RUNNER] = driver.runner_code(self.fingerprint.target)
         return self._code
 
     # -- looking inside ----------------------------------------------------------------------
@@ -124,14 +142,14 @@ class Engine:
         bytes and buffer offsets."""
         weights = sum(a.nbytes for a in self._constants.values())
         code = sum(len(c) for c in self._code.values())
-        return {**describe(self.plan), "weight_bytes": weights, "code_bytes": code}
+        return {**describe(self.manifest), "weight_bytes": weights, "code_bytes": code}
 
     def profile(
         self, inputs: Mapping[str, np.ndarray], runs: int = 50, threads: int | None = None
     ) -> Profile:
         """Median time of every layer over `runs` runs with `threads` workers."""
         with self.create_context(self.threads if threads is None else threads) as context:
-            return profile_context(context, self.plan, inputs, runs)
+            return profile_context(context, self.manifest, inputs, runs)
 
     # -- files -------------------------------------------------------------------------------
 
@@ -139,7 +157,7 @@ class Engine:
         """Write the engine file, whole or not at all; returns its bytes."""
         with self._lock:
             code = self._complete_code()
-        return write_engine_file(path, self.plan, self._constants, code)
+        return write_engine_file(path, self.manifest, self._constants, code)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], threads: int | None = None) -> Engine:
@@ -149,20 +167,21 @@ class Engine:
         a CPU that lacks features the code needs.
         """
         contents = read_engine_file(path)
-        fingerprint = contents.plan.fingerprint
+        fingerprint = contents.manifest.fingerprint
         missing = driver_named(fingerprint.driver).missing_features(fingerprint.features)
         if missing:
             raise EngineFileError(
                 f"engine file {os.fspath(path)!r} was built for {fingerprint.target}, and this "
-                f"CPU lacks {', '.join(missing)}; rebuild it on this machine with "
-                f"`{fingerprint.rebuild}`"
+                f"CPU lacks {', '.join(missing)}; on this machine, {REBUILD.format(path=path)}"
             )
+        part = "its program is unsound"
         try:
-            engine = cls(contents.plan, contents.constants, contents.code, threads)
+            engine = cls(contents.manifest, contents.constants, contents.code, threads)
+            part = "its code cannot be used"
             engine.link()
         except BuildError as error:
             raise EngineFileError(
-                f"engine file {os.fspath(path)!r}: {error}; rebuild it with `{fingerprint.rebuild}`"
+                f"engine file {os.fspath(path)!r}: {part}: {error}; {REBUILD.format(path=path)}"
             ) from error
         return engine
 

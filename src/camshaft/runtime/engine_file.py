@@ -1,7 +1,7 @@
-"""The engine file: a safetensors file that holds a plan, weights and object code.
+"""The engine file: a safetensors file that holds a manifest, weights and object code.
 
 Tensors `weights/NAME` are the constants and `code/NAME` (u8) the object files; the file's
-metadata holds the plan as JSON, versions, and a checksum over every other byte of the file.  It
+metadata holds the manifest as JSON, versions, and a checksum over every other byte of the file.  It
 opens in any safetensors tool.  Loading maps the file and copies nothing but tensors that would
 start off a 64-byte boundary: those whose size is no multiple of 64 come last, and of them only
 the small odd ones (biases, mostly) exist in practice.
@@ -23,12 +23,13 @@ from typing import Any, NoReturn
 import numpy as np
 
 from camshaft.atomic import write_atomically
-from camshaft.errors import BuildError, EngineFileError, ModelError
+from camshaft.errors import EngineFileError, ModelError
 from camshaft.ir.types import DType, dtype_named, dtype_of
-from camshaft.runtime.check import RUNNER, check_plan
+from camshaft.program.arena import ALIGNMENT
 from camshaft.runtime.checksum import tree_digest
-from camshaft.runtime.codec import plan_from_json, plan_to_json
-from camshaft.runtime.plan import ALIGNMENT, Plan
+from camshaft.runtime.codec import manifest_from_json, manifest_to_json
+from camshaft.runtime.driver import RUNNER
+from camshaft.runtime.manifest import Manifest
 from camshaft.version import FORMAT, VERSION
 
 _KIND = "camshaft-engine"
@@ -50,14 +51,14 @@ _TO_FILE = {
     "bool": "BOOL",
 }
 _FROM_FILE = {theirs: ours for ours, theirs in _TO_FILE.items()}
-_REBUILD = "rebuild it with `camshaft build MODEL.onnx -o {path}`"
+REBUILD = "rebuild it with `camshaft build MODEL.onnx -o {path}`"
 
 
 @dataclass(frozen=True)
 class EngineContents:
     """What an engine file holds.  constants and code are read-only arrays over the mapped file."""
 
-    plan: Plan
+    manifest: Manifest
     constants: dict[str, np.ndarray]
     code: dict[str, np.ndarray]
 
@@ -67,7 +68,7 @@ class EngineContents:
 
 def write_engine_file(
     path: str | os.PathLike[str],
-    plan: Plan,
+    manifest: Manifest,
     constants: Mapping[str, np.ndarray],
     code: Mapping[str, bytes | np.ndarray],
 ) -> int:
@@ -81,7 +82,7 @@ def write_engine_file(
     tensors = {f"weights/{n}": np.asarray(a, order="C") for n, a in constants.items()}
     tensors |= {f"code/{n}": np.frombuffer(c, np.uint8) for n, c in code.items()}
     order = sorted(tensors, key=lambda n: _file_order(n, tensors[n]))
-    header = _header(plan, {n: tensors[n] for n in order})
+    header = _header(manifest, {n: tensors[n] for n in order})
     parts = [_raw(tensors[n]).data for n in order]
     digest = tree_digest([header, *parts])
     header = header.replace(_checksum_field(_NO_SUM), _checksum_field(digest), 1)
@@ -112,7 +113,7 @@ def _checksum_field(digest: str) -> bytes:
     return f'"checksum":"{digest}"'.encode()
 
 
-def _header(plan: Plan, tensors: Mapping[str, np.ndarray]) -> bytes:
+def _header(manifest: Manifest, tensors: Mapping[str, np.ndarray]) -> bytes:
     """Length word and JSON header, padded so that tensor data starts on a 64-byte boundary."""
     entries: dict[str, Any] = {
         "__metadata__": {
@@ -120,7 +121,7 @@ def _header(plan: Plan, tensors: Mapping[str, np.ndarray]) -> bytes:
             "format_version": str(FORMAT),
             "camshaft": VERSION,
             "checksum": _NO_SUM,
-            "plan": plan_to_json(plan),
+            "manifest": manifest_to_json(manifest),
         }
     }
     at = 0
@@ -143,24 +144,22 @@ def read_engine_file(path: str | os.PathLike[str]) -> EngineContents:
     """Map and verify an engine file.  EngineFileError names the file, the fault and the fix.
 
     The file must not be truncated in place while it is in use (replacing it, as saving does, is
-    fine): memory mapped from it would then be gone.  The whole plan is checked; whether this machine can run the code is `check_machine`'s task,
-    so that an engine for another CPU can still be inspected.
+    fine): memory mapped from it would then be gone.  `Engine` checks the program and
+    `Engine.load` whether this machine can run it, so the file of another CPU can still be read.
     """
     name = _path(path)
     data = _mapped(name)
     length, header = _parsed_header(name, data)
-    plan_text = _verified_metadata(name, data, length, header)
+    text = _verified_metadata(name, data, length, header)
     arrays = _tensors(name, memoryview(data)[8 + length :], header)
     try:
-        plan = plan_from_json(plan_text)
-        constants = _named(arrays, "weights/")
-        code = _named(arrays, "code/")
-        if RUNNER not in code:
-            raise BuildError(f"the object code {RUNNER!r} of the step loop is missing")
-        check_plan(plan, {n: a.nbytes for n, a in constants.items()}, code)
-    except (ValueError, BuildError) as error:
-        _refuse(name, f"its plan is unsound: {error}")
-    return EngineContents(plan, constants, code)
+        manifest = manifest_from_json(text)
+    except ValueError as error:
+        _refuse(name, f"its manifest is malformed: {error}")
+    code = _named(arrays, "code/")
+    if RUNNER not in code:
+        _refuse(name, f"the object code {RUNNER!r} of the step loop is missing")
+    return EngineContents(manifest, _named(arrays, "weights/"), code)
 
 
 def _path(path: object) -> str:
@@ -176,7 +175,7 @@ def _path(path: object) -> str:
 
 
 def _refuse(path: str, fault: str) -> NoReturn:
-    raise EngineFileError(f"engine file {path!r}: {fault}; {_REBUILD.format(path=path)}")
+    raise EngineFileError(f"engine file {path!r}: {fault}; {REBUILD.format(path=path)}")
 
 
 def _mapped(path: str) -> mmap.mmap:
@@ -222,7 +221,7 @@ def _parsed_header(path: str, data: mmap.mmap) -> tuple[int, dict[str, Any]]:
 
 
 def _verified_metadata(path: str, data: mmap.mmap, length: int, header: dict[str, Any]) -> str:
-    """Check kind, versions and checksum; returns the plan's text."""
+    """Check kind, versions and checksum; returns the manifest's text."""
     metadata = header.pop("__metadata__", {})
     if metadata.get("format") != _KIND:
         _refuse(path, "it is a safetensors file but no camshaft engine")
@@ -243,10 +242,10 @@ def _verified_metadata(path: str, data: mmap.mmap, length: int, header: dict[str
     if metadata.get("camshaft") != VERSION:
         found = metadata.get("camshaft")
         _refuse(path, f"it was built by camshaft {found!s:.20}, and this is camshaft {VERSION}")
-    plan = metadata.get("plan")
-    if not isinstance(plan, str):
-        _refuse(path, "it holds no plan")
-    return plan
+    manifest = metadata.get("manifest")
+    if not isinstance(manifest, str):
+        _refuse(path, "it holds no manifest")
+    return manifest
 
 
 def _spans(header: Mapping[str, Any]) -> list[tuple[int, int]] | None:

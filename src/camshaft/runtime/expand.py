@@ -2,7 +2,7 @@
 
 Some kernels want their weights in a form that is larger than the weights themselves (Winograd's
 transformed filters: four times).  Making it costs about what reading it would, so the file stores
-the small form, and `Plan.expanded` says how the large one comes about.
+the small form, and `Program.expanded` says how the large one comes about.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from itertools import pairwise
 import numpy as np
 
 from camshaft.cpus import available_cpus
+from camshaft.ir.sizes import evaluate
+from camshaft.program.arena import aligned_up
+from camshaft.program.program import Expanded
 from camshaft.runtime.arena import allocate
 from camshaft.runtime.driver import LinkedCode
-from camshaft.runtime.plan import ALIGNMENT, Expanded
 
 MOST_THREADS = 4
 """Beyond, memory is the limit."""
@@ -31,7 +33,7 @@ def expand(
     """
     if not wanted:
         return {}
-    ends = np.cumsum([-(-e.nbytes // ALIGNMENT) * ALIGNMENT for e in wanted]).tolist()
+    ends = np.cumsum([aligned_up(e.nbytes) for e in wanted]).tolist()
     advice = "free memory, or rebuild with a lower optimization level"
     memory = allocate(ends[-1], "expanded weights", advice)
     arrays: dict[str, np.ndarray] = {}
@@ -43,7 +45,7 @@ def expand(
             arrays[e.name] = array
             address = linked.address(e.code, e.phase.symbol)
             pointers = (constants[e.stored].ctypes.data, array.ctypes.data)
-            cuts = [e.phase.items * t // threads for t in range(threads + 1)]
+            cuts = [evaluate(e.phase.items, {}) * t // threads for t in range(threads + 1)]
             jobs += [
                 pool.submit(linked.call, address, pointers, begin, end)
                 for begin, end in pairwise(cuts)

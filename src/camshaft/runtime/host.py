@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from camshaft.errors import CamshaftError, ModelError
-from camshaft.runtime.plan import Step, View
+from camshaft.ir.sizes import evaluate
+from camshaft.program.program import HostCall
+from camshaft.program.view import Buffer, View
 
 Operator = Callable[[Sequence[np.ndarray | None]], Sequence[np.ndarray]]
 
@@ -18,26 +20,28 @@ class HostStep:
 
     def __init__(
         self,
-        step: Step,
+        call: HostCall,
         arena: np.ndarray,
+        offsets: Mapping[Buffer, int],
         constants: Mapping[str, np.ndarray],
         numbers: Mapping[tuple[str, str], int],
     ) -> None:
-        """arena: u8.  numbers: (space, name) -> position of that array in a call."""
-        assert step.host is not None
-        self._name, self._op, self._host = step.name, step.op, step.host
-        self._payload = constants[step.host.payload]
+        """arena: u8.  offsets: where buffers lie in it.  numbers: (space, name) -> position of
+        that array in a call."""
+        self._call = call
+        self._payload = constants[call.payload]
         self._operator: Operator | None = None
         self._numbers = numbers
 
         def fixed(view: View | None) -> np.ndarray | None:
-            if view is None or view.ref.space in ("input", "output"):
+            if view is None or view.buffer.space in ("input", "output"):
                 return None
-            memory = arena if view.ref.space == "arena" else constants[view.ref.name]
-            return view_of(memory, view)
+            if view.buffer.space == "constant":
+                return array_of(constants[view.buffer.name], view)
+            return array_of(arena[offsets[view.buffer] :], view)
 
-        self._inputs = [(view, fixed(view)) for view in step.host.inputs]
-        self._outputs = [(view, fixed(view)) for view in step.host.outputs]
+        self._inputs = [(view, fixed(view)) for view in call.inputs]
+        self._outputs = [(view, fixed(view)) for view in call.outputs]
 
     def run(self, arrays: Sequence[np.ndarray]) -> None:
         """Run on a call's arrays.  ModelError names the step that failed."""
@@ -51,12 +55,12 @@ class HostStep:
             raise
         except Exception as error:  # a reference written in Python may raise anything
             raise ModelError(
-                f"host step {self._name!r} ({self._op}) failed: {type(error).__name__}: {error}"
+                f"host step {self._call.name} failed: {type(error).__name__}: {error}"
             ) from error
         self._store(results, outputs)
 
     def _load(self) -> Operator:
-        module, function = self._host.executor.split(":")
+        module, function = self._call.executor.split(":")
         make = getattr(importlib.import_module(module), function)
         operator: Operator = make(self._payload.tobytes())
         return operator
@@ -66,12 +70,12 @@ class HostStep:
     ) -> np.ndarray | None:
         if view is None or fixed is not None:
             return fixed
-        return view_of(arrays[self._numbers[view.ref.space, view.ref.name]], view)
+        return array_of(arrays[self._numbers[view.buffer.space, view.buffer.name]], view)
 
     def _store(self, results: Sequence[np.ndarray], outputs: Sequence[np.ndarray | None]) -> None:
         if len(results) < len(outputs):
             raise ModelError(
-                f"host step {self._name!r} ({self._op}) gave {len(results)} results, "
+                f"host step {self._call.name} gave {len(results)} results, "
                 f"{len(outputs)} are needed"
             )
         for result, output in zip(results, outputs, strict=False):
@@ -80,21 +84,24 @@ class HostStep:
             result = np.asarray(result)
             if result.shape != output.shape or result.dtype != output.dtype:
                 raise ModelError(
-                    f"host step {self._name!r} ({self._op}) gave {result.dtype}{result.shape}, "
+                    f"host step {self._call.name} gave {result.dtype}{result.shape}, "
                     f"expected {output.dtype}{output.shape}"
                 )
             output[...] = result
 
 
-def view_of(memory: np.ndarray, view: View) -> np.ndarray:
-    """The array that `view` describes within C-contiguous `memory`, without a copy."""
-    dtype = np.dtype(view.type.dtype.numpy)
-    end = view.ref.offset + view.ref.nbytes
-    piece = memory.reshape(-1).view(np.uint8)[view.ref.offset : end]
-    if view.type.size == 0:
-        return np.empty(view.type.shape, dtype)
-    usable = piece[: piece.size - piece.size % dtype.itemsize].view(dtype)
-    strides = tuple(s * dtype.itemsize for s in view.strides)
+def array_of(memory: np.ndarray, view: View) -> np.ndarray:
+    """The array that `view` describes, without a copy.
+
+    memory: C-contiguous, of any type; it begins where the view's buffer begins.
+    """
+    dtype = np.dtype(view.dtype.numpy)
+    shape = tuple(evaluate(d, {}) for d in view.shape)
+    if 0 in shape:
+        return np.empty(shape, dtype)
+    first = evaluate(view.first_byte, {})
+    piece = memory.reshape(-1).view(np.uint8)[first : first + evaluate(view.nbytes, {})]
+    strides = tuple(evaluate(s, {}) * dtype.itemsize for s in view.strides)
     return np.lib.stride_tricks.as_strided(
-        usable, view.type.shape, strides, writeable=memory.flags.writeable
+        piece.view(dtype), shape, strides, writeable=memory.flags.writeable
     )

@@ -1,4 +1,4 @@
-"""Per-layer times of an engine, measured in place, and what the plan says about each step."""
+"""Per-layer times of an engine, measured in place, and what its manifest says of each step."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from typing import Any
 import numpy as np
 
 from camshaft.errors import ConfigError
+from camshaft.ir.sizes import typical
+from camshaft.program.program import HostCall, Launch, Note, Program
+from camshaft.program.view import PLACED, View
 from camshaft.runtime.context import ExecutionContext
-from camshaft.runtime.plan import Plan, Ref
+from camshaft.runtime.manifest import Manifest
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class Profile:
 
 
 def profile_context(
-    context: ExecutionContext, plan: Plan, inputs: Mapping[str, np.ndarray], runs: int
+    context: ExecutionContext, manifest: Manifest, inputs: Mapping[str, np.ndarray], runs: int
 ) -> Profile:
     """Run `inputs` over and over, half of the runs with time stamps between the steps.
 
@@ -59,7 +62,7 @@ def profile_context(
         raise ConfigError(f"runs={runs}: profile at least one run")
     outputs = context.run(inputs)
     context.run_into(inputs, outputs)
-    times = np.zeros((runs, len(plan.steps)), np.int64)
+    times = np.zeros((runs, len(manifest.notes)), np.int64)
     totals = np.zeros(runs, np.int64)
     for i in range(runs):
         context.set_timing(True)
@@ -71,68 +74,80 @@ def profile_context(
         start = perf_counter_ns()
         context.run_into(inputs, outputs)
         totals[i] = perf_counter_ns() - start
-    return _summary(plan, times, totals, context.threads)
+    return _summary(manifest, times, totals, context.threads)
 
 
-def _summary(plan: Plan, times: np.ndarray, totals: np.ndarray, threads: int) -> Profile:
+def _summary(manifest: Manifest, times: np.ndarray, totals: np.ndarray, threads: int) -> Profile:
     medians = np.median(times, axis=0) / 1e3
     least = times.min(axis=0) / 1e3
     whole = float(medians.sum()) or 1.0
     layers = []
-    for step, median, best in zip(plan.steps, medians.tolist(), least.tolist(), strict=True):
+    steps = zip(manifest.program.instructions, manifest.notes, strict=True)
+    for (step, note), median, best in zip(steps, medians.tolist(), least.tolist(), strict=True):
         ns = median * 1e3
         layers.append(
             LayerTime(
-                name=step.name,
-                op=step.op,
-                tactic="host" if step.host is not None else step.tactic,
-                precision=step.precision,
+                name=note.name,
+                op=note.op,
+                tactic="host" if isinstance(step, HostCall) else note.tactic,
+                precision=note.precision,
                 median_us=median,
                 min_us=best,
                 share=median / whole,
-                gmacs=step.macs / ns if ns else 0.0,
-                gbytes=step.bytes / ns if ns else 0.0,
+                gmacs=note.macs / ns if ns else 0.0,
+                gbytes=note.bytes / ns if ns else 0.0,
             )
         )
     return Profile(tuple(layers), float(np.median(totals)) / 1e3, threads, len(totals))
 
 
-def describe(plan: Plan) -> dict[str, Any]:
-    """Everything the plan says, as JSON types, for `inspect`: the engine and each of its steps."""
+def describe(manifest: Manifest) -> dict[str, Any]:
+    """Everything the manifest says, as JSON types, for `inspect`: the engine and its steps."""
+    program = manifest.program
     return {
-        "fingerprint": asdict(plan.fingerprint),
-        "inputs": {b.name: repr(b.type) for b in plan.inputs},
-        "outputs": {b.name: repr(b.type) for b in plan.outputs},
-        "arena_bytes": plan.arena_bytes,
-        "lower_bound_bytes": plan.lower_bound_bytes,
-        "expanded_bytes": sum(e.nbytes for e in plan.expanded),
-        "max_threads": plan.max_threads,
-        "steps": [_described(plan, i) for i in range(len(plan.steps))],
+        "fingerprint": asdict(manifest.fingerprint),
+        "inputs": {b.name: repr(b.type) for b in program.inputs},
+        "outputs": {b.name: repr(b.type) for b in program.outputs},
+        "arena_bytes": program.arena.nbytes,
+        "lower_bound_bytes": program.arena.lower_bound,
+        "expanded_bytes": sum(e.nbytes for e in program.expanded),
+        "max_threads": program.max_threads,
+        "steps": [_described(program, i, note) for i, note in enumerate(manifest.notes)],
     }
 
 
-def _described(plan: Plan, index: int) -> dict[str, Any]:
-    step = plan.steps[index]
-    refs: list[Ref] = list(step.args)
-    phases = [] if step.host is not None else list(plan.kernels[step.kernel].phases)
-    if step.host is not None:
-        refs = [v.ref for v in (*step.host.inputs, *step.host.outputs) if v is not None]
+def _described(program: Program, index: int, note: Note) -> dict[str, Any]:
+    step = program.instructions[index]
+    items = []
+    if isinstance(step, Launch):
+        items = [typical(phase.items) for phase in program.kernels[step.kernel].phases]
     return {
         "index": index,
-        "name": step.name,
-        "op": step.op,
-        "kind": "kernel" if step.host is None else "host",
-        "origin": list(step.origin),
-        "tactic": step.tactic,
-        "params": dict(step.params),
-        "precision": step.precision,
-        "reason": step.reason,
-        "time_us": step.time_us,
-        "macs": step.macs,
-        "bytes": step.bytes,
-        "waits": step.waits,
-        "items": [phase.items for phase in phases],
-        "operands": [
-            {"space": r.space, "name": r.name, "offset": r.offset, "bytes": r.nbytes} for r in refs
-        ],
+        "name": note.name,
+        "op": note.op,
+        "kind": "host" if isinstance(step, HostCall) else "kernel",
+        "origin": list(note.origin),
+        "tactic": note.tactic,
+        "params": dict(note.params),
+        "precision": note.precision,
+        "reason": note.reason,
+        "time_us": note.time_us,
+        "macs": note.macs,
+        "bytes": note.bytes,
+        "waits": isinstance(step, HostCall) or step.waits,
+        "items": items,
+        "operands": [_operand(program, view) for view in step.views if view is not None],
+    }
+
+
+def _operand(program: Program, view: View) -> dict[str, Any]:
+    """Where an operand lies: bytes from the start of the arena, or of its own memory."""
+    first = typical(view.first_byte)
+    if view.buffer.space in PLACED:
+        first += program.offsets[view.buffer]
+    return {
+        "space": view.buffer.space,
+        "name": view.buffer.name,
+        "offset": first,
+        "bytes": typical(view.nbytes),
     }

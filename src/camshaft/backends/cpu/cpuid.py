@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from llvmlite import binding
 
-from camshaft.backends.base import Phase, Source
+from camshaft.backends.base import Source
 from camshaft.backends.cpu.compile import CpuCompiler
 from camshaft.backends.cpu.link import call, link, pointer_table
 from camshaft.backends.cpu.target import PORTABLE
+from camshaft.program.program import Phase
 
 Registers = tuple[int, int, int, int]
 """EAX, EBX, ECX, EDX."""

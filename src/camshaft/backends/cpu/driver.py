@@ -9,14 +9,13 @@ from collections.abc import Mapping, Sequence
 from camshaft.backends.cpu.link import Library, call, link, pointer_table
 from camshaft.backends.cpu.processor import host_features
 from camshaft.backends.cpu.runner.functions import compile_runner, runner_from
-from camshaft.backends.cpu.runner.program import Patch, Program, Row
+from camshaft.backends.cpu.runner.program import LinkedProgram
 from camshaft.backends.cpu.target import target_named
 from camshaft.errors import BuildError
 from camshaft.ir.types import TensorType
+from camshaft.program.rows import Row
 
 _ELF_MACHINES = {"x86_64": 62, "aarch64": 183}  # e_machine of the ELF header
-
-Argument = int | tuple[int, int]
 
 
 class LinkedKernels:
@@ -36,18 +35,14 @@ class LinkedKernels:
 
     def program(
         self,
-        rows: Sequence[tuple[int, tuple[Argument, ...], int, bool]],
+        rows: Sequence[Row],
         bindings: Sequence[TensorType],
         first_output: int,
         threads: int,
         check_finite: bool,
-    ) -> Program:
+    ) -> LinkedProgram:
         """See `runtime.driver.LinkedCode.program`."""
-        table = [
-            Row(code, tuple(Patch(*a) if isinstance(a, tuple) else a for a in args), items, waits)
-            for code, args, items, waits in rows
-        ]
-        return Program(self._runner, table, bindings, first_output, threads, check_finite)
+        return LinkedProgram(self._runner, rows, bindings, first_output, threads, check_finite)
 
 
 class CpuDriver:

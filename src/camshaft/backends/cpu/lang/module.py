@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from camshaft.backends.base import Expansion, Phase, Source
+from camshaft.backends.base import Expansion, Source
 from camshaft.backends.cpu.lang.emitter import Declarations, Extents
 from camshaft.backends.cpu.lang.tiles import Tiling
 from camshaft.backends.cpu.lang.values import Index, Pointer, Value, llvm_type
@@ -18,6 +18,7 @@ from camshaft.backends.cpu.target import CpuTarget
 from camshaft.errors import BuildError
 from camshaft.ir.extent import Extent
 from camshaft.ir.types import DType, i64
+from camshaft.program.program import Phase
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ class Module:
         """One phase of the kernel with `items` work items; `args` in the order of the contract."""
         with self._exported(symbol, args, self._extents) as k:
             yield k
-        self._phases.append(Phase(symbol, items))  # type: ignore[arg-type]
+        self._phases.append(Phase(symbol, items))
 
     @contextmanager
     def expansion(

@@ -1,8 +1,8 @@
 """The linked program runner: generated code as Python functions, and what it knows of arrays.
 
 `compile_runner` turns `runner.ir` into an object file once per target (an engine file carries it,
-so loading compiles nothing); `Runner` is that object file linked into this process.  A `Program`
-(module `program`) is one context's tables, run by a runner.
+so loading compiles nothing); `Runner` is that object file linked into this process.  A
+`LinkedProgram` (module `program`) is one context's tables, run by a runner.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from typing import Any
 import numpy as np
 from llvmlite import binding
 
-from camshaft.backends.base import Phase, Source
+from camshaft.backends.base import Source
 from camshaft.backends.cpu.compile import CpuCompiler, start_llvm
 from camshaft.backends.cpu.runner.ir import runner_ir
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.errors import BuildError
+from camshaft.program.program import Phase
 
 C_CONTIGUOUS, ALIGNED, WRITEABLE = 0x1, 0x100, 0x400  # PyArrayObject.flags
 _SYMBOLS = (
@@ -108,7 +109,7 @@ def array_layout() -> tuple[int, ...] | None:
     """Byte offsets of type, data, rank, shape, dtype and flags in a PyArrayObject.
 
     The struct is part of NumPy's ABI (numpy/ndarraytypes.h); still, what it says is compared with
-    what NumPy says on a few arrays, and None is returned where they differ: `Program.call` is
+    what NumPy says on a few arrays, and None is returned where they differ: `LinkedProgram.call` is
     then not to be used, and callers fall back on NumPy's slower public interface.
     """
     if sys.implementation.name != "cpython" or ctypes.sizeof(ctypes.c_void_p) != 8:
@@ -152,7 +153,7 @@ class Runner:
 
     enter(program, addresses) -> code; resume(program, row) -> code;
     acquire(program) -> 1 if it was busy; leave(program);
-    signal(program); worker(program, number, seen generation).  Codes: see `runner.ir.layout`.
+    signal(program); worker(program, number, seen generation).  Codes: `Outcome`.
     """
 
     def __init__(self, code: bytes) -> None:

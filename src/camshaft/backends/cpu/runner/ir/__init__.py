@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from camshaft.backends.cpu.runner.ir import layout
 from camshaft.backends.cpu.runner.ir.checking import checking_ir
+from camshaft.backends.cpu.runner.ir.contention import CONTENTION
 from camshaft.backends.cpu.runner.ir.entering import ENTERING
 from camshaft.backends.cpu.runner.ir.layout import Word
 from camshaft.backends.cpu.runner.ir.placing import NOT_PLACING, PLACING
 from camshaft.backends.cpu.runner.ir.waiting import WAITING
 from camshaft.backends.cpu.runner.ir.walking import WALKING
-from camshaft.backends.cpu.runner.ir.watching import WATCHING
+from camshaft.program.rows import Outcome
 
 _PRELUDE = """
 declare i32 @clock_gettime(i32, ptr)
@@ -66,15 +67,10 @@ _NUMBERS = (
     "ROW_WORDS",
     "EXPECTED_WORDS",
     "SERIAL",
-    "DONE",
-    "IS_BUSY",
-    "NOT_FINITE",
-    "OVERLAP",
-    "UNEXPECTED",
     "STALL_NS",
     "WINDOW_NS",
     "WINDOW_CALLS",
-    "LONGEST_SPELL_NS",
+    "LONGEST_SERIAL_NS",
     "REST_NS",
 )
 _FUTEX = {"x86_64": 202, "aarch64": 98}  # Linux system call numbers
@@ -97,6 +93,7 @@ def runner_ir(machine: str, linux: bool) -> str:
         declaration += "\ndeclare i32 @usleep(i32)"
         wait, wake = "%rc = call i32 @usleep(i32 50)", ""
     names = {word.name: str(int(word)) for word in Word}
+    names |= {outcome.name: str(int(outcome)) for outcome in Outcome}
     names |= {name: str(getattr(layout, name)) for name in _NUMBERS}
     names |= {
         "PAUSE": pause,
@@ -107,6 +104,6 @@ def runner_ir(machine: str, linux: bool) -> str:
     }
     parts = [_PRELUDE, declaration]
     parts.append(PLACING.substitute(names) if linux else NOT_PLACING)
-    parts += [part.substitute(names) for part in (WAITING, WALKING, WATCHING, ENTERING)]
+    parts += [part.substitute(names) for part in (WAITING, WALKING, CONTENTION, ENTERING)]
     parts += [checking_ir(bits) for bits in (16, 32, 64)]
     return "\n".join(parts)

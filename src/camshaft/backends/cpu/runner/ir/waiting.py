@@ -62,9 +62,9 @@ timed:
   br label %burst
 tired:
   %shared = call i1 @settle(ptr %p, i64 %w)
-  %patient = icmp slt i64 %elapsed, %limit
-  br i1 %patient, label %polite, label %sleep
-polite:                                         ; do not hand the core to strangers too soon
+  %early = icmp slt i64 %elapsed, %limit
+  br i1 %early, label %patient, label %sleep
+patient:                                        ; spin before yielding the core
   %calm = call i64 @word(ptr %p, i64 $YIELD_NS)
   %long = icmp sge i64 %elapsed, %calm
   %give = or i1 %shared, %long

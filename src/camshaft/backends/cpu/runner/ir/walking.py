@@ -35,8 +35,8 @@ fetch:
   %pflags = getelementptr i64, ptr %prow, i64 3
   %flags = load i64, ptr %pflags
   %waits0 = trunc i64 %flags to i1
-  %together = xor i1 %alone, true
-  %waits = and i1 %waits0, %together
+  %parallel = xor i1 %alone, true
+  %waits = and i1 %waits0, %parallel
   br i1 %waits, label %sync, label %synced
 sync:
   call void @barrier(ptr %p, i64 %w, i64 %threads)
@@ -74,7 +74,7 @@ done:
 }
 
 ; The caller's side of a segment: wake the workers, take part, wait for all.
-define internal i64 @together(ptr %p, i64 %first) {
+define internal i64 @parallel(ptr %p, i64 %first) {
   %threads = call i64 @word(ptr %p, i64 $THREADS)
   %pstart = getelementptr i64, ptr %p, i64 $START
   store i64 %first, ptr %pstart
@@ -104,7 +104,7 @@ single:
   %r1 = call i64 @walk(ptr %p, i64 0, i64 1, i64 %first)
   br label %done
 many:
-  %r2 = call i64 @together_or_alone(ptr %p, i64 %first)
+  %r2 = call i64 @parallel_or_serial(ptr %p, i64 %first)
   br label %done
 done:
   %r = phi i64 [ %count, %entry ], [ %r1, %single ], [ %r2, %many ]

@@ -8,8 +8,8 @@ is longer than most steps and nobody can finish the piece that the sleeping work
 
 A wait in a barrier that lasts STALL_NS is a *stall*, and nobody watches until there is one.  Two
 within a window (WINDOW_NS and WINDOW_CALLS) start a trial: as much time alone.  If calls took an
-eighth less for that, the next spell alone, after another look at all workers together, is twice as
-long, up to LONGEST_SPELL_NS.  If not (the waits may be the net's own, where a step does not divide
+eighth less for that, the next trial, after another look at all workers together, is twice as long,
+up to LONGEST_SERIAL_NS.  If not (the waits may be the net's own, where a step does not divide
 evenly), there is no other trial for REST_NS unless calls become slower by a quarter.  Results are
 the same bits either way.
 """
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from string import Template
 
-WATCHING = Template("""
+CONTENTION = Template("""
 ; Note a stall if a wait that began at %start, and let others have the core, was one.
 define internal void @note_stall(ptr %p, ptr %waiters, i64 %start) {
 entry:
@@ -38,15 +38,15 @@ done:
 }
 
 ; A segment for all workers: together at once while nothing is amiss or when steps are timed.
-define internal i64 @together_or_alone(ptr %p, i64 %first) {
+define internal i64 @parallel_or_serial(ptr %p, i64 %first) {
 entry:
   %watch = call i64 @word(ptr %p, i64 $WATCH)
   %stamps = call i64 @word(ptr %p, i64 $STAMPS)
-  %alone = call i64 @word(ptr %p, i64 $ALONE)
+  %serial = call i64 @word(ptr %p, i64 $SERIAL_NOW)
   %pstalls = getelementptr i64, ptr %p, i64 $STALLS
   %stalls32 = load atomic i32, ptr %pstalls monotonic, align 4
   %stalls = zext i32 %stalls32 to i64
-  %amiss0 = or i64 %alone, %stalls
+  %amiss0 = or i64 %serial, %stalls
   %amiss1 = icmp ne i64 %amiss0, 0
   %may0 = icmp ne i64 %watch, 0
   %untimed = icmp eq i64 %stamps, 0
@@ -54,10 +54,10 @@ entry:
   %amiss = and i1 %amiss1, %may
   br i1 %amiss, label %look, label %plain
 plain:
-  %r0 = call i64 @together(ptr %p, i64 %first)
+  %r0 = call i64 @parallel(ptr %p, i64 %first)
   ret i64 %r0
 look:
-  %r1 = call i64 @watched(ptr %p, i64 %first)
+  %r1 = call i64 @judged(ptr %p, i64 %first)
   ret i64 %r1
 }
 
@@ -68,74 +68,74 @@ define internal void @keep(ptr %p, i64 %field, i64 %value) alwaysinline {
 }
 
 ; The same, timed, and what to do next time.
-define internal i64 @watched(ptr %p, i64 %first) noinline {
+define internal i64 @judged(ptr %p, i64 %first) noinline {
 entry:
-  %alone0 = call i64 @word(ptr %p, i64 $ALONE)
-  %alone = icmp ne i64 %alone0, 0
+  %serial0 = call i64 @word(ptr %p, i64 $SERIAL_NOW)
+  %serial = icmp ne i64 %serial0, 0
   %t0 = call i64 @now()
-  br i1 %alone, label %one, label %all
+  br i1 %serial, label %one, label %all
 one:
   %r1 = call i64 @walk(ptr %p, i64 0, i64 1, i64 %first)
   br label %count
 all:
-  %r2 = call i64 @together(ptr %p, i64 %first)
+  %r2 = call i64 @parallel(ptr %p, i64 %first)
   br label %count
 count:
   %r = phi i64 [ %r1, %one ], [ %r2, %all ]
   %t = call i64 @now()
   %taken = sub i64 %t, %t0
-  %spent0 = call i64 @word(ptr %p, i64 $SPENT)
+  %spent0 = call i64 @word(ptr %p, i64 $SPENT_NS)
   %spent = add i64 %spent0, %taken
   %calls0 = call i64 @word(ptr %p, i64 $CALLS)
   %calls = add i64 %calls0, 1
-  %spell = call i64 @word(ptr %p, i64 $SPELL)
-  %limit = select i1 %alone, i64 %spell, i64 $WINDOW_NS
+  %window = call i64 @word(ptr %p, i64 $SERIAL_WINDOW_NS)
+  %limit = select i1 %serial, i64 %window, i64 $WINDOW_NS
   %long = icmp sge i64 %spent, %limit
   %several = icmp uge i64 %calls, $WINDOW_CALLS
   %over = and i1 %long, %several
   %spent1 = select i1 %over, i64 0, i64 %spent
   %calls1 = select i1 %over, i64 0, i64 %calls
-  call void @keep(ptr %p, i64 $SPENT, i64 %spent1)
+  call void @keep(ptr %p, i64 $SPENT_NS, i64 %spent1)
   call void @keep(ptr %p, i64 $CALLS, i64 %calls1)
   br i1 %over, label %judge, label %done
 judge:
   %mean = udiv i64 %spent, %calls
   %pstalls = getelementptr i64, ptr %p, i64 $STALLS
-  br i1 %alone, label %was_alone, label %was_together
-was_together:
+  br i1 %serial, label %was_serial, label %was_parallel
+was_parallel:
   %stalls = atomicrmw xchg ptr %pstalls, i32 0 monotonic
   %many = icmp uge i32 %stalls, 2
   %next = call i64 @word(ptr %p, i64 $NEXT_TRIAL)
   %rested = icmp sge i64 %t, %next
-  %lost0 = call i64 @word(ptr %p, i64 $LOST)
-  %quarter = lshr i64 %lost0, 2
-  %as_bad = add i64 %lost0, %quarter
+  %last = call i64 @word(ptr %p, i64 $LAST_PARALLEL_NS)
+  %quarter = lshr i64 %last, 2
+  %as_bad = add i64 %last, %quarter
   %worse = icmp ugt i64 %mean, %as_bad
   %due = or i1 %rested, %worse
   %try = and i1 %many, %due
   br i1 %try, label %part, label %done
 part:
-  call void @keep(ptr %p, i64 $TOGETHER, i64 %mean)
-  call void @keep(ptr %p, i64 $ALONE, i64 1)
+  call void @keep(ptr %p, i64 $PARALLEL_NS, i64 %mean)
+  call void @keep(ptr %p, i64 $SERIAL_NOW, i64 1)
   br label %done
-was_alone:                                      ; now look at all together: one more stall will do
-  call void @keep(ptr %p, i64 $ALONE, i64 0)
+was_serial:                                      ; now look at all together: one more stall will do
+  call void @keep(ptr %p, i64 $SERIAL_NOW, i64 0)
   store atomic i32 1, ptr %pstalls monotonic, align 4
-  %together = call i64 @word(ptr %p, i64 $TOGETHER)
+  %parallel = call i64 @word(ptr %p, i64 $PARALLEL_NS)
   %margin = lshr i64 %mean, 3
   %least = add i64 %mean, %margin
-  %better = icmp ult i64 %least, %together
+  %better = icmp ult i64 %least, %parallel
   br i1 %better, label %won, label %lost
 won:
-  %spell1 = mul i64 %spell, 2
-  %spell2 = call i64 @llvm.umin.i64(i64 %spell1, i64 $LONGEST_SPELL_NS)
-  call void @keep(ptr %p, i64 $SPELL, i64 %spell2)
-  call void @keep(ptr %p, i64 $LOST, i64 0)
+  %window1 = mul i64 %window, 2
+  %window2 = call i64 @llvm.umin.i64(i64 %window1, i64 $LONGEST_SERIAL_NS)
+  call void @keep(ptr %p, i64 $SERIAL_WINDOW_NS, i64 %window2)
+  call void @keep(ptr %p, i64 $LAST_PARALLEL_NS, i64 0)
   br label %done
 lost:
   %until = add i64 %t, $REST_NS
-  call void @keep(ptr %p, i64 $SPELL, i64 $WINDOW_NS)
-  call void @keep(ptr %p, i64 $LOST, i64 %together)
+  call void @keep(ptr %p, i64 $SERIAL_WINDOW_NS, i64 $WINDOW_NS)
+  call void @keep(ptr %p, i64 $LAST_PARALLEL_NS, i64 %parallel)
   call void @keep(ptr %p, i64 $NEXT_TRIAL, i64 %until)
   br label %done
 done:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from camshaft.backends.cpu.runner.ir.layout import (
-    LONGEST_SPELL_NS,
+    LONGEST_SERIAL_NS,
     SLOT_WORDS,
     WINDOW_NS,
     Word,
@@ -34,16 +34,16 @@ def worker_took_part(ctx: ExecutionContext, words: np.ndarray) -> bool:
 def end_window(words: np.ndarray, call_ns: int) -> None:
     """Make the next call the last that is judged, and the others' mean what is given."""
     words[Word.CALLS] = 10**12 // call_ns
-    words[Word.SPENT] = 10**12
+    words[Word.SPENT_NS] = 10**12
 
 
 def test_nobody_watches_while_nothing_is_amiss() -> None:
     ctx, words = context()
-    words[Word.CALLS] = words[Word.SPENT] = 0
+    words[Word.CALLS] = words[Word.SPENT_NS] = 0
     for _ in range(20):
         words[Word.STALLS] = 0  # a busy machine may have made some
         assert worker_took_part(ctx, words)
-    assert words[Word.CALLS] == words[Word.SPENT] == 0
+    assert words[Word.CALLS] == words[Word.SPENT_NS] == 0
 
 
 def test_stalls_start_a_trial_and_its_outcome_decides() -> None:
@@ -51,25 +51,29 @@ def test_stalls_start_a_trial_and_its_outcome_decides() -> None:
     words[Word.STALLS] = 2
     end_window(words, call_ns=5_000_000)
     assert worker_took_part(ctx, words)
-    assert words[Word.ALONE] == 1
-    assert words[Word.TOGETHER] == pytest.approx(5_000_000, rel=0.01)
-    for spell in (min(WINDOW_NS << i, LONGEST_SPELL_NS) for i in range(1, 9)):
+    assert words[Word.SERIAL_NOW] == 1
+    assert words[Word.PARALLEL_NS] == pytest.approx(5_000_000, rel=0.01)
+    for window in (min(WINDOW_NS << i, LONGEST_SERIAL_NS) for i in range(1, 9)):
         end_window(words, call_ns=4_000_000)
         assert not worker_took_part(ctx, words), "the caller works alone"
-        assert (words[Word.ALONE], words[Word.SPELL], words[Word.STALLS]) == (0, spell, 1)
+        assert (words[Word.SERIAL_NOW], words[Word.SERIAL_WINDOW_NS], words[Word.STALLS]) == (
+            0,
+            window,
+            1,
+        )
         end_window(words, call_ns=5_000_000)
         words[Word.STALLS] = 2
         assert worker_took_part(ctx, words)
-        assert words[Word.ALONE] == 1
+        assert words[Word.SERIAL_NOW] == 1
     end_window(words, call_ns=4_600_000)  # less, but not by enough
     assert not worker_took_part(ctx, words)
-    assert (words[Word.ALONE], words[Word.SPELL]) == (0, WINDOW_NS)
-    assert words[Word.LOST] == pytest.approx(5_000_000, rel=0.01)
+    assert (words[Word.SERIAL_NOW], words[Word.SERIAL_WINDOW_NS]) == (0, WINDOW_NS)
+    assert words[Word.LAST_PARALLEL_NS] == pytest.approx(5_000_000, rel=0.01)
     for call_ns, alone in ((5_900_000, 0), (6_600_000, 1)):
         words[Word.STALLS] = 9
         end_window(words, call_ns)
         assert worker_took_part(ctx, words)
-        assert words[Word.ALONE] == alone, "another trial is due only if calls become slower"
+        assert words[Word.SERIAL_NOW] == alone, "another trial is due only if calls become slower"
 
 
 def test_one_stall_is_forgotten() -> None:
@@ -79,7 +83,7 @@ def test_one_stall_is_forgotten() -> None:
         words[Word.STALLS] = 1
         end_window(words, call_ns=5_000_000)
         assert worker_took_part(ctx, words)
-        outcomes.append((words[Word.ALONE], words[Word.SPENT], words[Word.CALLS]))
+        outcomes.append((words[Word.SERIAL_NOW], words[Word.SPENT_NS], words[Word.CALLS]))
     assert (0, 0, 0) in outcomes
 
 
@@ -96,7 +100,7 @@ def test_waits_that_are_the_nets_own_cost_one_trial() -> None:
     words[Word.STALLS] = 3
     end_window(words, call_ns=5_000_000)
     assert worker_took_part(ctx, words)
-    assert words[Word.ALONE] == 1
+    assert words[Word.SERIAL_NOW] == 1
 
 
 @pytest.mark.parametrize("why", ["host step", "timed"])
@@ -108,4 +112,5 @@ def test_who_is_not_watched_never_goes_alone(why: str) -> None:
     words[Word.STALLS] = 5
     end_window(words, call_ns=5_000_000)
     ctx.run({"x": X})
-    assert (words[Word.ALONE], words[Word.STALLS]) == (0, 5)
+    assert words[Word.SERIAL_NOW] == 0
+    assert words[Word.STALLS] >= 5  # judging would reset them; a busy machine may add some

@@ -1,0 +1,226 @@
+"""Whether a program is safe to run: every pointer a kernel gets lies in memory that exists.
+
+Run on every program before its code is linked: one that a build got wrong is a `BuildError`, and
+one from a damaged engine file must not crash the process.  Symbolic extents are evaluated at the
+least, the typical and the largest sizes.  What kernels do within the views they are given is the
+tactics' responsibility.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from camshaft.errors import BuildError, ModelError
+from camshaft.ir.extent import Extent
+from camshaft.ir.sizes import evaluate
+from camshaft.ir.strides import span
+from camshaft.ir.types import string
+from camshaft.program.arena import ALIGNMENT, stacked
+from camshaft.program.program import MAX_THREADS, Expanded, HostCall, Instruction, Phase, Program
+from camshaft.program.view import PLACED, Buffer, View
+
+MAX_EXPANSION = 64
+"""How many times larger than the stored constant an expanded one may be."""
+_MAX_BYTES = 1 << 46
+_MAX_ITEMS = 1 << 40
+_MAX_RANK = 32
+_SYMBOL = re.compile(r"[A-Za-z_.$][A-Za-z0-9_.$]*\Z")
+_EXECUTOR = re.compile(r"camshaft(\.[a-z_][a-z0-9_]*)+:[a-z_][a-z0-9_]*\Z")
+
+Sizes = Mapping[str, int]
+
+
+def check_program(
+    program: Program,
+    constants: Mapping[str, int],
+    code: Collection[str],
+    names: Sequence[str] | None = None,
+) -> None:
+    """Raise BuildError, naming the instruction and the fault, unless the program is sound.
+
+    constants: name -> bytes of the stored tensors.  code: names of the objects.
+    names: what messages call the instructions.
+    """
+    if not 1 <= program.max_threads <= MAX_THREADS:
+        raise BuildError(f"max_threads is {program.max_threads}, not within 1 to {MAX_THREADS}")
+    for i, kernel in enumerate(program.kernels):
+        _check_code(f"kernel {i}", kernel.code, kernel.phases, code)
+    nbytes = dict(constants)
+    for e in program.expanded:
+        _check_expanded(e, constants, nbytes, code)
+        nbytes[e.name] = e.nbytes
+    names = [""] * len(program.instructions) if names is None else names
+    if len(names) != len(program.instructions):
+        raise BuildError(f"{len(names)} notes for {len(program.instructions)} instructions")
+    labels = [f"instruction {i} ({name:.80})" for i, name in enumerate(names)]
+    for sizes in points(program):
+        try:
+            _AtSizes(program, nbytes, sizes).check(labels)
+        except ModelError as error:
+            raise BuildError(f"the program has an impossible extent: {error}") from error
+
+
+def points(program: Program) -> Iterator[Sizes]:
+    """The least sizes, the typical ones, and the largest where they are bounded; {} once for a
+    program without symbols."""
+    yield {s.name: s.low for s in program.symbols}
+    if program.symbols:
+        yield {s.name: s.typical for s in program.symbols}
+        yield {s.name: s.typical if s.high is None else s.high for s in program.symbols}
+
+
+def _check_code(where: str, name: str, phases: Sequence[Phase], code: Collection[str]) -> None:
+    if name not in code:
+        raise BuildError(f"{where}: there is no object code called {name!r:.80}")
+    for phase in phases:
+        if not _SYMBOL.match(phase.symbol):
+            raise BuildError(f"{where}: {phase.symbol!r:.80} is no symbol")
+
+
+def _check_expanded(
+    e: Expanded, stored: Mapping[str, int], known: Collection[str], code: Collection[str]
+) -> None:
+    where = f"expanded constant {e.name!r:.80}"
+    _check_code(where, e.code, (e.phase,), code)
+    if e.name in known:
+        raise BuildError(f"{where}: there is another constant of this name")
+    if e.stored not in stored:
+        raise BuildError(f"{where}: there is no constant called {e.stored!r:.80} to make it from")
+    if not 0 < e.nbytes <= MAX_EXPANSION * stored[e.stored]:
+        raise BuildError(f"{where}: {e.nbytes} bytes from {stored[e.stored]}")
+
+
+@dataclass(frozen=True)
+class _AtSizes:
+    """The checks that depend on sizes.  constants: name -> bytes, expanded ones included."""
+
+    program: Program
+    constants: Mapping[str, int]
+    sizes: Sizes
+
+    def check(self, labels: Sequence[str]) -> None:
+        self._check_bindings()
+        self._check_buffers()
+        self._check_arena()
+        for i, kernel in enumerate(self.program.kernels):
+            self._check_items(f"kernel {i}", kernel.phases)
+        for e in self.program.expanded:
+            self._check_items(f"expanded constant {e.name!r:.80}", (e.phase,))
+        for where, instruction in zip(labels, self.program.instructions, strict=True):
+            self._check_instruction(where, instruction)
+
+    def _value(self, extent: Extent) -> int:
+        return evaluate(extent, self.sizes)
+
+    def _shape(self, extents: Sequence[Extent]) -> tuple[int, ...]:
+        return tuple(evaluate(e, self.sizes) for e in extents)
+
+    # -- memory ----------------------------------------------------------------------------------
+
+    def _check_bindings(self) -> None:
+        for kind, bindings in (("input", self.program.inputs), ("output", self.program.outputs)):
+            names = [b.name for b in bindings]
+            if len(set(names)) != len(names):
+                raise BuildError(f"two {kind}s have the same name, among {names}")
+            for b in bindings:
+                if b.type.dtype == string:
+                    raise BuildError(f"{kind} {b.name!r}: strings are not supported as {kind}s")
+                if len(b.type.shape) > _MAX_RANK or any(
+                    not 0 <= d <= _MAX_BYTES for d in self._shape(b.type.shape)
+                ):
+                    raise BuildError(f"{kind} {b.name!r}: impossible shape {b.type!r:.80}")
+
+    def _check_items(self, where: str, phases: Sequence[Phase]) -> None:
+        for phase in phases:
+            items = self._value(phase.items)
+            if not 0 <= items <= _MAX_ITEMS:
+                raise BuildError(f"{where}, {phase.symbol}: {items} work items")
+
+    def _check_buffers(self) -> None:
+        known = {("input", b.name): b.type.nbytes for b in self.program.inputs}
+        known |= {("output", b.name): b.type.nbytes for b in self.program.outputs}
+        known |= {("constant", name): nbytes for name, nbytes in self.constants.items()}
+        seen: set[tuple[str, str]] = set()
+        for buffer in self.program.buffers:
+            key = (buffer.space, buffer.name)
+            if key in seen:
+                raise BuildError(f"two buffers are called {buffer.space} {buffer.name!r:.80}")
+            seen.add(key)
+            nbytes = self._value(buffer.nbytes)
+            if not 0 <= nbytes <= _MAX_BYTES or buffer.dtype == string:
+                raise BuildError(f"impossible buffer {_text(buffer)}")
+            if buffer.space in PLACED:
+                continue
+            if key not in known:
+                raise BuildError(f"there is no {buffer.space} called {buffer.name!r:.80}")
+            if nbytes != self._value(known[key]):
+                raise BuildError(
+                    f"buffer {_text(buffer)} is not {buffer.space} {buffer.name!r:.80}, which has "
+                    f"{self._value(known[key])} bytes"
+                )
+
+    def _check_arena(self) -> None:
+        arena = self.program.arena
+        placed = {b for b in self.program.buffers if b.space in PLACED}
+        if len(arena.slots) != len(placed) or {s.buffer for s in arena.slots} != placed:
+            raise BuildError("the arena has not one slot for each buffer that lies in it")
+        for i, slot in enumerate(arena.slots):
+            if any(not 0 <= j < i for j in slot.above):
+                raise BuildError(f"buffer {_text(slot.buffer)} lies above a later one")
+        size, offsets = arena.nbytes, [slot.offset for slot in arena.slots]
+        nbytes = [self._value(slot.buffer.nbytes) for slot in arena.slots]
+        if self.program.symbols:
+            offsets, size = stacked([slot.above for slot in arena.slots], nbytes)
+        if not 0 <= size <= _MAX_BYTES:
+            raise BuildError(f"arena of {size} bytes")
+        for slot, offset, length in zip(arena.slots, offsets, nbytes, strict=True):
+            if not 0 <= offset <= size - length or offset % ALIGNMENT:
+                raise BuildError(
+                    f"buffer {_text(slot.buffer)} of {length} bytes lies at {offset} in an arena of "
+                    f"{size}"
+                )
+
+    # -- instructions ----------------------------------------------------------------------------
+
+    def _check_instruction(self, where: str, instruction: Instruction) -> None:
+        if isinstance(instruction, HostCall):
+            self._check_host(where, instruction)
+            return
+        if not 0 <= instruction.kernel < len(self.program.kernels):
+            raise BuildError(f"{where}: kernel {instruction.kernel} of {len(self.program.kernels)}")
+        for j, view in enumerate(instruction.views):
+            if view is not None:
+                self._check_view(f"{where}, argument {j}", view)
+        for dim in instruction.dims:
+            self._value(dim)
+
+    def _check_host(self, where: str, call: HostCall) -> None:
+        if not _EXECUTOR.match(call.executor):
+            raise BuildError(f"{where}: {call.executor!r:.80} is no executor of camshaft's")
+        if call.payload not in self.constants:
+            raise BuildError(f"{where}: there is no payload called {call.payload!r:.80}")
+        for view in call.views:
+            if view is not None:
+                self._check_view(where, view)
+        for view in call.outputs:
+            if view is not None and view.buffer.space in ("constant", "input"):
+                raise BuildError(f"{where}: writes to {_text(view.buffer)}")
+
+    def _check_view(self, where: str, view: View) -> None:
+        if view.buffer not in self.program.buffer_set:
+            raise BuildError(f"{where}: {_text(view.buffer)} is no buffer of the program")
+        shape, strides = self._shape(view.shape), self._shape(view.strides)
+        if len(strides) != len(shape) or len(shape) > _MAX_RANK or min((0, *strides, *shape)) < 0:
+            raise BuildError(f"{where}: impossible view {view.shape} by {view.strides}")
+        first = self._value(view.offset)
+        end, size = first + span(shape, strides), self._value(view.buffer.elements)
+        if first < 0 or end > size:
+            raise BuildError(
+                f"{where}: elements {first} to {end} of {_text(view.buffer)}, which has {size}"
+            )
+
+
+def _text(buffer: Buffer) -> str:
+    return f"{buffer.space} {buffer.name!r:.80}"

@@ -1,0 +1,198 @@
+"""The executable program: everything an engine runs besides weights and machine code.
+
+The build writes a `Program`, the engine file stores it as JSON, and the runtime turns it into a
+table of pointers.  All classes are frozen and compare by value, so that equal builds give equal
+bytes.  `program.check` says whether a program is safe to run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from camshaft.ir.extent import Extent
+from camshaft.ir.symbol import Symbol
+from camshaft.ir.types import TensorType
+from camshaft.program.view import Buffer, View
+
+MAX_THREADS = 256
+"""Most workers of a context."""
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """An input or output array of the engine: C-contiguous, owned by the caller."""
+
+    name: str
+    type: TensorType
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One function of a kernel: its symbol in the module and how many work items it has (symbolic
+    where the kernel's spec is)."""
+
+    symbol: str
+    items: Extent
+
+
+@dataclass(frozen=True, slots=True)
+class KernelCode:
+    """One compiled kernel.
+
+    code: name of its object code among the engine's code tensors.
+    phases: its functions in order; all items of a phase finish before the next one starts.
+    """
+
+    code: str
+    phases: tuple[Phase, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Expanded:
+    """A constant that the file does not hold: code makes it from a stored one on linking.
+
+    name: what constant buffers call it.  stored: name of the constant it is made from.
+    nbytes: its size.  code, phase: the function, called with pointers to the stored and the
+    expanded constant (`backends.base.Expansion`).
+    """
+
+    name: str
+    stored: str
+    nbytes: int
+    code: str
+    phase: Phase
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """Run a kernel.
+
+    kernel: index into `Program.kernels`.
+    views: what its pointers point to, in the calling convention's order (`backends.base`): inputs,
+    outputs, packed constants, workspace.  None is a null pointer: a workspace of zero bytes.
+    dims: values for the kernel's last pointer, a block of i64; empty where a kernel has no such
+    pointer because its extents are in its code.
+    waits: whether all earlier instructions must have finished first.  False lets a worker go on
+    from the previous one at once; only right if the two touch nothing in common but what they read.
+    """
+
+    kernel: int
+    views: tuple[View | None, ...]
+    dims: tuple[Extent, ...] = ()
+    waits: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class HostCall:
+    """Run an operator without a kernel in Python, by its reference.
+
+    name: what errors call it.
+    executor: "module:function" that turns payload bytes into a callable
+    `f(inputs: Sequence[ndarray | None]) -> Sequence[ndarray]`; imported only when such a step runs.
+    payload: name of the constant (u8) that describes the operator in the executor's own form.
+    inputs: None stands for an absent optional operand.  outputs: None is a result nobody reads.
+    """
+
+    name: str
+    executor: str
+    payload: str
+    inputs: tuple[View | None, ...]
+    outputs: tuple[View | None, ...]
+
+    @property
+    def views(self) -> tuple[View | None, ...]:
+        """All operands, inputs first."""
+        return (*self.inputs, *self.outputs)
+
+
+Instruction = Launch | HostCall
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Instructions in order."""
+
+    instructions: tuple[Instruction, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """Where a buffer of space "arena" or "scratch" lies.
+
+    offset: bytes from the start of the arena, at typical sizes.
+    above: the earlier slots, by number, that this one lies above at any sizes; see `program.arena`.
+    Empty in programs without symbols, whose offsets are final.
+    """
+
+    buffer: Buffer
+    offset: int
+    above: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Arena:
+    """Memory of a context.  nbytes: its size, lower_bound: the most bytes live at once, both at
+    typical sizes."""
+
+    slots: tuple[Slot, ...] = ()
+    nbytes: int = 0
+    lower_bound: int = 0
+
+
+@dataclass(frozen=True)
+class Program:
+    """A whole program.
+
+    buffers: every buffer that a view names.
+    expanded: constants that are made from stored ones on linking.
+    max_threads: how many workers the workspaces have room for; a context may use fewer, never more.
+    symbols: the sizes that a call brings along.
+    """
+
+    inputs: tuple[Binding, ...]
+    outputs: tuple[Binding, ...]
+    buffers: tuple[Buffer, ...]
+    kernels: tuple[KernelCode, ...]
+    body: Block
+    arena: Arena = Arena()
+    expanded: tuple[Expanded, ...] = ()
+    max_threads: int = 1
+    symbols: tuple[Symbol, ...] = ()
+
+    @property
+    def instructions(self) -> tuple[Instruction, ...]:
+        return self.body.instructions
+
+    @cached_property
+    def buffer_set(self) -> frozenset[Buffer]:
+        """The buffers, to look one up."""
+        return frozenset(self.buffers)
+
+    @cached_property
+    def offsets(self) -> dict[Buffer, int]:
+        """Byte offset in the arena of every buffer that lies there, at typical sizes."""
+        return {slot.buffer: slot.offset for slot in self.arena.slots}
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What one instruction is and why, for people.  Nothing that executes reads it.
+
+    name: the fused layer's name (`conv1 + relu1`).  op: the anchor operator.
+    origin: names of the source model's nodes.  tactic, params: what was chosen.
+    precision: element type of the arithmetic ("f32", "i8", ...).  reason: why this tactic and
+    precision, in words.  time_us: microseconds measured in tuning (0 when not timed).
+    macs, bytes: multiply-accumulates and bytes moved.
+    """
+
+    name: str
+    op: str
+    origin: tuple[str, ...] = ()
+    tactic: str = ""
+    params: tuple[tuple[str, int | str | bool], ...] = ()
+    precision: str = ""
+    reason: str = ""
+    time_us: float = 0.0
+    macs: int = 0
+    bytes: int = 0
