@@ -107,6 +107,11 @@ class KernelSpec:
         return f"{self.op}({ins})->{outs}{{{attrs}}}{ranges and f'[{ranges}]'}"
 
     @property
+    def is_static(self) -> bool:
+        """Whether all extents and strides are ints."""
+        return not self.symbols
+
+    @property
     def symbols(self) -> tuple[Symbol, ...]:
         """The symbols in its extents and strides."""
         operands = (*self.inputs, *self.outputs)

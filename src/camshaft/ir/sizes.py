@@ -9,6 +9,7 @@ from math import prod
 from typing import TypeGuard
 
 from camshaft.errors import ModelError
+from camshaft.ir.bounds import bounds
 from camshaft.ir.extent import (
     Extent,
     extent_of,
@@ -79,6 +80,11 @@ OPERATIONS: dict[str, Callable[[Extent, Extent], Extent]] = {
 def ints(extents: Iterable[Extent]) -> tuple[int, ...]:
     """The extents where all are known; UndecidedExtent names one that is not."""
     return tuple(e if isinstance(e, int) else int(e) for e in extents)
+
+
+def is_positive(e: Extent) -> bool:
+    """Whether it is known to be 1 or more at all sizes."""
+    return bounds(e)[0] >= 1
 
 
 def is_static(extents: Iterable[Extent]) -> TypeGuard[tuple[int, ...]]:

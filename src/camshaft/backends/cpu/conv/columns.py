@@ -24,7 +24,7 @@ UNROLL_LIMIT = 1024
 def computes(spec: KernelSpec, x_dtype: DType) -> bool:
     """Whether `spec` is a convolution of `x_dtype` (f32, or u8 with s8 weights) whose operands
     suit these tactics: x and y with adjacent channels, w constant, an epilogue with CPU code."""
-    if spec.op != "conv":
+    if spec.op != "conv" or not spec.is_static:
         return False
     x, w, *operands = spec.inputs
     y = spec.outputs[0]

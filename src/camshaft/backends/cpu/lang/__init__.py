@@ -1,7 +1,7 @@
 """The kernel language: a small typed layer over LLVM IR in which CPU tactics are written.
 
 See `module` for the frame (Module, phases, Arg), `values` for operators, `memory` for loads and
-stores, `control` for loops and branches with carried values, `tiles` for axes cut into tiles, `convert` for casts and rounding,
+stores, `strided` for those of lanes that lie apart, `control` for loops and branches with carried values, `tiles` for axes cut into tiles, `convert` for casts and rounding,
 `dot` for the integer dot product.
 """
 

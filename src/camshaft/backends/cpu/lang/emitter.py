@@ -7,7 +7,7 @@ thousands of instructions and an object per instruction costs more time than LLV
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import inf
+from math import gcd, inf
 
 from camshaft.backends.cpu.lang.values import Index, Value, literal, llvm_type
 from camshaft.backends.cpu.target import CpuTarget
@@ -36,6 +36,11 @@ class Extents:
     def all(self) -> tuple[Extent, ...]:
         """In the order of their numbers."""
         return tuple(self._slots)
+
+
+def base_of(e: Dim, factor: int) -> Dim:
+    """`e` divided by a factor of all its coefficients."""
+    return Dim(tuple((m, c // factor) for m, c in e.terms))
 
 
 class Emitter:
@@ -107,6 +112,13 @@ class Emitter:
     def _load(self, e: Dim) -> Value:
         if self.extents is None:
             raise BuildError(f"only phases are given run-time extents, and {e} is one")
+        factor = gcd(*(c for _, c in e.terms))
+        if factor > 1:  # a multiplication costs less than another extent
+            base = self._loaded.get(base_of(e, factor)) or self._load(base_of(e, factor))
+            name = f"%dim.{self.register()[1:]}"
+            self.prologue.append(f"  {name} = mul nsw i64 {base.ref}, {factor}")
+            self._loaded[e] = Value(self, name, i64)  # type: ignore[arg-type]
+            return self._loaded[e]
         n = self.extents.slot(e)
         low, high = bounds(e)
         least = int(low) if low > -inf else -(1 << 62)

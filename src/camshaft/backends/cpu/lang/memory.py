@@ -148,28 +148,6 @@ class Memory(Convert):
         """One element in every lane."""
         return self.splat(self.load(p), lanes)
 
-    def load_strided(self, p: Pointer, stride: Index, lanes: int, count: Count = None) -> Value:
-        """Elements `stride` apart, one scalar load each (slow; for odd layouts).
-
-        A run-time count is at least 1; lanes beyond it hold the last element that exists.
-        """
-        if stride == 1 or lanes == 1:
-            return self.load(p, lanes, count)
-        result = self.const(0, p.dtype, lanes)
-        if isinstance(count, Value):
-            last = count - 1
-            for lane in range(lanes):
-                at = self.mul(self.min(last, lane), stride) if lane else 0
-                result = self.insert(result, self.load(p.at(at)), lane)
-            return result
-        for lane in range(lanes if count is None else min(count, lanes)):
-            result = self.insert(result, self.load(p.at(self._times(stride, lane))), lane)
-        return result
-
-    @staticmethod
-    def _times(stride: Index, lane: int) -> Index:
-        return stride * lane
-
     def prefetch(self, p: Pointer, *, locality: int = 3, write: bool = False) -> None:
         """Ask for the cache line at `p`: locality 3 into L1, 2 into L2, 1 into L3."""
         callee = self.intrinsic("llvm.prefetch.p0", "void", ["ptr", "i32", "i32", "i32"])

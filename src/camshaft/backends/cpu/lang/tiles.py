@@ -17,9 +17,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from camshaft.backends.cpu.lang.control import Carry, Control
-from camshaft.backends.cpu.lang.memory import Count
-from camshaft.backends.cpu.lang.values import Index, Pointer, Value
+from camshaft.backends.cpu.lang.control import Carry
+from camshaft.backends.cpu.lang.strided import Strided
+from camshaft.backends.cpu.lang.values import Index, Value
 from camshaft.ir.extent import Extent, ceil_div
 
 
@@ -54,7 +54,7 @@ class Part:
     is_last: Callable[[], Value]
 
 
-class Tiling(Control):
+class Tiling(Strided):
     """Adds tiles to control flow."""
 
     def tiles(
@@ -182,14 +182,3 @@ class Tiling(Control):
                 yield order[0]
             with branch.otherwise():
                 yield order[1]
-
-    def store_strided(self, x: Value, p: Pointer, stride: Index, count: Count = None) -> None:
-        """Store lanes at elements `stride` apart, one scalar store each."""
-        if stride == 1 or x.lanes == 1:
-            self.store(x, p, count)
-        elif isinstance(count, Value):
-            with self.loop(0, self.min(count, x.lanes)) as lane:
-                self.store(self.extract(x, lane), p.at(self.mul(lane, stride)))
-        else:
-            for n in range(x.lanes if count is None else min(count, x.lanes)):
-                self.store(self.extract(x, n), p.at(self._times(stride, n)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from camshaft.backends.cpu.lang import Arg, FunctionBuilder, Module, Pointer, Value
+from camshaft.backends.cpu.lang import Arg, FunctionBuilder, Module, Pointer, Tile, Value
 from camshaft.backends.cpu.matmul.problem import MatmulProblem
 from camshaft.ir.types import f32, i8, i32
 
@@ -34,7 +34,7 @@ def pack_phase(m: Module, p: MatmulProblem, width: int, args: Sequence[Arg]) -> 
             rest = rest // extent
         packer = _PanelPacker(k, p, width, item, b)
         for tile in k.tile_at(p.n, width, 0, is_full=lambda: panel < panels - 1):
-            packer.panel(tile.size)
+            packer.panel(tile)
 
 
 class _PanelPacker:
@@ -51,15 +51,15 @@ class _PanelPacker:
         self.panel_at = space.as_type(kind).at(item * (p.depth * width * group)).aligned(_ALIGN)
         self.constants = space.at(panel_bytes(p, width)).as_type(i32).at(item * width)
 
-    def panel(self, columns: int) -> None:
-        """Pack the panel's first `columns` columns; the others are left as they are."""
-        counts = [min(self.lanes, columns - n) for n in range(0, columns, self.lanes)]
+    def panel(self, columns: Tile) -> None:
+        """Pack the panel's columns that exist; the others are left as they are, or anything."""
+        counts = columns.counts(self.lanes)
         if self.p.integer:
             self._bytes(counts)
         else:
             self._floats(counts)
 
-    def _floats(self, counts: Sequence[int]) -> None:
+    def _floats(self, counts: Sequence[int | Value]) -> None:
         k, p, lanes = self.k, self.p, self.lanes
         with k.loop(0, p.k) as row:
             source, target = self.b.at(row * p.b_strides[-2]), self.panel_at.at(row * self.width)
@@ -67,7 +67,7 @@ class _PanelPacker:
                 place = source.at(j * lanes * p.b_strides[-1])
                 k.store(k.load_strided(place, p.b_strides[-1], lanes, count), target.at(j * lanes))
 
-    def _bytes(self, counts: Sequence[int]) -> None:
+    def _bytes(self, counts: Sequence[int | Value]) -> None:
         k, p = self.k, self.p
         sums = [k.const(0, i32, self.lanes) for _ in counts]
         with k.loop(0, p.k // 4, carry=sums) as group:
@@ -78,7 +78,9 @@ class _PanelPacker:
         for j, total in enumerate(sums):
             k.store(p.k * a_zero * b_zero - total * a_zero, self.constants.at(j * self.lanes))
 
-    def _group(self, group: Value, rows: int, counts: Sequence[int], sums: list[Value]) -> None:
+    def _group(
+        self, group: Value, rows: int, counts: Sequence[int | Value], sums: list[Value]
+    ) -> None:
         """Four rows of b (of which `rows` exist), interleaved."""
         k, p, lanes = self.k, self.p, self.lanes
         row, column = p.b_strides[-2:]
@@ -96,7 +98,7 @@ class _PanelPacker:
             ones = k.const(_ONES, i32, lanes)
             sums[j] = k.dot4(ones, k.bitcast(four, i32), sums[j])
 
-    def _row(self, place: Pointer, count: int) -> Value:
+    def _row(self, place: Pointer, count: int | Value) -> Value:
         k = self.k
         value = k.load_strided(place, self.p.b_strides[-1], self.lanes, count)
         if self.p.shifts[1]:

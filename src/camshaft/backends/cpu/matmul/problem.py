@@ -20,6 +20,7 @@ from camshaft.backends.cpu.pointwise.axes import Nest, merged
 from camshaft.backends.cpu.pointwise.support import printable
 from camshaft.ir import expr as E
 from camshaft.ir.attrs import expr_attr, int_attr
+from camshaft.ir.sizes import is_positive, is_static
 from camshaft.ir.types import DType, f32, i8, i32, row_major_strides, u8
 
 
@@ -71,7 +72,9 @@ class MatmulProblem:
                 out.strides[:-1],
             ],
         )
-        if nest.strides[2][-1]:  # M is 1 and was merged away: the last axis counts matrices of b
+        if (
+            nest.strides[2][-1] != 0
+        ):  # M is 1 and was merged away: the last axis counts matrices of b
             nest = Nest((*nest.shape, 1), tuple((*s, 0) for s in nest.strides))
         full = (*nest.shape, out.shape[-1])
         operands = tuple(
@@ -149,11 +152,13 @@ def is_supported(spec: KernelSpec) -> bool:
     a, b = spec.inputs[:2]
     if len(a.shape) < 2 or len(b.shape) < 2 or 0 in (*a.shape, *b.shape):
         return False
+    if not all(is_positive(d) for d in (a.shape[-1], *b.shape)):
+        return False
     bytes_ = (u8, i8)
     integer = a.dtype in bytes_ and b.dtype in bytes_
     if not integer and (a.dtype, b.dtype) != (f32, f32):
         return False
-    if integer and a.shape[-1] > 1 and a.strides[-1] != 1:
+    if integer and ((a.shape[-1] != 1 and a.strides[-1] != 1) or not is_static(a.shape[-1:])):
         return False
     epilogue = expr_attr(spec, "epilogue", E.inp(0))
     return printable(epilogue, [i32 if integer else f32, *(o.dtype for o in spec.inputs[2:])])

@@ -22,6 +22,7 @@ from camshaft.backends.cpu.matmul.pack import pack_phase, panel_bytes
 from camshaft.backends.cpu.matmul.problem import MatmulProblem, is_supported, packed_b
 from camshaft.backends.cpu.matmul.tile import MatmulTile, PanelVectors
 from camshaft.backends.cpu.target import CpuTarget
+from camshaft.ir.sizes import typical
 from camshaft.ir.types import DType, f32, i8, i32
 
 _ITEM_MACS = 1 << 19
@@ -67,13 +68,16 @@ class Matmul:
         p = MatmulProblem.of(spec)
         spare = 4 if target.registers >= 32 else 3
         room = target.registers - spare - (2 if p.integer and not target.has_vnni else 0)
-        vectors = -(-p.n // target.lanes(f32))
+        vectors = -(-typical(p.n) // target.lanes(f32))
+        m = typical(p.m)
         found: dict[tuple[int, int], None] = {}
         for cols in (8, 4, 6) if p.m == 1 else (2, 4, 3, 1, 6):
             cols = min(cols, vectors)
             most = max(1, room // (cols + (1 if p.integer and p.zeros[1] else 0)))
-            tiles = -(-p.m // most)
-            found[(-(-p.m // tiles), cols)] = None
+            tiles = -(-m // most)
+            found[(-(-m // tiles), cols)] = None
+            if not isinstance(p.m, int):
+                found[(most, cols)] = None
         return [
             MatmulCandidate(spec, target, p, {"rows": rows, "cols": cols}) for rows, cols in found
         ]
@@ -129,8 +133,9 @@ class _Split:
 
     def __init__(self, p: MatmulProblem, layout: Layout) -> None:
         row_tiles = -(-p.m // layout.rows)
-        macs = layout.rows * layout.width * p.k
-        self.tiles = max(1, min(row_tiles, _ITEM_MACS // max(1, macs)))
+        macs = layout.rows * layout.width * typical(p.k)
+        most = _ITEM_MACS // max(1, macs)
+        self.tiles = max(1, min(row_tiles, most) if isinstance(row_tiles, int) else most)
         self.blocks = -(-row_tiles // self.tiles)
         self.panels = p.panels(layout.width)
         self.items = p.batches * self.panels * self.blocks

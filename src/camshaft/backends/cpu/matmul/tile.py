@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from camshaft.backends.cpu.expr.epilogue import Epilogue
 from camshaft.backends.cpu.lang import FunctionBuilder, Pointer, Value
 from camshaft.backends.cpu.matmul.problem import MatmulProblem
+from camshaft.backends.cpu.pointwise.axes import is_at_most
 from camshaft.ir.types import f32, i8, i32
 
 _UNROLL = 4
@@ -52,19 +53,24 @@ class MatmulTile:
         sums = [k.const(0, i32, self.lanes) for _ in range(rows if self._needs_row_sums else 0)]
         state = [*acc, sums]
         depth = p.depth - (1 if p.integer and p.k % 4 else 0)
-        whole = depth // _UNROLL * _UNROLL if depth >= 2 * _UNROLL else 0
-        if whole:
+        whole = 0 if is_at_most(depth, 2 * _UNROLL - 1) else depth // _UNROLL * _UNROLL
+        if whole != 0:
             with k.loop(0, whole, _UNROLL, carry=state) as start:
                 here = a.at(start * (self._group * p.a_steps[-1]))
                 line = panel.base.at(start * panel.step)
                 for n in range(_UNROLL):
                     self._step(here, line, n, panel, counts, acc, sums)
-        here = a.at(whole * self._group * p.a_steps[-1])
-        line = panel.base.at(whole * panel.step)
-        if depth - whole < 2 * _UNROLL:
-            for n in range(depth - whole):
+        left = depth - whole
+        if isinstance(left, int):
+            here = a.at(whole * self._group * p.a_steps[-1])
+            line = panel.base.at(whole * panel.step)
+            for n in range(left):
                 self._step(here, line, n, panel, counts, acc, sums)
-        if depth < p.depth:
+        else:
+            with k.loop(whole, depth, carry=state) as at:
+                here = a.at(at * (self._group * p.a_steps[-1]))
+                self._step(here, panel.base.at(at * panel.step), 0, panel, counts, acc, sums)
+        if p.integer and p.k % 4:
             self._last_bytes(a, panel, counts, acc, sums)
         self._store(acc, sums, constants, place, counts)
 

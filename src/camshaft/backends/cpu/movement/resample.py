@@ -45,7 +45,7 @@ class Resample:
 
 
 def _is_supported(spec: KernelSpec) -> bool:
-    if spec.op != "resample" or len(spec.inputs) < 1 + _TABLES:
+    if spec.op != "resample" or not spec.is_static or len(spec.inputs) < 1 + _TABLES:
         return False
     x = spec.inputs[0]
     if x.const or not all(o.const for o in spec.inputs[1 : 1 + _TABLES]):

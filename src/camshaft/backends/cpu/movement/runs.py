@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 from camshaft.backends.cpu.lang import FunctionBuilder, Index, Pointer, Value
 from camshaft.backends.cpu.lang.memory import Count
+from camshaft.backends.cpu.pointwise.axes import is_at_most
+from camshaft.ir.extent import Extent
 from camshaft.ir.types import ALL_DTYPES, DType, u8, u16, u32, u64
 
 _BY_SIZE = {1: u8, 2: u16, 4: u32, 8: u64}
@@ -24,7 +26,7 @@ def carrier(dtype: DType) -> DType:
 
 
 def copy_run(
-    k: FunctionBuilder, source: Pointer, stride: int, target: Pointer, step: int, n: int
+    k: FunctionBuilder, source: Pointer, stride: Index, target: Pointer, step: Index, n: Extent
 ) -> None:
     """Copy n elements, `stride` apart in the source and `step` apart in the target."""
 
@@ -34,7 +36,7 @@ def copy_run(
     _run(k, read, target, step, n)
 
 
-def fill_run(k: FunctionBuilder, value: Value, target: Pointer, step: int, n: int) -> None:
+def fill_run(k: FunctionBuilder, value: Value, target: Pointer, step: Index, n: Extent) -> None:
     """Set n elements to a scalar."""
     _run(k, lambda _at, lanes, _count: k.splat(value, lanes), target, step, n)
 
@@ -43,19 +45,18 @@ def _run(
     k: FunctionBuilder,
     read: Callable[[Index, int, Count], Value],
     target: Pointer,
-    step: int,
-    n: int,
+    step: Index,
+    n: Extent,
 ) -> None:
-    full = k.target.lanes(target.dtype)
-    lanes = full
-    while lanes > 1 and lanes // 2 >= n:
+    lanes = k.target.lanes(target.dtype)
+    while lanes > 1 and is_at_most(n, lanes // 2):
         lanes //= 2
 
     def move(at: Index, count: Count) -> None:
         value = read(at, lanes, count)
         k.store_strided(value, target.at(at * step), step, count)
 
-    if lanes == 1:
+    if lanes == 1 and isinstance(n, int):
         for at in range(n):
             k.store(read(at, 1, None), target.at(at * step))
         return

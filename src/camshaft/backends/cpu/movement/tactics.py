@@ -21,14 +21,16 @@ from camshaft.backends.cpu.pointwise.axes import merged
 from camshaft.backends.cpu.pointwise.tactic import row_loop
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.attrs import axis_attr, ints_attr
+from camshaft.ir.extent import Extent, largest
+from camshaft.ir.sizes import is_positive
 from camshaft.ir.types import DType, i64, row_major_strides
 
 _ITEM_BYTES = 32 << 10
 _MODES = ("constant", "reflect", "edge", "wrap")
 
 
-def _rows_per_item(row_bytes: int) -> int:
-    return max(1, _ITEM_BYTES // max(1, row_bytes))
+def _rows_per_item(row_bytes: Extent) -> Extent:
+    return largest(1, _ITEM_BYTES // largest(1, row_bytes))
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ class PadProblem:
         while len(axes) > 1:
             outer, inner = axes[-2], axes[-1]
             extent = inner[0]
-            padded = inner[1] or inner[2] or (mode != "constant" and (outer[1] or outer[2]))
+            padded = inner[1] != 0 or inner[2] != 0
+            padded |= mode != "constant" and (outer[1] != 0 or outer[2] != 0)
             dense = (outer[0] == 1 or outer[3] == extent * inner[3]) and outer[4] == extent * inner[
                 4
             ]
@@ -83,7 +86,8 @@ class Pad:
         if spec.op != "pad" or spec.inputs[0].const or spec.inputs[0].dtype not in MOVABLE:
             return ()
         mode = dict(spec.attrs).get("mode", "constant")
-        if mode not in _MODES or (mode != "constant" and 0 in spec.inputs[0].shape):
+        filled = all(is_positive(d) for d in spec.inputs[0].shape)
+        if mode not in _MODES or not (mode == "constant" or filled):
             return ()
         return [PadCandidate(spec, target, PadProblem.of(spec))]
 
@@ -97,7 +101,7 @@ class PadCandidate(CpuCandidate[PadProblem]):
         dtype = spec.inputs[0].dtype
         rows = p.out_shape[:-1]
         per_item = _rows_per_item(p.out_shape[-1] * dtype.bytes)
-        count = prod(rows) if p.out_shape[-1] else 0
+        count = prod(rows) if p.out_shape[-1] != 0 else 0
         m = Module(self.target)
         with m.phase("pad", -(-count // per_item), phase_args(spec)) as k:
             x = k.args["in0"].as_type(carrier(dtype))
@@ -136,7 +140,7 @@ class _PaddedRow:
             return
         inside = None
         for axis, index in enumerate(position):
-            if p.before[axis] or p.after[axis]:
+            if p.before[axis] != 0 or p.after[axis] != 0:
                 place = k.index(index) - p.before[axis]
                 here = k.bit("and", place >= 0, place < p.shape[axis])
                 inside = here if inside is None else k.bit("and", inside, here)
@@ -167,7 +171,7 @@ class _PaddedRow:
         extent, before, step = p.shape[-1], p.before[-1], p.out_steps[-1]
         last = len(p.shape) - 1
 
-        def scattered(low: int, high: int) -> None:
+        def scattered(low: Index, high: Index) -> None:
             with k.loop(low, high) as at:
                 value = k.load(source.at(self._mapped(last, at) * p.steps[-1]))
                 k.store(value, target.at(at * step))
@@ -186,7 +190,7 @@ class _PaddedRow:
             return k.index(0)
         if p.mode == "edge":
             return k.min(k.max(at - before, 0), extent - 1)
-        period = extent if p.mode == "wrap" else 2 * (extent - 1)
+        period = extent if p.mode == "wrap" else largest(1, 2 * (extent - 1))
         turn = (at + (-before % period)) % period
         return turn if p.mode == "wrap" else k.min(turn, period - turn)
 
@@ -202,9 +206,12 @@ class Gather:
         if spec.op != "gather" or len(spec.inputs) != 2:
             return ()
         x, index = spec.inputs
-        if x.dtype not in MOVABLE or not index.dtype.is_int or 0 in x.shape:
+        if x.dtype not in MOVABLE or not index.dtype.is_int:
             return ()
-        return [GatherCandidate(spec, target, axis_attr(spec, len(x.shape), 0))]
+        axis = axis_attr(spec, len(x.shape), 0)
+        if 0 in x.shape or not is_positive(x.shape[axis]):
+            return ()
+        return [GatherCandidate(spec, target, axis)]
 
 
 class GatherCandidate(CpuCandidate[int]):

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from camshaft.backends.cpu.lang import FunctionBuilder, Value
+from camshaft.backends.cpu.lang import FunctionBuilder, Index, Pointer, Value
+from camshaft.backends.cpu.lang.memory import Count
 
 _BLOCK_BYTES = 16
 """x86 shuffles move elements cheaply inside 16-byte blocks, and whole blocks between them."""
@@ -93,3 +94,74 @@ def _picked(
         result = k.shuffle(result, vectors[number], picks)
         done = [n if pick >= 0 else -1 for n, pick in enumerate(picks)]
     return result if len(vectors) > 1 else vectors[0]
+
+
+def existing(j: int, lanes: int, planes: int, count: Count) -> int | Value | None:
+    """How many lanes exist of the j-th vector of `count` (None: `lanes`) interleaved groups of
+    `planes` elements; None if none does."""
+    if isinstance(count, Value):
+        return count * planes - j * lanes
+    left = lanes if count is None else count * planes - j * lanes
+    return min(left, lanes) if left > 0 else None
+
+
+def interleaved_run(
+    k: FunctionBuilder, base: Pointer, planes: int, lanes: int, count: Count
+) -> list[Value]:
+    """The vectors that hold `count` interleaved groups of `planes` elements; 0 where none exists."""
+    vectors = []
+    for j in range(planes):
+        left = existing(j, lanes, planes, count)
+        if left is None:
+            vectors.append(k.const(0, base.dtype, lanes))
+        else:
+            vectors.append(k.load(base.at(j * lanes), lanes, left))
+    return vectors
+
+
+def store_interleaved_run(
+    k: FunctionBuilder, vectors: Sequence[Value], base: Pointer, count: Count
+) -> None:
+    """Inverse of `interleaved_run`."""
+    lanes = vectors[0].lanes
+    for j, value in enumerate(vectors):
+        left = existing(j, lanes, len(vectors), count)
+        if left is not None:
+            k.store(value, base.at(j * lanes), left)
+
+
+def rows_of(
+    k: FunctionBuilder, base: Pointer, step: Index, first: int, width: int, lanes: int, count: Count
+) -> list[Value]:
+    """`lanes` rows, `step` apart, of `width` adjacent elements from number `first` on.
+
+    Rows from number `count` on are 0 or, with a run-time count, the last row.
+    """
+    rows = []
+    for t in range(lanes):
+        if isinstance(count, Value):
+            at = k.mul(k.min(count - 1, t), step) if t else 0
+            rows.append(k.load(base.at(at).at(first), lanes, width))
+        elif count is None or t < count:
+            rows.append(k.load(base.at(step * t + first), lanes, width))
+        else:
+            rows.append(k.const(0, base.dtype, lanes))
+    return rows
+
+
+def store_rows(
+    k: FunctionBuilder,
+    rows: Sequence[Value],
+    base: Pointer,
+    step: Index,
+    first: int,
+    width: int,
+    count: Count,
+) -> None:
+    """Inverse of `rows_of`; rows from number `count` on are not stored."""
+    for t, row in enumerate(rows):
+        if isinstance(count, Value):
+            with k.if_(count > t):
+                k.store(row, base.at(step * t + first), width)
+        elif count is None or t < count:
+            k.store(row, base.at(step * t + first), width)

@@ -12,7 +12,15 @@ from dataclasses import dataclass
 from camshaft.backends.cpu.expr.epilogue import emit_expr
 from camshaft.backends.cpu.lang import FunctionBuilder, Pointer, Value
 from camshaft.backends.cpu.lang.memory import Count
-from camshaft.backends.cpu.pointwise.lanes import deinterleaved, interleaved, transposed
+from camshaft.backends.cpu.pointwise.lanes import (
+    deinterleaved,
+    interleaved,
+    interleaved_run,
+    rows_of,
+    store_interleaved_run,
+    store_rows,
+    transposed,
+)
 from camshaft.ir.expr import Expr
 
 
@@ -78,7 +86,7 @@ class Streams:
         if along == 1:
             return [k.load(here.at(u * across), lanes, count) for u in range(self.planes)]
         if self._is_interleaved(across, along):
-            return deinterleaved(k, self._run(here, lanes, count))
+            return deinterleaved(k, interleaved_run(k, here, self.planes, lanes, count))
         if across == 1:
             return self._load_transposed(here, along, lanes, count)
         return [
@@ -93,33 +101,12 @@ class Streams:
             for u, value in enumerate(planes):
                 k.store(value, here.at(u * across), count)
         elif self._is_interleaved(across, along):
-            for j, value in enumerate(interleaved(k, planes)):
-                left = self._left(j, lanes, count)
-                if left is not None:
-                    k.store(value, here.at(j * lanes), left)
+            store_interleaved_run(k, interleaved(k, planes), here, count)
         elif across == 1:
             self._store_transposed(planes, here, along, lanes, count)
         else:
             for u, value in enumerate(planes):
                 k.store_strided(value, here.at(u * across), along, count)
-
-    def _run(self, base: Pointer, lanes: int, count: Count) -> list[Value]:
-        """Vectors that hold the interleaved planes of a tile."""
-        vectors = []
-        for j in range(self.planes):
-            left = self._left(j, lanes, count)
-            if left is None:
-                vectors.append(self.k.const(0, base.dtype, lanes))
-            else:
-                vectors.append(self.k.load(base.at(j * lanes), lanes, left))
-        return vectors
-
-    def _left(self, j: int, lanes: int, count: Count) -> int | Value | None:
-        """How many lanes exist of the j-th vector of interleaved planes; None if none does."""
-        if isinstance(count, Value):
-            return count * self.planes - j * lanes
-        left = lanes if count is None else count * self.planes - j * lanes
-        return min(left, lanes) if left > 0 else None
 
     def _is_interleaved(self, across: int, along: int) -> bool:
         return across == 1 and along == self.planes == self.extent and self.planes > 1
@@ -130,21 +117,9 @@ class Streams:
         planes: list[Value] = []
         for first in range(0, self.planes, lanes):
             wanted = min(lanes, self.planes - first)
-            rows = [self._pixel(base, t, along, first, wanted, lanes, count) for t in range(lanes)]
+            rows = rows_of(k, base, along, first, wanted, lanes, count)
             planes += transposed(k, rows)[:wanted]
         return planes
-
-    def _pixel(
-        self, base: Pointer, t: int, along: int, first: int, wanted: int, lanes: int, count: Count
-    ) -> Value:
-        """`wanted` planes of pixel t; what does not exist is anything."""
-        k = self.k
-        if isinstance(count, Value):
-            t_or_last = k.min(count - 1, t)
-            return k.load(base.at(t_or_last * along + first), lanes, wanted)
-        if count is None or t < count:
-            return k.load(base.at(t * along + first), lanes, wanted)
-        return k.const(0, base.dtype, lanes)
 
     def _store_transposed(
         self, planes: list[Value], base: Pointer, along: int, lanes: int, count: Count
@@ -153,10 +128,5 @@ class Streams:
         for first in range(0, self.planes, lanes):
             group = planes[first : first + lanes]
             missing = [k.const(0, base.dtype, lanes)] * (lanes - len(group))
-            for t, row in enumerate(transposed(k, [*group, *missing])):
-                place = base.at(t * along + first)
-                if isinstance(count, Value):
-                    with k.if_(count > t):
-                        k.store(row, place, len(group))
-                elif count is None or t < count:
-                    k.store(row, place, len(group))
+            rows = transposed(k, [*group, *missing])
+            store_rows(k, rows, base, along, first, len(group), count)

@@ -14,6 +14,7 @@ from camshaft.backends.cpu.pointwise.support import printable
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir import expr as E
 from camshaft.ir.attrs import expr_attr, int_attr, ints_attr
+from camshaft.ir.sizes import is_static
 from camshaft.ir.types import DType, f32, i8, i16, i32, u8, u16
 
 _MAX_TYPES = (f32, u8, i8, i32)
@@ -130,7 +131,10 @@ def supported(spec: KernelSpec) -> PoolProblem | None:
     if spec.op != "pool" or not spec.inputs:
         return None
     x = spec.inputs[0]
-    if len(x.shape) != 4 or (x.shape[3] > 1 and x.strides[3] != 1) or x.const:
+    if len(x.shape) != 4 or x.const:
+        return None
+    fixed = (*x.shape[1:], *spec.outputs[0].shape[1:])
+    if not is_static(fixed) or (x.shape[3] != 1 and x.strides[3] != 1):
         return None
     p = PoolProblem.of(spec)
     if x.dtype not in (_MAX_TYPES if p.is_max else _MEAN_TYPES):

@@ -17,6 +17,7 @@ from camshaft.backends.cpu.expr.epilogue import Epilogue
 from camshaft.backends.cpu.lang import FunctionBuilder, Index, Module, Part, Pointer, Value
 from camshaft.backends.cpu.pool.problem import PoolProblem, supported
 from camshaft.backends.cpu.target import CpuTarget
+from camshaft.ir.sizes import typical
 
 _ENOUGH_ITEMS = 24
 _LEAST_ITEM_BYTES = 8 << 10
@@ -48,7 +49,7 @@ def split_of(p: PoolProblem, params: Params, target: CpuTarget) -> Split:
     rows = p.n * p.oh
     tile_bytes = p.kernel[0] * p.ow * p.strides[1] * p.dtype.bytes * lanes * tile
     most = max(1, tiles * tile_bytes // _LEAST_ITEM_BYTES)
-    blocks = max(1, min(tiles, most, -(-_ENOUGH_ITEMS // max(1, rows))))
+    blocks = max(1, min(tiles, most, -(-_ENOUGH_ITEMS // max(1, typical(rows)))))
     block = -(-tiles // blocks) * tile * lanes
     blocks = max(1, -(-p.c // block))
     items = rows * blocks if p.c else 0
@@ -99,7 +100,7 @@ class PoolWindowCandidate(CpuCandidate[PoolProblem]):
         m = Module(self.target)
         args = phase_args(self.spec)
         with m.phase("pool", split.items, args) as k:
-            if split.items:
+            if split.items != 0:
                 _SlidingWindows(k, self.spec, self.problem, split).all_items()
         return m.source()
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from camshaft.backends.cpu.lang import FunctionBuilder, Pointer, Value
+from camshaft.ir.extent import Extent
+from camshaft.ir.sizes import typical
 
 Join = Callable[[Value, Value], Value]
 
@@ -18,7 +20,7 @@ _ACCUMULATORS = 8
 def reduced_run(
     k: FunctionBuilder,
     x: Pointer,
-    steps: int,
+    steps: Extent,
     distance: int,
     identity: Sequence[Value],
     read: Callable[[Pointer], Iterable[Value]],
@@ -28,7 +30,7 @@ def reduced_run(
 
     identity: for every value that `read` gives, what changes no result.
     """
-    side = max(1, min(_ACCUMULATORS // len(identity), steps))
+    side = max(1, min(_ACCUMULATORS // len(identity), typical(steps)))
     sums = [list(identity) for _ in range(side)]
 
     def add(at: Pointer, place: list[Value]) -> None:
@@ -40,8 +42,13 @@ def reduced_run(
         start = x.at(first * distance)
         for j in range(side):
             add(start.at(j * distance), sums[j])
-    for j in range(steps - whole):
-        add(x.at((whole + j) * distance), sums[j])
+    left = steps - whole
+    if isinstance(left, int):
+        for j in range(left):
+            add(x.at((whole + j) * distance), sums[j])
+    else:
+        with k.loop(whole, steps, carry=sums[0]) as last:
+            add(x.at(last * distance), sums[0])
     while len(sums) > 1:
         half = len(sums) // 2
         pairs = zip(sums[:half], sums[half : 2 * half], strict=True)

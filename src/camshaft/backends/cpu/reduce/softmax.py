@@ -17,11 +17,21 @@ from camshaft.backends.cpu.abi import phase_args
 from camshaft.backends.cpu.candidate import CpuCandidate
 from camshaft.backends.cpu.expr import math
 from camshaft.backends.cpu.lang import FunctionBuilder, Index, Module, Pointer, Value
-from camshaft.backends.cpu.pointwise.axes import MAX_PLANES, Nest, merged
-from camshaft.backends.cpu.pointwise.lanes import deinterleaved, interleaved, transposed
+from camshaft.backends.cpu.pointwise.axes import MAX_PLANES, Nest, is_at_most, merged
+from camshaft.backends.cpu.pointwise.lanes import (
+    deinterleaved,
+    interleaved,
+    interleaved_run,
+    rows_of,
+    store_interleaved_run,
+    store_rows,
+    transposed,
+)
 from camshaft.backends.cpu.pointwise.tactic import row_loop
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.attrs import axis_attr
+from camshaft.ir.extent import largest
+from camshaft.ir.sizes import typical
 from camshaft.ir.types import f32
 
 _ITEM_BYTES = 16 << 10
@@ -52,8 +62,9 @@ class SoftmaxProblem:
             [tuple(o.strides[a] for a in kept) for o in (x, y)],
         )
         length = x.shape[axis]
-        steps = (x.strides[axis], y.strides[axis]) if length > 1 else (1, 1)
-        short = steps == (1, 1) and 1 < length <= _SHORT and rows.shape[-1] >= lanes
+        steps = (x.strides[axis], y.strides[axis]) if length != 1 else (1, 1)
+        few = length != 1 and is_at_most(length, _SHORT)
+        short = steps == (1, 1) and few and typical(rows.shape[-1]) >= lanes
         return SoftmaxProblem(rows, length, steps, bool(attrs.get("log", False)), short)
 
     @property
@@ -91,11 +102,11 @@ class SoftmaxCandidate(CpuCandidate[SoftmaxProblem]):
         else:
             outer.append(last)
         unit = 4 * p.length * (1 if p.along_row else lanes)
-        per_item = max(1, _ITEM_BYTES // max(1, unit))
-        count = prod(outer) if prod(self.spec.outputs[0].shape) else 0
+        per_item = largest(1, _ITEM_BYTES // largest(1, unit))
+        count = prod(outer) if 0 not in self.spec.outputs[0].shape else 0
         m = Module(self.target)
         with m.phase("softmax", -(-count // per_item), phase_args(self.spec)) as k:
-            if count:
+            if count != 0:
                 writer = _SoftmaxAlong(k, p) if p.along_row else _SoftmaxAcross(k, p)
                 first, end = k.begin * per_item, k.min(k.end * per_item, count)
                 with row_loop(k, first, end, outer) as position:
@@ -113,7 +124,7 @@ class _SoftmaxAlong:
     def at(self, position: Sequence[Index]) -> None:
         """Write the row at `position` of the kept axes."""
         x, y = _pointers(self.k, self.p, position, self.p.rows.shape)
-        if -(-self.p.length // self.lanes) <= _IN_REGISTERS:
+        if is_at_most(self.p.length, _IN_REGISTERS * self.lanes):
             self._in_registers(x, y)
         else:
             self._in_passes(x, y)
@@ -195,9 +206,9 @@ class _SoftmaxAcross:
         x, y = _pointers(k, self.p, [*position[:-1], start], self.p.rows.shape)
         body = self._short if self.p.short else self._strided
         for tile in k.tile_at(rows, lanes, start, is_full=lambda: start + lanes <= rows):
-            body(x, y, tile.size)
+            body(x, y, tile.count)
 
-    def _short(self, x: Pointer, y: Pointer, count: int) -> None:
+    def _short(self, x: Pointer, y: Pointer, count: int | Value) -> None:
         """Rows of a few elements: all in registers, turned so that each lane has a row."""
         k = self.k
         values = self._columns(x, count)
@@ -217,49 +228,38 @@ class _SoftmaxAcross:
         length = self.p.length
         return length <= MAX_PLANES and self.p.rows.along(-1)[operand] == length
 
-    def _columns(self, x: Pointer, count: int) -> list[Value]:
+    def _columns(self, x: Pointer, count: int | Value) -> list[Value]:
         """Element n of every row, for all n."""
         k, lanes, length = self.k, self.lanes, self.p.length
         if self._is_dense(0):
-            lefts = [count * length - j * lanes for j in range(length)]
-            vectors = [
-                k.load(x.at(j * lanes), lanes, min(left, lanes)) if left > 0 else self._zero
-                for j, left in enumerate(lefts)
-            ]
-            return deinterleaved(k, vectors)
+            return deinterleaved(k, interleaved_run(k, x, length, lanes, count))
         step = self.p.rows.along(-1)[0]
         columns: list[Value] = []
         for first in range(0, length, lanes):
             wanted = min(lanes, length - first)
-            rows = [
-                k.load(x.at(t * step + first), lanes, wanted) if t < count else self._zero
-                for t in range(lanes)
-            ]
+            rows = rows_of(k, x, step, first, wanted, lanes, count)
             columns += transposed(k, rows)[:wanted]
         return columns
 
-    def _store_columns(self, columns: list[Value], y: Pointer, count: int) -> None:
+    def _store_columns(self, columns: list[Value], y: Pointer, count: int | Value) -> None:
         k, lanes, length = self.k, self.lanes, self.p.length
         if self._is_dense(1):
-            for j, vector in enumerate(interleaved(k, columns)):
-                left = count * length - j * lanes
-                if left > 0:
-                    k.store(vector, y.at(j * lanes), min(left, lanes))
+            store_interleaved_run(k, interleaved(k, columns), y, count)
             return
         step = self.p.rows.along(-1)[1]
         for first in range(0, length, lanes):
             group = columns[first : first + lanes]
             group = group + [self._zero] * (lanes - len(group))
-            for t, row in enumerate(transposed(k, group)[:count]):
-                k.store(row, y.at(t * step + first), min(lanes, length - first))
+            width = min(lanes, length - first)
+            store_rows(k, transposed(k, group), y, step, first, width, count)
 
     @property
     def _zero(self) -> Value:
         return self.k.const(0, f32, self.lanes)
 
-    def _strided(self, x: Pointer, y: Pointer, count: int) -> None:
+    def _strided(self, x: Pointer, y: Pointer, count: int | Value) -> None:
         k, p, lanes = self.k, self.p, self.lanes
-        x_lane, y_lane = p.rows.along(-1) if p.rows.shape[-1] > 1 else (1, 1)
+        x_lane, y_lane = p.rows.along(-1) if p.rows.shape[-1] != 1 else (1, 1)
         x_step, y_step = p.steps
 
         def read(at: Value) -> Value:
@@ -294,7 +294,7 @@ def _pointers(
     for name, strides in zip(("in0", "out0"), p.rows.strides, strict=True):
         pointer = k.args[name]
         for index, stride, extent in zip(position, strides, shape, strict=True):
-            if extent > 1:
+            if extent != 1:
                 pointer = pointer.at(index * stride)
         pointers.append(pointer)
     return pointers[0], pointers[1]

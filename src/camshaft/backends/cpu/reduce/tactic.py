@@ -16,13 +16,16 @@ from camshaft.backends.cpu.abi import constant_numbers, operand_pointer, phase_a
 from camshaft.backends.cpu.candidate import CpuCandidate
 from camshaft.backends.cpu.expr.epilogue import emit_expr
 from camshaft.backends.cpu.lang import FunctionBuilder, Index, Module, Pointer, Tile, Value
-from camshaft.backends.cpu.pointwise.axes import Nest, merged
+from camshaft.backends.cpu.lang.memory import Count
+from camshaft.backends.cpu.pointwise.axes import Nest, is_at_most, merged
 from camshaft.backends.cpu.pointwise.support import printable, widest
 from camshaft.backends.cpu.pointwise.tactic import row_loop
 from camshaft.backends.cpu.reduce.run import reduced_run
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir import expr as E
 from camshaft.ir.attrs import expr_attr, ints_attr
+from camshaft.ir.extent import Extent, largest
+from camshaft.ir.sizes import is_positive, typical
 from camshaft.ir.types import DType, boolean, i8, i32, u8
 
 _RUN = 512  # steps summed in one accumulator before it is added to the total
@@ -72,15 +75,14 @@ class ReduceProblem:
         kind = str(attrs["kind"])
         total = i32 if anchor in (u8, i8) and kind in ("sum", "prod") else anchor
         lanes = target.lanes(max(widest(prologue, [x.dtype]), total, key=lambda d: d.bytes))
-        along_kept = kept.shape[-1] >= 2 and (
-            reduced.strides[0][-1] != 1 or reduced.shape[-1] < min(lanes, kept.shape[-1])
-        )
+        width, depth = typical(kept.shape[-1]), typical(reduced.shape[-1])
+        along_kept = width >= 2 and (reduced.strides[0][-1] != 1 or depth < min(lanes, width))
         return ReduceProblem(kind, prologue, epilogue, total, kept, reduced, along_kept, lanes)
 
     @property
     def block(self) -> int:
         """Vectors of a kept axis that are reduced side by side."""
-        return min(4, -(-self.kept.shape[-1] // self.lanes)) if self.along_kept else 1
+        return min(4, -(-typical(self.kept.shape[-1]) // self.lanes)) if self.along_kept else 1
 
     @property
     def rows(self) -> tuple[int, ...]:
@@ -119,7 +121,10 @@ class Reduce:
         if spec.op != "reduce" or spec.inputs[0].const or not spec.inputs[0].shape:
             return ()
         attrs = dict(spec.attrs)
-        if attrs["kind"] not in _KINDS or 0 in spec.inputs[0].shape:
+        shape = spec.inputs[0].shape
+        if attrs["kind"] not in _KINDS or 0 in shape:
+            return ()
+        if not all(is_positive(shape[a]) for a in ints_attr(spec, "axes")):
             return ()
         x = spec.inputs[0].dtype
         if not printable(expr_attr(spec, "prologue", E.inp(0)), [x]):
@@ -140,7 +145,7 @@ class ReduceCandidate(CpuCandidate[ReduceProblem]):
         count = prod(p.rows)
         width = p.block * p.lanes if p.along_kept else 1
         unit = prod(p.reduced.shape) * width * spec.inputs[0].dtype.bytes
-        per_item = max(1, _ITEM_BYTES // unit)
+        per_item = largest(1, _ITEM_BYTES // unit)
         m = Module(self.target)
         args = phase_args(spec)
         with m.phase("reduce", -(-count // per_item), args) as k:
@@ -177,7 +182,7 @@ class _Reduction:
         result = []
         for pointer, strides in zip(self.pointers, self.p.kept.strides, strict=True):
             for index, stride, extent in zip(position, strides, self.p.kept.shape, strict=True):
-                if extent > 1 and stride:
+                if extent != 1 and stride != 0:
                     pointer = pointer.at(index * stride)
             result.append(pointer)
         return result
@@ -190,7 +195,7 @@ class _Reduction:
         stride = p.kept.strides[0][-1]
         counts = tile.counts(lanes)
 
-        def read(x: Pointer, _: int | None) -> list[Value]:
+        def read(x: Pointer, _: Count) -> list[Value]:
             return [
                 self._entered(k.load_strided(x.at(n * lanes * stride), stride, lanes, count))
                 for n, count in enumerate(counts)
@@ -219,7 +224,7 @@ class _Reduction:
         k, p, lanes = self.k, self.p, self.p.lanes
         stride = p.reduced.strides[0][-1]
 
-        def read(x: Pointer, count: int | None) -> list[Value]:
+        def read(x: Pointer, count: Count) -> list[Value]:
             value = self._entered(k.load_strided(x, stride, lanes, count))
             if count is None:
                 return [value]
@@ -244,11 +249,11 @@ class _Reduction:
     def _reduced(
         self,
         x: Pointer,
-        read: Callable[[Pointer, int | None], list[Value]],
+        read: Callable[[Pointer, Count], list[Value]],
         width: int,
-        steps: int,
+        steps: Extent,
         step: int,
-        rest: int = 0,
+        rest: Extent = 0,
     ) -> list[Value]:
         """`width` vectors reduced over all reduced axes.
 
@@ -264,7 +269,7 @@ class _Reduction:
         def add(parts: list[Value]) -> None:
             totals[:] = [join(a, b) for a, b in zip(totals, parts, strict=True)]
 
-        def run(at: Pointer, count: int) -> list[Value]:
+        def run(at: Pointer, count: Extent) -> list[Value]:
             identity = self._initial(width)
             return reduced_run(k, at, count, distance, identity, lambda x: read(x, None), join)
 
@@ -273,13 +278,17 @@ class _Reduction:
                 with k.loop(0, p.reduced.shape[axis], carry=totals) as n:
                     nested(axis + 1, at.at(n * p.reduced.strides[0][axis]))
                 return
-            runs = steps // _RUN if steps >= 2 * _RUN else 0
+            runs = 0 if is_at_most(steps, 2 * _RUN - 1) else steps // _RUN
             with k.loop(0, runs, carry=totals) as n:
                 add(run(at.at(n * (_RUN * distance)), _RUN))
-            if steps > runs * _RUN:
-                add(run(at.at(runs * _RUN * distance), steps - runs * _RUN))
-            if rest:
+            left = steps - runs * _RUN
+            if left != 0:
+                add(run(at.at(runs * _RUN * distance), left))
+            if isinstance(rest, int) and rest:
                 add(read(at.at(steps * distance), rest))
+            elif not isinstance(rest, int):
+                with k.if_(k.index(rest) > 0, carry=totals):
+                    add(read(at.at(steps * distance), k.index(rest)))
 
         nested(0, x)
         return totals

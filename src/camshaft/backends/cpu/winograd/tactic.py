@@ -54,7 +54,7 @@ class Winograd:
 
 
 def _is_supported(spec: KernelSpec, target: CpuTarget) -> bool:
-    if spec.op != "conv" or len(spec.outputs) != 1:
+    if spec.op != "conv" or not spec.is_static or len(spec.outputs) != 1:
         return False
     x, w, y = spec.inputs[0], spec.inputs[1], spec.outputs[0]
     attrs = dict(spec.attrs)
