@@ -30,7 +30,7 @@ import camshaft
 from camshaft.atomic import write_atomically
 from camshaft.backends.base import Source
 from camshaft.backends.cpu.compile import CpuCompiler
-from camshaft.backends.cpu.tactics import TACTICS
+from camshaft.backends.cpu.tactics import PREFERENCES, TACTICS
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.builder.bufferize import Copy, bufferize
 from camshaft.builder.tasks import Task, tasks_of
@@ -159,7 +159,7 @@ class Trace:
 
     def show_views(self) -> str:
         """Where tensors lie, and the work that is left."""
-        found = bufferize(_built(self.session.final))
+        found = bufferize(_built(self.session.final), PREFERENCES)
         lines = [f"{name}: {v}" for name, v in found.views.items()]
         lines.append("work, in order:")
         lines += [
@@ -170,7 +170,7 @@ class Trace:
     @property
     def task(self) -> Task:
         """The watched convolution's task."""
-        tasks = tasks_of(bufferize(_built(self.session.final)))
+        tasks = tasks_of(bufferize(_built(self.session.final), PREFERENCES))
         return next(t for t in tasks if t.origin[0] == WATCHED)
 
     def show_spec(self) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from camshaft.backends.base import KernelSpec, Operand
+from camshaft.backends.cpu.tactics import PREFERENCES
 from camshaft.builder.bufferize import bufferize
 from camshaft.builder.tasks import tasks_of
 from camshaft.ir import expr as E
@@ -49,7 +50,7 @@ def _spec(op: str, inputs: list[Operand], out: Operand, **attrs: Any) -> KernelS
 
 
 def _tasks(name: str, graph: Graph) -> Iterator[tuple[str, KernelSpec]]:
-    for n, task in enumerate(tasks_of(bufferize(graph))):
+    for n, task in enumerate(tasks_of(bufferize(graph, PREFERENCES))):
         if task.spec is not None:
             yield f"{name}/{n} {task.op}", task.spec
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from camshaft.backends.cpu.tactics import PREFERENCES
 from camshaft.builder.bufferize import Copy, bufferize
 from camshaft.ir import expr as E
 from camshaft.ir.graph import Graph, GraphBuilder, Tensor
@@ -23,7 +24,7 @@ def start(*shape: int) -> tuple[GraphBuilder, Tensor]:
 
 
 def copies(graph: Graph) -> list[Copy]:
-    return [w for w in bufferize(graph).work if isinstance(w, Copy)]
+    return [w for w in bufferize(graph, PREFERENCES).work if isinstance(w, Copy)]
 
 
 def test_producers_write_into_slices_of_the_concat() -> None:
@@ -31,7 +32,7 @@ def test_producers_write_into_slices_of_the_concat() -> None:
     parts = [relu(b, x, "a"), relu(b, x, "b")]
     c = b.emit(CONCAT, parts, {"axis": 3}, output="c")
     g = b.graph({"y": relu(b, c, "y")})
-    found = bufferize(g)
+    found = bufferize(g, PREFERENCES)
     assert not copies(g)
     first, second, whole = (found.views[n] for n in ("a", "b", "c"))
     assert first.buffer is second.buffer is whole.buffer
@@ -44,7 +45,7 @@ def test_nested_concats_share_one_buffer() -> None:
     inner = b.emit(CONCAT, [relu(b, x, "a"), relu(b, x, "b")], {"axis": 3}, output="inner")
     outer = b.emit(CONCAT, [inner, relu(b, x, "c")], {"axis": 3}, output="outer")
     g = b.graph({"y": relu(b, outer, "y"), "z": relu(b, inner, "z")})
-    found = bufferize(g)
+    found = bufferize(g, PREFERENCES)
     assert not copies(g)
     assert found.views["b"].buffer is found.views["outer"].buffer
     assert found.views["inner"].strides == found.views["outer"].strides
@@ -63,7 +64,7 @@ def test_an_input_joins_a_concat_by_copy_and_output_is_written_directly() -> Non
     b, x = start(1, 2, 2, 4)
     c = b.emit(CONCAT, [x, relu(b, x, "a")], {"axis": 3}, output="c")
     g = b.graph({"y": c})
-    found = bufferize(g)
+    found = bufferize(g, PREFERENCES)
     assert [w.tensor.name for w in copies(g)] == ["x"]
     assert found.views["a"].buffer.space == "output"
     assert found.views["a"].buffer.name == "y"
@@ -80,7 +81,7 @@ def test_slices_and_reshapes_are_views() -> None:
     )
     flat = b.emit(RESHAPE, [s], {"shape": (16, 4)}, output="flat")
     g = b.graph({"y": b.emit(SOFTMAX, [flat], output="y")})
-    found = bufferize(g)
+    found = bufferize(g, PREFERENCES)
     assert not copies(g)
     assert found.views["flat"].offset == 4
     assert found.views["flat"].strides == (8, 1)
@@ -101,7 +102,7 @@ def test_transpose_is_a_view_for_pointwise_and_a_copy_for_others() -> None:
     t = b.emit(TRANSPOSE, [x], {"perm": (0, 2, 3, 1)}, output="t")
     g = b.graph({"y": relu(b, t, "y")})
     assert not copies(g)
-    assert bufferize(g).views["t"].strides == (60, 5, 1, 20)
+    assert bufferize(g, PREFERENCES).views["t"].strides == (60, 5, 1, 20)
     b, x = start(1, 3, 4, 5)
     t = b.emit(TRANSPOSE, [x], {"perm": (0, 2, 3, 1)}, output="t")
     g = b.graph({"y": b.emit(SOFTMAX, [t], output="y")})
@@ -112,7 +113,7 @@ def test_interleaved_parts_are_written_in_place() -> None:
     b, x = start(1, 2, 3, 4)
     parts = [relu(b, x, f"p{i}") for i in range(4)]
     g = b.graph({"y": b.emit(INTERLEAVE, parts, {"blocks": (2, 2)}, output="y")})
-    found = bufferize(g)
+    found = bufferize(g, PREFERENCES)
     assert not copies(g)
     last = found.views["p3"]
     memory = np.arange(2 * 4 * 6 * 4)[: 4 * 6 * 4]

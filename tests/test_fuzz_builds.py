@@ -17,11 +17,10 @@ from functools import cache
 import numpy as np
 import pytest
 
-from camshaft.backends.base import Kernel, Source
+from camshaft.backends.base import Backend, Kernel, Source
 from camshaft.backends.cpu.target import TARGETS, CpuTarget
 from camshaft.builder.engine_builder import Builder, Tuned
 from camshaft.builder.timing_cache import TimingCache
-from camshaft.builder.tuner import Backend
 from camshaft.ir import expr as E
 from camshaft.ir.graph import Graph, Tensor
 from camshaft.ir.interpret import interpret

@@ -10,6 +10,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from camshaft.backends.cpu.tactics import PREFERENCES
 from camshaft.builder.bufferize import Copy, bufferize
 from camshaft.frontends.onnx import import_onnx
 from camshaft.ir.graph import Graph
@@ -52,7 +53,7 @@ def test_only_what_computes_is_left_and_nothing_is_copied(name) -> None:
     for node in after.nodes:
         if node.op.name == "transpose":
             assert boundary & {node.args[0].name, node.output.name}, "a transpose inside"
-    assert not [w for w in bufferize(after).work if isinstance(w, Copy)]
+    assert not [w for w in bufferize(after, PREFERENCES).work if isinstance(w, Copy)]
 
 
 @pytest.mark.parametrize("name", ["mlp", "squeezenet1.1", "mobilenet_v3_small"])

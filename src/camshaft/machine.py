@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import llvmlite
 
+from camshaft.backends.base import Backend
 from camshaft.backends.cpu.compile import CpuCompiler
 from camshaft.backends.cpu.processor import host_processor, host_target, missing_features
 from camshaft.backends.cpu.reduce.statistics import Statistics
-from camshaft.backends.cpu.tactics import TACTICS
+from camshaft.backends.cpu.tactics import PREFERENCES, TACTICS
 from camshaft.backends.cpu.target import TARGETS, CpuTarget, target_named
-from camshaft.builder.tuner import Backend
 from camshaft.errors import ConfigError
 from camshaft.quant.observers import LENGTH, ZERO, Tally
 from camshaft.runtime.manifest import Fingerprint
@@ -30,7 +30,7 @@ def fingerprint_of(target: CpuTarget, model: str, config: str) -> Fingerprint:
     )
 
 
-def cpu_backend(name: str) -> Backend:
+def cpu_backend(name: str) -> Backend[Fingerprint]:
     """The CPU backend for "host" or a named target; ConfigError if this machine cannot run it."""
     known = ("host", *(t.name for t in TARGETS))
     if name not in known:
@@ -45,7 +45,7 @@ def cpu_backend(name: str) -> Backend:
     return backend_of(target)
 
 
-def backend_of(target: CpuTarget) -> Backend:
+def backend_of(target: CpuTarget) -> Backend[Fingerprint]:
     """The CPU backend for a target, whether or not this machine can run its code."""
     return Backend(
         tactics=TACTICS,
@@ -54,6 +54,7 @@ def backend_of(target: CpuTarget) -> Backend:
         identity=identity_of(target),
         machine=str(host_processor()),
         fingerprint=fingerprint_of(target, "", "trial"),
+        preferences=PREFERENCES,
         last_level_cache=host_processor().l3.nbytes,
     )
 

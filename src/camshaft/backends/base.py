@@ -31,9 +31,9 @@ outside their outputs; strides tell where elements lie.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -204,3 +204,37 @@ class Compiler(Protocol):
     """Turns source into a kernel; needs no device."""
 
     def compile(self, source: Source) -> Kernel: ...
+
+
+@dataclass(frozen=True)
+class Preferences:
+    """What a backend's kernels want of the views that the build gives them.
+
+    strided_channels: up to how many channels a float convolution reads its input through any
+    strides, such that no copy has to make them adjacent.
+    """
+
+    strided_channels: int = 0
+
+
+F = TypeVar("F")
+
+
+@dataclass(frozen=True)
+class Backend(Generic[F]):
+    """What the build needs of a backend: its tactics, a target and a way to compile.
+
+    identity: target, processor and versions; part of every cache key.  machine: the processor in
+    words, for messages.
+    fingerprint: what an engine of this backend records of its making.
+    last_level_cache: bytes of the largest cache, which decides where a net's weights come from.
+    """
+
+    tactics: Sequence[Tactic[Any]]
+    target: Any
+    compile: Callable[[Any], Kernel]
+    identity: str
+    machine: str
+    fingerprint: F
+    preferences: Preferences
+    last_level_cache: int = 32 << 20

@@ -9,23 +9,20 @@ is a `View` (buffer, offset, strides) and kernels take strided operands.  Two sw
    it and the readers can take them.
 
 What neither sweep resolves is copied by a kernel.  Where buffers lie in the arena is `memory`'s
-matter.  Of kernels one thing is known here: which operands they read through any strides
-(`_takes_any_strides`).
+matter; which operands kernels read through any strides is the backend's (`Preferences`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from camshaft.backends.base import Preferences
 from camshaft.ir.attrs import axis_attr, ints_attr
 from camshaft.ir.graph import Graph, Node, Tensor
 from camshaft.ir.types import f32
 from camshaft.ops import BROADCAST, CONCAT, CONV, HOST, INTERLEAVE, POINTWISE, RESHAPE, SLICE
 from camshaft.ops import TRANSPOSE as TRANSPOSE_OP
 from camshaft.program.view import Buffer, Space, View
-
-MAX_STRIDED_CHANNELS = 4
-"""A float convolution reads its input through any strides when it has at most this many channels."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +46,14 @@ class Bufferized:
     work: list[Node | Copy] = field(default_factory=list)
 
 
-def bufferize(graph: Graph) -> Bufferized:
+def bufferize(graph: Graph, preferences: Preferences) -> Bufferized:
     """Decide where all tensors of `graph` (channels-last, canonical) lie."""
-    return _Bufferizer(graph).run()
+    return _Bufferizer(graph, preferences).run()
 
 
 class _Bufferizer:
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
+    def __init__(self, graph: Graph, preferences: Preferences) -> None:
+        self.graph, self.preferences = graph, preferences
         self.result = Bufferized()
         self.views = self.result.views
         self.settled: set[int] = set()  # id() of movement nodes that need no work
@@ -155,7 +152,16 @@ class _Bufferizer:
         readers = self.graph.consumers.get(t.name, ())
         if any(t.name == o.name for o in self.graph.outputs):
             return False
-        return all(_takes_any_strides(n, t) for n in readers)
+        return all(self._takes_any_strides(n, t) for n in readers)
+
+    def _takes_any_strides(self, node: Node, t: Tensor) -> bool:
+        if node.op in (POINTWISE, HOST, CONCAT, INTERLEAVE):
+            return True
+        if node.op is CONV and node.args[0] is t and all(a is not t for a in node.args[1:]):
+            channels = t.shape[-1]
+            few = isinstance(channels, int) and channels <= self.preferences.strided_channels
+            return t.type.dtype == f32 and few
+        return False
 
     def _copy(self, t: Tensor, target: View, node: Node) -> None:
         self._emit_copy(self._view_of(t), target, t, node.origin)
@@ -176,14 +182,6 @@ class _Bufferizer:
             view = self._view_of(t)
             if (view.buffer.space, view.buffer.name, view.offset) != ("output", name, 0):
                 self._emit_copy(view, self._dense(t, name, "output"), t, (name,))
-
-
-def _takes_any_strides(node: Node, t: Tensor) -> bool:
-    if node.op in (POINTWISE, HOST, CONCAT, INTERLEAVE):
-        return True
-    if node.op is CONV and node.args[0] is t and all(a is not t for a in node.args[1:]):
-        return t.type.dtype == f32 and t.shape[-1] <= MAX_STRIDED_CHANNELS
-    return False
 
 
 def _view(node: Node, source: View) -> View | None:

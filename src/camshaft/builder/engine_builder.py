@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
 
+from camshaft.backends.base import Backend
 from camshaft.builder.assemble import Assembler, Choice
 from camshaft.builder.bufferize import bufferize
 from camshaft.builder.tasks import Task, tasks_of
 from camshaft.builder.timing_cache import TimingCache
-from camshaft.builder.tuner import Backend, Tuner
+from camshaft.builder.tuner import Tuner
 from camshaft.cpus import available_cpus
 from camshaft.ir.graph import Graph
 from camshaft.runtime.engine import Engine
@@ -56,7 +57,7 @@ class Tuned:
 class Builder:
     """One build: a backend, a timing cache and the options that steer them."""
 
-    backend: Backend
+    backend: Backend[Fingerprint]
     cache: TimingCache
     level: int
     threads: int
@@ -91,7 +92,7 @@ class Builder:
 
     def tune(self, graph: Graph, stage: str = "tuning") -> Tuned:
         """Choose a kernel for every task of a channels-last, lowered graph."""
-        tasks = tasks_of(bufferize(graph))
+        tasks = tasks_of(bufferize(graph, self.backend.preferences))
         weights = {id(t.data): t.type.nbytes for task in tasks for t in task.constants}
         self._tuner.expect_weights(sum(weights.values()))
         choices = []

@@ -6,13 +6,13 @@ and compiles nothing but the winners.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
-from camshaft.backends.base import Candidate, Kernel, KernelSpec, Tactic
+from camshaft.backends.base import Backend, Candidate, Kernel, KernelSpec, Tactic
 from camshaft.builder.assemble import Choice
 from camshaft.builder.tasks import Task
 from camshaft.builder.timing_cache import MARGIN, Record, TimingCache
@@ -61,30 +61,12 @@ class Offer:
         return self.record(0.0).id
 
 
-@dataclass(frozen=True)
-class Backend:
-    """What the tuner needs of a backend: its tactics, a target and a way to compile.
-
-    identity: target, processor and versions; part of every cache key.  machine: the processor in
-    words, for messages.
-    last_level_cache: bytes of the largest cache, which decides where a net's weights come from.
-    """
-
-    tactics: Sequence[Tactic[Any]]
-    target: Any
-    compile: Callable[[Any], Kernel]
-    identity: str
-    machine: str
-    fingerprint: Fingerprint
-    last_level_cache: int = 32 << 20
-
-
 class Tuner:
     """Chooses kernels; remembers by spec, so equal layers are tuned once."""
 
     def __init__(
         self,
-        backend: Backend,
+        backend: Backend[Fingerprint],
         cache: TimingCache,
         *,
         level: int,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from camshaft.backends.base import Tactic
+from camshaft.backends.base import Preferences, Tactic
 from camshaft.backends.cpu.conv.depthwise_i8 import ConvDepthwiseI8
 from camshaft.backends.cpu.conv.direct import ConvDirect
 from camshaft.backends.cpu.conv.grouped import ConvGrouped
@@ -21,6 +21,8 @@ from camshaft.backends.cpu.pool.window import PoolWindow
 from camshaft.backends.cpu.reduce.softmax import Softmax
 from camshaft.backends.cpu.reduce.tactic import Reduce
 from camshaft.backends.cpu.winograd.tactic import Winograd
+
+PREFERENCES = Preferences(strided_channels=4)
 
 TACTICS: tuple[Tactic[Any], ...] = (
     ConvDepthwiseI8(),

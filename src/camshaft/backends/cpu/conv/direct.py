@@ -53,7 +53,7 @@ class ConvDirect:
 
 
 def _is_supported(spec: KernelSpec) -> bool:
-    if spec.op != "conv" or not spec.is_static or dict(spec.attrs).get("layout", "NHWC") != "NHWC":
+    if spec.op != "conv" or dict(spec.attrs).get("layout", "NHWC") != "NHWC":
         return False
     x, w = spec.inputs[:2]
     y = spec.outputs[0]
