@@ -42,7 +42,7 @@ from camshaft.ops import (
 )
 from camshaft.ops.common import window_extent
 from camshaft.ops.execute import executor, payload
-from camshaft.ops.host import parse_type, type_text
+from camshaft.ops.host import output_attrs
 
 RNG = np.random.default_rng(6)
 
@@ -311,9 +311,10 @@ def test_misuse_is_refused(op: OpDef, types: list[tuple[int, ...]], attrs: dict[
         op.infer([TensorType(f32, t) for t in types], op.complete(attrs))
 
 
-def test_types_as_text() -> None:
-    for t in (TensorType(f32, ()), TensorType(u8, (1, 2)), TensorType(f32, (0,))):
-        assert parse_type(type_text(t)) == t
+def test_types_of_host_nodes() -> None:
+    types = [TensorType(f32, ()), TensorType(u8, (1, 2)), TensorType(f32, (0,))]
+    attrs = {"op_type": "X", "proto": b"", "opset": 1, **output_attrs(types)}
+    assert HOST.infer([], HOST.complete(attrs)) == types
 
 
 # -- what definitions say ------------------------------------------------------------------------

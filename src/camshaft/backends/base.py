@@ -38,6 +38,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 
 from camshaft.errors import BuildError
+from camshaft.ir.attrs import symbolic_in
 from camshaft.ir.expr import Expr, text
 from camshaft.ir.extent import Extent, symbols_of
 from camshaft.ir.op import Attr
@@ -113,9 +114,10 @@ class KernelSpec:
 
     @property
     def symbols(self) -> tuple[Symbol, ...]:
-        """The symbols in its extents and strides."""
+        """The symbols in its extents, strides and attributes."""
         operands = (*self.inputs, *self.outputs)
-        return symbols_of(*(e for o in operands for e in (*o.shape, *o.strides)))
+        own = [e for o in operands for e in (*o.shape, *o.strides)]
+        return symbols_of(*own, *(e for _, v in self.attrs for e in symbolic_in(v)))
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,11 @@ A wrong kind is a programming mistake (`OpDef.infer` has seen the attributes), h
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
-from camshaft.ir.expr import Expr
+from camshaft.ir.expr import Expr, at_sizes, extents_in
+from camshaft.ir.extent import Dim, Extent
 from camshaft.ir.op import Attr, Attrs
 
 
@@ -47,3 +49,25 @@ def axis_attr(holder: Holder, rank: int, default: int | None = None) -> int:
 def _value(holder: Holder, name: str, default: Attr | None) -> Attr:
     attrs = dict(holder.attrs)
     return attrs[name] if default is None else attrs.get(name, default)
+
+
+def symbolic_in(value: Attr) -> tuple[Dim, ...]:
+    """The symbolic extents in an attribute."""
+    if isinstance(value, Dim):
+        return (value,)
+    if isinstance(value, Expr):
+        return extents_in(value)
+    if isinstance(value, tuple):
+        return tuple(v for v in value if isinstance(v, Dim))
+    return ()
+
+
+def attr_at(value: Attr, size: Callable[[Extent], Extent]) -> Attr:
+    """The attribute with `size` applied to its extents."""
+    if isinstance(value, Dim):
+        return size(value)
+    if isinstance(value, Expr):
+        return at_sizes(value, size) if extents_in(value) else value
+    if isinstance(value, tuple) and any(isinstance(v, Dim) for v in value):
+        return tuple(size(v) if isinstance(v, Dim) else v for v in value)  # type: ignore[return-value]
+    return value

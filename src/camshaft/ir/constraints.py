@@ -8,7 +8,7 @@ the graph being built, and holds from then on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -127,25 +127,27 @@ def _complexity(e: Extent) -> tuple[int, int, str]:
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a symbol turned out to be: another symbol or number, or at least `low`."""
+    """What a symbol turned out to be: another symbol or number, or within `low` and `high`."""
 
     symbol: Symbol
     same_as: Extent | None = None
     low: int | None = None
+    high: int | None = None
 
 
 def lessons(constraints: Constraints) -> list[Lesson]:
-    """What the constraints say of single symbols: n == m, n == 8, h - 2 >= 1."""
+    """What the constraints say of single symbols: n == m, n == 8, h - 2 >= 1, min(512, n) == n."""
     found: list[Lesson] = []
     for c in constraints:
-        if c.kind == "==":
-            symbol = _alone(c.left)
-            if symbol is not None and (isinstance(c.right, int) or _alone(c.right) is not None):
-                found.append(Lesson(symbol, same_as=c.right))
-        elif len(c.symbols) == 1:
-            least = _least(c, c.symbols[0])
-            if least is not None and least > c.symbols[0].low:
-                found.append(Lesson(c.symbols[0], low=least))
+        symbol = _alone(c.left)
+        plain = isinstance(c.right, int) or _alone(c.right) is not None
+        if c.kind == "==" and symbol is not None and plain:
+            found.append(Lesson(symbol, same_as=c.right))
+            continue
+        if len(c.symbols) == 1:
+            low, high = _interval(c, c.symbols[0])
+            if (low, high) != (None, None):
+                found.append(Lesson(c.symbols[0], low=low, high=high))
     return found
 
 
@@ -157,18 +159,40 @@ def _alone(e: Extent) -> Symbol | None:
     return symbols[0] if len(symbols) == 1 and str(e) == symbols[0].name else None
 
 
-_FARTHEST = 1 << 14
+_FARTHEST = 1 << 16
 
 
-def _least(c: Constraint, symbol: Symbol) -> int | None:
-    """The least size from which on the constraint holds, if it is a matter of being large enough."""
-    most = _FARTHEST if symbol.high is None else min(symbol.high, _FARTHEST)
-    if not c.holds({symbol.name: most}):
-        return None
-    low, high = symbol.low, most
+def _interval(c: Constraint, symbol: Symbol) -> tuple[int | None, int | None]:
+    """New least and largest sizes, where the constraint holds exactly between the two."""
+    most = max(_FARTHEST, 2 * symbol.low) if symbol.high is None else symbol.high
+
+    def holds(size: int) -> bool:
+        return c.holds({symbol.name: size})
+
+    inside = next((s for s in (symbol.typical, most, *_spread(symbol.low, most)) if holds(s)), None)
+    if inside is None:
+        return None, None
+    low = _first(holds, symbol.low, inside)
+    high = most - _first(lambda d: holds(most - d), 0, most - inside)
+    tried = {*range(low, min(low + 64, high)), *range(max(high - 64, low), high + 1),
+             *_spread(low, high)}  # fmt: skip
+    if not all(holds(size) for size in tried):
+        return None, None  # it comes and goes: a matter of divisibility
+    return (low if low > symbol.low else None), (high if high < most else None)
+
+
+def _spread(low: int, high: int) -> list[int]:
+    """Sizes between the two, dense at small ones."""
+    sizes = {low + d for d in (0, 1, 2, 3, 5, 8, 16, 31, 32, 33, 48, 64, 100, 127, 256, 500, 1000)}
+    sizes |= {low + (high - low) * i // 7 for i in range(8)}
+    return sorted(s for s in sizes if low <= s <= high)
+
+
+def _first(holds: Callable[[int], bool], low: int, high: int) -> int:
+    """The least number from which on it holds up to `high`, at which it does, by bisection."""
     while low < high:
         middle = (low + high) // 2
-        if c.holds({symbol.name: middle}):
+        if holds(middle):
             high = middle
         else:
             low = middle + 1

@@ -11,12 +11,14 @@ The builder functions (`add`, `mul`, `maximum`, ...) fold constants and drop ide
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from camshaft.errors import ModelError
+from camshaft.ir.extent import Dim, Extent
 from camshaft.ir.scalar import BINARY, PREDICATES, UNARY
 from camshaft.ir.scalar import convert as convert  # part of the language: E.convert
 from camshaft.ir.types import DType, boolean, dtype_named, dtype_of, f32
@@ -26,9 +28,10 @@ from camshaft.ir.types import DType, boolean, dtype_named, dtype_of, f32
 class Expr:
     """One node of a scalar expression tree (shared subtrees are allowed and evaluated once).
 
-    op: a name in `ir.scalar`, or "input", "const", "cast", "select".  args: operand expressions.
-    value: for "const" the number, for "input" the input's index, else None.
-    dtype: for "const" and "cast" the element type, else None (it follows from the operands).
+    op: a name in `ir.scalar`, or "input", "const", "extent", "cast", "select".  args: operand
+    expressions.  value: for "const" the number, for "extent" the symbolic extent, for "input" the
+    input's index, else None.  dtype: for "const", "extent" and "cast" the element type, else None
+    (it follows from the operands).
 
     "round" rounds half to even.  "min" and "max" are NaN where an operand is, as NumPy's; which
     zero they return of -0 and 0 is open.  "cast" from float to an integer type *saturates* after
@@ -41,7 +44,7 @@ class Expr:
 
     op: str
     args: tuple[Expr, ...] = ()
-    value: float | int | None = None
+    value: Any = None
     dtype: DType | None = None
     _hash: int = field(init=False, repr=False, compare=False)
 
@@ -66,6 +69,11 @@ def const(value: float | bool, dtype: DType = f32) -> Expr:
     if dtype.is_float:
         return Expr("const", value=float(np.asarray(value, dtype.numpy)), dtype=dtype)
     return Expr("const", value=int(value), dtype=dtype)
+
+
+def extent(e: Extent, dtype: DType = f32) -> Expr:
+    """An extent as a number: a literal, or known when sizes are set."""
+    return const(e, dtype) if isinstance(e, int) else Expr("extent", value=e, dtype=dtype)
 
 
 def cast(x: Expr, dtype: DType) -> Expr:
@@ -170,6 +178,24 @@ def substitute(e: Expr, inputs: Sequence[Expr]) -> Expr:
     return walk(e)
 
 
+def at_sizes(e: Expr, value: Callable[[Extent], Extent]) -> Expr:
+    """The expression with `value` applied to its extents; literals where that gives ints."""
+    done: dict[Expr, Expr] = {}
+    for x in nodes(e):
+        if x.op == "extent":
+            assert x.dtype is not None
+            done[x] = extent(value(x.value), x.dtype)
+        else:
+            args = tuple(done[a] for a in x.args)
+            done[x] = x if args == x.args else _rebuilt(x, args)
+    return done[e]
+
+
+def extents_in(e: Expr) -> tuple[Dim, ...]:
+    """The symbolic extents that occur."""
+    return tuple(x.value for x in nodes(e) if x.op == "extent")
+
+
 def shift(e: Expr, offset: int) -> Expr:
     """Add `offset` to every input's index."""
     return substitute(e, [inp(i + offset) for i in range(input_count(e))])
@@ -251,6 +277,9 @@ def evaluate(e: Expr, inputs: Sequence[np.ndarray]) -> np.ndarray:
             elif x.op == "const":
                 assert x.dtype is not None
                 values[x] = np.asarray(x.value, x.dtype.numpy)
+            elif x.op == "extent":
+                assert x.dtype is not None
+                values[x] = np.asarray(int(x.value), x.dtype.numpy)
             elif x.op == "cast":
                 assert x.dtype is not None
                 values[x] = convert(args[0], x.dtype)
@@ -279,6 +308,9 @@ def text(e: Expr) -> str:
         assert e.dtype is not None
         literal = float(e.value or 0).hex() if e.dtype.is_float else str(e.value)
         return f"{e.dtype.name}:{literal}"
+    if e.op == "extent":
+        assert e.dtype is not None
+        return f"{e.dtype.name}[{e.value}]"
     name = f"cast_{e.dtype.name}" if e.op == "cast" and e.dtype else e.op
     return f"{name}({','.join(text(a) for a in e.args)})"
 

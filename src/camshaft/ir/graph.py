@@ -18,6 +18,7 @@ import numpy as np
 
 from camshaft.errors import CamshaftError, ModelError
 from camshaft.ir import known
+from camshaft.ir.attrs import symbolic_in
 from camshaft.ir.constraints import Constraints
 from camshaft.ir.extent import Extent
 from camshaft.ir.op import Attr, Attrs, OpDef
@@ -231,7 +232,7 @@ class GraphBuilder:
                 if same
                 else [name.rsplit(" + ", 1)[-1] + ":out"] * len(types)
             )
-        if op.folds and inputs and all(t is not None and t.is_const for t in inputs):
+        if op.folds and inputs and self._is_constant(inputs, filled):
             made = op.reference([t.array for t in inputs if t is not None], filled)
             arrays = [np.asarray(a) for a in made]
             for a in arrays:  # nobody else holds them, so they need no copy to become constants
@@ -268,6 +269,13 @@ class GraphBuilder:
         outputs = None if output is None else [output]
         (result,) = self.add(op, inputs, attrs, like=like, name=name, outputs=outputs)
         return result
+
+    @staticmethod
+    def _is_constant(inputs: Sequence[Tensor | None], attrs: Attrs) -> bool:
+        """Whether nothing about a node varies: neither its inputs nor extents in its attributes."""
+        return all(t is not None and t.is_const for t in inputs) and not any(
+            symbolic_in(value) for value in attrs.values()
+        )
 
     # -- values that are known as extents ------------------------------------------------------
 

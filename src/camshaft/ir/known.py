@@ -101,6 +101,9 @@ def scalar(expr: Expr, inputs: Sequence[Element]) -> Element:
         if expr.dtype.kind == "b":
             return bool(expr.value)
         return _constant(expr.value)
+    if expr.op == "extent":
+        assert expr.dtype is not None
+        return Ratio(expr.value) if expr.dtype.is_float else expr.value
     if expr.op == "select":
         condition = scalar(expr.args[0], inputs)
         return scalar(expr.args[1 if condition else 2], inputs)

@@ -18,10 +18,20 @@ import numpy as np
 
 from camshaft.errors import ModelError
 from camshaft.ir.expr import Expr, inp
+from camshaft.ir.extent import Dim, Extent
 from camshaft.ir.types import TensorType
 
 Attr = (
-    int | float | str | bool | bytes | Expr | tuple[int, ...] | tuple[float, ...] | tuple[str, ...]
+    int
+    | float
+    | str
+    | bool
+    | bytes
+    | Expr
+    | Dim
+    | tuple[Extent, ...]
+    | tuple[float, ...]
+    | tuple[str, ...]
 )
 Attrs = Mapping[str, Attr]
 Types = Sequence[TensorType]
@@ -32,6 +42,8 @@ SymbolicFn = Callable[[Sequence[np.ndarray], Any], Sequence[np.ndarray]]
 """Like a reference, on object arrays of extents (`ir.known`); raises `known.Unknown`."""
 
 REQUIRED = object()
+
+
 NO_EPILOGUE = inp(0)
 
 

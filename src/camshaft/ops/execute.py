@@ -14,6 +14,7 @@ import numpy as np
 
 from camshaft.errors import ModelError
 from camshaft.ir.expr import Expr, parse, text
+from camshaft.ir.extent import Dim
 from camshaft.ir.op import Attr, Attrs, OpDef
 from camshaft.ops import OPS_BY_NAME
 
@@ -44,6 +45,8 @@ def executor(data: bytes) -> Executor:
 def _encode(value: Attr) -> Any:
     if isinstance(value, Expr):
         return {"expr": text(value)}
+    if isinstance(value, tuple):
+        return [str(v) if isinstance(v, Dim) else v for v in value]
     if isinstance(value, bytes):
         return {"bytes": base64.b64encode(value).decode()}
     return value

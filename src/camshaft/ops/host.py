@@ -32,22 +32,21 @@ FAULTS = (
 """What the reference implementation raises on operators and values it does not take."""
 
 
-def type_text(type: TensorType) -> str:
-    """A TensorType as text, e.g. "f32[1,3]"; `parse_type` reads it."""
-    return repr(type)
-
-
-def parse_type(text: str) -> TensorType:
-    """Inverse of `type_text`."""
-    name, _, rest = text.partition("[")
-    extents = rest.rstrip("]")
-    return TensorType(
-        dtype_named(name), tuple(int(d) for d in extents.split(",")) if extents else ()
-    )
+def output_attrs(types: Sequence[TensorType]) -> dict[str, Any]:
+    """The attributes that say which types a host node yields: ranks say how `extents` are divided."""
+    return {
+        "dtypes": tuple(t.dtype.name for t in types),
+        "ranks": tuple(t.rank for t in types),
+        "extents": tuple(d for t in types for d in t.shape),
+    }
 
 
 def _infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorType]:
-    return [parse_type(t) for t in attrs["types"]]
+    extents = iter(attrs["extents"])
+    return [
+        TensorType(dtype_named(name), tuple(next(extents) for _ in range(rank)))
+        for name, rank in zip(attrs["dtypes"], attrs["ranks"], strict=True)
+    ]
 
 
 @lru_cache(maxsize=512)
@@ -101,8 +100,8 @@ def has_reference(proto: bytes, opset: int) -> bool:
 
 def _reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndarray]:
     results = run_proto(attrs["proto"], attrs["opset"], arrays)
-    types = [parse_type(t) for t in attrs["types"]]
-    return [r.astype(t.dtype.numpy, copy=False) for r, t in zip(results, types, strict=True)]
+    dtypes = [dtype_named(name) for name in attrs["dtypes"]]
+    return [r.astype(t.numpy, copy=False) for r, t in zip(results, dtypes, strict=True)]
 
 
 HOST = OpDef(
@@ -114,7 +113,9 @@ HOST = OpDef(
         "op_type": Attribute("name of the ONNX operator"),
         "proto": Attribute("the serialized NodeProto"),
         "opset": Attribute("version of the operator set it belongs to"),
-        "types": Attribute("output types as text, from ONNX's shape inference"),
+        "dtypes": Attribute("element types of the outputs, from ONNX's shape inference"),
+        "ranks": Attribute("their ranks"),
+        "extents": Attribute("their extents, one output behind the other"),
     },
     "host",
     folds=False,

@@ -15,6 +15,7 @@ import onnx
 
 from camshaft.errors import ModelError
 from camshaft.ir.graph import GraphBuilder, Tensor
+from camshaft.ir.known import is_whole
 
 Results = Tensor | Sequence[Tensor]
 
@@ -85,7 +86,15 @@ class NodeContext:
         return tensor.data
 
     def const_ints(self, index: int, what: str) -> tuple[int, ...] | None:
-        """Constant input `index` as ints, None when it is left out."""
+        """Input `index` as ints, None when it is left out.
+
+        Elements that the model computes from open extents are symbolic extents.  ModelError as in
+        `const`.
+        """
+        if self.has(index):
+            known = self.builder.known(self.arg(index))
+            if known is not None and is_whole(known) and self.arg(index).data is None:
+                return tuple(known.flat)
         array = self.const(index, what)
         return None if array is None else tuple(int(v) for v in array.reshape(-1))
 

@@ -5,7 +5,8 @@ Its output types come from ONNX's shape inference of that one node; its meaning 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,10 +16,11 @@ from camshaft.errors import ModelError
 from camshaft.frontends.onnx.context import NodeContext
 from camshaft.frontends.onnx.dtypes import inner_dtype
 from camshaft.frontends.onnx.schema import type_proto
+from camshaft.ir.extent import Extent
 from camshaft.ir.graph import Tensor
 from camshaft.ir.types import TensorType
 from camshaft.ops import HOST
-from camshaft.ops.host import has_reference, run_proto, type_text
+from camshaft.ops.host import has_reference, output_attrs, run_proto
 
 _RANDOM = frozenset(
     {
@@ -71,7 +73,7 @@ def host_step(ctx: NodeContext) -> Sequence[Tensor]:
             "op_type": node.op_type,
             "proto": proto,
             "opset": ctx.opset,
-            "types": tuple(type_text(t) for t in types),
+            **output_attrs(types),
         }
         made = list(
             ctx.builder.add(
@@ -154,16 +156,24 @@ def _output_types(
         )
     except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError) as error:
         raise ModelError(f"ONNX's shape inference refuses it: {str(error).strip()}") from error
-    return [_static(inferred.get(n), n) for n in node.output if n]
+    named = {str(d): d for t in ctx.inputs if t is not None for d in t.shape}
+    return [_type_of(inferred.get(n), n, named) for n in node.output if n]
 
 
-def _static(proto: TypeProto | None, name: str) -> TensorType:
+def _type_of(proto: TypeProto | None, name: str, named: Mapping[str, Extent]) -> TensorType:
+    """named: the inputs' extents by their text, in which inference passes them on."""
     if proto is None or not proto.HasField("tensor_type"):
         raise ModelError(f"its output {name!r} is no tensor of a known type; that is not supported")
     tensor = proto.tensor_type
-    if not tensor.HasField("shape") or not all(d.HasField("dim_value") for d in tensor.shape.dim):
+    known = [named.get(d.dim_param, d.dim_value or None) for d in tensor.shape.dim]
+    known = [
+        0 if d.HasField("dim_value") and not d.dim_value else e
+        for d, e in zip(tensor.shape.dim, known, strict=True)
+    ]
+    if not tensor.HasField("shape") or None in known:
         raise ModelError(
             f"the shape of its output {name!r} depends on the model's input data; cut the model "
             "before this node, or give the computed inputs as constants"
         )
-    return TensorType(inner_dtype(tensor.elem_type), tuple(d.dim_value for d in tensor.shape.dim))
+    shape: Any = tuple(known)
+    return TensorType(inner_dtype(tensor.elem_type), shape)

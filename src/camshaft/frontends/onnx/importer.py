@@ -78,7 +78,13 @@ def import_onnx(
     proto = load_model(model)
     extents = OpenExtents(dict(shapes or {}), tuple(profiles or ()))
     for _ in range(MOST_ROUNDS):
-        graph = _Importer(proto, extents).run()
+        importer = _Importer(proto, extents)
+        try:
+            graph = importer.run()
+        except ModelError:
+            if extents.learn(importer.builder.constraints):
+                continue  # what was learned before may decide what was not decided
+            raise
         if not extents.learn(graph.constraints):
             return graph
     raise ModelError(

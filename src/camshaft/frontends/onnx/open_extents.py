@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from camshaft.errors import ConfigError, ModelError
-from camshaft.ir.constraints import Constraints, broken, lessons
+from camshaft.ir.constraints import Constraints, Lesson, broken, lessons
 from camshaft.ir.extent import Extent, extent_of
 from camshaft.ir.symbol import Symbol
 
@@ -184,7 +184,7 @@ class OpenExtents:
             return self._same[name]
         known = self._said.get(name, Range())
         low = _most(1 if given.low is None else given.low, known.low)
-        high = given.high
+        high = given.high if known.high is None else min(known.high, given.high or known.high)
         size = known.typical or given.typical or default
         size = max(low, size if high is None else min(size, high))
         symbol = self._symbols.get(name)
@@ -216,13 +216,22 @@ class OpenExtents:
                 if name not in self._same:
                     self._same[name] = lesson.same_as
                     changed = True
-            elif lesson.low is not None and lesson.low > (self._said.get(name, Range()).low or 0):
-                self._said[name] = replace(self._said.get(name, Range()), low=lesson.low)
-                changed = True
+            else:
+                changed |= self._bounded(name, lesson)
         changed = changed or self._moved(constraints)
         if changed:
             self._symbols.clear()
         return changed
+
+    def _bounded(self, name: str, lesson: Lesson) -> bool:
+        """Take over new bounds; whether they were new."""
+        old = self._said.get(name, Range())
+        low = lesson.low if lesson.low is not None and lesson.low > (old.low or 0) else old.low
+        high = old.high
+        if lesson.high is not None and (high is None or lesson.high < high):
+            high = lesson.high
+        self._said[name] = replace(old, low=low, high=high)
+        return self._said[name] != old
 
     def _moved(self, constraints: Constraints) -> bool:
         """Move typical sizes that break a constraint to the next ones that do not."""

@@ -28,7 +28,8 @@ def type_proto(ctx: NodeContext, index: int) -> TypeProto:
     if tensor is None:
         return TypeProto()
     t = tensor.type
-    return onnx.helper.make_tensor_type_proto(onnx_dtype(t.dtype), t.shape)
+    shape = [d if isinstance(d, int) else str(d) for d in t.shape]  # a symbolic one by its text
+    return onnx.helper.make_tensor_type_proto(onnx_dtype(t.dtype), shape)
 
 
 def function_body(ctx: NodeContext, domain: str) -> Body | None:

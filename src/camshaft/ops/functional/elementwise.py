@@ -15,8 +15,9 @@ import numpy as np
 from camshaft.errors import ModelError
 from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
+from camshaft.ir.extent import Extent
 from camshaft.ir.graph import GraphBuilder, Tensor
-from camshaft.ir.types import DType, f64
+from camshaft.ir.types import DType, f32, f64
 from camshaft.ops.elementwise import POINTWISE, converted, retyped
 from camshaft.ops.functional.core import NoCanonicalForm, Operand, constant, emit
 
@@ -254,3 +255,10 @@ def cos(builder: GraphBuilder, x: Tensor, *, output: str | None = None) -> Tenso
 def tan(builder: GraphBuilder, x: Tensor, *, output: str | None = None) -> Tensor:
     """The tangent of x radians, as sin x / cos x."""
     return pointwise(builder, E.div(E.unary("sin", A), E.unary("cos", A)), x, output=output)
+
+
+def reciprocal_of(count: Extent, dtype: DType = f32) -> Expr:
+    """1 / count as a literal, or computed when sizes are set."""
+    if isinstance(count, int):
+        return E.const(1.0 / count, dtype)
+    return E.unary("reciprocal", E.extent(count, dtype))

@@ -13,11 +13,12 @@ import numpy as np
 from camshaft.errors import ModelError
 from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
+from camshaft.ir.extent import largest
 from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ops.common import normal_axis
 from camshaft.ops.elementwise import POINTWISE, retyped
-from camshaft.ops.functional.core import constant, emit, fixed
-from camshaft.ops.functional.elementwise import pointwise
+from camshaft.ops.functional.core import constant, emit
+from camshaft.ops.functional.elementwise import pointwise, reciprocal_of
 from camshaft.ops.functional.shape import column, reshape
 from camshaft.ops.pooling import POOL
 from camshaft.ops.rowwise import REDUCE
@@ -69,8 +70,8 @@ def batch_norm(
 
 def _mean_of(x: Tensor, axes: Sequence[int]) -> Expr:
     """A sum over `axes` divided by how many there are."""
-    count = prod(fixed([x.shape[a] for a in axes], "extents of a mean"))
-    return retyped(E.mul(X, E.const(1.0 / max(1, count))), x.type.dtype)
+    count = largest(1, prod(x.shape[a] for a in axes))
+    return E.mul(X, reciprocal_of(count, x.type.dtype))
 
 
 def _centred(

@@ -10,10 +10,12 @@ import numpy as np
 from camshaft.errors import ModelError
 from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
+from camshaft.ir.extent import largest
 from camshaft.ir.graph import GraphBuilder, Tensor
+from camshaft.ir.sizes import is_static
 from camshaft.ops.elementwise import POINTWISE, retyped
 from camshaft.ops.functional.core import NoCanonicalForm, constant, emit, fixed, per_axis
-from camshaft.ops.functional.elementwise import pointwise
+from camshaft.ops.functional.elementwise import pointwise, reciprocal_of
 from camshaft.ops.functional.windows import Padding, Window, as_1d, as_2d, window_of
 from camshaft.ops.movement import PAD, SLICE
 from camshaft.ops.pooling import POOL
@@ -184,7 +186,7 @@ def global_max_pool(builder: GraphBuilder, x: Tensor, *, output: str | None = No
 
 def _global(builder: GraphBuilder, x: Tensor, kind: str, output: str | None) -> Tensor:
     """A window over all of H and W, or for other ranks and wide types a reduction."""
-    if x.type.rank == 4 and x.type.dtype.bits <= 32:
+    if x.type.rank == 4 and x.type.dtype.bits <= 32 and is_static(x.shape[2:]):
         attrs = {"kind": kind, "kernel": x.shape[2:], "layout": "NCHW"}
         return emit(builder, POOL, [x], attrs, output)
     axes = tuple(range(2, x.type.rank))
@@ -192,8 +194,7 @@ def _global(builder: GraphBuilder, x: Tensor, kind: str, output: str | None) -> 
         return x
     if kind == "max":
         return emit(builder, REDUCE, [x], {"kind": "max", "axes": axes}, output)
-    count = prod(fixed(x.shape[2:], "spatial extents"))
-    by = E.mul(E.inp(0), E.const(1.0 / max(count, 1), x.type.dtype))
+    by = E.mul(E.inp(0), reciprocal_of(largest(1, prod(x.shape[2:])), x.type.dtype))
     return emit(builder, REDUCE, [x], {"kind": "sum", "axes": axes, "epilogue": by}, output)
 
 

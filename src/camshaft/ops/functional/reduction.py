@@ -15,12 +15,13 @@ import numpy as np
 from camshaft.errors import ModelError
 from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
+from camshaft.ir.extent import largest
 from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ir.types import boolean, i32, i64, u8
 from camshaft.ops.common import normal_axis
 from camshaft.ops.elementwise import POINTWISE, retyped
 from camshaft.ops.functional.core import constant, emit, fixed, normal_axes
-from camshaft.ops.functional.elementwise import cast, pointwise
+from camshaft.ops.functional.elementwise import cast, pointwise, reciprocal_of
 from camshaft.ops.functional.shape import reshape
 from camshaft.ops.movement import BROADCAST
 from camshaft.ops.rowwise import REDUCE, SOFTMAX
@@ -92,11 +93,11 @@ def mean(
     output: str | None = None,
 ) -> Tensor:
     """The mean of each group; integers are divided toward zero."""
-    count = math.prod(fixed([x.shape[a] for a in axes_of(axes, x.type.rank)], "extents of a mean"))
+    count = largest(1, math.prod(x.shape[a] for a in axes_of(axes, x.type.rank)))
     dtype = u8 if x.type.dtype is boolean else x.type.dtype
-    after = E.div(X, E.const(max(count, 1), dtype))
+    after = E.div(X, E.extent(count, dtype))
     if dtype.is_float:
-        after = E.mul(X, E.const(1.0 / max(count, 1), dtype))
+        after = E.mul(X, reciprocal_of(count, dtype))
     return _reduced(builder, x, "sum", axes, keepdims, output, after=after)
 
 

@@ -11,6 +11,7 @@ from math import prod
 import numpy as np
 
 from camshaft.errors import ModelError
+from camshaft.ir.constraints import require_equal
 from camshaft.ir.extent import Extent, exact_quotient
 from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ir.types import DType, f32
@@ -127,8 +128,9 @@ def squeeze(
         dropped = tuple(i for i, d in enumerate(x.shape) if d == 1)
     else:
         dropped = normal_axes(axes, x.type.rank)
-    if any(x.shape[a] != 1 for a in dropped):
-        raise ModelError(f"axes {list(dropped)} of {x.type} are not all 1 long")
+    with builder.constraints.learning(f"node {builder.layer!r}"):
+        for a in dropped:
+            require_equal(x.shape[a], 1, f"axes {list(dropped)} of {x.type} are not all 1 long")
     shape = tuple(d for i, d in enumerate(x.shape) if i not in dropped)
     return reshape(builder, x, shape, output=output)
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from camshaft.errors import ModelError
 from camshaft.ir import expr as E
+from camshaft.ir.constraints import require_at_least
 from camshaft.ir.extent import Extent, ceil_div, largest, smallest
 from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ops.common import normal_axis
@@ -98,12 +99,22 @@ def slice(
 
 
 def _clamped(size: Extent, start: Extent, end: Extent, step: int) -> _Span:
-    start, end = (v + size if v < 0 else v for v in (start, end))
+    start, end = (_from_front(v, size) for v in (start, end))
     if step > 0:
         start, end = (smallest(largest(v, 0), size) for v in (start, end))
         return _Span(start, largest(0, ceil_div(end - start, step)), step)
     start, end = smallest(largest(start, 0), size - 1), smallest(largest(end, -1), size - 1)
     return _Span(start, largest(0, ceil_div(start - end, -step)), step)
+
+
+FAR = 1 << 28
+"""Bounds of slices from here on mean the end of the axis, however long that is."""
+
+
+def _from_front(bound: Extent, size: Extent) -> Extent:
+    if isinstance(bound, int) and abs(bound) >= FAR and not isinstance(size, int):
+        return size if bound > 0 else -1
+    return bound + size if bound < 0 else bound
 
 
 def narrow(
@@ -127,8 +138,7 @@ def select(
     """x at `index` of `axis`, without that axis; an index below 0 counts from the end."""
     axis = normal_axis(axis, x.type.rank)
     at = index + x.shape[axis] if index < 0 else index
-    if not 0 <= at < x.shape[axis]:
-        raise ModelError(f"index {index} leaves axis {axis} of {x.type}")
+    _require_inside(builder, at, x, axis, f"index {index}")
     shape = (*x.shape[:axis], *x.shape[axis + 1 :])
     return reshape(builder, narrow(builder, x, axis, at, 1), shape, output=output)
 
@@ -180,7 +190,7 @@ def take(
         raise NoCanonicalForm("works on numbers, not on strings")
     data = indices.data if isinstance(indices, Tensor) else np.asarray(indices, np.int64)
     if data is not None and data.dtype.kind in "iu" and data.ndim <= 1 and data.size:
-        span = _even(data.reshape(-1).tolist(), x, axis)
+        span = _even(builder, data.reshape(-1).tolist(), x, axis)
         if span is not None:
             spans = _spans(x)
             spans[axis] = span
@@ -194,12 +204,20 @@ def take(
     return emit(builder, GATHER, [x, indices], {"axis": axis}, output)
 
 
-def _even(indices: list[int], x: Tensor, axis: int) -> _Span | None:
+def _require_inside(builder: GraphBuilder, at: Extent, x: Tensor, axis: int, what: str) -> None:
+    """ModelError unless 0 <= at < the extent of the axis; open extents learn that it is so."""
+    misfit = f"{what} leaves axis {axis} of {x.type}"
+    with builder.constraints.learning(f"node {builder.layer!r}"):
+        require_at_least(at, 0, misfit)
+        require_at_least(x.shape[axis] - at, 1, misfit)
+
+
+def _even(builder: GraphBuilder, indices: list[int], x: Tensor, axis: int) -> _Span | None:
     """Evenly ascending indices as a span; ModelError for one outside the axis."""
     extent = x.shape[axis]
     at = [i + extent if i < 0 else i for i in indices]
-    if any(not 0 <= i < extent for i in at):
-        raise ModelError(f"index {indices} leaves axis {axis} of {x.type}")
+    for i in at:
+        _require_inside(builder, i, x, axis, f"index {indices}")
     step = at[1] - at[0] if len(at) > 1 else 1
     even = all(b - a == step for a, b in pairwise(at))
     return _Span(at[0], len(at), step) if even and isinstance(step, int) and step > 0 else None
@@ -224,19 +242,23 @@ def pad(
     if len(widths) != x.type.rank:
         raise ModelError(f"widths {list(widths)} do not fit the {x.type.rank} axes of {x.type}")
     sides = [(d, before, after) for d, (before, after) in zip(x.shape, widths, strict=True)]
-    if any(d + min(b, 0) + min(a, 0) < 0 for d, b, a in sides):
-        pads = [b for b, _ in widths], [a for _, a in widths]
-        raise ModelError(f"pads {pads[0]}, {pads[1]} cut more than {x.type} has")
-    grown = [d for d, b, a in sides if b > 0 or a > 0]
-    if mode == "reflect" and any(d < 2 for d in grown):
-        raise ModelError(f"{x.type} is too small to be padded by reflection")
-    if mode != "constant" and any(d == 0 for d in grown):
-        raise ModelError(f"the empty tensor {x.type} can only be padded with a constant")
-    kept = [_Span(max(0, -b), d - max(0, -b) - max(0, -a)) for d, b, a in sides]
+    pads = [b for b, _ in widths], [a for _, a in widths]
+    grown = [d for d, b, a in sides if (b, a) != (0, 0) and not (b <= 0 and a <= 0)]
+    with builder.constraints.learning(f"node {builder.layer!r}"):
+        for d, b, a in sides:
+            cut = f"pads {pads[0]}, {pads[1]} cut more than {x.type} has"
+            require_at_least(d + smallest(b, 0) + smallest(a, 0), 0, cut)
+        for d in grown:
+            if mode == "reflect":
+                require_at_least(d, 2, f"{x.type} is too small to be padded by reflection")
+            elif mode != "constant":
+                empty = f"the empty tensor {x.type} can only be padded with a constant"
+                require_at_least(d, 1, empty)
+    kept = [_Span(largest(0, -b), d - largest(0, -b) - largest(0, -a)) for d, b, a in sides]
     x = _parts(builder, x, kept, None if grown else output)
     if not grown:
         return x
-    before, after = (tuple(max(w[i], 0) for w in widths) for i in (0, 1))
+    before, after = (tuple(largest(w[i], 0) for w in widths) for i in (0, 1))
     attrs = {"before": before, "after": after, "mode": mode, "value": value}
     return emit(builder, PAD, [x], attrs, output)
 

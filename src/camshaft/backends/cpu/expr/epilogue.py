@@ -88,6 +88,9 @@ def _emit_node(
 ) -> Value:
     if e.op == "input":
         return k.splat(inputs[int(e.value or 0)], lanes)
+    if e.op == "extent":
+        assert e.dtype is not None
+        return k.splat(k.cast(k.index(e.value), e.dtype), lanes)
     if e.op == "const":
         assert e.dtype is not None
         return k.const(e.value or 0, e.dtype, lanes)

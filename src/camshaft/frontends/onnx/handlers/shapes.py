@@ -10,6 +10,7 @@ import numpy as np
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx.context import Handler, NodeContext, Results
 from camshaft.frontends.onnx.dtypes import array_of, inner_dtype
+from camshaft.ir.extent import known_different
 from camshaft.ir.types import broadcast_shapes
 from camshaft.ops import functional as F
 
@@ -27,21 +28,19 @@ def reshape(ctx: NodeContext) -> Results:
                 if i >= x.type.rank:
                     raise ModelError(f"shape {shape} copies axis {i}, which {x.type} does not have")
                 shape[i] = x.shape[i]
-    if shape.count(-1) > 1 or min(shape, default=0) < -1:
+    if shape.count(-1) > 1 or any(isinstance(d, int) and d < -1 for d in shape):
         raise ModelError(f"shape {shape} is not valid")
+    misfit = (
+        f"{x.type} cannot take shape {list(wanted)}; if the model was made for another input "
+        "shape, give that one with shapes="
+    )
     if -1 in shape:
         rest = prod(d for d in shape if d != -1)
-        if rest == 0 or x.type.size % rest:
-            raise ModelError(
-                f"{x.type} cannot take shape {list(wanted)}; if the model was made for another "
-                "input shape, give that one with shapes="
-            )
+        if rest == 0:
+            raise ModelError(misfit)
         shape[shape.index(-1)] = x.type.size // rest
-    if prod(shape) != x.type.size:
-        raise ModelError(
-            f"{x.type} cannot take shape {list(wanted)}; if the model was made for another "
-            "input shape, give that one with shapes="
-        )
+    if known_different(prod(shape), x.type.size):
+        raise ModelError(misfit)
     return F.reshape(ctx.builder, x, shape, output=ctx.output)
 
 
@@ -78,7 +77,8 @@ def expand(ctx: NodeContext) -> Results:
     """Expand: two-way broadcasting with a shape."""
     x = ctx.arg(0)
     wanted = ctx.const_ints(1, "shape") or ()
-    shape = broadcast_shapes(x.shape, wanted)
+    with ctx.builder.constraints.learning(f"node {ctx.name!r}"):
+        shape = broadcast_shapes(x.shape, wanted)
     return F.broadcast_to(ctx.builder, x, shape, output=ctx.output)
 
 
@@ -98,12 +98,12 @@ def shape_of(ctx: NodeContext) -> Results:
     """Shape, from `start` to `end`."""
     x = ctx.arg(0)
     end = ctx.attr_int("end", x.type.rank)
-    return _fixed(ctx, np.array(x.shape[slice(ctx.attr_int("start"), end)], np.int64))
+    return ctx.builder.extents(x.shape[slice(ctx.attr_int("start"), end)], ctx.output)
 
 
 def size_of(ctx: NodeContext) -> Results:
     """Size: the number of elements."""
-    return _fixed(ctx, np.array(ctx.arg(0).type.size, np.int64))
+    return ctx.builder.extents([ctx.arg(0).type.size], ctx.output, scalar=True)
 
 
 def constant(ctx: NodeContext) -> Results:
