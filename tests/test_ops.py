@@ -80,7 +80,7 @@ HOST_TOP_K = {
     "op_type": "TopK",
     "proto": TOP_K.SerializeToString(),
     "opset": 17,
-    "types": ("f32[3,2]", "i64[3,2]"),
+    **output_attrs([TensorType(f32, (3, 2)), TensorType(i64, (3, 2))]),
 }
 
 USES = [
