@@ -362,6 +362,20 @@ class RandomModel:
         w = self.floats([3, shape[1], *[1] * spatial])
         self.node("Conv", [x, w, self.floats([3])], (shape[0], 3, *shape[2:]))
 
+    def make_column_conv(self, x: str) -> None:
+        """A convolution along the height alone, of whatever width."""
+        shape = self.shapes[x]
+        if len(shape) != 4 or not all(isinstance(e, int) for e in shape[1:3]):
+            return
+        taps, stride = self.below(3) + 1, self.below(2) + 1
+        pads = [self.below(taps), 0, self.below(taps), 0]
+        room = int(shape[2]) + pads[0] + pads[2] - taps
+        if room < 0:
+            return
+        w = self.floats([4, int(shape[1]), taps, 1])
+        made = (shape[0], 4, room // stride + 1, shape[3])
+        self.node("Conv", [x, w], made, pads=pads, strides=[stride, 1])
+
     def make_norm(self, x: str) -> None:
         shape = self.shapes[x]
         if len(shape) < 2 or not isinstance(c := shape[1], int):

@@ -53,14 +53,14 @@ class Net:
     def positive(self, *shape: int) -> Tensor:
         return self.b.constant((self.rng.random(shape) + 0.5).astype(np.float32))
 
-    def conv(self, x: Tensor, k: int, size: int = 1, *, bias: bool = False, **attrs) -> Tensor:
-        groups = attrs.get("groups", 1)
-        c = x.shape[1] // groups
-        w = self.b.constant(
-            (self.rng.standard_normal((k, c, size, size)) / np.sqrt(c * size * size)).astype(
-                np.float32
-            )
-        )
+    def conv(
+        self, x: Tensor, k: int, size: int = 1, *, rows: int = 0, bias: bool = False, **attrs
+    ) -> Tensor:
+        """Filters of size x size, or of `rows` x size."""
+        c = x.shape[1] // attrs.get("groups", 1)
+        shape = (k, c, rows or size, size)
+        scale = np.sqrt(np.prod(shape[1:]))
+        w = self.b.constant((self.rng.standard_normal(shape) / scale).astype(np.float32))
         inputs = [x, w]
         if bias:
             inputs.append(self.random(k, 1, 1))

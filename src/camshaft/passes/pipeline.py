@@ -10,7 +10,9 @@ from functools import partial
 
 from camshaft.ir.graph import Graph
 from camshaft.passes.canonical.conv_transpose import LOWERINGS
+from camshaft.passes.canonical.long_axis import LONG_AXIS_RULES
 from camshaft.passes.canonical.rules import CANONICALIZATIONS, canonicalize
+from camshaft.passes.canonical.shapes import SHAPE_RULES
 from camshaft.passes.cse import merge_equal
 from camshaft.passes.fusions.affine import AFFINE_FUSIONS
 from camshaft.passes.fusions.matmul import MATMUL_FUSIONS, MATMUL_RULES
@@ -39,6 +41,7 @@ ALL_REWRITES: tuple[Rewrite, ...] = (
     *FUSIONS,
     *MATMUL_RULES,
     *LATE_FUSIONS,
+    *LONG_AXIS_RULES,
     PullWidening(),
 )
 
@@ -52,6 +55,7 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("fuse-again", partial(rewrite, rules=FUSIONS), level=1),
     Pass("merge-equal", merge_equal, level=1),
     Pass("fuse-late", partial(rewrite, rules=(*FUSIONS, *LATE_FUSIONS)), level=1),
+    Pass("long-axis", partial(rewrite, rules=(*LONG_AXIS_RULES, *SHAPE_RULES))),
 )
 SIBLINGS = Pass("merge-siblings", merge_siblings, level=1)
 
