@@ -147,7 +147,7 @@ def _camshaft(
     config = BuildConfig.of(None, {"shapes": {model.input_name: model.shape}, **options})
     session = BuildSession(path, config, calibration)
     engine = session.run()
-    kept_float = session.story.startswith("fp32") or any(
+    kept_float = session.quantized is None or any(
         why.startswith(KEPT_FLOAT) for why in session.reasons.values()
     )
     if everywhere and kept_float:

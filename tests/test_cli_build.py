@@ -46,7 +46,7 @@ def test_build_writes_an_engine_and_says_what_it_is(folder: Path, tmp_path: Path
     assert data["engine_bytes"] == engine.stat().st_size
     assert data["steps"] == len(camshaft.load(engine).notes)
     assert data["arena_bytes"] >= data["lower_bound_bytes"] > 0
-    assert data["host_steps"] == [] and data["story"] == "fp32"
+    assert data["host_steps"] == [] and data["precision_summary"] == "fp32"
     assert {"importing", "optimizing", "tuning", "assembling"} <= set(data["seconds"])
     text = call("build", folder / "net.onnx", "-o", engine, *QUICK).stdout
     for word in ("steps", "precision  fp32", "lower bound", str(engine)):
@@ -81,7 +81,7 @@ def test_int8_from_calibration_data_then_from_its_cache(folder: Path, tmp_path: 
     data = call_json(
         "build", model, "-o", engines[0], *options, "--calib", folder / "calibration.npz"
     )
-    assert data["story"].startswith("int8") and data["arithmetic"]["u8"] >= 2
+    assert data["precision_summary"].startswith("int8") and data["arithmetic"]["u8"] >= 2
     assert cache.is_file()
     call("build", model, "-o", engines[1], *options)
     x = np.load(folder / "x.npy")

@@ -46,7 +46,7 @@ def test_a_build_without_data_says_that_biases_are_not_corrected(tmp_path: Path)
     for calibration, changes in ((batches, {}), (None, {}), (None, {"bias_correction": False})):
         session = BuildSession(two_convs(), BuildConfig.of(config, changes), calibration)
         session.run()
-        stories.append("not corrected" in session.story)
+        stories.append("not corrected" in session.precision_summary)
     assert stories == [False, True, False]
 
 

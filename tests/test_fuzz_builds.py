@@ -26,7 +26,7 @@ from camshaft.ir.graph import Graph, Tensor
 from camshaft.ir.interpret import interpret
 from camshaft.machine import backend_of
 from camshaft.ops import CONV, DEQUANTIZE, QUANTIZE
-from camshaft.passes.pipeline import optimize
+from camshaft.passes.pipeline import optimize, with_merged_siblings
 from camshaft.passes.qdq.lowering import lower_quantization
 from camshaft.program.program import HostCall, Program
 from camshaft.program.view import Buffer, View
@@ -261,7 +261,9 @@ def check_float(
     graph: Graph, target: CpuTarget, level: int, threads: int, optimization: int
 ) -> None:
     x = feeds(graph)
-    final = optimize(graph, level=optimization, siblings=optimization > 0 and threads == 2)
+    final = optimize(graph, level=optimization)
+    if optimization > 0 and threads == 2:
+        final = with_merged_siblings(final)
     engine = built(final, target, level, threads)
     close(same_bits_however_run(engine, x), interpret(graph, x), 1e-4 if level < 2 else 4e-4)
 

@@ -14,7 +14,7 @@ from camshaft.ops import CONCAT, CONV, PAD, POINTWISE, POOL, REDUCE, RESHAPE, SL
 from camshaft.passes.canonical.rules import canonicalize
 from camshaft.passes.canonical.slices import slice_attrs
 from camshaft.passes.fusions.siblings import merge_siblings
-from camshaft.passes.pipeline import optimize
+from camshaft.passes.pipeline import optimize, with_merged_siblings
 from small_nets import ADD, MUL, Net, shuffle
 from test_passes_rules import same
 
@@ -273,7 +273,7 @@ def test_siblings_are_merged_only_on_request_and_in_one_geometry() -> None:
     linear = n.conv(x, 4, bias=True)
     graph = n.done(n.concat(*same_size, other, linear))
     assert fused(graph)["conv"] == 5
-    after = optimize(graph, siblings=True, check=True)
+    after = with_merged_siblings(optimize(graph), check=True)
     same(graph, after)
     convs = [node for node in after.nodes if node.op is CONV]
     assert len(convs) == 4

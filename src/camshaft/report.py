@@ -21,7 +21,7 @@ class BuildReport:
 
     steps: how many, host steps included.  host_steps: names of those that run in Python because
     their operator has no kernel.  arithmetic: element type -> number of steps that compute in it.
-    story: the precision decision in words.  arena_bytes, lower_bound_bytes: memory of one context,
+    precision_summary: the precision decision in words.  arena_bytes, lower_bound_bytes: memory of one context,
     and the most bytes live at once, which no plan can go below.  seconds: stage -> wall-clock time.
     timed_out: whether the time budget cut tuning short.
     """
@@ -29,7 +29,7 @@ class BuildReport:
     steps: int
     host_steps: tuple[str, ...]
     arithmetic: Mapping[str, int]
-    story: str
+    precision_summary: str
     arena_bytes: int
     lower_bound_bytes: int
     weight_bytes: int
@@ -47,7 +47,7 @@ class BuildReport:
             steps=len(notes),
             host_steps=tuple(note.name for note, host in notes if host),
             arithmetic=dict(Counter(note.precision for note, host in notes if not host)),
-            story=session.story,
+            precision_summary=session.precision_summary,
             arena_bytes=arena.nbytes,
             lower_bound_bytes=arena.lower_bound,
             weight_bytes=described["weight_bytes"],

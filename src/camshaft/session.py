@@ -19,7 +19,7 @@ import numpy as np
 
 from camshaft.atomic import check_writable
 from camshaft.builder.engine_builder import Builder, Tuned
-from camshaft.builder.precision import choose_precision
+from camshaft.builder.precision import Attempt, choose_precision
 from camshaft.builder.timing_cache import MARGIN, TimingCache, unwritable
 from camshaft.config import BuildConfig
 from camshaft.errors import BuildError, CalibrationError, ConfigError, ModelError
@@ -28,8 +28,7 @@ from camshaft.ir.graph import Graph
 from camshaft.ir.sizes import is_static, typical
 from camshaft.ir.types import string
 from camshaft.machine import calibration_tally, cpu_backend, fingerprint_of
-from camshaft.ops import CONV
-from camshaft.passes.pipeline import optimize
+from camshaft.passes.pipeline import optimize, with_merged_siblings
 from camshaft.passes.qdq.lowering import is_quantized, lower_quantization
 from camshaft.quant.cache import unwritable_cache
 from camshaft.quant.calibrate import Run
@@ -64,18 +63,13 @@ def _refuse_open(graph: Graph) -> None:
             )
 
 
-def count_convs(graph: Graph) -> int:
-    """How many convolutions a graph has."""
-    return sum(n.op is CONV for n in graph.nodes)
-
-
 @dataclass
 class BuildSession:
     """State of one build; `run` does it.
 
     imported, final: the graph as imported, and as built.  quantized: the optimized graph with its
     Q/DQ nodes, before they were lowered (None for a float build).  reasons: source layer -> why it
-    has its precision.  story: the whole-graph precision decision in words.  seconds: stage ->
+    has its precision.  precision_summary: the whole-graph precision decision in words.  seconds: stage ->
     wall-clock time.
     """
 
@@ -87,9 +81,10 @@ class BuildSession:
     quantized: Graph | None = field(default=None, init=False)
     host_steps: list[str] = field(default_factory=list, init=False)
     reasons: dict[str, str] = field(default_factory=dict, init=False)
-    story: str = field(default="fp32", init=False)
+    precision_summary: str = field(default="fp32", init=False)
     seconds: dict[str, float] = field(default_factory=dict, init=False)
     timed_out: bool = field(default=False, init=False)
+    _inner_seconds: float = field(default=0.0, init=False, repr=False)
     _timings: TimingCache | None = field(default=None, init=False, repr=False)
 
     def import_model(self) -> Graph:
@@ -112,7 +107,6 @@ class BuildSession:
             graph = optimize(imported, level=config.optimization_level)
         with self._stage("tuning", report=False):
             tuned = self._tuned(builder, graph)
-        self.seconds["tuning"] -= self.seconds.get("calibrating", 0.0)  # it lies within
         self.final, self.host_steps = tuned.graph, tuned.host_steps
         self.timed_out = builder.timed_out
         if config.timing_cache is not None and not config.frozen_cache:
@@ -156,13 +150,16 @@ class BuildSession:
 
     @contextmanager
     def _stage(self, name: str, *, report: bool = True) -> Iterator[None]:
-        """Take the time of a stage; report: also tell `progress` of its begin and end."""
+        """Measure a stage, less the stages within it; report: also tell `progress` of both ends."""
         tell = self.config.progress if report else None
         if tell:
             tell(name, 0, 1)
-        start = perf_counter()
+        start, outer = perf_counter(), self._inner_seconds
+        self._inner_seconds = 0.0
         yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + perf_counter() - start
+        spent = perf_counter() - start
+        self.seconds[name] = self.seconds.get(name, 0.0) + spent - self._inner_seconds
+        self._inner_seconds = outer + spent
         if tell:
             tell(name, 1, 1)
 
@@ -173,7 +170,9 @@ class BuildSession:
         level = self.config.optimization_level
         if is_quantized(graph):
             self._refuse_ranges_beside_qdq()
-            self.story = "explicit Q/DQ" if permitted else "explicit Q/DQ, computed in fp32"
+            self.precision_summary = (
+                "explicit Q/DQ" if permitted else "explicit Q/DQ, computed in fp32"
+            )
             self.quantized = graph
             return builder.tune(lower_quantization(graph, integer=permitted, level=level))
         if not permitted:
@@ -189,26 +188,27 @@ class BuildSession:
         with self._stage("calibrating", report=False):
             self._find_ranges(quantization, builder)
 
-        def quantize(keep_float: frozenset[str]) -> Graph:
-            quantized, self.reasons = quantization.quantized(keep_float)
-            return lower_quantization(quantized, level=level)
+        def quantize(keep_float: frozenset[str]) -> Attempt:
+            quantized, reasons = quantization.quantized(keep_float)
+            return Attempt(lower_quantization(quantized, level=level), quantized, reasons)
 
-        obeyed = "int8" in self.config.layer_precision.values()
-        decision = choose_precision(builder, graph, quantize, obeyed=obeyed)
-        self.quantized, self.reasons = quantization.quantized(decision.kept_float)
-        self.story = decision.story
-        if self.config.bias_correction and self.calibration is None:
-            self.story += "; biases not corrected, which takes calibration data"
+        layers = frozenset(origin for node in graph.nodes for origin in node.origin)
+        as_float = Attempt(graph, None, quantization.plan(layers).reasons)
+        required = "int8" in self.config.layer_precision.values()
+        decision = choose_precision(builder, as_float, quantize, int8_required=required)
+        self.quantized, self.reasons = decision.attempt.quantized, dict(decision.attempt.reasons)
+        self.precision_summary = decision.summary
+        if self.config.bias_correction and self.calibration is None and self.quantized is not None:
+            self.precision_summary += "; biases not corrected, which takes calibration data"
         return decision.tuned
 
     def _fastest_float(self, builder: Builder, graph: Graph) -> Tuned:
         """The graph as it is, or with sibling convolutions merged, whichever is faster."""
         plain = builder.tune(graph)
-        level = self.config.optimization_level
-        if level < MERGE_SIBLINGS_FROM:
+        if self.config.optimization_level < MERGE_SIBLINGS_FROM:
             return plain
-        merged = optimize(self.import_model(), level=level, siblings=True)
-        if count_convs(merged) == count_convs(graph):
+        merged = with_merged_siblings(graph)
+        if merged is graph:
             return plain
         other = builder.tune(merged, "tuning merged siblings")
         return other if other.time_us < plain.time_us * (1 - MARGIN) else plain
@@ -278,7 +278,7 @@ class BuildSession:
             )
 
     def _tapped(self, graph: Graph, taps: tuple[str, ...], builder: Builder) -> Run:
-        """A compiled float engine that shows the tensors `taps` (design decision 14)."""
+        """A compiled float engine that shows the tensors `taps`."""
         tensors = graph.tensors
         tapped = replace(graph, outputs=tuple(tensors[n] for n in taps), output_names=taps)
         quick = self._builder(TimingCache(), level=1)

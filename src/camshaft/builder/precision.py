@@ -1,4 +1,4 @@
-"""Precision by whole-graph time (design decision 2).
+"""Precision by whole-graph time.
 
 INT8 permits; time decides.  The fully quantized graph and the float graph are both tuned; layers
 that lose by being quantized are put back to float as long as the *whole* graph, with its quantize,
@@ -8,56 +8,72 @@ so permitting INT8 never costs time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from camshaft.builder.engine_builder import Builder, Tuned
 from camshaft.ir.graph import Graph
 
-Quantize = Callable[[frozenset[str]], Graph]
-"""Origins (source layer names) that must stay float -> the lowered graph."""
-
 MOST_ROUNDS = 4
 
 
 @dataclass(frozen=True)
-class Decision:
-    """The graph that won, the layers it keeps in float by choice, and the story in words."""
+class Attempt:
+    """One choice of precisions.
 
+    graph: ready to be tuned.  quantized: the Q/DQ graph it was lowered from, None for a float one.
+    reasons: source layer -> why it has its precision in this graph.
+    """
+
+    graph: Graph
+    quantized: Graph | None
+    reasons: Mapping[str, str]
+
+
+Quantize = Callable[[frozenset[str]], Attempt]
+"""Source layers that must stay float -> the graph with all others in INT8."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The attempt that won, with its kernels, and the decision in words."""
+
+    attempt: Attempt
     tuned: Tuned
-    kept_float: frozenset[str]
-    story: str
+    summary: str
 
 
 def choose_precision(
-    builder: Builder, float_graph: Graph, quantize: Quantize, *, obeyed: bool
+    builder: Builder, as_float: Attempt, quantize: Quantize, *, int8_required: bool
 ) -> Decision:
     """The fastest of: float, fully quantized, quantized with losing layers left in float.
 
-    obeyed: some layer is constrained to INT8, so the pure float graph is no candidate.
+    int8_required: some layer must be INT8, so the pure float graph is no candidate.
     """
-    best = builder.tune(quantize(frozenset()), "tuning int8")
+    best = quantize(frozenset())
+    tuned = builder.tune(best.graph, "tuning int8")
     if not builder.times:
-        return Decision(best, frozenset(), "int8: permitted, nothing is timed at this level")
-    as_float = builder.tune(float_graph, "tuning fp32")
+        return Decision(best, tuned, "int8: permitted, nothing is timed at this level")
+    float_tuned = builder.tune(as_float.graph, "tuning fp32")
     kept: frozenset[str] = frozenset()
-    all_int8 = best.time_us
+    all_int8 = tuned.time_us
     for _ in range(MOST_ROUNDS):
-        losers = _losers(as_float, best) - kept
+        losers = _losers(float_tuned, tuned) - kept
         if not losers:
             break
-        attempt = builder.tune(quantize(kept | losers), "tuning mixed")
-        if attempt.time_us >= best.time_us:
+        attempt = quantize(kept | losers)
+        mixed = builder.tune(attempt.graph, "tuning mixed")
+        if mixed.time_us >= tuned.time_us:
             break
-        best, kept = attempt, kept | losers
+        best, tuned, kept = attempt, mixed, kept | losers
     times = (
-        f"fp32 {as_float.time_us / 1e3:.3f} ms, int8 {all_int8 / 1e3:.3f} ms, "
-        f"chosen {min(best.time_us, as_float.time_us) / 1e3:.3f} ms"
+        f"fp32 {float_tuned.time_us / 1e3:.3f} ms, int8 {all_int8 / 1e3:.3f} ms, "
+        f"chosen {min(tuned.time_us, float_tuned.time_us) / 1e3:.3f} ms"
     )
-    if as_float.time_us < best.time_us and not obeyed:
-        return Decision(as_float, frozenset(), f"fp32 is fastest as a whole: {times}")
-    story = f"int8 with {len(kept)} layers kept in fp32 by time" if kept else "int8"
-    return Decision(best, kept, f"{story}: {times}")
+    if float_tuned.time_us < tuned.time_us and not int8_required:
+        return Decision(as_float, float_tuned, f"fp32 is fastest as a whole: {times}")
+    what = f"int8 with {len(kept)} layers kept in fp32 by time" if kept else "int8"
+    return Decision(best, tuned, f"{what}: {times}")
 
 
 def _losers(as_float: Tuned, quantized: Tuned) -> frozenset[str]:

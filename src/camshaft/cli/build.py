@@ -82,7 +82,7 @@ def _summarize(
     kinds = ", ".join(f"{count} {name}" for name, count in sorted(report.arithmetic.items()))
     host = f", {len(report.host_steps)} host" if report.host_steps else ""
     output.line(f"steps      {report.steps} ({kinds}{host})")
-    output.line(f"precision  {report.story}")
+    output.line(f"precision  {report.precision_summary}")
     output.line(f"arena      {arena_text(report.arena_bytes, report.lower_bound_bytes)}")
     output.line(f"weights    {size(report.weight_bytes)}, code {size(report.code_bytes)}")
     stages = ", ".join(f"{stage} {spent:.2f} s" for stage, spent in report.seconds.items())

@@ -115,8 +115,9 @@ def _calibrated_with(source: Path, types: Types, shown: Output) -> Arrays:
 
 
 def _default_tolerance(opened: Opened) -> float:
-    permitted = "int8" in opened.engine.fingerprint.config
-    return INT8_TOLERANCE if permitted else FP32_TOLERANCE
+    notes = opened.engine.notes
+    quantized = any(note.macs and note.precision in ("u8", "i8") for note in notes)
+    return INT8_TOLERANCE if quantized else FP32_TOLERANCE
 
 
 def _check_origin(opened: Opened, model: Path, shown: Output) -> None:

@@ -80,7 +80,7 @@ def inspect(
     data = opened.engine.inspect()
     data["threads"] = opened.threads
     if opened.session is not None:
-        data["story"] = opened.session.story
+        data["precision_summary"] = opened.session.precision_summary
     if profile:
         _measure(opened.engine, data, runs, opened.threads)
     _complete(data, profile)
@@ -188,8 +188,8 @@ def _show(data: dict[str, Any], shown: Output) -> None:
     for kind in ("inputs", "outputs"):
         bound = ", ".join(f"{name} {type_}" for name, type_ in data[kind].items())
         shown.line(f"{kind:10} {bound}")
-    if "story" in data:
-        shown.line(f"precision  {data['story']}")
+    if "precision_summary" in data:
+        shown.line(f"precision  {data['precision_summary']}")
     shown.line(f"arena      {arena_text(data['arena_bytes'], data['lower_bound_bytes'])}")
     expanded = data["expanded_bytes"]
     made = f" (and {size(expanded)} made of them on loading)" if expanded else ""

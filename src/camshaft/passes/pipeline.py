@@ -57,21 +57,26 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("fuse-late", partial(rewrite, rules=(*FUSIONS, *LATE_FUSIONS)), level=1),
     Pass("long-axis", partial(rewrite, rules=(*LONG_AXIS_RULES, *SHAPE_RULES))),
 )
-SIBLINGS = Pass("merge-siblings", merge_siblings, level=1)
+SIBLINGS = Pass("merge-siblings", merge_siblings)
 
 
 def optimize(
     graph: Graph,
     *,
     level: int = 1,
-    siblings: bool = False,
     check: bool = False,
     on_pass: OnPass | None = None,
 ) -> Graph:
     """The graph in the form that the build wants; its inputs and outputs stay as they are.
 
-    level: 0 for the unfused graph, 1 or more for all fusions.  siblings: also merge sibling
-    convolutions (see `fusions.siblings`).  check, on_pass: see `run_passes`.
+    level: 0 for the unfused graph, 1 or more for all fusions.  check, on_pass: see `run_passes`.
     """
-    passes = (*PIPELINE, SIBLINGS) if siblings else PIPELINE
-    return run_passes(graph, passes, level=level, check=check, on_pass=on_pass)
+    return run_passes(graph, PIPELINE, level=level, check=check, on_pass=on_pass)
+
+
+def with_merged_siblings(
+    graph: Graph, *, check: bool = False, on_pass: OnPass | None = None
+) -> Graph:
+    """An optimized graph with sibling convolutions merged (see `fusions.siblings`); `graph` itself
+    where there are none."""
+    return run_passes(graph, (SIBLINGS,), level=0, check=check, on_pass=on_pass)
