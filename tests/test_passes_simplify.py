@@ -8,7 +8,7 @@ import pytest
 from camshaft.ir import expr as E
 from camshaft.ir.types import f32, i8, i32, u8
 from camshaft.ops.elementwise import gelu, hard_sigmoid, swish
-from camshaft.passes.canonical.simplify import ANY, bounds, interval_of_type, simplify
+from camshaft.passes.canonical.simplify import ANY, bounds, range_of_type, simplify
 
 X = E.inp(0)
 ZERO, SIX = E.const(0.0), E.const(6.0)
@@ -78,8 +78,8 @@ def test_known_range_of_an_input_drops_the_clip() -> None:
 
 def test_wrapping_arithmetic_has_no_known_range() -> None:
     total = E.add(X, E.const(1, u8))
-    assert bounds(total, [u8], [interval_of_type(u8)]) == (0.0, 255.0)
-    assert bounds(E.cast(total, i32), [u8], [interval_of_type(u8)]) == (0.0, 255.0)
+    assert bounds(total, [u8], [range_of_type(u8)]) == (0.0, 255.0)
+    assert bounds(E.cast(total, i32), [u8], [range_of_type(u8)]) == (0.0, 255.0)
 
 
 class RandomExpr:
@@ -135,6 +135,6 @@ def test_random_expression_keeps_its_value_and_its_bounds(seed) -> None:
     got = np.broadcast_to(E.evaluate(short, inputs), x.shape)
     np.testing.assert_allclose(got[real], want[real], rtol=1e-6, atol=1e-6)
     assert E.cost(short) <= E.cost(e) + sum(x.op == "pow" for x in E.nodes(e))
-    low, high = bounds(e, [f32, u8], [ANY, interval_of_type(u8)])
+    low, high = bounds(e, [f32, u8], [ANY, range_of_type(u8)])
     real &= ~np.isnan(want)  # bounds are those of numbers
     assert np.all(want[real] >= low) and np.all(want[real] <= high)

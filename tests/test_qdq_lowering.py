@@ -11,7 +11,7 @@ from camshaft.ir.interpret import interpret
 from camshaft.ir.types import TensorType, f32, i8, u8
 from camshaft.ops import CONV, DEQUANTIZE, MATMUL, POINTWISE, POOL, QUANTIZE, RESHAPE
 from camshaft.passes.pipeline import optimize
-from camshaft.passes.qdq.lowering import lower_quantization
+from camshaft.passes.qdq.lowering import LOWERING, lower_quantization
 
 RELU = {"expr": E.maximum(E.inp(0), E.const(0.0))}
 ADD = {"expr": E.add(E.inp(0), E.inp(1))}
@@ -117,3 +117,17 @@ def test_signed_inputs_and_outputs_keep_their_type() -> None:
     assert low.outputs[0].type.dtype == i8
     data = {"x": np.array([[-128, -1, 5, 127]], np.int8)}
     np.testing.assert_array_equal(interpret(low, data)["y"], interpret(g, data)["y"])
+
+
+def test_lowering_goes_through_the_pass_manager() -> None:
+    """Every pass is checked and can be dumped, under a name of its own."""
+    graph = optimize(residual_net(np.int8, True))
+    seen: list[str] = []
+    lowered = lower_quantization(graph, check=True, on_pass=lambda name, g: seen.append(name))
+    assert seen == [p.name for p in LOWERING] and len(set(seen)) == len(seen)
+    seen.clear()
+    lower_quantization(graph, integer=False, level=0, on_pass=lambda name, g: seen.append(name))
+    assert seen == [p.name for p in LOWERING if p.level == 0 and p.name != "integer"]
+    seen.clear()
+    assert lower_quantization(lowered, on_pass=lambda name, g: seen.append(name)) is lowered
+    assert not seen

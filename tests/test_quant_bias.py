@@ -21,7 +21,7 @@ from camshaft.ops.contraction import conv_nhwc
 from camshaft.passes.pipeline import optimize
 from camshaft.passes.qdq.lowering import lower_quantization
 from camshaft.quant.bias import ChannelMeans, less_shift, output_shift, taps_inside
-from camshaft.quant.calibrate import Run, Watched
+from camshaft.quant.calibrate import Observers, Run
 from camshaft.quant.implicit import ImplicitQuantization
 from camshaft.quant.rounding import quantize_kernels
 from camshaft.quant.scheme import dequantize, quantize, weight_params
@@ -96,9 +96,9 @@ def test_means_do_not_depend_on_batches() -> None:
     exact = data.mean(axis=(0, 1, 2), dtype=np.float64).astype(np.float32)
     for size in (1, 4, 12):
         for order in (1, -1):
-            watched = Watched.of([], ["t"])
+            watched = Observers.of([], ["t"])
             for i in range(0, 12, size)[::order]:
-                watched.see({"t": data[i : i + size]})
+                watched.update({"t": data[i : i + size]})
             np.testing.assert_array_equal(watched.means["t"].mean, exact)
     with pytest.raises(CalibrationError, match="'empty'"):
         ChannelMeans("empty").mean  # noqa: B018 (reading it is the test)

@@ -11,7 +11,7 @@ import pytest
 from camshaft.ir.graph import Graph
 from camshaft.ir.interpret import interpret
 from camshaft.passes.pipeline import optimize
-from camshaft.quant.calibrate import Run, Watched, observe, solve_ranges
+from camshaft.quant.calibrate import Observers, Run, observe, solve_ranges
 from camshaft.quant.placement import plan_quantization
 from camshaft.quant.solvers import solver_named
 from small_nets import Net
@@ -48,7 +48,7 @@ def test_ranges_before_and_after_fusion_are_equal(calibrator: str) -> None:
     batches = [{"x": rng.standard_normal((2, 3, 16, 16)).astype(np.float32)} for _ in range(3)]
     ranges = []
     for graph in (fused, unfused):
-        watched = Watched.of(plan.observed, [])
+        watched = Observers.of(plan.observed, [])
         observe(graph, batches, watched, run_of(graph, watched.taps(graph)))
         ranges.append(solve_ranges(watched.observers, plan, solver_named(calibrator)))
     for name, interval in ranges[0].items():

@@ -11,7 +11,7 @@ from camshaft.backends.cpu.reduce.statistics import Statistics
 from camshaft.backends.cpu.tactics import PREFERENCES, TACTICS
 from camshaft.backends.cpu.target import TARGETS, CpuTarget, target_named
 from camshaft.errors import ConfigError
-from camshaft.quant.observers import LENGTH, ZERO, Tally
+from camshaft.quant.observers import LENGTH, ZERO, HistogramKernel
 from camshaft.runtime.manifest import Fingerprint
 from camshaft.version import FORMAT, VERSION
 
@@ -66,6 +66,6 @@ def identity_of(target: CpuTarget) -> str:
     return f"{target.name} {blocking};{host_processor().identity};{versions}"
 
 
-def calibration_tally(target: CpuTarget) -> Tally:
+def histogram_kernel(target: CpuTarget) -> HistogramKernel:
     """Looks at what calibration watches in code generated for `target`."""
     return Statistics(target, LENGTH, ZERO)

@@ -27,7 +27,7 @@ from camshaft.frontends.onnx import import_onnx
 from camshaft.ir.graph import Graph
 from camshaft.ir.sizes import is_static, typical
 from camshaft.ir.types import string
-from camshaft.machine import calibration_tally, cpu_backend, fingerprint_of
+from camshaft.machine import cpu_backend, fingerprint_of, histogram_kernel
 from camshaft.passes.pipeline import optimize, with_merged_siblings
 from camshaft.passes.qdq.lowering import is_quantized, lower_quantization
 from camshaft.quant.cache import unwritable_cache
@@ -260,7 +260,7 @@ class BuildSession:
                 config.calibrator,
                 config.percentile,
                 step,
-                calibration_tally(builder.backend.target),
+                histogram_kernel(builder.backend.target),
             )
             if cache is not None:
                 quantization.save(cache, config.calibrator)

@@ -13,7 +13,7 @@ from time import perf_counter
 import numpy as np
 
 from camshaft.backends.base import Candidate, Kernel, KernelSpec, Operand, Params
-from camshaft.builder.expectation import expectations
+from camshaft.builder.reference import references
 from camshaft.builder.spec_attrs import valid_integers
 from camshaft.errors import BuildError
 from camshaft.ir.op import Integers
@@ -76,7 +76,7 @@ class Trial:
             for i, o in enumerate(spec.outputs)
         }
         rest = iter(self.constants)
-        self.expected = expectations(
+        self.expected = references(
             spec,
             [
                 next(rest) if o.const else _view(self.feeds[f"x{i}"], o)
@@ -146,7 +146,7 @@ class Trial:
             a.view(np.uint8).fill(POISON)
         runner.run()
         for i, (o, want) in enumerate(zip(self.spec.outputs, self.expected, strict=True)):
-            problem = want.problem(_view(self.results[f"y{i}"], o))
+            problem = want.check(_view(self.results[f"y{i}"], o))
             if problem:
                 return f"output {i}: {problem}"
         return ""

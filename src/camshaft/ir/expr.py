@@ -166,16 +166,22 @@ def dequantize(x: Expr, scale: Expr, zero_point: int) -> Expr:
 
 def substitute(e: Expr, inputs: Sequence[Expr]) -> Expr:
     """Replace input i by `inputs[i]`; shared subtrees stay shared."""
+
+    def change(x: Expr, args: tuple[Expr, ...]) -> Expr:
+        return inputs[int(x.value or 0)] if x.op == "input" else with_args(x, args)
+
+    return rebuilt(e, change)
+
+
+def rebuilt(e: Expr, change: Callable[[Expr, tuple[Expr, ...]], Expr]) -> Expr:
+    """The expression made anew from its leaves up; shared subtrees stay shared.
+
+    change: (a node, its operands as they are now) -> what stands for the node.
+    """
     done: dict[Expr, Expr] = {}
-
-    def walk(x: Expr) -> Expr:
-        if x.op == "input":
-            return inputs[int(x.value or 0)]
-        if x not in done:
-            done[x] = _rebuilt(x, tuple(walk(a) for a in x.args))
-        return done[x]
-
-    return walk(e)
+    for x in nodes(e):
+        done[x] = change(x, tuple(done[a] for a in x.args))
+    return done[e]
 
 
 def at_sizes(e: Expr, value: Callable[[Extent], Extent]) -> Expr:
@@ -201,7 +207,8 @@ def shift(e: Expr, offset: int) -> Expr:
     return substitute(e, [inp(i + offset) for i in range(input_count(e))])
 
 
-def _rebuilt(x: Expr, args: tuple[Expr, ...]) -> Expr:
+def with_args(x: Expr, args: tuple[Expr, ...]) -> Expr:
+    """The same operation on other operands, folded and simplified as the builder functions do."""
     if not args:
         return x
     if x.op == "cast":

@@ -113,15 +113,13 @@ def is_light(expr: Expr) -> bool:
 
 def replaced(expr: Expr, old: Expr, new: Expr) -> Expr:
     """`expr` with every occurrence of the subexpression `old` replaced by `new`."""
-    done: dict[Expr, Expr] = {old: new}
 
-    def walk(x: Expr) -> Expr:
-        if x not in done:
-            args = tuple(walk(a) for a in x.args)
-            done[x] = Expr(x.op, args, x.value, x.dtype) if args else x
-        return done[x]
+    def change(x: Expr, args: tuple[Expr, ...]) -> Expr:
+        if x == old:
+            return new
+        return x if args == x.args else Expr(x.op, args, x.value, x.dtype)
 
-    return walk(expr)
+    return E.rebuilt(expr, change)
 
 
 def emit_body(

@@ -9,28 +9,29 @@ from __future__ import annotations
 import numpy as np
 
 from camshaft.ir.graph import Node, Tensor
-from camshaft.ir.op import Operands
+from camshaft.ir.op import Operands, ValueRange
 from camshaft.ir.types import DType
 from camshaft.ops import POINTWISE
 from camshaft.passes.bodies import anchored, body_of
-from camshaft.passes.canonical.simplify import Interval, bounds, interval_of_type
+from camshaft.passes.canonical.simplify import bounds, range_of_type
 from camshaft.passes.rewrite import Rewriter
 
 MAX_DEPTH = 6
 
 
-def value_bounds(tensor: Tensor, r: Rewriter, depth: int = 0) -> Interval:
+def value_bounds(tensor: Tensor, r: Rewriter, depth: int = 0) -> ValueRange:
     """An interval that holds every non-NaN element of `tensor`."""
-    found = r.bounds.get(tensor.name)
+    known: dict[str, ValueRange] = r.notes("value bounds", dict)
+    found = known.get(tensor.name)
     if found is None:
         found = _found_bounds(tensor, r, depth)
         if depth == 0:
-            r.bounds[tensor.name] = found
+            known[tensor.name] = found
     return found
 
 
-def _found_bounds(tensor: Tensor, r: Rewriter, depth: int) -> Interval:
-    widest = interval_of_type(tensor.type.dtype)
+def _found_bounds(tensor: Tensor, r: Rewriter, depth: int) -> ValueRange:
+    widest = range_of_type(tensor.type.dtype)
     if tensor.data is not None:
         return _constant_bounds(tensor.data, widest)
     node = r.producer(tensor)
@@ -41,14 +42,14 @@ def _found_bounds(tensor: Tensor, r: Rewriter, depth: int) -> Interval:
     return _result_range(node, r, depth) or widest
 
 
-def _constant_bounds(data: np.ndarray, widest: Interval) -> Interval:
+def _constant_bounds(data: np.ndarray, widest: ValueRange) -> ValueRange:
     if data.size == 0 or data.dtype.kind not in "iuf" or data.size > 1 << 16:
         return widest
     low, high = float(data.min()), float(data.max())
     return widest if np.isnan(low + high) else (low, high)
 
 
-def _body_bounds(node: Node, r: Rewriter, depth: int) -> Interval:
+def _body_bounds(node: Node, r: Rewriter, depth: int) -> ValueRange:
     body = body_of(node)
     dtypes, limits = [], []
     for t in body.operands:
@@ -58,7 +59,7 @@ def _body_bounds(node: Node, r: Rewriter, depth: int) -> Interval:
         else:
             dtype = anchor_dtype(node)
             dtypes.append(dtype)
-            limits.append(_result_range(node, r, depth) or interval_of_type(dtype))
+            limits.append(_result_range(node, r, depth) or range_of_type(dtype))
     return bounds(body.expr, dtypes, limits)
 
 
@@ -68,7 +69,7 @@ def anchor_dtype(node: Node) -> DType:
     return type.dtype
 
 
-def _result_range(node: Node, r: Rewriter, depth: int) -> Interval | None:
+def _result_range(node: Node, r: Rewriter, depth: int) -> ValueRange | None:
     """What the op says of its result, before the epilogue if it has one."""
     args = node.args
     known = Operands(

@@ -13,13 +13,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
-from typing import ClassVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import ClassVar, TypeVar, cast
 
 from camshaft.errors import ModelError
-from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
+from camshaft.ir.graph import Graph, Node, Tensor
 from camshaft.ir.op import Attrs, OpDef
+from camshaft.ir.rebuild import Rebuild
+
+T = TypeVar("T")
 
 MAX_SWEEPS = 100
 
@@ -46,22 +48,25 @@ class Rewrite(ABC):
         """A small graph on which the rule fires (its test, and its documentation)."""
 
 
-class Rewriter:
-    """What a rule may ask and do while one sweep rebuilds `graph`."""
+class Rewriter(Rebuild):
+    """What a rule may ask and do while one sweep rebuilds a graph."""
 
     def __init__(self, graph: Graph) -> None:
-        self.builder = GraphBuilder(graph.name, reserved=graph.tensors)
-        self.bounds: dict[str, tuple[float, float]] = {}  # what `ranges` found out so far
-        # Concats that `ShareConcatPrefix` has seen by axis and parts, and whether it made them.
-        self.concats: dict[tuple[object, ...], tuple[Tensor, bool]] = {}
-        self._old = graph
+        self._notes: dict[str, object] = {}
         self._old_uses = Counter(t.name for n in graph.nodes for t in n.args)
         self._old_uses.update(t.name for t in graph.outputs)
-        self._new: dict[str, Tensor] = {}  # old tensor name -> new tensor
         self._uses: dict[str, int] = {}  # new tensor name -> uses of the old ones it stands for
         self._order: dict[str, int] = {}  # new tensor name -> position of its producer
-        for t in graph.inputs:
-            self._bind(t, self.builder.input(t.name, t.type))
+        super().__init__(graph)
+
+    def notes(self, owner: str, make: Callable[[], T]) -> T:
+        """What a rule or an analysis remembers during this sweep: made on the first call.
+
+        owner: its name.
+        """
+        if owner not in self._notes:
+            self._notes[owner] = make()
+        return cast(T, self._notes[owner])
 
     # -- looking back ------------------------------------------------------------------------
 
@@ -126,43 +131,18 @@ class Rewriter:
 
     # -- the engine's side -------------------------------------------------------------------
 
-    def present(self, node: Node) -> Node:
-        """The old node with its inputs replaced by new tensors."""
-        inputs = tuple(None if t is None else self._current(t) for t in node.inputs)
-        same = all(a is b for a, b in zip(inputs, node.inputs, strict=True))
-        return node if same else replace(node, inputs=inputs)
-
-    def keep(self, old: Node, node: Node) -> None:
-        """No rule fired: carry the node over (or fold it, if its inputs became constants)."""
-        folds = node.op.folds and node.args and all(t.is_const for t in node.args)
-        if not folds and self.builder.keep(node):
-            made = node.outputs
-            for t in made:
-                self._order[t.name] = len(self._order)
-        else:
-            made = self.add(node.op, node.inputs, node.attrs, like=old, name=node.name)
-        self.replace(old, made)
-
-    def replace(self, old: Node, made: Sequence[Tensor]) -> None:
-        """Let `made` stand for the outputs of `old`."""
-        for before, after in zip(old.outputs, made, strict=True):
-            self._bind(before, after)
-
-    def finish(self) -> Graph:
-        """The new graph, under the old graph's output names."""
-        outs = zip(self._old.output_names, self._old.outputs, strict=True)
-        return self.builder.graph({name: self._current(t) for name, t in outs})
-
-    def _current(self, old: Tensor) -> Tensor:
-        new = self._new.get(old.name)
-        if new is None:
-            new = self.builder.adopt(old)
-            self._bind(old, new)
-        return new
-
-    def _bind(self, old: Tensor, new: Tensor) -> None:
-        self._new[old.name] = new
+    def put(self, old: Tensor, new: Tensor) -> None:
+        """Let `new` stand for `old`."""
+        super().put(old, new)
         self._uses[new.name] = self._uses.get(new.name, 0) + self._old_uses[old.name]
+
+    def carry(self, node: Node) -> tuple[Tensor, ...]:
+        """No rule fired: take the node over (or fold it, if its inputs have become constants)."""
+        made = super().carry(node)
+        for t in made:
+            if not t.is_const:
+                self._order.setdefault(t.name, len(self._order))
+        return made
 
 
 def sweep(graph: Graph, rules: Iterable[Rewrite]) -> tuple[Graph, Counter[str]]:
@@ -189,7 +169,7 @@ def sweep(graph: Graph, rules: Iterable[Rewrite]) -> tuple[Graph, Counter[str]]:
             r.replace(old, made)
             break
         else:
-            r.keep(old, node)
+            r.replace(old, r.carry(node))
     return r.finish(), fired
 
 

@@ -15,7 +15,7 @@ from camshaft.errors import CalibrationError
 from camshaft.ir.graph import Graph
 from camshaft.quant.bias import ChannelMeans
 from camshaft.quant.cache import Range, amax_of
-from camshaft.quant.observers import Observer, Tally, numpy_tally
+from camshaft.quant.observers import HistogramKernel, Observer, numpy_histogram
 from camshaft.quant.placement import QuantizationPlan
 from camshaft.quant.scheme import QuantParams, params_from_range
 from camshaft.quant.solvers import Solver
@@ -64,7 +64,7 @@ def _described(value: object) -> str:
 
 
 @dataclass(frozen=True)
-class Watched:
+class Observers:
     """What calibration looks at: tensor -> its observer, and tensor -> its channel means.
 
     A tensor may be in both, or in either.
@@ -74,33 +74,35 @@ class Watched:
     means: Mapping[str, ChannelMeans]
 
     @staticmethod
-    def of(ranges: Iterable[str], means: Iterable[str]) -> Watched:
+    def of(ranges: Iterable[str], means: Iterable[str]) -> Observers:
         """Nothing seen yet of the tensors `ranges` and `means`."""
-        return Watched({n: Observer(n) for n in ranges}, {n: ChannelMeans(n) for n in means})
+        return Observers({n: Observer(n) for n in ranges}, {n: ChannelMeans(n) for n in means})
 
     def taps(self, graph: Graph) -> tuple[str, ...]:
         """The watched tensors that must be computed: all but inputs of the graph."""
         given = {t.name for t in graph.inputs}
         return tuple(n for n in dict.fromkeys((*self.observers, *self.means)) if n not in given)
 
-    def see(self, values: Mapping[str, np.ndarray], tally: Tally = numpy_tally) -> None:
+    def update(
+        self, values: Mapping[str, np.ndarray], histogram: HistogramKernel = numpy_histogram
+    ) -> None:
         """Take in the watched tensors of one batch."""
         for name in dict.fromkeys((*self.observers, *self.means)):
             observer, means = self.observers.get(name), self.means.get(name)
             sums = None if means is None else means.sums_for(values[name])
             if observer is not None:
-                observer.update(values[name], tally, sums)
+                observer.update(values[name], histogram, sums)
             elif sums is not None:
-                tally(np.ascontiguousarray(values[name], np.float32), 1.0, None, sums)
+                histogram(np.ascontiguousarray(values[name], np.float32), 1.0, None, sums)
 
 
 def observe(
     graph: Graph,
     batches: Iterable[Mapping[str, np.ndarray]],
-    watched: Watched,
+    watched: Observers,
     run: Run,
     progress: Callable[[int], None] | None = None,
-    tally: Tally = numpy_tally,
+    histogram: HistogramKernel = numpy_histogram,
 ) -> None:
     """Show all batches to `watched`.
 
@@ -115,7 +117,7 @@ def observe(
     number = 0
     for number, batch in enumerate(batches, 1):
         arrays = check_batch(graph, batch, number - 1)
-        watched.see({**arrays, **run(arrays)}, tally)
+        watched.update({**arrays, **run(arrays)}, histogram)
         if progress:
             progress(number)
     if number == 0:

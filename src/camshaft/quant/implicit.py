@@ -15,9 +15,9 @@ import numpy as np
 from camshaft.errors import CalibrationError
 from camshaft.ir.graph import Graph
 from camshaft.quant.cache import Range, dynamic_ranges, read_cache, write_cache
-from camshaft.quant.calibrate import Run, Watched, observe, quantization_params, solve_ranges
-from camshaft.quant.insertion import insert_qdq
-from camshaft.quant.observers import Tally, numpy_tally
+from camshaft.quant.calibrate import Observers, Run, observe, quantization_params, solve_ranges
+from camshaft.quant.insertion import WeightQuantizer, insert_qdq
+from camshaft.quant.observers import HistogramKernel, numpy_histogram
 from camshaft.quant.placement import QuantizationPlan, plan_quantization
 from camshaft.quant.solvers import solver_named
 
@@ -42,6 +42,10 @@ class ImplicitQuantization:
     ranges: dict[str, Range] = field(default_factory=dict, init=False)
     by_hand: dict[str, Range] = field(default_factory=dict, init=False)
     means: dict[str, np.ndarray] = field(default_factory=dict, init=False)
+    _weights: WeightQuantizer = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._weights = WeightQuantizer(self.kernel_rounding)
 
     def plan(self, keep_float: frozenset[str] = frozenset()) -> QuantizationPlan:
         """What to quantize when `keep_float` layers stay float."""
@@ -68,16 +72,16 @@ class ImplicitQuantization:
         calibrator: str,
         percentile: float,
         progress: Callable[[int], None] | None = None,
-        tally: Tally = numpy_tally,
+        histogram: HistogramKernel = numpy_histogram,
     ) -> None:
         """Ranges and means from data.
 
-        run_taps: names of tensors -> a function that computes them.  tally: looks at the values.
+        run_taps: names of tensors -> a function that computes them.  histogram: looks at the values.
         """
         plan = self.plan()
-        watched = Watched.of(plan.observed, self._corrected(plan))
+        watched = Observers.of(plan.observed, self._corrected(plan))
         run = run_taps(watched.taps(self.graph))
-        observe(self.graph, batches, watched, run, progress, tally)
+        observe(self.graph, batches, watched, run, progress, histogram)
         self.ranges = solve_ranges(watched.observers, plan, solver_named(calibrator, percentile))
         self.means = {name: seen.mean for name, seen in watched.means.items()}
 
@@ -100,6 +104,4 @@ class ImplicitQuantization:
         """The Q/DQ graph, and the reason for each layer's precision."""
         plan = self.plan(keep_float)
         params = quantization_params(plan, self.ranges, self.by_hand)
-        rounding = self.kernel_rounding
-        quantized = insert_qdq(self.graph, plan, params, self.means, kernel_rounding=rounding)
-        return quantized, plan.reasons
+        return insert_qdq(self.graph, plan, params, self.means, self._weights), plan.reasons

@@ -1,7 +1,7 @@
 """Writing a quantization plan into a float graph as Q/DQ pairs and INT8 weights.
 
 The last stage of the implicit path: what `placement` decided and `calibrate` measured becomes a
-graph like any quantized model's, which `passes.quantization` lowers.
+graph like any quantized model's, which `passes.qdq` lowers.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
+from camshaft.ir.graph import Graph, Node, Tensor
 from camshaft.ir.op import Attr
+from camshaft.ir.rebuild import Rebuild
 from camshaft.ops import DEQUANTIZE, QUANTIZE
 from camshaft.quant.bias import less_shift, output_shift
 from camshaft.quant.placement import QuantizationPlan, Use
@@ -19,23 +20,42 @@ from camshaft.quant.rounding import quantize_kernels
 from camshaft.quant.scheme import QuantParams, dequantize, quantize, weight_params
 
 
+class WeightQuantizer:
+    """INT8 weights of constants, computed once for all graphs that hold them.
+
+    kernel_rounding: round weights so that kernels keep their sums (see `quant.rounding`), else
+        half to even.
+    """
+
+    def __init__(self, kernel_rounding: bool = False) -> None:
+        self._quantize = quantize_kernels if kernel_rounding else quantize
+        self._made: dict[Tensor, tuple[QuantParams, np.ndarray]] = {}
+
+    def quantized(self, w: Tensor) -> tuple[QuantParams, np.ndarray]:
+        """Parameters and i8 values of weights [K, ...]: symmetric, a scale per output channel."""
+        if w not in self._made:
+            params = weight_params(w.array, 0, w.name)
+            values = self._quantize(w.array, params)
+            values.flags.writeable = False
+            self._made[w] = (params, values)
+        return self._made[w]
+
+
 def insert_qdq(
     graph: Graph,
     plan: QuantizationPlan,
     params: Mapping[str, QuantParams],
     means: Mapping[str, np.ndarray] | None = None,
-    *,
-    kernel_rounding: bool = False,
+    weights: WeightQuantizer | None = None,
 ) -> Graph:
     """The graph with a Q/DQ pair in front of every planned use and INT8 weights.
 
     params: group -> per-tensor parameters of its tensors.
     means: tensor -> mean of each of its channels, float64 [C]; the bias of a quantized convolution
         whose input is among them is corrected (see `quant.bias`).
-    kernel_rounding: round weights so that kernels keep their sums (see `quant.rounding`), else
-        half to even.
+    weights: makes INT8 weights; where several graphs share one, none is made twice.
     """
-    return _Insertion(graph, plan, params, means or {}, kernel_rounding).run()
+    return _Insertion(graph, plan, params, means or {}, weights or WeightQuantizer()).run()
 
 
 class _Insertion:
@@ -47,38 +67,29 @@ class _Insertion:
         plan: QuantizationPlan,
         params: Mapping[str, QuantParams],
         means: Mapping[str, np.ndarray],
-        keep_sums: bool,
+        weights: WeightQuantizer,
     ) -> None:
         self.graph, self.plan, self.params, self.means = graph, plan, params, means
-        self.keep_sums = keep_sums
-        self.b = GraphBuilder(graph.name, reserved=graph.tensors)
-        self.current: dict[str, Tensor] = {}
+        self.weights = weights
+        self.rebuild = Rebuild(graph)
+        self.b = self.rebuild.builder
         self.pairs: dict[str, Tensor] = {}
 
     def run(self) -> Graph:
-        graph, b = self.graph, self.b
-        for t in graph.inputs:
-            self.current[t.name] = b.input(t.name, t.type)
-        for node in graph.nodes:
+        for node in self.graph.nodes:
             name = node.outputs[0].name
             inputs = [self._read(t, (name, i)) for i, t in enumerate(node.inputs)]
             attrs: Mapping[str, Attr] = node.attrs
             if name in self.plan.convs:
                 inputs, attrs = self._int8_conv(node, [t for t in inputs if t is not None])
-            outs = b.add(node.op, inputs, attrs, like=node, name=node.name)
-            self.current.update(zip((t.name for t in node.outputs), outs, strict=True))
-        names = zip(graph.output_names, graph.outputs, strict=True)
-        return b.graph({n: self._get(t) for n, t in names})
-
-    def _get(self, t: Tensor) -> Tensor:
-        if t.name not in self.current:
-            self.current[t.name] = self.b.adopt(t)
-        return self.current[t.name]
+            outs = self.b.add(node.op, inputs, attrs, like=node, name=node.name)
+            self.rebuild.replace(node, outs)
+        return self.rebuild.finish()
 
     def _read(self, t: Tensor | None, use: Use) -> Tensor | None:
         if t is None:
             return None
-        return self._quantized(t) if use in self.plan.uses else self._get(t)
+        return self._quantized(t) if use in self.plan.uses else self.rebuild.get(t)
 
     def _quantized(self, t: Tensor) -> Tensor:
         """`t` through its Q/DQ pair, of which there is one however often it is read."""
@@ -89,7 +100,9 @@ class _Insertion:
                 b.constant(np.asarray(p.zero_point, p.dtype.numpy), f"{t.name}:zero"),
             ]
             attrs = {"axis": 0}
-            q = b.emit(QUANTIZE, [self._get(t), *constants], attrs, name=f"quantize {t.name}")
+            q = b.emit(
+                QUANTIZE, [self.rebuild.get(t), *constants], attrs, name=f"quantize {t.name}"
+            )
             self.pairs[t.name] = b.emit(
                 DEQUANTIZE, [q, *constants], attrs, name=f"dequantize {t.name}"
             )
@@ -101,8 +114,7 @@ class _Insertion:
         """Inputs and attributes of a convolution with INT8 weights [K,R,S,C/g], symmetric with a
         scale per output channel, and its corrected bias."""
         b, w = self.b, node.args[1]
-        p = weight_params(w.array, 0, w.name)
-        integers = (quantize_kernels if self.keep_sums else quantize)(w.array, p)
+        p, integers = self.weights.quantized(w)
         q = b.constant(integers, f"{w.name}:int8")
         scale = b.constant(np.asarray(p.scale, np.float32), f"{w.name}:scale")
         zero = b.constant(np.zeros(p.scale.shape, np.int8), f"{w.name}:zero")

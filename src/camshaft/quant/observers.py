@@ -8,7 +8,7 @@ value comes, bins are merged in pairs, which is what binning with the wider bins
 counted.  An observer's state is therefore a function of the multiset of values alone: batches may
 be split, reordered, and observed in several processes and merged, and every bit stays the same.
 
-Layout of the counts (a generated kernel fills the same, see `Tally`): LENGTH = 8191 signed 64-bit
+Layout of the counts (a generated kernel fills the same, see `HistogramKernel`): LENGTH = 8191 signed 64-bit
 counters; x is counted at index
 
     ZERO + trunc(x * inverse_width)          ZERO = 4095, trunc rounds toward zero
@@ -33,8 +33,8 @@ ZERO = BINS - 1  # index of the bin around zero
 LENGTH = 2 * BINS - 1
 
 
-class Tally(Protocol):
-    """What looks at every value: NumPy (`numpy_tally`), or generated code, with the same results."""
+class HistogramKernel(Protocol):
+    """What looks at every value: NumPy (`numpy_histogram`), or generated code, with the same results."""
 
     def __call__(
         self,
@@ -60,13 +60,13 @@ _SMALLEST_EXPONENT = -126
 _CHUNK = 1 << 16
 
 
-def numpy_tally(
+def numpy_histogram(
     values: np.ndarray,
     inverse_width: float,
     counts: np.ndarray | None,
     sums: np.ndarray | None,
 ) -> tuple[float, float]:
-    """`Tally` in NumPy: what generated code is tested against."""
+    """`HistogramKernel` in NumPy: what generated code is tested against."""
     if sums is not None:
         sums += values.reshape(-1, sums.size).sum(axis=0, dtype=np.float64)
     flat = values.reshape(-1)
@@ -143,7 +143,10 @@ class Observer:
     # --- filling ----------------------------------------------------------------------------
 
     def update(
-        self, values: np.ndarray, tally: Tally = numpy_tally, sums: np.ndarray | None = None
+        self,
+        values: np.ndarray,
+        histogram: HistogramKernel = numpy_histogram,
+        sums: np.ndarray | None = None,
     ) -> None:
         """Count every element of `values` (any shape; real numbers, taken as float32).
 
@@ -156,11 +159,11 @@ class Observer:
         if values.size == 0:
             return
         inverse = math.ldexp(1.0, -self._exponent)
-        minimum, maximum = tally(values, inverse, self._counts, sums)
+        minimum, maximum = histogram(values, inverse, self._counts, sums)
         counted = _fits(minimum, maximum, inverse)
         self._extend(minimum, maximum, values.size)
         if not counted:  # in wider bins all of them find a place
-            tally(values, math.ldexp(1.0, -self._exponent), self._counts, None)
+            histogram(values, math.ldexp(1.0, -self._exponent), self._counts, None)
 
     def merge(self, other: Observer) -> None:
         """Take in everything `other` has seen; `other` is left as it was."""

@@ -3,7 +3,7 @@
 The implicit path's front door (see architecture.md, quantization semantics).  It works on the fused, channels-last graph:
 `plan_quantization` decides which tensors become u8 and which of them must share a range,
 `calibrate` finds the ranges, `insertion` writes them into the graph as Q/DQ pairs, and
-`passes.quantization` lowers that like any quantized model.
+`passes.qdq` lowers that like any quantized model.
 
 Quantized are the inputs of convolutions, the skip branch of a residual addition, and, so that
 bytes travel between convolutions, the inputs of average pools and elementwise nodes that lie

@@ -10,7 +10,7 @@ from camshaft.ir import expr as E
 from camshaft.ir.attrs import expr_attr
 from camshaft.ir.expr import Expr
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
-from camshaft.ir.op import Attr
+from camshaft.ir.op import Attr, ValueRange
 from camshaft.ir.types import DType, TensorType, f32
 from camshaft.ops import POINTWISE, REDUCE
 from camshaft.passes.bodies import (
@@ -22,7 +22,7 @@ from camshaft.passes.bodies import (
     keeps_shape,
     scalar_const,
 )
-from camshaft.passes.canonical.simplify import Interval, interval_of_type, simplify
+from camshaft.passes.canonical.simplify import range_of_type, simplify
 from camshaft.passes.ranges import anchor_dtype, value_bounds
 from camshaft.passes.rewrite import Rewrite, Rewriter
 
@@ -62,13 +62,13 @@ class TidyBody(Rewrite):
     @staticmethod
     def _short(node: Node, body: Body, r: Rewriter) -> Expr:
         dtypes: list[DType] = []
-        limits: list[Interval] = []
+        limits: list[ValueRange] = []
         leaves: list[Expr] = []
         for i, t in enumerate(body.operands):
             literal = scalar_const(t)
             leaves.append(E.inp(i) if literal is None else literal)
             dtypes.append(t.type.dtype if t else anchor_dtype(node))
-            limits.append(value_bounds(t, r) if t else interval_of_type(dtypes[-1]))
+            limits.append(value_bounds(t, r) if t else range_of_type(dtypes[-1]))
         return simplify(E.substitute(body.expr, leaves), dtypes, limits)
 
     def example(self) -> Graph:

@@ -15,12 +15,12 @@ import numpy as np
 
 from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
+from camshaft.ir.op import ValueRange
 from camshaft.ir.scalar import PREDICATES
 from camshaft.ir.types import DType
 
-Interval = tuple[float, float]
-ANY: Interval = (-math.inf, math.inf)
-_BOUNDED: dict[str, Interval] = {
+ANY: ValueRange = (-math.inf, math.inf)
+_BOUNDED: dict[str, ValueRange] = {
     "tanh": (-1.0, 1.0),
     "erf": (-1.0, 1.0),
     "sign": (-1.0, 1.0),
@@ -37,16 +37,16 @@ _TO_WHOLE: dict[str, Callable[[float], int]] = {
 _EXACT_IN = {"f32": 24, "f64": 53, "f16": 11, "bf16": 8}  # bits of an integer a float holds exactly
 
 
-def interval_of_type(dtype: DType) -> Interval:
+def range_of_type(dtype: DType) -> ValueRange:
     """Bounds of every value of an element type."""
     if dtype.is_int:
         return float(dtype.range[0]), float(dtype.range[1])
     return (0.0, 1.0) if dtype.kind == "b" else ANY
 
 
-def bounds(e: Expr, dtypes: Sequence[DType], inputs: Sequence[Interval]) -> Interval:
+def bounds(e: Expr, dtypes: Sequence[DType], inputs: Sequence[ValueRange]) -> ValueRange:
     """An interval that holds the (non-NaN) value of `e`, given types and intervals of its inputs."""
-    known: dict[Expr, Interval] = {}
+    known: dict[Expr, ValueRange] = {}
     types: dict[Expr, DType] = {}
     for x in E.nodes(e):
         args = [known[a] for a in x.args]
@@ -57,7 +57,7 @@ def bounds(e: Expr, dtypes: Sequence[DType], inputs: Sequence[Interval]) -> Inte
             found = _bounds(x, args, inputs)
         if types[x].is_float:  # rounding is monotone, so rounded ends bound rounded values
             found = (_rounded(found[0], types[x]), _rounded(found[1], types[x]))
-        limit = interval_of_type(types[x])
+        limit = range_of_type(types[x])
         wraps = found[0] < limit[0] or found[1] > limit[1]
         known[x] = limit if wraps else found
     return known[e]
@@ -69,7 +69,7 @@ def _rounded(value: float, dtype: DType) -> float:
     return float(np.float32(value)) if abs(value) < _LARGEST else math.copysign(math.inf, value)
 
 
-def _bounds(x: Expr, args: Sequence[Interval], inputs: Sequence[Interval]) -> Interval:
+def _bounds(x: Expr, args: Sequence[ValueRange], inputs: Sequence[ValueRange]) -> ValueRange:
     if x.op == "input":
         return inputs[int(x.value or 0)]
     if x.op == "const":
@@ -84,7 +84,7 @@ def _bounds(x: Expr, args: Sequence[Interval], inputs: Sequence[Interval]) -> In
     return _bounds_of_binary(x, args[0], args[1])
 
 
-def _bounds_of_unary(x: Expr, a: Interval) -> Interval:
+def _bounds_of_unary(x: Expr, a: ValueRange) -> ValueRange:
     low, high = a
     if x.op == "neg":
         return -high, -low
@@ -99,11 +99,11 @@ def _bounds_of_unary(x: Expr, a: Interval) -> Interval:
     return ANY
 
 
-def _bounds_of_cast(a: Interval, source: DType, target: DType) -> Interval:
+def _bounds_of_cast(a: ValueRange, source: DType, target: DType) -> ValueRange:
     """Floats round and saturate on their way to an integer type; integers wrap."""
     if not target.is_int:
         return a
-    least, most = interval_of_type(target)
+    least, most = range_of_type(target)
     low, high = _whole(a[0]), _whole(a[1])
     if source.is_int:
         return (low, high) if least <= low and high <= most else (least, most)
@@ -114,7 +114,7 @@ def _whole(value: float, op: str = "round") -> float:
     return float(_TO_WHOLE[op](value)) if math.isfinite(value) else value
 
 
-def _bounds_of_binary(x: Expr, a: Interval, b: Interval) -> Interval:
+def _bounds_of_binary(x: Expr, a: ValueRange, b: ValueRange) -> ValueRange:
     if x.op == "min":
         return min(a[0], b[0]), min(a[1], b[1])
     if x.op == "max":
@@ -132,39 +132,30 @@ def _bounds_of_binary(x: Expr, a: Interval, b: Interval) -> Interval:
     return ANY
 
 
-def _ordered(ends: list[float]) -> Interval:
+def _ordered(ends: list[float]) -> ValueRange:
     return ANY if any(math.isnan(v) for v in ends) else (min(ends), max(ends))
 
 
-def simplify(e: Expr, dtypes: Sequence[DType], ranges: Sequence[Interval] | None = None) -> Expr:
+def simplify(e: Expr, dtypes: Sequence[DType], ranges: Sequence[ValueRange] | None = None) -> Expr:
     """`e` rewritten bottom-up; equal to it for every input within `ranges` (and for NaN).
 
     dtypes, ranges: element types and (where known) bounds of the inputs.
     """
-    limits = list(ranges) if ranges is not None else [interval_of_type(d) for d in dtypes]
-    done: dict[Expr, Expr] = {}
-    for x in E.nodes(e):
-        again = _with_args(x, tuple(done[a] for a in x.args))
+    limits = list(ranges) if ranges is not None else [range_of_type(d) for d in dtypes]
+
+    def change(x: Expr, args: tuple[Expr, ...]) -> Expr:
+        again = E.with_args(x, args)
         for _ in range(8):
             shorter = _once(again, dtypes, limits)
             if shorter == again:
                 break
             again = shorter
-        done[x] = again
-    return done[e]
+        return again
+
+    return E.rebuilt(e, change)
 
 
-def _with_args(x: Expr, args: tuple[Expr, ...]) -> Expr:
-    if not args:
-        return x
-    if x.op == "cast" and x.dtype is not None:
-        return E.cast(args[0], x.dtype)
-    if x.op == "select":
-        return E.select(*args)
-    return E.unary(x.op, args[0]) if len(args) == 1 else E.binary(x.op, *args)
-
-
-def _once(x: Expr, dtypes: Sequence[DType], limits: Sequence[Interval]) -> Expr:
+def _once(x: Expr, dtypes: Sequence[DType], limits: Sequence[ValueRange]) -> Expr:
     if x.op in ("max", "min"):
         return _clip(x, dtypes, limits)
     if x.op == "cast":
@@ -186,7 +177,7 @@ def _once(x: Expr, dtypes: Sequence[DType], limits: Sequence[Interval]) -> Expr:
     return _power(x) if x.op == "pow" else x
 
 
-def _clip(x: Expr, dtypes: Sequence[DType], limits: Sequence[Interval]) -> Expr:
+def _clip(x: Expr, dtypes: Sequence[DType], limits: Sequence[ValueRange]) -> Expr:
     """A chain of min and max with literals becomes at most one of each, or none."""
     value, c = x.args
     if value.op == "const":

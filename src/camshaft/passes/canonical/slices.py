@@ -179,17 +179,19 @@ class ShareConcatPrefix(Rewrite):
     ops = (CONCAT,)
 
     def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
+        # Concats seen in this sweep by axis and parts, and whether this rule made them.
+        concats: dict[tuple[object, ...], tuple[Tensor, bool]] = r.notes(self.name, dict)
         axis = axis_of(node)
         names = tuple(t.name for t in node.args)
         for length in range(len(names) - 1, 1, -1):
-            prefix = self._existing(r.concats.get((axis, *names[:length])), node.args[:length], r)
+            prefix = self._existing(concats.get((axis, *names[:length])), node.args[:length], r)
             if prefix is None:
                 continue
             parts = [prefix, *node.args[length:]]
             whole = r.emit(CONCAT, parts, {"axis": axis}, like=node)
-            r.concats[(axis, *names)] = (whole, True)
+            concats[(axis, *names)] = (whole, True)
             return [whole]
-        r.concats[(axis, *names)] = (node.output, False)
+        concats[(axis, *names)] = (node.output, False)
         return None
 
     @staticmethod

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
+from camshaft.ir.graph import Graph, Node, Tensor
 from camshaft.ir.op import Attr
+from camshaft.ir.rebuild import Rebuild
 from camshaft.ops import CONV, SLICE
 from camshaft.passes.canonical.shapes import shrunk
 from camshaft.passes.canonical.slices import slice_attrs
@@ -68,30 +69,19 @@ def _chunks(members: Sequence[Node]) -> list[list[Node]]:
 
 
 def _rebuilt(graph: Graph, leader: dict[int, list[Node]]) -> Graph:
-    builder = GraphBuilder(graph.name, reserved=graph.tensors)
-    new: dict[str, Tensor] = {t.name: builder.input(t.name, t.type) for t in graph.inputs}
-
-    def current(t: Tensor) -> Tensor:
-        if t.name not in new:
-            new[t.name] = builder.adopt(t)
-        return new[t.name]
-
+    rebuild = Rebuild(graph)
     for node in graph.nodes:
         members = leader.get(id(node))
         if members is None:
-            inputs = [None if t is None else current(t) for t in node.inputs]
-            made = builder.add(node.op, inputs, node.attrs, like=node, name=node.name)
-            new.update((old.name, t) for old, t in zip(node.outputs, made, strict=True))
+            rebuild.replace(node, rebuild.carry(rebuild.present(node)))
         elif node is members[0]:
-            _merge(builder, members, current(node.args[0]), new)
-    outs = zip(graph.output_names, graph.outputs, strict=True)
-    return builder.graph({name: current(t) for name, t in outs})
+            _merge(rebuild, members)
+    return rebuild.finish()
 
 
-def _merge(
-    builder: GraphBuilder, members: Sequence[Node], x: Tensor, new: dict[str, Tensor]
-) -> None:
+def _merge(rebuild: Rebuild, members: Sequence[Node]) -> None:
     """Emit one convolution for all members and a slice of its output for each."""
+    builder, x = rebuild.builder, rebuild.get(members[0].args[0])
     first = members[0]
     weights = np.concatenate([n.args[1].array for n in members])
     inputs = [x, builder.constant(weights, "weights")]
@@ -105,5 +95,5 @@ def _merge(
     for node in members:
         size = node.output.shape[-1]
         attrs: dict[str, Attr] = slice_attrs(y.shape, 3, at, size)
-        new[node.output.name] = builder.emit(SLICE, [y], attrs, like=node)
+        rebuild.put(node.output, builder.emit(SLICE, [y], attrs, like=node))
         at += size

@@ -44,7 +44,9 @@ def to_channels_last(graph: Graph) -> Graph:
 class _Layout:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.builder = GraphBuilder(graph.name, reserved=graph.tensors)
+        self.builder = GraphBuilder(
+            graph.name, reserved=graph.tensors, constraints=graph.constraints
+        )
         self.versions: dict[str, dict[Perm, Tensor]] = {}
         self.operands: dict[tuple[str, Perm], Tensor] = {}
 

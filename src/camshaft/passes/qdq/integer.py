@@ -39,11 +39,11 @@ def _rescaled(
     x: QuantNode,
     w: QuantNode,
     weights: IntegerWeights,
-    owed: Tensor | None,
+    zero_point_term: Tensor | None,
 ) -> tuple[Expr, tuple[Tensor, ...]]:
     """The epilogue of `node` reading the i32 sum of products of x's and w's bytes; its operands.
 
-    owed: what the weights' points are multiplied by and subtracted, where they have any.
+    zero_point_term: what the weights' points are multiplied by and subtracted, where they have any.
     """
     operands = list(node.args[2:])
     rest = [E.inp(i + 1) for i in range(len(operands))]
@@ -55,8 +55,8 @@ def _rescaled(
         return E.inp(len(operands))
 
     acc = E.cast(E.inp(0), f32)
-    if owed is not None:
-        operands.append(owed)
+    if zero_point_term is not None:
+        operands.append(zero_point_term)
         sums = E.inp(len(operands))
         acc = E.sub(acc, E.mul(sums, factor(weights.points, "points")))
     scale = np.asarray(w.scale.astype(np.float64) * float(x.scale), np.float32)
@@ -67,7 +67,7 @@ def _rescaled(
 class IntegerConv(Rewrite):
     """conv(DQ(x), DQ(w)) -> integer conv of (x, w) with the scales in its epilogue."""
 
-    name = "integer conv"
+    name = "integer-conv"
     ops = (CONV,)
 
     def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
@@ -78,8 +78,8 @@ class IntegerConv(Rewrite):
         weights = integer_weights(w, axis=0)
         if weights is None:
             return None
-        owed = None if weights.symmetric else window_sums(x, node, r)
-        epilogue, operands = _rescaled(r, node, x, w, weights, owed)
+        zero_point_term = None if weights.symmetric else window_sums(x, node, r)
+        epilogue, operands = _rescaled(r, node, x, w, weights, zero_point_term)
         attrs: dict[str, Attr] = {**node.attrs, "x_zero_point": int(x.zero), "epilogue": epilogue}
         wq = r.builder.constant(weights.values, f"{node.args[1].name}:int8")
         return [r.emit(CONV, [x.source, wq, *operands], attrs, like=node, name=node.name)]
@@ -100,7 +100,7 @@ class IntegerConv(Rewrite):
 class IntegerMatmul(Rewrite):
     """matmul(DQ(a), DQ(const b)) -> integer 1x1 conv, as fully connected layers are run."""
 
-    name = "integer matmul"
+    name = "integer-matmul"
     ops = (MATMUL,)
 
     def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
@@ -113,8 +113,8 @@ class IntegerMatmul(Rewrite):
             return None
         if any(row_shape(t, node.output.shape) is None for t in node.args[2:]):
             return None
-        owed = None if weights.symmetric else last_axis_sums(a, node, r)
-        epilogue, operands = _rescaled(r, node, a, b, weights, owed)
+        zero_point_term = None if weights.symmetric else last_axis_sums(a, node, r)
+        epilogue, operands = _rescaled(r, node, a, b, weights, zero_point_term)
         w = r.builder.constant(filters_of(weights.values), f"{node.args[1].name}:int8")
         return [conv_of_rows(r, node, a.source, w, operands, int(a.zero), epilogue)]
 
@@ -132,7 +132,7 @@ class IntegerMatmul(Rewrite):
 class IntegerPool(Rewrite):
     """average pool of DQ(x) -> average pool of the bytes, scaled in its epilogue."""
 
-    name = "integer average pool"
+    name = "integer-average-pool"
     ops = (POOL,)
 
     def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
@@ -157,7 +157,7 @@ class IntegerPool(Rewrite):
 class FoldConstant(Rewrite):
     """DQ of a constant nobody multiplies as integers (a bias, an odd weight) -> float constant."""
 
-    name = "fold dequantized constant"
+    name = "fold-dequantized-constant"
     ops = (DEQUANTIZE,)
 
     def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
@@ -179,7 +179,7 @@ class FoldConstant(Rewrite):
 class FoldBias(FoldConstant):
     """The same for 32-bit constants only: these are never weights, so they fold at once."""
 
-    name = "fold dequantized bias"
+    name = "fold-dequantized-bias"
 
     def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
         return super().apply(node, r) if node.args[0].type.dtype == i32 else None
@@ -188,7 +188,7 @@ class FoldBias(FoldConstant):
 class Expand(Rewrite):
     """A quantize or dequantize that stayed becomes pointwise."""
 
-    name = "quantization to pointwise"
+    name = "quantization-to-pointwise"
     ops = (QUANTIZE, DEQUANTIZE)
 
     def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:

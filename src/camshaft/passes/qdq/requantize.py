@@ -121,35 +121,37 @@ def fold_requantization(
     constants: expression input -> array, for inputs that are constants.  The outermost
     quantization is folded last, so that inner ones (of an addition's operands) are folded too.
     """
-    done: dict[Expr, Expr] = {}
     affine = _Affine(constants, _uses(e))
     fired = False
-    for x in E.nodes(e):
-        args = tuple(done[a] for a in x.args)
+
+    def change(x: Expr, args: tuple[Expr, ...]) -> Expr:
+        nonlocal fired
         new = x if args == x.args else Expr(x.op, args, x.value, x.dtype)
         affine.uses[new] = affine.uses[x]
         found = _quantization(new)
-        if found is not None and new.dtype is not None:
-            source, scale, zero = found
-            for a in E.nodes(source):
-                affine.uses.setdefault(a, 1)
-            pushed = affine.push(source, 1.0 / scale, zero)
-            new = E.cast(_saturated(pushed, *new.dtype.range), new.dtype)
-            fired = True
-        done[x] = new
+        if found is None or new.dtype is None:
+            return new
+        source, scale, zero = found
+        for a in E.nodes(source):
+            affine.uses.setdefault(a, 1)
+        pushed = affine.push(source, 1.0 / scale, zero)
+        fired = True
+        return E.cast(_saturated(pushed, *new.dtype.range), new.dtype)
+
+    folded = E.rebuilt(e, change)
     if not fired:
         return None
     changed = {
         i: np.asarray(constants[i].astype(np.float64) * c + d, np.float32)
         for i, (c, d) in affine.changed.items()
     }
-    return done[e], changed
+    return folded, changed
 
 
 class FoldRequantize(Rewrite):
     """Quantization at the end of an epilogue or pointwise expression, made cheap."""
 
-    name = "fold requantization"
+    name = "fold-requantization"
 
     def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
         key, anchors = node.op.expression, node.op.anchors

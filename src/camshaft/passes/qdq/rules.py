@@ -21,6 +21,7 @@ import numpy as np
 from camshaft.ir import expr as E
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
+from camshaft.ir.rebuild import Rebuild
 from camshaft.ir.types import DType, TensorType, f32, i8, u8
 from camshaft.ops import CONCAT, DEQUANTIZE, POINTWISE, POOL, QUANTIZE
 from camshaft.passes.rewrite import Rewrite, Rewriter
@@ -89,14 +90,9 @@ def unsign(graph: Graph) -> Graph:
 
     Ops that are neither (de)quantization nor mere movement see the s8 value again.
     """
-    b = GraphBuilder(graph.name, reserved=graph.tensors)
-    current: dict[str, Tensor] = {}
-    moved: set[str] = set()  # names of old s8 tensors whose current tensor is u8 + 128
-    for t in graph.inputs:
-        current[t.name] = b.input(t.name, t.type)
-
-    def get(t: Tensor) -> Tensor:
-        return current[t.name] if t.name in current else b.adopt(t)
+    rebuild = Rebuild(graph)
+    b, get = rebuild.builder, rebuild.get
+    moved: set[str] = set()  # names of old s8 tensors for which u8 + 128 stands
 
     def plain(t: Tensor) -> Tensor:
         """The value in its own type."""
@@ -110,11 +106,11 @@ def unsign(graph: Graph) -> Graph:
         q = quant_node(node)
         s8 = q is not None and q.zero.dtype == np.int8
         if node.op is QUANTIZE and s8:
-            inputs = [get(node.args[0]), b.adopt(node.args[1]), _moved_zero(b, node.args[2])]
+            inputs = [get(node.args[0]), get(node.args[1]), _moved_zero(b, node.args[2])]
             outs = b.add(QUANTIZE, inputs, node.attrs, like=node)
             moved.add(node.output.name)
         elif node.op is DEQUANTIZE and s8 and not node.args[0].is_const:
-            inputs = [biased(node.args[0]), b.adopt(node.args[1]), _moved_zero(b, node.args[2])]
+            inputs = [biased(node.args[0]), get(node.args[1]), _moved_zero(b, node.args[2])]
             outs = b.add(DEQUANTIZE, inputs, node.attrs, like=node)
         elif commutes(node) and any(t.name in moved for t in node.args):
             attrs = _with_values(node, lambda value: value + 128)
@@ -125,9 +121,8 @@ def unsign(graph: Graph) -> Graph:
         else:
             args = [None if t is None else plain(t) for t in node.inputs]
             outs = b.add(node.op, args, node.attrs, like=node, name=node.name)
-        current.update(zip((t.name for t in node.outputs), outs, strict=True))
-    names = zip(graph.output_names, graph.outputs, strict=True)
-    return b.graph({name: plain(t) for name, t in names})
+        rebuild.replace(node, outs)
+    return rebuild.finish(plain)
 
 
 def _moved_zero(b: GraphBuilder, zero: Tensor) -> Tensor:
@@ -179,7 +174,7 @@ def _axis_behind(node: Node, axis: int) -> int | None:
 class ForwardDequantize(Rewrite):
     """op(DQ(x)) -> DQ(op(x)) where op commutes with quantization."""
 
-    name = "dequantize forward"
+    name = "dequantize-forward"
 
     def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
         if not commutes(node):
@@ -217,7 +212,7 @@ class ForwardDequantize(Rewrite):
 class BackwardQuantize(Rewrite):
     """Q(op(x)) -> op(Q(x)) where op commutes with it and nobody else reads its result."""
 
-    name = "quantize backward"
+    name = "quantize-backward"
     ops = (QUANTIZE,)
 
     def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
@@ -244,7 +239,7 @@ class BackwardQuantize(Rewrite):
 class CancelPair(Rewrite):
     """Q(DQ(x)) -> x when both have the same parameters."""
 
-    name = "cancel quantize of dequantize"
+    name = "cancel-quantize-of-dequantize"
     ops = (QUANTIZE,)
 
     def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:

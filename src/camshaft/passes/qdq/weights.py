@@ -5,8 +5,8 @@ weights quantized asymmetrically use all 256 levels), q - 128 is stored and
 
     sum (x - zx) (w - zw) = sum (x - zx) w' - zw' sum (x - zx),    w' = w - 128,  zw' = zw - 128
 
-so that the convolution stays one of bytes and owes the last term: the zero point times what the window of
-x sums to, which does not depend on the output channel.
+so that the convolution stays one of bytes.  The last term, the zero point times what the window of x
+sums to, is subtracted from it; it does not depend on the output channel.
 """
 
 from __future__ import annotations

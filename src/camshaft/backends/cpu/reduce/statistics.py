@@ -32,7 +32,7 @@ _COLUMNS = 4  # vectors of channels summed side by side
 
 
 class Statistics:
-    """Counts values into bins of equal width around zero, and sums channels (`quant.observers.Tally`).
+    """Counts values into bins of equal width around zero, and sums channels (`quant.observers.HistogramKernel`).
 
     Value x is counted at index zero + trunc(x * inverse_width); length = 2 * zero + 1.
     May be used from several threads at once.

@@ -104,7 +104,7 @@ def _error(x: Expr, dtype: DType, args: Sequence[Interval], coarse: bool) -> flo
     return FUNCTION if x.op in _INEXACT else STEP
 
 
-def disagreement(
+def mismatch(
     got: np.ndarray,
     expected: np.ndarray,
     expr: Expr,

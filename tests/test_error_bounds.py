@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from camshaft.backends.base import KernelSpec, Operand
-from camshaft.builder.agreement import Interval, bounds, disagreement
-from camshaft.builder.expectation import expectations
+from camshaft.builder.error_bounds import Interval, bounds, mismatch
+from camshaft.builder.reference import references
 from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
 from camshaft.ir.types import dtype_of, f32, i8, i32, u8
@@ -24,9 +24,9 @@ def floats(*values: float) -> np.ndarray:
 
 
 def problem(got: np.ndarray, expr: Expr, *arrays: np.ndarray, error: float = 0.0) -> str:
-    """The disagreement of a result with the expression's value on arrays known to `error`."""
+    """The mismatch of a result with the expression's value on arrays known to `error`."""
     known = [Interval.around(a, error) for a in arrays]
-    return disagreement(got, np.asarray(E.evaluate(expr, arrays)), expr, known)
+    return mismatch(got, np.asarray(E.evaluate(expr, arrays)), expr, known)
 
 
 def test_a_byte_may_differ_only_next_to_a_rounding_boundary() -> None:
@@ -149,32 +149,32 @@ def test_integer_sums_are_exact_and_their_requantization_flips_only_at_ties() ->
     real = E.mul(E.cast(X, f32), Y)
     arrays = [x, w, scale]
     attrs = {"pads": (1, 1, 1, 1), "epilogue": E.cast(E.add(real, E.const(100.0)), u8)}
-    (expected,) = expectations(
+    (expected,) = references(
         spec("conv", arrays, Operand.dense(u8, (1, 9, 9, 32)), **attrs), arrays
     )
-    assert expected.problem(expected.value) == ""
+    assert expected.check(expected.value) == ""
     one_off = expected.value + np.where(expected.value < 255, 1, -1).astype(np.uint8)
-    wrong = int(expected.problem(one_off).split()[0])
+    wrong = int(expected.check(one_off).split()[0])
     assert wrong > 0.999 * one_off.size
     got = expected.value.copy()
     got[0, 4, 5, 6] ^= 1  # one element of 2592: within 2 %, yet wrong
-    assert "1 of 2592 elements are off, the first at [0,4,5,6]" in expected.problem(got)
+    assert "1 of 2592 elements are off, the first at [0,4,5,6]" in expected.check(got)
 
 
 def test_float_sums_are_vague_but_moved_and_compared_floats_are_not() -> None:
     rng = np.random.default_rng(2)
     x = rng.standard_normal((1, 6, 6, 8)).astype(np.float32)
     w = rng.standard_normal((8, 3, 3, 8)).astype(np.float32)
-    (sums,) = expectations(spec("conv", [x, w], Operand.dense(f32, (1, 4, 4, 8))), [x, w])
+    (sums,) = references(spec("conv", [x, w], Operand.dense(f32, (1, 4, 4, 8))), [x, w])
     largest = np.abs(sums.value).max()
-    assert sums.problem(sums.value + np.float32(5e-4) * largest) == ""
-    assert sums.problem(sums.value + np.float32(2e-3) * largest) != ""
+    assert sums.check(sums.value + np.float32(5e-4) * largest) == ""
+    assert sums.check(sums.value + np.float32(2e-3) * largest) != ""
     attrs = {"kind": "max", "kernel": (2, 2), "strides": (2, 2)}
-    (top,) = expectations(spec("pool", [x], Operand.dense(f32, (1, 3, 3, 8)), **attrs), [x])
-    assert top.problem(top.value) == "" and top.problem(np.nextafter(top.value, 9)) != ""
+    (top,) = references(spec("pool", [x], Operand.dense(f32, (1, 3, 3, 8)), **attrs), [x])
+    assert top.check(top.value) == "" and top.check(np.nextafter(top.value, 9)) != ""
     attrs = {"perm": (0, 3, 1, 2)}
-    (moved,) = expectations(spec("transpose", [x], Operand.dense(f32, (1, 8, 6, 6)), **attrs), [x])
-    assert moved.problem(np.nextafter(moved.value, 9)) != ""
+    (moved,) = references(spec("transpose", [x], Operand.dense(f32, (1, 8, 6, 6)), **attrs), [x])
+    assert moved.check(np.nextafter(moved.value, 9)) != ""
 
 
 def test_a_quantization_before_a_sum_counts_in_the_sum() -> None:
@@ -182,10 +182,10 @@ def test_a_quantization_before_a_sum_counts_in_the_sum() -> None:
     x[0, :2] = 5.0  # two ties
     prologue = E.cast(E.cast(E.mul(X, E.const(0.1)), i8), f32)
     attrs = {"kind": "sum", "axes": (1,), "prologue": prologue}
-    (total,) = expectations(spec("reduce", [x], Operand.dense(f32, (1, 1)), **attrs), [x])
+    (total,) = references(spec("reduce", [x], Operand.dense(f32, (1, 1)), **attrs), [x])
     assert total.value.tolist() == [[6.0]]
-    assert all(total.problem(floats(v)[None]) == "" for v in (6.0, 7.0, 8.0))
-    assert total.problem(floats(8.1)[None]) != "" and total.problem(floats(5.9)[None]) != ""
+    assert all(total.check(floats(v)[None]) == "" for v in (6.0, 7.0, 8.0))
+    assert total.check(floats(8.1)[None]) != "" and total.check(floats(5.9)[None]) != ""
     exact = {**attrs, "prologue": E.cast(E.cast(X, i8), f32)}
-    (total,) = expectations(spec("reduce", [x], Operand.dense(f32, (1, 1)), **exact), [x])
-    assert total.problem(total.value + 1) != ""
+    (total,) = references(spec("reduce", [x], Operand.dense(f32, (1, 1)), **exact), [x])
+    assert total.check(total.value + 1) != ""

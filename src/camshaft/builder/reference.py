@@ -1,7 +1,7 @@
 """What a spec's kernel is expected to compute on given operands, and how far it may be off.
 
 The reference of the spec's op up to its expression gives the operands of the expression with their
-bounds; `agreement` does the rest.  Sums of integers are exact, sums of floats are not.
+bounds; `error_bounds` does the rest.  Sums of integers are exact, sums of floats are not.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from camshaft.backends.base import KernelSpec
-from camshaft.builder.agreement import STEP, SUM, Interval, bounds, disagreement, steps_inside
+from camshaft.builder.error_bounds import STEP, SUM, Interval, bounds, mismatch, steps_inside
 from camshaft.builder.spec_attrs import attrs_of_op
 from camshaft.ir.attrs import expr_attr
 from camshaft.ir.expr import Expr
@@ -23,7 +23,7 @@ from camshaft.ops.common import IDENTITY, apply_epilogue
 
 
 @dataclass(frozen=True)
-class Expectation:
+class Reference:
     """The reference's value of one output, and the expression and bounds it came from.
 
     stepped: whether a step function stands before the expression.
@@ -34,30 +34,30 @@ class Expectation:
     inputs: tuple[Interval, ...]
     stepped: bool = False
 
-    def problem(self, got: np.ndarray) -> str:
+    def check(self, got: np.ndarray) -> str:
         """What is wrong with a kernel's result, or ""."""
-        return disagreement(got, self.value, self.expr, self.inputs, stepped=self.stepped)
+        return mismatch(got, self.value, self.expr, self.inputs, stepped=self.stepped)
 
 
-def expectations(spec: KernelSpec, arrays: Sequence[np.ndarray]) -> list[Expectation]:
+def references(spec: KernelSpec, arrays: Sequence[np.ndarray]) -> list[Reference]:
     """What each output of `spec` should be.  arrays: all operands, constants included."""
     op = OPS_BY_NAME[spec.op]
     attrs = attrs_of_op(spec)
     if op.expression is None:
         error = _error(op, arrays, attrs)
         values = [np.asarray(a) for a in op.reference(arrays, attrs)]
-        return [Expectation(v, IDENTITY, (_known(v, error),)) for v in values]
+        return [Reference(v, IDENTITY, (_known(v, error),)) for v in values]
     if not op.anchors:
         (value,) = op.reference(arrays, attrs)
         known = tuple(Interval.around(a) for a in arrays)
-        return [Expectation(value, expr_attr(spec, op.expression), known)]
+        return [Reference(value, expr_attr(spec, op.expression), known)]
     (anchor,) = op.reference(arrays, {**attrs, "epilogue": IDENTITY})
     first = _anchor(op, np.asarray(anchor), arrays, attrs)
     operands = arrays[op.anchors :]
     value = apply_epilogue(np.asarray(anchor), operands, attrs)
     known = (first, *(Interval.around(a) for a in operands))
     stepped = steps_inside(expr_attr(spec, "prologue", IDENTITY))
-    return [Expectation(value, expr_attr(spec, "epilogue", IDENTITY), known, stepped)]
+    return [Reference(value, expr_attr(spec, "epilogue", IDENTITY), known, stepped)]
 
 
 def _error(op: OpDef, arrays: Sequence[np.ndarray], attrs: Attrs) -> float:
