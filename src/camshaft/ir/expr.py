@@ -186,15 +186,14 @@ def rebuilt(e: Expr, change: Callable[[Expr, tuple[Expr, ...]], Expr]) -> Expr:
 
 def at_sizes(e: Expr, value: Callable[[Extent], Extent]) -> Expr:
     """The expression with `value` applied to its extents; literals where that gives ints."""
-    done: dict[Expr, Expr] = {}
-    for x in nodes(e):
+
+    def change(x: Expr, args: tuple[Expr, ...]) -> Expr:
         if x.op == "extent":
             assert x.dtype is not None
-            done[x] = extent(value(x.value), x.dtype)
-        else:
-            args = tuple(done[a] for a in x.args)
-            done[x] = x if args == x.args else _rebuilt(x, args)
-    return done[e]
+            return extent(value(x.value), x.dtype)
+        return x if args == x.args else with_args(x, args)
+
+    return rebuilt(e, change)
 
 
 def extents_in(e: Expr) -> tuple[Dim, ...]:
