@@ -7,7 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from camshaft.ir.extent import Extent, extent_of
 from camshaft.ir.strides import inner_is_unit, is_dense, reshaped, span
+from camshaft.ir.symbol import Symbol
+from camshaft.ir.types import Shape, row_major_strides
 
 SHAPES = st.lists(st.integers(1, 4), min_size=1, max_size=4).map(tuple)
 
@@ -56,6 +59,21 @@ def test_reshaped_known_cases(
     expected: tuple[int, ...] | None,
 ) -> None:
     assert reshaped(shape, strides, new) == expected
+
+
+def test_symbolic_shapes_reshape_where_axes_group_whatever_the_sizes() -> None:
+    b, s, h = (extent_of(Symbol(name)) for name in "bsh")
+
+    def dense(*shape: Extent) -> tuple[Shape, Shape]:
+        return shape, row_major_strides(shape)
+
+    assert reshaped(*dense(b, s, 12, 64), (b, s, 768)) == (s * 768, 768, 1)
+    assert reshaped(*dense(b, s, 768), (b * s, 12, 64)) == (768, 64, 1)
+    assert reshaped(*dense(b * s, 768), (b, s, 768)) == (s * 768, 768, 1)
+    assert reshaped(*dense(b, s, h), (b, h, s)) is None
+    gappy = (s * 1536, 1536, 1)
+    assert reshaped((b, s, 768), gappy, (b * s, 768)) == (1536, 1)
+    assert reshaped((b, s, 768), gappy, (b, s * 768)) is None
 
 
 def test_span_and_density() -> None:

@@ -30,7 +30,7 @@ from camshaft.ir.graph import Graph
 from camshaft.ir.types import u8
 from camshaft.machine import cpu_backend
 from camshaft.passes.pipeline import optimize
-from camshaft.program.program import HostCall, Instruction, Launch, Program
+from camshaft.program.program import Arena, HostCall, Instruction, Launch, Program, Slot
 from camshaft.program.rows import Row
 from camshaft.program.view import Buffer, View
 from camshaft.runtime.driver import DRIVERS
@@ -232,7 +232,7 @@ def random_program(rng: np.random.Generator) -> tuple[list[Row], list[list[Acces
         tuple([a.view for a in t if a.written is w] for w in (False, True)) for t in touched
     ]
     rows = []
-    for step in elide_barriers(steps, operands, {ARENA: 0}):
+    for step in elide_barriers(steps, operands, Arena((Slot(ARENA, 0),))):
         items = int(rng.choice([0, 1, 1, 1, 2, 3, 8]))
         if isinstance(step, HostCall):
             rows.append(Row(0, (), items, True))

@@ -86,14 +86,13 @@ class Assembler:
         results = tuple(Binding(n, t.type) for n, t in outputs)
         buffers = _buffers(inputs, results, made)
         arena = _arena(buffers, plan_arena(self._lifetimes(made)))
-        offsets = {slot.buffer: slot.offset for slot in arena.slots}
         touched = [self._touched(i, made[i]) for i in range(len(made))]
         program = Program(
             inputs=inputs,
             outputs=results,
             buffers=buffers,
             kernels=tuple(self.kernels),
-            body=Block(tuple(elide_barriers(made, touched, offsets))),
+            body=Block(tuple(elide_barriers(made, touched, arena))),
             arena=arena,
             expanded=tuple(self.expanded.values()),
             max_threads=self.threads,

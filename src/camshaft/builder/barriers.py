@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
-from camshaft.ir.sizes import typical
-from camshaft.program.program import HostCall, Instruction
+from camshaft.ir.sizes import is_static
+from camshaft.ir.symbol import UndecidedExtent
+from camshaft.program.program import Arena, HostCall, Instruction
 from camshaft.program.view import Buffer, View
 
 
 def elide_barriers(
     instructions: Sequence[Instruction],
     touched: Sequence[tuple[Sequence[View], Sequence[View]]],
-    offsets: Mapping[Buffer, int],
+    arena: Arena,
 ) -> list[Instruction]:
     """Clear `waits` where a launch may run beside everything since the last barrier.
 
-    touched[i] is what instruction i reads and what it writes.  offsets: bytes, of the buffers in
-    the arena.  A launch may go on at once if it reads nothing written since, and writes nothing
-    read or written since.  Host calls always wait.
+    touched[i] is what instruction i reads and what it writes.  A launch may go on at once if it
+    reads nothing written since, and writes nothing read or written since.  Host calls always wait.
     """
+    memory = SharedMemory(arena)
     result: list[Instruction] = []
     reads: list[View] = []
     writes: list[View] = []
@@ -29,8 +30,8 @@ def elide_barriers(
             bool(result)
             and not isinstance(instruction, HostCall)
             and not isinstance(result[-1], HostCall)
-            and not any(overlap(a, b, offsets) for a in (*r, *w) for b in writes)
-            and not any(overlap(a, b, offsets) for a in w for b in reads)
+            and not any(memory.overlap(a, b) for a in (*r, *w) for b in writes)
+            and not any(memory.overlap(a, b) for a in w for b in reads)
         )
         if free and not isinstance(instruction, HostCall):
             instruction = replace(instruction, waits=False)
@@ -42,15 +43,36 @@ def elide_barriers(
     return result
 
 
-def overlap(a: View, b: View, offsets: Mapping[Buffer, int]) -> bool:
-    """Whether two views may share bytes.  Views of different buffers in the arena do where the
-    buffers live at different times."""
-    if a.buffer in offsets and b.buffer in offsets:
-        first, second = offsets[a.buffer], offsets[b.buffer]
-    elif a.buffer == b.buffer:
-        first = second = 0
-    else:
-        return False
-    first += typical(a.first_byte)
-    second += typical(b.first_byte)
-    return first < second + typical(b.nbytes) and second < first + typical(a.nbytes)
+class SharedMemory:
+    """Which views of a program may share bytes."""
+
+    def __init__(self, arena: Arena) -> None:
+        self._offsets = {slot.buffer: slot.offset for slot in arena.slots}
+        self._static = is_static(buffer.elements for buffer in self._offsets)
+        self._below: dict[Buffer, set[Buffer]] = {}
+        for slot in arena.slots:
+            direct = [arena.slots[j].buffer for j in slot.above]
+            self._below[slot.buffer] = set(direct).union(*(self._below[b] for b in direct))
+
+    def overlap(self, a: View, b: View) -> bool:
+        """Whether the views may share bytes, at any sizes.
+
+        Views of different buffers in the arena may where the buffers live at different times: at
+        known sizes their offsets tell, at symbolic ones only that one lies above the other.
+        """
+        if a.buffer == b.buffer:
+            return _meet(a, b, 0, 0)
+        if a.buffer not in self._offsets or b.buffer not in self._offsets:
+            return False
+        if self._static:
+            return _meet(a, b, self._offsets[a.buffer], self._offsets[b.buffer])
+        return a.buffer not in self._below[b.buffer] and b.buffer not in self._below[a.buffer]
+
+
+def _meet(a: View, b: View, a_start: int, b_start: int) -> bool:
+    """Whether two runs of bytes share any, or may: starts are those of the views' buffers."""
+    first, second = a_start + a.first_byte, b_start + b.first_byte
+    try:
+        return first < second + b.nbytes and second < first + a.nbytes
+    except UndecidedExtent:
+        return True

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from camshaft.ir.extent import Extent, exact_quotient
+from camshaft.ir.symbol import UndecidedExtent
 from camshaft.ir.types import Shape, row_major_strides
 
 Strides = tuple[int, ...]
@@ -19,7 +21,10 @@ def is_dense(shape: Shape, strides: Strides) -> bool:
 
 
 def span(shape: Shape, strides: Strides) -> int:
-    """Elements from the first to one past the last that a (non-negative) view touches."""
+    """Elements from the first to one past the last that a (non-negative) view touches.
+
+    Symbolic extents count as above 0.
+    """
     if 0 in shape:
         return 0
     return 1 + sum((d - 1) * s for d, s in zip(shape, strides, strict=True))
@@ -30,6 +35,7 @@ def reshaped(shape: Shape, strides: Strides, new_shape: Shape) -> Strides | None
 
     The rule is NumPy's no-copy reshape: axes are grouped where products of extents meet, and
     inside a group the old axes must be mergeable (stride[i] == extent[i+1] * stride[i+1]).
+    None too where symbolic extents leave open how the axes group.
     """
     if 0 in shape:
         return row_major_strides(new_shape)
@@ -43,7 +49,10 @@ def reshaped(shape: Shape, strides: Strides, new_shape: Shape) -> Strides | None
         have, want = old[i][0], new[j]
         i_end, j_end = i + 1, j + 1
         while have != want:
-            if have < want:
+            short = _is_short(have, want)
+            if short is None:
+                return None
+            if short:
                 if i_end >= len(old):
                     return None
                 have *= old[i_end][0]
@@ -64,6 +73,19 @@ def reshaped(shape: Shape, strides: Strides, new_shape: Shape) -> Strides | None
         result += reversed(group)
         i, j = i_end, j_end
     return _with_unit_axes(new_shape, result)
+
+
+def _is_short(have: Extent, want: Extent) -> bool | None:
+    """Whether a product of extents must grow to equal another; None where that is not known."""
+    if not (isinstance(have, int) and isinstance(want, int)):
+        if exact_quotient(want, have) is not None:
+            return True
+        if exact_quotient(have, want) is not None:
+            return False
+    try:
+        return have < want
+    except UndecidedExtent:
+        return None
 
 
 def _with_unit_axes(shape: Shape, strides: Sequence[int]) -> Strides:
