@@ -25,6 +25,7 @@ _MEAN_TYPES = (f32, u8, i8)
 class PoolProblem:
     """Extents (n, h, w, c -> oh, ow), window (kernel, strides, dilations, pads) and kind.
 
+    All extents but c may be symbolic; of an open width, ceil_mode says how oh and ow came about.
     steps: element strides of x.  zero: zero point of an integer average.
     """
 
@@ -40,6 +41,7 @@ class PoolProblem:
     strides: tuple[int, int]
     dilations: tuple[int, int]
     pads: tuple[int, int, int, int]
+    ceil_mode: bool
     include_pad: bool
     zero: int
     steps: tuple[int, ...]
@@ -64,6 +66,7 @@ class PoolProblem:
             strides=(strides[0], strides[1]),
             dilations=(dilations[0], dilations[1]),
             pads=(pads[0], pads[1], pads[2], pads[3]),
+            ceil_mode=bool(attrs.get("ceil_mode", False)),
             include_pad=bool(attrs.get("count_include_pad", False)),
             zero=int_attr(spec, "x_zero_point", 0),
             steps=tuple(x.strides),
@@ -131,10 +134,10 @@ def supported(spec: KernelSpec) -> PoolProblem | None:
     if spec.op != "pool" or not spec.inputs:
         return None
     x = spec.inputs[0]
-    if len(x.shape) != 4 or x.const:
+    kernel, channels = dict(spec.attrs)["kernel"], x.shape[-1]
+    if len(x.shape) != 4 or x.const or not is_static((*kernel, channels)):  # type: ignore[misc]
         return None
-    fixed = (*x.shape[1:], *spec.outputs[0].shape[1:])
-    if not is_static(fixed) or (x.shape[3] != 1 and x.strides[3] != 1):
+    if channels > 1 and x.strides[3] != 1:
         return None
     p = PoolProblem.of(spec)
     if x.dtype not in (_MAX_TYPES if p.is_max else _MEAN_TYPES):
