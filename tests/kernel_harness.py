@@ -21,6 +21,9 @@ from camshaft.backends.base import Kernel, KernelSpec, Operand, Params
 from camshaft.backends.cpu.compile import CpuCompiler
 from camshaft.backends.cpu.link import Library, call, link, pointer_table
 from camshaft.backends.cpu.target import CpuTarget
+from camshaft.ir.expr import Expr
+from camshaft.ir.expr import at_sizes as sized_expr
+from camshaft.ir.extent import Dim
 from camshaft.ir.sizes import evaluate
 from camshaft.program.program import Phase
 from targets import skip_unless_runnable
@@ -255,8 +258,16 @@ def at_sizes(spec: KernelSpec, sizes: Mapping[str, int]) -> KernelSpec:
         shape = tuple(evaluate(e, sizes) for e in o.shape)
         return Operand(o.dtype, shape, tuple(evaluate(e, sizes) for e in o.strides), o.const)
 
+    def value(attr: Any) -> Any:
+        if isinstance(attr, Expr):
+            return sized_expr(attr, lambda e: evaluate(e, sizes))
+        if isinstance(attr, tuple):
+            return tuple(map(value, attr))
+        return evaluate(attr, sizes) if isinstance(attr, Dim) else attr
+
     inputs, outputs = map(sized, spec.inputs), map(sized, spec.outputs)
-    return KernelSpec(spec.op, tuple(inputs), tuple(outputs), spec.attrs)
+    attrs = tuple((name, value(attr)) for name, attr in spec.attrs)
+    return KernelSpec(spec.op, tuple(inputs), tuple(outputs), attrs)
 
 
 def run_kernel(

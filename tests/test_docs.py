@@ -18,14 +18,17 @@ from typer.testing import CliRunner
 
 import camshaft
 from camshaft import errors, machine
-from camshaft.backends.base import KernelSpec
+from camshaft.backends.base import KernelSpec, Operand
 from camshaft.backends.cpu.tactics import TACTICS
 from camshaft.cli import app as cli
 from camshaft.frontends.onnx.handlers import HANDLERS
+from camshaft.ir.extent import extent_of
+from camshaft.ir.symbol import Symbol
+from camshaft.ir.types import f32
 from camshaft.ops import ALL_OPS, OPS_BY_NAME
 from camshaft.ops.catalogue import catalogue
 from camshaft.passes.rewrite import sweep
-from kernel_harness import operand_of, run_kernel
+from kernel_harness import SymbolicKernel, operand_of, run_kernel
 from targets import each_target
 from test_layering import LAYERS
 from test_passes_rules import same
@@ -222,6 +225,23 @@ def test_example_tactic_equals_its_reference(
     spec = KernelSpec("cumsum", (operand_of(x),), (operand_of(want),), (("axis", axis),))
     (got,) = run_kernel(added["CumsumByColumns"](), spec, {}, target, [x], [], threads=3)
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.codegen
+@each_target
+def test_example_tactic_takes_symbolic_extents(added: dict[str, Any], target: Any) -> None:
+    n, m = (extent_of(Symbol(name, 1, 5, 90)) for name in ("n", "m"))
+    x = Operand(f32, (2, n, m), (n * m, m, 1))  # type: ignore[arg-type]
+    spec = KernelSpec("cumsum", (x,), (x,), (("axis", 1),))
+    (candidate,) = added["CumsumByColumns"]().plan(spec, target, 1)
+    kernel = SymbolicKernel(candidate, target)
+    for sizes in ({"n": 1, "m": 1}, {"n": 7, "m": 33}, {"n": 90, "m": 16}):
+        values = np.random.default_rng(0).standard_normal((2, sizes["n"], sizes["m"]))
+        run = kernel.laid_out(sizes, [values.astype(np.float32)], [], threads=3)
+        run.run()
+        run.check_guards()
+        (got,) = run.outputs()
+        np.testing.assert_allclose(got, values.cumsum(1), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.codegen
