@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-CODEGEN_FILES = (
-    "test_api",
-    "test_cli",
-    "test_compare",
-    "test_cpu_",
-    "test_end_to_end",
-    "test_engine",
-    "test_runtime_",
-)
-"""Test files whose names begin so generate and run machine code: `make quick` leaves them out."""
+TESTS = Path(__file__).parent
+CODEGEN = ("cli", "cpu", "end_to_end", "runtime", "test_compare.py")
+"""Folders and files whose tests generate and run machine code: `make quick` leaves them out."""
 
 # A shared machine stalls now and then: a deadline would only measure that.  The examples are the
 # same on every run, so that a failure names the change and not the day.
@@ -32,5 +26,5 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "camshaft"))
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.path.name.startswith(CODEGEN_FILES):
+        if item.path.relative_to(TESTS).parts[0] in CODEGEN:
             item.add_marker(pytest.mark.codegen)

@@ -28,10 +28,10 @@ from camshaft.ir.types import f32
 from camshaft.ops import ALL_OPS, OPS_BY_NAME
 from camshaft.ops.catalogue import catalogue
 from camshaft.passes.rewrite import sweep
+from graph_checks import same
 from kernel_harness import SymbolicKernel, operand_of, run_kernel
 from targets import each_target
 from test_layering import LAYERS
-from test_passes_rules import same
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = (

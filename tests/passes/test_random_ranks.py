@@ -17,10 +17,10 @@ from camshaft.config import BuildConfig
 from camshaft.errors import ModelError
 from camshaft.ir.interpret import interpret
 from camshaft.passes.pipeline import optimize
+from graph_checks import same
 from onnx_models import check, compare, imported, model_of
+from random_builds import seeds
 from random_models import RandomModel
-from test_fuzz_builds import seeds
-from test_passes_rules import same
 
 
 def model(seed: int) -> RandomModel:

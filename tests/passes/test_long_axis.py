@@ -7,8 +7,8 @@ import pytest
 from camshaft.ir.graph import Graph
 from camshaft.ops import CONV, POOL, TRANSPOSE
 from camshaft.passes.pipeline import optimize
+from graph_checks import same
 from small_nets import Net
-from test_passes_rules import same
 
 
 def column_net(*, width: int = 1) -> Graph:

@@ -20,8 +20,8 @@ from camshaft.ir.graph import Graph
 from camshaft.ir.types import DType, Shape, boolean, f16, f32, i8, i32, i64, row_major_strides, u8
 from camshaft.passes.pipeline import optimize
 from camshaft.passes.qdq.lowering import lower_quantization
+from qdq_nets import residual_net
 from small_nets import NETS
-from test_qdq_lowering import residual_net
 
 X, Y, Z = E.inp(0), E.inp(1), E.inp(2)
 RELU = E.maximum(X, E.const(0.0))

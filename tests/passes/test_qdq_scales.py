@@ -15,8 +15,8 @@ from camshaft.ir.types import TensorType, f32
 from camshaft.ops import CONCAT, CONV, DEQUANTIZE, PAD, POINTWISE, POOL, QUANTIZE, REDUCE, RESHAPE
 from camshaft.passes.pipeline import optimize
 from camshaft.passes.qdq.lowering import lower_quantization
+from random_builds import built
 from targets import RUNNABLE
-from test_fuzz_builds import built
 
 SCALES = (0.05, -0.05, 0.03, -0.03, 0.0)
 WINDOW = {"kernel": (2, 2), "strides": (2, 2), "layout": "NHWC"}

@@ -17,7 +17,7 @@ from camshaft.ir.graph import Graph, GraphBuilder
 from camshaft.ir.types import TensorType, f32
 from camshaft.ops import QUANTIZE
 from camshaft.session import BuildSession
-from test_end_to_end_accuracy import two_convs
+from onnx_models import two_convs
 
 
 def computes_int8(tuned: Tuned) -> bool:

@@ -35,8 +35,8 @@ from camshaft.program.rows import Row
 from camshaft.program.view import Buffer, View
 from camshaft.runtime.driver import DRIVERS
 from camshaft.runtime.engine import Engine
+from random_builds import WideNet, meet
 from small_nets import NETS
-from test_fuzz_builds import WideNet, meet
 
 THREADS = (2, 3, 5)
 

@@ -5,31 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 from camshaft.config import BuildConfig
 from camshaft.session import BuildSession
-
-
-def two_convs() -> bytes:
-    rng = np.random.default_rng(4)
-    weights, nodes, x = [], [], "x"
-    for name, shape in (("a", (8, 4, 3, 3)), ("b", (4, 8, 3, 3))):
-        w = rng.standard_normal(shape).astype(np.float32)
-        weights.append(numpy_helper.from_array(w, f"{name}.w"))
-        nodes.append(helper.make_node("Conv", [x, f"{name}.w"], [name], name=name))
-        x = name
-    info = [
-        helper.make_tensor_value_info(n, TensorProto.FLOAT, shape)
-        for n, shape in (("x", [1, 4, 9, 9]), ("b", [1, 4, 5, 5]))
-    ]
-    graph = helper.make_graph(nodes, "net", info[:1], info[1:], weights)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
-    model.ir_version = 9
-    onnx.checker.check_model(model)
-    return model.SerializeToString()
+from onnx_models import two_convs
 
 
 def test_a_build_without_data_says_that_biases_are_not_corrected(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from camshaft.builder.reference import references
 from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
 from camshaft.ir.types import dtype_of, f32, i8, i32, u8
-from test_passes_simplify import RandomExpr
+from random_exprs import RandomExpr
 
 X, Y = E.inp(0), E.inp(1)
 QUANTIZED = E.quantize(X, E.const(0.25), 3, u8)

@@ -11,8 +11,8 @@ from camshaft.errors import ModelError
 from camshaft.ir.graph import Graph
 from camshaft.passes.manager import Pass, run_passes
 from camshaft.passes.pipeline import PIPELINE, optimize
+from graph_checks import same
 from small_nets import NETS
-from test_passes_rules import same
 
 
 def ops(graph: Graph) -> dict[str, int]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import ModelProto, NodeProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from camshaft.frontends.onnx import import_onnx
 from camshaft.ir.graph import Graph
@@ -137,3 +137,23 @@ def compare(got: np.ndarray, want: np.ndarray, tolerance: float) -> None:
         finite = np.abs(right[np.isfinite(right)])
         scale = max(1e-6, float(finite.max(initial=0.0)))
         np.testing.assert_allclose(left, right, rtol=tolerance, atol=tolerance * scale)
+
+
+def two_convs() -> bytes:
+    """Two 3x3 convolutions, "a" and "b", of x f32[1, 4, 9, 9]."""
+    rng = np.random.default_rng(4)
+    weights, nodes, x = [], [], "x"
+    for name, shape in (("a", (8, 4, 3, 3)), ("b", (4, 8, 3, 3))):
+        w = rng.standard_normal(shape).astype(np.float32)
+        weights.append(numpy_helper.from_array(w, f"{name}.w"))
+        nodes.append(helper.make_node("Conv", [x, f"{name}.w"], [name], name=name))
+        x = name
+    info = [
+        helper.make_tensor_value_info(n, TensorProto.FLOAT, shape)
+        for n, shape in (("x", [1, 4, 9, 9]), ("b", [1, 4, 5, 5]))
+    ]
+    graph = helper.make_graph(nodes, "net", info[:1], info[1:], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 9
+    onnx.checker.check_model(model)
+    return model.SerializeToString()

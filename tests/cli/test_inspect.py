@@ -15,7 +15,7 @@ from camshaft.cli.app import COMMANDS, EXIT_CODES, with_json_target
 from camshaft.cli.inspect import written
 from cli_models import QUICK, call, call_json, complaint, residual_net
 
-SOURCE = Path(__file__).parent.parent / "src"
+SOURCE = Path(__file__).parents[2] / "src"
 
 
 @pytest.fixture(scope="module")

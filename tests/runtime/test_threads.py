@@ -22,7 +22,7 @@ from camshaft.errors import ConfigError
 from camshaft.runtime import ExecutionContext
 from runtime_programs import chain
 
-ROOT = Path(__file__).parent
+ROOT = Path(__file__).parents[2]
 X = np.arange(64, dtype=np.float32).reshape(1, 64)
 BIG = (1, 1 << 16)
 
@@ -33,7 +33,9 @@ def _workers() -> int:
 
 def _python(code: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
     """Run code in a fresh interpreter that can see the tests' helper module."""
-    path = os.pathsep.join([str(ROOT), str(ROOT.parent / "src"), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join(
+        [str(ROOT / "tests" / "helpers"), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
+    )
     return subprocess.run(
         [sys.executable, "-X", "faulthandler", "-c", code],
         env={**os.environ, "PYTHONPATH": path},

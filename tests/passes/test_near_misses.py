@@ -15,8 +15,8 @@ from camshaft.passes.canonical.rules import canonicalize
 from camshaft.passes.canonical.slices import slice_attrs
 from camshaft.passes.fusions.siblings import merge_siblings
 from camshaft.passes.pipeline import optimize, with_merged_siblings
+from graph_checks import same
 from small_nets import ADD, MUL, Net, shuffle
-from test_passes_rules import same
 
 NHWC = {"layout": "NHWC"}
 

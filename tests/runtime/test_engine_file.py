@@ -76,7 +76,7 @@ engine = Engine.load({str(tmp_path / "e")!r})
 y = engine(np.ones((1, 64), np.float32))["y"]
 assert (y == 4).all() and "onnx" not in sys.modules and "torch" not in sys.modules
 """
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src")}
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
     result = subprocess.run(
         [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False
     )

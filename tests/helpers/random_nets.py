@@ -1,16 +1,12 @@
-"""The pipeline on random small graphs: whatever fires in whatever order, values stay."""
+"""Random small graphs: any operator after any other."""
 
 from __future__ import annotations
-
-import pytest
 
 from camshaft.ir import expr as E
 from camshaft.ir.graph import Graph, Tensor
 from camshaft.ops import BROADCAST, CONCAT, PAD, POINTWISE, REDUCE, SLICE, SOFTMAX, TRANSPOSE
 from camshaft.passes.canonical.slices import slice_attrs
-from camshaft.passes.pipeline import optimize
 from small_nets import Net, shuffle
-from test_passes_rules import same
 
 UNARY = (
     E.maximum(E.inp(0), E.const(0.0)),
@@ -23,6 +19,8 @@ UNARY = (
     E.sub(E.const(1.0), E.inp(0)),
     E.div(E.inp(0), E.const(3.0)),
 )
+
+
 BINARY = (
     E.add(E.inp(0), E.inp(1)),
     E.mul(E.inp(1), E.inp(0)),
@@ -203,11 +201,3 @@ class RandomNet(Net):
             return None
         wide = self.b.emit(BROADCAST, [x], {"shape": (2, *x.shape[1:])}, name=self.name("expand"))
         return self.b.emit(POINTWISE, [wide], {"expr": UNARY[0]}, name=self.name("relu"))
-
-
-@pytest.mark.parametrize("seed", range(80))
-def test_random_graph_keeps_its_value(seed) -> None:
-    net = RandomNet(seed)
-    graph = net.grow(5 + seed % 20)
-    for options in ({"level": 0}, {"level": 1}, {"level": 1, "siblings": True}):
-        same(graph, optimize(graph, check=True, **options), 1e-4)
