@@ -25,6 +25,7 @@ from camshaft.errors import ConfigError
         *(("shapes", {"x": v}) for v in ("1x3", None, 5, (1, -1), (1, 2.5), (1, None))),
         *(("timing_cache", v) for v in (3, "")),
         *(("time_budget", v) for v in (0, -1, float("nan"), "5", True)),
+        *(("error_budget", v) for v in (-1e-9, float("nan"), "1e-4", True)),
         *(("workspace_limit", v) for v in (-1, 1.5, "1")),
         *(("optimization_level", v) for v in (-1, 6, "3", 2.5, True)),
         *(("percentile", v) for v in (0, 101, float("nan"), "x")),

@@ -57,6 +57,9 @@ class BuildConfig:
     time_budget: seconds after which tuning takes the best found so far; None is unlimited.
     timing_cache: file in which tuning results are kept; frozen_cache: a miss is an error.
     threads: number of threads to tune for.
+    error_budget: how far kernels that round more than a plain sum (Winograd F(4,3)) may move an output
+        of a float net, relative to its range (largest minus smallest value); measured on random
+        inputs while building.  0 excludes such kernels, infinity spares the measurement.
     workspace_limit: most bytes of scratch memory one kernel may use.
     target: name of the machine to compile for ("host", or one of the backend's presets).
     progress: called with (stage, done, total).
@@ -77,6 +80,7 @@ class BuildConfig:
     timing_cache: Path | None = None
     frozen_cache: bool = False
     threads: int = field(default_factory=available_cpus)
+    error_budget: float = 1e-4
     workspace_limit: int = 1 << 30
     target: str = "host"
     progress: Progress | None = None
@@ -108,6 +112,10 @@ class BuildConfig:
         budget = self.time_budget
         if budget is not None and (not _is_number(budget) or not budget > 0):
             raise ConfigError(f"time_budget is {budget!r}, must be a positive number of seconds")
+        if not _is_number(self.error_budget) or not self.error_budget >= 0:
+            raise ConfigError(
+                f"error_budget is {self.error_budget!r}, must be a number of at least 0"
+            )
         if self.frozen_cache and self.timing_cache is None:
             raise ConfigError("frozen_cache needs timing_cache, the file to read")
         for name in _SWITCHES:

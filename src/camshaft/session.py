@@ -7,6 +7,7 @@ precision, tune, assemble.  It keeps the graphs and the reasons, so that a repor
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,9 @@ from typing import Any
 import numpy as np
 
 from camshaft.atomic import check_writable
+from camshaft.bench.runners import random_feeds
 from camshaft.builder.engine_builder import Builder, Tuned
+from camshaft.builder.error_budget import within_budget
 from camshaft.builder.precision import Attempt, choose_precision
 from camshaft.builder.timing_cache import MARGIN, TimingCache, unwritable
 from camshaft.config import BuildConfig
@@ -107,6 +110,10 @@ class BuildSession:
             graph = optimize(imported, level=config.optimization_level)
         with self._stage("tuning", report=False):
             tuned = self._tuned(builder, graph)
+        if self.quantized is None and config.error_budget < math.inf:
+            with self._stage("checking", report=False):
+                types = {t.name: t.type for t in tuned.graph.inputs}
+                tuned = within_budget(builder, tuned, random_feeds(types), config.error_budget)
         self.final, self.host_steps = tuned.graph, tuned.host_steps
         self.timed_out = builder.timed_out
         if config.timing_cache is not None and not config.frozen_cache:

@@ -264,6 +264,7 @@ def test_every_build_option_can_be_given(tmp_path: Path) -> None:
         time_budget=5.0,
         timing_cache=tmp_path / "cache.json",
         frozen_cache=True,
+        error_budget=1e-3,
         workspace=0.5,
         target="portable",
         int8=True,

@@ -171,6 +171,12 @@ class Candidate(Protocol):
         timing cache and the engine, so plain values only."""
         ...
 
+    @property
+    def approximate(self) -> bool:
+        """Whether it rounds so much more than a plain sum does that a build must measure whether
+        the net bears it (`builder.error_budget`)."""
+        ...
+
     def prepack(self, constants: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         """Packed constants from the constant operands (given in operand order); of those that
         the emitted code expands, the form to store."""

@@ -104,6 +104,10 @@ class Builder:
             self.progress(stage, len(tasks), len(tasks))
         return Tuned(graph, tuple(tasks), tuple(choices))
 
+    def exact_choice(self, task: Task) -> Choice:
+        """As `Tuner.exact`."""
+        return self._tuner.exact(task)
+
     def finish(
         self, tuned: Tuned, fingerprint: Fingerprint, reasons: Mapping[str, str] | None = None
     ) -> Engine:

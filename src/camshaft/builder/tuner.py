@@ -109,12 +109,37 @@ class Tuner:
             self._chosen[key] = choice
         return self._chosen[key]
 
-    def _choose(self, task: Task, spec: KernelSpec) -> Choice | None:
-        plans = [
+    def exact(self, task: Task) -> Choice:
+        """The fastest kernel for a task whose candidate is not approximate, among those that were
+        timed; the first guess where none was.  BuildError if there is none."""
+        assert task.spec is not None
+        plans = self._plans(task.spec)
+        offered, fitting = self._fitting(task, [offers for _, offers in plans])
+        exact = [o for o in fitting if not o.candidate.approximate]
+        if not exact:
+            raise BuildError(
+                f"layer {task.name!r}: no candidate within the error budget fits workspace_limit "
+                f"({self.workspace_limit} bytes); raise it"
+            )
+        key = self._key(task.spec, [t for t, _ in plans], restricted=len(fitting) < len(offered))
+        names = {o.id for o in exact}
+        known = [r for r in self.cache.records(key) if r.id in names]
+        if known:
+            best = min(known, key=lambda r: r.time_us)
+            return self._recall(task.spec, offered, [best])
+        return Choice(
+            exact[0].tactic, exact[0].candidate, self._compile(exact[0]), 0.0, "not timed"
+        )
+
+    def _plans(self, spec: KernelSpec) -> list[tuple[Tactic[Any], list[Offer]]]:
+        return [
             (tactic, offers)
             for tactic in self.backend.tactics
             if (offers := self._offers(tactic, spec))
         ]
+
+    def _choose(self, task: Task, spec: KernelSpec) -> Choice | None:
+        plans = self._plans(spec)
         if not plans:
             return None
         offered, fitting = self._fitting(task, [offers for _, offers in plans])

@@ -64,6 +64,13 @@ class BuildOptions:
         bool,
         _option("--frozen-cache", help="Measure nothing: a missing cache entry is an error."),
     ] = False
+    error_budget: Annotated[
+        float | None,
+        _option(
+            "--error-budget",
+            help="Most that Winograd may move an output, relative to its range. Default: 1e-4.",
+        ),
+    ] = None
     workspace: Annotated[
         float | None,
         _option("--workspace", help="Most scratch memory of one kernel.", metavar="MIB"),
@@ -153,6 +160,7 @@ class BuildOptions:
             "optimization_level": self.level,
             "time_budget": self.time_budget,
             "timing_cache": self.timing_cache,
+            "error_budget": self.error_budget,
             "workspace_limit": _bytes(self.workspace),
             "target": self.target,
             "calibrator": self.calibrator,

@@ -27,6 +27,11 @@ class CpuCandidate(ABC, Generic[P]):
     problem: P
     params: Params = field(default_factory=dict)
 
+    @property
+    def approximate(self) -> bool:
+        """Whether its rounding needs an error budget: no."""
+        return False
+
     def prepack(self, constants: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         """The constant operands, dense."""
         return [np.ascontiguousarray(c) for c in constants]

@@ -119,6 +119,12 @@ class WinogradCandidate(CpuCandidate[None]):
         """Sizes and memory layouts."""
         return WinogradLayout.of(self.spec, self.params, self.target.lanes(f32))
 
+    @property
+    def approximate(self) -> bool:
+        """F(4,3), whose transforms multiply by up to 8 and add up to ten terms: up to about 100
+        times the rounding error of a direct sum.  F(2,3) rounds about as a direct sum does."""
+        return self.params["m"] == 4
+
     def prepack(self, constants: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         """W, of which the code makes U (`plan`); the other constants as they are."""
         return [stored_weights(self.layout, constants[0]), *constants[1:]]
