@@ -14,14 +14,12 @@ matter; which operands kernels read through any strides is the backend's (`Prefe
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from camshaft.backends.base import Preferences
-from camshaft.ir.attrs import axis_attr, ints_attr
 from camshaft.ir.graph import Graph, Node, Tensor
 from camshaft.ir.types import f32
-from camshaft.ops import BROADCAST, CONCAT, CONV, HOST, INTERLEAVE, POINTWISE, RESHAPE, SLICE
-from camshaft.ops import TRANSPOSE as TRANSPOSE_OP
+from camshaft.ops import CONV, HOST, POINTWISE, RESHAPE
 from camshaft.program.view import Buffer, Space, View
 
 
@@ -85,7 +83,7 @@ class _Bufferizer:
                 self.views[t.name] = self._dense(t, name, "output")
 
     def _hand_down(self, node: Node) -> None:
-        if node.op is CONCAT or node.op is INTERLEAVE:
+        if node.op.parts is not None:
             self._hand_down_parts(node)
         elif node.op is RESHAPE and node.output.name in self.views:
             source, out = node.args[0], self.views[node.output.name]
@@ -101,8 +99,8 @@ class _Bufferizer:
         if out.name not in self.views:
             self.views[out.name] = self._dense(out, out.name)
         whole = self.views[out.name]
-        slots = _concat_slots if node.op is CONCAT else _interleave_slots
-        self.parts[id(node)] = slots(node, whole)
+        assert node.op.parts is not None
+        self.parts[id(node)] = node.op.parts(whole, [t.shape for t in node.args], node.attrs)
         for t, slot in zip(node.args, self.parts[id(node)], strict=True):
             if self._ownable(t):
                 self.views[t.name] = slot
@@ -117,7 +115,7 @@ class _Bufferizer:
                 if self.views.get(t.name) != slot:
                     self._copy(t, slot, node)
             return
-        if node.op in (RESHAPE, SLICE, TRANSPOSE_OP, BROADCAST) and not node.args[0].is_const:
+        if node.op.view is not None and not node.args[0].is_const:
             self._settle_movement(node)
             return
         self.result.work.append(node)
@@ -128,7 +126,8 @@ class _Bufferizer:
     def _settle_movement(self, node: Node) -> None:
         source = self.views[node.args[0].name]
         out = node.output
-        view = _view(node, source)
+        assert node.op.view is not None
+        view = node.op.view(source, out.shape, node.attrs)
         if out.name not in self.views and view is not None and self._readable(out, view):
             self.views[out.name] = view
             return
@@ -155,7 +154,7 @@ class _Bufferizer:
         return all(self._takes_any_strides(n, t) for n in readers)
 
     def _takes_any_strides(self, node: Node, t: Tensor) -> bool:
-        if node.op in (POINTWISE, HOST, CONCAT, INTERLEAVE):
+        if node.op in (POINTWISE, HOST) or node.op.parts is not None:
             return True
         if node.op is CONV and node.args[0] is t and all(a is not t for a in node.args[1:]):
             channels = t.shape[-1]
@@ -182,33 +181,3 @@ class _Bufferizer:
             view = self._view_of(t)
             if (view.buffer.space, view.buffer.name, view.offset) != ("output", name, 0):
                 self._emit_copy(view, self._dense(t, name, "output"), t, (name,))
-
-
-def _view(node: Node, source: View) -> View | None:
-    """The output of a movement node as a view of its input, or None."""
-    shape = node.output.shape
-    if node.op is RESHAPE:
-        return source.reshaped(shape)
-    if node.op is TRANSPOSE_OP:
-        return source.transposed(ints_attr(node, "perm"))
-    if node.op is SLICE:
-        return source.sliced(ints_attr(node, "starts"), ints_attr(node, "steps"), shape)
-    return source.broadcast(shape)
-
-
-def _concat_slots(node: Node, whole: View) -> list[View]:
-    axis = axis_attr(node, len(whole.shape))
-    slots, at = [], 0
-    for t in node.args:
-        offset = whole.offset + at * whole.strides[axis]
-        slots.append(replace(whole, offset=offset, shape=t.shape))
-        at += t.shape[axis]
-    return slots
-
-
-def _interleave_slots(node: Node, whole: View) -> list[View]:
-    by_h, by_w = ints_attr(node, "blocks")
-    return [
-        whole.sliced((0, i // by_w, i % by_w, 0), (1, by_h, by_w, 1), t.shape)
-        for i, t in enumerate(node.args)
-    ]

@@ -113,11 +113,6 @@ class Graph:
                 found.setdefault(t.name, []).append(n)
         return {k: tuple(v) for k, v in found.items()}
 
-    def use_count(self, tensor: Tensor) -> int:
-        """How many node inputs and graph outputs read `tensor`."""
-        outs = sum(1 for t in self.outputs if t.name == tensor.name)
-        return len(self.consumers.get(tensor.name, ())) + outs
-
     @cached_property
     def tensors(self) -> Mapping[str, Tensor]:
         """Every tensor by name."""

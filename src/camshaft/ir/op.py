@@ -19,6 +19,7 @@ import numpy as np
 from camshaft.errors import ModelError
 from camshaft.ir.expr import Expr, inp
 from camshaft.ir.extent import Dim, Extent
+from camshaft.ir.strides import PartsOf, ViewOf
 from camshaft.ir.types import TensorType
 
 Attr = (
@@ -202,6 +203,8 @@ class OpDef:
     deterministic: equal inputs give equal outputs, so that equal nodes may become one.
     moves: every element of the output is one of the inputs (or a constant): nothing is computed.
 
+    view: how its output is a view of its only input, if nothing needs to be copied.
+    parts: how its inputs are views of its output, into which they can be written straight away.
     reordering: how it is computed on reordered axes; None: only in the model's own order.
     commutes: under which condition quantization before and after it is the same; None: never.
     macs: (input types, output type, attrs) -> multiplications and additions that have to be made.
@@ -227,6 +230,8 @@ class OpDef:
     deterministic: bool = True
     moves: bool = False
 
+    view: ViewOf | None = None
+    parts: PartsOf | None = None
     reordering: Reordering | None = None
     commutes: Commutes | None = None
     macs: Callable[[Types, TensorType, Any], int] = _no_macs

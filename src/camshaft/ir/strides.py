@@ -6,6 +6,7 @@ Pure functions on shapes and element strides; the build decides with them which 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, Protocol, Self, TypeVar
 
 from camshaft.ir.extent import Extent, exact_quotient
 from camshaft.ir.symbol import UndecidedExtent
@@ -105,3 +106,41 @@ def _with_unit_axes(shape: Shape, strides: Sequence[int]) -> Strides:
 def inner_is_unit(shape: Shape, strides: Strides) -> bool:
     """Whether the last axis is contiguous (or has one element)."""
     return not shape or shape[-1] == 1 or strides[-1] == 1
+
+
+# -- strided views, as ops know them ---------------------------------------------------------------
+
+
+class Strided(Protocol):
+    """A strided view of memory (a program's `View`), and how other views are made of it."""
+
+    def transposed(self, perm: Sequence[int]) -> Self:
+        """Axis i of the result is axis perm[i]."""
+        ...
+
+    def sliced(self, starts: Sequence[int], steps: Sequence[int], shape: Shape) -> Self:
+        """Every steps[i]-th element of axis i from starts[i] on, shape[i] of them."""
+        ...
+
+    def broadcast(self, shape: Shape) -> Self:
+        """Repeated as NumPy broadcasts."""
+        ...
+
+    def reshaped(self, shape: Shape) -> Self | None:
+        """The same elements in row-major order as `shape`, None where no strides read them so."""
+        ...
+
+
+V = TypeVar("V", bound=Strided)
+
+
+class ViewOf(Protocol):
+    """An op's output as a view of its input.  shape: of the output.  None: it must be copied."""
+
+    def __call__(self, source: V, shape: Shape, attrs: Any) -> V | None: ...
+
+
+class PartsOf(Protocol):
+    """An op's inputs as views of its output.  shapes: of the inputs."""
+
+    def __call__(self, whole: V, shapes: Sequence[Shape], attrs: Any) -> list[V]: ...

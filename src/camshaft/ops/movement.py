@@ -24,7 +24,8 @@ from camshaft.ir.op import (
     Types,
     ValueRange,
 )
-from camshaft.ir.types import TensorType, broadcast_shapes
+from camshaft.ir.strides import V
+from camshaft.ir.types import Shape, TensorType, broadcast_shapes
 from camshaft.ops.common import axis_follows, entries_follow, normal_axis
 
 Attrs = Mapping[str, Any]
@@ -60,6 +61,10 @@ def _axis_after_reshape(axis: int, x: TensorType, out: TensorType, attrs: Attrs)
     return None
 
 
+def _reshaped_view(source: V, shape: Shape, attrs: Attrs) -> V | None:
+    return source.reshaped(shape)
+
+
 RESHAPE = OpDef(
     "reshape",
     "The same elements in row-major order, as another shape.",
@@ -70,6 +75,7 @@ RESHAPE = OpDef(
     value_range=_range_of_input,
     family="movement",
     moves=True,
+    view=_reshaped_view,
     rounding=_exact,
 )
 
@@ -79,6 +85,10 @@ def _transpose_infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorTy
     if sorted(attrs["perm"]) != list(range(x.rank)):
         raise ModelError(f"{attrs['perm']} is no permutation of the axes of {x}")
     return [TensorType(x.dtype, tuple(x.shape[p] for p in attrs["perm"]))]
+
+
+def _transposed_view(source: V, shape: Shape, attrs: Attrs) -> V | None:
+    return source.transposed(attrs["perm"])
 
 
 TRANSPOSE = OpDef(
@@ -91,6 +101,7 @@ TRANSPOSE = OpDef(
     value_range=_range_of_input,
     family="movement",
     moves=True,
+    view=_transposed_view,
     rounding=_exact,
 )
 
@@ -110,6 +121,17 @@ def _concat_infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorType]
     return [TensorType(first.dtype, tuple(shape))]  # type: ignore[arg-type]
 
 
+def _concat_parts(whole: V, shapes: Sequence[Shape], attrs: Attrs) -> list[V]:
+    rank = len(shapes[0])
+    axis = normal_axis(attrs["axis"], rank)
+    starts = [0] * rank
+    parts = []
+    for shape in shapes:
+        parts.append(whole.sliced(starts, (1,) * rank, shape))
+        starts[axis] += shape[axis]
+    return parts
+
+
 CONCAT = OpDef(
     "concat",
     "The inputs behind each other along an axis.",
@@ -121,6 +143,7 @@ CONCAT = OpDef(
     value_range=_range_of_all,
     family="movement",
     moves=True,
+    parts=_concat_parts,
     rounding=_exact,
 )
 
@@ -152,6 +175,10 @@ def _slice_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndar
     return [np.asarray(y, order="C")]
 
 
+def _sliced_view(source: V, shape: Shape, attrs: Attrs) -> V | None:
+    return source.sliced(attrs["starts"], attrs["steps"], shape)
+
+
 SLICE = OpDef(
     "slice",
     "Every step-th element of each axis, from a first one on.",
@@ -167,6 +194,7 @@ SLICE = OpDef(
     value_range=_range_of_input,
     family="movement",
     moves=True,
+    view=_sliced_view,
     rounding=_exact,
 )
 
@@ -231,6 +259,10 @@ def _broadcast_infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorTy
     return [TensorType(x.dtype, tuple(attrs["shape"]))]
 
 
+def _broadcast_view(source: V, shape: Shape, attrs: Attrs) -> V | None:
+    return source.broadcast(shape)
+
+
 BROADCAST = OpDef(
     "broadcast",
     "x repeated to a shape, as NumPy broadcasts.",
@@ -242,6 +274,7 @@ BROADCAST = OpDef(
     value_range=_range_of_input,
     family="movement",
     moves=True,
+    view=_broadcast_view,
     rounding=_exact,
 )
 
@@ -312,6 +345,14 @@ def _interleave_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np
     return [y]
 
 
+def _interleave_parts(whole: V, shapes: Sequence[Shape], attrs: Attrs) -> list[V]:
+    by_h, by_w = attrs["blocks"]
+    return [
+        whole.sliced((0, i // by_w, i % by_w, 0), (1, by_h, by_w, 1), shape)
+        for i, shape in enumerate(shapes)
+    ]
+
+
 INTERLEAVE = OpDef(
     "interleave",
     "Images [N, H, W, C] whose pixels lie between each other's: pixel (h, w) of part (i, j), which is "
@@ -323,6 +364,7 @@ INTERLEAVE = OpDef(
     value_range=_range_of_all,
     family="movement",
     moves=True,
+    parts=_interleave_parts,
     rounding=_exact,
 )
 

@@ -1,4 +1,4 @@
-"""Histograms, extremes and channel sums of calibration data in generated code (design decision 14).
+"""Histograms, extremes and channel sums of calibration data in generated code.
 
 Beside the pipeline's kernels: no step of an engine, but what calibration runs over every activation
 it watches.  The layout of the bins is the caller's (`quant.observers`); here it is two numbers.
