@@ -14,8 +14,8 @@ from camshaft.ir import expr as E
 from camshaft.ir.graph import Graph
 from camshaft.machine import cpu_backend
 from camshaft.passes.pipeline import optimize
+from graph_checks import feeds
 from small_nets import Net
-from test_passes_rules import feeds
 
 pytestmark = pytest.mark.codegen
 
