@@ -37,9 +37,10 @@ _CLOSE = 1e-4  # a relative error at which no other order of axes is tried
 class TensorError:
     """How far a tensor is from the reference.
 
-    order: position in the built graph's order; outputs come last.  stored: element type on camshaft's side.
-    max_abs, mean_abs: absolute errors.  relative: max_abs over the largest |value| of the
-    reference.  cosine: of the angle between both as vectors.  sqnr_db: signal to noise in decibels.
+    order: position in the built graph's order; outputs come last.  stored: element type on
+    camshaft's side.  max_abs, mean_abs: absolute errors.  relative: max_abs over the largest |value|
+    of the reference.  cosine: of the angle between both as vectors.  sqnr_db: signal to noise in
+    decibels.
     Errors are infinite where shapes differ or only one side is a number.
     """
 

@@ -72,8 +72,8 @@ class BuildSession:
 
     imported, final: the graph as imported, and as built.  quantized: the optimized graph with its
     Q/DQ nodes, before they were lowered (None for a float build).  reasons: source layer -> why it
-    has its precision.  precision_summary: the whole-graph precision decision in words.  seconds: stage ->
-    wall-clock time.
+    has its precision.  precision_summary: the whole-graph precision decision in words.
+    seconds: stage -> wall-clock time, without the stages within it.
     """
 
     model: Any

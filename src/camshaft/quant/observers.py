@@ -8,8 +8,8 @@ value comes, bins are merged in pairs, which is what binning with the wider bins
 counted.  An observer's state is therefore a function of the multiset of values alone: batches may
 be split, reordered, and observed in several processes and merged, and every bit stays the same.
 
-Layout of the counts (a generated kernel fills the same, see `HistogramKernel`): LENGTH = 8191 signed 64-bit
-counters; x is counted at index
+Layout of the counts (a generated kernel fills the same, see `HistogramKernel`): LENGTH = 8191
+signed 64-bit counters; x is counted at index
 
     ZERO + trunc(x * inverse_width)          ZERO = 4095, trunc rounds toward zero
 
@@ -34,7 +34,7 @@ LENGTH = 2 * BINS - 1
 
 
 class HistogramKernel(Protocol):
-    """What looks at every value: NumPy (`numpy_histogram`), or generated code, with the same results."""
+    """Looks at every value: NumPy (`numpy_histogram`), or generated code, with the same results."""
 
     def __call__(
         self,

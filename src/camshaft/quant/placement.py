@@ -1,7 +1,7 @@
 """Where quantization goes in a float graph: Q/DQ at the inputs of convolutions and what feeds them.
 
-The implicit path's front door (see architecture.md, quantization semantics).  It works on the fused, channels-last graph:
-`plan_quantization` decides which tensors become u8 and which of them must share a range,
+The implicit path's front door (see architecture.md, quantization semantics).  It works on the
+fused, channels-last graph: `plan_quantization` decides which tensors become u8 and which of them must share a range,
 `calibrate` finds the ranges, `insertion` writes them into the graph as Q/DQ pairs, and
 `passes.qdq` lowers that like any quantized model.
 

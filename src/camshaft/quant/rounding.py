@@ -2,10 +2,10 @@
 
 Used by `insertion` when it makes INT8 weights.  Rounding every weight to the nearest level leaves
 each kernel [R,S] (one input channel's share in one output channel) with a sum that is off by a
-random amount.  Pixels beside each other are much alike, so it is this sum that the
-kernel multiplies nearly the same value with, and its error does not average out over taps.  Here some weights, those
-nearest to the border between two levels, go to the other neighbour, so many that the error of the sum
-is at most half a level.  Needs no data.  1x1 kernels have nothing to trade and round to nearest.
+random amount.  Pixels beside each other are much alike, so the kernel multiplies this sum by nearly
+the same value, and its error does not average out over taps.  Here the weights nearest to the border
+between two levels go to the other neighbour, as many as it takes to bring the error of the sum to at
+most half a level.  Needs no data.  1x1 kernels have nothing to trade and round to nearest.
 
 Source: the kernel-wise step of C. Guo et al., SQuant: On-the-Fly Data-Free Quantization via
 Diagonal Hessian Approximation, ICLR 2022.

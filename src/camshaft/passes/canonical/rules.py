@@ -1,7 +1,7 @@
 """Clean-up that every other pass relies on: one spelling for each meaning, nothing superfluous.
 
-The rules live in small families (the modules of `canonical`); this module lists them in the order in which they
-are tried and adds what is not a local rewrite: common subexpressions.  Dead code disappears with
+The rules live in small families (the modules of `canonical`); this module lists them in the order
+in which they are tried and adds what is not a local rewrite: common subexpressions.  Dead code disappears with
 every sweep, and nodes whose inputs are all constant are folded as the builder adds them.
 """
 

@@ -4,7 +4,8 @@ Input: a channels-last graph with quantize/dequantize nodes, from a quantized mo
 `quant.placement`.  Output: convolutions on u8 x i8 with everything else, requantization included, as
 pointwise expressions, which the ordinary fusions then pull into epilogues.
 
-1. `unsign`: s8 activations become u8 with the zero point moved by 128 (`u8 x i8` is what dot-product instructions multiply).
+1. `unsign`: s8 activations become u8 with the zero point moved by 128 (dot-product instructions
+   multiply u8 by i8).
 2. `MOVE_RULES`: dequantize moves forward and quantize backward through ops that only move or
    select elements, so that those run on bytes; a pair with equal parameters vanishes.
 3. `INTEGER_RULES`: [dequantize, dequantize] > conv becomes an integer conv with a float epilogue.
