@@ -227,6 +227,12 @@ def test_shapes_that_depend_on_data_name_the_node() -> None:
     says(one_node("NonMaxSuppression", [boxes, scores])[0], "NonMaxSuppression", "depends on")
 
 
+def test_constant_indices_outside_their_axis_are_named() -> None:
+    for index in (np.array(5), ints(0, 3), np.array([[0, 1], [2, -4]], np.int64)):
+        model, _ = one_node("Gather", [f(3, 4)], {1: np.asarray(index, np.int64)})
+        says(model, "node 'node' (Gather)", f"index {index.flat[-1]} leaves axis 0")
+
+
 def test_training_mode_is_refused() -> None:
     stats = {i: f(3) for i in range(1, 5)}
     model = one_node("BatchNormalization", [f(2, 3, 4, 4)], stats, training_mode=1, outputs=3)[0]

@@ -189,8 +189,10 @@ def take(
     if x.type.dtype.kind == "s":
         raise NoCanonicalForm("works on numbers, not on strings")
     data = indices.data if isinstance(indices, Tensor) else np.asarray(indices, np.int64)
+    if data is not None:
+        require_indices(builder, data, x, axis)
     if data is not None and data.dtype.kind in "iu" and data.ndim <= 1 and data.size:
-        span = _even(builder, data.reshape(-1).tolist(), x, axis)
+        span = _even(data.reshape(-1).tolist(), x, axis)
         if span is not None:
             spans = _spans(x)
             spans[axis] = span
@@ -212,12 +214,18 @@ def _require_inside(builder: GraphBuilder, at: Extent, x: Tensor, axis: int, wha
         require_at_least(x.shape[axis] - at, 1, misfit)
 
 
-def _even(builder: GraphBuilder, indices: list[int], x: Tensor, axis: int) -> _Span | None:
-    """Evenly ascending indices as a span; ModelError for one outside the axis."""
+def require_indices(builder: GraphBuilder, indices: np.ndarray, x: Tensor, axis: int) -> None:
+    """ModelError names a constant index that does not count along the axis, from either end."""
+    if indices.dtype.kind in "iu" and indices.size:
+        for index in (int(indices.min()), int(indices.max())):
+            at = index + x.shape[axis] if index < 0 else index
+            _require_inside(builder, at, x, axis, f"index {index}")
+
+
+def _even(indices: list[int], x: Tensor, axis: int) -> _Span | None:
+    """Evenly ascending indices, which are inside the axis, as a span."""
     extent = x.shape[axis]
     at = [i + extent if i < 0 else i for i in indices]
-    for i in at:
-        _require_inside(builder, i, x, axis, f"index {indices}")
     step = at[1] - at[0] if len(at) > 1 else 1
     even = all(b - a == step for a, b in pairwise(at))
     return _Span(at[0], len(at), step) if even and isinstance(step, int) and step > 0 else None
