@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from camshaft.passes.pipeline import optimize
+from camshaft.passes.pipeline import optimize, with_merged_siblings
 from graph_checks import same
 from random_nets import RandomNet
 
@@ -13,5 +13,7 @@ from random_nets import RandomNet
 def test_random_graph_keeps_its_value(seed) -> None:
     net = RandomNet(seed)
     graph = net.grow(5 + seed % 20)
-    for options in ({"level": 0}, {"level": 1}, {"level": 1, "siblings": True}):
-        same(graph, optimize(graph, check=True, **options), 1e-4)
+    for level in (0, 1):
+        optimized = optimize(graph, level=level, check=True)
+        same(graph, optimized, 1e-4)
+    same(graph, with_merged_siblings(optimized, check=True), 1e-4)
