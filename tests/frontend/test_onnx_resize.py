@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from camshaft.ops.functional.resize import Axis, coordinates_of, cubic_table
+from camshaft.ir import expr as E
+from camshaft.ir.types import f64
+from camshaft.ops.functional.sampling import Axis, Table, coordinates_of, cubic_table
 from onnx_models import check, one_node
 
 pytest.importorskip("onnxruntime", reason="operators are compared with ONNX Runtime")
@@ -100,19 +102,29 @@ def test_antialias_and_cropping_run_on_the_host() -> None:
     check(*one_node("Resize", [X], constants, opset=18, **crop), host=True)
 
 
+def positions(axis: Axis, mode: str) -> np.ndarray:
+    assert isinstance(axis.out, int)
+    return E.evaluate(coordinates_of(axis, mode), [np.arange(axis.out, dtype=np.float64)])
+
+
 def test_coordinates_by_hand() -> None:
     double = Axis(2, 4, 2.0)
-    assert coordinates_of(double, "half_pixel").tolist() == [-0.25, 0.25, 0.75, 1.25]
-    assert coordinates_of(double, "asymmetric").tolist() == [0.0, 0.5, 1.0, 1.5]
-    third = coordinates_of(double, "align_corners")
+    assert positions(double, "half_pixel").tolist() == [-0.25, 0.25, 0.75, 1.25]
+    assert positions(double, "asymmetric").tolist() == [0.0, 0.5, 1.0, 1.5]
+    third = positions(double, "align_corners")
     np.testing.assert_allclose(third, [0, 1 / 3, 2 / 3, 1], rtol=1e-6)
 
 
+def weights_at(coordinate: float, outside: bool) -> tuple[np.ndarray, np.ndarray]:
+    table: Table = cubic_table(E.const(coordinate, f64), 4, -0.75, outside)
+    return table.arrays(1)
+
+
 def test_cubic_weights_by_hand() -> None:
-    index, weight = cubic_table(np.array([1.5], np.float32), 4, -0.75, False)
+    index, weight = weights_at(1.5, False)
     assert index.tolist() == [[0, 1, 2, 3]]
     assert weight.tolist() == [[-0.09375, 0.59375, 0.59375, -0.09375]]
-    index, weight = cubic_table(np.array([0.5], np.float32), 4, -0.75, True)
+    index, weight = weights_at(0.5, True)
     assert index.tolist() == [[0, 0, 1, 2]]
     assert weight[0, 0] == 0.0
     assert weight.sum() == pytest.approx(1.0)

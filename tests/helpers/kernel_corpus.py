@@ -283,3 +283,5 @@ def _movement() -> Iterator[tuple[str, KernelSpec]]:
             inputs = [_dense(dtype, 2, 6, 5, channels, pitch=3), *tables]
             spec = _spec("resample", inputs, _dense(dtype, 2, 9, 17, channels), epilogue=X)
             yield f"resample/{taps} {dtype} {channels}", spec
+    for count in (5, 5000):
+        yield f"iota/{count}", _spec("iota", [], _dense(i64, count), count=count)

@@ -249,7 +249,7 @@ def test_what_needs_known_extents_says_so() -> None:
     for function, shape, more in (
         (F.argmax, (N, T), {"axis": 1}),
         (F.triu, (T, T), {}),
-        (F.resize, (N, 3, H, H), {"scales": (1, 1, 2, 2)}),
+        (F.resize, (N, 3, H, H), {"sizes": (N, 3, 8, 8), "keep_aspect_ratio": "not_larger"}),
     ):
         with pytest.raises(UndecidedExtent, match="not decided"):
             shape_of(function, *shape, **more)  # type: ignore[arg-type]

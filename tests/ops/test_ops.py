@@ -28,6 +28,7 @@ from camshaft.ops import (
     GATHER,
     HOST,
     INTERLEAVE,
+    IOTA,
     MATMUL,
     PAD,
     POINTWISE,
@@ -113,6 +114,7 @@ USES = [
     Use(
         RESAMPLE, [q(np.int64, 1, 3, 3, 2), *[TABLE[:, :1], WEIGHT[:, :1]] * 2], {"layout": "NHWC"}
     ),
+    Use(IOTA, [], {"count": 7}),
     Use(REDUCE, [f(3, 4, 5)], {"kind": "sum", "axes": (0, -1), "keepdims": False}),
     Use(REDUCE, [q(np.int8, 3, 4)], {"kind": "max", "axes": (1,)}),
     Use(REDUCE, [q(np.int8, 3, 4)], {"kind": "sum", "axes": (1,)}),

@@ -9,6 +9,7 @@ from camshaft.ops import (
     contraction,
     elementwise,
     host,
+    iota,
     movement,
     pooling,
     quantize,
@@ -17,6 +18,7 @@ from camshaft.ops import (
 from camshaft.ops.contraction import CONV, CONV_TRANSPOSE, MATMUL
 from camshaft.ops.elementwise import POINTWISE
 from camshaft.ops.host import HOST
+from camshaft.ops.iota import IOTA
 from camshaft.ops.movement import (
     BROADCAST,
     CONCAT,
@@ -37,6 +39,7 @@ ALL_OPS = (
     *rowwise.OPS,
     *elementwise.OPS,
     *movement.OPS,
+    *iota.OPS,
     *quantize.OPS,
     *host.OPS,
 )
@@ -53,6 +56,7 @@ __all__ = [
     "GATHER",
     "HOST",
     "INTERLEAVE",
+    "IOTA",
     "MATMUL",
     "OPS_BY_NAME",
     "PAD",

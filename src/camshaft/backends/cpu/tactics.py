@@ -13,6 +13,7 @@ from camshaft.backends.cpu.conv.depthwise_i8 import ConvDepthwiseI8
 from camshaft.backends.cpu.conv.direct import ConvDirect
 from camshaft.backends.cpu.conv.grouped import ConvGrouped
 from camshaft.backends.cpu.matmul.tactic import Matmul
+from camshaft.backends.cpu.movement.iota import Iota
 from camshaft.backends.cpu.movement.resample import Resample
 from camshaft.backends.cpu.movement.tactics import Gather, Pad
 from camshaft.backends.cpu.pointwise.tactic import Pointwise
@@ -37,5 +38,6 @@ TACTICS: tuple[Tactic[Any], ...] = (
     Softmax(),
     Pad(),
     Gather(),
+    Iota(),
     Pointwise(),
 )

@@ -63,6 +63,11 @@ from camshaft.ops.functional.core import (
     NoCanonicalForm,
     Operand,
 )
+from camshaft.ops.functional.counting import (
+    arange,
+    eye,
+    iota,
+)
 from camshaft.ops.functional.einsum import (
     einsum,
 )
@@ -141,8 +146,10 @@ from camshaft.ops.functional.reduction import (
     sum_of_squares,
 )
 from camshaft.ops.functional.resize import (
-    Sampling,
     resize,
+)
+from camshaft.ops.functional.sampling import (
+    Sampling,
 )
 from camshaft.ops.functional.shape import (
     broadcast_to,
@@ -182,6 +189,7 @@ __all__ = [
     "add",
     "amax",
     "amin",
+    "arange",
     "argmax",
     "argmin",
     "avg_pool",
@@ -205,6 +213,7 @@ __all__ = [
     "equal_parts",
     "erf",
     "exp",
+    "eye",
     "flatten",
     "floor",
     "fmod",
@@ -220,6 +229,7 @@ __all__ = [
     "hard_sigmoid",
     "hard_swish",
     "instance_norm",
+    "iota",
     "isinf",
     "isnan",
     "l1_norm",

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from camshaft.ir import expr as E
+from camshaft.ir.bounds import bounds as bounds_of_extent
 from camshaft.ir.expr import Expr
 from camshaft.ir.op import ValueRange
 from camshaft.ir.scalar import PREDICATES
@@ -75,6 +76,9 @@ def _bounds(x: Expr, args: Sequence[ValueRange], inputs: Sequence[ValueRange]) -
     if x.op == "const":
         value = float(x.value or 0)
         return ANY if math.isnan(value) else (value, value)
+    if x.op == "extent":
+        low, high = bounds_of_extent(x.value)
+        return float(low), float(high)
     if x.op in _BOUNDED:
         return _BOUNDED[x.op]
     if len(args) == 1:

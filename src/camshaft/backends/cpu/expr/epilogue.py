@@ -17,7 +17,7 @@ from camshaft.backends.cpu.lang import FunctionBuilder, Index, Pointer, Value
 from camshaft.backends.cpu.lang.memory import Count
 from camshaft.errors import BuildError
 from camshaft.ir.expr import Expr
-from camshaft.ir.types import boolean
+from camshaft.ir.types import boolean, f32
 
 _UNARY: dict[str, Callable[[FunctionBuilder, Value], Value]] = {
     "neg": lambda k, x: k.neg(x),
@@ -62,8 +62,9 @@ def emit_expr(
 ) -> Value:
     """Code for `expr` with input i being `inputs[i]`; scalars spread over the vectors' lanes.
 
-    Shared subtrees are computed once.  A product used only by one sum becomes a fused
-    multiply-add, which may differ from NumPy in the last bit; sigmoids and requantization have
+    Shared subtrees are computed once.  A product in f32 used only by one sum becomes a fused
+    multiply-add, which may differ from NumPy in the last bit (f64 arithmetic does not: whoever
+    computes in it computes indices); sigmoids and requantization have
     shorter code of their own (see `idioms`).  coarse: the result is about to become 8 bits.
     """
     order, found = plan(expr, coarse=coarse)
@@ -128,7 +129,7 @@ def _multiply_add(
     product, other = (a, b) if a in fused else (b, a)
     x, y = (done[p] for p in product.args)
     z = done[other]
-    if not x.dtype.is_float:
+    if x.dtype != f32:
         p = k.mul(x, y)
         left, right = (p, z) if product is a else (z, p)
         return k.add(left, right) if e.op == "add" else k.sub(left, right)

@@ -1,14 +1,14 @@
 """Separable resampling of NHWC images by index and weight tables: every resize.
 
-The tables are constants; `prepack` turns indices into element offsets, so the kernel neither
-multiplies nor bounds-checks.  With one tap each way elements are copied, whatever their type.
+Indices of constant tables become element offsets in `prepack`, so the kernel need not multiply;
+those of open extents are computed beside it and multiplied here.  Nothing is bounds-checked.  With one tap each way elements are copied, whatever their type.
 Integer images are blended in float in the order the op's reference uses and truncated as it does,
 hence to the same bits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -22,7 +22,9 @@ from camshaft.backends.cpu.pointwise.support import COMPUTABLE, printable
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir import expr as E
 from camshaft.ir.attrs import expr_attr
-from camshaft.ir.types import DType, f32, i8, i64, u8
+from camshaft.ir.extent import ceil_div
+from camshaft.ir.sizes import is_static, typical
+from camshaft.ir.types import DType, f32, i8, i64, row_major_strides, u8
 
 _ITEM_BYTES = 8 << 10
 _TABLES = 4
@@ -38,21 +40,21 @@ class Resample:
     def plan(
         self, spec: KernelSpec, target: CpuTarget, threads: int
     ) -> Sequence[ResampleCandidate]:
-        """One way, for constant tables and adjacent channels."""
+        """One way, for adjacent channels."""
         if not _is_supported(spec):
             return ()
         return [ResampleCandidate(spec, target, _taps(spec))]
 
 
 def _is_supported(spec: KernelSpec) -> bool:
-    if spec.op != "resample" or not spec.is_static or len(spec.inputs) < 1 + _TABLES:
+    if spec.op != "resample" or len(spec.inputs) < 1 + _TABLES:
         return False
     x = spec.inputs[0]
-    if x.const or not all(o.const for o in spec.inputs[1 : 1 + _TABLES]):
-        return False
-    if x.shape[3] > 1 and x.strides[3] != 1:
-        return False
     rows, columns = _taps(spec)
+    if x.const or not is_static((x.shape[3], rows, columns)):
+        return False
+    if x.shape[3] != 1 and x.strides[3] != 1:
+        return False
     # More than two taps (cubic) leave the range of 8-bit integers.
     integer = x.dtype in (u8, i8) and max(rows, columns) <= 2
     if not (x.dtype == f32 or integer or (x.dtype in COMPUTABLE and rows == columns == 1)):
@@ -65,27 +67,26 @@ class ResampleCandidate(CpuCandidate[tuple[int, int]]):
 
     def prepack(self, constants: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         """The tables, indices as element offsets in x; the other constants as they are."""
-        iy, wy, ix, wx = constants[:_TABLES]
-        _, row, column, _ = self.spec.inputs[0].strides
+        strides = {number: stride for number, stride in _strides(self.spec) if stride is not None}
+        numbers = constant_numbers(self.spec)
         return [
-            np.asarray(iy, np.int64) * row,
-            np.ascontiguousarray(wy, np.float32),
-            np.asarray(ix, np.int64) * column,
-            np.ascontiguousarray(wx, np.float32),
-            *(np.ascontiguousarray(c) for c in constants[_TABLES:]),
+            np.asarray(array, np.int64) * strides[number]
+            if number in strides
+            else np.ascontiguousarray(array)
+            for number, array in zip(numbers, constants, strict=True)
         ]
 
     def emit(self) -> Source:
         """One phase; work items are runs of rows of one image."""
         spec = self.spec
         n, oh, ow, c = spec.outputs[0].shape
-        row_bytes = ow * c * spec.inputs[0].dtype.bytes
-        per_item = max(1, min(oh, _ITEM_BYTES // max(1, row_bytes)))
-        groups = -(-oh // per_item)
-        packed = [i64, f32, i64, f32]
-        packed += [o.dtype for o in spec.inputs[1 + _TABLES :] if o.const]
+        row_bytes = typical(ow) * c * spec.inputs[0].dtype.bytes
+        per_item = max(1, min(typical(oh), _ITEM_BYTES // max(1, row_bytes)))
+        groups = ceil_div(oh, per_item)
+        offsets = [number for number, stride in _strides(spec) if stride is not None]
+        packed = [i64 if n in offsets else spec.inputs[n].dtype for n in constant_numbers(spec)]
         m = Module(self.target)
-        items = n * groups if ow * c else 0
+        items = n * groups if ow * c != 0 else 0
         with m.phase("resample", items, phase_args(spec, packed)) as k, k.loop(k.begin, k.end) as i:
             image, first = i // groups, (i % groups) * per_item
             writer = _ResampledImage(k, spec, image, self.problem)
@@ -97,6 +98,15 @@ class ResampleCandidate(CpuCandidate[tuple[int, int]]):
 def _taps(spec: KernelSpec) -> tuple[int, int]:
     """Taps per output row and per output column."""
     return spec.inputs[1].shape[1], spec.inputs[3].shape[1]
+
+
+def _strides(spec: KernelSpec) -> list[tuple[int, int | None]]:
+    """The index tables (operand numbers) and by what `prepack` multiplies them, None: by nothing."""
+    _, row, column, _ = spec.inputs[0].strides
+    return [
+        (number, stride if spec.inputs[number].const and isinstance(stride, int) else None)
+        for number, stride in ((1, row), (3, column))
+    ]
 
 
 def _epilogue(spec: KernelSpec) -> E.Expr:
@@ -119,7 +129,9 @@ class _ResampledImage:
         self.lanes = k.target.lanes(wide if self.copies else f32)
         while self.lanes > k.target.lanes(f32) and self.lanes // 2 >= self.channels:
             self.lanes //= 2
+        self.spec = spec
         numbers = constant_numbers(spec, 1)
+        self.tables = [operand_pointer(k, spec, 1 + n, numbers) for n in range(_TABLES)]
         operands = spec.inputs[1 + _TABLES :]
         pointers = [
             operand_pointer(k, spec, 1 + _TABLES + n, numbers) for n in range(len(operands))
@@ -132,17 +144,33 @@ class _ResampledImage:
 
     def row(self, y: Value) -> None:
         """One output row."""
-        k, (rows, columns) = self.k, self.taps
-        iy, wy, ix, wx = (k.args[f"packed{n}"] for n in range(_TABLES))
-        lines = [self.x.at(k.load(iy.at(y * rows + a))) for a in range(rows)]
-        by_row = [] if self.copies else [k.load(wy.at(y * rows + a)) for a in range(rows)]
+        k = self.k
+        lines = [self.x.at(offset) for offset in self._offsets(1, y)]
+        by_row = [] if self.copies else list(self._entries(2, y))
         with k.loop(0, self.columns) as at:
-            offsets = [k.load(ix.at(at * columns + b)) for b in range(columns)]
-            by_column = []
-            if not self.copies:
-                by_column = [k.load(wx.at(at * columns + b)) for b in range(columns)]
+            offsets = list(self._offsets(3, at))
+            by_column = [] if self.copies else list(self._entries(4, at))
             sources = [[line.at(offset) for line in lines] for offset in offsets]
             self._pixel(sources, by_row, by_column, self.epilogue.at((self.image, y, at, 0)))
+
+    def _entries(self, number: int, at: Value) -> Iterator[Value]:
+        """Row `at` of table operand `number`."""
+        k, table = self.k, self.spec.inputs[number]
+        step, across = row_major_strides(table.shape) if table.const else table.strides
+        start, taps = self.tables[number - 1], range(table.shape[1])
+        for tap in taps:
+            yield k.load(start.at(at * step + tap * across))
+
+    def _offsets(self, number: int, at: Value) -> Iterator[Value]:
+        """Where in x the pixels lie that row `at` of an index table names."""
+        k = self.k
+        entries = self._entries(number, at)
+        if dict(_strides(self.spec))[number] is not None:
+            yield from entries
+            return
+        stride = self.spec.inputs[0].strides[1 if number == 1 else 2]
+        for entry in entries:
+            yield k.cast(entry, i64) * stride
 
     def _pixel(
         self,

@@ -9,6 +9,7 @@ import numpy as np
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx.context import Handler, NodeContext, Results
 from camshaft.frontends.onnx.hosted import host_step
+from camshaft.ir.known import Ratio
 from camshaft.ops import functional as F
 
 
@@ -18,7 +19,7 @@ def resize(ctx: NodeContext) -> Results:
     shrinks_smoothly = ctx.attr_int("antialias")
     if coordinates == "tf_crop_and_resize" or shrinks_smoothly:
         return host_step(ctx)
-    scales = ctx.const(2, "scales")
+    scales = _scales(ctx, 2)
     sizes = ctx.const_ints(3, "sizes")
     by_scales = scales is not None and scales.size > 0
     if not by_scales and sizes is None:
@@ -33,6 +34,17 @@ def resize(ctx: NodeContext) -> Results:
         keep_aspect_ratio=ctx.attr_str("keep_aspect_ratio_policy", "stretch"),
         output=ctx.output,
     )
+
+
+def _scales(ctx: NodeContext, index: int) -> np.ndarray | None:
+    """The scales, which the model may compute from extents as long as they don't depend on them."""
+    if ctx.has(index) and ctx.arg(index).data is None:
+        known = ctx.builder.known(ctx.arg(index))
+        if known is not None and all(
+            isinstance(r, Ratio) and isinstance(r.numerator, int) for r in known.flat
+        ):
+            return np.array([r.numerator / r.denominator for r in known.flat], np.float32)
+    return ctx.const(index, "scales")
 
 
 def _sampling(ctx: NodeContext, coordinates: str, nearest: str) -> F.Sampling:
@@ -50,7 +62,7 @@ def upsample(ctx: NodeContext) -> Results:
 
     Nearest takes the pixel before, or after where the axis shrinks, as ONNX Runtime does.
     """
-    scales = ctx.const(1, "scales")
+    scales = _scales(ctx, 1)
     if scales is None:
         scales = np.array(ctx.attr_floats("scales") or (), np.float32)
     sampling = _sampling(ctx, "asymmetric", "simple")

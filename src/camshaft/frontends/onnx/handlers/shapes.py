@@ -134,12 +134,18 @@ def constant_of_shape(ctx: NodeContext) -> Results:
 
 
 def range_of(ctx: NodeContext) -> Results:
-    """Range of constants."""
-    start, limit, delta = (ctx.const(i, what) for i, what in enumerate(("start", "limit", "step")))
-    if start is None or limit is None or delta is None or delta.reshape(-1)[0] == 0:
-        raise ModelError("start, limit and a step other than 0 are needed")
-    bounds = (v.reshape(-1)[0] for v in (start, limit, delta))
-    return _fixed(ctx, np.arange(*bounds).astype(start.dtype))
+    """Range; of whole numbers, its ends may be open extents."""
+    names = ("start", "limit", "step")
+    if not all(ctx.has(i) for i in range(len(names))):
+        raise ModelError("start, limit and a step are needed")
+    if ctx.arg(0).type.dtype.is_int and any(ctx.arg(i).data is None for i in range(len(names))):
+        start, limit, delta = ((ctx.const_ints(i, n) or (0,))[0] for i, n in enumerate(names))
+        return F.arange(ctx.builder, start, limit, delta, ctx.arg(0).type.dtype, output=ctx.output)
+    arrays = [ctx.const(i, what) for i, what in enumerate(names)]
+    bounds = [a.reshape(-1)[0] for a in arrays if a is not None]
+    if bounds[2] == 0:
+        raise ModelError("a step other than 0 is needed")
+    return _fixed(ctx, np.arange(*bounds).astype(bounds[0].dtype))
 
 
 def _fixed(ctx: NodeContext, array: np.ndarray) -> Results:
@@ -153,7 +159,10 @@ def eye_like(ctx: NodeContext) -> Results:
         raise ModelError(f"input {x.type} is not a matrix")
     to = ctx.attr_int("dtype")
     dtype = inner_dtype(to) if to else x.type.dtype
-    return _fixed(ctx, np.eye(x.shape[0], x.shape[1], ctx.attr_int("k")).astype(dtype.numpy))
+    rows, columns = x.shape
+    if isinstance(rows, int) and isinstance(columns, int):
+        return _fixed(ctx, np.eye(rows, columns, ctx.attr_int("k")).astype(dtype.numpy))
+    return F.eye(ctx.builder, rows, columns, ctx.attr_int("k"), dtype, output=ctx.output)
 
 
 HANDLERS: Mapping[str, Handler] = {

@@ -1,0 +1,284 @@
+"""Resizes of open extents: tables that graphs compute, the kernel that reads them, whole models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from camshaft.backends.base import KernelSpec, Operand
+from camshaft.backends.cpu.movement.iota import Iota
+from camshaft.backends.cpu.movement.resample import Resample
+from camshaft.backends.cpu.pointwise.tactic import Pointwise
+from camshaft.backends.cpu.target import CpuTarget
+from camshaft.errors import ModelError
+from camshaft.frontends.onnx import import_onnx
+from camshaft.ir import expr as E
+from camshaft.ir.attrs import attr_at
+from camshaft.ir.expr import Expr
+from camshaft.ir.extent import Extent, extent_of
+from camshaft.ir.graph import Graph
+from camshaft.ir.sizes import evaluate
+from camshaft.ir.symbol import Symbol
+from camshaft.ir.types import DType, f32, f64, i32, i64, row_major_strides, u8
+from camshaft.ops import IOTA, RESAMPLE
+from camshaft.ops.functional.sampling import TAP, Axis, Sampling, table_of
+from kernel_harness import SymbolicKernel, at_sizes
+from targets import each_target
+
+N = extent_of(Symbol("n", 1, 1, 4))
+H = extent_of(Symbol("h", 1, 7, 40))
+W = extent_of(Symbol("w", 1, 9, 50))
+COORDINATES = (
+    "half_pixel",
+    "half_pixel_symmetric",
+    "pytorch_half_pixel",
+    "align_corners",
+    "asymmetric",
+    "tf_half_pixel_for_nn",
+)
+SAMPLINGS = (
+    *(Sampling("nearest", c, n) for c in COORDINATES for n in ("round_prefer_floor", "simple")),
+    *(Sampling("nearest", "half_pixel", n) for n in ("round_prefer_ceil", "floor", "ceil")),
+    *(Sampling("linear", c) for c in COORDINATES),
+    *(Sampling("cubic", c, exclude_outside=o) for c in COORDINATES for o in (False, True)),
+)
+AXES = (
+    Axis(W, 2 * W, 2.0),
+    Axis(W, W * 3 // 5, float(np.float32(0.6))),
+    Axis(W, 13, None),
+    Axis(7, W, None),
+    Axis(W, 3 * H + 1, None),
+)
+
+
+def table_kernel(expr: Expr, axis: Axis, taps: int, dtype: DType, target: CpuTarget) -> Any:
+    position = E.cast(E.inp(0), f64)
+    inputs = [Operand.dense(i64, (axis.out, 1))]  # type: ignore[arg-type]
+    if taps > 1:
+        inputs.append(Operand.dense(f64, (taps,), True))
+    out = Operand.dense(dtype, (axis.out, taps))  # type: ignore[arg-type]
+    attrs = (("expr", E.substitute(expr, [position, TAP])),)
+    spec = KernelSpec("pointwise", tuple(inputs), (out,), attrs)  # type: ignore[arg-type]
+    (candidate, *_) = Pointwise().plan(spec, target, 1)
+    return SymbolicKernel(candidate, target)
+
+
+@pytest.mark.parametrize("axis", range(len(AXES)))
+@each_target
+def test_tables_are_those_of_fixed_extents_to_the_bit(target: CpuTarget, axis: int) -> None:
+    chosen = AXES[axis]
+    for sampling in SAMPLINGS[axis % 2 :: 2]:
+        table = table_of(chosen, sampling)
+        kernels = [table_kernel(table.index, chosen, table.taps, i32, target)]
+        if table.taps > 1:
+            kernels.append(table_kernel(table.weight, chosen, table.taps, f32, target))
+        for h, w in ((1, 2), (1, 5), (7, 9), (8, 30), (20, 49), (40, 50)):
+            sizes = {"h": h, "w": w}
+            size, out = (evaluate(e, sizes) for e in (chosen.size, chosen.out))
+            scale = out / size if chosen.scale is None else chosen.scale
+            wanted = table_of(Axis(size, out, scale), sampling).arrays(out)
+            at = np.arange(out, dtype=np.int64)[:, None]
+            taps = [np.arange(table.taps, dtype=np.float64)] if table.taps > 1 else []
+            for kernel, want in zip(kernels, wanted, strict=False):
+                run = kernel.laid_out(sizes, [at], taps, 1)
+                run.run()
+                run.check_guards()
+                np.testing.assert_array_equal(run.outputs()[0], want, err_msg=f"{sampling} {sizes}")
+
+
+@each_target
+def test_iota(target: CpuTarget) -> None:
+    count = extent_of(Symbol("count", 0, 100, 10000))
+    spec = KernelSpec("iota", (), (Operand.dense(i64, (count,)),), (("count", count),))  # type: ignore[arg-type]
+    kernel = SymbolicKernel(Iota().plan(spec, target, 1)[0], target)
+    for size in (0, 1, 2, 7, 8, 9, 100, 4095, 4096, 4097, 10000):
+        run = kernel.laid_out({"count": size}, [], [], 2)
+        run.run()
+        run.check_guards()
+        (want,) = IOTA.reference([], {"count": size})
+        np.testing.assert_array_equal(run.outputs()[0], want)
+
+
+@pytest.mark.parametrize("dtype,taps", [(f32, 1), (u8, 1), (f32, 2), (u8, 2), (f32, 4)], ids=str)
+@each_target
+def test_kernel(target: CpuTarget, dtype: DType, taps: int) -> None:
+    """Rows by a constant table and columns by a computed one, and the other way round."""
+    out = extent_of(Symbol("out", 1, 12, 60))
+    h, w = (extent_of(Symbol(name, 4, 9, 50)) for name in "hw")
+    for rows_are_open, channels, pitch in ((True, 37, 5), (False, 3, 0)):
+        oh, ow = (out, 9) if rows_are_open else (11, 2 * out)
+        whole: Any = (N, h, w, channels + pitch)
+        x = Operand(dtype, (N, h, w, channels), row_major_strides(whole))  # type: ignore[arg-type]
+        inputs = [x]
+        for extent in (oh, ow):
+            const = isinstance(extent, int)
+            inputs.append(Operand.dense(i32, (extent, taps), const))  # type: ignore[arg-type]
+            inputs.append(Operand.dense(f32, (extent, taps), const))  # type: ignore[arg-type]
+        y = Operand.dense(dtype, (N, oh, ow, channels))  # type: ignore[arg-type]
+        spec = KernelSpec("resample", tuple(inputs), (y,), (("epilogue", E.inp(0)),))
+        (candidate,) = Resample().plan(spec, target, 2)
+        kernel = SymbolicKernel(candidate, target)
+        rng = np.random.default_rng(0)
+        for number, (n, rows, columns, o) in enumerate(
+            ((1, 4, 4, 1), (1, 7, 9, 12), (4, 5, 6, 11), (2, 40, 50, 60), (3, 4, 5, 7))
+        ):
+            sizes = {"n": n, "h": rows, "w": columns, "out": o}
+            fixed = at_sizes(spec, sizes)
+            arrays = [_values(fixed.inputs[0], rng)]
+            for place, extent in ((1, rows), (3, columns)):
+                table = fixed.inputs[place]
+                shape, bound = table.shape, 4 if table.const else extent
+                arrays.append(rng.integers(0, bound, shape).astype(np.int32))
+                weight = np.random.default_rng(7).random(shape).astype(np.float32)
+                arrays.append(weight / weight.sum(1, keepdims=True, dtype=np.float32))
+            (want,) = RESAMPLE.reference(arrays, {"layout": "NHWC", "epilogue": E.inp(0)})
+            consts = [a for a, o in zip(arrays, fixed.inputs, strict=True) if o.const]
+            variable = [a for a, o in zip(arrays, fixed.inputs, strict=True) if not o.const]
+            run = kernel.laid_out(sizes, variable, consts, 1 + number % 3)
+            run.run()
+            run.check_guards()
+            if dtype is f32 and taps > 1:
+                np.testing.assert_allclose(run.outputs()[0], want, 1e-5, 1e-5)
+            else:
+                np.testing.assert_array_equal(run.outputs()[0], want)
+
+
+def _values(operand: Operand, rng: np.random.Generator) -> np.ndarray:
+    values = rng.standard_normal(operand.shape) * 60
+    return np.asarray(np.abs(values) if operand.dtype is u8 else values, operand.dtype.numpy)
+
+
+# --- models -----------------------------------------------------------------------------------
+
+
+def resize_model(
+    inputs: Mapping[int, np.ndarray], opset: int = 18, like: bool = False, **attrs: Any
+) -> bytes:
+    """Resize of x [n, 3, h, w] with constant inputs by place; `like`: to the size of y [n, 3, a, b]."""
+    names = ["x", "", "", ""]
+    constants = []
+    for place, array in inputs.items():
+        names[place] = f"c{place}"
+        constants.append(numpy_helper.from_array(array, names[place]))
+    nodes = []
+    if like:
+        nodes.append(helper.make_node("Shape", ["y"], ["shape"]))
+        names[3] = "shape"
+    while not names[-1]:
+        names.pop()
+    nodes.append(helper.make_node("Resize", names, ["z"], **attrs))
+    kinds = [("x", ["n", 3, "h", "w"])] + ([("y", ["n", 3, "a", "b"])] if like else [])
+    graph = helper.make_graph(
+        nodes,
+        "resize",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in kinds],
+        [helper.make_tensor_value_info("z", TensorProto.FLOAT, [None] * 4)],
+        constants,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    return model.SerializeToString()
+
+
+def interpreted(graph: Graph, feeds: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The first output, with the graph's symbols read off the feeds."""
+    sizes: dict[str, int] = {}
+    for t in graph.inputs:
+        for extent, size in zip(t.shape, feeds[t.name].shape, strict=True):
+            if not isinstance(extent, int):
+                sizes[str(extent)] = size
+    values = dict(feeds)
+    for node in graph.nodes:
+        attrs = {k: attr_at(v, lambda e: evaluate(e, sizes)) for k, v in node.attrs.items()}
+        args = [values[t.name] if t.data is None else t.data for t in node.args]
+        results = node.op.reference(args, attrs)
+        values.update({t.name: a for t, a in zip(node.outputs, results, strict=True)})
+        for t in node.outputs:
+            shape: tuple[Extent, ...] = t.shape
+            assert values[t.name].shape == tuple(evaluate(e, sizes) for e in shape)
+    return values[graph.outputs[0].name]
+
+
+def scales(*values: float) -> dict[int, np.ndarray]:
+    return {2: np.array(values, np.float32)}
+
+
+MODELS: dict[str, bytes] = {
+    "nearest x2": resize_model(scales(1, 1, 2, 2), coordinate_transformation_mode="asymmetric"),
+    "nearest x2, floor": resize_model(
+        scales(1, 1, 2, 2), coordinate_transformation_mode="asymmetric", nearest_mode="floor"
+    ),
+    "linear x1.5": resize_model(scales(1, 1, 1.5, 1.5), mode="linear"),
+    "linear of the height": resize_model(scales(1, 1, 2, 1), mode="linear"),
+    "cubic": resize_model(scales(1, 1, 2, 0.5), mode="cubic"),
+    "a third": resize_model(scales(1, 1, 1 / 3, 1 / 3), mode="linear"),
+    "corners": resize_model(
+        scales(1, 1, 2, 2), mode="linear", coordinate_transformation_mode="align_corners"
+    ),
+    "to a fixed size": resize_model({3: np.array([12, 40])}, mode="linear", axes=[2, 3]),
+    "to another's size": resize_model({}, like=True),
+    "to another's size, linear": resize_model({}, like=True, mode="linear"),
+}
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("name", MODELS)
+def test_models_equal_onnxruntime(name: str) -> None:
+    ort = pytest.importorskip("onnxruntime", reason="operators are compared with ONNX Runtime")
+    graph = import_onnx(MODELS[name])
+    assert any(not isinstance(e, int) for e in graph.outputs[0].shape[2:]) or "fixed" in name
+    session = ort.InferenceSession(MODELS[name], providers=["CPUExecutionProvider"])
+    rng = np.random.default_rng(3)
+    for n, h, w, a, b in (
+        (1, 3, 3, 1, 1),
+        (2, 5, 9, 11, 4),
+        (1, 32, 24, 64, 48),
+        (3, 17, 31, 8, 62),
+    ):
+        feeds = {"x": rng.standard_normal((n, 3, h, w)).astype(np.float32)}
+        if "another" in name:
+            feeds["y"] = np.zeros((n, 3, a, b), np.float32)
+        want = session.run(None, feeds)[0]
+        np.testing.assert_allclose(interpreted(graph, feeds), want, 1e-4, 1e-5, err_msg=str((h, w)))
+
+
+def counting_model(op: str, **attrs: Any) -> bytes:
+    """Range from 2 to the height of x [h, w] in threes, or EyeLike of x."""
+    nodes = [helper.make_node("EyeLike", ["x"], ["z"], **attrs)]
+    constants = [
+        numpy_helper.from_array(np.array(v, np.int64), n) for n, v in (("a", 2), ("c", 3), ("i", 0))
+    ]
+    if op == "Range":
+        nodes = [
+            helper.make_node("Shape", ["x"], ["shape"]),
+            helper.make_node("Gather", ["shape", "i"], ["limit"]),
+            helper.make_node("Range", ["a", "limit", "c"], ["z"]),
+        ]
+    kind = TensorProto.INT64 if op == "Range" else TensorProto.FLOAT
+    graph = helper.make_graph(
+        nodes,
+        op,
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["h", "w"])],
+        [helper.make_tensor_value_info("z", kind, [None] * (1 if op == "Range" else 2))],
+        constants,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return model.SerializeToString()
+
+
+@pytest.mark.parametrize("op,attrs", [("Range", {}), ("EyeLike", {}), ("EyeLike", {"k": -1})])
+def test_range_and_eye_of_open_extents(op: str, attrs: dict[str, int]) -> None:
+    graph = import_onnx(counting_model(op, **attrs))
+    for h, w in ((1, 1), (2, 5), (9, 3), (12, 30)):
+        got = interpreted(graph, {"x": np.zeros((h, w), np.float32)})
+        want = np.arange(2, h, 3) if op == "Range" else np.eye(h, w, attrs.get("k", 0), np.float32)
+        np.testing.assert_array_equal(got, want)
+        assert got.dtype == want.dtype
+
+
+def test_scales_that_round_differently_are_refused() -> None:
+    with pytest.raises(ModelError, match="is no fraction"):
+        import_onnx(resize_model(scales(1, 1, 0.7123, 0.7123)))
