@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import llvmlite
 
 from camshaft.backends.base import Backend
 from camshaft.backends.cpu.compile import CpuCompiler
 from camshaft.backends.cpu.processor import host_processor, host_target, missing_features
 from camshaft.backends.cpu.reduce.statistics import Statistics
+from camshaft.backends.cpu.set_shape import set_shape_source
 from camshaft.backends.cpu.tactics import PREFERENCES, TACTICS
 from camshaft.backends.cpu.target import TARGETS, CpuTarget, target_named
 from camshaft.errors import ConfigError
@@ -54,6 +57,7 @@ def backend_of(target: CpuTarget) -> Backend[Fingerprint]:
         identity=identity_of(target),
         machine=str(host_processor()),
         fingerprint=fingerprint_of(target, "", "trial"),
+        set_shape=partial(set_shape_source, target),
         preferences=PREFERENCES,
         last_level_cache=host_processor().l3.nbytes,
     )

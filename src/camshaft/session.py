@@ -28,7 +28,6 @@ from camshaft.config import BuildConfig
 from camshaft.errors import BuildError, CalibrationError, ConfigError, ModelError
 from camshaft.frontends.onnx import import_onnx
 from camshaft.ir.graph import Graph
-from camshaft.ir.sizes import is_static, typical
 from camshaft.ir.types import string
 from camshaft.machine import cpu_backend, fingerprint_of, histogram_kernel
 from camshaft.passes.pipeline import optimize, with_merged_siblings
@@ -52,17 +51,6 @@ def _refuse_strings(graph: Graph) -> None:
             raise ModelError(
                 f"{what} holds strings, which engines do not take or give; cut the model such that "
                 "it begins and ends with numbers"
-            )
-
-
-def _refuse_open(graph: Graph) -> None:
-    """ModelError names an input whose extents are not all known."""
-    for t in graph.inputs:
-        if not is_static(t.shape):
-            example = [d if isinstance(d, int) else typical(d) for d in t.shape]
-            raise ModelError(
-                f"input {t.name!r} has the shape {list(t.shape)}, which is not fully known; give "
-                f"one: shapes={{{t.name!r}: {example}}}"
             )
 
 
@@ -103,7 +91,6 @@ class BuildSession:
         self._check_files()
         imported = self.import_model()
         _refuse_strings(imported)
-        _refuse_open(imported)
         cache = self._timings = self._cache()
         builder = self._builder(cache)
         with self._stage("optimizing"):

@@ -38,10 +38,11 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 
 from camshaft.errors import BuildError
-from camshaft.ir.attrs import symbolic_in
+from camshaft.ir.attrs import attr_at, symbolic_in
 from camshaft.ir.expr import Expr, text
 from camshaft.ir.extent import Extent, symbols_of
 from camshaft.ir.op import Attr
+from camshaft.ir.sizes import evaluate
 from camshaft.ir.symbol import Symbol
 from camshaft.ir.types import DType, Shape, row_major_strides
 from camshaft.program.program import Phase
@@ -111,6 +112,23 @@ class KernelSpec:
     def is_static(self) -> bool:
         """Whether all extents and strides are ints."""
         return not self.symbols
+
+    def at(self, sizes: Mapping[str, int]) -> KernelSpec:
+        """The same work at these sizes (symbol name -> size), without symbols."""
+        if not self.symbols:
+            return self
+
+        def size(e: Extent) -> int:
+            return evaluate(e, sizes)
+
+        def sized(o: Operand) -> Operand:
+            shape, strides = (tuple(map(size, extents)) for extents in (o.shape, o.strides))
+            return Operand(o.dtype, shape, strides, o.const)
+
+        attrs = tuple((name, attr_at(value, size)) for name, value in self.attrs)
+        return KernelSpec(
+            self.op, tuple(map(sized, self.inputs)), tuple(map(sized, self.outputs)), attrs
+        )
 
     @property
     def symbols(self) -> tuple[Symbol, ...]:
@@ -235,6 +253,8 @@ class Backend(Generic[F]):
     identity: target, processor and versions; part of every cache key.  machine: the processor in
     words, for messages.
     fingerprint: what an engine of this backend records of its making.
+    set_shape: code that computes extents and arena offsets from the sizes of a call, for
+    (symbols, extents, slots, alignment); see `backends.cpu.set_shape`.
     last_level_cache: bytes of the largest cache, which decides where a net's weights come from.
     """
 
@@ -244,5 +264,6 @@ class Backend(Generic[F]):
     identity: str
     machine: str
     fingerprint: F
+    set_shape: Callable[..., Source]
     preferences: Preferences
     last_level_cache: int = 32 << 20

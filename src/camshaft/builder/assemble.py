@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from camshaft.backends.base import Candidate, Expansion, Kernel
+from camshaft.backends.base import Backend, Candidate, Expansion, Kernel
 from camshaft.builder.barriers import elide_barriers
 from camshaft.builder.memory import ArenaPlan, Lifetime, plan_arena
 from camshaft.builder.tasks import Task
 from camshaft.errors import BuildError
+from camshaft.ir.constraints import Constraints
+from camshaft.ir.extent import symbols_of
 from camshaft.ir.graph import Graph, Tensor
 from camshaft.ir.sizes import is_static, typical
 from camshaft.ir.types import dtype_of, u8
 from camshaft.ops.execute import payload
+from camshaft.program.arena import ALIGNMENT
 from camshaft.program.program import (
     Arena,
     Binding,
@@ -32,8 +35,10 @@ from camshaft.program.program import (
     Launch,
     Note,
     Program,
+    Requirement,
     Slot,
 )
+from camshaft.program.shape import SET_SHAPE, shape_extents, shape_slots
 from camshaft.program.view import PLACED, Buffer, View
 from camshaft.runtime.manifest import Fingerprint, Manifest
 
@@ -70,9 +75,13 @@ class Assembler:
         choices: Sequence[Choice | None],
         threads: int,
         fingerprint: Fingerprint,
+        backend: Backend[Fingerprint],
+        viewed: Mapping[str, Tensor],
     ) -> None:
+        """viewed: constants that views of tasks lie in, by name of their buffers."""
         self.graph, self.tasks, self.choices = graph, tasks, choices
         self.threads, self.fingerprint = threads, fingerprint
+        self.backend, self.viewed = backend, viewed
         self.constants: dict[str, np.ndarray] = {}
         self.code: dict[str, bytes] = {}
         self.expanded: dict[str, Expanded] = {}
@@ -96,12 +105,23 @@ class Assembler:
             arena=arena,
             expanded=tuple(self.expanded.values()),
             max_threads=self.threads,
+            symbols=symbols_of(*(d for t in (*inputs, *results) for d in t.type.shape)),
+            constraints=_requirements(self.graph.constraints),
         )
+        self._set_shape(program)
         notes = tuple(
             _note(task, choice, reasons)
             for task, choice in zip(self.tasks, self.choices, strict=True)
         )
         return Parts(Manifest(self.fingerprint, program, notes), self.constants, self.code)
+
+    def _set_shape(self, program: Program) -> None:
+        """Add the code that sets shapes, where there are any to set."""
+        if program.symbols:
+            made = self.backend.set_shape(
+                program.symbols, shape_extents(program), shape_slots(program), ALIGNMENT
+            )
+            self.code[SET_SHAPE] = self.backend.compile(made).code
 
     # -- constants and code ------------------------------------------------------------------
 
@@ -143,13 +163,15 @@ class Assembler:
         task, choice = self.tasks[index], self.choices[index]
         if choice is None:
             return self._host_call(task)
-        views: list[View | None] = [v for v in (*task.inputs, *task.outputs) if isinstance(v, View)]
+        views: list[View | None] = [
+            self._stored(v) for v in (*task.inputs, *task.outputs) if isinstance(v, View)
+        ]
         views += self._packed(task, choice)
         views.append(self._workspace(index, choice))
-        return Launch(self._kernel(choice.kernel), tuple(views))
+        return Launch(self._kernel(choice.kernel), tuple(views), choice.kernel.dims)
 
     def _workspace(self, index: int, choice: Choice) -> View | None:
-        nbytes = choice.candidate.workspace(self.threads)
+        nbytes: int = choice.candidate.workspace(self.threads)
         if nbytes == 0:
             return None
         return View.dense(Buffer(f"workspace:{index}", u8, nbytes, "scratch"), (nbytes,))
@@ -169,7 +191,16 @@ class Assembler:
         )
 
     def _operand(self, operand: View | Tensor) -> View:
-        return self._constant(operand.array) if isinstance(operand, Tensor) else operand
+        if isinstance(operand, Tensor):
+            return self._constant(operand.array)
+        return self._stored(operand)
+
+    def _stored(self, view: View) -> View:
+        """The view; one of a constant as a view of where that is stored."""
+        if view.buffer.space != "constant":
+            return view
+        array = self.viewed[view.buffer.name].array
+        return replace(view, buffer=self._constant(array).buffer)
 
     # -- memory ------------------------------------------------------------------------------
 
@@ -199,6 +230,11 @@ def _buffers(
     found += [Buffer(b.name, b.type.dtype, b.type.size, "output") for b in outputs]
     found += [view.buffer for i in made for view in i.views if view is not None]
     return tuple(dict.fromkeys(found))
+
+
+def _requirements(constraints: Constraints) -> tuple[Requirement, ...]:
+    """What must hold between the sizes of a call."""
+    return tuple(Requirement(c.left, c.kind, c.right, c.why) for c in constraints)
 
 
 def _arena(buffers: Sequence[Buffer], plan: ArenaPlan) -> Arena:

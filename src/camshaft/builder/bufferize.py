@@ -38,10 +38,12 @@ class Bufferized:
     """A view for every tensor that is no constant, and what still has to be done.
 
     work: in execution order, graph nodes that compute and copies that no view could avoid.
+    constants: those that views lie in, whose buffers have their tensors' names.
     """
 
     views: dict[str, View] = field(default_factory=dict)
     work: list[Node | Copy] = field(default_factory=list)
+    constants: dict[str, Tensor] = field(default_factory=dict)
 
 
 def bufferize(graph: Graph, preferences: Preferences) -> Bufferized:
@@ -115,7 +117,7 @@ class _Bufferizer:
                 if self.views.get(t.name) != slot:
                     self._copy(t, slot, node)
             return
-        if node.op.view is not None and not node.args[0].is_const:
+        if node.op.view is not None:
             self._settle_movement(node)
             return
         self.result.work.append(node)
@@ -124,7 +126,7 @@ class _Bufferizer:
                 self.views[t.name] = self._dense(t, t.name)
 
     def _settle_movement(self, node: Node) -> None:
-        source = self.views[node.args[0].name]
+        source = self._view_of(node.args[0])
         out = node.output
         assert node.op.view is not None
         view = node.op.view(source, out.shape, node.attrs)
@@ -169,10 +171,11 @@ class _Bufferizer:
         """The tensor's view; a constant is read where the engine keeps it."""
         if t.name in self.views:
             return self.views[t.name]
+        self.result.constants[t.name] = t
         return self._dense(t, t.name, "constant")
 
     def _emit_copy(self, source: View, target: View, t: Tensor, origin: tuple[str, ...]) -> None:
-        if t.type.size:
+        if t.type.size != 0:
             self.result.work.append(Copy(source, target, t, origin))
 
     def _copy_outputs(self) -> None:

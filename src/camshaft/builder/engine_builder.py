@@ -17,7 +17,7 @@ from camshaft.builder.tasks import Task, tasks_of
 from camshaft.builder.timing_cache import TimingCache
 from camshaft.builder.tuner import Tuner
 from camshaft.cpus import available_cpus
-from camshaft.ir.graph import Graph
+from camshaft.ir.graph import Graph, Tensor
 from camshaft.runtime.engine import Engine
 from camshaft.runtime.manifest import Fingerprint
 
@@ -28,11 +28,13 @@ HOST_STEP_US = 200.0
 
 @dataclass(frozen=True)
 class Tuned:
-    """A graph with a kernel for every task."""
+    """A graph with a kernel for every task.  viewed: constants that tasks read through views, by
+    name of their buffers."""
 
     graph: Graph
     tasks: tuple[Task, ...]
     choices: tuple[Choice | None, ...]
+    viewed: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def time_us(self) -> float:
@@ -92,7 +94,8 @@ class Builder:
 
     def tune(self, graph: Graph, stage: str = "tuning") -> Tuned:
         """Choose a kernel for every task of a channels-last, lowered graph."""
-        tasks = tasks_of(bufferize(graph, self.backend.preferences))
+        bufferized = bufferize(graph, self.backend.preferences)
+        tasks = tasks_of(bufferized)
         weights = {id(t.data): t.type.nbytes for task in tasks for t in task.constants}
         self._tuner.expect_weights(sum(weights.values()))
         choices = []
@@ -102,7 +105,7 @@ class Builder:
             choices.append(self._tuner.choose(task))
         if self.progress:
             self.progress(stage, len(tasks), len(tasks))
-        return Tuned(graph, tuple(tasks), tuple(choices))
+        return Tuned(graph, tuple(tasks), tuple(choices), bufferized.constants)
 
     def exact_choice(self, task: Task) -> Choice:
         """As `Tuner.exact`."""
@@ -112,6 +115,14 @@ class Builder:
         self, tuned: Tuned, fingerprint: Fingerprint, reasons: Mapping[str, str] | None = None
     ) -> Engine:
         """The engine.  reasons: source layer -> why it runs in its precision."""
-        assembler = Assembler(tuned.graph, tuned.tasks, tuned.choices, self.threads, fingerprint)
+        assembler = Assembler(
+            tuned.graph,
+            tuned.tasks,
+            tuned.choices,
+            self.threads,
+            fingerprint,
+            self.backend,
+            tuned.viewed,
+        )
         parts = assembler.run(reasons or {})
         return Engine(parts.manifest, parts.constants, parts.code)

@@ -14,6 +14,7 @@ from camshaft.builder.bufferize import Bufferized, Copy
 from camshaft.builder.spec_attrs import attrs_of_spec
 from camshaft.ir import expr as E
 from camshaft.ir.graph import Node, Tensor
+from camshaft.ir.sizes import typical
 from camshaft.ops import HOST
 from camshaft.program.view import View
 
@@ -41,13 +42,13 @@ class Task:
 
     @property
     def bytes(self) -> int:
-        """Bytes read and written once each, the least any kernel must move."""
-        moved = sum(t.type.nbytes for t in self.constants)
+        """Bytes read and written once each at typical sizes, the least any kernel must move."""
+        moved: int = sum(t.type.nbytes for t in self.constants)
         for p in (*self.inputs, *self.outputs):
             if isinstance(p, View):
                 touched = (d for d, s in zip(p.shape, p.strides, strict=True) if s)
                 moved += prod(touched) * p.dtype.bytes
-        return moved
+        return typical(moved)
 
     @property
     def precision(self) -> str:
@@ -103,4 +104,4 @@ def _node_task(node: Node, bufferized: Bufferized) -> Task:
     attrs = attrs_of_spec(node.attrs)
     spec = KernelSpec(node.op.name, tuple(operands), tuple(_operand(p) for p in outputs), attrs)
     macs = node.op.macs([t.type for t in node.args], node.outputs[0].type, node.attrs)
-    return Task(node.name, node.op.name, node.origin, spec, node, inputs, outputs, macs)
+    return Task(node.name, node.op.name, node.origin, spec, node, inputs, outputs, typical(macs))

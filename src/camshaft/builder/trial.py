@@ -7,7 +7,7 @@ written, and repeating on one copy would time something that never happens.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from time import perf_counter
 
 import numpy as np
@@ -17,6 +17,7 @@ from camshaft.builder.reference import references
 from camshaft.builder.spec_attrs import valid_integers
 from camshaft.errors import BuildError
 from camshaft.ir.op import Integers
+from camshaft.ir.sizes import evaluate
 from camshaft.ir.strides import span
 from camshaft.ir.types import DType, TensorType, dtype_of, u8
 from camshaft.program.program import (
@@ -27,6 +28,7 @@ from camshaft.program.program import (
     KernelCode,
     Launch,
     Note,
+    Phase,
     Program,
     Slot,
 )
@@ -52,12 +54,16 @@ class Trial:
         fingerprint: Fingerprint,
         spread: int = BEYOND_L2,
         expected_us: float = 0.0,
+        sizes: Mapping[str, int] | None = None,
     ) -> None:
         """constants: the constant operands as some task really has them, in operand order.
 
         spread: bytes of other weights that a net reads before it comes back to the same ones.
         expected_us: about how long one kernel runs; bounds how often it is repeated.
+        sizes: of the spec's symbols (default: the typical ones).
         """
+        self.sizes = {s.name: s.typical for s in spec.symbols} if sizes is None else dict(sizes)
+        spec = spec.at(self.sizes)
         self.spec, self.constants, self.threads = spec, list(constants), threads
         self.fingerprint = fingerprint
         self.spread = spread
@@ -107,12 +113,15 @@ class Trial:
             for c in range(copies)
             for i, e in expansions.items()
         )
-        room = candidate.workspace(self.threads)
+        room = evaluate(candidate.workspace(self.threads), self.sizes)
         weights = [
             tuple(_whole(f"w{c}:{i}", u8, size, "constant") for i, size in enumerate(sizes))
             for c in range(copies)
         ]
-        program = self._program(weights, room, KernelCode("code", kernel.phases), expanded)
+        phases = tuple(Phase(p.symbol, evaluate(p.items, self.sizes)) for p in kernel.phases)
+        code = KernelCode("code", phases)
+        dims = tuple(evaluate(d, self.sizes) for d in kernel.dims)
+        program = self._program(weights, room, code, dims, expanded)
         notes = tuple(Note(f"trial {c}", self.spec.op) for c in range(copies))
         manifest = Manifest(self.fingerprint, program, notes)
         return Runner(self, Engine(manifest, constants, {"code": kernel.code}), copies)
@@ -122,9 +131,11 @@ class Trial:
         weights: Sequence[tuple[View, ...]],
         room: int,
         kernel: KernelCode,
+        dims: tuple[int, ...],
         expanded: tuple[Expanded, ...],
     ) -> Program:
-        """The kernel launched once with each copy of its weights.  room: bytes of workspace."""
+        """The kernel launched once with each copy of its weights.  room: bytes of workspace.  dims:
+        what its last pointer points to."""
         arrays = [_whole(n, dtype_of(a), a.size, "input") for n, a in self.feeds.items()]
         arrays += [_whole(n, dtype_of(a), a.size, "output") for n, a in self.results.items()]
         workspace = _whole("workspace", u8, room, "scratch") if room else None
@@ -134,7 +145,7 @@ class Trial:
             outputs=_bindings(self.results, self.spec.outputs),
             buffers=tuple(v.buffer for v in views if v is not None),
             kernels=(kernel,),
-            body=Block(tuple(Launch(0, (*arrays, *copy, workspace)) for copy in weights)),
+            body=Block(tuple(Launch(0, (*arrays, *copy, workspace), dims) for copy in weights)),
             arena=Arena((Slot(workspace.buffer, 0),), room, room) if workspace else Arena(),
             expanded=expanded,
             max_threads=self.threads,

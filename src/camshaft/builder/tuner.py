@@ -18,6 +18,7 @@ from camshaft.builder.tasks import Task
 from camshaft.builder.timing_cache import MARGIN, Record, TimingCache
 from camshaft.builder.trial import BEYOND_L2, Runner, Trial, failed
 from camshaft.errors import BuildError, TimingCacheError
+from camshaft.ir.sizes import typical
 from camshaft.runtime.manifest import Fingerprint
 
 
@@ -179,7 +180,9 @@ class Tuner:
         turns = max(len(c) for c in lists)
         mixed = {c[i].id: c[i] for i in range(turns) for c in lists if i < len(c)}
         fitting = [
-            c for c in mixed.values() if c.candidate.workspace(self.threads) <= self.workspace_limit
+            c
+            for c in mixed.values()
+            if typical(c.candidate.workspace(self.threads)) <= self.workspace_limit
         ]
         if not fitting:
             raise BuildError(

@@ -34,6 +34,13 @@ def ints_attr(holder: Holder, name: str, default: tuple[int, ...] | None = None)
     return tuple(int(v) for v in value)
 
 
+def extents_attr(holder: Holder, name: str) -> tuple[int, ...]:
+    """Like `ints_attr`, for extents, which may be symbolic."""
+    value = _value(holder, name, None)
+    assert isinstance(value, tuple), f"{name} is {value!r}"
+    return value  # type: ignore[return-value]
+
+
 def expr_attr(holder: Holder, name: str, default: Expr | None = None) -> Expr:
     """Like `int_attr`, for an expression."""
     value = _value(holder, name, default)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol, Self, TypeVar
 
 from camshaft.ir.extent import Extent, exact_quotient
+from camshaft.ir.sizes import is_static
 from camshaft.ir.symbol import UndecidedExtent
 from camshaft.ir.types import Shape, row_major_strides
 
@@ -38,7 +39,7 @@ def reshaped(shape: Shape, strides: Strides, new_shape: Shape) -> Strides | None
     inside a group the old axes must be mergeable (stride[i] == extent[i+1] * stride[i+1]).
     None too where symbolic extents leave open how the axes group.
     """
-    if 0 in shape:
+    if 0 in shape or (not is_static((*shape, *new_shape)) and is_dense(shape, strides)):
         return row_major_strides(new_shape)
     old = [(d, s) for d, s in zip(shape, strides, strict=True) if d != 1]
     new = [d for d in new_shape if d != 1]

@@ -7,10 +7,12 @@ bytes.  `program.check` says whether a program is safe to run.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 from camshaft.ir.extent import Extent
+from camshaft.ir.sizes import evaluate
 from camshaft.ir.symbol import Symbol
 from camshaft.ir.types import TensorType
 from camshaft.program.view import Buffer, View
@@ -140,6 +142,24 @@ class Arena:
     lower_bound: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """What must hold between the sizes of a call: left == right or left >= right (kind).
+
+    why: what needs it, in words.
+    """
+
+    left: Extent
+    kind: str
+    right: Extent
+    why: str
+
+    def holds(self, sizes: Mapping[str, int]) -> bool:
+        """Whether it holds at these sizes (symbol name -> size)."""
+        left, right = evaluate(self.left, sizes), evaluate(self.right, sizes)
+        return left == right if self.kind == "==" else left >= right
+
+
 @dataclass(frozen=True)
 class Program:
     """A whole program.
@@ -147,7 +167,7 @@ class Program:
     buffers: every buffer that a view names.
     expanded: constants that are made from stored ones on linking.
     max_threads: how many workers the workspaces have room for; a context may use fewer, never more.
-    symbols: the sizes that a call brings along.
+    symbols: the sizes that a call brings along.  constraints: what must hold between them.
     """
 
     inputs: tuple[Binding, ...]
@@ -159,6 +179,7 @@ class Program:
     expanded: tuple[Expanded, ...] = ()
     max_threads: int = 1
     symbols: tuple[Symbol, ...] = ()
+    constraints: tuple[Requirement, ...] = ()
 
     @property
     def instructions(self) -> tuple[Instruction, ...]:

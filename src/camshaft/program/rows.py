@@ -5,8 +5,11 @@ Between the runtime, which makes the rows, and the backends, which run them.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
+
+import numpy as np
 
 
 class Outcome(IntEnum):
@@ -37,3 +40,44 @@ class Row(NamedTuple):
     args: tuple[int | Patch, ...]
     items: int
     waits: bool
+
+
+@dataclass(frozen=True)
+class Words:
+    """Words of a table that vary with the sizes of a call, int64 [n] each.
+
+    Word at[i] is base[i] + results[first[i]] + results[second[i]], and where in_arena[i] is 1 the
+    arena's address on top of that.
+    """
+
+    at: np.ndarray
+    base: np.ndarray
+    first: np.ndarray
+    second: np.ndarray
+    in_arena: np.ndarray
+
+    def write(self, table: np.ndarray, results: np.ndarray, arena: int) -> None:
+        """Put them into the table."""
+        values = self.base + results[self.first] + results[self.second]
+        table[self.at] = values + self.in_arena * arena
+
+    def moved(self, scale: int, offset: int) -> Words:
+        """The same words at other positions of a table."""
+        return Words(self.at * scale + offset, self.base, self.first, self.second, self.in_arena)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Where results of setting a shape go.
+
+    items: by row.  args: by position among all arguments.  patches: byte offsets, by patch.
+    dims: in the context's block of dims.  nbytes: by binding.  shapes: by position among all extents
+    of bindings.
+    """
+
+    items: Words
+    args: Words
+    patches: Words
+    dims: Words
+    nbytes: Words
+    shapes: Words

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from camshaft.errors import BindingError
+from camshaft.ir.sizes import evaluate
 from camshaft.ir.types import TensorType
 from camshaft.program.program import Binding
 
@@ -58,12 +59,14 @@ class Bindings:
         )
         return (*mine, *arrays[len(self.names) :])
 
-    def check(self, arrays: Sequence[Any]) -> None:
-        """Raise BindingError for the first array that does not fit."""
+    def check(self, arrays: Sequence[Any], sizes: Mapping[str, int] | None = None) -> None:
+        """Raise BindingError for the first array that does not fit.  sizes: of open extents."""
         for name, type_, spec, array in zip(
             self.names, self.types, self.specs, arrays, strict=True
         ):
-            fault = _fault(array, type_, spec[1], self.kind == "output")
+            shape = tuple(evaluate(e, sizes or {}) for e in type_.shape) if sizes else type_.shape
+            at = TensorType(type_.dtype, shape)
+            fault = _fault(array, at, spec[1], self.kind == "output")
             if fault:
                 raise BindingError(f"{self.kind} {name!r} {fault}")
 

@@ -13,13 +13,15 @@ from typing import Any, Self
 
 import numpy as np
 
-from camshaft.errors import ConfigError
+from camshaft.errors import BindingError, ConfigError
+from camshaft.ir.sizes import evaluate
 from camshaft.program.program import HostCall
 from camshaft.program.rows import Outcome
 from camshaft.runtime.arena import allocate_arena
 from camshaft.runtime.bindings import overlap_error
 from camshaft.runtime.host import HostStep
 from camshaft.runtime.linked import LinkedEngine
+from camshaft.runtime.shaping import Shaper, Sizes, sizes_of, targets_of
 
 _empty = np.empty
 
@@ -34,21 +36,31 @@ class ExecutionContext:
         self._engine = engine
         self._inputs, self._outputs = engine.inputs, engine.outputs
         self._arena = allocate_arena(engine.program.arena.nbytes)
-        rows, self._row_owners = engine.rows(self._arena.ctypes.data)
+        self._dims = engine.dims()
+        rows, self._row_owners = engine.rows(self._arena.ctypes.data, self._dims)
         self._program = engine.linked.program(
             rows,
-            (*engine.inputs.types, *engine.outputs.types),
+            engine.typical_types,
             len(engine.inputs.types),
             threads,
             check_finite,
         )
         self._hosts = {
-            row: HostStep(
-                instruction, self._arena, engine.program.offsets, engine.constants, engine.numbers
-            )
+            row: HostStep(instruction, engine.constants, engine.numbers)
             for row, owner in enumerate(self._row_owners)
             if isinstance(instruction := engine.program.instructions[owner], HostCall)
         }
+        self._sizes: Sizes = {}
+        self._shaper: Shaper | None = None
+        self._specs = self._outputs.specs
+        if engine.program.symbols:
+            self._shaper = Shaper(engine.program, engine.linked)
+            self._targets = targets_of(
+                engine.program, self._shaper, engine.addresses, engine.dims_at
+            )
+        else:
+            for host in self._hosts.values():
+                host.place(self._arena, engine.program.offsets, {})
         direct = None if self._hosts else self._program.call
         self._call: Callable[..., int] = direct or _always_slow_path
 
@@ -63,9 +75,15 @@ class ExecutionContext:
         ConfigError if the context is closed or in use by another thread.
         """
         arrays = self._inputs.arrange(inputs)
-        outputs = [_empty(shape, dtype) for shape, dtype in self._outputs.specs]
+        if self._shaper is not None and not self._sizes:
+            arrays = self._fitted(arrays)
+        outputs = [_empty(shape, dtype) for shape, dtype in self._specs]
         code = self._call(*arrays, *outputs)
         if code:
+            if self._shaper is not None and code == Outcome.UNEXPECTED:
+                arrays = self._fitted(arrays)
+                outputs = [_empty(shape, dtype) for shape, dtype in self._specs]
+                code = self._call(*arrays, *outputs)
             self._handle_outcome(code, (*arrays, *outputs))
         return dict(zip(self._outputs.names, outputs))  # noqa: B905 (`strict` costs 100 ns)
 
@@ -75,10 +93,73 @@ class ExecutionContext:
         Outputs must be writeable, C-contiguous, and share no memory with any other array of the
         call.  After an error their contents are unspecified.
         """
-        arrays = (*self._inputs.arrange(inputs), *self._outputs.arrange(outputs))
+        given = self._inputs.arrange(inputs)
+        if self._shaper is not None and not self._sizes:
+            given = self._fitted(given)
+        arrays = (*given, *self._outputs.arrange(outputs))
         code = self._call(*arrays)
         if code:
+            if self._shaper is not None and code == Outcome.UNEXPECTED:
+                arrays = (*self._fitted(given), *arrays[len(given) :])
+                code = self._call(*arrays)
             self._handle_outcome(code, arrays)
+
+    def output_shapes(self, inputs: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+        """Shapes of the outputs for these inputs (arrays, or shapes as tuples), without running.
+
+        BindingError as in `run`.
+        """
+        shapes = [
+            tuple(x) if isinstance(x, tuple | list) else np.shape(x)
+            for x in self._inputs.arrange(inputs)
+        ]
+        sizes = sizes_of(self._engine.program, shapes)
+        return {
+            b.name: tuple(evaluate(e, sizes) for e in b.type.shape)
+            for b in self._engine.program.outputs
+        }
+
+    def _fitted(self, arrays: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The inputs with numbers as arrays, after the context has taken on their sizes."""
+        assert self._shaper is not None
+        arrays = self._inputs.with_scalars(arrays)
+        for name, array in zip(self._inputs.names, arrays, strict=True):
+            if not isinstance(array, np.ndarray):
+                self._inputs.check(arrays)  # says what is wrong with it
+                raise BindingError(f"input {name!r} is no array")
+        sizes = sizes_of(self._engine.program, [a.shape for a in arrays])
+        if sizes != self._sizes:
+            self._set_sizes(self._shaper, sizes)
+        return arrays
+
+    def _set_sizes(self, shaper: Shaper, sizes: Sizes) -> None:
+        """Fit the tables to other sizes; the arena grows where it is too small, and stays so."""
+        needed = shaper.compute(sizes)
+        arena = self._arena if needed <= self._arena.nbytes else allocate_arena(needed)
+        if not self._program.set_shape(self._targets, shaper.results, arena.ctypes.data):
+            raise self._refused()
+        self._targets.dims.write(self._dims, shaper.results, 0)
+        self._arena, self._sizes = arena, sizes
+        program = self._engine.program
+        self._specs = tuple(
+            (tuple(evaluate(e, sizes) for e in b.type.shape), spec[1])
+            for b, spec in zip(program.outputs, self._outputs.specs, strict=True)
+        )
+        if self._hosts:
+            offsets = {
+                slot.buffer: int(shaper.results[shaper.offset(slot.buffer)])
+                for slot in program.arena.slots
+            }
+            for host in self._hosts.values():
+                host.place(arena, offsets, sizes)
+
+    def _refused(self) -> ConfigError:
+        return ConfigError(
+            "the execution context is closed; create another"
+            if self._program.closed
+            else "the execution context is in use by another thread; create one context for each "
+            "thread"
+        )
 
     def _handle_outcome(self, code: int, arrays: tuple[Any, ...]) -> None:
         """Deal with every outcome but DONE, until the call is done or an error is raised."""
@@ -86,12 +167,7 @@ class ExecutionContext:
         while code:
             if code == Outcome.IS_BUSY:
                 if not program.start():
-                    raise ConfigError(
-                        "the execution context is closed; create another"
-                        if program.closed
-                        else "the execution context is in use by another thread; create one "
-                        "context for each thread"
-                    )
+                    raise self._refused()
                 code = self._call(*arrays)
             elif code == Outcome.UNEXPECTED:
                 arrays = self._inputs.with_scalars(arrays)
@@ -106,8 +182,8 @@ class ExecutionContext:
     def _enter_checked(self, arrays: Sequence[Any]) -> int:
         """Enter with arrays that no generated check has accepted, if they are right after all."""
         count = len(self._inputs.names)
-        self._inputs.check(arrays[:count])
-        self._outputs.check(arrays[count:])
+        self._inputs.check(arrays[:count], self._sizes)
+        self._outputs.check(arrays[count:], self._sizes)
         addresses = [a.ctypes.data for a in arrays]
         if not self._hosts:
             return self._program.enter(addresses)

@@ -12,6 +12,7 @@ from camshaft.ir.sizes import evaluate
 from camshaft.program.program import HostCall
 from camshaft.program.view import Buffer, View
 
+Operands = list[tuple[View | None, np.ndarray | None]]
 Operator = Callable[[Sequence[np.ndarray | None]], Sequence[np.ndarray]]
 
 
@@ -21,27 +22,37 @@ class HostStep:
     def __init__(
         self,
         call: HostCall,
-        arena: np.ndarray,
-        offsets: Mapping[Buffer, int],
         constants: Mapping[str, np.ndarray],
         numbers: Mapping[tuple[str, str], int],
     ) -> None:
-        """arena: u8.  offsets: where buffers lie in it.  numbers: (space, name) -> position of
-        that array in a call."""
+        """numbers: (space, name) -> position of that array in a call.  `place` comes before `run`."""
         self._call = call
+        self._constants = constants
         self._payload = constants[call.payload]
         self._operator: Operator | None = None
         self._numbers = numbers
+        self._inputs: Operands = []
+        self._outputs: Operands = []
+        self._sizes: Mapping[str, int] = {}
+
+    def place(
+        self, arena: np.ndarray, offsets: Mapping[Buffer, int], sizes: Mapping[str, int]
+    ) -> None:
+        """Find the operands that do not change from call to call.
+
+        arena: u8.  offsets: where buffers lie in it.  sizes: of the program's symbols.
+        """
+        self._sizes = sizes
 
         def fixed(view: View | None) -> np.ndarray | None:
             if view is None or view.buffer.space in ("input", "output"):
                 return None
             if view.buffer.space == "constant":
-                return array_of(constants[view.buffer.name], view)
-            return array_of(arena[offsets[view.buffer] :], view)
+                return array_of(self._constants[view.buffer.name], view, sizes)
+            return array_of(arena[offsets[view.buffer] :], view, sizes)
 
-        self._inputs = [(view, fixed(view)) for view in call.inputs]
-        self._outputs = [(view, fixed(view)) for view in call.outputs]
+        self._inputs = [(view, fixed(view)) for view in self._call.inputs]
+        self._outputs = [(view, fixed(view)) for view in self._call.outputs]
 
     def run(self, arrays: Sequence[np.ndarray]) -> None:
         """Run on a call's arrays.  ModelError names the step that failed."""
@@ -70,7 +81,8 @@ class HostStep:
     ) -> np.ndarray | None:
         if view is None or fixed is not None:
             return fixed
-        return array_of(arrays[self._numbers[view.buffer.space, view.buffer.name]], view)
+        array = arrays[self._numbers[view.buffer.space, view.buffer.name]]
+        return array_of(array, view, self._sizes)
 
     def _store(self, results: Sequence[np.ndarray], outputs: Sequence[np.ndarray | None]) -> None:
         if len(results) < len(outputs):
@@ -90,18 +102,19 @@ class HostStep:
             output[...] = result
 
 
-def array_of(memory: np.ndarray, view: View) -> np.ndarray:
+def array_of(memory: np.ndarray, view: View, sizes: Mapping[str, int]) -> np.ndarray:
     """The array that `view` describes, without a copy.
 
-    memory: C-contiguous, of any type; it begins where the view's buffer begins.
+    memory: C-contiguous, of any type; it begins where the view's buffer begins.  sizes: of the
+    program's symbols.
     """
     dtype = np.dtype(view.dtype.numpy)
-    shape = tuple(evaluate(d, {}) for d in view.shape)
+    shape = tuple(evaluate(d, sizes) for d in view.shape)
     if 0 in shape:
         return np.empty(shape, dtype)
-    first = evaluate(view.first_byte, {})
-    piece = memory.reshape(-1).view(np.uint8)[first : first + evaluate(view.nbytes, {})]
-    strides = tuple(evaluate(s, {}) * dtype.itemsize for s in view.strides)
+    first = evaluate(view.first_byte, sizes)
+    piece = memory.reshape(-1).view(np.uint8)[first : first + evaluate(view.nbytes, sizes)]
+    strides = tuple(evaluate(s, sizes) * dtype.itemsize for s in view.strides)
     return np.lib.stride_tricks.as_strided(
         piece.view(dtype), shape, strides, writeable=memory.flags.writeable
     )

@@ -11,8 +11,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from camshaft.ir.sizes import evaluate
-from camshaft.program.program import HostCall, Launch, Program
+from camshaft.ir.types import TensorType
+from camshaft.program.program import HostCall, Launch, Phase, Program
 from camshaft.program.rows import Patch, Row
+from camshaft.program.shape import SET_SHAPE
 from camshaft.program.view import View
 from camshaft.runtime.bindings import Bindings
 from camshaft.runtime.driver import RUNNER, driver_named
@@ -43,6 +45,8 @@ class LinkedEngine:
         symbols: dict[str, list[str]] = {}
         used = [(kernel.code, phase) for kernel in program.kernels for phase in kernel.phases]
         used += [(e.code, e.phase) for e in program.expanded]
+        if program.symbols:
+            used.append((SET_SHAPE, Phase(SET_SHAPE, 1)))
         for name, phase in used:
             wanted = symbols.setdefault(name, [])
             if phase.symbol not in wanted:
@@ -50,44 +54,70 @@ class LinkedEngine:
         self.linked = driver_named(driver).link(code, symbols, code[RUNNER])
         self.constants = {**constants, **expand(program.expanded, constants, self.linked)}
         self._addresses = {n: a.ctypes.data for n, a in self.constants.items()}
-        self._dims = {
-            launch.dims: np.array([evaluate(d, {}) for d in launch.dims], np.int64)
-            for launch in program.instructions
-            if isinstance(launch, Launch) and launch.dims
-        }
+        self.typical = {s.name: s.typical for s in program.symbols}
+        self.dims_at: dict[int, int] = {}
+        self.dims_count = 0
+        for index, instruction in enumerate(program.instructions):
+            if isinstance(instruction, Launch) and instruction.dims:
+                self.dims_at[index] = self.dims_count
+                self.dims_count += len(instruction.dims)
 
-    def rows(self, arena: int) -> tuple[list[Row], list[int]]:
-        """The row table for an arena at that address, and the instruction of each row."""
+    @property
+    def typical_types(self) -> list[TensorType]:
+        """Types of the arrays of a call, inputs first, at typical sizes."""
+        return [
+            TensorType(t.dtype, tuple(evaluate(e, self.typical) for e in t.shape))
+            for t in (*self.inputs.types, *self.outputs.types)
+        ]
+
+    @property
+    def addresses(self) -> Mapping[str, int]:
+        """Where each constant lies."""
+        return self._addresses
+
+    def dims(self) -> np.ndarray:
+        """A context's block of dims, at typical sizes: int64 [dims_count]."""
+        launches = [i for i in self.program.instructions if isinstance(i, Launch)]
+        return np.array([evaluate(d, self.typical) for i in launches for d in i.dims], np.int64)
+
+    def rows(self, arena: int, dims: np.ndarray) -> tuple[list[Row], list[int]]:
+        """The row table for an arena at that address, at typical sizes, and the instruction of each
+        row.  dims: the context's block."""
         rows: list[Row] = []
         owners: list[int] = []
         for index, instruction in enumerate(self.program.instructions):
             made = (
                 [Row(0, (), 0, True)]
                 if isinstance(instruction, HostCall)
-                else self._launched(instruction, arena)
+                else self._launched(index, instruction, arena, dims)
             )
             rows += made
             owners += [index] * len(made)
         return rows, owners
 
-    def _launched(self, launch: Launch, arena: int) -> list[Row]:
+    def _launched(self, index: int, launch: Launch, arena: int, dims: np.ndarray) -> list[Row]:
         """One row for each phase; those after the first wait for the one before."""
         kernel = self.program.kernels[launch.kernel]
         args = tuple(0 if view is None else self._argument(view, arena) for view in launch.views)
         if launch.dims:
-            args += (self._dims[launch.dims].ctypes.data,)
+            args += (dims.ctypes.data + 8 * self.dims_at[index],)
         return [
             Row(
                 self.linked.address(kernel.code, phase.symbol),
                 args,
-                evaluate(phase.items, {}),
+                self._items(phase),
                 launch.waits or i > 0,
             )
             for i, phase in enumerate(kernel.phases)
         ]
 
+    def _items(self, phase: Phase) -> int:
+        """Work items; several where they vary, so that others wait for them."""
+        items = evaluate(phase.items, self.typical)
+        return items if isinstance(phase.items, int) else max(2, items)
+
     def _argument(self, view: View, arena: int) -> int | Patch:
-        buffer, first = view.buffer, evaluate(view.first_byte, {})
+        buffer, first = view.buffer, evaluate(view.first_byte, self.typical)
         if buffer.space == "constant":
             return self._addresses[buffer.name] + first
         if buffer in self.program.offsets:

@@ -14,6 +14,7 @@ from camshaft.backends.cpu.conv.direct import ConvDirect
 from camshaft.backends.cpu.conv.grouped import ConvGrouped
 from camshaft.backends.cpu.matmul.tactic import Matmul
 from camshaft.backends.cpu.movement.iota import Iota
+from camshaft.backends.cpu.movement.extents import Extents
 from camshaft.backends.cpu.movement.resample import Resample
 from camshaft.backends.cpu.movement.tactics import Gather, Pad
 from camshaft.backends.cpu.pointwise.tactic import Pointwise
@@ -39,5 +40,6 @@ TACTICS: tuple[Tactic[Any], ...] = (
     Pad(),
     Gather(),
     Iota(),
+    Extents(),
     Pointwise(),
 )

@@ -22,7 +22,7 @@ from camshaft.backends.cpu.runner.ir.layout import SLOT_WORDS, Word
 from camshaft.backends.cpu.runner.tables import Tables, check_rows, zeroed
 from camshaft.errors import ConfigError
 from camshaft.ir.types import TensorType
-from camshaft.program.rows import Outcome, Row
+from camshaft.program.rows import Outcome, Row, Targets
 
 
 class LinkedProgram:
@@ -152,6 +152,21 @@ class LinkedProgram:
                 if self._started and not self._closed:
                     self._runner.leave(self.address)
                 del self._claim["call"]
+
+    def set_shape(self, targets: Targets, results: np.ndarray, arena: int) -> bool:
+        """Fit the tables to other sizes, between calls.  False if the program is in use or closed.
+
+        targets: where results go, for the rows without checks.
+        """
+        if not self._started and not self.start():
+            return False
+        if self._runner.acquire(self.address):
+            return False
+        try:
+            self._tables.set_shape(targets, results, arena, self.checks)
+        finally:
+            self._runner.leave(self.address)
+        return True
 
     def set_timing(self, on: bool) -> None:
         """Turn time stamps on or off, between calls."""

@@ -26,10 +26,12 @@ from camshaft.backends.cpu.runner.ir.layout import (
 )
 from camshaft.cpus import available_cpus
 from camshaft.ir.types import TensorType
-from camshaft.program.rows import Patch, Row
+from camshaft.program.rows import Patch, Row, Targets
 
 SPIN_US, YIELD_US, BARRIER_US, PARK_US = 20, 100, 200, 60
 """Stages of a wait, as `Word` explains them, where every worker can have a core of its own."""
+CHECK_ARGS = 5
+"""Arguments of a row that looks for NaN, see `check_rows`."""
 CROWDED_US = 2, 0, 50, 5
 """The same where there are more workers than cores."""
 
@@ -56,6 +58,7 @@ class Tables:
         self.expected = zeroed(EXPECTED_WORDS * len(bindings))
         self.shapes = zeroed(sum(b.rank for b in bindings))
         self.dtypes = [np.dtype(b.dtype.numpy) for b in bindings]  # kept: `expected` holds ids
+        self._placed: Targets | None = None
         self.patches = zeroed(3 * sum(isinstance(a, Patch) for r in rows for a in r.args))
 
     def fill(self, first_output: int, checks: int) -> None:
@@ -89,6 +92,28 @@ class Tables:
             )
         self._fill_bindings(first_output)
         self._fill_rows(checks)
+
+    def set_shape(self, targets: Targets, results: np.ndarray, arena: int, checks: int) -> None:
+        """Write what varies with the sizes of a call.  checks: rows before those of `targets`."""
+        if self._placed is None:
+            self._placed = Targets(
+                items=targets.items.moved(ROW_WORDS, ROW_WORDS * checks + 2),
+                args=targets.args.moved(1, CHECK_ARGS * checks),
+                patches=targets.patches.moved(3, 3 * checks + 2),
+                dims=targets.dims,
+                nbytes=targets.nbytes,
+                shapes=targets.shapes,
+            )
+        placed = self._placed
+        placed.items.write(self.rows, results, arena)
+        placed.args.write(self.args, results, arena)
+        placed.patches.write(self.patches, results, arena)
+        placed.nbytes.write(self.extents, results, arena)
+        placed.shapes.write(self.shapes, results, arena)
+        for row in range(checks):  # of inputs that are looked at for NaN
+            nbytes = self.extents[self.patches[3 * row + 1]]
+            self.args[CHECK_ARGS * row + 2] = nbytes
+            self.rows[ROW_WORDS * row + 2] = -(-nbytes // CHECK_CHUNK)
 
     def reset(self) -> None:
         """Counters as before the first call."""

@@ -1,0 +1,38 @@
+"""What depends on the sizes of a call: the order in which code that sets a shape computes it.
+
+Both the build, which makes that code, and the runtime, which calls it, derive the order from the
+program, so it is stored nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from camshaft.ir.extent import Dim, Extent
+from camshaft.program.program import Launch, Program
+
+SET_SHAPE = "set_shape"
+"""Name of the object code, and of the function in it (see `backends.cpu.set_shape`)."""
+
+
+def shape_extents(program: Program) -> tuple[Dim, ...]:
+    """Every symbolic extent that rows, arguments, bindings and kernels need, each once."""
+    found: dict[Dim, None] = {}
+
+    def add(*extents: Extent) -> None:
+        found.update((e, None) for e in extents if isinstance(e, Dim))
+
+    for binding in (*program.inputs, *program.outputs):
+        add(binding.type.nbytes, *binding.type.shape)
+    for kernel in program.kernels:
+        add(*(phase.items for phase in kernel.phases))
+    for instruction in program.instructions:
+        if isinstance(instruction, Launch):
+            add(*(view.first_byte for view in instruction.views if view is not None))
+            add(*instruction.dims)
+    return tuple(found)
+
+
+def shape_slots(program: Program) -> Sequence[tuple[Extent, Sequence[int]]]:
+    """For each slot of the arena its bytes and the earlier slots that it lies above."""
+    return [(slot.buffer.nbytes, slot.above) for slot in program.arena.slots]

@@ -1,0 +1,192 @@
+"""Setting a shape: from the arrays of a call to tables that fit them.
+
+A program with open extents has rows whose items, arguments and dims depend on the sizes that a
+call brings along.  Generated code (`program.shape`) computes all of them and the arena's offsets
+from the sizes; what is left here is to put the results where they belong, in a few assignments
+of whole arrays.  Nothing of this runs when a call has the sizes of the one before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from camshaft.errors import BindingError
+from camshaft.ir.extent import Dim, Extent
+from camshaft.ir.sizes import evaluate
+from camshaft.ir.symbol import Symbol
+from camshaft.program.program import Binding, Launch, Program
+from camshaft.program.rows import Targets, Words
+from camshaft.program.shape import SET_SHAPE, shape_extents
+from camshaft.runtime.driver import LinkedCode
+
+Sizes = dict[str, int]
+
+
+def sizes_of(program: Program, shapes: Sequence[tuple[int, ...]]) -> Sizes:
+    """The symbols' sizes from the shapes of the inputs, in order.
+
+    BindingError names the input and axis that does not fit, the value there and what is allowed.
+    """
+    sizes: Sizes = {}
+    by: dict[str, str] = {}
+    for binding, shape in zip(program.inputs, shapes, strict=True):
+        declared = binding.type.shape
+        if len(shape) != len(declared):
+            raise BindingError(
+                f"input {binding.name!r} has shape {tuple(shape)}, expected {binding.type!r}"
+            )
+        for axis, (extent, size) in enumerate(zip(declared, shape, strict=True)):
+            symbol = _alone(extent)
+            if symbol is None:
+                continue
+            where = f"input {binding.name!r}, axis {axis}"
+            if sizes.setdefault(symbol.name, size) != size:
+                raise BindingError(
+                    f"{where}: {symbol.name} is {size} here and {sizes[symbol.name]} at "
+                    f"{by[symbol.name]}; equal names are equal sizes"
+                )
+            by.setdefault(symbol.name, where)
+            if size < symbol.low or (symbol.high is not None and size > symbol.high):
+                raise BindingError(
+                    f"{where} is {size}, and the engine was built for {symbol.name} = "
+                    f"{symbol.range}; rebuild with a wider range (shapes= or profiles=)"
+                )
+    for binding, shape in zip(program.inputs, shapes, strict=True):
+        expected = tuple(evaluate(e, sizes) for e in binding.type.shape)
+        if tuple(shape) != expected:
+            raise BindingError(
+                f"input {binding.name!r} has shape {tuple(shape)}, expected {binding.type!r}, "
+                f"which is {expected} here"
+            )
+    for requirement in program.constraints:
+        if not requirement.holds(sizes):
+            given = ", ".join(f"{name}={size}" for name, size in sizes.items())
+            raise BindingError(
+                f"{requirement.why} needs {requirement.left} {requirement.kind} "
+                f"{requirement.right}, which {given} breaks; the model itself takes no such sizes"
+            )
+    return sizes
+
+
+def _alone(extent: Extent) -> Symbol | None:
+    """The symbol that an extent is, if it is nothing but one."""
+    if isinstance(extent, Dim) and len(extent.terms) == 1 and extent.terms[0][1] == 1:
+        monomial = extent.terms[0][0]
+        if len(monomial) == 1 and monomial[0][1] == 1 and isinstance(monomial[0][0], Symbol):
+            return monomial[0][0]
+    return None
+
+
+@dataclass
+class _Words:
+    """`Words` while they are collected."""
+
+    at: list[int] = field(default_factory=list)
+    base: list[int] = field(default_factory=list)
+    first: list[int] = field(default_factory=list)
+    second: list[int] = field(default_factory=list)
+    in_arena: list[int] = field(default_factory=list)
+
+    def add(self, at: int, base: int, first: int, second: int, in_arena: bool) -> None:
+        self.at.append(at)
+        self.base.append(base)
+        self.first.append(first)
+        self.second.append(second)
+        self.in_arena.append(int(in_arena))
+
+    def frozen(self) -> Words:
+        columns = (self.at, self.base, self.first, self.second, self.in_arena)
+        return Words(*(np.array(column, np.int64) for column in columns))
+
+
+class Shaper:
+    """Computes what depends on sizes, for one context.
+
+    results: values of the extents, then arena offsets, then the arena's bytes, then a zero.
+    """
+
+    def __init__(self, program: Program, linked: LinkedCode) -> None:
+        self.program, self._linked = program, linked
+        extents = shape_extents(program)
+        self._numbers: dict[Dim, int] = {e: i for i, e in enumerate(extents)}
+        self._slots = {slot.buffer: len(extents) + i for i, slot in enumerate(program.arena.slots)}
+        self.total = len(extents) + len(program.arena.slots)
+        self.results = np.zeros(self.total + 2, np.int64)
+        self._sizes = np.zeros(len(program.symbols), np.int64)
+        self._address = linked.address(SET_SHAPE, SET_SHAPE)
+
+    def compute(self, sizes: Mapping[str, int]) -> int:
+        """Fill `results` for these sizes; returns the bytes that the arena needs."""
+        self._sizes[:] = [sizes[s.name] for s in self.program.symbols]
+        pointers = (self._sizes.ctypes.data, self.results.ctypes.data)
+        self._linked.call(self._address, pointers, 0, 1)
+        return int(self.results[self.total])
+
+    def split(self, extent: Extent) -> tuple[int, int]:
+        """(constant, number of a result) whose sum is the extent."""
+        if isinstance(extent, int):
+            return extent, self.total + 1
+        return 0, self._numbers[extent]
+
+    def offset(self, buffer: Any) -> int:
+        """Number of the result that says where a buffer of the arena lies."""
+        return self._slots[buffer]
+
+
+def targets_of(
+    program: Program,
+    shaper: Shaper,
+    addresses: Mapping[str, int],
+    dims_at: Mapping[int, int],
+) -> Targets:
+    """For the rows that `LinkedEngine.rows` makes.  addresses: of constants.  dims_at: instruction ->
+    position of its dims in the context's block."""
+    items, args, patches, dims = _Words(), _Words(), _Words(), _Words()
+    row = at = patch = 0
+    for index, instruction in enumerate(program.instructions):
+        if not isinstance(instruction, Launch):
+            row += 1
+            continue
+        for position, e in enumerate(instruction.dims):
+            base, number = shaper.split(e)
+            dims.add(dims_at[index] + position, base, number, shaper.total + 1, False)
+        for phase in program.kernels[instruction.kernel].phases:
+            base, number = shaper.split(phase.items)
+            items.add(row, base, number, shaper.total + 1, False)
+            for view in instruction.views:
+                if view is None:
+                    at += 1
+                    continue
+                base, number = shaper.split(view.first_byte)
+                space = view.buffer.space
+                if space == "constant":
+                    args.add(
+                        at, addresses[view.buffer.name] + base, number, shaper.total + 1, False
+                    )
+                elif space in ("input", "output"):
+                    patches.add(patch, base, number, shaper.total + 1, False)
+                    patch += 1
+                else:
+                    args.add(at, base, number, shaper.offset(view.buffer), True)
+                at += 1
+            at += bool(instruction.dims)
+            row += 1
+    nbytes, shapes = _bindings((*program.inputs, *program.outputs), shaper)
+    return Targets(*(w.frozen() for w in (items, args, patches, dims, nbytes, shapes)))
+
+
+def _bindings(bindings: Sequence[Binding], shaper: Shaper) -> tuple[_Words, _Words]:
+    nbytes, shapes = _Words(), _Words()
+    at = 0
+    for i, binding in enumerate(bindings):
+        base, number = shaper.split(binding.type.nbytes)
+        nbytes.add(i, base, number, shaper.total + 1, False)
+        for extent in binding.type.shape:
+            base, number = shaper.split(extent)
+            shapes.add(at, base, number, shaper.total + 1, False)
+            at += 1
+    return nbytes, shapes
