@@ -17,6 +17,7 @@ import onnx
 from onnx import ValueInfoProto
 
 from camshaft.errors import BindingError, ConfigError
+from camshaft.ir.sizes import typical
 from camshaft.peers import KNOWN_IR, peer_error, peer_errors, peer_module, read_by_all
 from camshaft.runtime.engine import Engine
 
@@ -168,14 +169,17 @@ def open_peer(name: str, model: Path, feeds: Feeds, threads: int) -> Runner:
 
 
 def random_feeds(inputs: Mapping[str, Any], seed: int = 0) -> dict[str, np.ndarray]:
-    """Arrays for inputs given as name -> TensorType: floats from N(0, 1), integers and bools zero."""
+    """Arrays for inputs given as name -> TensorType: floats from N(0, 1), integers and bools zero.
+
+    Open extents have their typical size.
+    """
     rng = np.random.default_rng(seed)
-    return {
-        name: rng.standard_normal(t.shape).astype(t.dtype.numpy)
-        if t.dtype.is_float
-        else np.zeros(t.shape, t.dtype.numpy)
-        for name, t in inputs.items()
-    }
+    feeds = {}
+    for name, t in inputs.items():
+        shape = tuple(typical(d) for d in t.shape)
+        drawn = rng.standard_normal(shape) if t.dtype.is_float else np.zeros(shape)
+        feeds[name] = drawn.astype(t.dtype.numpy)
+    return feeds
 
 
 def _prepared(model: Path, feeds: Feeds) -> str | bytes:
