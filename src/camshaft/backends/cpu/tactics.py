@@ -13,8 +13,8 @@ from camshaft.backends.cpu.conv.depthwise_i8 import ConvDepthwiseI8
 from camshaft.backends.cpu.conv.direct import ConvDirect
 from camshaft.backends.cpu.conv.grouped import ConvGrouped
 from camshaft.backends.cpu.matmul.tactic import Matmul
-from camshaft.backends.cpu.movement.iota import Iota
 from camshaft.backends.cpu.movement.extents import Extents
+from camshaft.backends.cpu.movement.iota import Iota
 from camshaft.backends.cpu.movement.resample import Resample
 from camshaft.backends.cpu.movement.tactics import Gather, Pad
 from camshaft.backends.cpu.pointwise.tactic import Pointwise
