@@ -190,6 +190,12 @@ class Candidate(Protocol):
         ...
 
     @property
+    def reports(self) -> bool:
+        """Whether its workspace is a report (`program.view.REPORT_BYTES`), for it may meet operands
+        outside its op's domain."""
+        ...
+
+    @property
     def approximate(self) -> bool:
         """Whether it rounds so much more than a plain sum does that a build must measure whether
         the net bears it (`builder.error_budget`)."""

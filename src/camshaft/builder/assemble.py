@@ -39,7 +39,7 @@ from camshaft.program.program import (
     Slot,
 )
 from camshaft.program.shape import SET_SHAPE, shape_extents, shape_slots
-from camshaft.program.view import PLACED, Buffer, View
+from camshaft.program.view import PLACED, REPORT_BYTES, Buffer, View
 from camshaft.runtime.manifest import Fingerprint, Manifest
 
 HOST_EXECUTOR = "camshaft.ops.execute:executor"
@@ -174,6 +174,9 @@ class Assembler:
         nbytes: int = choice.candidate.workspace(self.threads)
         if nbytes == 0:
             return None
+        if choice.candidate.reports:
+            name = f"{index}:{self.tasks[index].name}"
+            return View.dense(Buffer(name, u8, REPORT_BYTES, "report"), (REPORT_BYTES,))
         return View.dense(Buffer(f"workspace:{index}", u8, nbytes, "scratch"), (nbytes,))
 
     def _host_call(self, task: Task) -> HostCall:

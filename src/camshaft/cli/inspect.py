@@ -175,7 +175,7 @@ def _complete(data: dict[str, Any], profiled: bool) -> None:
 
 def written(step: dict[str, Any]) -> dict[str, Any] | None:
     """The operand that a step writes: the last before packed constants and the workspace."""
-    operands = [o for o in step["operands"] if o["space"] not in ("constant", "scratch")]
+    operands = [o for o in step["operands"] if o["space"] not in ("constant", "scratch", "report")]
     return operands[-1] if operands else None
 
 

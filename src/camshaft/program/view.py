@@ -15,11 +15,15 @@ from camshaft.ir.extent import Extent
 from camshaft.ir.strides import Strides, inner_is_unit, reshaped, span
 from camshaft.ir.types import DType, Shape, TensorType, row_major_strides
 
-Space = Literal["input", "output", "arena", "constant", "scratch", "state"]
+Space = Literal["input", "output", "arena", "constant", "scratch", "state", "report"]
 """input, output: the caller's array of that name.  arena: memory of a context that holds an
 intermediate tensor while it is needed.  scratch: the same for a kernel's workspace.  constant: a
 stored or expanded tensor of the engine.  state: memory of a context that lasts from call to call.
+report: REPORT_BYTES of a context in which a kernel reports an operand outside its op's domain.
 """
+
+REPORT_BYTES = 64
+"""Size of a report: i64 mark (not 0), value, extent it does not fit; the rest is not used."""
 
 PLACED: tuple[Space, ...] = ("arena", "scratch")
 """The spaces whose buffers have an offset in a context's arena."""

@@ -21,6 +21,7 @@ from camshaft.runtime.arena import allocate_arena
 from camshaft.runtime.bindings import overlap_error
 from camshaft.runtime.host import HostStep
 from camshaft.runtime.linked import LinkedEngine
+from camshaft.runtime.reports import Reports
 from camshaft.runtime.shaping import Shaper, Sizes, sizes_of, targets_of
 
 _empty = np.empty
@@ -37,7 +38,10 @@ class ExecutionContext:
         self._inputs, self._outputs = engine.inputs, engine.outputs
         self._arena = allocate_arena(engine.program.arena.nbytes)
         self._dims = engine.dims()
-        rows, self._row_owners = engine.rows(self._arena.ctypes.data, self._dims)
+        reporting = [b for b in engine.program.buffers if b.space == "report"]
+        self._reports = Reports(reporting) if reporting else None
+        reports = self._reports.addresses if self._reports else {}
+        rows, self._row_owners = engine.rows(self._arena.ctypes.data, self._dims, reports)
         self._program = engine.linked.program(
             rows,
             engine.typical_types,
@@ -71,7 +75,7 @@ class ExecutionContext:
 
         Where a scalar tensor is declared, a number does as well.
         BindingError names an array that does not fit, or (with `check_finite`) that holds NaN or
-        infinity.
+        infinity, or a node that is given an index outside its axis.
         ConfigError if the context is closed or in use by another thread.
         """
         arrays = self._inputs.arrange(inputs)
@@ -85,6 +89,8 @@ class ExecutionContext:
                 outputs = [_empty(shape, dtype) for shape, dtype in self._specs]
                 code = self._call(*arrays, *outputs)
             self._handle_outcome(code, (*arrays, *outputs))
+        if self._reports is not None:
+            self._reports.check()
         return dict(zip(self._outputs.names, outputs))  # noqa: B905 (`strict` costs 100 ns)
 
     def run_into(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
@@ -103,6 +109,8 @@ class ExecutionContext:
                 arrays = (*self._fitted(given), *arrays[len(given) :])
                 code = self._call(*arrays)
             self._handle_outcome(code, arrays)
+        if self._reports is not None:
+            self._reports.check()
 
     def output_shapes(self, inputs: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
         """Shapes of the outputs for these inputs (arrays, or shapes as tuples), without running.

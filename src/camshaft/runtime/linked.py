@@ -15,7 +15,7 @@ from camshaft.ir.types import TensorType
 from camshaft.program.program import HostCall, Launch, Phase, Program
 from camshaft.program.rows import Patch, Row
 from camshaft.program.shape import SET_SHAPE
-from camshaft.program.view import View
+from camshaft.program.view import Buffer, View
 from camshaft.runtime.bindings import Bindings
 from camshaft.runtime.driver import RUNNER, driver_named
 from camshaft.runtime.expand import expand
@@ -80,25 +80,36 @@ class LinkedEngine:
         launches = [i for i in self.program.instructions if isinstance(i, Launch)]
         return np.array([evaluate(d, self.typical) for i in launches for d in i.dims], np.int64)
 
-    def rows(self, arena: int, dims: np.ndarray) -> tuple[list[Row], list[int]]:
+    def rows(
+        self, arena: int, dims: np.ndarray, reports: Mapping[Buffer, int]
+    ) -> tuple[list[Row], list[int]]:
         """The row table for an arena at that address, at typical sizes, and the instruction of each
-        row.  dims: the context's block."""
+        row.  dims: the context's block.  reports: where its reports lie."""
         rows: list[Row] = []
         owners: list[int] = []
         for index, instruction in enumerate(self.program.instructions):
             made = (
                 [Row(0, (), 0, True)]
                 if isinstance(instruction, HostCall)
-                else self._launched(index, instruction, arena, dims)
+                else self._launched(index, instruction, arena, dims, reports)
             )
             rows += made
             owners += [index] * len(made)
         return rows, owners
 
-    def _launched(self, index: int, launch: Launch, arena: int, dims: np.ndarray) -> list[Row]:
+    def _launched(
+        self,
+        index: int,
+        launch: Launch,
+        arena: int,
+        dims: np.ndarray,
+        reports: Mapping[Buffer, int],
+    ) -> list[Row]:
         """One row for each phase; those after the first wait for the one before."""
         kernel = self.program.kernels[launch.kernel]
-        args = tuple(0 if view is None else self._argument(view, arena) for view in launch.views)
+        args = tuple(
+            0 if view is None else self._argument(view, arena, reports) for view in launch.views
+        )
         if launch.dims:
             args += (dims.ctypes.data + 8 * self.dims_at[index],)
         return [
@@ -116,10 +127,12 @@ class LinkedEngine:
         items = evaluate(phase.items, self.typical)
         return items if isinstance(phase.items, int) else max(2, items)
 
-    def _argument(self, view: View, arena: int) -> int | Patch:
+    def _argument(self, view: View, arena: int, reports: Mapping[Buffer, int]) -> int | Patch:
         buffer, first = view.buffer, evaluate(view.first_byte, self.typical)
         if buffer.space == "constant":
             return self._addresses[buffer.name] + first
+        if buffer.space == "report":
+            return reports[buffer] + first
         if buffer in self.program.offsets:
             return arena + self.program.offsets[buffer] + first
         return Patch(self.numbers[buffer.space, buffer.name], first)

@@ -170,7 +170,7 @@ def targets_of(
                 elif space in ("input", "output"):
                     patches.add(patch, base, number, shaper.total + 1, False)
                     patch += 1
-                else:
+                elif space != "report":  # which stays where it is
                     args.add(at, base, number, shaper.offset(view.buffer), True)
                 at += 1
             at += bool(instruction.dims)

@@ -28,6 +28,11 @@ class CpuCandidate(ABC, Generic[P]):
     params: Params = field(default_factory=dict)
 
     @property
+    def reports(self) -> bool:
+        """Whether its workspace is a report: no."""
+        return False
+
+    @property
     def approximate(self) -> bool:
         """Whether its rounding needs an error budget: no."""
         return False

@@ -24,6 +24,7 @@ from camshaft.ir.attrs import axis_attr, ints_attr
 from camshaft.ir.extent import Extent, largest
 from camshaft.ir.sizes import is_positive
 from camshaft.ir.types import DType, i64, row_major_strides
+from camshaft.program.view import REPORT_BYTES
 
 _ITEM_BYTES = 32 << 10
 _MODES = ("constant", "reflect", "edge", "wrap")
@@ -199,7 +200,7 @@ class Gather:
     """Slabs of a tensor picked by an integer tensor along one axis (embedding rows, reordering)."""
 
     name = "gather"
-    version = 1
+    version = 2
 
     def plan(self, spec: KernelSpec, target: CpuTarget, threads: int) -> Sequence[GatherCandidate]:
         """One way; none where there is nothing to pick from."""
@@ -215,7 +216,17 @@ class Gather:
 
 
 class GatherCandidate(CpuCandidate[int]):
-    """Copies row by row; `problem` is the axis."""
+    """Copies row by row; `problem` is the axis.  Reports an index outside it, and goes on with the
+    nearest one."""
+
+    @property
+    def reports(self) -> bool:
+        """Where the indices are known at run time only."""
+        return not self.spec.inputs[1].const
+
+    def workspace(self, threads: int) -> int:
+        """A report, if any."""
+        return REPORT_BYTES if self.reports else 0
 
     def emit(self) -> Source:
         """One phase; work items are runs of rows."""
@@ -246,6 +257,13 @@ class GatherCandidate(CpuCandidate[int]):
                     at = at.at(k.index(place) * step)
                 number = k.cast(k.load(at), i64)
                 number = k.select(number < 0, number + x.shape[axis], number)
+                if self.reports:
+                    outside = k.bit("or", number < 0, number >= x.shape[axis])
+                    with k.if_(outside):
+                        report = k.args["workspace"].as_type(i64)
+                        k.store(k.cast(k.load(at), i64), report.at(1))
+                        k.store(k.index(x.shape[axis]), report.at(2))
+                        k.store(k.index(1), report)
                 number = k.min(k.max(number, 0), x.shape[axis] - 1)
                 row, y = source.at(number * x.strides[axis]), target_at
                 for place, step, out_step in zip(position, x_steps, out_steps, strict=True):
