@@ -463,7 +463,7 @@ def test_tile_at_a_work_item(target: CpuTarget, step: int) -> None:
         assert rows.tolist() == [*range(n), -1]
 
 
-def test_run_time_extents_are_loaded_once_and_only_in_phases() -> None:
+def test_run_time_extents_are_loaded_once_in_each_function() -> None:
     module = Module(PORTABLE)
     for symbol in ("a", "b"):
         with module.phase(symbol, N, [Arg("x", f32)]) as k:
@@ -475,10 +475,32 @@ def test_run_time_extents_are_loaded_once_and_only_in_phases() -> None:
     assert "!range !{i64 0, i64 1001}" in source.text
     CpuCompiler(PORTABLE).compile(source)
     with (
-        pytest.raises(BuildError, match="only phases are given run-time extents, and n is one"),
-        module.function("f", []) as k,
+        pytest.raises(BuildError, match="no run-time extents are given to expansions, and n is"),
+        module.expansion("e", 1, 0, f32, f32, 4) as k,
     ):
         k.extent(N)
+
+
+@each_target
+def test_functions_are_given_run_time_extents(target: CpuTarget) -> None:
+    def make(module: Module) -> None:
+        with module.function("put", [Arg("x", f32), Scalar("i")]) as g:
+            g.store(g.cast(g.index(N) * 2, f32), g.args["x"].at(g.scalars["i"]))
+        with module.function("twice", [Arg("x", f32)]) as g:
+            for i in range(2):
+                g.call("put", g.args["x"], i)
+        with module.phase("phase", 1, [Arg("x", f32), Arg("y", f32)]) as k:
+            k.call("twice", k.args["x"])  # itself asks for no extent
+
+    x, y = np.zeros(3, np.float32), np.zeros(1, np.float32)
+    module = Module(target)
+    make(module)
+    source = module.source()
+    assert source.dims == (N,)
+    library = runnable_code(source, target)
+    dims = np.array([7], np.int64)
+    call(library["phase"], pointer_table([a.ctypes.data for a in (x, y, dims)]), 0, 1)
+    assert x.tolist() == [14, 14, 0]
 
 
 # --- a whole tactic -----------------------------------------------------------------------------

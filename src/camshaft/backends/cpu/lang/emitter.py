@@ -23,10 +23,12 @@ class Extents:
     """The run-time extents that a module's functions ask for, in order of first use.
 
     Extent number n is the n-th i64 behind a phase's last pointer, `dims`.
+    readers: the module's other functions that are given that pointer too, as their last argument.
     """
 
     def __init__(self) -> None:
         self._slots: dict[Dim, int] = {}
+        self.readers: set[str] = set()
 
     def slot(self, e: Dim) -> int:
         """The number of an extent."""
@@ -48,12 +50,14 @@ class Emitter:
 
     extents: the module's run-time extents, None where the function is not given `dims`.
     prologue: instructions at the function's very start, which load them.
+    needs_dims: whether it loads some or calls a function that does.
     """
 
     extents: Extents | None = None
 
     def __init__(self, target: CpuTarget, declarations: Declarations) -> None:
         self.prologue: list[str] = []
+        self.needs_dims = False
         self._loaded: dict[Dim, Value] = {}
         self.target = target
         self.lines: list[str] = []
@@ -111,7 +115,8 @@ class Emitter:
 
     def _load(self, e: Dim) -> Value:
         if self.extents is None:
-            raise BuildError(f"only phases are given run-time extents, and {e} is one")
+            raise BuildError(f"no run-time extents are given to expansions, and {e} is one")
+        self.needs_dims = True
         factor = gcd(*(c for _, c in e.terms))
         if factor > 1:  # a multiplication costs less than another extent
             base = self._loaded.get(base_of(e, factor)) or self._load(base_of(e, factor))

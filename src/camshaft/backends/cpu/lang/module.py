@@ -20,6 +20,8 @@ from camshaft.ir.extent import Extent
 from camshaft.ir.types import DType, i64
 from camshaft.program.program import Phase
 
+_DIMS = "ptr noalias readonly align 8 %dims"
+
 
 @dataclass(frozen=True)
 class Arg:
@@ -107,6 +109,9 @@ class FunctionBuilder(Tiling):
             else:
                 value = self.index(x) if not isinstance(x, Value) else x
                 words.append(f"{value.type} {value.ref}")
+        if self.extents is not None and symbol in self.extents.readers:
+            self.needs_dims = True
+            words.append("ptr %dims")
         self.effect(f"call void @{symbol}({', '.join(words)})")
 
 
@@ -127,10 +132,13 @@ class Module:
     ) -> Iterator[FunctionBuilder]:
         """An internal function; kept out of line unless `inline`."""
         k = FunctionBuilder(self.target, self._declarations, params)
+        k.extents = self._extents
         yield k
-        self._define(
-            k, symbol, [p.text() for p in params], "alwaysinline" if inline else "noinline"
-        )
+        texts = [p.text() for p in params]
+        if k.needs_dims:
+            self._extents.readers.add(symbol)
+            texts.append(_DIMS)
+        self._define(k, symbol, texts, "alwaysinline" if inline else "noinline")
 
     def _define(self, k: FunctionBuilder, symbol: str, params: Sequence[str], flag: str) -> None:
         k.effect("ret void")
@@ -182,9 +190,9 @@ class Module:
         k.extents = extents
         yield k
         params = [a.text() for a in args] + [s.text() for s in scalars]
-        if k.prologue:
+        if k.needs_dims:
             names.append("dims")
-            params.insert(len(args), "ptr noalias readonly align 8 %dims")
+            params.insert(len(args), _DIMS)
         self._define(k, f"{symbol}.body", params, "alwaysinline")
         lines = []
         for n, name in enumerate(names):
