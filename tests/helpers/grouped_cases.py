@@ -6,8 +6,8 @@ without fused multiply-add and INT8 results can be compared to the bit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,10 @@ import numpy as np
 from camshaft.backends.base import KernelSpec, Operand, Params
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir import expr as E
+from camshaft.ir.extent import Extent, symbols_of
 from camshaft.ir.op import Attr
-from camshaft.ir.types import dtype_of, f32, i8, u8
+from camshaft.ir.sizes import evaluate
+from camshaft.ir.types import Shape, dtype_of, f32, i8, u8
 from camshaft.ops.contraction import CONV
 from kernel_harness import run_kernel
 
@@ -25,11 +27,11 @@ from kernel_harness import run_kernel
 class Case:
     """Extents and options of one convolution.
 
-    size: (n, h, w) of x.  channels: (input, output).  pitches: elements between pixels of x and y
-    beyond the channels.  epilogue: a key of `_epilogues`.
+    size: (n, h, w) of x, symbolic for `open_spec`.  channels: (input, output).  pitches: elements
+    between pixels of x and y beyond the channels.  epilogue: a key of `_epilogues`.
     """
 
-    size: tuple[int, int, int]
+    size: tuple[Extent, Extent, Extent]
     channels: tuple[int, int]
     groups: int
     kernel: tuple[int, int] = (3, 3)
@@ -39,6 +41,19 @@ class Case:
     epilogue: str = "bias"
     pitches: tuple[int, int] = (0, 0)
     zero_point: int = 0
+
+    @property
+    def result(self) -> Shape:
+        """The output's extents."""
+        (n, h, w), (r, s), (top, left, bottom, right) = self.size, self.kernel, self.pads
+        oh = (h + top + bottom - self.dilations[0] * (r - 1) - 1) // self.strides[0] + 1
+        ow = (w + left + right - self.dilations[1] * (s - 1) - 1) // self.strides[1] + 1
+        return (n, oh, ow, self.channels[1])
+
+    def at(self, sizes: Mapping[str, int]) -> Case:
+        """The case with its symbols replaced by sizes."""
+        n, h, w = (evaluate(e, sizes) for e in self.size)
+        return replace(self, size=(n, h, w))
 
 
 @dataclass
@@ -52,13 +67,13 @@ class Problem:
     epilogue: E.Expr
 
 
-def depthwise(size: tuple[int, int, int], channels: int, **options: Any) -> Case:
+def depthwise(size: tuple[Extent, Extent, Extent], channels: int, **options: Any) -> Case:
     """A case with one filter per channel."""
     return Case(size, (channels, channels), channels, **options)
 
 
-def _operand(array: np.ndarray, extra: int, const: bool) -> Operand:
-    shape = tuple(int(d) for d in array.shape)
+def _operand(array: np.ndarray, extra: int, const: bool, shape: Shape | None = None) -> Operand:
+    shape = shape or tuple(int(d) for d in array.shape)
     if const or not extra:
         return Operand.dense(dtype_of(array), shape, const)
     _, h, w, c = shape
@@ -72,7 +87,7 @@ def _float_epilogue(
     bias = rng.standard_normal(shape[3]).astype(np.float32)
     if name == "none":
         return E.inp(0), []
-    if name == "bias":
+    if name in ("bias", "float", "swish"):
         return E.maximum(E.add(E.inp(0), E.inp(1)), E.const(0.0)), [(bias, True)]
     if name == "residual":
         residual = rng.standard_normal(shape).astype(np.float32)
@@ -125,9 +140,7 @@ def problem(case: Case, *, integer: bool, seed: int = 0) -> Problem:
     else:
         x = rng.standard_normal((n, h, w, c)).astype(np.float32)
         weights = rng.standard_normal((k, r, s, c // case.groups)).astype(np.float32)
-    top, left, bottom, right = case.pads
-    oh = (h + top + bottom - case.dilations[0] * (r - 1) - 1) // case.strides[0] + 1
-    ow = (w + left + right - case.dilations[1] * (s - 1) - 1) // case.strides[1] + 1
+    _, oh, ow, _ = case.result
     maker = _integer_epilogue if integer else _float_epilogue
     epilogue, extra = maker(case.epilogue, (n, oh, ow, k), rng)
     attrs: dict[str, Attr] = {
@@ -152,19 +165,44 @@ def problem(case: Case, *, integer: bool, seed: int = 0) -> Problem:
     return Problem(spec, arrays, [a for a, const in operands if const], expected, epilogue)
 
 
+def open_spec(case: Case, *, integer: bool) -> KernelSpec:
+    """The spec of a case whose size is symbolic."""
+    symbols = symbols_of(*case.size)
+    given = problem(case.at({s.name: s.typical for s in symbols}), integer=integer)
+    n, h, w = case.size
+    shapes = [(n, h, w, case.channels[0]), None]
+    for operand in given.spec.inputs[2:]:
+        whole = None if operand.const else case.result
+        is_gate = not operand.const and operand.shape[1:3] == (1, 1)
+        shapes.append((n, 1, 1, case.channels[1]) if is_gate else whole)
+    variable = iter(given.arrays)
+    arrays = [np.zeros(0) if o.const else next(variable) for o in given.spec.inputs]
+    inputs = [
+        o if shape is None else _operand(array, 0 if m else case.pitches[0], False, shape)
+        for m, (o, array, shape) in enumerate(zip(given.spec.inputs, arrays, shapes, strict=True))
+    ]
+    out = _operand(given.expected, case.pitches[1], False, case.result)
+    return KernelSpec("conv", tuple(inputs), (out,), given.spec.attrs)
+
+
 def check(tactic: Any, target: CpuTarget, given: Problem, params: Params, threads: int = 1) -> None:
-    """Run the candidate; integers must match to the bit, floats to 1e-5 of the largest value."""
+    """Run the candidate and compare."""
     (y,) = run_kernel(tactic, given.spec, params, target, given.arrays, given.consts, threads)
+    assert_expected(y, given)
+
+
+def assert_expected(y: np.ndarray, given: Problem, message: str = "") -> None:
+    """Integers must match to the bit, floats to 1e-5 of the largest value."""
     if given.expected.dtype == np.float32:
         bound = 1e-5 * max(1.0, float(np.abs(given.expected).max()))
-        np.testing.assert_allclose(y, given.expected, rtol=0, atol=bound)
+        np.testing.assert_allclose(y, given.expected, rtol=0, atol=bound, err_msg=message)
         return
     assert y.dtype == given.expected.dtype
     sums_are_floats = given.spec.inputs[0].dtype == f32
     if sums_are_floats or any(e.op == "exp" for e in E.nodes(given.epilogue)):  # one quantum
-        assert np.abs(y.astype(int) - given.expected.astype(int)).max() <= 1
+        assert np.abs(y.astype(int) - given.expected.astype(int)).max() <= 1, message
         return
-    np.testing.assert_array_equal(y, given.expected)
+    np.testing.assert_array_equal(y, given.expected, err_msg=message)
 
 
 def first_and_last(candidates: Sequence[Params]) -> list[Params]:

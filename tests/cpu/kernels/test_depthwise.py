@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from camshaft.backends.cpu.conv.depthwise_i8 import ConvDepthwiseI8
+from camshaft.backends.cpu.conv.depthwise.tactic import ConvDepthwiseI8
 from camshaft.backends.cpu.conv.grouped import ConvGrouped
 from camshaft.backends.cpu.target import AVX2, AVX512_VNNI, PORTABLE, CpuTarget
 from camshaft.ops.contraction import CONV

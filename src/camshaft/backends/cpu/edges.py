@@ -6,8 +6,9 @@ A row of results is cut like this, in tiles of `step` pixels:
 
 The left tiles start at pixel 0 and the right ones end at the last pixel, so which columns their
 windows see is known when the code is written (for strides above 1 in some variants, since how far
-the last window reaches depends on the width modulo the stride).  What lies between is a loop, whose
-last tile may overlap the one before.  Rows shorter than `fewest` must be cut in another way.
+the last window reaches depends on the width modulo the stride).  What lies between is a loop.  Where
+tiles do not come out even they overlap, and some pixels are computed twice, to the same bits.  Rows
+shorter than `fewest` must be cut in another way.
 """
 
 from __future__ import annotations
@@ -80,9 +81,17 @@ class Edges:
         return -(-self.right // step)
 
     def fewest(self, step: int) -> int:
-        """Pixels of the shortest row that can be cut so."""
-        lefts, rights = self.lefts(step), self.rights(step)
-        return max((lefts + rights) * step, (rights + 1) * step + self.left)
+        """Pixels of the shortest row that can be cut so: no window of a left tile ends outside the
+        image, none of a right tile begins outside, and between the ends is room for a tile."""
+        left, right = self.left, self.right
+        return max(
+            self.lefts(step) * step + right, self.rights(step) * step + left, step + left + right
+        )
+
+    def pixels(self, step: int, row: int) -> int:
+        """How many pixels a row of `row` (at least `fewest`) costs."""
+        outer = (self.lefts(step) + self.rights(step)) * step
+        return outer + max(0, -(-(row - outer) // step)) * step
 
     def left_windows(self, first: int, count: int) -> Windows:
         """Of `count` pixels from `first` on, whose windows end inside."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from camshaft.backends.base import Preferences, Tactic
-from camshaft.backends.cpu.conv.depthwise_i8 import ConvDepthwiseI8
+from camshaft.backends.cpu.conv.depthwise.tactic import ConvDepthwiseI8
 from camshaft.backends.cpu.conv.direct import ConvDirect
 from camshaft.backends.cpu.conv.grouped import ConvGrouped
 from camshaft.backends.cpu.matmul.tactic import Matmul

@@ -15,6 +15,7 @@ from camshaft.backends.cpu.conv.problem import ConvProblem
 from camshaft.backends.cpu.lang import FunctionBuilder, Index, Pointer, Value
 from camshaft.backends.cpu.pointwise.support import printable
 from camshaft.ir.expr import result_dtype
+from camshaft.ir.extent import Extent, ceil_div
 from camshaft.ir.types import DType, f32, i8, i32
 
 UNROLL_LIMIT = 1024
@@ -24,7 +25,7 @@ UNROLL_LIMIT = 1024
 def computes(spec: KernelSpec, x_dtype: DType) -> bool:
     """Whether `spec` is a convolution of `x_dtype` (f32, or u8 with s8 weights) whose operands
     suit these tactics: x and y with adjacent channels, w constant, an epilogue with CPU code."""
-    if spec.op != "conv" or not spec.is_static:
+    if spec.op != "conv":
         return False
     x, w, *operands = spec.inputs
     y = spec.outputs[0]
@@ -98,24 +99,25 @@ def choose(k: FunctionBuilder, condition: Value, a: Pointer, b: Pointer) -> Poin
 
 @dataclass(frozen=True)
 class Items:
-    """Work items of a kernel: (image, block of output rows, block of channels).
+    """Work items of a kernel: (image, block of output rows, block of channels); images and output
+    rows may be symbolic.
 
     Channel blocks vary fastest, so that a worker's share is a band of rows, as its share of the
     pointwise layers before and after is.
     """
 
-    images: int
-    oh: int
+    images: Extent
+    oh: Extent
     rows: int
     blocks: int
 
     @property
-    def bands(self) -> int:
+    def bands(self) -> Extent:
         """Row blocks of one image."""
-        return -(-self.oh // self.rows)
+        return ceil_div(self.oh, self.rows)
 
     @property
-    def count(self) -> int:
+    def count(self) -> Extent:
         """All items."""
         return self.images * self.bands * self.blocks
 
@@ -127,7 +129,7 @@ class Items:
         return image, first, k.min(first + self.rows, self.oh), block
 
 
-def _divide(k: FunctionBuilder, x: Value, by: int) -> tuple[Value, Value]:
+def _divide(k: FunctionBuilder, x: Value, by: Extent) -> tuple[Value, Value]:
     if by == 1:
         return x, k.index(0)
     quotient = x // by

@@ -10,12 +10,12 @@ that the rows shared with the one before are still in the first cache.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
-from camshaft.backends.base import KernelSpec, Params, Source
+from camshaft.backends.base import KernelSpec, Source
 from camshaft.backends.cpu.abi import constant_numbers, operand_pointer, phase_args
 from camshaft.backends.cpu.candidate import CpuCandidate
 from camshaft.backends.cpu.conv.columns import (
@@ -25,15 +25,16 @@ from camshaft.backends.cpu.conv.columns import (
     choose,
     column_runs,
     computes,
-    distinct,
-    row_blocks,
     row_bounds,
 )
+from camshaft.backends.cpu.conv.grouped_tiles import Shape, tiles
 from camshaft.backends.cpu.conv.problem import ConvProblem
+from camshaft.backends.cpu.conv.row_cut import column_bounds, write_row
+from camshaft.backends.cpu.edges import Windows
 from camshaft.backends.cpu.expr.epilogue import Epilogue
-from camshaft.backends.cpu.lang import Arg, FunctionBuilder, Module, Pointer, Scalar, Value
+from camshaft.backends.cpu.lang import Arg, FunctionBuilder, Index, Module, Pointer, Scalar, Value
 from camshaft.backends.cpu.target import CpuTarget
-from camshaft.ir.types import DType, f32, i8, i16, i32, u8
+from camshaft.ir.types import f32, i8, i16, i32, u8
 
 
 class ConvGrouped:
@@ -54,6 +55,8 @@ class ConvGrouped:
         if not (computes(spec, f32) or computes(spec, u8)):
             return ()
         p = ConvProblem.of(spec)
+        if not isinstance(p.x_strides[2], int):
+            return ()
         lanes = target.lanes(f32)
         if p.groups == 1 or p.k == lanes or lanes % p.k or p.c > 2 * p.k:
             return ()
@@ -62,28 +65,14 @@ class ConvGrouped:
         if p.s * Shape.of(p, target).steps > UNROLL_LIMIT:
             return ()
         return [
-            ConvGroupedCandidate(spec, target, p, params) for params in _tiles(p, target, threads)
+            ConvGroupedCandidate(spec, target, p, params) for params in tiles(p, target, threads)
         ]
-
-
-def _tiles(p: ConvProblem, target: CpuTarget, threads: int) -> list[Params]:
-    shape = Shape.of(p, target)
-    free = max(target.registers - p.s - 2, target.registers // 2 - 2)
-    most = min(free, UNROLL_LIMIT // (p.s * shape.steps))
-    widths = [w for w in (14, 7, 10, 8, 4, 2, 1) if w <= max(1, most)]
-    best = min(widths, key=lambda w: (-(-p.ow // w) * w + (w < 7) * p.ow, -w))
-    rows = row_blocks(p.oh, shape.vectors * p.n, threads, 7)
-    return distinct(
-        [
-            {"cols": best, "rows": rows},
-            {"cols": max(1, best // 2), "rows": rows},
-            {"cols": best, "rows": max(1, -(-rows // 2))},
-        ]
-    )
 
 
 class ConvGroupedCandidate(CpuCandidate[ConvProblem]):
-    """Parameters: cols, output pixels of a tile; rows, output rows of a work item."""
+    """Parameters: cols, output pixels of a tile; rows, output rows of a work item; typical (where the
+    width is open), pixels of a tile in rows of exactly the typical width, 0 if they have no code of
+    their own."""
 
     def prepack(self, constants: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         """Weights, and for a zero point compensation and a row of it; the rest as is."""
@@ -94,50 +83,14 @@ class ConvGroupedCandidate(CpuCandidate[ConvProblem]):
             total = constants[0].astype(np.int64).sum(axis=(1, 2, 3))
             first = np.zeros(shape.vectors * shape.lanes, np.int32)
             first[: len(total)] = -p.zero_point * total
-            packed += [first, np.full(shape.blank_row, p.zero_point, np.uint8)]
+            columns = max(int(self.params["cols"]), int(self.params.get("typical", 0)))
+            blank = shape.blank_row(columns)
+            packed += [first, np.full(blank, p.zero_point, np.uint8)]
         return [*packed, *constants[1:]]
 
     def emit(self) -> Source:
         """One phase; full vectors of output channels and the tail are functions of their own."""
         return _GroupedProgram(self).source()
-
-
-@dataclass(frozen=True)
-class Shape:
-    """How groups fill vectors.
-
-    lanes: output channels of a vector.  groups: groups in a vector.  steps: input elements of a
-    group (channels, INT8: fours of channels).  vectors: vectors of output channels.
-    """
-
-    problem: ConvProblem
-    lanes: int
-    groups: int
-    steps: int
-    vectors: int
-
-    @staticmethod
-    def of(p: ConvProblem, target: CpuTarget) -> Shape:
-        """The shape of a problem on a target."""
-        lanes = target.lanes(f32)
-        groups = lanes // p.k
-        steps = p.c // 4 if p.is_int8 else p.c
-        return Shape(p, lanes, groups, steps, -(-p.groups // groups))
-
-    @property
-    def element(self) -> DType:
-        """What a lane of inputs holds: one f32, or four u8."""
-        return i32 if self.problem.is_int8 else f32
-
-    @property
-    def blank_row(self) -> int:
-        """Bytes of a row of zero points that can stand for any input row."""
-        p = self.problem
-        return (p.w - 1) * p.x_strides[2] + p.groups * p.c
-
-    def spread(self, step: int) -> list[int]:
-        """For each lane the input element (of the vector's groups) that it multiplies."""
-        return [lane // self.problem.k * self.steps + step for lane in range(self.lanes)]
 
 
 def _pack(shape: Shape, w: np.ndarray, *, halves: bool) -> np.ndarray:
@@ -171,7 +124,7 @@ class _GroupedProgram:
         self.lanes = self.shape.lanes
         self.adjacent = max(1, 16 // self.lanes)  # vectors of one cache line go together
         self.halves = self.p.is_int8 and not target.has_vnni
-        self.runs = column_runs(self.p, int(params["cols"]))
+        self.cols, self.typical = int(params["cols"]), int(params.get("typical", 0))
         types = [f32 if not self.p.is_int8 else i16 if self.halves else i8]
         if self.p.zero_point:
             types += [i32, u8]
@@ -209,33 +162,96 @@ class _GroupedProgram:
         params: list[Arg | Scalar] = [*self.args]
         params += [Scalar(s) for s in ("image", "first", "last", "start", "stop")]
         with module.function(symbol, params) as k:
-            first, last, start, stop = (k.scalars[s] for s in ("first", "last", "start", "stop"))
-            for run in self.runs:
-                with (
-                    k.loop(0, run.count) as tile,
-                    k.loop(first, last) as oh,
-                    k.loop(start, stop) as vector,
-                ):
-                    self._tile(k, run, (oh, tile * run.width + run.start, vector), count)
+            if not self.p.has_open_columns:
+                self._columns(k, column_runs(self.p, self.cols), count)
+            elif not self.typical:
+                self._open_columns(k, count)
+            else:
+                same = self.p.typical
+                with k.if_else(k.eq(k.index(self.p.w), same.w)) as branch:
+                    with branch.then():
+                        self._columns(k, column_runs(same, self.typical), count)
+                    with branch.otherwise():
+                        self._open_columns(k, count)
+
+    @contextmanager
+    def _places(self, k: FunctionBuilder) -> Iterator[tuple[Value, Value]]:
+        """The band's output rows and vectors of channels."""
+        first, last, start, stop = (k.scalars[s] for s in ("first", "last", "start", "stop"))
+        with k.loop(first, last) as oh, k.loop(start, stop) as vector:
+            yield oh, vector
+
+    def _columns(self, k: FunctionBuilder, runs: Sequence[ColumnRun], count: int) -> None:
+        """The band in tiles whose places are known."""
+        for run in runs:
+            with k.loop(0, run.count) as tile, self._places(k) as (oh, vector):
+                self._tile(k, run, (oh, tile * run.width + run.start, vector), count)
+
+    def _open_columns(self, k: FunctionBuilder, count: int) -> None:
+        """The band where the width is known at run time only; narrow rows in tiles of one pixel."""
+
+        def tile(windows: Windows, ow: Value) -> None:
+            inside = tuple(tuple(range(*window)) for window in windows)
+            with self._places(k) as (oh, vector):
+                self._tile(k, ColumnRun(0, 1, len(windows), inside), (oh, ow, vector), count)
+
+        def alone(ow: Value) -> None:
+            with self._places(k) as (oh, vector):
+                self._pixel_alone(k, (oh, ow, vector), count)
+
+        write_row(k, self.p, list(dict.fromkeys((self.cols, 1))), tile, alone)
 
     def _tile(
         self, k: FunctionBuilder, run: ColumnRun, place: tuple[Value, Value, Value], count: int
     ) -> None:
         """`run.width` output pixels from place on, which is (row, column, vector)."""
-        p, image = self.p, k.scalars["image"]
+        p = self.p
         oh, ow, vector = place
         acc = [self._first_sum(k, vector) for _ in range(run.width)]
         low, high = (0, p.r) if p.zero_point else row_bounds(k, p, oh)
         with k.loop(low, high, carry=acc) as r:
-            row = self._row(k, oh, r, vector).at(ow * (p.stride[1] * p.x_strides[2]))
-            self._filter_row(k, run, row, vector * p.r + r, acc, count)
+            pixel = self._pixel(k, oh, ow, r, vector)
+            self._filter_row(k, run, pixel, self._weights_at(k, vector * p.r + r), acc, count)
+        self._finish(k, (oh, ow, vector), acc, count)
+
+    def _pixel_alone(
+        self, k: FunctionBuilder, place: tuple[Value, Value, Value], count: int
+    ) -> None:
+        """One output pixel, whose window is known at run time only."""
+        p = self.p
+        oh, ow, vector = place
+        acc = [self._first_sum(k, vector)]
+        rows, columns = row_bounds(k, p, oh), column_bounds(k, p, ow)
+        with k.loop(*((0, p.r) if p.zero_point else rows), carry=acc) as r:
+            w = self._weights_at(k, vector * p.r + r)
+            with k.loop(*((0, p.s) if p.zero_point else columns), carry=acc) as s:
+                pixel = self._pixel(k, oh, ow, r, vector).at(-p.pad[1] * p.x_strides[2])
+                pixel = pixel.at(s * (p.dilation[1] * p.x_strides[2]))
+                if p.zero_point:
+                    inside = k.bit("and", s >= columns[0], s < columns[1])
+                    blank = k.args["packed2"].at(vector * (self.shape.groups * p.c))
+                    pixel = choose(k, inside, pixel, blank)
+                for step in range(self.shape.steps):
+                    x = self._spread(k, pixel, step, count)
+                    acc[0] = self._add(k, x, self._weights(k, w, s + step * p.s), acc[0])
+        self._finish(k, place, acc, count)
+
+    def _finish(
+        self,
+        k: FunctionBuilder,
+        place: tuple[Value, Value, Value],
+        acc: list[Value],
+        count: int,
+    ) -> None:
+        """The sums of a tile through the epilogue."""
+        p, (oh, ow, vector) = self.p, place
         pointers = [
             operand_pointer(k, self.spec, n, self.packed) for n in range(2, len(self.spec.inputs))
         ]
         epilogue = Epilogue(k, p.epilogue, p.operands, pointers, p.output, k.args["out0"])
-        epilogue = epilogue.at((image, oh, ow, vector * self.lanes))
-        for i in range(run.width):
-            epilogue.store(acc[i], (0, 0, i, 0), count)
+        epilogue = epilogue.at((k.scalars["image"], oh, ow, vector * self.lanes))
+        for i, total in enumerate(acc):
+            epilogue.store(total, (0, 0, i, 0), count)
 
     def _first_sum(self, k: FunctionBuilder, vector: Value) -> Value:
         if not self.p.zero_point:
@@ -243,32 +259,40 @@ class _GroupedProgram:
         place = k.args["packed1"].at(vector * self.lanes)
         return k.load(place.aligned(4 * self.lanes), self.lanes)
 
-    def _row(self, k: FunctionBuilder, oh: Value, r: Value, vector: Value) -> Pointer:
-        """Input column 0, filter row r of output row oh, first input channel of the vector."""
+    def _pixel(self, k: FunctionBuilder, oh: Value, ow: Value, r: Value, vector: Value) -> Pointer:
+        """Filter row r of output pixel (oh, ow), first input channel of the vector, such that
+        column c of the window lies c - pad pixels further on; zero points outside the image."""
         p = self.p
-        sn, sy, _, _ = p.x_strides
+        sn, sy, pitch, _ = p.x_strides
         iy = r * p.dilation[0] + oh * p.stride[0] - p.pad[0]
         channel = vector * (self.shape.groups * p.c)
         row = k.args["in0"].at(k.scalars["image"] * sn + channel).at(iy * sy)
-        if p.zero_point and p.clips_rows:
-            inside = k.bit("and", iy >= 0, iy < p.h)
-            row = choose(k, inside, row, k.args["packed2"].at(channel))
-        return row
+        if not (p.zero_point and p.clips_rows):
+            return row.at(ow * (p.stride[1] * pitch))
+        inside = k.bit("and", iy >= 0, iy < p.h)
+        blank = k.args["packed2"].at(channel)
+        if p.has_open_columns:
+            row = row.at(ow * (p.stride[1] * pitch))
+            return choose(k, inside, row, blank.at(p.pad[1] * pitch))
+        return choose(k, inside, row, blank).at(ow * (p.stride[1] * pitch))
+
+    def _weights_at(self, k: FunctionBuilder, number: Value) -> Pointer:
+        """Packed weights of a filter row of a vector: number = vector * r + row."""
+        vectors = self.shape.steps * self.p.s * (2 if self.halves else 1)
+        w = k.args["packed0"].as_type(self.shape.element).at(number * (vectors * self.lanes))
+        return w.aligned(4 * self.lanes)
 
     def _filter_row(
         self,
         k: FunctionBuilder,
         run: ColumnRun,
         row: Pointer,
-        number: Value,
+        w: Pointer,
         acc: list[Value],
         count: int,
     ) -> None:
-        """Add a row of input, weighted by packed filter row `number`, to all sums of the tile."""
+        """Add a row of input, weighted by the filter row at `w`, to all sums of the tile."""
         p, shape = self.p, self.shape
-        vectors = shape.steps * p.s * (2 if self.halves else 1)
-        w = k.args["packed0"].as_type(shape.element).at(number * (vectors * self.lanes))
-        w = w.aligned(4 * self.lanes)
         for step in range(shape.steps):
             taps = [self._weights(k, w, step * p.s + s) for s in range(p.s)]
             for column, users in run.taps(p).items():
@@ -288,7 +312,7 @@ class _GroupedProgram:
             for s in set(range(self.p.s)) - set(inside):
                 acc[i] = self._add(k, blank, taps[s], acc[i])
 
-    def _weights(self, k: FunctionBuilder, w: Pointer, number: int) -> list[Value]:
+    def _weights(self, k: FunctionBuilder, w: Pointer, number: Index) -> list[Value]:
         """One vector of weights, or its two halves."""
         parts = 2 if self.halves else 1
         return [

@@ -1,9 +1,7 @@
 """Direct convolution over images whose height or width is known at run time only.
 
 Filter rows outside the image are left out by run-time bounds, as everywhere.  An output row is cut
-into tiles of `rows` pixels as `edges` says.  Where the tiles between its ends do not come out even,
-the last of them overlaps the one before and computes some pixels twice, to the same bits.  Rows too
-short for all that go pixel by pixel.
+into tiles of `rows` pixels as `edges` says; rows too short for that go pixel by pixel.
 """
 
 from __future__ import annotations
@@ -13,10 +11,10 @@ from dataclasses import replace
 
 from camshaft.backends.cpu.conv.emit import Acc, ConvEmitter, Panel, Stream
 from camshaft.backends.cpu.conv.plan import Segment
-from camshaft.backends.cpu.edges import Edges, Windows
+from camshaft.backends.cpu.conv.row_cut import column_bounds, write_row
+from camshaft.backends.cpu.edges import Windows
 from camshaft.backends.cpu.expr.epilogue import Epilogue
 from camshaft.backends.cpu.lang import Index, Pointer, Value
-from camshaft.ir.extent import Extent, ceil_div
 from camshaft.ir.types import f32, i32
 
 
@@ -54,57 +52,13 @@ class OpenConvEmitter(ConvEmitter):
                 self._pixels(panel, ((0, p.s),), x, panel.epilogue, start, none)
 
     def _row(self, panel: Panel, x: Pointer, epilogue: Epilogue, oh: Value) -> None:
-        k, plan, p = self.k, self.plan, self.problem
-        pads = (p.pad[1], p.pad_end[1])
-        edges = Edges.of(p.w, p.s, p.stride[1], p.dilation[1], pads)
-        step = plan.rows
-        lefts, rights = edges.lefts(step), edges.rights(step)
-        begin = lefts * step
-        with k.if_else(k.index(p.ow) >= edges.fewest(step)) as branch:
-            with branch.then():
-                for n in range(lefts):
-                    windows = edges.left_windows(n * step, step)
-                    self._pixels(panel, windows, x, epilogue, k.index(n * step), oh)
-                end = p.ow - rights * step
-                self._between(panel, x, epilogue, oh, begin, end)
-                for n in range(rights, 0, -1):
-                    self._right(panel, x, epilogue, oh, edges, n * step)
-            with branch.otherwise(), k.loop(0, p.ow) as ow:
-                self._pixel_alone(panel, x, epilogue, ow, oh)
+        def tile(windows: Windows, start: Value) -> None:
+            self._pixels(panel, windows, x, epilogue, start, oh)
 
-    def _between(
-        self, panel: Panel, x: Pointer, epilogue: Epilogue, oh: Value, begin: int, end: Extent
-    ) -> None:
-        """Pixels begin..end-1, which see all filter columns (or are computed twice)."""
-        k, step = self.k, self.plan.rows
-        whole: Windows = ((0, self.problem.s),) * step
-        count = k.index(ceil_div(end - begin, step))
-        with k.loop(0, count) as number:
-            start = k.min(number * step + begin, end - step)
-            self._pixels(panel, whole, x, epilogue, start, oh)
+        def alone(ow: Value) -> None:
+            self._pixel_alone(panel, x, epilogue, ow, oh)
 
-    def _right(
-        self,
-        panel: Panel,
-        x: Pointer,
-        epilogue: Epilogue,
-        oh: Value,
-        edges: Edges,
-        before: int,
-    ) -> None:
-        """The tile that begins `before` pixels before the end of the row."""
-        k, p, step = self.k, self.problem, self.plan.rows
-        start = k.index(p.ow - before)
-        found = [edges.right_windows(last, before, step) for last in edges.last]
-        variants = dict.fromkeys(found)
-        if len(variants) == 1:
-            self._pixels(panel, found[0], x, epilogue, start, oh)
-            return
-        for windows in variants:
-            for number, its in enumerate(found):
-                if its == windows:
-                    with k.if_(k.eq(k.index(edges.variant), number)):
-                        self._pixels(panel, windows, x, epilogue, start, oh)
+        write_row(self.k, self.problem, [self.plan.rows], tile, alone)
 
     def _pixels(
         self,
@@ -130,12 +84,8 @@ class OpenConvEmitter(ConvEmitter):
     ) -> None:
         k, plan, p = self.k, self.plan, self.problem
         step, sw = p.dilation[1], p.x_strides[2]
+        first, last = column_bounds(k, p, ow)
         left = ow * p.stride[1] - p.pad[1]
-        first = k.max(-left + (step - 1), 0)
-        last = k.max(p.w - left + (step - 1), 0)
-        if step > 1:
-            first, last = first // step, last // step
-        last = k.min(last, p.s)
         here = x.at(left * sw)
         stream = Stream(panel.weights, None, plan.kb)
         per_tap = plan.quads if p.is_int8 else p.c

@@ -1,7 +1,6 @@
 """Sliding-window pooling over images whose width is known at run time only (see `edges`).
 
-The last tile between a row's ends may overlap the one before: it computes some pixels twice, to the
-same bits.  Rows too short to have two ends go pixel by pixel.
+Rows too short to have two ends go pixel by pixel.
 """
 
 from __future__ import annotations
@@ -46,7 +45,8 @@ class OpenWindows(SlidingWindows):
             yield Cut(k.index(n * step), columns, whole if p.include_pad else inside)
         begin, end = lefts * step, p.ow - rights * step
         with k.loop(0, ceil_div(end - begin, step)) as number:
-            yield Cut(k.min(number * step + begin, end - step), offsets, whole)
+            start = k.max(k.min(number * step + begin, end - step), edges.left)
+            yield Cut(start, offsets, whole)
         for n in range(rights, 0, -1):
             yield from self._right(n * step)
 

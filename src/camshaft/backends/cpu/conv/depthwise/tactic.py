@@ -2,10 +2,11 @@
 
 Tactic for op "conv" with as many groups as input and output channels.  A dot product adds four
 rows of one column at once: bytes of four input rows are interleaved (`byte_lanes`), weights are
-packed to match (`conv_depthwise_quads`).  The kernel streams along an output row: each input column
+packed to match (`quads`).  The kernel streams along an output row: each input column
 is interleaved once and added to all the sums that it touches, which wait in registers until their
-last column has passed.  Rows outside the image are read from a packed row of zero points; columns
-outside it are known when the kernel is written.
+last column has passed.  Rows outside the image are read from a packed row of zero points (of open
+width: each worker writes one into its scratch memory); columns outside it are known when the kernel
+is written.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ from camshaft.backends.cpu.abi import phase_args
 from camshaft.backends.cpu.byte_lanes import with_negative_nans
 from camshaft.backends.cpu.candidate import CpuCandidate
 from camshaft.backends.cpu.conv.columns import UNROLL_LIMIT, Items, computes, distinct, row_blocks
-from camshaft.backends.cpu.conv.depthwise_quads import (
+from camshaft.backends.cpu.conv.depthwise.layout import DepthwiseLayout
+from camshaft.backends.cpu.conv.depthwise.quads import (
     Block,
-    DepthwiseLayout,
     Quads,
     pack_compensation,
     pack_weights,
     to_lane_order,
 )
-from camshaft.backends.cpu.conv.depthwise_stream import Stream
+from camshaft.backends.cpu.conv.depthwise.stream import Stream
 from camshaft.backends.cpu.conv.problem import ConvProblem
-from camshaft.backends.cpu.lang import Arg, Module, Scalar
+from camshaft.backends.cpu.lang import Arg, FunctionBuilder, Module, Pointer, Scalar
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.types import i8, i16, i32, u8
 
@@ -52,13 +53,15 @@ class ConvDepthwiseI8:
         if not computes(spec, u8):
             return ()
         p = ConvProblem.of(spec)
+        if not isinstance(p.x_strides[2], int):
+            return ()
         begun = (p.s - 1) * p.dilation[1] // p.stride[1] + 1
         written_out = 4 * len(Quads(p, 1).taps()) * begun
         if p.c != 1 or p.k != 1 or written_out > 4 * UNROLL_LIMIT:
             return ()
         return [
             ConvDepthwiseI8Candidate(spec, target, p, params)
-            for params in _tiles(p, target, threads)
+            for params in _tiles(p.typical, target, threads)
         ]
 
 
@@ -105,6 +108,10 @@ class ConvDepthwiseI8Candidate(CpuCandidate[ConvProblem]):
             packed.append(with_negative_nans(array))
         return packed
 
+    def workspace(self, threads: int) -> int:
+        """A row of zero points for each worker where rows are of open width."""
+        return self.layout.scratch_row * threads  # type: ignore[return-value]
+
     def emit(self) -> Source:
         """One phase; full channel blocks and the narrower last one are functions of their own."""
         return _DepthwiseProgram(self.layout).source()
@@ -128,6 +135,8 @@ class _DepthwiseProgram:
         total = sum(b.count for b in plan.blocks)
         items = Items(self.p.n, self.p.oh, plan.rows, total)
         with module.phase("conv_depthwise", items.count, self.args) as k:
+            if plan.scratch_row != 0:
+                k.args["workspace"] = self._scratch_row(k)
             pointers = [k.args[a.name] for a in self.args]
             with k.loop(k.begin, k.end) as item:
                 image, first, last, number = items.decode(k, item)
@@ -142,16 +151,45 @@ class _DepthwiseProgram:
                             k.call("band1", *pointers, image, first, last, k.index(0))
         return module.source()
 
+    def _scratch_row(self, k: FunctionBuilder) -> Pointer:
+        """The worker's row of zero points, filled."""
+        size, width = self.plan.scratch_row, self.target.vector_bits // 8
+        row = k.args["workspace"].at(k.worker * size).aligned(64)
+        with k.loop(0, size, width) as at:
+            k.store(k.const(self.p.zero_point, u8, width), row.at(at).aligned(width))
+        return row
+
     def _band_function(self, module: Module, symbol: str, block: Block) -> None:
         """One channel block of output rows first..last-1 (first is a multiple of `tall`)."""
         params: list[Arg | Scalar] = [*self.args]
         params += [Scalar(s) for s in ("image", "first", "last", "block")]
-        tall = self.plan.tall
         with module.function(symbol, params) as k:
-            first, last = k.scalars["first"], k.scalars["last"]
-            with k.loop(first, last - (tall - 1), tall) as oh:
-                Stream(self.plan, k, block, Quads(self.p, tall), oh).write()
-            if self.p.oh % tall:
-                rest = (last - first) // tall * tall + first
-                with k.loop(rest, last) as oh:
-                    Stream(self.plan, k, block, Quads(self.p, 1), oh).write()
+            if self.p.has_open_columns:
+                self._open_columns(k, block)
+            else:
+                self._streams(k, block)
+
+    def _streams(self, k: FunctionBuilder, block: Block) -> None:
+        """The band's rows by streams, `tall` at once and then single ones."""
+        tall = self.plan.tall
+        first, last = k.scalars["first"], k.scalars["last"]
+        with k.loop(first, last - (tall - 1), tall) as oh:
+            Stream(self.plan, k, block, Quads(self.p, tall), oh).write()
+        if tall > 1 and self.p.oh % tall != 0:
+            rest = (last - first) // tall * tall + first
+            with k.loop(rest, last) as oh:
+                Stream(self.plan, k, block, Quads(self.p, 1), oh).write()
+
+    def _open_columns(self, k: FunctionBuilder, block: Block) -> None:
+        """The band where the width is known at run time only: pixel by pixel where the row is too
+        short for streams, and what does not fill a unit of folded pixels."""
+        units = self.p.ow // block.fold
+        is_long = k.index(units) >= self.plan.fewest
+        with k.if_(is_long):
+            self._streams(k, block)
+        done = k.select(is_long, units * block.fold, k.index(0))
+        with (
+            k.loop(done, self.p.ow) as ow,
+            k.loop(k.scalars["first"], k.scalars["last"]) as oh,
+        ):
+            Stream(self.plan, k, block.alone, Quads(self.p, 1), oh).write_alone(ow)

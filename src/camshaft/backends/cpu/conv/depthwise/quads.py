@@ -13,11 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from camshaft.backends.base import KernelSpec, Operand, Params
 from camshaft.backends.cpu.byte_lanes import lane_order
 from camshaft.backends.cpu.conv.problem import ConvProblem
 from camshaft.backends.cpu.target import CpuTarget
-from camshaft.ir.types import DType, i32
 
 Place = tuple[int, int]
 """(number of an input row of the tile, filter columns to the left of the current one, negative)."""
@@ -89,7 +87,7 @@ class Block:
     """Blocks of channels: `count` from `channel` on, `width` bytes wide, of which `valid` exist.
 
     Four vectors of width/4 i32 lanes hold a block.  fold: neighbouring pixels in a block, each with
-    all channels.
+    all channels.  room: its constants are packed as for a block that is so wide (0: as wide as it).
     """
 
     channel: int
@@ -97,11 +95,25 @@ class Block:
     width: int
     valid: int
     fold: int = 1
+    room: int = 0
 
     @property
     def lanes(self) -> int:
         """i32 lanes of each of the four vectors."""
         return self.width // 4
+
+    @property
+    def packed(self) -> int:
+        """i32 lanes from one of the four vectors to the next in packed constants."""
+        return (self.room or self.width) // 4
+
+    @property
+    def alone(self) -> Block:
+        """The block for a pixel at a time."""
+        if self.fold == 1:
+            return self
+        channels = self.width // self.fold
+        return Block(0, 1, _narrow(channels), channels, room=self.width)
 
 
 def channel_blocks(channels: int, target: CpuTarget, fold: int = 1) -> list[Block]:
@@ -112,9 +124,13 @@ def channel_blocks(channels: int, target: CpuTarget, fold: int = 1) -> list[Bloc
     full, rest = divmod(channels, width)
     blocks = [Block(0, full, width, width)] if full else []
     if rest:
-        narrow = next(w for w in (16, 32, 64) if w >= rest)
-        blocks.append(Block(full * width, 1, narrow, rest))
+        blocks.append(Block(full * width, 1, _narrow(rest), rest))
     return blocks
+
+
+def _narrow(channels: int) -> int:
+    """Bytes of the narrowest vector that holds so many."""
+    return next(w for w in (16, 32, 64) if w >= channels)
 
 
 def padded_channels(blocks: Sequence[Block]) -> int:
@@ -170,52 +186,3 @@ def pack_compensation(problem: ConvProblem, w: np.ndarray, blocks: Sequence[Bloc
     """First values of the sums, -zero_point * (sum of the channel's weights), i32, lane order."""
     total = w.astype(np.int64).sum(axis=(1, 2))
     return to_lane_order((-problem.zero_point * total).astype(np.int32), blocks)
-
-
-class DepthwiseLayout:
-    """What packing and code of one candidate must agree on."""
-
-    def __init__(
-        self, spec: KernelSpec, problem: ConvProblem, params: Params, target: CpuTarget
-    ) -> None:
-        self.spec, self.target = spec, target
-        self.problem = p = problem
-        self.tall, self.rows = int(params["tall"]), int(params["rows"])
-        self.unroll = int(params["unroll"])
-        self.constants = [n for n, o in enumerate(spec.inputs) if o.const]
-        self.blank_row = (p.w - 1) * p.x_strides[2] + p.groups if p.clips_rows else 1
-        varying = [n for n in range(2, len(spec.inputs)) if self._has_channels(n)]
-        self.in_lane_order = all(self.is_per_channel(n) for n in varying)
-        self.blocks = channel_blocks(p.groups, target, self._fold())
-
-    def _fold(self) -> int:
-        """Neighbouring pixels to a vector: several where pixels are narrow and rows dense."""
-        p = self.problem
-        fold, rest = divmod(self.target.vector_bits // 8, p.groups)
-        dense = p.x_strides[2] == p.output.strides[2] == p.groups
-        alike = self.in_lane_order and not any(any(o.strides[:3]) for o in p.operands)
-        fits = fold > 1 and rest == 0 and p.stride[1] == 1 and p.ow % fold == 0
-        return fold if fits and dense and alike else 1
-
-    @property
-    def dtypes(self) -> list[DType]:
-        """Element types of the epilogue's inputs."""
-        return [i32, *(o.dtype for o in self.problem.operands)]
-
-    def _has_channels(self, number: int) -> bool:
-        return self.problem.operands[number - 2].strides[3] != 0
-
-    def is_per_channel(self, number: int) -> bool:
-        """Whether an epilogue operand is constant with one value per channel."""
-        operand = self.problem.operands[number - 2]
-        return operand.const and self._has_channels(number) and not any(operand.strides[:3])
-
-    def operands(self) -> list[Operand]:
-        """The epilogue operands as the kernel sees them."""
-        result = list(self.problem.operands)
-        if self.in_lane_order:
-            padded = padded_channels(self.blocks)
-            for n, operand in enumerate(result):
-                if self.is_per_channel(n + 2):
-                    result[n] = Operand(operand.dtype, (1, 1, 1, padded), (0, 0, 0, 1), True)
-        return result

@@ -10,6 +10,7 @@ has bytes, several neighbouring pixels are *folded* into one block: the stream t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from camshaft.backends.cpu.byte_lanes import (
     can_narrow,
@@ -19,7 +20,9 @@ from camshaft.backends.cpu.byte_lanes import (
     only_negative_nans,
 )
 from camshaft.backends.cpu.conv.columns import choose
-from camshaft.backends.cpu.conv.depthwise_quads import Block, DepthwiseLayout, Quads
+from camshaft.backends.cpu.conv.depthwise.layout import DepthwiseLayout
+from camshaft.backends.cpu.conv.depthwise.quads import Block, Quads
+from camshaft.backends.cpu.conv.depthwise.units import Origin, Units
 from camshaft.backends.cpu.expr.epilogue import Access, Epilogue
 from camshaft.backends.cpu.lang import FunctionBuilder, Index, Pointer, Value
 from camshaft.ir.types import i32, u8
@@ -40,13 +43,11 @@ class Stream:
         self.plan, self.p, self.k = plan, plan.problem, k
         self.block, self.quads, self.oh = block, quads, oh
         self.taps = quads.taps()
-        self.step = self.p.stride[1] * block.fold
-        self.reach = (self.p.s - 1) * self.p.dilation[1]
-        self.units = self.p.ow // block.fold
+        self.units = Units(self.p, quads, block.fold)
         self.channel = k.scalars["block"] * block.width + block.channel
         self.rows = self._row_pointers()
         self.weights = self._weights()
-        self.first_sums = k.args["packed2"].at(self.channel).aligned(4 * block.lanes)
+        self.first_sums = k.args["packed2"].at(self.channel).aligned(4 * block.packed)
         self.finish = _Finish(plan, k, block, oh, self.channel)
 
     # --- operands -------------------------------------------------------------------------
@@ -56,7 +57,7 @@ class Stream:
         k, p = self.k, self.p
         sn, sy, _, _ = p.x_strides
         image = k.args["in0"].at(k.scalars["image"] * sn + self.channel)
-        blank = k.args["packed3"].at(self.channel)
+        blank = k.args["workspace" if p.has_open_columns else "packed3"].at(self.channel)
         rows = []
         for row in self.quads.rows:
             iy = self.oh * p.stride[0] + (row - p.pad[0])
@@ -72,13 +73,13 @@ class Stream:
         words = 1 if self.plan.target.has_vnni else 2
         name = "packed0" if self.quads.tall == self.plan.tall else "packed1"
         start = self.channel * (len(self.taps) * words)
-        return self.k.args[name].as_type(i32).at(start).aligned(4 * self.block.lanes)
+        return self.k.args[name].as_type(i32).at(start).aligned(4 * self.block.packed)
 
     def _fresh(self) -> Sums:
         """Sums to which nothing has been added."""
         k, lanes = self.k, self.block.lanes
         if self.p.zero_point:
-            one = [k.load(self.first_sums.at(g * lanes), lanes) for g in range(4)]
+            one = [k.load(self.first_sums.at(g * self.block.packed), lanes) for g in range(4)]
         else:
             one = [k.const(0, i32, lanes) for _ in range(4)]
         return [list(one) for _ in range(self.quads.tall)]
@@ -87,55 +88,100 @@ class Stream:
 
     def write(self) -> None:
         """Units from left to right; those that need no clipping in a loop."""
-        k = self.k
-        sums = [self._fresh() for _ in range(self.reach // self.step)]
-        self._add_columns(range(self.reach - self.step + 1), 0, None, sums, None)
-        inside = [all(self._is_inside(c) for c in self._new_columns(o)) for o in range(self.units)]
-        start = inside.index(True) if True in inside else self.units
-        stop = inside.index(False, start) if False in inside[start:] else self.units
-        unroll = self.plan.unroll
+        units = self.units
+        sums = [self._fresh() for _ in range(units.begun)]
+        if self.p.has_open_columns:
+            self._write_open(sums)
+        else:
+            self._write_static(sums, int(units.count))
+
+    def _write_static(self, sums: list[Sums], count: int) -> None:
+        k, units, unroll = self.k, self.units, self.plan.unroll
+        whole = Origin(None, 0, self.p.w, count)
+        self._add_columns(range(units.reach - units.step + 1), 0, whole, sums, None)
+        inside = [all(self._is_inside(c) for c in units.new_columns(o)) for o in range(count)]
+        start = inside.index(True) if True in inside else count
+        stop = inside.index(False, start) if False in inside[start:] else count
         stop -= (stop - start) % unroll
         for unit in range(start):
-            self._units(unit, 1, None, sums)
+            self._units(unit, 1, whole, sums)
         if stop > start:
             with k.loop(start, stop, unroll, carry=sums) as position:
-                self._units(0, unroll, position, sums)
-        for unit in range(stop, self.units):
-            self._units(unit, 1, None, sums)
+                self._units(0, unroll, Origin(position), sums)
+        for unit in range(stop, count):
+            self._units(unit, 1, whole, sums)
 
-    def _new_columns(self, unit: int) -> list[int]:
-        """Input columns, counted from the left padding, read first for output unit `unit`."""
-        end = unit * self.step + self.reach + 1
-        columns = range(end - self.step, end)
-        return [c for c in columns if any(u >= unit for u, _ in self._users(c))]
+    def _write_open(self, sums: list[Sums]) -> None:
+        """A row of at least `Units.fewest` units."""
+        k, units, unroll = self.k, self.units, self.plan.unroll
+        beginning = Origin(None, low=0)
+        self._add_columns(range(units.reach - units.step + 1), 0, beginning, sums, None)
+        for unit in range(units.left):
+            self._units(unit, 1, beginning, sums)
+        stop = units.count - units.right
+        done = units.left + (stop - units.left) // unroll * unroll
+        with k.loop(units.left, done, unroll, carry=sums) as position:
+            self._units(0, unroll, Origin(position), sums)
+        if unroll > 1:
+            with k.loop(done, stop, carry=sums) as position:
+                self._units(0, 1, Origin(position), sums)
+        end, which = k.index(units.count), k.index(units.variant)
+        for number, high in enumerate(units.ends if units.right else ()):
+            ending = Origin(end, high=high, units=0)
+            with k.if_(k.eq(which, number)) if len(units.ends) > 1 else nullcontext():
+                own = [[list(vectors) for vectors in rows] for rows in sums]
+                for unit in range(-units.right, 0):
+                    self._units(unit, 1, ending, own)
 
-    def _users(self, column: int) -> list[tuple[int, int]]:
-        """(unit, filter column) pairs that read an input column; units may be negative."""
-        pairs = []
-        for s in range(self.p.s):
-            unit, rest = divmod(column - s * self.p.dilation[1], self.step)
-            if rest == 0:
-                pairs.append((unit, s))
-        return pairs
+    def write_alone(self, ow: Value) -> None:
+        """One output column, whose window is known at run time only; the block is not folded."""
+        p = self.p
+        sums = self._fresh()
+        for s in range(p.s):
+            column = ow * p.stride[1] + (s * p.dilation[1] - p.pad[1])
+            for q in range(len(self.quads.quads)):
+                users = [row for row in range(self.quads.tall) if (row, s, q) in self.taps]
+                if not users:
+                    continue
+                quad = self._quad_alone(q, column)
+                for row in users:
+                    for g in range(4):
+                        weights = self._load_weights(self.taps[row, s, q], g)
+                        sums[row][g] = self._add(quad[g], weights, sums[row][g])
+        for row, vectors in enumerate(sums):
+            values = [self.finish.begin(total, g, row, ow) for g, total in enumerate(vectors)]
+            self.finish.store(values, row, ow)
+
+    def _quad_alone(self, q: int, column: Value) -> Quad:
+        k, p, block = self.k, self.p, self.block
+        rows: list[Value] = []
+        for n, left in self.quads.quads[q]:
+            at = column + left * p.dilation[1]
+            inside = k.bit("and", at >= 0, at < p.w)
+            blank = k.args["packed3"].at(self.channel)
+            pointer = choose(k, inside, self.rows[n].at(at * p.x_strides[2]), blank)
+            rows.append(k.load(pointer, block.width, block.valid))
+        rows += [k.const(0, u8, block.width)] * (4 - len(rows))
+        return interleave4(k, rows)
 
     def _is_inside(self, column: int) -> bool:
         """Whether all pixels interleaved at an input column lie in the image."""
         first = column - self.p.pad[1]
         return first >= self.quads.back and first + self.block.fold <= self.p.w
 
-    def _units(self, first: int, count: int, position: Value | None, sums: list[Sums]) -> None:
-        """Finish units first .. first + count - 1 (relative to unit `position` if given).
+    def _units(self, first: int, count: int, origin: Origin, sums: list[Sums]) -> None:
+        """Finish units first .. first + count - 1 from the origin on.
 
         On entry and on return `sums` holds the units that have begun and not ended.
         """
         sums += [self._fresh() for _ in range(count)]
-        columns = [c for unit in range(first, first + count) for c in self._new_columns(unit)]
+        columns = [c for unit in range(first, first + count) for c in self.units.new_columns(unit)]
         finished: list[list[list[Value]]] = [
             [[] for _ in range(self.quads.tall)] for _ in range(count)
         ]
-        self._add_columns(columns, first, position, sums, finished)
+        self._add_columns(columns, first, origin, sums, finished)
         for n, rows in enumerate(finished):
-            place: Index = first + n if position is None else position + n
+            place = _unit(origin, first + n)
             for row, values in enumerate(rows):
                 self.finish.store(values, row, place)
         del sums[:count]
@@ -144,7 +190,7 @@ class Stream:
         self,
         columns: Sequence[int],
         first: int,
-        position: Value | None,
+        origin: Origin,
         sums: list[Sums],
         finished: list[list[list[Value]]] | None,
     ) -> None:
@@ -155,9 +201,10 @@ class Stream:
         """
         uses: dict[tuple[int, int, int], list[tuple[Quad, int]]] = {}
         for column in columns:
-            users = [(u - first, s) for u, s in self._users(column) if 0 <= u - first < len(sums)]
-            if position is None:
-                users = [(u, s) for u, s in users if u + first < self.units]
+            users = [
+                (u - first, s) for u, s in self.units.users(column) if 0 <= u - first < len(sums)
+            ]
+            users = [(u, s) for u, s in users if u + first < origin.units]
             for q in range(len(self.quads.quads)):
                 wanted = [
                     ((row, s, q), u)
@@ -165,7 +212,7 @@ class Stream:
                     for row in range(self.quads.tall)
                     if (row, s, q) in self.taps
                 ]
-                quad = self._quad(q, column - self.p.pad[1], position) if wanted else None
+                quad = self._quad(q, column - self.p.pad[1], origin) if wanted else None
                 if quad is not None:
                     for tap, u in wanted:
                         uses.setdefault(tap, []).append((quad, u))
@@ -176,13 +223,13 @@ class Stream:
                     sums[u][row][g] = self._add(quad[g], weights, sums[u][row][g])
             for n, rows in enumerate(finished or ()):
                 for row, values in enumerate(rows):
-                    place: Index = first + n if position is None else position + n
+                    place = _unit(origin, first + n)
                     values.append(self.finish.begin(sums[n][row][g], g, row, place))
 
     # --- one column -----------------------------------------------------------------------
 
-    def _quad(self, q: int, column: int, position: Value | None) -> Quad | None:
-        """Quad q interleaved at input column `column` (+ step * position).
+    def _quad(self, q: int, column: int, origin: Origin) -> Quad | None:
+        """Quad q interleaved at input column `column` from the origin on.
 
         None where it adds nothing, outside the image without a zero point.
         """
@@ -193,13 +240,12 @@ class Stream:
         for n, left in self.quads.quads[q]:
             first = column + left * p.dilation[1]
             inside = [
-                position is not None or 0 <= pixel < p.w
-                for pixel in range(first, first + block.fold)
+                origin.low <= pixel < origin.high for pixel in range(first, first + block.fold)
             ]
             seen = seen or any(inside)
             pointer = self.rows[n]
-            if position is not None:
-                pointer = pointer.at(position * (self.step * pitch))
+            if origin.position is not None:
+                pointer = pointer.at(origin.position * (self.units.step * pitch))
             rows.append(self._bytes(pointer.at(first * pitch), inside))
         if not seen and not p.zero_point:
             return None
@@ -223,15 +269,20 @@ class Stream:
 
     def _load_weights(self, tap: int, g: int) -> list[Value]:
         """The weights of one dot product, or their two halves."""
-        k, lanes = self.k, self.block.lanes
+        k, lanes, packed = self.k, self.block.lanes, self.block.packed
         if self.plan.target.has_vnni:
-            return [k.load(self.weights.at((tap * 4 + g) * lanes), lanes)]
-        return [k.load(self.weights.at((tap * 8 + 4 * h + g) * lanes), lanes) for h in range(2)]
+            return [k.load(self.weights.at((tap * 4 + g) * packed), lanes)]
+        return [k.load(self.weights.at((tap * 8 + 4 * h + g) * packed), lanes) for h in range(2)]
 
     def _add(self, x: Value, weights: Sequence[Value], total: Value) -> Value:
         if self.plan.target.has_vnni:
             return self.k.dot4(x, weights[0], total)
         return self.k.dot4_halves(x, weights[0], weights[1], total)
+
+
+def _unit(origin: Origin, number: int) -> Index:
+    """Number of the unit `number` from the origin on."""
+    return number if origin.position is None else origin.position + number
 
 
 class _Finish:
@@ -264,7 +315,7 @@ class _Finish:
         """Vector g of a sum through the epilogue, if lane order suits its operands."""
         if not self.in_lane_order:
             return total
-        return self.epilogue.apply(total, (0, row, unit * self.block.fold, g * self.block.lanes))
+        return self.epilogue.apply(total, (0, row, unit * self.block.fold, g * self.block.packed))
 
     def store(self, values: Sequence[Value], row: int, unit: Index) -> None:
         """Store the four vectors of one output row at output unit `unit`."""
