@@ -206,7 +206,7 @@ class Candidate(Protocol):
         the emitted code expands, the form to store."""
         ...
 
-    def workspace(self, threads: int) -> int:
+    def workspace(self, threads: int) -> Extent:
         """Bytes of scratch memory needed when run by `threads` workers; may be symbolic."""
         ...
 

@@ -171,13 +171,13 @@ class Assembler:
         return Launch(self._kernel(choice.kernel), tuple(views), choice.kernel.dims)
 
     def _workspace(self, index: int, choice: Choice) -> View | None:
-        nbytes: int = choice.candidate.workspace(self.threads)
+        nbytes = choice.candidate.workspace(self.threads)
         if nbytes == 0:
             return None
         if choice.candidate.reports:
             name = f"{index}:{self.tasks[index].name}"
             return View.dense(Buffer(name, u8, REPORT_BYTES, "report"), (REPORT_BYTES,))
-        return View.dense(Buffer(f"workspace:{index}", u8, nbytes, "scratch"), (nbytes,))
+        return View.dense(Buffer(f"workspace:{index}", u8, nbytes, "scratch"), (nbytes,))  # type: ignore[arg-type]
 
     def _host_call(self, task: Task) -> HostCall:
         node = task.node

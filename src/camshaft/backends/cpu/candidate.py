@@ -11,6 +11,7 @@ import numpy as np
 
 from camshaft.backends.base import KernelSpec, Params, Source
 from camshaft.backends.cpu.target import CpuTarget
+from camshaft.ir.extent import Extent
 
 P = TypeVar("P")
 
@@ -41,7 +42,7 @@ class CpuCandidate(ABC, Generic[P]):
         """The constant operands, dense."""
         return [np.ascontiguousarray(c) for c in constants]
 
-    def workspace(self, threads: int) -> int:
+    def workspace(self, threads: int) -> Extent:
         """Bytes of scratch memory: none."""
         return 0
 

@@ -15,6 +15,7 @@ import numpy as np
 from camshaft.backends.base import KernelSpec, Params
 from camshaft.backends.cpu.lang import Module
 from camshaft.backends.cpu.winograd.transforms import TAPS, transform_weights
+from camshaft.ir.extent import Extent, ceil_div
 from camshaft.ir.types import f32, f64
 
 LINE = 16
@@ -23,7 +24,10 @@ LINE = 16
 
 @dataclass(frozen=True)
 class WinogradLayout:
-    """Sizes that follow from a spec, its parameters and the target (all in elements)."""
+    """Sizes that follow from a spec, its parameters and the target (all in elements).
+
+    Of open images, how many tiles there are is symbolic, and so is what follows from it.
+    """
 
     spec: KernelSpec
     m: int
@@ -61,12 +65,12 @@ class WinogradLayout:
         return -(-self.spec.outputs[0].shape[3] // self.panel)
 
     @property
-    def tiles_yx(self) -> tuple[int, int]:
+    def tiles_yx(self) -> tuple[Extent, Extent]:
         _, oh, ow, _ = self.spec.outputs[0].shape
-        return -(-oh // self.m), -(-ow // self.m)
+        return ceil_div(oh, self.m), ceil_div(ow, self.m)
 
     @property
-    def tiles(self) -> int:
+    def tiles(self) -> Extent:
         return self.spec.outputs[0].shape[0] * prod(self.tiles_yx)
 
     @property
@@ -75,16 +79,16 @@ class WinogradLayout:
         return self.rows * self.groups
 
     @property
-    def blocks(self) -> int:
-        return -(-self.tiles // self.block)
+    def blocks(self) -> Extent:
+        return ceil_div(self.tiles, self.block)
 
     @property
-    def tiles_in_v(self) -> int:
+    def tiles_in_v(self) -> Extent:
         """Tiles for which V has room: a block, or all of them in whole blocks."""
         return self.block * (self.blocks if self.by_panels else 1)
 
     @property
-    def v_size(self) -> int:
+    def v_size(self) -> Extent:
         return self.positions * self.tiles_in_v * self.padded_channels
 
     @property
@@ -96,7 +100,7 @@ class WinogradLayout:
         """Size of U."""
         return 4 * self.positions * self.panels * self.channels * self.panel
 
-    def workspace(self, threads: int) -> int:
+    def workspace(self, threads: int) -> Extent:
         """Bytes: V (shared, or one a worker) and M (one a worker)."""
         if self.by_panels:
             return 4 * (self.v_size + threads * self.m_size)

@@ -10,6 +10,9 @@ Two schedules, chosen by timing:
 
 Layouts, f32: V [position][tile][C'] transformed input, M [position][tile][panel] products,
 U [position][panel][C][panel width] packed weights; C' is C rounded up to whole vectors.
+
+Batch, height and width may be symbolic: tiles are numbered through all images, and which of their
+pixels exist is asked when the kernel runs.
 """
 
 from __future__ import annotations
@@ -29,6 +32,8 @@ from camshaft.backends.cpu.target import CpuTarget
 from camshaft.backends.cpu.winograd.plan import WinogradLayout, emit_expansion, stored_weights
 from camshaft.backends.cpu.winograd.transforms import TAPS, transform_grid
 from camshaft.ir.attrs import expr_attr, ints_attr
+from camshaft.ir.extent import Extent, ceil_div
+from camshaft.ir.sizes import is_static, typical
 from camshaft.ir.types import f32
 
 
@@ -54,19 +59,20 @@ class Winograd:
 
 
 def _is_supported(spec: KernelSpec, target: CpuTarget) -> bool:
-    if spec.op != "conv" or not spec.is_static or len(spec.outputs) != 1:
+    if spec.op != "conv" or len(spec.outputs) != 1:
         return False
     x, w, y = spec.inputs[0], spec.inputs[1], spec.outputs[0]
     attrs = dict(spec.attrs)
     return (
-        x.dtype == w.dtype == f32
+        is_static((x.shape[3], y.shape[3]))
+        and x.dtype == w.dtype == f32
         and w.const
         and w.shape[1:3] == (TAPS, TAPS)
         and attrs["strides"] == attrs["dilations"] == (1, 1)
         and attrs["groups"] == 1
         and (x.strides[3] == 1 or x.shape[3] == 1)
         and min(x.shape[3], y.shape[3]) >= target.lanes(f32)
-        and min(y.shape) > 0
+        and 0 not in y.shape
     )
 
 
@@ -76,7 +82,7 @@ def _tilings(spec: KernelSpec, target: CpuTarget, threads: int) -> list[Params]:
     shapes = [(14, 2), (7, 4), (9, 3)] if target.registers >= 32 else [(6, 2), (4, 3)]
     found: list[Params] = []
     for m in (4, 2):
-        tiles = n * -(-oh // m) * -(-ow // m)
+        tiles = typical(n * ceil_div(oh, m) * ceil_div(ow, m))
         for rows, cols in shapes:
             if cols > 1 and (cols - 1) * lanes >= channels:
                 continue
@@ -129,7 +135,7 @@ class WinogradCandidate(CpuCandidate[None]):
         """W, of which the code makes U (`plan`); the other constants as they are."""
         return [stored_weights(self.layout, constants[0]), *constants[1:]]
 
-    def workspace(self, threads: int) -> int:
+    def workspace(self, threads: int) -> Extent:
         """Bytes of V and M."""
         return self.layout.workspace(threads)
 
@@ -206,19 +212,28 @@ class _Stages:
         count: Count,
     ) -> None:
         k, p = self.k, self.p
-        x = p.spec.inputs[0]
         size = p.m + TAPS - 1
         grid = []
         for i in range(size):
             row = []
             for j in range(size):
-                at = source.at(i * x.strides[1] + j * x.strides[2])
-                row.append(self._pixel(at, border, i, j, count))
+                row.append(self._pixel(self._neighbour(source, i, j), border, i, j, count))
             grid.append(row)
         step = p.tiles_in_v * p.padded_channels
         for i, line in enumerate(transform_grid(k, grid, p.m, output=False)):
             for j, value in enumerate(line):
-                k.store(value, v.at((i * size + j) * step))
+                k.store(value, v.at(self._times(step, i * size + j)))
+
+    def _neighbour(self, source: Pointer, i: int, j: int) -> Pointer:
+        """The pixel i rows and j columns further on."""
+        _, row, column, _ = self.p.spec.inputs[0].strides
+        if is_static((row, column)):
+            return source.at(i * row + j * column)
+        return source.at(self._times(row, i)).at(self._times(column, j))
+
+    def _times(self, extent: Extent, n: int) -> Index:
+        """extent * n; of a symbolic extent it is multiplied when the kernel runs."""
+        return n * extent if isinstance(extent, int) else self.k.index(extent) * n
 
     def _pixel(
         self,
