@@ -64,6 +64,13 @@ def is_whole(known: np.ndarray) -> bool:
     return all(isinstance(e, int | Dim) and not isinstance(e, bool) for e in known.flat)
 
 
+def whole_number(element: Element) -> Extent | None:
+    """An element as an extent, whatever type the model computes it in; None for fractions."""
+    if isinstance(element, Ratio):
+        return element.numerator if element.denominator == 1 else None
+    return int(element) if isinstance(element, bool) else element
+
+
 def is_symbolic(known: np.ndarray) -> bool:
     """Whether an element depends on a symbol."""
     return any(isinstance(e, Dim) or (isinstance(e, Ratio) and isinstance(e.numerator, Dim))

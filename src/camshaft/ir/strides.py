@@ -51,7 +51,7 @@ def reshaped(shape: Shape, strides: Strides, new_shape: Shape) -> Strides | None
         have, want = old[i][0], new[j]
         i_end, j_end = i + 1, j + 1
         while have != want:
-            short = _is_short(have, want)
+            short = is_short(have, want)
             if short is None:
                 return None
             if short:
@@ -77,7 +77,7 @@ def reshaped(shape: Shape, strides: Strides, new_shape: Shape) -> Strides | None
     return _with_unit_axes(new_shape, result)
 
 
-def _is_short(have: Extent, want: Extent) -> bool | None:
+def is_short(have: Extent, want: Extent) -> bool | None:
     """Whether a product of extents must grow to equal another; None where that is not known."""
     if not (isinstance(have, int) and isinstance(want, int)):
         if exact_quotient(want, have) is not None:

@@ -20,6 +20,7 @@ from camshaft.errors import ModelError
 from camshaft.ir.graph import Graph, Node, Tensor
 from camshaft.ir.op import Attrs, OpDef
 from camshaft.ir.rebuild import Rebuild
+from camshaft.ir.symbol import UndecidedExtent
 
 T = TypeVar("T")
 
@@ -157,7 +158,10 @@ def sweep(graph: Graph, rules: Iterable[Rewrite]) -> tuple[Graph, Counter[str]]:
     for old in graph.nodes:
         node = r.present(old)
         for rule in table[old.op.name]:
-            made = rule.apply(node, r)
+            try:
+                made = rule.apply(node, r)
+            except UndecidedExtent:
+                continue  # whether the rule fits depends on sizes
             if made is None:
                 continue
             if [t.type for t in made] != [t.type for t in old.outputs]:

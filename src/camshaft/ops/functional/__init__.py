@@ -99,6 +99,7 @@ from camshaft.ops.functional.elementwise import (
     sub,
     tan,
 )
+from camshaft.ops.functional.indexing import take_along_axis
 from camshaft.ops.functional.matmul import (
     gemm,
     linear,
@@ -297,6 +298,7 @@ __all__ = [
     "sum",
     "sum_of_squares",
     "take",
+    "take_along_axis",
     "tan",
     "tanh",
     "threshold",

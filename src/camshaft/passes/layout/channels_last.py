@@ -24,6 +24,7 @@ from camshaft.errors import ModelError
 from camshaft.ir.attrs import ints_attr
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr, Perm, Reordering, Role
+from camshaft.ir.sizes import typical
 from camshaft.ops import RESHAPE, TRANSPOSE
 from camshaft.passes.layout.shapes import (
     CHANNELS_LAST,
@@ -122,7 +123,7 @@ class _Layout:
         if not orders:
             return identity(rank)
         costs = {p: sum(self.cost(t, p) for t in full) for p in orders}
-        return min(orders, key=lambda p: (costs[p], p != CHANNELS_LAST))
+        return min(orders, key=lambda p: (typical(costs[p]), p != CHANNELS_LAST))
 
     def operand(self, tensor: Tensor, perm: Perm) -> Tensor:
         """An operand that broadcasts against tensors of order `perm`; it may have fewer axes."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from math import prod
 
 from camshaft.ir.op import Perm
+from camshaft.ir.strides import is_short
 
 Shape = tuple[int, ...]
 
@@ -86,7 +87,10 @@ def _groups(shape: Shape, out_shape: Shape) -> list[tuple[tuple[int, ...], tuple
         left, right = shape[ins[i]], out_shape[outs[j]]
         i, j = i + 1, j + 1
         while left != right:
-            if left < right:
+            short = is_short(left, right)
+            if short is None or (i if short else j) == len(ins if short else outs):
+                return None  # symbolic extents leave open how the axes group
+            if short:
                 left *= shape[ins[i]]
                 i += 1
             else:

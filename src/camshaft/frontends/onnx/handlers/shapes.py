@@ -10,6 +10,7 @@ import numpy as np
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx.context import Handler, NodeContext, Results
 from camshaft.frontends.onnx.dtypes import array_of, inner_dtype
+from camshaft.ir import known
 from camshaft.ir.extent import known_different
 from camshaft.ir.types import broadcast_shapes
 from camshaft.ops import functional as F
@@ -141,6 +142,13 @@ def range_of(ctx: NodeContext) -> Results:
     if ctx.arg(0).type.dtype.is_int and any(ctx.arg(i).data is None for i in range(len(names))):
         start, limit, delta = ((ctx.const_ints(i, n) or (0,))[0] for i, n in enumerate(names))
         return F.arange(ctx.builder, start, limit, delta, ctx.arg(0).type.dtype, output=ctx.output)
+    found = [ctx.builder.known(ctx.arg(i)) for i in range(len(names))]
+    whole = [known.whole_number(v.reshape(-1)[0]) for v in found if v is not None and v.size == 1]
+    if len(whole) == len(names) and not all(isinstance(v, int) for v in whole):
+        first, last, step = whole
+        if first is not None and last is not None and isinstance(step, int):
+            dtype = ctx.arg(0).type.dtype
+            return F.arange(ctx.builder, first, last, step, dtype, output=ctx.output)
     arrays = [ctx.const(i, what) for i, what in enumerate(names)]
     bounds = [a.reshape(-1)[0] for a in arrays if a is not None]
     if bounds[2] == 0:

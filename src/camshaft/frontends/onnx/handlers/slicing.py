@@ -42,6 +42,12 @@ def gather(ctx: NodeContext) -> Results:
     return F.take(ctx.builder, ctx.arg(0), ctx.arg(1), axis, output=ctx.output)
 
 
+def gather_elements(ctx: NodeContext) -> Results:
+    """GatherElements."""
+    axis = ctx.attr_int("axis")
+    return F.take_along_axis(ctx.builder, ctx.arg(0), ctx.arg(1), axis, output=ctx.output)
+
+
 def pad(ctx: NodeContext) -> Results:
     """Pad; amounts and value were attributes before opset 11."""
     x = ctx.arg(0)
@@ -88,6 +94,7 @@ def trilu(ctx: NodeContext) -> Results:
 HANDLERS: Mapping[str, Handler] = {
     "DepthToSpace": depth_to_space,
     "Gather": gather,
+    "GatherElements": gather_elements,
     "Pad": pad,
     "Slice": slice_,
     "SpaceToDepth": space_to_depth,

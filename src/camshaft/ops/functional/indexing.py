@@ -1,0 +1,44 @@
+"""Functions that pick single elements by tensors of indices."""
+
+from __future__ import annotations
+
+from camshaft.errors import ModelError
+from camshaft.ir import expr as E
+from camshaft.ir.graph import GraphBuilder, Tensor
+from camshaft.ir.types import i64, row_major_strides
+from camshaft.ops.common import normal_axis
+from camshaft.ops.functional.core import NoCanonicalForm, emit
+from camshaft.ops.functional.counting import arange
+from camshaft.ops.functional.elementwise import cast, pointwise
+from camshaft.ops.functional.shape import reshape
+from camshaft.ops.movement import GATHER
+
+
+def take_along_axis(
+    builder: GraphBuilder, x: Tensor, indices: Tensor, axis: int = 0, *, output: str | None = None
+) -> Tensor:
+    """Element [.., i, ..] is x[.., indices[.., i, ..], ..], as NumPy's take_along_axis.
+
+    indices: integers of x's rank, those below 0 count from the end of `axis`; other axes may be
+    shorter than x's.  Becomes one gather from the flat x.  NoCanonicalForm for strings.
+    """
+    axis = normal_axis(axis, x.type.rank)
+    if x.type.dtype.kind == "s":
+        raise NoCanonicalForm("works on numbers, not on strings")
+    if indices.type.rank != x.type.rank or not indices.type.dtype.is_int:
+        raise ModelError(f"indices {indices.type} are not integers of the rank of {x.type}")
+    strides = row_major_strides(x.shape)
+    at = E.inp(0)
+    operands = [cast(builder, indices, i64)]
+    below = E.binary("lt", at, E.const(0, i64))
+    place = E.select(below, E.add(at, E.extent(x.shape[axis], i64)), at)
+    place = E.mul(place, E.extent(strides[axis], i64))
+    for a, extent in enumerate(indices.shape):
+        if a != axis and extent != 1:
+            behind = [1] * (x.type.rank - a - 1)
+            counted = arange(builder, 0, extent, 1, i64)
+            operands.append(reshape(builder, counted, (extent, *behind)))
+            step = E.extent(strides[a], i64)
+            place = E.add(place, E.mul(E.inp(len(operands) - 1), step))
+    flat = pointwise(builder, place, *operands)
+    return emit(builder, GATHER, [reshape(builder, x, (x.type.size,)), flat], {"axis": 0}, output)
