@@ -80,7 +80,7 @@ def _without_lead(operand: Operand) -> Operand:
 
 
 def _copy_task(copy: Copy) -> Task:
-    if copy.source.buffer.space == "constant":
+    if copy.tensor.is_const:
         source: View | Tensor = copy.tensor
     else:
         source = copy.source

@@ -63,12 +63,33 @@ def check_program(
 
 
 def points(program: Program) -> Iterator[Sizes]:
-    """The least sizes, the typical ones, and the largest where they are bounded; {} once for a
-    program without symbols."""
-    yield {s.name: s.low for s in program.symbols}
-    if program.symbols:
-        yield {s.name: s.typical for s in program.symbols}
-        yield {s.name: s.typical if s.high is None else s.high for s in program.symbols}
+    """About the least sizes, the typical ones, and about the largest where they are bounded, such
+    that what the program requires of sizes holds; {} once for a program without symbols."""
+    if not program.symbols:
+        yield {}
+        return
+    least = {s.name: s.low for s in program.symbols}
+    typical = {s.name: s.typical for s in program.symbols}
+    most = {s.name: s.typical if s.high is None else s.high for s in program.symbols}
+    for wanted, up in ((least, True), (typical, True), (most, False)):
+        found = _nearest(program, wanted, up)
+        if found is not None:
+            yield found
+
+
+def _nearest(program: Program, wanted: Sizes, up: bool) -> Sizes | None:
+    """Sizes that the program takes: those wanted, or the next multiples of a power of two."""
+    for step in (1, 2, 4, 8, 16, 32, 64, 128, 256):
+        sizes = {
+            s.name: max(
+                s.low, (-(-wanted[s.name] // step) if up else wanted[s.name] // step) * step
+            )
+            for s in program.symbols
+        }
+        inside = all(s.high is None or sizes[s.name] <= s.high for s in program.symbols)
+        if inside and all(r.holds(sizes) for r in program.constraints):
+            return sizes
+    return None
 
 
 def _check_code(where: str, name: str, phases: Sequence[Phase], code: Collection[str]) -> None:
