@@ -1,0 +1,235 @@
+"""Open extents of inputs: which symbols they become, what the model's own arithmetic teaches, and that
+shape arithmetic leaves no work to be done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from camshaft.errors import ConfigError, ModelError
+from camshaft.frontends.onnx import import_onnx
+from camshaft.frontends.onnx.open_extents import Range, parse_said
+from camshaft.ir.extent import symbols_of
+from camshaft.ir.graph import Graph
+from camshaft.ir.symbol import Symbol
+
+Dims = Sequence[int | str | None]
+
+
+def model(
+    nodes: Sequence[NodeProto],
+    inputs: dict[str, Dims],
+    outputs: Sequence[str] = ("y",),
+    weights: dict[str, np.ndarray] | None = None,
+    integers: Sequence[str] = (),
+) -> ModelProto:
+    kinds = {n: TensorProto.INT64 if n in integers else TensorProto.FLOAT for n in inputs}
+    graph = helper.make_graph(
+        list(nodes),
+        "g",
+        [helper.make_tensor_value_info(n, kinds[n], list(d)) for n, d in inputs.items()],
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in outputs],
+        [numpy_helper.from_array(a, n) for n, a in (weights or {}).items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+
+
+def node(op: str, inputs: str, output: str = "y", **attrs: Any) -> NodeProto:
+    return helper.make_node(op, inputs.split(), [output], **attrs)
+
+
+def ints(*values: int) -> np.ndarray:
+    return np.array(values, np.int64)
+
+
+def relu(**inputs: Dims) -> ModelProto:
+    names = list(inputs)
+    nodes = [node("Relu", n, f"y{i}") for i, n in enumerate(names)]
+    return model(nodes, inputs, [f"y{i}" for i in range(len(names))])
+
+
+def symbols(graph: Graph) -> dict[str, Symbol]:
+    return {s.name: s for s in symbols_of(*(d for t in graph.inputs for d in t.shape))}
+
+
+def test_equal_names_are_equal_extents_and_placeholders_are_not() -> None:
+    graph = import_onnx(relu(a=["batch", 4], b=["batch", "?"], c=["?", "?"]))
+    a, b, c = (t.shape for t in graph.inputs)
+    assert a[0] == b[0]
+    assert len({str(d) for d in (b[1], *c)}) == 3
+
+
+@pytest.mark.parametrize("name", ["?", "-1", "None", "unk__7", "", "unknown"])
+def test_placeholders(name: str) -> None:
+    (x,) = import_onnx(relu(x=[name, name])).inputs
+    assert [str(d) for d in x.shape] == ["x_0", "x_1"]
+
+
+def test_names_become_identifiers() -> None:
+    (x, y) = import_onnx(relu(x=["batch-size", "1d"], y=["batch_size", 3])).inputs
+    assert [str(d) for d in x.shape] == ["batch_size", "_1d"]
+    assert str(y.shape[0]) == "batch_size_2"
+
+
+@pytest.mark.parametrize(
+    ("declared", "typical"),
+    [
+        (["n", 3, "h", "w"], (1, 224, 224)),
+        (["n", "h", "w", 3], (1, 224, 224)),
+        (["n", 3, 48, "w"], (1, 320)),
+        (["n", 3, "h", 640], (1, 640)),
+        (["n", "length"], (1, 128)),
+        (["n", "length", 64], (1, 128)),
+        (["length"], (128,)),
+    ],
+)
+def test_typical_sizes_by_rank_and_position(declared: Dims, typical: tuple[int, ...]) -> None:
+    found = symbols(import_onnx(relu(x=declared)))
+    assert tuple(s.typical for s in found.values()) == typical
+    assert all(s.low == 1 and s.high is None for s in found.values())
+
+
+def test_what_is_said_goes_first() -> None:
+    proto = relu(x=["batch", 3, "h", "w"])
+    graph = import_onnx(proto, shapes={"x": ("n=1..4..16", 3, 64, "w=32..")})
+    found = symbols(graph)
+    assert found["n"] == Symbol("n", 1, 4, 16)
+    assert (found["w"].low, found["w"].high) == (32, None)
+    assert graph.inputs[0].shape[2] == 64
+    profiles = [{"x": ((1, 3, 64, 64), (2, 3, 128, 96), (8, 3, 256, 256))}]
+    graph = import_onnx(proto, profiles=profiles)
+    assert list(symbols(graph).values()) == [
+        Symbol("batch", 1, 2, 8),
+        Symbol("h", 64, 128, 256),
+        Symbol("w", 64, 96, 256),
+    ]
+
+
+def test_forms_of_what_is_said() -> None:
+    assert parse_said("batch") == ("batch", Range())
+    assert parse_said(" n = 1 .. 16 ") == ("n", Range(1, None, 16))
+    assert parse_said("n=1..") == ("n", Range(1, None, None))
+    assert parse_said("n=1..4..16") == ("n", Range(1, 4, 16))
+    for wrong in ("", "1..4", "n=4", "n=..4", "a b", "n=1...4"):
+        with pytest.raises(ConfigError, match="is none of"):
+            parse_said(wrong)
+
+
+def test_what_does_not_fit_is_said() -> None:
+    proto = relu(x=["n", 3])
+    for options, words in (
+        ({"shapes": {"z": (1, 3)}}, "no input for"),
+        ({"shapes": {"x": (1, 3, 4)}}, "rank 3"),
+        ({"shapes": {"x": (-1, 3)}}, "negative"),
+        ({"profiles": [{"x": ((1, 3), (1, 3))}]}, "three shapes"),
+        ({"profiles": [{"x": ((1, 2), (1, 3), (1, 4))}]}, "fixes at 3"),
+    ):
+        with pytest.raises(ModelError, match=words):
+            import_onnx(proto, **options)  # type: ignore[arg-type]
+
+
+# -- what the model's arithmetic teaches -------------------------------------------------------------
+
+
+def test_sums_make_extents_equal() -> None:
+    graph = import_onnx(model([node("Add", "a b")], {"a": ["n", 8], "b": ["m", 8]}))
+    a, b = (t.shape for t in graph.inputs)
+    assert a == b and not list(graph.constraints)
+    graph = import_onnx(
+        model([node("Add", "a w")], {"a": ["n", 8]}, weights={"w": np.ones((5, 8), np.float32)})
+    )
+    assert graph.inputs[0].shape == (5, 8)
+
+
+def test_windows_say_how_small_an_axis_may_be() -> None:
+    weight = np.ones((4, 3, 5, 5), np.float32)
+    graph = import_onnx(model([node("Conv", "x w")], {"x": [1, 3, "h", 8]}, weights={"w": weight}))
+    assert symbols(graph)["h"].low == 5
+    assert [str(d) for d in graph.outputs[0].shape] == ["1", "4", "h - 4", "4"]
+
+
+def test_slices_of_tables_say_how_long_a_sequence_may_be() -> None:
+    table = np.zeros((1, 512, 8), np.float32)
+    nodes = [
+        node("Shape", "x", "s"),
+        node("Gather", "s one", "n", axis=0),
+        node("Slice", "table zero n one", "rows"),
+        node("Add", "x rows"),
+    ]
+    weights = {"table": table, "one": ints(1), "zero": ints(0)}
+    graph = import_onnx(model(nodes, {"x": ["b", "seq", 8]}, weights=weights))
+    assert symbols(graph)["seq"].high == 512
+    assert graph.outputs[0].shape == graph.inputs[0].shape
+
+
+def test_skips_across_strides_move_typical_sizes_and_are_remembered() -> None:
+    weight = np.ones((4, 4, 3, 3), np.float32)
+    down = {"strides": [2, 2], "pads": [1, 1, 1, 1]}
+    nodes = [
+        node("Conv", "x w", "half", **down),
+        node("Conv", "half w", "quarter", **down),
+        node("Resize", "quarter none scales", "back", mode="nearest"),
+        node("Concat", "half back", axis=1),
+    ]
+    weights = {"w": weight, "none": np.zeros(0, np.float32)}
+    weights["scales"] = np.array([1, 1, 2, 2], np.float32)
+    proto = model(nodes, {"x": [1, 4, "h", 32]}, weights=weights)
+    graph = import_onnx(proto, shapes={"x": (1, 4, "h=1..61..", 32)})
+    (constraint,) = graph.constraints
+    assert str(constraint) == "2*((h + 3)//4) == (h + 1)//2"
+    assert constraint.holds({"h": symbols(graph)["h"].typical})
+
+
+def test_nothing_that_fits_is_an_error_that_names_the_node() -> None:
+    weights = {"a": np.ones((5, 8), np.float32), "b": np.ones((6, 8), np.float32)}
+    nodes = [node("Add", "x a", "s"), node("Add", "s b")]
+    with pytest.raises(ModelError, match="broadcast"):
+        import_onnx(model(nodes, {"x": ["n", 8]}, weights=weights))
+
+
+# -- shape arithmetic ----------------------------------------------------------------------------------
+
+
+def test_shape_arithmetic_leaves_no_work() -> None:
+    nodes = [
+        node("Shape", "x", "s"),
+        node("Gather", "s zero", "n", axis=0),
+        node("Unsqueeze", "n axis", "n1"),
+        node("Concat", "n1 minus twelve", "to", axis=0),
+        node("Reshape", "x to", "r"),
+        node("Transpose", "r", perm=[0, 2, 1]),
+    ]
+    weights = {"zero": np.array(0), "axis": ints(0), "minus": ints(-1), "twelve": ints(12)}
+    graph = import_onnx(model(nodes, {"x": ["n", "m", 36]}, weights=weights))
+    assert [n.op.name for n in graph.nodes] == ["reshape", "transpose"]
+    assert [str(d) for d in graph.outputs[0].shape] == ["n", "12", "3*m"]
+
+
+def test_floats_on_the_way() -> None:
+    nodes = [
+        node("Shape", "x", "s"),
+        node("Cast", "s", "f", to=TensorProto.FLOAT),
+        node("Mul", "f half", "g"),
+        node("Floor", "g", "h"),
+        node("Cast", "h", "i", to=TensorProto.INT64),
+        node("Slice", "x zeros i"),
+    ]
+    weights = {"half": np.array(0.5, np.float32), "zeros": ints(0, 0)}
+    graph = import_onnx(model(nodes, {"x": ["n", "m"]}, weights=weights))
+    assert [n.op.name for n in graph.nodes] == ["slice"]
+    assert [str(d) for d in graph.outputs[0].shape] == ["n//2", "m//2"]
+
+
+def test_extents_that_are_read_as_data_are_one_step() -> None:
+    nodes = [
+        node("Shape", "x", "s"),
+        node("ReduceProd", "s", "p", axes=[0], keepdims=0),
+        node("Cast", "p", "f", to=TensorProto.FLOAT),
+        node("Div", "x f"),
+    ]
+    graph = import_onnx(model(nodes, {"x": ["n", "m"]}))
+    assert [n.op.name for n in graph.nodes] == ["extents", "pointwise", "pointwise"]
