@@ -112,6 +112,11 @@ USES = [
         {"layout": "NCHW"},
     ),
     Use(
+        RESAMPLE,
+        [f(1, 2, 3, 3), TABLE, WEIGHT[:1], TABLE[:, :1], WEIGHT[1:2, :1]],
+        {"layout": "NCHW"},
+    ),
+    Use(
         RESAMPLE, [q(np.int64, 1, 3, 3, 2), *[TABLE[:, :1], WEIGHT[:, :1]] * 2], {"layout": "NHWC"}
     ),
     Use(IOTA, [], {"count": 7}),

@@ -165,7 +165,10 @@ POOL = OpDef(
 def _resample_infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorType]:
     x, iy, wy, ix, wx = types[:5]
     n, c, _, _ = spatial(x.shape, attrs["layout"])
-    if iy.shape != wy.shape or ix.shape != wx.shape or iy.rank != 2 or ix.rank != 2:
+    fits = all(
+        i.rank == 2 and w.shape in (i.shape, (1, i.shape[1])) for i, w in ((iy, wy), (ix, wx))
+    )
+    if not fits:
         raise ModelError(f"resample tables {iy},{wy} and {ix},{wx} do not match")
     shape = from_nchw(n, c, iy.shape[0], ix.shape[0], attrs["layout"])
     return [epilogue_type(TensorType(x.dtype, shape), types[5:], attrs)]
@@ -208,8 +211,8 @@ def _resample_range(operands: Operands, attrs: Attrs) -> ValueRange | None:
 RESAMPLE = OpDef(
     "resample",
     "Separable resize of images x: y[h, w] = sum over a, b of wy[h, a] wx[w, b] x[iy[h, a], ix[w, b]].  "
-    "Inputs: x, iy i32 [OH, T], wy f32 [OH, T], ix i32 [OW, U], wx f32 [OW, U].  With T = U = 1 "
-    "elements are copied, whatever their type.",
+    "Inputs: x, iy i32 [OH, T], wy f32 [OH, T], ix i32 [OW, U], wx f32 [OW, U]; weights of one row "
+    "hold for all.  With T = U = 1 elements are copied, whatever their type.",
     _resample_infer,
     _resample_reference,
     {"layout": LAYOUT, "epilogue": EPILOGUE},

@@ -111,22 +111,24 @@ def test_kernel(target: CpuTarget, dtype: DType, taps: int) -> None:
         for extent in (oh, ow):
             const = isinstance(extent, int)
             inputs.append(Operand.dense(i32, (extent, taps), const))  # type: ignore[arg-type]
-            inputs.append(Operand.dense(f32, (extent, taps), const))  # type: ignore[arg-type]
+            rows = 1 if channels == 3 else extent  # of weights: one row holds for all
+            inputs.append(Operand.dense(f32, (rows, taps), const))  # type: ignore[arg-type]
         y = Operand.dense(dtype, (N, oh, ow, channels))  # type: ignore[arg-type]
         spec = KernelSpec("resample", tuple(inputs), (y,), (("epilogue", E.inp(0)),))
         (candidate,) = Resample().plan(spec, target, 2)
         kernel = SymbolicKernel(candidate, target)
         rng = np.random.default_rng(0)
-        for number, (n, rows, columns, o) in enumerate(
+        for number, (n, height, width, o) in enumerate(
             ((1, 4, 4, 1), (1, 7, 9, 12), (4, 5, 6, 11), (2, 40, 50, 60), (3, 4, 5, 7))
         ):
-            sizes = {"n": n, "h": rows, "w": columns, "out": o}
+            sizes = {"n": n, "h": height, "w": width, "out": o}
             fixed = at_sizes(spec, sizes)
             arrays = [_values(fixed.inputs[0], rng)]
-            for place, extent in ((1, rows), (3, columns)):
+            for place, extent in ((1, height), (3, width)):
                 table = fixed.inputs[place]
                 shape, bound = table.shape, 4 if table.const else extent
                 arrays.append(rng.integers(0, bound, shape).astype(np.int32))
+                shape = fixed.inputs[place + 1].shape
                 weight = np.random.default_rng(7).random(shape).astype(np.float32)
                 arrays.append(weight / weight.sum(1, keepdims=True, dtype=np.float32))
             (want,) = RESAMPLE.reference(arrays, {"layout": "NHWC", "epilogue": E.inp(0)})

@@ -32,7 +32,7 @@ from camshaft.ops.functional.sampling import (
     Table,
     table_of,
 )
-from camshaft.ops.functional.shape import full, reshape, transpose
+from camshaft.ops.functional.shape import reshape, transpose
 from camshaft.ops.pooling import RESAMPLE
 
 F32 = np.float32
@@ -189,7 +189,7 @@ def _table(builder: GraphBuilder, axis: Axis, table: Table, what: str) -> list[T
     at = reshape(builder, iota(builder, axis.out), (axis.out, 1))
     index = _computed(builder, at, table.index, table.taps)
     if table.taps == 1:
-        return [index, full(builder, (axis.out, 1), 1.0)]
+        return [index, constant(builder, np.ones((1, 1), F32), f"{what}.weight")]
     return [index, _computed(builder, at, table.weight, table.taps)]
 
 

@@ -157,9 +157,11 @@ class _ResampledImage:
         """Row `at` of table operand `number`."""
         k, table = self.k, self.spec.inputs[number]
         step, across = row_major_strides(table.shape) if table.const else table.strides
+        if table.shape[0] == 1 and self.spec.outputs[0].shape[1 if number <= 2 else 2] != 1:
+            step = 0
         start, taps = self.tables[number - 1], range(table.shape[1])
         for tap in taps:
-            yield k.load(start.at(at * step + tap * across))
+            yield k.load(start.at(at * step + tap * across if step != 0 else tap * across))
 
     def _offsets(self, number: int, at: Value) -> Iterator[Value]:
         """Where in x the pixels lie that row `at` of an index table names."""
