@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from camshaft.backends.cpu.conv.emit import Acc, ConvEmitter, Panel, Stream
 from camshaft.backends.cpu.conv.plan import Segment
@@ -40,16 +41,16 @@ class OpenConvEmitter(ConvEmitter):
     # --- a row ------------------------------------------------------------------------------
 
     def _one_row(self, panel: Panel, x: Pointer, first: Value, last: Value) -> None:
-        """Tiles first..last-1 of the only row, which has no border."""
+        """Tiles first..last-1 of the only row, which has no border; its end in smaller tiles."""
         k, plan, p = self.k, self.plan, self.problem
-        whole: Windows = ((0, p.s),) * plan.rows
-        none = k.index(0)
-        with k.if_else(k.index(p.ow) >= plan.rows) as branch:
-            with branch.then(), k.loop(first, last) as tile:
-                start = k.min(tile * plan.rows, p.ow - plan.rows)
-                self._pixels(panel, whole, x, panel.epilogue, start, none)
-            with branch.otherwise(), k.loop(0, p.ow) as start:
-                self._pixels(panel, ((0, p.s),), x, panel.epilogue, start, none)
+        whole, none = p.ow // plan.rows, k.index(0)
+        with k.loop(first, k.min(last, whole)) as tile:
+            windows: Windows = ((0, p.s),) * plan.rows
+            self._pixels(panel, windows, x, panel.epilogue, tile * plan.rows, none)
+        ends = partial(k.eq, last, plan.units)
+        for rest in k.rest(p.ow, whole * plan.rows, plan.rows, is_last=ends, halves=True):
+            windows = ((0, p.s),) * rest.size
+            self._pixels(panel, windows, x, panel.epilogue, k.index(rest.start), none)
 
     def _row(self, panel: Panel, x: Pointer, epilogue: Epilogue, oh: Value) -> None:
         def tile(windows: Windows, start: Value) -> None:
