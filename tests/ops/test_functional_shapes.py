@@ -15,6 +15,7 @@ from camshaft.ir.symbol import Symbol, UndecidedExtent
 from camshaft.ir.types import TensorType, f32, i32
 from camshaft.ops import functional as F
 from functional_graphs import floats, graph_of, integers, run, run_all, same
+from open_graphs import interpreted
 
 X = floats(2, 3, 4)
 
@@ -247,9 +248,28 @@ def test_open_images() -> None:
 
 def test_what_needs_known_extents_says_so() -> None:
     for function, shape, more in (
-        (F.argmax, (N, T), {"axis": 1}),
-        (F.triu, (T, T), {}),
         (F.resize, (N, 3, H, H), {"sizes": (N, 3, 8, 8), "keep_aspect_ratio": "not_larger"}),
     ):
         with pytest.raises(UndecidedExtent, match="not decided"):
             shape_of(function, *shape, **more)  # type: ignore[arg-type]
+
+
+def test_positions_in_open_axes() -> None:
+    """Functions that count along an axis compute their numbers where its extent is open."""
+    cases = (
+        (lambda b, x: F.triu(b, x, diagonal=1), lambda x: np.triu(x, 1)),
+        (lambda b, x: F.tril(b, x, diagonal=-1), lambda x: np.tril(x, -1)),
+        (lambda b, x: F.slice(b, x, [-1], [-(1 << 40)], [1], [-1]), lambda x: x[:, ::-1]),
+        (lambda b, x: F.argmax(b, x, axis=1), lambda x: x.argmax(1)),
+        (lambda b, x: F.argmin(b, x, axis=0, last=True), lambda x: len(x) - 1 - x[::-1].argmin(0)),
+        (lambda b, x: F.arange(b, 1, x.shape[0] + x.shape[1], 2), lambda x: np.arange(1, sum(x.shape), 2)),
+        (lambda b, x: F.arange(b, x.shape[0], -3, -2), lambda x: np.arange(len(x), -3, -2)),
+        (lambda b, x: F.eye(b, *x.shape, 2), lambda x: np.eye(*x.shape, 2, np.float32)),
+    )  # fmt: skip
+    for function, want in cases:
+        b = GraphBuilder("positions")
+        x = b.input("x", TensorType(f32, (H, T)))  # type: ignore[arg-type]
+        graph = b.graph({"y": function(b, x)})  # type: ignore[no-untyped-call]
+        for size in ((1, 1), (4, 7), (9, 3)):
+            data = floats(*size)
+            same(interpreted(graph, {"x": data}), want(data))  # type: ignore[no-untyped-call]

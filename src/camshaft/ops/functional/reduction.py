@@ -14,13 +14,15 @@ import numpy as np
 
 from camshaft.errors import ModelError
 from camshaft.ir import expr as E
+from camshaft.ir.constraints import require_at_least
 from camshaft.ir.expr import Expr
 from camshaft.ir.extent import largest
 from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ir.types import boolean, i32, i64, u8
 from camshaft.ops.common import normal_axis
 from camshaft.ops.elementwise import POINTWISE, retyped
-from camshaft.ops.functional.core import constant, emit, fixed, normal_axes
+from camshaft.ops.functional.core import constant, emit, normal_axes
+from camshaft.ops.functional.counting import iota
 from camshaft.ops.functional.elementwise import cast, pointwise, reciprocal_of
 from camshaft.ops.functional.shape import reshape
 from camshaft.ops.movement import BROADCAST
@@ -259,15 +261,16 @@ def _found(
     axis = normal_axis(axis, x.type.rank)
     if not x.type.rank:
         raise ModelError(f"{x.type} has no axis to look along")
-    (count,) = fixed([x.shape[axis]], "the axis of an extreme")
-    if not count:
-        raise ModelError(f"axis {axis} of {x.type} is empty: nothing is extreme there")
+    count = x.shape[axis]
+    with builder.constraints.learning(f"node {builder.layer!r}"):
+        empty = f"axis {axis} of {x.type} is empty: nothing is extreme there"
+        require_at_least(count, 1, empty)
     extreme = emit(builder, REDUCE, [x], {"kind": kind, "axes": (axis,)})
-    places = np.arange(count, dtype=np.int32).reshape(count, *[1] * (x.type.rank - axis - 1))
-    elsewhere = E.const(0 if last else count - 1, i32)
+    places = pointwise(builder, E.cast(X, i32), iota(builder, count))
+    places = reshape(builder, places, (count, *[1] * (x.type.rank - axis - 1)))
+    elsewhere = E.extent(0 if last else count - 1, i32)
     standing = E.select(E.binary("eq", X, E.inp(1)), E.inp(2), elsewhere)
-    operands = [x, extreme, constant(builder, places, "places")]
-    at = emit(builder, POINTWISE, operands, {"expr": standing})
+    at = emit(builder, POINTWISE, [x, extreme, places], {"expr": standing})
     attrs = {
         "kind": "max" if last else "min",
         "axes": (axis,),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -11,13 +11,19 @@ import numpy as np
 from camshaft.errors import ModelError
 from camshaft.ir import expr as E
 from camshaft.ir.constraints import require_at_least
+from camshaft.ir.expr import Expr
 from camshaft.ir.extent import Extent, ceil_div, largest, smallest
 from camshaft.ir.graph import GraphBuilder, Tensor
+from camshaft.ir.types import i64
 from camshaft.ops.common import normal_axis
 from camshaft.ops.elementwise import POINTWISE
-from camshaft.ops.functional.core import NoCanonicalForm, constant, emit, fixed
+from camshaft.ops.functional.core import NoCanonicalForm, constant, emit
+from camshaft.ops.functional.counting import iota
+from camshaft.ops.functional.elementwise import pointwise
 from camshaft.ops.functional.shape import reshape, transpose
 from camshaft.ops.movement import GATHER, PAD, SLICE
+
+_ROW, _COLUMN = E.inp(0), E.inp(1)
 
 
 @dataclass(frozen=True)
@@ -63,8 +69,8 @@ def _parts(
         }
         x = emit(builder, SLICE, [x], attrs, None if backward else output)
     for axis in backward:
-        (count,) = fixed([x.shape[axis]], "the extent of a reversed axis")
-        index = constant(builder, np.arange(count)[::-1].copy(), "reversed")
+        last = E.extent(x.shape[axis] - 1, i64)
+        index = pointwise(builder, E.sub(last, E.inp(0)), iota(builder, x.shape[axis]))
         held = output if axis == backward[-1] else None
         x = emit(builder, GATHER, [x, index], {"axis": axis}, held)
     return x
@@ -316,25 +322,24 @@ def triu(
     builder: GraphBuilder, x: Tensor, diagonal: int = 0, *, output: str | None = None
 ) -> Tensor:
     """x [..., M, N] with 0 below the diagonal; `diagonal` counts from the main one upwards."""
-    return _masked(builder, x, lambda ones: np.triu(ones, diagonal), output)
+    row = E.add(_ROW, E.const(diagonal, i64))
+    return _masked(builder, x, E.binary("le", row, _COLUMN), output)
 
 
 def tril(
     builder: GraphBuilder, x: Tensor, diagonal: int = 0, *, output: str | None = None
 ) -> Tensor:
     """x [..., M, N] with 0 above the diagonal; `diagonal` counts from the main one upwards."""
-    return _masked(builder, x, lambda ones: np.tril(ones, diagonal), output)
+    row = E.add(_ROW, E.const(diagonal, i64))
+    return _masked(builder, x, E.binary("le", _COLUMN, row), output)
 
 
-def _masked(
-    builder: GraphBuilder,
-    x: Tensor,
-    kept: Callable[[np.ndarray], np.ndarray],
-    output: str | None,
-) -> Tensor:
+def _masked(builder: GraphBuilder, x: Tensor, kept: Expr, output: str | None) -> Tensor:
+    """x, and 0 where `kept`, an expression of the numbers _ROW and _COLUMN, does not hold."""
     if x.type.rank < 2:
         raise ModelError(f"input {x.type} is not a matrix")
-    mask = kept(np.ones(fixed(x.shape[-2:], "the extents of a masked matrix"), np.bool_))
+    rows, columns = x.shape[-2:]
+    row = reshape(builder, iota(builder, rows), (rows, 1))
+    mask = pointwise(builder, kept, row, iota(builder, columns))
     expr = E.select(E.inp(1), E.inp(0), E.const(0, x.type.dtype))
-    operands = [x, constant(builder, mask, "mask")]
-    return emit(builder, POINTWISE, operands, {"expr": expr}, output)
+    return emit(builder, POINTWISE, [x, mask], {"expr": expr}, output)
