@@ -62,11 +62,18 @@ class Control(Memory):
 
     @contextmanager
     def loop(
-        self, low: Index, high: Index, step: int = 1, carry: Carry | None = None
+        self,
+        low: Index,
+        high: Index,
+        step: int = 1,
+        carry: Carry | None = None,
+        *,
+        nonempty: bool = False,
     ) -> Iterator[Value]:
         """for i in range(low, high, step): yields i as an i64 scalar; step is positive.
 
-        With constant bounds and at least one iteration no test is made before the first.
+        With constant bounds and at least one iteration no test is made before the first, nor where
+        the caller knows that there is one (nonempty).
         """
         carry = carry if carry is not None else []
         before = flatten(carry)
@@ -74,7 +81,7 @@ class Control(Memory):
         known = isinstance(low, int) and isinstance(high, int)
         start, stop = self.index(low), self.index(high)
         entry = self.block
-        if not known or _int(low) >= _int(high):
+        if not nonempty and (not known or _int(low) >= _int(high)):
             self.branch(start < stop, head, done)
             guarded = True
         else:

@@ -53,9 +53,10 @@ class DepthwiseLayout:
 
     @property
     def fewest(self) -> int:
-        """Units of the shortest row of open width for which streams have code."""
+        """Units of the shortest row of open width for which streams have code: its left units end
+        inside the image, its right ones begin inside, and between them are enough for a loop."""
         units = [Units(self.problem, Quads(self.problem, t), self.fold) for t in (self.tall, 1)]
-        return max(u.fewest for u in units)
+        return max(u.left + u.right for u in units) + self.unroll
 
     def _fold(self) -> int:
         """Neighbouring pixels to a vector: several where pixels are narrow and rows dense."""

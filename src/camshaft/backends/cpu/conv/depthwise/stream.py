@@ -112,19 +112,19 @@ class Stream:
             self._units(unit, 1, whole, sums)
 
     def _write_open(self, sums: list[Sums]) -> None:
-        """A row of at least `Units.fewest` units."""
+        """A row of at least `DepthwiseLayout.fewest` units: the loop in the middle runs."""
         k, units, unroll = self.k, self.units, self.plan.unroll
         beginning = Origin(None, low=0)
         self._add_columns(range(units.reach - units.step + 1), 0, beginning, sums, None)
         for unit in range(units.left):
             self._units(unit, 1, beginning, sums)
         stop = units.count - units.right
-        done = units.left + (stop - units.left) // unroll * unroll
-        with k.loop(units.left, done, unroll, carry=sums) as position:
+        odd = (stop - units.left) % unroll
+        for n in range(1, unroll):
+            with k.if_(k.index(odd) >= n, carry=sums):
+                self._units(units.left + n - 1, 1, beginning, sums)
+        with k.loop(units.left + odd, stop, unroll, carry=sums, nonempty=True) as position:
             self._units(0, unroll, Origin(position), sums)
-        if unroll > 1:
-            with k.loop(done, stop, carry=sums) as position:
-                self._units(0, 1, Origin(position), sums)
         end, which = k.index(units.count), k.index(units.variant)
         for number, high in enumerate(units.ends if units.right else ()):
             ending = Origin(end, high=high, units=0)

@@ -107,8 +107,3 @@ class Units:
         while any(c + self.fold > end for c in self.new_columns(unit)):
             unit -= 1
         return -1 - unit
-
-    @property
-    def fewest(self) -> int:
-        """Units of the shortest row whose left units end, and whose right ones begin, inside."""
-        return max(1, self.left + self.right)
