@@ -36,6 +36,9 @@ from camshaft.backends.cpu.lang import Arg, FunctionBuilder, Index, Module, Poin
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.types import f32, i8, i16, i32, u8
 
+NARROW_TILES = (4, 2, 1)
+"""Pixels of the tiles in rows of open width that are too narrow for a candidate's own tiles."""
+
 
 class ConvGrouped:
     """Grouped convolution: x [N,H,W,C] f32 or u8, w [K,R,S,C/groups] f32 or s8, y [N,OH,OW,K]."""
@@ -188,7 +191,7 @@ class _GroupedProgram:
                 self._tile(k, run, (oh, tile * run.width + run.start, vector), count)
 
     def _open_columns(self, k: FunctionBuilder, count: int) -> None:
-        """The band where the width is known at run time only; narrow rows in tiles of one pixel."""
+        """The band where the width is known at run time only."""
 
         def tile(windows: Windows, ow: Value) -> None:
             inside = tuple(tuple(range(*window)) for window in windows)
@@ -199,7 +202,8 @@ class _GroupedProgram:
             with self._places(k) as (oh, vector):
                 self._pixel_alone(k, (oh, ow, vector), count)
 
-        write_row(k, self.p, list(dict.fromkeys((self.cols, 1))), tile, alone)
+        steps = [self.cols, *(step for step in NARROW_TILES if step < self.cols)]
+        write_row(k, self.p, steps, tile, alone)
 
     def _tile(
         self, k: FunctionBuilder, run: ColumnRun, place: tuple[Value, Value, Value], count: int
