@@ -4,6 +4,7 @@
 #   make test    the default test suite
 #   make bench   camshaft beside ONNX Runtime, OpenVINO and PyTorch (installs them; under an hour);
 #                BENCH='resnet50 --seconds 5' narrows the comparison
+#   make docs    the documentation as a site that opens without a net: build/site/index.html
 #   make lint    ruff and strict mypy
 #   make quick   only the tests that generate no machine code and need no other runtime
 
@@ -15,10 +16,11 @@ BENCH  ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: venv venv-bench demo test quick slow lint format bench clean
+.PHONY: venv venv-bench venv-docs demo test quick slow lint format bench docs clean
 
 venv: $(VENV)/.installed
 venv-bench: $(VENV)/.installed-bench
+venv-docs: $(VENV)/.installed-docs
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "camshaft needs Python 3.11 or later: make PYTHON=python3.11 ...")'
@@ -30,6 +32,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 $(VENV)/.installed-bench: $(VENV)/.installed
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[all]'
 	$(BIN)/pip install --quiet --no-deps -c constraints.txt torchvision
+	touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev,docs]'
 	touch $@
 
 demo: $(VENV)/.installed
@@ -60,6 +66,11 @@ bench: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks.limits
 	$(BIN)/python -m benchmarks.accuracy
 	$(BIN)/python -m benchmarks.run $(BENCH)
+
+# The theme's advertisement would be the only warning.
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	$(BIN)/python -m pytest -q -m '' tests/test_site.py
 
 clean:
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import re
-import shlex
 import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
-from typer.testing import CliRunner
+from onnx import helper, numpy_helper
 
 import camshaft
 from camshaft import errors, machine
@@ -28,27 +25,29 @@ from camshaft.ir.types import f32
 from camshaft.ops import ALL_OPS, OPS_BY_NAME
 from camshaft.ops.catalogue import catalogue
 from camshaft.passes.rewrite import sweep
+from doc_pages import (
+    DOCUMENTS,
+    PAGES,
+    ROOT,
+    blocks,
+    commands,
+    python_blocks,
+    run_page,
+    save_model,
+    write_example_files,
+)
 from graph_checks import same
 from kernel_harness import SymbolicKernel, operand_of, run_kernel
 from targets import each_target
 from test_layering import LAYERS
 
-ROOT = Path(__file__).parent.parent
-DOCUMENTS = (
-    ROOT / "README.md",
-    ROOT / "CONTRIBUTING.md",
-    ROOT / "docs" / "architecture.md",
-    ROOT / "docs" / "errors.md",
-    ROOT / "docs" / "ops.md",
-)
-by_name = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: p.name)
-BLOCK = re.compile(r"(?:<!-- quote: (\S+) -->\n)?```(\w*)\n(.*?)```", re.DOTALL)
+
+def named(path: Path) -> str:
+    """How tests call a page."""
+    return str(path.relative_to(ROOT))
 
 
-def blocks(document: Path, language: str) -> list[str]:
-    """Code blocks of a language, quotations left out."""
-    found = BLOCK.findall(document.read_text(encoding="utf-8"))
-    return [code for quoted, kind, code in found if kind == language and not quoted]
+by_name = pytest.mark.parametrize("document", DOCUMENTS, ids=named)
 
 
 # -- links, quotations, tables -----------------------------------------------------------------
@@ -79,10 +78,10 @@ def test_paths_named_exist(document: Path) -> None:
 
 @by_name
 def test_quotations_are_in_the_code(document: Path) -> None:
-    for source, _, code in BLOCK.findall(document.read_text(encoding="utf-8")):
-        if source:
-            flat = " ".join((ROOT / source).read_text(encoding="utf-8").split())
-            assert " ".join(code.split()) in flat, f"{source} no longer holds:\n{code}"
+    for block in blocks(document):
+        if block.quoted:
+            flat = " ".join((ROOT / block.quoted).read_text(encoding="utf-8").split())
+            assert " ".join(block.code.split()) in flat, f"{block.quoted} lacks:\n{block.code}"
 
 
 def test_layer_table_is_the_one_that_is_enforced() -> None:
@@ -114,83 +113,34 @@ def test_as_many_onnx_operators_as_the_readme_says() -> None:
     assert len({name for domain, name in HANDLERS if not domain}) > int(said)
 
 
-# -- README --------------------------------------------------------------------------------------
+# -- examples --------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with what the README's examples read: a model and photos."""
-    rng = np.random.default_rng(0)
-    weights = [
-        numpy_helper.from_array(rng.standard_normal(shape).astype(np.float32) / 4, name)
-        for name, shape in (("w1", (8, 3, 3, 3)), ("w2", (1000, 8)))
-    ]
-    nodes = [
-        helper.make_node("Conv", ["input", "w1"], ["c"], "conv1", strides=[2, 2]),
-        helper.make_node("Relu", ["c"], ["r"], "relu1"),
-        helper.make_node("GlobalAveragePool", ["r"], ["g"], "pool"),
-        helper.make_node("Flatten", ["g"], ["f"], "flatten"),
-        helper.make_node("Gemm", ["f", "w2"], ["output"], "fc", transB=1),
-    ]
-    shape = (1, 3, 16, 16)
-    save_model(tmp_path / "model.onnx", nodes, ("input", shape), ("output", (1, 1000)), weights)
-    (tmp_path / "photos").mkdir()
-    for i in range(32):
-        np.save(tmp_path / "photos" / f"{i}.npy", rng.standard_normal(shape, np.float32))
+EXAMPLES = tuple(p for p in (ROOT / "README.md", *PAGES) if python_blocks(p))
+MADE = ("fp32.engine", "int8.engine", "timing.json", "result.npz", "fused.onnx", "bench.json")
+"""What the README's commands write."""
+
+
+@by_name
+def test_code_blocks_are_run_or_say_that_they_are_text(document: Path) -> None:
+    for block in blocks(document):
+        assert block.language in ("python", "sh", "text"), block.code
+        assert not block.printed or block.language == "text", block.code
+
+
+@pytest.mark.codegen
+@pytest.mark.parametrize("page", EXAMPLES, ids=named)
+def test_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_example_files(tmp_path)
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    run_page(page)
+    if page == ROOT / "README.md":
+        assert all(Path(name).exists() for name in MADE)
 
 
-def save_model(
-    path: Path,
-    nodes: list[onnx.NodeProto],
-    x: tuple[str, tuple[int, ...]],
-    y: tuple[str, tuple[int, ...]],
-    weights: list[onnx.TensorProto],
-) -> None:
-    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (x, y)]
-    graph = helper.make_graph(nodes, "net", ends[:1], ends[1:], weights)
-    opsets = [helper.make_opsetid("", 17)]
-    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), path)
-
-
-@pytest.mark.codegen
-def test_python_example_of_the_readme_runs(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (code,) = blocks(ROOT / "README.md", "python")
-    exec(compile(code, "README.md", "exec"), {})
-    assert capsys.readouterr().out.startswith("{'output': array(")
-    assert camshaft.load("model.engine").outputs["output"].shape == (1, 1000)
-
-
-def commands() -> list[list[str]]:
-    lines = "".join(blocks(ROOT / "README.md", "sh")).splitlines()
-    return [shlex.split(line)[1:] for line in lines if line.startswith("camshaft ")]
-
-
-@pytest.mark.codegen
-def test_command_line_example_of_the_readme_runs(work: Path) -> None:
-    assert {c[0] for c in commands()} == set(cli.COMMANDS)
-    for arguments in commands():
-        if "onnxruntime" in arguments and importlib.util.find_spec("onnxruntime") is None:
-            continue
-        if arguments[0] == "bench":
-            arguments += ["--seconds", "0.1"]
-        if arguments[0] in ("bench", "compare") or "-o" in arguments:
-            arguments += [] if arguments[1].endswith(".engine") else ["--level", "1"]
-        result = CliRunner().invoke(cli.app, arguments)
-        assert result.exit_code == 0, f"camshaft {shlex.join(arguments)}: {result.output}"
-    made = ("fp32.engine", "int8.engine", "timing.json", "result.npz", "fused.onnx", "bench.json")
-    assert all((work / name).exists() for name in made)
-
-
-@pytest.mark.codegen
-def test_example_of_the_errors_page_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (code,) = blocks(ROOT / "docs" / "errors.md", "python")
-    exec(compile(code, "errors.md", "exec"), {})
-    assert "camshaft build MODEL.onnx -o model.engine" in capsys.readouterr().out
+def test_readme_shows_every_command() -> None:
+    shown = [c for b in blocks(ROOT / "README.md") if b.language == "sh" for c in commands(b)]
+    assert {c[1] for c in shown if c[0] == "camshaft"} == set(cli.COMMANDS)
 
 
 # -- CONTRIBUTING ----------------------------------------------------------------------------------
@@ -200,7 +150,7 @@ def test_example_of_the_errors_page_runs(
 def added() -> dict[str, Any]:
     """The names that CONTRIBUTING's examples define."""
     names: dict[str, Any] = {}
-    for code in blocks(ROOT / "CONTRIBUTING.md", "python"):
+    for code in python_blocks(ROOT / "CONTRIBUTING.md"):
         exec(compile(code, "CONTRIBUTING.md", "exec"), names)
     return names
 

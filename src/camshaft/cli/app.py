@@ -59,7 +59,7 @@ class LateCommand(TyperCommand):
     def make_context(
         self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any
     ) -> Any:
-        return _command(str(self.name)).make_context(
+        return command(str(self.name)).make_context(
             info_name, with_json_target(args), parent=parent, **extra
         )
 
@@ -108,7 +108,8 @@ def with_json_target(args: list[str]) -> list[str]:
     return done
 
 
-def _command(name: str) -> Any:
+def command(name: str) -> Any:
+    """The command `name` with all its options, imported now."""
     module = importlib.import_module(f"camshaft.cli.{name}")
     single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     single.command(name, epilog=EPILOG)(getattr(module, name))

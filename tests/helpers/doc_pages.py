@@ -1,0 +1,155 @@
+"""Pages of the documentation: their code blocks, and running these as a reader would."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from typer.testing import CliRunner
+
+from camshaft.cli import app as cli
+
+ROOT = Path(__file__).parent.parent.parent
+PAGES = tuple(sorted(ROOT.glob("docs/**/*.md")))
+DOCUMENTS = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *PAGES)
+
+OTHER_COMMANDS = ("make", "pip", ".venv/bin/pre-commit")
+"""What examples call besides camshaft, and no test runs."""
+
+_BLOCK = re.compile(r"(?:<!-- (quote: \S+|prints) -->\n)?```(\w*)\n(.*?)```", re.DOTALL)
+_PHOTO = (1, 3, 16, 16)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A code block.
+
+    quoted: the file of which it is a quotation, if any.  printed: it is what the block before it
+    prints.
+    """
+
+    language: str
+    code: str
+    quoted: str = ""
+    printed: bool = False
+
+
+def blocks(document: Path) -> list[Block]:
+    """All code blocks of a page, in order."""
+    return [
+        Block(language, code, mark.removeprefix("quote: ") if ":" in mark else "", mark == "prints")
+        for mark, language, code in _BLOCK.findall(document.read_text(encoding="utf-8"))
+    ]
+
+
+def python_blocks(document: Path) -> list[str]:
+    """The Python of a page, quotations left out."""
+    return [b.code for b in blocks(document) if b.language == "python" and not b.quoted]
+
+
+def commands(block: Block) -> list[list[str]]:
+    """The command lines of a shell block, each as its words."""
+    lines = block.code.replace("\\\n", " ").splitlines()
+    return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+
+def run_page(document: Path) -> None:
+    """Run a page's Python and commands in the order of reading, in the current directory.
+
+    What is said to be printed must be.  Options are added to builds that make them short.
+    """
+    names: dict[str, Any] = {}
+    shown = ""
+    for block in blocks(document):
+        if block.printed:
+            assert shown.strip() == block.code.strip()
+        elif block.language == "python" and not block.quoted:
+            printed = io.StringIO()
+            with contextlib.redirect_stdout(printed):
+                exec(compile(block.code, document.name, "exec"), names)
+            shown = printed.getvalue()
+        elif block.language == "sh":
+            shown = "".join(map(_run_command, commands(block)))
+
+
+def _run_command(words: list[str]) -> str:
+    if words[0] != "camshaft":
+        assert words[0] in OTHER_COMMANDS, words
+        return ""
+    arguments = words[1:]
+    if "onnxruntime" in arguments and importlib.util.find_spec("onnxruntime") is None:
+        return ""
+    if arguments[0] == "bench":
+        arguments += ["--seconds", "0.1"]
+    if any(a.endswith(".onnx") for a in arguments[1:2]) and "--help" not in arguments:
+        arguments += ["--level", "2" if "--timing-cache" in arguments else "1"]
+    result = CliRunner().invoke(cli.app, arguments)
+    assert result.exit_code == 0, f"{shlex.join(words)}: {result.output}"
+    return result.output
+
+
+# -- what the examples read ------------------------------------------------------------------------
+
+
+def write_example_files(folder: Path) -> None:
+    """model.onnx, which classifies images, and its photos; detector.onnx, which takes any images."""
+    _write_classifier(folder / "model.onnx", _PHOTO, (1, 1000))
+    _write_detector(folder / "detector.onnx")
+    rng = np.random.default_rng(0)
+    (folder / "photos").mkdir()
+    for i in range(32):
+        np.save(folder / "photos" / f"{i}.npy", rng.standard_normal(_PHOTO, np.float32))
+
+
+def _weights(shapes: Mapping[str, tuple[int, ...]]) -> Iterator[onnx.TensorProto]:
+    rng = np.random.default_rng(0)
+    for name, shape in shapes.items():
+        yield numpy_helper.from_array(rng.standard_normal(shape).astype(np.float32) / 4, name)
+
+
+def _write_classifier(path: Path, x: tuple[int, ...], y: tuple[int, ...]) -> None:
+    nodes = [
+        helper.make_node("Conv", ["input", "w1"], ["c"], "conv1", strides=[2, 2]),
+        helper.make_node("Relu", ["c"], ["r"], "relu1"),
+        helper.make_node("GlobalAveragePool", ["r"], ["g"], "pool"),
+        helper.make_node("Flatten", ["g"], ["f"], "flatten"),
+        helper.make_node("Gemm", ["f", "w2"], ["output"], "fc", transB=1),
+    ]
+    weights = list(_weights({"w1": (8, 3, 3, 3), "w2": (1000, 8)}))
+    save_model(path, nodes, ("input", x), ("output", y), weights)
+
+
+def _write_detector(path: Path) -> None:
+    nodes = [
+        helper.make_node("Conv", ["image", "w1"], ["c"], "conv1", strides=[2, 2], pads=[1] * 4),
+        helper.make_node("Relu", ["c"], ["r"], "relu1"),
+        helper.make_node("MaxPool", ["r"], ["p"], "pool1", kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Conv", ["p", "w2"], ["h"], "head"),
+        helper.make_node("Sigmoid", ["h"], ["heat"], "sigmoid"),
+    ]
+    weights = list(_weights({"w1": (8, 3, 3, 3), "w2": (1, 8, 1, 1)}))
+    save_model(path, nodes, ("image", ("N", 3, "H", "W")), ("heat", ("N", 1, "h", "w")), weights)
+
+
+def save_model(
+    path: Path,
+    nodes: list[onnx.NodeProto],
+    x: tuple[str, tuple[int | str, ...]],
+    y: tuple[str, tuple[int | str, ...]],
+    weights: list[onnx.TensorProto],
+) -> None:
+    """Write a model of one float input x and one float output y, each a name and a shape."""
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (x, y)]
+    graph = helper.make_graph(nodes, "net", ends[:1], ends[1:], weights)
+    opsets = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), path)
