@@ -22,7 +22,12 @@ from camshaft.errors import ConfigError
         *(("layer_precision", v) for v in ("fp32", ["conv1"], {"conv1": "int4"}, {"conv1": 8})),
         *(("dynamic_ranges", v) for v in ([1.0], "x")),
         *(("shapes", v) for v in ([(1, 3)], (1, 3), "1x3")),
-        *(("shapes", {"x": v}) for v in ("1x3", None, 5, (1, -1), (1, 2.5), (1, None))),
+        *(("shapes", {"x": v}) for v in ("1x3", None, 5, (1, -1), (1, 2.5), (1, "2b"))),
+        *(
+            ("shapes", {"x": (v,)})
+            for v in ("", "b=", "b=..4", "b=4..1", "1..5..4", "b-1", "3", [1])
+        ),
+        *(("profiles", v) for v in ("x", {"x": ((1,), (2,), (3,))}, [1], [{"x": (1, 2, 3)}])),
         *(("timing_cache", v) for v in (3, "")),
         *(("time_budget", v) for v in (0, -1, float("nan"), "5", True)),
         *(("error_budget", v) for v in (-1e-9, float("nan"), "1e-4", True)),

@@ -23,7 +23,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "camshaft.cpus": (),
     "camshaft.errors": (),
     "camshaft.version": (),
-    "camshaft.config": ("camshaft.program",),
+    "camshaft.config": ("camshaft.ir.said", "camshaft.program"),
     "camshaft.ir": (),
     "camshaft.ops": ("camshaft.ir",),
     "camshaft.frontends": ("camshaft.ir", "camshaft.ops"),

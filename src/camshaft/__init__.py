@@ -25,6 +25,7 @@ from camshaft.errors import (
     EngineFileError,
     ModelError,
     PeerError,
+    ShapeError,
     TimingCacheError,
 )
 from camshaft.version import VERSION as __version__
@@ -55,6 +56,7 @@ __all__ = [
     "ExecutionContext",
     "ModelError",
     "PeerError",
+    "ShapeError",
     "TimingCacheError",
     "__version__",
     "build",

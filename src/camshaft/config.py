@@ -9,10 +9,11 @@ from numbers import Real
 from operator import index
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeGuard
 
 from camshaft.cpus import available_cpus
 from camshaft.errors import ConfigError
+from camshaft.ir.said import FORMS, Profile, Said, parse_said, profile_text, shape_text
 from camshaft.program.program import MAX_THREADS
 
 PRECISIONS = ("fp32", "int8")
@@ -33,7 +34,12 @@ _SWITCHES = ("noise_reduction", "bias_correction", "kernel_rounding", "frozen_ca
 class BuildConfig:
     """Options of `camshaft.build`.  None for any of them means "not said": its default.
 
-    shapes: input name -> shape, overriding what the model declares (needed for free dimensions).
+    shapes: input name -> shape, overriding what the model declares.  An extent is a number, a name
+        ("batch"; equal names are equal sizes), a name with its range ("batch=1..16", "batch=1..",
+        with the typical size "batch=1..4..16"), a range alone, or None for what the model says.
+        Extents that stay open may have any size at run time.
+    profiles: optimization profiles, each input name -> (least, typical, most) shape.  Sizes may lie
+        between the least and the most of all profiles; the engine is tuned for typical ones.
     precision: what is permitted beyond FP32, e.g. {"int8"}.  The fastest permitted choice wins,
         by the time of the whole graph.
     layer_precision: source layer name -> "fp32" or "int8"; obeyed absolutely, an error if it
@@ -65,7 +71,8 @@ class BuildConfig:
     progress: called with (stage, done, total).
     """
 
-    shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    shapes: Mapping[str, Sequence[Said]] = field(default_factory=dict)
+    profiles: Sequence[Mapping[str, Profile]] = ()
     precision: frozenset[str] = frozenset()
     layer_precision: Mapping[str, str] = field(default_factory=dict)
     calibrator: str = "percentile"
@@ -95,6 +102,7 @@ class BuildConfig:
             set_(self, name, _mapping(name, getattr(self, name)))
         shapes = {name: _shape(name, shape) for name, shape in self.shapes.items()}
         set_(self, "shapes", MappingProxyType(shapes))
+        set_(self, "profiles", _profiles(self.profiles))
         for name in ("calibration_cache", "timing_cache"):
             set_(self, name, _path(name, getattr(self, name)))
         for name, low, high in _INTEGERS:
@@ -152,6 +160,13 @@ class BuildConfig:
             "level": self.optimization_level,
             "target": self.target,
         }
+        if self.shapes:
+            shown["shapes"] = ",".join(f"{n}:{shape_text(s)}" for n, s in self.shapes.items())
+        if self.profiles:
+            shown["profiles"] = ";".join(
+                ",".join(f"{n}:{profile_text(p)}" for n, p in profile.items())
+                for profile in self.profiles
+            )
         return " ".join(f"{k}={v}" for k, v in shown.items())
 
 
@@ -202,14 +217,73 @@ def _mapping(name: str, value: object) -> Mapping[str, Any]:
     return MappingProxyType(dict(value))
 
 
-def _shape(name: str, value: object) -> tuple[int, ...]:
-    extents = [_index(d) for d in value] if isinstance(value, Iterable) else [None]
-    known = tuple(d for d in extents if d is not None and d >= 0)
-    if len(known) != len(extents):
+def _shape(name: str, value: object) -> tuple[Said, ...]:
+    known = _extents(value)
+    if known is None:
         raise ConfigError(
-            f"shapes[{name!r}] is {value!r}, must be extents of at least 0, e.g. (1, 3, 224, 224)"
+            f"shapes[{name!r}] is {value!r}, must be extents such as (1, 3, 224, 224) or "
+            f'("batch=1..16", 3, 224, 224); an extent is {FORMS}, or None'
         )
-    return known
+    try:
+        for extent in known:
+            if isinstance(extent, str):
+                parse_said(extent)
+    except ConfigError as error:
+        raise ConfigError(f"shapes[{name!r}]: {error}") from None
+    return tuple("".join(d.split()) if isinstance(d, str) else d for d in known)
+
+
+def _extents(value: object) -> tuple[Said, ...] | None:
+    """Ints of at least 0, texts, None; None in place of all if one is something else."""
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        return None
+    known: list[Said] = []
+    for d in value:
+        number = _index(d)
+        if isinstance(d, str):
+            known.append(d)
+        elif d is None or (number is not None and number >= 0):
+            known.append(number)
+        else:
+            return None
+    return tuple(known)
+
+
+def _profiles(value: object) -> tuple[Mapping[str, Profile], ...]:
+    if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
+        raise ConfigError(
+            f"profiles is of type {type(value).__name__}, must be a list of dictionaries "
+            "[{input name: (least, typical, most shape)}, ...]"
+        )
+    return tuple(_one_profile(f"profiles[{i}]", p) for i, p in enumerate(value))
+
+
+def _one_profile(what: str, value: object) -> Mapping[str, Profile]:
+    given = _mapping(what, value)
+    return MappingProxyType({n: _triple(f"{what}[{n!r}]", shapes) for n, shapes in given.items()})
+
+
+def _triple(what: str, value: object) -> Profile:
+    shapes = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else []
+    known = [_extents(shape) for shape in shapes]
+    ranks = {None if shape is None else len(shape) for shape in known}
+    whole = [shape for shape in known if shape is not None and _are_numbers(shape)]
+    if len(whole) != 3 or len(known) != 3 or len(ranks) != 1:
+        raise ConfigError(
+            f"{what} is {value!r}, must be three shapes of one rank, the least, the typical and the "
+            "most: ((1, 3, 224, 224), (4, 3, 224, 224), (16, 3, 224, 224))"
+        )
+    low, typical, high = whole
+    for axis, (a, b, c) in enumerate(zip(low, typical, high, strict=True)):
+        if not a <= b <= c:
+            raise ConfigError(
+                f"{what}, axis {axis}: least {a}, typical {b} and most {c} must ascend"
+            )
+    return low, typical, high
+
+
+def _are_numbers(shape: tuple[Said, ...]) -> TypeGuard[tuple[int, ...]]:
+    return all(isinstance(d, int) for d in shape)
 
 
 def _path(name: str, value: object) -> Path | None:

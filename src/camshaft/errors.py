@@ -46,3 +46,7 @@ class EngineFileError(CamshaftError):
 
 class BindingError(CamshaftError, ValueError):
     """An array given to an engine has the wrong name, dtype, shape, layout or content."""
+
+
+class ShapeError(BindingError):
+    """An array's shape is not what the engine takes, or its sizes lie outside the declared range."""

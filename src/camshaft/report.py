@@ -6,7 +6,7 @@ Made from a `BuildSession` after `run`; the command line prints it, scripts take
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,8 +21,11 @@ class BuildReport:
 
     steps: how many, host steps included.  host_steps: names of those that run in Python because
     their operator has no kernel.  arithmetic: element type -> number of steps that compute in it.
-    precision_summary: the precision decision in words.  arena_bytes, lower_bound_bytes: memory of one context,
-    and the most bytes live at once, which no plan can go below.  seconds: stage -> wall-clock time.
+    symbols: open sizes, each with name, least, typical and most (None: unbounded).  assumed: names of
+    those whose typical size nobody gave.
+    precision_summary: the precision decision in words.  arena_bytes, lower_bound_bytes: memory of one
+    context, and the most bytes live at once, which no plan can go below, at typical sizes; arena:
+    the former at "least", "typical" and "most" sizes (None: unbounded).  seconds: stage -> wall-clock time.
     timed_out: whether the time budget cut tuning short.
     """
 
@@ -30,6 +33,9 @@ class BuildReport:
     host_steps: tuple[str, ...]
     arithmetic: Mapping[str, int]
     precision_summary: str
+    symbols: Sequence[Mapping[str, Any]]
+    assumed: tuple[str, ...]
+    arena: Mapping[str, int | None]
     arena_bytes: int
     lower_bound_bytes: int
     weight_bytes: int
@@ -48,6 +54,9 @@ class BuildReport:
             host_steps=tuple(note.name for note, host in notes if host),
             arithmetic=dict(Counter(note.precision for note, host in notes if not host)),
             precision_summary=session.precision_summary,
+            symbols=described["symbols"],
+            assumed=tuple(s.name for s in session.assumed),
+            arena=described["arena"],
             arena_bytes=arena.nbytes,
             lower_bound_bytes=arena.lower_bound,
             weight_bytes=described["weight_bytes"],

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from camshaft.assumptions import assumed
 from camshaft.atomic import check_writable
 from camshaft.bench.runners import random_feeds
 from camshaft.builder.engine_builder import Builder, Tuned
@@ -28,6 +29,8 @@ from camshaft.config import BuildConfig
 from camshaft.errors import BuildError, CalibrationError, ConfigError, ModelError
 from camshaft.frontends.onnx import import_onnx
 from camshaft.ir.graph import Graph
+from camshaft.ir.sizes import is_static
+from camshaft.ir.symbol import Symbol
 from camshaft.ir.types import string
 from camshaft.machine import cpu_backend, fingerprint_of, histogram_kernel
 from camshaft.passes.pipeline import optimize, with_merged_siblings
@@ -62,11 +65,15 @@ class BuildSession:
     Q/DQ nodes, before they were lowered (None for a float build).  reasons: source layer -> why it
     has its precision.  precision_summary: the whole-graph precision decision in words.
     seconds: stage -> wall-clock time, without the stages within it.
+
+    typical: input name -> a shape as it will be used, to tune for where `config` says nothing; it
+    fixes nothing.
     """
 
     model: Any
     config: BuildConfig
     calibration: Iterable[Mapping[str, np.ndarray]] | None = None
+    typical: Mapping[str, Sequence[int]] = field(default_factory=dict)
     imported: Graph | None = field(default=None, init=False)
     final: Graph | None = field(default=None, init=False)
     quantized: Graph | None = field(default=None, init=False)
@@ -82,8 +89,27 @@ class BuildSession:
         """The model as a graph, read once; `run` begins with it."""
         if self.imported is None:
             with self._stage("importing"):
-                self.imported = import_onnx(self.model, shapes=self.config.shapes)
+                self.imported = import_onnx(
+                    self.model,
+                    shapes=self.config.shapes,
+                    profiles=self.config.profiles,
+                    typical=self.typical,
+                )
         return self.imported
+
+    def tune_for(self, shapes: Mapping[str, Sequence[int]]) -> None:
+        """Take these shapes of inputs (by name) for typical where `config` says nothing; before
+        `run`.  The model is read again where it has open extents."""
+        self.typical = shapes
+        if self.imported is not None and not all(is_static(t.shape) for t in self.imported.inputs):
+            self.imported = None
+
+    @property
+    def assumed(self) -> tuple[Symbol, ...]:
+        """Open sizes of the imported model whose typical value is assumed."""
+        if self.imported is None or self.typical:
+            return ()
+        return assumed(self.imported, self.config)
 
     def run(self) -> Engine:
         """Build the engine; errors as in `camshaft.build`."""

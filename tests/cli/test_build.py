@@ -238,7 +238,10 @@ def test_every_kind_of_error_has_its_exit_code(folder: Path, tmp_path: Path) -> 
     ("options", "named"),
     [
         (("--shapes", "x"), "--shapes"),
-        (("--shapes", "x:1xtwo"), "1xtwo"),
+        (("--shapes", "x:1xtwo=3"), "1xtwo=3"),
+        (("--shapes", "x:4..1x3"), "4..1x3"),
+        (("--profile", "x:1..4x3"), "1..4"),
+        (("--min-shapes", "x:1x3"), "--opt-shapes 0 times"),
         (("--layer-precisions", "conv1:int8"), "int8"),
         (("--layer-precisions", "conv1:int3"), "int3"),
         (("--calibrator", "best"), "best"),
@@ -259,6 +262,7 @@ def test_every_build_option_can_be_given(tmp_path: Path) -> None:
     (tmp_path / "ranges.json").write_text('{"x": [-1, 2]}')
     typed = BuildOptions(
         shapes=["x:1x3x8x8"],
+        profile=["x:1..2..4x3x8x8"],
         threads=3,
         level=1,
         time_budget=5.0,

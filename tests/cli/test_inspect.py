@@ -53,11 +53,11 @@ def test_inspect_prints_what_json_holds(engine: Path) -> None:
 
 
 def test_profile_measures_again(engine: Path) -> None:
-    data = call_json("inspect", engine, "--profile", "--runs", 5)
+    data = call_json("inspect", engine, "--dump-profile", "--runs", 5)
     assert data["profile"]["runs"] == 5 and data["profile"]["total_us"] > 0
     assert all(s["measured_us"] >= s["min_us"] for s in data["steps"])
     assert data["totals"]["time_us"] == pytest.approx(sum(s["measured_us"] for s in data["steps"]))
-    assert "whole call takes" in call("inspect", engine, "--profile", "--runs", 2).stdout
+    assert "whole call takes" in call("inspect", engine, "--dump-profile", "--runs", 2).stdout
 
 
 def test_layers_are_chosen_by_source_name(engine: Path) -> None:

@@ -350,6 +350,7 @@ def test_inspect_reports_what_the_manifest_says() -> None:
     assert report["steps"][2]["operands"][0] == {
         "space": "arena",
         "name": "odd",
+        "type": "f32[64]",
         "offset": 256,
         "bytes": 256,
     }

@@ -51,7 +51,8 @@ class CamshaftRunner:
         self.name = name
         self._context = engine.create_context(threads=threads)
         self._feeds = {n: np.ascontiguousarray(feeds[n]) for n in engine.inputs}
-        self._results = {n: np.empty(t.shape, t.dtype.numpy) for n, t in engine.outputs.items()}
+        shapes = engine.output_shapes(self._feeds)
+        self._results = {n: np.empty(shapes[n], t.dtype.numpy) for n, t in engine.outputs.items()}
 
     def run(self) -> None:
         self._context.run_into(self._feeds, self._results)

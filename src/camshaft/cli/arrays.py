@@ -5,11 +5,11 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from camshaft.bench.runners import random_feeds
 from camshaft.errors import BindingError, CalibrationError, CamshaftError, ConfigError
 from camshaft.ir.types import TensorType
 
@@ -34,22 +34,28 @@ def read_arrays(path: Path, fault: type[CamshaftError]) -> np.ndarray | Arrays:
         ) from None
 
 
-def inputs_from(
-    files: Sequence[str] | None, archive: Path | None, types: Types, seed: int
-) -> tuple[Arrays, bool]:
-    """The inputs of a run, and whether they are random because none were given.
+@dataclass(frozen=True)
+class Given:
+    """What the command line says of the inputs of a run.
 
     files: NAME=FILE.npy each, or just FILE.npy where there is one input; NAME=NUMBER for an input
-        that is a scalar.  archive: an .npz of all.
-    Random ones are as `random_feeds` makes them.
+    that is a scalar.  archive: an .npz of all.
     """
-    if files and archive:
-        raise ConfigError("--input and --inputs exclude each other")
-    if archive:
-        held = read_arrays(archive, BindingError)
-        return (held if isinstance(held, dict) else _only(types, held, archive)), False
-    if not files:
-        return random_feeds(types, seed), True
+
+    files: Sequence[str] | None = None
+    archive: Path | None = None
+
+    def arrays(self, types: Types) -> Arrays | None:
+        """The arrays by name, None if none are given; BindingError for what cannot be read."""
+        if self.files and self.archive:
+            raise ConfigError("--input and --inputs exclude each other")
+        if self.archive:
+            held = read_arrays(self.archive, BindingError)
+            return held if isinstance(held, dict) else _only(types, held, self.archive)
+        return _from_files(self.files, types) if self.files else None
+
+
+def _from_files(files: Sequence[str], types: Types) -> Arrays:
     found: Arrays = {}
     for text in files:
         name, equals, file = text.partition("=")
@@ -64,7 +70,7 @@ def inputs_from(
         if isinstance(held, dict):
             raise BindingError(f"{str(path)!r} is an .npz archive; give it with --inputs")
         found.update({name: held} if equals else _only(types, held, path))
-    return found, False
+    return found
 
 
 def _number(text: str, type_: TensorType | None) -> np.ndarray | None:

@@ -11,7 +11,7 @@ import typer
 from camshaft.bench.latency import Latency, measure_latency
 from camshaft.bench.machine import describe
 from camshaft.bench.runners import PEERS, CamshaftRunner
-from camshaft.cli.arrays import inputs_from
+from camshaft.cli.arrays import Given
 from camshaft.cli.contest import OURS, PEER_FAILED, Contest
 from camshaft.cli.options import BuildOptions, takes_build_options
 from camshaft.cli.output import JsonTarget, Output, simple_table
@@ -62,12 +62,10 @@ def bench(
     shown = Output(json)
     peers = [name for name in (against or "").split(",") if name]
     onnx_file = _onnx_file(source, model, peers)
-    opened = open_source(source, build)
+    opened = open_source(source, build, shown, Given(input, inputs))
     if onnx_file is not None and "onnxruntime" in peers and (remark := remark_on(onnx_file)):
         shown.note(remark)
-    feeds, random = inputs_from(input, inputs, opened.engine.inputs, seed)
-    if random:
-        shown.note(f"no inputs given: random ones, seed {seed}")
+    feeds = opened.feeds(seed, shown)
     ours = CamshaftRunner(opened.engine, feeds, opened.threads, OURS)
     with Bars() as bars:
         bars("measuring", 0, 0)
@@ -77,7 +75,8 @@ def bench(
         "source": str(source),
         "config": config,
         "threads": opened.threads,
-        "random_inputs": random,
+        "random_inputs": opened.given is None,
+        "shapes": {name: list(a.shape) for name, a in feeds.items()},
         "machine": describe(),
         "latency": latency.to_json(),
     }

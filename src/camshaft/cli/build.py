@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from camshaft.atomic import check_writable
+from camshaft.cli.arrays import Given
 from camshaft.cli.options import BuildOptions, takes_build_options
 from camshaft.cli.output import JsonTarget, Output, size
 from camshaft.cli.source import build_session, is_engine_file
@@ -33,7 +35,7 @@ def build(
     output = Output(json)
     path = _target(model, engine_file)
     start = perf_counter()
-    session, engine = build_session(model, build)
+    session, engine, _ = build_session(model, build, output, Given())
     engine_bytes = engine.save(path)
     total = perf_counter() - start
     report = BuildReport.of(session, engine)
@@ -81,16 +83,34 @@ def _summarize(
 ) -> None:
     kinds = ", ".join(f"{count} {name}" for name, count in sorted(report.arithmetic.items()))
     host = f", {len(report.host_steps)} host" if report.host_steps else ""
+    if report.symbols:
+        output.line(f"sizes      {sizes_text(report.symbols)}")
     output.line(f"steps      {report.steps} ({kinds}{host})")
     output.line(f"precision  {report.precision_summary}")
-    output.line(f"arena      {arena_text(report.arena_bytes, report.lower_bound_bytes)}")
+    output.line(f"arena      {arena_text(report.arena, report.lower_bound_bytes)}")
     output.line(f"weights    {size(report.weight_bytes)}, code {size(report.code_bytes)}")
     stages = ", ".join(f"{stage} {spent:.2f} s" for stage, spent in report.seconds.items())
     output.line(f"time       {total:.2f} s ({stages})")
     output.line(f"engine     {path} ({size(engine_bytes)})")
 
 
-def arena_text(nbytes: int, lower_bound: int) -> str:
-    """The arena's size beside what no plan can go below."""
+def arena_text(arena: Mapping[str, int | None], lower_bound: int) -> str:
+    """The arena's size beside what no plan can go below; where sizes vary, at least, typical and
+    most sizes."""
+    nbytes = arena["typical"] or 0
     ratio = f", {nbytes / lower_bound:.2f} times" if lower_bound else ""
-    return f"{size(nbytes)} (lower bound {size(lower_bound)}{ratio})"
+    text = f"{size(nbytes)} (lower bound {size(lower_bound)}{ratio})"
+    least, most = arena["least"], arena["most"]
+    if least == most == nbytes:
+        return text
+    ends = f"least {size(least or 0)}, most {'unbounded' if most is None else size(most)}"
+    return f"{text} at typical sizes; {ends}"
+
+
+def sizes_text(symbols: Sequence[Mapping[str, Any]]) -> str:
+    """The open sizes: "batch 1..16, typically 4"."""
+    return ", ".join(
+        f"{s['name']} {s['least']}..{'' if s['most'] is None else s['most']}, typically "
+        f"{s['typical']}"
+        for s in symbols
+    )

@@ -8,15 +8,16 @@ from typing import Annotated
 
 import typer
 
-from camshaft.cli.arrays import Arrays, Types, calibration_batches, inputs_from
+from camshaft.cli.arrays import Arrays, Given, Types, calibration_batches
 from camshaft.cli.options import BuildOptions, takes_build_options
-from camshaft.cli.output import JsonTarget, Output, shape_text, simple_table
+from camshaft.cli.output import JsonTarget, Output, simple_table
 from camshaft.cli.progress import Bars
 from camshaft.cli.run import InputArchive, InputFiles, Seed
 from camshaft.cli.source import Opened, is_engine_file, open_source
 from camshaft.compare import Comparison, TensorError, check_other
 from camshaft.compare import compare as compare_with
 from camshaft.errors import ConfigError
+from camshaft.ir.said import shape_text
 from camshaft.peers import remark_on
 
 FP32_TOLERANCE = 1e-3
@@ -62,17 +63,16 @@ def compare(
     """Run the model here and in another runtime and show how far the tensors are apart."""
     shown = Output(json)
     _check_arguments(model, engine_file, other, layers)
-    opened = open_source(engine_file or model, build)
+    opened = open_source(engine_file or model, build, shown, Given(input, inputs))
     if engine_file is not None:
         _check_origin(opened, model, shown)
     if other == "onnxruntime" and (remark := remark_on(model)):
         shown.note(remark)
-    types = opened.engine.inputs
-    feeds, random = inputs_from(input, inputs, types, seed)
-    if random and build.calibration is not None:
-        feeds, random = _calibrated_with(build.calibration, types, shown), False
-    elif random:
-        shown.note(f"no inputs given: random ones, seed {seed}")
+    random = opened.given is None and build.calibration is None
+    if opened.given is None and build.calibration is not None:
+        feeds = _calibrated_with(build.calibration, opened.engine.inputs, shown)
+    else:
+        feeds = opened.feeds(seed, shown)
     with Bars() as bars:
         bars("comparing", 0, 0)
         found = compare_with(model, opened.engine, feeds, other, opened.session if layers else None)

@@ -11,7 +11,7 @@ import typer
 from rich.text import Text
 
 from camshaft.bench.runners import random_feeds
-from camshaft.cli.build import arena_text
+from camshaft.cli.build import arena_text, sizes_text
 from camshaft.cli.options import BuildOptions, takes_build_options
 from camshaft.cli.output import (
     JsonTarget,
@@ -23,13 +23,12 @@ from camshaft.cli.output import (
     write_text,
 )
 from camshaft.cli.progress import Bars
-from camshaft.cli.source import is_engine_file, open_source
+from camshaft.cli.source import Opened, is_engine_file, open_source
 from camshaft.errors import ConfigError
 from camshaft.frontends.onnx import export_onnx
 from camshaft.ir.dot import graph_dot
 from camshaft.ir.graph import Graph
 from camshaft.ir.text import graph_text
-from camshaft.runtime.engine import Engine
 from camshaft.session import BuildSession
 
 
@@ -53,8 +52,8 @@ def inspect(
         str | None,
         typer.Option("--layers", metavar="REGEX", help="Only steps whose layers match."),
     ] = None,
-    profile: Annotated[
-        bool, typer.Option("--profile", help="Measure every step now, on random inputs.")
+    dump_profile: Annotated[
+        bool, typer.Option("--dump-profile", help="Measure every step now, on random inputs.")
     ] = False,
     runs: Annotated[int, typer.Option("--runs", min=1, help="Runs to measure.")] = 50,
     graph: Annotated[
@@ -71,19 +70,19 @@ def inspect(
     shown = Output(json)
     if graph is not None:
         _check_graph_file(output)
-        _write_graph(_graph(source, build, graph), output, shown)
+        _write_graph(_graph(source, build, graph, shown), output, shown)
         return
     if output is not None:
         raise ConfigError("--output is where --graph writes; say --graph before or --graph after")
     wanted = _pattern(layers)
-    opened = open_source(source, build)
+    opened = open_source(source, build, shown)
     data = opened.engine.inspect()
     data["threads"] = opened.threads
     if opened.session is not None:
         data["precision_summary"] = opened.session.precision_summary
-    if profile:
-        _measure(opened.engine, data, runs, opened.threads)
-    _complete(data, profile)
+    if dump_profile:
+        _measure(opened, data, runs)
+    _complete(data, dump_profile)
     data["steps"] = [s for s in data["steps"] if _matches(s, wanted)]
     if not data["steps"]:
         shown.note(f"no step comes from a layer that matches {layers!r}")
@@ -94,14 +93,14 @@ def inspect(
 # -- graphs --------------------------------------------------------------------------------------
 
 
-def _graph(source: Path, options: BuildOptions, which: Which) -> Graph:
+def _graph(source: Path, options: BuildOptions, which: Which, shown: Output) -> Graph:
     if is_engine_file(source):
         raise ConfigError(
             f"--graph needs the model: {str(source)!r} is an engine, which keeps steps but no graph"
         )
     if which is Which.before:
         return BuildSession(source, options.config()).import_model()
-    session = open_source(source, options).session
+    session = open_source(source, options, shown).session
     assert session is not None and session.final is not None
     return session.final
 
@@ -141,10 +140,10 @@ def _matches(step: dict[str, Any], wanted: re.Pattern[str]) -> bool:
     return any(wanted.search(name) for name in (step["name"], *step["origin"]))
 
 
-def _measure(engine: Engine, data: dict[str, Any], runs: int, threads: int) -> None:
+def _measure(opened: Opened, data: dict[str, Any], runs: int) -> None:
     with Bars() as bars:
         bars("measuring", 0, 0)
-        measured = engine.profile(random_feeds(engine.inputs), runs, threads)
+        measured = opened.engine.profile(random_feeds(opened.types), runs, opened.threads)
     data["profile"] = {
         "total_us": measured.total_us,
         "threads": measured.threads,
@@ -190,7 +189,9 @@ def _show(data: dict[str, Any], shown: Output) -> None:
         shown.line(f"{kind:10} {bound}")
     if "precision_summary" in data:
         shown.line(f"precision  {data['precision_summary']}")
-    shown.line(f"arena      {arena_text(data['arena_bytes'], data['lower_bound_bytes'])}")
+    if data["symbols"]:
+        shown.line(f"sizes      {sizes_text(data['symbols'])}; times and bytes at typical sizes")
+    shown.line(f"arena      {arena_text(data['arena'], data['lower_bound_bytes'])}")
     expanded = data["expanded_bytes"]
     made = f" (and {size(expanded)} made of them on loading)" if expanded else ""
     shown.line(f"weights    {size(data['weight_bytes'])}{made}, code {size(data['code_bytes'])}")
@@ -229,7 +230,7 @@ def _show(data: dict[str, Any], shown: Output) -> None:
             f"{p['total_us']:.1f} us"
         )
     elif not totals["time_us"]:
-        shown.note("no step was timed in this build; --profile measures them", "dim")
+        shown.note("no step was timed in this build; --dump-profile measures them", "dim")
 
 
 def _words(step: dict[str, Any]) -> Text:

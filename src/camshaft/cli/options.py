@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from camshaft.cli.shapes import pairs, said_shapes, typed_profiles
 from camshaft.config import CALIBRATORS, BuildConfig, Progress
 from camshaft.cpus import available_cpus
 from camshaft.errors import CalibrationError, ConfigError
@@ -37,9 +38,35 @@ class BuildOptions:
         list[str] | None,
         _option(
             "--shapes",
-            help="Input shapes, for what the model leaves open.",
+            help="Input shapes, for what the model leaves open: fixed, or with names and ranges "
+            "(batch=1..16x3x224x224, or batch/max_len=1..512 where a name holds an x). Of an "
+            "engine: sizes of random inputs.",
             metavar="X:1x3x224x224,...",
         ),
+    ] = None
+    profile: Annotated[
+        list[str] | None,
+        _option(
+            "--profile",
+            help="Least, typical and most sizes to tune for; may be repeated.",
+            metavar="X:1..4..16x3x224x224,...",
+        ),
+    ] = None
+    min_shapes: Annotated[
+        list[str] | None,
+        _option(
+            "--min-shapes",
+            help="The same as three options; the n-th of each belong together.",
+            metavar="X:1x3x224x224,...",
+        ),
+    ] = None
+    opt_shapes: Annotated[
+        list[str] | None,
+        _option("--opt-shapes", help="Typical shapes.", metavar="X:4x3x224x224,..."),
+    ] = None
+    max_shapes: Annotated[
+        list[str] | None,
+        _option("--max-shapes", help="Largest shapes.", metavar="X:16x3x224x224,..."),
     ] = None
     threads: Annotated[
         int | None,
@@ -147,11 +174,12 @@ class BuildOptions:
     ] = True
 
     def given(self) -> list[str]:
-        """The options that differ from their defaults, as typed, `--threads` left out."""
+        """The options that differ from their defaults, as typed, without `--threads` and `--shapes`,
+        which mean something for an engine too."""
         return [
             ("--no-" if f.default is True else "--") + f.name.replace("_", "-")
             for f in fields(self)
-            if f.name != "threads" and getattr(self, f.name) != f.default
+            if f.name not in ("threads", "shapes") and getattr(self, f.name) != f.default
         ]
 
     def config(self, progress: Progress | None = None) -> BuildConfig:
@@ -168,7 +196,10 @@ class BuildOptions:
             "calibration_cache": self.calibration_cache,
         }
         return BuildConfig(
-            shapes={n: _shape(n, text) for n, text in pairs("--shapes", self.shapes).items()},
+            shapes=said_shapes("--shapes", self.shapes),
+            profiles=typed_profiles(
+                self.profile, self.min_shapes, self.opt_shapes, self.max_shapes
+            ),
             precision=frozenset({"int8"} if self.int8 else ()),
             layer_precision=pairs("--layer-precisions", self.layer_precisions),
             dynamic_ranges=_ranges(self.dynamic_ranges),
@@ -206,21 +237,6 @@ def takes_build_options(command: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
-def pairs(option: str, texts: Sequence[str] | None) -> dict[str, str]:
-    """`a:1,b:2` (or several of them) as a dictionary; a name may itself hold colons."""
-    found: dict[str, str] = {}
-    for part in ",".join(texts or ()).split(","):
-        if not part:
-            continue
-        name, colon, value = part.rpartition(":")
-        if not colon or not name or not value:
-            raise ConfigError(f"{option} has {part!r}; it must be NAME:VALUE,...")
-        if name in found:
-            raise ConfigError(f"{option} names {name!r} twice")
-        found[name] = value
-    return found
-
-
 def _bytes(mib: float | None) -> int | None:
     """`--workspace` in bytes."""
     if mib is None:
@@ -228,18 +244,6 @@ def _bytes(mib: float | None) -> int | None:
     if not 0 <= mib < math.inf:
         raise ConfigError(f"--workspace is {mib:g} MiB; it must be a number of at least 0")
     return int(mib * (1 << 20))
-
-
-def _shape(name: str, text: str) -> list[int]:
-    """`1x3x224x224` as a shape; `scalar` is []."""
-    if text == "scalar":
-        return []
-    try:
-        return [int(extent) for extent in text.lower().split("x")]
-    except ValueError:
-        raise ConfigError(
-            f"--shapes: {text!r} for input {name!r} is no shape; write it like 1x3x224x224"
-        ) from None
 
 
 def _ranges(path: Path | None) -> Mapping[str, float | tuple[float, float]]:

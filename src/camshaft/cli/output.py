@@ -154,8 +154,3 @@ def size(nbytes: int) -> str:
             return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1000
     raise AssertionError("unreachable")
-
-
-def shape_text(shape: tuple[int, ...]) -> str:
-    """1x3x224x224, or `scalar`."""
-    return "x".join(map(str, shape)) or "scalar"

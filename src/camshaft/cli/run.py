@@ -9,17 +9,17 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from camshaft.cli.arrays import inputs_from
+from camshaft.cli.arrays import Given
 from camshaft.cli.options import BuildOptions, takes_build_options
 from camshaft.cli.output import (
     JsonTarget,
     Output,
     require_writable,
-    shape_text,
     simple_table,
     write_bytes,
 )
 from camshaft.cli.source import open_source
+from camshaft.ir.said import shape_text
 
 InputFiles = Annotated[
     list[str] | None,
@@ -55,12 +55,9 @@ def run(
     """Run once and show what comes out."""
     shown = Output(json)
     require_writable(output)
-    opened = open_source(source, build)
-    feeds, random = inputs_from(input, inputs, opened.engine.inputs, seed)
+    opened = open_source(source, build, shown, Given(input, inputs))
     with opened.engine.create_context(opened.threads, check_finite) as context:
-        results = context.run(feeds)
-    if random:
-        shown.note(f"no inputs given: random ones, seed {seed}")
+        results = context.run(opened.feeds(seed, shown))
     if output is not None:
         _write(output, results)
     table = simple_table("output", "type", "shape", "min", "max", "mean", "NaN")
@@ -69,7 +66,7 @@ def run(
         figures = ["-" if d[k] is None else f"{d[k]:.6g}" for k in ("min", "max", "mean")]
         table.add_row(name, d["dtype"], shape_text(tuple(d["shape"])), *figures, str(d["nan"]))
     shown.table(table)
-    shown.data({"source": str(source), "random_inputs": random, "outputs": described})
+    shown.data({"source": str(source), "random_inputs": opened.given is None, "outputs": described})
 
 
 def _described(array: np.ndarray) -> dict[str, Any]:

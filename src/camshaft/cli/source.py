@@ -5,21 +5,43 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from camshaft.cli.arrays import calibration_batches
+import numpy as np
+
+from camshaft.assumptions import advice
+from camshaft.bench.runners import random_feeds
+from camshaft.cli.arrays import Arrays, Given, Types, calibration_batches
 from camshaft.cli.options import BuildOptions
+from camshaft.cli.output import Output
 from camshaft.cli.progress import Bars
+from camshaft.cli.shapes import fixed_shapes, types_at
 from camshaft.errors import ConfigError
+from camshaft.ir.said import shape_text
 from camshaft.runtime.engine import Engine
 from camshaft.session import BuildSession
 
 
 @dataclass(frozen=True)
 class Opened:
-    """An engine; and where it was built here, the session that built it."""
+    """An engine; and where it was built here, the session that built it.
+
+    types: of random inputs.  given: the inputs given, None if there are none.
+    """
 
     engine: Engine
     session: BuildSession | None
     threads: int
+    types: Types
+    given: Arrays | None = None
+
+    def feeds(self, seed: int, shown: Output) -> Arrays:
+        """The inputs given, or random ones, which is said."""
+        if self.given is not None:
+            return self.given
+        feeds = random_feeds(self.types, seed)
+        sizes = ", ".join(f"{n} {shape_text(a.shape)}" for n, a in feeds.items())
+        of = f" of {sizes}" if self.engine.symbols else ""
+        shown.note(f"no inputs given: random ones{of}, seed {seed}")
+        return feeds
 
 
 def is_engine_file(path: Path) -> bool:
@@ -39,29 +61,52 @@ def is_engine_file(path: Path) -> bool:
     )
 
 
-def open_source(path: Path, options: BuildOptions) -> Opened:
+def open_source(
+    path: Path, options: BuildOptions, shown: Output, given: Given | None = None
+) -> Opened:
     """Load the engine, or build the model with a progress bar.
 
+    given: the inputs that it will run on; a model with open extents is tuned for their sizes.
     ConfigError if build options are given for an engine that is already built.
     """
+    given = given or Given()
     if not is_engine_file(path):
-        session, engine = build_session(path, options)
-        return Opened(engine, session, session.config.threads)
+        session, engine, arrays = build_session(path, options, shown, given)
+        return Opened(engine, session, session.config.threads, types_at(engine, {}), arrays)
     if options.given():
         raise ConfigError(
             f"{', '.join(options.given())}: {str(path)!r} is an engine and cannot be changed; "
             "give these options when building it"
         )
     engine = Engine.load(path)
-    return Opened(engine, None, engine.threads if options.threads is None else options.threads)
+    arrays = given.arrays(engine.inputs)
+    if options.shapes and arrays is not None:
+        raise ConfigError(
+            "--shapes of an engine are the sizes of random inputs, and those given have their own; "
+            "leave one of the two out"
+        )
+    types = types_at(engine, fixed_shapes("--shapes", options.shapes))
+    threads = engine.threads if options.threads is None else options.threads
+    return Opened(engine, None, threads, types, arrays)
 
 
-def build_session(path: Path, options: BuildOptions) -> tuple[BuildSession, Engine]:
-    """Build `path`, showing progress; the session for its graphs and reasons, and the engine."""
-    with Bars() as bars:
-        session = BuildSession(path, options.config(bars))
-        graph = session.import_model()
+def build_session(
+    path: Path, options: BuildOptions, shown: Output, given: Given
+) -> tuple[BuildSession, Engine, Arrays | None]:
+    """Build `path`, showing progress and what is assumed of open extents.
+
+    Returns the session for its graphs and reasons, the engine, and the arrays given.
+    """
+    bars = Bars()
+    session = BuildSession(path, options.config(bars))
+    with bars:
+        types = {t.name: t.type for t in session.import_model().inputs}
+        arrays = given.arrays(types)
+        if arrays is not None:
+            session.tune_for({name: np.shape(a) for name, a in arrays.items()})
         if options.calibration is not None:
-            types = {t.name: t.type for t in graph.inputs}
             session.calibration = calibration_batches(options.calibration, types)
-        return session, session.run()
+    if remark := advice(session.import_model(), session.assumed):
+        shown.note(remark, "dim")
+    with bars:
+        return session, session.run(), arrays

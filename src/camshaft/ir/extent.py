@@ -327,6 +327,17 @@ def known_different(a: Extent, b: Extent) -> bool:
     return low > 0 or high < 0
 
 
+def sole_symbol(e: Extent) -> Symbol | None:
+    """The symbol that `e` is, if it is nothing but one."""
+    if not isinstance(e, Dim) or len(e.terms) != 1 or e.terms[0][1] != 1:
+        return None
+    monomial = e.terms[0][0]
+    if len(monomial) != 1 or monomial[0][1] != 1:
+        return None
+    atom = monomial[0][0]
+    return atom if isinstance(atom, Symbol) else None
+
+
 def symbols_of(*extents: Extent) -> tuple[Symbol, ...]:
     """The symbols in these extents, in order of first appearance."""
     return tuple(dict.fromkeys(s for e in extents for s in symbols_in(e)))

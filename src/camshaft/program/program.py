@@ -15,6 +15,7 @@ from camshaft.ir.extent import Extent
 from camshaft.ir.sizes import evaluate
 from camshaft.ir.symbol import Symbol
 from camshaft.ir.types import TensorType
+from camshaft.program.arena import stacked
 from camshaft.program.view import Buffer, View
 
 MAX_THREADS = 256
@@ -189,6 +190,14 @@ class Program:
     def buffer_set(self) -> frozenset[Buffer]:
         """The buffers, to look one up."""
         return frozenset(self.buffers)
+
+    def arena_bytes(self, sizes: Mapping[str, int]) -> int:
+        """Bytes of a context's arena at these sizes (symbol name -> size)."""
+        if not self.symbols:
+            return self.arena.nbytes
+        slots = self.arena.slots
+        nbytes = [max(0, evaluate(slot.buffer.nbytes, sizes)) for slot in slots]
+        return stacked([slot.above for slot in slots], nbytes)[1]
 
     @cached_property
     def offsets(self) -> dict[Buffer, int]:

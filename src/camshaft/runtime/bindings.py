@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from camshaft.errors import BindingError
+from camshaft.errors import BindingError, ShapeError
 from camshaft.ir.sizes import evaluate
 from camshaft.ir.types import TensorType
 from camshaft.program.program import Binding
@@ -60,15 +60,19 @@ class Bindings:
         return (*mine, *arrays[len(self.names) :])
 
     def check(self, arrays: Sequence[Any], sizes: Mapping[str, int] | None = None) -> None:
-        """Raise BindingError for the first array that does not fit.  sizes: of open extents."""
+        """Raise BindingError for the first array that does not fit, ShapeError if it is for its
+        shape.  sizes: of the open extents in this call."""
         for name, type_, spec, array in zip(
             self.names, self.types, self.specs, arrays, strict=True
         ):
-            shape = tuple(evaluate(e, sizes or {}) for e in type_.shape) if sizes else type_.shape
-            at = TensorType(type_.dtype, shape)
-            fault = _fault(array, at, spec[1], self.kind == "output")
-            if fault:
-                raise BindingError(f"{self.kind} {name!r} {fault}")
+            shape = tuple(evaluate(e, sizes or {}) for e in type_.shape)
+            fault = _fault(array, TensorType(type_.dtype, shape), spec[1], self.kind == "output")
+            if not fault:
+                continue
+            if isinstance(array, np.ndarray) and array.dtype == spec[1] and array.shape != shape:
+                of = f" (it is {type_!r})" if shape != type_.shape else ""
+                raise ShapeError(f"{self.kind} {name!r} {fault}{of}")
+            raise BindingError(f"{self.kind} {name!r} {fault}")
 
     def check_finite(self, arrays: Sequence[np.ndarray]) -> None:
         """Raise BindingError for the first array that holds NaN or infinity."""

@@ -22,7 +22,7 @@ from camshaft.runtime.bindings import overlap_error
 from camshaft.runtime.host import HostStep
 from camshaft.runtime.linked import LinkedEngine
 from camshaft.runtime.reports import Reports
-from camshaft.runtime.shaping import Shaper, Sizes, sizes_of, targets_of
+from camshaft.runtime.shaping import Shaper, Sizes, output_shapes, sizes_of, targets_of
 
 _empty = np.empty
 
@@ -115,17 +115,9 @@ class ExecutionContext:
     def output_shapes(self, inputs: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
         """Shapes of the outputs for these inputs (arrays, or shapes as tuples), without running.
 
-        BindingError as in `run`.
+        ShapeError for inputs whose sizes `run` would refuse.
         """
-        shapes = [
-            tuple(x) if isinstance(x, tuple | list) else np.shape(x)
-            for x in self._inputs.arrange(inputs)
-        ]
-        sizes = sizes_of(self._engine.program, shapes)
-        return {
-            b.name: tuple(evaluate(e, sizes) for e in b.type.shape)
-            for b in self._engine.program.outputs
-        }
+        return output_shapes(self._engine.program, self._inputs, inputs)
 
     def _fitted(self, arrays: tuple[Any, ...]) -> tuple[Any, ...]:
         """The inputs with numbers as arrays, after the context has taken on their sizes."""

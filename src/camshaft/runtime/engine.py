@@ -10,15 +10,18 @@ from typing import Any
 import numpy as np
 
 from camshaft.errors import BindingError, BuildError, EngineFileError
+from camshaft.ir.symbol import Symbol
 from camshaft.ir.types import TensorType
 from camshaft.program.check import check_program
 from camshaft.program.program import Note, Program
+from camshaft.runtime.bindings import Bindings
 from camshaft.runtime.context import ExecutionContext, allowed_threads
 from camshaft.runtime.driver import RUNNER, driver_named
 from camshaft.runtime.engine_file import REBUILD, aligned, read_engine_file, write_engine_file
 from camshaft.runtime.linked import LinkedEngine
 from camshaft.runtime.manifest import Fingerprint, Manifest
 from camshaft.runtime.profile import Profile, describe, profile_context
+from camshaft.runtime.shaping import output_shapes
 
 
 class Engine:
@@ -72,13 +75,27 @@ class Engine:
 
     @property
     def inputs(self) -> dict[str, TensorType]:
-        """Name -> type of every input, in positional order."""
+        """Name -> type of every input, in positional order; open extents have names, whose ranges
+        are in `symbols`."""
         return {b.name: b.type for b in self.program.inputs}
 
     @property
     def outputs(self) -> dict[str, TensorType]:
-        """Name -> type of every output."""
+        """Name -> type of every output; open extents are expressions over `symbols`."""
         return {b.name: b.type for b in self.program.outputs}
+
+    @property
+    def symbols(self) -> dict[str, Symbol]:
+        """Name -> `low`, `typical` and `high` (None: unbounded) of every size that may vary from
+        call to call; empty where all shapes are fixed.  The engine is tuned for typical sizes."""
+        return {s.name: s for s in self.program.symbols}
+
+    def output_shapes(self, inputs: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+        """Shapes of the outputs for these inputs (arrays, or shapes as tuples), without running.
+
+        ShapeError names what is wrong with a shape, BindingError a wrong name.
+        """
+        return output_shapes(self.program, Bindings("input", self.program.inputs), inputs)
 
     # -- running -----------------------------------------------------------------------------
 

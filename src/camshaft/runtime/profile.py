@@ -102,17 +102,36 @@ def _summary(manifest: Manifest, times: np.ndarray, totals: np.ndarray, threads:
 
 
 def describe(manifest: Manifest) -> dict[str, Any]:
-    """Everything the manifest says, as JSON types, for `inspect`: the engine and its steps."""
+    """Everything the manifest says, as JSON types, for `inspect`: the engine and its steps.
+
+    Work items, bytes and offsets are those at typical sizes.
+    """
     program = manifest.program
     return {
         "fingerprint": asdict(manifest.fingerprint),
         "inputs": {b.name: repr(b.type) for b in program.inputs},
         "outputs": {b.name: repr(b.type) for b in program.outputs},
+        "symbols": [
+            {"name": s.name, "least": s.low, "typical": s.typical, "most": s.high}
+            for s in program.symbols
+        ],
         "arena_bytes": program.arena.nbytes,
+        "arena": _arena(program),
         "lower_bound_bytes": program.arena.lower_bound,
         "expanded_bytes": sum(e.nbytes for e in program.expanded),
         "max_threads": program.max_threads,
         "steps": [_described(program, i, note) for i, note in enumerate(manifest.notes)],
+    }
+
+
+def _arena(program: Program) -> dict[str, int | None]:
+    """Bytes of the arena at least, typical and most sizes; None where those have no bound."""
+    symbols = program.symbols
+    most = {s.name: s.high for s in symbols if s.high is not None}
+    return {
+        "least": program.arena_bytes({s.name: s.low for s in symbols}),
+        "typical": program.arena.nbytes,
+        "most": program.arena_bytes(most) if len(most) == len(symbols) else None,
     }
 
 
@@ -148,6 +167,7 @@ def _operand(program: Program, view: View) -> dict[str, Any]:
     return {
         "space": view.buffer.space,
         "name": view.buffer.name,
+        "type": repr(view.type),
         "offset": first,
         "bytes": typical(view.nbytes),
     }

@@ -8,19 +8,20 @@ of whole arrays.  Nothing of this runs when a call has the sizes of the one befo
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from camshaft.errors import BindingError
-from camshaft.ir.extent import Dim, Extent
+from camshaft.errors import BindingError, ShapeError
+from camshaft.ir.extent import Dim, Extent, sole_symbol
 from camshaft.ir.sizes import evaluate
-from camshaft.ir.symbol import Symbol
 from camshaft.program.program import Binding, Launch, Program
 from camshaft.program.rows import Targets, Words
 from camshaft.program.shape import SET_SHAPE, shape_extents
+from camshaft.runtime.bindings import Bindings
 from camshaft.runtime.driver import LinkedCode
 
 Sizes = dict[str, int]
@@ -29,56 +30,77 @@ Sizes = dict[str, int]
 def sizes_of(program: Program, shapes: Sequence[tuple[int, ...]]) -> Sizes:
     """The symbols' sizes from the shapes of the inputs, in order.
 
-    BindingError names the input and axis that does not fit, the value there and what is allowed.
+    ShapeError names the input and axis that does not fit, the value there and what is allowed, or
+    the node that needs other sizes.
     """
     sizes: Sizes = {}
     by: dict[str, str] = {}
     for binding, shape in zip(program.inputs, shapes, strict=True):
         declared = binding.type.shape
         if len(shape) != len(declared):
-            raise BindingError(
-                f"input {binding.name!r} has shape {tuple(shape)}, expected {binding.type!r}"
+            raise ShapeError(
+                f"input {binding.name!r} has shape {shape}, expected {binding.type!r}: its rank is "
+                f"{len(declared)}"
             )
         for axis, (extent, size) in enumerate(zip(declared, shape, strict=True)):
-            symbol = _alone(extent)
+            symbol = sole_symbol(extent)
             if symbol is None:
                 continue
             where = f"input {binding.name!r}, axis {axis}"
             if sizes.setdefault(symbol.name, size) != size:
-                raise BindingError(
-                    f"{where}: {symbol.name} is {size} here and {sizes[symbol.name]} at "
-                    f"{by[symbol.name]}; equal names are equal sizes"
+                raise ShapeError(
+                    f"{where} is {size}, and {by[symbol.name]} is {sizes[symbol.name]}: both are "
+                    f"{symbol.name}, one size"
                 )
             by.setdefault(symbol.name, where)
             if size < symbol.low or (symbol.high is not None and size > symbol.high):
-                raise BindingError(
+                raise ShapeError(
                     f"{where} is {size}, and the engine was built for {symbol.name} = "
-                    f"{symbol.range}; rebuild with a wider range (shapes= or profiles=)"
+                    f"{symbol.range}; rebuild with a wider range (shapes= or profiles=), where the "
+                    "model allows it"
                 )
     for binding, shape in zip(program.inputs, shapes, strict=True):
         expected = tuple(evaluate(e, sizes) for e in binding.type.shape)
-        if tuple(shape) != expected:
-            raise BindingError(
-                f"input {binding.name!r} has shape {tuple(shape)}, expected {binding.type!r}, "
-                f"which is {expected} here"
+        if shape != expected:
+            here = "" if expected == binding.type.shape else f", which is {expected} here"
+            raise ShapeError(
+                f"input {binding.name!r} has shape {shape}, expected {binding.type!r}{here}"
             )
     for requirement in program.constraints:
         if not requirement.holds(sizes):
             given = ", ".join(f"{name}={size}" for name, size in sizes.items())
-            raise BindingError(
+            raise ShapeError(
                 f"{requirement.why} needs {requirement.left} {requirement.kind} "
-                f"{requirement.right}, which {given} breaks; the model itself takes no such sizes"
+                f"{requirement.right}, which {given} breaks; give inputs of other sizes"
             )
     return sizes
 
 
-def _alone(extent: Extent) -> Symbol | None:
-    """The symbol that an extent is, if it is nothing but one."""
-    if isinstance(extent, Dim) and len(extent.terms) == 1 and extent.terms[0][1] == 1:
-        monomial = extent.terms[0][0]
-        if len(monomial) == 1 and monomial[0][1] == 1 and isinstance(monomial[0][0], Symbol):
-            return monomial[0][0]
-    return None
+def output_shapes(
+    program: Program, inputs: Bindings, given: Mapping[str, Any]
+) -> dict[str, tuple[int, ...]]:
+    """Shapes of the outputs by name.  given: input name -> array, or shape as tuple or list.
+
+    Errors as in `Bindings.arrange` and `sizes_of`.
+    """
+    shapes = [_shape(name, x) for name, x in zip(inputs.names, inputs.arrange(given), strict=True)]
+    sizes = sizes_of(program, shapes)
+    return {b.name: tuple(evaluate(e, sizes) for e in b.type.shape) for b in program.outputs}
+
+
+def _shape(name: str, given: Any) -> tuple[int, ...]:
+    if not isinstance(given, tuple | list):
+        return np.shape(given)
+    try:
+        shape = tuple(operator.index(d) for d in given)
+    except TypeError:
+        shape = (-1,)
+    if any(d < 0 for d in shape):
+        raise BindingError(
+            f"input {name!r} is given as {given!r}, which is neither an array nor a shape; a shape "
+            "holds whole numbers of at least 0"
+        )
+    return shape
 
 
 @dataclass

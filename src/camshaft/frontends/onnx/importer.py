@@ -31,11 +31,12 @@ from camshaft.frontends.onnx.dtypes import (
 from camshaft.frontends.onnx.handlers import HANDLERS
 from camshaft.frontends.onnx.hosted import host_step
 from camshaft.frontends.onnx.model import load_model
-from camshaft.frontends.onnx.open_extents import OpenExtents, Said
+from camshaft.frontends.onnx.open_extents import OpenExtents
 from camshaft.frontends.onnx.reachable import reachable, reachable_in
 from camshaft.frontends.onnx.schema import Body, function_body
 from camshaft.ir import expr as E
 from camshaft.ir.graph import Graph, GraphBuilder, Tensor
+from camshaft.ir.said import Said
 from camshaft.ir.types import TensorType
 from camshaft.ops import POINTWISE
 from camshaft.ops.functional import NoCanonicalForm
@@ -62,21 +63,23 @@ def import_onnx(
     *,
     shapes: Mapping[str, Sequence[Said]] | None = None,
     profiles: Sequence[Mapping[str, Sequence[Sequence[int]]]] | None = None,
+    typical: Mapping[str, Sequence[int]] | None = None,
 ) -> Graph:
     """Import an ONNX model as a graph of canonical ops, in the layout ONNX has (NCHW).
 
     model: path of an .onnx file (external data is looked for beside it), its bytes, or the parsed
         proto.
     shapes: input name -> shape, instead of the declared one: numbers, names ("batch"), names with
-        ranges ("batch=1..16").
+        ranges ("batch=1..16"), ranges, None for what is declared.
     profiles: input name -> (least, typical, most) shape, each; the extents range over all of them.
+    typical: input name -> shape as it will be used; where nothing else says so, what is typical.
     Extents that stay open become symbols (see `open_extents` for their typical sizes).
 
     float16 and bfloat16 are computed in float32; inputs and outputs keep their declared type.
     Raises ModelError, naming the file, node or input at fault, for whatever cannot be imported.
     """
     proto = load_model(model)
-    extents = OpenExtents(dict(shapes or {}), tuple(profiles or ()))
+    extents = OpenExtents(dict(shapes or {}), tuple(profiles or ()), dict(typical or {}))
     for _ in range(MOST_ROUNDS):
         importer = _Importer(proto, extents)
         try:

@@ -18,41 +18,17 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from camshaft.errors import ConfigError, ModelError
+from camshaft.errors import ModelError
 from camshaft.ir.constraints import Constraints, Lesson, broken, lessons
 from camshaft.ir.extent import Extent, extent_of
+from camshaft.ir.said import Range, Said, parse_said
 from camshaft.ir.symbol import Symbol
 
 BATCH, PIXELS, LINE, LENGTH = 1, 224, 320, 128
 SHORT = 64
 """A picture of at most this height is a line of text, typically LINE wide."""
 _PLACEHOLDER = re.compile(r"\?|\*|-?\d*|none|null|any|dynamic|unknown|unk__\d+", re.IGNORECASE)
-_SAID = re.compile(r"\s*([^\W\d]\w*)\s*(?:=\s*(\d+)\s*\.\.\s*(?:(\d+)\s*\.\.\s*)?(\d*)\s*)?")
 _MOST_STEPS = 4096
-
-Said = int | str
-"""What a user says of an extent: a number, "batch", "batch=1..16", "batch=1..", "batch=1..4..16"."""
-
-
-@dataclass(frozen=True)
-class Range:
-    """least, typical, most: what is known of one name; None where nothing is."""
-
-    low: int | None = None
-    typical: int | None = None
-    high: int | None = None
-
-
-def parse_said(text: str) -> tuple[str, Range]:
-    """Name and range of what a user wrote; ConfigError shows the forms."""
-    match = _SAID.fullmatch(text)
-    if match is None:
-        raise ConfigError(
-            f"extent {text!r} is none of: a number, a name (batch), a name with its range "
-            "(batch=1..16, batch=1.., or with the typical size batch=1..4..16)"
-        )
-    name, low, typical, high = match.groups()
-    return name, Range(*(int(v) if v else None for v in (low, typical, high)))
 
 
 @dataclass
@@ -60,11 +36,15 @@ class OpenExtents:
     """The open extents of one model while it is imported, perhaps several times.
 
     shapes: input name -> what is said of its extents.  profiles: (least, typical, most) shapes of
-    inputs; the first one says what is typical.
+    inputs; the first one says what is typical.  typical: input name -> a shape as it will be used,
+    which fixes nothing; where nothing else says what is typical, it does.
     """
 
     shapes: Mapping[str, Sequence[Said]] = field(default_factory=dict)
     profiles: Sequence[Mapping[str, Sequence[Sequence[int]]]] = ()
+    typical: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    _given: dict[str, Range] = field(default_factory=dict)
+    _late: bool = False
     _said: dict[str, Range] = field(default_factory=dict)
     _same: dict[str, Extent] = field(default_factory=dict)
     _symbols: dict[str, Symbol] = field(default_factory=dict)
@@ -135,6 +115,8 @@ class OpenExtents:
         profiled: Range,
     ) -> Extent:
         own = declared[axis]
+        used = self.typical.get(name, ())
+        default = used[axis] if len(used) == len(declared) else _default(declared, axis)
         known = own if isinstance(own, int) and own >= 0 else None
         if isinstance(said, int):
             if said < 0:
@@ -149,23 +131,16 @@ class OpenExtents:
                     f"give shapes={{{name!r}: ...}} with a name there to open it"
                 )
             return known
-        label = None if own is None or isinstance(own, int) else own
-        given = Range()
-        if said is not None:
-            label, given = parse_said(said)
-        elif label is None or _PLACEHOLDER.fullmatch(label):
-            label = f"{name}_{axis}"
-        merged = Range(
-            *(
-                b if a is None else a
-                for a, b in zip(
-                    (given.low, given.typical, given.high),
-                    (profiled.low, profiled.typical, profiled.high),
-                    strict=True,
-                )
-            )
+        label, given = ("", Range()) if said is None else parse_said(said)
+        if not label and isinstance(own, str) and not _PLACEHOLDER.fullmatch(own):
+            label = own
+        label = label or f"{name}_{axis}"
+        return self._symbol(
+            self._identifier(label),
+            given.otherwise(profiled),
+            default,
+            f"input {name!r}, axis {axis}",
         )
-        return self._symbol(self._identifier(label), merged, _default(declared, axis), name, axis)
 
     def _identifier(self, label: str) -> str:
         """A name for the symbol, one for each label."""
@@ -179,37 +154,46 @@ class OpenExtents:
             self._names[label] = name
         return self._names[label]
 
-    def _symbol(self, name: str, given: Range, default: int, tensor: str, axis: int) -> Extent:
-        if name in self._same:
-            return self._same[name]
+    def _symbol(self, name: str, given: Range, default: int, where: str) -> Extent:
+        """The extent called `name`, of which `given` is said at this place."""
+        same = self._same.get(name)
+        if isinstance(same, int):
+            if same < (given.low or 0) or (given.high is not None and same > given.high):
+                raise ModelError(f"{where}: {given} is asked for, and the model needs {same} there")
+            return same
+        if same is not None:
+            return self._symbol(str(same), given, default, where)
+        given = self._agreed(name, given, where)
         known = self._said.get(name, Range())
         low = _most(1 if given.low is None else given.low, known.low)
         high = given.high if known.high is None else min(known.high, given.high or known.high)
-        size = known.typical or given.typical or default
-        size = max(low, size if high is None else min(size, high))
-        symbol = self._symbols.get(name)
-        if symbol is None:
-            if high is not None and high < low:
-                raise ModelError(
-                    f"input {tensor!r}, axis {axis}: at most {high} is asked for, and the model "
-                    f"needs {low} at least"
-                )
-            symbol = self._symbols[name] = Symbol(name, low, size, high)
-        elif given != Range() and (given.low, given.high) != (symbol.low, symbol.high):
-            symbol = self._narrowed(symbol, given)
-        return extent_of(symbol)
+        if high is not None and high < low:
+            raise ModelError(f"{where}: {given} is asked for, and the model needs {low} at least")
+        if name not in self._symbols:
+            size = known.typical or given.typical or default
+            size = max(low, size if high is None else min(size, high))
+            self._symbols[name] = Symbol(name, low, size, high)
+        return extent_of(self._symbols[name])
 
-    def _narrowed(self, symbol: Symbol, given: Range) -> Symbol:
-        raise ModelError(
-            f"extent {symbol.name!r} is given two ranges, {symbol.range} and "
-            f"{given.low}..{given.high or ''}; equal names are equal extents"
-        )
+    def _agreed(self, name: str, given: Range, where: str) -> Range:
+        """What is said of `name` anywhere; later places than the first count in the next round."""
+        before = self._given.setdefault(name, given)
+        merged = before.otherwise(given)
+        if merged != given.otherwise(before):
+            raise ModelError(
+                f"{where}: extent {name!r} is given two ranges, {before} and {given}; equal names "
+                "are equal extents"
+            )
+        if merged != before:
+            self._given[name] = merged
+            self._late = True
+        return merged
 
     # -- learned from an import ------------------------------------------------------------------
 
     def learn(self, constraints: Constraints) -> bool:
         """Take over what an import found out; True if the model must be imported again."""
-        changed = False
+        changed, self._late = self._late, False
         for lesson in lessons(constraints):
             name = lesson.symbol.name
             if lesson.same_as is not None:

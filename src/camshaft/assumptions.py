@@ -1,0 +1,65 @@
+"""What a build assumed of open extents, and how to say better.
+
+A size that nobody gave is taken from the rule in `frontends.onnx.open_extents`; the engine takes
+other sizes as well, but is tuned for that one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from camshaft.config import BuildConfig
+from camshaft.ir.extent import Extent, sole_symbol
+from camshaft.ir.graph import Graph, Tensor
+from camshaft.ir.said import Range, Said, parse_said, shape_text
+from camshaft.ir.symbol import Symbol
+
+
+def assumed(graph: Graph, config: BuildConfig) -> tuple[Symbol, ...]:
+    """The symbols of the inputs whose typical size `config` does not say."""
+    found: dict[str, Symbol] = {}
+    said: set[str] = set()
+    for t in graph.inputs:
+        for axis, extent in enumerate(t.shape):
+            symbol = sole_symbol(extent)
+            if symbol is None:
+                continue
+            found.setdefault(symbol.name, symbol)
+            if _is_said(config, t, axis):
+                said.add(symbol.name)
+    return tuple(s for name, s in found.items() if name not in said)
+
+
+def _is_said(config: BuildConfig, t: Tensor, axis: int) -> bool:
+    if any(t.name in profile for profile in config.profiles):
+        return True
+    given = config.shapes.get(t.name, ())
+    text = given[axis] if axis < len(given) else None
+    return isinstance(text, str) and parse_said(text)[1].typical is not None
+
+
+def advice(graph: Graph, symbols: Sequence[Symbol]) -> str:
+    """The assumptions in a line, and options that would spare them: "assumed: batch 1 (1..), ...".
+
+    "" where nothing was assumed.
+    """
+    if not symbols:
+        return ""
+    sizes = ", ".join(f"{s.name} {s.typical} ({s.range})" for s in symbols)
+    options = [
+        f"{t.name}:{shape_text([_example(d) for d in t.shape])}"
+        for t in graph.inputs
+        if {s.name for d in t.shape if (s := sole_symbol(d))} & {s.name for s in symbols}
+    ]
+    return f"assumed: {sizes}; say better with --shapes {','.join(options)}"
+
+
+def _example(extent: Extent) -> Said:
+    """How to say a range of this extent; without its name where "x" in it would part it."""
+    symbol = sole_symbol(extent)
+    if symbol is None:
+        return extent if isinstance(extent, int) else None
+    most = symbol.high or (8 if symbol.typical == 1 else 2 * symbol.typical)
+    middle = None if symbol.typical == symbol.low else symbol.typical
+    text = str(Range(symbol.low, middle, most))
+    return text if "x" in symbol.name.lower() else f"{symbol.name}={text}"

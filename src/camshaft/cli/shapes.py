@@ -1,0 +1,153 @@
+"""Shapes as they are typed: `x:1x3x224x224`, `x:batch=1..16x3x224x224`, profiles of them.
+
+An "x" parts extents, or a "/" where a name holds an "x": `x:batch/max_length`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from camshaft.errors import ConfigError
+from camshaft.ir.extent import sole_symbol
+from camshaft.ir.said import Profile, Range, Said, parse_said
+from camshaft.ir.sizes import evaluate
+from camshaft.ir.types import TensorType
+from camshaft.runtime.engine import Engine
+from camshaft.runtime.shaping import sizes_of
+
+Shapes = dict[str, tuple[Said, ...]]
+FIXED = "1x3x224x224"
+OPEN = f"{FIXED}, or batch=1..16x3x224x224 where sizes vary"
+
+
+def pairs(option: str, texts: Sequence[str] | None) -> dict[str, str]:
+    """`a:1,b:2` (or several of them) as a dictionary; a name may itself hold colons."""
+    found: dict[str, str] = {}
+    for part in ",".join(texts or ()).split(","):
+        if not part:
+            continue
+        name, colon, value = part.rpartition(":")
+        if not colon or not name or not value:
+            raise ConfigError(f"{option} has {part!r}; it must be NAME:VALUE,...")
+        if name in found:
+            raise ConfigError(f"{option} names {name!r} twice")
+        found[name] = value
+    return found
+
+
+def said_shapes(option: str, texts: Sequence[str] | None) -> Shapes:
+    """Input name -> extents that are numbers, names or ranges; `scalar` is ()."""
+    return {n: _extents(option, n, text, OPEN) for n, text in pairs(option, texts).items()}
+
+
+def fixed_shapes(option: str, texts: Sequence[str] | None) -> dict[str, tuple[int, ...]]:
+    """Input name -> shape."""
+    found: dict[str, tuple[int, ...]] = {}
+    for name, text in pairs(option, texts).items():
+        extents = _extents(option, name, text, FIXED)
+        found[name] = tuple(d for d in extents if isinstance(d, int))
+        if len(found[name]) != len(extents):
+            raise ConfigError(f"{option}: {text!r} for input {name!r} must be numbers: {FIXED}")
+    return found
+
+
+def _extents(option: str, name: str, text: str, like: str) -> tuple[Said, ...]:
+    if text == "scalar":
+        return ()
+    words = text.split("/") if "/" in text else re.split("[xX]", text)
+    extents: list[Said] = []
+    for word in words:
+        if word.isdecimal():
+            extents.append(int(word))
+            continue
+        try:
+            parse_said(word)
+        except ConfigError as error:
+            raise ConfigError(
+                f"{option}: {text!r} for input {name!r} is no shape ({error}); write it like {like}"
+            ) from None
+        extents.append(word)
+    return tuple(extents)
+
+
+# -- optimization profiles -----------------------------------------------------------------------
+
+
+def typed_profiles(
+    whole: Sequence[str] | None,
+    least: Sequence[str] | None,
+    typical: Sequence[str] | None,
+    most: Sequence[str] | None,
+) -> list[dict[str, Profile]]:
+    """The profiles: those of `--profile x:1..4..16x3`, then the n-th of `--min-shapes`,
+    `--opt-shapes` and `--max-shapes` together.
+
+    A `--profile` that is a number only parts groups of these three, as it does for trtexec.
+    """
+    given = {"--min-shapes": least or (), "--opt-shapes": typical or (), "--max-shapes": most or ()}
+    counts = {option: len(texts) for option, texts in given.items()}
+    if len(set(counts.values())) > 1:
+        said = ", ".join(f"{option} {count} times" for option, count in counts.items())
+        raise ConfigError(f"{said}: each profile needs all three, the n-th of each belong together")
+    profiles = [_profile(text) for text in whole or () if not text.isdecimal()]
+    for texts in zip(*given.values(), strict=True):
+        three = [fixed_shapes(o, [t]) for o, t in zip(given, texts, strict=True)]
+        for option, shapes in zip(given, three, strict=True):
+            if set(shapes) != set(three[0]):
+                raise ConfigError(
+                    f"--min-shapes is about {', '.join(three[0])}, {option} about "
+                    f"{', '.join(shapes)}; they must be about the same inputs"
+                )
+        profiles.append({n: (three[0][n], three[1][n], three[2][n]) for n in three[0]})
+    return profiles
+
+
+def _profile(text: str) -> dict[str, Profile]:
+    profile: dict[str, Profile] = {}
+    for name, extents in said_shapes("--profile", [text]).items():
+        ranges = [_whole_range(name, d) for d in extents]
+        low, middle, high = zip(*ranges, strict=True) if ranges else ((), (), ())
+        profile[name] = (low, middle, high)
+    return profile
+
+
+def _whole_range(name: str, extent: Said) -> tuple[int, int, int]:
+    if isinstance(extent, int):
+        return extent, extent, extent
+    known = Range() if extent is None else parse_said(extent)[1]
+    if known.low is None or known.typical is None or known.high is None:
+        raise ConfigError(
+            f"--profile: {extent!r} of input {name!r} must be a number or least, typical and most "
+            "(1..4..16)"
+        )
+    return known.low, known.typical, known.high
+
+
+# -- sizes of one call -----------------------------------------------------------------------------
+
+
+def types_at(engine: Engine, shapes: Mapping[str, Sequence[int]]) -> dict[str, TensorType]:
+    """Types of the engine's inputs where these have the given shapes, and others what follows, or
+    typical sizes.
+
+    ConfigError for a name that is no input; ShapeError for shapes that the engine does not take.
+    """
+    unknown = [name for name in shapes if name not in engine.inputs]
+    if unknown:
+        raise ConfigError(
+            f"--shapes names {', '.join(map(repr, unknown))}; the engine's inputs are "
+            f"{', '.join(engine.inputs)}"
+        )
+    sizes = {s.name: s.typical for s in engine.symbols.values()}
+    for name, shape in shapes.items():
+        for extent, size in zip(engine.inputs[name].shape, shape, strict=False):
+            symbol = sole_symbol(extent)
+            if symbol is not None:
+                sizes[symbol.name] = size
+    types = {
+        n: TensorType(t.dtype, tuple(shapes.get(n, (evaluate(d, sizes) for d in t.shape))))
+        for n, t in engine.inputs.items()
+    }
+    sizes_of(engine.program, [t.static for t in types.values()])
+    return types

@@ -1,0 +1,76 @@
+"""What people say of an extent: a number, a name, a range, or a name with its range.
+
+8                 fixed
+batch             a size that varies; equal names are equal sizes
+batch=1..16       ... between 1 and 16
+batch=1..         ... from 1 on
+batch=1..4..16    ... typically 4, which is what the engine is tuned for
+1..16             the same without a name: that of the model, or one made up
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from camshaft.errors import ConfigError
+
+Said = int | str | None
+"""What is said of one extent; None is nothing, so that the model's own declaration holds."""
+Profile = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+"""Least, typical and most shape of an input."""
+
+FORMS = (
+    "a number, a name (batch), a range (1..16, 1.. or, with the typical size, 1..4..16), or a name "
+    "with its range (batch=1..16)"
+)
+_RANGE = r"(\d+)\s*\.\.\s*(?:(\d+)\s*\.\.\s*)?(\d*)"
+_SAID = re.compile(rf"\s*(?:([^\W\d]\w*)\s*(?:=\s*{_RANGE})?|{_RANGE})\s*")
+
+
+@dataclass(frozen=True)
+class Range:
+    """least, typical, most: what is known of one name; None where nothing is."""
+
+    low: int | None = None
+    typical: int | None = None
+    high: int | None = None
+
+    def __str__(self) -> str:
+        numbers = (1 if self.low is None else self.low, self.typical, self.high)
+        return "..".join(str(n) for n in numbers if n is not None) + ".." * (self.high is None)
+
+    def otherwise(self, other: Range) -> Range:
+        """What is known here, and where nothing is, what is known there."""
+        return Range(
+            other.low if self.low is None else self.low,
+            other.typical if self.typical is None else self.typical,
+            other.high if self.high is None else self.high,
+        )
+
+
+def parse_said(text: str) -> tuple[str, Range]:
+    """Name ("" for none) and range of what a user wrote; ConfigError shows the forms."""
+    match = _SAID.fullmatch(text)
+    if match is None:
+        raise ConfigError(f"extent {text!r} is none of: {FORMS}")
+    name, *numbers = match.groups()
+    low, typical, high = (int(v) if v else None for v in (numbers[:3] if name else numbers[3:]))
+    known = [n for n in (low, typical, high) if n is not None]
+    if known != sorted(known):
+        raise ConfigError(f"extent {text!r}: least, typical and most must ascend")
+    return name or "", Range(low, typical, high)
+
+
+def shape_text(shape: Sequence[Said]) -> str:
+    """1x3x224x224, or `scalar`; with "/" in place of "x" where a name holds an x."""
+    words = ["?" if said is None else str(said) for said in shape]
+    between = "/" if any("x" in word.lower() for word in words) else "x"
+    return between.join(words) or "scalar"
+
+
+def profile_text(profile: Profile) -> str:
+    """1..4..16x3x224x224: least, typical and most of each extent, one number where they agree."""
+    axes = zip(*profile, strict=True)
+    return shape_text([a[0] if len(set(a)) == 1 else "..".join(map(str, a)) for a in axes])
