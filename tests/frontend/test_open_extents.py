@@ -12,9 +12,9 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from camshaft.errors import ConfigError, ModelError
 from camshaft.frontends.onnx import import_onnx
-from camshaft.frontends.onnx.open_extents import Range, parse_said
 from camshaft.ir.extent import symbols_of
 from camshaft.ir.graph import Graph
+from camshaft.ir.said import Range, parse_said, profile_text, shape_text
 from camshaft.ir.symbol import Symbol
 
 Dims = Sequence[int | str | None]
@@ -114,9 +114,74 @@ def test_forms_of_what_is_said() -> None:
     assert parse_said(" n = 1 .. 16 ") == ("n", Range(1, None, 16))
     assert parse_said("n=1..") == ("n", Range(1, None, None))
     assert parse_said("n=1..4..16") == ("n", Range(1, 4, 16))
-    for wrong in ("", "1..4", "n=4", "n=..4", "a b", "n=1...4"):
+    assert parse_said("1..16") == ("", Range(1, None, 16))
+    assert parse_said("1..4..") == ("", Range(1, 4, None))
+    for wrong in ("", "4", "n=4", "n=..4", "..4", "a b", "n=1...4"):
         with pytest.raises(ConfigError, match="is none of"):
             parse_said(wrong)
+    for wrong in ("n=4..1", "1..5..4"):
+        with pytest.raises(ConfigError, match="must ascend"):
+            parse_said(wrong)
+
+
+def test_said_shapes_as_text() -> None:
+    assert shape_text(("n=1..4", 3, None)) == "n=1..4x3x?"
+    assert shape_text(("max", 3)) == "max/3"
+    assert shape_text(()) == "scalar"
+    assert profile_text(((1, 3), (4, 3), (16, 3))) == "1..4..16x3"
+
+
+def test_ranges_without_a_name_keep_the_models() -> None:
+    graph = import_onnx(relu(x=["n", "?", 3]), shapes={"x": ("2..8", "1..", "1..3")})
+    assert list(symbols(graph).values()) == [
+        Symbol("n", 2, 2, 8),
+        Symbol("x_1", 1, 128, None),
+        Symbol("x_2", 1, 3, 3),
+    ]
+    assert import_onnx(relu(x=["n", 3]), shapes={"x": (None, None)}).inputs[0].shape[1] == 3
+
+
+@pytest.mark.parametrize("at", ["a", "b"])
+def test_a_range_said_of_one_input_holds_for_all_of_that_name(at: str) -> None:
+    for proto in (
+        relu(a=["n", 4], b=["n", 4]),
+        model([node("Add", "a b")], {"a": ["n", 4], "b": ["m", 4]}),
+    ):
+        graph = import_onnx(proto, shapes={at: ("2..8", 4)})
+        assert len({t.shape for t in graph.inputs}) == 1
+        (symbol,) = symbols(graph).values()
+        assert (symbol.low, symbol.high) == (2, 8)
+
+
+def test_two_ranges_of_one_name_are_an_error() -> None:
+    proto = relu(a=["n", 4], b=["n", 4])
+    with pytest.raises(ModelError, match=r"two ranges, 2\.\.8 and 1\.\.8"):
+        import_onnx(proto, shapes={"a": ("2..8", 4), "b": ("1..8", 4)})
+    graph = import_onnx(proto, shapes={"a": ("2..8", 4), "b": ("2..4..8", 4)})
+    assert symbols(graph)["n"] == Symbol("n", 2, 4, 8)
+
+
+def test_ranges_that_the_model_does_not_take_are_an_error() -> None:
+    weights = {"w": np.ones((5, 8), np.float32)}
+    nodes = [node("Add", "a w", "s"), node("Relu", "b", "r")]
+    proto = model(nodes, {"a": ["n", 8], "b": ["n", 8]}, ["s", "r"], weights)
+    with pytest.raises(ModelError, match="do not broadcast"):
+        import_onnx(proto, shapes={"a": ("1..4", 8)})
+    with pytest.raises(ModelError, match="needs 5 there"):
+        import_onnx(proto, shapes={"b": ("1..4", 8)})
+    assert import_onnx(proto, shapes={"b": ("1..8", 8)}).inputs[1].shape == (5, 8)
+
+
+def test_several_profiles_are_one_range_and_the_first_is_typical() -> None:
+    profiles = [{"x": ((1, 3), (2, 3), (4, 3))}, {"x": ((8, 3), (16, 3), (32, 3))}]
+    graph = import_onnx(relu(x=["n", 3]), profiles=profiles)
+    assert symbols(graph)["n"] == Symbol("n", 1, 2, 32)
+
+
+def test_typical_shapes_fix_nothing() -> None:
+    proto = relu(x=["n", "h", 3])
+    graph = import_onnx(proto, typical={"x": (5, 7, 3)}, shapes={"x": ("1..2..8", None, None)})
+    assert list(symbols(graph).values()) == [Symbol("n", 1, 2, 8), Symbol("h", 1, 7)]
 
 
 def test_what_does_not_fit_is_said() -> None:

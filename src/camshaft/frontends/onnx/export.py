@@ -1,7 +1,7 @@
 """Graph -> ModelProto for looking at, in Netron or any other tool that opens ONNX files.
 
-Canonical ops are nodes of domain "ai.camshaft", expressions are text attributes, host steps keep
-their ONNX operator.  The result is a valid ONNX file but no other runtime knows its ops.
+Canonical ops are nodes of domain "ai.camshaft", expressions and symbolic extents are text, host steps
+keep their ONNX operator.  The result is a valid ONNX file but no other runtime knows its ops.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from onnx import AttributeProto, ModelProto, NodeProto, SparseTensorProto, Tenso
 from camshaft.frontends.onnx.dtypes import onnx_dtype
 from camshaft.ir.dot import readable
 from camshaft.ir.expr import Expr
+from camshaft.ir.extent import Dim
 from camshaft.ir.graph import Graph, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ops import HOST
@@ -120,12 +121,18 @@ def _attribute(key: str, value: Attr) -> AttributeProto:
         return onnx.helper.make_attribute(key, readable(value))
     if isinstance(value, tuple) and not value:
         return onnx.helper.make_attribute(key, [], attr_type=AttributeProto.INTS)
+    if isinstance(value, Dim):
+        return onnx.helper.make_attribute(key, str(value))
+    if isinstance(value, tuple) and any(isinstance(v, Dim) for v in value):
+        return onnx.helper.make_attribute(key, [str(v) for v in value])
     return onnx.helper.make_attribute(key, value)
 
 
 def _typed(name: str, tensor: Tensor) -> onnx.ValueInfoProto:
     return onnx.helper.make_tensor_value_info(
-        name, onnx_dtype(tensor.type.dtype), tensor.type.shape
+        name,
+        onnx_dtype(tensor.type.dtype),
+        [str(d) if isinstance(d, Dim) else d for d in tensor.type.shape],
     )
 
 

@@ -1,0 +1,149 @@
+"""Open shapes on the command line: how they are said, what is assumed, sizes of random inputs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import camshaft
+from camshaft.cli.shapes import said_shapes, typed_profiles
+from camshaft.errors import ConfigError
+from camshaft.ir.symbol import Symbol
+from cli_models import QUICK, RNG, call, call_json, complaint, residual_net
+
+EXACT = ("--iterations", 2, "--warm-up", 0)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """open.onnx with its batch open, open.engine (batch 1 to 8), x5.npy (batch 5)."""
+    path = tmp_path_factory.mktemp("open")
+    residual_net(path / "open.onnx", "batch")
+    call("build", path / "open.onnx", *QUICK, "--shapes", "x:batch=1..2..8x3x8x8")
+    np.save(path / "x5.npy", RNG.standard_normal((5, 3, 8, 8)).astype(np.float32))
+    return path
+
+
+def test_shapes_as_typed() -> None:
+    assert said_shapes("--shapes", ["x:1x3", "y:n=1..16X3,z:scalar"]) == {
+        "x": (1, 3),
+        "y": ("n=1..16", 3),
+        "z": (),
+    }
+    assert said_shapes("--shapes", ["a:0:1..4x8"]) == {"a:0": ("1..4", 8)}
+    assert said_shapes("--shapes", ["x:batch/max_len=1..9/8"]) == {
+        "x": ("batch", "max_len=1..9", 8)
+    }
+    for wrong in ("x:", "x:1x", "x:1x-3", "x:1x2x3..1", "x:1,x:2"):
+        with pytest.raises(ConfigError, match="--shapes"):
+            said_shapes("--shapes", [wrong])
+
+
+def test_profiles_as_typed() -> None:
+    first = {"x": ((1, 3), (4, 3), (16, 3)), "y": ((2,), (2,), (2,))}
+    second = {"x": ((1, 3), (1, 3), (2, 3))}
+    assert typed_profiles(["x:1..4..16x3,y:2"], None, None, None) == [first]
+    least, typical, most = ["x:1x3,y:2", "x:1x3"], ["x:4x3,y:2", "x:1x3"], ["y:2,x:16x3", "x:2x3"]
+    assert typed_profiles(None, least, typical, most) == [first, second]
+    assert typed_profiles(["0", "1"], least, typical, most) == [first, second]
+    assert typed_profiles(None, None, None, None) == []
+    for wrong, words in (
+        ((["x:1..4x3"], None, None, None), "least, typical and most"),
+        ((None, ["x:1"], ["x:1"], None), "--max-shapes 0 times"),
+        ((None, ["x:1"], ["y:1"], ["x:1"]), "the same inputs"),
+        ((None, ["x:n"], ["x:1"], ["x:1"]), "must be numbers"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            typed_profiles(*wrong)
+
+
+def test_what_is_assumed_is_said_once_with_how_to_say_better(folder: Path, tmp_path: Path) -> None:
+    model, engine = folder / "open.onnx", tmp_path / "e.engine"
+    said = call("build", model, "-o", engine, *QUICK).stderr
+    assert said.count("assumed") == 1
+    assert "assumed: batch 1 (1..); say better with --shapes x:batch=1..8x3x8x8" in said
+    option = said.split("say better with ")[1].split()
+    better = call("build", model, "-o", engine, *QUICK, *option)
+    assert "batch 1 (1..8)" in better.stderr and "batch 1..8, typically 1" in better.stdout
+    for exact in (
+        ("--shapes", "x:batch=1..2..8x3x8x8"),
+        ("--shapes", "x:1..2..8x3x8x8"),
+        ("--profile", "x:1..2..8x3x8x8"),
+        ("--min-shapes", "x:1x3x8x8", "--opt-shapes", "x:2x3x8x8", "--max-shapes", "x:8x3x8x8"),
+    ):
+        assert "assumed" not in call("build", model, "-o", engine, *QUICK, *exact).stderr
+        assert camshaft.load(engine).symbols == {"batch": Symbol("batch", 1, 2, 8)}
+    data = call_json("build", model, "-o", engine, *QUICK)
+    assert data["assumed"] == ["batch"] and data["arena"]["most"] is None
+    assert data["symbols"] == [{"name": "batch", "least": 1, "typical": 1, "most": None}]
+
+
+def test_a_misfit_is_named(folder: Path) -> None:
+    command = ("build", folder / "open.onnx", *QUICK, "-o", folder / "no.engine")
+    assert "'z'" in complaint(*command, "--shapes", "z:1x3", code=3)
+    assert "rank 2" in complaint(*command, "--profile", "x:1..2..4x3", code=3)
+    assert "must ascend" in complaint(*command, "--profile", "x:4..2..8x3x8x8", code=2)
+
+
+def test_run_takes_sizes_from_the_data(folder: Path) -> None:
+    file = f"x={folder / 'x5.npy'}"
+    for source in (folder / "open.engine", folder / "open.onnx"):
+        options = QUICK if source.suffix == ".onnx" else ()
+        result = call("run", source, *options, "-i", file)
+        assert "5x10" in result.stdout and "assumed" not in result.stderr
+    data = call_json("bench", folder / "open.onnx", *QUICK, *EXACT, "-i", file)
+    assert data["shapes"] == {"x": [5, 3, 8, 8]} and not data["random_inputs"]
+
+
+def test_shapes_of_an_engine_are_those_of_random_inputs(folder: Path) -> None:
+    engine = folder / "open.engine"
+    result = call("run", engine, "--shapes", "x:3x3x8x8")
+    assert "3x10" in result.stdout and "x 3x3x8x8" in result.stderr
+    assert "2x10" in call("run", engine).stdout, "the typical size"
+    data = call_json("bench", engine, *EXACT, "--shapes", "x:7x3x8x8", "--dump-profile")
+    assert data["shapes"] == {"x": [7, 3, 8, 8]} and data["profile"]["layers"]
+    measured = call_json("inspect", engine, "--dump-profile", "--runs", 2, "--shapes", "x:8x3x8x8")
+    assert measured["profile"]["runs"] == 2
+    assert "1..8" in complaint("run", engine, "--shapes", "x:9x3x8x8", code=7)
+    assert "'z'" in complaint("run", engine, "--shapes", "z:9x3x8x8", code=2)
+    assert "numbers" in complaint("run", engine, "--shapes", "x:nx3x8x8", code=2)
+    given = ("-i", folder / "x5.npy", "--shapes", "x:5x3x8x8")
+    assert "leave one" in complaint("run", engine, *given, code=2)
+    assert "--profile" in complaint("run", engine, "--profile", "x:1..2..3x3x8x8", code=2)
+
+
+@pytest.mark.peers
+def test_peers_get_the_same_sizes(folder: Path) -> None:
+    model, engine = folder / "open.onnx", folder / "open.engine"
+    against = ("--against", "onnxruntime", "--rounds", 2)
+    for command in (
+        ("bench", engine, "--model", model, "--shapes", "x:3x3x8x8", *EXACT, *against),
+        ("bench", model, *QUICK, "-i", folder / "x5.npy", *EXACT, *against),
+        ("bench", model, *QUICK, *EXACT, *against),
+    ):
+        found = call_json(*command)["against"]
+        assert found["onnxruntime"]["difference"] < 1e-5
+    for options in (
+        ("--engine", engine, "--shapes", "x:3x3x8x8"),
+        (*QUICK, "--layers"),
+        (*QUICK, "-i", folder / "x5.npy", "--layers"),
+    ):
+        data = call_json("compare", model, *options)
+        assert data["passed"]
+        assert not any(s for t in data["tensors"] for s in t["shape"] if not isinstance(s, int))
+
+
+def test_inspect_shows_open_extents(folder: Path, tmp_path: Path) -> None:
+    data = call_json("inspect", folder / "open.engine")
+    assert data["inputs"] == {"x": "f32[batch,3,8,8]"} and data["arena"]["most"] > 0
+    text = call("inspect", folder / "open.engine").stdout
+    for word in ("f32[batch,3,8,8]", "batch 1..8, typically 2", "at typical sizes; least"):
+        assert word in text
+    model = folder / "open.onnx"
+    assert "f32[batch,3,8,8]" in call("inspect", model, "--graph", "before").stdout
+    for name in ("g.dot", "g.onnx", "g.txt"):
+        for which in ("before", "after"):
+            call("inspect", model, *QUICK, "--graph", which, "-o", tmp_path / name)
+            assert b"batch" in (tmp_path / name).read_bytes()
