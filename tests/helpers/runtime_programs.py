@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -28,6 +28,7 @@ from camshaft.program.program import (
 )
 from camshaft.program.view import Buffer, Space, View
 from camshaft.runtime import Engine
+from camshaft.runtime.host import Operator
 from camshaft.runtime.manifest import Fingerprint, Manifest
 from camshaft.version import FORMAT, VERSION
 
@@ -62,11 +63,11 @@ done:
 """
 
 
-def _executor(payload: bytes) -> Callable[[Sequence[np.ndarray | None]], list[np.ndarray]]:
+def _executor(payload: bytes) -> Operator:
     """The operator that host steps of these engines run."""
     assert payload == b"double"
 
-    def run(arrays: Sequence[np.ndarray | None]) -> list[np.ndarray]:
+    def run(arrays: Sequence[np.ndarray | None], dims: Sequence[int]) -> list[np.ndarray]:
         (x,) = arrays
         assert x is not None
         if x[0] == -1000:

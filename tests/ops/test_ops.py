@@ -166,7 +166,7 @@ def test_payload_carries_an_op_through_an_engine_file(use: Use) -> None:
     attrs = use.op.complete(use.attrs)
     data = payload(use.op, attrs)
     assert data == payload(use.op, dict(reversed(attrs.items())))
-    for got, want in zip(executor(data)(use.arrays), use.run(), strict=True):
+    for got, want in zip(executor(data)(use.arrays, ()), use.run(), strict=True):
         np.testing.assert_array_equal(got, want)
 
 

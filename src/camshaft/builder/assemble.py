@@ -20,9 +20,9 @@ from camshaft.errors import BuildError
 from camshaft.ir.constraints import Constraints
 from camshaft.ir.extent import symbols_of
 from camshaft.ir.graph import Graph, Tensor
-from camshaft.ir.sizes import is_static, typical
+from camshaft.ir.sizes import typical
 from camshaft.ir.types import dtype_of, u8
-from camshaft.ops.execute import payload
+from camshaft.ops.execute import open_extents, payload
 from camshaft.program.arena import ALIGNMENT
 from camshaft.program.program import (
     Arena,
@@ -94,7 +94,8 @@ class Assembler:
         inputs = tuple(Binding(t.name, t.type) for t in self.graph.inputs)
         results = tuple(Binding(n, t.type) for n, t in outputs)
         buffers = _buffers(inputs, results, made)
-        arena = _arena(buffers, plan_arena(self._lifetimes(made)))
+        symbols = symbols_of(*(d for t in (*inputs, *results) for d in t.type.shape))
+        arena = _arena(buffers, plan_arena(self._lifetimes(made)), bool(symbols))
         touched = [self._touched(i, made[i]) for i in range(len(made))]
         program = Program(
             inputs=inputs,
@@ -105,7 +106,7 @@ class Assembler:
             arena=arena,
             expanded=tuple(self.expanded.values()),
             max_threads=self.threads,
-            symbols=symbols_of(*(d for t in (*inputs, *results) for d in t.type.shape)),
+            symbols=symbols,
             constraints=_requirements(self.graph.constraints),
         )
         self._set_shape(program)
@@ -191,6 +192,7 @@ class Assembler:
             payload=self._constant(code).buffer.name,
             inputs=tuple(None if t is None else self._operand(next(operands)) for t in node.inputs),
             outputs=task.outputs,
+            dims=open_extents(node.attrs),
         )
 
     def _operand(self, operand: View | Tensor) -> View:
@@ -240,11 +242,10 @@ def _requirements(constraints: Constraints) -> tuple[Requirement, ...]:
     return tuple(Requirement(c.left, c.kind, c.right, c.why) for c in constraints)
 
 
-def _arena(buffers: Sequence[Buffer], plan: ArenaPlan) -> Arena:
+def _arena(buffers: Sequence[Buffer], plan: ArenaPlan, has_symbols: bool) -> Arena:
     placed = {b.name: b for b in buffers if b.space in PLACED}
-    static = is_static(b.elements for b in placed.values())
     slots = tuple(
-        Slot(placed[name], plan.offsets[name], () if static else above)
+        Slot(placed[name], plan.offsets[name], above if has_symbols else ())
         for name, above in zip(plan.order, plan.above, strict=True)
     )
     return Arena(slots, plan.nbytes, plan.lower_bound)

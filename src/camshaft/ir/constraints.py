@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from camshaft.errors import ModelError
 from camshaft.ir.bounds import bounds
-from camshaft.ir.extent import Dim, Extent, known_different, symbols_of
+from camshaft.ir.extent import Extent, known_different, sole_symbol, symbols_of
 from camshaft.ir.sizes import evaluate
 from camshaft.ir.symbol import Symbol, UndecidedExtent
 
@@ -139,8 +139,8 @@ def lessons(constraints: Constraints) -> list[Lesson]:
     """What the constraints say of single symbols: n == m, n == 8, h - 2 >= 1, min(512, n) == n."""
     found: list[Lesson] = []
     for c in constraints:
-        symbol = _alone(c.left)
-        plain = isinstance(c.right, int) or _alone(c.right) is not None
+        symbol = sole_symbol(c.left)
+        plain = isinstance(c.right, int) or sole_symbol(c.right) is not None
         if c.kind == "==" and symbol is not None and plain:
             found.append(Lesson(symbol, same_as=c.right))
             continue
@@ -149,14 +149,6 @@ def lessons(constraints: Constraints) -> list[Lesson]:
             if (low, high) != (None, None):
                 found.append(Lesson(c.symbols[0], low=low, high=high))
     return found
-
-
-def _alone(e: Extent) -> Symbol | None:
-    """The symbol that `e` is, if it is nothing but one."""
-    if not isinstance(e, Dim):
-        return None
-    symbols = symbols_of(e)
-    return symbols[0] if len(symbols) == 1 and str(e) == symbols[0].name else None
 
 
 _FARTHEST = 1 << 16

@@ -11,7 +11,7 @@ The builder functions (`add`, `mul`, `maximum`, ...) fold constants and drop ide
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,8 @@ from camshaft.errors import ModelError
 from camshaft.ir.extent import Dim, Extent
 from camshaft.ir.scalar import BINARY, PREDICATES, UNARY
 from camshaft.ir.scalar import convert as convert  # part of the language: E.convert
+from camshaft.ir.sizes import parse as parse_extent
+from camshaft.ir.symbol import Symbol
 from camshaft.ir.types import DType, boolean, dtype_named, dtype_of, f32
 
 
@@ -321,15 +323,16 @@ def text(e: Expr) -> str:
     return f"{name}({','.join(text(a) for a in e.args)})"
 
 
-def parse(source: str) -> Expr:
-    """Inverse of `text`; ModelError names the offending place."""
+def parse(source: str, symbols: Mapping[str, Symbol] | None = None) -> Expr:
+    """Inverse of `text`; ModelError names the offending place.  symbols: those of its extents."""
     position = 0
 
     def term() -> Expr:
         nonlocal position
         start = position
         while position < len(source) and source[position] not in "(),":
-            position += 1
+            closing = source.find("]", position) if source[position] == "[" else position
+            position = max(closing, position) + 1  # an extent may hold parentheses and commas
         word = source[start:position]
         if position < len(source) and source[position] == "(":
             args = []
@@ -340,6 +343,8 @@ def parse(source: str) -> Expr:
                     raise ModelError(f"expression {source!r}: missing ')'")
             position += 1
             return _parsed_call(word, tuple(args), source)
+        if word.endswith("]"):
+            return _parsed_extent(word, symbols or {}, source)
         if ":" in word:
             name, literal = word.split(":")
             dtype = dtype_named(name)
@@ -352,6 +357,14 @@ def parse(source: str) -> Expr:
     if position != len(source):
         raise ModelError(f"expression {source!r}: trailing text at {position}")
     return result
+
+
+def _parsed_extent(word: str, symbols: Mapping[str, Symbol], source: str) -> Expr:
+    name, _, inside = word[:-1].partition("[")
+    try:
+        return extent(parse_extent(inside, symbols), dtype_named(name))
+    except ValueError as error:
+        raise ModelError(f"expression {source!r}: {error}") from None
 
 
 def _parsed_call(word: str, args: tuple[Expr, ...], source: str) -> Expr:

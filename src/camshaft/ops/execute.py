@@ -1,6 +1,7 @@
 """Run one op by its reference, from bytes: how an engine carries a step that has no kernel.
 
-The payload is JSON (op name and attributes), so an engine file stays free of pickle.
+The payload is JSON (op name and attributes), so an engine file stays free of pickle.  It holds the
+number of a symbolic extent, whose value comes with each call.
 """
 
 from __future__ import annotations
@@ -13,22 +14,37 @@ from typing import Any
 import numpy as np
 
 from camshaft.errors import ModelError
-from camshaft.ir.expr import Expr, parse, text
-from camshaft.ir.extent import Dim
+from camshaft.ir.attrs import attr_at, symbolic_in
+from camshaft.ir.expr import Expr, extents_in, parse, text
+from camshaft.ir.extent import Dim, Extent, extent_of, sole_symbol
 from camshaft.ir.op import Attr, Attrs, OpDef
+from camshaft.ir.sizes import evaluate
+from camshaft.ir.symbol import Symbol
 from camshaft.ops import OPS_BY_NAME
 
-Executor = Callable[[Sequence[np.ndarray | None]], Sequence[np.ndarray]]
+Executor = Callable[[Sequence[np.ndarray | None], Sequence[int]], Sequence[np.ndarray]]
+
+
+def open_extents(attrs: Attrs) -> tuple[Dim, ...]:
+    """The symbolic extents in attributes, each once: what an executor wants the values of."""
+    return tuple(dict.fromkeys(e for k in sorted(attrs) for e in symbolic_in(attrs[k])))
 
 
 def payload(op: OpDef, attrs: Attrs) -> bytes:
     """The op and its attributes as bytes; equal ops give equal bytes."""
-    encoded = {k: _encode(v) for k, v in attrs.items()}
-    return json.dumps({"op": op.name, "attrs": encoded}, sort_keys=True).encode()
+    numbers: dict[Extent, Extent] = {
+        e: extent_of(_number(i)) for i, e in enumerate(open_extents(attrs))
+    }
+    numbered = {k: attr_at(v, numbers.__getitem__) for k, v in attrs.items()}
+    record = {"op": op.name, "attrs": {k: _encode(v) for k, v in numbered.items()}}
+    return json.dumps(record, sort_keys=True).encode()
 
 
 def executor(data: bytes) -> Executor:
-    """The callable that a payload describes; ModelError if it describes none."""
+    """The callable that a payload describes; ModelError if it describes none.
+
+    It takes arrays, None for an absent one, and the values of the op's `open_extents`.
+    """
     try:
         record = json.loads(data)
         op = OPS_BY_NAME[record["op"]]
@@ -36,17 +52,32 @@ def executor(data: bytes) -> Executor:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"host step payload is damaged: {error}") from error
 
-    def run(arrays: Sequence[np.ndarray | None]) -> Sequence[np.ndarray]:
-        return op.reference([a for a in arrays if a is not None], attrs)
+    def run(arrays: Sequence[np.ndarray | None], dims: Sequence[int]) -> Sequence[np.ndarray]:
+        sizes = {f"d{i}": size for i, size in enumerate(dims)}
+        given = {k: attr_at(v, lambda e: evaluate(e, sizes)) for k, v in attrs.items()}
+        return op.reference([a for a in arrays if a is not None], given)
 
     return run
 
 
+def _number(i: int) -> Symbol:
+    """What stands in a payload for the i-th open extent."""
+    return Symbol(f"d{i}", low=0, typical=0)
+
+
+def _index(e: Dim) -> int:
+    symbol = sole_symbol(e)
+    assert symbol is not None
+    return int(symbol.name[1:])
+
+
 def _encode(value: Attr) -> Any:
     if isinstance(value, Expr):
-        return {"expr": text(value)}
+        return {"expr": text(value), "dims": [_index(e) for e in extents_in(value)]}
     if isinstance(value, tuple):
-        return [str(v) if isinstance(v, Dim) else v for v in value]
+        return [_encode(v) for v in value]
+    if isinstance(value, Dim):
+        return {"dim": _index(value)}
     if isinstance(value, bytes):
         return {"bytes": base64.b64encode(value).decode()}
     return value
@@ -54,10 +85,12 @@ def _encode(value: Attr) -> Any:
 
 def _decode(value: Any) -> Attr:
     if isinstance(value, dict):
+        if "dim" in value:
+            return extent_of(_number(value["dim"]))
         if "expr" in value:
-            return parse(value["expr"])
+            return parse(value["expr"], {_number(i).name: _number(i) for i in value["dims"]})
         return base64.b64decode(value["bytes"])
     if isinstance(value, list):
-        return tuple(value)
+        return tuple(_decode(v) for v in value)  # type: ignore[return-value]
     result: Attr = value
     return result

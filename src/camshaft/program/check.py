@@ -227,6 +227,8 @@ class _AtSizes:
         for view in call.views:
             if view is not None:
                 self._check_view(where, view)
+        for dim in call.dims:
+            self._value(dim)
         for view in call.outputs:
             if view is not None and view.buffer.space in ("constant", "input"):
                 raise BuildError(f"{where}: writes to {_text(view.buffer)}")

@@ -92,9 +92,11 @@ class HostCall:
 
     name: what errors call it.
     executor: "module:function" that turns payload bytes into a callable
-    `f(inputs: Sequence[ndarray | None]) -> Sequence[ndarray]`; imported only when such a step runs.
+    `f(inputs: Sequence[ndarray | None], dims: Sequence[int]) -> Sequence[ndarray]`; imported only
+    when such a step runs.
     payload: name of the constant (u8) that describes the operator in the executor's own form.
     inputs: None stands for an absent optional operand.  outputs: None is a result nobody reads.
+    dims: what `dims` will be, at the sizes of a call.
     """
 
     name: str
@@ -102,6 +104,7 @@ class HostCall:
     payload: str
     inputs: tuple[View | None, ...]
     outputs: tuple[View | None, ...]
+    dims: tuple[Extent, ...] = ()
 
     @property
     def views(self) -> tuple[View | None, ...]:

@@ -13,7 +13,7 @@ from camshaft.program.program import HostCall
 from camshaft.program.view import Buffer, View
 
 Operands = list[tuple[View | None, np.ndarray | None]]
-Operator = Callable[[Sequence[np.ndarray | None]], Sequence[np.ndarray]]
+Operator = Callable[[Sequence[np.ndarray | None], Sequence[int]], Sequence[np.ndarray]]
 
 
 class HostStep:
@@ -34,6 +34,7 @@ class HostStep:
         self._inputs: Operands = []
         self._outputs: Operands = []
         self._sizes: Mapping[str, int] = {}
+        self._dims: tuple[int, ...] = ()
 
     def place(
         self, arena: np.ndarray, offsets: Mapping[Buffer, int], sizes: Mapping[str, int]
@@ -43,6 +44,7 @@ class HostStep:
         arena: u8.  offsets: where buffers lie in it.  sizes: of the program's symbols.
         """
         self._sizes = sizes
+        self._dims = tuple(evaluate(d, sizes) for d in self._call.dims)
 
         def fixed(view: View | None) -> np.ndarray | None:
             if view is None or view.buffer.space in ("input", "output"):
@@ -61,7 +63,7 @@ class HostStep:
         try:
             if self._operator is None:
                 self._operator = self._load()
-            results = self._operator(inputs)
+            results = self._operator(inputs, self._dims)
         except CamshaftError:
             raise
         except Exception as error:  # a reference written in Python may raise anything

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from camshaft.errors import ModelError
-from camshaft.ir.attrs import ints_attr
+from camshaft.ir.attrs import extents_attr, ints_attr
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.types import TensorType, f32
@@ -56,7 +56,7 @@ class MergePads(Rewrite):
             return None
         attrs = dict(node.attrs)
         for name in ("before", "after"):
-            pairs = zip(ints_attr(first, name), ints_attr(node, name), strict=True)
+            pairs = zip(extents_attr(first, name), extents_attr(node, name), strict=True)
             attrs[name] = tuple(a + b for a, b in pairs)
         return [r.emit(PAD, first.inputs, attrs, like=[first, node])]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from camshaft.ir.attrs import ints_attr
+from camshaft.ir.attrs import extents_attr, ints_attr
+from camshaft.ir.extent import Extent, largest, smallest
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.types import TensorType, f32
@@ -14,7 +15,7 @@ from camshaft.passes.rewrite import Rewrite, Rewriter
 
 
 def slice_attrs(
-    shape: Sequence[int], axis: int, start: int, size: int, step: int = 1
+    shape: Sequence[Extent], axis: int, start: int, size: int, step: int = 1
 ) -> dict[str, Attr]:
     """Attributes of a slice along one axis of a tensor of this shape."""
     starts = tuple(start if a == axis else 0 for a in range(len(shape)))
@@ -33,9 +34,9 @@ class MergeSlices(Rewrite):
         first = r.producer(node.args[0], SLICE)
         if first is None:
             return None
-        inner = list(zip(ints_attr(first, "starts"), ints_attr(first, "steps"), strict=True))
+        inner = list(zip(extents_attr(first, "starts"), ints_attr(first, "steps"), strict=True))
         starts = tuple(
-            a + s * b for (a, s), b in zip(inner, ints_attr(node, "starts"), strict=True)
+            a + s * b for (a, s), b in zip(inner, extents_attr(node, "starts"), strict=True)
         )
         steps = tuple(s * t for (_, s), t in zip(inner, ints_attr(node, "steps"), strict=True))
         attrs = {"starts": starts, "sizes": node.attrs["sizes"], "steps": steps}
@@ -59,13 +60,13 @@ class SliceOfConcat(Rewrite):
         if joined is None:
             return None
         axis = axis_of(joined)
-        start, size = ints_attr(node, "starts")[axis], ints_attr(node, "sizes")[axis]
+        start, size = extents_attr(node, "starts")[axis], extents_attr(node, "sizes")[axis]
         if ints_attr(node, "steps")[axis] != 1 or size == 0:
             return None
-        touched: list[tuple[Tensor, int, int]] = []
-        at = 0
+        touched: list[tuple[Tensor, Extent, Extent]] = []
+        at: Extent = 0
         for part in joined.args:
-            low, high = max(start, at), min(start + size, at + part.shape[axis])
+            low, high = largest(start, at), smallest(start + size, at + part.shape[axis])
             if low < high:
                 touched.append((part, low - at, high - low))
             at += part.shape[axis]
@@ -78,12 +79,12 @@ class SliceOfConcat(Rewrite):
 
     @staticmethod
     def _piece(
-        node: Node, axis: int, touched: tuple[Tensor, int, int], index: int, r: Rewriter
+        node: Node, axis: int, touched: tuple[Tensor, Extent, Extent], index: int, r: Rewriter
     ) -> Tensor:
         part, start, size = touched
         attrs: dict[str, Attr] = {"steps": node.attrs["steps"]}
         for name, value in (("starts", start), ("sizes", size)):
-            old = ints_attr(node, name)
+            old = extents_attr(node, name)
             attrs[name] = (*old[:axis], value, *old[axis + 1 :])
         if attrs["sizes"] == part.shape and set(ints_attr(node, "steps")) == {1}:
             return part
@@ -139,8 +140,10 @@ class ConcatOfSlices(Rewrite):
             right = r.producer(node.args[i + 1], SLICE)
             if left is None or right is None or not self._adjacent(left, right, axis):
                 continue
-            size = ints_attr(left, "sizes")[axis] + ints_attr(right, "sizes")[axis]
-            sizes = tuple(size if a == axis else d for a, d in enumerate(ints_attr(left, "sizes")))
+            size = extents_attr(left, "sizes")[axis] + extents_attr(right, "sizes")[axis]
+            sizes = tuple(
+                size if a == axis else d for a, d in enumerate(extents_attr(left, "sizes"))
+            )
             attrs = {**left.attrs, "sizes": sizes}
             like = [left, right, node] if len(node.args) == 2 else [left, right]
             name = node.output.name if len(node.args) == 2 else f"{node.output.name}:{i}"
@@ -154,9 +157,9 @@ class ConcatOfSlices(Rewrite):
         if left.args[0] is not right.args[0] or left.attrs["steps"] != right.attrs["steps"]:
             return False
         step = ints_attr(left, "steps")[axis]
-        starts = list(ints_attr(left, "starts"))
-        starts[axis] += step * ints_attr(left, "sizes")[axis]
-        return tuple(starts) == ints_attr(right, "starts")
+        starts = list(extents_attr(left, "starts"))
+        starts[axis] += step * extents_attr(left, "sizes")[axis]
+        return tuple(starts) == extents_attr(right, "starts")
 
     def example(self) -> Graph:
         b = GraphBuilder("split-and-join")

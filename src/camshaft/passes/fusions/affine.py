@@ -88,7 +88,7 @@ def _values(body: Body, shape: tuple[int, ...], axis: int) -> Callable[[Expr], n
     def value(x: Expr) -> np.ndarray | None:
         if any(known[i] is None for i in E.used_inputs(x)):
             return None
-        if any(y.op == "cast" for y in E.nodes(x)):
+        if any(y.op in ("cast", "extent") for y in E.nodes(x)):
             return None
         arrays = [np.zeros(1) if k is None else k for k in known]
         result = np.asarray(E.evaluate(x, arrays), np.float64).reshape(-1)

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from camshaft.ir import expr as E
-from camshaft.ir.attrs import expr_attr, ints_attr
+from camshaft.ir.attrs import expr_attr, extents_attr, ints_attr
 from camshaft.ir.expr import Expr
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
+from camshaft.ir.sizes import is_static
 from camshaft.ir.types import TensorType, f32
 from camshaft.ops import CONCAT, POINTWISE, RESHAPE, SLICE
 from camshaft.passes.canonical.shapes import axis_of
@@ -40,12 +41,15 @@ class JoinSlicedPointwise(Rewrite):
         branches = [b for b in found if b is not None]
         if len(branches) < len(found) or len(branches) < 2:
             return None
+        sizes = [extents_attr(b[1], "sizes")[axis] for b in branches]
+        if not is_static(sizes):
+            return None
         first = branches[0][1]
-        at = ints_attr(first, "starts")[axis]
-        for _, piece, _ in branches:
+        at = extents_attr(first, "starts")[axis]
+        for (_, piece, _), size in zip(branches, sizes, strict=True):
             if not self._continues(piece, first, axis, at):
                 return None
-            at += ints_attr(piece, "sizes")[axis]
+            at += size
         try:
             expr, literals = _unified([b[0] for b in branches])
         except _Differ:
@@ -54,7 +58,6 @@ class JoinSlicedPointwise(Rewrite):
         whole = {**first.attrs, "sizes": node.output.shape}
         label = f"{node.output.name}:whole"
         x = r.emit(SLICE, first.inputs, whole, like=like, output=label)
-        sizes = [ints_attr(b[1], "sizes")[axis] for b in branches]
         lead = node.output.type.rank - axis - 1
         operands = []
         for values in literals:
@@ -82,7 +85,7 @@ class JoinSlicedPointwise(Rewrite):
     @staticmethod
     def _continues(piece: Node, first: Node, axis: int, at: int) -> bool:
         """Whether the slice takes up along `axis` where the one before it ended."""
-        starts, want = ints_attr(piece, "starts"), list(ints_attr(first, "starts"))
+        starts, want = extents_attr(piece, "starts"), list(extents_attr(first, "starts"))
         want[axis] = at
         return (
             piece.args[0] is first.args[0]

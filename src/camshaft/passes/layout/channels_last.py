@@ -109,12 +109,12 @@ class _Layout:
         return self.builder.emit(TRANSPOSE, [source], attrs, like=like, name=name, output=label)
 
     def cost(self, tensor: Tensor, perm: Perm) -> int:
-        """Elements that must be moved to have `tensor` in this order."""
+        """Elements that must be moved to have `tensor` in this order, at typical sizes."""
         if tensor.is_const:
             return 0
         versions = self.known(tensor)
         free = any(is_reshape(s.shape, relative(have, perm)) for have, s in versions.items())
-        return 0 if free else tensor.type.size
+        return 0 if free else typical(tensor.type.size)
 
     def best(self, tensors: Sequence[Tensor], rank: int) -> Perm:
         """The order of `rank` axes in which the fewest elements must be moved."""
