@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from math import inf
 
+import numpy as np
 import pytest
 
 from camshaft.errors import ModelError
@@ -79,6 +80,21 @@ def test_bounds_decide_or_nothing_does():
             undecided()
     with pytest.raises(UndecidedExtent, match=r"h - 1 > 0 is not decided by h = 1\.\."):
         n // (h - 1)
+
+
+def test_numbers_that_are_not_known_are_not_computed_with():
+    for use in (
+        lambda: h * 0.5,
+        lambda: 1.0 / h,
+        lambda: h / 2,
+        lambda: h > 0.5,
+        lambda: float(h),
+        lambda: np.zeros(h),
+        lambda: np.arange(h),
+        lambda: np.broadcast_to(np.ones(1), (h,)),
+    ):
+        with pytest.raises(UndecidedExtent, match="the number h is not decided"):
+            use()
 
 
 def test_bounds_of_unbounded():

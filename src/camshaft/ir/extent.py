@@ -16,7 +16,7 @@ by the symbols' bounds; what the bounds leave open raises UndecidedExtent and is
 from __future__ import annotations
 
 from math import inf
-from typing import NoReturn, TypeGuard
+from typing import Any, NoReturn, TypeGuard
 
 from camshaft.ir.bounds import bounds, symbols_in
 from camshaft.ir.symbol import (
@@ -45,22 +45,22 @@ class Dim:
     # -- arithmetic ----------------------------------------------------------------------------
 
     def __add__(self, other: Extent) -> Extent:
-        return _added(self, other, 1) if _is_extent(other) else NotImplemented
+        return _added(self, other, 1) if _is_extent(other) else self._refused(other)
 
     __radd__ = __add__
 
     def __sub__(self, other: Extent) -> Extent:
-        return _added(self, other, -1) if _is_extent(other) else NotImplemented
+        return _added(self, other, -1) if _is_extent(other) else self._refused(other)
 
     def __rsub__(self, other: Extent) -> Extent:
-        return _added(-self, other, 1) if _is_extent(other) else NotImplemented
+        return _added(-self, other, 1) if _is_extent(other) else self._refused(other)
 
     def __neg__(self) -> Extent:
         return self * -1
 
     def __mul__(self, other: Extent) -> Extent:
         if not _is_extent(other):
-            return NotImplemented
+            return self._refused(other)  # type: ignore[no-any-return]
         total: dict[Monomial, int] = {}
         for m, c in self.terms:
             for n, d in terms_of(other):
@@ -71,16 +71,16 @@ class Dim:
     __rmul__ = __mul__
 
     def __floordiv__(self, other: Extent) -> Extent:
-        return floor_div(self, other) if _is_extent(other) else NotImplemented
+        return floor_div(self, other) if _is_extent(other) else self._refused(other)
 
     def __rfloordiv__(self, other: Extent) -> Extent:
-        return floor_div(other, self) if _is_extent(other) else NotImplemented
+        return floor_div(other, self) if _is_extent(other) else self._refused(other)
 
     def __mod__(self, other: Extent) -> Extent:
-        return remainder(self, other) if _is_extent(other) else NotImplemented
+        return remainder(self, other) if _is_extent(other) else self._refused(other)
 
     def __rmod__(self, other: Extent) -> Extent:
-        return remainder(other, self) if _is_extent(other) else NotImplemented
+        return remainder(other, self) if _is_extent(other) else self._refused(other)
 
     # -- questions -----------------------------------------------------------------------------
 
@@ -91,19 +91,27 @@ class Dim:
         return self._hash
 
     def __lt__(self, other: Extent) -> bool:
-        return _is_less(self, other, f"{self} < {other}") if _is_extent(other) else NotImplemented
+        return (
+            _is_less(self, other, f"{self} < {other}")
+            if _is_extent(other)
+            else self._refused(other)
+        )
 
     def __le__(self, other: Extent) -> bool:
         if not _is_extent(other):
-            return NotImplemented
+            return self._refused(other)  # type: ignore[no-any-return]
         return not _is_less(other, self, f"{self} <= {other}")
 
     def __gt__(self, other: Extent) -> bool:
-        return _is_less(other, self, f"{self} > {other}") if _is_extent(other) else NotImplemented
+        return (
+            _is_less(other, self, f"{self} > {other}")
+            if _is_extent(other)
+            else self._refused(other)
+        )
 
     def __ge__(self, other: Extent) -> bool:
         if not _is_extent(other):
-            return NotImplemented
+            return self._refused(other)  # type: ignore[no-any-return]
         return not _is_less(self, other, f"{self} >= {other}")
 
     def __bool__(self) -> bool:
@@ -116,6 +124,21 @@ class Dim:
         raise UndecidedExtent(f"the number {self}", _ranges(self))
 
     __int__ = __index__
+
+    def __float__(self) -> NoReturn:
+        self.__index__()
+
+    def __truediv__(self, other: object) -> NoReturn:
+        self.__index__()
+
+    __rtruediv__ = __truediv__
+
+    def _refused(self, other: object) -> Any:
+        """What arithmetic with something else than an extent comes to; with a float it is a
+        question about the number."""
+        if isinstance(other, float):
+            self.__index__()
+        return NotImplemented
 
     def __str__(self) -> str:
         if self._text is None:
