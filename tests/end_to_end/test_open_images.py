@@ -66,3 +66,29 @@ def test_any_size_equals_onnxruntime(threads: int) -> None:
         if before is not None:
             np.testing.assert_array_equal(got, before)
         seen[size] = (x, np.array(got))
+
+
+def test_means_over_sizes_whose_product_has_no_bound() -> None:
+    """A convolution without borders leaves (h - 1) * (w - 1) pixels, expanded h*w - h - w + 1."""
+    rng = np.random.default_rng(0)
+    w = rng.standard_normal((8, 3, 3, 3)).astype(np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["x", "w"], ["c"], strides=[2, 2]),
+            helper.make_node("GlobalAveragePool", ["c"], ["y"]),
+        ],
+        "classifier",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, "h", "w"])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None] * 4)],
+        [numpy_helper.from_array(w, "w")],
+    )
+    engine = camshaft.build(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8),
+        threads=1,
+        optimization_level=1,
+    )
+    for n, height, width in ((1, 3, 3), (2, 8, 31), (1, 64, 64)):
+        x = rng.standard_normal((n, 3, height, width)).astype(np.float32)
+        windows = np.lib.stride_tricks.sliding_window_view(x, (3, 3), (2, 3))[:, :, ::2, ::2]
+        want = np.einsum("nchwij,kcij->nkhw", windows, w).mean((2, 3), keepdims=True)
+        np.testing.assert_allclose(engine(x)["y"], want, 1e-4, 1e-5)

@@ -46,7 +46,7 @@ class Task:
         moved: int = sum(t.type.nbytes for t in self.constants)
         for p in (*self.inputs, *self.outputs):
             if isinstance(p, View):
-                touched = (d for d, s in zip(p.shape, p.strides, strict=True) if s)
+                touched = (d for d, s in zip(p.shape, p.strides, strict=True) if s != 0)
                 moved += prod(touched) * p.dtype.bytes
         return typical(moved)
 

@@ -24,7 +24,7 @@ from camshaft.backends.cpu.reduce.run import reduced_run
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir import expr as E
 from camshaft.ir.attrs import expr_attr, ints_attr
-from camshaft.ir.extent import Extent, largest
+from camshaft.ir.extent import Extent
 from camshaft.ir.sizes import is_positive, typical
 from camshaft.ir.types import DType, boolean, i8, i32, u8
 
@@ -145,7 +145,7 @@ class ReduceCandidate(CpuCandidate[ReduceProblem]):
         count = prod(p.rows)
         width = p.block * p.lanes if p.along_kept else 1
         unit = prod(p.reduced.shape) * width * spec.inputs[0].dtype.bytes
-        per_item = largest(1, _ITEM_BYTES // unit)
+        per_item = max(1, _ITEM_BYTES // typical(unit))
         m = Module(self.target)
         args = phase_args(spec)
         with m.phase("reduce", -(-count // per_item), args) as k:
