@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 import camshaft
+from camshaft.cli.arrays import calibration_batches
 from camshaft.cli.shapes import said_shapes, typed_profiles
-from camshaft.errors import ConfigError
+from camshaft.errors import CalibrationError, ConfigError
+from camshaft.ir.extent import extent_of
 from camshaft.ir.symbol import Symbol
+from camshaft.ir.types import TensorType, f32
 from cli_models import QUICK, RNG, call, call_json, complaint, residual_net
 
 EXACT = ("--iterations", 2, "--warm-up", 0)
@@ -95,6 +98,18 @@ def test_run_takes_sizes_from_the_data(folder: Path) -> None:
         assert "5x10" in result.stdout and "assumed" not in result.stderr
     data = call_json("bench", folder / "open.onnx", *QUICK, *EXACT, "-i", file)
     assert data["shapes"] == {"x": [5, 3, 8, 8]} and not data["random_inputs"]
+
+
+def test_calibration_data_of_any_sizes(tmp_path: Path) -> None:
+    batch, side = (extent_of(Symbol(n, 1, 1)) for n in ("batch", "side"))
+    want = {"x": TensorType(f32, (batch, 3, side, side))}  # type: ignore[arg-type]
+    np.save(tmp_path / "0.npy", np.zeros((5, 3, 8, 8), np.float32))
+    np.save(tmp_path / "1.npy", np.zeros((2, 1, 3, 6, 6), np.float32))
+    found = [b["x"].shape for b in calibration_batches(tmp_path, want)]
+    assert found == [(5, 3, 8, 8), (1, 3, 6, 6), (1, 3, 6, 6)]
+    np.save(tmp_path / "2.npy", np.zeros((5, 4, 8, 8), np.float32))
+    with pytest.raises(CalibrationError, match=r"2\.npy"):
+        list(calibration_batches(tmp_path, want))
 
 
 def test_shapes_of_an_engine_are_those_of_random_inputs(folder: Path) -> None:

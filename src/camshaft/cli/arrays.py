@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from camshaft.errors import BindingError, CalibrationError, CamshaftError, ConfigError
-from camshaft.ir.types import TensorType
+from camshaft.ir.sizes import is_static
+from camshaft.ir.types import Shape, TensorType
 
 Arrays = dict[str, np.ndarray]
 Types = Mapping[str, TensorType]
@@ -100,8 +101,8 @@ def _only(types: Types, array: np.ndarray, path: Path) -> Arrays:
 def calibration_batches(source: Path, types: Types) -> Iterator[Arrays]:
     """Batches from a file, or from all .npz and .npy files of a folder in the order of their names.
 
-    An array may hold several batches: it is then cut along its first axis, or stacked with one axis
-    more than the input has.  CalibrationError names the file at fault.
+    An array may hold several batches: it is then cut along its first axis, where the input's shape is
+    fixed, or stacked with one axis more than the input has.  CalibrationError names the file at fault.
     """
     for path in _calibration_files(source):
         held = read_arrays(path, CalibrationError)
@@ -140,12 +141,19 @@ def _calibration_files(source: Path) -> list[Path]:
 def _pieces(path: Path, name: str, array: np.ndarray, want: TensorType) -> np.ndarray:
     """The array with one axis more in front: its batches."""
     shape = want.shape
-    if array.shape == shape:
+    if _fits(array.shape, shape):
         return array[None]
-    if array.shape[1:] == shape:
+    if _fits(array.shape[1:], shape):
         return array
-    if shape and array.shape[1:] == shape[1:] and array.shape[0] % shape[0] == 0:
+    if is_static(shape) and shape and array.shape[1:] == shape[1:] and not len(array) % shape[0]:
         return array.reshape(-1, *shape)
     raise CalibrationError(
         f"{str(path)!r}: {name!r} has the shape {list(array.shape)}, the model takes {want}"
+    )
+
+
+def _fits(shape: tuple[int, ...], want: Shape) -> bool:
+    """Whether an array of this shape is one of the type's, open extents of any size."""
+    return len(shape) == len(want) and all(
+        a == b or not isinstance(b, int) for a, b in zip(shape, want, strict=True)
     )

@@ -16,15 +16,18 @@ from typing import Any
 import numpy as np
 
 from camshaft.errors import BindingError, ShapeError
-from camshaft.ir.extent import Dim, Extent, sole_symbol
+from camshaft.ir.extent import Dim, Extent, sole_symbol, symbols_of
 from camshaft.ir.sizes import evaluate
-from camshaft.program.program import Binding, Launch, Program
+from camshaft.ir.symbol import Symbol
+from camshaft.program.program import Binding, Launch, Program, Requirement
 from camshaft.program.rows import Targets, Words
 from camshaft.program.shape import SET_SHAPE, shape_extents
 from camshaft.runtime.bindings import Bindings
 from camshaft.runtime.driver import LinkedCode
 
 Sizes = dict[str, int]
+_FAR = 512
+"""How far from a size that does not fit one that does is looked for."""
 
 
 def sizes_of(program: Program, shapes: Sequence[tuple[int, ...]]) -> Sizes:
@@ -68,12 +71,33 @@ def sizes_of(program: Program, shapes: Sequence[tuple[int, ...]]) -> Sizes:
             )
     for requirement in program.constraints:
         if not requirement.holds(sizes):
-            given = ", ".join(f"{name}={size}" for name, size in sizes.items())
-            raise ShapeError(
-                f"{requirement.why} needs {requirement.left} {requirement.kind} "
-                f"{requirement.right}, which {given} breaks; give inputs of other sizes"
-            )
+            raise _broken(program, requirement, sizes)
     return sizes
+
+
+def _broken(program: Program, requirement: Requirement, sizes: Sizes) -> ShapeError:
+    """The error for sizes that break a requirement."""
+    symbols = symbols_of(requirement.left, requirement.right)
+    given = ", ".join(f"{s.name}={sizes[s.name]}" for s in symbols)
+    near = _near(program, symbols[0], sizes) if len(symbols) == 1 else []
+    mend = f"; the next that fit: {' and '.join(map(str, near))}" if near else ""
+    return ShapeError(
+        f"{requirement.why} needs {requirement.left} {requirement.kind} {requirement.right}, which "
+        f"{given} breaks{mend or '; give inputs of other sizes'}"
+    )
+
+
+def _near(program: Program, symbol: Symbol, sizes: Sizes) -> list[int]:
+    """The next smaller and the next larger size that meet all that is required of this symbol alone."""
+    size = sizes[symbol.name]
+    rules = [r for r in program.constraints if symbols_of(r.left, r.right) == (symbol,)]
+    top = size + _FAR if symbol.high is None else min(symbol.high, size + _FAR)
+    ways = (range(size - 1, max(symbol.low, size - _FAR) - 1, -1), range(size + 1, top + 1))
+    found = (
+        next((n for n in way if all(r.holds({symbol.name: n}) for r in rules)), None)
+        for way in ways
+    )
+    return [n for n in found if n is not None]
 
 
 def output_shapes(

@@ -76,8 +76,8 @@ class OpenExtents:
         for given, what in ((said, "shapes"), (profiled, "profiles")):
             if given is not None and len(given) != len(declared):
                 raise ModelError(
-                    f"{what}[{name!r}] = {list(given)} has rank {len(given)}, the model's input has "
-                    f"rank {len(declared)}"
+                    f"{what}[{name!r}] has rank {len(given)}, the model's input has rank "
+                    f"{len(declared)}"
                 )
         return tuple(
             self._extent(
