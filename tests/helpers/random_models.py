@@ -27,7 +27,12 @@ REDUCTIONS = ("ReduceMean", "ReduceMax", "ReduceMin", "ReduceL2", "ReduceProd")
 
 
 class RandomModel:
-    """Grows a model by random operators on random earlier tensors; f32 throughout."""
+    """Grows a model by random operators on random earlier tensors; f32 throughout.
+
+    kinds: a word in the names of the makers that are drawn from.
+    """
+
+    kinds = ""
 
     def __init__(self, seed: int, steps: int, sizes: Mapping[str, int] = SIZES) -> None:
         self.rng = np.random.default_rng(seed)
@@ -38,7 +43,11 @@ class RandomModel:
         self.nodes: list[NodeProto] = []
         for _ in range(self.below(2) + 1):
             self.input()
-        makers = [getattr(self, name) for name in sorted(dir(self)) if name.startswith("make_")]
+        makers = [
+            getattr(self, name)
+            for name in sorted(dir(self))
+            if name.startswith("make_") and self.kinds in name
+        ]
         while len(self.nodes) < steps:
             self.choose(makers)(self.pick())
         self.outputs = self._outputs()

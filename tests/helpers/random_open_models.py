@@ -137,3 +137,84 @@ class OpenModel(RandomModel):
         output = output or f"i{len(self.nodes)}"
         self.nodes.append(helper.make_node(op, inputs, [output], name=output, **attrs))
         return output
+
+
+class QuantizedOpenModel(OpenModel):
+    """Puts Q/DQ pairs, u8 or s8, around random tensors and weights, as quantizers do."""
+
+    def __init__(self, seed: int, steps: int, kinds: str = "") -> None:
+        """kinds: "quantized" for nothing else."""
+        self.kinds = kinds
+        super().__init__(seed, steps)
+
+    def pair(self, x: str) -> str:
+        """`x` quantized and dequantized."""
+        kind = self.choose([np.int8, np.uint8])
+        zero = int(self.rng.integers(-20, 21)) + (128 if kind is np.uint8 else 0)
+        scale = np.float32(self.rng.uniform(0.01, 0.06))
+        p = [self.constant(np.asarray(scale)), self.constant(np.asarray(zero, kind))]
+        q = self._plain("QuantizeLinear", [x, *p], f"{x}_q{len(self.nodes)}")
+        y = self.node("DequantizeLinear", [q, *p], self.shapes[x])
+        return x if y is None else y
+
+    def weights(self, *shape: int, axis: int = 0) -> str:
+        """Quantized weights, one scale for each index along `axis`, dequantized."""
+        values = self.rng.integers(-64, 65, shape).astype(np.int8)
+        scales = self.rng.uniform(0.002, 0.006, shape[axis]).astype(np.float32)
+        p = [self.constant(scales), self.constant(np.zeros(shape[axis], np.int8))]
+        name = f"w{len(self.nodes)}"
+        return self._plain("DequantizeLinear", [self.constant(values), *p], name, axis=axis)
+
+    def make_quantized(self, x: str) -> None:
+        self.pair(x)
+
+    def make_quantized_conv(self, x: str) -> None:
+        shape = self._image(x)
+        if shape is None:
+            return
+        channels, size = int(shape[1]), self.choose([1, 3])
+        groups = self.choose([1, 1, channels])
+        out = channels if groups > 1 else self.choose([3, 8, 16])
+        stride = self.choose([1, 1, 2])
+        spatial = shape[2:] if stride == 1 else tuple(self.half(e) for e in shape[2:])
+        window = {"pads": [size // 2] * 4, "strides": [stride] * 2, "group": groups}
+        inputs = [self.pair(x), self.weights(out, channels // groups, size, size)]
+        if self.chance(0.7):
+            inputs.append(self.floats([out]))
+        y = self.node("Conv", inputs, (shape[0], out, *spatial), **window)
+        if y is not None and self.chance(0.5):
+            y = self.node("Relu", [y], self.shapes[y])
+        if y is not None and self.chance(0.7):
+            self.pair(y)
+
+    make_quantized_conv_2 = make_quantized_conv_3 = make_quantized_conv_4 = make_quantized_conv
+
+    def make_quantized_linear(self, x: str) -> None:
+        if not self.shapes[x] or not isinstance(inner := self.shapes[x][-1], int):
+            return
+        w = self.weights(inner, self.choose([4, 16]), axis=1)
+        y = self.node("MatMul", [self.pair(x), w], (*self.shapes[x][:-1], self._wide(w)))
+        if y is not None and self.chance(0.7):
+            self.pair(y)
+
+    def _wide(self, w: str) -> int:
+        made = next(n for n in self.nodes if n.output[0] == w)
+        return int(self.constants[made.input[0]].shape[1])
+
+    def make_quantized_pool(self, x: str) -> None:
+        shape = self._image(x)
+        if shape is None:
+            return
+        x = self.pair(x)
+        window = {"kernel_shape": [3, 3], "pads": [1] * 4, "strides": [2, 2]}
+        y = self.node(
+            self.choose(["MaxPool", "AveragePool"]), [x],
+            (*shape[:2], *(self.half(e) for e in shape[2:])), **window)  # fmt: skip
+        if y is not None:
+            self.pair(y)
+
+    def make_quantized_sum(self, x: str) -> None:
+        same = [y for y, s in self.shapes.items() if s == self.shapes[x]]
+        y = self.node("Add", [self.pair(x), self.pair(self.choose(same))], self.shapes[x])
+        if y is not None:
+            self.pair(y)

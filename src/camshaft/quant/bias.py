@@ -31,6 +31,7 @@ from camshaft.ir import expr as E
 from camshaft.ir.attrs import expr_attr, int_attr
 from camshaft.ir.expr import Expr
 from camshaft.ir.graph import GraphBuilder, Node, Tensor
+from camshaft.ir.sizes import typical
 from camshaft.ir.types import f32
 from camshaft.ops.common import spatial
 
@@ -66,12 +67,13 @@ class ChannelMeans:
 
 
 def taps_inside(node: Node) -> np.ndarray:
-    """Share of a convolution's output pixels whose tap (r, s) lies inside the image, [R,S]."""
+    """Share of a convolution's output pixels whose tap (r, s) lies inside the image, [R,S]; at
+    typical sizes."""
     layout = str(node.attrs["layout"])
     attrs: Mapping[str, Any] = node.attrs
-    extents = spatial(node.args[0].shape, layout)[2:]
+    extents = [typical(e) for e in spatial(node.args[0].shape, layout)[2:]]
     taps = spatial(node.args[1].shape, layout)[2:]
-    outputs = spatial(node.output.shape, layout)[2:]
+    outputs = [typical(e) for e in spatial(node.output.shape, layout)[2:]]
     shares = []
     for axis in (0, 1):
         first = np.arange(outputs[axis]) * attrs["strides"][axis] - attrs["pads"][axis]

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from camshaft.errors import CalibrationError
+from camshaft.errors import BindingError, CalibrationError, ModelError
 from camshaft.ir.graph import Graph
+from camshaft.ir.interpret import sizes_of
+from camshaft.ir.types import Shape
 from camshaft.quant.bias import ChannelMeans
 from camshaft.quant.cache import Range, amax_of
 from camshaft.quant.observers import HistogramKernel, Observer, numpy_histogram
@@ -45,7 +47,7 @@ def check_batch(graph: Graph, batch: object, number: int) -> dict[str, np.ndarra
                 f"with numpy.asarray(..., numpy.{want.dtype.numpy.name})"
             )
         array = np.asarray(batch[name], order="C")
-        if array.dtype != want.dtype.numpy or array.shape != want.shape:
+        if array.dtype != want.dtype.numpy or not _may_be(array.shape, want.shape):
             raise CalibrationError(
                 f"{where}: {name!r} is {array.dtype}{list(array.shape)}, the model takes {want}; "
                 "prepare calibration data exactly as the inputs of a call"
@@ -55,7 +57,18 @@ def check_batch(graph: Graph, batch: object, number: int) -> dict[str, np.ndarra
                 f"{where}: {name!r} holds NaN or infinity; leave the batch out or clean it"
             )
         arrays[name] = array
+    try:
+        sizes_of(graph, arrays)
+    except (BindingError, ModelError) as error:
+        raise CalibrationError(f"{where}: {error}") from None
     return arrays
+
+
+def _may_be(given: tuple[int, ...], shape: Shape) -> bool:
+    """Whether an array of shape `given` may be passed where `shape` is wanted, at some sizes."""
+    return len(given) == len(shape) and all(
+        e == d for d, e in zip(given, shape, strict=True) if isinstance(e, int)
+    )
 
 
 def _described(value: object) -> str:

@@ -164,7 +164,7 @@ def _consider_passage(
             plan.uses.add((node.output.name, 0))
     elif node.op is POINTWISE:
         for i, t in enumerate(node.args):
-            whole = t.shape == node.output.shape and t.type.rank == 4 and t.type.size > t.shape[-1]
+            whole = t.shape == node.output.shape and t.type.rank == 4 and t.type.size != t.shape[-1]
             use = (node.output.name, i)
             safe = use not in normalized and not _is_sensitive(_expr(node), i)
             if whole and safe and _is_activation(t):
