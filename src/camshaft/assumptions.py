@@ -16,7 +16,7 @@ from camshaft.ir.symbol import Symbol
 
 
 def assumed(graph: Graph, config: BuildConfig) -> tuple[Symbol, ...]:
-    """The symbols of the inputs whose typical size `config` does not say."""
+    """The symbols of the inputs of whose sizes `config` says nothing, or no more than a name."""
     found: dict[str, Symbol] = {}
     said: set[str] = set()
     for t in graph.inputs:
@@ -35,7 +35,7 @@ def _is_said(config: BuildConfig, t: Tensor, axis: int) -> bool:
         return True
     given = config.shapes.get(t.name, ())
     text = given[axis] if axis < len(given) else None
-    return isinstance(text, str) and parse_said(text)[1].typical is not None
+    return isinstance(text, str) and parse_said(text)[1] != Range()
 
 
 def advice(graph: Graph, symbols: Sequence[Symbol]) -> str:

@@ -22,7 +22,7 @@ class BuildReport:
     steps: how many, host steps included.  host_steps: names of those that run in Python because
     their operator has no kernel.  arithmetic: element type -> number of steps that compute in it.
     symbols: open sizes, each with name, least, typical and most (None: unbounded).  assumed: names of
-    those whose typical size nobody gave.
+    those of which nothing was said.
     precision_summary: the precision decision in words.  arena_bytes, lower_bound_bytes: memory of one
     context, and the most bytes live at once, which no plan can go below, at typical sizes; arena:
     the former at "least", "typical" and "most" sizes (None: unbounded).  seconds: stage -> wall-clock time.

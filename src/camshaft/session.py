@@ -106,7 +106,7 @@ class BuildSession:
 
     @property
     def assumed(self) -> tuple[Symbol, ...]:
-        """Open sizes of the imported model whose typical value is assumed."""
+        """Open sizes of the imported model of which nothing was said, so that they are assumed."""
         if self.imported is None or self.typical:
             return ()
         return assumed(self.imported, self.config)

@@ -69,7 +69,11 @@ def test_what_is_assumed_is_said_once_with_how_to_say_better(folder: Path, tmp_p
     assert "assumed: batch 1 (1..); say better with --shapes x:batch=1..8x3x8x8" in said
     option = said.split("say better with ")[1].split()
     better = call("build", model, "-o", engine, *QUICK, *option)
-    assert "batch 1 (1..8)" in better.stderr and "batch 1..8, typically 1" in better.stdout
+    assert better.stderr == "" and "batch 1..8, typically 1" in better.stdout
+    assert (
+        "batch 1 (1..)"
+        in call("build", model, "-o", engine, *QUICK, "--shapes", "x:batchx3x8x8").stderr
+    )
     for exact in (
         ("--shapes", "x:batch=1..2..8x3x8x8"),
         ("--shapes", "x:1..2..8x3x8x8"),
