@@ -70,7 +70,8 @@ def test_symbolic_shapes_reshape_where_axes_group_whatever_the_sizes() -> None:
     assert reshaped(*dense(b, s, 12, 64), (b, s, 768)) == (s * 768, 768, 1)
     assert reshaped(*dense(b, s, 768), (b * s, 12, 64)) == (768, 64, 1)
     assert reshaped(*dense(b * s, 768), (b, s, 768)) == (s * 768, 768, 1)
-    assert reshaped(*dense(b, s, h), (b, h, s)) is None
+    assert reshaped(*dense(b, s, h), (b, h, s)) == (h * s, s, 1)  # without gaps, as any shape
+    assert reshaped((b, s, h), (2 * s * h, h, 1), (s, b, h)) is None
     gappy = (s * 1536, 1536, 1)
     assert reshaped((b, s, 768), gappy, (b * s, 768)) == (1536, 1)
     assert reshaped((b, s, 768), gappy, (b, s * 768)) is None
