@@ -43,41 +43,18 @@ class Row(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Words:
-    """Words of a table that vary with the sizes of a call, int64 [n] each.
-
-    Word at[i] is base[i] + results[first[i]] + results[second[i]], and where in_arena[i] is 1 the
-    arena's address on top of that.
-    """
-
-    at: np.ndarray
-    base: np.ndarray
-    first: np.ndarray
-    second: np.ndarray
-    in_arena: np.ndarray
-
-    def write(self, table: np.ndarray, results: np.ndarray, arena: int) -> None:
-        """Put them into the table."""
-        values = self.base + results[self.first] + results[self.second]
-        table[self.at] = values + self.in_arena * arena
-
-    def moved(self, scale: int, offset: int) -> Words:
-        """The same words at other positions of a table."""
-        return Words(self.at * scale + offset, self.base, self.first, self.second, self.in_arena)
-
-
-@dataclass(frozen=True)
 class Targets:
-    """Where results of setting a shape go.
+    """Where words go that vary with the sizes of a call.  Their values come in one vector, those of
+    each table behind each other in the order of these fields.
 
     items: by row.  args: by position among all arguments.  patches: byte offsets, by patch.
-    dims: in the context's block of dims.  nbytes: by binding.  shapes: by position among all extents
-    of bindings.
+    nbytes: by binding.  shapes: by position among all extents of bindings.  All int64 [n].
+    dims: no positions but the context's block of dims itself, which all its values fill.
     """
 
-    items: Words
-    args: Words
-    patches: Words
-    dims: Words
-    nbytes: Words
-    shapes: Words
+    items: np.ndarray
+    args: np.ndarray
+    patches: np.ndarray
+    nbytes: np.ndarray
+    shapes: np.ndarray
+    dims: np.ndarray

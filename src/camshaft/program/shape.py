@@ -16,7 +16,7 @@ SET_SHAPE = "set_shape"
 
 
 def shape_extents(program: Program) -> tuple[Dim, ...]:
-    """Every symbolic extent that rows, arguments, bindings and kernels need, each once."""
+    """Every symbolic extent that rows, arguments, bindings, kernels and constraints need, each once."""
     found: dict[Dim, None] = {}
 
     def add(*extents: Extent) -> None:
@@ -30,6 +30,8 @@ def shape_extents(program: Program) -> tuple[Dim, ...]:
         if isinstance(instruction, Launch):
             add(*(view.first_byte for view in instruction.views if view is not None))
             add(*instruction.dims)
+    for requirement in program.constraints:
+        add(requirement.left, requirement.right)
     return tuple(found)
 
 

@@ -14,7 +14,6 @@ from typing import Any, Self
 import numpy as np
 
 from camshaft.errors import BindingError, ConfigError
-from camshaft.ir.sizes import evaluate
 from camshaft.program.program import HostCall
 from camshaft.program.rows import Outcome
 from camshaft.runtime.arena import allocate_arena
@@ -22,7 +21,7 @@ from camshaft.runtime.bindings import overlap_error
 from camshaft.runtime.host import HostStep
 from camshaft.runtime.linked import LinkedEngine
 from camshaft.runtime.reports import Reports
-from camshaft.runtime.shaping import Shaper, Sizes, output_shapes, sizes_of, targets_of
+from camshaft.runtime.shaping import Fitted, Shaper, Shapes, output_shapes
 
 _empty = np.empty
 
@@ -37,11 +36,12 @@ class ExecutionContext:
         self._engine = engine
         self._inputs, self._outputs = engine.inputs, engine.outputs
         self._arena = allocate_arena(engine.program.arena.nbytes)
+        self._arena_address = self._arena.ctypes.data
         self._dims = engine.dims()
         reporting = [b for b in engine.program.buffers if b.space == "report"]
         self._reports = Reports(reporting) if reporting else None
         reports = self._reports.addresses if self._reports else {}
-        rows, self._row_owners = engine.rows(self._arena.ctypes.data, self._dims, reports)
+        rows, self._row_owners = engine.rows(self._arena_address, self._dims, reports)
         self._program = engine.linked.program(
             rows,
             engine.typical_types,
@@ -54,14 +54,11 @@ class ExecutionContext:
             for row, owner in enumerate(self._row_owners)
             if isinstance(instruction := engine.program.instructions[owner], HostCall)
         }
-        self._sizes: Sizes = {}
+        self._fit: Fitted | None = None
         self._shaper: Shaper | None = None
         self._specs = self._outputs.specs
         if engine.program.symbols:
-            self._shaper = Shaper(engine.program, engine.linked)
-            self._targets = targets_of(
-                engine.program, self._shaper, engine.addresses, engine.dims_at
-            )
+            self._shaper = Shaper(engine, self._dims)
         else:
             for host in self._hosts.values():
                 host.place(self._arena, engine.program.offsets, {})
@@ -79,7 +76,7 @@ class ExecutionContext:
         ConfigError if the context is closed or in use by another thread.
         """
         arrays = self._inputs.arrange(inputs)
-        if self._shaper is not None and not self._sizes:
+        if self._shaper is not None and self._fit is None:
             arrays = self._fitted(arrays)
         outputs = [_empty(shape, dtype) for shape, dtype in self._specs]
         code = self._call(*arrays, *outputs)
@@ -100,7 +97,7 @@ class ExecutionContext:
         call.  After an error their contents are unspecified.
         """
         given = self._inputs.arrange(inputs)
-        if self._shaper is not None and not self._sizes:
+        if self._shaper is not None and self._fit is None:
             given = self._fitted(given)
         arrays = (*given, *self._outputs.arrange(outputs))
         code = self._call(*arrays)
@@ -127,31 +124,35 @@ class ExecutionContext:
             if not isinstance(array, np.ndarray):
                 self._inputs.check(arrays)  # says what is wrong with it
                 raise BindingError(f"input {name!r} is no array")
-        sizes = sizes_of(self._engine.program, [a.shape for a in arrays])
-        if sizes != self._sizes:
-            self._set_sizes(self._shaper, sizes)
+        shapes = tuple([a.shape for a in arrays])
+        if self._fit is None or shapes != self._fit.shapes:
+            self._set_shapes(self._shaper, shapes)
         return arrays
 
-    def _set_sizes(self, shaper: Shaper, sizes: Sizes) -> None:
-        """Fit the tables to other sizes; the arena grows where it is too small, and stays so."""
-        needed = shaper.compute(sizes)
-        arena = self._arena if needed <= self._arena.nbytes else allocate_arena(needed)
-        if not self._program.set_shape(self._targets, shaper.results, arena.ctypes.data):
+    def _set_shapes(self, shaper: Shaper, shapes: Shapes) -> None:
+        """Fit the tables to other shapes; the arena grows where it is too small, and stays so."""
+        self._fit = None  # until all of it is done
+        arena, address = self._arena, self._arena_address
+        fit = shaper.remembered(shapes)
+        if fit is None:
+            needed = shaper.compute(shapes)
+            if needed > arena.nbytes:
+                arena = allocate_arena(needed)
+                address = arena.ctypes.data
+            fit = shaper.fitted(shapes, address)
+        if not self._program.set_shape(shaper.targets, fit.values):
             raise self._refused()
-        self._targets.dims.write(self._dims, shaper.results, 0)
-        self._arena, self._sizes = arena, sizes
-        program = self._engine.program
+        shaper.remember(fit, moved=arena is not self._arena)
+        self._arena, self._arena_address = arena, address
         self._specs = tuple(
-            (tuple(evaluate(e, sizes) for e in b.type.shape), spec[1])
-            for b, spec in zip(program.outputs, self._outputs.specs, strict=True)
+            [(s, spec[1]) for s, spec in zip(fit.outputs, self._outputs.specs, strict=True)]
         )
         if self._hosts:
-            offsets = {
-                slot.buffer: int(shaper.results[shaper.offset(slot.buffer)])
-                for slot in program.arena.slots
-            }
+            slots = self._engine.program.arena.slots
+            offsets = {s.buffer: at for s, at in zip(slots, fit.offsets.tolist(), strict=True)}
             for host in self._hosts.values():
-                host.place(arena, offsets, sizes)
+                host.place(arena, offsets, fit.sizes)
+        self._fit = fit
 
     def _refused(self) -> ConfigError:
         return ConfigError(
@@ -182,8 +183,9 @@ class ExecutionContext:
     def _enter_checked(self, arrays: Sequence[Any]) -> int:
         """Enter with arrays that no generated check has accepted, if they are right after all."""
         count = len(self._inputs.names)
-        self._inputs.check(arrays[:count], self._sizes)
-        self._outputs.check(arrays[count:], self._sizes)
+        sizes = self._fit.sizes if self._fit else None
+        self._inputs.check(arrays[:count], sizes)
+        self._outputs.check(arrays[count:], sizes)
         addresses = [a.ctypes.data for a in arrays]
         if not self._hosts:
             return self._program.enter(addresses)

@@ -2,15 +2,18 @@
 
 A program with open extents has rows whose items, arguments and dims depend on the sizes that a
 call brings along.  Generated code (`program.shape`) computes all of them and the arena's offsets
-from the sizes; what is left here is to put the results where they belong, in a few assignments
-of whole arrays.  Nothing of this runs when a call has the sizes of the one before.
+from the sizes; what is left here is to put the results where they belong, in one assignment of a
+whole array.  Nothing of this runs when a call has the shapes of the one before, and little for the
+last few shapes.
 """
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -20,10 +23,10 @@ from camshaft.ir.extent import Dim, Extent, sole_symbol, symbols_of
 from camshaft.ir.sizes import evaluate
 from camshaft.ir.symbol import Symbol
 from camshaft.program.program import Binding, Launch, Program, Requirement
-from camshaft.program.rows import Targets, Words
+from camshaft.program.rows import Targets
 from camshaft.program.shape import SET_SHAPE, shape_extents
 from camshaft.runtime.bindings import Bindings
-from camshaft.runtime.driver import LinkedCode
+from camshaft.runtime.linked import LinkedEngine
 
 Sizes = dict[str, int]
 _FAR = 512
@@ -127,112 +130,208 @@ def _shape(name: str, given: Any) -> tuple[int, ...]:
     return shape
 
 
-@dataclass
+REMEMBERED = 32
+"""Shapes of calls for which a context keeps what it computed."""
+
+Shapes = tuple[tuple[int, ...], ...]
+
+
+@dataclass(slots=True)
+class Fitted:
+    """What a context's tables hold at some sizes.
+
+    shapes: of the inputs.  values: for `Targets`, int64.  outputs: shapes of the outputs.
+    offsets: where the buffers of the arena lie in it, by slot, in bytes.
+    """
+
+    shapes: Shapes
+    sizes: Sizes
+    values: np.ndarray
+    outputs: tuple[tuple[int, ...], ...]
+    offsets: np.ndarray
+
+
 class _Words:
-    """`Words` while they are collected."""
+    """Words of one table while they are collected: value i is
+    base[i] + results[first[i]] + results[second[i]], where `at[i]` says."""
 
-    at: list[int] = field(default_factory=list)
-    base: list[int] = field(default_factory=list)
-    first: list[int] = field(default_factory=list)
-    second: list[int] = field(default_factory=list)
-    in_arena: list[int] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.at: list[int] = []
+        self.terms: list[tuple[int, int, int]] = []
 
-    def add(self, at: int, base: int, first: int, second: int, in_arena: bool) -> None:
+    def add(self, at: int, base: int, first: int, second: int) -> None:
         self.at.append(at)
-        self.base.append(base)
-        self.first.append(first)
-        self.second.append(second)
-        self.in_arena.append(int(in_arena))
-
-    def frozen(self) -> Words:
-        columns = (self.at, self.base, self.first, self.second, self.in_arena)
-        return Words(*(np.array(column, np.int64) for column in columns))
+        self.terms.append((base, first, second))
 
 
 class Shaper:
     """Computes what depends on sizes, for one context.
 
-    results: values of the extents, then arena offsets, then the arena's bytes, then a zero.
+    Results are, in this order: values of the extents, arena offsets, the arena's bytes, and a zero.
     """
 
-    def __init__(self, program: Program, linked: LinkedCode) -> None:
-        self.program, self._linked = program, linked
+    def __init__(self, engine: LinkedEngine, dims: np.ndarray) -> None:
+        """dims: the context's block."""
+        program = self.program = engine.program
+        self._linked = engine.linked
         extents = shape_extents(program)
         self._numbers: dict[Dim, int] = {e: i for i, e in enumerate(extents)}
         self._slots = {slot.buffer: len(extents) + i for i, slot in enumerate(program.arena.slots)}
-        self.total = len(extents) + len(program.arena.slots)
-        self.results = np.zeros(self.total + 2, np.int64)
-        self._sizes = np.zeros(len(program.symbols), np.int64)
-        self._address = linked.address(SET_SHAPE, SET_SHAPE)
+        self._total = len(extents) + len(program.arena.slots)
+        self._placed = slice(len(extents), self._total)
+        self._results = np.zeros(self._total + 2, np.int64)
+        self._given = np.zeros(len(program.symbols), np.int64)
+        self._pointers = (self._given.ctypes.data, self._results.ctypes.data)
+        self._address = self._linked.address(SET_SHAPE, SET_SHAPE)
+        self._known: dict[Shapes, Fitted] = {}
+        self._collect(engine, dims)
+        self._compile()
 
-    def compute(self, sizes: Mapping[str, int]) -> int:
-        """Fill `results` for these sizes; returns the bytes that the arena needs."""
-        self._sizes[:] = [sizes[s.name] for s in self.program.symbols]
-        pointers = (self._sizes.ctypes.data, self.results.ctypes.data)
-        self._linked.call(self._address, pointers, 0, 1)
-        return int(self.results[self.total])
+    # -- made once ---------------------------------------------------------------------------
 
-    def split(self, extent: Extent) -> tuple[int, int]:
+    def _collect(self, engine: LinkedEngine, dims: np.ndarray) -> None:
+        """Find every word that varies."""
+        bindings = (*self.program.inputs, *self.program.outputs)
+        tables = (*self._rows(engine), *self._bindings(bindings))
+        places = [np.array(words.at, np.int64) for words in tables]
+        items, args, patches, nbytes, shapes = places
+        self.targets = Targets(items, args, patches, nbytes, shapes, dims)
+        launches = [i for i in self.program.instructions if isinstance(i, Launch)]
+        terms = [term for words in tables for term in words.terms]
+        terms += [(*self._split(e), self._total + 1) for launch in launches for e in launch.dims]
+        columns = np.array(terms, np.int64).reshape(-1, 3)
+        self._base, self._terms = columns[:, 0].copy(), columns[:, 1:].T.copy()
+        self._shapes_at = sum(place.size for place in places[:-1])
+
+    def _compile(self) -> None:
+        """What `compute` looks at, in a form that is quick to go through."""
+        inputs = self.program.inputs
+        self._ranks = [b.type.rank for b in inputs]
+        self._names = [s.name for s in self.program.symbols]
+        where: dict[str, tuple[int, int]] = {}
+        for i, b in enumerate(inputs):
+            for axis, e in enumerate(b.type.shape):
+                symbol = sole_symbol(e)
+                if symbol is not None:
+                    where.setdefault(symbol.name, (i, axis))
+        self._sources = [
+            (*where[s.name], s.low, inf if s.high is None else s.high) for s in self.program.symbols
+        ]
+        self._rules = [
+            (r.kind == "==", *self._split(r.left), *self._split(r.right))
+            for r in self.program.constraints
+        ]
+        ends = [0, *accumulate(b.type.rank for b in (*inputs, *self.program.outputs))]
+        self._input_extents, self._extent_count = ends[len(inputs)], ends[-1]
+        outputs = ends[len(inputs) :]
+        self._output_slices = [slice(a, b) for a, b in pairwise(outputs)]
+
+    def _split(self, extent: Extent) -> tuple[int, int]:
         """(constant, number of a result) whose sum is the extent."""
         if isinstance(extent, int):
-            return extent, self.total + 1
+            return extent, self._total + 1
         return 0, self._numbers[extent]
 
-    def offset(self, buffer: Any) -> int:
-        """Number of the result that says where a buffer of the arena lies."""
-        return self._slots[buffer]
-
-
-def targets_of(
-    program: Program,
-    shaper: Shaper,
-    addresses: Mapping[str, int],
-    dims_at: Mapping[int, int],
-) -> Targets:
-    """For the rows that `LinkedEngine.rows` makes.  addresses: of constants.  dims_at: instruction ->
-    position of its dims in the context's block."""
-    items, args, patches, dims = _Words(), _Words(), _Words(), _Words()
-    row = at = patch = 0
-    for index, instruction in enumerate(program.instructions):
-        if not isinstance(instruction, Launch):
-            row += 1
-            continue
-        for position, e in enumerate(instruction.dims):
-            base, number = shaper.split(e)
-            dims.add(dims_at[index] + position, base, number, shaper.total + 1, False)
-        for phase in program.kernels[instruction.kernel].phases:
-            base, number = shaper.split(phase.items)
-            items.add(row, base, number, shaper.total + 1, False)
-            for view in instruction.views:
-                if view is None:
+    def _rows(self, engine: LinkedEngine) -> tuple[_Words, _Words, _Words]:
+        """Items, arguments and patches of the rows that `LinkedEngine.rows` makes."""
+        items, args, patches = _Words(), _Words(), _Words()
+        row = at = patch = 0
+        zero = self._total + 1
+        for instruction in self.program.instructions:
+            if not isinstance(instruction, Launch):
+                row += 1
+                continue
+            for phase in self.program.kernels[instruction.kernel].phases:
+                items.add(row, *self._split(phase.items), zero)
+                for view in instruction.views:
+                    if view is None:
+                        at += 1
+                        continue
+                    base, number = self._split(view.first_byte)
+                    space = view.buffer.space
+                    if space == "constant":
+                        args.add(at, engine.addresses[view.buffer.name] + base, number, zero)
+                    elif space in ("input", "output"):
+                        patches.add(patch, base, number, zero)
+                        patch += 1
+                    elif space != "report":  # which stays where it is
+                        args.add(at, base, number, self._slots[view.buffer])
                     at += 1
-                    continue
-                base, number = shaper.split(view.first_byte)
-                space = view.buffer.space
-                if space == "constant":
-                    args.add(
-                        at, addresses[view.buffer.name] + base, number, shaper.total + 1, False
-                    )
-                elif space in ("input", "output"):
-                    patches.add(patch, base, number, shaper.total + 1, False)
-                    patch += 1
-                elif space != "report":  # which stays where it is
-                    args.add(at, base, number, shaper.offset(view.buffer), True)
-                at += 1
-            at += bool(instruction.dims)
-            row += 1
-    nbytes, shapes = _bindings((*program.inputs, *program.outputs), shaper)
-    return Targets(*(w.frozen() for w in (items, args, patches, dims, nbytes, shapes)))
+                at += bool(instruction.dims)
+                row += 1
+        return items, args, patches
 
+    def _bindings(self, bindings: Sequence[Binding]) -> tuple[_Words, _Words]:
+        nbytes, shapes = _Words(), _Words()
+        zero = self._total + 1
+        for i, binding in enumerate(bindings):
+            nbytes.add(i, *self._split(binding.type.nbytes), zero)
+            for extent in binding.type.shape:
+                shapes.add(len(shapes.at), *self._split(extent), zero)
+        return nbytes, shapes
 
-def _bindings(bindings: Sequence[Binding], shaper: Shaper) -> tuple[_Words, _Words]:
-    nbytes, shapes = _Words(), _Words()
-    at = 0
-    for i, binding in enumerate(bindings):
-        base, number = shaper.split(binding.type.nbytes)
-        nbytes.add(i, base, number, shaper.total + 1, False)
-        for extent in binding.type.shape:
-            base, number = shaper.split(extent)
-            shapes.add(at, base, number, shaper.total + 1, False)
-            at += 1
-    return nbytes, shapes
+    # -- for a call --------------------------------------------------------------------------
+
+    def remembered(self, shapes: Shapes) -> Fitted | None:
+        """What was `fitted` for these shapes of the inputs lately."""
+        return self._known.get(shapes)
+
+    def compute(self, shapes: Shapes) -> int:
+        """Compute results for these shapes of the inputs; returns the bytes that the arena needs.
+
+        Errors as in `sizes_of`.
+        """
+        sizes = self._in_range(shapes)
+        if sizes is not None:
+            self._given[:] = sizes
+            self._linked.call(self._address, self._pointers, 0, 1)
+        if sizes is None or not self._allowed():
+            sizes_of(self.program, shapes)  # says what is wrong
+            raise AssertionError(f"sizes {sizes} of {self.program.symbols} are refused for nothing")
+        return int(self._results[self._total])
+
+    def fitted(self, shapes: Shapes, arena: int) -> Fitted:
+        """What belongs into the tables after `compute`.  arena: its address.  Errors as there."""
+        placed = self._results[self._placed]
+        offsets = placed.copy()
+        placed += arena
+        terms = self._results[self._terms]
+        values = terms[0] + terms[1]
+        values += self._base
+        at = self._shapes_at
+        extents = values[at : at + self._extent_count].tolist()
+        if extents[: self._input_extents] != [d for shape in shapes for d in shape]:
+            sizes_of(self.program, shapes)  # says what is wrong
+            raise AssertionError(f"shapes {shapes} are refused for nothing")
+        outputs = tuple(tuple(extents[s]) for s in self._output_slices)
+        sizes = dict(zip(self._names, self._given.tolist(), strict=True))
+        return Fitted(shapes, sizes, values, outputs, offsets)
+
+    def remember(self, fitted: Fitted, *, moved: bool) -> None:
+        """Keep it for `remembered`.  moved: the arena has another address than before."""
+        if moved:
+            self._known.clear()
+        if fitted.shapes not in self._known and len(self._known) >= REMEMBERED:
+            del self._known[next(iter(self._known))]
+        self._known[fitted.shapes] = fitted
+
+    def _in_range(self, shapes: Shapes) -> list[int] | None:
+        """Sizes of the symbols, None if a rank or a size is wrong."""
+        if [len(shape) for shape in shapes] != self._ranks:
+            return None
+        sizes = []
+        for i, axis, low, high in self._sources:
+            size = shapes[i][axis]
+            if not low <= size <= high:
+                return None
+            sizes.append(size)
+        return sizes
+
+    def _allowed(self) -> bool:
+        """Whether the results keep the program's constraints."""
+        results = self._results
+        for equal, a, i, b, j in self._rules:
+            gap = a + results[i] - b - results[j]
+            if gap < 0 or (equal and gap):
+                return False
+        return True

@@ -153,17 +153,17 @@ class LinkedProgram:
                     self._runner.leave(self.address)
                 del self._claim["call"]
 
-    def set_shape(self, targets: Targets, results: np.ndarray, arena: int) -> bool:
+    def set_shape(self, targets: Targets, values: np.ndarray) -> bool:
         """Fit the tables to other sizes, between calls.  False if the program is in use or closed.
 
-        targets: where results go, for the rows without checks.
+        targets: where values go, for the rows without checks.
         """
         if not self._started and not self.start():
             return False
         if self._runner.acquire(self.address):
             return False
         try:
-            self._tables.set_shape(targets, results, arena, self.checks)
+            self._tables.set_shape(targets, values, self.checks)
         finally:
             self._runner.leave(self.address)
         return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from itertools import accumulate
 
 import numpy as np
 
@@ -30,6 +31,8 @@ from camshaft.program.rows import Patch, Row, Targets
 
 SPIN_US, YIELD_US, BARRIER_US, PARK_US = 20, 100, 200, 60
 """Stages of a wait, as `Word` explains them, where every worker can have a core of its own."""
+PAIR_WORDS = 16
+"""Words of a pair of cache lines."""
 CHECK_ARGS = 5
 """Arguments of a row that looks for NaN, see `check_rows`."""
 CROWDED_US = 2, 0, 50, 5
@@ -39,7 +42,10 @@ _INFINITY = {"f16": 0x7C00, "bf16": 0x7F80, "f32": 0x7F800000, "f64": 0x7FF00000
 
 
 class Tables:
-    """The memory of a program: one zeroed block per kind of table, kept alive together."""
+    """The memory of a program, kept alive together.
+
+    The tables with words that vary with sizes lie in one block, so that one assignment sets them.
+    """
 
     def __init__(
         self,
@@ -50,16 +56,24 @@ class Tables:
     ) -> None:
         self.words = words
         self.bindings, self.rows_in, self.threads = bindings, rows, threads
-        self.rows = zeroed(ROW_WORDS * len(rows))
-        self.args = zeroed(sum(len(r.args) for r in rows))
+        patches = sum(isinstance(a, Patch) for r in rows for a in r.args)
+        lengths = (
+            ROW_WORDS * len(rows),
+            sum(len(r.args) for r in rows),
+            3 * patches,
+            len(bindings),
+            sum(b.rank for b in bindings),
+        )
+        self.starts = [0, *accumulate(-(-n // PAIR_WORDS) * PAIR_WORDS for n in lengths)]
+        self.block = zeroed(self.starts[-1])
+        self.rows, self.args, self.patches, self.extents, self.shapes = (
+            self.block[start : start + n] for start, n in zip(self.starts, lengths, strict=False)
+        )
         self.stamps = zeroed(len(rows) + 1)
         self.addresses = zeroed(len(bindings))
-        self.extents = zeroed(len(bindings))
         self.expected = zeroed(EXPECTED_WORDS * len(bindings))
-        self.shapes = zeroed(sum(b.rank for b in bindings))
         self.dtypes = [np.dtype(b.dtype.numpy) for b in bindings]  # kept: `expected` holds ids
-        self._placed: Targets | None = None
-        self.patches = zeroed(3 * sum(isinstance(a, Patch) for r in rows for a in r.args))
+        self._places: np.ndarray | None = None
 
     def fill(self, first_output: int, checks: int) -> None:
         """Write every table."""
@@ -93,23 +107,22 @@ class Tables:
         self._fill_bindings(first_output)
         self._fill_rows(checks)
 
-    def set_shape(self, targets: Targets, results: np.ndarray, arena: int, checks: int) -> None:
+    def set_shape(self, targets: Targets, values: np.ndarray, checks: int) -> None:
         """Write what varies with the sizes of a call.  checks: rows before those of `targets`."""
-        if self._placed is None:
-            self._placed = Targets(
-                items=targets.items.moved(ROW_WORDS, ROW_WORDS * checks + 2),
-                args=targets.args.moved(1, CHECK_ARGS * checks),
-                patches=targets.patches.moved(3, 3 * checks + 2),
-                dims=targets.dims,
-                nbytes=targets.nbytes,
-                shapes=targets.shapes,
+        if self._places is None:
+            rows, args, patches, extents, shapes, _ = self.starts
+            self._places = np.concatenate(
+                (
+                    targets.items * ROW_WORDS + (rows + ROW_WORDS * checks + 2),
+                    targets.args + (args + CHECK_ARGS * checks),
+                    targets.patches * 3 + (patches + 3 * checks + 2),
+                    targets.nbytes + extents,
+                    targets.shapes + shapes,
+                )
             )
-        placed = self._placed
-        placed.items.write(self.rows, results, arena)
-        placed.args.write(self.args, results, arena)
-        placed.patches.write(self.patches, results, arena)
-        placed.nbytes.write(self.extents, results, arena)
-        placed.shapes.write(self.shapes, results, arena)
+        count = self._places.size
+        self.block[self._places] = values[:count]
+        targets.dims[:] = values[count:]
         for row in range(checks):  # of inputs that are looked at for NaN
             nbytes = self.extents[self.patches[3 * row + 1]]
             self.args[CHECK_ARGS * row + 2] = nbytes
@@ -154,7 +167,7 @@ class Tables:
 
 def zeroed(words: int) -> np.ndarray:
     """Zeroed int64 words on a 128-byte boundary (a pair of cache lines, which prefetch as one)."""
-    room = np.zeros(words + 16, np.int64)
+    room = np.zeros(words + PAIR_WORDS, np.int64)
     start = (-room.ctypes.data % 128) // 8
     return room[start : start + words]
 
