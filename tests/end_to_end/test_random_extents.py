@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from onnx import helper
 
 import camshaft
 from camshaft.backends.base import Backend
@@ -26,7 +27,7 @@ from camshaft.passes.pipeline import optimize
 from camshaft.program.program import HostCall
 from camshaft.runtime.engine import Engine
 from camshaft.runtime.manifest import Fingerprint
-from onnx_models import check, compare
+from onnx_models import check, compare, model_of
 from random_builds import backend, bits, close, seeds
 from random_models import RandomModel
 from random_open_models import OpenModel
@@ -175,3 +176,37 @@ def feeds_of_rank(graph: Graph) -> dict[str, np.ndarray]:
         t.name: rng.standard_normal([i + 2 for i in range(t.type.rank)]).astype(np.float32)
         for t in graph.inputs
     }
+
+
+PADDED = [
+    helper.make_node("Shape", ["x"], ["s"], start=1),
+    helper.make_node("Neg", ["s"], ["less"]),
+    helper.make_node("Mod", ["less", "eight"], ["missing"]),
+    helper.make_node("Concat", ["none", "missing"], ["pads"], axis=0),
+]
+"""Amounts that make the second axis of x a multiple of 8, as window attention pads its images."""
+
+
+@pytest.mark.codegen
+@pytest.mark.parametrize("mode", ["constant", "edge"])
+def test_pads_whose_amounts_vary_with_sizes(mode: str) -> None:
+    nodes = [*PADDED, helper.make_node("Pad", ["x", "pads"], ["y"], mode=mode)]
+    constants = {"eight": np.array([8]), "none": np.zeros(3, np.int64)}
+    proto = model_of(nodes, {"x": np.zeros((2, 3), np.float32)}, ["y"], constants)
+    engine = camshaft.build(proto, shapes={"x": (2, "n=1..7..")}, optimization_level=1)
+    for n in (7, 8, 1, 17, 7):
+        x = np.arange(2 * n, dtype=np.float32).reshape(2, n)
+        np.testing.assert_array_equal(engine(x)["y"], np.pad(x, ((0, 0), (0, -n % 8)), mode))
+
+
+@pytest.mark.codegen
+def test_blocks_must_divide_open_extents() -> None:
+    nodes = [helper.make_node("SpaceToDepth", ["x"], ["y"], "blocks", blocksize=2)]
+    proto = model_of(nodes, {"x": np.zeros((1, 3, 4, 4), np.float32)}, ["y"], {})
+    engine = camshaft.build(proto, shapes={"x": (1, 3, "h", "w")}, optimization_level=1)
+    for h, w in ((2, 6), (4, 4), (8, 2)):
+        x = np.arange(3 * h * w, dtype=np.float32).reshape(1, 3, h, w)
+        want = x.reshape(1, 3, h // 2, 2, w // 2, 2).transpose(0, 3, 5, 1, 2, 4)
+        np.testing.assert_array_equal(engine(x)["y"], want.reshape(1, 12, h // 2, w // 2))
+    with pytest.raises(camshaft.ShapeError, match="blocks"):
+        engine(np.zeros((1, 3, 3, 4), np.float32))

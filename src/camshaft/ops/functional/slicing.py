@@ -10,7 +10,8 @@ import numpy as np
 
 from camshaft.errors import ModelError
 from camshaft.ir import expr as E
-from camshaft.ir.constraints import require_at_least
+from camshaft.ir.bounds import bounds
+from camshaft.ir.constraints import require_at_least, require_equal
 from camshaft.ir.expr import Expr
 from camshaft.ir.extent import Extent, ceil_div, largest, smallest
 from camshaft.ir.graph import GraphBuilder, Tensor
@@ -257,7 +258,7 @@ def pad(
         raise ModelError(f"widths {list(widths)} do not fit the {x.type.rank} axes of {x.type}")
     sides = [(d, before, after) for d, (before, after) in zip(x.shape, widths, strict=True)]
     pads = [b for b, _ in widths], [a for _, a in widths]
-    grown = [d for d, b, a in sides if (b, a) != (0, 0) and not (b <= 0 and a <= 0)]
+    grown = [d for d, b, a in sides if max(bounds(b)[1], bounds(a)[1]) > 0]  # at some sizes
     with builder.constraints.learning(f"node {builder.layer!r}"):
         for d, b, a in sides:
             cut = f"pads {pads[0]}, {pads[1]} cut more than {x.type} has"
@@ -311,8 +312,9 @@ def space_to_depth(
     _check_blocks(x, block, order)
     n, c, h, w = x.shape
     b = block
-    if h % b != 0 or w % b != 0:
-        raise ModelError(f"{x.type} does not divide into blocks of {b}x{b}")
+    with builder.constraints.learning(f"node {builder.layer!r}"):
+        for extent in (h, w):
+            require_equal(extent % b, 0, f"{x.type} does not divide into blocks of {b}x{b}")
     perm = (0, 3, 5, 1, 2, 4) if order == "DCR" else (0, 1, 3, 5, 2, 4)
     y = transpose(builder, reshape(builder, x, (n, c, h // b, b, w // b, b)), perm)
     return reshape(builder, y, (n, c * b * b, h // b, w // b), output=output)

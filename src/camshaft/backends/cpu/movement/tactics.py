@@ -20,9 +20,9 @@ from camshaft.backends.cpu.movement.runs import MOVABLE, carrier, copy_run, fill
 from camshaft.backends.cpu.pointwise.axes import merged
 from camshaft.backends.cpu.pointwise.tactic import row_loop
 from camshaft.backends.cpu.target import CpuTarget
-from camshaft.ir.attrs import axis_attr, ints_attr
+from camshaft.ir.attrs import axis_attr, extents_attr, ints_attr
 from camshaft.ir.extent import Extent, largest
-from camshaft.ir.sizes import is_positive
+from camshaft.ir.sizes import is_positive, is_static
 from camshaft.ir.types import DType, i64, row_major_strides
 from camshaft.program.view import REPORT_BYTES
 
@@ -83,8 +83,11 @@ class Pad:
     version = 1
 
     def plan(self, spec: KernelSpec, target: CpuTarget, threads: int) -> Sequence[PadCandidate]:
-        """One way for every mode; none where an empty axis would have to be repeated."""
+        """One way for every mode; none where an empty axis would have to be repeated, nor for
+        amounts that vary with sizes."""
         if spec.op != "pad" or spec.inputs[0].const or spec.inputs[0].dtype not in MOVABLE:
+            return ()
+        if not is_static((*extents_attr(spec, "before"), *extents_attr(spec, "after"))):
             return ()
         mode = dict(spec.attrs).get("mode", "constant")
         filled = all(is_positive(d) for d in spec.inputs[0].shape)
