@@ -19,6 +19,7 @@ from camshaft.builder.timing_cache import MARGIN, Record, TimingCache
 from camshaft.builder.trial import BEYOND_L2, Runner, Trial, failed
 from camshaft.errors import BuildError, TimingCacheError
 from camshaft.ir.sizes import typical
+from camshaft.ir.symbol import UndecidedExtent
 from camshaft.runtime.manifest import Fingerprint
 
 
@@ -104,7 +105,10 @@ class Tuner:
             return None
         key = f"{task.spec.key()} {self.spread}"
         if key not in self._chosen:
-            choice = self._choose(task, task.spec)
+            try:
+                choice = self._choose(task, task.spec)
+            except UndecidedExtent as error:
+                raise BuildError(f"layer {task.name!r} ({task.op}): {error}") from error
             if choice is None:
                 return None
             self._chosen[key] = choice

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from camshaft.errors import ModelError
 from camshaft.ir.graph import Graph
+from camshaft.ir.symbol import UndecidedExtent
 from camshaft.ir.verify import verify
 
 OnPass = Callable[[str, Graph], None]
@@ -42,7 +43,10 @@ def run_passes(
     for step in passes:
         if step.level > level:
             continue
-        graph = step.run(graph)
+        try:
+            graph = step.run(graph)
+        except UndecidedExtent as error:
+            raise ModelError(f"pass {step.name!r}: {error}") from error
         if check:
             try:
                 verify(graph)
