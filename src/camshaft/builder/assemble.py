@@ -17,7 +17,6 @@ from camshaft.builder.barriers import elide_barriers
 from camshaft.builder.memory import ArenaPlan, Lifetime, plan_arena
 from camshaft.builder.tasks import Task
 from camshaft.errors import BuildError
-from camshaft.ir.constraints import Constraints
 from camshaft.ir.extent import symbols_of
 from camshaft.ir.graph import Graph, Tensor
 from camshaft.ir.sizes import typical
@@ -35,7 +34,6 @@ from camshaft.program.program import (
     Launch,
     Note,
     Program,
-    Requirement,
     Slot,
 )
 from camshaft.program.shape import SET_SHAPE, shape_extents, shape_slots
@@ -107,7 +105,7 @@ class Assembler:
             expanded=tuple(self.expanded.values()),
             max_threads=self.threads,
             symbols=symbols,
-            constraints=_requirements(self.graph.constraints),
+            constraints=tuple(self.graph.constraints),
         )
         self._set_shape(program)
         notes = tuple(
@@ -235,11 +233,6 @@ def _buffers(
     found += [Buffer(b.name, b.type.dtype, b.type.size, "output") for b in outputs]
     found += [view.buffer for i in made for view in i.views if view is not None]
     return tuple(dict.fromkeys(found))
-
-
-def _requirements(constraints: Constraints) -> tuple[Requirement, ...]:
-    """What must hold between the sizes of a call."""
-    return tuple(Requirement(c.left, c.kind, c.right, c.why) for c in constraints)
 
 
 def _arena(buffers: Sequence[Buffer], plan: ArenaPlan, has_symbols: bool) -> Arena:

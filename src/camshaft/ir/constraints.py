@@ -16,31 +16,8 @@ from dataclasses import dataclass, field
 from camshaft.errors import ModelError
 from camshaft.ir.bounds import bounds
 from camshaft.ir.extent import Extent, known_different, sole_symbol, symbols_of
-from camshaft.ir.sizes import evaluate
+from camshaft.ir.sizes import Constraint
 from camshaft.ir.symbol import Symbol, UndecidedExtent
-
-
-@dataclass(frozen=True)
-class Constraint:
-    """`left` kind `right`, with kind "==" or ">="; why: what needs it, in words."""
-
-    left: Extent
-    kind: str
-    right: Extent
-    why: str
-
-    def holds(self, sizes: Mapping[str, int]) -> bool:
-        """Whether it holds at these sizes."""
-        left, right = evaluate(self.left, sizes), evaluate(self.right, sizes)
-        return left == right if self.kind == "==" else left >= right
-
-    @property
-    def symbols(self) -> tuple[Symbol, ...]:
-        """The symbols it is about."""
-        return symbols_of(self.left, self.right)
-
-    def __str__(self) -> str:
-        return f"{self.left} {self.kind} {self.right}"
 
 
 @dataclass

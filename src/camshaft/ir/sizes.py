@@ -1,10 +1,11 @@
-"""What extents come to: values at given sizes, substitution, and reading them from text."""
+"""What extents come to: values and constraints at given sizes, substitution, reading from text."""
 
 from __future__ import annotations
 
 import ast
 import operator
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from math import prod
 from typing import TypeGuard
 
@@ -41,6 +42,29 @@ def _atom_value(atom: Atom, sizes: Mapping[str, int]) -> int:
     if atom.op == "mod":
         return a % b
     return min(a, b) if atom.op == "min" else max(a, b)
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """`left` kind `right`, with kind "==" or ">="; why: what needs it, in words."""
+
+    left: Extent
+    kind: str
+    right: Extent
+    why: str
+
+    def holds(self, sizes: Mapping[str, int]) -> bool:
+        """Whether it holds at these sizes."""
+        left, right = evaluate(self.left, sizes), evaluate(self.right, sizes)
+        return left == right if self.kind == "==" else left >= right
+
+    @property
+    def symbols(self) -> tuple[Symbol, ...]:
+        """The symbols it is about."""
+        return symbols_of(self.left, self.right)
+
+    def __str__(self) -> str:
+        return f"{self.left} {self.kind} {self.right}"
 
 
 def typical(e: Extent) -> int:

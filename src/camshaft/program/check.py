@@ -87,7 +87,7 @@ def _nearest(program: Program, wanted: Sizes, up: bool) -> Sizes | None:
             for s in program.symbols
         }
         inside = all(s.high is None or sizes[s.name] <= s.high for s in program.symbols)
-        if inside and all(r.holds(sizes) for r in program.constraints):
+        if inside and all(c.holds(sizes) for c in program.constraints):
             return sizes
     return None
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from camshaft.ir.extent import Extent
-from camshaft.ir.sizes import evaluate
+from camshaft.ir.sizes import Constraint, evaluate
 from camshaft.ir.symbol import Symbol
 from camshaft.ir.types import TensorType
 from camshaft.program.arena import stacked
@@ -146,24 +146,6 @@ class Arena:
     lower_bound: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Requirement:
-    """What must hold between the sizes of a call: left == right or left >= right (kind).
-
-    why: what needs it, in words.
-    """
-
-    left: Extent
-    kind: str
-    right: Extent
-    why: str
-
-    def holds(self, sizes: Mapping[str, int]) -> bool:
-        """Whether it holds at these sizes (symbol name -> size)."""
-        left, right = evaluate(self.left, sizes), evaluate(self.right, sizes)
-        return left == right if self.kind == "==" else left >= right
-
-
 @dataclass(frozen=True)
 class Program:
     """A whole program.
@@ -183,7 +165,7 @@ class Program:
     expanded: tuple[Expanded, ...] = ()
     max_threads: int = 1
     symbols: tuple[Symbol, ...] = ()
-    constraints: tuple[Requirement, ...] = ()
+    constraints: tuple[Constraint, ...] = ()
 
     @property
     def instructions(self) -> tuple[Instruction, ...]:

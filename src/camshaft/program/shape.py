@@ -30,8 +30,8 @@ def shape_extents(program: Program) -> tuple[Dim, ...]:
         if isinstance(instruction, Launch):
             add(*(view.first_byte for view in instruction.views if view is not None))
             add(*instruction.dims)
-    for requirement in program.constraints:
-        add(requirement.left, requirement.right)
+    for constraint in program.constraints:
+        add(constraint.left, constraint.right)
     return tuple(found)
 
 

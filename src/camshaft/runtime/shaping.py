@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 
 from camshaft.errors import BindingError, ShapeError
-from camshaft.ir.extent import Dim, Extent, sole_symbol, symbols_of
-from camshaft.ir.sizes import evaluate
+from camshaft.ir.extent import Dim, Extent, sole_symbol
+from camshaft.ir.sizes import Constraint, evaluate
 from camshaft.ir.symbol import Symbol
-from camshaft.program.program import Binding, Launch, Program, Requirement
+from camshaft.program.program import Binding, Launch, Program
 from camshaft.program.rows import Targets
 from camshaft.program.shape import SET_SHAPE, shape_extents
 from camshaft.runtime.bindings import Bindings
@@ -72,28 +72,28 @@ def sizes_of(program: Program, shapes: Sequence[tuple[int, ...]]) -> Sizes:
             raise ShapeError(
                 f"input {binding.name!r} has shape {shape}, expected {binding.type!r}{here}"
             )
-    for requirement in program.constraints:
-        if not requirement.holds(sizes):
-            raise _broken(program, requirement, sizes)
+    for constraint in program.constraints:
+        if not constraint.holds(sizes):
+            raise _broken(program, constraint, sizes)
     return sizes
 
 
-def _broken(program: Program, requirement: Requirement, sizes: Sizes) -> ShapeError:
-    """The error for sizes that break a requirement."""
-    symbols = symbols_of(requirement.left, requirement.right)
+def _broken(program: Program, constraint: Constraint, sizes: Sizes) -> ShapeError:
+    """The error for sizes that break a constraint."""
+    symbols = constraint.symbols
     given = ", ".join(f"{s.name}={sizes[s.name]}" for s in symbols)
     near = _near(program, symbols[0], sizes) if len(symbols) == 1 else []
     mend = f"; the next that fit: {' and '.join(map(str, near))}" if near else ""
     return ShapeError(
-        f"{requirement.why} needs {requirement.left} {requirement.kind} {requirement.right}, which "
-        f"{given} breaks{mend or '; give inputs of other sizes'}"
+        f"{constraint.why} needs {constraint}, which {given} breaks"
+        f"{mend or '; give inputs of other sizes'}"
     )
 
 
 def _near(program: Program, symbol: Symbol, sizes: Sizes) -> list[int]:
     """The next smaller and the next larger size that meet all that is required of this symbol alone."""
     size = sizes[symbol.name]
-    rules = [r for r in program.constraints if symbols_of(r.left, r.right) == (symbol,)]
+    rules = [c for c in program.constraints if c.symbols == (symbol,)]
     top = size + _FAR if symbol.high is None else min(symbol.high, size + _FAR)
     ways = (range(size - 1, max(symbol.low, size - _FAR) - 1, -1), range(size + 1, top + 1))
     found = (
@@ -218,8 +218,8 @@ class Shaper:
             (*where[s.name], s.low, inf if s.high is None else s.high) for s in self.program.symbols
         ]
         self._rules = [
-            (r.kind == "==", *self._split(r.left), *self._split(r.right))
-            for r in self.program.constraints
+            (c.kind == "==", *self._split(c.left), *self._split(c.right))
+            for c in self.program.constraints
         ]
         ends = [0, *accumulate(b.type.rank for b in (*inputs, *self.program.outputs))]
         self._input_extents, self._extent_count = ends[len(inputs)], ends[-1]

@@ -19,7 +19,7 @@ from camshaft.ir.types import TensorType, f32, i32, u8
 from camshaft.ops import CONV, DEQUANTIZE, MATMUL, POINTWISE, POOL, QUANTIZE, RESHAPE
 from camshaft.ops.quantize import along_axis
 from camshaft.passes.fusions.matmul import conv_of_rows, filters_of, row_shape
-from camshaft.passes.qdq.rules import QuantNode, quant_node
+from camshaft.passes.qdq.rules import QuantNode, quant_node, scalar_params
 from camshaft.passes.qdq.weights import (
     IntegerWeights,
     integer_weights,
@@ -87,7 +87,7 @@ class IntegerConv(Rewrite):
     def example(self) -> Graph:
         b = GraphBuilder("integer conv")
         x = b.input("x", TensorType(u8, (1, 5, 5, 4)))
-        dx = b.emit(DEQUANTIZE, [x, *_scalar_params(b, 0.02, 7)], {"axis": 0}, name="dq x")
+        dx = b.emit(DEQUANTIZE, [x, *scalar_params(b, 0.02, 7)], {"axis": 0}, name="dq x")
         rng = np.random.default_rng(0)
         w = b.constant(rng.integers(-127, 128, (6, 3, 3, 4)).astype(np.int8), "w")
         scale = b.constant(rng.uniform(0.01, 0.02, 6).astype(np.float32), "scale")
@@ -121,7 +121,7 @@ class IntegerMatmul(Rewrite):
     def example(self) -> Graph:
         b = GraphBuilder("integer matmul")
         x = b.input("x", TensorType(u8, (3, 8)))
-        dx = b.emit(DEQUANTIZE, [x, *_scalar_params(b, 0.02, 7)], {"axis": 0}, name="dq x")
+        dx = b.emit(DEQUANTIZE, [x, *scalar_params(b, 0.02, 7)], {"axis": 0}, name="dq x")
         rng = np.random.default_rng(0)
         w = b.constant(rng.integers(-127, 128, (8, 5)).astype(np.int8), "w")
         zero = b.constant(np.int8(0), "zero")
@@ -149,7 +149,7 @@ class IntegerPool(Rewrite):
     def example(self) -> Graph:
         b = GraphBuilder("integer average pool")
         x = b.input("x", TensorType(u8, (1, 4, 4, 3)))
-        dx = b.emit(DEQUANTIZE, [x, *_scalar_params(b, 0.02, 7)], {"axis": 0}, name="dq x")
+        dx = b.emit(DEQUANTIZE, [x, *scalar_params(b, 0.02, 7)], {"axis": 0}, name="dq x")
         attrs: dict[str, Attr] = {"kind": "avg", "kernel": (2, 2), "layout": "NHWC"}
         return b.graph({"y": b.emit(POOL, [dx], attrs, name="pool")})
 
@@ -231,13 +231,9 @@ class Expand(Rewrite):
     def example(self) -> Graph:
         b = GraphBuilder("expand")
         x = b.input("x", TensorType(f32, (1, 2, 2, 3)))
-        q = b.emit(QUANTIZE, [x, *_scalar_params(b, 0.02, 7)], {"axis": 0}, name="q")
-        d = b.emit(DEQUANTIZE, [q, *_scalar_params(b, 0.02, 7)], {"axis": 0}, name="dq")
+        q = b.emit(QUANTIZE, [x, *scalar_params(b, 0.02, 7)], {"axis": 0}, name="q")
+        d = b.emit(DEQUANTIZE, [q, *scalar_params(b, 0.02, 7)], {"axis": 0}, name="dq")
         return b.graph({"y": d})
-
-
-def _scalar_params(b: GraphBuilder, scale: float, zero: int) -> list[Tensor]:
-    return [b.constant(np.float32(scale), "scale"), b.constant(np.uint8(zero), "zero")]
 
 
 BIAS_RULES: tuple[Rewrite, ...] = (FoldBias(),)

@@ -200,7 +200,7 @@ class ForwardDequantize(Rewrite):
     def example(self) -> Graph:
         b = GraphBuilder("dequantize forward")
         x = b.input("x", TensorType(u8, (1, 4, 4, 2)))
-        d = b.emit(DEQUANTIZE, [x, *_params(b, 0.1, 3)], {"axis": 0}, name="dq")
+        d = b.emit(DEQUANTIZE, [x, *scalar_params(b, 0.1, 3)], {"axis": 0}, name="dq")
         attrs: dict[str, Attr] = {
             "kind": "max",
             "kernel": (2, 2),
@@ -234,7 +234,7 @@ class BackwardQuantize(Rewrite):
         b = GraphBuilder("quantize backward")
         parts = [b.input(n, TensorType(f32, (1, 2, 2, 3))) for n in "xy"]
         c = b.emit(CONCAT, parts, {"axis": 3}, name="concat")
-        return b.graph({"z": b.emit(QUANTIZE, [c, *_params(b, 0.1, 3)], name="q")})
+        return b.graph({"z": b.emit(QUANTIZE, [c, *scalar_params(b, 0.1, 3)], name="q")})
 
 
 class CancelPair(Rewrite):
@@ -252,16 +252,14 @@ class CancelPair(Rewrite):
     def example(self) -> Graph:
         b = GraphBuilder("cancel")
         x = b.input("x", TensorType(u8, (5,)))
-        params = _params(b, 0.1, 3)
+        params = scalar_params(b, 0.1, 3)
         d = b.emit(DEQUANTIZE, [x, *params], {"axis": 0}, name="dq")
         return b.graph({"y": b.emit(QUANTIZE, [d, *params], {"axis": 0}, name="q")})
 
 
-def _params(b: GraphBuilder, scale: float, zero: int) -> list[Tensor]:
-    return [
-        b.constant(np.float32(scale), "scale"),
-        b.constant(np.uint8(zero), "zero"),
-    ]
+def scalar_params(b: GraphBuilder, scale: float, zero: int) -> list[Tensor]:
+    """Scale (f32) and zero point (u8) of a whole tensor, as constants."""
+    return [b.constant(np.float32(scale), "scale"), b.constant(np.uint8(zero), "zero")]
 
 
 MOVE_RULES: tuple[Rewrite, ...] = (CancelPair(), ForwardDequantize(), BackwardQuantize())
