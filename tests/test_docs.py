@@ -19,8 +19,8 @@ from camshaft.backends.base import KernelSpec, Operand
 from camshaft.backends.cpu.tactics import TACTICS
 from camshaft.cli import app as cli
 from camshaft.frontends.onnx.handlers import HANDLERS
-from camshaft.ir.extent import extent_of
-from camshaft.ir.symbol import Symbol
+from camshaft.ir.extents.extent import extent_of
+from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.types import f32
 from camshaft.ops import ALL_OPS, OPS_BY_NAME
 from camshaft.ops.catalogue import catalogue

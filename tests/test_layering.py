@@ -16,14 +16,14 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src"
 PACKAGE = SOURCE / "camshaft"
 
-EXTENTS = ("camshaft.ir.extent", "camshaft.ir.sizes", "camshaft.ir.symbol")
+EXTENTS = ("camshaft.ir.extents.extent", "camshaft.ir.extents.sizes", "camshaft.ir.extents.symbol")
 
 LAYERS: dict[str, tuple[str, ...]] = {
     "camshaft.atomic": (),
     "camshaft.cpus": (),
     "camshaft.errors": (),
     "camshaft.version": (),
-    "camshaft.config": ("camshaft.ir.said", "camshaft.program"),
+    "camshaft.config": ("camshaft.ir.extents.said", "camshaft.program"),
     "camshaft.ir": (),
     "camshaft.ops": ("camshaft.ir",),
     "camshaft.frontends": ("camshaft.ir", "camshaft.ops"),

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from camshaft.config import BuildConfig
-from camshaft.ir.extent import Extent, sole_symbol
+from camshaft.ir.extents.extent import Extent, sole_symbol
+from camshaft.ir.extents.said import Range, Said, parse_said, shape_text
+from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.graph import Graph, Tensor
-from camshaft.ir.said import Range, Said, parse_said, shape_text
-from camshaft.ir.symbol import Symbol
 
 
 def assumed(graph: Graph, config: BuildConfig) -> tuple[Symbol, ...]:

@@ -13,7 +13,7 @@ from typing import Any, TypeGuard
 
 from camshaft.cpus import available_cpus
 from camshaft.errors import ConfigError
-from camshaft.ir.said import FORMS, Profile, Said, parse_said, profile_text, shape_text
+from camshaft.ir.extents.said import FORMS, Profile, Said, parse_said, profile_text, shape_text
 from camshaft.program.program import MAX_THREADS
 
 PRECISIONS = ("fp32", "int8")

@@ -28,9 +28,9 @@ from camshaft.builder.timing_cache import MARGIN, TimingCache, unwritable
 from camshaft.config import BuildConfig
 from camshaft.errors import BuildError, CalibrationError, ConfigError, ModelError
 from camshaft.frontends.onnx import import_onnx
+from camshaft.ir.extents.sizes import is_static
+from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.graph import Graph
-from camshaft.ir.sizes import is_static
-from camshaft.ir.symbol import Symbol
 from camshaft.ir.types import string
 from camshaft.machine import cpu_backend, fingerprint_of, histogram_kernel
 from camshaft.passes.pipeline import optimize, with_merged_siblings

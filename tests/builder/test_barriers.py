@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from camshaft.builder.barriers import SharedMemory
-from camshaft.ir.extent import Extent, extent_of
-from camshaft.ir.symbol import Symbol
+from camshaft.ir.extents.extent import Extent, extent_of
+from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.types import u8
 from camshaft.program.program import Arena, Slot
 from camshaft.program.view import Buffer, View

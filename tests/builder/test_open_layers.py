@@ -13,9 +13,9 @@ from camshaft.builder.engine_builder import Builder
 from camshaft.builder.timing_cache import TimingCache
 from camshaft.errors import BuildError
 from camshaft.ir import expr as E
-from camshaft.ir.extent import extent_of
+from camshaft.ir.extents.extent import extent_of
+from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.graph import GraphBuilder
-from camshaft.ir.symbol import Symbol
 from camshaft.ir.types import TensorType, f32
 from camshaft.machine import cpu_backend
 from camshaft.ops import POINTWISE

@@ -11,8 +11,8 @@ import camshaft
 from camshaft.cli.arrays import calibration_batches
 from camshaft.cli.shapes import said_shapes, typed_profiles
 from camshaft.errors import CalibrationError, ConfigError
-from camshaft.ir.extent import extent_of
-from camshaft.ir.symbol import Symbol
+from camshaft.ir.extents.extent import extent_of
+from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.types import TensorType, f32
 from cli_models import QUICK, RNG, call, call_json, complaint, residual_net
 

@@ -25,9 +25,9 @@ from camshaft.backends.cpu.target import (
 )
 from camshaft.errors import BuildError
 from camshaft.ir import expr as E
-from camshaft.ir.extent import ceil_div, extent_of
-from camshaft.ir.sizes import evaluate
-from camshaft.ir.symbol import Symbol
+from camshaft.ir.extents.extent import ceil_div, extent_of
+from camshaft.ir.extents.sizes import evaluate
+from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.types import (
     DType,
     bf16,

@@ -1,4 +1,4 @@
-"""The code that sets a shape computes what `ir.sizes` does, and offsets that never overlap."""
+"""The code that sets a shape computes what `ir.extents.sizes` does, and offsets that never overlap."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from camshaft.backends.cpu.compile import CpuCompiler
 from camshaft.backends.cpu.link import call, link, pointer_table
 from camshaft.backends.cpu.processor import host_target
 from camshaft.backends.cpu.set_shape import SYMBOL, set_shape_source
-from camshaft.ir.extent import Extent, extent_of, largest, remainder, smallest
-from camshaft.ir.sizes import evaluate
-from camshaft.ir.symbol import Symbol
+from camshaft.ir.extents.extent import Extent, extent_of, largest, remainder, smallest
+from camshaft.ir.extents.sizes import evaluate
+from camshaft.ir.extents.symbol import Symbol
 
 SYMBOLS = (Symbol("n", 1, 4, 16), Symbol("h", 1, 224), Symbol("w", 32, 320, 4096))
 

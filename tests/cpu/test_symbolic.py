@@ -23,10 +23,10 @@ from camshaft.backends.cpu.reduce.softmax import Softmax
 from camshaft.backends.cpu.reduce.tactic import Reduce
 from camshaft.backends.cpu.target import AVX2, CpuTarget
 from camshaft.ir import expr as E
-from camshaft.ir.extent import Extent, extent_of
+from camshaft.ir.extents.extent import Extent, extent_of
+from camshaft.ir.extents.sizes import evaluate
+from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.op import OpDef
-from camshaft.ir.sizes import evaluate
-from camshaft.ir.symbol import Symbol
 from camshaft.ir.types import DType, f32, i8, i32, i64, row_major_strides, u8
 from camshaft.ops import GATHER, MATMUL, PAD, POINTWISE, POOL, REDUCE, SOFTMAX
 from kernel_harness import SymbolicKernel, at_sizes

@@ -12,10 +12,10 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from camshaft.errors import ConfigError, ModelError
 from camshaft.frontends.onnx import import_onnx
-from camshaft.ir.extent import symbols_of
+from camshaft.ir.extents.extent import symbols_of
+from camshaft.ir.extents.said import Range, parse_said, profile_text, shape_text
+from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.graph import Graph
-from camshaft.ir.said import Range, parse_said, profile_text, shape_text
-from camshaft.ir.symbol import Symbol
 
 Dims = Sequence[int | str | None]
 

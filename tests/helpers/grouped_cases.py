@@ -15,9 +15,9 @@ import numpy as np
 from camshaft.backends.base import KernelSpec, Operand, Params
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir import expr as E
-from camshaft.ir.extent import Extent, symbols_of
+from camshaft.ir.extents.extent import Extent, symbols_of
+from camshaft.ir.extents.sizes import evaluate
 from camshaft.ir.op import Attr
-from camshaft.ir.sizes import evaluate
 from camshaft.ir.types import Shape, dtype_of, f32, i8, u8
 from camshaft.ops.contraction import CONV
 from kernel_harness import run_kernel

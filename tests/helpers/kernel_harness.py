@@ -23,8 +23,8 @@ from camshaft.backends.cpu.link import Library, call, link, pointer_table
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.expr import Expr
 from camshaft.ir.expr import at_sizes as sized_expr
-from camshaft.ir.extent import Dim
-from camshaft.ir.sizes import evaluate
+from camshaft.ir.extents.extent import Dim
+from camshaft.ir.extents.sizes import evaluate
 from camshaft.program.program import Phase
 from targets import skip_unless_runnable
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from camshaft.ir.attrs import attr_at
-from camshaft.ir.extent import Extent
+from camshaft.ir.extents.extent import Extent
+from camshaft.ir.extents.sizes import evaluate
 from camshaft.ir.graph import Graph
-from camshaft.ir.sizes import evaluate
 
 
 def interpreted(graph: Graph, feeds: Mapping[str, np.ndarray]) -> np.ndarray:

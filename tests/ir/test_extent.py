@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from camshaft.errors import ModelError
-from camshaft.ir.bounds import bounds
-from camshaft.ir.extent import (
+from camshaft.ir.extents.bounds import bounds
+from camshaft.ir.extents.extent import (
     Dim,
     Extent,
     ceil_div,
@@ -22,8 +22,8 @@ from camshaft.ir.extent import (
     smallest,
     symbols_of,
 )
-from camshaft.ir.sizes import evaluate, is_static, parse, substitute, typical
-from camshaft.ir.symbol import Symbol, UndecidedExtent
+from camshaft.ir.extents.sizes import evaluate, is_static, parse, substitute, typical
+from camshaft.ir.extents.symbol import Symbol, UndecidedExtent
 
 N = Symbol("n", 1, 4, 16)
 H = Symbol("h", 1, 224)

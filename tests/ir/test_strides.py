@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from camshaft.ir.extent import Extent, extent_of
+from camshaft.ir.extents.extent import Extent, extent_of
+from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.strides import inner_is_unit, is_dense, reshaped, span
-from camshaft.ir.symbol import Symbol
 from camshaft.ir.types import Shape, row_major_strides
 
 SHAPES = st.lists(st.integers(1, 4), min_size=1, max_size=4).map(tuple)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from camshaft.errors import ModelError
-from camshaft.ir.extent import Extent, extent_of
+from camshaft.ir.extents.extent import Extent, extent_of
+from camshaft.ir.extents.symbol import Symbol, UndecidedExtent
 from camshaft.ir.graph import GraphBuilder, Tensor
-from camshaft.ir.symbol import Symbol, UndecidedExtent
 from camshaft.ir.types import TensorType, f32, i32
 from camshaft.ops import functional as F
 from functional_graphs import floats, graph_of, integers, run, run_all, same

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from camshaft.errors import BuildError
-from camshaft.ir.extent import extent_of
-from camshaft.ir.symbol import Symbol
+from camshaft.ir.extents.extent import extent_of
+from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.types import TensorType, f32, string
 from camshaft.program.check import check_program
 from camshaft.program.program import (

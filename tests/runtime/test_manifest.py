@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from camshaft.ir.extent import extent_of
-from camshaft.ir.symbol import Symbol
+from camshaft.ir.extents.extent import extent_of
+from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.types import f32
 from camshaft.program.program import Arena, Expanded, Launch, Phase, Program, Slot
 from camshaft.program.view import Buffer, View

@@ -12,7 +12,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 import camshaft
 from camshaft import BindingError, Engine, ShapeError
-from camshaft.ir.symbol import Symbol
+from camshaft.ir.extents.symbol import Symbol
 from camshaft.runtime.profile import describe
 
 RNG = np.random.default_rng(0)

@@ -40,10 +40,10 @@ import numpy as np
 from camshaft.errors import BuildError
 from camshaft.ir.attrs import attr_at, symbolic_in
 from camshaft.ir.expr import Expr, text
-from camshaft.ir.extent import Extent, symbols_of
+from camshaft.ir.extents.extent import Extent, symbols_of
+from camshaft.ir.extents.sizes import evaluate
+from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.op import Attr
-from camshaft.ir.sizes import evaluate
-from camshaft.ir.symbol import Symbol
 from camshaft.ir.types import DType, Shape, row_major_strides
 from camshaft.program.program import Phase
 

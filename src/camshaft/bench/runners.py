@@ -17,7 +17,7 @@ import onnx
 from onnx import ValueInfoProto
 
 from camshaft.errors import BindingError, ConfigError
-from camshaft.ir.sizes import typical
+from camshaft.ir.extents.sizes import typical
 from camshaft.peers import KNOWN_IR, peer_error, peer_errors, peer_module, read_by_all
 from camshaft.runtime.engine import Engine
 

@@ -17,9 +17,9 @@ from camshaft.builder.barriers import elide_barriers
 from camshaft.builder.memory import ArenaPlan, Lifetime, plan_arena
 from camshaft.builder.tasks import Task
 from camshaft.errors import BuildError
-from camshaft.ir.extent import symbols_of
+from camshaft.ir.extents.extent import symbols_of
+from camshaft.ir.extents.sizes import typical
 from camshaft.ir.graph import Graph, Tensor
-from camshaft.ir.sizes import typical
 from camshaft.ir.types import dtype_of, u8
 from camshaft.ops.execute import open_extents, payload
 from camshaft.program.arena import ALIGNMENT

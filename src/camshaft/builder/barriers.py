@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from camshaft.ir.sizes import is_static
-from camshaft.ir.symbol import UndecidedExtent
+from camshaft.ir.extents.sizes import is_static
+from camshaft.ir.extents.symbol import UndecidedExtent
 from camshaft.program.program import Arena, HostCall, Instruction
 from camshaft.program.view import Buffer, View
 

@@ -13,8 +13,8 @@ from camshaft.backends.base import KernelSpec, Operand
 from camshaft.builder.bufferize import Bufferized, Copy
 from camshaft.builder.spec_attrs import attrs_of_spec
 from camshaft.ir import expr as E
+from camshaft.ir.extents.sizes import typical
 from camshaft.ir.graph import Node, Tensor
-from camshaft.ir.sizes import typical
 from camshaft.ops import HOST
 from camshaft.program.view import View
 

@@ -16,8 +16,8 @@ from camshaft.backends.base import Candidate, Kernel, KernelSpec, Operand, Param
 from camshaft.builder.reference import references
 from camshaft.builder.spec_attrs import valid_integers
 from camshaft.errors import BuildError
+from camshaft.ir.extents.sizes import evaluate
 from camshaft.ir.op import Integers
-from camshaft.ir.sizes import evaluate
 from camshaft.ir.strides import span
 from camshaft.ir.types import DType, TensorType, dtype_of, u8
 from camshaft.program.program import (

@@ -18,8 +18,8 @@ from camshaft.builder.tasks import Task
 from camshaft.builder.timing_cache import MARGIN, Record, TimingCache
 from camshaft.builder.trial import BEYOND_L2, Runner, Trial, failed
 from camshaft.errors import BuildError, TimingCacheError
-from camshaft.ir.sizes import typical
-from camshaft.ir.symbol import UndecidedExtent
+from camshaft.ir.extents.sizes import typical
+from camshaft.ir.extents.symbol import UndecidedExtent
 from camshaft.runtime.manifest import Fingerprint
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from camshaft.errors import BindingError, CalibrationError, CamshaftError, ConfigError
-from camshaft.ir.sizes import is_static
+from camshaft.ir.extents.sizes import is_static
 from camshaft.ir.types import Shape, TensorType
 
 Arrays = dict[str, np.ndarray]

@@ -17,7 +17,7 @@ from camshaft.cli.source import Opened, is_engine_file, open_source
 from camshaft.compare import Comparison, TensorError, check_other
 from camshaft.compare import compare as compare_with
 from camshaft.errors import ConfigError
-from camshaft.ir.said import shape_text
+from camshaft.ir.extents.said import shape_text
 from camshaft.peers import remark_on
 
 FP32_TOLERANCE = 1e-3

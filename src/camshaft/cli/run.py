@@ -19,7 +19,7 @@ from camshaft.cli.output import (
     write_bytes,
 )
 from camshaft.cli.source import open_source
-from camshaft.ir.said import shape_text
+from camshaft.ir.extents.said import shape_text
 
 InputFiles = Annotated[
     list[str] | None,

@@ -9,9 +9,9 @@ import re
 from collections.abc import Mapping, Sequence
 
 from camshaft.errors import ConfigError
-from camshaft.ir.extent import sole_symbol
-from camshaft.ir.said import Profile, Range, Said, parse_said
-from camshaft.ir.sizes import evaluate
+from camshaft.ir.extents.extent import sole_symbol
+from camshaft.ir.extents.said import Profile, Range, Said, parse_said
+from camshaft.ir.extents.sizes import evaluate
 from camshaft.ir.types import TensorType
 from camshaft.runtime.engine import Engine
 from camshaft.runtime.shaping import sizes_of

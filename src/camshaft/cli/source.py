@@ -15,7 +15,7 @@ from camshaft.cli.output import Output
 from camshaft.cli.progress import Bars
 from camshaft.cli.shapes import fixed_shapes, types_at
 from camshaft.errors import ConfigError
-from camshaft.ir.said import shape_text
+from camshaft.ir.extents.said import shape_text
 from camshaft.runtime.engine import Engine
 from camshaft.session import BuildSession
 

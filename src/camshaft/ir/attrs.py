@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from camshaft.ir.expr import Expr, at_sizes, extents_in
-from camshaft.ir.extent import Dim, Extent
+from camshaft.ir.extents.extent import Dim, Extent
 from camshaft.ir.op import Attr, Attrs
 
 

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 
 from camshaft.errors import ModelError
-from camshaft.ir.extent import Dim, Extent
+from camshaft.ir.extents.extent import Dim, Extent
+from camshaft.ir.extents.sizes import parse as parse_extent
+from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.scalar import BINARY, PREDICATES, UNARY
 from camshaft.ir.scalar import convert as convert  # part of the language: E.convert
-from camshaft.ir.sizes import parse as parse_extent
-from camshaft.ir.symbol import Symbol
 from camshaft.ir.types import DType, boolean, dtype_named, dtype_of, f32
 
 

@@ -17,13 +17,13 @@ from types import MappingProxyType
 import numpy as np
 
 from camshaft.errors import CamshaftError, ModelError
-from camshaft.ir import known
 from camshaft.ir.attrs import symbolic_in
-from camshaft.ir.constraints import Constraints
-from camshaft.ir.extent import Extent
+from camshaft.ir.extents import known
+from camshaft.ir.extents.constraints import Constraints
+from camshaft.ir.extents.extent import Extent
+from camshaft.ir.extents.shape_values import EXTENTS, extents_attrs, extents_of
+from camshaft.ir.extents.symbol import UndecidedExtent
 from camshaft.ir.op import Attr, Attrs, OpDef
-from camshaft.ir.shape_values import EXTENTS, extents_attrs, extents_of
-from camshaft.ir.symbol import UndecidedExtent
 from camshaft.ir.types import Shape, TensorType, i64, type_of
 
 
@@ -283,7 +283,7 @@ class GraphBuilder:
         return self._extents(array.reshape(shape), type, name, name, (name,))
 
     def known(self, tensor: Tensor) -> np.ndarray | None:
-        """The tensor's elements as an object array (see `ir.known`), None if they are not known."""
+        """The tensor's elements as an object array (see `ir.extents.known`), None if they are not known."""
         if tensor.data is not None:
             return known.as_known(tensor.data)
         return self._known.get(tensor.name)

@@ -8,10 +8,10 @@ import numpy as np
 
 from camshaft.errors import BindingError, ModelError
 from camshaft.ir.attrs import attr_at
-from camshaft.ir.constraints import broken
-from camshaft.ir.extent import Extent, sole_symbol
+from camshaft.ir.extents.constraints import broken
+from camshaft.ir.extents.extent import Extent, sole_symbol
+from camshaft.ir.extents.sizes import evaluate
 from camshaft.ir.graph import Graph, Tensor
-from camshaft.ir.sizes import evaluate
 from camshaft.ir.types import TensorType, type_of
 
 Tap = Callable[[str, np.ndarray], None]

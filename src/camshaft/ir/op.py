@@ -18,7 +18,7 @@ import numpy as np
 
 from camshaft.errors import ModelError
 from camshaft.ir.expr import Expr, inp
-from camshaft.ir.extent import Dim, Extent
+from camshaft.ir.extents.extent import Dim, Extent
 from camshaft.ir.strides import PartsOf, ViewOf
 from camshaft.ir.types import TensorType
 
@@ -40,7 +40,7 @@ Types = Sequence[TensorType]
 InferFn = Callable[[Types, Any], Types]
 ReferenceFn = Callable[[Sequence[np.ndarray], Any], Sequence[np.ndarray]]
 SymbolicFn = Callable[[Sequence[np.ndarray], Any], Sequence[np.ndarray]]
-"""Like a reference, on object arrays of extents (`ir.known`); raises `known.Unknown`."""
+"""Like a reference, on object arrays of extents (`ir.extents.known`); raises `known.Unknown`."""
 
 REQUIRED = object()
 

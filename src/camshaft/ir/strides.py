@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol, Self, TypeVar
 
-from camshaft.ir.extent import Extent, exact_quotient
-from camshaft.ir.sizes import is_static
-from camshaft.ir.symbol import UndecidedExtent
+from camshaft.ir.extents.extent import Extent, exact_quotient
+from camshaft.ir.extents.sizes import is_static
+from camshaft.ir.extents.symbol import UndecidedExtent
 from camshaft.ir.types import Shape, row_major_strides
 
 Strides = tuple[int, ...]

@@ -13,9 +13,9 @@ from math import prod
 import numpy as np
 
 from camshaft.errors import ModelError
-from camshaft.ir.constraints import require_equal
-from camshaft.ir.extent import Extent, largest
-from camshaft.ir.sizes import ints, is_static
+from camshaft.ir.extents.constraints import require_equal
+from camshaft.ir.extents.extent import Extent, largest
+from camshaft.ir.extents.sizes import ints, is_static
 
 
 @dataclass(frozen=True)
@@ -123,14 +123,14 @@ def dtype_of(array: np.ndarray | np.dtype) -> DType:
 
 
 Shape = tuple[int, ...]
-"""Extents, ints or symbolic (`ir.extent`)."""
+"""Extents, ints or symbolic (`ir.extents.extent`)."""
 StaticShape = tuple[int, ...]
 """A shape all of whose extents are known."""
 
 
 @dataclass(frozen=True)
 class TensorType:
-    """Element type and logical shape of a value; extents are ints or symbolic (`ir.extent`)."""
+    """Element type and logical shape of a value; extents are ints or symbolic (`ir.extents.extent`)."""
 
     dtype: DType
     shape: Shape

@@ -9,8 +9,8 @@ import numpy as np
 
 from camshaft.errors import ModelError
 from camshaft.ir import expr as E
-from camshaft.ir.constraints import require_at_least, require_equal
-from camshaft.ir.extent import Extent, ceil_div, smallest
+from camshaft.ir.extents.constraints import require_at_least, require_equal
+from camshaft.ir.extents.extent import Extent, ceil_div, smallest
 from camshaft.ir.op import NO_EPILOGUE, Attr, Attribute, Perm, Types
 from camshaft.ir.types import DType, Shape, TensorType, broadcast_shapes, i8, i32, u8
 

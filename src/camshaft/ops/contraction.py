@@ -15,7 +15,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from camshaft.errors import ModelError
-from camshaft.ir.constraints import require_at_least, require_equal
+from camshaft.ir.extents.constraints import require_at_least, require_equal
 from camshaft.ir.op import Attribute, OpDef, Reordering, Role, Types
 from camshaft.ir.types import TensorType, broadcast_shapes, dtype_of, f32, i32
 from camshaft.ops.common import (

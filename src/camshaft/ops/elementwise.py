@@ -12,8 +12,8 @@ import numpy as np
 
 from camshaft.errors import ModelError
 from camshaft.ir import expr as E
-from camshaft.ir import known
 from camshaft.ir.expr import Expr
+from camshaft.ir.extents import known
 from camshaft.ir.op import Attribute, OpDef, Reordering, Role
 from camshaft.ir.types import DType, TensorType, broadcast_shapes, f32
 

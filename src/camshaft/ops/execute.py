@@ -16,10 +16,10 @@ import numpy as np
 from camshaft.errors import ModelError
 from camshaft.ir.attrs import attr_at, symbolic_in
 from camshaft.ir.expr import Expr, extents_in, parse, text
-from camshaft.ir.extent import Dim, Extent, extent_of, sole_symbol
+from camshaft.ir.extents.extent import Dim, Extent, extent_of, sole_symbol
+from camshaft.ir.extents.sizes import evaluate
+from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.op import Attr, Attrs, OpDef
-from camshaft.ir.sizes import evaluate
-from camshaft.ir.symbol import Symbol
 from camshaft.ops import OPS_BY_NAME
 
 Executor = Callable[[Sequence[np.ndarray | None], Sequence[int]], Sequence[np.ndarray]]

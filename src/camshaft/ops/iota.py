@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from camshaft.ir.constraints import require_at_least
+from camshaft.ir.extents.constraints import require_at_least
 from camshaft.ir.op import Attribute, OpDef, Rounding
 from camshaft.ir.types import TensorType, i64
 

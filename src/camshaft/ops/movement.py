@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from camshaft.errors import ModelError
-from camshaft.ir.constraints import require_at_least, require_equal
-from camshaft.ir.extent import Extent
+from camshaft.ir.extents.constraints import require_at_least, require_equal
+from camshaft.ir.extents.extent import Extent
 from camshaft.ir.op import (
     Attribute,
     Commutes,

@@ -9,7 +9,7 @@ import numpy as np
 
 from camshaft.errors import ModelError
 from camshaft.ir import expr as E
-from camshaft.ir import known
+from camshaft.ir.extents import known
 from camshaft.ir.op import Attr, Attribute, OpDef, Perm, Reordering, Role, Rounding, Types
 from camshaft.ir.types import DType, TensorType, dtype_of, i8, i32, u8
 from camshaft.ops.common import (

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from camshaft.errors import ModelError
+from camshaft.ir.extents.symbol import UndecidedExtent
 from camshaft.ir.graph import Graph
-from camshaft.ir.symbol import UndecidedExtent
 from camshaft.ir.verify import verify
 
 OnPass = Callable[[str, Graph], None]

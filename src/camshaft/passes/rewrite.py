@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar, TypeVar, cast
 
 from camshaft.errors import ModelError
+from camshaft.ir.extents.symbol import UndecidedExtent
 from camshaft.ir.graph import Graph, Node, Tensor
 from camshaft.ir.op import Attrs, OpDef
 from camshaft.ir.rebuild import Rebuild
-from camshaft.ir.symbol import UndecidedExtent
 
 T = TypeVar("T")
 

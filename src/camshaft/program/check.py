@@ -13,8 +13,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from camshaft.errors import BuildError, ModelError
-from camshaft.ir.extent import Extent
-from camshaft.ir.sizes import evaluate
+from camshaft.ir.extents.extent import Extent
+from camshaft.ir.extents.sizes import evaluate
 from camshaft.ir.strides import span
 from camshaft.ir.types import string
 from camshaft.program.arena import ALIGNMENT, stacked

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from camshaft.ir.extent import Extent
-from camshaft.ir.sizes import Constraint, evaluate
-from camshaft.ir.symbol import Symbol
+from camshaft.ir.extents.extent import Extent
+from camshaft.ir.extents.sizes import Constraint, evaluate
+from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.types import TensorType
 from camshaft.program.arena import stacked
 from camshaft.program.view import Buffer, View

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from camshaft.ir.extent import Dim, Extent
+from camshaft.ir.extents.extent import Dim, Extent
 from camshaft.program.program import Launch, Program
 
 SET_SHAPE = "set_shape"

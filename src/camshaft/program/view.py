@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from camshaft.ir.extent import Extent
+from camshaft.ir.extents.extent import Extent
 from camshaft.ir.strides import Strides, inner_is_unit, reshaped, span
 from camshaft.ir.types import DType, Shape, TensorType, row_major_strides
 

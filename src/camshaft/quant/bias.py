@@ -30,8 +30,8 @@ from camshaft.errors import CalibrationError
 from camshaft.ir import expr as E
 from camshaft.ir.attrs import expr_attr, int_attr
 from camshaft.ir.expr import Expr
+from camshaft.ir.extents.sizes import typical
 from camshaft.ir.graph import GraphBuilder, Node, Tensor
-from camshaft.ir.sizes import typical
 from camshaft.ir.types import f32
 from camshaft.ops.common import spatial
 

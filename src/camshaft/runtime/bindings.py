@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from camshaft.errors import BindingError, ShapeError
-from camshaft.ir.sizes import evaluate
+from camshaft.ir.extents.sizes import evaluate
 from camshaft.ir.types import TensorType
 from camshaft.program.program import Binding
 

@@ -25,9 +25,9 @@ from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from camshaft.errors import ModelError
-from camshaft.ir.extent import Dim, Extent
-from camshaft.ir.sizes import parse
-from camshaft.ir.symbol import Symbol
+from camshaft.ir.extents.extent import Dim, Extent
+from camshaft.ir.extents.sizes import parse
+from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.types import DType, TensorType, dtype_named, row_major_strides
 from camshaft.program.program import HostCall, Launch, Program
 from camshaft.program.view import Buffer, Space, View

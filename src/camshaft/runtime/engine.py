@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from camshaft.errors import BindingError, BuildError, EngineFileError
-from camshaft.ir.symbol import Symbol
+from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.types import TensorType
 from camshaft.program.check import check_program
 from camshaft.program.program import Note, Program

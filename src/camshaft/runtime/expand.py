@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 
 from camshaft.cpus import available_cpus
-from camshaft.ir.sizes import evaluate
+from camshaft.ir.extents.sizes import evaluate
 from camshaft.program.arena import aligned_up
 from camshaft.program.program import Expanded
 from camshaft.runtime.arena import allocate

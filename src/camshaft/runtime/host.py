@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from camshaft.errors import CamshaftError, ModelError
-from camshaft.ir.sizes import evaluate
+from camshaft.ir.extents.sizes import evaluate
 from camshaft.program.program import HostCall
 from camshaft.program.view import Buffer, View
 

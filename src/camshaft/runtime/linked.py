@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from camshaft.ir.sizes import evaluate
+from camshaft.ir.extents.sizes import evaluate
 from camshaft.ir.types import TensorType
 from camshaft.program.program import HostCall, Launch, Phase, Program
 from camshaft.program.rows import Patch, Row

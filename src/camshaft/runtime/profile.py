@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from camshaft.errors import ConfigError
-from camshaft.ir.sizes import typical
+from camshaft.ir.extents.sizes import typical
 from camshaft.program.program import HostCall, Launch, Note, Program
 from camshaft.program.view import PLACED, View
 from camshaft.runtime.context import ExecutionContext

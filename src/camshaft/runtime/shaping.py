@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from camshaft.errors import BindingError, ShapeError
-from camshaft.ir.extent import Dim, Extent, sole_symbol
-from camshaft.ir.sizes import Constraint, evaluate
-from camshaft.ir.symbol import Symbol
+from camshaft.ir.extents.extent import Dim, Extent, sole_symbol
+from camshaft.ir.extents.sizes import Constraint, evaluate
+from camshaft.ir.extents.symbol import Symbol
 from camshaft.program.program import Binding, Launch, Program
 from camshaft.program.rows import Targets
 from camshaft.program.shape import SET_SHAPE, shape_extents

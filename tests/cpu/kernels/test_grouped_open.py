@@ -13,8 +13,8 @@ from camshaft.backends.base import KernelSpec
 from camshaft.backends.cpu.conv.depthwise.tactic import ConvDepthwiseI8
 from camshaft.backends.cpu.conv.grouped import ConvGrouped
 from camshaft.backends.cpu.target import CpuTarget
-from camshaft.ir.extent import extent_of
-from camshaft.ir.symbol import Symbol
+from camshaft.ir.extents.extent import extent_of
+from camshaft.ir.extents.symbol import Symbol
 from grouped_cases import Case, assert_expected, depthwise, open_spec, problem
 from kernel_harness import SymbolicKernel
 from targets import each_target

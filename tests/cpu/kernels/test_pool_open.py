@@ -13,8 +13,8 @@ from camshaft.backends.base import KernelSpec, Operand
 from camshaft.backends.cpu.pool.window import PoolWindow
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir import expr as E
-from camshaft.ir.extent import Extent, extent_of
-from camshaft.ir.symbol import Symbol
+from camshaft.ir.extents.extent import Extent, extent_of
+from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.types import DType, f32, i8, row_major_strides, u8
 from camshaft.ops import POOL
 from camshaft.ops.common import window_extent

@@ -14,9 +14,9 @@ from camshaft.backends.cpu.pointwise.tactic import Pointwise
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
-from camshaft.ir.extent import extent_of
-from camshaft.ir.sizes import evaluate
-from camshaft.ir.symbol import Symbol
+from camshaft.ir.extents.extent import extent_of
+from camshaft.ir.extents.sizes import evaluate
+from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.types import DType, f32, f64, i32, i64, row_major_strides, u8
 from camshaft.ops import IOTA, RESAMPLE
 from camshaft.ops.functional.sampling import TAP, Axis, Sampling, table_of

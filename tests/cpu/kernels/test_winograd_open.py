@@ -9,8 +9,8 @@ from camshaft.backends.base import KernelSpec, Operand
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.backends.cpu.winograd.tactic import Winograd, WinogradCandidate
 from camshaft.ir import expr as E
-from camshaft.ir.extent import Extent, extent_of
-from camshaft.ir.symbol import Symbol
+from camshaft.ir.extents.extent import Extent, extent_of
+from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.types import f32, row_major_strides
 from camshaft.ops import CONV
 from kernel_harness import SymbolicKernel, at_sizes

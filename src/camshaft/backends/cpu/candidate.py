@@ -11,7 +11,7 @@ import numpy as np
 
 from camshaft.backends.base import KernelSpec, Params, Source
 from camshaft.backends.cpu.target import CpuTarget
-from camshaft.ir.extent import Extent
+from camshaft.ir.extents.extent import Extent
 
 P = TypeVar("P")
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from camshaft.ir.extent import Extent
+from camshaft.ir.extents.extent import Extent
 
 Windows = tuple[tuple[int, int], ...]
 """For each pixel of a tile the window's columns inside the image: first, and one past the last."""

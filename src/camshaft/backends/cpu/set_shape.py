@@ -13,9 +13,9 @@ from camshaft.backends.base import Source
 from camshaft.backends.cpu.lang import Arg, Module, Value
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.errors import BuildError
-from camshaft.ir.bounds import bounds
-from camshaft.ir.extent import Dim, Extent, operands
-from camshaft.ir.symbol import Atom, Symbol, terms_of
+from camshaft.ir.extents.bounds import bounds
+from camshaft.ir.extents.extent import Dim, Extent, operands
+from camshaft.ir.extents.symbol import Atom, Symbol, terms_of
 from camshaft.ir.types import i64
 
 SYMBOL = "set_shape"

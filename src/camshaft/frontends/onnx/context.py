@@ -14,8 +14,8 @@ import numpy as np
 import onnx
 
 from camshaft.errors import ModelError
+from camshaft.ir.extents.known import is_whole
 from camshaft.ir.graph import GraphBuilder, Tensor
-from camshaft.ir.known import is_whole
 
 Results = Tensor | Sequence[Tensor]
 

@@ -13,7 +13,7 @@ from onnx import AttributeProto, ModelProto, NodeProto, SparseTensorProto, Tenso
 from camshaft.frontends.onnx.dtypes import onnx_dtype
 from camshaft.ir.dot import readable
 from camshaft.ir.expr import Expr
-from camshaft.ir.extent import Dim
+from camshaft.ir.extents.extent import Dim
 from camshaft.ir.graph import Graph, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ops import HOST

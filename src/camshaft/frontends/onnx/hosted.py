@@ -16,7 +16,7 @@ from camshaft.errors import ModelError
 from camshaft.frontends.onnx.context import NodeContext
 from camshaft.frontends.onnx.dtypes import inner_dtype
 from camshaft.frontends.onnx.schema import type_proto
-from camshaft.ir.extent import Extent
+from camshaft.ir.extents.extent import Extent
 from camshaft.ir.graph import Tensor
 from camshaft.ir.types import TensorType
 from camshaft.ops import HOST

@@ -35,8 +35,8 @@ from camshaft.frontends.onnx.open_extents import OpenExtents
 from camshaft.frontends.onnx.reachable import reachable, reachable_in
 from camshaft.frontends.onnx.schema import Body, function_body
 from camshaft.ir import expr as E
+from camshaft.ir.extents.said import Said
 from camshaft.ir.graph import Graph, GraphBuilder, Tensor
-from camshaft.ir.said import Said
 from camshaft.ir.types import TensorType
 from camshaft.ops import POINTWISE
 from camshaft.ops.functional import NoCanonicalForm

@@ -19,10 +19,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from camshaft.errors import ModelError
-from camshaft.ir.constraints import Constraints, Lesson, broken, lessons
-from camshaft.ir.extent import Extent, extent_of
-from camshaft.ir.said import Range, Said, parse_said
-from camshaft.ir.symbol import Symbol
+from camshaft.ir.extents.constraints import Constraints, Lesson, broken, lessons
+from camshaft.ir.extents.extent import Extent, extent_of
+from camshaft.ir.extents.said import Range, Said, parse_said
+from camshaft.ir.extents.symbol import Symbol
 
 BATCH, PIXELS, LINE, LENGTH = 1, 224, 320, 128
 SHORT = 64

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from camshaft.errors import ModelError
 from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
-from camshaft.ir.extent import Extent, largest
+from camshaft.ir.extents.extent import Extent, largest
 from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ops.common import IDENTITY
 from camshaft.ops.contraction import CONV, CONV_TRANSPOSE

@@ -8,11 +8,11 @@ from typing import cast
 import numpy as np
 
 from camshaft.errors import ModelError
-from camshaft.ir.extent import Extent, symbols_of
+from camshaft.ir.extents.extent import Extent, symbols_of
+from camshaft.ir.extents.sizes import typical
+from camshaft.ir.extents.symbol import UndecidedExtent
 from camshaft.ir.graph import GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attrs, OpDef
-from camshaft.ir.sizes import typical
-from camshaft.ir.symbol import UndecidedExtent
 from camshaft.ops.common import normal_axis
 from camshaft.ops.quantize import DEQUANTIZE
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from camshaft.errors import ModelError
 from camshaft.ir import expr as E
-from camshaft.ir.extent import Extent, ceil_div, largest
+from camshaft.ir.extents.extent import Extent, ceil_div, largest
 from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ir.types import DType, boolean, f32, i64
 from camshaft.ops.elementwise import POINTWISE

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import prod
 
 from camshaft.errors import ModelError
-from camshaft.ir.extent import Extent
+from camshaft.ir.extents.extent import Extent
 from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ops.contraction import MATMUL
 from camshaft.ops.functional.core import NoCanonicalForm, emit

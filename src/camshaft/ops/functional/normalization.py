@@ -13,7 +13,7 @@ import numpy as np
 from camshaft.errors import ModelError
 from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
-from camshaft.ir.extent import largest
+from camshaft.ir.extents.extent import largest
 from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ops.common import normal_axis
 from camshaft.ops.elementwise import POINTWISE, retyped

@@ -10,9 +10,9 @@ import numpy as np
 from camshaft.errors import ModelError
 from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
-from camshaft.ir.extent import largest
+from camshaft.ir.extents.extent import largest
+from camshaft.ir.extents.sizes import is_static
 from camshaft.ir.graph import GraphBuilder, Tensor
-from camshaft.ir.sizes import is_static
 from camshaft.ops.elementwise import POINTWISE, retyped
 from camshaft.ops.functional.core import NoCanonicalForm, constant, emit, fixed, per_axis
 from camshaft.ops.functional.elementwise import pointwise, reciprocal_of

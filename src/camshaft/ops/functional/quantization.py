@@ -21,7 +21,7 @@ import numpy as np
 from camshaft.errors import ModelError
 from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
-from camshaft.ir.extent import Extent
+from camshaft.ir.extents.extent import Extent
 from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ir.types import DType, f32, i8, i32, u8
 from camshaft.ops.common import IDENTITY, normal_axis

@@ -14,9 +14,9 @@ import numpy as np
 
 from camshaft.errors import ModelError
 from camshaft.ir import expr as E
-from camshaft.ir.constraints import require_at_least
 from camshaft.ir.expr import Expr
-from camshaft.ir.extent import largest
+from camshaft.ir.extents.constraints import require_at_least
+from camshaft.ir.extents.extent import largest
 from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ir.types import boolean, i32, i64, u8
 from camshaft.ops.common import normal_axis

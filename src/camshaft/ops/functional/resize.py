@@ -13,10 +13,10 @@ import numpy as np
 
 from camshaft.errors import ModelError
 from camshaft.ir import expr as E
-from camshaft.ir.bounds import bounds
-from camshaft.ir.constraints import require_at_least
 from camshaft.ir.expr import Expr
-from camshaft.ir.extent import Extent, exact_quotient
+from camshaft.ir.extents.bounds import bounds
+from camshaft.ir.extents.constraints import require_at_least
+from camshaft.ir.extents.extent import Extent, exact_quotient
 from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ir.types import f64
 from camshaft.ops.common import normal_axis

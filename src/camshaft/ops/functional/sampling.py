@@ -16,7 +16,7 @@ import numpy as np
 from camshaft.errors import ModelError
 from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
-from camshaft.ir.extent import Extent
+from camshaft.ir.extents.extent import Extent
 from camshaft.ir.types import f32, f64, i32
 
 POSITION, TAP = E.inp(0), E.inp(1)

@@ -11,8 +11,8 @@ from math import prod
 import numpy as np
 
 from camshaft.errors import ModelError
-from camshaft.ir.constraints import require_equal
-from camshaft.ir.extent import Extent, exact_quotient
+from camshaft.ir.extents.constraints import require_equal
+from camshaft.ir.extents.extent import Extent, exact_quotient
 from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ir.types import DType, f32
 from camshaft.ops.common import normal_axis

@@ -10,10 +10,10 @@ import numpy as np
 
 from camshaft.errors import ModelError
 from camshaft.ir import expr as E
-from camshaft.ir.bounds import bounds
-from camshaft.ir.constraints import require_at_least, require_equal
 from camshaft.ir.expr import Expr
-from camshaft.ir.extent import Extent, ceil_div, largest, smallest
+from camshaft.ir.extents.bounds import bounds
+from camshaft.ir.extents.constraints import require_at_least, require_equal
+from camshaft.ir.extents.extent import Extent, ceil_div, largest, smallest
 from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ir.types import i64
 from camshaft.ops.common import normal_axis

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from camshaft.errors import ModelError
-from camshaft.ir.extent import Extent, ceil_div, largest
+from camshaft.ir.extents.extent import Extent, ceil_div, largest
 from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ops.functional.core import per_axis
 from camshaft.ops.functional.shape import reshape

@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from camshaft.ir import expr as E
-from camshaft.ir.bounds import bounds as bounds_of_extent
 from camshaft.ir.expr import Expr
+from camshaft.ir.extents.bounds import bounds as bounds_of_extent
 from camshaft.ir.op import ValueRange
 from camshaft.ir.scalar import PREDICATES
 from camshaft.ir.types import DType

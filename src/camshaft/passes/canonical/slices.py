@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from camshaft.ir.attrs import extents_attr, ints_attr
-from camshaft.ir.extent import Extent, largest, smallest
+from camshaft.ir.extents.extent import Extent, largest, smallest
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.types import TensorType, f32

@@ -13,8 +13,8 @@ import numpy as np
 from camshaft.ir import expr as E
 from camshaft.ir.attrs import expr_attr, extents_attr, ints_attr
 from camshaft.ir.expr import Expr
+from camshaft.ir.extents.sizes import is_static
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
-from camshaft.ir.sizes import is_static
 from camshaft.ir.types import TensorType, f32
 from camshaft.ops import CONCAT, POINTWISE, RESHAPE, SLICE
 from camshaft.passes.canonical.shapes import axis_of

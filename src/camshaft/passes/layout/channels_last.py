@@ -22,9 +22,9 @@ from collections.abc import Mapping, Sequence
 
 from camshaft.errors import ModelError
 from camshaft.ir.attrs import ints_attr
+from camshaft.ir.extents.sizes import typical
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr, Perm, Reordering, Role
-from camshaft.ir.sizes import typical
 from camshaft.ops import RESHAPE, TRANSPOSE
 from camshaft.passes.layout.shapes import (
     CHANNELS_LAST,

@@ -15,7 +15,7 @@ from camshaft.backends.cpu.conv.problem import ConvProblem
 from camshaft.backends.cpu.lang import FunctionBuilder, Index, Pointer, Value
 from camshaft.backends.cpu.pointwise.support import printable
 from camshaft.ir.expr import result_dtype
-from camshaft.ir.extent import Extent, ceil_div
+from camshaft.ir.extents.extent import Extent, ceil_div
 from camshaft.ir.types import DType, f32, i8, i32
 
 UNROLL_LIMIT = 1024

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from camshaft.backends.cpu.conv.problem import ConvProblem
-from camshaft.ir.sizes import typical
+from camshaft.ir.extents.sizes import typical
 
 STATIC_ELEMENTS = 48
 """Largest filter row (columns x channels) whose products are all written out."""

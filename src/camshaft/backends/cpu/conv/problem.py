@@ -15,8 +15,8 @@ from camshaft.backends.base import KernelSpec, Operand
 from camshaft.errors import BuildError
 from camshaft.ir.attrs import expr_attr, int_attr, ints_attr
 from camshaft.ir.expr import Expr
-from camshaft.ir.extent import known_different
-from camshaft.ir.sizes import typical
+from camshaft.ir.extents.extent import known_different
+from camshaft.ir.extents.sizes import typical
 from camshaft.ir.types import DType
 
 

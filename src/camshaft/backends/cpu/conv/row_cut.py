@@ -8,7 +8,7 @@ from functools import partial, reduce
 from camshaft.backends.cpu.conv.problem import ConvProblem
 from camshaft.backends.cpu.edges import Edges, Windows
 from camshaft.backends.cpu.lang import FunctionBuilder, Index, Value
-from camshaft.ir.extent import ceil_div
+from camshaft.ir.extents.extent import ceil_div
 
 Tile = Callable[[Windows, Value], None]
 """Writes the code of a tile: the windows of its pixels, and the first of them."""

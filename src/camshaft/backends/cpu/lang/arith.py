@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from camshaft.backends.cpu.lang.emitter import Emitter
 from camshaft.backends.cpu.lang.values import Number, Value, llvm_type
 from camshaft.errors import BuildError
-from camshaft.ir.extent import Dim
+from camshaft.ir.extents.extent import Dim
 from camshaft.ir.types import DType, boolean, i64
 
 _FLOAT_COMPARE = {"lt": "olt", "le": "ole", "gt": "ogt", "ge": "oge", "eq": "oeq", "ne": "une"}

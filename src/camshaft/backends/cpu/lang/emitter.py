@@ -12,8 +12,8 @@ from math import gcd, inf
 from camshaft.backends.cpu.lang.values import Index, Value, literal, llvm_type
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.errors import BuildError
-from camshaft.ir.bounds import bounds
-from camshaft.ir.extent import Dim, Extent
+from camshaft.ir.extents.bounds import bounds
+from camshaft.ir.extents.extent import Dim, Extent
 from camshaft.ir.types import DType, i64
 
 Declarations = dict[str, str]

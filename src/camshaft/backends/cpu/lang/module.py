@@ -16,7 +16,7 @@ from camshaft.backends.cpu.lang.tiles import Tiling
 from camshaft.backends.cpu.lang.values import Index, Pointer, Value, llvm_type
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.errors import BuildError
-from camshaft.ir.extent import Extent
+from camshaft.ir.extents.extent import Extent
 from camshaft.ir.types import DType, i64
 from camshaft.program.program import Phase
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from camshaft.backends.cpu.lang.control import Carry
 from camshaft.backends.cpu.lang.strided import Strided
 from camshaft.backends.cpu.lang.values import Index, Value
-from camshaft.ir.extent import Extent, ceil_div
+from camshaft.ir.extents.extent import Extent, ceil_div
 
 
 @dataclass(frozen=True)

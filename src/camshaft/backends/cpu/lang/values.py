@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from camshaft.errors import BuildError
-from camshaft.ir.extent import Dim
+from camshaft.ir.extents.extent import Dim
 from camshaft.ir.types import DType
 
 _LLVM = {

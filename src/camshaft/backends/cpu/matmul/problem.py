@@ -20,7 +20,7 @@ from camshaft.backends.cpu.pointwise.axes import Nest, merged
 from camshaft.backends.cpu.pointwise.support import printable
 from camshaft.ir import expr as E
 from camshaft.ir.attrs import expr_attr, int_attr
-from camshaft.ir.sizes import is_positive, is_static
+from camshaft.ir.extents.sizes import is_positive, is_static
 from camshaft.ir.types import DType, f32, i8, i32, row_major_strides, u8
 
 

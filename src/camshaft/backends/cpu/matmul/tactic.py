@@ -22,7 +22,7 @@ from camshaft.backends.cpu.matmul.pack import pack_phase, panel_bytes
 from camshaft.backends.cpu.matmul.problem import MatmulProblem, is_supported, packed_b
 from camshaft.backends.cpu.matmul.tile import MatmulTile, PanelVectors
 from camshaft.backends.cpu.target import CpuTarget
-from camshaft.ir.sizes import typical
+from camshaft.ir.extents.sizes import typical
 from camshaft.ir.types import DType, f32, i8, i32
 
 _ITEM_MACS = 1 << 19

@@ -10,7 +10,7 @@ from camshaft.backends.cpu.abi import phase_args
 from camshaft.backends.cpu.candidate import CpuCandidate
 from camshaft.backends.cpu.lang import Module
 from camshaft.backends.cpu.target import CpuTarget
-from camshaft.ir.extent import Extent
+from camshaft.ir.extents.extent import Extent
 
 
 class Extents:

@@ -9,7 +9,7 @@ from camshaft.backends.cpu.abi import phase_args
 from camshaft.backends.cpu.candidate import CpuCandidate
 from camshaft.backends.cpu.lang import Module
 from camshaft.backends.cpu.target import CpuTarget
-from camshaft.ir.extent import ceil_div
+from camshaft.ir.extents.extent import ceil_div
 from camshaft.ir.types import i64
 
 _PER_ITEM = 4 << 10

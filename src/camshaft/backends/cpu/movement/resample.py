@@ -22,8 +22,8 @@ from camshaft.backends.cpu.pointwise.support import COMPUTABLE, printable
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir import expr as E
 from camshaft.ir.attrs import expr_attr
-from camshaft.ir.extent import ceil_div
-from camshaft.ir.sizes import is_static, typical
+from camshaft.ir.extents.extent import ceil_div
+from camshaft.ir.extents.sizes import is_static, typical
 from camshaft.ir.types import DType, f32, i8, i64, row_major_strides, u8
 
 _ITEM_BYTES = 8 << 10

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from camshaft.backends.cpu.lang import FunctionBuilder, Index, Pointer, Value
 from camshaft.backends.cpu.lang.memory import Count
 from camshaft.backends.cpu.pointwise.axes import is_at_most
-from camshaft.ir.extent import Extent
+from camshaft.ir.extents.extent import Extent
 from camshaft.ir.types import ALL_DTYPES, DType, u8, u16, u32, u64
 
 _BY_SIZE = {1: u8, 2: u16, 4: u32, 8: u64}

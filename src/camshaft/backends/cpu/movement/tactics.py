@@ -21,8 +21,8 @@ from camshaft.backends.cpu.pointwise.axes import merged
 from camshaft.backends.cpu.pointwise.tactic import row_loop
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.attrs import axis_attr, extents_attr, ints_attr
-from camshaft.ir.extent import Extent, largest
-from camshaft.ir.sizes import is_positive, is_static
+from camshaft.ir.extents.extent import Extent, largest
+from camshaft.ir.extents.sizes import is_positive, is_static
 from camshaft.ir.types import DType, i64, row_major_strides
 from camshaft.program.view import REPORT_BYTES
 

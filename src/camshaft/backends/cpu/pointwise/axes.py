@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from camshaft.ir.extent import Extent
-from camshaft.ir.sizes import typical
+from camshaft.ir.extents.extent import Extent
+from camshaft.ir.extents.sizes import typical
 from camshaft.ir.types import Shape
 
 MAX_PLANES = 8

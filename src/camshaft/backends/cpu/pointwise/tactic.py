@@ -22,8 +22,8 @@ from camshaft.backends.cpu.pointwise.tiles import Streams, TileShape
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir import expr as E
 from camshaft.ir.attrs import expr_attr
-from camshaft.ir.extent import Extent, ceil_div, largest
-from camshaft.ir.sizes import typical
+from camshaft.ir.extents.extent import Extent, ceil_div, largest
+from camshaft.ir.extents.sizes import typical
 from camshaft.ir.types import DType, bf16, f16, u8, u16, u32, u64
 
 _SAME_SIZE = {1: u8, 2: u16, 4: u32, 8: u64}

@@ -12,7 +12,7 @@ from camshaft.backends.cpu.edges import Edges
 from camshaft.backends.cpu.lang import FunctionBuilder, Value
 from camshaft.backends.cpu.pool.problem import PoolProblem
 from camshaft.backends.cpu.pool.sliding import Cut, Row, SlidingWindows, Split, column_offsets
-from camshaft.ir.extent import ceil_div
+from camshaft.ir.extents.extent import ceil_div
 
 
 class OpenWindows(SlidingWindows):

@@ -14,7 +14,7 @@ from camshaft.backends.cpu.pointwise.support import printable
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir import expr as E
 from camshaft.ir.attrs import expr_attr, int_attr, ints_attr
-from camshaft.ir.sizes import is_static
+from camshaft.ir.extents.sizes import is_static
 from camshaft.ir.types import DType, f32, i8, i16, i32, u8, u16
 
 _MAX_TYPES = (f32, u8, i8, i32)

@@ -15,7 +15,7 @@ from camshaft.backends.cpu.abi import constant_numbers, operand_pointer
 from camshaft.backends.cpu.expr.epilogue import Epilogue
 from camshaft.backends.cpu.lang import FunctionBuilder, Index, Part, Pointer, Tile, Value
 from camshaft.backends.cpu.pool.problem import PoolProblem
-from camshaft.ir.extent import Extent
+from camshaft.ir.extents.extent import Extent
 
 
 @dataclass(frozen=True)

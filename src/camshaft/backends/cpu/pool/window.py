@@ -16,7 +16,7 @@ from camshaft.backends.cpu.pool.open_window import OpenWindows
 from camshaft.backends.cpu.pool.problem import PoolProblem, supported
 from camshaft.backends.cpu.pool.sliding import SlidingWindows, Split, column_offsets
 from camshaft.backends.cpu.target import CpuTarget
-from camshaft.ir.sizes import typical
+from camshaft.ir.extents.sizes import typical
 
 _ENOUGH_ITEMS = 24
 _LEAST_ITEM_BYTES = 8 << 10

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from camshaft.backends.cpu.lang import FunctionBuilder, Pointer, Value
-from camshaft.ir.extent import Extent
-from camshaft.ir.sizes import typical
+from camshaft.ir.extents.extent import Extent
+from camshaft.ir.extents.sizes import typical
 
 Join = Callable[[Value, Value], Value]
 

@@ -30,8 +30,8 @@ from camshaft.backends.cpu.pointwise.lanes import (
 from camshaft.backends.cpu.pointwise.tactic import row_loop
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.attrs import axis_attr
-from camshaft.ir.extent import largest
-from camshaft.ir.sizes import typical
+from camshaft.ir.extents.extent import largest
+from camshaft.ir.extents.sizes import typical
 from camshaft.ir.types import f32
 
 _ITEM_BYTES = 16 << 10

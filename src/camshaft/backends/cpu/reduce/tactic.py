@@ -24,8 +24,8 @@ from camshaft.backends.cpu.reduce.run import reduced_run
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir import expr as E
 from camshaft.ir.attrs import expr_attr, ints_attr
-from camshaft.ir.extent import Extent
-from camshaft.ir.sizes import is_positive, typical
+from camshaft.ir.extents.extent import Extent
+from camshaft.ir.extents.sizes import is_positive, typical
 from camshaft.ir.types import DType, boolean, i8, i32, u8
 
 _RUN = 512  # steps summed in one accumulator before it is added to the total

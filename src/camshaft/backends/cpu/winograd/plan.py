@@ -15,7 +15,7 @@ import numpy as np
 from camshaft.backends.base import KernelSpec, Params
 from camshaft.backends.cpu.lang import Module
 from camshaft.backends.cpu.winograd.transforms import TAPS, transform_weights
-from camshaft.ir.extent import Extent, ceil_div
+from camshaft.ir.extents.extent import Extent, ceil_div
 from camshaft.ir.types import f32, f64
 
 LINE = 16

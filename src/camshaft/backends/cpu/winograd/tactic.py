@@ -32,8 +32,8 @@ from camshaft.backends.cpu.target import CpuTarget
 from camshaft.backends.cpu.winograd.plan import WinogradLayout, emit_expansion, stored_weights
 from camshaft.backends.cpu.winograd.transforms import TAPS, transform_grid
 from camshaft.ir.attrs import expr_attr, ints_attr
-from camshaft.ir.extent import Extent, ceil_div
-from camshaft.ir.sizes import is_static, typical
+from camshaft.ir.extents.extent import Extent, ceil_div
+from camshaft.ir.extents.sizes import is_static, typical
 from camshaft.ir.types import f32
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx.context import Handler, NodeContext, Results
 from camshaft.frontends.onnx.hosted import host_step
-from camshaft.ir.known import Ratio
+from camshaft.ir.extents.known import Ratio
 from camshaft.ops import functional as F
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx.context import Handler, NodeContext, Results
 from camshaft.frontends.onnx.dtypes import array_of, inner_dtype
-from camshaft.ir import known
-from camshaft.ir.extent import known_different
+from camshaft.ir.extents import known
+from camshaft.ir.extents.extent import known_different
 from camshaft.ir.types import broadcast_shapes
 from camshaft.ops import functional as F
 

@@ -7,8 +7,8 @@ from camshaft.backends.cpu.conv.depthwise.quads import Quads, channel_blocks, pa
 from camshaft.backends.cpu.conv.depthwise.units import Units
 from camshaft.backends.cpu.conv.problem import ConvProblem
 from camshaft.backends.cpu.target import CpuTarget
-from camshaft.ir.extent import Extent, ceil_div
-from camshaft.ir.sizes import typical
+from camshaft.ir.extents.extent import Extent, ceil_div
+from camshaft.ir.extents.sizes import typical
 from camshaft.ir.types import DType, i32
 
 _LINE = 64

@@ -14,7 +14,7 @@ from math import inf
 from camshaft.backends.cpu.conv.depthwise.quads import Quads
 from camshaft.backends.cpu.conv.problem import ConvProblem
 from camshaft.backends.cpu.lang import Value
-from camshaft.ir.extent import Extent
+from camshaft.ir.extents.extent import Extent
 
 
 @dataclass(frozen=True)

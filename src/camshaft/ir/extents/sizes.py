@@ -10,8 +10,8 @@ from math import prod
 from typing import TypeGuard
 
 from camshaft.errors import ModelError
-from camshaft.ir.bounds import bounds
-from camshaft.ir.extent import (
+from camshaft.ir.extents.bounds import bounds
+from camshaft.ir.extents.extent import (
     Extent,
     extent_of,
     floor_div,
@@ -21,7 +21,7 @@ from camshaft.ir.extent import (
     smallest,
     symbols_of,
 )
-from camshaft.ir.symbol import Atom, Symbol, UndecidedExtent
+from camshaft.ir.extents.symbol import Atom, Symbol, UndecidedExtent
 
 
 def evaluate(e: Extent, sizes: Mapping[str, int]) -> int:

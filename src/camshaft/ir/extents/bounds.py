@@ -7,7 +7,7 @@ from fractions import Fraction
 from functools import cache
 from math import ceil, floor, inf
 
-from camshaft.ir.symbol import Atom, Bound, Call, Monomial, Sum, Symbol, terms_of
+from camshaft.ir.extents.symbol import Atom, Bound, Call, Monomial, Sum, Symbol, terms_of
 
 
 @cache

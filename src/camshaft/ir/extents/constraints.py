@@ -14,10 +14,10 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from camshaft.errors import ModelError
-from camshaft.ir.bounds import bounds
-from camshaft.ir.extent import Extent, known_different, sole_symbol, symbols_of
-from camshaft.ir.sizes import Constraint
-from camshaft.ir.symbol import Symbol, UndecidedExtent
+from camshaft.ir.extents.bounds import bounds
+from camshaft.ir.extents.extent import Extent, known_different, sole_symbol, symbols_of
+from camshaft.ir.extents.sizes import Constraint
+from camshaft.ir.extents.symbol import Symbol, UndecidedExtent
 
 
 @dataclass

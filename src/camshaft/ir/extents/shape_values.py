@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from camshaft.ir.extents.sizes import ints
 from camshaft.ir.op import Attribute, Attrs, OpDef
-from camshaft.ir.sizes import ints
 from camshaft.ir.types import TensorType, dtype_named
 
 Values = Mapping[str, Any]

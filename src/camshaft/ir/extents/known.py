@@ -18,10 +18,18 @@ from typing import Any
 
 import numpy as np
 
-from camshaft.ir.bounds import bounds
 from camshaft.ir.expr import Expr
-from camshaft.ir.extent import Dim, Extent, floor_div, known_different, largest, remainder, smallest
-from camshaft.ir.symbol import UndecidedExtent
+from camshaft.ir.extents.bounds import bounds
+from camshaft.ir.extents.extent import (
+    Dim,
+    Extent,
+    floor_div,
+    known_different,
+    largest,
+    remainder,
+    smallest,
+)
+from camshaft.ir.extents.symbol import UndecidedExtent
 
 MOST_KNOWN = 64
 """Elements of the largest tensor whose value is tracked."""

@@ -18,8 +18,8 @@ from __future__ import annotations
 from math import inf
 from typing import Any, NoReturn, TypeGuard
 
-from camshaft.ir.bounds import bounds, symbols_in
-from camshaft.ir.symbol import (
+from camshaft.ir.extents.bounds import bounds, symbols_in
+from camshaft.ir.extents.symbol import (
     Bound,
     Call,
     Monomial,
