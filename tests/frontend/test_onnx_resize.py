@@ -9,7 +9,7 @@ import pytest
 
 from camshaft.ir import expr as E
 from camshaft.ir.types import f64
-from camshaft.ops.functional.sampling import Axis, Table, coordinates_of, cubic_table
+from camshaft.ops.functional.spatial.sampling import Axis, Table, coordinates_of, cubic_table
 from onnx_models import check, one_node
 
 pytest.importorskip("onnxruntime", reason="operators are compared with ONNX Runtime")

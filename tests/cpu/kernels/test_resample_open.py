@@ -19,7 +19,7 @@ from camshaft.ir.extents.sizes import evaluate
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.types import DType, f32, f64, i32, i64, row_major_strides, u8
 from camshaft.ops import IOTA, RESAMPLE
-from camshaft.ops.functional.sampling import TAP, Axis, Sampling, table_of
+from camshaft.ops.functional.spatial.sampling import TAP, Axis, Sampling, table_of
 from kernel_harness import SymbolicKernel, at_sizes
 from targets import each_target
 

@@ -20,7 +20,14 @@ right but that the ops cannot express it; it is raised before anything is added.
 
 from __future__ import annotations
 
-from camshaft.ops.functional.activation import (
+from camshaft.ops.functional.core import (
+    NoCanonicalForm,
+    Operand,
+)
+from camshaft.ops.functional.einsum import (
+    einsum,
+)
+from camshaft.ops.functional.elementwise.activation import (
     celu,
     elu,
     gelu,
@@ -39,39 +46,7 @@ from camshaft.ops.functional.activation import (
     tanh,
     threshold,
 )
-from camshaft.ops.functional.comparison import (
-    clamp,
-    eq,
-    ge,
-    gt,
-    isinf,
-    isnan,
-    le,
-    logical_and,
-    logical_not,
-    logical_or,
-    logical_xor,
-    lt,
-    ne,
-    where,
-)
-from camshaft.ops.functional.convolution import (
-    conv,
-    conv_transpose,
-)
-from camshaft.ops.functional.core import (
-    NoCanonicalForm,
-    Operand,
-)
-from camshaft.ops.functional.counting import (
-    arange,
-    eye,
-    iota,
-)
-from camshaft.ops.functional.einsum import (
-    einsum,
-)
-from camshaft.ops.functional.elementwise import (
+from camshaft.ops.functional.elementwise.arithmetic import (
     abs,
     add,
     cast,
@@ -99,11 +74,57 @@ from camshaft.ops.functional.elementwise import (
     sub,
     tan,
 )
-from camshaft.ops.functional.indexing import take_along_axis
+from camshaft.ops.functional.elementwise.comparison import (
+    clamp,
+    eq,
+    ge,
+    gt,
+    isinf,
+    isnan,
+    le,
+    logical_and,
+    logical_not,
+    logical_or,
+    logical_xor,
+    lt,
+    ne,
+    where,
+)
 from camshaft.ops.functional.matmul import (
     gemm,
     linear,
     matmul,
+)
+from camshaft.ops.functional.movement.counting import (
+    arange,
+    eye,
+    iota,
+)
+from camshaft.ops.functional.movement.indexing import take_along_axis
+from camshaft.ops.functional.movement.shape import (
+    broadcast_to,
+    concat,
+    flatten,
+    full,
+    reshape,
+    squeeze,
+    stack,
+    tile,
+    transpose,
+    unsqueeze,
+)
+from camshaft.ops.functional.movement.slicing import (
+    depth_to_space,
+    equal_parts,
+    narrow,
+    pad,
+    select,
+    slice,
+    space_to_depth,
+    split,
+    take,
+    tril,
+    triu,
 )
 from camshaft.ops.functional.normalization import (
     batch_norm,
@@ -114,15 +135,6 @@ from camshaft.ops.functional.normalization import (
     local_response_norm,
     lp_normalize,
     rms_norm,
-)
-from camshaft.ops.functional.pooling import (
-    avg_pool,
-    global_avg_pool,
-    global_lp_pool,
-    global_max_pool,
-    lp_pool,
-    max_pool,
-    max_pool_with_indices,
 )
 from camshaft.ops.functional.quantization import (
     conv_integer,
@@ -146,38 +158,26 @@ from camshaft.ops.functional.reduction import (
     sum,
     sum_of_squares,
 )
-from camshaft.ops.functional.resize import (
+from camshaft.ops.functional.spatial.convolution import (
+    conv,
+    conv_transpose,
+)
+from camshaft.ops.functional.spatial.pooling import (
+    avg_pool,
+    global_avg_pool,
+    global_lp_pool,
+    global_max_pool,
+    lp_pool,
+    max_pool,
+    max_pool_with_indices,
+)
+from camshaft.ops.functional.spatial.resize import (
     resize,
 )
-from camshaft.ops.functional.sampling import (
+from camshaft.ops.functional.spatial.sampling import (
     Sampling,
 )
-from camshaft.ops.functional.shape import (
-    broadcast_to,
-    concat,
-    flatten,
-    full,
-    reshape,
-    squeeze,
-    stack,
-    tile,
-    transpose,
-    unsqueeze,
-)
-from camshaft.ops.functional.slicing import (
-    depth_to_space,
-    equal_parts,
-    narrow,
-    pad,
-    select,
-    slice,
-    space_to_depth,
-    split,
-    take,
-    tril,
-    triu,
-)
-from camshaft.ops.functional.windows import (
+from camshaft.ops.functional.spatial.windows import (
     Padding,
 )
 

@@ -16,7 +16,7 @@ from camshaft.ir.extents.extent import Extent
 from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ops.contraction import MATMUL
 from camshaft.ops.functional.core import NoCanonicalForm, emit
-from camshaft.ops.functional.shape import reshape, transpose
+from camshaft.ops.functional.movement.shape import reshape, transpose
 from camshaft.ops.rowwise import REDUCE
 
 _ELLIPSIS = "..."

@@ -9,7 +9,7 @@ from camshaft.ir import expr as E
 from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ops.contraction import MATMUL
 from camshaft.ops.functional.core import emit
-from camshaft.ops.functional.shape import reshape, transpose
+from camshaft.ops.functional.movement.shape import reshape, transpose
 
 
 def matmul(builder: GraphBuilder, a: Tensor, b: Tensor, *, output: str | None = None) -> Tensor:

@@ -18,8 +18,8 @@ from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ops.common import normal_axis
 from camshaft.ops.elementwise import POINTWISE, retyped
 from camshaft.ops.functional.core import constant, emit
-from camshaft.ops.functional.elementwise import pointwise, reciprocal_of
-from camshaft.ops.functional.shape import column, reshape
+from camshaft.ops.functional.elementwise.arithmetic import pointwise, reciprocal_of
+from camshaft.ops.functional.movement.shape import column, reshape
 from camshaft.ops.pooling import POOL
 from camshaft.ops.rowwise import REDUCE
 

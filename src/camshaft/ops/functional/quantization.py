@@ -25,12 +25,12 @@ from camshaft.ir.extents.extent import Extent
 from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ir.types import DType, f32, i8, i32, u8
 from camshaft.ops.common import IDENTITY, normal_axis
-from camshaft.ops.functional.convolution import conv_over, conv_window
 from camshaft.ops.functional.core import NoCanonicalForm, constant, emit, fixed
-from camshaft.ops.functional.elementwise import cast, pointwise
+from camshaft.ops.functional.elementwise.arithmetic import cast, pointwise
 from camshaft.ops.functional.matmul import matmul_over
-from camshaft.ops.functional.shape import reshape
-from camshaft.ops.functional.windows import Padding, as_2d
+from camshaft.ops.functional.movement.shape import reshape
+from camshaft.ops.functional.spatial.convolution import conv_over, conv_window
+from camshaft.ops.functional.spatial.windows import Padding, as_2d
 from camshaft.ops.movement import GATHER
 from camshaft.ops.quantize import DEQUANTIZE, QUANTIZE
 

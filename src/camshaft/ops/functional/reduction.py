@@ -22,9 +22,9 @@ from camshaft.ir.types import boolean, i32, i64, u8
 from camshaft.ops.common import normal_axis
 from camshaft.ops.elementwise import POINTWISE, retyped
 from camshaft.ops.functional.core import constant, emit, normal_axes
-from camshaft.ops.functional.counting import iota
-from camshaft.ops.functional.elementwise import cast, pointwise, reciprocal_of
-from camshaft.ops.functional.shape import reshape
+from camshaft.ops.functional.elementwise.arithmetic import cast, pointwise, reciprocal_of
+from camshaft.ops.functional.movement.counting import iota
+from camshaft.ops.functional.movement.shape import reshape
 from camshaft.ops.movement import BROADCAST
 from camshaft.ops.rowwise import REDUCE, SOFTMAX
 

@@ -11,7 +11,7 @@ from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
 from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ops.functional.core import Operand
-from camshaft.ops.functional.elementwise import pointwise
+from camshaft.ops.functional.elementwise.arithmetic import pointwise
 
 X = E.inp(0)
 ZERO = E.const(0.0)

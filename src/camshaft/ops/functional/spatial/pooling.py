@@ -15,8 +15,8 @@ from camshaft.ir.extents.sizes import is_static
 from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ops.elementwise import POINTWISE, retyped
 from camshaft.ops.functional.core import NoCanonicalForm, constant, emit, fixed, per_axis
-from camshaft.ops.functional.elementwise import pointwise, reciprocal_of
-from camshaft.ops.functional.windows import Padding, Window, as_1d, as_2d, window_of
+from camshaft.ops.functional.elementwise.arithmetic import pointwise, reciprocal_of
+from camshaft.ops.functional.spatial.windows import Padding, Window, as_1d, as_2d, window_of
 from camshaft.ops.movement import PAD, SLICE
 from camshaft.ops.pooling import POOL
 from camshaft.ops.rowwise import REDUCE

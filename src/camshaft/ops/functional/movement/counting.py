@@ -11,7 +11,7 @@ from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ir.types import DType, boolean, f32, i64
 from camshaft.ops.elementwise import POINTWISE
 from camshaft.ops.functional.core import emit, fixed
-from camshaft.ops.functional.shape import reshape
+from camshaft.ops.functional.movement.shape import reshape
 from camshaft.ops.iota import IOTA
 
 

@@ -8,9 +8,9 @@ from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ir.types import i64, row_major_strides
 from camshaft.ops.common import normal_axis
 from camshaft.ops.functional.core import NoCanonicalForm, emit
-from camshaft.ops.functional.counting import arange
-from camshaft.ops.functional.elementwise import cast, pointwise
-from camshaft.ops.functional.shape import reshape
+from camshaft.ops.functional.elementwise.arithmetic import cast, pointwise
+from camshaft.ops.functional.movement.counting import arange
+from camshaft.ops.functional.movement.shape import reshape
 from camshaft.ops.movement import GATHER
 
 

@@ -12,9 +12,9 @@ from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ops.common import IDENTITY
 from camshaft.ops.contraction import CONV, CONV_TRANSPOSE
 from camshaft.ops.functional.core import NoCanonicalForm, emit, per_axis
-from camshaft.ops.functional.elementwise import pointwise
-from camshaft.ops.functional.shape import column
-from camshaft.ops.functional.windows import (
+from camshaft.ops.functional.elementwise.arithmetic import pointwise
+from camshaft.ops.functional.movement.shape import column
+from camshaft.ops.functional.spatial.windows import (
     Padding,
     Sides,
     Window,

@@ -11,8 +11,8 @@ from camshaft.errors import ModelError
 from camshaft.ir import expr as E
 from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ops.functional.core import Operand
-from camshaft.ops.functional.elementwise import literal, pointwise
-from camshaft.ops.functional.shape import reshape
+from camshaft.ops.functional.elementwise.arithmetic import literal, pointwise
+from camshaft.ops.functional.movement.shape import reshape
 
 A, B, C = E.inp(0), E.inp(1), E.inp(2)
 

@@ -9,7 +9,7 @@ from camshaft.errors import ModelError
 from camshaft.ir.extents.extent import Extent, ceil_div, largest
 from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ops.functional.core import per_axis
-from camshaft.ops.functional.shape import reshape
+from camshaft.ops.functional.movement.shape import reshape
 
 Padding = int | str | Sequence[int] | Sequence[tuple[Extent, Extent]]
 """How an image is padded:

@@ -22,8 +22,9 @@ from camshaft.ir.types import f64
 from camshaft.ops.common import normal_axis
 from camshaft.ops.elementwise import POINTWISE
 from camshaft.ops.functional.core import MOST_ELEMENTS, constant, emit, fixed
-from camshaft.ops.functional.counting import iota
-from camshaft.ops.functional.sampling import (
+from camshaft.ops.functional.movement.counting import iota
+from camshaft.ops.functional.movement.shape import reshape, transpose
+from camshaft.ops.functional.spatial.sampling import (
     IDENTITY,
     NEAREST,
     TAP,
@@ -32,7 +33,6 @@ from camshaft.ops.functional.sampling import (
     Table,
     table_of,
 )
-from camshaft.ops.functional.shape import reshape, transpose
 from camshaft.ops.pooling import RESAMPLE
 
 F32 = np.float32

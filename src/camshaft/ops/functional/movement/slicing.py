@@ -19,9 +19,9 @@ from camshaft.ir.types import i64
 from camshaft.ops.common import normal_axis
 from camshaft.ops.elementwise import POINTWISE
 from camshaft.ops.functional.core import NoCanonicalForm, constant, emit
-from camshaft.ops.functional.counting import iota
-from camshaft.ops.functional.elementwise import pointwise
-from camshaft.ops.functional.shape import reshape, transpose
+from camshaft.ops.functional.elementwise.arithmetic import pointwise
+from camshaft.ops.functional.movement.counting import iota
+from camshaft.ops.functional.movement.shape import reshape, transpose
 from camshaft.ops.movement import GATHER, PAD, SLICE
 
 _ROW, _COLUMN = E.inp(0), E.inp(1)
