@@ -22,7 +22,7 @@ from benchmarks.packages import ROOT
 from benchmarks.report import table, write_json
 from camshaft.backends.cpu.peak import peak_dot4, peak_fma
 from camshaft.backends.cpu.processor import host_target
-from camshaft.bench.machine import describe
+from camshaft.machine.description import describe
 
 OUT = ROOT / "build" / "bench"
 SHARE = 0.92

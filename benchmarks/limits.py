@@ -24,7 +24,7 @@ import camshaft
 from benchmarks import zoo
 from benchmarks.packages import ROOT
 from benchmarks.report import table, write_json
-from camshaft.bench.machine import describe
+from camshaft.machine.description import describe
 
 OUT = ROOT / "build" / "bench" / "limits.json"
 

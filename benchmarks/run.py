@@ -24,7 +24,7 @@ from benchmarks.packages import ROOT
 from benchmarks.report import markdown, write_json
 from benchmarks.zoo import BENCHMARK, model_named
 from camshaft.atomic import write_atomically
-from camshaft.bench.machine import describe
+from camshaft.machine.description import describe
 
 OUT = ROOT / "build" / "bench"
 

@@ -39,7 +39,7 @@ from camshaft.ir.graph import Graph
 from camshaft.ir.interpret import interpret
 from camshaft.ir.text import graph_text, node_text
 from camshaft.ir.types import dtype_of
-from camshaft.machine import cpu_backend
+from camshaft.machine.backend import cpu_backend
 from camshaft.passes.pipeline import optimize
 from camshaft.program.program import Note
 from camshaft.program.text import instruction_text, note_text

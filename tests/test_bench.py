@@ -14,11 +14,11 @@ from benchmarks import report, run, targets, zoo
 from benchmarks.engines import deviation
 from benchmarks.photos import Preprocess
 from benchmarks.small_models import with_input_shape, write_mlp
-from camshaft.bench import machine
 from camshaft.bench.interleave import Plan, Timing, interleave
+from camshaft.bench.peers import peer_errors
 from camshaft.bench.runners import OnnxRuntimeRunner, open_peer
 from camshaft.errors import BindingError, ConfigError, PeerError
-from camshaft.peers import peer_errors
+from camshaft.machine.description import describe
 
 
 class FakeClock:
@@ -133,7 +133,7 @@ def test_report_shows_times_ratio_and_failures() -> None:
     failed = measurement("b", peer=1.0) | {"failed": {"camshaft": "BuildError: no tactic"}}
     results: dict[str, Any] = {
         "date": "today",
-        "machine": machine.describe(),
+        "machine": describe(),
         "measurements": [measurement("a", camshaft=0.00312, peer=12.345), failed],
     }
     text = report.markdown(results)

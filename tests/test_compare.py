@@ -8,14 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from camshaft.compare import (
-    compare,
-    in_model_order,
-    run_other,
-    stored_tensors,
-    tensor_error,
-    with_outputs,
-)
+from camshaft.compare.comparison import compare
+from camshaft.compare.others import run_other, with_outputs
+from camshaft.compare.stored import stored_tensors
+from camshaft.compare.tensor_error import in_model_order, tensor_error
 from camshaft.config import BuildConfig
 from camshaft.errors import BuildError, ConfigError, ModelError
 from camshaft.frontends.onnx.model import load_model

@@ -14,7 +14,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 import camshaft
-from camshaft import errors, machine
+from camshaft import errors
 from camshaft.backends.base import KernelSpec, Operand
 from camshaft.backends.cpu.tactics import TACTICS
 from camshaft.cli import app as cli
@@ -22,6 +22,7 @@ from camshaft.frontends.onnx.handlers import HANDLERS
 from camshaft.ir.extents.extent import extent_of
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.types import f32
+from camshaft.machine import backend
 from camshaft.ops import ALL_OPS, OPS_BY_NAME
 from camshaft.ops.catalogue import catalogue
 from camshaft.passes.rewrite import sweep
@@ -202,7 +203,7 @@ def test_example_op_builds(
     monkeypatch.setitem(HANDLERS, ("", "CumSum"), added["HANDLERS"]["CumSum"])
     monkeypatch.setitem(OPS_BY_NAME, "cumsum", added["CUMSUM"])
     if listed:
-        monkeypatch.setattr(machine, "TACTICS", (added["CumsumByColumns"](), *TACTICS))
+        monkeypatch.setattr(backend, "TACTICS", (added["CumsumByColumns"](), *TACTICS))
     nodes = [
         helper.make_node("Relu", ["x"], ["r"], "relu"),
         helper.make_node("CumSum", ["r", "axis"], ["y"], "cumsum"),

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from camshaft.assumptions import assumed
 from camshaft.atomic import check_writable
 from camshaft.bench.runners import random_feeds
 from camshaft.builder.engine_builder import Builder, Tuned
@@ -32,13 +31,14 @@ from camshaft.ir.extents.sizes import is_static
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.graph import Graph
 from camshaft.ir.types import string
-from camshaft.machine import cpu_backend, fingerprint_of, histogram_kernel
+from camshaft.machine.backend import cpu_backend, fingerprint_of, histogram_kernel
 from camshaft.passes.pipeline import optimize, with_merged_siblings
 from camshaft.passes.qdq.lowering import is_quantized, lower_quantization
 from camshaft.quant.cache import unwritable_cache
 from camshaft.quant.calibrate import Run
 from camshaft.quant.implicit import ImplicitQuantization
 from camshaft.quant.placement import check_layer_names
+from camshaft.report.assumptions import assumed
 from camshaft.runtime.engine import Engine
 
 MERGE_SIBLINGS_FROM = 3

@@ -12,7 +12,7 @@ from camshaft.builder.error_budget import deviation, within_budget
 from camshaft.builder.timing_cache import TimingCache
 from camshaft.ir import expr as E
 from camshaft.ir.graph import Graph
-from camshaft.machine import cpu_backend
+from camshaft.machine.backend import cpu_backend
 from camshaft.passes.pipeline import optimize
 from graph_checks import feeds
 from small_nets import Net

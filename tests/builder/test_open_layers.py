@@ -17,7 +17,7 @@ from camshaft.ir.extents.extent import extent_of
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.graph import GraphBuilder
 from camshaft.ir.types import TensorType, f32
-from camshaft.machine import cpu_backend
+from camshaft.machine.backend import cpu_backend
 from camshaft.ops import POINTWISE
 
 

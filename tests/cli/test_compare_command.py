@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from camshaft.bench.latency import measure_latency
+from camshaft.bench.peers import peer_error, peer_errors
 from camshaft.bench.runners import PEERS, Runner
-from camshaft.peers import peer_error, peer_errors
 from cli_models import QUICK, RNG, call, call_json, complaint, residual_net
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 import camshaft
-from camshaft import machine
 from camshaft.backends.cpu import cpuid, processor
 from camshaft.backends.cpu.conv import search
 from camshaft.backends.cpu.conv.problem import ConvProblem
@@ -24,7 +23,8 @@ from camshaft.backends.cpu.processor import (
     system_caches,
 )
 from camshaft.backends.cpu.target import AVX2, TARGETS
-from camshaft.bench.machine import describe
+from camshaft.machine.backend import cpu_backend, identity_of
+from camshaft.machine.description import describe
 from kernel_corpus import specs
 from onnx_models import one_node
 
@@ -128,7 +128,7 @@ def test_processors_are_told_apart() -> None:
 def test_reports_name_the_processor() -> None:
     said = describe()
     assert said["processor"] == str(host_processor())
-    assert machine.cpu_backend("host").machine == said["processor"]
+    assert cpu_backend("host").machine == said["processor"]
 
 
 def test_the_hosts_target_has_the_hosts_caches(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,8 +137,8 @@ def test_the_hosts_target_has_the_hosts_caches(monkeypatch: pytest.MonkeyPatch) 
     target = host_target()
     (preset,) = (t for t in TARGETS if t.name == target.name)
     assert target == replace(preset, l1_bytes=48 << 10, l1_ways=12, l2_bytes=3 << 20)
-    assert machine.cpu_backend(preset.name).target == preset
-    assert machine.identity_of(target) != machine.identity_of(preset)
+    assert cpu_backend(preset.name).target == preset
+    assert identity_of(target) != identity_of(preset)
 
 
 def test_an_engine_made_for_other_caches_runs_here(

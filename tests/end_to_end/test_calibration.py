@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from camshaft.compare import compare
+from camshaft.compare.comparison import compare
 from camshaft.config import BuildConfig
 from camshaft.errors import CalibrationError
 from camshaft.quant.cache import read_cache

@@ -15,7 +15,7 @@ from camshaft.backends.cpu.target import CpuTarget
 from camshaft.builder.engine_builder import Builder, Tuned
 from camshaft.builder.timing_cache import TimingCache
 from camshaft.ir.graph import Graph, Tensor
-from camshaft.machine import backend_of
+from camshaft.machine.backend import backend_of
 from camshaft.program.program import HostCall, Program
 from camshaft.program.view import Buffer, View
 from camshaft.runtime.engine import Engine

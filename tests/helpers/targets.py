@@ -13,7 +13,7 @@ from camshaft.backends.cpu.target import TARGETS, CpuTarget
 from camshaft.builder.engine_builder import Builder
 from camshaft.builder.timing_cache import TimingCache
 from camshaft.frontends.onnx import import_onnx
-from camshaft.machine import backend_of
+from camshaft.machine.backend import backend_of
 from camshaft.passes.pipeline import optimize
 from camshaft.passes.qdq.lowering import is_quantized, lower_quantization
 

@@ -28,7 +28,7 @@ from camshaft.builder.engine_builder import Builder, Tuned
 from camshaft.builder.timing_cache import TimingCache
 from camshaft.ir.graph import Graph
 from camshaft.ir.types import u8
-from camshaft.machine import cpu_backend
+from camshaft.machine.backend import cpu_backend
 from camshaft.passes.pipeline import optimize
 from camshaft.program.program import Arena, HostCall, Instruction, Launch, Program, Slot
 from camshaft.program.rows import Row

@@ -21,7 +21,7 @@ from camshaft.builder.timing_cache import TimingCache
 from camshaft.errors import BindingError, ConfigError, ModelError
 from camshaft.ir.graph import GraphBuilder
 from camshaft.ir.types import TensorType, bf16, boolean, f16, f32, f64, i64, u8
-from camshaft.machine import cpu_backend
+from camshaft.machine.backend import cpu_backend
 from camshaft.program.program import Binding, Block, KernelCode, Launch, Note, Phase, Program
 from camshaft.program.rows import Row
 from camshaft.program.view import Buffer

@@ -2,7 +2,8 @@
 
     runners     one model in one runtime behind one face: camshaft, onnxruntime, openvino
     interleave  rounds in which every runner gets a turn; medians and ratios per round
-    machine     what the figures were measured on
+    latency     the distribution of one engine's times
+    peers       the other runtimes: how they are imported, and what they raise
 
 `camshaft bench` and the project's own `make bench` are both written on top of this.  It stands
 beside the command line: nothing below imports it, and the other runtimes are imported only when a

@@ -16,9 +16,9 @@ import numpy as np
 import onnx
 from onnx import ValueInfoProto
 
+from camshaft.bench.peers import KNOWN_IR, peer_error, peer_errors, peer_module, read_by_all
 from camshaft.errors import BindingError, ConfigError
 from camshaft.ir.extents.sizes import typical
-from camshaft.peers import KNOWN_IR, peer_error, peer_errors, peer_module, read_by_all
 from camshaft.runtime.engine import Engine
 
 Feeds = Mapping[str, np.ndarray]

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from camshaft.bench.latency import Latency, measure_latency
-from camshaft.bench.machine import describe
+from camshaft.bench.peers import peer_module, remark_on
 from camshaft.bench.runners import PEERS, CamshaftRunner
 from camshaft.cli.arrays import Given
 from camshaft.cli.contest import OURS, PEER_FAILED, Contest
@@ -19,7 +19,7 @@ from camshaft.cli.progress import Bars
 from camshaft.cli.run import InputArchive, InputFiles, Seed, Source
 from camshaft.cli.source import is_engine_file, open_source
 from camshaft.errors import ConfigError
-from camshaft.peers import peer_module, remark_on
+from camshaft.machine.description import describe
 from camshaft.runtime.profile import Profile
 
 

@@ -15,7 +15,7 @@ from camshaft.cli.options import BuildOptions, takes_build_options
 from camshaft.cli.output import JsonTarget, Output, size
 from camshaft.cli.source import build_session, is_engine_file
 from camshaft.errors import ConfigError
-from camshaft.report import BuildReport
+from camshaft.report.build import BuildReport
 from camshaft.runtime.engine_file import unwritable_engine
 
 

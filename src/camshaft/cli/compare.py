@@ -8,17 +8,19 @@ from typing import Annotated
 
 import typer
 
+from camshaft.bench.peers import remark_on
 from camshaft.cli.arrays import Arrays, Given, Types, calibration_batches
 from camshaft.cli.options import BuildOptions, takes_build_options
 from camshaft.cli.output import JsonTarget, Output, simple_table
 from camshaft.cli.progress import Bars
 from camshaft.cli.run import InputArchive, InputFiles, Seed
 from camshaft.cli.source import Opened, is_engine_file, open_source
-from camshaft.compare import Comparison, TensorError, check_other
-from camshaft.compare import compare as compare_with
+from camshaft.compare.comparison import Comparison
+from camshaft.compare.comparison import compare as compare_with
+from camshaft.compare.others import check_other
+from camshaft.compare.tensor_error import TensorError
 from camshaft.errors import ConfigError
 from camshaft.ir.extents.said import shape_text
-from camshaft.peers import remark_on
 
 FP32_TOLERANCE = 1e-3
 INT8_TOLERANCE = 0.5

@@ -13,7 +13,7 @@ from camshaft.bench.runners import Runner, open_peer
 from camshaft.cli.arrays import Arrays
 from camshaft.cli.output import Output, simple_table
 from camshaft.cli.progress import Bars
-from camshaft.compare import tensor_error
+from camshaft.compare.tensor_error import tensor_error
 from camshaft.errors import PeerError
 
 OURS = "camshaft"

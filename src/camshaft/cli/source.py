@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from camshaft.assumptions import advice
 from camshaft.bench.runners import random_feeds
 from camshaft.cli.arrays import Arrays, Given, Types, calibration_batches
 from camshaft.cli.options import BuildOptions
@@ -16,6 +15,7 @@ from camshaft.cli.progress import Bars
 from camshaft.cli.shapes import fixed_shapes, types_at
 from camshaft.errors import ConfigError
 from camshaft.ir.extents.said import shape_text
+from camshaft.report.assumptions import advice
 from camshaft.runtime.engine import Engine
 from camshaft.session import BuildSession
 

@@ -7,7 +7,6 @@ themselves "AMD EPYC".
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -130,11 +129,6 @@ def host_target() -> CpuTarget:
     preset = next((t for t in TARGETS if not missing_features(t)), PORTABLE)
     p = host_processor()
     return replace(preset, l1_bytes=p.l1.nbytes, l1_ways=p.l1.ways, l2_bytes=p.l2.nbytes)
-
-
-def memory_bytes() -> int:
-    """Bytes of this machine's memory."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def microarchitecture(vendor: str, family: int, model: int) -> str:

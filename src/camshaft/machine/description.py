@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from camshaft.backends.cpu.processor import host_processor, memory_bytes
+from camshaft.backends.cpu.processor import host_processor
 from camshaft.cpus import available_cpus
 from camshaft.version import VERSION
 
@@ -34,6 +35,11 @@ def describe() -> dict[str, object]:
         "python": platform.python_version(),
         "packages": {"camshaft": VERSION, **versions(PACKAGES)},
     }
+
+
+def memory_bytes() -> int:
+    """Bytes of this machine's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def versions(packages: Sequence[str]) -> dict[str, str]:

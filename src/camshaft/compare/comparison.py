@@ -1,0 +1,76 @@
+"""A built engine beside another runtime: the errors of all tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from camshaft.compare.others import Arrays, run_other
+from camshaft.compare.stored import real_reference, stored_tensors
+from camshaft.compare.tensor_error import TensorError, in_model_order, tensor_error
+from camshaft.frontends.onnx.model import load_model
+from camshaft.runtime.engine import Engine
+from camshaft.session import BuildSession
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The errors of all tensors compared, worst first.
+
+    unmatched: tensors of the built graph that the model has no counterpart of, or none of the same
+    axes.
+    """
+
+    other: str
+    tensors: tuple[TensorError, ...]
+    unmatched: tuple[str, ...] = ()
+
+    @property
+    def outputs(self) -> tuple[TensorError, ...]:
+        """Of the model's outputs only."""
+        return tuple(t for t in self.tensors if t.is_output)
+
+    def beyond(self, tolerance: float) -> tuple[TensorError, ...]:
+        """Outputs whose relative error exceeds the tolerance."""
+        return tuple(t for t in self.outputs if not t.relative <= tolerance)
+
+
+def compare(
+    model: Any,
+    engine: Engine,
+    feeds: Arrays,
+    other: str = "onnxruntime",
+    session: BuildSession | None = None,
+) -> Comparison:
+    """Run `feeds` through `engine` and the ONNX `model`, and measure how far they are apart.
+
+    session: the session that built the engine, to compare its intermediate tensors too.
+    Errors as in `import_onnx`, `run_other` and `ExecutionContext.run`.
+    """
+    proto = load_model(model)
+    made = engine(dict(feeds))
+    between = {} if session is None else stored_tensors(session)
+    known = {o for n in proto.graph.node for o in n.output}
+    partner = {n: n if n in known else s.name for n, s in between.items()}
+    matched = {n: p for n, p in partner.items() if p in known and p not in made}
+    wanted = run_other(other, proto, feeds, list(dict.fromkeys((*made, *matched.values()))))
+    errors = [
+        tensor_error(n, a, np.asarray(wanted[n]), is_output=True, order=len(between))
+        for n, a in made.items()
+    ]
+    seen = session.tapped(list(matched))(dict(feeds)) if session is not None and matched else {}
+    unmatched = [n for n, p in partner.items() if p not in known]
+    for order, (name, stored) in enumerate(between.items()):
+        if name not in matched:
+            continue
+        want = real_reference(np.asarray(wanted[matched[name]]), stored)
+        got = in_model_order(stored.real(seen[name]), want)
+        if got is None:
+            unmatched.append(name)
+            continue
+        kind = seen[name].dtype.name
+        errors.append(tensor_error(matched[name], got, want, order=order, stored=kind))
+    errors.sort(key=lambda e: (-e.relative, e.order))
+    return Comparison(other, tuple(errors), tuple(unmatched))
