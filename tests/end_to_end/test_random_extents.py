@@ -26,7 +26,7 @@ from camshaft.ir.verify import verify
 from camshaft.passes.pipeline import optimize
 from camshaft.program.program import HostCall
 from camshaft.runtime.engine import Engine
-from camshaft.runtime.manifest import Fingerprint
+from camshaft.runtime.file.manifest import Fingerprint
 from onnx_models import check, compare, model_of
 from random_builds import backend, bits, close, seeds
 from random_models import RandomModel

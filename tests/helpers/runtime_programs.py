@@ -28,8 +28,8 @@ from camshaft.program.program import (
 )
 from camshaft.program.view import Buffer, Space, View
 from camshaft.runtime import Engine
+from camshaft.runtime.file.manifest import Fingerprint, Manifest
 from camshaft.runtime.host import Operator
-from camshaft.runtime.manifest import Fingerprint, Manifest
 from camshaft.version import FORMAT, VERSION
 
 _KERNEL = """

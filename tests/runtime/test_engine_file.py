@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 from camshaft.errors import BuildError, EngineFileError
-from camshaft.runtime import Engine, engine_file
-from camshaft.runtime.checksum import tree_digest
-from camshaft.runtime.engine_file import read_engine_file, write_engine_file
+from camshaft.runtime import Engine
+from camshaft.runtime.file import engine_file
+from camshaft.runtime.file.checksum import tree_digest
+from camshaft.runtime.file.engine_file import read_engine_file, write_engine_file
 from runtime_programs import chain, fingerprint
 
 X = np.arange(64, dtype=np.float32).reshape(1, 64)

@@ -12,8 +12,8 @@ from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.types import f32
 from camshaft.program.program import Arena, Expanded, Launch, Phase, Program, Slot
 from camshaft.program.view import Buffer, View
-from camshaft.runtime.codec import manifest_from_json, manifest_to_json
-from camshaft.runtime.manifest import Manifest
+from camshaft.runtime.file.codec import manifest_from_json, manifest_to_json
+from camshaft.runtime.file.manifest import Manifest
 from runtime_programs import chain
 
 

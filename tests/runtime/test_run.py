@@ -26,7 +26,7 @@ from camshaft.program.program import Binding, Block, KernelCode, Launch, Note, P
 from camshaft.program.rows import Row
 from camshaft.program.view import Buffer
 from camshaft.runtime import Engine, ExecutionContext
-from camshaft.runtime.manifest import Manifest
+from camshaft.runtime.file.manifest import Manifest
 from camshaft.version import VERSION
 from runtime_programs import chain, fingerprint, flat, kernel
 

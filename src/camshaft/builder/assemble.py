@@ -38,7 +38,7 @@ from camshaft.program.program import (
 )
 from camshaft.program.shape import SET_SHAPE, shape_extents, shape_slots
 from camshaft.program.view import PLACED, REPORT_BYTES, Buffer, View
-from camshaft.runtime.manifest import Fingerprint, Manifest
+from camshaft.runtime.file.manifest import Fingerprint, Manifest
 
 HOST_EXECUTOR = "camshaft.ops.execute:executor"
 

@@ -19,7 +19,7 @@ from camshaft.builder.tuner import Tuner
 from camshaft.cpus import available_cpus
 from camshaft.ir.graph import Graph, Tensor
 from camshaft.runtime.engine import Engine
-from camshaft.runtime.manifest import Fingerprint
+from camshaft.runtime.file.manifest import Fingerprint
 
 Progress = Callable[[str, int, int], None]
 HOST_STEP_US = 200.0

@@ -34,7 +34,7 @@ from camshaft.program.program import (
 )
 from camshaft.program.view import Buffer, Space, View
 from camshaft.runtime.engine import Engine
-from camshaft.runtime.manifest import Fingerprint, Manifest
+from camshaft.runtime.file.manifest import Fingerprint, Manifest
 
 BEYOND_L2 = 4 << 20
 """Bytes of weights after which earlier ones have left any L2 cache."""

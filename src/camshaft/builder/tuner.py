@@ -20,7 +20,7 @@ from camshaft.builder.trial import BEYOND_L2, Runner, Trial, failed
 from camshaft.errors import BuildError, TimingCacheError
 from camshaft.ir.extents.sizes import typical
 from camshaft.ir.extents.symbol import UndecidedExtent
-from camshaft.runtime.manifest import Fingerprint
+from camshaft.runtime.file.manifest import Fingerprint
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from camshaft.cli.output import JsonTarget, Output, size
 from camshaft.cli.source import build_session, is_engine_file
 from camshaft.errors import ConfigError
 from camshaft.report.build import BuildReport
-from camshaft.runtime.engine_file import unwritable_engine
+from camshaft.runtime.file.engine_file import unwritable_engine
 
 
 @takes_build_options

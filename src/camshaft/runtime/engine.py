@@ -17,9 +17,9 @@ from camshaft.program.program import Note, Program
 from camshaft.runtime.bindings import Bindings
 from camshaft.runtime.context import ExecutionContext, allowed_threads
 from camshaft.runtime.driver import RUNNER, driver_named
-from camshaft.runtime.engine_file import REBUILD, aligned, read_engine_file, write_engine_file
+from camshaft.runtime.file.engine_file import REBUILD, aligned, read_engine_file, write_engine_file
+from camshaft.runtime.file.manifest import Fingerprint, Manifest
 from camshaft.runtime.linked import LinkedEngine
-from camshaft.runtime.manifest import Fingerprint, Manifest
 from camshaft.runtime.profile import Profile, describe, profile_context
 from camshaft.runtime.shaping import output_shapes
 

@@ -14,7 +14,7 @@ from camshaft.ir.extents.sizes import typical
 from camshaft.program.program import HostCall, Launch, Note, Program
 from camshaft.program.view import PLACED, View
 from camshaft.runtime.context import ExecutionContext
-from camshaft.runtime.manifest import Manifest
+from camshaft.runtime.file.manifest import Manifest
 
 
 @dataclass(frozen=True)

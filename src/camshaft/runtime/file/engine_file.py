@@ -26,10 +26,10 @@ from camshaft.atomic import write_atomically
 from camshaft.errors import EngineFileError, ModelError
 from camshaft.ir.types import DType, dtype_named, dtype_of
 from camshaft.program.arena import ALIGNMENT
-from camshaft.runtime.checksum import tree_digest
-from camshaft.runtime.codec import manifest_from_json, manifest_to_json
 from camshaft.runtime.driver import RUNNER
-from camshaft.runtime.manifest import Manifest
+from camshaft.runtime.file.checksum import tree_digest
+from camshaft.runtime.file.codec import manifest_from_json, manifest_to_json
+from camshaft.runtime.file.manifest import Manifest
 from camshaft.version import FORMAT, VERSION
 
 _KIND = "camshaft-engine"

@@ -31,7 +31,7 @@ from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.types import DType, TensorType, dtype_named, row_major_strides
 from camshaft.program.program import HostCall, Launch, Program
 from camshaft.program.view import Buffer, Space, View
-from camshaft.runtime.manifest import Manifest
+from camshaft.runtime.file.manifest import Manifest
 
 
 @dataclass(frozen=True)
