@@ -2,7 +2,7 @@
 
 A change of a kernel's code on purpose raises the tactic's `version` and renews the record:
 
-    PYTHONPATH=src:tests/helpers python tests/cpu/test_kernel_text.py --update
+    PYTHONPATH=src:tests/helpers/kernels:tests/helpers/models python tests/cpu/test_kernel_text.py --update
 
 The record, kernel_text.json, holds for every name of the corpus the hash of its spec, and for every
 tactic that takes it, over all targets, the hash of its candidates' parameters and of what the first

@@ -13,7 +13,7 @@ from camshaft.ir.graph import Graph
 
 LIGHT = Path(onnx.__file__).parent / "backend/test/data/light"
 """Whole networks inside the onnx package: true architectures, all of whose weights are 0.02."""
-ZOO = Path(__file__).resolve().parents[2] / "build/zoo"
+ZOO = Path(__file__).resolve().parents[3] / "build/zoo"
 Shapes = Mapping[str, Sequence[int]]
 SHAPES: Mapping[str, Shapes] = {
     "squeezenet1.1": {"input": [1, 3, 227, 227]},
