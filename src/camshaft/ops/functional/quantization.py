@@ -9,12 +9,15 @@ or for a left operand of ones,
 
     centred(x) = x * w - zw (x * 1)         where w - zw does not fit a signed byte
     centred(x) - zx centred(1)              where zx is only known when the graph runs
+
+centred(1) is what the weights sum to; of a convolution with padding, those that lie on the image.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
@@ -23,16 +26,17 @@ from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.graph import GraphBuilder, Tensor
-from camshaft.ir.types import DType, f32, i8, i32, u8
+from camshaft.ir.types import DType, f32, f64, i8, i32, u8
 from camshaft.ops.common import IDENTITY, normal_axis
 from camshaft.ops.functional.core import NoCanonicalForm, constant, emit, fixed
 from camshaft.ops.functional.elementwise.arithmetic import cast, pointwise
 from camshaft.ops.functional.matmul import matmul_over
-from camshaft.ops.functional.movement.shape import reshape
+from camshaft.ops.functional.movement.shape import full, reshape
 from camshaft.ops.functional.spatial.convolution import conv_over, conv_window
-from camshaft.ops.functional.spatial.windows import Padding, as_2d
+from camshaft.ops.functional.spatial.windows import Padding, Window, as_2d
 from camshaft.ops.movement import GATHER
 from camshaft.ops.quantize import DEQUANTIZE, QUANTIZE
+from camshaft.ops.rowwise import REDUCE
 
 
 def quantize(
@@ -133,10 +137,19 @@ class _Weights:
     """Signed bytes, and points to be subtracted from them (None: nothing is to be).
 
     points: i32, of no axes or of as many as the product broadcasts over.
+    known: values less points as i32, where the weights are constant.
     """
 
     values: Tensor
     points: Tensor | None = None
+    known: np.ndarray | None = None
+
+    def summed(self, builder: GraphBuilder, axis: int) -> Tensor:
+        """Their sums along `axis`, which stays with an extent of 1, as i32."""
+        if self.known is None:
+            return emit(builder, REDUCE, [self.values], {"kind": "sum", "axes": (axis,)})
+        sums = self.known.sum(axis, dtype=np.int32, keepdims=True)
+        return constant(builder, sums, "sums")
 
 
 def _weights(builder: GraphBuilder, w: Tensor, zero: Tensor | None, axis: int) -> _Weights:
@@ -147,7 +160,7 @@ def _weights(builder: GraphBuilder, w: Tensor, zero: Tensor | None, axis: int) -
             raise NoCanonicalForm(f"zero points {zero.name!r} are no constant vector")
         point = zero.data.astype(np.int32).reshape(-1 if zero.type.size > 1 else ())
     if w.type.dtype is i8 and not point.any():
-        return _Weights(w)
+        return _Weights(w, known=w.data)
     if w.data is None:
         raise NoCanonicalForm(f"weights {w.name!r} are neither constant nor plain signed bytes")
     along = [1] * w.type.rank
@@ -155,12 +168,12 @@ def _weights(builder: GraphBuilder, w: Tensor, zero: Tensor | None, axis: int) -
     stored = w.data.astype(np.int32)
     distance = stored - (point.reshape(along) if point.ndim else point)
     if not distance.size or (distance.min() >= -128 and distance.max() <= 127):
-        return _Weights(constant(builder, distance.astype(np.int8), "centred"))
+        return _Weights(constant(builder, distance.astype(np.int8), "centred"), known=distance)
     middle = 128 if w.type.dtype is u8 else 0
     behind = () if axis else (1, 1)  # the output channels of a convolution
     points = (point - middle).reshape(-1, *behind) if point.ndim else point - middle
     values = constant(builder, (stored - middle).astype(np.int8), "bytes")
-    return _Weights(values, constant(builder, points.astype(np.int32), "points"))
+    return _Weights(values, constant(builder, points.astype(np.int32), "points"), distance)
 
 
 _Product = Callable[[Tensor, Tensor, int, Sequence[Tensor], Expr, str | None], Tensor]
@@ -172,15 +185,15 @@ epilogue, the epilogue, and the result's name."""
 class _Integer:
     """An integer product.
 
-    ones: weights of 1, where there are points.  left: makes a left operand of 1.  beside: a product
-    as an operand of another's epilogue.
+    ones: weights of 1, where there are points.  of_ones: makes the product for a left operand of 1.
+    beside: a product as an operand of another's epilogue.
     """
 
     builder: GraphBuilder
     product: _Product
     weights: _Weights
     ones: Tensor | None
-    left: Callable[[], Tensor]
+    of_ones: Callable[[], Tensor]
     beside: Callable[[Tensor], Tensor]
 
     def centred(
@@ -202,8 +215,7 @@ class _Integer:
             point = 0 if zero is None else int(zero.array.reshape(-1)[0])
             return self.centred(x, point, output=output)
         point_now = reshape(self.builder, cast(self.builder, zero, i32), ())
-        owed = [point_now, self.beside(self.centred(self.left(), 0))]
-        return self.centred(x, 0, owed, output)
+        return self.centred(x, 0, [point_now, self.of_ones()], output)
 
 
 def _ones(builder: GraphBuilder, weights: _Weights, shape: Sequence[Extent]) -> Tensor | None:
@@ -255,17 +267,38 @@ def conv_integer(
             x_zero_point=point, epilogue=epilogue, output=name,
         )  # fmt: skip
 
-    def image() -> Tensor:
-        spatial = x.shape[2:] if any(p != 0 for p in window.padding) else reach
-        shape = fixed((1, x.shape[1], *spatial), "the shape of an image")
-        return constant(builder, np.ones(shape, np.uint8), "image")
+    def of_ones() -> Tensor:
+        return _weights_on_image(builder, x, as_2d(builder, weights.summed(builder, 1)), window)
 
-    reach = [d * (k - 1) + 1 for d, k in zip(window.dilation, window.kernel, strict=True)]
-    reach = reach[4 - x.type.rank :]
     channels = 1 if groups == 1 else weight.shape[0]
     ones = _ones(builder, weights, (channels, *weight.shape[1:]))
-    whole = _Integer(builder, product, weights, ones, image, lambda y: as_2d(builder, y))
+    whole = _Integer(builder, product, weights, ones, of_ones, lambda y: as_2d(builder, y))
     return whole.result(x, x_zero_point, output)
+
+
+_EXACT_FLOATS = 1 << 24
+"""Whole numbers up to here are exact in f32."""
+
+
+def _weights_on_image(builder: GraphBuilder, x: Tensor, sums: Tensor, window: Window) -> Tensor:
+    """What the weights that lie on the image add up to, for each place of the window.
+
+    sums: [K,1,R,S] i32, over the channels.  The result is [1,K,H,W], or [1,K,1,1] without padding.
+    One channel of ones is convolved, in floats that are exact.
+    """
+    reach = [d * (k - 1) + 1 for d, k in zip(window.dilation, window.kernel, strict=True)]
+    spatial = reach
+    if any(p != 0 for p in window.padding):
+        spatial = [1, *x.shape[2:]][-2:]
+    taps = prod(sums.shape[2:])
+    largest = 255 * (x.shape[1] if sums.data is None else 1)
+    if sums.data is not None:
+        largest = int(np.abs(sums.data).max(initial=0))
+    dtype = f32 if largest * taps <= _EXACT_FLOATS else f64
+    image = full(builder, (1, 1, *spatial), 1.0, dtype)
+    operands = image, cast(builder, sums, dtype)
+    y = conv_over(builder, *operands, (), window, 1, epilogue=E.cast(E.inp(0), i32))
+    return as_2d(builder, y)
 
 
 def matmul_integer(
@@ -299,10 +332,13 @@ def matmul_integer(
         attrs = {"a_zero_point": point, "epilogue": epilogue}
         return matmul_over(builder, left, right, operands, attrs, output=name)
 
-    def row() -> Tensor:
-        shape = fixed((1, b.shape[-2]), "the rows of a matrix")
-        return constant(builder, np.ones(shape, np.uint8), "row")
-
     ones = _ones(builder, weights, (b.shape[-2], 1))
-    whole = _Integer(builder, product, weights, ones, row, lambda y: y)
+    whole = _Integer(
+        builder,
+        product,
+        weights,
+        ones,
+        lambda: weights.summed(builder, b.type.rank - 2),
+        lambda y: y,
+    )
     return whole.result(a, a_zero_point, output)
