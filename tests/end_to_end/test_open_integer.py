@@ -97,3 +97,39 @@ def test_dynamically_quantized_layers(dtype: Any, tmp_path: Path) -> None:
         for n, h, w in ((1, 12, 12), (2, 1, 1), (1, 31, 7), (3, 5, 40))
     ]
     check_open(model, batches, tmp_path, tolerance=1e-6)
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize("by_column", [False, True])
+def test_dynamically_quantized_lstm(direction: str, by_column: bool, tmp_path: Path) -> None:
+    """A state next to a rounding tie falls the other way where a sigmoid rounds otherwise."""
+    d, width, size = (2 if direction == "bidirectional" else 1), 6, 8
+    columns = (d, 4 * size) if by_column else (d,)
+    constants = {
+        "w": weights(np.int8, d, width, 4 * size),
+        "r": weights(np.int8, d, size, 4 * size),
+        "b": (RNG.standard_normal((d, 8 * size)) / 8).astype(np.float32),
+        "s": RNG.uniform(0.01, 0.02, columns).astype(np.float32),
+        "z": np.zeros(columns, np.int8),
+        "p": (RNG.standard_normal((d, 3 * size)) / 8).astype(np.float32),
+    }
+    names = ["x", "w", "r", "b", "", "h", "c", "p", "s", "z", "s", "z"]
+    node = helper.make_node(
+        "DynamicQuantizeLSTM",
+        names,
+        ["y", "", "last"],
+        "lstm",
+        domain="com.microsoft",
+        direction=direction,
+        hidden_size=size,
+    )
+    inputs: Any = {"x": ["t", "n", width], "h": [d, "hn", size], "c": [d, "cn", size]}
+    model = open_model([node], inputs, ["y", "last"], constants, domains=["com.microsoft"])
+    batches = [
+        {n: RNG.standard_normal(shape).astype(np.float32) / 2 for n, shape in shapes.items()}
+        for shapes in (
+            {"x": (t, 1, width), "h": (d, 1, size), "c": (d, 1, size)} for t in (1, 5, 16, 3)
+        )
+    ]
+    engine = check_open(model, batches, tmp_path, tolerance=5e-3, host=["lstm"])
+    assert list(engine.symbols) == ["t", "n"]  # the states' batch is the input's

@@ -13,6 +13,7 @@ from camshaft.ops import (
     movement,
     pooling,
     quantize,
+    recurrent,
     rowwise,
 )
 from camshaft.ops.contraction import CONV, CONV_TRANSPOSE, MATMUL
@@ -31,6 +32,7 @@ from camshaft.ops.movement import (
 )
 from camshaft.ops.pooling import POOL, RESAMPLE
 from camshaft.ops.quantize import DEQUANTIZE, QUANTIZE
+from camshaft.ops.recurrent import DYNAMIC_LSTM
 from camshaft.ops.rowwise import REDUCE, SOFTMAX
 
 ALL_OPS = (
@@ -41,6 +43,7 @@ ALL_OPS = (
     *movement.OPS,
     *iota.OPS,
     *quantize.OPS,
+    *recurrent.OPS,
     *host.OPS,
 )
 
@@ -53,6 +56,7 @@ __all__ = [
     "CONV",
     "CONV_TRANSPOSE",
     "DEQUANTIZE",
+    "DYNAMIC_LSTM",
     "GATHER",
     "HOST",
     "INTERLEAVE",

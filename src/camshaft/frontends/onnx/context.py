@@ -137,6 +137,13 @@ class NodeContext:
         value = self._sequence(name)
         return None if value is None else tuple(float(v) for v in value)
 
+    def attr_strings(self, name: str) -> tuple[str, ...] | None:
+        """A list of strings, None when absent."""
+        for attribute in self.proto.attribute:
+            if attribute.name == name:
+                return tuple(s.decode("utf-8", "replace") for s in attribute.strings)
+        return None
+
     def _sequence(self, name: str) -> Sequence[float] | None:
         for attribute in self.proto.attribute:
             if attribute.name == name:

@@ -142,6 +142,9 @@ from camshaft.ops.functional.quantization import (
     matmul_integer,
     quantize,
 )
+from camshaft.ops.functional.recurrent import (
+    dynamic_lstm,
+)
 from camshaft.ops.functional.reduction import (
     amax,
     amin,
@@ -208,6 +211,7 @@ __all__ = [
     "depth_to_space",
     "dequantize",
     "div",
+    "dynamic_lstm",
     "einsum",
     "elu",
     "eq",

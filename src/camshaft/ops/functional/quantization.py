@@ -287,7 +287,7 @@ def _weights_on_image(builder: GraphBuilder, x: Tensor, sums: Tensor, window: Wi
     One channel of ones is convolved, in floats that are exact.
     """
     reach = [d * (k - 1) + 1 for d, k in zip(window.dilation, window.kernel, strict=True)]
-    spatial = reach
+    spatial: Sequence[Extent] = reach
     if any(p != 0 for p in window.padding):
         spatial = [1, *x.shape[2:]][-2:]
     taps = prod(sums.shape[2:])
