@@ -1,0 +1,172 @@
+"""The runtime in its process: forks, interrupts, the interpreter's end, and what an import costs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from camshaft.errors import ConfigError
+from runtime_programs import chain
+
+ROOT = Path(__file__).parents[2]
+
+
+def _python(code: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    """Run code in a fresh interpreter that can see the tests' helper module."""
+    path = os.pathsep.join(
+        [str(ROOT / "tests" / "helpers"), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
+    )
+    return subprocess.run(
+        [sys.executable, "-X", "faulthandler", "-c", code],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def test_a_forked_child_can_go_on_using_a_context() -> None:
+    code = """
+import os, warnings
+import numpy as np
+from runtime_programs import chain
+warnings.simplefilter("ignore")
+x = np.ones((1, 64), np.float32)
+engine = chain(length=5, threads=2, items=64)
+ctx = engine.create_context(2)
+ctx.run({"x": x}); engine(x)
+pid = os.fork()
+ok = all((c({"x": x})["y"] == 6).all() for c in (ctx.run, engine) for _ in range(50))
+if pid == 0:
+    os._exit(0 if ok else 3)
+status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+assert ok and status == 0, (ok, status)
+pid = os.fork()
+if pid == 0:
+    raise SystemExit(0)  # an orderly end of a child that never ran anything
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+print("fine")
+"""
+    result = _python(code)
+    assert result.returncode == 0 and result.stdout == "fine\n", result.stderr
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        "",
+        "raise SystemExit(0)",
+        "import gc; del ctx; gc.collect()",
+        "import threading; threading.Thread(target=lambda: ctx.run({'x': x})).start()",
+        "globals()['cycle'] = [ctx]; cycle.append(cycle)",
+    ],
+)
+def test_the_interpreter_ends_promptly_and_quietly(ending: str) -> None:
+    code = f"""
+import numpy as np
+from runtime_programs import chain
+x = np.ones((1, 64), np.float32)
+ctx = chain(length=5, threads=3, items=64).create_context(3)
+ctx.run({{"x": x}})
+{ending}
+"""
+    start = time.monotonic()
+    result = _python(code)
+    assert result.returncode == 0 and not result.stderr, result.stderr
+    assert time.monotonic() - start < 20
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_interpreter_ends_while_a_daemon_thread_is_in_a_call(threads: int) -> None:
+    code = f"""
+import threading, time
+import numpy as np
+from runtime_programs import chain
+x = np.ones((1, 1 << 16), np.float32)
+ctx = chain(length=60, shape=x.shape, threads=2, items=64).create_context({threads})
+def work():
+    while True:
+        ctx.run({{"x": x}})
+threading.Thread(target=work, daemon=True).start()
+time.sleep(0.03)
+"""
+    result = _python(code)
+    assert result.returncode == 0 and not result.stderr, result.stderr
+
+
+@pytest.mark.parametrize("host_at", [None, 30])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_ctrl_c_ends_a_call_and_leaves_the_context_usable(
+    threads: int, host_at: int | None
+) -> None:
+    """Also where it comes while generated code is about to hand over to a host step."""
+    code = f"""
+import os, signal, threading, time
+import numpy as np
+from runtime_programs import chain
+x = np.ones((1, 1 << 16), np.float32)
+engine = chain(length=60, shape=x.shape, threads=2, items=64, host_at={host_at})
+ctx = engine.create_context({threads})
+y = {{"y": np.empty_like(x)}}
+ctx.run_into({{"x": x}}, y)
+want = y["y"].copy()
+for i in range(60):
+    later = threading.Timer(0.001 + i * 5e-5, os.kill, (os.getpid(), signal.SIGINT))
+    try:
+        later.start()
+        while True:
+            ctx.run_into({{"x": x}}, y)
+    except KeyboardInterrupt:
+        later.join()
+    y["y"][:] = 0
+    ctx.run_into({{"x": x}}, y)
+    assert np.array_equal(y["y"], want), i
+print("fine")
+"""
+    result = _python(code)
+    assert result.returncode == 0 and result.stdout == "fine\n", result.stderr
+
+
+def test_importing_the_runtime_is_quick_and_needs_little() -> None:
+    code = """
+import sys, time
+import numpy
+start = time.process_time()
+import camshaft.runtime
+taken = time.process_time() - start
+heavy = {"onnx", "torch", "llvmlite", "onnxruntime", "openvino"} & set(sys.modules)
+assert not heavy, heavy
+print(taken)
+"""
+    times = []
+    for _ in range(3):
+        result = _python(code)
+        assert result.returncode == 0, result.stderr
+        times.append(float(result.stdout))
+    assert min(times) < 0.15, times
+
+
+def test_a_call_that_was_torn_off_does_not_keep_the_context_busy() -> None:
+    """An interrupt may even skip the `finally` that ends a claim; then only its dead frame is left."""
+    x = {"x": np.ones((1, 64), np.float32)}
+    with chain(length=3, host_at=1).create_context(1) as context:
+        want = context.run(x)["y"]
+
+        def torn_off() -> types.FrameType:
+            return sys._getframe()
+
+        context._program._claim["call"] = torn_off()
+        np.testing.assert_array_equal(context.run(x)["y"], want)
+        context._program._claim["call"] = sys._getframe()  # as a call that is under way
+        with pytest.raises(ConfigError, match="in use"):
+            context.run(x)
+        context._program._claim.clear()
+        np.testing.assert_array_equal(context.run(x)["y"], want)
