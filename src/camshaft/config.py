@@ -13,7 +13,16 @@ from typing import Any, TypeGuard
 
 from camshaft.cpus import available_cpus
 from camshaft.errors import ConfigError
-from camshaft.ir.extents.said import FORMS, Profile, Said, parse_said, profile_text, shape_text
+from camshaft.ir.extents.said import (
+    FORMS,
+    Profile,
+    Said,
+    Value,
+    parse_said,
+    profile_text,
+    shape_text,
+    value_text,
+)
 from camshaft.program.program import MAX_THREADS
 
 PRECISIONS = ("fp32", "int8")
@@ -40,6 +49,9 @@ class BuildConfig:
         Extents that stay open may have any size at run time.
     profiles: optimization profiles, each input name -> (least, typical, most) shape.  Sizes may lie
         between the least and the most of all profiles; the engine is tuned for typical ones.
+    values: input name -> its values, where they are known before any call: a number, a list, an array.
+        The input becomes a constant, so that shapes and branches that depend on it are decided; a
+        call may leave it out.
     precision: what is permitted beyond FP32, e.g. {"int8"}.  The fastest permitted choice wins,
         by the time of the whole graph.
     layer_precision: source layer name -> "fp32" or "int8"; obeyed absolutely, an error if it
@@ -73,6 +85,7 @@ class BuildConfig:
 
     shapes: Mapping[str, Sequence[Said]] = field(default_factory=dict)
     profiles: Sequence[Mapping[str, Profile]] = ()
+    values: Mapping[str, Value] = field(default_factory=dict)
     precision: frozenset[str] = frozenset()
     layer_precision: Mapping[str, str] = field(default_factory=dict)
     calibrator: str = "percentile"
@@ -98,11 +111,13 @@ class BuildConfig:
             if getattr(self, f.name) is None:
                 set_(self, f.name, _default(f))
         set_(self, "precision", _precisions(self.precision))
-        for name in ("shapes", "layer_precision", "dynamic_ranges"):
+        for name in ("shapes", "values", "layer_precision", "dynamic_ranges"):
             set_(self, name, _mapping(name, getattr(self, name)))
         shapes = {name: _shape(name, shape) for name, shape in self.shapes.items()}
         set_(self, "shapes", MappingProxyType(shapes))
         set_(self, "profiles", _profiles(self.profiles))
+        values = {name: _values(f"values[{name!r}]", v) for name, v in self.values.items()}
+        set_(self, "values", MappingProxyType(values))
         for name in ("calibration_cache", "timing_cache"):
             set_(self, name, _path(name, getattr(self, name)))
         for name, low, high in _INTEGERS:
@@ -167,6 +182,8 @@ class BuildConfig:
                 ",".join(f"{n}:{profile_text(p)}" for n, p in profile.items())
                 for profile in self.profiles
             )
+        if self.values:
+            shown["values"] = ";".join(f"{n}:{value_text(v)}" for n, v in self.values.items())
         return " ".join(f"{k}={v}" for k, v in shown.items())
 
 
@@ -247,6 +264,28 @@ def _extents(value: object) -> tuple[Said, ...] | None:
         else:
             return None
     return tuple(known)
+
+
+def _values(what: str, value: Any) -> Value:
+    """Numbers and texts as Python's own, arrays and lists as nested tuples."""
+    plain = value.tolist() if hasattr(value, "tolist") else value  # of NumPy, whatever type
+    if isinstance(plain, str):
+        try:
+            parse_said(plain)
+        except ConfigError as error:
+            raise ConfigError(f"{what}: {error}") from None
+        return "".join(plain.split())
+    if plain is None or isinstance(plain, bool | int | float):
+        return plain
+    if isinstance(plain, Iterable) and not isinstance(plain, bytes | Mapping):
+        made = tuple(_values(what, v) for v in plain)
+        if len({len(v) if isinstance(v, tuple) else None for v in made}) > 1:
+            raise ConfigError(f"{what} is {value!r}, whose rows differ in length")
+        return made
+    raise ConfigError(
+        f"{what} is {value!r}, must be a number, a list of numbers, or an array; an element of an "
+        f"input that says sizes may also be {FORMS}"
+    )
 
 
 def _profiles(value: object) -> tuple[Mapping[str, Profile], ...]:

@@ -94,6 +94,7 @@ class BuildSession:
                     shapes=self.config.shapes,
                     profiles=self.config.profiles,
                     typical=self.typical,
+                    values=self.config.values,
                 )
         return self.imported
 

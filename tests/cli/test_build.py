@@ -262,6 +262,7 @@ def test_every_build_option_can_be_given(tmp_path: Path) -> None:
     typed = BuildOptions(
         shapes=["x:1x3x8x8"],
         profile=["x:1..2..4x3x8x8"],
+        values=["sr=16000"],
         threads=3,
         level=1,
         time_budget=5.0,

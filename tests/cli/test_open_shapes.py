@@ -5,16 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 import camshaft
 from camshaft.cli.arrays import calibration_batches
-from camshaft.cli.shapes import said_shapes, typed_profiles
+from camshaft.cli.shapes import said_shapes, said_values, typed_profiles
 from camshaft.errors import CalibrationError, ConfigError
 from camshaft.ir.extents.extent import extent_of
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.types import TensorType, f32
 from cli_models import QUICK, RNG, call, call_json, complaint, residual_net
+from value_models import voice
 
 EXACT = ("--iterations", 2, "--warm-up", 0)
 
@@ -87,6 +89,15 @@ def test_what_is_assumed_is_said_once_with_how_to_say_better(folder: Path, tmp_p
     assert data["symbols"] == [{"name": "batch", "least": 1, "typical": 1, "most": None}]
 
 
+def test_calibration_files_may_hold_what_is_fixed(tmp_path: Path) -> None:
+    want, fixed = {"x": TensorType(f32, (1, 2))}, {"sr": np.array(8000)}
+    np.savez(tmp_path / "0.npz", x=np.ones((3, 1, 2), np.float32), sr=np.full(3, 8000))
+    assert [list(b) for b in calibration_batches(tmp_path, want, fixed)] == [["x"]] * 3
+    np.savez(tmp_path / "1.npz", x=np.ones((1, 2), np.float32), sr=16000)
+    with pytest.raises(CalibrationError, match=r"1\.npz.*other values of 'sr'"):
+        list(calibration_batches(tmp_path, want, fixed))
+
+
 def test_a_misfit_is_named(folder: Path) -> None:
     command = ("build", folder / "open.onnx", *QUICK, "-o", folder / "no.engine")
     assert "'z'" in complaint(*command, "--shapes", "z:1x3", code=3)
@@ -131,6 +142,51 @@ def test_shapes_of_an_engine_are_those_of_random_inputs(folder: Path) -> None:
     given = ("-i", folder / "x5.npy", "--shapes", "x:5x3x8x8")
     assert "leave one" in complaint("run", engine, *given, code=2)
     assert "--profile" in complaint("run", engine, "--profile", "x:1..2..3x3x8x8", code=2)
+
+
+def test_values_as_typed() -> None:
+    typed = ["sr=16000", "s=0.5", "on=True", "to=batch=1..8,1..2..4,64,n"]
+    assert said_values(typed) == {
+        "sr": 16000,
+        "s": 0.5,
+        "on": True,
+        "to": ("batch=1..8", "1..2..4", 64, "n"),
+    }
+    assert said_values(None) == {}
+    for wrong in (["sr"], ["sr="], ["=3"], ["sr=1", "sr=2"]):
+        with pytest.raises(ConfigError, match="--values"):
+            said_values(wrong)
+
+
+def test_an_input_of_a_given_value(tmp_path: Path) -> None:
+    model, engine = tmp_path / "voice.onnx", tmp_path / "voice.engine"
+    onnx.save(voice(), model)
+    fixed = ("--values", "sr=16000", "--shapes", "audio:batch=1..2x512")
+    assert "give 'sr' a value with values=" in complaint("build", model, *QUICK, code=3)
+    call("build", model, "-o", engine, *QUICK, *fixed)
+    for source in ((model, *QUICK, *fixed), (engine,)):
+        assert "1x512" in call("run", *source).stdout
+        assert "1x512" in call("run", *source, "-i", "sr=16000", "-i", audio(tmp_path)).stdout
+        other = ("-i", "sr=8000", "-i", audio(tmp_path))
+        assert "fixed it to 16000" in call("run", *source, *other, code=7).stderr
+    assert call_json("inspect", engine)["fixed_inputs"] == {"sr": 16000}
+    assert "sr = 16000" in call("inspect", engine).stdout
+    assert call_json("bench", engine, *EXACT, "--dump-profile")["profile"]["layers"]
+
+
+def audio(folder: Path) -> str:
+    np.save(folder / "audio.npy", np.ones((1, 512), np.float32))
+    return f"audio={folder / 'audio.npy'}"
+
+
+@pytest.mark.peers
+def test_peers_get_the_values_that_are_fixed(tmp_path: Path) -> None:
+    model = tmp_path / "voice.onnx"
+    onnx.save(voice(), model)
+    options = (*QUICK, "--values", "sr=8000", "--shapes", "audio:1x512")
+    found = call_json("bench", model, *options, *EXACT, "--against", "onnxruntime", "--rounds", 2)
+    assert found["against"]["onnxruntime"]["difference"] == 0
+    assert call_json("compare", model, *options)["passed"]
 
 
 @pytest.mark.peers

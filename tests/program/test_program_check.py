@@ -16,6 +16,7 @@ from camshaft.program.program import (
     Binding,
     Block,
     Expanded,
+    FixedInput,
     HostCall,
     KernelCode,
     Launch,
@@ -72,7 +73,11 @@ def _arena(*slots: Slot, nbytes: int = 512) -> Program:
 EVEN_SLOT, ODD_SLOT = PROGRAM.arena.slots
 
 
-@pytest.mark.parametrize("program", [PROGRAM, _expanding(), _reads(None)])
+def _fixing(name: str, shape: tuple[int, ...], constant: str = "one") -> Program:
+    return replace(PROGRAM, fixed=(FixedInput(name, TensorType(f32, shape), constant),))
+
+
+@pytest.mark.parametrize("program", [PROGRAM, _expanding(), _reads(None), _fixing("z", (64,))])
 def test_a_sound_program_passes(program: Program) -> None:
     check_program(program, SIZES, {"add"})
 
@@ -119,6 +124,9 @@ def test_a_sound_program_passes(program: Program) -> None:
         (replace(PROGRAM, outputs=(Binding("y", TensorType(f32, (-1, -64))),)), "impossible shape"),
         (replace(PROGRAM, outputs=(Binding("y", TensorType(f32, (1, 63))),)), "has 252 bytes"),
         (replace(PROGRAM, outputs=(Binding("y", TensorType(string, (64,))),)), "strings"),
+        (_fixing("x", (64,)), "another input of this name"),
+        (_fixing("z", (2,)), "its 8 bytes are not what is stored"),
+        (_fixing("z", (64,), "two"), "its 256 bytes are not what is stored"),
         (_with(_first(), replace(_second(), outputs=(ONE,))), "writes to constant 'one'"),
         (_with(_first(), replace(_second(), outputs=(X,))), "writes to input 'x'"),
         (_with(_first(), replace(_second(), executor="os:system")), "no executor of camshaft's"),

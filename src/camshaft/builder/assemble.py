@@ -28,6 +28,7 @@ from camshaft.program.program import (
     Binding,
     Block,
     Expanded,
+    FixedInput,
     HostCall,
     Instruction,
     KernelCode,
@@ -106,6 +107,10 @@ class Assembler:
             max_threads=self.threads,
             symbols=symbols,
             constraints=tuple(self.graph.constraints),
+            fixed=tuple(
+                FixedInput(t.name, t.type, self._constant(t.array).buffer.name)
+                for t in self.graph.fixed
+            ),
         )
         self._set_shape(program)
         notes = tuple(

@@ -98,11 +98,14 @@ def _only(types: Types, array: np.ndarray, path: Path) -> Arrays:
     return {next(iter(types)): array}
 
 
-def calibration_batches(source: Path, types: Types) -> Iterator[Arrays]:
+def calibration_batches(
+    source: Path, types: Types, fixed: Mapping[str, np.ndarray] | None = None
+) -> Iterator[Arrays]:
     """Batches from a file, or from all .npz and .npy files of a folder in the order of their names.
 
     An array may hold several batches: it is then cut along its first axis, where the input's shape is
-    fixed, or stacked with one axis more than the input has.  CalibrationError names the file at fault.
+    fixed, or stacked with one axis more than the input has.  fixed: inputs that the build was given
+    values of, which files may hold too.  CalibrationError names the file at fault.
     """
     for path in _calibration_files(source):
         held = read_arrays(path, CalibrationError)
@@ -113,6 +116,7 @@ def calibration_batches(source: Path, types: Types) -> Iterator[Arrays]:
                     f"{', '.join(types)}; give .npz files that name them"
                 )
             held = {next(iter(types)): held}
+        held = _without_fixed(path, held, fixed or {})
         unknown, missing = sorted(set(held) - set(types)), sorted(set(types) - set(held))
         if unknown or missing:
             raise CalibrationError(
@@ -124,6 +128,15 @@ def calibration_batches(source: Path, types: Types) -> Iterator[Arrays]:
             raise CalibrationError(f"{str(path)!r} has different numbers of batches: {counts}")
         for batch in zip(*pieces.values(), strict=True):
             yield dict(zip(pieces, batch, strict=True))
+
+
+def _without_fixed(path: Path, held: Arrays, fixed: Mapping[str, np.ndarray]) -> Arrays:
+    for name, value in fixed.items():
+        if name in held and not np.all(held[name] == value):
+            raise CalibrationError(
+                f"{str(path)!r} holds other values of {name!r} than the build was given (--values)"
+            )
+    return {name: array for name, array in held.items() if name not in fixed}
 
 
 def _calibration_files(source: Path) -> list[Path]:

@@ -86,7 +86,8 @@ def bench(
         contest = Contest(ours, shown)
         data |= contest.against(peers, onnx_file, feeds, opened.threads, seconds, rounds)
     if dump_profile:
-        profile = opened.engine.profile(feeds, threads=opened.threads)
+        own = {name: feeds[name] for name in opened.engine.inputs}
+        profile = opened.engine.profile(own, threads=opened.threads)
         data["profile"] = profile.to_json()
         _show_profile(profile, shown)
     shown.data(data)

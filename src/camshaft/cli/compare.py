@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from camshaft.bench.peers import remark_on
-from camshaft.cli.arrays import Arrays, Given, Types, calibration_batches
+from camshaft.cli.arrays import Arrays, Given, calibration_batches
 from camshaft.cli.options import BuildOptions, takes_build_options
 from camshaft.cli.output import JsonTarget, Output, simple_table
 from camshaft.cli.progress import Bars
@@ -21,6 +21,7 @@ from camshaft.compare.others import check_other
 from camshaft.compare.tensor_error import TensorError
 from camshaft.errors import ConfigError
 from camshaft.ir.extents.said import shape_text
+from camshaft.runtime.engine import Engine
 
 FP32_TOLERANCE = 1e-3
 INT8_TOLERANCE = 0.5
@@ -72,7 +73,7 @@ def compare(
         shown.note(remark)
     random = opened.given is None and build.calibration is None
     if opened.given is None and build.calibration is not None:
-        feeds = _calibrated_with(build.calibration, opened.engine.inputs, shown)
+        feeds = _calibrated_with(build.calibration, opened.engine, shown)
     else:
         feeds = opened.feeds(seed, shown)
     with Bars() as bars:
@@ -110,10 +111,11 @@ def _check_arguments(model: Path, engine_file: Path | None, other: str, layers: 
     check_other(other)
 
 
-def _calibrated_with(source: Path, types: Types, shown: Output) -> Arrays:
+def _calibrated_with(source: Path, engine: Engine, shown: Output) -> Arrays:
     """The first calibration batch: noise is not what the ranges were found for."""
     shown.note("no inputs given: the first calibration batch")
-    return next(calibration_batches(source, types))
+    fixed = engine.fixed_inputs
+    return {**fixed, **next(calibration_batches(source, engine.inputs, fixed))}
 
 
 def _default_tolerance(opened: Opened) -> float:

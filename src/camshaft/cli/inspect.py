@@ -27,6 +27,7 @@ from camshaft.cli.source import Opened, is_engine_file, open_source
 from camshaft.errors import ConfigError
 from camshaft.frontends.onnx import export_onnx
 from camshaft.ir.dot import graph_dot
+from camshaft.ir.extents.said import Value, value_text
 from camshaft.ir.graph import Graph
 from camshaft.ir.text import graph_text
 from camshaft.session import BuildSession
@@ -178,6 +179,11 @@ def written(step: dict[str, Any]) -> dict[str, Any] | None:
     return operands[-1] if operands else None
 
 
+def _nested(value: Any) -> Value:
+    """Nested lists as tuples."""
+    return tuple(_nested(v) for v in value) if isinstance(value, list) else value
+
+
 # -- for people ----------------------------------------------------------------------------------
 
 
@@ -187,6 +193,11 @@ def _show(data: dict[str, Any], shown: Output) -> None:
     for kind in ("inputs", "outputs"):
         bound = ", ".join(f"{name} {type_}" for name, type_ in data[kind].items())
         shown.line(f"{kind:10} {bound}")
+    if data["fixed_inputs"]:
+        fixed = "; ".join(
+            f"{n} = {value_text(_nested(v))}" for n, v in data["fixed_inputs"].items()
+        )
+        shown.line(f"fixed      {fixed}")
     if "precision_summary" in data:
         shown.line(f"precision  {data['precision_summary']}")
     if data["symbols"]:

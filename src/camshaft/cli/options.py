@@ -17,7 +17,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from camshaft.cli.shapes import pairs, said_shapes, typed_profiles
+from camshaft.cli.shapes import pairs, said_shapes, said_values, typed_profiles
 from camshaft.config import CALIBRATORS, BuildConfig, Progress
 from camshaft.cpus import available_cpus
 from camshaft.errors import CalibrationError, ConfigError
@@ -67,6 +67,15 @@ class BuildOptions:
     max_shapes: Annotated[
         list[str] | None,
         _option("--max-shapes", help="Largest shapes.", metavar="X:16x3x224x224,..."),
+    ] = None
+    values: Annotated[
+        list[str] | None,
+        _option(
+            "--values",
+            help="Values of an input, known before any run; may be repeated. Shapes and branches "
+            "that depend on it are then decided.",
+            metavar="X=16000",
+        ),
     ] = None
     threads: Annotated[
         int | None,
@@ -200,6 +209,7 @@ class BuildOptions:
             profiles=typed_profiles(
                 self.profile, self.min_shapes, self.opt_shapes, self.max_shapes
             ),
+            values=said_values(self.values),
             precision=frozenset({"int8"} if self.int8 else ()),
             layer_precision=pairs("--layer-precisions", self.layer_precisions),
             dynamic_ranges=_ranges(self.dynamic_ranges),

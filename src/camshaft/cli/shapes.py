@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from camshaft.errors import ConfigError
 from camshaft.ir.extents.extent import sole_symbol
-from camshaft.ir.extents.said import Profile, Range, Said, parse_said
+from camshaft.ir.extents.said import Profile, Range, Said, Value, parse_said
 from camshaft.ir.extents.sizes import evaluate
 from camshaft.ir.types import TensorType
 from camshaft.runtime.engine import Engine
@@ -69,6 +69,35 @@ def _extents(option: str, name: str, text: str, like: str) -> tuple[Said, ...]:
             ) from None
         extents.append(word)
     return tuple(extents)
+
+
+def said_values(texts: Sequence[str] | None) -> dict[str, Value]:
+    """`NAME=VALUE` or `NAME=VALUE,VALUE,...` each: input name -> what is said of its values."""
+    found: dict[str, Value] = {}
+    for text in texts or ():
+        name, equals, said = text.partition("=")
+        if not equals or not name or not said:
+            raise ConfigError(
+                f"--values has {text!r}; it must be NAME=VALUE or NAME=VALUE,VALUE,..."
+            )
+        if name in found:
+            raise ConfigError(f"--values names {name!r} twice")
+        elements = tuple(_value(word.strip()) for word in said.split(","))
+        found[name] = elements if len(elements) > 1 else elements[0]
+    return found
+
+
+def _value(word: str) -> bool | int | float | str:
+    """A number, or what may be said of one."""
+    words = {"true": True, "false": False}
+    if word.lower() in words:
+        return words[word.lower()]
+    for number in (int, float):
+        try:
+            return number(word)
+        except ValueError:
+            pass
+    return word
 
 
 # -- optimization profiles -----------------------------------------------------------------------

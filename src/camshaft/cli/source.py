@@ -15,6 +15,7 @@ from camshaft.cli.progress import Bars
 from camshaft.cli.shapes import fixed_shapes, types_at
 from camshaft.errors import ConfigError
 from camshaft.ir.extents.said import shape_text
+from camshaft.ir.types import type_of
 from camshaft.report.assumptions import advice
 from camshaft.runtime.engine import Engine
 from camshaft.session import BuildSession
@@ -34,14 +35,15 @@ class Opened:
     given: Arrays | None = None
 
     def feeds(self, seed: int, shown: Output) -> Arrays:
-        """The inputs given, or random ones, which is said."""
+        """The inputs given, or random ones, which is said; with fixed ones, which others need."""
+        fixed = self.engine.fixed_inputs
         if self.given is not None:
-            return self.given
+            return {**fixed, **self.given}
         feeds = random_feeds(self.types, seed)
         sizes = ", ".join(f"{n} {shape_text(a.shape)}" for n, a in feeds.items())
         of = f" of {sizes}" if self.engine.symbols else ""
         shown.note(f"no inputs given: random ones{of}, seed {seed}")
-        return feeds
+        return {**fixed, **feeds}
 
 
 def is_engine_file(path: Path) -> bool:
@@ -79,7 +81,8 @@ def open_source(
             "give these options when building it"
         )
     engine = Engine.load(path)
-    arrays = given.arrays(engine.inputs)
+    fixed = {name: type_of(array) for name, array in engine.fixed_inputs.items()}
+    arrays = given.arrays({**engine.inputs, **fixed})
     if options.shapes and arrays is not None:
         raise ConfigError(
             "--shapes of an engine are the sizes of random inputs, and those given have their own; "
@@ -100,12 +103,14 @@ def build_session(
     bars = Bars()
     session = BuildSession(path, options.config(bars))
     with bars:
-        types = {t.name: t.type for t in session.import_model().inputs}
-        arrays = given.arrays(types)
+        imported = session.import_model()
+        types = {t.name: t.type for t in imported.inputs}
+        arrays = given.arrays({**types, **{t.name: t.type for t in imported.fixed}})
         if arrays is not None:
             session.tune_for({name: np.shape(a) for name, a in arrays.items()})
         if options.calibration is not None:
-            session.calibration = calibration_batches(options.calibration, types)
+            fixed = {t.name: t.array for t in imported.fixed}
+            session.calibration = calibration_batches(options.calibration, types, fixed)
     if remark := advice(session.import_model(), session.assumed):
         shown.note(remark, "dim")
     with bars:

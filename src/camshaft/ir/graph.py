@@ -90,6 +90,7 @@ class Graph:
     `output_names[i]` is the name under which users see `outputs[i]`; it need not be the tensor's
     own name, since an output may be an input, a constant, or the same tensor as another output.
     `constraints` say what must hold between the extents of its types.
+    `fixed`: inputs of the model that are constants here, because the build was given their values.
     """
 
     name: str
@@ -98,6 +99,7 @@ class Graph:
     output_names: tuple[str, ...]
     nodes: tuple[Node, ...]
     constraints: Constraints = field(default_factory=Constraints)
+    fixed: tuple[Tensor, ...] = ()
 
     @cached_property
     def producers(self) -> Mapping[str, Node]:
@@ -132,12 +134,14 @@ class GraphBuilder:
         *,
         reserved: Iterable[str] = (),
         constraints: Constraints | None = None,
+        fixed: Sequence[Tensor] = (),
     ) -> None:
         """reserved: tensor names that fresh names must avoid (those still to come in a rebuild).
 
-        constraints: those of the graph that is rebuilt; what is learned is added to them.
+        constraints, fixed: those of the graph that is rebuilt; what is learned is added to them.
         """
         self.name = name
+        self.fixed = list(fixed)
         self.constraints = Constraints() if constraints is None else constraints
         self._known: dict[str, np.ndarray] = {}
         self._inputs: list[Tensor] = []
@@ -183,6 +187,12 @@ class GraphBuilder:
         """Declare a graph input."""
         tensor = self._register(Tensor(name, type))
         self._inputs.append(tensor)
+        return tensor
+
+    def fixed_input(self, name: str, array: np.ndarray) -> Tensor:
+        """Declare an input of the model whose values are known: a constant."""
+        tensor = self.constant(array, name)
+        self.fixed.append(tensor)
         return tensor
 
     def constant(self, array: np.ndarray | np.generic, name: str = "const") -> Tensor:
@@ -350,6 +360,17 @@ class GraphBuilder:
         """The node that made `tensor` in this builder, or None."""
         return None if tensor is None else self._producer.get(tensor.name)
 
+    def sources(self, tensor: Tensor) -> list[Tensor]:
+        """The graph's inputs whose elements `tensor` is computed from."""
+        seen = {tensor.name: tensor}
+        open_ = [tensor]
+        while open_:
+            node = self._producer.get(open_.pop().name)
+            fresh = [t for t in (node.args if node else ()) if t.name not in seen]
+            seen.update((t.name, t) for t in fresh)
+            open_ += fresh
+        return [t for t in self._inputs if t.name in seen]
+
     def adopt(self, tensor: Tensor) -> Tensor:
         """Take over an input or constant of another graph under its own name."""
         known = self._taken.get(tensor.name)
@@ -391,4 +412,5 @@ class GraphBuilder:
             tuple(outputs),
             tuple(reversed(kept)),
             self.constraints,
+            tuple(self.fixed),
         )

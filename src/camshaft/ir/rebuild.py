@@ -16,7 +16,9 @@ class Rebuild:
 
     def __init__(self, old: Graph) -> None:
         self.old = old
-        self.builder = GraphBuilder(old.name, reserved=old.tensors, constraints=old.constraints)
+        self.builder = GraphBuilder(
+            old.name, reserved=old.tensors, constraints=old.constraints, fixed=old.fixed
+        )
         self._new: dict[str, Tensor] = {}
         for t in old.inputs:
             self.put(t, self.builder.input(t.name, t.type))

@@ -14,11 +14,19 @@ from dataclasses import dataclass
 
 from camshaft.errors import BuildError, ModelError
 from camshaft.ir.extents.extent import Extent
-from camshaft.ir.extents.sizes import evaluate
+from camshaft.ir.extents.sizes import evaluate, is_static
 from camshaft.ir.strides import span
 from camshaft.ir.types import string
 from camshaft.program.arena import ALIGNMENT, stacked
-from camshaft.program.program import MAX_THREADS, Expanded, HostCall, Instruction, Phase, Program
+from camshaft.program.program import (
+    MAX_THREADS,
+    Expanded,
+    FixedInput,
+    HostCall,
+    Instruction,
+    Phase,
+    Program,
+)
 from camshaft.program.view import PLACED, REPORT_BYTES, Buffer, View
 
 MAX_EXPANSION = 64
@@ -51,6 +59,8 @@ def check_program(
     for e in program.expanded:
         _check_expanded(e, constants, nbytes, code)
         nbytes[e.name] = e.nbytes
+    for fixed in program.fixed:
+        _check_fixed(fixed, program, constants)
     names = [""] * len(program.instructions) if names is None else names
     if len(names) != len(program.instructions):
         raise BuildError(f"{len(names)} notes for {len(program.instructions)} instructions")
@@ -111,6 +121,17 @@ def _check_expanded(
         raise BuildError(f"{where}: there is no constant called {e.stored!r:.80} to make it from")
     if not 0 < e.nbytes <= MAX_EXPANSION * stored[e.stored]:
         raise BuildError(f"{where}: {e.nbytes} bytes from {stored[e.stored]}")
+
+
+def _check_fixed(fixed: FixedInput, program: Program, constants: Mapping[str, int]) -> None:
+    where = f"fixed input {fixed.name!r:.80}"
+    names = [b.name for b in program.inputs] + [f.name for f in program.fixed]
+    if names.count(fixed.name) > 1:
+        raise BuildError(f"{where}: there is another input of this name")
+    if fixed.type.dtype == string or not is_static(fixed.type.shape):
+        raise BuildError(f"{where}: impossible type {fixed.type!r:.80}")
+    if constants.get(fixed.constant) != fixed.type.nbytes:
+        raise BuildError(f"{where}: its {fixed.type.nbytes} bytes are not what is stored for it")
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,19 @@ class Binding:
     type: TensorType
 
 
+@dataclass(frozen=True, slots=True)
+class FixedInput:
+    """An input of the model that the build was given the values of.  A call may bring it along, if
+    it holds these.
+
+    constant: name of the stored constant that holds them.
+    """
+
+    name: str
+    type: TensorType
+    constant: str
+
+
 @dataclass(frozen=True)
 class Phase:
     """One function of a kernel: its symbol in the module and how many work items it has (symbolic
@@ -154,6 +167,7 @@ class Program:
     expanded: constants that are made from stored ones on linking.
     max_threads: how many workers the workspaces have room for; a context may use fewer, never more.
     symbols: the sizes that a call brings along.  constraints: what must hold between them.
+    fixed: inputs of the model that are none of the program's.
     """
 
     inputs: tuple[Binding, ...]
@@ -166,6 +180,7 @@ class Program:
     max_threads: int = 1
     symbols: tuple[Symbol, ...] = ()
     constraints: tuple[Constraint, ...] = ()
+    fixed: tuple[FixedInput, ...] = ()
 
     @property
     def instructions(self) -> tuple[Instruction, ...]:

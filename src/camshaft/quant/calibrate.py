@@ -34,6 +34,14 @@ def check_batch(graph: Graph, batch: object, number: int) -> dict[str, np.ndarra
             f"{where} is {_described(batch)}, must be a dictionary {{input name: array}}"
         )
     expected = {t.name: t.type for t in graph.inputs}
+    for t in graph.fixed:
+        if t.name in batch and not np.array_equal(np.asarray(batch[t.name]), t.array):
+            raise CalibrationError(
+                f"{where}: {t.name!r} differs from {t.array.tolist()!r:.80}, which values= fixed it to"
+            )
+    batch = {
+        name: array for name, array in batch.items() if name not in {t.name for t in graph.fixed}
+    }
     unknown, missing = set(batch) - set(expected), set(expected) - set(batch)
     if unknown or missing:
         raise CalibrationError(

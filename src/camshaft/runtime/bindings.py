@@ -15,25 +15,35 @@ import numpy as np
 
 from camshaft.errors import BindingError, ShapeError
 from camshaft.ir.extents.sizes import evaluate
-from camshaft.ir.types import TensorType
-from camshaft.program.program import Binding
+from camshaft.ir.types import TensorType, type_of
+from camshaft.program.program import Binding, Program
 
 Arrays = tuple[Any, ...]
+_MOST_SHOWN = 16
+"""Values that a message shows."""
 
 
 class Bindings:
     """The inputs, or the outputs, of an engine in order."""
 
-    def __init__(self, kind: str, bindings: Sequence[Binding]) -> None:
-        """kind: "input" or "output", for messages."""
+    def __init__(
+        self,
+        kind: str,
+        bindings: Sequence[Binding],
+        fixed: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        """kind: "input" or "output", for messages.  fixed: what may be given besides, and must
+        hold these values."""
         self.kind = kind
+        self.fixed = fixed or {}
         self.names = tuple(b.name for b in bindings)
         self.types = tuple(b.type for b in bindings)
         self.specs = tuple((b.type.shape, np.dtype(b.type.dtype.numpy)) for b in bindings)
         self._pick = _picker(self.names)
 
     def arrange(self, arrays: Mapping[str, Any]) -> Arrays:
-        """The arrays in order; BindingError lists what is missing or unknown."""
+        """The arrays in order; BindingError lists what is missing or unknown, or names an input
+        that was given a value in the build and holds another one."""
         try:
             if len(arrays) == len(self.names):
                 return self._pick(arrays)
@@ -44,11 +54,19 @@ class Bindings:
                 f"the {self.kind}s come as {type(arrays).__name__}, must be a dictionary "
                 f"{{{self.kind} name: array}}; the engine's {self.kind}s are: {self}"
             )
+        if self.fixed and not arrays.keys().isdisjoint(self.fixed):
+            return self.arrange(self._without_fixed(arrays))
         wrong = [n for n in arrays if n not in self.names]
         missing = [n for n in self.names if n not in arrays]
         parts = [f"unknown {self.kind} {n!r}" for n in wrong]
         parts += [f"missing {self.kind} {n!r}" for n in missing]
         raise BindingError(f"{', '.join(parts)}; the engine's {self.kind}s are: {self}")
+
+    def _without_fixed(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
+        for name, want in self.fixed.items():
+            if name in arrays:
+                _check_fixed(name, arrays[name], want)
+        return {name: array for name, array in arrays.items() if name not in self.fixed}
 
     def with_scalars(self, arrays: Arrays) -> Arrays:
         """The arrays of a call (these come first), numbers replaced by 0-d arrays where a scalar
@@ -92,6 +110,17 @@ class Bindings:
         return ", ".join(f"{n}: {t!r}" for n, t in zip(self.names, self.types, strict=True))
 
 
+def fixed_arrays(program: Program, constants: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Inputs of the model that the build was given the values of, by name.
+
+    constants: those stored.
+    """
+    return {
+        f.name: constants[f.constant].reshape(-1).view(f.type.dtype.numpy).reshape(f.type.static)
+        for f in program.fixed
+    }
+
+
 def _picker(names: tuple[str, ...]) -> Callable[[Mapping[str, Any]], Arrays]:
     if len(names) == 1:
         name = names[0]
@@ -114,6 +143,25 @@ def _scalar(value: Any, type_: TensorType, dtype: np.dtype) -> Any:
     if isinstance(value, int) and (type_.dtype.is_float or _holds(type_, value)):
         return np.asarray(value, dtype)
     return np.asarray(value, dtype) if isinstance(value, float) and type_.dtype.is_float else value
+
+
+def _check_fixed(name: str, given: Any, want: np.ndarray) -> None:
+    """BindingError unless `given` is what the input was fixed to."""
+    type_ = type_of(want)
+    array = _scalar(given, type_, want.dtype)
+    said = f"the build fixed it to {_shown(want)} (values=); leave it out, or give that value"
+    if fault := _fault(array, type_, want.dtype, False):
+        raise BindingError(f"input {name!r} {fault}; {said}")
+    equal = np.equal(array, want) | ((array != array) & (want != want))
+    if not equal.all():
+        at = np.unravel_index(int(np.argmin(equal)), want.shape)
+        where = f" at index {tuple(int(i) for i in at)}" if want.ndim else ""
+        raise BindingError(f"input {name!r} is {array[at]}{where}; {said}, or rebuild with another")
+
+
+def _shown(array: np.ndarray) -> str:
+    """The values, or how many they are."""
+    return str(array.tolist()) if array.size <= _MOST_SHOWN else f"{array.size} values"
 
 
 def _holds(type_: TensorType, value: int) -> bool:

@@ -14,7 +14,7 @@ from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.types import TensorType
 from camshaft.program.check import check_program
 from camshaft.program.program import Note, Program
-from camshaft.runtime.bindings import Bindings
+from camshaft.runtime.bindings import Bindings, fixed_arrays
 from camshaft.runtime.context import ExecutionContext, allowed_threads
 from camshaft.runtime.driver import RUNNER, driver_named
 from camshaft.runtime.file.engine_file import REBUILD, aligned, read_engine_file, write_engine_file
@@ -80,6 +80,13 @@ class Engine:
         return {b.name: b.type for b in self.program.inputs}
 
     @property
+    def fixed_inputs(self) -> dict[str, np.ndarray]:
+        """Name -> values of the model's inputs that the build was given values of.  They are not
+        among `inputs`: a call may leave them out, and must not give them other values."""
+        found = fixed_arrays(self.program, self._constants)
+        return {name: array.copy() for name, array in found.items()}
+
+    @property
     def outputs(self) -> dict[str, TensorType]:
         """Name -> type of every output; open extents are expressions over `symbols`."""
         return {b.name: b.type for b in self.program.outputs}
@@ -95,7 +102,8 @@ class Engine:
 
         ShapeError names what is wrong with a shape, BindingError a wrong name.
         """
-        return output_shapes(self.program, Bindings("input", self.program.inputs), inputs)
+        bindings = Bindings("input", self.program.inputs, self.fixed_inputs)
+        return output_shapes(self.program, bindings, inputs)
 
     # -- running -----------------------------------------------------------------------------
 
@@ -159,7 +167,13 @@ class Engine:
         bytes and buffer offsets."""
         weights = sum(a.nbytes for a in self._constants.values())
         code = sum(len(c) for c in self._code.values())
-        return {**describe(self.manifest), "weight_bytes": weights, "code_bytes": code}
+        fixed = {name: array.tolist() for name, array in self.fixed_inputs.items()}
+        return {
+            **describe(self.manifest),
+            "fixed_inputs": fixed,
+            "weight_bytes": weights,
+            "code_bytes": code,
+        }
 
     def profile(
         self, inputs: Mapping[str, np.ndarray], runs: int = 50, threads: int | None = None

@@ -16,7 +16,7 @@ from camshaft.program.program import HostCall, Launch, Phase, Program
 from camshaft.program.rows import Patch, Row
 from camshaft.program.shape import SET_SHAPE
 from camshaft.program.view import Buffer, View
-from camshaft.runtime.bindings import Bindings
+from camshaft.runtime.bindings import Bindings, fixed_arrays
 from camshaft.runtime.driver import RUNNER, driver_named
 from camshaft.runtime.expand import expand
 
@@ -36,7 +36,7 @@ class LinkedEngine:
         BuildError if code does not link, or if there is no memory for the expanded constants.
         """
         self.program = program
-        self.inputs = Bindings("input", program.inputs)
+        self.inputs = Bindings("input", program.inputs, fixed_arrays(program, constants))
         self.outputs = Bindings("output", program.outputs)
         self.numbers = {("input", b.name): i for i, b in enumerate(program.inputs)}
         self.numbers |= {

@@ -81,9 +81,22 @@ class NodeContext:
         if tensor.data is None:
             raise ModelError(
                 f"its {what} ({tensor.name!r}) depends on the model's input data; "
-                "only a constant is supported"
+                f"only a constant is supported{self.way_out(tensor)}"
             )
         return tensor.data
+
+    def flag(self, index: int) -> bool | None:
+        """Input `index`, a tensor of one bool, where its value is known; else None."""
+        known = self.builder.known(self.arg(index))
+        return None if known is None else bool(known.reshape(-1)[0])
+
+    def way_out(self, tensor: Tensor) -> str:
+        """What a message says of a tensor whose value must be known: which inputs of the model to
+        give values of; "" where that would not help."""
+        names = [t.name for t in self.builder.sources(tensor) if not t.type.dtype.is_float]
+        if not names:
+            return ""
+        return "; give " + " and ".join(f"{n!r} a value with values={{{n!r}: ...}}" for n in names)
 
     def const_ints(self, index: int, what: str) -> tuple[int, ...] | None:
         """Input `index` as ints, None when it is left out.

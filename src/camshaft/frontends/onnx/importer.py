@@ -30,14 +30,16 @@ from camshaft.frontends.onnx.dtypes import (
 )
 from camshaft.frontends.onnx.handlers import HANDLERS
 from camshaft.frontends.onnx.hosted import host_step
+from camshaft.frontends.onnx.input_values import Declared, fixed_array
 from camshaft.frontends.onnx.model import load_model
 from camshaft.frontends.onnx.open_extents import OpenExtents
 from camshaft.frontends.onnx.reachable import reachable, reachable_in
 from camshaft.frontends.onnx.schema import Body, function_body
 from camshaft.ir import expr as E
-from camshaft.ir.extents.said import Said
+from camshaft.ir.extents.constraints import require_equal
+from camshaft.ir.extents.said import Said, Value
 from camshaft.ir.graph import Graph, GraphBuilder, Tensor
-from camshaft.ir.types import TensorType
+from camshaft.ir.types import DType, TensorType
 from camshaft.ops import POINTWISE
 from camshaft.ops.functional import NoCanonicalForm
 
@@ -64,6 +66,7 @@ def import_onnx(
     shapes: Mapping[str, Sequence[Said]] | None = None,
     profiles: Sequence[Mapping[str, Sequence[Sequence[int]]]] | None = None,
     typical: Mapping[str, Sequence[int]] | None = None,
+    values: Mapping[str, Value] | None = None,
 ) -> Graph:
     """Import an ONNX model as a graph of canonical ops, in the layout ONNX has (NCHW).
 
@@ -73,6 +76,7 @@ def import_onnx(
         ranges ("batch=1..16"), ranges, None for what is declared.
     profiles: input name -> (least, typical, most) shape, each; the extents range over all of them.
     typical: input name -> shape as it will be used; where nothing else says so, what is typical.
+    values: input name -> its values, which make it a constant (`Graph.fixed`).
     Extents that stay open become symbols (see `open_extents` for their typical sizes).
 
     float16 and bfloat16 are computed in float32; inputs and outputs keep their declared type.
@@ -81,7 +85,7 @@ def import_onnx(
     proto = load_model(model)
     extents = OpenExtents(dict(shapes or {}), tuple(profiles or ()), dict(typical or {}))
     for _ in range(MOST_ROUNDS):
-        importer = _Importer(proto, extents)
+        importer = _Importer(proto, extents, values or {})
         try:
             graph = importer.run()
         except ModelError:
@@ -110,8 +114,9 @@ class _Importer:
     values: ONNX tensor name -> tensor, of all that is known so far; the inner scopes come first.
     """
 
-    def __init__(self, proto: ModelProto, extents: OpenExtents) -> None:
-        self.proto, self.extents = proto, extents
+    def __init__(self, proto: ModelProto, extents: OpenExtents, given: Mapping[str, Value]) -> None:
+        """given: what is said of the values of inputs."""
+        self.proto, self.extents, self.given = proto, extents, given
         self.opsets = {_domain(o.domain): o.version for o in proto.opset_import}
         self.reserved = frozenset(_names(proto.graph))
         self.builder = GraphBuilder(proto.graph.name or "model", reserved=self.reserved)
@@ -123,26 +128,33 @@ class _Importer:
         found = reachable_in(graph)
         self._constants(graph, found.names)
         inputs = [v for v in graph.input if v.name not in self.values]
-        for option, given in (
-            ("shapes", [self.extents.shapes]),
-            ("profiles", self.extents.profiles),
-        ):
-            unknown = {name for names in given for name in names} - {v.name for v in inputs}
-            if unknown:
-                raise ModelError(
-                    f"{option}= names {sorted(unknown)}, which the model has no input for; "
-                    f"its inputs are {[v.name for v in inputs]}"
-                )
+        self._check_names([v.name for v in inputs])
         for value in inputs:
             self._input(value)
         self.nodes(found.nodes, _Place(self.opsets, self.reserved))
         return self.builder.graph({v.name: self._output(v) for v in graph.output})
+
+    def _check_names(self, inputs: Sequence[str]) -> None:
+        """ModelError if something is said of an input that the model does not have."""
+        for option, given in (
+            ("shapes", [self.extents.shapes]),
+            ("profiles", self.extents.profiles),
+            ("values", [self.given]),
+        ):
+            unknown = {name for names in given for name in names} - set(inputs)
+            if unknown:
+                raise ModelError(
+                    f"{option}= names {sorted(unknown)}, which the model has no input for; "
+                    f"its inputs are {list(inputs)}"
+                )
 
     # -- what the graph begins and ends with -------------------------------------------------
 
     def _constants(self, graph: GraphProto, read: Collection[str]) -> None:
         """The initializers that are read, or that give an input of the graph its default."""
         wanted = {*read, *(v.name for v in graph.input)}
+        if graph is self.proto.graph:
+            wanted -= set(self.given)  # which replaces a default
         for tensor in graph.initializer:
             if tensor.name not in wanted:
                 continue
@@ -161,10 +173,7 @@ class _Importer:
             dtype = boundary_dtype(_elem_type(value))
         except ModelError as error:
             raise ModelError(f"input {name!r}: {error}") from error
-        tensor = self.builder.input(
-            name,
-            TensorType(dtype, self.extents.shape(name, _declared(value))),  # type: ignore[arg-type]
-        )
+        tensor = self._declare(name, dtype, _declared(value))
         inner = inner_dtype(value.type.tensor_type.elem_type)
         if inner != dtype:
             expr = E.cast(E.inp(0), inner)
@@ -172,6 +181,18 @@ class _Importer:
                 POINTWISE, [tensor], {"expr": expr}, name=name, output=f"{name}:{inner.name}"
             )
         self._define(name, tensor)
+
+    def _declare(self, name: str, dtype: DType, declared: Declared) -> Tensor:
+        """The input `name` of the graph; a constant if its values are given."""
+        if name not in self.given:
+            type_ = TensorType(dtype, self.extents.shape(name, declared))  # type: ignore[arg-type]
+            return self.builder.input(name, type_)
+        array = fixed_array(name, self.given[name], dtype, declared)
+        shape = self.extents.shape(name, array.shape if declared is None else declared)
+        with self.builder.constraints.learning(f"values[{name!r}]"):
+            for extent, size in zip(shape, array.shape, strict=True):
+                require_equal(extent, size, f"values[{name!r}] has the shape {list(array.shape)}")
+        return self.builder.fixed_input(name, array)
 
     def _output(self, value: ValueInfoProto) -> Tensor:
         if value.name not in self.values:
@@ -336,7 +357,7 @@ def _elem_type(value: ValueInfoProto) -> int:
     return int(value.type.tensor_type.elem_type)
 
 
-def _declared(value: ValueInfoProto) -> list[int | str | None] | None:
+def _declared(value: ValueInfoProto) -> Declared:
     """The declared extents: numbers, names, None for neither; None if there is no shape at all."""
     tensor = value.type.tensor_type
     if not tensor.HasField("shape"):

@@ -21,6 +21,12 @@ Said = int | str | None
 Profile = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 """Least, typical and most shape of an input."""
 
+Value = bool | int | float | str | None | tuple["Value", ...]
+"""What is said of the values of an input: numbers (nested tuples of them for arrays), or for each
+element an extent as above; None is nothing."""
+
+MOST_SHOWN = 16
+"""Values that texts show; of more they say how many there are."""
 FORMS = (
     "a number, a name (batch), a range (1..16, 1.. or, with the typical size, 1..4..16), or a name "
     "with its range (batch=1..16)"
@@ -68,6 +74,26 @@ def shape_text(shape: Sequence[Said]) -> str:
     words = ["?" if said is None else str(said) for said in shape]
     between = "/" if any("x" in word.lower() for word in words) else "x"
     return between.join(words) or "scalar"
+
+
+def value_text(value: Value) -> str:
+    """16000, 1,8,64, batch,1..8: values as they are typed; of many numbers only how many."""
+    flat = flat_values(value)
+    if len(flat) > MOST_SHOWN:
+        return f"{len(flat)} values"
+    return ",".join("?" if v is None else str(v) for v in flat)
+
+
+def flat_values(value: Value) -> list[bool | int | float | str | None]:
+    """The elements in row-major order."""
+    if isinstance(value, tuple):
+        return [e for part in value for e in flat_values(part)]
+    return [value]
+
+
+def is_fixed(value: Value) -> bool:
+    """Whether every element is a number."""
+    return all(isinstance(v, int | float) for v in flat_values(value))
 
 
 def profile_text(profile: Profile) -> str:

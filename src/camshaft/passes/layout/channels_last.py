@@ -46,7 +46,10 @@ class _Layout:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.builder = GraphBuilder(
-            graph.name, reserved=graph.tensors, constraints=graph.constraints
+            graph.name,
+            reserved=graph.tensors,
+            constraints=graph.constraints,
+            fixed=graph.fixed,
         )
         self.versions: dict[str, dict[Perm, Tensor]] = {}
         self.operands: dict[tuple[str, Perm], Tensor] = {}

@@ -18,24 +18,32 @@ MOST_ITERATIONS = 4096
 
 
 def if_(ctx: NodeContext) -> Results:
-    """If: the branch of a constant condition; else both branches and a choice between results.
+    """If: the branch of a condition that is known; else both branches and a choice between results.
 
     Operators have no side effects, so computing the branch that is not chosen is only time.
     """
     condition = ctx.arg(0)
     if condition.type.size != 1:
         raise ModelError(f"its condition {condition.name!r} is {condition.type}, not one bool")
-    if condition.data is not None:
-        taken_ = "then_branch" if bool(condition.data.reshape(-1)[0]) else "else_branch"
-        return ctx.subgraph(_graph(ctx, taken_), {})
-    results = [ctx.subgraph(_graph(ctx, name), {}) for name in ("then_branch", "else_branch")]
+    taken = ctx.flag(0)
+    if taken is not None:
+        return ctx.subgraph(_graph(ctx, "then_branch" if taken else "else_branch"), {})
+    unknown = f"its condition {condition.name!r} depends on the model's input data"
+    results = []
+    for name in ("then_branch", "else_branch"):
+        try:
+            results.append(ctx.subgraph(_graph(ctx, name), {}))
+        except ModelError as error:
+            raise ModelError(
+                f"{unknown}, and its {name}: {error}{ctx.way_out(condition)}"
+            ) from error
     flag = F.reshape(ctx.builder, condition, ())
     chosen = []
     for i, (yes, no) in enumerate(zip(*results, strict=True)):
         if yes.type != no.type:
             raise ModelError(
-                f"its condition {condition.name!r} depends on the model's input data and its "
-                f"branches give {yes.type} and {no.type}; only branches of one type are supported"
+                f"{unknown} and its branches give {yes.type} and {no.type}; only branches of one "
+                f"type are supported{ctx.way_out(condition)}"
             )
         name = ctx.output_name(i)
         chosen.append(F.where(ctx.builder, flag, yes, no, output=name))
@@ -65,7 +73,7 @@ def loop(ctx: NodeContext) -> Results:
         if results[0].data is None:
             raise ModelError(
                 "its condition depends on the model's input data; only loops whose number of "
-                "iterations is known are supported"
+                f"iterations is known are supported{ctx.way_out(results[0])}"
             )
         alive = bool(results[0].data.reshape(-1)[0])
         carried = list(results[1 : 1 + len(carried)])
