@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import ctypes
 import os
-import sys
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from types import FrameType
 
 import numpy as np
 
@@ -57,7 +55,8 @@ class LinkedProgram:
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._started = self._closed = False
-        self._claim: dict[str, FrameType] = {}
+        self._has_hosts = any(row.code == 0 for row in rows)
+        self._turn = threading.Lock()  # held in calls with host steps, in set_shape and close
         _programs.add(self)
         self._release = weakref.finalize(self, _stop, tables, runner, self._threads)
 
@@ -102,15 +101,20 @@ class LinkedProgram:
     def close(self) -> None:
         """Stop the workers; later calls return Outcome.IS_BUSY.  ConfigError while a call is running."""
         with self._lock:
-            if self._started and not self._closed and self._runner.acquire(self.address):
-                raise ConfigError("an execution context cannot be closed while it runs")
-            self._closed = True
-            self._release()
+            running = ConfigError("an execution context cannot be closed while it runs")
+            if self._turn.locked():
+                raise running
+            with self._turn:
+                self._free_after_interrupt()
+                if self._started and not self._closed and self._runner.acquire(self.address):
+                    raise running
+                self._closed = True
+                self._release()
 
     def _forget_workers(self) -> None:
         """In a forked child: the workers and whoever was in a call stayed behind."""
         self._lock = threading.Lock()
-        self._claim.clear()
+        self._turn = threading.Lock()
         self._threads.clear()
         self._started = False
         self._tables.words[Word.BUSY] = 1
@@ -126,32 +130,24 @@ class LinkedProgram:
         """`enter` for programs with host steps, which must use nothing else: calls `host(row)`
         (rows numbered without checks) for each step that falls due.
 
-        Ctrl-C may raise where generated code returns with a host step due, before anyone has seen
-        the code, and even in the middle of a `finally`.  So a call claims the program under its
-        own frame, and a claim whose frame no thread executes any longer counts for nothing.
+        An exception in a host step, or Ctrl-C between two entries, leaves Word.BUSY set.  Therefore
+        a lock says whether a call is under way, and its next holder clears the word.  No exception
+        leaves the lock held: `with` takes and frees it without handling signals (CPython issue 29988).
         """
-        me = sys._getframe()
-        holder = self._claim.get("call")
-        if holder is not None and not _is_executed(holder):
-            self._end_claim(holder)
-        try:
-            if self._claim.setdefault("call", me) is not me:
-                return Outcome.IS_BUSY
+        if self._turn.locked():
+            return Outcome.IS_BUSY
+        with self._turn:
+            self._free_after_interrupt()
             code = self.enter(addresses)
             while code > 0:
                 host(code - 1 - self.checks)
                 code = int(self._runner.resume(self.address, code))  # the row after the host step
             return code
-        finally:
-            self._end_claim(me)
 
-    def _end_claim(self, holder: FrameType) -> None:
-        """Free the program if that call has it; interrupted, it can be done again."""
-        with self._lock:
-            if self._claim.get("call") is holder:
-                if self._started and not self._closed:
-                    self._runner.leave(self.address)
-                del self._claim["call"]
+    def _free_after_interrupt(self) -> None:
+        """Clear Word.BUSY of a program with host steps.  The caller holds `_turn`."""
+        if self._has_hosts and self._started and not self._closed:
+            self._runner.leave(self.address)
 
     def set_shape(self, targets: Targets, values: np.ndarray) -> bool:
         """Fit the tables to other sizes, between calls.  False if the program is in use or closed.
@@ -160,12 +156,16 @@ class LinkedProgram:
         """
         if not self._started and not self.start():
             return False
-        if self._runner.acquire(self.address):
+        if self._turn.locked():
             return False
-        try:
-            self._tables.set_shape(targets, values, self.checks)
-        finally:
-            self._runner.leave(self.address)
+        with self._turn:
+            self._free_after_interrupt()
+            if self._runner.acquire(self.address):
+                return False
+            try:
+                self._tables.set_shape(targets, values, self.checks)
+            finally:
+                self._runner.leave(self.address)
         return True
 
     def set_timing(self, on: bool) -> None:
@@ -178,17 +178,6 @@ class LinkedProgram:
         At a host step there is the time at which the step became due.
         """
         return self._tables.stamps[self.checks :].copy()
-
-
-def _is_executed(frame: FrameType) -> bool:
-    """Whether some thread is in that frame, or in a function called from it."""
-    for top in sys._current_frames().values():
-        at: FrameType | None = top
-        while at is not None:
-            if at is frame:
-                return True
-            at = at.f_back
-    return False
 
 
 # --- threads come to an end -----------------------------------------------------------------
