@@ -38,10 +38,9 @@ def _conv_infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorType]:
     n, c, h, wd = spatial(x.shape, attrs["layout"])
     k, cg, r, s = spatial(w.shape, attrs["layout"])
     groups = attrs["groups"]
-    if cg * groups != c or k % groups:
-        raise ModelError(
-            f"input has {c} channels, weights {w} with {groups} groups want {cg * groups}"
-        )
+    misfit = f"input has {c} channels, weights {w} with {groups} groups want {cg * groups}"
+    require_equal(c, cg * groups, misfit)
+    require_equal(k % groups, 0, misfit)
     top, left, bottom, right = attrs["pads"]
     oh = window_extent(h, r, attrs["strides"][0], (top, bottom), attrs["dilations"][0])
     ow = window_extent(wd, s, attrs["strides"][1], (left, right), attrs["dilations"][1])
@@ -125,8 +124,9 @@ CONV = OpDef(
 def _transpose_conv_infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorType]:
     x, w = types
     n, c, h, wd = x.shape
-    if w.shape[0] != c or c % attrs["groups"]:
-        raise ModelError(f"input has {c} channels, transposed weights {w} have {w.shape[0]}")
+    misfit = f"input has {c} channels, transposed weights {w} have {w.shape[0]}"
+    require_equal(c, w.shape[0], misfit)
+    require_equal(w.shape[0] % attrs["groups"], 0, misfit)
     top, left, bottom, right = attrs["pads"]
     out = []
     for axis, (size, kernel, pad) in enumerate(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from camshaft.errors import ModelError
+from camshaft.ir.extents.constraints import require_equal
 from camshaft.ir.op import Attr, Attribute, OpDef, Perm, Reordering, Role, Types
 from camshaft.ir.types import TensorType, f32
 from camshaft.ops.common import axis_follows, normal_axis
@@ -17,12 +18,17 @@ Attrs = Mapping[str, Any]
 
 def _check(types: Sequence[TensorType], attrs: Attrs) -> None:
     x, scale, zero = types
-    if scale.dtype != f32 or scale.shape != zero.shape:
-        raise ModelError(f"scale {scale} must be f32 and shaped as zero point {zero}")
-    if scale.rank == 1 and scale.shape[0] != x.shape[normal_axis(attrs["axis"], x.rank)]:
-        raise ModelError(f"scale {scale} does not fit axis {attrs['axis']} of {x}")
+    misfit = f"scale {scale} must be f32 and shaped as zero point {zero}"
+    if scale.dtype != f32 or scale.rank != zero.rank:
+        raise ModelError(misfit)
     if scale.rank > 1:
         raise ModelError(f"blocked quantization (scale {scale}) is not supported")
+    if scale.rank == 1:
+        require_equal(scale.shape[0], zero.shape[0], misfit)
+        along = x.shape[normal_axis(attrs["axis"], x.rank)]
+        require_equal(
+            along, scale.shape[0], f"scale {scale} does not fit axis {attrs['axis']} of {x}"
+        )
 
 
 def along_axis(values: np.ndarray, axis: int, rank: int) -> np.ndarray:

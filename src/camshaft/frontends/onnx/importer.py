@@ -20,6 +20,7 @@ from onnx import GraphProto, ModelProto, NodeProto, SparseTensorProto, ValueInfo
 
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx.context import Handler, NodeContext
+from camshaft.frontends.onnx.demands import demand
 from camshaft.frontends.onnx.dtypes import (
     NARROW_RANGE,
     array_of,
@@ -251,6 +252,7 @@ class _Importer:
         )
         handler = HANDLERS.get((domain, node.op_type))
         if handler is None:
+            demand(ctx)
             body = function_body(ctx, domain)
             if body is not None:
                 self._body(body, ctx)

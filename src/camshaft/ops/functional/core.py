@@ -8,6 +8,7 @@ from typing import cast
 import numpy as np
 
 from camshaft.errors import ModelError
+from camshaft.ir.extents.constraints import require_equal
 from camshaft.ir.extents.extent import Extent, symbols_of
 from camshaft.ir.extents.sizes import typical
 from camshaft.ir.extents.symbol import UndecidedExtent
@@ -91,6 +92,13 @@ def per_axis(value: int | Sequence[int], count: int, what: str, least: int) -> t
     if min(values, default=least) < least:
         raise ModelError(f"{what}={list(values)} is below {least}")
     return values
+
+
+def require_same(builder: GraphBuilder, a: Extent, b: Extent, otherwise: str) -> None:
+    """State that two extents are equal: ModelError(otherwise) where they differ, a constraint of the
+    graph where that is open."""
+    with builder.constraints.learning(f"node {builder.layer!r}"):
+        require_equal(a, b, otherwise)
 
 
 def fixed(extents: Sequence[Extent], what: str) -> tuple[int, ...]:

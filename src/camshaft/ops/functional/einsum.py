@@ -15,7 +15,7 @@ from camshaft.errors import ModelError
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ops.contraction import MATMUL
-from camshaft.ops.functional.core import NoCanonicalForm, emit
+from camshaft.ops.functional.core import NoCanonicalForm, emit, require_same
 from camshaft.ops.functional.movement.shape import reshape, transpose
 from camshaft.ops.rowwise import REDUCE
 
@@ -50,7 +50,7 @@ def einsum(
     extents: dict[str, set[Extent]] = {}
     for names, term in zip(labels, terms, strict=True):
         for label, extent in zip(names, term.tensor.shape, strict=True):
-            extents.setdefault(label, set()).add(extent)
+            _agree(builder, label, extent, extents.setdefault(label, set()))
     unknown = [label for label in result if label not in extents]
     if unknown or len(set(result)) < len(result):
         raise ModelError(f"the output of equation {equation!r} names {unknown or 'a label twice'}")
@@ -65,6 +65,15 @@ def einsum(
     made = _summed(builder, made, set(result))
     order = [made.labels.index(label) for label in result]
     return transpose(builder, made.tensor, order, output=output)
+
+
+def _agree(builder: GraphBuilder, label: str, extent: Extent, others: set[Extent]) -> None:
+    """Add to the extents that have a label, which are equal, but for those of 1."""
+    for other in others:
+        if 1 not in (extent, other):
+            require_same(builder, extent, other, f"label {label!r} is {extent} and {other} long")
+            return
+    others.add(extent)
 
 
 def _parsed(equation: str, ranks: Sequence[int]) -> tuple[list[tuple[str, ...]], tuple[str, ...]]:

@@ -8,7 +8,7 @@ from camshaft.errors import ModelError
 from camshaft.ir import expr as E
 from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ops.contraction import MATMUL
-from camshaft.ops.functional.core import emit
+from camshaft.ops.functional.core import emit, require_same
 from camshaft.ops.functional.movement.shape import reshape, transpose
 
 
@@ -59,8 +59,11 @@ def linear(
     """x [..., C] times the transposed weight [K,C], plus bias [K]: [..., K]."""
     if weight.type.rank != 2 or not x.type.rank:
         raise ModelError(f"weight {weight.type} is no matrix [K,C] for an input {x.type}")
-    if bias is not None and bias.shape != (weight.shape[0],):
-        raise ModelError(f"bias {bias.type} has not one value for each of {weight.shape[0]} rows")
+    if bias is not None:
+        misfit = f"bias {bias.type} has not one value for each of {weight.shape[0]} rows"
+        if bias.type.rank != 1:
+            raise ModelError(misfit)
+        require_same(builder, bias.shape[0], weight.shape[0], misfit)
     operands = [] if bias is None else [bias]
     attrs = {} if bias is None else {"epilogue": E.add(E.inp(0), E.inp(1))}
     return matmul_over(builder, x, transpose(builder, weight), operands, attrs, output=output)

@@ -17,7 +17,7 @@ from camshaft.ir.extents.extent import largest
 from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ops.common import normal_axis
 from camshaft.ops.elementwise import POINTWISE, retyped
-from camshaft.ops.functional.core import constant, emit
+from camshaft.ops.functional.core import constant, emit, require_same
 from camshaft.ops.functional.elementwise.arithmetic import pointwise, reciprocal_of
 from camshaft.ops.functional.movement.shape import column, reshape
 from camshaft.ops.pooling import POOL
@@ -44,14 +44,9 @@ def batch_norm(
     Where all four are constant they become one factor and one summand, computed in float64.
     ModelError where one has not one value for each channel (Ioffe, Szegedy 2015; inference).
     """
-    if x.type.rank < 2:
-        raise ModelError(f"input {x.type} has no channel axis")
     statistics = [weight, bias, mean, variance]
     for t in statistics:
-        if t.shape != (x.shape[1],):
-            raise ModelError(
-                f"{t.name!r} is {t.type}, not one value for each of {x.shape[1]} channels"
-            )
+        _check_channels(builder, x, t)
     if all(t.is_const for t in statistics):
         w, b, m, v = (t.array.astype(np.float64) for t in statistics)
         scale = w / np.sqrt(v + eps)
@@ -103,14 +98,17 @@ def _affine(expr: Expr, weight: Tensor | None, bias: Tensor | None) -> tuple[Exp
     return expr, operands
 
 
-def _check_channels(x: Tensor, *vectors: Tensor | None) -> None:
+def _check_channels(builder: GraphBuilder, x: Tensor, *vectors: Tensor | None) -> None:
+    """ModelError for a vector that has not one value for each channel."""
     if x.type.rank < 2:
         raise ModelError(f"input {x.type} has no channel axis")
     for t in vectors:
-        if t is not None and (t.type.rank != 1 or t.type.size != x.shape[1]):
-            raise ModelError(
-                f"{t.name!r} is {t.type}, not one value for each of {x.shape[1]} channels"
-            )
+        if t is None:
+            continue
+        misfit = f"{t.name!r} is {t.type}, not one value for each of {x.shape[1]} channels"
+        if t.type.rank != 1:
+            raise ModelError(misfit)
+        require_same(builder, x.shape[1], t.shape[0], misfit)
 
 
 def instance_norm(
@@ -123,7 +121,7 @@ def instance_norm(
     output: str | None = None,
 ) -> Tensor:
     """x [N,C,...] less its mean over the spatial axes, over its deviation; weight, bias: [C]."""
-    _check_channels(x, weight, bias)
+    _check_channels(builder, x, weight, bias)
     centred, _, variance = _centred(builder, x, range(2, x.type.rank))
     vectors = [None if t is None else column(builder, t, x.type.rank) for t in (weight, bias)]
     expr, operands = _affine(_standardized(eps), *vectors)
@@ -144,9 +142,11 @@ def group_norm(
 
     Wu, He 2018.  ModelError where the channels do not divide into the groups.
     """
-    _check_channels(x, weight, bias)
-    if num_groups < 1 or x.shape[1] % num_groups != 0:
-        raise ModelError(f"the channels of {x.type} do not divide into {num_groups} groups")
+    _check_channels(builder, x, weight, bias)
+    misfit = f"the channels of {x.type} do not divide into {num_groups} groups"
+    if num_groups < 1:
+        raise ModelError(misfit)
+    require_same(builder, x.shape[1] % num_groups, 0, misfit)
     inner = x.shape[1] // num_groups * prod(x.shape[2:])
     grouped = reshape(builder, x, (x.shape[0], num_groups, inner))
     centred, _, variance = _centred(builder, grouped, (2,))

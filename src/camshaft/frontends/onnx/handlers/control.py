@@ -9,9 +9,11 @@ from onnx import GraphProto
 
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx.context import Handler, NodeContext, Results
+from camshaft.ir.extents.constraints import require_equal
 from camshaft.ir.graph import Tensor
 from camshaft.ops import functional as F
 from camshaft.ops.common import normal_axis
+from camshaft.ops.functional.core import fixed
 
 MOST_ITERATIONS = 4096
 """A loop that runs longer would make an engine of unreasonable size."""
@@ -40,11 +42,15 @@ def if_(ctx: NodeContext) -> Results:
     flag = F.reshape(ctx.builder, condition, ())
     chosen = []
     for i, (yes, no) in enumerate(zip(*results, strict=True)):
-        if yes.type != no.type:
-            raise ModelError(
-                f"{unknown} and its branches give {yes.type} and {no.type}; only branches of one "
-                f"type are supported{ctx.way_out(condition)}"
-            )
+        misfit = (
+            f"{unknown} and its branches give {yes.type} and {no.type}; only branches of one "
+            f"type are supported{ctx.way_out(condition)}"
+        )
+        if (yes.type.dtype, yes.type.rank) != (no.type.dtype, no.type.rank):
+            raise ModelError(misfit)
+        with ctx.builder.constraints.learning(f"node {ctx.name!r}"):
+            for a, b in zip(yes.shape, no.shape, strict=True):
+                require_equal(a, b, misfit)
         name = ctx.output_name(i)
         chosen.append(F.where(ctx.builder, flag, yes, no, output=name))
     return chosen
@@ -98,10 +104,14 @@ def scan(ctx: NodeContext) -> Results:
     axes = _filled(ctx, "scan_input_axes", count)
     axes = [normal_axis(a, t.type.rank) for a, t in zip(axes, sequences, strict=True)]
     backward = _filled(ctx, "scan_input_directions", count)
-    lengths = {t.shape[a] for a, t in zip(axes, sequences, strict=True)}
-    if len(lengths) != 1 or max(lengths) > MOST_ITERATIONS:
-        raise ModelError(f"sequences of lengths {sorted(lengths)} cannot be scanned together")
-    length = lengths.pop()
+    lengths = [t.shape[a] for a, t in zip(axes, sequences, strict=True)]
+    misfit = f"sequences of lengths {lengths} cannot be scanned together"
+    with ctx.builder.constraints.learning(f"node {ctx.name!r}"):
+        for other in lengths[1:]:
+            require_equal(lengths[0], other, misfit)
+    (length,) = fixed(lengths[:1], "how many steps are scanned")
+    if length > MOST_ITERATIONS:
+        raise ModelError(misfit)
     scans: list[list[Tensor]] = [[] for _ in range(outputs)]
     names = [v.name for v in body.input]
     for step in range(length):

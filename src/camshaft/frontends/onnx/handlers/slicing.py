@@ -28,8 +28,8 @@ def split(ctx: NodeContext) -> Results:
     parts = len(ctx.proto.output)
     given = ctx.ints_or_input("split", 1)
     sizes = F.equal_parts(x.shape[axis], parts) if given is None else given
-    if given is None and ctx.opset < 18 and sizes[0] != sizes[-1]:
-        raise ModelError(f"axis {axis} of {x.type} does not split into {parts} equal parts")
+    if given is None and ctx.opset < 18:
+        sizes = (x.shape[axis] // parts,) * parts
     if len(sizes) != parts:
         raise ModelError(f"sizes {list(sizes)} do not split axis {axis} of {x.type} in {parts}")
     names = [ctx.output_name(i) if ctx.wants(i) else None for i in range(parts)]

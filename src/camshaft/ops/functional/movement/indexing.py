@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from camshaft.errors import ModelError
 from camshaft.ir import expr as E
+from camshaft.ir.extents.constraints import require_at_least
 from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ir.types import i64, row_major_strides
 from camshaft.ops.common import normal_axis
@@ -27,6 +28,11 @@ def take_along_axis(
         raise NoCanonicalForm("works on numbers, not on strings")
     if indices.type.rank != x.type.rank or not indices.type.dtype.is_int:
         raise ModelError(f"indices {indices.type} are not integers of the rank of {x.type}")
+    with builder.constraints.learning(f"node {builder.layer!r}"):
+        for a, (given, there) in enumerate(zip(indices.shape, x.shape, strict=True)):
+            if a != axis:
+                longer = f"indices {indices.type} are longer than {x.type} along axis {a}"
+                require_at_least(there, given, longer)
     strides = row_major_strides(x.shape)
     at = E.inp(0)
     operands = [cast(builder, indices, i64)]

@@ -160,10 +160,11 @@ def split(
 ) -> list[Tensor]:
     """x in consecutive parts of the given sizes along `axis`; outputs: their names, where given."""
     axis = normal_axis(axis, x.type.rank)
-    if sum(sizes) != x.shape[axis] or any(s < 0 for s in sizes):
-        raise ModelError(
-            f"sizes {list(sizes)} do not split axis {axis} of {x.type} in {len(sizes)}"
-        )
+    misfit = f"sizes {list(sizes)} do not split axis {axis} of {x.type} in {len(sizes)}"
+    with builder.constraints.learning(f"node {builder.layer!r}"):
+        require_equal(x.shape[axis], sum(sizes), misfit)
+        for size in sizes:
+            require_at_least(size, 0, misfit)
     names = [*outputs, *([None] * (len(sizes) - len(outputs)))]
     parts: list[Tensor] = []
     start: Extent = 0

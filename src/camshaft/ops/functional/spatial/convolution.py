@@ -11,7 +11,7 @@ from camshaft.ir.extents.extent import Extent, largest
 from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ops.common import IDENTITY
 from camshaft.ops.contraction import CONV, CONV_TRANSPOSE
-from camshaft.ops.functional.core import NoCanonicalForm, emit, per_axis
+from camshaft.ops.functional.core import NoCanonicalForm, emit, per_axis, require_same
 from camshaft.ops.functional.elementwise.arithmetic import pointwise
 from camshaft.ops.functional.movement.shape import column
 from camshaft.ops.functional.spatial.windows import (
@@ -47,7 +47,7 @@ def conv(
     Raises ModelError where operands or attributes do not fit, NoCanonicalForm for other ranks.
     """
     window = conv_window(x, weight, stride, padding, dilation)
-    _check_bias(bias, weight.shape[0])
+    _check_bias(builder, bias, weight.shape[0])
     operands = [] if bias is None else [column(builder, bias, 4)]
     epilogue = IDENTITY if bias is None else PLUS_BIAS
     return conv_over(builder, x, weight, operands, window, groups, epilogue=epilogue, output=output)
@@ -68,9 +68,13 @@ def conv_window(
     return window_of(x.shape[2:], weight.shape[2:], stride, padding, dilation)
 
 
-def _check_bias(bias: Tensor | None, channels: Extent) -> None:
-    if bias is not None and (bias.type.size != channels or bias.type.rank < 1):
-        raise ModelError(f"bias {bias.type} has not one value for each of {channels} channels")
+def _check_bias(builder: GraphBuilder, bias: Tensor | None, channels: Extent) -> None:
+    if bias is None:
+        return
+    misfit = f"bias {bias.type} has not one value for each of {channels} channels"
+    if bias.type.rank < 1:
+        raise ModelError(misfit)
+    require_same(builder, bias.type.size, channels, misfit)
 
 
 def conv_over(
@@ -129,7 +133,7 @@ def conv_transpose(
         raise NoCanonicalForm(f"convolves one or two spatial axes; input {x.type} has others")
     if weight.type.rank != x.type.rank:
         raise ModelError(f"weights {weight.type} do not have the rank of the input {x.type}")
-    _check_bias(bias, weight.shape[1] * groups)
+    _check_bias(builder, bias, weight.shape[1] * groups)
     strides = per_axis(stride, rank, "stride", 1)
     dilations = per_axis(dilation, rank, "dilation", 1)
     extra: Sequence[Extent] = per_axis(output_padding, rank, "output_padding", 0)
