@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from camshaft.backends.cpu.processor import host_target
-from camshaft.backends.cpu.runner.functions import Runner, array_layout, compile_runner
+from camshaft.backends.cpu.runner.functions import RunnerFunctions, array_layout, compile_runner
 from camshaft.backends.cpu.runner.ir.layout import BARRIER, SERIAL
 from camshaft.backends.cpu.runner.tables import row_flags
 from camshaft.builder.engine_builder import Builder
@@ -205,7 +205,7 @@ def test_threads_beyond_the_plan_are_refused() -> None:
 
 
 def test_without_known_array_layout_everything_still_works(monkeypatch: Any) -> None:
-    monkeypatch.setattr(Runner, "bound_call", lambda self, program: None)
+    monkeypatch.setattr(RunnerFunctions, "bound_call", lambda self, program: None)
     engine = chain(length=5, threads=2, items=4, host_at=2)
     assert np.array_equal(engine(X)["y"], 2 * (X + 2) + 2)
     with pytest.raises(BindingError, match="has dtype"):

@@ -35,7 +35,7 @@ from camshaft.frontends.onnx.input_values import Declared, fixed_array
 from camshaft.frontends.onnx.model import load_model
 from camshaft.frontends.onnx.open_extents import OpenExtents
 from camshaft.frontends.onnx.reachable import reachable, reachable_in
-from camshaft.frontends.onnx.schema import Body, function_body
+from camshaft.frontends.onnx.schema import FunctionBody, function_body
 from camshaft.ir import expr as E
 from camshaft.ir.extents.constraints import require_equal
 from camshaft.ir.extents.said import Said, Value
@@ -264,7 +264,7 @@ class _Importer:
             if output:
                 self._define(output, tensor)
 
-    def _body(self, body: Body, ctx: NodeContext) -> None:
+    def _body(self, body: FunctionBody, ctx: NodeContext) -> None:
         """Import what an operator stands for; only the operator's outputs remain visible."""
         kept = ctx.kept & frozenset(ctx.proto.output)
         self.values = self.values.new_child()

@@ -15,7 +15,7 @@ _BODY = "ai.camshaft.body"
 
 
 @dataclass(frozen=True)
-class Body:
+class FunctionBody:
     """The nodes an operator stands for, and the opsets they are written in."""
 
     graph: GraphProto
@@ -32,7 +32,7 @@ def type_proto(ctx: NodeContext, index: int) -> TypeProto:
     return onnx.helper.make_tensor_type_proto(onnx_dtype(t.dtype), shape)
 
 
-def function_body(ctx: NodeContext, domain: str) -> Body | None:
+def function_body(ctx: NodeContext, domain: str) -> FunctionBody | None:
     """What ONNX defines this operator by, or None if it is a primitive.
 
     The body is called as a local function of a one-node model, attribute defaults written out, and
@@ -60,7 +60,7 @@ def function_body(ctx: NodeContext, domain: str) -> Body | None:
         functions=[function],
         opset_imports=[onnx.helper.make_opsetid(d, v) for d, v in {_BODY: 1, **opsets}.items()],
     )
-    return Body(inliner.inline_local_functions(model).graph, opsets)
+    return FunctionBody(inliner.inline_local_functions(model).graph, opsets)
 
 
 def _function(ctx: NodeContext, schema: Any) -> FunctionProto | None:

@@ -22,7 +22,7 @@ from camshaft.passes.rewrite import Rewrite, Rewriter
 
 
 @dataclass(frozen=True)
-class Phase:
+class Residue:
     """One residue along one axis: output pixel stride*q + a, for q < count.
 
     taps: filter indices in the order in which their input pixels ascend (empty: all zeros).
@@ -35,22 +35,22 @@ class Phase:
     after: int
 
 
-def phases(
+def residues(
     size: int, out: int, kernel: int, stride: int, dilation: int, pad: int
-) -> tuple[Phase, ...]:
-    """The phases of one axis.  out: extent of the transposed convolution's output."""
+) -> tuple[Residue, ...]:
+    """The residues of one axis.  out: extent of the transposed convolution's output."""
     count = -(-out // stride)
     found = []
     for a in range(stride):
         taps = [r for r in range(kernel) if (a + pad - r * dilation) % stride == 0]
         taps.reverse()
         if not taps:
-            found.append(Phase((), 1, 0, 0))
+            found.append(Residue((), 1, 0, 0))
             continue
         offsets = [(a + pad - r * dilation) // stride for r in taps]
         step = offsets[1] - offsets[0] if len(offsets) > 1 else 1
         reach = step * (len(taps) - 1)
-        found.append(Phase(tuple(taps), step, -offsets[0], count - size + offsets[0] + reach))
+        found.append(Residue(tuple(taps), step, -offsets[0], count - size + offsets[0] + reach))
     return tuple(found)
 
 
@@ -85,8 +85,8 @@ class _Filters:
         """Output channels of all groups."""
         return int(self.values.shape[1]) * self.groups
 
-    def at(self, rows: Phase, cols: Phase, node: Node, r: Rewriter) -> Tensor:
-        """The taps of a phase as a convolution's weights [K, R', S', C/g]."""
+    def at(self, rows: Residue, cols: Residue, node: Node, r: Rewriter) -> Tensor:
+        """The taps of a residue as a convolution's weights [K, R', S', C/g]."""
         taps = self.values[:, :, rows.taps, :][:, :, :, cols.taps]
         taps = taps.reshape(self.groups, -1, *taps.shape[1:]).transpose(0, 2, 3, 4, 1)
         filters = np.ascontiguousarray(taps.reshape(self.channels, *taps.shape[2:]))
@@ -115,7 +115,7 @@ class LowerConvTranspose(Rewrite):
         out = node.output
         strides, dilations, pads = (ints_attr(node, n) for n in ("strides", "dilations", "pads"))
         rows, cols = (
-            phases(
+            residues(
                 node.args[0].shape[2 + a],
                 out.shape[2 + a],
                 filters.values.shape[2 + a],
@@ -145,16 +145,16 @@ class LowerConvTranspose(Rewrite):
         return [r.emit(TRANSPOSE, [y], {"perm": (0, 3, 1, 2)}, like=node)]
 
     @staticmethod
-    def _reads_image(phase: Phase, size: int) -> bool:
+    def _reads_image(residue: Residue, size: int) -> bool:
         """Whether something of the image is left after cutting off negative padding."""
-        return size + min(phase.before, 0) + min(phase.after, 0) >= 1
+        return size + min(residue.before, 0) + min(residue.after, 0) >= 1
 
     def _part(
         self,
         node: Node,
         x: Tensor,
         filters: _Filters,
-        at: tuple[Phase, Phase],
+        at: tuple[Residue, Residue],
         counts: tuple[int, ...],
         r: Rewriter,
     ) -> Tensor:

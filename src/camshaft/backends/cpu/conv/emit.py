@@ -26,17 +26,17 @@ Word = tuple[bool, list[int | None], list[bool]]
 
 
 @dataclass(frozen=True)
-class Stream:
+class WeightStream:
     """Weights of the step to come, and the line to prefetch meanwhile (None: nothing)."""
 
     weights: Pointer
     ahead: Pointer | None
     kb: int
 
-    def at(self, steps: Index) -> Stream:
+    def at(self, steps: Index) -> WeightStream:
         """Further on by `steps` steps of `kb` weights, each prefetching one line."""
         ahead = self.ahead.at(steps * (_LINE // 4)) if self.ahead else None
-        return Stream(self.weights.at(steps * self.kb).aligned(64), ahead, self.kb)
+        return WeightStream(self.weights.at(steps * self.kb).aligned(64), ahead, self.kb)
 
 
 @dataclass(frozen=True)
@@ -129,17 +129,17 @@ class ConvEmitter:
                     stream = self._stream(panel, row * plan.tiles + tile)
                     self._tile(panel, segment, x, epilogue, tile, oh, stream)
 
-    def _stream(self, panel: Panel, tile: Value) -> Stream:
+    def _stream(self, panel: Panel, tile: Value) -> WeightStream:
         """The panel's weights; the first tiles also fetch the next panel's, a part each."""
         k, plan = self.k, self.plan
         if not plan.prefetches:
-            return Stream(panel.weights, None, plan.kb)
+            return WeightStream(panel.weights, None, plan.kb)
         steps = plan.problem.r * plan.row_steps
         lines = steps * (_LINE // 4)
         ahead = steps * plan.kb + tile * lines
         # A tile with nothing left to fetch asks for what it reads anyway.
         offset = k.select(tile * lines < steps * plan.kb, ahead, 0)
-        return Stream(panel.weights, panel.weights.at(offset), plan.kb)
+        return WeightStream(panel.weights, panel.weights.at(offset), plan.kb)
 
     # --- one tile -------------------------------------------------------------------------
 
@@ -151,7 +151,7 @@ class ConvEmitter:
         epilogue: Epilogue,
         tile: Value,
         oh: Value,
-        stream: Stream,
+        stream: WeightStream,
     ) -> None:
         """Sums and epilogue of one tile; x: image row of filter row 0, column of pixel 0 pending."""
         plan, p = self.plan, self.problem
@@ -167,7 +167,7 @@ class ConvEmitter:
         x: Pointer,
         epilogue: Epilogue,
         oh: Value,
-        stream: Stream,
+        stream: WeightStream,
     ) -> None:
         """Sums and epilogue of a tile whose pixel 0 `x` and `epilogue` point to."""
         k, plan, p = self.k, self.plan, self.problem
@@ -224,7 +224,7 @@ class ConvEmitter:
             low, high = low // step, high // step
         return low, k.min(high, p.r)
 
-    def _filter_row(self, acc: Acc, segment: Segment, x: Pointer, stream: Stream) -> None:
+    def _filter_row(self, acc: Acc, segment: Segment, x: Pointer, stream: WeightStream) -> None:
         """Add one filter row; x: input column under filter column 0 of pixel 0."""
         if self.plan.is_static:
             self._static_row(acc, segment, x, stream)
@@ -234,7 +234,7 @@ class ConvEmitter:
 
     # --- many channels: loops -------------------------------------------------------------
 
-    def _run(self, acc: Acc, run: Run, x: Pointer, stream: Stream) -> None:
+    def _run(self, acc: Acc, run: Run, x: Pointer, stream: WeightStream) -> None:
         """Add filter columns that the same pixels see."""
         k, plan, p = self.k, self.plan, self.problem
         per_tap = plan.quads if p.is_int8 else p.c
@@ -248,7 +248,7 @@ class ConvEmitter:
         with k.loop(0, run.count, carry=acc) as tap:
             self._channels(acc, run, 1, x.at(tap * step), stream.at(tap * per_tap))
 
-    def _channels(self, acc: Acc, run: Run, taps: int, x: Pointer, stream: Stream) -> None:
+    def _channels(self, acc: Acc, run: Run, taps: int, x: Pointer, stream: WeightStream) -> None:
         """Add `taps` times all channels, which lie one behind the other."""
         k, p = self.k, self.problem
         channel = p.x_strides[3]
@@ -273,7 +273,7 @@ class ConvEmitter:
         acc: Acc,
         rows: tuple[int, ...],
         read: Callable[[int], Value],
-        stream: Stream,
+        stream: WeightStream,
     ) -> None:
         """One product per accumulator of the given pixels; `read(i)` is pixel i's input."""
         k, lanes = self.k, self.plan.lanes
@@ -332,7 +332,7 @@ class ConvEmitter:
 
     # --- few channels: everything written out -----------------------------------------------
 
-    def _static_row(self, acc: Acc, segment: Segment, x: Pointer, stream: Stream) -> None:
+    def _static_row(self, acc: Acc, segment: Segment, x: Pointer, stream: WeightStream) -> None:
         if self.problem.is_int8:
             self._static_quads(acc, segment, x, stream)
             return
@@ -347,7 +347,7 @@ class ConvEmitter:
                 place = x.at(s * p.dilation[1] * sw + c * sc)
                 self._step(acc, rows, self._element_reader(place), stream.at(step))
 
-    def _static_quads(self, acc: Acc, segment: Segment, x: Pointer, stream: Stream) -> None:
+    def _static_quads(self, acc: Acc, segment: Segment, x: Pointer, stream: WeightStream) -> None:
         plan = self.plan
         for step, quad in enumerate(plan.static_quads):
             x = self.k.opaque(x)

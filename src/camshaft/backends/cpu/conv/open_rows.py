@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from camshaft.backends.cpu.conv.emit import Acc, ConvEmitter, Panel, Stream
+from camshaft.backends.cpu.conv.emit import Acc, ConvEmitter, Panel, WeightStream
 from camshaft.backends.cpu.conv.plan import Segment
 from camshaft.backends.cpu.conv.row_cut import column_bounds, write_row
 from camshaft.backends.cpu.edges import Windows
@@ -75,7 +75,7 @@ class OpenConvEmitter(ConvEmitter):
         sw = p.x_strides[2]
         segment = Segment(0, 1, windows, (0,) * len(windows))
         here = x.at(start * (p.stride[1] * sw)).at(-p.pad[1] * sw)
-        stream = Stream(panel.weights, None, self.plan.kb)
+        stream = WeightStream(panel.weights, None, self.plan.kb)
         self._sums(panel, segment, here, epilogue.at((0, 0, start, 0)), oh, stream)
 
     # --- a pixel whose window is known at run time only ---------------------------------------
@@ -88,7 +88,7 @@ class OpenConvEmitter(ConvEmitter):
         first, last = column_bounds(k, p, ow)
         left = ow * p.stride[1] - p.pad[1]
         here = x.at(left * sw)
-        stream = Stream(panel.weights, None, plan.kb)
+        stream = WeightStream(panel.weights, None, plan.kb)
         per_tap = plan.quads if p.is_int8 else p.c
         rows = self._filter_rows(oh)
         acc = self._first_values(panel, rows, [(first, last)])

@@ -19,7 +19,7 @@ from camshaft.ir.types import DType, i64
 Declarations = dict[str, str]
 
 
-class Extents:
+class RuntimeExtents:
     """The run-time extents that a module's functions ask for, in order of first use.
 
     Extent number n is the n-th i64 behind a phase's last pointer, `dims`.
@@ -53,7 +53,7 @@ class Emitter:
     needs_dims: whether it loads some or calls a function that does.
     """
 
-    extents: Extents | None = None
+    extents: RuntimeExtents | None = None
 
     def __init__(self, target: CpuTarget, declarations: Declarations) -> None:
         self.prologue: list[str] = []

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from camshaft.backends.base import Expansion, Source
-from camshaft.backends.cpu.lang.emitter import Declarations, Extents
-from camshaft.backends.cpu.lang.tiles import Tiling
+from camshaft.backends.cpu.lang.emitter import Declarations, RuntimeExtents
+from camshaft.backends.cpu.lang.tiles import TileLoops
 from camshaft.backends.cpu.lang.values import Index, Pointer, Value, llvm_type
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.errors import BuildError
@@ -65,7 +65,7 @@ class Scalar:
 Parameter = Arg | Scalar
 
 
-class FunctionBuilder(Tiling):
+class FunctionBuilder(TileLoops):
     """Writes the body of one function.
 
     args: its pointers by name.  scalars: its scalars by name.
@@ -124,7 +124,7 @@ class Module:
         self._functions: list[str] = []
         self._phases: list[Phase] = []
         self._expansions: list[Expansion] = []
-        self._extents = Extents()
+        self._extents = RuntimeExtents()
 
     @contextmanager
     def function(
@@ -173,7 +173,7 @@ class Module:
 
     @contextmanager
     def _exported(
-        self, symbol: str, args: Sequence[Arg], extents: Extents | None = None
+        self, symbol: str, args: Sequence[Arg], extents: RuntimeExtents | None = None
     ) -> Iterator[FunctionBuilder]:
         """A function that takes a table of pointers, and work items to do.
 

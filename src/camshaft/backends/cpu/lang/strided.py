@@ -7,7 +7,7 @@ from camshaft.backends.cpu.lang.memory import Count
 from camshaft.backends.cpu.lang.values import Index, Pointer, Value
 
 
-class Strided(Control):
+class StridedAccess(Control):
     """Adds strided loads and stores, whose number may be known at run time only."""
 
     def load_strided(self, p: Pointer, stride: Index, lanes: int, count: Count = None) -> Value:

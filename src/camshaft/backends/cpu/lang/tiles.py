@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from camshaft.backends.cpu.lang.control import Carry
-from camshaft.backends.cpu.lang.strided import Strided
+from camshaft.backends.cpu.lang.strided import StridedAccess
 from camshaft.backends.cpu.lang.values import Index, Value
 from camshaft.ir.extents.extent import Extent, ceil_div
 
@@ -54,7 +54,7 @@ class Part:
     is_last: Callable[[], Value]
 
 
-class Tiling(Strided):
+class TileLoops(StridedAccess):
     """Adds tiles to control flow."""
 
     def tiles(

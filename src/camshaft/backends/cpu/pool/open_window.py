@@ -11,7 +11,7 @@ from camshaft.backends.base import KernelSpec
 from camshaft.backends.cpu.edges import Edges
 from camshaft.backends.cpu.lang import FunctionBuilder, Value
 from camshaft.backends.cpu.pool.problem import PoolProblem
-from camshaft.backends.cpu.pool.sliding import Cut, Row, SlidingWindows, Split, column_offsets
+from camshaft.backends.cpu.pool.sliding import Cut, OutputRow, SlidingWindows, Split, column_offsets
 from camshaft.ir.extents.extent import ceil_div
 
 
@@ -25,7 +25,7 @@ class OpenWindows(SlidingWindows):
             p.w, p.kernel[1], p.strides[1], p.dilations[1], pads, ceil=p.ceil_mode
         )
 
-    def _row(self, row: Row) -> None:
+    def _row(self, row: OutputRow) -> None:
         k, p = self.k, self.p
         with k.if_else(k.index(p.ow) >= self.edges.fewest(self.split.pixels)) as branch:
             with branch.then():
@@ -72,7 +72,7 @@ class OpenWindows(SlidingWindows):
         windows = edges.right_windows(last - beyond, before, step)
         return Cut(start, columns, tuple(last - first for first, last in windows))
 
-    def _pixel_alone(self, row: Row, at: Value) -> None:
+    def _pixel_alone(self, row: OutputRow, at: Value) -> None:
         """One pixel, whose window is known at run time only."""
         k, p, split, rows = self.k, self.p, self.split, row.windows
         step = p.dilations[1]

@@ -58,7 +58,7 @@ class WindowRows:
 
 
 @dataclass(frozen=True)
-class Row:
+class OutputRow:
     """One block of channels of one output row: its image's first pixel, its place, its windows."""
 
     x: Pointer
@@ -93,7 +93,7 @@ class SlidingWindows:
             image, y = row // p.oh, row % p.oh
             windows = self._windows(y)
             x = k.args["in0"].at(image * p.steps[0])
-            self._row(Row(x, image, y, block, windows))
+            self._row(OutputRow(x, image, y, block, windows))
 
     def _windows(self, y: Value) -> WindowRows:
         k, p = self.k, self.p
@@ -107,7 +107,7 @@ class SlidingWindows:
             counted = k.min(k.max(p.h + p.pads[2] - top + (dh - 1), 0) // dh, p.kernel[0])
         return WindowRows(top, first, last, rows, counted)
 
-    def _row(self, row: Row) -> None:
+    def _row(self, row: OutputRow) -> None:
         for cut in self._cuts():
             self._cut(row, cut)
 
@@ -141,7 +141,7 @@ class SlidingWindows:
         low, high = (-p.pads[1], p.w + p.pads[3]) if p.include_pad else (0, p.w)
         return sum(low <= origin + s * p.dilations[1] < high for s in range(p.kernel[1]))
 
-    def _cut(self, row: Row, cut: Cut) -> None:
+    def _cut(self, row: OutputRow, cut: Cut) -> None:
         """All channels of the block for one tile of pixels."""
         p, at = self.p, cut.start
         start = row.x.at((at * p.strides[1] - p.pads[1]) * p.steps[2])

@@ -1,7 +1,7 @@
 """The linked program runner: generated code as Python functions, and what it knows of arrays.
 
 `compile_runner` turns `runner.ir` into an object file once per target (an engine file carries it,
-so loading compiles nothing); `Runner` is that object file linked into this process.  A
+so loading compiles nothing); `RunnerFunctions` are that object file linked into this process.  A
 `LinkedProgram` (module `program`) is one context's tables, run by a runner.
 """
 
@@ -148,7 +148,7 @@ class _MethodDef(ctypes.Structure):
     )
 
 
-class Runner:
+class RunnerFunctions:
     """The runner's functions.  Those called through ctypes release the GIL while they run.
 
     enter(program, addresses) -> code; resume(program, row) -> code;
@@ -197,6 +197,6 @@ def _prototype(function: Any, *arguments: Any) -> Callable[..., Any]:
 
 
 @lru_cache(maxsize=4)
-def runner_from(code: bytes) -> Runner:
+def runner_from(code: bytes) -> RunnerFunctions:
     """The runner made of this object code, linked once per process."""
-    return Runner(code)
+    return RunnerFunctions(code)

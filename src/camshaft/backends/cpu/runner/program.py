@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from camshaft.backends.cpu.runner.functions import Runner
+from camshaft.backends.cpu.runner.functions import RunnerFunctions
 from camshaft.backends.cpu.runner.ir.layout import SLOT_WORDS, Word
 from camshaft.backends.cpu.runner.tables import Tables, check_rows, zeroed
 from camshaft.errors import ConfigError
@@ -33,7 +33,7 @@ class LinkedProgram:
 
     def __init__(
         self,
-        runner: Runner,
+        runner: RunnerFunctions,
         rows: Sequence[Row],
         bindings: Sequence[TensorType],
         first_output: int,
@@ -183,7 +183,7 @@ class LinkedProgram:
 # --- threads come to an end -----------------------------------------------------------------
 
 
-def _stop(tables: Tables, runner: Runner, threads: list[threading.Thread]) -> None:
+def _stop(tables: Tables, runner: RunnerFunctions, threads: list[threading.Thread]) -> None:
     """Stop a program's workers and wait for them; run when a program is closed or dropped, and at
     interpreter exit.  Refers to the tables, not the program, and so keeps them until the end."""
     tables.words[Word.STOP] = 1

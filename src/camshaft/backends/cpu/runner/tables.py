@@ -12,7 +12,7 @@ from camshaft.backends.cpu.runner.functions import (
     ALIGNED,
     C_CONTIGUOUS,
     WRITEABLE,
-    Runner,
+    RunnerFunctions,
     array_layout,
 )
 from camshaft.backends.cpu.runner.ir.layout import (
@@ -199,7 +199,7 @@ def row_flags(rows: Sequence[Row], checks: int) -> list[int]:
     return flags
 
 
-def check_rows(runner: Runner, inputs: Sequence[TensorType], status: int) -> list[Row]:
+def check_rows(runner: RunnerFunctions, inputs: Sequence[TensorType], status: int) -> list[Row]:
     """Rows that write to `status` if an input holds NaN or infinity."""
     return [
         Row(

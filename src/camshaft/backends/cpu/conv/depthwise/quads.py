@@ -83,7 +83,7 @@ class Quads:
 
 
 @dataclass(frozen=True)
-class Block:
+class ChannelBlocks:
     """Blocks of channels: `count` from `channel` on, `width` bytes wide, of which `valid` exist.
 
     Four vectors of width/4 i32 lanes hold a block.  fold: neighbouring pixels in a block, each with
@@ -108,23 +108,23 @@ class Block:
         return (self.room or self.width) // 4
 
     @property
-    def alone(self) -> Block:
+    def alone(self) -> ChannelBlocks:
         """The block for a pixel at a time."""
         if self.fold == 1:
             return self
         channels = self.width // self.fold
-        return Block(0, 1, _narrow(channels), channels, room=self.width)
+        return ChannelBlocks(0, 1, _narrow(channels), channels, room=self.width)
 
 
-def channel_blocks(channels: int, target: CpuTarget, fold: int = 1) -> list[Block]:
+def channel_blocks(channels: int, target: CpuTarget, fold: int = 1) -> list[ChannelBlocks]:
     """Full blocks of a vector of bytes, then one narrower block for the rest; or one folded."""
     width = target.vector_bits // 8
     if fold > 1:
-        return [Block(0, 1, width, width, fold)]
+        return [ChannelBlocks(0, 1, width, width, fold)]
     full, rest = divmod(channels, width)
-    blocks = [Block(0, full, width, width)] if full else []
+    blocks = [ChannelBlocks(0, full, width, width)] if full else []
     if rest:
-        blocks.append(Block(full * width, 1, _narrow(rest), rest))
+        blocks.append(ChannelBlocks(full * width, 1, _narrow(rest), rest))
     return blocks
 
 
@@ -133,12 +133,12 @@ def _narrow(channels: int) -> int:
     return next(w for w in (16, 32, 64) if w >= channels)
 
 
-def padded_channels(blocks: Sequence[Block]) -> int:
+def padded_channels(blocks: Sequence[ChannelBlocks]) -> int:
     """Channels of all blocks, those that do not exist included."""
     return sum(b.count * b.width for b in blocks)
 
 
-def to_lane_order(values: np.ndarray, blocks: Sequence[Block]) -> np.ndarray:
+def to_lane_order(values: np.ndarray, blocks: Sequence[ChannelBlocks]) -> np.ndarray:
     """Per-channel values [..., C], repeated where pixels are folded, padded with 0, and each
     block permuted into lane order."""
     padded = np.zeros((*values.shape[:-1], padded_channels(blocks)), values.dtype)
@@ -154,7 +154,7 @@ def to_lane_order(values: np.ndarray, blocks: Sequence[Block]) -> np.ndarray:
 
 
 def pack_weights(
-    quads: Quads, w: np.ndarray, blocks: Sequence[Block], *, halves: bool
+    quads: Quads, w: np.ndarray, blocks: Sequence[ChannelBlocks], *, halves: bool
 ) -> np.ndarray:
     """Weights [C,R,S] s8 in the order of the kernel: [block][tap][4 vectors][lane][4 rows].
 
@@ -182,7 +182,9 @@ def pack_weights(
     return np.concatenate(parts)
 
 
-def pack_compensation(problem: ConvProblem, w: np.ndarray, blocks: Sequence[Block]) -> np.ndarray:
+def pack_compensation(
+    problem: ConvProblem, w: np.ndarray, blocks: Sequence[ChannelBlocks]
+) -> np.ndarray:
     """First values of the sums, -zero_point * (sum of the channel's weights), i32, lane order."""
     total = w.astype(np.int64).sum(axis=(1, 2))
     return to_lane_order((-problem.zero_point * total).astype(np.int32), blocks)

@@ -21,7 +21,7 @@ from camshaft.backends.cpu.byte_lanes import (
 )
 from camshaft.backends.cpu.conv.columns import choose
 from camshaft.backends.cpu.conv.depthwise.layout import DepthwiseLayout
-from camshaft.backends.cpu.conv.depthwise.quads import Block, Quads
+from camshaft.backends.cpu.conv.depthwise.quads import ChannelBlocks, Quads
 from camshaft.backends.cpu.conv.depthwise.units import Origin, Units
 from camshaft.backends.cpu.expr.epilogue import Access, Epilogue
 from camshaft.backends.cpu.lang import FunctionBuilder, Index, Pointer, Value
@@ -34,11 +34,16 @@ Quad = list[Value]
 """Four interleaved rows of one input column: [vector]."""
 
 
-class Stream:
+class RowStream:
     """Output rows oh .. oh + tall - 1, one block of channels, all columns."""
 
     def __init__(
-        self, plan: DepthwiseLayout, k: FunctionBuilder, block: Block, quads: Quads, oh: Value
+        self,
+        plan: DepthwiseLayout,
+        k: FunctionBuilder,
+        block: ChannelBlocks,
+        quads: Quads,
+        oh: Value,
     ) -> None:
         self.plan, self.p, self.k = plan, plan.problem, k
         self.block, self.quads, self.oh = block, quads, oh
@@ -289,7 +294,12 @@ class _Finish:
     """Turns finished sums into outputs: `begin` each vector, then `store` the four."""
 
     def __init__(
-        self, plan: DepthwiseLayout, k: FunctionBuilder, block: Block, oh: Value, channel: Value
+        self,
+        plan: DepthwiseLayout,
+        k: FunctionBuilder,
+        block: ChannelBlocks,
+        oh: Value,
+        channel: Value,
     ) -> None:
         self.k, self.block = k, block
         self.in_lane_order = plan.in_lane_order

@@ -23,13 +23,13 @@ from camshaft.backends.cpu.candidate import CpuCandidate
 from camshaft.backends.cpu.conv.columns import UNROLL_LIMIT, Items, computes, distinct, row_blocks
 from camshaft.backends.cpu.conv.depthwise.layout import DepthwiseLayout
 from camshaft.backends.cpu.conv.depthwise.quads import (
-    Block,
+    ChannelBlocks,
     Quads,
     pack_compensation,
     pack_weights,
     to_lane_order,
 )
-from camshaft.backends.cpu.conv.depthwise.stream import Stream
+from camshaft.backends.cpu.conv.depthwise.stream import RowStream
 from camshaft.backends.cpu.conv.problem import ConvProblem
 from camshaft.backends.cpu.lang import Arg, FunctionBuilder, Module, Pointer, Scalar
 from camshaft.backends.cpu.target import CpuTarget
@@ -159,7 +159,7 @@ class _DepthwiseProgram:
             k.store(k.const(self.p.zero_point, u8, width), row.at(at).aligned(width))
         return row
 
-    def _band_function(self, module: Module, symbol: str, block: Block) -> None:
+    def _band_function(self, module: Module, symbol: str, block: ChannelBlocks) -> None:
         """One channel block of output rows first..last-1 (first is a multiple of `tall`)."""
         params: list[Arg | Scalar] = [*self.args]
         params += [Scalar(s) for s in ("image", "first", "last", "block")]
@@ -169,18 +169,18 @@ class _DepthwiseProgram:
             else:
                 self._streams(k, block)
 
-    def _streams(self, k: FunctionBuilder, block: Block) -> None:
+    def _streams(self, k: FunctionBuilder, block: ChannelBlocks) -> None:
         """The band's rows by streams, `tall` at once and then single ones."""
         tall = self.plan.tall
         first, last = k.scalars["first"], k.scalars["last"]
         with k.loop(first, last - (tall - 1), tall) as oh:
-            Stream(self.plan, k, block, Quads(self.p, tall), oh).write()
+            RowStream(self.plan, k, block, Quads(self.p, tall), oh).write()
         if tall > 1 and self.p.oh % tall != 0:
             rest = (last - first) // tall * tall + first
             with k.loop(rest, last) as oh:
-                Stream(self.plan, k, block, Quads(self.p, 1), oh).write()
+                RowStream(self.plan, k, block, Quads(self.p, 1), oh).write()
 
-    def _open_columns(self, k: FunctionBuilder, block: Block) -> None:
+    def _open_columns(self, k: FunctionBuilder, block: ChannelBlocks) -> None:
         """The band where the width is known at run time only: pixel by pixel where the row is too
         short for streams, and what does not fill a unit of folded pixels."""
         units = self.p.ow // block.fold
@@ -192,4 +192,4 @@ class _DepthwiseProgram:
             k.loop(done, self.p.ow) as ow,
             k.loop(k.scalars["first"], k.scalars["last"]) as oh,
         ):
-            Stream(self.plan, k, block.alone, Quads(self.p, 1), oh).write_alone(ow)
+            RowStream(self.plan, k, block.alone, Quads(self.p, 1), oh).write_alone(ow)

@@ -13,10 +13,11 @@ class Word(IntEnum):
     THREADS = 2
     START = 3  # row at which the current segment starts, for workers
     STAMPS = 4  # address of ROW_COUNT + 1 nanosecond stamps, or 0
-    SPIN_NS = 5  # a waiter spins so long before it looks which core each worker is on
-    YIELD_NS = 6  # it yields its core from then on if it shares it, else from here on
-    BARRIER_NS = 7  # in a barrier it sleeps from here on
-    PARK_NS = 8  # a worker between two calls sleeps from here on
+    # Stages of a wait, each counted from the start of the wait:
+    SPIN_NS = 5  # up to here the waiter spins; then it yields its core if another worker is on it
+    YIELD_NS = 6  # from here on it yields its core in any case
+    BARRIER_NS = 7  # from here on it sleeps, in a barrier
+    PARK_NS = 8  # from here on it sleeps, between two calls
     BINDING_COUNT = 9
     FIRST_OUTPUT = 10  # bindings from here on are written
     BINDINGS = 11  # address of the arrays' addresses in the current call

@@ -56,17 +56,17 @@ clock:
   %first = icmp eq i64 %since, 0
   %start = select i1 %first, i64 %t, i64 %since
   %elapsed = sub i64 %t, %start
-  %fresh = icmp slt i64 %elapsed, %spin
-  br i1 %fresh, label %timed, label %tired
+  %spins = icmp slt i64 %elapsed, %spin
+  br i1 %spins, label %timed, label %spun
 timed:
   br label %burst
-tired:
+spun:
   %shared = call i1 @settle(ptr %p, i64 %w)
   %early = icmp slt i64 %elapsed, %limit
-  br i1 %early, label %patient, label %sleep
-patient:                                        ; spin before yielding the core
-  %calm = call i64 @word(ptr %p, i64 $YIELD_NS)
-  %long = icmp sge i64 %elapsed, %calm
+  br i1 %early, label %awake_still, label %sleep
+awake_still:                                    ; spin before yielding the core
+  %yield_after = call i64 @word(ptr %p, i64 $YIELD_NS)
+  %long = icmp sge i64 %elapsed, %yield_after
   %give = or i1 %shared, %long
   br i1 %give, label %yield, label %timed
 yield:
