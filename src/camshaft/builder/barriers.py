@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from camshaft.ir.extents.sizes import is_static
 from camshaft.ir.extents.symbol import UndecidedExtent
-from camshaft.program.program import Arena, HostCall, Instruction
+from camshaft.program.program import Arena, HostCall, Instruction, Launch
 from camshaft.program.view import Buffer, View
 
 
@@ -19,28 +19,52 @@ def elide_barriers(
     """Clear `waits` where a launch may run beside everything since the last barrier.
 
     touched[i] is what instruction i reads and what it writes.  A launch may go on at once if it
-    reads nothing written since, and writes nothing read or written since.  Host calls always wait.
+    reads nothing written since, and writes nothing read or written since.  Of launches that exclude
+    each other the first waits for all of them.  Host calls always wait.
     """
     memory = SharedMemory(arena)
     result: list[Instruction] = []
     reads: list[View] = []
     writes: list[View] = []
-    for instruction, (r, w) in zip(instructions, touched, strict=True):
+    for group in _alternatives(instructions):
+        r = [view for i in group for view in touched[i][0]]
+        w = [view for i in group for view in touched[i][1]]
+        first = instructions[group[0]]
         free = (
             bool(result)
-            and not isinstance(instruction, HostCall)
+            and not isinstance(first, HostCall)
             and not isinstance(result[-1], HostCall)
             and not any(memory.overlap(a, b) for a in (*r, *w) for b in writes)
             and not any(memory.overlap(a, b) for a in w for b in reads)
         )
-        if free and not isinstance(instruction, HostCall):
-            instruction = replace(instruction, waits=False)
-        else:
+        if not free:
             reads, writes = [], []
         reads = [*reads, *r]
         writes = [*writes, *w]
-        result.append(instruction)
+        for i in group:
+            instruction = instructions[i]
+            if isinstance(instruction, Launch) and (free or i != group[0]):
+                instruction = replace(instruction, waits=False)
+            result.append(instruction)
     return result
+
+
+def _alternatives(instructions: Sequence[Instruction]) -> Iterator[list[int]]:
+    """Numbers of the instructions, those together of which each excludes all others."""
+    group: list[int] = []
+    for i, instruction in enumerate(instructions):
+        if group and not all(_exclude(instruction, instructions[j]) for j in group):
+            yield group
+            group = []
+        group.append(i)
+    if group:
+        yield group
+
+
+def _exclude(a: Instruction, b: Instruction) -> bool:
+    if not isinstance(a, Launch) or not isinstance(b, Launch):
+        return False
+    return a.when is not None and b.when is not None and a.when.excludes(b.when)
 
 
 class SharedMemory:

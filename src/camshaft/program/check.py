@@ -239,6 +239,8 @@ class _AtSizes:
                 self._check_view(f"{where}, argument {j}", view)
         for dim in instruction.dims:
             self._value(dim)
+        if instruction.when is not None:
+            self._value(instruction.when.extent)
 
     def _check_host(self, where: str, call: HostCall) -> None:
         if not _EXECUTOR.match(call.executor):

@@ -81,6 +81,34 @@ class Expanded:
 
 
 @dataclass(frozen=True, slots=True)
+class When:
+    """The sizes at which a launch has work: low <= extent < high (None: no end)."""
+
+    extent: Extent
+    low: int
+    high: int | None = None
+
+    def holds(self, sizes: Mapping[str, int]) -> bool:
+        """Whether it holds at these sizes (symbol name -> size)."""
+        value = evaluate(self.extent, sizes)
+        return self.low <= value and (self.high is None or value < self.high)
+
+    def excludes(self, other: When) -> bool:
+        """Whether at no sizes both hold, as far as their limits tell."""
+        if self.extent != other.extent:
+            return False
+        first, second = sorted((self, other), key=lambda w: w.low)
+        return first.high is not None and first.high <= second.low
+
+    def __str__(self) -> str:
+        if self.high is None:
+            return f"{self.extent} >= {self.low}"
+        if self.low <= 0:
+            return f"{self.extent} < {self.high}"
+        return f"{self.low} <= {self.extent} < {self.high}"
+
+
+@dataclass(frozen=True, slots=True)
 class Launch:
     """Run a kernel.
 
@@ -91,12 +119,19 @@ class Launch:
     pointer because its extents are in its code.
     waits: whether all earlier instructions must have finished first.  False lets a worker go on
     from the previous one at once; only right if the two touch nothing in common but what they read.
+    when: at which sizes it runs (None: at all); at others its phases have no work items.  So one
+    layer can have several kernels, of which each call runs one.
     """
 
     kernel: int
     views: tuple[View | None, ...]
     dims: tuple[Extent, ...] = ()
     waits: bool = True
+    when: When | None = None
+
+    def runs(self, sizes: Mapping[str, int]) -> bool:
+        """Whether it has work at these sizes (symbol name -> size)."""
+        return self.when is None or self.when.holds(sizes)
 
 
 @dataclass(frozen=True, slots=True)

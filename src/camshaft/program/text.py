@@ -18,6 +18,7 @@ def instruction_text(program: Program, index: int) -> str:
         head = f"launch kernel {instruction.kernel}: {phases}"
         head += f"; dims {', '.join(map(str, instruction.dims))}" if instruction.dims else ""
         head += "" if instruction.waits else "; at once"
+        head += f"; where {instruction.when}" if instruction.when else ""
     return "\n".join([head, *(f"  {'null' if v is None else v}" for v in instruction.views)])
 
 

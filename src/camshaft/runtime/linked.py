@@ -10,11 +10,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from camshaft.ir.extents.extent import Extent
 from camshaft.ir.extents.sizes import evaluate
 from camshaft.ir.types import TensorType
 from camshaft.program.program import HostCall, Launch, Phase, Program
 from camshaft.program.rows import Patch, Row
-from camshaft.program.shape import SET_SHAPE
+from camshaft.program.shape import SET_SHAPE, Items, items_of
 from camshaft.program.view import Buffer, View
 from camshaft.runtime.bindings import Bindings, fixed_arrays
 from camshaft.runtime.driver import RUNNER, driver_named
@@ -116,16 +117,17 @@ class LinkedEngine:
             Row(
                 self.linked.address(kernel.code, phase.symbol),
                 args,
-                self._items(phase),
+                self._items(items_of(launch, phase)),
                 launch.waits or i > 0,
             )
             for i, phase in enumerate(kernel.phases)
         ]
 
-    def _items(self, phase: Phase) -> int:
+    def _items(self, items: Extent | Items) -> int:
         """Work items; several where they vary, so that others wait for them."""
-        items = evaluate(phase.items, self.typical)
-        return items if isinstance(phase.items, int) else max(2, items)
+        if isinstance(items, int):
+            return items
+        return max(2, evaluate(items.count if isinstance(items, Items) else items, self.typical))
 
     def _argument(self, view: View, arena: int, reports: Mapping[Buffer, int]) -> int | Patch:
         buffer, first = view.buffer, evaluate(view.first_byte, self.typical)

@@ -24,7 +24,7 @@ from camshaft.ir.extents.sizes import Constraint, evaluate
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.program.program import Binding, Launch, Program
 from camshaft.program.rows import Targets
-from camshaft.program.shape import SET_SHAPE, shape_extents
+from camshaft.program.shape import SET_SHAPE, Items, items_of, shape_extents
 from camshaft.runtime.bindings import Bindings
 from camshaft.runtime.linked import LinkedEngine
 
@@ -175,7 +175,7 @@ class Shaper:
         program = self.program = engine.program
         self._linked = engine.linked
         extents = shape_extents(program)
-        self._numbers: dict[Dim, int] = {e: i for i, e in enumerate(extents)}
+        self._numbers: dict[Dim | Items, int] = {e: i for i, e in enumerate(extents)}
         self._slots = {slot.buffer: len(extents) + i for i, slot in enumerate(program.arena.slots)}
         self._total = len(extents) + len(program.arena.slots)
         self._placed = slice(len(extents), self._total)
@@ -226,7 +226,7 @@ class Shaper:
         outputs = ends[len(inputs) :]
         self._output_slices = [slice(a, b) for a, b in pairwise(outputs)]
 
-    def _split(self, extent: Extent) -> tuple[int, int]:
+    def _split(self, extent: Extent | Items) -> tuple[int, int]:
         """(constant, number of a result) whose sum is the extent."""
         if isinstance(extent, int):
             return extent, self._total + 1
@@ -242,7 +242,7 @@ class Shaper:
                 row += 1
                 continue
             for phase in self.program.kernels[instruction.kernel].phases:
-                items.add(row, *self._split(phase.items), zero)
+                items.add(row, *self._split(items_of(instruction, phase)), zero)
                 for view in instruction.views:
                     if view is None:
                         at += 1

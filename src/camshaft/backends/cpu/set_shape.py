@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from camshaft.backends.base import Source
-from camshaft.backends.cpu.lang import Arg, Module, Value
+from camshaft.backends.cpu.lang import Arg, FunctionBuilder, Module, Value
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.errors import BuildError
 from camshaft.ir.extents.bounds import bounds
 from camshaft.ir.extents.extent import Dim, Extent, operands
 from camshaft.ir.extents.symbol import Atom, Symbol, terms_of
 from camshaft.ir.types import i64
+from camshaft.program.shape import Items
 
 SYMBOL = "set_shape"
 
@@ -24,7 +25,7 @@ SYMBOL = "set_shape"
 def set_shape_source(
     target: CpuTarget,
     symbols: Sequence[Symbol],
-    extents: Sequence[Extent],
+    extents: Sequence[Extent | Items],
     slots: Sequence[tuple[Extent, Sequence[int]]],
     alignment: int,
 ) -> Source:
@@ -44,7 +45,8 @@ def set_shape_source(
         results = k.args["results"]
         writer = _Writer(sizes)
         for i, e in enumerate(extents):
-            k.store(k.index(writer.value(e)), results.at(i))
+            value = writer.items(k, e) if isinstance(e, Items) else k.index(writer.value(e))
+            k.store(value, results.at(i))
         ends: list[Value] = []
         total = k.index(0)
         for i, (nbytes, above) in enumerate(slots, len(extents)):
@@ -66,6 +68,14 @@ class _Writer:
         self.sizes = sizes
         self.done: dict[Dim, Value] = {}
         self.atoms: dict[Atom, Value] = {}
+
+    def items(self, k: FunctionBuilder, items: Items) -> Value:
+        """The number of items, 0 where they have no turn."""
+        size, when = k.index(self.value(items.when.extent)), items.when
+        turn = size >= when.low
+        if when.high is not None:
+            turn = turn & (size < when.high)
+        return k.select(turn, k.index(self.value(items.count)), k.index(0))
 
     def value(self, e: Extent) -> Value | int:
         """The value of an extent."""
