@@ -115,15 +115,14 @@ class KernelSpec:
 
     def at(self, sizes: Mapping[str, int]) -> KernelSpec:
         """The same work at these sizes (symbol name -> size), without symbols."""
-        if not self.symbols:
-            return self
+        return self.mapped(lambda e: evaluate(e, sizes)) if self.symbols else self
 
-        def size(e: Extent) -> int:
-            return evaluate(e, sizes)
+    def mapped(self, size: Callable[[Extent], Extent]) -> KernelSpec:
+        """The same work with `size` applied to every extent and stride."""
 
         def sized(o: Operand) -> Operand:
             shape, strides = (tuple(map(size, extents)) for extents in (o.shape, o.strides))
-            return Operand(o.dtype, shape, strides, o.const)
+            return Operand(o.dtype, shape, strides, o.const)  # type: ignore[arg-type]
 
         attrs = tuple((name, attr_at(value, size)) for name, value in self.attrs)
         return KernelSpec(

@@ -36,6 +36,7 @@ from camshaft.program.program import (
     Note,
     Program,
     Slot,
+    When,
 )
 from camshaft.program.shape import SET_SHAPE, shape_extents, shape_slots
 from camshaft.program.view import PLACED, REPORT_BYTES, Buffer, View
@@ -46,13 +47,29 @@ HOST_EXECUTOR = "camshaft.ops.execute:executor"
 
 @dataclass(frozen=True)
 class Choice:
-    """The kernel chosen for a task, and why."""
+    """The kernel chosen for a task, and why.
+
+    when: the sizes for which it is, None if for all; then `others` are for the rest.  Of a task's
+    choices this one is for typical sizes.  time_us: there, or for one of `others` at a size of its.
+    """
 
     tactic: str
     candidate: Candidate
     kernel: Kernel
     time_us: float
     reason: str
+    when: When | None = None
+    others: tuple[Choice, ...] = ()
+
+    @property
+    def variants(self) -> tuple[Choice, ...]:
+        """It and the others, those for less work first."""
+        return tuple(sorted((self, *self.others), key=lambda c: c.when.low if c.when else 0))
+
+    @property
+    def approximate(self) -> bool:
+        """Whether a candidate is."""
+        return any(c.candidate.approximate for c in self.variants)
 
 
 @dataclass
@@ -78,7 +95,13 @@ class Assembler:
         viewed: Mapping[str, Tensor],
     ) -> None:
         """viewed: constants that views of tasks lie in, by name of their buffers."""
-        self.graph, self.tasks, self.choices = graph, tasks, choices
+        self.graph = graph
+        steps = [
+            (task, variant)
+            for task, choice in zip(tasks, choices, strict=True)
+            for variant in (choice.variants if choice else (None,))
+        ]
+        self.tasks, self.choices = [t for t, _ in steps], [c for _, c in steps]
         self.threads, self.fingerprint = threads, fingerprint
         self.backend, self.viewed = backend, viewed
         self.constants: dict[str, np.ndarray] = {}
@@ -147,14 +170,14 @@ class Assembler:
 
     def _expansion(self, kernel: Kernel, e: Expansion, stored: str) -> View:
         """The constant that `kernel` makes of the stored one."""
-        code = _code_name(kernel)
+        code = kernel_id(kernel)
         digest = hashlib.sha256(f"{stored} {code} {e.phase.symbol}".encode()).hexdigest()
         name = f"e{digest[:20]}"
         self.expanded.setdefault(name, Expanded(name, stored, e.nbytes, code, e.phase))
         return View.dense(Buffer(name, u8, e.nbytes, "constant"), (e.nbytes,))
 
     def _kernel(self, kernel: Kernel) -> int:
-        entry = KernelCode(_code_name(kernel), kernel.phases)
+        entry = KernelCode(kernel_id(kernel), kernel.phases)
         if entry not in self.kernels:
             # Equal code may serve layers with different numbers of items.
             self.kernels[entry] = len(self.kernels)
@@ -172,7 +195,8 @@ class Assembler:
         ]
         views += self._packed(task, choice)
         views.append(self._workspace(index, choice))
-        return Launch(self._kernel(choice.kernel), tuple(views), choice.kernel.dims)
+        kernel = self._kernel(choice.kernel)
+        return Launch(kernel, tuple(views), choice.kernel.dims, when=choice.when)
 
     def _workspace(self, index: int, choice: Choice) -> View | None:
         nbytes = choice.candidate.workspace(self.threads)
@@ -270,5 +294,6 @@ def _note(task: Task, choice: Choice | None, reasons: Mapping[str, str]) -> Note
     )
 
 
-def _code_name(kernel: Kernel) -> str:
+def kernel_id(kernel: Kernel) -> str:
+    """What an engine calls the kernel's object code: a hash of it."""
     return f"k{hashlib.sha256(kernel.code).hexdigest()[:20]}"

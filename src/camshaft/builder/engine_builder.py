@@ -6,13 +6,14 @@ turns the winner into an engine.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 
 from camshaft.backends.base import Backend
 from camshaft.builder.assemble import Assembler, Choice
 from camshaft.builder.bufferize import bufferize
+from camshaft.builder.ranges import Sizes
 from camshaft.builder.tasks import Task, tasks_of
 from camshaft.builder.timing_cache import TimingCache
 from camshaft.builder.tuner import Tuner
@@ -57,7 +58,10 @@ class Tuned:
 
 @dataclass
 class Builder:
-    """One build: a backend, a timing cache and the options that steer them."""
+    """One build: a backend, a timing cache and the options that steer them.
+
+    points: sizes (symbol name -> size) to tune for besides the typical ones.
+    """
 
     backend: Backend[Fingerprint]
     cache: TimingCache
@@ -67,6 +71,7 @@ class Builder:
     frozen: bool = False
     time_budget: float | None = None
     progress: Progress | None = None
+    points: Sequence[Sizes] = ()
     _tuner: Tuner = field(init=False)
 
     def __post_init__(self) -> None:
@@ -80,6 +85,7 @@ class Builder:
             frozen=self.frozen,
             deadline=deadline,
             workers=available_cpus(),
+            points=self.points,
         )
 
     @property

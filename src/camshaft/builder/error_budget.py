@@ -31,7 +31,7 @@ def within_budget(builder: Builder, tuned: Tuned, feeds: Arrays, budget: float) 
     """
     groups: dict[int, list[int]] = {}
     for i, choice in enumerate(tuned.choices):
-        if choice is not None and choice.candidate.approximate:
+        if choice is not None and choice.approximate:
             groups.setdefault(id(choice), []).append(i)
     if not groups:
         return tuned

@@ -13,7 +13,9 @@ from time import perf_counter
 from typing import Any
 
 from camshaft.backends.base import Backend, Candidate, Kernel, KernelSpec, Tactic
-from camshaft.builder.assemble import Choice
+from camshaft.builder.assemble import Choice, kernel_id
+from camshaft.builder.range_tuning import over_range
+from camshaft.builder.ranges import Sizes
 from camshaft.builder.tasks import Task
 from camshaft.builder.timing_cache import MARGIN, Record, TimingCache
 from camshaft.builder.trial import BEYOND_L2, Runner, Trial, failed
@@ -48,14 +50,20 @@ KEEP_WITHIN = 1.25
 
 @dataclass(frozen=True)
 class Offer:
-    """A candidate and the name of the tactic that offers it."""
+    """A candidate and the name of the tactic that offers it.
+
+    kernel: tells candidates apart that have the same parameters (their code also depends on the
+    sizes that they were planned for); "" where that cannot be.
+    """
 
     tactic: str
     candidate: Candidate
+    kernel: str = ""
 
     def record(self, time_us: float) -> Record:
         """Its entry in the timing cache."""
-        return Record(self.tactic, tuple(sorted(self.candidate.params.items())), time_us)
+        params = {**self.candidate.params, **({"kernel": self.kernel} if self.kernel else {})}
+        return Record(self.tactic, tuple(sorted(params.items())), time_us)
 
     @property
     def id(self) -> str:
@@ -77,13 +85,17 @@ class Tuner:
         frozen: bool,
         deadline: float | None,
         workers: int,
+        points: Sequence[Sizes] = (),
     ) -> None:
-        """deadline: perf_counter() value after which nothing more is timed (None: no limit)."""
+        """deadline: perf_counter() value after which nothing more is timed (None: no limit).
+
+        points: sizes (symbol name -> size) to tune for besides the typical ones.
+        """
         self.backend, self.cache = backend, cache
         self.effort = EFFORTS[level]
         self.threads, self.workspace_limit = threads, workspace_limit
         self.frozen, self.deadline = frozen, deadline
-        self.workers = workers
+        self.workers, self.points = workers, points
         self.timed_out = False
         self.spread = BEYOND_L2
         self._chosen: dict[str, Choice] = {}
@@ -107,12 +119,26 @@ class Tuner:
         if key not in self._chosen:
             try:
                 choice = self._choose(task, task.spec)
+                if choice is not None and task.spec.symbols and self.effort.rounds:
+                    choice = self._over_range(task, task.spec, choice)
             except UndecidedExtent as error:
                 raise BuildError(f"layer {task.name!r} ({task.op}): {error}") from error
             if choice is None:
                 return None
             self._chosen[key] = choice
         return self._chosen[key]
+
+    def _over_range(self, task: Task, spec: KernelSpec, choice: Choice) -> Choice:
+        """As `range_tuning.over_range`."""
+
+        def choose(there: Task) -> Choice | None:
+            best = None if self._late() or there.spec is None else self._choose(there, there.spec)
+            return None if self.timed_out else best
+
+        def compare(there: Task, sizes: Sizes, choices: Sequence[Choice]) -> Sequence[float]:
+            return self._compared(there, spec, sizes, choices)
+
+        return over_range(task, spec, choice, self.points, choose, compare)
 
     def exact(self, task: Task) -> Choice:
         """The fastest kernel for a task whose candidate is not approximate, among those that were
@@ -154,26 +180,39 @@ class Tuner:
         if known:
             return self._recall(spec, offered, known)
         if self.frozen:
-            raise TimingCacheError(
-                f"the frozen timing cache has no entry for layer {task.name!r} ({spec.key()}) on "
-                f"{self.backend.machine}: build once without frozen_cache"
-            )
+            raise self._unknown(task)
         if self.effort.rounds == 0 or self._late():
             first = candidates[0]
             reason = "time budget spent, not timed" if self.effort.rounds else "not timed"
             return Choice(first.tactic, first.candidate, self._compile(first), 0.0, reason)
         return self._time(task, spec, candidates, key)
 
+    def _unknown(self, task: Task) -> TimingCacheError:
+        spec = "" if task.spec is None else task.spec.key()
+        return TimingCacheError(
+            f"the frozen timing cache has no entry for layer {task.name!r} ({spec}) on "
+            f"{self.backend.machine}: build once without frozen_cache"
+        )
+
     def _offers(self, tactic: Tactic[Any], spec: KernelSpec) -> list[Offer]:
         plan = tactic.plan(spec, self.backend.target, self.threads)
         return [Offer(tactic.name, candidate) for candidate in plan]
 
-    def _key(self, spec: KernelSpec, supporting: Sequence[Tactic[Any]], restricted: bool) -> str:
-        """The timing cache's key.  restricted: whether the workspace limit excludes candidates."""
+    def _key(
+        self,
+        spec: KernelSpec,
+        supporting: Sequence[Tactic[Any]],
+        restricted: bool,
+        among: Sequence[str] = (),
+    ) -> str:
+        """The timing cache's key.  restricted: whether the workspace limit excludes candidates.
+        among: ids of the only candidates, where they were chosen beforehand."""
         versions = ",".join(f"{t.name}@{t.version}" for t in supporting)
         setting = f"{self.backend.identity};{self.threads} threads;weights over {self.spread}"
         if restricted:
             setting += f";workspace within {self.workspace_limit}"
+        if among:
+            setting += f";among {','.join(among)}"
         return TimingCache.key(spec.key(), setting, versions)
 
     def _fitting(
@@ -229,35 +268,64 @@ class Tuner:
             kernel = self._compiled[source.text] = self.backend.compile(source)
         return replace(kernel, phases=source.phases, expansions=source.expansions, dims=source.dims)
 
-    def _time(self, task: Task, spec: KernelSpec, candidates: Sequence[Offer], key: str) -> Choice:
+    def _trial(self, task: Task, spec: KernelSpec, sizes: Sizes | None = None) -> Trial:
         constants = [t.array for t in task.constants]
         expected_us = 2 * task.macs / FLOPS_PER_US / self.threads
-        trial = Trial(
-            spec, constants, self.threads, self.backend.fingerprint, self.spread, expected_us
-        )
+        where = (self.backend.fingerprint, self.spread, expected_us, sizes)
+        return Trial(spec, constants, self.threads, *where)
+
+    def _time(self, task: Task, spec: KernelSpec, candidates: Sequence[Offer], key: str) -> Choice:
+        trial = self._trial(task, spec)
         with ThreadPoolExecutor(self.workers) as pool:
             kernels = list(pool.map(self._compile, candidates))
+        best = self._timed(trial, candidates, kernels)
+        winner = self.cache.store(key, [candidates[i].record(best[i]) for i in best])
+        chosen = next(i for i in best if candidates[i].id == winner.id)
+        offer = candidates[chosen]
+        reason = _explain(winner, self.cache.records(key))
+        return Choice(offer.tactic, offer.candidate, kernels[chosen], winner.time_us, reason)
+
+    def _timed(
+        self, trial: Trial, offers: Sequence[Offer], kernels: Sequence[Kernel]
+    ) -> dict[int, float]:
+        """Microseconds by number of the offer; of those that there was time for, at least one.
+        BuildError if one computes a wrong result."""
         runners: dict[int, Runner] = {}
         best: dict[int, float] = {}
         try:
-            for i, (offer, kernel) in enumerate(zip(candidates, kernels, strict=True)):
+            for i, (offer, kernel) in enumerate(zip(offers, kernels, strict=True)):
                 if best and self._late():
                     break
                 runner = trial.prepare(offer.candidate, kernel)
                 runners[i] = runner
                 problem = trial.check(runner)
                 if problem:
-                    raise failed(spec, offer.tactic, offer.candidate.params, problem)
+                    raise failed(trial.spec, offer.tactic, offer.candidate.params, problem)
                 best[i] = runner.time_us(self.effort.seconds)
             self._rounds(runners, best)
         finally:
             for runner in runners.values():
                 runner.close()
-        winner = self.cache.store(key, [candidates[i].record(best[i]) for i in best])
-        chosen = next(i for i in best if candidates[i].id == winner.id)
-        offer = candidates[chosen]
-        reason = _explain(winner, self.cache.records(key))
-        return Choice(offer.tactic, offer.candidate, kernels[chosen], winner.time_us, reason)
+        return best
+
+    def _compared(
+        self, task: Task, spec: KernelSpec, sizes: Sizes, choices: Sequence[Choice]
+    ) -> Sequence[float]:
+        """Microseconds of these kernels for `spec` at sizes for which `task` is retuned."""
+        assert task.spec is not None
+        offers = [Offer(c.tactic, c.candidate, kernel_id(c.kernel)) for c in choices]
+        supporting = [t for t in self.backend.tactics if t.name in {o.tactic for o in offers}]
+        key = self._key(task.spec, supporting, restricted=False, among=[o.id for o in offers])
+        known = {r.id: r.time_us for r in self.cache.lookup(key, [o.id for o in offers])}
+        if not known and self.frozen:
+            raise self._unknown(task)
+        if not known:
+            trial = self._trial(task, spec, sizes)
+            best = self._timed(trial, offers, [c.kernel for c in choices])
+            self.cache.store(key, [offers[i].record(best[i]) for i in best])
+            known = {offers[i].id: best[i] for i in best}
+        worst = max(known.values())
+        return [known.get(o.id, worst) for o in offers]
 
     def _rounds(self, runners: dict[int, Runner], best: dict[int, float]) -> None:
         """Time the promising candidates in turn; the machine's noise hits all alike."""

@@ -1,0 +1,136 @@
+"""Tuning a layer with open extents over the range of its sizes: see `builder.ranges`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from camshaft.backends.base import KernelSpec
+from camshaft.builder.assemble import Choice
+from camshaft.builder.ranges import (
+    COPY,
+    SWITCH,
+    Retuned,
+    Sizes,
+    amount,
+    partition,
+    retuned,
+    tuning_points,
+    turns,
+)
+from camshaft.builder.tasks import Task
+from camshaft.ir.extents.sizes import evaluate
+
+LONGEST_MACS = 500_000_000
+"""Sizes that nobody asked for are left out where a layer has more multiply-accumulates: to check a
+kernel there would take seconds."""
+
+
+@dataclass(frozen=True)
+class _Point:
+    """One size of a layer that is tuned over a range.
+
+    work: its amount.  task: the layer with these sizes for typical.
+    """
+
+    sizes: Sizes
+    work: int
+    task: Task
+
+    @property
+    def label(self) -> str:
+        return ", ".join(f"{name}={size}" for name, size in self.sizes.items())
+
+
+def over_range(
+    task: Task,
+    spec: KernelSpec,
+    choice: Choice,
+    wanted: Sequence[Sizes],
+    choose: Callable[[Task], Choice | None],
+    compare: Callable[[Task, Sizes, Sequence[Choice]], Sequence[float]],
+) -> Choice:
+    """The choice with others for sizes at which they are faster, where there are any.
+
+    spec: that of the task, with symbols.  choice: the fastest at typical sizes.  wanted: sizes of
+    symbols to tune for besides.  choose: the fastest kernel for a task at its typical sizes, None
+    where there is no time left to find it.  compare: microseconds of kernels for `spec` at some sizes,
+    for which the given task is retuned.
+    """
+    points = _points(task, spec, wanted)
+    if len(points) < 2:
+        return choice
+    typical = {s.name: s.typical for s in spec.symbols}
+    found: dict[tuple[object, ...], Choice] = {}
+    for point in points:
+        best = choice if point.sizes == typical else _chosen(point, spec, choose)
+        if best is None:
+            return choice
+        found.setdefault((best.kernel.code, best.kernel.phases, best.kernel.dims), best)
+    winners = list(found.values())
+    if len(winners) == 1:
+        return choice
+    times = [compare(p.task, p.sizes, winners) for p in points]
+    return _joined(task, spec, points, winners, times)
+
+
+def _points(task: Task, spec: KernelSpec, wanted: Sequence[Sizes]) -> list[_Point]:
+    measure = amount(spec)
+    typical = evaluate(measure, {s.name: s.typical for s in spec.symbols}) or 1
+    asked = [{s.name: w.get(s.name, s.typical) for s in spec.symbols} for w in ({}, *wanted)]
+    points = []
+    for sizes in tuning_points(spec, wanted):
+        work = evaluate(measure, sizes)
+        there = replace(task, spec=retuned(spec, sizes), macs=task.macs * work // typical)
+        if there.macs <= LONGEST_MACS or sizes in asked:
+            points.append(_Point(sizes, work, there))
+    return points
+
+
+def _chosen(
+    point: _Point, spec: KernelSpec, choose: Callable[[Task], Choice | None]
+) -> Choice | None:
+    """The fastest kernel at a point, in terms of `spec`."""
+    best = choose(point.task)
+    if best is None:
+        return None
+    candidate = Retuned.of(best.candidate, spec, point.sizes)
+    return replace(best, candidate=candidate, kernel=candidate.kernel(best.kernel))
+
+
+def _joined(
+    task: Task,
+    spec: KernelSpec,
+    points: Sequence[_Point],
+    winners: Sequence[Choice],
+    times: Sequence[Sequence[float]],
+) -> Choice:
+    """The winners as one choice, each for the sizes where it is worth it.  times: at each point."""
+    path = partition(times, _prices(task, winners))
+    typical = {s.name: s.typical for s in spec.symbols}
+    parts: list[Choice] = []
+    first = 0
+    for when, group in turns(amount(spec), [p.work for p in points], path):
+        winner = winners[path[group[0]]]
+        at = next((i for i in group if points[i].sizes == typical), group[-1])
+        time = times[at][path[at]]
+        if len(set(path)) == 1:
+            return replace(winner, time_us=time, reason=f"{time:.1f} us, best over all sizes")
+        reason = f"where {when}: {time:.1f} us at {points[at].label}"
+        if points[at].sizes == typical:
+            first = len(parts)
+        parts.append(replace(winner, time_us=time, reason=reason, when=when))
+    return replace(parts[first], others=tuple(p for i, p in enumerate(parts) if i != first))
+
+
+def _prices(task: Task, winners: Sequence[Choice]) -> Callable[[int, int], float]:
+    """What it has to gain that one kernel follows on another: more where it packs weights anew."""
+    arrays = [t.array for t in task.constants]
+    forms = []
+    for winner in winners:
+        form = hashlib.sha256()
+        for packed in winner.candidate.prepack(arrays):
+            form.update(packed.tobytes())
+        forms.append(form.digest())
+    return lambda j, k: SWITCH if forms[j] == forms[k] else SWITCH + COPY

@@ -1,0 +1,191 @@
+"""Kernels for a range of sizes: at which sizes a layer is tuned, and which kernel runs at which.
+
+The fastest kernel for a batch of 1 is seldom the fastest for 64.  A layer with open extents is tuned
+at its typical sizes and at some others; where the winners differ, it keeps several, and a launch of
+each has a range of sizes of its own (`program.When`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import isqrt, log
+
+import numpy as np
+
+from camshaft.backends.base import Candidate, Kernel, KernelSpec, Params, Source
+from camshaft.ir.extents.extent import Extent, extent_of
+from camshaft.ir.extents.sizes import evaluate, substitute
+from camshaft.ir.extents.symbol import Symbol
+from camshaft.program.program import Phase, When
+
+Sizes = Mapping[str, int]
+SPACING = 4
+"""About the ratio of amounts of work between neighbouring sizes at which a layer is tuned."""
+MOST_STEPS = 4
+"""Most steps from the least to the most sizes, however far apart they are."""
+SWITCH, COPY = 0.03, 0.05
+"""What one more kernel of a layer has to gain, as a sum of logarithms of times, and what it has to
+gain on top if it wants the weights in a form of its own, which is a second copy of them."""
+
+
+def amount(spec: KernelSpec) -> Extent:
+    """What tells small work from large: the only symbol, or the elements of all operands that vary."""
+    if len(spec.symbols) == 1:
+        return extent_of(spec.symbols[0])
+    total: Extent = 0
+    for operand in (*spec.inputs, *spec.outputs):
+        elements: Extent = 1
+        for extent in operand.shape:
+            elements = elements * extent
+        if not isinstance(elements, int):
+            total = total + elements
+    return total
+
+
+def tuning_points(spec: KernelSpec, wanted: Sequence[Sizes]) -> list[Sizes]:
+    """Sizes of the spec's symbols to tune for, by their amount of work: the typical ones, those
+    `wanted` (of other profiles, say), and some from the least to the most where both are known.
+
+    Of two with about the same amount of work, the one named first here stays.
+    """
+    symbols, measure = spec.symbols, amount(spec)
+    found: list[tuple[int, Sizes]] = []
+
+    def add(sizes: Sizes, apart: float) -> None:
+        if all(s.low <= sizes[s.name] <= (s.high or sizes[s.name]) for s in symbols):
+            work = evaluate(measure, sizes)
+            if work > 0 and all(max(work, w) >= apart * min(work, w) for w, _ in found):
+                found.append((work, sizes))
+
+    typical = {s.name: s.typical for s in symbols}
+    add(typical, 1.01)
+    for sizes in wanted:
+        add({**typical, **{s.name: sizes[s.name] for s in symbols if s.name in sizes}}, 1.01)
+    for sizes in _between(symbols, measure):
+        add(sizes, SPACING / 2)
+    return [sizes for _, sizes in sorted(found, key=lambda f: f[0])]
+
+
+def _between(symbols: Sequence[Symbol], measure: Extent) -> list[Sizes]:
+    """Sizes from the least to the most in equal ratios; an unbounded symbol keeps its typical size,
+    and so does one of which only the least possible is known."""
+    least = {s.name: s.typical if s.high is None else s.low for s in symbols}
+    most = {s.name: s.typical if s.high is None else s.high for s in symbols}
+    low, high = max(1, evaluate(measure, least)), max(1, evaluate(measure, most))
+    steps = min(MOST_STEPS, round(log(high / low, SPACING)))
+    ends = [most, least] if steps else []
+    return ends + [
+        {n: round(max(1, a) * (most[n] / max(1, a)) ** (i / steps)) for n, a in least.items()}
+        for i in range(1, steps)
+    ]
+
+
+def retuned(spec: KernelSpec, sizes: Sizes) -> KernelSpec:
+    """The spec with these sizes for typical."""
+    return spec.mapped(_renamed(spec.symbols, sizes))
+
+
+def _renamed(symbols: Sequence[Symbol], sizes: Sizes) -> Callable[[Extent], Extent]:
+    """From extents over `symbols` to those over symbols that are typically of these sizes."""
+    new = {s: extent_of(Symbol(s.name, s.low, sizes[s.name], s.high)) for s in symbols}
+    return lambda e: substitute(e, new)
+
+
+@dataclass(frozen=True)
+class Retuned:
+    """A candidate of `retuned(spec, ...)` as one of `spec`.
+
+    back: from extents over the symbols that it was planned for to those of `spec`.
+    """
+
+    planned: Candidate
+    back: Callable[[Extent], Extent]
+
+    @staticmethod
+    def of(candidate: Candidate, spec: KernelSpec, sizes: Sizes) -> Retuned:
+        """candidate: one that was planned for `retuned(spec, sizes)`."""
+        typical = {s.name: s.typical for s in spec.symbols}
+        return Retuned(candidate, _renamed(retuned(spec, sizes).symbols, typical))
+
+    @property
+    def params(self) -> Params:
+        """As planned."""
+        return self.planned.params
+
+    @property
+    def reports(self) -> bool:
+        """As planned."""
+        return self.planned.reports
+
+    @property
+    def approximate(self) -> bool:
+        """As planned."""
+        return self.planned.approximate
+
+    def prepack(self, constants: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+        """As planned."""
+        return self.planned.prepack(constants)
+
+    def workspace(self, threads: int) -> Extent:
+        """Bytes, over the symbols of `spec`."""
+        return self.back(self.planned.workspace(threads))
+
+    def emit(self) -> Source:
+        """The kernel's program, its items and dims over the symbols of `spec`."""
+        source = self.planned.emit()
+        return replace(source, phases=self._phases(source.phases), dims=self._dims(source.dims))
+
+    def kernel(self, planned: Kernel) -> Kernel:
+        """What the candidate was compiled to, its items and dims over the symbols of `spec`."""
+        return replace(planned, phases=self._phases(planned.phases), dims=self._dims(planned.dims))
+
+    def _phases(self, phases: Sequence[Phase]) -> tuple[Phase, ...]:
+        return tuple(Phase(p.symbol, self.back(p.items)) for p in phases)
+
+    def _dims(self, dims: Sequence[Extent]) -> tuple[Extent, ...]:
+        return tuple(map(self.back, dims))
+
+
+def partition(times: Sequence[Sequence[float]], price: Callable[[int, int], float]) -> list[int]:
+    """Which kernel each size gets.
+
+    times: of every kernel, for each size, in order of the sizes.  price: what it costs that one
+    kernel follows on another.  The least sum of prices and of logarithms of how much slower than the
+    fastest a size runs, found by dynamic programming (Viterbi, 1967).
+    """
+    kernels = range(len(times[0]))
+    loss = [[log(t / min(row)) for t in row] for row in times]
+    total, before = list(loss[0]), list[list[int]]()
+    for row in loss[1:]:
+        best = [
+            min(kernels, key=lambda j: total[j] + (price(j, k) if j != k else 0.0)) for k in kernels
+        ]
+        total = [
+            total[j] + (price(j, k) if j != k else 0.0) + row[k]
+            for k, j in zip(kernels, best, strict=True)
+        ]
+        before.append(best)
+    path = [min(kernels, key=lambda k: total[k])]
+    for best in reversed(before):
+        path.append(best[path[-1]])
+    return path[::-1]
+
+
+def turns(
+    measure: Extent, works: Sequence[int], path: Sequence[int]
+) -> list[tuple[When, list[int]]]:
+    """The ranges of `measure` over which one kernel runs, and the numbers of the sizes within.
+
+    works: the measure at each size, ascending.  path: the kernel at each size.  Between two sizes
+    whose kernels differ the range ends at their geometric mean.
+    """
+    groups: list[list[int]] = []
+    for i, kernel in enumerate(path):
+        if groups and path[groups[-1][-1]] == kernel:
+            groups[-1].append(i)
+        else:
+            groups.append([i])
+    ends = [max(works[g[-1]] + 1, isqrt(works[g[-1]] * works[g[-1] + 1])) for g in groups[:-1]]
+    limits = zip([0, *ends], [*ends, None], strict=True)
+    return [(When(measure, *limit), group) for limit, group in zip(limits, groups, strict=True)]
