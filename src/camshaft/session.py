@@ -23,6 +23,7 @@ from camshaft.bench.runners import random_feeds
 from camshaft.builder.engine_builder import Builder, Tuned
 from camshaft.builder.error_budget import within_budget
 from camshaft.builder.precision import Attempt, choose_precision
+from camshaft.builder.ranges import profile_points
 from camshaft.builder.timing_cache import MARGIN, TimingCache, unwritable
 from camshaft.config import BuildConfig
 from camshaft.errors import BuildError, CalibrationError, ConfigError, ModelError
@@ -332,6 +333,7 @@ class BuildSession:
             frozen=config.frozen_cache and level is None,
             time_budget=config.time_budget,
             progress=config.progress if level is None else None,
+            points=profile_points(self.import_model().inputs, config.profiles),
         )
 
     def _model_hash(self) -> str:

@@ -6,7 +6,7 @@ ONNX Runtime judges importer and interpreter, the interpreter judges passes and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,10 +14,12 @@ import pytest
 from onnx import helper
 
 import camshaft
-from camshaft.backends.base import Backend
+from camshaft.backends.base import Backend, Kernel
 from camshaft.backends.cpu.processor import host_target
 from camshaft.builder.engine_builder import Builder
 from camshaft.builder.timing_cache import TimingCache
+from camshaft.builder.trial import Trial
+from camshaft.builder.tuner import Offer, Tuner
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx import import_onnx
 from camshaft.ir.graph import Graph
@@ -97,6 +99,34 @@ def test_engine_agrees_with_interpreter_at_all_sizes(seed: int) -> None:
     graph = graph_of(made)
     final = optimize(graph, level=seed % 2)
     check_engine(engine_of(final, threads=1 + seed // 2 % 2), graph, made, seed)
+
+
+@pytest.mark.codegen
+@pytest.mark.parametrize("seed", seeds(12, first=200))
+def test_kernels_for_ranges_of_sizes_agree_with_interpreter(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Times are random, so that layers get several kernels, any of those that a tactic has."""
+    made = model(seed)
+    graph = graph_of(made)
+    rng = np.random.default_rng(seed)
+
+    def timed(
+        self: Tuner, trial: Trial, offers: Sequence[Offer], kernels: Sequence[Kernel]
+    ) -> dict[int, float]:
+        return {i: float(t) for i, t in enumerate(rng.uniform(1, 9, len(offers)))}
+
+    monkeypatch.setattr(Tuner, "_timed", timed)
+    points = [dict(zip(NAMES, sizes, strict=True)) for sizes in SIZES]
+    on = backend(host_target())
+    threads = 1 + seed % 2
+    builder = Builder(
+        on, TimingCache(), level=2, threads=threads, workspace_limit=1 << 30, points=points
+    )
+    engine = builder.finish(builder.tune(optimize(graph)), on.fingerprint)
+    check_engine(engine, graph, made, seed)
+    layers = sum(engine.program.active(engine.program.typical))
+    assert {sum(engine.program.active(sizes)) for sizes in points} == {layers}
 
 
 @pytest.mark.codegen

@@ -14,9 +14,10 @@ from math import isqrt, log
 import numpy as np
 
 from camshaft.backends.base import Candidate, Kernel, KernelSpec, Params, Source
-from camshaft.ir.extents.extent import Extent, extent_of
+from camshaft.ir.extents.extent import Extent, extent_of, sole_symbol
 from camshaft.ir.extents.sizes import evaluate, substitute
 from camshaft.ir.extents.symbol import Symbol
+from camshaft.ir.graph import Tensor
 from camshaft.program.program import Phase, When
 
 Sizes = Mapping[str, int]
@@ -79,6 +80,23 @@ def _between(symbols: Sequence[Symbol], measure: Extent) -> list[Sizes]:
         {n: round(max(1, a) * (most[n] / max(1, a)) ** (i / steps)) for n, a in least.items()}
         for i in range(1, steps)
     ]
+
+
+def profile_points(
+    inputs: Sequence[Tensor], profiles: Sequence[Mapping[str, Sequence[Sequence[int]]]]
+) -> list[Sizes]:
+    """The typical sizes of each profile (input name -> least, typical and most shape)."""
+    found: list[Sizes] = []
+    for profile in profiles:
+        sizes: dict[str, int] = {}
+        for t in inputs:
+            if t.name in profile:
+                for extent, size in zip(t.shape, profile[t.name][1], strict=True):
+                    symbol = sole_symbol(extent)
+                    if symbol is not None:
+                        sizes.setdefault(symbol.name, size)
+        found.append(sizes)
+    return found
 
 
 def retuned(spec: KernelSpec, sizes: Sizes) -> KernelSpec:

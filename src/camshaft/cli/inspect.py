@@ -150,26 +150,28 @@ def _measure(opened: Opened, data: dict[str, Any], runs: int) -> None:
         "threads": measured.threads,
         "runs": measured.runs,
     }
-    for step, layer in zip(data["steps"], measured.layers, strict=True):
+    ran = [step for step in data["steps"] if step["typical"]]
+    for step, layer in zip(ran, measured.layers, strict=True):
         step["measured_us"] = layer.median_us
         step["min_us"] = layer.min_us
 
 
 def _complete(data: dict[str, Any], profiled: bool) -> None:
-    """Add share, speeds, where the output lies, and totals."""
+    """Add share, speeds, where the output lies, and totals, which are those at typical sizes."""
     key = "measured_us" if profiled else "time_us"
-    total = sum(s[key] for s in data["steps"])
+    ran = [step for step in data["steps"] if step["typical"]]
+    total = sum(s[key] for s in ran)
     for step in data["steps"]:
-        time = step[key]
-        step["share"] = time / total if total else None
+        time = step[key] if step["typical"] else 0.0
+        step["share"] = time / total if total and step["typical"] else None
         step["gflops"] = 2e-3 * step["macs"] / time if time else None
         step["gbytes_per_s"] = 1e-3 * step["bytes"] / time if time else None
         step["output"] = written(step)
     data["totals"] = {
-        "steps": len(data["steps"]),
+        "steps": len(ran),
         "time_us": total,
-        "macs": sum(s["macs"] for s in data["steps"]),
-        "bytes": sum(s["bytes"] for s in data["steps"]),
+        "macs": sum(s["macs"] for s in ran),
+        "bytes": sum(s["bytes"] for s in ran),
     }
 
 

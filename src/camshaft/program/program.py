@@ -226,6 +226,16 @@ class Program:
         """The buffers, to look one up."""
         return frozenset(self.buffers)
 
+    @cached_property
+    def typical(self) -> dict[str, int]:
+        """The sizes that the engine was tuned for: symbol name -> size."""
+        return {s.name: s.typical for s in self.symbols}
+
+    def active(self, sizes: Mapping[str, int]) -> list[bool]:
+        """Whether each instruction has work at these sizes (symbol name -> size): of a layer that
+        has several kernels, one runs."""
+        return [isinstance(i, HostCall) or i.runs(sizes) for i in self.instructions]
+
     def arena_bytes(self, sizes: Mapping[str, int]) -> int:
         """Bytes of a context's arena at these sizes (symbol name -> size)."""
         if not self.symbols:

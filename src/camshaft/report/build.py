@@ -19,7 +19,7 @@ from camshaft.session import BuildSession
 class BuildReport:
     """The summary of a build.
 
-    steps: how many, host steps included.  host_steps: names of those that run in Python because
+    steps: how many run at typical sizes, host steps included.  host_steps: names of those that run in Python because
     their operator has no kernel.  arithmetic: element type -> number of steps that compute in it.
     symbols: open sizes, each with name, least, typical and most (None: unbounded).  assumed: names of
     those of which nothing was said.
@@ -47,8 +47,10 @@ class BuildReport:
     def of(session: BuildSession, engine: Engine) -> BuildReport:
         """The report of a session that has run and the engine it made."""
         described, arena = engine.inspect(), engine.program.arena
-        is_host = [isinstance(step, HostCall) for step in engine.program.instructions]
-        notes = list(zip(engine.notes, is_host, strict=True))
+        program = engine.program
+        is_host = [isinstance(step, HostCall) for step in program.instructions]
+        steps = zip(engine.notes, is_host, program.active(program.typical), strict=True)
+        notes = [(note, host) for note, host, active in steps if active]
         return BuildReport(
             steps=len(notes),
             host_steps=tuple(note.name for note, host in notes if host),

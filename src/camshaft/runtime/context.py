@@ -109,6 +109,11 @@ class ExecutionContext:
         if self._reports is not None:
             self._reports.check()
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The sizes of the last call, by the engine's symbols; empty where all shapes are fixed."""
+        return dict(self._fit.sizes) if self._fit else {}
+
     def output_shapes(self, inputs: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
         """Shapes of the outputs for these inputs (arrays, or shapes as tuples), without running.
 

@@ -55,7 +55,7 @@ class LinkedEngine:
         self.linked = driver_named(driver).link(code, symbols, code[RUNNER])
         self.constants = {**constants, **expand(program.expanded, constants, self.linked)}
         self._addresses = {n: a.ctypes.data for n, a in self.constants.items()}
-        self.typical = {s.name: s.typical for s in program.symbols}
+        self.typical = program.typical
         self.dims_at: dict[int, int] = {}
         self.dims_count = 0
         for index, instruction in enumerate(program.instructions):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from time import perf_counter_ns
 from typing import Any
@@ -39,7 +39,7 @@ class LayerTime:
 
 @dataclass(frozen=True)
 class Profile:
-    """A layer profile.  total_us: median of whole calls, timed without stamps."""
+    """A layer profile.  layers: the steps that ran.  total_us: median of whole calls, timed without stamps."""
 
     layers: tuple[LayerTime, ...]
     total_us: float
@@ -74,16 +74,25 @@ def profile_context(
         start = perf_counter_ns()
         context.run_into(inputs, outputs)
         totals[i] = perf_counter_ns() - start
-    return _summary(manifest, times, totals, context.threads)
+    ran = manifest.program.active(context.sizes)
+    return _summary(manifest, ran, times, totals, context.threads)
 
 
-def _summary(manifest: Manifest, times: np.ndarray, totals: np.ndarray, threads: int) -> Profile:
+def _summary(
+    manifest: Manifest, ran: Sequence[bool], times: np.ndarray, totals: np.ndarray, threads: int
+) -> Profile:
+    """ran: whether each instruction did, of those that `times` [runs, instructions] are of."""
     medians = np.median(times, axis=0) / 1e3
     least = times.min(axis=0) / 1e3
     whole = float(medians.sum()) or 1.0
     layers = []
-    steps = zip(manifest.program.instructions, manifest.notes, strict=True)
-    for (step, note), median, best in zip(steps, medians.tolist(), least.tolist(), strict=True):
+    steps = zip(
+        manifest.program.instructions, manifest.notes, ran, medians.tolist(), least.tolist(),
+        strict=True,
+    )  # fmt: skip
+    for step, note, has_run, median, best in steps:
+        if not has_run:
+            continue
         ns = median * 1e3
         layers.append(
             LayerTime(
@@ -104,9 +113,11 @@ def _summary(manifest: Manifest, times: np.ndarray, totals: np.ndarray, threads:
 def describe(manifest: Manifest) -> dict[str, Any]:
     """Everything the manifest says, as JSON types, for `inspect`: the engine and its steps.
 
-    Work items, bytes and offsets are those at typical sizes.
+    Work items, bytes and offsets are those at typical sizes.  A step's "where" says at which sizes it
+    runs ("": at all), "typical" whether that includes typical sizes.
     """
     program = manifest.program
+    active = program.active(program.typical)
     return {
         "fingerprint": asdict(manifest.fingerprint),
         "inputs": {b.name: repr(b.type) for b in program.inputs},
@@ -120,7 +131,10 @@ def describe(manifest: Manifest) -> dict[str, Any]:
         "lower_bound_bytes": program.arena.lower_bound,
         "expanded_bytes": sum(e.nbytes for e in program.expanded),
         "max_threads": program.max_threads,
-        "steps": [_described(program, i, note) for i, note in enumerate(manifest.notes)],
+        "steps": [
+            {**_described(program, i, note), "typical": active[i]}
+            for i, note in enumerate(manifest.notes)
+        ],
     }
 
 
@@ -137,8 +151,9 @@ def _arena(program: Program) -> dict[str, int | None]:
 
 def _described(program: Program, index: int, note: Note) -> dict[str, Any]:
     step = program.instructions[index]
-    items = []
+    items, where = [], ""
     if isinstance(step, Launch):
+        where = "" if step.when is None else str(step.when)
         items = [typical(phase.items) for phase in program.kernels[step.kernel].phases]
     return {
         "index": index,
@@ -150,6 +165,7 @@ def _described(program: Program, index: int, note: Note) -> dict[str, Any]:
         "params": dict(note.params),
         "precision": note.precision,
         "reason": note.reason,
+        "where": where,
         "time_us": note.time_us,
         "macs": note.macs,
         "bytes": note.bytes,
