@@ -48,7 +48,8 @@ class BuildConfig:
         with the typical size "batch=1..4..16"), a range alone, or None for what the model says.
         Extents that stay open may have any size at run time.
     profiles: optimization profiles, each input name -> (least, typical, most) shape.  Sizes may lie
-        between the least and the most of all profiles; the engine is tuned for typical ones.
+        between the least and the most of all profiles; the engine is tuned for the typical
+        ones of each.
     values: input name -> its values, where they are known before any call: a number, a list, an array.
         The input becomes a constant, so that shapes and branches that depend on it are decided; a
         call may leave it out.
