@@ -88,7 +88,8 @@ def markdown(results: Mapping[str, Any]) -> str:
     for precision, threads in kinds:
         parts += ["", f"## {precision.upper()}, {threads} thread{'s' * (threads > 1)}", ""]
         parts += [times(measurements, precision, threads)]
-    if lines := verdicts(measurements):
+    microarchitecture = results["machine"].get("cpu", {}).get("microarchitecture", "")
+    if lines := verdicts(measurements, microarchitecture):
         parts += ["", "## Targets", "", *(f"- {line}" for line in lines)]
     if noisy := [line for m in measurements if (line := _noise(m))]:
         parts += ["", "## Disturbed: medians far above the best round", "", *noisy]
