@@ -43,8 +43,11 @@ _TYPE_ATTRIBUTES = ("to", "dtype", "output_dtype", "stash_type")
 _HALF = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
 
-def host_step(ctx: NodeContext) -> Sequence[Tensor]:
-    """The node as it is, run by ONNX's reference; evaluated at once when all is constant."""
+def host_step(ctx: NodeContext, types: Sequence[TensorType] | None = None) -> Sequence[Tensor]:
+    """The node as it is, run by ONNX's reference; evaluated at once when all is constant.
+
+    types: of all its outputs, where ONNX's shape inference cannot tell them for open extents.
+    """
     domain = "" if ctx.proto.domain == "ai.onnx" else ctx.proto.domain
     if not onnx.defs.has(ctx.proto.op_type, ctx.opset, domain):
         raise ModelError(
@@ -68,7 +71,10 @@ def host_step(ctx: NodeContext) -> Sequence[Tensor]:
             for r, (i, _) in zip(results, named, strict=True)
         ]
     else:
-        types = _output_types(ctx, node, schema)
+        if types is None:
+            types = _output_types(ctx, node, schema)
+        else:
+            types = [types[i] for i, _ in named]
         attrs = {
             "op_type": node.op_type,
             "proto": proto,

@@ -1,4 +1,4 @@
-"""Reductions and softmax."""
+"""Reductions, softmax, and what stands first in order."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from math import prod
 
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx.context import Handler, NodeContext, Results
+from camshaft.frontends.onnx.hosted import host_step
+from camshaft.ir.extents.constraints import require_at_least
 from camshaft.ir.graph import Tensor
+from camshaft.ir.types import TensorType, i64
 from camshaft.ops import functional as F
 from camshaft.ops.common import normal_axis
 
@@ -48,6 +51,19 @@ def arg_extreme(ctx: NodeContext) -> Results:
     )
 
 
+def top_k(ctx: NodeContext) -> Results:
+    """TopK, a host step; k may be computed from open extents, and is at most the axis's extent."""
+    x = ctx.arg(0)
+    (count,) = (ctx.attr_int("k"),) if ctx.opset < 10 else ctx.const_ints(1, "k") or (0,)
+    axis = normal_axis(ctx.attr_int("axis", -1), x.type.rank)
+    with ctx.builder.constraints.learning(f"node {ctx.name!r}"):
+        require_at_least(count, 0, f"k={count} is negative")
+        more = f"k={count} is more than axis {axis} of {x.type} has"
+        require_at_least(x.shape[axis], count, more)
+    shape = (*x.shape[:axis], count, *x.shape[axis + 1 :])
+    return host_step(ctx, [TensorType(x.type.dtype, shape), TensorType(i64, shape)])
+
+
 def softmax(ctx: NodeContext) -> Results:
     """Softmax and LogSoftmax.
 
@@ -75,4 +91,5 @@ HANDLERS: Mapping[str, Handler] = {
     "ArgMin": arg_extreme,
     "LogSoftmax": softmax,
     "Softmax": softmax,
+    "TopK": top_k,
 }
