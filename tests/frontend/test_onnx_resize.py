@@ -10,7 +10,7 @@ import pytest
 from camshaft.ir import expr as E
 from camshaft.ir.types import f64
 from camshaft.ops.functional.spatial.sampling import Axis, Table, coordinates_of, cubic_table
-from onnx_models import check, one_node
+from onnx_models import check, host_ops, imported, one_node
 
 pytest.importorskip("onnxruntime", reason="operators are compared with ONNX Runtime")
 pytestmark = pytest.mark.peers
@@ -93,9 +93,28 @@ def test_upsample_and_resize_of_opset_10() -> None:
             check(*one_node("Resize", [X], {1: scales(*by)}, opset=10, mode=mode))
 
 
-def test_antialias_and_cropping_run_on_the_host() -> None:
+@pytest.mark.parametrize("mode", ["linear", "cubic"])
+@pytest.mark.parametrize("coordinates", ["half_pixel", "align_corners", "asymmetric"])
+@pytest.mark.parametrize("outside", [0, 1])
+def test_antialias(mode: str, coordinates: str, outside: int) -> None:
+    attrs: dict[str, Any] = {
+        "mode": mode,
+        "coordinate_transformation_mode": coordinates,
+        "exclude_outside": outside,
+        "antialias": 1,
+    }
+    x = np.random.default_rng(6).standard_normal((2, 3, 17, 25)).astype(np.float32)
+    for by in ((1, 1, 0.5, 0.5), (1, 1, 0.3, 2), (1, 1, 1, 0.7)):
+        check(*one_node("Resize", [x], {2: scales(*by)}, opset=18, **attrs))
+    for size in ((2, 3, 5, 4), (2, 3, 1, 9), (2, 3, 17, 1)):
+        check(*one_node("Resize", [x], {3: np.array(size)}, opset=18, **attrs))
+
+
+def test_antialias_of_integers_and_cropping_run_on_the_host() -> None:
     by = {2: scales(1, 1, 0.5, 0.5)}
-    check(*one_node("Resize", [X], by, opset=18, mode="linear", antialias=1), host=True)
+    x = np.random.default_rng(1).integers(0, 255, (1, 2, 4, 5)).astype(np.uint8)
+    model, _ = one_node("Resize", [x], by, opset=18, mode="linear", antialias=1)
+    assert host_ops(imported(model)) == ["Resize"]
     roi = scales(0, 0, 0.1, 0.2, 1, 1, 0.8, 0.9)
     crop = {"coordinate_transformation_mode": "tf_crop_and_resize", "mode": "linear"}
     constants = {1: roi, 3: np.array([2, 3, 4, 4])}

@@ -16,8 +16,7 @@ from camshaft.ops import functional as F
 def resize(ctx: NodeContext) -> Results:
     """Resize from opset 11 on: scales or sizes, optionally for some axes only."""
     coordinates = ctx.attr_str("coordinate_transformation_mode", "half_pixel")
-    shrinks_smoothly = ctx.attr_int("antialias")
-    if coordinates == "tf_crop_and_resize" or shrinks_smoothly:
+    if coordinates == "tf_crop_and_resize":
         return host_step(ctx)
     scales = _scales(ctx, 2)
     sizes = ctx.const_ints(3, "sizes")
@@ -54,6 +53,7 @@ def _sampling(ctx: NodeContext, coordinates: str, nearest: str) -> F.Sampling:
         nearest,
         ctx.attr_float("cubic_coeff_a", -0.75),
         bool(ctx.attr_int("exclude_outside")),
+        bool(ctx.attr_int("antialias")),
     )
 
 

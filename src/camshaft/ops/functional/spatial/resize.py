@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from functools import reduce
 from math import inf, prod
 
 import numpy as np
@@ -16,14 +17,16 @@ from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
 from camshaft.ir.extents.bounds import bounds
 from camshaft.ir.extents.constraints import require_at_least
-from camshaft.ir.extents.extent import Extent, exact_quotient
+from camshaft.ir.extents.extent import Extent, exact_quotient, largest, smallest
+from camshaft.ir.extents.sizes import is_static
 from camshaft.ir.graph import GraphBuilder, Tensor
-from camshaft.ir.types import f64
+from camshaft.ir.types import f32, f64
 from camshaft.ops.common import normal_axis
 from camshaft.ops.elementwise import POINTWISE
-from camshaft.ops.functional.core import MOST_ELEMENTS, constant, emit, fixed
+from camshaft.ops.functional.core import MOST_ELEMENTS, NoCanonicalForm, constant, emit
 from camshaft.ops.functional.movement.counting import iota
 from camshaft.ops.functional.movement.shape import reshape, transpose
+from camshaft.ops.functional.spatial.antialias import shrunk
 from camshaft.ops.functional.spatial.sampling import (
     IDENTITY,
     NEAREST,
@@ -31,6 +34,7 @@ from camshaft.ops.functional.spatial.sampling import (
     Axis,
     Sampling,
     Table,
+    number,
     table_of,
 )
 from camshaft.ops.pooling import RESAMPLE
@@ -56,8 +60,9 @@ def resize(
     sizes: the new extents, or scales: f32 factors, of which the extents are the whole parts.  With sizes,
     keep_aspect_ratio "not_larger" or "not_smaller" uses one scale for all axes, "stretch" one for each.
     Of any rank and element type; integers are computed in f32 and truncated.  Extents may be open, but
-    for keep_aspect_ratio, and where a scale gives other extents than a fraction would.
-    Raises ModelError where arguments do not fit or nothing would be left.
+    where a scale gives other extents than a fraction would.
+    Raises ModelError where arguments do not fit or nothing would be left, NoCanonicalForm for
+    antialiasing of other types than f32.
     """
     if (sizes is None) == (scales is None):
         raise ModelError("either sizes or scales must be given")
@@ -66,7 +71,7 @@ def resize(
     if scales is not None:
         given = _from_scales(x, chosen, np.asarray(scales, F32))
     else:
-        given = _from_sizes(x, chosen, sizes or (), keep_aspect_ratio)
+        given = _from_sizes(builder, x, chosen, sizes or (), keep_aspect_ratio)
     if sampling.mode not in ("nearest", "linear", "cubic"):
         raise ModelError(f"unknown resize mode {sampling.mode!r}")
     outs = [given[a].out if a in given else d for a, d in enumerate(x.shape)]
@@ -76,7 +81,20 @@ def resize(
     if prod(d for d in outs if isinstance(d, int)) > MOST_ELEMENTS:
         raise ModelError(f"resizing {x.type} to {outs} is out of proportion")
     tables = {a: (g, sampling) for a, g in sorted(given.items()) if not g.unchanged}
+    if sampling.antialias and sampling.mode != "nearest":
+        return _antialiased(builder, x, tables, output)
     return _resampled(builder, x, outs, tables, output) if tables else x
+
+
+def _antialiased(
+    builder: GraphBuilder, x: Tensor, tables: Mapping[int, Change], output: str | None
+) -> Tensor:
+    """x resampled along one axis after the other."""
+    if x.type.dtype != f32:
+        raise NoCanonicalForm(f"antialiasing takes f32, not {x.type}")
+    for a, (axis, sampling) in tables.items():
+        x = shrunk(builder, x, a, axis, sampling, output if a == max(tables) else None)
+    return x
 
 
 def _from_scales(x: Tensor, axes: Sequence[int], scales: np.ndarray) -> dict[int, Axis]:
@@ -110,7 +128,11 @@ def _scaled(extent: Extent, scale: np.float32) -> Extent:
 
 
 def _from_sizes(
-    x: Tensor, axes: Sequence[int], sizes: Sequence[Extent], keep_aspect_ratio: str
+    builder: GraphBuilder,
+    x: Tensor,
+    axes: Sequence[int],
+    sizes: Sequence[Extent],
+    keep_aspect_ratio: str,
 ) -> dict[int, Axis]:
     """What becomes of each of `axes`."""
     if len(sizes) != len(axes) or any(isinstance(d, int) and d < 1 for d in sizes) or 0 in x.shape:
@@ -119,14 +141,30 @@ def _from_sizes(
         return {a: _stretched(x.shape[a], size) for a, size in zip(axes, sizes, strict=True)}
     if keep_aspect_ratio not in ("not_larger", "not_smaller"):
         raise ModelError(f"unknown keep_aspect_ratio {keep_aspect_ratio!r}")
-    extents = fixed([x.shape[a] for a in axes], "resized extents")
-    sizes = fixed(sizes, "sizes of a resize that keeps the aspect ratio")
-    ratios = [size / d for d, size in zip(extents, sizes, strict=True)]
-    scale = min(ratios) if keep_aspect_ratio == "not_larger" else max(ratios)
-    return {
-        a: Axis(d, int(np.floor(scale * d + 0.5)), scale)
-        for a, d in zip(axes, extents, strict=True)
-    }
+    extents = [x.shape[a] for a in axes]
+    within = keep_aspect_ratio == "not_larger"
+    if is_static(extents) and is_static(sizes):
+        ratios = [size / d for d, size in zip(extents, sizes, strict=True)]
+        ratio = min(ratios) if within else max(ratios)
+        return {
+            a: Axis(d, int(np.floor(ratio * d + 0.5)), ratio)
+            for a, d in zip(axes, extents, strict=True)
+        }
+    parts = [E.div(number(size), number(d)) for d, size in zip(extents, sizes, strict=True)]
+    scale = reduce(E.minimum if within else E.maximum, parts)
+    choose = smallest if within else largest
+    changed = {}
+    for a, d in zip(axes, extents, strict=True):
+        out = choose(*(_rounded(d * size, e) for e, size in zip(extents, sizes, strict=True)))
+        with builder.constraints.learning(f"node {builder.layer!r}"):
+            require_at_least(out, 1, f"resizing {x.type} to {list(sizes)} leaves nothing")
+        changed[a] = Axis(d, largest(1, out), scale)
+    return changed
+
+
+def _rounded(a: Extent, b: Extent) -> Extent:
+    """a / b to the nearest whole number, halves up."""
+    return (2 * a + b) // (2 * b)
 
 
 def _stretched(extent: Extent, size: Extent) -> Axis:

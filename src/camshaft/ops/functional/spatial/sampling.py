@@ -27,12 +27,13 @@ POSITION, TAP = E.inp(0), E.inp(1)
 class Axis:
     """One axis: its extent before and after, and the scale, which need not be their ratio.
 
-    scale: None where it is their ratio, out / size, which is known when sizes are set.
+    scale: a number, or an expression of extents; None where it is their ratio, out / size, which is
+    known when sizes are set.
     """
 
     size: Extent
     out: Extent
-    scale: float | None
+    scale: float | Expr | None
 
     @property
     def unchanged(self) -> bool:
@@ -43,8 +44,8 @@ class Axis:
     def factor(self) -> Expr:
         """The scale."""
         if self.scale is None:
-            return E.div(_number(self.out), _number(self.size))
-        return _number(self.scale)
+            return E.div(number(self.out), number(self.size))
+        return self.scale if isinstance(self.scale, Expr) else number(self.scale)
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class Sampling:
         "simple", down, but up where the axis shrinks.
     cubic_coeff_a: the kernel's parameter.  exclude_outside: elements beyond the border weigh nothing,
         instead of reading the border.
+    antialias: where an axis shrinks, "linear" and "cubic" read all pixels that an element covers.
     """
 
     mode: str = "nearest"
@@ -67,6 +69,7 @@ class Sampling:
     nearest: str = "round_prefer_floor"
     cubic_coeff_a: float = -0.75
     exclude_outside: bool = False
+    antialias: bool = False
 
 
 NEAREST = Sampling()
@@ -103,22 +106,22 @@ def table_of(axis: Axis, sampling: Sampling) -> Table:
 
 def coordinates_of(axis: Axis, mode: str) -> Expr:
     """The source coordinate of POSITION, as the ONNX operator's document computes it."""
-    half, scale, out = _number(0.5), axis.factor, _number(axis.out)
+    half, scale, out = number(0.5), axis.factor, number(axis.out)
     pixel = E.div(E.add(POSITION, half), scale)
     if mode == "half_pixel":
         return E.sub(pixel, half)
     if mode == "pytorch_half_pixel":
         return _unless_single(axis.out, E.sub(pixel, half))
     if mode == "half_pixel_symmetric":
-        size = _number(axis.size)
+        size = number(axis.size)
         adjustment = E.div(out, E.mul(scale, size))
-        offset = E.mul(E.div(size, _number(2)), E.sub(_number(1), adjustment))
+        offset = E.mul(E.div(size, number(2)), E.sub(number(1), adjustment))
         return E.sub(E.add(offset, pixel), half)
     if mode == "align_corners":
-        reach = E.mul(POSITION, _number(axis.size - 1))
+        reach = E.mul(POSITION, number(axis.size - 1))
         if axis.out == 1:
-            return _number(0)
-        last = E.maximum(_number(axis.out - 1), _number(1))
+            return number(0)
+        last = E.maximum(number(axis.out - 1), number(1))
         return _unless_single(axis.out, E.div(reach, last))
     if mode == "asymmetric":
         return E.div(POSITION, scale)
@@ -129,8 +132,8 @@ def coordinates_of(axis: Axis, mode: str) -> Expr:
 
 def nearest_table(at: Expr, axis: Axis, mode: str) -> Table:
     """One tap: the pixel that `mode` rounds to.  "simple": down, or up where the axis shrinks."""
-    down, up, half = E.unary("floor", at), E.unary("ceil", at), _number(0.5)
-    shrinks = E.binary("lt", axis.factor, _number(1))
+    down, up, half = E.unary("floor", at), E.unary("ceil", at), number(0.5)
+    shrinks = E.binary("lt", axis.factor, number(1))
     rounded = {
         "round_prefer_floor": E.unary("ceil", E.sub(at, half)),
         "round_prefer_ceil": E.unary("floor", E.add(at, half)),
@@ -148,8 +151,8 @@ def linear_table(at: Expr, size: Extent) -> Table:
     at = _clipped(at, size)
     low = E.unary("floor", at)
     fraction = E.sub(at, low)
-    is_first = E.binary("eq", TAP, _number(0))
-    weight = E.select(is_first, E.sub(_number(1), fraction), fraction)
+    is_first = E.binary("eq", TAP, number(0))
+    weight = E.select(is_first, E.sub(number(1), fraction), fraction)
     return Table(_index(E.add(low, TAP), size), E.cast(weight, f32), 2)
 
 
@@ -161,26 +164,26 @@ def cubic_table(at: Expr, size: Extent, a: float, exclude_outside: bool) -> Tabl
     low = E.unary("floor", at)
 
     def position(tap: Expr) -> Expr:
-        return E.add(low, E.sub(tap, _number(1)))
+        return E.add(low, E.sub(tap, number(1)))
 
     def weight(tap: Expr) -> Expr:
-        value = _keys(E.unary("abs", E.sub(at, position(tap))), a)
+        value = keys(E.unary("abs", E.sub(at, position(tap))), a)
         if not exclude_outside:
             return value
         here = position(tap)
         exists = E.binary("and", *(E.binary("le", x, y) for x, y in (
-            (_number(0), here), (here, _number(size - 1)))))  # fmt: skip
-        return E.select(exists, value, _number(0))
+            (number(0), here), (here, number(size - 1)))))  # fmt: skip
+        return E.select(exists, value, number(0))
 
     total = weight(TAP)
     if exclude_outside:
-        total = E.div(total, reduce(E.add, (weight(_number(n)) for n in range(4))))
+        total = E.div(total, reduce(E.add, (weight(number(n)) for n in range(4))))
     return Table(_index(position(TAP), size), E.cast(total, f32), 4)
 
 
-def _keys(distance: Expr, a: float) -> Expr:
+def keys(distance: Expr, a: float) -> Expr:
     """The cubic kernel at a distance of 0 or more."""
-    c: Callable[[float], Expr] = _number
+    c: Callable[[float], Expr] = number
     square = E.mul(distance, distance)
     near = E.add(E.mul(E.sub(E.mul(c(a + 2), distance), c(a + 3)), square), c(1))
     inner = E.add(E.mul(E.sub(E.mul(c(a), distance), c(5 * a)), distance), c(8 * a))
@@ -191,16 +194,17 @@ def _keys(distance: Expr, a: float) -> Expr:
 
 def _unless_single(out: Extent, at: Expr) -> Expr:
     """0 where the result has one element, else `at`."""
-    return E.select(E.binary("eq", _number(out), _number(1)), _number(0), at)
+    return E.select(E.binary("eq", number(out), number(1)), number(0), at)
 
 
 def _clipped(x: Expr, size: Extent) -> Expr:
-    return E.minimum(E.maximum(x, _number(0)), _number(size - 1))
+    return E.minimum(E.maximum(x, number(0)), number(size - 1))
 
 
 def _index(x: Expr, size: Extent) -> Expr:
     return E.cast(_clipped(x, size), i32)
 
 
-def _number(value: float | Extent) -> Expr:
+def number(value: float | Extent) -> Expr:
+    """A number or an extent in f64, in which positions are computed."""
     return E.const(value, f64) if isinstance(value, int | float) else E.extent(value, f64)
