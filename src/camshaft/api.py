@@ -1,4 +1,4 @@
-"""build(): the face of camshaft (its other half, load(), belongs to the runtime)."""
+"""The public function `build`; `load` is in `runtime.engine`."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ import secrets
 import stat
 
 _NAME = 40
-"""Characters of the file's name in its draft's: a draft of a long name must not be too long."""
+"""Characters of the file's name that its draft's name holds: file systems limit a name's length."""
 
 
 def write_atomically(
@@ -43,7 +43,7 @@ def write_atomically(
                 os.fsync(file.fileno())
         os.replace(draft, target)
     except BaseException:
-        with contextlib.suppress(OSError):  # the first error is the one to tell
+        with contextlib.suppress(OSError):  # the first error is the one to report
             os.unlink(draft)
         raise
     if durable and hasattr(os, "O_DIRECTORY"):
@@ -51,7 +51,7 @@ def write_atomically(
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
-    """OSError if `path` can clearly not be written, so that long work need not come first."""
+    """OSError if `path` certainly cannot be written; asked before long work."""
     if _is_special(path) and not os.path.isdir(path):
         return
     target = os.path.realpath(path)
@@ -68,11 +68,11 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 
 
 def _is_special(path: str | os.PathLike[str]) -> bool:
-    """Whether `path` is there and no regular file; asked of the path itself, whose link may lead
-    to something without a name, as those below /dev/fd do."""
+    """Whether `path`, or what it links to, exists and is not a regular file.  The system follows
+    the link: what one below /dev/fd leads to may have no name."""
     try:
         return not stat.S_ISREG(os.stat(path).st_mode)
-    except OSError:  # absent, or out of reach: opening the draft tells which
+    except OSError:  # absent or not accessible: opening the draft reports which
         return False
 
 

@@ -1,8 +1,8 @@
 """Every error camshaft raises on purpose.
 
-They share one root so that a caller can catch "camshaft says no" without catching
-programming mistakes.  A message names the culprit (node, tensor, file, argument) and the fix.
-This module imports nothing, so any layer may use it.
+They share one root, so that a caller can catch them all without catching programming mistakes.  A
+message names the culprit (node, tensor, file, argument) and the fix. This module imports nothing,
+so any layer may use it.
 """
 
 from __future__ import annotations

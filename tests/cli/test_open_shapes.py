@@ -68,8 +68,8 @@ def test_what_is_assumed_is_said_once_with_how_to_say_better(folder: Path, tmp_p
     model, engine = folder / "open.onnx", tmp_path / "e.engine"
     said = call("build", model, "-o", engine, *QUICK).stderr
     assert said.count("assumed") == 1
-    assert "assumed: batch 1 (1..); say better with --shapes x:batch=1..8x3x8x8" in said
-    option = said.split("say better with ")[1].split()
+    assert "assumed: batch 1 (1..); set with --shapes x:batch=1..8x3x8x8" in said
+    option = said.split("set with ")[1].split()
     better = call("build", model, "-o", engine, *QUICK, *option)
     assert better.stderr == "" and "batch 1..8, typically 1" in better.stdout
     assert (

@@ -16,8 +16,8 @@ a phase finish before the next phase starts.  The pointers in `args` are, in thi
     dims (only for kernels that read run-time extents: `Kernel.dims` is not empty).
 
 Extents of a spec may be symbolic.  `dims` points to one i64 for each expression of `Kernel.dims`, its
-value at the sizes of this run; whoever sets the sizes evaluates them.  `Phase.items` and the size of
-the workspace may be symbolic too.  A kernel of plain ints has none of this.
+value at the sizes of this run, computed when the sizes are set.  `Phase.items` and the size of the
+workspace may be symbolic too.  A kernel of plain ints has none of this.
 
 A constant operand (Operand.const) never appears as an input pointer: a candidate's `prepack` turns
 all constant operands into the packed constants it wants (possibly unchanged).  Where the kernel
@@ -26,7 +26,7 @@ small form, which the engine file stores, and an `Expansion` makes the large one
 linked.
 Every pointer is 64-byte aligned except where a non-const operand is a view (then: element aligned)
 or a user's own array (element aligned).  Kernels must not read outside their operands nor write
-outside their outputs; strides tell where elements lie.
+outside their outputs; strides give the positions of elements.
 """
 
 from __future__ import annotations
@@ -190,14 +190,14 @@ class Candidate(Protocol):
 
     @property
     def reports(self) -> bool:
-        """Whether its workspace is a report (`program.view.REPORT_BYTES`), for it may meet operands
-        outside its op's domain."""
+        """Whether its workspace is a report (`program.view.REPORT_BYTES`), because it may read
+        operands outside its op's domain."""
         ...
 
     @property
     def approximate(self) -> bool:
-        """Whether it rounds so much more than a plain sum does that a build must measure whether
-        the net bears it (`builder.error_budget`)."""
+        """Whether its rounding error is so much larger than a plain sum's that a build must measure
+        what it does to the net's outputs (`builder.error_budget`)."""
         ...
 
     def prepack(self, constants: Sequence[np.ndarray]) -> Sequence[np.ndarray]:

@@ -1,4 +1,4 @@
-"""Other runtimes as guests: how they are imported, and what they raise."""
+"""Other runtimes: how they are imported, and the errors they raise."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ def peer_error(name: str, task: str, error: Exception) -> PeerError:
 
 @contextmanager
 def peer_errors(name: str, task: str) -> Iterator[None]:
-    """Within, whatever the runtime `name` raises becomes a PeerError; camshaft's errors stay."""
+    """A context in which exceptions of the runtime `name` become PeerErrors; camshaft's errors
+    pass."""
     try:
         yield
     except CamshaftError:
@@ -52,7 +53,7 @@ def read_by_all(proto: ModelProto) -> None:
 
 
 def remark_on(model: Path) -> str:
-    """What is done to the model in a file before ONNX Runtime gets it, for people; "" if nothing."""
+    """How the model in a file is changed before ONNX Runtime gets it, in words; "" if it is not."""
     with peer_errors("onnxruntime", f"load {str(model)!r}"):
         version = onnx.load(str(model), load_external_data=False).ir_version
     if version <= KNOWN_IR:

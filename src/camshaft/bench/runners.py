@@ -240,7 +240,8 @@ def _extents(inputs: Sequence[ValueInfoProto], feeds: Feeds) -> Iterator[tuple[A
 
 
 def _symbols(inputs: Sequence[ValueInfoProto], feeds: Feeds) -> dict[str, int]:
-    """Named extents of the inputs, with the values that the feeds give them; not those of two values."""
+    """Named extents of the inputs and their values in the feeds, without names that have two
+    values."""
     found: dict[str, set[int]] = {}
     for dim, extent in _extents(inputs, feeds):
         if dim.dim_param:

@@ -81,8 +81,8 @@ class SharedMemory:
     def overlap(self, a: View, b: View) -> bool:
         """Whether the views may share bytes, at any sizes.
 
-        Views of different buffers in the arena may where the buffers live at different times: at
-        known sizes their offsets tell, at symbolic ones only that one lies above the other.
+        Views of different buffers in the arena may where the buffers live at different times: their
+        offsets decide it at known sizes, and at symbolic sizes only that one lies above the other.
         """
         if a.buffer == b.buffer:
             return _meet(a, b, 0, 0)

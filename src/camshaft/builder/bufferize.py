@@ -3,13 +3,13 @@
 Concatenations, slices, reshapes, interleavings and most transposes cost nothing, because a tensor
 is a `View` (buffer, offset, strides) and kernels take strided operands.  Two sweeps decide:
 
-1. Backwards: whoever *owns* memory hands pieces of it to producers.  A graph output owns the
+1. Backwards: the *owner* of memory gives slices of it to producers.  A graph output owns the
    caller's array; a concat owns a buffer and its inputs are written straight into slices of it.
 2. Forwards: what is left of the movement ops becomes a view of its input where the strides allow
    it and the readers can take them.
 
-What neither sweep resolves is copied by a kernel.  Where buffers lie in the arena is `memory`'s
-matter; which operands kernels read through any strides is the backend's (`Preferences`).
+What neither sweep resolves is copied by a kernel.  Module `memory` decides where buffers lie in the
+arena, the backend (`Preferences`) which operands kernels read through any strides.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ class _Bufferizer:
         self._emit_copy(view, target, out, node.origin)
 
     def _readable(self, t: Tensor, view: View) -> bool:
-        """Whether everyone who reads `t` can take it as `view`."""
+        """Whether all readers of `t` can take it as `view`."""
         if view.inner_is_unit and 0 not in view.strides:
             return True
         readers = self.graph.consumers.get(t.name, ())

@@ -4,7 +4,7 @@ Kernels may round where the reference does not and the reverse (fused multiply-a
 another degree), and a value next to a rounding boundary may then fall to its other side.  How far
 a result may be off thus follows from how far each operation may be off.  `bounds` evaluates an
 expression on intervals: every float operation widens its result by its own error, and rounding and
-casts are applied to both ends.  A quantization so gets two admissible values exactly where a
+casts are applied to both ends.  A quantization thus gets two admissible values exactly where a
 boundary lies within the error, and one everywhere else; what it is multiplied by afterwards
 magnifies the difference as it does in the kernel.
 """
@@ -62,6 +62,7 @@ class Interval:
 
     @property
     def ends(self) -> tuple[np.ndarray, np.ndarray]:
+        """Both ends, the least first."""
         return self.low, self.high
 
     @property

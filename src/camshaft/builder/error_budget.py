@@ -1,8 +1,8 @@
 """Kernels that trade accuracy for speed (Winograd F(4,3)) within a budget that is measured.
 
-Their error in one layer is bounded by nothing that is known before a net runs, so the net runs: on
-sample inputs, with these kernels and with the fastest others.  If an output is further off than the
-budget, layers get the other kernel, those first that alone disturb the outputs most.
+What their error does to a net's outputs is known only by running the net.  It runs on sample
+inputs, with these kernels and with the fastest others.  If an output deviates by more than the
+budget, layers get the other kernel, first those that alone change the outputs most.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Precision by whole-graph time.
 
-INT8 permits; time decides.  The fully quantized graph and the float graph are both tuned; layers
-that lose by being quantized are put back to float as long as the *whole* graph, with its quantize,
-dequantize and reformat steps, gets faster by it.  The float graph itself is always a candidate,
-so permitting INT8 never costs time.
+Where INT8 is permitted, measured time decides.  The fully quantized graph and the float graph are
+both tuned; layers that are slower quantized are put back to float as long as the *whole* graph,
+with its quantize, dequantize and reformat steps, gets faster by it.  The float graph itself is
+always a candidate, so permitting INT8 never costs time.
 """
 
 from __future__ import annotations

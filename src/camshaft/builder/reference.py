@@ -86,7 +86,8 @@ def _anchor(op: OpDef, value: np.ndarray, arrays: Sequence[np.ndarray], attrs: A
 
 
 def _through(op: OpDef, value: np.ndarray, arrays: Sequence[np.ndarray], attrs: Attrs) -> Interval:
-    """What the op makes of its prologue's admissible values, whose ends it maps to ends."""
+    """Bounds of the result of an increasing op: its results for both ends of its prologue's
+    bounds."""
     x = arrays[0]
     terms = bounds(attrs["prologue"], [Interval.around(x)])  # type: ignore[arg-type]
     bare = {**attrs, "prologue": IDENTITY, "epilogue": IDENTITY}

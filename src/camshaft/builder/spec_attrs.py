@@ -1,7 +1,7 @@
 """Attributes of an op in the spec of its kernel, and back.
 
 A placed graph is channels-last, so specs leave out the attribute that says so: kernels of one
-computation then have one spec.  Whoever asks an op about a spec gets it back.
+computation then have one spec.  `attrs_of_op` puts it back for the functions of an op.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from camshaft.program.view import View
 
 @dataclass(frozen=True)
 class Task:
-    """One instruction to be: what it computes, where its operands lie, whose work it is.
+    """What becomes one instruction: what it computes, where its operands lie, its source layers.
 
     inputs[i] is the view of spec.inputs[i] / the host node's i-th input, or the constant tensor.
     """

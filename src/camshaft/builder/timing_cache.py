@@ -20,7 +20,7 @@ from camshaft.atomic import write_atomically
 from camshaft.errors import TimingCacheError
 
 FORMAT = 2
-"""2: keys name the processor.  1 named its brand, under which times of unlike processors met."""
+"""2: keys name the processor.  1 named its brand, which unlike processors share."""
 _WHY_NOT_1 = " (an older camshaft kept times by the processor's brand, which unlike ones share)"
 MARGIN = 0.03
 """How much faster (as a fraction) a challenger must be to replace a recorded winner."""

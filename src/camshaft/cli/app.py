@@ -54,7 +54,7 @@ INTERRUPTED = 130
 
 
 class LateCommand(TyperCommand):
-    """Stands for a command in the list; becomes it when it is used."""
+    """A command in the list, whose module is imported when the command is used."""
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any

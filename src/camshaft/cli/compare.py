@@ -25,9 +25,9 @@ from camshaft.runtime.engine import Engine
 
 FP32_TOLERANCE = 1e-3
 INT8_TOLERANCE = 0.5
-"""Tells a broken engine, whose outputs have little to do with the model's (1 and more), from rounding:
-trained networks lie between 0.03 and a third on inputs like those they were calibrated with.  What
-accuracy INT8 costs, only labelled data tell.
+"""Separates a broken engine, whose outputs have little to do with the model's (1 and more), from
+rounding: trained networks lie between 0.03 and a third on inputs like those they were calibrated
+with.  What accuracy INT8 costs, only labelled data tell.
 """
 
 
@@ -112,7 +112,7 @@ def _check_arguments(model: Path, engine_file: Path | None, other: str, layers: 
 
 
 def _calibrated_with(source: Path, engine: Engine, shown: Output) -> Arrays:
-    """The first calibration batch: noise is not what the ranges were found for."""
+    """The first calibration batch, since the ranges do not fit noise."""
     shown.note("no inputs given: the first calibration batch")
     fixed = engine.fixed_inputs
     return {**fixed, **next(calibration_batches(source, engine.inputs, fixed))}

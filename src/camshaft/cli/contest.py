@@ -22,7 +22,7 @@ PEER_FAILED = 3
 
 
 class Contest:
-    """Camshaft and its peers in turn.  A peer that raises is out, said in a line; others go on.
+    """Camshaft and its peers in turn.  A peer that raises is reported in a line and left out.
 
     failed: name of a runtime -> what it raised.
     """
@@ -47,14 +47,14 @@ class Contest:
         return {"against": self.run(seconds, rounds), "failed": self.failed}
 
     def open(self, name: str, model: Path, feeds: Arrays, threads: int) -> None:
-        """Let the runtime `name` take part, if it can load and run the model."""
+        """Add the runtime `name`, if it can load and run the model."""
         try:
             self.runners.append(open_peer(name, model, feeds, threads))
         except PeerError as error:
             self._out(name, error)
 
     def run(self, seconds: float, rounds: int | None) -> dict[str, Any]:
-        """Time everybody in turn, compare what they compute, and show it; the figures by name."""
+        """Time all runtimes in turn, compare their outputs, and show both; the figures by name."""
         plan = Plan(seconds) if rounds is None else Plan(seconds, (rounds, rounds))
         while len(self.runners) > 1:
             try:

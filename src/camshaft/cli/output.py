@@ -78,8 +78,8 @@ class Output:
 
 
 class _Console(Console):
-    """Goes on in silence when the reader of a pipe has seen enough, as `| head` has: files are still
-    written, and the exit code tells how the command went."""
+    """Ignores that the reader of a pipe has closed it, as `| head` does: files are still written,
+    and the exit code is the command's."""
 
     def on_broken_pipe(self) -> None:
         self.quiet = True

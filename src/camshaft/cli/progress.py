@@ -1,4 +1,4 @@
-"""Progress bars for long work, on standard error; nothing where nobody watches."""
+"""Progress bars for long work, on standard error; none where that is no terminal."""
 
 from __future__ import annotations
 

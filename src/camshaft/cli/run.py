@@ -1,4 +1,4 @@
-"""`camshaft run`: an engine, or a model built for the occasion, on given or random inputs."""
+"""`camshaft run`: an engine, or a model that is built first, on given or random inputs."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Shapes as they are typed: `x:1x3x224x224`, `x:batch=1..16x3x224x224`, profiles of them.
 
-An "x" parts extents, or a "/" where a name holds an "x": `x:batch/max_length`.
+An "x" separates extents, or a "/" where a name holds an "x": `x:batch/max_length`.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def typed_profiles(
     """The profiles: those of `--profile x:1..4..16x3`, then the n-th of `--min-shapes`,
     `--opt-shapes` and `--max-shapes` together.
 
-    A `--profile` that is a number only parts groups of these three, as it does for trtexec.
+    A `--profile` that is a number only separates groups of these three, as in trtexec.
     """
     given = {"--min-shapes": least or (), "--opt-shapes": typical or (), "--max-shapes": most or ()}
     counts = {option: len(texts) for option, texts in given.items()}

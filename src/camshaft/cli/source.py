@@ -35,7 +35,8 @@ class Opened:
     given: Arrays | None = None
 
     def feeds(self, seed: int, shown: Output) -> Arrays:
-        """The inputs given, or random ones, which is said; with fixed ones, which others need."""
+        """The inputs given, or random ones with a note that says so; fixed inputs, which other
+        runtimes need, included."""
         fixed = self.engine.fixed_inputs
         if self.given is not None:
             return {**fixed, **self.given}
@@ -57,7 +58,7 @@ def is_engine_file(path: Path) -> bool:
         with path.open("rb") as file:
             start = file.read(9)
     except OSError:
-        return False  # whoever reads it as a model says why it cannot be read
+        return False  # reading it as a model raises the error
     return (
         path.suffix != ".onnx" and len(start) == 9 and start[8:] == b"{" and start[5:8] == bytes(3)
     )

@@ -1,4 +1,4 @@
-"""Attributes by kind.  An `Attr` may be many things; who reads one knows which it is.
+"""Attributes by kind.  An `Attr` has one of several types; its reader knows which.
 
 A wrong kind is a programming mistake (`OpDef.infer` has seen the attributes), hence assertions.
 """

@@ -1,7 +1,7 @@
 """A graph as DOT text (Graphviz), for people: `inspect --graph` writes it before and after passes.
 
-One box a node with its name, op and telling attributes; constants are lines inside the box; edges
-carry types.
+One box a node with its name, op and attributes that differ from their defaults; constants are lines
+inside the box; edges carry types.
 """
 
 from __future__ import annotations

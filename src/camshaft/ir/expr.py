@@ -117,26 +117,32 @@ def select(condition: Expr, if_true: Expr, if_false: Expr) -> Expr:
 
 
 def add(a: Expr, b: Expr) -> Expr:
+    """a + b."""
     return binary("add", a, b)
 
 
 def sub(a: Expr, b: Expr) -> Expr:
+    """a - b."""
     return binary("sub", a, b)
 
 
 def mul(a: Expr, b: Expr) -> Expr:
+    """a * b."""
     return binary("mul", a, b)
 
 
 def div(a: Expr, b: Expr) -> Expr:
+    """a / b; integers truncate towards zero, and give 0 where b is 0."""
     return binary("div", a, b)
 
 
 def minimum(a: Expr, b: Expr) -> Expr:
+    """The smaller operand; NaN if one is NaN."""
     return binary("min", a, b)
 
 
 def maximum(a: Expr, b: Expr) -> Expr:
+    """The larger operand; NaN if one is NaN."""
     return binary("max", a, b)
 
 

@@ -37,6 +37,7 @@ class Tensor:
 
     @property
     def is_const(self) -> bool:
+        """Whether it is a constant, whose array is known."""
         return self.data is not None
 
     @property
@@ -48,6 +49,7 @@ class Tensor:
 
     @property
     def shape(self) -> Shape:
+        """The logical shape."""
         return self.type.shape
 
 

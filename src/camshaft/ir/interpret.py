@@ -1,4 +1,5 @@
-"""Run a graph by its ops' references: slow, exact by definition, the judge of everything else."""
+"""Run a graph by its ops' references: slow, and by definition what everything else is compared
+with."""
 
 from __future__ import annotations
 

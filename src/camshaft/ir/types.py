@@ -37,10 +37,12 @@ class DType:
 
     @property
     def is_float(self) -> bool:
+        """Whether it is a floating-point type."""
         return self.kind == "f"
 
     @property
     def is_int(self) -> bool:
+        """Whether it is an integer type, signed or unsigned (bool is neither)."""
         return self.kind in "iu"
 
     @cached_property
@@ -137,6 +139,7 @@ class TensorType:
 
     @property
     def rank(self) -> int:
+        """Number of axes."""
         return len(self.shape)
 
     @property

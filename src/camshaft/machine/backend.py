@@ -71,5 +71,5 @@ def identity_of(target: CpuTarget) -> str:
 
 
 def histogram_kernel(target: CpuTarget) -> HistogramKernel:
-    """Looks at what calibration watches in code generated for `target`."""
+    """The kernel that calibration runs over tensors, as code generated for `target`."""
     return Statistics(target, LENGTH, ZERO)

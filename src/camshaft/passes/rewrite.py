@@ -79,8 +79,8 @@ class Rewriter(Rebuild):
     def uses(self, tensor: Tensor) -> int:
         """Readers (node inputs and graph outputs) of the old tensors that `tensor` stands for.
 
-        A tensor that a rule made in this very sweep as an intermediate counts as many: the next
-        sweep knows better.
+        A tensor that a rule made in this sweep as an intermediate counts as many; the next sweep
+        counts its readers.
         """
         return self._uses.get(tensor.name, 2)
 

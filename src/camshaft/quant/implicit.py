@@ -76,7 +76,7 @@ class ImplicitQuantization:
     ) -> None:
         """Ranges and means from data.
 
-        run_taps: names of tensors -> a function that computes them.  histogram: looks at the values.
+        run_taps: names of tensors -> a function that computes them.  histogram: counts the values.
         """
         plan = self.plan()
         watched = Observers.of(plan.observed, self._corrected(plan))

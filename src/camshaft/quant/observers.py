@@ -34,7 +34,8 @@ LENGTH = 2 * BINS - 1
 
 
 class HistogramKernel(Protocol):
-    """Looks at every value: NumPy (`numpy_histogram`), or generated code, with the same results."""
+    """Takes extremes, histogram and sums of values: NumPy (`numpy_histogram`), or generated code,
+    with the same results."""
 
     def __call__(
         self,
@@ -43,7 +44,7 @@ class HistogramKernel(Protocol):
         counts: np.ndarray | None,
         sums: np.ndarray | None,
     ) -> tuple[float, float]:
-        """The extremes of `values`, NaN if one is NaN; without `counts` what is returned is open.
+        """The extremes of `values`, NaN if one is NaN; without `counts` the result is unspecified.
 
         values: float32, C-contiguous, not empty; [..., C] where sums is given.
         counts: int64 [LENGTH]; every value is counted at ZERO + trunc(x * inverse_width) if all of

@@ -1,4 +1,4 @@
-"""Rounding of convolution weights that keeps what each kernel answers to a flat image.
+"""Rounding of convolution weights that keeps each kernel's result on a constant image.
 
 Used by `insertion` when it makes INT8 weights.  Rounding every weight to the nearest level leaves
 each kernel [R,S] (one input channel's share in one output channel) with a sum that is off by a

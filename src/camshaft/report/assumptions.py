@@ -1,4 +1,4 @@
-"""What a build assumed of open extents, and how to say better.
+"""What a build assumed of open extents, and the options that give them.
 
 A size that nobody gave is taken from the rule in `frontends.onnx.open_extents`; the engine takes
 other sizes as well, but is tuned for that one.
@@ -39,7 +39,7 @@ def _is_said(config: BuildConfig, t: Tensor, axis: int) -> bool:
 
 
 def advice(graph: Graph, symbols: Sequence[Symbol]) -> str:
-    """The assumptions in a line, and options that would spare them: "assumed: batch 1 (1..), ...".
+    """The assumptions in a line, and options that replace them: "assumed: batch 1 (1..), ...".
 
     "" where nothing was assumed.
     """
@@ -51,11 +51,11 @@ def advice(graph: Graph, symbols: Sequence[Symbol]) -> str:
         for t in graph.inputs
         if {s.name for d in t.shape if (s := sole_symbol(d))} & {s.name for s in symbols}
     ]
-    return f"assumed: {sizes}; say better with --shapes {','.join(options)}"
+    return f"assumed: {sizes}; set with --shapes {','.join(options)}"
 
 
 def _example(extent: Extent) -> Said:
-    """How to say a range of this extent; without its name where "x" in it would part it."""
+    """The range of this extent as an option says it; without its name if that holds an "x"."""
     symbol = sole_symbol(extent)
     if symbol is None:
         return extent if isinstance(extent, int) else None

@@ -1,4 +1,4 @@
-"""What a finished build has to say for itself, in a form for people and machines alike.
+"""The summary of a finished build, for people and as JSON.
 
 Made from a `BuildSession` after `run`; the command line prints it, scripts take `to_json`.
 """

@@ -40,9 +40,8 @@ def start_llvm() -> None:
 class CpuCompiler:
     """Compiles kernels for one target.
 
-    Only what pays runs: inlining, simplification, global value numbering.  Tactics have
-    vectorised, unrolled and hoisted by themselves; all of -O3 takes three times as long and gives
-    the same speed.
+    Runs inlining, simplification and global value numbering only: tactics vectorise, unroll and
+    hoist themselves, and all of -O3 takes three times as long for the same speed.
     """
 
     def __init__(self, target: CpuTarget) -> None:
@@ -50,7 +49,7 @@ class CpuCompiler:
         self._local = threading.local()
 
     def compile(self, source: Source) -> Kernel:
-        """Object code of `source`; BuildError with LLVM's complaint if it is not valid IR."""
+        """Object code of `source`; BuildError with LLVM's message if it is not valid IR."""
         machine = self._machine()
         code = machine.emit_object(self._optimized(source, machine))
         return Kernel(code, source.phases, source.expansions, source.dims)

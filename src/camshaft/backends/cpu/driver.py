@@ -26,7 +26,8 @@ class LinkedKernels:
         self._runner = runner_from(runner_code)
 
     def address(self, code: str, symbol: str) -> int:
-        """Address of function `symbol` of the object called `code`, valid while this lives."""
+        """Address of function `symbol` of the object called `code`, valid as long as this object
+        exists."""
         return self._libraries[code][symbol]
 
     def call(self, address: int, pointers: Sequence[int], begin: int, end: int) -> None:
@@ -72,7 +73,8 @@ class CpuDriver:
 
 
 def is_native(code: bytes) -> bool:
-    """Whether object code looks made for this system: LLVM aborts on some that are not."""
+    """Whether object code has the format and processor type of this system: LLVM aborts on some
+    that has not."""
     if sys.platform == "darwin":
         return code[:4] == b"\xcf\xfa\xed\xfe"
     machine = _ELF_MACHINES.get(platform.machine().lower())

@@ -1,4 +1,5 @@
-"""Where the windows of an image row of open width leave the image: what convolutions and pools share.
+"""Rows of images of open width: which windows reach outside the image.  Convolutions and pools
+share it.
 
 A row of results is cut like this, in tiles of `step` pixels:
 

@@ -1,6 +1,6 @@
 """Object code to callable functions in this process: the CPU backend's driver.
 
-Last stop of the CPU backend; used when an engine is loaded and when candidates are timed.
+The last stage of the CPU backend, used when an engine is loaded and when candidates are timed.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What one core can do at most: independent chains of fma or dot4 in registers.
+"""The peak throughput of one core: independent chains of fma or dot4 in registers.
 
-The yardstick of the benchmark: a convolution's speed is given as a share of it.
+Benchmarks give a convolution's speed as a share of it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The processor at hand: the one place that asks the machine what it is, and which target suits it.
+"""The processor of this machine, read off the machine, and the target that suits it.
 
 Timing caches and measured figures are keyed by it, the host's target takes the sizes of its caches from
 it, and reports name it.  Brands are not enough for that: Zen 3, Zen 4 and Zen 5 servers may all call

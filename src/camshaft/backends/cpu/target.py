@@ -1,9 +1,9 @@
 """CPU targets: what a kernel may assume about the machine it is compiled for.
 
-First stop of the CPU backend: tactics read vector width, register count, features and cache sizes
-from here, the compiler reads triple, CPU name and feature string.  A preset describes a class of
-machines, so that code for one runs on all of them; `processor.host_target` is the best preset with the
-cache sizes of the machine at hand, which steer what is worth timing and never what runs.
+The first stage of the CPU backend: tactics read vector width, register count, features and cache
+sizes from here, the compiler reads triple, CPU name and feature string.  A preset describes a class
+of machines, so that code for one runs on all of them; `processor.host_target` is the best preset
+with the cache sizes of the machine at hand, which steer what is worth timing and never what runs.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ V = TypeVar("V")
 
 @dataclass
 class NodeContext:
-    """One ONNX node on its way into the graph; the builder's scope has its name.
+    """An ONNX node that is being imported; the builder's scope has its name.
 
     proto: the node.  name: its name, or its first output's.  opset: version of its domain.
     inputs: its inputs as tensors, None where an optional input is left out.

@@ -1,8 +1,8 @@
 """ONNX model -> camshaft Graph: the walk over the nodes.
 
-Second stage of the frontend (after `model.load_model`).  Each node that an output depends on goes to the handler of its
-operator; an operator without one is replaced by the function body that ONNX's schema gives for it,
-or else becomes a `host` step that runs ONNX's reference.  Every shape is static, so shape arithmetic
+Second stage of the frontend (after `model.load_model`).  Each node that an output depends on goes
+to the handler of its operator; an operator without one is replaced by the function body that ONNX's
+schema gives for it, or else becomes a `host` step that runs ONNX's reference.  Shape arithmetic
 folds while the graph is built.
 """
 
@@ -45,7 +45,7 @@ from camshaft.ops import POINTWISE
 from camshaft.ops.functional import NoCanonicalForm
 
 MOST_ROUNDS = 8
-"""How often a model is imported while it tells more of its open extents."""
+"""Most imports of one model; each uses what the one before learned of the open extents."""
 
 _FAULTS = (
     ValueError,

@@ -3,7 +3,8 @@
 What is said of an input (`shapes=`, `profiles=`) goes first.  Where nothing is said:
 
 - Equal names (`dim_param`) are equal extents, whatever input they stand at.  Placeholders
-  ("?", "-1", "None", "unk__7", no name at all) are names of nothing: each axis is on its own.
+  ("?", "-1", "None", "unk__7", no name at all) name nothing: each such axis gets a symbol of its
+  own.
 - The typical size is what engines are tuned for.  The first axis of two or more is the batch: 1.
   Two open axes of a picture (rank 4) are 224 each; one beside a known one is as large as that, or
   320 beside a short one (a line of text).  Every other axis is 128.

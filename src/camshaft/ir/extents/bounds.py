@@ -17,7 +17,7 @@ def bounds(e: int | Sum) -> tuple[Bound, Bound]:
         return e, e
     low, high = _sum_bounds(((m, Fraction(c)) for m, c in e.terms))
     if any(isinstance(a, Call) and a.op == "div" for m, _ in e.terms for a, _ in m):
-        # Terms that hang together: x - x // 2 and the like.
+        # Terms that depend on each other: x - x // 2 and the like.
         low = max(low, _sum_bounds(_without_divisions(e, upper=False))[0])
         high = min(high, _sum_bounds(_without_divisions(e, upper=True))[1])
     return _whole(low, up=True), _whole(high, up=False)

@@ -146,7 +146,7 @@ def _interval(c: Constraint, symbol: Symbol) -> tuple[int | None, int | None]:
     tried = {*range(low, min(low + 64, high)), *range(max(high - 64, low), high + 1),
              *_spread(low, high)}  # fmt: skip
     if not all(holds(size) for size in tried):
-        return None, None  # it comes and goes: a matter of divisibility
+        return None, None  # it holds for some sizes in between and not for others: divisibility
     return (low if low > symbol.low else None), (high if high < most else None)
 
 

@@ -134,8 +134,8 @@ class Dim:
     __rtruediv__ = __truediv__
 
     def _refused(self, other: object) -> Any:
-        """What arithmetic with something else than an extent comes to; with a float it is a
-        question about the number."""
+        """The result of arithmetic with something that is no extent; a float needs the number,
+        which raises UndecidedExtent."""
         if isinstance(other, float):
             self.__index__()
         return NotImplemented

@@ -1,4 +1,4 @@
-"""What extents come to: values and constraints at given sizes, substitution, reading from text."""
+"""Extents at given sizes: values and constraints; substitution, and reading from text."""
 
 from __future__ import annotations
 

@@ -114,6 +114,7 @@ def _factor_text(e: int | Sum) -> str:
 
 
 def text_of(e: Sum) -> str:
+    """The sum as text that `sizes.parse` reads back."""
     (m, c), *rest = e.terms
     if not rest and c == 1 and len(m) == 1 and m[0][1] == 1:
         return atom_key(m[0][0])

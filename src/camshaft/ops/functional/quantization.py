@@ -197,10 +197,10 @@ class _Integer:
     beside: Callable[[Tensor], Tensor]
 
     def centred(
-        self, x: Tensor, point: int, owed: Sequence[Tensor] = (), output: str | None = None
+        self, x: Tensor, point: int, minus: Sequence[Tensor] = (), output: str | None = None
     ) -> Tensor:
-        """sum (x - point) (w - zw), less the product of the two tensors `owed`."""
-        operands, expr = list(owed), E.inp(0)
+        """sum (x - point) (w - zw), less the product of the two tensors `minus`."""
+        operands, expr = list(minus), E.inp(0)
         if self.weights.points is not None:
             assert self.ones is not None
             ones = self.product(x, self.ones, point, (), IDENTITY, None)

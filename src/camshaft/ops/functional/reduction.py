@@ -46,7 +46,7 @@ def sum(
     keepdims: bool = False,
     output: str | None = None,
 ) -> Tensor:
-    """The sum of each group; 8-bit integers give i32, a group of none 0."""
+    """The sum of each group, 0 of an empty one; 8-bit integers give i32."""
     return _reduced(builder, x, "sum", axes, keepdims, output)
 
 
@@ -58,7 +58,7 @@ def prod(
     keepdims: bool = False,
     output: str | None = None,
 ) -> Tensor:
-    """The product of each group; 8-bit integers give i32, a group of none 1."""
+    """The product of each group, 1 of an empty one; 8-bit integers give i32."""
     return _reduced(builder, x, "prod", axes, keepdims, output)
 
 
@@ -70,7 +70,8 @@ def amax(
     keepdims: bool = False,
     output: str | None = None,
 ) -> Tensor:
-    """The greatest of each group, NaN where one is NaN; of none the least value there is."""
+    """The greatest of each group, NaN where one is NaN; of an empty group the type's least
+    value."""
     return _reduced(builder, x, "max", axes, keepdims, output)
 
 
@@ -82,7 +83,8 @@ def amin(
     keepdims: bool = False,
     output: str | None = None,
 ) -> Tensor:
-    """The least of each group, NaN where one is NaN; of none the greatest value there is."""
+    """The least of each group, NaN where one is NaN; of an empty group the type's greatest
+    value."""
     return _reduced(builder, x, "min", axes, keepdims, output)
 
 
@@ -291,6 +293,6 @@ def softmax(
 def log_softmax(
     builder: GraphBuilder, x: Tensor, axis: int = -1, *, output: str | None = None
 ) -> Tensor:
-    """The logarithm of `softmax`, computed without taking one of a quotient."""
+    """The logarithm of `softmax`, computed as a difference, so that it cannot underflow."""
     attrs = {"axis": normal_axis(axis, x.type.rank), "log": True}
     return emit(builder, SOFTMAX, [x], attrs, output)

@@ -1,4 +1,4 @@
-"""Batch norm, bias and scale disappear into the weights of a neighbouring contraction.
+"""Batch norm, bias and scale are folded into the weights of a neighbouring contraction.
 
 A per-channel `x*a + b` behind a convolution scales its filters; in front of one it scales their
 input channels.  The arithmetic is done in float64 and rounded to float32 once.

@@ -106,8 +106,8 @@ class FusePointwise(Rewrite):
 class PullWidening(FusePointwise):
     """Only what widens (a dequantization) moves into its readers, so that bytes are stored.
 
-    Runs before the other fusions: they would rather join it to the quantization before it, and
-    store floats.
+    Runs before the other fusions, which would join it to the quantization before it, and floats
+    would be stored.
     """
 
     name = "pull-widening"
@@ -178,7 +178,7 @@ class FuseEpilogue(Rewrite):
 class FuseWideningEpilogue(FuseEpilogue):
     """anchor > widening expression with several readers: fused after all.
 
-    Only for a last sweep, when the readers have had their chance to repeat the expression.
+    Only for a last sweep: earlier sweeps let the readers repeat the expression.
     """
 
     name = "fuse-widening-epilogue"

@@ -1,8 +1,8 @@
 """Convolutions that read one tensor with one geometry become one, whose output is sliced.
 
 GoogLeNet's 1x1 branches and the query, key and value projections are the usual case.  Larger
-convolutions use the machine better, but the slices may cost a copy where a concat wanted each
-branch in a place of its own; so this is an optional pass, and the builder decides by time.
+convolutions use the machine better, but the slices may cost a copy where a concat needs each branch
+in a place of its own; so this is an optional pass, and the builder decides by time.
 """
 
 from __future__ import annotations

@@ -3,14 +3,14 @@
 ONNX graphs keep images as NCHW; kernels want channels innermost.  One forward
 sweep rebuilds the graph and remembers for every tensor in which axis orders it exists.  A *version*
 of a tensor under the permutation p is `transpose(tensor, p)`; the first one is native, others are
-made when somebody asks for them.  So
+made when they are needed.  So
 
-- a spatial op asks for its input channels-last and leaves its output channels-last;
+- a spatial op reads its input channels-last and writes its output channels-last;
 - a transpose makes nothing at all: it only renames the versions;
 - an op that says how its axes may be reordered (`OpDef.reordering`) works in whichever order its
   inputs already have;
 - a reshape works on a version in which the axes it merges or splits lie next to each other;
-- everything else (matrix products, host ops, graph outputs) asks for the model's own order.
+- everything else (matrix products, host ops, graph outputs) has the model's own order.
 
 A transpose therefore appears only where the order truly matters, and where it would move nothing
 but axes of extent one it is a reshape.  `shapes` holds the arithmetic of permutations.

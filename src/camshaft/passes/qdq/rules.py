@@ -41,6 +41,7 @@ class QuantNode:
 
     @property
     def per_tensor(self) -> bool:
+        """Whether one scale and zero point hold for the whole tensor."""
         return self.scale.ndim == 0
 
     @property

@@ -37,6 +37,7 @@ class IntegerWeights:
 
     @property
     def symmetric(self) -> bool:
+        """Whether nothing is to be subtracted."""
         return not self.points.any()
 
 

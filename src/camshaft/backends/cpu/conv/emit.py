@@ -137,7 +137,7 @@ class ConvEmitter:
         steps = plan.problem.r * plan.row_steps
         lines = steps * (_LINE // 4)
         ahead = steps * plan.kb + tile * lines
-        # A tile with nothing left to fetch asks for what it reads anyway.
+        # A tile with nothing left to prefetch prefetches what it reads anyway.
         offset = k.select(tile * lines < steps * plan.kb, ahead, 0)
         return WeightStream(panel.weights, panel.weights.at(offset), plan.kb)
 

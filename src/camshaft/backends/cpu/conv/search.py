@@ -76,7 +76,7 @@ def _cost(p: ConvProblem, rows: int, cols: int, target: CpuTarget) -> float:
         for width, count in ((cols, panels - 1), (last, 1)):
             products = pixels * width
             loads = (0.9 if target.vector_bits >= 512 else 1.15) * (ceil(width) + pixels)
-            # Fewer than some eight chains wait for each other's results.
+            # Fewer than about eight independent sums do not hide the latency of an fma.
             latency = 8.0
             # Each tile streams the panel's weights once more: small tiles pay for it.
             stream = 0.35 * width

@@ -63,9 +63,9 @@ def emit_expr(
     """Code for `expr` with input i being `inputs[i]`; scalars spread over the vectors' lanes.
 
     Shared subtrees are computed once.  A product in f32 used only by one sum becomes a fused
-    multiply-add, which may differ from NumPy in the last bit (f64 arithmetic does not: whoever
-    computes in it computes indices); sigmoids and requantization have
-    shorter code of their own (see `idioms`).  coarse: the result is about to become 8 bits.
+    multiply-add, which may differ from NumPy in the last bit (products in f64 stay as they are: f64
+    is used for indices, which must be exact); sigmoids and requantization have shorter code of
+    their own (see `idioms`).  coarse: the result is about to become 8 bits.
     """
     order, found = plan(expr, coarse=coarse)
     lanes = max((v.lanes for v in inputs), default=1)

@@ -110,7 +110,7 @@ def logistic(
 
 
 def _power_by_table(k: FunctionBuilder, x: Value) -> Value:
-    """e**-x of 4, 8 or 16 lanes: 32 roots of 2 in two registers leave a parabola to compute.
+    """e**-x of 4, 8 or 16 lanes, from a table of 32 roots of 2 in two registers and a parabola.
 
     The upper bound keeps the parabola finite.  None is needed below: there it is positive, and
     scaling by a huge or infinite power gives infinity even of a NaN.
@@ -133,7 +133,7 @@ def _power_by_table(k: FunctionBuilder, x: Value) -> Value:
 def _coarse_sigmoid(k: FunctionBuilder, x: Value) -> Value:
     """The sigmoid by instructions that split off the fraction of a float and scale by the rest.
 
-    Infinities take care of themselves: their fraction is 0.
+    Infinities need no code of their own: their fraction is 0.
     """
     bits, mask = _AVX512_KINDS[x.lanes]
     rounding = ["i32 4"] if bits == 512 else []

@@ -1,8 +1,12 @@
 """The kernel language: a small typed layer over LLVM IR in which CPU tactics are written.
 
-See `module` for the frame (Module, phases, Arg), `values` for operators, `memory` for loads and
-stores, `strided` for those of lanes that lie apart, `control` for loops and branches with carried values, `tiles` for axes cut into tiles, `convert` for casts and rounding,
-`dot` for the integer dot product.
+module   the frame: Module, phases, Arg
+values   operators; arith: arithmetic, comparisons, lanes
+memory   loads and stores; strided: those of lanes that lie apart
+control  loops and branches with carried values
+tiles    axes cut into tiles
+convert  casts and rounding; halves: 16-bit floats
+dot      the integer dot product
 """
 
 from camshaft.backends.cpu.lang.control import Carry

@@ -72,8 +72,8 @@ class Control(Memory):
     ) -> Iterator[Value]:
         """for i in range(low, high, step): yields i as an i64 scalar; step is positive.
 
-        With constant bounds and at least one iteration no test is made before the first, nor where
-        the caller knows that there is one (nonempty).
+        No test is made before the first iteration where constant bounds say that there is one, or
+        the caller does (nonempty).
         """
         carry = carry if carry is not None else []
         before = flatten(carry)

@@ -149,15 +149,15 @@ class Memory(Convert):
         return self.splat(self.load(p), lanes)
 
     def prefetch(self, p: Pointer, *, locality: int = 3, write: bool = False) -> None:
-        """Ask for the cache line at `p`: locality 3 into L1, 2 into L2, 1 into L3."""
+        """Prefetch the cache line at `p`: locality 3 into L1, 2 into L2, 1 into L3."""
         callee = self.intrinsic("llvm.prefetch.p0", "void", ["ptr", "i32", "i32", "i32"])
         self.effect(f"call {callee}(ptr {p.address()}, i32 {int(write)}, i32 {locality}, i32 1)")
 
     def opaque(self, p: Pointer) -> Pointer:
-        """The same address in a register of which LLVM knows nothing.
+        """The same address in a register whose value LLVM cannot analyse.
 
-        Keeps it from loading a value once and holding it for distant uses, where loading again is
-        cheaper than the register.
+        LLVM then loads a value again for a distant use, which is cheaper than a register that holds
+        it.
         """
         ref = self.emit(f'call ptr asm "", "=r,0"(ptr {p.address()})')
         return Pointer(self, ref, p.dtype, 0, p.align)

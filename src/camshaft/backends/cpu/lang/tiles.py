@@ -45,8 +45,8 @@ class Tile:
 class Part:
     """What a work item does of an axis: `size` elements from `low` on, a multiple of the tiles.
 
-    is_last: asked for code that tells whether the axis ends in this part; its remainder is the last
-    part's.
+    is_last: writes code that computes whether the axis ends in this part; the remainder belongs to
+    the last part.
     """
 
     low: Index
@@ -71,7 +71,7 @@ class TileLoops(StridedAccess):
         """An axis in tiles of `step` elements: whole tiles in a loop, then `rest`.
 
         part: the whole tiles that lie in it, and the rest if it is the last.  carry: as in `loop`.
-        fewest: of fewer whole tiles than that no loop is made; they belong to the rest.
+        fewest: with fewer whole tiles than this no loop is written; they belong to the rest.
         """
         whole = extent // step * step
         if isinstance(whole, int) and whole < fewest * step:
@@ -102,7 +102,7 @@ class TileLoops(StridedAccess):
     ) -> Iterator[Tile]:
         """The end of an axis behind `whole` elements in tiles of `step`; nothing if there is none.
 
-        is_last: asked for a condition under which it is done at all.
+        is_last: writes code of the condition under which the end is computed at all.
         At run time there are these ways, where less than `step` is left:
         lanes: whole tiles of `lanes` elements in a loop, then one with a run-time count;
         halves: tiles of 1, 2, 4, ... elements; neither: one tile with a run-time count.
@@ -159,8 +159,8 @@ class TileLoops(StridedAccess):
     ) -> Iterator[Tile]:
         """The one tile that begins at `start`: a full one, or the axis's last.
 
-        is_full, is_last: one of them, asked for the condition; the part for which it holds comes
-        first.  A last tile need not be short.
+        is_full, is_last: one of them, which writes the condition's code; the case for which it
+        holds comes first.  A last tile need not be short.
         """
         left = extent % step
         if isinstance(left, int) and left == 0:

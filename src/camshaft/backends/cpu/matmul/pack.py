@@ -52,7 +52,7 @@ class _PanelPacker:
         self.constants = space.at(panel_bytes(p, width)).as_type(i32).at(item * width)
 
     def panel(self, columns: Tile) -> None:
-        """Pack the panel's columns that exist; the others are left as they are, or anything."""
+        """Pack the panel's columns that exist; the contents of the others are undefined."""
         counts = columns.counts(self.lanes)
         if self.p.integer:
             self._bytes(counts)

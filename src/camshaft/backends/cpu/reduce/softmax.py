@@ -114,16 +114,35 @@ class SoftmaxCandidate(CpuCandidate[SoftmaxProblem]):
         return m.source()
 
 
-class _SoftmaxAlong:
-    """One row, lanes along it."""
+class _SoftmaxWriter:
+    """Writes softmax at one position of the kept axes; subclasses differ in where lanes lie."""
 
     def __init__(self, k: FunctionBuilder, p: SoftmaxProblem) -> None:
         self.k, self.p = k, p
         self.lanes = k.target.lanes(f32)
 
     def at(self, position: Sequence[Index]) -> None:
+        """Write the rows at `position`, an index for each of the loops."""
+        raise NotImplementedError
+
+    def _pointers(self, position: Sequence[Index]) -> tuple[Pointer, Pointer]:
+        """x and y at a position of the kept axes."""
+        pointers = []
+        for name, strides in zip(("in0", "out0"), self.p.rows.strides, strict=True):
+            pointer = self.k.args[name]
+            for index, stride, extent in zip(position, strides, self.p.rows.shape, strict=True):
+                if extent != 1:
+                    pointer = pointer.at(index * stride)
+            pointers.append(pointer)
+        return pointers[0], pointers[1]
+
+
+class _SoftmaxAlong(_SoftmaxWriter):
+    """One row, lanes along it."""
+
+    def at(self, position: Sequence[Index]) -> None:
         """Write the row at `position` of the kept axes."""
-        x, y = _pointers(self.k, self.p, position, self.p.rows.shape)
+        x, y = self._pointers(position)
         if is_at_most(self.p.length, _IN_REGISTERS * self.lanes):
             self._in_registers(x, y)
         else:
@@ -156,21 +175,21 @@ class _SoftmaxAlong:
         k, log = self.k, self.p.log
         lows = [k.const(float("-inf"), f32, self.lanes) for _ in range(_SIDE)]
 
-        def see(n: int, place: Index, count: int | Value) -> None:
+        def update_maxima(n: int, place: Index, count: int | Value) -> None:
             value = self._load(x.at(place), count)
             lows[n] = k.greater(value, lows[n])
 
-        self._pass(see, lows)
+        self._pass(update_maxima, lows)
         largest = k.reduce(_folded(lows, k.greater), k.greater)
         sums = [k.const(0.0, f32, self.lanes) for _ in range(_SIDE)]
 
-        def raise_(n: int, place: Index, count: int | Value) -> None:
+        def add_powers(n: int, place: Index, count: int | Value) -> None:
             power = math.exp(k, self._load(x.at(place), count) - largest)
             sums[n] = sums[n] + power
             if not log:
                 k.store(power, y.at(place), count)
 
-        self._pass(raise_, sums)
+        self._pass(add_powers, sums)
         total = k.reduce(_folded(sums, k.add), k.add)
         final = math.log(k, total) if log else 1.0 / total
 
@@ -192,24 +211,20 @@ class _SoftmaxAlong:
                 visit(n, tile.start + n * lanes, count)
 
 
-class _SoftmaxAcross:
+class _SoftmaxAcross(_SoftmaxWriter):
     """One softmax per lane."""
-
-    def __init__(self, k: FunctionBuilder, p: SoftmaxProblem) -> None:
-        self.k, self.p = k, p
-        self.lanes = k.target.lanes(f32)
 
     def at(self, position: Sequence[Index]) -> None:
         """Write the lanes of rows at `position` (its last entry counts vectors of rows)."""
         k, lanes, rows = self.k, self.lanes, self.p.rows.shape[-1]
         start = k.index(position[-1]) * lanes
-        x, y = _pointers(k, self.p, [*position[:-1], start], self.p.rows.shape)
+        x, y = self._pointers([*position[:-1], start])
         body = self._short if self.p.short else self._strided
         for tile in k.tile_at(rows, lanes, start, is_full=lambda: start + lanes <= rows):
             body(x, y, tile.count)
 
     def _short(self, x: Pointer, y: Pointer, count: int | Value) -> None:
-        """Rows of a few elements: all in registers, turned so that each lane has a row."""
+        """Rows of a few elements: all in registers, transposed so that each lane has a row."""
         k = self.k
         values = self._columns(x, count)
         largest = _folded(values, k.greater)
@@ -284,20 +299,6 @@ class _SoftmaxAcross:
             else:
                 result = k.load_strided(place, y_lane, lanes, count) * final
             k.store_strided(result, place, y_lane, count)
-
-
-def _pointers(
-    k: FunctionBuilder, p: SoftmaxProblem, position: Sequence[Index], shape: Sequence[int]
-) -> tuple[Pointer, Pointer]:
-    """x and y at a position of the kept axes."""
-    pointers = []
-    for name, strides in zip(("in0", "out0"), p.rows.strides, strict=True):
-        pointer = k.args[name]
-        for index, stride, extent in zip(position, strides, shape, strict=True):
-            if extent != 1:
-                pointer = pointer.at(index * stride)
-        pointers.append(pointer)
-    return pointers[0], pointers[1]
 
 
 def _folded(values: Sequence[Value], join: Callable[[Value, Value], Value]) -> Value:

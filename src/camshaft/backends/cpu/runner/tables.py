@@ -95,7 +95,7 @@ class Tables:
         where = (Word.SPIN_NS, Word.YIELD_NS, Word.BARRIER_NS, Word.PARK_NS)
         for word, microseconds in zip(where, stages, strict=True):
             words[word] = 1000 * microseconds
-        has_host_steps = any(row.code == 0 for row in self.rows_in)  # which part a call
+        has_host_steps = any(row.code == 0 for row in self.rows_in)  # which divide a call
         words[Word.WATCH] = self.threads > 1 and not has_host_steps
         words[Word.SERIAL_WINDOW_NS] = WINDOW_NS
         if hasattr(os, "sched_getaffinity") and not crowded:
@@ -176,20 +176,20 @@ def row_flags(rows: Sequence[Row], checks: int) -> list[int]:
     """Flags of every row; the first `checks` rows only read inputs, so nobody waits for them.
 
     A barrier is left out where `waits` asks for it but worker 0 alone has done everything since
-    the last one and does this row too (a row of one item is worker 0's).  Rows that follow without
-    waiting relied on that barrier: the first of them that others share in gets it.
+    the last one and does this row too (a row of one item is worker 0's).  Later rows that do not
+    wait relied on that barrier, so the first of them in which other workers take part gets it.
     """
     flags = [0] * len(rows)
     pending: list[int] = []  # items of the rows since the last barrier
-    owed = False  # whether a barrier was left out since
+    deferred = False  # whether a barrier was left out since then
     for i, row in enumerate(rows):
         if row.code == 0:
-            pending, owed = [], False
+            pending, deferred = [], False
             continue
-        if (row.waits or owed) and any(max(items, row.items) > 1 for items in pending):
+        if (row.waits or deferred) and any(max(items, row.items) > 1 for items in pending):
             flags[i] |= BARRIER
-            pending, owed = [], False
-        owed |= row.waits and bool(pending)
+            pending, deferred = [], False
+        deferred |= row.waits and bool(pending)
         if i >= checks:
             pending.append(row.items)
     serial = True

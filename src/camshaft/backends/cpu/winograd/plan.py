@@ -39,15 +39,18 @@ class WinogradLayout:
 
     @staticmethod
     def of(spec: KernelSpec, params: Params, lanes: int) -> WinogradLayout:
+        """The layout of a candidate with these parameters; lanes: f32 elements of a vector."""
         m, rows, panel, groups = (int(params[n]) for n in ("m", "rows", "panel", "groups"))
         return WinogradLayout(spec, m, rows, panel, groups, params["schedule"] == "panels", lanes)
 
     @property
     def positions(self) -> int:
+        """Products of a tile: (m + 2)^2."""
         return (self.m + TAPS - 1) ** 2
 
     @property
     def channels(self) -> int:
+        """Input channels."""
         return self.spec.inputs[0].shape[3]
 
     @property
@@ -58,19 +61,23 @@ class WinogradLayout:
 
     @property
     def cols(self) -> int:
+        """Vectors of output channels in a panel."""
         return self.panel // self.lanes
 
     @property
     def panels(self) -> int:
+        """Panels of output channels."""
         return -(-self.spec.outputs[0].shape[3] // self.panel)
 
     @property
     def tiles_yx(self) -> tuple[Extent, Extent]:
+        """Rows and columns of tiles in an output image."""
         _, oh, ow, _ = self.spec.outputs[0].shape
         return ceil_div(oh, self.m), ceil_div(ow, self.m)
 
     @property
     def tiles(self) -> Extent:
+        """Tiles of all images."""
         return self.spec.outputs[0].shape[0] * prod(self.tiles_yx)
 
     @property
@@ -80,6 +87,7 @@ class WinogradLayout:
 
     @property
     def blocks(self) -> Extent:
+        """Blocks of tiles."""
         return ceil_div(self.tiles, self.block)
 
     @property
@@ -89,10 +97,12 @@ class WinogradLayout:
 
     @property
     def v_size(self) -> Extent:
+        """Elements of V."""
         return self.positions * self.tiles_in_v * self.padded_channels
 
     @property
     def m_size(self) -> int:
+        """Elements of M."""
         return self.positions * self.block * self.panel
 
     @property

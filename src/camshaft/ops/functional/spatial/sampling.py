@@ -1,8 +1,8 @@
 """Where the elements of a resized axis come from: source positions and weights, as expressions.
 
-One text of the formulas serves both kinds of extents: evaluated while the graph is built where they
-are ints, computed by the graph itself where they are open.  Everything is computed in f64, operation
-by operation, so both give the same bits.  Formulas and names are those of ONNX's Resize.
+The formulas serve both kinds of extents: evaluated while the graph is built where they are ints,
+computed by the graph itself where they are open.  Everything is computed in f64, operation by
+operation, so both give the same bits.  Formulas and names are those of ONNX's Resize.
 """
 
 from __future__ import annotations

@@ -1,17 +1,17 @@
-"""Runner IR: the caller does the work alone for a while where other processes hold its workers up.
+"""Runner IR: the caller works alone for a while where other processes delay its workers.
 
 Work is split evenly, so a step takes as long as its slowest worker.  Where another process computes
 on one of the cores, the scheduler lets a worker wait for whole time slices (4 ms) in the middle of
-its share, and everybody waits for it at the next barrier: two threads are then slower than one (by
-a fifth to a half, measured).  Handing out shares in smaller pieces helps little, since a time slice
-is longer than most steps and nobody can finish the piece that the sleeping worker has begun.
+its share, and all others wait for it at the next barrier: two threads are then slower than one (by
+a fifth to a half, measured).  Smaller shares help little: a time slice is longer than most steps,
+and no other worker can finish the share that the sleeping worker has begun.
 
-A wait in a barrier that lasts STALL_NS is a *stall*, and nobody watches until there is one.  Two
-within a window (WINDOW_NS and WINDOW_CALLS) start a trial: as much time alone.  If calls took an
-eighth less for that, the next trial, after another look at all workers together, is twice as long,
-up to LONGEST_SERIAL_NS.  If not (the waits may be the net's own, where a step does not divide
-evenly), there is no other trial for REST_NS unless calls become slower by a quarter.  Results are
-the same bits either way.
+A wait in a barrier that lasts STALL_NS is a *stall*; nothing is measured before the first one. Two
+stalls within a window (WINDOW_NS and WINDOW_CALLS) start a trial, in which the caller works alone
+for the time of a window.  If calls took an eighth less time, the next trial, after another window
+with all workers, is twice as long, up to LONGEST_SERIAL_NS.  If not (a step that does not divide
+evenly makes workers wait as well), no trial is made for REST_NS, unless calls become slower by a
+quarter.  Results are the same bits either way.
 """
 
 from __future__ import annotations

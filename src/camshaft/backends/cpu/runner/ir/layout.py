@@ -40,15 +40,15 @@ class Word(IntEnum):
     SLEEPERS = 80  # threads asleep in a barrier
     PLACE = 96  # 1: keep workers on different cores, of those in MASK
     MASK = 97  # a bit set of MASK_WORDS words
-    WATCH = 113  # 1: the caller may do the work alone where workers are held up (`contention`)
+    WATCH = 113  # 1: the caller may work alone where workers are delayed (`contention`)
     SERIAL_NOW = 114  # 1: it does
-    SPENT_NS = 115  # time of the calls since watching began, or since the last judgement
+    SPENT_NS = 115  # time of the calls since measuring began, or since the last decision
     CALLS = 116  # their number
     PARALLEL_NS = 117  # what a call took with all workers before the caller went on alone
     SERIAL_WINDOW_NS = 118  # how long the caller stays alone, in time of calls
     LAST_PARALLEL_NS = 119  # PARALLEL_NS of the last trial, if working alone was no better; else 0
     NEXT_TRIAL = 120  # the time from which another trial may be made all the same
-    STALLS = 121  # waits in barriers that were far too long
+    STALLS = 121  # waits in barriers of STALL_NS or longer
     SLOTS = 128  # at SLOTS + SLOT_WORDS * w: worker w's count, then 1 + the core it was seen on
 
 
@@ -60,9 +60,9 @@ BARRIER = 1  # row flag: all earlier rows must have finished
 SERIAL = 2  # row flag: from here to the next host step no other worker has anything to do
 
 STALL_NS = 1_000_000  # a wait in a barrier that means that a worker was not allowed to run
-WINDOW_NS = 20_000_000  # time over which calls are judged, of several time slices
+WINDOW_NS = 20_000_000  # time over which calls are measured, of several time slices
 WINDOW_CALLS = 4
-LONGEST_SERIAL_NS = 64 * WINDOW_NS  # the longest the caller stays alone between two looks
+LONGEST_SERIAL_NS = 64 * WINDOW_NS  # the longest time alone between two windows with all workers
 REST_NS = 4096 * WINDOW_NS  # between trials that find the caller alone no faster
 
 CHECK_CHUNK = 8192  # bytes one work item of a finiteness check covers
