@@ -10,8 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
 from camshaft.errors import ModelError
 from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
@@ -21,11 +19,10 @@ from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ir.types import boolean, i32, i64, u8
 from camshaft.ops.common import normal_axis
 from camshaft.ops.elementwise import POINTWISE, retyped
-from camshaft.ops.functional.core import constant, emit, normal_axes
+from camshaft.ops.functional.core import emit, normal_axes
 from camshaft.ops.functional.elementwise.arithmetic import cast, pointwise, reciprocal_of
 from camshaft.ops.functional.movement.counting import iota
 from camshaft.ops.functional.movement.shape import reshape
-from camshaft.ops.movement import BROADCAST
 from camshaft.ops.rowwise import REDUCE, SOFTMAX
 
 Axes = int | Sequence[int] | None
@@ -172,29 +169,15 @@ def _reduced(
     if not groups:  # every element is its own group
         return pointwise(builder, E.substitute(after, [before]), x, output=output)
     dtype = numbers.type.dtype
-    if x.type.size == 0 and kind in ("max", "min"):
-        y = _of_nothing(builder, numbers, kind, groups, keepdims)
-    else:
-        attrs = {
-            "kind": kind,
-            "axes": groups,
-            "keepdims": keepdims,
-            "prologue": retyped(before, dtype),
-            "epilogue": retyped(after, dtype),
-        }
-        y = emit(builder, REDUCE, [numbers], attrs, None if truth else output)
+    attrs = {
+        "kind": kind,
+        "axes": groups,
+        "keepdims": keepdims,
+        "prologue": retyped(before, dtype),
+        "epilogue": retyped(after, dtype),
+    }
+    y = emit(builder, REDUCE, [numbers], attrs, None if truth else output)
     return cast(builder, y, boolean, output=output) if truth else y
-
-
-def _of_nothing(
-    builder: GraphBuilder, x: Tensor, kind: str, axes: tuple[int, ...], keepdims: bool
-) -> Tensor:
-    """The extreme of an empty set: the least or greatest value of the type."""
-    dtype = x.type.dtype
-    low, high = (-np.inf, np.inf) if dtype.is_float else dtype.range
-    shape = tuple(1 if i in axes else d for i, d in enumerate(x.shape) if keepdims or i not in axes)
-    value = np.array(low if kind == "max" else high, dtype.numpy)
-    return emit(builder, BROADCAST, [constant(builder, value, "extreme")], {"shape": shape})
 
 
 def logsumexp(
@@ -210,8 +193,6 @@ def logsumexp(
     if not groups:
         return x
     attrs = {"kind": "sum", "axes": groups, "keepdims": keepdims, "prologue": E.unary("exp", X)}
-    if x.type.size == 0:
-        return emit(builder, REDUCE, [x], {**attrs, "epilogue": E.unary("log", X)}, output)
     finite = E.clip(E.inp(1), -3e38, 3e38)  # an all -inf group must not give inf - inf
     top = emit(builder, REDUCE, [x], {"kind": "max", "axes": groups})
     moved = pointwise(builder, E.sub(X, finite), x, top)
