@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from camshaft.errors import ModelError
 from camshaft.ir.extents.bounds import bounds
-from camshaft.ir.extents.extent import Extent, known_different, sole_symbol, symbols_of
+from camshaft.ir.extents.extent import Extent, known_different, ranges_of, sole_symbol
 from camshaft.ir.extents.sizes import Constraint
 from camshaft.ir.extents.symbol import Symbol, UndecidedExtent
 
@@ -62,9 +62,7 @@ def require_equal(a: Extent, b: Extent, otherwise: str) -> Extent:
         raise ModelError(otherwise)
     current = _current.get()
     if current is None:
-        raise UndecidedExtent(
-            f"{a} == {b}", ", ".join(f"{s.name} = {s.range}" for s in symbols_of(a, b))
-        )
+        raise UndecidedExtent(f"{a} == {b}", ranges_of(a, b))
     constraints, why = current
     first, second = sorted((a, b), key=_complexity)
     constraints.add(second, "==", first, why)
@@ -84,9 +82,7 @@ def require_at_least(a: Extent, low: Extent, otherwise: str) -> None:
         raise ModelError(otherwise)
     current = _current.get()
     if current is None:
-        raise UndecidedExtent(
-            f"{a} >= {low}", ", ".join(f"{s.name} = {s.range}" for s in symbols_of(a, low))
-        )
+        raise UndecidedExtent(f"{a} >= {low}", ranges_of(a, low))
     constraints, why = current
     constraints.add(a, ">=", low, why)
 
@@ -145,8 +141,9 @@ def _interval(c: Constraint, symbol: Symbol) -> tuple[int | None, int | None]:
     high = most - _first(lambda d: holds(most - d), 0, most - inside)
     tried = {*range(low, min(low + 64, high)), *range(max(high - 64, low), high + 1),
              *_spread(low, high)}  # fmt: skip
-    if not all(holds(size) for size in tried):
-        return None, None  # it holds for some sizes in between and not for others: divisibility
+    beyond = {*range(max(symbol.low, low - 64), low), *range(high + 1, min(high + 64, most) + 1)}
+    if not all(map(holds, tried)) or any(map(holds, beyond)):
+        return None, None  # for some sizes in between, not for others: divisibility
     return (low if low > symbol.low else None), (high if high < most else None)
 
 

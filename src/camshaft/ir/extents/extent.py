@@ -16,7 +16,7 @@ by the symbols' bounds; what the bounds leave open raises UndecidedExtent and is
 from __future__ import annotations
 
 from math import inf
-from typing import Any, NoReturn, TypeGuard
+from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard
 
 from camshaft.ir.extents.bounds import bounds, symbols_in
 from camshaft.ir.extents.symbol import (
@@ -118,26 +118,26 @@ class Dim:
         low, high = bounds(self)
         if low > 0 or high < 0:
             return True
-        raise UndecidedExtent(f"{self} != 0", _ranges(self))
+        raise UndecidedExtent(f"{self} != 0", ranges_of(self))
 
-    def __index__(self) -> NoReturn:
-        raise UndecidedExtent(f"the number {self}", _ranges(self))
+    def _has_no_number(self) -> NoReturn:
+        raise UndecidedExtent(f"the number {self}", ranges_of(self))
 
-    __int__ = __index__
+    if (
+        not TYPE_CHECKING
+    ):  # a checker reports where an int is taken for granted; at run time they say why
+        __index__ = __int__ = __float__ = _has_no_number
 
-    def __float__(self) -> NoReturn:
-        self.__index__()
+        def __truediv__(self, other: object) -> NoReturn:
+            self._has_no_number()
 
-    def __truediv__(self, other: object) -> NoReturn:
-        self.__index__()
-
-    __rtruediv__ = __truediv__
+        __rtruediv__ = __truediv__
 
     def _refused(self, other: object) -> Any:
         """The result of arithmetic with something that is no extent; a float needs the number,
         which raises UndecidedExtent."""
         if isinstance(other, float):
-            self.__index__()
+            self._has_no_number()
         return NotImplemented
 
     def __str__(self) -> str:
@@ -169,7 +169,7 @@ def _is_less(a: Extent, b: Extent, question: str) -> bool:
         return True
     if low >= 0:
         return False
-    raise UndecidedExtent(question, _ranges(a, b))
+    raise UndecidedExtent(question, ranges_of(a, b))
 
 
 def _is_extent(x: object) -> TypeGuard[Extent]:
@@ -238,7 +238,7 @@ def floor_div(a: Extent, b: Extent) -> Extent:
     if isinstance(a, int) and isinstance(b, int):
         return a // b
     if not b > 0:
-        raise UndecidedExtent(f"{b} > 0", _ranges(b))
+        raise UndecidedExtent(f"{b} > 0", ranges_of(b))
     exact = exact_quotient(a, b)
     if exact is not None:
         return exact
@@ -303,7 +303,7 @@ def remainder(a: Extent, b: Extent) -> Extent:
     if isinstance(a, int) and isinstance(b, int):
         return a % b
     if not b > 0:
-        raise UndecidedExtent(f"{b} > 0", _ranges(b))
+        raise UndecidedExtent(f"{b} > 0", ranges_of(b))
     if exact_quotient(a, b) is not None:
         return 0
     rest = a
@@ -366,5 +366,6 @@ def symbols_of(*extents: Extent) -> tuple[Symbol, ...]:
     return tuple(dict.fromkeys(s for e in extents for s in symbols_in(e)))
 
 
-def _ranges(*extents: Extent) -> str:
+def ranges_of(*extents: Extent) -> str:
+    """The ranges of their symbols, in words: "n = 1.., h = 8..64"."""
     return ", ".join(f"{s.name} = {s.range}" for s in symbols_of(*extents))

@@ -1,0 +1,32 @@
+"""What constraints say of single symbols."""
+
+from __future__ import annotations
+
+import pytest
+
+from camshaft.ir.extents.constraints import Constraints, Lesson, lessons
+from camshaft.ir.extents.extent import Extent, extent_of, smallest
+from camshaft.ir.extents.symbol import Symbol
+
+
+def learned(symbol: Symbol, left: Extent, kind: str, right: Extent) -> list[Lesson]:
+    constraints = Constraints()
+    constraints.add(left, kind, right, "a test")
+    return lessons(constraints)
+
+
+def test_a_range() -> None:
+    n = Symbol("n", 1, 8)
+    assert learned(n, extent_of(n) - 2, ">=", 1) == [Lesson(n, low=3)]
+    assert learned(n, smallest(512, extent_of(n)), "==", extent_of(n)) == [Lesson(n, high=512)]
+
+
+def test_another_symbol_or_a_number() -> None:
+    n, m = Symbol("n"), extent_of(Symbol("m"))
+    assert learned(n, extent_of(n), "==", m) == [Lesson(n, same_as=m)]
+    assert learned(n, extent_of(n), "==", 4) == [Lesson(n, same_as=4)]
+
+
+@pytest.mark.parametrize("symbol", [Symbol("c"), Symbol("c", 4, 4), Symbol("c", 1, 64, 128)])
+def test_what_must_divide_is_no_range(symbol: Symbol) -> None:
+    assert learned(symbol, extent_of(symbol) % 4, "==", 0) == []
