@@ -182,7 +182,7 @@ def test_example_tactic_equals_its_reference(
 @each_target
 def test_example_tactic_takes_symbolic_extents(added: dict[str, Any], target: Any) -> None:
     n, m = (extent_of(Symbol(name, 1, 5, 90)) for name in ("n", "m"))
-    x = Operand(f32, (2, n, m), (n * m, m, 1))  # type: ignore[arg-type]
+    x = Operand(f32, (2, n, m), (n * m, m, 1))
     spec = KernelSpec("cumsum", (x,), (x,), (("axis", 1),))
     (candidate,) = added["CumsumByColumns"]().plan(spec, target, 1)
     kernel = SymbolicKernel(candidate, target)

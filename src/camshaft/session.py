@@ -308,7 +308,7 @@ class BuildSession:
         context = engine.create_context(self.config.threads, check_finite=False)
         if engine.symbols:
             return context.run
-        seen = {n: np.empty(tensors[n].shape, tensors[n].type.dtype.numpy) for n in taps}
+        seen = {n: np.empty(tensors[n].type.static, tensors[n].type.dtype.numpy) for n in taps}
 
         def run(feeds: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
             context.run_into(feeds, seen)

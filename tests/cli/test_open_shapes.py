@@ -117,7 +117,7 @@ def test_run_takes_sizes_from_the_data(folder: Path) -> None:
 
 def test_calibration_data_of_any_sizes(tmp_path: Path) -> None:
     batch, side = (extent_of(Symbol(n, 1, 1)) for n in ("batch", "side"))
-    want = {"x": TensorType(f32, (batch, 3, side, side))}  # type: ignore[arg-type]
+    want = {"x": TensorType(f32, (batch, 3, side, side))}
     np.save(tmp_path / "0.npy", np.zeros((5, 3, 8, 8), np.float32))
     np.save(tmp_path / "1.npy", np.zeros((2, 1, 3, 6, 6), np.float32))
     found = [b["x"].shape for b in calibration_batches(tmp_path, want)]

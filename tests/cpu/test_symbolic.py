@@ -54,13 +54,13 @@ class Case:
 def dense(dtype: DType, *shape: Extent, const: bool = False, pitch: int = 0) -> Operand:
     """A row-major operand; `pitch` more elements behind each pixel of the last axis."""
     whole: Any = (*shape[:-1], shape[-1] + pitch) if shape else ()
-    return Operand(dtype, shape, row_major_strides(whole), const)  # type: ignore[arg-type]
+    return Operand(dtype, shape, row_major_strides(whole), const)
 
 
 def turned(dtype: DType, perm: tuple[int, ...], *shape: Extent) -> Operand:
     """A view of a dense array of `shape`: its axes in the order of `perm`."""
-    strides = row_major_strides(shape)  # type: ignore[arg-type]
-    return Operand(dtype, tuple(shape[p] for p in perm), tuple(strides[p] for p in perm))  # type: ignore[misc]
+    strides = row_major_strides(shape)
+    return Operand(dtype, tuple(shape[p] for p in perm), tuple(strides[p] for p in perm))
 
 
 def spec_of(op: str, inputs: list[Operand], out: Operand, **attrs: Any) -> KernelSpec:

@@ -298,3 +298,84 @@ def test_extents_that_are_read_as_data_are_one_step() -> None:
     ]
     graph = import_onnx(model(nodes, {"x": ["n", "m"]}))
     assert [n.op.name for n in graph.nodes] == ["extents", "pointwise", "pointwise"]
+
+
+# -- open channels ---------------------------------------------------------------------------------
+
+FOUR = np.ones(4, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("layer", "weights"),
+    [
+        (node("Conv", "x w"), {"w": np.ones((3, 4, 3, 3), np.float32)}),
+        (node("Conv", "x w", group=2), {"w": np.ones((4, 2, 3, 3), np.float32)}),
+        (node("ConvTranspose", "x w"), {"w": np.ones((4, 3, 2, 2), np.float32)}),
+        (
+            node("BatchNormalization", "x s b m v"),
+            {"s": FOUR, "b": FOUR, "m": FOUR, "v": FOUR},
+        ),
+        (node("InstanceNormalization", "x s b"), {"s": FOUR, "b": FOUR}),
+        (node("Split", "x sizes", axis=1), {"sizes": ints(4)}),
+    ],
+    ids=lambda value: value.op_type if isinstance(value, NodeProto) else "",
+)
+def test_weights_say_how_many_channels_an_image_has(
+    layer: NodeProto, weights: dict[str, np.ndarray]
+) -> None:
+    (x,) = import_onnx(model([layer], {"x": ["n", "c", "h", "w"]}, weights=weights)).inputs
+    assert [str(d) for d in x.shape] == ["n", "4", "h", "w"]
+
+
+def test_scales_say_how_many_channels_an_image_has() -> None:
+    nodes = [
+        node("QuantizeLinear", "x s z", "q", axis=1),
+        node("DequantizeLinear", "q s z", axis=1),
+    ]
+    weights = {"s": FOUR, "z": np.zeros(4, np.uint8)}
+    (x,) = import_onnx(model(nodes, {"x": ["n", "c", "h", "w"]}, weights=weights)).inputs
+    assert [str(d) for d in x.shape] == ["n", "4", "h", "w"]
+
+
+def test_channels_that_must_divide_stay_open() -> None:
+    layer = node("DepthToSpace", "x", blocksize=2)
+    graph = import_onnx(model([layer], {"x": ["n", "c", "h", "w"]}))
+    (x,), (y,) = graph.inputs, graph.outputs
+    assert [str(d) for d in x.shape] == ["n", "c", "h", "w"]
+    assert [str(d) for d in y.shape] == ["n", "c//4", "2*h", "2*w"]
+    assert symbols(graph)["c"].typical % 4 == 0
+
+
+def test_channels_that_do_not_fit_name_the_node() -> None:
+    weights = {"a": np.ones((3, 4, 1, 1), np.float32), "b": np.ones((3, 5, 1, 1), np.float32)}
+    nodes = [node("Conv", "x a", "p"), node("Conv", "x b", "q"), node("Add", "p q")]
+    with pytest.raises(
+        ModelError, match=r"4 channels, weights f32\[3,5,1,1\] with 1 groups want 5"
+    ):
+        import_onnx(model(nodes, {"x": ["n", "c", "h", "w"]}, weights=weights))
+
+
+# -- loops -----------------------------------------------------------------------------------------
+
+
+def scan(inputs: str, **dims: Dims) -> ModelProto:
+    row = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [3]) for n in "abcdef"]
+    nodes = [node("Add", "a b", "d"), node("Add", "d c", "e"), node("Identity", "e", "f")]
+    count = len(dims)
+    if count == 1:
+        nodes = [node("Add", "a b", "e"), node("Identity", "e", "f")]
+    body = helper.make_graph(nodes, "body", row[: 1 + count], row[4:])
+    loop = helper.make_node(
+        "Scan", ["start", *inputs.split()], ["last", "y"], body=body, num_scan_inputs=count
+    )
+    return model([loop], dict(dims), weights={"start": np.zeros(3, np.float32)})
+
+
+def test_an_open_scan_is_an_error_that_names_the_length() -> None:
+    with pytest.raises(ModelError, match=r"'last' \(Scan\): how many steps are scanned"):
+        import_onnx(scan("x", x=["n", 3]))
+
+
+def test_sequences_that_are_scanned_together_are_equally_long() -> None:
+    graph = import_onnx(scan("x z", x=["n", 3], z=[5, 3]))
+    assert [t.shape for t in graph.inputs] == [(5, 3), (5, 3)]

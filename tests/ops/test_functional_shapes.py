@@ -203,7 +203,7 @@ N, T, H = (extent_of(Symbol(name, 1, 8)) for name in ("n", "t", "h"))
 
 def shape_of(function: Callable[..., Tensor], *shape: Extent, **more: Any) -> tuple[Extent, ...]:
     b = GraphBuilder("open")
-    x = b.input("x", TensorType(f32, shape))  # type: ignore[arg-type]
+    x = b.input("x", TensorType(f32, shape))
     return tuple(function(b, x, **more).shape)
 
 
@@ -268,7 +268,7 @@ def test_positions_in_open_axes() -> None:
     )  # fmt: skip
     for function, want in cases:
         b = GraphBuilder("positions")
-        x = b.input("x", TensorType(f32, (H, T)))  # type: ignore[arg-type]
+        x = b.input("x", TensorType(f32, (H, T)))
         graph = b.graph({"y": function(b, x)})  # type: ignore[no-untyped-call]
         for size in ((1, 1), (4, 7), (9, 3)):
             data = floats(*size)

@@ -49,7 +49,7 @@ def _symbolic() -> Program:
     n = Symbol("n", 2, 4, 64)
     rows = extent_of(n)
     buffers = tuple(Buffer(name, f32, rows * 16) for name in ("low", "high"))
-    view = View(buffers[1], rows * 8, (rows, 4), (16, 1))  # type: ignore[arg-type]
+    view = View(buffers[1], rows * 8, (rows, 4), (16, 1))
     program = chain().program
     return replace(
         program,

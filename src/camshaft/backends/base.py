@@ -44,9 +44,9 @@ from camshaft.ir.extents.extent import Extent, symbols_of
 from camshaft.ir.extents.sizes import evaluate
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.op import Attr
+from camshaft.ir.strides import Strides
 from camshaft.ir.types import DType, Shape, row_major_strides
 from camshaft.program.program import Phase
-from camshaft.program.shape import Sizing
 
 Params = Mapping[str, int | str | bool]
 
@@ -58,7 +58,7 @@ class Operand:
 
     dtype: DType
     shape: Shape
-    strides: tuple[int, ...]
+    strides: Strides
     const: bool = False
 
     @staticmethod
@@ -66,7 +66,7 @@ class Operand:
         """A row-major operand without gaps."""
         return Operand(dtype, shape, row_major_strides(shape), const)
 
-    def strides_over(self, rank: int) -> tuple[int, ...]:
+    def strides_over(self, rank: int) -> Strides:
         """Element strides per axis of an array of `rank` axes over which the operand is broadcast:
         right-aligned, 0 where it repeats.  BuildError if the operand has more axes."""
         missing = rank - len(self.shape)
@@ -74,7 +74,9 @@ class Operand:
             raise BuildError(
                 f"operand {self} has more axes than the array it is spread over ({rank})"
             )
-        own = tuple(0 if d == 1 else s for d, s in zip(self.shape, self.strides, strict=True))
+        own: Strides = tuple(
+            0 if d == 1 else s for d, s in zip(self.shape, self.strides, strict=True)
+        )
         return (0,) * missing + own
 
     def __repr__(self) -> str:
@@ -123,7 +125,7 @@ class KernelSpec:
 
         def sized(o: Operand) -> Operand:
             shape, strides = (tuple(map(size, extents)) for extents in (o.shape, o.strides))
-            return Operand(o.dtype, shape, strides, o.const)  # type: ignore[arg-type]
+            return Operand(o.dtype, shape, strides, o.const)
 
         attrs = tuple((name, attr_at(value, size)) for name, value in self.attrs)
         return KernelSpec(
@@ -259,8 +261,8 @@ class Backend(Generic[F]):
     identity: target, processor and versions; part of every cache key.  machine: the processor in
     words, for messages.
     fingerprint: what an engine of this backend records of its making.
-    set_shape: code that computes what depends on the sizes of a call and writes it where it belongs;
-    see `backends.cpu.set_shape`.
+    set_shape: code that computes extents and arena offsets from the sizes of a call, for
+    (symbols, extents, slots, alignment); see `backends.cpu.set_shape`.
     last_level_cache: bytes of the largest cache, which decides where a net's weights come from.
     """
 
@@ -270,6 +272,6 @@ class Backend(Generic[F]):
     identity: str
     machine: str
     fingerprint: F
-    set_shape: Callable[[Sizing], Source]
+    set_shape: Callable[..., Source]
     preferences: Preferences
     last_level_cache: int = 32 << 20

@@ -102,7 +102,7 @@ class Builder:
         """Choose a kernel for every task of a channels-last, lowered graph."""
         bufferized = bufferize(graph, self.backend.preferences)
         tasks = tasks_of(bufferized)
-        weights = {id(t.data): t.type.nbytes for task in tasks for t in task.constants}
+        weights = {id(t.data): t.array.nbytes for task in tasks for t in task.constants}
         self._tuner.expect_weights(sum(weights.values()))
         choices = []
         for i, task in enumerate(tasks):

@@ -6,10 +6,9 @@ computation then have one spec.  `attrs_of_op` puts it back for the functions of
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from camshaft.backends.base import KernelSpec
-from camshaft.ir.op import Attr, Attrs, Integers
+from camshaft.ir.extents.sizes import fixed
+from camshaft.ir.op import Attr, Attrs
 from camshaft.ir.types import TensorType
 from camshaft.ops import OPS_BY_NAME
 
@@ -28,7 +27,12 @@ def attrs_of_op(spec: KernelSpec) -> dict[str, Attr]:
     return op.complete({**dict(spec.attrs), **implied})
 
 
-def valid_integers(spec: KernelSpec) -> Mapping[int, Integers]:
-    """Operand index -> the least and the greatest integer it may hold (see `OpDef.integers`)."""
+def valid_integers(spec: KernelSpec) -> dict[int, tuple[int, int]]:
+    """Operand index -> the least and the greatest integer it may hold (see `OpDef.integers`), for a
+    spec whose extents are ints."""
     types = [TensorType(o.dtype, o.shape) for o in spec.inputs]
-    return OPS_BY_NAME[spec.op].integers(types, attrs_of_op(spec))
+    valid = OPS_BY_NAME[spec.op].integers(types, attrs_of_op(spec))
+    numbers = {
+        i: fixed(between, f"the integers valid in operand {i}") for i, between in valid.items()
+    }
+    return {i: (low, high) for i, (low, high) in numbers.items()}

@@ -13,6 +13,7 @@ from camshaft.backends.base import KernelSpec, Operand
 from camshaft.builder.bufferize import Bufferized, Copy
 from camshaft.builder.spec_attrs import attrs_of_spec
 from camshaft.ir import expr as E
+from camshaft.ir.extents.extent import Extent
 from camshaft.ir.extents.sizes import typical
 from camshaft.ir.graph import Node, Tensor
 from camshaft.ops import HOST
@@ -43,7 +44,7 @@ class Task:
     @property
     def bytes(self) -> int:
         """Bytes read and written once each at typical sizes, the least any kernel must move."""
-        moved: int = sum(t.type.nbytes for t in self.constants)
+        moved: Extent = sum(t.array.nbytes for t in self.constants)
         for p in (*self.inputs, *self.outputs):
             if isinstance(p, View):
                 touched = (d for d, s in zip(p.shape, p.strides, strict=True) if s != 0)

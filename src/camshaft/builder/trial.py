@@ -16,8 +16,7 @@ from camshaft.backends.base import Candidate, Kernel, KernelSpec, Operand, Param
 from camshaft.builder.reference import references
 from camshaft.builder.spec_attrs import valid_integers
 from camshaft.errors import BuildError
-from camshaft.ir.extents.sizes import evaluate
-from camshaft.ir.op import Integers
+from camshaft.ir.extents.sizes import evaluate, fixed, fixed_extent
 from camshaft.ir.strides import span
 from camshaft.ir.types import DType, TensorType, dtype_of, u8
 from camshaft.program.program import (
@@ -73,13 +72,12 @@ class Trial:
         rng = np.random.default_rng(0)
         valid = valid_integers(spec)
         self.feeds = {
-            f"x{i}": random_values(o.dtype, span(o.shape, o.strides), rng, valid.get(i))
+            f"x{i}": random_values(o.dtype, _elements(o), rng, valid.get(i))
             for i, o in enumerate(spec.inputs)
             if not o.const
         }
         self.results = {
-            f"y{i}": np.empty(span(o.shape, o.strides), o.dtype.numpy)
-            for i, o in enumerate(spec.outputs)
+            f"y{i}": np.empty(_elements(o), o.dtype.numpy) for i, o in enumerate(spec.outputs)
         }
         rest = iter(self.constants)
         self.expected = references(
@@ -192,7 +190,7 @@ class Runner:
 
 
 def random_values(
-    dtype: DType, count: int, rng: np.random.Generator, valid: Integers | None = None
+    dtype: DType, count: int, rng: np.random.Generator, valid: tuple[int, int] | None = None
 ) -> np.ndarray:
     """Plausible operand values: normal floats, integers of a range that is typical of the type.
 
@@ -212,9 +210,15 @@ def random_values(
     return np.asarray(rng.integers(low, high, count, endpoint=True), dtype.numpy)
 
 
+def _elements(operand: Operand) -> int:
+    """Elements of the memory that holds an operand without symbols."""
+    return fixed_extent(span(operand.shape, operand.strides), "the size of an operand")
+
+
 def _view(memory: np.ndarray, operand: Operand) -> np.ndarray:
-    strides = tuple(s * memory.itemsize for s in operand.strides)
-    return np.lib.stride_tricks.as_strided(memory, operand.shape, strides)
+    shape = fixed(operand.shape, "the shape of an operand")
+    strides = fixed(operand.strides, "the strides of an operand")
+    return np.lib.stride_tricks.as_strided(memory, shape, [s * memory.itemsize for s in strides])
 
 
 def _whole(name: str, dtype: DType, elements: int, space: Space) -> View:

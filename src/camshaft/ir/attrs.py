@@ -6,10 +6,11 @@ A wrong kind is a programming mistake (`OpDef.infer` has seen the attributes), h
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
 from camshaft.ir.expr import Expr, at_sizes, extents_in
 from camshaft.ir.extents.extent import Dim, Extent
+from camshaft.ir.extents.sizes import fixed
 from camshaft.ir.op import Attr, Attrs
 
 
@@ -28,17 +29,17 @@ def int_attr(holder: Holder, name: str, default: int | None = None) -> int:
 
 
 def ints_attr(holder: Holder, name: str, default: tuple[int, ...] | None = None) -> tuple[int, ...]:
-    """Like `int_attr`, for a tuple of integers."""
+    """Like `int_attr`, for a tuple of integers; UndecidedExtent if one is open."""
     value = _value(holder, name, default)
-    assert isinstance(value, tuple), f"{name} is {value!r}"
-    return tuple(int(v) for v in value)
+    assert _are_extents(value), f"{name} is {value!r}"
+    return fixed(value, f"attribute {name!r}")
 
 
-def extents_attr(holder: Holder, name: str) -> tuple[int, ...]:
+def extents_attr(holder: Holder, name: str) -> tuple[Extent, ...]:
     """Like `ints_attr`, for extents, which may be symbolic."""
     value = _value(holder, name, None)
-    assert isinstance(value, tuple), f"{name} is {value!r}"
-    return value  # type: ignore[return-value]
+    assert _are_extents(value), f"{name} is {value!r}"
+    return value
 
 
 def expr_attr(holder: Holder, name: str, default: Expr | None = None) -> Expr:
@@ -51,6 +52,10 @@ def expr_attr(holder: Holder, name: str, default: Expr | None = None) -> Expr:
 def axis_attr(holder: Holder, rank: int, default: int | None = None) -> int:
     """The attribute "axis", counted from the front of `rank` axes."""
     return int_attr(holder, "axis", default) % rank
+
+
+def _are_extents(value: Attr) -> TypeGuard[tuple[Extent, ...]]:
+    return isinstance(value, tuple) and all(isinstance(v, int | Dim) for v in value)
 
 
 def _value(holder: Holder, name: str, default: Attr | None) -> Attr:
@@ -75,6 +80,6 @@ def attr_at(value: Attr, size: Callable[[Extent], Extent]) -> Attr:
         return size(value)
     if isinstance(value, Expr):
         return at_sizes(value, size) if extents_in(value) else value
-    if isinstance(value, tuple) and any(isinstance(v, Dim) for v in value):
-        return tuple(size(v) if isinstance(v, Dim) else v for v in value)  # type: ignore[return-value]
+    if _are_extents(value):
+        return tuple(size(v) if isinstance(v, Dim) else v for v in value)
     return value

@@ -146,7 +146,7 @@ class Rounding(Enum):
     SUMS = "as sums differ whose terms are added in another order, or whose functions round"
 
 
-Integers = tuple[int, int]
+Integers = tuple[Extent, Extent]
 """The least and the greatest integer that are valid."""
 
 ValueRange = tuple[float, float]
@@ -166,7 +166,7 @@ class Operands:
     range_of: Callable[[int], ValueRange]
 
 
-def _no_macs(types: Types, output: TensorType, attrs: Any) -> int:
+def _no_macs(types: Types, output: TensorType, attrs: Any) -> Extent:
     return 0
 
 
@@ -234,7 +234,7 @@ class OpDef:
     parts: PartsOf | None = None
     reordering: Reordering | None = None
     commutes: Commutes | None = None
-    macs: Callable[[Types, TensorType, Any], int] = _no_macs
+    macs: Callable[[Types, TensorType, Any], Extent] = _no_macs
     integers: Callable[[Types, Any], Mapping[int, Integers]] = _any_integers
     rounding: Callable[[Types, Any], Rounding] = _sums
     increasing: Callable[[Types, Any], bool] = _never

@@ -13,7 +13,7 @@ from camshaft.ir.extents.sizes import is_static
 from camshaft.ir.extents.symbol import UndecidedExtent
 from camshaft.ir.types import Shape, row_major_strides
 
-Strides = tuple[int, ...]
+Strides = tuple[Extent, ...]
 
 
 def is_dense(shape: Shape, strides: Strides) -> bool:
@@ -22,7 +22,7 @@ def is_dense(shape: Shape, strides: Strides) -> bool:
     return all(d == 1 or s == t for d, s, t in zip(shape, strides, dense, strict=True))
 
 
-def span(shape: Shape, strides: Strides) -> int:
+def span(shape: Shape, strides: Strides) -> Extent:
     """Elements from the first to one past the last that a (non-negative) view touches.
 
     Symbolic extents count as above 0.
@@ -43,7 +43,7 @@ def reshaped(shape: Shape, strides: Strides, new_shape: Shape) -> Strides | None
         return row_major_strides(new_shape)
     old = [(d, s) for d, s in zip(shape, strides, strict=True) if d != 1]
     new = [d for d in new_shape if d != 1]
-    result: list[int] = []
+    result: list[Extent] = []
     i = j = 0
     while i < len(old) or j < len(new):
         if i >= len(old) or j >= len(new):
@@ -68,7 +68,7 @@ def reshaped(shape: Shape, strides: Strides, new_shape: Shape) -> Strides | None
             if old[a][1] != old[a + 1][0] * old[a + 1][1]:
                 return None
         step = old[i_end - 1][1]
-        group: list[int] = []
+        group: list[Extent] = []
         for d in reversed(new[j:j_end]):
             group.append(step)
             step *= d
@@ -90,11 +90,11 @@ def is_short(have: Extent, want: Extent) -> bool | None:
         return None
 
 
-def _with_unit_axes(shape: Shape, strides: Sequence[int]) -> Strides:
+def _with_unit_axes(shape: Shape, strides: Sequence[Extent]) -> Strides:
     """Spread strides of the non-unit axes over `shape`; unit axes get their neighbours' reach."""
     remaining = list(strides)
-    full = [0] * len(shape)
-    reach = 1
+    full: list[Extent] = [0] * len(shape)
+    reach: Extent = 1
     for axis in range(len(shape) - 1, -1, -1):
         if shape[axis] == 1:
             full[axis] = reach
@@ -119,7 +119,7 @@ class Strided(Protocol):
         """Axis i of the result is axis perm[i]."""
         ...
 
-    def sliced(self, starts: Sequence[int], steps: Sequence[int], shape: Shape) -> Self:
+    def sliced(self, starts: Sequence[Extent], steps: Sequence[int], shape: Shape) -> Self:
         """Every steps[i]-th element of axis i from starts[i] on, shape[i] of them."""
         ...
 

@@ -15,7 +15,7 @@ import numpy as np
 from camshaft.errors import ModelError
 from camshaft.ir.extents.constraints import require_equal
 from camshaft.ir.extents.extent import Extent, largest
-from camshaft.ir.extents.sizes import ints, is_static
+from camshaft.ir.extents.sizes import fixed, is_static
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def dtype_of(array: np.ndarray | np.dtype) -> DType:
         raise ModelError(f"arrays of dtype {dtype} are not supported") from None
 
 
-Shape = tuple[int, ...]
+Shape = tuple[Extent, ...]
 """Extents, ints or symbolic (`ir.extents.extent`)."""
 StaticShape = tuple[int, ...]
 """A shape all of whose extents are known."""
@@ -145,15 +145,15 @@ class TensorType:
     @property
     def static(self) -> StaticShape:
         """The shape where every extent is known; UndecidedExtent names one that is not."""
-        return ints(self.shape)
+        return fixed(self.shape, "the shape")
 
     @property
-    def size(self) -> int:
-        """Number of elements, an extent."""
+    def size(self) -> Extent:
+        """Number of elements."""
         return prod(self.shape)
 
     @property
-    def nbytes(self) -> int:
+    def nbytes(self) -> Extent:
         """Bytes of the dense tensor."""
         return self.size * self.dtype.bytes
 
@@ -166,12 +166,12 @@ def type_of(array: np.ndarray) -> TensorType:
     return TensorType(dtype_of(array), tuple(int(d) for d in array.shape))
 
 
-def row_major_strides(shape: Shape) -> tuple[int, ...]:
+def row_major_strides(shape: Shape) -> Shape:
     """Element strides of a dense row-major tensor of `shape`."""
     strides: list[Extent] = [1] * len(shape)
     for axis in range(len(shape) - 2, -1, -1):
         strides[axis] = strides[axis + 1] * largest(1, shape[axis + 1])
-    return tuple(strides)  # type: ignore[arg-type]
+    return tuple(strides)
 
 
 def broadcast_shapes(*shapes: Shape) -> Shape:
@@ -181,9 +181,10 @@ def broadcast_shapes(*shapes: Shape) -> Shape:
     models mean; that becomes a constraint.
     """
     misfit = f"shapes {', '.join(map(str, shapes))} do not broadcast together"
-    if all(is_static(shape) for shape in shapes):
+    static = [shape for shape in shapes if is_static(shape)]
+    if len(static) == len(shapes):
         try:
-            return tuple(int(d) for d in np.broadcast_shapes(*shapes))
+            return tuple(int(d) for d in np.broadcast_shapes(*static))
         except ValueError:
             raise ModelError(misfit) from None
     rank = max(len(shape) for shape in shapes)
@@ -194,4 +195,4 @@ def broadcast_shapes(*shapes: Shape) -> Shape:
                 result[axis] = extent
             elif extent != 1:
                 result[axis] = require_equal(result[axis], extent, misfit)
-    return tuple(result)  # type: ignore[arg-type]
+    return tuple(result)

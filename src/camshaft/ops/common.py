@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -73,7 +73,12 @@ def normal_axis(axis: int, rank: int) -> int:
 
 
 def window_extent(
-    size: Extent, kernel: int, stride: int, pads: tuple[int, int], dilation: int, ceil: bool = False
+    size: Extent,
+    kernel: Extent,
+    stride: int,
+    pads: tuple[int, int],
+    dilation: int,
+    ceil: bool = False,
 ) -> Extent:
     """Output extent of a sliding window (ONNX rules).
 
@@ -89,19 +94,20 @@ def window_extent(
     return smallest(ceil_div(room, stride), (size + pads[0] - 1) // stride) + 1
 
 
-def spatial(shape: Shape, layout: str) -> tuple[Any, Any, Any, Any]:
+D = TypeVar("D", int, Extent)
+
+
+def spatial(shape: tuple[D, ...], layout: str) -> tuple[D, D, D, D]:
     """(N, C, H, W) of a rank-4 shape in layout "NCHW" or "NHWC"."""
     if len(shape) != 4:
         raise ModelError(f"expected a rank-4 tensor, got shape {shape}")
-    if layout == "NCHW":
-        return shape
-    n, h, w, c = shape
-    return n, c, h, w
+    n, a, b, c = shape
+    return (n, a, b, c) if layout == "NCHW" else (n, c, a, b)
 
 
 def from_nchw(n: Extent, c: Extent, h: Extent, w: Extent, layout: str) -> Shape:
     """The shape in `layout`."""
-    return (n, c, h, w) if layout == "NCHW" else (n, h, w, c)  # type: ignore[return-value]
+    return (n, c, h, w) if layout == "NCHW" else (n, h, w, c)
 
 
 def accumulator(x: DType, w: DType) -> DType:

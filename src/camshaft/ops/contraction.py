@@ -16,6 +16,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from camshaft.errors import ModelError
 from camshaft.ir.extents.constraints import require_at_least, require_equal
+from camshaft.ir.extents.extent import Extent
 from camshaft.ir.op import Attribute, OpDef, Reordering, Role, Types
 from camshaft.ir.types import TensorType, broadcast_shapes, dtype_of, f32, i32
 from camshaft.ops.common import (
@@ -91,7 +92,7 @@ def _conv_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndarr
     return [apply_epilogue(y, arrays[2:], attrs)]
 
 
-def _conv_macs(types: Types, output: TensorType, attrs: Attrs) -> int:
+def _conv_macs(types: Types, output: TensorType, attrs: Attrs) -> Extent:
     return output.size * prod(types[1].shape[1:])
 
 
@@ -146,10 +147,10 @@ def _transpose_conv_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> lis
     groups = attrs["groups"]
     (sh, sw), (dh, dw) = attrs["strides"], attrs["dilations"]
     top, left = attrs["pads"][:2]
-    oh, ow = out.shape[2:]
+    _, k, oh, ow = out.static
     reach_h = max((h - 1) * sh + dh * (w.shape[2] - 1) + 1, oh + top)
     reach_w = max((wd - 1) * sw + dw * (w.shape[3] - 1) + 1, ow + left)
-    full = np.zeros((n, out.shape[1], reach_h, reach_w), x.dtype)
+    full = np.zeros((n, k, reach_h, reach_w), x.dtype)
     xg = x.reshape(n, groups, c // groups, h, wd)
     wg = w.reshape(groups, c // groups, *w.shape[1:])
     for r in range(w.shape[2]):
@@ -161,7 +162,7 @@ def _transpose_conv_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> lis
     return [np.ascontiguousarray(full[:, :, top : top + oh, left : left + ow])]
 
 
-def _transpose_conv_macs(types: Types, output: TensorType, attrs: Attrs) -> int:
+def _transpose_conv_macs(types: Types, output: TensorType, attrs: Attrs) -> Extent:
     return types[0].size * prod(types[1].shape[1:])
 
 
@@ -204,7 +205,7 @@ def _matmul_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.nda
     return [apply_epilogue(y, arrays[2:], attrs)]
 
 
-def _matmul_macs(types: Types, output: TensorType, attrs: Attrs) -> int:
+def _matmul_macs(types: Types, output: TensorType, attrs: Attrs) -> Extent:
     return output.size * types[0].shape[-1]
 
 

@@ -118,13 +118,13 @@ def _concat_infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorType]
             if i != axis:
                 shape[i] = require_equal(a, b, misfit)
     shape[axis] = sum(t.shape[axis] for t in types)
-    return [TensorType(first.dtype, tuple(shape))]  # type: ignore[arg-type]
+    return [TensorType(first.dtype, tuple(shape))]
 
 
 def _concat_parts(whole: V, shapes: Sequence[Shape], attrs: Attrs) -> list[V]:
     rank = len(shapes[0])
     axis = normal_axis(attrs["axis"], rank)
-    starts = [0] * rank
+    starts: list[Extent] = [0] * rank
     parts = []
     for shape in shapes:
         parts.append(whole.sliced(starts, (1,) * rank, shape))

@@ -113,7 +113,7 @@ def _pool_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndarr
     x = arrays[0]
     bare = {**attrs, "epilogue": IDENTITY}
     (anchor,) = _pool_infer([TensorType(dtype_of(x), x.shape)], bare)
-    _, _, oh, ow = spatial(anchor.shape, attrs["layout"])
+    _, _, oh, ow = spatial(anchor.static, attrs["layout"])
     if attrs["layout"] == "NHWC":
         y = _pool_nhwc(x, (oh, ow), attrs)
     else:

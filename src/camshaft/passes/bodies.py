@@ -18,7 +18,7 @@ from camshaft.ir.attrs import expr_attr
 from camshaft.ir.expr import Expr
 from camshaft.ir.graph import Node, Tensor
 from camshaft.ir.op import Attr
-from camshaft.ir.types import broadcast_shapes
+from camshaft.ir.types import Shape, broadcast_shapes
 from camshaft.ops import POINTWISE
 from camshaft.passes.rewrite import Rewriter
 
@@ -137,7 +137,7 @@ def emit_body(
     return r.emit(anchor.op, inputs, changed, like=like)
 
 
-def output_shape(operands: Iterable[Tensor]) -> tuple[int, ...]:
+def output_shape(operands: Iterable[Tensor]) -> Shape:
     """Shape of a pointwise result over these operands."""
     return broadcast_shapes(*(t.shape for t in operands))
 
@@ -152,7 +152,7 @@ def keeps_shape(body: Body, node: Node) -> bool:
     return anchored(node) or (bool(operands) and output_shape(operands) == node.output.shape)
 
 
-def broadcasts_to(operand: Tensor, shape: Sequence[int]) -> bool:
+def broadcasts_to(operand: Tensor, shape: Shape) -> bool:
     """Whether `operand` broadcasts to exactly `shape`, without enlarging it."""
     return len(operand.shape) <= len(shape) and all(
         d in (1, e) for d, e in zip(reversed(operand.shape), reversed(shape), strict=False)

@@ -67,7 +67,7 @@ class View:
         return TensorType(self.buffer.dtype, self.shape)
 
     @property
-    def span(self) -> int:
+    def span(self) -> Extent:
         """Elements from the first to one past the last that the view touches."""
         return span(self.shape, self.strides)
 
@@ -96,7 +96,7 @@ class View:
         shape = tuple(self.shape[p] for p in perm)
         return replace(self, shape=shape, strides=tuple(self.strides[p] for p in perm))
 
-    def sliced(self, starts: Sequence[int], steps: Sequence[int], shape: Shape) -> View:
+    def sliced(self, starts: Sequence[Extent], steps: Sequence[int], shape: Shape) -> View:
         """Every steps[i]-th element of axis i from starts[i] on, shape[i] of them."""
         offset = self.offset + sum(a * s for a, s in zip(starts, self.strides, strict=True))
         strides = tuple(s * t for s, t in zip(self.strides, steps, strict=True))

@@ -30,7 +30,7 @@ from camshaft.errors import CalibrationError
 from camshaft.ir import expr as E
 from camshaft.ir.attrs import expr_attr, int_attr
 from camshaft.ir.expr import Expr
-from camshaft.ir.extents.sizes import typical
+from camshaft.ir.extents.sizes import fixed, typical
 from camshaft.ir.graph import GraphBuilder, Node, Tensor
 from camshaft.ir.types import f32
 from camshaft.ops.common import spatial
@@ -72,7 +72,7 @@ def taps_inside(node: Node) -> np.ndarray:
     layout = str(node.attrs["layout"])
     attrs: Mapping[str, Any] = node.attrs
     extents = [typical(e) for e in spatial(node.args[0].shape, layout)[2:]]
-    taps = spatial(node.args[1].shape, layout)[2:]
+    taps = spatial(fixed(node.args[1].shape, "the shape of filters"), layout)[2:]
     outputs = [typical(e) for e in spatial(node.output.shape, layout)[2:]]
     shares = []
     for axis in (0, 1):

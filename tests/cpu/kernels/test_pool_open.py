@@ -84,7 +84,7 @@ def spec_of(layer: Layer, **more: Any) -> KernelSpec:
     mean = attrs["kind"] == "avg"
     result: Any = (n, *out, c)
     whole: Any = (n, h, w, c + layer.pitch)
-    x = Operand(layer.dtype, layer.x, row_major_strides(whole))  # type: ignore[arg-type]
+    x = Operand(layer.dtype, layer.x, row_major_strides(whole))
     bias, residual = Operand.dense(f32, (c,), True), Operand.dense(f32, result)
     total = E.inp(0) if layer.dtype is f32 or mean else E.cast(E.inp(0), f32)
     attrs["epilogue"] = E.add(E.add(total, E.inp(1)), E.inp(2))

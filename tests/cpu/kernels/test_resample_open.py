@@ -51,10 +51,10 @@ AXES = (
 
 def table_kernel(expr: Expr, axis: Axis, taps: int, dtype: DType, target: CpuTarget) -> Any:
     position = E.cast(E.inp(0), f64)
-    inputs = [Operand.dense(i64, (axis.out, 1))]  # type: ignore[arg-type]
+    inputs = [Operand.dense(i64, (axis.out, 1))]
     if taps > 1:
         inputs.append(Operand.dense(f64, (taps,), True))
-    out = Operand.dense(dtype, (axis.out, taps))  # type: ignore[arg-type]
+    out = Operand.dense(dtype, (axis.out, taps))
     attrs = (("expr", E.substitute(expr, [position, TAP])),)
     spec = KernelSpec("pointwise", tuple(inputs), (out,), attrs)  # type: ignore[arg-type]
     (candidate, *_) = Pointwise().plan(spec, target, 1)
@@ -87,7 +87,7 @@ def test_tables_are_those_of_fixed_extents_to_the_bit(target: CpuTarget, axis: i
 @each_target
 def test_iota(target: CpuTarget) -> None:
     count = extent_of(Symbol("count", 0, 100, 10000))
-    spec = KernelSpec("iota", (), (Operand.dense(i64, (count,)),), (("count", count),))  # type: ignore[arg-type]
+    spec = KernelSpec("iota", (), (Operand.dense(i64, (count,)),), (("count", count),))
     kernel = SymbolicKernel(Iota().plan(spec, target, 1)[0], target)
     for size in (0, 1, 2, 7, 8, 9, 100, 4095, 4096, 4097, 10000):
         run = kernel.laid_out({"count": size}, [], [], 2)
@@ -106,14 +106,14 @@ def test_kernel(target: CpuTarget, dtype: DType, taps: int) -> None:
     for rows_are_open, channels, pitch in ((True, 37, 5), (False, 3, 0)):
         oh, ow = (out, 9) if rows_are_open else (11, 2 * out)
         whole: Any = (N, h, w, channels + pitch)
-        x = Operand(dtype, (N, h, w, channels), row_major_strides(whole))  # type: ignore[arg-type]
+        x = Operand(dtype, (N, h, w, channels), row_major_strides(whole))
         inputs = [x]
         for extent in (oh, ow):
             const = isinstance(extent, int)
-            inputs.append(Operand.dense(i32, (extent, taps), const))  # type: ignore[arg-type]
+            inputs.append(Operand.dense(i32, (extent, taps), const))
             rows = 1 if channels == 3 else extent  # of weights: one row holds for all
-            inputs.append(Operand.dense(f32, (rows, taps), const))  # type: ignore[arg-type]
-        y = Operand.dense(dtype, (N, oh, ow, channels))  # type: ignore[arg-type]
+            inputs.append(Operand.dense(f32, (rows, taps), const))
+        y = Operand.dense(dtype, (N, oh, ow, channels))
         spec = KernelSpec("resample", tuple(inputs), (y,), (("epilogue", E.inp(0)),))
         (candidate,) = Resample().plan(spec, target, 2)
         kernel = SymbolicKernel(candidate, target)

@@ -139,4 +139,4 @@ def _typed(name: str, tensor: Tensor) -> onnx.ValueInfoProto:
 def _left_out(name: str, tensor: Tensor) -> SparseTensorProto:
     values = TensorProto(name=name, data_type=onnx_dtype(tensor.type.dtype), dims=[0])
     indices = TensorProto(name=f"{name}:indices", data_type=TensorProto.INT64, dims=[0])
-    return onnx.helper.make_sparse_tensor(values, indices, tensor.type.shape)
+    return onnx.helper.make_sparse_tensor(values, indices, tensor.array.shape)

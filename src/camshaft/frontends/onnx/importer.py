@@ -186,7 +186,7 @@ class _Importer:
     def _declare(self, name: str, dtype: DType, declared: Declared) -> Tensor:
         """The input `name` of the graph; a constant if its values are given."""
         if name not in self.given:
-            type_ = TensorType(dtype, self.extents.shape(name, declared))  # type: ignore[arg-type]
+            type_ = TensorType(dtype, self.extents.shape(name, declared))
             return self.builder.input(name, type_)
         array = fixed_array(name, self.given[name], dtype, declared)
         shape = self.extents.shape(name, array.shape if declared is None else declared)

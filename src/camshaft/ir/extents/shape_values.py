@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from camshaft.ir.extents.sizes import ints
+from camshaft.ir.extents.sizes import fixed
 from camshaft.ir.op import Attribute, Attrs, OpDef
 from camshaft.ir.types import TensorType, dtype_named
 
@@ -24,7 +24,9 @@ def _infer(types: Sequence[TensorType], attrs: Values) -> list[TensorType]:
 
 
 def _reference(arrays: Sequence[np.ndarray], attrs: Values) -> list[np.ndarray]:
-    values = np.array(ints(attrs["values"]), dtype_named(attrs["dtype"]).numpy)
+    values = np.array(
+        fixed(attrs["values"], "values of the tensor"), dtype_named(attrs["dtype"]).numpy
+    )
     return [values.reshape(attrs["shape"])]
 
 

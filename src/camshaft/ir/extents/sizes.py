@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import TypeGuard
@@ -17,6 +17,7 @@ from camshaft.ir.extents.extent import (
     floor_div,
     largest,
     operands,
+    ranges_of,
     remainder,
     smallest,
     symbols_of,
@@ -101,9 +102,18 @@ OPERATIONS: dict[str, Callable[[Extent, Extent], Extent]] = {
 }
 
 
-def ints(extents: Iterable[Extent]) -> tuple[int, ...]:
-    """The extents where all are known; UndecidedExtent names one that is not."""
-    return tuple(e if isinstance(e, int) else int(e) for e in extents)
+def fixed(extents: Sequence[Extent], what: str) -> tuple[int, ...]:
+    """The extents as ints, for what only numbers will do (a constant is computed of them, weights
+    are packed); UndecidedExtent, naming `what`, if one is open."""
+    known = tuple(e for e in extents if isinstance(e, int))
+    if len(known) != len(extents):
+        raise UndecidedExtent(f"{what} [{', '.join(map(str, extents))}]", ranges_of(*extents))
+    return known
+
+
+def fixed_extent(e: Extent, what: str) -> int:
+    """Like `fixed`, for one extent."""
+    return fixed((e,), what)[0]
 
 
 def is_positive(e: Extent) -> bool:

@@ -9,9 +9,8 @@ import numpy as np
 
 from camshaft.errors import ModelError
 from camshaft.ir.extents.constraints import require_equal
-from camshaft.ir.extents.extent import Extent, symbols_of
+from camshaft.ir.extents.extent import Extent
 from camshaft.ir.extents.sizes import typical
-from camshaft.ir.extents.symbol import UndecidedExtent
 from camshaft.ir.graph import GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attrs, OpDef
 from camshaft.ops.common import normal_axis
@@ -99,12 +98,3 @@ def require_same(builder: GraphBuilder, a: Extent, b: Extent, otherwise: str) ->
     graph where that is open."""
     with builder.constraints.learning(f"node {builder.layer!r}"):
         require_equal(a, b, otherwise)
-
-
-def fixed(extents: Sequence[Extent], what: str) -> tuple[int, ...]:
-    """Extents that a constant is computed from; UndecidedExtent, naming `what`, for an open one."""
-    known = tuple(d for d in extents if isinstance(d, int))
-    if len(known) != len(extents):
-        ranges = ", ".join(f"{s.name} = {s.range}" for s in symbols_of(*extents))
-        raise UndecidedExtent(f"{what} [{', '.join(map(str, extents))}]", ranges)
-    return known

@@ -25,10 +25,11 @@ from camshaft.errors import ModelError
 from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
 from camshaft.ir.extents.extent import Extent
+from camshaft.ir.extents.sizes import fixed
 from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ir.types import DType, f32, f64, i8, i32, u8
 from camshaft.ops.common import IDENTITY, normal_axis
-from camshaft.ops.functional.core import NoCanonicalForm, constant, emit, fixed
+from camshaft.ops.functional.core import NoCanonicalForm, constant, emit
 from camshaft.ops.functional.elementwise.arithmetic import cast, pointwise
 from camshaft.ops.functional.matmul import matmul_over
 from camshaft.ops.functional.movement.shape import full, reshape

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from camshaft.errors import ModelError
+from camshaft.ir.extents.sizes import fixed
 from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ir.types import f32
 from camshaft.ops.functional.core import constant
@@ -43,7 +44,7 @@ def dynamic_lstm(
     """
     if x.type.rank != 3 or recurrent[0].type.rank != 3 or direction not in DIRECTIONS:
         raise ModelError(f"an LSTM takes x [T,N,I] and a direction, not {x.type}, {direction!r}")
-    directions, size = recurrent[0].shape[0], recurrent[0].shape[1]
+    directions, size = fixed(recurrent[0].shape[:2], "the shape of recurrent weights")
 
     def zeros(width: int) -> Tensor:
         return constant(builder, np.zeros((directions, width * size), np.float32), "zeros")

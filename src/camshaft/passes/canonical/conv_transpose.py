@@ -14,10 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from camshaft.ir.attrs import axis_attr, int_attr, ints_attr
+from camshaft.ir.extents.extent import Extent, ceil_div
+from camshaft.ir.extents.sizes import fixed_extent, is_static
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
-from camshaft.ir.types import TensorType, f32
-from camshaft.ops import CONV, CONV_TRANSPOSE, DEQUANTIZE, INTERLEAVE, SLICE, TRANSPOSE
+from camshaft.ir.types import Shape, TensorType, f32
+from camshaft.ops import BROADCAST, CONV, CONV_TRANSPOSE, DEQUANTIZE, INTERLEAVE, SLICE, TRANSPOSE
 from camshaft.passes.rewrite import Rewrite, Rewriter
 
 
@@ -36,10 +38,14 @@ class Residue:
 
 
 def residues(
-    size: int, out: int, kernel: int, stride: int, dilation: int, pad: int
+    size: Extent, out: Extent, kernel: int, stride: int, dilation: int, pad: int
 ) -> tuple[Residue, ...]:
-    """The residues of one axis.  out: extent of the transposed convolution's output."""
-    count = -(-out // stride)
+    """The residues of one axis.  out: extent of the transposed convolution's output.
+
+    How many pixels a residue has more than the input is the same for all sizes, as `out` is a
+    multiple of `size` by the stride, plus a number.
+    """
+    more = fixed_extent(ceil_div(out, stride) - size, "pixels of a transposed convolution")
     found = []
     for a in range(stride):
         taps = [r for r in range(kernel) if (a + pad - r * dilation) % stride == 0]
@@ -50,7 +56,7 @@ def residues(
         offsets = [(a + pad - r * dilation) // stride for r in taps]
         step = offsets[1] - offsets[0] if len(offsets) > 1 else 1
         reach = step * (len(taps) - 1)
-        found.append(Residue(tuple(taps), step, -offsets[0], count - size + offsets[0] + reach))
+        found.append(Residue(tuple(taps), step, -offsets[0], more + offsets[0] + reach))
     return tuple(found)
 
 
@@ -132,7 +138,7 @@ class LowerConvTranspose(Rewrite):
         x = r.emit(
             TRANSPOSE, [node.args[0]], {"perm": (0, 2, 3, 1)}, like=node, output=f"{out.name}:in"
         )
-        counts = tuple(-(-out.shape[2 + a] // strides[a]) for a in (0, 1))
+        counts = tuple(ceil_div(out.shape[2 + a], strides[a]) for a in (0, 1))
         parts = [self._part(node, x, filters, (p, q), counts, r) for p in rows for q in cols]
         y = parts[0]
         if len(parts) > 1:
@@ -145,7 +151,7 @@ class LowerConvTranspose(Rewrite):
         return [r.emit(TRANSPOSE, [y], {"perm": (0, 3, 1, 2)}, like=node)]
 
     @staticmethod
-    def _reads_image(residue: Residue, size: int) -> bool:
+    def _reads_image(residue: Residue, size: Extent) -> bool:
         """Whether something of the image is left after cutting off negative padding."""
         return size + min(residue.before, 0) + min(residue.after, 0) >= 1
 
@@ -155,12 +161,12 @@ class LowerConvTranspose(Rewrite):
         x: Tensor,
         filters: _Filters,
         at: tuple[Residue, Residue],
-        counts: tuple[int, ...],
+        counts: Shape,
         r: Rewriter,
     ) -> Tensor:
         if not at[0].taps or not at[1].taps:
             shape = (x.shape[0], *counts, filters.channels)
-            return r.builder.constant(np.zeros(shape, node.output.type.dtype.numpy), "zeros")
+            return self._zeros(node, shape, r)
         (top, left), (bottom, right) = (p.before for p in at), (p.after for p in at)
         attrs: dict[str, Attr] = {
             "layout": "NHWC",
@@ -171,6 +177,15 @@ class LowerConvTranspose(Rewrite):
         x = self._cut(node, x, (top, left, bottom, right), r)
         w = filters.at(*at, node, r)
         return r.emit(CONV, [x, w], attrs, like=node, output=f"{node.output.name}:part")
+
+    @staticmethod
+    def _zeros(node: Node, shape: Shape, r: Rewriter) -> Tensor:
+        dtype = node.output.type.dtype.numpy
+        if is_static(shape):
+            return r.builder.constant(np.zeros(shape, dtype), "zeros")
+        zero = r.builder.constant(np.zeros((1,) * len(shape), dtype), "zero")
+        label = f"{node.output.name}:zeros"
+        return r.emit(BROADCAST, [zero], {"shape": shape}, like=node, output=label)
 
     @staticmethod
     def _cut(node: Node, x: Tensor, pads: tuple[int, int, int, int], r: Rewriter) -> Tensor:

@@ -78,7 +78,7 @@ class AnchorOfNothing(Rewrite):
 def _constant(t: Tensor, r: Rewriter) -> Tensor:
     if t.is_const:
         return t
-    return r.builder.constant(np.zeros(t.shape, t.type.dtype.numpy), f"{t.name}:empty")
+    return r.builder.constant(np.zeros(t.type.static, t.type.dtype.numpy), f"{t.name}:empty")
 
 
 EMPTY_RULES: tuple[Rewrite, ...] = (EmptyIsConstant(), AnchorOfNothing())

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from camshaft.errors import ModelError
 from camshaft.ir.attrs import extents_attr, ints_attr
+from camshaft.ir.extents.extent import Extent
+from camshaft.ir.extents.sizes import fixed_extent, is_positive
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.types import TensorType, f32
@@ -138,11 +141,19 @@ class PadIntoPool(Rewrite):
 def _all_real(node: Node, x: Tensor, attrs: dict[str, Attr]) -> bool:
     """Whether every window holds at least one element that is not padding."""
     first = 1 if node.attrs["layout"] == "NHWC" else 2
-    inside = {**attrs, "count_include_pad": False}
-    return all(
-        bool(np.all(pool_divisors(x.shape[first + a], node.output.shape[first + a], a, inside) > 0))
-        for a in (0, 1)
-    )
+    sizes, outs = x.shape[first : first + 2], node.output.shape[first : first + 2]
+    return all(_all_real_along(a, sizes[a], outs[a], attrs) for a in (0, 1))
+
+
+def _all_real_along(axis: int, size: Extent, out: Extent, attrs: Mapping[str, Any]) -> bool:
+    if not isinstance(size, int):
+        # A window without gaps that ends within the padded image and is longer than the padding.
+        pads = attrs["pads"][axis], attrs["pads"][axis + 2]
+        whole = attrs["dilations"][axis] == 1 and not attrs["ceil_mode"]
+        return bool(whole and max(pads) < attrs["kernel"][axis]) and is_positive(size)
+    windows = fixed_extent(out, "windows of a pool")
+    divisors = pool_divisors(size, windows, axis, {**attrs, "count_include_pad": False})
+    return bool(np.all(divisors > 0))
 
 
 PAD_RULES: tuple[Rewrite, ...] = (MergePads(), PadIntoConv(), PadIntoPool())

@@ -15,7 +15,7 @@ from camshaft.passes.rewrite import Rewrite, Rewriter
 
 
 def slice_attrs(
-    shape: Sequence[Extent], axis: int, start: int, size: int, step: int = 1
+    shape: Sequence[Extent], axis: int, start: Extent, size: Extent, step: int = 1
 ) -> dict[str, Attr]:
     """Attributes of a slice along one axis of a tensor of this shape."""
     starts = tuple(start if a == axis else 0 for a in range(len(shape)))

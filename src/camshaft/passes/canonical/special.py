@@ -8,6 +8,7 @@ import numpy as np
 
 from camshaft.ir import expr as E
 from camshaft.ir.attrs import axis_attr, expr_attr, ints_attr
+from camshaft.ir.extents.extent import Extent
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.types import TensorType, f32
@@ -27,12 +28,19 @@ class GatherToSlice(Rewrite):
         axis = axis_attr(node, x.type.rank)
         if index.data is None or index.data.size == 0:
             return None
+        extent = x.shape[axis]
         at = index.data.reshape(-1).astype(np.int64)
-        at = np.where(at < 0, at + x.shape[axis], at)
+        if isinstance(extent, int):
+            at = np.where(at < 0, at + extent, at)
+        elif at.min() < 0 <= at.max():  # where the two kinds meet depends on the extent
+            return None
         step = int(at[1] - at[0]) if at.size > 1 else 1
         if step < 1 or np.any(np.diff(at) != step):
             return None
-        attrs = slice_attrs(x.shape, axis, int(at[0]), at.size, step)
+        first: Extent = int(at[0])
+        if first < 0 and not isinstance(extent, int):
+            first = extent + first
+        attrs = slice_attrs(x.shape, axis, first, at.size, step)
         label = f"{node.output.name}:slice"
         y = r.emit(SLICE, [x], attrs, like=node, output=label)
         return [r.emit(RESHAPE, [y], {"shape": node.output.shape}, like=node)]
@@ -94,7 +102,7 @@ class IdentityResample(Rewrite):
         for index, weight in (node.args[1:3], node.args[3:5]):
             if index.data is None or weight.data is None:
                 return None
-            own = np.arange(index.shape[0])[:, None]
+            own = np.arange(len(index.data))[:, None]
             share = np.where(index.data == own, weight.data, 0).sum(axis=1)
             rest = np.where(index.data == own, 0, weight.data)
             if np.any(share != 1.0) or np.any(rest):

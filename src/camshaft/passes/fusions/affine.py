@@ -14,9 +14,10 @@ import numpy as np
 from camshaft.ir import expr as E
 from camshaft.ir.attrs import expr_attr, int_attr
 from camshaft.ir.expr import Expr
+from camshaft.ir.extents.sizes import fixed_extent
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
-from camshaft.ir.types import TensorType, f32
+from camshaft.ir.types import Shape, TensorType, f32
 from camshaft.ops import CONV, MATMUL, POINTWISE, POOL, REDUCE, RESAMPLE
 from camshaft.passes.bodies import (
     Body,
@@ -81,7 +82,7 @@ def _step(x: Affine, reader: Expr, value: Callable[[Expr], np.ndarray | None]) -
     return Affine(reader, a, b, x.steps + 1)
 
 
-def _values(body: Body, shape: tuple[int, ...], axis: int) -> Callable[[Expr], np.ndarray | None]:
+def _values(body: Body, shape: Shape, axis: int) -> Callable[[Expr], np.ndarray | None]:
     """Per-channel value of a subexpression that reads constants only."""
     known = [None if t is None else per_channel(t, shape, axis) for t in body.operands]
 
@@ -118,7 +119,8 @@ def _constant(r: Rewriter, array: np.ndarray, name: str) -> Tensor:
 
 def bias_constant(r: Rewriter, node: Node, bias: np.ndarray, name: str) -> Tensor:
     """A per-channel constant shaped to broadcast along the output channels of `node`."""
-    vector = np.broadcast_to(bias, (node.output.shape[channel_axis(node)],))
+    channels = node.output.shape[channel_axis(node)]
+    vector = np.broadcast_to(bias, fixed_extent(channels, f"output channels of {node.name!r}"))
     if node.attrs.get("layout") == "NCHW":
         vector = vector[:, None, None]
     return _constant(r, vector, name)
@@ -195,7 +197,8 @@ class FoldAffineForward(Rewrite):
         source, affine = found
         if np.any(affine.b) and node.attrs.get("pads", (0, 0, 0, 0)) != (0, 0, 0, 0):
             return None
-        a, b = (np.broadcast_to(v, (shape[axis],)) for v in (affine.a, affine.b))
+        channels = fixed_extent(shape[axis], f"input channels of {node.name!r}")
+        a, b = (np.broadcast_to(v, channels) for v in (affine.a, affine.b))
         wide = weights.astype(np.float64)
         if node.op is MATMUL:
             new, shift = wide * a[:, None], b @ wide
@@ -205,7 +208,7 @@ class FoldAffineForward(Rewrite):
         return [emit_body(r, anchor, self._shifted(node, shift, r), [producer, node])]
 
     @staticmethod
-    def _affine(producer: Node, shape: tuple[int, ...], axis: int) -> tuple[Tensor, Affine] | None:
+    def _affine(producer: Node, shape: Shape, axis: int) -> tuple[Tensor, Affine] | None:
         wide = [i for i, t in enumerate(producer.args) if not t.is_const]
         if len(wide) != 1:
             return None

@@ -10,6 +10,8 @@ import numpy as np
 from camshaft.ir import expr as E
 from camshaft.ir.attrs import expr_attr, int_attr, ints_attr
 from camshaft.ir.expr import Expr
+from camshaft.ir.extents.extent import Extent
+from camshaft.ir.extents.sizes import fixed
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.types import Shape, TensorType, f32
@@ -37,7 +39,7 @@ def row_shape(operand: Tensor, shape: Shape) -> Shape | None:
     """The shape in which an epilogue operand of [..., M, N] broadcasts to [1, 1, rows, N], or None."""
     if operand.type.rank <= 1:
         return operand.shape
-    padded = (1,) * (len(shape) - operand.type.rank) + operand.shape
+    padded: Shape = (1,) * (len(shape) - operand.type.rank) + operand.shape
     if prod(padded[:-1]) == 1:
         return padded[-1:]
     if padded[:-1] == shape[:-1]:
@@ -90,14 +92,15 @@ class MatmulToConv(Rewrite):
         x, weights = node.args[:2]
         if weights.data is None or prod(weights.shape[:-2]) != 1 or node.attrs["b_zero_point"]:
             return None
-        k, n = weights.shape[-2:]
         shape = node.output.shape
         if node.output.type.size == 0 or len(shape) != max(x.type.rank, 2):
             return None
         operands = node.args[2:]
         if any(row_shape(t, shape) is None for t in operands):
             return None
-        filters = r.builder.constant(filters_of(weights.data.reshape(k, n)), weights.name)
+        filters = r.builder.constant(
+            filters_of(weights.data.reshape(weights.data.shape[-2:])), weights.name
+        )
         zero, epilogue = int_attr(node, "a_zero_point"), expr_attr(node, "epilogue")
         return [conv_of_rows(r, node, x, filters, operands, zero, epilogue)]
 
@@ -136,8 +139,8 @@ class TransposeIntoWeights(Rewrite):
         # Row k of the weights belongs to the k-th element of the turned image; bring them into
         # the order in which the image lies.
         order = [perm[lead:].index(a) for a in range(lead, len(perm))]
-        rows = weights.data.reshape(*shape[lead:], -1)
-        rows = rows.transpose(*order, len(order)).reshape(weights.shape)
+        rows = weights.data.reshape(*fixed(shape[lead:], "extents that are flattened"), -1)
+        rows = rows.transpose(*order, len(order)).reshape(weights.data.shape)
         attrs: dict[str, Attr] = {"shape": flat.output.shape}
         label = f"{flat.output.name}:as-it-lies"
         x = r.emit(RESHAPE, [source], attrs, like=flat, output=label)
@@ -153,7 +156,7 @@ class TransposeIntoWeights(Rewrite):
         return b.graph({"y": b.emit(MATMUL, [y, w], name="linear")})
 
 
-def _leading(shape: Sequence[int], inner: int) -> int | None:
+def _leading(shape: Shape, inner: Extent) -> int | None:
     """How many axes precede the trailing ones that have `inner` elements together, or None."""
     for lead in range(len(shape) - 1, -1, -1):
         if prod(shape[lead:]) == inner and (lead == 0 or shape[lead - 1] != 1):

@@ -8,9 +8,10 @@ import numpy as np
 
 from camshaft.ir import expr as E
 from camshaft.ir.attrs import ints_attr
+from camshaft.ir.extents.extent import Extent
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
-from camshaft.ir.types import TensorType, f32
+from camshaft.ir.types import Shape, TensorType, f32
 from camshaft.ops import CONCAT, CONV, INTERLEAVE, POINTWISE, RESHAPE, SLICE, TRANSPOSE
 from camshaft.passes.bodies import anchored, varying_axis
 from camshaft.passes.canonical.shapes import axis_of, reshaped
@@ -65,7 +66,7 @@ class HoistAboveMovement(Rewrite):
         return anchored(root) or root.op in (POINTWISE, INTERLEAVE)
 
     @staticmethod
-    def _before(operand: Tensor, move: Node) -> tuple[int, ...] | None:
+    def _before(operand: Tensor, move: Node) -> Shape | None:
         """Shape in which the operand broadcasts to what `move` reads, or None."""
         x, out = move.args[0].shape, move.output.shape
         axis = varying_axis(operand, len(out))
@@ -111,7 +112,8 @@ class SinkIntoParts(Rewrite):
             others = [t for t in node.args if t is not joined]
             if not self._parts_ready(join, r) or not all(self._fits(t, join) for t in others):
                 continue
-            at, parts = 0, []
+            at: Extent = 0
+            parts = []
             for part in join.args:
                 parts.append(self._part(node, join, part, at, r))
                 at += part.shape[axis_of(join)] if join.op is CONCAT else 0
@@ -133,7 +135,7 @@ class SinkIntoParts(Rewrite):
         return all(a < lead or operand.shape[a - lead] == 1 for a in (1, 2))
 
     @staticmethod
-    def _part(node: Node, join: Node, part: Tensor, at: int, r: Rewriter) -> Tensor:
+    def _part(node: Node, join: Node, part: Tensor, at: Extent, r: Rewriter) -> Tensor:
         operands = []
         for t in node.args:
             if t is join.output:

@@ -15,7 +15,7 @@ from camshaft.ir.attrs import expr_attr
 from camshaft.ir.expr import Expr
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
-from camshaft.ir.types import TensorType, f32, u8
+from camshaft.ir.types import Shape, TensorType, f32, u8
 from camshaft.ops import CONV, POINTWISE, POOL
 from camshaft.passes.bodies import (
     Body,
@@ -235,11 +235,11 @@ class MultiplyNotDivide(Rewrite):
         return b.graph({"y": b.emit(POINTWISE, [x], {"expr": expr}, name="hard-swish")})
 
 
-def per_channel(tensor: Tensor, shape: tuple[int, ...], axis: int) -> np.ndarray | None:
+def per_channel(tensor: Tensor, shape: Shape, axis: int) -> np.ndarray | None:
     """A float constant that varies along `axis` of `shape` only: [extent] or [1], in float64."""
     if tensor.data is None or not tensor.type.dtype.is_float or not broadcasts_to(tensor, shape):
         return None
-    padded = (1,) * (len(shape) - len(tensor.shape)) + tensor.shape
+    padded: Shape = (1,) * (len(shape) - len(tensor.shape)) + tensor.shape
     if any(d != 1 for i, d in enumerate(padded) if i != axis):
         return None
     return np.asarray(tensor.data, np.float64).reshape(-1)

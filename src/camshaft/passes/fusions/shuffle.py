@@ -10,6 +10,7 @@ import numpy as np
 
 from camshaft.ir import expr as E
 from camshaft.ir.attrs import ints_attr
+from camshaft.ir.extents.sizes import fixed
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.types import TensorType, f32
@@ -44,7 +45,8 @@ def shuffle_behind(last: Node | None, r: Rewriter) -> Shuffle | None:
         return None
     if prod(split) != source.shape[-1] or perm[:kept] != tuple(range(kept)):
         return None
-    channels = np.arange(source.shape[-1]).reshape(split)
+    split = fixed(split, "channels that are shuffled")
+    channels = np.arange(prod(split)).reshape(split)
     order = channels.transpose([p - kept for p in perm[kept:]]).reshape(-1)
     return Shuffle(source, order, (first, turn, last))
 

@@ -53,16 +53,20 @@ def _per_output(operand: Tensor, node: Node) -> bool:
     """Whether an epilogue operand is a constant that varies along output channels at most."""
     if operand.data is None:
         return False
-    channels = node.output.shape[-1]
-    return shrunk(operand.data).shape in ((), (1,), (channels,))
+    return shrunk(operand.data).shape in ((), (1,), (_channels(node),))
+
+
+def _channels(node: Node) -> int:
+    """Output channels of a convolution with constant weights."""
+    return int(node.args[1].array.shape[0])
 
 
 def _chunks(members: Sequence[Node]) -> list[list[Node]]:
     """Groups of at least two whose channels stay within the limit."""
     chunks: list[list[Node]] = [[]]
     for node in members:
-        total = sum(n.output.shape[-1] for n in chunks[-1])
-        if total and total + node.output.shape[-1] > MAX_CHANNELS:
+        total = sum(_channels(n) for n in chunks[-1])
+        if total and total + _channels(node) > MAX_CHANNELS:
             chunks.append([])
         chunks[-1].append(node)
     return [c for c in chunks if len(c) > 1]
@@ -86,14 +90,14 @@ def _merge(rebuild: Rebuild, members: Sequence[Node]) -> None:
     weights = np.concatenate([n.args[1].array for n in members])
     inputs = [x, builder.constant(weights, "weights")]
     for i in range(2, len(first.args)):
-        vectors = [np.broadcast_to(shrunk(n.args[i].array), (n.output.shape[-1],)) for n in members]
+        vectors = [np.broadcast_to(shrunk(n.args[i].array), _channels(n)) for n in members]
         inputs.append(builder.constant(np.concatenate(vectors), "operand"))
     name = " || ".join(n.name for n in members)
     label = f"{first.output.name}:siblings"
     y = builder.emit(CONV, inputs, first.attrs, like=members, name=name, output=label)
     at = 0
     for node in members:
-        size = node.output.shape[-1]
+        size = _channels(node)
         attrs: dict[str, Attr] = slice_attrs(y.shape, 3, at, size)
         rebuild.put(node.output, builder.emit(SLICE, [y], attrs, like=node))
         at += size

@@ -13,6 +13,7 @@ import numpy as np
 from camshaft.ir import expr as E
 from camshaft.ir.attrs import expr_attr, extents_attr, ints_attr
 from camshaft.ir.expr import Expr
+from camshaft.ir.extents.extent import Extent
 from camshaft.ir.extents.sizes import is_static
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.types import TensorType, f32
@@ -83,7 +84,7 @@ class JoinSlicedPointwise(Rewrite):
         return (expr, maker, between) if expr != E.inp(0) else None
 
     @staticmethod
-    def _continues(piece: Node, first: Node, axis: int, at: int) -> bool:
+    def _continues(piece: Node, first: Node, axis: int, at: Extent) -> bool:
         """Whether the slice takes up along `axis` where the one before it ended."""
         starts, want = extents_attr(piece, "starts"), list(extents_attr(first, "starts"))
         want[axis] = at

@@ -25,6 +25,7 @@ from camshaft.ir.attrs import ints_attr
 from camshaft.ir.extents.sizes import typical
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr, Perm, Reordering, Role
+from camshaft.ir.types import Shape
 from camshaft.ops import RESHAPE, TRANSPOSE
 from camshaft.passes.layout.shapes import (
     CHANNELS_LAST,
@@ -143,7 +144,7 @@ class _Layout:
     def _aligned(self, tensor: Tensor, perm: Perm) -> Tensor:
         lead = len(perm) - tensor.type.rank
         base = self.get(tensor, identity(tensor.type.rank))
-        padded = (1,) * lead + tensor.shape
+        padded: Shape = (1,) * lead + tensor.shape
         shape = tuple(padded[a] for a in perm)
         if not is_reshape(padded, perm):
             widened = self._shaped(base, padded, tensor)
@@ -158,10 +159,10 @@ class _Layout:
             shape = shape[1:]
         return self._shaped(base, shape, tensor)
 
-    def _shaped(self, value: Tensor, shape: Sequence[int], named: Tensor) -> Tensor:
-        if value.shape == tuple(shape):
+    def _shaped(self, value: Tensor, shape: Shape, named: Tensor) -> Tensor:
+        if value.shape == shape:
             return value
-        attrs: dict[str, Attr] = {"shape": tuple(shape)}
+        attrs: dict[str, Attr] = {"shape": shape}
         name = f"reshape {named.name}"
         return self.builder.emit(RESHAPE, [value], attrs, name=name, output=named.name)
 
@@ -212,7 +213,7 @@ class _Layout:
         rank = node.output.type.rank
         if max(t.type.rank for t in inputs) < rank:
             i = next((i for i, t in enumerate(node.args) if not t.is_const), 0)
-            lead = (1,) * (rank - inputs[i].type.rank)
+            lead: Shape = (1,) * (rank - inputs[i].type.rank)
             inputs[i] = self._shaped(inputs[i], (*lead, *inputs[i].shape), node.args[i])
 
     def _input(self, tensor: Tensor, role: Role, perm: Perm) -> Tensor:

@@ -9,8 +9,7 @@ from math import prod
 
 from camshaft.ir.op import Perm
 from camshaft.ir.strides import is_short
-
-Shape = tuple[int, ...]
+from camshaft.ir.types import Shape
 
 CHANNELS_LAST: Perm = (0, 2, 3, 1)
 
@@ -82,7 +81,9 @@ def _groups(shape: Shape, out_shape: Shape) -> list[tuple[tuple[int, ...], tuple
     outs = [a for a, d in enumerate(out_shape) if d != 1]
     groups = []
     i = j = 0
-    while i < len(ins):
+    while i < len(ins) or j < len(outs):
+        if i == len(ins) or j == len(outs):
+            return None  # an open extent that must be 1
         first_i, first_j = i, j
         left, right = shape[ins[i]], out_shape[outs[j]]
         i, j = i + 1, j + 1

@@ -13,6 +13,7 @@ import numpy as np
 from camshaft.ir import expr as E
 from camshaft.ir.attrs import expr_attr, int_attr
 from camshaft.ir.expr import Expr
+from camshaft.ir.extents.extent import Extent
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.types import TensorType, f32, i32, u8
@@ -214,7 +215,7 @@ class Expand(Rewrite):
         x, scale, zero = node.args
         axis = int_attr(node, "axis")
         if scale.type.rank == 1:
-            shape = [1] * x.type.rank
+            shape: list[Extent] = [1] * x.type.rank
             shape[axis] = scale.shape[0]
             scale, zero = (
                 r.emit(RESHAPE, [t], {"shape": tuple(shape)}, like=node, output=f"{t.name}:axis")

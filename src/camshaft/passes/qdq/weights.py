@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from camshaft.ir import expr as E
+from camshaft.ir.extents.sizes import fixed
 from camshaft.ir.graph import Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.types import f32
@@ -71,7 +72,7 @@ def window_sums(x: QuantNode, node: Node, r: Rewriter) -> Tensor:
 
     [N,OH,OW,1], or with an own channel for each output channel where the convolution is grouped.
     """
-    k, height, width, depth = node.args[1].shape
+    k, height, width, depth = fixed(node.args[1].shape, "the shape of filters")
     kept = ("strides", "pads", "dilations", "layout", "groups")
     attrs: dict[str, Attr] = {n: node.attrs[n] for n in kept}
     name = node.output.name

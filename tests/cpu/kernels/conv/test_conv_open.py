@@ -65,11 +65,11 @@ def spec_of(layer: Layer, integer: bool) -> KernelSpec:
     oh = (h + top + bottom - (r - 1) * layer.dilation[0] - 1) // layer.stride[0] + 1
     ow = (w + left + right - (s - 1) * layer.dilation[1] - 1) // layer.stride[1] + 1
     whole = (n, h, w, c + layer.pitch)
-    x = Operand(u8 if integer else f32, layer.x, row_major_strides(whole))  # type: ignore[arg-type]
+    x = Operand(u8 if integer else f32, layer.x, row_major_strides(whole))
     weights = Operand.dense(i8 if integer else f32, (layer.k, r, s, c // layer.groups), True)
     bias = Operand.dense(f32, (layer.k,), True)
     shape = (n, oh, ow, layer.k)
-    residual = Operand.dense(f32, shape)  # type: ignore[arg-type]
+    residual = Operand.dense(f32, shape)
     total = E.cast(E.inp(0), f32) if integer else E.inp(0)
     epilogue = E.add(E.add(total, E.inp(1)), E.inp(2))
     attrs = {
@@ -80,7 +80,7 @@ def spec_of(layer: Layer, integer: bool) -> KernelSpec:
         "x_zero_point": 7 if integer else 0,
         "epilogue": epilogue,
     }
-    out = Operand.dense(f32, shape)  # type: ignore[arg-type]
+    out = Operand.dense(f32, shape)
     return KernelSpec("conv", (x, weights, bias, residual), (out,), tuple(sorted(attrs.items())))
 
 

@@ -52,13 +52,13 @@ def spec_of(layer: str) -> KernelSpec:
         "epilogue": E.maximum(total, E.const(0.0)),
     }
     inputs = (
-        Operand(f32, (n, h, w, c), row_major_strides((n, h, w, c + pitch))),  # type: ignore[arg-type]
+        Operand(f32, (n, h, w, c), row_major_strides((n, h, w, c + pitch))),
         Operand.dense(f32, (channels, 3, 3, c), const=True),
         Operand.dense(f32, (channels,), const=True),
-        Operand.dense(f32, shape),  # type: ignore[arg-type]
+        Operand.dense(f32, shape),
     )
-    strides = row_major_strides((*shape[:3], channels + pitch))  # type: ignore[arg-type]
-    out = Operand(f32, shape, strides)  # type: ignore[arg-type]
+    strides = row_major_strides((*shape[:3], channels + pitch))
+    out = Operand(f32, shape, strides)
     return KernelSpec("conv", inputs, (out,), tuple(sorted(attrs.items())))
 
 

@@ -64,8 +64,8 @@ class ColumnRun:
 def column_runs(problem: ConvProblem, width: int) -> list[ColumnRun]:
     """The output row cut into tiles of `width` columns (the last may be narrower), as runs."""
     runs: list[ColumnRun] = []
-    for start in range(0, problem.ow, width):
-        columns = range(start, min(start + width, problem.ow))
+    for start in range(0, problem.columns, width):
+        columns = range(start, min(start + width, problem.columns))
         inside = tuple(
             tuple(s for s in range(problem.s) if problem.has_column(ow, s)) for ow in columns
         )

@@ -81,7 +81,7 @@ class ConvDirectCandidate(CpuCandidate[ConvProblem]):
         p, params = self.problem, self.params
         return ConvPlan(
             problem=p,
-            rows=int(params["rows"]) if p.has_open_columns else min(int(params["rows"]), p.ow),
+            rows=int(params["rows"]) if p.has_open_columns else min(int(params["rows"]), p.columns),
             cols=int(params["cols"]),
             lanes=self.target.lanes(f32),
             block=int(params["block"]),

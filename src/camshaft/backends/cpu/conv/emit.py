@@ -16,12 +16,13 @@ from camshaft.backends.cpu.abi import operand_pointer
 from camshaft.backends.cpu.conv.plan import ConvPlan, Run, Segment
 from camshaft.backends.cpu.expr.epilogue import Epilogue
 from camshaft.backends.cpu.lang import FunctionBuilder, Index, Pointer, Value
+from camshaft.ir.extents.extent import Extent
 from camshaft.ir.types import f32, i32
 
 _LINE = 64  # bytes of a cache line
 
 Acc = list[list[Value]]
-Word = tuple[bool, list[int | None], list[bool]]
+Word = tuple[bool, list[Extent | None], list[bool]]
 """A quad of a pixel: may be read at once; each byte's offset; which bytes lie in the image."""
 
 
@@ -290,7 +291,7 @@ class ConvEmitter:
                     acc[i][j] = k.fma(x, vector, acc[i][j])
 
     @property
-    def _pixel(self) -> int:
+    def _pixel(self) -> Extent:
         return self.problem.stride[1] * self.problem.x_strides[2]
 
     def _element_reader(self, x: Pointer) -> Callable[[int], Value]:
@@ -385,7 +386,7 @@ class ConvEmitter:
 
         return read
 
-    def _offset(self, place: tuple[int, int] | None) -> int | None:
+    def _offset(self, place: tuple[int, int] | None) -> Extent | None:
         if place is None:
             return None
         p = self.problem

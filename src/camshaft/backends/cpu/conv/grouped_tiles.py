@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from camshaft.backends.base import Params
 from camshaft.backends.cpu.conv.columns import UNROLL_LIMIT, distinct, row_blocks
-from camshaft.backends.cpu.conv.problem import ConvProblem
+from camshaft.backends.cpu.conv.problem import ConvProblem, SizedConvProblem
 from camshaft.backends.cpu.conv.row_cut import edges_of
 from camshaft.backends.cpu.target import CpuTarget
+from camshaft.ir.extents.sizes import fixed_extent
 from camshaft.ir.types import DType, f32, i32
 
 
@@ -47,24 +48,24 @@ class Shape:
         width = p.w
         if p.has_open_columns:
             width = (columns - 1) * p.stride[1] + (p.s - 1) * p.dilation[1] + 1
-        return (width - 1) * p.x_strides[2] + p.groups * p.c
+        nbytes = (width - 1) * p.x_strides[2] + p.groups * p.c
+        return fixed_extent(nbytes, "a row of zero points")
 
     def spread(self, step: int) -> list[int]:
         """For each lane the input element (of the vector's groups) that it multiplies."""
         return [lane // self.problem.k * self.steps + step for lane in range(self.lanes)]
 
 
-def tiles(p: ConvProblem, target: CpuTarget, threads: int) -> list[Params]:
-    """Parameters of the candidates for problem `p`, the best guess first."""
-    shape = Shape.of(p, target)
+def tiles(problem: ConvProblem, target: CpuTarget, threads: int) -> list[Params]:
+    """Parameters of the candidates for a problem, the best guess first."""
+    shape, p = Shape.of(problem, target), problem.typical
     free = max(target.registers - p.s - 2, target.registers // 2 - 2)
     most = min(free, UNROLL_LIMIT // (p.s * shape.steps))
     widths = [w for w in (14, 7, 10, 8, 4, 2, 1) if w <= max(1, most)]
-    is_open, p = p.has_open_columns, p.typical
     best = min(widths, key=lambda w: (-(-p.ow // w) * w + (w < 7) * p.ow, -w))
     rows = row_blocks(p.oh, shape.vectors * p.n, threads, 7)
     fewer = max(1, -(-rows // 2))
-    if is_open:
+    if problem.has_open_columns:
         cuts = _open_tiles(p, widths, best)
         return distinct([{**cut, "rows": n} for n in (rows, fewer) for cut in cuts][:3])
     return distinct(
@@ -76,7 +77,7 @@ def tiles(p: ConvProblem, target: CpuTarget, threads: int) -> list[Params]:
     )
 
 
-def _open_tiles(p: ConvProblem, widths: Sequence[int], whole: int) -> list[Params]:
+def _open_tiles(p: SizedConvProblem, widths: Sequence[int], whole: int) -> list[Params]:
     """Tiles for rows of open width that suit typical ones.
 
     Rows of exactly the typical width get code of their own, in tiles of `whole` pixels, where that

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from camshaft.backends.cpu.conv.problem import ConvProblem
-from camshaft.ir.extents.sizes import typical
+from camshaft.ir.extents.extent import Extent
+from camshaft.ir.extents.sizes import fixed, fixed_extent, typical
 
 STATIC_ELEMENTS = 48
 """Largest filter row (columns x channels) whose products are all written out."""
@@ -108,7 +109,7 @@ class ConvPlan:
         return vector_widths(count, self.lanes)
 
     @property
-    def tiles(self) -> int:
+    def tiles(self) -> Extent:
         """Tiles of one output row."""
         return -(-self.problem.ow // self.rows)
 
@@ -120,17 +121,17 @@ class ConvPlan:
         return p.n * p.oh == 1 and not borders
 
     @property
-    def units(self) -> int:
+    def units(self) -> Extent:
         """Rows, or tiles where there is one row."""
         return self.tiles if self.is_one_row else self.problem.n * self.problem.oh
 
     @property
-    def blocks(self) -> int:
+    def blocks(self) -> Extent:
         """Blocks of units."""
         return -(-self.units // self.block)
 
     @property
-    def items(self) -> int:
+    def items(self) -> Extent:
         """Work items."""
         return self.panels * self.blocks
 
@@ -189,24 +190,26 @@ class ConvPlan:
     def segments(self) -> tuple[Segment, ...]:
         """The segments of a row, left to right."""
         found: list[Segment] = []
-        for tile in range(self.tiles):
-            pixels = range(tile * self.rows, min((tile + 1) * self.rows, self.problem.ow))
+        columns = self.problem.columns
+        for start in range(0, columns, self.rows):
+            pixels = range(start, min(start + self.rows, columns))
             windows = tuple(self.problem.columns_of(ow) for ow in pixels)
             room = tuple(self._room(ow) for ow in pixels)
             last = found[-1] if found else None
             if last and (last.windows, last.room) == (windows, room):
                 found[-1] = Segment(last.first, last.count + 1, windows, room)
             else:
-                found.append(Segment(tile, 1, windows, room))
+                found.append(Segment(start // self.rows, 1, windows, room))
         return tuple(found)
 
     def _room(self, ow: int) -> int:
         p = self.problem
         if not (self.is_static and p.is_int8):
             return 0
-        _, _, sw, sc = p.x_strides
+        sw, sc = fixed(p.x_strides[2:], "the strides of an image row")
         window = (p.s - 1) * p.dilation[1] * sw + (p.c - 1) * sc + 1
-        return min((p.w - 1) * sw + (p.c - 1) * sc + 1 - p.column(ow, 0) * sw, window + 3)
+        width = fixed_extent(p.w, "the width of an image")
+        return min((width - 1) * sw + (p.c - 1) * sc + 1 - p.column(ow, 0) * sw, window + 3)
 
     # --- zero point -----------------------------------------------------------------------
 
@@ -214,22 +217,22 @@ class ConvPlan:
     def row_classes(self) -> tuple[tuple[int, int], ...]:
         """Distinct filter row ranges in the order in which `row_class` numbers them."""
         p = self.problem
-        ranges = [p.rows_of(oh) for oh in range(p.oh)]
+        ranges = [p.rows_of(oh) for oh in range(p.rows)]
         top, bottom = self.row_class_edges
-        if top + bottom > p.oh:
+        if top + bottom > p.rows:
             return tuple(ranges)
-        middle = [(0, p.r)] if top + bottom < p.oh else [(0, 0)]
-        return (*ranges[:top], *middle, *ranges[p.oh - bottom :])
+        middle = [(0, p.r)] if top + bottom < p.rows else [(0, 0)]
+        return (*ranges[:top], *middle, *ranges[p.rows - bottom :])
 
     @cached_property
     def row_class_edges(self) -> tuple[int, int]:
         """How many output rows at the top and at the bottom have filter rows outside."""
         p = self.problem
-        ranges = [p.rows_of(oh) for oh in range(p.oh)]
+        ranges = [p.rows_of(oh) for oh in range(p.rows)]
         clipped = [oh for oh, found in enumerate(ranges) if found != (0, p.r)]
         inner = [oh for oh, found in enumerate(ranges) if found == (0, p.r)]
         if not inner:
-            return p.oh, p.oh
+            return p.rows, p.rows
         top = sum(1 for oh in clipped if oh < inner[0])
         return top, len(clipped) - top
 
@@ -237,4 +240,4 @@ class ConvPlan:
     def column_classes(self) -> tuple[tuple[int, int], ...]:
         """Distinct filter column ranges, in order of first appearance."""
         p = self.problem
-        return tuple(dict.fromkeys(p.columns_of(ow) for ow in range(p.ow)))
+        return tuple(dict.fromkeys(p.columns_of(ow) for ow in range(p.columns)))

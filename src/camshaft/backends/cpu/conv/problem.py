@@ -8,16 +8,15 @@ of pixels, so that its tiles never end at the end of an image row.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import cast
+from dataclasses import dataclass, fields, replace
 
 from camshaft.backends.base import KernelSpec, Operand
 from camshaft.errors import BuildError
 from camshaft.ir.attrs import expr_attr, int_attr, ints_attr
 from camshaft.ir.expr import Expr
-from camshaft.ir.extents.extent import known_different
-from camshaft.ir.extents.sizes import typical
-from camshaft.ir.types import DType
+from camshaft.ir.extents.extent import Extent, known_different
+from camshaft.ir.extents.sizes import fixed, fixed_extent, typical
+from camshaft.ir.types import DType, Shape
 
 
 @dataclass(frozen=True)
@@ -32,11 +31,11 @@ class ConvProblem:
     output, operands: the output and the epilogue operands with the same merged pixel axes.
     """
 
-    n: int
-    h: int
-    w: int
-    oh: int
-    ow: int
+    n: Extent
+    h: Extent
+    w: Extent
+    oh: Extent
+    ow: Extent
     groups: int
     c: int
     k: int
@@ -46,7 +45,7 @@ class ConvProblem:
     dilation: tuple[int, int]
     pad: tuple[int, int]
     pad_end: tuple[int, int]
-    x_strides: tuple[int, int, int, int]
+    x_strides: tuple[Extent, Extent, Extent, Extent]
     x_dtype: DType
     zero_point: int
     epilogue: Expr
@@ -63,7 +62,8 @@ class ConvProblem:
         sh, sw = _counted(spec, "strides", 2)
         dh, dw = _counted(spec, "dilations", 2)
         n, h, width, channels = x.shape
-        k, r, s, c = w.shape
+        image, row, column, channel = x.strides
+        k, r, s, c = fixed(w.shape, "the shape of filters")
         _, oh, ow, _ = y.shape
         expected = (
             n,
@@ -71,8 +71,8 @@ class ConvProblem:
             (width + pads[1] + pads[3] - (s - 1) * dw - 1) // sw + 1,
             k,
         )
-        differs = any(known_different(a, b) for a, b in zip(y.shape, expected, strict=True))
-        if differs or channels != c * groups or k % groups:
+        pairs = [*zip(y.shape, expected, strict=True), (channels, c * groups)]
+        if any(known_different(a, b) for a, b in pairs) or k % groups:
             raise BuildError(
                 f"convolution of {x} with {w}, groups {groups}, pads {pads}, strides {(sh, sw)}, "
                 f"dilations {(dh, dw)} gives {list(expected)}, not {y}"
@@ -92,7 +92,7 @@ class ConvProblem:
             dilation=(dh, dw),
             pad=(top, left),
             pad_end=(bottom, right),
-            x_strides=cast(tuple[int, int, int, int], x.strides),
+            x_strides=(image, row, column, channel),
             x_dtype=x.dtype,
             zero_point=int_attr(spec, "x_zero_point"),
             epilogue=expr_attr(spec, "epilogue"),
@@ -111,6 +111,16 @@ class ConvProblem:
         """Whether that column lies in the image."""
         return 0 <= self.column(ow, tap) < self.w
 
+    @property
+    def rows(self) -> int:
+        """Output rows, where their number is fixed."""
+        return fixed_extent(self.oh, "the height of a convolution")
+
+    @property
+    def columns(self) -> int:
+        """Output columns, where their number is fixed."""
+        return fixed_extent(self.ow, "the width of a convolution")
+
     def rows_of(self, oh: int) -> tuple[int, int]:
         """First and one past the last filter row inside the image for output row `oh`."""
         return self._clip(oh, self.stride[0], self.pad[0], self.dilation[0], self.r, self.h)
@@ -121,7 +131,7 @@ class ConvProblem:
 
     @staticmethod
     def _clip(
-        o: int, stride: int, pad: int, dilation: int, taps: int, extent: int
+        o: int, stride: int, pad: int, dilation: int, taps: int, extent: Extent
     ) -> tuple[int, int]:
         inside = [t for t in range(taps) if 0 <= o * stride - pad + t * dilation < extent]
         return (inside[0], inside[-1] + 1) if inside else (0, 0)
@@ -137,24 +147,19 @@ class ConvProblem:
         return not isinstance(self.w, int)
 
     @property
-    def typical(self) -> ConvProblem:
+    def typical(self) -> SizedConvProblem:
         """The same at typical sizes, for cost models."""
-        return replace(
-            self,
-            n=typical(self.n),
-            h=typical(self.h),
-            w=typical(self.w),
-            oh=typical(self.oh),
-            ow=typical(self.ow),
-            x_strides=cast(tuple[int, int, int, int], tuple(typical(s) for s in self.x_strides)),
-        )
+        image, row, column, channel = (typical(s) for s in self.x_strides)
+        parts = {f.name: getattr(self, f.name) for f in fields(ConvProblem)}
+        parts |= {name: typical(parts[name]) for name in ("n", "h", "w", "oh", "ow")}
+        return SizedConvProblem(**{**parts, "x_strides": (image, row, column, channel)})
 
     @property
     def clips_rows(self) -> bool:
         """Whether some output row has filter rows outside the image (may have, at open heights)."""
         if self.has_open_rows:
             return self.pad[0] > 0 or self.pad_end[0] > 0
-        return any(self.rows_of(oh) != (0, self.r) for oh in range(self.oh))
+        return any(self.rows_of(oh) != (0, self.r) for oh in range(self.rows))
 
     @property
     def is_int8(self) -> bool:
@@ -181,25 +186,38 @@ class ConvProblem:
             if all(_mergeable(self.n, a[0], pixels, a[2]) for a in arrays):
                 arrays = [(0, 0, a[0] if pixels == 1 else a[2], a[3]) for a in arrays]
                 problem = problem._with_rows(1, 1, self.n * pixels)
+        image, row, column, channel = arrays[0]
         return replace(
             problem,
-            x_strides=cast(tuple[int, int, int, int], arrays[0]),
+            x_strides=(image, row, column, channel),
             output=_reshaped(self.output, problem, arrays[1]),
             operands=tuple(
                 _reshaped(o, problem, a) for o, a in zip(self.operands, arrays[2:], strict=True)
             ),
         )
 
-    def _with_rows(self, n: int, h: int, w: int) -> ConvProblem:
+    def _with_rows(self, n: Extent, h: Extent, w: Extent) -> ConvProblem:
         return replace(self, n=n, h=h, w=w, oh=h, ow=w)
 
 
-def _mergeable(count: int, outer: int, extent: int, inner: int) -> bool:
+@dataclass(frozen=True)
+class SizedConvProblem(ConvProblem):
+    """A convolution whose extents and strides are numbers."""
+
+    n: int
+    h: int
+    w: int
+    oh: int
+    ow: int
+    x_strides: tuple[int, int, int, int]
+
+
+def _mergeable(count: Extent, outer: Extent, extent: Extent, inner: Extent) -> bool:
     """Whether `count` runs of `extent` elements lie one behind the other."""
     return count == 1 or extent == 1 or outer == inner * extent
 
 
-def _reshaped(operand: Operand, p: ConvProblem, strides: Sequence[int]) -> Operand:
+def _reshaped(operand: Operand, p: ConvProblem, strides: Sequence[Extent]) -> Operand:
     extents = (p.n, p.oh, p.ow, operand.shape[3])
     shape = tuple(1 if s == 0 else d for d, s in zip(extents, strides, strict=True))
     return Operand(operand.dtype, shape, tuple(strides), operand.const)
@@ -207,7 +225,7 @@ def _reshaped(operand: Operand, p: ConvProblem, strides: Sequence[int]) -> Opera
 
 def _ranked(operand: Operand) -> Operand:
     """The operand with four axes and stride 0 where it is broadcast."""
-    shape = (1,) * (4 - len(operand.shape)) + operand.shape
+    shape: Shape = (1,) * (4 - len(operand.shape)) + operand.shape
     return Operand(operand.dtype, shape, operand.strides_over(4), operand.const)
 
 

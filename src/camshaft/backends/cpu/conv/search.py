@@ -12,19 +12,19 @@ import numpy as np
 
 from camshaft.backends.base import Params
 from camshaft.backends.cpu.conv.plan import vector_widths
-from camshaft.backends.cpu.conv.problem import ConvProblem
+from camshaft.backends.cpu.conv.problem import ConvProblem, SizedConvProblem
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.types import f32
 
 _MOST = 5
 
 
-def candidates(p: ConvProblem, target: CpuTarget, threads: int) -> tuple[Params, ...]:
-    """Parameter sets for problem `p`, best guess first, at most 5.
+def candidates(problem: ConvProblem, target: CpuTarget, threads: int) -> tuple[Params, ...]:
+    """Parameter sets for a problem, best guess first, at most 5.
 
     Measured on the layers of ResNet-50 and MobileNetV2, timing more of them gains half a percent.
     """
-    p, lanes = p.typical, target.lanes(f32)
+    p, lanes = problem.typical, target.lanes(f32)
     scored: list[tuple[float, int, int, str, int]] = []
     for cols in range(1, 5):
         if cols > -(-p.k // lanes):
@@ -46,7 +46,7 @@ def candidates(p: ConvProblem, target: CpuTarget, threads: int) -> tuple[Params,
     )
 
 
-def accumulators(p: ConvProblem, cols: int, target: CpuTarget) -> int:
+def accumulators(p: SizedConvProblem, cols: int, target: CpuTarget) -> int:
     """Accumulators that fit in registers beside `cols` weights, an input and scratch."""
     scratch = 0 if target.has_fma else 1
     if p.is_int8 and not target.has_vnni:
@@ -56,7 +56,7 @@ def accumulators(p: ConvProblem, cols: int, target: CpuTarget) -> int:
     return target.registers - cols - 1 - scratch
 
 
-def _row_counts(p: ConvProblem, cols: int, target: CpuTarget) -> list[int]:
+def _row_counts(p: SizedConvProblem, cols: int, target: CpuTarget) -> list[int]:
     """Tile heights: the highest that fits, evened out over the row, and half of it."""
     most = max(1, accumulators(p, cols, target) // cols)
     counts: dict[int, None] = {}
@@ -66,7 +66,7 @@ def _row_counts(p: ConvProblem, cols: int, target: CpuTarget) -> list[int]:
     return list(counts)
 
 
-def _cost(p: ConvProblem, rows: int, cols: int, target: CpuTarget) -> float:
+def _cost(p: SizedConvProblem, rows: int, cols: int, target: CpuTarget) -> float:
     """Cycles per filter element and useful output element, up to a constant."""
     lanes = target.lanes(f32)
     panels = -(-p.k // (cols * lanes))
@@ -89,7 +89,7 @@ def _tile_heights(ow: int, rows: int) -> list[int]:
     return [rows] * full + [rest] * (rest > 0)
 
 
-def _conflicts(p: ConvProblem, rows: int, target: CpuTarget) -> float:
+def _conflicts(p: SizedConvProblem, rows: int, target: CpuTarget) -> float:
     """Slowdown where the pixels of a tile fall into few L1 sets."""
     distance = p.stride[1] * p.x_strides[2] * p.x_dtype.bytes
     if distance <= 0:
@@ -99,7 +99,7 @@ def _conflicts(p: ConvProblem, rows: int, target: CpuTarget) -> float:
     return 1.3 if rows > sets * (target.l1_ways - 1) else 1.0
 
 
-def _block(p: ConvProblem, rows: int, cols: int, target: CpuTarget, threads: int) -> int:
+def _block(p: SizedConvProblem, rows: int, cols: int, target: CpuTarget, threads: int) -> int:
     """Rows (or tiles) of a work item: some 20 thousand cycles, yet items for every worker."""
     pixels = rows if p.n * p.oh == 1 else p.ow
     steps = p.reduction / (4 if p.is_int8 else 1)
@@ -109,12 +109,18 @@ def _block(p: ConvProblem, rows: int, cols: int, target: CpuTarget, threads: int
     return max(1, min(wanted, _units(p, rows) // items))
 
 
-def _units(p: ConvProblem, rows: int) -> int:
+def _units(p: SizedConvProblem, rows: int) -> int:
     return -(-p.ow // rows) if p.n * p.oh == 1 else p.n * p.oh
 
 
 def _imbalance(
-    p: ConvProblem, rows: int, cols: int, order: str, block: int, target: CpuTarget, threads: int
+    p: SizedConvProblem,
+    rows: int,
+    cols: int,
+    order: str,
+    block: int,
+    target: CpuTarget,
+    threads: int,
 ) -> float:
     """The busiest worker's share of the work, in units of an even share."""
     if threads == 1:

@@ -17,6 +17,7 @@ from camshaft.backends.cpu.lang import FunctionBuilder, Index, Pointer, Value
 from camshaft.backends.cpu.lang.memory import Count
 from camshaft.errors import BuildError
 from camshaft.ir.expr import Expr
+from camshaft.ir.strides import Strides
 from camshaft.ir.types import boolean, f32
 
 _UNARY: dict[str, Callable[[FunctionBuilder, Value], Value]] = {
@@ -183,7 +184,7 @@ class Access:
     """How an epilogue reads or writes one operand: where it lies and its stride per output axis."""
 
     pointer: Pointer
-    strides: tuple[int, ...]
+    strides: Strides
 
     def at(self, index: Sequence[Index]) -> Access:
         """The same operand seen from output position `index`."""

@@ -10,13 +10,15 @@ from collections.abc import Sequence
 
 from camshaft.backends.cpu.lang import Arg, FunctionBuilder, Module, Pointer, Tile, Value
 from camshaft.backends.cpu.matmul.problem import MatmulProblem
+from camshaft.ir.extents.extent import Extent
+from camshaft.ir.extents.sizes import fixed_extent
 from camshaft.ir.types import f32, i8, i32
 
 _ALIGN = 64
 _ONES = 0x01010101
 
 
-def panel_bytes(p: MatmulProblem, width: int) -> int:
+def panel_bytes(p: MatmulProblem, width: int) -> Extent:
     """Bytes of all panels, rounded up to where the columns' constants start."""
     size = p.packed_elements(width) * p.b_dtype.bytes
     return -(-size // _ALIGN) * _ALIGN
@@ -72,8 +74,9 @@ class _PanelPacker:
         sums = [k.const(0, i32, self.lanes) for _ in counts]
         with k.loop(0, p.k // 4, carry=sums) as group:
             self._group(group, 4, counts, sums)
-        if p.k % 4:
-            self._group(k.index(p.k // 4), p.k % 4, counts, sums)
+        left = fixed_extent(p.k % 4, "K of an integer product")
+        if left:
+            self._group(k.index(p.k // 4), left, counts, sums)
         a_zero, b_zero = p.zeros
         for j, total in enumerate(sums):
             k.store(p.k * a_zero * b_zero - total * a_zero, self.constants.at(j * self.lanes))

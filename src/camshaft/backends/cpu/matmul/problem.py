@@ -20,8 +20,10 @@ from camshaft.backends.cpu.pointwise.axes import Nest, merged
 from camshaft.backends.cpu.pointwise.support import printable
 from camshaft.ir import expr as E
 from camshaft.ir.attrs import expr_attr, int_attr
-from camshaft.ir.extents.sizes import is_positive, is_static
-from camshaft.ir.types import DType, f32, i8, i32, row_major_strides, u8
+from camshaft.ir.extents.extent import Extent
+from camshaft.ir.extents.sizes import fixed, is_positive, is_static
+from camshaft.ir.strides import Strides
+from camshaft.ir.types import DType, Shape, f32, i8, i32, row_major_strides, u8
 
 
 @dataclass(frozen=True)
@@ -35,14 +37,14 @@ class MatmulProblem:
 
     a_dtype: DType
     b_dtype: DType
-    rows: tuple[int, ...]
-    k: int
-    n: int
-    a_steps: tuple[int, ...]
-    b_steps: tuple[int, ...]
-    b_matrices: tuple[int, ...]
-    b_shape: tuple[int, ...]
-    b_strides: tuple[int, ...]
+    rows: Shape
+    k: Extent
+    n: Extent
+    a_steps: Strides
+    b_steps: Strides
+    b_matrices: Strides
+    b_shape: Shape
+    b_strides: Strides
     b_const: bool
     a_zero: int
     b_zero: int
@@ -106,22 +108,22 @@ class MatmulProblem:
         return self.a_dtype != f32
 
     @property
-    def m(self) -> int:
+    def m(self) -> Extent:
         """Rows that are tiled."""
         return self.rows[-1]
 
     @property
-    def batches(self) -> int:
+    def batches(self) -> Extent:
         """Tiled products."""
         return prod(self.rows[:-1])
 
     @property
-    def matrices(self) -> int:
+    def matrices(self) -> Extent:
         """Different matrices in b."""
         return prod(self.b_shape[:-2])
 
     @property
-    def depth(self) -> int:
+    def depth(self) -> Extent:
         """Steps of the reduction: K, or groups of four."""
         return -(-self.k // 4) if self.integer else self.k
 
@@ -135,11 +137,11 @@ class MatmulProblem:
         """Zero points of a and b as u8 and s8."""
         return self.a_zero + self.shifts[0], self.b_zero + self.shifts[1]
 
-    def panels(self, width: int) -> int:
+    def panels(self, width: int) -> Extent:
         """Panels of `width` columns that cover N."""
         return -(-self.n // width)
 
-    def packed_elements(self, width: int) -> int:
+    def packed_elements(self, width: int) -> Extent:
         """Elements of the packed b."""
         group = 4 if self.integer else 1
         return self.matrices * self.panels(width) * self.depth * width * group
@@ -166,17 +168,18 @@ def is_supported(spec: KernelSpec) -> bool:
 
 def packed_b(p: MatmulProblem, b: np.ndarray, width: int) -> list[np.ndarray]:
     """A constant b in panels; for integers also the constant of every (padded) column, i32."""
-    matrices, panels = p.matrices, p.panels(width)
-    b = np.asarray(b).reshape(matrices, p.k, p.n)
-    depth = p.depth * (4 if p.integer else 1)
-    wide = np.zeros((matrices, depth, panels * width), np.int16 if p.integer else np.float32)
-    wide[:, : p.k, : p.n] = b
+    matrices, depth, panels = fixed((p.matrices, p.depth, p.panels(width)), "constant matrices")
+    k, n = b.shape[-2:]
+    b = np.asarray(b).reshape(matrices, k, n)
+    rows = depth * (4 if p.integer else 1)
+    wide = np.zeros((matrices, rows, panels * width), np.int16 if p.integer else np.float32)
+    wide[:, :k, :n] = b
     if not p.integer:
-        view = wide.reshape(matrices, depth, panels, width).transpose(0, 2, 1, 3)
+        view = wide.reshape(matrices, rows, panels, width).transpose(0, 2, 1, 3)
         return [np.ascontiguousarray(view)]
-    wide[:, : p.k, : p.n] += p.shifts[1]
+    wide[:, :k, :n] += p.shifts[1]
     a_zero, b_zero = p.zeros
     sums = wide.sum(axis=1, dtype=np.int64)
-    constants = (p.k * a_zero * b_zero - a_zero * sums).astype(np.int32)
-    view = wide.astype(np.int8).reshape(matrices, p.depth, 4, panels, width)
+    constants = (k * a_zero * b_zero - a_zero * sums).astype(np.int32)
+    view = wide.astype(np.int8).reshape(matrices, depth, 4, panels, width)
     return [np.ascontiguousarray(view.transpose(0, 3, 1, 4, 2)), constants]

@@ -22,6 +22,7 @@ from camshaft.backends.cpu.matmul.pack import pack_phase, panel_bytes
 from camshaft.backends.cpu.matmul.problem import MatmulProblem, is_supported, packed_b
 from camshaft.backends.cpu.matmul.tile import MatmulTile, PanelVectors
 from camshaft.backends.cpu.target import CpuTarget
+from camshaft.ir.extents.extent import Extent
 from camshaft.ir.extents.sizes import typical
 from camshaft.ir.types import DType, f32, i8, i32
 
@@ -100,7 +101,7 @@ class MatmulCandidate(CpuCandidate[MatmulProblem]):
         others = [n for n in numbers if n != 1]
         return packed + [np.ascontiguousarray(constants[numbers[n]]) for n in others]
 
-    def workspace(self, threads: int) -> int:
+    def workspace(self, threads: int) -> Extent:
         """Bytes of the panels that the first phase packs, and of their columns' constants."""
         p, width = self.problem, self.layout.width
         if self.layout.source != "workspace":

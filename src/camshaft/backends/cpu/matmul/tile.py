@@ -13,6 +13,8 @@ from camshaft.backends.cpu.expr.epilogue import Epilogue
 from camshaft.backends.cpu.lang import FunctionBuilder, Pointer, Value
 from camshaft.backends.cpu.matmul.problem import MatmulProblem
 from camshaft.backends.cpu.pointwise.axes import is_at_most
+from camshaft.ir.extents.extent import Extent
+from camshaft.ir.extents.sizes import fixed_extent
 from camshaft.ir.types import f32, i8, i32
 
 _UNROLL = 4
@@ -24,7 +26,7 @@ class PanelVectors:
     """Reads vector `column` of the panel's row at a pointer; `count` lanes of it exist in b."""
 
     base: Pointer
-    step: int  # elements from one step of the reduction to the next
+    step: Extent  # elements from one step of the reduction to the next
     load: Callable[[Pointer, int, int | Value], Value]
 
 
@@ -125,15 +127,16 @@ class MatmulTile:
         """The last one to three elements of K; nothing behind them is read."""
         k, p = self.k, self.p
         depth = p.depth - 1
+        left = fixed_extent(p.k % 4, "K of an integer product")
         line = panel.base.at(depth * panel.step)
         vectors = [panel.load(line, j, c) for j, c in enumerate(counts)]
         for i in range(len(acc)):
             four = k.const(0, p.a_dtype, 4)
-            for n in range(p.k % 4):
+            for n in range(left):
                 four = k.insert(four, k.load(a.at(i * p.a_steps[-2] + 4 * depth + n)), n)
             self._accumulate(i, k.bitcast(four, i32, 1), vectors, acc, sums)
             if sums and p.a_dtype == i8:  # bytes that do not exist became 128 each
-                sums[i] = sums[i] - 128 * (4 - p.k % 4)
+                sums[i] = sums[i] - 128 * (4 - left)
 
     def _store(
         self,

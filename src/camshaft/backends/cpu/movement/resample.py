@@ -23,7 +23,7 @@ from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir import expr as E
 from camshaft.ir.attrs import expr_attr
 from camshaft.ir.extents.extent import ceil_div
-from camshaft.ir.extents.sizes import is_static, typical
+from camshaft.ir.extents.sizes import fixed_extent, is_static, typical
 from camshaft.ir.types import DType, f32, i8, i64, row_major_strides, u8
 
 _ITEM_BYTES = 8 << 10
@@ -97,7 +97,11 @@ class ResampleCandidate(CpuCandidate[tuple[int, int]]):
 
 def _taps(spec: KernelSpec) -> tuple[int, int]:
     """Taps per output row and per output column."""
-    return spec.inputs[1].shape[1], spec.inputs[3].shape[1]
+    rows, columns = (spec.inputs[n].shape[1] for n in (1, 3))
+    return (
+        fixed_extent(rows, "taps of an output row"),
+        fixed_extent(columns, "taps of an output column"),
+    )
 
 
 def _strides(spec: KernelSpec) -> list[tuple[int, int | None]]:
@@ -159,7 +163,7 @@ class _ResampledImage:
         step, across = row_major_strides(table.shape) if table.const else table.strides
         if table.shape[0] == 1 and self.spec.outputs[0].shape[1 if number <= 2 else 2] != 1:
             step = 0
-        start, taps = self.tables[number - 1], range(table.shape[1])
+        start, taps = self.tables[number - 1], range(self.taps[0 if number <= 2 else 1])
         for tap in taps:
             yield k.load(start.at(at * step + tap * across if step != 0 else tap * across))
 

@@ -23,7 +23,8 @@ from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.attrs import axis_attr, extents_attr, ints_attr
 from camshaft.ir.extents.extent import Extent, largest
 from camshaft.ir.extents.sizes import is_positive, is_static
-from camshaft.ir.types import DType, i64, row_major_strides
+from camshaft.ir.strides import Strides
+from camshaft.ir.types import DType, Shape, i64, row_major_strides
 from camshaft.program.view import REPORT_BYTES
 
 _ITEM_BYTES = 32 << 10
@@ -38,11 +39,11 @@ def _rows_per_item(row_bytes: Extent) -> Extent:
 class PadProblem:
     """Axes of a pad, the last of them a row: extents of x, pads, strides of x and the output."""
 
-    shape: tuple[int, ...]
-    before: tuple[int, ...]
-    after: tuple[int, ...]
-    steps: tuple[int, ...]
-    out_steps: tuple[int, ...]
+    shape: Shape
+    before: Shape
+    after: Shape
+    steps: Strides
+    out_steps: Strides
     mode: str
 
     @staticmethod
@@ -52,7 +53,7 @@ class PadProblem:
         x, out = spec.inputs[0], spec.outputs[0]
         before, after = ints_attr(spec, "before"), ints_attr(spec, "after")
         mode = str(attrs.get("mode", "constant"))
-        axes = [
+        axes: list[list[Extent]] = [
             [d, b, a, s, t]
             for d, b, a, s, t in zip(x.shape, before, after, x.strides, out.strides, strict=True)
         ] or [[1, 0, 0, 1, 1]]
@@ -71,7 +72,7 @@ class PadProblem:
         return PadProblem(columns[0], columns[1], columns[2], columns[3], columns[4], mode)
 
     @property
-    def out_shape(self) -> tuple[int, ...]:
+    def out_shape(self) -> Shape:
         """Extents of the output."""
         return tuple(b + d + a for b, d, a in zip(self.before, self.shape, self.after, strict=True))
 

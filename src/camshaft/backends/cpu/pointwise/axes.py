@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.extents.sizes import typical
+from camshaft.ir.strides import Strides
 from camshaft.ir.types import Shape
 
 MAX_PLANES = 8
@@ -22,9 +24,9 @@ class Nest:
     """Loops over an output: extents, and for every operand its element strides (0: broadcast)."""
 
     shape: Shape
-    strides: tuple[tuple[int, ...], ...]
+    strides: tuple[Strides, ...]
 
-    def along(self, axis: int) -> tuple[int, ...]:
+    def along(self, axis: int) -> Strides:
         """Every operand's stride along one axis."""
         return tuple(s[axis] for s in self.strides)
 
@@ -42,11 +44,11 @@ class Tiling:
     planes: int = 1
 
 
-def merged(shape: Shape, strides: Sequence[tuple[int, ...]]) -> Nest:
+def merged(shape: Shape, strides: Sequence[Strides]) -> Nest:
     """The nest without unit axes, neighbours merged where all operands allow; at least one axis."""
     kept = [axis for axis, extent in enumerate(shape) if extent != 1]
-    extents: list[int] = []
-    columns: list[tuple[int, ...]] = []
+    extents: list[Extent] = []
+    columns: list[Strides] = []
     for axis in kept:
         column = tuple(s[axis] for s in strides)
         if columns and all(
@@ -81,7 +83,7 @@ def tiling_of(nest: Nest, lanes: int) -> Tiling:
     return Tiling(along, across, extent if is_at_most(extent, MAX_PLANES) else lanes)
 
 
-def is_at_most(extent: Extent, most: int) -> bool:
+def is_at_most(extent: Extent, most: int) -> TypeGuard[int]:
     """Whether an extent is an int not above `most`."""
     return isinstance(extent, int) and extent <= most
 

@@ -49,7 +49,7 @@ class Loops:
     lanes: int
     unroll: int
     outer: tuple[int, ...]
-    rows: int
+    rows: Extent
     chunk: int | None
     chunks: Extent
     rows_per_item: Extent
@@ -57,18 +57,18 @@ class Loops:
     dtypes: tuple[DType, ...]
 
     @property
-    def length(self) -> int:
+    def length(self) -> Extent:
         """Extent of the lane axis."""
         return self.nest.shape[self.tiling.lane_axis]
 
     @property
-    def plane_extent(self) -> int:
+    def plane_extent(self) -> Extent:
         """Extent of the plane axis (1 if there is none)."""
         axis = self.tiling.plane_axis
         return 1 if axis is None else self.nest.shape[axis]
 
     @property
-    def groups(self) -> int:
+    def groups(self) -> Extent:
         """Groups of planes, the last possibly short."""
         return -(-self.plane_extent // self.tiling.planes)
 
@@ -236,7 +236,7 @@ class _PointwiseLoops:
             bases.append(pointer)
         return bases
 
-    def _tile_strides(self) -> list[tuple[int, int]]:
+    def _tile_strides(self) -> list[tuple[Extent, Extent]]:
         tiling = self.plan.tiling
         planes = tiling.plane_axis
         return [
@@ -245,7 +245,7 @@ class _PointwiseLoops:
         ]
 
 
-def _moved(pointer: Pointer, index: Index, stride: int) -> Pointer:
+def _moved(pointer: Pointer, index: Index, stride: Extent) -> Pointer:
     if stride == 0 or (isinstance(index, int) and index == 0):
         return pointer
     return pointer.at(index * stride)

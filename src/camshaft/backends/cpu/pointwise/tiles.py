@@ -22,6 +22,7 @@ from camshaft.backends.cpu.pointwise.lanes import (
     transposed,
 )
 from camshaft.ir.expr import Expr
+from camshaft.ir.extents.extent import Extent
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ class Streams:
         k: FunctionBuilder,
         expr: Expr,
         bases: Sequence[Pointer],
-        strides: Sequence[tuple[int, int]],
-        extent: int,
+        strides: Sequence[tuple[Extent, Extent]],
+        extent: Extent,
         planes: int,
     ) -> None:
         self.k, self.expr, self.extent, self.planes = k, expr, extent, planes
@@ -57,7 +58,7 @@ class Streams:
             if along == 0 and n < len(bases) - 1
         }
 
-    def _repeated(self, base: Pointer, across: int) -> list[Value]:
+    def _repeated(self, base: Pointer, across: Extent) -> list[Value]:
         if across == 0:
             return [self.k.load(base)] * self.planes
         return [self.k.load(base.at(u * across)) for u in range(self.planes)]
@@ -108,10 +109,12 @@ class Streams:
             for u, value in enumerate(planes):
                 k.store_strided(value, here.at(u * across), along, count)
 
-    def _is_interleaved(self, across: int, along: int) -> bool:
+    def _is_interleaved(self, across: Extent, along: Extent) -> bool:
         return across == 1 and along == self.planes == self.extent and self.planes > 1
 
-    def _load_transposed(self, base: Pointer, along: int, lanes: int, count: Count) -> list[Value]:
+    def _load_transposed(
+        self, base: Pointer, along: Extent, lanes: int, count: Count
+    ) -> list[Value]:
         """Planes that lie side by side in memory, `lanes` of them at a time."""
         k = self.k
         planes: list[Value] = []
@@ -122,7 +125,7 @@ class Streams:
         return planes
 
     def _store_transposed(
-        self, planes: list[Value], base: Pointer, along: int, lanes: int, count: Count
+        self, planes: list[Value], base: Pointer, along: Extent, lanes: int, count: Count
     ) -> None:
         k = self.k
         for first in range(0, self.planes, lanes):

@@ -13,8 +13,10 @@ from camshaft.backends.cpu.lang import FunctionBuilder, Value
 from camshaft.backends.cpu.pointwise.support import printable
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir import expr as E
-from camshaft.ir.attrs import expr_attr, int_attr, ints_attr
-from camshaft.ir.extents.sizes import is_static
+from camshaft.ir.attrs import expr_attr, extents_attr, int_attr, ints_attr
+from camshaft.ir.extents.extent import Extent
+from camshaft.ir.extents.sizes import fixed_extent, is_static
+from camshaft.ir.strides import Strides
 from camshaft.ir.types import DType, f32, i8, i16, i32, u8, u16
 
 _MAX_TYPES = (f32, u8, i8, i32)
@@ -31,12 +33,12 @@ class PoolProblem:
 
     dtype: DType
     kind: str
-    n: int
-    h: int
-    w: int
+    n: Extent
+    h: Extent
+    w: Extent
     c: int
-    oh: int
-    ow: int
+    oh: Extent
+    ow: Extent
     kernel: tuple[int, int]
     strides: tuple[int, int]
     dilations: tuple[int, int]
@@ -44,7 +46,7 @@ class PoolProblem:
     ceil_mode: bool
     include_pad: bool
     zero: int
-    steps: tuple[int, ...]
+    steps: Strides
     epilogue: E.Expr
 
     @staticmethod
@@ -52,14 +54,14 @@ class PoolProblem:
         """The numbers of a "pool" spec."""
         attrs = dict(spec.attrs)
         x, out = spec.inputs[0], spec.outputs[0]
-        n, h, w, c = x.shape
+        n, h, w, channels = x.shape
         kernel, pads = ints_attr(spec, "kernel"), ints_attr(spec, "pads", (0, 0, 0, 0))
         strides = ints_attr(spec, "strides", (1, 1))
         dilations = ints_attr(spec, "dilations", (1, 1))
         return PoolProblem(
             dtype=x.dtype,
             kind=str(attrs["kind"]),
-            n=n, h=h, w=w, c=c,
+            n=n, h=h, w=w, c=fixed_extent(channels, "channels of a pool"),
             oh=out.shape[1],
             ow=out.shape[2],
             kernel=(kernel[0], kernel[1]),
@@ -134,8 +136,8 @@ def supported(spec: KernelSpec) -> PoolProblem | None:
     if spec.op != "pool" or not spec.inputs:
         return None
     x = spec.inputs[0]
-    kernel, channels = dict(spec.attrs)["kernel"], x.shape[-1]
-    if len(x.shape) != 4 or x.const or not is_static((*kernel, channels)):  # type: ignore[misc]
+    kernel, channels = extents_attr(spec, "kernel"), x.shape[-1]
+    if len(x.shape) != 4 or x.const or not is_static((*kernel, channels)):
         return None
     if channels > 1 and x.strides[3] != 1:
         return None

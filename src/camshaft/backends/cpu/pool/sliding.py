@@ -16,6 +16,7 @@ from camshaft.backends.cpu.expr.epilogue import Epilogue
 from camshaft.backends.cpu.lang import FunctionBuilder, Index, Part, Pointer, Tile, Value
 from camshaft.backends.cpu.pool.problem import PoolProblem
 from camshaft.ir.extents.extent import Extent
+from camshaft.ir.extents.sizes import fixed_extent
 
 
 @dataclass(frozen=True)
@@ -114,18 +115,19 @@ class SlidingWindows:
     def _cuts(self) -> Iterator[Cut]:
         """The row's tiles; opens the loop over interior ones."""
         k, p, step = self.k, self.p, self.split.pixels
-        whole = p.ow // step
+        width = fixed_extent(p.ow, "the width of a pool")
+        whole = width // step
         inside = [t for t in range(whole) if len(self._valid(t * step, step)) == len(
             column_offsets(p, step))]  # fmt: skip
         inner = range(inside[0], inside[-1] + 1) if inside else range(0)
-        for start in range(0, p.ow, step):
+        for start in range(0, width, step):
             tile = start // step
             if tile in inner and tile < whole:
                 if tile == inner.start:
                     with k.loop(start, inner.stop * step, step) as at:
                         yield Cut(at, column_offsets(p, step), (p.kernel[1],) * step)
                 continue
-            pixels = min(step, p.ow - start)
+            pixels = min(step, width - start)
             counted = tuple(self._counted(start + j) for j in range(pixels))
             yield Cut(start, self._valid(start, pixels), counted)
 

@@ -83,28 +83,33 @@ class _WholeImage:
         x = k.args["in0"].at(image * p.steps[0]).at(c)
         totals = self._rows(x, counts) if self._by_rows else self._flat(x, counts)
         place = self.epilogue.at((image, 0, 0, c))
-        taps = k.index(p.h * p.w)
+        taps = k.index(self._pixels)
         for n, (total, count) in enumerate(zip(totals, counts, strict=True)):
             if not p.is_max:
                 total = p.mean(k, total, taps, taps)
             place.store(total, (0, 0, 0, n * lanes), count)
 
     @property
+    def _pixels(self) -> int:
+        """Those of an image, which is one window."""
+        return self.p.kernel[0] * self.p.kernel[1]
+
+    @property
     def _by_rows(self) -> bool:
         p = self.p
         dense = p.h == 1 or p.steps[1] == p.w * p.steps[2]
-        return not dense or p.h * p.w > _FLAT_PIXELS
+        return not dense or self._pixels > _FLAT_PIXELS
 
     def _flat(self, x: Pointer, counts: list[int]) -> list[Value]:
-        return self._run(x, self.p.h * self.p.w, counts, self.p.sum_dtype(self.p.h * self.p.w))
+        return self._run(x, self._pixels, counts, self.p.sum_dtype(self._pixels))
 
     def _rows(self, x: Pointer, counts: list[int]) -> list[Value]:
         k, p = self.k, self.p
-        wide = p.sum_dtype(p.h * p.w)
+        wide = p.sum_dtype(self._pixels)
         totals = [p.initial(k, wide, self.lanes) for _ in counts]
         with k.loop(0, p.h, carry=totals) as row:
             line = x.at(row * p.steps[1])
-            parts = self._run(line, p.w, counts, p.sum_dtype(p.w))
+            parts = self._run(line, p.kernel[1], counts, p.sum_dtype(p.kernel[1]))
             for n, part in enumerate(parts):
                 totals[n] = p.combine(k, totals[n], k.cast(part, wide))
         return totals

@@ -21,7 +21,7 @@ def reduced_run(
     k: FunctionBuilder,
     x: Pointer,
     steps: Extent,
-    distance: int,
+    distance: Extent,
     identity: Sequence[Value],
     read: Callable[[Pointer], Iterable[Value]],
     join: Join,

@@ -30,7 +30,7 @@ from camshaft.backends.cpu.pointwise.lanes import (
 from camshaft.backends.cpu.pointwise.tactic import row_loop
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.attrs import axis_attr
-from camshaft.ir.extents.extent import largest
+from camshaft.ir.extents.extent import Extent, largest
 from camshaft.ir.extents.sizes import typical
 from camshaft.ir.types import f32
 
@@ -45,10 +45,10 @@ class SoftmaxProblem:
     """rows: the kept axes, merged (x first, then y).  length, steps: of the softmax axis."""
 
     rows: Nest
-    length: int
-    steps: tuple[int, int]
+    length: Extent
+    steps: tuple[Extent, Extent]
     log: bool
-    short: bool  # rows of a few contiguous elements
+    short: int  # elements of a row where rows are a few contiguous elements, else 0
 
     @staticmethod
     def of(spec: KernelSpec, lanes: int) -> SoftmaxProblem:
@@ -63,8 +63,8 @@ class SoftmaxProblem:
         )
         length = x.shape[axis]
         steps = (x.strides[axis], y.strides[axis]) if length != 1 else (1, 1)
-        few = length != 1 and is_at_most(length, _SHORT)
-        short = steps == (1, 1) and few and typical(rows.shape[-1]) >= lanes
+        few = length if length != 1 and is_at_most(length, _SHORT) else 0
+        short = few if steps == (1, 1) and typical(rows.shape[-1]) >= lanes else 0
         return SoftmaxProblem(rows, length, steps, bool(attrs.get("log", False)), short)
 
     @property
@@ -143,13 +143,11 @@ class _SoftmaxAlong(_SoftmaxWriter):
     def at(self, position: Sequence[Index]) -> None:
         """Write the row at `position` of the kept axes."""
         x, y = self._pointers(position)
-        if is_at_most(self.p.length, _IN_REGISTERS * self.lanes):
-            self._in_registers(x, y)
+        length = self.p.length
+        if is_at_most(length, _IN_REGISTERS * self.lanes):
+            self._in_registers(x, y, length)
         else:
             self._in_passes(x, y)
-
-    def _counts(self, start: int) -> list[int]:
-        return [min(self.lanes, self.p.length - n) for n in range(start, self.p.length, self.lanes)]
 
     def _load(self, x: Pointer, count: int | Value) -> Value:
         """Lanes of x; those that do not exist become -infinity, which adds nothing."""
@@ -158,9 +156,9 @@ class _SoftmaxAlong(_SoftmaxWriter):
             return value
         return self.k.select(self.k.lane_mask(count, self.lanes), value, float("-inf"))
 
-    def _in_registers(self, x: Pointer, y: Pointer) -> None:
+    def _in_registers(self, x: Pointer, y: Pointer, length: int) -> None:
         k, lanes = self.k, self.lanes
-        counts = self._counts(0)
+        counts = [min(lanes, length - n) for n in range(0, length, lanes)]
         values = [self._load(x.at(n * lanes), count) for n, count in enumerate(counts)]
         largest = k.reduce(_folded(values, k.greater), k.greater)
         shifted = [v - largest for v in values]
@@ -240,12 +238,12 @@ class _SoftmaxAcross(_SoftmaxWriter):
 
     def _is_dense(self, operand: int) -> bool:
         """Whether few enough elements lie in dense rows that shuffling them is cheap."""
-        length = self.p.length
+        length = self.p.short
         return length <= MAX_PLANES and self.p.rows.along(-1)[operand] == length
 
     def _columns(self, x: Pointer, count: int | Value) -> list[Value]:
         """Element n of every row, for all n."""
-        k, lanes, length = self.k, self.lanes, self.p.length
+        k, lanes, length = self.k, self.lanes, self.p.short
         if self._is_dense(0):
             return deinterleaved(k, interleaved_run(k, x, length, lanes, count))
         step = self.p.rows.along(-1)[0]
@@ -257,7 +255,7 @@ class _SoftmaxAcross(_SoftmaxWriter):
         return columns
 
     def _store_columns(self, columns: list[Value], y: Pointer, count: int | Value) -> None:
-        k, lanes, length = self.k, self.lanes, self.p.length
+        k, lanes, length = self.k, self.lanes, self.p.short
         if self._is_dense(1):
             store_interleaved_run(k, interleaved(k, columns), y, count)
             return

@@ -26,7 +26,7 @@ from camshaft.ir import expr as E
 from camshaft.ir.attrs import expr_attr, ints_attr
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.extents.sizes import is_positive, typical
-from camshaft.ir.types import DType, boolean, i8, i32, u8
+from camshaft.ir.types import DType, Shape, boolean, i8, i32, u8
 
 _RUN = 512  # steps summed in one accumulator before it is added to the total
 _ITEM_BYTES = 16 << 10
@@ -85,7 +85,7 @@ class ReduceProblem:
         return min(4, -(-typical(self.kept.shape[-1]) // self.lanes)) if self.along_kept else 1
 
     @property
-    def rows(self) -> tuple[int, ...]:
+    def rows(self) -> Shape:
         """Extents of the loops over results; the last counts blocks where lanes lie along it."""
         if not self.along_kept:
             return self.kept.shape

@@ -16,6 +16,7 @@ from camshaft.backends.base import KernelSpec, Params
 from camshaft.backends.cpu.lang import Module
 from camshaft.backends.cpu.winograd.transforms import TAPS, transform_weights
 from camshaft.ir.extents.extent import Extent, ceil_div
+from camshaft.ir.extents.sizes import fixed_extent
 from camshaft.ir.types import f32, f64
 
 LINE = 16
@@ -51,7 +52,12 @@ class WinogradLayout:
     @property
     def channels(self) -> int:
         """Input channels."""
-        return self.spec.inputs[0].shape[3]
+        return fixed_extent(self.spec.inputs[0].shape[3], "input channels")
+
+    @property
+    def outputs(self) -> int:
+        """Output channels."""
+        return fixed_extent(self.spec.outputs[0].shape[3], "output channels")
 
     @property
     def padded_channels(self) -> int:
@@ -67,7 +73,7 @@ class WinogradLayout:
     @property
     def panels(self) -> int:
         """Panels of output channels."""
-        return -(-self.spec.outputs[0].shape[3] // self.panel)
+        return -(-self.outputs // self.panel)
 
     @property
     def tiles_yx(self) -> tuple[Extent, Extent]:

@@ -33,7 +33,7 @@ from camshaft.backends.cpu.winograd.plan import WinogradLayout, emit_expansion, 
 from camshaft.backends.cpu.winograd.transforms import TAPS, transform_grid
 from camshaft.ir.attrs import expr_attr, ints_attr
 from camshaft.ir.extents.extent import Extent, ceil_div
-from camshaft.ir.extents.sizes import is_static, typical
+from camshaft.ir.extents.sizes import fixed_extent, is_static, typical
 from camshaft.ir.types import f32
 
 
@@ -104,7 +104,7 @@ def _schedules(
     spec: KernelSpec, rows: int, tiles: int, threads: int, m: int, target: CpuTarget
 ) -> list[tuple[str, int]]:
     """Blocks whose V and M take 60 % of L2, through which the weights pass, and panels."""
-    bytes_a_tile = 4 * (m + 2) ** 2 * (spec.inputs[0].shape[3] + 32)
+    bytes_a_tile = 4 * (m + 2) ** 2 * (fixed_extent(spec.inputs[0].shape[3], "input channels") + 32)
     whole = -(-tiles // rows)
     found: list[tuple[str, int]] = []
     if tiles >= rows * threads or threads == 1:
@@ -300,12 +300,12 @@ class _Stages:
 
     def _output_tile(self, tile: Value, channel: Value, products: Pointer) -> None:
         k, p = self.k, self.p
-        _, oh, ow, channels = p.spec.outputs[0].shape
+        _, oh, ow, _ = p.spec.outputs[0].shape
         n, ty, tx = self._coordinates(tile)
         y, x = ty * p.m, tx * p.m
         epilogue = self._epilogue().at((n, y, x, channel))
         whole_tiles = oh % p.m == 0 and ow % p.m == 0
-        last = channels - (p.panels - 1) * p.panel  # channels of the last panel
+        last = p.outputs - (p.panels - 1) * p.panel  # channels of the last panel
         for j in range(p.cols):
             left = last - j * p.lanes  # lanes that exist in the last panel
             if left >= p.lanes:

@@ -10,10 +10,10 @@ from onnx import GraphProto
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx.context import Handler, NodeContext, Results
 from camshaft.ir.extents.constraints import require_equal
+from camshaft.ir.extents.sizes import fixed_extent
 from camshaft.ir.graph import Tensor
 from camshaft.ops import functional as F
 from camshaft.ops.common import normal_axis
-from camshaft.ops.functional.core import fixed
 
 MOST_ITERATIONS = 4096
 """A loop that runs longer would make an engine of unreasonable size."""
@@ -107,9 +107,10 @@ def scan(ctx: NodeContext) -> Results:
     lengths = [t.shape[a] for a, t in zip(axes, sequences, strict=True)]
     misfit = f"sequences of lengths {lengths} cannot be scanned together"
     with ctx.builder.constraints.learning(f"node {ctx.name!r}"):
+        common = lengths[0]
         for other in lengths[1:]:
-            require_equal(lengths[0], other, misfit)
-    (length,) = fixed(lengths[:1], "how many steps are scanned")
+            common = require_equal(common, other, misfit)
+    length = fixed_extent(common, "how many steps are scanned")
     if length > MOST_ITERATIONS:
         raise ModelError(misfit)
     scans: list[list[Tensor]] = [[] for _ in range(outputs)]

@@ -11,7 +11,7 @@ from camshaft.errors import ModelError
 from camshaft.frontends.onnx.context import Handler, NodeContext, Results
 from camshaft.frontends.onnx.dtypes import array_of, inner_dtype
 from camshaft.ir.extents import known
-from camshaft.ir.extents.extent import known_different
+from camshaft.ir.extents.extent import Extent, known_different
 from camshaft.ir.types import broadcast_shapes
 from camshaft.ops import functional as F
 
@@ -22,7 +22,7 @@ def reshape(ctx: NodeContext) -> Results:
     wanted = ctx.ints_or_input("shape", 1)
     if wanted is None:
         raise ModelError("the new shape is missing")
-    shape = list(wanted)
+    shape: list[Extent] = list(wanted)
     if not ctx.attr_int("allowzero"):
         for i, d in enumerate(shape):
             if d == 0:

@@ -7,10 +7,11 @@ import numpy as np
 from camshaft.errors import ModelError
 from camshaft.ir import expr as E
 from camshaft.ir.extents.extent import Extent, ceil_div, largest
+from camshaft.ir.extents.sizes import fixed_extent
 from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ir.types import DType, boolean, f32, i64
 from camshaft.ops.elementwise import POINTWISE
-from camshaft.ops.functional.core import emit, fixed
+from camshaft.ops.functional.core import emit
 from camshaft.ops.functional.movement.shape import reshape
 from camshaft.ops.iota import IOTA
 
@@ -33,7 +34,7 @@ def arange(
     output: str | None = None,
 ) -> Tensor:
     """start, start + step, ... up to, not including, `limit`; ModelError for a step of 0."""
-    (step,) = fixed([step], "the step of a range")
+    step = fixed_extent(step, "the step of a range")
     if step == 0:
         raise ModelError("a step other than 0 is needed")
     distance = limit - start if step > 0 else start - limit

@@ -297,8 +297,8 @@ def depth_to_space(
     _check_blocks(x, block, order)
     n, c, h, w = x.shape
     b = block
-    if c % (b * b) != 0:
-        raise ModelError(f"{c} channels do not divide into blocks of {b}x{b}")
+    with builder.constraints.learning(f"node {builder.layer!r}"):
+        require_equal(c % (b * b), 0, f"{c} channels do not divide into blocks of {b}x{b}")
     deep = c // (b * b)
     apart = (n, b, b, deep, h, w) if order == "DCR" else (n, deep, b, b, h, w)
     perm = (0, 3, 4, 1, 5, 2) if order == "DCR" else (0, 1, 4, 2, 5, 3)

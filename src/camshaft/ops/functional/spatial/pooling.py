@@ -11,10 +11,10 @@ from camshaft.errors import ModelError
 from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
 from camshaft.ir.extents.extent import largest
-from camshaft.ir.extents.sizes import is_static
+from camshaft.ir.extents.sizes import fixed, is_static
 from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ops.elementwise import POINTWISE, retyped
-from camshaft.ops.functional.core import NoCanonicalForm, constant, emit, fixed, per_axis
+from camshaft.ops.functional.core import NoCanonicalForm, constant, emit, per_axis
 from camshaft.ops.functional.elementwise.arithmetic import pointwise, reciprocal_of
 from camshaft.ops.functional.spatial.windows import Padding, Window, as_1d, as_2d, window_of
 from camshaft.ops.movement import PAD, SLICE

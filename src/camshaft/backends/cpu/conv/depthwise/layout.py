@@ -8,7 +8,7 @@ from camshaft.backends.cpu.conv.depthwise.units import Units
 from camshaft.backends.cpu.conv.problem import ConvProblem
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.extents.extent import Extent, ceil_div
-from camshaft.ir.extents.sizes import typical
+from camshaft.ir.extents.sizes import fixed_extent, typical
 from camshaft.ir.types import DType, i32
 
 _LINE = 64
@@ -36,7 +36,9 @@ class DepthwiseLayout:
         p = self.problem
         if p.has_open_columns:
             return p.groups
-        return (p.w - 1) * p.x_strides[2] + p.groups if p.clips_rows else 1
+        if not p.clips_rows:
+            return 1
+        return fixed_extent((p.w - 1) * p.x_strides[2] + p.groups, "a row of zero points")
 
     @property
     def scratch_row(self) -> Extent:

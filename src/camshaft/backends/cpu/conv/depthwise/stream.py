@@ -25,6 +25,7 @@ from camshaft.backends.cpu.conv.depthwise.quads import ChannelBlocks, Quads
 from camshaft.backends.cpu.conv.depthwise.units import Origin, Units
 from camshaft.backends.cpu.expr.epilogue import Access, Epilogue
 from camshaft.backends.cpu.lang import FunctionBuilder, Index, Pointer, Value
+from camshaft.ir.extents.sizes import fixed_extent
 from camshaft.ir.types import i32, u8
 
 Sums = list[list[Value]]
@@ -98,11 +99,11 @@ class RowStream:
         if self.p.has_open_columns:
             self._write_open(sums)
         else:
-            self._write_static(sums, int(units.count))
+            self._write_static(sums, fixed_extent(units.count, "the units of a row"))
 
     def _write_static(self, sums: list[Sums], count: int) -> None:
         k, units, unroll = self.k, self.units, self.plan.unroll
-        whole = Origin(None, 0, self.p.w, count)
+        whole = Origin(None, 0, fixed_extent(self.p.w, "the width of an image"), count)
         self._add_columns(range(units.reach - units.step + 1), 0, whole, sums, None)
         inside = [all(self._is_inside(c) for c in units.new_columns(o)) for o in range(count)]
         start = inside.index(True) if True in inside else count

@@ -30,9 +30,10 @@ from camshaft.backends.cpu.conv.depthwise.quads import (
     to_lane_order,
 )
 from camshaft.backends.cpu.conv.depthwise.stream import RowStream
-from camshaft.backends.cpu.conv.problem import ConvProblem
+from camshaft.backends.cpu.conv.problem import ConvProblem, SizedConvProblem
 from camshaft.backends.cpu.lang import Arg, FunctionBuilder, Module, Pointer, Scalar
 from camshaft.backends.cpu.target import CpuTarget
+from camshaft.ir.extents.extent import Extent
 from camshaft.ir.types import i8, i16, i32, u8
 
 
@@ -65,7 +66,7 @@ class ConvDepthwiseI8:
         ]
 
 
-def _tiles(p: ConvProblem, target: CpuTarget, threads: int) -> list[Params]:
+def _tiles(p: SizedConvProblem, target: CpuTarget, threads: int) -> list[Params]:
     blocks = -(-p.groups * 8 // target.vector_bits)
     rows = row_blocks(p.oh, blocks * p.n, threads, 4)
     waiting = (p.s - 1) * p.dilation[1] // p.stride[1] * 4
@@ -108,9 +109,9 @@ class ConvDepthwiseI8Candidate(CpuCandidate[ConvProblem]):
             packed.append(with_negative_nans(array))
         return packed
 
-    def workspace(self, threads: int) -> int:
+    def workspace(self, threads: int) -> Extent:
         """A row of zero points for each worker where rows are of open width."""
-        return self.layout.scratch_row * threads  # type: ignore[return-value]
+        return self.layout.scratch_row * threads
 
     def emit(self) -> Source:
         """One phase; full channel blocks and the narrower last one are functions of their own."""
