@@ -47,6 +47,7 @@ from camshaft.ir.op import Attr
 from camshaft.ir.strides import Strides
 from camshaft.ir.types import DType, Shape, row_major_strides
 from camshaft.program.program import Phase
+from camshaft.program.shape import Sizing
 
 Params = Mapping[str, int | str | bool]
 
@@ -261,8 +262,8 @@ class Backend(Generic[F]):
     identity: target, processor and versions; part of every cache key.  machine: the processor in
     words, for messages.
     fingerprint: what an engine of this backend records of its making.
-    set_shape: code that computes extents and arena offsets from the sizes of a call, for
-    (symbols, extents, slots, alignment); see `backends.cpu.set_shape`.
+    set_shape: code that computes what depends on the sizes of a call and writes it where it belongs;
+    see `backends.cpu.set_shape`.
     last_level_cache: bytes of the largest cache, which decides where a net's weights come from.
     """
 
@@ -272,6 +273,6 @@ class Backend(Generic[F]):
     identity: str
     machine: str
     fingerprint: F
-    set_shape: Callable[..., Source]
+    set_shape: Callable[[Sizing], Source]
     preferences: Preferences
     last_level_cache: int = 32 << 20

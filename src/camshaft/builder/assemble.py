@@ -22,7 +22,6 @@ from camshaft.ir.extents.sizes import typical
 from camshaft.ir.graph import Graph, Tensor
 from camshaft.ir.types import dtype_of, u8
 from camshaft.ops.execute import open_extents, payload
-from camshaft.program.arena import ALIGNMENT
 from camshaft.program.program import (
     Arena,
     Binding,
@@ -38,7 +37,7 @@ from camshaft.program.program import (
     Slot,
     When,
 )
-from camshaft.program.shape import SET_SHAPE, shape_extents, shape_slots
+from camshaft.program.shape import SET_SHAPE, Sizing
 from camshaft.program.view import PLACED, REPORT_BYTES, Buffer, View
 from camshaft.runtime.file.manifest import Fingerprint, Manifest
 
@@ -145,9 +144,7 @@ class Assembler:
     def _set_shape(self, program: Program) -> None:
         """Add the code that sets shapes, where there are any to set."""
         if program.symbols:
-            made = self.backend.set_shape(
-                program.symbols, shape_extents(program), shape_slots(program), ALIGNMENT
-            )
+            made = self.backend.set_shape(Sizing.of(program))
             self.code[SET_SHAPE] = self.backend.compile(made).code
 
     # -- constants and code ------------------------------------------------------------------

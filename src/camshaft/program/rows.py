@@ -44,12 +44,10 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Targets:
-    """Where words go that vary with the sizes of a call.  Their values come in one vector, those of
-    each table behind each other in the order of these fields.
+    """Words of a program's tables that vary with the sizes of a call.
 
     items: by row.  args: by position among all arguments.  patches: byte offsets, by patch.
     nbytes: by binding.  shapes: by position among all extents of bindings.  All int64 [n].
-    dims: no positions but the context's block of dims itself, which all its values fill.
     """
 
     items: np.ndarray
@@ -57,4 +55,3 @@ class Targets:
     patches: np.ndarray
     nbytes: np.ndarray
     shapes: np.ndarray
-    dims: np.ndarray

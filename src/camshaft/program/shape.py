@@ -8,12 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
-from camshaft.ir.extents.extent import Dim, Extent
+from camshaft.ir.extents.extent import Dim, Extent, sole_symbol
+from camshaft.ir.extents.sizes import Constraint
+from camshaft.ir.extents.symbol import Symbol
 from camshaft.program.program import Launch, Phase, Program, When
 
 SET_SHAPE = "set_shape"
-"""Name of the object code, and of the function in it (see `backends.cpu.set_shape`)."""
+"""Name of the object code, and of the function in it that computes (see `backends.cpu.set_shape`)."""
+PLACE_WORDS = "place_words"
+"""The function in it that writes what was computed to where it belongs."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +34,72 @@ def items_of(launch: Launch, phase: Phase) -> Extent | Items:
     return phase.items if launch.when is None else Items(phase.items, launch.when)
 
 
-def shape_extents(program: Program) -> tuple[Dim | Items, ...]:
-    """Everything that varies with sizes and that rows, arguments, bindings, kernels and constraints
-    need, each once."""
+@dataclass(frozen=True)
+class Sizing:
+    """What code that sets a shape is given and computes.
+
+    given: extents of the inputs, one behind the other.  outputs: those of the outputs.
+    dims: what kernels load, launch after launch.
+    extents: everything else that varies and that rows, arguments and bindings need, each once.
+    slots: for each slot of the arena its bytes and the earlier slots that it lies above.
+    """
+
+    symbols: tuple[Symbol, ...]
+    constraints: tuple[Constraint, ...]
+    given: tuple[Extent, ...]
+    outputs: tuple[Extent, ...]
+    dims: tuple[Extent, ...]
+    extents: tuple[Dim | Items, ...]
+    slots: Sequence[tuple[Extent, Sequence[int]]]
+
+    @staticmethod
+    def of(program: Program) -> Sizing:
+        """Of a program with symbols."""
+        launches = [i for i in program.instructions if isinstance(i, Launch)]
+        return Sizing(
+            program.symbols,
+            program.constraints,
+            tuple(e for b in program.inputs for e in b.type.shape),
+            tuple(e for b in program.outputs for e in b.type.shape),
+            tuple(e for launch in launches for e in launch.dims),
+            _varying(program, launches),
+            [(slot.buffer.nbytes, slot.above) for slot in program.arena.slots],
+        )
+
+    @cached_property
+    def sources(self) -> dict[Symbol, int]:
+        """For each symbol the number of the given extent that it is read from."""
+        found: dict[Symbol, int] = {}
+        for i, e in enumerate(self.given):
+            symbol = sole_symbol(e)
+            if symbol is not None:
+                found.setdefault(symbol, i)
+        return found
+
+    # -- results, in order: extents, offsets of slots, and these ---------------------------------
+
+    @property
+    def arena_bytes(self) -> int:
+        """Number of the result that says how many bytes the arena needs."""
+        return len(self.extents) + len(self.slots)
+
+    @property
+    def zero(self) -> int:
+        """Number of a result that is 0."""
+        return self.arena_bytes + 1
+
+    @property
+    def fits(self) -> int:
+        """Number of the result that is 1 if the sizes are allowed, else 0; then no other counts."""
+        return self.arena_bytes + 2
+
+    @property
+    def results(self) -> int:
+        """How many there are."""
+        return self.arena_bytes + 3
+
+
+def _varying(program: Program, launches: Sequence[Launch]) -> tuple[Dim | Items, ...]:
     found: dict[Dim | Items, None] = {}
 
     def add(*extents: Extent | Items) -> None:
@@ -39,17 +107,7 @@ def shape_extents(program: Program) -> tuple[Dim | Items, ...]:
 
     for binding in (*program.inputs, *program.outputs):
         add(binding.type.nbytes, *binding.type.shape)
-    for instruction in program.instructions:
-        if isinstance(instruction, Launch):
-            kernel = program.kernels[instruction.kernel]
-            add(*(items_of(instruction, phase) for phase in kernel.phases))
-            add(*(view.first_byte for view in instruction.views if view is not None))
-            add(*instruction.dims)
-    for constraint in program.constraints:
-        add(constraint.left, constraint.right)
+    for launch in launches:
+        add(*(items_of(launch, phase) for phase in program.kernels[launch.kernel].phases))
+        add(*(view.first_byte for view in launch.views if view is not None))
     return tuple(found)
-
-
-def shape_slots(program: Program) -> Sequence[tuple[Extent, Sequence[int]]]:
-    """For each slot of the arena its bytes and the earlier slots that it lies above."""
-    return [(slot.buffer.nbytes, slot.above) for slot in program.arena.slots]

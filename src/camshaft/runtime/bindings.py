@@ -39,6 +39,7 @@ class Bindings:
         self.names = tuple(b.name for b in bindings)
         self.types = tuple(b.type for b in bindings)
         self.specs = tuple((b.type.shape, np.dtype(b.type.dtype.numpy)) for b in bindings)
+        self.has_scalars = any(not b.type.shape for b in bindings)
         self._pick = _picker(self.names)
 
     def arrange(self, arrays: Mapping[str, Any]) -> Arrays:

@@ -22,7 +22,7 @@ from camshaft.runtime.bindings import overlap_error
 from camshaft.runtime.host import HostStep
 from camshaft.runtime.linked import LinkedEngine
 from camshaft.runtime.reports import Reports
-from camshaft.runtime.shaping import Fitted, Shaper, Shapes, output_shapes
+from camshaft.runtime.shaping import Shaper, Shapes, output_shapes
 
 _empty = np.empty
 
@@ -37,12 +37,11 @@ class ExecutionContext:
         self._engine = engine
         self._inputs, self._outputs = engine.inputs, engine.outputs
         self._arena = allocate_arena(engine.program.arena.nbytes)
-        self._arena_address = self._arena.ctypes.data
         self._dims = engine.dims()
         reporting = [b for b in engine.program.buffers if b.space == "report"]
         self._reports = Reports(reporting) if reporting else None
         reports = self._reports.addresses if self._reports else {}
-        rows, self._row_owners = engine.rows(self._arena_address, self._dims, reports)
+        rows, self._row_owners = engine.rows(self._arena.ctypes.data, self._dims, reports)
         self._program = engine.linked.program(
             rows,
             engine.typical_types,
@@ -55,14 +54,16 @@ class ExecutionContext:
             for row, owner in enumerate(self._row_owners)
             if isinstance(instruction := engine.program.instructions[owner], HostCall)
         }
-        self._fit: Fitted | None = None
+        self._fit: Shapes | None = None
         self._shaper: Shaper | None = None
+        self._output_dtypes = [dtype for _, dtype in self._outputs.specs]
         self._specs: tuple[tuple[StaticShape, np.dtype], ...] = ()  # of the last sizes
         if engine.program.symbols:
-            self._shaper = Shaper(engine, self._dims)
+            self._shaper = Shaper(engine, self._dims, self._program)
+            self._shaper.move(self._arena.ctypes.data)
         else:
-            outputs = zip(self._outputs.types, self._outputs.specs, strict=True)
-            self._specs = tuple((t.static, spec[1]) for t, spec in outputs)
+            shapes = [t.static for t in self._outputs.types]
+            self._specs = tuple(zip(shapes, self._output_dtypes, strict=True))
             for host in self._hosts.values():
                 host.place(self._arena, engine.program.offsets, {})
         direct = None if self._hosts else self._program.call
@@ -115,7 +116,7 @@ class ExecutionContext:
     @property
     def sizes(self) -> dict[str, int]:
         """The sizes of the last call, by the engine's symbols; empty where all shapes are fixed."""
-        return dict(self._fit.sizes) if self._fit else {}
+        return self._shaper.sizes if self._shaper and self._fit else {}
 
     def output_shapes(self, inputs: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
         """Shapes of the outputs for these inputs (arrays, or shapes as tuples), without running.
@@ -127,40 +128,34 @@ class ExecutionContext:
     def _fitted(self, arrays: tuple[Any, ...]) -> tuple[Any, ...]:
         """The inputs with numbers as arrays, after the context has taken on their sizes."""
         assert self._shaper is not None
-        arrays = self._inputs.with_scalars(arrays)
+        if self._inputs.has_scalars:
+            arrays = self._inputs.with_scalars(arrays)
         for name, array in zip(self._inputs.names, arrays, strict=True):
             if not isinstance(array, np.ndarray):
                 self._inputs.check(arrays)  # says what is wrong with it
                 raise BindingError(f"input {name!r} is no array")
         shapes = tuple([a.shape for a in arrays])
-        if self._fit is None or shapes != self._fit.shapes:
+        if shapes != self._fit:
             self._set_shapes(self._shaper, shapes)
         return arrays
 
     def _set_shapes(self, shaper: Shaper, shapes: Shapes) -> None:
         """Fit the tables to other shapes; the arena grows where it is too small, and stays so."""
         self._fit = None  # until all of it is done
-        arena, address = self._arena, self._arena_address
-        fit = shaper.remembered(shapes)
-        if fit is None:
+
+        def fit() -> None:
             needed = shaper.compute(shapes)
-            if needed > arena.nbytes:
-                arena = allocate_arena(needed)
-                address = arena.ctypes.data
-            fit = shaper.fitted(shapes, address)
-        if not self._program.set_shape(shaper.targets, fit.values):
+            if needed > self._arena.nbytes:
+                self._arena = allocate_arena(needed)
+                shaper.move(self._arena.ctypes.data)
+            shaper.place()
+
+        if not self._program.between_calls(fit):
             raise self._refused()
-        shaper.remember(fit, moved=arena is not self._arena)
-        self._arena, self._arena_address = arena, address
-        self._specs = tuple(
-            [(s, spec[1]) for s, spec in zip(fit.outputs, self._outputs.specs, strict=True)]
-        )
-        if self._hosts:
-            slots = self._engine.program.arena.slots
-            offsets = {s.buffer: at for s, at in zip(slots, fit.offsets.tolist(), strict=True)}
-            for host in self._hosts.values():
-                host.place(arena, offsets, fit.sizes)
-        self._fit = fit
+        self._specs = tuple(zip(shaper.output_shapes, self._output_dtypes, strict=True))
+        for host in self._hosts.values():
+            host.place(self._arena, shaper.offsets, shaper.sizes)
+        self._fit = shapes
 
     def _refused(self) -> ConfigError:
         return ConfigError(
@@ -191,7 +186,7 @@ class ExecutionContext:
     def _enter_checked(self, arrays: Sequence[Any]) -> int:
         """Enter with arrays that no generated check has accepted, if they are right after all."""
         count = len(self._inputs.names)
-        sizes = self._fit.sizes if self._fit else None
+        sizes = self._shaper.sizes if self._shaper else None
         self._inputs.check(arrays[:count], sizes)
         self._outputs.check(arrays[count:], sizes)
         addresses = [a.ctypes.data for a in arrays]

@@ -15,7 +15,7 @@ from camshaft.ir.extents.sizes import evaluate
 from camshaft.ir.types import TensorType
 from camshaft.program.program import HostCall, Launch, Phase, Program
 from camshaft.program.rows import Patch, Row
-from camshaft.program.shape import SET_SHAPE, Items, items_of
+from camshaft.program.shape import PLACE_WORDS, SET_SHAPE, Items, items_of
 from camshaft.program.view import Buffer, View
 from camshaft.runtime.bindings import Bindings, fixed_arrays
 from camshaft.runtime.driver import RUNNER, driver_named
@@ -47,7 +47,7 @@ class LinkedEngine:
         used = [(kernel.code, phase) for kernel in program.kernels for phase in kernel.phases]
         used += [(e.code, e.phase) for e in program.expanded]
         if program.symbols:
-            used.append((SET_SHAPE, Phase(SET_SHAPE, 1)))
+            used += [(SET_SHAPE, Phase(symbol, 1)) for symbol in (SET_SHAPE, PLACE_WORDS)]
         for name, phase in used:
             wanted = symbols.setdefault(name, [])
             if phase.symbol not in wanted:

@@ -1,19 +1,18 @@
 """Setting a shape: from the arrays of a call to tables that fit them.
 
 A program with open extents has rows whose items, arguments and dims depend on the sizes that a
-call brings along.  Generated code (`program.shape`) computes all of them and the arena's offsets
-from the sizes; what is left here is to put the results where they belong, in one assignment of a
-whole array.  Nothing of this runs when a call has the shapes of the one before, and little for the
-last few shapes.
+call brings along.  Generated code (`program.shape`) checks the sizes, computes all that depends on them
+and writes it to the words of the tables that vary; what is left here is to call it, and to say what
+is wrong with sizes that it refuses.  Nothing of this runs when a call has the shapes of the one
+before.
 """
 
 from __future__ import annotations
 
+import ctypes
 import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from math import inf
 from typing import Any
 
 import numpy as np
@@ -24,8 +23,10 @@ from camshaft.ir.extents.sizes import Constraint, evaluate
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.program.program import Binding, Launch, Program
 from camshaft.program.rows import Targets
-from camshaft.program.shape import SET_SHAPE, Items, items_of, shape_extents
+from camshaft.program.shape import PLACE_WORDS, SET_SHAPE, Items, Sizing, items_of
+from camshaft.program.view import Buffer
 from camshaft.runtime.bindings import Bindings
+from camshaft.runtime.driver import LinkedProgram
 from camshaft.runtime.linked import LinkedEngine
 
 Sizes = dict[str, int]
@@ -130,30 +131,13 @@ def _shape(name: str, given: Any) -> tuple[int, ...]:
     return shape
 
 
-REMEMBERED = 32
-"""Shapes of calls for which a context keeps what it computed."""
-
 Shapes = tuple[tuple[int, ...], ...]
-
-
-@dataclass(slots=True)
-class Fitted:
-    """What a context's tables hold at some sizes.
-
-    shapes: of the inputs.  values: for `Targets`, int64.  outputs: shapes of the outputs.
-    offsets: where the buffers of the arena lie in it, by slot, in bytes.
-    """
-
-    shapes: Shapes
-    sizes: Sizes
-    values: np.ndarray
-    outputs: tuple[tuple[int, ...], ...]
-    offsets: np.ndarray
+"""Of the inputs, in order."""
 
 
 class _Words:
-    """Words of one table while they are collected: value i is
-    base[i] + results[first[i]] + results[second[i]], where `at[i]` says."""
+    """Words of a context's tables while they are collected: word i is
+    base[i] + results[first[i]] + results[second[i]] and lies where `at[i]` says in its table."""
 
     def __init__(self) -> None:
         self.at: list[int] = []
@@ -165,78 +149,58 @@ class _Words:
 
 
 class Shaper:
-    """Computes what depends on sizes, for one context.
+    """Computes what depends on sizes, for one context."""
 
-    Results are, in this order: values of the extents, arena offsets, the arena's bytes, and a zero.
-    """
-
-    def __init__(self, engine: LinkedEngine, dims: np.ndarray) -> None:
-        """dims: the context's block."""
+    def __init__(self, engine: LinkedEngine, dims: np.ndarray, context: LinkedProgram) -> None:
+        """dims: the block that the rows of `context` point into; whoever holds this keeps it."""
         program = self.program = engine.program
         self._linked = engine.linked
-        extents = shape_extents(program)
-        self._numbers: dict[Dim | Items, int] = {e: i for i, e in enumerate(extents)}
-        self._slots = {slot.buffer: len(extents) + i for i, slot in enumerate(program.arena.slots)}
-        self._total = len(extents) + len(program.arena.slots)
-        self._placed = slice(len(extents), self._total)
-        self._results = np.zeros(self._total + 2, np.int64)
-        self._given = np.zeros(len(program.symbols), np.int64)
-        self._pointers = (self._given.ctypes.data, self._results.ctypes.data)
-        self._address = self._linked.address(SET_SHAPE, SET_SHAPE)
-        self._known: dict[Shapes, Fitted] = {}
-        self._collect(engine, dims)
-        self._compile()
+        sizing = self._sizing = Sizing.of(program)
+        self._numbers: dict[Dim | Items, int] = {e: i for i, e in enumerate(sizing.extents)}
+        slots = (slot.buffer for slot in program.arena.slots)
+        self._slots = {buffer: i for i, buffer in enumerate(slots, len(sizing.extents))}
+        self._given = _block(len(sizing.given))
+        self._outputs = _block(len(sizing.outputs))
+        self._results = _block(sizing.results)
+        given, outputs, results = map(ctypes.addressof, (self._given, self._outputs, self._results))
+        address = self._linked.address(SET_SHAPE, SET_SHAPE)
+        pointers = [given, dims.ctypes.data, outputs, results]
+        self._compute = self._linked.bound(address, pointers, 0, 1)
+        self._fits, self._bytes = sizing.fits, sizing.arena_bytes
+        self._ranks = [b.type.rank for b in program.inputs]
+        ends = [0, *accumulate(b.type.rank for b in program.outputs)]
+        self._output_slices = [slice(a, b) for a, b in pairwise(ends)]
+        self._sources = [(s.name, i) for s, i in sizing.sources.items()]
+        self._collect(engine, context)
 
     # -- made once ---------------------------------------------------------------------------
 
-    def _collect(self, engine: LinkedEngine, dims: np.ndarray) -> None:
+    def _collect(self, engine: LinkedEngine, context: LinkedProgram) -> None:
         """Find every word that varies."""
         bindings = (*self.program.inputs, *self.program.outputs)
         tables = (*self._rows(engine), *self._bindings(bindings))
-        places = [np.array(words.at, np.int64) for words in tables]
-        items, args, patches, nbytes, shapes = places
-        self.targets = Targets(items, args, patches, nbytes, shapes, dims)
-        launches = [i for i in self.program.instructions if isinstance(i, Launch)]
-        terms = [term for words in tables for term in words.terms]
-        terms += [(*self._split(e), self._total + 1) for launch in launches for e in launch.dims]
-        columns = np.array(terms, np.int64).reshape(-1, 3)
-        self._base, self._terms = columns[:, 0].copy(), columns[:, 1:].T.copy()
-        self._shapes_at = sum(place.size for place in places[:-1])
-
-    def _compile(self) -> None:
-        """What `compute` looks at, in a form that is quick to go through."""
-        inputs = self.program.inputs
-        self._ranks = [b.type.rank for b in inputs]
-        self._names = [s.name for s in self.program.symbols]
-        where: dict[str, tuple[int, int]] = {}
-        for i, b in enumerate(inputs):
-            for axis, e in enumerate(b.type.shape):
-                symbol = sole_symbol(e)
-                if symbol is not None:
-                    where.setdefault(symbol.name, (i, axis))
-        self._sources = [
-            (*where[s.name], s.low, inf if s.high is None else s.high) for s in self.program.symbols
-        ]
-        self._rules = [
-            (c.kind == "==", *self._split(c.left), *self._split(c.right))
-            for c in self.program.constraints
-        ]
-        ends = [0, *accumulate(b.type.rank for b in (*inputs, *self.program.outputs))]
-        self._input_extents, self._extent_count = ends[len(inputs)], ends[-1]
-        outputs = ends[len(inputs) :]
-        self._output_slices = [slice(a, b) for a, b in pairwise(outputs)]
+        table, places = context.words(Targets(*(np.array(w.at, np.int64) for w in tables)))
+        columns = np.array([term for words in tables for term in words.terms], np.int64)
+        base, first, second = np.ascontiguousarray(columns.reshape(-1, 3).T)
+        self._in_arena = np.flatnonzero(np.isin(second, list(self._slots.values())))
+        self._base, self._unplaced = base, base[self._in_arena]
+        self._kept = (first, second, places)
+        addresses = [a.ctypes.data for a in (base, *self._kept)]
+        pointers = [ctypes.addressof(self._results), *addresses, table]
+        address = self._linked.address(SET_SHAPE, PLACE_WORDS)
+        self._place = self._linked.bound(address, pointers, 0, len(base))
 
     def _split(self, extent: Extent | Items) -> tuple[int, int]:
         """(constant, number of a result) whose sum is the extent."""
         if isinstance(extent, int):
-            return extent, self._total + 1
+            return extent, self._sizing.zero
         return 0, self._numbers[extent]
 
     def _rows(self, engine: LinkedEngine) -> tuple[_Words, _Words, _Words]:
         """Items, arguments and patches of the rows that `LinkedEngine.rows` makes."""
         items, args, patches = _Words(), _Words(), _Words()
         row = at = patch = 0
-        zero = self._total + 1
+        zero = self._sizing.zero
         for instruction in self.program.instructions:
             if not isinstance(instruction, Launch):
                 row += 1
@@ -263,7 +227,7 @@ class Shaper:
 
     def _bindings(self, bindings: Sequence[Binding]) -> tuple[_Words, _Words]:
         nbytes, shapes = _Words(), _Words()
-        zero = self._total + 1
+        zero = self._sizing.zero
         for i, binding in enumerate(bindings):
             nbytes.add(i, *self._split(binding.type.nbytes), zero)
             for extent in binding.type.shape:
@@ -272,66 +236,41 @@ class Shaper:
 
     # -- for a call --------------------------------------------------------------------------
 
-    def remembered(self, shapes: Shapes) -> Fitted | None:
-        """What was `fitted` for these shapes of the inputs lately."""
-        return self._known.get(shapes)
-
     def compute(self, shapes: Shapes) -> int:
-        """Compute results for these shapes of the inputs; returns the bytes that the arena needs.
-
-        Errors as in `sizes_of`.
+        """Compute all that depends on these shapes, dims included; returns the bytes that the arena
+        needs.  The context must not run meanwhile, nor before `place`.  Errors as in `sizes_of`.
         """
-        sizes = self._in_range(shapes)
-        if sizes is not None:
-            self._given[:] = sizes
-            self._linked.call(self._address, self._pointers, 0, 1)
-        if sizes is None or not self._allowed():
-            sizes_of(self.program, shapes)  # says what is wrong
-            raise AssertionError(f"sizes {sizes} of {self.program.symbols} are refused for nothing")
-        return int(self._results[self._total])
+        if [len(shape) for shape in shapes] == self._ranks:
+            self._given[:] = [d for shape in shapes for d in shape]
+            self._compute()
+            if self._results[self._fits]:
+                return self._results[self._bytes]
+        sizes_of(self.program, shapes)  # says what is wrong
+        raise AssertionError(f"shapes {shapes} are refused for nothing")
 
-    def fitted(self, shapes: Shapes, arena: int) -> Fitted:
-        """What belongs into the tables after `compute`.  arena: its address.  Errors as there."""
-        placed = self._results[self._placed]
-        offsets = placed.copy()
-        placed += arena
-        terms = self._results[self._terms]
-        values = terms[0] + terms[1]
-        values += self._base
-        at = self._shapes_at
-        extents = values[at : at + self._extent_count].tolist()
-        if extents[: self._input_extents] != [d for shape in shapes for d in shape]:
-            sizes_of(self.program, shapes)  # says what is wrong
-            raise AssertionError(f"shapes {shapes} are refused for nothing")
-        outputs = tuple(tuple(extents[s]) for s in self._output_slices)
-        sizes = dict(zip(self._names, self._given.tolist(), strict=True))
-        return Fitted(shapes, sizes, values, outputs, offsets)
+    def move(self, arena: int) -> None:
+        """The arena lies at this address from now on."""
+        self._base[self._in_arena] = self._unplaced + arena
 
-    def remember(self, fitted: Fitted, *, moved: bool) -> None:
-        """Keep it for `remembered`.  moved: the arena has another address than before."""
-        if moved:
-            self._known.clear()
-        if fitted.shapes not in self._known and len(self._known) >= REMEMBERED:
-            del self._known[next(iter(self._known))]
-        self._known[fitted.shapes] = fitted
+    def place(self) -> None:
+        """Write what was computed to the tables."""
+        self._place()
 
-    def _in_range(self, shapes: Shapes) -> list[int] | None:
-        """Sizes of the symbols, None if a rank or a size is wrong."""
-        if [len(shape) for shape in shapes] != self._ranks:
-            return None
-        sizes = []
-        for i, axis, low, high in self._sources:
-            size = shapes[i][axis]
-            if not low <= size <= high:
-                return None
-            sizes.append(size)
-        return sizes
+    @property
+    def output_shapes(self) -> list[tuple[int, ...]]:
+        """Shapes of the outputs that were computed last."""
+        return [tuple(self._outputs[s]) for s in self._output_slices]
 
-    def _allowed(self) -> bool:
-        """Whether the results keep the program's constraints."""
-        results = self._results
-        for equal, a, i, b, j in self._rules:
-            gap = a + results[i] - b - results[j]
-            if gap < 0 or (equal and gap):
-                return False
-        return True
+    @property
+    def sizes(self) -> Sizes:
+        """Sizes of the symbols that things were computed for last."""
+        return {name: self._given[i] for name, i in self._sources}
+
+    @property
+    def offsets(self) -> dict[Buffer, int]:
+        """Where each buffer of the arena lies in it, in bytes, as was computed last."""
+        return {buffer: self._results[i] for buffer, i in self._slots.items()}
+
+
+def _block(count: int) -> ctypes.Array[ctypes.c_int64]:
+    return (ctypes.c_int64 * max(1, count))()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from camshaft.backends.cpu.link import Library, call, link, pointer_table
+from camshaft.backends.cpu.link import Library, bound, call, link, pointer_table
 from camshaft.backends.cpu.processor import host_features
 from camshaft.backends.cpu.runner.functions import compile_runner, runner_from
 from camshaft.backends.cpu.runner.program import LinkedProgram
@@ -33,6 +33,12 @@ class LinkedKernels:
     def call(self, address: int, pointers: Sequence[int], begin: int, end: int) -> None:
         """See `runtime.driver.LinkedCode.call`."""
         call(address, pointer_table(pointers), begin, end)
+
+    def bound(
+        self, address: int, pointers: Sequence[int], begin: int, end: int
+    ) -> Callable[[], None]:
+        """See `runtime.driver.LinkedCode.bound`."""
+        return bound(address, pointer_table(pointers), begin, end)
 
     def program(
         self,

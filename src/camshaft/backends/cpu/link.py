@@ -8,7 +8,8 @@ from __future__ import annotations
 import ctypes
 import itertools
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from llvmlite import binding
 
@@ -16,6 +17,7 @@ from camshaft.backends.cpu.compile import start_llvm
 from camshaft.errors import BuildError
 
 _PHASE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
+_SHORT = ctypes.PYFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
 _LOCK = threading.Lock()
 _NUMBER = itertools.count()
 _JIT: list[binding.LLJIT] = []
@@ -63,3 +65,10 @@ def call(
 ) -> None:
     """Run work items begin..end-1 of the phase at `address`; releases the GIL meanwhile."""
     _PHASE(address)(ctypes.addressof(table), begin, end, worker)
+
+
+def bound(
+    address: int, table: ctypes.Array[ctypes.c_void_p], begin: int, end: int
+) -> Callable[[], None]:
+    """`call` with these arguments, for short work: keeps the GIL."""
+    return partial(_SHORT(address), table, begin, end, 0)

@@ -1,8 +1,9 @@
-"""Code that turns the sizes of a call into everything that depends on them.
+"""Code that turns the shapes of a call into everything that depends on them.
 
-Compiled with an engine that has open extents: one function that computes every extent of the
-program (work items, offsets, kernels' dims) and then where each buffer of the arena lies.  It is
-straight-line code of some hundred integer instructions and takes well under a microsecond.
+Compiled with an engine that has open extents.  One function checks the sizes of a call, and computes
+every extent of the program (work items, byte offsets, kernels' dims) and where each buffer of the
+arena lies: straight-line code of some hundred integer instructions, well under a microsecond.  The
+other one writes these to the words of a context's tables that vary.
 """
 
 from __future__ import annotations
@@ -10,67 +11,98 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from camshaft.backends.base import Source
-from camshaft.backends.cpu.lang import Arg, FunctionBuilder, Module, Value
+from camshaft.backends.cpu.lang import Arg, FunctionBuilder, Module, Pointer, Value
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.errors import BuildError
 from camshaft.ir.extents.bounds import bounds
 from camshaft.ir.extents.extent import Dim, Extent, operands
 from camshaft.ir.extents.symbol import Atom, Symbol, terms_of
-from camshaft.ir.types import i64
-from camshaft.program.shape import Items
+from camshaft.ir.types import boolean, i64
+from camshaft.program.arena import ALIGNMENT
+from camshaft.program.shape import PLACE_WORDS, SET_SHAPE, Items, Sizing
 
-SYMBOL = "set_shape"
 
+def set_shape_source(target: CpuTarget, sizing: Sizing) -> Source:
+    """Two phases; all their arguments are i64.
 
-def set_shape_source(
-    target: CpuTarget,
-    symbols: Sequence[Symbol],
-    extents: Sequence[Extent | Items],
-    slots: Sequence[tuple[Extent, Sequence[int]]],
-    alignment: int,
-) -> Source:
-    """A phase of one item, called with args = (sizes, results), both i64.
-
-    sizes: of the symbols, in order.  results: the values of `extents`; then the byte offset of each
-    of `slots` (its bytes, and the earlier slots that it lies above), a multiple of `alignment`; then
-    the bytes of the whole arena.
+    The first has one item and args = (given, loads, outputs, results): see `Sizing`, whose dims
+    are the loads.
+    An item of the second is a word: args = (results, base, first, second, places, words), and
+    words[places[i]] = base[i] + results[first[i]] + results[second[i]].
     """
     module = Module(target)
-    args = [
-        Arg("sizes", i64, readonly=True, noalias=True),
-        Arg("results", i64, noalias=True),
-    ]
-    with module.phase(SYMBOL, 1, args) as k:
-        sizes = {s: k.load(k.args["sizes"].at(i)) for i, s in enumerate(symbols)}
+    written = ("loads", "outputs", "results")
+    args = [Arg("given", i64, readonly=True, noalias=True)]
+    with module.phase(SET_SHAPE, 1, args + [Arg(n, i64, noalias=True) for n in written]) as k:
+        k.store(k.index(0), k.args["results"].at(sizing.fits))
+        given = [k.load(k.args["given"].at(i)) for i in range(len(sizing.given))]
+        sizes = {symbol: given[i] for symbol, i in sizing.sources.items()}
+        with k.if_(_in_range(k, sizes)):  # what follows relies on it: no divisor is 0
+            _compute(k, sizing, given, _Writer(k, sizes))
+    read = ("results", "base", "first", "second", "places")
+    args = [Arg(n, i64, readonly=True, noalias=True) for n in read]
+    with module.phase(PLACE_WORDS, 1, [*args, Arg("words", i64, noalias=True)]) as k:
         results = k.args["results"]
-        writer = _Writer(sizes)
-        for i, e in enumerate(extents):
-            value = writer.items(k, e) if isinstance(e, Items) else k.index(writer.value(e))
-            k.store(value, results.at(i))
-        ends: list[Value] = []
-        total = k.index(0)
-        for i, (nbytes, above) in enumerate(slots, len(extents)):
-            offset = k.index(0)
-            for j in above:
-                offset = k.max(offset, ends[j])
-            k.store(offset, results.at(i))
-            end = offset + writer.value(nbytes)
-            ends.append((end + (alignment - 1)) & -alignment)
-            total = k.max(total, end)
-        k.store(total, results.at(len(extents) + len(slots)))
+        with k.loop(k.begin, k.end) as i:
+            base, first, second, place = (k.load(k.args[n].at(i)) for n in read[1:])
+            value = base + k.load(results.at(first)) + k.load(results.at(second))
+            k.store(value, k.args["words"].at(place))
     return module.source()
+
+
+def _in_range(k: FunctionBuilder, sizes: Mapping[Symbol, Value]) -> Value:
+    """Whether every size lies in its symbol's range."""
+    fits = k.const(True, boolean)
+    for symbol, size in sizes.items():
+        fits = fits & (size >= symbol.low)
+        if symbol.high is not None:
+            fits = fits & (size <= symbol.high)
+    return fits
+
+
+def _compute(k: FunctionBuilder, sizing: Sizing, given: list[Value], writer: _Writer) -> None:
+    """Everything, for sizes that are in range."""
+
+    def store(extents: Sequence[Extent | Items], to: Pointer) -> None:
+        for i, e in enumerate(extents):
+            k.store(k.index(writer.items(e) if isinstance(e, Items) else writer.value(e)), to.at(i))
+
+    results = k.args["results"]
+    store(sizing.extents, results)
+    store(sizing.dims, k.args["loads"])
+    store(sizing.outputs, k.args["outputs"])
+    ends: list[Value] = []
+    total = k.index(0)
+    for i, (nbytes, above) in enumerate(sizing.slots, len(sizing.extents)):
+        offset = k.index(0)
+        for j in above:
+            offset = k.max(offset, ends[j])
+        k.store(offset, results.at(i))
+        end = offset + writer.value(nbytes)
+        ends.append((end + (ALIGNMENT - 1)) & -ALIGNMENT)
+        total = k.max(total, end)
+    k.store(total, results.at(sizing.arena_bytes))
+    k.store(k.index(0), results.at(sizing.zero))
+    fits = k.const(True, boolean)
+    for value, e in zip(given, sizing.given, strict=True):
+        fits = fits & k.eq(value, writer.value(e))
+    for c in sizing.constraints:
+        gap = k.index(writer.value(c.left)) - writer.value(c.right)
+        fits = fits & (k.eq(gap, 0) if c.kind == "==" else gap >= 0)
+    k.store(k.select(fits, k.index(1), 0), results.at(sizing.fits))
 
 
 class _Writer:
     """Writes extents as code, each sum and atom once."""
 
-    def __init__(self, sizes: Mapping[Symbol, Value]) -> None:
-        self.sizes = sizes
+    def __init__(self, k: FunctionBuilder, sizes: Mapping[Symbol, Value]) -> None:
+        self.k, self.sizes = k, sizes
         self.done: dict[Dim, Value] = {}
         self.atoms: dict[Atom, Value] = {}
 
-    def items(self, k: FunctionBuilder, items: Items) -> Value:
+    def items(self, items: Items) -> Value:
         """The number of items, 0 where they have no turn."""
+        k = self.k
         size, when = k.index(self.value(items.when.extent)), items.when
         turn = size >= when.low
         if when.high is not None:
@@ -106,7 +138,7 @@ class _Writer:
             return self.sizes[atom]
         first, second = operands(atom)
         a, b = self.value(first), self.value(second)
-        k = next(iter(self.sizes.values())).k
+        k = self.k
         if atom.op in ("min", "max"):
             return k.min(a, b) if atom.op == "min" else k.max(a, b)
         x, y = k.index(a), k.index(b)

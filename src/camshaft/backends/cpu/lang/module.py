@@ -183,7 +183,9 @@ class Module:
         if any(p.symbol == symbol for p in taken):
             raise BuildError(f"two phases are called {symbol!r}")
         names = [a.name for a in args]
-        if len(set(names)) != len(names) or {"begin", "end", "worker", "dims"} & set(names):
+        if len(set(names)) != len(names) or {"begin", "end", "worker", "dims", "table"} & set(
+            names
+        ):
             raise BuildError(f"phase {symbol!r}: argument names must be distinct, got {names}")
         scalars = [Scalar("begin"), Scalar("end"), Scalar("worker")]
         k = FunctionBuilder(self.target, self._declarations, [*args, *scalars])

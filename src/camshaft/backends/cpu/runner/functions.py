@@ -149,7 +149,8 @@ class _MethodDef(ctypes.Structure):
 
 
 class RunnerFunctions:
-    """The runner's functions.  Those called through ctypes release the GIL while they run.
+    """The runner's functions.  Those called through ctypes release the GIL while they run, but for
+    `acquire` and `leave`, which take no time.
 
     enter(program, addresses) -> code; resume(program, row) -> code;
     acquire(program) -> 1 if it was busy; leave(program);
@@ -163,8 +164,8 @@ class RunnerFunctions:
         p, i64 = ctypes.c_void_p, ctypes.c_int64
         self.enter = self._function("enter", i64, p, p)
         self.resume = self._function("resume", i64, p, i64)
-        self.acquire = self._function("acquire", i64, p)
-        self.leave = self._function("leave", None, p)
+        self.acquire = ctypes.PYFUNCTYPE(i64, p)(self.addresses["acquire"])
+        self.leave = ctypes.PYFUNCTYPE(None, p)(self.addresses["leave"])
         self.signal = self._function("signal", None, p)
         self.worker = self._function("worker", None, p, i64, ctypes.c_int32)
         self._method = _MethodDef(b"call", self.addresses["call"], _METH_FASTCALL, None)

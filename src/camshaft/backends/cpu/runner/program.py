@@ -149,10 +149,17 @@ class LinkedProgram:
         if self._has_hosts and self._started and not self._closed:
             self._runner.leave(self.address)
 
-    def set_shape(self, targets: Targets, values: np.ndarray) -> bool:
-        """Fit the tables to other sizes, between calls.  False if the program is in use or closed.
+    def words(self, targets: Targets) -> tuple[int, np.ndarray]:
+        """Address of a table with the words that vary with sizes, and where in it they lie.
 
-        targets: where values go, for the rows without checks.
+        targets: which words, for the rows without checks.
+        """
+        return self._tables.block.ctypes.data, self._tables.places(targets, self.checks)
+
+    def between_calls(self, change: Callable[[], None]) -> bool:
+        """Call `change`, which may write to `words`.  False if the program is in use or closed.
+
+        Passes on what it raises.
         """
         if not self._started and not self.start():
             return False
@@ -163,7 +170,8 @@ class LinkedProgram:
             if self._runner.acquire(self.address):
                 return False
             try:
-                self._tables.set_shape(targets, values, self.checks)
+                change()
+                self._tables.fit_checks(self.checks)
             finally:
                 self._runner.leave(self.address)
         return True

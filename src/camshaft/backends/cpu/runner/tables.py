@@ -45,7 +45,7 @@ _INFINITY = {"f16": 0x7C00, "bf16": 0x7F80, "f32": 0x7F800000, "f64": 0x7FF00000
 class Tables:
     """The memory of a program, kept alive together.
 
-    The tables with words that vary with sizes lie in one block, so that one assignment sets them.
+    The tables with words that vary with sizes lie in one block.
     """
 
     def __init__(
@@ -74,7 +74,6 @@ class Tables:
         self.addresses = zeroed(len(bindings))
         self.expected = zeroed(EXPECTED_WORDS * len(bindings))
         self.dtypes = [np.dtype(b.dtype.numpy) for b in bindings]  # kept: `expected` holds ids
-        self._places: np.ndarray | None = None
 
     def fill(self, first_output: int, checks: int) -> None:
         """Write every table."""
@@ -108,23 +107,23 @@ class Tables:
         self._fill_bindings(first_output)
         self._fill_rows(checks)
 
-    def set_shape(self, targets: Targets, values: np.ndarray, checks: int) -> None:
-        """Write what varies with the sizes of a call.  checks: rows before those of `targets`."""
-        if self._places is None:
-            rows, args, patches, extents, shapes, _ = self.starts
-            self._places = np.concatenate(
-                (
-                    targets.items * ROW_WORDS + (rows + ROW_WORDS * checks + 2),
-                    targets.args + (args + CHECK_ARGS * checks),
-                    targets.patches * 3 + (patches + 3 * checks + 2),
-                    targets.nbytes + extents,
-                    targets.shapes + shapes,
-                )
+    def places(self, targets: Targets, checks: int) -> np.ndarray:
+        """Where words that vary lie in `block`, in the order of the fields of `targets`: int64 [n].
+        checks: rows before those of `targets`."""
+        rows, args, patches, extents, shapes, _ = self.starts
+        return np.concatenate(
+            (
+                targets.items * ROW_WORDS + (rows + ROW_WORDS * checks + 2),
+                targets.args + (args + CHECK_ARGS * checks),
+                targets.patches * 3 + (patches + 3 * checks + 2),
+                targets.nbytes + extents,
+                targets.shapes + shapes,
             )
-        count = self._places.size
-        self.block[self._places] = values[:count]
-        targets.dims[:] = values[count:]
-        for row in range(checks):  # of inputs that are looked at for NaN
+        )
+
+    def fit_checks(self, checks: int) -> None:
+        """Make the first rows, which look at inputs for NaN, fit the inputs' sizes."""
+        for row in range(checks):
             nbytes = self.extents[self.patches[3 * row + 1]]
             self.args[CHECK_ARGS * row + 2] = nbytes
             self.rows[ROW_WORDS * row + 2] = -(-nbytes // CHECK_CHUNK)
