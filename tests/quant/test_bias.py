@@ -17,10 +17,10 @@ from camshaft.ir.interpret import interpret
 from camshaft.ir.types import TensorType, f32
 from camshaft.ops import CONV, POINTWISE
 from camshaft.ops.common import IDENTITY
-from camshaft.ops.contraction import conv_nhwc
+from camshaft.ops.contraction import conv_nhwc, taps_inside
 from camshaft.passes.pipeline import optimize
 from camshaft.passes.qdq.lowering import lower_quantization
-from camshaft.quant.bias import ChannelMeans, less_shift, output_shift, taps_inside
+from camshaft.quant.bias import ChannelMeans, less_shift
 from camshaft.quant.calibrate import Observers, Run
 from camshaft.quant.implicit import ImplicitQuantization
 from camshaft.quant.rounding import quantize_kernels
@@ -48,6 +48,10 @@ def conv(x: tuple[int, ...], w: np.ndarray, attrs: dict, operands: tuple = ()) -
     return b, b.graph({"y": y}).nodes[0]
 
 
+def types_of(node: Node) -> list[TensorType]:
+    return [t.type for t in node.args]
+
+
 @pytest.mark.parametrize("case", SHAPES)
 def test_shift_is_exact_where_every_channel_is_constant(case: str) -> None:
     x, w, attrs = SHAPES[case]
@@ -56,12 +60,15 @@ def test_shift_is_exact_where_every_channel_is_constant(case: str) -> None:
     means = rng.standard_normal(x[-1])
     _, node = conv(x, error.astype(np.float32), attrs)
     measured = conv_nhwc(np.broadcast_to(means, x), error, node.attrs).mean(axis=(0, 1, 2))
-    np.testing.assert_allclose(output_shift(node, error, means), measured, rtol=1e-10)
+    assert CONV.int8 is not None and CONV.int8.mean_shift is not None
+    shift = CONV.int8.mean_shift(types_of(node), node.output.type, node.attrs, error, means)
+    np.testing.assert_allclose(shift, measured, rtol=1e-10)
 
 
 def test_taps_in_the_padding_by_hand() -> None:
     _, node = conv((1, 4, 2, 1), np.ones((1, 3, 3, 1), np.float32), {"pads": (1, 1, 1, 1)})
-    np.testing.assert_array_equal(taps_inside(node), np.outer([3 / 4, 1, 3 / 4], [1 / 2, 1, 1 / 2]))
+    shares = taps_inside(types_of(node), node.output.type, node.attrs)
+    np.testing.assert_array_equal(shares, np.outer([3 / 4, 1, 3 / 4], [1 / 2, 1, 1 / 2]))
 
 
 BIAS = np.array([1.0, -2.0, 3.0], np.float32)

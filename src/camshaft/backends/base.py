@@ -45,7 +45,7 @@ from camshaft.ir.extents.sizes import evaluate
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.op import Attr
 from camshaft.ir.strides import Strides
-from camshaft.ir.types import DType, Shape, row_major_strides
+from camshaft.ir.types import DType, Shape, TensorType, row_major_strides
 from camshaft.program.program import Phase
 from camshaft.program.shape import Sizing
 
@@ -241,15 +241,19 @@ class Compiler(Protocol):
     def compile(self, source: Source) -> Kernel: ...
 
 
+def _dense_operands(op: str, operand: int, type: TensorType) -> bool:
+    return False
+
+
 @dataclass(frozen=True)
 class Preferences:
     """What a backend's kernels want of the views that the build gives them.
 
-    strided_channels: up to how many channels a float convolution reads its input through any
-    strides, such that no copy has to make them adjacent.
+    takes_any_strides: (op, operand, its type) -> whether kernels read that operand through any
+        strides, such that no copy has to make the last axis adjacent.
     """
 
-    strided_channels: int = 0
+    takes_any_strides: Callable[[str, int, TensorType], bool] = _dense_operands
 
 
 F = TypeVar("F")

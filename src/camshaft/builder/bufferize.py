@@ -18,8 +18,6 @@ from dataclasses import dataclass, field
 
 from camshaft.backends.base import Preferences
 from camshaft.ir.graph import Graph, Node, Tensor
-from camshaft.ir.types import f32
-from camshaft.ops import CONV, HOST, POINTWISE, RESHAPE
 from camshaft.program.view import Buffer, Space, View
 
 
@@ -87,9 +85,9 @@ class _Bufferizer:
     def _hand_down(self, node: Node) -> None:
         if node.op.parts is not None:
             self._hand_down_parts(node)
-        elif node.op is RESHAPE and node.output.name in self.views:
+        elif node.op.inverse is not None and node.output.name in self.views:
             source, out = node.args[0], self.views[node.output.name]
-            view = out.reshaped(source.shape)
+            view = node.op.inverse(out, source.shape, node.attrs)
             if view is None or not view.inner_is_unit:
                 return
             if self._ownable(source):
@@ -156,13 +154,10 @@ class _Bufferizer:
         return all(self._takes_any_strides(n, t) for n in readers)
 
     def _takes_any_strides(self, node: Node, t: Tensor) -> bool:
-        if node.op in (POINTWISE, HOST) or node.op.parts is not None:
+        if node.op.hosted or node.op.parts is not None:
             return True
-        if node.op is CONV and node.args[0] is t and all(a is not t for a in node.args[1:]):
-            channels = t.shape[-1]
-            few = isinstance(channels, int) and channels <= self.preferences.strided_channels
-            return t.type.dtype == f32 and few
-        return False
+        takes = self.preferences.takes_any_strides
+        return all(takes(node.op.name, i, t.type) for i, a in enumerate(node.args) if a is t)
 
     def _copy(self, t: Tensor, target: View, node: Node) -> None:
         self._emit_copy(self._view_of(t), target, t, node.origin)

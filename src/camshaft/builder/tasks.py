@@ -16,7 +16,7 @@ from camshaft.ir import expr as E
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.extents.sizes import typical
 from camshaft.ir.graph import Node, Tensor
-from camshaft.ops import HOST
+from camshaft.ops import POINTWISE
 from camshaft.program.view import View
 
 
@@ -86,7 +86,7 @@ def _copy_task(copy: Copy) -> Task:
     else:
         source = copy.source
     spec = KernelSpec(
-        "pointwise", (_operand(source),), (_operand(copy.target),), (("expr", E.inp(0)),)
+        POINTWISE.name, (_operand(source),), (_operand(copy.target),), (("expr", E.inp(0)),)
     )
     name = f"copy {copy.tensor.name}"
     return Task(name, "copy", copy.origin, spec, None, (source,), (copy.target,), 0)
@@ -95,9 +95,9 @@ def _copy_task(copy: Copy) -> Task:
 def _node_task(node: Node, bufferized: Bufferized) -> Task:
     inputs = tuple(t if t.is_const else bufferized.views[t.name] for t in node.args)
     outputs = tuple(bufferized.views[t.name] for t in node.outputs)
-    if node.op is HOST:
-        op = str(node.attrs["op_type"])
-        return Task(node.name, op, node.origin, None, node, inputs, outputs, 0)
+    if node.op.hosted:
+        title = node.op.title(node.attrs)
+        return Task(node.name, title, node.origin, None, node, inputs, outputs, 0)
     anchors = node.op.anchors
     operands = [_operand(p) for p in inputs]
     if anchors:

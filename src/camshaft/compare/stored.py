@@ -9,7 +9,7 @@ import numpy as np
 
 from camshaft.ir.graph import Graph, Node, Tensor
 from camshaft.ir.types import i8, u8
-from camshaft.ops import QUANTIZE
+from camshaft.passes.qdq.rules import quantized_tensors, unsigned_zero
 from camshaft.session import BuildSession
 
 
@@ -45,14 +45,12 @@ def stored_tensors(session: BuildSession) -> dict[str, Stored]:
 
 def _quantized_tensors(session: BuildSession) -> dict[str, Stored]:
     """Output of each per-tensor quantize node -> what it holds, unsigned as lowering makes it."""
-    found: dict[str, Stored] = {}
-    for node in () if session.quantized is None else session.quantized.nodes:
-        if node.op is QUANTIZE and all(t.is_const and t.type.size == 1 for t in node.args[1:]):
-            scale, zero = (t.array.reshape(()) for t in node.args[1:])
-            shift = 128 if zero.dtype == np.int8 else 0
-            source = node.args[0].name
-            found[node.output.name] = Stored(source, float(scale), int(zero) + shift)
-    return found
+    quantized = () if session.quantized is None else quantized_tensors(session.quantized).items()
+    return {
+        name: Stored(q.source.name, float(q.scale), unsigned_zero(q))
+        for name, q in quantized
+        if q.per_tensor and not q.zero.ndim
+    }
 
 
 def _moved(

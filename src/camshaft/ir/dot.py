@@ -79,12 +79,11 @@ def _titled(name: str, tensor: Tensor) -> str:
 
 
 def _label(node: Node) -> str:
-    kind = str(node.attrs["op_type"]) + " (host)" if "op_type" in node.attrs else node.op.name
+    kind = node.op.title(node.attrs) + (" (host)" if node.op.hosted else "")
     lines = [node.name, kind]
     for key, value in node.op.changed(node.attrs).items():
-        if key in ("op_type", "proto", "opset", "dtypes", "ranks", "extents"):
-            continue
-        lines.append(_short(f"{key}={_shown(value)}"))
+        if node.op.attributes[key].drawn:
+            lines.append(_short(f"{key}={_shown(value)}"))
     lines += [_short(f"{t.name}: {t.type}") for t in node.args if t.is_const]
     return "\n".join(lines)
 

@@ -21,7 +21,7 @@ from camshaft.ir.attrs import symbolic_in
 from camshaft.ir.extents import known
 from camshaft.ir.extents.constraints import Constraints
 from camshaft.ir.extents.extent import Extent
-from camshaft.ir.extents.shape_values import EXTENTS, extents_attrs, extents_of
+from camshaft.ir.extents.shape_values import EXTENTS, extents_attrs
 from camshaft.ir.extents.symbol import UndecidedExtent
 from camshaft.ir.op import Attr, Attrs, OpDef
 from camshaft.ir.types import Shape, TensorType, i64, type_of
@@ -246,7 +246,7 @@ class GraphBuilder:
                 a.flags.writeable = False
             return tuple(self.constant(a, n) for a, n in zip(arrays, outputs, strict=True))
         values = self._symbolic(op, inputs, filled)
-        if values is not None and all(known.is_whole(v) for v in values) and op is not EXTENTS:
+        if values is not None and all(known.is_whole(v) for v in values):
             return tuple(
                 self._extents(v, t, n, name, origin)
                 for v, t, n in zip(values, types, outputs, strict=True)
@@ -324,7 +324,9 @@ class GraphBuilder:
         """The op's results as extents, if it is shape arithmetic."""
         moves = op.moves  # which a reference does with any objects
         evaluate = op.reference if moves else op.symbolic
-        if evaluate is None or not any(t is not None and t.name in self._known for t in inputs):
+        if evaluate is None:
+            return None
+        if inputs and not any(t is not None and t.name in self._known for t in inputs):
             return None
         values: list[np.ndarray] = []
         for t in inputs:
@@ -393,8 +395,8 @@ class GraphBuilder:
         for t in node.outputs:
             self._register(t)
             self._producer[t.name] = node
-        if node.op is EXTENTS:
-            self._known[node.output.name] = extents_of(node.attrs)
+        if not node.inputs and (values := self._symbolic(node.op, (), node.attrs)) is not None:
+            self._known.update((t.name, v) for t, v in zip(node.outputs, values, strict=True))
         return True
 
     # -- finishing ---------------------------------------------------------------------------

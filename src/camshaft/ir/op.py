@@ -50,10 +50,14 @@ NO_EPILOGUE = inp(0)
 
 @dataclass(frozen=True)
 class Attribute:
-    """An attribute of an op: what it says, and its default (REQUIRED if there is none)."""
+    """An attribute of an op: what it says, and its default (REQUIRED if there is none).
+
+    drawn: whether drawings of graphs show it.
+    """
 
     doc: str
     default: object = REQUIRED
+    drawn: bool = True
 
 
 # -- how axes may be reordered -------------------------------------------------------------------
@@ -136,6 +140,28 @@ class Commutes:
     axis: Callable[[int, TensorType, TensorType, Any], int | None] = _no_axis
 
 
+@dataclass(frozen=True)
+class Int8Form:
+    """How an op is computed on 8-bit integers that stand for floats; `passes.qdq` lowers it so.
+
+    An op with weights is one whose arithmetic INT8 makes faster.  One without is given bytes only
+    where it lies between such, so that they need not become floats on the way.
+
+    inputs: (input types, output type, attrs) -> inputs that may be activations of 8 bits, one scale
+        for all; operands of an epilogue are not among them.  With weights: exactly one.
+    weights: the input that becomes i8 if it is constant, with a scale for each element of its axis
+        0, along which the output's channels run.  None: there is none.
+    mean_shift: (input types, output type, attrs, error, means) -> how far the mean of each output
+        channel moves when `error`, float64 and shaped as the weights, is added to them.  means:
+        float64 [C], of the channels of the activation, which are its last axis.  Float64 [K].
+        None: not known, so that biases are not corrected.
+    """
+
+    inputs: Callable[[Types, TensorType, Any], Sequence[int]]
+    weights: int | None = None
+    mean_shift: Callable[[Types, TensorType, Any, np.ndarray, np.ndarray], np.ndarray] | None = None
+
+
 # -- numbers -------------------------------------------------------------------------------------
 
 
@@ -186,6 +212,10 @@ def _never(types: Types, attrs: Any) -> bool:
     return False
 
 
+def _no_statistic(types: Types, output: TensorType, attrs: Any) -> bool:
+    return False
+
+
 @dataclass(frozen=True)
 class OpDef:
     """One operator.  A simple one needs only `name`, `doc`, `infer` and `reference`.
@@ -202,18 +232,27 @@ class OpDef:
     folds: may be evaluated at build time when all inputs are constant.
     deterministic: equal inputs give equal outputs, so that equal nodes may become one.
     moves: every element of the output is one of the inputs (or a constant): nothing is computed.
+    hosted: is always run by its reference, in Python; no backend has kernels for it.
+    named_by: the attribute that says what people call the operation; None: its name does.
 
     view: how its output is a view of its only input, if nothing needs to be copied.
+    inverse: how its only input is a view of its output, into which it can be written straight away.
     parts: how its inputs are views of its output, into which they can be written straight away.
     reordering: how it is computed on reordered axes; None: only in the model's own order.
     commutes: under which condition quantization before and after it is the same; None: never.
+    int8: how it is computed on 8-bit integers; None: only on floats.
+    smooths: its elements are sums of many products, in which errors of the inputs average out.
+    statistic: (input types, output type, attrs) -> whether its elements are statistics (sums, means,
+        extremes) of whole rows or channels of input 0.  What combines them with that input
+        normalizes it.
     macs: (input types, output type, attrs) -> multiplications and additions that have to be made.
     integers: (input types, attrs) -> input index -> the integers which that input may hold; inputs
         that are not named may hold any.
     rounding: (input types, attrs) -> how the result before the epilogue may be rounded.
     increasing: (input types, attrs) -> whether no element of that result becomes smaller when an
         element of input 0 becomes larger, so that an interval passes at both ends.
-    symbolic: the reference on small tensors whose elements are extents, for shape arithmetic.
+    symbolic: the reference on small tensors whose elements are extents, for shape arithmetic.  That
+        of an op without inputs says what its attributes say.
     value_range: (operands, attrs) -> an interval that holds the non-NaN elements of that result,
         None where nothing is known.
     """
@@ -229,11 +268,17 @@ class OpDef:
     folds: bool = True
     deterministic: bool = True
     moves: bool = False
+    hosted: bool = False
+    named_by: str | None = None
 
     view: ViewOf | None = None
+    inverse: ViewOf | None = None
     parts: PartsOf | None = None
     reordering: Reordering | None = None
     commutes: Commutes | None = None
+    int8: Int8Form | None = None
+    smooths: bool = False
+    statistic: Callable[[Types, TensorType, Any], bool] = _no_statistic
     macs: Callable[[Types, TensorType, Any], Extent] = _no_macs
     integers: Callable[[Types, Any], Mapping[int, Integers]] = _any_integers
     rounding: Callable[[Types, Any], Rounding] = _sums
@@ -255,6 +300,10 @@ class OpDef:
     def changed(self, attrs: Attrs) -> dict[str, Attr]:
         """The attributes that differ from their defaults."""
         return {k: v for k, v in attrs.items() if self.attributes[k].default != v}
+
+    def title(self, attrs: Attrs) -> str:
+        """What people call the operation of a node with these attributes."""
+        return self.name if self.named_by is None else str(attrs[self.named_by])
 
     @property
     def expression(self) -> str | None:

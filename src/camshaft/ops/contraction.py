@@ -17,7 +17,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from camshaft.errors import ModelError
 from camshaft.ir.extents.constraints import require_at_least, require_equal
 from camshaft.ir.extents.extent import Extent
-from camshaft.ir.op import Attribute, OpDef, Reordering, Role, Types
+from camshaft.ir.extents.sizes import typical
+from camshaft.ir.op import Attribute, Int8Form, OpDef, Reordering, Role, Types
 from camshaft.ir.types import TensorType, broadcast_shapes, dtype_of, f32, i32
 from camshaft.ops.common import (
     EPILOGUE,
@@ -96,6 +97,31 @@ def _conv_macs(types: Types, output: TensorType, attrs: Attrs) -> Extent:
     return output.size * prod(types[1].shape[1:])
 
 
+def taps_inside(types: Types, output: TensorType, attrs: Attrs) -> np.ndarray:
+    """Share of a convolution's output pixels whose tap (r, s) lies inside the image, [R, S]; at
+    typical sizes."""
+    images = (types[0].shape, types[1].shape, output.shape)
+    extents, taps, outputs = (
+        [typical(e) for e in spatial(shape, attrs["layout"])[2:]] for shape in images
+    )
+    shares = []
+    for axis in (0, 1):
+        first = np.arange(outputs[axis]) * attrs["strides"][axis] - attrs["pads"][axis]
+        position = first + np.arange(taps[axis])[:, None] * attrs["dilations"][axis]
+        shares.append(((position >= 0) & (position < extents[axis])).mean(axis=1))
+    return np.asarray(np.outer(*shares))
+
+
+def _conv_mean_shift(
+    types: Types, output: TensorType, attrs: Attrs, error: np.ndarray, means: np.ndarray
+) -> np.ndarray:
+    """Of a channels-last convolution: error [K, R, S, C/groups], means [C]; see `quant.bias`."""
+    per_channel = np.einsum("krsc,rs->kc", error, taps_inside(types, output, attrs))
+    grouped = per_channel.reshape(attrs["groups"], -1, per_channel.shape[1])
+    shift = np.einsum("gkc,gc->gk", grouped, means.reshape(attrs["groups"], -1))
+    return np.asarray(shift.ravel())
+
+
 _STRIDES = Attribute("of the window, along height and width", (1, 1))
 _DILATIONS = Attribute("distance of filter taps, along height and width", (1, 1))
 _GROUPS = Attribute("into how many groups channels are split; each has filters of its own", 1)
@@ -118,6 +144,8 @@ CONV = OpDef(
     "contraction",
     anchors=2,
     reordering=Reordering((Role.IMAGE, Role.IMAGE, Role.BROADCAST)),
+    int8=Int8Form(lambda types, output, attrs: (0,), weights=1, mean_shift=_conv_mean_shift),
+    smooths=True,
     macs=_conv_macs,
 )
 
@@ -180,6 +208,7 @@ CONV_TRANSPOSE = OpDef(
         "groups": _GROUPS,
     },
     "contraction",
+    smooths=True,
     macs=_transpose_conv_macs,
 )
 
@@ -222,6 +251,7 @@ MATMUL = OpDef(
     },
     "contraction",
     anchors=2,
+    smooths=True,
     macs=_matmul_macs,
 )
 

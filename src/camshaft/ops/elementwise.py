@@ -14,7 +14,7 @@ from camshaft.errors import ModelError
 from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
 from camshaft.ir.extents import known
-from camshaft.ir.op import Attribute, OpDef, Reordering, Role
+from camshaft.ir.op import Attribute, Int8Form, OpDef, Reordering, Role, Types
 from camshaft.ir.types import DType, TensorType, broadcast_shapes, f32
 
 Attrs = Mapping[str, Any]
@@ -31,6 +31,15 @@ def _reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndarray]:
     return [np.asarray(np.broadcast_to(value, shape), order="C")]
 
 
+def _images(types: Types, output: TensorType, attrs: Attrs) -> list[int]:
+    """Inputs that may be bytes: images of the result's shape with more than one pixel."""
+    return [
+        i
+        for i, t in enumerate(types)
+        if t.shape == output.shape and t.rank == 4 and t.size != t.shape[-1]
+    ]
+
+
 POINTWISE = OpDef(
     "pointwise",
     "A scalar expression of the inputs, which broadcast together as in NumPy.",
@@ -40,6 +49,7 @@ POINTWISE = OpDef(
     "pointwise",
     anchors=0,
     reordering=Reordering((Role.BROADCAST,)),
+    int8=Int8Form(_images),
     symbolic=lambda arrays, attrs: [known.pointwise(attrs["expr"], arrays)],
 )
 

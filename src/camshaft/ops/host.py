@@ -110,14 +110,18 @@ HOST = OpDef(
     _infer,
     _reference,
     {
-        "op_type": Attribute("name of the ONNX operator"),
-        "proto": Attribute("the serialized NodeProto"),
-        "opset": Attribute("version of the operator set it belongs to"),
-        "dtypes": Attribute("element types of the outputs, from ONNX's shape inference"),
-        "ranks": Attribute("their ranks"),
-        "extents": Attribute("their extents, one output behind the other"),
+        "op_type": Attribute("name of the ONNX operator", drawn=False),
+        "proto": Attribute("the serialized NodeProto", drawn=False),
+        "opset": Attribute("version of the operator set it belongs to", drawn=False),
+        "dtypes": Attribute(
+            "element types of the outputs, from ONNX's shape inference", drawn=False
+        ),
+        "ranks": Attribute("their ranks", drawn=False),
+        "extents": Attribute("their extents, one output behind the other", drawn=False),
     },
     "host",
+    hosted=True,
+    named_by="op_type",
     folds=False,
     deterministic=False,
 )

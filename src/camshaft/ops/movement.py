@@ -76,6 +76,7 @@ RESHAPE = OpDef(
     family="movement",
     moves=True,
     view=_reshaped_view,
+    inverse=_reshaped_view,
     rounding=_exact,
 )
 

@@ -15,6 +15,7 @@ from camshaft.errors import ModelError
 from camshaft.ir.op import (
     Attribute,
     Commutes,
+    Int8Form,
     Integers,
     OpDef,
     Operands,
@@ -133,6 +134,16 @@ def _is_max(types: Types, attrs: Attrs) -> bool:
     return bool(attrs["kind"] == "max")
 
 
+def _averaged(types: Types, output: TensorType, attrs: Attrs) -> tuple[int, ...]:
+    """What an average takes as bytes (a maximum commutes with quantization)."""
+    return (0,) if attrs["kind"] == "avg" else ()
+
+
+def _of_whole_images(types: Types, output: TensorType, attrs: Attrs) -> bool:
+    n, c, _, _ = spatial(output.shape, attrs["layout"])
+    return bool(output.size == n * c)
+
+
 POOL = OpDef(
     "pool",
     "Maximum or mean of each window of images x.  The mean of 8-bit integers is one of "
@@ -155,6 +166,8 @@ POOL = OpDef(
     anchors=1,
     reordering=Reordering((Role.IMAGE, Role.BROADCAST)),
     commutes=Commutes(_is_max, 'if kind is "max" and the scale is above 0', ordered=True),
+    int8=Int8Form(_averaged),
+    statistic=_of_whole_images,
     macs=lambda types, output, attrs: types[0].size,
     rounding=lambda types, attrs: Rounding.EXACT if _is_max(types, attrs) else Rounding.SUMS,
     increasing=lambda types, attrs: True,

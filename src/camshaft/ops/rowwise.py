@@ -108,6 +108,7 @@ REDUCE = OpDef(
     "rowwise",
     anchors=1,
     reordering=Reordering((Role.ALIGNED, Role.BROADCAST), _reduced_axes, _reduced_order),
+    statistic=lambda types, output, attrs: True,
     macs=lambda types, output, attrs: types[0].size,
     rounding=lambda types, attrs: Rounding.EXACT if _is_extreme(types, attrs) else Rounding.SUMS,
     increasing=lambda types, attrs: bool(attrs["kind"] != "prod"),

@@ -44,6 +44,11 @@ def anchored(node: Node) -> bool:
     return bool(node.op.anchors)
 
 
+def has_body(node: Node) -> bool:
+    """Whether the node has an expression: is one, or has an epilogue."""
+    return node.op.anchors is not None
+
+
 def body_of(node: Node) -> Body:
     """The body of a pointwise or anchored node; ModelError for any other."""
     key, anchors = node.op.expression, node.op.anchors

@@ -11,8 +11,7 @@ import numpy as np
 from camshaft.ir.graph import Node, Tensor
 from camshaft.ir.op import Operands, ValueRange
 from camshaft.ir.types import DType
-from camshaft.ops import POINTWISE
-from camshaft.passes.bodies import anchored, body_of
+from camshaft.passes.bodies import body_of, has_body
 from camshaft.passes.canonical.simplify import bounds, range_of_type
 from camshaft.passes.rewrite import Rewriter
 
@@ -37,7 +36,7 @@ def _found_bounds(tensor: Tensor, r: Rewriter, depth: int) -> ValueRange:
     node = r.producer(tensor)
     if node is None or depth >= MAX_DEPTH:
         return widest
-    if node.op is POINTWISE or anchored(node):
+    if has_body(node):
         return _body_bounds(node, r, depth)
     return _result_range(node, r, depth) or widest
 

@@ -21,19 +21,14 @@ ICCV 2019, section 4.2; here with the means of calibration data instead of batch
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 from camshaft.errors import CalibrationError
 from camshaft.ir import expr as E
-from camshaft.ir.attrs import expr_attr, int_attr
+from camshaft.ir.attrs import expr_attr
 from camshaft.ir.expr import Expr
-from camshaft.ir.extents.sizes import fixed, typical
 from camshaft.ir.graph import GraphBuilder, Node, Tensor
 from camshaft.ir.types import f32
-from camshaft.ops.common import spatial
 
 
 class ChannelMeans:
@@ -64,34 +59,6 @@ class ChannelMeans:
         if self._sums is None or not self._count:
             raise CalibrationError(f"tensor {self.name!r}: calibration saw no value of it")
         return (self._sums / self._count).astype(np.float32).astype(np.float64)
-
-
-def taps_inside(node: Node) -> np.ndarray:
-    """Share of a convolution's output pixels whose tap (r, s) lies inside the image, [R,S]; at
-    typical sizes."""
-    layout = str(node.attrs["layout"])
-    attrs: Mapping[str, Any] = node.attrs
-    extents = [typical(e) for e in spatial(node.args[0].shape, layout)[2:]]
-    taps = spatial(fixed(node.args[1].shape, "the shape of filters"), layout)[2:]
-    outputs = [typical(e) for e in spatial(node.output.shape, layout)[2:]]
-    shares = []
-    for axis in (0, 1):
-        first = np.arange(outputs[axis]) * attrs["strides"][axis] - attrs["pads"][axis]
-        position = first + np.arange(taps[axis])[:, None] * attrs["dilations"][axis]
-        shares.append(((position >= 0) & (position < extents[axis])).mean(axis=1))
-    return np.asarray(np.outer(*shares))
-
-
-def output_shift(node: Node, error: np.ndarray, means: np.ndarray) -> np.ndarray:
-    """How far the mean of each output channel moves when `error` is added to the weights.
-
-    node: a channels-last convolution.  error: float64 [K,R,S,C/groups].  means: of its input, [C].
-    Returns float64 [K].
-    """
-    groups = int_attr(node, "groups")
-    per_channel = np.einsum("krsc,rs->kc", error, taps_inside(node))
-    grouped = per_channel.reshape(groups, -1, per_channel.shape[1])
-    return np.asarray(np.einsum("gkc,gc->gk", grouped, means.reshape(groups, -1)).ravel())
 
 
 def less_shift(

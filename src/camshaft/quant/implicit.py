@@ -18,7 +18,7 @@ from camshaft.quant.cache import Range, dynamic_ranges, read_cache, write_cache
 from camshaft.quant.calibrate import Observers, Run, observe, quantization_params, solve_ranges
 from camshaft.quant.insertion import WeightQuantizer, insert_qdq
 from camshaft.quant.observers import HistogramKernel, numpy_histogram
-from camshaft.quant.placement import QuantizationPlan, plan_quantization
+from camshaft.quant.placement import QuantizationPlan, activation_of, plan_quantization
 from camshaft.quant.solvers import solver_named
 
 Batches = Iterable[Mapping[str, np.ndarray]]
@@ -90,7 +90,7 @@ class ImplicitQuantization:
         if not self.bias_correction:
             return []
         convs = (n for n in self.graph.nodes if n.outputs[0].name in plan.convs)
-        return list(dict.fromkeys(n.args[0].name for n in convs))
+        return list(dict.fromkeys(n.args[activation_of(n)].name for n in convs))
 
     def load(self, path: Path) -> None:
         """Ranges from a calibration cache."""

@@ -14,8 +14,8 @@ from camshaft.ir.graph import Graph, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.rebuild import Rebuild
 from camshaft.ops import DEQUANTIZE, QUANTIZE
-from camshaft.quant.bias import less_shift, output_shift
-from camshaft.quant.placement import QuantizationPlan, Use
+from camshaft.quant.bias import less_shift
+from camshaft.quant.placement import QuantizationPlan, Use, activation_of
 from camshaft.quant.rounding import quantize_kernels
 from camshaft.quant.scheme import QuantParams, dequantize, quantize, weight_params
 
@@ -113,17 +113,21 @@ class _Insertion:
     ) -> tuple[list[Tensor | None], Mapping[str, Attr]]:
         """Inputs and attributes of a convolution with INT8 weights [K,R,S,C/g], symmetric with a
         scale per output channel, and its corrected bias."""
-        b, w = self.b, node.args[1]
+        form, b = node.op.int8, self.b
+        assert form is not None and form.weights is not None
+        w = node.args[form.weights]
         p, integers = self.weights.quantized(w)
         q = b.constant(integers, f"{w.name}:int8")
         scale = b.constant(np.asarray(p.scale, np.float32), f"{w.name}:scale")
         zero = b.constant(np.zeros(p.scale.shape, np.int8), f"{w.name}:zero")
         weights = b.emit(DEQUANTIZE, [q, scale, zero], {"axis": 0}, name=f"dequantize {w.name}")
-        operands = inputs[2:]
+        anchors, operands = inputs[: node.op.anchors], inputs[node.op.anchors :]
+        anchors[form.weights] = weights
         attrs = dict(node.attrs)
-        means = self.means.get(node.args[0].name)
-        if means is not None:
+        means = self.means.get(node.args[activation_of(node)].name)
+        if means is not None and form.mean_shift is not None:
             error = dequantize(integers, p).astype(np.float64) - w.array
-            shift = output_shift(node, error, means)
+            types = [t.type for t in node.args]
+            shift = form.mean_shift(types, node.output.type, node.attrs, error, means)
             attrs["epilogue"], operands = less_shift(b, node, operands, shift)
-        return [inputs[0], weights, *operands], attrs
+        return [*anchors, *operands], attrs

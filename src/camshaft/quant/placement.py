@@ -14,7 +14,7 @@ product): outputs keep the precision of float sums, which is TensorRT's quantiza
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
@@ -23,10 +23,8 @@ from camshaft.ir.attrs import expr_attr
 from camshaft.ir.expr import Expr, nodes, used_inputs
 from camshaft.ir.graph import Graph, Node, Tensor
 from camshaft.ir.types import f32
-from camshaft.ops import CONV, CONV_TRANSPOSE, MATMUL, POINTWISE, POOL, REDUCE
 from camshaft.passes.qdq.rules import commutes
 
-SMOOTHING = (CONV, CONV_TRANSPOSE, MATMUL)
 _STEEP = {"exp", "log", "tanh", "erf", "sqrt", "pow", "reciprocal", "sin", "cos"}
 _JUMPING = {"eq", "floor", "ceil", "round", "mod"}
 _SENSITIVE = frozenset(_STEEP | _JUMPING)
@@ -113,7 +111,7 @@ def _consider_conv(
     wanted: Mapping[str, str],
     plan: QuantizationPlan,
 ) -> None:
-    if node.op is not CONV:
+    if not _has_weights(node):
         return
     asked = {wanted[o] for o in node.origin if o in wanted}
     obstacle = _obstacle(node)
@@ -130,10 +128,11 @@ def _consider_conv(
     else:
         _explain(plan, node, "int8: layer_precision" if asked else "int8: permitted")
         plan.convs.add(node.output.name)
-        plan.uses.add((node.output.name, 0))
-        for i, t in enumerate(node.args[2:], 2):
+        plan.uses.add((node.output.name, activation_of(node)))
+        anchors = node.op.anchors or 0
+        for i, t in enumerate(node.args[anchors:], anchors):
             skip = _is_activation(t) and t.shape == node.output.shape
-            if skip and not _is_sensitive(_expr(node), i - 1):
+            if skip and not _is_sensitive(_expr(node), i - anchors + 1):
                 plan.uses.add((node.output.name, i))
 
 
@@ -141,11 +140,29 @@ def _explain(plan: QuantizationPlan, node: Node, reason: str) -> None:
     plan.reasons.update((layer, reason) for layer in node.origin)
 
 
+def _has_weights(node: Node) -> bool:
+    """Whether INT8 makes the node's own arithmetic faster (see `Int8Form`)."""
+    return node.op.int8 is not None and node.op.int8.weights is not None
+
+
+def _int8_inputs(node: Node) -> Sequence[int]:
+    """Inputs that may be activations of 8 bits."""
+    assert node.op.int8 is not None
+    return node.op.int8.inputs([t.type for t in node.args], node.outputs[0].type, node.attrs)
+
+
+def activation_of(node: Node) -> int:
+    """The input that a node with weights multiplies by them."""
+    (index,) = _int8_inputs(node)
+    return index
+
+
 def _obstacle(node: Node) -> str:
-    """Why a node cannot be an INT8 convolution, or ""."""
-    if node.op is not CONV:
+    """Why a node cannot be computed in INT8 for its own sake, or ""."""
+    form = node.op.int8
+    if form is None or form.weights is None:
         return f"its op ({node.op.name}) has no INT8 form of its own"
-    x, w = node.args[:2]
+    x, w = node.args[activation_of(node)], node.args[form.weights]
     if x.type.dtype != f32 or x.is_const:
         return f"its input is {x.type}, not a float activation"
     if not w.is_const:
@@ -156,19 +173,17 @@ def _obstacle(node: Node) -> str:
 def _consider_passage(
     node: Node, wanted: Mapping[str, str], normalized: set[Use], plan: QuantizationPlan
 ) -> None:
-    """Elementwise nodes and average pools between convolutions read bytes too."""
+    """What lies between convolutions and has an INT8 form (elementwise nodes, average pools) reads
+    bytes too."""
     if any(wanted.get(o) == "fp32" for o in node.origin):
         return
-    if node.op is POOL and node.attrs["kind"] == "avg" and _is_activation(node.args[0]):
-        if (node.output.name, 0) not in normalized:
-            plan.uses.add((node.output.name, 0))
-    elif node.op is POINTWISE:
-        for i, t in enumerate(node.args):
-            whole = t.shape == node.output.shape and t.type.rank == 4 and t.type.size != t.shape[-1]
-            use = (node.output.name, i)
-            safe = use not in normalized and not _is_sensitive(_expr(node), i)
-            if whole and safe and _is_activation(t):
-                plan.uses.add(use)
+    if node.op.int8 is None or _has_weights(node):
+        return
+    for i in _int8_inputs(node):
+        use = (node.output.name, i)
+        sensitive = node.op.anchors == 0 and _is_sensitive(_expr(node), i)
+        if use not in normalized and not sensitive and _is_activation(node.args[i]):
+            plan.uses.add(use)
 
 
 def _is_activation(t: Tensor) -> bool:
@@ -189,7 +204,7 @@ def _before_smoothing(graph: Graph) -> set[str]:
     """Tensors from which some path leads to a smoothing layer."""
     found: set[str] = set()
     for node in reversed(graph.nodes):
-        if node.op in SMOOTHING or any(t.name in found for t in node.outputs):
+        if node.op.smooths or any(t.name in found for t in node.outputs):
             found.update(t.name for t in node.args)
     return found
 
@@ -197,33 +212,28 @@ def _before_smoothing(graph: Graph) -> set[str]:
 def _normalized(graph: Graph) -> set[Use]:
     """Where a normalization reads its input.
 
-    That is an elementwise node that combines a tensor with a mean or variance of it, and the pool
+    That is an elementwise node that combines a tensor with a mean or variance of it, and the node
     that makes the mean.
 
     Gates like squeeze-and-excitation's, whose means go through convolutions, are no normalization.
     """
     averaged: dict[str, frozenset[str]] = {}  # tensor -> what it is a statistic of
-    pools: dict[str, Use] = {}
+    statistics: dict[str, set[Use]] = {}  # tensor -> where its statistics read it
     found: set[Use] = set()
     for node in graph.nodes:
         name = node.outputs[0].name
         below = frozenset[str]().union(*(averaged.get(t.name, ()) for t in node.args))
-        if node.op is POINTWISE:
+        if node.op.anchors == 0:
             for i, t in enumerate(node.args):
                 others = (averaged.get(u.name, ()) for u in node.args if u is not t)
                 if any(t.name in names for names in others):
                     found.add((name, i))
-                    if t.name in pools:
-                        found.add(pools[t.name])
-        if node.op in SMOOTHING:
+                    found |= statistics.get(t.name, set())
+        if node.op.smooths:
             continue
-        if (
-            node.op is POOL
-            and node.output.type.size == node.output.shape[0] * node.output.shape[-1]
-        ):
-            pools[node.args[0].name] = (name, 0)
-            below |= {node.args[0].name}
-        elif node.op is REDUCE:
+        types = [t.type for t in node.args]
+        if node.op.statistic(types, node.outputs[0].type, node.attrs):
+            statistics.setdefault(node.args[0].name, set()).add((name, 0))
             below |= {node.args[0].name}
         averaged[name] = below
     return found

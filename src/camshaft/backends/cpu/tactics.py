@@ -6,11 +6,12 @@ that do; where two tie, the one further up wins.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from camshaft.backends.base import Preferences, Tactic
 from camshaft.backends.cpu.conv.depthwise.tactic import ConvDepthwiseI8
-from camshaft.backends.cpu.conv.direct import ConvDirect
+from camshaft.backends.cpu.conv.direct import ConvDirect, takes_any_strides
 from camshaft.backends.cpu.conv.grouped import ConvGrouped
 from camshaft.backends.cpu.matmul.tactic import Matmul
 from camshaft.backends.cpu.movement.extents import Extents
@@ -23,8 +24,7 @@ from camshaft.backends.cpu.pool.window import PoolWindow
 from camshaft.backends.cpu.reduce.softmax import Softmax
 from camshaft.backends.cpu.reduce.tactic import Reduce
 from camshaft.backends.cpu.winograd.tactic import Winograd
-
-PREFERENCES = Preferences(strided_channels=4)
+from camshaft.ir.types import TensorType
 
 TACTICS: tuple[Tactic[Any], ...] = (
     ConvDepthwiseI8(),
@@ -42,4 +42,14 @@ TACTICS: tuple[Tactic[Any], ...] = (
     Iota(),
     Extents(),
     Pointwise(),
+)
+
+STRIDED: Mapping[str, Callable[[int, TensorType], bool]] = {
+    "conv": takes_any_strides,
+    "pointwise": lambda operand, type: True,
+}
+"""Op -> (operand, its type) -> whether its kernels read that operand through any strides."""
+
+PREFERENCES = Preferences(
+    takes_any_strides=lambda op, operand, type: op in STRIDED and STRIDED[op](operand, type)
 )

@@ -42,6 +42,7 @@ EXTENTS = OpDef(
     },
     "shapes",
     folds=False,
+    symbolic=lambda arrays, attrs: [extents_of(attrs)],
 )
 
 

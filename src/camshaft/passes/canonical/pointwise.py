@@ -19,6 +19,7 @@ from camshaft.passes.bodies import (
     body_of,
     compact,
     emit_body,
+    has_body,
     keeps_shape,
     scalar_const,
 )
@@ -33,7 +34,7 @@ class TidyBody(Rewrite):
     name = "tidy-expression"
 
     def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
-        if node.op is not POINTWISE and not anchored(node):
+        if not has_body(node):
             return None
         body = body_of(node)
         if body.expr == E.inp(0) and len(body.operands) == 1:

@@ -12,7 +12,7 @@ from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.types import Shape, TensorType, f32
 from camshaft.ops import BROADCAST, CONCAT, INTERLEAVE, PAD, POINTWISE, RESHAPE, SLICE, TRANSPOSE
-from camshaft.passes.bodies import anchored, output_shape
+from camshaft.passes.bodies import has_body, output_shape
 from camshaft.passes.layout.shapes import is_reshape, reshaped_perm
 from camshaft.passes.rewrite import Rewrite, Rewriter
 
@@ -157,9 +157,9 @@ class MergeBroadcasts(Rewrite):
             if first is None:
                 return None
             return [r.emit(BROADCAST, first.inputs, node.attrs, like=[first, node])]
-        start = (node.op.anchors or 0) if anchored(node) else 0
-        if node.op is not POINTWISE and not anchored(node):
+        if not has_body(node):
             return None
+        start = node.op.anchors or 0
         inputs = [self._source(t, r) if i >= start else t for i, t in enumerate(node.args)]
         if all(a is b for a, b in zip(inputs, node.args, strict=True)):
             return None
@@ -200,7 +200,7 @@ class ShrinkConstantOperand(Rewrite):
     name = "shrink-constant-operand"
 
     def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
-        if node.op is not POINTWISE and not anchored(node):
+        if not has_body(node):
             return None
         start = node.op.anchors or 0
         inputs = [self._small(t, r) if i >= start else t for i, t in enumerate(node.args)]

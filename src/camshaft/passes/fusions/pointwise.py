@@ -25,6 +25,7 @@ from camshaft.passes.bodies import (
     broadcasts_to,
     emit_body,
     fits,
+    has_body,
     is_light,
     keeps_shape,
     replaced,
@@ -71,7 +72,7 @@ class FusePointwise(Rewrite):
     name = "fuse-pointwise"
 
     def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
-        if node.op is not POINTWISE and not anchored(node):
+        if not has_body(node):
             return None
         body = body_of(node)
         found = {t.name: n for t in body.operands if t and (n := self.inlined(t, node, r))}
@@ -205,7 +206,7 @@ class MultiplyNotDivide(Rewrite):
     name = "multiply-not-divide"
 
     def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
-        if node.op is not POINTWISE and not anchored(node):
+        if not has_body(node):
             return None
         body = body_of(node)
         parts = E.nodes(body.expr)

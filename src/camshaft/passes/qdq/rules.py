@@ -77,6 +77,17 @@ def quant_node(node: Node | None) -> QuantNode | None:
     return QuantNode(x, _scalar(scale.array), _scalar(zero.array), axis % rank)
 
 
+def quantized_tensors(graph: Graph) -> dict[str, QuantNode]:
+    """Output of each quantize node with constant parameters -> what it was made of."""
+    found = {n.output.name: quant_node(n) for n in graph.nodes if n.op is QUANTIZE}
+    return {name: q for name, q in found.items() if q is not None}
+
+
+def unsigned_zero(q: QuantNode) -> int:
+    """The zero point of levels as `unsign` carries them (s8 as u8)."""
+    return int(q.zero) + (128 if q.zero.dtype == np.int8 else 0)
+
+
 def _scalar(values: np.ndarray) -> np.ndarray:
     """Per-channel parameters that are all equal (or of one channel) are per-tensor."""
     if values.ndim == 1 and values.size and np.all(values == values[0]):

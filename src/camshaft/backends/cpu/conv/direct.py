@@ -29,7 +29,9 @@ from camshaft.backends.cpu.conv.problem import ConvProblem
 from camshaft.backends.cpu.conv.search import candidates
 from camshaft.backends.cpu.lang import Module
 from camshaft.backends.cpu.target import CpuTarget
-from camshaft.ir.types import DType, f32, i8, i32, u8
+from camshaft.ir.types import DType, TensorType, f32, i8, i32, u8
+
+_FEW_CHANNELS = 4
 
 
 class ConvDirect:
@@ -50,6 +52,15 @@ class ConvDirect:
             ConvDirectCandidate(spec, target, p, params)
             for params in candidates(p, target, threads)
         ]
+
+
+def takes_any_strides(operand: int, type: TensorType) -> bool:
+    """Whether an operand need not have adjacent channels: float images of so few of them that they
+    are read one by one anyhow."""
+    if operand != 0 or type.dtype != f32:
+        return False
+    channels = type.shape[-1]
+    return isinstance(channels, int) and channels <= _FEW_CHANNELS
 
 
 def _is_supported(spec: KernelSpec) -> bool:
