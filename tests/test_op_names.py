@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from camshaft.ir.extents.shape_values import EXTENTS
 from camshaft.ops import OPS_BY_NAME
 
 SOURCE = Path(__file__).parent.parent / "src"
@@ -37,7 +36,7 @@ MAY_MATCH_OPS: dict[str, str] = {
 }
 """Module or package -> why it may ask which op a node or spec has."""
 
-NAMES = frozenset({*OPS_BY_NAME, EXTENTS.name})
+NAMES = frozenset(OPS_BY_NAME)
 CONSTANTS = frozenset(name.upper() for name in NAMES)
 FAMILIES = frozenset({"ops", *(p.stem for p in (PACKAGE / "ops").glob("*.py"))})
 """Names that modules with ops have where they are imported whole."""

@@ -240,3 +240,20 @@ def test_blocks_must_divide_open_extents() -> None:
         np.testing.assert_array_equal(engine(x)["y"], want.reshape(1, 12, h // 2, w // 2))
     with pytest.raises(camshaft.ShapeError, match="blocks"):
         engine(np.zeros((1, 3, 3, 4), np.float32))
+
+
+@pytest.mark.codegen
+@pytest.mark.parametrize("level", [1, 2])
+@pytest.mark.parametrize("axes", [[], [0]], ids=["vector", "matrix"])
+def test_extents_are_read_as_data(axes: list[int], level: int) -> None:
+    nodes = [
+        helper.make_node("Shape", ["x"], ["s"]),
+        helper.make_node("Unsqueeze", ["s", "axes"], ["t"]),
+        helper.make_node("Mul", ["t", "t"], ["y"]),
+    ]
+    constants = {"axes": np.array(axes, np.int64)}
+    proto = model_of(nodes, {"x": np.zeros((2, 3), np.float32)}, ["y"], constants)
+    engine = camshaft.build(proto, shapes={"x": ("n", 3)}, optimization_level=level)
+    for n in (5, 1):
+        want = np.array([n * n, 9]).reshape((1,) * len(axes) + (2,))
+        np.testing.assert_array_equal(engine(np.zeros((n, 3), np.float32))["y"], want)

@@ -26,6 +26,7 @@ from camshaft.ops import (
     CONV_TRANSPOSE,
     DEQUANTIZE,
     DYNAMIC_LSTM,
+    EXTENTS,
     GATHER,
     HOST,
     INTERLEAVE,
@@ -121,6 +122,7 @@ USES = [
         RESAMPLE, [q(np.int64, 1, 3, 3, 2), *[TABLE[:, :1], WEIGHT[:, :1]] * 2], {"layout": "NHWC"}
     ),
     Use(IOTA, [], {"count": 7}),
+    Use(EXTENTS, [], {"values": (5, 7), "shape": (2, 1)}),
     Use(REDUCE, [f(3, 4, 5)], {"kind": "sum", "axes": (0, -1), "keepdims": False}),
     Use(REDUCE, [q(np.int8, 3, 4)], {"kind": "max", "axes": (1,)}),
     Use(REDUCE, [q(np.int8, 3, 4)], {"kind": "sum", "axes": (1,)}),

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from camshaft.ir.extents.shape_values import EXTENTS
 from camshaft.ir.op import OpDef
 from camshaft.ops import (
     contraction,
     elementwise,
     host,
-    iota,
     movement,
     pooling,
     quantize,
     recurrent,
     rowwise,
+    shapes,
 )
 from camshaft.ops.contraction import CONV, CONV_TRANSPOSE, MATMUL
 from camshaft.ops.elementwise import POINTWISE
 from camshaft.ops.host import HOST
-from camshaft.ops.iota import IOTA
 from camshaft.ops.movement import (
     BROADCAST,
     CONCAT,
@@ -34,6 +34,7 @@ from camshaft.ops.pooling import POOL, RESAMPLE
 from camshaft.ops.quantize import DEQUANTIZE, QUANTIZE
 from camshaft.ops.recurrent import DYNAMIC_LSTM
 from camshaft.ops.rowwise import REDUCE, SOFTMAX
+from camshaft.ops.shapes import IOTA
 
 ALL_OPS = (
     *contraction.OPS,
@@ -41,7 +42,7 @@ ALL_OPS = (
     *rowwise.OPS,
     *elementwise.OPS,
     *movement.OPS,
-    *iota.OPS,
+    *shapes.OPS,
     *quantize.OPS,
     *recurrent.OPS,
     *host.OPS,
@@ -57,6 +58,7 @@ __all__ = [
     "CONV_TRANSPOSE",
     "DEQUANTIZE",
     "DYNAMIC_LSTM",
+    "EXTENTS",
     "GATHER",
     "HOST",
     "INTERLEAVE",

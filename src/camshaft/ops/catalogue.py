@@ -46,6 +46,7 @@ def _default(value: object) -> str:
 
 def _facts(op: OpDef) -> list[str]:
     """What distinguishes the op for passes, in words."""
+    weighted = op.int8 is not None and op.int8.weights is not None
     images = op.reordering is not None and op.reordering.of_images
     facts = {
         "moves elements and computes nothing": op.moves,
@@ -55,6 +56,12 @@ def _facts(op: OpDef) -> list[str]:
         f"commutes with quantization {op.commutes.condition if op.commutes else ''}".rstrip(): (
             op.commutes is not None
         ),
+        "is computed on 8-bit integers where that is faster": weighted,
+        "takes 8-bit integers between layers that do": op.int8 is not None and not weighted,
+        "makes sums in which errors average out": op.smooths,
+        "is a view of its input where strides allow it": op.view is not None,
+        "is written in parts by what makes its inputs": op.parts is not None,
+        "never has a kernel": op.hosted,
         "is never folded": not op.folds,
         "may give other results on equal inputs": not op.deterministic,
     }

@@ -13,7 +13,7 @@ from camshaft.ir.types import DType, boolean, f32, i64
 from camshaft.ops.elementwise import POINTWISE
 from camshaft.ops.functional.core import emit
 from camshaft.ops.functional.movement.shape import reshape
-from camshaft.ops.iota import IOTA
+from camshaft.ops.shapes import IOTA
 
 
 def iota(builder: GraphBuilder, count: Extent, *, output: str | None = None) -> Tensor:

@@ -1,4 +1,7 @@
-"""Numbers in a row, of which index arithmetic over open extents is made."""
+"""Integers that follow from shapes: extents as data, and numbers in a row for index arithmetic.
+
+`extents` itself is defined beside the graph builder, which makes it of what shape arithmetic leaves.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from camshaft.ir.extents.constraints import require_at_least
+from camshaft.ir.extents.shape_values import EXTENTS
 from camshaft.ir.op import Attribute, OpDef, Rounding
 from camshaft.ir.types import TensorType, i64
 
@@ -30,4 +34,4 @@ IOTA = OpDef(
     rounding=lambda types, attrs: Rounding.EXACT,
 )
 
-OPS = (IOTA,)
+OPS = (EXTENTS, IOTA)
