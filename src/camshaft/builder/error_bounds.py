@@ -18,12 +18,8 @@ import numpy as np
 
 from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
-from camshaft.ir.types import DType, boolean, dtype_of, f32, f64, i8, u8
+from camshaft.ir.types import DType, boolean, dtype_of, f64, i8, u8
 
-STEP = 2.0**-23
-"""Relative error of one float32 operation: rounded here, not rounded there."""
-TINY = 2.0**-126
-"""Absolute error of one float32 operation: results below may be denormal or 0."""
 FUNCTION = 2e-6
 """Relative error of exp (as a part of sigmoids), log, tanh, erf, sin, cos and pow."""
 COARSE = 1.5e-4
@@ -86,8 +82,8 @@ def bounds(e: Expr, inputs: Sequence[Interval]) -> Interval:
             low, high = _ends(x, args, dtype)
             error = _error(x, dtype, args, coarse)
             if error:
-                low = low - np.abs(low) * error - TINY
-                high = high + np.abs(high) * error + TINY
+                low = low - np.abs(low) * error - dtype.tiny
+                high = high + np.abs(high) * error + dtype.tiny
             found[x] = Interval(low, high, dtype)
     return found[e]
 
@@ -97,12 +93,12 @@ def _error(x: Expr, dtype: DType, args: Sequence[Interval], coarse: bool) -> flo
     if not dtype.is_float or x.op in _EXACT:
         return 0.0
     if x.op == "cast":  # halves are rounded already; small integers are exact
-        bound = 2.0**24 if dtype == f32 else 2.0**53
+        bound = 2.0 ** (dtype.fraction + 1)
         small = args[0].dtype.is_int and all(np.all(np.abs(end) <= bound) for end in args[0].ends)
-        return 0.0 if small or dtype.bits == 16 else STEP
+        return 0.0 if small or dtype.bits == 16 else dtype.step
     if coarse and x.op in ("exp", "reciprocal", "div"):
-        return COARSE if any(n.op == "exp" for n in E.nodes(x)) else STEP
-    return FUNCTION if x.op in _INEXACT else STEP
+        return COARSE if any(n.op == "exp" for n in E.nodes(x)) else dtype.step
+    return FUNCTION if x.op in _INEXACT else dtype.step
 
 
 def mismatch(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from camshaft.backends.base import KernelSpec
-from camshaft.builder.error_bounds import STEP, SUM, Interval, bounds, mismatch, steps_inside
+from camshaft.builder.error_bounds import SUM, Interval, bounds, mismatch, steps_inside
 from camshaft.builder.spec_attrs import attrs_of_op
 from camshaft.ir.attrs import expr_attr
 from camshaft.ir.expr import Expr
@@ -81,7 +81,8 @@ def _anchor(op: OpDef, value: np.ndarray, arrays: Sequence[np.ndarray], attrs: A
         return _through(op, value, arrays, attrs)
     error = _error(op, arrays, attrs)
     if error and all(t.dtype.is_int for t in types[: op.anchors]):
-        return Interval.around(value, 4 * STEP * np.abs(value))  # exact sums, scaled
+        step = dtype_of(value).step
+        return Interval.around(value, 4 * step * np.abs(value))  # exact sums, scaled
     return _known(value, error)
 
 

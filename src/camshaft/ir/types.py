@@ -24,11 +24,13 @@ class DType:
 
     name: short name used in dumps, cache keys and engine files ("f32", "u8", ...).
     bits: storage size.  kind: "f" float, "i" signed, "u" unsigned, "b" bool, "s" string.
+    fraction: bits of a float's significand behind the point; the exponent has the others but one.
     """
 
     name: str
     bits: int
     kind: str
+    fraction: int = 0
 
     @property
     def bytes(self) -> int:
@@ -56,6 +58,50 @@ class DType:
         return np.dtype(_NUMPY[self.name])
 
     @property
+    def exponent(self) -> int:
+        """Bits of a float's exponent."""
+        return self.bits - 1 - self.fraction if self.is_float else 0
+
+    @property
+    def step(self) -> float:
+        """Relative distance of neighbouring floats: how far an operation that is rounded once more,
+        or once less, may be off.  0 for what is not a float."""
+        return 2.0**-self.fraction if self.is_float else 0.0
+
+    @property
+    def tiny(self) -> float:
+        """The smallest normal float: how far results near 0 may be off, which may be denormal or 0."""
+        return 2.0 ** (2 - (1 << (self.exponent - 1))) if self.is_float else 0.0
+
+    @property
+    def largest(self) -> float:
+        """The largest finite value."""
+        if not self.is_float:
+            return float(self.range[1])
+        return (2.0 - self.step) * 2.0 ** ((1 << (self.exponent - 1)) - 1)
+
+    @property
+    def infinity(self) -> int:
+        """The bits of a float's positive infinity, as a number; NaN's are greater."""
+        return ((1 << self.exponent) - 1) << self.fraction
+
+    @property
+    def accumulator(self) -> DType:
+        """In which sums and products of many elements are taken: exactly in i32 for 8-bit integers,
+        else in the type itself."""
+        return i32 if self.is_int and self.bits == 8 else self
+
+    def holds(self, other: DType) -> bool:
+        """Whether every number of type `other` is one of this type."""
+        if not (self.is_int or self.is_float) or not (other.is_int or other.is_float):
+            return False
+        if other.is_float:
+            return self.fraction >= other.fraction and self.exponent >= other.exponent
+        if self.is_float:
+            return other.bits <= self.fraction + 1
+        return self.range[0] <= other.range[0] and other.range[1] <= self.range[1]
+
+    @property
     def range(self) -> tuple[int, int]:
         """Smallest and largest value of an integer type."""
         if self.kind == "u":
@@ -68,10 +114,10 @@ class DType:
         return self.name
 
 
-f16 = DType("f16", 16, "f")
-bf16 = DType("bf16", 16, "f")
-f32 = DType("f32", 32, "f")
-f64 = DType("f64", 64, "f")
+f16 = DType("f16", 16, "f", fraction=10)
+bf16 = DType("bf16", 16, "f", fraction=7)
+f32 = DType("f32", 32, "f", fraction=23)
+f64 = DType("f64", 64, "f", fraction=52)
 i8 = DType("i8", 8, "i")
 i16 = DType("i16", 16, "i")
 i32 = DType("i32", 32, "i")

@@ -11,7 +11,7 @@ from camshaft.errors import ModelError
 from camshaft.ir import expr as E
 from camshaft.ir.extents import known
 from camshaft.ir.op import Attr, Attribute, OpDef, Perm, Reordering, Role, Rounding, Types
-from camshaft.ir.types import DType, TensorType, dtype_of, i8, i32, u8
+from camshaft.ir.types import DType, TensorType, dtype_of
 from camshaft.ops.common import (
     EPILOGUE,
     IDENTITY,
@@ -26,7 +26,7 @@ _REDUCERS = {"sum": np.add, "prod": np.multiply, "max": np.maximum, "min": np.mi
 
 
 def _accumulated(dtype: DType, kind: str) -> DType:
-    return i32 if dtype in (u8, i8) and kind in ("sum", "prod") else dtype
+    return dtype.accumulator if kind in ("sum", "prod") else dtype
 
 
 def _reduce_infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorType]:
@@ -54,8 +54,7 @@ def _reduce_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.nda
     x = E.evaluate(attrs["prologue"], [arrays[0]])
     axes = tuple(attrs["axes"])
     reducer = _REDUCERS[attrs["kind"]]
-    if x.dtype.itemsize == 1 and attrs["kind"] in ("sum", "prod"):
-        x = x.astype(np.int32)
+    x = x.astype(_accumulated(dtype_of(x), attrs["kind"]).numpy, copy=False)
     wide = x.astype(np.float64) if x.dtype == np.float32 else x
     y = np.asarray(wide)
     none = _of_nothing(dtype_of(x), attrs["kind"])

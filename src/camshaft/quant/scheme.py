@@ -16,11 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from camshaft.errors import CalibrationError
-from camshaft.ir.types import DType, dtype_of, i8, u8
+from camshaft.ir.types import DType, dtype_of, f32, i8, u8
 from camshaft.ops.quantize import DEQUANTIZE, QUANTIZE
 
 # The reciprocal of a smaller scale overflows float32.
-SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
+SMALLEST_SCALE = f32.tiny
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,7 @@ from camshaft.ir.expr import Expr
 from camshaft.ir.extents.bounds import bounds as bounds_of_extent
 from camshaft.ir.op import ValueRange
 from camshaft.ir.scalar import PREDICATES
-from camshaft.ir.types import DType
+from camshaft.ir.types import DType, f32
 
 ANY: ValueRange = (-math.inf, math.inf)
 _BOUNDED: dict[str, ValueRange] = {
@@ -29,13 +29,11 @@ _BOUNDED: dict[str, ValueRange] = {
     "cos": (-1.0, 1.0),
     **dict.fromkeys((*PREDICATES, "and", "or", "xor"), (0.0, 1.0)),
 }
-_LARGEST = float(np.finfo(np.float32).max)
 _TO_WHOLE: dict[str, Callable[[float], int]] = {
     "floor": math.floor,
     "ceil": math.ceil,
     "round": round,
 }
-_EXACT_IN = {"f32": 24, "f64": 53, "f16": 11, "bf16": 8}  # bits of an integer a float holds exactly
 
 
 def range_of_type(dtype: DType) -> ValueRange:
@@ -67,7 +65,7 @@ def bounds(e: Expr, dtypes: Sequence[DType], inputs: Sequence[ValueRange]) -> Va
 def _rounded(value: float, dtype: DType) -> float:
     if dtype.name != "f32":
         return value
-    return float(np.float32(value)) if abs(value) < _LARGEST else math.copysign(math.inf, value)
+    return float(np.float32(value)) if abs(value) < f32.largest else math.copysign(math.inf, value)
 
 
 def _bounds(x: Expr, args: Sequence[ValueRange], inputs: Sequence[ValueRange]) -> ValueRange:
@@ -234,21 +232,10 @@ def _cast(x: Expr, dtypes: Sequence[DType]) -> Expr:
     if inner.op == "cast" and inner.dtype is not None:
         source = E.result_dtype(inner.args[0], dtypes)
         # Floats saturate on their way to an integer type, integers wrap.
-        alike = inner.dtype.is_int or x.dtype.is_float or _holds(x.dtype, source)
-        if alike and _holds(inner.dtype, source):
+        alike = inner.dtype.is_int or x.dtype.is_float or x.dtype.holds(source)
+        if alike and inner.dtype.holds(source):
             return E.cast(inner.args[0], x.dtype)
     return x
-
-
-def _holds(wide: DType, narrow: DType) -> bool:
-    """Whether every value of `narrow` survives a trip through `wide`."""
-    if narrow.kind not in "iuf" or wide.kind not in "iuf":
-        return False
-    if narrow.is_float:
-        return wide.is_float and narrow.name in ("f16", "f32", "bf16") and wide.name == "f64"
-    if wide.is_float:
-        return narrow.bits <= _EXACT_IN[wide.name]
-    return wide.range[0] <= narrow.range[0] and narrow.range[1] <= wide.range[1]
 
 
 def _division(x: Expr) -> Expr:

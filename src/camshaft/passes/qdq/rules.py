@@ -27,8 +27,6 @@ from camshaft.ir.types import DType, TensorType, f32, i8, u8
 from camshaft.ops import CONCAT, DEQUANTIZE, POINTWISE, POOL, QUANTIZE
 from camshaft.passes.rewrite import Rewrite, Rewriter
 
-_SMALLEST = float(np.finfo(np.float32).tiny)
-
 
 @dataclass(frozen=True)
 class QuantNode:
@@ -53,7 +51,7 @@ class QuantNode:
     def invertible(self) -> bool:
         """Whether quantizing what was dequantized gives the same levels."""
         size = np.abs(self.scale)
-        return bool(np.all((size >= _SMALLEST) & np.isfinite(size)))
+        return bool(np.all((size >= f32.tiny) & np.isfinite(size)))
 
     def same_as(self, other: QuantNode) -> bool:
         """Whether both map numbers alike."""

@@ -39,8 +39,6 @@ CHECK_ARGS = 5
 CROWDED_US = 2, 0, 50, 5
 """The same where there are more workers than cores."""
 
-_INFINITY = {"f16": 0x7C00, "bf16": 0x7F80, "f32": 0x7F800000, "f64": 0x7FF0000000000000}
-
 
 class Tables:
     """The memory of a program, kept alive together.
@@ -205,7 +203,7 @@ def check_rows(runner: RunnerFunctions, inputs: Sequence[TensorType], status: in
     for i, b in enumerate(inputs):
         nbytes = fixed_extent(b.nbytes, "bytes of an input")
         if b.dtype.is_float and nbytes:
-            code, infinity = runner.addresses[f"finite{b.dtype.bits}"], _INFINITY[b.dtype.name]
-            args = (Patch(i, 0), status, nbytes, 1 + i, infinity)
+            code = runner.addresses[f"finite{b.dtype.bits}"]
+            args = (Patch(i, 0), status, nbytes, 1 + i, b.dtype.infinity)
             rows.append(Row(code, args, items=-(-nbytes // CHECK_CHUNK), waits=False))
     return rows
