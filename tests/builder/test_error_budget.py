@@ -42,10 +42,7 @@ def with_f43(b: Builder, graph: Graph) -> Tuned:
         assert choice is not None and task.spec is not None
         offers = [o for _, os in b._tuner._plans(task.spec) for o in os if o.candidate.approximate]
         if offers:
-            kernel = b._tuner._compile(offers[0])
-            choice = replace(
-                choice, tactic="winograd", candidate=offers[0].candidate, kernel=kernel
-            )
+            choice = b._tuner._choice(offers[0], choice.time_us, choice.reason)
         choices.append(choice)
     return replace(tuned, choices=tuple(choices))
 

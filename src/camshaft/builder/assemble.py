@@ -7,7 +7,7 @@ names and bytes.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -48,17 +48,24 @@ HOST_EXECUTOR = "camshaft.ops.execute:executor"
 class Choice:
     """The kernel chosen for a task, and why.
 
+    compiled: gives the kernel, the same at every call.  It is asked for when the kernel is needed:
+    most choices of a build are for graphs that lose.
     when: the sizes for which it is, None if for all; then `others` are for the rest.  Of a task's
     choices this one is for typical sizes.  time_us: there, or for one of `others` at a size of its.
     """
 
     tactic: str
     candidate: Candidate
-    kernel: Kernel
+    compiled: Callable[[], Kernel]
     time_us: float
     reason: str
     when: When | None = None
     others: tuple[Choice, ...] = ()
+
+    @property
+    def kernel(self) -> Kernel:
+        """The compiled kernel."""
+        return self.compiled()
 
     @property
     def variants(self) -> tuple[Choice, ...]:

@@ -121,6 +121,7 @@ class Builder:
         self, tuned: Tuned, fingerprint: Fingerprint, reasons: Mapping[str, str] | None = None
     ) -> Engine:
         """The engine.  reasons: source layer -> why it runs in its precision."""
+        self._tuner.compile_all(c for c in tuned.choices if c is not None)
         assembler = Assembler(
             tuned.graph,
             tuned.tasks,

@@ -96,7 +96,8 @@ def _chosen(
     if best is None:
         return None
     candidate = Retuned.of(best.candidate, spec, point.sizes)
-    return replace(best, candidate=candidate, kernel=candidate.kernel(best.kernel))
+    kernel = candidate.kernel(best.kernel)
+    return replace(best, candidate=candidate, compiled=lambda: kernel)
 
 
 def _joined(

@@ -1,14 +1,15 @@
 """Choosing a kernel for each task: candidates from the tactics, checked, timed, remembered.
 
 Results depend only on the timing cache: with every entry present a build repeats itself exactly
-and compiles nothing but the winners.
+and compiles nothing but the winners of the graph that is built.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from time import perf_counter
 from typing import Any
 
@@ -158,9 +159,7 @@ class Tuner:
         if known:
             best = min(known, key=lambda r: r.time_us)
             return self._recall(task.spec, offered, [best])
-        return Choice(
-            exact[0].tactic, exact[0].candidate, self._compile(exact[0]), 0.0, "not timed"
-        )
+        return self._choice(exact[0], 0.0, "not timed")
 
     def _plans(self, spec: KernelSpec) -> list[tuple[Tactic[Any], list[Offer]]]:
         return [
@@ -184,7 +183,7 @@ class Tuner:
         if self.effort.rounds == 0 or self._late():
             first = candidates[0]
             reason = "time budget spent, not timed" if self.effort.rounds else "not timed"
-            return Choice(first.tactic, first.candidate, self._compile(first), 0.0, reason)
+            return self._choice(first, 0.0, reason)
         return self._time(task, spec, candidates, key)
 
     def _unknown(self, task: Task) -> TimingCacheError:
@@ -251,8 +250,12 @@ class Tuner:
                 f"the timing cache names {winner.id!r:.80} for {spec.key():.80}, which camshaft does "
                 "not have: the file was edited or damaged; delete it and build again"
             )
-        reason = _explain(winner, known)
-        return Choice(offer.tactic, offer.candidate, self._compile(offer), winner.time_us, reason)
+        return self._choice(offer, winner.time_us, _explain(winner, known))
+
+    def _choice(self, offer: Offer, time_us: float, reason: str) -> Choice:
+        """A choice whose kernel is compiled when it is needed."""
+        compiled = cache(partial(self._compile, offer))
+        return Choice(offer.tactic, offer.candidate, compiled, time_us, reason)
 
     def _late(self) -> bool:
         late = self.deadline is not None and perf_counter() > self.deadline
@@ -260,6 +263,13 @@ class Tuner:
         return late
 
     # -- compiling and timing ------------------------------------------------------------------
+
+    def compile_all(self, choices: Iterable[Choice]) -> None:
+        """Compile what is not compiled yet of these choices and their variants, side by side."""
+        wanted = {id(c.compiled): c.compiled for choice in choices for c in choice.variants}
+        with ThreadPoolExecutor(self.workers) as pool:
+            for kernel in [pool.submit(compiled) for compiled in wanted.values()]:
+                kernel.result()
 
     def _compile(self, offer: Offer) -> Kernel:
         source = offer.candidate.emit()
@@ -283,7 +293,8 @@ class Tuner:
         chosen = next(i for i in best if candidates[i].id == winner.id)
         offer = candidates[chosen]
         reason = _explain(winner, self.cache.records(key))
-        return Choice(offer.tactic, offer.candidate, kernels[chosen], winner.time_us, reason)
+        kernel = kernels[chosen]
+        return Choice(offer.tactic, offer.candidate, lambda: kernel, winner.time_us, reason)
 
     def _timed(
         self, trial: Trial, offers: Sequence[Offer], kernels: Sequence[Kernel]
