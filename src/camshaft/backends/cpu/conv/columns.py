@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from camshaft.backends.base import KernelSpec, Params
 from camshaft.backends.cpu.conv.problem import ConvProblem
-from camshaft.backends.cpu.lang import FunctionBuilder, Index, Pointer, Value
+from camshaft.backends.cpu.lang import FunctionBuilder, Pointer, Value
 from camshaft.backends.cpu.pointwise.support import printable
 from camshaft.ir.expr import result_dtype
 from camshaft.ir.extents.extent import Extent, ceil_div
@@ -75,20 +75,6 @@ def column_runs(problem: ConvProblem, width: int) -> list[ColumnRun]:
         else:
             runs.append(ColumnRun(start, 1, len(columns), inside))
     return runs
-
-
-def row_bounds(k: FunctionBuilder, problem: ConvProblem, oh: Value) -> tuple[Index, Index]:
-    """First and one past the last filter row inside the image for output row `oh`."""
-    if not problem.clips_rows:
-        return 0, problem.r
-    dilation = problem.dilation[0]
-    top = problem.pad[0] - oh * problem.stride[0]
-    first = k.max(top, 0)
-    last = k.max(top + problem.h, 0)
-    if dilation > 1:
-        first = (first + (dilation - 1)) // dilation
-        last = (last + (dilation - 1)) // dilation
-    return k.min(first, problem.r), k.min(last, problem.r)
 
 
 def choose(k: FunctionBuilder, condition: Value, a: Pointer, b: Pointer) -> Pointer:

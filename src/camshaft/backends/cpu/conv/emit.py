@@ -14,6 +14,7 @@ from functools import partial
 from camshaft.backends.base import KernelSpec
 from camshaft.backends.cpu.abi import operand_pointer
 from camshaft.backends.cpu.conv.plan import ConvPlan, Run, Segment
+from camshaft.backends.cpu.conv.taps import rows_inside
 from camshaft.backends.cpu.expr.epilogue import Epilogue
 from camshaft.backends.cpu.lang import FunctionBuilder, Index, Pointer, Value
 from camshaft.ir.extents.extent import Extent
@@ -173,7 +174,7 @@ class ConvEmitter:
         """Sums and epilogue of a tile whose pixel 0 `x` and `epilogue` point to."""
         k, plan, p = self.k, self.plan, self.problem
         acc = self._start(panel, segment, oh)
-        low, high = self._filter_rows(oh)
+        low, high = rows_inside(k, p, oh)
         if (low, high) == (0, 1):
             self._filter_row(acc, segment, x, stream)
         else:
@@ -211,19 +212,6 @@ class ConvEmitter:
             return oh
         number = k.min(oh, top)
         return number + k.max(oh - (self.problem.oh - bottom - 1), 0)
-
-    def _filter_rows(self, oh: Value) -> tuple[Index, Index]:
-        """Filter rows inside the image: first and one past the last."""
-        k, p = self.k, self.problem
-        if not p.clips_rows:
-            return 0, p.r
-        top = oh * p.stride[0] - p.pad[0]
-        step = p.dilation[0]
-        low = k.max(-top + (step - 1), 0)
-        high = k.max(p.h - top + (step - 1), 0)
-        if step > 1:
-            low, high = low // step, high // step
-        return low, k.min(high, p.r)
 
     def _filter_row(self, acc: Acc, segment: Segment, x: Pointer, stream: WeightStream) -> None:
         """Add one filter row; x: input column under filter column 0 of pixel 0."""

@@ -25,11 +25,11 @@ from camshaft.backends.cpu.conv.columns import (
     choose,
     column_runs,
     computes,
-    row_bounds,
 )
 from camshaft.backends.cpu.conv.grouped_tiles import Shape, tiles
 from camshaft.backends.cpu.conv.problem import ConvProblem
-from camshaft.backends.cpu.conv.row_cut import column_bounds, write_row
+from camshaft.backends.cpu.conv.row_cut import write_row
+from camshaft.backends.cpu.conv.taps import clamped_rows, columns_inside
 from camshaft.backends.cpu.edges import Windows
 from camshaft.backends.cpu.expr.epilogue import Epilogue
 from camshaft.backends.cpu.lang import Arg, FunctionBuilder, Index, Module, Pointer, Scalar, Value
@@ -212,7 +212,7 @@ class _GroupedProgram:
         p = self.p
         oh, ow, vector = place
         acc = [self._first_sum(k, vector) for _ in range(run.width)]
-        low, high = (0, p.r) if p.zero_point else row_bounds(k, p, oh)
+        low, high = (0, p.r) if p.zero_point else clamped_rows(k, p, oh)
         with k.loop(low, high, carry=acc) as r:
             pixel = self._pixel(k, oh, ow, r, vector)
             self._filter_row(k, run, pixel, self._weights_at(k, vector * p.r + r), acc, count)
@@ -225,7 +225,7 @@ class _GroupedProgram:
         p = self.p
         oh, ow, vector = place
         acc = [self._first_sum(k, vector)]
-        rows, columns = row_bounds(k, p, oh), column_bounds(k, p, ow)
+        rows, columns = clamped_rows(k, p, oh), columns_inside(k, p, ow)
         with k.loop(*((0, p.r) if p.zero_point else rows), carry=acc) as r:
             w = self._weights_at(k, vector * p.r + r)
             with k.loop(*((0, p.s) if p.zero_point else columns), carry=acc) as s:

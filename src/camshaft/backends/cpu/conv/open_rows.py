@@ -12,7 +12,8 @@ from functools import partial
 
 from camshaft.backends.cpu.conv.emit import Acc, ConvEmitter, Panel, WeightStream
 from camshaft.backends.cpu.conv.plan import Segment
-from camshaft.backends.cpu.conv.row_cut import column_bounds, write_row
+from camshaft.backends.cpu.conv.row_cut import write_row
+from camshaft.backends.cpu.conv.taps import columns_inside, rows_inside
 from camshaft.backends.cpu.edges import Windows
 from camshaft.backends.cpu.expr.epilogue import Epilogue
 from camshaft.backends.cpu.lang import Index, Pointer, Value
@@ -85,12 +86,12 @@ class OpenConvEmitter(ConvEmitter):
     ) -> None:
         k, plan, p = self.k, self.plan, self.problem
         step, sw = p.dilation[1], p.x_strides[2]
-        first, last = column_bounds(k, p, ow)
+        first, last = columns_inside(k, p, ow)
         left = ow * p.stride[1] - p.pad[1]
         here = x.at(left * sw)
         stream = WeightStream(panel.weights, None, plan.kb)
         per_tap = plan.quads if p.is_int8 else p.c
-        rows = self._filter_rows(oh)
+        rows = rows_inside(k, p, oh)
         acc = self._first_values(panel, rows, [(first, last)])
         run = replace(_ONE_PIXEL, count=1)
         with k.loop(*rows, carry=acc) as r:
@@ -108,7 +109,7 @@ class OpenConvEmitter(ConvEmitter):
     def _start(self, panel: Panel, segment: Segment, oh: Value) -> Acc:
         if not self.problem.zero_point:
             return super()._start(panel, segment, oh)
-        return self._first_values(panel, self._filter_rows(oh), segment.windows)
+        return self._first_values(panel, rows_inside(self.k, self.problem, oh), segment.windows)
 
     def _first_values(
         self,

@@ -7,7 +7,7 @@ from functools import partial, reduce
 
 from camshaft.backends.cpu.conv.problem import ConvProblem
 from camshaft.backends.cpu.edges import Edges, Windows
-from camshaft.backends.cpu.lang import FunctionBuilder, Index, Value
+from camshaft.backends.cpu.lang import FunctionBuilder, Value
 from camshaft.ir.extents.extent import ceil_div
 
 Tile = Callable[[Windows, Value], None]
@@ -70,14 +70,3 @@ def _write_right(
         numbers = [k.eq(which, n) for n, its in enumerate(found) if its == windows]
         with k.if_(reduce(partial(k.bit, "or"), numbers)):
             tile(windows, start)
-
-
-def column_bounds(k: FunctionBuilder, p: ConvProblem, ow: Value) -> tuple[Index, Index]:
-    """First and one past the last filter column inside the image for output column `ow`."""
-    step = p.dilation[1]
-    left = ow * p.stride[1] - p.pad[1]
-    first = k.max(-left + (step - 1), 0)
-    last = k.max(p.w - left + (step - 1), 0)
-    if step > 1:
-        first, last = first // step, last // step
-    return first, k.min(last, p.s)
