@@ -11,13 +11,13 @@ import typer
 from camshaft.bench.latency import Latency, measure_latency
 from camshaft.bench.peers import peer_module, remark_on
 from camshaft.bench.runners import PEERS, CamshaftRunner
-from camshaft.cli.arrays import Given
+from camshaft.cli.arrays import Arrays, Given
 from camshaft.cli.contest import OURS, PEER_FAILED, Contest
 from camshaft.cli.options import BuildOptions, takes_build_options
 from camshaft.cli.output import JsonTarget, Output, simple_table
 from camshaft.cli.progress import Bars
 from camshaft.cli.run import InputArchive, InputFiles, Seed, Source
-from camshaft.cli.source import is_engine_file, open_source
+from camshaft.cli.source import Opened, is_engine_file, open_source
 from camshaft.errors import ConfigError
 from camshaft.machine.description import describe
 from camshaft.runtime.profile import Profile
@@ -70,17 +70,9 @@ def bench(
     with Bars() as bars:
         bars("measuring", 0, 0)
         latency = measure_latency(ours, seconds, iterations, warm_up / 1e3)
-    config = opened.engine.fingerprint.config
-    data: dict[str, Any] = {
-        "source": str(source),
-        "config": config,
-        "threads": opened.threads,
-        "random_inputs": opened.given is None,
-        "shapes": {name: list(a.shape) for name, a in feeds.items()},
-        "machine": describe(),
-        "latency": latency.to_json(),
-    }
-    shown.line(f"{source} ({config}), {opened.threads} threads, on {data['machine']['processor']}")
+    data = _measured(source, opened, feeds, latency)
+    where = f"{opened.threads} threads, on {data['machine']['processor']}"
+    shown.line(f"{source} ({data['config']}), {where}")
     _show_latency(latency, shown)
     if onnx_file is not None:
         contest = Contest(ours, shown)
@@ -111,6 +103,19 @@ def _onnx_file(source: Path, model: Path | None, peers: Sequence[str]) -> Path |
     for name in peers:
         peer_module(name, name)  # before the build, not after it
     return model or source
+
+
+def _measured(source: Path, opened: Opened, feeds: Arrays, latency: Latency) -> dict[str, Any]:
+    """What --json says of the engine by itself."""
+    return {
+        "source": str(source),
+        "config": opened.engine.fingerprint.config,
+        "threads": opened.threads,
+        "random_inputs": opened.given is None,
+        "shapes": {name: list(a.shape) for name, a in feeds.items()},
+        "machine": describe(),
+        "latency": latency.to_json(),
+    }
 
 
 def _show_latency(latency: Latency, shown: Output) -> None:

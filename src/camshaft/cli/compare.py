@@ -71,11 +71,7 @@ def compare(
         _check_origin(opened, model, shown)
     if other == "onnxruntime" and (remark := remark_on(model)):
         shown.note(remark)
-    random = opened.given is None and build.calibration is None
-    if opened.given is None and build.calibration is not None:
-        feeds = _calibrated_with(build.calibration, opened.engine, shown)
-    else:
-        feeds = opened.feeds(seed, shown)
+    feeds = _feeds(opened, build, seed, shown)
     with Bars() as bars:
         bars("comparing", 0, 0)
         found = compare_with(model, opened.engine, feeds, other, opened.session if layers else None)
@@ -87,7 +83,7 @@ def compare(
         {
             "model": str(model),
             "against": other,
-            "random_inputs": random,
+            "random_inputs": opened.given is None and build.calibration is None,
             "tolerance": tolerance,
             "passed": not failed,
             "tensors": [t.to_json() for t in found.tensors],
@@ -96,6 +92,13 @@ def compare(
     )
     if failed:
         raise typer.Exit(1)
+
+
+def _feeds(opened: Opened, build: BuildOptions, seed: int, shown: Output) -> Arrays:
+    """The inputs given; else the batch that the engine was calibrated with, or random ones."""
+    if opened.given is None and build.calibration is not None:
+        return _calibrated_with(build.calibration, opened.engine, shown)
+    return opened.feeds(seed, shown)
 
 
 def _check_arguments(model: Path, engine_file: Path | None, other: str, layers: bool) -> None:

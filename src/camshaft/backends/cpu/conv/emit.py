@@ -120,16 +120,21 @@ class ConvEmitter:
                     self._tile(panel, segment, x, panel.epilogue, tile, k.index(0), stream)
             return
         with k.loop(first, last) as row:
-            image: Index = row // p.oh if p.n != 1 else 0
-            oh = row % p.oh if p.n != 1 else row
-            sn, sh, _, _ = p.x_strides
-            x = panel.x.at(image * sn) if isinstance(image, Value) else panel.x
-            x = x.at((oh * p.stride[0] - p.pad[0]) * sh)
-            epilogue = panel.epilogue.at((image, oh, 0, 0))
+            x, epilogue, oh = self._at_row(panel, row)
             for segment in plan.segments:
                 with k.loop(segment.first, segment.first + segment.count) as tile:
                     stream = self._stream(panel, row * plan.tiles + tile)
                     self._tile(panel, segment, x, epilogue, tile, oh, stream)
+
+    def _at_row(self, panel: Panel, row: Value) -> tuple[Pointer, Epilogue, Value]:
+        """x and the epilogue at output row `row` of all images, and its number in its image."""
+        p = self.problem
+        image: Index = row // p.oh if p.n != 1 else 0
+        oh = row % p.oh if p.n != 1 else row
+        sn, sh, _, _ = p.x_strides
+        x = panel.x.at(image * sn) if isinstance(image, Value) else panel.x
+        x = x.at((oh * p.stride[0] - p.pad[0]) * sh)
+        return x, panel.epilogue.at((image, oh, 0, 0)), oh
 
     def _stream(self, panel: Panel, tile: Value) -> WeightStream:
         """The panel's weights; the first tiles also fetch the next panel's, a part each."""

@@ -32,12 +32,7 @@ class OpenConvEmitter(ConvEmitter):
             self._one_row(panel, x, first, last)
         else:
             with k.loop(first, last) as row:
-                image: Index = row // p.oh if p.n != 1 else 0
-                oh = row % p.oh if p.n != 1 else row
-                sn, sh, _, _ = p.x_strides
-                x = panel.x.at(image * sn) if isinstance(image, Value) else panel.x
-                x = x.at((oh * p.stride[0] - p.pad[0]) * sh)
-                self._row(panel, x, panel.epilogue.at((image, oh, 0, 0)), oh)
+                self._row(panel, *self._at_row(panel, row))
 
     # --- a row ------------------------------------------------------------------------------
 
