@@ -15,7 +15,18 @@ from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.graph import Graph, GraphBuilder, Tensor
 from camshaft.ir.interpret import interpret
 from camshaft.ir.types import TensorType, f32
-from camshaft.ops import CONCAT, CONV_TRANSPOSE, GATHER, PAD, POINTWISE, POOL, RESHAPE, TRANSPOSE
+from camshaft.ops import (
+    CONCAT,
+    CONV_TRANSPOSE,
+    GATHER,
+    MATMUL,
+    PAD,
+    POINTWISE,
+    POOL,
+    RESHAPE,
+    SLICE,
+    TRANSPOSE,
+)
 from camshaft.passes.pipeline import optimize
 
 N, H, W = (extent_of(Symbol(name, 1, 4)) for name in "nhw")
@@ -86,6 +97,17 @@ def test_indices_from_the_end_are_a_slice_where_they_follow_each_other(
         return b.emit(GATHER, [given(b, 2, N, 8), where], {"axis": 1}, name="gather")
 
     assert {"slice", "gather"} & set(ops(optimized(build))) == {op}
+
+
+def test_a_function_moves_before_a_slice_that_keeps_most_at_typical_sizes() -> None:
+    b = GraphBuilder("open")
+    long = extent_of(Symbol("long", 2, 64))
+    w = b.constant(np.random.default_rng(1).standard_normal((6, 8), np.float32), "w")
+    y = b.emit(MATMUL, [given(b, 1, long, 6), w], name="matmul")
+    rows = {"starts": (0, 1, 0), "sizes": (1, long - 1, 8), "steps": (1, 1, 1)}
+    y = b.emit(SLICE, [y], rows, name="slice")
+    y = b.emit(POINTWISE, [y], {"expr": E.unary("exp", E.inp(0))}, name="exp")
+    assert "pointwise" not in ops(optimize(b.graph({"y": y})))
 
 
 def test_an_empty_part_of_a_concat_is_dropped_beside_open_ones() -> None:

@@ -33,8 +33,8 @@ class EmptyIsConstant(Rewrite):
     def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
         if all(_is_empty(t) for t in node.outputs):
             return [_constant(t, r) for t in node.outputs]
-        if node.op is CONCAT and any(_is_empty(t) for t in node.args):
-            parts = [t for t in node.args if not _is_empty(t)]
+        parts = [t for t in node.args if t.type.size != 0]
+        if node.op is CONCAT and 0 < len(parts) < len(node.args):
             return [r.emit(CONCAT, parts, node.attrs, like=node)]
         if not any(_is_empty(t) and not t.is_const for t in node.args):
             return None

@@ -12,7 +12,7 @@ from camshaft.ir.extents.extent import Extent
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.types import TensorType, f32
-from camshaft.ops import CONCAT, GATHER, POINTWISE, POOL, RESAMPLE, RESHAPE, SLICE
+from camshaft.ops import GATHER, POINTWISE, POOL, RESAMPLE, RESHAPE, SLICE
 from camshaft.passes.canonical.slices import slice_attrs
 from camshaft.passes.rewrite import Rewrite, Rewriter
 
@@ -120,28 +120,8 @@ class IdentityResample(Rewrite):
         return b.graph({"y": b.emit(RESAMPLE, [x, *tables], {"layout": "NHWC"}, name="resize")})
 
 
-class DropEmptyParts(Rewrite):
-    """A concat skips parts that hold nothing."""
-
-    name = "drop-empty-parts"
-    ops = (CONCAT,)
-
-    def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
-        parts = [t for t in node.args if t.type.size]
-        if not parts or len(parts) == len(node.args):
-            return None
-        return [r.emit(CONCAT, parts, node.attrs, like=node)]
-
-    def example(self) -> Graph:
-        b = GraphBuilder("empty-part")
-        x = b.input("x", TensorType(f32, (2, 3)))
-        y = b.input("y", TensorType(f32, (2, 0)))
-        return b.graph({"z": b.emit(CONCAT, [x, y, x], {"axis": 1}, name="concat")})
-
-
 SPECIAL_RULES: tuple[Rewrite, ...] = (
     GatherToSlice(),
     UnitPool(),
     IdentityResample(),
-    DropEmptyParts(),
 )

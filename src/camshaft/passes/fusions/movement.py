@@ -9,6 +9,7 @@ import numpy as np
 from camshaft.ir import expr as E
 from camshaft.ir.attrs import ints_attr
 from camshaft.ir.extents.extent import Extent
+from camshaft.ir.extents.sizes import typical
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.types import Shape, TensorType, f32
@@ -56,7 +57,8 @@ class HoistAboveMovement(Rewrite):
 
     def _leads_to_anchor(self, move: Node, r: Rewriter) -> bool:
         source = move.args[0]
-        if move.op is SLICE and 4 * move.output.type.size < 3 * source.type.size:
+        kept, whole = typical(move.output.type.size), typical(source.type.size)
+        if move.op is SLICE and 4 * kept < 3 * whole:
             return False
         root = r.producer(source)
         if root is None or not only_here(move, source, r):
