@@ -28,7 +28,7 @@ from camshaft.builder.timing_cache import MARGIN, TimingCache, unwritable
 from camshaft.config import BuildConfig
 from camshaft.errors import BuildError, CalibrationError, ConfigError, ModelError
 from camshaft.frontends.onnx import import_onnx
-from camshaft.ir.extents.sizes import is_static
+from camshaft.ir.extents.sizes import is_static, typical
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.graph import Graph
 from camshaft.ir.types import string
@@ -58,6 +58,12 @@ def _refuse_strings(graph: Graph) -> None:
             )
 
 
+def _typical_feeds(graph: Graph) -> dict[str, np.ndarray]:
+    """Random inputs of typical sizes."""
+    elements = {t.name: [typical(e) for e in t.values] for t in graph.inputs if t.values}
+    return random_feeds({t.name: t.type for t in graph.inputs}, 0, elements)
+
+
 @dataclass
 class BuildSession:
     """State of one build; `run` does it.
@@ -68,13 +74,14 @@ class BuildSession:
     seconds: stage -> wall-clock time, without the stages within it.
 
     typical: input name -> a shape as it will be used, to tune for where `config` says nothing; it
-    fixes nothing.
+    fixes nothing.  typical_elements: the same of elements that say sizes.
     """
 
     model: Any
     config: BuildConfig
     calibration: Iterable[Mapping[str, np.ndarray]] | None = None
     typical: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    typical_elements: Mapping[str, Sequence[int]] = field(default_factory=dict, init=False)
     imported: Graph | None = field(default=None, init=False)
     final: Graph | None = field(default=None, init=False)
     quantized: Graph | None = field(default=None, init=False)
@@ -95,15 +102,22 @@ class BuildSession:
                     shapes=self.config.shapes,
                     profiles=self.config.profiles,
                     typical=self.typical,
+                    typical_elements=self.typical_elements,
                     values=self.config.values,
                 )
         return self.imported
 
-    def tune_for(self, shapes: Mapping[str, Sequence[int]]) -> None:
-        """Take these shapes of inputs (by name) for typical where `config` says nothing; before
+    def tune_for(self, arrays: Mapping[str, Any]) -> None:
+        """Take the sizes of these inputs (by name) for typical where `config` says nothing; before
         `run`.  The model is read again where it has open extents."""
-        self.typical = shapes
-        if self.imported is not None and not all(is_static(t.shape) for t in self.imported.inputs):
+        self.typical = {name: np.shape(a) for name, a in arrays.items()}
+        known = () if self.imported is None else self.imported.inputs
+        self.typical_elements = {
+            t.name: np.reshape(arrays[t.name], -1).tolist()
+            for t in known
+            if t.values and t.name in arrays
+        }
+        if not all(is_static(t.shape) and not t.values for t in known):
             self.imported = None
 
     @property
@@ -127,8 +141,8 @@ class BuildSession:
             tuned = self._tuned(builder, graph)
         if self.quantized is None and config.error_budget < math.inf:
             with self._stage("checking", report=False):
-                types = {t.name: t.type for t in tuned.graph.inputs}
-                tuned = within_budget(builder, tuned, random_feeds(types), config.error_budget)
+                feeds = _typical_feeds(tuned.graph)
+                tuned = within_budget(builder, tuned, feeds, config.error_budget)
         self.final, self.host_steps = tuned.graph, tuned.host_steps
         self.timed_out = builder.timed_out
         if config.timing_cache is not None and not config.frozen_cache:

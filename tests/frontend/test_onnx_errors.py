@@ -220,9 +220,12 @@ def test_types_that_are_not_supported() -> None:
 
 def test_shapes_that_depend_on_data_name_the_node() -> None:
     says(one_node("NonZero", [f(3, 4)])[0], "node 'node' (NonZero)", "depends on")
-    says(
-        one_node("Reshape", [f(3, 4), ints(4, 3)])[0], "node 'node' (Reshape)", "'x1'", "depends on"
-    )
+    nodes = [
+        helper.make_node("Cast", ["w"], ["to"], "rounded", to=TensorProto.INT64),
+        helper.make_node("Reshape", ["x", "to"], ["y"], "node"),
+    ]
+    model = model_of(nodes, {"x": f(3, 4), "w": f(2)}, ["y"])
+    says(model, "node 'node' (Reshape)", "'to'", "depends on")
     boxes, scores = f(1, 5, 4), f(1, 1, 5)
     says(one_node("NonMaxSuppression", [boxes, scores])[0], "NonMaxSuppression", "depends on")
 

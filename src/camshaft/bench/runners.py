@@ -169,15 +169,20 @@ def open_peer(name: str, model: Path, feeds: Feeds, threads: int) -> Runner:
     return runner
 
 
-def random_feeds(inputs: Mapping[str, Any], seed: int = 0) -> dict[str, np.ndarray]:
+def random_feeds(
+    inputs: Mapping[str, Any], seed: int = 0, elements: Mapping[str, Sequence[int]] | None = None
+) -> dict[str, np.ndarray]:
     """Arrays for inputs given as name -> TensorType: floats from N(0, 1), integers and bools zero.
 
-    Open extents have their typical size.
+    elements: of inputs that say sizes by them.  Open extents have their typical size.
     """
     rng = np.random.default_rng(seed)
     feeds = {}
     for name, t in inputs.items():
         shape = tuple(typical(d) for d in t.shape)
+        if elements and name in elements:
+            feeds[name] = np.array(elements[name], t.dtype.numpy).reshape(shape)
+            continue
         drawn = rng.standard_normal(shape) if t.dtype.is_float else np.zeros(shape)
         feeds[name] = drawn.astype(t.dtype.numpy)
     return feeds

@@ -119,10 +119,10 @@ class Assembler:
         """The finished parts.  reasons: source layer -> extra words on its precision."""
         made = [self._instruction(i) for i in range(len(self.tasks))]
         outputs = zip(self.graph.output_names, self.graph.outputs, strict=True)
-        inputs = tuple(Binding(t.name, t.type) for t in self.graph.inputs)
+        inputs = tuple(Binding(t.name, t.type, t.values) for t in self.graph.inputs)
         results = tuple(Binding(n, t.type) for n, t in outputs)
         buffers = _buffers(inputs, results, made)
-        symbols = symbols_of(*(d for t in (*inputs, *results) for d in t.type.shape))
+        symbols = symbols_of(*(d for b in (*inputs, *results) for d in (*b.type.shape, *b.values)))
         arena = _arena(buffers, plan_arena(self._lifetimes(made)), bool(symbols))
         touched = [self._touched(i, made[i]) for i in range(len(made))]
         program = Program(

@@ -144,7 +144,9 @@ def _matches(step: dict[str, Any], wanted: re.Pattern[str]) -> bool:
 def _measure(opened: Opened, data: dict[str, Any], runs: int) -> None:
     with Bars() as bars:
         bars("measuring", 0, 0)
-        measured = opened.engine.profile(random_feeds(opened.types), runs, opened.threads)
+        measured = opened.engine.profile(
+            random_feeds(opened.types, 0, opened.elements), runs, opened.threads
+        )
     data["profile"] = {
         "total_us": measured.total_us,
         "threads": measured.threads,

@@ -72,9 +72,10 @@ class BuildOptions:
         list[str] | None,
         _option(
             "--values",
-            help="Values of an input, known before any run; may be repeated. Shapes and branches "
-            "that depend on it are then decided.",
-            metavar="X=16000",
+            help="Values of an input, known before any run, which decide shapes and branches; or "
+            "ranges, as of shapes, of an input whose elements say sizes. May be repeated. Of an "
+            "engine: such elements of random inputs.",
+            metavar="X=16000|1..8,64",
         ),
     ] = None
     threads: Annotated[
@@ -183,12 +184,12 @@ class BuildOptions:
     ] = True
 
     def given(self) -> list[str]:
-        """The options that differ from their defaults, as typed, without `--threads` and `--shapes`,
-        which mean something for an engine too."""
+        """The options that differ from their defaults, as typed, without `--threads`, `--shapes` and
+        `--values`, which mean something for an engine too."""
         return [
             ("--no-" if f.default is True else "--") + f.name.replace("_", "-")
             for f in fields(self)
-            if f.name not in ("threads", "shapes") and getattr(self, f.name) != f.default
+            if f.name not in ("threads", "shapes", "values") and getattr(self, f.name) != f.default
         ]
 
     def config(self, progress: Progress | None = None) -> BuildConfig:

@@ -9,12 +9,12 @@ import re
 from collections.abc import Mapping, Sequence
 
 from camshaft.errors import ConfigError
-from camshaft.ir.extents.extent import sole_symbol
-from camshaft.ir.extents.said import Profile, Range, Said, Value, parse_said
+from camshaft.ir.extents.extent import Extent, sole_symbol
+from camshaft.ir.extents.said import Profile, Range, Said, Value, flat_values, parse_said
 from camshaft.ir.extents.sizes import evaluate
 from camshaft.ir.types import TensorType
 from camshaft.runtime.engine import Engine
-from camshaft.runtime.shaping import sizes_of
+from camshaft.runtime.sizes import sizes_of
 
 Shapes = dict[str, tuple[Said, ...]]
 FIXED = "1x3x224x224"
@@ -156,21 +156,33 @@ def _whole_range(name: str, extent: Said) -> tuple[int, int, int]:
 # -- sizes of one call -----------------------------------------------------------------------------
 
 
-def types_at(engine: Engine, shapes: Mapping[str, Sequence[int]]) -> dict[str, TensorType]:
-    """Types of the engine's inputs where these have the given shapes, and others what follows, or
-    typical sizes.
+Elements = dict[str, tuple[int, ...]]
 
-    ConfigError for a name that is no input; ShapeError for shapes that the engine does not take.
+
+def sizes_for(
+    engine: Engine, shapes: Mapping[str, Sequence[int]], values: Mapping[str, Value]
+) -> tuple[dict[str, TensorType], Elements]:
+    """Types of the engine's inputs where these have the given shapes, and elements of those that say
+    sizes by them; what is not given is what follows, or typical.
+
+    ConfigError for a name that is no such input; ShapeError for sizes that the engine does not take.
     """
-    unknown = [name for name in shapes if name not in engine.inputs]
-    if unknown:
-        raise ConfigError(
-            f"--shapes names {', '.join(map(repr, unknown))}; the engine's inputs are "
-            f"{', '.join(engine.inputs)}"
-        )
+    saying = {b.name: b for b in engine.program.valued}
+    for option, given, known in (("--shapes", shapes, engine.inputs), ("--values", values, saying)):
+        unknown = [name for name in given if name not in known]
+        if unknown:
+            kind = "inputs" if option == "--shapes" else "inputs that say sizes"
+            raise ConfigError(
+                f"{option} names {', '.join(map(repr, unknown))}; the engine's {kind} are "
+                f"{', '.join(known) or 'none'}"
+            )
+    elements = {name: _whole_numbers(name, value) for name, value in values.items()}
     sizes = {s.name: s.typical for s in engine.symbols.values()}
-    for name, shape in shapes.items():
-        for extent, size in zip(engine.inputs[name].shape, shape, strict=False):
+    said: list[tuple[Sequence[Extent], Sequence[int]]]
+    said = [(engine.inputs[name].shape, shape) for name, shape in shapes.items()]
+    said += [(saying[name].values, numbers) for name, numbers in elements.items()]
+    for extents, numbers in said:
+        for extent, size in zip(extents, numbers, strict=False):
             symbol = sole_symbol(extent)
             if symbol is not None:
                 sizes[symbol.name] = size
@@ -178,5 +190,14 @@ def types_at(engine: Engine, shapes: Mapping[str, Sequence[int]]) -> dict[str, T
         n: TensorType(t.dtype, tuple(shapes.get(n, (evaluate(d, sizes) for d in t.shape))))
         for n, t in engine.inputs.items()
     }
-    sizes_of(engine.program, [t.static for t in types.values()])
-    return types
+    for name, b in saying.items():
+        elements.setdefault(name, tuple(evaluate(e, sizes) for e in b.values))
+    sizes_of(engine.program, [*(t.static for t in types.values()), *(elements[n] for n in saying)])
+    return types, elements
+
+
+def _whole_numbers(name: str, value: Value) -> tuple[int, ...]:
+    numbers = tuple(v for v in flat_values(value) if isinstance(v, int))
+    if len(numbers) != len(flat_values(value)):
+        raise ConfigError(f"--values of input {name!r} of an engine must be whole numbers")
+    return numbers

@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from camshaft.bench.runners import random_feeds
 from camshaft.cli.arrays import Arrays, Given, Types, calibration_batches
 from camshaft.cli.options import BuildOptions
 from camshaft.cli.output import Output
 from camshaft.cli.progress import Bars
-from camshaft.cli.shapes import fixed_shapes, types_at
+from camshaft.cli.shapes import Elements, fixed_shapes, said_values, sizes_for
 from camshaft.errors import ConfigError
 from camshaft.ir.extents.said import shape_text
 from camshaft.ir.types import type_of
@@ -25,13 +23,15 @@ from camshaft.session import BuildSession
 class Opened:
     """An engine; and where it was built here, the session that built it.
 
-    types: of random inputs.  given: the inputs given, None if there are none.
+    types: of random inputs.  elements: of those that say sizes by them.  given: the inputs given,
+    None if there are none.
     """
 
     engine: Engine
     session: BuildSession | None
     threads: int
     types: Types
+    elements: Elements
     given: Arrays | None = None
 
     def feeds(self, seed: int, shown: Output) -> Arrays:
@@ -40,7 +40,7 @@ class Opened:
         fixed = self.engine.fixed_inputs
         if self.given is not None:
             return {**fixed, **self.given}
-        feeds = random_feeds(self.types, seed)
+        feeds = random_feeds(self.types, seed, self.elements)
         sizes = ", ".join(f"{n} {shape_text(a.shape)}" for n, a in feeds.items())
         of = f" of {sizes}" if self.engine.symbols else ""
         shown.note(f"no inputs given: random ones{of}, seed {seed}")
@@ -75,7 +75,8 @@ def open_source(
     given = given or Given()
     if not is_engine_file(path):
         session, engine, arrays = build_session(path, options, shown, given)
-        return Opened(engine, session, session.config.threads, types_at(engine, {}), arrays)
+        types, elements = sizes_for(engine, {}, {})
+        return Opened(engine, session, session.config.threads, types, elements, arrays)
     if options.given():
         raise ConfigError(
             f"{', '.join(options.given())}: {str(path)!r} is an engine and cannot be changed; "
@@ -84,14 +85,16 @@ def open_source(
     engine = Engine.load(path)
     fixed = {name: type_of(array) for name, array in engine.fixed_inputs.items()}
     arrays = given.arrays({**engine.inputs, **fixed})
-    if options.shapes and arrays is not None:
+    if (options.shapes or options.values) and arrays is not None:
+        option = "--shapes" if options.shapes else "--values"
         raise ConfigError(
-            "--shapes of an engine are the sizes of random inputs, and those given have their own; "
+            f"{option} of an engine are the sizes of random inputs, and those given have their own; "
             "leave one of the two out"
         )
-    types = types_at(engine, fixed_shapes("--shapes", options.shapes))
+    shapes = fixed_shapes("--shapes", options.shapes)
+    types, elements = sizes_for(engine, shapes, said_values(options.values))
     threads = engine.threads if options.threads is None else options.threads
-    return Opened(engine, None, threads, types, arrays)
+    return Opened(engine, None, threads, types, elements, arrays)
 
 
 def build_session(
@@ -108,7 +111,7 @@ def build_session(
         types = {t.name: t.type for t in imported.inputs}
         arrays = given.arrays({**types, **{t.name: t.type for t in imported.fixed}})
         if arrays is not None:
-            session.tune_for({name: np.shape(a) for name, a in arrays.items()})
+            session.tune_for(arrays)
         if options.calibration is not None:
             fixed = {t.name: t.array for t in imported.fixed}
             session.calibration = calibration_batches(options.calibration, types, fixed)

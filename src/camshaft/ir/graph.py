@@ -20,7 +20,7 @@ from camshaft.errors import CamshaftError, ModelError
 from camshaft.ir.attrs import symbolic_in
 from camshaft.ir.extents import known
 from camshaft.ir.extents.constraints import Constraints
-from camshaft.ir.extents.extent import Extent
+from camshaft.ir.extents.extent import Extent, symbols_of
 from camshaft.ir.extents.shape_values import EXTENTS, extents_attrs
 from camshaft.ir.extents.symbol import UndecidedExtent
 from camshaft.ir.op import Attr, Attrs, OpDef
@@ -29,11 +29,15 @@ from camshaft.ir.types import Shape, TensorType, i64, type_of
 
 @dataclass(frozen=True, eq=False)
 class Tensor:
-    """A value of the graph.  `data` holds the array of a constant (read-only), else None."""
+    """A value of the graph.  `data` holds the array of a constant (read-only), else None.
+
+    values: of an input whose elements say sizes, these as extents in row-major order; else ().
+    """
 
     name: str
     type: TensorType
     data: np.ndarray | None = field(default=None, repr=False)
+    values: tuple[Extent, ...] = ()
 
     @property
     def is_const(self) -> bool:
@@ -185,10 +189,12 @@ class GraphBuilder:
 
     # -- making things -----------------------------------------------------------------------
 
-    def input(self, name: str, type: TensorType) -> Tensor:
-        """Declare a graph input."""
-        tensor = self._register(Tensor(name, type))
+    def input(self, name: str, type: TensorType, values: Sequence[Extent] = ()) -> Tensor:
+        """Declare a graph input.  values: of its elements, where these say sizes."""
+        tensor = self._register(Tensor(name, type, values=tuple(values)))
         self._inputs.append(tensor)
+        if values:
+            self._known[name] = known.of_extents(values, type.static)
         return tensor
 
     def fixed_input(self, name: str, array: np.ndarray) -> Tensor:
@@ -299,6 +305,11 @@ class GraphBuilder:
         if tensor.data is not None:
             return known.as_known(tensor.data)
         return self._known.get(tensor.name)
+
+    def is_said_by_elements(self, e: Extent) -> bool:
+        """Whether it depends on what elements of inputs say."""
+        said = symbols_of(*(v for t in self._inputs for v in t.values))
+        return any(s in said for s in symbols_of(e))
 
     def _extents(
         self,

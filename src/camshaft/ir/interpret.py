@@ -77,7 +77,7 @@ def sizes_of(graph: Graph, feeds: Mapping[str, np.ndarray]) -> dict[str, int]:
     """
     sizes: dict[str, int] = {}
     for t in graph.inputs:
-        for extent, given in zip(t.shape, feeds[t.name].shape, strict=False):
+        for extent, given in _said_by(t, feeds[t.name]):
             symbol = sole_symbol(extent)
             if symbol is None:
                 continue
@@ -87,10 +87,20 @@ def sizes_of(graph: Graph, feeds: Mapping[str, np.ndarray]) -> dict[str, int]:
                     f"input {t.name!r} is {type_of(feeds[t.name])}, the graph wants {t.type} with "
                     f"{symbol.name} = {sizes[symbol.name]}, within {symbol.range}"
                 )
+    for t in graph.inputs:
+        said = tuple(evaluate(e, sizes) for e in t.values)
+        if t.values and said != tuple(feeds[t.name].reshape(-1).tolist()):
+            raise BindingError(f"input {t.name!r} holds {feeds[t.name]}, the graph wants {said}")
     rule = broken(tuple(graph.constraints), sizes)
     if rule is not None:
         raise ModelError(f"{rule.why} needs {rule}, which {sizes} breaks")
     return sizes
+
+
+def _said_by(t: Tensor, array: np.ndarray) -> list[tuple[Extent, int]]:
+    """Extents of an input, and of its elements where these say sizes, with what they are."""
+    found: list[tuple[Extent, int]] = list(zip(t.shape, array.shape, strict=False))
+    return found + list(zip(t.values, array.reshape(-1).tolist(), strict=False))
 
 
 def _arrays(graph: Graph, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

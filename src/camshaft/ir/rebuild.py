@@ -21,7 +21,7 @@ class Rebuild:
         )
         self._new: dict[str, Tensor] = {}
         for t in old.inputs:
-            self.put(t, self.builder.input(t.name, t.type))
+            self.put(t, self.builder.input(t.name, t.type, t.values))
 
     def get(self, old: Tensor) -> Tensor:
         """What stands for `old`."""

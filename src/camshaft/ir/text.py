@@ -28,7 +28,9 @@ def node_text(node: Node) -> str:
 def graph_text(graph: Graph) -> str:
     """The whole graph; constants are shown by name and type where they are used."""
     lines = [f"graph {graph.name}"]
-    lines += [f"  in  {t.name}: {t.type}" for t in graph.inputs]
+    for t in graph.inputs:
+        values = f" = ({', '.join(map(str, t.values))})" if t.values else ""
+        lines.append(f"  in  {t.name}: {t.type}{values}")
     lines += [f"  {node_text(n)}" for n in graph.nodes]
     outs = zip(graph.output_names, graph.outputs, strict=True)
     lines += [f"  out {name} = {t.name}: {t.type}" for name, t in outs]

@@ -13,13 +13,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from camshaft.errors import BuildError, ModelError
-from camshaft.ir.extents.extent import Extent
+from camshaft.ir.extents.extent import Extent, sole_symbol
 from camshaft.ir.extents.sizes import evaluate, is_static
 from camshaft.ir.strides import span
 from camshaft.ir.types import string
 from camshaft.program.arena import ALIGNMENT, stacked
 from camshaft.program.program import (
     MAX_THREADS,
+    Binding,
     Expanded,
     FixedInput,
     HostCall,
@@ -173,6 +174,8 @@ class _AtSizes:
                     not 0 <= d <= _MAX_BYTES for d in self._shape(b.type.shape)
                 ):
                     raise BuildError(f"{kind} {b.name!r}: impossible shape {b.type!r:.80}")
+                if b.values and not _may_say_sizes(kind, b):
+                    raise BuildError(f"{kind} {b.name!r}: {b.type!r:.80} cannot say sizes")
 
     def _check_items(self, where: str, phases: Sequence[Phase]) -> None:
         for phase in phases:
@@ -268,6 +271,17 @@ class _AtSizes:
             raise BuildError(
                 f"{where}: elements {first} to {end} of {_text(view.buffer)}, which has {size}"
             )
+
+
+def _may_say_sizes(kind: str, b: Binding) -> bool:
+    """Whether `b.values` can be read off its array: a number, or one symbol, for each element."""
+    return (
+        kind == "input"
+        and b.type.dtype.is_int
+        and is_static(b.type.shape)
+        and len(b.values) == b.type.size
+        and all(isinstance(e, int) or sole_symbol(e) is not None for e in b.values)
+    )
 
 
 def _text(buffer: Buffer) -> str:

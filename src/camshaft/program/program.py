@@ -24,10 +24,15 @@ MAX_THREADS = 256
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """An input or output array of the engine: C-contiguous, owned by the caller."""
+    """An input or output array of the engine: C-contiguous, owned by the caller.
+
+    values: of an input whose elements say sizes, these in row-major order: numbers, or symbols, which
+    are read from the array when sizes are set; else ().
+    """
 
     name: str
     type: TensorType
+    values: tuple[Extent, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +225,11 @@ class Program:
     @property
     def instructions(self) -> tuple[Instruction, ...]:
         return self.body.instructions
+
+    @property
+    def valued(self) -> tuple[Binding, ...]:
+        """The inputs whose elements say sizes."""
+        return tuple(b for b in self.inputs if b.values)
 
     @cached_property
     def buffer_set(self) -> frozenset[Buffer]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from camshaft.config import BuildConfig
 from camshaft.ir.extents.extent import Extent, sole_symbol
-from camshaft.ir.extents.said import Range, Said, parse_said, shape_text
+from camshaft.ir.extents.said import Range, Said, flat_values, is_fixed, parse_said, shape_text
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.graph import Graph, Tensor
 
@@ -27,6 +27,12 @@ def assumed(graph: Graph, config: BuildConfig) -> tuple[Symbol, ...]:
             found.setdefault(symbol.name, symbol)
             if _is_said(config, t, axis):
                 said.add(symbol.name)
+        for at, element in enumerate(t.values):
+            symbol = sole_symbol(element)
+            if symbol is not None:
+                found.setdefault(symbol.name, symbol)
+                if _is_element_said(config, t, at):
+                    said.add(symbol.name)
     return tuple(s for name, s in found.items() if name not in said)
 
 
@@ -38,6 +44,15 @@ def _is_said(config: BuildConfig, t: Tensor, axis: int) -> bool:
     return isinstance(text, str) and parse_said(text)[1] != Range()
 
 
+def _is_element_said(config: BuildConfig, t: Tensor, at: int) -> bool:
+    value = config.values.get(t.name)
+    if is_fixed(value):  # least, typical and most
+        return True
+    elements = flat_values(value)
+    text = elements[at] if at < len(elements) else None
+    return isinstance(text, str) and parse_said(text)[1] != Range()
+
+
 def advice(graph: Graph, symbols: Sequence[Symbol]) -> str:
     """The assumptions in a line, and options that replace them: "assumed: batch 1 (1..), ...".
 
@@ -46,12 +61,22 @@ def advice(graph: Graph, symbols: Sequence[Symbol]) -> str:
     if not symbols:
         return ""
     sizes = ", ".join(f"{s.name} {s.typical} ({s.range})" for s in symbols)
-    options = [
+    shapes = [
         f"{t.name}:{shape_text([_example(d) for d in t.shape])}"
         for t in graph.inputs
-        if {s.name for d in t.shape if (s := sole_symbol(d))} & {s.name for s in symbols}
+        if _any_of(t.shape, symbols)
     ]
-    return f"assumed: {sizes}; set with --shapes {','.join(options)}"
+    options = [f"--shapes {','.join(shapes)}"] * bool(shapes)
+    options += [
+        f"--values {t.name}={','.join(str(_example(e)) for e in t.values)}"
+        for t in graph.inputs
+        if _any_of(t.values, symbols)
+    ]
+    return f"assumed: {sizes}; set with {' '.join(options)}"
+
+
+def _any_of(extents: Sequence[Extent], symbols: Sequence[Symbol]) -> bool:
+    return any(sole_symbol(e) in symbols for e in extents)
 
 
 def _example(extent: Extent) -> Said:

@@ -40,6 +40,7 @@ class Bindings:
         self.types = tuple(b.type for b in bindings)
         self.specs = tuple((b.type.shape, np.dtype(b.type.dtype.numpy)) for b in bindings)
         self.has_scalars = any(not b.type.shape for b in bindings)
+        self.saying = tuple(i for i, b in enumerate(bindings) if b.values)
         self._pick = _picker(self.names)
 
     def arrange(self, arrays: Mapping[str, Any]) -> Arrays:
@@ -77,6 +78,32 @@ class Bindings:
             for value, type_, spec in zip(arrays, self.types, self.specs, strict=False)
         )
         return (*mine, *arrays[len(self.names) :])
+
+    def check_kinds(self, arrays: Sequence[Any]) -> None:
+        """Raise BindingError for the first that is no array at all."""
+        for name, type_, spec, array in zip(
+            self.names, self.types, self.specs, arrays, strict=True
+        ):
+            if not isinstance(array, np.ndarray):
+                fault = _fault(array, type_, spec[1], self.kind == "output")
+                raise BindingError(f"{self.kind} {name!r} {fault}")
+
+    def elements(self, arrays: Sequence[Any]) -> tuple[tuple[int, ...], ...]:
+        """The elements of the inputs that say sizes by them (those at `saying`), in order.
+
+        BindingError for one that is no array of its type.
+        """
+        for i in self.saying:
+            array, type_ = arrays[i], self.types[i]
+            if isinstance(array, tuple | list):
+                raise BindingError(
+                    f"input {self.names[i]!r} says sizes by its elements; give it as an array"
+                )
+            if fault := _fault(array, type_, self.specs[i][1], False):
+                misfit = isinstance(array, np.ndarray) and array.dtype == self.specs[i][1]
+                error = ShapeError if misfit and array.shape != type_.shape else BindingError
+                raise error(f"{self.kind} {self.names[i]!r} {fault}")
+        return tuple([tuple(arrays[i].reshape(-1).tolist()) for i in self.saying])
 
     def check(self, arrays: Sequence[Any], sizes: Mapping[str, int] | None = None) -> None:
         """Raise BindingError for the first array that does not fit, ShapeError if it is for its

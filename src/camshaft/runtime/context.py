@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from camshaft.errors import BindingError, ConfigError
+from camshaft.errors import ConfigError
 from camshaft.ir.types import StaticShape
 from camshaft.program.program import HostCall
 from camshaft.program.rows import Outcome
@@ -22,7 +22,8 @@ from camshaft.runtime.bindings import overlap_error
 from camshaft.runtime.host import HostStep
 from camshaft.runtime.linked import LinkedEngine
 from camshaft.runtime.reports import Reports
-from camshaft.runtime.shaping import Shaper, Shapes, output_shapes
+from camshaft.runtime.shaping import Shaper
+from camshaft.runtime.sizes import Shapes, output_shapes
 
 _empty = np.empty
 
@@ -68,6 +69,9 @@ class ExecutionContext:
                 host.place(self._arena, engine.program.offsets, {})
         direct = None if self._hosts else self._program.call
         self._call: Callable[..., int] = direct or _always_slow_path
+        self._elements = [b""] * len(self._inputs.saying)
+        if direct is not None and self._elements:
+            self._call = _comparing(direct, self._inputs.saying, self._elements)
 
     # -- running -----------------------------------------------------------------------------
 
@@ -130,11 +134,11 @@ class ExecutionContext:
         assert self._shaper is not None
         if self._inputs.has_scalars:
             arrays = self._inputs.with_scalars(arrays)
-        for name, array in zip(self._inputs.names, arrays, strict=True):
-            if not isinstance(array, np.ndarray):
-                self._inputs.check(arrays)  # says what is wrong with it
-                raise BindingError(f"input {name!r} is no array")
+        self._inputs.check_kinds(arrays)
         shapes = tuple([a.shape for a in arrays])
+        if self._elements:
+            shapes += self._inputs.elements(arrays)
+            self._elements[:] = [arrays[i].tobytes() for i in self._inputs.saying]
         if shapes != self._fit:
             self._set_shapes(self._shaper, shapes)
         return arrays
@@ -235,6 +239,24 @@ def allowed_threads(threads: object, limit: int) -> int:
         f"threads={threads!r}: this engine was built for {built} a context; choose that or "
         "rebuild with more `threads`"
     )
+
+
+def _comparing(
+    call: Callable[..., int], positions: Sequence[int], elements: Sequence[bytes]
+) -> Callable[..., int]:
+    """`call` where the arrays at `positions`, which say sizes, hold `elements`; else UNEXPECTED.
+
+    elements: what they held when sizes were set, changed in place by who sets them.
+    """
+
+    def compared(*arrays: Any) -> int:
+        for at, held in zip(positions, elements, strict=True):
+            array = arrays[at]
+            if type(array) is not np.ndarray or array.tobytes() != held:
+                return Outcome.UNEXPECTED
+        return call(*arrays)
+
+    return compared
 
 
 def _always_slow_path(*arrays: Any) -> int:

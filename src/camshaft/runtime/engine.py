@@ -21,7 +21,7 @@ from camshaft.runtime.file.engine_file import REBUILD, aligned, read_engine_file
 from camshaft.runtime.file.manifest import Fingerprint, Manifest
 from camshaft.runtime.linked import LinkedEngine
 from camshaft.runtime.profile import Profile, describe, profile_context
-from camshaft.runtime.shaping import output_shapes
+from camshaft.runtime.sizes import output_shapes
 
 
 class Engine:

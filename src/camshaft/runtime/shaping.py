@@ -10,129 +10,26 @@ before.
 from __future__ import annotations
 
 import ctypes
-import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from itertools import accumulate, pairwise
-from typing import Any
 
 import numpy as np
 
-from camshaft.errors import BindingError, ShapeError
-from camshaft.ir.extents.extent import Dim, Extent, sole_symbol
-from camshaft.ir.extents.sizes import Constraint, evaluate
-from camshaft.ir.extents.symbol import Symbol
-from camshaft.program.program import Binding, Launch, Program
+from camshaft.errors import ShapeError
+from camshaft.ir.extents.extent import Dim, Extent, operands, symbols_of
+from camshaft.ir.extents.sizes import evaluate
+from camshaft.ir.extents.symbol import Atom, Symbol, terms_of
+from camshaft.program.program import Binding, Launch
 from camshaft.program.rows import Targets
 from camshaft.program.shape import PLACE_WORDS, SET_SHAPE, Items, Sizing, items_of
 from camshaft.program.view import Buffer
-from camshaft.runtime.bindings import Bindings
 from camshaft.runtime.driver import LinkedProgram
 from camshaft.runtime.linked import LinkedEngine
+from camshaft.runtime.sizes import MOST, Shapes, Sizes, sizes_of, sources
 
-Sizes = dict[str, int]
-_FAR = 512
-"""How far from a size that does not fit one that does is looked for."""
-
-
-def sizes_of(program: Program, shapes: Sequence[tuple[int, ...]]) -> Sizes:
-    """The symbols' sizes from the shapes of the inputs, in order.
-
-    ShapeError names the input and axis that does not fit, the value there and what is allowed, or
-    the node that needs other sizes.
-    """
-    sizes: Sizes = {}
-    by: dict[str, str] = {}
-    for binding, shape in zip(program.inputs, shapes, strict=True):
-        declared = binding.type.shape
-        if len(shape) != len(declared):
-            raise ShapeError(
-                f"input {binding.name!r} has shape {shape}, expected {binding.type!r}: its rank is "
-                f"{len(declared)}"
-            )
-        for axis, (extent, size) in enumerate(zip(declared, shape, strict=True)):
-            symbol = sole_symbol(extent)
-            if symbol is None:
-                continue
-            where = f"input {binding.name!r}, axis {axis}"
-            if sizes.setdefault(symbol.name, size) != size:
-                raise ShapeError(
-                    f"{where} is {size}, and {by[symbol.name]} is {sizes[symbol.name]}: both are "
-                    f"{symbol.name}, one size"
-                )
-            by.setdefault(symbol.name, where)
-            if size < symbol.low or (symbol.high is not None and size > symbol.high):
-                raise ShapeError(
-                    f"{where} is {size}, and the engine was built for {symbol.name} = "
-                    f"{symbol.range}; rebuild with a wider range (shapes= or profiles=), where the "
-                    "model allows it"
-                )
-    for binding, shape in zip(program.inputs, shapes, strict=True):
-        expected = tuple(evaluate(e, sizes) for e in binding.type.shape)
-        if shape != expected:
-            here = "" if expected == binding.type.shape else f", which is {expected} here"
-            raise ShapeError(
-                f"input {binding.name!r} has shape {shape}, expected {binding.type!r}{here}"
-            )
-    for constraint in program.constraints:
-        if not constraint.holds(sizes):
-            raise _broken(program, constraint, sizes)
-    return sizes
-
-
-def _broken(program: Program, constraint: Constraint, sizes: Sizes) -> ShapeError:
-    """The error for sizes that break a constraint."""
-    symbols = constraint.symbols
-    given = ", ".join(f"{s.name}={sizes[s.name]}" for s in symbols)
-    near = _near(program, symbols[0], sizes) if len(symbols) == 1 else []
-    mend = f"; the next that fit: {' and '.join(map(str, near))}" if near else ""
-    return ShapeError(
-        f"{constraint.why} needs {constraint}, which {given} breaks"
-        f"{mend or '; give inputs of other sizes'}"
-    )
-
-
-def _near(program: Program, symbol: Symbol, sizes: Sizes) -> list[int]:
-    """The next smaller and the next larger size that meet all that is required of this symbol alone."""
-    size = sizes[symbol.name]
-    rules = [c for c in program.constraints if c.symbols == (symbol,)]
-    top = size + _FAR if symbol.high is None else min(symbol.high, size + _FAR)
-    ways = (range(size - 1, max(symbol.low, size - _FAR) - 1, -1), range(size + 1, top + 1))
-    found = (
-        next((n for n in way if all(r.holds({symbol.name: n}) for r in rules)), None)
-        for way in ways
-    )
-    return [n for n in found if n is not None]
-
-
-def output_shapes(
-    program: Program, inputs: Bindings, given: Mapping[str, Any]
-) -> dict[str, tuple[int, ...]]:
-    """Shapes of the outputs by name.  given: input name -> array, or shape as tuple or list.
-
-    Errors as in `Bindings.arrange` and `sizes_of`.
-    """
-    shapes = [_shape(name, x) for name, x in zip(inputs.names, inputs.arrange(given), strict=True)]
-    sizes = sizes_of(program, shapes)
-    return {b.name: tuple(evaluate(e, sizes) for e in b.type.shape) for b in program.outputs}
-
-
-def _shape(name: str, given: Any) -> tuple[int, ...]:
-    if not isinstance(given, tuple | list):
-        return np.shape(given)
-    try:
-        shape = tuple(operator.index(d) for d in given)
-    except TypeError:
-        shape = (-1,)
-    if any(d < 0 for d in shape):
-        raise BindingError(
-            f"input {name!r} is given as {given!r}, which is neither an array nor a shape; a shape "
-            "holds whole numbers of at least 0"
-        )
-    return shape
-
-
-Shapes = tuple[tuple[int, ...], ...]
-"""Of the inputs, in order."""
+_QUICK = 1 << 16
+"""What sizes that elements say may multiply to without a look at the numbers that they come to."""
+_MOST_BYTES = 1 << 46
 
 
 class _Words:
@@ -167,10 +64,11 @@ class Shaper:
         pointers = [given, dims.ctypes.data, outputs, results]
         self._compute = self._linked.bound(address, pointers, 0, 1)
         self._fits, self._bytes = sizing.fits, sizing.arena_bytes
-        self._ranks = [b.type.rank for b in program.inputs]
+        self._ranks = [len(place.extents) for place in sources(program)]
         ends = [0, *accumulate(b.type.rank for b in program.outputs)]
         self._output_slices = [slice(a, b) for a, b in pairwise(ends)]
         self._sources = [(s.name, i) for s, i in sizing.sources.items()]
+        self._find_growing()
         self._collect(engine, context)
 
     # -- made once ---------------------------------------------------------------------------
@@ -189,6 +87,20 @@ class Shaper:
         pointers = [ctypes.addressof(self._results), *addresses, table]
         address = self._linked.address(SET_SHAPE, PLACE_WORDS)
         self._place = self._linked.bound(address, pointers, 0, len(base))
+
+    def _find_growing(self) -> None:
+        """What sizes that elements say, and no array proves to fit, multiply to."""
+        program = self.program
+        valued = len(program.inputs)
+        said = {s for place in sources(program)[valued:] for s in symbols_of(*place.extents)}
+        self._said = [i for s, i in self._sizing.sources.items() if s in said]
+        sized: list[tuple[str, Extent]] = [(b.name, b.type.nbytes) for b in program.outputs]
+        sized += [(slot.buffer.name, slot.buffer.nbytes) for slot in program.arena.slots]
+        self._growing = [(name, e) for name, e in sized if _degree(e, said)]
+        compared = [e for c in program.constraints for e in (c.left, c.right)]
+        self._degree = max(
+            (_degree(e, said) for e in (*compared, *(e for _, e in sized))), default=0
+        )
 
     def _split(self, extent: Extent | Items) -> tuple[int, int]:
         """(constant, number of a result) whose sum is the extent."""
@@ -241,12 +153,26 @@ class Shaper:
         needs.  The context must not run meanwhile, nor before `place`.  Errors as in `sizes_of`.
         """
         if [len(shape) for shape in shapes] == self._ranks:
-            self._given[:] = [d for shape in shapes for d in shape]
+            given = [d for shape in shapes for d in shape]
+            largest = max([given[i] for i in self._said], default=0)
+            if largest**self._degree > _QUICK or largest > MOST:
+                self._check_exactly(shapes)
+            self._given[:] = [*given]
             self._compute()
             if self._results[self._fits]:
                 return self._results[self._bytes]
         sizes_of(self.program, shapes)  # says what is wrong
         raise AssertionError(f"shapes {shapes} are refused for nothing")
+
+    def _check_exactly(self, shapes: Shapes) -> None:
+        """Errors as in `sizes_of`, and ShapeError for what no memory holds; 64 bits may be too few."""
+        sizes = sizes_of(self.program, shapes)
+        for name, extent in self._growing:
+            nbytes = evaluate(extent, sizes)
+            if nbytes > _MOST_BYTES:
+                raise ShapeError(
+                    f"{name!r} would have {nbytes} bytes at {sizes}; give inputs of other values"
+                )
 
     def move(self, arena: int) -> None:
         """The arena lies at this address from now on."""
@@ -274,3 +200,19 @@ class Shaper:
 
 def _block(count: int) -> ctypes.Array[ctypes.c_int64]:
     return (ctypes.c_int64 * max(1, count))()
+
+
+def _degree(extent: Extent, symbols: Collection[Symbol]) -> int:
+    """Most factors that are among `symbols` in a product of the extent."""
+    if isinstance(extent, int):
+        return 0
+    return max(
+        sum(power * _factors(atom, symbols) for atom, power in monomial)
+        for monomial, _ in terms_of(extent)
+    )
+
+
+def _factors(atom: Atom, symbols: Collection[Symbol]) -> int:
+    if isinstance(atom, Symbol):
+        return int(atom in symbols)
+    return max(_degree(e, symbols) for e in operands(atom))

@@ -46,6 +46,7 @@ class NodeContext:
     kept: names of tensors of the model that may name a result; others (of inner graphs) get the node's name before.
     narrow: ONNX names of tensors of fewer than 8 bits (held one value to a byte) and their types.
     subgraph: imports a branch or loop body in place.
+    ask: reports inputs of the model whose values must be known as sizes.
     """
 
     builder: GraphBuilder
@@ -56,6 +57,7 @@ class NodeContext:
     kept: frozenset[str]
     narrow: dict[str, int]
     subgraph: SubgraphImporter
+    ask: Callable[[Sequence[Tensor]], None]
 
     # -- inputs ------------------------------------------------------------------------------
 
@@ -108,6 +110,8 @@ class NodeContext:
             known = self.builder.known(self.arg(index))
             if known is not None and is_whole(known) and self.arg(index).data is None:
                 return tuple(known.flat)
+            if known is None:
+                self.ask(self.builder.sources(self.arg(index)))
         array = self.const(index, what)
         return None if array is None else tuple(int(v) for v in array.reshape(-1))
 

@@ -163,10 +163,12 @@ def _output_types(
     except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError) as error:
         raise ModelError(f"ONNX's shape inference refuses it: {str(error).strip()}") from error
     named = {str(d): d for t in ctx.inputs if t is not None for d in t.shape}
-    return [_type_of(inferred.get(n), n, named) for n in node.output if n]
+    return [_type_of(ctx, inferred.get(n), n, named) for n in node.output if n]
 
 
-def _type_of(proto: TypeProto | None, name: str, named: Mapping[str, Extent]) -> TensorType:
+def _type_of(
+    ctx: NodeContext, proto: TypeProto | None, name: str, named: Mapping[str, Extent]
+) -> TensorType:
     """named: the inputs' extents by their text, in which inference passes them on."""
     if proto is None or not proto.HasField("tensor_type"):
         raise ModelError(f"its output {name!r} is no tensor of a known type; that is not supported")
@@ -179,7 +181,13 @@ def _type_of(proto: TypeProto | None, name: str, named: Mapping[str, Extent]) ->
     if not tensor.HasField("shape") or None in known:
         raise ModelError(
             f"the shape of its output {name!r} depends on the model's input data; cut the model "
-            "before this node, or give the computed inputs as constants"
+            f"before this node, or give the computed inputs as constants{_ways_out(ctx)}"
         )
     shape: Any = tuple(known)
     return TensorType(inner_dtype(tensor.elem_type), shape)
+
+
+def _ways_out(ctx: NodeContext) -> str:
+    """Which inputs of the model to give values of, where a small integer operand is computed from some."""
+    small = (t for t in ctx.inputs if t is not None and t.data is None and t.type.rank <= 1)
+    return next((way for t in small if t.type.dtype.is_int and (way := ctx.way_out(t))), "")

@@ -31,14 +31,21 @@ from camshaft.frontends.onnx.dtypes import (
 )
 from camshaft.frontends.onnx.handlers import HANDLERS
 from camshaft.frontends.onnx.hosted import host_step
-from camshaft.frontends.onnx.input_values import Declared, fixed_array
+from camshaft.frontends.onnx.input_values import (
+    Declared,
+    InputValues,
+    fixed_array,
+    said_elements,
+    symbolic_values,
+)
 from camshaft.frontends.onnx.model import load_model
 from camshaft.frontends.onnx.open_extents import OpenExtents
 from camshaft.frontends.onnx.reachable import reachable, reachable_in
 from camshaft.frontends.onnx.schema import FunctionBody, function_body
 from camshaft.ir import expr as E
-from camshaft.ir.extents.constraints import require_equal
+from camshaft.ir.extents.constraints import Constraints, require_equal
 from camshaft.ir.extents.said import Said, Value
+from camshaft.ir.extents.sizes import is_static
 from camshaft.ir.graph import Graph, GraphBuilder, Tensor
 from camshaft.ir.types import DType, TensorType
 from camshaft.ops import POINTWISE
@@ -67,6 +74,7 @@ def import_onnx(
     shapes: Mapping[str, Sequence[Said]] | None = None,
     profiles: Sequence[Mapping[str, Sequence[Sequence[int]]]] | None = None,
     typical: Mapping[str, Sequence[int]] | None = None,
+    typical_elements: Mapping[str, Sequence[int]] | None = None,
     values: Mapping[str, Value] | None = None,
 ) -> Graph:
     """Import an ONNX model as a graph of canonical ops, in the layout ONNX has (NCHW).
@@ -77,27 +85,42 @@ def import_onnx(
         ranges ("batch=1..16"), ranges, None for what is declared.
     profiles: input name -> (least, typical, most) shape, each; the extents range over all of them.
     typical: input name -> shape as it will be used; where nothing else says so, what is typical.
-    values: input name -> its values, which make it a constant (`Graph.fixed`).
+    typical_elements: the same of elements that say sizes.
+    values: input name -> its values: numbers, which make it a constant (`Graph.fixed`), or what is said
+        of sizes in `shapes`, for integer inputs whose elements say sizes.
     Extents that stay open become symbols (see `open_extents` for their typical sizes).
 
     float16 and bfloat16 are computed in float32; inputs and outputs keep their declared type.
     Raises ModelError, naming the file, node or input at fault, for whatever cannot be imported.
     """
     proto = load_model(model)
-    extents = OpenExtents(dict(shapes or {}), tuple(profiles or ()), dict(typical or {}))
+    extents = OpenExtents(
+        dict(shapes or {}), tuple(profiles or ()), dict(typical or {}), dict(typical_elements or {})
+    )
+    given = InputValues(values or {})
     for _ in range(MOST_ROUNDS):
-        importer = _Importer(proto, extents, values or {})
+        importer = _Importer(proto, extents, given)
         try:
             graph = importer.run()
-        except ModelError:
-            if extents.learn(importer.builder.constraints):
+        except ModelError as error:
+            if _learned(extents, given, importer.builder.constraints, error):
                 continue  # what was learned before may decide what was not decided
             raise
-        if not extents.learn(graph.constraints):
+        if not extents.learn(graph.constraints) | given.learn():
             return graph
     raise ModelError(
         "the model's open extents do not settle; give sizes with shapes={input: [...]}"
     )
+
+
+def _learned(
+    extents: OpenExtents, given: InputValues, constraints: Constraints, error: ModelError
+) -> bool:
+    """Whether an import that failed with `error` found out something new."""
+    try:
+        return extents.learn(constraints) | given.learn()
+    except ModelError:  # what the import required before it failed, no sizes meet
+        raise error from None
 
 
 @dataclass(frozen=True)
@@ -115,8 +138,8 @@ class _Importer:
     values: ONNX tensor name -> tensor, of all that is known so far; the inner scopes come first.
     """
 
-    def __init__(self, proto: ModelProto, extents: OpenExtents, given: Mapping[str, Value]) -> None:
-        """given: what is said of the values of inputs."""
+    def __init__(self, proto: ModelProto, extents: OpenExtents, given: InputValues) -> None:
+        """given: what is known of the values of inputs."""
         self.proto, self.extents, self.given = proto, extents, given
         self.opsets = {_domain(o.domain): o.version for o in proto.opset_import}
         self.reserved = frozenset(_names(proto.graph))
@@ -140,7 +163,7 @@ class _Importer:
         for option, given in (
             ("shapes", [self.extents.shapes]),
             ("profiles", self.extents.profiles),
-            ("values", [self.given]),
+            ("values", [self.given.said]),
         ):
             unknown = {name for names in given for name in names} - set(inputs)
             if unknown:
@@ -155,7 +178,7 @@ class _Importer:
         """The initializers that are read, or that give an input of the graph its default."""
         wanted = {*read, *(v.name for v in graph.input)}
         if graph is self.proto.graph:
-            wanted -= set(self.given)  # which replaces a default
+            wanted -= set(self.given.said)  # which replaces a default
         for tensor in graph.initializer:
             if tensor.name not in wanted:
                 continue
@@ -185,15 +208,35 @@ class _Importer:
 
     def _declare(self, name: str, dtype: DType, declared: Declared) -> Tensor:
         """The input `name` of the graph; a constant if its values are given."""
-        if name not in self.given:
+        if not self.given.has(name):
             type_ = TensorType(dtype, self.extents.shape(name, declared))
             return self.builder.input(name, type_)
-        array = fixed_array(name, self.given[name], dtype, declared)
-        shape = self.extents.shape(name, array.shape if declared is None else declared)
+        value = self.given.of(name)
+        if value is None and declared:
+            shape = self.extents.shape(name, declared)
+            value = (None,) * (shape[0] if is_static(shape) else 1)
+        elements = said_elements(name, value, dtype, declared)
+        if elements is None:
+            array = fixed_array(name, value, dtype, declared)
+            self._take_shape(name, declared, array.shape)
+            return self.builder.fixed_input(name, array)
+        is_scalar = not isinstance(value, tuple) if declared is None else not declared
+        given = () if is_scalar else (len(elements),)
+        self._take_shape(name, declared, given)
+        values = symbolic_values(name, elements, self.extents, is_scalar=is_scalar)
+        if is_static(values):
+            return self.builder.fixed_input(name, np.array(values, dtype.numpy).reshape(given))
+        return self.builder.input(name, TensorType(dtype, given), values)
+
+    def _take_shape(self, name: str, declared: Declared, given: tuple[int, ...]) -> None:
+        """Let the values of input `name`, which have the shape `given`, say its open extents."""
+        shape = self.extents.shape(name, given if declared is None else declared)
+        misfit = f"values[{name!r}] has the shape {list(given)}"
+        if len(shape) != len(given):
+            raise ModelError(f"{misfit}, the input has rank {len(shape)}")
         with self.builder.constraints.learning(f"values[{name!r}]"):
-            for extent, size in zip(shape, array.shape, strict=True):
-                require_equal(extent, size, f"values[{name!r}] has the shape {list(array.shape)}")
-        return self.builder.fixed_input(name, array)
+            for extent, size in zip(shape, given, strict=True):
+                require_equal(extent, size, f"{misfit}, the input {list(shape)}")
 
     def _output(self, value: ValueInfoProto) -> Tensor:
         if value.name not in self.values:
@@ -249,6 +292,7 @@ class _Importer:
             place.kept,
             self.narrow,
             partial(self._subgraph, around=place),
+            self.given.ask,
         )
         handler = HANDLERS.get((domain, node.op_type))
         if handler is None:

@@ -23,6 +23,7 @@ from camshaft.errors import ModelError
 from camshaft.ir.extents.constraints import Constraints, Lesson, broken, lessons
 from camshaft.ir.extents.extent import Extent, extent_of
 from camshaft.ir.extents.said import Range, Said, parse_said
+from camshaft.ir.extents.sizes import Constraint, evaluate
 from camshaft.ir.extents.symbol import Symbol
 
 BATCH, PIXELS, LINE, LENGTH = 1, 224, 320, 128
@@ -38,18 +39,21 @@ class OpenExtents:
 
     shapes: input name -> what is said of its extents.  profiles: (least, typical, most) shapes of
     inputs; the first one says what is typical.  typical: input name -> a shape as it will be used,
-    which fixes nothing; where nothing else says what is typical, it does.
+    which fixes nothing; where nothing else says what is typical, it does.  elements: the same of
+    elements that say sizes.
     """
 
     shapes: Mapping[str, Sequence[Said]] = field(default_factory=dict)
     profiles: Sequence[Mapping[str, Sequence[Sequence[int]]]] = ()
     typical: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    elements: Mapping[str, Sequence[int]] = field(default_factory=dict)
     _given: dict[str, Range] = field(default_factory=dict)
     _late: bool = False
     _said: dict[str, Range] = field(default_factory=dict)
     _same: dict[str, Extent] = field(default_factory=dict)
     _symbols: dict[str, Symbol] = field(default_factory=dict)
     _names: dict[str, str] = field(default_factory=dict)
+    _of_elements: set[str] = field(default_factory=set)
 
     @property
     def symbols(self) -> dict[str, Symbol]:
@@ -91,6 +95,18 @@ class OpenExtents:
             for axis in range(len(declared))
         )
 
+    def element(self, name: str, at: int | None, said: Said, default: int) -> Extent:
+        """Element `at` of input `name` (None: of a scalar), which says a size.  default: its typical
+        value, where nothing else says one."""
+        if isinstance(said, int):
+            return said
+        label, given = ("", Range()) if said is None else parse_said(said)
+        where = f"input {name!r}" if at is None else f"input {name!r}, element {at}"
+        own = name if at is None else f"{name}_{at}"
+        symbol = self._identifier(label) if label else self._identifier(f"value {own}", own)
+        self._of_elements.add(symbol)
+        return self._symbol(symbol, given, default, where)
+
     def _profiled(self, name: str) -> list[Range] | None:
         """The envelope of all profiles for an input, None if none names it."""
         given = [p[name] for p in self.profiles if name in p]
@@ -117,7 +133,7 @@ class OpenExtents:
     ) -> Extent:
         own = declared[axis]
         used = self.typical.get(name, ())
-        default = used[axis] if len(used) == len(declared) else _default(declared, axis)
+        default = used[axis] if len(used) == len(declared) else usual_size(declared, axis)
         known = own if isinstance(own, int) and own >= 0 else None
         if isinstance(said, int):
             if said < 0:
@@ -143,10 +159,10 @@ class OpenExtents:
             f"input {name!r}, axis {axis}",
         )
 
-    def _identifier(self, label: str) -> str:
-        """A name for the symbol, one for each label."""
+    def _identifier(self, label: str, like: str = "") -> str:
+        """A name for the symbol, one for each label; like: what it is to resemble."""
         if label not in self._names:
-            base = re.sub(r"\W", "_", label) or "n"
+            base = re.sub(r"\W", "_", like or label) or "n"
             base = f"_{base}" if base[0].isdigit() else base
             name, number = base, 1
             while name in self._names.values():
@@ -219,41 +235,59 @@ class OpenExtents:
         return self._said[name] != old
 
     def _moved(self, constraints: Constraints) -> bool:
-        """Move typical sizes that break a constraint to the next ones that do not."""
+        """Move typical sizes that break a constraint to the next ones that do not.
+
+        One of them, or if that does not do, one of them while those that elements of inputs say are
+        as small as they can be.
+        """
         sizes = {s.name: s.typical for s in self._symbols.values()}
         rules = list(constraints)
         fault = broken(rules, sizes)
         if fault is None:
             return False
-        for symbol in fault.symbols:
-            if symbol.name not in self._symbols:
-                continue
-            for size in _candidates(symbol):
-                if broken(rules, {**sizes, symbol.name: size}) is None:
-                    old = self._said.get(symbol.name, Range())
-                    self._said[symbol.name] = replace(old, typical=size)
-                    return True
+        least = {s.name: s.low for s in fault.symbols if s.name in self._of_elements}
+        for start in (sizes, {**sizes, **least}):
+            for symbol in fault.symbols:
+                if symbol.name not in self._symbols:
+                    continue
+                for size in _candidates(symbol, fault, start):
+                    moved = {**start, symbol.name: size}
+                    if broken(rules, moved) is None:
+                        self._move({n: size for n, size in moved.items() if size != sizes[n]})
+                        return True
         raise ModelError(
             f"{fault.why} needs {fault}, and no typical size near "
             f"{', '.join(f'{n}={s}' for n, s in sizes.items())} fits; give sizes that the model "
             "takes with shapes= or profiles="
         )
 
+    def _move(self, sizes: Mapping[str, int]) -> None:
+        for name, size in sizes.items():
+            self._said[name] = replace(self._said.get(name, Range()), typical=size)
 
-def _candidates(symbol: Symbol) -> list[int]:
-    """Sizes to try: the next multiples of powers of two, then whatever comes next, up and down."""
+
+def _candidates(symbol: Symbol, fault: Constraint, sizes: Mapping[str, int]) -> list[int]:
+    """Sizes to try: the one that is right if `fault`, at these sizes, is linear in the symbol; the next
+    multiples of powers of two; then whatever comes next, up and down."""
     high = symbol.typical + _MOST_STEPS if symbol.high is None else symbol.high
-    tried = [-(-symbol.typical // m) * m for m in (2, 4, 8, 16, 32, 64, 128)]
-    tried += range(symbol.typical + 1, min(high, symbol.typical + _MOST_STEPS) + 1)
-    tried += range(symbol.typical - 1, max(symbol.low, symbol.typical - _MOST_STEPS) - 1, -1)
-    return [size for size in tried if symbol.low <= size <= high]
+    first, second = (
+        evaluate(fault.left, at) - evaluate(fault.right, at)
+        for at in ({**sizes, symbol.name: size} for size in (1, 2))
+    )
+    tried = [1 - first // (second - first)] if second != first else []
+    tried = [size for size in tried if symbol.high is None or size <= symbol.high]
+    nearby = [-(-symbol.typical // m) * m for m in (2, 4, 8, 16, 32, 64, 128)]
+    nearby += range(symbol.typical + 1, min(high, symbol.typical + _MOST_STEPS) + 1)
+    nearby += range(symbol.typical - 1, max(symbol.low, symbol.typical - _MOST_STEPS) - 1, -1)
+    tried += [size for size in nearby if size <= high]
+    return [size for size in tried if size >= symbol.low]
 
 
 def _most(a: int, b: int | None) -> int:
     return a if b is None else max(a, b)
 
 
-def _default(declared: Sequence[int | str | None], axis: int) -> int:
+def usual_size(declared: Sequence[int | str | None], axis: int) -> int:
     """The typical size by rank and position (see the module's text)."""
     rank = len(declared)
     sizes = [d if isinstance(d, int) and d >= 0 else None for d in declared]

@@ -67,6 +67,13 @@ def as_known(array: np.ndarray) -> np.ndarray | None:
     return result
 
 
+def of_extents(values: Sequence[Extent], shape: tuple[int, ...]) -> np.ndarray:
+    """Extents in row-major order as an array of elements."""
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array.reshape(shape)
+
+
 def is_whole(known: np.ndarray) -> bool:
     """Whether all elements are extents."""
     return all(isinstance(e, int | Dim) and not isinstance(e, bool) for e in known.flat)

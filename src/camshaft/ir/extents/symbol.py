@@ -76,7 +76,7 @@ class UndecidedExtent(ModelError):
 
     def __init__(self, question: str, ranges: str) -> None:
         super().__init__(
-            f"{question} is not decided by {ranges}; give narrower ranges, or sizes (shapes=)"
+            f"{question} is not decided by {ranges}; give narrower ranges, or sizes (shapes=, values=)"
         )
         self.question, self.ranges = question, ranges
 

@@ -57,7 +57,7 @@ class _Layout:
 
     def run(self) -> Graph:
         for t in self.graph.inputs:
-            made = self.builder.input(t.name, t.type)
+            made = self.builder.input(t.name, t.type, t.values)
             self.versions[t.name] = {identity(t.type.rank): made}
         for node in self.graph.nodes:
             self.rebuild(node)

@@ -178,7 +178,7 @@ def tile(
     builder: GraphBuilder, x: Tensor, repeats: Sequence[int], *, output: str | None = None
 ) -> Tensor:
     """x repeated as a whole, repeats[i] times along axis i: a broadcast and reshapes."""
-    if len(repeats) != x.type.rank or min(repeats, default=0) < 0:
+    if len(repeats) != x.type.rank or any(r < 0 for r in repeats):
         raise ModelError(f"repeats {list(repeats)} do not fit {x.type}")
     if all(r == 1 for r in repeats):
         return x

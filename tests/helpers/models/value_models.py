@@ -36,3 +36,10 @@ def voice() -> ModelProto:
         }
         """
     )
+
+
+def small_model(body: str, inputs: str, outputs: str) -> ModelProto:
+    """A model of opset 17 in ONNX's text form."""
+    return parser.parse_model(
+        f'<ir_version: 9, opset_import: ["" : 17]> net ({inputs}) => ({outputs}) {{ {body} }}'
+    )

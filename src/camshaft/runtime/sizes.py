@@ -1,0 +1,173 @@
+"""What a call says of sizes: the shapes of its inputs, and elements of inputs that say sizes."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from camshaft.errors import BindingError, ShapeError
+from camshaft.ir.extents.extent import Extent, sole_symbol
+from camshaft.ir.extents.sizes import Constraint, evaluate
+from camshaft.ir.extents.symbol import Symbol
+from camshaft.program.program import Binding, Program
+from camshaft.runtime.bindings import Bindings
+
+Sizes = dict[str, int]
+Shapes = tuple[tuple[int, ...], ...]
+"""What a call says, in the order of `sources`."""
+MOST = (1 << 31) - 1
+"""Largest size that an element of an input may say; without it extents could overflow."""
+_FAR = 512
+"""How far from a size that does not fit one that does is looked for."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a call says sizes: the shape of an input ("axis"), or its elements ("element")."""
+
+    binding: Binding
+    extents: tuple[Extent, ...]
+    part: str
+
+    def where(self, at: int) -> str:
+        """How messages call one of the extents."""
+        name = f"input {self.binding.name!r}"
+        return (
+            f"{name}, {self.part} {at}" if self.part == "axis" or self.binding.type.shape else name
+        )
+
+    def high(self, symbol: Symbol) -> float:
+        """The largest size of `symbol` that may be said here."""
+        high = float("inf") if symbol.high is None else symbol.high
+        return high if self.part == "axis" else min(high, MOST)
+
+
+def sources(program: Program) -> list[Source]:
+    """The shapes of the inputs in order, then the elements of those that say sizes by them."""
+    shapes = [Source(b, b.type.shape, "axis") for b in program.inputs]
+    return shapes + [Source(b, b.values, "element") for b in program.valued]
+
+
+def sizes_of(program: Program, said: Sequence[tuple[int, ...]]) -> Sizes:
+    """The symbols' sizes from what a call says, in the order of `sources`.
+
+    ShapeError names the input and its axis or element that does not fit, the value there and what is
+    allowed, or the node that needs other sizes.
+    """
+    sizes: Sizes = {}
+    by: dict[str, str] = {}
+    places = sources(program)
+    for source, given in zip(places, said, strict=True):
+        if len(given) != len(source.extents):
+            binding = source.binding
+            raise ShapeError(
+                f"input {binding.name!r} has shape {given}, expected {binding.type!r}: its rank is "
+                f"{len(source.extents)}"
+            )
+        for at, (extent, size) in enumerate(zip(source.extents, given, strict=True)):
+            symbol = sole_symbol(extent)
+            if symbol is not None:
+                _take(source, at, symbol, size, sizes, by)
+    for source, given in zip(places, said, strict=True):
+        _check_expected(source, given, sizes)
+    for constraint in program.constraints:
+        if not constraint.holds(sizes):
+            raise _broken(program, constraint, sizes)
+    return sizes
+
+
+def _take(
+    source: Source, at: int, symbol: Symbol, size: int, sizes: Sizes, by: dict[str, str]
+) -> None:
+    """Let the size said at one place be that of the symbol.  by: symbol -> the place that said it."""
+    where = source.where(at)
+    if sizes.setdefault(symbol.name, size) != size:
+        raise ShapeError(
+            f"{where} is {size}, and {by[symbol.name]} is {sizes[symbol.name]}: both are "
+            f"{symbol.name}, one size"
+        )
+    by.setdefault(symbol.name, where)
+    if symbol.low <= size <= source.high(symbol):
+        return
+    option = "shapes= or profiles=" if source.part == "axis" else "values="
+    most = f", and {MOST} at most" if size > MOST and source.part == "element" else ""
+    raise ShapeError(
+        f"{where} is {size}, and the engine was built for {symbol.name} = {symbol.range}{most}; rebuild "
+        f"with a wider range ({option}), where the model allows it"
+    )
+
+
+def _check_expected(source: Source, given: tuple[int, ...], sizes: Sizes) -> None:
+    """ShapeError unless what is said is what the extents come to."""
+    expected = tuple(evaluate(e, sizes) for e in source.extents)
+    if given == expected:
+        return
+    binding = source.binding
+    if source.part == "axis":
+        here = "" if expected == source.extents else f", which is {expected} here"
+        raise ShapeError(
+            f"input {binding.name!r} has shape {given}, expected {binding.type!r}{here}"
+        )
+    at = next(i for i, (a, b) in enumerate(zip(given, expected, strict=True)) if a != b)
+    raise ShapeError(
+        f"{source.where(at)} is {given[at]}, and the engine was built for {expected[at]} there; rebuild "
+        "with a range (values=), where the model allows it"
+    )
+
+
+def _broken(program: Program, constraint: Constraint, sizes: Sizes) -> ShapeError:
+    """The error for sizes that break a constraint."""
+    symbols = constraint.symbols
+    given = ", ".join(f"{s.name}={sizes[s.name]}" for s in symbols)
+    near = _near(program, symbols[0], sizes) if len(symbols) == 1 else []
+    mend = f"; the next that fit: {' and '.join(map(str, near))}" if near else ""
+    return ShapeError(
+        f"{constraint.why} needs {constraint}, which {given} breaks"
+        f"{mend or '; give inputs of other sizes'}"
+    )
+
+
+def _near(program: Program, symbol: Symbol, sizes: Sizes) -> list[int]:
+    """The next smaller and the next larger size that meet all that is required of this symbol alone."""
+    size = sizes[symbol.name]
+    rules = [c for c in program.constraints if c.symbols == (symbol,)]
+    top = size + _FAR if symbol.high is None else min(symbol.high, size + _FAR)
+    ways = (range(size - 1, max(symbol.low, size - _FAR) - 1, -1), range(size + 1, top + 1))
+    found = (
+        next((n for n in way if all(r.holds({symbol.name: n}) for r in rules)), None)
+        for way in ways
+    )
+    return [n for n in found if n is not None]
+
+
+def output_shapes(
+    program: Program, inputs: Bindings, given: Mapping[str, Any]
+) -> dict[str, tuple[int, ...]]:
+    """Shapes of the outputs by name.  given: input name -> array, or shape as tuple or list; inputs
+    whose elements say sizes as arrays.
+
+    Errors as in `Bindings.arrange`, `Bindings.elements` and `sizes_of`.
+    """
+    arrays = inputs.with_scalars(inputs.arrange(given))
+    shapes = [_shape(name, x) for name, x in zip(inputs.names, arrays, strict=True)]
+    sizes = sizes_of(program, (*shapes, *inputs.elements(arrays)))
+    return {b.name: tuple(evaluate(e, sizes) for e in b.type.shape) for b in program.outputs}
+
+
+def _shape(name: str, given: Any) -> tuple[int, ...]:
+    if not isinstance(given, tuple | list):
+        return np.shape(given)
+    try:
+        shape = tuple(operator.index(d) for d in given)
+    except TypeError:
+        shape = (-1,)
+    if any(d < 0 for d in shape):
+        raise BindingError(
+            f"input {name!r} is given as {given!r}, which is neither an array nor a shape; a shape "
+            "holds whole numbers of at least 0"
+        )
+    return shape
