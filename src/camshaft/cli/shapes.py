@@ -125,8 +125,8 @@ def typed_profiles(
         for option, shapes in zip(given, three, strict=True):
             if set(shapes) != set(three[0]):
                 raise ConfigError(
-                    f"--min-shapes is about {', '.join(three[0])}, {option} about "
-                    f"{', '.join(shapes)}; they must be about the same inputs"
+                    f"--min-shapes names {', '.join(three[0])}, {option} names "
+                    f"{', '.join(shapes)}; they must name the same inputs"
                 )
         profiles.append({n: (three[0][n], three[1][n], three[2][n]) for n in three[0]})
     return profiles

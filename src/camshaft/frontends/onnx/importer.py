@@ -109,7 +109,8 @@ def import_onnx(
         if not extents.learn(graph.constraints) | given.learn():
             return graph
     raise ModelError(
-        "the model's open extents do not settle; give sizes with shapes={input: [...]}"
+        "each import of the model still changes what is known of its open extents; give sizes with "
+        "shapes={input: [...]}"
     )
 
 

@@ -243,10 +243,10 @@ def _found(
 ) -> Tensor:
     axis = normal_axis(axis, x.type.rank)
     if not x.type.rank:
-        raise ModelError(f"{x.type} has no axis to look along")
+        raise ModelError(f"{x.type} has no axis")
     count = x.shape[axis]
     with builder.constraints.learning(f"node {builder.layer!r}"):
-        empty = f"axis {axis} of {x.type} is empty: nothing is extreme there"
+        empty = f"axis {axis} of {x.type} is empty, so that it has no extreme"
         require_at_least(count, 1, empty)
     extreme = emit(builder, REDUCE, [x], {"kind": kind, "axes": (axis,)})
     places = pointwise(builder, E.cast(X, i32), iota(builder, count))
