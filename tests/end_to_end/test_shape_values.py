@@ -395,3 +395,9 @@ def test_int8_engines_take_batches_whose_elements_say_sizes() -> None:
     batches[1]["to"] = whole(9, 16)
     with pytest.raises(CalibrationError, match="batch 1"):
         BuildSession(model, session.config, calibration=batches).run()
+
+
+def test_zero_of_a_reshape_is_refused_as_it_would_copy() -> None:
+    said = {"to": ("0..8", "0..8", 4)}
+    symbols = camshaft.build(reshaped(), values=said, **QUICK).symbols
+    assert [symbols[name].low for name in ("to_0", "to_1")] == [1, 1]

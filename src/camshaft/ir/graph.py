@@ -20,7 +20,7 @@ from camshaft.errors import CamshaftError, ModelError
 from camshaft.ir.attrs import symbolic_in
 from camshaft.ir.extents import known
 from camshaft.ir.extents.constraints import Constraints
-from camshaft.ir.extents.extent import Extent, symbols_of
+from camshaft.ir.extents.extent import Extent
 from camshaft.ir.extents.shape_values import EXTENTS, extents_attrs
 from camshaft.ir.extents.symbol import UndecidedExtent
 from camshaft.ir.op import Attr, Attrs, OpDef
@@ -197,6 +197,11 @@ class GraphBuilder:
             self._known[name] = known.of_extents(values, type.static)
         return tensor
 
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """Those declared so far."""
+        return tuple(self._inputs)
+
     def fixed_input(self, name: str, array: np.ndarray) -> Tensor:
         """Declare an input of the model whose values are known: a constant."""
         tensor = self.constant(array, name)
@@ -306,11 +311,6 @@ class GraphBuilder:
             return known.as_known(tensor.data)
         return self._known.get(tensor.name)
 
-    def is_said_by_elements(self, e: Extent) -> bool:
-        """Whether it depends on what elements of inputs say."""
-        said = symbols_of(*(v for t in self._inputs for v in t.values))
-        return any(s in said for s in symbols_of(e))
-
     def _extents(
         self,
         values: np.ndarray,
@@ -374,17 +374,6 @@ class GraphBuilder:
     def producer(self, tensor: Tensor | None) -> Node | None:
         """The node that made `tensor` in this builder, or None."""
         return None if tensor is None else self._producer.get(tensor.name)
-
-    def sources(self, tensor: Tensor) -> list[Tensor]:
-        """The graph's inputs whose elements `tensor` is computed from."""
-        seen = {tensor.name: tensor}
-        open_ = [tensor]
-        while open_:
-            node = self._producer.get(open_.pop().name)
-            fresh = [t for t in (node.args if node else ()) if t.name not in seen]
-            seen.update((t.name, t) for t in fresh)
-            open_ += fresh
-        return [t for t in self._inputs if t.name in seen]
 
     def adopt(self, tensor: Tensor) -> Tensor:
         """Take over an input or constant of another graph under its own name."""

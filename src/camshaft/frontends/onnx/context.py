@@ -14,7 +14,10 @@ import numpy as np
 import onnx
 
 from camshaft.errors import ModelError
+from camshaft.ir.extents.extent import symbols_of
 from camshaft.ir.extents.known import is_whole
+from camshaft.ir.extents.shape_values import EXTENTS, extents_of
+from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.graph import GraphBuilder, Tensor
 
 Results = Tensor | Sequence[Tensor]
@@ -92,10 +95,30 @@ class NodeContext:
         known = self.builder.known(self.arg(index))
         return None if known is None else bool(known.reshape(-1)[0])
 
+    def sources(self, tensor: Tensor) -> list[Tensor]:
+        """The model's inputs whose elements `tensor` is computed from, as data or as extents."""
+        seen = {tensor.name: tensor}
+        said: set[Symbol] = set()
+        open_ = [tensor]
+        while open_:
+            node = self.builder.producer(open_.pop())
+            if node is None:
+                continue
+            if node.op is EXTENTS:
+                said.update(symbols_of(*extents_of(node.attrs).flat))
+            fresh = [t for t in node.args if t.name not in seen]
+            seen.update((t.name, t) for t in fresh)
+            open_ += fresh
+        return [
+            t
+            for t in self.builder.inputs
+            if t.name in seen or not said.isdisjoint(symbols_of(*t.values))
+        ]
+
     def way_out(self, tensor: Tensor) -> str:
         """What a message says of a tensor whose value must be known: which inputs of the model to
         give values of; "" where that would not help."""
-        names = [t.name for t in self.builder.sources(tensor) if not t.type.dtype.is_float]
+        names = [t.name for t in self.sources(tensor) if not t.type.dtype.is_float]
         if not names:
             return ""
         return "; give " + " and ".join(f"{n!r} a value with values={{{n!r}: ...}}" for n in names)
@@ -111,7 +134,7 @@ class NodeContext:
             if known is not None and is_whole(known) and self.arg(index).data is None:
                 return tuple(known.flat)
             if known is None:
-                self.ask(self.builder.sources(self.arg(index)))
+                self.ask(self.sources(self.arg(index)))
         array = self.const(index, what)
         return None if array is None else tuple(int(v) for v in array.reshape(-1))
 

@@ -12,7 +12,7 @@ from camshaft.frontends.onnx.context import Handler, NodeContext, Results
 from camshaft.frontends.onnx.dtypes import array_of, inner_dtype
 from camshaft.ir.extents import known
 from camshaft.ir.extents.constraints import require_at_least
-from camshaft.ir.extents.extent import Extent, known_different
+from camshaft.ir.extents.extent import Extent, known_different, symbols_of
 from camshaft.ir.types import broadcast_shapes
 from camshaft.ops import functional as F
 
@@ -24,13 +24,14 @@ def reshape(ctx: NodeContext) -> Results:
     if wanted is None:
         raise ModelError("the new shape is missing")
     shape: list[Extent] = list(wanted)
+    said = {s for t in ctx.builder.inputs for s in symbols_of(*t.values)}
     if not ctx.attr_int("allowzero"):
         for i, d in enumerate(shape):
             if d == 0:
                 if i >= x.type.rank:
                     raise ModelError(f"shape {shape} copies axis {i}, which {x.type} does not have")
                 shape[i] = x.shape[i]
-            elif ctx.builder.is_said_by_elements(d):  # where 0 would copy as well
+            elif not said.isdisjoint(symbols_of(d)):  # where 0 would copy as well
                 with ctx.builder.constraints.learning(f"node {ctx.name!r}"):
                     require_at_least(d, 1, f"shape {shape} has an extent that is never 1 or more")
     if shape.count(-1) > 1 or any(isinstance(d, int) and d < -1 for d in shape):
