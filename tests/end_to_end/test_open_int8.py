@@ -165,7 +165,7 @@ def test_biases_are_corrected_with_open_extents() -> None:
 def test_an_open_batch_is_calibrated_and_chosen_by_time(tmp_path: Path) -> None:
     options = {**OPTIONS, "layer_precision": {}, "optimization_level": 2}
     shapes = {"x": ("batch=1..2..8", 3, 16, 16)}
-    batches = [images(n, 3, 16, 16) for n in (1, 3)]
+    batches = [images(n, 3, 16, 16) for n in (1, 3, 8, 2)]  # whatever is INT8: no range is left
     engine = camshaft.build(net(), shapes=shapes, calibration=batches, **options)
     float_engine = camshaft.build(net(), shapes=shapes, optimization_level=1)
     for n in (1, 8, 2):
@@ -184,3 +184,80 @@ def test_an_open_batch_is_calibrated_and_chosen_by_time(tmp_path: Path) -> None:
 def test_batches_outside_the_model_are_refused(shapes: Any, batch: Any, words: str) -> None:
     with pytest.raises(CalibrationError, match=words):
         camshaft.build(net(), shapes=shapes, calibration=[images(*batch)], **OPTIONS)
+
+
+# -- means over open height and width ---------------------------------------------------------------
+
+
+def pooled(op_type: str, shape: Any = ("batch", 3, "rows", "columns"), **attrs: Any) -> ModelProto:
+    """A Q/DQ convolution whose bytes are averaged and quantized again."""
+    rng = np.random.default_rng(8)
+    weights = {
+        "w": rng.integers(-60, 61, (16, 3, 3, 3)).astype(np.int8),
+        "ws": rng.uniform(0.002, 0.004, 16).astype(np.float32),
+        "wz": np.zeros(16, np.int8),
+        "s": np.array(0.02, np.float32),
+        "z": np.array(121, np.uint8),
+        "s2": np.array(0.003, np.float32),
+    }
+    q, dq = "QuantizeLinear", "DequantizeLinear"
+    nodes = [
+        helper.make_node(q, ["x", "s", "z"], ["xq"]),
+        helper.make_node(dq, ["xq", "s", "z"], ["xd"]),
+        helper.make_node(dq, ["w", "ws", "wz"], ["wd"], axis=0),
+        helper.make_node("Conv", ["xd", "wd"], ["c"], "conv", pads=[1] * 4),
+        helper.make_node(q, ["c", "s", "z"], ["cq"]),
+        helper.make_node(dq, ["cq", "s", "z"], ["cd"]),
+        helper.make_node(op_type, ["cd"], ["p"], "pool", **attrs),
+        helper.make_node(q, ["p", "s2", "z"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "pooled",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, list(shape))],
+        [helper.make_tensor_value_info("y", TensorProto.UINT8, None)],
+        [numpy_helper.from_array(a, n) for n, a in weights.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+
+
+@pytest.mark.parametrize(
+    ("op_type", "attrs"),
+    [
+        ("GlobalAveragePool", {}),
+        ("ReduceMean", {"axes": [2, 3]}),
+        ("ReduceMean", {"axes": [-1, -2], "keepdims": 0}),
+    ],
+)
+def test_means_of_bytes_are_bytes_summed(
+    op_type: str, attrs: dict[str, Any], tmp_path: Path
+) -> None:
+    """The pool reads the convolution's bytes; every size gives the bits of the reference, and of an
+    engine of that size."""
+    options: dict[str, Any] = {"precision": {"int8"}, "optimization_level": 1}
+    engine = camshaft.build(pooled(op_type, **attrs), **options)
+    engine.save(tmp_path / "pooled.engine")
+    engine = camshaft.load(tmp_path / "pooled.engine")
+    assert [(n.op, n.tactic) for n in engine.notes if n.op == "pool"] == [("pool", "pool_global")]
+    assert all(isinstance(i, Launch) for i in engine.program.instructions)
+    assert [str(n.precision) for n in engine.notes if n.op in ("conv", "pool")] == ["u8", "u8"]
+    for n, h, w in ((1, 7, 7), (2, 1, 1), (1, 33, 5), (3, 1, 300), (1, 80, 64), (1, 7, 7)):
+        shape = (n, 3, h, w)
+        x = {"x": np.random.default_rng(n * h * w).standard_normal(shape).astype(np.float32)}
+        got = engine(x)
+        reference = interpret(lowered(pooled(op_type, shape, **attrs)), x)
+        np.testing.assert_array_equal(got["y"], reference["y"], str(shape))
+        assert bits(got) == bits(camshaft.build(pooled(op_type, shape, **attrs), **options)(x))
+
+
+def test_a_calibrated_mean_keeps_its_bits(tmp_path: Path) -> None:
+    """With the classifier behind it: its input is the mean, which is made of bytes at any size."""
+    ranges = tmp_path / "ranges"
+    batches = [images(*shape) for shape in BATCHES]
+    options = {**OPTIONS, "noise_reduction": False}
+    engine = camshaft.build(net(), calibration=batches, calibration_cache=ranges, **options)
+    assert {"pool": "u8"}.items() <= {n.op: n.precision for n in engine.notes}.items()
+    for shape in ((1, 3, 12, 16), (3, 3, 33, 5), (1, 3, 5, 3)):
+        fixed = camshaft.build(net(shape[0], *shape[2:]), calibration_cache=ranges, **options)
+        x = images(*shape)
+        assert bits(engine(x)) == bits(fixed(x)), shape

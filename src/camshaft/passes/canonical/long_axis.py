@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from camshaft.ir.attrs import ints_attr
+from camshaft.ir.attrs import extents_attr, ints_attr
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.types import Shape, TensorType, f32
@@ -41,7 +41,7 @@ class LongAxisIsWidth(Rewrite):
         attrs: dict[str, Attr] = {**node.attrs, "pads": (left, top, right, bottom)}
         for name in _PAIRS:
             if name in attrs:
-                attrs[name] = ints_attr(node, name)[::-1]
+                attrs[name] = extents_attr(node, name)[::-1]
         y = r.emit(node.op, inputs, attrs, like=node, output=f"{out.name}:turned")
         return [r.emit(RESHAPE, [y], {"shape": out.shape}, like=node)]
 
@@ -55,7 +55,7 @@ class LongAxisIsWidth(Rewrite):
 
 def _is_column(node: Node) -> bool:
     """Whether only the height has more than one place."""
-    window = node.args[1].shape[2] if node.op is CONV else ints_attr(node, "kernel")[1]
+    window = node.args[1].shape[2] if node.op is CONV else extents_attr(node, "kernel")[1]
     one_column = node.args[0].shape[2] == 1 and node.output.shape[2] == 1 and window == 1
     return one_column and node.args[0].shape[1] != 1
 

@@ -10,7 +10,7 @@ import numpy as np
 from camshaft.errors import ModelError
 from camshaft.ir.attrs import extents_attr, ints_attr
 from camshaft.ir.extents.extent import Extent
-from camshaft.ir.extents.sizes import fixed_extent, is_positive
+from camshaft.ir.extents.sizes import fixed_extent, is_positive, is_static
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.types import TensorType, f32
@@ -111,7 +111,7 @@ class PadIntoPool(Rewrite):
     def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
         pad = r.producer(node.args[0], PAD)
         value = _value(pad) if pad is not None else None
-        if pad is None or value is None:
+        if pad is None or value is None or not is_static(extents_attr(node, "kernel")):
             return None
         pads = _window_pads(pad, node)
         if pads is None:

@@ -8,10 +8,12 @@ from math import prod
 from camshaft.ir import expr as E
 from camshaft.ir.attrs import expr_attr, ints_attr
 from camshaft.ir.expr import Expr
+from camshaft.ir.extents.extent import Extent, largest
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.types import TensorType, f32
 from camshaft.ops import POINTWISE, POOL, REDUCE, RESHAPE, SOFTMAX
+from camshaft.ops.functional.elementwise.arithmetic import reciprocal_of
 from camshaft.passes.bodies import Body, body_of, compact, replaced
 from camshaft.passes.fusions.pointwise import only_here
 from camshaft.passes.rewrite import Rewrite, Rewriter
@@ -42,6 +44,14 @@ def _scale_of(reader: Expr) -> float | None:
     return None
 
 
+def _divides_by(reader: Expr, count: Extent) -> bool:
+    """Whether `reader` is input 0 divided by `count`, or by 1 where there are none."""
+    if isinstance(count, int):
+        scale = _scale_of(reader)
+        return scale is not None and abs(scale * count - 1.0) <= 1e-6
+    return any(reader == E.mul(E.inp(0), reciprocal_of(e)) for e in (count, largest(1, count)))
+
+
 class MeanToPool(Rewrite):
     """A mean over height and width (channels-last) is an average pool of the whole image."""
 
@@ -56,11 +66,7 @@ class MeanToPool(Rewrite):
         if node.attrs["kind"] != "sum" or node.attrs["prologue"] != E.inp(0):
             return None
         mean = _only_reader(epilogue, E.inp(0))
-        scale = _scale_of(mean) if mean else None
-        pixels = x.shape[1] * x.shape[2]
-        if mean is None or scale is None or not isinstance(pixels, int):
-            return None
-        if abs(scale * pixels - 1.0) > 1e-6:
+        if mean is None or not _divides_by(mean, x.shape[1] * x.shape[2]):
             return None
         attrs: dict[str, Attr] = {
             "kind": "avg",

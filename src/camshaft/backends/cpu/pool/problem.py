@@ -25,9 +25,10 @@ _MEAN_TYPES = (f32, u8, i8)
 
 @dataclass(frozen=True)
 class PoolProblem:
-    """Extents (n, h, w, c -> oh, ow), window (kernel, strides, dilations, pads) and kind.
+    """Extents (n, h, w, c -> oh, ow), window, its strides, dilations and pads, and kind.
 
-    All extents but c may be symbolic; of an open width, ceil_mode says how oh and ow came about.
+    All extents but c may be symbolic, the window's only where it is the whole image; of an open
+    width, ceil_mode says how oh and ow came about.
     steps: element strides of x.  zero: zero point of an integer average.
     """
 
@@ -39,7 +40,7 @@ class PoolProblem:
     c: int
     oh: Extent
     ow: Extent
-    kernel: tuple[int, int]
+    window: tuple[Extent, Extent]
     strides: tuple[int, int]
     dilations: tuple[int, int]
     pads: tuple[int, int, int, int]
@@ -55,7 +56,7 @@ class PoolProblem:
         attrs = dict(spec.attrs)
         x, out = spec.inputs[0], spec.outputs[0]
         n, h, w, channels = x.shape
-        kernel, pads = ints_attr(spec, "kernel"), ints_attr(spec, "pads", (0, 0, 0, 0))
+        window, pads = extents_attr(spec, "kernel"), ints_attr(spec, "pads", (0, 0, 0, 0))
         strides = ints_attr(spec, "strides", (1, 1))
         dilations = ints_attr(spec, "dilations", (1, 1))
         return PoolProblem(
@@ -64,7 +65,7 @@ class PoolProblem:
             n=n, h=h, w=w, c=fixed_extent(channels, "channels of a pool"),
             oh=out.shape[1],
             ow=out.shape[2],
-            kernel=(kernel[0], kernel[1]),
+            window=(window[0], window[1]),
             strides=(strides[0], strides[1]),
             dilations=(dilations[0], dilations[1]),
             pads=(pads[0], pads[1], pads[2], pads[3]),
@@ -76,6 +77,12 @@ class PoolProblem:
         )  # fmt: skip
 
     @property
+    def kernel(self) -> tuple[int, int]:
+        """The window where it is not open."""
+        height, width = self.window
+        return fixed_extent(height, "a pool's window"), fixed_extent(width, "a pool's window")
+
+    @property
     def is_max(self) -> bool:
         """Maximum (else average)."""
         return self.kind == "max"
@@ -85,17 +92,17 @@ class PoolProblem:
         """One window that is the whole image."""
         return (
             (self.oh, self.ow) == (1, 1)
-            and self.kernel == (self.h, self.w)
+            and self.window == (self.h, self.w)
             and self.dilations == (1, 1)
             and self.pads[:2] == (0, 0)
             and (self.is_max or not self.include_pad or self.pads == (0, 0, 0, 0))
         )
 
-    def sum_dtype(self, taps: int) -> DType:
+    def sum_dtype(self, taps: Extent) -> DType:
         """Element type that holds the maximum or the sum of `taps` elements."""
         if self.is_max or self.dtype == f32:
             return self.dtype
-        if taps > 256:
+        if not isinstance(taps, int) or taps > 256:
             return i32
         return u16 if self.dtype == u8 else i16
 
@@ -136,12 +143,14 @@ def supported(spec: KernelSpec) -> PoolProblem | None:
     if spec.op != "pool" or not spec.inputs:
         return None
     x = spec.inputs[0]
-    kernel, channels = extents_attr(spec, "kernel"), x.shape[-1]
-    if len(x.shape) != 4 or x.const or not is_static((*kernel, channels)):
+    channels = x.shape[-1]
+    if len(x.shape) != 4 or x.const or not isinstance(channels, int):
         return None
     if channels > 1 and x.strides[3] != 1:
         return None
     p = PoolProblem.of(spec)
+    if not (is_static(p.window) or p.is_global):
+        return None
     if x.dtype not in (_MAX_TYPES if p.is_max else _MEAN_TYPES):
         return None
     anchor = x.dtype if p.is_max else f32

@@ -18,6 +18,7 @@ from camshaft.backends.cpu.lang import FunctionBuilder, Module, Pointer, Value
 from camshaft.backends.cpu.pool.problem import PoolProblem, supported
 from camshaft.backends.cpu.reduce.run import reduced_run
 from camshaft.backends.cpu.target import CpuTarget
+from camshaft.ir.extents.extent import Extent
 from camshaft.ir.types import DType
 
 _FLAT_PIXELS = 256
@@ -90,15 +91,15 @@ class _WholeImage:
             place.store(total, (0, 0, 0, n * lanes), count)
 
     @property
-    def _pixels(self) -> int:
+    def _pixels(self) -> Extent:
         """Those of an image, which is one window."""
-        return self.p.kernel[0] * self.p.kernel[1]
+        return self.p.h * self.p.w
 
     @property
     def _by_rows(self) -> bool:
         p = self.p
         dense = p.h == 1 or p.steps[1] == p.w * p.steps[2]
-        return not dense or self._pixels > _FLAT_PIXELS
+        return not (dense and isinstance(self._pixels, int) and self._pixels <= _FLAT_PIXELS)
 
     def _flat(self, x: Pointer, counts: list[int]) -> list[Value]:
         return self._run(x, self._pixels, counts, self.p.sum_dtype(self._pixels))
@@ -109,12 +110,12 @@ class _WholeImage:
         totals = [p.initial(k, wide, self.lanes) for _ in counts]
         with k.loop(0, p.h, carry=totals) as row:
             line = x.at(row * p.steps[1])
-            parts = self._run(line, p.kernel[1], counts, p.sum_dtype(p.kernel[1]))
+            parts = self._run(line, p.w, counts, p.sum_dtype(p.w))
             for n, part in enumerate(parts):
                 totals[n] = p.combine(k, totals[n], k.cast(part, wide))
         return totals
 
-    def _run(self, x: Pointer, pixels: int, counts: list[int], dtype: DType) -> list[Value]:
+    def _run(self, x: Pointer, pixels: Extent, counts: list[int], dtype: DType) -> list[Value]:
         """Reduce a run of pixels; one result for every vector of channels."""
         k, p, lanes = self.k, self.p, self.lanes
 

@@ -16,7 +16,7 @@ from camshaft.backends.cpu.pool.open_window import OpenWindows
 from camshaft.backends.cpu.pool.problem import PoolProblem, supported
 from camshaft.backends.cpu.pool.sliding import SlidingWindows, Split, column_offsets
 from camshaft.backends.cpu.target import CpuTarget
-from camshaft.ir.extents.sizes import typical
+from camshaft.ir.extents.sizes import is_static, typical
 
 _ENOUGH_ITEMS = 24
 _LEAST_ITEM_BYTES = 8 << 10
@@ -48,7 +48,7 @@ class PoolWindow:
     ) -> Sequence[PoolWindowCandidate]:
         """Tiles of as many pixels as fit in registers, for windows of up to 64 columns."""
         p = supported(spec)
-        if p is None or p.kernel[1] > 64:
+        if p is None or not is_static(p.window) or p.kernel[1] > 64:
             return ()
         return [PoolWindowCandidate(spec, target, p, params) for params in _tiles(p, target)]
 

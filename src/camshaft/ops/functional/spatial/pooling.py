@@ -11,7 +11,7 @@ from camshaft.errors import ModelError
 from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
 from camshaft.ir.extents.extent import largest
-from camshaft.ir.extents.sizes import fixed, is_static
+from camshaft.ir.extents.sizes import fixed
 from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ops.elementwise import POINTWISE, retyped
 from camshaft.ops.functional.core import NoCanonicalForm, constant, emit, per_axis
@@ -186,7 +186,7 @@ def global_max_pool(builder: GraphBuilder, x: Tensor, *, output: str | None = No
 
 def _global(builder: GraphBuilder, x: Tensor, kind: str, output: str | None) -> Tensor:
     """A window over all of H and W, or for other ranks and wide types a reduction."""
-    if x.type.rank == 4 and x.type.dtype.bits <= 32 and is_static(x.shape[2:]):
+    if x.type.rank == 4 and x.type.dtype.bits <= 32:
         attrs = {"kind": kind, "kernel": x.shape[2:], "layout": "NCHW"}
         return emit(builder, POOL, [x], attrs, output)
     axes = tuple(range(2, x.type.rank))
