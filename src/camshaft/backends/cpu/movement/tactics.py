@@ -20,9 +20,9 @@ from camshaft.backends.cpu.movement.runs import MOVABLE, carrier, copy_run, fill
 from camshaft.backends.cpu.pointwise.axes import merged
 from camshaft.backends.cpu.pointwise.tactic import row_loop
 from camshaft.backends.cpu.target import CpuTarget
-from camshaft.ir.attrs import axis_attr, extents_attr, ints_attr
-from camshaft.ir.extents.extent import Extent, largest
-from camshaft.ir.extents.sizes import is_positive, is_static
+from camshaft.ir.attrs import axis_attr, extents_attr
+from camshaft.ir.extents.extent import Extent, ceil_div, largest
+from camshaft.ir.extents.sizes import is_positive
 from camshaft.ir.strides import Strides
 from camshaft.ir.types import DType, Shape, i64, row_major_strides
 from camshaft.program.view import REPORT_BYTES
@@ -51,7 +51,7 @@ class PadProblem:
         """The numbers of a "pad" spec; unpadded inner axes are merged into the row."""
         attrs = dict(spec.attrs)
         x, out = spec.inputs[0], spec.outputs[0]
-        before, after = ints_attr(spec, "before"), ints_attr(spec, "after")
+        before, after = extents_attr(spec, "before"), extents_attr(spec, "after")
         mode = str(attrs.get("mode", "constant"))
         axes: list[list[Extent]] = [
             [d, b, a, s, t]
@@ -84,11 +84,8 @@ class Pad:
     version = 1
 
     def plan(self, spec: KernelSpec, target: CpuTarget, threads: int) -> Sequence[PadCandidate]:
-        """One way for every mode; none where an empty axis would have to be repeated, nor for
-        amounts that vary with sizes."""
+        """One way for every mode; none where an empty axis would have to be repeated."""
         if spec.op != "pad" or spec.inputs[0].const or spec.inputs[0].dtype not in MOVABLE:
-            return ()
-        if not is_static((*extents_attr(spec, "before"), *extents_attr(spec, "after"))):
             return ()
         mode = dict(spec.attrs).get("mode", "constant")
         filled = all(is_positive(d) for d in spec.inputs[0].shape)
@@ -196,7 +193,7 @@ class _PaddedRow:
         if p.mode == "edge":
             return k.min(k.max(at - before, 0), extent - 1)
         period = extent if p.mode == "wrap" else largest(1, 2 * (extent - 1))
-        turn = (at + (-before % period)) % period
+        turn = (at + (ceil_div(before, period) * period - before)) % period
         return turn if p.mode == "wrap" else k.min(turn, period - turn)
 
 
