@@ -22,7 +22,6 @@ from camshaft.ir.extents import known
 from camshaft.ir.extents.constraints import Constraints
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.extents.shape_values import EXTENTS, extents_attrs
-from camshaft.ir.extents.symbol import UndecidedExtent
 from camshaft.ir.op import Attr, Attrs, OpDef
 from camshaft.ir.types import Shape, TensorType, i64, type_of
 
@@ -333,23 +332,13 @@ class GraphBuilder:
         self, op: OpDef, inputs: Sequence[Tensor | None], attrs: Attrs
     ) -> Sequence[np.ndarray] | None:
         """The op's results as extents, if it is shape arithmetic."""
-        moves = op.moves  # which a reference does with any objects
-        evaluate = op.reference if moves else op.symbolic
-        if evaluate is None:
-            return None
         if inputs and not any(t is not None and t.name in self._known for t in inputs):
             return None
-        values: list[np.ndarray] = []
-        for t in inputs:
-            value = None if t is None else t.data if moves and t.data is not None else self.known(t)
-            if value is None:
-                return None
-            values.append(value)
-        try:
-            results = [np.asarray(v, object) for v in evaluate(values, attrs)]
-        except (known.Unknown, UndecidedExtent):
-            return None
-        return results if all(v.size <= known.MOST_KNOWN for v in results) else None
+        values = [  # what only moves elements takes constants as they are
+            None if t is None else t.data if op.moves and t.is_const else self.known(t)
+            for t in inputs
+        ]
+        return op.results_as_extents(values, attrs)
 
     def fresh(self, base: str) -> str:
         """`base` if no tensor has that name yet, else `base` with a number."""

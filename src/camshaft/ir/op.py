@@ -18,7 +18,9 @@ import numpy as np
 
 from camshaft.errors import ModelError
 from camshaft.ir.expr import Expr, inp
+from camshaft.ir.extents import known
 from camshaft.ir.extents.extent import Dim, Extent
+from camshaft.ir.extents.symbol import UndecidedExtent
 from camshaft.ir.strides import PartsOf, ViewOf
 from camshaft.ir.types import TensorType
 
@@ -314,6 +316,21 @@ class OpDef:
         """Whether op(Q(x)) equals Q(op(x)) on inputs of these types (see `Commutes`)."""
         plain = attrs.get("epilogue", NO_EPILOGUE) == NO_EPILOGUE
         return self.commutes is not None and plain and self.commutes.when(types, attrs)
+
+    def results_as_extents(
+        self, values: Sequence[np.ndarray | None], attrs: Attrs
+    ) -> Sequence[np.ndarray] | None:
+        """Its results as small object arrays of extents (see `ir.extents.known`), None if it is no
+        shape arithmetic.  values: those of the inputs, likewise; None where one is not known."""
+        evaluate = self.reference if self.moves else self.symbolic
+        known_values = [v for v in values if v is not None]
+        if evaluate is None or len(known_values) < len(values):
+            return None
+        try:
+            results = [np.asarray(v, object) for v in evaluate(known_values, attrs)]
+        except (known.Unknown, UndecidedExtent):
+            return None
+        return results if all(v.size <= known.MOST_KNOWN for v in results) else None
 
     def anchor_types(self, types: Types, attrs: Attrs) -> Types:
         """Types of the results before the epilogue.  types: of all inputs."""
