@@ -84,7 +84,7 @@ def choose(k: FunctionBuilder, condition: Value, a: Pointer, b: Pointer) -> Poin
 
 
 @dataclass(frozen=True)
-class Items:
+class BandItems:
     """Work items of a kernel: (image, block of output rows, block of channels); images and output
     rows may be symbolic.
 

@@ -20,8 +20,8 @@ from camshaft.backends.cpu.abi import constant_numbers, operand_pointer, phase_a
 from camshaft.backends.cpu.candidate import CpuCandidate
 from camshaft.backends.cpu.conv.columns import (
     UNROLL_LIMIT,
+    BandItems,
     ColumnRun,
-    Items,
     choose,
     column_runs,
     computes,
@@ -145,7 +145,7 @@ class _GroupedProgram:
         if tail:
             self._band_function(module, "band_tail", tail)
         blocks = -(-self.shape.vectors // self.adjacent)
-        items = Items(self.p.n, self.p.oh, int(self.params["rows"]), blocks)
+        items = BandItems(self.p.n, self.p.oh, int(self.params["rows"]), blocks)
         with module.phase("conv_grouped", items.count, self.args) as k:
             pointers = [k.args[a.name] for a in self.args]
             with k.loop(k.begin, k.end) as item:

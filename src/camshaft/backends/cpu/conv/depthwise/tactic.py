@@ -20,7 +20,13 @@ from camshaft.backends.base import KernelSpec, Params, Source
 from camshaft.backends.cpu.abi import phase_args
 from camshaft.backends.cpu.byte_lanes import with_negative_nans
 from camshaft.backends.cpu.candidate import CpuCandidate
-from camshaft.backends.cpu.conv.columns import UNROLL_LIMIT, Items, computes, distinct, row_blocks
+from camshaft.backends.cpu.conv.columns import (
+    UNROLL_LIMIT,
+    BandItems,
+    computes,
+    distinct,
+    row_blocks,
+)
 from camshaft.backends.cpu.conv.depthwise.layout import DepthwiseLayout
 from camshaft.backends.cpu.conv.depthwise.quads import (
     ChannelBlocks,
@@ -134,7 +140,7 @@ class _DepthwiseProgram:
         for n, block in enumerate(plan.blocks):
             self._band_function(module, f"band{n}", block)
         total = sum(b.count for b in plan.blocks)
-        items = Items(self.p.n, self.p.oh, plan.rows, total)
+        items = BandItems(self.p.n, self.p.oh, plan.rows, total)
         with module.phase("conv_depthwise", items.count, self.args) as k:
             if plan.scratch_row != 0:
                 k.args["workspace"] = self._scratch_row(k)
