@@ -11,12 +11,17 @@ from math import prod
 import numpy as np
 
 from camshaft.errors import ModelError
-from camshaft.ir.extents.constraints import require_equal
 from camshaft.ir.extents.extent import Extent, exact_quotient
 from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ir.types import DType, f32
 from camshaft.ops.common import normal_axis
-from camshaft.ops.functional.core import constant, dequantized_constant, emit, normal_axes
+from camshaft.ops.functional.core import (
+    constant,
+    dequantized_constant,
+    emit,
+    normal_axes,
+    require_same,
+)
 from camshaft.ops.movement import BROADCAST, CONCAT, RESHAPE, TRANSPOSE
 from camshaft.ops.quantize import DEQUANTIZE
 
@@ -128,9 +133,9 @@ def squeeze(
         dropped = tuple(i for i, d in enumerate(x.shape) if d == 1)
     else:
         dropped = normal_axes(axes, x.type.rank)
-    with builder.constraints.learning(f"node {builder.layer!r}"):
-        for a in dropped:
-            require_equal(x.shape[a], 1, f"axes {list(dropped)} of {x.type} are not all 1 long")
+    for a in dropped:
+        misfit = f"axes {list(dropped)} of {x.type} are not all 1 long"
+        require_same(builder, x.shape[a], 1, misfit)
     shape = tuple(d for i, d in enumerate(x.shape) if i not in dropped)
     return reshape(builder, x, shape, output=output)
 

@@ -12,13 +12,13 @@ from camshaft.errors import ModelError
 from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
 from camshaft.ir.extents.bounds import bounds
-from camshaft.ir.extents.constraints import require_at_least, require_equal
+from camshaft.ir.extents.constraints import require_at_least
 from camshaft.ir.extents.extent import Extent, ceil_div, largest, smallest
 from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ir.types import i64
 from camshaft.ops.common import normal_axis
 from camshaft.ops.elementwise import POINTWISE
-from camshaft.ops.functional.core import NoCanonicalForm, constant, emit
+from camshaft.ops.functional.core import NoCanonicalForm, constant, emit, require_same
 from camshaft.ops.functional.elementwise.arithmetic import pointwise
 from camshaft.ops.functional.movement.counting import iota
 from camshaft.ops.functional.movement.shape import reshape, transpose
@@ -161,8 +161,8 @@ def split(
     """x in consecutive parts of the given sizes along `axis`; outputs: their names, where given."""
     axis = normal_axis(axis, x.type.rank)
     misfit = f"sizes {list(sizes)} do not split axis {axis} of {x.type} in {len(sizes)}"
+    require_same(builder, x.shape[axis], sum(sizes), misfit)
     with builder.constraints.learning(f"node {builder.layer!r}"):
-        require_equal(x.shape[axis], sum(sizes), misfit)
         for size in sizes:
             require_at_least(size, 0, misfit)
     names = [*outputs, *([None] * (len(sizes) - len(outputs)))]
@@ -297,8 +297,7 @@ def depth_to_space(
     _check_blocks(x, block, order)
     n, c, h, w = x.shape
     b = block
-    with builder.constraints.learning(f"node {builder.layer!r}"):
-        require_equal(c % (b * b), 0, f"{c} channels do not divide into blocks of {b}x{b}")
+    require_same(builder, c % (b * b), 0, f"{c} channels do not divide into blocks of {b}x{b}")
     deep = c // (b * b)
     apart = (n, b, b, deep, h, w) if order == "DCR" else (n, deep, b, b, h, w)
     perm = (0, 3, 4, 1, 5, 2) if order == "DCR" else (0, 1, 4, 2, 5, 3)
@@ -313,9 +312,8 @@ def space_to_depth(
     _check_blocks(x, block, order)
     n, c, h, w = x.shape
     b = block
-    with builder.constraints.learning(f"node {builder.layer!r}"):
-        for extent in (h, w):
-            require_equal(extent % b, 0, f"{x.type} does not divide into blocks of {b}x{b}")
+    for extent in (h, w):
+        require_same(builder, extent % b, 0, f"{x.type} does not divide into blocks of {b}x{b}")
     perm = (0, 3, 5, 1, 2, 4) if order == "DCR" else (0, 1, 3, 5, 2, 4)
     y = transpose(builder, reshape(builder, x, (n, c, h // b, b, w // b, b)), perm)
     return reshape(builder, y, (n, c * b * b, h // b, w // b), output=output)
