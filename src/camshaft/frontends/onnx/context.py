@@ -21,6 +21,9 @@ from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.graph import GraphBuilder, Tensor
 
 Results = Tensor | Sequence[Tensor]
+FOR_INFERENCE = "export the model for inference (in PyTorch, call model.eval() before exporting it)"
+"""The way out where a node is in training mode.  (ONNX Runtime leaves such a Dropout out in most places
+and obeys it in others; what a model means should not depend on that.)"""
 
 
 class SubgraphImporter(Protocol):

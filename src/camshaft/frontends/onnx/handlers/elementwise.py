@@ -9,7 +9,7 @@ import numpy as np
 from onnx import TensorProto
 
 from camshaft.errors import ModelError
-from camshaft.frontends.onnx.context import Handler, NodeContext, Results
+from camshaft.frontends.onnx.context import FOR_INFERENCE, Handler, NodeContext, Results
 from camshaft.frontends.onnx.dtypes import NARROW_RANGE, inner_dtype
 from camshaft.frontends.onnx.hosted import host_step
 from camshaft.ir.graph import Tensor
@@ -164,7 +164,7 @@ def dropout(ctx: NodeContext) -> Results:
     """Dropout in inference: the input; the mask, where wanted, is all true."""
     x = ctx.arg(0)
     if ctx.const(2, "training mode") is not None and bool(ctx.arg(2).array):
-        raise ModelError("is in training mode; export the model for inference")
+        raise ModelError(f"drops elements at random: it is in training mode; {FOR_INFERENCE}")
     if not ctx.wants(1):
         return x
     mask = np.ones((), x.type.dtype.numpy if ctx.opset < 10 else np.bool_)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from camshaft.errors import ModelError
-from camshaft.frontends.onnx.context import Handler, NodeContext, Results
+from camshaft.frontends.onnx.context import FOR_INFERENCE, Handler, NodeContext, Results
 from camshaft.ops import functional as F
 
 
 def batch_normalization(ctx: NodeContext) -> Results:
     """BatchNormalization in inference."""
     if ctx.attr_int("training_mode"):
-        raise ModelError("is in training mode; export the model for inference")
+        raise ModelError(f"normalizes by its batch: it is in training mode; {FOR_INFERENCE}")
     if not ctx.attr_int("spatial", 1):
         raise ModelError("spatial=0 (statistics per element, opset < 9) is not supported")
     x, weight, bias, mean, variance = (ctx.arg(i) for i in range(5))
