@@ -249,6 +249,28 @@ def test_skips_across_strides_move_typical_sizes_and_are_remembered() -> None:
     assert constraint.holds({"h": symbols(graph)["h"].typical})
 
 
+@pytest.mark.parametrize(
+    ("strides", "typical"),
+    [(4, (48, 320)), (3, (32, 320)), (6, (224, 224))],
+)
+def test_heights_that_strides_bring_down_to_one(strides: int, typical: tuple[int, int]) -> None:
+    """As PP-OCR's recognizer: halvings, a window of three rows, one row of characters."""
+    nodes, x = [], "x"
+    for i in range(strides):
+        nodes.append(node("MaxPool", x, f"h{i}", kernel_shape=[1, 1], strides=[2, 2]))
+        x = f"h{i}"
+    window = {"kernel_shape": [3, 2], "strides": [3, 2]}
+    nodes.append(node("AveragePool", x, "a", **window))
+    nodes.append(node("Squeeze", "a axes", "y"))
+    for name in ("?", "height"):
+        proto = model(nodes, {"x": ["n", 3, name, "w"]}, weights={"axes": ints(2)})
+        height, width = list(symbols(import_onnx(proto)).values())[1:]
+        assert (height.low, height.high) == (2**strides * 2 + 1, 2**strides * 5)
+        assert (height.typical, width.typical) == typical
+    said = import_onnx(proto, shapes={"x": ("n", 3, f"height=1..{height.high}..", "w")})
+    assert symbols(said)["height"].typical == height.high  # what is said goes first
+
+
 def test_nothing_that_fits_is_an_error_that_names_the_node() -> None:
     weights = {"a": np.ones((5, 8), np.float32), "b": np.ones((6, 8), np.float32)}
     nodes = [node("Add", "x a", "s"), node("Add", "s b")]

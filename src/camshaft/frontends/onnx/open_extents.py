@@ -11,6 +11,10 @@ What is said of an input (`shapes=`, `profiles=`) goes first.  Where nothing is 
 - What the model's own arithmetic implies comes on top: sizes that must be equal become one
   symbol, windows say how small an axis may be, and a typical size that the model cannot take
   moves to the next one that it can.
+- Where the arithmetic bounds an axis on both sides (a height that strides must reduce to 1) and the
+  size above lies outside, the least multiple of 16, 8, 4 or 2 within is typical: strides divide it,
+  and what is larger costs more and gives as much.  A short height found so makes the picture a line
+  of text.
 """
 
 from __future__ import annotations
@@ -31,6 +35,7 @@ SHORT = 64
 """A picture of at most this height is a line of text, typically LINE wide."""
 _PLACEHOLDER = re.compile(r"\?|\*|-?\d*|none|null|any|dynamic|unknown|unk__\d+", re.IGNORECASE)
 _MOST_STEPS = 4096
+_EVEN = (16, 8, 4, 2)
 
 
 @dataclass
@@ -133,7 +138,11 @@ class OpenExtents:
     ) -> Extent:
         own = declared[axis]
         used = self.typical.get(name, ())
-        default = used[axis] if len(used) == len(declared) else usual_size(declared, axis)
+        if len(used) == len(declared):
+            default = used[axis]
+        else:
+            found = [self._found(name, a, d) for a, d in enumerate(declared)]
+            default = usual_size(found, axis)
         known = own if isinstance(own, int) and own >= 0 else None
         if isinstance(said, int):
             if said < 0:
@@ -149,15 +158,18 @@ class OpenExtents:
                 )
             return known
         label, given = ("", Range()) if said is None else parse_said(said)
-        if not label and isinstance(own, str) and not _PLACEHOLDER.fullmatch(own):
-            label = own
-        label = label or f"{name}_{axis}"
         return self._symbol(
-            self._identifier(label),
+            self._identifier(label or _label(name, axis, own)),
             given.otherwise(profiled),
             default,
             f"input {name!r}, axis {axis}",
         )
+
+    def _found(self, name: str, axis: int, own: int | str | None) -> int | str | None:
+        """What is declared, or the typical size where the model's arithmetic leaves no other."""
+        known = self._said.get(self._names.get(_label(name, axis, own), ""), Range())
+        size = _suited(PIXELS, known)
+        return own if isinstance(own, int) or size == PIXELS else size
 
     def _identifier(self, label: str, like: str = "") -> str:
         """A name for the symbol, one for each label; like: what it is to resemble."""
@@ -187,7 +199,7 @@ class OpenExtents:
         if high is not None and high < low:
             raise ModelError(f"{where}: {given} is asked for, and the model needs {low} at least")
         if name not in self._symbols:
-            size = known.typical or given.typical or default
+            size = known.typical or given.typical or _suited(default, known)
             size = max(low, size if high is None else min(size, high))
             self._symbols[name] = Symbol(name, low, size, high)
         return extent_of(self._symbols[name])
@@ -285,6 +297,20 @@ def _candidates(symbol: Symbol, fault: Constraint, sizes: Mapping[str, int]) -> 
 
 def _most(a: int, b: int | None) -> int:
     return a if b is None else max(a, b)
+
+
+def _label(name: str, axis: int, own: int | str | None) -> str:
+    """What an axis is called by the model, or else after its input."""
+    named = isinstance(own, str) and not _PLACEHOLDER.fullmatch(own)
+    return str(own) if named else f"{name}_{axis}"
+
+
+def _suited(size: int, known: Range) -> int:
+    """A size that is usual, moved into what the model's arithmetic allows (see the module's text)."""
+    low, high = known.low, known.high
+    if low is None or high is None or low <= size <= high:
+        return size
+    return next((m for s in _EVEN if (m := -(-low // s) * s) <= high), low)
 
 
 def usual_size(declared: Sequence[int | str | None], axis: int) -> int:
