@@ -50,9 +50,10 @@ class BuildConfig:
     profiles: optimization profiles, each input name -> (least, typical, most) shape.  Sizes may lie
         between the least and the most of all profiles; the engine is tuned for the typical
         ones of each.
-    values: input name -> its values, where they are known before any call: a number, a list, an array.
-        The input becomes a constant, so that shapes and branches that depend on it are decided; a
-        call may leave it out.
+    values: input name -> what is known of its values before any call.  Numbers (one, a list, an array)
+        make the input a constant, which decides shapes and branches that depend on it; a call may leave
+        it out.  An integer input whose elements are sizes may have ranges: for each element an extent as
+        in `shapes`, or three lists, least, typical and most.
     precision: what is permitted beyond FP32, e.g. {"int8"}.  The fastest permitted choice wins,
         by the time of the whole graph.
     layer_precision: source layer name -> "fp32" or "int8"; obeyed absolutely, an error if it

@@ -16,7 +16,7 @@ from camshaft.ir.extents.extent import extent_of
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.types import TensorType, f32
 from cli_models import QUICK, RNG, call, call_json, complaint, residual_net
-from value_models import voice
+from value_models import small_model, voice
 
 EXACT = ("--iterations", 2, "--warm-up", 0)
 
@@ -172,6 +172,42 @@ def test_an_input_of_a_given_value(tmp_path: Path) -> None:
     assert call_json("inspect", engine)["fixed_inputs"] == {"sr": 16000}
     assert "sr = 16000" in call("inspect", engine).stdout
     assert call_json("bench", engine, *EXACT, "--dump-profile")["profile"]["layers"]
+
+
+def test_inputs_whose_elements_say_sizes(tmp_path: Path) -> None:
+    model, engine = tmp_path / "net.onnx", tmp_path / "net.engine"
+    onnx.save(small_model("y = Reshape(x, to)", "float[n] x, int64[2] to", "float[a,b] y"), model)
+    said = call("build", model, "-o", engine, *QUICK).stderr
+    assert "to_0 1 (1..)" in said and "--values to=to_0=1..8,to_1=1..128..256" in said
+    option = said.split("set with ")[1].split()
+    better = call("build", model, "-o", engine, *QUICK, *option)
+    assert better.stderr == "" and "to_0 1..8, typically 1" in better.stdout
+    assert "1x128" in call("run", engine).stdout
+    sizes = ("--shapes", "x:12", "--values", "to=2,6")
+    assert "2x6" in call("run", engine, *sizes).stdout
+    assert call_json("bench", engine, *EXACT, *sizes)["shapes"] == {"x": [12], "to": [2]}
+    for wrong, words, code in (
+        ("to=2,5", "needs to_0*to_1 == n", 7),
+        ("to=9,6", "element 0 is 9", 7),
+        ("to=a,6", "whole numbers", 2),
+        ("x=2,6", "inputs that say sizes are to", 2),
+    ):
+        assert words in complaint("run", engine, *sizes[:2], "--values", wrong, code=code)
+    np.save(tmp_path / "x.npy", np.ones(12, np.float32))
+    np.save(tmp_path / "to.npy", np.array([3, 4]))
+    given = ("-i", f"x={tmp_path / 'x.npy'}", "-i", f"to={tmp_path / 'to.npy'}")
+    for source in ((engine,), (model, *QUICK)):
+        assert "3x4" in call("run", *source, *given).stdout
+    assert "leave one" in complaint("run", engine, *given, "--values", "to=3,4", code=2)
+
+
+@pytest.mark.peers
+def test_peers_get_elements_that_say_sizes(tmp_path: Path) -> None:
+    model = tmp_path / "net.onnx"
+    onnx.save(small_model("y = Reshape(x, to)", "float[n] x, int64[2] to", "float[a,b] y"), model)
+    found = call_json("bench", model, *QUICK, *EXACT, "--against", "onnxruntime", "--rounds", 2)
+    assert found["against"]["onnxruntime"]["difference"] == 0
+    assert call_json("compare", model, *QUICK, "--layers")["passed"]
 
 
 def audio(folder: Path) -> str:

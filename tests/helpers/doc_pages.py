@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner
 
 from camshaft.cli import app as cli
-from value_models import voice
+from value_models import small_model, voice
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = tuple(sorted(ROOT.glob("docs/**/*.md")))
@@ -104,10 +104,12 @@ def _run_command(words: list[str]) -> str:
 
 def write_example_files(folder: Path) -> None:
     """model.onnx, which classifies images, and its photos; detector.onnx, which takes any images;
-    voice.onnx, whose sampling rate decides branches."""
+    voice.onnx, whose sampling rate decides branches; folder.onnx, one of whose inputs is a shape."""
     _write_classifier(folder / "model.onnx", _PHOTO, (1, 1000))
     _write_detector(folder / "detector.onnx")
     onnx.save(voice(), folder / "voice.onnx")
+    shaped = small_model("y = Reshape(x, to)", "float[n] x, int64[2] to", "float[a,b] y")
+    onnx.save(shaped, folder / "folder.onnx")
     rng = np.random.default_rng(0)
     (folder / "photos").mkdir()
     for i in range(32):

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from camshaft.errors import BuildError
-from camshaft.ir.extents.extent import extent_of
+from camshaft.ir.extents.extent import Extent, extent_of
 from camshaft.ir.extents.symbol import Symbol
-from camshaft.ir.types import TensorType, f32, string
+from camshaft.ir.types import DType, TensorType, f32, i64, string
 from camshaft.program.check import check_program
 from camshaft.program.program import (
     Arena,
@@ -73,11 +73,18 @@ def _arena(*slots: Slot, nbytes: int = 512) -> Program:
 EVEN_SLOT, ODD_SLOT = PROGRAM.arena.slots
 
 
+def _saying(values: tuple[Extent, ...], dtype: DType = f32) -> Program:
+    said = Binding("k", TensorType(dtype, (1,)), values)
+    return replace(PROGRAM, inputs=(*PROGRAM.inputs, said), symbols=(Symbol("n"),))
+
+
 def _fixing(name: str, shape: tuple[int, ...], constant: str = "one") -> Program:
     return replace(PROGRAM, fixed=(FixedInput(name, TensorType(f32, shape), constant),))
 
 
-@pytest.mark.parametrize("program", [PROGRAM, _expanding(), _reads(None), _fixing("z", (64,))])
+@pytest.mark.parametrize(
+    "program", [PROGRAM, _expanding(), _reads(None), _fixing("z", (64,)), _saying((3,), i64)]
+)
 def test_a_sound_program_passes(program: Program) -> None:
     check_program(program, SIZES, {"add"})
 
@@ -124,6 +131,9 @@ def test_a_sound_program_passes(program: Program) -> None:
         (replace(PROGRAM, outputs=(Binding("y", TensorType(f32, (-1, -64))),)), "impossible shape"),
         (replace(PROGRAM, outputs=(Binding("y", TensorType(f32, (1, 63))),)), "has 252 bytes"),
         (replace(PROGRAM, outputs=(Binding("y", TensorType(string, (64,))),)), "strings"),
+        (_saying((1,)), "cannot say sizes"),
+        (_saying((extent_of(Symbol("n")) * 2,), i64), "cannot say sizes"),
+        (_saying((1, 2), i64), "cannot say sizes"),
         (_fixing("x", (64,)), "another input of this name"),
         (_fixing("z", (2,)), "its 8 bytes are not what is stored"),
         (_fixing("z", (64,), "two"), "its 256 bytes are not what is stored"),

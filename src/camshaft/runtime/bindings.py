@@ -81,12 +81,10 @@ class Bindings:
 
     def check_kinds(self, arrays: Sequence[Any]) -> None:
         """Raise BindingError for the first that is no array at all."""
-        for name, type_, spec, array in zip(
-            self.names, self.types, self.specs, arrays, strict=True
-        ):
+        for i, array in enumerate(arrays):
             if not isinstance(array, np.ndarray):
-                fault = _fault(array, type_, spec[1], self.kind == "output")
-                raise BindingError(f"{self.kind} {name!r} {fault}")
+                fault = _fault(array, self.types[i], self.specs[i][1], self.kind == "output")
+                raise BindingError(f"{self.kind} {self.names[i]!r} {fault}")
 
     def elements(self, arrays: Sequence[Any]) -> tuple[tuple[int, ...], ...]:
         """The elements of the inputs that say sizes by them (those at `saying`), in order.

@@ -69,9 +69,9 @@ class ExecutionContext:
                 host.place(self._arena, engine.program.offsets, {})
         direct = None if self._hosts else self._program.call
         self._call: Callable[..., int] = direct or _always_slow_path
-        self._elements = [b""] * len(self._inputs.saying)
-        if direct is not None and self._elements:
-            self._call = _comparing(direct, self._inputs.saying, self._elements)
+        self._elements: list[tuple[int, bytes]] = []
+        if direct is not None and self._inputs.saying:
+            self._call = _comparing(direct, self._elements)
 
     # -- running -----------------------------------------------------------------------------
 
@@ -136,9 +136,9 @@ class ExecutionContext:
             arrays = self._inputs.with_scalars(arrays)
         self._inputs.check_kinds(arrays)
         shapes = tuple([a.shape for a in arrays])
-        if self._elements:
+        if self._inputs.saying:
             shapes += self._inputs.elements(arrays)
-            self._elements[:] = [arrays[i].tobytes() for i in self._inputs.saying]
+            self._elements[:] = [(i, arrays[i].tobytes()) for i in self._inputs.saying]
         if shapes != self._fit:
             self._set_shapes(self._shaper, shapes)
         return arrays
@@ -242,18 +242,19 @@ def allowed_threads(threads: object, limit: int) -> int:
 
 
 def _comparing(
-    call: Callable[..., int], positions: Sequence[int], elements: Sequence[bytes]
+    call: Callable[..., int], elements: Sequence[tuple[int, bytes]]
 ) -> Callable[..., int]:
-    """`call` where the arrays at `positions`, which say sizes, hold `elements`; else UNEXPECTED.
+    """`call` if arrays of it that say sizes hold what they held when sizes were set; else UNEXPECTED.
 
-    elements: what they held when sizes were set, changed in place by who sets them.
+    elements: position of each and what it held, changed in place by who sets sizes.
     """
+    kind, unexpected = np.ndarray, Outcome.UNEXPECTED
 
     def compared(*arrays: Any) -> int:
-        for at, held in zip(positions, elements, strict=True):
+        for at, held in elements:
             array = arrays[at]
-            if type(array) is not np.ndarray or array.tobytes() != held:
-                return Outcome.UNEXPECTED
+            if type(array) is not kind or array.tobytes() != held:
+                return unexpected
         return call(*arrays)
 
     return compared
