@@ -242,7 +242,7 @@ def _even(indices: list[int], x: Tensor, axis: int) -> _Span | None:
 def pad(
     builder: GraphBuilder,
     x: Tensor,
-    widths: Sequence[tuple[int, int]],
+    widths: Sequence[tuple[Extent, Extent]],
     mode: str = "constant",
     value: float = 0.0,
     *,

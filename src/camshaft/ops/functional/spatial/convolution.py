@@ -23,6 +23,7 @@ from camshaft.ops.functional.spatial.windows import (
     halves,
     sides_of,
     window_of,
+    with_fixed_pads,
 )
 
 PLUS_BIAS = E.add(E.inp(0), E.inp(1))
@@ -92,6 +93,7 @@ def conv_over(
     """A canonical conv and its epilogue, whose operands broadcast to [N,K,H,W]."""
     if groups < 1:
         raise ModelError(f"groups={groups} is below 1")
+    image, window = with_fixed_pads(builder, as_2d(builder, x), window, x_zero_point)
     attrs = {
         "layout": "NCHW",
         "strides": window.stride,
@@ -101,7 +103,7 @@ def conv_over(
         "x_zero_point": x_zero_point,
         "epilogue": epilogue,
     }
-    inputs = [as_2d(builder, x), as_2d(builder, weight), *operands]
+    inputs = [image, as_2d(builder, weight), *operands]
     y = emit(builder, CONV, inputs, attrs, None if window.line else output)
     return as_1d(builder, y, output) if window.line else y
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -11,12 +12,20 @@ from camshaft.errors import ModelError
 from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
 from camshaft.ir.extents.extent import largest
-from camshaft.ir.extents.sizes import fixed
+from camshaft.ir.extents.sizes import fixed, is_static
 from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ops.elementwise import POINTWISE, retyped
 from camshaft.ops.functional.core import NoCanonicalForm, constant, emit, per_axis
 from camshaft.ops.functional.elementwise.arithmetic import pointwise, reciprocal_of
-from camshaft.ops.functional.spatial.windows import Padding, Window, as_1d, as_2d, window_of
+from camshaft.ops.functional.movement.shape import full
+from camshaft.ops.functional.spatial.windows import (
+    Padding,
+    Window,
+    as_1d,
+    as_2d,
+    window_of,
+    with_fixed_pads,
+)
 from camshaft.ops.movement import PAD, SLICE
 from camshaft.ops.pooling import POOL
 from camshaft.ops.rowwise import REDUCE
@@ -161,6 +170,12 @@ def _pool(
     attrs: dict[str, bool],
     output: str | None,
 ) -> Tensor:
+    image = as_2d(builder, x)
+    if kind == "avg" and not attrs["count_include_pad"] and not is_static(window.padding):
+        return _mean_of_image(builder, image, window, attrs, output)
+    dtype = x.type.dtype
+    least = float("-inf") if dtype.is_float else dtype.range[0]
+    image, window = with_fixed_pads(builder, image, window, 0.0 if kind == "avg" else least)
     given = {
         "kind": kind,
         "kernel": window.kernel,
@@ -170,7 +185,25 @@ def _pool(
         "layout": "NCHW",
         **attrs,
     }
-    y = emit(builder, POOL, [as_2d(builder, x)], given, None if window.line else output)
+    y = emit(builder, POOL, [image], given, None if window.line else output)
+    return as_1d(builder, y, output) if window.line else y
+
+
+def _mean_of_image(
+    builder: GraphBuilder,
+    image: Tensor,
+    window: Window,
+    attrs: dict[str, bool],
+    output: str | None,
+) -> Tensor:
+    """An average pool whose padding varies with sizes and does not count: the mean with it, over
+    the share of the window that is image."""
+    counting = {**attrs, "count_include_pad": True}
+    flat = replace(window, line=False)
+    ones = full(builder, (1, 1, *image.shape[2:]), 1.0)
+    means, shares = (_pool(builder, t, "avg", flat, counting, None) for t in (image, ones))
+    share = E.binary("div", E.inp(0), E.inp(1))
+    y = pointwise(builder, share, means, shares, output=None if window.line else output)
     return as_1d(builder, y, output) if window.line else y
 
 

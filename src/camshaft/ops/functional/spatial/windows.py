@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from camshaft.errors import ModelError
 from camshaft.ir.extents.extent import Extent, ceil_div, largest
+from camshaft.ir.extents.sizes import is_static
 from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ops.functional.core import per_axis
 from camshaft.ops.functional.movement.shape import reshape
+from camshaft.ops.functional.movement.slicing import pad
 
 Padding = int | str | Sequence[int] | Sequence[tuple[Extent, Extent]]
 """How an image is padded:
@@ -105,6 +107,22 @@ def given_sides(padding: Padding, rank: int) -> Sides:
     if any(p < 0 for side in sides for p in side):
         raise ModelError(f"negative padding {list(each)} is not supported")
     return tuple(sides)
+
+
+def with_fixed_pads(
+    builder: GraphBuilder, x: Tensor, window: Window, value: float
+) -> tuple[Tensor, Window]:
+    """x [N,C,H,W] and the window, with padding that varies with sizes made part of the image.
+
+    "same" with a stride above 1 pads as the remainder of an open extent wants it, and kernels of
+    windows know their padding.  value: what pads the image.
+    """
+    if is_static(window.padding):
+        return x, window
+    top, left, bottom, right = (0 if isinstance(p, int) else p for p in window.padding)
+    widths = ((0, 0), (0, 0), (top, bottom), (left, right))
+    kept = tuple(p if isinstance(p, int) else 0 for p in window.padding)
+    return pad(builder, x, widths, value=value), replace(window, padding=kept)
 
 
 def as_2d(builder: GraphBuilder, x: Tensor) -> Tensor:
