@@ -32,7 +32,7 @@ from camshaft.runtime.file.manifest import Fingerprint
 from onnx_models import check, compare, model_of
 from random_builds import backend, bits, close, seeds
 from random_models import RandomModel
-from random_open_models import OpenModel
+from random_open_models import OpenModel, ValuedModel
 
 NAMES = ("n", "m", "k", "l")
 SIZES = ((1, 2, 3, 5), (1, 1, 1, 1), (3, 5, 7, 2), (16, 9, 33, 4), (2, 17, 1, 8))
@@ -99,6 +99,24 @@ def test_engine_agrees_with_interpreter_at_all_sizes(seed: int) -> None:
     graph = graph_of(made)
     final = optimize(graph, level=seed % 2)
     check_engine(engine_of(final, threads=1 + seed // 2 % 2), graph, made, seed)
+
+
+@pytest.mark.codegen
+@pytest.mark.parametrize("seed", seeds(12, first=400))
+def test_shapes_that_inputs_give(seed: int) -> None:
+    made = ValuedModel(seed, steps=3 + seed % 10)
+    values = {
+        name: tuple(f"1..{eval(e, {}, TYPICAL)}.." if isinstance(e, str) else e for e in extents)
+        for name, extents in made.targets.items()
+    }
+    proto = made.proto(NAMES)
+    graph = import_onnx(proto, shapes=said(made), values=values)
+    ort = pytest.importorskip("onnxruntime", reason="the importer is compared with ONNX Runtime")
+    judge = ort.InferenceSession(proto.SerializeToString())
+    for _, x in runs(made, seed):
+        for got, want in zip(interpret(graph, x).values(), judge.run(None, x), strict=True):
+            compare(got, want, 1e-4)
+    check_engine(engine_of(optimize(graph, level=seed % 2)), graph, made, seed)
 
 
 @pytest.mark.codegen

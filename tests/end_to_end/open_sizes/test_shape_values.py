@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
 from onnx import ModelProto
 
@@ -22,6 +21,7 @@ from camshaft.runtime.sizes import MOST
 from camshaft.session import BuildSession
 from value_models import small_model
 
+onnxruntime = pytest.importorskip("onnxruntime", reason="results are compared with it")
 QUICK: dict[str, Any] = {"optimization_level": 1, "threads": 1}
 RNG = np.random.default_rng(0)
 Feeds = Mapping[str, np.ndarray]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
-from onnx import helper
+from onnx import ModelProto, TensorProto, helper
 
 from random_models import Extent, RandomModel, Shape
 
@@ -137,6 +139,45 @@ class OpenModel(RandomModel):
         output = output or f"i{len(self.nodes)}"
         self.nodes.append(helper.make_node(op, inputs, [output], name=output, **attrs))
         return output
+
+
+class ValuedModel(OpenModel):
+    """Also reshapes to shapes that integer inputs give: a tensor's extents in another order, or with
+    two axes merged.
+
+    targets: name of such an input -> the extents that it gives.
+    """
+
+    def __init__(self, seed: int, steps: int) -> None:
+        self.targets: dict[str, Shape] = {}
+        super().__init__(seed, steps)
+
+    def make_reshape_to_input(self, x: str) -> None:
+        shape = self.shapes[x]
+        if len(shape) < 2:
+            return
+        made = tuple(shape[i] for i in self.rng.permutation(len(shape)))
+        if self.chance(0.5):
+            made = (self._times(*made[:2]), *made[2:])
+        target = f"to{len(self.targets)}"
+        if self.node("Reshape", [x, target], made) is not None:
+            self.targets[target] = made
+
+    make_reshape_to_input_2 = make_reshape_to_input_3 = make_reshape_to_input
+    make_reshape_to_input_4 = make_reshape_to_input_5 = make_reshape_to_input
+    make_reshape_to_input_6 = make_reshape_to_input_7 = make_reshape_to_input
+
+    def proto(self, open_names: Collection[str] = ()) -> ModelProto:
+        model = super().proto(open_names)
+        model.graph.input.extend(
+            helper.make_tensor_value_info(name, TensorProto.INT64, [len(extents)])
+            for name, extents in self.targets.items()
+        )
+        return model
+
+    def feeds(self, seed: int = 0) -> dict[str, np.ndarray]:
+        given = {n: np.array(self.extents(e), np.int64) for n, e in self.targets.items()}
+        return {**super().feeds(seed), **given}
 
 
 class QuantizedOpenModel(OpenModel):
