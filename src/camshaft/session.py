@@ -23,8 +23,8 @@ from camshaft.bench.runners import random_feeds
 from camshaft.builder.engine_builder import Builder, Tuned
 from camshaft.builder.error_budget import within_budget
 from camshaft.builder.precision import Attempt, choose_precision
-from camshaft.builder.ranges import profile_points
-from camshaft.builder.timing_cache import MARGIN, TimingCache, unwritable
+from camshaft.builder.tuning.ranges import profile_points
+from camshaft.builder.tuning.timing_cache import MARGIN, TimingCache, unwritable
 from camshaft.config import BuildConfig
 from camshaft.errors import BuildError, CalibrationError, ConfigError, ModelError
 from camshaft.frontends.onnx import import_onnx

@@ -9,7 +9,7 @@ import pytest
 
 from camshaft.builder.engine_builder import Builder, Tuned
 from camshaft.builder.error_budget import deviation, within_budget
-from camshaft.builder.timing_cache import TimingCache
+from camshaft.builder.tuning.timing_cache import TimingCache
 from camshaft.ir import expr as E
 from camshaft.ir.graph import Graph
 from camshaft.machine.backend import cpu_backend

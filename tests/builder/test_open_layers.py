@@ -10,7 +10,7 @@ import pytest
 
 from camshaft.backends.base import Candidate, KernelSpec
 from camshaft.builder.engine_builder import Builder
-from camshaft.builder.timing_cache import TimingCache
+from camshaft.builder.tuning.timing_cache import TimingCache
 from camshaft.errors import BuildError
 from camshaft.ir import expr as E
 from camshaft.ir.extents.extent import extent_of

@@ -18,7 +18,7 @@ import pytest
 import camshaft
 from camshaft.backends.cpu.processor import host_target
 from camshaft.builder.engine_builder import Builder
-from camshaft.builder.timing_cache import TimingCache
+from camshaft.builder.tuning.timing_cache import TimingCache
 from camshaft.frontends.onnx.export import export_onnx
 from camshaft.ir import expr as E
 from camshaft.ir.dot import graph_dot

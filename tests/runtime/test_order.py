@@ -25,7 +25,7 @@ from camshaft.backends.cpu.runner.ir.layout import BARRIER, ROW_WORDS, SERIAL
 from camshaft.backends.cpu.runner.tables import row_flags
 from camshaft.builder.barriers import elide_barriers
 from camshaft.builder.engine_builder import Builder, Tuned
-from camshaft.builder.timing_cache import TimingCache
+from camshaft.builder.tuning.timing_cache import TimingCache
 from camshaft.ir.graph import Graph
 from camshaft.ir.types import u8
 from camshaft.machine.backend import cpu_backend

@@ -17,7 +17,7 @@ from camshaft.backends.cpu.runner.functions import RunnerFunctions, array_layout
 from camshaft.backends.cpu.runner.ir.layout import BARRIER, SERIAL
 from camshaft.backends.cpu.runner.tables import row_flags
 from camshaft.builder.engine_builder import Builder
-from camshaft.builder.timing_cache import TimingCache
+from camshaft.builder.tuning.timing_cache import TimingCache
 from camshaft.errors import BindingError, ConfigError, ModelError
 from camshaft.ir.graph import GraphBuilder
 from camshaft.ir.types import TensorType, bf16, boolean, f16, f32, f64, i64, u8

@@ -13,10 +13,10 @@ from time import perf_counter
 from camshaft.backends.base import Backend
 from camshaft.builder.assemble import Assembler, Choice
 from camshaft.builder.bufferize import bufferize
-from camshaft.builder.ranges import Sizes
 from camshaft.builder.tasks import Task, tasks_of
-from camshaft.builder.timing_cache import TimingCache
-from camshaft.builder.tuner import Tuner
+from camshaft.builder.tuning.ranges import Sizes
+from camshaft.builder.tuning.timing_cache import TimingCache
+from camshaft.builder.tuning.tuner import Tuner
 from camshaft.cpus import available_cpus
 from camshaft.ir.graph import Graph, Tensor
 from camshaft.runtime.engine import Engine

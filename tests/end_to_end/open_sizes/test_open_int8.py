@@ -15,7 +15,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 import camshaft
 from camshaft.backends.cpu.processor import host_target
 from camshaft.builder.engine_builder import Builder
-from camshaft.builder.timing_cache import TimingCache
+from camshaft.builder.tuning.timing_cache import TimingCache
 from camshaft.errors import CalibrationError
 from camshaft.frontends.onnx import import_onnx
 from camshaft.ir.graph import Graph

@@ -17,9 +17,9 @@ import camshaft
 from camshaft.backends.base import Backend, Kernel
 from camshaft.backends.cpu.processor import host_target
 from camshaft.builder.engine_builder import Builder
-from camshaft.builder.timing_cache import TimingCache
-from camshaft.builder.trial import Trial
-from camshaft.builder.tuner import Offer, Tuner
+from camshaft.builder.tuning.timing_cache import TimingCache
+from camshaft.builder.tuning.trial import Trial
+from camshaft.builder.tuning.tuner import Offer, Tuner
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx import import_onnx
 from camshaft.ir.graph import Graph

@@ -13,7 +13,7 @@ import numpy as np
 from camshaft.backends.base import Backend, Kernel, Source
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.builder.engine_builder import Builder, Tuned
-from camshaft.builder.timing_cache import TimingCache
+from camshaft.builder.tuning.timing_cache import TimingCache
 from camshaft.ir.graph import Graph, Tensor
 from camshaft.machine.backend import backend_of
 from camshaft.program.program import HostCall, Program

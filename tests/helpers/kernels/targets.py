@@ -11,7 +11,7 @@ from camshaft.backends.cpu.link import Library, link
 from camshaft.backends.cpu.processor import missing_features
 from camshaft.backends.cpu.target import TARGETS, CpuTarget
 from camshaft.builder.engine_builder import Builder
-from camshaft.builder.timing_cache import TimingCache
+from camshaft.builder.tuning.timing_cache import TimingCache
 from camshaft.frontends.onnx import import_onnx
 from camshaft.machine.backend import backend_of
 from camshaft.passes.pipeline import optimize

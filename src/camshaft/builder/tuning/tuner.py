@@ -15,11 +15,11 @@ from typing import Any
 
 from camshaft.backends.base import Backend, Candidate, Kernel, KernelSpec, Tactic
 from camshaft.builder.assemble import Choice, kernel_id
-from camshaft.builder.range_tuning import over_range
-from camshaft.builder.ranges import Sizes
 from camshaft.builder.tasks import Task
-from camshaft.builder.timing_cache import MARGIN, Record, TimingCache
-from camshaft.builder.trial import BEYOND_L2, Runner, Trial, failed
+from camshaft.builder.tuning.range_tuning import over_range
+from camshaft.builder.tuning.ranges import Sizes
+from camshaft.builder.tuning.timing_cache import MARGIN, Record, TimingCache
+from camshaft.builder.tuning.trial import BEYOND_L2, Runner, Trial, failed
 from camshaft.errors import BuildError, TimingCacheError
 from camshaft.ir.extents.sizes import typical
 from camshaft.ir.extents.symbol import UndecidedExtent

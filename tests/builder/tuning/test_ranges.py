@@ -13,7 +13,7 @@ from onnx import ModelProto, helper
 
 import camshaft
 from camshaft.backends.base import Kernel, KernelSpec, Operand
-from camshaft.builder.ranges import (
+from camshaft.builder.tuning.ranges import (
     amount,
     partition,
     profile_points,
@@ -21,8 +21,8 @@ from camshaft.builder.ranges import (
     tuning_points,
     turns,
 )
-from camshaft.builder.trial import Trial
-from camshaft.builder.tuner import Offer, Tuner
+from camshaft.builder.tuning.trial import Trial
+from camshaft.builder.tuning.tuner import Offer, Tuner
 from camshaft.ir import expr as E
 from camshaft.ir.extents.extent import extent_of
 from camshaft.ir.extents.symbol import Symbol

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import camshaft
 from camshaft.backends.base import KernelSpec, Operand
-from camshaft.builder.trial import Runner, Trial
+from camshaft.builder.tuning.trial import Runner, Trial
 from camshaft.ir import expr as E
 from camshaft.ir.types import f32, i32, i64, u8
 

@@ -13,8 +13,8 @@ from time import perf_counter
 import numpy as np
 
 from camshaft.backends.base import Candidate, Kernel, KernelSpec, Operand, Params
-from camshaft.builder.reference import references
 from camshaft.builder.spec_attrs import valid_integers
+from camshaft.builder.tuning.reference import references
 from camshaft.errors import BuildError
 from camshaft.ir.extents.sizes import evaluate, fixed, fixed_extent
 from camshaft.ir.strides import span

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from camshaft.builder.timing_cache import Record, TimingCache
+from camshaft.builder.tuning.timing_cache import Record, TimingCache
 from camshaft.errors import TimingCacheError
 
 

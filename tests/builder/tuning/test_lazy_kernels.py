@@ -11,7 +11,7 @@ import pytest
 from camshaft.backends.base import Kernel, Source
 from camshaft.backends.cpu.processor import host_target
 from camshaft.builder.engine_builder import Builder
-from camshaft.builder.timing_cache import TimingCache
+from camshaft.builder.tuning.timing_cache import TimingCache
 from camshaft.ir import expr as E
 from camshaft.ir.graph import Graph, GraphBuilder
 from camshaft.ir.types import TensorType, f32

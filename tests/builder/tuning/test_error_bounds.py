@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from camshaft.backends.base import KernelSpec, Operand
-from camshaft.builder.error_bounds import Interval, bounds, mismatch
-from camshaft.builder.reference import references
+from camshaft.builder.tuning.error_bounds import Interval, bounds, mismatch
+from camshaft.builder.tuning.reference import references
 from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
 from camshaft.ir.types import dtype_of, f32, i8, i32, u8

@@ -1,4 +1,4 @@
-"""Tuning a layer with open extents over the range of its sizes: see `builder.ranges`."""
+"""Tuning a layer with open extents over the range of its sizes: see `builder.tuning.ranges`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 from camshaft.backends.base import KernelSpec
 from camshaft.builder.assemble import Choice
-from camshaft.builder.ranges import (
+from camshaft.builder.tasks import Task
+from camshaft.builder.tuning.ranges import (
     COPY,
     SWITCH,
     Retuned,
@@ -19,7 +20,6 @@ from camshaft.builder.ranges import (
     tuning_points,
     turns,
 )
-from camshaft.builder.tasks import Task
 from camshaft.ir.extents.sizes import evaluate
 
 LONGEST_MACS = 500_000_000
