@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import camshaft
 from camshaft.backends.base import KernelSpec, Operand
-from camshaft.builder.tuning.trial import Runner, Trial
+from camshaft.builder.tuning.trial import BoundCandidate, Trial
 from camshaft.ir import expr as E
 from camshaft.ir.types import f32, i32, i64, u8
 
@@ -39,7 +39,7 @@ def trial_of(expr: E.Expr, out: Any) -> Trial:
 
 
 def check(trial: Trial, *outputs: np.ndarray | None) -> str:
-    return trial.check(cast(Runner, Writes(trial, *outputs)))
+    return trial.check(cast(BoundCandidate, Writes(trial, *outputs)))
 
 
 def test_what_a_candidate_leaves_alone_is_noticed() -> None:

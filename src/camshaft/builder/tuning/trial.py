@@ -88,7 +88,7 @@ class Trial:
             ],
         )
 
-    def prepare(self, candidate: Candidate, kernel: Kernel) -> Runner:
+    def prepare(self, candidate: Candidate, kernel: Kernel) -> BoundCandidate:
         """A candidate ready to run."""
         packed = list(candidate.prepack(self.constants))
         expansions = {e.packed: e for e in kernel.expansions}
@@ -122,7 +122,7 @@ class Trial:
         program = self._program(weights, room, code, dims, expanded)
         notes = tuple(Note(f"trial {c}", self.spec.op) for c in range(copies))
         manifest = Manifest(self.fingerprint, program, notes)
-        return Runner(self, Engine(manifest, constants, {"code": kernel.code}), copies)
+        return BoundCandidate(self, Engine(manifest, constants, {"code": kernel.code}), copies)
 
     def _program(
         self,
@@ -149,7 +149,7 @@ class Trial:
             max_threads=self.threads,
         )
 
-    def check(self, runner: Runner) -> str:
+    def check(self, runner: BoundCandidate) -> str:
         """Empty if the candidate's outputs are right, else what is wrong with them."""
         for a in self.results.values():
             a.view(np.uint8).fill(POISON)
@@ -161,7 +161,7 @@ class Trial:
         return ""
 
 
-class Runner:
+class BoundCandidate:
     """One candidate, bound to its trial's operands."""
 
     def __init__(self, trial: Trial, engine: Engine, copies: int) -> None:

@@ -19,7 +19,7 @@ from camshaft.builder.tasks import Task
 from camshaft.builder.tuning.range_tuning import over_range
 from camshaft.builder.tuning.ranges import Sizes
 from camshaft.builder.tuning.timing_cache import MARGIN, Record, TimingCache
-from camshaft.builder.tuning.trial import BEYOND_L2, Runner, Trial, failed
+from camshaft.builder.tuning.trial import BEYOND_L2, BoundCandidate, Trial, failed
 from camshaft.errors import BuildError, TimingCacheError
 from camshaft.ir.extents.sizes import typical
 from camshaft.ir.extents.symbol import UndecidedExtent
@@ -301,7 +301,7 @@ class Tuner:
     ) -> dict[int, float]:
         """Microseconds by number of the offer; of those that there was time for, at least one.
         BuildError if one computes a wrong result."""
-        runners: dict[int, Runner] = {}
+        runners: dict[int, BoundCandidate] = {}
         best: dict[int, float] = {}
         try:
             for i, (offer, kernel) in enumerate(zip(offers, kernels, strict=True)):
@@ -338,7 +338,7 @@ class Tuner:
         worst = max(known.values())
         return [known.get(o.id, worst) for o in offers]
 
-    def _rounds(self, runners: dict[int, Runner], best: dict[int, float]) -> None:
+    def _rounds(self, runners: dict[int, BoundCandidate], best: dict[int, float]) -> None:
         """Time the promising candidates in turn; the machine's noise hits all alike."""
         limit = min(best.values()) * KEEP_WITHIN
         alive = [i for i in best if best[i] <= limit]
