@@ -10,7 +10,7 @@ import pytest
 from camshaft.backends.cpu.compile import CpuCompiler
 from camshaft.backends.cpu.lang import Arg, FunctionBuilder, Module, Scalar
 from camshaft.backends.cpu.link import call, pointer_table
-from camshaft.backends.cpu.target import PORTABLE, CpuTarget
+from camshaft.backends.cpu.target import AVX2, PORTABLE, CpuTarget
 from camshaft.errors import BuildError
 from camshaft.ir.extents.extent import ceil_div, extent_of
 from camshaft.ir.extents.sizes import evaluate
@@ -122,6 +122,36 @@ def test_tile_at_a_work_item(target: CpuTarget, step: int) -> None:
 
     for n, (rows,) in run_at(target, body, range(3 * step + 2), make):
         assert rows.tolist() == [*range(n), -1]
+
+
+def test_neighbours_at_a_run_time_distance_share_what_is_loaded() -> None:
+    module = Module(PORTABLE)
+    with module.phase("a", 1, [Arg("x", f32)]) as k:
+        for i in range(3):
+            for n in range(4):
+                k.store(k.const(1.0, f32), k.args["x"].at(N * i + n))
+    source = module.source()
+    assert source.dims == (N,)
+    CpuCompiler(PORTABLE).compile(source)
+
+
+def test_the_last_tile_of_whole_ones_is_a_whole_one() -> None:
+    """Its code is that without masks, asked for with `is_full` or with `is_last`."""
+
+    def body(k: FunctionBuilder) -> None:
+        tiles = ceil_div(N, 4)
+        with k.loop(0, tiles) as number:
+            for tile in k.tile_at(N, 4, number * 4, is_full=lambda: number < tiles - 1):
+                kind = 1 if isinstance(tile.count, int) else 2
+                k.store(k.index(kind), k.args["a0"].at(number))
+            for tile in k.tile_at(N, 4, number * 4, is_last=lambda: k.eq(number, tiles - 1)):
+                kind = 1 if isinstance(tile.count, int) else 2
+                k.store(k.index(kind), k.args["a0"].at(number + tiles))
+
+    for n, (kinds,) in run_at(AVX2, body, range(1, 13), lambda n: [np.zeros(8, np.int64)]):
+        whole, left = divmod(n, 4)
+        want = [1] * whole + [2] * (left > 0)
+        assert kinds[: 2 * len(want)].tolist() == 2 * want
 
 
 def test_run_time_extents_are_loaded_once_in_each_function() -> None:

@@ -22,6 +22,11 @@ Windows = tuple[tuple[int, int], ...]
 """For each pixel of a tile the window's columns inside the image: first, and one past the last."""
 
 
+def steps_from(step: int) -> list[int]:
+    """A tile's pixels, and those of the tile for rows that are shorter than `Edges.fewest`."""
+    return [step, 4 if step > 5 else 2] if step > 2 else [step]
+
+
 @dataclass(frozen=True)
 class Edges:
     """The windows of one row: `taps` columns, `dilation` apart; pixel 0's first is column -pad.

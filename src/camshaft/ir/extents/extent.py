@@ -208,6 +208,11 @@ def _atom(op: str, a: Extent, b: Extent) -> Dim:
     return Dim(((((Call(op, (a, b)), 1),), 1),))
 
 
+def constant_term(e: Extent) -> int:
+    """The number in its sum, 0 if there is none."""
+    return dict(terms_of(e)).get((), 0)
+
+
 # --- division -------------------------------------------------------------------------------
 
 

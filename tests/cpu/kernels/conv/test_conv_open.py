@@ -21,6 +21,7 @@ from targets import each_target
 N = extent_of(Symbol("n", 1, 1, 9))
 H = extent_of(Symbol("h", 5, 14, 80))
 W = extent_of(Symbol("w", 5, 24, 90))
+V = extent_of(Symbol("v", 1, 20, 40))
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,13 @@ LAYERS = (
     Layer("large pads", (1, H, W, 8), 8, (2, 2), (1, 1), (3, 2, 3, 2)),
     Layer("groups", (N, H, W, 24), 48, groups=2),
     Layer("valid", (1, H, W, 8), 16, pads=(0, 0, 0, 0)),
+    Layer("first layer, valid", (N, H, W, 3), 16, pads=(0, 0, 0, 0)),
+    Layer("first layer, stride 2, valid", (1, H, W, 3), 16, stride=(2, 2), pads=(0, 0, 0, 0)),
+    Layer("first layer, pixels apart", (1, H, W, 3), 16, pitch=2),
+    Layer("one channel, dilated", (1, H, V, 1), 16, pads=(2, 2, 2, 2), dilation=(2, 2)),
+    Layer("two channels, large pads", (1, H, V, 2), 8, (4, 4), pads=(3, 3, 3, 3)),
+    Layer("four channels, narrow", (N, H, V, 4), 24, stride=(2, 2)),
+    Layer("narrow", (1, H, V, 8), 16),
 )
 
 

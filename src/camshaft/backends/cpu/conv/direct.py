@@ -38,7 +38,7 @@ class ConvDirect:
     """Direct convolution on register tiles with static clipping at the image's borders."""
 
     name = "conv_direct"
-    version = 1
+    version = 2
 
     def plan(
         self, spec: KernelSpec, target: CpuTarget, threads: int

@@ -44,7 +44,7 @@ class ConvGrouped:
     """Grouped convolution: x [N,H,W,C] f32 or u8, w [K,R,S,C/groups] f32 or s8, y [N,OH,OW,K]."""
 
     name = "conv_grouped"
-    version = 1
+    version = 2
 
     def plan(
         self, spec: KernelSpec, target: CpuTarget, threads: int

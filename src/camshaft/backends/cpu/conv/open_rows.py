@@ -1,7 +1,8 @@
 """Direct convolution over images whose height or width is known at run time only.
 
 Filter rows outside the image are left out by run-time bounds, as everywhere.  An output row is cut
-into tiles of `rows` pixels as `edges` says; rows too short for that go pixel by pixel.
+into tiles of `rows` pixels as `edges` says, short ones into tiles of 4 or 2; the shortest go
+pixel by pixel.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from camshaft.backends.cpu.conv.emit import Acc, ConvEmitter, Panel, WeightStrea
 from camshaft.backends.cpu.conv.plan import Segment
 from camshaft.backends.cpu.conv.row_cut import write_row
 from camshaft.backends.cpu.conv.taps import columns_inside, rows_inside
-from camshaft.backends.cpu.edges import Windows
+from camshaft.backends.cpu.edges import Windows, steps_from
 from camshaft.backends.cpu.expr.epilogue import Epilogue
 from camshaft.backends.cpu.lang import Index, Pointer, Value
 from camshaft.ir.types import f32, i32
@@ -55,7 +56,7 @@ class OpenConvEmitter(ConvEmitter):
         def alone(ow: Value) -> None:
             self._pixel_alone(panel, x, epilogue, ow, oh)
 
-        write_row(self.k, self.problem, [self.plan.rows], tile, alone)
+        write_row(self.k, self.problem, steps_from(self.plan.rows), tile, alone)
 
     def _pixels(
         self,
@@ -69,7 +70,7 @@ class OpenConvEmitter(ConvEmitter):
         """One tile from pixel `start` on."""
         p = self.problem
         sw = p.x_strides[2]
-        segment = Segment(0, 1, windows, (0,) * len(windows))
+        segment = Segment(0, 1, windows, self.plan.least_room(windows))
         here = x.at(start * (p.stride[1] * sw)).at(-p.pad[1] * sw)
         stream = WeightStream(panel.weights, None, self.plan.kb)
         self._sums(panel, segment, here, epilogue.at((0, 0, start, 0)), oh, stream)
@@ -83,21 +84,44 @@ class OpenConvEmitter(ConvEmitter):
         step, sw = p.dilation[1], p.x_strides[2]
         first, last = columns_inside(k, p, ow)
         left = ow * p.stride[1] - p.pad[1]
-        here = x.at(left * sw)
+        start = x.at(left * sw)
         stream = WeightStream(panel.weights, None, plan.kb)
         per_tap = plan.quads if p.is_int8 else p.c
         rows = rows_inside(k, p, oh)
         acc = self._first_values(panel, rows, [(first, last)])
         run = replace(_ONE_PIXEL, count=1)
         with k.loop(*rows, carry=acc) as r:
-            row = here.at(r * (p.dilation[0] * p.x_strides[1]))
+            row = start.at(r * (p.dilation[0] * p.x_strides[1]))
             weights = stream.at(r * plan.row_steps)
-            with k.loop(first, last, carry=acc) as tap:
-                self._channels(acc, run, 1, row.at(tap * (step * sw)), weights.at(tap * per_tap))
+            if plan.is_static and p.is_int8:
+                self._quads_alone(acc, row, weights, (k.index(first), k.index(last)))
+            else:
+                with k.loop(first, last, carry=acc) as tap:
+                    here = row.at(tap * (step * sw))
+                    self._channels(acc, run, 1, here, weights.at(tap * per_tap))
         here_out = epilogue.at((0, 0, ow, 0))
         for j, total in enumerate(acc[0]):
             left_over = panel.count - j * plan.lanes
             here_out.store(total, (0, 0, 0, j * plan.lanes), min(left_over, total.lanes))
+
+    def _quads_alone(
+        self, acc: Acc, x: Pointer, stream: WeightStream, window: tuple[Value, Value]
+    ) -> None:
+        """Add a filter row whose quads span columns; those outside the window are 0."""
+        k, p = self.k, self.problem
+        with k.if_(window[0] < window[1], carry=acc):
+            for step, quad in enumerate(self.plan.static_quads):
+                word = k.const(0, i32)
+                for b, place in enumerate(quad):
+                    if place is None:
+                        continue
+                    column, channel = place
+                    inside = k.bit("and", window[0] <= column, window[1] > column)
+                    near = k.min(k.max(window[0], column), window[1] - 1)  # lies in the image
+                    at = x.at(near * (p.dilation[1] * p.x_strides[2])).at(channel * p.x_strides[3])
+                    byte = k.cast(k.load(at), i32)
+                    word = word | k.select(inside, byte << (8 * b) if b else byte, 0)
+                self._step(acc, (0,), partial(_same, word), stream.at(step))
 
     # --- first values of the sums -------------------------------------------------------------
 
@@ -139,3 +163,7 @@ class OpenConvEmitter(ConvEmitter):
 
 
 _ONE_PIXEL = Segment(0, 1, ((0, 1),), (0,)).runs(1)[0]
+
+
+def _same(word: Value, _pixel: int) -> Value:
+    return word

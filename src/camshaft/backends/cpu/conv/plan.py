@@ -8,12 +8,13 @@ clipping*), so no input needs a border of zeros.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from camshaft.backends.cpu.conv.problem import ConvProblem
 from camshaft.ir.extents.extent import Extent
-from camshaft.ir.extents.sizes import fixed, fixed_extent, typical
+from camshaft.ir.extents.sizes import fixed, fixed_extent, is_static, typical
 
 STATIC_ELEMENTS = 48
 """Largest filter row (columns x channels) whose products are all written out."""
@@ -148,7 +149,7 @@ class ConvPlan:
         """Whether a filter row is written out product by product (few channels)."""
         p = self.problem
         fits = p.c <= 4 and p.s * p.c <= STATIC_ELEMENTS
-        return fits and not (p.is_int8 and p.has_open_columns)
+        return fits and (not p.is_int8 or is_static(p.x_strides[2:]))
 
     @property
     def merges_columns(self) -> bool:
@@ -210,6 +211,19 @@ class ConvPlan:
         window = (p.s - 1) * p.dilation[1] * sw + (p.c - 1) * sc + 1
         width = fixed_extent(p.w, "the width of an image")
         return min((width - 1) * sw + (p.c - 1) * sc + 1 - p.column(ow, 0) * sw, window + 3)
+
+    def least_room(self, windows: Sequence[tuple[int, int]]) -> tuple[int, ...]:
+        """`Segment.room` of a tile in a row of open width, whose end is known only from what its
+        windows see: at least so many elements."""
+        p = self.problem
+        if not (self.is_static and p.is_int8):
+            return (0,) * len(windows)
+        sw, sc = fixed(p.x_strides[2:], "the strides of an image row")
+        ends = [
+            (i * p.stride[1] + (high - 1) * p.dilation[1]) * sw + (p.c - 1) * sc + 1 if high else 0
+            for i, (_, high) in enumerate(windows)
+        ]
+        return tuple(max(ends[i:]) - i * p.stride[1] * sw for i in range(len(windows)))
 
     # --- zero point -----------------------------------------------------------------------
 

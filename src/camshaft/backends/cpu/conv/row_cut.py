@@ -8,6 +8,7 @@ from functools import partial, reduce
 from camshaft.backends.cpu.conv.problem import ConvProblem
 from camshaft.backends.cpu.edges import Edges, Windows
 from camshaft.backends.cpu.lang import FunctionBuilder, Value
+from camshaft.ir.extents.bounds import bounds
 from camshaft.ir.extents.extent import ceil_div
 
 Tile = Callable[[Windows, Value], None]
@@ -35,7 +36,11 @@ def write_row(
         with k.loop(0, p.ow) as pixel:
             alone(pixel)
         return
-    with k.if_else(k.index(p.ow) >= edges_of(p).fewest(steps[0])) as branch:
+    fewest = edges_of(p).fewest(steps[0])
+    if bounds(p.ow)[0] >= fewest:
+        _write_tiles(k, p, steps[0], tile)
+        return
+    with k.if_else(k.index(p.ow) >= fewest) as branch:
         with branch.then():
             _write_tiles(k, p, steps[0], tile)
         with branch.otherwise():

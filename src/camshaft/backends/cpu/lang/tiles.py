@@ -177,7 +177,11 @@ class TileLoops(StridedAccess):
         assert condition is not None
         full = Tile(start, step, step)
         order = (full, last) if is_full else (last, full)
-        with self.if_else(condition()) as branch:
+        first = condition()
+        if not isinstance(left, int):
+            even = self.index(left)
+            first = first | self.eq(even, 0) if is_full else first & self.ne(even, 0)
+        with self.if_else(first) as branch:
             with branch.then():
                 yield order[0]
             with branch.otherwise():

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from camshaft.errors import BuildError
-from camshaft.ir.extents.extent import Dim
+from camshaft.ir.extents.extent import Dim, constant_term
 from camshaft.ir.types import DType
 
 _LLVM = {
@@ -192,6 +192,8 @@ class Pointer:
         if isinstance(index, int):
             align = _known_alignment(self.align, index * size)
             return Pointer(self.k, self.ref, self.dtype, self.offset + index, align)
+        if isinstance(index, Dim) and (constant := constant_term(index)):
+            return self.at(index - constant).at(constant)  # neighbours share what is loaded
         index = self.k.index(index)
         ref = self.k.emit(
             f"getelementptr {memory_type(self.dtype)}, ptr {self.ref}, i64 {index.ref}"

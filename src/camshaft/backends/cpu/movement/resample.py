@@ -35,7 +35,7 @@ class Resample:
     """y[h, w] = sum of wy[h, a] * wx[w, b] * x[iy[h, a], ix[w, b]] over a and b."""
 
     name = "resample"
-    version = 1
+    version = 2
 
     def plan(
         self, spec: KernelSpec, target: CpuTarget, threads: int

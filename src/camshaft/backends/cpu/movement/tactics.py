@@ -24,7 +24,7 @@ from camshaft.ir.attrs import axis_attr, extents_attr
 from camshaft.ir.extents.extent import Extent, ceil_div, largest
 from camshaft.ir.extents.sizes import is_positive
 from camshaft.ir.strides import Strides
-from camshaft.ir.types import DType, Shape, i64, row_major_strides
+from camshaft.ir.types import DType, Shape, i64, row_major_strides, u64
 from camshaft.program.view import REPORT_BYTES
 
 _ITEM_BYTES = 32 << 10
@@ -81,7 +81,7 @@ class Pad:
     """Padding by a constant or by the tensor's own elements."""
 
     name = "pad"
-    version = 1
+    version = 2
 
     def plan(self, spec: KernelSpec, target: CpuTarget, threads: int) -> Sequence[PadCandidate]:
         """One way for every mode; none where an empty axis would have to be repeated."""
@@ -201,7 +201,7 @@ class Gather:
     """Slabs of a tensor picked by an integer tensor along one axis (embedding rows, reordering)."""
 
     name = "gather"
-    version = 2
+    version = 3
 
     def plan(self, spec: KernelSpec, target: CpuTarget, threads: int) -> Sequence[GatherCandidate]:
         """One way; none where there is nothing to pick from."""
@@ -259,15 +259,24 @@ class GatherCandidate(CpuCandidate[int]):
                 number = k.cast(k.load(at), i64)
                 number = k.select(number < 0, number + x.shape[axis], number)
                 if self.reports:
-                    outside = k.bit("or", number < 0, number >= x.shape[axis])
-                    with k.if_(outside):
-                        report = k.args["workspace"].as_type(i64)
-                        k.store(k.cast(k.load(at), i64), report.at(1))
-                        k.store(k.index(x.shape[axis]), report.at(2))
-                        k.store(k.index(1), report)
-                number = k.min(k.max(number, 0), x.shape[axis] - 1)
+                    number = self._reported(k, number, at)
+                else:
+                    number = k.min(k.max(number, 0), x.shape[axis] - 1)
                 row, y = source.at(number * x.strides[axis]), target_at
                 for place, step, out_step in zip(position, x_steps, out_steps, strict=True):
                     row, y = row.at(k.index(place) * step), y.at(k.index(place) * out_step)
                 copy_run(k, row, slab.strides[0][-1], y, slab.strides[1][-1], length)
         return m.source()
+
+    def _reported(self, k: FunctionBuilder, number: Value, at: Pointer) -> Value:
+        """The index itself where the axis has it, at the price of one comparison; else it is
+        reported, and this is the nearest one.  at: where it was read, for the report."""
+        extent = k.index(self.spec.inputs[0].shape[self.problem])
+        inside = [number]
+        with k.if_(k.bitcast(number, u64) >= k.bitcast(extent, u64), carry=inside):
+            report = k.args["workspace"].as_type(i64)
+            k.store(k.cast(k.load(at), i64), report.at(1))
+            k.store(extent, report.at(2))
+            k.store(k.index(1), report)
+            inside[0] = k.min(k.max(number, 0), extent - 1)
+        return inside[0]

@@ -1,14 +1,15 @@
 """Sliding-window pooling over images whose width is known at run time only (see `edges`).
 
-Rows too short to have two ends go pixel by pixel.
+Rows too short to have two ends are cut into narrower tiles, the shortest go pixel by pixel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from camshaft.backends.base import KernelSpec
-from camshaft.backends.cpu.edges import Edges
+from camshaft.backends.cpu.edges import Edges, steps_from
 from camshaft.backends.cpu.lang import FunctionBuilder, Value
 from camshaft.backends.cpu.pool.problem import PoolProblem
 from camshaft.backends.cpu.pool.sliding import Cut, OutputRow, SlidingWindows, Split, column_offsets
@@ -26,12 +27,21 @@ class OpenWindows(SlidingWindows):
         )
 
     def _row(self, row: OutputRow) -> None:
+        self._in_tiles(row, steps_from(self.split.pixels))
+
+    def _in_tiles(self, row: OutputRow, steps: Sequence[int]) -> None:
+        """In tiles of the first of the steps for which the row is long enough."""
         k, p = self.k, self.p
-        with k.if_else(k.index(p.ow) >= self.edges.fewest(self.split.pixels)) as branch:
-            with branch.then():
-                super()._row(row)
-            with branch.otherwise(), k.loop(0, p.ow) as at:
+        if not steps:
+            with k.loop(0, p.ow) as at:
                 self._pixel_alone(row, at)
+            return
+        with k.if_else(k.index(p.ow) >= self.edges.fewest(steps[0])) as branch:
+            with branch.then():
+                self.split = replace(self.split, pixels=steps[0])
+                super()._row(row)
+            with branch.otherwise():
+                self._in_tiles(row, steps[1:])
 
     def _cuts(self) -> Iterator[Cut]:
         k, p, edges, step = self.k, self.p, self.edges, self.split.pixels

@@ -29,7 +29,7 @@ class PoolGlobal:
     """Pooling of whole images (global average or maximum)."""
 
     name = "pool_global"
-    version = 1
+    version = 2
 
     def plan(
         self, spec: KernelSpec, target: CpuTarget, threads: int

@@ -77,7 +77,7 @@ class Softmax:
     """Softmax or log-softmax."""
 
     name = "softmax"
-    version = 2
+    version = 3
 
     def plan(self, spec: KernelSpec, target: CpuTarget, threads: int) -> Sequence[SoftmaxCandidate]:
         """One way, for f32."""

@@ -114,7 +114,7 @@ class Reduce:
     """Reduction over any axes of any strided operand."""
 
     name = "reduce"
-    version = 1
+    version = 2
 
     def plan(self, spec: KernelSpec, target: CpuTarget, threads: int) -> Sequence[ReduceCandidate]:
         """One way; none for bools, constants, empty axes and expressions without CPU code."""

@@ -41,7 +41,7 @@ class Winograd:
     """F(m,3) with m in {2, 4}."""
 
     name = "winograd"
-    version = 2
+    version = 3
 
     def plan(
         self, spec: KernelSpec, target: CpuTarget, threads: int
