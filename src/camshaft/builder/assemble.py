@@ -158,7 +158,7 @@ class Assembler:
 
     def _constant(self, array: np.ndarray) -> View:
         """Store an array once; its name is the hash of its type and content."""
-        array = np.ascontiguousarray(array)
+        array = np.asarray(array, order="C")  # which leaves a scalar one
         digest = hashlib.sha256(f"{array.dtype}{array.shape}".encode())
         digest.update(array.reshape(-1).view(np.uint8).data if array.size else b"")
         name = f"c{digest.hexdigest()[:20]}"
