@@ -160,6 +160,23 @@ def test_exact_quotients(seed: int):
     assert exact_quotient(a * b + 1, b) is None or b in (1, -1)
 
 
+@pytest.mark.parametrize(
+    "name", ["class", "lambda", "None", "min", "max", "_0", "\u00b5", "\ufb01", "\u2167", "n\u00b2"]
+)
+def test_any_name_is_read_back(name: str):
+    """Keywords of Python, names that Python normalizes, and those of extents' functions."""
+    symbols = {name: Symbol(name, 1, 4), "m": Symbol("m", 0, 4)}
+    n, m = map(extent_of, symbols.values())
+    e = smallest(3 * n + m, largest(n * m, 5)) // 2 + n
+    assert parse(str(e), symbols) == e
+
+
+@pytest.mark.parametrize("name", ["", "1", "a b", "a-b", "a.b", "\u00b7"])
+def test_names_are_words(name: str):
+    with pytest.raises(ModelError, match="named by letters"):
+        Symbol(name)
+
+
 def test_text_of_damage():
     for text in (
         "n +",
@@ -181,7 +198,7 @@ def test_symbols():
     assert substitute(h * n, {H: 3, N: 2}) == 6
     with pytest.raises(ModelError, match="ascend"):
         Symbol("x", 4, 2)
-    with pytest.raises(ModelError, match="identifier"):
+    with pytest.raises(ModelError, match="letters"):
         Symbol("batch-size")
     with pytest.raises(ModelError, match="no size is given for 'h'"):
         evaluate(h, {})

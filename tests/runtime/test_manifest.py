@@ -74,12 +74,12 @@ def test_symbolic_extents_are_written_as_text() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "complaint"),
     [
-        ('"8*n"', '"8*m"', "views[0]: 'm' is no extent"),
+        ('"8*n"', '"8*m"', "views[0]: '8*m' is no extent of n"),
         ('"8*n"', '"n*8"', "'n*8' is not how 8*n is written"),
         ('"8*n"', '"3 + 4"', "is not how 7 is written"),
         ('"8*n"', '"__import__(1)"', "is no extent"),
         ('"8*n"', "1.5", "expected int or an expression"),
-        ('{"name":"n"', '{"name":"1"', "named by an identifier"),
+        ('{"name":"n"', '{"name":"1"', "named by letters"),
         ('"low":2', '"low":9', "do not ascend"),
         ('"high":64', '"high":2', "do not ascend"),
     ],

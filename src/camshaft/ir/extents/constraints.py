@@ -17,7 +17,7 @@ from camshaft.errors import ModelError
 from camshaft.ir.extents.bounds import bounds
 from camshaft.ir.extents.extent import Extent, known_different, ranges_of, sole_symbol
 from camshaft.ir.extents.sizes import Constraint
-from camshaft.ir.extents.symbol import Symbol, UndecidedExtent
+from camshaft.ir.extents.symbol import NAME, Symbol, UndecidedExtent
 
 
 @dataclass
@@ -92,7 +92,7 @@ def _complexity(e: Extent) -> tuple[int, int, str]:
     if isinstance(e, int):
         return 0, 0, str(e)
     text = str(e)
-    return (1 if text.isidentifier() else 2), len(text), text
+    return (1 if NAME.fullmatch(text) else 2), len(text), text
 
 
 # --- what constraints say of single symbols ----------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import operator
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -22,7 +23,7 @@ from camshaft.ir.extents.extent import (
     smallest,
     symbols_of,
 )
-from camshaft.ir.extents.symbol import Atom, Symbol, UndecidedExtent
+from camshaft.ir.extents.symbol import NAME, Atom, Symbol, UndecidedExtent
 
 
 def evaluate(e: Extent, sizes: Mapping[str, int]) -> int:
@@ -128,12 +129,27 @@ def is_static(extents: Iterable[Extent]) -> TypeGuard[tuple[int, ...]]:
 
 def parse(text: str, symbols: Mapping[str, Symbol]) -> Extent:
     """Inverse of `str` for extents over these symbols; ValueError says what is wrong."""
+    numbered = {f"_{i}": symbol for i, symbol in enumerate(symbols.values())}
+    numbers = dict(zip(symbols, numbered, strict=True))
+
+    def number(found: re.Match[str]) -> str:
+        """Symbols by number: a name may be a keyword, or one that Python spells otherwise."""
+        name, call = found.groups()
+        return numbers.get(name, "?") if call is None else found[0]
+
+    known = ", ".join(symbols) or "no symbol"
     try:
-        return _parsed(ast.parse(text, mode="eval").body, symbols)
-    except (SyntaxError, RecursionError, MemoryError) as error:
-        raise ValueError(f"{text!r:.60} is no extent: {error}") from None
-    except UndecidedExtent as error:
-        raise ValueError(f"{text!r:.60} is no extent: {error}") from None
+        return _parsed(ast.parse(_NAME.sub(number, text), mode="eval").body, numbered)
+    except (SyntaxError, RecursionError, MemoryError, UndecidedExtent, _NoExtent) as error:
+        raise ValueError(f"{text!r:.60} is no extent of {known}: {error}") from None
+
+
+_NAME = re.compile(rf"({NAME.pattern})(\s*\()?")
+"""A name, and whether it is called."""
+
+
+class _NoExtent(ValueError):
+    """What is written is Python, but no extent."""
 
 
 def _parsed(node: ast.expr, symbols: Mapping[str, Symbol]) -> Extent:
@@ -150,7 +166,7 @@ def _parsed(node: ast.expr, symbols: Mapping[str, Symbol]) -> Extent:
         if node.func.id in ("min", "max") and operation is not None and len(node.args) == 2:
             a, b = (_parsed(x, symbols) for x in node.args)
             return operation(a, b)
-    raise ValueError(f"{ast.unparse(node)!r:.60} is no extent of {', '.join(symbols) or 'none'}")
+    raise _NoExtent(f"there is a {type(node).__name__.lower()} in it")
 
 
 _OPERATORS: dict[type[ast.operator], Callable[[Extent, Extent], Extent]] = {

@@ -5,12 +5,15 @@ Bottom of `extent`: nothing here computes.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
 from camshaft.errors import ModelError
 
+NAME = re.compile(r"[^\W\d]\w*")
+"""What a symbol may be called; Python's keywords included."""
 Bound = int | float
 """A whole number, or minus or plus infinity."""
 
@@ -19,7 +22,7 @@ Bound = int | float
 class Symbol:
     """A size that varies from run to run.
 
-    name: an identifier, unique within a graph.  low, high: the range, both included (high None:
+    name: letters, digits and underscores, unique within a graph.  low, high: the range, both included (high None:
     unbounded).  typical: the size that engines are tuned for.
     """
 
@@ -29,8 +32,10 @@ class Symbol:
     high: int | None = None
 
     def __post_init__(self) -> None:
-        if not self.name.isidentifier():
-            raise ModelError(f"a symbol is named by an identifier, not {self.name!r}")
+        if not NAME.fullmatch(self.name):
+            raise ModelError(
+                f"a size is named by letters, digits and underscores, no digit first, not {self.name!r}"
+            )
         high = self.typical if self.high is None else self.high
         if not 0 <= self.low <= self.typical <= high:
             raise ModelError(
