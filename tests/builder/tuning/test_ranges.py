@@ -14,6 +14,7 @@ from onnx import ModelProto, helper
 import camshaft
 from camshaft.backends.base import Kernel, KernelSpec, Operand
 from camshaft.builder.tuning.ranges import (
+    STEP_US,
     amount,
     partition,
     profile_points,
@@ -56,6 +57,22 @@ def test_sizes_of_other_profiles_are_tuned_for_and_unbounded_ones_are_not() -> N
     assert tuning_points(pointwise(N), [{"n": 65}])[-1] == {"n": 64}, "beyond the range"
 
 
+def test_sizes_that_are_too_large_to_try_give_way_to_the_largest_that_are_not() -> None:
+    points = tuning_points(pointwise(M), [{"m": 500}], lambda sizes: sizes["m"] <= 200)
+    assert points[0] == {"m": 8} and points[-1] == {"m": 500}, "what is named is tried"
+    assert 128 < points[-2]["m"] <= 200
+    assert tuning_points(pointwise(M), [], lambda sizes: False) == [{"m": 32}]
+
+
+@pytest.mark.codegen
+def test_a_range_of_any_width_builds_within_seconds() -> None:
+    node = helper.make_node("Sigmoid", ["x"], ["y"], "wide")
+    proto = model_of([node], {"x": np.zeros((4, 64), np.float32)}, ["y"])
+    engine = camshaft.build(proto, shapes={"x": ("n=1..4..2000000000", 64)}, threads=1)
+    x = np.ones((3, 64), np.float32)
+    np.testing.assert_allclose(engine(x)["y"], 1 / (1 + np.exp(-x)), rtol=1e-5)
+
+
 def test_typical_sizes_of_a_profile_are_those_of_its_symbols() -> None:
     b = GraphBuilder("g")
     x = b.input("x", TensorType(f32, (extent_of(N), 3, extent_of(M))))  # type: ignore[arg-type]
@@ -83,7 +100,10 @@ def test_partition_finds_the_least_loss(seed: int) -> None:
     prices = rng.uniform(0, 0.2, (kernels, kernels)).tolist()
 
     def loss(path: Sequence[int]) -> float:
-        slower = sum(np.log(row[k] / min(row)) for row, k in zip(times, path, strict=True))
+        slower = sum(
+            np.log((row[k] + STEP_US) / (min(row) + STEP_US))
+            for row, k in zip(times, path, strict=True)
+        )
         return float(slower + sum(prices[a][b] for a, b in itertools.pairwise(path) if a != b))
 
     found = partition(times, lambda j, k: prices[j][k])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 
 from camshaft.backends.base import KernelSpec
 from camshaft.builder.assemble import Choice
@@ -20,11 +21,12 @@ from camshaft.builder.tuning.ranges import (
     tuning_points,
     turns,
 )
+from camshaft.ir.extents.extent import symbols_of
 from camshaft.ir.extents.sizes import evaluate
 
-LONGEST_MACS = 500_000_000
-"""Sizes that nobody asked for are left out where a layer has more multiply-accumulates: to check a
-kernel there would take seconds."""
+MOST_MACS, MOST_BYTES = 200_000_000, 32 << 20
+"""Sizes that nobody named are no larger than a layer of so many multiply-accumulates and bytes of
+operands: to check a kernel there against the reference would take seconds."""
 
 
 @dataclass(frozen=True)
@@ -76,16 +78,35 @@ def over_range(
 
 
 def _points(task: Task, spec: KernelSpec, wanted: Sequence[Sizes]) -> list[_Point]:
+    def affordable(sizes: Sizes) -> bool:
+        return _macs(task, sizes) <= MOST_MACS and _nbytes(spec, sizes) <= MOST_BYTES
+
     measure = amount(spec)
-    typical = evaluate(measure, {s.name: s.typical for s in spec.symbols}) or 1
-    asked = [{s.name: w.get(s.name, s.typical) for s in spec.symbols} for w in ({}, *wanted)]
-    points = []
-    for sizes in tuning_points(spec, wanted):
-        work = evaluate(measure, sizes)
-        there = replace(task, spec=retuned(spec, sizes), macs=task.macs * work // typical)
-        if there.macs <= LONGEST_MACS or sizes in asked:
-            points.append(_Point(sizes, work, there))
-    return points
+    return [
+        _Point(
+            sizes,
+            evaluate(measure, sizes),
+            replace(task, spec=retuned(spec, sizes), macs=_macs(task, sizes)),
+        )
+        for sizes in tuning_points(spec, wanted, affordable)
+    ]
+
+
+def _macs(task: Task, sizes: Sizes) -> int:
+    """Multiply-accumulates of the task at these sizes."""
+    node = task.node
+    if node is None:
+        return 0
+    macs = node.op.macs([t.type for t in node.args], node.outputs[0].type, node.attrs)
+    return evaluate(macs, {**{s.name: s.typical for s in symbols_of(macs)}, **sizes})
+
+
+def _nbytes(spec: KernelSpec, sizes: Sizes) -> int:
+    """Bytes of all operands at these sizes, each element counted once."""
+    return sum(
+        prod(evaluate(e, sizes) for e in o.shape) * o.dtype.bytes
+        for o in (*spec.inputs, *spec.outputs)
+    )
 
 
 def _chosen(

@@ -29,6 +29,9 @@ SWITCH, COPY = 0.03, 0.05
 """What one more kernel of a layer has to gain, as a sum of logarithms of times, and what it has to
 gain on top if it wants the weights in a form of its own, which is a second copy of them."""
 
+STEP_US = 1.0
+"""What is added to times before they are compared, so that a tenth of a microsecond is no reason."""
+
 
 def amount(spec: KernelSpec) -> Extent:
     """What tells small work from large: the only symbol, or the elements of all operands that vary."""
@@ -44,11 +47,16 @@ def amount(spec: KernelSpec) -> Extent:
     return total
 
 
-def tuning_points(spec: KernelSpec, wanted: Sequence[Sizes]) -> list[Sizes]:
+def tuning_points(
+    spec: KernelSpec,
+    wanted: Sequence[Sizes],
+    affordable: Callable[[Sizes], bool] = lambda sizes: True,
+) -> list[Sizes]:
     """Sizes of the spec's symbols to tune for, by their amount of work: the typical ones, those
     `wanted` (of other profiles, say), and some from the least to the most where both are known.
 
-    Of two with about the same amount of work, the one named first here stays.
+    affordable: whether sizes that nobody named are small enough; the largest that are take the place
+    of the most.  Of two with about the same amount of work, the one named first here stays.
     """
     symbols, measure = spec.symbols, amount(spec)
     found: list[tuple[int, Sizes]] = []
@@ -63,23 +71,31 @@ def tuning_points(spec: KernelSpec, wanted: Sequence[Sizes]) -> list[Sizes]:
     add(typical, 1.01)
     for sizes in wanted:
         add({**typical, **{s.name: sizes[s.name] for s in symbols if s.name in sizes}}, 1.01)
-    for sizes in _between(symbols, measure):
+    for sizes in _between(symbols, measure, affordable):
         add(sizes, SPACING / 2)
     return [sizes for _, sizes in sorted(found, key=lambda f: f[0])]
 
 
-def _between(symbols: Sequence[Symbol], measure: Extent) -> list[Sizes]:
-    """Sizes from the least to the most in equal ratios; an unbounded symbol keeps its typical size,
-    and so does one of which only the least possible is known."""
+def _between(
+    symbols: Sequence[Symbol], measure: Extent, affordable: Callable[[Sizes], bool]
+) -> list[Sizes]:
+    """Sizes from the least to the most in equal ratios; an unbounded symbol keeps its typical size."""
     least = {s.name: s.typical if s.high is None else s.low for s in symbols}
     most = {s.name: s.typical if s.high is None else s.high for s in symbols}
-    low, high = max(1, evaluate(measure, least)), max(1, evaluate(measure, most))
+
+    def part(share: float) -> dict[str, int]:
+        """The sizes that lie this far from the least to the most."""
+        return {n: round(max(1, a) * (most[n] / max(1, a)) ** share) for n, a in least.items()}
+
+    end = next((i for i in range(_PARTS, 0, -1) if affordable(part(i / _PARTS))), 0) / _PARTS
+    low, high = max(1, evaluate(measure, least)), max(1, evaluate(measure, part(end)))
     steps = min(MOST_STEPS, round(log(high / low, SPACING)))
-    ends = [most, least] if steps else []
-    return ends + [
-        {n: round(max(1, a) * (most[n] / max(1, a)) ** (i / steps)) for n, a in least.items()}
-        for i in range(1, steps)
-    ]
+    inner = [part(end * i / steps) for i in range(1, steps)]
+    return [part(end), least, *inner] if steps else []
+
+
+_PARTS = 16
+"""Of the way from the least to the most sizes, among which the largest affordable are looked for."""
 
 
 def profile_points(
@@ -170,10 +186,10 @@ def partition(times: Sequence[Sequence[float]], price: Callable[[int, int], floa
 
     times: of every kernel, for each size, in order of the sizes.  price: what it costs that one
     kernel follows on another.  The least sum of prices and of logarithms of how much slower than the
-    fastest a size runs, found by dynamic programming (Viterbi, 1967).
+    fastest (STEP_US added to both) a size runs, found by dynamic programming (Viterbi, 1967).
     """
     kernels = range(len(times[0]))
-    loss = [[log(t / min(row)) for t in row] for row in times]
+    loss = [[log((t + STEP_US) / (min(row) + STEP_US)) for t in row] for row in times]
     total, before = list(loss[0]), list[list[int]]()
     for row in loss[1:]:
         best = [
