@@ -1,4 +1,4 @@
-"""Writing files whole or not at all: engines, caches, results.
+"""Writing files whole or not at all, and never over an input: engines, caches, results.
 
 The data goes to a draft in the file's own directory, and one rename puts it in place.  Whoever
 reads the path sees the old content or the new, never a mixture; whoever has the old file mapped
@@ -65,6 +65,15 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         fault = errno.EACCES
     if fault is not None:
         raise OSError(fault, os.strerror(fault), os.fspath(path))
+
+
+def same_file(a: str | os.PathLike[str], b: str | os.PathLike[str]) -> bool:
+    """Whether writing the one would change the other: both name, by whatever links, one regular file,
+    or one that is not there yet."""
+    try:
+        return os.path.samefile(a, b) and not _is_special(a)
+    except OSError:
+        return os.path.realpath(a) == os.path.realpath(b)
 
 
 def _is_special(path: str | os.PathLike[str]) -> bool:

@@ -12,13 +12,14 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
-from camshaft.atomic import check_writable
+from camshaft.atomic import check_writable, same_file
 from camshaft.bench.runners import random_feeds
 from camshaft.builder.engine_builder import Builder, Tuned
 from camshaft.builder.error_budget import within_budget
@@ -173,6 +174,7 @@ class BuildSession:
     def _check_files(self) -> None:
         """Refuse files that cannot be written now, not after the work whose results they are for."""
         timings, ranges = self.config.timing_cache, self.config.calibration_cache
+        self._keep_apart(timings, ranges)
         if timings is not None and not self.config.frozen_cache:
             try:
                 check_writable(timings)
@@ -183,6 +185,18 @@ class BuildSession:
                 check_writable(ranges)
             except OSError as error:
                 raise unwritable_cache(ranges, error) from error
+
+    def _keep_apart(self, timings: Path | None, ranges: Path | None) -> None:
+        """ConfigError if a cache is the model's file, or both caches are one file."""
+        named = {"timing_cache": timings, "calibration_cache": ranges}
+        if isinstance(self.model, str | os.PathLike):
+            named = {"the model": Path(self.model), **named}
+        files = [(name, path) for name, path in named.items() if path is not None]
+        for (first, one), (second, other) in combinations(files, 2):
+            if same_file(one, other):
+                raise ConfigError(
+                    f"{second} is {str(other)!r}, the file of {first}; choose another file"
+                )
 
     @contextmanager
     def _stage(self, name: str, *, report: bool = True) -> Iterator[None]:

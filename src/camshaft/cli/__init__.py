@@ -2,6 +2,7 @@
 
     app        the `camshaft` command, its list of commands, exit codes
     options    the build options that most commands share
+    files      which files a command reads and writes, kept apart
     source     a model or an engine file -> an engine
     arrays     arrays from files: inputs, calibration data
     progress   progress bars;  output: tables and JSON

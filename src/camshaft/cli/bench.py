@@ -13,6 +13,7 @@ from camshaft.bench.peers import peer_module, remark_on
 from camshaft.bench.runners import PEERS, CamshaftRunner
 from camshaft.cli.arrays import Arrays, Given
 from camshaft.cli.contest import OURS, PEER_FAILED, Contest
+from camshaft.cli.files import READ
 from camshaft.cli.options import BuildOptions, takes_build_options
 from camshaft.cli.output import JsonTarget, Output, simple_table
 from camshaft.cli.progress import Bars
@@ -21,6 +22,11 @@ from camshaft.cli.source import Opened, is_engine_file, open_source
 from camshaft.errors import ConfigError
 from camshaft.machine.description import describe
 from camshaft.runtime.profile import Profile
+
+
+PeerModel = Annotated[
+    Path | None, typer.Option("--model", help="The ONNX model of an engine, for --against."), READ
+]
 
 
 @takes_build_options
@@ -33,10 +39,7 @@ def bench(
             "--against", metavar="NAME,...", help="Time these in turn too: onnxruntime, openvino."
         ),
     ] = None,
-    model: Annotated[
-        Path | None,
-        typer.Option("--model", help="The ONNX model of an engine, for --against."),
-    ] = None,
+    model: PeerModel = None,
     seconds: Annotated[
         float, typer.Option("--seconds", min=0.0, help="How long to measure, about.")
     ] = 5.0,

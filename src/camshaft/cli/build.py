@@ -11,6 +11,7 @@ import typer
 
 from camshaft.atomic import check_writable
 from camshaft.cli.arrays import Given
+from camshaft.cli.files import READ, WRITTEN, require_apart
 from camshaft.cli.options import BuildOptions, takes_build_options
 from camshaft.cli.output import JsonTarget, Output, size
 from camshaft.cli.source import build_session, is_engine_file
@@ -21,13 +22,14 @@ from camshaft.runtime.file.engine_file import unwritable_engine
 
 @takes_build_options
 def build(
-    model: Annotated[Path, typer.Argument(help="ONNX file.", metavar="MODEL")],
+    model: Annotated[Path, typer.Argument(help="ONNX file.", metavar="MODEL"), READ],
     build: BuildOptions,
     engine_file: Annotated[
         Path | None,
         typer.Option(
             "-o", "--output", "--save-engine", help="Engine file; default: beside the model."
         ),
+        WRITTEN,
     ] = None,
     json: JsonTarget = None,
 ) -> None:
@@ -59,6 +61,7 @@ def _target(model: Path, engine_file: Path | None) -> Path:
     if engine_file is None and not model.name:
         raise ConfigError(f"{str(model)!r} is no ONNX file; give the .onnx file itself")
     path = engine_file or model.with_suffix(".engine")
+    require_apart("--output", path, [("MODEL", model)])  # a link, where nothing was said
     try:
         check_writable(path)
     except OSError as error:

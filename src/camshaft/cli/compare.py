@@ -10,6 +10,7 @@ import typer
 
 from camshaft.bench.peers import remark_on
 from camshaft.cli.arrays import Arrays, Given, calibration_batches
+from camshaft.cli.files import READ
 from camshaft.cli.options import BuildOptions, takes_build_options
 from camshaft.cli.output import JsonTarget, Output, simple_table
 from camshaft.cli.progress import Bars
@@ -31,16 +32,20 @@ with.  What accuracy INT8 costs, only labelled data tell.
 """
 
 
+BuiltEngine = Annotated[
+    Path | None,
+    typer.Option(
+        "--engine", "--load-engine", help="Compare this engine of the model; builds nothing."
+    ),
+    READ,
+]
+
+
 @takes_build_options
 def compare(
-    model: Annotated[Path, typer.Argument(help="ONNX file.", metavar="MODEL")],
+    model: Annotated[Path, typer.Argument(help="ONNX file.", metavar="MODEL"), READ],
     build: BuildOptions,
-    engine_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--engine", "--load-engine", help="Compare this engine of the model; builds nothing."
-        ),
-    ] = None,
+    engine_file: BuiltEngine = None,
     other: Annotated[
         str,
         typer.Option("--against", "--with", help="onnxruntime, or reference (ONNX's own; slow)."),

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from camshaft.bench.runners import random_feeds
 from camshaft.cli.build import arena_text, sizes_text
+from camshaft.cli.files import WRITTEN
 from camshaft.cli.options import BuildOptions, takes_build_options
 from camshaft.cli.output import (
     JsonTarget,
@@ -23,6 +24,7 @@ from camshaft.cli.output import (
     write_text,
 )
 from camshaft.cli.progress import Bars
+from camshaft.cli.run import Source
 from camshaft.cli.source import Opened, is_engine_file, open_source
 from camshaft.errors import ConfigError
 from camshaft.frontends.onnx import export_onnx
@@ -45,9 +47,7 @@ GRAPH_FILES = (".dot", ".gv", ".onnx", ".txt")
 
 @takes_build_options
 def inspect(
-    source: Annotated[
-        Path, typer.Argument(help="Engine file or ONNX model.", metavar="ENGINE|MODEL")
-    ],
+    source: Source,
     build: BuildOptions,
     layers: Annotated[
         str | None,
@@ -64,6 +64,7 @@ def inspect(
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="File for --graph: .dot, .onnx or .txt."),
+        WRITTEN,
     ] = None,
     json: JsonTarget = None,
 ) -> None:

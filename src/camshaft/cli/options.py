@@ -17,6 +17,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from camshaft.cli.files import READ, WRITTEN, check_apart
 from camshaft.cli.shapes import pairs, said_shapes, said_values, typed_profiles
 from camshaft.config import CALIBRATORS, BuildConfig, Progress
 from camshaft.cpus import available_cpus
@@ -96,6 +97,7 @@ class BuildOptions:
     timing_cache: Annotated[
         Path | None,
         _option("--timing-cache", help="File of measured kernels, read and added to."),
+        WRITTEN,
     ] = None
     frozen_cache: Annotated[
         bool,
@@ -124,6 +126,7 @@ class BuildOptions:
             help="Calibration data: an .npz (or, for one input, .npy) file, or a folder of them.",
             panel=_INT8,
         ),
+        READ,
     ] = None
     calibrator: Annotated[
         str | None,
@@ -140,6 +143,7 @@ class BuildOptions:
             help="File of ranges in TensorRT's format: read, or written with calibration data.",
             panel=_INT8,
         ),
+        WRITTEN,
     ] = None
     dynamic_ranges: Annotated[
         Path | None,
@@ -148,6 +152,7 @@ class BuildOptions:
             help=r"JSON file {tensor: amax or \[min, max]}; wins over calibration.",
             panel=_INT8,
         ),
+        READ,
     ] = None
     layer_precisions: Annotated[
         list[str] | None,
@@ -225,7 +230,10 @@ class BuildOptions:
 
 
 def takes_build_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with one parameter for each field of BuildOptions in place of `build`."""
+    """The command with one parameter for each field of BuildOptions in place of `build`.
+
+    ConfigError before it begins if a file to be written is one that is read (`cli.files`).
+    """
     hints = get_type_hints(BuildOptions, include_extras=True)
     own = inspect.signature(command, eval_str=True)
     kept = [p for p in own.parameters.values() if p.name != "build"]
@@ -238,6 +246,7 @@ def takes_build_options(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def wrapped(**arguments: Any) -> None:
+        check_apart(parameters, arguments)
         build = BuildOptions(**{p.name: arguments.pop(p.name) for p in added})
         command(build=build, **arguments)
 

@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from camshaft.atomic import check_writable, write_atomically
+from camshaft.cli.files import WRITTEN
 from camshaft.errors import ConfigError
 
 JsonTarget = Annotated[
@@ -28,6 +29,7 @@ JsonTarget = Annotated[
         metavar="[FILE]",
         help="Print JSON on standard output instead of tables, or write it to FILE beside them.",
     ),
+    WRITTEN,
 ]
 """The `--json` option: None, "-" or a file."""
 

@@ -10,6 +10,7 @@ import numpy as np
 import typer
 
 from camshaft.cli.arrays import Given
+from camshaft.cli.files import READ, WRITTEN
 from camshaft.cli.options import BuildOptions, takes_build_options
 from camshaft.cli.output import (
     JsonTarget,
@@ -29,12 +30,15 @@ InputFiles = Annotated[
         metavar="NAME=FILE.npy",
         help="An input; may be repeated. NAME=NUMBER for a scalar.",
     ),
+    READ,
 ]
 InputArchive = Annotated[
-    Path | None, typer.Option("--inputs", help="All inputs by name in one .npz file.")
+    Path | None, typer.Option("--inputs", help="All inputs by name in one .npz file."), READ
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Of the random inputs.")]
-Source = Annotated[Path, typer.Argument(help="Engine file or ONNX model.", metavar="ENGINE|MODEL")]
+Source = Annotated[
+    Path, typer.Argument(help="Engine file or ONNX model.", metavar="ENGINE|MODEL"), READ
+]
 
 
 @takes_build_options
@@ -45,7 +49,9 @@ def run(
     inputs: InputArchive = None,
     seed: Seed = 0,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write the outputs to this .npz file.")
+        Path | None,
+        typer.Option("--output", "-o", help="Write the outputs to this .npz file."),
+        WRITTEN,
     ] = None,
     check_finite: Annotated[
         bool, typer.Option("--check-finite", help="Refuse inputs that hold NaN or infinity.")

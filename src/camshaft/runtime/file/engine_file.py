@@ -51,6 +51,9 @@ _TO_FILE = {
     "bool": "BOOL",
 }
 _FROM_FILE = {theirs: ours for ours, theirs in _TO_FILE.items()}
+_MODEL = ".onnx"
+_SECOND_FIELDS = b"\x12\x1a\x22\x28\x32\x3a\x42"
+"""How fields 2 to 8 of ONNX's `ModelProto` begin."""
 REBUILD = "rebuild it with `camshaft build MODEL.onnx -o {path}`"
 
 
@@ -149,6 +152,7 @@ def read_engine_file(path: str | os.PathLike[str]) -> EngineContents:
     """
     name = _path(path)
     data = _mapped(name)
+    _refuse_model(name, data)
     length, header = _parsed_header(name, data)
     text = _verified_metadata(name, data, length, header)
     arrays = _tensors(name, memoryview(data)[8 + length :], header)
@@ -174,6 +178,26 @@ def _path(path: object) -> str:
     return name
 
 
+def _refuse_model(path: str, data: mmap.mmap) -> None:
+    """EngineFileError says how to build it if the file is an ONNX model.
+
+    Its first bytes are the version of the format, then another field of `ModelProto`.
+    """
+    ends_so = path.lower().endswith(_MODEL)
+    begins_so = data[0] == 0x08 and data[1] < 0x40 and data[2] in _SECOND_FIELDS
+    if data[8:9] != b"{" and (ends_so or begins_so):
+        raise EngineFileError(
+            f"{path!r} is an ONNX model, no engine; build one from it with "
+            f"camshaft.build({path!r}) or `camshaft build {path} -o {_beside(path)}`"
+        )
+
+
+def _beside(path: str) -> str:
+    """Where an engine goes by default that is built from the model `path`."""
+    engine = os.path.splitext(path)[0] + ".engine"
+    return engine if engine != path else path + ".engine"
+
+
 def _refuse(path: str, fault: str) -> NoReturn:
     raise EngineFileError(f"engine file {path!r}: {fault}; {REBUILD.format(path=path)}")
 
@@ -191,9 +215,12 @@ def _mapped(path: str) -> mmap.mmap:
                 return mmap.mmap(file.fileno(), size, flags=flags, prot=mmap.PROT_READ)
             return mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
     except FileNotFoundError:
+        model, engine = "MODEL.onnx", path
+        if path.lower().endswith(_MODEL):
+            model, engine = path, _beside(path)
         raise EngineFileError(
             f"engine file {path!r} does not exist; check the path or build it with "
-            f"`camshaft build MODEL.onnx -o {path}`"
+            f"`camshaft build {model} -o {engine}`"
         ) from None
     except IsADirectoryError:
         raise EngineFileError(f"{path!r} is a directory; name the engine file in it") from None

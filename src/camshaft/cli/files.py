@@ -1,0 +1,71 @@
+"""Files that a command reads and those it writes: no result goes over an input or another result.
+
+A parameter of a command that names files says by `READ` or `WRITTEN` among its annotations which it
+does; `takes_build_options` has `check_apart` look at all of them before the command begins.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Any, get_args
+
+from camshaft.atomic import same_file
+from camshaft.errors import ConfigError
+
+
+class Use(Enum):
+    """What a command does with the files that a parameter names."""
+
+    READ = "read"
+    WRITTEN = "written"
+
+
+READ, WRITTEN = Use.READ, Use.WRITTEN
+
+
+def check_apart(parameters: Iterable[inspect.Parameter], arguments: Mapping[str, Any]) -> None:
+    """ConfigError if a file to be written is one that is read, or that another option writes."""
+    read: list[tuple[str, Path]] = []
+    written: list[tuple[str, Path]] = []
+    for p in parameters:
+        for use in get_args(p.annotation)[1:]:
+            if isinstance(use, Use):
+                files = _files(arguments.get(p.name), use)
+                (read if use is READ else written).extend((_typed(p), f) for f in files)
+    for i, (option, file) in enumerate(written):
+        require_apart(option, file, [*read, *written[:i]])
+
+
+def require_apart(option: str, file: Path, others: Iterable[tuple[str, Path]]) -> None:
+    """ConfigError if `file`, which `option` writes, is one of the others, each behind its option."""
+    for other, path in others:
+        if same_file(file, path):
+            raise ConfigError(
+                f"{option} {str(file)!r} would be written over {other} {str(path)!r}, the same file; "
+                f"choose another file for {option}"
+            )
+
+
+def _typed(parameter: inspect.Parameter) -> str:
+    """What a user types for a parameter: its first long option, or the name of the argument."""
+    for info in get_args(parameter.annotation)[1:]:
+        names = getattr(info, "param_decls", None) or ()
+        if long := [n for n in names if n.startswith("--")]:
+            return str(long[0])
+        if getattr(info, "metavar", None):
+            return str(info.metavar)
+    return parameter.name
+
+
+def _files(value: Any, use: Use) -> list[Path]:
+    """The files that an argument names; of a folder that is read, those in it."""
+    if isinstance(value, list):  # FILE or NAME=FILE each
+        named = [f for text in value for f in (text, text.partition("=")[2]) if f]
+        return [p for p in map(Path, named) if p.is_file()]
+    if value is None or value == "-":
+        return []
+    path = Path(value)
+    return list(path.iterdir()) if use is READ and path.is_dir() else [path]
