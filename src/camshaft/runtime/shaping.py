@@ -10,25 +10,25 @@ before.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from itertools import accumulate, pairwise
 
 import numpy as np
 
 from camshaft.errors import ShapeError
-from camshaft.ir.extents.extent import Dim, Extent, operands, symbols_of
+from camshaft.ir.extents.extent import Dim, Extent, operands
 from camshaft.ir.extents.sizes import evaluate
-from camshaft.ir.extents.symbol import Atom, Symbol, terms_of
+from camshaft.ir.extents.symbol import Call, Symbol, terms_of
 from camshaft.program.program import Binding, Launch
 from camshaft.program.rows import Targets
 from camshaft.program.shape import PLACE_WORDS, SET_SHAPE, Items, Sizing, items_of
 from camshaft.program.view import Buffer
 from camshaft.runtime.driver import LinkedProgram
 from camshaft.runtime.linked import LinkedEngine
-from camshaft.runtime.sizes import MOST, Shapes, Sizes, sizes_of, sources
+from camshaft.runtime.sizes import Shapes, Sizes, sizes_of, sources
 
-_QUICK = 1 << 16
-"""What sizes that elements say may multiply to without a look at the numbers that they come to."""
+_MOST = 1 << 60
+"""Within this, extents need no exact look before they are computed in 64 bits."""
 _MOST_BYTES = 1 << 46
 
 
@@ -68,7 +68,7 @@ class Shaper:
         ends = [0, *accumulate(b.type.rank for b in program.outputs)]
         self._output_slices = [slice(a, b) for a, b in pairwise(ends)]
         self._sources = [(s.name, i) for s, i in sizing.sources.items()]
-        self._find_growing()
+        self._bound_extents()
         self._collect(engine, context)
 
     # -- made once ---------------------------------------------------------------------------
@@ -88,19 +88,18 @@ class Shaper:
         address = self._linked.address(SET_SHAPE, PLACE_WORDS)
         self._place = self._linked.bound(address, pointers, 0, len(base))
 
-    def _find_growing(self) -> None:
-        """What sizes that elements say, and no array proves to fit, multiply to."""
+    def _bound_extents(self) -> None:
+        """Find a bound of all extents by the largest size of a call."""
         program = self.program
-        valued = len(program.inputs)
-        said = {s for place in sources(program)[valued:] for s in symbols_of(*place.extents)}
-        self._said = [i for s, i in self._sizing.sources.items() if s in said]
         sized: list[tuple[str, Extent]] = [(b.name, b.type.nbytes) for b in program.outputs]
         sized += [(slot.buffer.name, slot.buffer.nbytes) for slot in program.arena.slots]
-        self._growing = [(name, e) for name, e in sized if _degree(e, said)]
-        compared = [e for c in program.constraints for e in (c.left, c.right)]
-        self._degree = max(
-            (_degree(e, said) for e in (*compared, *(e for _, e in sized))), default=0
-        )
+        self._sized = [(name, e) for name, e in sized if not isinstance(e, int)]
+        others: list[Extent] = [e for c in program.constraints for e in (c.left, c.right)]
+        others += [e.when.extent if isinstance(e, Items) else e for e in self._sizing.extents]
+        self._others = [*others, *self._sizing.dims]
+        bounds = [_bound(e) for e in (*(e for _, e in sized), *self._others)]
+        self._scale = max((scale for scale, _ in bounds), default=0)
+        self._degree = max((degree for _, degree in bounds), default=0)
 
     def _split(self, extent: Extent | Items) -> tuple[int, int]:
         """(constant, number of a result) whose sum is the extent."""
@@ -154,8 +153,7 @@ class Shaper:
         """
         if [len(shape) for shape in shapes] == self._ranks:
             given = [d for shape in shapes for d in shape]
-            largest = max([given[i] for i in self._said], default=0)
-            if largest**self._degree > _QUICK or largest > MOST:
+            if self._scale * max([1, *given]) ** self._degree > _MOST:
                 self._check_exactly(shapes)
             self._given[:] = [*given]
             self._compute()
@@ -165,14 +163,18 @@ class Shaper:
         raise AssertionError(f"shapes {shapes} are refused for nothing")
 
     def _check_exactly(self, shapes: Shapes) -> None:
-        """Errors as in `sizes_of`, and ShapeError for what no memory holds; 64 bits may be too few."""
+        """Errors as in `sizes_of`, and ShapeError for what no memory holds: generated code, which
+        computes in 64 bits, must not see such sizes."""
         sizes = sizes_of(self.program, shapes)
-        for name, extent in self._growing:
+        for name, extent in self._sized:
             nbytes = evaluate(extent, sizes)
             if nbytes > _MOST_BYTES:
                 raise ShapeError(
-                    f"{name!r} would have {nbytes} bytes at {sizes}; give inputs of other values"
+                    f"{name!r} would have {nbytes} bytes at {sizes}; give smaller inputs"
                 )
+        for other in self._others:
+            if abs(evaluate(other, sizes)) > _MOST:
+                raise ShapeError(f"{other} is too large at {sizes}; give smaller inputs")
 
     def move(self, arena: int) -> None:
         """The arena lies at this address from now on."""
@@ -202,17 +204,21 @@ def _block(count: int) -> ctypes.Array[ctypes.c_int64]:
     return (ctypes.c_int64 * max(1, count))()
 
 
-def _degree(extent: Extent, symbols: Collection[Symbol]) -> int:
-    """Most factors that are among `symbols` in a product of the extent."""
+def _bound(extent: Extent) -> tuple[int, int]:
+    """(scale, degree): the extent, and all that it is computed from, lies within
+    scale * L**degree, where L is the largest of its symbols and 1."""
     if isinstance(extent, int):
-        return 0
-    return max(
-        sum(power * _factors(atom, symbols) for atom, power in monomial)
-        for monomial, _ in terms_of(extent)
-    )
+        return max(1, abs(extent)), 0
+    total, most = 0, 0
+    for monomial, coefficient in terms_of(extent):
+        scale, degree = abs(coefficient), 0
+        for atom, power in monomial:
+            scale_, degree_ = (1, 1) if isinstance(atom, Symbol) else _bound_of_call(atom)
+            scale, degree = scale * scale_**power, degree + degree_ * power
+        total, most = total + scale, max(most, degree)
+    return total, most
 
 
-def _factors(atom: Atom, symbols: Collection[Symbol]) -> int:
-    if isinstance(atom, Symbol):
-        return int(atom in symbols)
-    return max(_degree(e, symbols) for e in operands(atom))
+def _bound_of_call(atom: Call) -> tuple[int, int]:
+    first, second = map(_bound, operands(atom))
+    return max(first[0], second[0]), max(first[1], second[1])

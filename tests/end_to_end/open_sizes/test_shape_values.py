@@ -292,6 +292,21 @@ def test_sizes_that_no_memory_holds_are_refused() -> None:
     assert engine({"to": whole(2, 2, 2)})["y"].shape == (2, 2, 2)
 
 
+@pytest.mark.parametrize("exponent", [10, 21, 22, 30])
+def test_inputs_whose_product_no_memory_holds_are_refused(exponent: int) -> None:
+    """a * b * c has 2 ** (42 + exponent) bytes, which 64 bits hold or do not."""
+    text = "ab = Mul(a, b) abc = Mul(ab, c) y = ReduceMax<keepdims=0>(abc)"
+    model = small_model(text, "float[i,1,1] a, float[j,1] b, float[k] c", "float y")
+    engine = camshaft.build(model, **QUICK)
+    sizes = (1 << 20, 1 << 20, 1 << exponent)
+    shapes = [(sizes[0], 1, 1), (sizes[1], 1), (sizes[2],)]
+    large = {n: np.empty(s, np.float32) for n, s in zip("abc", shapes, strict=True)}
+    with pytest.raises(ShapeError, match=rf"would have {1 << 42 + exponent} bytes"):
+        engine(large)
+    small = {n: np.full((2,) + (1,) * i, 3, np.float32) for i, n in enumerate("cba")}
+    assert engine(small)["y"] == 27
+
+
 def test_a_product_that_wraps_is_no_match() -> None:
     """641 * 6700417 == 2 ** 32 + 1, so that these products are 32 modulo 2 ** 64, as 8 * 4 is."""
     engine = camshaft.build(reshaped(), values={"to": ("a", "b", "c")}, **QUICK)
