@@ -23,7 +23,6 @@ from camshaft.errors import ConfigError
 from camshaft.machine.description import describe
 from camshaft.runtime.profile import Profile
 
-
 PeerModel = Annotated[
     Path | None, typer.Option("--model", help="The ONNX model of an engine, for --against."), READ
 ]
