@@ -51,7 +51,7 @@ class Choice:
     compiled: gives the kernel, the same at every call.  It is asked for when the kernel is needed:
     most choices of a build are for graphs that lose.
     when: the sizes for which it is, None if for all; then `others` are for the rest.  Of a task's
-    choices this one is for typical sizes.  time_us: there, or for one of `others` at a size of its.
+    choices this one is for typical sizes.  time_us: there, or for one of `others` at sizes of its, `at`.
     """
 
     tactic: str
@@ -61,6 +61,7 @@ class Choice:
     reason: str
     when: When | None = None
     others: tuple[Choice, ...] = ()
+    at: tuple[tuple[str, int], ...] = ()
 
     @property
     def kernel(self) -> Kernel:
@@ -295,6 +296,7 @@ def _note(task: Task, choice: Choice | None, reasons: Mapping[str, str]) -> Note
         time_us=choice.time_us,
         macs=task.macs,
         bytes=task.bytes,
+        at=choice.at,
     )
 
 

@@ -14,7 +14,6 @@ from camshaft.builder.bufferize import Bufferized, Copy
 from camshaft.builder.spec_attrs import attrs_of_spec
 from camshaft.ir import expr as E
 from camshaft.ir.extents.extent import Extent
-from camshaft.ir.extents.sizes import typical
 from camshaft.ir.graph import Node, Tensor
 from camshaft.ops import POINTWISE
 from camshaft.program.view import View
@@ -25,6 +24,7 @@ class Task:
     """What becomes one instruction: what it computes, where its operands lie, its source layers.
 
     inputs[i] is the view of spec.inputs[i] / the host node's i-th input, or the constant tensor.
+    macs: multiply-accumulates.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Task:
     node: Node | None
     inputs: tuple[View | Tensor, ...]
     outputs: tuple[View, ...]
-    macs: int
+    macs: Extent
 
     @property
     def constants(self) -> tuple[Tensor, ...]:
@@ -42,14 +42,14 @@ class Task:
         return tuple(t for t in self.inputs if isinstance(t, Tensor))
 
     @property
-    def bytes(self) -> int:
-        """Bytes read and written once each at typical sizes, the least any kernel must move."""
+    def bytes(self) -> Extent:
+        """Bytes read and written once each, the least any kernel must move."""
         moved: Extent = sum(t.array.nbytes for t in self.constants)
         for p in (*self.inputs, *self.outputs):
             if isinstance(p, View):
                 touched = (d for d, s in zip(p.shape, p.strides, strict=True) if s != 0)
                 moved += prod(touched) * p.dtype.bytes
-        return typical(moved)
+        return moved
 
     @property
     def precision(self) -> str:
@@ -105,4 +105,4 @@ def _node_task(node: Node, bufferized: Bufferized) -> Task:
     attrs = attrs_of_spec(node.attrs)
     spec = KernelSpec(node.op.name, tuple(operands), tuple(_operand(p) for p in outputs), attrs)
     macs = node.op.macs([t.type for t in node.args], node.outputs[0].type, node.attrs)
-    return Task(node.name, node.op.name, node.origin, spec, node, inputs, outputs, typical(macs))
+    return Task(node.name, node.op.name, node.origin, spec, node, inputs, outputs, macs)

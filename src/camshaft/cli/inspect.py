@@ -152,21 +152,28 @@ def _measure(opened: Opened, data: dict[str, Any], runs: int) -> None:
         "total_us": measured.total_us,
         "threads": measured.threads,
         "runs": measured.runs,
+        "sizes": dict(measured.sizes),
     }
-    ran = [step for step in data["steps"] if step["typical"]]
-    for step, layer in zip(ran, measured.layers, strict=True):
-        step["measured_us"] = layer.median_us
-        step["min_us"] = layer.min_us
+    ran = {layer.index: layer for layer in measured.layers}
+    for step in data["steps"]:
+        step["runs"] = step["index"] in ran
+        if layer := ran.get(step["index"]):
+            step |= {"measured_us": layer.median_us, "min_us": layer.min_us}
+            step |= {"macs": layer.macs, "bytes": layer.bytes}
 
 
 def _complete(data: dict[str, Any], profiled: bool) -> None:
-    """Add share, speeds, where the output lies, and totals, which are those at typical sizes."""
-    key = "measured_us" if profiled else "time_us"
-    ran = [step for step in data["steps"] if step["typical"]]
+    """Add share, speeds, where the output lies, and totals.
+
+    Shares and totals are of the steps that run at the sizes measured, or else at typical ones.  A step
+    for other sizes has the figures of those that it was timed at, or if all are measured none.
+    """
+    key, runs = ("measured_us", "runs") if profiled else ("time_us", "typical")
+    ran = [step for step in data["steps"] if step[runs]]
     total = sum(s[key] for s in ran)
     for step in data["steps"]:
-        time = step[key] if step["typical"] else 0.0
-        step["share"] = time / total if total and step["typical"] else None
+        time = step.get(key, 0.0)
+        step["share"] = time / total if total and step[runs] else None
         step["gflops"] = 2e-3 * step["macs"] / time if time else None
         step["gbytes_per_s"] = 1e-3 * step["bytes"] / time if time else None
         step["output"] = written(step)
@@ -206,7 +213,7 @@ def _show(data: dict[str, Any], shown: Output) -> None:
     if "precision_summary" in data:
         shown.line(f"precision  {data['precision_summary']}")
     if data["symbols"]:
-        shown.line(f"sizes      {sizes_text(data['symbols'])}; times and bytes at typical sizes")
+        shown.line(f"sizes      {sizes_text(data['symbols'])}; {_figures_of(data)}")
     shown.line(f"arena      {arena_text(data['arena'], data['lower_bound_bytes'])}")
     expanded = data["expanded_bytes"]
     made = f" (and {size(expanded)} made of them on loading)" if expanded else ""
@@ -249,6 +256,15 @@ def _show(data: dict[str, Any], shown: Output) -> None:
         shown.note("no step was timed in this build; --dump-profile measures them", "dim")
 
 
+def _figures_of(data: dict[str, Any]) -> str:
+    """The sizes that the table's figures are of."""
+    if "profile" in data:
+        sizes = data["profile"]["sizes"]
+        return f"steps measured at {', '.join(f'{n}={size}' for n, size in sizes.items())}"
+    others = any(step["at"] for step in data["steps"])
+    return "times and bytes at typical sizes" + ", or at those a step names" * others
+
+
 def _words(step: dict[str, Any]) -> Text:
     """Name; then tactic, source layers and reason, dimmed."""
     if step["kind"] == "host":
@@ -269,15 +285,16 @@ def _figures(step: dict[str, Any]) -> list[str]:
     where = "-" if place is None else f"{place['space']} {place['name']}"
     if place is not None and place["space"] == "arena":
         where = f"arena +{place['offset']}"
-    time = step.get("measured_us", step["time_us"]) or None
+    measured = step.get("runs", True)
+    time = step.get("measured_us", step["time_us"]) if measured else None
     share = step["share"]
     return [
         step["precision"],
-        _figure(time, ".1f"),
+        _figure(time or None, ".1f"),
         "-" if share is None else f"{share:.1%}",
-        _figure(step["macs"] / 1e6, ".2f"),
+        _figure(step["macs"] / 1e6 if measured else None, ".2f"),
         _figure(step["gflops"], ".0f"),
-        size(step["bytes"]),
+        size(step["bytes"]) if measured else "-",
         _figure(step["gbytes_per_s"], ".1f"),
         where,
     ]

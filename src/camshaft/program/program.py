@@ -268,7 +268,8 @@ class Note:
     origin: names of the source model's nodes.  tactic, params: what was chosen.
     precision: element type of the arithmetic ("f32", "i8", ...).  reason: why this tactic and
     precision, in words.  time_us: microseconds measured in tuning (0 when not timed).
-    macs, bytes: multiply-accumulates and bytes moved.
+    macs, bytes: multiply-accumulates and bytes moved, at any sizes.
+    at: the sizes that the time is of, by the symbols' names, where they are not the typical ones.
     """
 
     name: str
@@ -279,5 +280,6 @@ class Note:
     precision: str = ""
     reason: str = ""
     time_us: float = 0.0
-    macs: int = 0
-    bytes: int = 0
+    macs: Extent = 0
+    bytes: Extent = 0
+    at: tuple[tuple[str, int], ...] = ()

@@ -23,8 +23,9 @@ def instruction_text(program: Program, index: int) -> str:
 
 
 def note_text(note: Note) -> str:
-    """A note, a field on each line."""
-    return "\n".join(f"  {f.name:<9} {_words(getattr(note, f.name))}" for f in fields(note))
+    """A note, a field on each line; sizes that the time is of only where they are not typical."""
+    shown = [f.name for f in fields(note) if f.name != "at" or note.at]
+    return "\n".join(f"  {name:<9} {_words(getattr(note, name))}" for name in shown)
 
 
 def _words(value: object) -> str:

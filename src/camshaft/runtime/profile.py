@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from time import perf_counter_ns
 from typing import Any
 
 import numpy as np
 
 from camshaft.errors import ConfigError
-from camshaft.ir.extents.sizes import typical
+from camshaft.ir.extents.sizes import evaluate, typical
 from camshaft.program.program import HostCall, Launch, Note, Program
 from camshaft.program.view import PLACED, View
 from camshaft.runtime.context import ExecutionContext
@@ -21,11 +21,12 @@ from camshaft.runtime.file.manifest import Manifest
 class LayerTime:
     """One step's measured time.
 
-    median_us, min_us: over all runs, in microseconds, waiting for the other workers included.
-    share: of the sum of all steps' medians.  gmacs: 10^9 multiply-accumulates a second.
-    gbytes: 10^9 bytes moved a second.
+    index: of the instruction.  median_us, min_us: over all runs, in microseconds, waiting for the other workers included.
+    share: of the sum of all steps' medians.  macs, bytes: multiply-accumulates and bytes moved, at the
+    sizes measured.  gmacs, gbytes: 10^9 of them a second.
     """
 
+    index: int
     name: str
     op: str
     tactic: str
@@ -33,18 +34,25 @@ class LayerTime:
     median_us: float
     min_us: float
     share: float
+    macs: int
+    bytes: int
     gmacs: float
     gbytes: float
 
 
 @dataclass(frozen=True)
 class Profile:
-    """A layer profile.  layers: the steps that ran.  total_us: median of whole calls, timed without stamps."""
+    """A layer profile.
+
+    layers: the steps that ran.  total_us: median of whole calls, timed without stamps.  sizes: of the
+    engine's symbols in these calls.
+    """
 
     layers: tuple[LayerTime, ...]
     total_us: float
     threads: int
     runs: int
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The profile as JSON types."""
@@ -74,14 +82,18 @@ def profile_context(
         start = perf_counter_ns()
         context.run_into(inputs, outputs)
         totals[i] = perf_counter_ns() - start
-    ran = manifest.program.active(context.sizes)
-    return _summary(manifest, ran, times, totals, context.threads)
+    return _summary(manifest, context.sizes, times, totals, context.threads)
 
 
 def _summary(
-    manifest: Manifest, ran: Sequence[bool], times: np.ndarray, totals: np.ndarray, threads: int
+    manifest: Manifest,
+    sizes: Mapping[str, int],
+    times: np.ndarray,
+    totals: np.ndarray,
+    threads: int,
 ) -> Profile:
-    """ran: whether each instruction did, of those that `times` [runs, instructions] are of."""
+    """sizes: those of the runs, symbol name -> size.  times: nanoseconds [runs, instructions]."""
+    ran = manifest.program.active(sizes)
     medians = np.median(times, axis=0) / 1e3
     least = times.min(axis=0) / 1e3
     whole = float(medians.sum()) or 1.0
@@ -90,12 +102,14 @@ def _summary(
         manifest.program.instructions, manifest.notes, ran, medians.tolist(), least.tolist(),
         strict=True,
     )  # fmt: skip
-    for step, note, has_run, median, best in steps:
+    for i, (step, note, has_run, median, best) in enumerate(steps):
         if not has_run:
             continue
         ns = median * 1e3
+        macs, nbytes = evaluate(note.macs, sizes), evaluate(note.bytes, sizes)
         layers.append(
             LayerTime(
+                index=i,
                 name=note.name,
                 op=note.op,
                 tactic="host" if isinstance(step, HostCall) else note.tactic,
@@ -103,18 +117,21 @@ def _summary(
                 median_us=median,
                 min_us=best,
                 share=median / whole,
-                gmacs=note.macs / ns if ns else 0.0,
-                gbytes=note.bytes / ns if ns else 0.0,
+                macs=macs,
+                bytes=nbytes,
+                gmacs=macs / ns if ns else 0.0,
+                gbytes=nbytes / ns if ns else 0.0,
             )
         )
-    return Profile(tuple(layers), float(np.median(totals)) / 1e3, threads, len(totals))
+    return Profile(tuple(layers), float(np.median(totals)) / 1e3, threads, len(totals), sizes)
 
 
 def describe(manifest: Manifest) -> dict[str, Any]:
     """Everything the manifest says, as JSON types, for `inspect`: the engine and its steps.
 
     Work items, bytes and offsets are those at typical sizes.  A step's "where" says at which sizes it
-    runs ("": at all), "typical" whether that includes typical sizes.
+    runs ("": at all), "typical" whether that includes typical sizes.  "time_us", "macs" and "bytes" of one
+    for other sizes are those at the sizes "at".
     """
     program = manifest.program
     active = program.active(program.typical)
@@ -151,6 +168,7 @@ def _arena(program: Program) -> dict[str, int | None]:
 
 def _described(program: Program, index: int, note: Note) -> dict[str, Any]:
     step = program.instructions[index]
+    sizes = {**program.typical, **dict(note.at)}
     items, where = [], ""
     if isinstance(step, Launch):
         where = "" if step.when is None else str(step.when)
@@ -167,8 +185,9 @@ def _described(program: Program, index: int, note: Note) -> dict[str, Any]:
         "reason": note.reason,
         "where": where,
         "time_us": note.time_us,
-        "macs": note.macs,
-        "bytes": note.bytes,
+        "macs": evaluate(note.macs, sizes),
+        "bytes": evaluate(note.bytes, sizes),
+        "at": dict(note.at),
         "waits": isinstance(step, HostCall) or step.waits,
         "items": items,
         "operands": [_operand(program, view) for view in step.views if view is not None],

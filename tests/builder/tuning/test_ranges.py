@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.graph import GraphBuilder
 from camshaft.ir.types import TensorType, f32
 from camshaft.program.program import Launch
+from cli_models import call, call_json
 from onnx_models import model_of
 
 N, M = Symbol("n", 1, 4, 64), Symbol("m", 8, 32, 512)
@@ -161,7 +163,12 @@ def test_each_size_runs_the_kernel_that_is_fastest_there(
     config = {"shapes": {"x": ("n=1..8..400", 24)}, "threads": threads, "timing_cache": cache}
     engine = camshaft.build(proto, **config)
     assert len(engine.notes) == 4
-    assert [n.reason.startswith("where n ") for n in engine.notes] == [True] * 4
+    small, large = (
+        r"[\d.]+ us at n=8; for sizes such as n=1 to n=\d+, where n < \d+",
+        r"[\d.]+ us at n=400; for sizes( such as n=\d+ to n=400,)? where n >= \d+",
+    )
+    for note, pattern in zip(engine.notes, (small, large) * 2, strict=True):
+        assert re.fullmatch(pattern, note.reason), note.reason
     weights = {t.name: np.frombuffer(t.raw_data, np.float32).reshape(t.dims)
                for t in proto.graph.initializer}  # fmt: skip
     file = tmp_path / "two.camshaft"
@@ -177,6 +184,7 @@ def test_each_size_runs_the_kernel_that_is_fastest_there(
     again = camshaft.build(proto, **config, frozen_cache=True)
     assert again.program == engine.program
     check_reports(engine)
+    check_tables(file)
 
 
 def check_reports(engine: camshaft.Engine) -> None:
@@ -185,10 +193,34 @@ def check_reports(engine: camshaft.Engine) -> None:
     assert json.dumps(steps)
     assert [s["typical"] for s in steps].count(True) == 2
     assert all(s["where"] for s in steps)
+    for step in steps:  # figures are of the sizes that the time is of
+        n = 8 if step["typical"] else 400
+        assert step["at"] == ({} if step["typical"] else {"n": 400})
+        assert (step["macs"], step["bytes"]) == (n * 24 * 40, 4 * (24 * 40 + n * 24 + n * 40))
     profile = engine.profile({"x": np.ones((300, 24), np.float32)}, runs=2)
-    assert [layer.op for layer in profile.layers] == [s["op"] for s in steps if not s["typical"]]
+    assert [layer.index for layer in profile.layers] == [
+        s["index"] for s in steps if not s["typical"]
+    ]
+    assert profile.sizes == {"n": 300}
+    assert [layer.macs for layer in profile.layers] == [300 * 24 * 40] * 2
     starts = [i.waits for i in engine.program.instructions if isinstance(i, Launch)]
     assert starts == [True, False, True, False], "alternatives do not wait for each other"
+
+
+def check_tables(file: Path) -> None:
+    """The figures of the command line are of the sizes that it says."""
+    text = call("inspect", file).stdout
+    assert "typically 8; times and bytes at typical sizes, or at those a step names" in text
+    options = ("--dump-profile", "--runs", 2, "--shapes", "x:300x24")
+    text = call("inspect", file, *options).stdout
+    assert "; steps measured at n=300" in text and "typical sizes;" not in text.split("arena")[0]
+    data = call_json("inspect", file, *options)
+    assert data["totals"]["macs"] == 2 * 300 * 24 * 40 and data["totals"]["steps"] == 2
+    for step in data["steps"]:
+        assert ("measured_us" in step) == step["runs"] == (not step["typical"])
+        assert (step["gflops"] is None) == (step["share"] is None) == (not step["runs"])
+        if step["runs"]:
+            assert step["gflops"] == pytest.approx(2e-3 * 300 * 24 * 40 / step["measured_us"])
 
 
 def test_a_frozen_cache_without_the_other_sizes_is_an_error(

@@ -94,11 +94,7 @@ def _points(task: Task, spec: KernelSpec, wanted: Sequence[Sizes]) -> list[_Poin
 
 def _macs(task: Task, sizes: Sizes) -> int:
     """Multiply-accumulates of the task at these sizes."""
-    node = task.node
-    if node is None:
-        return 0
-    macs = node.op.macs([t.type for t in node.args], node.outputs[0].type, node.attrs)
-    return evaluate(macs, {**{s.name: s.typical for s in symbols_of(macs)}, **sizes})
+    return evaluate(task.macs, {**{s.name: s.typical for s in symbols_of(task.macs)}, **sizes})
 
 
 def _nbytes(spec: KernelSpec, sizes: Sizes) -> int:
@@ -139,11 +135,21 @@ def _joined(
         time = times[at][path[at]]
         if len(set(path)) == 1:
             return replace(winner, time_us=time, reason=f"{time:.1f} us, best over all sizes")
-        reason = f"where {when}: {time:.1f} us at {points[at].label}"
-        if points[at].sizes == typical:
+        sizes = points[at].sizes
+        reason = (
+            f"{time:.1f} us at {points[at].label}; for sizes{_such(points, group)} where {when}"
+        )
+        if sizes == typical:
             first = len(parts)
-        parts.append(replace(winner, time_us=time, reason=reason, when=when))
+        there = () if sizes == typical else tuple(sizes.items())
+        parts.append(replace(winner, time_us=time, reason=reason, when=when, at=there))
     return replace(parts[first], others=tuple(p for i, p in enumerate(parts) if i != first))
+
+
+def _such(points: Sequence[_Point], group: Sequence[int]) -> str:
+    """The least and the most of the points that a kernel is for, as examples; "" of a single one."""
+    first, last = points[group[0]], points[group[-1]]
+    return "" if first is last else f" such as {first.label} to {last.label},"
 
 
 def _prices(task: Task, winners: Sequence[Choice]) -> Callable[[int, int], float]:

@@ -280,7 +280,7 @@ class Tuner:
 
     def _trial(self, task: Task, spec: KernelSpec, sizes: Sizes | None = None) -> Trial:
         constants = [t.array for t in task.constants]
-        expected_us = 2 * task.macs / FLOPS_PER_US / self.threads
+        expected_us = 2 * typical(task.macs) / FLOPS_PER_US / self.threads
         where = (self.backend.fingerprint, self.spread, expected_us, sizes)
         return Trial(spec, constants, self.threads, *where)
 

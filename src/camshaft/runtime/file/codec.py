@@ -235,6 +235,20 @@ def _check_fields(kind: Any, data: Any, where: str) -> None:
         raise ValueError(f"{where}: field {min(required - data.keys())!r} is missing")
 
 
+def _decode_manifest(data: Any, where: str, tables: _Tables) -> Manifest:
+    """The program first, whose symbols the notes name."""
+    _check_fields(Manifest, data, where)
+    hints = get_type_hints(Manifest)
+    program = _decode_program(data["program"], f"{where}.program", tables)
+    tables = _Tables((), {s.name: s for s in program.symbols})
+    rest = {
+        name: _decoder(hints[name])(value, f"{where}.{name}", tables)
+        for name, value in data.items()
+        if name != "program"
+    }
+    return Manifest(program=program, **rest)
+
+
 def _decode_program(data: Any, where: str, tables: _Tables) -> Program:
     """Symbols first, then buffers, which name them, then what names buffers."""
     _check_fields(Program, data, where)
@@ -332,6 +346,7 @@ def _decode_type(data: Any, where: str, tables: _Tables) -> TensorType:
 
 
 _SPECIAL: dict[Any, _Decoder] = {
+    Manifest: _decode_manifest,
     Program: _decode_program,
     Buffer: _decode_buffer_number,
     View: _decode_view,
