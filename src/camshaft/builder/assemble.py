@@ -138,7 +138,7 @@ class Assembler:
             symbols=symbols,
             constraints=tuple(self.graph.constraints),
             fixed=tuple(
-                FixedInput(t.name, t.type, self._constant(t.array).buffer.name)
+                FixedInput(t.name, t.type, self._constant(t.array).buffer.name, t.position)
                 for t in self.graph.fixed
             ),
         )

@@ -57,6 +57,13 @@ class Tensor:
 
 
 @dataclass(frozen=True, eq=False)
+class FixedInput(Tensor):
+    """A constant that the model declares as an input.  position: among all inputs that it declares."""
+
+    position: int = 0
+
+
+@dataclass(frozen=True, eq=False)
 class Node:
     """One application of an op.
 
@@ -104,7 +111,7 @@ class Graph:
     output_names: tuple[str, ...]
     nodes: tuple[Node, ...]
     constraints: Constraints = field(default_factory=Constraints)
-    fixed: tuple[Tensor, ...] = ()
+    fixed: tuple[FixedInput, ...] = ()
 
     @cached_property
     def producers(self) -> Mapping[str, Node]:
@@ -139,7 +146,7 @@ class GraphBuilder:
         *,
         reserved: Iterable[str] = (),
         constraints: Constraints | None = None,
-        fixed: Sequence[Tensor] = (),
+        fixed: Sequence[FixedInput] = (),
     ) -> None:
         """reserved: tensor names that fresh names must avoid (those still to come in a rebuild).
 
@@ -204,7 +211,8 @@ class GraphBuilder:
     def fixed_input(self, name: str, array: np.ndarray) -> Tensor:
         """Declare an input of the model whose values are known: a constant."""
         tensor = self.constant(array, name)
-        self.fixed.append(tensor)
+        position = len(self._inputs) + len(self.fixed)
+        self.fixed.append(FixedInput(tensor.name, tensor.type, tensor.data, position=position))
         return tensor
 
     def constant(self, array: np.ndarray | np.generic, name: str = "const") -> Tensor:

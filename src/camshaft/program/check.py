@@ -133,6 +133,8 @@ def _check_fixed(fixed: FixedInput, program: Program, constants: Mapping[str, in
         raise BuildError(f"{where}: impossible type {fixed.type!r:.80}")
     if constants.get(fixed.constant) != fixed.type.nbytes:
         raise BuildError(f"{where}: its {fixed.type.nbytes} bytes are not what is stored for it")
+    if not 0 <= fixed.position < len(names):
+        raise BuildError(f"{where}: position {fixed.position} of {len(names)} inputs")
 
 
 @dataclass(frozen=True)

@@ -40,12 +40,14 @@ class FixedInput:
     """An input of the model that the build was given the values of.  A call may bring it along, if
     it holds these.
 
-    constant: name of the stored constant that holds them.
+    constant: name of the stored constant that holds them.  position: among all inputs that the model
+    declares.
     """
 
     name: str
     type: TensorType
     constant: str
+    position: int = 0
 
 
 @dataclass(frozen=True)
@@ -230,6 +232,14 @@ class Program:
     def valued(self) -> tuple[Binding, ...]:
         """The inputs whose elements say sizes."""
         return tuple(b for b in self.inputs if b.values)
+
+    @cached_property
+    def declared(self) -> tuple[str, ...]:
+        """The names of all inputs that the model declares, fixed ones included, in its order."""
+        names = [b.name for b in self.inputs]
+        for f in sorted(self.fixed, key=lambda f: f.position):
+            names.insert(f.position, f.name)
+        return tuple(names)
 
     @cached_property
     def buffer_set(self) -> frozenset[Buffer]:

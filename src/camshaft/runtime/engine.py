@@ -108,7 +108,8 @@ class Engine:
     # -- running -----------------------------------------------------------------------------
 
     def __call__(self, *arrays: Any) -> dict[str, np.ndarray]:
-        """Run on one dictionary {input name: array} or on positional arrays.
+        """Run on one dictionary {input name: array}, or on positional arrays: those of `inputs`, or
+        of all inputs that the model declares.
 
         Returns {output name: new array}.  Errors as in `ExecutionContext.run`.
         """
@@ -126,13 +127,18 @@ class Engine:
     def _named(self, arrays: tuple[Any, ...]) -> Mapping[str, Any]:
         if len(arrays) == 1 and isinstance(arrays[0], Mapping):
             return arrays[0]
-        if len(arrays) != len(self._names):
-            raise BindingError(
-                f"{_count(len(arrays), 'array')} passed, and the engine takes "
-                f"{_count(len(self._names), 'input')}: "
-                f"{', '.join(f'{n}: {t!r}' for n, t in self.inputs.items())}"
-            )
-        return dict(zip(self._names, arrays, strict=True))
+        for names in (self._names, self.program.declared):
+            if len(arrays) == len(names):
+                return dict(zip(names, arrays, strict=True))
+        fixed = ", ".join(f.name for f in self.program.fixed)
+        also = (
+            f"; or with those that the build fixed ({fixed}), in the model's order" if fixed else ""
+        )
+        raise BindingError(
+            f"{_count(len(arrays), 'array')} passed, and the engine takes "
+            f"{_count(len(self._names), 'input')}: "
+            f"{', '.join(f'{n}: {t!r}' for n, t in self.inputs.items())}{also}"
+        )
 
     def create_context(self, threads: int = 1, check_finite: bool = False) -> ExecutionContext:
         """A context with `threads` workers, the caller included.

@@ -152,10 +152,25 @@ def output_shapes(
 
     Errors as in `Bindings.arrange`, `Bindings.elements` and `sizes_of`.
     """
+    if isinstance(given, Mapping):
+        given = {n: x for n, x in given.items() if not _is_fixed_shape(inputs, n, x)}
     arrays = inputs.with_scalars(inputs.arrange(given))
     shapes = [_shape(name, x) for name, x in zip(inputs.names, arrays, strict=True)]
     sizes = sizes_of(program, (*shapes, *inputs.elements(arrays)))
     return {b.name: tuple(evaluate(e, sizes) for e in b.type.shape) for b in program.outputs}
+
+
+def _is_fixed_shape(inputs: Bindings, name: str, given: Any) -> bool:
+    """Whether this is the shape of an input that the build fixed; ShapeError if it is another."""
+    if name not in inputs.fixed or not isinstance(given, tuple | list):
+        return False
+    shape, held = _shape(name, given), inputs.fixed[name].shape
+    if shape != held:
+        raise ShapeError(
+            f"input {name!r} is given the shape {shape}, and the build fixed it to values (values=) of "
+            f"the shape {held}; leave it out, or give that shape"
+        )
+    return True
 
 
 def _shape(name: str, given: Any) -> tuple[int, ...]:

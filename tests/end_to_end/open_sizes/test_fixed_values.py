@@ -10,7 +10,7 @@ import pytest
 from onnx import ModelProto, numpy_helper, parser
 
 import camshaft
-from camshaft import BindingError, CalibrationError, ConfigError, ModelError
+from camshaft import BindingError, CalibrationError, ConfigError, ModelError, ShapeError
 from camshaft.frontends.onnx import import_onnx
 from camshaft.session import BuildSession
 from value_models import voice
@@ -75,6 +75,38 @@ def test_a_call_may_say_the_value_again_and_no_other(tmp_path: Path) -> None:
         assert each.output_shapes({"audio": (1, 512), "sr": 8000})["y"] == (2, 256)
 
 
+def test_positions_are_those_that_the_model_declares(tmp_path: Path) -> None:
+    model, x = picked(), audio(5, 4)
+    at, scale = np.array([3, 0], np.int32), np.array([1, 2, 4, -1], np.float16)
+    add, bias = np.array([True]), np.zeros((2, 4), np.float32)
+    engine = camshaft.build(model, values={"at": at, "add": True, "bias": bias}, **QUICK)
+    engine.save(tmp_path / "e.engine")
+    for each in (engine, camshaft.load(tmp_path / "e.engine")):
+        want = each({"x": x, "scale": scale})["y"]
+        np.testing.assert_array_equal(want, x[at] * scale.astype(np.float32))
+        np.testing.assert_array_equal(each(x, scale)["y"], want)
+        np.testing.assert_array_equal(each(x, at, scale, add, bias)["y"], want)
+        with pytest.raises(BindingError, match="input 'at' is 0 at index"):
+            each(x, at[::-1].copy(), scale, add, bias)
+        with pytest.raises(
+            BindingError, match=r"3 arrays passed.*takes 2 inputs.*fixed \(at, add, bias\)"
+        ):
+            each(x, at, scale)
+
+
+def test_sizes_of_outputs_are_asked_with_the_shapes_of_all_inputs() -> None:
+    engine = camshaft.build(picked(), values={"at": [3, 0, 3], "add": True}, **QUICK)
+    shapes: dict[str, Any] = {"x": (5, 4), "at": (3,), "scale": [4], "add": (1,)}
+    context = engine.create_context()
+    for asked in (engine.output_shapes, context.output_shapes):
+        assert asked(shapes) == asked({**shapes, "at": np.array([3, 0, 3], np.int32)})
+        assert asked(shapes)["y"] == (3, 4)
+        with pytest.raises(ShapeError, match=r"'at' is given the shape \(2,\).*shape \(3,\)"):
+            asked({**shapes, "at": (2,)})
+    scalar = camshaft.build(voice(), values={"sr": 8000}, **QUICK)
+    assert scalar.output_shapes({"audio": (1, 512), "sr": ()})["y"] == (2, 256)
+
+
 def test_without_a_value_the_error_says_what_to_give() -> None:
     with pytest.raises(
         ModelError, match=r"only branches of one type.*give 'sr' a value with values=\{'sr'"
@@ -127,6 +159,8 @@ def test_values_of_every_kind() -> None:
         ({"add": 1}, "holds 1, and the input holds bool"),
         ({"scale": [1, 2, 3]}, r"shape \[3\], the model's input \[4\]"),
         ({"at": [[1, 2]]}, r"shape \[1, 2\], the model's input \[k\]"),
+        ({"bias": 3}, r"shape \[\], the model's input \[k, 4\]"),
+        ({"x": 3}, r"shape \[\], the model's input \[n, 4\]"),
         ({"sr": 1}, r"values= names \['sr'\].*its inputs are \['x', 'at'"),
     ],
 )

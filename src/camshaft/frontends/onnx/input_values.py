@@ -135,7 +135,8 @@ def _rank(value: Value) -> int:
 
 
 def fixed_array(name: str, value: Value, dtype: DType, declared: Declared) -> np.ndarray:
-    """The values of input `name` as an array of its type; one number may stand for one element.
+    """The values of input `name` as an array of its type; one number may stand for an array of one
+    element, or for a list of any length that holds just this number.
 
     ModelError where they are of another kind or range than `dtype`, or do not fit what is declared.
     """
@@ -149,7 +150,8 @@ def fixed_array(name: str, value: Value, dtype: DType, declared: Declared) -> np
     if declared is None:
         return array
     wanted = [d if isinstance(d, int) else None for d in declared]
-    if array.ndim == 0 and all(d in (1, None) for d in wanted):
+    ones = all(d == 1 for d in wanted) or wanted == [None]
+    if array.ndim == 0 and ones:
         return array.reshape((1,) * len(wanted))
     if array.ndim != len(wanted) or any(
         d is not None and d != given for d, given in zip(wanted, array.shape, strict=True)
