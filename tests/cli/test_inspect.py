@@ -127,6 +127,35 @@ def process(*arguments: object) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("inspect", "untimed.engine"), 0),
+        (("build", "net.onnx", "-o", "untimed.engine", *QUICK), 0),
+        (("run", "net.engine"), 0),
+        (("run", "nix.engine"), 6),
+        (("run", "nix.engine", "--debug"), 6),
+    ],
+)
+def test_readers_that_leave_do_not_change_the_exit_code(
+    model: Path, engine: Path, words: tuple[str, ...], code: int
+) -> None:
+    folder = engine.parent
+    call("build", model, "-o", folder / "untimed.engine", *QUICK)
+    reader, writer = os.pipe()
+    os.close(reader)
+    script = "from camshaft.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", script, *words],
+        stdout=writer,
+        stderr=writer,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+    )
+    os.close(writer)
+    assert done.returncode == code
+
+
 def test_an_error_is_one_line_and_debug_shows_where(tmp_path: Path) -> None:
     plain = process("run", tmp_path / "nix.engine")
     assert plain.returncode == 6 and plain.stderr.count("\n") == 1 and "nix.engine" in plain.stderr

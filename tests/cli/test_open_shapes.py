@@ -41,7 +41,8 @@ def test_shapes_as_typed() -> None:
     assert said_shapes("--shapes", ["x:batch/max_len=1..9/8"]) == {
         "x": ("batch", "max_len=1..9", 8)
     }
-    for wrong in ("x:", "x:1x", "x:1x-3", "x:1x2x3..1", "x:1,x:2"):
+    assert said_shapes("--shapes", ["x:max_len=1../,y:4/"]) == {"x": ("max_len=1..",), "y": (4,)}
+    for wrong in ("x:", "x:/", "x:1//", "x:1x", "x:1x-3", "x:1x2x3..1", "x:1,x:2"):
         with pytest.raises(ConfigError, match="--shapes"):
             said_shapes("--shapes", [wrong])
 
@@ -87,6 +88,35 @@ def test_what_is_assumed_is_said_once_with_how_to_say_better(folder: Path, tmp_p
     data = call_json("build", model, "-o", engine, *QUICK)
     assert data["assumed"] == ["batch"] and data["arena"]["most"] is None
     assert data["symbols"] == [{"name": "batch", "least": 1, "typical": 1, "most": None}]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "said"),
+    [
+        ("float[1, 3, H, W] x", ("--shapes", "x:1/3/max_side/max_side")),
+        ("float[max_len] x", ()),
+        ("float[max_len, batch_axis] x, float[batch_axis, max_len] y", ()),
+        ("float[?, 3] x", ()),
+    ],
+)
+def test_what_is_advised_keeps_names(tmp_path: Path, inputs: str, said: tuple[str, ...]) -> None:
+    names = [text.split()[-1] for text in inputs.split(", float")]
+    body = " ".join(f"z{n} = Relu ({n})" for n in names)
+    outputs = ", ".join(f"float[{','.join('abcd'[: i.count(',') + 1])}] z{n}"
+                        for i, n in zip(inputs.split(", float"), names, strict=True))  # fmt: skip
+    onnx.save(small_model(body, inputs, outputs), tmp_path / "m.onnx")
+    command = ("build", tmp_path / "m.onnx", *QUICK)
+    first = call(*command, *said)
+    assumed = camshaft.load(tmp_path / "m.engine")
+    option = first.stderr.split("set with ")[1].split()
+    assert call(*command, *option).stderr == ""
+    better = camshaft.load(tmp_path / "m.engine")
+    assert {n: repr(t) for n, t in better.inputs.items()} == {
+        n: repr(t) for n, t in assumed.inputs.items()
+    }
+    assert [s.typical for s in better.symbols.values()] == [
+        s.typical for s in assumed.symbols.values()
+    ]
 
 
 def test_calibration_files_may_hold_what_is_fixed(tmp_path: Path) -> None:

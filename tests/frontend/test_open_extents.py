@@ -127,6 +127,7 @@ def test_forms_of_what_is_said() -> None:
 def test_said_shapes_as_text() -> None:
     assert shape_text(("n=1..4", 3, None)) == "n=1..4x3x?"
     assert shape_text(("max", 3)) == "max/3"
+    assert shape_text(("max=1..4",)) == "max=1..4/"
     assert shape_text(()) == "scalar"
     assert profile_text(((1, 3), (4, 3), (16, 3))) == "1..4..16x3"
 

@@ -5,7 +5,7 @@
     files      which files a command reads and writes, kept apart
     source     a model or an engine file -> an engine
     arrays     arrays from files: inputs, calibration data
-    progress   progress bars;  output: tables and JSON
+    console    standard output and error;  progress: bars on it;  output: tables and JSON
     build, run, bench, inspect, compare: one command each
 
 Only `app` is imported to begin with; a command's module, and with it everything heavy, when the

@@ -11,10 +11,10 @@ import sys
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.text import Text
 from typer.core import TyperCommand, TyperGroup
 
+from camshaft.cli.console import error_console
 from camshaft.errors import (
     BindingError,
     BuildError,
@@ -84,7 +84,7 @@ class LateGroup(TyperGroup):
             return super().invoke(ctx)
         except CamshaftError as error:
             if ctx.params.get("debug"):
-                Console(stderr=True).print_exception()
+                error_console().print_exception()
             _tell(str(error))
             raise typer.Exit(exit_code(error)) from None
         except KeyboardInterrupt:
@@ -118,7 +118,7 @@ def command(name: str) -> Any:
 
 def _tell(message: str) -> None:
     line = Text.assemble(("error: ", "bold red"), message)
-    Console(stderr=True).print(line, soft_wrap=True, highlight=False)
+    error_console().print(line, soft_wrap=True, highlight=False)
 
 
 def _show_version(wanted: bool) -> None:

@@ -6,19 +6,15 @@ With `--json` standard output holds the JSON and nothing else; notes go to stand
 from __future__ import annotations
 
 import json
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from camshaft.atomic import check_writable, write_atomically
+from camshaft.cli.console import PipeConsole, error_console, standard_output
 from camshaft.cli.files import WRITTEN
 from camshaft.errors import ConfigError
 
@@ -47,25 +43,25 @@ class Output:
             require_writable(Path(json))
         self._json = json
         self._quiet = json == "-"
-        self._console = _Console()
+        self._console = PipeConsole()
         if not self._console.is_terminal:
-            self._console = _Console(width=max(self._console.width, _WIDE))
+            self._console = PipeConsole(width=max(self._console.width, _WIDE))
 
     def line(self, text: str | Text = "") -> None:
         """A line for people."""
         if not self._quiet:
-            with _standard_output():
+            with standard_output():
                 self._console.print(text, soft_wrap=True, markup=False, highlight=False)
 
     def table(self, table: Table) -> None:
         """A table for people."""
         if not self._quiet:
-            with _standard_output():
+            with standard_output():
                 self._console.print(table)
 
     def note(self, text: str, style: str = "yellow") -> None:
         """Something to know, on standard error."""
-        Console(stderr=True).print(Text(text, style), soft_wrap=True, highlight=False)
+        error_console().print(Text(text, style), soft_wrap=True, highlight=False)
 
     def data(self, value: dict[str, Any]) -> None:
         """The results for machines, where `--json` wants them.  ConfigError if that fails."""
@@ -73,37 +69,10 @@ class Output:
             return
         text = json.dumps(value, indent=2, allow_nan=False) + "\n"
         if self._quiet:
-            with _standard_output():
+            with standard_output():
                 typer.echo(text, nl=False)
         else:
             write_text(Path(self._json), text)
-
-
-class _Console(Console):
-    """Ignores that the reader of a pipe has closed it, as `| head` does: files are still written,
-    and the exit code is the command's."""
-
-    def on_broken_pipe(self) -> None:
-        self.quiet = True
-        _discard_standard_output()
-
-
-@contextmanager
-def _standard_output() -> Iterator[None]:
-    """Errors while writing to standard output: ConfigError, or silence if nobody reads it."""
-    try:
-        yield
-    except BrokenPipeError:
-        _discard_standard_output()
-    except OSError as error:
-        _discard_standard_output()  # or Python would try again at its end
-        raise ConfigError(f"cannot write standard output: {error.strerror or error}") from error
-
-
-def _discard_standard_output() -> None:
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
 
 
 def require_writable(path: Path | None) -> None:

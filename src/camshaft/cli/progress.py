@@ -5,7 +5,6 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -16,12 +15,14 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from camshaft.cli.console import error_console
+
 
 class Bars:
     """A bar for each stage of a build.  A context manager; call it as BuildConfig.progress."""
 
     def __init__(self) -> None:
-        console = Console(stderr=True)
+        console = error_console()
         self._bars = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),

@@ -1,6 +1,6 @@
 """Shapes as they are typed: `x:1x3x224x224`, `x:batch=1..16x3x224x224`, profiles of them.
 
-An "x" separates extents, or a "/" where a name holds an "x": `x:batch/max_length`.
+An "x" separates extents, or a "/" where a name holds an "x": `x:batch/max_length`, `x:max_length/`.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def fixed_shapes(option: str, texts: Sequence[str] | None) -> dict[str, tuple[in
 def _extents(option: str, name: str, text: str, like: str) -> tuple[Said, ...]:
     if text == "scalar":
         return ()
-    words = text.split("/") if "/" in text else re.split("[xX]", text)
+    words = text.removesuffix("/").split("/") if "/" in text else re.split("[xX]", text)
     extents: list[Said] = []
     for word in words:
         if word.isdecimal():

@@ -80,11 +80,10 @@ def _any_of(extents: Sequence[Extent], symbols: Sequence[Symbol]) -> bool:
 
 
 def _example(extent: Extent) -> Said:
-    """The range of this extent as an option says it; without its name if that holds an "x"."""
+    """Name and range of this extent as an option says them."""
     symbol = sole_symbol(extent)
     if symbol is None:
         return extent if isinstance(extent, int) else None
     most = symbol.high or (8 if symbol.typical == 1 else 2 * symbol.typical)
     middle = None if symbol.typical == symbol.low else symbol.typical
-    text = str(Range(symbol.low, middle, most))
-    return text if "x" in symbol.name.lower() else f"{symbol.name}={text}"
+    return f"{symbol.name}={Range(symbol.low, middle, most)}"

@@ -70,10 +70,11 @@ def parse_said(text: str) -> tuple[str, Range]:
 
 
 def shape_text(shape: Sequence[Said]) -> str:
-    """1x3x224x224, or `scalar`; with "/" in place of "x" where a name holds an x."""
+    """1x3x224x224, or `scalar`; with "/" in place of "x" where a name holds an x (max/, where there is
+    no other extent)."""
     words = ["?" if said is None else str(said) for said in shape]
     between = "/" if any("x" in word.lower() for word in words) else "x"
-    return between.join(words) or "scalar"
+    return between.join(words) + "/" * (between == "/" and len(words) == 1) or "scalar"
 
 
 def value_text(value: Value) -> str:
