@@ -8,5 +8,5 @@ from __future__ import annotations
 VERSION = "0.1.0"
 """The camshaft version; the package metadata takes it from here."""
 
-FORMAT = 4
+FORMAT = 5
 """Version of the engine file: raised when the manifest's fields or the calling convention change."""

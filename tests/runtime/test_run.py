@@ -205,7 +205,7 @@ def test_threads_beyond_the_plan_are_refused() -> None:
 
 
 def test_without_known_array_layout_everything_still_works(monkeypatch: Any) -> None:
-    monkeypatch.setattr(RunnerFunctions, "bound_call", lambda self, program: None)
+    monkeypatch.setattr(RunnerFunctions, "bound_call", lambda self, program, name: None)
     engine = chain(length=5, threads=2, items=4, host_at=2)
     assert np.array_equal(engine(X)["y"], 2 * (X + 2) + 2)
     with pytest.raises(BindingError, match="has dtype"):

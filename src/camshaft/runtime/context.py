@@ -17,8 +17,9 @@ from camshaft.errors import ConfigError
 from camshaft.ir.types import StaticShape
 from camshaft.program.program import HostCall
 from camshaft.program.rows import Outcome
+from camshaft.program.view import Buffer
 from camshaft.runtime.arena import allocate_arena
-from camshaft.runtime.bindings import overlap_error
+from camshaft.runtime.bindings import Arrays, overlap_error
 from camshaft.runtime.host import HostStep
 from camshaft.runtime.linked import LinkedEngine
 from camshaft.runtime.reports import Reports
@@ -49,6 +50,7 @@ class ExecutionContext:
             len(engine.inputs.types),
             threads,
             check_finite,
+            self._inputs.saying if engine.program.symbols else (),
         )
         self._hosts = {
             row: HostStep(instruction, engine.constants, engine.numbers)
@@ -58,20 +60,14 @@ class ExecutionContext:
         self._fit: Shapes | None = None
         self._shaper: Shaper | None = None
         self._output_dtypes = [dtype for _, dtype in self._outputs.specs]
-        self._specs: tuple[tuple[StaticShape, np.dtype], ...] = ()  # of the last sizes
+        self._specs: tuple[tuple[StaticShape, np.dtype], ...] = ()
         if engine.program.symbols:
             self._shaper = Shaper(engine, self._dims, self._program)
             self._shaper.move(self._arena.ctypes.data)
         else:
-            shapes = [t.static for t in self._outputs.types]
-            self._specs = tuple(zip(shapes, self._output_dtypes, strict=True))
-            for host in self._hosts.values():
-                host.place(self._arena, engine.program.offsets, {})
+            self._place([t.static for t in self._outputs.types], engine.program.offsets, {})
         direct = None if self._hosts else self._program.call
         self._call: Callable[..., int] = direct or _always_slow_path
-        self._elements: list[tuple[int, bytes]] = []
-        if direct is not None and self._inputs.saying:
-            self._call = _comparing(direct, self._elements)
 
     # -- running -----------------------------------------------------------------------------
 
@@ -84,16 +80,13 @@ class ExecutionContext:
         ConfigError if the context is closed or in use by another thread.
         """
         arrays = self._inputs.arrange(inputs)
-        if self._shaper is not None and self._fit is None:
-            arrays = self._fitted(arrays)
-        outputs = [_empty(shape, dtype) for shape, dtype in self._specs]
+        try:
+            outputs = [_empty(shape, dtype) for shape, dtype in self._specs]
+        except MemoryError:
+            outputs = []  # so that the call is refused
         code = self._call(*arrays, *outputs)
         if code:
-            if self._shaper is not None and code == Outcome.UNEXPECTED:
-                arrays = self._fitted(arrays)
-                outputs = [_empty(shape, dtype) for shape, dtype in self._specs]
-                code = self._call(*arrays, *outputs)
-            self._handle_outcome(code, (*arrays, *outputs))
+            outputs = [*self._run_slowly(code, arrays, None)]
         if self._reports is not None:
             self._reports.check()
         return dict(zip(self._outputs.names, outputs))  # noqa: B905 (`strict` costs 100 ns)
@@ -104,16 +97,10 @@ class ExecutionContext:
         Outputs must be writeable, C-contiguous, and share no memory with any other array of the
         call.  After an error their contents are unspecified.
         """
-        given = self._inputs.arrange(inputs)
-        if self._shaper is not None and self._fit is None:
-            given = self._fitted(given)
-        arrays = (*given, *self._outputs.arrange(outputs))
-        code = self._call(*arrays)
+        given, written = self._inputs.arrange(inputs), self._outputs.arrange(outputs)
+        code = self._call(*given, *written)
         if code:
-            if self._shaper is not None and code == Outcome.UNEXPECTED:
-                arrays = (*self._fitted(given), *arrays[len(given) :])
-                code = self._call(*arrays)
-            self._handle_outcome(code, arrays)
+            self._run_slowly(code, given, written)
         if self._reports is not None:
             self._reports.check()
 
@@ -129,37 +116,86 @@ class ExecutionContext:
         """
         return output_shapes(self._engine.program, self._inputs, inputs)
 
-    def _fitted(self, arrays: tuple[Any, ...]) -> tuple[Any, ...]:
+    def _run_slowly(self, code: int, given: Arrays, outputs: Arrays | None) -> Arrays:
+        """Make a call that generated code has refused, for what looks unusual or has other sizes, or
+        raise the error; returns the outputs.  outputs: the caller's, None to allocate them."""
+        arrays, made = given, outputs or ()
+        if code in (Outcome.IS_BUSY, Outcome.UNEXPECTED):
+
+            def call() -> int:
+                nonlocal arrays, made
+                arrays = self._fitted(given)
+                made = self._allocated() if outputs is None else outputs
+                return self._call_in_turn((*arrays, *made))
+
+            code = self._program.in_turn(call)
+        if code == Outcome.IS_BUSY:
+            raise self._refused()
+        if code == Outcome.OVERLAP:
+            names = (*self._inputs.names, *self._outputs.names)
+            raise overlap_error(names, (*arrays, *made), len(self._inputs.names))
+        if code == Outcome.NOT_FINITE:  # unless the caller changed the array in the meantime
+            self._inputs.check_finite(arrays)
+        return made
+
+    def _call_in_turn(self, arrays: Arrays) -> int:
+        """Run, where the tables fit the sizes; errors for arrays that are not right."""
+        if not self._hosts and self._program.call_in_turn is not None:
+            code = self._program.call_in_turn(*arrays)
+            if code != Outcome.UNEXPECTED:
+                return code
+        count = len(self._inputs.names)
+        sizes = self._shaper.sizes if self._shaper else None
+        self._inputs.check(arrays[:count], sizes)
+        self._outputs.check(arrays[count:], sizes)
+        addresses = [a.ctypes.data for a in arrays]
+        return self._program.enter(addresses, lambda row: self._hosts[row].run(arrays))
+
+    def _fitted(self, arrays: Arrays) -> Arrays:
         """The inputs with numbers as arrays, after the context has taken on their sizes."""
-        assert self._shaper is not None
         if self._inputs.has_scalars:
             arrays = self._inputs.with_scalars(arrays)
+        if self._shaper is None:
+            return arrays
         self._inputs.check_kinds(arrays)
         shapes = tuple([a.shape for a in arrays])
         if self._inputs.saying:
             shapes += self._inputs.elements(arrays)
-            self._elements[:] = [(i, arrays[i].tobytes()) for i in self._inputs.saying]
         if shapes != self._fit:
-            self._set_shapes(self._shaper, shapes)
+            said = [arrays[i] for i in self._inputs.saying]
+            self._set_shapes(self._shaper, shapes, said)
         return arrays
 
-    def _set_shapes(self, shaper: Shaper, shapes: Shapes) -> None:
-        """Fit the tables to other shapes; the arena grows where it is too small, and stays so."""
-        self._fit = None  # until all of it is done
+    def _set_shapes(self, shaper: Shaper, shapes: Shapes, said: Sequence[np.ndarray]) -> None:
+        """Fit the tables to other shapes; the arena grows where it is too small, and stays so.
 
-        def fit() -> None:
-            needed = shaper.compute(shapes)
-            if needed > self._arena.nbytes:
-                self._arena = allocate_arena(needed)
-                shaper.move(self._arena.ctypes.data)
-            shaper.place()
-
-        if not self._program.between_calls(fit):
-            raise self._refused()
-        self._specs = tuple(zip(shaper.output_shapes, self._output_dtypes, strict=True))
-        for host in self._hosts.values():
-            host.place(self._arena, shaper.offsets, shaper.sizes)
+        said: the arrays that say sizes by their elements.
+        """
+        self._fit, self._specs = None, ()
+        self._program.set_fitted(False)  # until all of it is done
+        needed = shaper.compute(shapes)
+        if needed > self._arena.nbytes:
+            self._arena = allocate_arena(needed)
+            shaper.move(self._arena.ctypes.data)
+        shaper.place()
+        for held, array in zip(self._program.elements, said, strict=True):
+            held[:] = array.reshape(-1).view(np.uint8)
+        self._place(shaper.output_shapes, shaper.offsets, shaper.sizes)
         self._fit = shapes
+
+    def _place(
+        self, shapes: Sequence[StaticShape], offsets: Mapping[Buffer, int], sizes: Mapping[str, int]
+    ) -> None:
+        """What follows from sizes besides the tables."""
+        for host in self._hosts.values():
+            host.place(self._arena, offsets, sizes)
+        self._shapes = shapes
+        self._specs = tuple(zip(shapes, self._output_dtypes, strict=True))
+        self._program.set_fitted(True)
+
+    def _allocated(self) -> Arrays:
+        """New outputs for the sizes that the tables fit."""
+        return tuple([_empty(s, d) for s, d in zip(self._shapes, self._output_dtypes, strict=True)])
 
     def _refused(self) -> ConfigError:
         return ConfigError(
@@ -168,35 +204,6 @@ class ExecutionContext:
             else "the execution context is in use by another thread; create one context for each "
             "thread"
         )
-
-    def _handle_outcome(self, code: int, arrays: tuple[Any, ...]) -> None:
-        """Deal with every outcome but DONE, until the call is done or an error is raised."""
-        program = self._program
-        while code:
-            if code == Outcome.IS_BUSY:
-                if not program.start():
-                    raise self._refused()
-                code = self._call(*arrays)
-            elif code == Outcome.UNEXPECTED:
-                arrays = self._inputs.with_scalars(arrays)
-                code = self._enter_checked(arrays)
-            elif code == Outcome.NOT_FINITE:
-                self._inputs.check_finite(arrays[: len(self._inputs.names)])
-                return  # the caller changed the array in the meantime: there is no fault to report
-            elif code == Outcome.OVERLAP:
-                names = (*self._inputs.names, *self._outputs.names)
-                raise overlap_error(names, arrays, len(self._inputs.names))
-
-    def _enter_checked(self, arrays: Sequence[Any]) -> int:
-        """Enter with arrays that no generated check has accepted, if they are right after all."""
-        count = len(self._inputs.names)
-        sizes = self._shaper.sizes if self._shaper else None
-        self._inputs.check(arrays[:count], sizes)
-        self._outputs.check(arrays[count:], sizes)
-        addresses = [a.ctypes.data for a in arrays]
-        if not self._hosts:
-            return self._program.enter(addresses)
-        return self._program.enter_with_hosts(addresses, lambda row: self._hosts[row].run(arrays))
 
     # -- timing ------------------------------------------------------------------------------
 
@@ -239,25 +246,6 @@ def allowed_threads(threads: object, limit: int) -> int:
         f"threads={threads!r}: this engine was built for {built} a context; choose that or "
         "rebuild with more `threads`"
     )
-
-
-def _comparing(
-    call: Callable[..., int], elements: Sequence[tuple[int, bytes]]
-) -> Callable[..., int]:
-    """`call` if arrays of it that say sizes hold what they held when sizes were set; else UNEXPECTED.
-
-    elements: position of each and what it held, changed in place by who sets sizes.
-    """
-    kind, unexpected = np.ndarray, Outcome.UNEXPECTED
-
-    def compared(*arrays: Any) -> int:
-        for at, held in elements:
-            array = arrays[at]
-            if type(array) is not kind or array.tobytes() != held:
-                return unexpected
-        return call(*arrays)
-
-    return compared
 
 
 def _always_slow_path(*arrays: Any) -> int:

@@ -254,9 +254,9 @@ def test_unchanged_values_set_nothing(engine: Engine, monkeypatch: pytest.Monkey
     counted: list[Any] = []
     original = type(context)._set_shapes
 
-    def counting(self: Any, shaper: Any, shapes: Any) -> None:
+    def counting(self: Any, shaper: Any, shapes: Any, said: Any) -> None:
         counted.append(shapes)
-        original(self, shaper, shapes)
+        original(self, shaper, shapes, said)
 
     monkeypatch.setattr(type(context), "_set_shapes", counting)
     given = feeds(4, 4, 2, 4)

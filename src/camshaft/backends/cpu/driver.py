@@ -47,9 +47,12 @@ class LinkedKernels:
         first_output: int,
         threads: int,
         check_finite: bool,
+        saying: Sequence[int],
     ) -> LinkedProgram:
         """See `runtime.driver.LinkedCode.program`."""
-        return LinkedProgram(self._runner, rows, bindings, first_output, threads, check_finite)
+        return LinkedProgram(
+            self._runner, rows, bindings, first_output, threads, check_finite, saying
+        )
 
 
 class CpuDriver:

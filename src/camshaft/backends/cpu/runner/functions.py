@@ -29,6 +29,7 @@ from camshaft.program.program import Phase
 C_CONTIGUOUS, ALIGNED, WRITEABLE = 0x1, 0x100, 0x400  # PyArrayObject.flags
 _SYMBOLS = (
     "call",
+    "call_in_turn",
     "enter",
     "resume",
     "acquire",
@@ -153,7 +154,7 @@ class RunnerFunctions:
     `acquire` and `leave`, which take no time.
 
     enter(program, addresses) -> code; resume(program, row) -> code;
-    acquire(program) -> 1 if it was busy; leave(program);
+    acquire(program) -> 1 if a call is in progress; leave(program);
     signal(program); worker(program, number, seen generation).  Codes: `Outcome`.
     """
 
@@ -168,13 +169,17 @@ class RunnerFunctions:
         self.leave = ctypes.PYFUNCTYPE(None, p)(self.addresses["leave"])
         self.signal = self._function("signal", None, p)
         self.worker = self._function("worker", None, p, i64, ctypes.c_int32)
-        self._method = _MethodDef(b"call", self.addresses["call"], _METH_FASTCALL, None)
+        self._methods = {
+            name: _MethodDef(name.encode(), self.addresses[name], _METH_FASTCALL, None)
+            for name in ("call", "call_in_turn")
+        }
 
     def _function(self, name: str, result: Any, *arguments: Any) -> Callable[..., Any]:
         return ctypes.CFUNCTYPE(result, *arguments)(self.addresses[name])
 
-    def bound_call(self, program: int) -> Callable[..., int] | None:
-        """`call` as a built-in Python function of the arrays, or None without a known layout.
+    def bound_call(self, program: int, name: str) -> Callable[..., int] | None:
+        """`call` or `call_in_turn` as a built-in Python function of the arrays, or None without a
+        known layout.
 
         A built-in's calling convention costs a tenth of what ctypes' does (20 ns against 300).
         The caller keeps this runner and the program's memory alive.
@@ -187,7 +192,7 @@ class RunnerFunctions:
             api.PyCFunction_NewEx, ctypes.c_void_p, ctypes.py_object, ctypes.py_object
         )
         owner = capsule(program, None, None)
-        bound: Callable[..., int] = method(ctypes.addressof(self._method), owner, None)
+        bound: Callable[..., int] = method(ctypes.addressof(self._methods[name]), owner, None)
         return bound
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from camshaft.backends.cpu.runner.functions import RunnerFunctions
-from camshaft.backends.cpu.runner.ir.layout import SLOT_WORDS, Word
+from camshaft.backends.cpu.runner.ir.layout import IN_CALL, SLOT_WORDS, Word
 from camshaft.backends.cpu.runner.tables import Tables, check_rows, zeroed
 from camshaft.errors import ConfigError
 from camshaft.ir.types import TensorType
@@ -27,8 +27,8 @@ class LinkedProgram:
     """Tables for `threads` workers.  One thread at a time calls it; `call`'s code says if not.
 
     call: built-in function of all arrays (inputs, then outputs) -> code, or None where NumPy's
-    layout is unknown.  Codes are `Outcome`s; before the first call, and after a
-    fork, every entry returns IS_BUSY until `start` has started the worker threads.
+    layout is unknown.  Codes are `Outcome`s; before the first `in_turn`, and after a fork, it returns
+    IS_BUSY.  call_in_turn: the same within `in_turn`.
     """
 
     def __init__(
@@ -39,37 +39,39 @@ class LinkedProgram:
         first_output: int,
         threads: int,
         check_finite: bool,
+        saying: Sequence[int] = (),
     ) -> None:
-        """bindings: types of the arrays of a call, inputs first, outputs from `first_output`."""
+        """bindings: types of the arrays of a call, inputs first, outputs from `first_output`.
+        saying: those that say sizes by their elements."""
         self.threads = threads
         self._runner = runner
         words = zeroed(Word.SLOTS + SLOT_WORDS * threads)
         self.address = words.ctypes.data
         status = self.address + 8 * Word.STATUS
         checks = check_rows(runner, bindings[:first_output], status) if check_finite else []
-        tables = Tables(words, bindings, [*checks, *rows], threads)
+        tables = Tables(words, bindings, [*checks, *rows], threads, saying)
         self.checks = len(checks)
         self._tables = tables
         tables.fill(first_output, len(checks))
-        self.call: Callable[..., int] | None = runner.bound_call(self.address)
+        self.call: Callable[..., int] | None = runner.bound_call(self.address, "call")
+        self.call_in_turn = runner.bound_call(self.address, "call_in_turn")
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._started = self._closed = False
-        self._has_hosts = any(row.code == 0 for row in rows)
-        self._turn = threading.Lock()  # held in calls with host steps, in set_shape and close
+        self._turn = threading.Lock()  # held in `in_turn` and `close`
         _programs.add(self)
         self._release = weakref.finalize(self, _stop, tables, runner, self._threads)
 
     # -- life --------------------------------------------------------------------------------
 
-    def start(self) -> bool:
-        """Start the workers unless they run.  False if they did, or if the program is closed.
+    def start(self) -> None:
+        """Start the workers unless they run, or the program is closed.
 
         ConfigError where the system has no more threads.  Whatever fails closes the program.
         """
         with self._lock:
             if self._started or self._closed:
-                return False
+                return
             self._tables.reset()
             try:
                 for number in range(1, self.threads):
@@ -92,7 +94,6 @@ class LinkedProgram:
                 self._closed = True
                 raise
             self._runner.leave(self.address)
-            return True
 
     @property
     def closed(self) -> bool:
@@ -105,7 +106,6 @@ class LinkedProgram:
             if self._turn.locked():
                 raise running
             with self._turn:
-                self._free_after_interrupt()
                 if self._started and not self._closed and self._runner.acquire(self.address):
                     raise running
                 self._closed = True
@@ -117,37 +117,55 @@ class LinkedProgram:
         self._turn = threading.Lock()
         self._threads.clear()
         self._started = False
-        self._tables.words[Word.BUSY] = 1
+        self._tables.words[Word.BUSY] = IN_CALL
 
     # -- running -----------------------------------------------------------------------------
 
-    def enter(self, addresses: Sequence[int]) -> int:
-        """One call on arrays at these addresses, which the caller has checked."""
-        block = (ctypes.c_int64 * max(1, len(addresses)))(*addresses)
-        return int(self._runner.enter(self.address, ctypes.addressof(block)))
+    def in_turn(self, action: Callable[[], int]) -> int:
+        """What `action` returns, with the program claimed for it from its first to its last line: it
+        may set sizes, then `call_in_turn` or `enter`.  IS_BUSY if the program is in use or closed.
 
-    def enter_with_hosts(self, addresses: Sequence[int], host: Callable[[int], None]) -> int:
-        """`enter` for programs with host steps, which must use nothing else: calls `host(row)`
-        (rows numbered without checks) for each step that falls due.
-
-        An exception in a host step, or Ctrl-C between two entries, leaves Word.BUSY set.  Therefore
-        a lock says whether a call is under way, and its next holder clears the word.  No exception
-        leaves the lock held: `with` takes and frees it without handling signals (CPython issue 29988).
+        Passes on what `action` raises.  An exception that comes between two lines here (Ctrl-C)
+        leaves Word.BUSY at IN_TURN.  Therefore a lock says whose turn it is, and its next holder takes
+        over what is claimed so.  No exception leaves the lock held: `with` takes and frees it without
+        handling signals (CPython issue 29988).
         """
+        if not self._started:
+            self.start()
         if self._turn.locked():
             return Outcome.IS_BUSY
         with self._turn:
-            self._free_after_interrupt()
-            code = self.enter(addresses)
-            while code > 0:
-                host(code - 1 - self.checks)
-                code = int(self._runner.resume(self.address, code))  # the row after the host step
-            return code
+            if self._closed or self._runner.acquire(self.address):
+                return Outcome.IS_BUSY
+            try:
+                return action()
+            finally:
+                self._runner.leave(self.address)
 
-    def _free_after_interrupt(self) -> None:
-        """Clear Word.BUSY of a program with host steps.  The caller holds `_turn`."""
-        if self._has_hosts and self._started and not self._closed:
-            self._runner.leave(self.address)
+    def enter(self, addresses: Sequence[int], host: Callable[[int], None]) -> int:
+        """One call on arrays at these addresses, which the caller has checked, within `in_turn`.
+
+        Calls `host(row)` (rows numbered without checks) for each host step that falls due.
+        """
+        block = (ctypes.c_int64 * max(1, len(addresses)))(*addresses)
+        code = int(self._runner.enter(self.address, ctypes.addressof(block)))
+        while code > 0:
+            host(code - 1 - self.checks)
+            code = int(self._runner.resume(self.address, code))  # the row after the host step
+        return code
+
+    def set_fitted(self, on: bool) -> None:
+        """Whether the tables fit the sizes of calls; at first they do not, and `call` is refused.  Used
+        within `in_turn`, or before the first call."""
+        if on:
+            self._tables.fit_checks(self.checks)
+        self._tables.words[Word.FITTED] = on
+
+    @property
+    def elements(self) -> list[np.ndarray]:
+        """For each binding that says sizes by its elements, what these must be: u8 [bytes], to be
+        written within `in_turn`."""
+        return self._tables.held
 
     def words(self, targets: Targets) -> tuple[int, np.ndarray]:
         """Address of a table with the words that vary with sizes, and where in it they lie.
@@ -155,26 +173,6 @@ class LinkedProgram:
         targets: which words, for the rows without checks.
         """
         return self._tables.block.ctypes.data, self._tables.places(targets, self.checks)
-
-    def between_calls(self, change: Callable[[], None]) -> bool:
-        """Call `change`, which may write to `words`.  False if the program is in use or closed.
-
-        Passes on what it raises.
-        """
-        if not self._started and not self.start():
-            return False
-        if self._turn.locked():
-            return False
-        with self._turn:
-            self._free_after_interrupt()
-            if self._runner.acquire(self.address):
-                return False
-            try:
-                change()
-                self._tables.fit_checks(self.checks)
-            finally:
-                self._runner.leave(self.address)
-        return True
 
     def set_timing(self, on: bool) -> None:
         """Turn time stamps on or off, between calls."""

@@ -19,6 +19,7 @@ from camshaft.backends.cpu.runner.ir.layout import (
     BARRIER,
     CHECK_CHUNK,
     EXPECTED_WORDS,
+    IN_CALL,
     MASK_WORDS,
     ROW_WORDS,
     SERIAL,
@@ -52,7 +53,9 @@ class Tables:
         bindings: Sequence[TensorType],
         rows: Sequence[Row],
         threads: int,
+        saying: Sequence[int],
     ) -> None:
+        """saying: bindings that say sizes by their elements; their extents are ints."""
         self.words = words
         self.bindings, self.rows_in, self.threads = bindings, rows, threads
         patches = sum(isinstance(a, Patch) for r in rows for a in r.args)
@@ -71,6 +74,10 @@ class Tables:
         self.stamps = zeroed(len(rows) + 1)
         self.addresses = zeroed(len(bindings))
         self.expected = zeroed(EXPECTED_WORDS * len(bindings))
+        nbytes = [fixed_extent(bindings[i].nbytes, "bytes of an input") for i in saying]
+        self.held = [np.zeros(n, np.uint8) for n in nbytes]  # their elements when sizes were set
+        said = [(i, a.ctypes.data, a.nbytes) for i, a in zip(saying, self.held, strict=True)]
+        self.said = np.array(said, np.int64).reshape(-1)
         self.dtypes = [np.dtype(b.dtype.numpy) for b in bindings]  # kept: `expected` holds ids
 
     def fill(self, first_output: int, checks: int) -> None:
@@ -87,7 +94,9 @@ class Tables:
         words[Word.PATCH_COUNT] = self.patches.size // 3
         words[Word.EXPECTED] = self.expected.ctypes.data
         words[Word.AT_TYPE : Word.AT_FLAGS + 1] = array_layout() or 0
-        words[Word.BUSY] = 1  # until start()
+        words[Word.SAID] = self.said.ctypes.data
+        words[Word.SAID_COUNT] = len(self.held)
+        words[Word.BUSY] = IN_CALL  # until start()
         crowded = self.threads > available_cpus()
         stages = CROWDED_US if crowded else (SPIN_US, YIELD_US, BARRIER_US, PARK_US)
         where = (Word.SPIN_NS, Word.YIELD_NS, Word.BARRIER_NS, Word.PARK_NS)

@@ -66,6 +66,8 @@ _NUMBERS = (
     "MASK_WORDS",
     "ROW_WORDS",
     "EXPECTED_WORDS",
+    "IN_CALL",
+    "IN_TURN",
     "SERIAL",
     "STALL_NS",
     "WINDOW_NS",

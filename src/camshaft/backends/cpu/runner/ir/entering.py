@@ -94,35 +94,31 @@ host:
   %r1 = add i64 %r, 1
   ret i64 %r1
 finish:
-  call void @leave(ptr %p)
   %code = select i1 %bad, i64 $NOT_FINITE, i64 $DONE
   ret i64 %code
 }
 
-; Claim the program for a call; returns 1 if it was claimed already.
+; Claim the program for the thread that holds the turn; returns 1 if a call is in progress.  What
+; the turn's last holder, torn off by an exception, left claimed is taken over.
 define i64 @acquire(ptr %p) {
   %pbusy = getelementptr i64, ptr %p, i64 $BUSY
-  %busy = atomicrmw xchg ptr %pbusy, i32 1 acquire
-  %old = zext i32 %busy to i64
-  ret i64 %old
+  %pair = cmpxchg ptr %pbusy, i32 0, i32 $IN_TURN acquire monotonic
+  %old = extractvalue { i32, i1 } %pair, 0
+  %taken = icmp eq i32 %old, $IN_CALL
+  %result = zext i1 %taken to i64
+  ret i64 %result
 }
 
-; End a call.
+; Let go of the program.
 define void @leave(ptr %p) {
   %pbusy = getelementptr i64, ptr %p, i64 $BUSY
   store atomic i32 0, ptr %pbusy release, align 4
   ret void
 }
 
-; One call on arrays whose addresses are given.
+; One call on arrays whose addresses are given, of a program that the caller has claimed.
 define i64 @enter(ptr %p, ptr %addresses) {
 entry:
-  %busy = call i64 @acquire(ptr %p)
-  %free = icmp eq i64 %busy, 0
-  br i1 %free, label %own, label %taken
-taken:
-  ret i64 $IS_BUSY
-own:
   %n = call i64 @word(ptr %p, i64 $BINDING_COUNT)
   %bytes = mul i64 %n, 8
   %bindings = call ptr @pointer(ptr %p, i64 $BINDINGS)
@@ -130,7 +126,6 @@ own:
   %shared = call i1 @overlap(ptr %p)
   br i1 %shared, label %refuse, label %run
 refuse:
-  call void @leave(ptr %p)
   ret i64 $OVERLAP
 run:
   %pstatus = getelementptr i64, ptr %p, i64 $STATUS
@@ -141,14 +136,59 @@ run:
   ret i64 %code
 }
 
-; A Python function (METH_FASTCALL) of all arrays, inputs first.  %self is a capsule of the
-; program.  An array that is not exactly as expected gives UNEXPECTED: Python then looks closer.
-define ptr @call(ptr %self, ptr %objects, i64 %n) {
+; Whether the arrays that say sizes by their elements hold what they held when sizes were set.
+define internal i1 @says_the_same(ptr %p, ptr %addresses) {
 entry:
-  %p = call ptr @PyCapsule_GetPointer(ptr %self, ptr null)
+  %n = call i64 @word(ptr %p, i64 $SAID_COUNT)
+  %table = call ptr @pointer(ptr %p, i64 $SAID)
+  br label %head
+head:
+  %i = phi i64 [ 0, %entry ], [ %i1, %next ]
+  %in = icmp ult i64 %i, %n
+  br i1 %in, label %look, label %yes
+look:
+  %at = mul i64 %i, 3
+  %p0 = getelementptr i64, ptr %table, i64 %at
+  %binding = load i64, ptr %p0
+  %p1 = getelementptr i64, ptr %p0, i64 1
+  %held = load ptr, ptr %p1
+  %p2 = getelementptr i64, ptr %p0, i64 2
+  %bytes = load i64, ptr %p2
+  %pdata = getelementptr ptr, ptr %addresses, i64 %binding
+  %data = load ptr, ptr %pdata
+  br label %compare
+compare:
+  %j = phi i64 [ 0, %look ], [ %j1, %byte ]
+  %more = icmp ult i64 %j, %bytes
+  br i1 %more, label %byte, label %next
+byte:
+  %pa = getelementptr i8, ptr %data, i64 %j
+  %a = load i8, ptr %pa
+  %pb = getelementptr i8, ptr %held, i64 %j
+  %b = load i8, ptr %pb
+  %j1 = add i64 %j, 1
+  %same = icmp eq i8 %a, %b
+  br i1 %same, label %compare, label %no
+next:
+  %i1 = add i64 %i, 1
+  br label %head
+yes:
+  ret i1 true
+no:
+  ret i1 false
+}
+
+; A call on Python's arrays, inputs first, of a program that the caller has claimed: no other thread
+; can set sizes between the checks and the end.  An array that is not exactly as expected gives
+; UNEXPECTED: Python then looks closer.
+define internal i64 @checked(ptr %p, ptr %objects, i64 %n) {
+entry:
   %wanted = call i64 @word(ptr %p, i64 $BINDING_COUNT)
   %arity = icmp eq i64 %n, %wanted
-  br i1 %arity, label %prepare, label %refuse
+  %fitted = call i64 @word(ptr %p, i64 $FITTED)
+  %fits = icmp ne i64 %fitted, 0
+  %ready = and i1 %arity, %fits
+  br i1 %ready, label %prepare, label %refuse
 prepare:
   %addresses = alloca i64, i64 %n, align 8
   %expected = call ptr @pointer(ptr %p, i64 $EXPECTED)
@@ -156,7 +196,7 @@ prepare:
 head:
   %i = phi i64 [ 0, %prepare ], [ %i1, %good ]
   %in = icmp ult i64 %i, %n
-  br i1 %in, label %look, label %go
+  br i1 %in, label %look, label %elements
 look:
   %pobject = getelementptr ptr, ptr %objects, i64 %i
   %object = load ptr, ptr %pobject
@@ -208,15 +248,44 @@ good:
   store i64 %data, ptr %pdata
   %i1 = add i64 %i, 1
   br label %head
+elements:
+  %said = call i1 @says_the_same(ptr %p, ptr %addresses)
+  br i1 %said, label %go, label %refuse
 go:
   %state = call ptr @PyEval_SaveThread()
   %code = call i64 @enter(ptr %p, ptr %addresses)
   call void @PyEval_RestoreThread(ptr %state)
+  ret i64 %code
+refuse:
+  ret i64 $UNEXPECTED
+}
+
+; A Python function (METH_FASTCALL) of all arrays.  %self is a capsule of the program.
+define ptr @call(ptr %self, ptr %objects, i64 %n) {
+entry:
+  %p = call ptr @PyCapsule_GetPointer(ptr %self, ptr null)
+  %pbusy = getelementptr i64, ptr %p, i64 $BUSY
+  %pair = cmpxchg ptr %pbusy, i32 0, i32 $IN_CALL acquire monotonic
+  %free = extractvalue { i32, i1 } %pair, 1
+  br i1 %free, label %own, label %taken
+own:
+  %code = call i64 @checked(ptr %p, ptr %objects, i64 %n)
+  store atomic i32 0, ptr %pbusy release, align 4
+  br label %end
+taken:
+  br label %end
+end:
+  %outcome = phi i64 [ %code, %own ], [ $IS_BUSY, %taken ]
+  %result = call ptr @PyLong_FromLongLong(i64 %outcome)
+  ret ptr %result
+}
+
+; The same where the thread that holds the turn has claimed the program.
+define ptr @call_in_turn(ptr %self, ptr %objects, i64 %n) {
+  %p = call ptr @PyCapsule_GetPointer(ptr %self, ptr null)
+  %code = call i64 @checked(ptr %p, ptr %objects, i64 %n)
   %result = call ptr @PyLong_FromLongLong(i64 %code)
   ret ptr %result
-refuse:
-  %no = call ptr @PyLong_FromLongLong(i64 $UNEXPECTED)
-  ret ptr %no
 }
 
 ; The word of %object at the byte offset that the program's word %field holds.

@@ -32,7 +32,10 @@ class Word(IntEnum):
     AT_SHAPE = 20
     AT_DTYPE = 21
     AT_FLAGS = 22
-    BUSY = 32  # 1 while a call is in progress
+    FITTED = 23  # 1 while the tables fit the sizes that `EXPECTED` names
+    SAID = 24  # address of (binding, address of its elements when sizes were set, bytes) triples
+    SAID_COUNT = 25
+    BUSY = 32  # 0, IN_CALL or IN_TURN
     STATUS = 33  # 0, or 1 + index of a binding that holds NaN or infinity
     GENERATION = 48  # raised to start workers
     STOP = 49
@@ -56,6 +59,8 @@ SLOT_WORDS = 16
 MASK_WORDS = 16
 ROW_WORDS = 4  # code address (0: host step), argument block, items, flags
 EXPECTED_WORDS = 5  # type, dtype object, rank, address of the shape, flags that must be set
+IN_CALL = 1  # `call` has claimed the program, or it was not started
+IN_TURN = 2  # whoever holds the lock `LinkedProgram._turn` has claimed it
 BARRIER = 1  # row flag: all earlier rows must have finished
 SERIAL = 2  # row flag: from here to the next host step no other worker has anything to do
 
