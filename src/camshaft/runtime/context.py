@@ -7,13 +7,14 @@ one thread at a time.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import prod
 from numbers import Integral
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 
-from camshaft.errors import ConfigError
+from camshaft.errors import BuildError, ConfigError
 from camshaft.ir.types import StaticShape
 from camshaft.program.program import HostCall
 from camshaft.program.rows import Outcome
@@ -27,6 +28,8 @@ from camshaft.runtime.shaping import Shaper
 from camshaft.runtime.sizes import Shapes, output_shapes
 
 _empty = np.empty
+_LARGE = 16 << 20
+"""Bytes of outputs from which on a call looks at its sizes before it allocates any."""
 
 
 class ExecutionContext:
@@ -60,7 +63,7 @@ class ExecutionContext:
         self._fit: Shapes | None = None
         self._shaper: Shaper | None = None
         self._output_dtypes = [dtype for _, dtype in self._outputs.specs]
-        self._specs: tuple[tuple[StaticShape, np.dtype], ...] = ()
+        self._specs: tuple[tuple[StaticShape, np.dtype], ...] = ()  # what to allocate at once
         if engine.program.symbols:
             self._shaper = Shaper(engine, self._dims, self._program)
             self._shaper.move(self._arena.ctypes.data)
@@ -78,6 +81,7 @@ class ExecutionContext:
         BindingError names an array that does not fit, or (with `check_finite`) that holds NaN or
         infinity, or a node that is given an index outside its axis.
         ConfigError if the context is closed or in use by another thread.
+        BuildError if there is no memory for outputs, or for the arena, of these sizes.
         """
         arrays = self._inputs.arrange(inputs)
         try:
@@ -190,12 +194,24 @@ class ExecutionContext:
         for host in self._hosts.values():
             host.place(self._arena, offsets, sizes)
         self._shapes = shapes
-        self._specs = tuple(zip(shapes, self._output_dtypes, strict=True))
         self._program.set_fitted(True)
 
     def _allocated(self) -> Arrays:
-        """New outputs for the sizes that the tables fit."""
-        return tuple([_empty(s, d) for s, d in zip(self._shapes, self._output_dtypes, strict=True)])
+        """New outputs for the sizes that the tables fit.  BuildError if there is no memory for them."""
+        made: list[np.ndarray] = []
+        specs = tuple(zip(self._shapes, self._output_dtypes, strict=True))
+        for name, (shape, dtype) in zip(self._outputs.names, specs, strict=True):
+            try:
+                made.append(_empty(shape, dtype))
+            except (MemoryError, ValueError) as error:  # ValueError: more than addresses reach
+                at = f" at {self._shaper.sizes}" if self._shaper else ""
+                raise BuildError(
+                    f"no memory for output {name!r}, of shape {shape} and "
+                    f"{prod(shape) * dtype.itemsize} bytes{at}; give smaller inputs, or free memory"
+                ) from error
+        if self._shaper is None or sum(a.nbytes for a in made) < _LARGE:
+            self._specs = specs
+        return tuple(made)
 
     def _refused(self) -> ConfigError:
         return ConfigError(
