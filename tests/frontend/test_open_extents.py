@@ -156,7 +156,7 @@ def test_a_range_said_of_one_input_holds_for_all_of_that_name(at: str) -> None:
 
 def test_two_ranges_of_one_name_are_an_error() -> None:
     proto = relu(a=["n", 4], b=["n", 4])
-    with pytest.raises(ModelError, match=r"two ranges, 2\.\.8 and 1\.\.8"):
+    with pytest.raises(ConfigError, match=r"two ranges, 2\.\.8 and 1\.\.8"):
         import_onnx(proto, shapes={"a": ("2..8", 4), "b": ("1..8", 4)})
     graph = import_onnx(proto, shapes={"a": ("2..8", 4), "b": ("2..4..8", 4)})
     assert symbols(graph)["n"] == Symbol("n", 2, 4, 8)
@@ -168,7 +168,7 @@ def test_ranges_that_the_model_does_not_take_are_an_error() -> None:
     proto = model(nodes, {"a": ["n", 8], "b": ["n", 8]}, ["s", "r"], weights)
     with pytest.raises(ModelError, match="do not broadcast"):
         import_onnx(proto, shapes={"a": ("1..4", 8)})
-    with pytest.raises(ModelError, match="needs 5 there"):
+    with pytest.raises(ConfigError, match="needs 5 there"):
         import_onnx(proto, shapes={"b": ("1..4", 8)})
     assert import_onnx(proto, shapes={"b": ("1..8", 8)}).inputs[1].shape == (5, 8)
 
@@ -194,7 +194,7 @@ def test_what_does_not_fit_is_said() -> None:
         ({"profiles": [{"x": ((1, 3), (1, 3))}]}, "three shapes"),
         ({"profiles": [{"x": ((1, 2), (1, 3), (1, 4))}]}, "fixes at 3"),
     ):
-        with pytest.raises(ModelError, match=words):
+        with pytest.raises(ConfigError, match=words):
             import_onnx(proto, **options)  # type: ignore[arg-type]
 
 

@@ -36,7 +36,7 @@ def theirs(model: ModelProto, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
 def test_the_branch_taken_is_the_one_built(sr: int, form: Any) -> None:
     value = form(sr)
     if isinstance(value, list):
-        with pytest.raises(ModelError, match=r"values\['sr'\] has the shape \[1\].*input \[\]"):
+        with pytest.raises(ConfigError, match=r"values\['sr'\] has the shape \[1\].*input \[\]"):
             camshaft.build(voice(), values={"sr": value}, **QUICK)
         return
     engine = camshaft.build(voice(), values={"sr": value}, **QUICK)
@@ -165,7 +165,7 @@ def test_values_of_every_kind() -> None:
     ],
 )
 def test_values_that_do_not_fit(values: dict[str, Any], fault: str) -> None:
-    with pytest.raises(ModelError, match=fault):
+    with pytest.raises(ConfigError, match=fault):
         import_onnx(picked(), values=camshaft.BuildConfig(values=values).values)
 
 

@@ -348,14 +348,14 @@ def test_what_values_cannot_say_is_refused() -> None:
         ({"m": (("a", 1), (1, 1))}, "only integers of a scalar or a list"),
         ({"s": (None,)}, "only integers"),
     ):
-        with pytest.raises(ModelError, match=words):
+        with pytest.raises(ConfigError, match=words):
             camshaft.build(model, values=values, **QUICK)
     for to, words in (
         (("batch", 4), r"values\['to'\] has the shape \[2\], the input \[3\]"),
         (((1, 1, 4), (2, 4, 4), (1, 8, 4)), "least 1, typical 2 and most 1"),
         (("batch", 1.5, 4), "holds 1.5, which is no size"),
     ):
-        with pytest.raises(ModelError, match=words):
+        with pytest.raises(ConfigError, match=words):
             camshaft.build(reshaped(), values={"to": to}, **QUICK)
     with pytest.raises(ConfigError, match="must ascend"):
         camshaft.build(reshaped(), values={"to": ("9..1", 1, 4)}, **QUICK)

@@ -8,7 +8,7 @@ integers are held one to a byte.
 from __future__ import annotations
 
 import numpy as np
-from onnx import TensorProto, numpy_helper
+from onnx import SparseTensorProto, TensorProto, numpy_helper
 
 from camshaft.errors import ModelError
 from camshaft.ir import types as T
@@ -91,3 +91,14 @@ def array_of(tensor: TensorProto) -> np.ndarray:
     if dtype is T.string:
         return array.astype(object)
     return np.asarray(array, dtype.numpy)
+
+
+def dense_of(sparse: SparseTensorProto) -> np.ndarray:
+    """A sparse tensor's elements, zeros included."""
+    values, indices = array_of(sparse.values), array_of(sparse.indices)
+    array = np.zeros(tuple(sparse.dims), values.dtype)
+    if indices.ndim == 1:
+        array.reshape(-1)[indices] = values
+    else:
+        array[tuple(indices.T)] = values
+    return array

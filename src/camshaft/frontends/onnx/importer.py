@@ -16,15 +16,16 @@ from functools import partial
 
 import numpy as np
 import onnx
-from onnx import GraphProto, ModelProto, NodeProto, SparseTensorProto, ValueInfoProto
+from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
 
-from camshaft.errors import ModelError
+from camshaft.errors import ConfigError, ModelError
 from camshaft.frontends.onnx.context import Handler, NodeContext
 from camshaft.frontends.onnx.demands import demand
 from camshaft.frontends.onnx.dtypes import (
     NARROW_RANGE,
     array_of,
     boundary_dtype,
+    dense_of,
     elem_name,
     inner_dtype,
     is_half,
@@ -91,7 +92,8 @@ def import_onnx(
     Extents that stay open become symbols (see `open_extents` for their typical sizes).
 
     float16 and bfloat16 are computed in float32; inputs and outputs keep their declared type.
-    Raises ModelError, naming the file, node or input at fault, for whatever cannot be imported.
+    Raises ModelError, naming the file, node or input at fault, for whatever cannot be imported;
+    ConfigError where what is said of an input does not fit the model's.
     """
     proto = load_model(model)
     extents = OpenExtents(
@@ -160,7 +162,7 @@ class _Importer:
         return self.builder.graph({v.name: self._output(v) for v in graph.output})
 
     def _check_names(self, inputs: Sequence[str]) -> None:
-        """ModelError if something is said of an input that the model does not have."""
+        """ConfigError if something is said of an input that the model does not have."""
         for option, given in (
             ("shapes", [self.extents.shapes]),
             ("profiles", self.extents.profiles),
@@ -168,7 +170,7 @@ class _Importer:
         ):
             unknown = {name for names in given for name in names} - set(inputs)
             if unknown:
-                raise ModelError(
+                raise ConfigError(
                     f"{option}= names {sorted(unknown)}, which the model has no input for; "
                     f"its inputs are {list(inputs)}"
                 )
@@ -190,7 +192,7 @@ class _Importer:
             name = sparse.values.name
             if name not in wanted:
                 continue
-            self._define(name, self.builder.constant(_dense(sparse), name))
+            self._define(name, self.builder.constant(dense_of(sparse), name))
 
     def _input(self, value: ValueInfoProto) -> None:
         name = value.name
@@ -234,10 +236,13 @@ class _Importer:
         shape = self.extents.shape(name, given if declared is None else declared)
         misfit = f"values[{name!r}] has the shape {list(given)}"
         if len(shape) != len(given):
-            raise ModelError(f"{misfit}, the input has rank {len(shape)}")
+            raise ConfigError(f"{misfit}, the input has rank {len(shape)}")
         with self.builder.constraints.learning(f"values[{name!r}]"):
             for extent, size in zip(shape, given, strict=True):
-                require_equal(extent, size, f"{misfit}, the input {list(shape)}")
+                try:
+                    require_equal(extent, size, f"{misfit}, the input {list(shape)}")
+                except ModelError as error:
+                    raise ConfigError(str(error)) from None
 
     def _output(self, value: ValueInfoProto) -> Tensor:
         if value.name not in self.values:
@@ -385,16 +390,6 @@ def _names(graph: GraphProto) -> set[str]:
     for node in graph.node:
         names.update(node.output)
     return names
-
-
-def _dense(sparse: SparseTensorProto) -> np.ndarray:
-    values, indices = array_of(sparse.values), array_of(sparse.indices)
-    array = np.zeros(tuple(sparse.dims), values.dtype)
-    if indices.ndim == 1:
-        array.reshape(-1)[indices] = values
-    else:
-        array[tuple(indices.T)] = values
-    return array
 
 
 def _elem_type(value: ValueInfoProto) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from camshaft.errors import ModelError
+from camshaft.errors import ConfigError
 from camshaft.frontends.onnx.open_extents import OpenExtents, usual_size
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.extents.known import MOST_KNOWN
@@ -71,7 +71,7 @@ def said_elements(name: str, value: Value, dtype: DType, declared: Declared) -> 
     """What is said of each element of input `name`; None if all are numbers, which fix it.
 
     declared: None takes the shape from `value`.  Three values, the least, the typical and the most,
-    may be said of a tensor of one dimension less.  ModelError if `value` says ranges of an input that
+    may be said of a tensor of one dimension less.  ConfigError if `value` says ranges of an input that
     cannot say sizes.
     """
     rank = _rank(value) if declared is None else len(declared)
@@ -83,9 +83,9 @@ def said_elements(name: str, value: Value, dtype: DType, declared: Declared) -> 
     else:
         elements = [e for e in flat_values(value) if _is_said(name, e)]  # type: ignore[misc]
     if rank == 0 and len(elements) != 1:
-        raise ModelError(f"values[{name!r}] says {len(elements)} values, the input is a scalar")
+        raise ConfigError(f"values[{name!r}] says {len(elements)} values, the input is a scalar")
     if not dtype.is_int or rank > 1 or len(elements) > MOST_KNOWN:
-        raise ModelError(
+        raise ConfigError(
             f"values[{name!r}] says ranges; only integers of a scalar or a list of at most {MOST_KNOWN} "
             "have those"
         )
@@ -116,7 +116,7 @@ def _between(
             not all(isinstance(v, int) for v in (low, middle, high))
             or not 0 <= low <= middle <= high
         ):
-            raise ModelError(
+            raise ConfigError(
                 f"values[{name!r}]: least {low}, typical {middle} and most {high} must be integers "
                 "that ascend from 0 on"
             )
@@ -126,7 +126,7 @@ def _between(
 
 def _is_said(name: str, element: object) -> bool:
     if (element is not None and not isinstance(element, int | str)) or isinstance(element, bool):
-        raise ModelError(f"values[{name!r}] holds {element!r}, which is no size")
+        raise ConfigError(f"values[{name!r}] holds {element!r}, which is no size")
     return True
 
 
@@ -138,14 +138,14 @@ def fixed_array(name: str, value: Value, dtype: DType, declared: Declared) -> np
     """The values of input `name` as an array of its type; one number may stand for an array of one
     element, or for a list of any length that holds just this number.
 
-    ModelError where they are of another kind or range than `dtype`, or do not fit what is declared.
+    ConfigError where they are of another kind or range than `dtype`, or do not fit what is declared.
     """
     what = f"values[{name!r}]"
     if dtype == string:
-        raise ModelError(f"{what}: the input holds strings, which cannot be given a value")
+        raise ConfigError(f"{what}: the input holds strings, which cannot be given a value")
     for element in flat_values(value):
         if not _holds(dtype, element):
-            raise ModelError(f"{what} holds {element!r}, and the input holds {dtype}")
+            raise ConfigError(f"{what} holds {element!r}, and the input holds {dtype}")
     array = np.array(value, dtype.numpy)
     if declared is None:
         return array
@@ -157,7 +157,7 @@ def fixed_array(name: str, value: Value, dtype: DType, declared: Declared) -> np
         d is not None and d != given for d, given in zip(wanted, array.shape, strict=True)
     ):
         shape = [str(d) if d is not None else "?" for d in declared]
-        raise ModelError(
+        raise ConfigError(
             f"{what} has the shape {list(array.shape)}, the model's input [{', '.join(shape)}]"
         )
     return array

@@ -23,7 +23,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from camshaft.errors import ModelError
+from camshaft.errors import ConfigError, ModelError
 from camshaft.ir.extents.constraints import Constraints, Lesson, broken, lessons
 from camshaft.ir.extents.extent import Extent, extent_of
 from camshaft.ir.extents.said import Range, Said, parse_said
@@ -70,7 +70,7 @@ class OpenExtents:
     def shape(self, name: str, declared: Sequence[int | str | None] | None) -> tuple[Extent, ...]:
         """The shape of input `name`; declared: what the model says (None: not even a rank).
 
-        ModelError if what is said does not fit, or if the rank is not known at all.
+        ConfigError if what is said does not fit, ModelError if the rank is not known at all.
         """
         said = self.shapes.get(name)
         profiled = self._profiled(name)
@@ -85,7 +85,7 @@ class OpenExtents:
             declared = [None] * len(said)
         for given, what in ((said, "shapes"), (profiled, "profiles")):
             if given is not None and len(given) != len(declared):
-                raise ModelError(
+                raise ConfigError(
                     f"{what}[{name!r}] has rank {len(given)}, the model's input has rank "
                     f"{len(declared)}"
                 )
@@ -119,7 +119,7 @@ class OpenExtents:
             return None
         ranks = {len(shape) for triple in given for shape in triple}
         if len(ranks) != 1 or any(len(triple) != 3 for triple in given):
-            raise ModelError(
+            raise ConfigError(
                 f"profiles[...][{name!r}] must be three shapes of one rank: least, typical, most"
             )
         columns = [list(zip(*triple, strict=True)) for triple in given]
@@ -146,13 +146,13 @@ class OpenExtents:
         known = own if isinstance(own, int) and own >= 0 else None
         if isinstance(said, int):
             if said < 0:
-                raise ModelError(f"shapes[{name!r}] has a negative extent, {said}")
+                raise ConfigError(f"shapes[{name!r}] has a negative extent, {said}")
             return said
         if profiled.low is not None and profiled.low == profiled.high:
             return profiled.low
         if said is None and known is not None:
             if profiled.low is not None:
-                raise ModelError(
+                raise ConfigError(
                     f"profiles[...][{name!r}] lets axis {axis} vary, which the model fixes at {known}; "
                     f"give shapes={{{name!r}: ...}} with a name there to open it"
                 )
@@ -188,7 +188,9 @@ class OpenExtents:
         same = self._same.get(name)
         if isinstance(same, int):
             if same < (given.low or 0) or (given.high is not None and same > given.high):
-                raise ModelError(f"{where}: {given} is asked for, and the model needs {same} there")
+                raise ConfigError(
+                    f"{where}: {given} is asked for, and the model needs {same} there"
+                )
             return same
         if same is not None:
             return self._symbol(str(same), given, default, where)
@@ -197,7 +199,9 @@ class OpenExtents:
         low = _most(1 if given.low is None else given.low, known.low)
         high = given.high if known.high is None else min(known.high, given.high or known.high)
         if high is not None and high < low:
-            raise ModelError(f"{where}: {given} is asked for, and the model needs {low} at least")
+            if given == Range():
+                raise ModelError(f"{where}: the model needs {low} at least and {high} at most")
+            raise ConfigError(f"{where}: {given} is asked for, and the model needs {low} at least")
         if name not in self._symbols:
             size = known.typical or given.typical or _suited(default, known)
             size = max(low, size if high is None else min(size, high))
@@ -209,7 +213,7 @@ class OpenExtents:
         before = self._given.setdefault(name, given)
         merged = before.otherwise(given)
         if merged != given.otherwise(before):
-            raise ModelError(
+            raise ConfigError(
                 f"{where}: extent {name!r} is given two ranges, {before} and {given}; equal names "
                 "are equal extents"
             )
