@@ -18,6 +18,7 @@ from camshaft.ir.extents.sizes import fixed_extent
 from camshaft.ir.types import f32, i8, i32
 
 _UNROLL = 4
+_SHARED = 4  # rows that share an address register
 _ONES = 0x01010101
 
 
@@ -58,19 +59,19 @@ class MatmulTile:
         whole = 0 if is_at_most(depth, 2 * _UNROLL - 1) else depth // _UNROLL * _UNROLL
         if whole != 0:
             with k.loop(0, whole, _UNROLL, carry=state) as start:
-                here = a.at(start * (self._group * p.a_steps[-1]))
+                here = self._lines(a.at(start * (self._group * p.a_steps[-1])), rows)
                 line = panel.base.at(start * panel.step)
                 for n in range(_UNROLL):
                     self._step(here, line, n, panel, counts, acc, sums)
         left = depth - whole
         if isinstance(left, int):
-            here = a.at(whole * self._group * p.a_steps[-1])
+            here = self._lines(a.at(whole * self._group * p.a_steps[-1]), rows)
             line = panel.base.at(whole * panel.step)
             for n in range(left):
                 self._step(here, line, n, panel, counts, acc, sums)
         else:
             with k.loop(whole, depth, carry=state) as at:
-                here = a.at(at * (self._group * p.a_steps[-1]))
+                here = self._lines(a.at(at * (self._group * p.a_steps[-1])), rows)
                 self._step(here, panel.base.at(at * panel.step), 0, panel, counts, acc, sums)
         if p.integer and p.k % 4:
             self._last_bytes(a, panel, counts, acc, sums)
@@ -84,9 +85,26 @@ class MatmulTile:
     def _needs_row_sums(self) -> bool:
         return self.p.integer and self.p.zeros[1] != 0
 
+    def _lines(self, a: Pointer, rows: int) -> list[Pointer]:
+        """The rows of a tile whose first row is at `a`.
+
+        A distance known at run time only takes an address register per row, more than there are.
+        Every fourth row gets one then; the three behind it lie 1, 2 and 3 distances further, which
+        x86 adds as it loads, from two registers that all share.
+        """
+        k, step = self.k, self.p.a_steps[-2]
+        if isinstance(step, int):
+            return [a.at(i * step) for i in range(rows)]
+        lines: list[Pointer] = []
+        for i in range(rows):
+            if i and i % _SHARED == 0:
+                a = k.opaque(a.at(_SHARED * step))
+            lines.append(a.at(i % _SHARED * step))
+        return lines
+
     def _step(
         self,
-        a: Pointer,
+        lines: Sequence[Pointer],
         line: Pointer,
         n: int,
         panel: PanelVectors,
@@ -96,8 +114,8 @@ class MatmulTile:
     ) -> None:
         k, p = self.k, self.p
         vectors = [panel.load(line.at(n * panel.step), j, c) for j, c in enumerate(counts)]
-        for i in range(len(acc)):
-            place = a.at(i * p.a_steps[-2] + n * self._group * p.a_steps[-1])
+        for i, row in enumerate(lines):
+            place = row.at(n * self._group * p.a_steps[-1])
             x = k.load(place.as_type(i32)) if p.integer else k.load(place)
             self._accumulate(i, x, vectors, acc, sums)
 
