@@ -236,6 +236,7 @@ SOFTMAXES = {
     "across a symbolic axis": softmax(dense(f32, N, L), 0, log=True),
     "across, lanes apart": softmax(turned(f32, (1, 0), L, N), 1),
     "few": softmax(dense(f32, 4, extent_of(Symbol("few", 1, 2, 20))), -1),
+    "neither short nor long": softmax(dense(f32, 4, extent_of(Symbol("some", 20, 30, 48))), -1),
 }
 
 
@@ -243,6 +244,25 @@ SOFTMAXES = {
 @pytest.mark.parametrize("name", SOFTMAXES)
 def test_softmax(name: str, target: CpuTarget) -> None:
     check(SOFTMAXES[name], target)
+
+
+@each_target
+@pytest.mark.parametrize("log", [False, True], ids=["softmax", "log"])
+def test_softmax_of_every_length(target: CpuTarget, log: bool) -> None:
+    """Rows of 1, 2, 3, 4, up to 6 and up to 8 vectors have code of their own."""
+    case = softmax(dense(f32, 3, L, pitch=1), -1, log=log)
+    (candidate,) = Softmax().plan(case.spec, target, 2)
+    kernel = SymbolicKernel(candidate, target)
+    rng = np.random.default_rng(0)
+    for length in range(1, 9 * target.lanes(f32) + 2):
+        sizes = {"length": length}
+        x = rng.standard_normal((3, length)).astype(np.float32) * 8
+        run = kernel.laid_out(sizes, [x], [], threads=1 + length % 3)
+        run.run()
+        run.check_guards()
+        (want,) = SOFTMAX.reference([x], SOFTMAX.complete({"axis": -1, "log": log}))
+        tolerance = {"rtol": 3e-6, "atol": 3e-6 if log else 1e-9}
+        np.testing.assert_allclose(run.outputs()[0], want, **tolerance, err_msg=str(sizes))
 
 
 def gather(x: Operand, index: Operand, axis: int) -> Case:

@@ -1,15 +1,17 @@
 """Softmax and log-softmax along any axis, f32.
 
 Three ways, by where the axis lies: along contiguous memory with vectors along the row
-(`_SoftmaxAlong`), across it with one softmax per lane (`_SoftmaxAcross`), and for rows of a few elements,
-such as pairs of class scores, with whole rows kept in registers, one per lane.
+(`_SoftmaxAlong`, in registers or in passes, as the length allows), across it with one softmax per
+lane (`_SoftmaxAcross`), and for rows of a few elements, such as pairs of class scores, with whole rows
+kept in registers, one per lane.
 The largest element is subtracted first, so nothing overflows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 
 from camshaft.backends.base import KernelSpec, Source
@@ -30,12 +32,14 @@ from camshaft.backends.cpu.pointwise.lanes import (
 from camshaft.backends.cpu.pointwise.tactic import row_loop
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.attrs import axis_attr
-from camshaft.ir.extents.extent import Extent, largest
+from camshaft.ir.extents.bounds import bounds
+from camshaft.ir.extents.extent import Dim, Extent, largest
 from camshaft.ir.extents.sizes import typical
 from camshaft.ir.types import f32
 
 _ITEM_BYTES = 16 << 10
 _IN_REGISTERS = 8  # vectors of a row
+_KEPT = (1, 2, 3, 4, 6, 8)  # vectors of rows of open length that have code of their own
 _SHORT = 16  # elements of a row that is handled with its neighbours, one row per lane
 _SIDE = 4
 
@@ -77,7 +81,7 @@ class Softmax:
     """Softmax or log-softmax."""
 
     name = "softmax"
-    version = 3
+    version = 4
 
     def plan(self, spec: KernelSpec, target: CpuTarget, threads: int) -> Sequence[SoftmaxCandidate]:
         """One way, for f32."""
@@ -109,9 +113,14 @@ class SoftmaxCandidate(CpuCandidate[SoftmaxProblem]):
             if count != 0:
                 writer = _SoftmaxAlong(k, p) if p.along_row else _SoftmaxAcross(k, p)
                 first, end = k.begin * per_item, k.min(k.end * per_item, count)
-                with row_loop(k, first, end, outer) as position:
-                    writer.at(position)
+                for write in writer.ways():
+                    with row_loop(k, first, end, outer) as position:
+                        write(position)
         return m.source()
+
+
+Way = Callable[[Sequence[Index]], None]
+"""Writes the rows at a position of the kept axes, an index for each of the loops."""
 
 
 class _SoftmaxWriter:
@@ -121,8 +130,8 @@ class _SoftmaxWriter:
         self.k, self.p = k, p
         self.lanes = k.target.lanes(f32)
 
-    def at(self, position: Sequence[Index]) -> None:
-        """Write the rows at `position`, an index for each of the loops."""
+    def ways(self) -> Iterator[Way]:
+        """Ways to write rows, each within the branch that it is for."""
         raise NotImplementedError
 
     def _pointers(self, position: Sequence[Index]) -> tuple[Pointer, Pointer]:
@@ -140,14 +149,34 @@ class _SoftmaxWriter:
 class _SoftmaxAlong(_SoftmaxWriter):
     """One row, lanes along it."""
 
-    def at(self, position: Sequence[Index]) -> None:
-        """Write the row at `position` of the kept axes."""
-        x, y = self._pointers(position)
+    def ways(self) -> Iterator[Way]:
+        """In registers where the row fits, else in passes."""
         length = self.p.length
         if is_at_most(length, _IN_REGISTERS * self.lanes):
-            self._in_registers(x, y, length)
+            yield partial(self._in_registers, length=length)
+        elif isinstance(length, int):
+            yield self._in_passes
         else:
-            self._in_passes(x, y)
+            yield from self._of_open_length(length, _KEPT)
+
+    def _of_open_length(self, length: Dim, kept: Sequence[int]) -> Iterator[Way]:
+        """In the first of the numbers of registers that hold the row, else in passes."""
+        if not kept:
+            yield self._in_passes
+            return
+        low, high = bounds(length)
+        most = kept[0] * self.lanes
+        in_registers = partial(self._in_vectors, vectors=kept[0])
+        if low > most:
+            yield from self._of_open_length(length, kept[1:])
+        elif high <= most:
+            yield in_registers
+        else:
+            with self.k.if_else(self.k.index(length) <= most) as branch:
+                with branch.then():
+                    yield in_registers
+                with branch.otherwise():
+                    yield from self._of_open_length(length, kept[1:])
 
     def _load(self, x: Pointer, count: int | Value) -> Value:
         """Lanes of x; those that do not exist become -infinity, which adds nothing."""
@@ -156,21 +185,56 @@ class _SoftmaxAlong(_SoftmaxWriter):
             return value
         return self.k.select(self.k.lane_mask(count, self.lanes), value, float("-inf"))
 
-    def _in_registers(self, x: Pointer, y: Pointer, length: int) -> None:
-        k, lanes = self.k, self.lanes
+    def _in_registers(self, position: Sequence[Index], length: int) -> None:
+        lanes = self.lanes
+        x, y = self._pointers(position)
         counts = [min(lanes, length - n) for n in range(0, length, lanes)]
         values = [self._load(x.at(n * lanes), count) for n, count in enumerate(counts)]
+        for n, result in enumerate(self._results(values)):
+            self.k.store(result, y.at(n * lanes), counts[n])
+
+    def _in_vectors(self, position: Sequence[Index], vectors: int) -> None:
+        """A row of open length, at most `vectors` vectors.
+
+        Whole vectors only, since masked stores are slow on some CPUs: the last ones end where the row
+        does and repeat what others have.
+        """
+        k, lanes, length = self.k, self.lanes, self.k.index(self.p.length)
+        x, y = self._pointers(position)
+        if vectors == 1:
+            (result,) = self._results([self._load(x, length)])
+            k.store(result, y, length)
+            return
+        sure = max(n for n in _KEPT if n < vectors)
+        starts: list[Index] = [n * lanes for n in range(sure)]
+        starts += [k.min(length - lanes, n * lanes) for n in range(sure, vectors)]
+        values = [k.load(x.at(start), lanes) for start in starts]
+        repeated = [k.lane_mask(n * lanes - starts[n], lanes) for n in range(sure, vectors)]
+        for start, result in zip(starts, self._results(values, repeated), strict=True):
+            k.store(result, y.at(start))
+
+    def _results(self, values: Sequence[Value], repeated: Sequence[Value] = ()) -> Iterator[Value]:
+        """Softmax of a row in registers, vector by vector.
+
+        repeated: which lanes of the last vectors are elements that others have, too.
+        """
+        k = self.k
         largest = k.reduce(_folded(values, k.greater), k.greater)
         shifted = [v - largest for v in values]
         powers = [math.exp(k, v) for v in shifted]
-        total = k.reduce(_folded(powers, k.add), k.add)
+        counted = powers[: len(powers) - len(repeated)]
+        counted += [
+            k.select(again, 0.0, power)
+            for again, power in zip(repeated, powers[len(counted) :], strict=True)
+        ]
+        total = k.reduce(_folded(counted, k.add), k.add)
         final = math.log(k, total) if self.p.log else 1.0 / total
-        for n, count in enumerate(counts):
-            result = shifted[n] - final if self.p.log else powers[n] * final
-            k.store(result, y.at(n * lanes), count)
+        for difference, power in zip(shifted, powers, strict=True):
+            yield difference - final if self.p.log else power * final
 
-    def _in_passes(self, x: Pointer, y: Pointer) -> None:
+    def _in_passes(self, position: Sequence[Index]) -> None:
         k, log = self.k, self.p.log
+        x, y = self._pointers(position)
         lows = [k.const(float("-inf"), f32, self.lanes) for _ in range(_SIDE)]
 
         def update_maxima(n: int, place: Index, count: int | Value) -> None:
@@ -212,8 +276,12 @@ class _SoftmaxAlong(_SoftmaxWriter):
 class _SoftmaxAcross(_SoftmaxWriter):
     """One softmax per lane."""
 
-    def at(self, position: Sequence[Index]) -> None:
-        """Write the lanes of rows at `position` (its last entry counts vectors of rows)."""
+    def ways(self) -> Iterator[Way]:
+        """One way."""
+        yield self._lanes
+
+    def _lanes(self, position: Sequence[Index]) -> None:
+        """The lanes of rows at `position` (its last entry counts vectors of rows)."""
         k, lanes, rows = self.k, self.lanes, self.p.rows.shape[-1]
         start = k.index(position[-1]) * lanes
         x, y = self._pointers([*position[:-1], start])
