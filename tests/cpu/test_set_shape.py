@@ -103,6 +103,16 @@ def test_sizes_that_do_not_fit_are_refused() -> None:
     assert not fits(1, 3, 9, 1, 32, 18) and not fits(1, 3, 32, 1, 48, 64)  # the rules
 
 
+def test_what_nothing_proves_must_come_to_at_least_0() -> None:
+    s = sizing(unproven=(8 - N, H - W))
+    library = linked(s)
+
+    def fits(n: int, h: int, w: int) -> bool:
+        return bool(computed(library, s, [n, 3, h, n, w, 2 * h])[2][s.fits])
+
+    assert fits(8, 32, 32) and not fits(9, 32, 32) and not fits(8, 31, 32)
+
+
 def test_words_are_sums_of_results_and_go_where_they_belong() -> None:
     library = linked(sizing())
     results = np.array([5, 70, 900, 0], np.int64)

@@ -23,7 +23,7 @@ from camshaft.ir.extents.extent import (
     symbols_of,
 )
 from camshaft.ir.extents.sizes import evaluate, is_static, parse, substitute, typical
-from camshaft.ir.extents.symbol import Symbol, UndecidedExtent
+from camshaft.ir.extents.symbol import Bound, Symbol, UndecidedExtent
 
 N = Symbol("n", 1, 4, 16)
 H = Symbol("h", 1, 224)
@@ -202,3 +202,18 @@ def test_symbols():
         Symbol("batch-size")
     with pytest.raises(ModelError, match="no size is given for 'h'"):
         evaluate(h, {})
+
+
+@pytest.mark.parametrize(
+    ("e", "expected"),
+    [
+        (largest(n, 8 - n) - n, (0, inf)),
+        (n - smallest(n, 8 - n), (0, inf)),
+        (smallest(h, 9) - smallest(h, 7), (0, inf)),
+        (largest(0, h - 3) - h, (-inf, -1)),
+        (smallest(largest(h, n), 4) - 4, (-3, 0)),
+    ],
+)
+def test_bounds_look_at_extremes_case_by_case(e: Extent, expected: tuple[Bound, Bound]) -> None:
+    low, high = bounds(e)
+    assert low >= expected[0] and high <= expected[1]

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from camshaft.errors import BuildError
+from camshaft.errors import BuildError, ShapeError
 from camshaft.ir.extents.extent import Extent, extent_of
+from camshaft.ir.extents.sizes import Constraint
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.types import DType, TensorType, f32, i64, string
 from camshaft.program.check import check_program
@@ -25,6 +26,7 @@ from camshaft.program.program import (
     Slot,
 )
 from camshaft.program.view import Buffer, View
+from camshaft.runtime.sizes import sizes_of
 from runtime_programs import chain, flat
 
 PROGRAM = chain(length=4, host_at=1).program
@@ -198,3 +200,19 @@ def test_a_symbol_that_is_not_the_programs_is_refused() -> None:
     with pytest.raises(BuildError, match="no size is given for 'm'"):
         stranger = extent_of(Symbol("m"))
         check_program(_symbolic(_view(offset=stranger)), {}, {"add"})
+
+
+def test_extents_that_may_be_negative_are_found_and_refused() -> None:
+    n, m = (extent_of(Symbol(name, 1, 4)) for name in "nm")
+    sizes = tuple(Binding(name, TensorType(f32, (e,))) for name, e in (("a", n), ("b", m)))
+    rest, none = Buffer("rest", f32, n - m), Buffer("none", f32, 8 - n)
+    views = (View.dense(rest, (n - m,)), View.dense(none, (8 - n,)))
+    made = _with(
+        replace(_first(), views=views), inputs=sizes, symbols=(Symbol("n", 1, 4), Symbol("m", 1, 4)),
+        buffers=(rest, none), constraints=(Constraint(8 - n, ">=", 0, "a test"),), outputs=(),
+    )  # fmt: skip
+    made = replace(made, body=Block(made.instructions[:1]))
+    assert made.unproven == {n - m: "rest"}
+    assert sizes_of(made, ((3,), (3,))) == {"n": 3, "m": 3}
+    with pytest.raises(ShapeError, match=r"'rest' would have the extent .* = -1 at .*n=3"):
+        sizes_of(made, ((3,), (4,)))

@@ -19,7 +19,7 @@ import numpy as np
 from camshaft.errors import CamshaftError, ModelError
 from camshaft.ir.attrs import symbolic_in
 from camshaft.ir.extents import known
-from camshaft.ir.extents.constraints import Constraints
+from camshaft.ir.extents.constraints import Constraints, require_possible
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.extents.shape_values import EXTENTS, extents_attrs
 from camshaft.ir.op import Attr, Attrs, OpDef
@@ -248,6 +248,8 @@ class GraphBuilder:
             filled = op.complete(attrs or {})
             with self.constraints.learning(f"node {name!r}"):
                 types = op.infer([t.type for t in inputs if t is not None], filled)
+                for type in types:
+                    require_possible(type.shape, type)
         except CamshaftError as error:
             raise ModelError(f"node {name!r} ({op.name}): {error}") from error
         if outputs is None:

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from camshaft.ir.extents.extent import Extent
+from camshaft.ir.extents.bounds import bounds
+from camshaft.ir.extents.extent import Dim, Extent
 from camshaft.ir.extents.sizes import Constraint, evaluate
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.types import TensorType
@@ -250,6 +251,23 @@ class Program:
     def typical(self) -> dict[str, int]:
         """The sizes that the engine was tuned for: symbol name -> size."""
         return {s.name: s.typical for s in self.symbols}
+
+    @cached_property
+    def unproven(self) -> dict[Dim, str]:
+        """Extents of buffers and views that neither ranges nor constraints prove to be at least 0,
+        each with the name of a buffer that has it: looked at when sizes are set."""
+        proven = {c.left for c in self.constraints if c.kind == ">=" and bounds(c.right)[0] >= 0}
+        views = [v for i in self.instructions for v in i.views if v is not None]
+        found: dict[Dim, str] = {}
+        for name, extents in (
+            *((b.name, b.type.shape) for b in self.outputs),
+            *((b.name, (b.elements,)) for b in self.buffers),
+            *((v.buffer.name, (v.offset, *v.shape)) for v in views),
+        ):
+            for e in extents:
+                if isinstance(e, Dim) and e not in proven and bounds(e)[0] < 0:
+                    found.setdefault(e, name)
+        return found
 
     def active(self, sizes: Mapping[str, int]) -> list[bool]:
         """Whether each instruction has work at these sizes (symbol name -> size): of a layer that

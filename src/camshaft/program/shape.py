@@ -42,6 +42,7 @@ class Sizing:
     dims: what kernels load, launch after launch.
     extents: everything else that varies and that rows, arguments and bindings need, each once.
     slots: for each slot of the arena its bytes and the earlier slots that it lies above.
+    unproven: what must come to at least 0 (`Program.unproven`).
     """
 
     symbols: tuple[Symbol, ...]
@@ -51,6 +52,7 @@ class Sizing:
     dims: tuple[Extent, ...]
     extents: tuple[Dim | Items, ...]
     slots: Sequence[tuple[Extent, Sequence[int]]]
+    unproven: tuple[Dim, ...] = ()
 
     @staticmethod
     def of(program: Program) -> Sizing:
@@ -67,6 +69,7 @@ class Sizing:
             tuple(e for launch in launches for e in launch.dims),
             _varying(program, launches),
             [(slot.buffer.nbytes, slot.above) for slot in program.arena.slots],
+            tuple(program.unproven),
         )
 
     @cached_property

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from camshaft.errors import BindingError, ShapeError
-from camshaft.ir.extents.extent import Extent, sole_symbol
+from camshaft.ir.extents.extent import Extent, sole_symbol, symbols_of
 from camshaft.ir.extents.sizes import Constraint, evaluate
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.program.program import Binding, Program
@@ -77,6 +77,13 @@ def sizes_of(program: Program, said: Sequence[tuple[int, ...]]) -> Sizes:
     for constraint in program.constraints:
         if not constraint.holds(sizes):
             raise _broken(program, constraint, sizes)
+    for extent, name in program.unproven.items():
+        if evaluate(extent, sizes) < 0:
+            given_sizes = ", ".join(f"{s.name}={sizes[s.name]}" for s in symbols_of(extent))
+            raise ShapeError(
+                f"{name!r} would have the extent {extent} = {evaluate(extent, sizes)} at "
+                f"{given_sizes}; give inputs of other sizes"
+            )
     return sizes
 
 

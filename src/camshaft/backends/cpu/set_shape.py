@@ -89,6 +89,8 @@ def _compute(k: FunctionBuilder, sizing: Sizing, given: list[Value], writer: _Wr
     for c in sizing.constraints:
         gap = k.index(writer.value(c.left)) - writer.value(c.right)
         fits = fits & (k.eq(gap, 0) if c.kind == "==" else gap >= 0)
+    for e in sizing.unproven:
+        fits = fits & (k.index(writer.value(e)) >= 0)
     k.store(k.select(fits, k.index(1), 0), results.at(sizing.fits))
 
 

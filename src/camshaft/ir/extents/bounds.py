@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from functools import cache
 from math import ceil, floor, inf
 
 from camshaft.ir.extents.symbol import Atom, Bound, Call, Monomial, Sum, Symbol, terms_of
+
+_MOST_CASES = 4
+"""How many minima and maxima of a sum are looked at case by case, one inside the other."""
 
 
 @cache
@@ -15,12 +18,46 @@ def bounds(e: int | Sum) -> tuple[Bound, Bound]:
     """Least and largest value that the symbols' ranges allow; not always the tightest ones."""
     if isinstance(e, int):
         return e, e
-    low, high = _sum_bounds(((m, Fraction(c)) for m, c in e.terms))
-    if any(isinstance(a, Call) and a.op == "div" for m, _ in e.terms for a, _ in m):
-        # Terms that depend on each other: x - x // 2 and the like.
-        low = max(low, _sum_bounds(_without_divisions(e, upper=False))[0])
-        high = min(high, _sum_bounds(_without_divisions(e, upper=True))[1])
-    return _whole(low, up=True), _whole(high, up=False)
+    terms = {m: Fraction(c) for m, c in e.terms}
+    high = -_least({m: -c for m, c in terms.items()}, _MOST_CASES)
+    return _whole(_least(terms, _MOST_CASES), up=True), _whole(high, up=False)
+
+
+def _least(terms: Mapping[Monomial, Fraction], cases: int) -> Fraction | float:
+    """What a sum is at least; its terms may depend on each other: x - x // 2, max(x, 8) - x.
+
+    cases: of so many minima and maxima each operand is put in their place; the sum is then the
+    smaller or the larger of the two.
+    """
+    low = _sum_least(terms)
+    if any(isinstance(a, Call) and a.op == "div" for m in terms for a, _ in m):
+        low = max(low, _sum_least(_without_divisions(terms)))
+    extremes = [
+        (call, m, (call.op == "min") == (terms[m] > 0)) for call, m in _extremes(terms)
+    ]  # fmt: skip
+    if cases and extremes:
+        call, m, is_smaller = max(extremes, key=lambda x: x[2])  # exact: the least of the smaller
+        ends = [_least(_replaced(terms, m, x), cases - 1) for x in call.args]
+        low = max(low, min(ends) if is_smaller else max(ends))
+    return low
+
+
+def _extremes(terms: Iterable[Monomial]) -> Iterator[tuple[Call, Monomial]]:
+    """The terms that are a minimum or a maximum."""
+    for m in terms:
+        atom = m[0][0] if len(m) == 1 and m[0][1] == 1 else None
+        if isinstance(atom, Call) and atom.op in ("min", "max"):
+            yield atom, m
+
+
+def _replaced(
+    terms: Mapping[Monomial, Fraction], monomial: Monomial, by: int | Sum
+) -> dict[Monomial, Fraction]:
+    """The sum with one of its monomials replaced."""
+    total = {m: c for m, c in terms.items() if m != monomial}
+    for n, d in terms_of(by):
+        total[n] = total.get(n, Fraction(0)) + terms[monomial] * d
+    return total
 
 
 def _whole(x: Fraction | float, *, up: bool) -> Bound:
@@ -29,37 +66,32 @@ def _whole(x: Fraction | float, *, up: bool) -> Bound:
     return ceil(x) if up else floor(x)
 
 
-def _without_divisions(e: Sum, *, upper: bool) -> Iterable[tuple[Monomial, Fraction]]:
-    """Terms of a sum that is nowhere smaller (larger) than `e`: (x - (b-1))/b <= x//b <= x/b."""
+def _without_divisions(terms: Mapping[Monomial, Fraction]) -> dict[Monomial, Fraction]:
+    """A sum that is nowhere larger than the given one: (x - (b-1))/b <= x//b <= x/b."""
     total: dict[Monomial, Fraction] = {}
 
     def add(m: Monomial, c: Fraction) -> None:
         total[m] = total.get(m, Fraction(0)) + c
 
-    for m, c in e.terms:
+    for m, c in terms.items():
         atom = m[0][0] if len(m) == 1 and m[0][1] == 1 else None
         if not isinstance(atom, Call) or atom.op != "div" or not isinstance(atom.args[1], int):
-            add(m, Fraction(c))
+            add(m, c)
             continue
         x, b = atom.args[0], atom.args[1]
-        share = Fraction(c, b)
+        share = c / b
         for n, d in terms_of(x):
             add(n, share * d)
-        if (c > 0) != upper:
+        if c > 0:
             add((), -share * (b - 1))
-    return total.items()
+    return total
 
 
-def _sum_bounds(
-    terms: Iterable[tuple[Monomial, Fraction]],
-) -> tuple[Fraction | float, Fraction | float]:
+def _sum_least(terms: Mapping[Monomial, Fraction]) -> Fraction | float:
     low: Fraction | float = Fraction(0)
-    high: Fraction | float = Fraction(0)
-    for m, c in terms:
-        a, b = _product_bounds(m)
-        ends = (_times(c, a), _times(c, b))
-        low, high = low + min(ends), high + max(ends)
-    return low, high
+    for m, c in terms.items():
+        low = low + min(_times(c, bound) for bound in _product_bounds(m))
+    return low
 
 
 def _times(a: Fraction | Bound, b: Fraction | Bound) -> Fraction | float:

@@ -24,18 +24,18 @@ from camshaft.ir.extents.symbol import NAME, Symbol, UndecidedExtent
 class Constraints:
     """The constraints of one graph, in the order in which they were learned."""
 
-    found: dict[Constraint, None] = field(default_factory=dict)
+    found: dict[tuple[Extent, str, Extent], Constraint] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Constraint]:
-        return iter(tuple(self.found))
+        return iter(tuple(self.found.values()))
 
     def add(self, left: Extent, kind: str, right: Extent, why: str) -> None:
-        """Write one down, unless it is there."""
-        self.found.setdefault(Constraint(left, kind, right, why))
+        """Write one down, unless it is there; the first node that needs it is the one to name."""
+        self.found.setdefault((left, kind, right), Constraint(left, kind, right, why))
 
     def equal(self, a: Extent, b: Extent) -> bool:
         """Whether a == b is known."""
-        return any(c.kind == "==" and ((c.left, c.right) in ((a, b), (b, a))) for c in self.found)
+        return (a, "==", b) in self.found or (b, "==", a) in self.found
 
     @contextmanager
     def learning(self, why: str) -> Iterator[None]:
@@ -85,6 +85,13 @@ def require_at_least(a: Extent, low: Extent, otherwise: str) -> None:
         raise UndecidedExtent(f"{a} >= {low}", ranges_of(a, low))
     constraints, why = current
     constraints.add(a, ">=", low, why)
+
+
+def require_possible(shape: Sequence[Extent], what: object) -> None:
+    """State that no extent of `shape` is negative; what: the type that has it.  Errors as above."""
+    for axis, extent in enumerate(shape):
+        if not isinstance(extent, int) or extent < 0:
+            require_at_least(extent, 0, f"axis {axis} of the result, {what}, is negative")
 
 
 def _complexity(e: Extent) -> tuple[int, int, str]:

@@ -11,6 +11,7 @@ from math import prod
 import numpy as np
 
 from camshaft.errors import ModelError
+from camshaft.ir.extents.constraints import require_at_least
 from camshaft.ir.extents.extent import Extent, exact_quotient
 from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ir.types import DType, f32
@@ -173,18 +174,22 @@ def full(
 ) -> Tensor:
     """A tensor that holds `value` everywhere; an array of one element brings its own type."""
     array = value if isinstance(value, np.ndarray) else np.asarray(value, dtype.numpy)
-    if array.size != 1 or any(d < 0 for d in shape):
+    if array.size != 1 or any(isinstance(d, int) and d < 0 for d in shape):
         raise ModelError(f"cannot fill shape {list(shape)} with {array.size} values")
     one = constant(builder, array.reshape(()), "value")
     return emit(builder, BROADCAST, [one], {"shape": tuple(shape)}, output)
 
 
 def tile(
-    builder: GraphBuilder, x: Tensor, repeats: Sequence[int], *, output: str | None = None
+    builder: GraphBuilder, x: Tensor, repeats: Sequence[Extent], *, output: str | None = None
 ) -> Tensor:
     """x repeated as a whole, repeats[i] times along axis i: a broadcast and reshapes."""
-    if len(repeats) != x.type.rank or any(r < 0 for r in repeats):
-        raise ModelError(f"repeats {list(repeats)} do not fit {x.type}")
+    misfit = f"repeats {list(repeats)} do not fit {x.type}"
+    if len(repeats) != x.type.rank:
+        raise ModelError(misfit)
+    with builder.constraints.learning(f"node {builder.layer!r}"):
+        for r in repeats:
+            require_at_least(r, 0, misfit)
     if all(r == 1 for r in repeats):
         return x
     apart = [d for n in x.shape for d in (1, n)]

@@ -121,7 +121,7 @@ FAR = 1 << 28
 def _from_front(bound: Extent, size: Extent) -> Extent:
     if isinstance(bound, int) and abs(bound) >= FAR and not isinstance(size, int):
         return size if bound > 0 else -1
-    return bound + size if bound < 0 else bound
+    return bound + size * smallest(largest(-bound, 0), 1)  # once the size where it is negative
 
 
 def narrow(
