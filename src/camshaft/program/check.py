@@ -267,9 +267,11 @@ class _AtSizes:
         shape, strides = self._shape(view.shape), self._shape(view.strides)
         if len(strides) != len(shape) or len(shape) > _MAX_RANK or min((0, *strides, *shape)) < 0:
             raise BuildError(f"{where}: impossible view {view.shape} by {view.strides}")
-        first = self._value(view.offset)
-        end, size = first + span(shape, strides), self._value(view.buffer.elements)
-        if first < 0 or end > size:
+        first, size = self._value(view.offset), self._value(view.buffer.elements)
+        end = first + span(shape, strides)
+        if first < 0 or (
+            end > size and 0 not in shape
+        ):  # a view of nothing may begin behind the end
             raise BuildError(
                 f"{where}: elements {first} to {end} of {_text(view.buffer)}, which has {size}"
             )

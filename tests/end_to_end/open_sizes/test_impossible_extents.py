@@ -100,3 +100,22 @@ def test_two_sizes_at_once_are_refused_by_the_node_that_needs_them() -> None:
     np.testing.assert_array_equal(engine({"x": x, "w": w})["y"], [5, 5, 1, 1, 1])
     with pytest.raises(ShapeError, match=r"node 'e' needs .* >= 0, which"):
         engine({"x": w, "w": x})
+
+
+@pytest.mark.parametrize("made", ["Sigmoid(t)", "BitwiseNot(t)"], ids=["kernel", "host"])
+@pytest.mark.parametrize("axis", [0, 1, 2, 3])
+def test_nothing_joined_to_nothing_is_nothing(made: str, axis: int) -> None:
+    integer = "BitwiseNot" in made
+    back = "i = Cast<to=7>(t) j = BitwiseNot(i) v = Cast<to=1>(j)" if integer else f"v = {made}"
+    text = (
+        '<ir_version: 9, opset_import: ["" : 18]> g (float[b,2,1,3] x) => (float[p,q,r,s] y) {'
+        "one = Constant<value=int64[1]{1}>() u = ReduceSum<keepdims=1>(x, one)"
+        f" e = Constant<value=int64[4]{{1,0,1,1}}>() t = Expand(u, e) {back}"
+        f" y = Concat<axis={axis}>(v, t) }}"
+    )
+    engine = camshaft.build(parser.parse_model(text), shapes={"x": ("b=0..2..", 2, 1, 3)}, **QUICK)
+    for batch in (0, 1, 3):
+        x = np.ones((batch, 2, 1, 3), np.float32)
+        shape = [batch, 0, 1, 3]
+        shape[axis] *= 2
+        assert engine(x)["y"].shape == tuple(shape)
