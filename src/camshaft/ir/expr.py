@@ -277,6 +277,20 @@ def node_dtype(x: Expr, args: Sequence[DType], inputs: Sequence[DType]) -> DType
     return kinds.pop()
 
 
+_ONLY_F32 = frozenset({"exp", "log", "tanh", "erf", "sin", "cos", "pow"})
+
+
+def has_code(e: Expr, inputs: Sequence[DType]) -> bool:
+    """Whether kernels have code for all functions in it: exp and its like for f32 alone, remainders
+    for integers.  The others are computed by the reference, and apart, so that nothing else is."""
+    for x in nodes(e):
+        if x.op in _ONLY_F32 and result_dtype(x.args[0], inputs) != f32:
+            return False
+        if x.op == "mod" and result_dtype(x.args[0], inputs).is_float:
+            return False
+    return True
+
+
 # --- meaning --------------------------------------------------------------------------------
 
 

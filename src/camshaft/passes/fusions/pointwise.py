@@ -51,10 +51,17 @@ def _worth_repeating(producer: Node) -> bool:
     )
 
 
+def stays_apart(node: Node) -> bool:
+    """Whether a pointwise node is computed by its reference, which should not compute more than it."""
+    return node.op is POINTWISE and not E.has_code(
+        expr_attr(node, "expr"), [t.type.dtype for t in node.args]
+    )
+
+
 def inlinable(tensor: Tensor | None, reader: Node, r: Rewriter) -> Node | None:
     """The pointwise producer of `tensor`, if `reader` should compute it itself."""
     producer = r.producer(tensor, POINTWISE)
-    if producer is None or tensor is None:
+    if producer is None or tensor is None or stays_apart(producer) or stays_apart(reader):
         return None
     if not (only_here(reader, tensor, r) or _worth_repeating(producer)):
         return None
@@ -144,6 +151,8 @@ class FuseEpilogue(Rewrite):
 
     def fused(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
         """The node as the epilogue of one of its operands' anchors, or None."""
+        if stays_apart(node):
+            return None
         ready = [t for t in node.args if self._takes(t, node, r)]
         for result in sorted(ready, key=r.position, reverse=True):
             anchor = r.producer(result)

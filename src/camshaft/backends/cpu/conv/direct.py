@@ -28,6 +28,7 @@ from camshaft.backends.cpu.conv.plan import ConvPlan
 from camshaft.backends.cpu.conv.problem import ConvProblem
 from camshaft.backends.cpu.conv.search import candidates
 from camshaft.backends.cpu.lang import Module
+from camshaft.backends.cpu.pointwise.support import printable
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.types import DType, TensorType, f32, i8, i32, u8
 
@@ -66,10 +67,12 @@ def takes_any_strides(operand: int, type: TensorType) -> bool:
 def _is_supported(spec: KernelSpec) -> bool:
     if spec.op != "conv" or dict(spec.attrs).get("layout", "NHWC") != "NHWC":
         return False
-    x, w = spec.inputs[:2]
+    x, w, *operands = spec.inputs
     y = spec.outputs[0]
+    types = [x.dtype.accumulator, *(o.dtype for o in operands)]
     return (
         (x.dtype, w.dtype) in ((f32, f32), (u8, i8))
+        and printable(ConvProblem.of(spec).epilogue, types)
         and w.const
         and not x.const
         and (y.strides[3] == 1 or y.shape[3] == 1)

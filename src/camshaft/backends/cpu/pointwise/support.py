@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from camshaft.backends.cpu.lang.halves import HALVES
-from camshaft.ir.expr import Expr, nodes, result_dtype
+from camshaft.ir.expr import Expr, has_code, nodes, result_dtype
 from camshaft.ir.types import DType, boolean, f32, f64, i8, i16, i32, i64, u8, u16, u32, u64
 
 COMPUTABLE = (f32, f64, i8, i16, i32, i64, u8, u16, u32, u64, boolean)
 """Element types with arithmetic on every target; f16 and bf16 are only converted."""
 
-_ONLY_F32 = frozenset({"exp", "log", "tanh", "erf", "sin", "cos", "pow"})
 _NOT_BOOL = frozenset({"neg", "abs", "sqrt", "sign", "add", "sub", "mul", "div", "mod"})
 
 
@@ -33,15 +32,11 @@ def printable(expr: Expr, inputs: Sequence[DType]) -> bool:
         if e.op not in ("input", "cast") and any(d in HALVES for d in touched):
             return False
         operand = result_dtype(e.args[0], inputs) if e.args else f32
-        if e.op in _ONLY_F32 and operand != f32:
-            return False
         if e.op in _NOT_BOOL and operand == boolean:
             return False
         if e.op in ("sqrt", "isnan", "isinf", "reciprocal") and not operand.is_float:
             return False
-        if e.op == "mod" and operand.is_float:
-            return False
-    return True
+    return has_code(expr, inputs)
 
 
 def widest(expr: Expr, inputs: Sequence[DType]) -> DType:
