@@ -167,3 +167,33 @@ def test_profiles_are_kept_and_span_a_range() -> None:
     engine = camshaft.build(linear(), profiles=profiles, **QUICK)
     assert engine.symbols == {"batch": Symbol("batch", 1, 2, 32)}
     assert "profiles=x:1..2..4x64;x:8..16..32x64" in engine.fingerprint.config
+
+
+def scaled() -> ModelProto:
+    """y = x s: x [n, k], s a scalar."""
+    return model([helper.make_node("Mul", ["x", "s"], ["y"])], {"x": ("n", "k"), "s": ()})
+
+
+@pytest.mark.parametrize("ran_before", [False, True])
+def test_what_is_no_array_is_named_in_the_first_call_as_in_later_ones(ran_before: bool) -> None:
+    engine = camshaft.build(scaled(), **QUICK)
+    good: dict[str, Any] = {"x": array(2, 3), "s": 1.0}
+    wrong: tuple[Any, ...]
+    for name, wrong in (
+        ("x", ([[1, 2]], None, np.float32(3), "a", 2.0)),
+        ("s", ([1], "a", None, 1j, True, 10**400, -(10**5000), 1e300)),
+    ):
+        for value in wrong:
+            context = engine.create_context()
+            if ran_before:
+                context.run(good)
+            for _ in range(2):
+                with pytest.raises(BindingError, match=f"input '{name}' is "):
+                    context.run({**good, name: value})
+                with pytest.raises(BindingError, match=f"input '{name}' is "):
+                    context.run_into({**good, name: value}, {"y": array(2, 3)})
+            np.testing.assert_array_equal(context.run(good)["y"], good["x"])
+    with np.errstate(all="ignore"):
+        for number in (float("inf"), -float("inf"), float("nan"), 3.4028235e38, 2**127):
+            got = engine({**good, "s": number})["y"]
+            np.testing.assert_array_equal(got, good["x"] * np.float32(number))

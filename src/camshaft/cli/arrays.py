@@ -84,9 +84,9 @@ def _number(text: str, type_: TensorType | None) -> np.ndarray | None:
             value: float = words[text.lower()]
         else:
             value = int(text) if type_.dtype.is_int else float(text)
-        return np.asarray(value, type_.dtype.numpy)
-    except (KeyError, ValueError, OverflowError):
+    except (KeyError, ValueError):
         return None
+    return np.asarray(value, type_.dtype.numpy) if type_.dtype.takes(value) else None
 
 
 def _only(types: Types, array: np.ndarray, path: Path) -> Arrays:

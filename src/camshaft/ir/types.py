@@ -91,6 +91,20 @@ class DType:
         else in the type itself."""
         return i32 if self.is_int and self.bits == 8 else self
 
+    def takes(self, value: object) -> bool:
+        """Whether an element can be this Python number, floats rounded to nearest; no finite number
+        may become infinite.  A bool is no integer."""
+        if isinstance(value, bool) or self.kind == "b":
+            return isinstance(value, bool) and self.kind == "b"
+        if self.is_int:
+            return isinstance(value, int) and self.range[0] <= value <= self.range[1]
+        if not self.is_float or not isinstance(value, int | float):
+            return False
+        top = 1 << (self.exponent - 1)
+        beyond = (1 << top) - (1 << (top - self.fraction - 2))  # the least that rounds to infinity
+        number = value if isinstance(value, int) else float(value)  # NumPy's compare otherwise
+        return abs(number) < beyond or abs(number) == float("inf") or number != number
+
     def holds(self, other: DType) -> bool:
         """Whether every number of type `other` is one of this type."""
         if not (self.is_int or self.is_float) or not (other.is_int or other.is_float):
@@ -205,6 +219,13 @@ class TensorType:
 
     def __repr__(self) -> str:
         return f"{self.dtype.name}[{','.join(map(str, self.shape))}]"
+
+
+def number_text(value: object) -> str:
+    """How messages show a value that should be a number: as Python does, but no long row of digits."""
+    if isinstance(value, int) and abs(value) >= 1 << 128:
+        return f"an integer of {value.bit_length()} bits"
+    return repr(value)
 
 
 def type_of(array: np.ndarray) -> TensorType:

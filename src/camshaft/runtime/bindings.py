@@ -15,7 +15,7 @@ import numpy as np
 
 from camshaft.errors import BindingError, ShapeError
 from camshaft.ir.extents.sizes import evaluate
-from camshaft.ir.types import TensorType, type_of
+from camshaft.ir.types import TensorType, number_text, type_of
 from camshaft.program.program import Binding, Program
 
 Arrays = tuple[Any, ...]
@@ -163,12 +163,7 @@ def _scalar(value: Any, type_: TensorType, dtype: np.dtype) -> Any:
         return value
     if isinstance(value, np.generic):
         return np.asarray(value)
-    kind = type_.dtype.kind
-    if isinstance(value, bool):
-        return np.asarray(value) if kind == "b" else value
-    if isinstance(value, int) and (type_.dtype.is_float or _holds(type_, value)):
-        return np.asarray(value, dtype)
-    return np.asarray(value, dtype) if isinstance(value, float) and type_.dtype.is_float else value
+    return np.asarray(value, dtype) if type_.dtype.takes(value) else value
 
 
 def _check_fixed(name: str, given: Any, want: np.ndarray) -> None:
@@ -190,18 +185,11 @@ def _shown(array: np.ndarray) -> str:
     return str(array.tolist()) if array.size <= _MOST_SHOWN else f"{array.size} values"
 
 
-def _holds(type_: TensorType, value: int) -> bool:
-    if not type_.dtype.is_int:
-        return False
-    low, high = type_.dtype.range
-    return low <= value <= high
-
-
 def _fault(array: Any, type_: TensorType, dtype: np.dtype, written: bool) -> str:
     """What is wrong with an array and how to mend it, or ""."""
     if not isinstance(array, np.ndarray):
         if not type_.shape and isinstance(array, bool | int | float):
-            return f"is {array!r}, which is no {dtype}"
+            return f"is {number_text(array)}, which is no {dtype}"
         kind = f"{type(array).__module__}.{type(array).__qualname__}"
         return f"is a {kind}, not a numpy array; convert it with numpy.asarray"
     if array.dtype != dtype:

@@ -22,7 +22,7 @@ from camshaft.ir.extents.known import MOST_KNOWN
 from camshaft.ir.extents.said import Range, Said, Value, flat_values, is_fixed
 from camshaft.ir.extents.sizes import is_static
 from camshaft.ir.graph import Tensor
-from camshaft.ir.types import DType, string
+from camshaft.ir.types import DType, number_text, string
 
 Declared = Sequence[int | str | None] | None
 """Declared extents: numbers, names, None for neither; None if not even the rank is declared."""
@@ -77,6 +77,8 @@ def said_elements(name: str, value: Value, dtype: DType, declared: Declared) -> 
     rank = _rank(value) if declared is None else len(declared)
     triple = value if isinstance(value, tuple) and len(value) == 3 else None
     if triple is not None and is_fixed(value) and declared is not None and _rank(value) == rank + 1:
+        for number in flat_values(value):
+            _check_holds(name, number, dtype)
         elements: list[Said] = _between(name, *(flat_values(v) for v in triple))
     elif is_fixed(value):
         return None
@@ -134,6 +136,13 @@ def _rank(value: Value) -> int:
     return 1 + _rank(value[0]) if isinstance(value, tuple) and value else int(value == ())
 
 
+def _check_holds(name: str, element: object, dtype: DType) -> None:
+    if not dtype.takes(element):
+        raise ConfigError(
+            f"values[{name!r}] holds {number_text(element)}, and the input holds {dtype}"
+        )
+
+
 def fixed_array(name: str, value: Value, dtype: DType, declared: Declared) -> np.ndarray:
     """The values of input `name` as an array of its type; one number may stand for an array of one
     element, or for a list of any length that holds just this number.
@@ -144,8 +153,7 @@ def fixed_array(name: str, value: Value, dtype: DType, declared: Declared) -> np
     if dtype == string:
         raise ConfigError(f"{what}: the input holds strings, which cannot be given a value")
     for element in flat_values(value):
-        if not _holds(dtype, element):
-            raise ConfigError(f"{what} holds {element!r}, and the input holds {dtype}")
+        _check_holds(name, element, dtype)
     array = np.array(value, dtype.numpy)
     if declared is None:
         return array
@@ -161,13 +169,3 @@ def fixed_array(name: str, value: Value, dtype: DType, declared: Declared) -> np
             f"{what} has the shape {list(array.shape)}, the model's input [{', '.join(shape)}]"
         )
     return array
-
-
-def _holds(dtype: DType, element: object) -> bool:
-    """Whether an element of this type can have the value; floats are rounded."""
-    if isinstance(element, bool) or dtype.kind == "b":
-        return isinstance(element, bool) and dtype.kind == "b"
-    if dtype.is_float:
-        return isinstance(element, int | float)
-    low, high = dtype.range
-    return isinstance(element, int) and low <= element <= high
