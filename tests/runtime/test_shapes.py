@@ -112,9 +112,22 @@ def test_output_shapes_need_no_run(engine: Engine) -> None:
         fixed.output_shapes({"x": (3, 64)})
     with pytest.raises(BindingError, match="unknown input 'z'"):
         fixed.output_shapes({"z": (3, 64)})
-    for wrong in ((3, "64"), (3, -64), (3.0, 64)):
-        with pytest.raises(BindingError, match="neither an array nor a shape"):
-            fixed.output_shapes({"x": wrong})
+    wrong: Any
+    for wrong in (
+        (3, "64"), (3, -64), (3.0, 64), (True, 64), (np.True_, 64), ((3, 64),), (2**63, 0),
+        (10**5000, 1), "ab", None, {}, {"x": 3},
+    ):  # fmt: skip
+        for each in (engine, fixed):
+            with pytest.raises(BindingError, match="neither an array nor a shape"):
+                each.output_shapes({"x": wrong})
+
+
+def test_shapes_of_outputs_that_no_memory_holds_are_refused_as_a_call_would() -> None:
+    both = camshaft.build(joined(), **QUICK)
+    for n, k, m in ((2**50, 1, 1), (2**23, 2**23, 2**23), (2**62, 2**62, 2**62)):
+        with pytest.raises(ShapeError, match=r"would have \d+ bytes"):
+            both.output_shapes({"a": (n, k), "b": (n, m)})
+    assert both.output_shapes({"a": (2**30, 2), "b": (2**30, 1)}) == {"y": (2**30, 3)}
 
 
 def test_run_into_checks_outputs_at_the_sizes_of_the_call(engine: Engine) -> None:

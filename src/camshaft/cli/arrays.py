@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from camshaft.cli.shapes import typed_float
 from camshaft.errors import BindingError, CalibrationError, CamshaftError, ConfigError
 from camshaft.ir.extents.sizes import is_static
 from camshaft.ir.types import Shape, TensorType
@@ -65,8 +67,10 @@ def _from_files(files: Sequence[str], types: Types) -> Arrays:
             found[name] = number
             continue
         path = Path(file if equals else text)
-        if name in types and not types[name].shape and not path.exists():
-            raise BindingError(f"{text!r}: {file!r} is neither a file nor a {types[name].dtype}")
+        if name in types and not types[name].shape and not os.path.exists(path):
+            raise BindingError(
+                f"{text[:80]!r}: {file[:80]!r} is neither a file nor a {types[name].dtype}"
+            )
         held = read_arrays(path, BindingError)
         if isinstance(held, dict):
             raise BindingError(f"{str(path)!r} is an .npz archive; give it with --inputs")
@@ -83,7 +87,7 @@ def _number(text: str, type_: TensorType | None) -> np.ndarray | None:
         if type_.dtype.kind == "b":
             value: float = words[text.lower()]
         else:
-            value = int(text) if type_.dtype.is_int else float(text)
+            value = int(text) if type_.dtype.is_int else typed_float(text)
     except (KeyError, ValueError):
         return None
     return np.asarray(value, type_.dtype.numpy) if type_.dtype.takes(value) else None

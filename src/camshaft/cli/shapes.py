@@ -7,14 +7,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from math import isinf
 
 from camshaft.errors import ConfigError
 from camshaft.ir.extents.extent import Extent, sole_symbol
-from camshaft.ir.extents.said import Profile, Range, Said, Value, flat_values, parse_said
+from camshaft.ir.extents.said import (
+    MOST_DIGITS,
+    Profile,
+    Range,
+    Said,
+    Value,
+    flat_values,
+    parse_said,
+)
 from camshaft.ir.extents.sizes import evaluate
 from camshaft.ir.types import TensorType
 from camshaft.runtime.engine import Engine
-from camshaft.runtime.sizes import sizes_of
+from camshaft.runtime.sizes import check_bytes, sizes_of
 
 Shapes = dict[str, tuple[Said, ...]]
 FIXED = "1x3x224x224"
@@ -58,14 +67,14 @@ def _extents(option: str, name: str, text: str, like: str) -> tuple[Said, ...]:
     words = text.removesuffix("/").split("/") if "/" in text else re.split("[xX]", text)
     extents: list[Said] = []
     for word in words:
-        if word.isdecimal():
-            extents.append(int(word))
-            continue
         try:
+            if word.isdecimal() and len(word) <= MOST_DIGITS:
+                extents.append(int(word))
+                continue
             parse_said(word)
         except ConfigError as error:
             raise ConfigError(
-                f"{option}: {text!r} for input {name!r} is no shape ({error}); write it like {like}"
+                f"{option}: {text[:80]!r} for input {name!r} is no shape ({error}); write it like {like}"
             ) from None
         extents.append(word)
     return tuple(extents)
@@ -92,12 +101,20 @@ def _value(word: str) -> bool | int | float | str:
     words = {"true": True, "false": False}
     if word.lower() in words:
         return words[word.lower()]
-    for number in (int, float):
+    for number in (int, typed_float):
         try:
             return number(word)
         except ValueError:
             pass
     return word
+
+
+def typed_float(text: str) -> float:
+    """The number; ValueError if it is none, or if only infinity is as large and it was not meant."""
+    number = float(text)
+    if isinf(number) and text.strip().lstrip("+-").lower() not in ("inf", "infinity"):
+        raise ValueError(f"{text:.40} is more than a float holds")
+    return number
 
 
 # -- optimization profiles -----------------------------------------------------------------------
@@ -192,7 +209,8 @@ def sizes_for(
     }
     for name, b in saying.items():
         elements.setdefault(name, tuple(evaluate(e, sizes) for e in b.values))
-    sizes_of(engine.program, [*(t.static for t in types.values()), *(elements[n] for n in saying)])
+    said_in_call = [*(t.static for t in types.values()), *(elements[n] for n in saying)]
+    check_bytes(engine.program, sizes_of(engine.program, said_in_call))
     return types, elements
 
 

@@ -222,7 +222,10 @@ class TensorType:
 
 
 def number_text(value: object) -> str:
-    """How messages show a value that should be a number: as Python does, but no long row of digits."""
+    """How messages show a value that should be a number, or a row of numbers: as Python does, but for
+    integers of hundreds of digits."""
+    if isinstance(value, tuple | list):
+        return f"({', '.join(map(number_text, value))})"
     if isinstance(value, int) and abs(value) >= 1 << 128:
         return f"an integer of {value.bit_length()} bits"
     return repr(value)

@@ -25,11 +25,10 @@ from camshaft.program.shape import PLACE_WORDS, SET_SHAPE, Items, Sizing, items_
 from camshaft.program.view import Buffer
 from camshaft.runtime.driver import LinkedProgram
 from camshaft.runtime.linked import LinkedEngine
-from camshaft.runtime.sizes import Shapes, Sizes, sizes_of, sources
+from camshaft.runtime.sizes import Shapes, Sizes, bytes_by_name, check_bytes, sizes_of, sources
 
 _MOST = 1 << 60
 """Within this, extents need no exact look before they are computed in 64 bits."""
-_MOST_BYTES = 1 << 46
 
 
 class _Words:
@@ -91,13 +90,11 @@ class Shaper:
     def _bound_extents(self) -> None:
         """Find a bound of all extents by the largest size of a call."""
         program = self.program
-        sized: list[tuple[str, Extent]] = [(b.name, b.type.nbytes) for b in program.outputs]
-        sized += [(slot.buffer.name, slot.buffer.nbytes) for slot in program.arena.slots]
-        self._sized = [(name, e) for name, e in sized if not isinstance(e, int)]
+        sized = [e for _, e in bytes_by_name(program)]
         others: list[Extent] = [e for c in program.constraints for e in (c.left, c.right)]
         others += [e.when.extent if isinstance(e, Items) else e for e in self._sizing.extents]
         self._others = [*others, *self._sizing.dims]
-        bounds = [_bound(e) for e in (*(e for _, e in sized), *self._others)]
+        bounds = [_bound(e) for e in (*sized, *self._others)]
         self._scale = max((scale for scale, _ in bounds), default=0)
         self._degree = max((degree for _, degree in bounds), default=0)
 
@@ -166,12 +163,7 @@ class Shaper:
         """Errors as in `sizes_of`, and ShapeError for what no memory holds: generated code, which
         computes in 64 bits, must not see such sizes."""
         sizes = sizes_of(self.program, shapes)
-        for name, extent in self._sized:
-            nbytes = evaluate(extent, sizes)
-            if nbytes > _MOST_BYTES:
-                raise ShapeError(
-                    f"{name!r} would have {nbytes} bytes at {sizes}; give smaller inputs"
-                )
+        check_bytes(self.program, sizes)
         for other in self._others:
             if abs(evaluate(other, sizes)) > _MOST:
                 raise ShapeError(f"{other} is too large at {sizes}; give smaller inputs")

@@ -13,6 +13,7 @@ from camshaft.errors import BindingError, ShapeError
 from camshaft.ir.extents.extent import Extent, sole_symbol, symbols_of
 from camshaft.ir.extents.sizes import Constraint, evaluate
 from camshaft.ir.extents.symbol import Symbol
+from camshaft.ir.types import number_text
 from camshaft.program.program import Binding, Program
 from camshaft.runtime.bindings import Bindings
 
@@ -21,6 +22,10 @@ Shapes = tuple[tuple[int, ...], ...]
 """What a call says, in the order of `sources`."""
 MOST = (1 << 31) - 1
 """Largest size that an element of an input may say; without it extents could overflow."""
+_MOST_BYTES = 1 << 46
+"""More than any array has."""
+_LONGEST = (1 << 63) - 1
+"""The largest extent that arrays can have."""
 _FAR = 512
 """How far from a size that does not fit one that does is looked for."""
 
@@ -151,19 +156,35 @@ def _near(program: Program, symbol: Symbol, sizes: Sizes) -> list[int]:
     return [n for n in found if n is not None]
 
 
+def bytes_by_name(program: Program) -> list[tuple[str, Extent]]:
+    """The bytes of all arrays of a call, by what messages call them."""
+    bindings = (("input", program.inputs), ("output", program.outputs))
+    found = [(f"{kind} {b.name!r}", b.type.nbytes) for kind, group in bindings for b in group]
+    return found + [(f"tensor {s.buffer.name!r}", s.buffer.nbytes) for s in program.arena.slots]
+
+
+def check_bytes(program: Program, sizes: Sizes) -> None:
+    """ShapeError if an array would have more bytes at these sizes than any memory."""
+    for name, extent in bytes_by_name(program):
+        nbytes = evaluate(extent, sizes)
+        if nbytes > _MOST_BYTES:
+            raise ShapeError(f"{name} would have {nbytes} bytes at {sizes}; give smaller inputs")
+
+
 def output_shapes(
     program: Program, inputs: Bindings, given: Mapping[str, Any]
 ) -> dict[str, tuple[int, ...]]:
     """Shapes of the outputs by name.  given: input name -> array, or shape as tuple or list; inputs
     whose elements say sizes as arrays.
 
-    Errors as in `Bindings.arrange`, `Bindings.elements` and `sizes_of`.
+    Errors as in `Bindings.arrange`, `Bindings.elements`, `sizes_of` and `check_bytes`.
     """
     if isinstance(given, Mapping):
         given = {n: x for n, x in given.items() if not _is_fixed_shape(inputs, n, x)}
     arrays = inputs.with_scalars(inputs.arrange(given))
     shapes = [_shape(name, x) for name, x in zip(inputs.names, arrays, strict=True)]
     sizes = sizes_of(program, (*shapes, *inputs.elements(arrays)))
+    check_bytes(program, sizes)
     return {b.name: tuple(evaluate(e, sizes) for e in b.type.shape) for b in program.outputs}
 
 
@@ -181,15 +202,22 @@ def _is_fixed_shape(inputs: Bindings, name: str, given: Any) -> bool:
 
 
 def _shape(name: str, given: Any) -> tuple[int, ...]:
-    if not isinstance(given, tuple | list):
+    if isinstance(given, np.ndarray | np.generic | bool | int | float):
         return np.shape(given)
-    try:
-        shape = tuple(operator.index(d) for d in given)
-    except TypeError:
-        shape = (-1,)
-    if any(d < 0 for d in shape):
+    sizes = [_size(d) for d in given] if isinstance(given, tuple | list) else [None]
+    shape = tuple([d for d in sizes if d is not None])
+    if len(shape) < len(sizes):
         raise BindingError(
-            f"input {name!r} is given as {given!r}, which is neither an array nor a shape; a shape "
-            "holds whole numbers of at least 0"
+            f"input {name!r} is given as {number_text(given)}, which is neither an array nor a shape; a "
+            f"shape is a tuple or list of whole numbers of 0 to {_LONGEST}"
         )
     return shape
+
+
+def _size(given: Any) -> int | None:
+    """An extent that an array may have; None if it is none."""
+    try:
+        size = -1 if isinstance(given, bool | np.bool_) else operator.index(given)
+    except TypeError:
+        return None
+    return size if 0 <= size <= _LONGEST else None

@@ -31,7 +31,10 @@ FORMS = (
     "a number, a name (batch), a range (1..16, 1.. or, with the typical size, 1..4..16), or a name "
     "with its range (batch=1..16)"
 )
-_RANGE = r"(\d+)\s*\.\.\s*(?:(\d+)\s*\.\.\s*)?(\d*)"
+MOST_DIGITS = 19
+"""Digits of the longest axis that an array can have."""
+_NUMBER = rf"\d{{1,{MOST_DIGITS}}}"
+_RANGE = rf"({_NUMBER})\s*\.\.\s*(?:({_NUMBER})\s*\.\.\s*)?({_NUMBER})?"
 _SAID = re.compile(rf"\s*(?:([^\W\d]\w*)\s*(?:=\s*{_RANGE})?|{_RANGE})\s*")
 
 
@@ -60,7 +63,7 @@ def parse_said(text: str) -> tuple[str, Range]:
     """Name ("" for none) and range of what a user wrote; ConfigError shows the forms."""
     match = _SAID.fullmatch(text)
     if match is None:
-        raise ConfigError(f"extent {text!r} is none of: {FORMS}")
+        raise ConfigError(f"extent {text[:80]!r} is none of: {FORMS}")
     name, *numbers = match.groups()
     low, typical, high = (int(v) if v else None for v in (numbers[:3] if name else numbers[3:]))
     known = [n for n in (low, typical, high) if n is not None]
