@@ -7,6 +7,7 @@ does; `takes_build_options` has `check_apart` look at all of them before the com
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Iterable, Mapping
 from enum import Enum
 from pathlib import Path
@@ -64,7 +65,7 @@ def _files(value: Any, use: Use) -> list[Path]:
     """The files that an argument names; of a folder that is read, those in it."""
     if isinstance(value, list):  # FILE or NAME=FILE each
         named = [f for text in value for f in (text, text.partition("=")[2]) if f]
-        return [p for p in map(Path, named) if p.is_file()]
+        return [p for p in map(Path, named) if os.path.isfile(p)]
     if value is None or value == "-":
         return []
     path = Path(value)
