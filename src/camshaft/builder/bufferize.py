@@ -35,7 +35,8 @@ class Copy:
 class Bufferized:
     """A view for every tensor that is no constant, and what still has to be done.
 
-    work: in execution order, graph nodes that compute and copies that no view could avoid.
+    work: in execution order, graph nodes that compute and copies that no view could avoid; nothing
+    whose results have no elements at any size.
     constants: those that views lie in, whose buffers have their tensors' names.
     """
 
@@ -118,7 +119,8 @@ class _Bufferizer:
         if node.op.view is not None:
             self._settle_movement(node)
             return
-        self.result.work.append(node)
+        if any(t.type.size != 0 for t in node.outputs):
+            self.result.work.append(node)
         for t in node.outputs:
             if t.name not in self.views:
                 self.views[t.name] = self._dense(t, t.name)

@@ -88,7 +88,8 @@ def window_extent(
     reach = dilation * (kernel - 1) + 1
     room = size + pads[0] + pads[1] - reach
     misfit = f"window of {reach} is larger than the padded extent {room + reach}"
-    require_at_least(room, 0, misfit)
+    if reach != 1 or pads != (0, 0):  # single elements of nothing are nothing
+        require_at_least(room, 0, misfit)
     if not ceil:
         return room // stride + 1
     return smallest(ceil_div(room, stride), (size + pads[0] - 1) // stride) + 1

@@ -57,8 +57,13 @@ def _windows(x: np.ndarray, r: int, s: int, attrs: Attrs, fill: float) -> np.nda
     pads = ((0, 0), (top, bottom), (left, right), (0, 0))
     x = np.pad(x, pads, constant_values=np.asarray(fill, x.dtype))
     dh, dw = attrs["dilations"]
-    view = sliding_window_view(x, (dh * (r - 1) + 1, dw * (s - 1) + 1), axis=(1, 2))
     sh, sw = attrs["strides"]
+    reach = (dh * (r - 1) + 1, dw * (s - 1) + 1)
+    n, h, w, c = x.shape
+    if h < reach[0] or w < reach[1]:
+        rows, columns = (h - reach[0]) // sh + 1, (w - reach[1]) // sw + 1
+        return np.zeros((n, max(rows, 0), max(columns, 0), c, r, s), x.dtype)
+    view = sliding_window_view(x, reach, axis=(1, 2))
     return np.asarray(view[:, ::sh, ::sw, :, ::dh, ::dw])
 
 
