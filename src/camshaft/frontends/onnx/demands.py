@@ -15,6 +15,7 @@ from camshaft.ir.extents.constraints import require_at_least, require_equal
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.types import broadcast_shapes
 from camshaft.ops.common import normal_axis
+from camshaft.ops.functional.movement.slicing import require_indices
 
 _RECURRENT = "t n i, d g i, d g h, d b, n, d n h, d n h, d p"
 _BATCH_FIRST = "n t i, d g i, d g h, d b, n, n d h, n d h, d p"
@@ -96,6 +97,15 @@ def _gather_nd(ctx: NodeContext) -> Iterator[Demand]:
     data, indices = ctx.arg(0).shape, ctx.arg(1).shape
     for axis in range(ctx.attr_int("batch_dims")):
         yield data[axis], indices[axis], f"data and indices along batch axis {axis}"
+    _indices_inside(ctx, ctx.attr_int("batch_dims"))
+
+
+def _indices_inside(ctx: NodeContext, first: int = 0) -> None:
+    """State that constant indices of N axes, from axis `first` on, count along them."""
+    data, indices = ctx.arg(0), ctx.arg(1)
+    if indices.data is not None and indices.type.rank:
+        for i in range(indices.data.shape[-1]):
+            require_indices(ctx.builder, indices.data[..., i], data, first + i)
 
 
 def _scatter_elements(ctx: NodeContext) -> Iterator[Demand]:
@@ -103,6 +113,8 @@ def _scatter_elements(ctx: NodeContext) -> Iterator[Demand]:
     _match(ctx, "*, ..., ...")
     data, indices = ctx.arg(0), ctx.arg(1)
     axis = normal_axis(ctx.attr_int("axis"), data.type.rank)
+    if indices.data is not None:
+        require_indices(ctx.builder, indices.data, data, axis)
     for a, (there, given) in enumerate(zip(data.shape, indices.shape, strict=False)):
         if a != axis:
             longer = f"indices {indices.type} are longer than {data.type} along axis {a}"
@@ -117,6 +129,7 @@ def _scatter_nd(ctx: NodeContext) -> Iterator[Demand]:
     if isinstance(depth, int):
         for a, b in zip(updates, (*indices[:-1], *data[depth:]), strict=False):
             yield a, b, "updates and what the indices pick"
+        _indices_inside(ctx)
 
 
 def _affine_grid(ctx: NodeContext) -> Iterator[Demand]:

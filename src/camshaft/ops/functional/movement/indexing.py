@@ -9,9 +9,10 @@ from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ir.types import i64, row_major_strides
 from camshaft.ops.common import normal_axis
 from camshaft.ops.functional.core import NoCanonicalForm, emit
-from camshaft.ops.functional.elementwise.arithmetic import cast, pointwise
+from camshaft.ops.functional.elementwise.arithmetic import pointwise
 from camshaft.ops.functional.movement.counting import arange
 from camshaft.ops.functional.movement.shape import reshape
+from camshaft.ops.functional.movement.slicing import require_indices
 from camshaft.ops.movement import GATHER
 
 
@@ -21,7 +22,8 @@ def take_along_axis(
     """Element [.., i, ..] is x[.., indices[.., i, ..], ..], as NumPy's take_along_axis.
 
     indices: integers of x's rank, those below 0 count from the end of `axis`; other axes may be
-    shorter than x's.  Becomes one gather from the flat x.  NoCanonicalForm for strings.
+    shorter than x's.  Becomes a gather from the numbers along the axis, which judges the indices and
+    counts them from its start, and one from the flat x.  NoCanonicalForm for strings.
     """
     axis = normal_axis(axis, x.type.rank)
     if x.type.dtype.kind == "s":
@@ -34,11 +36,11 @@ def take_along_axis(
                 longer = f"indices {indices.type} are longer than {x.type} along axis {a}"
                 require_at_least(there, given, longer)
     strides = row_major_strides(x.shape)
-    at = E.inp(0)
-    operands = [cast(builder, indices, i64)]
-    below = E.binary("lt", at, E.const(0, i64))
-    place = E.select(below, E.add(at, E.extent(x.shape[axis], i64)), at)
-    place = E.mul(place, E.extent(strides[axis], i64))
+    if indices.data is not None:
+        require_indices(builder, indices.data, x, axis)
+    numbers = arange(builder, 0, x.shape[axis], 1, i64)
+    operands = [emit(builder, GATHER, [numbers, indices], {"axis": 0})]
+    place = E.mul(E.inp(0), E.extent(strides[axis], i64))
     for a, extent in enumerate(indices.shape):
         if a != axis and extent != 1:
             behind = [1] * (x.type.rank - a - 1)
