@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
+import onnx
 import pytest
 import typer
 
@@ -79,6 +80,19 @@ def test_no_file_is_written_over_another_of_the_command(
     before = {p.name: p.read_bytes() for p in folder.iterdir()}
     assert "same file" in complaint(*words, code=2)
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+
+
+def test_weights_beside_the_model_are_part_of_it(tmp_path: Path) -> None:
+    model = onnx.load(residual_net(tmp_path / "net.onnx"))
+    onnx.save_model(
+        model, tmp_path / "net.onnx", save_as_external_data=True, location="w.bin", size_threshold=0
+    )
+    before = (tmp_path / "w.bin").read_bytes()
+    command = ("build", tmp_path / "net.onnx", *QUICK, "-o")
+    assert "weights of MODEL" in complaint(*command, tmp_path / "w.bin", code=2)
+    assert (tmp_path / "w.bin").read_bytes() == before
+    call(*command, tmp_path / "net.engine")
+    call(*command, tmp_path / "net.engine")
 
 
 def test_the_default_engine_file_may_be_a_link_to_the_model(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any, get_args
 
 from camshaft.atomic import same_file
 from camshaft.errors import ConfigError
+from camshaft.frontends.onnx.model import external_files
 
 
 class Use(Enum):
@@ -36,8 +37,15 @@ def check_apart(parameters: Iterable[inspect.Parameter], arguments: Mapping[str,
             if isinstance(use, Use):
                 files = _files(arguments.get(p.name), use)
                 (read if use is READ else written).extend((_typed(p), f) for f in files)
+    if any(file.is_file() for _, file in written):
+        read += [(f"weights of {o}", f) for o, path in read for f in _weights(path)]
     for i, (option, file) in enumerate(written):
         require_apart(option, file, [*read, *written[:i]])
+
+
+def _weights(path: Path) -> list[Path]:
+    """Other files that a model consists of."""
+    return external_files(path) if path.suffix == ".onnx" else []
 
 
 def require_apart(option: str, file: Path, others: Iterable[tuple[str, Path]]) -> None:

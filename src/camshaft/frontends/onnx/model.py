@@ -7,7 +7,7 @@ local functions; what they find wrong comes out as a ModelError that names the f
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import onnx
@@ -45,6 +45,20 @@ def load_model(model: str | os.PathLike[str] | bytes | ModelProto) -> ModelProto
     _check(proto, where)
     proto = _from_ancient(proto, where)
     return _without_functions(proto, where)
+
+
+def external_files(path: Path) -> list[Path]:
+    """The files beside the model `path` that hold weights of it; none if it cannot be read."""
+    try:
+        proto = _parse(_read(path), str(path))
+    except ModelError:
+        return []
+    external = [t for t in _tensors(proto) if t.data_location == TensorProto.EXTERNAL]
+    return [path.parent / name for name in _locations(external)]
+
+
+def _locations(external: Iterable[TensorProto]) -> list[str]:
+    return sorted({e.value for t in external for e in t.external_data if e.key == "location"})
 
 
 def _read(path: Path) -> bytes:
@@ -109,9 +123,8 @@ def _with_external_data(proto: ModelProto, folder: Path | None, where: str) -> M
     try:
         onnx.load_external_data_for_model(proto, str(folder))
     except (OSError, ValueError, RuntimeError, onnx.checker.ValidationError) as error:
-        files = sorted({e.value for t in external for e in t.external_data if e.key == "location"})
         raise ModelError(
-            f"{where}: external data {', '.join(files)} cannot be read beside the model: "
+            f"{where}: external data {', '.join(_locations(external))} cannot be read beside the model: "
             f"{_line(error)}; put the file it was exported with there, or export the model again"
         ) from error
     return proto
