@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -26,7 +27,13 @@ def build(
     calibration: batches of {input name: array} as the model takes them; needed for INT8 unless the
         model holds Q/DQ nodes, or ranges come from a calibration cache or `dynamic_ranges`.
 
+    Warns (UserWarning) of sizes that were asked for and that the model does not take, and of sizes that
+    a branch restricts which a value would leave out.
     Raises ModelError (the model), ConfigError (an option), CalibrationError (the data or
     ranges), BuildError and TimingCacheError (the build).
     """
-    return BuildSession(model, BuildConfig.of(config, options), calibration).run()
+    session = BuildSession(model, BuildConfig.of(config, options), calibration)
+    engine = session.run()
+    for remark in session.remarks:
+        warnings.warn(remark, stacklevel=2)
+    return engine

@@ -40,7 +40,7 @@ from camshaft.quant.cache import unwritable_cache
 from camshaft.quant.calibrate import Run
 from camshaft.quant.implicit import ImplicitQuantization
 from camshaft.quant.placement import check_layer_names
-from camshaft.report.assumptions import assumed
+from camshaft.report.assumptions import assumed, moved
 from camshaft.runtime.engine import Engine
 
 MERGE_SIBLINGS_FROM = 3
@@ -127,6 +127,15 @@ class BuildSession:
         if self.imported is None or self.typical:
             return ()
         return assumed(self.imported, self.config)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What the user should know of the sizes of the imported model: those asked for that it does not
+        take, and what restricts others and need not."""
+        if self.imported is None:
+            return ()
+        hints = (h.text for h in self.imported.constraints.hints.values())
+        return (*moved(self.imported, self.config), *hints)
 
     def run(self) -> Engine:
         """Build the engine; errors as in `camshaft.build`."""

@@ -117,5 +117,7 @@ def build_session(
             session.calibration = calibration_batches(options.calibration, types, fixed)
     if remark := advice(session.import_model(), session.assumed):
         shown.note(remark, "dim")
+    for remark in session.remarks:
+        shown.note(f"warning: {remark}")
     with bars:
         return session, session.run(), arrays

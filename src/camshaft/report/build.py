@@ -22,7 +22,7 @@ class BuildReport:
     steps: how many run at typical sizes, host steps included.  host_steps: names of those that run in Python because
     their operator has no kernel.  arithmetic: element type -> number of steps that compute in it.
     symbols: open sizes, each with name, least, typical and most (None: unbounded).  assumed: names of
-    those of which nothing was said.
+    those of which nothing was said.  remarks: on sizes, as the command line prints them.
     precision_summary: the precision decision in words.  arena_bytes, lower_bound_bytes: memory of one
     context, and the most bytes live at once, which no plan can go below, at typical sizes; arena:
     the former at "least", "typical" and "most" sizes (None: unbounded).  seconds: stage -> wall-clock time.
@@ -35,6 +35,7 @@ class BuildReport:
     precision_summary: str
     symbols: Sequence[Mapping[str, Any]]
     assumed: tuple[str, ...]
+    remarks: tuple[str, ...]
     arena: Mapping[str, int | None]
     arena_bytes: int
     lower_bound_bytes: int
@@ -58,6 +59,7 @@ class BuildReport:
             precision_summary=session.precision_summary,
             symbols=described["symbols"],
             assumed=tuple(s.name for s in session.assumed),
+            remarks=session.remarks,
             arena=described["arena"],
             arena_bytes=arena.nbytes,
             lower_bound_bytes=arena.lower_bound,

@@ -37,7 +37,8 @@ class LinkedEngine:
         BuildError if code does not link, or if there is no memory for the expanded constants.
         """
         self.program = program
-        self.inputs = Bindings("input", program.inputs, fixed_arrays(program, constants))
+        fixed = fixed_arrays(program, constants)
+        self.inputs = Bindings("input", program.inputs, fixed, program.hint())
         self.outputs = Bindings("output", program.outputs)
         self.numbers = {("input", b.name): i for i, b in enumerate(program.inputs)}
         self.numbers |= {

@@ -76,9 +76,9 @@ def sizes_of(program: Program, said: Sequence[tuple[int, ...]]) -> Sizes:
         for at, (extent, size) in enumerate(zip(source.extents, given, strict=True)):
             symbol = sole_symbol(extent)
             if symbol is not None:
-                _take(source, at, symbol, size, sizes, by)
+                _take(program, source, at, symbol, size, sizes, by)
     for source, given in zip(places, said, strict=True):
-        _check_expected(source, given, sizes)
+        _check_expected(program, source, given, sizes)
     for constraint in program.constraints:
         if not constraint.holds(sizes):
             raise _broken(program, constraint, sizes)
@@ -93,7 +93,13 @@ def sizes_of(program: Program, said: Sequence[tuple[int, ...]]) -> Sizes:
 
 
 def _take(
-    source: Source, at: int, symbol: Symbol, size: int, sizes: Sizes, by: dict[str, str]
+    program: Program,
+    source: Source,
+    at: int,
+    symbol: Symbol,
+    size: int,
+    sizes: Sizes,
+    by: dict[str, str],
 ) -> None:
     """Let the size said at one place be that of the symbol.  by: symbol -> the place that said it."""
     where = source.where(at)
@@ -109,11 +115,11 @@ def _take(
     most = f", and {MOST} at most" if size > MOST and source.part == "element" else ""
     raise ShapeError(
         f"{where} is {size}, and the engine was built for {symbol.name} = {symbol.range}{most}; rebuild "
-        f"with a wider range ({option}), where the model allows it"
+        f"with a wider range ({option}), where the model allows it{program.hint([symbol.name])}"
     )
 
 
-def _check_expected(source: Source, given: tuple[int, ...], sizes: Sizes) -> None:
+def _check_expected(program: Program, source: Source, given: tuple[int, ...], sizes: Sizes) -> None:
     """ShapeError unless what is said is what the extents come to."""
     expected = tuple(evaluate(e, sizes) for e in source.extents)
     if given == expected:
@@ -123,6 +129,7 @@ def _check_expected(source: Source, given: tuple[int, ...], sizes: Sizes) -> Non
         here = "" if expected == source.extents else f", which is {expected} here"
         raise ShapeError(
             f"input {binding.name!r} has shape {given}, expected {binding.type!r}{here}"
+            f"{program.hint()}"
         )
     at = next(i for i, (a, b) in enumerate(zip(given, expected, strict=True)) if a != b)
     raise ShapeError(
@@ -139,7 +146,7 @@ def _broken(program: Program, constraint: Constraint, sizes: Sizes) -> ShapeErro
     mend = f"; the next that fit: {' and '.join(map(str, near))}" if near else ""
     return ShapeError(
         f"{constraint.why} needs {constraint}, which {given} breaks"
-        f"{mend or '; give inputs of other sizes'}"
+        f"{mend or '; give inputs of other sizes'}{program.hint(s.name for s in symbols)}"
     )
 
 

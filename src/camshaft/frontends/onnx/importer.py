@@ -146,7 +146,11 @@ class _Importer:
         self.proto, self.extents, self.given = proto, extents, given
         self.opsets = {_domain(o.domain): o.version for o in proto.opset_import}
         self.reserved = frozenset(_names(proto.graph))
-        self.builder = GraphBuilder(proto.graph.name or "model", reserved=self.reserved)
+        self.builder = GraphBuilder(
+            proto.graph.name or "model",
+            reserved=self.reserved,
+            constraints=Constraints(hints=given.hints),
+        )
         self.values: ChainMap[str, Tensor] = ChainMap()
         self.narrow: dict[str, int] = {}
 

@@ -253,8 +253,8 @@ class OpenExtents:
     def _moved(self, constraints: Constraints) -> bool:
         """Move typical sizes that break a constraint to the next ones that do not.
 
-        One of them, or if that does not do, one of them while those that elements of inputs say are
-        as small as they can be.
+        One of them, those first of which nothing is said, or if that does not do, one of them while
+        those that elements of inputs say are as small as they can be.
         """
         sizes = {s.name: s.typical for s in self._symbols.values()}
         rules = list(constraints)
@@ -263,7 +263,7 @@ class OpenExtents:
             return False
         least = {s.name: s.low for s in fault.symbols if s.name in self._of_elements}
         for start in (sizes, {**sizes, **least}):
-            for symbol in fault.symbols:
+            for symbol in sorted(fault.symbols, key=self._is_said):
                 if symbol.name not in self._symbols:
                     continue
                 for size in _candidates(symbol, fault, start):
@@ -276,6 +276,10 @@ class OpenExtents:
             f"{', '.join(f'{n}={s}' for n, s in sizes.items())} fits; give sizes that the model "
             "takes with shapes= or profiles="
         )
+
+    def _is_said(self, symbol: Symbol) -> bool:
+        """Whether the user says what is typical."""
+        return self._given.get(symbol.name, Range()).typical is not None
 
     def _move(self, sizes: Mapping[str, int]) -> None:
         for name, size in sizes.items():

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from onnx import GraphProto
 
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx.context import Handler, NodeContext, Results
-from camshaft.ir.extents.constraints import require_equal
+from camshaft.ir.extents.constraints import Hint, require_equal
 from camshaft.ir.extents.sizes import fixed_extent
 from camshaft.ir.graph import Tensor
 from camshaft.ops import functional as F
@@ -29,7 +30,32 @@ def if_(ctx: NodeContext) -> Results:
         raise ModelError(f"its condition {condition.name!r} is {condition.type}, not one bool")
     taken = ctx.flag(0)
     if taken is not None:
+        ctx.builder.constraints.hints.pop(ctx.name, None)  # what was not known in an earlier import
         return ctx.subgraph(_graph(ctx, "then_branch" if taken else "else_branch"), {})
+    with _hinted(ctx, condition):
+        return _both(ctx, condition)
+
+
+@contextmanager
+def _hinted(ctx: NodeContext, condition: Tensor) -> Iterator[None]:
+    """Note which sizes the branches restrict, and which input's value would decide between them."""
+    constraints = ctx.builder.constraints
+    before = len(constraints.found)
+    try:
+        yield
+    finally:
+        stated = list(constraints)[before:]
+        names = {s.name for c in stated for s in c.symbols}
+        if ctx.name in constraints.hints:  # of an earlier import, which has narrowed ranges since
+            names.update(constraints.hints[ctx.name].symbols)
+        way_out = ctx.way_out(condition)
+        if names and way_out:
+            text = f"node {ctx.name!r} computes both its branches, so sizes must fit both{way_out}"
+            constraints.hints[ctx.name] = Hint(tuple(sorted(names)), text)
+
+
+def _both(ctx: NodeContext, condition: Tensor) -> Results:
+    """Both branches, and a choice between their results."""
     unknown = f"its condition {condition.name!r} depends on the model's input data"
     results = []
     for name in ("then_branch", "else_branch"):

@@ -1,0 +1,159 @@
+"""What a build says of sizes: those that it moved, and those that a branch restricts without need."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import ModelProto, parser
+
+import camshaft
+from camshaft import ShapeError
+from camshaft.session import BuildSession
+from cli_models import call, call_json
+from value_models import small_model
+
+QUICK: dict[str, Any] = {"optimization_level": 1, "threads": 1}
+WINDOW = small_model(
+    "p = MaxPool <kernel_shape = [7, 7]> (x) y = GlobalAveragePool (p)",
+    "float[n, 3, h, w] x",
+    "float[n, 3, 1, 1] y",
+)
+FRAMES = small_model(
+    "y = Reshape (x, to)", "float[n] x, int64[2] to", "float[a, b] y"
+)  # of any size; with to = [-1, 31] of multiples of 31
+
+
+def remarks(model: ModelProto, **options: Any) -> tuple[str, ...]:
+    """What a build warns of, which is what its session says."""
+    session = BuildSession(model, camshaft.BuildConfig(**options, **QUICK))
+    session.import_model()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        camshaft.build(model, **options, **QUICK)
+    assert tuple(str(w.message) for w in caught) == session.remarks
+    assert all(w.category is UserWarning and w.filename == __file__ for w in caught)
+    return session.remarks
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "words"),
+    [
+        (
+            FRAMES,
+            {"shapes": {"x": ("1..30..62",)}, "values": {"to": (-1, 31)}},
+            [r"input 'x', axis 0 \(n\): typical 30 becomes 31, since node 'y' needs"],
+        ),
+        (
+            WINDOW,
+            {"profiles": [{"x": ((1, 3, 1, 9), (1, 3, 4, 9), (1, 3, 9, 9))}]},
+            [r"input 'x', axis 2 \(h\): least 1 becomes 7, typical 4 becomes 7, since the model"],
+        ),
+        (
+            WINDOW,
+            {"shapes": {"x": ("1..2", 3, "s=1..4..9", "s=1..4..9")}},
+            [r"axis 2 \(s\): least 1 becomes 7, typical 4 becomes 7"],
+        ),
+        (
+            small_model("y = Add (a, b)", "float[n, 2] a, float[5, 2] b", "float[5, 2] y"),
+            {"shapes": {"a": ("2..8", 2)}},
+            [r"input 'a', axis 0 \(5\): least 2 becomes 5, most 8 becomes 5"],
+        ),
+        (WINDOW, {"shapes": {"x": ("1..2", 3, "7..9", "8..9..12")}}, []),
+        (WINDOW, {}, []),
+        (FRAMES, {"values": {"to": ((1, 1), (2, 4), (64, 8))}}, []),  # n moves, which nobody said
+        (WINDOW, {"shapes": {"x": ("n", 3, "h", "w")}}, []),
+    ],
+)
+def test_a_size_that_is_moved_is_said(
+    model: ModelProto, options: dict[str, Any], words: list[str]
+) -> None:
+    found = remarks(model, **options)
+    assert len(found) == len(words), found
+    for said, pattern in zip(found, words, strict=True):
+        assert re.search(pattern, said), said
+
+
+def pooled(condition: str, kind: str) -> ModelProto:
+    """The mean over windows of 8 or, where the condition is false, over the least of 4."""
+    return parser.parse_model(
+        f"""
+        <ir_version: 9, opset_import: ["" : 17]>
+        net (float[batch, 1, n] audio, {kind} sr) => (float[batch, 1, 1] y) {{
+            {condition}
+            y = If (flag) <
+                then_branch = wide () => (float[p, 1, 1] l) {{
+                    a = MaxPool <kernel_shape = [8]> (audio)
+                    l = GlobalAveragePool (a)
+                }},
+                else_branch = narrow () => (float[q, 1, 1] r) {{
+                    b = MaxPool <kernel_shape = [4]> (audio)
+                    r = GlobalAveragePool (b)
+                }}
+            >
+        }}
+        """
+    )
+
+
+INTEGER = pooled("rate = Constant <value = int64 {16000}> () flag = Equal (sr, rate)", "int64")
+BOOLEAN = pooled("flag = Identity (sr)", "bool")
+FLOAT = pooled("zero = Constant <value = float {0}> () flag = Greater (sr, zero)", "float")
+BOTH = "node 'y' computes both its branches, so sizes must fit both; give 'sr' a value with values="
+
+
+@pytest.mark.parametrize(("model", "value"), [(INTEGER, 8000), (BOOLEAN, False)])
+def test_sizes_that_only_the_other_branch_refuses_name_the_value_to_give(
+    model: ModelProto, value: Any, tmp_path: Path
+) -> None:
+    (said,) = remarks(model)
+    assert said.startswith(BOTH)
+    with pytest.warns(UserWarning, match="both its branches"):
+        engine = camshaft.build(model, **QUICK)
+    engine.save(tmp_path / "e.engine")
+    small = np.zeros((1, 1, 5), np.float32)
+    for each in (engine, camshaft.load(tmp_path / "e.engine")):
+        with pytest.raises(ShapeError, match=r"n = 8\.\.; .*both its branches.*'sr' a value"):
+            each({"audio": small, "sr": value})
+        with pytest.raises(ShapeError, match=r"rank is 3$"):
+            each({"audio": small[0], "sr": value})
+    assert remarks(model, values={"sr": value}) == ()
+    assert camshaft.build(model, values={"sr": value}, **QUICK)(small)["y"].shape == (1, 1, 1)
+
+
+def test_a_size_that_a_branch_fixes_names_it_too() -> None:
+    model = parser.parse_model(
+        """
+        <ir_version: 9, opset_import: ["" : 17]>
+        net (float[n] x, bool flag) => (float[m] y) <float[6] w = {1, 2, 3, 4, 5, 6}> {
+            y = If (flag) <
+                then_branch = a () => (float[p] l) { l = Add (x, w) },
+                else_branch = b () => (float[q] r) { r = Neg (x) }
+            >
+        }
+        """
+    )
+    with pytest.warns(UserWarning, match="both its branches"):
+        engine = camshaft.build(model, **QUICK)
+    assert repr(engine.inputs["x"]) == "f32[6]"
+    with pytest.raises(ShapeError, match=r"expected \(6,\).*both its branches"):
+        engine({"x": np.zeros(5, np.float32), "flag": np.array(False)})
+    with pytest.raises(ShapeError, match="both its branches"):
+        engine.output_shapes({"x": (5,), "flag": ()})
+
+
+def test_a_condition_on_floats_has_no_value_to_give() -> None:
+    assert remarks(FLOAT) == ()
+
+
+def test_the_command_line_says_it_too(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(INTEGER.SerializeToString())
+    command = ("build", tmp_path / "m.onnx", "--level", 1, "--threads", 1)
+    assert f"warning: {BOTH}" in call(*command).stderr
+    assert call_json(*command)["remarks"] == [f"{BOTH}{{'sr': ...}}"]
+    moved = call(*command, "--values", "sr=16000", "--shapes", "audio:1/1/n=2..4..20").stderr
+    assert "warning: input 'audio', axis 2 (n): least 2 becomes 8, typical 4 becomes 8" in moved
