@@ -25,7 +25,7 @@ from camshaft.errors import ConfigError
         *(("shapes", {"x": v}) for v in ("1x3", None, 5, (1, -1), (1, 2.5), (1, "2b"))),
         *(
             ("shapes", {"x": (v,)})
-            for v in ("", "b=", "b=..4", "b=4..1", "1..5..4", "b-1", "3", [1])
+            for v in ("", "b=", "b=..", "b=4..1", "1..5..4", "b-1", "3", [1])
         ),
         *(("profiles", v) for v in ("x", {"x": ((1,), (2,), (3,))}, [1], [{"x": (1, 2, 3)}])),
         *(("timing_cache", v) for v in (3, "")),

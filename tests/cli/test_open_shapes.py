@@ -42,6 +42,7 @@ def test_shapes_as_typed() -> None:
         "x": ("batch", "max_len=1..9", 8)
     }
     assert said_shapes("--shapes", ["x:max_len=1../,y:4/"]) == {"x": ("max_len=1..",), "y": (4,)}
+    assert said_shapes("--shapes", ["x:s=7x..9xn=..4"]) == {"x": ("s=7", "..9", "n=..4")}
     for wrong in ("x:", "x:/", "x:1//", "x:1x", "x:1x-3", "x:1x2x3..1", "x:1,x:2"):
         with pytest.raises(ConfigError, match="--shapes"):
             said_shapes("--shapes", [wrong])

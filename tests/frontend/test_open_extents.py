@@ -116,7 +116,12 @@ def test_forms_of_what_is_said() -> None:
     assert parse_said("n=1..4..16") == ("n", Range(1, 4, 16))
     assert parse_said("1..16") == ("", Range(1, None, 16))
     assert parse_said("1..4..") == ("", Range(1, 4, None))
-    for wrong in ("", "4", "n=4", "n=..4", "..4", "a b", "n=1...4"):
+    assert parse_said("n=4") == ("n", Range(4, 4, 4))
+    assert parse_said("n=..4") == ("n", Range(None, None, 4))
+    assert parse_said("..4") == ("", Range(None, None, 4))
+    assert parse_said("..4..9") == ("", Range(None, 4, 9))
+    assert parse_said("..4..") == ("", Range(None, 4, None))
+    for wrong in ("", "4", "-1", "n=-1", "n=", "..", "n=..", "a b", "n=1...4", "1..x", "n=4x"):
         with pytest.raises(ConfigError, match="is none of"):
             parse_said(wrong)
     for wrong in ("n=4..1", "1..5..4"):
@@ -173,6 +178,17 @@ def test_ranges_that_the_model_does_not_take_are_an_error() -> None:
     assert import_onnx(proto, shapes={"b": ("1..8", 8)}).inputs[1].shape == (5, 8)
 
 
+def test_a_name_with_a_number_is_that_number_wherever_it_stands() -> None:
+    proto = relu(a=["n", 4], b=["n", "m"], c=["k"])
+    graph = import_onnx(proto, shapes={"b": (None, "m=7"), "a": ("n=3", 4), "c": ("..9",)})
+    assert [t.shape for t in graph.inputs[:2]] == [(3, 4), (3, 7)]
+    assert symbols(graph)["k"] == Symbol("k", 1, 9, 9)
+    graph = import_onnx(proto, shapes={"b": ("n=3", 4)})
+    assert graph.inputs[0].shape == (3, 4)
+    with pytest.raises(ConfigError, match="two ranges"):
+        import_onnx(proto, shapes={"a": ("n=3", 4), "b": ("n=4", 4)})
+
+
 def test_several_profiles_are_one_range_and_the_first_is_typical() -> None:
     profiles = [{"x": ((1, 3), (2, 3), (4, 3))}, {"x": ((8, 3), (16, 3), (32, 3))}]
     graph = import_onnx(relu(x=["n", 3]), profiles=profiles)
@@ -209,6 +225,14 @@ def test_sums_make_extents_equal() -> None:
         model([node("Add", "a w")], {"a": ["n", 8]}, weights={"w": np.ones((5, 8), np.float32)})
     )
     assert graph.inputs[0].shape == (5, 8)
+
+
+def test_what_may_broadcast_is_equal_unless_it_is_said_to_be_1() -> None:
+    proto = model([node("Add", "a b")], {"a": ["n", 8], "b": ["m", 8]})
+    (y,) = import_onnx(proto, shapes={"b": (1, 8)}).outputs
+    assert [str(d) for d in y.shape] == ["n", "8"]
+    (y,) = import_onnx(proto).outputs
+    assert [str(d) for d in y.shape] == ["m", "8"]
 
 
 def test_windows_say_how_small_an_axis_may_be() -> None:

@@ -4,7 +4,9 @@
 batch             a size that varies; equal names are equal sizes
 batch=1..16       ... between 1 and 16
 batch=1..         ... from 1 on
+batch=..16        ... at most 16
 batch=1..4..16    ... typically 4, which is what the engine is tuned for
+batch=4           ... of which nothing but 4 is used
 1..16             the same without a name: that of the model, or one made up
 """
 
@@ -28,14 +30,14 @@ element an extent as above; None is nothing."""
 MOST_SHOWN = 16
 """Values that texts show; of more they say how many there are."""
 FORMS = (
-    "a number, a name (batch), a range (1..16, 1.. or, with the typical size, 1..4..16), or a name "
-    "with its range (batch=1..16)"
+    "a number, a name (batch), a range (1..16, 1.., ..16 or, with the typical size, 1..4..16), or a "
+    "name with its range or number (batch=1..16)"
 )
 MOST_DIGITS = 19
 """Digits of the longest axis that an array can have."""
 _NUMBER = rf"\d{{1,{MOST_DIGITS}}}"
-_RANGE = rf"({_NUMBER})\s*\.\.\s*(?:({_NUMBER})\s*\.\.\s*)?({_NUMBER})?"
-_SAID = re.compile(rf"\s*(?:([^\W\d]\w*)\s*(?:=\s*{_RANGE})?|{_RANGE})\s*")
+_RANGE = rf"(?=.*\d)({_NUMBER})?\s*\.\.\s*(?:({_NUMBER})\s*\.\.\s*)?({_NUMBER})?"
+_SAID = re.compile(rf"\s*(?:([^\W\d]\w*)\s*(?:=\s*(?:({_NUMBER})|{_RANGE}))?|{_RANGE})\s*")
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,9 @@ def parse_said(text: str) -> tuple[str, Range]:
     match = _SAID.fullmatch(text)
     if match is None:
         raise ConfigError(f"extent {text[:80]!r} is none of: {FORMS}")
-    name, *numbers = match.groups()
+    name, only, *numbers = match.groups()
+    if only:
+        return name, Range(int(only), int(only), int(only))
     low, typical, high = (int(v) if v else None for v in (numbers[:3] if name else numbers[3:]))
     known = [n for n in (low, typical, high) if n is not None]
     if known != sorted(known):
