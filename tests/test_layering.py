@@ -167,6 +167,14 @@ def test_no_module_imports_a_heavy_package_at_its_top() -> None:
     assert not heavy
 
 
+def test_test_files_have_names_of_their_own() -> None:
+    """pytest imports them by their names alone, and refuses a second one."""
+    names = [
+        path.name for path in Path(__file__).parent.rglob("*.py") if path.name != "__init__.py"
+    ]
+    assert sorted(set(names)) == sorted(names)
+
+
 def test_files_and_functions_stay_small() -> None:
     large = [
         f"{path.relative_to(SOURCE)}: {count} lines"
