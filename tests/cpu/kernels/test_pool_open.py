@@ -24,6 +24,7 @@ from targets import each_target
 N = extent_of(Symbol("n", 1, 1, 5))
 H = extent_of(Symbol("h", 7, 14, 40))
 W = extent_of(Symbol("w", 7, 24, 70))
+SEVEN, TWELVE = (extent_of(Symbol("w", 7, typical, 40)) for typical in (7, 12))
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,14 @@ LAYERS = (
     Layer("dilated", (1, H, W, 17), {"kernel": (3, 2), "dilations": (2, 3), "pads": (2, 1, 2, 1)}),
     Layer("dilated, strided", (1, H, W, 8), {"kernel": (2, 4), "dilations": (1, 2), "strides": (2, 2), "pads": (0, 3, 1, 2)}, u8),
     Layer("2x2", (N, H, W, 16), {"kernel": (2, 2), "strides": (2, 2)}),
+    Layer("one tile", (1, H, SEVEN, 40), {"kernel": (3, 3), "pads": (1, 1, 1, 1)}),
+    Layer("one tile, stride 2", (1, H, TWELVE, 40), RESNET, pitch=3),
+    Layer(
+        "one tile, windows in the padding",
+        (1, H, TWELVE, 9),
+        {"kernel": (2, 2), "strides": (3, 3), "pads": (1, 1, 3, 6), "ceil_mode": True},
+    ),
+    Layer("one tile, dilated", (1, H, SEVEN, 8), {"kernel": (2, 3), "dilations": (1, 2), "pads": (0, 3, 1, 3)}, u8),
     Layer("columns", (1, H, W, 1), {"kernel": (1, 3), "strides": (1, 2), "pads": (0, 1, 0, 1)}),
 )  # fmt: skip
 

@@ -9,7 +9,8 @@ The left tiles start at pixel 0 and the right ones end at the last pixel, so whi
 windows see is known when the code is written (for strides above 1 in some variants, since how far
 the last window reaches depends on the width modulo the stride).  What lies between is a loop.  Where
 tiles do not come out even they overlap, and some pixels are computed twice, to the same bits.  Rows
-shorter than `fewest` must be cut in another way.
+shorter than `fewest` must be cut in another way.  Narrow rows of the typical width, to which that would
+do most harm, are cut as those of a fixed width (`typical_windows`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from camshaft.ir.extents.extent import Extent
+from camshaft.ir.extents.sizes import typical
 
 Windows = tuple[tuple[int, int], ...]
 """For each pixel of a tile the window's columns inside the image: first, and one past the last."""
@@ -98,6 +100,16 @@ class Edges:
         """How many pixels a row of `row` (at least `fewest`) costs."""
         outer = (self.lefts(step) + self.rights(step)) * step
         return outer + max(0, -(-(row - outer) // step)) * step
+
+    def typical_windows(self, step: int, row: int) -> Windows:
+        """The windows of a row of the typical width, `row` pixels, if one or two tiles hold it and
+        tiles of `step` that overlap would compute more; else none."""
+        is_even = row >= self.fewest(step) and self.pixels(step, row) == row
+        if is_even or row > 2 * step:
+            return ()
+        last = self.last[typical(self.variant)]
+        ends = zip(self.left_windows(0, row), self.right_windows(last, row, row), strict=True)
+        return tuple((low, max(low, high)) for (low, _), (_, high) in ends)
 
     def left_windows(self, first: int, count: int) -> Windows:
         """Of `count` pixels from `first` on, whose windows end inside."""

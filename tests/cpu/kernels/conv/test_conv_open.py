@@ -22,6 +22,7 @@ N = extent_of(Symbol("n", 1, 1, 9))
 H = extent_of(Symbol("h", 5, 14, 80))
 W = extent_of(Symbol("w", 5, 24, 90))
 V = extent_of(Symbol("v", 1, 20, 40))
+SEVEN, SIX, FIVE = (extent_of(Symbol("v", 1, typical, 40)) for typical in (7, 6, 5))
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,13 @@ LAYERS = (
     Layer("two channels, large pads", (1, H, V, 2), 8, (4, 4), pads=(3, 3, 3, 3)),
     Layer("four channels, narrow", (N, H, V, 4), 24, stride=(2, 2)),
     Layer("narrow", (1, H, V, 8), 16),
+    Layer("one or two tiles", (1, H, SEVEN, 8), 24),
+    Layer("one or two tiles, gaps", (N, H, SEVEN, 6), 70, pads=(1, 2, 1, 0), pitch=3),
+    Layer("one tile, stride 2", (1, H, SEVEN, 8), 16, stride=(2, 2)),
+    Layer("one tile, stride 2, even", (1, H, SIX, 8), 16, stride=(1, 2)),
+    Layer("one tile, large pads", (1, H, FIVE, 8), 8, (3, 4), pads=(2, 3, 2, 5)),
+    Layer("one tile, dilated", (1, H, FIVE, 5), 8, (2, 3), pads=(2, 4, 2, 4), dilation=(1, 3)),
+    Layer("one tile, first layer", (1, H, SEVEN, 3), 24, (3, 3), (2, 2)),
 )
 
 

@@ -13,7 +13,7 @@ from functools import partial
 
 from camshaft.backends.cpu.conv.emit import Acc, ConvEmitter, Panel, WeightStream
 from camshaft.backends.cpu.conv.plan import Segment
-from camshaft.backends.cpu.conv.row_cut import write_row
+from camshaft.backends.cpu.conv.row_cut import write_row, write_typical_row
 from camshaft.backends.cpu.conv.taps import columns_inside, rows_inside
 from camshaft.backends.cpu.edges import Windows, steps_from
 from camshaft.backends.cpu.expr.epilogue import Epilogue
@@ -56,7 +56,9 @@ class OpenConvEmitter(ConvEmitter):
         def alone(ow: Value) -> None:
             self._pixel_alone(panel, x, epilogue, ow, oh)
 
-        write_row(self.k, self.problem, steps_from(self.plan.rows), tile, alone)
+        k, p, step = self.k, self.problem, self.plan.rows
+        others = partial(write_row, k, p, steps_from(step), tile, alone)
+        write_typical_row(k, p, step, tile, others)
 
     def _pixels(
         self,

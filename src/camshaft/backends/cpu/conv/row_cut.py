@@ -10,6 +10,7 @@ from camshaft.backends.cpu.edges import Edges, Windows
 from camshaft.backends.cpu.lang import FunctionBuilder, Value
 from camshaft.ir.extents.bounds import bounds
 from camshaft.ir.extents.extent import ceil_div
+from camshaft.ir.extents.sizes import typical
 
 Tile = Callable[[Windows, Value], None]
 """Writes the code of a tile: the windows of its pixels, and the first of them."""
@@ -45,6 +46,29 @@ def write_row(
             _write_tiles(k, p, steps[0], tile)
         with branch.otherwise():
             write_row(k, p, steps[1:], tile, alone)
+
+
+def write_typical_row(
+    k: FunctionBuilder,
+    p: ConvProblem,
+    step: int,
+    tile: Tile,
+    others: Callable[[], None],
+) -> None:
+    """Code for a row where a narrow row of the typical width has tiles of its own.
+
+    others: writes the code of rows of other widths.
+    """
+    windows = edges_of(p).typical_windows(step, typical(p.ow))
+    if not windows:
+        others()
+        return
+    with k.if_else(k.eq(k.index(p.w), typical(p.w))) as branch:
+        with branch.then():
+            for start in range(0, len(windows), step):
+                tile(windows[start : start + step], k.index(start))
+        with branch.otherwise():
+            others()
 
 
 def _write_tiles(k: FunctionBuilder, p: ConvProblem, step: int, tile: Tile) -> None:

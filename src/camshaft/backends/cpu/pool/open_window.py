@@ -12,8 +12,16 @@ from camshaft.backends.base import KernelSpec
 from camshaft.backends.cpu.edges import Edges, steps_from
 from camshaft.backends.cpu.lang import FunctionBuilder, Value
 from camshaft.backends.cpu.pool.problem import PoolProblem
-from camshaft.backends.cpu.pool.sliding import Cut, OutputRow, SlidingWindows, Split, column_offsets
+from camshaft.backends.cpu.pool.sliding import (
+    Cut,
+    OutputRow,
+    SlidingWindows,
+    Split,
+    column_offsets,
+    tile_cut,
+)
 from camshaft.ir.extents.extent import ceil_div
+from camshaft.ir.extents.sizes import typical
 
 
 class OpenWindows(SlidingWindows):
@@ -27,7 +35,17 @@ class OpenWindows(SlidingWindows):
         )
 
     def _row(self, row: OutputRow) -> None:
-        self._in_tiles(row, steps_from(self.split.pixels))
+        k, p, step = self.k, self.p, self.split.pixels
+        width, pixels = typical(p.w), typical(p.ow)
+        if not self.edges.typical_windows(step, pixels):
+            self._in_tiles(row, steps_from(step))
+            return
+        with k.if_else(k.eq(k.index(p.w), width)) as branch:
+            with branch.then():
+                for start in range(0, pixels, step):
+                    self._cut(row, tile_cut(p, width, start, min(step, pixels - start)))
+            with branch.otherwise():
+                self._in_tiles(row, steps_from(step))
 
     def _in_tiles(self, row: OutputRow, steps: Sequence[int]) -> None:
         """In tiles of the first of the steps for which the row is long enough."""

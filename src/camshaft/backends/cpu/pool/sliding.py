@@ -75,6 +75,25 @@ def column_offsets(p: PoolProblem, pixels: int) -> list[int]:
     return sorted({j * sw + s * dw for j in range(pixels) for s in range(p.kernel[1])})
 
 
+def tile_cut(p: PoolProblem, width: int, start: int, pixels: int) -> Cut:
+    """A tile whose place is known, of images `width` columns wide."""
+    counted = tuple(_counted(p, width, start + j) for j in range(pixels))
+    return Cut(start, _valid(p, width, start, pixels), counted)
+
+
+def _valid(p: PoolProblem, width: int, start: int, pixels: int) -> list[int]:
+    """Column offsets of a tile that lie inside the image."""
+    origin = start * p.strides[1] - p.pads[1]
+    return [c for c in column_offsets(p, pixels) if 0 <= origin + c < width]
+
+
+def _counted(p: PoolProblem, width: int, pixel: int) -> int:
+    """Columns that count for a pixel's average: those inside, or inside the padding too."""
+    origin = pixel * p.strides[1] - p.pads[1]
+    low, high = (-p.pads[1], width + p.pads[3]) if p.include_pad else (0, width)
+    return sum(low <= origin + s * p.dilations[1] < high for s in range(p.kernel[1]))
+
+
 class SlidingWindows:
     """Writes the loops of one kernel, for images of known width."""
 
@@ -116,32 +135,19 @@ class SlidingWindows:
         """The row's tiles; opens the loop over interior ones."""
         k, p, step = self.k, self.p, self.split.pixels
         width = fixed_extent(p.ow, "the width of a pool")
+        columns = fixed_extent(p.w, "the width of an image")
+        offsets = column_offsets(p, step)
         whole = width // step
-        inside = [t for t in range(whole) if len(self._valid(t * step, step)) == len(
-            column_offsets(p, step))]  # fmt: skip
+        inside = [t for t in range(whole) if _valid(p, columns, t * step, step) == offsets]
         inner = range(inside[0], inside[-1] + 1) if inside else range(0)
         for start in range(0, width, step):
             tile = start // step
             if tile in inner and tile < whole:
                 if tile == inner.start:
                     with k.loop(start, inner.stop * step, step) as at:
-                        yield Cut(at, column_offsets(p, step), (p.kernel[1],) * step)
+                        yield Cut(at, offsets, (p.kernel[1],) * step)
                 continue
-            pixels = min(step, width - start)
-            counted = tuple(self._counted(start + j) for j in range(pixels))
-            yield Cut(start, self._valid(start, pixels), counted)
-
-    def _valid(self, start: int, pixels: int) -> list[int]:
-        """Column offsets of a tile that lie inside the image."""
-        origin = start * self.p.strides[1] - self.p.pads[1]
-        return [c for c in column_offsets(self.p, pixels) if 0 <= origin + c < self.p.w]
-
-    def _counted(self, pixel: int) -> int:
-        """Columns that count for a pixel's average: those inside, or inside the padding too."""
-        p = self.p
-        origin = pixel * p.strides[1] - p.pads[1]
-        low, high = (-p.pads[1], p.w + p.pads[3]) if p.include_pad else (0, p.w)
-        return sum(low <= origin + s * p.dilations[1] < high for s in range(p.kernel[1]))
+            yield tile_cut(p, columns, start, min(step, width - start))
 
     def _cut(self, row: OutputRow, cut: Cut) -> None:
         """All channels of the block for one tile of pixels."""
