@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from camshaft.backends.cpu.expr.epilogue import emit_expr
-from camshaft.backends.cpu.lang import Arg, Module
+from camshaft.backends.cpu.expr.math import exp_of_negative
+from camshaft.backends.cpu.lang import Arg, FunctionBuilder, Module, Value
 from camshaft.backends.cpu.link import call, pointer_table
 from camshaft.backends.cpu.target import TARGETS, CpuTarget
 from camshaft.errors import BuildError
@@ -24,6 +25,15 @@ SPECIAL = [0.0, -0.0, np.inf, -np.inf, np.nan, 1e-45, -1e-45, 1.0, -1.0, 0.5, 2.
 
 def apply(target: CpuTarget, expr: Expr, *inputs: np.ndarray, coarse: bool = False) -> np.ndarray:
     """The expression on equally long f32 vectors, through generated code."""
+    return run_code(target, lambda k, x: emit_expr(k, expr, x, coarse=coarse), *inputs)
+
+
+def run_code(
+    target: CpuTarget,
+    write: Callable[[FunctionBuilder, list[Value]], Value],
+    *inputs: np.ndarray,
+) -> np.ndarray:
+    """What the code that `write` writes computes of equally long f32 vectors."""
     lanes = target.lanes(f32)
     module = Module(target)
     args = [Arg(f"x{n}", f32) for n in range(len(inputs))] + [Arg("y", f32)]
@@ -32,7 +42,7 @@ def apply(target: CpuTarget, expr: Expr, *inputs: np.ndarray, coarse: bool = Fal
         k.loop(k.begin * lanes, k.end * lanes, lanes) as i,
     ):
         values = [k.load(k.args[f"x{n}"].at(i), lanes) for n in range(len(inputs))]
-        k.store(emit_expr(k, expr, values, coarse=coarse), k.args["y"].at(i))
+        k.store(write(k, values), k.args["y"].at(i))
     library = runnable_code(module.source(), target)
     result = np.full(COUNT, 7, np.float32)
     table = pointer_table([a.ctypes.data for a in (*inputs, result)])
@@ -101,6 +111,19 @@ def test_exp_reaches_denormals_and_overflow(target: CpuTarget) -> None:
     got = apply(target, E.unary("exp", E.inp(0)), x)
     with np.errstate(all="ignore"):
         assert_close(got, np.exp(x.astype(np.float64)), 2e-7)
+
+
+@each_target
+def test_exp_of_negative_numbers_has_no_denormals(target: CpuTarget) -> None:
+    x = -np.abs(samples(1, 110))
+    x[100:400] = np.linspace(-87.5, -87.1, 300, dtype=np.float32)
+    x[400:402] = -87.3, np.nextafter(np.float32(-87.3), np.float32(-88))
+    got = run_code(target, lambda k, values: exp_of_negative(k, values[0]), x)
+    wanted = np.exp(x.astype(np.float64))
+    wanted[x < np.float32(-87.3)] = 0
+    assert_close(got, wanted, 1e-7)
+    smallest = np.finfo(np.float32).tiny
+    assert not np.any((got > 0) & (got < smallest))
 
 
 @each_target

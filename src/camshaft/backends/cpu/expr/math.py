@@ -52,6 +52,7 @@ _ROOTS = tuple(2.0 ** (n / 32) for n in range(32))
 _AVX512_KINDS = {4: (128, "i8"), 8: (256, "i8"), 16: (512, "i16")}
 """Bits and mask type of a vector by its lanes."""
 _LOG2_E = 1.44269504088896341
+_LOG_SMALLEST = -87.3  # e**-87.3 is not denormal yet
 _LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4  # the high part times an exponent is exact
 _PI_2 = (1.57079632673412561417, 6.07710050630396597660e-11, 2.02226624879595063154e-21)
 _PI_4 = 0.7853982
@@ -71,16 +72,37 @@ def exp(k: FunctionBuilder, x: Value) -> Value:
     _only_f32(x, "exp")
     x = k.select(x > 89.0, 89.0, x)
     x = k.select(x < -104.0, -104.0, x)
-    shifted = k.fma(x, 1.44269504088896341, k.const(1.5 * 2**23, f32, x.lanes))
-    n = shifted - 1.5 * 2**23
-    r = k.fma(n, -_LN2_HIGH, x)
-    r = k.fma(n, -_LN2_LOW, r)
-    p = k.fma(polynomial(k, r, _EXP), r * r, r) + 1.0
+    p, n, shifted = _reduced_exp(k, x)
     if k.target.vector_bits == 512 and x.lanes == 16:
         return _scaled(k, p, n)
     exponent = k.bitcast(shifted, i32) - 0x4B400000
     half = exponent >> 1  # in two steps, so that denormal results and 2**128 are reached
     return p * _power_of_two(k, half) * _power_of_two(k, exponent - half)
+
+
+def exp_of_negative(k: FunctionBuilder, x: Value) -> Value:
+    """e**x of x <= 0 (or NaN), relative error below 1e-7; 0 where it is below 1.3e-38.
+
+    Cheaper than `exp`.  No product becomes denormal, which would take CPUs a hundred cycles.
+    """
+    _only_f32(x, "exp")
+    is_small = x < _LOG_SMALLEST
+    p, n, shifted = _reduced_exp(k, k.select(is_small, _LOG_SMALLEST, x))
+    if k.target.vector_bits == 512 and x.lanes == 16:
+        power = _scaled(k, p, n)
+    else:
+        power = p * _power_of_two(k, k.bitcast(shifted, i32) - 0x4B400000)
+    return k.select(is_small, 0.0, power)
+
+
+def _reduced_exp(k: FunctionBuilder, x: Value) -> tuple[Value, Value, Value]:
+    """(p, n, n in the lowest bits of a float) with e**x = p * 2**n and p from 0.7 to 1.42."""
+    shifted = k.fma(x, 1.44269504088896341, k.const(1.5 * 2**23, f32, x.lanes))
+    n = shifted - 1.5 * 2**23
+    r = k.fma(n, -_LN2_HIGH, x)
+    r = k.fma(n, -_LN2_LOW, r)
+    p = k.fma(polynomial(k, r, _EXP), r * r, r) + 1.0
+    return p, n, shifted
 
 
 def logistic(

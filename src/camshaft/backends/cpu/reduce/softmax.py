@@ -81,7 +81,7 @@ class Softmax:
     """Softmax or log-softmax."""
 
     name = "softmax"
-    version = 4
+    version = 5
 
     def plan(self, spec: KernelSpec, target: CpuTarget, threads: int) -> Sequence[SoftmaxCandidate]:
         """One way, for f32."""
@@ -221,7 +221,7 @@ class _SoftmaxAlong(_SoftmaxWriter):
         k = self.k
         largest = k.reduce(_folded(values, k.greater), k.greater)
         shifted = [v - largest for v in values]
-        powers = [math.exp(k, v) for v in shifted]
+        powers = [math.exp_of_negative(k, v) for v in shifted]
         counted = powers[: len(powers) - len(repeated)]
         counted += [
             k.select(again, 0.0, power)
@@ -246,7 +246,7 @@ class _SoftmaxAlong(_SoftmaxWriter):
         sums = [k.const(0.0, f32, self.lanes) for _ in range(_SIDE)]
 
         def add_powers(n: int, place: Index, count: int | Value) -> None:
-            power = math.exp(k, self._load(x.at(place), count) - largest)
+            power = math.exp_of_negative(k, self._load(x.at(place), count) - largest)
             sums[n] = sums[n] + power
             if not log:
                 k.store(power, y.at(place), count)
@@ -295,7 +295,7 @@ class _SoftmaxAcross(_SoftmaxWriter):
         values = self._columns(x, count)
         largest = _folded(values, k.greater)
         shifted = [v - largest for v in values]
-        powers = [math.exp(k, v) for v in shifted]
+        powers = [math.exp_of_negative(k, v) for v in shifted]
         total = _folded(powers, k.add)
         if self.p.log:
             final = math.log(k, total)
@@ -353,7 +353,7 @@ class _SoftmaxAcross(_SoftmaxWriter):
         (largest,) = state
         sums = [k.const(0.0, f32, lanes)]
         with k.loop(0, p.length, carry=sums) as n:
-            power = math.exp(k, read(n) - largest)
+            power = math.exp_of_negative(k, read(n) - largest)
             sums[0] = sums[0] + power
             if not p.log:
                 k.store_strided(power, y.at(n * y_step), y_lane, count)
