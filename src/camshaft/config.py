@@ -15,12 +15,14 @@ from camshaft.cpus import available_cpus
 from camshaft.errors import ConfigError
 from camshaft.ir.extents.said import (
     FORMS,
+    LARGEST,
     Profile,
     Said,
     Value,
     parse_said,
     profile_text,
     shape_text,
+    too_large,
     value_text,
 )
 from camshaft.program.program import MAX_THREADS
@@ -46,10 +48,10 @@ class BuildConfig:
     shapes: input name -> shape, overriding what the model declares.  An extent is a number, a name
         ("batch"; equal names are equal sizes), a name with its range ("batch=1..16", "batch=1..",
         with the typical size "batch=1..4..16"), a range alone, or None for what the model says.
-        Extents that stay open may have any size at run time.
+        Extents that stay open may have any size at run time; a size said is 2**40 at most.
     profiles: optimization profiles, each input name -> (least, typical, most) shape.  Sizes may lie
-        between the least and the most of all profiles; the engine is tuned for the typical
-        ones of each.
+        between the least and the most of all profiles, which lie within what `shapes` and the
+        model say; the engine is tuned for the typical ones of each.
     values: input name -> what is known of its values before any call.  Numbers (one, a list, an array)
         make the input a constant, which decides shapes and branches that depend on it; a call may leave
         it out.  An integer input whose elements are sizes may have ranges: for each element an extent as
@@ -247,6 +249,8 @@ def _shape(name: str, value: object) -> tuple[Said, ...]:
         for extent in known:
             if isinstance(extent, str):
                 parse_said(extent)
+            elif extent is not None and extent > LARGEST:
+                raise ConfigError(too_large(extent))
     except ConfigError as error:
         raise ConfigError(f"shapes[{name!r}]: {error}") from None
     return tuple("".join(d.split()) if isinstance(d, str) else d for d in known)
@@ -315,6 +319,8 @@ def _triple(what: str, value: object) -> Profile:
             "most: ((1, 3, 224, 224), (4, 3, 224, 224), (16, 3, 224, 224))"
         )
     low, typical, high = whole
+    if max((*low, *typical, *high), default=0) > LARGEST:
+        raise ConfigError(f"{what}: {too_large(max(*low, *typical, *high))}")
     for axis, (a, b, c) in enumerate(zip(low, typical, high, strict=True)):
         if not a <= b <= c:
             raise ConfigError(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from camshaft.config import BuildConfig
 from camshaft.errors import ConfigError, ModelError
 from camshaft.frontends.onnx import import_onnx
 from camshaft.ir.extents.extent import symbols_of
@@ -426,3 +427,57 @@ def test_an_open_scan_is_an_error_that_names_the_length() -> None:
 def test_sequences_that_are_scanned_together_are_equally_long() -> None:
     graph = import_onnx(scan("x z", x=["n", 3], z=[5, 3]))
     assert [t.shape for t in graph.inputs] == [(5, 3), (5, 3)]
+
+
+TOO_LARGE = r"a size is 1099511627776 \(2\*\*40\) at most"
+
+
+@pytest.mark.parametrize(
+    "said", ["1..99999999999999999999", "1..1099511627777", "n=5..", 2**40 + 1, 2**63, "1.." + 5000 * "9"]
+)  # fmt: skip
+def test_sizes_said_have_a_limit(said: int | str) -> None:
+    if said == "n=5..":  # without a most there is none
+        assert BuildConfig(shapes={"x": (said, 3)}).shapes["x"] == (said, 3)
+        return
+    with pytest.raises(ConfigError, match=TOO_LARGE):
+        BuildConfig(shapes={"x": (said, 3)})
+
+
+@pytest.mark.parametrize("most", [2**40 + 1, 2**63, 2**70])
+def test_sizes_of_profiles_have_a_limit(most: int) -> None:
+    with pytest.raises(ConfigError, match=TOO_LARGE):
+        BuildConfig(profiles=[{"x": ((1, 3), (4, 3), (most, 3))}])
+
+
+@pytest.mark.parametrize("said", ["\u0663..\u0665", "\u0663", "n=\u0663..\u0665"])
+def test_digits_are_those_of_ascii(said: str) -> None:
+    with pytest.raises(ConfigError, match="is none of"):
+        parse_said(said)
+
+
+@pytest.mark.parametrize(
+    ("said", "profile", "words"),
+    [
+        (("n=1..4", 3), ((5, 3), (6, 3), (8, 3)), r"5..6..8 of axis 0, and shapes\['x'\] says n=1..4"),
+        (("n=1..4", 3), ((2, 3), (3, 3), (8, 3)), r"2..3..8 of axis 0, and shapes\['x'\] says n=1..4"),
+        (("n=3..", 3), ((2, 3), (3, 3), (8, 3)), r"2..3..8 of axis 0, and shapes\['x'\] says n=3.."),
+        ((7, 3), ((2, 3), (3, 3), (8, 3)), r"2..3..8 of axis 0, and shapes\['x'\] says 7"),
+        (("n", 3), ((5, 4), (6, 4), (8, 4)), r"4..4..4 of axis 1, and shapes\['x'\] says 3"),
+        (None, ((5, 4), (6, 4), (8, 4)), "4..4..4 of axis 1, which the model fixes at 3"),
+        (None, ((5, 2), (6, 3), (8, 4)), "2..3..4 of axis 1, which the model fixes at 3"),
+    ],
+)  # fmt: skip
+def test_profiles_and_shapes_that_differ_name_both(
+    said: tuple[int | str, ...] | None, profile: tuple[tuple[int, ...], ...], words: str
+) -> None:
+    shapes = {} if said is None else {"x": said}
+    with pytest.raises(ConfigError, match=rf"profiles\[...\]\['x'\] says {words}"):
+        import_onnx(relu(x=["n", 3]), shapes=shapes, profiles=[{"x": profile}])
+
+
+def test_profiles_within_what_is_said() -> None:
+    profile = {"x": ((2, 3), (3, 3), (8, 3))}
+    for said in ("n", "1..9", "n=1..", "n=2..8", None):
+        graph = import_onnx(relu(x=["n", 3]), shapes={"x": (said, 3)}, profiles=[profile])
+        (n,) = symbols(graph).values()
+        assert (n.typical, n.low <= 2, n.high is None or n.high >= 8) == (3, True, True)

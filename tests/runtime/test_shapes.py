@@ -210,3 +210,16 @@ def test_what_is_no_array_is_named_in_the_first_call_as_in_later_ones(ran_before
         for number in (float("inf"), -float("inf"), float("nan"), 3.4028235e38, 2**127):
             got = engine({**good, "s": number})["y"]
             np.testing.assert_array_equal(got, good["x"] * np.float32(number))
+
+
+def test_the_most_sizes_need_not_fit_any_memory() -> None:
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["t"], "turn"),
+        helper.make_node("MatMul", ["x", "t"], ["y"], "square"),
+    ]
+    proto = model(nodes, {"x": ("n", 3)})
+    engine = camshaft.build(proto, shapes={"x": ("1..1000000000000", 3)}, **QUICK)
+    x = array(5, 3)
+    np.testing.assert_allclose(engine(x)["y"], x @ x.T, rtol=1e-5, atol=1e-6)
+    with pytest.raises(ShapeError, match="bytes"):
+        engine.output_shapes({"x": (10**12, 3)})

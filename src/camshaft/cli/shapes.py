@@ -12,12 +12,12 @@ from math import isinf
 from camshaft.errors import ConfigError
 from camshaft.ir.extents.extent import Extent, sole_symbol
 from camshaft.ir.extents.said import (
-    MOST_DIGITS,
     Profile,
     Range,
     Said,
     Value,
     flat_values,
+    parse_number,
     parse_said,
 )
 from camshaft.ir.extents.sizes import evaluate
@@ -68,15 +68,14 @@ def _extents(option: str, name: str, text: str, like: str) -> tuple[Said, ...]:
     extents: list[Said] = []
     for word in words:
         try:
-            if word.isdecimal() and len(word) <= MOST_DIGITS:
-                extents.append(int(word))
-                continue
-            parse_said(word)
+            number = parse_number(word)
+            if number is None:
+                parse_said(word)
         except ConfigError as error:
             raise ConfigError(
                 f"{option}: {text[:80]!r} for input {name!r} is no shape ({error}); write it like {like}"
             ) from None
-        extents.append(word)
+        extents.append(word if number is None else number)
     return tuple(extents)
 
 

@@ -67,8 +67,9 @@ def check_program(
         raise BuildError(f"{len(names)} notes for {len(program.instructions)} instructions")
     labels = [f"instruction {i} ({name:.80})" for i, name in enumerate(names)]
     for sizes in points(program):
+        limited = all(sizes[s.name] <= s.typical for s in program.symbols)
         try:
-            _AtSizes(program, nbytes, sizes).check(labels)
+            _AtSizes(program, nbytes, sizes, limited).check(labels)
         except ModelError as error:
             raise BuildError(f"the program has an impossible extent: {error}") from error
 
@@ -139,11 +140,16 @@ def _check_fixed(fixed: FixedInput, program: Program, constants: Mapping[str, in
 
 @dataclass(frozen=True)
 class _AtSizes:
-    """The checks that depend on sizes.  constants: name -> bytes, expanded ones included."""
+    """The checks that depend on sizes.  constants: name -> bytes, expanded ones included.
+
+    limited: whether memory and work must be within what a machine can have; not at the largest sizes,
+    which no call needs to reach.
+    """
 
     program: Program
     constants: Mapping[str, int]
     sizes: Sizes
+    limited: bool
 
     def check(self, labels: Sequence[str]) -> None:
         self._check_bindings()
@@ -162,6 +168,9 @@ class _AtSizes:
     def _shape(self, extents: Sequence[Extent]) -> tuple[int, ...]:
         return tuple(evaluate(e, self.sizes) for e in extents)
 
+    def _fits(self, number: int, limit: int) -> bool:
+        return number >= 0 and (number <= limit or not self.limited)
+
     # -- memory ----------------------------------------------------------------------------------
 
     def _check_bindings(self) -> None:
@@ -173,7 +182,7 @@ class _AtSizes:
                 if b.type.dtype == string:
                     raise BuildError(f"{kind} {b.name!r}: strings are not supported as {kind}s")
                 if len(b.type.shape) > _MAX_RANK or any(
-                    not 0 <= d <= _MAX_BYTES for d in self._shape(b.type.shape)
+                    not self._fits(d, _MAX_BYTES) for d in self._shape(b.type.shape)
                 ):
                     raise BuildError(f"{kind} {b.name!r}: impossible shape {b.type!r:.80}")
                 if b.values and not _may_say_sizes(kind, b):
@@ -182,7 +191,7 @@ class _AtSizes:
     def _check_items(self, where: str, phases: Sequence[Phase]) -> None:
         for phase in phases:
             items = self._value(phase.items)
-            if not 0 <= items <= _MAX_ITEMS:
+            if not self._fits(items, _MAX_ITEMS):
                 raise BuildError(f"{where}, {phase.symbol}: {items} work items")
 
     def _check_buffers(self) -> None:
@@ -196,7 +205,7 @@ class _AtSizes:
                 raise BuildError(f"two buffers are called {buffer.space} {buffer.name!r:.80}")
             seen.add(key)
             nbytes = self._value(buffer.nbytes)
-            if not 0 <= nbytes <= _MAX_BYTES or buffer.dtype == string:
+            if not self._fits(nbytes, _MAX_BYTES) or buffer.dtype == string:
                 raise BuildError(f"impossible buffer {_text(buffer)}")
             if buffer.space in PLACED:
                 continue
@@ -222,7 +231,7 @@ class _AtSizes:
         nbytes = [self._value(slot.buffer.nbytes) for slot in arena.slots]
         if self.program.symbols:
             offsets, size = stacked([slot.above for slot in arena.slots], nbytes)
-        if not 0 <= size <= _MAX_BYTES:
+        if not self._fits(size, _MAX_BYTES):
             raise BuildError(f"arena of {size} bytes")
         for slot, offset, length in zip(arena.slots, offsets, nbytes, strict=True):
             if not 0 <= offset <= size - length or offset % ALIGNMENT:

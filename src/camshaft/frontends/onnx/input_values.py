@@ -91,8 +91,8 @@ def said_elements(name: str, value: Value, dtype: DType, declared: Declared) -> 
         raise ConfigError(f"values[{name!r}] says {len(elements)} values, the input is a scalar")
     if not dtype.is_int or rank > 1 or len(elements) > MOST_KNOWN:
         raise ConfigError(
-            f"values[{name!r}] says ranges; only integers of a scalar or a list of at most {MOST_KNOWN} "
-            "have those"
+            f"values[{name!r}] says ranges or names, and the input holds {dtype} of rank {rank}; only "
+            f"integers of a scalar or a list of at most {MOST_KNOWN} say sizes, give others numbers"
         )
     return elements
 

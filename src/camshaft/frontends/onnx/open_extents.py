@@ -147,17 +147,19 @@ class OpenExtents:
         if isinstance(said, int):
             if said < 0:
                 raise ConfigError(f"shapes[{name!r}] has a negative extent, {said}")
+            _require_within(name, axis, profiled, Range(said, said, said), said)
             return said
-        if profiled.low is not None and profiled.low == profiled.high:
-            return profiled.low
         if said is None and known is not None:
-            if profiled.low is not None:
+            if profiled.low is not None and (profiled.low, profiled.high) != (known, known):
                 raise ConfigError(
-                    f"profiles[...][{name!r}] lets axis {axis} vary, which the model fixes at {known}; "
-                    f"give shapes={{{name!r}: ...}} with a name there to open it"
+                    f"profiles[...][{name!r}] says {profiled} of axis {axis}, which the model fixes at "
+                    f"{known}; give shapes={{{name!r}: ...}} with a name there to open it"
                 )
             return known
         label, given = ("", Range()) if said is None else parse_said(said)
+        _require_within(name, axis, profiled, given, said)
+        if profiled.low is not None and profiled.low == profiled.high:
+            return profiled.low
         return self._symbol(
             self._identifier(label or _label(name, axis, own)),
             given.otherwise(profiled),
@@ -284,6 +286,18 @@ class OpenExtents:
     def _move(self, sizes: Mapping[str, int]) -> None:
         for name, size in sizes.items():
             self._said[name] = replace(self._said.get(name, Range()), typical=size)
+
+
+def _require_within(name: str, axis: int, profiled: Range, given: Range, said: Said) -> None:
+    """ConfigError where the sizes of the profiles leave the range that `shapes` says."""
+    if profiled.low is None or profiled.high is None:
+        return
+    too_low = given.low is not None and profiled.low < given.low
+    if too_low or (given.high is not None and profiled.high > given.high):
+        raise ConfigError(
+            f"profiles[...][{name!r}] says {profiled} of axis {axis}, and shapes[{name!r}] says {said} "
+            "there; give profiles within that, or leave one of the two out"
+        )
 
 
 def _candidates(symbol: Symbol, fault: Constraint, sizes: Mapping[str, int]) -> list[int]:

@@ -33,10 +33,10 @@ FORMS = (
     "a number, a name (batch), a range (1..16, 1.., ..16 or, with the typical size, 1..4..16), or a "
     "name with its range or number (batch=1..16)"
 )
-MOST_DIGITS = 19
-"""Digits of the longest axis that an array can have."""
-_NUMBER = rf"\d{{1,{MOST_DIGITS}}}"
-_RANGE = rf"(?=.*\d)({_NUMBER})?\s*\.\.\s*(?:({_NUMBER})\s*\.\.\s*)?({_NUMBER})?"
+LARGEST = 1 << 40
+"""Largest size that may be said of an extent."""
+_NUMBER = "[0-9]+"
+_RANGE = rf"(?=.*[0-9])({_NUMBER})?\s*\.\.\s*(?:({_NUMBER})\s*\.\.\s*)?({_NUMBER})?"
 _SAID = re.compile(rf"\s*(?:([^\W\d]\w*)\s*(?:=\s*(?:({_NUMBER})|{_RANGE}))?|{_RANGE})\s*")
 
 
@@ -61,19 +61,35 @@ class Range:
         )
 
 
+def parse_number(text: str) -> int | None:
+    """The size that digits say, None for another text; ConfigError for one beyond LARGEST."""
+    if re.fullmatch(_NUMBER, text) is None:
+        return None
+    digits = text.lstrip("0") or "0"
+    if len(digits) > len(str(LARGEST)) or int(digits) > LARGEST:  # int() refuses very long ones
+        raise ConfigError(too_large(text))
+    return int(digits)
+
+
 def parse_said(text: str) -> tuple[str, Range]:
     """Name ("" for none) and range of what a user wrote; ConfigError shows the forms."""
     match = _SAID.fullmatch(text)
     if match is None:
         raise ConfigError(f"extent {text[:80]!r} is none of: {FORMS}")
-    name, only, *numbers = match.groups()
-    if only:
-        return name, Range(int(only), int(only), int(only))
-    low, typical, high = (int(v) if v else None for v in (numbers[:3] if name else numbers[3:]))
+    name, *said = match.groups()
+    only, *numbers = (parse_number(v) if v else None for v in said)
+    if only is not None:
+        return name, Range(only, only, only)
+    low, typical, high = numbers[:3] if name else numbers[3:]
     known = [n for n in (low, typical, high) if n is not None]
     if known != sorted(known):
         raise ConfigError(f"extent {text!r}: least, typical and most must ascend")
     return name or "", Range(low, typical, high)
+
+
+def too_large(said: object) -> str:
+    """The message for a size beyond LARGEST."""
+    return f"extent {str(said)[:80]!r}: a size is {LARGEST} (2**40) at most; 1.. says no most"
 
 
 def shape_text(shape: Sequence[Said]) -> str:
