@@ -31,14 +31,14 @@ def sizing(**fields: object) -> Sizing:
 
 def linked(s: Sizing) -> Library:
     code = CpuCompiler(host_target()).compile(set_shape_source(host_target(), s)).code
-    return link(code, [SET_SHAPE, PLACE_WORDS])
+    return link(code, [s.function(SET_SHAPE), s.function(PLACE_WORDS)])
 
 
 def computed(library: Library, s: Sizing, given: list[int]) -> tuple[np.ndarray, ...]:
     """dims, outputs, results; -1 where nothing was written."""
     blocks = [np.full(len(x), -1, np.int64) for x in (s.dims, s.outputs, range(s.results))]
     arrays = [np.array(given, np.int64), *blocks]
-    call(library[SET_SHAPE], pointer_table([a.ctypes.data for a in arrays]), 0, 1)
+    call(library[s.function(SET_SHAPE)], pointer_table([a.ctypes.data for a in arrays]), 0, 1)
     return tuple(blocks)
 
 
@@ -114,10 +114,11 @@ def test_what_nothing_proves_must_come_to_at_least_0() -> None:
 
 
 def test_words_are_sums_of_results_and_go_where_they_belong() -> None:
-    library = linked(sizing())
+    s = sizing()
+    library = linked(s)
     results = np.array([5, 70, 900, 0], np.int64)
     base, first, second = ([10000, 2, -3], [0, 1, 3], [2, 3, 0])
     table = np.full(9, -1, np.int64)
     arrays = [results, *(np.array(a, np.int64) for a in (base, first, second, [7, 0, 4])), table]
-    call(library[PLACE_WORDS], pointer_table([a.ctypes.data for a in arrays]), 0, 3)
+    call(library[s.function(PLACE_WORDS)], pointer_table([a.ctypes.data for a in arrays]), 0, 3)
     assert table.tolist() == [72, -1, -1, -1, 2, -1, -1, 10905, -1]

@@ -12,6 +12,7 @@ import numpy as np
 from camshaft.backends.base import Source
 from camshaft.backends.cpu.compile import CpuCompiler
 from camshaft.backends.cpu.processor import host_target
+from camshaft.ir.extents.extent import Extent
 from camshaft.ir.types import TensorType, f32
 from camshaft.program.program import (
     Arena,
@@ -136,7 +137,7 @@ def chain(
         inputs=(Binding("x", type_),),
         outputs=(Binding("y", type_),),
         buffers=tuple(v.buffer for v in (x, y, even, odd, one)),
-        kernels=(KernelCode("add", (Phase("fadd", items),)),),
+        kernels=(sum_of("add", (Phase("fadd", items),), type_.nbytes),),
         body=Block(tuple(body)),
         arena=Arena((Slot(even.buffer, 0), Slot(odd.buffer, room)), 2 * room, 2 * type_.nbytes),
         max_threads=threads,
@@ -146,6 +147,11 @@ def chain(
         constants["payload"] = np.frombuffer(b"double", np.uint8)
     manifest = Manifest(fingerprint(), program, tuple(notes))
     return Engine(manifest, constants, {"add": kernel("fadd", n // items)})
+
+
+def sum_of(code: str, phases: tuple[Phase, ...], nbytes: Extent) -> KernelCode:
+    """A kernel whose pointers are x, y and z of so many bytes each."""
+    return KernelCode(code, phases, (("in", nbytes), ("in", nbytes), ("out", nbytes)))
 
 
 def flat(name: str, elements: int, space: Space = "arena") -> View:

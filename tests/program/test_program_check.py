@@ -23,11 +23,12 @@ from camshaft.program.program import (
     Launch,
     Phase,
     Program,
+    Role,
     Slot,
 )
 from camshaft.program.view import Buffer, View
 from camshaft.runtime.sizes import sizes_of
-from runtime_programs import chain, flat
+from runtime_programs import chain, flat, sum_of
 
 PROGRAM = chain(length=4, host_at=1).program
 SIZES = {"one": 256, "payload": 6}
@@ -57,6 +58,16 @@ def _reads(view: View | None, *more: Buffer) -> Program:
     return _with(launch, buffers=(*PROGRAM.buffers, *more))
 
 
+def _launching(**changes: object) -> Program:
+    return _with(replace(_first(), **changes))  # type: ignore[arg-type]
+
+
+def _taking(role: Role, nbytes: int) -> Program:
+    """The first argument of the kernel is another than what all launches give it."""
+    (kernel,) = PROGRAM.kernels
+    return replace(PROGRAM, kernels=(replace(kernel, args=((role, nbytes), *kernel.args[1:])),))
+
+
 def _host_reads(view: View) -> Program:
     return _with(_first(), replace(_second(), inputs=(view,)))
 
@@ -77,7 +88,9 @@ EVEN_SLOT, ODD_SLOT = PROGRAM.arena.slots
 
 def _saying(values: tuple[Extent, ...], dtype: DType = f32) -> Program:
     said = Binding("k", TensorType(dtype, (1,)), values)
-    return replace(PROGRAM, inputs=(*PROGRAM.inputs, said), symbols=(Symbol("n"),))
+    arena = Arena((EVEN_SLOT, replace(ODD_SLOT, above=(0,))), 512, 512)
+    inputs = (*PROGRAM.inputs, said)
+    return replace(PROGRAM, inputs=inputs, symbols=(Symbol("n"),), arena=arena)
 
 
 def _fixing(name: str, shape: tuple[int, ...], constant: str = "one") -> Program:
@@ -85,7 +98,7 @@ def _fixing(name: str, shape: tuple[int, ...], constant: str = "one") -> Program
 
 
 @pytest.mark.parametrize(
-    "program", [PROGRAM, _expanding(), _reads(None), _fixing("z", (64,)), _saying((3,), i64)]
+    "program", [PROGRAM, _expanding(), _fixing("z", (64,)), _saying((3,), i64)]
 )
 def test_a_sound_program_passes(program: Program) -> None:
     check_program(program, SIZES, {"add"})
@@ -94,6 +107,15 @@ def test_a_sound_program_passes(program: Program) -> None:
 @pytest.mark.parametrize(
     ("program", "complaint"),
     [
+        (_reads(None), "argument 0: nothing, and its kernel takes 256 bytes (in)"),
+        (_reads(replace(ODD, shape=(63,))), "252 bytes of arena 'odd', and its kernel touches 256"),
+        (_launching(views=_first().views[::-1]), "argument 2: input 'x' at 0 is no 'out' operand"),
+        (_launching(views=_first().views[1:]), "2 arguments, and its kernel takes 3"),
+        (_launching(views=(*_first().views, X)), "4 arguments, and its kernel takes 3"),
+        (_launching(dims=(1,)), "1 dims, and its kernel takes 0"),
+        (_taking("out", 256), "argument 0: input 'x' at 0 is no 'out' operand"),
+        (_taking("packed", 256), "argument 0: input 'x' at 0 is no 'packed' operand"),
+        (_taking("workspace", 0), "argument 0: input 'x' at 0 is no 'workspace' operand"),
         (_reads(replace(X, offset=1)), "argument 0: elements 1 to 65 of input 'x', which has 64"),
         (_reads(replace(X, offset=-1)), "of input 'x'"),
         (_reads(replace(ODD, shape=(65,))), "of arena 'odd'"),
@@ -116,10 +138,10 @@ def test_a_sound_program_passes(program: Program) -> None:
         (_expanding(phase=Phase("f add", 1)), "no symbol"),
         (_expanding(phase=Phase("fadd", -1)), "-1 work items"),
         (replace(PROGRAM, kernels=()), "kernel 0 of 0"),
-        (replace(PROGRAM, kernels=(KernelCode("mul", (Phase("fadd", 1),)),)), "called 'mul'"),
-        (replace(PROGRAM, kernels=(KernelCode("mul", ()),)), "called 'mul'"),
-        (replace(PROGRAM, kernels=(KernelCode("add", (Phase("f add", 1),)),)), "no symbol"),
-        (replace(PROGRAM, kernels=(KernelCode("add", (Phase("fadd", -1),)),)), "-1 work items"),
+        (replace(PROGRAM, kernels=(sum_of("mul", (Phase("fadd", 1),), 256),)), "called 'mul'"),
+        (replace(PROGRAM, kernels=(sum_of("mul", (), 256),)), "called 'mul'"),
+        (replace(PROGRAM, kernels=(sum_of("add", (Phase("f add", 1),), 256),)), "no symbol"),
+        (replace(PROGRAM, kernels=(sum_of("add", (Phase("fadd", -1),), 256),)), "-1 work items"),
         (_arena(EVEN_SLOT, ODD_SLOT, nbytes=-1), "arena of -1 bytes"),
         (_arena(EVEN_SLOT, ODD_SLOT, nbytes=1 << 60), "arena of"),
         (_arena(EVEN_SLOT, ODD_SLOT, nbytes=256), "lies at 256 in an arena of 256"),
@@ -171,7 +193,7 @@ def _symbolic(view: View) -> Program:
         inputs=(),
         outputs=(),
         buffers=buffers,
-        kernels=(KernelCode("add", (Phase("fadd", 1),)),),
+        kernels=(KernelCode("add", (Phase("fadd", 1),), (("in", ROWS * 8),), 1),),
         body=Block((Launch(0, (view,), (ROWS,)),)),
         arena=Arena((Slot(buffers[0], 0), Slot(buffers[1], 256, (0,))), 512, 512),
         symbols=(N,),

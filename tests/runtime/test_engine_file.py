@@ -19,6 +19,7 @@ from camshaft.runtime import Engine
 from camshaft.runtime.file import engine_file
 from camshaft.runtime.file.checksum import tree_digest
 from camshaft.runtime.file.engine_file import read_engine_file, write_engine_file
+from engine_files import header_of, rewritten
 from runtime_programs import chain, fingerprint
 
 X = np.arange(64, dtype=np.float32).reshape(1, 64)
@@ -29,28 +30,6 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     path = tmp_path_factory.mktemp("engine") / "e"
     chain(length=4, host_at=2).save(path)
     return path.read_bytes()
-
-
-def _header(data: bytes) -> dict[str, Any]:
-    length = int.from_bytes(data[:8], "little")
-    header: dict[str, Any] = json.loads(data[8 : 8 + length])
-    return header
-
-
-def _rewritten(data: bytes, change: Callable[[dict[str, Any]], None], seal: bool = True) -> bytes:
-    """The file with its header changed, its checksum made good again if `seal`."""
-    length = int.from_bytes(data[:8], "little")
-    header = _header(data)
-    header["__metadata__"]["checksum"] = "0" * 64
-    change(header)
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-(8 + len(text)) % 64)
-    head, body = len(text).to_bytes(8, "little") + text, data[8 + length :]
-    if seal:
-        spans = sorted(tuple(v["data_offsets"]) for k, v in header.items() if k[0] != "_")
-        digest = tree_digest([head, *(body[a:b] for a, b in spans)])
-        head = head.replace(b'"checksum":"' + b"0" * 64, b'"checksum":"' + digest.encode())
-    return head + body
 
 
 # --- round trips ----------------------------------------------------------------------------
@@ -227,21 +206,21 @@ def _program(**changes: Any) -> Callable[[dict[str, Any]], None]:
         (lambda d: (8).to_bytes(8, "little") + b"{" * 8, "header is damaged"),
         (lambda d: (90000).to_bytes(8, "little") + b'{"a":' * 18000, "header is damaged"),
         (lambda d: (8).to_bytes(8, "little") + b'{"a": 1}', "header is damaged"),
-        (lambda d: _rewritten(d, _meta(manifest="{}"), seal=False), "checksum does not match"),
-        (lambda d: _rewritten(d, _meta(format="pt")), "no camshaft engine"),
-        (lambda d: _rewritten(d, _meta(format_version="99")), "it has format 99"),
-        (lambda d: _rewritten(d, _meta(camshaft="0.0.1")), "built by camshaft 0.0.1"),
-        (lambda d: _rewritten(d, _meta(checksum=None), seal=False), "no checksum"),
-        (lambda d: _rewritten(d, _meta(manifest=None)), "holds no manifest"),
-        (lambda d: _rewritten(d, _meta(manifest="[1]")), "manifest: expected an object"),
-        (lambda d: _rewritten(d, _entry("weights/one", dtype="F99")), "'weights/one' is malf"),
-        (lambda d: _rewritten(d, _entry("weights/one", shape=[65])), "'weights/one' is malf"),
-        (lambda d: _rewritten(d, _entry("weights/one", shape=[-1])), "'weights/one' is malf"),
-        (lambda d: _rewritten(d, _entry("weights/one", shape="x")), "'weights/one' is malf"),
-        (lambda d: _rewritten(d, lambda h: h["weights/one"].pop("dtype")), "is malformed"),
-        (lambda d: _rewritten(d, lambda h: h.pop("code/runner"), seal=False), "checksum"),
-        (lambda d: _rewritten(d, _program(body={})), "is unsound: 4 notes for 0"),
-        (lambda d: _rewritten(d, _program(body=7)), "manifest.program.body: expected"),
+        (lambda d: rewritten(d, _meta(manifest="{}"), seal=False), "checksum does not match"),
+        (lambda d: rewritten(d, _meta(format="pt")), "no camshaft engine"),
+        (lambda d: rewritten(d, _meta(format_version="99")), "it has format 99"),
+        (lambda d: rewritten(d, _meta(camshaft="0.0.1")), "built by camshaft 0.0.1"),
+        (lambda d: rewritten(d, _meta(checksum=None), seal=False), "no checksum"),
+        (lambda d: rewritten(d, _meta(manifest=None)), "holds no manifest"),
+        (lambda d: rewritten(d, _meta(manifest="[1]")), "manifest: expected an object"),
+        (lambda d: rewritten(d, _entry("weights/one", dtype="F99")), "'weights/one' is malf"),
+        (lambda d: rewritten(d, _entry("weights/one", shape=[65])), "'weights/one' is malf"),
+        (lambda d: rewritten(d, _entry("weights/one", shape=[-1])), "'weights/one' is malf"),
+        (lambda d: rewritten(d, _entry("weights/one", shape="x")), "'weights/one' is malf"),
+        (lambda d: rewritten(d, lambda h: h["weights/one"].pop("dtype")), "is malformed"),
+        (lambda d: rewritten(d, lambda h: h.pop("code/runner"), seal=False), "checksum"),
+        (lambda d: rewritten(d, _program(body={})), "is unsound: 4 notes for 0"),
+        (lambda d: rewritten(d, _program(body=7)), "manifest.program.body: expected"),
     ],
 )
 def test_each_damage_is_one_clear_error(
@@ -364,7 +343,7 @@ def test_mutated_manifests_with_a_right_checksum_are_refused_or_sound(
             manifest = json.loads(header["__metadata__"]["manifest"])
             header["__metadata__"]["manifest"] = json.dumps(_mutated(manifest, rng))
 
-        path.write_bytes(_rewritten(saved, change))
+        path.write_bytes(rewritten(saved, change))
         try:
             contents = read_engine_file(path)
             Engine(contents.manifest, contents.constants, contents.code)
@@ -380,7 +359,7 @@ def test_mutated_headers_with_a_right_checksum_are_refused_or_sound(
     path = tmp_path / "e"
     body = saved[8 + int.from_bytes(saved[:8], "little") :]
     for _ in range(400):
-        header = _header(saved)
+        header = header_of(saved)
         metadata = header.pop("__metadata__")
         metadata["checksum"] = "0" * 64
         header = _mutated(header, rng)

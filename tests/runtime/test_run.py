@@ -22,13 +22,13 @@ from camshaft.errors import BindingError, ConfigError, ModelError
 from camshaft.ir.graph import GraphBuilder
 from camshaft.ir.types import TensorType, bf16, boolean, f16, f32, f64, i64, u8
 from camshaft.machine.backend import cpu_backend
-from camshaft.program.program import Binding, Block, KernelCode, Launch, Note, Phase, Program
+from camshaft.program.program import Binding, Block, Launch, Note, Phase, Program
 from camshaft.program.rows import Row
 from camshaft.program.view import Buffer
 from camshaft.runtime import Engine, ExecutionContext
 from camshaft.runtime.file.manifest import Manifest
 from camshaft.version import VERSION
-from runtime_programs import chain, fingerprint, flat, kernel
+from runtime_programs import chain, fingerprint, flat, kernel, sum_of
 
 X = np.arange(64, dtype=np.float32).reshape(1, 64)
 
@@ -249,8 +249,8 @@ def test_phases_of_a_kernel_run_one_after_the_other() -> None:
         (Binding("y", type_),),
         (x.buffer, y.buffer, c.buffer),
         (
-            KernelCode("add", (Phase("fadd", 64), Phase("fadd", 64), Phase("fadd", 64))),
-            KernelCode("mul", (Phase("fmul", 1),)),
+            sum_of("add", (Phase("fadd", 64),) * 3, 256),
+            sum_of("mul", (Phase("fmul", 1),), 256),
         ),
         Block((Launch(0, (x, c, y)), Launch(1, (y, c, y)))),
         max_threads=3,

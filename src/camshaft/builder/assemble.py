@@ -17,7 +17,7 @@ from camshaft.builder.barriers import elide_barriers
 from camshaft.builder.memory import ArenaPlan, Lifetime, plan_arena
 from camshaft.builder.tasks import Task
 from camshaft.errors import BuildError
-from camshaft.ir.extents.extent import symbols_of
+from camshaft.ir.extents.extent import Extent, symbols_of
 from camshaft.ir.extents.sizes import typical
 from camshaft.ir.graph import Graph, Tensor
 from camshaft.ir.types import dtype_of, u8
@@ -34,8 +34,10 @@ from camshaft.program.program import (
     Launch,
     Note,
     Program,
+    Role,
     Slot,
     When,
+    args_of,
 )
 from camshaft.program.shape import SET_SHAPE, Sizing
 from camshaft.program.view import PLACED, REPORT_BYTES, Buffer, View
@@ -182,8 +184,8 @@ class Assembler:
         self.expanded.setdefault(name, Expanded(name, stored, e.nbytes, code, e.phase))
         return View.dense(Buffer(name, u8, e.nbytes, "constant"), (e.nbytes,))
 
-    def _kernel(self, kernel: Kernel) -> int:
-        entry = KernelCode(kernel_id(kernel), kernel.phases)
+    def _kernel(self, kernel: Kernel, args: tuple[tuple[Role, Extent], ...]) -> int:
+        entry = KernelCode(kernel_id(kernel), kernel.phases, args, len(kernel.dims))
         if entry not in self.kernels:
             # Equal code may serve layers with different numbers of items.
             self.kernels[entry] = len(self.kernels)
@@ -196,13 +198,12 @@ class Assembler:
         task, choice = self.tasks[index], self.choices[index]
         if choice is None:
             return self._host_call(task)
-        views: list[View | None] = [
-            self._stored(v) for v in (*task.inputs, *task.outputs) if isinstance(v, View)
-        ]
-        views += self._packed(task, choice)
-        views.append(self._workspace(index, choice))
-        kernel = self._kernel(choice.kernel)
-        return Launch(kernel, tuple(views), choice.kernel.dims, when=choice.when)
+        inputs = [self._stored(v) for v in task.inputs if isinstance(v, View)]
+        outputs = [self._stored(v) for v in task.outputs]
+        packed, workspace = self._packed(task, choice), self._workspace(index, choice)
+        views = (*inputs, *outputs, *packed, workspace)
+        kernel = self._kernel(choice.kernel, args_of(views, len(inputs), len(outputs)))
+        return Launch(kernel, views, choice.kernel.dims, when=choice.when)
 
     def _workspace(self, index: int, choice: Choice) -> View | None:
         nbytes = choice.candidate.workspace(self.threads)

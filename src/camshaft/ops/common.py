@@ -83,15 +83,11 @@ def window_extent(
     """Output extent of a sliding window (ONNX rules).
 
     With `ceil`, a last window that would start in the end padding is dropped, as PyTorch and
-    ONNX do.  0 where a known extent lacks just one step to the window.  ModelError when the window
-    does not fit at all; where ONNX's formula gives 0 for less than a step, ONNX Runtime computes one
-    window, so there is no telling what a model means.
+    ONNX do.  ModelError when the window does not fit at all.
     """
     reach = dilation * (kernel - 1) + 1
     room = size + pads[0] + pads[1] - reach
     misfit = f"window of {reach} is larger than the padded extent {room + reach}"
-    if room == -stride:
-        return 0
     if reach != 1 or pads != (0, 0):  # single elements of nothing are nothing
         require_at_least(room, 0, misfit)
     if not ceil:

@@ -27,14 +27,23 @@ from camshaft.program.program import (
     Instruction,
     Phase,
     Program,
+    Role,
 )
-from camshaft.program.view import PLACED, REPORT_BYTES, Buffer, View
+from camshaft.program.view import PLACED, REPORT_BYTES, Buffer, Space, View
 
 MAX_EXPANSION = 64
 """How many times larger than the stored constant an expanded one may be."""
 _MAX_BYTES = 1 << 46
 _MAX_ITEMS = 1 << 40
 _MAX_RANK = 32
+_MOST_NUMBER = 1 << 62
+_SPACES: Mapping[Role, tuple[Space, ...]] = {
+    "in": ("input", "output", "arena", "constant"),
+    "out": ("output", "arena"),
+    "packed": ("constant",),
+    "workspace": ("scratch", "report"),
+}
+"""Where what a kernel's pointers lead to may lie."""
 _SYMBOL = re.compile(r"[A-Za-z_.$][A-Za-z0-9_.$]*\Z")
 _EXECUTOR = re.compile(r"camshaft(\.[a-z_][a-z0-9_]*)+:[a-z_][a-z0-9_]*\Z")
 
@@ -230,6 +239,7 @@ class _AtSizes:
         size, offsets = arena.nbytes, [slot.offset for slot in arena.slots]
         nbytes = [self._value(slot.buffer.nbytes) for slot in arena.slots]
         if self.program.symbols:
+            self._check_typical_arena()
             offsets, size = stacked([slot.above for slot in arena.slots], nbytes)
         if not self._fits(size, _MAX_BYTES):
             raise BuildError(f"arena of {size} bytes")
@@ -240,6 +250,16 @@ class _AtSizes:
                     f"{size}"
                 )
 
+    def _check_typical_arena(self) -> None:
+        """What is stored of the arena of a program with symbols: its bytes and offsets at typical
+        sizes, with which a context begins."""
+        arena = self.program.arena
+        if arena.nbytes != self.program.arena_bytes(self.program.typical):
+            raise BuildError(f"arena of {arena.nbytes} bytes, which is not what its buffers need")
+        for slot in arena.slots:
+            if not 0 <= slot.offset <= arena.nbytes or slot.offset % ALIGNMENT:
+                raise BuildError(f"buffer {_text(slot.buffer)} lies at {slot.offset}")
+
     # -- instructions ----------------------------------------------------------------------------
 
     def _check_instruction(self, where: str, instruction: Instruction) -> None:
@@ -248,13 +268,46 @@ class _AtSizes:
             return
         if not 0 <= instruction.kernel < len(self.program.kernels):
             raise BuildError(f"{where}: kernel {instruction.kernel} of {len(self.program.kernels)}")
-        for j, view in enumerate(instruction.views):
-            if view is not None:
-                self._check_view(f"{where}, argument {j}", view)
+        kernel = self.program.kernels[instruction.kernel]
+        if len(instruction.views) != len(kernel.args):
+            raise BuildError(
+                f"{where}: {len(instruction.views)} arguments, and its kernel takes {len(kernel.args)}"
+            )
+        if len(instruction.dims) != kernel.dims:
+            raise BuildError(
+                f"{where}: {len(instruction.dims)} dims, and its kernel takes {kernel.dims}"
+            )
+        for j, (view, (role, nbytes)) in enumerate(
+            zip(instruction.views, kernel.args, strict=True)
+        ):
+            self._check_argument(f"{where}, argument {j}", view, role, self._value(nbytes))
         for dim in instruction.dims:
-            self._value(dim)
+            self._check_number(where, dim)
         if instruction.when is not None:
-            self._value(instruction.when.extent)
+            self._check_number(where, instruction.when.extent)
+
+    def _check_argument(self, where: str, view: View | None, role: Role, nbytes: int) -> None:
+        """A pointer and what lies behind it are what the kernel takes there."""
+        if view is None:
+            if role != "workspace" or nbytes:
+                raise BuildError(f"{where}: nothing, and its kernel takes {nbytes} bytes ({role})")
+            return
+        reach = self._check_view(where, view)
+        if reach < nbytes and self._value(view.nbytes) < nbytes:  # of views of nothing it is more
+            raise BuildError(
+                f"{where}: {reach} bytes of {_text(view.buffer)}, and its kernel touches {nbytes}"
+            )
+        if view.buffer.space not in _SPACES[role] or (
+            role not in ("in", "out") and view.offset != 0
+        ):
+            raise BuildError(
+                f"{where}: {_text(view.buffer)} at {view.offset} is no {role!r} operand"
+            )
+
+    def _check_number(self, where: str, extent: Extent) -> None:
+        value = self._value(extent)
+        if abs(value) > _MOST_NUMBER:
+            raise BuildError(f"{where}: {extent!s:.80} is not within 64 bits")
 
     def _check_host(self, where: str, call: HostCall) -> None:
         if not _EXECUTOR.match(call.executor):
@@ -265,25 +318,27 @@ class _AtSizes:
             if view is not None:
                 self._check_view(where, view)
         for dim in call.dims:
-            self._value(dim)
+            self._check_number(where, dim)
         for view in call.outputs:
             if view is not None and view.buffer.space in ("constant", "input"):
                 raise BuildError(f"{where}: writes to {_text(view.buffer)}")
 
-    def _check_view(self, where: str, view: View) -> None:
+    def _check_view(self, where: str, view: View) -> int:
+        """The view lies in its buffer; returns the bytes from its first to its last element."""
         if view.buffer not in self.program.buffer_set:
             raise BuildError(f"{where}: {_text(view.buffer)} is no buffer of the program")
         shape, strides = self._shape(view.shape), self._shape(view.strides)
         if len(strides) != len(shape) or len(shape) > _MAX_RANK or min((0, *strides, *shape)) < 0:
             raise BuildError(f"{where}: impossible view {view.shape} by {view.strides}")
         first, size = self._value(view.offset), self._value(view.buffer.elements)
-        end = first + span(shape, strides)
-        if first < 0 or (
-            end > size and 0 not in shape
-        ):  # a view of nothing may begin behind the end
+        reach = self._value(span(shape, strides))
+        end = first + reach
+        # A view of nothing may begin behind the end.
+        if first < 0 or (end > size and 0 not in shape):
             raise BuildError(
                 f"{where}: elements {first} to {end} of {_text(view.buffer)}, which has {size}"
             )
+        return reach * view.dtype.bytes
 
 
 def _may_say_sizes(kind: str, b: Binding) -> bool:

@@ -7,9 +7,10 @@ bytes.  `program.check` says whether a program is safe to run.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 from camshaft.ir.extents.bounds import bounds
 from camshaft.ir.extents.constraints import Hint
@@ -61,16 +62,26 @@ class Phase:
     items: Extent
 
 
+Role = Literal["in", "out", "packed", "workspace"]
+"""What a pointer of a kernel leads to: an operand that it reads, one that it writes, a packed
+constant (on a 64-byte boundary), or scratch memory or a report (null if it has no bytes)."""
+
+
 @dataclass(frozen=True, slots=True)
 class KernelCode:
     """One compiled kernel.
 
     code: name of its object code among the engine's code tensors.
     phases: its functions in order; all items of a phase finish before the next one starts.
+    args: what its pointers are, in the calling convention's order (`backends.base`), and how many bytes
+    it may touch from each on; the pointer to dims is not among them.
+    dims: how many numbers that one, the last, leads to; 0 where there is none.
     """
 
     code: str
     phases: tuple[Phase, ...]
+    args: tuple[tuple[Role, Extent], ...]
+    dims: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +152,20 @@ class Launch:
     def runs(self, sizes: Mapping[str, int]) -> bool:
         """Whether it has work at these sizes (symbol name -> size)."""
         return self.when is None or self.when.holds(sizes)
+
+
+def args_of(
+    views: Sequence[View | None], inputs: int, outputs: int
+) -> tuple[tuple[Role, Extent], ...]:
+    """`KernelCode.args` of a kernel that is launched on these views: inputs, outputs, packed constants
+    and the workspace, None if it needs none."""
+    packed = len(views) - inputs - outputs - 1
+    counts: tuple[tuple[Role, int], ...]
+    counts = (("in", inputs), ("out", outputs), ("packed", packed), ("workspace", 1))
+    roles = [role for role, count in counts for _ in range(count)]
+    return tuple(
+        (role, 0 if view is None else view.nbytes) for role, view in zip(roles, views, strict=True)
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ program, so it is stored nowhere.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,6 +28,9 @@ class Items:
 
     count: Extent
     when: When
+
+    def __str__(self) -> str:
+        return f"{self.count} if {self.when}"
 
 
 def items_of(launch: Launch, phase: Phase) -> Extent | Items:
@@ -71,6 +75,19 @@ class Sizing:
             [(slot.buffer.nbytes, slot.above) for slot in program.arena.slots],
             tuple(program.unproven),
         )
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash of all of it: part of the names of the functions, which serve no other sizing."""
+        slots = ((str(nbytes), tuple(above)) for nbytes, above in self.slots)
+        symbols = ((s.name, s.low, s.high) for s in self.symbols)
+        parts = (self.constraints, self.given, self.outputs, self.dims, self.extents)
+        text = repr((*symbols, *([*map(str, part)] for part in parts), *slots))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def function(self, name: str) -> str:
+        """What the code calls its function SET_SHAPE or PLACE_WORDS."""
+        return f"{name}_{self.digest}"
 
     @cached_property
     def sources(self) -> dict[Symbol, int]:

@@ -15,7 +15,7 @@ from camshaft.ir.extents.sizes import evaluate
 from camshaft.ir.types import TensorType
 from camshaft.program.program import HostCall, Launch, Phase, Program
 from camshaft.program.rows import Patch, Row
-from camshaft.program.shape import PLACE_WORDS, SET_SHAPE, Items, items_of
+from camshaft.program.shape import PLACE_WORDS, SET_SHAPE, Items, Sizing, items_of
 from camshaft.program.view import Buffer, View
 from camshaft.runtime.bindings import Bindings, fixed_arrays
 from camshaft.runtime.driver import RUNNER, driver_named
@@ -48,7 +48,9 @@ class LinkedEngine:
         used = [(kernel.code, phase) for kernel in program.kernels for phase in kernel.phases]
         used += [(e.code, e.phase) for e in program.expanded]
         if program.symbols:
-            used += [(SET_SHAPE, Phase(symbol, 1)) for symbol in (SET_SHAPE, PLACE_WORDS)]
+            sizing = Sizing.of(program)
+            names = map(sizing.function, (SET_SHAPE, PLACE_WORDS))
+            used += [(SET_SHAPE, Phase(name, 1)) for name in names]
         for name, phase in used:
             wanted = symbols.setdefault(name, [])
             if phase.symbol not in wanted:
@@ -78,9 +80,10 @@ class LinkedEngine:
         return self._addresses
 
     def dims(self) -> np.ndarray:
-        """A context's block of dims, at typical sizes: int64 [dims_count]."""
+        """A context's block of dims: int64 [dims_count], 0 for what sizes will say."""
         launches = [i for i in self.program.instructions if isinstance(i, Launch)]
-        return np.array([evaluate(d, self.typical) for i in launches for d in i.dims], np.int64)
+        dims = (d for i in launches for d in i.dims)
+        return np.array([d if isinstance(d, int) else 0 for d in dims], np.int64)
 
     def rows(
         self, arena: int, dims: np.ndarray, reports: Mapping[Buffer, int]

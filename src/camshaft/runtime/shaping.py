@@ -15,7 +15,7 @@ from itertools import accumulate, pairwise
 
 import numpy as np
 
-from camshaft.errors import ShapeError
+from camshaft.errors import BuildError, ShapeError
 from camshaft.ir.extents.extent import Dim, Extent, operands
 from camshaft.ir.extents.sizes import evaluate
 from camshaft.ir.extents.symbol import Call, Symbol, terms_of
@@ -59,7 +59,7 @@ class Shaper:
         self._outputs = _block(len(sizing.outputs))
         self._results = _block(sizing.results)
         given, outputs, results = map(ctypes.addressof, (self._given, self._outputs, self._results))
-        address = self._linked.address(SET_SHAPE, SET_SHAPE)
+        address = self._linked.address(SET_SHAPE, sizing.function(SET_SHAPE))
         pointers = [given, dims.ctypes.data, outputs, results]
         self._compute = self._linked.bound(address, pointers, 0, 1)
         self._fits, self._bytes = sizing.fits, sizing.arena_bytes
@@ -84,7 +84,7 @@ class Shaper:
         self._kept = (first, second, places)
         addresses = [a.ctypes.data for a in (base, *self._kept)]
         pointers = [ctypes.addressof(self._results), *addresses, table]
-        address = self._linked.address(SET_SHAPE, PLACE_WORDS)
+        address = self._linked.address(SET_SHAPE, self._sizing.function(PLACE_WORDS))
         self._place = self._linked.bound(address, pointers, 0, len(base))
 
     def _bound_extents(self) -> None:
@@ -157,7 +157,10 @@ class Shaper:
             if self._results[self._fits]:
                 return self._results[self._bytes]
         sizes_of(self.program, shapes)  # says what is wrong
-        raise AssertionError(f"shapes {shapes} are refused for nothing")
+        raise BuildError(
+            f"the engine's code refuses the shapes {shapes}, which its program takes: the two do not "
+            "belong together; rebuild the engine"
+        )
 
     def _check_exactly(self, shapes: Shapes) -> None:
         """Errors as in `sizes_of`, and ShapeError for what no memory holds: generated code, which

@@ -33,7 +33,9 @@ def set_shape_source(target: CpuTarget, sizing: Sizing) -> Source:
     module = Module(target)
     written = ("loads", "outputs", "results")
     args = [Arg("given", i64, readonly=True, noalias=True)]
-    with module.phase(SET_SHAPE, 1, args + [Arg(n, i64, noalias=True) for n in written]) as k:
+    with module.phase(
+        sizing.function(SET_SHAPE), 1, args + [Arg(n, i64, noalias=True) for n in written]
+    ) as k:
         k.store(k.index(0), k.args["results"].at(sizing.fits))
         given = [k.load(k.args["given"].at(i)) for i in range(len(sizing.given))]
         sizes = {symbol: given[i] for symbol, i in sizing.sources.items()}
@@ -41,7 +43,9 @@ def set_shape_source(target: CpuTarget, sizing: Sizing) -> Source:
             _compute(k, sizing, given, _Writer(k, sizes))
     read = ("results", "base", "first", "second", "places")
     args = [Arg(n, i64, readonly=True, noalias=True) for n in read]
-    with module.phase(PLACE_WORDS, 1, [*args, Arg("words", i64, noalias=True)]) as k:
+    with module.phase(
+        sizing.function(PLACE_WORDS), 1, [*args, Arg("words", i64, noalias=True)]
+    ) as k:
         results = k.args["results"]
         with k.loop(k.begin, k.end) as i:
             base, first, second, place = (k.load(k.args[n].at(i)) for n in read[1:])

@@ -30,6 +30,7 @@ from camshaft.program.program import (
     Phase,
     Program,
     Slot,
+    args_of,
 )
 from camshaft.program.view import Buffer, Space, View
 from camshaft.runtime.engine import Engine
@@ -117,9 +118,8 @@ class Trial:
             for c in range(copies)
         ]
         phases = tuple(Phase(p.symbol, evaluate(p.items, self.sizes)) for p in kernel.phases)
-        code = KernelCode("code", phases)
         dims = tuple(evaluate(d, self.sizes) for d in kernel.dims)
-        program = self._program(weights, room, code, dims, expanded)
+        program = self._program(weights, room, phases, dims, expanded)
         notes = tuple(Note(f"trial {c}", self.spec.op) for c in range(copies))
         manifest = Manifest(self.fingerprint, program, notes)
         return BoundCandidate(self, Engine(manifest, constants, {"code": kernel.code}), copies)
@@ -128,7 +128,7 @@ class Trial:
         self,
         weights: Sequence[tuple[View, ...]],
         room: int,
-        kernel: KernelCode,
+        phases: tuple[Phase, ...],
         dims: tuple[int, ...],
         expanded: tuple[Expanded, ...],
     ) -> Program:
@@ -138,11 +138,12 @@ class Trial:
         arrays += [_whole(n, dtype_of(a), a.size, "output") for n, a in self.results.items()]
         workspace = _whole("workspace", u8, room, "scratch") if room else None
         views = [*arrays, *(v for copy in weights for v in copy), workspace]
+        args = args_of((*arrays, *weights[0], workspace), len(self.feeds), len(self.results))
         return Program(
             inputs=_bindings(self.feeds, [o for o in self.spec.inputs if not o.const]),
             outputs=_bindings(self.results, self.spec.outputs),
             buffers=tuple(v.buffer for v in views if v is not None),
-            kernels=(kernel,),
+            kernels=(KernelCode("code", phases, args, len(dims)),),
             body=Block(tuple(Launch(0, (*arrays, *copy, workspace), dims) for copy in weights)),
             arena=Arena((Slot(workspace.buffer, 0),), room, room) if workspace else Arena(),
             expanded=expanded,

@@ -25,7 +25,7 @@ from camshaft.ops.common import normal_axis
 from camshaft.ops.elementwise import POINTWISE
 from camshaft.ops.functional.core import MOST_ELEMENTS, NoCanonicalForm, constant, emit
 from camshaft.ops.functional.movement.counting import iota
-from camshaft.ops.functional.movement.shape import full, reshape, transpose
+from camshaft.ops.functional.movement.shape import reshape, transpose
 from camshaft.ops.functional.spatial.antialias import shrunk
 from camshaft.ops.functional.spatial.sampling import (
     IDENTITY,
@@ -75,8 +75,6 @@ def resize(
     if sampling.mode not in ("nearest", "linear", "cubic"):
         raise ModelError(f"unknown resize mode {sampling.mode!r}")
     outs = [given[a].out if a in given else d for a, d in enumerate(x.shape)]
-    if 0 in outs:
-        return full(builder, outs, np.zeros(1, x.type.dtype.numpy), output=output)
     with builder.constraints.learning(f"node {builder.layer!r}"):
         for d in (*x.shape, *outs):
             require_at_least(d, 1, f"resizing {x.type} to {outs} leaves nothing")
@@ -137,17 +135,8 @@ def _from_sizes(
     keep_aspect_ratio: str,
 ) -> dict[int, Axis]:
     """What becomes of each of `axes`."""
-    ends = [(x.shape[a], size) for a, size in zip(axes, sizes, strict=False)]
-    stretched = keep_aspect_ratio == "stretch"
-    if (
-        len(sizes) != len(axes)
-        or any(isinstance(d, int) and d < (0 if stretched else 1) for _, d in ends)
-        or any(d == 0 and size != 0 for d, size in ends)  # nothing to take elements from
-        or (0 in x.shape and not stretched)
-    ):
+    if len(sizes) != len(axes) or any(isinstance(d, int) and d < 1 for d in sizes) or 0 in x.shape:
         raise ModelError(f"sizes {list(sizes)} do not fit axes {list(axes)} of shape {x.shape}")
-    if stretched and 0 in (*x.shape, *sizes):
-        return {a: Axis(x.shape[a], size, 1.0) for a, size in zip(axes, sizes, strict=True)}
     if keep_aspect_ratio == "stretch":
         return {a: _stretched(x.shape[a], size) for a, size in zip(axes, sizes, strict=True)}
     if keep_aspect_ratio not in ("not_larger", "not_smaller"):
