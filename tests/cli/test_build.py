@@ -237,7 +237,7 @@ def test_every_kind_of_error_has_its_exit_code(folder: Path, tmp_path: Path) -> 
     ("options", "named"),
     [
         (("--shapes", "x"), "--shapes"),
-        (("--shapes", "x:1xtwo=3"), "1xtwo=3"),
+        (("--shapes", "x:1xtwo=three"), "two=three"),
         (("--shapes", "x:4..1x3"), "4..1x3"),
         (("--profile", "x:1..4x3"), "1..4"),
         (("--min-shapes", "x:1x3"), "--opt-shapes 0 times"),
