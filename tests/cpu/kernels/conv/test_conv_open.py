@@ -9,7 +9,7 @@ import pytest
 
 from camshaft.backends.base import KernelSpec, Operand
 from camshaft.backends.cpu.conv.direct import ConvDirect
-from camshaft.backends.cpu.target import CpuTarget
+from camshaft.backends.cpu.target import AVX2, CpuTarget
 from camshaft.ir import expr as E
 from camshaft.ir.extents.extent import Extent, extent_of
 from camshaft.ir.extents.symbol import Symbol
@@ -71,6 +71,8 @@ LAYERS = (
     Layer("one tile, large pads", (1, H, FIVE, 8), 8, (3, 4), pads=(2, 3, 2, 5)),
     Layer("one tile, dilated", (1, H, FIVE, 5), 8, (2, 3), pads=(2, 4, 2, 4), dilation=(1, 3)),
     Layer("one tile, first layer", (1, H, SEVEN, 3), 24, (3, 3), (2, 2)),
+    Layer("many weights", (1, 1, SIX, 260), 280, (1, 1), pads=(0, 0, 0, 0)),
+    Layer("many weights, rows", (1, H, SIX, 64), 150),
 )
 
 
@@ -131,6 +133,15 @@ def test_open_convolutions(target: CpuTarget, layer: Layer, integer: bool) -> No
                 np.testing.assert_array_equal(got, expected, err_msg=str(sizes))
             else:
                 np.testing.assert_allclose(got, expected, 1e-4, 1e-3, err_msg=str(sizes))
+
+
+@pytest.mark.parametrize("name", ["many weights", "many weights, rows"])
+def test_few_pixels_fetch_weights_ahead(name: str) -> None:
+    """As in kernels of fixed sizes, without which eight rows take a third longer."""
+    layer = next(layer for layer in LAYERS if layer.name == name)
+    found = ConvDirect().plan(spec_of(layer, integer=False), AVX2, 1)
+    by_panel = [c for c in found if c.params["order"] == "panel"]
+    assert by_panel and all("llvm.prefetch" in c.emit().text for c in by_panel[:2])
 
 
 def _values(operand: Operand, rng: np.random.Generator) -> np.ndarray:

@@ -74,7 +74,8 @@ class OpenConvEmitter(ConvEmitter):
         sw = p.x_strides[2]
         segment = Segment(0, 1, windows, self.plan.least_room(windows))
         here = x.at(start * (p.stride[1] * sw)).at(-p.pad[1] * sw)
-        stream = WeightStream(panel.weights, None, self.plan.kb)
+        number = oh * self.plan.tiles + start // self.plan.rows  # of the tile, in its image
+        stream = self._stream(panel, number)
         self._sums(panel, segment, here, epilogue.at((0, 0, start, 0)), oh, stream)
 
     # --- a pixel whose window is known at run time only ---------------------------------------
