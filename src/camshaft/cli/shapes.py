@@ -20,7 +20,7 @@ from camshaft.ir.extents.said import (
     parse_number,
     parse_said,
 )
-from camshaft.ir.extents.sizes import evaluate
+from camshaft.ir.extents.sizes import evaluate, typical_sizes
 from camshaft.ir.types import TensorType
 from camshaft.runtime.engine import Engine
 from camshaft.runtime.sizes import check_bytes, sizes_of
@@ -193,7 +193,7 @@ def sizes_for(
                 f"{', '.join(known) or 'none'}"
             )
     elements = {name: _whole_numbers(name, value) for name, value in values.items()}
-    sizes = {s.name: s.typical for s in engine.symbols.values()}
+    sizes = typical_sizes(engine.program.symbols)
     said: list[tuple[Sequence[Extent], Sequence[int]]]
     said = [(engine.inputs[name].shape, shape) for name, shape in shapes.items()]
     said += [(saying[name].values, numbers) for name, numbers in elements.items()]

@@ -90,7 +90,7 @@ def points(program: Program) -> Iterator[Sizes]:
         yield {}
         return
     least = {s.name: s.low for s in program.symbols}
-    typical = {s.name: s.typical for s in program.symbols}
+    typical = program.typical
     most = {s.name: s.typical if s.high is None else s.high for s in program.symbols}
     for wanted, up in ((least, True), (typical, True), (most, False)):
         found = _nearest(program, wanted, up)

@@ -15,7 +15,7 @@ from typing import Literal
 from camshaft.ir.extents.bounds import bounds
 from camshaft.ir.extents.constraints import Hint
 from camshaft.ir.extents.extent import Dim, Extent
-from camshaft.ir.extents.sizes import Constraint, evaluate
+from camshaft.ir.extents.sizes import Constraint, evaluate, typical_sizes
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.types import TensorType
 from camshaft.program.arena import stacked
@@ -284,7 +284,7 @@ class Program:
     @cached_property
     def typical(self) -> dict[str, int]:
         """The sizes that the engine was tuned for: symbol name -> size."""
-        return {s.name: s.typical for s in self.symbols}
+        return typical_sizes(self.symbols)
 
     @cached_property
     def unproven(self) -> dict[Dim, str]:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from camshaft.config import BuildConfig
 from camshaft.ir.extents.extent import Extent, sole_symbol
 from camshaft.ir.extents.said import Range, Said, flat_values, is_fixed, parse_said, shape_text
+from camshaft.ir.extents.sizes import typical_sizes
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.graph import Graph, Tensor
 
@@ -108,7 +109,7 @@ def _needed(graph: Graph, extent: Extent, said: Range) -> str:
     if symbol is None or said.typical is None:
         return otherwise
     for c in graph.constraints:
-        sizes = {s.name: s.typical for s in c.symbols} | {symbol.name: said.typical}
+        sizes = typical_sizes(c.symbols) | {symbol.name: said.typical}
         if symbol in c.symbols and not c.holds(sizes):
             return f"{c.why} needs {c}"
     return otherwise

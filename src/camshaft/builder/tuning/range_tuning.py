@@ -22,7 +22,7 @@ from camshaft.builder.tuning.ranges import (
     turns,
 )
 from camshaft.ir.extents.extent import symbols_of
-from camshaft.ir.extents.sizes import evaluate
+from camshaft.ir.extents.sizes import evaluate, typical_sizes
 
 MOST_MACS, MOST_BYTES = 200_000_000, 32 << 20
 """Sizes that nobody named are no larger than a layer of so many multiply-accumulates and bytes of
@@ -63,7 +63,7 @@ def over_range(
     points = _points(task, spec, wanted)
     if len(points) < 2:
         return choice
-    typical = {s.name: s.typical for s in spec.symbols}
+    typical = typical_sizes(spec.symbols)
     found: dict[tuple[object, ...], Choice] = {}
     for point in points:
         best = choice if point.sizes == typical else _chosen(point, spec, choose)
@@ -94,7 +94,7 @@ def _points(task: Task, spec: KernelSpec, wanted: Sequence[Sizes]) -> list[_Poin
 
 def _macs(task: Task, sizes: Sizes) -> int:
     """Multiply-accumulates of the task at these sizes."""
-    return evaluate(task.macs, {**{s.name: s.typical for s in symbols_of(task.macs)}, **sizes})
+    return evaluate(task.macs, typical_sizes(symbols_of(task.macs)) | dict(sizes))
 
 
 def _nbytes(spec: KernelSpec, sizes: Sizes) -> int:
@@ -126,7 +126,7 @@ def _joined(
 ) -> Choice:
     """The winners as one choice, each for the sizes where it is worth it.  times: at each point."""
     path = partition(times, _prices(task, winners))
-    typical = {s.name: s.typical for s in spec.symbols}
+    typical = typical_sizes(spec.symbols)
     parts: list[Choice] = []
     first = 0
     for when, group in turns(amount(spec), [p.work for p in points], path):

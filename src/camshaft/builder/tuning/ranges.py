@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import isqrt, log
+from math import isqrt, log, prod
 
 import numpy as np
 
 from camshaft.backends.base import Candidate, Kernel, KernelSpec, Params, Source
 from camshaft.ir.extents.extent import Extent, extent_of, sole_symbol
-from camshaft.ir.extents.sizes import evaluate, substitute
+from camshaft.ir.extents.sizes import evaluate, substitute, typical_sizes
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.graph import Tensor
 from camshaft.program.program import Phase, When
@@ -39,9 +39,7 @@ def amount(spec: KernelSpec) -> Extent:
         return extent_of(spec.symbols[0])
     total: Extent = 0
     for operand in (*spec.inputs, *spec.outputs):
-        elements: Extent = 1
-        for extent in operand.shape:
-            elements = elements * extent
+        elements = prod(operand.shape)
         if not isinstance(elements, int):
             total = total + elements
     return total
@@ -67,7 +65,7 @@ def tuning_points(
             if work > 0 and all(max(work, w) >= apart * min(work, w) for w, _ in found):
                 found.append((work, sizes))
 
-    typical = {s.name: s.typical for s in symbols}
+    typical = typical_sizes(symbols)
     add(typical, 1.01)
     for sizes in wanted:
         add({**typical, **{s.name: sizes[s.name] for s in symbols if s.name in sizes}}, 1.01)
@@ -139,7 +137,7 @@ class Retuned:
     @staticmethod
     def of(candidate: Candidate, spec: KernelSpec, sizes: Sizes) -> Retuned:
         """candidate: one that was planned for `retuned(spec, sizes)`."""
-        typical = {s.name: s.typical for s in spec.symbols}
+        typical = typical_sizes(spec.symbols)
         return Retuned(candidate, _renamed(retuned(spec, sizes).symbols, typical))
 
     @property

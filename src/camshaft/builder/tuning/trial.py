@@ -16,7 +16,7 @@ from camshaft.backends.base import Candidate, Kernel, KernelSpec, Operand, Param
 from camshaft.builder.spec_attrs import valid_integers
 from camshaft.builder.tuning.reference import references
 from camshaft.errors import BuildError
-from camshaft.ir.extents.sizes import evaluate, fixed, fixed_extent
+from camshaft.ir.extents.sizes import evaluate, fixed, fixed_extent, typical_sizes
 from camshaft.ir.strides import span
 from camshaft.ir.types import DType, TensorType, dtype_of, u8
 from camshaft.program.program import (
@@ -62,7 +62,7 @@ class Trial:
         expected_us: about how long one kernel runs; bounds how often it is repeated.
         sizes: of the spec's symbols (default: the typical ones).
         """
-        self.sizes = {s.name: s.typical for s in spec.symbols} if sizes is None else dict(sizes)
+        self.sizes = typical_sizes(spec.symbols) if sizes is None else dict(sizes)
         spec = spec.at(self.sizes)
         self.spec, self.constants, self.threads = spec, list(constants), threads
         self.fingerprint = fingerprint

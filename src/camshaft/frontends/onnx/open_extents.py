@@ -27,7 +27,7 @@ from camshaft.errors import ConfigError, ModelError
 from camshaft.ir.extents.constraints import Constraints, Lesson, broken, lessons
 from camshaft.ir.extents.extent import Extent, extent_of
 from camshaft.ir.extents.said import Range, Said, parse_said
-from camshaft.ir.extents.sizes import Constraint, evaluate
+from camshaft.ir.extents.sizes import Constraint, evaluate, typical_sizes
 from camshaft.ir.extents.symbol import Symbol
 
 BATCH, PIXELS, LINE, LENGTH = 1, 224, 320, 128
@@ -258,7 +258,7 @@ class OpenExtents:
         One of them, those first of which nothing is said, or if that does not do, one of them while
         those that elements of inputs say are as small as they can be.
         """
-        sizes = {s.name: s.typical for s in self._symbols.values()}
+        sizes = typical_sizes(self._symbols.values())
         rules = list(constraints)
         fault = broken(rules, sizes)
         if fault is None:

@@ -69,11 +69,16 @@ class Constraint:
         return f"{self.left} {self.kind} {self.right}"
 
 
+def typical_sizes(symbols: Iterable[Symbol]) -> dict[str, int]:
+    """The size that each symbol typically has, by its name."""
+    return {s.name: s.typical for s in symbols}
+
+
 def typical(e: Extent) -> int:
     """The value at typical sizes."""
     if isinstance(e, int):
         return e
-    return evaluate(e, {s.name: s.typical for s in symbols_of(e)})
+    return evaluate(e, typical_sizes(symbols_of(e)))
 
 
 def substitute(e: Extent, values: Mapping[Symbol, Extent]) -> Extent:

@@ -42,10 +42,9 @@ def arange(
     number = E.mul(E.inp(0), E.const(step, i64))
     expr = E.cast(E.add(number, E.extent(start, i64)), dtype) if dtype != i64 else E.add(
         number, E.extent(start, i64))  # fmt: skip
-    numbers = iota(builder, count)
     if expr == E.inp(0):
         return iota(builder, count, output=output)
-    return emit(builder, POINTWISE, [numbers], {"expr": expr}, output)
+    return emit(builder, POINTWISE, [iota(builder, count)], {"expr": expr}, output)
 
 
 def eye(
