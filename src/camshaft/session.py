@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 
 from camshaft.atomic import check_writable, same_file
-from camshaft.bench.runners import random_feeds
 from camshaft.builder.engine_builder import Builder, Tuned
 from camshaft.builder.error_budget import within_budget
 from camshaft.builder.precision import Attempt, choose_precision
@@ -28,6 +27,7 @@ from camshaft.builder.tuning.ranges import profile_points
 from camshaft.builder.tuning.timing_cache import MARGIN, TimingCache, unwritable
 from camshaft.config import BuildConfig
 from camshaft.errors import BuildError, CalibrationError, ConfigError, ModelError
+from camshaft.feeds import random_feeds
 from camshaft.frontends.onnx import import_onnx
 from camshaft.ir.extents.sizes import is_static, typical
 from camshaft.ir.extents.symbol import Symbol

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import onnx
@@ -165,18 +164,19 @@ def test_an_error_is_one_line_and_debug_shows_where(tmp_path: Path) -> None:
 
 def test_help_answers_at_once_without_heavy_imports() -> None:
     code = (
-        "import sys\nfrom camshaft.cli import main\ntry: main()\nfinally: "
-        "print(*[n for n in ('numpy', 'onnx', 'llvmlite') if n in sys.modules], file=sys.stderr)"
+        "import sys, time\nfrom camshaft.cli import main\ntry: main()\nfinally: "
+        "print(time.process_time(), *[n for n in ('numpy', 'onnx', 'llvmlite') if n in sys.modules],"
+        " file=sys.stderr)"
     )
     best = float("inf")
     for _ in range(4):
-        start = time.perf_counter()
         done = subprocess.run(
             [sys.executable, "-c", code, "--help"],
             capture_output=True,
             text=True,
             env={**os.environ, "PYTHONPATH": str(SOURCE)},
         )
-        best = min(best, time.perf_counter() - start)
-        assert done.stderr.strip() == "" and "inspect" in done.stdout
-    assert best < 0.8, f"camshaft --help takes {best:.2f} s"
+        taken, *heavy = done.stderr.split()
+        best = min(best, float(taken))
+        assert not heavy and "inspect" in done.stdout
+    assert best < 0.8, f"camshaft --help takes {best:.2f} s of the processor"

@@ -62,7 +62,7 @@ UNARY: dict[Callable[..., object], Callable[[Array], Array]] = {
 
 
 @pytest.mark.parametrize("function", UNARY, ids=lambda f: f.__name__)
-def test_functions_of_one_tensor(function: Callable[..., F.Operand]) -> None:
+def test_functions_of_one_tensor(function: Callable[..., F.TensorLike]) -> None:
     with np.errstate(all="ignore"):
         want = UNARY[function](X.astype(np.float64)).astype(np.float32)
     same(run(function, X), want)
@@ -92,7 +92,7 @@ BINARY: dict[Callable[..., object], Callable[[Array, Array], Array]] = {
 @pytest.mark.parametrize("function", BINARY, ids=lambda f: f.__name__)
 @pytest.mark.parametrize("dtype", [np.float32, np.int64, np.uint8])
 def test_functions_of_two_tensors_and_of_a_number(
-    function: Callable[..., F.Operand], dtype: type
+    function: Callable[..., F.TensorLike], dtype: type
 ) -> None:
     a, b = (integers(*s, low=1, high=9, dtype=dtype) for s in ((4, 1, 5), (3, 5)))
     same(run(function, a, b), BINARY[function](a, b))

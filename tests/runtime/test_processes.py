@@ -135,22 +135,24 @@ print("fine")
 
 
 def test_importing_the_runtime_is_quick_and_needs_little() -> None:
+    """It takes less than importing NumPy does, on the same machine in the same minute."""
     code = """
 import sys, time
-import numpy
 start = time.process_time()
+import numpy
+middle = time.process_time()
 import camshaft.runtime
-taken = time.process_time() - start
+end = time.process_time()
 heavy = {"onnx", "torch", "llvmlite", "onnxruntime", "openvino"} & set(sys.modules)
 assert not heavy, heavy
-print(taken)
+print((end - middle) / (middle - start))
 """
-    times = []
+    shares = []
     for _ in range(3):
         result = _python(code)
         assert result.returncode == 0, result.stderr
-        times.append(float(result.stdout))
-    assert min(times) < 0.15, times
+        shares.append(float(result.stdout))
+    assert min(shares) < 1.0, shares
 
 
 def test_a_call_that_was_torn_off_does_not_keep_the_context_busy() -> None:

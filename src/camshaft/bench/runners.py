@@ -17,8 +17,7 @@ import onnx
 from onnx import ValueInfoProto
 
 from camshaft.bench.peers import KNOWN_IR, peer_error, peer_errors, peer_module, read_by_all
-from camshaft.errors import BindingError, BuildError, ConfigError
-from camshaft.ir.extents.sizes import typical
+from camshaft.errors import BindingError, ConfigError
 from camshaft.runtime.engine import Engine
 
 Feeds = Mapping[str, np.ndarray]
@@ -167,31 +166,6 @@ def open_peer(name: str, model: Path, feeds: Feeds, threads: int) -> Runner:
     runner = PEERS[name](model, feeds, threads)
     runner.run()
     return runner
-
-
-def random_feeds(
-    inputs: Mapping[str, Any], seed: int = 0, elements: Mapping[str, Sequence[int]] | None = None
-) -> dict[str, np.ndarray]:
-    """Arrays for inputs given as name -> TensorType: floats from N(0, 1), integers and bools zero.
-
-    elements: of inputs that say sizes by them.  Open extents have their typical size.
-    BuildError for an input that there is no memory for.
-    """
-    rng = np.random.default_rng(seed)
-    feeds = {}
-    for name, t in inputs.items():
-        shape = tuple(typical(d) for d in t.shape)
-        if elements and name in elements:
-            feeds[name] = np.array(elements[name], t.dtype.numpy).reshape(shape)
-            continue
-        try:
-            drawn = rng.standard_normal(shape) if t.dtype.is_float else np.zeros(shape)
-            feeds[name] = drawn.astype(t.dtype.numpy)
-        except (MemoryError, ValueError) as error:  # ValueError: more than addresses reach
-            raise BuildError(
-                f"no memory for random values of input {name!r}, of shape {shape}; give smaller shapes"
-            ) from error
-    return feeds
 
 
 def _prepared(model: Path, feeds: Feeds) -> str | bytes:

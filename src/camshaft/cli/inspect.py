@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from camshaft.bench.runners import random_feeds
 from camshaft.cli.build import arena_text, sizes_text
 from camshaft.cli.files import WRITTEN
 from camshaft.cli.options import BuildOptions, takes_build_options
@@ -27,6 +26,7 @@ from camshaft.cli.progress import Bars
 from camshaft.cli.run import Source
 from camshaft.cli.source import Opened, is_engine_file, open_source
 from camshaft.errors import ConfigError
+from camshaft.feeds import random_feeds
 from camshaft.frontends.onnx import export_onnx
 from camshaft.ir.dot import graph_dot
 from camshaft.ir.extents.said import Value, value_text

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from camshaft.bench.runners import random_feeds
 from camshaft.cli.arrays import Arrays, Given, Types, calibration_batches
 from camshaft.cli.options import BuildOptions
 from camshaft.cli.output import Output
 from camshaft.cli.progress import Bars
 from camshaft.cli.shapes import Elements, fixed_shapes, said_values, sizes_for
 from camshaft.errors import ConfigError
+from camshaft.feeds import random_feeds
 from camshaft.ir.extents.said import shape_text
 from camshaft.ir.types import type_of
 from camshaft.report.assumptions import advice

@@ -31,7 +31,7 @@ _FAR = 512
 
 
 @dataclass(frozen=True)
-class Source:
+class SizeSource:
     """Where a call says sizes: the shape of an input ("axis"), or its elements ("element")."""
 
     binding: Binding
@@ -51,10 +51,10 @@ class Source:
         return high if self.part == "axis" else min(high, MOST)
 
 
-def sources(program: Program) -> list[Source]:
+def sources(program: Program) -> list[SizeSource]:
     """The shapes of the inputs in order, then the elements of those that say sizes by them."""
-    shapes = [Source(b, b.type.shape, "axis") for b in program.inputs]
-    return shapes + [Source(b, b.values, "element") for b in program.valued]
+    shapes = [SizeSource(b, b.type.shape, "axis") for b in program.inputs]
+    return shapes + [SizeSource(b, b.values, "element") for b in program.valued]
 
 
 def sizes_of(program: Program, said: Sequence[tuple[int, ...]]) -> Sizes:
@@ -94,7 +94,7 @@ def sizes_of(program: Program, said: Sequence[tuple[int, ...]]) -> Sizes:
 
 def _take(
     program: Program,
-    source: Source,
+    source: SizeSource,
     at: int,
     symbol: Symbol,
     size: int,
@@ -119,7 +119,9 @@ def _take(
     )
 
 
-def _check_expected(program: Program, source: Source, given: tuple[int, ...], sizes: Sizes) -> None:
+def _check_expected(
+    program: Program, source: SizeSource, given: tuple[int, ...], sizes: Sizes
+) -> None:
     """ShapeError unless what is said is what the extents come to."""
     expected = tuple(evaluate(e, sizes) for e in source.extents)
     if given == expected:

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from camshaft.ops.functional.core import (
     NoCanonicalForm,
-    Operand,
+    TensorLike,
 )
 from camshaft.ops.functional.einsum import (
     einsum,
@@ -186,9 +186,9 @@ from camshaft.ops.functional.spatial.windows import (
 
 __all__ = [
     "NoCanonicalForm",
-    "Operand",
     "Padding",
     "Sampling",
+    "TensorLike",
     "abs",
     "add",
     "amax",

@@ -20,7 +20,7 @@ MOST_ELEMENTS = 2**31
 MOST_FOLDED = 2**29
 """Elements of the largest tensor, and of the largest one that is computed while the graph is built."""
 
-Operand = Tensor | float | np.ndarray
+TensorLike = Tensor | float | np.ndarray
 """A tensor; or a number, which takes the element type of the tensors beside it; or an array."""
 
 

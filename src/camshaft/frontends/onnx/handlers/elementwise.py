@@ -115,8 +115,8 @@ def prelu(ctx: NodeContext) -> Results:
 
 def clip(ctx: NodeContext) -> Results:
     """Clip; bounds were attributes before opset 11."""
-    low: F.Operand | None
-    high: F.Operand | None
+    low: F.TensorLike | None
+    high: F.TensorLike | None
     if ctx.opset < 11:
         low, high = (ctx.attr_float(name, float("nan")) for name in ("min", "max"))
         low, high = (None if bound != bound else bound for bound in (low, high))

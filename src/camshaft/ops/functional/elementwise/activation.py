@@ -10,7 +10,7 @@ from camshaft.errors import ModelError
 from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
 from camshaft.ir.graph import GraphBuilder, Tensor
-from camshaft.ops.functional.core import Operand
+from camshaft.ops.functional.core import TensorLike
 from camshaft.ops.functional.elementwise.arithmetic import pointwise
 
 X = E.inp(0)
@@ -33,7 +33,7 @@ def leaky_relu(
 
 
 def prelu(
-    builder: GraphBuilder, x: Tensor, weight: Operand, *, output: str | None = None
+    builder: GraphBuilder, x: Tensor, weight: TensorLike, *, output: str | None = None
 ) -> Tensor:
     """x, times `weight` where it is below 0; weight broadcasts to x, e.g. [C,1,1] of a [N,C,H,W]."""
     expr = E.select(BELOW_ZERO, E.mul(X, E.inp(1)), X)

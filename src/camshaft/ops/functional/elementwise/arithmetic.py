@@ -19,7 +19,7 @@ from camshaft.ir.extents.extent import Extent
 from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ir.types import DType, f32, f64
 from camshaft.ops.elementwise import POINTWISE, converted, retyped
-from camshaft.ops.functional.core import NoCanonicalForm, Operand, constant, emit
+from camshaft.ops.functional.core import NoCanonicalForm, TensorLike, constant, emit
 
 A, B = E.inp(0), E.inp(1)
 MOST_OPERANDS = 12
@@ -27,7 +27,7 @@ MOST_OPERANDS = 12
 
 
 def pointwise(
-    builder: GraphBuilder, expr: Expr, *operands: Operand, output: str | None = None
+    builder: GraphBuilder, expr: Expr, *operands: TensorLike, output: str | None = None
 ) -> Tensor:
     """expr(operands) for every element; input i of `expr` is operand i.
 
@@ -91,16 +91,18 @@ def _unary(builder: GraphBuilder, op: str, x: Tensor, output: str | None) -> Ten
     return pointwise(builder, E.unary(op, A), x, output=output)
 
 
-def _binary(builder: GraphBuilder, op: str, a: Operand, b: Operand, output: str | None) -> Tensor:
+def _binary(
+    builder: GraphBuilder, op: str, a: TensorLike, b: TensorLike, output: str | None
+) -> Tensor:
     return pointwise(builder, E.binary(op, A, B), a, b, output=output)
 
 
-def _chain(builder: GraphBuilder, op: str, xs: Sequence[Operand], output: str | None) -> Tensor:
+def _chain(builder: GraphBuilder, op: str, xs: Sequence[TensorLike], output: str | None) -> Tensor:
     few = _few(builder, op, xs)
     return pointwise(builder, _chained(op, len(few)), *few, output=output)
 
 
-def _few(builder: GraphBuilder, op: str, xs: Sequence[Operand]) -> Sequence[Operand]:
+def _few(builder: GraphBuilder, op: str, xs: Sequence[TensorLike]) -> Sequence[TensorLike]:
     """At most MOST_OPERANDS operands: the first ones are combined, in order, by nodes of their own."""
     while len(xs) > MOST_OPERANDS:
         head = pointwise(builder, _chained(op, MOST_OPERANDS), *xs[:MOST_OPERANDS])
@@ -118,37 +120,41 @@ def _chained(op: str, count: int) -> Expr:
     return result
 
 
-def add(builder: GraphBuilder, *xs: Operand, output: str | None = None) -> Tensor:
+def add(builder: GraphBuilder, *xs: TensorLike, output: str | None = None) -> Tensor:
     """x0 + x1 + ..., from the left."""
     return _chain(builder, "add", xs, output)
 
 
-def sub(builder: GraphBuilder, a: Operand, b: Operand, *, output: str | None = None) -> Tensor:
+def sub(
+    builder: GraphBuilder, a: TensorLike, b: TensorLike, *, output: str | None = None
+) -> Tensor:
     """a - b."""
     return _binary(builder, "sub", a, b, output)
 
 
-def mul(builder: GraphBuilder, *xs: Operand, output: str | None = None) -> Tensor:
+def mul(builder: GraphBuilder, *xs: TensorLike, output: str | None = None) -> Tensor:
     """x0 * x1 * ..., from the left."""
     return _chain(builder, "mul", xs, output)
 
 
-def div(builder: GraphBuilder, a: Operand, b: Operand, *, output: str | None = None) -> Tensor:
+def div(
+    builder: GraphBuilder, a: TensorLike, b: TensorLike, *, output: str | None = None
+) -> Tensor:
     """a / b; integers truncate toward zero, and give 0 where b is 0."""
     return _binary(builder, "div", a, b, output)
 
 
-def maximum(builder: GraphBuilder, *xs: Operand, output: str | None = None) -> Tensor:
+def maximum(builder: GraphBuilder, *xs: TensorLike, output: str | None = None) -> Tensor:
     """The greatest of the operands; NaN where one is NaN."""
     return _chain(builder, "max", xs, output)
 
 
-def minimum(builder: GraphBuilder, *xs: Operand, output: str | None = None) -> Tensor:
+def minimum(builder: GraphBuilder, *xs: TensorLike, output: str | None = None) -> Tensor:
     """The least of the operands; NaN where one is NaN."""
     return _chain(builder, "min", xs, output)
 
 
-def mean_of(builder: GraphBuilder, *xs: Operand, output: str | None = None) -> Tensor:
+def mean_of(builder: GraphBuilder, *xs: TensorLike, output: str | None = None) -> Tensor:
     """(x0 + x1 + ...) / count, of floats."""
     few = _few(builder, "add", xs)
     share = E.const(1.0 / max(1, len(xs)))
@@ -156,7 +162,7 @@ def mean_of(builder: GraphBuilder, *xs: Operand, output: str | None = None) -> T
 
 
 def pow(
-    builder: GraphBuilder, x: Tensor, exponent: Operand, *, output: str | None = None
+    builder: GraphBuilder, x: Tensor, exponent: TensorLike, *, output: str | None = None
 ) -> Tensor:
     """x ** exponent, in x's element type whatever the exponent's.
 
@@ -173,12 +179,14 @@ def pow(
     return cast(builder, raised, dtype, output=output)
 
 
-def remainder(builder: GraphBuilder, a: Tensor, b: Operand, *, output: str | None = None) -> Tensor:
+def remainder(
+    builder: GraphBuilder, a: Tensor, b: TensorLike, *, output: str | None = None
+) -> Tensor:
     """a - b * floor(a / b): the divisor's sign, as Python's %; 0 where an integer b is 0."""
     return _binary(builder, "mod", a, b, output)
 
 
-def fmod(builder: GraphBuilder, a: Tensor, b: Operand, *, output: str | None = None) -> Tensor:
+def fmod(builder: GraphBuilder, a: Tensor, b: TensorLike, *, output: str | None = None) -> Tensor:
     """a - b * trunc(a / b): the dividend's sign, as C's fmod; 0 where an integer b is 0."""
     if a.type.dtype.kind == "i":  # whose smallest value has no magnitude
         whole = E.mul(E.div(A, B), B)

@@ -10,59 +10,59 @@ import numpy as np
 from camshaft.errors import ModelError
 from camshaft.ir import expr as E
 from camshaft.ir.graph import GraphBuilder, Tensor
-from camshaft.ops.functional.core import Operand
+from camshaft.ops.functional.core import TensorLike
 from camshaft.ops.functional.elementwise.arithmetic import literal, pointwise
 from camshaft.ops.functional.movement.shape import reshape
 
 A, B, C = E.inp(0), E.inp(1), E.inp(2)
 
 
-def eq(builder: GraphBuilder, a: Operand, b: Operand, *, output: str | None = None) -> Tensor:
+def eq(builder: GraphBuilder, a: TensorLike, b: TensorLike, *, output: str | None = None) -> Tensor:
     """a == b."""
     return pointwise(builder, E.binary("eq", A, B), a, b, output=output)
 
 
-def ne(builder: GraphBuilder, a: Operand, b: Operand, *, output: str | None = None) -> Tensor:
+def ne(builder: GraphBuilder, a: TensorLike, b: TensorLike, *, output: str | None = None) -> Tensor:
     """a != b."""
     return pointwise(builder, E.unary("not", E.binary("eq", A, B)), a, b, output=output)
 
 
-def lt(builder: GraphBuilder, a: Operand, b: Operand, *, output: str | None = None) -> Tensor:
+def lt(builder: GraphBuilder, a: TensorLike, b: TensorLike, *, output: str | None = None) -> Tensor:
     """a < b."""
     return pointwise(builder, E.binary("lt", A, B), a, b, output=output)
 
 
-def le(builder: GraphBuilder, a: Operand, b: Operand, *, output: str | None = None) -> Tensor:
+def le(builder: GraphBuilder, a: TensorLike, b: TensorLike, *, output: str | None = None) -> Tensor:
     """a <= b."""
     return pointwise(builder, E.binary("le", A, B), a, b, output=output)
 
 
-def gt(builder: GraphBuilder, a: Operand, b: Operand, *, output: str | None = None) -> Tensor:
+def gt(builder: GraphBuilder, a: TensorLike, b: TensorLike, *, output: str | None = None) -> Tensor:
     """a > b."""
     return pointwise(builder, E.binary("lt", B, A), a, b, output=output)
 
 
-def ge(builder: GraphBuilder, a: Operand, b: Operand, *, output: str | None = None) -> Tensor:
+def ge(builder: GraphBuilder, a: TensorLike, b: TensorLike, *, output: str | None = None) -> Tensor:
     """a >= b."""
     return pointwise(builder, E.binary("le", B, A), a, b, output=output)
 
 
 def logical_and(
-    builder: GraphBuilder, a: Operand, b: Operand, *, output: str | None = None
+    builder: GraphBuilder, a: TensorLike, b: TensorLike, *, output: str | None = None
 ) -> Tensor:
     """a and b, of bools."""
     return pointwise(builder, E.binary("and", A, B), a, b, output=output)
 
 
 def logical_or(
-    builder: GraphBuilder, a: Operand, b: Operand, *, output: str | None = None
+    builder: GraphBuilder, a: TensorLike, b: TensorLike, *, output: str | None = None
 ) -> Tensor:
     """a or b, of bools."""
     return pointwise(builder, E.binary("or", A, B), a, b, output=output)
 
 
 def logical_xor(
-    builder: GraphBuilder, a: Operand, b: Operand, *, output: str | None = None
+    builder: GraphBuilder, a: TensorLike, b: TensorLike, *, output: str | None = None
 ) -> Tensor:
     """a or b, not both, of bools."""
     return pointwise(builder, E.binary("xor", A, B), a, b, output=output)
@@ -99,8 +99,8 @@ def isinf(
 def where(
     builder: GraphBuilder,
     condition: Tensor,
-    if_true: Operand,
-    if_false: Operand,
+    if_true: TensorLike,
+    if_false: TensorLike,
     *,
     output: str | None = None,
 ) -> Tensor:
@@ -113,8 +113,8 @@ def where(
 def clamp(
     builder: GraphBuilder,
     x: Tensor,
-    min: Operand | None = None,
-    max: Operand | None = None,
+    min: TensorLike | None = None,
+    max: TensorLike | None = None,
     *,
     output: str | None = None,
 ) -> Tensor:
@@ -142,7 +142,7 @@ def clamp(
     return pointwise(builder, expr, *operands, output=output)
 
 
-def _known(bound: Operand) -> float | None:
+def _known(bound: TensorLike) -> float | None:
     """The number that a bound is, None where only a run knows it."""
     array = bound.data if isinstance(bound, Tensor) else np.asarray(bound)
     if array is None:
@@ -153,7 +153,7 @@ def _known(bound: Operand) -> float | None:
     return value
 
 
-def _crossed(low: Operand | None, high: Operand | None) -> bool:
+def _crossed(low: TensorLike | None, high: TensorLike | None) -> bool:
     """Whether the lower bound may be above the upper one."""
     if low is None or high is None:
         return False
