@@ -22,9 +22,9 @@ import numpy as np
 from camshaft.atomic import check_writable, same_file
 from camshaft.builder.engine_builder import Builder, Tuned
 from camshaft.builder.error_budget import within_budget
-from camshaft.builder.precision import Attempt, choose_precision
+from camshaft.builder.precision import Attempt, choose_precision, fastest_float
 from camshaft.builder.tuning.ranges import profile_points
-from camshaft.builder.tuning.timing_cache import MARGIN, TimingCache, unwritable
+from camshaft.builder.tuning.timing_cache import TimingCache, unwritable
 from camshaft.config import BuildConfig
 from camshaft.errors import BuildError, CalibrationError, ConfigError, ModelError
 from camshaft.feeds import random_feeds
@@ -236,7 +236,7 @@ class BuildSession:
             return builder.tune(lower_quantization(graph, integer=permitted, level=level))
         if not permitted:
             self._refuse_needless_ranges(graph)
-            return self._fastest_float(builder, graph)
+            return fastest_float(builder, builder.tune(graph), self._float_variants(graph))
         quantization = ImplicitQuantization(
             graph,
             self.config.layer_precision,
@@ -254,23 +254,21 @@ class BuildSession:
         layers = frozenset(origin for node in graph.nodes for origin in node.origin)
         as_float = Attempt(graph, None, quantization.plan(layers).reasons)
         required = "int8" in self.config.layer_precision.values()
-        decision = choose_precision(builder, as_float, quantize, int8_required=required)
+        decision = choose_precision(
+            builder, as_float, quantize, self._float_variants(graph), int8_required=required
+        )
         self.quantized, self.reasons = decision.attempt.quantized, dict(decision.attempt.reasons)
         self.precision_summary = decision.summary
         if self.config.bias_correction and self.calibration is None and self.quantized is not None:
             self.precision_summary += "; biases not corrected, which takes calibration data"
         return decision.tuned
 
-    def _fastest_float(self, builder: Builder, graph: Graph) -> Tuned:
-        """The graph as it is, or with sibling convolutions merged, whichever is faster."""
-        plain = builder.tune(graph)
+    def _float_variants(self, graph: Graph) -> list[Graph]:
+        """Other graphs of the same meaning that may be faster: with sibling convolutions merged."""
         if self.config.optimization_level < MERGE_SIBLINGS_FROM:
-            return plain
+            return []
         merged = with_merged_siblings(graph)
-        if merged is graph:
-            return plain
-        other = builder.tune(merged, "tuning merged siblings")
-        return other if other.time_us < plain.time_us * (1 - MARGIN) else plain
+        return [] if merged is graph else [merged]
 
     def _refuse_needless_ranges(self, graph: Graph) -> None:
         given = self._given_ranges()

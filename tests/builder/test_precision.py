@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from time import perf_counter
 from types import SimpleNamespace
 from typing import Any, cast
@@ -66,7 +66,7 @@ class Layers:
 
     def __init__(self, times: Mapping[str, tuple[float, float]], overhead: float = 0.0) -> None:
         self.layers, self.overhead = times, overhead
-        self.tuned: list[frozenset[str]] = []
+        self.tuned: list[frozenset[str]] = []  # layers in float, and what a variant gains
 
     def attempt(self, kept: frozenset[str]) -> Attempt:
         b = GraphBuilder(",".join(sorted(kept)))
@@ -75,9 +75,15 @@ class Layers:
         quantized = None if kept == frozenset(self.layers) else graph
         return Attempt(graph, quantized, reasons)
 
+    def variant(self, gain: float) -> Graph:
+        """The float graph, faster by `gain`."""
+        b = GraphBuilder(f"{','.join(sorted(self.layers))}:{gain}")
+        return b.graph({"y": b.input("x", TensorType(f32, (1,)))})
+
     def tune(self, graph: Graph, stage: str) -> Any:
-        kept = frozenset(filter(None, graph.name.split(",")))
-        self.tuned.append(kept)
+        layers, _, gain = graph.name.partition(":")
+        kept = frozenset(filter(None, layers.split(",")))
+        self.tuned.append(kept | {gain})
         spent = {(n,): t[n not in kept] for n, t in self.layers.items()}
         borders = self.overhead if 0 < len(kept) < len(self.layers) else 0.0
         tasks = [
@@ -87,15 +93,15 @@ class Layers:
         return SimpleNamespace(
             graph=graph,
             tasks=tasks,
-            time_us=sum(spent.values()) + borders,
+            time_us=sum(spent.values()) + borders - float(gain or 0),
             time_by_origin=lambda: spent,
         )
 
 
-def decide(net: Layers, required: bool = False) -> Any:
-    everything = frozenset(net.layers)
+def decide(net: Layers, required: bool = False, variants: Sequence[Graph] = ()) -> Any:
+    everything = net.attempt(frozenset(net.layers))
     builder = cast(Builder, net)
-    return choose_precision(builder, net.attempt(everything), net.attempt, int8_required=required)
+    return choose_precision(builder, everything, net.attempt, variants, int8_required=required)
 
 
 def test_layers_that_lose_stay_float_if_the_whole_graph_gains() -> None:
@@ -122,6 +128,16 @@ def test_float_wins_as_a_whole_but_not_where_a_layer_must_be_int8() -> None:
     assert made.attempt.quantized is None and made.summary.startswith("fp32")
     made = decide(Layers(times, overhead=3.0), required=True)
     assert made.attempt.quantized is not None and made.summary.startswith("int8")
+
+
+@pytest.mark.parametrize("required", [False, True])
+@pytest.mark.parametrize("gain", [0.1, 1.0])
+def test_float_is_as_fast_as_a_float_build_would_make_it(gain: float, required: bool) -> None:
+    net = Layers({"a": (2, 1.8), "b": (1, 1)})
+    merged = net.variant(gain)
+    made = decide(net, required, [merged])
+    assert (made.tuned.graph is merged) == (gain == 1.0 and not required)
+    assert (made.attempt.graph is merged) == (made.tuned.graph is merged)
 
 
 def test_no_graph_is_tuned_twice() -> None:
