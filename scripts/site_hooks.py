@@ -8,6 +8,7 @@ Links to files that are no pages of the site become plain text.
 
 from __future__ import annotations
 
+import html
 import posixpath
 import re
 from pathlib import Path
@@ -87,6 +88,11 @@ def _section(name: str) -> str:
     for parameter in command.params:
         record = parameter.get_help_record(context)
         if parameter.param_type_name == "option" and record:
-            option, meaning = (text.replace("\\[", "[").replace("|", "\\|") for text in record)
-            lines.append(f"| `{option}` | {meaning} |")
+            option, meaning = (_cell(text.replace("\\[", "[")) for text in record)
+            lines.append(f"| <code>{option}</code> | {meaning} |")
     return "\n".join([*lines, ""])
+
+
+def _cell(text: str) -> str:
+    """Text for a cell of a table, where a bar would end it (within backticks a backslash would show)."""
+    return html.escape(text, quote=False).replace("|", "&#124;")

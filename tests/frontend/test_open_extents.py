@@ -41,6 +41,10 @@ def test_names_become_identifiers() -> None:
         (["n", "length"], (1, 128)),
         (["n", "length", 64], (1, 128)),
         (["length"], (128,)),
+        (["n", 3, "t", "h", "w"], (1, 128, 128, 128)),
+        (["n", 2048, "h", "w"], (1, 56, 56)),
+        ([3, "a", "a", "a", "d"], (32, 32)),
+        ([2**25, "n"], (1,)),
     ],
 )
 def test_typical_sizes_by_rank_and_position(declared: Dims, typical: tuple[int, ...]) -> None:

@@ -7,7 +7,8 @@ What is said of an input (`shapes=`, `profiles=`) goes first.  Where nothing is 
   own.
 - The typical size is what engines are tuned for.  The first axis of two or more is the batch: 1.
   Two open axes of a picture (rank 4) are 224 each; one beside a known one is as large as that, or
-  320 beside a short one (a line of text).  Every other axis is 128.
+  320 beside a short one (a line of text).  Every other axis is 128.  Where these make an input of
+  more than 2**24 elements, they are halved until they do not.
 - What the model's own arithmetic implies comes on top: sizes that must be equal become one
   symbol, windows say how small an axis may be, and a typical size that the model cannot take
   moves to the next one that it can.
@@ -22,6 +23,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import prod
 
 from camshaft.errors import ConfigError, ModelError
 from camshaft.ir.extents.constraints import Constraints, Lesson, broken, lessons
@@ -31,6 +33,8 @@ from camshaft.ir.extents.sizes import Constraint, evaluate, typical_sizes
 from camshaft.ir.extents.symbol import Symbol
 
 BATCH, PIXELS, LINE, LENGTH = 1, 224, 320, 128
+MOST_ELEMENTS = 2**24
+"""Of an input whose sizes are assumed."""
 SHORT = 64
 """A picture of at most this height is a line of text, typically LINE wide."""
 _PLACEHOLDER = re.compile(r"\?|\*|-?\d*|none|null|any|dynamic|unknown|unk__\d+", re.IGNORECASE)
@@ -342,7 +346,7 @@ def usual_size(declared: Sequence[int | str | None], axis: int) -> int:
     if axis == 0 and rank > 1:
         return BATCH
     if rank != 4:
-        return LENGTH
+        return _halved(LENGTH, sizes)
     last, second = sizes[3], sizes[1]
     channels_last = last is not None and last <= 4 and (second is None or second > 4)
     spatial = (1, 2) if channels_last else (2, 3)
@@ -350,5 +354,15 @@ def usual_size(declared: Sequence[int | str | None], axis: int) -> int:
         return 3
     other = sizes[spatial[1] if axis == spatial[0] else spatial[0]]
     if other is None:
-        return PIXELS
+        return _halved(PIXELS, sizes)
     return LINE if other <= SHORT else other
+
+
+def _halved(size: int, sizes: Sequence[int | None]) -> int:
+    """The size of axes that are None, besides the batch; small enough for MOST_ELEMENTS where that can
+    be."""
+    known = prod(s for s in sizes if s)
+    count = sum(s is None for s in (sizes[1:] or sizes))
+    while size > 1 and known * size**count > MOST_ELEMENTS:
+        size //= 2
+    return size
