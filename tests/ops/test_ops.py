@@ -266,6 +266,8 @@ def test_pools_by_hand() -> None:
     assert pool(kind="max", strides=(2, 2)) == [5]
     assert pool(kind="max", strides=(2, 2), ceil_mode=True) == [5, 6, 8, 9]
     assert pool(kind="avg", strides=(2, 2), ceil_mode=True) == [3, 4.5, 7.5, 9]
+    assert pool(kind="max", strides=(2, 2), kernel=(4, 4), ceil_mode=True) == [9]
+    assert pool(kind="avg", strides=(2, 2), kernel=(4, 4), ceil_mode=True) == [5]
     corners = {"strides": (2, 2), "pads": (1, 1, 0, 0)}
     assert pool(kind="avg", **corners) == [1, 2.5, 5.5, 7]
     assert pool(kind="avg", count_include_pad=True, **corners) == [0.25, 1.25, 2.75, 7]
@@ -280,6 +282,11 @@ def test_window_extents_of_ceil_mode() -> None:
     assert window_extent(3, 2, 2, (0, 1), 1, ceil=True) == 2
     with pytest.raises(ModelError, match="window of 5"):
         window_extent(4, 3, 1, (0, 0), 2)
+    # The first window may reach beyond the image, if less than a stride (ONNX Runtime and PyTorch agree).
+    assert window_extent(1, 2, 2, (0, 0), 1, ceil=True) == 1
+    assert window_extent(4, 5, 3, (0, 0), 1, ceil=True) == 1
+    with pytest.raises(ModelError, match="window of 5"):
+        window_extent(3, 5, 2, (0, 0), 1, ceil=True)
 
 
 def test_average_of_quantized_values_is_that_of_the_real_ones() -> None:

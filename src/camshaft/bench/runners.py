@@ -49,7 +49,7 @@ class CamshaftRunner:
     def __init__(self, engine: Engine, feeds: Feeds, threads: int, name: str = "camshaft") -> None:
         self.name = name
         self._context = engine.create_context(threads=threads)
-        self._feeds = {n: np.ascontiguousarray(feeds[n]) for n in engine.inputs}
+        self._feeds = {n: np.asarray(feeds[n], order="C") for n in engine.inputs}
         shapes = engine.output_shapes(self._feeds)
         self._results = {n: np.empty(shapes[n], t.dtype.numpy) for n, t in engine.outputs.items()}
 
@@ -87,7 +87,7 @@ class OnnxRuntimeRunner:
             self._session = ort.InferenceSession(ready, options, providers=providers)
             self._binding = self._session.io_binding()
             for entry in self._session.get_inputs():
-                self._binding.bind_cpu_input(entry.name, np.ascontiguousarray(feeds[entry.name]))
+                self._binding.bind_cpu_input(entry.name, np.asarray(feeds[entry.name], order="C"))
             for entry in self._session.get_outputs():
                 self._binding.bind_output(entry.name)
 
@@ -135,7 +135,7 @@ class OpenVinoRunner:
             compiled = core.compile_model(network, "CPU", settings)
             self._request = compiled.create_infer_request()
             self._count = len(compiled.outputs)
-            self._held = [ov.Tensor(np.ascontiguousarray(a)) for a in feeds.values()]
+            self._held = [ov.Tensor(np.asarray(a, order="C")) for a in feeds.values()]
             for input_name, tensor in zip(feeds, self._held, strict=True):
                 self._request.set_tensor(input_name, tensor)
 

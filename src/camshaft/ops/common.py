@@ -83,13 +83,13 @@ def window_extent(
     """Output extent of a sliding window (ONNX rules).
 
     With `ceil`, a last window that would start in the end padding is dropped, as PyTorch and
-    ONNX do.  ModelError when the window does not fit at all.
+    ONNX do, and the first may reach beyond the image.  ModelError where there is no window.
     """
     reach = dilation * (kernel - 1) + 1
     room = size + pads[0] + pads[1] - reach
     misfit = f"window of {reach} is larger than the padded extent {room + reach}"
     if reach != 1 or pads != (0, 0):  # single elements of nothing are nothing
-        require_at_least(room, 0, misfit)
+        require_at_least(room, 1 - stride if ceil else 0, misfit)
     if not ceil:
         return room // stride + 1
     return smallest(ceil_div(room, stride), (size + pads[0] - 1) // stride) + 1

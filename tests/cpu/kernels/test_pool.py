@@ -80,6 +80,10 @@ WINDOWS: dict[str, tuple[tuple[int, int, int], dict[str, Any]]] = {
         (10, 10, 3),
         {"kernel": (3, 3), "strides": (2, 2), "pads": (1, 0, 1, 2), "ceil_mode": True},
     ),
+    "ceil, window beyond the image": (
+        (3, 4, 20),
+        {"kernel": (5, 5), "strides": (3, 2), "ceil_mode": True},
+    ),
 }
 
 

@@ -57,6 +57,11 @@ LAYERS = (
         (1, H, W, 9),
         {"kernel": (2, 2), "strides": (3, 4), "pads": (1, 1, 3, 6), "ceil_mode": True},
     ),
+    Layer(
+        "ceil, window beyond the image",
+        (1, H, W, 9),
+        {"kernel": (9, 9), "strides": (3, 4), "ceil_mode": True},
+    ),
     Layer("same", (1, H, W, 64), {"kernel": (3, 3), "pads": (1, 1, 1, 1)}, i8),
     Layer("5x5 as in SPPF", (N, H, W, 33), {"kernel": (5, 5), "pads": (2, 2, 2, 2)}),
     Layer("13x13 as in SPP", (1, H, W, 9), {"kernel": (13, 13), "pads": (6, 6, 6, 6)}),
