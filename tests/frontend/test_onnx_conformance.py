@@ -57,7 +57,7 @@ def array_of(value: Any) -> np.ndarray | None:
 
 
 def graph_of(model: ModelProto, arrays: dict[str, np.ndarray]) -> Graph:
-    """Imported with operands as graph inputs; if a shape needs them, as constants.
+    """Imported with operands as graph inputs; if sizes hang on their elements, as constants.
 
     The cases give shapes and axes as inputs, which real models have as constants.
     """
@@ -69,10 +69,13 @@ def graph_of(model: ModelProto, arrays: dict[str, np.ndarray]) -> Graph:
         copy.graph.initializer.extend(numpy_helper.from_array(arrays[n], n) for n in constant)
         shapes = {n: arrays[n].shape for n in names if n not in constant}
         try:
-            return import_onnx(copy, shapes=shapes)
-        except CamshaftError as error:
-            if constant == names or "depends on" not in str(error):
+            graph = import_onnx(copy, shapes=shapes)
+        except CamshaftError:
+            if constant == names:
                 raise
+            continue
+        if not any(t.values for t in graph.inputs):
+            return graph
     raise AssertionError("unreachable")
 
 

@@ -40,7 +40,7 @@ def bench(
     ] = None,
     model: PeerModel = None,
     seconds: Annotated[
-        float, typer.Option("--seconds", min=0.0, help="How long to measure, about.")
+        float, typer.Option("--seconds", min=0.0, max=86400.0, help="How long to measure, about.")
     ] = 5.0,
     iterations: Annotated[
         int | None, typer.Option("--iterations", min=1, help="Calls to time instead of --seconds.")
@@ -50,7 +50,8 @@ def bench(
         typer.Option("--rounds", min=1, help="Rounds of turns with --against, not --seconds."),
     ] = None,
     warm_up: Annotated[
-        float, typer.Option("--warm-up", min=0.0, help="Milliseconds of calls not measured.")
+        float,
+        typer.Option("--warm-up", min=0.0, max=86.4e6, help="Milliseconds of calls not measured."),
     ] = 200.0,
     dump_profile: Annotated[
         bool, typer.Option("--dump-profile", help="Show the time of every step as well.")

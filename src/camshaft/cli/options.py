@@ -273,7 +273,7 @@ def _ranges(path: Path | None) -> Mapping[str, float | tuple[float, float]]:
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise CalibrationError(f"--dynamic-ranges {str(path)!r}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CalibrationError(f"--dynamic-ranges {str(path)!r} is no JSON: {error}") from None
     if not isinstance(data, dict):
         raise CalibrationError(

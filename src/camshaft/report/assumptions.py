@@ -146,6 +146,8 @@ def _example(extent: Extent) -> Said:
     symbol = sole_symbol(extent)
     if symbol is None:
         return extent if isinstance(extent, int) else None
-    most = symbol.high or (8 if symbol.typical == 1 else 2 * symbol.typical)
+    most = (
+        (8 if symbol.typical == 1 else 2 * symbol.typical) if symbol.high is None else symbol.high
+    )
     middle = None if symbol.typical == symbol.low else symbol.typical
     return f"{symbol.name}={Range(symbol.low, middle, most)}"

@@ -60,7 +60,7 @@ def tuning_points(
     found: list[tuple[int, Sizes]] = []
 
     def add(sizes: Sizes, apart: float) -> None:
-        if all(s.low <= sizes[s.name] <= (s.high or sizes[s.name]) for s in symbols):
+        if all(s.low <= (n := sizes[s.name]) and (s.high is None or n <= s.high) for s in symbols):
             work = evaluate(measure, sizes)
             if work > 0 and all(max(work, w) >= apart * min(work, w) for w, _ in found):
                 found.append((work, sizes))

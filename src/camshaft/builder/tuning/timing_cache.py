@@ -100,7 +100,7 @@ class TimingCache:
             raise TimingCacheError(
                 f"timing cache {str(path)!r} cannot be read: {error.strerror or error}"
             ) from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise TimingCacheError(
                 f"timing cache {str(path)!r} is damaged ({error}): delete it and build again"
             ) from error

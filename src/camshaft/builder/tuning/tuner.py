@@ -21,7 +21,7 @@ from camshaft.builder.tuning.ranges import Sizes
 from camshaft.builder.tuning.timing_cache import MARGIN, Record, TimingCache
 from camshaft.builder.tuning.trial import BEYOND_L2, BoundCandidate, Trial, failed
 from camshaft.errors import BuildError, TimingCacheError
-from camshaft.ir.extents.sizes import typical
+from camshaft.ir.extents.sizes import typical, typical_sizes
 from camshaft.ir.extents.symbol import UndecidedExtent
 from camshaft.runtime.file.manifest import Fingerprint
 
@@ -111,8 +111,8 @@ class Tuner:
     def choose(self, task: Task) -> Choice | None:
         """The kernel for a task, or None when no tactic supports it (it becomes a host step).
 
-        Raises BuildError when a candidate is wrong or none fits the workspace limit, and
-        TimingCacheError when the cache is frozen and lacks the spec.
+        Raises BuildError when a candidate is wrong, none fits the workspace limit, or there is no
+        memory to try one, and TimingCacheError when the cache is frozen and lacks the spec.
         """
         if task.spec is None:
             return None
@@ -124,6 +124,13 @@ class Tuner:
                     choice = self._over_range(task, task.spec, choice)
             except UndecidedExtent as error:
                 raise BuildError(f"layer {task.name!r} ({task.op}): {error}") from error
+            except MemoryError as error:
+                spec = task.spec.at(typical_sizes(task.spec.symbols))
+                shapes = " and ".join(str(list(o.shape)) for o in (*spec.inputs, *spec.outputs))
+                raise BuildError(
+                    f"layer {task.name!r} ({task.op}): no memory to try kernels on arrays of "
+                    f"{shapes}; give smaller typical sizes, or optimization_level=1, which tries none"
+                ) from error
             if choice is None:
                 return None
             self._chosen[key] = choice
@@ -184,7 +191,7 @@ class Tuner:
             first = candidates[0]
             reason = "time budget spent, not timed" if self.effort.rounds else "not timed"
             return self._choice(first, 0.0, reason)
-        return self._time(task, spec, candidates, key)
+        return self._time(task, spec, offered, candidates, key)
 
     def _unknown(self, task: Task) -> TimingCacheError:
         spec = "" if task.spec is None else task.spec.key()
@@ -284,13 +291,23 @@ class Tuner:
         where = (self.backend.fingerprint, self.spread, expected_us, sizes)
         return Trial(spec, constants, self.threads, *where)
 
-    def _time(self, task: Task, spec: KernelSpec, candidates: Sequence[Offer], key: str) -> Choice:
+    def _time(
+        self,
+        task: Task,
+        spec: KernelSpec,
+        offered: Mapping[str, Offer],
+        candidates: Sequence[Offer],
+        key: str,
+    ) -> Choice:
+        """The fastest of `candidates`, or one of `offered` that an earlier build has timed."""
         trial = self._trial(task, spec)
         with ThreadPoolExecutor(self.workers) as pool:
             kernels = list(pool.map(self._compile, candidates))
         best = self._timed(trial, candidates, kernels)
         winner = self.cache.store(key, [candidates[i].record(best[i]) for i in best])
-        chosen = next(i for i in best if candidates[i].id == winner.id)
+        chosen = next((i for i in best if candidates[i].id == winner.id), None)
+        if chosen is None:
+            return self._recall(spec, offered, self.cache.records(key))
         offer = candidates[chosen]
         reason = _explain(winner, self.cache.records(key))
         kernel = kernels[chosen]

@@ -2,7 +2,8 @@
 
 What is said of an input (`shapes=`, `profiles=`) goes first.  Where nothing is said:
 
-- Equal names (`dim_param`) are equal extents, whatever input they stand at.  Placeholders
+- Equal names (`dim_param`) are equal extents, whatever input they stand at, and a number that is said
+  at one place holds at all others of which nothing is said.  Placeholders
   ("?", "-1", "None", "unk__7", no name at all) name nothing: each such axis gets a symbol of its
   own.
 - The typical size is what engines are tuned for.  The first axis of two or more is the batch: 1.
@@ -63,6 +64,7 @@ class OpenExtents:
     _symbols: dict[str, Symbol] = field(default_factory=dict)
     _names: dict[str, str] = field(default_factory=dict)
     _of_elements: set[str] = field(default_factory=set)
+    _numbers: dict[str, list[int]] = field(default_factory=dict)
 
     @property
     def symbols(self) -> dict[str, Symbol]:
@@ -148,10 +150,13 @@ class OpenExtents:
             found = [self._found(name, a, d) for a, d in enumerate(declared)]
             default = usual_size(found, axis)
         known = own if isinstance(own, int) and own >= 0 else None
+        named = own if isinstance(own, str) and not _PLACEHOLDER.fullmatch(own) else None
         if isinstance(said, int):
             if said < 0:
                 raise ConfigError(f"shapes[{name!r}] has a negative extent, {said}")
             _require_within(name, axis, profiled, Range(said, said, said), said)
+            if named is not None:
+                self._number(named, said)
             return said
         if said is None and known is not None:
             if profiled.low is not None and (profiled.low, profiled.high) != (known, known):
@@ -160,6 +165,8 @@ class OpenExtents:
                     f"{known}; give shapes={{{name!r}: ...}} with a name there to open it"
                 )
             return known
+        if said is None and profiled == Range() and named in self._numbers:
+            return self._numbered(named, f"shapes[{name!r}] at axis {axis}")
         label, given = ("", Range()) if said is None else parse_said(said)
         _require_within(name, axis, profiled, given, said)
         if profiled.low is not None and profiled.low == profiled.high:
@@ -170,6 +177,23 @@ class OpenExtents:
             default,
             f"input {name!r}, axis {axis}",
         )
+
+    def _number(self, named: str, number: int) -> None:
+        """Write down a number that is said of an axis which the model calls `named`."""
+        numbers = self._numbers.setdefault(named, [])
+        if number not in numbers:
+            numbers.append(number)
+            self._late |= named in self._names
+
+    def _numbered(self, named: str, where: str) -> int:
+        """The number that is said of other axes which the model calls `named`."""
+        numbers = self._numbers[named]
+        if len(numbers) > 1:
+            raise ConfigError(
+                f"{where}: the model calls this axis {named!r}, and other axes of that name are "
+                f"{' and '.join(map(str, numbers))}; say which it is"
+            )
+        return numbers[0]
 
     def _found(self, name: str, axis: int, own: int | str | None) -> int | str | None:
         """What is declared, or the typical size where the model's arithmetic leaves no other."""
@@ -203,13 +227,14 @@ class OpenExtents:
         given = self._agreed(name, given, where)
         known = self._said.get(name, Range())
         low = _most(1 if given.low is None else given.low, known.low)
-        high = given.high if known.high is None else min(known.high, given.high or known.high)
+        high = _least(given.high, known.high)
         if high is not None and high < low:
             if given == Range():
                 raise ModelError(f"{where}: the model needs {low} at least and {high} at most")
             raise ConfigError(f"{where}: {given} is asked for, and the model needs {low} at least")
         if name not in self._symbols:
-            size = known.typical or given.typical or _suited(default, known)
+            said = (known.typical, given.typical)
+            size = next((s for s in said if s is not None), _suited(default, known))
             size = max(low, size if high is None else min(size, high))
             self._symbols[name] = Symbol(name, low, size, high)
         return extent_of(self._symbols[name])
@@ -323,6 +348,10 @@ def _candidates(symbol: Symbol, fault: Constraint, sizes: Mapping[str, int]) -> 
 
 def _most(a: int, b: int | None) -> int:
     return a if b is None else max(a, b)
+
+
+def _least(a: int | None, b: int | None) -> int | None:
+    return min((n for n in (a, b) if n is not None), default=None)
 
 
 def _label(name: str, axis: int, own: int | str | None) -> str:

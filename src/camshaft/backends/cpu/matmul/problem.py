@@ -154,7 +154,7 @@ def is_supported(spec: KernelSpec) -> bool:
     a, b = spec.inputs[:2]
     if len(a.shape) < 2 or len(b.shape) < 2 or 0 in (*a.shape, *b.shape):
         return False
-    if not all(is_positive(d) for d in (a.shape[-1], *b.shape)):
+    if not all(is_positive(d) for d in (a.shape[-1], *b.shape[-2:])):
         return False
     bytes_ = (u8, i8)
     integer = a.dtype in bytes_ and b.dtype in bytes_

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
 
 import numpy as np
@@ -12,7 +12,7 @@ from camshaft.frontends.onnx.context import Handler, NodeContext, Results
 from camshaft.frontends.onnx.dtypes import array_of, inner_dtype
 from camshaft.ir.extents import known
 from camshaft.ir.extents.constraints import require_at_least
-from camshaft.ir.extents.extent import Extent, known_different, symbols_of
+from camshaft.ir.extents.extent import Extent, known_different, smallest, symbols_of
 from camshaft.ir.types import broadcast_shapes
 from camshaft.ops import functional as F
 
@@ -24,16 +24,14 @@ def reshape(ctx: NodeContext) -> Results:
     if wanted is None:
         raise ModelError("the new shape is missing")
     shape: list[Extent] = list(wanted)
-    said = {s for t in ctx.builder.inputs for s in symbols_of(*t.values)}
     if not ctx.attr_int("allowzero"):
         for i, d in enumerate(shape):
             if d == 0:
                 if i >= x.type.rank:
                     raise ModelError(f"shape {shape} copies axis {i}, which {x.type} does not have")
                 shape[i] = x.shape[i]
-            elif not said.isdisjoint(symbols_of(d)):  # where 0 would copy as well
-                with ctx.builder.constraints.learning(f"node {ctx.name!r}"):
-                    require_at_least(d, 1, f"shape {shape} has an extent that is never 1 or more")
+            elif not isinstance(d, int):
+                _require_no_copy(ctx, shape, i)
     if shape.count(-1) > 1 or any(isinstance(d, int) and d < -1 for d in shape):
         raise ModelError(f"shape {shape} is not valid")
     misfit = (
@@ -48,6 +46,18 @@ def reshape(ctx: NodeContext) -> Results:
     if known_different(prod(shape), x.type.size):
         raise ModelError(misfit)
     return F.reshape(ctx.builder, x, shape, output=ctx.output)
+
+
+def _require_no_copy(ctx: NodeContext, shape: Sequence[Extent], at: int) -> None:
+    """Learn that an extent computed for a new shape is 0 only where the one that a 0 copies is."""
+    x = ctx.arg(0)
+    said = {s for t in ctx.builder.inputs for s in symbols_of(*t.values)}
+    is_said = not said.isdisjoint(symbols_of(shape[at]))
+    copied = 1 if is_said or at >= x.type.rank else smallest(x.shape[at], 1)
+    with ctx.builder.constraints.learning(f"node {ctx.name!r}"):
+        require_at_least(
+            shape[at], copied, f"shape {list(shape)} has an extent that is never 1 or more"
+        )
 
 
 def flatten(ctx: NodeContext) -> Results:
