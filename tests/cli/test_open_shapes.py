@@ -16,6 +16,7 @@ from camshaft.ir.extents.extent import extent_of
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.types import TensorType, f32
 from cli_models import QUICK, RNG, call, call_json, complaint, residual_net
+from open_engines import open_model
 from value_models import small_model, voice
 
 EXACT = ("--iterations", 2, "--warm-up", 0)
@@ -310,3 +311,18 @@ def test_sizes_that_no_array_has(tmp_path: Path) -> None:
             said_shapes("--shapes", [wrong])
     assert said_values(["s=inf", "t=-Infinity"]) == {"s": np.inf, "t": -np.inf}
     assert said_values(["s=1e400"]) == {"s": "1e400"}
+
+
+@pytest.mark.peers
+def test_bench_takes_scalars(tmp_path: Path) -> None:
+    nodes = [onnx.helper.make_node("Mul", ["x", "scale"], ["y"])]
+    onnx.save(open_model(nodes, {"x": ["n", 4], "scale": []}), tmp_path / "scaled.onnx")
+    command = ("bench", tmp_path / "scaled.onnx", *QUICK, *EXACT, "--rounds", 1)
+    data = call_json(*command, "--against", "onnxruntime")
+    assert "onnxruntime" in data["against"]
+
+
+@pytest.mark.parametrize("option", ["--seconds", "--warm-up"])
+def test_bench_does_not_measure_for_ever(folder: Path, option: str) -> None:
+    for wrong in ("inf", "1e300", "nan", "-1"):
+        call("bench", folder / "open.engine", option, wrong, code=2)

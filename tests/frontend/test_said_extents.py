@@ -186,3 +186,19 @@ def test_profiles_within_what_is_said() -> None:
         graph = import_onnx(relu(x=["n", 3]), shapes={"x": (said, 3)}, profiles=[profile])
         (n,) = symbols(graph).values()
         assert (n.typical, n.low <= 2, n.high is None or n.high >= 8) == (3, True, True)
+
+
+@pytest.mark.parametrize("at", ["a", "b"])
+def test_a_number_holds_for_all_axes_of_a_name_that_are_not_said(at: str) -> None:
+    proto = relu(a=["batch", "n"], b=["n", "batch"])
+    said = {"a": (2, None), "b": (None, 2)}
+    graph = import_onnx(proto, shapes={at: said[at]})
+    assert [[str(d) for d in t.shape] for t in graph.inputs] == [["2", "n"], ["n", "2"]]
+    graph = import_onnx(proto, shapes={"a": (2, 5), "b": ("m", 3)})
+    assert [[str(d) for d in t.shape] for t in graph.inputs] == [["2", "5"], ["m", "3"]]
+
+
+def test_numbers_that_differ_say_nothing_of_a_third_axis() -> None:
+    proto = relu(a=["n", 4], b=["n", 4], c=["n", 4])
+    with pytest.raises(ConfigError, match=r"shapes\['c'\] at axis 0: .* 'n', .* are 2 and 3; say"):
+        import_onnx(proto, shapes={"a": (2, 4), "b": (3, 4)})

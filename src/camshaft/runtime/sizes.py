@@ -73,6 +73,8 @@ def sizes_of(program: Program, said: Sequence[tuple[int, ...]]) -> Sizes:
                 f"input {binding.name!r} has shape {given}, expected {binding.type!r}: its rank is "
                 f"{len(source.extents)}"
             )
+        if source.part == "axis":
+            _check_fixed(program, source, given)
         for at, (extent, size) in enumerate(zip(source.extents, given, strict=True)):
             symbol = sole_symbol(extent)
             if symbol is not None:
@@ -117,6 +119,19 @@ def _take(
         f"{where} is {size}, and the engine was built for {symbol.name} = {symbol.range}{most}; rebuild "
         f"with a wider range ({option}), where the model allows it{program.hint([symbol.name])}"
     )
+
+
+def _check_fixed(program: Program, source: SizeSource, given: tuple[int, ...]) -> None:
+    """ShapeError if an axis that is not open has another extent: whatever else does not fit, this is
+    what to say (of an image with its channels last, say)."""
+    fixed = tuple(
+        e if isinstance(e, int) else n for e, n in zip(source.extents, given, strict=True)
+    )
+    if fixed != given:
+        raise ShapeError(
+            f"input {source.binding.name!r} has shape {given}, expected {source.binding.type!r}, such as "
+            f"{fixed}{program.hint()}"
+        )
 
 
 def _check_expected(

@@ -12,11 +12,14 @@ from camshaft.backends.base import Kernel, Source
 from camshaft.backends.cpu.processor import host_target
 from camshaft.builder.engine_builder import Builder
 from camshaft.builder.tuning.timing_cache import TimingCache
+from camshaft.builder.tuning.trial import Trial
+from camshaft.builder.tuning.tuner import Tuner
+from camshaft.errors import BuildError
 from camshaft.ir import expr as E
 from camshaft.ir.graph import Graph, GraphBuilder
 from camshaft.ir.types import TensorType, f32
 from camshaft.machine.backend import backend_of
-from camshaft.ops import POINTWISE
+from camshaft.ops import MATMUL, POINTWISE
 
 X = np.linspace(-2.0, 2.0, 37, dtype=np.float32)
 
@@ -65,3 +68,48 @@ def test_a_kernel_is_compiled_once() -> None:
     builder.finish(tuned, builder.backend.fingerprint)
     builder.finish(tuned, builder.backend.fingerprint)
     assert len(compiled) == 1
+
+
+@pytest.mark.codegen
+def test_a_winner_that_only_an_earlier_build_has_timed_is_recalled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A build whose time budget ends early times fewer candidates than the cache holds."""
+    b = GraphBuilder("product")
+    w = b.constant(np.ones((64, 96), np.float32), "w")
+    graph = b.graph(
+        {"y": b.emit(MATMUL, [b.input("x", TensorType(f32, (40, 64))), w], {}, name="y")}
+    )
+    timings = TimingCache()
+    timed = Tuner._timed
+    best: list[int] = []
+
+    def only(most: int) -> None:
+        def times(tuner: Tuner, trial: Trial, offers: Any, kernels: Any) -> dict[int, float]:
+            found = timed(tuner, trial, offers[:most], kernels[:most])
+            best.append(max(found))
+            return {i: 10.0 - i for i in found}  # the last is the fastest
+
+        monkeypatch.setattr(Tuner, "_timed", times)
+
+    only(3)
+    first, _ = counting(3, timings)
+    (chosen,) = first.tune(graph).choices
+    only(1)
+    again, _ = counting(3, timings)
+    (recalled,) = again.tune(graph).choices
+    assert best == [2, 0] and chosen is not None and recalled is not None
+    assert dict(recalled.candidate.params) == dict(chosen.candidate.params)
+
+
+@pytest.mark.codegen
+def test_no_memory_for_a_trial_names_the_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr("camshaft.builder.tuning.trial.random_values", refuse)
+    builder, _ = counting(2, TimingCache())
+    with pytest.raises(
+        BuildError, match=r"layer 'abs' .*arrays of \[37\] and \[37\]; give smaller"
+    ):
+        builder.tune(chain("abs", "exp"))

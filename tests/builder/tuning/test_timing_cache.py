@@ -50,6 +50,7 @@ def test_round_trip_keeps_winner_first(tmp_path: Path) -> None:
         '{"format": 2, "entries": {"k": [{"tactic": "a"}]}}',
         '{"format": 2, "entries": {"k": [{"tactic": "a", "params": {}, "time_us": -1}]}}',
         '{"format": 99, "entries": {}}',
+        100_000 * "[",
     ],
 )
 def test_damaged_files_are_named(tmp_path: Path, text: str) -> None:

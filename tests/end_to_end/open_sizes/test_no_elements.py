@@ -74,3 +74,46 @@ def test_layers_of_nothing(layer: str, level: int) -> None:
         got = engine(z)["out"]
         assert got.shape == want.shape
         np.testing.assert_array_equal(got, want)
+
+
+WINDOWS = """<ir_version: 9, opset_import: ["" : 18]> g (float[n,4,16,8] x) => (float[p,q,r,t] y) {
+    t = Transpose<perm=[0,1,3,2]>(x) scores = MatMul(x, t) y = MatMul(scores, x)
+}"""
+
+
+def test_windows_of_an_image_that_may_hold_none() -> None:
+    """Of batches of matrices that may be empty the products are kernels all the same."""
+    proto = parser.parse_model(WINDOWS)
+    engine = camshaft.build(proto, shapes={"x": ("n=0..", 4, 16, 8)}, optimization_level=1)
+    assert {s["kind"] for s in engine.inspect()["steps"]} == {"kernel"}
+    for n in (3, 0, 1, 7):
+        x = np.random.default_rng(n).standard_normal((n, 4, 16, 8)).astype(np.float32)
+        want = x @ x.transpose(0, 1, 3, 2) @ x
+        np.testing.assert_allclose(engine(x)["y"], want, rtol=1e-4, atol=1e-4)
+
+
+COMPUTED = """<ir_version: 9, opset_import: ["" : 18]> g (float[a,3,c] x) => (float[p] y) {
+    i0 = Constant<value=int64[1]{0}>() i1 = Constant<value=int64[1]{1}>() i2 = Constant<value=int64[1]{2}>()
+    s = Shape(x) a = Gather(s, i0) b = Gather(s, i1) c = Gather(s, i2)
+    ab = Mul(a, b) t = Concat<axis=0>(ab, c) z = Reshape(x, t) y = ReduceSum<keepdims=0>(z, i0)
+}"""
+
+
+def test_a_computed_extent_of_zero_that_would_copy_another_is_refused() -> None:
+    """Element 1 of the new shape copies x's axis 1, which is 3, where c is 0; element 0 copies a."""
+    proto = parser.parse_model(COMPUTED)
+    with pytest.warns(UserWarning, match="least 0 becomes 1"):
+        engine = camshaft.build(proto, shapes={"x": ("a=0..", 3, "c=0..")}, optimization_level=1)
+    assert (engine.symbols["a"].low, engine.symbols["c"].low) == (0, 1)
+    assert engine(np.ones((0, 3, 2), np.float32))["y"].tolist() == [0, 0]
+    assert engine(np.ones((2, 3, 2), np.float32))["y"].tolist() == [6, 6]
+
+
+def test_a_size_that_must_be_zero_is_typical() -> None:
+    proto = parser.parse_model(
+        '<ir_version: 9, opset_import: ["" : 18]> g (float[a,b] x) => (float[p,q] y) {'
+        "to = Constant<value=int64[2]{0,3}>() y = Reshape<allowzero=1>(x, to) }"
+    )
+    engine = camshaft.build(proto, shapes={"x": ("a=0..", "b=0..")}, optimization_level=1)
+    for shape in ((0, 4), (4, 0)):
+        assert engine(np.zeros(shape, np.float32))["y"].shape == (0, 3)

@@ -47,3 +47,24 @@ def test_policies(policy: str, mode: str, tmp_path: Path) -> None:
 def test_policies_with_antialias(policy: str, tmp_path: Path) -> None:
     attrs = {"axes": [3, 2], "keep_aspect_ratio_policy": policy}
     check(FIXED, tmp_path, mode="linear", antialias=1, **attrs)
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
+def test_a_constant_to_an_open_size(mode: str, tmp_path: Path) -> None:
+    """Position embeddings of a vision transformer are stretched to the image's patches."""
+    nodes = [
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("Slice", ["shape", "two", "four"], ["size"]),
+        helper.make_node("Concat", ["one_c", "size"], ["wanted"], axis=0),
+        helper.make_node("Resize", ["table", "", "", "wanted"], ["stretched"], mode=mode),
+        helper.make_node("Add", ["x", "stretched"], ["y"]),
+    ]
+    constants = {
+        "two": np.array([2]),
+        "four": np.array([4]),
+        "one_c": np.array([1, 3]),
+        "table": RNG.standard_normal((1, 3, 7, 5)).astype(np.float32),
+    }
+    model = open_model(nodes, {"x": ["n", 3, "h", "w"]}, ["y"], constants)
+    batches = [{"x": RNG.standard_normal((n, 3, h, w)).astype(np.float32)} for n, h, w in SIZES]
+    check_open(model, batches, tmp_path)

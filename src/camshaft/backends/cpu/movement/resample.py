@@ -51,7 +51,7 @@ def _is_supported(spec: KernelSpec) -> bool:
         return False
     x = spec.inputs[0]
     rows, columns = _taps(spec)
-    if x.const or not is_static((x.shape[3], rows, columns)):
+    if not is_static((x.shape[3], rows, columns)):
         return False
     if x.shape[3] != 1 and x.strides[3] != 1:
         return False
@@ -134,7 +134,7 @@ class _ResampledImage:
         while self.lanes > k.target.lanes(f32) and self.lanes // 2 >= self.channels:
             self.lanes //= 2
         self.spec = spec
-        numbers = constant_numbers(spec, 1)
+        numbers = constant_numbers(spec)
         self.tables = [operand_pointer(k, spec, 1 + n, numbers) for n in range(_TABLES)]
         operands = spec.inputs[1 + _TABLES :]
         pointers = [
@@ -144,7 +144,7 @@ class _ResampledImage:
             k, _epilogue(spec), operands, pointers, spec.outputs[0], k.args["out0"]
         )
         self.image = image
-        self.x = k.args["in0"].at(image * x.strides[0])
+        self.x = operand_pointer(k, spec, 0, numbers).at(image * x.strides[0])
 
     def row(self, y: Value) -> None:
         """One output row."""
