@@ -76,7 +76,7 @@ def window_extent(
     size: Extent,
     kernel: Extent,
     stride: int,
-    pads: tuple[int, int],
+    pads: tuple[Extent, Extent],
     dilation: int,
     ceil: bool = False,
 ) -> Extent:

@@ -70,3 +70,40 @@ def test_more_than_an_axis_may_have_names_the_node() -> None:
     fixed = open_model(nodes, {"x": [1, 5]}, ["y"], constants)
     with pytest.raises(ModelError, match=r"'top'.*k=6 is more than axis 0 of f32\[5\] has"):
         import_onnx(fixed)
+
+
+WEIGHTS = {"w": f(4, 2, 3, 3, 3), "t": f(2, 4, 3, 2, 3)}
+VOLUMES: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("Conv", {}),
+    ("Conv", {"pads": [1] * 6, "strides": [1, 2, 2]}),
+    ("Conv", {"auto_pad": "SAME_UPPER", "strides": [2, 2, 1]}),
+    ("ConvTranspose", {"strides": [2, 1, 2], "output_padding": [1, 0, 0]}),
+    ("ConvTranspose", {"auto_pad": "SAME_UPPER", "strides": [2, 1, 2]}),
+    ("MaxPool", {"kernel_shape": [2, 2, 2], "strides": [2, 2, 1]}),
+    ("MaxPool", {"kernel_shape": [3, 2, 2], "strides": [2, 2, 2], "ceil_mode": 1}),
+    (
+        "AveragePool",
+        {"kernel_shape": [2, 3, 2], "strides": [1, 2, 2], "pads": [0, 1, 0, 1, 1, 1]},
+    ),
+    ("LpPool", {"kernel_shape": [2, 2, 2], "strides": [2, 2, 1]}),
+)
+
+
+@pytest.mark.parametrize(("op", "attrs"), VOLUMES)
+def test_windows_over_three_open_axes(op: str, attrs: dict[str, Any], tmp_path: Path) -> None:
+    weights = {"Conv": ["w"], "ConvTranspose": ["t"]}.get(op, [])
+    node = helper.make_node(op, ["x", *weights], ["y"], "layer", **attrs)
+    model = open_model([node], {"x": ["n", 2, "d", "h", "w_"]}, ["y"], WEIGHTS)
+    sizes = ((1, 8, 9, 10), (2, 5, 6, 7), (1, 3, 3, 3), (1, 16, 4, 5))
+    batches = [{"x": f(n, 2, d, h, w)} for n, d, h, w in sizes]
+    engine = check_open(model, batches, tmp_path, host=["layer"])
+    if op == "Conv" and not attrs:
+        with pytest.raises(camshaft.ShapeError, match=r"axis 2 is 2, .* d = 3\.\."):
+            engine({"x": f(1, 2, 2, 3, 3)})
+
+
+def test_channels_of_volumes_that_do_not_fit_name_the_node() -> None:
+    node = helper.make_node("Conv", ["x", "w"], ["y"], "layer")
+    model = open_model([node], {"x": ["n", 3, "d", "h", "w_"]}, ["y"], WEIGHTS)
+    with pytest.raises(ModelError, match=r"'layer'.*does not have the 2 channels"):
+        import_onnx(model)

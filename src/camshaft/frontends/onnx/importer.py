@@ -43,6 +43,7 @@ from camshaft.frontends.onnx.model import load_model
 from camshaft.frontends.onnx.open_extents import OpenExtents
 from camshaft.frontends.onnx.reachable import reachable, reachable_in
 from camshaft.frontends.onnx.schema import FunctionBody, function_body
+from camshaft.frontends.onnx.volumes import window_types
 from camshaft.ir import expr as E
 from camshaft.ir.extents.constraints import Constraints, require_equal
 from camshaft.ir.extents.said import Said, Value
@@ -374,7 +375,7 @@ def _results(handler: Handler, ctx: NodeContext) -> Sequence[Tensor]:
     try:
         results = handler(ctx)
     except NoCanonicalForm:
-        results = host_step(ctx)
+        results = host_step(ctx, window_types(ctx))
     return [results] if isinstance(results, Tensor) else results
 
 
