@@ -175,6 +175,34 @@ def test_floats_on_the_way() -> None:
     assert [str(d) for d in graph.outputs[0].shape] == ["n//2", "m//2"]
 
 
+def test_division_of_what_is_never_positive_rounds_towards_zero() -> None:
+    nodes = [
+        node("Shape", "x", "s"),
+        node("Neg", "s", "minus"),
+        node("Div", "minus eight", "q"),
+        node("Neg", "q", "n"),
+        node("ConstantOfShape", "n", "y"),
+    ]
+    graph = import_onnx(model(nodes, {"x": ["n"]}, weights={"eight": ints(8)}))
+    assert [str(d) for d in graph.outputs[0].shape] == ["n//8"]
+
+
+def test_an_image_is_padded_to_a_multiple() -> None:
+    """x + (-x) mod 32, as exporters write it: the result is known to be a multiple, and not empty."""
+    nodes = [
+        node("Shape", "x", "s"),
+        node("Neg", "s", "minus"),
+        node("Mod", "minus to", "missing"),
+        node("Concat", "zeros missing", "pads", axis=0),
+        node("Pad", "x pads", "padded"),
+        node("Reshape", "padded cut"),
+    ]
+    weights = {"to": ints(32), "zeros": ints(0), "cut": ints(-1, 32)}
+    graph = import_onnx(model(nodes, {"x": ["n"]}, weights=weights))
+    assert [str(d) for d in graph.outputs[0].shape] == ["(n + 31)//32", "32"]
+    assert not graph.constraints.found
+
+
 def test_extents_that_are_read_as_data_are_one_step() -> None:
     nodes = [
         node("Shape", "x", "s"),

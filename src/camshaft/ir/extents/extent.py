@@ -313,6 +313,8 @@ def remainder(a: Extent, b: Extent) -> Extent:
         return 0
     rest = a
     if isinstance(b, int):
+        if terms_of(a)[0][1] < 0:  # what is missing to a multiple: such that x + (-x) % b is one
+            return a - b * floor_div(a, b)
         rest = _extent({m: c % b for m, c in terms_of(a)})
     low, high = bounds(rest)
     if low >= 0 and high < bounds(b)[0]:

@@ -207,9 +207,13 @@ def _div(a: Element, b: Element) -> Element:
         if r == 0:
             raise Unknown
         return _made(p * s, q * r, a, b)
-    if not (p >= 0 and r > 0):  # integer division truncates
+    if not r > 0:
         raise Unknown
-    return floor_div(p, r)
+    if p >= 0:  # integer division truncates
+        return floor_div(p, r)
+    if p <= 0:
+        return -floor_div(-p, r)
+    raise Unknown
 
 
 def _exactly(a: Extent, b: Extent) -> Extent | None:
