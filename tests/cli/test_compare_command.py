@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper
 
 from camshaft.bench.latency import measure_latency
 from camshaft.bench.peers import peer_error, peer_errors
 from camshaft.bench.runners import PEERS, Runner
 from cli_models import QUICK, RNG, call, call_json, complaint, residual_net
+from open_engines import open_model
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +50,25 @@ def test_compare_judges_outputs_by_the_tolerance(model: Path) -> None:
     call(*command, 1e-4, *engine)
     data = json.loads(call(*command, 1e-12, *engine, "--json", code=1).stdout)
     assert data["passed"] is False and data["tensors"][0]["relative"] > 1e-12
+
+
+def test_outputs_that_nearly_vanish_are_no_measure(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Sub", ["x", "far"], ["z"]),
+        helper.make_node("Sigmoid", ["z"], ["y"]),
+    ]
+    far = {"far": np.array(20, np.float32)}
+    onnx.save(open_model(nodes, {"x": [1, 64]}, ["y"], far), tmp_path / "dark.onnx")
+    command = (
+        "compare",
+        tmp_path / "dark.onnx",
+        "--with",
+        "reference",
+        "--tolerance",
+        1e-12,
+        *QUICK,
+    )
+    assert "no value of y reaches 0.001: rounding shows" in call(*command, code=1).stdout
 
 
 def test_an_engine_of_another_model_fails(model: Path, tmp_path: Path) -> None:

@@ -326,3 +326,9 @@ def test_bench_takes_scalars(tmp_path: Path) -> None:
 def test_bench_does_not_measure_for_ever(folder: Path, option: str) -> None:
     for wrong in ("inf", "1e300", "nan", "-1"):
         call("bench", folder / "open.engine", option, wrong, code=2)
+
+
+def test_an_archive_of_outputs_is_not_called_npy(folder: Path, tmp_path: Path) -> None:
+    line = complaint("run", folder / "open.engine", "--output", tmp_path / "y.npy", code=2)
+    assert "--output" in line and "give it a name in .npz" in line
+    assert not (tmp_path / "y.npy").exists()

@@ -24,6 +24,9 @@ from camshaft.errors import ConfigError
 from camshaft.ir.extents.said import shape_text
 from camshaft.runtime.engine import Engine
 
+SMALL = 1e-3
+"""Outputs that stay below this may fail by the rounding of what they are computed from."""
+
 FP32_TOLERANCE = 1e-3
 INT8_TOLERANCE = 0.5
 """Separates a broken engine, whose outputs have little to do with the model's (1 and more), from
@@ -167,5 +170,11 @@ def _show(
             f"failed: {', '.join(f'{t.name} is off by {t.relative:.3g}' for t in failed)}"
             f", more than {tolerance:g}"
         )
+        small = [t.name for t in failed if 0 < t.max_abs < SMALL * t.relative < float("inf")]
+        if small:
+            shown.line(
+                f"no value of {' and '.join(small)} reaches {SMALL:g}: rounding shows where results "
+                "nearly vanish; compare on real data (--input)"
+            )
     else:
         shown.line(f"passed: every output within {tolerance:g}")

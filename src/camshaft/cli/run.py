@@ -20,6 +20,7 @@ from camshaft.cli.output import (
     write_bytes,
 )
 from camshaft.cli.source import open_source
+from camshaft.errors import ConfigError
 from camshaft.ir.extents.said import shape_text
 
 InputFiles = Annotated[
@@ -60,6 +61,10 @@ def run(
 ) -> None:
     """Run once and show what comes out."""
     shown = Output(json)
+    if output is not None and output.suffix == ".npy":
+        raise ConfigError(
+            f"--output {str(output)!r} is to hold all outputs: give it a name in .npz"
+        )
     require_writable(output)
     opened = open_source(source, build, shown, Given(input, inputs))
     with opened.engine.create_context(opened.threads, check_finite) as context:
