@@ -39,6 +39,8 @@ Whole models are not converted: handlers read every spelling since opset 7, and 
 copy the weights of every model twice.
 """
 
+_INTERNAL = "com.microsoft.nchwc"
+"""The domain of ONNX Runtime's blocked layouts."""
 _TYPE_ATTRIBUTES = ("to", "dtype", "output_dtype", "stash_type")
 _HALF = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
@@ -50,10 +52,7 @@ def host_step(ctx: NodeContext, types: Sequence[TensorType] | None = None) -> Se
     """
     domain = "" if ctx.proto.domain == "ai.onnx" else ctx.proto.domain
     if not onnx.defs.has(ctx.proto.op_type, ctx.opset, domain):
-        raise ModelError(
-            f"no operator {ctx.proto.op_type!r} in domain {domain or 'ai.onnx'!r}, opset {ctx.opset}; "
-            "only standard ONNX operators are supported"
-        )
+        raise ModelError(_unknown(ctx, domain))
     if any(a.type in (a.GRAPH, a.GRAPHS) for a in ctx.proto.attribute):
         raise ModelError("operators that hold a graph are not supported, but for If, Loop and Scan")
     schema = onnx.defs.get_schema(ctx.proto.op_type, ctx.opset, domain)
@@ -92,6 +91,21 @@ def host_step(ctx: NodeContext, types: Sequence[TensorType] | None = None) -> Se
         )
     place = {i: t for (i, _), t in zip(named, made, strict=True)}
     return [place[i] if i in place else made[0] for i in range(len(node.output))]
+
+
+def _unknown(ctx: NodeContext, domain: str) -> str:
+    """What to say of an operator that nobody defines, and that an output needs."""
+    op_type = repr(ctx.proto.op_type)
+    if domain == _INTERNAL:
+        return (
+            f"{op_type} of domain {domain!r} is a form that ONNX Runtime keeps for one machine; save the "
+            "model with its graph_optimization_level at ORT_ENABLE_EXTENDED or below"
+        )
+    return (
+        f"operator {op_type} of domain {domain or 'ai.onnx'!r}, opset {ctx.opset}, is unknown here, and an output of the model needs it; "
+        "export the model without it or as a function of standard operators (a local function of the "
+        "model is one), or cut the model before it; giving it as a plugin is planned"
+    )
 
 
 def _renewed(ctx: NodeContext, node: NodeProto, domain: str) -> Sequence[Tensor]:
