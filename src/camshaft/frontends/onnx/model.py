@@ -19,6 +19,21 @@ from camshaft.frontends.onnx.reachable import reachable_in
 
 OLDEST_OPSET = 7
 """The oldest spelling of operators that the handlers read (NumPy's broadcasting came with it)."""
+RUNTIME_OPS = frozenset(
+    {
+        "Affine",
+        "Crop",
+        "ImageScaler",
+        "LayerNormalization",
+        "ParametricSoftplus",
+        "Scale",
+        "ScaledTanh",
+        "SimplifiedLayerNormalization",
+    }
+)
+"""What ONNX Runtime defines in ONNX's own domain, where ONNX does not, or not in every opset."""
+_ELSEWHERE = "com.microsoft"
+"""A domain whose operators the checker leaves alone."""
 
 
 def load_model(model: str | os.PathLike[str] | bytes | ModelProto) -> ModelProto:
@@ -170,7 +185,22 @@ def _outline(proto: ModelProto) -> ModelProto:
     outline = ModelProto(ir_version=proto.ir_version, graph=graph)
     outline.opset_import.extend(proto.opset_import)
     outline.functions.extend(proto.functions)
+    _move_runtime_ops(outline)
     return outline
+
+
+def _move_runtime_ops(outline: ModelProto) -> None:
+    """Give nodes of RUNTIME_OPS that the model's opset does not have another domain."""
+    version = {("" if o.domain == "ai.onnx" else o.domain): o.version for o in outline.opset_import}
+    open_, moved = [*outline.graph.node], False
+    while open_:
+        node = open_.pop()
+        open_ += [n for a in node.attribute for g in (a.g, *a.graphs) for n in g.node]
+        own = node.op_type in RUNTIME_OPS and node.domain in ("", "ai.onnx")
+        if own and not onnx.defs.has(node.op_type, version.get("", 0), ""):
+            node.domain, moved = _ELSEWHERE, True
+    if moved and _ELSEWHERE not in version:
+        outline.opset_import.append(onnx.helper.make_opsetid(_ELSEWHERE, 1))
 
 
 def _from_ancient(proto: ModelProto, where: str) -> ModelProto:

@@ -20,6 +20,16 @@ right but that the ops cannot express it; it is raised before anything is added.
 
 from __future__ import annotations
 
+from camshaft.ops.functional.attention import (
+    attend,
+    attention_scores,
+    length_bias,
+    mask_bias,
+    merge_heads,
+    rotary_angles,
+    rotary_embedding,
+    split_heads,
+)
 from camshaft.ops.functional.core import (
     NoCanonicalForm,
     TensorLike,
@@ -196,6 +206,8 @@ __all__ = [
     "arange",
     "argmax",
     "argmin",
+    "attend",
+    "attention_scores",
     "avg_pool",
     "batch_norm",
     "broadcast_to",
@@ -243,6 +255,7 @@ __all__ = [
     "layer_norm_with_statistics",
     "le",
     "leaky_relu",
+    "length_bias",
     "linear",
     "local_response_norm",
     "log",
@@ -256,6 +269,7 @@ __all__ = [
     "lp_normalize",
     "lp_pool",
     "lt",
+    "mask_bias",
     "matmul",
     "matmul_integer",
     "max_pool",
@@ -263,6 +277,7 @@ __all__ = [
     "maximum",
     "mean",
     "mean_of",
+    "merge_heads",
     "minimum",
     "mish",
     "mul",
@@ -281,6 +296,8 @@ __all__ = [
     "reshape",
     "resize",
     "rms_norm",
+    "rotary_angles",
+    "rotary_embedding",
     "round",
     "select",
     "selu",
@@ -295,6 +312,7 @@ __all__ = [
     "softsign",
     "space_to_depth",
     "split",
+    "split_heads",
     "sqrt",
     "squeeze",
     "stack",

@@ -1,0 +1,197 @@
+"""Attention: heads, scores, masks, rotary positions.
+
+B is the batch, N the number of heads, S the length of queries, T that of keys, H the size of a head.
+Masks are numbers added to scores, or rules of positions, of which no matrix is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import sqrt
+
+import numpy as np
+
+from camshaft.errors import ModelError
+from camshaft.ir import expr as E
+from camshaft.ir.extents.extent import Extent
+from camshaft.ir.extents.sizes import fixed_extent
+from camshaft.ir.graph import GraphBuilder, Tensor
+from camshaft.ir.types import i64
+from camshaft.ops.elementwise import POINTWISE
+from camshaft.ops.functional.core import emit, require_same
+from camshaft.ops.functional.elementwise.activation import tanh
+from camshaft.ops.functional.elementwise.arithmetic import add, cast, mul, pointwise, sub
+from camshaft.ops.functional.matmul import matmul
+from camshaft.ops.functional.movement.counting import arange
+from camshaft.ops.functional.movement.shape import (
+    broadcast_to,
+    concat,
+    reshape,
+    stack,
+    transpose,
+    unsqueeze,
+)
+from camshaft.ops.functional.movement.slicing import narrow, slice, take
+from camshaft.ops.functional.reduction import softmax
+
+LOWEST = float(np.finfo(np.float32).min)
+"""What a score becomes that must not count."""
+
+
+def split_heads(
+    builder: GraphBuilder, x: Tensor, heads: int, *, output: str | None = None
+) -> Tensor:
+    """[B,S,N*H] as [B,N,S,H]; ModelError where the last axis does not divide by `heads`."""
+    if x.type.rank != 3 or heads < 1:
+        raise ModelError(f"{x.type} cannot be split into {heads} heads; [batch, length, N*H] can")
+    batch, length, width = x.shape
+    misfit = f"the last axis of {x.type} does not divide into {heads} heads"
+    require_same(builder, width % heads, 0, misfit)
+    apart = reshape(builder, x, (batch, length, heads, width // heads))
+    return transpose(builder, apart, (0, 2, 1, 3), output=output)
+
+
+def merge_heads(builder: GraphBuilder, x: Tensor, *, output: str | None = None) -> Tensor:
+    """[B,N,S,H] as [B,S,N*H]."""
+    batch, heads, length, size = x.shape
+    turned = transpose(builder, x, (0, 2, 1, 3))
+    return reshape(builder, turned, (batch, length, heads * size), output=output)
+
+
+def attention_scores(
+    builder: GraphBuilder,
+    query: Tensor,
+    key: Tensor,
+    *,
+    scale: float | None = None,
+    softcap: float = 0.0,
+    biases: Sequence[Tensor] = (),
+    first: Extent | None = None,
+    window: int | None = None,
+    output: str | None = None,
+) -> Tensor:
+    """Scores [B,N,S,T] of query [B,N,S,H] and key [B,M,T,H], before softmax; N is a multiple of M.
+
+    scale: 1 / sqrt(H) where None.  softcap: c * tanh(score / c), where not 0.  biases: added, they
+    broadcast to the scores.  first: where attention is causal, the place of the first query among the
+    keys; later keys do not count, and with `window` only that many last ones do.
+    """
+    size = fixed_extent(query.shape[-1], "the size of attention's heads")
+    b, n, s, h = query.shape
+    groups, length = key.shape[1], key.shape[2]
+    rows = query if groups == n else reshape(builder, query, (b, groups, n // groups * s, h))
+    y = matmul(builder, rows, transpose(builder, key, (0, 1, 3, 2)))
+    y = reshape(builder, y, (b, n, s, length))
+    y = mul(builder, y, 1 / sqrt(size) if scale is None else scale)
+    if softcap:
+        y = mul(builder, tanh(builder, mul(builder, y, 1 / softcap)), softcap)
+    if first is None:
+        return add(builder, y, *biases, output=output) if biases else y
+    if biases:
+        y = add(builder, y, *biases)
+    place = cast(builder, arange(builder, first, first + s), y.type.dtype)
+    column = cast(builder, arange(builder, 0, length), y.type.dtype)
+    later = E.binary("lt", E.inp(1), E.inp(2))
+    masked = E.select(later, E.const(LOWEST), E.inp(0))
+    if window is not None:
+        early = E.binary("le", E.inp(2), E.sub(E.inp(1), E.const(window)))
+        masked = E.select(early, E.const(LOWEST), masked)
+    return pointwise(builder, masked, y, reshape(builder, place, (s, 1)), column, output=output)
+
+
+def attend(
+    builder: GraphBuilder,
+    scores: Tensor,
+    value: Tensor,
+    sinks: Tensor | None = None,
+    *,
+    output: str | None = None,
+) -> Tensor:
+    """softmax(scores) times value [B,M,T,G]: [B,N,S,G].
+
+    sinks: [N], a further score of each head, which takes its share and has no value.
+    """
+    b, n, s, length = scores.shape
+    groups, size = value.shape[1], value.shape[3]
+    if sinks is None:
+        shares = softmax(builder, scores)
+    else:
+        column = broadcast_to(builder, reshape(builder, sinks, (n, 1, 1)), (b, n, s, 1))
+        shares = softmax(builder, concat(builder, [scores, column], 3))
+        shares = narrow(builder, shares, 3, 0, length)
+    if groups == n:
+        return matmul(builder, shares, value, output=output)
+    rows = reshape(builder, shares, (b, groups, n // groups * s, length))
+    return reshape(builder, matmul(builder, rows, value), (b, n, s, size), output=output)
+
+
+def length_bias(
+    builder: GraphBuilder,
+    length: Extent,
+    ends: Tensor,
+    starts: Tensor | None = None,
+    value: float = LOWEST,
+) -> Tensor:
+    """A bias [B,1,1,T]: `value` for keys from ends[b] on and, where given, before starts[b]; else 0.
+
+    ends, starts: [B], integers.
+    """
+    place = arange(builder, 0, length)
+    rows = [
+        cast(builder, reshape(builder, t, (t.type.size, 1, 1, 1)), i64)
+        for t in (ends, starts)
+        if t is not None
+    ]
+    inside = E.binary("lt", E.inp(0), E.inp(1))
+    if starts is not None:
+        inside = E.binary("and", inside, E.binary("le", E.inp(2), E.inp(0)))
+    bias = E.select(inside, E.const(0.0), E.const(value))
+    return emit(builder, POINTWISE, [place, *rows], {"expr": bias})
+
+
+def mask_bias(builder: GraphBuilder, mask: Tensor, value: float = LOWEST) -> Tensor:
+    """0 where the mask, of integers or bools, is above 0, else `value`."""
+    above = E.binary("lt", E.const(0, mask.type.dtype), E.inp(0))
+    if mask.type.dtype.kind == "b":
+        above = E.inp(0)
+    bias = E.select(above, E.const(0.0), E.const(value))
+    return emit(builder, POINTWISE, [mask], {"expr": bias})
+
+
+def rotary_embedding(
+    builder: GraphBuilder,
+    x: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    *,
+    interleaved: bool = False,
+    output: str | None = None,
+) -> Tensor:
+    """x [B,N,S,H] with pairs of elements turned by angles (Su et al. 2021); cos, sin: broadcast to
+    [B,N,S,R/2].
+
+    A pair are elements i and i + R/2, or with `interleaved` 2i and 2i + 1, of the first R elements;
+    the others stay.
+    """
+    half, size = fixed_extent(cos.shape[-1], "the rotary size"), x.shape[-1]
+    turned = narrow(builder, x, -1, 0, 2 * half)
+    if interleaved:
+        left, right = (slice(builder, turned, [i], [2 * half], [-1], [2]) for i in (0, 1))
+    else:
+        left, right = (narrow(builder, turned, -1, i * half, half) for i in (0, 1))
+    real = sub(builder, mul(builder, left, cos), mul(builder, right, sin))
+    imaginary = add(builder, mul(builder, right, cos), mul(builder, left, sin))
+    whole = size == 2 * half
+    if interleaved:
+        pairs = stack(builder, [real, imaginary], x.type.rank)
+        parts = [reshape(builder, pairs, turned.shape, output=output if whole else None)]
+    else:
+        parts = [real, imaginary]
+    if not whole:
+        parts.append(narrow(builder, x, -1, 2 * half, size - 2 * half))
+    return concat(builder, parts, x.type.rank - 1, output=output)
+
+
+def rotary_angles(builder: GraphBuilder, table: Tensor, positions: Tensor) -> Tensor:
+    """Rows of a table [most positions, R/2] at positions [B,S], as [B,1,S,R/2]."""
+    return unsqueeze(builder, take(builder, table, positions, 0), 1)
