@@ -146,6 +146,13 @@ from camshaft.ops.functional.normalization import (
     lp_normalize,
     rms_norm,
 )
+from camshaft.ops.functional.packed import (
+    blocked_weights,
+    blocks_of,
+    codebook_weights,
+    dequantize_groups,
+    unpack_bits,
+)
 from camshaft.ops.functional.quantization import (
     conv_integer,
     dequantize,
@@ -210,11 +217,14 @@ __all__ = [
     "attention_scores",
     "avg_pool",
     "batch_norm",
+    "blocked_weights",
+    "blocks_of",
     "broadcast_to",
     "cast",
     "ceil",
     "celu",
     "clamp",
+    "codebook_weights",
     "concat",
     "conv",
     "conv_integer",
@@ -222,6 +232,7 @@ __all__ = [
     "cos",
     "depth_to_space",
     "dequantize",
+    "dequantize_groups",
     "div",
     "dynamic_lstm",
     "einsum",
@@ -328,6 +339,7 @@ __all__ = [
     "transpose",
     "tril",
     "triu",
+    "unpack_bits",
     "unsqueeze",
     "where",
 ]

@@ -13,6 +13,7 @@ from camshaft.frontends.onnx.handlers.microsoft import (
     normalization,
     qlinear,
     recurrent,
+    weights,
 )
 
 DOMAIN = "com.microsoft"
@@ -24,6 +25,7 @@ HANDLERS: Mapping[str, Handler] = {
     **normalization.HANDLERS,
     **qlinear.HANDLERS,
     **recurrent.HANDLERS,
+    **weights.HANDLERS,
 }
 
 IN_ONNX: Mapping[str, Handler] = {

@@ -59,13 +59,24 @@ class Spelling:
         **attrs: Any,
     ) -> str:
         """Another node, with the attributes `given` and `attrs`; its output's name."""
+        return self.node_of(op_type, inputs, [output], given, **attrs)[0]
+
+    def node_of(
+        self,
+        op_type: str,
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        given: Collection[AttributeProto] = (),
+        **attrs: Any,
+    ) -> Sequence[str]:
+        """Another node of several outputs; their names."""
         names = list(inputs)
         while names and not names[-1]:
             names.pop()
-        made = helper.make_node(op_type, names, [output], name=self.ctx.name, **attrs)
+        made = helper.make_node(op_type, names, outputs, name=self.ctx.name, **attrs)
         made.attribute.extend(given)
         self.nodes.append(made)
-        return output
+        return outputs
 
     def channels_first(self, name: str, rank: int) -> str:
         """[N, ..., C] as [N, C, ...]."""
