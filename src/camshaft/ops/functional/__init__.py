@@ -21,6 +21,7 @@ right but that the ops cannot express it; it is raised before anything is added.
 from __future__ import annotations
 
 from camshaft.ops.functional.attention import (
+    append_rows,
     attend,
     attention_scores,
     length_bias,
@@ -28,6 +29,7 @@ from camshaft.ops.functional.attention import (
     merge_heads,
     rotary_angles,
     rotary_embedding,
+    rotary_positions,
     split_heads,
 )
 from camshaft.ops.functional.core import (
@@ -210,6 +212,7 @@ __all__ = [
     "add",
     "amax",
     "amin",
+    "append_rows",
     "arange",
     "argmax",
     "argmin",
@@ -309,6 +312,7 @@ __all__ = [
     "rms_norm",
     "rotary_angles",
     "rotary_embedding",
+    "rotary_positions",
     "round",
     "select",
     "selu",

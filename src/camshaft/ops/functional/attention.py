@@ -66,7 +66,7 @@ def attention_scores(
     scale: float | None = None,
     softcap: float = 0.0,
     biases: Sequence[Tensor] = (),
-    first: Extent | None = None,
+    first: Extent | Tensor | None = None,
     window: int | None = None,
     output: str | None = None,
 ) -> Tensor:
@@ -74,7 +74,7 @@ def attention_scores(
 
     scale: 1 / sqrt(H) where None.  softcap: c * tanh(score / c), where not 0.  biases: added, they
     broadcast to the scores.  first: where attention is causal, the place of the first query among the
-    keys; later keys do not count, and with `window` only that many last ones do.
+    keys, which may be a tensor [B] of integers; later keys do not count, and with `window` only that many last ones do.
     """
     size = fixed_extent(query.shape[-1], "the size of attention's heads")
     b, n, s, h = query.shape
@@ -89,14 +89,22 @@ def attention_scores(
         return add(builder, y, *biases, output=output) if biases else y
     if biases:
         y = add(builder, y, *biases)
-    place = cast(builder, arange(builder, first, first + s), y.type.dtype)
+    place = cast(builder, _places(builder, first, s), y.type.dtype)
     column = cast(builder, arange(builder, 0, length), y.type.dtype)
     later = E.binary("lt", E.inp(1), E.inp(2))
     masked = E.select(later, E.const(LOWEST), E.inp(0))
     if window is not None:
         early = E.binary("le", E.inp(2), E.sub(E.inp(1), E.const(window)))
         masked = E.select(early, E.const(LOWEST), masked)
-    return pointwise(builder, masked, y, reshape(builder, place, (s, 1)), column, output=output)
+    return pointwise(builder, masked, y, unsqueeze(builder, place, -1), column, output=output)
+
+
+def _places(builder: GraphBuilder, first: Extent | Tensor, length: Extent) -> Tensor:
+    """Places of `length` queries: i64 [S], or [B,1,S] where each batch has a first one of its own."""
+    if not isinstance(first, Tensor):
+        return arange(builder, first, first + length)
+    rows = reshape(builder, cast(builder, first, i64), (first.type.size, 1, 1))
+    return add(builder, rows, arange(builder, 0, length))
 
 
 def attend(
@@ -195,3 +203,41 @@ def rotary_embedding(
 def rotary_angles(builder: GraphBuilder, table: Tensor, positions: Tensor) -> Tensor:
     """Rows of a table [most positions, R/2] at positions [B,S], as [B,1,S,R/2]."""
     return unsqueeze(builder, take(builder, table, positions, 0), 1)
+
+
+def rotary_positions(builder: GraphBuilder, first: Extent | Tensor, length: Extent) -> Tensor:
+    """Positions [B,S] or [1,S] of `length` elements from `first` on, a number or a tensor [B]."""
+    place = _places(builder, first, length)
+    return reshape(builder, place, (place.shape[0] if place.type.rank == 3 else 1, length))
+
+
+def append_rows(
+    builder: GraphBuilder,
+    past: Tensor,
+    new: Tensor,
+    lengths: Tensor,
+    total: Extent,
+    *,
+    output: str | None = None,
+) -> Tensor:
+    """A state [B,M,T,H]: of each batch the first lengths[b] rows of `past`, and behind them `new`.
+
+    past: [B,M,P,H].  new: [B,M,S,H].  lengths: [B], integers.  total: T, at most P + S; rows that are
+    left are those of `past`.
+    """
+    b, m, before, size = past.shape
+    more = new.shape[2]
+    both = reshape(builder, concat(builder, [past, new], 2), (b * m * (before + more), size))
+    block = reshape(builder, arange(builder, 0, b * m), (b, m, 1))
+    there = reshape(builder, cast(builder, lengths, i64), (b, 1, 1))
+    row, length = E.inp(0), E.inp(1)
+    behind = E.sub(row, length)
+    is_new = E.binary(
+        "and",
+        E.binary("le", length, row),
+        E.binary("lt", behind, E.extent(more, i64)),
+    )
+    local = E.select(is_new, E.add(behind, E.extent(before, i64)), row)
+    flat = E.add(local, E.mul(E.inp(2), E.extent(before + more, i64)))
+    index = pointwise(builder, flat, arange(builder, 0, total), there, block)
+    return take(builder, both, index, 0, output=output)

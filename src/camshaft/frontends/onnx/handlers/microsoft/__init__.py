@@ -10,6 +10,7 @@ from camshaft.frontends.onnx.handlers import quantization
 from camshaft.frontends.onnx.handlers.microsoft import (
     attention,
     fused,
+    group_query,
     normalization,
     qlinear,
     recurrent,
@@ -22,6 +23,7 @@ HANDLERS: Mapping[str, Handler] = {
     **{op: quantization.HANDLERS[op] for op in quantization.MICROSOFT},
     **attention.HANDLERS,
     **fused.HANDLERS,
+    **group_query.HANDLERS,
     **normalization.HANDLERS,
     **qlinear.HANDLERS,
     **recurrent.HANDLERS,
