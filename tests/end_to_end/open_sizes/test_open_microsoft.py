@@ -53,7 +53,7 @@ def test_a_layer_as_the_optimizer_of_bert_writes_it(tmp_path: Path) -> None:
         helper.make_node("MatMul", ["g", "down"], ["d"]),
         node("SkipLayerNormalization", ["d", "h", "gamma", "beta", "bias"], ["y"], epsilon=1e-5),
     ]
-    inputs: Any = dict.fromkeys(("ids", "types", "mask"), ["batch", "length"])
+    inputs: Any = {n: ["batch", "length"] for n in ("ids", "types", "mask")}
     kinds = dict.fromkeys(inputs, np.int32)
     model = open_model(
         nodes, inputs, ["y"], constants, types=kinds, domains=["com.microsoft"], opset=14
@@ -92,7 +92,7 @@ def test_a_layer_of_a_language_model_with_its_state(tmp_path: Path) -> None:
         node("SkipSimplifiedLayerNormalization", ["o", "x", "gamma"], ["y"], epsilon=1e-5),
     ]
     inputs: Any = {"x": ["batch", "length", WIDTH], "mask": ["batch", "total"]}
-    inputs |= dict.fromkeys(state, ["batch", 1, "past", SIZE])
+    inputs |= {n: ["batch", 1, "past", SIZE] for n in state}
     model = open_model(
         nodes, inputs, ["y", "key", "value"], constants, types={"mask": np.int64},
         domains=["com.microsoft"],
@@ -102,5 +102,5 @@ def test_a_layer_of_a_language_model_with_its_state(tmp_path: Path) -> None:
         states = {n: f(batch, 1, past, SIZE) for n in state}
         mask = np.ones((batch, past + length), np.int64)
         batches.append({"x": f(batch, length, WIDTH), "mask": mask, **states})
-    shapes = dict.fromkeys(state, ["batch", 1, "past=0..1000", SIZE])
+    shapes = {n: ["batch", 1, "past=0..1000", SIZE] for n in state}
     check_open(model, batches, tmp_path, shapes=shapes)
