@@ -1,13 +1,15 @@
-"""The long tail: any standard ONNX op without a definition here runs through `onnx.reference`.
+"""The long tail: any standard ONNX op without a definition here runs in Python, on NumPy arrays.
 
 A host node carries the ONNX NodeProto itself; its output types are recorded by the importer
-(from ONNX's own shape inference), so nothing of ONNX is written again.  onnx is imported when such a
-node is executed, not before.
+(from ONNX's own shape inference).  What it means says `hosted`, which holds to the specification of
+each opset; what `hosted` has not is left to ONNX's reference.  onnx is imported when such a node is
+executed, not before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -16,6 +18,8 @@ import numpy as np
 from camshaft.errors import ModelError
 from camshaft.ir.op import Attribute, OpDef
 from camshaft.ir.types import TensorType, dtype_named
+from camshaft.ops.hosted.call import NUMPY_TYPES, Call, Function, Value
+from camshaft.ops.hosted.table import implementation
 
 Attrs = Mapping[str, Any]
 
@@ -29,7 +33,7 @@ FAULTS = (
     AssertionError,
     MemoryError,
 )
-"""What the reference implementation raises on operators and values it does not take."""
+"""What NumPy and the reference raise on operators and values they do not take."""
 
 
 def output_attrs(types: Sequence[TensorType]) -> dict[str, Any]:
@@ -49,6 +53,43 @@ def _infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorType]:
     ]
 
 
+@dataclass(frozen=True)
+class _Node:
+    """A NodeProto, read.  function: ours; evaluator: else ONNX's reference."""
+
+    op_type: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attrs: Mapping[str, Any]
+    function: Function | None
+
+
+@lru_cache(maxsize=512)
+def _node(proto: bytes, opset: int) -> _Node:
+    import onnx
+
+    node = onnx.NodeProto.FromString(proto)
+    return _Node(
+        node.op_type,
+        tuple(node.input),
+        tuple(node.output),
+        {a.name: _attribute(onnx, a) for a in node.attribute},
+        implementation(node.domain, node.op_type, opset),
+    )
+
+
+def _attribute(onnx: Any, attribute: Any) -> Any:
+    """An attribute's value: strings as str, tensors as arrays, other messages as they are."""
+    value = onnx.helper.get_attribute_value(attribute)
+    if isinstance(value, onnx.TensorProto):
+        return onnx.numpy_helper.to_array(value)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [v.decode("utf-8", "replace") if isinstance(v, bytes) else v for v in value]
+    return value
+
+
 @lru_cache(maxsize=512)
 def _evaluator(proto: bytes, opset: int) -> Any:
     import onnx
@@ -65,34 +106,56 @@ def _evaluator(proto: bytes, opset: int) -> Any:
     model = onnx.helper.make_model(
         graph, opset_imports=[onnx.helper.make_opsetid(node.domain, opset)]
     )
-    return node, ReferenceEvaluator(model)
+    return ReferenceEvaluator(model)
 
 
-def run_proto(proto: bytes, opset: int, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Evaluate one serialized NodeProto with ONNX's reference implementation.
+def run_proto(proto: bytes, opset: int, inputs: Sequence[Value]) -> list[Value]:
+    """Evaluate one serialized NodeProto: the values of the outputs it names, in order.
 
-    arrays: the inputs that are present, in order.  ModelError names the op when the reference
-    cannot run it.
+    inputs: one for each input of the node, None where it is left out, or only those that are
+    present, in order.  A value is an array (strings as objects of str), a list (a sequence), or None
+    (an empty optional).  ModelError says what does not fit.
     """
     try:
-        node, evaluator = _evaluator(proto, opset)
-        present = dict.fromkeys(n for n in node.input if n)
-        feeds = dict(zip([n for n in node.input if n], arrays, strict=True))
-        results = evaluator.run(None, {n: feeds[n] for n in present})
+        node = _node(proto, opset)
+        if len(inputs) != len(node.inputs):
+            present = iter(inputs)
+            inputs = [next(present) if n else None for n in node.inputs]
+        if node.function is not None and not _has_narrow(inputs, node.attrs):
+            wanted = tuple(bool(n) for n in node.outputs)
+            call = Call(node.op_type, opset, node.attrs, tuple(inputs), wanted)
+            results: Sequence[Any] = node.function(call)
+            results = [results[i] for i, n in enumerate(node.outputs) if n]
+        else:
+            feeds = {n: v for n, v in zip(node.inputs, inputs, strict=True) if n}
+            results = _evaluator(proto, opset).run(None, feeds)
     except FAULTS as error:
-        raise ModelError(f"ONNX's reference cannot run this op: {error}") from error
-    return [_plain(np.asarray(r)) for r in results]
+        raise ModelError(f"cannot be computed: {type(error).__name__}: {error}") from error
+    return [_plain(r) for r in results]
 
 
-def _plain(array: np.ndarray) -> np.ndarray:
-    """Strings as objects, the one form in which camshaft holds them."""
+def _has_narrow(inputs: Sequence[Value], attrs: Attrs) -> bool:
+    """Whether a type is involved that NumPy has not, such as a float of 8 bits."""
+    arrays = (v for v in inputs if isinstance(v, np.ndarray))
+    to = attrs.get("output_dtype", 0)
+    return any(a.dtype.kind == "V" for a in arrays) or not (to == 0 or to in NUMPY_TYPES)
+
+
+def _plain(value: Any) -> Value:
+    """A value in the one form in which camshaft holds it: strings as objects."""
+    if value is None:
+        return None
+    if isinstance(value, list):
+        return [_plain(v) for v in value]
+    array = np.asarray(value)
     return array.astype(object) if array.dtype.kind in "SU" else array
 
 
 def has_reference(proto: bytes, opset: int) -> bool:
-    """Whether ONNX's reference implements the node in a serialized NodeProto."""
+    """Whether the node in a serialized NodeProto can be evaluated: by ours, or ONNX's reference."""
     try:
-        _evaluator(proto, opset)
+        if _node(proto, opset).function is None:
+            _evaluator(proto, opset)
     except FAULTS:
         return False
     return True
@@ -101,12 +164,12 @@ def has_reference(proto: bytes, opset: int) -> bool:
 def _reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndarray]:
     results = run_proto(attrs["proto"], attrs["opset"], arrays)
     dtypes = [dtype_named(name) for name in attrs["dtypes"]]
-    return [r.astype(t.numpy, copy=False) for r, t in zip(results, dtypes, strict=True)]
+    return [np.asarray(r).astype(t.numpy, copy=False) for r, t in zip(results, dtypes, strict=True)]
 
 
 HOST = OpDef(
     "host",
-    "A standard ONNX operator without an op of its own, run by ONNX's reference in Python.",
+    "A standard ONNX operator without an op of its own, run in Python by `ops.hosted` or ONNX's reference.",
     _infer,
     _reference,
     {

@@ -66,7 +66,7 @@ def host_step(ctx: NodeContext, types: Sequence[TensorType] | None = None) -> Se
     if len(known) == len(arrays) and node.op_type not in _RANDOM:
         results = run_proto(proto, ctx.opset, known)
         made = [
-            ctx.builder.constant(r, ctx.output_name(i))
+            ctx.builder.constant(np.asarray(r), ctx.output_name(i))
             for r, (i, _) in zip(results, named, strict=True)
         ]
     else:

@@ -1,0 +1,247 @@
+"""LSTM, GRU and RNN by ONNX's equations, of every opset since 7, with all their options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from camshaft.errors import ModelError
+from camshaft.ops.hosted.call import Call, Value, computed
+
+Array = np.ndarray
+Activation = Callable[[Array], Array]
+Step = Callable[[Array, tuple[Array, ...]], tuple[Array, ...]]
+"""(what the input adds to the gates [N, G*H], states [N, H]) -> new states, the hidden one first."""
+
+_DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
+
+
+def _sigmoid(x: Array) -> Array:
+    with np.errstate(over="ignore"):
+        return np.asarray(1 / (1 + np.exp(-x)))
+
+
+def _elu(x: Array, alpha: float) -> Array:
+    return np.where(x >= 0, x, alpha * np.expm1(np.minimum(x, 0)))
+
+
+_ACTIVATIONS: dict[str, tuple[Callable[..., Array], tuple[float | None, ...]]] = {
+    "affine": (lambda x, a, b: a * x + b, (None, None)),
+    "elu": (_elu, (1.0,)),
+    "hardsigmoid": (lambda x, a, b: np.clip(a * x + b, 0, 1), (0.2, 0.5)),
+    "leakyrelu": (lambda x, a: np.where(x >= 0, x, a * x), (0.01,)),
+    "relu": (lambda x: np.maximum(x, 0), ()),
+    "scaledtanh": (lambda x, a, b: a * np.tanh(b * x), (None, None)),
+    "sigmoid": (_sigmoid, ()),
+    "softplus": (lambda x: np.logaddexp(0, x), ()),
+    "softsign": (lambda x: x / (1 + np.abs(x)), ()),
+    "tanh": (np.tanh, ()),
+    "thresholdedrelu": (lambda x, a: np.where(x >= a, x, 0), (1.0,)),
+}
+"""Name in lower case -> function of x, alpha, beta; the defaults of those it has.
+
+Defaults are those of ONNX's operators; for Affine and ScaledTanh there is none (None).
+"""
+
+
+def _activations(call: Call, default: Sequence[str], directions: int) -> list[list[Activation]]:
+    """The activations of each direction; alphas and betas go to those that have them, in order."""
+    names = call.attr_strings("activations") or list(default) * directions
+    if len(names) != len(default) * directions:
+        raise ModelError(
+            f"activations={names} are not {len(default)} for each of {directions} directions"
+        )
+    alphas = iter(call.attr_floats("activation_alpha") or ())
+    betas = iter(call.attr_floats("activation_beta") or ())
+    made = [_activation(name, alphas, betas) for name in names]
+    return [made[d * len(default) :][: len(default)] for d in range(directions)]
+
+
+def _activation(name: str, alphas: Iterator[float], betas: Iterator[float]) -> Activation:
+    if name.lower() not in _ACTIVATIONS:
+        raise ModelError(f"unknown activation {name!r}; there are {', '.join(_ACTIVATIONS)}")
+    function, defaults = _ACTIVATIONS[name.lower()]
+    given = [next(v, d) for v, d in zip((alphas, betas), defaults, strict=False)]
+    if None in given:
+        raise ModelError(
+            f"{name} has no default for activation_alpha and activation_beta; give both"
+        )
+    return lambda x: function(x, *given).astype(x.dtype, copy=False)
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """One layer, time first.  x: [T, N, I].  w, r: [D, G*H, I or H].  b: [D, 2*G*H].
+
+    states: initial ones, [D, N, H] each.  lengths: of the sequences, [N].
+    """
+
+    x: Array
+    w: Array
+    r: Array
+    b: Array
+    states: list[Array]
+    lengths: Array
+    reversed: tuple[bool, ...]
+    hidden: int
+    batch_first: bool
+
+    @classmethod
+    def of(cls, call: Call, gates: int, states: Sequence[int]) -> _Layer:
+        """gates: how many.  states: numbers of the inputs that hold initial states."""
+        x, w, r = (computed(call.array(i)) for i in range(3))
+        direction = call.choice("direction", "forward", tuple(_DIRECTIONS))
+        backward = _DIRECTIONS[direction]
+        count, hidden = len(backward), r.shape[-1]
+        if call.attr_int("hidden_size", hidden) != hidden:
+            raise ModelError(
+                f"hidden_size={call.attr_int('hidden_size')} is not {hidden}, as R has it"
+            )
+        batch_first = call.attr_flag("layout")
+        x = x.swapaxes(0, 1) if batch_first else x
+        steps, batch, width = x.shape
+        misfit = f"X {list(x.shape)}, W {list(w.shape)} and R {list(r.shape)} do not fit"
+        if w.shape != (count, gates * hidden, width) or r.shape != (count, gates * hidden, hidden):
+            raise ModelError(f"{misfit} a {direction} layer with {gates} gates")
+        b = call.given(3)
+        bias = np.zeros((count, 2 * gates * hidden), x.dtype) if b is None else computed(b)
+        initial = []
+        for number in states:
+            given = call.given(number)
+            if given is None:
+                initial.append(np.zeros((count, batch, hidden), x.dtype))
+            else:
+                given = given.astype(x.dtype)  # a copy: a run writes to it
+                initial.append(given.swapaxes(0, 1) if batch_first else given)
+        lengths = call.given(4)
+        if lengths is None:
+            lengths = np.full(batch, steps)
+        elif lengths.shape != (batch,) or ((lengths < 0) | (lengths > steps)).any():
+            raise ModelError(
+                f"sequence_lens {lengths.tolist()} are not {batch} numbers from 0 to {steps}"
+            )
+        return cls(x, w, r, bias, initial, lengths, backward, hidden, batch_first)
+
+    def run(self, steps: Sequence[Step], sums: Sequence[Array]) -> list[Array]:
+        """Y, then the last states.  steps: of each direction.  sums: biases added to x @ W^T."""
+        made = []
+        for d, backward in enumerate(self.reversed):
+            gates = self.x @ self.w[d].T + sums[d]
+            made.append(self._direction(gates, steps[d], [s[d] for s in self.states], backward))
+        y = np.stack([m[0] for m in made], axis=1)
+        last = [np.stack(parts) for parts in zip(*(m[1] for m in made), strict=True)]
+        if self.batch_first:
+            y = y.transpose(2, 0, 1, 3)
+            last = [s.swapaxes(0, 1) for s in last]
+        return [y, *last]
+
+    def _direction(
+        self, gates: Array, step: Step, states: list[Array], backward: bool
+    ) -> tuple[Array, list[Array]]:
+        """gates: [T, N, G*H].  What lies behind a sequence's end is 0 in Y and leaves its states."""
+        count, batch = gates.shape[:2]
+        y = np.zeros((count, batch, self.hidden), gates.dtype)
+        for t in range(int(self.lengths.max(initial=0))):
+            at = self.lengths - 1 - t if backward else np.full(batch, t)
+            (rows,) = np.nonzero(t < self.lengths)
+            new = step(gates[at[rows], rows], tuple(s[rows] for s in states))
+            for state, value in zip(states, new, strict=True):
+                state[rows] = value
+            y[at[rows], rows] = new[0]
+        # ONNX Runtime gives 0 for a sequence of no steps, whatever its initial states.
+        for state in states:
+            state[self.lengths == 0] = 0
+        return y, states
+
+
+def _clipped(call: Call) -> Callable[[Array], Array]:
+    clip = call.attr_float("clip", 0.0)
+    return (lambda x: np.clip(x, -clip, clip)) if clip > 0 else (lambda x: x)
+
+
+def _results(call: Call, results: Sequence[Array]) -> list[Value]:
+    return [r.astype(call.array(0).dtype, copy=False) for r in results]
+
+
+def rnn(call: Call) -> Sequence[Value]:
+    """RNN(X, W, R, B, sequence_lens, initial_h) -> Y, Y_h."""
+    layer = _Layer.of(call, 1, (5,))
+    functions = _activations(call, ("Tanh",), len(layer.reversed))
+    clip = _clipped(call)
+
+    def made(d: int) -> Step:
+        (f,), r = functions[d], layer.r[d].T
+        return lambda gates, states: (f(clip(gates + states[0] @ r)),)
+
+    count = range(len(layer.reversed))
+    sums = [layer.b[d].reshape(2, -1).sum(0) for d in count]
+    return _results(call, layer.run([made(d) for d in count], sums))
+
+
+def gru(call: Call) -> Sequence[Value]:
+    """GRU(X, W, R, B, sequence_lens, initial_h) -> Y, Y_h; gates in the order z, r, h."""
+    layer = _Layer.of(call, 3, (5,))
+    functions = _activations(call, ("Sigmoid", "Tanh"), len(layer.reversed))
+    clip, h, after = _clipped(call), layer.hidden, call.attr_flag("linear_before_reset")
+
+    def made(d: int) -> Step:
+        (f, g), r = functions[d], layer.r[d].T
+        behind = layer.b[d].reshape(2, 3, h)[1, 2]
+
+        def step(gates: Array, states: tuple[Array, ...]) -> tuple[Array, ...]:
+            (old,) = states
+            zr = f(clip(gates[:, : 2 * h] + old @ r[:, : 2 * h]))
+            z, reset = zr[:, :h], zr[:, h:]
+            if after:
+                recurrent = reset * (old @ r[:, 2 * h :] + behind)
+            else:
+                recurrent = (reset * old) @ r[:, 2 * h :] + behind
+            new = g(clip(gates[:, 2 * h :] + recurrent))
+            return ((1 - z) * new + z * old,)
+
+        return step
+
+    count = range(len(layer.reversed))
+    sums = []
+    for d in count:
+        entering, recurring = layer.b[d].reshape(2, 3, h)
+        sums.append(np.concatenate([*(entering + recurring)[:2], entering[2]]))
+    return _results(call, layer.run([made(d) for d in count], sums))
+
+
+def lstm(call: Call) -> Sequence[Value]:
+    """LSTM(X, W, R, B, sequence_lens, initial_h, initial_c, P) -> Y, Y_h, Y_c; gates: i, o, f, c.
+
+    The gates' sums are clipped; the cell on its way to the last activation is not, as in ONNX
+    Runtime and OpenVINO (the specification says "the input of activations" and can be read so).
+    """
+    layer = _Layer.of(call, 4, (5, 6))
+    functions = _activations(call, ("Sigmoid", "Tanh", "Tanh"), len(layer.reversed))
+    clip, coupled = _clipped(call), call.attr_flag("input_forget")
+    given, h = call.given(7), layer.hidden
+    peepholes = np.zeros((len(layer.reversed), 3 * h), layer.x.dtype) if given is None else given
+    if peepholes.shape != (len(layer.reversed), 3 * h):
+        raise ModelError(
+            f"peepholes {list(peepholes.shape)} are not [{len(layer.reversed)}, {3 * h}]"
+        )
+
+    def made(d: int) -> Step:
+        (f, g, last), r = functions[d], layer.r[d].T
+        pi, po, pf = computed(peepholes[d]).reshape(3, h)
+
+        def step(gates: Array, states: tuple[Array, ...]) -> tuple[Array, ...]:
+            old, cell = states
+            i, o, forget, c = np.split(gates + old @ r, 4, axis=1)
+            i = f(clip(i + pi * cell))
+            forget = 1 - i if coupled else f(clip(forget + pf * cell))
+            cell = forget * cell + i * g(clip(c))
+            o = f(clip(o + po * cell))
+            return o * last(cell), cell
+
+        return step
+
+    count = range(len(layer.reversed))
+    sums = [layer.b[d].reshape(2, -1).sum(0) for d in count]
+    return _results(call, layer.run([made(d) for d in count], sums))
