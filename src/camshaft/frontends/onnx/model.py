@@ -12,13 +12,11 @@ from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, inliner, version_converter
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, inliner
 
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx.reachable import reachable_in
 
-OLDEST_OPSET = 7
-"""The oldest spelling of operators that the handlers read (NumPy's broadcasting came with it)."""
 RUNTIME_OPS = frozenset(
     {
         "Affine",
@@ -58,7 +56,6 @@ def load_model(model: str | os.PathLike[str] | bytes | ModelProto) -> ModelProto
         raise ModelError(f"{where} is not an ONNX model: it holds no graph or names no opset")
     proto = _with_external_data(proto, folder, where)
     _check(proto, where)
-    proto = _from_ancient(proto, where)
     return _without_functions(proto, where)
 
 
@@ -201,20 +198,6 @@ def _move_runtime_ops(outline: ModelProto) -> None:
             node.domain, moved = _ELSEWHERE, True
     if moved and _ELSEWHERE not in version:
         outline.opset_import.append(onnx.helper.make_opsetid(_ELSEWHERE, 1))
-
-
-def _from_ancient(proto: ModelProto, where: str) -> ModelProto:
-    """Models older than OLDEST_OPSET, converted: their operators broadcast by other rules."""
-    version = max((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), default=0)
-    if not 0 < version < OLDEST_OPSET:
-        return proto
-    try:
-        return version_converter.convert_version(proto, OLDEST_OPSET)
-    except (RuntimeError, ValueError, version_converter.ConvertError) as error:
-        raise ModelError(
-            f"{where} uses opset {version}, and onnx cannot convert it to opset {OLDEST_OPSET}: "
-            f"{_line(error)}; export the model with opset {OLDEST_OPSET} or later"
-        ) from error
 
 
 def _without_functions(proto: ModelProto, where: str) -> ModelProto:

@@ -47,6 +47,7 @@ _FUNCTIONS: Mapping[str, Callable[..., Tensor]] = {
     "Not": F.logical_not,
     "Or": F.logical_or,
     "Pow": F.pow,
+    "PRelu": F.prelu,
     "Reciprocal": F.reciprocal,
     "Relu": F.relu,
     "Round": F.round,
@@ -105,14 +106,6 @@ def formula(ctx: NodeContext) -> Results:
     return function(ctx.builder, *inputs, **attrs, output=ctx.output)
 
 
-def prelu(ctx: NodeContext) -> Results:
-    """PRelu; before opset 7 a slope of one value a channel lies along axis 1."""
-    x, slope = ctx.arg(0), ctx.arg(1)
-    if ctx.opset < 7 and slope.type.rank == 1 and slope.type.size > 1:
-        slope = F.reshape(ctx.builder, slope, (-1, *([1] * (x.type.rank - 2))))
-    return F.prelu(ctx.builder, x, slope, output=ctx.output)
-
-
 def clip(ctx: NodeContext) -> Results:
     """Clip; bounds were attributes before opset 11."""
     low: F.TensorLike | None
@@ -160,10 +153,16 @@ def identity(ctx: NodeContext) -> Results:
     return ctx.arg(0)
 
 
+def _drops_nothing(ctx: NodeContext) -> bool:
+    ratio = ctx.arg(1).data if ctx.has(1) else None
+    return ratio is not None and not ratio.any()
+
+
 def dropout(ctx: NodeContext) -> Results:
     """Dropout in inference: the input; the mask, where wanted, is all true."""
     x = ctx.arg(0)
-    if ctx.const(2, "training mode") is not None and bool(ctx.arg(2).array):
+    trains = ctx.const(2, "training mode")
+    if trains is not None and bool(trains.reshape(-1)[0]) and not _drops_nothing(ctx):
         raise ModelError(f"drops elements at random: it is in training mode; {FOR_INFERENCE}")
     if not ctx.wants(1):
         return x
@@ -180,5 +179,4 @@ HANDLERS: Mapping[str, Handler] = {
     "Identity": identity,
     "IsInf": is_inf,
     "Mod": modulo,
-    "PRelu": prelu,
 }

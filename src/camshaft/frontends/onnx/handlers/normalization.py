@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx.context import FOR_INFERENCE, Handler, NodeContext, Results
+from camshaft.ir.extents.constraints import require_equal
 from camshaft.ops import functional as F
 
 
@@ -13,11 +14,27 @@ def batch_normalization(ctx: NodeContext) -> Results:
     """BatchNormalization in inference."""
     if ctx.attr_int("training_mode"):
         raise ModelError(f"normalizes by its batch: it is in training mode; {FOR_INFERENCE}")
-    if not ctx.attr_int("spatial", 1):
-        raise ModelError("spatial=0 (statistics per element, opset < 9) is not supported")
     x, weight, bias, mean, variance = (ctx.arg(i) for i in range(5))
     eps = ctx.attr_float("epsilon", 1e-5)
+    if not ctx.attr_int("spatial", 1):
+        return _per_element(ctx, eps)
     return F.batch_norm(ctx.builder, x, mean, variance, weight, bias, eps=eps, output=ctx.output)
+
+
+def _per_element(ctx: NodeContext, eps: float) -> Results:
+    """spatial=0, before opset 9: statistics, scale and bias have the shape of one example."""
+    x, *rest = (ctx.arg(i) for i in range(5))
+    for t in rest:
+        misfit = f"spatial=0: {t.type} has not the shape {list(x.shape[1:])} of one example"
+        if t.type.rank != x.type.rank - 1:
+            raise ModelError(misfit)
+        with ctx.builder.constraints.learning(f"node {ctx.name!r}"):
+            for given, wanted in zip(t.shape, x.shape[1:], strict=True):
+                require_equal(given, wanted, misfit)
+    weight, bias, mean, variance = rest
+    deviation = F.sqrt(ctx.builder, F.add(ctx.builder, variance, eps))
+    standard = F.div(ctx.builder, F.sub(ctx.builder, x, mean), deviation)
+    return F.add(ctx.builder, F.mul(ctx.builder, standard, weight), bias, output=ctx.output)
 
 
 def instance_normalization(ctx: NodeContext) -> Results:

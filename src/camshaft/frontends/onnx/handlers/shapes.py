@@ -20,7 +20,7 @@ from camshaft.ops import functional as F
 def reshape(ctx: NodeContext) -> Results:
     """Reshape: 0 keeps an extent (unless allowzero), one -1 is what remains."""
     x = ctx.arg(0)
-    wanted = ctx.ints_or_input("shape", 1)
+    wanted = ctx.const_ints(1, "shape")
     if wanted is None:
         raise ModelError("the new shape is missing")
     shape: list[Extent] = list(wanted)
@@ -107,7 +107,7 @@ def tile(ctx: NodeContext) -> Results:
 def concat(ctx: NodeContext) -> Results:
     """Concat."""
     parts = [ctx.arg(i) for i in range(len(ctx.inputs))]
-    return F.concat(ctx.builder, parts, ctx.attr_int("axis", 1), output=ctx.output)
+    return F.concat(ctx.builder, parts, ctx.attr_int("axis"), output=ctx.output)
 
 
 def shape_of(ctx: NodeContext) -> Results:

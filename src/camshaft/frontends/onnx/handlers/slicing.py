@@ -52,7 +52,7 @@ def pad(ctx: NodeContext) -> Results:
     """Pad; amounts and value were attributes before opset 11."""
     x = ctx.arg(0)
     rank = x.type.rank
-    amounts = ctx.ints_or_input("pads", 1) or ctx.attr_ints("paddings")
+    amounts = ctx.ints_or_input("pads", 1)
     if amounts is None:
         raise ModelError("pads are missing")
     axes = ctx.const_ints(3, "axes")
