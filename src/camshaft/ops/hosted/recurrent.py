@@ -49,6 +49,8 @@ Defaults are those of ONNX's operators; for Affine and ScaledTanh there is none 
 def _activations(call: Call, default: Sequence[str], directions: int) -> list[list[Activation]]:
     """The activations of each direction; alphas and betas go to those that have them, in order."""
     names = call.attr_strings("activations") or list(default) * directions
+    if call.op_type == "RNN" and names == ["Tanh", "Tanh"]:  # the schema's default, for 1 or 2
+        names = names[:directions]
     if len(names) != len(default) * directions:
         raise ModelError(
             f"activations={names} are not {len(default)} for each of {directions} directions"
