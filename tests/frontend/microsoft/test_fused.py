@@ -219,7 +219,7 @@ def test_statistics_for_training_are_refused() -> None:
 def test_layer_normalizations_in_the_domain_of_onnx(axis: int, opset: int) -> None:
     """ONNX Runtime's optimizer writes them there for any opset."""
     x, extents = f(2, 5, 8), (8,) if axis == -1 else (5, 8)
-    more = {"axis": axis, "epsilon": 1e-3, "domain": "", "opset": opset}
+    more = {"axis": axis, "epsilon": 1e-3, "domain": "", "model_opset": opset}
     dims = {0: "b s 8"} if axis == -1 else {0: "b 5 8"}
     check_foreign("LayerNormalization", [x, f(*extents), f(*extents)], dims=dims, **more)
     check_foreign("SimplifiedLayerNormalization", [x, f(*extents)], dims=dims, **more)

@@ -34,7 +34,7 @@ def foreign(
     outputs: Sequence[str] = ("y0",),
     dims: Mapping[int, str] | None = None,
     domain: str = DOMAIN,
-    opset: int = 17,
+    model_opset: int = 17,
     types: Sequence[int] = (),
     **attrs: Any,
 ) -> tuple[ModelProto, Arrays]:
@@ -61,7 +61,7 @@ def foreign(
         helper.make_tensor_value_info(n, k, None) for n, k in zip(outputs, kinds, strict=False) if n
     ]
     graph = helper.make_graph([node], "test", inputs, made, fixed)
-    opsets = [helper.make_opsetid("", opset), helper.make_opsetid(DOMAIN, 1)]
+    opsets = [helper.make_opsetid("", model_opset), helper.make_opsetid(DOMAIN, 1)]
     return helper.make_model(graph, opset_imports=opsets, ir_version=9), feeds
 
 

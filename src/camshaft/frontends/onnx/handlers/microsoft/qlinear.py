@@ -47,6 +47,11 @@ _OLD_SOFTMAX = 11
 
 def qlinear(ctx: NodeContext) -> Results:
     """An operator of _FORMS as dequantize, float operator, quantize."""
+    if ctx.attr_int("ceil_mode") and ctx.attr_int("count_include_pad"):
+        raise ModelError(
+            "ceil_mode=1 with count_include_pad=1: ONNX Runtime divides the last windows by more elements "
+            "than ONNX's AveragePool; export the model with one of them"
+        )
     form = _FORMS[ctx.proto.op_type]
     s = Spelling(ctx, OPSET if ctx.attr_int("opset", OPSET) >= 13 else _OLD_SOFTMAX)
     inputs = {**{i: s.name(i) for i in form.plain}, **{i: s.real(i) for i in form.operands}}
