@@ -15,19 +15,11 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, inliner
 
 from camshaft.errors import ModelError
+from camshaft.frontends.onnx.handlers import experimental, microsoft
 from camshaft.frontends.onnx.reachable import reachable_in
 
 RUNTIME_OPS = frozenset(
-    {
-        "Affine",
-        "Crop",
-        "ImageScaler",
-        "LayerNormalization",
-        "ParametricSoftplus",
-        "Scale",
-        "ScaledTanh",
-        "SimplifiedLayerNormalization",
-    }
+    {*experimental.HANDLERS, *microsoft.IN_ONNX, "LayerNormalization", "ThresholdedRelu"}
 )
 """What ONNX Runtime defines in ONNX's own domain, where ONNX does not, or not in every opset."""
 _ELSEWHERE = "com.microsoft"
