@@ -40,7 +40,7 @@ from camshaft.frontends.onnx.input_values import (
     said_elements,
     symbolic_values,
 )
-from camshaft.frontends.onnx.model import load_model
+from camshaft.frontends.onnx.model import load_model, opsets_of
 from camshaft.frontends.onnx.open_extents import OpenExtents
 from camshaft.frontends.onnx.reachable import reachable, reachable_in
 from camshaft.frontends.onnx.schema import FunctionBody, function_body
@@ -146,7 +146,7 @@ class _Importer:
     def __init__(self, proto: ModelProto, extents: OpenExtents, given: InputValues) -> None:
         """given: what is known of the values of inputs."""
         self.proto, self.extents, self.given = proto, extents, given
-        self.opsets = {_domain(o.domain): o.version for o in proto.opset_import}
+        self.opsets = opsets_of(proto)
         self.reserved = frozenset(_names(proto.graph))
         self.builder = GraphBuilder(
             proto.graph.name or "model",

@@ -22,6 +22,8 @@ RUNTIME_OPS = frozenset(
     {*experimental.HANDLERS, *microsoft.IN_ONNX, "LayerNormalization", "ThresholdedRelu"}
 )
 """What ONNX Runtime defines in ONNX's own domain, where ONNX does not, or not in every opset."""
+OPSETS_SINCE = 3
+"""The first IR version whose files name their opsets."""
 _ELSEWHERE = "com.microsoft"
 """A domain whose operators the checker leaves alone."""
 
@@ -44,11 +46,21 @@ def load_model(model: str | os.PathLike[str] | bytes | ModelProto) -> ModelProto
         raise ModelError(
             f"cannot read a model from {type(model).__name__}; give a path, bytes or a ModelProto"
         )
-    if not proto.HasField("graph") or not proto.opset_import:
+    if not proto.HasField("graph") or not opsets_of(proto):
         raise ModelError(f"{where} is not an ONNX model: it holds no graph or names no opset")
     proto = _with_external_data(proto, folder, where)
     _check(proto, where)
     return _without_functions(proto, where)
+
+
+def opsets_of(proto: ModelProto) -> dict[str, int]:
+    """Domain -> version of its operators, ONNX's own called "".
+
+    Files of IR versions 1 and 2, which are older than opsets, are of opset 1.
+    """
+    if not proto.opset_import and 0 < proto.ir_version < OPSETS_SINCE:
+        return {"": 1}
+    return {("" if o.domain == "ai.onnx" else o.domain): o.version for o in proto.opset_import}
 
 
 def external_files(path: Path) -> list[Path]:
@@ -173,6 +185,9 @@ def _outline(proto: ModelProto) -> ModelProto:
             value.type.tensor_type.shape.SetInParent()
     outline = ModelProto(ir_version=proto.ir_version, graph=graph)
     outline.opset_import.extend(proto.opset_import)
+    if not outline.opset_import:
+        outline.ir_version = OPSETS_SINCE
+        outline.opset_import.append(onnx.helper.make_opsetid("", 1))
     outline.functions.extend(proto.functions)
     _move_runtime_ops(outline)
     return outline
@@ -180,7 +195,7 @@ def _outline(proto: ModelProto) -> ModelProto:
 
 def _move_runtime_ops(outline: ModelProto) -> None:
     """Give nodes of RUNTIME_OPS that the model's opset does not have another domain."""
-    version = {("" if o.domain == "ai.onnx" else o.domain): o.version for o in outline.opset_import}
+    version = opsets_of(outline)
     open_, moved = [*outline.graph.node], False
     while open_:
         node = open_.pop()
