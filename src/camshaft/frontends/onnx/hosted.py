@@ -21,6 +21,7 @@ from camshaft.ir.graph import Tensor
 from camshaft.ir.types import TensorType
 from camshaft.ops import HOST
 from camshaft.ops.host import has_reference, output_attrs, run_proto
+from camshaft.ops.hosted.table import implementation
 
 _RANDOM = frozenset(
     {
@@ -48,15 +49,17 @@ _HALF = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 def host_step(ctx: NodeContext, types: Sequence[TensorType] | None = None) -> Sequence[Tensor]:
     """The node as it is, run by ONNX's reference; evaluated at once when all is constant.
 
-    types: of all its outputs, where ONNX's shape inference cannot tell them for open extents.
+    types: of all its outputs, where ONNX's shape inference cannot tell them: for open extents, or of an
+    operator of another domain, which `ops.hosted` implements.
     """
     domain = "" if ctx.proto.domain == "ai.onnx" else ctx.proto.domain
-    if not onnx.defs.has(ctx.proto.op_type, ctx.opset, domain):
+    standard = onnx.defs.has(ctx.proto.op_type, ctx.opset, domain)
+    if not standard and (types is None or not implementation(domain, ctx.proto.op_type, ctx.opset)):
         raise ModelError(_unknown(ctx, domain))
     if any(a.type in (a.GRAPH, a.GRAPHS) for a in ctx.proto.attribute):
         raise ModelError("operators that hold a graph are not supported, but for If, Loop and Scan")
-    schema = onnx.defs.get_schema(ctx.proto.op_type, ctx.opset, domain)
-    node = _spelled_out(ctx.proto, schema)
+    schema = onnx.defs.get_schema(ctx.proto.op_type, ctx.opset, domain) if standard else None
+    node = ctx.proto if schema is None else _spelled_out(ctx.proto, schema)
     proto = node.SerializeToString(deterministic=True)
     if not has_reference(proto, ctx.opset):
         return _renewed(ctx, node, domain)
@@ -71,6 +74,7 @@ def host_step(ctx: NodeContext, types: Sequence[TensorType] | None = None) -> Se
         ]
     else:
         if types is None:
+            assert schema is not None
             types = _output_types(ctx, node, schema)
         else:
             types = [types[i] for i, _ in named]

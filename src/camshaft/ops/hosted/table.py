@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from camshaft.ops.hosted import (
     arithmetic,
     indexing,
+    microsoft,
     normalization,
     quantization,
     recurrent,
@@ -117,10 +119,17 @@ IMPLEMENTATIONS: tuple[Implementation, ...] = tuple(
 )
 """In alphabetical order."""
 
+FOREIGN: Mapping[tuple[str, str], Function] = {
+    ("com.microsoft", "Inverse"): microsoft.inverse,
+}
+"""(domain, operator) -> function, of other domains than ONNX's."""
+
 _BY_NAME = {i.op_type: i for i in IMPLEMENTATIONS}
 
 
 def implementation(domain: str, op_type: str, opset: int) -> Function | None:
     """The function that runs an operator of an opset, None where there is none here."""
-    found = _BY_NAME.get(op_type) if domain in ("", "ai.onnx") else None
+    if domain not in ("", "ai.onnx"):
+        return FOREIGN.get((domain, op_type))
+    found = _BY_NAME.get(op_type)
     return found.function if found is not None and opset >= found.since else None

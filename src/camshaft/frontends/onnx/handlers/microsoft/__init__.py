@@ -11,6 +11,7 @@ from camshaft.frontends.onnx.handlers.microsoft import (
     attention,
     fused,
     group_query,
+    legacy,
     normalization,
     qlinear,
     recurrent,
@@ -24,6 +25,7 @@ HANDLERS: Mapping[str, Handler] = {
     **attention.HANDLERS,
     **fused.HANDLERS,
     **group_query.HANDLERS,
+    **legacy.HANDLERS,
     **normalization.HANDLERS,
     **qlinear.HANDLERS,
     **recurrent.HANDLERS,
@@ -31,6 +33,7 @@ HANDLERS: Mapping[str, Handler] = {
 }
 
 IN_ONNX: Mapping[str, Handler] = {
-    op: normalization.HANDLERS[op] for op in ("SimplifiedLayerNormalization",)
+    **legacy.IN_ONNX,
+    "SimplifiedLayerNormalization": normalization.simplified_layer_normalization,
 }
-"""Operators of ONNX Runtime that stand in the domain of ONNX, which does not define them."""
+"""Operators of ONNX Runtime that stand in the domain of ONNX, which does not define them, or no more."""

@@ -152,7 +152,6 @@ HANDLERS: Mapping[str, Handler] = {
     "EmbedLayerNormalization": embed_layer_normalization,
     "GroupNorm": group_norm,
     "QEmbedLayerNormalization": quantized_embed_layer_normalization,
-    "SimplifiedLayerNormalization": simplified_layer_normalization,
     "SkipGroupNorm": group_norm,
     "SkipLayerNormalization": skip_layer_normalization,
     "SkipSimplifiedLayerNormalization": skip_simplified_layer_normalization,
