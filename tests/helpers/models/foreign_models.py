@@ -34,6 +34,7 @@ def foreign(
     outputs: Sequence[str] = ("y0",),
     dims: Mapping[int, str] | None = None,
     domain: str = DOMAIN,
+    version: int = 1,
     model_opset: int = 17,
     types: Sequence[int] = (),
     **attrs: Any,
@@ -41,7 +42,7 @@ def foreign(
     """(model, feeds) of one operator, whose inputs are called x0, x1, ...
 
     dims: the declared extents of some inputs, as "batch 3 n"; those of the arrays where not given.
-    types: of the outputs, floats where not given.
+    version: of the domain.  types: of the outputs, floats where not given.
     """
     names, inputs, fixed, feeds = [], [], [], {}
     for i, operand in enumerate(operands):
@@ -61,7 +62,7 @@ def foreign(
         helper.make_tensor_value_info(n, k, None) for n, k in zip(outputs, kinds, strict=False) if n
     ]
     graph = helper.make_graph([node], "test", inputs, made, fixed)
-    opsets = [helper.make_opsetid("", model_opset), helper.make_opsetid(DOMAIN, 1)]
+    opsets = [helper.make_opsetid("", model_opset), helper.make_opsetid(domain or DOMAIN, version)]
     return helper.make_model(graph, opset_imports=opsets, ir_version=9), feeds
 
 
@@ -88,16 +89,18 @@ def check_foreign(
     tolerance: float = 2e-5,
     want: Sequence[np.ndarray] | None = None,
     off: int = 0,
+    host: bool = False,
     **more: Any,
 ) -> Graph:
     """Assert that importer and interpreter give what ONNX Runtime gives, or `want`; with the extents
-    that `dims` leaves open too.  off: by how much integers may differ.  Returns the graph."""
+    that `dims` leaves open too.  off: by how much integers may differ.  host: whether host steps may
+    occur.  Returns the graph."""
     model, feeds = foreign(op_type, operands, **more)
     expected = runtime_results(model, feeds) if want is None else want
     models = [model] if dims is None else [model, foreign(op_type, operands, dims=dims, **more)[0]]
     graphs = [imported(m) for m in models]
     for graph in graphs:
-        assert not host_ops(graph)
+        assert host or not host_ops(graph)
         got = interpret(graph, feeds)
         for name, there in zip(graph.output_names, expected, strict=True):
             here = got[name]

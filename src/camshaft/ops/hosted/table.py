@@ -18,6 +18,7 @@ from camshaft.ops.hosted import (
     strings,
 )
 from camshaft.ops.hosted.call import Function
+from camshaft.ops.hosted.ml import labels, trees, vectors
 from camshaft.ops.hosted.spatial import convolution, pooling, resize, sampling
 
 
@@ -120,6 +121,11 @@ IMPLEMENTATIONS: tuple[Implementation, ...] = tuple(
 """In alphabetical order."""
 
 FOREIGN: Mapping[tuple[str, str], Function] = {
+    ("ai.onnx.ml", "CategoryMapper"): labels.category_mapper,
+    ("ai.onnx.ml", "LabelEncoder"): labels.label_encoder,
+    ("ai.onnx.ml", "SVMClassifier"): vectors.svm_classifier,
+    ("ai.onnx.ml", "TreeEnsembleClassifier"): trees.tree_classifier,
+    ("ai.onnx.ml", "TreeEnsembleRegressor"): trees.tree_regressor,
     ("com.microsoft", "Inverse"): microsoft.inverse,
 }
 """(domain, operator) -> function, of other domains than ONNX's."""

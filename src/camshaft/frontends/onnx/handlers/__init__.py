@@ -11,6 +11,7 @@ from camshaft.frontends.onnx.handlers import (
     elementwise,
     experimental,
     microsoft,
+    ml,
     normalization,
     pooling,
     quantization,
@@ -33,5 +34,6 @@ HANDLERS: Mapping[tuple[str, str], Handler] = {
     **{("", op_type): handler for op_type, handler in shapes.HANDLERS.items()},
     **{("", op_type): handler for op_type, handler in slicing.HANDLERS.items()},
     **{("", op_type): handler for op_type, handler in microsoft.IN_ONNX.items()},
+    **{(ml.DOMAIN, op_type): handler for op_type, handler in ml.HANDLERS.items()},
     **{(microsoft.DOMAIN, op_type): handler for op_type, handler in microsoft.HANDLERS.items()},
 }
