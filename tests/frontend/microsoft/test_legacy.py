@@ -1,4 +1,4 @@
-"""Operators that ONNX took over from ONNX Runtime, or dropped."""
+"""Operators of ONNX Runtime's domain that ONNX has too, by now."""
 
 from __future__ import annotations
 
@@ -77,22 +77,3 @@ def test_fourier_transforms_of_real_signals() -> None:
     check_foreign("Rfft", [x], want=[pairs], dims={0: "b s 10"}, signal_ndim=1)
     attrs = {"signal_ndim": 1, "onesided": 1, "normalized": 0}
     check_foreign("Irfft", [pairs], want=[x], dims={0: "b s 6 2"}, **attrs)
-
-
-OLD: dict[str, dict[str, Any]] = {
-    "Affine": {"alpha": 0.5, "beta": 2.0},
-    "Crop": {"border": [1, 0, 2, 1]},
-    "ImageScaler": {"scale": 0.5, "bias": [1.0, 2.0, 3.0]},
-    "ParametricSoftplus": {"alpha": 0.5, "beta": 2.0},
-    "Scale": {"scale": 0.25},
-    "ScaledTanh": {"alpha": 0.5, "beta": 2.0},
-}
-
-
-@pytest.mark.parametrize("op_type", OLD)
-def test_what_stood_in_onnx_before(op_type: str) -> None:
-    more: dict[str, Any] = {"domain": "", "model_opset": 9, **OLD[op_type]}
-    check_foreign(op_type, [f(2, 3, 6, 5)], dims={0: "n 3 h w"}, **more)
-    if op_type == "Crop":
-        more |= {"border": [1, 2, 0, 0], "scale": [3, 2]}
-        check_foreign(op_type, [f(2, 3, 6, 5)], **more)

@@ -33,7 +33,6 @@ HANDLERS: Mapping[str, Handler] = {
 }
 
 IN_ONNX: Mapping[str, Handler] = {
-    **legacy.IN_ONNX,
     "SimplifiedLayerNormalization": normalization.simplified_layer_normalization,
 }
-"""Operators of ONNX Runtime that stand in the domain of ONNX, which does not define them, or no more."""
+"""Operators of ONNX Runtime that stand in the domain of ONNX, which does not define them."""

@@ -1,4 +1,4 @@
-"""Operators that ONNX took over from ONNX Runtime, or that both had before ONNX 1.2: read as today's."""
+"""Operators of ONNX Runtime's domain that ONNX has too, by now, and a few that neither needs any more."""
 
 from __future__ import annotations
 
@@ -9,11 +9,6 @@ from onnx import TensorProto
 
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx.context import Handler, NodeContext, Results
-from camshaft.frontends.onnx.handlers.microsoft.fused import (
-    parametric_softplus,
-    scaled,
-    scaled_tanh,
-)
 from camshaft.frontends.onnx.handlers.microsoft.spelling import Spelling
 from camshaft.frontends.onnx.hosted import host_step
 from camshaft.ir.extents.sizes import fixed_extent
@@ -116,47 +111,6 @@ def irfft(ctx: NodeContext) -> Results:
     return F.matmul(b, rows, operand, output=ctx.output)
 
 
-# --- what stood in ONNX's own domain --------------------------------------------------------
-
-
-def affine(ctx: NodeContext) -> Results:
-    """Affine: alpha * x + beta."""
-    alpha, beta = ctx.attr_float("alpha", 1.0), ctx.attr_float("beta")
-    return scaled(ctx.builder, ctx.arg(0), alpha, beta, output=ctx.output)
-
-
-def soft_functions(ctx: NodeContext) -> Results:
-    """ParametricSoftplus and ScaledTanh."""
-    function = scaled_tanh if ctx.proto.op_type == "ScaledTanh" else parametric_softplus
-    alpha, beta = ctx.attr_float("alpha", 1.0), ctx.attr_float("beta", 1.0)
-    return function(ctx.builder, ctx.arg(0), alpha, beta, output=ctx.output)
-
-
-def scale(ctx: NodeContext) -> Results:
-    """Scale: scale * x."""
-    return F.mul(ctx.builder, ctx.arg(0), ctx.attr_float("scale", 1.0), output=ctx.output)
-
-
-def image_scaler(ctx: NodeContext) -> Results:
-    """ImageScaler of x [N,C,H,W]: scale * x, plus a bias for each channel."""
-    b, x = ctx.builder, ctx.arg(0)
-    bias = np.array(ctx.attr_floats("bias") or (0.0,), np.float32).reshape(-1, 1, 1)
-    held = constant(b, bias.astype(x.type.dtype.numpy), "bias")
-    return F.add(b, F.mul(b, x, ctx.attr_float("scale", 1.0)), held, output=ctx.output)
-
-
-def crop(ctx: NodeContext) -> Results:
-    """Crop of x [N,C,H,W] by a border (left, top, right, bottom); scale: (height, width) that stay behind
-    the left and top one."""
-    x, border, size = ctx.arg(0), ctx.attr_ints("border"), ctx.attr_ints("scale")
-    if border is None or len(border) != 4 or x.type.rank != 4:
-        raise ModelError(f"takes images, not {x.type}, and a border of four numbers, not {border}")
-    left, top, right, bottom = border
-    height, width = size or (x.shape[2] - top - bottom, x.shape[3] - left - right)
-    ends = [top + height, left + width]
-    return F.slice(ctx.builder, x, [top, left], ends, [2, 3], output=ctx.output)
-
-
 HANDLERS: Mapping[str, Handler] = {
     "CDist": cdist,
     "ExpandDims": expand_dims,
@@ -169,13 +123,3 @@ HANDLERS: Mapping[str, Handler] = {
     "Rfft": rfft,
     "Trilu": renamed,
 }
-
-IN_ONNX: Mapping[str, Handler] = {
-    "Affine": affine,
-    "Crop": crop,
-    "ImageScaler": image_scaler,
-    "ParametricSoftplus": soft_functions,
-    "Scale": scale,
-    "ScaledTanh": soft_functions,
-}
-"""Of ONNX's own domain, as ONNX Runtime still takes them."""
