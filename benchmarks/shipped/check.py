@@ -1,8 +1,9 @@
-"""A shipped model's engine, held against ONNX Runtime at three shapes."""
+"""A shipped model's engine, held against ONNX Runtime at feeds of several shapes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,14 @@ TOLERANCE = 1e-4
 """Largest difference of a float model's outputs, relative to the output's range."""
 
 Outputs = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """off: the largest difference relative to the output's range; allowed: how large it may be."""
+
+    off: float
+    allowed: float
 
 
 class Peer:
@@ -48,11 +57,45 @@ def _distance(got: np.ndarray, want: np.ndarray) -> float:
     g, w = got.astype(np.float64), want.astype(np.float64)
     if not np.array_equal(np.isfinite(g), np.isfinite(w)):
         return float("inf")
-    error = float(np.nanmax(np.abs(np.where(g == w, 0.0, g - w))))
+    finite = np.isfinite(w)
+    if not np.array_equal(g[~finite], w[~finite], equal_nan=True):
+        return float("inf")
+    if not finite.any():
+        return 0.0
+    g, w = g[finite], w[finite]
+    error = float(np.abs(g - w).max())
     extent = float(max(w.max(), 0.0) - min(w.min(), 0.0))
     return error / extent if extent else error
 
 
-def distances(engine: Engine, peer: Peer, feeds: Sequence[Outputs]) -> list[float]:
-    """How far the engine lies from the peer at each feed."""
-    return [distance(engine(f), peer(f)) for f in feeds]
+def worst(engine: Engine, path: Path, feeds: Sequence[Outputs], *, quantized: bool) -> Standing:
+    """How an engine of the file stands beside ONNX Runtime, at the worst of the feeds.
+
+    A float model is as far off as ONNX Runtime's optimized run is away, and TOLERANCE is allowed.
+
+    In a quantized one a sum that rounds the other way moves a value by a whole quantum, and more where a
+    later layer finds its scale from the data.  It is as far off as the nearer of ONNX Runtime's
+    optimized and plain runs is away, and allowed is how far ONNX Runtime lies from itself: the
+    two runs from each other, or the optimized one from itself when the inputs are moved to neighbouring
+    floats (of layers that find scales, both runs execute the same code).
+    """
+    optimized = Peer(path, optimized=True)
+    if not quantized:
+        return Standing(max(distance(engine(f), optimized(f)) for f in feeds), TOLERANCE)
+    plain = Peer(path, optimized=False)
+    off, allowed = [], []
+    for f in feeds:
+        got, runs = engine(f), (optimized(f), plain(f))
+        off.append(min(distance(got, run) for run in runs))
+        moved = optimized({n: _moved(a) for n, a in f.items()})
+        allowed.append(max(distance(runs[0], runs[1]), distance(moved, runs[0])))
+    return Standing(max(off), max(allowed))
+
+
+def _moved(array: np.ndarray) -> np.ndarray:
+    """Each float moved to one of its two neighbours."""
+    if array.dtype.kind != "f":
+        return array
+    up = np.random.default_rng(0).random(array.shape) < 0.5
+    towards = np.where(up, np.inf, -np.inf).astype(array.dtype)
+    return np.asarray(np.nextafter(array, towards), array.dtype)
