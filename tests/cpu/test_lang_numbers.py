@@ -9,7 +9,24 @@ from camshaft.backends.cpu.expr.epilogue import emit_expr
 from camshaft.backends.cpu.lang import FunctionBuilder
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir import expr as E
-from camshaft.ir.types import DType, bf16, boolean, f16, f32, f64, i8, i16, i32, i64, u8, u16, u32
+from camshaft.ir.types import (
+    NARROW_FLOATS,
+    NARROW_INTS,
+    DType,
+    bf16,
+    boolean,
+    f8e8m0,
+    f16,
+    f32,
+    f64,
+    i8,
+    i16,
+    i32,
+    i64,
+    u8,
+    u16,
+    u32,
+)
 from lang_phases import run_phase
 from targets import each_target
 
@@ -20,7 +37,9 @@ FLOATS += [np.nan, np.inf, -np.inf, 2147483520, 2147483648, -2147483648, 8388609
 @each_target
 @pytest.mark.usefixtures("quiet_numpy")
 @pytest.mark.parametrize(
-    "dtype", [u8, i8, u16, i16, i32, u32, i64, boolean, f64, f16, bf16], ids=str
+    "dtype",
+    [u8, i8, u16, i16, i32, u32, i64, boolean, f64, f16, bf16, *NARROW_FLOATS, *NARROW_INTS],
+    ids=str,
 )
 def test_cast_from_float(target: CpuTarget, dtype: DType) -> None:
     lanes = target.lanes(f32)
@@ -99,10 +118,56 @@ def half_of(x: np.ndarray, half: DType) -> np.ndarray:
     return (np.where(up, at, at - 1) | np.where(np.signbit(x), 1 << 15, 0)).astype(np.uint16)
 
 
+def codes(dtype: DType) -> np.ndarray:
+    """Every value of a type of at most 8 bits, whole vectors of them."""
+    return np.resize(np.arange(1 << dtype.bits, dtype=np.uint8), 256).view(dtype.numpy)
+
+
+@each_target
+@pytest.mark.usefixtures("quiet_numpy")
+@pytest.mark.parametrize("dtype", [*NARROW_FLOATS, *NARROW_INTS], ids=str)
+def test_every_narrow_number_is_widened_exactly_and_comes_back(
+    target: CpuTarget, dtype: DType
+) -> None:
+    x = codes(dtype)
+    wide = x.astype(np.float32)
+    for source in (f32, f64, f16, bf16) if dtype != f8e8m0 else (f32, f64):
+        y = cast_all(target, x, source)
+        np.testing.assert_array_equal(y.astype(np.float32), wide)
+        back = cast_all(target, y, dtype)
+        number = ~np.isnan(wide)
+        assert (back.view(np.uint8)[number] == x.view(np.uint8)[number]).all()
+        assert np.isnan(back[~number].astype(np.float32)).all()
+    for integer in (i8, u8, i32, boolean):
+        clean = x[np.isfinite(wide)][:128]
+        np.testing.assert_array_equal(cast_all(target, clean, integer), E.convert(clean, integer))
+
+
+@each_target
+@pytest.mark.usefixtures("quiet_numpy")
+@pytest.mark.parametrize("dtype", NARROW_FLOATS, ids=str)
+def test_narrow_floats_are_rounded_once_and_to_even(target: CpuTarget, dtype: DType) -> None:
+    numbers = codes(dtype).astype(np.float64)
+    numbers = np.unique(numbers[np.isfinite(numbers)])
+    middle = (numbers[:-1] + numbers[1:]) / 2
+    ends = numbers[-1] * np.array([1.01, 1.03, 1.0625, 1.07, 1.2, 1.25, 1.5, 2, 1e3])
+    x = np.concatenate([numbers, middle, ends, [np.inf, np.nan]])
+    x = np.concatenate([x, np.nextafter(x, -np.inf), np.nextafter(x, np.inf)])
+    x = np.resize(np.concatenate([x, -x]), -(-2 * x.size // 64) * 64)
+    sources = [x.astype(np.float32)] if dtype == f8e8m0 else [x, x.astype(np.float32)]
+    for source in sources:
+        got, wanted = cast_all(target, source, dtype), E.convert(source, dtype)
+        np.testing.assert_array_equal(got.astype(np.float32), wanted.astype(np.float32))
+        number = ~np.isnan(source) & ~np.isnan(wanted.astype(np.float32))
+        assert (got.view(np.uint8)[number] == wanted.view(np.uint8)[number]).all()
+
+
 @each_target
 @pytest.mark.usefixtures("quiet_numpy")
 @pytest.mark.parametrize("source", [u8, i8, i32, i64], ids=str)
-@pytest.mark.parametrize("dtype", [u8, i8, i32, f32, boolean, f16, bf16], ids=str)
+@pytest.mark.parametrize(
+    "dtype", [u8, i8, i32, f32, boolean, f16, bf16, *NARROW_FLOATS, *NARROW_INTS], ids=str
+)
 def test_cast_from_integer(target: CpuTarget, source: DType, dtype: DType) -> None:
     lanes = target.lanes(f32)
     low, high = source.range
@@ -114,7 +179,8 @@ def test_cast_from_integer(target: CpuTarget, source: DType, dtype: DType) -> No
             k.store(k.cast(k.load(k.args["a0"].at(i), lanes), dtype), k.args["a1"].at(i))
 
     run_phase(target, body, x, y)
-    assert (y == E.convert(x, dtype)).all()
+    wanted = E.convert(x, dtype)
+    assert ((y == wanted) | ((y != y) & (wanted != wanted))).all()
 
 
 @each_target

@@ -6,7 +6,22 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from camshaft.ir.types import ALL_DTYPES, DType, bf16, boolean, f16, f32, f64, i8, i32, u8
+from camshaft.ir.types import (
+    ALL_DTYPES,
+    NARROW_FLOATS,
+    DType,
+    bf16,
+    boolean,
+    f8e8m0,
+    f16,
+    f32,
+    f64,
+    i8,
+    i32,
+    i64,
+    u8,
+    u64,
+)
 
 FLOATS = (f16, bf16, f32, f64)
 NUMBERS = tuple(d for d in ALL_DTYPES if d.is_float or d.is_int)
@@ -22,26 +37,53 @@ def test_floats(dtype: DType) -> None:
     assert dtype.infinity == int(bits)
 
 
+@pytest.mark.parametrize("dtype", NARROW_FLOATS, ids=repr)
+def test_narrow_floats(dtype: DType) -> None:
+    every = every_value(dtype)
+    numbers = np.unique(every[np.isfinite(every)])
+    positive = numbers[numbers > 0]
+    assert dtype.largest == positive[-1]
+    assert dtype.step == positive[positive > 1][0] - 1
+    if dtype != f8e8m0:  # which has no denormals
+        assert dtype.tiny == positive[(1 << dtype.fraction) - 1]
+        assert positive[0] == dtype.tiny * dtype.step
+    assert dtype.takes(float("nan")) == bool(np.isnan(every).any())
+    assert dtype.takes(float("inf")) == bool(np.isinf(every).any())
+    assert dtype.takes(dtype.largest) and not dtype.takes(dtype.largest * 1.5)
+
+
+def every_value(dtype: DType) -> np.ndarray:
+    """All values of a type of at most 8 bits, the ends of others, as f64."""
+    if dtype.bits <= 8:
+        return np.arange(1 << dtype.bits, dtype=np.uint8).view(dtype.numpy).astype(np.float64)
+    if not dtype.is_float:
+        return np.array([dtype.range[0], dtype.range[1], dtype.range[1] - 1], np.float64)
+    ends = [dtype.largest, dtype.largest * (1 - dtype.step / 2), dtype.tiny, -0.0, np.inf, np.nan]
+    finest = dtype.tiny * dtype.step
+    return np.array([*ends, finest]).astype(dtype.numpy).astype(np.float64)
+
+
 @pytest.mark.parametrize("wide", NUMBERS, ids=repr)
 @pytest.mark.parametrize("narrow", NUMBERS, ids=repr)
 def test_holds_every_number_of_another_type(wide: DType, narrow: DType) -> None:
-    """Judged by the numbers at the ends of `narrow`: its greatest ones and its finest one."""
-    if narrow.is_float:
-        ends = [narrow.largest, -narrow.largest, narrow.tiny]
+    """Judged by all that `narrow` has, or by its greatest numbers and its finest one."""
+    if {wide, narrow} <= {i64, u64}:  # whose ends are not in f64
+        assert wide.holds(narrow) == (wide == narrow)
+        return
+    values = every_value(narrow)
+    if wide.is_int:
+        same = not narrow.is_float and all(wide.range[0] <= int(v) <= wide.range[1] for v in values)
     else:
-        ends = [narrow.range[0], narrow.range[1], narrow.range[1] - 1]
-    numbers = np.array(ends, narrow.numpy)
-    with np.errstate(all="ignore"):
-        there = numbers.astype(wide.numpy)
-        same = all(_exact(a) == _exact(b) for a, b in zip(there, numbers, strict=True))
-    if wide.is_int and narrow.is_float:
-        same = False
+        with np.errstate(all="ignore"):
+            there = values.astype(wide.numpy).astype(np.float64)
+        same = bool(same_value(there, values).all())
+        same &= narrow.bits <= 32 or narrow.is_float or wide == narrow
     assert wide.holds(narrow) == same
 
 
-def _exact(x: np.generic) -> int | float:
-    value = float(x)
-    return int(x) if np.issubdtype(type(x), np.integer) else value
+def same_value(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Where floats are equal, NaN to itself, -0 to itself."""
+    return ((a == b) & (np.signbit(a) == np.signbit(b))) | (np.isnan(a) & np.isnan(b))
 
 
 @pytest.mark.parametrize("dtype", NUMBERS, ids=repr)

@@ -39,7 +39,9 @@ class Expr:
     zero they return of -0 and 0 is open.  "cast" from float to an integer type *saturates* after
     rounding half to even: it is what requantization needs, and the only float-to-int
     conversion kernels make (`trunc` builds C's truncation from floor and ceil).
-    NaN casts to the smallest value of the integer type.  Integers wrap: in sums, products, -x and
+    NaN casts to the smallest value of the integer type.  "cast" to a float type that has no infinity
+    gives NaN beyond its largest value, or where it has none either, the largest; to powers of two
+    (f8e8m0) it goes toward zero.  Integers wrap: in sums, products, -x and
     |x| of the smallest value, and in casts between integer types.  "div" of integers truncates
     towards zero, "mod" has the sign of the divisor, as Python's; by zero both give 0.
     """

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from camshaft.ir.types import DType, dtype_of
+from camshaft.ir.types import NARROW_FLOATS, DType, bf16, dtype_of, f8e8m0, f32, f64
 
 PREDICATES = frozenset({"lt", "le", "eq", "not", "isnan", "isinf"})
 """Operators that give a bool whatever their operands are."""
@@ -31,11 +31,34 @@ def _saturate(x: np.ndarray, dtype: DType) -> np.ndarray:
     return np.where(wide >= float(high), high, np.clip(wide, low, top).astype(dtype.numpy))
 
 
+def _exponents(x: np.ndarray) -> np.ndarray:
+    """The powers of two next to x toward zero, at least the smallest; NaN for what is negative, infinite or
+    NaN."""
+    bits = np.asarray(x, np.float32).view(np.uint32) >> np.uint32(f32.fraction)
+    codes: np.ndarray = np.minimum(bits, np.uint32(255)).astype(np.uint8)
+    return codes.view(f8e8m0.numpy)
+
+
+def _to_odd(x: np.ndarray) -> np.ndarray:
+    """f64 as f32 with the last bit set where something was cut off: rounded once more, to fewer bits, it is
+    as if rounded once."""
+    with np.errstate(over="ignore"):
+        near = np.asarray(x, np.float32)
+    bits, back = near.view(np.uint32).copy(), near.astype(np.float64)
+    bits -= np.abs(back) > np.abs(x)
+    bits |= (back != x) & ~np.isnan(x)
+    return bits.view(np.float32)
+
+
 def convert(x: np.ndarray, dtype: DType) -> np.ndarray:
     """Meaning of "cast" on an array (also used by the Cast of constants)."""
     source = dtype_of(x)
     if source.is_float and dtype.is_int:
         return _saturate(x, dtype)
+    if dtype == f8e8m0:
+        return _exponents(x)
+    if source == f64 and (dtype in NARROW_FLOATS or dtype == bf16):
+        x = _to_odd(x)  # ml_dtypes would round twice
     return np.asarray(x, dtype.numpy)
 
 

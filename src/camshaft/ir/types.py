@@ -23,18 +23,23 @@ class DType:
     """An element type.
 
     name: short name used in dumps, cache keys and engine files ("f32", "u8", ...).
-    bits: storage size.  kind: "f" float, "i" signed, "u" unsigned, "b" bool, "s" string.
+    bits: of information; fewer than 8 are the low bits of a byte, the others of which are 0.
+    kind: "f" float, "i" signed, "u" unsigned, "b" bool, "s" string.
     fraction: bits of a float's significand behind the point; the exponent has the others but one.
+    special: what a float has besides numbers: "ieee" infinities and NaN; "fn" NaN alone, of the code with
+        all bits set but the sign; "fnuz" NaN alone, in the place of -0, and exponents one lower;
+        "finite" neither; "unsigned" (e8m0: 8 bits of exponent, no sign and no zero) NaN alone.
     """
 
     name: str
     bits: int
     kind: str
     fraction: int = 0
+    special: str = "ieee"
 
     @property
     def bytes(self) -> int:
-        """Bytes of one element (bool is stored as one byte)."""
+        """Bytes of one element."""
         return max(1, self.bits // 8)
 
     @property
@@ -49,18 +54,24 @@ class DType:
 
     @cached_property
     def numpy(self) -> np.dtype:
-        """The NumPy dtype; bf16 needs the ml_dtypes package (onnx installs it)."""
-        if self.name == "bf16":
+        """The NumPy dtype; those that NumPy has not need the ml_dtypes package (onnx installs it)."""
+        if self.name in _ML_DTYPES:
             import ml_dtypes
 
-            bfloat16: np.dtype = np.dtype(ml_dtypes.bfloat16)
-            return bfloat16
+            found: np.dtype = np.dtype(getattr(ml_dtypes, _ML_DTYPES[self.name]))
+            return found
         return np.dtype(_NUMPY[self.name])
 
     @property
     def exponent(self) -> int:
         """Bits of a float's exponent."""
-        return self.bits - 1 - self.fraction if self.is_float else 0
+        signs = 0 if self.special == "unsigned" else 1
+        return self.bits - signs - self.fraction if self.is_float else 0
+
+    @property
+    def bias(self) -> int:
+        """What a float's exponent is stored with added."""
+        return (1 << (self.exponent - 1)) - (0 if self.special == "fnuz" else 1)
 
     @property
     def step(self) -> float:
@@ -71,18 +82,24 @@ class DType:
     @property
     def tiny(self) -> float:
         """The smallest normal float: how far results near 0 may be off, which may be denormal or 0."""
-        return 2.0 ** (2 - (1 << (self.exponent - 1))) if self.is_float else 0.0
+        if self.special == "unsigned":
+            return 2.0**-self.bias
+        return 2.0 ** (1 - self.bias) if self.is_float else 0.0
 
     @property
     def largest(self) -> float:
         """The largest finite value."""
         if not self.is_float:
             return float(self.range[1])
-        return (2.0 - self.step) * 2.0 ** ((1 << (self.exponent - 1)) - 1)
+        codes = (1 << self.exponent) - 1  # the largest exponent, as it is stored
+        if self.special in ("ieee", "unsigned"):  # which belongs to NaN
+            return (2.0 - self.step) * 2.0 ** (codes - 1 - self.bias)
+        last = 2.0 - self.step * (2 if self.special == "fn" else 1)
+        return last * 2.0 ** (codes - self.bias)
 
     @property
     def infinity(self) -> int:
-        """The bits of a float's positive infinity, as a number; NaN's are greater."""
+        """The bits of a float's positive infinity, as a number; NaN's are greater.  Of "ieee" floats."""
         return ((1 << self.exponent) - 1) << self.fraction
 
     @property
@@ -91,28 +108,50 @@ class DType:
         else in the type itself."""
         return i32 if self.is_int and self.bits == 8 else self
 
+    @property
+    def held(self) -> DType:
+        """In which graphs hold tensors of this type: floats of at most 16 bits in f32, integers of fewer
+        than 8 in ones of 8."""
+        if self.is_float and self.bits <= 16:
+            return f32
+        if self.is_int and self.bits < 8:
+            return i8 if self.kind == "i" else u8
+        return self
+
     def takes(self, value: object) -> bool:
         """Whether an element can be this Python number, floats rounded to nearest; no finite number
-        may become infinite.  A bool is no integer."""
+        may become infinite or NaN.  A bool is no integer."""
         if isinstance(value, bool) or self.kind == "b":
             return isinstance(value, bool) and self.kind == "b"
         if self.is_int:
             return isinstance(value, int) and self.range[0] <= value <= self.range[1]
         if not self.is_float or not isinstance(value, int | float):
             return False
+        number = value if isinstance(value, int) else float(value)  # NumPy's compare otherwise
+        if number != number:
+            return self.special != "finite"
+        if abs(number) == float("inf"):
+            return self.special == "ieee"
+        if self.special != "ieee":
+            least = self.tiny if self.special == "unsigned" else -self.largest
+            return least <= number <= self.largest
         top = 1 << (self.exponent - 1)
         beyond = (1 << top) - (1 << (top - self.fraction - 2))  # the least that rounds to infinity
-        number = value if isinstance(value, int) else float(value)  # NumPy's compare otherwise
-        return abs(number) < beyond or abs(number) == float("inf") or number != number
+        return abs(number) < beyond
 
     def holds(self, other: DType) -> bool:
-        """Whether every number of type `other` is one of this type."""
+        """Whether every number of type `other`, and what else it has, is in this type."""
         if not (self.is_int or self.is_float) or not (other.is_int or other.is_float):
             return False
         if other.is_float:
-            return self.fraction >= other.fraction and self.exponent >= other.exponent
+            finest = self.tiny * self.step <= other.tiny * other.step
+            wide = finest and self.fraction >= other.fraction and self.largest >= other.largest
+            return wide and other.special in _HELD[self.special]
         if self.is_float:
-            return other.bits <= self.fraction + 1
+            if self.special == "unsigned":
+                return False
+            most = max(-other.range[0], other.range[1])
+            return other.bits - (other.kind == "i") <= self.fraction + 1 and most <= self.largest
         return self.range[0] <= other.range[0] and other.range[1] <= self.range[1]
 
     @property
@@ -143,7 +182,33 @@ u64 = DType("u64", 64, "u")
 boolean = DType("bool", 1, "b")
 string = DType("str", 64, "s")
 
-ALL_DTYPES = (f16, bf16, f32, f64, i8, i16, i32, i64, u8, u16, u32, u64, boolean, string)
+f8e4m3fn = DType("f8e4m3fn", 8, "f", fraction=3, special="fn")
+f8e4m3fnuz = DType("f8e4m3fnuz", 8, "f", fraction=3, special="fnuz")
+f8e5m2 = DType("f8e5m2", 8, "f", fraction=2)
+f8e5m2fnuz = DType("f8e5m2fnuz", 8, "f", fraction=2, special="fnuz")
+f8e8m0 = DType("f8e8m0", 8, "f", special="unsigned")
+f6e2m3 = DType("f6e2m3", 6, "f", fraction=3, special="finite")
+f6e3m2 = DType("f6e3m2", 6, "f", fraction=2, special="finite")
+f4e2m1 = DType("f4e2m1", 4, "f", fraction=1, special="finite")
+i4 = DType("i4", 4, "i")
+u4 = DType("u4", 4, "u")
+i2 = DType("i2", 2, "i")
+u2 = DType("u2", 2, "u")
+
+NARROW_FLOATS = (f8e4m3fn, f8e4m3fnuz, f8e5m2, f8e5m2fnuz, f8e8m0, f6e2m3, f6e3m2, f4e2m1)
+"""Floats of at most 8 bits, and ..."""
+NARROW_INTS = (i4, u4, i2, u2)
+"""... integers of fewer than 8: types of a model's inputs and outputs, which nothing computes in."""
+WIDE_DTYPES = (f16, bf16, f32, f64, i8, i16, i32, i64, u8, u16, u32, u64, boolean, string)
+ALL_DTYPES = (*WIDE_DTYPES, *NARROW_FLOATS, *NARROW_INTS)
+_HELD = {
+    "ieee": ("ieee", "fn", "fnuz", "finite", "unsigned"),
+    "fn": ("fn", "fnuz", "finite", "unsigned"),
+    "fnuz": ("fnuz", "unsigned"),  # nothing that has -0
+    "finite": ("finite",),
+    "unsigned": ("unsigned",),
+}
+"""What a kind of float has -> the kinds all of which it has."""
 _BY_NAME = {d.name: d for d in ALL_DTYPES}
 _NUMPY: dict[str, type] = {
     "f16": np.float16,
@@ -160,6 +225,23 @@ _NUMPY: dict[str, type] = {
     "bool": np.bool_,
     "str": np.object_,
 }
+_ML_DTYPES = {
+    "bf16": "bfloat16",
+    "f8e4m3fn": "float8_e4m3fn",
+    "f8e4m3fnuz": "float8_e4m3fnuz",
+    "f8e5m2": "float8_e5m2",
+    "f8e5m2fnuz": "float8_e5m2fnuz",
+    "f8e8m0": "float8_e8m0fnu",
+    "f6e2m3": "float6_e2m3fn",
+    "f6e3m2": "float6_e3m2fn",
+    "f4e2m1": "float4_e2m1fn",
+    "i4": "int4",
+    "u4": "uint4",
+    "i2": "int2",
+    "u2": "uint2",
+}
+"""Types that NumPy has not -> their names in ml_dtypes, which are also those of its NumPy dtypes."""
+_FROM_ML_DTYPES = {theirs: _BY_NAME[ours] for ours, theirs in _ML_DTYPES.items()}
 _FROM_NUMPY = {np.dtype(t): _BY_NAME[n] for n, t in _NUMPY.items()}
 
 
@@ -174,8 +256,8 @@ def dtype_named(name: str) -> DType:
 def dtype_of(array: np.ndarray | np.dtype) -> DType:
     """The DType of a NumPy array or dtype; ModelError for one camshaft does not know."""
     dtype = array if isinstance(array, np.dtype) else array.dtype
-    if dtype.name == "bfloat16":
-        return bf16
+    if dtype.name in _FROM_ML_DTYPES:
+        return _FROM_ML_DTYPES[dtype.name]
     if dtype.kind in "SU":
         return string
     try:

@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 
 from camshaft.errors import BuildError, ConfigError
-from camshaft.ir.types import StaticShape
+from camshaft.ir.types import NARROW_FLOATS, StaticShape
 from camshaft.program.program import HostCall
 from camshaft.program.rows import Outcome
 from camshaft.program.view import Buffer
@@ -69,7 +69,9 @@ class ExecutionContext:
             self._shaper.move(self._arena.ctypes.data)
         else:
             self._place([t.static for t in self._outputs.types], engine.program.offsets, {})
-        direct = None if self._hosts else self._program.call
+        narrow = any(t.dtype in NARROW_FLOATS for t in self._inputs.types)
+        self._checks_here = check_finite and narrow  # generated code checks wider floats only
+        direct = None if self._hosts or self._checks_here else self._program.call
         self._call: Callable[..., int] = direct or _always_slow_path
 
     # -- running -----------------------------------------------------------------------------
@@ -144,7 +146,7 @@ class ExecutionContext:
 
     def _call_in_turn(self, arrays: Arrays) -> int:
         """Run, where the tables fit the sizes; errors for arrays that are not right."""
-        if not self._hosts and self._program.call_in_turn is not None:
+        if not self._hosts and not self._checks_here and self._program.call_in_turn is not None:
             code = self._program.call_in_turn(*arrays)
             if code != Outcome.UNEXPECTED:
                 return code
@@ -152,6 +154,8 @@ class ExecutionContext:
         sizes = self._shaper.sizes if self._shaper else None
         self._inputs.check(arrays[:count], sizes)
         self._outputs.check(arrays[count:], sizes)
+        if self._checks_here:
+            self._inputs.check_finite(arrays[:count])
         addresses = [a.ctypes.data for a in arrays]
         return self._program.enter(addresses, lambda row: self._hosts[row].run(arrays))
 
@@ -266,5 +270,5 @@ def allowed_threads(threads: object, limit: int) -> int:
 
 def _always_slow_path(*arrays: Any) -> int:
     """Stands in for generated argument checks where NumPy's memory layout is unknown, and where
-    host steps make the way into the program a longer one."""
+    host steps or checks in Python make the way into the program a longer one."""
     return Outcome.UNEXPECTED

@@ -92,10 +92,10 @@ def _error(x: Expr, dtype: DType, args: Sequence[Interval], coarse: bool) -> flo
     """Relative error that an operation adds to what its operands bring."""
     if not dtype.is_float or x.op in _EXACT:
         return 0.0
-    if x.op == "cast":  # halves are rounded already; small integers are exact
+    if x.op == "cast":  # small floats are rounded already; small integers are exact
         bound = 2.0 ** (dtype.fraction + 1)
         small = args[0].dtype.is_int and all(np.all(np.abs(end) <= bound) for end in args[0].ends)
-        return 0.0 if small or dtype.bits == 16 else dtype.step
+        return 0.0 if small or dtype.bits <= 16 else dtype.step
     if coarse and x.op in ("exp", "reciprocal", "div"):
         return COARSE if any(n.op == "exp" for n in E.nodes(x)) else dtype.step
     return FUNCTION if x.op in _INEXACT else dtype.step
@@ -120,7 +120,7 @@ def mismatch(
     if got.dtype != expected.dtype or got.shape != expected.shape:
         return f"{got.dtype}{got.shape} instead of {expected.dtype}{expected.shape}"
     differs = got != expected
-    if got.dtype.kind == "f":
+    if dtype_of(got).is_float:
         differs &= ~(np.isnan(got) & np.isnan(expected))
     if not differs.any():
         return ""

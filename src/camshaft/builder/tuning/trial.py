@@ -18,7 +18,7 @@ from camshaft.builder.tuning.reference import references
 from camshaft.errors import BuildError
 from camshaft.ir.extents.sizes import evaluate, fixed, fixed_extent, typical_sizes
 from camshaft.ir.strides import span
-from camshaft.ir.types import DType, TensorType, dtype_of, u8
+from camshaft.ir.types import DType, TensorType, dtype_of, f8e8m0, u8
 from camshaft.program.program import (
     Arena,
     Binding,
@@ -199,7 +199,8 @@ def random_values(
     BuildError if it may hold none.
     """
     if dtype.is_float:
-        return np.asarray(rng.standard_normal(count, np.float32), dtype.numpy)
+        drawn = rng.standard_normal(count, np.float32)
+        return np.asarray(np.abs(drawn) if dtype == f8e8m0 else drawn, dtype.numpy)
     if dtype.kind == "b":
         return np.asarray(rng.integers(0, 2, count), np.bool_)
     low, high = dtype.range if dtype.bits <= 16 else (-1000, 1000)

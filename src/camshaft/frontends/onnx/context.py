@@ -50,7 +50,8 @@ class NodeContext:
     proto: the node.  name: its name, or its first output's.  opset: version of its domain.
     inputs: its inputs as tensors, None where an optional input is left out.
     kept: names of tensors of the model that may name a result; others (of inner graphs) get the node's name before.
-    narrow: ONNX names of tensors of fewer than 8 bits (held one value to a byte) and their types.
+    narrow: ONNX names of tensors of types of at most 8 bits that are held in others (`dtypes.is_narrow`), and
+        these types.
     subgraph: imports a branch or loop body in place.
     ask: reports inputs of the model whose values must be known as sizes.
     """
@@ -64,6 +65,10 @@ class NodeContext:
     narrow: dict[str, int]
     subgraph: SubgraphImporter
     ask: Callable[[Sequence[Tensor]], None]
+
+    def __post_init__(self) -> None:
+        for output in self.proto.output:
+            self.narrow.pop(output, None)  # the name may stand for something else in another graph
 
     # -- inputs ------------------------------------------------------------------------------
 
@@ -140,6 +145,14 @@ class NodeContext:
                 self.ask(self.sources(self.arg(index)))
         array = self.const(index, what)
         return None if array is None else tuple(int(v) for v in array.reshape(-1))
+
+    def narrow_type(self, index: int) -> int:
+        """The ONNX element type of input `index` if it is one that is held in another, else 0."""
+        return self.narrow.get(self.proto.input[index], 0) if self.has(index) else 0
+
+    def makes_narrow(self, elem_type: int) -> None:
+        """Note that the first output has this ONNX element type, which is held in another."""
+        self.narrow[self.proto.output[0]] = elem_type
 
     def wants(self, index: int) -> bool:
         """Whether output `index` is named, so that somebody may read it."""

@@ -1,8 +1,9 @@
 """ONNX element types and tensors as camshaft's.
 
-Half-precision floats are computed in f32: inside the graph, f16 and bf16 tensors are f32 tensors.
-Only graph inputs and outputs keep the type they declare (see `boundary_dtype`).  Four- and two-bit
-integers are held one to a byte.
+Floats of at most 16 bits are computed in f32, integers of fewer than 8 bits are held in ones of 8: inside
+the graph, f16 tensors are f32 tensors and i4 tensors i8 tensors.  Only graph inputs and outputs keep
+the type they declare (see `boundary_dtype`).  Inside, a tensor of a type of at most 8 bits has values of
+that type alone, since `Cast` and `QuantizeLinear` round to it; one of a half may be more exact.
 """
 
 from __future__ import annotations
@@ -30,18 +31,21 @@ _EXACT: dict[int, DType] = {
 }
 _HALF: dict[int, DType] = {TensorProto.FLOAT16: T.f16, TensorProto.BFLOAT16: T.bf16}
 _NARROW: dict[int, DType] = {
-    TensorProto.INT4: T.i8,
-    TensorProto.UINT4: T.u8,
-    TensorProto.INT2: T.i8,
-    TensorProto.UINT2: T.u8,
+    TensorProto.FLOAT8E4M3FN: T.f8e4m3fn,
+    TensorProto.FLOAT8E4M3FNUZ: T.f8e4m3fnuz,
+    TensorProto.FLOAT8E5M2: T.f8e5m2,
+    TensorProto.FLOAT8E5M2FNUZ: T.f8e5m2fnuz,
+    TensorProto.FLOAT8E8M0: T.f8e8m0,
+    TensorProto.FLOAT6E2M3: T.f6e2m3,
+    TensorProto.FLOAT6E3M2: T.f6e3m2,
+    TensorProto.FLOAT4E2M1: T.f4e2m1,
+    TensorProto.INT4: T.i4,
+    TensorProto.UINT4: T.u4,
+    TensorProto.INT2: T.i2,
+    TensorProto.UINT2: T.u2,
 }
-NARROW_RANGE: dict[int, tuple[int, int]] = {
-    TensorProto.INT4: (-8, 7),
-    TensorProto.UINT4: (0, 15),
-    TensorProto.INT2: (-2, 1),
-    TensorProto.UINT2: (0, 3),
-}
-_TO_ONNX = {d: t for t, d in (*_EXACT.items(), *_HALF.items())}
+_KNOWN = {**_EXACT, **_HALF, **_NARROW}
+_TO_ONNX = {d: t for t, d in _KNOWN.items()}
 
 
 def elem_name(elem_type: int) -> str:
@@ -51,24 +55,21 @@ def elem_name(elem_type: int) -> str:
     return f"number {elem_type}"
 
 
-def is_half(elem_type: int) -> bool:
-    """Whether the type is float16 or bfloat16."""
-    return elem_type in _HALF
+def is_narrow(elem_type: int) -> bool:
+    """Whether the type is a float of at most 8 bits or an integer of fewer."""
+    return elem_type in _NARROW
 
 
 def inner_dtype(elem_type: int) -> DType:
     """The type in which values of an ONNX element type are held inside the graph."""
-    if elem_type in _HALF:
-        return T.f32
-    return boundary_dtype(elem_type, narrow=True)
+    return boundary_dtype(elem_type).held
 
 
-def boundary_dtype(elem_type: int, narrow: bool = False) -> DType:
+def boundary_dtype(elem_type: int) -> DType:
     """The type of a graph input or output declared with an ONNX element type."""
-    known = {**_EXACT, **_HALF, **(_NARROW if narrow else {})}
-    if elem_type not in known:
+    if elem_type not in _KNOWN:
         raise ModelError(f"element type {elem_name(elem_type)} is not supported")
-    return known[elem_type]
+    return _KNOWN[elem_type]
 
 
 def onnx_dtype(dtype: DType) -> int:

@@ -23,13 +23,12 @@ from camshaft.frontends.onnx.ancient import modern
 from camshaft.frontends.onnx.context import Handler, NodeContext
 from camshaft.frontends.onnx.demands import demand
 from camshaft.frontends.onnx.dtypes import (
-    NARROW_RANGE,
     array_of,
     boundary_dtype,
     dense_of,
     elem_name,
     inner_dtype,
-    is_half,
+    is_narrow,
 )
 from camshaft.frontends.onnx.handlers import HANDLERS
 from camshaft.frontends.onnx.hosted import host_step
@@ -43,7 +42,7 @@ from camshaft.frontends.onnx.input_values import (
 from camshaft.frontends.onnx.model import load_model, opsets_of
 from camshaft.frontends.onnx.open_extents import OpenExtents
 from camshaft.frontends.onnx.reachable import reachable, reachable_in
-from camshaft.frontends.onnx.schema import FunctionBody, function_body
+from camshaft.frontends.onnx.schema import FunctionBody, function_body, pass_on_narrow
 from camshaft.frontends.onnx.volumes import window_types
 from camshaft.ir import expr as E
 from camshaft.ir.extents.constraints import Constraints, require_equal
@@ -93,7 +92,8 @@ def import_onnx(
         of sizes in `shapes`, for integer inputs whose elements say sizes.
     Extents that stay open become symbols (see `open_extents` for their typical sizes).
 
-    float16 and bfloat16 are computed in float32; inputs and outputs keep their declared type.
+    Floats of at most 16 bits are computed in float32, integers of fewer than 8 in ones of 8; inputs and
+    outputs keep their declared type.
     Raises ModelError, naming the file, node or input at fault, for whatever cannot be imported;
     ConfigError where what is said of an input does not fit the model's.
     """
@@ -192,7 +192,7 @@ class _Importer:
             if tensor.name not in wanted:
                 continue
             self._define(tensor.name, self.builder.constant(array_of(tensor), tensor.name))
-            if tensor.data_type in NARROW_RANGE:
+            if is_narrow(tensor.data_type):
                 self.narrow[tensor.name] = tensor.data_type
         for sparse in graph.sparse_initializer:
             name = sparse.values.name
@@ -207,7 +207,10 @@ class _Importer:
         except ModelError as error:
             raise ModelError(f"input {name!r}: {error}") from error
         tensor = self._declare(name, dtype, _declared(value))
-        inner = inner_dtype(value.type.tensor_type.elem_type)
+        elem_type = value.type.tensor_type.elem_type
+        if is_narrow(elem_type):
+            self.narrow[name] = elem_type
+        inner = inner_dtype(elem_type)
         if inner != dtype:
             expr = E.cast(E.inp(0), inner)
             tensor = self.builder.emit(
@@ -255,12 +258,10 @@ class _Importer:
             raise ModelError(f"output {value.name!r} is made by no node")
         tensor = self.values[value.name]
         declared = value.type.tensor_type.elem_type
-        if not is_half(declared):
-            self._check_declared(value.name, tensor, declared)
+        self._check_declared(value.name, tensor, declared)
+        if not declared or inner_dtype(declared) == boundary_dtype(declared):
             return tensor
         dtype = boundary_dtype(declared)
-        if tensor.type.dtype == dtype or not tensor.type.dtype.is_float:
-            return tensor
         expr = E.cast(E.inp(0), dtype)
         output = f"{value.name}:{dtype.name}"
         return self.builder.emit(
@@ -372,6 +373,7 @@ def _results(handler: Handler, ctx: NodeContext) -> Sequence[Tensor]:
         results = handler(ctx)
     except NoCanonicalForm:
         results = host_step(ctx, window_types(ctx))
+    pass_on_narrow(ctx)
     return [results] if isinstance(results, Tensor) else results
 
 

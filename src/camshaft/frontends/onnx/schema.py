@@ -32,6 +32,25 @@ def type_proto(ctx: NodeContext, index: int) -> TypeProto:
     return onnx.helper.make_tensor_type_proto(onnx_dtype(t.dtype), shape)
 
 
+def pass_on_narrow(ctx: NodeContext) -> None:
+    """Note which outputs have a type of at most 8 bits because an input has it: those of the same type
+    variable of ONNX's schema, where the handler has not said more."""
+    domain = "" if ctx.proto.domain == "ai.onnx" else ctx.proto.domain
+    narrow = [ctx.narrow.get(name) for name in ctx.proto.input]
+    if not any(narrow) or not onnx.defs.has(ctx.proto.op_type, ctx.opset, domain):
+        return
+    schema: Any = onnx.defs.get_schema(ctx.proto.op_type, ctx.opset, domain)
+    of_variable: dict[str, int] = {}
+    for i, elem_type in enumerate(narrow):
+        if elem_type is not None:
+            formal = schema.inputs[min(i, len(schema.inputs) - 1)]
+            of_variable[formal.type_str] = elem_type
+    for i, output in enumerate(ctx.proto.output):
+        formal = schema.outputs[min(i, len(schema.outputs) - 1)]
+        if output and formal.type_str in of_variable:
+            ctx.narrow.setdefault(output, of_variable[formal.type_str])
+
+
 def function_body(ctx: NodeContext, domain: str) -> FunctionBody | None:
     """What ONNX defines this operator by, or None if it is a primitive.
 

@@ -102,6 +102,7 @@ from camshaft.ops.functional.elementwise.comparison import (
     ne,
     where,
 )
+from camshaft.ops.functional.elementwise.narrow import narrowed
 from camshaft.ops.functional.matmul import (
     gemm,
     linear,
@@ -296,6 +297,7 @@ __all__ = [
     "mish",
     "mul",
     "narrow",
+    "narrowed",
     "ne",
     "neg",
     "pad",

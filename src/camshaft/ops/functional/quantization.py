@@ -27,10 +27,11 @@ from camshaft.ir.expr import Expr
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.extents.sizes import fixed
 from camshaft.ir.graph import GraphBuilder, Tensor
-from camshaft.ir.types import DType, f32, f64, i8, i32, u8
+from camshaft.ir.types import NARROW_FLOATS, DType, f32, f64, i8, i32, u8
 from camshaft.ops.common import IDENTITY, normal_axis
 from camshaft.ops.functional.core import NoCanonicalForm, constant, emit
 from camshaft.ops.functional.elementwise.arithmetic import cast, pointwise
+from camshaft.ops.functional.elementwise.narrow import rounded_to
 from camshaft.ops.functional.matmul import matmul_over
 from camshaft.ops.functional.movement.shape import full, reshape
 from camshaft.ops.functional.spatial.convolution import conv_over, conv_window
@@ -46,31 +47,41 @@ def quantize(
     scale: Tensor,
     zero_point: Tensor | None = None,
     *,
-    dtype: DType = u8,
+    dtype: DType | None = None,
     axis: int = 1,
     block_size: int | None = None,
-    limits: tuple[int, int] | None = None,
+    saturate: bool = True,
     output: str | None = None,
 ) -> Tensor:
-    """saturate(round_half_even(x / scale) + zero_point), in the zero point's type, or `dtype`.
+    """saturate(round_half_even(x / scale) + zero_point), in the zero point's type.
 
-    block_size: of blocked scales; what they come to where None.  limits: the least and greatest value,
-    for types of fewer bits than they are held in.  x and scale are converted to f32.
-    Raises ModelError for other types than 8- and 16-bit integers and for scales that do not fit.
+    dtype: the result's type where the zero point does not say it (u8 if nothing does): one of at most 8
+    bits is held in another (`DType.held`), which the zero point has then.  To floats of at most 8 bits
+    x / scale + zero_point is rounded; `saturate` is for them, see `narrowed`.
+    block_size: of blocked scales; what they come to where None.  x and scale are converted to f32.
+    Raises ModelError for other types than integers of at most 16 and floats of at most 8 bits, and for
+    scales that do not fit.
     """
     x, scale = cast(builder, x, f32), cast(builder, scale, f32)
-    dtype = dtype if zero_point is None else zero_point.type.dtype
-    zero = zero_points(builder, scale, dtype) if zero_point is None else zero_point
-    if not dtype.is_int or dtype.bits > 16:
+    if dtype is None:
+        dtype = u8 if zero_point is None else zero_point.type.dtype
+    zero = zero_points(builder, scale, dtype.held) if zero_point is None else zero_point
+    if dtype not in NARROW_FLOATS and not (dtype.is_int and dtype.bits <= 16):
         raise ModelError(f"quantizing to {dtype.name} is not supported")
-    if not _is_blocked(scale) and limits is None:
+    if zero.type.dtype != dtype.held:
+        raise ModelError(f"zero point {zero.type} is not of the result's type, {dtype.name}")
+    if not _is_blocked(scale) and dtype.held == dtype:
         operands = [x, _per_tensor(builder, scale), _per_tensor(builder, zero)]
         return emit(builder, QUANTIZE, operands, {"axis": axis}, output)
     scale, zero = (_spread(builder, t, x, axis, block_size) for t in (scale, zero))
-    q = E.add(E.unary("round", E.div(E.inp(0), E.inp(1))), E.cast(E.inp(2), f32))
-    if limits is not None:
-        q = E.clip(q, *limits)
-    return pointwise(builder, E.cast(q, dtype), x, scale, zero, output=output)
+    ratio = E.div(E.inp(0), E.inp(1))
+    if dtype.is_float:
+        q = rounded_to(E.add(ratio, E.inp(2)), f32, dtype, saturate)
+        return pointwise(builder, q, x, scale, zero, output=output)
+    q = E.add(E.unary("round", ratio), E.cast(E.inp(2), f32))
+    if dtype.held != dtype:
+        q = E.clip(q, *dtype.range)
+    return pointwise(builder, E.cast(q, dtype.held), x, scale, zero, output=output)
 
 
 def dequantize(
@@ -85,13 +96,14 @@ def dequantize(
 ) -> Tensor:
     """(x - zero_point) * scale, in f32; the zero point is 0 where None.
 
-    block_size: as in `quantize`.  ModelError where x is no integer or scales do not fit.
+    block_size: as in `quantize`.  x of floats of at most 8 bits is held in f32.
+    ModelError where x is neither that nor integers, or scales do not fit.
     """
     scale = cast(builder, scale, f32)
     zero = zero_points(builder, scale, x.type.dtype) if zero_point is None else zero_point
-    if not x.type.dtype.is_int:
+    if not x.type.dtype.is_int and x.type.dtype != f32:
         raise ModelError(f"input {x.type} is not quantized")
-    if not _is_blocked(scale):
+    if not _is_blocked(scale) and x.type.dtype.is_int:
         operands = [x, _per_tensor(builder, scale), _per_tensor(builder, zero)]
         return emit(builder, DEQUANTIZE, operands, {"axis": axis}, output)
     scale, zero = (_spread(builder, t, x, axis, block_size) for t in (scale, zero))

@@ -24,7 +24,7 @@ import numpy as np
 
 from camshaft.atomic import write_atomically
 from camshaft.errors import EngineFileError, ModelError
-from camshaft.ir.types import DType, dtype_named, dtype_of
+from camshaft.ir.types import NARROW_FLOATS, NARROW_INTS, DType, dtype_named, dtype_of
 from camshaft.program.arena import ALIGNMENT
 from camshaft.runtime.driver import RUNNER
 from camshaft.runtime.file.checksum import tree_digest
@@ -51,6 +51,9 @@ _TO_FILE = {
     "bool": "BOOL",
 }
 _FROM_FILE = {theirs: ours for ours, theirs in _TO_FILE.items()}
+_TO_FILE.update(
+    {d.name: "U8" for d in (*NARROW_FLOATS, *NARROW_INTS)}
+)  # the program knows what they are
 _MODEL = ".onnx"
 _SECOND_FIELDS = b"\x12\x1a\x22\x28\x32\x3a\x42"
 """How fields 2 to 8 of ONNX's `ModelProto` begin."""

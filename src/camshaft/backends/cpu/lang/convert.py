@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from camshaft.backends.cpu.lang.arith import type_suffix
 from camshaft.backends.cpu.lang.dot import Dot
-from camshaft.backends.cpu.lang.halves import HALVES, narrow, to_odd, widen
+from camshaft.backends.cpu.lang.small_floats import SMALL_FLOATS, narrow, to_odd, widen
 from camshaft.backends.cpu.lang.values import Value, llvm_type
-from camshaft.ir.types import DType, f16, f32, f64, i32, u32
+from camshaft.ir.types import NARROW_INTS, DType, f16, f32, f64, i8, i32, u8, u32
 
 
 class Convert(Dot):
@@ -20,13 +20,17 @@ class Convert(Dot):
         """`x` as `dtype`, exactly as `ir.expr.convert` does it."""
         if x.dtype == dtype:
             return x
-        if x.dtype in HALVES and dtype not in (f32, f64):
+        if x.dtype in NARROW_INTS:
+            return self.cast(self._unpacked(x), dtype)
+        if dtype in NARROW_INTS:
+            return self._packed(x, dtype)
+        if x.dtype in SMALL_FLOATS and dtype not in (f32, f64):
             x = self.cast(x, f32)
         if dtype.kind == "b":
             return self.ne(x, 0)
         if x.dtype.is_float:
             return self._float_to_float(x, dtype) if dtype.is_float else self._saturate(x, dtype)
-        if dtype in HALVES:
+        if dtype in SMALL_FLOATS:
             return self.cast(self.cast(x, f32), dtype)
         if dtype.is_float:
             op = "sitofp" if x.dtype.kind == "i" else "uitofp"
@@ -70,22 +74,40 @@ class Convert(Dot):
 
     # --- parts ------------------------------------------------------------------------------
 
+    def _unpacked(self, x: Value) -> Value:
+        """Integers of fewer than 8 bits as ones of 8."""
+        whole = Value(self, x.ref, i8 if x.dtype.kind == "i" else u8, x.lanes)
+        if x.dtype.kind == "u":
+            return whole
+        unused = 8 - x.dtype.bits
+        return self.shift("ashr", self.shift("shl", whole, unused), unused)
+
+    def _packed(self, x: Value, dtype: DType) -> Value:
+        """Anything as integers of fewer than 8 bits, the other bits of the byte 0."""
+        if x.dtype.is_float:
+            wide = self.cast(x, f32) if x.dtype in SMALL_FLOATS else x
+            whole = self._saturate(wide, dtype)
+        else:
+            whole = self.cast(x, u8)
+        byte = self.bit("and", Value(self, whole.ref, u8, x.lanes), (1 << dtype.bits) - 1)
+        return Value(self, byte.ref, dtype, x.lanes)
+
     def _convert(self, op: str, x: Value, dtype: DType) -> Value:
         to = llvm_type(dtype, x.lanes)
         return self.value(f"{op} {x.type} {x.ref} to {to}", dtype, x.lanes)
 
     def _float_to_float(self, x: Value, dtype: DType) -> Value:
-        if dtype in HALVES and not self._has(dtype):
+        if dtype in SMALL_FLOATS and not self._has(dtype):
             return narrow(self, to_odd(self, x) if x.dtype == f64 else x, dtype)
-        if x.dtype in HALVES and not self._has(x.dtype):
+        if x.dtype in SMALL_FLOATS and not self._has(x.dtype):
             return self.cast(widen(self, x), dtype)
         if x.dtype == f64 and dtype == f16:
             x = to_odd(self, x)
         return self._convert("fpext" if dtype.bits > x.dtype.bits else "fptrunc", x, dtype)
 
-    def _has(self, half: DType) -> bool:
-        """Whether the target has instructions that convert between `half` and f32."""
-        return half == f16 and "f16c" in self.target.requires
+    def _has(self, dtype: DType) -> bool:
+        """Whether the target has instructions that convert between a small float and f32."""
+        return dtype == f16 and "f16c" in self.target.requires
 
     def _resize(self, x: Value, dtype: DType) -> Value:
         source = 1 if x.dtype.kind == "b" else x.dtype.bits

@@ -14,7 +14,7 @@ import numpy as np
 
 from camshaft.errors import BuildError
 from camshaft.ir.extents.extent import Dim, constant_term
-from camshaft.ir.types import DType
+from camshaft.ir.types import NARROW_FLOATS, NARROW_INTS, DType
 
 _LLVM = {
     "f16": "half",
@@ -30,6 +30,7 @@ _LLVM = {
     "i64": "i64",
     "u64": "i64",
     "bool": "i1",
+    **{d.name: "i8" for d in (*NARROW_FLOATS, *NARROW_INTS)},
 }
 
 

@@ -8,12 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from camshaft.backends.cpu.lang.halves import HALVES
+from camshaft.backends.cpu.lang.small_floats import SMALL_FLOATS
 from camshaft.ir.expr import Expr, has_code, nodes, result_dtype
-from camshaft.ir.types import DType, boolean, f32, f64, i8, i16, i32, i64, u8, u16, u32, u64
+from camshaft.ir.types import (
+    NARROW_INTS,
+    DType,
+    boolean,
+    f32,
+    f64,
+    i8,
+    i16,
+    i32,
+    i64,
+    u8,
+    u16,
+    u32,
+    u64,
+)
 
 COMPUTABLE = (f32, f64, i8, i16, i32, i64, u8, u16, u32, u64, boolean)
-"""Element types with arithmetic on every target; f16 and bf16 are only converted."""
+"""Element types with arithmetic on every target."""
+CONVERTED = (*SMALL_FLOATS, *NARROW_INTS)
+"""Element types that are only copied and converted."""
 
 _NOT_BOOL = frozenset({"neg", "abs", "sqrt", "sign", "add", "sub", "mul", "div", "mod"})
 
@@ -25,11 +41,11 @@ def value_dtypes(expr: Expr, inputs: Sequence[DType]) -> tuple[DType, ...]:
 
 def printable(expr: Expr, inputs: Sequence[DType]) -> bool:
     """Whether `emit_expr` has code for `expr` on inputs of these types."""
-    if any(d not in (*COMPUTABLE, *HALVES) for d in (*inputs, *value_dtypes(expr, inputs))):
+    if any(d not in (*COMPUTABLE, *CONVERTED) for d in (*inputs, *value_dtypes(expr, inputs))):
         return False
     for e in nodes(expr):
         touched = (result_dtype(n, inputs) for n in (e, *e.args))
-        if e.op not in ("input", "cast") and any(d in HALVES for d in touched):
+        if e.op not in ("input", "cast") and any(d in CONVERTED for d in touched):
             return False
         operand = result_dtype(e.args[0], inputs) if e.args else f32
         if e.op in _NOT_BOOL and operand == boolean:

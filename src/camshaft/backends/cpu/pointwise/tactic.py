@@ -17,17 +17,17 @@ from camshaft.backends.cpu.abi import constant_numbers, operand_pointer, phase_a
 from camshaft.backends.cpu.candidate import CpuCandidate
 from camshaft.backends.cpu.lang import FunctionBuilder, Index, Module, Part, Pointer, Value
 from camshaft.backends.cpu.pointwise.axes import Nest, Tiling, is_at_most, merged, tiling_of
-from camshaft.backends.cpu.pointwise.support import COMPUTABLE, printable, widest
+from camshaft.backends.cpu.pointwise.support import COMPUTABLE, CONVERTED, printable, widest
 from camshaft.backends.cpu.pointwise.tiles import Streams, TileShape
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir import expr as E
 from camshaft.ir.attrs import expr_attr
 from camshaft.ir.extents.extent import Extent, ceil_div, largest
 from camshaft.ir.extents.sizes import typical
-from camshaft.ir.types import DType, bf16, f16, u8, u16, u32, u64
+from camshaft.ir.types import DType, u8, u16, u32, u64
 
 _SAME_SIZE = {1: u8, 2: u16, 4: u32, 8: u64}
-_COPIED = (*COMPUTABLE, f16, bf16)
+_COPIED = (*COMPUTABLE, *CONVERTED)
 _MAX_TRANSPOSED_LANES = 16
 _SPILLING = frozenset({"log", "tanh", "erf", "sin", "cos", "pow"})
 """Functions that need so many registers that only one or two vectors go side by side."""

@@ -10,9 +10,10 @@ from onnx import TensorProto
 
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx.context import FOR_INFERENCE, Handler, NodeContext, Results
-from camshaft.frontends.onnx.dtypes import NARROW_RANGE, inner_dtype
+from camshaft.frontends.onnx.dtypes import boundary_dtype, inner_dtype, is_narrow
 from camshaft.frontends.onnx.hosted import host_step
 from camshaft.ir.graph import Tensor
+from camshaft.ir.types import DType
 from camshaft.ops import functional as F
 
 _FUNCTIONS: Mapping[str, Callable[..., Tensor]] = {
@@ -119,16 +120,29 @@ def clip(ctx: NodeContext) -> Results:
 
 
 def cast_to(ctx: NodeContext) -> Results:
-    """Cast: half precision is f32 inside, so casts between floats of at most 32 bits vanish."""
-    to = ctx.attr_int("to", TensorProto.UNDEFINED)
-    if to in NARROW_RANGE:
-        return host_step(ctx)
-    return F.cast(ctx.builder, ctx.arg(0), inner_dtype(to), output=ctx.output)
+    """Cast: half precision is f32 inside, so casts between floats of 16 and 32 bits vanish."""
+    return _cast(ctx, ctx.attr_int("to", TensorProto.UNDEFINED))
 
 
 def cast_like(ctx: NodeContext) -> Results:
     """CastLike: a Cast to the second input's type."""
-    return F.cast(ctx.builder, ctx.arg(0), ctx.arg(1).type.dtype, output=ctx.output)
+    return _cast(ctx, ctx.narrow_type(1), ctx.arg(1).type.dtype)
+
+
+def _cast(ctx: NodeContext, to: int, inner: DType | None = None) -> Results:
+    """inner: the type where the result is held in its own."""
+    if not is_narrow(to):
+        dtype = inner or inner_dtype(to)
+        return F.cast(ctx.builder, ctx.arg(0), dtype, output=ctx.output)
+    ctx.makes_narrow(to)
+    return F.narrowed(
+        ctx.builder,
+        ctx.arg(0),
+        boundary_dtype(to),
+        saturate=bool(ctx.attr_int("saturate", 1)),
+        rounding=ctx.attr_str("round_mode", "up"),
+        output=ctx.output,
+    )
 
 
 def modulo(ctx: NodeContext) -> Results:

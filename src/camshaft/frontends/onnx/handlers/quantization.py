@@ -8,30 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from onnx import TensorProto
-
 from camshaft.frontends.onnx.context import Handler, NodeContext, Results
-from camshaft.frontends.onnx.dtypes import NARROW_RANGE, inner_dtype
+from camshaft.frontends.onnx.dtypes import boundary_dtype, is_narrow
 from camshaft.frontends.onnx.handlers.contraction import conv_node
-from camshaft.ir.types import u8
 from camshaft.ops import functional as F
 
 
 def quantize_linear(ctx: NodeContext) -> Results:
     """QuantizeLinear; the result's type is that of the zero point, the attribute's, or u8."""
-    narrow = ctx.narrow.get(_name(ctx, 2), TensorProto.UNDEFINED)
-    to = ctx.attr_int("output_dtype") or narrow
-    if to in NARROW_RANGE:
-        ctx.narrow[ctx.proto.output[0]] = to
+    to = ctx.attr_int("output_dtype") or ctx.narrow_type(2)
+    if is_narrow(to):
+        ctx.makes_narrow(to)
     return F.quantize(
         ctx.builder,
         ctx.arg(0),
         ctx.arg(1),
         ctx.arg(2) if ctx.has(2) else None,
-        dtype=inner_dtype(to) if to else u8,
+        dtype=boundary_dtype(to) if to else None,
         axis=ctx.attr_int("axis", 1),
         block_size=ctx.attr_int("block_size") or None,
-        limits=NARROW_RANGE.get(to),
+        saturate=bool(ctx.attr_int("saturate", 1)),
         output=ctx.output,
     )
 
@@ -47,10 +43,6 @@ def dequantize_linear(ctx: NodeContext) -> Results:
         block_size=ctx.attr_int("block_size") or None,
         output=ctx.output,
     )
-
-
-def _name(ctx: NodeContext, index: int) -> str:
-    return ctx.proto.input[index] if index < len(ctx.proto.input) else ""
 
 
 def qlinear_conv(ctx: NodeContext) -> Results:

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from math import prod
 
 import numpy as np
+from onnx import TensorProto
 
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx.context import Handler, NodeContext, Results
-from camshaft.frontends.onnx.dtypes import array_of, inner_dtype
+from camshaft.frontends.onnx.dtypes import array_of, inner_dtype, is_narrow
 from camshaft.ir.extents import known
 from camshaft.ir.extents.constraints import require_at_least
 from camshaft.ir.extents.extent import Extent, known_different, smallest, symbols_of
@@ -126,7 +127,7 @@ def constant(ctx: NodeContext) -> Results:
     """Constant, in any of its spellings."""
     for a in ctx.proto.attribute:
         if a.name == "value":
-            return _fixed(ctx, array_of(a.t))
+            return _fixed(ctx, _value(ctx, a.t))
         if a.name in ("value_float", "value_floats"):
             value = a.f if a.name == "value_float" else list(a.floats)
             return _fixed(ctx, np.array(value, np.float32))
@@ -139,13 +140,20 @@ def constant(ctx: NodeContext) -> Results:
     raise ModelError("holds no value of a supported kind (sparse constants are not)")
 
 
+def _value(ctx: NodeContext, tensor: TensorProto) -> np.ndarray:
+    """The elements of the tensor that the output repeats, or is."""
+    if is_narrow(tensor.data_type):
+        ctx.makes_narrow(tensor.data_type)
+    return array_of(tensor)
+
+
 def constant_of_shape(ctx: NodeContext) -> Results:
     """ConstantOfShape: one value in every place."""
     shape = ctx.const_ints(0, "shape") or ()
     value: np.ndarray = np.zeros(1, np.float32)
     for a in ctx.proto.attribute:
         if a.name == "value":
-            value = array_of(a.t)
+            value = _value(ctx, a.t)
     return F.full(ctx.builder, shape, value, output=ctx.output)
 
 
