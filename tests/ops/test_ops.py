@@ -25,7 +25,6 @@ from camshaft.ops import (
     CONV,
     CONV_TRANSPOSE,
     DEQUANTIZE,
-    DYNAMIC_LSTM,
     EXTENTS,
     GATHER,
     HOST,
@@ -145,18 +144,6 @@ USES = [
     Use(INTERLEAVE, [f(1, 2, 3, 4)] * 6, {"blocks": (2, 3)}),
     Use(QUANTIZE, [f(3, 4), f(4) ** 2 + 0.1, q(np.int8, 4)], {"axis": 1}),
     Use(DEQUANTIZE, [q(np.uint8, 3, 4), np.float32(0.1), np.uint8(3)]),
-    Use(
-        DYNAMIC_LSTM,
-        [
-            f(5, 2, 3),
-            q(np.int8, 1, 3, 16),
-            q(np.uint8, 1, 4, 16),
-            *(np.full(1, 0.01, np.float32), np.array([3], np.int8)),
-            *(np.full((1, 16), 0.02, np.float32), q(np.uint8, 1, 16)),
-            *(f(1, 32), f(1, 2, 4), f(1, 2, 4), f(1, 12)),
-        ],
-        {"direction": "reverse"},
-    ),
     Use(HOST, [f(3, 5), np.array([2])], HOST_TOP_K),
 ]
 

@@ -13,7 +13,6 @@ from camshaft.ops import (
     movement,
     pooling,
     quantize,
-    recurrent,
     rowwise,
     shapes,
 )
@@ -32,7 +31,6 @@ from camshaft.ops.movement import (
 )
 from camshaft.ops.pooling import POOL, RESAMPLE
 from camshaft.ops.quantize import DEQUANTIZE, QUANTIZE
-from camshaft.ops.recurrent import DYNAMIC_LSTM
 from camshaft.ops.rowwise import REDUCE, SOFTMAX
 from camshaft.ops.shapes import IOTA
 
@@ -44,7 +42,6 @@ ALL_OPS = (
     *movement.OPS,
     *shapes.OPS,
     *quantize.OPS,
-    *recurrent.OPS,
     *host.OPS,
 )
 
@@ -57,7 +54,6 @@ __all__ = [
     "CONV",
     "CONV_TRANSPOSE",
     "DEQUANTIZE",
-    "DYNAMIC_LSTM",
     "EXTENTS",
     "GATHER",
     "HOST",

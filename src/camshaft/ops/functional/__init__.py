@@ -162,9 +162,6 @@ from camshaft.ops.functional.quantization import (
     matmul_integer,
     quantize,
 )
-from camshaft.ops.functional.recurrent import (
-    dynamic_lstm,
-)
 from camshaft.ops.functional.reduction import (
     amax,
     amin,
@@ -238,7 +235,6 @@ __all__ = [
     "dequantize",
     "dequantize_groups",
     "div",
-    "dynamic_lstm",
     "einsum",
     "elu",
     "eq",

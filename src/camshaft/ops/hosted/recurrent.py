@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -213,13 +213,16 @@ def gru(call: Call) -> Sequence[Value]:
     return _results(call, layer.run([made(d) for d in count], sums))
 
 
-def lstm(call: Call) -> Sequence[Value]:
+def lstm(call: Call, seen: Activation = np.asarray) -> Sequence[Value]:
     """LSTM(X, W, R, B, sequence_lens, initial_h, initial_c, P) -> Y, Y_h, Y_c; gates: i, o, f, c.
+
+    seen: what the products see of the input, and of the hidden states at each step.
 
     The gates' sums are clipped; the cell on its way to the last activation is not, as in ONNX
     Runtime and OpenVINO (the specification says "the input of activations" and can be read so).
     """
     layer = _Layer.of(call, 4, (5, 6))
+    layer = replace(layer, x=seen(layer.x))
     functions = _activations(call, ("Sigmoid", "Tanh", "Tanh"), len(layer.reversed))
     clip, coupled = _clipped(call), call.attr_flag("input_forget")
     given, h = call.given(7), layer.hidden
@@ -235,7 +238,7 @@ def lstm(call: Call) -> Sequence[Value]:
 
         def step(gates: Array, states: tuple[Array, ...]) -> tuple[Array, ...]:
             old, cell = states
-            i, o, forget, c = np.split(gates + old @ r, 4, axis=1)
+            i, o, forget, c = np.split(gates + seen(old) @ r, 4, axis=1)
             i = f(clip(i + pi * cell))
             forget = 1 - i if coupled else f(clip(forget + pf * cell))
             cell = forget * cell + i * g(clip(c))

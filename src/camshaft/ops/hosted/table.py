@@ -126,6 +126,7 @@ FOREIGN: Mapping[tuple[str, str], Function] = {
     ("ai.onnx.ml", "SVMClassifier"): vectors.svm_classifier,
     ("ai.onnx.ml", "TreeEnsembleClassifier"): trees.tree_classifier,
     ("ai.onnx.ml", "TreeEnsembleRegressor"): trees.tree_regressor,
+    ("com.microsoft", "DynamicQuantizeLSTM"): microsoft.dynamic_quantize_lstm,
     ("com.microsoft", "Inverse"): microsoft.inverse,
 }
 """(domain, operator) -> function, of other domains than ONNX's."""

@@ -6,34 +6,42 @@ from collections.abc import Mapping
 
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx.context import Handler, NodeContext, Results
-from camshaft.ops import functional as F
+from camshaft.frontends.onnx.hosted import host_step
+from camshaft.ir.extents.extent import Extent
+from camshaft.ir.types import TensorType, f32
+from camshaft.ops.functional.core import require_same
 
 
 def dynamic_quantize_lstm(ctx: NodeContext) -> Results:
-    """DynamicQuantizeLSTM(x, w, r, b, lengths, h, c, p, ws, wz, rs, rz)."""
-    activations = ctx.attr_strings("activations") or ()
-    default = ("sigmoid", "tanh", "tanh") * (len(activations) // 3)
-    for wrong, what in (
-        (tuple(a.lower() for a in activations) != default, "activations"),
-        (ctx.attr_float("clip"), "clip"),
-        (ctx.attr_int("input_forget"), "input_forget"),
-        (ctx.has(4), "sequence_lens"),
-    ):
-        if wrong:
-            raise ModelError(f"{what} is not supported in DynamicQuantizeLSTM; export LSTM instead")
-    optional = [ctx.arg(i) if ctx.has(i) else None for i in range(12)]
-    return F.dynamic_lstm(
-        ctx.builder,
-        ctx.arg(0),
-        (ctx.arg(1), ctx.arg(8), optional[9]),
-        (ctx.arg(2), ctx.arg(10), optional[11]),
-        optional[3],
-        hidden=optional[5],
-        cell=optional[6],
-        peepholes=optional[7],
-        direction=ctx.attr_str("direction", "forward"),
-        outputs=[ctx.output_name(i) if ctx.wants(i) else None for i in range(3)],
-    )
+    """DynamicQuantizeLSTM(x [T,N,I], w [D,I,4H], r [D,H,4H], b, lengths, h, c, p, ws, wz, rs, rz), on the
+    host."""
+    x, recurrent = ctx.arg(0), ctx.arg(2)
+    if x.type.rank != 3 or recurrent.type.rank != 3:
+        raise ModelError(
+            f"an LSTM takes x [T,N,I] and weights [D,H,4H], not {x.type}, {recurrent.type}"
+        )
+    steps, batch, width = x.shape
+    directions, hidden, _ = recurrent.shape
+    state = (directions, batch, hidden)
+    wanted: Mapping[int, tuple[str, tuple[Extent, ...]]] = {
+        1: ("weights", (directions, width, 4 * hidden)),
+        2: ("recurrent weights", (directions, hidden, 4 * hidden)),
+        3: ("bias", (directions, 8 * hidden)),
+        4: ("lengths", (batch,)),
+        5: ("initial hidden state", state),
+        6: ("initial cell state", state),
+        7: ("peepholes", (directions, 3 * hidden)),
+    }
+    for index, (what, shape) in wanted.items():
+        if ctx.has(index):
+            given = ctx.arg(index)
+            misfit = f"{what} {given.type} must have the shape {list(shape)}, for an input {x.type}"
+            if given.type.rank != len(shape):
+                raise ModelError(misfit)
+            for a, b in zip(given.shape, shape, strict=True):
+                require_same(ctx.builder, a, b, misfit)
+    sequence = TensorType(f32, (steps, directions, batch, hidden))
+    return host_step(ctx, [sequence, TensorType(f32, state), TensorType(f32, state)])
 
 
 HANDLERS: Mapping[str, Handler] = {"DynamicQuantizeLSTM": dynamic_quantize_lstm}
