@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from camshaft.errors import ModelError
+from camshaft.ir.interpret import interpret
 from foreign_models import Fixed, check_foreign, foreign, runtime_results
-from onnx_models import imported
+from onnx_models import compare, imported
 
 pytest.importorskip("onnxruntime", reason="operators are compared with ONNX Runtime")
 pytestmark = pytest.mark.peers
@@ -188,6 +189,39 @@ def test_packed_operands() -> None:
     check_foreign("MultiHeadAttention", operands, num_heads=N, want=want)
 
 
-def test_decoder_masked_attention() -> None:
+def test_decoder_masked_attention_over_keys_that_are_given() -> None:
     operands = [f(B, 1, D), f(B, N, 6, H), f(B, N, 6, H), ones(B, 6)]
     check_foreign("DecoderMaskedMultiHeadAttention", operands, num_heads=N)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("mask", [False, True])
+def test_decoder_masked_attention_in_a_buffer(mask: bool, bias: bool) -> None:
+    """States of 8 places, of which 3 are taken; what lies behind the new token is not compared."""
+    width, places = N * 16, 8
+    operands = [
+        *(f(B, 1, width) for _ in range(3)),
+        ones(B, P + 1) if mask else None,
+        None if mask else f(1, N, 1, P + 1),
+        f(B, N, places, 16),
+        f(B, N, places, 16),
+        ints(P),
+        None,
+        None,
+        f(3 * width) if bias else None,
+    ]
+    names = ("y0", "y1", "y2")
+    attrs = {"num_heads": N, "past_present_share_buffer": 1}
+    while operands[-1] is None:
+        operands.pop()
+    dims = {3: "b t", 4: "1 2 1 t", **dict.fromkeys((5, 6), f"b {N} m 16")}
+    dims |= dict.fromkeys(range(3), f"b 1 {width}")
+    for open_ in (None, dims):
+        model, feeds = foreign(
+            "DecoderMaskedMultiHeadAttention", operands, outputs=names, dims=open_, **attrs
+        )
+        there = runtime_results(model, {n: a.copy() for n, a in feeds.items()})
+        here = interpret(imported(model), feeds)
+        compare(here["y0"], there[0], 2e-5)
+        for name, state in zip(names[1:], there[1:], strict=True):
+            compare(here[name][:, :, : P + 1], state[:, :, : P + 1], 2e-5)

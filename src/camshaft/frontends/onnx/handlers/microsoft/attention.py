@@ -182,15 +182,49 @@ def multi_head_attention(ctx: NodeContext) -> Results:
 
 def decoder_masked_attention(ctx: NodeContext) -> Results:
     """DecoderMaskedMultiHeadAttention(query, key, value, mask, attention bias, past key, past value,
-    past length, beam width, cache indirection, bias): MultiHeadAttention of one new token."""
-    inputs = {7: "past_sequence_length", 9: "cache_indirection"}
-    _refuse(ctx, ["past_present_share_buffer"], inputs)
+    past length, beam width, cache indirection, bias): MultiHeadAttention of one new token.
+
+    With past_present_share_buffer the states are M long, of which the first `past length` places count;
+    the new token's follow them.
+    """
+    _refuse(ctx, ["output_qk"], {9: "cache_indirection"})
     query, bias = ctx.arg(0), _optional(ctx, 10)
     key, value = _optional(ctx, 1), _optional(ctx, 2)
     if key is None and query.type.rank == 3:
         query, key, value = F.split(ctx.builder, query, [query.shape[-1] // 3] * 3, -1)
+    heads = _heads(ctx, query, key, value, bias)
+    if ctx.has(5) and ctx.attr_int("past_present_share_buffer"):
+        return _separate(ctx, _buffered(ctx, heads, (ctx.arg(5), ctx.arg(6)), ctx.arg(7)))
     extras = _Extras(_optional(ctx, 3), _optional(ctx, 4), _past(ctx, 5))
-    return _separate(ctx, _attention(ctx, _heads(ctx, query, key, value, bias), extras))
+    return _separate(ctx, _attention(ctx, heads, extras))
+
+
+def _buffered(
+    ctx: NodeContext, heads: _Heads, past: tuple[Tensor, Tensor], length: Tensor
+) -> _Made:
+    """Attention of one token over states of M places [B,N,M,H], of which `length` are taken."""
+    b, total = ctx.builder, past[0].shape[2]
+    first = F.reshape(b, length, (1,))
+    place = F.arange(b, 0, total, dtype=length.type.dtype)
+    here = F.reshape(b, F.eq(b, place, first), (total, 1))
+    names = [ctx.output_name(i) if ctx.wants(i) else None for i in (1, 2)]
+    key, value = (
+        F.where(b, here, new, old, output=name)
+        for new, old, name in zip((heads.key, heads.value), past, names, strict=True)
+    )
+    biases = []
+    if ctx.has(3):
+        mask = F.mask_bias(b, ctx.arg(3), ctx.attr_float("mask_filter_value", _FILTER))
+        biases.append(F.unsqueeze(b, mask, (1, 2)))
+    if ctx.has(4):
+        biases.append(ctx.arg(4))
+    full = [
+        F.pad(b, t, [(0, 0), (0, 0), (0, 0), (0, total - t.shape[3])]) for t in biases
+    ]  # of places that are not taken nothing counts
+    scale = ctx.attr_float("scale") or None
+    scores = F.attention_scores(b, heads.query, key, scale=scale, biases=full, first=first)
+    y = F.merge_heads(b, F.attend(b, scores, value), output=ctx.output)
+    return _Made(y, key, value, scores)
 
 
 def _past(ctx: NodeContext, index: int) -> tuple[Tensor, Tensor] | None:
