@@ -241,9 +241,6 @@ def test_constant_indices_outside_their_axis_are_named() -> None:
 
 
 def test_training_mode_is_refused() -> None:
-    stats = {i: f(3) for i in range(1, 5)}
-    model = one_node("BatchNormalization", [f(2, 3, 4, 4)], stats, training_mode=1, outputs=3)[0]
-    says(model, "node 'node' (BatchNormalization)", "training mode", "model.eval()")
     model = one_node("Dropout", [f(2, 3)], {1: np.float32(0.1), 2: np.array(True)})[0]
     says(model, "node 'node' (Dropout)", "training mode", "model.eval()")
 

@@ -19,6 +19,8 @@ from window_cases import WINDOWS
 GENERATORS: Mapping[str, Generate] = {**WINDOWS, **LAYERS, **IMAGES, **INDICES, **NUMBERS}
 NEWEST_OF_PEER = 26
 """The newest opset that ONNX Runtime 1.31 takes."""
+ODD = ("GroupNormalization",)
+"""Deprecated in an opset, and back in a later one."""
 OLDEST = 7
 """Older models are converted to this opset when they are read."""
 
@@ -26,7 +28,9 @@ OLDEST = 7
 def versions(op_type: str) -> list[int]:
     """Every opset that has rules of its own for an operator, as far as models of it are taken."""
     schemas = [s for s in onnx.defs.get_all_schemas_with_history() if s.name == op_type]
-    own = sorted({s.since_version for s in schemas if not s.domain and not s.deprecated})
+    own = sorted(
+        {s.since_version for s in schemas if not s.domain and (s.name in ODD or not s.deprecated)}
+    )
     since = next((i.since for i in IMPLEMENTATIONS if i.op_type == op_type), OLDEST)
     first = max([v for v in own if v <= OLDEST], default=own[0])
     return [max(v, OLDEST) for v in own if v >= max(first, since if since > OLDEST else first)]

@@ -19,9 +19,16 @@ from camshaft.frontends.onnx.handlers import experimental, microsoft
 from camshaft.frontends.onnx.reachable import reachable_in
 
 RUNTIME_OPS = frozenset(
-    {*experimental.HANDLERS, *microsoft.IN_ONNX, "LayerNormalization", "ThresholdedRelu"}
+    {
+        *experimental.HANDLERS,
+        *microsoft.IN_ONNX,
+        "GroupNormalization",
+        "LayerNormalization",
+        "ThresholdedRelu",
+    }
 )
-"""What ONNX Runtime defines in ONNX's own domain, where ONNX does not, or not in every opset."""
+"""What ONNX Runtime defines in ONNX's own domain, where ONNX does not, or not in every opset, or
+deprecates it (GroupNormalization of opset 18 to 20, which exporters wrote)."""
 OPSETS_SINCE = 3
 """The first IR version whose files name their opsets."""
 _ELSEWHERE = "com.microsoft"
@@ -194,17 +201,24 @@ def _outline(proto: ModelProto) -> ModelProto:
 
 
 def _move_runtime_ops(outline: ModelProto) -> None:
-    """Give nodes of RUNTIME_OPS that the model's opset does not have another domain."""
+    """Give nodes of RUNTIME_OPS that the model's opset does not have, or deprecates, another domain."""
     version = opsets_of(outline)
     open_, moved = [*outline.graph.node], False
     while open_:
         node = open_.pop()
         open_ += [n for a in node.attribute for g in (a.g, *a.graphs) for n in g.node]
         own = node.op_type in RUNTIME_OPS and node.domain in ("", "ai.onnx")
-        if own and not onnx.defs.has(node.op_type, version.get("", 0), ""):
+        if own and not _is_current(node.op_type, version.get("", 0)):
             node.domain, moved = _ELSEWHERE, True
     if moved and _ELSEWHERE not in version:
         outline.opset_import.append(onnx.helper.make_opsetid(_ELSEWHERE, 1))
+
+
+def _is_current(op_type: str, opset: int) -> bool:
+    """Whether ONNX's own domain has the operator in that opset, and not as a deprecated one."""
+    if not onnx.defs.has(op_type, opset, ""):
+        return False
+    return not onnx.defs.get_schema(op_type, opset, "").deprecated
 
 
 def _without_functions(proto: ModelProto, where: str) -> ModelProto:

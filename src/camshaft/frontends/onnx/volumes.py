@@ -1,6 +1,7 @@
-"""Types of windows over three and more spatial axes, which run on the host, for open extents.
+"""Types of windows over three and more spatial axes, which run on the host.
 
-ONNX's shape inference gives up on a window over an extent that has no number.
+ONNX's shape inference gives up on a window over an extent that has no number, and with ceil_mode it
+counts windows that begin in the padding behind the image, which are none.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from camshaft.frontends.onnx.context import NodeContext
 from camshaft.frontends.onnx.handlers.windows import padding_of, per_axis
 from camshaft.ir.extents.constraints import require_equal
 from camshaft.ir.extents.extent import Extent
-from camshaft.ir.extents.sizes import is_static
 from camshaft.ir.types import Shape, TensorType, i64
 from camshaft.ops.common import window_extent
 from camshaft.ops.functional.spatial.windows import sides_of
@@ -22,8 +22,7 @@ _POOLS = ("AveragePool", "LpPool", "MaxPool")
 
 
 def window_types(ctx: NodeContext) -> list[TensorType] | None:
-    """The types of all outputs of a convolution or pool; None of other operators, and where all
-    extents are numbers.
+    """The types of all outputs of a convolution or pool; None of other operators.
 
     ModelError where operands do not fit; what is open is learned by the graph.
     """
@@ -31,7 +30,7 @@ def window_types(ctx: NodeContext) -> list[TensorType] | None:
     if ctx.proto.domain not in ("", "ai.onnx") or op_type not in (*_CONVOLUTIONS, *_POOLS):
         return None
     x = ctx.arg(0)
-    if is_static(x.shape) or x.type.rank < 3:
+    if x.type.rank < 3:
         return None
     with ctx.builder.constraints.learning(f"node {ctx.name!r}"):
         shape = _pooled(ctx) if op_type in _POOLS else _convolved(ctx)

@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from camshaft.errors import ModelError
-from camshaft.frontends.onnx.context import FOR_INFERENCE, Handler, NodeContext, Results
+from camshaft.frontends.onnx.context import Handler, NodeContext, Results
+from camshaft.frontends.onnx.hosted import host_step
 from camshaft.ir.extents.constraints import require_equal
+from camshaft.ir.extents.extent import Extent
+from camshaft.ir.graph import Tensor
 from camshaft.ops import functional as F
 
 
 def batch_normalization(ctx: NodeContext) -> Results:
-    """BatchNormalization in inference."""
-    if ctx.attr_int("training_mode"):
-        raise ModelError(f"normalizes by its batch: it is in training mode; {FOR_INFERENCE}")
+    """BatchNormalization; by its own batch, in training mode, it is a host step.
+
+    That is what `training_mode` says, and before opset 14 that other outputs than the first are wanted.
+    """
+    if ctx.attr_int("training_mode") or (ctx.opset < 14 and any(map(ctx.wants, range(1, 5)))):
+        return host_step(ctx)
     x, weight, bias, mean, variance = (ctx.arg(i) for i in range(5))
     eps = ctx.attr_float("epsilon", 1e-5)
     if not ctx.attr_int("spatial", 1):
@@ -45,10 +51,23 @@ def instance_normalization(ctx: NodeContext) -> Results:
 
 
 def group_normalization(ctx: NodeContext) -> Results:
-    """GroupNormalization of opset 21 on: scale and bias are per channel."""
+    """GroupNormalization: scale and bias are per channel, before opset 21 per group."""
     x, weight, bias = (ctx.arg(i) for i in range(3))
     groups, eps = ctx.attr_int("num_groups", 1), ctx.attr_float("epsilon", 1e-5)
+    if ctx.opset < 21 and x.type.rank > 1 and groups > 0:
+        weight, bias = (_each_channel(ctx, t, x.shape[1], groups) for t in (weight, bias))
     return F.group_norm(ctx.builder, x, groups, weight, bias, eps=eps, output=ctx.output)
+
+
+def _each_channel(ctx: NodeContext, vector: Tensor, channels: Extent, groups: int) -> Tensor:
+    """[groups], one number a group, as one a channel."""
+    if vector.shape != (groups,):
+        raise ModelError(
+            f"{vector.name!r} is {vector.type}, not one number for each of {groups} groups"
+        )
+    columns = F.reshape(ctx.builder, vector, (groups, 1))
+    spread = F.broadcast_to(ctx.builder, columns, (groups, channels // groups))
+    return F.reshape(ctx.builder, spread, (groups * (channels // groups),))
 
 
 def layer_normalization(ctx: NodeContext) -> Results:

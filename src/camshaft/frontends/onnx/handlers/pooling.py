@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx.context import Handler, NodeContext, Results
 from camshaft.frontends.onnx.handlers.windows import padding_of, per_axis
-from camshaft.frontends.onnx.hosted import host_step
 from camshaft.ops import functional as F
 
 
@@ -63,7 +62,7 @@ def global_max_pool(ctx: NodeContext) -> Results:
 def lp_pool(ctx: NodeContext) -> Results:
     """LpPool.  With ceil_mode, where windows differ in size, it runs on the host."""
     if ctx.attr_int("ceil_mode"):
-        return host_step(ctx)
+        raise F.NoCanonicalForm("windows differ in size")
     rank = ctx.arg(0).type.rank - 2
     return F.lp_pool(
         ctx.builder,

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx.context import Handler, NodeContext, Results
+from camshaft.frontends.onnx.demands import demand
+from camshaft.frontends.onnx.hosted import host_step
+from camshaft.ir.types import TensorType
 from camshaft.ops import functional as F
 from camshaft.ops.common import normal_axis
 
@@ -46,6 +49,17 @@ def gather_elements(ctx: NodeContext) -> Results:
     """GatherElements."""
     axis = ctx.attr_int("axis")
     return F.take_along_axis(ctx.builder, ctx.arg(0), ctx.arg(1), axis, output=ctx.output)
+
+
+def gather_nd(ctx: NodeContext) -> Results:
+    """GatherND, a host step; ONNX's shape inference gives up where the result is a scalar."""
+    demand(ctx)
+    x, indices, batch = ctx.arg(0), ctx.arg(1), ctx.attr_int("batch_dims")
+    depth = indices.shape[-1] if indices.type.rank else None
+    if not isinstance(depth, int):
+        return host_step(ctx)
+    shape = (*indices.shape[:-1], *x.shape[batch + depth :])
+    return host_step(ctx, [TensorType(x.type.dtype, shape)])
 
 
 def pad(ctx: NodeContext) -> Results:
@@ -95,6 +109,7 @@ HANDLERS: Mapping[str, Handler] = {
     "DepthToSpace": depth_to_space,
     "Gather": gather,
     "GatherElements": gather_elements,
+    "GatherND": gather_nd,
     "Pad": pad,
     "Slice": slice_,
     "SpaceToDepth": space_to_depth,

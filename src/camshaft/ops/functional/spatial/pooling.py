@@ -14,6 +14,7 @@ from camshaft.ir.expr import Expr
 from camshaft.ir.extents.extent import largest
 from camshaft.ir.extents.sizes import fixed, is_static
 from camshaft.ir.graph import GraphBuilder, Tensor
+from camshaft.ir.types import i64
 from camshaft.ops.elementwise import POINTWISE, retyped
 from camshaft.ops.functional.core import NoCanonicalForm, constant, emit, per_axis
 from camshaft.ops.functional.elementwise.arithmetic import pointwise, reciprocal_of
@@ -81,7 +82,8 @@ def _found_at(
 ) -> Tensor:
     """Positions in the flat x of the first element of each window that equals its maximum.
 
-    One strided slice a window element, the first one compared last so that it wins.
+    One strided slice a window element, the first one compared last so that it wins.  Padding, whose
+    index is -1 here, may equal the maximum too, but never has it alone.
     """
     kh, kw = fixed(window.kernel, "the window")
     (sh, sw), (dh, dw) = window.stride, window.dilation
@@ -100,15 +102,24 @@ def _found_at(
     best: Tensor | None = None
     for r, s in reversed([(r, s) for r in range(kh) for s in range(kw)]):
         where = plane + (rows + r * dh)[:, None] * by_row + (cols + s * dw) * by_col
-        index = constant(builder, where.astype(np.int64), "index")
+        real = _within(rows + r * dh, h)[:, None] & _within(cols + s * dw, w)
+        index = constant(builder, np.where(real, where, -1).astype(np.int64), "index")
         starts = (0, 0, r * dh, s * dw)
         part = {"starts": starts, "sizes": (n, c, oh, ow), "steps": (1, 1, sh, sw)}
         element = emit(builder, SLICE, [padded], part)
-        expr = E.select(E.binary("eq", E.inp(0), E.inp(1)), E.inp(2), E.inp(3))
+        found = E.inp(2)
+        if not real.all():
+            found = E.select(E.binary("lt", found, E.const(0, i64)), E.inp(3), found)
+        expr = E.select(E.binary("eq", E.inp(0), E.inp(1)), found, E.inp(3))
         operands = [element, y, index, index if best is None else best]
         best = index if best is None else emit(builder, POINTWISE, operands, {"expr": expr})
     assert best is not None
     return best
+
+
+def _within(at: np.ndarray, size: int) -> np.ndarray:
+    """Which places lie among `size` elements."""
+    return (at >= 0) & (at < size)
 
 
 def avg_pool(
