@@ -35,6 +35,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "camshaft.backends.cuda": ("camshaft.backends.base", "camshaft.ir", "camshaft.program"),
     "camshaft.runtime": (
         *EXTENTS,
+        "camshaft.ir.script",
         "camshaft.ir.types",
         "camshaft.program",
     ),

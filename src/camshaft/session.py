@@ -23,46 +23,55 @@ from camshaft.atomic import check_writable, same_file
 from camshaft.builder.engine_builder import Builder, Tuned
 from camshaft.builder.error_budget import within_budget
 from camshaft.builder.precision import Attempt, choose_precision, fastest_float
+from camshaft.builder.scripts import script_engine
 from camshaft.builder.tuning.ranges import profile_points
 from camshaft.builder.tuning.timing_cache import TimingCache, unwritable
 from camshaft.config import BuildConfig
-from camshaft.errors import BuildError, CalibrationError, ConfigError, ModelError
+from camshaft.errors import BindingError, BuildError, CalibrationError, ConfigError, ModelError
 from camshaft.feeds import random_feeds
-from camshaft.frontends.onnx import import_onnx
+from camshaft.frontends.onnx import Imported, import_model
 from camshaft.ir.extents.sizes import is_static, typical
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.graph import Graph
-from camshaft.ir.types import string
+from camshaft.ir.script import Call
 from camshaft.machine.backend import cpu_backend, fingerprint_of, histogram_kernel
 from camshaft.passes.pipeline import optimize, with_merged_siblings
 from camshaft.passes.qdq.lowering import is_quantized, lower_quantization
 from camshaft.quant.cache import unwritable_cache
 from camshaft.quant.calibrate import Run
 from camshaft.quant.implicit import ImplicitQuantization
-from camshaft.quant.placement import check_layer_names
+from camshaft.quant.placement import check_layer_names, check_layer_names_of
 from camshaft.report.assumptions import assumed, moved
 from camshaft.runtime.engine import Engine
+from camshaft.runtime.file.manifest import Fingerprint
+from camshaft.runtime.script.engine import ScriptEngine
 
+MOST_RECORDED = 512
+"""Calls of one graph of a script that calibration looks at."""
+QUANTIZED = ("conv", "matmul")
+"""Ops that INT8 is about."""
 MERGE_SIBLINGS_FROM = 3
 """Optimization level from which merged sibling convolutions are tried."""
-
-
-def _refuse_strings(graph: Graph) -> None:
-    """ModelError names an input or output that no engine can have."""
-    ends = [(f"input {t.name!r}", t) for t in graph.inputs]
-    ends += [(f"output {n!r}", t) for n, t in zip(graph.output_names, graph.outputs, strict=True)]
-    for what, tensor in ends:
-        if tensor.type.dtype == string:
-            raise ModelError(
-                f"{what} holds strings, which engines do not take or give; cut the model such that "
-                "it begins and ends with numbers"
-            )
 
 
 def _typical_feeds(graph: Graph) -> dict[str, np.ndarray]:
     """Random inputs of typical sizes."""
     elements = {t.name: [typical(e) for e in t.values] for t in graph.inputs if t.values}
     return random_feeds({t.name: t.type for t in graph.inputs}, 0, elements)
+
+
+def _assembled(whole: Imported, parts: Sequence[Engine], fingerprint: Fingerprint) -> ScriptEngine:
+    """The engine of a model with a script, of the engines of its graphs."""
+    assert whole.script is not None
+    return script_engine(
+        whole.script,
+        whole.face,
+        whole.inputs,
+        whole.outputs,
+        whole.constants,
+        parts,
+        fingerprint,
+    )
 
 
 @dataclass
@@ -84,6 +93,7 @@ class BuildSession:
     typical: Mapping[str, Sequence[int]] = field(default_factory=dict)
     typical_elements: Mapping[str, Sequence[int]] = field(default_factory=dict, init=False)
     imported: Graph | None = field(default=None, init=False)
+    whole: Imported | None = field(default=None, init=False)
     final: Graph | None = field(default=None, init=False)
     quantized: Graph | None = field(default=None, init=False)
     host_steps: list[str] = field(default_factory=list, init=False)
@@ -95,10 +105,11 @@ class BuildSession:
     _timings: TimingCache | None = field(default=None, init=False, repr=False)
 
     def import_model(self) -> Graph:
-        """The model as a graph, read once; `run` begins with it."""
+        """The model as a graph, read once; `run` begins with it.  Of a model with a script, a graph without
+        nodes that has its inputs."""
         if self.imported is None:
             with self._stage("importing"):
-                self.imported = import_onnx(
+                self.whole = import_model(
                     self.model,
                     shapes=self.config.shapes,
                     profiles=self.config.profiles,
@@ -106,6 +117,8 @@ class BuildSession:
                     typical_elements=self.typical_elements,
                     values=self.config.values,
                 )
+            has_script = self.whole.script is not None
+            self.imported = self.whole.face if has_script else self.whole.graphs[0]
         return self.imported
 
     def tune_for(self, arrays: Mapping[str, Any]) -> None:
@@ -142,25 +155,132 @@ class BuildSession:
         config = self.config
         self._check_files()
         imported = self.import_model()
-        _refuse_strings(imported)
         cache = self._timings = self._cache()
         builder = self._builder(cache)
-        with self._stage("optimizing"):
-            graph = optimize(imported, level=config.optimization_level)
-        with self._stage("tuning", report=False):
-            tuned = self._tuned(builder, graph)
-        if self.quantized is None and config.error_budget < math.inf:
-            with self._stage("checking", report=False):
-                feeds = _typical_feeds(tuned.graph)
-                tuned = within_budget(builder, tuned, feeds, config.error_budget)
-        self.final, self.host_steps = tuned.graph, tuned.host_steps
+        target = builder.backend.target
+        fingerprint = fingerprint_of(target, self._model_hash(), config.summary())
+        if self.whole is None or self.whole.script is None:
+            engine = self._built(builder, self._optimized(imported), fingerprint)
+        else:
+            engine = self._scripted(builder, self.whole, fingerprint)
         self.timed_out = builder.timed_out
         if config.timing_cache is not None and not config.frozen_cache:
             cache.save(config.timing_cache)
-        target = builder.backend.target
-        fingerprint = fingerprint_of(target, self._model_hash(), config.summary())
+        return engine
+
+    def _built(self, builder: Builder, graph: Graph, fingerprint: Fingerprint) -> Engine:
+        """The engine of one optimized graph."""
+        with self._stage("tuning", report=False):
+            tuned = self._tuned(builder, graph)
+        if self.quantized is None and self.config.error_budget < math.inf:
+            with self._stage("checking", report=False):
+                feeds = _typical_feeds(tuned.graph)
+                tuned = within_budget(builder, tuned, feeds, self.config.error_budget)
+        self.final, self.host_steps = tuned.graph, tuned.host_steps
         with self._stage("assembling"):
             return builder.finish(tuned, fingerprint, self.reasons)
+
+    def _optimized(self, graph: Graph) -> Graph:
+        with self._stage("optimizing"):
+            return optimize(graph, level=self.config.optimization_level)
+
+    # -- models with a script ----------------------------------------------------------------
+
+    def _scripted(self, builder: Builder, whole: Imported, fingerprint: Fingerprint) -> Engine:
+        """The engine of a model with a script: each graph is built as a model of its own."""
+        assert whole.script is not None
+        graphs = [self._optimized(graph) for graph in whole.graphs]
+        heavy = [i for i, g in enumerate(graphs) if any(n.op.name in QUANTIZED for n in g.nodes)]
+        explicit = any(map(is_quantized, graphs))
+        if "int8" in self.config.precision and not explicit:
+            self._refuse_shared_cache(len(heavy))
+        check_layer_names_of(graphs, self.config.layer_precision)
+        feeds = {} if self.calibration is None else self._recorded(whole)
+        engines, built = [], []
+        for i, graph in enumerate(graphs):
+            as_it_is = is_quantized(graph) if explicit else i in heavy
+            part = self._part(graph, feeds.get(i, ()), as_it_is)
+            engines.append(part._built(builder, graph, fingerprint))
+            built.append(part)
+        self._summarize(built, heavy)
+        calls = [s for s in whole.script.walk() if isinstance(s, Call)]
+        self.host_steps += [s.name for s in calls]
+        with self._stage("assembling"):
+            return _assembled(whole, engines, fingerprint)
+
+    def _part(
+        self, graph: Graph, feeds: Sequence[Mapping[str, np.ndarray]], as_it_is: bool
+    ) -> BuildSession:
+        """The build of one graph of a script.  feeds: what it was run on in calibration.
+        as_it_is: whether the options on precision are about it."""
+        config, calibration = self.config, self.calibration
+        names = {o for n in graph.nodes for o in n.origin}
+        layers = {n: p for n, p in config.layer_precision.items() if n in names}
+        ranges = {n: r for n, r in config.dynamic_ranges.items() if n in graph.tensors}
+        config = replace(config, layer_precision=layers, dynamic_ranges=ranges)
+        unseen = calibration is not None and not feeds
+        if not as_it_is or unseen:
+            config = replace(
+                config,
+                precision=frozenset(),
+                layer_precision={},
+                dynamic_ranges={},
+                calibration_cache=None,
+            )
+            calibration = None
+        elif calibration is not None:
+            calibration = feeds
+        part = BuildSession(self.model, config, calibration)
+        part.imported, part.seconds, part._timings = graph, self.seconds, self._timings
+        return part
+
+    def _summarize(self, parts: Sequence[BuildSession], heavy: Sequence[int]) -> None:
+        """Take over what the builds of the graphs say; the largest stands for all."""
+        main = max(parts, key=lambda p: len(p.final.nodes) if p.final else 0, default=None)
+        if main is None:
+            return
+        self.final, self.quantized = main.final, main.quantized
+        for part in parts:
+            self.reasons.update(part.reasons)
+            self.host_steps += part.host_steps
+        said = dict.fromkeys(parts[i].precision_summary for i in heavy)
+        self.precision_summary = "; ".join(said) or "fp32"
+
+    def _recorded(self, whole: Imported) -> dict[int, list[dict[str, np.ndarray]]]:
+        """What each graph is run on while calibration data go through the model, in float."""
+        quick = self._builder(TimingCache(), level=1)
+        fingerprint = quick.backend.fingerprint
+        with self._stage("calibrating", report=False):
+            engines = [
+                quick.finish(quick.tune(self._lowered(optimize(g, level=1))), fingerprint)
+                for g in whole.graphs
+            ]
+            engine = _assembled(whole, engines, fingerprint)
+            found: dict[int, list[dict[str, np.ndarray]]] = {}
+            with engine.create_context(self.config.threads) as context:
+                context.observer = lambda i, feeds: (
+                    found.setdefault(i, []).append({n: a.copy() for n, a in feeds.items()})
+                    if len(found.get(i, ())) < MOST_RECORDED
+                    else None
+                )
+                for number, batch in enumerate(self.calibration or ()):
+                    try:
+                        context.run(batch)
+                    except (BindingError, ModelError) as error:
+                        raise CalibrationError(f"calibration batch {number}: {error}") from error
+        return found
+
+    @staticmethod
+    def _lowered(graph: Graph) -> Graph:
+        return lower_quantization(graph, integer=False, level=1) if is_quantized(graph) else graph
+
+    def _refuse_shared_cache(self, heavy: int) -> None:
+        """ConfigError if ranges of several graphs would go to one file."""
+        if self.config.calibration_cache is not None and heavy > 1:
+            raise ConfigError(
+                f"calibration_cache holds the ranges of one graph, and this model, which decides while it "
+                f"runs, has {heavy} with layers to quantize; leave it out"
+            )
 
     def tapped(self, names: Sequence[str]) -> Engine:
         """An engine of the built graph whose outputs are its tensors `names`, as they are stored

@@ -86,6 +86,8 @@ def _summarize(
 ) -> None:
     kinds = ", ".join(f"{count} {name}" for name, count in sorted(report.arithmetic.items()))
     host = f", {len(report.host_steps)} host" if report.host_steps else ""
+    if report.script_steps:
+        host += f", {len(report.script_steps)} of the script: {', '.join(report.script_steps)}"
     if report.symbols:
         output.line(f"sizes      {sizes_text(report.symbols)}")
     output.line(f"steps      {report.steps} ({kinds}{host})")

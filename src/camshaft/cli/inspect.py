@@ -246,6 +246,10 @@ def _show(data: dict[str, Any], shown: Output) -> None:
         size(totals["bytes"]),
     )
     shown.table(table)
+    if "script" in data:
+        shown.line("script")
+        for line in data["script"]:
+            shown.line(f"  {line}")
     if "profile" in data:
         p = data["profile"]
         shown.line(
@@ -267,11 +271,11 @@ def _figures_of(data: dict[str, Any]) -> str:
 
 def _words(step: dict[str, Any]) -> Text:
     """Name; then tactic, source layers and reason, dimmed."""
-    if step["kind"] == "host":
-        how = "host step"
+    if step["kind"] != "kernel":
+        how = "host step" if step["kind"] == "host" else "step of the script"
     else:
         how = " ".join([step["tactic"], *(f"{k}={v}" for k, v in step["params"].items())])
-    words = Text(step["name"], "yellow" if step["kind"] == "host" else "bold")
+    words = Text(step["name"], "bold" if step["kind"] == "kernel" else "yellow")
     words.append(f"\n{step['op']}: {how}", "dim")
     if " + ".join(step["origin"]) != step["name"]:
         words.append(f"\nfrom {', '.join(step['origin'])}", "dim")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -70,9 +71,10 @@ def run(
     with opened.engine.create_context(opened.threads, check_finite) as context:
         results = context.run(opened.feeds(seed, shown))
     if output is not None:
-        _write(output, results)
+        _write(output, dict(_arrays(results)))
     table = simple_table("output", "type", "shape", "min", "max", "mean", "NaN")
-    described = {name: _described(array) for name, array in results.items()}
+    arrays = dict(_arrays(results))
+    described = {name: _described(array) for name, array in arrays.items()}
     for name, d in described.items():
         figures = ["-" if d[k] is None else f"{d[k]:.6g}" for k in ("min", "max", "mean")]
         table.add_row(name, d["dtype"], shape_text(tuple(d["shape"])), *figures, str(d["nan"]))
@@ -80,9 +82,19 @@ def run(
     shown.data({"source": str(source), "random_inputs": opened.given is None, "outputs": described})
 
 
+def _arrays(results: Mapping[str, Any]) -> Iterator[tuple[str, np.ndarray]]:
+    """The arrays among the results by name; those of a sequence as NAME[0], NAME[1], ..."""
+    for name, value in results.items():
+        if isinstance(value, list):
+            yield from _arrays({f"{name}[{i}]": v for i, v in enumerate(value)})
+        elif value is not None:
+            yield name, value.astype(str) if value.dtype.kind == "O" else value
+
+
 def _described(array: np.ndarray) -> dict[str, Any]:
     """Shape, dtype, extremes and mean of the values that are numbers, and how many are not."""
-    values = array.astype(np.float64).reshape(-1)
+    is_text = array.dtype.kind == "U"
+    values = np.zeros(0) if is_text else array.astype(np.float64).reshape(-1)
     good = values[np.isfinite(values)]
     return {
         "dtype": array.dtype.name,

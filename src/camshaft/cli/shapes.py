@@ -184,7 +184,8 @@ def sizes_for(
     ConfigError for a name that is no such input; ShapeError for sizes that the engine does not take.
     """
     saying = {b.name: b for b in engine.program.valued}
-    for option, given, known in (("--shapes", shapes, engine.inputs), ("--values", values, saying)):
+    inputs = {b.name: b.type for b in engine.program.inputs}  # those that are tensors
+    for option, given, known in (("--shapes", shapes, inputs), ("--values", values, saying)):
         unknown = [name for name in given if name not in known]
         if unknown:
             kind = "inputs" if option == "--shapes" else "inputs that say sizes"
@@ -195,7 +196,7 @@ def sizes_for(
     elements = {name: _whole_numbers(name, value) for name, value in values.items()}
     sizes = typical_sizes(engine.program.symbols)
     said: list[tuple[Sequence[Extent], Sequence[int]]]
-    said = [(engine.inputs[name].shape, shape) for name, shape in shapes.items()]
+    said = [(inputs[name].shape, shape) for name, shape in shapes.items()]
     said += [(saying[name].values, numbers) for name, numbers in elements.items()]
     for extents, numbers in said:
         for extent, size in zip(extents, numbers, strict=False):
@@ -204,7 +205,7 @@ def sizes_for(
                 sizes[symbol.name] = size
     types = {
         n: TensorType(t.dtype, tuple(shapes.get(n, (evaluate(d, sizes) for d in t.shape))))
-        for n, t in engine.inputs.items()
+        for n, t in inputs.items()
     }
     for name, b in saying.items():
         elements.setdefault(name, tuple(evaluate(e, sizes) for e in b.values))

@@ -40,6 +40,12 @@ class Opened:
         fixed = self.engine.fixed_inputs
         if self.given is not None:
             return {**fixed, **self.given}
+        others = [f"{n!r} ({t!r})" for n, t in self.engine.inputs.items() if n not in self.types]
+        if others:
+            raise ConfigError(
+                f"input {', '.join(others)} is no tensor of known rank, and the command line gives only such; "
+                "call the engine from Python"
+            )
         feeds = random_feeds(self.types, seed, self.elements)
         sizes = ", ".join(f"{n} {shape_text(a.shape)}" for n, a in feeds.items())
         of = f" of {sizes}" if self.engine.symbols else ""

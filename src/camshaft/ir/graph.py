@@ -147,10 +147,13 @@ class GraphBuilder:
         reserved: Iterable[str] = (),
         constraints: Constraints | None = None,
         fixed: Sequence[FixedInput] = (),
+        beside: GraphBuilder | None = None,
     ) -> None:
         """reserved: tensor names that fresh names must avoid (those still to come in a rebuild).
 
         constraints, fixed: those of the graph that is rebuilt; what is learned is added to them.
+        beside: a builder of another graph of the same model, so that no two tensors of the two get one
+        name, and that both write down what they learn in one place.
         """
         self.name = name
         self.fixed = list(fixed)
@@ -162,6 +165,10 @@ class GraphBuilder:
         self._taken: dict[str, Tensor] = {}
         self._reserved = set(reserved)
         self._counter: dict[str, int] = {}
+        if beside is not None:
+            self.constraints = beside.constraints
+            self._taken, self._counter = beside._taken, beside._counter
+            self._reserved = beside._reserved
         self._scope: str | None = None
 
     # -- naming ------------------------------------------------------------------------------
@@ -314,6 +321,17 @@ class GraphBuilder:
         type = TensorType(i64, shape)
         return self._extents(array.reshape(shape), type, name, name, (name,))
 
+    def again(self, values: np.ndarray, type: TensorType, name: str) -> Tensor:
+        """A tensor of another graph whose elements are known as extents, made anew in this one."""
+        return self._extents(values, type, name, name, (name,))
+
+    def stand_in(self, name: str, type: TensorType, values: np.ndarray | None = None) -> Tensor:
+        """A graph input for a tensor of another graph; values: its elements as far as they are known."""
+        tensor = self.input(self.fresh(name), type)
+        if values is not None:
+            self._known[tensor.name] = values
+        return tensor
+
     def known(self, tensor: Tensor) -> np.ndarray | None:
         """The tensor's elements as an object array (see `ir.extents.known`), None if they are not known."""
         if tensor.data is not None:
@@ -361,6 +379,12 @@ class GraphBuilder:
             if candidate not in self._taken and candidate not in self._reserved:
                 self._counter[base] = number
                 return candidate
+
+    def claim(self, base: str) -> str:
+        """A fresh name for what is no tensor of a graph."""
+        name = self.fresh(base)
+        self._taken[name] = Tensor(name, TensorType(i64, ()))
+        return name
 
     def _register(self, tensor: Tensor) -> Tensor:
         if tensor.name in self._taken:

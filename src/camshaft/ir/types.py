@@ -13,9 +13,11 @@ from math import prod
 import numpy as np
 
 from camshaft.errors import ModelError
+from camshaft.ir.extents.bounds import bounds
 from camshaft.ir.extents.constraints import require_equal
-from camshaft.ir.extents.extent import Extent, largest
+from camshaft.ir.extents.extent import Extent, largest, ranges_of, symbols_of
 from camshaft.ir.extents.sizes import fixed, is_static
+from camshaft.ir.extents.symbol import UndecidedExtent
 
 
 @dataclass(frozen=True)
@@ -326,11 +328,20 @@ def row_major_strides(shape: Shape) -> Shape:
     return tuple(strides)
 
 
+def may_be_one(extent: Extent) -> bool:
+    """Whether data may make this extent 1, so that it broadcasts."""
+    if not any(s.from_data for s in symbols_of(extent)):
+        return False
+    low, high = bounds(extent)
+    return low <= 1 <= high
+
+
 def broadcast_shapes(*shapes: Shape) -> Shape:
     """NumPy broadcasting; ModelError names the shapes that do not fit.
 
     Two open extents, or an open one and a number above 1, are taken to be equal, which is what
-    models mean; that becomes a constraint.
+    models mean; that becomes a constraint.  UndecidedExtent where one of two that differ is found by a step
+    of the model while it runs: it may as well be 1.
     """
     misfit = f"shapes {', '.join(map(str, shapes))} do not broadcast together"
     static = [shape for shape in shapes if is_static(shape)]
@@ -346,5 +357,9 @@ def broadcast_shapes(*shapes: Shape) -> Shape:
             if result[axis] == 1:
                 result[axis] = extent
             elif extent != 1:
+                if result[axis] != extent and (may_be_one(result[axis]) or may_be_one(extent)):
+                    raise UndecidedExtent(
+                        f"whether {result[axis]} is 1, or {extent}", ranges_of(result[axis], extent)
+                    )
                 result[axis] = require_equal(result[axis], extent, misfit)
     return tuple(result)

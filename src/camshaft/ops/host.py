@@ -8,7 +8,9 @@ executed, not before.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import base64
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -17,7 +19,7 @@ import numpy as np
 
 from camshaft.errors import ModelError
 from camshaft.ir.op import Attribute, OpDef
-from camshaft.ir.types import TensorType, dtype_named
+from camshaft.ir.types import DType, TensorType, dtype_named
 from camshaft.ops.hosted.call import NUMPY_TYPES, Call, Function, Value
 from camshaft.ops.hosted.table import implementation
 
@@ -165,6 +167,35 @@ def _reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndarray]:
     results = run_proto(attrs["proto"], attrs["opset"], arrays)
     dtypes = [dtype_named(name) for name in attrs["dtypes"]]
     return [np.asarray(r).astype(t.numpy, copy=False) for r, t in zip(results, dtypes, strict=True)]
+
+
+def operator(payload: bytes) -> Callable[[Sequence[Value]], list[Value]]:
+    """The callable that a step of a script runs: `{"proto", "opset", "dtypes"}` as JSON, proto the base64 of a
+    serialized NodeProto, dtypes the names of its results' element types.
+
+    ModelError if the payload describes none, and when the operator fails.
+    """
+    try:
+        record = json.loads(payload)
+        proto, opset = base64.b64decode(record["proto"]), int(record["opset"])
+        dtypes = [dtype_named(name) for name in record["dtypes"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"the step's payload is damaged: {error}") from error
+
+    def run(values: Sequence[Value]) -> list[Value]:
+        results = run_proto(proto, opset, values)
+        return [_of_type(r, t) for r, t in zip(results, dtypes, strict=False)]
+
+    return run
+
+
+def _of_type(value: Value, dtype: DType) -> Value:
+    """The value with arrays of this element type."""
+    if isinstance(value, list):
+        return [_of_type(v, dtype) for v in value]
+    if value is None or dtype.kind == "s":
+        return value
+    return np.asarray(value).astype(dtype.numpy, copy=False)
 
 
 HOST = OpDef(

@@ -82,7 +82,12 @@ def plan_quantization(
 
 def check_layer_names(graph: Graph, layers: Iterable[str]) -> None:
     """ConfigError names a layer that `layer_precision` has and the model lacks."""
-    known = {o for n in graph.nodes for o in n.origin}
+    check_layer_names_of([graph], layers)
+
+
+def check_layer_names_of(graphs: Sequence[Graph], layers: Iterable[str]) -> None:
+    """As `check_layer_names`, of a model of several graphs."""
+    known = {o for g in graphs for n in g.nodes for o in n.origin}
     for layer in layers:
         if layer not in known:
             near = get_close_matches(layer, known, n=3)

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from camshaft.program.program import HostCall
 from camshaft.runtime.engine import Engine
 from camshaft.session import BuildSession
 
@@ -20,7 +19,8 @@ class BuildReport:
     """The summary of a build.
 
     steps: how many run at typical sizes, host steps included.  host_steps: names of those that run in Python because
-    their operator has no kernel.  arithmetic: element type -> number of steps that compute in it.
+    their operator has no kernel.  script_steps: those that run between graphs, where the model decides while it
+    runs (`ir.script`), with their operators.  arithmetic: element type -> number of steps that compute in it.
     symbols: open sizes, each with name, least, typical and most (None: unbounded).  assumed: names of
     those of which nothing was said.  remarks: on sizes, as the command line prints them.
     precision_summary: the precision decision in words.  arena_bytes, lower_bound_bytes: memory of one
@@ -31,6 +31,7 @@ class BuildReport:
 
     steps: int
     host_steps: tuple[str, ...]
+    script_steps: tuple[str, ...]
     arithmetic: Mapping[str, int]
     precision_summary: str
     symbols: Sequence[Mapping[str, Any]]
@@ -47,22 +48,20 @@ class BuildReport:
     @staticmethod
     def of(session: BuildSession, engine: Engine) -> BuildReport:
         """The report of a session that has run and the engine it made."""
-        described, arena = engine.inspect(), engine.program.arena
-        program = engine.program
-        is_host = [isinstance(step, HostCall) for step in program.instructions]
-        steps = zip(engine.notes, is_host, program.active(program.typical), strict=True)
-        notes = [(note, host) for note, host, active in steps if active]
+        described = engine.inspect()
+        steps = [step for step in described["steps"] if step["typical"]]
         return BuildReport(
-            steps=len(notes),
-            host_steps=tuple(note.name for note, host in notes if host),
-            arithmetic=dict(Counter(note.precision for note, host in notes if not host)),
+            steps=len(steps),
+            host_steps=tuple(s["name"] for s in steps if s["kind"] == "host"),
+            script_steps=tuple(f"{s['name']} ({s['op']})" for s in steps if s["kind"] == "script"),
+            arithmetic=dict(Counter(s["precision"] for s in steps if s["kind"] == "kernel")),
             precision_summary=session.precision_summary,
             symbols=described["symbols"],
             assumed=tuple(s.name for s in session.assumed),
             remarks=session.remarks,
             arena=described["arena"],
-            arena_bytes=arena.nbytes,
-            lower_bound_bytes=arena.lower_bound,
+            arena_bytes=described["arena_bytes"],
+            lower_bound_bytes=described["lower_bound_bytes"],
             weight_bytes=described["weight_bytes"],
             code_bytes=described["code_bytes"],
             seconds=dict(session.seconds),

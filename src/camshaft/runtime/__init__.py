@@ -9,5 +9,7 @@ from __future__ import annotations
 from camshaft.runtime.context import ExecutionContext
 from camshaft.runtime.engine import Engine
 from camshaft.runtime.profile import LayerTime, Profile
+from camshaft.runtime.script.context import ScriptContext
+from camshaft.runtime.script.engine import ScriptEngine
 
-__all__ = ["Engine", "ExecutionContext", "LayerTime", "Profile"]
+__all__ = ["Engine", "ExecutionContext", "LayerTime", "Profile", "ScriptContext", "ScriptEngine"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -17,7 +17,13 @@ from camshaft.program.program import Note, Program
 from camshaft.runtime.bindings import Bindings, fixed_arrays
 from camshaft.runtime.context import ExecutionContext, allowed_threads
 from camshaft.runtime.driver import RUNNER, driver_named
-from camshaft.runtime.file.engine_file import REBUILD, aligned, read_engine_file, write_engine_file
+from camshaft.runtime.file.engine_file import (
+    REBUILD,
+    EngineContents,
+    aligned,
+    read_engine_file,
+    write_engine_file,
+)
 from camshaft.runtime.file.manifest import Fingerprint, Manifest
 from camshaft.runtime.linked import LinkedEngine
 from camshaft.runtime.profile import Profile, describe, profile_context
@@ -29,7 +35,11 @@ class Engine:
 
     Calling an engine is safe from any number of threads: it keeps as many contexts as calls
     were ever in progress at once.  For control over threads and memory, create contexts.
+
+    makers: what makes an engine of a file's contents, by the kind of manifest that it holds.
     """
+
+    makers: ClassVar[dict[type, Callable[[EngineContents, int | None], Engine]]] = {}
 
     def __init__(
         self,
@@ -53,6 +63,10 @@ class Engine:
         self._constants = {n: aligned(a) for n, a in constants.items()}
         self._code = dict(code)
         self._linked: LinkedEngine | None = None
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """What calls need."""
         self._lock = threading.Lock()
         self._idle: list[ExecutionContext] = []
 
@@ -162,9 +176,12 @@ class Engine:
     def _complete_code(self) -> dict[str, bytes | np.ndarray]:
         """The code, with the step loop; a freshly built engine has it compiled here."""
         if RUNNER not in self._code:
-            driver = driver_named(self.fingerprint.driver)
-            self._code[RUNNER] = driver.runner_code(self.fingerprint.target)
+            self._code[RUNNER] = self._runner_code(self.fingerprint)
         return self._code
+
+    @staticmethod
+    def _runner_code(fingerprint: Fingerprint) -> bytes:
+        return driver_named(fingerprint.driver).runner_code(fingerprint.target)
 
     # -- looking inside ----------------------------------------------------------------------
 
@@ -213,7 +230,7 @@ class Engine:
             )
         part = "its program is unsound"
         try:
-            engine = cls(contents.manifest, contents.constants, contents.code, threads)
+            engine = cls.makers[type(contents.manifest)](contents, threads)
             part = "its code cannot be used"
             engine.link()
         except BuildError as error:
@@ -229,6 +246,14 @@ def load(path: str | os.PathLike[str], threads: int | None = None) -> Engine:
     EngineFileError names what is wrong with the file and how to rebuild it.
     """
     return Engine.load(path, threads)
+
+
+def _plain(contents: EngineContents, threads: int | None) -> Engine:
+    assert isinstance(contents.manifest, Manifest)
+    return Engine(contents.manifest, contents.constants, contents.code, threads)
+
+
+Engine.makers[Manifest] = _plain
 
 
 def _count(number: int, thing: str) -> str:

@@ -120,7 +120,7 @@ def retuned(spec: KernelSpec, sizes: Sizes) -> KernelSpec:
 
 def _renamed(symbols: Sequence[Symbol], sizes: Sizes) -> Callable[[Extent], Extent]:
     """From extents over `symbols` to those over symbols that are typically of these sizes."""
-    new = {s: extent_of(Symbol(s.name, s.low, sizes[s.name], s.high)) for s in symbols}
+    new = {s: extent_of(replace(s, typical=sizes[s.name])) for s in symbols}
     return lambda e: substitute(e, new)
 
 

@@ -26,6 +26,11 @@ FOR_INFERENCE = "export the model for inference (in PyTorch, call model.eval() b
 and obeys it in others; what a model means should not depend on that.)"""
 
 
+class DataDependent(ModelError):
+    """What a node is asked to compute hangs on data that only a run brings along: no graph can hold it as it
+    is, and it becomes a step between graphs."""
+
+
 class SubgraphImporter(Protocol):
     """Imports a graph in place, its inputs bound to tensors, and returns its outputs.
 
@@ -86,13 +91,13 @@ class NodeContext:
     def const(self, index: int, what: str) -> np.ndarray | None:
         """The array of constant input `index`, None when the input is left out.
 
-        ModelError, saying that `what` must be constant, when it is computed from the model's inputs.
+        DataDependent, saying that `what` must be constant, when it is computed from the model's inputs.
         """
         if not self.has(index):
             return None
         tensor = self.arg(index)
         if tensor.data is None:
-            raise ModelError(
+            raise DataDependent(
                 f"its {what} ({tensor.name!r}) depends on the model's input data; "
                 f"only a constant is supported{self.way_out(tensor)}"
             )
@@ -131,17 +136,20 @@ class NodeContext:
             return ""
         return "; give " + " and ".join(f"{n!r} a value with values={{{n!r}: ...}}" for n in names)
 
-    def const_ints(self, index: int, what: str) -> tuple[int, ...] | None:
+    def const_ints(
+        self, index: int, what: str, *, are_sizes: bool = False
+    ) -> tuple[int, ...] | None:
         """Input `index` as ints, None when it is left out.
 
-        Elements that the model computes from open extents are symbolic extents.  ModelError as in
-        `const`.
+        Elements that the model computes from open extents are symbolic extents.  are_sizes: each element can
+        only be a size of 1 or more, so that an input of the model that they are computed from may as
+        well say sizes.  DataDependent as in `const`.
         """
         if self.has(index):
             known = self.builder.known(self.arg(index))
             if known is not None and is_whole(known) and self.arg(index).data is None:
                 return tuple(known.flat)
-            if known is None:
+            if known is None and are_sizes:
                 self.ask(self.sources(self.arg(index)))
         array = self.const(index, what)
         return None if array is None else tuple(int(v) for v in array.reshape(-1))

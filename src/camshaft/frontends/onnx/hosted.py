@@ -13,12 +13,12 @@ import onnx
 from onnx import NodeProto, TensorProto, TypeProto, numpy_helper
 
 from camshaft.errors import ModelError
-from camshaft.frontends.onnx.context import NodeContext
+from camshaft.frontends.onnx.context import DataDependent, NodeContext
 from camshaft.frontends.onnx.dtypes import inner_dtype
 from camshaft.frontends.onnx.schema import type_proto
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.graph import Tensor
-from camshaft.ir.types import TensorType
+from camshaft.ir.types import TensorType, string
 from camshaft.ops import HOST
 from camshaft.ops.host import has_reference, output_attrs, run_proto
 from camshaft.ops.hosted.table import implementation
@@ -59,7 +59,7 @@ def host_step(ctx: NodeContext, types: Sequence[TensorType] | None = None) -> Se
     if any(a.type in (a.GRAPH, a.GRAPHS) for a in ctx.proto.attribute):
         raise ModelError("operators that hold a graph are not supported, but for If, Loop and Scan")
     schema = onnx.defs.get_schema(ctx.proto.op_type, ctx.opset, domain) if standard else None
-    node = ctx.proto if schema is None else _spelled_out(ctx.proto, schema)
+    node = ctx.proto if schema is None else spelled_out(ctx.proto, schema)
     proto = node.SerializeToString(deterministic=True)
     if not has_reference(proto, ctx.opset):
         return _renewed(ctx, node, domain)
@@ -68,6 +68,8 @@ def host_step(ctx: NodeContext, types: Sequence[TensorType] | None = None) -> Se
     named = [(i, n) for i, n in enumerate(node.output) if n]
     if len(known) == len(arrays) and node.op_type not in _RANDOM:
         results = run_proto(proto, ctx.opset, known)
+        if not all(isinstance(r, np.ndarray) for r in results):
+            raise DataDependent("its result is no tensor")
         made = [
             ctx.builder.constant(np.asarray(r), ctx.output_name(i))
             for r, (i, _) in zip(results, named, strict=True)
@@ -147,7 +149,7 @@ def _named(names: Iterable[str]) -> list[tuple[int, str]]:
     return [(i, n) for n, i in first.items()]
 
 
-def _spelled_out(node: NodeProto, schema: onnx.defs.OpSchema) -> NodeProto:
+def spelled_out(node: NodeProto, schema: onnx.defs.OpSchema) -> NodeProto:
     """The node with defaults written out (inference and reference differ on some), half as f32."""
     copy = NodeProto()
     copy.CopyFrom(node)
@@ -181,15 +183,13 @@ def _output_types(
     except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError) as error:
         raise ModelError(f"ONNX's shape inference refuses it: {str(error).strip()}") from error
     named = {str(d): d for t in ctx.inputs if t is not None for d in t.shape}
-    return [_type_of(ctx, inferred.get(n), n, named) for n in node.output if n]
+    return [_type_of(inferred.get(n), n, named) for n in node.output if n]
 
 
-def _type_of(
-    ctx: NodeContext, proto: TypeProto | None, name: str, named: Mapping[str, Extent]
-) -> TensorType:
+def _type_of(proto: TypeProto | None, name: str, named: Mapping[str, Extent]) -> TensorType:
     """named: the inputs' extents by their text, in which inference passes them on."""
     if proto is None or not proto.HasField("tensor_type"):
-        raise ModelError(f"its output {name!r} is no tensor of a known type; that is not supported")
+        raise DataDependent(f"its output {name!r} is no tensor of a known type")
     tensor = proto.tensor_type
     known = [named.get(d.dim_param, d.dim_value or None) for d in tensor.shape.dim]
     known = [
@@ -197,15 +197,9 @@ def _type_of(
         for d, e in zip(tensor.shape.dim, known, strict=True)
     ]
     if not tensor.HasField("shape") or None in known:
-        raise ModelError(
-            f"the shape of its output {name!r} depends on the model's input data; cut the model "
-            f"before this node, or give the computed inputs as constants{_ways_out(ctx)}"
-        )
+        raise DataDependent(f"the shape of its output {name!r} depends on the model's input data")
+    dtype = inner_dtype(tensor.elem_type)
+    if dtype == string:
+        raise DataDependent(f"its output {name!r} holds strings")
     shape: Any = tuple(known)
-    return TensorType(inner_dtype(tensor.elem_type), shape)
-
-
-def _ways_out(ctx: NodeContext) -> str:
-    """Which inputs of the model to give values of, where a small integer operand is computed from some."""
-    small = (t for t in ctx.inputs if t is not None and t.data is None and t.type.rank <= 1)
-    return next((way for t in small if t.type.dtype.is_int and (way := ctx.way_out(t))), "")
+    return TensorType(dtype, shape)

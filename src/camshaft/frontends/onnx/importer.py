@@ -11,16 +11,16 @@ from __future__ import annotations
 import os
 from collections import ChainMap
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 import onnx
-from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 from camshaft.errors import ConfigError, ModelError
 from camshaft.frontends.onnx.ancient import modern
-from camshaft.frontends.onnx.context import Handler, NodeContext
+from camshaft.frontends.onnx.context import DataDependent, Handler, NodeContext
 from camshaft.frontends.onnx.demands import demand
 from camshaft.frontends.onnx.dtypes import (
     array_of,
@@ -43,12 +43,20 @@ from camshaft.frontends.onnx.model import load_model, opsets_of
 from camshaft.frontends.onnx.open_extents import OpenExtents
 from camshaft.frontends.onnx.reachable import reachable, reachable_in
 from camshaft.frontends.onnx.schema import FunctionBody, function_body, pass_on_narrow
+from camshaft.frontends.onnx.scripts.calls import Place as CallPlace
+from camshaft.frontends.onnx.scripts.calls import call
+from camshaft.frontends.onnx.scripts.control import CONTROL
+from camshaft.frontends.onnx.scripts.scope import HostValue, Scope, Shared, Value
+from camshaft.frontends.onnx.scripts.values import Fresh, proto_of, value_type
 from camshaft.frontends.onnx.volumes import window_types
 from camshaft.ir import expr as E
 from camshaft.ir.extents.constraints import Constraints, require_equal
-from camshaft.ir.extents.said import Said, Value
+from camshaft.ir.extents.said import Said
+from camshaft.ir.extents.said import Value as SaidValue
 from camshaft.ir.extents.sizes import is_static
+from camshaft.ir.extents.symbol import UndecidedExtent
 from camshaft.ir.graph import Graph, GraphBuilder, Tensor
+from camshaft.ir.script import End, Run, Script, Step
 from camshaft.ir.types import DType, TensorType
 from camshaft.ops import POINTWISE
 from camshaft.ops.functional import NoCanonicalForm
@@ -77,7 +85,7 @@ def import_onnx(
     profiles: Sequence[Mapping[str, Sequence[Sequence[int]]]] | None = None,
     typical: Mapping[str, Sequence[int]] | None = None,
     typical_elements: Mapping[str, Sequence[int]] | None = None,
-    values: Mapping[str, Value] | None = None,
+    values: Mapping[str, SaidValue] | None = None,
 ) -> Graph:
     """Import an ONNX model as a graph of canonical ops, in the layout ONNX has (NCHW).
 
@@ -94,9 +102,52 @@ def import_onnx(
 
     Floats of at most 16 bits are computed in float32, integers of fewer than 8 in ones of 8; inputs and
     outputs keep their declared type.
-    Raises ModelError, naming the file, node or input at fault, for whatever cannot be imported;
-    ConfigError where what is said of an input does not fit the model's.
+    Raises ModelError, naming the file, node or input at fault, for whatever cannot be imported, and for a
+    model that takes a script (see `import_model`); ConfigError where what is said of an input does not fit
+    the model's.
     """
+    imported = import_model(
+        model,
+        shapes=shapes,
+        profiles=profiles,
+        typical=typical,
+        typical_elements=typical_elements,
+        values=values,
+    )
+    if imported.script is not None:
+        steps = [s for s in imported.script.walk() if not isinstance(s, Run)]
+        raise ModelError(f"the model is no single graph: {_why(steps[0])}")
+    return imported.graphs[0]
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A model as graphs.
+
+    script: what runs them; None where there is one, whose inputs and outputs are the model's.
+    inputs, outputs: of a model with a script.  face: a graph without nodes that has the model's inputs
+    (tensors), and what is known of their extents.  constants: values of the script that are constant.
+    """
+
+    graphs: tuple[Graph, ...]
+    face: Graph
+    script: Script | None = None
+    inputs: tuple[End, ...] = ()
+    outputs: tuple[End, ...] = ()
+    constants: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+def import_model(
+    model: str | os.PathLike[str] | bytes | ModelProto,
+    *,
+    shapes: Mapping[str, Sequence[Said]] | None = None,
+    profiles: Sequence[Mapping[str, Sequence[Sequence[int]]]] | None = None,
+    typical: Mapping[str, Sequence[int]] | None = None,
+    typical_elements: Mapping[str, Sequence[int]] | None = None,
+    values: Mapping[str, SaidValue] | None = None,
+) -> Imported:
+    """As `import_onnx`, also of models that decide while they run: by branches and loops, by shapes that
+    hang on data, by sequences."""
     proto = load_model(model)
     extents = OpenExtents(
         dict(shapes or {}), tuple(profiles or ()), dict(typical or {}), dict(typical_elements or {})
@@ -105,13 +156,13 @@ def import_onnx(
     for _ in range(MOST_ROUNDS):
         importer = _Importer(proto, extents, given)
         try:
-            graph = importer.run()
+            imported = importer.run()
         except ModelError as error:
             if _learned(extents, given, importer.builder.constraints, error):
                 continue  # what was learned before may decide what was not decided
             raise
-        if not extents.learn(graph.constraints) | given.learn():
-            return graph
+        if not extents.learn(importer.builder.constraints) | given.learn():
+            return imported
     raise ModelError(
         "each import of the model still changes what is known of its open extents; give sizes with "
         "shapes={input: [...]}"
@@ -140,7 +191,8 @@ class _Place:
 class _Importer:
     """Imports one model.
 
-    values: ONNX tensor name -> tensor, of all that is known so far; the inner scopes come first.
+    values: ONNX tensor name -> value, of all that is known so far; the inner scopes come first.
+    scope: of the nodes that are being imported.  builder: of the model's first graph.
     """
 
     def __init__(self, proto: ModelProto, extents: OpenExtents, given: InputValues) -> None:
@@ -153,10 +205,13 @@ class _Importer:
             reserved=self.reserved,
             constraints=Constraints(hints=given.hints),
         )
-        self.values: ChainMap[str, Tensor] = ChainMap()
+        self.shared = Shared(self.builder)
+        self.scope = Scope(self.shared, self.builder)
+        self.values: ChainMap[str, Value] = ChainMap()
         self.narrow: dict[str, int] = {}
+        self.inputs: list[End] = []
 
-    def run(self) -> Graph:
+    def run(self) -> Imported:
         graph = self.proto.graph
         found = reachable_in(graph)
         self._constants(graph, found.names)
@@ -165,7 +220,31 @@ class _Importer:
         for value in inputs:
             self._input(value)
         self.nodes(found.nodes, _Place(self.opsets, self.reserved))
-        return self.builder.graph({v.name: self._output(v) for v in graph.output})
+        results = {v.name: self._output(v) for v in graph.output}
+        face = replace(self.builder.graph({}), fixed=tuple(self.builder.fixed))
+        plain = all(isinstance(v, Tensor) for v in results.values())
+        if (
+            self.scope.is_plain
+            and plain
+            and all(isinstance(e.type, TensorType) for e in self.inputs)
+        ):
+            return Imported((self.builder.graph(results),), face)  # type: ignore[arg-type]
+        script, outside = self.scope.finish([e.value for e in self.inputs], [*results.values()])
+        assert not outside, [(v.name, self.shared.owners[v.name][1]) for v in outside]
+        outputs = tuple(End(name, v.name, v.type) for name, v in results.items())
+        graphs, constants = tuple(self.shared.graphs), self.shared.constants
+        return Imported(graphs, face, script, tuple(self.inputs), outputs, constants)
+
+    def ask(self, tensors: Sequence[Tensor]) -> None:
+        """Report inputs of the model whose values must be known as sizes."""
+        self.given.ask(
+            [
+                t
+                for t in tensors
+                if t.name in self.scope.shared.owners
+                and any(e.value == t.name for e in self.inputs)
+            ]
+        )
 
     def _check_names(self, inputs: Sequence[str]) -> None:
         """ConfigError if something is said of an input that the model does not have."""
@@ -202,11 +281,20 @@ class _Importer:
 
     def _input(self, value: ValueInfoProto) -> None:
         name = value.name
+        if (
+            value.type.WhichOneof("value") in ("sequence_type", "optional_type")
+            or _elem_type(value) == TensorProto.STRING
+        ):
+            self._opaque_input(value)
+            return
         try:
             dtype = boundary_dtype(_elem_type(value))
         except ModelError as error:
             raise ModelError(f"input {name!r}: {error}") from error
         tensor = self._declare(name, dtype, _declared(value))
+        if not tensor.is_const:
+            self.scope.give(tensor, tensor.values)
+            self.inputs.append(End(name, tensor.name, tensor.type, tensor.values))
         elem_type = value.type.tensor_type.elem_type
         if is_narrow(elem_type):
             self.narrow[name] = elem_type
@@ -216,7 +304,20 @@ class _Importer:
             tensor = self.builder.emit(
                 POINTWISE, [tensor], {"expr": expr}, name=name, output=f"{name}:{inner.name}"
             )
+        self.scope.own(tensor, 0)
         self._define(name, tensor)
+
+    def _opaque_input(self, value: ValueInfoProto) -> None:
+        """An input of the script that no graph can take."""
+        name = value.name
+        try:
+            type, proto = value_type(value.type, {}, lambda axis, like: 0)
+        except ModelError as error:
+            raise ModelError(f"input {name!r}: {error}") from error
+        made = HostValue(self.builder.claim(name), type, proto)
+        self.scope.give(made)
+        self.inputs.append(End(name, made.name, type))
+        self._define(name, made)
 
     def _declare(self, name: str, dtype: DType, declared: Declared) -> Tensor:
         """The input `name` of the graph; a constant if its values are given."""
@@ -253,22 +354,33 @@ class _Importer:
                 except ModelError as error:
                     raise ConfigError(str(error)) from None
 
-    def _output(self, value: ValueInfoProto) -> Tensor:
+    def _output(self, value: ValueInfoProto) -> Value:
         if value.name not in self.values:
             raise ModelError(f"output {value.name!r} is made by no node")
-        tensor = self.values[value.name]
+        found = self.values[value.name]
         declared = value.type.tensor_type.elem_type
-        self._check_declared(value.name, tensor, declared)
-        if not declared or inner_dtype(declared) == boundary_dtype(declared):
-            return tensor
+        self._check_declared(value.name, found, declared)
+        if (
+            not isinstance(found.type, TensorType)
+            or not declared
+            or inner_dtype(declared) == boundary_dtype(declared)
+        ):
+            return found
+        level = self.scope.level(found)
+        tensor = self.scope.tensor(found, level)
         dtype = boundary_dtype(declared)
         expr = E.cast(E.inp(0), dtype)
-        output = f"{value.name}:{dtype.name}"
-        return self.builder.emit(
-            POINTWISE, [tensor], {"expr": expr}, name=value.name, output=output
+        made = self.scope.at(level).builder.emit(
+            POINTWISE,
+            [tensor],
+            {"expr": expr},
+            name=value.name,
+            output=f"{value.name}:{dtype.name}",
         )
+        self.scope.own(made, level)
+        return made
 
-    def _check_declared(self, name: str, tensor: Tensor, declared: int) -> None:
+    def _check_declared(self, name: str, tensor: Value, declared: int) -> None:
         if declared and inner_dtype(declared) != tensor.type.dtype:
             raise ModelError(
                 f"output {name!r} is declared as {elem_name(declared)}, and its node makes "
@@ -296,47 +408,112 @@ class _Importer:
         domain, opsets = _domain(node.domain), place.opsets
         if domain not in opsets:
             raise ModelError(f"domain {domain!r} is not among the model's opsets {dict(opsets)}")
-        ctx = modern(
-            NodeContext(
-                self.builder, node, name, opsets[domain], tuple(self._value(i) for i in node.input),
-                place.kept, self.narrow, partial(self._subgraph, around=place), self.given.ask,
-            )
-        )  # fmt: skip
-        handler = HANDLERS.get((domain, node.op_type))
-        if handler is None:
-            demand(ctx)
-            body = function_body(ctx, domain)
-            if body is not None:
-                self._body(body, ctx)
-                return
-            handler = host_step
-        with self.builder.scope(name):
-            results = _results(handler, ctx)
-        for output, tensor in zip(node.output, results, strict=False):
-            if output:
-                self._define(output, tensor)
+        values = tuple(self._value(i) for i in node.input)
+        here = _Here(self, node, name, opsets[domain], values, place)
+        results: Sequence[Value | None] | None
+        if domain == "" and node.op_type in CONTROL:
+            results = CONTROL[node.op_type](here)
+        elif any(v is not None and not isinstance(v.type, TensorType) for v in values):
+            results = self._opaque(here, domain)
+        else:
+            results = self._ordinary(here, domain)
+        for output, value in zip(node.output, results or (), strict=False):
+            if output and value is not None:
+                self._define(output, value)
 
-    def _body(self, body: FunctionBody, ctx: NodeContext) -> None:
+    def _ordinary(self, here: _Here, domain: str) -> Sequence[Value | None] | None:
+        """A node whose inputs are tensors: part of a graph if that can hold it, else a step."""
+        level = max((self.scope.level(v) for v in here.values if v is not None), default=0)
+        given = here.context(level)
+        ctx = modern(given)
+        constraints = self.builder.constraints
+        found = dict(constraints.found)
+        handler = HANDLERS.get((domain, ctx.proto.op_type))
+        try:
+            if handler is None:
+                demand(ctx)
+                types = [proto_of(v) for v in ctx.inputs]
+                body = function_body(ctx.proto, ctx.opset, domain, types)
+                if body is not None:
+                    self._body(body, here)
+                    return None
+                handler = host_step
+            with ctx.builder.scope(here.name):
+                results = _results(handler, ctx)
+        except (DataDependent, UndecidedExtent) as error:
+            constraints.found = found
+            if ctx is not given:  # respelled, its operands perhaps computed anew
+                for t in ctx.inputs:
+                    if t is not None:
+                        self._owned(t, level)
+                here = replace(here, node=ctx.proto, opset=ctx.opset, values=ctx.inputs)
+            return self._called(here, str(error))
+        return [self._owned(r, level) for r in results]
+
+    def _owned(self, result: Value, level: int) -> Value:
+        """A result of a node of `level`, or what it stands for there."""
+        if isinstance(result, HostValue):
+            return result
+        origin = self.scope.origin(result, level)
+        if origin is result:
+            self.scope.own(result, level)
+        return origin
+
+    def _opaque(self, here: _Here, domain: str) -> Sequence[Value | None] | None:
+        """A node with an input that no graph can take."""
+        graphs = any(a.HasField("g") for a in here.node.attribute)
+        if not graphs:
+            return self._called(here, "one of its inputs is no tensor of known rank")
+        body = function_body(here.node, here.opset, domain, [proto_of(v) for v in here.values])
+        if body is None:
+            raise ModelError(
+                "operators that hold a graph are not supported, but for If, Loop, Scan"
+            )
+        self._body(body, here)
+        return None
+
+    def _called(self, here: _Here, reason: str) -> Sequence[Value | None]:
+        """A node as a step between graphs."""
+        place = CallPlace(
+            here.node,
+            here.name,
+            here.opset,
+            here.values,
+            lambda i: here.fresh(here.node.output[i]),
+            here.output_name,
+        )
+        results = call(self.scope, place, reason)
+        if results is None:
+            raise ModelError(f"nothing runs {here.node.op_type!r} of opset {here.opset}: {reason}")
+        return results
+
+    def _body(self, body: FunctionBody, here: _Here) -> None:
         """Import what an operator stands for; only the operator's outputs remain visible."""
-        kept = ctx.kept & frozenset(ctx.proto.output)
+        kept = here.place.kept & frozenset(here.node.output)
         self.values = self.values.new_child()
-        found = reachable(body.graph.node, ctx.proto.output)
-        self.nodes(found.nodes, _Place(body.opsets, kept, ctx.name))
+        found = reachable(body.graph.node, here.node.output)
+        self.nodes(found.nodes, _Place(body.opsets, kept, here.name))
         inner = self.values
         self.values = inner.parents
-        for output in ctx.proto.output:
+        for output in here.node.output:
             if output and output in inner:
                 self._define(output, inner[output])
 
-    def _subgraph(
+    def subgraph(
         self,
         graph: GraphProto,
-        bound: Mapping[str, Tensor],
+        bound: Mapping[str, Value],
         opsets: Mapping[str, int] | None = None,
         *,
         around: _Place,
-    ) -> list[Tensor]:
-        """Import a branch or loop body, which sees everything around it."""
+        level: int = 0,
+    ) -> list[Value]:
+        """Import a branch or loop body where it stands; it sees everything around it.
+
+        level: of tensors in `bound` that a handler has just made.
+        """
+        for value in bound.values():
+            self.scope.own(value, level)
         outer = self.values
         self.values = outer.new_child(dict(bound))
         try:
@@ -348,12 +525,32 @@ class _Importer:
         finally:
             self.values = outer
 
-    def _value(self, name: str) -> Tensor | None:
+    def inside(
+        self, graph: GraphProto, bound: Mapping[str, Value], around: _Place
+    ) -> tuple[Scope, list[Value]]:
+        """Import a branch or loop body as a script of its own; what it needs of extents holds only there."""
+        outer, constraints = self.scope, self.builder.constraints
+        self.scope = scope = outer.inner()
+        before = dict(constraints.found)
+        try:
+            for value in bound.values():
+                if not (isinstance(value, Tensor) and value.is_const):
+                    scope.give(value)
+            results = self.subgraph(graph, bound, around=around)
+            for value in results:
+                scope.level(value)
+            return scope, results
+        finally:
+            self.scope = outer
+            scope.demands = {k: c for k, c in constraints.found.items() if k not in before}
+            constraints.found = before
+
+    def _value(self, name: str) -> Value | None:
         if not name:
             return None
         return self._known(name)
 
-    def _known(self, name: str) -> Tensor:
+    def _known(self, name: str) -> Value:
         if name not in self.values:
             raise ModelError(
                 f"reads {name!r}, which no earlier node, input or initializer makes "
@@ -361,10 +558,71 @@ class _Importer:
             )
         return self.values[name]
 
-    def _define(self, name: str, tensor: Tensor) -> None:
+    def _define(self, name: str, tensor: Value) -> None:
         if name in self.values.maps[0]:
             raise ModelError(f"two tensors of the model are called {name!r}")
         self.values[name] = tensor
+
+
+@dataclass
+class _Here:
+    """A node where it stands: see `scripts.control.Control`."""
+
+    importer: _Importer
+    node: NodeProto
+    name: str
+    opset: int
+    values: tuple[Value | None, ...]
+    place: _Place
+
+    @property
+    def scope(self) -> Scope:
+        return self.importer.scope
+
+    def context(self, level: int) -> NodeContext:
+        """The node as handlers see it: its inputs (tensors) in the graph of `level`."""
+        importer, scope = self.importer, self.scope
+        return NodeContext(
+            scope.at(level).builder,
+            self.node,
+            self.name,
+            self.opset,
+            tuple(None if v is None else scope.tensor(v, level) for v in self.values),
+            self.place.kept,
+            importer.narrow,
+            partial(importer.subgraph, around=self.place, level=level),  # type: ignore[arg-type]
+            importer.ask,
+        )
+
+    def in_place(self, graph: GraphProto, bound: Mapping[str, Value]) -> list[Value]:
+        return self.importer.subgraph(graph, bound, around=self.place)
+
+    def inside(self, graph: GraphProto, bound: Mapping[str, Value]) -> tuple[Scope, list[Value]]:
+        return self.importer.inside(graph, bound, self.place)
+
+    def fresh(self, what: str) -> Fresh:
+        return lambda axis, like: self.importer.extents.found(
+            f"{self.name} {what} {axis}", what, axis, like, f"node {self.name!r}"
+        )
+
+    def claim(self, what: str) -> str:
+        return self.importer.builder.claim(f"{self.name}:{what}")
+
+    def output_name(self, index: int) -> str:
+        name = self.node.output[index] if index < len(self.node.output) else ""
+        kept = name if name in self.place.kept else f"{self.name}:{name}"
+        return self.importer.builder.claim(kept)
+
+    def known(self, value: Value) -> np.ndarray | None:
+        if isinstance(value, HostValue):
+            return None
+        if value.is_const:
+            return value.array
+        scope, level = self.importer.shared.owners[value.name]
+        return scope.levels[level].builder.known(value)
+
+    def constant(self, array: np.ndarray, what: str) -> Tensor:
+        return self.importer.builder.constant(array, f"{self.name}:{what}")
 
 
 def _results(handler: Handler, ctx: NodeContext) -> Sequence[Tensor]:
@@ -375,6 +633,11 @@ def _results(handler: Handler, ctx: NodeContext) -> Sequence[Tensor]:
         results = host_step(ctx, window_types(ctx))
     pass_on_narrow(ctx)
     return [results] if isinstance(results, Tensor) else results
+
+
+def _why(step: Step) -> str:
+    """What a step of a script is, for a message."""
+    return getattr(step, "reason", "") or f"node {step.name!r} is run as a script"  # type: ignore[union-attr]
 
 
 def _domain(domain: str) -> str:

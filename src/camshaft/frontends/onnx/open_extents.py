@@ -28,12 +28,12 @@ from math import prod
 
 from camshaft.errors import ConfigError, ModelError
 from camshaft.ir.extents.constraints import Constraints, Lesson, broken, lessons
-from camshaft.ir.extents.extent import Extent, extent_of
+from camshaft.ir.extents.extent import Extent, extent_of, sole_symbol, symbols_of
 from camshaft.ir.extents.said import Range, Said, parse_said
 from camshaft.ir.extents.sizes import Constraint, evaluate, typical_sizes
 from camshaft.ir.extents.symbol import Symbol
 
-BATCH, PIXELS, LINE, LENGTH = 1, 224, 320, 128
+BATCH, PIXELS, LINE, LENGTH, FOUND = 1, 224, 320, 128, 32
 MOST_ELEMENTS = 2**24
 """Of an input whose sizes are assumed."""
 SHORT = 64
@@ -65,6 +65,7 @@ class OpenExtents:
     _names: dict[str, str] = field(default_factory=dict)
     _of_elements: set[str] = field(default_factory=set)
     _numbers: dict[str, list[int]] = field(default_factory=dict)
+    _of_data: set[str] = field(default_factory=set)
 
     @property
     def symbols(self) -> dict[str, Symbol]:
@@ -117,6 +118,14 @@ class OpenExtents:
         symbol = self._identifier(label) if label else self._identifier(f"value {own}", own)
         self._of_elements.add(symbol)
         return self._symbol(symbol, given, default, where)
+
+    def found(self, label: str, like: str, axis: int, near: Extent | None, where: str) -> Extent:
+        """The size that a step of the model finds while it runs: of axis `axis` of the value called
+        `like`.  near: an extent that is typically as large."""
+        symbol = self._identifier(f"data {label}", f"{like}_{axis}")
+        self._of_data.add(symbol)
+        size = FOUND if near is None else evaluate(near, typical_sizes(symbols_of(near)))
+        return self._symbol(symbol, Range(0), size, where)
 
     def _profiled(self, name: str) -> list[Range] | None:
         """The envelope of all profiles for an input, None if none names it."""
@@ -236,7 +245,7 @@ class OpenExtents:
             said = (known.typical, given.typical)
             size = next((s for s in said if s is not None), _suited(default, known))
             size = max(low, size if high is None else min(size, high))
-            self._symbols[name] = Symbol(name, low, size, high)
+            self._symbols[name] = Symbol(name, low, size, high, name in self._of_data)
         return extent_of(self._symbols[name])
 
     def _agreed(self, name: str, given: Range, where: str) -> Range:
@@ -259,10 +268,13 @@ class OpenExtents:
         """Take over what an import found out; True if the model must be imported again."""
         changed, self._late = self._late, False
         for lesson in lessons(constraints):
-            name = lesson.symbol.name
-            if lesson.same_as is not None:
+            name, same = lesson.symbol.name, lesson.same_as
+            if same is not None:
+                other = sole_symbol(same)
+                if other is not None and other.from_data and not lesson.symbol.from_data:
+                    name, same = other.name, extent_of(lesson.symbol)
                 if name not in self._same:
-                    self._same[name] = lesson.same_as
+                    self._same[name] = same
                     changed = True
             else:
                 changed |= self._bounded(name, lesson)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,17 +52,18 @@ def pass_on_narrow(ctx: NodeContext) -> None:
             ctx.narrow.setdefault(output, of_variable[formal.type_str])
 
 
-def function_body(ctx: NodeContext, domain: str) -> FunctionBody | None:
-    """What ONNX defines this operator by, or None if it is a primitive.
+def function_body(
+    node: NodeProto, opset: int, domain: str, types: Sequence[TypeProto]
+) -> FunctionBody | None:
+    """What ONNX defines this operator by, or None if it is a primitive.  types: of its inputs.
 
     The body is called as a local function of a one-node model, attribute defaults written out, and
     ONNX's inliner does the rest.
     """
-    node = ctx.proto
-    if not onnx.defs.has(node.op_type, ctx.opset, domain):
+    if not onnx.defs.has(node.op_type, opset, domain):
         return None
-    schema: Any = onnx.defs.get_schema(node.op_type, ctx.opset, domain)
-    function = _function(ctx, schema)
+    schema: Any = onnx.defs.get_schema(node.op_type, opset, domain)
+    function = _function(node, opset, schema, types)
     if function is None:
         return None
     call = NodeProto()
@@ -82,19 +84,20 @@ def function_body(ctx: NodeContext, domain: str) -> FunctionBody | None:
     return FunctionBody(inliner.inline_local_functions(model).graph, opsets)
 
 
-def _function(ctx: NodeContext, schema: Any) -> FunctionProto | None:
+def _function(
+    node: NodeProto, opset: int, schema: Any, types: Sequence[TypeProto]
+) -> FunctionProto | None:
     """The newest body that the node's opset may use."""
     versions = list(schema.function_opset_versions)
     if versions:
-        version = max((v for v in versions if v <= ctx.opset), default=versions[0])
+        version = max((v for v in versions if v <= opset), default=versions[0])
         return _parsed(schema.get_function_with_opset_version(version))
     versions = list(schema.context_dependent_function_opset_versions)
     if not versions:
         return None
-    version = max((v for v in versions if v <= ctx.opset), default=versions[0])
-    types = [type_proto(ctx, i).SerializeToString() for i in range(len(ctx.inputs))]
+    version = max((v for v in versions if v <= opset), default=versions[0])
     found = schema.get_context_dependent_function_with_opset_version(
-        version, ctx.proto.SerializeToString(), types
+        version, node.SerializeToString(), [t.SerializeToString() for t in types]
     )
     return _parsed(found) if found else None
 

@@ -23,13 +23,15 @@ class Symbol:
     """A size that varies from run to run.
 
     name: letters, digits and underscores, unique within a graph.  low, high: the range, both included (high None:
-    unbounded).  typical: the size that engines are tuned for.
+    unbounded).  typical: the size that engines are tuned for.  from_data: a step of the model finds it
+    while it runs; no input says it.
     """
 
     name: str
     low: int = 1
     typical: int = 1
     high: int | None = None
+    from_data: bool = False
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):

@@ -13,10 +13,13 @@ Some things are written shorter than as objects:
                  number in that list
     view         [buffer, offset, [extents], [strides]], strides left out where row-major
     instruction  {"launch": {...}} or {"hostcall": {...}}
+    step         of a script: {"run": {...}}, {"call": {...}}, {"if": {...}}, ...
+    bytes        their base64
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import types
 from collections.abc import Callable, Mapping
@@ -28,10 +31,11 @@ from camshaft.errors import ModelError
 from camshaft.ir.extents.extent import Dim, Extent
 from camshaft.ir.extents.sizes import parse
 from camshaft.ir.extents.symbol import Symbol
+from camshaft.ir.script import Call, If, Loop, Run, Scan
 from camshaft.ir.types import DType, TensorType, dtype_named, row_major_strides
 from camshaft.program.program import HostCall, Launch, Program
 from camshaft.program.view import Buffer, Space, View
-from camshaft.runtime.file.manifest import Manifest
+from camshaft.runtime.file.manifest import Manifest, Part, ScriptManifest
 
 
 @dataclass(frozen=True)
@@ -45,20 +49,20 @@ class _Tables:
 _Decoder = Callable[[Any, str, _Tables], Any]
 
 
-def manifest_to_json(manifest: Manifest) -> str:
+def manifest_to_json(manifest: Manifest | ScriptManifest) -> str:
     """The manifest as ASCII JSON text; equal manifests give equal texts."""
-    numbers = {buffer: i for i, buffer in enumerate(manifest.program.buffers)}
-    return json.dumps(_encode(manifest, numbers), separators=(",", ":"), allow_nan=False)
+    return json.dumps(_encode(manifest, {}), separators=(",", ":"), allow_nan=False)
 
 
-def manifest_from_json(text: str) -> Manifest:
+def manifest_from_json(text: str) -> Manifest | ScriptManifest:
     """Inverse of `manifest_to_json`; ValueError says which field is wrong."""
     try:
         data = json.loads(text)
+        kind: type = ScriptManifest if type(data) is dict and "script" in data else Manifest
+        manifest = _decoder(kind)(data, "manifest", _Tables())
     except RecursionError:
         raise ValueError("manifest: nested too deeply") from None
-    manifest = _decoder(Manifest)(data, "manifest", _Tables())
-    assert isinstance(manifest, Manifest)
+    assert isinstance(manifest, Manifest | ScriptManifest)
     return manifest
 
 
@@ -78,12 +82,17 @@ def _encode(value: Any, numbers: Mapping[Buffer, int]) -> Any:
     if isinstance(value, TensorType):
         return [value.dtype.name, _encode_extents(value.shape)]
     if isinstance(value, Program):
+        numbers = {buffer: i for i, buffer in enumerate(value.buffers)}
         return {
             name: [_encode_buffer(b) for b in value.buffers] if name == "buffers" else encoded
             for name, encoded in _encode_fields(value, numbers).items()
         }
-    if isinstance(value, Launch | HostCall):
+    if isinstance(value, Launch | HostCall | Run | Call | If | Loop | Scan):
         return {_tag(type(value)): _encode_fields(value, numbers)}
+    if isinstance(value, DType):
+        return value.name
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
     if is_dataclass(value):
         return _encode_fields(value, numbers)
     if isinstance(value, tuple):
@@ -181,8 +190,8 @@ def _tuple(kinds: tuple[Any, ...]) -> _Decoder:
 
 
 def _union(kinds: tuple[Any, ...]) -> _Decoder:
-    if Launch in kinds:
-        return _tagged({_tag(kind): _decoder(kind) for kind in kinds})
+    if Launch in kinds or Run in kinds:
+        return _tagged({_tag(kind): kind for kind in kinds})
     parts = tuple(_decoder(kind) for kind in kinds)
 
     def decode(data: Any, where: str, tables: _Tables) -> Any:
@@ -197,12 +206,12 @@ def _union(kinds: tuple[Any, ...]) -> _Decoder:
     return decode
 
 
-def _tagged(parts: Mapping[str, _Decoder]) -> _Decoder:
+def _tagged(parts: Mapping[str, Any]) -> _Decoder:
     def decode(data: Any, where: str, tables: _Tables) -> Any:
         if type(data) is not dict or len(data) != 1 or not data.keys() <= parts.keys():
             raise ValueError(f"{where}: expected an object with one of {', '.join(parts)}")
         ((tag, value),) = data.items()
-        return parts[tag](value, f"{where}.{tag}", tables)
+        return _decoder(parts[tag])(value, f"{where}.{tag}", tables)  # late: steps hold scripts
 
     return decode
 
@@ -247,6 +256,36 @@ def _decode_manifest(data: Any, where: str, tables: _Tables) -> Manifest:
         if name != "program"
     }
     return Manifest(program=program, **rest)
+
+
+def _decode_script(data: Any, where: str, tables: _Tables) -> ScriptManifest:
+    """The symbols first, which types of values name."""
+    _check_fields(ScriptManifest, data, where)
+    hints = get_type_hints(ScriptManifest)
+    symbols = _decoder(hints["symbols"])(data.get("symbols", []), f"{where}.symbols", tables)
+    tables = _Tables((), {s.name: s for s in symbols})
+    rest = {
+        name: _decoder(hints[name])(value, f"{where}.{name}", tables)
+        for name, value in data.items()
+        if name != "symbols"
+    }
+    return ScriptManifest(symbols=symbols, **rest)
+
+
+def _decode_part(data: Any, where: str, tables: _Tables) -> Part:
+    """The program first, whose symbols the notes name."""
+    _check_fields(Part, data, where)
+    program = _decode_program(data["program"], f"{where}.program", tables)
+    tables = _Tables((), {s.name: s for s in program.symbols})
+    notes = _decoder(get_type_hints(Part)["notes"])(data["notes"], f"{where}.notes", tables)
+    return Part(program, notes)
+
+
+def _decode_bytes(data: Any, where: str, tables: _Tables) -> bytes:
+    try:
+        return base64.b64decode(_text(data, where, tables), validate=True)
+    except (ValueError, UnicodeEncodeError) as error:
+        raise ValueError(f"{where}: {error}") from None
 
 
 def _decode_program(data: Any, where: str, tables: _Tables) -> Program:
@@ -347,6 +386,10 @@ def _decode_type(data: Any, where: str, tables: _Tables) -> TensorType:
 
 _SPECIAL: dict[Any, _Decoder] = {
     Manifest: _decode_manifest,
+    ScriptManifest: _decode_script,
+    Part: _decode_part,
+    DType: _decode_dtype,
+    bytes: _decode_bytes,
     Program: _decode_program,
     Buffer: _decode_buffer_number,
     View: _decode_view,

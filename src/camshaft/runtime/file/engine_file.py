@@ -29,7 +29,7 @@ from camshaft.program.arena import ALIGNMENT
 from camshaft.runtime.driver import RUNNER
 from camshaft.runtime.file.checksum import tree_digest
 from camshaft.runtime.file.codec import manifest_from_json, manifest_to_json
-from camshaft.runtime.file.manifest import Manifest
+from camshaft.runtime.file.manifest import Manifest, ScriptManifest
 from camshaft.version import FORMAT, VERSION
 
 _KIND = "camshaft-engine"
@@ -64,7 +64,7 @@ REBUILD = "rebuild it with `camshaft build MODEL.onnx -o {path}`"
 class EngineContents:
     """What an engine file holds.  constants and code are read-only arrays over the mapped file."""
 
-    manifest: Manifest
+    manifest: Manifest | ScriptManifest
     constants: dict[str, np.ndarray]
     code: dict[str, np.ndarray]
 
@@ -74,7 +74,7 @@ class EngineContents:
 
 def write_engine_file(
     path: str | os.PathLike[str],
-    manifest: Manifest,
+    manifest: Manifest | ScriptManifest,
     constants: Mapping[str, np.ndarray],
     code: Mapping[str, bytes | np.ndarray],
 ) -> int:
@@ -119,7 +119,7 @@ def _checksum_field(digest: str) -> bytes:
     return f'"checksum":"{digest}"'.encode()
 
 
-def _header(manifest: Manifest, tensors: Mapping[str, np.ndarray]) -> bytes:
+def _header(manifest: Manifest | ScriptManifest, tensors: Mapping[str, np.ndarray]) -> bytes:
     """Length word and JSON header, padded so that tensor data starts on a 64-byte boundary."""
     entries: dict[str, Any] = {
         "__metadata__": {

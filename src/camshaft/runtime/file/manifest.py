@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from camshaft.ir.extents.symbol import Symbol
+from camshaft.ir.script import End, Script
 from camshaft.program.program import Note, Program
 
 
@@ -37,3 +39,44 @@ class Manifest:
     fingerprint: Fingerprint
     program: Program
     notes: tuple[Note, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One graph of an engine with a script: its program, and a note for each instruction."""
+
+    program: Program
+    notes: tuple[Note, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """A value of a script that is constant.
+
+    stored: the name of the stored constant that holds it; of strings, their JSON as u8.  shape: of the value.
+    dtype: its element type, by name.
+    """
+
+    value: str
+    stored: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptManifest:
+    """An engine with a script, without its weights and object code.
+
+    face: a program without instructions whose inputs are the engine's (those that are tensors), with what
+    is known of their sizes.  inputs, outputs: all of them.  symbols: all sizes that the types of
+    values name.
+    """
+
+    fingerprint: Fingerprint
+    face: Program
+    script: Script
+    inputs: tuple[End, ...]
+    outputs: tuple[End, ...]
+    constants: tuple[Constant, ...]
+    parts: tuple[Part, ...]
+    symbols: tuple[Symbol, ...] = ()

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from camshaft.frontends.onnx.context import Handler
 from camshaft.frontends.onnx.handlers import (
     contraction,
-    control,
     elementwise,
     experimental,
     microsoft,
@@ -24,7 +23,6 @@ from camshaft.frontends.onnx.handlers import (
 HANDLERS: Mapping[tuple[str, str], Handler] = {
     **{("", op_type): handler for op_type, handler in elementwise.HANDLERS.items()},
     **{("", op_type): handler for op_type, handler in contraction.HANDLERS.items()},
-    **{("", op_type): handler for op_type, handler in control.HANDLERS.items()},
     **{("", op_type): handler for op_type, handler in experimental.HANDLERS.items()},
     **{("", op_type): handler for op_type, handler in normalization.HANDLERS.items()},
     **{("", op_type): handler for op_type, handler in pooling.HANDLERS.items()},

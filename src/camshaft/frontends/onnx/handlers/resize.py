@@ -19,7 +19,7 @@ def resize(ctx: NodeContext) -> Results:
     if coordinates == "tf_crop_and_resize":
         return host_step(ctx)
     scales = _scales(ctx, 2)
-    sizes = ctx.const_ints(3, "sizes")
+    sizes = ctx.const_ints(3, "sizes", are_sizes=True)
     by_scales = scales is not None and scales.size > 0
     if not by_scales and sizes is None:
         raise ModelError("neither scales nor sizes are given")

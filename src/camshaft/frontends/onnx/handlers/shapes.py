@@ -101,7 +101,7 @@ def expand(ctx: NodeContext) -> Results:
 
 def tile(ctx: NodeContext) -> Results:
     """Tile."""
-    repeats = ctx.const_ints(1, "repeats") or ()
+    repeats = ctx.const_ints(1, "repeats", are_sizes=True) or ()
     return F.tile(ctx.builder, ctx.arg(0), repeats, output=ctx.output)
 
 
@@ -149,7 +149,7 @@ def _value(ctx: NodeContext, tensor: TensorProto) -> np.ndarray:
 
 def constant_of_shape(ctx: NodeContext) -> Results:
     """ConstantOfShape: one value in every place."""
-    shape = ctx.const_ints(0, "shape") or ()
+    shape = ctx.const_ints(0, "shape", are_sizes=True) or ()
     value: np.ndarray = np.zeros(1, np.float32)
     for a in ctx.proto.attribute:
         if a.name == "value":

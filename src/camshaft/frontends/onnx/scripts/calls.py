@@ -1,0 +1,105 @@
+"""Operators that run between graphs: their results' shapes hang on data, or are no tensors at all."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import onnx
+from onnx import NodeProto, TypeProto, numpy_helper
+
+from camshaft.errors import ModelError
+from camshaft.frontends.onnx.hosted import spelled_out
+from camshaft.frontends.onnx.scripts.ranks import rank_of_output
+from camshaft.frontends.onnx.scripts.scope import HostValue, Pending, Scope, Value
+from camshaft.frontends.onnx.scripts.values import Fresh, proto_of, value_type
+from camshaft.ir.extents.extent import Extent
+from camshaft.ir.graph import Tensor
+from camshaft.ir.script import Call
+from camshaft.ir.types import TensorType
+from camshaft.ops.host import has_reference
+
+EXECUTOR = "camshaft.ops.host:operator"
+
+
+@dataclass(frozen=True)
+class Place:
+    """The node that becomes a step.  values: its operands.  fresh(output)(axis, like): see `Fresh`.
+    name_of(i): the name of the value that output number i becomes."""
+
+    node: NodeProto
+    name: str
+    opset: int
+    values: tuple[Value | None, ...]
+    fresh: Callable[[int], Fresh]
+    name_of: Callable[[int], str]
+
+
+def call(scope: Scope, place: Place, reason: str) -> list[HostValue | None] | None:
+    """Make a step of a node; its results, None where an output has no name.
+
+    None instead of a list if there is nothing that runs the operator.
+    ModelError if its types make no sense.
+    """
+    domain = "" if place.node.domain == "ai.onnx" else place.node.domain
+    if not onnx.defs.has(place.node.op_type, place.opset, domain):
+        raise ModelError(reason)
+    schema = onnx.defs.get_schema(place.node.op_type, place.opset, domain)
+    node = spelled_out(place.node, schema)
+    proto = node.SerializeToString(deterministic=True)
+    if not has_reference(proto, place.opset):
+        return None
+    protos = _inferred(place, node, schema)
+    named = extents_named(place.values)
+    results: list[HostValue | None] = []
+    for i, name in enumerate(node.output):
+        if not name:
+            results.append(None)
+            continue
+        rank = rank_of_output(place.node, place.opset, place.values, i)
+        found = value_type(protos.get(name) or TypeProto(), named, place.fresh(i), rank)
+        results.append(HostValue(place.name_of(i), *found))
+    present = tuple(v for v in place.values if v is not None)
+    made = tuple(r for r in results if r is not None)
+    step = Call(
+        place.name,
+        node.op_type,
+        EXECUTOR,
+        _payload(proto, place.opset, [r.type.dtype.name for r in made]),
+        tuple(v.name for v in present),
+        tuple(r.name for r in made),
+        reason,
+    )
+    level = max((scope.level(v) for v in present), default=0)
+    scope.add(Pending(step, present, made), level)
+    return results
+
+
+def _payload(proto: bytes, opset: int, dtypes: Sequence[str]) -> bytes:
+    record = {"proto": base64.b64encode(proto).decode(), "opset": opset, "dtypes": list(dtypes)}
+    return json.dumps(record, sort_keys=True).encode()
+
+
+def _inferred(place: Place, node: NodeProto, schema: onnx.defs.OpSchema) -> Mapping[str, TypeProto]:
+    """The types of the results by ONNX's shape inference, as far as it knows them."""
+    given = {n: proto_of(place.values[i]) for i, n in enumerate(node.input) if n}
+    data = {
+        n: numpy_helper.from_array(v.array, n)
+        for n, v in zip(node.input, place.values, strict=True)
+        if isinstance(v, Tensor) and v.is_const and v.type.dtype.kind != "s"
+    }
+    opsets = [onnx.helper.make_opsetid(schema.domain, place.opset)]
+    try:
+        return onnx.shape_inference.infer_node_outputs(
+            schema, node, given, data, opset_imports=opsets
+        )
+    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError) as error:
+        raise ModelError(f"ONNX's shape inference refuses it: {str(error).strip()}") from error
+
+
+def extents_named(values: Sequence[Value | None]) -> dict[str, Extent]:
+    """The extents of tensors by their text."""
+    types = [v.type for v in values if v is not None]
+    return {str(d): d for t in types if isinstance(t, TensorType) for d in t.shape}

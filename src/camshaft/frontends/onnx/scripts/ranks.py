@@ -1,0 +1,123 @@
+"""Ranks of results whose extents hang on data, where ONNX's shape inference does not say them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from onnx import NodeProto, helper
+
+from camshaft.frontends.onnx.scripts.scope import Value
+from camshaft.ir.types import TensorType
+
+Ranks = Sequence[int | None]
+Rule = Callable[[NodeProto, Sequence[Value | None]], int | None]
+
+
+def rank_of_output(
+    node: NodeProto, opset: int, values: Sequence[Value | None], output: int
+) -> int | None:
+    """The rank of output number `output`; None where nothing is known of it."""
+    rule = _RULES.get(node.op_type)
+    if rule is None or node.domain not in ("", "ai.onnx"):
+        return None
+    return rule(node, values)
+
+
+def _rank(values: Sequence[Value | None], index: int) -> int | None:
+    value = values[index] if index < len(values) else None
+    return value.type.rank if value is not None and isinstance(value.type, TensorType) else None
+
+
+def _length(values: Sequence[Value | None], index: int) -> int | None:
+    """Elements of a list whose length is known."""
+    value = values[index] if index < len(values) else None
+    if value is None or not isinstance(value.type, TensorType) or value.type.rank != 1:
+        return None
+    extent = value.type.shape[0]
+    return extent if isinstance(extent, int) else None
+
+
+def _attr(node: NodeProto, name: str, default: int) -> int:
+    for a in node.attribute:
+        if a.name == name:
+            return int(helper.get_attribute_value(a))
+    return default
+
+
+def _same(node: NodeProto, values: Sequence[Value | None]) -> int | None:
+    return _rank(values, 0)
+
+
+def _listed(index: int) -> Rule:
+    return lambda node, values: _length(values, index)
+
+
+def _constant(rank: int) -> Rule:
+    return lambda node, values: rank
+
+
+def _expand(node: NodeProto, values: Sequence[Value | None]) -> int | None:
+    rank, wanted = _rank(values, 0), _length(values, 1)
+    return None if rank is None or wanted is None else max(rank, wanted)
+
+
+def _one_hot(node: NodeProto, values: Sequence[Value | None]) -> int | None:
+    rank = _rank(values, 0)
+    return None if rank is None else rank + 1
+
+
+def _compress(node: NodeProto, values: Sequence[Value | None]) -> int | None:
+    return _rank(values, 0) if any(a.name == "axis" for a in node.attribute) else 1
+
+
+def _unique(node: NodeProto, values: Sequence[Value | None]) -> int | None:
+    return _rank(values, 0) if any(a.name == "axis" for a in node.attribute) else 1
+
+
+def _unsqueeze(node: NodeProto, values: Sequence[Value | None]) -> int | None:
+    rank, more = _rank(values, 0), _length(values, 1)
+    return None if rank is None or more is None else rank + more
+
+
+def _squeeze(node: NodeProto, values: Sequence[Value | None]) -> int | None:
+    rank, less = _rank(values, 0), _length(values, 1)
+    return None if rank is None or less is None else rank - less
+
+
+def _reduce(node: NodeProto, values: Sequence[Value | None]) -> int | None:
+    if _attr(node, "keepdims", 1):
+        return _rank(values, 0)
+    return _squeeze(node, values)
+
+
+def _gather(node: NodeProto, values: Sequence[Value | None]) -> int | None:
+    data, indices = _rank(values, 0), _rank(values, 1)
+    return None if data is None or indices is None else data + indices - 1
+
+
+_ALIKE = (
+    "CenterCropPad", "Clip", "Concat", "CumSum", "GatherElements", "Identity", "Pad", "Resize",
+    "ReverseSequence", "ScatterElements", "ScatterND", "Slice", "Split", "Tile", "TopK", "Trilu",
+    "Upsample",
+)  # fmt: skip
+_REDUCTIONS = (
+    "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean",
+    "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare",
+)  # fmt: skip
+_RULES: Mapping[str, Rule] = {
+    **dict.fromkeys(_ALIKE, _same),
+    **dict.fromkeys(_REDUCTIONS, _reduce),
+    "Compress": _compress,
+    "ConstantOfShape": _listed(0),
+    "Expand": _expand,
+    "Gather": _gather,
+    "NonMaxSuppression": _constant(2),
+    "NonZero": _constant(2),
+    "OneHot": _one_hot,
+    "RandomNormal": _listed(0),
+    "Range": _constant(1),
+    "Reshape": _listed(1),
+    "Squeeze": _squeeze,
+    "Unique": _unique,
+    "Unsqueeze": _unsqueeze,
+}

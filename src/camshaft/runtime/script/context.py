@@ -1,0 +1,251 @@
+"""The execution context of an engine with a script: one context for each graph, and the values of a call."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from time import perf_counter_ns
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from camshaft.errors import BindingError, ConfigError, ShapeError
+from camshaft.ir.extents.extent import symbols_of
+from camshaft.ir.extents.sizes import evaluate
+from camshaft.ir.script import End, Opaque, Script
+from camshaft.program.program import Program
+from camshaft.runtime.bindings import Bindings
+from camshaft.runtime.context import ExecutionContext
+from camshaft.runtime.script.steps import Graph, Linker, Places, tidy
+from camshaft.runtime.sizes import check_bytes, sizes_of
+
+MakeContext = Callable[[], ExecutionContext]
+
+
+class ScriptContext:
+    """Made by `Engine.create_context`.  Closed by `close`, `with`, or when dropped."""
+
+    def __init__(
+        self,
+        script: Script,
+        inputs: Sequence[End],
+        outputs: Sequence[End],
+        face: Program,
+        fixed: Mapping[str, np.ndarray],
+        constants: Mapping[str, Any],
+        makers: Sequence[tuple[MakeContext, tuple[str, ...], tuple[str, ...]]],
+        threads: int,
+        check_finite: bool,
+    ) -> None:
+        """observer: called with the number and the inputs of each graph that is run.
+
+        face: see `ScriptManifest`.  fixed: inputs that the build fixed.  constants: values by name.
+        makers: for each graph what makes its context, and the names of its inputs and outputs."""
+        self.threads, self.check_finite = threads, check_finite
+        self.observer: Callable[[int, Mapping[str, Any]], None] | None = None
+        self._face = face
+        self._bindings = Bindings("input", face.inputs, fixed, face.hint())
+        self._tensors = [e for e in inputs if not isinstance(e.type, Opaque)]
+        self._opaque = [e for e in inputs if isinstance(e.type, Opaque)]
+        self._outputs = tuple(outputs)
+        self._made: list[ExecutionContext | None] = [None] * len(makers)
+        self._makers = makers
+        places = Places()
+        graphs: list[Graph] = [
+            (self._runner(i), names, results) for i, (_, names, results) in enumerate(makers)
+        ]
+        self._steps = Linker(places, graphs).script(script)
+        self._first = [
+            *((places.of(n), tidy(v)) for n, v in constants.items()),
+        ]
+        self._given = [places.of(e.value) for e in (*self._tensors, *self._opaque)]
+        self._results = [places.of(e.value) for e in outputs]
+        self._count = len(places.numbers)
+        self._sizes: dict[str, int] = {}
+        self._lock = threading.Lock()
+        self._closed = False
+        self._timing = False
+        self._times = np.zeros(len(self._steps), np.int64)
+
+    def _runner(self, number: int) -> Callable[[Mapping[str, Any]], Mapping[str, np.ndarray]]:
+        """Runs graph `number`, whose context is made when it is first needed."""
+
+        def run(feeds: Mapping[str, Any]) -> Mapping[str, np.ndarray]:
+            context = self._made[number]
+            if context is None:
+                context = self._made[number] = self._makers[number][0]()
+            if self.observer is not None:
+                self.observer(number, feeds)
+            return context.run(feeds)
+
+        return run
+
+    # -- running -----------------------------------------------------------------------------
+
+    def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Run on C-contiguous arrays of the declared types (lists of arrays for sequences, None or a value for
+        optionals, arrays of objects for strings); returns new values by output name.
+
+        Errors as in `ExecutionContext.run`; ModelError names a node that fails.
+        """
+        if not self._lock.acquire(blocking=False):
+            raise ConfigError(
+                "the execution context is in use by another thread; create one context for each thread"
+            )
+        try:
+            if self._closed:
+                raise ConfigError("the execution context is closed; create another")
+            return self._run(inputs)
+        finally:
+            self._lock.release()
+
+    def _run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        given = self._arranged(inputs)
+        values: list[Any] = [None] * self._count
+        for i, value in self._first:
+            values[i] = value
+        for i, value in zip(self._given, given, strict=True):
+            values[i] = value
+        if self._timing:
+            for number, step in enumerate(self._steps):
+                start = perf_counter_ns()
+                step(values)
+                self._times[number] = perf_counter_ns() - start
+        else:
+            for step in self._steps:
+                step(values)
+        kept = {id(v) for _, v in self._first} | {id(v) for v in given}
+        return {
+            end.name: _own(values[i], end, kept)
+            for end, i in zip(self._outputs, self._results, strict=True)
+        }
+
+    def run_into(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
+        """Like `run`, but copies results into the caller's arrays, which must have their types and
+        shapes."""
+        found = self.run(inputs)
+        wrong = {*outputs} ^ {*found}
+        if wrong:
+            raise BindingError(f"outputs {sorted(wrong)} are missing or unknown; give {[*found]}")
+        for name, value in found.items():
+            into = outputs[name]
+            if not isinstance(value, np.ndarray) or not isinstance(into, np.ndarray):
+                raise BindingError(f"output {name!r} is no tensor; take it from `run`")
+            if into.shape != value.shape or into.dtype != value.dtype:
+                raise ShapeError(
+                    f"output {name!r} is {value.dtype}{value.shape} here, and the array given "
+                    f"{into.dtype}{into.shape}"
+                )
+            into[...] = value
+
+    def _arranged(self, inputs: Mapping[str, Any]) -> list[Any]:
+        """The values of a call: tensors in order, then all others."""
+        if not isinstance(inputs, Mapping):
+            raise BindingError(
+                f"the inputs come as {type(inputs).__name__}, must be a dictionary {{input name: value}}"
+            )
+        rest = dict(inputs)
+        others = []
+        for end in self._opaque:
+            if end.name not in rest and end.type.kind != "optional":  # type: ignore[union-attr]
+                raise BindingError(f"missing input {end.name!r} ({end.type!r})")
+            others.append(_checked(end, rest.pop(end.name, None)))
+        arrays = self._bindings.with_scalars(self._bindings.arrange(rest))
+        self._bindings.check_kinds(arrays)
+        shapes = tuple(a.shape for a in arrays) + self._bindings.elements(arrays)
+        self._sizes = sizes_of(self._face, shapes)
+        check_bytes(self._face, self._sizes)
+        self._bindings.check(arrays, self._sizes)
+        if self.check_finite:
+            self._bindings.check_finite(arrays)
+        return [*arrays, *others]
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The sizes of the last call, by the engine's symbols; empty where all shapes are fixed."""
+        return self._sizes
+
+    def output_shapes(self, inputs: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+        """Shapes of the outputs for these arrays; ShapeError where only a run finds them."""
+        self._arranged(inputs)
+        return shapes_of(self._outputs, self._sizes)
+
+    # -- timing ------------------------------------------------------------------------------
+
+    def set_timing(self, on: bool) -> None:
+        """Turn times of the script's steps on or off."""
+        self._timing = on
+
+    def step_times_ns(self) -> np.ndarray:
+        """Nanoseconds that each step of the script took in the last timed run: int64 [steps]."""
+        return self._times.copy()
+
+    # -- end ---------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Stop all worker threads; running the context is an error from then on."""
+        with self._lock:
+            self._closed = True
+            for context in self._made:
+                if context is not None:
+                    context.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def shapes_of(outputs: Sequence[End], sizes: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
+    """Shapes of outputs at these sizes; ShapeError names one that only a run finds."""
+    shapes = {}
+    for end in outputs:
+        if isinstance(end.type, Opaque):
+            raise ShapeError(f"output {end.name!r} is {end.type!r}: only a run finds its shape")
+        symbols = {s.name for s in symbols_of(*end.type.shape)}
+        if not symbols <= sizes.keys():
+            raise ShapeError(f"the shape {end.type!r} of output {end.name!r} hangs on data; run it")
+        shapes[end.name] = tuple(evaluate(e, sizes) for e in end.type.shape)
+    return shapes
+
+
+def _checked(end: End, value: Any) -> Any:
+    """An input that is no tensor of known rank, as steps take it; BindingError for another kind."""
+    assert isinstance(end.type, Opaque)
+    kind, dtype = end.type.kind, np.dtype(end.type.dtype.numpy)
+    if kind == "sequence" or (kind == "optional" and isinstance(value, list | tuple)):
+        if not isinstance(value, list | tuple):
+            raise BindingError(f"input {end.name!r} is {end.type!r}: give a list of arrays")
+        return [_array(end, v, dtype) for v in value]
+    if kind == "optional" and value is None:
+        return None
+    return _array(end, value, dtype)
+
+
+def _array(end: End, value: Any, dtype: np.dtype) -> Any:
+    if not isinstance(value, np.ndarray | np.generic | str):
+        raise BindingError(
+            f"input {end.name!r} ({end.type!r}) holds a {type(value).__name__}, not an array"
+        )
+    array = np.asarray(value)
+    if dtype.kind == "O":
+        return array.astype(object)
+    if array.dtype != dtype:
+        raise BindingError(f"input {end.name!r} holds {array.dtype}, expected {dtype}")
+    return tidy(array)
+
+
+def _own(value: Any, end: End, kept: set[int]) -> Any:
+    """A result that shares no memory with what the caller or the engine holds."""
+    if isinstance(value, list):
+        return [_own(v, end, kept) for v in value]
+    if isinstance(value, np.ndarray) and (value.base is not None or id(value) in kept):
+        return value.copy()
+    return value
