@@ -309,7 +309,7 @@ class OpenExtents:
             for symbol in sorted(fault.symbols, key=self._is_said):
                 if symbol.name not in self._symbols:
                     continue
-                for size in _candidates(symbol, fault, start):
+                for size in candidates(symbol, fault, start):
                     moved = {**start, symbol.name: size}
                     if broken(rules, moved) is None:
                         self._move({n: size for n, size in moved.items() if size != sizes[n]})
@@ -341,7 +341,7 @@ def _require_within(name: str, axis: int, profiled: Range, given: Range, said: S
         )
 
 
-def _candidates(symbol: Symbol, fault: Constraint, sizes: Mapping[str, int]) -> list[int]:
+def candidates(symbol: Symbol, fault: Constraint, sizes: Mapping[str, int]) -> list[int]:
     """Sizes to try: the one that is right if `fault`, at these sizes, is linear in the symbol; the next
     multiples of powers of two; then whatever comes next, up and down."""
     high = symbol.typical + _MOST_STEPS if symbol.high is None else symbol.high

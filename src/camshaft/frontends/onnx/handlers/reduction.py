@@ -54,7 +54,9 @@ def arg_extreme(ctx: NodeContext) -> Results:
 def top_k(ctx: NodeContext) -> Results:
     """TopK, a host step; k may be computed from open extents, and is at most the axis's extent."""
     x = ctx.arg(0)
-    (count,) = (ctx.attr_int("k"),) if ctx.opset < 10 else ctx.const_ints(1, "k", are_sizes=True) or (0,)
+    (count,) = (
+        (ctx.attr_int("k"),) if ctx.opset < 10 else ctx.const_ints(1, "k", are_sizes=True) or (0,)
+    )
     axis = normal_axis(ctx.attr_int("axis", -1), x.type.rank)
     with ctx.builder.constraints.learning(f"node {ctx.name!r}"):
         require_at_least(count, 0, f"k={count} is negative")

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from onnx import TypeProto
 
+from camshaft.frontends.onnx.scripts.narrowed import narrowed
 from camshaft.ir.attrs import symbolic_in
 from camshaft.ir.extents.constraints import Constraints
 from camshaft.ir.extents.extent import Extent, extent_of, sole_symbol, symbols_of
@@ -268,7 +269,7 @@ class Scope:
             constraints=self._about(graph.constraints, symbols),
             fixed=(),
         )
-        self.shared.graphs.append(graph)
+        self.shared.graphs.append(narrowed(graph))
         names = tuple(v.name for v in values)
         return Run(len(self.shared.graphs) - 1, names, tuple(results), sizes)
 
