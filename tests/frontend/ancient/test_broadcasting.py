@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx import import_onnx
@@ -179,3 +181,33 @@ def test_gemm(opset: int, c: Any, attributes: dict[str, Any], turned: tuple[int,
 def test_gemm_without_broadcast_wants_a_matrix() -> None:
     with pytest.raises(ModelError, match=r"without broadcast=1, C .* has not the shape \[4, 6\]"):
         import_onnx(old_node("Gemm", [some(4, 3), some(3, 6), some(6)], 6)[0])
+
+
+@given(
+    shape=st.lists(st.integers(2, 4), min_size=1, max_size=5),
+    cut=st.tuples(st.integers(0, 4), st.integers(0, 5)),
+    ones=st.lists(st.booleans(), min_size=5, max_size=5),
+    says_axis=st.booleans(),
+    wrong=st.integers(0, 9),
+)
+def test_any_run_of_axes(
+    shape: list[int], cut: tuple[int, int], ones: list[bool], says_axis: bool, wrong: int
+) -> None:
+    """A run of A's axes, some of them 1: where it lies at an axis that is said, or ends where A ends.  One
+    extent that does not fit is refused."""
+    start, end = min(cut), min(max(cut), len(shape))
+    if not says_axis:
+        end = len(shape)
+    run = [1 if one else d for d, one in zip(shape[start:end], ones, strict=False)]
+    fits = wrong >= len(run)
+    if not fits:
+        run[wrong] = 5
+    a, b = RNG.random(shape, np.float32), RNG.random(run, np.float32)
+    axis = {"axis": start} if says_axis else {}
+    model, feeds = old_node("Sub", [a, b], 6, broadcast=1, **axis)
+    if not fits and b.size > 1:
+        with pytest.raises(ModelError, match="does not lie along axes"):
+            import_onnx(model)
+        return
+    seen = b.reshape(*run, *[1] * (len(shape) - end)) if b.size > 1 else b.reshape(())
+    np.testing.assert_array_equal(computed(model, feeds)[0], a - seen)
