@@ -45,7 +45,15 @@ from camshaft.frontends.onnx.reachable import reachable, reachable_in
 from camshaft.frontends.onnx.schema import FunctionBody, function_body, pass_on_narrow
 from camshaft.frontends.onnx.scripts.calls import Place as CallPlace
 from camshaft.frontends.onnx.scripts.calls import call
-from camshaft.frontends.onnx.scripts.control import CONTROL
+from camshaft.frontends.onnx.scripts.control import CONTROL, chosen
+from camshaft.frontends.onnx.scripts.forks import (
+    MOST_FORKS,
+    Comparison,
+    Facts,
+    Fork,
+    comparison,
+    continued,
+)
 from camshaft.frontends.onnx.scripts.scope import HostValue, Scope, Shared, Value
 from camshaft.frontends.onnx.scripts.values import Fresh, proto_of, value_type
 from camshaft.frontends.onnx.volumes import window_types
@@ -181,11 +189,13 @@ def _learned(
 
 @dataclass(frozen=True)
 class _Place:
-    """Where nodes stand: their opsets, which tensor names they may keep, in which operator's body."""
+    """Where nodes stand: their opsets, which tensor names they may keep, in which operator's body, and whether
+    it is known what of them is wanted in the end (`_Importer.nodes`)."""
 
     opsets: Mapping[str, int]
     kept: frozenset[str]
     within: str | None = None
+    ends: bool = False
 
 
 class _Importer:
@@ -210,6 +220,7 @@ class _Importer:
         self.values: ChainMap[str, Value] = ChainMap()
         self.narrow: dict[str, int] = {}
         self.inputs: list[End] = []
+        self.forks = 0
 
     def run(self) -> Imported:
         graph = self.proto.graph
@@ -219,7 +230,8 @@ class _Importer:
         self._check_names([v.name for v in inputs])
         for value in inputs:
             self._input(value)
-        self.nodes(found.nodes, _Place(self.opsets, self.reserved))
+        ends = [v.name for v in graph.output]
+        self.nodes(found.nodes, _Place(self.opsets, self.reserved), ends)
         results = {v.name: self._output(v) for v in graph.output}
         face = replace(self.builder.graph({}), fixed=tuple(self.builder.fixed))
         plain = all(isinstance(v, Tensor) for v in results.values())
@@ -389,13 +401,20 @@ class _Importer:
 
     # -- nodes -------------------------------------------------------------------------------
 
-    def nodes(self, nodes: Sequence[NodeProto], place: _Place) -> None:
-        """Import nodes that come in topological order."""
-        for node in nodes:
+    def nodes(self, nodes: Sequence[NodeProto], place: _Place, outputs: Sequence[str] = ()) -> None:
+        """Import nodes that come in topological order.
+
+        outputs: names that must be defined in the end, of a script's nodes: then what follows an If may be
+        imported in its branches.
+        """
+        for i, node in enumerate(nodes):
             own = node.name or next((o for o in node.output if o), node.op_type)
             name = place.within or own
             try:
-                self._node(node, name, place)
+                self._node(node, name, replace(place, ends=bool(outputs)))
+            except Fork:
+                self._forked(self._here(node, name, place), nodes[i + 1 :], outputs)
+                return
             except ModelError as error:
                 raise _located(error, name, node.op_type) from error
             except _FAULTS as error:
@@ -404,22 +423,68 @@ class _Importer:
                     f"{type(error).__name__}: {error}"
                 ) from error
 
+    def _forked(self, here: _Here, rest: Sequence[NodeProto], outputs: Sequence[str]) -> None:
+        """Import what follows an If in both of its branches."""
+        self.forks += 1
+        condition = self._known(here.node.input[0])
+        compared = comparison(self.scope, condition)
+        names = [n for n in outputs if n not in self.values]
+        branches = [_branch(here.node, holds) for holds in (True, False)]
+        sides, errors = [], []
+        for holds, branch in zip((True, False), branches, strict=True):
+            graph = continued(branch, here.node, rest, names)
+            known = {} if compared is None else compared.facts(holds)
+            try:
+                sides.append(self.inside(graph, {}, here.place, known))
+            except ModelError as error:
+                errors.append((holds, error))
+        if errors:
+            self._unforked(here, rest, outputs, compared, errors)
+            return
+        step = replace(here, results=tuple(names))
+        for name, value in zip(names, chosen(step, condition, *sides), strict=True):
+            self._define(name, value)
+
+    def _unforked(
+        self,
+        here: _Here,
+        rest: Sequence[NodeProto],
+        outputs: Sequence[str],
+        compared: Comparison | None,
+        errors: Sequence[tuple[bool, ModelError]],
+    ) -> None:
+        """Go on in the only branch of an If that the nodes behind it take: sizes must be as it needs."""
+        wrong, error = errors[0]
+        said = None if compared is None else compared.says(not wrong)
+        if len(errors) > 1 or said is None:
+            raise error
+        why = f"node {here.name!r}, behind which nothing takes what its other branch gives,"
+        self.builder.constraints.add(said.left, said.kind, said.right, why)
+        results = self.subgraph(_branch(here.node, not wrong), {}, around=here.place)
+        for name, value in zip(here.node.output, results, strict=False):
+            if name:
+                self._define(name, value)
+        self.nodes(rest, here.place, outputs)
+
     def _node(self, node: NodeProto, name: str, place: _Place) -> None:
         domain, opsets = _domain(node.domain), place.opsets
         if domain not in opsets:
             raise ModelError(f"domain {domain!r} is not among the model's opsets {dict(opsets)}")
-        values = tuple(self._value(i) for i in node.input)
-        here = _Here(self, node, name, opsets[domain], values, place)
+        here = self._here(node, name, place)
         results: Sequence[Value | None] | None
         if domain == "" and node.op_type in CONTROL:
             results = CONTROL[node.op_type](here)
-        elif any(v is not None and not isinstance(v.type, TensorType) for v in values):
+        elif any(v is not None and not isinstance(v.type, TensorType) for v in here.values):
             results = self._opaque(here, domain)
         else:
             results = self._ordinary(here, domain)
         for output, value in zip(node.output, results or (), strict=False):
             if output and value is not None:
                 self._define(output, value)
+
+    def _here(self, node: NodeProto, name: str, place: _Place) -> _Here:
+        values = tuple(self._value(i) for i in node.input)
+        return _Here(self, node, name, place.opsets[_domain(node.domain)], values, place)
 
     def _ordinary(self, here: _Here, domain: str) -> Sequence[Value | None] | None:
         """A node whose inputs are tensors: part of a graph if that can hold it, else a step."""
@@ -507,10 +572,11 @@ class _Importer:
         *,
         around: _Place,
         level: int = 0,
+        forks: bool = False,
     ) -> list[Value]:
         """Import a branch or loop body where it stands; it sees everything around it.
 
-        level: of tensors in `bound` that a handler has just made.
+        level: of tensors in `bound` that a handler has just made.  forks: whether it is a script of its own.
         """
         for value in bound.values():
             self.scope.own(value, level)
@@ -520,23 +586,28 @@ class _Importer:
             found = reachable_in(graph)
             self._constants(graph, found.names)
             place = around if opsets is None else replace(around, opsets=opsets)
-            self.nodes(found.nodes, place)
+            self.nodes(found.nodes, place, [v.name for v in graph.output] if forks else ())
             return [self._known(v.name) for v in graph.output]
         finally:
             self.values = outer
 
     def inside(
-        self, graph: GraphProto, bound: Mapping[str, Value], around: _Place
+        self,
+        graph: GraphProto,
+        bound: Mapping[str, Value],
+        around: _Place,
+        known: Facts | None = None,
     ) -> tuple[Scope, list[Value]]:
         """Import a branch or loop body as a script of its own; what it needs of extents holds only there."""
         outer, constraints = self.scope, self.builder.constraints
         self.scope = scope = outer.inner()
+        scope.facts.update(known or {})
         before = dict(constraints.found)
         try:
             for value in bound.values():
                 if not (isinstance(value, Tensor) and value.is_const):
                     scope.give(value)
-            results = self.subgraph(graph, bound, around=around)
+            results = self.subgraph(graph, bound, around=around, forks=True)
             for value in results:
                 scope.level(value)
             return scope, results
@@ -556,7 +627,7 @@ class _Importer:
                 f"reads {name!r}, which no earlier node, input or initializer makes "
                 "(the graph has a cycle or is out of order)"
             )
-        return self.values[name]
+        return self.scope.seen(self.values[name])
 
     def _define(self, name: str, tensor: Value) -> None:
         if name in self.values.maps[0]:
@@ -574,10 +645,15 @@ class _Here:
     opset: int
     values: tuple[Value | None, ...]
     place: _Place
+    results: tuple[str, ...] = ()
 
     @property
     def scope(self) -> Scope:
         return self.importer.scope
+
+    @property
+    def may_fork(self) -> bool:
+        return self.place.ends and self.importer.forks < MOST_FORKS
 
     def context(self, level: int) -> NodeContext:
         """The node as handlers see it: its inputs (tensors) in the graph of `level`."""
@@ -609,7 +685,8 @@ class _Here:
         return self.importer.builder.claim(f"{self.name}:{what}")
 
     def output_name(self, index: int) -> str:
-        name = self.node.output[index] if index < len(self.node.output) else ""
+        names = self.results or self.node.output
+        name = names[index] if index < len(names) else ""
         kept = name if name in self.place.kept else f"{self.name}:{name}"
         return self.importer.builder.claim(kept)
 
@@ -620,6 +697,15 @@ class _Here:
             return value.array
         scope, level = self.importer.shared.owners[value.name]
         return scope.levels[level].builder.known(value)
+
+    def decided(self, condition: Value) -> bool | None:
+        known = self.known(condition)
+        if known is not None:
+            return bool(known.reshape(-1)[0])
+        compared = comparison(self.scope, condition)
+        if compared is None:
+            return None
+        return compared.decided(self.importer.builder.constraints)
 
     def constant(self, array: np.ndarray, what: str) -> Tensor:
         return self.importer.builder.constant(array, f"{self.name}:{what}")
@@ -633,6 +719,13 @@ def _results(handler: Handler, ctx: NodeContext) -> Sequence[Tensor]:
         results = host_step(ctx, window_types(ctx))
     pass_on_narrow(ctx)
     return [results] if isinstance(results, Tensor) else results
+
+
+def _branch(node: NodeProto, holds: bool) -> GraphProto:
+    """The branch of an If that is run where its condition holds, or does not."""
+    name = "then_branch" if holds else "else_branch"
+    graph: GraphProto = next(a.g for a in node.attribute if a.name == name)
+    return graph
 
 
 def _why(step: Step) -> str:

@@ -10,8 +10,9 @@ import numpy as np
 from onnx import GraphProto, NodeProto
 
 from camshaft.errors import ModelError
-from camshaft.frontends.onnx.scripts.scope import HostValue, Pending, Scope, Value
-from camshaft.frontends.onnx.scripts.values import Fresh, joined, tensor_proto
+from camshaft.frontends.onnx.scripts.forks import Fork, have_other_ranks
+from camshaft.frontends.onnx.scripts.scope import HostValue, Pending, Scope, Value, tensor_proto
+from camshaft.frontends.onnx.scripts.values import Fresh, joined
 from camshaft.ir.extents.constraints import require_equal
 from camshaft.ir.extents.extent import Extent, symbols_of
 from camshaft.ir.extents.symbol import Symbol, UndecidedExtent
@@ -35,7 +36,8 @@ class Control(Protocol):
 
     values: its inputs.  in_place: imports a graph where the node stands.  inside: imports one as a script of
     its own, and gives its scope and results.  fresh(what): new symbols for a value called so.  claim: a name
-    that nothing has.  known: elements of a value as far as they are known.
+    that nothing has.  may_fork: whether a `Fork` is taken.  known: elements of a value as far as they are known.
+    decided: whether a condition holds, where that is known.
     """
 
     node: NodeProto
@@ -45,6 +47,8 @@ class Control(Protocol):
 
     @property
     def scope(self) -> Scope: ...
+    @property
+    def may_fork(self) -> bool: ...
     def in_place(self, graph: GraphProto, bound: Mapping[str, Value]) -> list[Value]: ...
     def inside(
         self, graph: GraphProto, bound: Mapping[str, Value]
@@ -53,6 +57,7 @@ class Control(Protocol):
     def claim(self, what: str) -> str: ...
     def output_name(self, index: int) -> str: ...
     def known(self, value: Value) -> np.ndarray | None: ...
+    def decided(self, condition: Value) -> bool | None: ...
     def constant(self, array: np.ndarray, what: str) -> Tensor: ...
 
 
@@ -120,12 +125,24 @@ def if_(c: Control) -> list[Value]:
     if isinstance(condition.type, TensorType):
         if condition.type.size != 1 and all(isinstance(d, int) for d in condition.type.shape):
             raise ModelError(f"its condition {condition.name!r} is {condition.type}, not one bool")
-        known = c.known(condition)
-        if known is not None:
-            taken = bool(known.reshape(-1)[0])
+        taken = c.decided(condition)
+        if taken is not None:
             return c.in_place(_graph(c, "then_branch" if taken else "else_branch"), {})
     then, yes = c.inside(_graph(c, "then_branch"), {})
     otherwise, no = c.inside(_graph(c, "else_branch"), {})
+    if c.may_fork and have_other_ranks([*zip(yes, no, strict=False)]):
+        raise Fork
+    return chosen(c, condition, (then, yes), (otherwise, no))
+
+
+def chosen(
+    c: Control,
+    condition: Value,
+    first: tuple[Scope, list[Value]],
+    second: tuple[Scope, list[Value]],
+) -> list[Value]:
+    """A step that runs the first script if the condition holds, else the second."""
+    (then, yes), (otherwise, no) = first, second
     if len(yes) != len(no):
         raise ModelError(f"its branches give {len(yes)} and {len(no)} results")
     outputs = tuple(

@@ -27,7 +27,7 @@ _MOST_MOVES = 16
 def narrowed(graph: Graph) -> Graph:
     """The graph with its symbols as its own constraints narrow them, and typical sizes that it takes."""
     for _ in range(_MOST_ROUNDS):
-        values = _learned(graph.constraints)
+        values = learned(graph.constraints)
         if not values:
             break
         try:
@@ -37,8 +37,8 @@ def narrowed(graph: Graph) -> Graph:
     return _moved(graph)
 
 
-def _learned(constraints: Constraints) -> dict[Symbol, Extent]:
-    """Symbols, and what they turn out to be."""
+def learned(constraints: Constraints) -> dict[Symbol, Extent]:
+    """Symbols, and what they turn out to be by these constraints."""
     values: dict[Symbol, Extent] = {}
     for lesson in lessons(constraints):
         symbol = lesson.symbol

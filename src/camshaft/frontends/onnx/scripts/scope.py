@@ -9,22 +9,23 @@ level and is one graph.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from onnx import TypeProto
+from onnx import TypeProto, helper
 
+from camshaft.frontends.onnx.dtypes import onnx_dtype
 from camshaft.frontends.onnx.scripts.narrowed import narrowed
 from camshaft.ir.attrs import symbolic_in
 from camshaft.ir.extents.constraints import Constraints
-from camshaft.ir.extents.extent import Extent, extent_of, sole_symbol, symbols_of
+from camshaft.ir.extents.extent import Dim, Extent, extent_of, sole_symbol, symbols_of
 from camshaft.ir.extents.known import is_whole
-from camshaft.ir.extents.sizes import Constraint
+from camshaft.ir.extents.sizes import Constraint, substitute
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.graph import Graph, GraphBuilder, Tensor
 from camshaft.ir.script import SIZES, Call, If, Loop, Run, Scan, Script, Size, Step, ValueType
-from camshaft.ir.types import TensorType, i64
+from camshaft.ir.types import Shape, TensorType, i64
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +43,12 @@ class HostValue:
     def is_tensor(self) -> bool:
         """Whether a graph can take it."""
         return isinstance(self.type, TensorType)
+
+    @property
+    def shape(self) -> Shape:
+        """The shape of a tensor."""
+        assert isinstance(self.type, TensorType)
+        return self.type.shape
 
 
 Value = Tensor | HostValue
@@ -78,13 +85,14 @@ class Shared:
     """What all scopes of one model have in common.
 
     owners: name of a value -> its scope and level.  sizes: name of a symbol -> where its size is read.
-    graphs: those finished.  constants: values of steps that are constant, by name.
+    originals: values of which some scope knows more, as they were made.  graphs: those finished.  constants: values of steps that are constant, by name.
     """
 
     first: GraphBuilder
     owners: dict[str, tuple[Scope, int]] = field(default_factory=dict)
     sizes: dict[str, Size] = field(default_factory=dict)
     values: dict[str, Value] = field(default_factory=dict)
+    originals: dict[str, Value] = field(default_factory=dict)
     graphs: list[Graph] = field(default_factory=list)
     constants: dict[str, np.ndarray] = field(default_factory=dict)
 
@@ -110,6 +118,7 @@ class Shared:
 class Scope:
     """One script while it is imported.
 
+    facts: what symbols of the scopes around it turn out to be here.
     captured: values from around it that it reads.  given: those it is given.  demands: what its nodes require
     of extents, which holds only when it runs (those of the model's own script are in its `Constraints`).
     """
@@ -121,6 +130,7 @@ class Scope:
         self.captured: dict[str, Value] = {}
         self.given: dict[str, Value] = {}
         self.demands: dict[tuple[Extent, str, Extent], Constraint] = {}
+        self.facts: dict[Symbol, Extent] = {} if parent is None else dict(parent.facts)
 
     @property
     def is_plain(self) -> bool:
@@ -162,6 +172,21 @@ class Scope:
         self.captured[value.name] = value
         return 0
 
+    def seen(self, value: Value) -> Value:
+        """A value as it looks here, where more may be known of sizes than where it was made."""
+        if not self.facts or not isinstance(value.type, TensorType):
+            return value
+        if isinstance(value, Tensor) and value.is_const:
+            return value
+        shape = tuple(substitute(e, self.facts) for e in value.shape)
+        type = TensorType(value.type.dtype, shape)
+        if type == value.type:
+            return value
+        self.shared.originals.setdefault(value.name, value)
+        if isinstance(value, Tensor):
+            return replace(value, type=type)
+        return replace(value, type=type, proto=tensor_proto(type))
+
     def tensor(self, value: Value, level: int) -> Tensor:
         """What stands for a value in the graph of `level`."""
         if isinstance(value, Tensor) and value.is_const:
@@ -183,6 +208,8 @@ class Scope:
         if isinstance(value, Tensor):
             scope, level = self.shared.owners[value.name]
             known = scope.levels[level].builder.known(value)
+            if known is not None and self.facts:
+                known = known_at(known, self.facts)
         if known is not None and is_whole(known):
             return builder.again(known, value.type, value.name)
         return builder.stand_in(value.name, value.type, known)
@@ -223,7 +250,7 @@ class Scope:
             if isinstance(value, Tensor) and value.is_const:
                 self.shared.constants[value.name] = value.array
             else:
-                wanted[value.name] = value
+                wanted[value.name] = self.shared.originals.get(value.name, value)
 
     def _finished(self, pending: Pending, wanted: dict[str, Value]) -> Step:
         scripts = []
@@ -282,6 +309,20 @@ class Scope:
             scope = scope.parent
         kept = {k: c for k, c in found.items() if symbols.issuperset(c.symbols)}
         return Constraints(kept, constraints.hints)
+
+
+def known_at(known: np.ndarray, facts: Mapping[Symbol, Extent]) -> np.ndarray:
+    """Elements that are known as extents, with what else is known of sizes."""
+    made = known.copy()
+    for at, e in np.ndenumerate(known):
+        made[at] = substitute(e, facts) if isinstance(e, Dim) else e
+    return made
+
+
+def tensor_proto(type: TensorType) -> TypeProto:
+    """ONNX's spelling of a tensor type, symbolic extents by their text."""
+    shape = [d if isinstance(d, int) else str(d) for d in type.shape]
+    return helper.make_tensor_type_proto(onnx_dtype(type.dtype), shape)
 
 
 def _sizes_input(builder: GraphBuilder, symbols: Sequence[Symbol]) -> Tensor:

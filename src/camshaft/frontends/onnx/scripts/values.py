@@ -9,7 +9,7 @@ from onnx import TypeProto
 
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx.dtypes import inner_dtype, onnx_dtype
-from camshaft.frontends.onnx.scripts.scope import HostValue, Value
+from camshaft.frontends.onnx.scripts.scope import HostValue, Value, tensor_proto
 from camshaft.ir.extents.extent import Extent, symbols_of
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.script import Opaque, ValueType
@@ -24,12 +24,6 @@ def proto_of(value: Value | None) -> TypeProto:
     if value is None:
         return TypeProto()
     return value.proto if isinstance(value, HostValue) else tensor_proto(value.type)
-
-
-def tensor_proto(type: TensorType) -> TypeProto:
-    """ONNX's spelling of a tensor type, symbolic extents by their text."""
-    shape = [d if isinstance(d, int) else str(d) for d in type.shape]
-    return onnx.helper.make_tensor_type_proto(onnx_dtype(type.dtype), shape)
 
 
 def value_type(
