@@ -216,13 +216,15 @@ def test_types_that_are_not_supported() -> None:
         graph = helper.make_graph([node], "g", info[:1], info[1:])
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
         says(model, "'x'", "not supported")
+
+
+def test_a_model_that_is_no_single_graph_names_the_node() -> None:
     sequence = helper.make_tensor_sequence_value_info("x", TensorProto.FLOAT, None)
+    node = helper.make_node("Identity", ["x"], ["y"], "same")
     graph = helper.make_graph([node], "g", [sequence], [sequence])
     graph.output[0].name = "y"
-    says(helper.make_model(graph), "'x'", "only tensors")
-
-
-def test_shapes_that_depend_on_data_name_the_node() -> None:
+    opsets = [helper.make_opsetid("", 19)]
+    says(helper.make_model(graph, opset_imports=opsets), "node 'same' (Identity)", "no tensor")
     says(one_node("NonZero", [f(3, 4)])[0], "node 'node' (NonZero)", "depends on")
     nodes = [
         helper.make_node("Cast", ["w"], ["to"], "rounded", to=TensorProto.INT64),

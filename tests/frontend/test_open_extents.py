@@ -8,7 +8,7 @@ import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from camshaft.errors import ModelError
-from camshaft.frontends.onnx import import_onnx
+from camshaft.frontends.onnx import import_model, import_onnx
 from declared_models import Dims, ints, model, node, relu, symbols
 
 
@@ -285,9 +285,10 @@ def scan(inputs: str, **dims: Dims) -> ModelProto:
     return model([loop], dict(dims), weights={"start": np.zeros(3, np.float32)})
 
 
-def test_an_open_scan_is_an_error_that_names_the_length() -> None:
-    with pytest.raises(ModelError, match=r"'last' \(Scan\): how many steps are scanned"):
-        import_onnx(scan("x", x=["n", 3]))
+def test_what_an_open_scan_collects_has_the_length_of_its_sequence() -> None:
+    found = import_model(scan("x", x=["n", 3]))
+    (x,) = found.face.inputs
+    assert [e.type for e in found.outputs] == [x.type]
 
 
 def test_sequences_that_are_scanned_together_are_equally_long() -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from onnx import ModelProto
+from onnx import ModelProto, TensorProto
 
 import camshaft
 from camshaft import BindingError, CalibrationError, ConfigError, Engine, ModelError, ShapeError
@@ -131,7 +132,30 @@ def test_nothing_said_equals_onnxruntime(case: str, tmp_path: Path) -> None:
     engine = camshaft.build(model, **QUICK)
     engine.save(tmp_path / "e.engine")
     loaded = camshaft.load(tmp_path / "e.engine")
-    graph = import_onnx(model)
+    for given in (*calls, calls[0]):
+        for each in (engine, loaded):
+            for got, wanted in zip(each(given).values(), theirs(model, given), strict=True):
+                np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)
+
+
+def sizes_at(model: ModelProto) -> dict[str, Any]:
+    """`values=` that says of all integer inputs that their elements are sizes, and not which."""
+    found: dict[str, Any] = {}
+    for value in model.graph.input:
+        tensor = value.type.tensor_type
+        if tensor.elem_type != TensorProto.FLOAT:
+            found[value.name] = (None,) * prod(d.dim_value for d in tensor.shape.dim)
+    return found
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_elements_that_are_sizes_equal_onnxruntime(case: str, tmp_path: Path) -> None:
+    model, calls = CASES[case]
+    values = sizes_at(model) if case != "computed, and read as data" else {"k": ("2..",)}
+    engine = camshaft.build(model, values=values, **QUICK)
+    engine.save(tmp_path / "e.engine")
+    loaded = camshaft.load(tmp_path / "e.engine")
+    graph = import_onnx(model, values=values)
     for given in (*calls, calls[0]):
         want = theirs(model, given)
         shapes = engine.output_shapes(given)
@@ -322,15 +346,17 @@ def test_a_product_that_wraps_is_no_match() -> None:
 def test_typical_sizes_are_found_where_several_must_fit() -> None:
     """3 * n == to_0 * to_1 with 128 for each usual size: n stays, and one of the others follows."""
     odd = small_model("y = Reshape(x, to)", "float[n,3] x, int64[2] to", "float[a,b] y")
-    typical = {s.name: s.typical for s in camshaft.build(odd, **QUICK).symbols.values()}
+    sizes: dict[str, Any] = {"values": {"to": (None, None)}}
+    typical = {s.name: s.typical for s in camshaft.build(odd, **sizes, **QUICK).symbols.values()}
     assert typical["n"] == 1 and typical["to_0"] * typical["to_1"] == 3
     fixed = small_model("y = Reshape(x, to)", "float[1,3,224,225] x, int64[2] to", "float[a,b] y")
-    engine = camshaft.build(fixed, **QUICK)
+    engine = camshaft.build(fixed, **sizes, **QUICK)
     assert engine({"x": f(1, 3, 224, 225), "to": whole(225, 672)})["y"].shape == (225, 672)
 
 
 def test_what_is_assumed_is_said_with_how_to_say_better() -> None:
-    session = BuildSession(reshaped(), camshaft.BuildConfig(**QUICK))
+    unknown = camshaft.BuildConfig(values={"to": (None, None, None)}, **QUICK)
+    session = BuildSession(reshaped(), unknown)
     graph = session.import_model()
     assert [s.name for s in session.assumed] == ["n", "to_0", "to_1", "to_2"]
     said = advice(graph, session.assumed)
@@ -370,17 +396,18 @@ def test_where_no_size_can_be_read_the_input_to_fix_is_named() -> None:
     with pytest.raises(
         ModelError, match=r"only a constant is supported; give 'm' a value with values="
     ):
-        camshaft.build(unknown, values={"zero": [0]}, **QUICK)
-    assert camshaft.build(unknown, values={"zero": 0, "m": [1, 2]}, **QUICK)(f(1))["y"].shape == (
-        3,
-    )
+        import_onnx(unknown, values={"zero": (0,)})
+    engine = camshaft.build(unknown, values={"zero": 0, "m": [1, 2]}, **QUICK)
+    assert engine(f(1))["y"].shape == (3,)
+    decides = camshaft.build(unknown, values={"zero": [0]}, **QUICK)
+    assert decides({"x": f(1), "m": whole(4, 1)})["y"].shape == (5,)
 
 
 def test_an_input_of_which_only_one_size_is_possible_is_fixed() -> None:
     model = small_model(
         "e = Expand(x, to) y = Relu(e)", "float[3,4] x, int64[2] to", "float[a,b] y"
     )
-    engine = camshaft.build(model, **QUICK)
+    engine = camshaft.build(model, values={"to": (None, None)}, **QUICK)
     assert list(engine.inputs) == ["x"] and engine.fixed_inputs["to"].tolist() == [3, 4]
     given = {"x": f(3, 4), "to": whole(3, 4)}
     np.testing.assert_array_equal(engine(given)["y"], theirs(model, given)[0])

@@ -64,7 +64,7 @@ from camshaft.ir.extents.said import Value as SaidValue
 from camshaft.ir.extents.sizes import is_static
 from camshaft.ir.extents.symbol import UndecidedExtent
 from camshaft.ir.graph import Graph, GraphBuilder, Tensor
-from camshaft.ir.script import End, Run, Script, Step
+from camshaft.ir.script import Call, End, Run, Script, Step
 from camshaft.ir.types import DType, TensorType
 from camshaft.ops import POINTWISE
 from camshaft.ops.functional import NoCanonicalForm
@@ -497,6 +497,7 @@ class _Importer:
         try:
             if handler is None:
                 demand(ctx)
+                found = dict(constraints.found)  # it demands the same as a step
                 types = [proto_of(v) for v in ctx.inputs]
                 body = function_body(ctx.proto, ctx.opset, domain, types)
                 if body is not None:
@@ -729,8 +730,11 @@ def _branch(node: NodeProto, holds: bool) -> GraphProto:
 
 
 def _why(step: Step) -> str:
-    """What a step of a script is, for a message."""
-    return getattr(step, "reason", "") or f"node {step.name!r} is run as a script"  # type: ignore[union-attr]
+    """Why a step is no part of a graph, for a message."""
+    assert not isinstance(step, Run)
+    if isinstance(step, Call):
+        return f"node {step.name!r} ({step.op}): {step.reason}"
+    return f"node {step.name!r} ({type(step).__name__}) is decided while the model runs"
 
 
 def _domain(domain: str) -> str:
