@@ -25,6 +25,9 @@ from camshaft.ops.hosted.table import implementation
 
 Attrs = Mapping[str, Any]
 
+_REGISTERED = 2
+"""What `isbuiltin` says of a type that another package has added to NumPy, as ml_dtypes does."""
+
 FAULTS = (
     RuntimeError,
     ValueError,
@@ -140,7 +143,9 @@ def _has_narrow(inputs: Sequence[Value], attrs: Attrs) -> bool:
     """Whether a type is involved that NumPy has not, such as a float of 8 bits."""
     arrays = (v for v in inputs if isinstance(v, np.ndarray))
     to = attrs.get("output_dtype", 0)
-    return any(a.dtype.kind == "V" for a in arrays) or not (to == 0 or to in NUMPY_TYPES)
+    return any(a.dtype.isbuiltin == _REGISTERED for a in arrays) or not (
+        to == 0 or to in NUMPY_TYPES
+    )
 
 
 def _plain(value: Any) -> Value:

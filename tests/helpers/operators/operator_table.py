@@ -14,9 +14,10 @@ from index_cases import INDICES
 from layer_cases import LAYERS
 from number_cases import NUMBERS
 from operator_case import Case, Generate
+from plain_cases import PLAIN
 from window_cases import WINDOWS
 
-GENERATORS: Mapping[str, Generate] = {**WINDOWS, **LAYERS, **IMAGES, **INDICES, **NUMBERS}
+GENERATORS: Mapping[str, Generate] = {**WINDOWS, **LAYERS, **IMAGES, **INDICES, **NUMBERS, **PLAIN}
 NEWEST_OF_PEER = 26
 """The newest opset that ONNX Runtime 1.31 takes."""
 ODD = ("GroupNormalization",)

@@ -14,6 +14,7 @@ from camshaft.ops.hosted import (
     recurrent,
     selection,
     sequences,
+    shapes,
     signal,
     strings,
 )
@@ -38,6 +39,7 @@ IMPLEMENTATIONS: tuple[Implementation, ...] = tuple(
         ("ArgMin", 1, selection.arg_extreme),
         ("AveragePool", 7, pooling.average_pool),
         ("BatchNormalization", 7, normalization.batch_normalization),
+        ("BitCast", 26, shapes.bit_cast),
         ("BitShift", 11, arithmetic.bit_shift),
         ("BlackmanWindow", 17, signal.window),
         ("CenterCropPad", 18, indexing.centre_crop_pad),
@@ -87,6 +89,7 @@ IMPLEMENTATIONS: tuple[Implementation, ...] = tuple(
         ("Optional", 15, sequences.optional),
         ("OptionalGetElement", 15, sequences.get_element),
         ("OptionalHasElement", 15, sequences.has_element),
+        ("Pad", 2, shapes.pad),
         ("QLinearConv", 10, quantization.qlinear_conv),
         ("QLinearMatMul", 10, quantization.qlinear_matmul),
         ("QuantizeLinear", 10, quantization.quantize_linear),
@@ -105,9 +108,11 @@ IMPLEMENTATIONS: tuple[Implementation, ...] = tuple(
         ("SequenceErase", 11, sequences.erase),
         ("SequenceInsert", 11, sequences.insert),
         ("SequenceLength", 11, sequences.length),
+        ("Slice", 1, shapes.slice_),
         ("Softmax", 1, normalization.softmax),
         ("SpaceToDepth", 1, indexing.space_to_depth),
         ("SplitToSequence", 11, sequences.split_to_sequence),
+        ("Squeeze", 1, shapes.squeeze),
         ("StringConcat", 20, strings.string_concat),
         ("StringNormalizer", 10, strings.string_normalizer),
         ("StringSplit", 20, strings.string_split),
@@ -115,6 +120,7 @@ IMPLEMENTATIONS: tuple[Implementation, ...] = tuple(
         ("TfIdfVectorizer", 9, strings.tf_idf_vectorizer),
         ("TopK", 1, selection.top_k),
         ("Unique", 11, selection.unique),
+        ("Unsqueeze", 1, shapes.unsqueeze),
         ("Upsample", 7, resize.upsample),
     )
 )

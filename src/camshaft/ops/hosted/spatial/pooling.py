@@ -111,8 +111,9 @@ def global_max_pool(call: Call) -> Sequence[Value]:
 def max_unpool(call: Call) -> Sequence[Value]:
     """MaxUnpool(X, I, output_shape): each maximum where a MaxPool had found it, else 0.
 
-    The indices count in the flat result that the attributes imply.  An output_shape that is given
-    is the same memory in another, larger frame: channel by channel, as ONNX's example has it.
+    The indices count in the flat result, whose shape the attributes imply where it is not given: as in
+    PyTorch and ONNX Runtime, so that MaxPool is undone.  (ONNX's example of an output_shape has them
+    count in the shape that the attributes imply all the same.)
     """
     x, at = call.array(0), call.array(1)
     if at.shape != x.shape:
