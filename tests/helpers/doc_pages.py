@@ -104,12 +104,21 @@ def _run_command(words: list[str]) -> str:
 
 def write_example_files(folder: Path) -> None:
     """model.onnx, which classifies images, and its photos; detector.onnx, which takes any images;
-    voice.onnx, whose sampling rate decides branches; folder.onnx, one of whose inputs is a shape."""
+    voice.onnx, whose sampling rate decides branches; folder.onnx, one of whose inputs is a shape;
+    detector_tail.onnx, which finds what is above a threshold."""
     _write_classifier(folder / "model.onnx", _PHOTO, (1, 1000))
     _write_detector(folder / "detector.onnx")
     onnx.save(voice(), folder / "voice.onnx")
     shaped = small_model("y = Reshape(x, to)", "float[n] x, int64[2] to", "float[a,b] y")
     onnx.save(shaped, folder / "folder.onnx")
+    tail = small_model(
+        "least = Constant<value = float {0.5}>() hit = Greater(scores, least) where = NonZero(hit) "
+        "two = Constant<value = float {2}>() one = Constant<value_ints = [-1]>() "
+        "rows = Reshape(where, one) found = Gather(boxes, rows) picked = Mul(found, two)",
+        "float[n] scores, float[n,4] boxes",
+        "float[k,4] picked",
+    )
+    onnx.save(tail, folder / "detector_tail.onnx")
     rng = np.random.default_rng(0)
     (folder / "photos").mkdir()
     for i in range(32):
