@@ -116,3 +116,45 @@ def test_files_older_than_opsets_are_of_opset_1(ir_version: int) -> None:
     model.ir_version = 3
     with pytest.raises(ModelError, match="names no opset"):
         camshaft.build(model)
+
+
+@pytest.mark.parametrize("flag", [True, False])
+def test_nodes_in_branches_know_the_ranks_of_what_they_capture(flag: bool) -> None:
+    """Add by axis inside an If of opset 6, decided at run time, of tensors from outside."""
+    c = weights()["b"][:3]
+    add = helper.make_node("Add", ["x", "c"], ["t"], broadcast=1, axis=1)
+    twice = helper.make_node("Mul", ["x", "two"], ["t"], broadcast=1)
+    out = [helper.make_tensor_value_info("t", onnx.TensorProto.FLOAT, X.shape)]
+    graphs = [helper.make_graph([n], "branch", [], out) for n in (add, twice)]
+    node = helper.make_node("If", ["flag"], ["y"], then_branch=graphs[0], else_branch=graphs[1])
+    feeds = {"x": X, "flag": np.array([flag])}
+    model = old_model([node], feeds, ["y"], 6, {"c": c, "two": np.array(2, np.float32)})
+    want = X + c[:, None, None] if flag else X * 2
+    engine = camshaft.build(model, optimization_level=0)
+    np.testing.assert_allclose(engine(feeds)["y"], want, rtol=1e-6)
+
+
+def test_nodes_in_loops_know_the_ranks_of_what_they_capture() -> None:
+    """Three times x + c, aligned by axis, in a Loop of opset 6."""
+    c = weights()["b"][:3]
+    body = helper.make_graph(
+        [
+            helper.make_node("Add", ["v", "c"], ["w"], broadcast=1, axis=1),
+            helper.make_node("Identity", ["more"], ["again"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("i", onnx.TensorProto.INT64, []),
+            helper.make_tensor_value_info("more", onnx.TensorProto.BOOL, []),
+            helper.make_tensor_value_info("v", onnx.TensorProto.FLOAT, X.shape),
+        ],
+        [
+            helper.make_tensor_value_info("again", onnx.TensorProto.BOOL, []),
+            helper.make_tensor_value_info("w", onnx.TensorProto.FLOAT, X.shape),
+        ],
+    )
+    node = helper.make_node("Loop", ["n", "go", "x"], ["y"], body=body)
+    feeds = {"x": X, "n": np.array(3)}
+    model = old_model([node], feeds, ["y"], 6, {"c": c, "go": np.array(True)})
+    engine = camshaft.build(model, optimization_level=0)
+    np.testing.assert_allclose(engine(feeds)["y"], X + 3 * c[:, None, None], rtol=1e-5, atol=1e-6)

@@ -14,10 +14,6 @@ from benchmarks.shipped.__main__ import rows
 from benchmarks.shipped.check import distance, worst
 from benchmarks.shipped.models import FEEDS, MODELS, Shipped
 
-BOTH_BRANCHES = "computes both branches of an If, whose sizes must then fit both"
-UNEQUAL = {"silero": BOTH_BRANCHES, "silero_pipecat": BOTH_BRANCHES}
-"""Name of a model -> why it does not equal ONNX Runtime yet."""
-
 
 def test_every_shape_differs_where_a_model_leaves_it_open() -> None:
     fixed = {"scrfd", "centerface", "ddddocr_det", "silero_openvino_16k"}
@@ -52,14 +48,9 @@ def test_table_has_a_row_for_each_model_that_was_measured() -> None:
     assert rows(found[1:]) == [["magika", "failed", "failed", "", "", "", ""]]
 
 
-def _case(model: Shipped) -> object:
-    marks = [pytest.mark.slow, pytest.mark.peers]
-    if model.name in UNEQUAL:
-        marks.append(pytest.mark.xfail(reason=UNEQUAL[model.name], strict=True))
-    return pytest.param(model, marks=marks, id=model.name)
-
-
-@pytest.mark.parametrize("model", [_case(m) for m in MODELS])
+@pytest.mark.slow
+@pytest.mark.peers
+@pytest.mark.parametrize("model", MODELS, ids=lambda m: m.name)
 def test_engine_equals_onnxruntime(model: Shipped) -> None:
     pytest.importorskip("onnxruntime", reason="engines are compared with ONNX Runtime")
     if not model.package.place.is_dir():

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx import import_onnx
-from old_models import computed, old_model, old_node, theirs, value_of
+from old_models import computed, old_node, theirs, value_of
 
 RNG = np.random.default_rng(1)
 X = RNG.standard_normal((2, 3, 4, 5)).astype(np.float32)
@@ -249,19 +248,3 @@ def test_recurrent_layers_are_those_of_opset_7(op_type: str, opset: int) -> None
         )  # fmt: skip
         for got, same in zip(computed(model, feeds), want, strict=True):
             np.testing.assert_allclose(got, same, rtol=1e-4, atol=1e-5)
-
-
-def test_nodes_in_branches_and_loops_know_the_ranks_of_what_they_capture() -> None:
-    """Add by axis inside an If and a Loop of opset 6, of a tensor from outside."""
-    c = channels()
-    add = onnx.helper.make_node("Add", ["x", "c"], ["t"], broadcast=1, axis=1)
-    out = [onnx.helper.make_tensor_value_info("t", onnx.TensorProto.FLOAT, X.shape)]
-    then = onnx.helper.make_graph([add], "then", [], out)
-    keep = onnx.helper.make_graph(
-        [onnx.helper.make_node("Identity", ["x"], ["t"])], "else", [], out
-    )
-    node = onnx.helper.make_node("If", ["flag"], ["y"], then_branch=then, else_branch=keep)
-    flag = np.array([True])
-    model = old_model([node], {"x": X, "flag": flag}, ["y"], 6, {"c": c})
-    (got,) = computed(model, {"x": X, "flag": flag})
-    np.testing.assert_allclose(got, X + c[:, None, None], rtol=1e-6)
