@@ -61,3 +61,12 @@ def test_constant_indices_say_how_long_an_axis_is(node: str) -> None:
     assert n.low == 7
     with pytest.raises(ModelError, match=r"index -?\d leaves axis 0 of f32\[4,3\]"):
         import_onnx(proto, shapes={"x": (4, 3)}, values=values)
+
+
+def test_an_error_in_a_host_step_names_the_node() -> None:
+    proto = model("4, 5", "2, 1", "y = GatherND (x, i)")
+    proto.graph.node[0].name = "picker"
+    context = camshaft.build(proto, **QUICK).create_context()
+    feeds = {"x": np.zeros((4, 5), np.float32), "i": np.array([[1], [9]])}
+    with pytest.raises(ModelError, match=r"'picker' .*: index 9 is outside axis 0, which has 4 elements"):
+        context.run(feeds)

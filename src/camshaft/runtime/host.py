@@ -64,8 +64,8 @@ class HostStep:
             if self._operator is None:
                 self._operator = self._load()
             results = self._operator(inputs, self._dims)
-        except CamshaftError:
-            raise
+        except CamshaftError as error:
+            raise ModelError(f"host step {self._call.name}: {error}") from error
         except Exception as error:  # a reference written in Python may raise anything
             raise ModelError(
                 f"host step {self._call.name} failed: {type(error).__name__}: {error}"
