@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from camshaft.errors import ModelError
-from foreign_models import check_foreign, foreign
+from foreign_models import check_foreign, foreign, runtime_results
 from onnx_models import imported
 
 pytest.importorskip("onnxruntime", reason="operators are compared with ONNX Runtime")
@@ -207,6 +207,49 @@ def test_tree_classifier(kind: str, version: int, post: str) -> None:
     }
     more = {"outputs": BOTH, "types": [label], "host": True}
     ask("TreeEnsembleClassifier", rows(rng), version=version, **more, **nodes, **attrs)
+
+
+@pytest.mark.parametrize("aggregate", range(4))
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("member", [False, True])
+def test_tree_ensemble(member: bool, dtype: Any, aggregate: int) -> None:
+    """Opset 5: two trees.  By the specification post_transform 1 is SOFTMAX and 2 LOGISTIC; ONNX Runtime
+    takes them the other way round."""
+    rng = rng_of(member, dtype, aggregate)
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+
+    def tensor(values: list[float], elem: int = kind) -> TensorProto:
+        return helper.make_tensor("t", elem, [len(values)], values)
+
+    attrs: dict[str, Any] = {
+        "tree_roots": [0, 2],
+        "nodes_featureids": [0, 1, 2],
+        "nodes_splits": tensor([0.1, 0.0 if member else -0.2, 0.3]),
+        "nodes_modes": tensor([0, 6 if member else 1, 2], TensorProto.UINT8),
+        "nodes_truenodeids": [1, 0, 1],
+        "nodes_trueleafs": [0, 1, 1],
+        "nodes_falsenodeids": [2, 3, 4],
+        "nodes_falseleafs": [1, 1, 1],
+        "nodes_missing_value_tracks_true": [1, 0, 0],
+        "leaf_targetids": [0, 1, 0, 1, 0],
+        "leaf_weights": tensor([0.5, 0.25, 0.75, 0.3, 0.6]),
+        "n_targets": 2,
+        "aggregate_function": aggregate,
+        "domain": DOMAIN,
+        "version": 5,
+        "model_opset": 21,
+        "types": [kind],
+    }
+    if member:
+        attrs["membership_values"] = tensor([-1.0, 0.0, 2.0, float("nan")])
+    x = rows(rng, dtype)
+    x[:, 1] = np.round(x[:, 1] * (2 if member else 1), 0 if member else 1)
+    for post in (0, 3):
+        check_foreign("TreeEnsemble", [x], post_transform=post, host=True, **attrs)
+    (plain,) = runtime_results(*foreign("TreeEnsemble", [x], **attrs))
+    softmax = np.exp(plain) / np.exp(plain).sum(1, keepdims=True)
+    for post, want in ((1, softmax), (2, 1 / (1 + np.exp(-plain)))):
+        check_foreign("TreeEnsemble", [x], post_transform=post, want=[want], host=True, **attrs)
 
 
 # --- support vectors ------------------------------------------------------------------------

@@ -130,6 +130,7 @@ FOREIGN: Mapping[tuple[str, str], Function] = {
     ("ai.onnx.ml", "CategoryMapper"): labels.category_mapper,
     ("ai.onnx.ml", "LabelEncoder"): labels.label_encoder,
     ("ai.onnx.ml", "SVMClassifier"): vectors.svm_classifier,
+    ("ai.onnx.ml", "TreeEnsemble"): trees.tree_ensemble,
     ("ai.onnx.ml", "TreeEnsembleClassifier"): trees.tree_classifier,
     ("ai.onnx.ml", "TreeEnsembleRegressor"): trees.tree_regressor,
     ("com.microsoft", "DynamicQuantizeLSTM"): microsoft.dynamic_quantize_lstm,

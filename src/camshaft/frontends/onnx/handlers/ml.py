@@ -269,6 +269,12 @@ def tree_regressor(ctx: NodeContext) -> Results:
     return host_step(ctx, [TensorType(f32, (_rows_of(ctx), ctx.attr_int("n_targets", 1)))])
 
 
+def tree_ensemble(ctx: NodeContext) -> Results:
+    """TreeEnsemble: [N, n_targets] in the type of its input."""
+    targets = ctx.attr_int("n_targets", max(ctx.attr_ints("leaf_targetids") or (0,)) + 1)
+    return host_step(ctx, [TensorType(ctx.arg(0).type.dtype, (_rows_of(ctx), targets))])
+
+
 def tree_classifier(ctx: NodeContext) -> Results:
     """TreeEnsembleClassifier."""
     labels, rows = _labels(ctx), _rows_of(ctx)
@@ -323,6 +329,7 @@ HANDLERS: Mapping[str, Handler] = {
     "SVMClassifier": svm_classifier,
     "SVMRegressor": svm_regressor,
     "Scaler": scaler,
+    "TreeEnsemble": tree_ensemble,
     "TreeEnsembleClassifier": tree_classifier,
     "TreeEnsembleRegressor": tree_regressor,
     "ZipMap": zip_map,
