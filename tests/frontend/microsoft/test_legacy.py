@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import TensorProto
 
 from camshaft.ir.interpret import interpret
 from foreign_models import Fixed, check_foreign, foreign, runtime_results
@@ -77,3 +78,11 @@ def test_fourier_transforms_of_real_signals() -> None:
     check_foreign("Rfft", [x], want=[pairs], dims={0: "b s 10"}, signal_ndim=1)
     attrs = {"signal_ndim": 1, "onesided": 1, "normalized": 0}
     check_foreign("Irfft", [pairs], want=[x], dims={0: "b s 6 2"}, **attrs)
+
+
+@pytest.mark.codegen
+def test_unique_elements() -> None:
+    """How many there are only a run says."""
+    x = np.array([3, 1, 1, 2, 3], np.float32)
+    names, types = ("y0", "y1", "y2"), [TensorProto.FLOAT, TensorProto.INT64, TensorProto.INT64]
+    check_foreign("Unique", [x], outputs=names, types=types)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import sqrt
 
 import numpy as np
 from onnx import TensorProto, helper
 
 from camshaft.errors import ModelError
-from camshaft.frontends.onnx.context import Handler, NodeContext, Results
+from camshaft.frontends.onnx.context import DataDependent, Handler, NodeContext, Results
 from camshaft.frontends.onnx.dtypes import inner_dtype
 from camshaft.frontends.onnx.hosted import host_step
 from camshaft.ir import expr as E
@@ -258,21 +258,28 @@ def svm_classifier(ctx: NodeContext) -> Results:
     pairs = ctx.attr_ints("vectors_per_class") and ctx.attr_floats("prob_a") is None
     columns = count * (count - 1) // 2 if pairs and count > 2 else count
     dtype = string if any(isinstance(label, str) for label in labels) else i64
-    return host_step(ctx, [TensorType(dtype, (rows,)), TensorType(f32, (rows, columns))])
+    return _hosted(ctx, [TensorType(dtype, (rows,)), TensorType(f32, (rows, columns))])
 
 
 # --- host steps -----------------------------------------------------------------------------
 
 
+def _hosted(ctx: NodeContext, types: Sequence[TensorType]) -> Results:
+    """The node as a host step, of a script where it gives strings, which no graph holds."""
+    if any(t.dtype is string for t in types):
+        raise DataDependent("its output holds strings")
+    return host_step(ctx, types)
+
+
 def tree_regressor(ctx: NodeContext) -> Results:
     """TreeEnsembleRegressor."""
-    return host_step(ctx, [TensorType(f32, (_rows_of(ctx), ctx.attr_int("n_targets", 1)))])
+    return _hosted(ctx, [TensorType(f32, (_rows_of(ctx), ctx.attr_int("n_targets", 1)))])
 
 
 def tree_ensemble(ctx: NodeContext) -> Results:
     """TreeEnsemble: [N, n_targets] in the type of its input."""
     targets = ctx.attr_int("n_targets", max(ctx.attr_ints("leaf_targetids") or (0,)) + 1)
-    return host_step(ctx, [TensorType(ctx.arg(0).type.dtype, (_rows_of(ctx), targets))])
+    return _hosted(ctx, [TensorType(ctx.arg(0).type.dtype, (_rows_of(ctx), targets))])
 
 
 def tree_classifier(ctx: NodeContext) -> Results:
@@ -280,7 +287,7 @@ def tree_classifier(ctx: NodeContext) -> Results:
     labels, rows = _labels(ctx), _rows_of(ctx)
     dtype = string if any(isinstance(label, str) for label in labels) else i64
     types = [TensorType(dtype, (rows,)), TensorType(f32, (rows, len(labels)))]
-    return host_step(ctx, types)
+    return _hosted(ctx, types)
 
 
 def _rows_of(ctx: NodeContext) -> Extent:
@@ -298,7 +305,7 @@ def zip_map(ctx: NodeContext) -> Results:
 
 def label_encoder(ctx: NodeContext) -> Results:
     """LabelEncoder and CategoryMapper."""
-    return host_step(ctx, [TensorType(_value_type(ctx), ctx.arg(0).shape)])
+    return _hosted(ctx, [TensorType(_value_type(ctx), ctx.arg(0).shape)])
 
 
 def _value_type(ctx: NodeContext) -> DType:

@@ -56,6 +56,13 @@ def range_of(ctx: NodeContext) -> Results:
     return s.imported(s.node("Range", names, "range"))
 
 
+def unique(ctx: NodeContext) -> Results:
+    """Unique(x): elements in the order in which they come, where each stands among them, how often."""
+    s = Spelling(ctx)
+    s.node_of("Unique", [s.name(0)], ["y", "first", "index", "counts"], sorted=0)
+    return s.imported_all(["y", "index", "counts"])
+
+
 def cdist(ctx: NodeContext) -> Results:
     """CDist(a [M,K], b [N,K]): distances [M,N], squared or not, as |a|^2 + |b|^2 - 2 a b."""
     b, left, right = ctx.builder, ctx.arg(0), ctx.arg(1)
@@ -122,4 +129,5 @@ HANDLERS: Mapping[str, Handler] = {
     "Range": range_of,
     "Rfft": rfft,
     "Trilu": renamed,
+    "Unique": unique,
 }

@@ -108,6 +108,10 @@ class Spelling:
         last = self.nodes[-1].output
         if named and last[0] == result and output not in self.bound:
             last[0] = result = output
-        value = helper.make_tensor_value_info(result, 0, None)
-        graph = helper.make_graph(self.nodes, self.ctx.proto.op_type, [], [value])
-        return self.ctx.subgraph(graph, self.bound, {"": self.opset})[0]
+        return self.imported_all([result])[0]
+
+    def imported_all(self, results: Sequence[str]) -> Sequence[Tensor]:
+        """Several tensors, the nodes imported."""
+        values = [helper.make_tensor_value_info(r, 0, None) for r in results]
+        graph = helper.make_graph(self.nodes, self.ctx.proto.op_type, [], values)
+        return self.ctx.subgraph(graph, self.bound, {"": self.opset})
