@@ -78,7 +78,7 @@ def _assembled(whole: Imported, parts: Sequence[Engine], fingerprint: Fingerprin
 class BuildSession:
     """State of one build; `run` does it.
 
-    imported, final: the graph as imported, and as built.  quantized: the optimized graph with its
+    imported, final: the graph as imported, and as built; final_graphs: those of all graphs of a script.  quantized: the optimized graph with its
     Q/DQ nodes, before they were lowered (None for a float build).  reasons: source layer -> why it
     has its precision.  precision_summary: the whole-graph precision decision in words.
     seconds: stage -> wall-clock time, without the stages within it.
@@ -95,6 +95,7 @@ class BuildSession:
     imported: Graph | None = field(default=None, init=False)
     whole: Imported | None = field(default=None, init=False)
     final: Graph | None = field(default=None, init=False)
+    final_graphs: tuple[Graph, ...] = field(default=(), init=False)
     quantized: Graph | None = field(default=None, init=False)
     host_steps: list[str] = field(default_factory=list, init=False)
     reasons: dict[str, str] = field(default_factory=dict, init=False)
@@ -120,6 +121,11 @@ class BuildSession:
             has_script = self.whole.script is not None
             self.imported = self.whole.face if has_script else self.whole.graphs[0]
         return self.imported
+
+    @property
+    def imported_graphs(self) -> tuple[Graph, ...]:
+        """The graphs of the model as imported: several of one with a script."""
+        return () if self.whole is None else self.whole.graphs
 
     def tune_for(self, arrays: Mapping[str, Any]) -> None:
         """Take the sizes of these inputs (by name) for typical where `config` says nothing; before
@@ -177,6 +183,7 @@ class BuildSession:
                 feeds = _typical_feeds(tuned.graph)
                 tuned = within_budget(builder, tuned, feeds, self.config.error_budget)
         self.final, self.host_steps = tuned.graph, tuned.host_steps
+        self.final_graphs = (tuned.graph,)
         with self._stage("assembling"):
             return builder.finish(tuned, fingerprint, self.reasons)
 
@@ -240,6 +247,7 @@ class BuildSession:
         if main is None:
             return
         self.final, self.quantized = main.final, main.quantized
+        self.final_graphs = tuple(g for p in parts for g in p.final_graphs)
         for part in parts:
             self.reasons.update(part.reasons)
             self.host_steps += part.host_steps

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -72,7 +73,7 @@ def inspect(
     shown = Output(json)
     if graph is not None:
         _check_graph_file(output)
-        _write_graph(_graph(source, build, graph, shown), output, shown)
+        _write_graphs(_graphs(source, build, graph, shown), output, shown)
         return
     if output is not None:
         raise ConfigError("--output is where --graph writes; say --graph before or --graph after")
@@ -95,16 +96,19 @@ def inspect(
 # -- graphs --------------------------------------------------------------------------------------
 
 
-def _graph(source: Path, options: BuildOptions, which: Which, shown: Output) -> Graph:
+def _graphs(source: Path, options: BuildOptions, which: Which, shown: Output) -> tuple[Graph, ...]:
+    """The model's graph; several of a model with a script."""
     if is_engine_file(source):
         raise ConfigError(
             f"--graph needs the model: {str(source)!r} is an engine, which keeps steps but no graph"
         )
     if which is Which.before:
-        return BuildSession(source, options.config()).import_model()
-    session = open_source(source, options, shown).session
-    assert session is not None and session.final is not None
-    return session.final
+        session = BuildSession(source, options.config())
+        session.import_model()
+        return session.imported_graphs
+    built = open_source(source, options, shown).session
+    assert built is not None
+    return built.final_graphs
 
 
 def _check_graph_file(path: Path | None) -> None:
@@ -113,19 +117,25 @@ def _check_graph_file(path: Path | None) -> None:
     require_writable(path)
 
 
-def _write_graph(graph: Graph, path: Path | None, shown: Output) -> None:
+def _write_graphs(graphs: Sequence[Graph], path: Path | None, shown: Output) -> None:
+    text = "\n".join(graph_text(g).rstrip("\n") for g in graphs)
     if path is None:
-        shown.line(graph_text(graph).rstrip("\n"))
-        shown.data({"graph": graph_text(graph)})
+        shown.line(text)
+        shown.data({"graph": text + "\n"})
         return
+    if path.suffix != ".txt" and len(graphs) > 1:
+        raise ConfigError(
+            f"--output {str(path)!r} holds one graph, and this model is a script of {len(graphs)}; write a .txt"
+        )
     if path.suffix == ".onnx":
-        write_bytes(path, export_onnx(graph).SerializeToString(deterministic=True))
+        write_bytes(path, export_onnx(graphs[0]).SerializeToString(deterministic=True))
     elif path.suffix in (".dot", ".gv"):
-        write_text(path, graph_dot(graph))
+        write_text(path, graph_dot(graphs[0]))
     else:
-        write_text(path, graph_text(graph))
-    shown.line(f"{len(graph.nodes)} nodes in {path}")
-    shown.data({"nodes": len(graph.nodes), "file": str(path)})
+        write_text(path, text + "\n")
+    nodes = sum(len(g.nodes) for g in graphs)
+    shown.line(f"{nodes} nodes in {path}")
+    shown.data({"nodes": nodes, "file": str(path)})
 
 
 # -- steps ---------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from camshaft.errors import BuildError
+from camshaft.ir.extents.sizes import typical
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.script import Call, If, Loop, Run, Scan, Script, Step, ValueType, inner_scripts
 from camshaft.ir.types import dtype_named
@@ -25,8 +26,13 @@ from camshaft.runtime.file.engine_file import EngineContents, write_engine_file
 from camshaft.runtime.file.manifest import Constant, Fingerprint, Manifest, ScriptManifest
 from camshaft.runtime.linked import LinkedEngine
 from camshaft.runtime.profile import LayerTime, Profile
+from camshaft.runtime.script.check import check_script
 from camshaft.runtime.script.context import ScriptContext, shapes_of
 from camshaft.runtime.sizes import output_shapes, sizes_of
+
+
+ALONE_MACS, ALONE_BYTES = 1_000_000, 500_000
+"""Work of a graph up to which it runs on one thread: some 50 us."""
 
 
 class ScriptEngine(Engine):
@@ -44,6 +50,7 @@ class ScriptEngine(Engine):
         threads: int | None = None,
     ) -> None:
         """parts: an engine for each program.  Errors as in `Engine`."""
+        check_script(manifest, [p.program for p in parts], constants.keys())
         limit = max([1, *(p.program.max_threads for p in parts)])
         self.scripted = manifest
         self.parts = tuple(parts)
@@ -118,7 +125,8 @@ class ScriptEngine(Engine):
         threads = allowed_threads(threads, self._limit)
 
         def maker(part: Engine) -> Any:
-            return lambda: part.create_context(min(threads, part.program.max_threads))
+            most = min(threads, part.program.max_threads) if _pays(part) else 1
+            return lambda: part.create_context(most)
 
         makers = [
             (maker(p), tuple(b.name for b in p.program.inputs), tuple(p.outputs))
@@ -219,13 +227,19 @@ def _from_file(contents: EngineContents, threads: int | None) -> ScriptEngine:
         except BuildError as error:
             raise BuildError(f"part {number}: {error}") from error
     stored = {c.stored for c in manifest.constants} | {f.constant for f in manifest.face.fixed}
-    missing = stored - constants.keys()
-    if missing:
-        raise BuildError(f"there is no constant called {min(missing)!r}")
-    return ScriptEngine(manifest, {n: constants[n] for n in stored}, parts, threads)
+    held = {n: a for n, a in constants.items() if n in stored}
+    return ScriptEngine(manifest, held, parts, threads)
 
 
 Engine.makers[ScriptManifest] = _from_file
+
+
+def _pays(part: Engine) -> bool:
+    """Whether a graph has work for more than one thread: a barrier takes about a microsecond, and idle workers
+    of one graph spin while the next one runs."""
+    macs = sum(typical(note.macs) for note in part.notes)
+    nbytes = sum(typical(note.bytes) for note in part.notes)
+    return macs > ALONE_MACS or nbytes > ALONE_BYTES
 
 
 def _value(constant: Constant, stored: Mapping[str, np.ndarray]) -> Any:

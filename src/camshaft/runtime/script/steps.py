@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from camshaft.errors import BuildError, CamshaftError, ModelError, ShapeError
+from camshaft.errors import CamshaftError, ModelError, ShapeError
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.script import Call, If, Loop, Opaque, Run, Scan, Script, Size, Step, ValueType
 
@@ -60,12 +60,8 @@ class Linker:
         return self._loop(step) if isinstance(step, Loop) else self._scan(step)
 
     def _run(self, step: Run) -> Act:
-        if not 0 <= step.graph < len(self.graphs):
-            raise BuildError(f"the script runs graph {step.graph} of {len(self.graphs)}")
         run, names, results = self.graphs[step.graph]
         own = names[: len(names) - bool(step.sizes)]
-        if len(own) != len(step.inputs) or len(results) != len(step.outputs):
-            raise BuildError(f"the script gives graph {step.graph} other values than it takes")
         given = list(zip(own, self.places.all(step.inputs), strict=True))
         made = list(zip(results, self.places.all(step.outputs), strict=True))
         sizes = [(self.places.of(s.name), s) for s in step.sizes]
