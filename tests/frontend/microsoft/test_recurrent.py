@@ -17,6 +17,13 @@ pytestmark = pytest.mark.peers
 RNG = np.random.default_rng(18)
 STEPS, WIDTH, SIZE = 5, 6, 8
 NAMES = ("y", "hidden", "cell")
+START = RNG.bit_generator.state
+
+
+@pytest.fixture(autouse=True)
+def _same_numbers() -> None:
+    """Whatever ran before: another value may stand at a tie."""
+    RNG.bit_generator.state = START
 
 
 def f(*shape: int) -> np.ndarray:
@@ -80,7 +87,7 @@ def test_lengths(direction: str) -> None:
     more: dict[str, Any] = {"direction": direction, "hidden_size": SIZE, "outputs": NAMES}
     for steps in (1, 3, STEPS):
         given[4] = np.array([steps], np.int32)
-        check_foreign("DynamicQuantizeLSTM", given, tolerance=5e-3, host=True, **more)
+        check_foreign("DynamicQuantizeLSTM", given, tolerance=1e-3, host=True, **more)
 
 
 def test_what_does_not_fit_names_node_and_input() -> None:

@@ -27,7 +27,10 @@ def dynamic_quantize_lstm(call: Call) -> Sequence[Value]:
     range, as ONNX Runtime does for a batch that one thread computes.
     """
     stored = [_weights(call, 1, 8), _weights(call, 2, 10)]
-    inputs = (call.inputs[0], *stored, *call.inputs[3:8])
+    x, lengths = call.array(0), call.given(4)
+    if lengths is not None:  # steps that no sequence reaches have no part in the range
+        x = np.where(np.arange(len(x))[:, None, None] < lengths.max(initial=0), x, np.float32(0))
+    inputs = (x, *stored, *call.inputs[3:8])
     return lstm(replace(call, op_type="LSTM", inputs=inputs), _in_bytes)
 
 
