@@ -149,12 +149,8 @@ class BuildSession:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What the user should know of the sizes of the imported model: those asked for that it does not
-        take, and what restricts others and need not."""
-        if self.imported is None:
-            return ()
-        hints = (h.text for h in self.imported.constraints.hints.values())
-        return (*moved(self.imported, self.config), *hints)
+        """Sizes asked for that the imported model does not take, a sentence each."""
+        return () if self.imported is None else tuple(moved(self.imported, self.config))
 
     def run(self) -> Engine:
         """Build the engine; errors as in `camshaft.build`."""

@@ -139,7 +139,6 @@ class Assembler:
             max_threads=self.threads,
             symbols=symbols,
             constraints=tuple(self.graph.constraints),
-            hints=tuple(self.graph.constraints.hints.values()),
             fixed=tuple(
                 FixedInput(t.name, t.type, self._constant(t.array).buffer.name, t.position)
                 for t in self.graph.fixed

@@ -50,7 +50,6 @@ def script_engine(
         body=Block(),
         symbols=said,
         constraints=tuple(c for c in face.constraints if {*c.symbols} <= {*said}),
-        hints=tuple(face.constraints.hints.values()),
         fixed=tuple(fixed),
     )
     manifest = ScriptManifest(

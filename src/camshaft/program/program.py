@@ -7,13 +7,12 @@ bytes.  `program.check` says whether a program is safe to run.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
 from camshaft.ir.extents.bounds import bounds
-from camshaft.ir.extents.constraints import Hint
 from camshaft.ir.extents.extent import Dim, Extent
 from camshaft.ir.extents.sizes import Constraint, evaluate, typical_sizes
 from camshaft.ir.extents.symbol import Symbol
@@ -236,7 +235,6 @@ class Program:
     expanded: constants that are made from stored ones on linking.
     max_threads: how many workers the workspaces have room for; a context may use fewer, never more.
     symbols: the sizes that a call brings along.  constraints: what must hold between them.
-    hints: what messages about sizes say besides.
     fixed: inputs of the model that are none of the program's.
     """
 
@@ -250,7 +248,6 @@ class Program:
     max_threads: int = 1
     symbols: tuple[Symbol, ...] = ()
     constraints: tuple[Constraint, ...] = ()
-    hints: tuple[Hint, ...] = ()
     fixed: tuple[FixedInput, ...] = ()
 
     @property
@@ -269,12 +266,6 @@ class Program:
         for f in sorted(self.fixed, key=lambda f: f.position):
             names.insert(f.position, f.name)
         return tuple(names)
-
-    def hint(self, names: Iterable[str] = ()) -> str:
-        """What a message says besides of sizes that do not fit: of symbols of these names, or of what is
-        no symbol any more.  "; ..." or ""."""
-        found = (h.text for h in self.hints if h.concerns(frozenset(names), self.typical))
-        return "".join(f"; {text}" for text in found)
 
     @cached_property
     def buffer_set(self) -> frozenset[Buffer]:

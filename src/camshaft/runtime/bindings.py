@@ -31,13 +31,11 @@ class Bindings:
         kind: str,
         bindings: Sequence[Binding],
         fixed: Mapping[str, np.ndarray] | None = None,
-        hint: str = "",
     ) -> None:
         """kind: "input" or "output", for messages.  fixed: what may be given besides, and must
-        hold these values.  hint: what messages about shapes say besides."""
+        hold these values."""
         self.kind = kind
         self.fixed = fixed or {}
-        self.hint = hint
         self.names = tuple(b.name for b in bindings)
         self.types = tuple(b.type for b in bindings)
         self.specs = tuple((b.type.shape, np.dtype(b.type.dtype.numpy)) for b in bindings)
@@ -117,7 +115,7 @@ class Bindings:
                 continue
             if isinstance(array, np.ndarray) and array.dtype == spec[1] and array.shape != shape:
                 of = f" (it is {type_!r})" if shape != type_.shape else ""
-                raise ShapeError(f"{self.kind} {name!r} {fault}{of}{self.hint}")
+                raise ShapeError(f"{self.kind} {name!r} {fault}{of}")
             raise BindingError(f"{self.kind} {name!r} {fault}")
 
     def check_finite(self, arrays: Sequence[np.ndarray]) -> None:

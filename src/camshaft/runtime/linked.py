@@ -38,7 +38,7 @@ class LinkedEngine:
         """
         self.program = program
         fixed = fixed_arrays(program, constants)
-        self.inputs = Bindings("input", program.inputs, fixed, program.hint())
+        self.inputs = Bindings("input", program.inputs, fixed)
         self.outputs = Bindings("output", program.outputs)
         self.numbers = {("input", b.name): i for i, b in enumerate(program.inputs)}
         self.numbers |= {

@@ -74,13 +74,13 @@ def sizes_of(program: Program, said: Sequence[tuple[int, ...]]) -> Sizes:
                 f"{len(source.extents)}"
             )
         if source.part == "axis":
-            _check_fixed(program, source, given)
+            _check_fixed(source, given)
         for at, (extent, size) in enumerate(zip(source.extents, given, strict=True)):
             symbol = sole_symbol(extent)
             if symbol is not None:
-                _take(program, source, at, symbol, size, sizes, by)
+                _take(source, at, symbol, size, sizes, by)
     for source, given in zip(places, said, strict=True):
-        _check_expected(program, source, given, sizes)
+        _check_expected(source, given, sizes)
     for constraint in program.constraints:
         if not constraint.holds(sizes):
             raise _broken(program, constraint, sizes)
@@ -95,7 +95,6 @@ def sizes_of(program: Program, said: Sequence[tuple[int, ...]]) -> Sizes:
 
 
 def _take(
-    program: Program,
     source: SizeSource,
     at: int,
     symbol: Symbol,
@@ -117,11 +116,11 @@ def _take(
     most = f", and {MOST} at most" if size > MOST and source.part == "element" else ""
     raise ShapeError(
         f"{where} is {size}, and the engine was built for {symbol.name} = {symbol.range}{most}; rebuild "
-        f"with a wider range ({option}), where the model allows it{program.hint([symbol.name])}"
+        f"with a wider range ({option}), where the model allows it"
     )
 
 
-def _check_fixed(program: Program, source: SizeSource, given: tuple[int, ...]) -> None:
+def _check_fixed(source: SizeSource, given: tuple[int, ...]) -> None:
     """ShapeError if an axis that is not open has another extent: whatever else does not fit, this is
     what to say (of an image with its channels last, say)."""
     fixed = tuple(
@@ -130,13 +129,11 @@ def _check_fixed(program: Program, source: SizeSource, given: tuple[int, ...]) -
     if fixed != given:
         raise ShapeError(
             f"input {source.binding.name!r} has shape {given}, expected {source.binding.type!r}, such as "
-            f"{fixed}{program.hint()}"
+            f"{fixed}"
         )
 
 
-def _check_expected(
-    program: Program, source: SizeSource, given: tuple[int, ...], sizes: Sizes
-) -> None:
+def _check_expected(source: SizeSource, given: tuple[int, ...], sizes: Sizes) -> None:
     """ShapeError unless what is said is what the extents come to."""
     expected = tuple(evaluate(e, sizes) for e in source.extents)
     if given == expected:
@@ -146,7 +143,6 @@ def _check_expected(
         here = "" if expected == source.extents else f", which is {expected} here"
         raise ShapeError(
             f"input {binding.name!r} has shape {given}, expected {binding.type!r}{here}"
-            f"{program.hint()}"
         )
     at = next(i for i, (a, b) in enumerate(zip(given, expected, strict=True)) if a != b)
     raise ShapeError(
@@ -163,7 +159,7 @@ def _broken(program: Program, constraint: Constraint, sizes: Sizes) -> ShapeErro
     mend = f"; the next that fit: {' and '.join(map(str, near))}" if near else ""
     return ShapeError(
         f"{constraint.why} needs {constraint}, which {given} breaks"
-        f"{mend or '; give inputs of other sizes'}{program.hint(s.name for s in symbols)}"
+        f"{mend or '; give inputs of other sizes'}"
     )
 
 

@@ -213,7 +213,6 @@ class _Importer:
         self.builder = GraphBuilder(
             proto.graph.name or "model",
             reserved=self.reserved,
-            constraints=Constraints(hints=given.hints),
         )
         self.shared = Shared(self.builder)
         self.scope = Scope(self.shared, self.builder)

@@ -17,7 +17,6 @@ import numpy as np
 
 from camshaft.errors import ConfigError
 from camshaft.frontends.onnx.open_extents import OpenExtents, usual_size
-from camshaft.ir.extents.constraints import Hint
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.extents.known import MOST_KNOWN
 from camshaft.ir.extents.said import Range, Said, Value, flat_values, is_fixed
@@ -34,12 +33,10 @@ class InputValues:
     """What is known of inputs' values while one model is imported, perhaps several times.
 
     said: what the user says.  opened: integer inputs of which nothing is said, and which say sizes.
-    hints: node -> which sizes it restricts for want of a value.
     """
 
     said: Mapping[str, Value] = field(default_factory=dict)
     opened: set[str] = field(default_factory=set)
-    hints: dict[str, Hint] = field(default_factory=dict)
     _asked: set[str] = field(default_factory=set)
 
     def of(self, name: str) -> Value:

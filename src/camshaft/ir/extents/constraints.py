@@ -8,7 +8,7 @@ the graph being built, and holds from then on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -20,28 +20,11 @@ from camshaft.ir.extents.sizes import Constraint
 from camshaft.ir.extents.symbol import NAME, Symbol, UndecidedExtent
 
 
-@dataclass(frozen=True, slots=True)
-class Hint:
-    """What to say of sizes that do not fit.  symbols: names of those that it may be about."""
-
-    symbols: tuple[str, ...]
-    text: str
-
-    def concerns(self, names: frozenset[str], all_names: Iterable[str]) -> bool:
-        """Whether it may be about one of `names`, or about a size that is none of `all_names` any more
-        because only one is left."""
-        return not names.isdisjoint(self.symbols) or not set(self.symbols) <= set(all_names)
-
-
 @dataclass
 class Constraints:
-    """The constraints of one graph, in the order in which they were learned.
-
-    hints: what requires them -> what to say of sizes that break them.
-    """
+    """The constraints of one graph, in the order in which they were learned."""
 
     found: dict[tuple[Extent, str, Extent], Constraint] = field(default_factory=dict)
-    hints: dict[str, Hint] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Constraint]:
         return iter(tuple(self.found.values()))

@@ -45,7 +45,7 @@ class ScriptContext:
         self.threads, self.check_finite = threads, check_finite
         self.observer: Callable[[int, Mapping[str, Any]], None] | None = None
         self._face = face
-        self._bindings = Bindings("input", face.inputs, fixed, face.hint())
+        self._bindings = Bindings("input", face.inputs, fixed)
         self._tensors = [e for e in inputs if not isinstance(e.type, Opaque)]
         self._opaque = [e for e in inputs if isinstance(e.type, Opaque)]
         self._outputs = tuple(outputs)

@@ -308,7 +308,7 @@ class Scope:
             found.update(scope.demands)
             scope = scope.parent
         kept = {k: c for k, c in found.items() if symbols.issuperset(c.symbols)}
-        return Constraints(kept, constraints.hints)
+        return Constraints(kept)
 
 
 def known_at(known: np.ndarray, facts: Mapping[Symbol, Extent]) -> np.ndarray:
