@@ -122,7 +122,7 @@ def substituted(graph: Graph, values: Mapping[Symbol, Extent]) -> Graph:
         inputs = tuple(None if t is None else tensor(t) for t in n.inputs)
         return replace(n, inputs=inputs, outputs=tuple(map(tensor, n.outputs)), attrs=attrs)
 
-    kept = Constraints(hints=graph.constraints.hints)
+    kept = Constraints()
     for c in graph.constraints:
         left, right = extent(c.left), extent(c.right)
         if isinstance(left, int) and isinstance(right, int):
