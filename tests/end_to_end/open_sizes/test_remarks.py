@@ -116,7 +116,7 @@ def test_what_a_branch_needs_of_sizes_holds_in_it_alone(
     small = np.arange(5, dtype=np.float32).reshape(1, 1, 5)
     for each in (engine, camshaft.load(tmp_path / "e.engine")):
         assert each({"audio": small, "sr": narrow})["y"] == 3.5
-        with pytest.raises(ShapeError, match=r"'a' needs n - 8 >= 0, which n=5.*that fit: 8"):
+        with pytest.raises(ShapeError, match=r"n = 8\.\."):
             each({"audio": small, "sr": wide})
         assert each({"audio": np.ones((2, 1, 8), np.float32), "sr": wide})["y"].shape == (2, 1, 1)
         with pytest.raises(ShapeError, match=r"rank is 3$"):
