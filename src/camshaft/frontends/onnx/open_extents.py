@@ -34,7 +34,7 @@ from camshaft.ir.extents.sizes import Constraint, evaluate, typical_sizes
 from camshaft.ir.extents.symbol import Symbol
 
 BATCH, PIXELS, LINE, LENGTH, FOUND = 1, 224, 320, 128, 32
-MOST_ELEMENTS = 2**24
+MOST_ASSUMED = 2**24
 """Of an input whose sizes are assumed."""
 SHORT = 64
 """A picture of at most this height is a line of text, typically LINE wide."""
@@ -159,7 +159,7 @@ class OpenExtents:
             found = [self._found(name, a, d) for a, d in enumerate(declared)]
             default = usual_size(found, axis)
         known = own if isinstance(own, int) and own >= 0 else None
-        named = own if isinstance(own, str) and not _PLACEHOLDER.fullmatch(own) else None
+        named = _named(own)
         if isinstance(said, int):
             if said < 0:
                 raise ConfigError(f"shapes[{name!r}] has a negative extent, {said}")
@@ -368,8 +368,12 @@ def _least(a: int | None, b: int | None) -> int | None:
 
 def _label(name: str, axis: int, own: int | str | None) -> str:
     """What an axis is called by the model, or else after its input."""
-    named = isinstance(own, str) and not _PLACEHOLDER.fullmatch(own)
-    return str(own) if named else f"{name}_{axis}"
+    return _named(own) or f"{name}_{axis}"
+
+
+def _named(own: int | str | None) -> str | None:
+    """The name that the model gives to an axis; placeholders name nothing."""
+    return own if isinstance(own, str) and not _PLACEHOLDER.fullmatch(own) else None
 
 
 def _suited(size: int, known: Range) -> int:
@@ -400,10 +404,10 @@ def usual_size(declared: Sequence[int | str | None], axis: int) -> int:
 
 
 def _halved(size: int, sizes: Sequence[int | None]) -> int:
-    """The size of axes that are None, besides the batch; small enough for MOST_ELEMENTS where that can
+    """The size of axes that are None, besides the batch; small enough for MOST_ASSUMED where that can
     be."""
     known = prod(s for s in sizes if s)
     count = sum(s is None for s in (sizes[1:] or sizes))
-    while size > 1 and known * size**count > MOST_ELEMENTS:
+    while size > 1 and known * size**count > MOST_ASSUMED:
         size //= 2
     return size

@@ -48,9 +48,8 @@ def _convolved(ctx: NodeContext) -> Shape:
     if w.type.rank != x.type.rank:
         raise ModelError(f"weights {w.type} do not have the rank of the input {x.type}")
     is_transposed = ctx.proto.op_type == "ConvTranspose"
-    wanted, channels = (w.shape[0], w.shape[1] * groups)
-    if not is_transposed:
-        wanted, channels = channels, wanted
+    first, second = w.shape[0], w.shape[1] * groups
+    wanted, channels = (first, second) if is_transposed else (second, first)
     require_equal(
         x.shape[1], wanted, f"input {x.type} does not have the {wanted} channels of {w.type}"
     )
