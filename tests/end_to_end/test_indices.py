@@ -68,5 +68,7 @@ def test_an_error_in_a_host_step_names_the_node() -> None:
     proto.graph.node[0].name = "picker"
     context = camshaft.build(proto, **QUICK).create_context()
     feeds = {"x": np.zeros((4, 5), np.float32), "i": np.array([[1], [9]])}
-    with pytest.raises(ModelError, match=r"'picker' .*: index 9 is outside axis 0, which has 4 elements"):
+    with pytest.raises(
+        ModelError, match=r"'picker' .*: index 9 is outside axis 0, which has 4 elements"
+    ):
         context.run(feeds)

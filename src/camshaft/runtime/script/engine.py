@@ -30,7 +30,6 @@ from camshaft.runtime.script.check import check_script
 from camshaft.runtime.script.context import ScriptContext, shapes_of
 from camshaft.runtime.sizes import output_shapes, sizes_of
 
-
 ALONE_MACS, ALONE_BYTES = 1_000_000, 500_000
 """Work of a graph up to which it runs on one thread: some 50 us."""
 
