@@ -99,6 +99,6 @@ def _status(domain: str, name: str, since: int) -> str:
             return "function"
     if implementation(domain, name, since) is not None:
         return "host step"
-    shape = {"shape": [1]} if name in ("RandomNormal", "RandomUniform") else {}
+    shape: dict[str, Any] = {"shape": [1]} if name in ("RandomNormal", "RandomUniform") else {}
     node = helper.make_node(name, ["x"], ["y"], domain=domain, **shape)
     return "reference" if has_reference(node.SerializeToString(), since) else "none"
