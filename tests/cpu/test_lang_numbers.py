@@ -93,6 +93,26 @@ def test_every_half_is_widened_exactly_and_comes_back(target: CpuTarget, half: D
 
 
 @each_target
+@pytest.mark.parametrize("half", [f16, bf16], ids=str)
+def test_halves_move_under_a_mask_that_is_known_when_the_kernel_runs(
+    target: CpuTarget, half: DType
+) -> None:
+    lanes = target.lanes(f32)
+    x = np.arange(1, 4 * lanes + 1).astype(half.numpy)
+    y, count = np.zeros_like(x), np.array([lanes - 3], np.int64)
+
+    def body(k: FunctionBuilder) -> None:
+        mask = k.lane_mask(k.load(k.args["a2"].at(0)), lanes)
+        for row in range(4):
+            wide = k.cast(k.load(k.args["a0"].at(row * lanes), lanes, mask), f32)
+            k.store(k.cast(wide, half), k.args["a1"].at(row * lanes), mask)
+
+    run_phase(target, body, x, y, count)
+    kept = np.arange(x.size) % lanes < lanes - 3
+    assert (y == np.where(kept, x, np.zeros_like(x))).all()
+
+
+@each_target
 @pytest.mark.usefixtures("quiet_numpy")
 @pytest.mark.parametrize("half", [f16, bf16], ids=str)
 def test_halves_are_rounded_once_and_to_even(target: CpuTarget, half: DType) -> None:

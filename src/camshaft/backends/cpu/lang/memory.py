@@ -16,7 +16,7 @@ from camshaft.backends.cpu.lang.values import (
     memory_type,
 )
 from camshaft.errors import BuildError
-from camshaft.ir.types import DType, boolean, i64, u8
+from camshaft.ir.types import DType, bf16, boolean, f16, i64, u8, u16
 
 Count = Value | int | None
 """How many first lanes exist: an int or an i64 scalar (any number; those below 1 are none), or all."""
@@ -50,6 +50,8 @@ class Memory(Convert):
         ):
             return self._load_pieces(p, lanes, mask)
         m = self.lane_mask(mask, lanes) if isinstance(mask, int) else mask
+        if p.dtype in (f16, bf16):
+            return self.bitcast(self.load(p.as_type(u16), lanes, m), p.dtype)
         kind, suffix = llvm_type(p.dtype, lanes), type_suffix(Value(self, "", p.dtype, lanes))
         callee = self.intrinsic(f"llvm.masked.load.{suffix}.p0", kind, ["ptr", m.type, kind])
         align = max(1, min(p.align, lanes * p.dtype.bytes))
@@ -95,13 +97,18 @@ class Memory(Convert):
         if mask is None:
             self.effect(f"store {x.type} {x.ref}, ptr {p.address()}, align {align}")
             return
-        if isinstance(mask, int):
-            if mask == 1 or not _has_masked_moves(self.target.vector_bits, p.dtype):
-                self._store_pieces(x, p, mask)
-                return
-            m = self.lane_mask(mask, x.lanes)
-        else:
-            m, x = mask, self._unfused(x)
+        if isinstance(mask, int) and (
+            mask == 1 or not _has_masked_moves(self.target.vector_bits, p.dtype)
+        ):
+            self._store_pieces(x, p, mask)
+            return
+        if x.dtype in (f16, bf16):
+            # LLVM would convert them one by one where the target has no masked store of 16 bits.
+            self.store(self.bitcast(x, u16), p.as_type(u16), mask)
+            return
+        m = self.lane_mask(mask, x.lanes) if isinstance(mask, int) else mask
+        if not isinstance(mask, int):
+            x = self._unfused(x)
         name = f"llvm.masked.store.{type_suffix(x)}.p0"
         callee = self.intrinsic(name, "void", [x.type, "ptr", m.type])
         self.effect(
