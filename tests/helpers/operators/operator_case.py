@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import NodeProto, TypeProto, helper
+from onnx import NodeProto, TypeProto, helper, numpy_helper
 
 from camshaft.ops.host import run_proto
 
@@ -66,6 +66,28 @@ def type_of(value: Value) -> TypeProto:
     return helper.make_tensor_type_proto(kind, value.shape)
 
 
+def model_of_case(case: Case, inputs: Sequence[str], opset: int | None = None) -> onnx.ModelProto:
+    """The model of that one node.  inputs: operands that are its inputs; the others are constants."""
+    node = case.node
+    given = {n: v for n, v in zip(node.input, case.inputs, strict=True) if n}
+    graph = helper.make_graph(
+        [node],
+        "one",
+        [helper.make_value_info(n, type_of(given[n])) for n in inputs],
+        [onnx.ValueInfoProto(name=n) for n in node.output if n],
+        [numpy_helper.from_array(np.asarray(v), n) for n, v in given.items() if n not in inputs],
+    )
+    opsets = [helper.make_opsetid("", opset or case.opset)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
+    inferred = onnx.shape_inference.infer_shapes(model)
+    for value, found in zip(model.graph.output, inferred.graph.output, strict=True):
+        if found.type.WhichOneof("value"):
+            value.CopyFrom(found)
+        else:  # ONNX infers no types for some functions
+            value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+    return model
+
+
 def by_ours(case: Case) -> list[Value]:
     """What camshaft's host step gives."""
     return run_proto(case.node.SerializeToString(), case.opset, case.inputs)
@@ -75,16 +97,8 @@ def by_onnxruntime(case: Case) -> list[Value]:
     """What ONNX Runtime gives, not optimized, with one thread; it raises what it does not take."""
     import onnxruntime as ort
 
-    node = case.node
-    feeds = {n: v for n, v in zip(node.input, case.inputs, strict=True) if n}
-    graph = helper.make_graph(
-        [node],
-        "one",
-        [helper.make_value_info(n, type_of(v)) for n, v in feeds.items()],
-        [onnx.ValueInfoProto(name=n) for n in node.output if n],
-    )
-    opsets = [helper.make_opsetid("", case.peer_opset or case.opset)]
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
+    feeds = {n: v for n, v in zip(case.node.input, case.inputs, strict=True) if n}
+    model = model_of_case(case, list(feeds), case.peer_opset)
     options = ort.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = 1

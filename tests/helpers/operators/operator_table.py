@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -13,7 +14,7 @@ from image_cases import IMAGES
 from index_cases import INDICES
 from layer_cases import LAYERS
 from number_cases import NUMBERS
-from operator_case import Case, Generate
+from operator_case import Case, Generate, Value
 from plain_cases import PLAIN
 from window_cases import WINDOWS
 
@@ -40,4 +41,10 @@ def versions(op_type: str) -> list[int]:
 def case_of(op_type: str, opset: int, number: int) -> Case:
     """The case of that number: the same on every run."""
     seed = [zlib.crc32(op_type.encode()), opset, number]
-    return GENERATORS[op_type](np.random.default_rng(seed), opset)
+    case = GENERATORS[op_type](np.random.default_rng(seed), opset)
+    return replace(case, inputs=[_row_major(v) for v in case.inputs])
+
+
+def _row_major(value: Value) -> Value:
+    """Arrays as engines take them."""
+    return np.array(value, order="C") if isinstance(value, np.ndarray) else value
