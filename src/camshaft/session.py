@@ -60,7 +60,9 @@ def _typical_feeds(graph: Graph) -> dict[str, np.ndarray]:
     return random_feeds({t.name: t.type for t in graph.inputs}, 0, elements)
 
 
-def _assembled(whole: Imported, parts: Sequence[Engine], fingerprint: Fingerprint) -> ScriptEngine:
+def _assembled(
+    whole: Imported, parts: Sequence[Engine], fingerprint: Fingerprint, threads: int
+) -> ScriptEngine:
     """The engine of a model with a script, of the engines of its graphs."""
     assert whole.script is not None
     return script_engine(
@@ -71,6 +73,7 @@ def _assembled(whole: Imported, parts: Sequence[Engine], fingerprint: Fingerprin
         whole.constants,
         parts,
         fingerprint,
+        threads,
     )
 
 
@@ -209,7 +212,7 @@ class BuildSession:
         calls = [s for s in whole.script.walk() if isinstance(s, Call)]
         self.host_steps += [s.name for s in calls]
         with self._stage("assembling"):
-            return _assembled(whole, engines, fingerprint)
+            return _assembled(whole, engines, fingerprint, self.config.threads)
 
     def _part(
         self, graph: Graph, feeds: Sequence[Mapping[str, np.ndarray]], as_it_is: bool
@@ -259,7 +262,7 @@ class BuildSession:
                 quick.finish(quick.tune(self._lowered(optimize(g, level=1))), fingerprint)
                 for g in whole.graphs
             ]
-            engine = _assembled(whole, engines, fingerprint)
+            engine = _assembled(whole, engines, fingerprint, self.config.threads)
             found: dict[int, list[dict[str, np.ndarray]]] = {}
             with engine.create_context(self.config.threads) as context:
                 context.observer = lambda i, feeds: (

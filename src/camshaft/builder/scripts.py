@@ -28,11 +28,12 @@ def script_engine(
     constants: Mapping[str, np.ndarray],
     parts: Sequence[Engine],
     fingerprint: Fingerprint,
+    threads: int,
 ) -> ScriptEngine:
     """The engine that runs `script` on `parts`, an engine for each of its graphs.
 
     face: a graph with the model's inputs that are tensors, and what is known of their sizes.
-    constants: values of the script that are constant, by name.
+    constants: values of the script that are constant, by name.  threads: most workers of a context.
     """
     stored: dict[str, np.ndarray] = {}
     kept = tuple(_constant(name, array, stored) for name, array in constants.items())
@@ -48,6 +49,7 @@ def script_engine(
         buffers=tuple(Buffer(b.name, b.type.dtype, b.type.size, "input") for b in bindings),
         kernels=(),
         body=Block(),
+        max_threads=threads,
         symbols=said,
         constraints=tuple(c for c in face.constraints if {*c.symbols} <= {*said}),
         fixed=tuple(fixed),

@@ -142,7 +142,7 @@ def test_a_size_that_one_branch_fixes_stays_open() -> None:
     five, six = np.ones(5, np.float32), np.ones(6, np.float32)
     np.testing.assert_array_equal(engine({"x": five, "flag": False})["y"], -five)
     np.testing.assert_array_equal(engine({"x": six, "flag": True})["y"], np.arange(2.0, 8))
-    with pytest.raises(ShapeError, match=r"node 'l' needs n == 6, which n=5 breaks"):
+    with pytest.raises(ShapeError, match=r"expected \(6,\)"):
         engine({"x": five, "flag": True})
     with pytest.raises(ShapeError, match="hangs on data"):
         engine.output_shapes({"x": (5,), "flag": ()})

@@ -50,7 +50,7 @@ class ScriptEngine(Engine):
     ) -> None:
         """parts: an engine for each program.  Errors as in `Engine`."""
         check_script(manifest, [p.program for p in parts], constants.keys())
-        limit = max([1, *(p.program.max_threads for p in parts)])
+        limit = max([manifest.face.max_threads, *(p.program.max_threads for p in parts)])
         self.scripted = manifest
         self.parts = tuple(parts)
         self.threads = limit if threads is None else allowed_threads(threads, limit)
