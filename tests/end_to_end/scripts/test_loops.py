@@ -186,7 +186,7 @@ def test_what_is_collected_must_have_one_shape() -> None:
     )
     engine = camshaft.build(model, **QUICK)
     assert engine({"x": f(2), "trips": np.array(1)})["all"].shape == (1, 4)
-    with pytest.raises(ShapeError, match="node 'last'.*shapes"):
+    with pytest.raises(ShapeError, match=r"node 'last'.*shapes"):
         engine({"x": f(2), "trips": np.array(2)})
 
 

@@ -236,6 +236,10 @@ def _array(end: End, value: Any, dtype: np.dtype) -> Any:
         )
     array = np.asarray(value)
     if dtype.kind == "O":
+        if array.dtype.kind not in "OU" or not all(isinstance(v, str) for v in array.flat):
+            raise BindingError(
+                f"input {end.name!r} ({end.type!r}) holds {array.dtype}; give an array of objects, each a str"
+            )
         return array.astype(object)
     if array.dtype != dtype:
         raise BindingError(f"input {end.name!r} holds {array.dtype}, expected {dtype}")

@@ -1,0 +1,215 @@
+"""Operators whose results have a shape that only the data say, and what follows them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import camshaft
+from camshaft import ModelError, ShapeError
+from script_models import QUICK, Feeds, check, text_model
+
+RNG = np.random.default_rng(4)
+
+
+def f(*shape: int) -> np.ndarray:
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+def whole(*values: int) -> np.ndarray:
+    return np.array(values, np.int64)
+
+
+def boxes(n: int) -> np.ndarray:
+    corner = RNG.random((1, n, 2)).astype(np.float32)
+    return np.concatenate([corner, corner + RNG.random((1, n, 2)).astype(np.float32)], -1)
+
+
+NMS = """(float[1,n,4] boxes, float[1,c,n] scores, int64[1] most, float[1] iou, float[1] least)
+    => (int64[k,3] picked, float[k,4] corners) {
+        picked = NonMaxSuppression (boxes, scores, most, iou, least)
+        two = Constant <value = int64 {2}> ()
+        at = Gather <axis = 1> (picked, two)
+        zero = Constant <value = int64[1] {0}> ()
+        flat = Squeeze (boxes, zero)
+        corners = Gather <axis = 0> (flat, at)
+    }"""
+
+
+def nms(n: int, classes: int, iou: float, least: float = 0.1) -> dict[str, Any]:
+    return {
+        "boxes": boxes(n),
+        "scores": RNG.random((1, classes, n)).astype(np.float32),
+        "most": whole(5),
+        "iou": np.float32([iou]),
+        "least": np.float32([least]),
+    }
+
+
+CASES: dict[str, tuple[str, list[Feeds]]] = {
+    "non-zero": (
+        """(float[n,3] x) => (int64[2,k] at, float[m,3] rows) {
+            r = Relu (x)
+            at = NonZero (r)
+            zero = Constant <value = int64 {0}> ()
+            first = Gather <axis = 0> (at, zero)
+            rows = Gather <axis = 0> (x, first)
+        }""",
+        [{"x": f(4, 3)}, {"x": -np.abs(f(2, 3))}, {"x": np.abs(f(1, 3))}],
+    ),
+    "non-max suppression": (
+        NMS,
+        [nms(9, 2, 0.5), nms(1, 1, 0.5), nms(30, 3, 0.1), nms(7, 2, 0.5, 2)],
+    ),
+    "unique": (
+        """(int64[n] x) => (int64[k] y, int64[k] first, int64[n] back, int64[k] counts, float[k,4] hot) {
+            y, first, back, counts = Unique (x)
+            depth = Constant <value = int64 {4}> ()
+            ends = Constant <value = float[2] {0, 1}> ()
+            hot = OneHot (y, depth, ends)
+        }""",
+        [{"x": whole(3, 1, 1, 2, 3)}, {"x": whole(0)}, {"x": whole(1, 1)}],
+    ),
+    "unique rows": (
+        "(float[n,2] x) => (float[k,2] y, float[k,2] z) { y = Unique <axis = 0, sorted = 0> (x) z = Exp (y) }",
+        [{"x": np.float32([[1, 2], [0, 1], [1, 2]])}, {"x": f(1, 2)}],
+    ),
+    "compress": (
+        "(float[n,3] x, bool[m] keep) => (float[k,3] y) { c = Compress <axis = 0> (x, keep) y = Relu (c) }",
+        [
+            {"x": f(4, 3), "keep": np.array(keep)}
+            for keep in ([True, False, True, True], [False] * 4, [True, True])
+        ],
+    ),
+    "top k": (
+        """(float[n,9] x, int64[1] k) => (float[n,m] y, int64[n,m] at, float[n,m] z) {
+            y, at = TopK (x, k) z = Exp (y) }""",
+        [{"x": f(n, 9), "k": whole(k)} for n, k in ((2, 3), (1, 9), (3, 1))],
+    ),
+    "top k of the data": (
+        """(float[9] x) => (float[m] y) {
+            zero = Constant <value = float {0}> ()
+            over = Greater (x, zero)
+            one = Cast <to = 7> (over)
+            axis = Constant <value = int64[1] {0}> ()
+            k = ReduceSum <keepdims = 1> (one, axis)
+            top, at = TopK (x, k)
+            y = Neg (top)
+        }""",
+        [{"x": np.abs(f(9))}, {"x": f(9)}, {"x": -np.abs(f(9))}],
+    ),
+    "range": (
+        "(int64 a, int64 b, int64 d) => (int64[k] y, float[k] z) { y = Range (a, b, d) c = Cast <to = 1> (y) z = Exp (c) }",
+        [
+            {"a": np.array(a), "b": np.array(b), "d": np.array(d)}
+            for a, b, d in ((0, 5, 1), (5, -2, -2), (3, 3, 1))
+        ],
+    ),
+    "one-hot": (
+        "(int64[n] x, int64 depth, float[2] ends) => (float[n,k] y) { h = OneHot (x, depth, ends) y = Neg (h) }",
+        [{"x": whole(0, 2, -1), "depth": np.array(d), "ends": np.float32([0, 3])} for d in (3, 7)],
+    ),
+    "expand": (
+        "(float[n,1] x, int64[k] to) => (float[a,b] y) { e = Expand (x, to) y = Exp (e) }",
+        [
+            {"x": f(3, 1), "to": whole(3, 4)},
+            {"x": f(2, 1), "to": whole(1, 1)},
+            {"x": f(2, 1), "to": whole(5)},
+        ],
+    ),
+    "pad": (
+        "(float[n,4] x, int64[4] by) => (float[a,b] y) { p = Pad (x, by) y = Exp (p) }",
+        [{"x": f(2, 4), "by": whole(1, 0, 2, 3)}, {"x": f(2, 4), "by": whole(0, -1, 0, -2)}],
+    ),
+    "slice": (
+        "(float[n,6] x, int64[1] s, int64[1] e, int64[1] a, int64[1] d) => (float[p,q] y) { t = Slice (x, s, e, a, d) y = Exp (t) }",
+        [
+            {"x": f(3, 6), "s": whole(s), "e": whole(e), "a": whole(a), "d": whole(d)}
+            for s, e, a, d in ((1, 4, 1, 1), (-1, -9, -1, -2), (0, 0, 0, 1), (-2, 99, 0, 1))
+        ],
+    ),
+    "split": (
+        """(float[n,6] x, int64[2] parts) => (float[n,a] y, float[n,b] z) {
+            p, q = Split <axis = 1> (x, parts) y = Exp (p) z = Relu (q) }""",
+        [{"x": f(3, 6), "parts": whole(*p)} for p in ((2, 4), (6, 0), (1, 5))],
+    ),
+    "resize": (
+        """(float[1,2,h,w] x, float[4] by) => (float[a,b,c,d] y) {
+            r = Resize <mode = "linear"> (x, , by) y = Relu (r) }""",
+        [
+            {"x": f(1, 2, 4, 6), "by": np.float32([1, 1, *by])}
+            for by in ((2, 2), (0.5, 1.5), (1, 1))
+        ],
+    ),
+    "reshape": (
+        "(float[n,6] x, int64[k] to) => (float y) { r = Reshape (x, to) e = Exp (r) y = ReduceSum <keepdims = 0> (e) }",
+        [{"x": f(2, 6), "to": whole(*to)} for to in ((3, 4), (2, 2, 3), (-1,), (0, -1, 2))],
+    ),
+    "constant of shape": (
+        "(int64[k] to) => (float y) { c = ConstantOfShape <value = float[1] {2}> (to) y = ReduceSum <keepdims = 0> (c) }",
+        [{"to": whole(*to)} for to in ((3, 4), (0, 2), (5,))],
+    ),
+    "tile": (
+        "(float[n,2] x, int64[2] by) => (float[a,b] y) { t = Tile (x, by) y = Neg (t) }",
+        [{"x": f(3, 2), "by": whole(*by)} for by in ((1, 2), (2, 3))],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_equals_onnxruntime(case: str, tmp_path: Path) -> None:
+    text, calls = CASES[case]
+    check(text_model(text), calls, tmp_path)
+
+
+def test_convolutions_and_products_behind_a_crop(tmp_path: Path) -> None:
+    """Rows and columns with something in them are cut out of an image, which goes through a net."""
+    model = text_model(
+        """(float[1,3,h,w] x) => (float[1,5] y, float[1,8,a,b] map) {
+            gray = ReduceMax <axes = [0, 1], keepdims = 0> (x)
+            zero = Constant <value = float {0}> ()
+            on = Greater (gray, zero)
+            at = NonZero (on)
+            axis = Constant <value = int64[1] {1}> ()
+            least = ReduceMin <axes = [1], keepdims = 0> (at)
+            last = ReduceMax <axes = [1], keepdims = 0> (at)
+            one = Constant <value = int64 {1}> ()
+            end = Add (last, one)
+            axes = Constant <value = int64[2] {2, 3}> ()
+            crop = Slice (x, least, end, axes)
+            c = Conv <pads = [1,1,1,1], strides = [2,2]> (crop, w1, b1)
+            r = Relu (c)
+            map = Conv <pads = [1,1,1,1]> (r, w2)
+            pool = GlobalAveragePool (map)
+            flat = Flatten (pool)
+            y = Gemm (flat, w3)
+        }""",
+        w1=f(8, 3, 3, 3),
+        b1=f(8),
+        w2=f(8, 8, 3, 3),
+        w3=f(8, 5),
+    )
+    calls = []
+    for h, w, top, left in ((12, 10, 2, 3), (9, 9, 0, 0), (20, 7, 8, 1)):
+        x = -np.ones((1, 3, h, w), np.float32)
+        x[:, :, top : top + 5, left : left + 4] = np.abs(f(1, 3, 5, 4)) + 0.1
+        x[:, :, top + 4, left + 3] = 3
+        calls.append({"x": x})
+    check(model, calls, tmp_path)
+
+
+def test_faults_name_the_node_and_the_engine_goes_on() -> None:
+    model = text_model(
+        "(float[n,6] x, int64[2] to) => (float[a,b] y) { r = Reshape (x, to) y = Exp (r) }"
+    )
+    engine = camshaft.build(model, **QUICK)
+    context = engine.create_context()
+    for _ in range(2):
+        with pytest.raises(ModelError, match=r"node 'r' \(Reshape\)"):
+            context.run({"x": f(2, 6), "to": whole(5, 5)})
+        assert context.run({"x": f(2, 6), "to": whole(4, 3)})["y"].shape == (4, 3)
+    with pytest.raises(ShapeError, match="'y'"):
+        engine.output_shapes({"x": (2, 6), "to": whole(4, 3)})
