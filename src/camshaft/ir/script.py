@@ -55,13 +55,15 @@ class Size:
 class Run:
     """Run graph number `graph` on these values.
 
-    sizes: sizes that the graph takes as an array of i64, its last input.
+    sizes: sizes that the graph takes as an array of i64, its last input.  needs: why it takes no more
+    than it does, for messages.
     """
 
     graph: int
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     sizes: tuple[Size, ...] = ()
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -347,7 +347,8 @@ class _Importer:
         is_scalar = not isinstance(value, tuple) if declared is None else not declared
         given = () if is_scalar else (len(elements),)
         self._take_shape(name, declared, given)
-        values = symbolic_values(name, elements, self.extents, is_scalar=is_scalar)
+        least = None if name in self.given.said else 0
+        values = symbolic_values(name, elements, self.extents, is_scalar=is_scalar, least=least)
         if is_static(values):
             return self.builder.fixed_input(name, np.array(values, dtype.numpy).reshape(given))
         return self.builder.input(name, TensorType(dtype, given), values)

@@ -95,15 +95,21 @@ def said_elements(name: str, value: Value, dtype: DType, declared: Declared) -> 
 
 
 def symbolic_values(
-    name: str, elements: Sequence[Said], extents: OpenExtents, *, is_scalar: bool
+    name: str,
+    elements: Sequence[Said],
+    extents: OpenExtents,
+    *,
+    is_scalar: bool,
+    least: int | None = None,
 ) -> tuple[Extent, ...]:
-    """The elements of input `name` as extents; nothing said is a symbol of its own."""
+    """The elements of input `name` as extents; nothing said is a symbol of its own, of `least` at
+    least."""
     shape = [e if isinstance(e, int) else None for e in elements]
     used = extents.elements.get(name, ())
     usual = used if len(used) == len(shape) else [usual_size(shape, i) for i in range(len(shape))]
     alone = is_scalar or len(shape) == 1
     return tuple(
-        extents.element(name, None if alone else i, said, size)
+        extents.element(name, None if alone else i, said, size, least)
         for i, (said, size) in enumerate(zip(elements, usual, strict=True))
     )
 

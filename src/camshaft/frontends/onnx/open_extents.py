@@ -107,12 +107,14 @@ class OpenExtents:
             for axis in range(len(declared))
         )
 
-    def element(self, name: str, at: int | None, said: Said, default: int) -> Extent:
+    def element(
+        self, name: str, at: int | None, said: Said, default: int, least: int | None = None
+    ) -> Extent:
         """Element `at` of input `name` (None: of a scalar), which says a size.  default: its typical
-        value, where nothing else says one."""
+        value, least: its least one (None: 1), where nothing else says one."""
         if isinstance(said, int):
             return said
-        label, given = ("", Range()) if said is None else parse_said(said)
+        label, given = ("", Range(least)) if said is None else parse_said(said)
         where = f"input {name!r}" if at is None else f"input {name!r}, element {at}"
         own = name if at is None else f"{name}_{at}"
         symbol = self._identifier(label) if label else self._identifier(f"value {own}", own)

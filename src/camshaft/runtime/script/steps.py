@@ -70,7 +70,10 @@ class Linker:
             feeds = {name: values[i] for name, i in given}
             if sizes:
                 feeds[names[-1]] = np.array([_size(values[i], s) for i, s in sizes], np.int64)
-            found = run(feeds)
+            try:
+                found = run(feeds)
+            except ShapeError as error:
+                raise _named_again(error, own, step) from error
             for name, i in made:
                 values[i] = found[name]
 
@@ -205,6 +208,15 @@ class Linker:
                 values[i] = tidy(value)
 
         return act
+
+
+def _named_again(error: ShapeError, names: Sequence[str], step: Run) -> ShapeError:
+    """The error about inputs of a graph, with the names of the values that they stand for."""
+    text = str(error)
+    for name, value in zip(names, step.inputs, strict=True):
+        text = text.replace(repr(name), repr(value))
+    needs = " and ".join(step.needs[:3])
+    return ShapeError(f"{text}; in this call, {needs}" if needs else text)
 
 
 def tidy(value: Any) -> Any:

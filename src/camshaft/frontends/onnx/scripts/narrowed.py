@@ -24,17 +24,23 @@ _MOST_ROUNDS = 4
 _MOST_MOVES = 16
 
 
-def narrowed(graph: Graph) -> Graph:
-    """The graph with its symbols as its own constraints narrow them, and typical sizes that it takes."""
+def narrowed(graph: Graph) -> tuple[Graph, tuple[str, ...]]:
+    """The graph with its symbols as its own constraints narrow them, and typical sizes that it takes.
+
+    Also what narrows them, in words ("node 'pool' needs h >= 3").
+    """
+    needs: list[str] = []
     for _ in range(_MOST_ROUNDS):
         values = learned(graph.constraints)
         if not values:
             break
+        said = [c for c in graph.constraints if not values.keys().isdisjoint(c.symbols)]
+        needs += [f"{c.why} needs {c}" for c in said]
         try:
             graph = substituted(graph, values)
         except ModelError:  # at no sizes can all of it hold: it never runs
-            return graph
-    return _moved(graph)
+            break
+    return _moved(graph), tuple(dict.fromkeys(needs))
 
 
 def learned(constraints: Constraints) -> dict[Symbol, Extent]:

@@ -296,9 +296,10 @@ class Scope:
             constraints=self._about(graph.constraints, symbols),
             fixed=(),
         )
-        self.shared.graphs.append(narrowed(graph))
+        graph, needs = narrowed(graph)
+        self.shared.graphs.append(graph)
         names = tuple(v.name for v in values)
-        return Run(len(self.shared.graphs) - 1, names, tuple(results), sizes)
+        return Run(len(self.shared.graphs) - 1, names, tuple(results), sizes, needs)
 
     def _about(self, constraints: Constraints, symbols: set[Symbol]) -> Constraints:
         """What must hold where this runs and is about these symbols alone."""

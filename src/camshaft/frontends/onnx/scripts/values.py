@@ -71,6 +71,9 @@ def joined(
     """
     type, proto = a.type, proto_of(a)
     found = [*others]
+    optional = next((v for v in (a, *found) if _kind(v.type) == "optional"), None)
+    if optional is not None and all(b.type.dtype == type.dtype for b in found):
+        return HostValue("", *_opaque(optional.type, proto_of(optional), (a, *found)))
     for b in found:
         if b.type.dtype != type.dtype or _kind(b.type) != _kind(type):
             raise ModelError(f"the results {a.type} and {b.type} have no type in common")
