@@ -33,13 +33,6 @@ _RANDOM = frozenset(
         "RandomUniformLike",
     }
 )
-CANONICAL_OPSET = 22
-"""The opset to which single nodes are converted when ONNX's reference does not know their own.
-
-Whole models are not converted: handlers read every spelling since opset 7, and the converter would
-copy the weights of every model twice.
-"""
-
 _INTERNAL = "com.microsoft.nchwc"
 """The domain of ONNX Runtime's blocked layouts."""
 _TYPE_ATTRIBUTES = ("to", "dtype", "output_dtype", "stash_type")
@@ -62,7 +55,7 @@ def host_step(ctx: NodeContext, types: Sequence[TensorType] | None = None) -> Se
     node = ctx.proto if schema is None else spelled_out(ctx.proto, schema)
     proto = node.SerializeToString(deterministic=True)
     if not has_reference(proto, ctx.opset):
-        return _renewed(ctx, node, domain)
+        raise ModelError(f"nothing here computes {node.op_type!r} of opset {ctx.opset}")
     arrays = [t.data for t in ctx.inputs if t is not None]
     known = [a for a in arrays if a is not None]
     named = [(i, n) for i, n in enumerate(node.output) if n]
@@ -112,32 +105,6 @@ def _unknown(ctx: NodeContext, domain: str) -> str:
         "export the model without it or as a function of standard operators (a local function of the "
         "model is one), or cut the model before it; giving it as a plugin is planned"
     )
-
-
-def _renewed(ctx: NodeContext, node: NodeProto, domain: str) -> Sequence[Tensor]:
-    """The node in the spelling of CANONICAL_OPSET, which ONNX's reference knows better."""
-    if domain or ctx.opset >= CANONICAL_OPSET:
-        raise ModelError(f"ONNX's reference does not implement {node.op_type!r}")
-    model = onnx.helper.make_model(
-        onnx.helper.make_graph(
-            [node],
-            node.op_type,
-            [onnx.ValueInfoProto(name=n, type=type_proto(ctx, i)) for i, n in _named(node.input)],
-            [onnx.ValueInfoProto(name=n) for _, n in _named(node.output)],
-        ),
-        opset_imports=[onnx.helper.make_opsetid("", ctx.opset)],
-    )
-    try:
-        newer = onnx.version_converter.convert_version(model, CANONICAL_OPSET)
-    except (RuntimeError, ValueError, onnx.version_converter.ConvertError) as error:
-        raise ModelError(
-            f"ONNX's reference does not implement {node.op_type!r} of opset {ctx.opset}, and it "
-            f"cannot be converted to opset {CANONICAL_OPSET}: {error}"
-        ) from error
-    bound = {n: ctx.arg(i) for i, n in _named(node.input)}
-    made = list(ctx.subgraph(newer.graph, bound, {"": CANONICAL_OPSET}))
-    place = dict(zip([i for i, _ in _named(node.output)], made, strict=True))
-    return [place.get(i, made[0]) for i in range(len(node.output))]
 
 
 def _named(names: Iterable[str]) -> list[tuple[int, str]]:

@@ -11,6 +11,7 @@ import onnx
 from onnx import NodeProto, TypeProto, numpy_helper
 
 from camshaft.errors import ModelError
+from camshaft.frontends.onnx.dtypes import onnx_dtype
 from camshaft.frontends.onnx.hosted import spelled_out
 from camshaft.frontends.onnx.scripts.ranks import rank_of_output
 from camshaft.frontends.onnx.scripts.scope import HostValue, Pending, Scope, Value
@@ -20,6 +21,7 @@ from camshaft.ir.graph import Tensor
 from camshaft.ir.script import Call
 from camshaft.ir.types import TensorType
 from camshaft.ops.host import has_reference
+from camshaft.ops.hosted.table import implementation
 
 EXECUTOR = "camshaft.ops.host:operator"
 
@@ -44,14 +46,16 @@ def call(scope: Scope, place: Place, reason: str) -> list[HostValue | None] | No
     ModelError if its types make no sense.
     """
     domain = "" if place.node.domain == "ai.onnx" else place.node.domain
-    if not onnx.defs.has(place.node.op_type, place.opset, domain):
+    schema = None
+    if onnx.defs.has(place.node.op_type, place.opset, domain):
+        schema = onnx.defs.get_schema(place.node.op_type, place.opset, domain)
+    elif not implementation(domain, place.node.op_type, place.opset):
         raise ModelError(reason)
-    schema = onnx.defs.get_schema(place.node.op_type, place.opset, domain)
-    node = spelled_out(place.node, schema)
+    node = place.node if schema is None else spelled_out(place.node, schema)
     proto = node.SerializeToString(deterministic=True)
     if not has_reference(proto, place.opset):
         return None
-    protos = _inferred(place, node, schema)
+    protos = _loose(place) if schema is None else _inferred(place, node, schema)
     named = extents_named(place.values)
     results: list[HostValue | None] = []
     for i, name in enumerate(node.output):
@@ -80,6 +84,15 @@ def call(scope: Scope, place: Place, reason: str) -> list[HostValue | None] | No
 def _payload(proto: bytes, opset: int, dtypes: Sequence[str]) -> bytes:
     record = {"proto": base64.b64encode(proto).decode(), "opset": opset, "dtypes": list(dtypes)}
     return json.dumps(record, sort_keys=True).encode()
+
+
+def _loose(place: Place) -> Mapping[str, TypeProto]:
+    """Types of the results of an operator that ONNX has no schema for: of the first operand's element type."""
+    first = next((v for v in place.values if v is not None), None)
+    if first is None:
+        raise ModelError("the types of its results are not known")
+    proto = onnx.helper.make_tensor_type_proto(onnx_dtype(first.type.dtype), None)
+    return {name: proto for name in place.node.output if name}
 
 
 def _inferred(place: Place, node: NodeProto, schema: onnx.defs.OpSchema) -> Mapping[str, TypeProto]:
