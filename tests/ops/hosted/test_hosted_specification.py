@@ -209,3 +209,16 @@ def test_all_words_are_stop_words() -> None:
     assert y.tolist() == [[""]]
     (y,) = run("StringNormalizer", 10, [x], case_change_action="UPPER", is_case_sensitive=1)
     assert y.tolist() == [["A", "B"]]
+
+
+def test_multinomial_draws_classes_by_their_weights() -> None:
+    """Multinomial-7: "sample_size: Number of times to sample", of "unnormalized log-probabilities"."""
+    x = np.log(np.array([[1, 2, 7], [8, 1, 1]], np.float32))
+    (y,) = run("Multinomial", 7, [x], sample_size=20_000, seed=3.0, dtype=7)
+    assert y.shape == (2, 20_000) and y.dtype == np.int64
+    shares = [[(row == c).mean() for c in range(3)] for row in y]
+    np.testing.assert_allclose(shares, [[0.1, 0.2, 0.7], [0.8, 0.1, 0.1]], atol=0.02)
+    (again,) = run("Multinomial", 7, [x], sample_size=20_000, seed=3.0, dtype=7)
+    np.testing.assert_array_equal(y, again)
+    (other,) = run("Multinomial", 7, [x], sample_size=20_000)
+    assert other.dtype == np.int32 and (other != y).any()

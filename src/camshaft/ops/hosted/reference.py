@@ -32,7 +32,7 @@ TRIED = (
 """Operators of which only ONNX's own cases were tried; the importer has handlers or bodies for most."""
 
 RANDOM = (
-    "Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform",
+    "Bernoulli", "RandomNormal", "RandomNormalLike", "RandomUniform",
     "RandomUniformLike",
 )  # fmt: skip
 """There is no right answer to compare with."""

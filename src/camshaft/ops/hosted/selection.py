@@ -7,9 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from camshaft.errors import ModelError
-from camshaft.ops.hosted.call import Call, Value, computed
+from camshaft.ops.hosted.call import NUMPY_TYPES, Call, Value, computed
 
 Array = np.ndarray
+_BLOCK = 128
+"""Boxes that NonMaxSuppression compares at once."""
 
 
 def top_k(call: Call) -> Sequence[Value]:
@@ -83,43 +85,74 @@ def non_max_suppression(call: Call) -> Sequence[Value]:
     least = float(call.array(4).reshape(-1)[0]) if call.has(4) else -np.inf
     if not 0 <= overlap <= 1:
         raise ModelError(f"iou_threshold {overlap} is not from 0 to 1")
-    chosen = [
-        (n, c, box)
-        for n in range(scores.shape[0])
-        for c in range(scores.shape[1])
-        for box in _chosen(
-            _corners(boxes[n], call.attr_flag("center_point_box")),
-            scores[n, c],
-            most,
-            overlap,
-            least,
-        )
-    ]
-    return [np.array(chosen, np.int64).reshape(-1, 3)]
+    centred = call.attr_flag("center_point_box")
+    chosen = [np.empty((0, 3), np.int64)]
+    for n in range(scores.shape[0]):
+        corners = _corners(boxes[n], centred)
+        for c in range(scores.shape[1]):
+            kept = _chosen(corners, scores[n, c], most, overlap, least)
+            chosen.append(np.array([(n, c, box) for box in kept], np.int64).reshape(-1, 3))
+    return [np.concatenate(chosen)]
 
 
 def _corners(boxes: Array, centred: bool) -> Array:
-    """[count, 4] as low and high ends: y0, x0, y1, x1 in any order of ends, or x, y, width, height."""
+    """[5, count]: y0, x0, y1, x1 and the area, of boxes given as y0, x0, y1, x1 in any order of ends, or as
+    x, y, width, height."""
     if centred:
         x, y, w, h = boxes.T
-        return np.stack([y - h / 2, x - w / 2, y + h / 2, x + w / 2], 1)
-    ends = boxes.reshape(-1, 2, 2)
-    return np.concatenate([ends.min(1), ends.max(1)], 1)
+        ends = np.stack([y - h / 2, x - w / 2, y + h / 2, x + w / 2])
+    else:
+        pairs = boxes.reshape(-1, 2, 2)
+        ends = np.concatenate([pairs.min(1), pairs.max(1)], 1).T
+    return np.concatenate([ends, ((ends[2] - ends[0]) * (ends[3] - ends[1]))[None]])
 
 
-def _chosen(boxes: Array, scores: Array, most: int, overlap: float, least: float) -> list[int]:
-    order = np.argsort(-scores, kind="stable")
-    left = order[scores[order] > least]
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
-    kept: list[int] = []
-    while left.size and len(kept) < most:
-        best, left = int(left[0]), left[1:]
-        kept.append(best)
-        low = np.maximum(boxes[best, :2], boxes[left, :2])
-        high = np.minimum(boxes[best, 2:], boxes[left, 2:])
-        common = np.maximum(high - low, 0).prod(1)
-        union = areas[best] + areas[left] - common
-        real = (areas[best] > 0) & (areas[left] > 0) & (union > 0)
-        share = np.divide(common, union, out=np.zeros_like(common), where=real)
-        left = left[~(share > np.float32(overlap))]
-    return kept
+def _chosen(corners: Array, scores: Array, most: int, overlap: float, least: float) -> list[int]:
+    """Places of the boxes that are kept, the best scores first.  corners: as `_corners` gives them.
+
+    A block of boxes at a time is compared with those kept before, then among itself.
+    """
+    left = np.flatnonzero(scores > least)
+    left = left[np.argsort(-scores[left], kind="stable")]
+    rows = np.take(corners, left, 1)
+    limit = corners.dtype.type(overlap)
+    kept: list[int] = []  # among those left
+    for start in range(0, len(left), _BLOCK):
+        if len(kept) >= most:
+            break
+        places = np.arange(start, min(start + _BLOCK, len(left)))
+        if kept:
+            places = places[~_near(rows[:, kept], rows[:, places], limit).any(0)]
+        near = _near(rows[:, places], rows[:, places], limit)
+        dropped = np.zeros(len(places), bool)
+        for i, place in enumerate(places.tolist()):
+            if not dropped[i] and len(kept) < most:
+                kept.append(place)
+                dropped |= near[i]
+    return left[kept].tolist() if kept else []
+
+
+def _near(first: Array, second: Array, limit: float) -> Array:
+    """Whether each of the first boxes overlaps each of the second by more than `limit`: bool [first, second]."""
+    a, b = first[:, :, None], second[:, None, :]
+    height = np.minimum(a[2], b[2]) - np.maximum(a[0], b[0])
+    width = np.minimum(a[3], b[3]) - np.maximum(a[1], b[1])
+    common = np.maximum(height, 0) * np.maximum(width, 0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = common / (a[4] + b[4] - common)
+    return (share > limit) & (a[4] > 0) & (b[4] > 0)
+
+
+def multinomial(call: Call) -> Sequence[Value]:
+    """Multinomial: classes drawn by their logarithmic weights, [batch, sample_size]; with a seed, always the
+    same ones."""
+    x = call.array(0).astype(np.float64)
+    count = call.attr_int("sample_size", 1)
+    seed = call.attrs.get("seed")
+    weights = np.exp(x - x.max(axis=1, keepdims=True))
+    ends = np.cumsum(weights, axis=1)
+    generator = np.random.default_rng(None if seed is None else abs(int(seed * 2**16)))
+    drawn = generator.random((len(x), count)) * ends[:, -1:]
+    classes = (drawn[:, :, None] >= ends[:, None, :]).sum(axis=2)
+    dtype = NUMPY_TYPES[call.attr_int("dtype", 6)]
+    return [np.minimum(classes, x.shape[1] - 1).astype(dtype)]

@@ -83,6 +83,7 @@ IMPLEMENTATIONS: tuple[Implementation, ...] = tuple(
         ("MeanVarianceNormalization", 9, normalization.mean_variance_normalization),
         ("MelWeightMatrix", 17, signal.mel_weight_matrix),
         ("Mod", 10, arithmetic.modulo),
+        ("Multinomial", 7, selection.multinomial),
         ("NonMaxSuppression", 10, selection.non_max_suppression),
         ("NonZero", 9, selection.non_zero),
         ("OneHot", 9, indexing.one_hot),
