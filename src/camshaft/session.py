@@ -225,6 +225,12 @@ class BuildSession:
         ranges = {n: r for n, r in config.dynamic_ranges.items() if n in graph.tensors}
         config = replace(config, layer_precision=layers, dynamic_ranges=ranges)
         unseen = calibration is not None and not feeds
+        demanded = [n for n, p in layers.items() if p == "int8"]
+        if unseen and demanded:
+            raise CalibrationError(
+                f"layer_precision asks for int8 of {', '.join(map(repr, demanded))}, which no calibration "
+                "batch ran; add batches whose values lead there"
+            )
         if not as_it_is or unseen:
             config = replace(
                 config,

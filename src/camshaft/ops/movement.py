@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from camshaft.errors import ModelError
+from camshaft.ir.extents.bounds import bounds
 from camshaft.ir.extents.constraints import require_at_least, require_equal
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.op import (
@@ -161,9 +162,10 @@ def _slice_infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorType]:
         last = start + (size - 1) * step
         if size != 0 and (start, size, step) != (0, d, 1):
             misfit = f"slice {start}..{last} step {step} leaves the extent {d}"
-            for at in (start, last):
-                require_at_least(at, 0, misfit)
-                require_at_least(d - at, 1, misfit)
+            require_at_least(start, 0, misfit)
+            require_at_least(d - last, 1, misfit)
+            if bounds(size)[0] < 1:  # of no elements, behind the last
+                require_at_least(d - start, 0, misfit)
     return [TensorType(x.dtype, tuple(attrs["sizes"]))]
 
 
