@@ -1,0 +1,100 @@
+"""What is known while a model is imported: values by their names, and the graphs that they are in."""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Collection, Sequence
+
+from onnx import GraphProto, ModelProto
+
+from camshaft.errors import ModelError
+from camshaft.frontends.onnx.dtypes import array_of, dense_of, is_narrow
+from camshaft.frontends.onnx.input_values import InputValues
+from camshaft.frontends.onnx.model import opsets_of
+from camshaft.frontends.onnx.open_extents import OpenExtents
+from camshaft.frontends.onnx.scripts.scope import Scope, Shared, Value
+from camshaft.ir.graph import GraphBuilder, Tensor
+from camshaft.ir.script import End
+
+
+class State:
+    """Of one import of one model.
+
+    values: ONNX tensor name -> value, of all that is known so far; the inner scopes come first.
+    scope: of the nodes that are being imported.  builder: of the model's first graph.
+    narrow: names of values in fewer bits than they are held in -> their ONNX type.
+    inputs: of the model, but for constants.  forks: how often what follows an If was imported twice.
+    """
+
+    def __init__(self, proto: ModelProto, extents: OpenExtents, given: InputValues) -> None:
+        """given: what is known of the values of inputs."""
+        self.proto, self.extents, self.given = proto, extents, given
+        self.opsets = opsets_of(proto)
+        self.reserved = frozenset(names_of(proto.graph))
+        self.builder = GraphBuilder(
+            proto.graph.name or "model",
+            reserved=self.reserved,
+        )
+        self.shared = Shared(self.builder)
+        self.scope = Scope(self.shared, self.builder)
+        self.values: ChainMap[str, Value] = ChainMap()
+        self.narrow: dict[str, int] = {}
+        self.inputs: list[End] = []
+        self.forks = 0
+
+    def ask(self, tensors: Sequence[Tensor]) -> None:
+        """Report inputs of the model whose values must be known as sizes."""
+        self.given.ask(
+            [
+                t
+                for t in tensors
+                if t.name in self.shared.owners and any(e.value == t.name for e in self.inputs)
+            ]
+        )
+
+    def constants(self, graph: GraphProto, read: Collection[str]) -> None:
+        """The initializers that are read, or that give an input of the graph its default."""
+        wanted = {*read, *(v.name for v in graph.input)}
+        if graph is self.proto.graph:
+            wanted -= set(self.given.said)  # which replaces a default
+        for tensor in graph.initializer:
+            if tensor.name not in wanted:
+                continue
+            self.define(tensor.name, self.builder.constant(array_of(tensor), tensor.name))
+            if is_narrow(tensor.data_type):
+                self.narrow[tensor.name] = tensor.data_type
+        for sparse in graph.sparse_initializer:
+            name = sparse.values.name
+            if name not in wanted:
+                continue
+            self.define(name, self.builder.constant(dense_of(sparse), name))
+
+    def value(self, name: str) -> Value | None:
+        """As `known`; None for no name."""
+        if not name:
+            return None
+        return self.known(name)
+
+    def known(self, name: str) -> Value:
+        """The value of a name.  ModelError if nothing has it."""
+        if name not in self.values:
+            raise ModelError(
+                f"reads {name!r}, which no earlier node, input or initializer makes "
+                "(the graph has a cycle or is out of order)"
+            )
+        return self.scope.seen(self.values[name])
+
+    def define(self, name: str, tensor: Value) -> None:
+        """Give a value a name.  ModelError if another has it."""
+        if name in self.values.maps[0]:
+            raise ModelError(f"two tensors of the model are called {name!r}")
+        self.values[name] = tensor
+
+
+def names_of(graph: GraphProto) -> set[str]:
+    """The names of all tensors of a graph."""
+    names = {v.name for v in (*graph.input, *graph.output)}
+    names |= {t.name for t in graph.initializer} | {s.values.name for s in graph.sparse_initializer}
+    for node in graph.node:
+        names.update(node.output)
+    return names
