@@ -54,7 +54,7 @@ class Walk(Protocol):
 
 @dataclass
 class Here:
-    """A node where it stands: see `scripts.control.Control`."""
+    """A node where it stands: see `scripts.control.node.Control`."""
 
     walk: Walk
     node: NodeProto

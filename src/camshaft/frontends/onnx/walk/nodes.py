@@ -23,7 +23,8 @@ from camshaft.frontends.onnx.reachable import reachable, reachable_in
 from camshaft.frontends.onnx.schema import FunctionBody, function_body, pass_on_narrow
 from camshaft.frontends.onnx.scripts.calls import Place as CallPlace
 from camshaft.frontends.onnx.scripts.calls import call
-from camshaft.frontends.onnx.scripts.control import CONTROL, chosen
+from camshaft.frontends.onnx.scripts.control import CONTROL
+from camshaft.frontends.onnx.scripts.control.branches import chosen
 from camshaft.frontends.onnx.scripts.forks import Comparison, Facts, Fork, comparison, continued
 from camshaft.frontends.onnx.scripts.scope import HostValue, Scope, Value
 from camshaft.frontends.onnx.scripts.values import proto_of
