@@ -6,28 +6,23 @@ precision, tune, assemble.  It keeps the graphs and the reasons, so that a repor
 
 from __future__ import annotations
 
-import hashlib
 import math
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import combinations
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
-from camshaft.atomic import check_writable, same_file
+from camshaft.build_files import check_files, model_hash
 from camshaft.builder.engine_builder import Builder, Tuned
 from camshaft.builder.error_budget import within_budget
 from camshaft.builder.precision import Attempt, choose_precision, fastest_float
-from camshaft.builder.scripts import script_engine
 from camshaft.builder.tuning.ranges import profile_points
-from camshaft.builder.tuning.timing_cache import TimingCache, unwritable
+from camshaft.builder.tuning.timing_cache import TimingCache
 from camshaft.config import BuildConfig
-from camshaft.errors import BindingError, BuildError, CalibrationError, ConfigError, ModelError
+from camshaft.errors import BuildError, CalibrationError, ConfigError, ModelError
 from camshaft.feeds import random_feeds
 from camshaft.frontends.onnx import Imported, import_model
 from camshaft.ir.extents.sizes import is_static, typical
@@ -37,19 +32,21 @@ from camshaft.ir.script import Call
 from camshaft.machine.backend import cpu_backend, fingerprint_of, histogram_kernel
 from camshaft.passes.pipeline import optimize, with_merged_siblings
 from camshaft.passes.qdq.lowering import is_quantized, lower_quantization
-from camshaft.quant.cache import unwritable_cache
 from camshaft.quant.calibrate import Run
 from camshaft.quant.implicit import ImplicitQuantization
 from camshaft.quant.placement import check_layer_names, check_layer_names_of
 from camshaft.report.assumptions import assumed, moved
 from camshaft.runtime.engine import Engine
 from camshaft.runtime.file.manifest import Fingerprint
-from camshaft.runtime.script.engine import ScriptEngine
+from camshaft.scripted import (
+    Recorded,
+    assembled,
+    heavy,
+    part_options,
+    recorded,
+    refuse_shared_cache,
+)
 
-MOST_RECORDED = 512
-"""Calls of one graph of a script that calibration looks at."""
-QUANTIZED = ("conv", "matmul")
-"""Ops that INT8 is about."""
 MERGE_SIBLINGS_FROM = 3
 """Optimization level from which merged sibling convolutions are tried."""
 
@@ -58,23 +55,6 @@ def _typical_feeds(graph: Graph) -> dict[str, np.ndarray]:
     """Random inputs of typical sizes."""
     elements = {t.name: [typical(e) for e in t.values] for t in graph.inputs if t.values}
     return random_feeds({t.name: t.type for t in graph.inputs}, 0, elements)
-
-
-def _assembled(
-    whole: Imported, parts: Sequence[Engine], fingerprint: Fingerprint, threads: int
-) -> ScriptEngine:
-    """The engine of a model with a script, of the engines of its graphs."""
-    assert whole.script is not None
-    return script_engine(
-        whole.script,
-        whole.face,
-        whole.inputs,
-        whole.outputs,
-        whole.constants,
-        parts,
-        fingerprint,
-        threads,
-    )
 
 
 @dataclass
@@ -158,12 +138,12 @@ class BuildSession:
     def run(self) -> Engine:
         """Build the engine; errors as in `camshaft.build`."""
         config = self.config
-        self._check_files()
+        check_files(self.model, config, calibrates=self.calibration is not None)
         imported = self.import_model()
         cache = self._timings = self._cache()
         builder = self._builder(cache)
         target = builder.backend.target
-        fingerprint = fingerprint_of(target, self._model_hash(), config.summary())
+        fingerprint = fingerprint_of(target, model_hash(self.model), config.summary())
         if self.whole is None or self.whole.script is None:
             engine = self._built(builder, self._optimized(imported), fingerprint)
         else:
@@ -196,57 +176,37 @@ class BuildSession:
         """The engine of a model with a script: each graph is built as a model of its own."""
         assert whole.script is not None
         graphs = [self._optimized(graph) for graph in whole.graphs]
-        heavy = [i for i, g in enumerate(graphs) if any(n.op.name in QUANTIZED for n in g.nodes)]
+        quantizable = heavy(graphs)
         explicit = any(map(is_quantized, graphs))
         if "int8" in self.config.precision and not explicit:
-            self._refuse_shared_cache(len(heavy))
+            refuse_shared_cache(self.config, len(quantizable))
         check_layer_names_of(graphs, self.config.layer_precision)
-        feeds = {} if self.calibration is None else self._recorded(whole)
+        feeds = self._recorded(whole)
         engines, built = [], []
         for i, graph in enumerate(graphs):
-            as_it_is = is_quantized(graph) if explicit else i in heavy
-            part = self._part(graph, feeds.get(i, ()), as_it_is)
+            as_it_is = is_quantized(graph) if explicit else i in quantizable
+            config, calibration = part_options(
+                self.config, graph, self.calibration, feeds.get(i, ()), as_it_is=as_it_is
+            )
+            part = BuildSession(self.model, config, calibration)
+            part.imported, part.seconds, part._timings = graph, self.seconds, self._timings
             engines.append(part._built(builder, graph, fingerprint))
             built.append(part)
-        self._summarize(built, heavy)
+        self._summarize(built, quantizable)
         calls = [s for s in whole.script.walk() if isinstance(s, Call)]
         self.host_steps += [s.name for s in calls]
         with self._stage("assembling"):
-            return _assembled(whole, engines, fingerprint, self.config.threads)
+            return assembled(whole, engines, fingerprint, self.config.threads)
 
-    def _part(
-        self, graph: Graph, feeds: Sequence[Mapping[str, np.ndarray]], as_it_is: bool
-    ) -> BuildSession:
-        """The build of one graph of a script.  feeds: what it was run on in calibration.
-        as_it_is: whether the options on precision are about it."""
-        config, calibration = self.config, self.calibration
-        names = {o for n in graph.nodes for o in n.origin}
-        layers = {n: p for n, p in config.layer_precision.items() if n in names}
-        ranges = {n: r for n, r in config.dynamic_ranges.items() if n in graph.tensors}
-        config = replace(config, layer_precision=layers, dynamic_ranges=ranges)
-        unseen = calibration is not None and not feeds
-        demanded = [n for n, p in layers.items() if p == "int8"]
-        if unseen and demanded:
-            raise CalibrationError(
-                f"layer_precision asks for int8 of {', '.join(map(repr, demanded))}, which no calibration "
-                "batch ran; add batches whose values lead there"
-            )
-        if not as_it_is or unseen:
-            config = replace(
-                config,
-                precision=frozenset(),
-                layer_precision={},
-                dynamic_ranges={},
-                calibration_cache=None,
-            )
-            calibration = None
-        elif calibration is not None:
-            calibration = feeds
-        part = BuildSession(self.model, config, calibration)
-        part.imported, part.seconds, part._timings = graph, self.seconds, self._timings
-        return part
+    def _recorded(self, whole: Imported) -> Recorded:
+        """What each graph is run on in calibration; nothing without calibration data."""
+        if self.calibration is None:
+            return {}
+        quick = self._builder(TimingCache(), level=1)
+        with self._stage("calibrating", report=False):
+            return recorded(whole, quick, self.calibration, self.config.threads)
 
-    def _summarize(self, parts: Sequence[BuildSession], heavy: Sequence[int]) -> None:
+    def _summarize(self, parts: Sequence[BuildSession], quantizable: Sequence[int]) -> None:
         """Take over what the builds of the graphs say; the largest stands for all."""
         main = max(parts, key=lambda p: len(p.final.nodes) if p.final else 0, default=None)
         if main is None:
@@ -256,44 +216,8 @@ class BuildSession:
         for part in parts:
             self.reasons.update(part.reasons)
             self.host_steps += part.host_steps
-        said = dict.fromkeys(parts[i].precision_summary for i in heavy)
+        said = dict.fromkeys(parts[i].precision_summary for i in quantizable)
         self.precision_summary = "; ".join(said) or "fp32"
-
-    def _recorded(self, whole: Imported) -> dict[int, list[dict[str, np.ndarray]]]:
-        """What each graph is run on while calibration data go through the model, in float."""
-        quick = self._builder(TimingCache(), level=1)
-        fingerprint = quick.backend.fingerprint
-        with self._stage("calibrating", report=False):
-            engines = [
-                quick.finish(quick.tune(self._lowered(optimize(g, level=1))), fingerprint)
-                for g in whole.graphs
-            ]
-            engine = _assembled(whole, engines, fingerprint, self.config.threads)
-            found: dict[int, list[dict[str, np.ndarray]]] = {}
-            with engine.create_context(self.config.threads) as context:
-                context.observer = lambda i, feeds: (
-                    found.setdefault(i, []).append({n: a.copy() for n, a in feeds.items()})
-                    if len(found.get(i, ())) < MOST_RECORDED
-                    else None
-                )
-                for number, batch in enumerate(self.calibration or ()):
-                    try:
-                        context.run(batch)
-                    except (BindingError, ModelError) as error:
-                        raise CalibrationError(f"calibration batch {number}: {error}") from error
-        return found
-
-    @staticmethod
-    def _lowered(graph: Graph) -> Graph:
-        return lower_quantization(graph, integer=False, level=1) if is_quantized(graph) else graph
-
-    def _refuse_shared_cache(self, heavy: int) -> None:
-        """ConfigError if ranges of several graphs would go to one file."""
-        if self.config.calibration_cache is not None and heavy > 1:
-            raise ConfigError(
-                f"calibration_cache holds the ranges of one graph, and this model, which decides while it "
-                f"runs, has {heavy} with layers to quantize; leave it out"
-            )
 
     def tapped(self, names: Sequence[str]) -> Engine:
         """An engine of the built graph whose outputs are its tensors `names`, as they are stored
@@ -312,33 +236,6 @@ class BuildSession:
         )
         builder = replace(self._builder(self._timings), frozen=False)
         return builder.finish(builder.tune(graph, "tuning taps"), builder.backend.fingerprint)
-
-    def _check_files(self) -> None:
-        """Refuse files that cannot be written now, not after the work whose results they are for."""
-        timings, ranges = self.config.timing_cache, self.config.calibration_cache
-        self._keep_apart(timings, ranges)
-        if timings is not None and not self.config.frozen_cache:
-            try:
-                check_writable(timings)
-            except OSError as error:
-                raise unwritable(timings, error) from error
-        if ranges is not None and self.calibration is not None:
-            try:
-                check_writable(ranges)
-            except OSError as error:
-                raise unwritable_cache(ranges, error) from error
-
-    def _keep_apart(self, timings: Path | None, ranges: Path | None) -> None:
-        """ConfigError if a cache is the model's file, or both caches are one file."""
-        named = {"timing_cache": timings, "calibration_cache": ranges}
-        if isinstance(self.model, str | os.PathLike):
-            named = {"the model": Path(self.model), **named}
-        files = [(name, path) for name, path in named.items() if path is not None]
-        for (first, one), (second, other) in combinations(files, 2):
-            if same_file(one, other):
-                raise ConfigError(
-                    f"{second} is {str(other)!r}, the file of {first}; choose another file"
-                )
 
     @contextmanager
     def _stage(self, name: str, *, report: bool = True) -> Iterator[None]:
@@ -503,12 +400,3 @@ class BuildSession:
             progress=config.progress if level is None else None,
             points=profile_points(self.import_model().inputs, config.profiles),
         )
-
-    def _model_hash(self) -> str:
-        if isinstance(self.model, str | os.PathLike):
-            data = Path(self.model).read_bytes()
-        elif isinstance(self.model, bytes | bytearray | memoryview):
-            data = bytes(self.model)
-        else:
-            data = self.model.SerializeToString(deterministic=True)
-        return hashlib.sha256(data).hexdigest()

@@ -74,6 +74,11 @@ def symbolic_in(value: Attr) -> tuple[Dim, ...]:
     return ()
 
 
+def is_open(attrs: Attrs) -> bool:
+    """Whether symbols occur in any attribute."""
+    return any(symbolic_in(value) for value in attrs.values())
+
+
 def attr_at(value: Attr, size: Callable[[Extent], Extent]) -> Attr:
     """The attribute with `size` applied to its extents."""
     if isinstance(value, Dim):

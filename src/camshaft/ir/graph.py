@@ -17,11 +17,12 @@ from types import MappingProxyType
 import numpy as np
 
 from camshaft.errors import CamshaftError, ModelError
-from camshaft.ir.attrs import symbolic_in
+from camshaft.ir.attrs import is_open
 from camshaft.ir.extents import known
 from camshaft.ir.extents.constraints import Constraints, require_possible
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.extents.shape_values import EXTENTS, extents_attrs
+from camshaft.ir.names import Names
 from camshaft.ir.op import Attr, Attrs, OpDef
 from camshaft.ir.types import Shape, TensorType, i64, type_of
 
@@ -162,13 +163,9 @@ class GraphBuilder:
         self._inputs: list[Tensor] = []
         self._nodes: list[Node] = []
         self._producer: dict[str, Node] = {}
-        self._taken: dict[str, Tensor] = {}
-        self._reserved = set(reserved)
-        self._counter: dict[str, int] = {}
+        self._names = Names(reserved)
         if beside is not None:
-            self.constraints = beside.constraints
-            self._taken, self._counter = beside._taken, beside._counter
-            self._reserved = beside._reserved
+            self.constraints, self._names = beside.constraints, beside._names
         self._scope: str | None = None
 
     # -- naming ------------------------------------------------------------------------------
@@ -195,10 +192,7 @@ class GraphBuilder:
 
         Apostrophes are added while the name is among the reserved ones.
         """
-        name = what if self._scope is None else f"{self._scope}:{what}"
-        while name in self._reserved:
-            name += "'"
-        return name
+        return self._names.unreserved(what if self._scope is None else f"{self._scope}:{what}")
 
     # -- making things -----------------------------------------------------------------------
 
@@ -266,7 +260,8 @@ class GraphBuilder:
                 if same
                 else [name.rsplit(" + ", 1)[-1] + ":out"] * len(types)
             )
-        if op.folds and inputs and self._is_constant(inputs, filled):
+        constant = all(t is not None and t.is_const for t in inputs) and not is_open(filled)
+        if op.folds and inputs and constant:
             made = op.reference([t.array for t in inputs if t is not None], filled)
             arrays = [np.asarray(a) for a in made]
             for a in arrays:  # nobody else holds them, so they need no copy to become constants
@@ -285,8 +280,7 @@ class GraphBuilder:
             self._known.update((t.name, v) for t, v in zip(outs, values, strict=True))
         node = Node(op, tuple(inputs), outs, MappingProxyType(filled), name, origin or (name,))
         self._nodes.append(node)
-        for t in outs:
-            self._producer[t.name] = node
+        self._producer.update((t.name, node) for t in outs)
         return outs
 
     def emit(
@@ -303,13 +297,6 @@ class GraphBuilder:
         outputs = None if output is None else [output]
         (result,) = self.add(op, inputs, attrs, like=like, name=name, outputs=outputs)
         return result
-
-    @staticmethod
-    def _is_constant(inputs: Sequence[Tensor | None], attrs: Attrs) -> bool:
-        """Whether nothing about a node varies: neither its inputs nor extents in its attributes."""
-        return all(t is not None and t.is_const for t in inputs) and not any(
-            symbolic_in(value) for value in attrs.values()
-        )
 
     # -- values that are known as extents ------------------------------------------------------
 
@@ -352,8 +339,7 @@ class GraphBuilder:
         tensor = self._register(Tensor(self.fresh(output), type))
         node = Node(EXTENTS, (), (tensor,), MappingProxyType(attrs), name, origin or (name,))
         self._nodes.append(node)
-        self._producer[tensor.name] = node
-        self._known[tensor.name] = values
+        self._producer[tensor.name], self._known[tensor.name] = node, values
         return tensor
 
     def _symbolic(
@@ -370,26 +356,16 @@ class GraphBuilder:
 
     def fresh(self, base: str) -> str:
         """`base` if no tensor has that name yet, else `base` with a number."""
-        if base not in self._taken:
-            return base
-        number = self._counter.get(base, 0)
-        while True:
-            number += 1
-            candidate = f"{base}#{number}"
-            if candidate not in self._taken and candidate not in self._reserved:
-                self._counter[base] = number
-                return candidate
+        return self._names.fresh(base)
 
     def claim(self, base: str) -> str:
         """A fresh name for what is no tensor of a graph."""
-        name = self.fresh(base)
-        self._taken[name] = Tensor(name, TensorType(i64, ()))
+        name = self._names.fresh(base)
+        self._names.take(name)
         return name
 
     def _register(self, tensor: Tensor) -> Tensor:
-        if tensor.name in self._taken:
-            raise ModelError(f"two tensors are called {tensor.name!r}")
-        self._taken[tensor.name] = tensor
+        self._names.take(tensor.name, tensor)
         return tensor
 
     # -- looking back ------------------------------------------------------------------------
@@ -400,7 +376,7 @@ class GraphBuilder:
 
     def adopt(self, tensor: Tensor) -> Tensor:
         """Take over an input or constant of another graph under its own name."""
-        known = self._taken.get(tensor.name)
+        known = self._names.taken.get(tensor.name)
         if known is tensor:
             return tensor
         if known is not None:
@@ -412,7 +388,7 @@ class GraphBuilder:
 
         False, and nothing is added, if one of its output names is taken by now.
         """
-        if any(t.name in self._taken for t in node.outputs):
+        if any(t.name in self._names.taken for t in node.outputs):
             return False
         self._nodes.append(node)
         for t in node.outputs:

@@ -140,7 +140,8 @@ def _near(first: Array, second: Array, limit: float) -> Array:
     common = np.maximum(height, 0) * np.maximum(width, 0)
     with np.errstate(invalid="ignore", divide="ignore"):
         share = common / (a[4] + b[4] - common)
-    return (share > limit) & (a[4] > 0) & (b[4] > 0)
+    near: Array = (share > limit) & (a[4] > 0) & (b[4] > 0)
+    return near
 
 
 def multinomial(call: Call) -> Sequence[Value]:
