@@ -243,9 +243,9 @@ def _size(value: Any, size: Size) -> int:
 
 
 def _one(value: Any, what: str) -> bool:
-    if np.size(value) != 1:
-        raise ShapeError(f"{what} has the shape {np.shape(value)}, and must be one bool")
-    return bool(np.reshape(value, -1)[0])
+    if value.size != 1:
+        raise ShapeError(f"{what} has the shape {value.shape}, and must be one bool")
+    return bool(value.item())
 
 
 def _stacked(parts: Sequence[Any], axis: int, type: ValueType, where: str) -> np.ndarray:
