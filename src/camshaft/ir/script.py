@@ -104,7 +104,8 @@ class Loop:
     body.inputs: number of the iteration, whether it goes on (True), what is carried.
     body.outputs: whether it goes on, what is carried, then what is collected.
     outputs: what is carried in the end, then what was collected, stacked along a new first axis.
-    collected: the types of what is collected, for loops that do not run at all.
+    collected: the types of what is collected, for loops that do not run at all; sizes: where those of their
+    sizes are read that are known before.
     """
 
     name: str
@@ -114,6 +115,7 @@ class Loop:
     body: Script
     outputs: tuple[str, ...]
     collected: tuple[ValueType, ...] = ()
+    sizes: tuple[Size, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,7 @@ class Scan:
     """Run `body` for each element of `sequences` (ONNX's Scan).
 
     carried: first states.  axes, backward: of each sequence, along what and whether from its end.
-    output_axes, output_backward: the same of each thing collected.
+    output_axes, output_backward: the same of each thing collected.  collected, sizes: as of `Loop`.
     body.inputs: states, elements.  body.outputs: states, what is collected.
     batched: the form of opset 8: everything has a batch axis in front, each batch is scanned by itself,
     and `lengths` (None: all) says how many elements it has.
@@ -139,6 +141,7 @@ class Scan:
     collected: tuple[ValueType, ...] = ()
     batched: bool = False
     lengths: str | None = None
+    sizes: tuple[Size, ...] = ()
 
 
 Step = Run | Call | If | Loop | Scan

@@ -40,6 +40,24 @@ def test_counted_from_zero_trips_on(tmp_path: Path) -> None:
     check(text_model(COUNTED), calls, tmp_path)
 
 
+def test_what_no_trip_collects_has_the_sizes_that_are_known() -> None:
+    model = text_model(
+        """(float[n] x, int64 trips) => (float[k] y) {
+            last, all = Loop (trips, , x) <
+                body = step (int64 i, bool go, float[n] h) => (bool on, float[n] next, float[n] out) {
+                    on = Identity (go) next = Tanh (h) out = Neg (h)
+                }
+            >
+            flat = Reshape (all, rest)
+            y = Concat <axis = 0> (flat, last)
+        }""",
+        rest=np.array([-1]),
+    )
+    check(model, trips(3, 0, 1, x=f(2)))
+    engine = camshaft.build(text_model(COUNTED), **QUICK)
+    assert engine({"x": f(3), "trips": 0})["all"].shape == (0, 3)
+
+
 def test_counts_below_zero_are_none() -> None:
     check(text_model(COUNTED), [{"x": f(3), "trips": np.array(-2)}])
 

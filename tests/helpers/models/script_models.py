@@ -37,7 +37,10 @@ def theirs(model: ModelProto, feeds: Feeds) -> list[Any]:
 
 
 def same(got: Any, want: Any, tolerance: float = 1e-5) -> None:
-    """Results are of one kind, type and shape, and alike."""
+    """Results are of one kind, type and shape, and alike.
+
+    Of what a loop without a trip collects ONNX Runtime makes every open extent 0; here they keep their sizes.
+    """
     if isinstance(want, list):
         assert isinstance(got, list) and len(got) == len(want)
         for one, other in zip(got, want, strict=True):
@@ -46,7 +49,11 @@ def same(got: Any, want: Any, tolerance: float = 1e-5) -> None:
         assert got is None
     else:
         wanted = np.asarray(want)
-        assert got.shape == wanted.shape and got.dtype == wanted.dtype
+        assert got.dtype == wanted.dtype
+        if wanted.ndim > 1 and not any(wanted.shape):
+            assert got.ndim == wanted.ndim and got.shape[0] == 0
+            return
+        assert got.shape == wanted.shape
         if wanted.dtype.kind == "f":
             np.testing.assert_allclose(got, wanted, rtol=tolerance, atol=tolerance)
         else:

@@ -106,7 +106,7 @@ def _read(step: Step) -> list[str]:
         names += [n for n in (step.count, step.condition) if n is not None]
     else:
         names += [*step.sequences, *([step.lengths] if step.lengths is not None else [])]
-    return names
+    return [*names, *(s.name for s in step.sizes)]
 
 
 def _require(name: str, known: Collection[str], where: str) -> None:

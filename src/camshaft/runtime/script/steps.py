@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from camshaft.errors import CamshaftError, ModelError, ShapeError
-from camshaft.ir.extents.extent import Extent
+from camshaft.ir.extents.extent import Extent, symbols_of
+from camshaft.ir.extents.sizes import evaluate
 from camshaft.ir.script import Call, If, Loop, Opaque, Run, Scan, Script, Size, Step, ValueType
 
 Values = list[Any]
@@ -125,7 +126,7 @@ class Linker:
         going, *after = places.all(step.body.outputs)
         carried, scans = after[: len(first)], after[len(first) :]
         outputs = places.all(step.outputs)
-        where = f"node {step.name!r} (Loop)"
+        where, sizes = f"node {step.name!r} (Loop)", self._sizes(step)
 
         def act(values: Values) -> None:
             most = None if count is None else int(np.reshape(values[count], -1)[0])
@@ -145,7 +146,7 @@ class Linker:
                     parts.append(values[i])
                 number += 1
             made = [
-                _stacked(parts, 0, type, where)
+                _stacked(parts, 0, type, where, sizes(values))
                 for parts, type in zip(found, step.collected, strict=True)
             ]
             for i, value in zip(outputs, [*state, *made], strict=True):
@@ -160,7 +161,7 @@ class Linker:
         inputs, after = places.all(step.body.inputs), places.all(step.body.outputs)
         outputs = places.all(step.outputs)
         lengths = None if step.lengths is None else places.of(step.lengths)
-        where = f"node {step.name!r} (Scan)"
+        where, sizes = f"node {step.name!r} (Scan)", self._sizes(step)
 
         def scan(values: Values, state: list[Any], parts: list[Any], most: int | None) -> list[Any]:
             """All of one sequence (of each kind): the last states, and what was collected."""
@@ -186,7 +187,9 @@ class Linker:
                     collected.append(values[i])
             shape = zip(found, step.output_axes, step.output_backward, step.collected, strict=True)
             return state + [
-                _padded(_stacked(f[::-1] if back else f, axis, type, where), axis, whole)
+                _padded(
+                    _stacked(f[::-1] if back else f, axis, type, where, sizes(values)), axis, whole
+                )
                 for f, axis, back, type in shape
             ]
 
@@ -208,6 +211,11 @@ class Linker:
                 values[i] = tidy(value)
 
         return act
+
+    def _sizes(self, step: Loop | Scan) -> Callable[[Values], dict[str, int]]:
+        """Reads the sizes that a step knows of what it collects."""
+        found = [(self.places.of(s.name), s) for s in step.sizes]
+        return lambda values: {s.symbol: _size(values[i], s) for i, s in found}
 
 
 def _named_again(error: ShapeError, names: Sequence[str], step: Run) -> ShapeError:
@@ -248,20 +256,24 @@ def _one(value: Any, what: str) -> bool:
     return bool(value.item())
 
 
-def _stacked(parts: Sequence[Any], axis: int, type: ValueType, where: str) -> np.ndarray:
+def _stacked(
+    parts: Sequence[Any], axis: int, type: ValueType, where: str, sizes: Mapping[str, int]
+) -> np.ndarray:
     """What was collected along a new axis; with nothing collected, as the type says."""
     if parts:
         shapes = {np.shape(p) for p in parts}
         if len(shapes) > 1:
             raise ShapeError(f"{where}: what it collects has the shapes {sorted(shapes)}")
         return np.stack(parts, axis)
-    shape = [] if isinstance(type, Opaque) else [_least(d) for d in type.shape]
+    shape = [] if isinstance(type, Opaque) else [_extent(d, sizes) for d in type.shape]
     shape.insert(axis if axis >= 0 else axis + len(shape) + 1, 0)
     return np.empty(shape, type.dtype.numpy)
 
 
-def _least(extent: Extent) -> int:
-    return extent if isinstance(extent, int) else 0
+def _extent(extent: Extent, sizes: Mapping[str, int]) -> int:
+    """An extent of what was never made: 0 where only making it would say."""
+    known = all(s.name in sizes for s in symbols_of(extent))
+    return evaluate(extent, sizes) if known else 0
 
 
 def _padded(array: np.ndarray, axis: int, length: int) -> np.ndarray:

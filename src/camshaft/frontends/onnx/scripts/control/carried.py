@@ -87,6 +87,11 @@ def add_step(
     body: Body,
 ) -> list[Value]:
     """Make the loop a step of the script.  names: of what the body is given."""
+    shared = c.scope.shared
+    found = symbols_of(*(e for t in step.collected if isinstance(t, TensorType) for e in t.shape))
+    known = [s.name for s in found if s.name not in body.hidden and s.name in shared.sizes]
+    step = replace(step, sizes=tuple(shared.sizes[name] for name in known))
+    inputs = [*inputs, *(shared.values[name] for name in known)]
     level = level_of(c, [body.scope], inputs)
     inner = ((body.scope, tuple(names), body.results),)
     c.scope.add(Pending(step, tuple(inputs), tuple(outputs), inner), level)
