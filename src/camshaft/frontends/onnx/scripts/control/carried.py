@@ -8,7 +8,12 @@ from dataclasses import dataclass, replace
 from onnx import GraphProto
 
 from camshaft.errors import ModelError
-from camshaft.frontends.onnx.scripts.control.node import Control, hidden_symbols, level_of
+from camshaft.frontends.onnx.scripts.control.node import (
+    Control,
+    hidden_symbols,
+    level_of,
+    lies_in,
+)
 from camshaft.frontends.onnx.scripts.scope import HostValue, Pending, Scope, Value, tensor_proto
 from camshaft.frontends.onnx.scripts.values import Fresh, joined
 from camshaft.ir.extents.extent import Extent, symbols_of
@@ -89,7 +94,8 @@ def add_step(
     """Make the loop a step of the script.  names: of what the body is given."""
     shared = c.scope.shared
     found = symbols_of(*(e for t in step.collected if isinstance(t, TensorType) for e in t.shape))
-    known = [s.name for s in found if s.name not in body.hidden and s.name in shared.sizes]
+    known = [s.name for s in found if s.name in shared.values]
+    known = [n for n in known if lies_in(c.scope, shared.owners[shared.values[n].name][0])]
     step = replace(step, sizes=tuple(shared.sizes[name] for name in known))
     inputs = [*inputs, *(shared.values[name] for name in known)]
     level = level_of(c, [body.scope], inputs)

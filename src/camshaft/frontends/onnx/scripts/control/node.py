@@ -88,12 +88,13 @@ def hidden_symbols(c: Control, inner: Sequence[Scope]) -> set[str]:
     found = set()
     for name, value in shared.values.items():
         owner = shared.owners.get(value.name)
-        if owner is not None and any(_lies_in(owner[0], s) for s in inner):
+        if owner is not None and any(lies_in(owner[0], s) for s in inner):
             found.add(name)
     return found
 
 
-def _lies_in(scope: Scope, outer: Scope) -> bool:
+def lies_in(scope: Scope, outer: Scope) -> bool:
+    """Whether a scope is `outer` or within it."""
     current: Scope | None = scope
     while current is not None:
         if current is outer:
