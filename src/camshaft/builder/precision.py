@@ -107,7 +107,7 @@ def _losers(as_float: Tuned, quantized: Tuned) -> frozenset[str]:
     after = quantized.time_by_origin()
     lost: set[str] = set()
     for task in quantized.tasks:
-        integer = task.precision in ("u8", "i8") and task.macs
+        integer = task.precision in ("u8", "i8") and task.macs != 0
         if integer and after[task.origin] > before.get(task.origin, float("inf")):
             lost.update(task.origin)
     return frozenset(lost)

@@ -23,6 +23,7 @@ from camshaft.compare.tensor_error import TensorError
 from camshaft.errors import ConfigError
 from camshaft.ir.extents.said import shape_text
 from camshaft.runtime.engine import Engine
+from camshaft.runtime.script.engine import ScriptEngine
 
 SMALL = 1e-3
 """Outputs that stay below this may fail by the rounding of what they are computed from."""
@@ -79,6 +80,11 @@ def compare(
         _check_origin(opened, model, shown)
     if other == "onnxruntime" and (remark := remark_on(model)):
         shown.note(remark)
+    if layers and isinstance(opened.engine, ScriptEngine):
+        raise ConfigError(
+            "--layers compares the tensors of one graph, and this model is a script of "
+            f"{len(opened.engine.parts)} graphs; leave it out, which compares the outputs"
+        )
     feeds = _feeds(opened, build, seed, shown)
     with Bars() as bars:
         bars("comparing", 0, 0)
@@ -131,7 +137,7 @@ def _calibrated_with(source: Path, engine: Engine, shown: Output) -> Arrays:
 
 def _default_tolerance(opened: Opened) -> float:
     notes = opened.engine.notes
-    quantized = any(note.macs and note.precision in ("u8", "i8") for note in notes)
+    quantized = any(note.macs != 0 and note.precision in ("u8", "i8") for note in notes)
     return INT8_TOLERANCE if quantized else FP32_TOLERANCE
 
 

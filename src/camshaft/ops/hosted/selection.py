@@ -10,6 +10,8 @@ from camshaft.errors import ModelError
 from camshaft.ops.hosted.call import NUMPY_TYPES, Call, Value, computed
 
 Array = np.ndarray
+_FEW = 8
+"""Of so many elements for each wanted TopK sorts only the best."""
 _BLOCK = 128
 """Boxes that NonMaxSuppression compares at once."""
 
@@ -25,6 +27,10 @@ def top_k(call: Call) -> Sequence[Value]:
     k = call.attr_int("k") if call.opset < 10 else call.number(1, "k")
     if not 0 <= k <= x.shape[axis]:
         raise ModelError(f"k={k} is not from 0 to the {x.shape[axis]} elements of axis {axis}")
+    if 0 < k * _FEW <= x.shape[axis] and x.dtype.kind != "O" and not _has_nan(x):
+        at = _few(np.moveaxis(x, axis, -1), k, call.attr_flag("largest", True))
+        at = np.moveaxis(at, -1, axis)
+        return [np.take_along_axis(x, at, axis), at.astype(np.int64)]
     if call.attr_flag("largest", True):
         backwards = np.argsort(np.flip(x, axis), axis, kind="stable")
         order = x.shape[axis] - 1 - np.flip(backwards, axis)
@@ -32,6 +38,28 @@ def top_k(call: Call) -> Sequence[Value]:
         order = np.argsort(x, axis, kind="stable")
     at = np.take(order, range(k), axis)
     return [np.take_along_axis(x, at, axis), at.astype(np.int64)]
+
+
+def _has_nan(x: Array) -> bool:
+    return x.dtype.kind == "f" and bool(np.isnan(x).any())
+
+
+def _few(x: Array, k: int, largest: bool) -> Array:
+    """Places of the k largest (smallest) along the last axis, few among many: int [..., k]."""
+    rows = x.reshape(-1, x.shape[-1])
+    found = np.empty((len(rows), k), np.intp)
+    for row, out in zip(rows, found, strict=True):
+        count = len(row)
+        last = np.partition(row, count - k if largest else k - 1)[count - k if largest else k - 1]
+        # All that reach the last of them, in order of their places; equal ones of lower places come first.
+        places = np.flatnonzero(row >= last if largest else row <= last)
+        values = row[places]
+        if largest:  # stable, by descending value: also of unsigned and of the smallest integers
+            order = len(values) - 1 - np.argsort(values[::-1], kind="stable")[::-1]
+        else:
+            order = np.argsort(values, kind="stable")
+        out[:] = places[order[:k]]
+    return found.reshape(*x.shape[:-1], k)
 
 
 def arg_extreme(call: Call) -> Sequence[Value]:
