@@ -54,3 +54,12 @@ def einsum(call: Call) -> Sequence[Value]:
     equation = call.attr_str("equation").replace(" ", "")
     y = np.einsum(equation, *operands, optimize="greedy")
     return [np.asarray(y, call.array(0).dtype)]
+
+
+def mean(call: Call) -> Sequence[Value]:
+    """Mean of any number of arrays, which broadcast."""
+    arrays = [call.array(i) for i in range(len(call.inputs))]
+    total = computed(arrays[0])
+    for array in arrays[1:]:
+        total = total + computed(array)
+    return [np.asarray(total / total.dtype.type(len(arrays)), arrays[0].dtype)]

@@ -77,7 +77,8 @@ def arg_extreme(call: Call) -> Sequence[Value]:
 
 def non_zero(call: Call) -> Sequence[Value]:
     """NonZero: the places of what is not 0, [rank, count]."""
-    return [np.array(np.nonzero(call.array(0)), np.int64).reshape(call.array(0).ndim, -1)]
+    x = np.atleast_1d(call.array(0))  # a scalar counts as a list of one, as in ONNX Runtime
+    return [np.array(np.nonzero(x), np.int64).reshape(x.ndim, -1)]
 
 
 def unique(call: Call) -> Sequence[Value]:

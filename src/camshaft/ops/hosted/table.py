@@ -80,6 +80,7 @@ IMPLEMENTATIONS: tuple[Implementation, ...] = tuple(
         ("MaxPool", 1, pooling.max_pool),
         ("MaxRoiPool", 1, sampling.max_roi_pool),
         ("MaxUnpool", 9, pooling.max_unpool),
+        ("Mean", 1, arithmetic.mean),
         ("MeanVarianceNormalization", 9, normalization.mean_variance_normalization),
         ("MelWeightMatrix", 17, signal.mel_weight_matrix),
         ("Mod", 10, arithmetic.modulo),

@@ -28,7 +28,8 @@ def check_script(
         if name not in stored:
             raise BuildError(f"the script: there is no constant called {name!r:.80}")
     known = {c.value for c in manifest.constants} | {e.value for e in manifest.inputs}
-    if {*manifest.script.inputs} - known:
+    names = [e.value for e in manifest.inputs]
+    if {*manifest.script.inputs} - known or len({*names}) != len(names):
         raise BuildError("the script takes other values than the engine's inputs")
     made = _checked(manifest.script, known, parts)
     for end in manifest.outputs:

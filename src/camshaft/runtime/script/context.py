@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from camshaft.errors import BindingError, ConfigError, ShapeError
+from camshaft.errors import BindingError, CamshaftError, ConfigError, ModelError, ShapeError
 from camshaft.ir.extents.extent import symbols_of
 from camshaft.ir.extents.sizes import evaluate
 from camshaft.ir.script import End, Opaque, Script
@@ -107,19 +107,28 @@ class ScriptContext:
             values[i] = value
         for i, value in zip(self._given, given, strict=True):
             values[i] = value
-        if self._timing:
-            for number, step in enumerate(self._steps):
-                start = perf_counter_ns()
-                step(values)
-                self._times[number] = perf_counter_ns() - start
-        else:
-            for step in self._steps:
-                step(values)
+        try:
+            self._walk(values)
+        except CamshaftError:
+            raise
+        except Exception as error:  # of a script that no build has made: a file was edited
+            raise ModelError(f"the script failed: {type(error).__name__}: {error}") from error
         kept = {id(v) for _, v in self._first} | {id(v) for v in given}
         return {
             end.name: _own(values[i], end, kept)
             for end, i in zip(self._outputs, self._results, strict=True)
         }
+
+    def _walk(self, values: list[Any]) -> None:
+        """All steps in order."""
+        if not self._timing:
+            for step in self._steps:
+                step(values)
+            return
+        for number, step in enumerate(self._steps):
+            start = perf_counter_ns()
+            step(values)
+            self._times[number] = perf_counter_ns() - start
 
     def run_into(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
         """Like `run`, but copies results into the caller's arrays, which must have their types and

@@ -108,6 +108,8 @@ class ScriptEngine(Engine):
         ShapeError names what is wrong with a shape, or an output whose shape only a run finds.
         """
         bindings = Bindings("input", self.program.inputs, self.fixed_inputs)
+        if not isinstance(inputs, Mapping):
+            bindings.arrange(inputs)  # which says what is wrong
         given = {n: x for n, x in inputs.items() if n in bindings.names or n in bindings.fixed}
         output_shapes(self.program, bindings, given)
         arrays = bindings.with_scalars(bindings.arrange(given))

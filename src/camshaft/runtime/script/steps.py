@@ -129,7 +129,7 @@ class Linker:
         where, sizes = f"node {step.name!r} (Loop)", self._sizes(step)
 
         def act(values: Values) -> None:
-            most = None if count is None else int(np.reshape(values[count], -1)[0])
+            most = None if count is None else _number(values[count], f"{where}: its trip count")
             alive = condition is None or _one(values[condition], f"{where}: its condition")
             state = [values[i] for i in first]
             found: list[list[Any]] = [[] for _ in scans]
@@ -248,6 +248,12 @@ def _loaded(step: Call) -> Callable[[Sequence[Any]], Sequence[Any]]:
 
 def _size(value: Any, size: Size) -> int:
     return int(value.reshape(-1)[size.at] if size.of_elements else value.shape[size.at])
+
+
+def _number(value: Any, what: str) -> int:
+    if value.size != 1 or value.dtype.kind not in "iu":
+        raise ShapeError(f"{what} is {value.dtype}{list(value.shape)}, and must be one integer")
+    return int(value.item())
 
 
 def _one(value: Any, what: str) -> bool:

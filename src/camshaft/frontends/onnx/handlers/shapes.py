@@ -12,8 +12,10 @@ from camshaft.errors import ModelError
 from camshaft.frontends.onnx.context import Handler, NodeContext, Results
 from camshaft.frontends.onnx.dtypes import array_of, inner_dtype, is_narrow
 from camshaft.ir.extents import known
+from camshaft.ir.extents.bounds import bounds
 from camshaft.ir.extents.constraints import require_at_least
-from camshaft.ir.extents.extent import Extent, known_different, smallest, symbols_of
+from camshaft.ir.extents.extent import Extent, known_different, ranges_of, smallest, symbols_of
+from camshaft.ir.extents.symbol import UndecidedExtent
 from camshaft.ir.types import broadcast_shapes
 from camshaft.ops import functional as F
 
@@ -75,6 +77,10 @@ def flatten(ctx: NodeContext) -> Results:
 def squeeze(ctx: NodeContext) -> Results:
     """Squeeze: drops axes of extent 1, all of them where none are named."""
     axes = ctx.ints_or_input("axes", 1)
+    if axes is None:
+        for e in ctx.arg(0).shape:
+            if not isinstance(e, int) and bounds(e)[0] <= 1 <= bounds(e)[1]:
+                raise UndecidedExtent(f"whether {e} is 1", ranges_of(e))
     return F.squeeze(ctx.builder, ctx.arg(0), axes, output=ctx.output)
 
 

@@ -30,6 +30,7 @@ from camshaft.frontends.onnx.scripts.scope import HostValue, Scope, Value
 from camshaft.frontends.onnx.scripts.values import proto_of
 from camshaft.frontends.onnx.volumes import window_types
 from camshaft.frontends.onnx.walk.here import Here, Place
+from camshaft.frontends.onnx.walk.squeezes import cases
 from camshaft.frontends.onnx.walk.state import State
 from camshaft.ir.extents.symbol import UndecidedExtent
 from camshaft.ir.graph import Tensor
@@ -65,6 +66,11 @@ class Nodes:
         for i, node in enumerate(nodes):
             own = node.name or next((o for o in node.output if o), node.op_type)
             name = place.within or own
+            value = self.state.values.get(node.input[0]) if node.input else None
+            choice = cases(node, value and self.state.scope.seen(value), place.opsets)
+            if choice is not None:
+                self.walk([*choice, *nodes[i + 1 :]], place, outputs)
+                return
             try:
                 self._node(node, name, replace(place, ends=bool(outputs)))
             except Fork:
