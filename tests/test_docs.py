@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import re
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ from camshaft.backends.base import KernelSpec, Operand
 from camshaft.backends.cpu.tactics import TACTICS
 from camshaft.cli import app as cli
 from camshaft.frontends.onnx.catalogue import operators_page
-from camshaft.frontends.onnx.handlers import HANDLERS
+from camshaft.frontends.onnx.handlers import HANDLERS, HOSTED
 from camshaft.ir.extents.extent import extent_of
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.types import f32
@@ -115,6 +116,12 @@ def test_the_table_of_onnx_operators_is_what_the_import_does() -> None:
     if onnx.__version__.startswith("1.23."):  # another onnx has other operators
         write = "run python -m camshaft.frontends.onnx --write docs/onnx-operators.md"
         assert page == operators_page(), write
+
+
+def test_handlers_that_only_say_types_are_listed() -> None:
+    ends = re.compile(r"return _?host(ed|_step)\([^\n]*\)\s*$")
+    found = {key for key, h in HANDLERS.items() if ends.search(inspect.getsource(h).rstrip())}
+    assert found == set(HOSTED)
 
 
 def test_as_many_onnx_operators_as_the_readme_says() -> None:

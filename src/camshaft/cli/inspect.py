@@ -85,7 +85,7 @@ def inspect(
         data["precision_summary"] = opened.session.precision_summary
     if dump_profile:
         _measure(opened, data, runs)
-    _complete(data, dump_profile)
+    _complete(data, "profile" in data)
     data["steps"] = [s for s in data["steps"] if _matches(s, wanted)]
     if not data["steps"]:
         shown.note(f"no step comes from a layer that matches {layers!r}")
@@ -158,6 +158,14 @@ def _measure(opened: Opened, data: dict[str, Any], runs: int) -> None:
         measured = opened.engine.profile(
             random_feeds(opened.types, 0, opened.elements), runs, opened.threads
         )
+    if "script" in data:
+        data["script_profile"] = {
+            "total_us": measured.total_us,
+            "threads": measured.threads,
+            "runs": measured.runs,
+            "steps": [{"name": s.name, "op": s.op, "us": s.median_us} for s in measured.layers],
+        }
+        return
     data["profile"] = {
         "total_us": measured.total_us,
         "threads": measured.threads,
@@ -257,9 +265,7 @@ def _show(data: dict[str, Any], shown: Output) -> None:
     )
     shown.table(table)
     if "script" in data:
-        shown.line("script")
-        for line in data["script"]:
-            shown.line(f"  {line}")
+        _show_script(data, shown)
     if "profile" in data:
         p = data["profile"]
         shown.line(
@@ -268,6 +274,22 @@ def _show(data: dict[str, Any], shown: Output) -> None:
         )
     elif not totals["time_us"]:
         shown.note("no step was timed in this build; --dump-profile measures them", "dim")
+
+
+def _show_script(data: dict[str, Any], shown: Output) -> None:
+    """The script, a line for each step; with the times of its outer steps where they were measured."""
+    shown.line("script")
+    measured = data.get("script_profile")
+    times = iter(measured["steps"] if measured else ())
+    for line in data["script"]:
+        outer = measured is not None and not line.startswith(" ")
+        time = f"{next(times)['us']:10.1f} us  " if outer else " " * (15 if measured else 2)
+        shown.line(f"{time}{line}")
+    if measured:
+        shown.line(
+            f"measured over {measured['runs']} runs with {measured['threads']} threads; a whole call takes "
+            f"{measured['total_us']:.1f} us; the steps of the graphs above have the times of tuning"
+        )
 
 
 def _figures_of(data: dict[str, Any]) -> str:

@@ -35,3 +35,21 @@ HANDLERS: Mapping[tuple[str, str], Handler] = {
     **{(ml.DOMAIN, op_type): handler for op_type, handler in ml.HANDLERS.items()},
     **{(microsoft.DOMAIN, op_type): handler for op_type, handler in microsoft.HANDLERS.items()},
 }
+
+HOSTED = frozenset(
+    {
+        *(("", op_type) for op_type in ("GatherND", "TopK")),
+        *(
+            (ml.DOMAIN, op_type)
+            for op_type in (
+                "CategoryMapper", "LabelEncoder", "SVMClassifier", "TreeEnsemble",
+                "TreeEnsembleClassifier", "TreeEnsembleRegressor",
+            )
+        ),
+        *((microsoft.DOMAIN, op_type) for op_type in ("DynamicQuantizeLSTM", "Inverse")),
+    }
+)  # fmt: skip
+"""Operators of which a handler only says the types: they are host steps."""
+
+REFUSED = frozenset({(ml.DOMAIN, "ZipMap"), (ml.DOMAIN, "DictVectorizer"), (ml.DOMAIN, "CastMap")})
+"""Operators of values that are maps, which there are none of here."""
