@@ -6,8 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
+from camshaft.frontends.onnx import import_onnx
 from camshaft.ir import expr as E
+from camshaft.ir.interpret import interpret
 from camshaft.ir.types import f64
 from camshaft.ops.functional.spatial.sampling import Axis, Table, coordinates_of, cubic_table
 from onnx_models import check, host_ops, imported, one_node
@@ -147,3 +150,22 @@ def test_cubic_weights_by_hand() -> None:
     assert index.tolist() == [[0, 0, 1, 2]]
     assert weight[0, 0] == 0.0
     assert weight.sum() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("size", "out"), [(640, 224), (100, 70), (97, 31), (480, 300)])
+def test_the_middle_of_two_pixels_is_found_by_sizes(size: int, out: int) -> None:
+    """round_prefer_floor takes the lower pixel there; a scale that is rounded first misses some."""
+    node = helper.make_node("Resize", ["x", "", "", "sizes"], ["y"], mode="nearest")
+    graph = helper.make_graph(
+        [node],
+        "ties",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1, 1, size])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 1, 1, out])],
+        [numpy_helper.from_array(np.array([1, 1, 1, out]), "sizes")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
+    x = np.arange(size, dtype=np.float32).reshape(1, 1, 1, size)
+    # ceil((i + 1/2) * size / out - 1), in whole numbers
+    want = [max(0, -(-((2 * i + 1) * size - 2 * out) // (2 * out))) for i in range(out)]
+    got = interpret(import_onnx(model), {"x": x})["y"]
+    np.testing.assert_array_equal(got.reshape(-1), np.array(want, np.float32))

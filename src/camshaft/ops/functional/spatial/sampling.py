@@ -41,6 +41,15 @@ class Axis:
         return self.size == self.out and self.scale == 1.0
 
     @property
+    def is_ratio(self) -> bool:
+        """Whether the scale is out / size."""
+        if self.scale is None:
+            return True
+        if not isinstance(self.size, int) or not isinstance(self.out, int) or not self.size:
+            return False
+        return not isinstance(self.scale, Expr) and 0 < self.scale == self.out / self.size
+
+    @property
     def factor(self) -> Expr:
         """The scale."""
         if self.scale is None:
@@ -107,7 +116,7 @@ def table_of(axis: Axis, sampling: Sampling) -> Table:
 def coordinates_of(axis: Axis, mode: str) -> Expr:
     """The source coordinate of POSITION, as the ONNX operator's document computes it."""
     half, scale, out = number(0.5), axis.factor, number(axis.out)
-    pixel = E.div(E.add(POSITION, half), scale)
+    pixel = _unscaled(E.add(POSITION, half), axis)
     if mode == "half_pixel":
         return E.sub(pixel, half)
     if mode == "pytorch_half_pixel":
@@ -124,10 +133,18 @@ def coordinates_of(axis: Axis, mode: str) -> Expr:
         last = E.maximum(number(axis.out - 1), number(1))
         return _unless_single(axis.out, E.div(reach, last))
     if mode == "asymmetric":
-        return E.div(POSITION, scale)
+        return _unscaled(POSITION, axis)
     if mode == "tf_half_pixel_for_nn":
         return pixel
     raise ModelError(f"unknown coordinate_transformation_mode {mode!r}")
+
+
+def _unscaled(position: Expr, axis: Axis) -> Expr:
+    """position / scale; with one rounding where the scale is a ratio of extents, so that what lies in the
+    middle of two pixels is found there."""
+    if axis.is_ratio:
+        return E.div(E.mul(position, number(axis.size)), number(axis.out))
+    return E.div(position, axis.factor)
 
 
 def nearest_table(at: Expr, axis: Axis, mode: str) -> Table:
