@@ -222,3 +222,25 @@ def test_multinomial_draws_classes_by_their_weights() -> None:
     np.testing.assert_array_equal(y, again)
     (other,) = run("Multinomial", 7, [x], sample_size=20_000)
     assert other.dtype == np.int32 and (other != y).any()
+
+
+@pytest.mark.parametrize("lengths", [[2, 2], [-1, 4], [5, -2], [0, 1], [3]])
+def test_lengths_that_do_not_add_up_are_refused(lengths: list[int]) -> None:
+    with pytest.raises(ModelError, match="do not make 2 parts of the 3"):
+        run("Split", 13, [floats(RNG, 3, 2), np.array(lengths)], outputs="ab")
+
+
+def test_reshape_takes_what_its_text_says() -> None:
+    """Reshape-14: "At most one dimension of the new shape can be -1"; "If 'allowzero' is set, it is invalid for
+    the specified shape to contain both a zero value and -1"."""
+    x = floats(RNG, 2, 6)
+    for wanted, shape in (([3, 4], (3, 4)), ([-1, 4], (3, 4)), ([0, 2, -1], (2, 2, 3))):
+        (y,) = run("Reshape", 14, [x, np.array(wanted)])
+        assert y.shape == shape
+    (nothing,) = run("Reshape", 14, [floats(RNG, 0, 3), np.array([3, 0])], allowzero=1)
+    assert nothing.shape == (3, 0)
+    for wanted in ([-5, 4], [-1, -1], [5, -1], [2, 5], [12, 1, 0]):
+        with pytest.raises(ModelError):
+            run("Reshape", 14, [x, np.array(wanted)])
+    with pytest.raises(ModelError, match="both 0 and -1"):
+        run("Reshape", 14, [floats(RNG, 0, 3), np.array([0, -1])], allowzero=1)

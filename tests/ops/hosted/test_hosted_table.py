@@ -13,7 +13,7 @@ from camshaft.ops.hosted.table import IMPLEMENTATIONS, implementation
 from operator_table import GENERATORS
 
 NOT_COMPARED = {
-    "Multinomial", "Optional", "OptionalGetElement", "OptionalHasElement", "SequenceEmpty",
+    "Multinomial", "Optional", "OptionalGetElement", "OptionalHasElement", "Reshape", "SequenceEmpty",
 }  # fmt: skip
 """Random, or of one line each; test_hosted_specification.py has them."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 
@@ -107,3 +108,42 @@ def bit_cast(call: Call) -> Sequence[Value]:
     if x.dtype.itemsize != to.itemsize:
         raise ModelError(f"{x.dtype} and {to} differ in size")
     return [np.ascontiguousarray(x).view(to).reshape(x.shape)]
+
+
+def reshape(call: Call) -> Sequence[Value]:
+    """Reshape: 0 keeps an extent (unless allowzero), one -1 is what remains."""
+    x, wanted = call.array(0), _given(call, "shape", 1)
+    shape = list(wanted or ())
+    if any(d < -1 for d in shape) or shape.count(-1) > 1:
+        raise ModelError(f"shape {shape} has more than one -1, or what is less")
+    if not call.attr_flag("allowzero"):
+        if any(d == 0 and i >= x.ndim for i, d in enumerate(shape)):
+            raise ModelError(f"shape {shape} copies an axis that {list(x.shape)} does not have")
+        shape = [x.shape[i] if d == 0 else d for i, d in enumerate(shape)]
+    if -1 in shape:
+        rest = prod(d for d in shape if d != -1)
+        if 0 in shape and call.attr_flag("allowzero"):
+            raise ModelError(f"shape {shape} has both 0 and -1, so that what remains is open")
+        shape[shape.index(-1)] = x.size // rest if rest else 0
+    if prod(shape) != x.size:
+        raise ModelError(f"{list(x.shape)} cannot take the shape {wanted}: it has other elements")
+    return [x.reshape(shape)]
+
+
+def split(call: Call) -> Sequence[Value]:
+    """Split into parts of given lengths, or of equal ones, of which the last may be shorter (opset 18)."""
+    x, parts = call.array(0), len(call.outputs)
+    axis = call.axis(x.ndim)
+    extent, lengths = x.shape[axis], _given(call, "split", 1)
+    if lengths is None:
+        count = call.attr_int("num_outputs", parts)
+        each = -(-extent // count) if call.opset >= 18 else extent // count
+        if call.opset < 18 and each * count != extent:
+            raise ModelError(f"{extent} along axis {axis} cannot be split into {count} equal parts")
+        lengths = [max(0, min(each, extent - i * each)) for i in range(count)]
+    if len(lengths) != parts or min(lengths, default=0) < 0 or sum(lengths) != extent:
+        raise ModelError(
+            f"lengths {lengths} do not make {parts} parts of the {extent} along axis {axis}"
+        )
+    ends = np.cumsum(lengths)
+    return [x.take(range(end - n, end), axis) for n, end in zip(lengths, ends, strict=True)]
