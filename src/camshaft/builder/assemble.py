@@ -162,9 +162,7 @@ class Assembler:
     def _constant(self, array: np.ndarray) -> View:
         """Store an array once; its name is the hash of its type and content."""
         array = np.asarray(array, order="C")  # which leaves a scalar one
-        digest = hashlib.sha256(f"{array.dtype}{array.shape}".encode())
-        digest.update(array.reshape(-1).view(np.uint8).data if array.size else b"")
-        name = f"c{digest.hexdigest()[:20]}"
+        name = constant_name(array)
         self.constants.setdefault(name, array)
         return View.dense(Buffer(name, dtype_of(array), array.size, "constant"), array.shape)
 
@@ -299,6 +297,13 @@ def _note(task: Task, choice: Choice | None, reasons: Mapping[str, str]) -> Note
         bytes=task.bytes,
         at=choice.at,
     )
+
+
+def constant_name(array: np.ndarray) -> str:
+    """What an engine calls a stored constant (C-contiguous): a hash of its type and content."""
+    digest = hashlib.sha256(f"{array.dtype}{array.shape}".encode())
+    digest.update(array.reshape(-1).view(np.uint8).data if array.size else b"")
+    return f"c{digest.hexdigest()[:20]}"
 
 
 def kernel_id(kernel: Kernel) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from camshaft.builder.assemble import constant_name
 from camshaft.ir.extents.extent import Extent, symbols_of
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.graph import Graph
@@ -70,9 +70,7 @@ def script_engine(
 def _store(array: np.ndarray, stored: dict[str, np.ndarray]) -> str:
     """Keep an array under the hash of its type and content."""
     array = np.asarray(array, order="C")
-    digest = hashlib.sha256(f"{array.dtype}{array.shape}".encode())
-    digest.update(array.tobytes())
-    name = f"c{digest.hexdigest()[:20]}"
+    name = constant_name(array)
     stored.setdefault(name, array)
     return name
 

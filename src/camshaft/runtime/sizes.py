@@ -194,7 +194,13 @@ def check_bytes(program: Program, sizes: Sizes) -> None:
 def output_shapes(
     program: Program, inputs: Bindings, given: Mapping[str, Any]
 ) -> dict[str, tuple[int, ...]]:
-    """Shapes of the outputs by name.  given: input name -> array, or shape as tuple or list; inputs
+    """Shapes of the outputs by name.  given, errors: as of `sizes_given`."""
+    sizes = sizes_given(program, inputs, given)
+    return {b.name: tuple(evaluate(e, sizes) for e in b.type.shape) for b in program.outputs}
+
+
+def sizes_given(program: Program, inputs: Bindings, given: Mapping[str, Any]) -> Sizes:
+    """The sizes that these inputs say.  given: input name -> array, or shape as tuple or list; inputs
     whose elements say sizes as arrays.
 
     Errors as in `Bindings.arrange`, `Bindings.elements`, `sizes_of` and `check_bytes`.
@@ -205,7 +211,7 @@ def output_shapes(
     shapes = [_shape(name, x) for name, x in zip(inputs.names, arrays, strict=True)]
     sizes = sizes_of(program, (*shapes, *inputs.elements(arrays)))
     check_bytes(program, sizes)
-    return {b.name: tuple(evaluate(e, sizes) for e in b.type.shape) for b in program.outputs}
+    return sizes
 
 
 def _is_fixed_shape(inputs: Bindings, name: str, given: Any) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import onnx
@@ -54,7 +55,7 @@ def operators_page() -> str:
 
 
 def _names(domain: str) -> set[str]:
-    return {s.name for s in onnx.defs.get_all_schemas_with_history() if s.domain == domain}
+    return {name for d, name in _schemas() if d == domain}
 
 
 def _others() -> set[str]:
@@ -63,11 +64,16 @@ def _others() -> set[str]:
 
 def versions(domain: str, name: str) -> Sequence[int]:
     """The opsets in which the operator was defined or changed, in order."""
-    return sorted(
-        s.since_version
-        for s in onnx.defs.get_all_schemas_with_history()
-        if s.domain == domain and s.name == name
-    )
+    return sorted(_schemas()[domain, name])
+
+
+@cache
+def _schemas() -> Mapping[tuple[str, str], Sequence[int]]:
+    """Domain and name of every operator -> the opsets in which it was defined or changed."""
+    found: dict[tuple[str, str], list[int]] = {}
+    for s in onnx.defs.get_all_schemas_with_history():
+        found.setdefault((s.domain, s.name), []).append(s.since_version)
+    return found
 
 
 def _history(domain: str, name: str) -> str:

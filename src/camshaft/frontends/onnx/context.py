@@ -48,6 +48,11 @@ class SubgraphImporter(Protocol):
 V = TypeVar("V")
 
 
+def domain_of(name: str) -> str:
+    """A domain as operators are looked up by it: ONNX's own has two names."""
+    return "" if name == "ai.onnx" else name
+
+
 @dataclass
 class NodeContext:
     """An ONNX node that is being imported; the builder's scope has its name.
@@ -74,6 +79,11 @@ class NodeContext:
     def __post_init__(self) -> None:
         for output in self.proto.output:
             self.narrow.pop(output, None)  # the name may stand for something else in another graph
+
+    @property
+    def domain(self) -> str:
+        """Of the node's operator; "" is ONNX's own."""
+        return domain_of(self.proto.domain)
 
     # -- inputs ------------------------------------------------------------------------------
 

@@ -42,7 +42,7 @@ def demand(ctx: NodeContext) -> None:
 
     ModelError, naming the inputs, where extents differ; what is open is learned by the graph.
     """
-    if ctx.proto.domain not in ("", "ai.onnx"):
+    if ctx.domain:
         return
     op_type = ctx.proto.op_type
     with ctx.builder.constraints.learning(f"node {ctx.name!r}"):

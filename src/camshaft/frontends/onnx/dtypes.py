@@ -9,11 +9,11 @@ that type alone, since `Cast` and `QuantizeLinear` round to it; one of a half ma
 from __future__ import annotations
 
 import numpy as np
-from onnx import SparseTensorProto, TensorProto, numpy_helper
+from onnx import SparseTensorProto, TensorProto, TypeProto, helper, numpy_helper
 
 from camshaft.errors import ModelError
 from camshaft.ir import types as T
-from camshaft.ir.types import DType
+from camshaft.ir.types import DType, TensorType
 
 _EXACT: dict[int, DType] = {
     TensorProto.FLOAT: T.f32,
@@ -75,6 +75,12 @@ def boundary_dtype(elem_type: int) -> DType:
 def onnx_dtype(dtype: DType) -> int:
     """The ONNX element type of a camshaft type."""
     return _TO_ONNX[dtype]
+
+
+def tensor_proto(type: TensorType) -> TypeProto:
+    """ONNX's spelling of a tensor type, symbolic extents by their text."""
+    shape = [d if isinstance(d, int) else str(d) for d in type.shape]
+    return helper.make_tensor_type_proto(onnx_dtype(type.dtype), shape)
 
 
 def array_of(tensor: TensorProto) -> np.ndarray:

@@ -5,7 +5,7 @@ Its output types come from ONNX's shape inference of that one node; its meaning 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,8 @@ from onnx import NodeProto, TensorProto, TypeProto, numpy_helper
 
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx.context import DataDependent, NodeContext
-from camshaft.frontends.onnx.dtypes import inner_dtype
-from camshaft.frontends.onnx.schema import type_proto
+from camshaft.frontends.onnx.dtypes import inner_dtype, tensor_proto
+from camshaft.frontends.onnx.schema import inferred_types
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.graph import Tensor
 from camshaft.ir.types import TensorType, string
@@ -45,7 +45,7 @@ def host_step(ctx: NodeContext, types: Sequence[TensorType] | None = None) -> Se
     types: of all its outputs, where ONNX's shape inference cannot tell them: for open extents, or of an
     operator of another domain, which `ops.hosted` implements.
     """
-    domain = "" if ctx.proto.domain == "ai.onnx" else ctx.proto.domain
+    domain = ctx.domain
     standard = onnx.defs.has(ctx.proto.op_type, ctx.opset, domain)
     if not standard and (types is None or not implementation(domain, ctx.proto.op_type, ctx.opset)):
         raise ModelError(_unknown(ctx, domain))
@@ -107,15 +107,6 @@ def _unknown(ctx: NodeContext, domain: str) -> str:
     )
 
 
-def _named(names: Iterable[str]) -> list[tuple[int, str]]:
-    """Position and name of what is present, repeated names once."""
-    first: dict[str, int] = {}
-    for i, name in enumerate(names):
-        if name:
-            first.setdefault(name, i)
-    return [(i, n) for n, i in first.items()]
-
-
 def spelled_out(node: NodeProto, schema: onnx.defs.OpSchema) -> NodeProto:
     """The node with defaults written out (inference and reference differ on some), half as f32."""
     copy = NodeProto()
@@ -136,19 +127,9 @@ def spelled_out(node: NodeProto, schema: onnx.defs.OpSchema) -> NodeProto:
 def _output_types(
     ctx: NodeContext, node: NodeProto, schema: onnx.defs.OpSchema
 ) -> list[TensorType]:
-    given = {n: type_proto(ctx, i) for i, n in enumerate(node.input) if n}
-    data = {
-        n: numpy_helper.from_array(t.data, n)
-        for n, t in zip(node.input, ctx.inputs, strict=True)
-        if t is not None and t.data is not None and t.type.dtype.kind != "s"
-    }
-    opsets = [onnx.helper.make_opsetid(schema.domain, ctx.opset)]
-    try:
-        inferred = onnx.shape_inference.infer_node_outputs(
-            schema, node, given, data, opset_imports=opsets
-        )
-    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError) as error:
-        raise ModelError(f"ONNX's shape inference refuses it: {str(error).strip()}") from error
+    types = [TypeProto() if t is None else tensor_proto(t.type) for t in ctx.inputs]
+    constants = [None if t is None else t.data for t in ctx.inputs]
+    inferred = inferred_types(node, schema, ctx.opset, types, constants)
     named = {str(d): d for t in ctx.inputs if t is not None for d in t.shape}
     return [_type_of(inferred.get(n), n, named) for n in node.output if n]
 

@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, inliner
 
 from camshaft.errors import ModelError
+from camshaft.frontends.onnx.context import domain_of
 from camshaft.frontends.onnx.handlers import experimental, microsoft
 from camshaft.frontends.onnx.reachable import reachable_in
 
@@ -67,7 +68,7 @@ def opsets_of(proto: ModelProto) -> dict[str, int]:
     """
     if not proto.opset_import and 0 < proto.ir_version < OPSETS_SINCE:
         return {"": 1}
-    return {("" if o.domain == "ai.onnx" else o.domain): o.version for o in proto.opset_import}
+    return {domain_of(o.domain): o.version for o in proto.opset_import}
 
 
 def external_files(path: Path) -> list[Path]:
@@ -156,7 +157,7 @@ def _with_external_data(proto: ModelProto, folder: Path | None, where: str) -> M
 def _check(proto: ModelProto, where: str) -> None:
     newest = onnx.defs.onnx_opset_version()
     for opset in proto.opset_import:
-        if opset.domain in ("", "ai.onnx") and opset.version > newest:
+        if not domain_of(opset.domain) and opset.version > newest:
             raise ModelError(
                 f"{where} uses opset {opset.version}; the installed onnx knows up to {newest}: "
                 "upgrade onnx or export the model with an older opset"
@@ -207,7 +208,7 @@ def _move_runtime_ops(outline: ModelProto) -> None:
     while open_:
         node = open_.pop()
         open_ += [n for a in node.attribute for g in (a.g, *a.graphs) for n in g.node]
-        own = node.op_type in RUNTIME_OPS and node.domain in ("", "ai.onnx")
+        own = node.op_type in RUNTIME_OPS and not domain_of(node.domain)
         if own and not _is_current(node.op_type, version.get("", 0)):
             node.domain, moved = _ELSEWHERE, True
     if moved and _ELSEWHERE not in version:

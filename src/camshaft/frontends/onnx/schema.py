@@ -1,16 +1,17 @@
-"""What ONNX's schemas know: the function body that defines an operator, and input types."""
+"""What ONNX's schemas know: the function body that defines an operator, and types of results."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import onnx
-from onnx import FunctionProto, GraphProto, NodeProto, TypeProto, inliner
+from onnx import FunctionProto, GraphProto, NodeProto, TypeProto, inliner, numpy_helper
 
+from camshaft.errors import ModelError
 from camshaft.frontends.onnx.context import NodeContext
-from camshaft.frontends.onnx.dtypes import onnx_dtype
 
 _BODY = "ai.camshaft.body"
 
@@ -23,24 +24,39 @@ class FunctionBody:
     opsets: dict[str, int]
 
 
-def type_proto(ctx: NodeContext, index: int) -> TypeProto:
-    """ONNX's spelling of the type of input `index`; empty where the input is left out."""
-    tensor = ctx.inputs[index]
-    if tensor is None:
-        return TypeProto()
-    t = tensor.type
-    shape = [d if isinstance(d, int) else str(d) for d in t.shape]  # a symbolic one by its text
-    return onnx.helper.make_tensor_type_proto(onnx_dtype(t.dtype), shape)
+def inferred_types(
+    node: NodeProto,
+    schema: onnx.defs.OpSchema,
+    opset: int,
+    types: Sequence[TypeProto],
+    constants: Sequence[np.ndarray | None],
+) -> Mapping[str, TypeProto]:
+    """The types of a node's outputs by ONNX's shape inference, as far as it knows them.
+
+    types, constants: of the inputs; None for what is not constant.  ModelError if it refuses the node.
+    """
+    given = {n: types[i] for i, n in enumerate(node.input) if n}
+    data = {
+        n: numpy_helper.from_array(array, n)
+        for n, array in zip(node.input, constants, strict=True)
+        if array is not None and array.dtype.kind != "O"
+    }
+    opsets = [onnx.helper.make_opsetid(schema.domain, opset)]
+    try:
+        return onnx.shape_inference.infer_node_outputs(
+            schema, node, given, data, opset_imports=opsets
+        )
+    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError) as error:
+        raise ModelError(f"ONNX's shape inference refuses it: {str(error).strip()}") from error
 
 
 def pass_on_narrow(ctx: NodeContext) -> None:
     """Note which outputs have a type of at most 8 bits because an input has it: those of the same type
     variable of ONNX's schema, where the handler has not said more."""
-    domain = "" if ctx.proto.domain == "ai.onnx" else ctx.proto.domain
     narrow = [ctx.narrow.get(name) for name in ctx.proto.input]
-    if not any(narrow) or not onnx.defs.has(ctx.proto.op_type, ctx.opset, domain):
+    if not any(narrow) or not onnx.defs.has(ctx.proto.op_type, ctx.opset, ctx.domain):
         return
-    schema: Any = onnx.defs.get_schema(ctx.proto.op_type, ctx.opset, domain)
+    schema: Any = onnx.defs.get_schema(ctx.proto.op_type, ctx.opset, ctx.domain)
     of_variable: dict[str, int] = {}
     for i, elem_type in enumerate(narrow):
         if elem_type is not None:

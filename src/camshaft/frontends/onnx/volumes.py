@@ -27,7 +27,7 @@ def window_types(ctx: NodeContext) -> list[TensorType] | None:
     ModelError where operands do not fit; what is open is learned by the graph.
     """
     op_type = ctx.proto.op_type
-    if ctx.proto.domain not in ("", "ai.onnx") or op_type not in (*_CONVOLUTIONS, *_POOLS):
+    if ctx.domain or op_type not in (*_CONVOLUTIONS, *_POOLS):
         return None
     x = ctx.arg(0)
     if x.type.rank < 3:

@@ -56,9 +56,7 @@ class ScriptContext:
             (self._runner(i), names, results) for i, (_, names, results) in enumerate(makers)
         ]
         self._steps = Linker(places, graphs).script(script)
-        self._first = [
-            *((places.of(n), tidy(v)) for n, v in constants.items()),
-        ]
+        self._first = [(places.of(n), tidy(v)) for n, v in constants.items()]
         self._given = [places.of(e.value) for e in (*self._tensors, *self._opaque)]
         self._results = [places.of(e.value) for e in outputs]
         self._count = len(places.numbers)
@@ -115,7 +113,7 @@ class ScriptContext:
             raise ModelError(f"the script failed: {type(error).__name__}: {error}") from error
         kept = {id(v) for _, v in self._first} | {id(v) for v in given}
         return {
-            end.name: _own(values[i], end, kept)
+            end.name: _own(values[i], kept)
             for end, i in zip(self._outputs, self._results, strict=True)
         }
 
@@ -255,10 +253,10 @@ def _array(end: End, value: Any, dtype: np.dtype) -> Any:
     return tidy(array)
 
 
-def _own(value: Any, end: End, kept: set[int]) -> Any:
+def _own(value: Any, kept: set[int]) -> Any:
     """A result that shares no memory with what the caller or the engine holds."""
     if isinstance(value, list):
-        return [_own(v, end, kept) for v in value]
+        return [_own(v, kept) for v in value]
     if isinstance(value, np.ndarray) and (value.base is not None or id(value) in kept):
         return value.copy()
     return value

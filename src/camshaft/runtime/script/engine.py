@@ -28,7 +28,7 @@ from camshaft.runtime.linked import LinkedEngine
 from camshaft.runtime.profile import LayerTime, Profile
 from camshaft.runtime.script.check import check_script
 from camshaft.runtime.script.context import ScriptContext, shapes_of
-from camshaft.runtime.sizes import output_shapes, sizes_of
+from camshaft.runtime.sizes import sizes_given
 
 ALONE_MACS, ALONE_BYTES = 1_000_000, 500_000
 """Work of a graph up to which it runs on one thread: some 50 us."""
@@ -111,11 +111,7 @@ class ScriptEngine(Engine):
         if not isinstance(inputs, Mapping):
             bindings.arrange(inputs)  # which says what is wrong
         given = {n: x for n, x in inputs.items() if n in bindings.names or n in bindings.fixed}
-        output_shapes(self.program, bindings, given)
-        arrays = bindings.with_scalars(bindings.arrange(given))
-        shapes = [a.shape if isinstance(a, np.ndarray) else tuple(a) for a in arrays]
-        sizes = sizes_of(self.program, (*shapes, *bindings.elements(arrays)))
-        return shapes_of(self.scripted.outputs, sizes)
+        return shapes_of(self.scripted.outputs, sizes_given(self.program, bindings, given))
 
     # -- running -----------------------------------------------------------------------------
 

@@ -83,7 +83,7 @@ def modern(ctx: NodeContext) -> NodeContext:
     ModelError where it means what no later opset can say, or contradicts itself.
     """
     op_type = ctx.proto.op_type
-    is_old = ctx.proto.domain in ("", "ai.onnx") and ctx.opset < OLDEST_OPSET
+    is_old = not ctx.domain and ctx.opset < OLDEST_OPSET
     if not is_old or not onnx.defs.has(op_type, ctx.opset, ""):
         return ctx
     since = onnx.defs.get_schema(op_type, ctx.opset, "").since_version

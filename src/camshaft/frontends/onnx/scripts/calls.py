@@ -8,12 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx
-from onnx import NodeProto, TypeProto, numpy_helper
+from onnx import NodeProto, TypeProto
 
 from camshaft.errors import ModelError
+from camshaft.frontends.onnx.context import domain_of
 from camshaft.frontends.onnx.dtypes import onnx_dtype
 from camshaft.frontends.onnx.hosted import spelled_out
-from camshaft.frontends.onnx.scripts.ranks import rank_of_output
+from camshaft.frontends.onnx.schema import inferred_types
+from camshaft.frontends.onnx.scripts.ranks import rank_of_outputs
 from camshaft.frontends.onnx.scripts.scope import HostValue, Pending, Scope, Value
 from camshaft.frontends.onnx.scripts.values import Fresh, proto_of, value_type
 from camshaft.ir.extents.extent import Extent
@@ -45,7 +47,7 @@ def call(scope: Scope, place: Place, reason: str) -> list[HostValue | None] | No
     None instead of a list if there is nothing that runs the operator.
     ModelError if its types make no sense.
     """
-    domain = "" if place.node.domain == "ai.onnx" else place.node.domain
+    domain = domain_of(place.node.domain)
     schema = None
     if onnx.defs.has(place.node.op_type, place.opset, domain):
         schema = onnx.defs.get_schema(place.node.op_type, place.opset, domain)
@@ -55,14 +57,19 @@ def call(scope: Scope, place: Place, reason: str) -> list[HostValue | None] | No
     proto = node.SerializeToString(deterministic=True)
     if not has_reference(proto, place.opset):
         return None
-    protos = _loose(place) if schema is None else _inferred(place, node, schema)
+    if schema is None:
+        protos = _loose(place)
+    else:
+        types = [proto_of(v) for v in place.values]
+        constants = [v.data if isinstance(v, Tensor) else None for v in place.values]
+        protos = inferred_types(node, schema, place.opset, types, constants)
     named = extents_named(place.values)
+    rank = rank_of_outputs(place.node, place.values)
     results: list[HostValue | None] = []
     for i, name in enumerate(node.output):
         if not name:
             results.append(None)
             continue
-        rank = rank_of_output(place.node, place.opset, place.values, i)
         found = value_type(protos.get(name) or TypeProto(), named, place.fresh(i), rank)
         results.append(HostValue(place.name_of(i), *found))
     present = tuple(v for v in place.values if v is not None)
@@ -93,23 +100,6 @@ def _loose(place: Place) -> Mapping[str, TypeProto]:
         raise ModelError("the types of its results are not known")
     proto = onnx.helper.make_tensor_type_proto(onnx_dtype(first.type.dtype), None)
     return {name: proto for name in place.node.output if name}
-
-
-def _inferred(place: Place, node: NodeProto, schema: onnx.defs.OpSchema) -> Mapping[str, TypeProto]:
-    """The types of the results by ONNX's shape inference, as far as it knows them."""
-    given = {n: proto_of(place.values[i]) for i, n in enumerate(node.input) if n}
-    data = {
-        n: numpy_helper.from_array(v.array, n)
-        for n, v in zip(node.input, place.values, strict=True)
-        if isinstance(v, Tensor) and v.is_const and v.type.dtype.kind != "s"
-    }
-    opsets = [onnx.helper.make_opsetid(schema.domain, place.opset)]
-    try:
-        return onnx.shape_inference.infer_node_outputs(
-            schema, node, given, data, opset_imports=opsets
-        )
-    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError) as error:
-        raise ModelError(f"ONNX's shape inference refuses it: {str(error).strip()}") from error
 
 
 def extents_named(values: Sequence[Value | None]) -> dict[str, Extent]:

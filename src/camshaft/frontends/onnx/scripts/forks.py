@@ -21,7 +21,7 @@ from camshaft.ir.extents.constraints import Constraints
 from camshaft.ir.extents.extent import Extent, known_different
 from camshaft.ir.extents.sizes import Constraint, substitute
 from camshaft.ir.extents.symbol import Symbol
-from camshaft.ir.graph import Tensor
+from camshaft.ir.types import TensorType
 from camshaft.ops import POINTWISE
 
 MOST_FORKS = 8
@@ -117,10 +117,5 @@ def continued(
 def have_other_ranks(pairs: Sequence[Sequence[Value]]) -> bool:
     """Whether two results that are tensors of known rank have different ones."""
     return any(
-        len({t.type.rank for t in values if _is_tensor(t)}) > 1  # type: ignore[union-attr]
-        for values in pairs
+        len({v.type.rank for v in values if isinstance(v.type, TensorType)}) > 1 for values in pairs
     )
-
-
-def _is_tensor(value: Value) -> bool:
-    return isinstance(value, Tensor) or value.is_tensor

@@ -6,19 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 
 from onnx import NodeProto, helper
 
+from camshaft.frontends.onnx.context import domain_of
 from camshaft.frontends.onnx.scripts.scope import Value
 from camshaft.ir.types import TensorType
 
-Ranks = Sequence[int | None]
 Rule = Callable[[NodeProto, Sequence[Value | None]], int | None]
 
 
-def rank_of_output(
-    node: NodeProto, opset: int, values: Sequence[Value | None], output: int
-) -> int | None:
-    """The rank of output number `output`; None where nothing is known of it."""
+def rank_of_outputs(node: NodeProto, values: Sequence[Value | None]) -> int | None:
+    """The rank of a node's outputs; None where nothing is known of them."""
     rule = _RULES.get(node.op_type)
-    if rule is None or node.domain not in ("", "ai.onnx"):
+    if rule is None or domain_of(node.domain):
         return None
     return rule(node, values)
 
@@ -66,11 +64,8 @@ def _one_hot(node: NodeProto, values: Sequence[Value | None]) -> int | None:
     return None if rank is None else rank + 1
 
 
-def _compress(node: NodeProto, values: Sequence[Value | None]) -> int | None:
-    return _rank(values, 0) if any(a.name == "axis" for a in node.attribute) else 1
-
-
-def _unique(node: NodeProto, values: Sequence[Value | None]) -> int | None:
+def _along_axis(node: NodeProto, values: Sequence[Value | None]) -> int | None:
+    """Of Compress and Unique: without an axis the input is a list."""
     return _rank(values, 0) if any(a.name == "axis" for a in node.attribute) else 1
 
 
@@ -107,7 +102,7 @@ _REDUCTIONS = (
 _RULES: Mapping[str, Rule] = {
     **dict.fromkeys(_ALIKE, _same),
     **dict.fromkeys(_REDUCTIONS, _reduce),
-    "Compress": _compress,
+    "Compress": _along_axis,
     "ConstantOfShape": _listed(0),
     "Expand": _expand,
     "Gather": _gather,
@@ -118,6 +113,6 @@ _RULES: Mapping[str, Rule] = {
     "Range": _constant(1),
     "Reshape": _listed(1),
     "Squeeze": _squeeze,
-    "Unique": _unique,
+    "Unique": _along_axis,
     "Unsqueeze": _unsqueeze,
 }

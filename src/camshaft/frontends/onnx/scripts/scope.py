@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from onnx import TypeProto, helper
+from onnx import TypeProto
 
-from camshaft.frontends.onnx.dtypes import onnx_dtype
+from camshaft.frontends.onnx.dtypes import tensor_proto
 from camshaft.frontends.onnx.scripts.narrowed import narrowed
 from camshaft.ir.attrs import symbolic_in
 from camshaft.ir.extents.constraints import Constraints
@@ -38,11 +38,6 @@ class HostValue:
     name: str
     type: ValueType
     proto: TypeProto
-
-    @property
-    def is_tensor(self) -> bool:
-        """Whether a graph can take it."""
-        return isinstance(self.type, TensorType)
 
     @property
     def shape(self) -> Shape:
@@ -318,12 +313,6 @@ def known_at(known: np.ndarray, facts: Mapping[Symbol, Extent]) -> np.ndarray:
     for at, e in np.ndenumerate(known):
         made[at] = substitute(e, facts) if isinstance(e, Dim) else e
     return made
-
-
-def tensor_proto(type: TensorType) -> TypeProto:
-    """ONNX's spelling of a tensor type, symbolic extents by their text."""
-    shape = [d if isinstance(d, int) else str(d) for d in type.shape]
-    return helper.make_tensor_type_proto(onnx_dtype(type.dtype), shape)
 
 
 def _sizes_input(builder: GraphBuilder, symbols: Sequence[Symbol]) -> Tensor:

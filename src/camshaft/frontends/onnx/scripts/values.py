@@ -8,8 +8,8 @@ import onnx
 from onnx import TypeProto
 
 from camshaft.errors import ModelError
-from camshaft.frontends.onnx.dtypes import inner_dtype, onnx_dtype
-from camshaft.frontends.onnx.scripts.scope import HostValue, Value, tensor_proto
+from camshaft.frontends.onnx.dtypes import inner_dtype, onnx_dtype, tensor_proto
+from camshaft.frontends.onnx.scripts.scope import HostValue, Value
 from camshaft.ir.extents.extent import Extent, symbols_of
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.script import Opaque, ValueType

@@ -15,7 +15,7 @@ from onnx import GraphProto, NodeProto
 
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx.ancient import modern
-from camshaft.frontends.onnx.context import DataDependent, Handler, NodeContext
+from camshaft.frontends.onnx.context import DataDependent, Handler, NodeContext, domain_of
 from camshaft.frontends.onnx.demands import demand
 from camshaft.frontends.onnx.handlers import HANDLERS
 from camshaft.frontends.onnx.hosted import host_step
@@ -24,7 +24,7 @@ from camshaft.frontends.onnx.schema import FunctionBody, function_body, pass_on_
 from camshaft.frontends.onnx.scripts.calls import Place as CallPlace
 from camshaft.frontends.onnx.scripts.calls import call
 from camshaft.frontends.onnx.scripts.control import CONTROL
-from camshaft.frontends.onnx.scripts.control.branches import chosen
+from camshaft.frontends.onnx.scripts.control.branches import branch_of, chosen
 from camshaft.frontends.onnx.scripts.forks import Comparison, Facts, Fork, comparison, continued
 from camshaft.frontends.onnx.scripts.scope import HostValue, Scope, Value
 from camshaft.frontends.onnx.scripts.values import proto_of
@@ -66,8 +66,7 @@ class Nodes:
         for i, node in enumerate(nodes):
             own = node.name or next((o for o in node.output if o), node.op_type)
             name = place.within or own
-            value = self.state.values.get(node.input[0]) if node.input else None
-            choice = cases(node, value and self.state.scope.seen(value), place.opsets)
+            choice = cases(node, self.state, place.opsets)
             if choice is not None:
                 self.walk([*choice, *nodes[i + 1 :]], place, outputs)
                 return
@@ -90,10 +89,9 @@ class Nodes:
         condition = self.state.known(here.node.input[0])
         compared = comparison(self.state.scope, condition)
         names = [n for n in outputs if n not in self.state.values]
-        branches = [_branch(here.node, holds) for holds in (True, False)]
         sides, errors = [], []
-        for holds, branch in zip((True, False), branches, strict=True):
-            graph = continued(branch, here.node, rest, names)
+        for holds in (True, False):
+            graph = continued(branch_of(here, holds), here.node, rest, names)
             known = {} if compared is None else compared.facts(holds)
             try:
                 sides.append(self.inside(graph, {}, here.place, known))
@@ -121,14 +119,14 @@ class Nodes:
             raise error
         why = f"node {here.name!r}, behind which nothing takes what its other branch gives,"
         self.state.builder.constraints.add(said.left, said.kind, said.right, why)
-        results = self.subgraph(_branch(here.node, not wrong), {}, around=here.place)
+        results = self.subgraph(branch_of(here, not wrong), {}, around=here.place)
         for name, value in zip(here.node.output, results, strict=False):
             if name:
                 self.state.define(name, value)
         self.walk(rest, here.place, outputs)
 
     def _node(self, node: NodeProto, name: str, place: Place) -> None:
-        domain, opsets = _domain(node.domain), place.opsets
+        domain, opsets = domain_of(node.domain), place.opsets
         if domain not in opsets:
             raise ModelError(f"domain {domain!r} is not among the model's opsets {dict(opsets)}")
         here = self._here(node, name, place)
@@ -145,7 +143,7 @@ class Nodes:
 
     def _here(self, node: NodeProto, name: str, place: Place) -> Here:
         values = tuple(self.state.value(i) for i in node.input)
-        return Here(self, node, name, place.opsets[_domain(node.domain)], values, place)
+        return Here(self, node, name, place.opsets[domain_of(node.domain)], values, place)
 
     def _ordinary(self, here: Here, domain: str) -> Sequence[Value | None] | None:
         """A node whose inputs are tensors: part of a graph if that can hold it, else a step."""
@@ -287,17 +285,6 @@ def _results(handler: Handler, ctx: NodeContext) -> Sequence[Tensor]:
         results = host_step(ctx, window_types(ctx))
     pass_on_narrow(ctx)
     return [results] if isinstance(results, Tensor) else results
-
-
-def _branch(node: NodeProto, holds: bool) -> GraphProto:
-    """The branch of an If that is run where its condition holds, or does not."""
-    name = "then_branch" if holds else "else_branch"
-    graph: GraphProto = next(a.g for a in node.attribute if a.name == name)
-    return graph
-
-
-def _domain(domain: str) -> str:
-    return "" if domain == "ai.onnx" else domain
 
 
 def _located(error: ModelError, name: str, op_type: str) -> ModelError:

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from onnx import GraphProto, NodeProto, ValueInfoProto, helper
 from onnx.onnx_pb import TensorProto
 
-from camshaft.frontends.onnx.scripts.scope import Value
+from camshaft.frontends.onnx.context import domain_of
+from camshaft.frontends.onnx.walk.state import State
 from camshaft.ir.extents.bounds import bounds
 from camshaft.ir.types import TensorType
 
@@ -15,13 +16,12 @@ MOST_OPEN = 3
 """Axes that may be 1; each doubles the number of cases."""
 
 
-def cases(
-    node: NodeProto, value: Value | None, opsets: Mapping[str, int]
-) -> list[NodeProto] | None:
-    """The nodes that stand for a Squeeze of `value` that names no axes; None where it is decided, or too
-    much is open."""
-    if node.op_type != "Squeeze" or node.domain not in ("", "ai.onnx") or value is None:
+def cases(node: NodeProto, state: State, opsets: Mapping[str, int]) -> list[NodeProto] | None:
+    """The nodes that stand for a Squeeze that names no axes; None for other nodes, where it is decided, and
+    where too much is open."""
+    if node.op_type != "Squeeze" or domain_of(node.domain) or node.input[0] not in state.values:
         return None
+    value = state.known(node.input[0])
     named = any(a.name == "axes" for a in node.attribute) or any(node.input[1:])
     if named or not isinstance(value.type, TensorType):
         return None

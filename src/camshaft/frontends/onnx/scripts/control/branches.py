@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from onnx import GraphProto
+
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx.scripts.control.node import (
     EMPTY,
@@ -29,12 +31,17 @@ def if_(c: Control) -> list[Value]:
             raise ModelError(f"its condition {condition.name!r} is {condition.type}, not one bool")
         taken = c.decided(condition)
         if taken is not None:
-            return c.in_place(graph_of(c, "then_branch" if taken else "else_branch"), {})
-    then, yes = c.inside(graph_of(c, "then_branch"), {})
-    otherwise, no = c.inside(graph_of(c, "else_branch"), {})
+            return c.in_place(branch_of(c, taken), {})
+    then, yes = c.inside(branch_of(c, True), {})
+    otherwise, no = c.inside(branch_of(c, False), {})
     if c.may_fork and have_other_ranks([*zip(yes, no, strict=False)]):
         raise Fork
     return chosen(c, condition, (then, yes), (otherwise, no))
+
+
+def branch_of(c: Control, holds: bool) -> GraphProto:
+    """The branch that is run where the condition holds, or does not."""
+    return graph_of(c, "then_branch" if holds else "else_branch")
 
 
 def chosen(

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from onnx import GraphProto
 
 from camshaft.errors import ModelError
+from camshaft.frontends.onnx.dtypes import tensor_proto
 from camshaft.frontends.onnx.scripts.control.node import (
     Control,
     hidden_symbols,
     level_of,
     lies_in,
 )
-from camshaft.frontends.onnx.scripts.scope import HostValue, Pending, Scope, Value, tensor_proto
+from camshaft.frontends.onnx.scripts.scope import HostValue, Pending, Scope, Value
 from camshaft.frontends.onnx.scripts.values import Fresh, joined
 from camshaft.ir.extents.extent import Extent, symbols_of
 from camshaft.ir.extents.symbol import Symbol, UndecidedExtent

@@ -8,6 +8,7 @@ import numpy as np
 from onnx import GraphProto
 
 from camshaft.errors import ModelError
+from camshaft.frontends.onnx.dtypes import tensor_proto
 from camshaft.frontends.onnx.scripts.control.carried import (
     MOST_ITERATIONS,
     MOST_UNROLLED,
@@ -25,7 +26,7 @@ from camshaft.frontends.onnx.scripts.control.node import (
     graph_of,
     optional_input,
 )
-from camshaft.frontends.onnx.scripts.scope import HostValue, Value, tensor_proto
+from camshaft.frontends.onnx.scripts.scope import HostValue, Value
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.graph import Tensor
 from camshaft.ir.script import Loop

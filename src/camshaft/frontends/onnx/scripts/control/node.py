@@ -59,7 +59,7 @@ def graph_of(c: Control, name: str) -> GraphProto:
 
 def argument(c: Control, index: int, what: str) -> Value:
     """Input `index`.  ModelError, calling it `what`, if it is missing."""
-    value = c.values[index] if index < len(c.values) else None
+    value = optional_input(c, index)
     if value is None:
         raise ModelError(f"its {what} (input number {index}) is missing")
     return value
@@ -72,7 +72,7 @@ def optional_input(c: Control, index: int) -> Value | None:
 
 def constant_input(c: Control, index: int) -> np.ndarray | None:
     """Input `index` where it is constant."""
-    value = c.values[index] if index < len(c.values) else None
+    value = optional_input(c, index)
     return value.array if isinstance(value, Tensor) and value.is_const else None
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from onnx import GraphProto
 
 from camshaft.errors import ModelError
+from camshaft.frontends.onnx.dtypes import tensor_proto
 from camshaft.frontends.onnx.scripts.control.carried import (
     MOST_ITERATIONS,
     MOST_UNROLLED,
@@ -17,7 +18,7 @@ from camshaft.frontends.onnx.scripts.control.carried import (
     stacked,
 )
 from camshaft.frontends.onnx.scripts.control.node import EMPTY, Control, graph_of
-from camshaft.frontends.onnx.scripts.scope import HostValue, Value, tensor_proto
+from camshaft.frontends.onnx.scripts.scope import HostValue, Value
 from camshaft.ir.extents.constraints import require_equal
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.script import Scan
