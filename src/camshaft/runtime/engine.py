@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import threading
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from camshaft.runtime.file.engine_file import (
     read_engine_file,
     write_engine_file,
 )
-from camshaft.runtime.file.manifest import Fingerprint, Manifest
+from camshaft.runtime.file.manifest import Fingerprint, Manifest, ScriptManifest
 from camshaft.runtime.linked import LinkedEngine
 from camshaft.runtime.profile import Profile, describe, profile_context
 from camshaft.runtime.sizes import output_shapes
@@ -35,11 +36,7 @@ class Engine:
 
     Calling an engine is safe from any number of threads: it keeps as many contexts as calls
     were ever in progress at once.  For control over threads and memory, create contexts.
-
-    makers: what makes an engine of a file's contents, by the kind of manifest that it holds.
     """
-
-    makers: ClassVar[dict[type, Callable[[EngineContents, int | None], Engine]]] = {}
 
     def __init__(
         self,
@@ -230,7 +227,7 @@ class Engine:
             )
         part = "its program is unsound"
         try:
-            engine = cls.makers[type(contents.manifest)](contents, threads)
+            engine = _made(contents, threads)
             part = "its code cannot be used"
             engine.link()
         except BuildError as error:
@@ -248,12 +245,24 @@ def load(path: str | os.PathLike[str], threads: int | None = None) -> Engine:
     return Engine.load(path, threads)
 
 
-def _plain(contents: EngineContents, threads: int | None) -> Engine:
+_MAKERS = {
+    Manifest: "camshaft.runtime.engine:plain_engine",
+    ScriptManifest: "camshaft.runtime.script.engine:loaded_script_engine",
+}
+"""What makes an engine of a file's contents, by the kind of manifest that it holds.  Imported when such a file
+is loaded: most processes run engines of one kind."""
+
+
+def plain_engine(contents: EngineContents, threads: int | None) -> Engine:
+    """The engine of one program that a file holds.  Errors as in `Engine`."""
     assert isinstance(contents.manifest, Manifest)
     return Engine(contents.manifest, contents.constants, contents.code, threads)
 
 
-Engine.makers[Manifest] = _plain
+def _made(contents: EngineContents, threads: int | None) -> Engine:
+    module, function = _MAKERS[type(contents.manifest)].split(":")
+    engine: Engine = getattr(importlib.import_module(module), function)(contents, threads)
+    return engine
 
 
 def _count(number: int, thing: str) -> str:

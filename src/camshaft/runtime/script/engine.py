@@ -207,7 +207,7 @@ class ScriptEngine(Engine):
         return write_engine_file(path, self.scripted, self._constants_of_all(), code)
 
 
-def _from_file(contents: EngineContents, threads: int | None) -> ScriptEngine:
+def loaded_script_engine(contents: EngineContents, threads: int | None) -> ScriptEngine:
     """The engine that a file holds.  Errors as in `Engine`."""
     manifest, constants, code = contents.manifest, contents.constants, contents.code
     assert isinstance(manifest, ScriptManifest)
@@ -226,9 +226,6 @@ def _from_file(contents: EngineContents, threads: int | None) -> ScriptEngine:
     stored = {c.stored for c in manifest.constants} | {f.constant for f in manifest.face.fixed}
     held = {n: a for n, a in constants.items() if n in stored}
     return ScriptEngine(manifest, held, parts, threads)
-
-
-Engine.makers[ScriptManifest] = _from_file
 
 
 def _pays(part: Engine) -> bool:
