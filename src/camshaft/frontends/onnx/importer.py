@@ -17,6 +17,7 @@ from camshaft.errors import ModelError
 from camshaft.frontends.onnx.input_values import InputValues
 from camshaft.frontends.onnx.model import load_model
 from camshaft.frontends.onnx.open_extents import OpenExtents
+from camshaft.frontends.onnx.pasts import pasts_of
 from camshaft.frontends.onnx.reachable import reachable_in
 from camshaft.frontends.onnx.walk.ends import check_names, declare_input, output_of
 from camshaft.frontends.onnx.walk.here import Place
@@ -105,7 +106,11 @@ def import_model(
     hang on data, by sequences."""
     proto = load_model(model)
     extents = OpenExtents(
-        dict(shapes or {}), tuple(profiles or ()), dict(typical or {}), dict(typical_elements or {})
+        dict(shapes or {}),
+        tuple(profiles or ()),
+        dict(typical or {}),
+        dict(typical_elements or {}),
+        pasts_of(proto.graph),
     )
     given = InputValues(values or {})
     for _ in range(MOST_ROUNDS):

@@ -17,12 +17,14 @@ What is said of an input (`shapes=`, `profiles=`) goes first.  Where nothing is 
   size above lies outside, the least multiple of 16, 8, 4 or 2 within is typical: strides divide it,
   and what is larger costs more and gives as much.  A short height found so makes the picture a line
   of text.
+- The least size is 1, and 0 of the axes along which a model appends to what earlier calls computed
+  (`pasts`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 
@@ -50,13 +52,14 @@ class OpenExtents:
     shapes: input name -> what is said of its extents.  profiles: (least, typical, most) shapes of
     inputs; the first one says what is typical.  typical: input name -> a shape as it will be used,
     which fixes nothing; where nothing else says what is typical, it does.  elements: the same of
-    elements that say sizes.
+    elements that say sizes.  pasts: (input, axis) that may be empty where nothing is said.
     """
 
     shapes: Mapping[str, Sequence[Said]] = field(default_factory=dict)
     profiles: Sequence[Mapping[str, Sequence[Sequence[int]]]] = ()
     typical: Mapping[str, Sequence[int]] = field(default_factory=dict)
     elements: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    pasts: Collection[tuple[str, int]] = ()
     _given: dict[str, Range] = field(default_factory=dict)
     _late: bool = False
     _said: dict[str, Range] = field(default_factory=dict)
@@ -66,6 +69,7 @@ class OpenExtents:
     _of_elements: set[str] = field(default_factory=set)
     _numbers: dict[str, list[int]] = field(default_factory=dict)
     _of_data: set[str] = field(default_factory=set)
+    _pasts: set[str] = field(default_factory=set)
 
     @property
     def symbols(self) -> dict[str, Symbol]:
@@ -182,8 +186,11 @@ class OpenExtents:
         _require_within(name, axis, profiled, given, said)
         if profiled.low is not None and profiled.low == profiled.high:
             return profiled.low
+        symbol = self._identifier(label or _label(name, axis, own))
+        if (name, axis) in self.pasts:
+            self._pasts.add(symbol)
         return self._symbol(
-            self._identifier(label or _label(name, axis, own)),
+            symbol,
             given.otherwise(profiled),
             default,
             f"input {name!r}, axis {axis}",
@@ -237,7 +244,8 @@ class OpenExtents:
             return self._symbol(str(same), given, default, where)
         given = self._agreed(name, given, where)
         known = self._said.get(name, Range())
-        low = _most(1 if given.low is None else given.low, known.low)
+        least = 0 if name in self._pasts else 1
+        low = _most(least if given.low is None else given.low, known.low)
         high = _least(given.high, known.high)
         if high is not None and high < low:
             if given == Range():
