@@ -13,7 +13,9 @@ from camshaft.builder.scripts import script_engine
 from camshaft.config import BuildConfig
 from camshaft.errors import BindingError, CalibrationError, ConfigError, ModelError
 from camshaft.frontends.onnx import Imported
+from camshaft.frontends.onnx.scripts.calls import REFUSED
 from camshaft.ir.graph import Graph
+from camshaft.ir.script import Call, Script
 from camshaft.passes.pipeline import optimize
 from camshaft.passes.qdq.lowering import is_quantized, lower_quantization
 from camshaft.runtime.engine import Engine
@@ -50,6 +52,16 @@ def assembled(
         fingerprint,
         threads,
     )
+
+
+def refusals(script: Script | None) -> list[str]:
+    """What of a script can only fail, a sentence each."""
+    steps = () if script is None else script.walk()
+    return [
+        f"node {s.name!r} ({s.op}) {s.reason}"
+        for s in steps
+        if isinstance(s, Call) and s.executor == REFUSED
+    ]
 
 
 def part_options(

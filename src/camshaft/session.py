@@ -44,6 +44,7 @@ from camshaft.scripted import (
     heavy,
     part_options,
     recorded,
+    refusals,
     refuse_shared_cache,
 )
 
@@ -132,8 +133,11 @@ class BuildSession:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Sizes asked for that the imported model does not take, a sentence each."""
-        return () if self.imported is None else tuple(moved(self.imported, self.config))
+        """Sizes asked for that the imported model does not take, and branches that fail, a sentence each."""
+        if self.imported is None:
+            return ()
+        script = None if self.whole is None else self.whole.script
+        return (*moved(self.imported, self.config), *refusals(script))
 
     def run(self) -> Engine:
         """Build the engine; errors as in `camshaft.build`."""

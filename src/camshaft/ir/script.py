@@ -27,12 +27,15 @@ class Opaque:
     """What a value is that no graph can take: of no known rank, a sequence, an optional, strings.
 
     text: the type, for people.  kind: "tensor", "sequence", "optional" or "strings".
-    dtype: element type of all arrays in it.
+    dtype: element type of all arrays in it.  holds: the kind of what an optional holds.  dims: the extents of
+    strings, or of the tensor in an optional, as far as they are declared (None: an open one).
     """
 
     kind: str
     dtype: DType
     text: str
+    holds: str = ""
+    dims: tuple[int | None, ...] | None = None
 
     def __repr__(self) -> str:
         return self.text

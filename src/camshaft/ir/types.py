@@ -336,6 +336,12 @@ def may_be_one(extent: Extent) -> bool:
     return low <= 1 <= high
 
 
+def require_decided(a: Extent, b: Extent) -> None:
+    """UndecidedExtent where data say whether one of two extents that differ broadcasts."""
+    if a != b and (may_be_one(a) or may_be_one(b)):
+        raise UndecidedExtent(f"whether {a} is 1, or {b}", ranges_of(a, b))
+
+
 def broadcast_shapes(*shapes: Shape) -> Shape:
     """NumPy broadcasting; ModelError names the shapes that do not fit.
 
@@ -357,9 +363,6 @@ def broadcast_shapes(*shapes: Shape) -> Shape:
             if result[axis] == 1:
                 result[axis] = extent
             elif extent != 1:
-                if result[axis] != extent and (may_be_one(result[axis]) or may_be_one(extent)):
-                    raise UndecidedExtent(
-                        f"whether {result[axis]} is 1, or {extent}", ranges_of(result[axis], extent)
-                    )
+                require_decided(result[axis], extent)
                 result[axis] = require_equal(result[axis], extent, misfit)
     return tuple(result)

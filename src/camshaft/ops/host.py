@@ -129,11 +129,13 @@ def run_proto(proto: bytes, opset: int, inputs: Sequence[Value]) -> list[Value]:
         if node.function is not None and not _has_narrow(inputs, node.attrs):
             wanted = tuple(bool(n) for n in node.outputs)
             call = Call(node.op_type, opset, node.attrs, tuple(inputs), wanted)
-            results: Sequence[Any] = node.function(call)
+            with np.errstate(all="ignore"):
+                results: Sequence[Any] = node.function(call)
             results = [results[i] for i, n in enumerate(node.outputs) if n]
         else:
             feeds = {n: v for n, v in zip(node.inputs, inputs, strict=True) if n}
-            results = _evaluator(proto, opset).run(None, feeds)
+            with np.errstate(all="ignore"):
+                results = _evaluator(proto, opset).run(None, feeds)
     except FAULTS as error:
         raise ModelError(f"cannot be computed: {type(error).__name__}: {error}") from error
     return [_plain(r) for r in results]
@@ -190,6 +192,16 @@ def operator(payload: bytes) -> Callable[[Sequence[Value]], list[Value]]:
     def run(values: Sequence[Value]) -> list[Value]:
         results = run_proto(proto, opset, values)
         return [_of_type(r, t) for r, t in zip(results, dtypes, strict=False)]
+
+    return run
+
+
+def refused(payload: bytes) -> Callable[[Sequence[Value]], list[Value]]:
+    """The callable of a step that cannot be computed, and only fails if it is run; the payload says why."""
+    why = payload.decode("utf-8", "replace")
+
+    def run(values: Sequence[Value]) -> list[Value]:
+        raise ModelError(why)
 
     return run
 

@@ -26,6 +26,8 @@ _MOST_BYTES = 1 << 46
 """More than any array has."""
 _LONGEST = (1 << 63) - 1
 """The largest extent that arrays can have."""
+WIDER = r"rebuild with a (wider )?range \([^)]*\), where the model allows it"
+"""The way out in messages about sizes that were said in the build."""
 _FAR = 512
 """How far from a size that does not fit one that does is looked for."""
 

@@ -152,6 +152,32 @@ CASES: dict[str, tuple[str, list[Feeds]]] = {
         "(int64[k] to) => (float y) { c = ConstantOfShape <value = float[1] {2}> (to) y = ReduceSum <keepdims = 0> (c) }",
         [{"to": whole(*to)} for to in ((3, 4), (0, 2), (5,))],
     ),
+    "filters of which some are kept": (
+        """(float[1,3,h,w] x, float[4,3,2,2] all, bool[4] keep, bool[3] channels) => (float[1,k,a,b] y) {
+            some = Compress <axis = 0> (all, keep)
+            filters = Compress <axis = 1> (some, channels)
+            image = Compress <axis = 1> (x, channels)
+            c = Conv (image, filters)
+            y = Relu (c)
+        }""",
+        [
+            {
+                "x": f(1, 3, 5, 4),
+                "all": f(4, 3, 2, 2),
+                "keep": np.arange(4) < n,
+                "channels": np.arange(3) < m,
+            }
+            for n, m in ((1, 3), (4, 2), (3, 1))
+        ],
+    ),
+    "einsum that broadcasts what is found": (
+        """(float[5,4] x, bool[5] a, bool[5] b) => (float[k] y) {
+            p = Compress <axis = 0> (x, a)
+            q = Compress <axis = 0> (x, b)
+            y = Einsum <equation = "...i,...i->..."> (p, q)
+        }""",
+        [{"x": f(5, 4), "a": np.arange(5) < 1, "b": np.arange(5) < n} for n in (0, 1, 4)],
+    ),
     "tile": (
         "(float[n,2] x, int64[2] by) => (float[a,b] y) { t = Tile (x, by) y = Neg (t) }",
         [{"x": f(3, 2), "by": whole(*by)} for by in ((1, 2), (2, 3))],
@@ -163,6 +189,21 @@ CASES: dict[str, tuple[str, list[Feeds]]] = {
 def test_equals_onnxruntime(case: str, tmp_path: Path) -> None:
     text, calls = CASES[case]
     check(text_model(text), calls, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("op", "filters", "calls"),
+    [
+        ("Conv", "k,c,r,s", [((1, 3, 8, 9), (4, 3, 2, 3)), ((2, 2, 5, 5), (2, 2, 1, 5))]),
+        ("Conv <pads = [1,1,1,1]>", "k,3,3,3", [((1, 3, 8, 9), (4, 3, 3, 3)), ((2, 3, 5, 5), (1, 3, 3, 3))]),
+        ("ConvTranspose <strides = [2,2]>", "c,k,r,s", [((1, 3, 4, 5), (3, 4, 2, 3)), ((2, 2, 5, 5), (2, 1, 1, 5))]),
+    ],
+)  # fmt: skip
+def test_filters_of_open_shapes(op: str, filters: str, calls: Any) -> None:
+    model = text_model(
+        f"(float[n,c,h,w] x, float[{filters}] f) => (float[n,m,a,b] y) {{ y = {op} (x, f) }}"
+    )
+    check(model, [{"x": f(*x), "f": f(*w)} for x, w in calls])
 
 
 def test_convolutions_and_products_behind_a_crop(tmp_path: Path) -> None:

@@ -26,23 +26,17 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import prod
 
 from camshaft.errors import ConfigError, ModelError
+from camshaft.frontends.onnx.usual_sizes import FOUND, PIXELS, suited, usual_size
 from camshaft.ir.extents.constraints import Constraints, Lesson, broken, lessons
 from camshaft.ir.extents.extent import Extent, extent_of, sole_symbol, symbols_of
 from camshaft.ir.extents.said import Range, Said, parse_said
 from camshaft.ir.extents.sizes import Constraint, evaluate, typical_sizes
 from camshaft.ir.extents.symbol import Symbol
 
-BATCH, PIXELS, LINE, LENGTH, FOUND = 1, 224, 320, 128, 32
-MOST_ASSUMED = 2**24
-"""Of an input whose sizes are assumed."""
-SHORT = 64
-"""A picture of at most this height is a line of text, typically LINE wide."""
 _PLACEHOLDER = re.compile(r"\?|\*|-?\d*|none|null|any|dynamic|unknown|unk__\d+", re.IGNORECASE)
 _MOST_STEPS = 4096
-_EVEN = (16, 8, 4, 2)
 
 
 @dataclass
@@ -216,7 +210,7 @@ class OpenExtents:
     def _found(self, name: str, axis: int, own: int | str | None) -> int | str | None:
         """What is declared, or the typical size where the model's arithmetic leaves no other."""
         known = self._said.get(self._names.get(_label(name, axis, own), ""), Range())
-        size = _suited(PIXELS, known)
+        size = suited(PIXELS, known)
         return own if isinstance(own, int) or size == PIXELS else size
 
     def _identifier(self, label: str, like: str = "") -> str:
@@ -253,7 +247,7 @@ class OpenExtents:
             raise ConfigError(f"{where}: {given} is asked for, and the model needs {low} at least")
         if name not in self._symbols:
             said = (known.typical, given.typical)
-            size = next((s for s in said if s is not None), _suited(default, known))
+            size = next((s for s in said if s is not None), suited(default, known))
             size = max(low, size if high is None else min(size, high))
             self._symbols[name] = Symbol(name, low, size, high, name in self._of_data)
         return extent_of(self._symbols[name])
@@ -384,40 +378,3 @@ def _label(name: str, axis: int, own: int | str | None) -> str:
 def _named(own: int | str | None) -> str | None:
     """The name that the model gives to an axis; placeholders name nothing."""
     return own if isinstance(own, str) and not _PLACEHOLDER.fullmatch(own) else None
-
-
-def _suited(size: int, known: Range) -> int:
-    """A size that is usual, moved into what the model's arithmetic allows (see the module's text)."""
-    low, high = known.low, known.high
-    if low is None or high is None or low <= size <= high:
-        return size
-    return next((m for s in _EVEN if (m := -(-low // s) * s) <= high), low)
-
-
-def usual_size(declared: Sequence[int | str | None], axis: int) -> int:
-    """The typical size by rank and position (see the module's text)."""
-    rank = len(declared)
-    sizes = [d if isinstance(d, int) and d >= 0 else None for d in declared]
-    if axis == 0 and rank > 1:
-        return BATCH
-    if rank != 4:
-        return _halved(LENGTH, sizes)
-    last, second = sizes[3], sizes[1]
-    channels_last = last is not None and last <= 4 and (second is None or second > 4)
-    spatial = (1, 2) if channels_last else (2, 3)
-    if axis not in spatial:
-        return 3
-    other = sizes[spatial[1] if axis == spatial[0] else spatial[0]]
-    if other is None:
-        return _halved(PIXELS, sizes)
-    return LINE if other <= SHORT else other
-
-
-def _halved(size: int, sizes: Sequence[int | None]) -> int:
-    """The size of axes that are None, besides the batch; small enough for MOST_ASSUMED where that can
-    be."""
-    known = prod(s for s in sizes if s)
-    count = sum(s is None for s in (sizes[1:] or sizes))
-    while size > 1 and known * size**count > MOST_ASSUMED:
-        size //= 2
-    return size

@@ -1,4 +1,4 @@
-"""Types of windows over three and more spatial axes, which run on the host.
+"""Types of windows that run on the host: over three and more spatial axes, or of filters of open shape.
 
 ONNX's shape inference gives up on a window over an extent that has no number, and with ceil_mode it
 counts windows that begin in the padding behind the image, which are none.
@@ -53,6 +53,10 @@ def _convolved(ctx: NodeContext) -> Shape:
     require_equal(
         x.shape[1], wanted, f"input {x.type} does not have the {wanted} channels of {w.type}"
     )
+    if ctx.has(2):
+        bias = ctx.arg(2)
+        misfit = f"bias {bias.type} has not one value for each of {channels} channels"
+        require_equal(bias.type.size, channels, misfit)
     axes = _transposed(ctx, w.shape[2:]) if is_transposed else _windows(ctx, w.shape[2:])
     return (x.shape[0], channels, *axes)
 

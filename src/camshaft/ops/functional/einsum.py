@@ -14,6 +14,7 @@ from math import prod
 from camshaft.errors import ModelError
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.graph import GraphBuilder, Tensor
+from camshaft.ir.types import require_decided
 from camshaft.ops.contraction import MATMUL
 from camshaft.ops.functional.core import NoCanonicalForm, emit, require_same
 from camshaft.ops.functional.movement.shape import reshape, transpose
@@ -71,6 +72,7 @@ def _agree(builder: GraphBuilder, label: str, extent: Extent, others: set[Extent
     """Add to the extents that have a label, which are equal, but for those of 1."""
     for other in others:
         if 1 not in (extent, other):
+            require_decided(extent, other)
             require_same(builder, extent, other, f"label {label!r} is {extent} and {other} long")
             return
     others.add(extent)

@@ -17,6 +17,7 @@ from camshaft.ir.script import End, Opaque, Script
 from camshaft.program.program import Program
 from camshaft.runtime.bindings import Bindings
 from camshaft.runtime.context import ExecutionContext
+from camshaft.runtime.script.names import names_of_values
 from camshaft.runtime.script.steps import Graph, Linker, Places, tidy
 from camshaft.runtime.sizes import check_bytes, sizes_of
 
@@ -55,7 +56,7 @@ class ScriptContext:
         graphs: list[Graph] = [
             (self._runner(i), names, results) for i, (_, names, results) in enumerate(makers)
         ]
-        self._steps = Linker(places, graphs).script(script)
+        self._steps = Linker(places, graphs, names_of_values(script)).script(script)
         self._first = [(places.of(n), tidy(v)) for n, v in constants.items()]
         self._given = [places.of(e.value) for e in (*self._tensors, *self._opaque)]
         self._results = [places.of(e.value) for e in outputs]
@@ -112,10 +113,10 @@ class ScriptContext:
         except Exception as error:  # of a script that no build has made: a file was edited
             raise ModelError(f"the script failed: {type(error).__name__}: {error}") from error
         kept = {id(v) for _, v in self._first} | {id(v) for v in given}
-        return {
-            end.name: _own(values[i], kept)
-            for end, i in zip(self._outputs, self._results, strict=True)
-        }
+        found: dict[str, Any] = {}
+        for end, i in zip(self._outputs, self._results, strict=True):
+            found[end.name] = _own(values[i], kept)
+        return found
 
     def _walk(self, values: list[Any]) -> None:
         """All steps in order."""
@@ -153,11 +154,8 @@ class ScriptContext:
                 f"the inputs come as {type(inputs).__name__}, must be a dictionary {{input name: value}}"
             )
         rest = dict(inputs)
-        others = []
-        for end in self._opaque:
-            if end.name not in rest and end.type.kind != "optional":  # type: ignore[union-attr]
-                raise BindingError(f"missing input {end.name!r} ({end.type!r})")
-            others.append(_checked(end, rest.pop(end.name, None)))
+        self._check_names(rest)
+        others = [_checked(end, rest.pop(end.name, None)) for end in self._opaque]
         arrays = self._bindings.with_scalars(self._bindings.arrange(rest))
         self._bindings.check_kinds(arrays)
         shapes = tuple(a.shape for a in arrays) + self._bindings.elements(arrays)
@@ -167,6 +165,17 @@ class ScriptContext:
         if self.check_finite:
             self._bindings.check_finite(arrays)
         return [*arrays, *others]
+
+    def _check_names(self, inputs: Mapping[str, Any]) -> None:
+        """BindingError lists what is missing or unknown; optionals may be left out."""
+        ends = {e.name: e.type for e in (*self._tensors, *self._opaque)}
+        needed = [n for n, t in ends.items() if not isinstance(t, Opaque) or t.kind != "optional"]
+        known = ends.keys() | self._bindings.fixed.keys()
+        parts = [f"unknown input {n!r}" for n in inputs if n not in known]
+        parts += [f"missing input {n!r}" for n in needed if n not in inputs]
+        if parts:
+            listed = ", ".join(f"{n} {t!r}" for n, t in ends.items())
+            raise BindingError(f"{', '.join(parts)}; the engine's inputs are: {listed}")
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -227,13 +236,21 @@ def _checked(end: End, value: Any) -> Any:
     """An input that is no tensor of known rank, as steps take it; BindingError for another kind."""
     assert isinstance(end.type, Opaque)
     kind, dtype = end.type.kind, np.dtype(end.type.dtype.numpy)
-    if kind == "sequence" or (kind == "optional" and isinstance(value, list | tuple)):
+    if kind == "optional":
+        if value is None:
+            return None
+        kind = end.type.holds
+    if kind == "sequence":
         if not isinstance(value, list | tuple):
             raise BindingError(f"input {end.name!r} is {end.type!r}: give a list of arrays")
         return [_array(end, v, dtype) for v in value]
-    if kind == "optional" and value is None:
-        return None
-    return _array(end, value, dtype)
+    array, dims = _array(end, value, dtype), end.type.dims
+    if dims is not None and (
+        array.ndim != len(dims)
+        or any(d not in (None, n) for d, n in zip(dims, array.shape, strict=True))
+    ):
+        raise ShapeError(f"input {end.name!r} has shape {array.shape}, expected {end.type!r}")
+    return array
 
 
 def _array(end: End, value: Any, dtype: np.dtype) -> Any:
@@ -254,9 +271,12 @@ def _array(end: End, value: Any, dtype: np.dtype) -> Any:
 
 
 def _own(value: Any, kept: set[int]) -> Any:
-    """A result that shares no memory with what the caller or the engine holds."""
+    """A result that shares no memory with what the caller or the engine holds, which `kept` grows by."""
     if isinstance(value, list):
         return [_own(v, kept) for v in value]
-    if isinstance(value, np.ndarray) and (value.base is not None or id(value) in kept):
+    if not isinstance(value, np.ndarray):
+        return value
+    if value.base is not None or id(value) in kept:
         return value.copy()
+    kept.add(id(value))
     return value

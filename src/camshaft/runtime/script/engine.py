@@ -280,16 +280,22 @@ def script_lines(script: Script, indent: str = "") -> list[str]:
             given = [*step.inputs, *(s.symbol for s in step.sizes)]
             lines.append(f"{indent}{outputs} = part {step.graph}({', '.join(given)})")
             continue
-        names: tuple[str | None, ...] = (step.condition,) if isinstance(step, If) else ()
-        names = step.inputs if isinstance(step, Call) else names
-        names = step.carried if isinstance(step, Loop | Scan) else names
         what = getattr(step, "op", type(step).__name__)
-        lines.append(
-            f"{indent}{outputs} = {what}({', '.join(n or '-' for n in names)})  # {step.name}"
-        )
+        lines.append(f"{indent}{outputs} = {what}({', '.join(_read(step))})  # {step.name}")
         for inner in inner_scripts(step):
             lines += script_lines(inner, indent + "  ")
     return lines
+
+
+def _read(step: Step) -> list[str]:
+    """What a step that is no run of a part reads, "-" where an optional operand is left out."""
+    if isinstance(step, If):
+        return [step.condition]
+    if isinstance(step, Scan):
+        return [*step.carried, *step.sequences, *filter(None, [step.lengths])]
+    assert isinstance(step, Call | Loop)
+    first = step.inputs if isinstance(step, Call) else (step.count, step.condition, *step.carried)
+    return [name or "-" for name in first]
 
 
 def _profile(

@@ -16,6 +16,7 @@ from camshaft.errors import CamshaftError, ModelError, ShapeError
 from camshaft.ir.extents.extent import Extent, symbols_of
 from camshaft.ir.extents.sizes import evaluate
 from camshaft.ir.script import Call, If, Loop, Opaque, Run, Scan, Script, Size, Step, ValueType
+from camshaft.runtime.script.names import named_again
 
 Values = list[Any]
 Act = Callable[[Values], None]
@@ -41,10 +42,10 @@ class Places:
 
 
 class Linker:
-    """Makes functions of steps.  graphs: by number."""
+    """Makes functions of steps.  graphs: by number.  called: see `names_of_values`."""
 
-    def __init__(self, places: Places, graphs: Sequence[Graph]) -> None:
-        self.places, self.graphs = places, graphs
+    def __init__(self, places: Places, graphs: Sequence[Graph], called: Mapping[str, str]) -> None:
+        self.places, self.graphs, self.called = places, graphs, called
 
     def script(self, script: Script) -> list[Act]:
         """The steps of a script in order."""
@@ -74,7 +75,7 @@ class Linker:
             try:
                 found = run(feeds)
             except ShapeError as error:
-                raise _named_again(error, own, step) from error
+                raise named_again(error, names, step, self.called) from error
             for name, i in made:
                 values[i] = found[name]
 
@@ -216,15 +217,6 @@ class Linker:
         """Reads the sizes that a step knows of what it collects."""
         found = [(self.places.of(s.name), s) for s in step.sizes]
         return lambda values: {s.symbol: _size(values[i], s) for i, s in found}
-
-
-def _named_again(error: ShapeError, names: Sequence[str], step: Run) -> ShapeError:
-    """The error about inputs of a graph, with the names of the values that they stand for."""
-    text = str(error)
-    for name, value in zip(names, step.inputs, strict=True):
-        text = text.replace(repr(name), repr(value))
-    needs = " and ".join(step.needs[:3])
-    return ShapeError(f"{text}; in this call, {needs}" if needs else text)
 
 
 def tidy(value: Any) -> Any:

@@ -26,6 +26,8 @@ from camshaft.ops.host import has_reference
 from camshaft.ops.hosted.table import implementation
 
 EXECUTOR = "camshaft.ops.host:operator"
+REFUSED = "camshaft.ops.host:refused"
+"""The executor of a step that fails if it is run."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,13 @@ def call(scope: Scope, place: Place, reason: str) -> list[HostValue | None] | No
     level = max((scope.level(v) for v in present), default=0)
     scope.add(Pending(step, present, made), level)
     return results
+
+
+def refusal(scope: Scope, name: str, reason: str, results: Sequence[HostValue]) -> None:
+    """Make a step that fails, saying the reason, instead of giving the results."""
+    names = tuple(r.name for r in results)
+    step = Call(name, "If", REFUSED, reason.encode(), (), names, reason)
+    scope.add(Pending(step, (), tuple(results)), 0)
 
 
 def _payload(proto: bytes, opset: int, dtypes: Sequence[str]) -> bytes:

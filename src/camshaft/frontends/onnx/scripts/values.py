@@ -36,8 +36,11 @@ def value_type(
     """
     kind = proto.WhichOneof("value")
     if kind == "optional_type":
-        inner, _ = value_type(proto.optional_type.elem_type, named, lambda i, like: 0)
-        return Opaque("optional", inner.dtype, f"optional {inner}"), proto
+        element = proto.optional_type.elem_type
+        inner, _ = value_type(element, named, lambda i, like: 0)
+        dims = _declared(element)
+        text = f"{inner.dtype}{_dims_text(dims)}" if isinstance(inner, TensorType) else str(inner)
+        return Opaque("optional", inner.dtype, f"optional {text}", _kind(inner), dims), proto
     if kind == "sequence_type":
         inner, _ = value_type(proto.sequence_type.elem_type, named, lambda i, like: 0)
         return Opaque("sequence", inner.dtype, f"sequence of {inner.dtype}"), proto
@@ -45,7 +48,8 @@ def value_type(
         raise ModelError(f"a value is a {kind or 'value of unknown type'}, which is not supported")
     dtype = inner_dtype(proto.tensor_type.elem_type)
     if dtype == string:
-        return Opaque("strings", dtype, "strings"), proto
+        dims = _declared(proto)
+        return Opaque("strings", dtype, f"strings{_dims_text(dims)}", dims=dims), proto
     has_shape = proto.tensor_type.HasField("shape")
     if not has_shape and rank is None:
         return Opaque("tensor", dtype, f"{dtype} of any rank"), proto
@@ -60,6 +64,18 @@ def value_type(
             shape.append(fresh(axis, None))
     type = TensorType(dtype, tuple(shape))
     return type, tensor_proto(type)
+
+
+def _declared(proto: TypeProto) -> tuple[int | None, ...] | None:
+    """The extents of a tensor as far as its type says them; None for no tensor of known rank."""
+    if not proto.HasField("tensor_type") or not proto.tensor_type.HasField("shape"):
+        return None
+    dims = proto.tensor_type.shape.dim
+    return tuple(d.dim_value if d.HasField("dim_value") else None for d in dims)
+
+
+def _dims_text(dims: tuple[int | None, ...] | None) -> str:
+    return "" if dims is None else f"[{','.join('?' if d is None else str(d) for d in dims)}]"
 
 
 def joined(
@@ -99,10 +115,12 @@ def _opaque(
 ) -> tuple[ValueType, TypeProto]:
     """The type of a value of which no more than its kind and element type is sure."""
     if isinstance(type, Opaque) and type.kind != "tensor":
-        same = all(proto_of(b) == proto for b in others)
-        return type, proto if same else _without_shapes(proto)
-    loose = onnx.helper.make_tensor_type_proto(onnx_dtype(type.dtype), None)
-    return Opaque("tensor", type.dtype, f"{type.dtype} of any rank"), loose
+        if all(proto_of(b) == proto for b in others):
+            return type, proto
+        loose = _without_shapes(proto)
+        return value_type(loose, {}, lambda i, like: 0)[0], loose
+    any_rank = onnx.helper.make_tensor_type_proto(onnx_dtype(type.dtype), None)
+    return Opaque("tensor", type.dtype, f"{type.dtype} of any rank"), any_rank
 
 
 def _without_shapes(proto: TypeProto) -> TypeProto:

@@ -22,16 +22,17 @@ from camshaft.frontends.onnx.hosted import host_step
 from camshaft.frontends.onnx.reachable import reachable, reachable_in
 from camshaft.frontends.onnx.schema import FunctionBody, function_body, pass_on_narrow
 from camshaft.frontends.onnx.scripts.calls import Place as CallPlace
-from camshaft.frontends.onnx.scripts.calls import call
+from camshaft.frontends.onnx.scripts.calls import call, refusal
 from camshaft.frontends.onnx.scripts.control import CONTROL
 from camshaft.frontends.onnx.scripts.control.branches import branch_of, chosen
-from camshaft.frontends.onnx.scripts.forks import Comparison, Facts, Fork, comparison, continued
+from camshaft.frontends.onnx.scripts.forks import Facts, Fork, comparison, continued
 from camshaft.frontends.onnx.scripts.scope import HostValue, Scope, Value
 from camshaft.frontends.onnx.scripts.values import proto_of
 from camshaft.frontends.onnx.volumes import window_types
 from camshaft.frontends.onnx.walk.here import Here, Place
 from camshaft.frontends.onnx.walk.squeezes import cases
 from camshaft.frontends.onnx.walk.state import State
+from camshaft.ir.extents.sizes import Constraint
 from camshaft.ir.extents.symbol import UndecidedExtent
 from camshaft.ir.graph import Tensor
 from camshaft.ir.types import TensorType
@@ -89,37 +90,51 @@ class Nodes:
         condition = self.state.known(here.node.input[0])
         compared = comparison(self.state.scope, condition)
         names = [n for n in outputs if n not in self.state.values]
-        sides, errors = [], []
+        sides: dict[bool, tuple[Scope, list[Value]]] = {}
+        errors: dict[bool, ModelError] = {}
         for holds in (True, False):
             graph = continued(branch_of(here, holds), here.node, rest, names)
             known = {} if compared is None else compared.facts(holds)
             try:
-                sides.append(self.inside(graph, {}, here.place, known))
+                sides[holds] = self.inside(graph, {}, here.place, known)
             except ModelError as error:
-                errors.append((holds, error))
-        if errors:
-            self._unforked(here, rest, outputs, compared, errors)
-            return
+                errors[holds] = error
+        if not sides:
+            raise errors[True]
+        for holds, why in errors.items():
+            said = None if compared is None else compared.says(not holds)
+            if said is not None:
+                self._unforked(here, rest, outputs, said, not holds)
+                return
+            sides[holds] = self._refused(here, holds, why, sides[not holds][1])
         step = replace(here, results=tuple(names))
-        for name, value in zip(names, chosen(step, condition, *sides), strict=True):
+        for name, value in zip(
+            names, chosen(step, condition, sides[True], sides[False]), strict=True
+        ):
             self.state.define(name, value)
+
+    def _refused(
+        self, here: Here, holds: bool, error: ModelError, like: Sequence[Value]
+    ) -> tuple[Scope, list[Value]]:
+        """A branch of an If that fails if it is taken, and what it would give: values like these."""
+        scope = self.state.scope.inner()
+        branch = "then_branch" if holds else "else_branch"
+        given = [HostValue(here.claim(f"{branch} {v.name}"), v.type, proto_of(v)) for v in like]
+        refusal(scope, here.name, f"fails if its {branch} is taken, behind which {error}", given)
+        return scope, [*given]
 
     def _unforked(
         self,
         here: Here,
         rest: Sequence[NodeProto],
         outputs: Sequence[str],
-        compared: Comparison | None,
-        errors: Sequence[tuple[bool, ModelError]],
+        said: Constraint,
+        taken: bool,
     ) -> None:
         """Go on in the only branch of an If that the nodes behind it take: sizes must be as it needs."""
-        wrong, error = errors[0]
-        said = None if compared is None else compared.says(not wrong)
-        if len(errors) > 1 or said is None:
-            raise error
         why = f"node {here.name!r}, behind which nothing takes what its other branch gives,"
         self.state.builder.constraints.add(said.left, said.kind, said.right, why)
-        results = self.subgraph(branch_of(here, not wrong), {}, around=here.place)
+        results = self.subgraph(branch_of(here, taken), {}, around=here.place)
         for name, value in zip(here.node.output, results, strict=False):
             if name:
                 self.state.define(name, value)

@@ -8,6 +8,7 @@ from camshaft.errors import ModelError
 from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
 from camshaft.ir.extents.extent import Extent, largest
+from camshaft.ir.extents.sizes import is_static
 from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ops.common import IDENTITY
 from camshaft.ops.contraction import CONV, CONV_TRANSPOSE
@@ -64,9 +65,17 @@ def conv_window(
     """The window that `weight` is over `x`, both checked."""
     if x.type.rank not in (3, 4):
         raise NoCanonicalForm(f"convolves one or two spatial axes; input {x.type} has others")
+    _check_filters(x, weight)
+    return window_of(x.shape[2:], weight.shape[2:], stride, padding, dilation)
+
+
+def _check_filters(x: Tensor, weight: Tensor) -> None:
+    """ModelError where the rank is wrong, NoCanonicalForm where only a call says how many filters there
+    are, or how large they are: kernels are made for that."""
     if weight.type.rank != x.type.rank:
         raise ModelError(f"weights {weight.type} do not have the rank of the input {x.type}")
-    return window_of(x.shape[2:], weight.shape[2:], stride, padding, dilation)
+    if not is_static(weight.shape):
+        raise NoCanonicalForm(f"the shape of weights {weight.type} is open")
 
 
 def _check_bias(builder: GraphBuilder, bias: Tensor | None, channels: Extent) -> None:
@@ -133,8 +142,7 @@ def conv_transpose(
     rank = x.type.rank - 2
     if rank not in (1, 2):
         raise NoCanonicalForm(f"convolves one or two spatial axes; input {x.type} has others")
-    if weight.type.rank != x.type.rank:
-        raise ModelError(f"weights {weight.type} do not have the rank of the input {x.type}")
+    _check_filters(x, weight)
     _check_bias(builder, bias, weight.shape[1] * groups)
     strides = per_axis(stride, rank, "stride", 1)
     dilations = per_axis(dilation, rank, "dilation", 1)

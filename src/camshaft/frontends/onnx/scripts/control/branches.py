@@ -12,23 +12,25 @@ from camshaft.frontends.onnx.scripts.control.node import (
     EMPTY,
     Control,
     argument,
+    check_results,
     graph_of,
     hidden_symbols,
     level_of,
+    scalar_input,
 )
 from camshaft.frontends.onnx.scripts.forks import Fork, have_other_ranks
 from camshaft.frontends.onnx.scripts.scope import HostValue, Pending, Scope, Value
 from camshaft.frontends.onnx.scripts.values import joined
 from camshaft.ir.script import If
-from camshaft.ir.types import TensorType
+from camshaft.ir.types import TensorType, boolean
 
 
 def if_(c: Control) -> list[Value]:
     """If: the branch of a condition that is known; else a step that runs one of them."""
     condition = argument(c, 0, "condition")
+    scalar_input(c, 0, boolean, "condition")
+    _check_branches(c)
     if isinstance(condition.type, TensorType):
-        if condition.type.size != 1 and all(isinstance(d, int) for d in condition.type.shape):
-            raise ModelError(f"its condition {condition.name!r} is {condition.type}, not one bool")
         taken = c.decided(condition)
         if taken is not None:
             return c.in_place(branch_of(c, taken), {})
@@ -37,6 +39,19 @@ def if_(c: Control) -> list[Value]:
     if c.may_fork and have_other_ranks([*zip(yes, no, strict=False)]):
         raise Fork
     return chosen(c, condition, (then, yes), (otherwise, no))
+
+
+def _check_branches(c: Control) -> None:
+    counts = []
+    for name in ("then_branch", "else_branch"):
+        graph = graph_of(c, name)
+        given = {t.name for t in graph.initializer}
+        if inputs := [v.name for v in graph.input if v.name not in given]:
+            raise ModelError(f"its {name} has the inputs {inputs}, and a branch is given none")
+        counts.append(len(graph.output))
+    if counts[0] != counts[1]:
+        raise ModelError(f"its branches give {counts[0]} and {counts[1]} results")
+    check_results(c, counts[0], "each of its branches")
 
 
 def branch_of(c: Control, holds: bool) -> GraphProto:
@@ -52,8 +67,6 @@ def chosen(
 ) -> list[Value]:
     """A step that runs the first script if the condition holds, else the second."""
     (then, yes), (otherwise, no) = first, second
-    if len(yes) != len(no):
-        raise ModelError(f"its branches give {len(yes)} and {len(no)} results")
     outputs = tuple(
         _result(c, i, pair, [then, otherwise]) for i, pair in enumerate(zip(yes, no, strict=True))
     )

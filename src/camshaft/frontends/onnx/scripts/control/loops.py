@@ -22,15 +22,17 @@ from camshaft.frontends.onnx.scripts.control.node import (
     EMPTY,
     Control,
     argument,
+    check_results,
     constant_input,
     graph_of,
     optional_input,
+    scalar_input,
 )
 from camshaft.frontends.onnx.scripts.scope import HostValue, Value
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.graph import Tensor
 from camshaft.ir.script import Loop
-from camshaft.ir.types import TensorType, i64
+from camshaft.ir.types import TensorType, boolean, i64
 
 
 def loop(c: Control) -> list[Value]:
@@ -43,6 +45,9 @@ def loop(c: Control) -> list[Value]:
         raise ModelError(
             f"its body has {len(body.output)} outputs for {len(carried)} carried values"
         )
+    scalar_input(c, 0, i64, "trip count")
+    scalar_input(c, 1, boolean, "condition")
+    check_results(c, len(body.output) - 1, "its body")
     unrolled = _unrolled(c, body, carried)
     return _looped(c, body, carried) if unrolled is None else unrolled
 

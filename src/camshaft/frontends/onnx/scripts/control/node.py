@@ -11,8 +11,10 @@ from onnx import GraphProto, NodeProto
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx.scripts.scope import Scope, Value
 from camshaft.frontends.onnx.scripts.values import Fresh
+from camshaft.ir.extents.sizes import is_static
 from camshaft.ir.graph import Tensor
 from camshaft.ir.script import Script
+from camshaft.ir.types import DType, TensorType
 
 EMPTY = Script((), (), ())
 """Stands in a step for a script that is not finished."""
@@ -68,6 +70,27 @@ def argument(c: Control, index: int, what: str) -> Value:
 def optional_input(c: Control, index: int) -> Value | None:
     """Input `index`; None if it is missing."""
     return c.values[index] if index < len(c.values) else None
+
+
+def scalar_input(c: Control, index: int, dtype: DType, what: str) -> Value | None:
+    """Input `index`, None if it is missing.  ModelError, calling it `what`, if it is not one `dtype`."""
+    value = optional_input(c, index)
+    if value is None:
+        return None
+    wrong = value.type.dtype != dtype
+    if isinstance(value.type, TensorType):
+        wrong |= value.type.size != 1 and is_static(value.type.shape)
+    elif value.type.kind != "tensor":
+        wrong = True
+    if wrong:
+        raise ModelError(f"its {what} {value.name!r} is {value.type}, not one {dtype.name}")
+    return value
+
+
+def check_results(c: Control, count: int, what: str) -> None:
+    """ModelError if the node names more results than `what` gives."""
+    if len(c.node.output) > count:
+        raise ModelError(f"it names {len(c.node.output)} results, and {what} gives {count}")
 
 
 def constant_input(c: Control, index: int) -> np.ndarray | None:

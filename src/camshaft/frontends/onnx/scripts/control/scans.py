@@ -17,7 +17,7 @@ from camshaft.frontends.onnx.scripts.control.carried import (
     settled,
     stacked,
 )
-from camshaft.frontends.onnx.scripts.control.node import EMPTY, Control, graph_of
+from camshaft.frontends.onnx.scripts.control.node import EMPTY, Control, check_results, graph_of
 from camshaft.frontends.onnx.scripts.scope import HostValue, Value
 from camshaft.ir.extents.constraints import require_equal
 from camshaft.ir.extents.extent import Extent
@@ -31,6 +31,13 @@ def _filled(c: Control, name: str, count: int) -> list[int]:
     values = [v for a in c.node.attribute if a.name == name for v in a.ints] or [0] * count
     if len(values) != count:
         raise ModelError(f"attribute {name}={values} should have {count} values")
+    return values
+
+
+def _directions(c: Control, name: str, count: int) -> list[int]:
+    values = _filled(c, name, count)
+    if not {*values} <= {0, 1}:
+        raise ModelError(f"attribute {name}={values} should hold 0 (forward) and 1 (backward)")
     return values
 
 
@@ -54,17 +61,23 @@ def scan(c: Control) -> list[Value]:
             raise ModelError(f"{v.name!r} is {v.type}, not a tensor of known rank")
     carried, sequences = present[:states], present[states:]
     outputs = len(body.output) - states
+    if outputs < 0:
+        raise ModelError(f"its body has {len(body.output)} outputs for {states} states")
+    check_results(c, len(body.output), "its body")
+    for v, least in [(v, batched) for v in carried] + [(v, 1 + batched) for v in sequences]:
+        if len(v.type.shape) < least:  # type: ignore[union-attr]
+            raise ModelError(f"{v.name!r} is {v.type}, which has no axis to scan along")
     if batched:
-        form = _Form([0] * count, _filled(c, "directions", count), [0] * outputs, [0] * outputs)
+        form = _Form([0] * count, _directions(c, "directions", count), [0] * outputs, [0] * outputs)
     else:
         form = _Form(
             [
                 normal_axis(a, len(v.type.shape))  # type: ignore[union-attr]
                 for a, v in zip(_filled(c, "scan_input_axes", count), sequences, strict=True)
             ],
-            _filled(c, "scan_input_directions", count),
+            _directions(c, "scan_input_directions", count),
             _filled(c, "scan_output_axes", outputs),
-            _filled(c, "scan_output_directions", outputs),
+            _directions(c, "scan_output_directions", outputs),
         )
     if not batched:
         unrolled = _unrolled_scan(c, body, carried, sequences, form)
