@@ -144,6 +144,8 @@ def _value(value: Any) -> Any:
         return None
     if isinstance(value, list | tuple):
         return [_value(v) for v in value]
+    if isinstance(value, dict):
+        return value
     array = np.asarray(value)
     if array.dtype.kind in "SU":
         return array.astype(object)

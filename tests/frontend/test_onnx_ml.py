@@ -349,11 +349,3 @@ def test_category_mapper_and_one_hot_encoder() -> None:
     ask("CategoryMapper", np.array([1, 7]), default_string="?", types=[STRING], **attrs)
     ask("OneHotEncoder", np.array([[1, 3], [4, 1]]), cats_int64s=[1, 2, 4], host=True)
     ask("OneHotEncoder", strings("a", "x"), cats_strings=["a", "b"], host=True)
-
-
-def test_maps_are_refused_with_a_way_out() -> None:
-    model, _ = foreign(
-        "ZipMap", [some(rng_of(), 2, 2)], domain=DOMAIN, classlabels_int64s=[0, 1]
-    )  # fmt: skip
-    with pytest.raises(ModelError, match=r"node 'node' \(ZipMap\): gives a list of maps .*zipmap"):
-        imported(model)

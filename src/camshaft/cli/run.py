@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +21,7 @@ from camshaft.cli.output import (
 )
 from camshaft.cli.source import open_source
 from camshaft.errors import ConfigError
+from camshaft.feeds import arrays_of
 from camshaft.ir.extents.said import shape_text
 
 InputFiles = Annotated[
@@ -70,25 +70,16 @@ def run(
     opened = open_source(source, build, shown, Given(input, inputs))
     with opened.engine.create_context(opened.threads, check_finite) as context:
         results = context.run(opened.feeds(seed, shown))
+    arrays = {n: a.astype(str) if a.dtype.kind == "O" else a for n, a in arrays_of(results)}
     if output is not None:
-        _write(output, dict(_arrays(results)))
+        _write(output, arrays)
     table = simple_table("output", "type", "shape", "min", "max", "mean", "NaN")
-    arrays = dict(_arrays(results))
     described = {name: _described(array) for name, array in arrays.items()}
     for name, d in described.items():
         figures = ["-" if d[k] is None else f"{d[k]:.6g}" for k in ("min", "max", "mean")]
         table.add_row(name, d["dtype"], shape_text(tuple(d["shape"])), *figures, str(d["nan"]))
     shown.table(table)
     shown.data({"source": str(source), "random_inputs": opened.given is None, "outputs": described})
-
-
-def _arrays(results: Mapping[str, Any]) -> Iterator[tuple[str, np.ndarray]]:
-    """The arrays among the results by name; those of a sequence as NAME[0], NAME[1], ..."""
-    for name, value in results.items():
-        if isinstance(value, list):
-            yield from _arrays({f"{name}[{i}]": v for i, v in enumerate(value)})
-        elif value is not None:
-            yield name, value.astype(str) if value.dtype.kind == "O" else value
 
 
 def _described(array: np.ndarray) -> dict[str, Any]:

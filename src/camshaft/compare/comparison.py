@@ -10,6 +10,7 @@ import numpy as np
 from camshaft.compare.others import Arrays, run_other
 from camshaft.compare.stored import real_reference, stored_tensors
 from camshaft.compare.tensor_error import TensorError, in_model_order, tensor_error
+from camshaft.feeds import arrays_of
 from camshaft.frontends.onnx.model import load_model
 from camshaft.runtime.engine import Engine
 from camshaft.session import BuildSession
@@ -37,6 +38,10 @@ class Comparison:
         return tuple(t for t in self.outputs if not t.relative <= tolerance)
 
 
+_ABSENT = np.empty((0,) * 9, np.float32)
+"""Stands for an element of a sequence or map that one of the two has not: no result has its shape."""
+
+
 def compare(
     model: Any,
     engine: Engine,
@@ -51,14 +56,18 @@ def compare(
     """
     proto = load_model(model)
     made = engine(dict(feeds))
+    ours = dict(arrays_of(made))
     between = {} if session is None else stored_tensors(session)
     known = {o for n in proto.graph.node for o in n.output}
     partner = {n: n if n in known else s.name for n, s in between.items()}
     matched = {n: p for n, p in partner.items() if p in known and p not in made}
     wanted = run_other(other, proto, feeds, list(dict.fromkeys((*made, *matched.values()))))
+    theirs = dict(arrays_of({n: wanted[n] for n in made}))
     errors = [
-        tensor_error(n, a, np.asarray(wanted[n]), is_output=True, order=len(between))
-        for n, a in made.items()
+        tensor_error(
+            n, ours.get(n, _ABSENT), theirs.get(n, _ABSENT), is_output=True, order=len(between)
+        )
+        for n in dict.fromkeys((*ours, *theirs))
     ]
     seen = session.tapped(list(matched))(dict(feeds)) if session is not None and matched else {}
     unmatched = [n for n, p in partner.items() if p not in known]

@@ -5,8 +5,8 @@ a script: steps in order, each of which takes and gives *values* by name.  `Run`
 model's graphs, in generated code; `Call` an operator in Python whose results have shapes that only
 the data say, or that are no tensors at all; `If`, `Loop` and `Scan` run scripts of their own.
 
-Values are NumPy arrays; lists for ONNX's sequences; None for an empty optional; arrays of objects for
-strings.  Names are unique in a whole script, inner scripts included, and inner scripts see the values
+Values are NumPy arrays; lists for ONNX's sequences; dictionaries for its maps; None for an empty optional;
+arrays of objects for strings.  Names are unique in a whole script, inner scripts included, and inner scripts see the values
 around them.
 """
 
@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from camshaft.errors import ModelError
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.types import DType, TensorType
 
@@ -24,11 +25,12 @@ SIZES = "sizes"
 
 @dataclass(frozen=True, slots=True)
 class Opaque:
-    """What a value is that no graph can take: of no known rank, a sequence, an optional, strings.
+    """What a value is that no graph can take: of no known rank, a sequence, an optional, strings, a map.
 
-    text: the type, for people.  kind: "tensor", "sequence", "optional" or "strings".
-    dtype: element type of all arrays in it.  holds: the kind of what an optional holds.  dims: the extents of
-    strings, or of the tensor in an optional, as far as they are declared (None: an open one).
+    text: the type, for people.  kind: "tensor", "sequence", "optional", "strings" or "map".
+    dtype: element type of all arrays in it, of a map's values.  holds: the kind of what an optional holds, or
+    "map" for a sequence of maps.  dims: the extents of strings, or of the tensor in an optional, as far as they
+    are declared (None: an open one).  keys: the type of maps' keys, None where there are no maps.
     """
 
     kind: str
@@ -36,6 +38,12 @@ class Opaque:
     text: str
     holds: str = ""
     dims: tuple[int | None, ...] | None = None
+    keys: DType | None = None
+
+    def __post_init__(self) -> None:
+        """ModelError for a map without a type of keys, or such a type without a map."""
+        if (self.keys is not None) != ("map" in (self.kind, self.holds)):
+            raise ModelError(f"{self.text}: maps, and only they, have keys")
 
     def __repr__(self) -> str:
         return self.text

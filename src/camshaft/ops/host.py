@@ -114,12 +114,14 @@ def _evaluator(proto: bytes, opset: int) -> Any:
     return ReferenceEvaluator(model)
 
 
-def run_proto(proto: bytes, opset: int, inputs: Sequence[Value]) -> list[Value]:
+def run_proto(
+    proto: bytes, opset: int, inputs: Sequence[Value], dtypes: Sequence[DType] = ()
+) -> list[Value]:
     """Evaluate one serialized NodeProto: the values of the outputs it names, in order.
 
     inputs: one for each input of the node, None where it is left out, or only those that are
-    present, in order.  A value is an array (strings as objects of str), a list (a sequence), or None
-    (an empty optional).  ModelError says what does not fit.
+    present, in order.  A value is an array (strings as objects of str), a list (a sequence), a dictionary
+    (a map), or None (an empty optional).  dtypes: of the named outputs, where they are known.  ModelError says what does not fit.
     """
     try:
         node = _node(proto, opset)
@@ -128,7 +130,14 @@ def run_proto(proto: bytes, opset: int, inputs: Sequence[Value]) -> list[Value]:
             inputs = [next(present) if n else None for n in node.inputs]
         if node.function is not None and not _has_narrow(inputs, node.attrs):
             wanted = tuple(bool(n) for n in node.outputs)
-            call = Call(node.op_type, opset, node.attrs, tuple(inputs), wanted)
+            call = Call(
+                node.op_type,
+                opset,
+                node.attrs,
+                tuple(inputs),
+                wanted,
+                tuple(t.name for t in dtypes),
+            )
             with np.errstate(all="ignore"):
                 results: Sequence[Any] = node.function(call)
             results = [results[i] for i, n in enumerate(node.outputs) if n]
@@ -152,8 +161,8 @@ def _has_narrow(inputs: Sequence[Value], attrs: Attrs) -> bool:
 
 def _plain(value: Any) -> Value:
     """A value in the one form in which camshaft holds it: strings as objects."""
-    if value is None:
-        return None
+    if value is None or isinstance(value, dict):
+        return value
     if isinstance(value, list):
         return [_plain(v) for v in value]
     array = np.asarray(value)
@@ -190,7 +199,7 @@ def operator(payload: bytes) -> Callable[[Sequence[Value]], list[Value]]:
         raise ModelError(f"the step's payload is damaged: {error}") from error
 
     def run(values: Sequence[Value]) -> list[Value]:
-        results = run_proto(proto, opset, values)
+        results = run_proto(proto, opset, values, dtypes)
         return [_of_type(r, t) for r, t in zip(results, dtypes, strict=False)]
 
     return run
@@ -210,7 +219,7 @@ def _of_type(value: Value, dtype: DType) -> Value:
     """The value with arrays of this element type."""
     if isinstance(value, list):
         return [_of_type(v, dtype) for v in value]
-    if value is None or dtype.kind == "s":
+    if value is None or dtype.kind == "s" or isinstance(value, dict):
         return value
     return np.asarray(value).astype(dtype.numpy, copy=False)
 

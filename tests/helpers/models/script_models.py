@@ -45,6 +45,11 @@ def same(got: Any, want: Any, tolerance: float = 1e-5) -> None:
         assert isinstance(got, list) and len(got) == len(want)
         for one, other in zip(got, want, strict=True):
             same(one, other, tolerance)
+    elif isinstance(want, dict):
+        assert isinstance(got, dict) and [*got] == [*want]  # in the same order
+        for key, value in want.items():
+            assert type(got[key]) is type(value)
+            np.testing.assert_allclose(got[key], value, rtol=tolerance, atol=tolerance)
     elif want is None:
         assert got is None
     else:

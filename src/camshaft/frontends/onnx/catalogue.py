@@ -10,7 +10,7 @@ import onnx
 from onnx import helper
 
 from camshaft.frontends.onnx.ancient import CHANGES, OLDEST_OPSET
-from camshaft.frontends.onnx.handlers import HANDLERS, HOSTED, REFUSED
+from camshaft.frontends.onnx.handlers import HANDLERS, HOSTED
 from camshaft.frontends.onnx.scripts.control import CONTROL
 from camshaft.ops.host import has_reference
 from camshaft.ops.hosted.table import FOREIGN, implementation
@@ -95,8 +95,6 @@ def _status(domain: str, name: str, since: int) -> str:
         since = max(newer)
     if domain == "" and name in CONTROL:
         return "script"
-    if (domain, name) in REFUSED:
-        return "none"
     if (domain, name) in HOSTED:
         return "host step"
     if (domain, name) in HANDLERS:

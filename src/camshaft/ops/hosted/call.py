@@ -1,7 +1,8 @@
 """What an implementation of an ONNX operator sees of a node that is run: values, attributes, opset.
 
-A value is an array (strings as an object array of str), a list (an ONNX sequence), or None (an
-optional without an element, or an optional input that is left out).
+A value is an array (strings as an object array of str), a list (an ONNX sequence), a dictionary (an ONNX
+map, of ints, floats and strs), or None (an optional without an element, or an optional input that is left
+out).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 
 from camshaft.errors import ModelError
 
-Value = np.ndarray | list[Any] | None
+Value = np.ndarray | list[Any] | dict[Any, Any] | None
 Attributes = Mapping[str, Any]
 """Ints, floats, strs, lists of these, arrays for tensors; other kinds as onnx's own messages."""
 
@@ -40,7 +41,7 @@ class Call:
     """One run of a node.
 
     inputs: a value for each input the node names, None where it is left out.  outputs: whether each
-    output is named.
+    output is named.  dtypes: names of the element types of the named outputs, where they are known before.
     """
 
     op_type: str
@@ -48,6 +49,7 @@ class Call:
     attrs: Attributes
     inputs: tuple[Value, ...]
     outputs: tuple[bool, ...]
+    dtypes: tuple[str, ...] = ()
 
     def has(self, index: int) -> bool:
         """Whether input `index` is given."""
@@ -69,6 +71,8 @@ class Call:
         value = self.value(index)
         if isinstance(value, list):
             raise ModelError(f"input number {index} is a sequence; a tensor is needed")
+        if isinstance(value, dict):
+            raise ModelError(f"input number {index} is a map; a tensor is needed")
         return None if value is None else np.asarray(value)
 
     def arrays(self) -> list[np.ndarray]:
@@ -80,6 +84,13 @@ class Call:
         value = self.value(index)
         if not isinstance(value, list):
             raise ModelError(f"input number {index} is no sequence")
+        return value
+
+    def map(self, index: int) -> dict[Any, Any]:
+        """Input `index`, a map."""
+        value = self.value(index)
+        if not isinstance(value, dict):
+            raise ModelError(f"input number {index} is no map")
         return value
 
     def number(self, index: int, what: str) -> int:

@@ -19,7 +19,7 @@ from camshaft.ops.hosted import (
     strings,
 )
 from camshaft.ops.hosted.call import Function
-from camshaft.ops.hosted.ml import labels, trees, vectors
+from camshaft.ops.hosted.ml import labels, maps, trees, vectors
 from camshaft.ops.hosted.spatial import convolution, pooling, resize, sampling
 
 
@@ -131,12 +131,15 @@ IMPLEMENTATIONS: tuple[Implementation, ...] = tuple(
 """In alphabetical order."""
 
 FOREIGN: Mapping[tuple[str, str], Function] = {
+    ("ai.onnx.ml", "CastMap"): maps.cast_map,
     ("ai.onnx.ml", "CategoryMapper"): labels.category_mapper,
+    ("ai.onnx.ml", "DictVectorizer"): maps.dict_vectorizer,
     ("ai.onnx.ml", "LabelEncoder"): labels.label_encoder,
     ("ai.onnx.ml", "SVMClassifier"): vectors.svm_classifier,
     ("ai.onnx.ml", "TreeEnsemble"): trees.tree_ensemble,
     ("ai.onnx.ml", "TreeEnsembleClassifier"): trees.tree_classifier,
     ("ai.onnx.ml", "TreeEnsembleRegressor"): trees.tree_regressor,
+    ("ai.onnx.ml", "ZipMap"): maps.zip_map,
     ("com.microsoft", "DynamicQuantizeLSTM"): microsoft.dynamic_quantize_lstm,
     ("com.microsoft", "Inverse"): microsoft.inverse,
 }

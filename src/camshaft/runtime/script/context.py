@@ -17,6 +17,7 @@ from camshaft.ir.script import End, Opaque, Script
 from camshaft.program.program import Program
 from camshaft.runtime.bindings import Bindings
 from camshaft.runtime.context import ExecutionContext
+from camshaft.runtime.script.given import checked
 from camshaft.runtime.script.names import names_of_values
 from camshaft.runtime.script.steps import Graph, Linker, Places, tidy
 from camshaft.runtime.sizes import check_bytes, sizes_of
@@ -83,8 +84,8 @@ class ScriptContext:
     # -- running -----------------------------------------------------------------------------
 
     def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Run on C-contiguous arrays of the declared types (lists of arrays for sequences, None or a value for
-        optionals, arrays of objects for strings); returns new values by output name.
+        """Run on C-contiguous arrays of the declared types (lists of arrays for sequences, dictionaries for
+        maps, None or a value for optionals, arrays of objects for strings); returns new values by output name.
 
         Errors as in `ExecutionContext.run`; ModelError names a node that fails.
         """
@@ -155,7 +156,7 @@ class ScriptContext:
             )
         rest = dict(inputs)
         self._check_names(rest)
-        others = [_checked(end, rest.pop(end.name, None)) for end in self._opaque]
+        others = [checked(end, rest.pop(end.name, None)) for end in self._opaque]
         arrays = self._bindings.with_scalars(self._bindings.arrange(rest))
         self._bindings.check_kinds(arrays)
         shapes = tuple(a.shape for a in arrays) + self._bindings.elements(arrays)
@@ -232,48 +233,12 @@ def shapes_of(outputs: Sequence[End], sizes: Mapping[str, int]) -> dict[str, tup
     return shapes
 
 
-def _checked(end: End, value: Any) -> Any:
-    """An input that is no tensor of known rank, as steps take it; BindingError for another kind."""
-    assert isinstance(end.type, Opaque)
-    kind, dtype = end.type.kind, np.dtype(end.type.dtype.numpy)
-    if kind == "optional":
-        if value is None:
-            return None
-        kind = end.type.holds
-    if kind == "sequence":
-        if not isinstance(value, list | tuple):
-            raise BindingError(f"input {end.name!r} is {end.type!r}: give a list of arrays")
-        return [_array(end, v, dtype) for v in value]
-    array, dims = _array(end, value, dtype), end.type.dims
-    if dims is not None and (
-        array.ndim != len(dims)
-        or any(d not in (None, n) for d, n in zip(dims, array.shape, strict=True))
-    ):
-        raise ShapeError(f"input {end.name!r} has shape {array.shape}, expected {end.type!r}")
-    return array
-
-
-def _array(end: End, value: Any, dtype: np.dtype) -> Any:
-    if not isinstance(value, np.ndarray | np.generic | str):
-        raise BindingError(
-            f"input {end.name!r} ({end.type!r}) holds a {type(value).__name__}, not an array"
-        )
-    array = np.asarray(value)
-    if dtype.kind == "O":
-        if array.dtype.kind not in "OU" or not all(isinstance(v, str) for v in array.flat):
-            raise BindingError(
-                f"input {end.name!r} ({end.type!r}) holds {array.dtype}; give an array of objects, each a str"
-            )
-        return array.astype(object)
-    if array.dtype != dtype:
-        raise BindingError(f"input {end.name!r} holds {array.dtype}, expected {dtype}")
-    return tidy(array)
-
-
 def _own(value: Any, kept: set[int]) -> Any:
     """A result that shares no memory with what the caller or the engine holds, which `kept` grows by."""
     if isinstance(value, list):
         return [_own(v, kept) for v in value]
+    if isinstance(value, dict):
+        return dict(value)
     if not isinstance(value, np.ndarray):
         return value
     if value.base is not None or id(value) in kept:

@@ -37,8 +37,8 @@ ALONE_MACS, ALONE_BYTES = 1_000_000, 500_000
 class ScriptEngine(Engine):
     """Like `Engine`, of a model that decides while it runs.
 
-    Calls take and give lists of arrays for sequences, None for empty optionals, and arrays of objects for
-    strings.
+    Calls take and give lists of arrays for sequences, dictionaries for maps, None for empty optionals, and
+    arrays of objects for strings.
     """
 
     def __init__(

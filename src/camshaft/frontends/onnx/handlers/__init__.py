@@ -42,14 +42,11 @@ HOSTED = frozenset(
         *(
             (ml.DOMAIN, op_type)
             for op_type in (
-                "CategoryMapper", "LabelEncoder", "SVMClassifier", "TreeEnsemble",
-                "TreeEnsembleClassifier", "TreeEnsembleRegressor",
+                "CastMap", "CategoryMapper", "DictVectorizer", "LabelEncoder", "SVMClassifier",
+                "TreeEnsemble", "TreeEnsembleClassifier", "TreeEnsembleRegressor", "ZipMap",
             )
         ),
         *((microsoft.DOMAIN, op_type) for op_type in ("DynamicQuantizeLSTM", "Inverse")),
     }
 )  # fmt: skip
 """Operators of which a handler only says the types: they are host steps."""
-
-REFUSED = frozenset({(ml.DOMAIN, "ZipMap"), (ml.DOMAIN, "DictVectorizer"), (ml.DOMAIN, "CastMap")})
-"""Operators of values that are maps, which there are none of here."""

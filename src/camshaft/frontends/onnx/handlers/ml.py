@@ -295,12 +295,9 @@ def _rows_of(ctx: NodeContext) -> Extent:
     return 1 if x.rank == 1 else x.shape[0]
 
 
-def zip_map(ctx: NodeContext) -> Results:
-    """ZipMap: a map for each row, which no tensor is."""
-    raise ModelError(
-        "gives a list of maps from labels to scores; take the scores it reads as the model's output "
-        "instead (skl2onnx leaves it out with options={'zipmap': False})"
-    )
+def maps(ctx: NodeContext) -> Results:
+    """CastMap, DictVectorizer and ZipMap, steps of a script; `scripts.maps` knows their types."""
+    raise DataDependent("it takes or gives maps, which no graph holds")
 
 
 def label_encoder(ctx: NodeContext) -> Results:
@@ -326,7 +323,9 @@ def _value_type(ctx: NodeContext) -> DType:
 HANDLERS: Mapping[str, Handler] = {
     "ArrayFeatureExtractor": array_feature_extractor,
     "Binarizer": binarizer,
+    "CastMap": maps,
     "CategoryMapper": label_encoder,
+    "DictVectorizer": maps,
     "FeatureVectorizer": feature_vectorizer,
     "Imputer": imputer,
     "LabelEncoder": label_encoder,
@@ -339,5 +338,5 @@ HANDLERS: Mapping[str, Handler] = {
     "TreeEnsemble": tree_ensemble,
     "TreeEnsembleClassifier": tree_classifier,
     "TreeEnsembleRegressor": tree_regressor,
-    "ZipMap": zip_map,
+    "ZipMap": maps,
 }

@@ -15,6 +15,7 @@ from camshaft.frontends.onnx.context import domain_of
 from camshaft.frontends.onnx.dtypes import onnx_dtype
 from camshaft.frontends.onnx.hosted import spelled_out
 from camshaft.frontends.onnx.schema import inferred_types
+from camshaft.frontends.onnx.scripts.maps import map_results
 from camshaft.frontends.onnx.scripts.ranks import rank_of_outputs
 from camshaft.frontends.onnx.scripts.scope import HostValue, Pending, Scope, Value
 from camshaft.frontends.onnx.scripts.values import Fresh, proto_of, value_type
@@ -59,7 +60,10 @@ def call(scope: Scope, place: Place, reason: str) -> list[HostValue | None] | No
     proto = node.SerializeToString(deterministic=True)
     if not has_reference(proto, place.opset):
         return None
-    if schema is None:
+    known = map_results(node, place.values)
+    if known is not None:
+        protos = known
+    elif schema is None:
         protos = _loose(place)
     else:
         types = [proto_of(v) for v in place.values]

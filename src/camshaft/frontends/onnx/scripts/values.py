@@ -13,7 +13,11 @@ from camshaft.frontends.onnx.scripts.scope import HostValue, Value
 from camshaft.ir.extents.extent import Extent, symbols_of
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.script import Opaque, ValueType
-from camshaft.ir.types import TensorType, string
+from camshaft.ir.types import DType, TensorType, f32, f64, i64, string
+
+_KEYS = (string, i64)
+_MAPPED = (string, i64, f32, f64)
+"""What maps lead from and to."""
 
 Fresh = Callable[[int, Extent | None], Extent]
 """A new symbol for axis number i of a value; where it is known, the extent that it is typically like."""
@@ -38,12 +42,21 @@ def value_type(
     if kind == "optional_type":
         element = proto.optional_type.elem_type
         inner, _ = value_type(element, named, lambda i, like: 0)
+        if isinstance(inner, Opaque) and (inner.keys or inner.kind == "optional"):
+            raise ModelError(f"an optional {inner} is not supported, only of tensors and sequences")
         dims = _declared(element)
         text = f"{inner.dtype}{_dims_text(dims)}" if isinstance(inner, TensorType) else str(inner)
         return Opaque("optional", inner.dtype, f"optional {text}", _kind(inner), dims), proto
     if kind == "sequence_type":
         inner, _ = value_type(proto.sequence_type.elem_type, named, lambda i, like: 0)
+        if isinstance(inner, Opaque) and inner.kind in ("optional", "sequence"):
+            raise ModelError(f"a sequence of {inner} is not supported, only of tensors and of maps")
+        if isinstance(inner, Opaque) and inner.kind == "map":
+            text = f"sequence of maps from {inner.keys} to {inner.dtype}"
+            return Opaque("sequence", inner.dtype, text, "map", keys=inner.keys), proto
         return Opaque("sequence", inner.dtype, f"sequence of {inner.dtype}"), proto
+    if kind == "map_type":
+        return _map_type(proto), proto
     if kind != "tensor_type" or not proto.tensor_type.elem_type:
         raise ModelError(f"a value is a {kind or 'value of unknown type'}, which is not supported")
     dtype = inner_dtype(proto.tensor_type.elem_type)
@@ -64,6 +77,18 @@ def value_type(
             shape.append(fresh(axis, None))
     type = TensorType(dtype, tuple(shape))
     return type, tensor_proto(type)
+
+
+def _map_type(proto: TypeProto) -> Opaque:
+    """The type of a map; ModelError where its values are no scalars, or of a type that no operator takes."""
+    keys, values = proto.map_type.key_type, proto.map_type.value_type
+    if not values.HasField("tensor_type") or values.tensor_type.shape.dim:
+        raise ModelError("a map to values that are no scalars is not supported")
+    key, value = inner_dtype(keys), inner_dtype(values.tensor_type.elem_type)
+    if key not in _KEYS or value not in _MAPPED:
+        allowed = f"from {' or '.join(map(str, _KEYS))} to {', '.join(map(str, _MAPPED))}"
+        raise ModelError(f"a map from {key} to {value} is not supported, only maps {allowed}")
+    return Opaque("map", value, f"map from {key} to {value}", keys=key)
 
 
 def _declared(proto: TypeProto) -> tuple[int | None, ...] | None:
@@ -91,7 +116,7 @@ def joined(
     if optional is not None and all(b.type.dtype == type.dtype for b in found):
         return HostValue("", *_opaque(optional.type, proto_of(optional), (a, *found)))
     for b in found:
-        if b.type.dtype != type.dtype or _kind(b.type) != _kind(type):
+        if b.type.dtype != type.dtype or _kind(b.type) != _kind(type) or _keys(b) != _keys(a):
             raise ModelError(f"the results {a.type} and {b.type} have no type in common")
     types = [type, *(b.type for b in found)]
     tensors = [t for t in types if isinstance(t, TensorType)]
@@ -108,6 +133,10 @@ def joined(
 
 def _kind(type: ValueType) -> str:
     return type.kind if isinstance(type, Opaque) else "tensor"
+
+
+def _keys(value: Value) -> DType | None:
+    return value.type.keys if isinstance(value.type, Opaque) else None
 
 
 def _opaque(

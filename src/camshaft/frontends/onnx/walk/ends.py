@@ -46,8 +46,8 @@ def declare_input(state: State, value: ValueInfoProto) -> None:
     """Declare an input of the model."""
     name = value.name
     if (
-        value.type.WhichOneof("value") in ("sequence_type", "optional_type")
-        or _elem_type(value) == TensorProto.STRING
+        value.type.WhichOneof("value") in ("sequence_type", "optional_type", "map_type")
+        or value.type.tensor_type.elem_type == TensorProto.STRING
     ):
         _opaque_input(state, value)
         return
@@ -162,7 +162,7 @@ def _check_declared(name: str, tensor: Value, declared: int) -> None:
 def _elem_type(value: ValueInfoProto) -> int:
     kind = value.type.WhichOneof("value")
     if kind != "tensor_type":
-        raise ModelError(f"is a {kind or 'value without type'}; only tensors are supported")
+        raise ModelError(f"is a {kind or 'value without type'}, which is not supported")
     return int(value.type.tensor_type.elem_type)
 
 
