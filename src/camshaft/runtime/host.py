@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,8 +13,39 @@ from camshaft.ir.extents.sizes import evaluate
 from camshaft.program.program import HostCall
 from camshaft.program.view import Buffer, View
 
-Operands = list[tuple[View | None, np.ndarray | None]]
 Operator = Callable[[Sequence[np.ndarray | None], Sequence[int]], Sequence[np.ndarray]]
+
+
+class Layout(NamedTuple):
+    """A view at known sizes.  first: the byte of the buffer where it begins.  strides: in bytes."""
+
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    first: int
+    strides: tuple[int, ...]
+
+    def on(self, memory: np.ndarray) -> np.ndarray:
+        """The array that it describes, without a copy.
+
+        memory: C-contiguous, of any type; it begins where the view's buffer begins.
+        """
+        if 0 in self.shape:
+            return np.empty(self.shape, self.dtype)
+        data = memory.reshape(-1).view(np.uint8)
+        return np.ndarray(self.shape, self.dtype, data, self.first, self.strides)  # type: ignore[arg-type]
+
+
+class Operand(NamedTuple):
+    """One operand of a step: an array that stays (None for an absent operand), or the array of
+    this number in a call, to be seen through `layout`."""
+
+    fixed: np.ndarray | None
+    layout: Layout | None = None
+    number: int = -1
+
+    def array(self, arrays: Sequence[np.ndarray]) -> np.ndarray | None:
+        """The operand in a call on these arrays."""
+        return self.fixed if self.layout is None else self.layout.on(arrays[self.number])
 
 
 class HostStep:
@@ -31,9 +63,8 @@ class HostStep:
         self._payload = constants[call.payload]
         self._operator: Operator | None = None
         self._numbers = numbers
-        self._inputs: Operands = []
-        self._outputs: Operands = []
-        self._sizes: Mapping[str, int] = {}
+        self._inputs: list[Operand] = []
+        self._outputs: list[Operand] = []
         self._dims: tuple[int, ...] = ()
 
     def place(
@@ -43,23 +74,25 @@ class HostStep:
 
         arena: u8.  offsets: where buffers lie in it.  sizes: of the program's symbols.
         """
-        self._sizes = sizes
         self._dims = tuple(evaluate(d, sizes) for d in self._call.dims)
 
-        def fixed(view: View | None) -> np.ndarray | None:
-            if view is None or view.buffer.space in ("input", "output"):
-                return None
-            if view.buffer.space == "constant":
-                return array_of(self._constants[view.buffer.name], view, sizes)
-            return array_of(arena[offsets[view.buffer] :], view, sizes)
+        def operand(view: View | None) -> Operand:
+            if view is None:
+                return Operand(None)
+            layout, buffer = layout_of(view, sizes), view.buffer
+            if buffer.space in ("input", "output"):
+                return Operand(None, layout, self._numbers[buffer.space, buffer.name])
+            if buffer.space == "constant":
+                return Operand(layout.on(self._constants[buffer.name]))
+            return Operand(layout.on(arena[offsets[buffer] :]))
 
-        self._inputs = [(view, fixed(view)) for view in self._call.inputs]
-        self._outputs = [(view, fixed(view)) for view in self._call.outputs]
+        self._inputs = [operand(view) for view in self._call.inputs]
+        self._outputs = [operand(view) for view in self._call.outputs]
 
     def run(self, arrays: Sequence[np.ndarray]) -> None:
         """Run on a call's arrays.  ModelError names the step that failed."""
-        inputs = [self._operand(v, a, arrays) for v, a in self._inputs]
-        outputs = [self._operand(v, a, arrays) for v, a in self._outputs]
+        inputs = [operand.array(arrays) for operand in self._inputs]
+        outputs = [operand.array(arrays) for operand in self._outputs]
         try:
             if self._operator is None:
                 self._operator = self._load()
@@ -77,14 +110,6 @@ class HostStep:
         make = getattr(importlib.import_module(module), function)
         operator: Operator = make(self._payload.tobytes())
         return operator
-
-    def _operand(
-        self, view: View | None, fixed: np.ndarray | None, arrays: Sequence[np.ndarray]
-    ) -> np.ndarray | None:
-        if view is None or fixed is not None:
-            return fixed
-        array = arrays[self._numbers[view.buffer.space, view.buffer.name]]
-        return array_of(array, view, self._sizes)
 
     def _store(self, results: Sequence[np.ndarray], outputs: Sequence[np.ndarray | None]) -> None:
         if len(results) < len(outputs):
@@ -104,19 +129,12 @@ class HostStep:
             output[...] = result
 
 
-def array_of(memory: np.ndarray, view: View, sizes: Mapping[str, int]) -> np.ndarray:
-    """The array that `view` describes, without a copy.
-
-    memory: C-contiguous, of any type; it begins where the view's buffer begins.  sizes: of the
-    program's symbols.
-    """
+def layout_of(view: View, sizes: Mapping[str, int]) -> Layout:
+    """The view at these sizes of the program's symbols."""
     dtype = np.dtype(view.dtype.numpy)
-    shape = tuple(evaluate(d, sizes) for d in view.shape)
-    if 0 in shape:
-        return np.empty(shape, dtype)
-    first = evaluate(view.first_byte, sizes)
-    piece = memory.reshape(-1).view(np.uint8)[first : first + evaluate(view.nbytes, sizes)]
-    strides = tuple(evaluate(s, sizes) * dtype.itemsize for s in view.strides)
-    return np.lib.stride_tricks.as_strided(
-        piece.view(dtype), shape, strides, writeable=memory.flags.writeable
+    return Layout(
+        dtype,
+        tuple(evaluate(d, sizes) for d in view.shape),
+        evaluate(view.offset, sizes) * view.buffer.dtype.bytes,
+        tuple(evaluate(s, sizes) * dtype.itemsize for s in view.strides),
     )
