@@ -409,9 +409,21 @@ def test_other_normalizations() -> None:
         check(*one_node("LRN", [x], size=size, alpha=0.3, beta=0.6, bias=1.5))
 
 
-@pytest.mark.parametrize(
-    "op_type", ["Acos", "Asin", "Atan", "Cosh", "Sinh", "Hardmax", "CumSum", "ArgMax", "TopK"]
-)
+@pytest.mark.parametrize("op_type", ["Acos", "Asin", "Atan", "Cosh", "Sinh", "Asinh", "Atanh"])
+def test_inverse_and_hyperbolic_functions(op_type: str) -> None:
+    x = RNG.uniform(-1, 1, (3, 7)).astype(np.float32)
+    check(*one_node(op_type, [x]))
+
+
+@pytest.mark.parametrize("opset", [11, 13])
+def test_hardmax_takes_the_first_of_equal_elements(opset: int) -> None:
+    x = RNG.integers(0, 3, (4, 5, 6)).astype(np.float32)
+    for axis in (0, 1, 2, -1):
+        check(*one_node("Hardmax", [x], opset=opset, axis=axis))
+    check(*one_node("Hardmax", [x[:0]], opset=opset, axis=1), host=True)
+
+
+@pytest.mark.parametrize("op_type", ["CumSum", "ArgMax", "TopK"])
 def test_host_operators(op_type: str) -> None:
     x = RNG.uniform(-1, 1, (3, 7)).astype(np.float32)
     constants = {"CumSum": {1: np.array(1)}, "TopK": {1: ints(2)}}.get(op_type, {})

@@ -44,6 +44,10 @@ UNARY: dict[Callable[..., object], Callable[[Array], Array]] = {
     F.cos: np.cos,
     F.tan: np.tan,
     F.tanh: np.tanh,
+    F.atan: np.arctan,
+    F.sinh: np.sinh,
+    F.cosh: np.cosh,
+    F.asinh: np.arcsinh,
     F.relu: lambda x: np.maximum(x, 0),
     F.leaky_relu: lambda x: np.where(x < 0, 0.01 * x, x),
     F.elu: elu,
@@ -72,6 +76,45 @@ def test_functions_of_positive_numbers() -> None:
     x = np.abs(X) + 1
     for function, want in ((F.log, np.log), (F.sqrt, np.sqrt), (F.reciprocal, np.reciprocal)):
         same(run(function, x), want(x))
+
+
+INVERSE = {
+    F.asin: (np.arcsin, -1, 1),
+    F.acos: (np.arccos, -1, 1),
+    F.atan: (np.arctan, -50, 50),
+    F.sinh: (np.sinh, -89.4, 89.4),
+    F.cosh: (np.cosh, -89.4, 89.4),
+    F.asinh: (np.arcsinh, -3000, 3000),
+    F.acosh: (np.arccosh, 1, 3000),
+    F.atanh: (np.arctanh, -1, 1),
+}
+"""Function -> the same in NumPy, and where it is defined and finite in f32."""
+
+
+@pytest.mark.parametrize("function", INVERSE, ids=lambda f: f.__name__)
+def test_trigonometry_within_six_units_in_the_last_place(
+    function: Callable[..., F.TensorLike],
+) -> None:
+    numpy, low, high = INVERSE[function]
+    rng = np.random.default_rng(0)
+    special = [0, -0.0, 1, -1, 0.5, -0.5, np.nan, np.inf, -np.inf, 90, -90, 3e38, 1500, 1e-40]
+    parts = [rng.uniform(low, high, 20000), rng.uniform(max(low, -2), min(high, 2), 20000)]
+    x = np.concatenate([*parts, special]).astype(np.float32)
+    with np.errstate(all="ignore"):
+        want = numpy(x.astype(np.float64))
+        nearest = want.astype(np.float32)
+    got = run(function, x)
+    finite = np.isfinite(nearest)
+    np.testing.assert_array_equal(got[~finite], nearest[~finite])
+    unit = np.spacing(np.abs(nearest[finite]))
+    apart = np.abs(got[finite].astype(np.float64) - want[finite]) / unit
+    assert apart.max() < 6  # half of it is NumPy's exp, which is squared
+
+
+def test_trigonometry_is_of_f32() -> None:
+    for function in INVERSE:
+        with pytest.raises(F.NoCanonicalForm, match="works on f32, not on f64"):
+            run(function, X.astype(np.float64))
 
 
 BINARY: dict[Callable[..., object], Callable[[Array, Array], Array]] = {

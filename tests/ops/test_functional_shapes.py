@@ -156,6 +156,7 @@ def test_positions_of_extremes_and_softmax() -> None:
     same(run(F.argmax, x, axis=1), x.argmax(1))
     same(run(F.argmin, x, axis=0, keepdims=True), x.argmin(0)[None])
     same(run(F.argmax, x, axis=1, last=True), 8 - x[:, ::-1].argmax(1))
+    same(run(F.hardmax, x, axis=1), (np.arange(x.shape[1]) == x.argmax(1)[:, None]).astype(x.dtype))
     e = np.exp(X - X.max(1, keepdims=True))
     same(run(F.softmax, X, axis=1), e / e.sum(1, keepdims=True))
     same(run(F.log_softmax, X, axis=1), np.log(e / e.sum(1, keepdims=True)))

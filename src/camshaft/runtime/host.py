@@ -32,7 +32,7 @@ class Layout(NamedTuple):
         if 0 in self.shape:
             return np.empty(self.shape, self.dtype)
         data = memory.reshape(-1).view(np.uint8)
-        return np.ndarray(self.shape, self.dtype, data, self.first, self.strides)  # type: ignore[arg-type]
+        return np.ndarray(self.shape, self.dtype, data, self.first, self.strides)
 
 
 class Operand(NamedTuple):

@@ -232,6 +232,21 @@ def argmin(
     return _found(builder, x, "min", axis, keepdims, last, output)
 
 
+def hardmax(
+    builder: GraphBuilder, x: Tensor, axis: int = -1, *, output: str | None = None
+) -> Tensor:
+    """1 at the first position of the maximum along `axis`, 0 elsewhere, in x's element type.
+
+    Errors, and which position a maximum of NaN has: as in `argmax`.
+    """
+    axis = normal_axis(axis, x.type.rank)
+    at = argmax(builder, x, axis, keepdims=True)
+    places = iota(builder, x.shape[axis])
+    places = reshape(builder, places, (x.shape[axis], *[1] * (x.type.rank - axis - 1)))
+    stands = E.cast(E.binary("eq", X, E.inp(1)), x.type.dtype)
+    return pointwise(builder, stands, places, at, output=output)
+
+
 def _found(
     builder: GraphBuilder,
     x: Tensor,

@@ -9,6 +9,7 @@ from camshaft.errors import ModelError
 from camshaft.frontends.onnx.context import Handler, NodeContext, Results
 from camshaft.frontends.onnx.hosted import host_step
 from camshaft.ir.extents.constraints import require_at_least
+from camshaft.ir.extents.sizes import is_positive
 from camshaft.ir.graph import Tensor
 from camshaft.ir.types import TensorType, i64
 from camshaft.ops import functional as F
@@ -67,13 +68,24 @@ def top_k(ctx: NodeContext) -> Results:
 
 
 def softmax(ctx: NodeContext) -> Results:
-    """Softmax and LogSoftmax.
+    """Softmax and LogSoftmax."""
+    return _by_rows(ctx, F.log_softmax if ctx.proto.op_type == "LogSoftmax" else F.softmax)
+
+
+def hardmax(ctx: NodeContext) -> Results:
+    """Hardmax; a host step where the tensor may be empty."""
+    if not all(map(is_positive, ctx.arg(0).shape)):
+        return host_step(ctx)
+    return _by_rows(ctx, F.hardmax)
+
+
+def _by_rows(ctx: NodeContext, function: Callable[..., Tensor]) -> Results:
+    """function(builder, x, axis).
 
     Before opset 13 all axes from `axis` on are one; that is the same where only one of them is
     longer than 1, and otherwise goes through a matrix.
     """
     x = ctx.arg(0)
-    function = F.log_softmax if ctx.proto.op_type == "LogSoftmax" else F.softmax
     if ctx.opset >= 13:
         return function(ctx.builder, x, ctx.attr_int("axis", -1), output=ctx.output)
     axis = normal_axis(ctx.attr_int("axis", 1), x.type.rank)
@@ -91,6 +103,7 @@ HANDLERS: Mapping[str, Handler] = {
     **dict.fromkeys(_FUNCTIONS, reduction),
     "ArgMax": arg_extreme,
     "ArgMin": arg_extreme,
+    "Hardmax": hardmax,
     "LogSoftmax": softmax,
     "Softmax": softmax,
     "TopK": top_k,
