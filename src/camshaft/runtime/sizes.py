@@ -110,6 +110,7 @@ def _take(
         raise ShapeError(
             f"{where} is {size}, and {by[symbol.name]} is {sizes[symbol.name]}: both are "
             f"{symbol.name}, one size"
+            + ("; rebuild with a range of its own (values=)" if source.part == "element" else "")
         )
     by.setdefault(symbol.name, where)
     if symbol.low <= size <= source.high(symbol):

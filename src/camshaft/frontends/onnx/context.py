@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 
 from camshaft.errors import ModelError
-from camshaft.ir.extents.extent import symbols_of
+from camshaft.ir.extents.extent import Extent, symbols_of
 from camshaft.ir.extents.known import is_whole
 from camshaft.ir.extents.shape_values import EXTENTS, extents_of
 from camshaft.ir.extents.symbol import Symbol
@@ -64,6 +64,7 @@ class NodeContext:
         these types.
     subgraph: imports a branch or loop body in place.
     ask: reports inputs of the model whose values must be known as sizes.
+    unasked: whether a size is an element of an input of which the user has said nothing.
     """
 
     builder: GraphBuilder
@@ -75,6 +76,7 @@ class NodeContext:
     narrow: dict[str, int]
     subgraph: SubgraphImporter
     ask: Callable[[Sequence[Tensor]], None]
+    unasked: Callable[[Extent], bool]
 
     def __post_init__(self) -> None:
         for output in self.proto.output:

@@ -1,16 +1,27 @@
-"""Resize and Upsample."""
+"""Resize and Upsample.
+
+Sizes that are an input name all axes, and nobody resizes the batch or the channels of images: a build takes
+these as equal to x's, as it takes any two open extents that meet, unless `values=` says something of the
+input.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx.context import Handler, NodeContext, Results
 from camshaft.frontends.onnx.hosted import host_step
+from camshaft.ir.extents.constraints import require_equal
+from camshaft.ir.extents.extent import Extent
 from camshaft.ir.extents.known import Ratio
+from camshaft.ops.common import normal_axis
 from camshaft.ops import functional as F
+
+_COLOURS = 4
+"""Most channels of a picture."""
 
 
 def resize(ctx: NodeContext) -> Results:
@@ -20,19 +31,49 @@ def resize(ctx: NodeContext) -> Results:
         return host_step(ctx)
     scales = _scales(ctx, 2)
     sizes = ctx.const_ints(3, "sizes", are_sizes=True)
+    axes = ctx.attr_ints("axes") or None
     by_scales = scales is not None and scales.size > 0
     if not by_scales and sizes is None:
         raise ModelError("neither scales nor sizes are given")
     return F.resize(
         ctx.builder,
         ctx.arg(0),
-        sizes=None if by_scales else sizes,
+        sizes=None if by_scales else _images_resized(ctx, axes, sizes or ()),
         scales=scales if by_scales else None,
-        axes=ctx.attr_ints("axes") or None,
+        axes=axes,
         sampling=_sampling(ctx, coordinates, ctx.attr_str("nearest_mode", "round_prefer_floor")),
         keep_aspect_ratio=ctx.attr_str("keep_aspect_ratio_policy", "stretch"),
         output=ctx.output,
     )
+
+
+def unresized(shape: Sequence[Extent]) -> tuple[int, ...]:
+    """The axes that are no image's height, width or depth, as far as their order and the known extents say:
+    of rank 4 and 5 batch and channels, of rank 3 axes of at most 4 elements, which are colours."""
+    if len(shape) == 3:
+        return tuple(a for a, d in enumerate(shape) if isinstance(d, int) and d <= _COLOURS)
+    if len(shape) not in (4, 5):
+        return ()
+    second, last = shape[1], shape[-1]
+    if isinstance(second, int):
+        channels_last = isinstance(last, int) and last <= _COLOURS < second
+    else:
+        channels_last = isinstance(last, int)
+    return (0, len(shape) - 1 if channels_last else 1)
+
+
+def _images_resized(
+    ctx: NodeContext, axes: Sequence[int] | None, sizes: Sequence[Extent]
+) -> list[Extent]:
+    """Sizes for `axes`; those of batch and channels that an input says are the extents there."""
+    shape, made = ctx.arg(0).shape, list(sizes)
+    kept = unresized(shape)
+    chosen = range(len(shape)) if axes is None else [normal_axis(a, len(shape)) for a in axes]
+    with ctx.builder.constraints.learning(f"node {ctx.name!r}"):
+        for i, (a, size) in enumerate(zip(chosen, sizes, strict=False)):
+            if a in kept and ctx.unasked(size):
+                made[i] = require_equal(shape[a], size, f"axis {a} cannot be {size}")
+    return made
 
 
 def _scales(ctx: NodeContext, index: int) -> np.ndarray | None:

@@ -85,6 +85,7 @@ class Here:
             walk.state.narrow,
             partial(walk.subgraph, around=self.place, level=level),  # type: ignore[arg-type]
             walk.state.ask,
+            walk.state.unasked,
         )
 
     def in_place(self, graph: GraphProto, bound: Mapping[str, Value]) -> list[Value]:

@@ -13,6 +13,7 @@ from camshaft.frontends.onnx.input_values import InputValues
 from camshaft.frontends.onnx.model import opsets_of
 from camshaft.frontends.onnx.open_extents import OpenExtents
 from camshaft.frontends.onnx.scripts.scope import Scope, Shared, Value
+from camshaft.ir.extents.extent import Extent, sole_symbol
 from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ir.script import End
 
@@ -51,6 +52,11 @@ class State:
                 if t.name in self.shared.owners and any(e.value == t.name for e in self.inputs)
             ]
         )
+
+    def unasked(self, size: Extent) -> bool:
+        """Whether a size is an element of an input of which the user has said nothing."""
+        elements = (e for end in self.inputs if end.name in self.given.opened for e in end.values)
+        return sole_symbol(size) in {sole_symbol(e) for e in elements} - {None}
 
     def constants(self, graph: GraphProto, read: Collection[str]) -> None:
         """The initializers that are read, or that give an input of the graph its default."""
