@@ -64,7 +64,7 @@ class NodeContext:
         these types.
     subgraph: imports a branch or loop body in place.
     ask: reports inputs of the model whose values must be known as sizes.
-    unasked: whether a size is an element of an input of which the user has said nothing.
+    unasked: whether a size is computed from elements of inputs of which the user has said nothing.
     """
 
     builder: GraphBuilder

@@ -203,6 +203,7 @@ from camshaft.ops.functional.spatial.pooling import (
     max_pool_with_indices,
 )
 from camshaft.ops.functional.spatial.resize import (
+    resampled,
     resize,
 )
 from camshaft.ops.functional.spatial.sampling import (
@@ -324,6 +325,7 @@ __all__ = [
     "reciprocal",
     "relu",
     "remainder",
+    "resampled",
     "reshape",
     "resize",
     "rms_norm",

@@ -125,7 +125,7 @@ IMPLEMENTATIONS: tuple[Implementation, ...] = tuple(
         ("TopK", 1, selection.top_k),
         ("Unique", 11, selection.unique),
         ("Unsqueeze", 1, shapes.unsqueeze),
-        ("Upsample", 7, resize.upsample),
+        ("Upsample", 7, resize.resize),
     )
 )
 """In alphabetical order."""
@@ -140,6 +140,7 @@ FOREIGN: Mapping[tuple[str, str], Function] = {
     ("ai.onnx.ml", "TreeEnsembleClassifier"): trees.tree_classifier,
     ("ai.onnx.ml", "TreeEnsembleRegressor"): trees.tree_regressor,
     ("ai.onnx.ml", "ZipMap"): maps.zip_map,
+    ("camshaft", "ResizeTables"): resize.resize_tables,
     ("com.microsoft", "DynamicQuantizeLSTM"): microsoft.dynamic_quantize_lstm,
     ("com.microsoft", "Inverse"): microsoft.inverse,
 }

@@ -17,8 +17,8 @@ from camshaft.frontends.onnx.hosted import host_step
 from camshaft.ir.extents.constraints import require_equal
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.extents.known import Ratio
-from camshaft.ops.common import normal_axis
 from camshaft.ops import functional as F
+from camshaft.ops.common import normal_axis
 
 _COLOURS = 4
 """Most channels of a picture."""

@@ -84,7 +84,7 @@ def call(scope: Scope, place: Place, reason: str) -> list[HostValue | None] | No
         place.name,
         node.op_type,
         EXECUTOR,
-        _payload(proto, place.opset, [r.type.dtype.name for r in made]),
+        payload(proto, place.opset, [r.type.dtype.name for r in made]),
         tuple(v.name for v in present),
         tuple(r.name for r in made),
         reason,
@@ -101,7 +101,8 @@ def refusal(scope: Scope, name: str, reason: str, results: Sequence[HostValue]) 
     scope.add(Pending(step, (), tuple(results)), 0)
 
 
-def _payload(proto: bytes, opset: int, dtypes: Sequence[str]) -> bytes:
+def payload(proto: bytes, opset: int, dtypes: Sequence[str]) -> bytes:
+    """What EXECUTOR runs: a serialized NodeProto and its results' element types."""
     record = {"proto": base64.b64encode(proto).decode(), "opset": opset, "dtypes": list(dtypes)}
     return json.dumps(record, sort_keys=True).encode()
 

@@ -30,6 +30,7 @@ from camshaft.frontends.onnx.scripts.scope import HostValue, Scope, Value
 from camshaft.frontends.onnx.scripts.values import proto_of
 from camshaft.frontends.onnx.volumes import window_types
 from camshaft.frontends.onnx.walk.here import Here, Place
+from camshaft.frontends.onnx.walk.resampled import resampled
 from camshaft.frontends.onnx.walk.squeezes import cases
 from camshaft.frontends.onnx.walk.state import State
 from camshaft.ir.extents.sizes import Constraint
@@ -213,7 +214,10 @@ class Nodes:
         return None
 
     def _called(self, here: Here, reason: str) -> Sequence[Value | None]:
-        """A node as a step between graphs."""
+        """A node as a step between graphs, or as one that says sizes and what comes of it."""
+        apart = resampled(here, reason)
+        if apart is not None:
+            return apart
         place = CallPlace(
             here.node,
             here.name,

@@ -13,7 +13,7 @@ from camshaft.frontends.onnx.input_values import InputValues
 from camshaft.frontends.onnx.model import opsets_of
 from camshaft.frontends.onnx.open_extents import OpenExtents
 from camshaft.frontends.onnx.scripts.scope import Scope, Shared, Value
-from camshaft.ir.extents.extent import Extent, sole_symbol
+from camshaft.ir.extents.extent import Extent, symbols_of
 from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ir.script import End
 
@@ -54,9 +54,11 @@ class State:
         )
 
     def unasked(self, size: Extent) -> bool:
-        """Whether a size is an element of an input of which the user has said nothing."""
-        elements = (e for end in self.inputs if end.name in self.given.opened for e in end.values)
-        return sole_symbol(size) in {sole_symbol(e) for e in elements} - {None}
+        """Whether a size is computed from elements of inputs of which the user has said nothing."""
+        opened = [end.values for end in self.inputs if end.name in self.given.opened]
+        said = {*symbols_of(*(e for values in opened for e in values))}
+        found = symbols_of(size)
+        return bool(found) and said.issuperset(found)
 
     def constants(self, graph: GraphProto, read: Collection[str]) -> None:
         """The initializers that are read, or that give an input of the graph its default."""

@@ -176,6 +176,25 @@ def _stretched(extent: Extent, size: Extent) -> Axis:
     return Axis(extent, size, None)
 
 
+def resampled(
+    builder: GraphBuilder,
+    x: Tensor,
+    images: Sequence[int],
+    tables: Sequence[Tensor],
+    *,
+    output: str | None = None,
+) -> Tensor:
+    """x of rank 4 resampled along its axes of height and width, `images`: (1, 2) or (2, 3).
+
+    tables: index i32 and weight f32 of rows and of columns, [out, taps] each, as RESAMPLE takes them.
+    """
+    if tuple(images) == (2, 3):
+        return emit(builder, RESAMPLE, [x, *tables], {"layout": "NCHW"}, output)
+    turned = transpose(builder, x, (0, 3, 1, 2))
+    y = emit(builder, RESAMPLE, [turned, *tables], {"layout": "NCHW"})
+    return transpose(builder, y, (0, 2, 3, 1), output=output)
+
+
 Change = tuple[Axis, Sampling]
 """What becomes of an axis, and how its elements are read."""
 

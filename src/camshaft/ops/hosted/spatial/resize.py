@@ -1,62 +1,68 @@
-"""Resize of every opset, and Upsample: each axis is a matrix of weights that the data is multiplied by."""
+"""Resize of every opset, and Upsample: axis by axis, by tables of indices and weights (`resize_tables`)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import floor
 
 import numpy as np
 
 from camshaft.errors import ModelError
 from camshaft.ops.hosted.call import Call, Value, axis_of, computed
+from camshaft.ops.hosted.spatial.resize_tables import (
+    COORDINATES,
+    NEAREST,
+    Axis,
+    Sampling,
+    Table,
+    narrow_table,
+    places,
+    table_of,
+)
 
 Array = np.ndarray
 
-_COORDINATES = (
-    "half_pixel",
-    "half_pixel_symmetric",
-    "pytorch_half_pixel",
-    "align_corners",
-    "asymmetric",
-    "tf_half_pixel_for_nn",
-    "tf_crop_and_resize",
-)
-_NEAREST = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil", "simple")
-
-
-@dataclass(frozen=True)
-class _Axis:
-    """One axis: its extents, the scale (computed or given), and the part of it that is looked at."""
-
-    size: int
-    out: int
-    scale: float
-    start: float = 0.0
-    end: float = 1.0
-
-
-@dataclass(frozen=True)
-class _Sampling:
-    mode: str
-    coordinates: str
-    nearest: str
-    cubic: float = -0.75
-    exclude_outside: bool = False
-    antialias: bool = False
-    outside: float = 0.0
+_FEW_TAPS = 4
+"""From more on, a matrix of weights is multiplied by instead of adding up what each tap reads."""
 
 
 def resize(call: Call) -> Sequence[Value]:
-    """Resize of any opset: by scales or sizes, for all axes or some."""
+    """Resize of any opset, and Upsample: by scales or sizes, for all axes or some."""
+    axes, sampling = _read(call)
+    return [_resized(call.array(0), axes, sampling)]
+
+
+def resize_tables(call: Call) -> Sequence[Value]:
+    """The tables by which the op `resample` resizes images: inputs as of Resize (mode linear or cubic).
+
+    Attribute `images`: the axes of height and width.  Gives an index i32 [out, taps] and weights f32 of
+    the same shape for each of the two.  ModelError where another axis would change.
+    """
+    axes, sampling = _read(call)
+    images = call.attr_ints("images") or []
+    for a, axis in axes.items():
+        if a not in images and not axis.unchanged:
+            raise ModelError(
+                f"axis {a} of {axis.size} elements would be resized to {axis.out}; where sizes or scales are "
+                f"computed, a build takes only axes {images} of {list(call.array(0).shape)} for height and width"
+            )
+    made: list[Value] = []
+    for a in images:
+        size = call.array(0).shape[a]
+        made += narrow_table(axes.get(a, Axis(size, size, 1.0)), sampling)
+    return made
+
+
+def _read(call: Call) -> tuple[dict[int, Axis], Sampling]:
+    """What becomes of each axis that the node names."""
     if call.opset < 11:
-        return upsample(call)
+        return _read_upsample(call)
     x, roi, scales, sizes = call.array(0), call.given(1), call.given(2), call.given(3)
     axes = [axis_of(a, x.ndim) for a in call.attr_ints("axes") or range(x.ndim)]
-    sampling = _Sampling(
+    sampling = Sampling(
         call.choice("mode", "nearest", ("nearest", "linear", "cubic")),
-        call.choice("coordinate_transformation_mode", "half_pixel", _COORDINATES),
-        call.choice("nearest_mode", "round_prefer_floor", _NEAREST),
+        call.choice("coordinate_transformation_mode", "half_pixel", COORDINATES),
+        call.choice("nearest_mode", "round_prefer_floor", NEAREST),
         call.attr_float("cubic_coeff_a", -0.75),
         call.attr_flag("exclude_outside"),
         call.attr_flag("antialias"),
@@ -80,10 +86,10 @@ def resize(call: Call) -> Sequence[Value]:
         made = _by_sizes(extents, [int(s) for s in wanted], policy, regions)
     else:
         raise ModelError("neither scales nor sizes are given")
-    return [_resized(x, dict(zip(axes, made, strict=True)), sampling)]
+    return dict(zip(axes, made, strict=True)), sampling
 
 
-def upsample(call: Call) -> Sequence[Value]:
+def _read_upsample(call: Call) -> tuple[dict[int, Axis], Sampling]:
     """Upsample, and Resize of opset 10: asymmetric coordinates, a scale for each axis.
 
     Where an axis shrinks, nearest takes the element behind, as ONNX Runtime does; else before.
@@ -100,7 +106,7 @@ def upsample(call: Call) -> Sequence[Value]:
         _by_scale(n, float(s), (0.0, 1.0))
         for n, s in zip(x.shape, _for_axes(scales, axes, "scales"), strict=True)
     ]
-    return [_resized(x, dict(enumerate(made)), _Sampling(mode, "asymmetric", "simple"))]
+    return dict(enumerate(made)), Sampling(mode, "asymmetric", "simple")
 
 
 def _for_axes(values: Array, axes: list[int], what: str) -> list[float]:
@@ -113,14 +119,14 @@ def _for_axes(values: Array, axes: list[int], what: str) -> list[float]:
     return [v.item() for v in values.reshape(-1)]
 
 
-def _by_scale(size: int, scale: float, region: tuple[float, float]) -> _Axis:
+def _by_scale(size: int, scale: float, region: tuple[float, float]) -> Axis:
     """floor(size * scale): ONNX's text has the region in it too, its shape inference has not."""
-    return _Axis(size, floor(np.float32(size) * np.float32(scale)), scale, *region)
+    return Axis(size, floor(np.float32(size) * np.float32(scale)), scale, *region)
 
 
 def _by_sizes(
     extents: list[int], sizes: list[int], policy: str, regions: list[tuple[float, float]]
-) -> list[_Axis]:
+) -> list[Axis]:
     if policy not in ("stretch", "not_larger", "not_smaller"):
         raise ModelError(f"unknown keep_aspect_ratio_policy {policy!r}")
     if policy != "stretch":
@@ -128,37 +134,52 @@ def _by_sizes(
         scale = float(min(ratios) if policy == "not_larger" else max(ratios))
         # round_int: halves go up, as everywhere in ONNX but in `nearest`.
         return [
-            _Axis(n, floor(scale * n + 0.5), scale, *r)
+            Axis(n, floor(scale * n + 0.5), scale, *r)
             for n, r in zip(extents, regions, strict=True)
         ]
     return [
-        _Axis(n, s, float(np.float32(s) / np.float32(n)) if n else 1.0, *r)
+        Axis(n, s, float(np.float32(s) / np.float32(n)) if n else 1.0, *r)
         for n, s, r in zip(extents, sizes, regions, strict=True)
     ]
 
 
-def _resized(x: Array, axes: dict[int, _Axis], sampling: _Sampling) -> Array:
+def _resized(x: Array, axes: dict[int, Axis], sampling: Sampling) -> Array:
+    """x resampled along one axis after the other, those first that shrink most."""
     shape = [axes[a].out if a in axes else n for a, n in enumerate(x.shape)]
     y = x if sampling.mode == "nearest" else computed(x)
     if y.dtype.kind != "f" and sampling.mode != "nearest":
         y = y.astype(np.float32 if y.dtype.itemsize < 4 else np.float64)
-    outside = np.zeros(shape, bool)
-    for a, axis in axes.items():
-        if axis.out == axis.size and axis.scale == 1 and (axis.start, axis.end) == (0, 1):
-            continue
-        if not axis.size:
-            raise ModelError(f"axis {a} has no elements to be resized")
-        at = _places(axis, sampling.coordinates)
+    outside: Array | None = None
+    changed = {a: axis for a, axis in axes.items() if not axis.unchanged}
+    for a, axis in sorted(changed.items(), key=lambda item: item[1].out / max(1, item[1].size)):
         if sampling.coordinates == "tf_crop_and_resize":
-            beyond = (at < 0) | (at > axis.size - 1)
-            outside |= beyond.reshape(-1, *[1] * (x.ndim - 1 - a))
-        if sampling.mode == "nearest":
-            y = np.take(y, _nearest(at, axis, sampling.nearest), axis=a)
-        else:
-            weights = _weights(at, axis, sampling).astype(y.dtype)
-            y = np.moveaxis(np.tensordot(y, weights, ((a,), (1,))), -1, a)
-    y = np.where(outside, np.asarray(sampling.outside, y.dtype), y) if outside.any() else y
+            at = places(axis, sampling.coordinates)
+            beyond = ((at < 0) | (at > axis.size - 1)).reshape(-1, *[1] * (x.ndim - 1 - a))
+            outside = beyond if outside is None else outside | beyond
+        y = _sampled(y, a, axis.size, table_of(axis, sampling))
+    if outside is not None and outside.any():
+        y = np.where(np.broadcast_to(outside, shape), np.asarray(sampling.outside, y.dtype), y)
     return _stored(y, x.dtype)
+
+
+def _sampled(y: Array, a: int, size: int, table: Table) -> Array:
+    """y resampled along axis `a` of `size` elements."""
+    index, weight = table.index, table.weight
+    if weight is None or not index.size:
+        return np.take(y, index[:, 0], axis=a)
+    weight = weight.astype(y.dtype)
+    if index.shape[1] > _FEW_TAPS:
+        matrix = np.zeros((len(index), size), y.dtype)
+        np.add.at(matrix, (np.arange(len(index))[:, None], index), weight)
+        return np.moveaxis(np.tensordot(y, matrix, ((a,), (1,))), -1, a)
+    along = [-1] + [1] * (y.ndim - 1 - a)
+    total: Array | None = None
+    for taps, share in zip(index.T, weight.T, strict=True):
+        part = np.take(y, taps, axis=a)
+        part *= share.reshape(along)
+        total = part if total is None else np.add(total, part, out=total)
+    assert total is not None
+    return total
 
 
 def _stored(y: Array, dtype: np.dtype) -> Array:
@@ -167,72 +188,3 @@ def _stored(y: Array, dtype: np.dtype) -> Array:
         info = np.iinfo(dtype)
         return np.asarray(np.clip(y, info.min, info.max).astype(dtype))
     return y.astype(dtype, copy=False)
-
-
-def _places(axis: _Axis, coordinates: str) -> Array:
-    """Where in the input each element of the result lies, in f32 as runtimes compute it."""
-    out = np.arange(axis.out, dtype=np.float32)
-    scale, size, count = np.float32(axis.scale), np.float32(axis.size), axis.out
-    half = np.float32(0.5)
-    if coordinates == "asymmetric":
-        return out / scale
-    if coordinates == "pytorch_half_pixel":
-        return (out + half) / scale - half if count > 1 else np.zeros_like(out)
-    if coordinates == "align_corners":
-        return out * (size - 1) / np.float32(count - 1) if count > 1 else np.zeros_like(out)
-    if coordinates == "tf_half_pixel_for_nn":
-        return (out + half) / scale
-    if coordinates == "tf_crop_and_resize":
-        start, end = np.float32(axis.start), np.float32(axis.end)
-        if count <= 1:
-            return np.full_like(out, half * (start + end) * (size - 1))
-        return start * (size - 1) + out * (end - start) * (size - 1) / np.float32(count - 1)
-    at = (out + half) / scale - half
-    if coordinates == "half_pixel_symmetric":
-        adjustment = np.float32(count) / (scale * size)
-        at = at + size / 2 * (1 - adjustment)
-    return at
-
-
-def _nearest(at: Array, axis: _Axis, rule: str) -> Array:
-    if rule == "simple":
-        rule = "ceil" if axis.scale < 1 else "floor"
-    if rule == "round_prefer_floor":
-        index = np.ceil(at - np.float32(0.5))
-    elif rule == "round_prefer_ceil":
-        index = np.floor(at + np.float32(0.5))
-    else:
-        index = np.floor(at) if rule == "floor" else np.ceil(at)
-    return np.clip(index, 0, axis.size - 1).astype(np.int64)
-
-
-def _weights(at: Array, axis: _Axis, sampling: _Sampling) -> Array:
-    """[out, size]: what each element of the result takes of each of the input."""
-    shrink = min(axis.scale, 1.0) if sampling.antialias else 1.0
-    support = (1 if sampling.mode == "linear" else 2) / shrink
-    at = at.astype(np.float64)
-    if sampling.mode == "linear" and not sampling.antialias:
-        at = np.clip(at, 0, axis.size - 1)
-    first = np.floor(at - support).astype(np.int64)
-    taps = first[:, None] + np.arange(int(np.ceil(2 * support)) + 2)
-    distance = np.abs(taps - at[:, None]) * shrink
-    share = (
-        np.maximum(0, 1 - distance)
-        if sampling.mode == "linear"
-        else _cubic(distance, sampling.cubic)
-    )
-    real = (taps >= 0) & (taps < axis.size)
-    if sampling.exclude_outside:
-        share = np.where(real, share, 0)
-    share = share / share.sum(1, keepdims=True)
-    matrix = np.zeros((axis.out, axis.size))
-    rows = np.broadcast_to(np.arange(axis.out)[:, None], taps.shape)
-    np.add.at(matrix, (rows, np.clip(taps, 0, axis.size - 1)), share)
-    return matrix
-
-
-def _cubic(d: Array, a: float) -> Array:
-    """Keys 1981, of distances d >= 0."""
-    near = ((a + 2) * d - (a + 3)) * d * d + 1
-    far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
-    return np.where(d <= 1, near, np.where(d < 2, far, 0))
