@@ -19,7 +19,7 @@ from camshaft.frontends.onnx.scripts.scope import HostValue, Pending, Value
 from camshaft.frontends.onnx.walk.here import Here
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.script import Call
-from camshaft.ir.types import DType, TensorType, f32, i8, i32, u8
+from camshaft.ir.types import TensorType, f32, i32
 from camshaft.ops import functional as F
 
 _TAPS = {"linear": 2, "bilinear": 2, "cubic": 4}
@@ -27,7 +27,7 @@ _TAPS = {"linear": 2, "bilinear": 2, "cubic": 4}
 
 def resampled(here: Here, reason: str) -> Sequence[Value] | None:
     """The step and the node behind it that stand for a Resize or Upsample; None where the whole node must be
-    a step: nearest, antialiased or cropping, of other ranks than 4, of open channels or of other types.
+    a step: nearest, antialiased or cropping, of other ranks than 4, of open channels or of other types than f32.
     """
     node = here.node
     x = here.values[0] if here.values else None
@@ -36,7 +36,7 @@ def resampled(here: Here, reason: str) -> Sequence[Value] | None:
     attrs = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     taps = _TAPS.get(attrs.get("mode", b"").decode())
     crops = attrs.get("coordinate_transformation_mode") == b"tf_crop_and_resize"
-    if taps is None or crops or attrs.get("antialias") or not _is_image(x, taps):
+    if taps is None or crops or attrs.get("antialias") or not _is_image(x):
         return None
     batch, channels = unresized(x.shape)
     images = [a for a in range(4) if a not in (batch, channels)]
@@ -51,12 +51,11 @@ def resampled(here: Here, reason: str) -> Sequence[Value] | None:
     return [y]
 
 
-def _is_image(x: Value, taps: int) -> bool:
+def _is_image(x: Value) -> bool:
     """Whether the kernels resample it: of rank 4, with known channels."""
     if not isinstance(x.type, TensorType) or x.type.rank != 4:
         return False
-    types: tuple[DType, ...] = (f32, u8, i8) if taps == 2 else (f32,)
-    return x.type.dtype in types and isinstance(x.type.shape[unresized(x.type.shape)[1]], int)
+    return x.type.dtype == f32 and isinstance(x.type.shape[unresized(x.type.shape)[1]], int)
 
 
 def _tables_step(

@@ -25,7 +25,7 @@ from camshaft.ops.common import normal_axis
 from camshaft.ops.elementwise import POINTWISE
 from camshaft.ops.functional.core import MOST_ELEMENTS, NoCanonicalForm, constant, emit
 from camshaft.ops.functional.movement.counting import iota
-from camshaft.ops.functional.movement.shape import reshape, transpose
+from camshaft.ops.functional.movement.shape import full, reshape, transpose
 from camshaft.ops.functional.spatial.antialias import shrunk
 from camshaft.ops.functional.spatial.sampling import (
     IDENTITY,
@@ -76,14 +76,26 @@ def resize(
         raise ModelError(f"unknown resize mode {sampling.mode!r}")
     outs = [given[a].out if a in given else d for a, d in enumerate(x.shape)]
     with builder.constraints.learning(f"node {builder.layer!r}"):
-        for d in (*x.shape, *outs):
-            require_at_least(d, 1, f"resizing {x.type} to {outs} leaves nothing")
+        for d, out in zip(x.shape, outs, strict=True):
+            _require_elements(d, out, scales is not None and not sampling.antialias)
+    if 0 in outs:
+        return full(builder, outs, 0, x.type.dtype, output=output)
     if prod(d for d in outs if isinstance(d, int)) > MOST_ELEMENTS:
         raise ModelError(f"resizing {x.type} to {outs} is out of proportion")
     tables = {a: (g, sampling) for a, g in sorted(given.items()) if not g.unchanged}
     if sampling.antialias and sampling.mode != "nearest":
         return _antialiased(builder, x, tables, output)
     return _resampled(builder, x, outs, tables, output) if tables else x
+
+
+def _require_elements(d: Extent, out: Extent, by_scale: bool) -> None:
+    """State that an extent and what becomes of it are at least 1, or that both are 0: where that is known
+    while the graph is built, or follows from a scale and from what is said of the open extent."""
+    what = f"an axis of {d} elements cannot be resized to {out}"
+    if out == 0 or (by_scale and not isinstance(d, int) and bounds(d)[0] < 1):
+        return
+    require_at_least(d, 1, f"{what}: there are no elements to be resized")
+    require_at_least(out, 1, f"{what}: it leaves nothing")
 
 
 def _antialiased(
@@ -135,7 +147,9 @@ def _from_sizes(
     keep_aspect_ratio: str,
 ) -> dict[int, Axis]:
     """What becomes of each of `axes`."""
-    if len(sizes) != len(axes) or any(isinstance(d, int) and d < 1 for d in sizes) or 0 in x.shape:
+    pairs = [(x.shape[a], size) for a, size in zip(axes, sizes, strict=False)]
+    nothing = any(isinstance(size, int) and size < 1 and size != d for d, size in pairs)
+    if len(sizes) != len(axes) or nothing or (keep_aspect_ratio != "stretch" and 0 in x.shape):
         raise ModelError(f"sizes {list(sizes)} do not fit axes {list(axes)} of shape {x.shape}")
     if keep_aspect_ratio == "stretch":
         return {a: _stretched(x.shape[a], size) for a, size in zip(axes, sizes, strict=True)}
@@ -168,6 +182,8 @@ def _rounded(a: Extent, b: Extent) -> Extent:
 
 
 def _stretched(extent: Extent, size: Extent) -> Axis:
+    if extent == size or extent == 0:
+        return Axis(extent, size, 1.0)
     whole = exact_quotient(size, extent)
     if isinstance(whole, int):
         return Axis(extent, size, float(whole))
