@@ -122,7 +122,10 @@ CASES: dict[str, tuple[str, list[Feeds]]] = {
     ),
     "pad": (
         "(float[n,4] x, int64[4] by) => (float[a,b] y) { p = Pad (x, by) y = Exp (p) }",
-        [{"x": f(2, 4), "by": whole(1, 0, 2, 3)}, {"x": f(2, 4), "by": whole(0, -1, 0, -2)}],
+        [
+            {"x": f(2, 4), "by": whole(*by)}
+            for by in ((1, 0, 2, 3), (0, -1, 0, -2), (0, -6, 0, 2), (0, -6, 0, 5), (5, 3, -4, -7))
+        ],
     ),
     "slice": (
         "(float[n,6] x, int64[1] s, int64[1] e, int64[1] a, int64[1] d) => (float[p,q] y) { t = Slice (x, s, e, a, d) y = Exp (t) }",
@@ -183,6 +186,13 @@ CASES: dict[str, tuple[str, list[Feeds]]] = {
         [{"x": f(3, 2), "by": whole(*by)} for by in ((1, 2), (2, 3))],
     ),
 }
+
+
+@pytest.mark.parametrize("by", [(-4, 1), (-4, 4), (5, -4), (1, -4), (-3, 1)])
+def test_pads_that_cut_all_there_is(by: tuple[int, int]) -> None:
+    text = f"""(float[2,3] x) => (float[a,b] y) {{
+        by = Constant <value_ints = [0, {by[0]}, 0, {by[1]}]> () p = Pad (x, by) y = Exp (p) }}"""
+    check(text_model(text), [{"x": f(2, 3)}])
 
 
 @pytest.mark.parametrize("case", CASES)

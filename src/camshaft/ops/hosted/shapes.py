@@ -31,7 +31,10 @@ def pad(call: Call) -> Sequence[Value]:
     widths, cut = [(0, 0)] * x.ndim, [slice(None)] * x.ndim
     for axis, before, after in zip(axes, amounts, amounts[len(axes) :], strict=False):
         size = x.shape[axis]
-        if size + min(before, 0) + min(after, 0) < 0:
+        rest, out = size + min(before, 0) + min(after, 0), size + before + after
+        if rest < 0 <= out and mode == "constant":  # one side cuts all, the other adds as much
+            before, after = -size, out
+        elif rest < 0:
             raise ModelError(f"pads {amounts} cut off more than axis {axis} of {size} elements has")
         cut[axis] = slice(max(0, -before), size + min(after, 0))
         widths[axis] = (max(0, before), max(0, after))

@@ -248,15 +248,18 @@ def pad(
     *,
     output: str | None = None,
 ) -> Tensor:
-    """x with elements added around it, as NumPy's pad; negative widths cut.
+    """x with elements added around it, as NumPy's pad; negative widths cut, before others add.
 
-    widths: (before, after) for each axis.  mode: "constant" adds `value`, "edge" the last element,
+    widths: (before, after) for each axis.  Adding a constant, one side may cut more than a fixed axis has if
+    the other adds as much: nothing of x is left then.  mode: "constant" adds `value`, "edge" the last element,
     "reflect" the elements mirrored at it, "wrap" those of the other end.
     """
     if mode not in ("constant", "reflect", "edge", "wrap"):
         raise ModelError(f"unknown padding mode {mode!r}")
     if len(widths) != x.type.rank:
         raise ModelError(f"widths {list(widths)} do not fit the {x.type.rank} axes of {x.type}")
+    if mode == "constant":
+        widths = [_emptied(d, *width) for d, width in zip(x.shape, widths, strict=True)]
     sides = [(d, before, after) for d, (before, after) in zip(x.shape, widths, strict=True)]
     pads = [b for b, _ in widths], [a for _, a in widths]
     grown = [d for d, b, a in sides if max(bounds(b)[1], bounds(a)[1]) > 0]  # at some sizes
@@ -277,6 +280,14 @@ def pad(
     before, after = (tuple(largest(w[i], 0) for w in widths) for i in (0, 1))
     attrs = {"before": before, "after": after, "mode": mode, "value": value}
     return emit(builder, PAD, [x], attrs, output)
+
+
+def _emptied(d: Extent, before: Extent, after: Extent) -> tuple[Extent, Extent]:
+    """Widths of the same result where one of them cuts more than there is, in fixed extents."""
+    if isinstance(d, int) and isinstance(before, int) and isinstance(after, int):
+        if d + min(before, 0) + min(after, 0) < 0 <= d + before + after:
+            return -d, d + before + after
+    return before, after
 
 
 def _check_blocks(x: Tensor, block: int, order: str) -> None:
