@@ -284,10 +284,10 @@ def pad(
 
 def _emptied(d: Extent, before: Extent, after: Extent) -> tuple[Extent, Extent]:
     """Widths of the same result where one of them cuts more than there is, in fixed extents."""
-    if isinstance(d, int) and isinstance(before, int) and isinstance(after, int):
-        if d + min(before, 0) + min(after, 0) < 0 <= d + before + after:
-            return -d, d + before + after
-    return before, after
+    if not (isinstance(d, int) and isinstance(before, int) and isinstance(after, int)):
+        return before, after
+    out, rest = d + before + after, d + min(before, 0) + min(after, 0)
+    return (-d, out) if rest < 0 <= out else (before, after)
 
 
 def _check_blocks(x: Tensor, block: int, order: str) -> None:
