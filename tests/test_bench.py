@@ -252,6 +252,28 @@ def test_onnxruntime_runner_computes_the_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.peers
+def test_onnxruntime_takes_a_model_whose_other_branch_does_not_fit(tmp_path: Path) -> None:
+    """With its sizes fixed ONNX Runtime refuses the model: two rows cannot be squeezed."""
+    pytest.importorskip("onnxruntime")
+    model = onnx.parser.parse_model(
+        """<ir_version: 9, opset_import: ["" : 17]>
+        net (float[n,3] x, bool squeezes) => (float[m] y) {
+            zero = Constant <value = int64[1] {0}> ()
+            flat = Constant <value = int64[1] {-1}> ()
+            y = If (squeezes) <
+                then_branch = a () => (float[m] p) { p = Squeeze (x, zero) },
+                else_branch = b () => (float[m] q) { q = Reshape (x, flat) }
+            > }"""
+    )
+    path = tmp_path / "squeezes.onnx"
+    onnx.save(model, path)
+    feeds = {"x": np.arange(6, dtype=np.float32).reshape(2, 3), "squeezes": np.array(False)}
+    runner = OnnxRuntimeRunner(path, feeds, threads=1)
+    runner.run()
+    np.testing.assert_array_equal(runner.outputs()[0], feeds["x"].reshape(-1))
+
+
+@pytest.mark.peers
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
 def test_a_model_that_a_peer_cannot_load_is_named(tmp_path: Path, name: str) -> None:
     pytest.importorskip(name)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from camshaft.backends.cpu.expr.epilogue import emit_expr
+from camshaft.backends.cpu.expr.idioms import plan
 from camshaft.backends.cpu.expr.math import exp_of_negative
 from camshaft.backends.cpu.lang import Arg, FunctionBuilder, Module, Value
 from camshaft.backends.cpu.link import call, pointer_table
@@ -193,7 +194,38 @@ WHOLE: dict[str, tuple[Expr, Callable[[np.ndarray], np.ndarray], Callable[..., n
         lambda x: x * 0.5 * np.vectorize(math.erfc)(-x * math.sqrt(0.5)),
         lambda x, y: relative_to_size(x),
     ),
+    "gelu by tanh": (
+        E.mul(
+            E.mul(E.const(0.5), E.inp(0)),
+            E.add(
+                E.const(1.0),
+                E.unary(
+                    "tanh",
+                    E.mul(
+                        E.const(math.sqrt(2 / math.pi)),
+                        E.add(
+                            E.inp(0),
+                            E.mul(E.const(0.044715), E.mul(E.inp(0), E.mul(E.inp(0), E.inp(0)))),
+                        ),
+                    ),
+                ),
+            ),
+        ),
+        lambda x: (
+            x / (1 + np.exp(-2 * math.sqrt(2 / math.pi) * (x + float(np.float32(0.044715)) * x**3)))
+        ),
+        lambda x, y: 2 * relative_to_size(x),
+    ),
 }
+
+GELU = WHOLE["gelu"]
+ERF_OF_X = E.add(E.const(1.0), E.unary("erf", E.mul(E.const(math.sqrt(0.5)), E.inp(0))))
+SPELLINGS: dict[str, Expr] = {
+    "x (1 + erf) / 2": E.mul(E.mul(E.inp(0), ERF_OF_X), E.const(0.5)),
+    "x (1/2 (1 + erf))": E.mul(E.inp(0), E.mul(E.const(0.5), ERF_OF_X)),
+    "scaled": E.mul(E.const(8.0), E.mul(E.mul(ERF_OF_X, E.inp(0)), E.const(0.0625))),
+}
+"""GELU as exporters write it, and with the scale of a quantization."""
 
 
 @each_target
@@ -212,6 +244,47 @@ def test_activation_over_all_floats(name: str, target: CpuTarget) -> None:
     finite = np.isfinite(single)
     worst = np.argmax(np.where(finite, error / allowed, 0))
     assert (error <= allowed)[finite].all(), f"{got[worst]} instead of {wanted[worst]}"
+
+
+@each_target
+@pytest.mark.parametrize("name", SPELLINGS)
+def test_spellings_of_gelu(name: str, target: CpuTarget) -> None:
+    _, found = plan(SPELLINGS[name])
+    assert found, "no idiom"
+    x = samples(2, 12)
+    got = apply(target, SPELLINGS[name], x)
+    with np.errstate(all="ignore"):
+        wanted = GELU[1](x.astype(np.float64))
+        finite = np.isfinite(wanted)
+        assert (np.abs(got - wanted) <= relative_to_size(x))[finite].all()
+    np.testing.assert_array_equal(np.isnan(got), np.isnan(wanted))
+
+
+def test_what_only_resembles_gelu_is_no_idiom() -> None:
+    x, y, one = E.inp(0), E.inp(1), E.const(1.0)
+    others = [
+        E.mul(y, E.add(E.unary("erf", x), one)),
+        E.mul(x, E.add(E.unary("erf", x), E.const(2.0))),
+        E.mul(E.mul(x, y), E.add(E.unary("erf", x), one)),
+        E.mul(x, E.add(E.unary("erf", E.mul(x, E.const(-1.0))), one)),
+        E.mul(E.mul(x, E.const(1e30)), E.add(E.unary("erf", x), one)),
+    ]
+    for expr in others:
+        assert not plan(expr)[1], expr
+
+
+@pytest.mark.parametrize("name", ("gelu", "gelu by tanh"))
+@each_target
+def test_a_gelu_that_becomes_8_bits_is_good_for_a_small_part_of_a_quantum(
+    name: str, target: CpuTarget
+) -> None:
+    expr, reference, _ = WHOLE[name]
+    x = np.random.default_rng(6).uniform(-9, 9, COUNT).astype(np.float32)
+    x[:2] = np.inf, np.nan
+    got = apply(target, expr, x, coarse=True)
+    assert got[0] == np.inf and np.isnan(got[1])
+    wanted = reference(x[2:].astype(np.float64))
+    np.testing.assert_allclose(got[2:], wanted, rtol=2e-4, atol=2e-6)
 
 
 @each_target

@@ -65,7 +65,8 @@ class CamshaftRunner:
 
 
 class OnnxRuntimeRunner:
-    """ONNX Runtime's CPU provider: all graph optimizations, I/O binding, free extents fixed."""
+    """ONNX Runtime's CPU provider: all graph optimizations, I/O binding, free extents fixed where it takes
+    the model so (it refuses branches that the sizes do not fit, though no run takes them)."""
 
     linger = 0.001
 
@@ -75,20 +76,13 @@ class OnnxRuntimeRunner:
         """config: session configuration entries, "." in a key written "__"."""
         self.name = name
         ort = peer_module("onnxruntime", name)
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.log_severity_level = 3
-        # Its pool spins for 40 ms after a run otherwise; the speed of runs in a row is the same.
-        options.add_session_config_entry("session.force_spinning_stop", "1")
-        for key, value in config.items():
-            options.add_session_config_entry(key.replace("__", "."), value)
         with peer_errors("onnxruntime", f"load {str(model)!r}"):
-            for symbol, extent in _symbols(_inputs(model), feeds).items():
-                options.add_free_dimension_override_by_name(symbol, extent)
-            ready, providers = _prepared(model, feeds), ["CPUExecutionProvider"]
-            self._session = ort.InferenceSession(ready, options, providers=providers)
+            fixed = _symbols(_inputs(model), feeds)
+            try:
+                options = _options(ort, threads, fixed, config)
+                self._session = _session(ort, _prepared(model, feeds), options)
+            except _refusals(ort):
+                self._session = _session(ort, str(model), _options(ort, threads, {}, config))
             self._binding = self._session.io_binding()
             for entry in self._session.get_inputs():
                 self._binding.bind_cpu_input(entry.name, np.asarray(feeds[entry.name], order="C"))
@@ -170,6 +164,32 @@ def open_peer(name: str, model: Path, feeds: Feeds, threads: int) -> Runner:
     runner = PEERS[name](model, feeds, threads)
     runner.run()
     return runner
+
+
+def _options(ort: Any, threads: int, fixed: Mapping[str, int], config: Mapping[str, str]) -> Any:
+    """ONNX Runtime's options.  fixed: named extents."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = 3
+    # Its pool spins for 40 ms after a run otherwise; the speed of runs in a row is the same.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    for key, value in config.items():
+        options.add_session_config_entry(key.replace("__", "."), value)
+    for symbol, extent in fixed.items():
+        options.add_free_dimension_override_by_name(symbol, extent)
+    return options
+
+
+def _session(ort: Any, model: str | bytes, options: Any) -> Any:
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def _refusals(ort: Any) -> tuple[type[Exception], ...]:
+    """What ONNX Runtime raises of a model that it does not take."""
+    state = ort.capi.onnxruntime_pybind11_state
+    return (state.Fail, state.InvalidGraph, state.RuntimeException, state.InvalidArgument)
 
 
 def _prepared(model: Path, feeds: Feeds) -> str | bytes:

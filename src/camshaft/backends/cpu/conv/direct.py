@@ -39,7 +39,7 @@ class ConvDirect:
     """Direct convolution on register tiles with static clipping at the image's borders."""
 
     name = "conv_direct"
-    version = 4
+    version = 5
 
     def plan(
         self, spec: KernelSpec, target: CpuTarget, threads: int

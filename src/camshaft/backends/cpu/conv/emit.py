@@ -186,10 +186,14 @@ class ConvEmitter:
             with k.loop(low, high, carry=acc) as r:
                 row = x.at(r * (p.dilation[0] * p.x_strides[1]))
                 self._filter_row(acc, segment, row, stream.at(r * plan.row_steps))
-        for i, line in enumerate(acc):
-            for j, total in enumerate(line):
-                left = panel.count - j * plan.lanes
-                epilogue.store(total, (0, 0, i, j * plan.lanes), min(left, total.lanes))
+        counts = [min(panel.count - j * plan.lanes, v.lanes) for j, v in enumerate(acc[0])]
+        epilogue.store_all(
+            [
+                (total, (0, 0, i, j * plan.lanes), counts[j])
+                for i, line in enumerate(acc)
+                for j, total in enumerate(line)
+            ]
+        )
 
     def _start(self, panel: Panel, segment: Segment, oh: Value) -> Acc:
         """First values of the accumulators: 0, or the zero point's compensation."""

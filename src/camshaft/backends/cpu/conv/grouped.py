@@ -44,7 +44,7 @@ class ConvGrouped:
     """Grouped convolution: x [N,H,W,C] f32 or u8, w [K,R,S,C/groups] f32 or s8, y [N,OH,OW,K]."""
 
     name = "conv_grouped"
-    version = 2
+    version = 3
 
     def plan(
         self, spec: KernelSpec, target: CpuTarget, threads: int
@@ -254,8 +254,7 @@ class _GroupedProgram:
         ]
         epilogue = Epilogue(k, p.epilogue, p.operands, pointers, p.output, k.args["out0"])
         epilogue = epilogue.at((k.scalars["image"], oh, ow, vector * self.lanes))
-        for i, total in enumerate(acc):
-            epilogue.store(total, (0, 0, i, 0), count)
+        epilogue.store_all([(total, (0, 0, i, 0), count) for i, total in enumerate(acc)])
 
     def _first_sum(self, k: FunctionBuilder, vector: Value) -> Value:
         if not self.p.zero_point:

@@ -7,7 +7,7 @@ ends in it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from camshaft.backends.base import Operand
@@ -16,9 +16,14 @@ from camshaft.backends.cpu.expr.idioms import Idiom, plan
 from camshaft.backends.cpu.lang import FunctionBuilder, Index, Pointer, Value
 from camshaft.backends.cpu.lang.memory import Count
 from camshaft.errors import BuildError
-from camshaft.ir.expr import Expr
+from camshaft.ir.expr import Expr, nodes
 from camshaft.ir.strides import Strides
 from camshaft.ir.types import boolean, f32
+
+_CHAINS = frozenset({"erf", "exp", "log", "pow", "sin", "cos", "tanh"})
+_BESIDE = 4
+"""Vectors that go through such functions side by side."""
+_WIDE = 512
 
 _UNARY: dict[str, Callable[[FunctionBuilder, Value], Value]] = {
     "neg": lambda k, x: k.neg(x),
@@ -176,6 +181,19 @@ def _safe_divisor(k: FunctionBuilder, b: Value) -> Value:
     return k.select(traps, 1, b)
 
 
+def is_chain(expr: Expr) -> bool:
+    """Whether an expression has functions that take tens of operations, one after the other."""
+    return any(e.op in _CHAINS for e in nodes(expr))
+
+
+def _joined(k: FunctionBuilder, values: Sequence[Value], lanes: int) -> Value:
+    """The lanes of 2, 4, ... values behind each other; scalars are spread over `lanes`."""
+    parts = [k.splat(v, lanes) for v in values]
+    while len(parts) > 1:
+        parts = [k.concat(a, b) for a, b in zip(parts[::2], parts[1::2], strict=True)]
+    return parts[0]
+
+
 # --- operands -----------------------------------------------------------------------------
 
 
@@ -196,6 +214,10 @@ class Access:
                 position = position * stride
             pointer = pointer.at(position)
         return Access(pointer, self.strides)
+
+
+Result = tuple[Value, Sequence[Index], Count]
+"""What an epilogue takes: lanes, their offset, how many of them exist (None: all)."""
 
 
 class Epilogue:
@@ -241,10 +263,46 @@ class Epilogue:
 
         count: how many lanes exist (None: all); operands are not read beyond.
         """
-        values = [result]
-        for access in self._operands:
-            values.append(self._load(access.at(offset), result.lanes, count))
+        values = self._inputs(result, offset, count)
         return emit_expr(self.k, self.expr, values, coarse=self.coarse)
+
+    def store_all(self, results: Iterable[Result]) -> None:
+        """`store` of several results, each with its offset and how many of its lanes exist.
+
+        Functions are long chains of operations, of which a core has no more than two or three in flight: where
+        the expression has some, vectors go through it side by side.  Else each is stored before the next is
+        computed.
+        """
+        beside = _BESIDE if is_chain(self.expr) and self.k.target.vector_bits < _WIDE else 1
+        waiting: list[Result] = []
+        for result in results:
+            waiting.append(result)
+            if len(waiting) == beside:
+                self._store_beside(waiting)
+                waiting = []
+        while waiting:
+            count = 1 << (len(waiting).bit_length() - 1)
+            self._store_beside(waiting[:count])
+            waiting = waiting[count:]
+
+    def _store_beside(self, group: Sequence[Result]) -> None:
+        """Store 1, 2, 4, ... results as one wide vector."""
+        k, lanes = self.k, group[0][0].lanes
+        if len(group) == 1 or any(value.lanes != lanes for value, _, _ in group):
+            for value, offset, count in group:
+                self.store(value, offset, count)
+            return
+        columns = zip(*(self._inputs(*given) for given in group), strict=True)
+        values = [_joined(k, column, lanes) for column in columns]
+        y = emit_expr(k, self.expr, values, coarse=self.coarse)
+        for i, (_, offset, count) in enumerate(group):
+            part = k.shuffle(y, None, range(i * lanes, (i + 1) * lanes))
+            access = self._output.at(offset)
+            k.store_strided(part, access.pointer, access.strides[-1] or 1, count)
+
+    def _inputs(self, result: Value, offset: Sequence[Index], count: Count) -> list[Value]:
+        operands = [self._load(a.at(offset), result.lanes, count) for a in self._operands]
+        return [result, *operands]
 
     def store(self, result: Value, offset: Sequence[Index], count: Count = None) -> None:
         """Apply the expression to `result` and store it at `offset` from this position."""

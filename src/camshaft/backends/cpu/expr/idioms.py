@@ -2,7 +2,7 @@
 
 `epilogue.emit_expr` asks here before it prints an expression.  An idiom replaces a node and the
 nodes below it, down to its operands, by code of the same meaning (within the last bits for
-sigmoids, a small part of a quantum for sigmoids before quantization, exactly for requantization).
+sigmoids and GELU, a small part of a quantum for both before quantization, exactly for requantization).
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from camshaft.backends.cpu.expr import math
 from camshaft.backends.cpu.lang import FunctionBuilder, Value
 from camshaft.ir.expr import Expr, nodes
 from camshaft.ir.types import DType, f32, i8, u8, u32
+
+_MODERATE = (2.0**-20, 2.0**20)
+"""Constants with which GELU neither overflows nor becomes denormal."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Idiom:
 def plan(expr: Expr, *, coarse: bool = False) -> tuple[list[Expr], dict[Expr, Idiom]]:
     """Nodes to print, operands before users, and the idioms among them.
 
-    coarse: sigmoids need three to four digits only; so they do where `expr` ends in 8 bits.
+    coarse: sigmoids and GELU need three to four digits only; so they do where `expr` ends in 8 bits.
     """
     coarse = coarse or (expr.op == "cast" and expr.dtype in (u8, i8))
     users: dict[Expr, int] = {}
@@ -57,6 +60,7 @@ def _idiom(e: Expr, users: Mapping[Expr, int], coarse: bool) -> Idiom | None:
             x = _sigmoid_argument(s)
             if x is not None and users[s] == 1:
                 return _logistic(x, a, coarse)
+        return _gelu(e, users, coarse)
     if e.op == "reciprocal":
         x = _sigmoid_argument(e)
         if x is not None:
@@ -83,13 +87,67 @@ def _sigmoid_argument(e: Expr) -> Expr | None:
 
 def _logistic_argument(e: Expr) -> Expr | None:
     """x if e is 1 + exp(-x)."""
-    if e.op != "add":
+    power = _one_more(e)
+    if power is not None and power.op == "exp" and power.args[0].op == "neg":
+        return power.args[0].args[0]
+    return None
+
+
+def _gelu(e: Expr, users: Mapping[Expr, int], coarse: bool) -> Idiom | None:
+    """c * x * (1 + erf(d * x)), in any order; c * x * (1 + tanh(y)) is 2 c x times the sigmoid of 2 y."""
+    factor, others = 1.0, []
+    for part in _factors(e, users):
+        if part.op == "const" and part.dtype == f32:
+            factor *= float(part.value or 0)
+        else:
+            others.append(part)
+    if len(others) != 2 or not _MODERATE[0] <= factor <= _MODERATE[1]:
         return None
-    for power, one in (e.args, e.args[::-1]):
-        if (one.op, one.value, one.dtype) != ("const", 1.0, f32) or power.op != "exp":
+    for x, s in (others, others[::-1]):
+        inner = _one_more(s)
+        if inner is None or users[s] > 1 or users[inner] > 1:
             continue
-        if power.args[0].op == "neg":
-            return power.args[0].args[0]
+        if inner.op == "tanh":
+            return _tanh_form(x, inner.args[0], 2 * factor, coarse)
+        scale = _multiple(inner.args[0], x) if inner.op == "erf" else None
+        if scale is not None and _MODERATE[0] <= scale <= _MODERATE[1]:
+            return _erf_form(x, scale, factor, coarse)
+    return None
+
+
+def _tanh_form(x: Expr, y: Expr, factor: float, coarse: bool) -> Idiom:
+    return Idiom((x, y), lambda k, v: math.logistic(k, v[1] * 2.0, v[0] * factor, coarse=coarse))
+
+
+def _erf_form(x: Expr, scale: float, factor: float, coarse: bool) -> Idiom:
+    return Idiom((x,), lambda k, v: math.gelu(k, v[0], scale, factor, coarse=coarse))
+
+
+def _factors(e: Expr, users: Mapping[Expr, int]) -> list[Expr]:
+    """What is multiplied in a product of products that nobody else reads."""
+    found: list[Expr] = []
+    for a in e.args:
+        found += _factors(a, users) if a.op == "mul" and users[a] == 1 else [a]
+    return found
+
+
+def _one_more(e: Expr) -> Expr | None:
+    """x if e is x + 1."""
+    if e.op == "add":
+        for x, one in (e.args, e.args[::-1]):
+            if (one.op, one.value, one.dtype) == ("const", 1.0, f32):
+                return x
+    return None
+
+
+def _multiple(e: Expr, x: Expr) -> float | None:
+    """c if e is c * x."""
+    if e == x:
+        return 1.0
+    if e.op == "mul":
+        for a, c in (e.args, e.args[::-1]):
+            if a == x and (c.op, c.dtype) == ("const", f32):
+                return float(c.value or 0)
     return None
 
 

@@ -6,10 +6,10 @@ The accumulators never leave the registers until the epilogue stores them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from camshaft.backends.cpu.expr.epilogue import Epilogue
+from camshaft.backends.cpu.expr.epilogue import Epilogue, Result
 from camshaft.backends.cpu.lang import FunctionBuilder, Pointer, Value
 from camshaft.backends.cpu.matmul.problem import MatmulProblem
 from camshaft.backends.cpu.pointwise.axes import is_at_most
@@ -166,14 +166,18 @@ class MatmulTile:
     ) -> None:
         k, p, lanes = self.k, self.p, self.lanes
         axes = len(p.rows) - 1
-        for j, count in enumerate(counts):
-            column = None
-            if constants is not None:
-                column = k.load(constants.at(j * lanes), lanes)
-            for i, row in enumerate(acc):
-                value = row[j]
-                if column is not None:
-                    value = value + column
-                if sums:
-                    value = value - sums[i] * p.zeros[1]
-                place.store(value, (*(0,) * axes, i, j * lanes), count)
+
+        def results() -> Iterator[Result]:
+            for j, count in enumerate(counts):
+                column = None
+                if constants is not None:
+                    column = k.load(constants.at(j * lanes), lanes)
+                for i, row in enumerate(acc):
+                    value = row[j]
+                    if column is not None:
+                        value = value + column
+                    if sums:
+                        value = value - sums[i] * p.zeros[1]
+                    yield value, (*(0,) * axes, i, j * lanes), count
+
+        place.store_all(results())

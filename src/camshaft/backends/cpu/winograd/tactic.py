@@ -41,7 +41,7 @@ class Winograd:
     """F(m,3) with m in {2, 4}."""
 
     name = "winograd"
-    version = 3
+    version = 4
 
     def plan(
         self, spec: KernelSpec, target: CpuTarget, threads: int
@@ -337,17 +337,19 @@ class _Stages:
             for a in range(size)
         ]
         result = transform_grid(k, grid, p.m, output=True)
-
-        def put(a: int, b: int) -> None:
-            epilogue.store(result[a][b], (0, a, b, j * p.lanes), count)
-
-        for a in range(p.m):
-            for b in range(p.m):
-                if whole or (a == 0 and b == 0):
-                    put(a, b)
-                else:
-                    with k.if_(k.bit("and", y + a < oh, x + b < ow)):
-                        put(a, b)
+        tiles = [
+            (result[a][b], (0, a, b, j * p.lanes), count) for a in range(p.m) for b in range(p.m)
+        ]
+        if whole:
+            epilogue.store_all(tiles)
+            return
+        for value, place, _ in tiles:
+            _, a, b, _ = place
+            if a == 0 and b == 0:
+                epilogue.store(value, place, count)
+                continue
+            with k.if_(k.bit("and", y + a < oh, x + b < ow)):
+                epilogue.store(value, place, count)
 
     # -- shared ------------------------------------------------------------------------------
 

@@ -47,7 +47,7 @@ class ConvDepthwiseI8:
     """Depthwise convolution, u8 x [N,H,W,C] and s8 w [C,R,S,1] to y [N,OH,OW,C]."""
 
     name = "conv_depthwise_i8"
-    version = 2
+    version = 3
 
     def plan(
         self, spec: KernelSpec, target: CpuTarget, threads: int
