@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from numbers import Integral
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from camshaft.program.rows import Outcome
 from camshaft.program.view import Buffer
 from camshaft.runtime.arena import allocate_arena
 from camshaft.runtime.bindings import Arrays, overlap_error
+from camshaft.runtime.closing import Closing
 from camshaft.runtime.host import HostStep
 from camshaft.runtime.linked import LinkedEngine
 from camshaft.runtime.reports import Reports
@@ -32,7 +32,7 @@ _LARGE = 16 << 20
 """Bytes of outputs from which on a call looks at its sizes before it allocates any."""
 
 
-class ExecutionContext:
+class ExecutionContext(Closing):
     """Made by `Engine.create_context`.  Closed by `close`, `with`, or when dropped."""
 
     def __init__(self, engine: LinkedEngine, threads: int, check_finite: bool) -> None:
@@ -242,17 +242,6 @@ class ExecutionContext:
     def close(self) -> None:
         """Stop the worker threads; running the context is an error from then on."""
         self._program.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def allowed_threads(threads: object, limit: int) -> int:

@@ -130,9 +130,8 @@ def _check_fixed(source: SizeSource, given: tuple[int, ...]) -> None:
         e if isinstance(e, int) else n for e, n in zip(source.extents, given, strict=True)
     )
     if fixed != given:
-        raise ShapeError(
-            f"input {source.binding.name!r} has shape {given}, expected {source.binding.type!r}, such as "
-            f"{fixed}"
+        raise _misfit(
+            source.binding, given, "" if fixed == source.extents else f", such as {fixed}"
         )
 
 
@@ -141,17 +140,17 @@ def _check_expected(source: SizeSource, given: tuple[int, ...], sizes: Sizes) ->
     expected = tuple(evaluate(e, sizes) for e in source.extents)
     if given == expected:
         return
-    binding = source.binding
     if source.part == "axis":
-        here = "" if expected == source.extents else f", which is {expected} here"
-        raise ShapeError(
-            f"input {binding.name!r} has shape {given}, expected {binding.type!r}{here}"
-        )
+        raise _misfit(source.binding, given, f", which is {expected} here")
     at = next(i for i, (a, b) in enumerate(zip(given, expected, strict=True)) if a != b)
     raise ShapeError(
         f"{source.where(at)} is {given[at]}, and the engine was built for {expected[at]} there; rebuild "
         "with a range (values=), where the model allows it"
     )
+
+
+def _misfit(binding: Binding, given: tuple[int, ...], hint: str) -> ShapeError:
+    return ShapeError(f"input {binding.name!r} has shape {given}, expected {binding.type!r}{hint}")
 
 
 def _broken(program: Program, constraint: Constraint, sizes: Sizes) -> ShapeError:

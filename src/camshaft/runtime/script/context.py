@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter_ns
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from camshaft.ir.extents.sizes import evaluate
 from camshaft.ir.script import End, Opaque, Script
 from camshaft.program.program import Program
 from camshaft.runtime.bindings import Bindings
+from camshaft.runtime.closing import Closing
 from camshaft.runtime.context import ExecutionContext
 from camshaft.runtime.script.given import checked
 from camshaft.runtime.script.names import names_of_values
@@ -25,7 +25,7 @@ from camshaft.runtime.sizes import check_bytes, sizes_of
 MakeContext = Callable[[], ExecutionContext]
 
 
-class ScriptContext:
+class ScriptContext(Closing):
     """Made by `Engine.create_context`.  Closed by `close`, `with`, or when dropped."""
 
     def __init__(
@@ -207,17 +207,6 @@ class ScriptContext:
             for context in self._made:
                 if context is not None:
                     context.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def shapes_of(outputs: Sequence[End], sizes: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
