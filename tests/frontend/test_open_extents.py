@@ -45,6 +45,9 @@ def test_names_become_identifiers() -> None:
         (["n", 2048, "h", "w"], (1, 56, 56)),
         ([3, "a", "a", "a", "d"], (32, 32)),
         ([2**25, "n"], (1,)),
+        (["height", "width", 3], (224, 224)),
+        ([3, "H", "W"], (224, 224)),
+        (["h", 640, 3], (640,)),
     ],
 )
 def test_typical_sizes_by_rank_and_position(declared: Dims, typical: tuple[int, ...]) -> None:

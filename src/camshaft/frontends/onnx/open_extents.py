@@ -7,7 +7,7 @@ What is said of an input (`shapes=`, `profiles=`) goes first.  Where nothing is 
   ("?", "-1", "None", "unk__7", no name at all) name nothing: each such axis gets a symbol of its
   own.
 - The typical size is what engines are tuned for.  The first axis of two or more is the batch: 1.
-  Two open axes of a picture (rank 4) are 224 each; one beside a known one is as large as that, or
+  Two open axes of a picture (rank 4; rank 3 where an axis is called "height") are 224 each; one beside a known one is as large as that, or
   320 beside a short one (a line of text).  Every other axis is 128.  Where these make an input of
   more than 2**24 elements, they are halved until they do not.
 - What the model's own arithmetic implies comes on top: sizes that must be equal become one

@@ -14,6 +14,8 @@ MOST_ASSUMED = 2**24
 SHORT = 64
 """A picture of at most this height is a line of text, typically LINE wide."""
 _EVEN = (16, 8, 4, 2)
+_HEIGHTS = ("h", "height", "rows", "image_height", "img_h")
+"""Names of the first or second axis by which three axes are a picture without a batch."""
 
 
 def suited(size: int, known: Range) -> int:
@@ -28,6 +30,8 @@ def usual_size(declared: Sequence[int | str | None], axis: int) -> int:
     """The typical size by rank and position."""
     rank = len(declared)
     sizes = [d if isinstance(d, int) and d >= 0 else None for d in declared]
+    if rank == 3 and any(isinstance(d, str) and d.lower() in _HEIGHTS for d in declared[:2]):
+        return usual_size([BATCH, *declared], axis + 1)
     if axis == 0 and rank > 1:
         return BATCH
     if rank != 4:
