@@ -23,7 +23,8 @@ from camshaft.ir.types import DType, boolean, dtype_of, f64, i8, u8
 FUNCTION = 2e-6
 """Relative error of exp (as a part of sigmoids), log, tanh, erf, sin, cos and pow."""
 COARSE = 1.5e-4
-"""Relative error of a sigmoid that is about to become 8 bits (a kernel may use three digits)."""
+"""Relative error of a sigmoid, and of the 1 + erf or 1 + tanh of GELU, that is about to become 8 bits (a
+kernel may use three digits)."""
 SUM = 1e-3
 """Error of a float sum of products, of the largest of them (Winograd's is about a tenth)."""
 
@@ -98,6 +99,8 @@ def _error(x: Expr, dtype: DType, args: Sequence[Interval], coarse: bool) -> flo
         return 0.0 if small or dtype.bits <= 16 else dtype.step
     if coarse and x.op in ("exp", "reciprocal", "div"):
         return COARSE if any(n.op == "exp" for n in E.nodes(x)) else dtype.step
+    if coarse and x.op == "add" and any(a.op in ("erf", "tanh") for a in x.args):
+        return COARSE
     return FUNCTION if x.op in _INEXACT else dtype.step
 
 
