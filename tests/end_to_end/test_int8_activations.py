@@ -27,8 +27,8 @@ ACTIVATIONS: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
         lambda x: x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2,
     ),
 }
-X_SCALE, W_SCALE, Y_SCALE, Y_ZERO = 1 / 16, 1 / 64, 1 / 32, 40
-K, C = 24, 40
+X_SCALE, W_SCALE, Y_SCALE, Y_ZERO = 1 / 16, 1 / 64, 1 / 41, 40
+K, C = 64, 40
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
@@ -36,10 +36,10 @@ def test_bytes_behind_an_activation(name: str) -> None:
     text, function = ACTIVATIONS[name]
     rng = np.random.default_rng(3)
     w = rng.integers(-20, 21, (K, C, 1, 1), np.int8)
-    x = rng.integers(0, 256, (1, C, 9, 13), np.uint8)
+    x = rng.integers(0, 256, (1, C, 64, 48), np.uint8)
     model = parser.parse_model(
         f"""<ir_version: 9, opset_import: ["" : 20]>
-        net (uint8[1,{C},9,13] x) => (uint8[1,{K},9,13] y)
+        net (uint8[1,{C},64,48] x) => (uint8[1,{K},64,48] y)
         <float sx = {{{X_SCALE}}}, uint8 zx = {{128}}, float sw = {{{W_SCALE}}}, int8 zw = {{0}},
          float sy = {{{Y_SCALE}}}, uint8 zy = {{{Y_ZERO}}}> {{
             xf = DequantizeLinear (x, sx, zx)
