@@ -167,12 +167,14 @@ def checked_indices(indices: np.ndarray, size: int, what: str) -> np.ndarray:
 
     ModelError where one lies outside.
     """
-    indices = indices.astype(np.int64)
-    outside = (indices < -size) | (indices >= size)
-    if outside.any():
-        bad = int(indices[outside].reshape(-1)[0])
+    indices = indices.astype(np.int64, copy=False)
+    if not indices.size:
+        return indices
+    low, high = int(indices.min()), int(indices.max())
+    if low < -size or high >= size:
+        bad = low if low < -size else high
         raise ModelError(f"index {bad} is outside {what}, which has {size} elements")
-    return np.where(indices < 0, indices + size, indices)
+    return indices if low >= 0 else np.where(indices < 0, indices + size, indices)
 
 
 def computed(x: np.ndarray) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from math import prod
 
 import numpy as np
 
@@ -19,12 +20,8 @@ def gather(call: Call) -> Sequence[Value]:
     return [np.take(x, checked_indices(indices, x.shape[axis], f"axis {axis}"), axis)]
 
 
-def _open_mesh(shape: tuple[int, ...]) -> list[Array]:
-    return list(np.ogrid[tuple(slice(n) for n in shape)])
-
-
-def _along(x: Array, indices: Array, axis: int) -> tuple[Array, ...]:
-    """An index into x for each of `indices`, whose own place says the rest."""
+def _along(x: Array, indices: Array, axis: int) -> Array:
+    """The places in the flat x of `indices`, each of whose own place says the rest: of their shape."""
     if indices.ndim != x.ndim:
         raise ModelError(f"data of rank {x.ndim} takes indices of that rank, not {indices.ndim}")
     for a, (n, size) in enumerate(zip(indices.shape, x.shape, strict=True)):
@@ -32,15 +29,18 @@ def _along(x: Array, indices: Array, axis: int) -> tuple[Array, ...]:
             raise ModelError(
                 f"indices {list(indices.shape)} are longer than data {list(x.shape)} along axis {a}"
             )
-    place = _open_mesh(indices.shape)
-    place[axis] = checked_indices(indices, x.shape[axis], f"axis {axis}")
-    return tuple(place)
+    place = checked_indices(indices, x.shape[axis], f"axis {axis}") * prod(x.shape[axis + 1 :])
+    for a, n in enumerate(indices.shape):
+        if a != axis and n > 1:
+            steps = np.arange(n) * prod(x.shape[a + 1 :])
+            place = place + steps.reshape(-1, *[1] * (x.ndim - a - 1))
+    return place
 
 
 def gather_elements(call: Call) -> Sequence[Value]:
     """GatherElements: along an axis; on other axes the indices may be shorter than the data."""
     x, indices = call.array(0), call.array(1)
-    return [x[_along(x, indices, call.axis(x.ndim))]]
+    return [np.take(x.reshape(-1), _along(x, indices, call.axis(x.ndim)))]
 
 
 def gather_nd(call: Call) -> Sequence[Value]:
@@ -54,51 +54,57 @@ def gather_nd(call: Call) -> Sequence[Value]:
     depth = indices.shape[-1]
     if depth < 1 or depth > x.ndim - batch:
         raise ModelError(f"rows of {depth} indices do not fit data of rank {x.ndim}")
-    behind = (1,) * (indices.ndim - 1 - batch)
-    mesh = [m.reshape(*m.shape, *behind) for m in _open_mesh(x.shape[:batch])]
-    return [x[(*mesh, *_columns(x, indices, batch))]]
+    place = _rows(x, indices, batch)
+    if batch:
+        outer = np.arange(prod(x.shape[:batch])) * prod(x.shape[batch : batch + depth])
+        place = place + outer.reshape(*x.shape[:batch], *[1] * (place.ndim - batch))
+    inner = x.shape[batch + depth :]
+    rows = x.reshape(prod(x.shape[: batch + depth]), prod(inner))
+    return [np.take(rows, place, 0).reshape((*place.shape, *inner))]
 
 
-def _columns(x: Array, indices: Array, first: int) -> list[Array]:
-    """The columns of indices [..., depth], checked against the axes of x from `first` on."""
-    return [
-        checked_indices(indices[..., i], x.shape[first + i], f"axis {first + i}")
-        for i in range(indices.shape[-1])
-    ]
+def _rows(x: Array, indices: Array, first: int = 0) -> Array:
+    """Which of the slices behind the indexed axes of x, from `first` on, each row of indices [..., depth]
+    means: [...], counted from the start of those axes."""
+    depth = indices.shape[-1]
+    place: Array = np.zeros((), np.int64)
+    for i in range(depth):
+        at = checked_indices(indices[..., i], x.shape[first + i], f"axis {first + i}")
+        step = prod(x.shape[first + i + 1 : first + depth])
+        place = place + (at if step == 1 else at * step)
+    return place
 
 
-def _added(y: Array, place: tuple[Array, ...], updates: Array) -> None:
-    (np.logical_or if y.dtype == bool else np.add).at(y, place, updates)
-
-
-def _multiplied(y: Array, place: tuple[Array, ...], updates: Array) -> None:
-    (np.logical_and if y.dtype == bool else np.multiply).at(y, place, updates)
-
-
-def _least(y: Array, place: tuple[Array, ...], updates: Array) -> None:
-    np.minimum.at(y, place, updates)
-
-
-def _greatest(y: Array, place: tuple[Array, ...], updates: Array) -> None:
-    np.maximum.at(y, place, updates)
-
-
-def _set(y: Array, place: tuple[Array, ...], updates: Array) -> None:
-    y[place] = updates
-
-
-_REDUCTIONS: dict[str, Callable[[Array, tuple[Array, ...], Array], None]] = {
-    "none": _set,
-    "add": _added,
-    "mul": _multiplied,
-    "min": _least,
-    "max": _greatest,
+_SET = "none"
+_REDUCTIONS: Mapping[str, tuple[np.ufunc, np.ufunc]] = {
+    "add": (np.add, np.logical_or),
+    "mul": (np.multiply, np.logical_and),
+    "min": (np.minimum, np.minimum),
+    "max": (np.maximum, np.maximum),
 }
+"""What reduces numbers, and bools."""
 
 
-def _reduction(call: Call) -> Callable[[Array, tuple[Array, ...], Array], None]:
-    known = list(_REDUCTIONS)[: 1 if call.opset < 16 else 3 if call.opset < 18 else 5]
-    return _REDUCTIONS[call.choice("reduction", "none", known)]
+def _reduction(call: Call) -> str:
+    known = [_SET, *_REDUCTIONS][: 1 if call.opset < 16 else 3 if call.opset < 18 else 5]
+    return call.choice("reduction", _SET, known)
+
+
+def _scattered(x: Array, place: Array, updates: Array, reduction: str) -> Array:
+    """x with updates [n, size] at rows `place` [n] of its flat form in rows of that size."""
+    y = np.array(x, order="C")
+    if not updates.size:
+        return y
+    rows = y.reshape(-1, updates.shape[1])
+    if reduction == _SET:
+        rows[place] = updates
+        return y
+    # A ufunc's `at` is quick where indices and values have one axis.
+    size = updates.shape[1]
+    flat = place if size == 1 else (place[:, None] * size + np.arange(size)).reshape(-1)
+    reduce = _REDUCTIONS[reduction][y.dtype == bool]
+    reduce.at(y.reshape(-1), flat, updates.reshape(-1))
+    return y
 
 
 def scatter_elements(call: Call) -> Sequence[Value]:
@@ -106,10 +112,9 @@ def scatter_elements(call: Call) -> Sequence[Value]:
     x, indices, updates = (call.array(i) for i in range(3))
     if updates.shape != indices.shape:
         raise ModelError(f"updates {list(updates.shape)} are not as many as {list(indices.shape)}")
-    y = x.copy()
-    place = np.broadcast_arrays(*_along(x, indices, call.axis(x.ndim)))
-    _reduction(call)(y, tuple(place), updates)
-    return [y]
+    reduction = _reduction(call)
+    place = _along(x, indices, call.axis(x.ndim))
+    return [_scattered(x, place.reshape(-1), updates.reshape(-1, 1), reduction)]
 
 
 def scatter_nd(call: Call) -> Sequence[Value]:
@@ -121,9 +126,10 @@ def scatter_nd(call: Call) -> Sequence[Value]:
     expected = (*indices.shape[:-1], *x.shape[depth:])
     if updates.shape != expected:
         raise ModelError(f"updates {list(updates.shape)} do not have the shape {list(expected)}")
-    y = x.copy()
-    _reduction(call)(y, tuple(_columns(x, indices, 0)), updates)
-    return [y]
+    place = _rows(x, indices).reshape(-1)
+    return [
+        _scattered(x, place, updates.reshape(len(place), prod(x.shape[depth:])), _reduction(call))
+    ]
 
 
 def tensor_scatter(call: Call) -> Sequence[Value]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
+from math import prod
 
 import numpy as np
 
@@ -12,7 +13,10 @@ from camshaft.ops.hosted.call import Call, Value, computed
 
 Array = np.ndarray
 Taps = list[tuple[Array, Array]]
-"""(index along an axis, -1 for none; weight): what a sample is a sum of."""
+"""(index along an axis, -1 for none; weight, 0 there): what a sample is a sum of."""
+
+_BLOCK = 1 << 20
+"""Elements that RoiAlign gathers at once: some megabytes, which stay in a cache."""
 
 _CUBIC = -0.75
 _MODES = {"bilinear": "linear", "bicubic": "cubic"}
@@ -38,13 +42,15 @@ def grid_sample(call: Call) -> Sequence[Value]:
     if grid.ndim != rank + 2 or grid.shape[-1] != rank or grid.shape[0] != x.shape[0]:
         raise ModelError(f"grid {list(grid.shape)} does not fit the input {list(x.shape)}")
     dtype = np.result_type(computed(grid).dtype, np.float32)
+    places = prod(grid.shape[1:-1])
     taps = []
     for i, size in enumerate(x.shape[2:]):
         at = grid[..., rank - 1 - i].astype(dtype)
         at = (at + 1) / 2 * (size - 1) if aligned else ((at + 1) * size - 1) / 2
-        taps.append(_taps(at, size, mode, padding, aligned))
-    y = _gathered(computed(x), taps)
-    return [np.rint(y).astype(x.dtype) if x.dtype.kind in "iu" else y.astype(x.dtype)]
+        taps.append(_taps(at.reshape(len(at), places), size, mode, padding, aligned))
+    y = _gathered(x, taps).reshape(*x.shape[:2], *grid.shape[1:-1])
+    rounded = np.rint(y) if x.dtype.kind in "iu" and y.dtype != x.dtype else y
+    return [rounded.astype(x.dtype, copy=False)]
 
 
 def _taps(at: Array, size: int, mode: str, padding: str, aligned: bool) -> Taps:
@@ -53,15 +59,15 @@ def _taps(at: Array, size: int, mode: str, padding: str, aligned: bool) -> Taps:
         first = np.floor(at)
         weights = _cubic(at - first)
         return [
-            (_index(_inside(first + i - 1, size, padding, aligned), size), w)
+            _tap(_inside(first + i - 1, size, padding, aligned), size, w)
             for i, w in enumerate(weights)
         ]
     at = _inside(at, size, padding, aligned)
     if mode == "nearest":
-        return [(_index(np.rint(at), size), np.ones_like(at))]
+        return [_tap(np.rint(at), size, np.ones_like(at))]
     first = np.floor(at)
     share = at - first
-    return [(_index(first, size), 1 - share), (_index(first + 1, size), share)]
+    return [_tap(first, size, 1 - share), _tap(first + 1, size, share)]
 
 
 def _cubic(t: Array) -> list[Array]:
@@ -91,24 +97,50 @@ def _inside(at: Array, size: int, padding: str, aligned: bool) -> Array:
     return np.clip(mirrored, 0, size - 1)
 
 
-def _index(at: Array, size: int) -> Array:
-    """Whole places as indices, -1 outside; a place that is no number is outside too."""
+def _tap(at: Array, size: int, weight: Array) -> tuple[Array, Array]:
+    """Whole places as a tap; a place that is no number is outside."""
     real = (at >= 0) & (at <= size - 1)
-    return np.where(real, at, -1).astype(np.int64)
+    if real.all():
+        return at.astype(np.intp), weight
+    return np.where(real, at, -1).astype(np.intp), np.where(real, weight, weight.dtype.type(0))
 
 
 def _gathered(x: Array, taps: list[Taps]) -> Array:
-    """Sums of x [N,C,...] over the products of the axes' taps, [N,out...] each."""
-    batch = np.arange(x.shape[0]).reshape(-1, *[1] * (taps[0][0][0].ndim - 1))
-    channels_last = np.moveaxis(x, 1, -1)
-    total: Array = np.zeros((), x.dtype)
-    for chosen in product(*taps):
-        index = [i for i, _ in chosen]
-        outside = np.any([i < 0 for i in index], axis=0)
-        weight = np.prod([w for _, w in chosen], axis=0)
-        values = channels_last[(batch, *(np.maximum(i, 0) for i in index))]
-        total = total + np.where(outside[..., None], 0, values * weight[..., None])
-    return np.moveaxis(total, -1, 1)
+    """Sums of x [N,C,...] over the products of the axes' taps, [N,P] each: [N,C,P].
+
+    Elements are picked from flat planes, behind each of which stands a 0 for what is outside.
+    """
+    n, c, *spatial = x.shape
+    count = prod(spatial)
+    corners = [_corner(chosen, spatial) for chosen in product(*taps)]
+    single = len(corners) == 1  # nothing is summed: the elements stay as they are
+    dtype = x.dtype if single else np.result_type(computed(x), corners[0][1])
+    planes = np.zeros((c, count + 1), dtype)
+    y = np.empty((n, c, corners[0][0].shape[1]), dtype)
+    part = np.empty(y.shape[1:], dtype)
+    for image, total, i in zip(x.reshape(n, c, count), y, range(n), strict=True):
+        planes[:, :count] = image
+        for number, (index, weight) in enumerate(corners):
+            into = part if number else total
+            np.take(planes, index[i], 1, out=into, mode="clip")
+            if not single:
+                into *= weight[i]
+            if number:
+                total += part
+    return y
+
+
+def _corner(chosen: Sequence[tuple[Array, Array]], spatial: Sequence[int]) -> tuple[Array, Array]:
+    """A tap of each axis as one of flat planes: the number of elements, or more, where one is outside."""
+    count = prod(spatial)
+    flat: Array = np.zeros((), np.intp)
+    weight: Array = np.ones((), chosen[0][1].dtype)
+    for axis, (index, share) in enumerate(chosen):
+        step = prod(spatial[axis + 1 :])
+        # Read as unsigned, the -1 of what is outside is larger than any place.
+        flat = flat + np.minimum(index.view(np.uintp), count).view(np.intp) * max(step, 1)
+        weight = weight * share
+    return flat, weight
 
 
 def affine_grid(call: Call) -> Sequence[Value]:
@@ -146,50 +178,90 @@ def roi_align(call: Call) -> Sequence[Value]:
         call.choice("coordinate_transformation_mode", "half_pixel", coordinates) == "half_pixel"
     )
     height, width = call.attr_int("output_height", 1), call.attr_int("output_width", 1)
-    y = np.zeros((len(rois), x.shape[1], height, width), x.dtype)
-    for r, (roi, image) in enumerate(zip(rois, batch, strict=True)):
-        if not 0 <= image < len(x):
-            raise ModelError(f"batch index {image} is outside of {len(x)} images")
-        x0, y0, x1, y1 = roi * np.float32(call.attr_float("spatial_scale", 1.0)) - 0.5 * half
-        extent = [y1 - y0, x1 - x0]
-        if not half:
-            extent = [max(e, 1) for e in extent]  # a malformed roi is made 1 x 1
-        ratio = call.attr_int("sampling_ratio")
-        lines = [
-            _bins(start, e, bins, ratio or int(np.ceil(e / bins)))
-            for start, e, bins in zip((y0, x0), extent, (height, width), strict=True)
-        ]
-        y[r] = _bin_values(x[image], lines, mode)
-    return [y.astype(call.array(0).dtype)]
+    if ((batch < 0) | (batch >= len(x))).any():
+        raise ModelError(f"batch indices {np.unique(batch)} leave the {len(x)} images")
+    if not np.isfinite(rois).all():
+        raise ModelError("a roi is not finite")
+    bins = (height, width)
+    places = rois * rois.dtype.type(call.attr_float("spatial_scale", 1.0))
+    places -= rois.dtype.type(0.5 * half)
+    start = places[:, 1::-1]  # [R, 2]: rows, then columns
+    extent = places[:, 3:1:-1] - start
+    if not half:
+        extent = np.maximum(extent, 1)  # a malformed roi is made 1 x 1
+    ratio = call.attr_int("sampling_ratio")
+    counts = np.full(extent.shape, ratio)
+    if not ratio:
+        counts = np.maximum(np.ceil(extent / np.array(bins, rois.dtype)), 0).astype(np.int64)
+    pixels = _pixels_of(x, height * width * int(counts.prod(1).sum()) * 4)
+    y = np.empty((len(rois), height, width, x.shape[1]), x.dtype)
+    for samples in np.unique(counts, axis=0):
+        (same,) = np.nonzero((counts == samples).all(1))
+        most = max(1, _BLOCK // max(1, 4 * x.shape[1] * height * width * int(samples.prod())))
+        for at in (same[i : i + most] for i in range(0, len(same), most)):
+            lines = [
+                _lines(start[at, a], extent[at, a], bins[a], int(samples[a]), x.shape[2 + a])
+                for a in range(2)
+            ]
+            y[at] = _bin_values(pixels(batch[at], lines[0][0], lines[1][0]), lines, mode)
+    return [np.moveaxis(y, -1, 1).astype(call.array(0).dtype)]
 
 
-def _bins(start: float, extent: float, bins: int, samples: int) -> Array:
-    """Places of samples along an axis, [bins, samples]."""
-    size = np.float32(extent) / bins
-    within = (np.arange(samples) + np.float32(0.5)) * size / max(samples, 1)
-    return (start + np.arange(bins)[:, None] * size + within).astype(np.float32)
+def _lines(start: Array, extent: Array, bins: int, samples: int, size: int) -> tuple[Array, Array]:
+    """What the samples of each bin read along an axis of `size` elements: indices [R, bins, 2 * samples],
+    and weights.  start, extent: of each roi."""
+    step = (extent / extent.dtype.type(bins))[:, None, None]
+    number = np.arange(bins).astype(start.dtype)[:, None]
+    share = np.arange(samples).astype(start.dtype) + start.dtype.type(0.5)
+    line = start[:, None, None] + number * step + share * step / start.dtype.type(max(samples, 1))
+    beyond = (line < -1) | (line > size)
+    at = np.clip(line, 0, size - 1)
+    low = at.astype(np.int64)
+    second = np.where(beyond, 0, at - low)
+    first = np.where(beyond, 0, 1 - second)
+    indices = np.concatenate([low, np.minimum(low + 1, size - 1)], -1)
+    return indices, np.concatenate([first, second], -1)
 
 
-def _bin_values(image: Array, lines: list[Array], mode: str) -> Array:
-    """The mean or maximum of the samples in each bin: image [C,H,W] -> [C,rows,columns]."""
-    taps: list[Taps] = []
-    for line, size in zip(lines, image.shape[1:], strict=True):
-        beyond = (line < -1) | (line > size)
-        at = np.clip(line, 0, size - 1)
-        low = np.minimum(np.floor(at), size - 1).astype(np.int64)
-        share = np.where(beyond, 0, at - low)
-        keep = np.where(beyond, 0, 1 - share)
-        taps.append([(low, keep), (np.minimum(low + 1, size - 1), share)])
-    corners = []
-    for (rows, wy), (columns, wx) in product(*taps):
-        values = image[:, rows[:, :, None, None], columns[None, None]]
-        corners.append(values * (wy[:, :, None, None] * wx[None, None]))
+def _pixels_of(x: Array, wanted: int) -> Callable[[Array, Array, Array], Array]:
+    """Gives pixels [R, rows..., columns..., C] of x [N,C,H,W] for images [R], rows [R, ...] and columns.
+
+    wanted: how many there will be: only many are worth a copy of x with channels last.
+    """
+    n, c, h, w = x.shape
+    many = wanted > n * h * w
+    lying = np.ascontiguousarray(x.reshape(n, c, h * w).swapaxes(1, 2)) if many else None
+
+    def pixels(images: Array, rows: Array, columns: Array) -> Array:
+        flat = rows[:, :, :, None, None] * w + columns[:, None, None]
+        images = images.astype(np.int64).reshape(-1, 1, 1, 1, 1)
+        if lying is None:
+            return np.asarray(x.reshape(n, c, h * w)[images, :, flat])
+        found: Array = np.take(lying.reshape(-1, c), flat + images * (h * w), 0, mode="clip")
+        return found
+
+    return pixels
+
+
+def _bin_values(pixels: Array, lines: list[tuple[Array, Array]], mode: str) -> Array:
+    """The mean or maximum of the samples in each bin, 0 where there are none: [R, rows, columns, C].
+
+    pixels: [R, rows, 2 * samples, columns, 2 * samples, C].
+    """
+    rois, rows, down, columns, across, channels = pixels.shape
+    (_, wy), (_, wx) = lines
+    if not down * across:
+        return np.zeros((rois, rows, columns, channels), pixels.dtype)
     if mode == "avg":
-        samples = max(1, lines[0].shape[1] * lines[1].shape[1])
-        return np.asarray(sum(corners).sum((2, 4)) / samples)
+        samples = down * across // 4
+        flat = pixels.reshape(rois, rows, down, columns * across * channels)
+        lying = wy.astype(pixels.dtype)[:, :, None] @ flat
+        lying = lying.reshape(rois, rows, columns, across, channels)
+        return np.asarray((wx.astype(pixels.dtype)[:, None, :, None] @ lying)[..., 0, :] / samples)
     # The greatest of the weighted corners, not of the samples, as ONNX's own case and ONNX
     # Runtime have it.
-    return np.asarray(np.max([c.max((2, 4), initial=-np.inf) for c in corners], axis=0))
+    lying = (pixels * wy[:, :, :, None, None, None]).max(2)
+    return np.asarray((lying * wx[:, None, :, :, None]).max(3))
 
 
 def max_roi_pool(call: Call) -> Sequence[Value]:
