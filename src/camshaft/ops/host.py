@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -60,13 +60,15 @@ def _infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorType]:
 
 @dataclass(frozen=True)
 class _Node:
-    """A NodeProto, read.  function: ours; evaluator: else ONNX's reference."""
+    """A NodeProto, read.  function: ours, None where ONNX's reference runs it.  store: what its runs keep for
+    each other."""
 
     op_type: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attrs: Mapping[str, Any]
     function: Function | None
+    store: dict[Any, Any] = field(default_factory=dict)
 
 
 @lru_cache(maxsize=512)
@@ -137,6 +139,7 @@ def run_proto(
                 tuple(inputs),
                 wanted,
                 tuple(t.name for t in dtypes),
+                node.store,
             )
             with np.errstate(all="ignore"):
                 results: Sequence[Any] = node.function(call)

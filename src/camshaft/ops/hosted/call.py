@@ -7,15 +7,16 @@ out).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 
 from camshaft.errors import ModelError
 
 Value = np.ndarray | list[Any] | dict[Any, Any] | None
+Kept = TypeVar("Kept")
 Attributes = Mapping[str, Any]
 """Ints, floats, strs, lists of these, arrays for tensors; other kinds as onnx's own messages."""
 
@@ -42,6 +43,7 @@ class Call:
 
     inputs: a value for each input the node names, None where it is left out.  outputs: whether each
     output is named.  dtypes: names of the element types of the named outputs, where they are known before.
+    store: what runs of the node keep for each other, see `kept`.
     """
 
     op_type: str
@@ -50,6 +52,7 @@ class Call:
     inputs: tuple[Value, ...]
     outputs: tuple[bool, ...]
     dtypes: tuple[str, ...] = ()
+    store: dict[Any, Any] = field(default_factory=dict)
 
     def has(self, index: int) -> bool:
         """Whether input `index` is given."""
@@ -103,6 +106,13 @@ class Call:
     def wants(self, index: int) -> bool:
         """Whether output `index` is named."""
         return index < len(self.outputs) and self.outputs[index]
+
+    def kept(self, key: Hashable, make: Callable[[], Kept]) -> Kept:
+        """What `make` gives, made in the first run of the node: it hangs on attributes and the key alone."""
+        if key not in self.store:
+            self.store[key] = make()
+        found: Kept = self.store[key]
+        return found
 
     def attr_int(self, name: str, default: int = 0) -> int:
         """An integer attribute."""
