@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import combinations
-from typing import Any
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -16,103 +16,185 @@ Array = np.ndarray
 _LEAST = 1e-7
 """Probabilities of pairs are held this far from 0 and 1."""
 _ROUNDS = 100
+_PRODUCT = 2**18
+"""Multiplications of a product of matrices up to which OpenBLAS computes it on one thread."""
+
+
+@dataclass(frozen=True)
+class _Machine:
+    """A classifier's attributes.
+
+    kernel: its type.  params: gamma, coef0, degree.  counts: vectors of each class, empty for a linear machine.
+    vectors: [S, F].  weights: [classes - 1, S].  Both are [classes, F] of a linear one.  rho, prob_a, prob_b: of pairs
+    of classes i < j, in order; `first` and `second` are the i and j.
+    """
+
+    labels: Array
+    kernel: str
+    params: tuple[float, float, float]
+    counts: tuple[int, ...]
+    vectors: Array
+    weights: Array
+    rho: Array
+    prob_a: Array
+    prob_b: Array
+
+    @classmethod
+    def of(cls, call: Call) -> _Machine:
+        names = call.attr_strings("classlabels_strings")
+        numbered = np.array(call.attr_ints("classlabels_ints") or [], np.int64)
+        labels = np.array(names, object) if names else numbered
+        counts = tuple(call.attr_ints("vectors_per_class") or ())
+        if counts and len(counts) != len(labels):
+            raise ModelError(
+                f"vectors_per_class={list(counts)} are not one for each of {len(labels)} labels"
+            )
+        gamma, offset, degree = (*_floats(call, "kernel_params"), 0.0, 0.0, 0.0)[:3]
+        stored, weights = _floats(call, "support_vectors"), _floats(call, "coefficients")
+        vectors = stored.reshape(sum(counts), -1) if counts else weights.reshape(len(labels), -1)
+        return cls(
+            labels,
+            call.choice("kernel_type", "LINEAR", ("LINEAR", "POLY", "RBF", "SIGMOID")),
+            (gamma, offset, degree),
+            counts,
+            vectors,
+            weights.reshape(-1, sum(counts)) if counts else vectors,
+            *(_floats(call, name) for name in ("rho", "prob_a", "prob_b")),
+        )
+
+    @cached_property
+    def pairs(self) -> tuple[Array, Array]:
+        """(i, j) of all pairs of classes i < j."""
+        i, j = np.triu_indices(len(self.labels), 1)
+        return i, j
+
+    @cached_property
+    def ballots(self) -> tuple[Array, Array]:
+        """What winning a pair changes of the votes, [pairs, classes], and the votes if all second ones win."""
+        i, j = self.pairs
+        classes = np.eye(len(self.labels))
+        return classes[i] - classes[j], classes[j].sum(0)
+
+    @cached_property
+    def centred(self) -> tuple[Array, Array, Array]:
+        """(mean of the vectors, their distances from it, the squares of these)."""
+        mean = self.vectors.mean(0)
+        apart = self.vectors - mean
+        return mean, apart, (apart**2).sum(1)
+
+    def alike(self, x: Array) -> Array:
+        """How alike rows x [N, F] and vectors are by the kernel: [N, S], or [N, classes] of a linear machine."""
+        gamma, offset, degree = self.params
+        # exp and tanh in f32, as in ONNX Runtime: NumPy computes them ten times faster than in f64
+        if self.kernel == "RBF":
+            near = np.exp((-gamma * self._distances(x)).astype(np.float32))
+            return np.asarray(near.astype(np.float64))
+        products = x @ self.vectors.T
+        if self.kernel == "LINEAR":
+            return np.asarray(products)
+        inner = gamma * products + offset
+        if self.kernel == "POLY":
+            return np.asarray(inner**degree)
+        return np.asarray(np.tanh(inner.astype(np.float32)).astype(np.float64))
+
+    def _distances(self, x: Array) -> Array:
+        """Squares of the distances of rows from the vectors, by one product of matrices."""
+        mean, vectors, squares = self.centred
+        apart = x - mean
+        found = (apart**2).sum(1, keepdims=True) + squares - 2 * (apart @ vectors.T)
+        found = np.maximum(found, 0)
+        odd = ~np.isfinite(found).all(1)
+        if odd.any():  # infinities cancel above
+            found[odd] = ((apart[odd, None] - vectors) ** 2).sum(2)
+        return np.asarray(found)
+
+    def decisions(self, x: Array) -> Array:
+        """For each pair of classes i < j what speaks for i: [N, pairs].
+
+        Of a few rows at a time: these stay in cache, and are too few for NumPy's products to start threads,
+        which wait for each other on a busy machine."""
+        size = max(_PRODUCT // max(self.vectors.size, 1), 8)
+        parts = [self._decided(self.alike(x[i : i + size])) for i in range(0, len(x), size)]
+        return np.concatenate([np.zeros((0, len(self.pairs[0]))), *parts])
+
+    def _decided(self, kernel: Array) -> Array:
+        """`decisions` by the kernel, [N, S]."""
+        ends = np.cumsum(self.counts)
+        spoken = np.stack(
+            [
+                kernel[:, end - count : end] @ self.weights[:, end - count : end].T
+                for end, count in zip(ends, self.counts, strict=True)
+            ]
+        )
+        i, j = self.pairs
+        return np.asarray((spoken[i, :, j - 1] + spoken[j, :, i]).T + self.rho)
+
+    def votes(self, decisions: Array) -> Array:
+        """How many pairs each class wins: [N, classes]."""
+        change, least = self.ballots
+        return np.asarray((decisions > 0) @ change + least)
+
+    def probabilities(self, decisions: Array) -> Array:
+        """Of each class, coupled from those of pairs: [N, classes]."""
+        count, (i, j) = len(self.labels), self.pairs
+        lifted = decisions * self.prob_a + self.prob_b
+        pairs = np.clip(1 / (1 + np.exp(lifted)), _LEAST, 1 - _LEAST)
+        r = np.zeros((len(decisions), count, count))
+        r[:, i, j], r[:, j, i] = pairs, 1 - pairs
+        return coupled(r)
 
 
 def _floats(call: Call, name: str) -> Array:
     return np.array(call.attr_floats(name) or [], np.float64)
 
 
-def _kernel(call: Call, x: Array, vectors: Array) -> Array:
-    """How alike rows x [N, F] and vectors [S, F] are: [N, S]."""
-    kind = call.choice("kernel_type", "LINEAR", ("LINEAR", "POLY", "RBF", "SIGMOID"))
-    gamma, offset, degree = (*_floats(call, "kernel_params"), 0.0, 0.0, 0.0)[:3]
-    if kind == "RBF":
-        return np.asarray(np.exp(-gamma * ((x[:, None] - vectors) ** 2).sum(2)))
-    products = x @ vectors.T
-    if kind == "LINEAR":
-        return np.asarray(products)
-    inner = gamma * products + offset
-    return np.asarray(inner**degree if kind == "POLY" else np.tanh(inner))
-
-
-def _decisions(kernel: Array, weights: Array, counts: Sequence[int], rho: Array) -> Array:
-    """For each pair of classes i < j what speaks for i: [N, pairs].  weights: [classes - 1, S]."""
-    ends = np.cumsum(counts)
-    own = [slice(end - count, end) for end, count in zip(ends, counts, strict=True)]
-    found = [
-        kernel[:, own[i]] @ weights[j - 1, own[i]] + kernel[:, own[j]] @ weights[i, own[j]]
-        for i, j in combinations(range(len(counts)), 2)
-    ]
-    return np.asarray(np.stack(found, 1) + rho)
-
-
-def _votes(decisions: Array, count: int) -> Array:
-    """How many pairs each class wins: [N, count]."""
-    votes = np.zeros((len(decisions), count))
-    for (i, j), won in zip(combinations(range(count), 2), decisions.T > 0, strict=True):
-        votes[:, i] += won
-        votes[:, j] += ~won
-    return votes
-
-
-def _probabilities(call: Call, decisions: Array, count: int) -> Array:
-    """Of each class, coupled from those of pairs: [N, count] (Wu, Lin, Weng 2004, their second way)."""
-    lifted = decisions * _floats(call, "prob_a") + _floats(call, "prob_b")
-    pairs = np.clip(1 / (1 + np.exp(lifted)), _LEAST, 1 - _LEAST)
-    r = np.zeros((len(decisions), count, count))
-    for (i, j), p in zip(combinations(range(count), 2), pairs.T, strict=True):
-        r[:, i, j], r[:, j, i] = p, 1 - p
-    return np.stack([_coupled(matrix) for matrix in r])
-
-
-def _coupled(r: Array) -> Array:
-    """Probabilities p of classes from r[i, j], that of i among i and j."""
-    count = len(r)
-    q = -r.T * r
-    np.fill_diagonal(q, (r**2).sum(0))
-    p = np.full(count, 1 / count)
+def coupled(r: Array) -> Array:
+    """Probabilities [N, classes] from r[:, i, j], that of i among i and j (Wu, Lin, Weng 2004, their second
+    way, as libsvm has it); a row is left as soon as it has converged."""
+    rows, count, _ = r.shape
+    q = -r.transpose(0, 2, 1) * r
+    each = np.arange(count)
+    q[:, each, each] = (r**2).sum(1)
+    found = np.full((rows, count), 1 / count)
+    going, p = np.arange(rows), found.copy()
     for _ in range(max(_ROUNDS, count)):
-        qp = q @ p
-        total = p @ qp
-        if np.abs(qp - total).max() < 0.005 / count:
+        qp = (q @ p[:, :, None])[:, :, 0]
+        total = (p * qp).sum(1)
+        left = np.abs(qp - total[:, None]).max(1) >= 0.005 / count
+        if not left.all():
+            found[going] = p
+            going, p, q, qp, total = going[left], p[left], q[left], qp[left], total[left]
+        if not len(going):
             break
         for t in range(count):
-            step = (total - qp[t]) / q[t, t]
-            p[t] += step
-            total = (total + step * (step * q[t, t] + 2 * qp[t])) / (1 + step) ** 2
-            qp = (qp + step * q[t]) / (1 + step)
-            p = p / (1 + step)
-    return p
+            step = (total - qp[:, t]) / q[:, t, t]
+            p[:, t] += step
+            grown = 1 + step
+            total = (total + step * (step * q[:, t, t] + 2 * qp[:, t])) / grown**2
+            qp = (qp + step[:, None] * q[:, t]) / grown[:, None]
+            p /= grown[:, None]
+    found[going] = p
+    return found
 
 
 def svm_classifier(call: Call) -> Sequence[Value]:
     """SVMClassifier(X) -> labels [N], scores: of classes where these are probable or linear or two, else
     of pairs."""
-    names = call.attr_strings("classlabels_strings")
-    labels: Any = np.array(names, object) if names else np.array(
-        call.attr_ints("classlabels_ints") or [], np.int64
-    )  # fmt: skip
+    m = call.kept("machine", lambda: _Machine.of(call))
     x = np.atleast_2d(call.array(0)).astype(np.float64)
-    weights, rho = _floats(call, "coefficients"), _floats(call, "rho")
-    counts, count = call.attr_ints("vectors_per_class") or [], len(labels)
-    probable = bool(len(_floats(call, "prob_a"))) and bool(counts)
-    if counts and len(counts) != count:
-        raise ModelError(f"vectors_per_class={counts} are not one for each of {count} labels")
-    if counts:
-        vectors = _floats(call, "support_vectors").reshape(sum(counts), -1)
-        kernel = _kernel(call, x, vectors)
-        scores = _decisions(kernel, weights.reshape(-1, sum(counts)), counts, rho)
-        votes = _votes(scores, count)
-        if probable:
-            scores = _probabilities(call, scores, count)
+    if m.counts:
+        scores = m.decisions(x)
+        votes = m.votes(scores)
+        if len(m.prob_a):
+            scores = m.probabilities(scores)
     else:
-        scores = votes = _kernel(call, x, weights.reshape(count, -1)) + rho[0]
+        scores = votes = m.alike(x) + m.rho[0]
     best = votes.argmax(1)
-    if not counts and len(rho) == 1 and count == 2:  # as ONNX Runtime decides between two
-        enough = votes.max(1) >= 0.5 if (weights >= 0).all() else votes.max(1) > 0
+    if not m.counts and len(m.rho) == 1 and len(m.labels) == 2:  # as ONNX Runtime decides
+        enough = votes.max(1) >= 0.5 if (m.weights >= 0).all() else votes.max(1) > 0
         best = np.where(enough, 1, best)
     return [
-        labels[best],
+        m.labels[best],
         _finished(scores.astype(np.float32), call.attr_str("post_transform", "NONE")),
     ]
 
