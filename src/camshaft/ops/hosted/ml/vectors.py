@@ -10,12 +10,12 @@ import numpy as np
 
 from camshaft.errors import ModelError
 from camshaft.ops.hosted.call import Call, Value
+from camshaft.ops.hosted.ml.coupling import coupled
 from camshaft.ops.hosted.ml.scores import transformed
 
 Array = np.ndarray
 _LEAST = 1e-7
 """Probabilities of pairs are held this far from 0 and 1."""
-_ROUNDS = 100
 _PRODUCT = 2**18
 """Multiplications of a product of matrices up to which OpenBLAS computes it on one thread."""
 
@@ -146,35 +146,6 @@ class _Machine:
 
 def _floats(call: Call, name: str) -> Array:
     return np.array(call.attr_floats(name) or [], np.float64)
-
-
-def coupled(r: Array) -> Array:
-    """Probabilities [N, classes] from r[:, i, j], that of i among i and j (Wu, Lin, Weng 2004, their second
-    way, as libsvm has it); a row is left as soon as it has converged."""
-    rows, count, _ = r.shape
-    q = -r.transpose(0, 2, 1) * r
-    each = np.arange(count)
-    q[:, each, each] = (r**2).sum(1)
-    found = np.full((rows, count), 1 / count)
-    going, p = np.arange(rows), found.copy()
-    for _ in range(max(_ROUNDS, count)):
-        qp = (q @ p[:, :, None])[:, :, 0]
-        total = (p * qp).sum(1)
-        left = np.abs(qp - total[:, None]).max(1) >= 0.005 / count
-        if not left.all():
-            found[going] = p
-            going, p, q, qp, total = going[left], p[left], q[left], qp[left], total[left]
-        if not len(going):
-            break
-        for t in range(count):
-            step = (total - qp[:, t]) / q[:, t, t]
-            p[:, t] += step
-            grown = 1 + step
-            total = (total + step * (step * q[:, t, t] + 2 * qp[:, t])) / grown**2
-            qp = (qp + step[:, None] * q[:, t]) / grown[:, None]
-            p /= grown[:, None]
-    found[going] = p
-    return found
 
 
 def svm_classifier(call: Call) -> Sequence[Value]:

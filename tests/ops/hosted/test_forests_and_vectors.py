@@ -133,9 +133,11 @@ def test_support_vectors_of_many_rows(probable: bool) -> None:
         attrs |= {"prob_a": [-1.0] * 6, "prob_b": [0.1] * 6}
     x = rng.standard_normal((500, 4)).astype(np.float32)
     x[7, 2] = np.inf
-    labels, scores = svm_classifier(Call("SVMClassifier", 1, attrs, (x,), (True, True)))
+    with np.errstate(invalid="ignore"):
+        labels, scores = svm_classifier(Call("SVMClassifier", 1, attrs, (x,), (True, True)))
     assert isinstance(scores, np.ndarray) and np.isfinite(scores).all()
     for at in (0, 7, 499):
-        one = svm_classifier(Call("SVMClassifier", 1, attrs, (x[at],), (True, True)))
+        with np.errstate(invalid="ignore"):
+            one = svm_classifier(Call("SVMClassifier", 1, attrs, (x[at],), (True, True)))
         assert one[0] == labels[at]  # type: ignore[index]
         np.testing.assert_allclose(one[1], scores[at : at + 1], rtol=1e-5)  # type: ignore[arg-type]
