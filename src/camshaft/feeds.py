@@ -8,15 +8,50 @@ from typing import Any
 import numpy as np
 
 from camshaft.errors import BuildError
-from camshaft.ir.extents.sizes import typical
+from camshaft.ir.extents.sizes import is_static, typical
+from camshaft.ir.script import End, If, Loop, Run, Script
+from camshaft.ir.types import TensorType
+
+ROUNDS = 8
+"""How often loops go round whose count is an input that nobody has given."""
+
+
+def decisions(script: Script, inputs: Sequence[End]) -> dict[str, int | bool]:
+    """What the inputs of a script that decide how it runs are where nobody says: ROUNDS of an integer that
+    is a Loop's count, True of a bool that is the condition of a Loop or If.
+
+    So are inputs of one element of which a graph computes the count or the condition.
+    """
+    types = {e.value: e.type for e in inputs if isinstance(e.type, TensorType)}
+    names = {e.value: e.name for e in inputs}
+    made = {o: step.inputs for step in script.walk() if isinstance(step, Run) for o in step.outputs}
+    found: dict[str, int | bool] = {}
+    for step in script.walk():
+        asked = (step.count, step.condition) if isinstance(step, Loop) else ()
+        asked = (None, step.condition) if isinstance(step, If) else asked
+        for value, kinds in zip(asked, ("iu", "b"), strict=False):
+            for source in () if value is None else made.get(value, (value,)):
+                type_ = types.get(source)
+                if type_ is not None and type_.dtype.kind in kinds and _is_one(type_):
+                    found[names[source]] = True if kinds == "b" else ROUNDS
+    return found
+
+
+def _is_one(type_: TensorType) -> bool:
+    """Whether it has one element."""
+    return is_static(type_.shape) and all(d == 1 for d in type_.shape)
 
 
 def random_feeds(
-    inputs: Mapping[str, Any], seed: int = 0, elements: Mapping[str, Sequence[int]] | None = None
+    inputs: Mapping[str, Any],
+    seed: int = 0,
+    elements: Mapping[str, Sequence[int]] | None = None,
+    numbers: Mapping[str, Any] | None = None,
 ) -> dict[str, np.ndarray]:
     """Arrays for inputs given as name -> TensorType: floats from N(0, 1), integers and bools zero.
 
-    elements: of inputs that say sizes by them.  Open extents have their typical size.
+    elements: of inputs that say sizes by them.  numbers: inputs that hold these (one for all elements, or
+    an array).  Open extents have their typical size.
     BuildError for an input that there is no memory for.
     """
     rng = np.random.default_rng(seed)
@@ -25,6 +60,9 @@ def random_feeds(
         shape = tuple(typical(d) for d in t.shape)
         if elements and name in elements:
             feeds[name] = np.array(elements[name], t.dtype.numpy).reshape(shape)
+            continue
+        if numbers and name in numbers:
+            feeds[name] = np.full(shape, numbers[name], t.dtype.numpy)
             continue
         try:
             drawn = rng.standard_normal(shape) if t.dtype.is_float else np.zeros(shape)

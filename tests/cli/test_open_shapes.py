@@ -222,7 +222,7 @@ def test_inputs_whose_elements_say_sizes(tmp_path: Path) -> None:
         ("to=2,5", "needs to_0*to_1 == n", 7),
         ("to=9,6", "element 0 is 9", 7),
         ("to=a,6", "whole numbers", 2),
-        ("x=2,6", "inputs that say sizes are to", 2),
+        ("x=2,6", "input 'x' holds f32[n]; give it with --input", 2),
     ):
         assert words in complaint("run", engine, *sizes[:2], "--values", wrong, code=code)
     np.save(tmp_path / "x.npy", np.ones(12, np.float32))

@@ -156,7 +156,7 @@ def _measure(opened: Opened, data: dict[str, Any], runs: int) -> None:
     with Bars() as bars:
         bars("measuring", 0, 0)
         measured = opened.engine.profile(
-            random_feeds(opened.types, 0, opened.elements), runs, opened.threads
+            random_feeds(opened.types, 0, opened.elements, opened.numbers), runs, opened.threads
         )
     if "script" in data:
         data["script_profile"] = {

@@ -75,7 +75,7 @@ class BuildOptions:
             "--values",
             help="Values of an input, known before any run, which decide shapes and branches; or "
             "ranges, as of shapes, of an input whose elements say sizes. May be repeated. Of an "
-            "engine: such elements of random inputs.",
+            "engine: numbers that its integer and bool inputs hold in this run.",
             metavar="X=16000|1..8,64",
         ),
     ] = None

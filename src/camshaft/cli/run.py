@@ -88,7 +88,7 @@ def _described(array: np.ndarray) -> dict[str, Any]:
     values = np.zeros(0) if is_text else array.astype(np.float64).reshape(-1)
     good = values[np.isfinite(values)]
     return {
-        "dtype": array.dtype.name,
+        "dtype": "str" if is_text else array.dtype.name,
         "shape": list(array.shape),
         "min": float(good.min()) if good.size else None,
         "max": float(good.max()) if good.size else None,

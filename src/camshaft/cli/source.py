@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from camshaft.cli.arrays import Arrays, Given, Types, calibration_batches
+from camshaft.cli.numbers import numbers_for
 from camshaft.cli.options import BuildOptions
 from camshaft.cli.output import Output
 from camshaft.cli.progress import Bars
 from camshaft.cli.shapes import Elements, fixed_shapes, said_values, sizes_for
 from camshaft.errors import ConfigError
-from camshaft.feeds import random_feeds
+from camshaft.feeds import decisions, random_feeds
 from camshaft.ir.extents.said import shape_text
-from camshaft.ir.types import type_of
+from camshaft.ir.script import Opaque
+from camshaft.ir.types import TensorType, type_of
 from camshaft.report.assumptions import advice
 from camshaft.runtime.engine import Engine
+from camshaft.runtime.script.engine import ScriptEngine
 from camshaft.session import BuildSession
 
 
@@ -23,8 +30,8 @@ from camshaft.session import BuildSession
 class Opened:
     """An engine; and where it was built here, the session that built it.
 
-    types: of random inputs.  elements: of those that say sizes by them.  given: the inputs given,
-    None if there are none.
+    types: of random inputs.  elements: of those that say sizes by them.  numbers: of those that are said, or
+    decide how a script runs.  given: the inputs given, None if there are none.
     """
 
     engine: Engine
@@ -32,6 +39,7 @@ class Opened:
     threads: int
     types: Types
     elements: Elements
+    numbers: Mapping[str, Any]
     given: Arrays | None = None
 
     def feeds(self, seed: int, shown: Output) -> Arrays:
@@ -40,17 +48,27 @@ class Opened:
         fixed = self.engine.fixed_inputs
         if self.given is not None:
             return {**fixed, **self.given}
-        others = [f"{n!r} ({t!r})" for n, t in self.engine.inputs.items() if n not in self.types]
-        if others:
-            raise ConfigError(
-                f"input {', '.join(others)} is no tensor of known rank, and the command line gives only such; "
-                "call the engine from Python"
-            )
-        feeds = random_feeds(self.types, seed, self.elements)
+        self._require_types()
+        feeds = random_feeds(self.types, seed, self.elements, self.numbers)
         sizes = ", ".join(f"{n} {shape_text(a.shape)}" for n, a in feeds.items())
         of = f" of {sizes}" if self.engine.symbols else ""
-        shown.note(f"no inputs given: random ones{of}, seed {seed}")
+        held = "".join(f", {n} = {np.asarray(v).tolist()}" for n, v in self.numbers.items())
+        shown.note(f"no inputs given: random ones{of}{held}, seed {seed}")
         return {**fixed, **feeds}
+
+    def _require_types(self) -> None:
+        """ConfigError names an input of which there is nothing to draw at random."""
+        others = {n: t for n, t in self.engine.inputs.items() if n not in self.types}
+        for name, type_ in others.items():
+            array = isinstance(type_, Opaque) and type_.kind in ("strings", "tensor")
+            raise ConfigError(
+                f"input {name!r} ({type_!r}) has no random values; "
+                + (
+                    f"give it with --input {name}=FILE.npy"
+                    if array
+                    else "call the engine from Python"
+                )
+            )
 
 
 def is_engine_file(path: Path) -> bool:
@@ -82,7 +100,8 @@ def open_source(
     if not is_engine_file(path):
         session, engine, arrays = build_session(path, options, shown, given)
         types, elements = sizes_for(engine, {}, {})
-        return Opened(engine, session, session.config.threads, types, elements, arrays)
+        numbers = _decisions(engine)
+        return Opened(engine, session, session.config.threads, types, elements, numbers, arrays)
     if options.given():
         raise ConfigError(
             f"{', '.join(options.given())}: {str(path)!r} is an engine and cannot be changed; "
@@ -90,17 +109,37 @@ def open_source(
         )
     engine = Engine.load(path)
     fixed = {name: type_of(array) for name, array in engine.fixed_inputs.items()}
-    arrays = given.arrays({**engine.inputs, **fixed})
-    if (options.shapes or options.values) and arrays is not None:
+    tensors = {n: t for n, t in engine.inputs.items() if isinstance(t, TensorType)}
+    arrays = given.arrays({**tensors, **fixed})
+    values = said_values(options.values)
+    numbers = numbers_for(engine, values)
+    sizes = {n: v for n, v in values.items() if n not in numbers}
+    if (options.shapes or sizes) and arrays is not None:
         option = "--shapes" if options.shapes else "--values"
         raise ConfigError(
             f"{option} of an engine are the sizes of random inputs, and those given have their own; "
             "leave one of the two out"
         )
+    if arrays is not None:
+        if twice := sorted(set(numbers) & set(arrays)):
+            raise ConfigError(f"{', '.join(map(repr, twice))} is given by --values and as an input")
+        arrays |= numbers
     shapes = fixed_shapes("--shapes", options.shapes)
-    types, elements = sizes_for(engine, shapes, said_values(options.values))
+    for name, array in numbers.items():
+        shapes.setdefault(name, array.shape)
+    types, elements = sizes_for(engine, shapes, sizes)
     threads = engine.threads if options.threads is None else options.threads
-    return Opened(engine, None, threads, types, elements, arrays)
+    numbers = {**_decisions(engine), **numbers}
+    return Opened(engine, None, threads, types, elements, numbers, arrays)
+
+
+def _decisions(engine: Engine) -> dict[str, Any]:
+    """Of the inputs that decide how a script runs."""
+    if not isinstance(engine, ScriptEngine):
+        return {}
+    saying = {b.name for b in engine.program.valued}
+    found = decisions(engine.script, engine.scripted.inputs)
+    return {name: value for name, value in found.items() if name not in saying}
 
 
 def build_session(
