@@ -188,6 +188,25 @@ CASES: dict[str, tuple[str, list[Feeds]]] = {
 }
 
 
+@pytest.mark.parametrize("op", ["ArgMax", "ArgMin", "Hardmax", "ReduceMax", "ReduceMean"])
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("square", [False, True])
+def test_extremes_of_nothing(op: str, axis: int, square: bool) -> None:
+    """Where rows are found and none are: defined, and as in ONNX Runtime, if the result has no element."""
+    attrs = f"axes = [{axis}]" if op.startswith("Reduce") else f"axis = {axis}"
+    rows = "MatMul (r, c)" if square else "Identity (r)"
+    model = text_model(f"""(bool[n] keep, float[n,3] x) => (float y) {{
+        r = Compress <axis = 0> (x, keep) c = Transpose (r) d = {rows}
+        e = {op} <{attrs}> (d) y = Cast <to = 1> (e) }}""")
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    calls = [{"keep": np.array(keep), "x": f(3, 3)} for keep in ([True, False, True], [False] * 3)]
+    empty = square or axis == 1 or op == "Hardmax"
+    engine = check(model, calls if empty else calls[:1])
+    if op.startswith("Arg") and not empty:
+        with pytest.raises(ShapeError, match=r"node 'r' \(Compress\), axis 0 is 0"):
+            engine(calls[1])
+
+
 @pytest.mark.parametrize("by", [(-4, 1), (-4, 4), (5, -4), (1, -4), (-3, 1)])
 def test_pads_that_cut_all_there_is(by: tuple[int, int]) -> None:
     text = f"""(float[2,3] x) => (float[a,b] y) {{

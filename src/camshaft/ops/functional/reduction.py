@@ -14,7 +14,7 @@ from camshaft.errors import ModelError
 from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
 from camshaft.ir.extents.constraints import require_at_least
-from camshaft.ir.extents.extent import largest
+from camshaft.ir.extents.extent import largest, smallest
 from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ir.types import boolean, i32, i64, u8
 from camshaft.ops.common import normal_axis
@@ -213,7 +213,7 @@ def argmax(
 ) -> Tensor:
     """The first (or with `last` the last) position of the maximum along `axis`, as i64.
 
-    ModelError for an axis of extent 0.  A maximum of NaN is found nowhere: the answer is then a
+    ModelError for an axis of extent 0, but where another one is 0, so that nothing is to be found.  A maximum of NaN is found nowhere: the answer is then a
     position at an end of the axis.
     """
     return _found(builder, x, "max", axis, keepdims, last, output)
@@ -237,10 +237,10 @@ def hardmax(
 ) -> Tensor:
     """1 at the first position of the maximum along `axis`, 0 elsewhere, in x's element type.
 
-    Errors, and which position a maximum of NaN has: as in `argmax`.
+    Which position a maximum of NaN has: as in `argmax`.
     """
     axis = normal_axis(axis, x.type.rank)
-    at = argmax(builder, x, axis, keepdims=True)
+    at = _place(builder, x, "max", axis, keepdims=True, last=False)
     places = iota(builder, x.shape[axis])
     places = reshape(builder, places, (x.shape[axis], *[1] * (x.type.rank - axis - 1)))
     stands = E.cast(E.binary("eq", X, E.inp(1)), x.type.dtype)
@@ -256,13 +256,28 @@ def _found(
     last: bool,
     output: str | None,
 ) -> Tensor:
-    axis = normal_axis(axis, x.type.rank)
+    """As `_place`; an axis without elements has no extreme, unless there is none to be found either."""
     if not x.type.rank:
         raise ModelError(f"{x.type} has no axis")
-    count = x.shape[axis]
+    axis = normal_axis(axis, x.type.rank)
+    results = math.prod(d for a, d in enumerate(x.shape) if a != axis)
     with builder.constraints.learning(f"node {builder.layer!r}"):
         empty = f"axis {axis} of {x.type} is empty, so that it has no extreme"
-        require_at_least(count, 1, empty)
+        require_at_least(x.shape[axis], smallest(1, results), empty)
+    return _place(builder, x, kind, axis, keepdims, last, output)
+
+
+def _place(
+    builder: GraphBuilder,
+    x: Tensor,
+    kind: str,
+    axis: int,
+    keepdims: bool,
+    last: bool,
+    output: str | None = None,
+) -> Tensor:
+    """The first or last position of the extreme along `axis`, counted from 0."""
+    count = x.shape[axis]
     extreme = emit(builder, REDUCE, [x], {"kind": kind, "axes": (axis,)})
     places = pointwise(builder, E.cast(X, i32), iota(builder, count))
     places = reshape(builder, places, (count, *[1] * (x.type.rank - axis - 1)))

@@ -70,7 +70,10 @@ def arg_extreme(call: Call) -> Sequence[Value]:
     x = call.array(0)
     axis = call.axis(x.ndim)
     find = np.argmax if call.op_type == "ArgMax" else np.argmin
-    if call.attr_flag("select_last_index"):
+    shape = (*x.shape[:axis], *x.shape[axis + 1 :])
+    if 0 in shape:
+        at = np.zeros(shape, np.int64)
+    elif call.attr_flag("select_last_index"):
         at = x.shape[axis] - 1 - find(np.flip(x, axis), axis)
     else:
         at = find(x, axis)
