@@ -203,7 +203,7 @@ def test_extremes_of_nothing(op: str, axis: int, square: bool) -> None:
     empty = square or axis == 1 or op == "Hardmax"
     engine = check(model, calls if empty else calls[:1])
     if op.startswith("Arg") and not empty:
-        with pytest.raises(ShapeError, match=r"node 'r' \(Compress\), axis 0 is 0"):
+        with pytest.raises(ShapeError, match=r"node 'r' \(Compress\), axis 0 is 0.*node 'e' needs"):
             engine(calls[1])
 
 

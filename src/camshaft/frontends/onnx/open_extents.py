@@ -47,6 +47,7 @@ class OpenExtents:
     inputs; the first one says what is typical.  typical: input name -> a shape as it will be used,
     which fixes nothing; where nothing else says what is typical, it does.  elements: the same of
     elements that say sizes.  pasts: (input, axis) that may be empty where nothing is said.
+    needs: size that a step finds -> what bounds it, in words.
     """
 
     shapes: Mapping[str, Sequence[Said]] = field(default_factory=dict)
@@ -64,6 +65,7 @@ class OpenExtents:
     _numbers: dict[str, list[int]] = field(default_factory=dict)
     _of_data: set[str] = field(default_factory=set)
     _pasts: set[str] = field(default_factory=set)
+    needs: dict[str, str] = field(default_factory=dict)
 
     @property
     def symbols(self) -> dict[str, Symbol]:
@@ -282,6 +284,8 @@ class OpenExtents:
                     changed = True
             else:
                 changed |= self._bounded(name, lesson)
+                if lesson.symbol.from_data:
+                    self.needs.setdefault(name, lesson.why)
         changed = changed or self._moved(constraints)
         if changed:
             self._symbols.clear()

@@ -107,12 +107,13 @@ def _complexity(e: Extent) -> tuple[int, int, str]:
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a symbol turned out to be: another symbol or number, or within `low` and `high`."""
+    """What a symbol turned out to be: another symbol or number, or within `low` and `high`; why: in words."""
 
     symbol: Symbol
     same_as: Extent | None = None
     low: int | None = None
     high: int | None = None
+    why: str = ""
 
 
 def lessons(constraints: Constraints) -> list[Lesson]:
@@ -127,7 +128,7 @@ def lessons(constraints: Constraints) -> list[Lesson]:
         if len(c.symbols) == 1:
             low, high = _interval(c, c.symbols[0])
             if (low, high) != (None, None):
-                found.append(Lesson(c.symbols[0], low=low, high=high))
+                found.append(Lesson(c.symbols[0], low=low, high=high, why=f"{c.why} needs {c}"))
     return found
 
 

@@ -81,6 +81,7 @@ class Shared:
 
     owners: name of a value -> its scope and level.  sizes: name of a symbol -> where its size is read.
     originals: values of which some scope knows more, as they were made.  graphs: those finished.  constants: values of steps that are constant, by name.
+    needs: name of a symbol that a step finds -> what bounds it everywhere, in words.
     """
 
     first: GraphBuilder
@@ -90,6 +91,7 @@ class Shared:
     originals: dict[str, Value] = field(default_factory=dict)
     graphs: list[Graph] = field(default_factory=list)
     constants: dict[str, np.ndarray] = field(default_factory=dict)
+    needs: Mapping[str, str] = field(default_factory=dict)
 
     def snapshot(self) -> tuple[dict[str, Size], dict[str, Value]]:
         """What is known of sizes now."""
@@ -292,6 +294,8 @@ class Scope:
             fixed=(),
         )
         graph, needs = narrowed(graph)
+        known = (self.shared.needs.get(s.name) for s in sorted(symbols, key=lambda s: s.name))
+        needs = tuple(dict.fromkeys([*needs, *(n for n in known if n is not None)]))
         self.shared.graphs.append(graph)
         names = tuple(v.name for v in values)
         return Run(len(self.shared.graphs) - 1, names, tuple(results), sizes, needs)

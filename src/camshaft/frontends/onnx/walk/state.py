@@ -36,7 +36,7 @@ class State:
             proto.graph.name or "model",
             reserved=self.reserved,
         )
-        self.shared = Shared(self.builder)
+        self.shared = Shared(self.builder, needs=extents.needs)
         self.scope = Scope(self.shared, self.builder)
         self.values: ChainMap[str, Value] = ChainMap()
         self.narrow: dict[str, int] = {}
