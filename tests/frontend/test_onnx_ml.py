@@ -187,6 +187,26 @@ def test_tree_regressor(number: int, version: int, aggregate: str) -> None:
     ask("TreeEnsembleRegressor", x, version=version, host=True, **nodes, **attrs)
 
 
+@pytest.mark.parametrize("post", ["LOGISTIC", "SOFTMAX", "SOFTMAX_ZERO"])
+def test_one_target_is_transformed(post: str) -> None:
+    """By the specification post_transform "indicates the transform to apply to the score"; with one target ONNX
+    Runtime heeds only PROBIT, and gives the sum as it is."""
+    rng = rng_of(post)
+    nodes, leaves = forest(rng, 3)
+    attrs: dict[str, Any] = {
+        "target_treeids": [tree for tree, _ in leaves],
+        "target_nodeids": [node for _, node in leaves],
+        "target_ids": [0] * len(leaves),
+        "target_weights": listed(rng, len(leaves)),
+        "n_targets": 1,
+        **nodes,
+    }
+    x = rows(rng)
+    (plain,) = runtime_results(*foreign("TreeEnsembleRegressor", [x], domain=DOMAIN, **attrs))
+    want = 1 / (1 + np.exp(-plain)) if post == "LOGISTIC" else np.ones_like(plain)
+    ask("TreeEnsembleRegressor", x, host=True, want=[want], post_transform=post, **attrs)
+
+
 @each_post
 @pytest.mark.parametrize("version", [1, 3])
 @pytest.mark.parametrize("kind", ["three", "strings", "one of two", "one of two, positive"])

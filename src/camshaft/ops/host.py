@@ -20,7 +20,7 @@ import numpy as np
 from camshaft.errors import ModelError
 from camshaft.ir.op import Attribute, OpDef
 from camshaft.ir.types import DType, TensorType, dtype_named
-from camshaft.ops.hosted.call import NUMPY_TYPES, Call, Function, Value
+from camshaft.ops.hosted.call import NUMPY_TYPES, STRING, Call, Function, Value
 from camshaft.ops.hosted.table import implementation
 
 Attrs = Mapping[str, Any]
@@ -156,9 +156,9 @@ def run_proto(
 def _has_narrow(inputs: Sequence[Value], attrs: Attrs) -> bool:
     """Whether a type is involved that NumPy has not, such as a float of 8 bits."""
     arrays = (v for v in inputs if isinstance(v, np.ndarray))
-    to = attrs.get("output_dtype", 0)
+    to = attrs.get("to", attrs.get("output_dtype", 0))
     return any(a.dtype.isbuiltin == _REGISTERED for a in arrays) or not (
-        to == 0 or to in NUMPY_TYPES
+        to in (0, STRING) or to in NUMPY_TYPES
     )
 
 

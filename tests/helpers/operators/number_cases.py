@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+from onnx import helper
 
 from operator_case import Case, Generate, Rng, extents, floats, given, maybe, pick, trimmed
 
@@ -190,6 +191,30 @@ def qlinear_matmul(rng: Rng, opset: int) -> Case:
 WORDS = ("monday", "Tuesday", "WEDNESDAY", "friday", "a b", "", "x,y,,z", " lead", "äöÜß", "a  b c")
 
 
+def numbers_as_texts(rng: Rng) -> tuple[np.ndarray, np.ndarray]:
+    """(numbers or texts, an array of the type that they become)."""
+    kind = pick(rng, np.float32, np.float64, np.int32, np.uint8, np.bool_)
+    x = (np.round(rng.standard_normal((2, 4)) * 10.0 ** rng.integers(-2, 7), 2)).astype(kind)
+    if np.dtype(kind).kind == "f":
+        x[0] = pick(rng, [0, -0.0, 1, 0.1], [np.nan, np.inf, -np.inf, 1e7])
+    if rng.random() < 0.5:
+        return x, np.array([""], object)
+    texts = {"f": ["1.5", "-3", "1e-5", "2E8"], "b": ["1", "0", "1", "0"]}
+    texts["f"] = pick(rng, texts["f"], ["NaN", "-INF", "+inf", "INF"])
+    found = texts.get(np.dtype(kind).kind, ["15", "7", "100.5", "0"])
+    return np.array(found, object), np.zeros(1, kind)
+
+
+def cast(rng: Rng, opset: int) -> Case:
+    x, like = numbers_as_texts(rng)
+    to = helper.np_dtype_to_tensor_dtype(like.dtype)
+    return Case("Cast", opset, [x], {"to": to})
+
+
+def cast_like(rng: Rng, opset: int) -> Case:
+    return Case("CastLike", opset, [*numbers_as_texts(rng)])
+
+
 def words(rng: Rng, *shape: int) -> np.ndarray:
     return np.asarray(rng.choice(np.array(WORDS, object), shape))
 
@@ -306,6 +331,8 @@ def concat_from_sequence(rng: Rng, opset: int) -> Case:
 NUMBERS: Mapping[str, Generate] = {
     "BitShift": bit_shift,
     "BlackmanWindow": window_function("BlackmanWindow"),
+    "Cast": cast,
+    "CastLike": cast_like,
     "ConcatFromSequence": concat_from_sequence,
     "CumProd": cumulate("CumProd"),
     "CumSum": cumulate("CumSum"),

@@ -244,3 +244,20 @@ def test_reshape_takes_what_its_text_says() -> None:
             run("Reshape", 14, [x, np.array(wanted)])
     with pytest.raises(ModelError, match="both 0 and -1"):
         run("Reshape", 14, [floats(RNG, 0, 3), np.array([0, -1])], allowzero=1)
+
+
+def test_floats_are_written_plainly() -> None:
+    """Cast-9: "When casting from numeric tensors to string tensors, plain floating-point representation (such as
+    "314.15926") would be used", and "plain" is opposed to "scientific": ONNX Runtime writes 1e+10."""
+    x = np.array([1e10, 123456789, -1e-5, 2.5e-7, 314.15926, 1.0], np.float32)
+    (texts,) = run("Cast", 9, [x], to=8)
+    want = ["10000000000", "123456790", "-0.0000099999997", "0.00000025", "314.15927", "1"]
+    assert texts.tolist() == want
+    (back,) = run("Cast", 9, [texts], to=1)
+    np.testing.assert_allclose(back, x, rtol=5e-8)
+
+
+def test_strings_that_are_no_numbers_are_refused() -> None:
+    for to in (1, 7, 9):
+        with pytest.raises(ModelError, match="three"):
+            run("Cast", 13, [np.array(["three"], object)], to=to)

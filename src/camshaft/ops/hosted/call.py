@@ -35,6 +35,8 @@ NUMPY_TYPES: Mapping[int, type[np.generic]] = {
     13: np.uint64,
 }
 """ONNX's numbers of the element types that NumPy has."""
+STRING = 8
+"""ONNX's number of strings."""
 
 
 @dataclass(frozen=True)

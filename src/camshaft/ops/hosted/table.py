@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from camshaft.ops.hosted import (
     arithmetic,
+    casts,
     indexing,
     microsoft,
     normalization,
@@ -42,6 +43,8 @@ IMPLEMENTATIONS: tuple[Implementation, ...] = tuple(
         ("BitCast", 26, shapes.bit_cast),
         ("BitShift", 11, arithmetic.bit_shift),
         ("BlackmanWindow", 17, signal.window),
+        ("Cast", 9, casts.cast),
+        ("CastLike", 15, casts.cast_like),
         ("CenterCropPad", 18, indexing.centre_crop_pad),
         ("Col2Im", 18, convolution.col2im),
         ("Compress", 9, indexing.compress),
