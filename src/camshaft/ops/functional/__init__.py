@@ -193,6 +193,7 @@ from camshaft.ops.functional.spatial.convolution import (
     conv,
     conv_transpose,
 )
+from camshaft.ops.functional.spatial.grid import grid_sample
 from camshaft.ops.functional.spatial.pooling import (
     avg_pool,
     global_avg_pool,
@@ -271,6 +272,7 @@ __all__ = [
     "global_avg_pool",
     "global_lp_pool",
     "global_max_pool",
+    "grid_sample",
     "group_norm",
     "gt",
     "hard_sigmoid",

@@ -1,4 +1,4 @@
-"""Resize and Upsample.
+"""Resize and Upsample, and GridSample.
 
 Sizes that are an input name all axes, and nobody resizes the batch or the channels of images: a build takes
 these as equal to x's, as it takes any two open extents that meet, unless `values=` says something of the
@@ -22,6 +22,9 @@ from camshaft.ops.common import normal_axis
 
 _COLOURS = 4
 """Most channels of a picture."""
+_MODES = {"linear": "linear", "nearest": "nearest", "cubic": "cubic"}
+_OLD_MODES = {"bilinear": "linear", "nearest": "nearest", "bicubic": "cubic"}
+"""GridSample's modes, and their names before opset 20."""
 
 
 def resize(ctx: NodeContext) -> Results:
@@ -115,4 +118,25 @@ def resize_any(ctx: NodeContext) -> Results:
     return upsample(ctx) if ctx.opset < 11 else resize(ctx)
 
 
-HANDLERS: Mapping[str, Handler] = {"Resize": resize_any, "Upsample": upsample}
+def grid_sample(ctx: NodeContext) -> Results:
+    """GridSample."""
+    modes = _MODES if ctx.opset >= 20 else _OLD_MODES
+    mode = ctx.attr_str("mode", next(iter(modes)))
+    if mode not in modes:
+        raise ModelError(f"mode={mode!r} is none of {', '.join(modes)}")
+    return F.grid_sample(
+        ctx.builder,
+        ctx.arg(0),
+        ctx.arg(1),
+        modes[mode],
+        ctx.attr_str("padding_mode", "zeros"),
+        align_corners=bool(ctx.attr_int("align_corners")),
+        output=ctx.output,
+    )
+
+
+HANDLERS: Mapping[str, Handler] = {
+    "GridSample": grid_sample,
+    "Resize": resize_any,
+    "Upsample": upsample,
+}
