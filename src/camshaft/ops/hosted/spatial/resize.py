@@ -151,7 +151,7 @@ def _resized(x: Array, axes: dict[int, Axis], sampling: Sampling) -> Array:
         y = y.astype(np.float32 if y.dtype.itemsize < 4 else np.float64)
     outside: Array | None = None
     changed = {a: axis for a, axis in axes.items() if not axis.unchanged}
-    for a, axis in sorted(changed.items(), key=lambda item: item[1].out / max(1, item[1].size)):
+    for a, axis in sorted(changed.items(), key=_turn):
         if sampling.coordinates == "tf_crop_and_resize":
             at = places(axis, sampling.coordinates)
             beyond = ((at < 0) | (at > axis.size - 1)).reshape(-1, *[1] * (x.ndim - 1 - a))
@@ -160,6 +160,14 @@ def _resized(x: Array, axes: dict[int, Axis], sampling: Sampling) -> Array:
     if outside is not None and outside.any():
         y = np.where(np.broadcast_to(outside, shape), np.asarray(sampling.outside, y.dtype), y)
     return _stored(y, x.dtype)
+
+
+def _turn(changed: tuple[int, Axis]) -> tuple[float, int]:
+    """The order of axes: what shrinks first; of equals the inner axis, whose elements are read one by one,
+    where there is less of it."""
+    a, axis = changed
+    ratio = axis.out / max(1, axis.size)
+    return ratio, a if ratio < 1 else -a
 
 
 def _sampled(y: Array, a: int, size: int, table: Table) -> Array:
