@@ -235,6 +235,30 @@ def test_filters_of_open_shapes(op: str, filters: str, calls: Any) -> None:
     check(model, [{"x": f(*x), "f": f(*w)} for x, w in calls])
 
 
+def test_axes_that_a_crop_leaves_alone_keep_their_extents(tmp_path: Path) -> None:
+    """So what is computed of batch and channels behind it stays in generated code."""
+    model = text_model(
+        """(float[n,3,h,w] x, int64[2] first, int64[2] end, int64[2] by) => (float[n,3,a,b] y) {
+            axes = Constant <value = int64[2] {2, -1}> ()
+            crop = Slice (x, first, end, axes)
+            centred = Sub (crop, mean)
+            edges = Pad (centred, by, , last)
+            y = Mul (edges, mean)
+        }""",
+        opset=18,
+        mean=f(1, 3, 1, 1),
+        last=whole(3),
+    )
+    calls = [
+        {"x": f(n, 3, 8, 9), "first": whole(1, 2), "end": whole(6, 8), "by": whole(1, 2)}
+        for n in (1, 2)
+    ]
+    engine = check(model, calls, tmp_path)
+    assert [line.split(" = ")[1].split("(")[0][:4] for line in engine.inspect()["script"]] == [
+        "Slic", "part", "Pad", "part",
+    ]  # fmt: skip
+
+
 def test_convolutions_and_products_behind_a_crop(tmp_path: Path) -> None:
     """Rows and columns with something in them are cut out of an image, which goes through a net."""
     model = text_model(

@@ -63,6 +63,7 @@ class ScriptContext(Closing):
         self._results = [places.of(e.value) for e in outputs]
         self._count = len(places.numbers)
         self._sizes: dict[str, int] = {}
+        self._shapes: tuple[tuple[int, ...], ...] | None = None
         self._lock = threading.Lock()
         self._closed = False
         self._timing = False
@@ -160,8 +161,10 @@ class ScriptContext(Closing):
         arrays = self._bindings.with_scalars(self._bindings.arrange(rest))
         self._bindings.check_kinds(arrays)
         shapes = tuple(a.shape for a in arrays) + self._bindings.elements(arrays)
-        self._sizes = sizes_of(self._face, shapes)
-        check_bytes(self._face, self._sizes)
+        if shapes != self._shapes:
+            self._sizes = sizes_of(self._face, shapes)
+            check_bytes(self._face, self._sizes)
+            self._shapes = shapes
         self._bindings.check(arrays, self._sizes)
         if self.check_finite:
             self._bindings.check_finite(arrays)

@@ -16,7 +16,7 @@ from camshaft.frontends.onnx.dtypes import onnx_dtype
 from camshaft.frontends.onnx.hosted import spelled_out
 from camshaft.frontends.onnx.schema import inferred_types
 from camshaft.frontends.onnx.scripts.maps import map_results
-from camshaft.frontends.onnx.scripts.ranks import rank_of_outputs
+from camshaft.frontends.onnx.scripts.ranks import kept_extents, rank_of_outputs
 from camshaft.frontends.onnx.scripts.scope import HostValue, Pending, Scope, Value
 from camshaft.frontends.onnx.scripts.values import Fresh, proto_of, value_type
 from camshaft.ir.extents.extent import Extent
@@ -70,13 +70,14 @@ def call(scope: Scope, place: Place, reason: str) -> list[HostValue | None] | No
         constants = [v.data if isinstance(v, Tensor) else None for v in place.values]
         protos = inferred_types(node, schema, place.opset, types, constants)
     named = extents_named(place.values)
-    rank = rank_of_outputs(place.node, place.values)
+    rank, kept = rank_of_outputs(place.node, place.values), kept_extents(place.node, place.values)
     results: list[HostValue | None] = []
     for i, name in enumerate(node.output):
         if not name:
             results.append(None)
             continue
-        found = value_type(protos.get(name) or TypeProto(), named, place.fresh(i), rank)
+        fresh = _known_first(kept, place.fresh(i))
+        found = value_type(protos.get(name) or TypeProto(), named, fresh, rank)
         results.append(HostValue(place.name_of(i), *found))
     present = tuple(v for v in place.values if v is not None)
     made = tuple(r for r in results if r is not None)
@@ -92,6 +93,11 @@ def call(scope: Scope, place: Place, reason: str) -> list[HostValue | None] | No
     level = max((scope.level(v) for v in present), default=0)
     scope.add(Pending(step, present, made), level)
     return results
+
+
+def _known_first(known: Mapping[int, Extent], fresh: Fresh) -> Fresh:
+    """Extents of axes that are known, and new symbols for others."""
+    return lambda axis, like: known[axis] if axis in known else fresh(axis, like)
 
 
 def refusal(scope: Scope, name: str, reason: str, results: Sequence[HostValue]) -> None:

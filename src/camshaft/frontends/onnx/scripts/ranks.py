@@ -1,4 +1,5 @@
-"""Ranks of results whose extents hang on data, where ONNX's shape inference does not say them."""
+"""Ranks of results whose extents hang on data, and extents that do not, where ONNX's shape inference does not
+say them."""
 
 from __future__ import annotations
 
@@ -8,6 +9,8 @@ from onnx import NodeProto, helper
 
 from camshaft.frontends.onnx.context import domain_of
 from camshaft.frontends.onnx.scripts.scope import Value
+from camshaft.ir.extents.extent import Extent
+from camshaft.ir.graph import Tensor
 from camshaft.ir.types import TensorType
 
 Rule = Callable[[NodeProto, Sequence[Value | None]], int | None]
@@ -19,6 +22,22 @@ def rank_of_outputs(node: NodeProto, values: Sequence[Value | None]) -> int | No
     if rule is None or domain_of(node.domain):
         return None
     return rule(node, values)
+
+
+def kept_extents(node: NodeProto, values: Sequence[Value | None]) -> dict[int, Extent]:
+    """The extents of axes that a Slice or Pad leaves alone, by axis: it lists the others in its fourth operand."""
+    rank = _rank(values, 0)
+    if node.op_type not in ("Slice", "Pad") or domain_of(node.domain) or rank is None:
+        return {}
+    axes = values[3] if len(values) > 3 else None
+    if isinstance(axes, Tensor) and axes.is_const:
+        changed = {int(a) % rank for a in axes.array.reshape(-1)} if rank else set()
+    elif axes is None and node.op_type == "Slice" and (count := _length(values, 1)) is not None:
+        changed = {*range(count)}
+    else:
+        return {}
+    shape = values[0].type.shape  # type: ignore[union-attr]
+    return {axis: extent for axis, extent in enumerate(shape) if axis not in changed}
 
 
 def _rank(values: Sequence[Value | None], index: int) -> int | None:
