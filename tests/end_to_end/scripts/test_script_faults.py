@@ -173,3 +173,39 @@ def test_what_a_step_reads_is_listed() -> None:
     lines = camshaft.build(model, **QUICK).inspect()["script"]
     assert any("y = Loop(times, -, x)" in line for line in lines)
     assert any("z = Scan(x, rows)" in line for line in lines)
+
+
+def test_calls_of_changing_shapes_and_faults_between_them() -> None:
+    """What is kept from call to call serves calls of the same shapes only."""
+    model = text_model(
+        """(float[n,m] x, float[n] w) => (float[k] y, float[n,m] z) {
+            axis = Constant <value = int64[1] {1}> ()
+            column = Unsqueeze (w, axis)
+            z = Mul (x, column)
+            flat = Constant <value = int64[1] {-1}> ()
+            long = Reshape (z, flat)
+            zero = Constant <value = float {0.0}> ()
+            on = Greater (long, zero)
+            y = Compress (long, on)
+        }"""
+    )
+    engine = camshaft.build(model, **QUICK)
+    context = engine.create_context()
+    for n, m in ((2, 3), (2, 3), (4, 1), (2, 3), (1, 5), (2, 3)):
+        x, w = f(n, m), f(n)
+        found = context.run({"x": x, "w": w})
+        np.testing.assert_allclose(found["z"], x * w[:, None], rtol=1e-6)
+        flat = (x * w[:, None]).reshape(-1)
+        np.testing.assert_allclose(found["y"], flat[flat > 0], rtol=1e-6)
+        for wrong in (
+            {"x": x, "w": f(n + 1)},
+            {"x": x.astype(np.float64), "w": w},
+            {"x": x, "v": w},
+            {"x": x},
+            {"x": x, "w": w.tolist()},
+        ):
+            with pytest.raises(BindingError):
+                context.run(wrong)
+    turned = np.asfortranarray(f(2, 3))
+    with pytest.raises(BindingError, match="not C-contiguous"):
+        context.run({"x": turned, "w": f(2)})
