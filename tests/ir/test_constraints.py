@@ -17,8 +17,11 @@ def learned(symbol: Symbol, left: Extent, kind: str, right: Extent) -> list[Less
 
 def test_a_range() -> None:
     n = Symbol("n", 1, 8)
-    assert learned(n, extent_of(n) - 2, ">=", 1) == [Lesson(n, low=3)]
-    assert learned(n, smallest(512, extent_of(n)), "==", extent_of(n)) == [Lesson(n, high=512)]
+    assert learned(n, extent_of(n) - 2, ">=", 1) == [
+        Lesson(n, low=3, why="a test needs n - 2 >= 1")
+    ]
+    (lesson,) = learned(n, smallest(512, extent_of(n)), "==", extent_of(n))
+    assert (lesson.low, lesson.high) == (None, 512) and lesson.why.startswith("a test needs")
 
 
 def test_another_symbol_or_a_number() -> None:
