@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from onnx import TensorProto
 
 from camshaft.errors import CamshaftError
 from camshaft.frontends.onnx import import_onnx
@@ -45,11 +46,17 @@ def through_the_importer(case: Case) -> list[np.ndarray]:
     return [results[n] for n in node.output if n]
 
 
+def _has_strings(case: Case) -> bool:
+    """Whether strings go in or come out, which no single graph holds (tests/ops/hosted has them)."""
+    reads = any(isinstance(v, np.ndarray) and v.dtype.kind == "O" for v in case.inputs)
+    return reads or (case.op_type == "Cast" and case.attrs["to"] == TensorProto.STRING)
+
+
 def disagreements(op_type: str, opset: int, count: int) -> list[str]:
     found = []
     for number in range(count):
         case = case_of(op_type, opset, number)
-        if any(isinstance(v, np.ndarray) and v.dtype.kind == "O" for v in case.inputs):
+        if _has_strings(case):
             continue
         try:
             fault = difference(through_the_importer(case), by_onnxruntime(case), case)
