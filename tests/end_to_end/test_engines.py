@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 import camshaft
 from camshaft.config import BuildConfig
 from camshaft.session import BuildSession
+from engine_files import header_of
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="the reference needs onnxruntime")
 
@@ -188,7 +189,11 @@ def test_winograd_filters_are_stored_once_and_expanded_on_loading(tmp_path: Path
     if not winograd:
         pytest.skip("another tactic is faster on this machine")
     assert len(engine.program.expanded) == len(winograd)
-    assert engine.save(tmp_path / "net.engine") < 1.3 * 4 * 2 * 64 * 64 * 9
+    engine.save(tmp_path / "net.engine")
+    entries = header_of((tmp_path / "net.engine").read_bytes()).items()
+    spans = [v["data_offsets"] for k, v in entries if k.startswith("weights/")]
+    # What code there is besides hangs on timing: the layers' kernels may be one or two.
+    assert sum(b - a for a, b in spans) < 1.05 * 4 * 2 * 64 * 64 * 9
     assert engine.inspect()["expanded_bytes"] == sum(e.nbytes for e in engine.program.expanded)
     feeds = {"x": np.random.default_rng(1).standard_normal((1, 64, 14, 14)).astype(np.float32)}
     loaded = camshaft.load(tmp_path / "net.engine")
