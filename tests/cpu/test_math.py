@@ -260,6 +260,19 @@ def test_spellings_of_gelu(name: str, target: CpuTarget) -> None:
     np.testing.assert_array_equal(np.isnan(got), np.isnan(wanted))
 
 
+@each_target
+@pytest.mark.parametrize("factor", (0.25, 1.0, 3.0))
+def test_a_tanh_form_of_any_factor_is_nothing_where_the_sigmoid_is(
+    factor: float, target: CpuTarget
+) -> None:
+    x = np.full(COUNT, -3e38, np.float32)
+    x[0] = 2.0
+    one_more = E.add(E.unary("tanh", E.inp(0)), E.const(1.0))
+    got = apply(target, E.mul(E.mul(E.inp(0), E.const(factor)), one_more), x)
+    np.testing.assert_allclose(got[0], factor * 2 * (1 + math.tanh(2)), rtol=1e-6)
+    assert (got[1:] == 0).all()
+
+
 def test_what_only_resembles_gelu_is_no_idiom() -> None:
     x, y, one = E.inp(0), E.inp(1), E.const(1.0)
     others = [

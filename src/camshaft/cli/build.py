@@ -84,13 +84,15 @@ def _warn(report: BuildReport, output: Output) -> None:
 def _summarize(
     report: BuildReport, output: Output, path: Path, engine_bytes: int, total: float
 ) -> None:
-    kinds = ", ".join(f"{count} {name}" for name, count in sorted(report.arithmetic.items()))
-    host = f", {len(report.host_steps)} host" if report.host_steps else ""
+    kinds = [f"{count} {name}" for name, count in sorted(report.arithmetic.items())]
+    if report.host_steps:
+        kinds.append(f"{len(report.host_steps)} host")
     if report.script_steps:
-        host += f", {len(report.script_steps)} of the script: {', '.join(report.script_steps)}"
+        names = ", ".join(report.script_steps)
+        kinds.append(f"{len(report.script_steps)} of the script: {names}")
     if report.symbols:
         output.line(f"sizes      {sizes_text(report.symbols)}")
-    output.line(f"steps      {report.steps} ({kinds}{host})")
+    output.line(f"steps      {report.steps} ({', '.join(kinds)})")
     output.line(f"precision  {report.precision_summary}")
     output.line(f"arena      {arena_text(report.arena, report.lower_bound_bytes)}")
     output.line(f"weights    {size(report.weight_bytes)}, code {size(report.code_bytes)}")

@@ -219,6 +219,9 @@ def _pad_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndarra
     if attrs["mode"] == "constant":
         fill = np.asarray(attrs["value"]).astype(arrays[0].dtype)
         return [np.pad(arrays[0], widths, constant_values=fill)]
+    for axis, (size, (before, after)) in enumerate(zip(arrays[0].shape, widths, strict=True)):
+        if not size and (before > 0 or after > 0):
+            raise ModelError(f"pads axis {axis} by its own elements, of which there are none")
     return [np.pad(arrays[0], widths, mode=attrs["mode"])]
 
 

@@ -116,6 +116,7 @@ def _take(
     if symbol.low <= size <= source.high(symbol):
         return
     option = "shapes= or profiles=" if source.part == "axis" else "values="
+    option += ', "0.." where it may be empty' if size == 0 and source.part == "axis" else ""
     most = f", and {MOST} at most" if size > MOST and source.part == "element" else ""
     raise ShapeError(
         f"{where} is {size}, and the engine was built for {symbol.name} = {symbol.range}{most}; rebuild "

@@ -110,6 +110,17 @@ def test_a_coarse_activation_is_allowed_where_8_bits_follow_and_nowhere_else(
     assert problem(rougher, byte, x) != ""
 
 
+def test_a_sine_of_large_arguments_may_be_off_by_what_they_are_off() -> None:
+    """62,832 times a sigmoid that is good to seven digits: a part of a period."""
+    x = np.linspace(-3, 3, 101, dtype=np.float32)
+    expr = E.unary("sin", E.mul(E.sigmoid(X), E.const(62832.0)))
+    wide = x.astype(np.float64)
+    moved = np.sin(62832 / (1 + np.exp(-wide)) * (1 + 1e-7)).astype(np.float32)
+    assert np.abs(moved - E.evaluate(expr, [x])).max() > 2e-3
+    assert problem(moved, expr, x) == ""
+    assert problem(np.full_like(x, 1.5), expr, x) != ""
+
+
 @pytest.mark.parametrize("block", range(0, 300, 50))
 def test_bounds_hold_what_perturbed_operations_compute(block: int) -> None:
     """Random expressions, evaluated on operands anywhere in their intervals."""

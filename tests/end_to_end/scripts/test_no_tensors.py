@@ -160,3 +160,26 @@ def test_numbers_as_strings_and_back() -> None:
     engine = check(model, [{"x": words("1.5", "-3")}, {"x": words("1e3", "0", "7")}])
     with pytest.raises(ModelError, match=r"node 'v' \(Cast\)"):
         engine(words("three"))
+
+
+def test_half_precision_of_open_rank_and_in_sequences(tmp_path: Path) -> None:
+    """Held in f32 inside, given and taken as the model declares."""
+    ranks = text_model(
+        "(float16[a,4] x) => (float16 y) { s = Squeeze (x) y = Add (s, s) }", opset=18
+    )
+    for n in (1, 3):
+        check(ranks, [{"x": f(n, 4).astype(np.float16)}], tmp_path)
+    parts = text_model(
+        """(seq(float16[n]) many, int64 at) => (float16[n] one, seq(float16[n]) more) {
+            one = SequenceAt (many, at)
+            more = SequenceInsert (many, one)
+        }"""
+    )
+    engine = camshaft.build(parts, **QUICK)
+    many = [f(3).astype(np.float16), f(3).astype(np.float16)]
+    found = engine({"many": many, "at": np.array(1)})
+    assert found["one"].dtype == np.float16 and [a.dtype for a in found["more"]] == [np.float16] * 3
+    np.testing.assert_array_equal(found["more"][2], many[1])
+    assert "f16" in repr(engine.inputs["many"])
+    with pytest.raises(camshaft.BindingError, match="holds float32, expected float16"):
+        engine({"many": [f(3)], "at": np.array(0)})

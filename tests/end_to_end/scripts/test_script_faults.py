@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import ModelProto
+from onnx import ModelProto, helper
 
 import camshaft
 from camshaft import BindingError, ModelError, ShapeError
@@ -209,3 +209,26 @@ def test_calls_of_changing_shapes_and_faults_between_them() -> None:
     turned = np.asfortranarray(f(2, 3))
     with pytest.raises(BindingError, match="not C-contiguous"):
         context.run({"x": turned, "w": f(2)})
+
+
+def test_an_operator_that_nobody_defines_is_told_of_whatever_it_reads() -> None:
+    model = text_model("(string[n] x) => (string[n] y) { y = Frobnicate (x) }")
+    model.graph.node[0].domain = "com.microsoft"
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    with pytest.raises(
+        ModelError, match=r"node 'y' .*'Frobnicate' of domain 'com.microsoft'.* is unknown"
+    ):
+        camshaft.build(model, **QUICK)
+
+
+def test_a_trip_count_of_open_extent_is_one() -> None:
+    engine = camshaft.build(looping("y = Loop (m, , x)", "float[n] x, int64[k] m"), **QUICK)
+    assert [str(d) for d in engine.inputs["m"].shape] == ["1"]
+
+
+def test_an_input_that_may_be_empty_is_hinted_at() -> None:
+    engine = camshaft.build(
+        text_model("(float[n] x) => (int64[1,k] y) { y = NonZero (x) }"), **QUICK
+    )
+    with pytest.raises(ShapeError, match=r'"0\.\." where it may be empty'):
+        engine({"x": f(0)})

@@ -48,7 +48,7 @@ def host_step(ctx: NodeContext, types: Sequence[TensorType] | None = None) -> Se
     domain = ctx.domain
     standard = onnx.defs.has(ctx.proto.op_type, ctx.opset, domain)
     if not standard and (types is None or not implementation(domain, ctx.proto.op_type, ctx.opset)):
-        raise ModelError(_unknown(ctx, domain))
+        raise ModelError(unknown_operator(ctx.proto.op_type, ctx.opset, domain))
     if any(a.type in (a.GRAPH, a.GRAPHS) for a in ctx.proto.attribute):
         raise ModelError("operators that hold a graph are not supported, but for If, Loop and Scan")
     schema = onnx.defs.get_schema(ctx.proto.op_type, ctx.opset, domain) if standard else None
@@ -92,16 +92,21 @@ def host_step(ctx: NodeContext, types: Sequence[TensorType] | None = None) -> Se
     return [place[i] if i in place else made[0] for i in range(len(node.output))]
 
 
-def _unknown(ctx: NodeContext, domain: str) -> str:
+def is_known(domain: str, op_type: str, opset: int) -> bool:
+    """Whether ONNX defines an operator, or there is one of ours."""
+    return bool(onnx.defs.has(op_type, opset, domain) or implementation(domain, op_type, opset))
+
+
+def unknown_operator(name: str, opset: int, domain: str) -> str:
     """What to say of an operator that nobody defines, and that an output needs."""
-    op_type = repr(ctx.proto.op_type)
+    op_type = repr(name)
     if domain == _INTERNAL:
         return (
             f"{op_type} of domain {domain!r} is a form that ONNX Runtime keeps for one machine; save the "
             "model with its graph_optimization_level at ORT_ENABLE_EXTENDED or below"
         )
     return (
-        f"operator {op_type} of domain {domain or 'ai.onnx'!r}, opset {ctx.opset}, is unknown here, and an output of the model needs it; "
+        f"operator {op_type} of domain {domain or 'ai.onnx'!r}, opset {opset}, is unknown here, and an output of the model needs it; "
         "export the model without it or as a function of standard operators (a local function of the "
         "model is one), or cut the model before it; giving it as a plugin is planned"
     )

@@ -19,7 +19,7 @@ from camshaft.frontends.onnx.model import load_model
 from camshaft.frontends.onnx.open_extents import OpenExtents
 from camshaft.frontends.onnx.pasts import pasts_of
 from camshaft.frontends.onnx.reachable import reachable_in
-from camshaft.frontends.onnx.walk.ends import check_names, declare_input, output_of
+from camshaft.frontends.onnx.walk.ends import as_declared, check_names, declare_input, output_of
 from camshaft.frontends.onnx.walk.here import Place
 from camshaft.frontends.onnx.walk.nodes import Nodes
 from camshaft.frontends.onnx.walk.state import State
@@ -157,7 +157,10 @@ def _imported(state: State) -> Imported:
         return Imported((state.builder.graph(results),), face)  # type: ignore[arg-type]
     script, outside = state.scope.finish([e.value for e in state.inputs], [*results.values()])
     assert not outside, [(v.name, state.shared.owners[v.name][1]) for v in outside]
-    outputs = tuple(End(name, v.name, v.type) for name, v in results.items())
+    outputs = tuple(
+        End(v.name, results[v.name].name, as_declared(results[v.name].type, v))
+        for v in graph.output
+    )
     graphs, constants = tuple(state.shared.graphs), state.shared.constants
     return Imported(graphs, face, script, tuple(state.inputs), outputs, constants)
 

@@ -305,7 +305,8 @@ class OpenExtents:
         """Move typical sizes that break a constraint to the next ones that do not.
 
         One of them, those first of which nothing is said, or if that does not do, one of them while
-        those that elements of inputs say are as small as they can be.
+        those that elements of inputs say are as small as they can be; else all of them together, to a half,
+        a quarter and so on.
         """
         sizes = typical_sizes(self._symbols.values())
         rules = list(constraints)
@@ -319,9 +320,14 @@ class OpenExtents:
                     continue
                 for size in candidates(symbol, fault, start):
                     moved = {**start, symbol.name: size}
-                    if broken(rules, moved) is None:
+                    if _mends(fault, rules, sizes, moved):
                         self._move({n: size for n, size in moved.items() if size != sizes[n]})
                         return True
+        for size in (2**n for n in range(1, 12)):
+            smaller = {s.name: max(s.low, s.typical // size) for s in fault.symbols}
+            if _mends(fault, rules, sizes, {**sizes, **smaller}):
+                self._move(smaller)
+                return True
         raise ModelError(
             f"{fault.why} needs {fault}, and no typical size near "
             f"{', '.join(f'{n}={s}' for n, s in sizes.items())} fits; give sizes that the model "
@@ -335,6 +341,16 @@ class OpenExtents:
     def _move(self, sizes: Mapping[str, int]) -> None:
         for name, size in sizes.items():
             self._said[name] = replace(self._said.get(name, Range()), typical=size)
+
+
+def _mends(
+    fault: Constraint,
+    rules: Sequence[Constraint],
+    sizes: Mapping[str, int],
+    moved: Mapping[str, int],
+) -> bool:
+    """Whether sizes that were moved meet a rule, and every other one that was met before."""
+    return fault.holds(moved) and all(r.holds(moved) for r in rules if r.holds(sizes))
 
 
 def _require_within(name: str, axis: int, profiled: Range, given: Range, said: Said) -> None:

@@ -17,7 +17,7 @@ from camshaft.program.program import Program
 from camshaft.runtime.bindings import Bindings
 from camshaft.runtime.closing import Closing
 from camshaft.runtime.context import ExecutionContext
-from camshaft.runtime.script.given import checked
+from camshaft.runtime.script.given import checked, delivered
 from camshaft.runtime.script.names import names_of_values
 from camshaft.runtime.script.steps import Graph, Linker, Places, tidy
 from camshaft.runtime.sizes import check_bytes, sizes_of
@@ -117,7 +117,7 @@ class ScriptContext(Closing):
         kept = {id(v) for _, v in self._first} | {id(v) for v in given}
         found: dict[str, Any] = {}
         for end, i in zip(self._outputs, self._results, strict=True):
-            found[end.name] = _own(values[i], kept)
+            found[end.name] = _own(delivered(end, values[i]), kept)
         return found
 
     def _walk(self, values: list[Any]) -> None:

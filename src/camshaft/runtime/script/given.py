@@ -53,7 +53,16 @@ def _array(end: End, value: Any, dtype: np.dtype) -> Any:
         return array.astype(object)
     if array.dtype != dtype:
         raise BindingError(f"input {end.name!r} holds {array.dtype}, expected {dtype}")
-    return tidy(array)
+    return tidy(array.astype(end.type.dtype.held.numpy, copy=False))
+
+
+def delivered(end: End, value: Any) -> Any:
+    """A result in the element type that the model declares."""
+    if not isinstance(end.type, Opaque) or end.type.dtype.held == end.type.dtype:
+        return value
+    if isinstance(value, list):
+        return [delivered(end, v) for v in value]
+    return value if value is None else value.astype(end.type.dtype.numpy)
 
 
 def _map(end: End, value: Any) -> dict[Any, Any]:

@@ -116,7 +116,14 @@ def _gelu(e: Expr, users: Mapping[Expr, int], coarse: bool) -> Idiom | None:
 
 
 def _tanh_form(x: Expr, y: Expr, factor: float, coarse: bool) -> Idiom:
-    return Idiom((x, y), lambda k, v: math.logistic(k, v[1] * 2.0, v[0] * factor, coarse=coarse))
+    """factor * x times the sigmoid of 2 y."""
+    if factor <= 1:
+        return Idiom(
+            (x, y), lambda k, v: math.logistic(k, v[1] * 2.0, v[0] * factor, coarse=coarse)
+        )
+    return Idiom(  # multiplied last: factor * x could overflow where the sigmoid is 0
+        (x, y), lambda k, v: math.logistic(k, v[1] * 2.0, v[0], coarse=coarse) * factor
+    )
 
 
 def _erf_form(x: Expr, scale: float, factor: float, coarse: bool) -> Idiom:

@@ -18,7 +18,6 @@ from camshaft.ir.extents.constraints import require_equal
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.extents.known import Ratio
 from camshaft.ops import functional as F
-from camshaft.ops.common import normal_axis
 
 _COLOURS = 4
 """Most channels of a picture."""
@@ -68,14 +67,16 @@ def unresized(shape: Sequence[Extent]) -> tuple[int, ...]:
 def _images_resized(
     ctx: NodeContext, axes: Sequence[int] | None, sizes: Sequence[Extent]
 ) -> list[Extent]:
-    """Sizes for `axes`; those of batch and channels that an input says are the extents there."""
+    """Sizes for `axes`; those of batch and channels that an input says are the extents there, unless the model
+    names these axes, or nothing would be resized."""
     shape, made = ctx.arg(0).shape, list(sizes)
     kept = unresized(shape)
-    chosen = range(len(shape)) if axes is None else [normal_axis(a, len(shape)) for a in axes]
+    if axes is not None or len(kept) == len(shape):
+        return made
     with ctx.builder.constraints.learning(f"node {ctx.name!r}"):
-        for i, (a, size) in enumerate(zip(chosen, sizes, strict=False)):
+        for a, size in enumerate(sizes[: len(shape)]):
             if a in kept and ctx.unasked(size):
-                made[i] = require_equal(shape[a], size, f"axis {a} cannot be {size}")
+                made[a] = require_equal(shape[a], size, f"axis {a} cannot be {size}")
     return made
 
 

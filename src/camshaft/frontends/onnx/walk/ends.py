@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
-from onnx import TensorProto, ValueInfoProto
+from onnx import TensorProto, TypeProto, ValueInfoProto
 
 from camshaft.errors import ConfigError, ModelError
-from camshaft.frontends.onnx.dtypes import boundary_dtype, elem_name, inner_dtype, is_narrow
+from camshaft.frontends.onnx.dtypes import (
+    boundary_dtype,
+    elem_name,
+    inner_dtype,
+    is_narrow,
+    onnx_dtype,
+)
 from camshaft.frontends.onnx.input_values import (
     Declared,
     fixed_array,
@@ -22,7 +29,7 @@ from camshaft.ir import expr as E
 from camshaft.ir.extents.constraints import require_equal
 from camshaft.ir.extents.sizes import is_static
 from camshaft.ir.graph import Tensor
-from camshaft.ir.script import End
+from camshaft.ir.script import End, Opaque, ValueType
 from camshaft.ir.types import DType, TensorType
 from camshaft.ops import POINTWISE
 
@@ -75,14 +82,37 @@ def declare_input(state: State, value: ValueInfoProto) -> None:
 def _opaque_input(state: State, value: ValueInfoProto) -> None:
     """An input of the script that no graph can take."""
     name = value.name
+    proto = TypeProto()
+    proto.CopyFrom(value.type)
+    element = _innermost(proto)
     try:
-        type, proto = value_type(value.type, {}, lambda axis, like: 0)
+        if element.HasField("tensor_type"):
+            held = inner_dtype(element.tensor_type.elem_type)
+            element.tensor_type.elem_type = onnx_dtype(held)
+        type, proto = value_type(proto, {}, lambda axis, like: 0)
     except ModelError as error:
         raise ModelError(f"input {name!r}: {error}") from error
     made = HostValue(state.builder.claim(name), type, proto)
     state.scope.give(made)
-    state.inputs.append(End(name, made.name, type))
+    state.inputs.append(End(name, made.name, as_declared(type, value)))
     state.define(name, made)
+
+
+def as_declared(type: ValueType, value: ValueInfoProto) -> ValueType:
+    """The type of an input or output that no graph takes or makes, with the element type that the model
+    declares: inside, narrow ones are held in others."""
+    declared = _innermost(value.type).tensor_type.elem_type
+    if not isinstance(type, Opaque) or type.keys is not None or not declared:
+        return type
+    dtype = boundary_dtype(declared)
+    return replace(type, dtype=dtype, text=type.text.replace(str(type.dtype), str(dtype)))
+
+
+def _innermost(proto: TypeProto) -> TypeProto:
+    """The type of what sequences and optionals hold, itself where it is neither."""
+    while proto.WhichOneof("value") in ("optional_type", "sequence_type"):
+        proto = getattr(proto, str(proto.WhichOneof("value"))).elem_type
+    return proto
 
 
 def _declare(state: State, name: str, dtype: DType, declared: Declared) -> Tensor:

@@ -18,7 +18,7 @@ from camshaft.frontends.onnx.ancient import modern
 from camshaft.frontends.onnx.context import DataDependent, Handler, NodeContext, domain_of
 from camshaft.frontends.onnx.demands import demand
 from camshaft.frontends.onnx.handlers import HANDLERS
-from camshaft.frontends.onnx.hosted import host_step
+from camshaft.frontends.onnx.hosted import host_step, is_known, unknown_operator
 from camshaft.frontends.onnx.reachable import reachable, reachable_in
 from camshaft.frontends.onnx.schema import FunctionBody, function_body, pass_on_narrow
 from camshaft.frontends.onnx.scripts.calls import Place as CallPlace
@@ -204,6 +204,8 @@ class Nodes:
         """A node with an input that no graph can take."""
         graphs = any(a.HasField("g") for a in here.node.attribute)
         if not graphs:
+            if not is_known(domain, here.node.op_type, here.opset):
+                raise ModelError(unknown_operator(here.node.op_type, here.opset, domain))
             return self._called(here, "one of its inputs is no tensor of known rank")
         body = function_body(here.node, here.opset, domain, [proto_of(v) for v in here.values])
         if body is None:
@@ -296,14 +298,14 @@ class Nodes:
             constraints.found = before
 
 
-def _results(handler: Handler, ctx: NodeContext) -> Sequence[Tensor]:
+def _results(handler: Handler, ctx: NodeContext) -> Sequence[Value]:
     """What the handler makes of a node, or a host step where ops cannot express it."""
     try:
         results = handler(ctx)
     except NoCanonicalForm:
         results = host_step(ctx, window_types(ctx))
     pass_on_narrow(ctx)
-    return [results] if isinstance(results, Tensor) else results
+    return [results] if isinstance(results, Tensor | HostValue) else results
 
 
 def _located(error: ModelError, name: str, op_type: str) -> ModelError:

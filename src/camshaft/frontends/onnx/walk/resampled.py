@@ -39,6 +39,8 @@ def resampled(here: Here, reason: str) -> Sequence[Value] | None:
     if taps is None or crops or attrs.get("antialias") or not _is_image(x):
         return None
     batch, channels = unresized(x.shape)
+    if {a % 4 for a in attrs.get("axes", ())} & {batch, channels}:
+        return None
     images = [a for a in range(4) if a not in (batch, channels)]
     extents: list[Extent] = [here.fresh(node.output[0])(a, x.shape[a]) for a in images]
     tables = _tables_step(here, reason, images, extents, taps)

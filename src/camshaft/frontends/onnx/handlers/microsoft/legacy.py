@@ -40,9 +40,15 @@ def grid_sample(ctx: NodeContext) -> Results:
 
 
 def expand_dims(ctx: NodeContext) -> Results:
-    """ExpandDims(x, axis): a new axis, known when the model is imported."""
-    axes = ctx.const_ints(1, "axis") or ()
-    return F.unsqueeze(ctx.builder, ctx.arg(0), axes, output=ctx.output)
+    """ExpandDims(x, axis): a new axis."""
+    if ctx.arg(1).data is not None:
+        return F.unsqueeze(
+            ctx.builder, ctx.arg(0), ctx.const_ints(1, "axis") or (), output=ctx.output
+        )
+    s = Spelling(ctx)
+    axis = s.node("Cast", [s.name(1)], "whole", to=TensorProto.INT64)
+    axes = s.node("Reshape", [axis, s.constant("list", [1])], "axes")
+    return s.imported(s.node("Unsqueeze", [s.name(0), axes], "wider"))
 
 
 def range_of(ctx: NodeContext) -> Results:

@@ -11,6 +11,7 @@ from onnx import GraphProto, NodeProto
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx.scripts.scope import Scope, Value
 from camshaft.frontends.onnx.scripts.values import Fresh
+from camshaft.ir.extents.constraints import require_equal
 from camshaft.ir.extents.sizes import is_static
 from camshaft.ir.graph import Tensor
 from camshaft.ir.script import Script
@@ -80,6 +81,10 @@ def scalar_input(c: Control, index: int, dtype: DType, what: str) -> Value | Non
     wrong = value.type.dtype != dtype
     if isinstance(value.type, TensorType):
         wrong |= value.type.size != 1 and is_static(value.type.shape)
+        if not wrong:
+            with c.scope.levels[0].builder.constraints.learning(f"node {c.name!r}"):
+                for extent in value.type.shape:
+                    require_equal(extent, 1, f"its {what} {value.name!r} is not one {dtype.name}")
     elif value.type.kind != "tensor":
         wrong = True
     if wrong:
