@@ -231,3 +231,22 @@ def test_matrix_products_in_a_loop(tmp_path: Path) -> None:
     )
     engine = check(model, [{"x": f(t, 2, 4), "h": f(2, 8)} for t in (1, 7, 3)], tmp_path)
     assert repr(engine.outputs["all"]) == "f32[t,2,8]"
+
+
+def test_each_iteration_without_a_loop_finds_sizes_of_its_own(tmp_path: Path) -> None:
+    """Three trips are unrolled: the same Compress gives three lengths, which meet behind the loop."""
+    model = text_model(
+        """(float[n] x) => (float[k] y, float[m] all) {
+            three = Constant <value = int64 {3}> ()
+            y, all = Loop (three, , x, x) <
+                body = g (int64 i, bool go, float[a] h, float[b] s) => (bool go2, float[c] h2, float[d] s2) {
+                    go2 = Identity (go)
+                    mean = ReduceMean <keepdims = 0> (h)
+                    over = GreaterOrEqual (h, mean)
+                    h2 = Compress (h, over)
+                    twice = Add (h2, h2)
+                    s2 = Concat <axis = 0> (s, twice)
+                } >
+        }"""
+    )
+    check(model, [{"x": f(n)} for n in (9, 1, 4)], tmp_path)

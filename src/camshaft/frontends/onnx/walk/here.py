@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
@@ -20,13 +20,15 @@ from camshaft.ir.graph import Tensor
 
 @dataclass(frozen=True)
 class Place:
-    """Where nodes stand: their opsets, which tensor names they may keep, in which operator's body, and whether
-    it is known what of them is wanted in the end (`Nodes.walk`)."""
+    """Where nodes stand: their opsets, which tensor names they may keep, in which operator's body, whether it is
+    known what of them is wanted in the end (`Nodes.walk`), and in which iterations of loops without a loop, or
+    sides of a fork: nodes that are imported several times."""
 
     opsets: Mapping[str, int]
     kept: frozenset[str]
     within: str | None = None
     ends: bool = False
+    iterations: str = ""
 
 
 class Walk(Protocol):
@@ -88,15 +90,24 @@ class Here:
             walk.state.unasked,
         )
 
-    def in_place(self, graph: GraphProto, bound: Mapping[str, Value]) -> list[Value]:
-        return self.walk.subgraph(graph, bound, around=self.place)
+    def in_place(
+        self, graph: GraphProto, bound: Mapping[str, Value], iteration: int | None = None
+    ) -> list[Value]:
+        place = self.place
+        if iteration is not None:
+            place = replace(place, iterations=f"{place.iterations} {iteration}")
+        return self.walk.subgraph(graph, bound, around=place)
 
     def inside(self, graph: GraphProto, bound: Mapping[str, Value]) -> tuple[Scope, list[Value]]:
         return self.walk.inside(graph, bound, self.place)
 
     def fresh(self, what: str) -> Fresh:
         return lambda axis, like: self.walk.state.extents.found(
-            f"{self.name} {what} {axis}", what, axis, like, f"node {self.name!r}"
+            f"{self.name} {what} {axis}{self.place.iterations}",
+            what,
+            axis,
+            like,
+            f"node {self.name!r}",
         )
 
     def claim(self, what: str) -> str:

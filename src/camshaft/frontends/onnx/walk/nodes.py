@@ -96,8 +96,9 @@ class Nodes:
         for holds in (True, False):
             graph = continued(branch_of(here, holds), here.node, rest, names)
             known = {} if compared is None else compared.facts(holds)
+            place = replace(here.place, iterations=f"{here.place.iterations} {holds}")
             try:
-                sides[holds] = self.inside(graph, {}, here.place, known)
+                sides[holds] = self.inside(graph, {}, place, known)
             except ModelError as error:
                 errors[holds] = error
         if not sides:

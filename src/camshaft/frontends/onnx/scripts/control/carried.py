@@ -146,6 +146,8 @@ def stacked(
     for parts, axis in zip(scans, axes, strict=True):
         if not all(isinstance(v.type, TensorType) for v in parts):
             return None
+        if len({v.type for v in parts}) > 1 and any(s.from_data for s in symbols_in(parts)):
+            return None  # only a run finds whether they are equal
         level = max(c.scope.level(v) for v in parts)
         builder = c.scope.at(level).builder
         tensors = [c.scope.tensor(v, level) for v in parts]

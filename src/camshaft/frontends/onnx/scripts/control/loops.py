@@ -69,7 +69,7 @@ def _unrolled(c: Control, body: GraphProto, carried: Sequence[Value]) -> list[Va
         counter = c.constant(np.array(step, np.int64), "iteration")
         flag = c.constant(np.array(True), "condition")
         bound = dict(zip(names, [counter, flag, *carried], strict=True))
-        results = c.in_place(body, bound)
+        results = c.in_place(body, bound, step)
         head = results[0]
         if not (isinstance(head, Tensor) and head.is_const):
             return None

@@ -24,7 +24,8 @@ EMPTY = Script((), (), ())
 class Control(Protocol):
     """What the importer offers for a node that holds graphs.
 
-    values: its inputs.  in_place: imports a graph where the node stands.  inside: imports one as a script of
+    values: its inputs.  in_place: imports a graph where the node stands; iteration: of a loop without a loop,
+    whose sizes that data say are its own.  inside: imports one as a script of
     its own, and gives its scope and results.  fresh(what): new symbols for a value called so.  claim: a name
     that nothing has.  may_fork: whether a `Fork` is taken.  known: elements of a value as far as they are known.
     decided: whether a condition holds, where that is known.
@@ -39,7 +40,9 @@ class Control(Protocol):
     def scope(self) -> Scope: ...
     @property
     def may_fork(self) -> bool: ...
-    def in_place(self, graph: GraphProto, bound: Mapping[str, Value]) -> list[Value]: ...
+    def in_place(
+        self, graph: GraphProto, bound: Mapping[str, Value], iteration: int | None = None
+    ) -> list[Value]: ...
     def inside(
         self, graph: GraphProto, bound: Mapping[str, Value]
     ) -> tuple[Scope, list[Value]]: ...

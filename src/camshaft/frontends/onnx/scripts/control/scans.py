@@ -134,7 +134,7 @@ def _unrolled_scan(
             part = F.select(builder, t, axis, length - 1 - step if back else step)
             c.scope.own(part, level)
             parts.append(part)
-        results = c.in_place(body, dict(zip(names, [*carried, *parts], strict=True)))
+        results = c.in_place(body, dict(zip(names, [*carried, *parts], strict=True)), step)
         carried = list(results[:states])
         for found, value in zip(scans, results[states:], strict=True):
             found.append(value)
