@@ -79,20 +79,28 @@ def call(scope: Scope, place: Place, reason: str) -> list[HostValue | None] | No
         fresh = _known_first(kept, place.fresh(i))
         found = value_type(protos.get(name) or TypeProto(), named, fresh, rank)
         results.append(HostValue(place.name_of(i), *found))
-    present = tuple(v for v in place.values if v is not None)
-    made = tuple(r for r in results if r is not None)
-    step = Call(
-        place.name,
-        node.op_type,
-        EXECUTOR,
-        payload(proto, place.opset, [r.type.dtype.name for r in made]),
-        tuple(v.name for v in present),
-        tuple(r.name for r in made),
-        reason,
-    )
-    level = max((scope.level(v) for v in present), default=0)
-    scope.add(Pending(step, present, made), level)
+    made = [r for r in results if r is not None]
+    add_operator(scope, place.name, node.op_type, proto, place.opset, place.values, made, reason)
     return results
+
+
+def add_operator(
+    scope: Scope,
+    name: str,
+    op: str,
+    proto: bytes,
+    opset: int,
+    values: Sequence[Value | None],
+    made: Sequence[HostValue],
+    reason: str,
+) -> None:
+    """Add the step that computes `made` of `values` as a serialized NodeProto says."""
+    present = tuple(v for v in values if v is not None)
+    data = _payload(proto, opset, [r.type.dtype.name for r in made])
+    inputs, outputs = tuple(v.name for v in present), tuple(r.name for r in made)
+    step = Call(name, op, EXECUTOR, data, inputs, outputs, reason)
+    level = max((scope.level(v) for v in present), default=0)
+    scope.add(Pending(step, present, tuple(made)), level)
 
 
 def _known_first(known: Mapping[int, Extent], fresh: Fresh) -> Fresh:
@@ -107,7 +115,7 @@ def refusal(scope: Scope, name: str, reason: str, results: Sequence[HostValue]) 
     scope.add(Pending(step, (), tuple(results)), 0)
 
 
-def payload(proto: bytes, opset: int, dtypes: Sequence[str]) -> bytes:
+def _payload(proto: bytes, opset: int, dtypes: Sequence[str]) -> bytes:
     """What EXECUTOR runs: a serialized NodeProto and its results' element types."""
     record = {"proto": base64.b64encode(proto).decode(), "opset": opset, "dtypes": list(dtypes)}
     return json.dumps(record, sort_keys=True).encode()

@@ -14,11 +14,10 @@ from onnx import NodeProto, helper
 from camshaft.frontends.onnx.context import domain_of
 from camshaft.frontends.onnx.dtypes import tensor_proto
 from camshaft.frontends.onnx.handlers.resize import unresized
-from camshaft.frontends.onnx.scripts.calls import EXECUTOR, payload
-from camshaft.frontends.onnx.scripts.scope import HostValue, Pending, Value
+from camshaft.frontends.onnx.scripts.calls import add_operator
+from camshaft.frontends.onnx.scripts.scope import HostValue, Value
 from camshaft.frontends.onnx.walk.here import Here
 from camshaft.ir.extents.extent import Extent
-from camshaft.ir.script import Call
 from camshaft.ir.types import TensorType, f32, i32
 from camshaft.ops import functional as F
 
@@ -75,16 +74,6 @@ def _tables_step(
     node.attribute.append(helper.make_attribute("images", list(images)))
     node.output[:] = [t.name for t in made]
     proto = node.SerializeToString(deterministic=True)
-    present = tuple(v for v in here.values if v is not None)
-    step = Call(
-        here.name,
-        here.node.op_type,
-        EXECUTOR,
-        payload(proto, here.opset, [t.type.dtype.name for t in made]),
-        tuple(v.name for v in present),
-        tuple(t.name for t in made),
-        reason,
-    )
-    level = max((here.scope.level(v) for v in present), default=0)
-    here.scope.add(Pending(step, present, tuple(made)), level)
+    op = here.node.op_type
+    add_operator(here.scope, here.name, op, proto, here.opset, here.values, made, reason)
     return made
