@@ -22,7 +22,7 @@ from camshaft.backends.cpu.processor import (
     microarchitecture,
     system_caches,
 )
-from camshaft.backends.cpu.target import AVX2, TARGETS
+from camshaft.backends.cpu.target import AVX2, AVX512_VNNI, TARGETS
 from camshaft.machine.backend import cpu_backend, identity_of
 from camshaft.machine.description import describe
 from kernel_corpus import specs
@@ -139,6 +139,35 @@ def test_the_hosts_target_has_the_hosts_caches(monkeypatch: pytest.MonkeyPatch) 
     assert target == replace(preset, l1_bytes=48 << 10, l1_ways=12, l2_bytes=3 << 20)
     assert cpu_backend(preset.name).target == preset
     assert identity_of(target) != identity_of(preset)
+
+
+@pytest.mark.parametrize(
+    ("adds", "name"),
+    [
+        ((), "avx512vnni"),
+        (("avx512bf16",), "avx512bf16"),
+        (("avx512bf16", "avx512fp16"), "avx512fp16"),
+        (("avx512bf16", "avx512fp16", "amx-tile", "amx-bf16"), "avx512fp16"),
+        (("avx512bf16", "avx512fp16", "amx-tile", "amx-bf16", "amx-int8"), "amx"),
+    ],
+)
+@is_x86
+def test_the_hosts_target_is_the_best_it_has_all_features_of(
+    adds: tuple[str, ...], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features = frozenset(AVX512_VNNI.requires + adds)
+    monkeypatch.setattr(processor, "host_features", lambda: features)
+    assert host_target().name == name
+
+
+def test_presets_have_what_they_require() -> None:
+    for t in TARGETS:
+        assert t.has_bf16 == ("avx512bf16" in t.requires)
+        assert t.has_fp16 == ("avx512fp16" in t.requires)
+        assert t.has_amx == ("amx-tile" in t.requires)
+        assert (
+            all(f"+{feature}" in t.features.split(",") for feature in t.requires) or not t.features
+        )
 
 
 def test_an_engine_made_for_other_caches_runs_here(

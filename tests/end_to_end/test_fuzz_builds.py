@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from camshaft.backends.cpu.target import TARGETS, CpuTarget
+from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir import expr as E
 from camshaft.ir.graph import Graph, Tensor
 from camshaft.ir.interpret import interpret
@@ -32,7 +32,7 @@ from random_builds import (
     seeds,
 )
 from small_nets import NETS
-from targets import RUNNABLE
+from targets import PLAIN, RUNNABLE
 
 pytestmark = pytest.mark.codegen
 
@@ -54,13 +54,13 @@ def check_float(
 @pytest.mark.parametrize("seed", seeds(14))
 def test_fuzz_float(seed: int) -> None:
     graph = WideNet(seed).grow(4 + seed % 22)
-    target = TARGETS[seed % 3]
+    target = PLAIN[seed % 3]
     check_float(graph, target, 1, 1 + seed // 3 % 3, 0 if seed % 5 == 0 else 1)
 
 
 @pytest.mark.parametrize("seed", seeds(2, first=1000))
 def test_fuzz_float_tuned(seed: int) -> None:
-    check_float(WideNet(seed).grow(4 + seed % 9), TARGETS[seed % 3], 2, 1 + seed % 3, 1)
+    check_float(WideNet(seed).grow(4 + seed % 9), PLAIN[seed % 3], 2, 1 + seed % 3, 1)
 
 
 @pytest.mark.parametrize("make", NETS, ids=lambda f: f.__name__)
@@ -141,14 +141,14 @@ def node_tolerance(attrs: Mapping[str, object]) -> float:
 def test_fuzz_int8(seed: int) -> None:
     graph = optimize(WideNet(seed).grow(6 + seed % 18))
     low = quantize_randomly(graph, np.random.default_rng(seed))
-    check_lowered(low, TARGETS[seed % 3], 1, 1 + seed // 3 % 3)
+    check_lowered(low, PLAIN[seed % 3], 1, 1 + seed // 3 % 3)
 
 
 @pytest.mark.parametrize("seed", seeds(1, first=3000))
 def test_fuzz_int8_tuned(seed: int) -> None:
     graph = optimize(WideNet(seed).grow(5 + seed % 7))
     low = quantize_randomly(graph, np.random.default_rng(seed))
-    check_lowered(low, TARGETS[seed % 3], 2, 1 + seed % 3)
+    check_lowered(low, PLAIN[seed % 3], 2, 1 + seed % 3)
 
 
 class QdqWideNet(WideNet):
@@ -187,4 +187,4 @@ class QdqWideNet(WideNet):
 def test_fuzz_qdq(seed: int) -> None:
     graph = QdqWideNet(seed).grow(6 + seed % 14)
     low = lower_quantization(optimize(graph), integer=seed % 7 != 0)
-    check_lowered(low, TARGETS[seed % 3], 1, 1 + seed // 3 % 3)
+    check_lowered(low, PLAIN[seed % 3], 1, 1 + seed // 3 % 3)

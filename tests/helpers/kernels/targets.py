@@ -9,7 +9,7 @@ from camshaft.backends.base import Source
 from camshaft.backends.cpu.compile import CpuCompiler
 from camshaft.backends.cpu.link import Library, link
 from camshaft.backends.cpu.processor import missing_features
-from camshaft.backends.cpu.target import TARGETS, CpuTarget
+from camshaft.backends.cpu.target import AVX2, AVX512_VNNI, PORTABLE, TARGETS, CpuTarget
 from camshaft.builder.engine_builder import Builder
 from camshaft.builder.tuning.timing_cache import TimingCache
 from camshaft.frontends.onnx import import_onnx
@@ -20,7 +20,13 @@ from camshaft.passes.qdq.lowering import is_quantized, lower_quantization
 RUNNABLE = tuple(t for t in TARGETS if not missing_features(t))
 """The targets whose code this machine can run."""
 
-each_target = pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+PLAIN = (AVX512_VNNI, AVX2, PORTABLE)
+"""The targets without instructions for half floats.  The others add such to AVX512_VNNI, which changes the
+code of what half floats meet in and nothing else."""
+
+each_target = pytest.mark.parametrize("target", PLAIN, ids=lambda t: t.name)
+each_half_target = pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+"""All targets: for what has code of its own for half floats."""
 
 
 def skip_unless_runnable(target: CpuTarget) -> None:

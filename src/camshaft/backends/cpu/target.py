@@ -9,7 +9,7 @@ with the cache sizes of the machine at hand, which steer what is worth timing an
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llvmlite import binding
 
@@ -27,6 +27,8 @@ class CpuTarget:
     vector_bits, registers: width of the widest vector register and how many there are.
     has_fma: fused multiply-add in one instruction.  has_vnni: u8 x s8 four-way dot product.
     has_rounding: floor, ceil and round-half-even in one instruction.
+    has_bf16: dot product of bf16 pairs with f32 sums, and f32 to bf16, in one instruction.
+    has_fp16: arithmetic on f16.  has_amx: tile products of bf16 and of 8-bit integers.
     l1_bytes, l1_ways, l2_bytes: caches that serve one core, for blocking decisions.
     """
 
@@ -40,6 +42,9 @@ class CpuTarget:
     has_fma: bool
     has_vnni: bool
     has_rounding: bool
+    has_bf16: bool = False
+    has_fp16: bool = False
+    has_amx: bool = False
     l1_bytes: int = 32 << 10
     l1_ways: int = 8
     l2_bytes: int = 1 << 20
@@ -76,6 +81,23 @@ AVX512_VNNI = CpuTarget(
     has_rounding=True,
 )
 
+
+def _extended(base: CpuTarget, name: str, *more: str, **flags: bool) -> CpuTarget:
+    """`base` with more features."""
+    features = f"{_features(more)},{base.features}"
+    requires = (*base.requires, *more)
+    return replace(base, name=name, features=features, requires=requires, **flags)  # type: ignore[arg-type]
+
+
+AVX512_BF16 = _extended(AVX512_VNNI, "avx512bf16", "avx512bf16", has_bf16=True)
+"""Zen 4 and 5, Cooper Lake, Sapphire Rapids."""
+
+AVX512_FP16 = _extended(AVX512_BF16, "avx512fp16", "avx512fp16", has_fp16=True)
+"""Sapphire Rapids where the system, or a virtual machine, keeps its tiles from programs."""
+
+AMX = _extended(AVX512_FP16, "amx", "amx-tile", "amx-bf16", "amx-int8", has_amx=True)
+"""Sapphire Rapids and later."""
+
 AVX2 = CpuTarget(
     name="avx2",
     triple=_X86_TRIPLE,
@@ -110,7 +132,7 @@ def _portable() -> CpuTarget:
 
 PORTABLE = _portable()
 
-TARGETS = (AVX512_VNNI, AVX2, PORTABLE)
+TARGETS = (AMX, AVX512_FP16, AVX512_BF16, AVX512_VNNI, AVX2, PORTABLE)
 """Presets, best first."""
 
 

@@ -5,8 +5,8 @@ values   operators; arith: arithmetic, comparisons, lanes
 memory   loads and stores; strided: those of lanes that lie apart
 control  loops and branches with carried values
 tiles    axes cut into tiles
-convert  casts and rounding; halves: 16-bit floats
-dot      the integer dot product
+convert  casts and rounding; small_floats: those of 16 bits and fewer
+dot      dot products of bytes and of bf16 pairs
 """
 
 from camshaft.backends.cpu.lang.control import Carry

@@ -1,7 +1,9 @@
 """Conversions between element types, with the meaning of `ir.expr`'s "cast".
 
 Float to integer rounds half to even, saturates, and turns NaN into the smallest value; integers
-wrap; anything to bool asks whether it is not zero.
+wrap; anything to bool asks whether it is not zero.  One conversion differs from that meaning: where the
+target has an instruction for f32 to bf16, it makes a zero of what is below the smallest normal number
+(2^-126), as the products of bf16 do with it anyhow.
 """
 
 from __future__ import annotations
@@ -10,7 +12,10 @@ from camshaft.backends.cpu.lang.arith import type_suffix
 from camshaft.backends.cpu.lang.dot import Dot
 from camshaft.backends.cpu.lang.small_floats import SMALL_FLOATS, narrow, to_odd, widen
 from camshaft.backends.cpu.lang.values import Value, llvm_type
-from camshaft.ir.types import NARROW_INTS, DType, f16, f32, f64, i8, i32, u8, u32
+from camshaft.ir.types import NARROW_INTS, DType, bf16, boolean, f16, f32, f64, i8, i32, u8, u32
+
+_BF16_LANES = (4, 8, 16)
+"""Of the vectors that AVX-512 BF16 converts."""
 
 
 class Convert(Dot):
@@ -98,12 +103,25 @@ class Convert(Dot):
 
     def _float_to_float(self, x: Value, dtype: DType) -> Value:
         if dtype in SMALL_FLOATS and not self._has(dtype):
-            return narrow(self, to_odd(self, x) if x.dtype == f64 else x, dtype)
+            single = to_odd(self, x) if x.dtype == f64 else x
+            if dtype == bf16 and self.target.has_bf16 and x.lanes in _BF16_LANES:
+                return self._to_bf16(single)
+            return narrow(self, single, dtype)
         if x.dtype in SMALL_FLOATS and not self._has(x.dtype):
             return self.cast(widen(self, x), dtype)
         if x.dtype == f64 and dtype == f16:
             x = to_odd(self, x)
         return self._convert("fpext" if dtype.bits > x.dtype.bits else "fptrunc", x, dtype)
+
+    def _to_bf16(self, x: Value) -> Value:
+        """f32 lanes, 4, 8 or 16, by one instruction."""
+        name = f"llvm.x86.avx512bf16.cvtneps2bf16.{32 * x.lanes}"
+        if x.lanes >= 8:
+            return self.call_intrinsic(name, bf16, x.lanes, x)
+        none = self.const(0, bf16, 8)
+        every = self.const(True, boolean, 4)
+        name = "llvm.x86.avx512bf16.mask.cvtneps2bf16.128"
+        return self.shuffle(self.call_intrinsic(name, bf16, 8, x, none, every), None, range(4))
 
     def _has(self, dtype: DType) -> bool:
         """Whether the target has instructions that convert between a small float and f32."""

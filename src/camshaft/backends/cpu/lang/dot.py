@@ -1,7 +1,12 @@
-"""The four-way integer dot product, on every target with the same bits.
+"""Dot products within 32-bit lanes: of four bytes, and of two bf16.
 
-With VNNI it is one instruction.  Elsewhere the bytes are widened to 16 bits first, because the
-one-step u8 x s8 instruction of older CPUs saturates where two products add up.
+`dot4` gives the same bits on every target.  With VNNI it is one instruction.  Elsewhere the bytes are
+widened to 16 bits first, because the one-step u8 x s8 instruction of older CPUs saturates where two
+products add up.
+
+`dot2` is one instruction with AVX-512 BF16, which treats subnormal operands as 0 and flushes subnormal
+sums.  Elsewhere it is two multiply-adds in f32, in the same order; with FMA its bits are the same but for
+that (Intel's Software Developer's Manual, VDPBF16PS).
 """
 
 from __future__ import annotations
@@ -10,17 +15,18 @@ from camshaft.backends.cpu.lang.arith import Arithmetic
 from camshaft.backends.cpu.lang.emitter import Declarations
 from camshaft.backends.cpu.lang.values import Value
 from camshaft.backends.cpu.target import CpuTarget
-from camshaft.ir.types import i8, i16, i32, u16
+from camshaft.ir.types import bf16, f32, i8, i16, i32, u16, u32
 
 _PMADDWD = {128: "llvm.x86.sse2.pmadd.wd", 256: "llvm.x86.avx2.pmadd.wd"}
 
 
 class Dot(Arithmetic):
-    """Adds `dot4` to the arithmetic."""
+    """Adds `dot4` and `dot2` to the arithmetic."""
 
     def __init__(self, target: CpuTarget, declarations: Declarations) -> None:
         super().__init__(target, declarations)
         self._halves: dict[tuple[str, str, bool], tuple[Value, Value]] = {}
+        self._pairs: dict[tuple[str, str], tuple[Value, Value]] = {}
 
     def dot4(self, u: Value, s: Value, acc: Value) -> Value:
         """acc + the sum of four u8 x s8 products in each i32 lane; exact, the i32 sum wraps.
@@ -50,6 +56,36 @@ class Dot(Arithmetic):
         """
         u_even, u_odd = self._split(u, signed=False)
         return acc + (self._madd(u_even, even) + self._madd(u_odd, odd))
+
+    def dot2(self, a: Value, b: Value, acc: Value) -> Value:
+        """acc + the sum of two bf16 products in each f32 lane: the odd one is added first.
+
+        a, b: i32 lanes (or a scalar, spread) of two bf16 each; acc: f32 lanes, 128, 256 or 512 bits in
+        all where the target has the instruction.
+        """
+        x, w = self.pair(a, b)
+        if self.target.has_bf16:
+            count = 2 * acc.lanes
+            return self.call_intrinsic(
+                f"llvm.x86.avx512bf16.dpbf16ps.{16 * count}",
+                f32,
+                acc.lanes,
+                acc,
+                self.bitcast(x, bf16, count),
+                self.bitcast(w, bf16, count),
+            )
+        x_even, x_odd = self.bf16_pair(a)
+        w_even, w_odd = self.bf16_pair(b)
+        return self.fma(x_even, w_even, self.fma(x_odd, w_odd, acc))
+
+    def bf16_pair(self, x: Value) -> tuple[Value, Value]:
+        """The even and the odd bf16 of i32 lanes as f32 lanes; remembered per block."""
+        key = (self.block, x.ref)
+        if key not in self._pairs:
+            bits = self.bitcast(x, u32)
+            even = self.bitcast(bits << 16, f32)
+            self._pairs[key] = even, self.bitcast(bits & 0xFFFF0000, f32)
+        return self._pairs[key]
 
     def _split(self, x: Value, *, signed: bool) -> tuple[Value, Value]:
         """Even and odd bytes of i32 lanes as pairs of 16-bit numbers in i32 lanes.

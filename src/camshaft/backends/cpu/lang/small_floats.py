@@ -1,10 +1,10 @@
 """f32 to and from floats of 16, 8, 6 and 4 bits by integer arithmetic.
 
 LLVM knows the 16-bit ones everywhere, and calls library functions, which a kernel cannot link, on a
-target without an instruction for a conversion: for bf16 always (what AVX-512 has flushes denormals),
-for f16 below AVX2.  The others it knows nowhere; they are bytes to it.  The method is F. Giesen's, "half
-to float done quic", for any bits of exponent and fraction: exponents are moved by an integer addition;
-denormals are aligned by a floating-point one, whose rounding, half to even, is the one wanted.
+target without an instruction for a conversion: for bf16 below AVX-512 BF16, for f16 below AVX2.  The
+others it knows nowhere; they are bytes to it.  The method is F. Giesen's, "half to float done quic", for
+any bits of exponent and fraction: exponents are moved by an integer addition; denormals are aligned by a
+floating-point one, whose rounding, half to even, is the one wanted.
 """
 
 from __future__ import annotations
