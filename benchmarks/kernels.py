@@ -20,7 +20,7 @@ from onnx import helper, numpy_helper
 import camshaft
 from benchmarks.packages import ROOT
 from benchmarks.report import table, write_json
-from camshaft.backends.cpu.peak import peak_dot4, peak_fma
+from camshaft.backends.cpu.peak import peak as peak_of
 from camshaft.backends.cpu.processor import host_target
 from camshaft.machine.description import describe
 
@@ -157,7 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser("python -m benchmarks.kernels")
     parser.add_argument("--precision", choices=("fp32", "int8"), default="fp32")
     precision = parser.parse_args(arguments).precision
-    peak = (peak_dot4 if precision == "int8" else peak_fma)(host_target())
+    peak = peak_of(precision, host_target())
     shares = [measure(s, precision, peak) for s in RESNET50]
     content = {"machine": describe(), "peak": peak, "kernels": [asdict(s) for s in shares]}
     write_json(OUT / f"kernels-{precision}.json", content)

@@ -33,6 +33,7 @@ from camshaft.version import VERSION as __version__
 if TYPE_CHECKING:
     from camshaft.api import build
     from camshaft.config import BuildConfig
+    from camshaft.machine.hardware import Hardware, hardware
     from camshaft.runtime.context import ExecutionContext
     from camshaft.runtime.engine import Engine, load
 
@@ -42,6 +43,8 @@ _LATE = {
     "BuildConfig": "camshaft.config",
     "Engine": "camshaft.runtime.engine",
     "ExecutionContext": "camshaft.runtime.context",
+    "Hardware": "camshaft.machine.hardware",
+    "hardware": "camshaft.machine.hardware",
 }
 
 __all__ = [
@@ -54,12 +57,14 @@ __all__ = [
     "Engine",
     "EngineFileError",
     "ExecutionContext",
+    "Hardware",
     "ModelError",
     "PeerError",
     "ShapeError",
     "TimingCacheError",
     "__version__",
     "build",
+    "hardware",
     "load",
 ]
 

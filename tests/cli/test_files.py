@@ -108,7 +108,7 @@ def test_special_files_are_no_results_that_could_be_lost(folder: Path) -> None:
 def test_every_parameter_that_names_files_says_what_is_done_with_them() -> None:
     for name in COMMANDS:
         function = getattr(importlib.import_module(f"camshaft.cli.{name}"), name)
-        for p in inspect.signature(function).parameters.values():
+        for p in inspect.signature(function, eval_str=True).parameters.values():
             if _names_files(p.annotation):
                 assert any(isinstance(a, Use) for a in get_args(p.annotation)), (name, p.name)
 

@@ -32,6 +32,7 @@ COMMANDS = {
     "bench": "Measure latency and throughput, also against other runtimes.",
     "inspect": "Show every step of an engine: layers, tactic, precision, time, memory.",
     "compare": "Compare outputs and intermediate tensors with another runtime.",
+    "hardware": "Show what this machine computes fast: instructions, peaks, memory bandwidth.",
 }
 """Command -> what it does, in one line; camshaft.cli.NAME holds it as a function called NAME."""
 
