@@ -6,10 +6,14 @@ reproducible engine files rely on.
 
 from __future__ import annotations
 
+import ctypes
 import threading
+from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 from llvmlite import binding
+from llvmlite.binding import ffi
 
 from camshaft.backends.base import Kernel, Source
 from camshaft.backends.cpu.target import CpuTarget
@@ -51,7 +55,7 @@ class CpuCompiler:
     def compile(self, source: Source) -> Kernel:
         """Object code of `source`; BuildError with LLVM's message if it is not valid IR."""
         machine = self._machine()
-        code = machine.emit_object(self._optimized(source, machine))
+        code = _object_code(machine, self._optimized(source, machine))
         return Kernel(code, source.phases, source.expansions, source.dims)
 
     def assembly(self, source: Source) -> str:
@@ -88,5 +92,29 @@ class CpuCompiler:
         manager = binding.create_new_module_pass_manager()
         for add_pass in _PIPELINE:
             add_pass(manager)
-        manager.run(module, builder)
+        _unlocked("LLVMPY_RunNewModulePassManager")(manager, module, builder)
         return module
+
+
+def _object_code(machine: binding.TargetMachine, module: binding.ModuleRef) -> bytes:
+    """As `machine.emit_object`, without llvmlite's lock."""
+    with ffi.OutputString() as error:
+        emit = _unlocked("LLVMPY_TargetMachineEmitToMemory")
+        buffer = emit(machine, module, 1, error)
+        if not buffer:
+            raise BuildError(f"LLVM makes no object code of a kernel: {error}")
+    try:
+        start = ffi.lib.LLVMPY_GetBufferStart(buffer)
+        return ctypes.string_at(start, ffi.lib.LLVMPY_GetBufferSize(buffer))
+    finally:
+        ffi.lib.LLVMPY_DisposeMemoryBuffer(buffer)
+
+
+def _unlocked(name: str) -> Callable[..., Any]:
+    """llvmlite's C function `name` without the lock that lets one thread at a time into LLVM.
+
+    The lock guards contexts and target machines that threads share, and here every thread has its own, which
+    is all that LLVM asks for.  A llvmlite without that wrapper gives its function as it is.
+    """
+    function = getattr(ffi.lib, name)
+    return getattr(function, "_cfn", function)  # type: ignore[no-any-return]
