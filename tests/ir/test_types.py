@@ -87,8 +87,9 @@ def same_value(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("dtype", NUMBERS, ids=repr)
-def test_integers_of_8_bits_are_summed_in_i32(dtype: DType) -> None:
-    assert dtype.accumulator == (i32 if dtype in (u8, i8) else dtype)
+def test_sums_of_8_bits_are_taken_in_i32_and_of_halves_in_f32(dtype: DType) -> None:
+    sums = {u8: i32, i8: i32, f16: f32, bf16: f32}
+    assert dtype.accumulator == sums.get(dtype, dtype)
 
 
 def test_arithmetic_on_integers_is_exact() -> None:

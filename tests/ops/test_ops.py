@@ -17,7 +17,7 @@ from onnx import helper
 from camshaft.errors import ModelError
 from camshaft.ir import expr as E
 from camshaft.ir.op import OpDef
-from camshaft.ir.types import TensorType, f32, i64, type_of, u8
+from camshaft.ir.types import DType, TensorType, bf16, f16, f32, f64, i8, i64, type_of, u8
 from camshaft.ops import (
     ALL_OPS,
     BROADCAST,
@@ -228,6 +228,41 @@ def test_conv(attrs: dict[str, Any], integer: bool, layout: str) -> None:
         np.testing.assert_array_equal(got, want)
     else:
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("half", [bf16, f16], ids=str)
+@pytest.mark.parametrize("x_half", [True, False], ids=["both", "weights"])
+def test_halves_are_summed_in_f32(half: DType, x_half: bool) -> None:
+    """Images and matrices of halves, or f32 ones with half weights; the epilogue sees f32."""
+    wide = E.cast(E.add(E.inp(0), E.inp(1)), half)
+    x, w = f(2, 4, 6, 5), f(4, 4, 3, 2).astype(half.numpy)
+    x = x.astype(half.numpy) if x_half else x
+    bias = f(4, 1, 1)
+    filled = CONV.complete({"pads": (1, 0, 2, 1), "layout": "NCHW"})
+    want = loop_conv(x.astype(np.float64), w, filled)
+    (got,) = CONV.reference([x, w], filled)
+    assert got.dtype == np.float32 == infer(CONV, [x, w], filled).dtype.numpy
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
+    filled = {**filled, "epilogue": wide}
+    (rounded,) = CONV.reference([x, w, bias], filled)
+    assert rounded.dtype == half.numpy == infer(CONV, [x, w, bias], filled).dtype.numpy
+    np.testing.assert_array_equal(rounded, (got + bias).astype(half.numpy))
+    a, b = x.reshape(2, 8, 15), f(2, 15, 7).astype(half.numpy)
+    (product,) = MATMUL.reference([a, b], MATMUL.complete({}))
+    assert product.dtype == np.float32 == infer(MATMUL, [a, b], MATMUL.complete({})).dtype.numpy
+    exact = a.astype(np.float64) @ b.astype(np.float64)
+    np.testing.assert_allclose(product, exact, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("types", [(bf16, f16), (bf16, f32), (f32, f64), (f16, i8)], ids=str)
+def test_other_types_do_not_meet(types: tuple[DType, DType]) -> None:
+    a, b = (np.ones(s, t.numpy) for s, t in zip(((3, 4), (4, 5)), types, strict=True))
+    with pytest.raises(ModelError, match="different element types"):
+        infer(MATMUL, [a, b], MATMUL.complete({}))
+
+
+def infer(op: OpDef, arrays: list[np.ndarray], attrs: Mapping[str, Any]) -> TensorType:
+    return op.infer([type_of(a) for a in arrays], attrs)[0]
 
 
 def test_conv_transpose_is_the_adjoint_of_conv() -> None:

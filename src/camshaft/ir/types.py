@@ -106,8 +106,10 @@ class DType:
 
     @property
     def accumulator(self) -> DType:
-        """In which sums and products of many elements are taken: exactly in i32 for 8-bit integers,
-        else in the type itself."""
+        """In which sums and products of many elements are taken: exactly in i32 for 8-bit integers, in
+        f32 for half floats (whose products are exact there), else in the type itself."""
+        if self in HALVES:
+            return f32
         return i32 if self.is_int and self.bits == 8 else self
 
     @property
@@ -197,6 +199,8 @@ u4 = DType("u4", 4, "u")
 i2 = DType("i2", 2, "i")
 u2 = DType("u2", 2, "u")
 
+HALVES = (bf16, f16)
+"""Floats of 16 bits: tensors are stored in them, arithmetic is in f32."""
 NARROW_FLOATS = (f8e4m3fn, f8e4m3fnuz, f8e5m2, f8e5m2fnuz, f8e8m0, f6e2m3, f6e3m2, f4e2m1)
 """Floats of at most 8 bits, and ..."""
 NARROW_INTS = (i4, u4, i2, u2)

@@ -12,7 +12,7 @@ from camshaft.ir import expr as E
 from camshaft.ir.extents.constraints import require_at_least, require_equal
 from camshaft.ir.extents.extent import Extent, ceil_div, smallest
 from camshaft.ir.op import NO_EPILOGUE, Attr, Attribute, Perm, Types
-from camshaft.ir.types import DType, Shape, TensorType, broadcast_shapes, i8, u8
+from camshaft.ir.types import HALVES, DType, Shape, TensorType, broadcast_shapes, f32, i8, u8
 
 IDENTITY = NO_EPILOGUE
 EPILOGUE = Attribute(
@@ -112,7 +112,9 @@ def from_nchw(n: Extent, c: Extent, h: Extent, w: Extent, layout: str) -> Shape:
 
 
 def accumulator(x: DType, w: DType) -> DType:
-    """Type in which products of x and w are summed; 8-bit integers of both kinds may meet."""
-    if x != w and not {x, w} <= {u8, i8}:
+    """Type in which products of x and w are summed; 8-bit integers of both kinds may meet, and f32 and
+    the half floats of w."""
+    meet = x == w or {x, w} <= {u8, i8} or (x == f32 and w in HALVES)
+    if not meet:
         raise ModelError(f"operands have different element types {x} and {w}")
     return x.accumulator

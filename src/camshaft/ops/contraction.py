@@ -1,8 +1,8 @@
 """Convolution and matrix product, float and integer, each with an epilogue expression.
 
-One `conv` serves FP32 (f32 x f32 -> f32) and INT8 (u8 or i8 x i8 -> i32, exact): the epilogue
-turns the accumulator into the output, whatever that is (bias, activation, residual add,
-requantization).
+One `conv` serves FP32 (f32 x f32 -> f32), half precision (bf16 or f16 on both sides, or f32 images and
+half weights -> f32) and INT8 (u8 or i8 x i8 -> i32, exact): the epilogue turns the accumulator into the
+output, whatever that is (bias, activation, residual add, requantization).
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ _GROUPS = Attribute("into how many groups channels are split; each has filters o
 CONV = OpDef(
     "conv",
     "Convolution of images x with filters w: [K, C/groups, R, S] in layout NCHW, [K, R, S, C/groups] "
-    "in NHWC.  Floats are summed in their own type, 8-bit integers exactly in i32.",
+    "in NHWC.  Floats are summed in their own type, half floats in f32, 8-bit integers exactly in i32.",
     _conv_infer,
     _conv_reference,
     {
@@ -234,10 +234,11 @@ def _matmul_infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorType]
 
 def _matmul_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndarray]:
     a, b = arrays[:2]
-    if accumulator(dtype_of(a), dtype_of(b)) == i32:
+    acc = accumulator(dtype_of(a), dtype_of(b))
+    if acc == i32:
         y = _whole_product(a, b, attrs["a_zero_point"], attrs["b_zero_point"])
-    else:
-        y = np.matmul(a, b)
+    else:  # halves are widened: their products are exact in f32
+        y = np.matmul(a.astype(acc.numpy, copy=False), b.astype(acc.numpy, copy=False))
     return [apply_epilogue(y, arrays[2:], attrs)]
 
 
@@ -258,7 +259,7 @@ def _matmul_macs(types: Types, output: TensorType, attrs: Attrs) -> Extent:
 MATMUL = OpDef(
     "matmul",
     "Products of matrices a [..., M, K] and b [..., K, N]; leading axes broadcast.  Floats are summed "
-    "in their own type, 8-bit integers exactly in i32.",
+    "in their own type, half floats in f32, 8-bit integers exactly in i32.",
     _matmul_infer,
     _matmul_reference,
     {

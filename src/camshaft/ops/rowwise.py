@@ -94,7 +94,7 @@ def _is_extreme(types: Types, attrs: Attrs) -> bool:
 REDUCE = OpDef(
     "reduce",
     "Sum, product, maximum or minimum of prologue(x) over some axes.  8-bit integers are summed and "
-    "multiplied in i32.",
+    "multiplied in i32, half floats in f32.",
     _reduce_infer,
     _reduce_reference,
     {

@@ -14,7 +14,7 @@ from camshaft.builder.tuning.error_bounds import Interval, bounds, mismatch
 from camshaft.builder.tuning.reference import references
 from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
-from camshaft.ir.types import dtype_of, f32, i8, i32, u8
+from camshaft.ir.types import DType, bf16, dtype_of, f16, f32, i8, i32, u8
 from random_exprs import RandomExpr
 
 X, Y = E.inp(0), E.inp(1)
@@ -46,6 +46,37 @@ def test_a_byte_may_differ_only_next_to_a_rounding_boundary() -> None:
     # Where the operand is known to less, more of them lie next to a boundary.
     assert problem(np.array([7, 8, 8, 7, 7], np.uint8), QUANTIZED, x, error=0.01) == ""
     assert problem(np.array([8, 8, 8, 7, 7], np.uint8), QUANTIZED, x, error=0.01) != ""
+
+
+@pytest.mark.parametrize("half", [bf16, f16], ids=str)
+def test_a_half_may_differ_only_next_to_a_rounding_boundary(half: DType) -> None:
+    """The next half float where a tie lies within the error; never the one after it."""
+    expr, step = E.cast(X, half), half.step
+    x = floats(1.0, 1 + step * 0.499, 1 + step * 0.6, np.nan)
+    want = E.evaluate(expr, [x])
+    assert want.astype(np.float32)[:3].tolist() == [1, 1, 1 + step]
+    assert problem(want, expr, x) == ""
+    near = want.copy()
+    near[1] = 1 + step
+    assert problem(near, expr, x) != ""
+    assert problem(near, expr, x, error=0.01 * step) == ""
+    for n, wrong in ((0, 1 + step), (1, 1 + 2 * step), (2, np.nan), (3, 1.0)):
+        got = want.copy()
+        got[n] = wrong
+        assert f"the first at [{n}]" in problem(got, expr, x, error=0.01 * step)
+
+
+def test_bf16_that_is_subnormal_may_be_flushed() -> None:
+    x = floats(1e-38, -1e-39, 3e-38, 1.0)
+    want = E.evaluate(E.cast(X, bf16), [x])
+    flushed = np.where(np.abs(x) < bf16.tiny, 0, want.astype(np.float32)).astype(bf16.numpy)
+    assert (flushed != want).sum() == 2
+    assert problem(flushed, E.cast(X, bf16), x) == ""
+    flushed[2] = 0
+    assert problem(flushed, E.cast(X, bf16), x) != ""
+    halves = E.cast(X, f16)
+    tiny = floats(3e-6, 1.0)  # subnormal in f16, and kept there
+    assert problem(floats(0, 1).astype(f16.numpy), halves, tiny) != ""
 
 
 def test_two_quanta_are_too_many_however_vague_the_operand() -> None:

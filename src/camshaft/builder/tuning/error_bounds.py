@@ -18,7 +18,7 @@ import numpy as np
 
 from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
-from camshaft.ir.types import DType, boolean, dtype_of, f64, i8, u8
+from camshaft.ir.types import DType, bf16, boolean, dtype_of, f64, i8, u8
 
 FUNCTION = 2e-6
 """Relative error of exp (as a part of sigmoids), log, tanh, erf, sin, cos and pow."""
@@ -26,7 +26,9 @@ COARSE = 1.5e-4
 """Relative error of a sigmoid, and of the 1 + erf or 1 + tanh of GELU, that is about to become 8 bits (a
 kernel may use three digits)."""
 SUM = 1e-3
-"""Error of a float sum of products, of the largest of them (Winograd's is about a tenth)."""
+"""Error of a float sum of products, of the largest of them (Winograd's is about a tenth).  What
+`vdpbf16ps` does to subnormal operands and sums, 2^-126 each at most, is far below it: the largest of
+them is taken to be 1e-6 at least."""
 
 _INCREASING = frozenset({"log", "sqrt", "tanh", "erf", "exp", "floor", "ceil", "round", "sign"})
 _INEXACT = frozenset({"exp", "log", "tanh", "erf", "sin", "cos", "pow"})
@@ -82,6 +84,8 @@ def bounds(e: Expr, inputs: Sequence[Interval]) -> Interval:
             dtype = E.result_dtype(x, dtypes)
             low, high = _ends(x, args, dtype)
             error = _error(x, dtype, args, coarse)
+            if x.op == "cast" and dtype == bf16:  # AVX-512 BF16 makes 0 of subnormal numbers
+                low, high = low - dtype.tiny, high + dtype.tiny
             if error:
                 low = low - np.abs(low) * error - dtype.tiny
                 high = high + np.abs(high) * error + dtype.tiny
@@ -118,8 +122,8 @@ def mismatch(
     to the result's shape) are known.  Only elements that differ from `expected` are looked at.
     Without a step function (a quantization, say) inside the expression or before it (`stepped`), and without
     sin and cos, of which large arguments may be off by a good part of a period,
-    8 bits may be off by one quantum and floats by `SUM` of the largest magnitude at most, whatever
-    the bounds.
+    8 bits may be off by one quantum and floats by `SUM` of the largest magnitude at most (half floats by
+    one of its steps more), whatever the bounds.
     """
     if got.dtype != expected.dtype or got.shape != expected.shape:
         return f"{got.dtype}{got.shape} instead of {expected.dtype}{expected.shape}"
@@ -133,10 +137,12 @@ def mismatch(
     if not stepped and not steps_inside(expr) and not _has_waves(expr):
         low, high = _narrowed(low, high, expected, differs)
     found = got[differs]
-    inside = (found >= low) & (found <= high)
-    if got.dtype.kind == "f":
+    is_float = dtype_of(got).is_float
+    wide = found.astype(np.float64) if is_float else found
+    inside = (wide >= low) & (wide <= high)
+    if is_float:
         unknown = np.isnan(low) | np.isnan(high)
-        inside = (inside | unknown) & ~np.isnan(found) & ~np.isnan(expected[differs])
+        inside = (inside | unknown) & ~np.isnan(wide) & ~np.isnan(expected[differs])
     wrong = np.flatnonzero(~inside)
     if not wrong.size:
         return ""
@@ -156,11 +162,13 @@ def _picked(x: Interval, where: np.ndarray) -> Interval:
 def _narrowed(
     low: np.ndarray, high: np.ndarray, expected: np.ndarray, where: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The bounds, no further from what is expected than one quantum, or SUM of the largest."""
-    value = expected[where]
-    if expected.dtype.kind == "f":
+    """The bounds, no further from what is expected than one quantum, or SUM of the largest (and a step)."""
+    value, dtype = expected[where], dtype_of(expected)
+    if dtype.is_float:
+        value = value.astype(np.float64)
         finite = expected[np.isfinite(expected)].astype(np.float64)
-        most = SUM * float(np.max(np.abs(finite), initial=1e-6))
+        share = SUM + (dtype.step if dtype.bits <= 16 else 0)
+        most = share * float(np.max(np.abs(finite), initial=1e-6))
         return np.maximum(low, value - most), np.minimum(high, value + most)
     if expected.dtype.kind == "b" or expected.dtype.itemsize > 1:
         return low, high

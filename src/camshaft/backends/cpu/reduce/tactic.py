@@ -18,7 +18,7 @@ from camshaft.backends.cpu.expr.epilogue import emit_expr
 from camshaft.backends.cpu.lang import FunctionBuilder, Index, Module, Pointer, Tile, Value
 from camshaft.backends.cpu.lang.memory import Count
 from camshaft.backends.cpu.pointwise.axes import Nest, is_at_most, merged
-from camshaft.backends.cpu.pointwise.support import printable, widest
+from camshaft.backends.cpu.pointwise.support import CONVERTED, printable, widest
 from camshaft.backends.cpu.pointwise.tactic import row_loop
 from camshaft.backends.cpu.reduce.run import reduced_run
 from camshaft.backends.cpu.target import CpuTarget
@@ -117,7 +117,8 @@ class Reduce:
     version = 2
 
     def plan(self, spec: KernelSpec, target: CpuTarget, threads: int) -> Sequence[ReduceCandidate]:
-        """One way; none for bools, constants, empty axes and expressions without CPU code."""
+        """One way; none for bools, halves (which the prologue may widen), constants, empty axes and
+        expressions without CPU code."""
         if spec.op != "reduce" or spec.inputs[0].const or not spec.inputs[0].shape:
             return ()
         attrs = dict(spec.attrs)
@@ -131,7 +132,9 @@ class Reduce:
             return ()
         p = ReduceProblem.of(spec, target)
         operands = [o.dtype for o in spec.inputs[1:]]
-        if p.sum_dtype == boolean or not printable(p.epilogue, [p.sum_dtype, *operands]):
+        if p.sum_dtype in (boolean, *CONVERTED) or not printable(
+            p.epilogue, [p.sum_dtype, *operands]
+        ):
             return ()
         return [ReduceCandidate(spec, target, p)]
 
