@@ -26,6 +26,7 @@ from benchmarks import zoo
 from benchmarks.packages import ROOT, SHARED
 from benchmarks.photos import labelled_photos
 from benchmarks.report import table, write_json
+from benchmarks.zoo_model import ZooModel
 from camshaft.config import CALIBRATORS, BuildConfig
 from camshaft.session import BuildSession
 
@@ -99,7 +100,7 @@ def evaluate(name: str, *, calibrators: bool = False, level: int = 3) -> list[Ac
     """
     photos = Photos(name)
     model, path, quantized = photos.model, zoo.path_of(name), zoo.path_of(name + ".qdq")
-    batches = [{model.input_name: b} for b in zoo.calibration_batches(model)]
+    batches = zoo.calibration_batches(model)
     int8: dict[str, Any] = {"precision": {"int8"}, "optimization_level": level}
     build = functools.partial(_camshaft, path, model)
     engines: dict[str, Callable[[], Classify]] = {
@@ -137,7 +138,7 @@ def _studies() -> dict[str, Mapping[str, Any]]:
 
 def _camshaft(
     path: Path,
-    model: zoo.ZooModel,
+    model: ZooModel,
     *,
     calibration: Sequence[Mapping[str, np.ndarray]] | None = None,
     everywhere: bool = False,
@@ -157,7 +158,7 @@ def _camshaft(
     return lambda x: next(iter(engine({model.input_name: x}).values()))
 
 
-def _onnxruntime(path: Path, model: zoo.ZooModel) -> Classify:
+def _onnxruntime(path: Path, model: ZooModel) -> Classify:
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
     def classify(x: np.ndarray) -> np.ndarray:

@@ -1,102 +1,89 @@
-"""What is timed for one model: camshaft and its peers, in FP32 or INT8.
+"""What is timed for one model: camshaft and its peers, by precision.
 
-The reference that outputs are checked against is ONNX Runtime in FP32 on the float model.
+A precision's peers are what a user may choose who permits it: those of FP32 included where the model is a
+transformer.  The reference that outputs are checked against is ONNX Runtime in FP32 on the float model.
 """
 
 from __future__ import annotations
 
-import importlib
-import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 
-import camshaft
 from benchmarks import zoo
-from benchmarks.packages import ROOT
-from camshaft.bench.runners import (
-    CamshaftRunner,
-    Feeds,
-    OnnxRuntimeRunner,
-    OpenVinoRunner,
-    Runner,
-)
+from benchmarks.job import Job
+from benchmarks.transformers import peers
+from benchmarks.zoo_model import ZooModel
+from camshaft.bench.runners import OnnxRuntimeRunner, Runner
 
-TIMING_CACHE = ROOT / "build" / "bench" / "timing-cache.json"
+Make = Callable[[Job], Runner]
 
-
-@dataclass
-class Job:
-    """One model at one number of threads; builds is filled with the seconds each engine took."""
-
-    model: zoo.ZooModel
-    threads: int
-    feeds: Feeds
-    builds: dict[str, float] = field(default_factory=dict)
-
-    @staticmethod
-    def of(name: str, threads: int) -> Job:
-        """The job of the zoo model `name`, fed with one of its photos."""
-        model = zoo.model_named(name)
-        return Job(model, threads, {model.input_name: model.inputs(1)[0]})
-
-    def path(self, suffix: str = "") -> Path:
-        return zoo.path_of(self.model.name + suffix)
-
-    def camshaft(self, name: str, path: Path, **options: Any) -> Runner:
-        """An engine of `path`, built with the benchmark's timing cache."""
-        TIMING_CACHE.parent.mkdir(parents=True, exist_ok=True)
-        shapes = {n: a.shape for n, a in self.feeds.items()}
-        start = time.perf_counter()
-        engine = camshaft.build(
-            path, shapes=shapes, threads=self.threads, timing_cache=TIMING_CACHE, **options
-        )
-        self.builds[name] = time.perf_counter() - start
-        return CamshaftRunner(engine, self.feeds, self.threads, name)
-
-    def calibration(self) -> Iterator[Mapping[str, np.ndarray]]:
-        """The batches that INT8 ranges come from, the same as the peers'."""
-        for batch in zoo.calibration_batches(self.model):
-            yield {self.model.input_name: batch}
-
-
-def _torch(job: Job) -> Runner:
-    runner: Callable[..., Runner] = importlib.import_module("benchmarks.torch_runner").TorchRunner
-    return runner(job.model, next(iter(job.feeds.values())), job.threads, "pytorch")
-
-
-FP32: dict[str, Callable[[Job], Runner]] = {
-    "camshaft": lambda job: job.camshaft("camshaft", job.path()),
-    "onnxruntime": lambda job: OnnxRuntimeRunner(job.path(), job.feeds, job.threads),
-    "openvino": lambda job: OpenVinoRunner(job.path(), job.feeds, job.threads),
-    "pytorch": _torch,
+FP32: dict[str, Make] = {
+    "camshaft": lambda job: job.camshaft("camshaft"),
+    "onnxruntime": lambda job: job.onnxruntime("onnxruntime"),
+    "openvino": lambda job: job.openvino("openvino"),
+    "pytorch": lambda job: job.torch("pytorch"),
 }
-INT8: dict[str, Callable[[Job], Runner]] = {
+INT8: dict[str, Make] = {
     "camshaft": lambda job: job.camshaft(
-        "camshaft", job.path(), precision={"int8"}, calibration=job.calibration()
+        "camshaft", precision={"int8"}, calibration=job.calibration()
     ),
-    "camshaft-qdq": lambda job: job.camshaft("camshaft-qdq", job.path(".qdq"), precision={"int8"}),
-    "onnxruntime-qdq": lambda job: OnnxRuntimeRunner(
-        job.path(".qdq"), job.feeds, job.threads, "onnxruntime-qdq"
-    ),
-    "openvino-qdq": lambda job: OpenVinoRunner(
-        job.path(".qdq"), job.feeds, job.threads, "openvino-qdq"
-    ),
-    "openvino-nncf": lambda job: OpenVinoRunner(
-        zoo.nncf_path_of(job.model.name), job.feeds, job.threads, "openvino-nncf"
-    ),
-    "pytorch-fp32": lambda job: _renamed(_torch(job), "pytorch-fp32"),
+    "camshaft-qdq": lambda job: job.camshaft("camshaft-qdq", ".qdq", precision={"int8"}),
+    "onnxruntime-qdq": lambda job: job.onnxruntime("onnxruntime-qdq", ".qdq"),
+    "openvino-qdq": lambda job: job.openvino("openvino-qdq", job.path(".qdq")),
+    "openvino-nncf": lambda job: job.openvino("openvino-nncf", zoo.nncf_path_of(job.model.name)),
+    "pytorch-fp32": lambda job: job.torch("pytorch-fp32"),
 }
-ENGINES = {"fp32": FP32, "int8": INT8}
+UNCALIBRATED: dict[str, Make] = {
+    "camshaft": lambda job: job.camshaft("camshaft", precision={"int8"}),
+}
+ENGINES: dict[str, dict[str, Make]] = {
+    "fp32": FP32 | peers.FP32 | peers.ATTENTION_FP32,
+    "bf16": peers.BF16 | peers.ATTENTION_BF16 | peers.FP32_BESIDE,
+    "int8": INT8 | peers.INT8_AT_RUN_TIME | peers.FP32_BESIDE,
+    "int8-dynamic": UNCALIBRATED | peers.INT8_AT_RUN_TIME | peers.FP32_BESIDE,
+    "int4": peers.INT4,
+}
 """Precision -> engine name -> how to make its runner."""
 
+_BF16_BESIDE = (*peers.BF16, *peers.FP32_BESIDE)
+_UNCALIBRATED = (*UNCALIBRATED, *peers.INT8_AT_RUN_TIME, *peers.FP32_BESIDE)
+_QUANTIZED = ("onnxruntime-qdq", "openvino-qdq", "openvino-nncf")
 
-def _renamed(runner: Runner, name: str) -> Runner:
-    runner.name = name
-    return runner
+LISTS: dict[str, dict[str, tuple[str, ...]]] = {
+    "convolutional": {
+        "fp32": tuple(FP32),
+        "bf16": _BF16_BESIDE,
+        "int8": ("camshaft", "camshaft-qdq", *_QUANTIZED, "pytorch-fp32"),
+    },
+    "transformer": {
+        "fp32": (*FP32, *peers.FP32),
+        "bf16": _BF16_BESIDE,
+        "int8": ("camshaft", *_QUANTIZED, *_UNCALIBRATED[1:]),
+        "int8-dynamic": _UNCALIBRATED,
+    },
+    "attention": {
+        "fp32": (*FP32, *peers.FP32, *peers.ATTENTION_FP32),
+        "bf16": (*peers.BF16, *peers.ATTENTION_BF16, *peers.FP32_BESIDE),
+    },
+    "decoder": {
+        "fp32": (*FP32, *peers.FP32),
+        "bf16": _BF16_BESIDE,
+        "int8-dynamic": _UNCALIBRATED,
+        "int4": tuple(peers.INT4),
+    },
+}
+"""Kind of model -> precision -> the engines that are measured."""
+
+
+def engines_for(model: ZooModel, precision: str) -> list[str]:
+    """The engines of a precision that there are for a model; none where the precision is not measured."""
+    names = LISTS[model.kind].get(precision, ())
+    if model.module is None:
+        names = tuple(n for n in names if not n.startswith("pytorch"))
+    if model.transformer is None:
+        names = tuple(n for n in names if "-fused" not in n)
+    return list(names)
 
 
 def reference(job: Job) -> list[np.ndarray]:

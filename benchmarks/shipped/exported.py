@@ -27,43 +27,25 @@ def export_bert(package: Package, *, dynamo: bool) -> Path:
     path = CACHE / f"{package.name}-{'dynamo' if dynamo else 'torchscript'}.onnx"
     if path.is_file():
         return path
-    weights = package.file("model/model.safetensors")
     try:
-        torch = importlib.import_module("torch")
-        transformers = importlib.import_module("transformers")
+        bert = importlib.import_module("benchmarks.shipped.bert")
         if dynamo:
             importlib.import_module("onnxscript")
+        net = bert.Hidden(bert.bert_of(package, "eager"))
     except ImportError as error:
         raise FetchError(
             f"{package.name} ships weights; exporting them needs {error.name}"
         ) from error
-    config = transformers.BertConfig.from_json_file(str(weights.with_name("config.json")))
-    config._attn_implementation = "eager"
-    bert = transformers.BertModel(config, add_pooling_layer=False).eval()
-    loaded = importlib.import_module("safetensors.torch").load_file(str(weights))
-    wanted = bert.state_dict()
-    found = {n.removeprefix("bert."): a for n, a in loaded.items()}
-    bert.load_state_dict({n: a for n, a in found.items() if n in wanted})
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
         made = Path(scratch) / path.name
-        _export(torch, bert, made, dynamo=dynamo)
+        _export(net.eval(), made, dynamo=dynamo)  # the wrapper too: the exporter restores modes
         os.replace(made, path)
     return path
 
 
-def _export(torch: Any, bert: Any, path: Path, *, dynamo: bool) -> None:
-    class Hidden(torch.nn.Module):
-        """The last hidden state alone, of two positional inputs."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.bert = bert
-
-        def forward(self, input_ids: Any, attention_mask: Any) -> Any:
-            return self.bert(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-
-    net = Hidden().eval()  # the wrapper too: the old exporter restores its mode, in all children
+def _export(net: Any, path: Path, *, dynamo: bool) -> None:
+    torch = importlib.import_module("torch")
     example = (torch.zeros(2, 16, dtype=torch.int64), torch.ones(2, 16, dtype=torch.int64))
     names = ("input_ids", "attention_mask")
     axes = {0: "batch", 1: "seq"}

@@ -115,8 +115,10 @@ class OpenVinoRunner:
         threads: int,
         name: str = "openvino",
         precision: str = "f32",
+        **config: object,
     ) -> None:
-        """precision: what it may compute float layers in ("f32", "bf16")."""
+        """precision: what it may compute float layers in ("f32", "bf16").  config: further properties
+        of the CPU plugin."""
         self.name = name
         ov = peer_module("openvino", name)
         settings = {
@@ -125,6 +127,7 @@ class OpenVinoRunner:
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
             "ENABLE_CPU_PINNING": False,
+            **config,
         }
         with peer_errors("openvino", f"load {str(model)!r}"):
             core = ov.Core()
