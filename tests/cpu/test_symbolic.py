@@ -21,13 +21,13 @@ from camshaft.backends.cpu.pool.whole import PoolGlobal
 from camshaft.backends.cpu.pool.window import PoolWindow
 from camshaft.backends.cpu.reduce.softmax import Softmax
 from camshaft.backends.cpu.reduce.tactic import Reduce
-from camshaft.backends.cpu.target import AVX2, CpuTarget
+from camshaft.backends.cpu.target import AVX2, AVX512_BF16, PORTABLE, CpuTarget
 from camshaft.ir import expr as E
 from camshaft.ir.extents.extent import Extent, extent_of
 from camshaft.ir.extents.sizes import evaluate
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.op import OpDef
-from camshaft.ir.types import DType, f32, i8, i32, i64, row_major_strides, u8
+from camshaft.ir.types import DType, bf16, f16, f32, i8, i32, i64, row_major_strides, u8
 from camshaft.ops import GATHER, MATMUL, PAD, POINTWISE, POOL, REDUCE, SOFTMAX
 from kernel_harness import SymbolicKernel, at_sizes
 from targets import each_target
@@ -325,9 +325,9 @@ def product(a: Operand, b: Operand, *extra: Operand, epilogue: E.Expr = X, **zer
     for axis in range(rank - 2):
         found = [s[axis - rank] for s in (a.shape, b.shape) if len(s) >= rank - axis]
         lead.append(next((d for d in found if d != 1), 1))
-    out = dense(f32 if a.dtype == f32 else i32, *lead, a.shape[-2], b.shape[-1])
+    out = dense(a.dtype.accumulator, *lead, a.shape[-2], b.shape[-1])
     spec = spec_of("matmul", [a, b, *extra], out, epilogue=epilogue, **zeros)
-    return Case(Matmul(), MATMUL, spec, 1e-4 if a.dtype == f32 else 0.0)
+    return Case(Matmul(), MATMUL, spec, 1e-4 if a.dtype.is_float else 0.0)
 
 
 BIAS_RELU = E.maximum(E.add(X, Y), E.const(0.0))
@@ -350,6 +350,22 @@ PRODUCTS = {
     ),
     "bytes of a batch": product(dense(u8, N, 3, 18), dense(i8, N, 18, L), a_zero_point=5),
 }  # fmt: skip
+
+
+HALF_PRODUCTS = {
+    "rows": product(dense(bf16, N, 33), dense(bf16, 33, 50, const=True)),
+    "half weights": product(dense(f32, 1, L, 65), dense(bf16, 65, 40, const=True)),
+    "f16": product(dense(f16, N, 9), dense(f16, 9, 21, const=True)),
+    "scores": product(dense(bf16, 3, L, 17), turned(bf16, (0, 2, 1), 3, L, 17)),
+    "context": product(dense(bf16, 2, L, L), dense(bf16, 2, L, 16)),
+    "half values": product(dense(f32, 2, L, L), dense(f16, 2, L, 16)),
+}
+
+
+@pytest.mark.parametrize("target", [AVX512_BF16, AVX2, PORTABLE], ids=lambda t: t.name)
+@pytest.mark.parametrize("name", HALF_PRODUCTS)
+def test_matmul_of_halves(name: str, target: CpuTarget) -> None:
+    check(HALF_PRODUCTS[name], target)
 
 
 @each_target

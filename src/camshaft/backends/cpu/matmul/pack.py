@@ -1,7 +1,8 @@
 """The packing phase of a matrix product whose right-hand operand is computed at run time.
 
 Writes b into panels in the workspace, in the layout that `problem` describes, followed for
-integers by the constant of every column.  One work item packs one panel of one matrix.
+integers by the constant of every column.  Halves are widened, or put together in pairs.  One work item
+packs one panel of one matrix.
 """
 
 from __future__ import annotations
@@ -9,23 +10,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from camshaft.backends.cpu.lang import Arg, FunctionBuilder, Module, Pointer, Tile, Value
+from camshaft.backends.cpu.matmul.layout import ALIGN, Layout
 from camshaft.backends.cpu.matmul.problem import MatmulProblem
-from camshaft.ir.extents.extent import Extent
 from camshaft.ir.extents.sizes import fixed_extent
-from camshaft.ir.types import f32, i8, i32
+from camshaft.ir.types import f32, i8, i32, u16
 
-_ALIGN = 64
 _ONES = 0x01010101
 
 
-def panel_bytes(p: MatmulProblem, width: int) -> Extent:
-    """Bytes of all panels, rounded up to where the columns' constants start."""
-    size = p.packed_elements(width) * p.b_dtype.bytes
-    return -(-size // _ALIGN) * _ALIGN
-
-
-def pack_phase(m: Module, p: MatmulProblem, width: int, args: Sequence[Arg]) -> None:
+def pack_phase(m: Module, p: MatmulProblem, layout: Layout, args: Sequence[Arg]) -> None:
     """Add the phase to the module."""
+    width = layout.width
     panels = p.panels(width)
     with m.phase("pack", p.matrices * panels, args) as k, k.loop(k.begin, k.end) as item:
         matrix, panel = item // panels, item % panels
@@ -34,7 +29,7 @@ def pack_phase(m: Module, p: MatmulProblem, width: int, args: Sequence[Arg]) -> 
         for extent, stride in zip(p.b_shape[-3::-1], p.b_strides[-3::-1], strict=True):
             b = b.at((rest % extent) * stride)
             rest = rest // extent
-        packer = _PanelPacker(k, p, width, item, b)
+        packer = _PanelPacker(k, p, layout, item, b)
         for tile in k.tile_at(p.n, width, 0, is_full=lambda: panel < panels - 1):
             packer.panel(tile)
 
@@ -43,21 +38,22 @@ class _PanelPacker:
     """Writes the packing of one panel."""
 
     def __init__(
-        self, k: FunctionBuilder, p: MatmulProblem, width: int, item: Value, b: Pointer
+        self, k: FunctionBuilder, p: MatmulProblem, layout: Layout, item: Value, b: Pointer
     ) -> None:
-        self.k, self.p, self.width, self.b = k, p, width, b
-        self.lanes = k.target.lanes(f32)
+        self.k, self.p, self.form, self.width, self.b = k, p, layout.form, layout.width, b
+        self.lanes = layout.lanes
         space = k.args["workspace"]
-        group = 4 if p.integer else 1
-        kind = i8 if p.integer else f32
-        self.panel_at = space.as_type(kind).at(item * (p.depth * width * group)).aligned(_ALIGN)
-        self.constants = space.at(panel_bytes(p, width)).as_type(i32).at(item * width)
+        kind = i8 if p.integer else self.form.w
+        self.panel_at = space.as_type(kind).at(item * layout.panel_elements(p)).aligned(ALIGN)
+        self.constants = space.at(layout.panel_bytes(p)).as_type(i32).at(item * self.width)
 
     def panel(self, columns: Tile) -> None:
         """Pack the panel's columns that exist; the contents of the others are undefined."""
         counts = columns.counts(self.lanes)
         if self.p.integer:
             self._bytes(counts)
+        elif self.form.group > 1:
+            self._pairs(counts)
         else:
             self._floats(counts)
 
@@ -67,7 +63,31 @@ class _PanelPacker:
             source, target = self.b.at(row * p.b_strides[-2]), self.panel_at.at(row * self.width)
             for j, count in enumerate(counts):
                 place = source.at(j * lanes * p.b_strides[-1])
-                k.store(k.load_strided(place, p.b_strides[-1], lanes, count), target.at(j * lanes))
+                value = k.load_strided(place, p.b_strides[-1], lanes, count)
+                k.store(k.cast(value, f32), target.at(j * lanes))
+
+    def _pairs(self, counts: Sequence[int | Value]) -> None:
+        k, p = self.k, self.p
+        whole = fixed_extent(p.k // 2, "K of a product of pairs")
+        with k.loop(0, whole) as group:
+            self._pair(group, 2, counts)
+        if p.k % 2:
+            self._pair(k.index(whole), 1, counts)
+
+    def _pair(self, group: Value, rows: int, counts: Sequence[int | Value]) -> None:
+        """Two rows of b (of which `rows` exist), interleaved."""
+        k, lanes = self.k, self.lanes
+        row, column = self.p.b_strides[-2:]
+        source = self.b.at(group * (2 * row))
+        target = self.panel_at.as_type(u16).at(group * (2 * self.width))
+        picks = [n % 2 * lanes + n // 2 for n in range(2 * lanes)]
+        for j, count in enumerate(counts):
+            places = [source.at(r * row + j * lanes * column) for r in range(rows)]
+            halves = [
+                k.bitcast(k.load_strided(place, column, lanes, count), u16) for place in places
+            ]
+            odd = halves[1] if rows == 2 else k.const(0, u16, lanes)
+            k.store(k.shuffle(halves[0], odd, picks), target.at(2 * j * lanes))
 
     def _bytes(self, counts: Sequence[int | Value]) -> None:
         k, p = self.k, self.p

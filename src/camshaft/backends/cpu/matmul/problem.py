@@ -2,10 +2,10 @@
 
 a [..., M, K] times b [..., K, N].  Batch axes and M are merged where every operand allows, so a
 stack of rows times one matrix is one tall product.  b is packed into panels of `width` columns,
-[matrix][panel][K][width], for 8-bit integers [matrix][panel][K/4][width][4] with signed bytes;
-columns and rows that do not exist are zero.  Integers are multiplied as u8 x s8; what the shift to
-those types and the zero points add is a constant per column (and, with a zero point of b, a
-multiple of each row's sum).
+[matrix][panel][K/g][width][g], where g is the group of `products`: 4 for 8-bit integers (signed
+bytes), 2 for bf16, else 1; columns and rows that do not exist are zero.  Integers are multiplied as
+u8 x s8; what the shift to those types and the zero points add is a constant per column (and, with a
+zero point of b, a multiple of each row's sum).
 """
 
 from __future__ import annotations
@@ -13,15 +13,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-import numpy as np
-
 from camshaft.backends.base import KernelSpec, Operand
 from camshaft.backends.cpu.pointwise.axes import Nest, merged
 from camshaft.backends.cpu.pointwise.support import printable
+from camshaft.backends.cpu.products import may_meet
 from camshaft.ir import expr as E
 from camshaft.ir.attrs import expr_attr, int_attr
 from camshaft.ir.extents.extent import Extent
-from camshaft.ir.extents.sizes import fixed, is_positive, is_static
+from camshaft.ir.extents.sizes import is_positive, is_static
 from camshaft.ir.strides import Strides
 from camshaft.ir.types import DType, Shape, f32, i8, i32, row_major_strides, u8
 
@@ -104,8 +103,8 @@ class MatmulProblem:
 
     @property
     def integer(self) -> bool:
-        """8-bit operands and i32 sums (else all f32)."""
-        return self.a_dtype != f32
+        """8-bit operands and i32 sums (else floats and f32 sums)."""
+        return self.a_dtype.is_int
 
     @property
     def m(self) -> Extent:
@@ -123,11 +122,6 @@ class MatmulProblem:
         return prod(self.b_shape[:-2])
 
     @property
-    def depth(self) -> Extent:
-        """Steps of the reduction: K, or groups of four."""
-        return -(-self.k // 4) if self.integer else self.k
-
-    @property
     def shifts(self) -> tuple[int, int]:
         """What is added to elements of a and b to make them u8 and s8."""
         return 128 * (self.a_dtype == i8), -128 * (self.b_dtype == u8)
@@ -141,11 +135,6 @@ class MatmulProblem:
         """Panels of `width` columns that cover N."""
         return -(-self.n // width)
 
-    def packed_elements(self, width: int) -> Extent:
-        """Elements of the packed b."""
-        group = 4 if self.integer else 1
-        return self.matrices * self.panels(width) * self.depth * width * group
-
 
 def is_supported(spec: KernelSpec) -> bool:
     """Whether the tactic has code for these types, strides and this epilogue."""
@@ -156,30 +145,10 @@ def is_supported(spec: KernelSpec) -> bool:
         return False
     if not all(is_positive(d) for d in (a.shape[-1], *b.shape[-2:])):
         return False
-    bytes_ = (u8, i8)
-    integer = a.dtype in bytes_ and b.dtype in bytes_
-    if not integer and (a.dtype, b.dtype) != (f32, f32):
+    if not may_meet(a.dtype, b.dtype):
         return False
+    integer = a.dtype.is_int
     if integer and ((a.shape[-1] != 1 and a.strides[-1] != 1) or not is_static(a.shape[-1:])):
         return False
     epilogue = expr_attr(spec, "epilogue", E.inp(0))
     return printable(epilogue, [i32 if integer else f32, *(o.dtype for o in spec.inputs[2:])])
-
-
-def packed_b(p: MatmulProblem, b: np.ndarray, width: int) -> list[np.ndarray]:
-    """A constant b in panels; for integers also the constant of every (padded) column, i32."""
-    matrices, depth, panels = fixed((p.matrices, p.depth, p.panels(width)), "constant matrices")
-    k, n = b.shape[-2:]
-    b = np.asarray(b).reshape(matrices, k, n)
-    rows = depth * (4 if p.integer else 1)
-    wide = np.zeros((matrices, rows, panels * width), np.int16 if p.integer else np.float32)
-    wide[:, :k, :n] = b
-    if not p.integer:
-        view = wide.reshape(matrices, rows, panels, width).transpose(0, 2, 1, 3)
-        return [np.ascontiguousarray(view)]
-    wide[:, :k, :n] += p.shifts[1]
-    a_zero, b_zero = p.zeros
-    sums = wide.sum(axis=1, dtype=np.int64)
-    constants = (k * a_zero * b_zero - a_zero * sums).astype(np.int32)
-    view = wide.astype(np.int8).reshape(matrices, depth, 4, panels, width)
-    return [np.ascontiguousarray(view.transpose(0, 3, 1, 4, 2)), constants]

@@ -1,25 +1,26 @@
-"""Matrix product, FP32 and INT8, batched, with an epilogue.
+"""Matrix product, FP32, half precision and INT8, batched, with an epilogue.
 
-A constant b is packed once at build time.  Otherwise b is read where it lies (f32 rows) or a first
-phase packs it into the workspace (8-bit integers, or columns that are not contiguous).
+A constant b is packed once at build time.  Otherwise b is read where it lies (rows of floats) or a first
+phase packs it into the workspace (8-bit integers, pairs of bf16 that the target multiplies at once, or
+columns that are not contiguous).  Halves on one side or both are multiplied as `products` says.
 Work items are (batch, panel of columns, block of rows); the sum over K is never split.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property, partial
 
 import numpy as np
 
-from camshaft.backends.base import KernelSpec, Params, Source
+from camshaft.backends.base import KernelSpec, Source
 from camshaft.backends.cpu.abi import constant_numbers, operand_pointer, phase_args
 from camshaft.backends.cpu.candidate import CpuCandidate
 from camshaft.backends.cpu.expr.epilogue import Epilogue
 from camshaft.backends.cpu.lang import FunctionBuilder, Module, Pointer, Tile, Value
-from camshaft.backends.cpu.matmul.pack import pack_phase, panel_bytes
-from camshaft.backends.cpu.matmul.problem import MatmulProblem, is_supported, packed_b
+from camshaft.backends.cpu.matmul.layout import ALIGN, Layout, layout_of, packed_b
+from camshaft.backends.cpu.matmul.pack import pack_phase
+from camshaft.backends.cpu.matmul.problem import MatmulProblem, is_supported
 from camshaft.backends.cpu.matmul.tile import MatmulTile, PanelVectors
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.extents.extent import Extent
@@ -27,32 +28,6 @@ from camshaft.ir.extents.sizes import typical
 from camshaft.ir.types import DType, f32, i8, i32
 
 _ITEM_MACS = 1 << 19
-_ALIGN = 64
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where the kernel finds b and the columns' constants.
-
-    source: "packed" (constant), "direct" (b as it lies) or "workspace" (packed by a phase).
-    """
-
-    source: str
-    rows: int
-    cols: int
-    lanes: int
-
-    @property
-    def width(self) -> int:
-        """Columns of a panel."""
-        return self.cols * self.lanes
-
-
-def layout_of(p: MatmulProblem, params: Params, target: CpuTarget) -> Layout:
-    """The register tile and the place of b."""
-    direct = not p.integer and (p.b_strides[-1] == 1 or p.n == 1)
-    source = "packed" if p.b_const else "direct" if direct else "workspace"
-    return Layout(source, int(params["rows"]), int(params["cols"]), target.lanes(f32))
 
 
 class Matmul:
@@ -67,14 +42,15 @@ class Matmul:
         if not is_supported(spec):
             return ()
         p = MatmulProblem.of(spec)
-        spare = 4 if target.registers >= 32 else 3
-        room = target.registers - spare - (2 if p.integer and not target.has_vnni else 0)
+        form = layout_of(p, {"rows": 1, "cols": 1}, target).form
+        room = target.registers - (4 if target.registers >= 32 else 3)
         vectors = -(-typical(p.n) // target.lanes(f32))
         m = typical(p.m)
         found: dict[tuple[int, int], None] = {}
         for cols in (8, 4, 6) if p.m == 1 else (2, 4, 3, 1, 6):
             cols = min(cols, vectors)
-            most = max(1, room // (cols + (1 if p.integer and p.zeros[1] else 0)))
+            free = room - form.fewer_registers(cols, target)
+            most = max(1, free // (cols + (1 if p.integer and p.zeros[1] else 0)))
             tiles = -(-m // most)
             found[(-(-m // tiles), cols)] = None
             if not isinstance(p.m, int):
@@ -97,7 +73,7 @@ class MatmulCandidate(CpuCandidate[MatmulProblem]):
         p, numbers = self.problem, constant_numbers(self.spec)
         packed: list[np.ndarray] = []
         if p.b_const:
-            packed += packed_b(p, constants[numbers[1]], self.layout.width)
+            packed += packed_b(p, constants[numbers[1]], self.layout)
         others = [n for n in numbers if n != 1]
         return packed + [np.ascontiguousarray(constants[numbers[n]]) for n in others]
 
@@ -107,25 +83,25 @@ class MatmulCandidate(CpuCandidate[MatmulProblem]):
         if self.layout.source != "workspace":
             return 0
         columns = p.matrices * p.panels(width) * width if p.integer else 0
-        return panel_bytes(p, width) + 4 * columns
+        return self.layout.panel_bytes(p) + 4 * columns
 
     def emit(self) -> Source:
         """A phase that packs b where it has to be, and the product."""
         p, layout = self.problem, self.layout
-        args = phase_args(self.spec, _packed_dtypes(self.spec, p))
+        args = phase_args(self.spec, _packed_dtypes(self.spec, p, layout))
         m = Module(self.target)
         if layout.source == "workspace":
-            pack_phase(m, p, layout.width, args)
+            pack_phase(m, p, layout, args)
         split = _Split(p, layout)
         with m.phase("product", split.items, args) as k:
             _ProductLoops(k, self.spec, p, layout, split).all_items()
         return m.source()
 
 
-def _packed_dtypes(spec: KernelSpec, p: MatmulProblem) -> list[DType]:
+def _packed_dtypes(spec: KernelSpec, p: MatmulProblem, layout: Layout) -> list[DType]:
     dtypes: list[DType] = []
     if p.b_const:
-        dtypes += [i8, i32] if p.integer else [f32]
+        dtypes += [i8, i32] if p.integer else [layout.form.w]
     return dtypes + [o.dtype for n, o in enumerate(spec.inputs) if o.const and n != 1]
 
 
@@ -149,7 +125,7 @@ class _ProductLoops:
         self, k: FunctionBuilder, spec: KernelSpec, p: MatmulProblem, layout: Layout, split: _Split
     ) -> None:
         self.k, self.p, self.layout, self.split = k, p, layout, split
-        self.tile = MatmulTile(k, p, layout.lanes)
+        self.tile = MatmulTile(k, p, layout.lanes, layout.form)
         # Packed constants: b's own first, then the other constants in order.
         own = (2 if p.integer else 1) if p.b_const else 0
         others = [n for n in constant_numbers(spec) if n != 1]
@@ -166,8 +142,9 @@ class _ProductLoops:
         if self.layout.source == "packed":
             return k.args["packed0"], k.args["packed1"] if p.integer else None
         space = k.args["workspace"]
-        constants = space.at(panel_bytes(p, self.layout.width)).as_type(i32)
-        return space.as_type(i8 if p.integer else f32), constants if p.integer else None
+        constants = space.at(self.layout.panel_bytes(p)).as_type(i32)
+        kind = i8 if p.integer else self.layout.form.w
+        return space.as_type(kind), constants if p.integer else None
 
     def all_items(self) -> None:
         """Every work item of this call."""
@@ -231,14 +208,11 @@ class _ProductLoops:
                 return k.load(line.at(j * lanes), lanes, count)
 
             return PanelVectors(base, p.b_strides[-2], plain)
-        group = 4 if p.integer else 1
-        size = p.depth * width * group
-        base = self.b.at((matrix * self.split.panels + panel) * size).aligned(_ALIGN)
+        group, size = layout.form.group, layout.panel_elements(p)
+        base = self.b.at((matrix * self.split.panels + panel) * size).aligned(ALIGN)
 
         def packed(line: Pointer, j: int, count: int | Value) -> Value:
             whole = line.at(j * lanes * group)
-            if p.integer:
-                return k.load(whole.as_type(i32), lanes)
-            return k.load(whole, lanes)
+            return k.load(whole.as_type(layout.form.unit), lanes)
 
         return PanelVectors(base, width * group, packed)

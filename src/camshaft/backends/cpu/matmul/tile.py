@@ -1,6 +1,6 @@
 """The register tile of a matrix product: rows of a times a panel of b, accumulated over all of K.
 
-Each step loads the panel's vectors once and broadcasts one element (or four bytes) of every row.
+Each step loads the panel's vectors once and broadcasts one element (or a group of them) of every row.
 The accumulators never leave the registers until the epilogue stores them.
 """
 
@@ -13,9 +13,10 @@ from camshaft.backends.cpu.expr.epilogue import Epilogue, Result
 from camshaft.backends.cpu.lang import FunctionBuilder, Pointer, Value
 from camshaft.backends.cpu.matmul.problem import MatmulProblem
 from camshaft.backends.cpu.pointwise.axes import is_at_most
+from camshaft.backends.cpu.products import Parts, ProductForm
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.extents.sizes import fixed_extent
-from camshaft.ir.types import f32, i8, i32
+from camshaft.ir.types import HALVES, i8, i32
 
 _UNROLL = 4
 _SHARED = 4  # rows that share an address register
@@ -34,11 +35,15 @@ class PanelVectors:
 class MatmulTile:
     """Writes tiles of one problem.
 
-    lanes: 32-bit elements per vector.  constants: per column, or None (floats).
+    lanes: 32-bit elements per vector.  form: how the panel's vectors are multiplied; by default that
+    of packed ones.
     """
 
-    def __init__(self, k: FunctionBuilder, p: MatmulProblem, lanes: int) -> None:
+    def __init__(
+        self, k: FunctionBuilder, p: MatmulProblem, lanes: int, form: ProductForm | None = None
+    ) -> None:
         self.k, self.p, self.lanes = k, p, lanes
+        self.form = form or ProductForm.packed(p.a_dtype, p.b_dtype, adjacent=True)
 
     def write(
         self,
@@ -49,13 +54,15 @@ class MatmulTile:
         rows: int,
         counts: Sequence[int | Value],
     ) -> None:
-        """rows x counts: `counts` are the lanes that exist of each vector of the panel."""
+        """rows x counts: `counts` are the lanes that exist of each vector of the panel.
+
+        constants: i32 per column, or None (floats).
+        """
         k, p = self.k, self.p
-        kind = i32 if p.integer else f32
-        acc = [[k.const(0, kind, self.lanes) for _ in counts] for _ in range(rows)]
+        acc = [[k.const(0, self.form.sums, self.lanes) for _ in counts] for _ in range(rows)]
         sums = [k.const(0, i32, self.lanes) for _ in range(rows if self._needs_row_sums else 0)]
         state = [*acc, sums]
-        depth = p.depth - (1 if p.integer and p.k % 4 else 0)
+        depth = p.k if self._group == 1 else p.k // self._group
         whole = 0 if is_at_most(depth, 2 * _UNROLL - 1) else depth // _UNROLL * _UNROLL
         if whole != 0:
             with k.loop(0, whole, _UNROLL, carry=state) as start:
@@ -73,13 +80,13 @@ class MatmulTile:
             with k.loop(whole, depth, carry=state) as at:
                 here = self._lines(a.at(at * (self._group * p.a_steps[-1])), rows)
                 self._step(here, panel.base.at(at * panel.step), 0, panel, counts, acc, sums)
-        if p.integer and p.k % 4:
-            self._last_bytes(a, panel, counts, acc, sums)
+        if self._group > 1 and p.k % self._group:
+            self._last_group(a, panel, counts, acc, sums)
         self._store(acc, sums, constants, place, counts)
 
     @property
     def _group(self) -> int:
-        return 4 if self.p.integer else 1
+        return self.form.group
 
     @property
     def _needs_row_sums(self) -> bool:
@@ -113,28 +120,46 @@ class MatmulTile:
         sums: list[Value],
     ) -> None:
         k, p = self.k, self.p
-        vectors = [panel.load(line.at(n * panel.step), j, c) for j, c in enumerate(counts)]
+        if len(lines) == 1 and self.form.w in HALVES:
+            self._one_row(lines[0], line, n, panel, counts, acc[0])
+            return
+        loaded = [panel.load(line.at(n * panel.step), j, c) for j, c in enumerate(counts)]
+        vectors = [self.form.widened(k, vector) for vector in loaded]
         for i, row in enumerate(lines):
             place = row.at(n * self._group * p.a_steps[-1])
-            x = k.load(place.as_type(i32)) if p.integer else k.load(place)
+            x = self.form.element(k, place, p.a_steps[-1])
             self._accumulate(i, x, vectors, acc, sums)
 
+    def _one_row(
+        self,
+        row: Pointer,
+        line: Pointer,
+        n: int,
+        panel: PanelVectors,
+        counts: Sequence[int | Value],
+        acc: list[Value],
+    ) -> None:
+        """A step of one row: vectors are widened and multiplied in turn, such that few are held at once."""
+        k, step = self.k, self.p.a_steps[-1]
+        x = self.form.element(k, row.at(n * self._group * step), step)
+        spread = tuple(k.splat(part, self.lanes) for part in x)
+        for j, count in enumerate(counts):
+            vector = self.form.widened(k, panel.load(line.at(n * panel.step), j, count))
+            acc[j] = self.form.add(k, spread, vector, acc[j])
+
     def _accumulate(
-        self, i: int, x: Value, vectors: list[Value], acc: list[list[Value]], sums: list[Value]
+        self, i: int, x: Parts, vectors: list[Parts], acc: list[list[Value]], sums: list[Value]
     ) -> None:
         k, p = self.k, self.p
         if p.integer and p.a_dtype == i8:
-            x = x ^ -0x7F7F7F80  # every byte plus 128
-        spread = k.splat(x, self.lanes)
+            x = (x[0] ^ -0x7F7F7F80,)  # every byte plus 128
+        spread = tuple(k.splat(part, self.lanes) for part in x)
         for j, vector in enumerate(vectors):
-            if p.integer:
-                acc[i][j] = k.dot4(spread, vector, acc[i][j])
-            else:
-                acc[i][j] = k.fma(spread, vector, acc[i][j])
+            acc[i][j] = self.form.add(k, spread, vector, acc[i][j])
         if sums:
-            sums[i] = k.dot4(spread, k.const(_ONES, i32, self.lanes), sums[i])
+            sums[i] = k.dot4(spread[0], k.const(_ONES, i32, self.lanes), sums[i])
 
-    def _last_bytes(
+    def _last_group(
         self,
         a: Pointer,
         panel: PanelVectors,
@@ -142,17 +167,23 @@ class MatmulTile:
         acc: list[list[Value]],
         sums: list[Value],
     ) -> None:
-        """The last one to three elements of K; nothing behind them is read."""
+        """The last elements of K, fewer than a group; nothing behind them is read."""
         k, p = self.k, self.p
-        depth = p.depth - 1
-        left = fixed_extent(p.k % 4, "K of an integer product")
+        depth = p.k // self._group
+        left = fixed_extent(p.k % self._group, "K of a product of groups")
         line = panel.base.at(depth * panel.step)
-        vectors = [panel.load(line, j, c) for j, c in enumerate(counts)]
+        loaded = [panel.load(line, j, c) for j, c in enumerate(counts)]
+        vectors = [self.form.widened(k, vector) for vector in loaded]
         for i in range(len(acc)):
+            if not p.integer:
+                last = a.at(i * p.a_steps[-2] + self._group * depth * p.a_steps[-1])
+                x = self.form.rest(k, last, p.a_steps[-1], left)
+                self._accumulate(i, x, vectors, acc, sums)
+                continue
             four = k.const(0, p.a_dtype, 4)
             for n in range(left):
                 four = k.insert(four, k.load(a.at(i * p.a_steps[-2] + 4 * depth + n)), n)
-            self._accumulate(i, k.bitcast(four, i32, 1), vectors, acc, sums)
+            self._accumulate(i, (k.bitcast(four, i32, 1),), vectors, acc, sums)
             if sums and p.a_dtype == i8:  # bytes that do not exist became 128 each
                 sums[i] = sums[i] - 128 * (4 - left)
 
