@@ -27,6 +27,7 @@ MAY_MATCH_OPS: dict[str, str] = {
     "camshaft.passes.layout.channels_last": "makes transposes and reshapes, and cancels them",
     "camshaft.backends.cpu.conv": "tactics of conv",
     "camshaft.backends.cpu.matmul": "tactics of matmul",
+    "camshaft.backends.cpu.matmul_nbits": "tactics of matmul_nbits",
     "camshaft.backends.cpu.movement": "tactics of extents, gather, iota, pad, resample",
     "camshaft.backends.cpu.pointwise": "the tactic of pointwise",
     "camshaft.backends.cpu.pool": "tactics of pool",

@@ -31,6 +31,7 @@ from camshaft.ops import (
     INTERLEAVE,
     IOTA,
     MATMUL,
+    MATMUL_NBITS,
     PAD,
     POINTWISE,
     POOL,
@@ -101,6 +102,16 @@ USES = [
     Use(CONV_TRANSPOSE, [f(1, 4, 3, 5), f(4, 3, 3, 2)], {"strides": (2, 3), "groups": 2}),
     Use(MATMUL, [f(2, 1, 3, 4), f(5, 4, 2)]),
     Use(MATMUL, [q(np.uint8, 3, 4), q(np.int8, 4, 2)], {"a_zero_point": 7}),
+    Use(
+        MATMUL_NBITS,
+        [f(2, 3, 21), q(np.uint8, 4, 11), f(4, 3), q(np.uint8, 4, 3), f(4)],
+        {"bits": 4, "block": 8, "epilogue": BIAS_RELU},
+    ),
+    Use(
+        MATMUL_NBITS,
+        [f(3, 21), q(np.uint8, 4, 21), f(4, 2), np.zeros((0, 0), np.float32)],
+        {"bits": 8, "block": 16, "int8": True},
+    ),
     Use(POOL, [f(1, 2, 7, 6)], {"kind": "max", "kernel": (3, 2), "layout": "NCHW"}),
     Use(
         POOL,

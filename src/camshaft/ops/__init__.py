@@ -11,6 +11,7 @@ from camshaft.ops import (
     elementwise,
     host,
     movement,
+    nbits,
     pooling,
     quantize,
     rowwise,
@@ -29,6 +30,7 @@ from camshaft.ops.movement import (
     SLICE,
     TRANSPOSE,
 )
+from camshaft.ops.nbits import MATMUL_NBITS
 from camshaft.ops.pooling import POOL, RESAMPLE
 from camshaft.ops.quantize import DEQUANTIZE, QUANTIZE
 from camshaft.ops.rowwise import REDUCE, SOFTMAX
@@ -36,6 +38,7 @@ from camshaft.ops.shapes import IOTA
 
 ALL_OPS = (
     *contraction.OPS,
+    *nbits.OPS,
     *pooling.OPS,
     *rowwise.OPS,
     *elementwise.OPS,
@@ -60,6 +63,7 @@ __all__ = [
     "INTERLEAVE",
     "IOTA",
     "MATMUL",
+    "MATMUL_NBITS",
     "OPS_BY_NAME",
     "PAD",
     "POINTWISE",

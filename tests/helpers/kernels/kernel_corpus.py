@@ -31,7 +31,16 @@ SWISH = E.mul(X, E.sigmoid(X))
 def specs() -> dict[str, KernelSpec]:
     """Every spec by a name that says where it comes from."""
     found: dict[str, KernelSpec] = {}
-    for family in (_nets, _pointwise, _convolutions, _products, _pools, _reductions, _movement):
+    for family in (
+        _nets,
+        _pointwise,
+        _convolutions,
+        _products,
+        _few_bits,
+        _pools,
+        _reductions,
+        _movement,
+    ):
         for name, spec in family():
             assert name not in found, name
             found[name] = spec
@@ -199,6 +208,23 @@ def _products() -> Iterator[tuple[str, KernelSpec]]:
         a, out = _dense(f32 if b.dtype == f32 else u8, 2, 6, 21, pitch=3), _dense(f32, 2, 6, 19)
         epilogue = E.mul(E.cast(X, f32), E.const(0.5))
         yield f"matmul/turned {b.dtype}", _spec("matmul", [a, b], out, epilogue=epilogue)
+
+
+def _few_bits() -> Iterator[tuple[str, KernelSpec]]:
+    for m, k, n, bits, block in [(1, 90, 40, 4, 32), (1, 64, 33, 8, 64), (29, 75, 37, 4, 16)]:
+        blocks = -(-k // block)
+        for int8, zero in [(False, None), (False, u8), (True, None), (True, f32)]:
+            zeros = (0, 0) if zero is None else (n, blocks)
+            inputs = [
+                _dense(f32, m, k),
+                _dense(u8, n, -(-k * bits // 8), const=True),
+                _dense(f16 if bits == 4 else f32, n, blocks, const=True),
+                _dense(zero or u8, *zeros, const=True),
+                _dense(f32, n, const=True),
+            ]
+            attrs = {"bits": bits, "block": block, "int8": int8, "epilogue": E.add(X, Y)}
+            name = f"matmul_nbits/{m} {k} {n} {bits} bits {zero} {'bytes' if int8 else 'floats'}"
+            yield name, _spec("matmul_nbits", inputs, _dense(f32, m, n), **attrs)
 
 
 def _pools() -> Iterator[tuple[str, KernelSpec]]:

@@ -14,6 +14,9 @@ from camshaft.backends.cpu.conv.depthwise.tactic import ConvDepthwiseI8
 from camshaft.backends.cpu.conv.direct import ConvDirect, takes_any_strides
 from camshaft.backends.cpu.conv.grouped import ConvGrouped
 from camshaft.backends.cpu.matmul.tactic import Matmul
+from camshaft.backends.cpu.matmul_nbits.bytes import MatmulNbitsBytes
+from camshaft.backends.cpu.matmul_nbits.expand import MatmulNbitsExpanded
+from camshaft.backends.cpu.matmul_nbits.floats import MatmulNbits
 from camshaft.backends.cpu.movement.extents import Extents
 from camshaft.backends.cpu.movement.iota import Iota
 from camshaft.backends.cpu.movement.resample import Resample
@@ -32,6 +35,9 @@ TACTICS: tuple[Tactic[Any], ...] = (
     ConvDirect(),
     Winograd(),
     Matmul(),
+    MatmulNbitsExpanded(),
+    MatmulNbits(),
+    MatmulNbitsBytes(),
     PoolGlobal(),
     PoolWindow(),
     Reduce(),

@@ -149,6 +149,11 @@ from camshaft.ops.functional.movement.slicing import (
     tril,
     triu,
 )
+from camshaft.ops.functional.nbits import (
+    NbitsMatrix,
+    by_groups,
+    linear_nbits,
+)
 from camshaft.ops.functional.normalization import (
     batch_norm,
     group_norm,
@@ -162,6 +167,7 @@ from camshaft.ops.functional.normalization import (
 from camshaft.ops.functional.packed import (
     blocked_weights,
     blocks_of,
+    check_blocked,
     codebook_weights,
     dequantize_groups,
     unpack_bits,
@@ -215,6 +221,7 @@ from camshaft.ops.functional.spatial.windows import (
 )
 
 __all__ = [
+    "NbitsMatrix",
     "NoCanonicalForm",
     "Padding",
     "Sampling",
@@ -240,9 +247,11 @@ __all__ = [
     "blocked_weights",
     "blocks_of",
     "broadcast_to",
+    "by_groups",
     "cast",
     "ceil",
     "celu",
+    "check_blocked",
     "clamp",
     "codebook_weights",
     "concat",
@@ -290,6 +299,7 @@ __all__ = [
     "leaky_relu",
     "length_bias",
     "linear",
+    "linear_nbits",
     "local_response_norm",
     "log",
     "log_softmax",

@@ -76,6 +76,16 @@ def blocks_of(builder: GraphBuilder, extent: int, block: int) -> Tensor:
     return constant(builder, np.arange(extent, dtype=np.int64) // block, "blocks")
 
 
+def check_blocked(builder: GraphBuilder, x: Tensor, width: int, *, bits: int, block: int) -> None:
+    """ModelError unless packed integers x are [N, blocks, block * bits / 8] for rows of `width`."""
+    count = -(-width // block)
+    misfit = f"packed weights {x.type} are not [rows, {count}, {block * bits // 8}]"
+    if x.type.rank != 3:
+        raise ModelError(misfit)
+    for given, wanted in zip(x.shape[1:], (count, block * bits // 8), strict=True):
+        require_same(builder, given, wanted, misfit)
+
+
 def blocked_weights(
     builder: GraphBuilder,
     x: Tensor,
@@ -93,12 +103,8 @@ def blocked_weights(
     floats, or u8 packed as x is, [N, bytes]; 2**(bits - 1) where None.  groups: [width], the block that
     counts for each column, instead of the one it lies in.
     """
+    check_blocked(builder, x, width, bits=bits, block=block)
     rows, count = fixed_extent(x.shape[0], "the rows of packed weights"), -(-width // block)
-    misfit = f"packed weights {x.type} are not [rows, {count}, {block * bits // 8}]"
-    if x.type.rank != 3:
-        raise ModelError(misfit)
-    for given, wanted in zip(x.shape[1:], (count, block * bits // 8), strict=True):
-        require_same(builder, given, wanted, misfit)
     whole = reshape(builder, unpack_bits(builder, x, bits), (rows, count * block))
     zero: Tensor | float = float(1 << bits - 1)
     if zero_point is not None:

@@ -49,6 +49,20 @@ class Dot(Arithmetic):
         s_even, s_odd = self._split(s, signed=True)
         return acc + (self._madd(u_even, s_even) + self._madd(u_odd, s_odd))
 
+    def pairs(self, u: Value, s: Value) -> Value:
+        """Sums of two u8 x s8 products in each i16 lane, which saturate; AVX2 only.
+
+        u, s: i32 lanes of four bytes each.
+        """
+        x, w = self.pair(u, s)
+        count = 4 * x.lanes
+        operands = [self.bitcast(v, i8, count) for v in (x, w)]
+        return self.call_intrinsic("llvm.x86.avx2.pmadd.ub.sw", i16, count // 2, *operands)
+
+    def pair_sums(self, x: Value) -> Value:
+        """The sums of neighbouring i16 lanes, as i32 lanes."""
+        return self._madd(self.bitcast(x, i32), self.const(0x00010001, i32, x.lanes // 2))
+
     def dot4_halves(self, u: Value, even: Value, odd: Value, acc: Value) -> Value:
         """As `dot4` for targets without VNNI, with the signed bytes widened beforehand.
 

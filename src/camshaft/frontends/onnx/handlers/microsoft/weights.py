@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 from onnx import TensorProto
 
 from camshaft.errors import ModelError
@@ -15,6 +16,8 @@ from camshaft.ir.types import i32, u8, u32
 from camshaft.ops import functional as F
 from camshaft.ops.common import normal_axis
 
+_LEVEL_OF_BYTES = 4
+"""The accuracy_level that lets activations be quantized."""
 _CODEBOOKS = ("fp4", "nf4")
 
 
@@ -25,23 +28,51 @@ def _optional(ctx: NodeContext, index: int) -> Tensor | None:
 def matmul_nbits(ctx: NodeContext) -> Results:
     """MatMulNBits(a, b, scales, zero points, group indices, bias): a times weights of 2, 4 or 8 bits.
 
-    Activations are not quantized, whatever accuracy_level allows.
+    Constant weights stay packed.  Activations become 8 bits where accuracy_level is 4.
     """
     if ctx.attr_int("weight_prepacked"):
         raise ModelError(
             "weight_prepacked: its weights are packed for one kind of GPU; export it again"
         )
+    bits, block, width = ctx.attr_int("bits", 4), ctx.attr_int("block_size"), ctx.attr_int("K")
+    packed, scale, zero, groups = ctx.arg(1), ctx.arg(2), _optional(ctx, 3), _optional(ctx, 4)
+    F.check_blocked(ctx.builder, packed, width, bits=bits, block=block)
+    matrix = _packed_matrix([packed, scale, zero, groups], width, bits, block)
+    if matrix is not None:
+        int8 = ctx.attr_int("accuracy_level") == _LEVEL_OF_BYTES
+        bias = _optional(ctx, 5)
+        return F.linear_nbits(ctx.builder, ctx.arg(0), matrix, bias, int8=int8, output=ctx.output)
     weights = F.blocked_weights(
-        ctx.builder,
-        ctx.arg(1),
-        ctx.arg(2),
-        _optional(ctx, 3),
-        ctx.attr_int("K"),
-        bits=ctx.attr_int("bits", 4),
-        block=ctx.attr_int("block_size"),
-        groups=_optional(ctx, 4),
+        ctx.builder, packed, scale, zero, width, bits=bits, block=block, groups=groups
     )
     return F.linear(ctx.builder, ctx.arg(0), weights, _optional(ctx, 5), output=ctx.output)
+
+
+def _packed_matrix(
+    operands: Sequence[Tensor | None], width: int, bits: int, block: int
+) -> F.NbitsMatrix | None:
+    """Constant packed weights, scales, zero points and group indices as a matrix; None where one is
+    computed, or groups have other sizes than blocks."""
+    data = [None if t is None else t.data for t in operands]
+    if any(t is not None and not t.is_const for t in operands) or bits not in (2, 4, 8):
+        return None
+    packed, scale, zero, groups = data
+    assert packed is not None and scale is not None
+    rows, blocks = len(packed), -(-width // block)
+    if zero is not None and zero.dtype == np.uint8:
+        zero = zero.reshape(rows, -1)
+        zero = np.stack([zero >> s & (1 << bits) - 1 for s in range(0, 8, bits)], axis=-1)
+        zero = zero.reshape(rows, -1)[:, :blocks]
+    w, order = packed.reshape(rows, -1), None
+    if groups is not None:
+        found = F.by_groups(w, width, groups, bits=bits, block=block)
+        if found is None:
+            return None
+        w, order = found
+    zero = None if zero is None else zero.reshape(rows, blocks)
+    return F.NbitsMatrix.of(
+        w, scale.reshape(rows, blocks), zero, width, bits=bits, block=block, order=order
+    )
 
 
 def matmul_bnb4(ctx: NodeContext) -> Results:
