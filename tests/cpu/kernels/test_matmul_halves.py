@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from camshaft.ir import expr as E
 from camshaft.ir.types import DType, bf16, f16, f32
 from camshaft.ops import MATMUL
 from kernel_harness import operand_of, params_of, run_kernel
+from machine_code import inner_loop, spills
 from targets import PLAIN
 
 TACTIC = Matmul()
@@ -136,20 +136,6 @@ def test_other_mixtures_have_no_kernel(target: CpuTarget) -> None:
         assert not TACTIC.plan(spec, target, 1)
 
 
-def inner_loop(assembly: str, instruction: str) -> list[str]:
-    """The lines of the loop (a label, and a jump back to it) with most of an instruction."""
-    lines = assembly.splitlines()
-    labels = {m[1]: n for n, line in enumerate(lines) if (m := re.match(r"(\.LBB\w+):", line))}
-    loops = []
-    for n, line in enumerate(lines):
-        jump = re.match(r"\s+j\w+\s+(\.LBB\w+)", line)
-        if jump and labels.get(jump[1], n) < n:
-            body = lines[labels[jump[1]] : n]
-            if not any(re.match(r"\.LBB\w+:", other) for other in body[1:]):
-                loops.append(body)
-    return max(loops, key=lambda body: sum(instruction in line for line in body))
-
-
 @pytest.mark.parametrize("const", [True, False], ids=["const", "variable"])
 @pytest.mark.parametrize("m", [1, 3, 64])
 def test_avx512_bf16_multiplies_pairs_without_spilling(m: int, const: bool) -> None:
@@ -174,7 +160,6 @@ def test_a_large_tile_does_not_spill(target: CpuTarget, types: tuple[DType, DTyp
             assembly = CpuCompiler(target).assembly(candidate.emit())
             instruction = "vdpbf16ps" if types == (bf16, bf16) and target.has_bf16 else "vfmadd"
             body = inner_loop(assembly, instruction)
-            stores = [line for line in body if re.search(r"vmov\w+\s+%[xyz]mm\d+, .*%rs[bp]", line)]
-            if len(stores) <= 1:
+            if len(spills(body)) <= 1:
                 found.append(int(candidate.params["rows"]) * int(candidate.params["cols"]))
         assert max(found, default=0) >= least, (m, found)

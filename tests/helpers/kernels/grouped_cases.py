@@ -1,4 +1,4 @@
-"""Convolution cases with groups: specs, data and the expected result, for the kernel tests.
+"""Convolution cases, most with groups: specs, data and the expected result, for the kernel tests.
 
 Multipliers of integer cases are powers of two, so that float epilogues round alike with and
 without fused multiply-add and INT8 results can be compared to the bit.
@@ -18,9 +18,11 @@ from camshaft.ir import expr as E
 from camshaft.ir.extents.extent import Extent, symbols_of
 from camshaft.ir.extents.sizes import evaluate
 from camshaft.ir.op import Attr
-from camshaft.ir.types import Shape, dtype_of, f32, i8, u8
+from camshaft.ir.types import DType, Shape, bf16, dtype_of, f32, i8, u8
 from camshaft.ops.contraction import CONV
 from kernel_harness import run_kernel
+
+Types = tuple[DType, DType]
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,10 @@ def _float_epilogue(
     if name == "residual":
         residual = rng.standard_normal(shape).astype(np.float32)
         return E.add(E.add(E.inp(0), E.inp(1)), E.inp(2)), [(bias, True), (residual, False)]
+    if name == "half":
+        residual = rng.standard_normal(shape).astype(bf16.numpy)
+        total = E.add(E.add(E.inp(0), E.inp(1)), E.cast(E.inp(2), f32))
+        return E.cast(E.maximum(total, E.const(0.0)), bf16), [(bias, True), (residual, False)]
     if name == "scalar":
         x = E.mul(E.inp(0), E.inp(1))
         return E.mul(x, E.sigmoid(x)), [(np.asarray([0.5], np.float32), True)]
@@ -128,8 +134,11 @@ def _integer_epilogue(
     return E.cast(E.mul(real, E.inp(3)), u8), [*operands, (gate, False)]  # "gate"
 
 
-def problem(case: Case, *, integer: bool, seed: int = 0) -> Problem:
-    """The case with random data and its expected output from the op's own reference."""
+def problem(case: Case, *, integer: bool, seed: int = 0, types: Types = (f32, f32)) -> Problem:
+    """The case with random data and its expected output from the op's own reference.
+
+    types: of images and filters of floats.
+    """
     rng = np.random.default_rng(seed)
     n, h, w = case.size
     c, k = case.channels
@@ -138,8 +147,8 @@ def problem(case: Case, *, integer: bool, seed: int = 0) -> Problem:
         x = rng.integers(0, 256, (n, h, w, c)).astype(np.uint8)
         weights = rng.integers(-128, 128, (k, r, s, c // case.groups)).astype(np.int8)
     else:
-        x = rng.standard_normal((n, h, w, c)).astype(np.float32)
-        weights = rng.standard_normal((k, r, s, c // case.groups)).astype(np.float32)
+        x = rng.standard_normal((n, h, w, c)).astype(types[0].numpy)
+        weights = rng.standard_normal((k, r, s, c // case.groups)).astype(types[1].numpy)
     _, oh, ow, _ = case.result
     maker = _integer_epilogue if integer else _float_epilogue
     epilogue, extra = maker(case.epilogue, (n, oh, ow, k), rng)
@@ -165,10 +174,11 @@ def problem(case: Case, *, integer: bool, seed: int = 0) -> Problem:
     return Problem(spec, arrays, [a for a, const in operands if const], expected, epilogue)
 
 
-def open_spec(case: Case, *, integer: bool) -> KernelSpec:
+def open_spec(case: Case, *, integer: bool, types: Types = (f32, f32)) -> KernelSpec:
     """The spec of a case whose size is symbolic."""
     symbols = symbols_of(*case.size)
-    given = problem(case.at({s.name: s.typical for s in symbols}), integer=integer)
+    typical = case.at({s.name: s.typical for s in symbols})
+    given = problem(typical, integer=integer, types=types)
     n, h, w = case.size
     shapes = [(n, h, w, case.channels[0]), None]
     for operand in given.spec.inputs[2:]:
@@ -198,6 +208,10 @@ def assert_expected(y: np.ndarray, given: Problem, message: str = "") -> None:
         np.testing.assert_allclose(y, given.expected, rtol=0, atol=bound, err_msg=message)
         return
     assert y.dtype == given.expected.dtype
+    if y.dtype == bf16.numpy:  # one step
+        got, want = (a.astype(np.float32) for a in (y, given.expected))
+        np.testing.assert_allclose(got, want, rtol=bf16.step, atol=1e-4, err_msg=message)
+        return
     sums_are_floats = given.spec.inputs[0].dtype == f32
     if sums_are_floats or any(e.op == "exp" for e in E.nodes(given.epilogue)):  # one quantum
         assert np.abs(y.astype(int) - given.expected.astype(int)).max() <= 1, message

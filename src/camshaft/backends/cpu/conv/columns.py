@@ -14,26 +14,28 @@ from camshaft.backends.base import KernelSpec, Params
 from camshaft.backends.cpu.conv.problem import ConvProblem
 from camshaft.backends.cpu.lang import FunctionBuilder, Pointer, Value
 from camshaft.backends.cpu.pointwise.support import printable
+from camshaft.backends.cpu.products import may_meet
 from camshaft.ir.expr import result_dtype
 from camshaft.ir.extents.extent import Extent, ceil_div
-from camshaft.ir.types import DType, f32, i8, i32
+from camshaft.ir.types import i8, u8
 
 UNROLL_LIMIT = 1024
 """Most multiply-adds (vector instructions) that one tile may spell out."""
 
 
-def computes(spec: KernelSpec, x_dtype: DType) -> bool:
-    """Whether `spec` is a convolution of `x_dtype` (f32, or u8 with s8 weights) whose operands
-    suit these tactics: x and y with adjacent channels, w constant, an epilogue with CPU code."""
+def computes(spec: KernelSpec, *, integer: bool) -> bool:
+    """Whether `spec` is a convolution of floats, or of u8 with s8 weights, whose operands suit these
+    tactics: x and y with adjacent channels, w constant, an epilogue with CPU code."""
     if spec.op != "conv":
         return False
     x, w, *operands = spec.inputs
     y = spec.outputs[0]
-    if x.dtype != x_dtype or w.dtype != (f32 if x_dtype == f32 else i8) or not w.const:
+    fits = (x.dtype, w.dtype) == (u8, i8) if integer else x.dtype.is_float
+    if not fits or not may_meet(x.dtype, w.dtype) or not w.const:
         return False
     if (x.strides[3] != 1 and x.shape[3] > 1) or (y.strides[3] != 1 and y.shape[3] > 1):
         return False
-    types = [f32 if x_dtype == f32 else i32, *(o.dtype for o in operands)]
+    types = [x.dtype.accumulator, *(o.dtype for o in operands)]
     epilogue = ConvProblem.of(spec).epilogue
     return printable(epilogue, types) and result_dtype(epilogue, types) == y.dtype
 

@@ -1,9 +1,9 @@
-"""Tactic: direct convolution, FP32 and INT8, any filter, stride, padding, dilation and groups.
+"""Tactic: direct convolution, FP32, half precision and INT8, any filter, stride, padding, dilation and groups.
 
-Spec "conv": inputs x [N,H,W,C] (f32 or u8, any strides), constant w [K,R,S,C/groups] (f32 or s8,
-dense), then epilogue operands; output [N,OH,OW,K], channels adjacent.  Attributes: strides,
-dilations (rows, columns), pads (top, left, bottom, right), groups, x_zero_point, epilogue.  INT8
-sums are exact i32 sums of (x - zero point) * w; padding adds nothing.
+Spec "conv": inputs x [N,H,W,C] (f32, bf16, f16 or u8, any strides), constant w [K,R,S,C/groups] (dense; f32,
+the same half floats or s8; half floats also for f32 images), then epilogue operands; output [N,OH,OW,K],
+channels adjacent.  Attributes: strides, dilations (rows, columns), pads (top, left, bottom, right), groups,
+x_zero_point, epilogue.  INT8 sums are exact i32 sums of (x - zero point) * w; padding adds nothing.
 
 Parameters: rows, cols (register tile: pixels x vectors of output channels), block (output rows, or
 tiles where pixels form one row, of a work item), order ("panel": items of one weight panel follow
@@ -29,8 +29,9 @@ from camshaft.backends.cpu.conv.problem import ConvProblem
 from camshaft.backends.cpu.conv.search import candidates
 from camshaft.backends.cpu.lang import Module
 from camshaft.backends.cpu.pointwise.support import printable
+from camshaft.backends.cpu.products import may_meet
 from camshaft.backends.cpu.target import CpuTarget
-from camshaft.ir.types import DType, TensorType, f32, i8, i32, u8
+from camshaft.ir.types import HALVES, DType, TensorType, f32, i8, i32, u8
 
 _FEW_CHANNELS = 4
 
@@ -58,7 +59,7 @@ class ConvDirect:
 def takes_any_strides(operand: int, type: TensorType) -> bool:
     """Whether an operand need not have adjacent channels: float images of so few of them that they
     are read one by one anyhow."""
-    if operand != 0 or type.dtype != f32:
+    if operand != 0 or type.dtype not in (f32, *HALVES):
         return False
     channels = type.shape[-1]
     return isinstance(channels, int) and channels <= _FEW_CHANNELS
@@ -71,7 +72,7 @@ def _is_supported(spec: KernelSpec) -> bool:
     y = spec.outputs[0]
     types = [x.dtype.accumulator, *(o.dtype for o in operands)]
     return (
-        (x.dtype, w.dtype) in ((f32, f32), (u8, i8))
+        ((x.dtype, w.dtype) == (u8, i8) or (x.dtype.is_float and may_meet(x.dtype, w.dtype)))
         and printable(ConvProblem.of(spec).epilogue, types)
         and w.const
         and not x.const
@@ -115,7 +116,7 @@ class ConvDirectCandidate(CpuCandidate[ConvProblem]):
     def emit(self) -> Source:
         """One phase; work items are (weight panel, block of pixels) pairs."""
         spec, p = self.spec, self.problem
-        dtypes: list[DType] = [i32 if p.is_int8 else f32]
+        dtypes: list[DType] = [p.form.unit]
         if p.zero_point:
             dtypes.append(i32)
         packed: dict[int, int] = {}

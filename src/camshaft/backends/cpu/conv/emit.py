@@ -1,8 +1,8 @@
 """Code of the direct convolution: one register tile, and the loops around it.
 
 A tile keeps rows x cols accumulators in registers over the whole reduction.  Each step loads
-`cols` vectors of weights and broadcasts one input element (INT8: four channels) per pixel.  FP32
-and INT8 differ in that one line.
+`cols` vectors of weights and broadcasts one input element (INT8: four channels, BF16: two) per pixel.
+Element types differ in that, which `products` knows.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from camshaft.backends.cpu.conv.plan import ConvPlan, Run, Segment
 from camshaft.backends.cpu.conv.taps import rows_inside
 from camshaft.backends.cpu.expr.epilogue import Epilogue
 from camshaft.backends.cpu.lang import FunctionBuilder, Index, Pointer, Value
+from camshaft.backends.cpu.products import Parts
 from camshaft.ir.extents.extent import Extent
-from camshaft.ir.types import f32, i32
+from camshaft.ir.types import i32
 
 _LINE = 64  # bytes of a cache line
 
@@ -37,7 +38,9 @@ class WeightStream:
 
     def at(self, steps: Index) -> WeightStream:
         """Further on by `steps` steps of `kb` weights, each prefetching one line."""
-        ahead = self.ahead.at(steps * (_LINE // 4)) if self.ahead else None
+        ahead = self.ahead
+        if ahead:
+            ahead = ahead.at(steps * (_LINE // ahead.dtype.bytes))
         return WeightStream(self.weights.at(steps * self.kb).aligned(64), ahead, self.kb)
 
 
@@ -142,7 +145,7 @@ class ConvEmitter:
         if not plan.prefetches:
             return WeightStream(panel.weights, None, plan.kb)
         steps = plan.problem.r * plan.row_steps
-        lines = steps * (_LINE // 4)
+        lines = steps * (_LINE // panel.weights.dtype.bytes)
         ahead = steps * plan.kb + tile * lines
         # A tile with nothing left to prefetch prefetches what it reads anyway.
         offset = k.select(tile * lines < steps * plan.kb, ahead, 0)
@@ -200,8 +203,7 @@ class ConvEmitter:
         k, plan, p = self.k, self.plan, self.problem
         widths = plan.widths(panel.count)
         if not p.zero_point:
-            dtype = i32 if p.is_int8 else f32
-            return [[k.const(0, dtype, lanes) for lanes in widths] for _ in segment.windows]
+            return [[k.const(0, p.form.sums, lanes) for lanes in widths] for _ in segment.windows]
         width = plan.panels * plan.kb
         classes = plan.column_classes
         table = k.args["packed1"].at(panel.number * plan.kb).aligned(64)
@@ -235,12 +237,11 @@ class ConvEmitter:
     def _run(self, acc: Acc, run: Run, x: Pointer, stream: WeightStream) -> None:
         """Add filter columns that the same pixels see."""
         k, plan, p = self.k, self.plan, self.problem
-        per_tap = plan.quads if p.is_int8 else p.c
+        per_tap = plan.tap_steps
         step = p.dilation[1] * p.x_strides[2]
         x = x.at(run.first * step)
         stream = stream.at(run.first * per_tap)
-        full_quads = not p.is_int8 or p.c % 4 == 0
-        if run.count == 1 or (plan.merges_columns and full_quads):
+        if run.count == 1 or (plan.merges_columns and p.c % p.form.group == 0):
             self._channels(acc, run, run.count, x, stream)
             return
         with k.loop(0, run.count, carry=acc) as tap:
@@ -249,9 +250,9 @@ class ConvEmitter:
     def _channels(self, acc: Acc, run: Run, taps: int, x: Pointer, stream: WeightStream) -> None:
         """Add `taps` times all channels, which lie one behind the other."""
         k, p = self.k, self.problem
-        channel = p.x_strides[3]
-        whole = taps * (p.c // 4 if p.is_int8 else p.c)
-        per_step = 4 * channel if p.is_int8 else channel
+        channel, group = p.x_strides[3], p.form.group
+        whole = taps * (p.c // group)
+        per_step = group * channel
         # The CPU overlaps passes by itself; only tiny tiles gain from fewer branches.
         unroll = 4 if whole % 4 == 0 and len(run.rows) * len(acc[0]) <= 4 else 1
         if whole:
@@ -262,56 +263,62 @@ class ConvEmitter:
                     place = here.at(u * per_step)
                     read = self._quad_reader(place) if p.is_int8 else self._element_reader(place)
                     self._step(acc, run.rows, read, now.at(u))
-        if p.is_int8 and p.c % 4:
-            read = self._tail_reader(x)
+        if p.c % group:
+            read = self._tail_reader(x) if p.is_int8 else self._rest_reader(x)
             self._step(acc, run.rows, read, stream.at(whole))
 
     def _step(
         self,
         acc: Acc,
         rows: tuple[int, ...],
-        read: Callable[[int], Value],
+        read: Callable[[int], Parts],
         stream: WeightStream,
     ) -> None:
         """One product per accumulator of the given pixels; `read(i)` is pixel i's input."""
-        k, lanes = self.k, self.plan.lanes
+        k, lanes, form = self.k, self.plan.lanes, self.problem.form
         if stream.ahead:
             k.prefetch(stream.ahead, locality=2)
         w = [k.load(stream.weights.at(j * lanes), v.lanes) for j, v in enumerate(acc[0])]
+        parts = [form.widened(k, vector) for vector in w]
         for i in rows:
             element = read(i)
-            for j, vector in enumerate(w):
-                x = k.splat(element, vector.lanes)
-                if self.problem.is_int8:
-                    acc[i][j] = k.dot4(x, vector, acc[i][j])
-                else:
-                    acc[i][j] = k.fma(x, vector, acc[i][j])
+            for j, weights in enumerate(parts):
+                acc[i][j] = form.add(k, element, weights, acc[i][j])
 
     @property
     def _pixel(self) -> Extent:
         return self.problem.stride[1] * self.problem.x_strides[2]
 
-    def _element_reader(self, x: Pointer) -> Callable[[int], Value]:
-        return lambda i: self.k.load(x.at(i * self._pixel))
+    def _element_reader(self, x: Pointer) -> Callable[[int], Parts]:
+        """A float, or a group of them."""
+        p = self.problem
+        return lambda i: p.form.element(self.k, x.at(i * self._pixel), p.x_strides[3])
 
-    def _quad_reader(self, x: Pointer) -> Callable[[int], Value]:
+    def _rest_reader(self, x: Pointer) -> Callable[[int], Parts]:
+        """The last floats of a pixel that do not fill a group, read inside the pixel."""
+        p, group = self.problem, self.problem.form.group
+        sc, left = p.x_strides[3], p.c % group
+        first = x.at((p.c - left) * sc)
+        return lambda i: p.form.rest(self.k, first.at(i * self._pixel), sc, left)
+
+    def _quad_reader(self, x: Pointer) -> Callable[[int], Parts]:
         """Four channels as one i32."""
         sc = self.problem.x_strides[3]
         if sc == 1:
-            return lambda i: self._word(x.at(i * self._pixel))
-        return lambda i: self._bytes([x.at(i * self._pixel + b * sc) for b in range(4)])
+            return lambda i: (self._word(x.at(i * self._pixel)),)
+        return lambda i: (self._bytes([x.at(i * self._pixel + b * sc) for b in range(4)]),)
 
-    def _tail_reader(self, x: Pointer) -> Callable[[int], Value]:
+    def _tail_reader(self, x: Pointer) -> Callable[[int], Parts]:
         """The last 1 to 3 channels as an i32 with zeros behind them, read inside the pixel."""
         p = self.problem
         left, sc = p.c % 4, p.x_strides[3]
         if sc == 1 and p.c >= 4:
             last = x.at(p.c - 4)
-            return lambda i: self.k.shift(
-                "lshr", self._word(last.at(i * self._pixel)), 8 * (4 - left)
+            return lambda i: (
+                self.k.shift("lshr", self._word(last.at(i * self._pixel)), 8 * (4 - left)),
             )
         first = x.at((p.c - left) * sc)
-        return lambda i: self._bytes([first.at(i * self._pixel + b * sc) for b in range(left)])
+        return lambda i: (self._bytes([first.at(i * self._pixel + b * sc) for b in range(left)]),)
 
     def _word(self, x: Pointer) -> Value:
         return self.k.load(x.as_type(i32))
@@ -366,20 +373,19 @@ class ConvEmitter:
                 read = self._word_reader(x, words)
                 self._step(acc, tuple(rows), read, stream.at(step))
 
-    def _word_reader(self, x: Pointer, words: dict[int, Word]) -> Callable[[int], Value]:
+    def _word_reader(self, x: Pointer, words: dict[int, Word]) -> Callable[[int], Parts]:
         """Pixel i's quad: one load where its four bytes may be read, else byte by byte."""
 
-        def read(i: int) -> Value:
+        def read(i: int) -> Parts:
             base = x.at(i * self._pixel)
             is_whole, offsets, seen = words[i]
             if is_whole and offsets[0] is not None:
-                return self._word(base.at(offsets[0]))
-            return self._bytes(
-                [
-                    base.at(o) if ok and o is not None else None
-                    for o, ok in zip(offsets, seen, strict=True)
-                ]
-            )
+                return (self._word(base.at(offsets[0])),)
+            places = [
+                base.at(o) if ok and o is not None else None
+                for o, ok in zip(offsets, seen, strict=True)
+            ]
+            return (self._bytes(places),)
 
         return read
 

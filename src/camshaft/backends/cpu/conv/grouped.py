@@ -1,11 +1,12 @@
-"""Convolution with small groups, FP32 and INT8; depthwise FP32 is the smallest group.
+"""Convolution with small groups, of floats and INT8; depthwise of floats is the smallest group.
 
 Tactic for op "conv" where the output channels of several groups fill a vector exactly.  Lanes
 are output channels; each group's input channel (INT8: four of them) is spread over the lanes of that
 group by a shuffle.  A tile is `cols` neighbouring pixels of an output row, whose sums stay in
 registers; for each filter row and input channel its weights are loaded once, and each input pixel of
 the row is loaded and spread once for all the sums it adds to.  A tile is followed down the image, so
-that the rows shared with the one before are still in the first cache.
+that the rows shared with the one before are still in the first cache.  Half floats are widened as they are
+loaded.
 """
 
 from __future__ import annotations
@@ -34,14 +35,14 @@ from camshaft.backends.cpu.edges import Windows
 from camshaft.backends.cpu.expr.epilogue import Epilogue
 from camshaft.backends.cpu.lang import Arg, FunctionBuilder, Index, Module, Pointer, Scalar, Value
 from camshaft.backends.cpu.target import CpuTarget
-from camshaft.ir.types import f32, i8, i16, i32, u8
+from camshaft.ir.types import f32, i16, i32, u8
 
 NARROW_TILES = (4, 2, 1)
 """Pixels of the tiles in rows of open width that are too narrow for a candidate's own tiles."""
 
 
 class ConvGrouped:
-    """Grouped convolution: x [N,H,W,C] f32 or u8, w [K,R,S,C/groups] f32 or s8, y [N,OH,OW,K]."""
+    """Grouped convolution: x [N,H,W,C] of floats or u8, w [K,R,S,C/groups] of floats or s8, y [N,OH,OW,K]."""
 
     name = "conv_grouped"
     version = 3
@@ -55,7 +56,7 @@ class ConvGrouped:
         channels or multiples.  Any window, pads and pitch.  (One group to a vector is for
         `conv_direct`.)
         """
-        if not (computes(spec, f32) or computes(spec, u8)):
+        if not (computes(spec, integer=False) or computes(spec, integer=True)):
             return ()
         p = ConvProblem.of(spec)
         if not isinstance(p.x_strides[2], int):
@@ -105,7 +106,7 @@ def _pack(shape: Shape, w: np.ndarray, *, halves: bool) -> np.ndarray:
     k, r, s, _ = w.shape
     padded = np.zeros((shape.vectors * shape.lanes, r, s, shape.problem.c), w.dtype)
     padded[:k] = w
-    if shape.element == f32:
+    if not shape.problem.is_int8:
         vectors = padded.reshape(shape.vectors, shape.lanes, r, s, shape.steps)
         return np.ascontiguousarray(vectors.transpose(0, 2, 4, 3, 1))
     quads = padded.reshape(shape.vectors, shape.lanes, r, s, shape.steps, 4)
@@ -128,7 +129,7 @@ class _GroupedProgram:
         self.adjacent = max(1, 16 // self.lanes)  # vectors of one cache line go together
         self.halves = self.p.is_int8 and not target.has_vnni
         self.cols, self.typical = int(params["cols"]), int(params.get("typical", 0))
-        types = [f32 if not self.p.is_int8 else i16 if self.halves else i8]
+        types = [i16 if self.halves else self.p.w_dtype]
         if self.p.zero_point:
             types += [i32, u8]
         self.packed = {n: m + len(types) - 1 for n, m in constant_numbers(spec, 2).items()}
@@ -258,7 +259,7 @@ class _GroupedProgram:
 
     def _first_sum(self, k: FunctionBuilder, vector: Value) -> Value:
         if not self.p.zero_point:
-            return k.const(0, self.shape.element, self.lanes)
+            return k.const(0, self.p.x_dtype.accumulator, self.lanes)
         place = k.args["packed1"].at(vector * self.lanes)
         return k.load(place.aligned(4 * self.lanes), self.lanes)
 
@@ -282,8 +283,9 @@ class _GroupedProgram:
     def _weights_at(self, k: FunctionBuilder, number: Value) -> Pointer:
         """Packed weights of a filter row of a vector: number = vector * r + row."""
         vectors = self.shape.steps * self.p.s * (2 if self.halves else 1)
-        w = k.args["packed0"].as_type(self.shape.element).at(number * (vectors * self.lanes))
-        return w.aligned(4 * self.lanes)
+        kind = i32 if self.p.is_int8 else self.p.w_dtype
+        w = k.args["packed0"].as_type(kind).at(number * (vectors * self.lanes))
+        return w.aligned(kind.bytes * self.lanes)
 
     def _filter_row(
         self,
@@ -318,9 +320,10 @@ class _GroupedProgram:
     def _weights(self, k: FunctionBuilder, w: Pointer, number: Index) -> list[Value]:
         """One vector of weights, or its two halves."""
         parts = 2 if self.halves else 1
-        return [
+        loaded = [
             k.load(w.at((number * parts + part) * self.lanes), self.lanes) for part in range(parts)
         ]
+        return loaded if self.p.is_int8 else [k.cast(vector, f32) for vector in loaded]
 
     def _add(self, k: FunctionBuilder, x: Value, w: list[Value], acc: Value) -> Value:
         if self.halves:
@@ -342,7 +345,7 @@ class _GroupedProgram:
             else k.const(0, shape.element, lanes)
             for start in range(0, width, lanes)
         ]
-        picks = shape.spread(step)
-        if len(parts) == 1 and picks == list(range(self.lanes)):
-            return parts[0]
-        return k.shuffle(parts[0], parts[1] if len(parts) > 1 else None, picks)
+        picks, x = shape.spread(step), parts[0]
+        if len(parts) > 1 or picks != list(range(self.lanes)):
+            x = k.shuffle(x, parts[1] if len(parts) > 1 else None, picks)
+        return x if self.p.is_int8 else k.cast(x, f32)

@@ -38,8 +38,8 @@ class Shape:
 
     @property
     def element(self) -> DType:
-        """What a lane of inputs holds: one f32, or four u8."""
-        return i32 if self.problem.is_int8 else f32
+        """What a lane of inputs holds: one float, or four u8."""
+        return i32 if self.problem.is_int8 else self.problem.x_dtype
 
     def blank_row(self, columns: int) -> int:
         """Bytes of a row of zero points that can stand for any input row: a whole one, or what is

@@ -18,7 +18,8 @@ from camshaft.backends.cpu.conv.taps import columns_inside, rows_inside
 from camshaft.backends.cpu.edges import Windows, steps_from
 from camshaft.backends.cpu.expr.epilogue import Epilogue
 from camshaft.backends.cpu.lang import Index, Pointer, Value
-from camshaft.ir.types import f32, i32
+from camshaft.backends.cpu.products import Parts
+from camshaft.ir.types import i32
 
 
 class OpenConvEmitter(ConvEmitter):
@@ -89,7 +90,7 @@ class OpenConvEmitter(ConvEmitter):
         left = ow * p.stride[1] - p.pad[1]
         start = x.at(left * sw)
         stream = WeightStream(panel.weights, None, plan.kb)
-        per_tap = plan.quads if p.is_int8 else p.c
+        per_tap = plan.tap_steps
         rows = rows_inside(k, p, oh)
         acc = self._first_values(panel, rows, [(first, last)])
         run = replace(_ONE_PIXEL, count=1)
@@ -142,9 +143,8 @@ class OpenConvEmitter(ConvEmitter):
         """0, or the zero point's compensation, from prefix sums (see `pack_prefix_sums`)."""
         k, plan, p = self.k, self.plan, self.problem
         widths = plan.widths(panel.count)
-        dtype = i32 if p.is_int8 else f32
         if not p.zero_point:
-            return [[k.const(0, dtype, lanes) for lanes in widths] for _ in windows]
+            return [[k.const(0, p.form.sums, lanes) for lanes in widths] for _ in windows]
         width = plan.panels * plan.kb
         table = k.args["packed1"].at(panel.number * plan.kb).aligned(64)
 
@@ -168,5 +168,5 @@ class OpenConvEmitter(ConvEmitter):
 _ONE_PIXEL = Segment(0, 1, ((0, 1),), (0,)).runs(1)[0]
 
 
-def _same(word: Value, _pixel: int) -> Value:
-    return word
+def _same(word: Value, _pixel: int) -> Parts:
+    return (word,)

@@ -10,26 +10,28 @@ from camshaft.backends.cpu.conv.plan import ConvPlan
 def pack_weights(plan: ConvPlan, w: np.ndarray) -> np.ndarray:
     """Weights [groups*k, r, s, c] in the order in which the kernel reads them.
 
-    Returns [panels, r, steps, kb] f32, or [panels, r, steps, kb, 4] s8; zero where a panel has
-    more channels than its group and where four channels do not fill a quad.
+    Returns [panels, r, steps, kb] of w's type, or [panels, r, steps, kb, g], where a step takes g
+    channels: 4 of s8, 2 of bf16; zero where a panel has more channels than its group and where channels
+    do not fill a step.
     """
     p = plan.problem
     padded = np.zeros((p.groups, plan.panels_per_group * plan.kb, p.r, p.s, p.c), w.dtype)
     padded[:, : p.k] = w.reshape(p.groups, p.k, p.r, p.s, p.c)
     panels = padded.reshape(plan.panels, plan.kb, p.r, p.s, p.c)
-    if not p.is_int8:
+    group = p.form.group
+    if group == 1:
         flat = panels.reshape(plan.panels, plan.kb, p.r, p.s * p.c)
         return np.ascontiguousarray(flat.transpose(0, 2, 3, 1))
-    if plan.is_static:
+    if p.is_int8 and plan.is_static:
         packed = np.zeros((plan.panels, plan.kb, p.r, plan.row_steps, 4), np.int8)
         for step, quad in enumerate(plan.static_quads):
             for byte, place in enumerate(quad):
                 if place is not None:
                     packed[:, :, :, step, byte] = panels[:, :, :, place[0], place[1]]
     else:
-        packed = np.zeros((plan.panels, plan.kb, p.r, p.s, 4 * plan.quads), np.int8)
+        packed = np.zeros((plan.panels, plan.kb, p.r, p.s, group * plan.tap_steps), w.dtype)
         packed[..., : p.c] = panels
-        packed = packed.reshape(plan.panels, plan.kb, p.r, plan.row_steps, 4)
+        packed = packed.reshape(plan.panels, plan.kb, p.r, plan.row_steps, group)
     return np.ascontiguousarray(packed.transpose(0, 2, 3, 1, 4))
 
 

@@ -16,8 +16,6 @@ from camshaft.backends.cpu.conv.problem import ConvProblem
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.extents.sizes import fixed, fixed_extent, is_static, typical
 
-STATIC_ELEMENTS = 48
-"""Largest filter row (columns x channels) whose products are all written out."""
 PREFETCH_BYTES, PREFETCH_TILES = 256 << 10, 64
 """Least bytes of weights and most tiles of a panel for which fetching weights ahead pays."""
 
@@ -140,7 +138,7 @@ class ConvPlan:
     def prefetches(self) -> bool:
         """Whether a panel's first tiles fetch the next panel: many weights, few pixels."""
         p = self.problem
-        weights = 4 * p.r * self.row_steps * self.kb * self.panels
+        weights = p.form.unit.bytes * p.r * self.row_steps * self.kb * self.panels
         tiles = typical(self.tiles * p.n * p.oh)
         return self.panel_major and weights >= PREFETCH_BYTES and tiles <= PREFETCH_TILES
 
@@ -148,8 +146,7 @@ class ConvPlan:
     def is_static(self) -> bool:
         """Whether a filter row is written out product by product (few channels)."""
         p = self.problem
-        fits = p.c <= 4 and p.s * p.c <= STATIC_ELEMENTS
-        return fits and (not p.is_int8 or is_static(p.x_strides[2:]))
+        return p.has_few_channels and (not p.is_int8 or is_static(p.x_strides[2:]))
 
     @property
     def merges_columns(self) -> bool:
@@ -158,9 +155,9 @@ class ConvPlan:
         return p.x_strides[3] == 1 and p.dilation[1] * p.x_strides[2] == p.c
 
     @property
-    def quads(self) -> int:
-        """i32 groups of four s8 weights per filter column (INT8, not static)."""
-        return -(-self.problem.c // 4)
+    def tap_steps(self) -> int:
+        """Groups of channels of a filter column (not of INT8 that is static): channels, pairs or fours."""
+        return -(-self.problem.c // self.problem.form.group)
 
     @cached_property
     def static_quads(self) -> tuple[tuple[tuple[int, int] | None, ...], ...]:
@@ -181,11 +178,10 @@ class ConvPlan:
 
     @property
     def row_steps(self) -> int:
-        """Vectors of weights per output vector and filter row (f32: elements, INT8: quads)."""
-        p = self.problem
-        if not p.is_int8:
-            return p.s * p.c
-        return len(self.static_quads) if self.is_static else p.s * self.quads
+        """Vectors of weights per output vector and filter row: steps of the reduction."""
+        if self.problem.is_int8 and self.is_static:
+            return len(self.static_quads)
+        return self.problem.s * self.tap_steps
 
     @cached_property
     def segments(self) -> tuple[Segment, ...]:

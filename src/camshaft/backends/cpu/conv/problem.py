@@ -11,12 +11,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 from camshaft.backends.base import KernelSpec, Operand
+from camshaft.backends.cpu.products import ProductForm
 from camshaft.errors import BuildError
 from camshaft.ir.attrs import expr_attr, int_attr, ints_attr
 from camshaft.ir.expr import Expr
 from camshaft.ir.extents.extent import Extent, known_different
 from camshaft.ir.extents.sizes import fixed, fixed_extent, typical
 from camshaft.ir.types import DType, Shape
+
+STATIC_ELEMENTS = 48
+"""Largest filter row (columns x channels) whose products are all written out."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class ConvProblem:
     of c input and k output channels each (all channels: groups * c, groups * k).  r, s: filter extents.
     stride, dilation: (rows, columns).  pad: (top, left), pad_end: (bottom, right).
     x_strides: element strides of x for (image, row, column, channel).
+    x_dtype, w_dtype: element types of images and filters.
     zero_point: what a u8 input means by 0.
     output, operands: the output and the epilogue operands with the same merged pixel axes.
     """
@@ -47,6 +52,7 @@ class ConvProblem:
     pad_end: tuple[int, int]
     x_strides: tuple[Extent, Extent, Extent, Extent]
     x_dtype: DType
+    w_dtype: DType
     zero_point: int
     epilogue: Expr
     output: Operand
@@ -94,6 +100,7 @@ class ConvProblem:
             pad_end=(bottom, right),
             x_strides=(image, row, column, channel),
             x_dtype=x.dtype,
+            w_dtype=w.dtype,
             zero_point=int_attr(spec, "x_zero_point"),
             epilogue=expr_attr(spec, "epilogue"),
             output=y,
@@ -163,8 +170,21 @@ class ConvProblem:
 
     @property
     def is_int8(self) -> bool:
-        """u8 inputs and s8 weights, i32 sums (else all f32)."""
+        """u8 inputs and s8 weights, i32 sums (else floats and f32 sums)."""
         return self.x_dtype.is_int
+
+    @property
+    def has_few_channels(self) -> bool:
+        """Whether a filter row has so few elements that its products may all be written out."""
+        return self.c <= 4 and self.s * self.c <= STATIC_ELEMENTS
+
+    @property
+    def form(self) -> ProductForm:
+        """How a step of the reduction multiplies; floats of few channels are taken one by one."""
+        if not self.is_int8 and self.has_few_channels:
+            return ProductForm.plain(self.x_dtype, self.w_dtype)
+        adjacent = self.c == 1 or self.x_strides[3] == 1
+        return ProductForm.packed(self.x_dtype, self.w_dtype, adjacent=adjacent)
 
     @property
     def reduction(self) -> int:

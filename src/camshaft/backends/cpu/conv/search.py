@@ -14,7 +14,7 @@ from camshaft.backends.base import Params
 from camshaft.backends.cpu.conv.plan import vector_widths
 from camshaft.backends.cpu.conv.problem import ConvProblem, SizedConvProblem
 from camshaft.backends.cpu.target import CpuTarget
-from camshaft.ir.types import f32
+from camshaft.ir.types import HALVES, f32
 
 _MOST = 5
 
@@ -49,11 +49,12 @@ def candidates(problem: ConvProblem, target: CpuTarget, threads: int) -> tuple[P
 def accumulators(p: SizedConvProblem, cols: int, target: CpuTarget) -> int:
     """Accumulators that fit in registers beside `cols` weights, an input and scratch."""
     scratch = 0 if target.has_fma else 1
+    widened = p.form.fewer_registers(cols, target) if p.w_dtype in HALVES else 0
     if p.is_int8 and not target.has_vnni:
         scratch = 3
     elif target.registers > 16:
         scratch = 1
-    return target.registers - cols - 1 - scratch
+    return target.registers - cols - 1 - scratch - widened
 
 
 def _row_counts(p: SizedConvProblem, cols: int, target: CpuTarget) -> list[int]:
@@ -102,7 +103,7 @@ def _conflicts(p: SizedConvProblem, rows: int, target: CpuTarget) -> float:
 def _block(p: SizedConvProblem, rows: int, cols: int, target: CpuTarget, threads: int) -> int:
     """Rows (or tiles) of a work item: some 20 thousand cycles, yet items for every worker."""
     pixels = rows if p.n * p.oh == 1 else p.ow
-    steps = p.reduction / (4 if p.is_int8 else 1)
+    steps = p.reduction / p.form.group
     wanted = max(1, round(20_000 / (pixels * cols * steps)))
     panels = -(-p.k // (cols * target.lanes(f32))) * p.groups
     items = max(1, 6 * threads // panels)

@@ -57,7 +57,7 @@ class ConvDepthwiseI8:
         For depthwise u8 convolutions with contiguous channels; any pads and pitch, windows of up
         to some 15 x 15 (each column is written out).
         """
-        if not computes(spec, u8):
+        if not computes(spec, integer=True):
             return ()
         p = ConvProblem.of(spec)
         if not isinstance(p.x_strides[2], int):
