@@ -10,7 +10,7 @@ import pytest
 
 from camshaft.backends.cpu.expr.epilogue import emit_expr
 from camshaft.backends.cpu.expr.idioms import plan
-from camshaft.backends.cpu.expr.math import exp_of_negative
+from camshaft.backends.cpu.expr.math import exp_of_negative, shares
 from camshaft.backends.cpu.lang import Arg, FunctionBuilder, Module, Value
 from camshaft.backends.cpu.link import call, pointer_table
 from camshaft.backends.cpu.target import TARGETS, CpuTarget
@@ -125,6 +125,19 @@ def test_exp_of_negative_numbers_has_no_denormals(target: CpuTarget) -> None:
     assert_close(got, wanted, 1e-7)
     smallest = np.finfo(np.float32).tiny
     assert not np.any((got > 0) & (got < smallest))
+
+
+@each_target
+def test_shares(target: CpuTarget) -> None:
+    x = -np.abs(samples(1, 110))
+    x[100:400] = np.linspace(-87.5, -87.1, 300, dtype=np.float32)
+    x[400:402] = np.float32(np.nan), np.uint32(0x7FC00001).view(np.float32)
+    got = run_code(target, lambda k, values: shares(k, [values[0], values[0]])[1], x)
+    wanted = np.exp(x.astype(np.float64))
+    wanted[x < np.float32(-87.3)] = 0
+    assert_close(got, wanted, 6e-6)
+    error = np.abs(got - wanted)[~np.isnan(wanted)]
+    assert error.max() < 1.2e-7  # of a sum of at least 1
 
 
 @each_target

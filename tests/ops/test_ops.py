@@ -20,6 +20,7 @@ from camshaft.ir.op import OpDef
 from camshaft.ir.types import DType, TensorType, bf16, f16, f32, f64, i8, i64, type_of, u8
 from camshaft.ops import (
     ALL_OPS,
+    ATTENTION,
     BROADCAST,
     CONCAT,
     CONV,
@@ -111,6 +112,18 @@ USES = [
         MATMUL_NBITS,
         [f(3, 21), q(np.uint8, 4, 21), f(4, 2), np.zeros((0, 0), np.float32)],
         {"bits": 8, "block": 16, "int8": True},
+    Use(ATTENTION, [f(2, 3, 4), f(2, 5, 4), f(1, 5, 6)]),
+    Use(
+        ATTENTION,
+        [f(2, 3, 4), f(2, 5, 4), f(2, 5, 6), f(5), f(6)],
+        {
+            "score": E.add(E.inp(0), E.inp(1)),
+            "operands": 1,
+            "causal": True,
+            "first": 1,
+            "window": 2,
+            "epilogue": BIAS_RELU,
+        },
     ),
     Use(POOL, [f(1, 2, 7, 6)], {"kind": "max", "kernel": (3, 2), "layout": "NCHW"}),
     Use(

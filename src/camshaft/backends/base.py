@@ -245,15 +245,21 @@ def _dense_operands(op: str, operand: int, type: TensorType) -> bool:
     return False
 
 
+def _own_order(op: str) -> bool:
+    return False
+
+
 @dataclass(frozen=True)
 class Preferences:
     """What a backend's kernels want of the views that the build gives them.
 
     takes_any_strides: (op, operand, its type) -> whether kernels read that operand through any
         strides, such that no copy has to make the last axis adjacent.
+    writes_any_order: op -> whether kernels write results whose axes, but for the last, lie in any order.
     """
 
     takes_any_strides: Callable[[str, int, TensorType], bool] = _dense_operands
+    writes_any_order: Callable[[str], bool] = _own_order
 
 
 F = TypeVar("F")

@@ -17,7 +17,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from camshaft.backends.base import Preferences
+from camshaft.ir.attrs import ints_attr
 from camshaft.ir.graph import Graph, Node, Tensor
+from camshaft.ops import RESHAPE, TRANSPOSE
 from camshaft.program.view import Buffer, Space, View
 
 
@@ -86,14 +88,47 @@ class _Bufferizer:
     def _hand_down(self, node: Node) -> None:
         if node.op.parts is not None:
             self._hand_down_parts(node)
-        elif node.op.inverse is not None and node.output.name in self.views:
+            return
+        if node.op.inverse is None:
+            return
+        if node.output.name not in self.views and self._saves_a_copy(node):
+            self.views[node.output.name] = self._dense(node.output, node.output.name)
+        if node.output.name in self.views:
             source, out = node.args[0], self.views[node.output.name]
             view = node.op.inverse(out, source.shape, node.attrs)
-            if view is None or not view.inner_is_unit:
+            if view is None or not view.inner_is_unit or not self._writable(node, source):
                 return
             if self._ownable(source):
                 self.views[source.name] = view
                 self.settled.add(id(node))
+
+    def _writable(self, node: Node, source: Tensor) -> bool:
+        """Whether what makes `source` can write it where the inverse of `node` says."""
+        if node.op is not TRANSPOSE:
+            return True
+        made = self.graph.producers.get(source.name)
+        while made is not None and made.op is RESHAPE:
+            made = self.graph.producers.get(made.args[0].name)
+        return made is not None and self.preferences.writes_any_order(made.op.name)
+
+    def _saves_a_copy(self, node: Node) -> bool:
+        """Whether `node` reshapes a transposed tensor, which would have to be copied, that its producer can
+        write in its final order."""
+        turned = self.graph.producers.get(node.args[0].name)
+        if node.op is TRANSPOSE or turned is None or turned.op is not TRANSPOSE:
+            return False
+        source = turned.args[0]
+        if not self._writable(turned, source) or not self._ownable(source):
+            return False
+        lies = self._dense(source, source.name).transposed(ints_attr(turned, "perm"))
+        back = turned.op.inverse
+        assert node.op.inverse is not None and back is not None
+        if lies.reshaped(node.output.shape) is not None:
+            return False
+        whole = self._dense(node.output, node.output.name)
+        part = node.op.inverse(whole, turned.output.shape, node.attrs)
+        written = None if part is None else back(part, source.shape, turned.attrs)
+        return written is not None and written.inner_is_unit
 
     def _hand_down_parts(self, node: Node) -> None:
         out = node.output

@@ -98,7 +98,7 @@ def _node_task(node: Node, bufferized: Bufferized) -> Task:
     if node.op.hosted:
         title = node.op.title(node.attrs)
         return Task(node.name, title, node.origin, None, node, inputs, outputs, 0)
-    anchors = node.op.anchors
+    anchors = node.op.own_inputs(node.attrs)
     operands = [_operand(p) for p in inputs]
     if anchors:
         operands[anchors:] = [_without_lead(o) for o in operands[anchors:]]

@@ -28,6 +28,13 @@ def int_attr(holder: Holder, name: str, default: int | None = None) -> int:
     return value
 
 
+def extent_attr(holder: Holder, name: str, default: int | None = None) -> Extent:
+    """Like `int_attr`, for an extent, which may be symbolic."""
+    value = _value(holder, name, default)
+    assert isinstance(value, int | Dim), f"{name} is {value!r}"
+    return value
+
+
 def ints_attr(holder: Holder, name: str, default: tuple[int, ...] | None = None) -> tuple[int, ...]:
     """Like `int_attr`, for a tuple of integers; UndecidedExtent if one is open."""
     value = _value(holder, name, default)

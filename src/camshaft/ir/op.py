@@ -231,6 +231,7 @@ class OpDef:
 
     anchors: how many leading inputs belong to the op itself; the rest are operands of its epilogue
         (None: the op has no expression and all inputs are its own; 0: it is its expression).
+    more_anchors: the attribute that says how many further inputs belong to the op itself.
     folds: may be evaluated at build time when all inputs are constant.
     deterministic: equal inputs give equal outputs, so that equal nodes may become one.
     moves: every element of the output is one of the inputs (or a constant): nothing is computed.
@@ -267,6 +268,7 @@ class OpDef:
     family: str = "other"
 
     anchors: int | None = None
+    more_anchors: str | None = None
     folds: bool = True
     deterministic: bool = True
     moves: bool = False
@@ -303,6 +305,15 @@ class OpDef:
         """The attributes that differ from their defaults."""
         return {k: v for k, v in attrs.items() if self.attributes[k].default != v}
 
+    def own_inputs(self, attrs: Attrs) -> int | None:
+        """How many leading inputs of a node with these attributes are no operands of its epilogue (see
+        `anchors`)."""
+        if self.anchors is None or self.more_anchors is None:
+            return self.anchors
+        more = attrs[self.more_anchors]
+        assert isinstance(more, int)
+        return self.anchors + more
+
     def title(self, attrs: Attrs) -> str:
         """What people call the operation of a node with these attributes."""
         return self.name if self.named_by is None else str(attrs[self.named_by])
@@ -336,7 +347,7 @@ class OpDef:
         """Types of the results before the epilogue.  types: of all inputs."""
         if self.anchors is None or "epilogue" not in self.attributes:
             return self.infer(types, attrs)
-        return self.infer(types[: self.anchors], {**attrs, "epilogue": NO_EPILOGUE})
+        return self.infer(types[: self.own_inputs(attrs)], {**attrs, "epilogue": NO_EPILOGUE})
 
     def __repr__(self) -> str:
         return f"OpDef({self.name})"

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from camshaft.ir.extents.shape_values import EXTENTS
 from camshaft.ir.op import OpDef
 from camshaft.ops import (
+    attention,
     contraction,
     elementwise,
     host,
@@ -17,6 +18,7 @@ from camshaft.ops import (
     rowwise,
     shapes,
 )
+from camshaft.ops.attention import ATTENTION
 from camshaft.ops.contraction import CONV, CONV_TRANSPOSE, MATMUL
 from camshaft.ops.elementwise import POINTWISE
 from camshaft.ops.host import HOST
@@ -39,6 +41,7 @@ from camshaft.ops.shapes import IOTA
 ALL_OPS = (
     *contraction.OPS,
     *nbits.OPS,
+    *attention.OPS,
     *pooling.OPS,
     *rowwise.OPS,
     *elementwise.OPS,
@@ -52,6 +55,7 @@ OPS_BY_NAME: Mapping[str, OpDef] = {op.name: op for op in ALL_OPS}
 
 __all__ = [
     "ALL_OPS",
+    "ATTENTION",
     "BROADCAST",
     "CONCAT",
     "CONV",

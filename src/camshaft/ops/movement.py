@@ -93,6 +93,11 @@ def _transposed_view(source: V, shape: Shape, attrs: Attrs) -> V | None:
     return source.transposed(attrs["perm"])
 
 
+def _turned_back(source: V, shape: Shape, attrs: Attrs) -> V | None:
+    perm = attrs["perm"]
+    return source.transposed([perm.index(axis) for axis in range(len(perm))])
+
+
 TRANSPOSE = OpDef(
     "transpose",
     "Axes in another order.",
@@ -104,6 +109,7 @@ TRANSPOSE = OpDef(
     family="movement",
     moves=True,
     view=_transposed_view,
+    inverse=_turned_back,
     rounding=_exact,
 )
 

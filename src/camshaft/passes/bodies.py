@@ -51,7 +51,7 @@ def has_body(node: Node) -> bool:
 
 def body_of(node: Node) -> Body:
     """The body of a pointwise or anchored node; ModelError for any other."""
-    key, anchors = node.op.expression, node.op.anchors
+    key, anchors = node.op.expression, node.op.own_inputs(node.attrs)
     if key is None or anchors is None:
         raise ModelError(f"node {node.name!r} ({node.op.name}) has no scalar body")
     lead = (None,) if anchors else ()
@@ -137,7 +137,7 @@ def emit_body(
     operands = [t for t in body.operands if t is not None]
     if anchor is None:
         return r.emit(POINTWISE, operands, {"expr": body.expr}, like=like)
-    inputs = [*anchor.args[: anchor.op.anchors], *operands]
+    inputs = [*anchor.args[: anchor.op.own_inputs(anchor.attrs)], *operands]
     changed = {**anchor.attrs, **attrs, "epilogue": body.expr}
     return r.emit(anchor.op, inputs, changed, like=like)
 

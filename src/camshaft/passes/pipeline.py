@@ -15,6 +15,7 @@ from camshaft.passes.canonical.rules import CANONICALIZATIONS, canonicalize
 from camshaft.passes.canonical.shapes import SHAPE_RULES
 from camshaft.passes.cse import merge_equal
 from camshaft.passes.fusions.affine import AFFINE_FUSIONS
+from camshaft.passes.fusions.attention import ATTENTION_FUSIONS
 from camshaft.passes.fusions.matmul import MATMUL_FUSIONS, MATMUL_RULES
 from camshaft.passes.fusions.movement import MOVEMENT_FUSIONS
 from camshaft.passes.fusions.pointwise import LATE_FUSIONS, POINTWISE_FUSIONS, PullWidening
@@ -40,6 +41,7 @@ ALL_REWRITES: tuple[Rewrite, ...] = (
     *LOWERINGS,
     *FUSIONS,
     *MATMUL_RULES,
+    *ATTENTION_FUSIONS,
     *LATE_FUSIONS,
     *LONG_AXIS_RULES,
     PullWidening(),
@@ -51,6 +53,7 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("layout", to_channels_last),
     Pass("clean", canonicalize),
     Pass("fuse", partial(rewrite, rules=FUSIONS), level=1),
+    Pass("attention", partial(rewrite, rules=(*CANONICALIZATIONS, *ATTENTION_FUSIONS)), level=1),
     Pass("matmul-to-conv", partial(rewrite, rules=MATMUL_RULES), level=1),
     Pass("fuse-again", partial(rewrite, rules=FUSIONS), level=1),
     Pass("merge-equal", merge_equal, level=1),

@@ -121,7 +121,8 @@ class _Insertion:
         scale = b.constant(np.asarray(p.scale, np.float32), f"{w.name}:scale")
         zero = b.constant(np.zeros(p.scale.shape, np.int8), f"{w.name}:zero")
         weights = b.emit(DEQUANTIZE, [q, scale, zero], {"axis": 0}, name=f"dequantize {w.name}")
-        anchors, operands = inputs[: node.op.anchors], inputs[node.op.anchors :]
+        own = node.op.own_inputs(node.attrs)
+        anchors, operands = inputs[:own], inputs[own:]
         anchors[form.weights] = weights
         attrs = dict(node.attrs)
         means = self.means.get(node.args[activation_of(node)].name)

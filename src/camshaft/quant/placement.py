@@ -134,7 +134,7 @@ def _consider_conv(
         _explain(plan, node, "int8: layer_precision" if asked else "int8: permitted")
         plan.convs.add(node.output.name)
         plan.uses.add((node.output.name, activation_of(node)))
-        anchors = node.op.anchors or 0
+        anchors = node.op.own_inputs(node.attrs) or 0
         for i, t in enumerate(node.args[anchors:], anchors):
             skip = _is_activation(t) and t.shape == node.output.shape
             if skip and not _is_sensitive(_expr(node), i - anchors + 1):

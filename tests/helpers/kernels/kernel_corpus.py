@@ -37,6 +37,7 @@ def specs() -> dict[str, KernelSpec]:
         _convolutions,
         _products,
         _few_bits,
+        _attention,
         _pools,
         _reductions,
         _movement,
@@ -225,6 +226,21 @@ def _few_bits() -> Iterator[tuple[str, KernelSpec]]:
             attrs = {"bits": bits, "block": block, "int8": int8, "epilogue": E.add(X, Y)}
             name = f"matmul_nbits/{m} {k} {n} {bits} bits {zero} {'bytes' if int8 else 'floats'}"
             yield name, _spec("matmul_nbits", inputs, _dense(f32, m, n), **attrs)
+
+
+def _attention() -> Iterator[tuple[str, KernelSpec]]:
+    for s, t, masked in [(33, 33, False), (1, 70, True), (20, 700, True)]:
+        beside = Operand(f32, (2, 3, s, 16), (s * 48, 16, 48, 1))
+        inputs = [beside, _dense(f32, 2, 3, t, 16), _dense(f32, 2, 3, t, 24)]
+        attrs: dict[str, Any] = {"score": E.mul(X, E.const(0.25)), "operands": 0}
+        if masked:
+            attrs = {"score": E.add(E.mul(X, E.const(0.25)), Y), "operands": 1}
+            inputs.append(_dense(f32, 2, 1, 1, t))
+        out = _dense(f32, 2, 3, s, 24)
+        yield f"attention/{s} {t}", _spec("attention", inputs, out, epilogue=X, **attrs)
+        causal = {"causal": True, "first": t - s, "window": 30, "hidden": "zero"}
+        name = f"attention/causal {s} {t}"
+        yield name, _spec("attention", inputs, out, epilogue=X, **attrs, **causal)
 
 
 def _pools() -> Iterator[tuple[str, KernelSpec]]:

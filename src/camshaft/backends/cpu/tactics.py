@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from camshaft.backends.base import Preferences, Tactic
+from camshaft.backends.cpu.attention.tactic import Attention
 from camshaft.backends.cpu.conv.depthwise.tactic import ConvDepthwiseI8
 from camshaft.backends.cpu.conv.direct import ConvDirect, takes_any_strides
 from camshaft.backends.cpu.conv.grouped import ConvGrouped
@@ -38,6 +39,7 @@ TACTICS: tuple[Tactic[Any], ...] = (
     MatmulNbitsExpanded(),
     MatmulNbits(),
     MatmulNbitsBytes(),
+    Attention(),
     PoolGlobal(),
     PoolWindow(),
     Reduce(),
@@ -56,6 +58,10 @@ STRIDED: Mapping[str, Callable[[int, TensorType], bool]] = {
 }
 """Op -> (operand, its type) -> whether its kernels read that operand through any strides."""
 
+IN_ANY_ORDER = frozenset({"attention", "matmul"})
+"""Ops whose kernels write results whose axes, but for the last, lie in any order."""
+
 PREFERENCES = Preferences(
-    takes_any_strides=lambda op, operand, type: op in STRIDED and STRIDED[op](operand, type)
+    takes_any_strides=lambda op, operand, type: op in STRIDED and STRIDED[op](operand, type),
+    writes_any_order=lambda op: op in IN_ANY_ORDER,
 )

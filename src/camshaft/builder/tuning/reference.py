@@ -53,7 +53,7 @@ def references(spec: KernelSpec, arrays: Sequence[np.ndarray]) -> list[Reference
         return [Reference(value, expr_attr(spec, op.expression), known)]
     (anchor,) = op.reference(arrays, {**attrs, "epilogue": IDENTITY})
     first = _anchor(op, np.asarray(anchor), arrays, attrs)
-    operands = arrays[op.anchors :]
+    operands = arrays[op.own_inputs(attrs) :]
     value = apply_epilogue(np.asarray(anchor), operands, attrs)
     known = (first, *(Interval.around(a) for a in operands))
     stepped = steps_inside(expr_attr(spec, "prologue", IDENTITY))

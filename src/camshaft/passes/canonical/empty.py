@@ -58,7 +58,7 @@ class AnchorOfNothing(Rewrite):
     def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
         if not anchored(node):
             return None
-        anchors = node.args[: node.op.anchors]
+        anchors = node.args[: node.op.own_inputs(node.attrs)]
         if not (all(t.is_const for t in anchors) and any(_is_empty(t) for t in anchors)):
             return None
         bare = {**node.attrs, "epilogue": IDENTITY}

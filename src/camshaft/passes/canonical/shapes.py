@@ -159,7 +159,7 @@ class MergeBroadcasts(Rewrite):
             return [r.emit(BROADCAST, first.inputs, node.attrs, like=[first, node])]
         if not has_body(node):
             return None
-        start = node.op.anchors or 0
+        start = node.op.own_inputs(node.attrs) or 0
         inputs = [self._source(t, r) if i >= start else t for i, t in enumerate(node.args)]
         if all(a is b for a, b in zip(inputs, node.args, strict=True)):
             return None
@@ -202,7 +202,7 @@ class ShrinkConstantOperand(Rewrite):
     def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
         if not has_body(node):
             return None
-        start = node.op.anchors or 0
+        start = node.op.own_inputs(node.attrs) or 0
         inputs = [self._small(t, r) if i >= start else t for i, t in enumerate(node.args)]
         if all(a is b for a, b in zip(inputs, node.args, strict=True)):
             return None

@@ -29,7 +29,7 @@ from camshaft.ir.types import Shape
 from camshaft.ops import RESHAPE, TRANSPOSE
 from camshaft.passes.layout.shapes import (
     CHANNELS_LAST,
-    grouped_perm,
+    grouped_perms,
     identity,
     is_reshape,
     relative,
@@ -229,8 +229,14 @@ class _Layout:
     def reshape(self, node: Node) -> None:
         x, out = node.args[0], node.output
         orders = list(self.known(x))
-        orders.append(grouped_perm(x.shape, out.shape, orders[0]))
-        for have in orders:
+        moved = grouped_perms(x.shape, out.shape, orders[0])
+        usual = (CHANNELS_LAST, identity(out.type.rank))
+
+        def liked(have: Perm) -> int:
+            perm = reshaped_perm(x.shape, out.shape, have)
+            return usual.index(perm) if perm in usual else len(usual)
+
+        for have in (*orders, *sorted(moved, key=liked)):
             perm = reshaped_perm(x.shape, out.shape, have)
             if perm is not None:
                 shape = tuple(out.shape[a] for a in perm)

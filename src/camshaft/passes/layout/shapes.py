@@ -57,20 +57,21 @@ def reshaped_perm(shape: Shape, out_shape: Shape, have: Perm) -> Perm | None:
     return _with_unit_axes(out_shape, made)
 
 
-def grouped_perm(shape: Shape, out_shape: Shape, have: Perm) -> Perm:
-    """The order nearest to `have` in which the reshape can be done (see `reshaped_perm`).
+def grouped_perms(shape: Shape, out_shape: Shape, have: Perm) -> tuple[Perm, ...]:
+    """The orders nearest to `have` in which the reshape can be done (see `reshaped_perm`).
 
-    The axes of each merged or split run are brought together where the first of them lies.
+    The axes of each merged or split run are brought together where the first of them lies, or the last.
     """
     groups = _groups(shape, out_shape)
     if groups is None:
-        return identity(len(shape))
+        return (identity(len(shape)),)
     run_of = {a: ins for ins, _ in groups for a in ins}
-    order = [a for a in range(len(shape)) if shape[a] == 1]
-    for a in have:
-        if a not in order:
-            order += run_of[a]
-    return tuple(order)
+    units = [a for a in range(len(shape)) if shape[a] == 1]
+    stored = [a for a in have if a not in units]
+    by_first = dict.fromkeys(run_of[a] for a in stored)
+    by_last = dict.fromkeys(run_of[a] for a in reversed(stored))
+    orders = (list(by_first), list(by_last)[::-1])
+    return tuple((*units, *(a for run in order for a in run)) for order in orders)
 
 
 def _groups(shape: Shape, out_shape: Shape) -> list[tuple[tuple[int, ...], tuple[int, ...]]] | None:

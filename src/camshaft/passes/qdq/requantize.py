@@ -154,7 +154,7 @@ class FoldRequantize(Rewrite):
     name = "fold-requantization"
 
     def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
-        key, anchors = node.op.expression, node.op.anchors
+        key, anchors = node.op.expression, node.op.own_inputs(node.attrs)
         if key is None or anchors is None:
             return None
         # Input i of the expression is node input i + first; input 0 of an epilogue is the anchor.

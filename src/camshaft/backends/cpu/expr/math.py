@@ -121,6 +121,30 @@ def exp_of_negative(k: FunctionBuilder, x: Value) -> Value:
     return k.select(is_small, 0.0, power)
 
 
+def shares(k: FunctionBuilder, xs: Sequence[Value]) -> list[Value]:
+    """e**x of x <= 0 (or NaN), as terms of a sum whose largest term is 1; 0 where it is below 1.2e-38.
+
+    Two thirds of the instructions of `exp_of_negative`, step by step for all vectors, whose chains so lie
+    side by side.  Relative error below 1.2e-7 near 0 and 6e-6 at -87: of a sum of at least 1 always below
+    1.2e-7.
+    """
+    for x in xs:
+        _only_f32(x, "exp")
+    magic = 1.5 * 2**23
+    bounded = [k.greater(_LOG_SMALLEST, x) for x in xs]  # NaN stays
+    shifted = [k.fma(x, _LOG2_E, k.const(magic, f32, x.lanes)) for x in bounded]
+    rests = [k.fma(x, _LOG2_E, magic - s) for x, s in zip(bounded, shifted, strict=True)]
+    roots = [k.const(_EXP2[0], f32, x.lanes) for x in xs]
+    for c in _EXP2[1:]:
+        steps = zip(roots, rests, strict=True)
+        roots = [k.fma(root, r, k.const(c, f32, r.lanes)) for root, r in steps]
+    powers = [k.bitcast((k.bitcast(s, i32) << 23) + 0x3F800000, f32) for s in shifted]
+    return [
+        k.select(x < _LOG_SMALLEST, 0.0, root * power)
+        for x, root, power in zip(xs, roots, powers, strict=True)
+    ]
+
+
 def _reduced_exp(k: FunctionBuilder, x: Value) -> tuple[Value, Value, Value]:
     """(p, n, n in the lowest bits of a float) with e**x = p * 2**n and p from 0.7 to 1.42."""
     shifted = k.fma(x, 1.44269504088896341, k.const(1.5 * 2**23, f32, x.lanes))

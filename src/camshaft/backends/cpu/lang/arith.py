@@ -256,6 +256,14 @@ class Arithmetic(Emitter):
             x = join(low, high)
         return x
 
+    def fold(self, values: Sequence[Value], join: Callable[[Value, Value], Value]) -> Value:
+        """All values joined as a balanced tree."""
+        values = list(values)
+        while len(values) > 1:
+            pairs = [join(a, b) for a, b in zip(values[::2], values[1::2], strict=False)]
+            values = pairs + values[len(values) - len(values) % 2 :]
+        return values[0]
+
 
 def _is(x: Number, constant: int) -> bool:
     return not isinstance(x, Value) and x == constant

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from camshaft.backends.cpu.expr.epilogue import Epilogue, Result
 from camshaft.backends.cpu.lang import FunctionBuilder, Pointer, Value
 from camshaft.backends.cpu.matmul.problem import MatmulProblem
-from camshaft.backends.cpu.pointwise.axes import is_at_most
 from camshaft.backends.cpu.products import Parts, ProductForm
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.extents.sizes import fixed_extent
@@ -53,31 +52,36 @@ class MatmulTile:
         place: Epilogue,
         rows: int,
         counts: Sequence[int | Value],
+        depth: Value | None = None,
     ) -> None:
         """rows x counts: `counts` are the lanes that exist of each vector of the panel.
 
         constants: i32 per column, or None (floats).
+        depth: of floats, how many elements of K there are, where not all.
         """
         k, p = self.k, self.p
         acc = [[k.const(0, self.form.sums, self.lanes) for _ in counts] for _ in range(rows)]
         sums = [k.const(0, i32, self.lanes) for _ in range(rows if self._needs_row_sums else 0)]
         state = [*acc, sums]
-        depth = p.k if self._group == 1 else p.k // self._group
-        whole = 0 if is_at_most(depth, 2 * _UNROLL - 1) else depth // _UNROLL * _UNROLL
-        if whole != 0:
+        steps: Extent | Value = p.k if self._group == 1 else p.k // self._group
+        if depth is not None:
+            steps = depth
+        short = isinstance(steps, int) and steps < 2 * _UNROLL
+        whole = 0 if short else steps // _UNROLL * _UNROLL
+        if isinstance(whole, Value) or whole != 0:
             with k.loop(0, whole, _UNROLL, carry=state) as start:
                 here = self._lines(a.at(start * (self._group * p.a_steps[-1])), rows)
                 line = panel.base.at(start * panel.step)
                 for n in range(_UNROLL):
                     self._step(here, line, n, panel, counts, acc, sums)
-        left = depth - whole
+        left = steps - whole
         if isinstance(left, int):
             here = self._lines(a.at(whole * self._group * p.a_steps[-1]), rows)
             line = panel.base.at(whole * panel.step)
             for n in range(left):
                 self._step(here, line, n, panel, counts, acc, sums)
         else:
-            with k.loop(whole, depth, carry=state) as at:
+            with k.loop(whole, steps, carry=state) as at:
                 here = self._lines(a.at(at * (self._group * p.a_steps[-1])), rows)
                 self._step(here, panel.base.at(at * panel.step), 0, panel, counts, acc, sums)
         if self._group > 1 and p.k % self._group:

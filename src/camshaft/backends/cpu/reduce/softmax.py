@@ -219,7 +219,7 @@ class _SoftmaxAlong(_SoftmaxWriter):
         repeated: which lanes of the last vectors are elements that others have, too.
         """
         k = self.k
-        largest = k.reduce(_folded(values, k.greater), k.greater)
+        largest = k.reduce(k.fold(values, k.greater), k.greater)
         shifted = [v - largest for v in values]
         powers = [math.exp_of_negative(k, v) for v in shifted]
         counted = powers[: len(powers) - len(repeated)]
@@ -227,7 +227,7 @@ class _SoftmaxAlong(_SoftmaxWriter):
             k.select(again, 0.0, power)
             for again, power in zip(repeated, powers[len(counted) :], strict=True)
         ]
-        total = k.reduce(_folded(counted, k.add), k.add)
+        total = k.reduce(k.fold(counted, k.add), k.add)
         final = math.log(k, total) if self.p.log else 1.0 / total
         for difference, power in zip(shifted, powers, strict=True):
             yield difference - final if self.p.log else power * final
@@ -242,7 +242,7 @@ class _SoftmaxAlong(_SoftmaxWriter):
             lows[n] = k.greater(value, lows[n])
 
         self._pass(update_maxima, lows)
-        largest = k.reduce(_folded(lows, k.greater), k.greater)
+        largest = k.reduce(k.fold(lows, k.greater), k.greater)
         sums = [k.const(0.0, f32, self.lanes) for _ in range(_SIDE)]
 
         def add_powers(n: int, place: Index, count: int | Value) -> None:
@@ -252,7 +252,7 @@ class _SoftmaxAlong(_SoftmaxWriter):
                 k.store(power, y.at(place), count)
 
         self._pass(add_powers, sums)
-        total = k.reduce(_folded(sums, k.add), k.add)
+        total = k.reduce(k.fold(sums, k.add), k.add)
         final = math.log(k, total) if log else 1.0 / total
 
         def finish(n: int, place: Index, count: int | Value) -> None:
@@ -293,10 +293,10 @@ class _SoftmaxAcross(_SoftmaxWriter):
         """Rows of a few elements: all in registers, transposed so that each lane has a row."""
         k = self.k
         values = self._columns(x, count)
-        largest = _folded(values, k.greater)
+        largest = k.fold(values, k.greater)
         shifted = [v - largest for v in values]
         powers = [math.exp_of_negative(k, v) for v in shifted]
-        total = _folded(powers, k.add)
+        total = k.fold(powers, k.add)
         if self.p.log:
             final = math.log(k, total)
             self._store_columns([v - final for v in shifted], y, count)
@@ -365,12 +365,3 @@ class _SoftmaxAcross(_SoftmaxWriter):
             else:
                 result = k.load_strided(place, y_lane, lanes, count) * final
             k.store_strided(result, place, y_lane, count)
-
-
-def _folded(values: Sequence[Value], join: Callable[[Value, Value], Value]) -> Value:
-    """All values joined as a balanced tree."""
-    values = list(values)
-    while len(values) > 1:
-        pairs = [join(a, b) for a, b in zip(values[::2], values[1::2], strict=False)]
-        values = pairs + values[len(values) - len(values) % 2 :]
-    return values[0]

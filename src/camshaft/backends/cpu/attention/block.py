@@ -1,0 +1,353 @@
+"""A work item of attention: one block of queries of one head, over all keys that it sees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from camshaft.backends.base import Operand
+from camshaft.backends.cpu.attention.pack import pack_keys, pack_values
+from camshaft.backends.cpu.attention.plan import Cut, Scratch
+from camshaft.backends.cpu.attention.problem import AttentionProblem, Strided
+from camshaft.backends.cpu.attention.rows import LOWEST, SYMBOL, RowState, share_of
+from camshaft.backends.cpu.expr.epilogue import Epilogue, Result
+from camshaft.backends.cpu.lang import FunctionBuilder, Index, Pointer, Value
+from camshaft.backends.cpu.matmul.problem import MatmulProblem
+from camshaft.backends.cpu.matmul.tile import MatmulTile, PanelVectors
+from camshaft.ir import expr as E
+from camshaft.ir.extents.extent import Extent
+from camshaft.ir.strides import Strides
+from camshaft.ir.types import DType, f32, i32
+
+_ALIGN = 64
+
+
+def product(depth: Extent, a: tuple[Extent, Extent]) -> MatmulProblem:
+    """A product of floats that is tiled by hand.  a: strides of its rows and columns."""
+    one = Operand.dense(f32, (1, 1))
+    return MatmulProblem(
+        f32, f32, (1,), depth, 1, a, (0,), (0,), (depth, 1), (1, 1), False, 0, 0, E.inp(0), (), one
+    )  # fmt: skip
+
+
+class BlockWriter:
+    """Writes work items of a phase."""
+
+    def __init__(
+        self,
+        k: FunctionBuilder,
+        p: AttentionProblem,
+        cut: Cut,
+        pointers: Sequence[Pointer],
+        dtypes: Sequence[DType],
+    ) -> None:
+        """pointers, dtypes: of all operands in order, the output last."""
+        self.k, self.p, self.cut = k, p, cut
+        self.pointers, self.dtypes = pointers, dtypes
+        room = Scratch.of(p, cut)
+        mine = k.args["workspace"].as_type(f32).at(k.worker * room.size).aligned(_ALIGN)
+        self.scores, self.results = mine.at(room.scores), mine.at(room.results)
+        self.packed_keys, self.packed_values = mine.at(room.keys), mine.at(room.values)
+        self.state = RowState(mine.at(room.state), cut.block)
+
+    def item(self, position: Sequence[Index], block: Value) -> None:
+        """The block of queries number `block` of the head at a position of the loops over heads."""
+        k, p, cut = self.k, self.p, self.cut
+        lies = [p.q, p.k, p.v, *p.score_operands, *p.operands, p.out]
+        here = [
+            _moved(k, pointer, lie.lead, position)
+            for pointer, lie in zip(self.pointers, lies, strict=True)
+        ]
+        start = block * cut.block
+        rows = k.min(cut.block, k.index(p.queries) - start)
+        work = _Block(self, here, start, rows, block)
+        if not cut.several:
+            work.keys(k.index(0), p.keys if isinstance(p.keys, int) else k.index(p.keys))
+            return
+        work.begin()
+        low, high = work.visible()
+        whole, left = p.keys // cut.keys, p.keys % cut.keys
+        if isinstance(whole, int) and isinstance(left, int):
+            tiles = k.min(ceil_div_value(high, cut.keys), whole) if left else ceil_div_value(high, cut.keys)  # fmt: skip
+            with k.loop(low // cut.keys, tiles) as tile:
+                work.keys(tile * cut.keys, cut.keys)
+            if left:
+                with k.if_(high > whole * cut.keys):
+                    work.keys(k.index(whole * cut.keys), left)
+        else:
+            with k.loop(low // cut.keys, ceil_div_value(high, cut.keys)) as tile:
+                first = tile * cut.keys
+                work.keys(first, k.min(cut.keys, k.index(p.keys) - first))
+        work.finish()
+
+
+def ceil_div_value(x: Value, by: int) -> Value:
+    """x / by, rounded up."""
+    return (x + (by - 1)) // by
+
+
+def _moved(
+    k: FunctionBuilder, pointer: Pointer, strides: Strides, position: Sequence[Index]
+) -> Pointer:
+    for index, stride in zip(position, strides, strict=True):
+        if stride != 0 and not (isinstance(index, int) and index == 0):
+            pointer = pointer.at(k.mul(k.index(index), stride))
+    return pointer
+
+
+class _Block:
+    """One work item: `rows` queries from `start` on.  here: all operands at this head."""
+
+    def __init__(
+        self, w: BlockWriter, here: Sequence[Pointer], start: Value, rows: Value, block: Value
+    ) -> None:
+        self.w, self.k, self.p, self.cut = w, w.k, w.p, w.cut
+        self.start, self.rows, self.block = start, rows, block
+        self.q, self.key, self.value = here[:3]
+        count = 3 + len(w.p.score_operands)
+        self.score_pointers, self.result_pointers = here[3:count], here[count:-1]
+        self.score_dtypes, self.result_dtypes = w.dtypes[3:count], w.dtypes[count:-1]
+        self.out = here[-1]
+
+    # -- what a block begins and ends with where keys come in several tiles --------------------
+
+    def begin(self) -> None:
+        """No score and no result so far."""
+        k, lanes = self.k, self.cut.lanes
+        with k.loop(0, self.rows) as row:
+            k.store(k.const(LOWEST, f32), self.w.state.maximum(row))
+            k.store(k.const(0.0, f32), self.w.state.total(row))
+            line = self.w.results.at(row * self._columns)
+            for at in range(0, self._columns, lanes):
+                k.store(k.const(0.0, f32, lanes), line.at(at))
+
+    def visible(self) -> tuple[Value, Value]:
+        """The first key, and the one behind the last, that any query of the block sees."""
+        k, p = self.k, self.p
+        if not p.causal:
+            return k.index(0), k.index(p.keys)
+        place = k.index(p.first) + (self.start if p.place_step else 0)
+        last = place + (self.cut.block if p.place_step else 1)
+        high = k.min(last, k.index(p.keys))
+        low = k.index(0)
+        if p.window:
+            low = k.max(place - (p.window - 1), 0)
+        return low, k.max(high, low)
+
+    def finish(self) -> None:
+        """Results divided by the sum of their row's powers, through the epilogue."""
+        k, p, lanes = self.k, self.p, self.cut.lanes
+        with k.loop(0, self.rows) as row:
+            total = k.load(self.w.state.total(row))
+            k.store(share_of(k, total, p.zero_hidden), self.w.state.factor(row))
+        place = self._final()
+        with k.loop(0, self.rows) as row:
+            line = self.w.results.at(row * self._columns)
+            for at in range(0, p.width, lanes):
+                value = k.load(line.at(at), lanes)
+                place.at((row, at)).store(value, (0, 0), min(lanes, p.width - at))
+
+    @property
+    def _columns(self) -> int:
+        panel = self.cut.value_panel
+        return -(-self.p.width // panel) * panel
+
+    # -- one tile of keys ----------------------------------------------------------------------
+
+    def keys(self, first: Value, count: int | Value) -> None:
+        """The keys first .. first + count - 1."""
+        k, p, cut = self.k, self.p, self.cut
+        key = self.key.at(k.mul(first, p.k.row))
+        value = self.value.at(k.mul(first, p.v.row))
+        if not cut.in_place:
+            target, panel = self.w.packed_values, cut.value_panel
+            pack_values(k, value, p.v, p.width, count, target, cut.keys, panel)
+        self._scores(first, key, count)
+        k.call(SYMBOL, self.w.scores, self.w.state.base, count, self.rows)
+        self._values(value, count)
+
+    def _scores(self, first: Value, key: Pointer, count: int | Value) -> None:
+        k, p, cut = self.k, self.p, self.cut
+        tile = MatmulTile(k, product(p.size, (p.q.row, p.q.column)), cut.lanes)
+        place = self._score_place(first)
+        number = k.index(count)
+        plain = [cut.lanes] * cut.cols
+        varying = any(o.column != 0 for o in p.score_operands)
+        left = count % cut.panel if varying else 0
+        whole = number // cut.panel if varying else ceil_div_value(number, cut.panel)
+
+        def panel(at: Value, counts: Sequence[int | Value]) -> None:
+            source = key.at(k.mul(at, p.k.row))
+            pack_keys(k, source, p.k, p.size, number - 1 - at, self.w.packed_keys, cut.panel)
+            vectors = self._packed(self.w.packed_keys, cut.panel)
+            for line, rows in self._row_tiles():
+                q = self.q.at(k.mul(self.start + line, p.q.row))
+                tile.write(q, vectors, None, place.at((line, at)), rows, counts)
+
+        with k.loop(0, whole) as n:
+            panel(n * cut.panel, plain)
+        if isinstance(left, int) and left:
+            counts: list[int | Value] = [
+                min(cut.lanes, left - n) for n in range(0, left, cut.lanes)
+            ]
+            panel(k.index(whole) * cut.panel, counts)
+        elif not isinstance(left, int):
+            with k.if_(left > 0):
+                panel(whole * cut.panel, [left - n * cut.lanes for n in range(cut.cols)])
+
+    def _values(self, value: Pointer, count: int | Value) -> None:
+        k, p, cut = self.k, self.p, self.cut
+        depth = count if isinstance(count, int) else p.keys
+        tile = MatmulTile(k, product(depth, (cut.pitch, 1)), cut.lanes)
+        place = self._rescaled() if cut.several else self._final()
+
+        def panel(column: Index, vectors: PanelVectors, columns: int) -> None:
+            counts = [min(cut.lanes, columns - n) for n in range(0, columns, cut.lanes)]
+            for line, rows in self._row_tiles():
+                a = self.w.scores.at(line * cut.pitch)
+                run_time = None if isinstance(count, int) else count
+                tile.write(a, vectors, None, place.at((line, column)), rows, counts, run_time)
+
+        for part in k.tiles(p.width, cut.value_panel):
+            assert isinstance(part.count, int)
+            at = k.index(part.start)
+            if cut.in_place:
+                source = value.at(k.mul(at, p.v.column))
+                vectors = PanelVectors(source, p.v.row, self._in_place)
+            else:
+                vectors = self._packed(self.w.packed_values.at(at * cut.keys), cut.value_panel)
+            panel(at, vectors, part.count)
+
+    def _packed(self, base: Pointer, width: int) -> PanelVectors:
+        lanes = self.cut.lanes
+
+        def load(line: Pointer, j: int, count: int | Value) -> Value:
+            return self.k.load(line.at(j * lanes), lanes)
+
+        return PanelVectors(base.aligned(_ALIGN), width, load)
+
+    def _in_place(self, line: Pointer, j: int, count: int | Value) -> Value:
+        lanes, step = self.cut.lanes, self.p.v.column
+        at = j * lanes * step
+        return self.k.load_strided(line.at(at), step, lanes, count)
+
+    def _row_tiles(self) -> Iterable[tuple[Value, int]]:
+        """Register tiles of the block: their first row within it, and how many rows they have."""
+        k, p, cut = self.k, self.p, self.cut
+        whole, step = p.queries // cut.rows, cut.rows
+        low = self.block * cut.tiles
+        if whole != 0:
+            with k.loop(0, k.min(cut.tiles, k.index(whole) - low)) as number:
+                yield number * step, step
+        blocks = cut.blocks(p)
+
+        def is_last() -> Value:
+            return k.eq(self.block, blocks - 1)
+
+        for tile in k.rest(p.queries, whole * step, step, is_last=is_last, halves=True):
+            yield k.index(tile.start) - self.start, tile.size
+
+    # -- where results go ----------------------------------------------------------------------
+
+    def _score_place(self, first: Value) -> Epilogue:
+        """Scores of the tile of keys that begins at `first`, as [rows][pitch]."""
+        k, p, cut = self.k, self.p, self.cut
+        pointers = [
+            pointer.at(k.mul(self.start, o.row)).at(k.mul(first, o.column))
+            for pointer, o in zip(self.score_pointers, p.score_operands, strict=True)
+        ]
+        operands = _operands(p.score_operands, self.score_dtypes)
+        out = Operand(f32, (2, 2), (cut.pitch, 1))
+        if not p.causal:
+            return Epilogue(k, p.score, operands, pointers, out, self.w.scores)
+        hider = _Hider(self.k, p, self.start, first)
+        return _Hiding(k, p.score, operands, pointers, out, self.w.scores, hider)
+
+    def _rescaled(self) -> Epilogue:
+        """Results so far, times the factor of their row, plus the new ones."""
+        out = Operand(f32, (2, 2), (self._columns, 1))
+        factor = Operand(f32, (2, 2), (1, 0))
+        expr = E.add(E.mul(E.inp(1), E.inp(2)), E.inp(0))
+        pointers = [self.w.results, self.w.state.factor(0)]
+        return Epilogue(self.k, expr, [out, factor], pointers, out, self.w.results)
+
+    def _final(self) -> Epilogue:
+        """The output: results times the factor of their row, through the epilogue."""
+        k, p = self.k, self.p
+        inputs = [E.mul(E.inp(0), E.inp(1)), *(E.inp(2 + n) for n in range(len(p.operands)))]
+        expr = E.substitute(p.epilogue, inputs)
+        factor = Operand(f32, (2, 2), (1, 0))
+        pointers = [
+            pointer.at(k.mul(self.start, o.row))
+            for pointer, o in zip(self.result_pointers, p.operands, strict=True)
+        ]
+        operands = _operands(p.operands, self.result_dtypes)
+        out = Operand(self.w.dtypes[-1], (2, 2), (p.out.row, p.out.column))
+        target = self.out.at(k.mul(self.start, p.out.row))
+        return Epilogue(
+            k, expr, [factor, *operands], [self.w.state.factor(0), *pointers], out, target
+        )
+
+
+def _operands(lies: Sequence[Strided], dtypes: Sequence[DType]) -> list[Operand]:
+    """Matrices that begin at a block, as an epilogue takes them."""
+    return [
+        Operand(dtype, (2, 2), (o.row, o.column)) for o, dtype in zip(lies, dtypes, strict=True)
+    ]
+
+
+class _Hider:
+    """Hides scores of keys that a query does not see, in causal attention."""
+
+    def __init__(self, k: FunctionBuilder, p: AttentionProblem, start: Value, first: Value) -> None:
+        """start, first: the query and the key in the corner of the scores."""
+        self.k, self.p = k, p
+        place = k.index(p.first) + (start if p.place_step else 0)
+        self.ahead = place - first
+        """How many keys the corner's query sees behind the corner's key, which may be negative."""
+
+    def hidden(self, score: Value, row: Value, column: Value) -> Value:
+        """The score of `lanes` keys from `column` on."""
+        k, p, lanes = self.k, self.p, score.lanes
+        edge = k.cast(self.ahead + (row if p.place_step else 0) - column, i32)
+        lane = k.const_vector(range(lanes), i32)
+        seen = lane <= k.splat(edge, lanes)
+        if p.window:
+            seen = seen & (lane > k.splat(edge - p.window, lanes))
+        return k.select(seen, score, float("-inf"))
+
+
+class _Hiding(Epilogue):
+    """Scores of which some are hidden."""
+
+    def __init__(
+        self,
+        k: FunctionBuilder,
+        expr: E.Expr,
+        operands: Sequence[Operand],
+        pointers: Sequence[Pointer],
+        output: Operand,
+        out: Pointer,
+        hider: _Hider,
+    ) -> None:
+        super().__init__(k, expr, operands, pointers, output, out)
+        self.hider = hider
+        self.corner: tuple[Index, Index] = (0, 0)
+
+    def at(self, index: Sequence[Index]) -> _Hiding:
+        """The same seen from the score at `index` (row, column)."""
+        moved = super().at(index)
+        hiding = _Hiding.__new__(_Hiding)
+        hiding.__dict__.update(moved.__dict__)
+        hiding.hider = self.hider
+        row, column = (self.k.index(a) + b for a, b in zip(index, self.corner, strict=True))
+        hiding.corner = (row, column)
+        return hiding
+
+    def store_all(self, results: Iterable[Result]) -> None:
+        """One after another."""
+        for value, offset, count in results:
+            k = self.k
+            row, column = (k.index(a) + b for a, b in zip(self.corner, offset, strict=True))
+            score = self.hider.hidden(self.apply(value, offset, count), row, column)
+            access = self._output.at(offset)
+            k.store_strided(score, access.pointer, 1, count)

@@ -1,0 +1,127 @@
+"""Attention in numbers: loops over heads, and what a work item does of one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+from camshaft.backends.base import KernelSpec, Operand
+from camshaft.backends.cpu.pointwise.axes import merged
+from camshaft.backends.cpu.pointwise.support import printable
+from camshaft.ir import expr as E
+from camshaft.ir.attrs import expr_attr, extent_attr, int_attr
+from camshaft.ir.extents.extent import Extent
+from camshaft.ir.extents.sizes import is_positive
+from camshaft.ir.strides import Strides
+from camshaft.ir.types import Shape, f32
+
+
+@dataclass(frozen=True)
+class Strided:
+    """A matrix for each head: strides over the loops over heads, of rows, of columns."""
+
+    lead: Strides
+    row: Extent
+    column: Extent
+
+
+@dataclass(frozen=True)
+class AttentionProblem:
+    """lead: loops over heads (and batches).  queries, keys, size, width: S, T, H and G.
+
+    score, score_operands: the expression of a score and its operands, matrices [S, T] for each head;
+    epilogue, operands: likewise of a result, [S, G].
+    causal, first, window: see the op.  place_step: how far apart the places of neighbouring rows are,
+    0 where the rows are heads with one query each.
+    """
+
+    lead: Shape
+    queries: Extent
+    keys: Extent
+    size: int
+    width: int
+    q: Strided
+    k: Strided
+    v: Strided
+    out: Strided
+    score: E.Expr
+    score_operands: tuple[Strided, ...]
+    epilogue: E.Expr
+    operands: tuple[Strided, ...]
+    causal: bool
+    first: Extent
+    window: int
+    place_step: int
+    zero_hidden: bool
+
+    @staticmethod
+    def of(spec: KernelSpec) -> AttentionProblem:
+        """The numbers of an "attention" spec."""
+        attrs = dict(spec.attrs)
+        count = 3 + int_attr(spec, "operands", 0)
+        out = spec.outputs[0]
+        heads, rank = out.shape[:-2], len(out.shape)
+        size, width = spec.inputs[0].shape[-1], out.shape[-1]
+        assert isinstance(size, int) and isinstance(width, int)
+        strides = [_over(o, rank) for o in (*spec.inputs, out)]
+        nest = merged(heads, [s[:-2] for s in strides])
+        all_ = [Strided(lead, s[-2], s[-1]) for lead, s in zip(nest.strides, strides, strict=True)]
+        lead, rows, step = nest.shape, out.shape[-2], 1
+        if rows == 1 and all_[1].lead[-1] == 0 and all_[2].lead[-1] == 0:
+            # Heads with one query each that share their keys are the rows of one matrix.
+            lead, rows, step = (*lead[:-1], 1), lead[-1], 0
+            all_ = [
+                Strided((*s.lead[:-1], 0), s.row if n in (1, 2) else s.lead[-1], s.column)
+                for n, s in enumerate(all_)
+            ]
+        return AttentionProblem(
+            lead=lead,
+            queries=rows,
+            keys=spec.inputs[1].shape[-2],
+            size=size,
+            width=width,
+            q=all_[0],
+            k=all_[1],
+            v=all_[2],
+            out=all_[-1],
+            score=expr_attr(spec, "score", E.inp(0)),
+            score_operands=tuple(all_[3:count]),
+            epilogue=expr_attr(spec, "epilogue", E.inp(0)),
+            operands=tuple(all_[count:-1]),
+            causal=bool(attrs.get("causal", False)),
+            first=extent_attr(spec, "first", 0),
+            window=int_attr(spec, "window", 0),
+            place_step=step,
+            zero_hidden=attrs.get("hidden", "nan") == "zero",
+        )
+
+    @property
+    def heads(self) -> Extent:
+        """Matrices of scores."""
+        return prod(self.lead)
+
+
+def _over(operand: Operand, rank: int) -> Strides:
+    """Strides of an operand over the axes of the output; its last two may be other axes."""
+    missing = rank - len(operand.shape)
+    own = tuple(0 if d == 1 else s for d, s in zip(operand.shape, operand.strides, strict=True))
+    return (0,) * missing + own
+
+
+def is_supported(spec: KernelSpec) -> bool:
+    """Whether there is code for these types and expressions."""
+    if spec.op != "attention" or len(spec.inputs) < 3:
+        return False
+    q, k, v = spec.inputs[:3]
+    if any(o.dtype != f32 or o.const for o in (q, k, v)):
+        return False
+    known = all(isinstance(o.shape[-1], int) and o.shape[-1] > 0 for o in (q, v))
+    if not known or not is_positive(k.shape[-2]):
+        return False
+    if any(0 in o.shape for o in (*spec.inputs, *spec.outputs)):
+        return False
+    count = 3 + int_attr(spec, "operands", 0)
+    score, result = spec.inputs[3:count], spec.inputs[count:]
+    return printable(
+        expr_attr(spec, "score", E.inp(0)), [f32, *(o.dtype for o in score)]
+    ) and printable(expr_attr(spec, "epilogue", E.inp(0)), [f32, *(o.dtype for o in result)])

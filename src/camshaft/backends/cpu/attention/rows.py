@@ -1,0 +1,130 @@
+"""Softmax of the scores of a block of queries, in scratch memory.
+
+Scores become powers of e, relative to the largest score of the row; what the results have to be
+multiplied by comes from their sum.  Where keys come in several tiles, maximum and sum so far are kept
+and earlier results are rescaled (Milakov and Gimelshein 2018; Dao et al. 2022).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from camshaft.backends.cpu.expr import math
+from camshaft.backends.cpu.lang import Arg, FunctionBuilder, Index, Module, Pointer, Scalar, Value
+from camshaft.ir.types import f32
+
+LOWEST = -f32.largest
+"""What a maximum starts from: subtracting it from minus infinity still gives minus infinity."""
+_SIDE = 4
+
+
+@dataclass(frozen=True)
+class RowState:
+    """Numbers of each row of a block: [3][block], its maximum, its sum, the factor of its results."""
+
+    base: Pointer
+    block: int
+
+    def maximum(self, row: Index) -> Pointer:
+        """The largest score so far."""
+        return self.base.at(row)
+
+    def total(self, row: Index) -> Pointer:
+        """The sum of powers so far."""
+        return self.base.at(self.block).at(row)
+
+    def factor(self, row: Index) -> Pointer:
+        """By what earlier results are multiplied; at the end 1 / sum."""
+        return self.base.at(2 * self.block).at(row)
+
+
+SYMBOL = "attention.rows"
+
+
+def add_rows(m: Module, block: int, pitch: int, *, several: bool, zero_hidden: bool) -> None:
+    """Add the function: (scores [block][pitch], state, number of keys, number of rows).
+
+    several: keys come in several tiles.
+    """
+    params = [Arg("scores", f32, align=64), Arg("state", f32, align=64)]
+    with m.function(SYMBOL, [*params, Scalar("keys"), Scalar("rows")]) as k:
+        state = RowState(k.args["state"], block)
+        keys = k.scalars["keys"]
+        rows, scores, lanes = k.scalars["rows"], k.args["scores"], k.target.lanes(f32)
+
+        def line_of(row: Value) -> Pointer:
+            return scores.at(row * pitch).aligned(32 if pitch % 8 == 0 else 4)
+
+        # Rows one after another in two loops: a row's powers wait for its maximum, but not for the next one's.
+        with k.loop(0, rows) as row:
+            largest = _largest(k, line_of(row), keys)
+            if several:
+                before = k.load(state.maximum(row))
+                largest = k.greater(largest, before)
+                shift = k.splat(before - largest, lanes)
+                k.store(k.extract(math.shares(k, [shift])[0], 0), state.factor(row))
+            k.store(largest, state.maximum(row))
+        with k.loop(0, rows) as row:
+            total = _powers(k, line_of(row), keys, k.load(state.maximum(row)))
+            if several:
+                factor = k.load(state.factor(row))
+                k.store(k.fma(k.load(state.total(row)), factor, total), state.total(row))
+            else:
+                k.store(share_of(k, total, zero_hidden), state.factor(row))
+
+
+def share_of(k: FunctionBuilder, total: Value, zero_hidden: bool) -> Value:
+    """1 / sum; of a row without scores infinity, by which 0 becomes NaN, or 0."""
+    inverse = 1.0 / total
+    return k.select(k.eq(total, 0.0), 0.0, inverse) if zero_hidden else inverse
+
+
+def _largest(k: FunctionBuilder, line: Pointer, keys: Value) -> Value:
+    lanes = k.target.lanes(f32)
+    highs = [k.const(LOWEST, f32, lanes) for _ in range(_SIDE)]
+
+    def visit(at: Index, values: Sequence[Value]) -> None:
+        for n, value in enumerate(values):
+            highs[n] = k.greater(value, highs[n])
+
+    _visit(k, line, keys, visit, highs)
+    return k.reduce(k.fold(highs, k.greater), k.greater)
+
+
+def _powers(k: FunctionBuilder, line: Pointer, keys: Value, largest: Value) -> Value:
+    """The sum of what scores become; lanes behind the last key become 0."""
+    lanes = k.target.lanes(f32)
+    sums = [k.const(0.0, f32, lanes) for _ in range(_SIDE)]
+
+    def visit(at: Index, values: Sequence[Value]) -> None:
+        powers = math.shares(k, [value - largest for value in values])
+        for n, power in enumerate(powers):
+            sums[n] = sums[n] + power
+            k.store(power, line.at(at).at(n * lanes))
+
+    _visit(k, line, keys, visit, sums)
+    return k.reduce(k.fold(sums, k.add), k.add)
+
+
+def _visit(
+    k: FunctionBuilder,
+    line: Pointer,
+    keys: Value,
+    visit: Callable[[Index, Sequence[Value]], None],
+    carry: list[Value],
+) -> None:
+    """Every vector of a row, four at a time or alone; lanes behind the last key are minus infinity."""
+    lanes = k.target.lanes(f32)
+    wide = keys // (_SIDE * lanes)
+    with k.loop(0, wide, carry=carry) as step:
+        at = step * (_SIDE * lanes)
+        visit(at, [k.load(line.at(at).at(n * lanes), lanes) for n in range(_SIDE)])
+    with k.loop(wide * _SIDE, keys // lanes, carry=carry) as step:
+        at = step * lanes
+        visit(at, [k.load(line.at(at), lanes)])
+    left = keys % lanes
+    with k.if_(left > 0, carry=carry):
+        at = keys - left
+        value = k.load(line.at(at), lanes)
+        visit(at, [k.select(k.lane_mask(left, lanes), value, float("-inf"))])

@@ -1,0 +1,120 @@
+"""Attention: softmax of scores times values, the scores never stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from camshaft.errors import ModelError
+from camshaft.ir import expr as E
+from camshaft.ir.extents.constraints import require_equal
+from camshaft.ir.extents.extent import Extent
+from camshaft.ir.op import Attribute, OpDef, Types
+from camshaft.ir.types import Shape, TensorType, broadcast_shapes, dtype_of
+from camshaft.ops.common import EPILOGUE, IDENTITY, accumulator, apply_epilogue, epilogue_type
+
+Attrs = Mapping[str, Any]
+
+
+def score_shape(query: Shape, key: Shape) -> Shape:
+    """[..., S, T] of queries [..., S, H] and keys [..., T, H]."""
+    return (*broadcast_shapes(query[:-2], key[:-2]), query[-2], key[-2])
+
+
+def _attention_infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorType]:
+    q, k, v = types[:3]
+    count = 3 + attrs["operands"]
+    misfit = f"queries {q}, keys {k} and values {v} do not belong together"
+    if min(q.rank, k.rank, v.rank) < 2 or len(types) < count:
+        raise ModelError(misfit)
+    require_equal(q.shape[-1], k.shape[-1], misfit)
+    require_equal(k.shape[-2], v.shape[-2], misfit)
+    lead = broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2])
+    dtype = accumulator(accumulator(q.dtype, k.dtype), v.dtype.accumulator)
+    scores = TensorType(dtype, (*lead, q.shape[-2], k.shape[-2]))
+    score = epilogue_type(scores, types[3:count], {"epilogue": attrs["score"]})
+    if score.dtype != dtype:
+        raise ModelError(f"scores of {dtype} cannot become {score.dtype}")
+    result = TensorType(dtype, (*lead, q.shape[-2], v.shape[-1]))
+    return [epilogue_type(result, types[count:], attrs)]
+
+
+def _attention_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndarray]:
+    q, k, v = arrays[:3]
+    count = 3 + attrs["operands"]
+    lead = np.broadcast_shapes(*(a.shape[:-2] for a in (q, k, v)))
+    scores = (*lead, q.shape[-2], k.shape[-2])
+    y = np.empty((*lead, q.shape[-2], v.shape[-1]), q.dtype)
+    whole = [np.broadcast_to(a, (*lead, *a.shape[-2:])) for a in (q, k, v)]
+    operands = [np.broadcast_to(a, scores) for a in arrays[3:count]]
+    for at in np.ndindex(*lead):  # one matrix of scores at a time
+        y[at] = _one_head([a[at] for a in whole], [a[at] for a in operands], attrs)
+    return [apply_epilogue(y, arrays[count:], attrs)]
+
+
+def _one_head(
+    matrices: Sequence[np.ndarray], operands: Sequence[np.ndarray], attrs: Attrs
+) -> np.ndarray:
+    q, k, v = matrices
+    s = np.matmul(q, k.T)
+    if attrs["score"] != IDENTITY:
+        s = np.broadcast_to(E.evaluate(attrs["score"], [s, *operands]), s.shape)
+    if attrs["causal"]:
+        s = np.where(visible(s.shape[0], s.shape[1], attrs["first"], attrs["window"]), s, -np.inf)
+    wide = s.astype(np.float64)
+    top = wide.max(axis=-1, keepdims=True, initial=-dtype_of(q).largest)
+    with np.errstate(invalid="ignore"):  # infinite scores; a row without scores
+        shares = np.exp(wide - top)
+        total = shares.sum(axis=-1, keepdims=True)
+        shares = shares / total
+    if attrs["hidden"] == "zero":
+        shares = np.where(total == 0, 0.0, shares)
+    return np.asarray(np.matmul(shares, v.astype(np.float64)), q.dtype)
+
+
+def visible(queries: int, keys: int, first: int, window: int) -> np.ndarray:
+    """Bools [queries, keys]: whether causal attention lets a query see a key."""
+    place = first + np.arange(queries)[:, None]
+    key = np.arange(keys)
+    seen = key <= place
+    return seen & (key > place - window) if window else seen
+
+
+def _attention_macs(types: Types, output: TensorType, attrs: Attrs) -> Extent:
+    q, k, v = types[:3]
+    return prod(output.shape[:-1]) * k.shape[-2] * (q.shape[-1] + v.shape[-1])
+
+
+ATTENTION = OpDef(
+    "attention",
+    "softmax(score(q k^T)) v of queries q [..., S, H], keys k [..., T, H] and values v [..., T, G]; leading "
+    "axes broadcast, so that several heads may share keys and values.  Behind v come the operands of "
+    "`score`, which broadcast to [..., S, T], then those of the epilogue.",
+    _attention_infer,
+    _attention_reference,
+    {
+        "score": Attribute(
+            "scalar expression of a product of a query and a key (i0) and of the operands (i1, ...)",
+            IDENTITY,
+        ),
+        "operands": Attribute("how many operands `score` has", 0),
+        "causal": Attribute("whether keys behind the place of a query are hidden", False),
+        "first": Attribute("causal: the place of the first query among the keys", 0),
+        "window": Attribute("causal: how many last keys a query sees; 0: all", 0),
+        "hidden": Attribute(
+            'what a query that sees no key (whose scores are all minus infinity) gives: "nan" or "zero"',
+            "nan",
+        ),
+        "epilogue": EPILOGUE,
+    },
+    "contraction",
+    anchors=3,
+    more_anchors="operands",
+    smooths=True,
+    macs=_attention_macs,
+)
+
+OPS = (ATTENTION,)
