@@ -112,6 +112,7 @@ USES = [
         MATMUL_NBITS,
         [f(3, 21), q(np.uint8, 4, 21), f(4, 2), np.zeros((0, 0), np.float32)],
         {"bits": 8, "block": 16, "int8": True},
+    ),
     Use(ATTENTION, [f(2, 3, 4), f(2, 5, 4), f(1, 5, 6)]),
     Use(
         ATTENTION,
