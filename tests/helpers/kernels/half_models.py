@@ -1,9 +1,13 @@
 """Instructions on half floats in NumPy, to the bit: what processors that have them compute.
 
-Sources: Intel 64 and IA-32 Architectures Software Developer's Manual, VDPBF16PS and VCVTNEPS2BF16.
+Sources: Intel 64 and IA-32 Architectures Software Developer's Manual, VDPBF16PS, VCVTNEPS2BF16, TDPBF16PS,
+TDPBUSD and the other instructions of AMX.
 """
 
 from __future__ import annotations
+
+import ctypes
+from collections import Counter
 
 import numpy as np
 
@@ -54,3 +58,91 @@ def _sum_to_odd(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def _daz(x: np.ndarray) -> np.ndarray:
     return np.where(np.abs(x) < f32.tiny, np.copysign(np.float32(0), x), x).astype(np.float32)
+
+
+def tdpbf16ps(acc: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """acc, f32 [M, N], plus a, bf16 [M, K, 2], times b, bf16 [K, N, 2]: even and odd products are summed
+    apart from 0, each added by a multiply-add, then both sums to one another and that to acc."""
+    x, y = _daz(a.astype(f32.numpy)), _daz(b.astype(f32.numpy))
+    parts = np.zeros((2, *acc.shape), np.float32)
+    for k in range(a.shape[1]):
+        for odd in (0, 1):
+            parts[odd] = fma_ftz(x[:, k, None, odd], y[None, k, :, odd], parts[odd])
+    ones = np.ones((), np.float32)
+    return fma_ftz(fma_ftz(parts[0], ones, parts[1]), ones, acc)
+
+
+class AmxTiles:
+    """The eight tiles of AMX: what the instructions do, on the memory of this process.
+
+    AssertionError where a processor would fault: an unconfigured tile, one that is too large.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[int] | None = None
+        self.bytes: list[int] = []
+        self.tiles = np.zeros((8, 16, 64), np.uint8)
+        self.counts: Counter[str] = Counter()
+
+    def ldtilecfg(self, address: int) -> None:
+        config = _memory(address, 64)
+        assert config[0] == 1 and not config[1:16].any(), "palette 1, from the start"
+        self.bytes = [int(n) for n in config[16:32].view(np.uint16)]
+        self.rows = [int(n) for n in config[48:56]]
+        assert all(n <= 64 for n in self.bytes) and all(n <= 16 for n in self.rows)
+        self.tiles[:] = 0
+
+    def tilerelease(self) -> None:
+        self.rows = None
+
+    def tilezero(self, tile: int) -> None:
+        assert self.rows is not None
+        self.tiles[tile] = 0
+
+    def tileloadd64(self, tile: int, address: int, stride: int) -> None:
+        assert self.rows is not None
+        self.tiles[tile] = 0
+        for row in range(self.rows[tile]):
+            width = self.bytes[tile]
+            self.tiles[tile, row, :width] = _memory(address + row * stride, width)
+
+    def tilestored64(self, tile: int, address: int, stride: int) -> None:
+        assert self.rows is not None
+        for row in range(self.rows[tile]):
+            width = self.bytes[tile]
+            _memory(address + row * stride, width)[:] = self.tiles[tile, row, :width]
+
+    def tdpbf16ps(self, acc: int, a: int, b: int) -> None:
+        x, y, total = self._operands(acc, a, b)
+        left, right = x.view(bf16.numpy), y.view(bf16.numpy)
+        sums = tdpbf16ps(
+            total.view(np.float32),
+            left.reshape(len(x), -1, 2),
+            right.reshape(len(y), -1, 2),
+        )
+        self._store(acc, sums)
+
+    def tdpbusd(self, acc: int, a: int, b: int) -> None:
+        x, y, total = self._operands(acc, a, b)
+        left = x.reshape(len(x), -1, 4).astype(np.int64)
+        right = y.view(np.int8).reshape(len(y), -1, 4).astype(np.int64)
+        products = np.einsum("mkg,kng->mn", left, right)
+        self._store(acc, (total.view(np.int32) + products).astype(np.int32))
+
+    def _operands(self, acc: int, a: int, b: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        assert self.rows is not None and len({acc, a, b}) == 3
+        rows, width = self.rows, self.bytes
+        assert rows[acc] == rows[a] and width[acc] == width[b] and width[a] // 4 == rows[b]
+        found = (self.tiles[t, : rows[t], : width[t]] for t in (a, b, acc))
+        x, y, total = (np.ascontiguousarray(tile) for tile in found)
+        return x, y, total
+
+    def _store(self, acc: int, sums: np.ndarray) -> None:
+        assert self.rows is not None
+        whole = np.ascontiguousarray(sums).view(np.uint8)
+        self.tiles[acc, : self.rows[acc], : self.bytes[acc]] = whole
+
+
+def _memory(address: int, nbytes: int) -> np.ndarray:
+    """Bytes of this process."""
+    return np.frombuffer((ctypes.c_uint8 * nbytes).from_address(address), np.uint8)

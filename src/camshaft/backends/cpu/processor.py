@@ -7,6 +7,7 @@ themselves "AMD EPYC".
 
 from __future__ import annotations
 
+import ctypes
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -31,6 +32,8 @@ _AMD = (
     (0x1A, 0x60, 0x7F, "Zen 5"),
 )
 """Family, first and last model, microarchitecture (Linux, arch/x86/kernel/cpu/amd.c)."""
+
+_ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA = 158, 0x1023, 18
 
 SYSTEM_CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 
@@ -90,8 +93,27 @@ class Processor:
 
 @cache
 def host_features() -> frozenset[str]:
-    """LLVM's names of the features that this machine has."""
-    return frozenset(name for name, has in binding.get_host_cpu_features().items() if has)
+    """LLVM's names of the features that this machine has and that the system lets this process use.
+
+    Engines and builds ask before they start a thread that runs kernels: where there are AMX tiles, asking
+    is what permits them.
+    """
+    has = frozenset(name for name, has in binding.get_host_cpu_features().items() if has)
+    if any(name.startswith("amx-") for name in has) and not request_tiles():
+        has = frozenset(name for name in has if not name.startswith("amx-"))
+    return has
+
+
+@cache
+def request_tiles() -> bool:
+    """Ask Linux, once a process, to let all its threads use AMX's tiles; whether it does.
+
+    Linux reserves room for them in a thread's saved state (8 KiB) for processes that asked only:
+    arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA), Linux 5.16 (Documentation/arch/x86/xstate.rst).
+    """
+    if platform.system() != "Linux" or platform.machine() not in ("x86_64", "AMD64"):
+        return False
+    return bool(ctypes.CDLL(None).syscall(_ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA) == 0)
 
 
 @cache

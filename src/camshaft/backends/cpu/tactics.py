@@ -14,6 +14,7 @@ from camshaft.backends.cpu.attention.tactic import Attention
 from camshaft.backends.cpu.conv.depthwise.tactic import ConvDepthwiseI8
 from camshaft.backends.cpu.conv.direct import ConvDirect, takes_any_strides
 from camshaft.backends.cpu.conv.grouped import ConvGrouped
+from camshaft.backends.cpu.matmul.amx import MatmulAmx
 from camshaft.backends.cpu.matmul.tactic import Matmul
 from camshaft.backends.cpu.matmul_nbits.bytes import MatmulNbitsBytes
 from camshaft.backends.cpu.matmul_nbits.expand import MatmulNbitsExpanded
@@ -35,6 +36,7 @@ TACTICS: tuple[Tactic[Any], ...] = (
     ConvGrouped(),
     ConvDirect(),
     Winograd(),
+    MatmulAmx(),
     Matmul(),
     MatmulNbitsExpanded(),
     MatmulNbits(),

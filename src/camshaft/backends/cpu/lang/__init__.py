@@ -4,7 +4,7 @@ module   the frame: Module, phases, Arg
 values   operators; arith: arithmetic, comparisons, lanes
 memory   loads and stores; strided: those of lanes that lie apart
 control  loops and branches with carried values
-tiles    axes cut into tiles
+tiles    axes cut into tiles; matrix_tiles: the tile registers of AMX
 convert  casts and rounding; small_floats: those of 16 bits and fewer
 dot      dot products of bytes and of bf16 pairs
 """

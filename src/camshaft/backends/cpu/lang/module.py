@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from camshaft.backends.base import Expansion, Source
 from camshaft.backends.cpu.lang.emitter import Declarations, RuntimeExtents
-from camshaft.backends.cpu.lang.tiles import TileLoops
+from camshaft.backends.cpu.lang.matrix_tiles import MatrixTiles
 from camshaft.backends.cpu.lang.values import Index, Pointer, Value, llvm_type
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.errors import BuildError
@@ -65,7 +65,7 @@ class Scalar:
 Parameter = Arg | Scalar
 
 
-class FunctionBuilder(TileLoops):
+class FunctionBuilder(MatrixTiles):
     """Writes the body of one function.
 
     args: its pointers by name.  scalars: its scalars by name.

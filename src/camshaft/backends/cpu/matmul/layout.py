@@ -23,6 +23,7 @@ class Layout:
 
     source: "packed" (constant), "direct" (b as it lies) or "workspace" (packed by a phase).
     form: how b, as the kernel reads it, is multiplied; `form.w` is what panels hold.
+    whole: the number of groups of a panel is rounded up to a multiple of it, by zeros.
     """
 
     source: str
@@ -30,6 +31,7 @@ class Layout:
     cols: int
     lanes: int
     form: ProductForm
+    whole: int = 1
 
     @property
     def width(self) -> int:
@@ -38,7 +40,7 @@ class Layout:
 
     def depth(self, p: MatmulProblem) -> Extent:
         """Groups of the reduction in a panel."""
-        return -(-p.k // self.form.group)
+        return -(-p.k // (self.form.group * self.whole)) * self.whole
 
     def panel_elements(self, p: MatmulProblem) -> Extent:
         """Elements of one panel."""
