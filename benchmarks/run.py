@@ -24,7 +24,7 @@ from typing import Any
 from benchmarks.engines import engines_for
 from benchmarks.packages import ROOT
 from benchmarks.report import markdown, write_json
-from benchmarks.transformers.entries import TRANSFORMERS
+from benchmarks.transformers.entries import BENCHMARK_TRANSFORMERS
 from benchmarks.zoo import BENCHMARK, model_named
 from camshaft.atomic import write_atomically
 from camshaft.machine.description import describe
@@ -150,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="one thread: processor time instead of time passed, for machines that others use",
     )
     options = parser.parse_args(arguments)
-    models = [*options.models, *([m.name for m in TRANSFORMERS] if options.transformers else ())]
+    models = [*options.models, *(BENCHMARK_TRANSFORMERS if options.transformers else ())]
     measurements = [] if options.fresh else earlier(options.out)
     failed = False
     for model in models or BENCHMARK:

@@ -106,12 +106,23 @@ def _decoder() -> ZooModel:
     return ZooModel("decoder", "", (), write, module=module, draw=draw, kind="decoder")
 
 
+def _encoder_noise() -> ZooModel:
+    draw = _noise({"input": (1, 128, 768)})
+    module: Module = ("transformers.nets.encoder_noise", ())
+    write = _written(module, draw, ["output"])
+    return ZooModel("encoder_noise", "", (), write, module=module, draw=draw, kind="transformer")
+
+
 TRANSFORMERS: tuple[ZooModel, ...] = (
     _bert("encoder", "encoder", 768, _ids(128)),
     _bert("minilm_32", "minilm", 384, lambda count: windows(count, 32)),
     _bert("minilm_128", "minilm", 384, lambda count: windows(count, 128)),
     _vision("vit_b_16"),
     _vision("swin_t"),
+    _encoder_noise(),
     *(_attention(length) for length in (128, 512, 2048)),
     _decoder(),
 )
+
+BENCHMARK_TRANSFORMERS = tuple(m.name for m in TRANSFORMERS if m.name != "encoder_noise")
+"""What is measured: encoder_noise is there for its accuracy in INT8."""

@@ -19,6 +19,7 @@ from torch.nn import functional
 from benchmarks.packages import MINILM
 from benchmarks.shipped.bert import Hidden, bert_of, transformers_library
 from benchmarks.torch_models import OPSET, torchvision_library
+from benchmarks.transformers.attention import HEADS
 
 
 def encoder(attention: str = "sdpa") -> nn.Module:
@@ -31,6 +32,13 @@ def encoder(attention: str = "sdpa") -> nn.Module:
     config = transformers.BertConfig(num_hidden_layers=4, attn_implementation=attention)
     bert: nn.Module = transformers.BertModel(config, add_pooling_layer=False)
     return Hidden(bert).eval()
+
+
+def encoder_noise() -> nn.Module:
+    """PyTorch's own TransformerEncoder of 4 post-norm layers, d=768, random weights: [1, 128, 768] to the same."""
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(768, HEADS, 3072, 0.0, "gelu", batch_first=True)
+    return nn.TransformerEncoder(layer, 4).eval()
 
 
 def minilm(attention: str = "sdpa") -> nn.Module:

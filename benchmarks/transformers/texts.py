@@ -48,7 +48,7 @@ def background() -> list[str]:
 
 
 def _lines(name: str) -> list[str]:
-    text = GENSIM.file(DATA + name).read_text(encoding="utf-8")
+    text = GENSIM.file(DATA + name).read_text(encoding="latin-1")
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
