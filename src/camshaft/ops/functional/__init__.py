@@ -22,8 +22,6 @@ from __future__ import annotations
 
 from camshaft.ops.functional.attention import (
     append_rows,
-    attend,
-    attention_scores,
     length_bias,
     mask_bias,
     merge_heads,
@@ -112,6 +110,15 @@ from camshaft.ops.functional.elementwise.trigonometry import (
     atanh,
     cosh,
     sinh,
+)
+from camshaft.ops.functional.heads import (
+    Scoring,
+    Seen,
+    attention,
+    scores,
+    shares_of,
+    weighted,
+    with_sinks,
 )
 from camshaft.ops.functional.matmul import (
     gemm,
@@ -225,6 +232,8 @@ __all__ = [
     "NoCanonicalForm",
     "Padding",
     "Sampling",
+    "Scoring",
+    "Seen",
     "TensorLike",
     "abs",
     "acos",
@@ -240,8 +249,7 @@ __all__ = [
     "asinh",
     "atan",
     "atanh",
-    "attend",
-    "attention_scores",
+    "attention",
     "avg_pool",
     "batch_norm",
     "blocked_weights",
@@ -345,8 +353,10 @@ __all__ = [
     "rotary_embedding",
     "rotary_positions",
     "round",
+    "scores",
     "select",
     "selu",
+    "shares_of",
     "shrink",
     "sigmoid",
     "sign",
@@ -377,5 +387,7 @@ __all__ = [
     "triu",
     "unpack_bits",
     "unsqueeze",
+    "weighted",
     "where",
+    "with_sinks",
 ]

@@ -6,9 +6,6 @@ Masks are numbers added to scores, or rules of positions, of which no matrix is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from math import sqrt
-
 import numpy as np
 
 from camshaft.errors import ModelError
@@ -19,12 +16,9 @@ from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ir.types import i64
 from camshaft.ops.elementwise import POINTWISE
 from camshaft.ops.functional.core import emit, require_same
-from camshaft.ops.functional.elementwise.activation import tanh
 from camshaft.ops.functional.elementwise.arithmetic import add, cast, mul, pointwise, sub
-from camshaft.ops.functional.matmul import matmul
 from camshaft.ops.functional.movement.counting import arange
 from camshaft.ops.functional.movement.shape import (
-    broadcast_to,
     concat,
     reshape,
     stack,
@@ -32,7 +26,6 @@ from camshaft.ops.functional.movement.shape import (
     unsqueeze,
 )
 from camshaft.ops.functional.movement.slicing import narrow, slice, take
-from camshaft.ops.functional.reduction import softmax
 
 LOWEST = float(np.finfo(np.float32).min)
 """What a score becomes that must not count."""
@@ -58,79 +51,13 @@ def merge_heads(builder: GraphBuilder, x: Tensor, *, output: str | None = None) 
     return reshape(builder, turned, (batch, length, heads * size), output=output)
 
 
-def attention_scores(
-    builder: GraphBuilder,
-    query: Tensor,
-    key: Tensor,
-    *,
-    scale: float | None = None,
-    softcap: float = 0.0,
-    biases: Sequence[Tensor] = (),
-    first: Extent | Tensor | None = None,
-    window: int | None = None,
-    output: str | None = None,
-) -> Tensor:
-    """Scores [B,N,S,T] of query [B,N,S,H] and key [B,M,T,H], before softmax; N is a multiple of M.
-
-    scale: 1 / sqrt(H) where None.  softcap: c * tanh(score / c), where not 0.  biases: added, they
-    broadcast to the scores.  first: where attention is causal, the place of the first query among the
-    keys, which may be a tensor [B] of integers; later keys do not count, and with `window` only that many last ones do.
-    """
-    size = fixed_extent(query.shape[-1], "the size of attention's heads")
-    b, n, s, h = query.shape
-    groups, length = key.shape[1], key.shape[2]
-    rows = query if groups == n else reshape(builder, query, (b, groups, n // groups * s, h))
-    y = matmul(builder, rows, transpose(builder, key, (0, 1, 3, 2)))
-    y = reshape(builder, y, (b, n, s, length))
-    y = mul(builder, y, 1 / sqrt(size) if scale is None else scale)
-    if softcap:
-        y = mul(builder, tanh(builder, mul(builder, y, 1 / softcap)), softcap)
-    if first is None:
-        return add(builder, y, *biases, output=output) if biases else y
-    if biases:
-        y = add(builder, y, *biases)
-    place = cast(builder, _places(builder, first, s), y.type.dtype)
-    column = cast(builder, arange(builder, 0, length), y.type.dtype)
-    later = E.binary("lt", E.inp(1), E.inp(2))
-    masked = E.select(later, E.const(LOWEST), E.inp(0))
-    if window is not None:
-        early = E.binary("le", E.inp(2), E.sub(E.inp(1), E.const(window)))
-        masked = E.select(early, E.const(LOWEST), masked)
-    return pointwise(builder, masked, y, unsqueeze(builder, place, -1), column, output=output)
-
-
-def _places(builder: GraphBuilder, first: Extent | Tensor, length: Extent) -> Tensor:
-    """Places of `length` queries: i64 [S], or [B,1,S] where each batch has a first one of its own."""
+def places(builder: GraphBuilder, first: Extent | Tensor, length: Extent) -> Tensor:
+    """Places of `length` queries from `first` on: i64 [S], or [B,1,S] where each batch has a first one of its
+    own, a tensor [B] of integers."""
     if not isinstance(first, Tensor):
         return arange(builder, first, first + length)
     rows = reshape(builder, cast(builder, first, i64), (first.type.size, 1, 1))
     return add(builder, rows, arange(builder, 0, length))
-
-
-def attend(
-    builder: GraphBuilder,
-    scores: Tensor,
-    value: Tensor,
-    sinks: Tensor | None = None,
-    *,
-    output: str | None = None,
-) -> Tensor:
-    """softmax(scores) times value [B,M,T,G]: [B,N,S,G].
-
-    sinks: [N], a further score of each head, which takes its share and has no value.
-    """
-    b, n, s, length = scores.shape
-    groups, size = value.shape[1], value.shape[3]
-    if sinks is None:
-        shares = softmax(builder, scores)
-    else:
-        column = broadcast_to(builder, reshape(builder, sinks, (n, 1, 1)), (b, n, s, 1))
-        shares = softmax(builder, concat(builder, [scores, column], 3))
-        shares = narrow(builder, shares, 3, 0, length)
-    if groups == n:
-        return matmul(builder, shares, value, output=output)
-    rows = reshape(builder, shares, (b, groups, n // groups * s, length))
-    return reshape(builder, matmul(builder, rows, value), (b, n, s, size), output=output)
 
 
 def length_bias(
@@ -207,7 +134,7 @@ def rotary_angles(builder: GraphBuilder, table: Tensor, positions: Tensor) -> Te
 
 def rotary_positions(builder: GraphBuilder, first: Extent | Tensor, length: Extent) -> Tensor:
     """Positions [B,S] or [1,S] of `length` elements from `first` on, a number or a tensor [B]."""
-    place = _places(builder, first, length)
+    place = places(builder, first, length)
     return reshape(builder, place, (place.shape[0] if place.type.rank == 3 else 1, length))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from camshaft.frontends.onnx.context import Handler
 from camshaft.frontends.onnx.handlers import (
+    attention,
     contraction,
     elementwise,
     experimental,
@@ -22,6 +23,7 @@ from camshaft.frontends.onnx.handlers import (
 
 HANDLERS: Mapping[tuple[str, str], Handler] = {
     **{("", op_type): handler for op_type, handler in elementwise.HANDLERS.items()},
+    **{("", op_type): handler for op_type, handler in attention.HANDLERS.items()},
     **{("", op_type): handler for op_type, handler in contraction.HANDLERS.items()},
     **{("", op_type): handler for op_type, handler in experimental.HANDLERS.items()},
     **{("", op_type): handler for op_type, handler in normalization.HANDLERS.items()},

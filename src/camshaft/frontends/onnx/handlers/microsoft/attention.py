@@ -44,12 +44,13 @@ class _Extras:
 
 @dataclass(frozen=True)
 class _Made:
-    """The output [B,S,N*G], all keys and values, and the scores [B,N,S,T] before softmax."""
+    """The output [B,S,N*G], all keys and values, and the scores [B,N,S,T] before softmax where they are
+    wanted."""
 
     output: Tensor
     key: Tensor
     value: Tensor
-    scores: Tensor
+    scores: Tensor | None
 
 
 def _attention(ctx: NodeContext, heads: _Heads, extras: _Extras) -> _Made:
@@ -66,16 +67,24 @@ def _attention(ctx: NodeContext, heads: _Heads, extras: _Extras) -> _Made:
         sizes = batch, length, begin, key.shape[2]
         found = _mask(ctx, extras.mask, *sizes)
         biases += [] if found is None else [found]
-    scores = F.attention_scores(
-        b,
-        heads.query,
-        key,
+    scoring = F.Scoring(
         scale=ctx.attr_float("scale") or None,
         biases=biases,
-        first=begin if ctx.attr_int("unidirectional") else None,
+        seen=F.Seen(begin, behind=0) if ctx.attr_int("unidirectional") else F.Seen(),
     )
-    y = F.merge_heads(b, F.attend(b, scores, value), output=ctx.output)
-    return _Made(y, key, value, scores)
+    return _mixed(ctx, heads.query, key, value, scoring)
+
+
+def _mixed(
+    ctx: NodeContext, query: Tensor, key: Tensor, value: Tensor, scoring: F.Scoring
+) -> _Made:
+    b = ctx.builder
+    if not ctx.wants(3):
+        y = F.attention(b, query, key, value, scoring)
+        return _Made(F.merge_heads(b, y, output=ctx.output), key, value, None)
+    scores = F.scores(b, query, key, scoring)[2]
+    y = F.weighted(b, F.shares_of(b, scores), value)
+    return _Made(F.merge_heads(b, y, output=ctx.output), key, value, scores)
 
 
 def _mask(
@@ -222,9 +231,8 @@ def _buffered(
         F.pad(b, t, [(0, 0), (0, 0), (0, 0), (0, total - t.shape[3])]) for t in biases
     ]  # of places that are not taken nothing counts
     scale = ctx.attr_float("scale") or None
-    scores = F.attention_scores(b, heads.query, key, scale=scale, biases=full, first=first)
-    y = F.merge_heads(b, F.attend(b, scores, value), output=ctx.output)
-    return _Made(y, key, value, scores)
+    scoring = F.Scoring(scale=scale, biases=full, seen=F.Seen(first, behind=0))
+    return _mixed(ctx, heads.query, key, value, scoring)
 
 
 def _past(ctx: NodeContext, index: int) -> tuple[Tensor, Tensor] | None:
@@ -233,7 +241,8 @@ def _past(ctx: NodeContext, index: int) -> tuple[Tensor, Tensor] | None:
 
 def _separate(ctx: NodeContext, made: _Made) -> list[Tensor]:
     """The outputs of operators that give keys and values apart."""
-    return [made.output, made.key, made.value, made.scores][: len(ctx.proto.output)]
+    found = [made.output, made.key, made.value, made.scores]
+    return [t for t in found if t is not None][: len(ctx.proto.output)]
 
 
 def _heads(

@@ -83,19 +83,18 @@ def group_query_attention(ctx: NodeContext) -> Results:
             _state(ctx, ctx.arg(i), new, at, name)
             for i, new, name in zip((3, 4), (key, value), names, strict=True)
         )
-    causal = bool(ctx.attr_int("causal", 1))
-    window = ctx.attr_int("local_window_size", -1)
-    scores = F.attention_scores(
-        b,
-        query,
-        key,
+    scoring = F.Scoring(
         scale=ctx.attr_float("scale") or None,
         softcap=ctx.attr_float("softcap"),
-        biases=_biases(ctx, at, causal=causal),
-        first=at.first if causal else None,
-        window=window if window > 0 else None,
+        biases=_biases(ctx, at),
+        seen=_seen(ctx, at),
     )
-    y = F.merge_heads(b, F.attend(b, scores, value, _sinks(ctx, query.shape[1])), output=ctx.output)
+    sinks = _sinks(ctx, query.shape[1])
+    if sinks is None:
+        mixed = F.attention(b, query, key, value, scoring)
+    else:
+        mixed = F.with_sinks(b, F.scores(b, query, key, scoring)[2], value, sinks)
+    y = F.merge_heads(b, mixed, output=ctx.output)
     return [y, key, value][: len(ctx.proto.output)]
 
 
@@ -152,19 +151,21 @@ def _state(ctx: NodeContext, past: Tensor, new: Tensor, at: _Lengths, output: st
     return F.append_rows(b, past, new, first, at.total, output=output)
 
 
-def _biases(ctx: NodeContext, at: _Lengths, *, causal: bool) -> list[Tensor]:
-    """What is added to scores [B,N,S,T]: the node's bias, and LOWEST behind each batch's tokens where
-    attention is not causal."""
-    b, biases = ctx.builder, []
-    if ctx.has(10):
-        bias = ctx.arg(10)
-        missing = at.total - bias.shape[3]
-        biases.append(
-            F.pad(b, bias, [(0, 0), (0, 0), (0, 0), (0, missing)]) if missing != 0 else bias
-        )
-    if not causal:
-        biases.append(F.length_bias(b, at.total, at.known))
-    return biases
+def _seen(ctx: NodeContext, at: _Lengths) -> F.Seen:
+    """Keys that a query sees: those of its batch's tokens, where attention is causal up to its own."""
+    if not ctx.attr_int("causal", 1):
+        return F.Seen(ends=at.known)
+    window = ctx.attr_int("local_window_size", -1)
+    return F.Seen(at.first, before=window - 1 if window > 0 else None, behind=0)
+
+
+def _biases(ctx: NodeContext, at: _Lengths) -> list[Tensor]:
+    """The node's bias, as long as the state."""
+    if not ctx.has(10):
+        return []
+    bias = ctx.arg(10)
+    missing = at.total - bias.shape[3]
+    return [F.pad(ctx.builder, bias, [(0, 0)] * 3 + [(0, missing)]) if missing != 0 else bias]
 
 
 def _sinks(ctx: NodeContext, heads: Extent) -> Tensor | None:
