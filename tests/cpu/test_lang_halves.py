@@ -7,8 +7,8 @@ import pytest
 
 from camshaft.backends.cpu.compile import CpuCompiler
 from camshaft.backends.cpu.lang import Arg, FunctionBuilder, Module
-from camshaft.backends.cpu.target import AVX512_BF16, CpuTarget
-from camshaft.ir.types import bf16, f32, f64, i32
+from camshaft.backends.cpu.target import AVX512_BF16, AVX512_FP16, CpuTarget
+from camshaft.ir.types import bf16, f16, f32, f64, i32
 from half_models import vcvtneps2bf16, vdpbf16ps
 from lang_phases import run_phase
 from targets import each_half_target
@@ -101,6 +101,23 @@ def test_avx512_bf16_has_one_instruction_for_each(lanes: int, register: str) -> 
     for source in (f32, f64):
         assembly = text_of(body, (source, bf16), AVX512_BF16)
         assert assembly.count("vcvtneps2bf16") == 1, assembly
+
+
+def test_avx512_fp16_computes_in_f16() -> None:
+    """One instruction for each operation on 32 lanes, and for each conversion of 16.  Kernels take the
+    conversions only: sums are f32 by what the ops mean, and pointwise work waits for memory."""
+
+    def body(k: FunctionBuilder) -> None:
+        a, b, c = (k.load(k.args[name], 32) for name in ("a0", "a1", "a2"))
+        total = k.max(k.min(k.fma(a, b, c) - a * b, 1.0), -1.0)
+        k.store(k.sqrt(k.div(total, a) + b), k.args["a3"])
+        wide = k.cast(k.load(k.args["a0"], 16), f32)
+        k.store(k.cast(k.fma(wide, wide, wide), f16), k.args["a3"].at(32))
+
+    assembly = text_of(body, (f16, f16, f16, f16), AVX512_FP16)
+    words = "vfmadd vmulph vsubph vminph vmaxph vdivph vaddph vsqrtph vcvtph2psx vcvtps2phx"
+    for word in words.split():
+        assert word in assembly, (word, assembly)
 
 
 def test_the_model_of_the_conversion_is_the_casts_but_for_subnormals() -> None:

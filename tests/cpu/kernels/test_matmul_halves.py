@@ -10,21 +10,30 @@ import pytest
 from camshaft.backends.base import KernelSpec, Operand
 from camshaft.backends.cpu.compile import CpuCompiler
 from camshaft.backends.cpu.matmul.tactic import Matmul
-from camshaft.backends.cpu.target import AVX2, AVX512_BF16, CpuTarget
+from camshaft.backends.cpu.target import AVX2, AVX512_BF16, AVX512_FP16, PORTABLE, CpuTarget
 from camshaft.ir import expr as E
 from camshaft.ir.types import DType, bf16, f16, f32
 from camshaft.ops import MATMUL
 from kernel_harness import operand_of, params_of, run_kernel
 from machine_code import inner_loop, spills
-from targets import PLAIN
 
 TACTIC = Matmul()
 Shape = tuple[int, ...]
 TYPES = [(bf16, bf16), (f16, f16), (f32, bf16), (f32, f16)]
 SIZES = [(1, 64, 50), (7, 33, 16), (29, 5, 37), (3, 1, 130), (50, 20, 1), (2, 17, 9)]
 
-each_target = pytest.mark.parametrize("target", [AVX512_BF16, *PLAIN], ids=lambda t: t.name)
+TARGETS = (AVX512_BF16, AVX2, PORTABLE)
+SLOW = [
+    (PORTABLE, (f16, f16)),
+    (PORTABLE, (f32, f16)),
+]  # f16 by integer arithmetic: long to compile
+QUICK = [(t, pair) for t in TARGETS for pair in TYPES if (t, pair) not in SLOW]
+
+each_target = pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
 each_pair = pytest.mark.parametrize("types", TYPES, ids=lambda t: f"{t[0]}-{t[1]}")
+each_quick = pytest.mark.parametrize(
+    ("target", "types"), QUICK, ids=lambda x: f"{x[0]}-{x[1]}" if isinstance(x, tuple) else x.name
+)
 each_source = pytest.mark.parametrize("const", [True, False], ids=["const", "variable"])
 
 
@@ -85,16 +94,14 @@ def test_products(target: CpuTarget, size: Shape, const: bool, types: tuple[DTyp
     check(a, b, target, const, threads=1 + m % 3)
 
 
-@each_target
-@each_pair
+@each_quick
 def test_every_candidate(target: CpuTarget, types: tuple[DType, DType]) -> None:
     check(values(types[0], (23, 19), 1), values(types[1], (19, 75), 2), target, every=True)
     check(values(types[0], (1, 90), 1), values(types[1], (90, 175), 2), target, every=True)
 
 
-@each_target
 @each_source
-@each_pair
+@each_quick
 def test_batches_broadcast(target: CpuTarget, types: tuple[DType, DType], const: bool) -> None:
     for a_shape, b_shape in [((2, 3, 4, 9), (9, 20)), ((3, 1, 4, 9), (2, 9, 20)),
                              ((5, 9), (4, 9, 7)), ((9, 1), (2, 1, 6))]:  # fmt: skip
@@ -102,9 +109,8 @@ def test_batches_broadcast(target: CpuTarget, types: tuple[DType, DType], const:
         check(a, b, target, const, threads=2)
 
 
-@each_target
 @each_source
-@each_pair
+@each_quick
 def test_any_strides(target: CpuTarget, types: tuple[DType, DType], const: bool) -> None:
     """Rows with gaps, elements of a row apart, and b turned."""
     a, b = values(types[0], (2, 6, 21), 1), values(types[1], (2, 21, 19), 2)
@@ -116,8 +122,7 @@ def test_any_strides(target: CpuTarget, types: tuple[DType, DType], const: bool)
         check(a, b, target, const, a_operand=a_operand, b_operand=b_operand)
 
 
-@each_target
-@each_pair
+@each_quick
 def test_epilogues_see_f32_and_may_round(target: CpuTarget, types: tuple[DType, DType]) -> None:
     a, b = values(types[0], (2, 5, 41), 1), values(types[1], (41, 35), 2)
     bias, residual = values(f32, (35,), 3), values(types[1], (2, 5, 35), 4)
@@ -128,7 +133,7 @@ def test_epilogues_see_f32_and_may_round(target: CpuTarget, types: tuple[DType, 
         check(a, b, target, operands=(bias, residual), epilogue=epilogue)
 
 
-@pytest.mark.parametrize("target", [t for t in PLAIN if t != AVX2], ids=lambda t: t.name)
+@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
 def test_other_mixtures_have_no_kernel(target: CpuTarget) -> None:
     for x, w in [(bf16, f16), (f16, f32), (bf16, f32)]:
         operands = (Operand.dense(x, (4, 9)), Operand.dense(w, (9, 5)))
@@ -163,3 +168,14 @@ def test_a_large_tile_does_not_spill(target: CpuTarget, types: tuple[DType, DTyp
             if len(spills(body)) <= 1:
                 found.append(int(candidate.params["rows"]) * int(candidate.params["cols"]))
         assert max(found, default=0) >= least, (m, found)
+
+
+def test_avx512_fp16_spreads_and_widens_at_once() -> None:
+    """One `vcvtph2psx` from memory for each row and step, where others broadcast first."""
+    spec = spec_of(values(f16, (8, 256), 1), values(f16, (256, 64), 2), True)
+    candidate = TACTIC.plan(spec, AVX512_FP16, 1)[0]
+    body = inner_loop(CpuCompiler(AVX512_FP16).assembly(candidate.emit()), "vfmadd")
+    rows, cols = int(candidate.params["rows"]), int(candidate.params["cols"])
+    widened = [line for line in body if "vcvtph2psx" in line]
+    assert sum("{1to16}" in line for line in widened) == 4 * rows
+    assert len(widened) == 4 * (rows + cols) and not any("vpbroadcast" in line for line in body)

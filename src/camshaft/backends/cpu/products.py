@@ -85,7 +85,9 @@ class ProductForm:
             return 2
         if self.dot:
             return 1 if target.has_bf16 else cols + 2
-        return cols + 1 if self.group > 1 else 1
+        if self.group > 1:
+            return cols + 1
+        return 3 if self.x in HALVES else 1
 
     # --- code ---------------------------------------------------------------------------------
 
@@ -98,10 +100,10 @@ class ProductForm:
         return (k.cast(vector, f32),)
 
     def element(self, k: FunctionBuilder, x: Pointer, step: Extent) -> Parts:
-        """A group of x, whose elements are `step` apart."""
+        """A group of x, whose elements are `step` apart: scalars."""
         if self.dot:
             return (k.load(x.as_type(i32)),)
-        return tuple(k.cast(k.load(x.at(n * step)), f32) for n in range(self.group))
+        return tuple(k.load(x.at(n * step)) for n in range(self.group))
 
     def rest(self, k: FunctionBuilder, x: Pointer, step: Extent, left: int) -> Parts:
         """The last `left` elements of halves, fewer than a group; nothing behind them is read."""
@@ -110,16 +112,21 @@ class ProductForm:
         last = k.load(x)
         if self.dot:
             return (k.cast(k.bitcast(last, u16), i32),)
-        return (k.cast(last, f32),)
+        return (last,)
+
+    def spread(self, k: FunctionBuilder, x: Parts, lanes: int) -> Parts:
+        """A group of x in all lanes, as it is multiplied.  Halves are spread before they are widened: one
+        instruction with AVX512-FP16, and elsewhere fewer than the other way about."""
+        vectors = tuple(k.splat(part, lanes) for part in x)
+        return vectors if self.dot else tuple(k.cast(vector, f32) for vector in vectors)
 
     def add(self, k: FunctionBuilder, x: Parts, w: Parts, acc: Value) -> Value:
-        """acc + the products of x, scalars or lanes, with lanes of weights.  Of a rest x has fewer parts."""
+        """acc + the products of x, which is spread, with lanes of weights.  Of a rest x has fewer parts."""
         for part, weights in zip(x, w, strict=False):
-            spread = k.splat(part, weights.lanes)
             if self.integer:
-                acc = k.dot4(spread, weights, acc)
+                acc = k.dot4(part, weights, acc)
             elif self.dot:
-                acc = k.dot2(spread, weights, acc)
+                acc = k.dot2(part, weights, acc)
             else:
-                acc = k.fma(spread, weights, acc)
+                acc = k.fma(part, weights, acc)
         return acc

@@ -33,8 +33,16 @@ DIRECT, GROUPED = ConvDirect(), ConvGrouped()
 TYPES = [(bf16, bf16), (f16, f16), (f32, bf16), (f32, f16)]
 NONE = (0, 0, 0, 0)
 
-each_target = pytest.mark.parametrize("target", [AVX512_BF16, AVX2, PORTABLE], ids=lambda t: t.name)
-each_pair = pytest.mark.parametrize("types", TYPES, ids=lambda t: f"{t[0]}-{t[1]}")
+TARGETS = (AVX512_BF16, AVX2, PORTABLE)
+SLOW = [
+    (PORTABLE, (f16, f16)),
+    (PORTABLE, (f32, f16)),
+]  # f16 by integer arithmetic: long to compile
+QUICK = [(t, pair) for t in TARGETS for pair in TYPES if (t, pair) not in SLOW]
+
+each_quick = pytest.mark.parametrize(
+    ("target", "types"), QUICK, ids=lambda x: f"{x[0]}-{x[1]}" if isinstance(x, tuple) else x.name
+)
 
 
 def nchw(spec: KernelSpec) -> KernelSpec:
@@ -70,9 +78,8 @@ GROUPS = (
 )
 
 
-@each_target
 @pytest.mark.parametrize("name", CASES)
-@each_pair
+@each_quick
 def test_direct(target: CpuTarget, name: str, types: tuple[DType, DType]) -> None:
     given = problem(CASES[name], integer=False, types=types)
     candidates = first_and_last(params_of(DIRECT, given.spec, target, 2))
@@ -80,24 +87,31 @@ def test_direct(target: CpuTarget, name: str, types: tuple[DType, DType]) -> Non
         check(DIRECT, target, given, params, threads=1 + n)
 
 
-@each_target
 @pytest.mark.parametrize("name", ["padded", "odd channels", "first layer"])
-@each_pair
+@each_quick
 def test_channels_may_lie_apart(target: CpuTarget, name: str, types: tuple[DType, DType]) -> None:
     given = problem(CASES[name], integer=False, types=types)
     given.spec = nchw(given.spec)
     check(DIRECT, target, given, params_of(DIRECT, given.spec, target, 1)[0], threads=3)
 
 
-@each_target
 @pytest.mark.parametrize("case", GROUPS, ids=str)
-@each_pair
+@each_quick
 def test_grouped(target: CpuTarget, case: Case, types: tuple[DType, DType]) -> None:
     given = problem(case, integer=False, types=types)
     candidates = params_of(GROUPED, given.spec, target, 2)
     assert candidates or target.vector_bits < 512  # narrow vectors do not hold two of these groups
     for n, params in enumerate(first_and_last(candidates)):
         check(GROUPED, target, given, params, threads=2 + n)
+
+
+@pytest.mark.parametrize("case", [CASES["padded"], GROUPS[0]], ids=["direct", "grouped"])
+@pytest.mark.parametrize("types", [(f16, f16), (f32, f16)], ids=str)
+def test_f16_without_instructions_for_it(case: Case, types: tuple[DType, DType]) -> None:
+    given = problem(case, integer=False, types=types)
+    tactic: Any = DIRECT if case.groups == 1 else GROUPED
+    for params in params_of(tactic, given.spec, PORTABLE, 2)[:1]:
+        check(tactic, PORTABLE, given, params, threads=2)
 
 
 N = extent_of(Symbol("n", 1, 1, 5))
@@ -122,9 +136,8 @@ def sizes_of(spec: KernelSpec) -> list[dict[str, int]]:
     return found
 
 
-@each_target
 @pytest.mark.parametrize("name", OPEN)
-@each_pair
+@each_quick
 def test_open_sizes(target: CpuTarget, name: str, types: tuple[DType, DType]) -> None:
     tactic: Any
     tactic, case = OPEN[name]

@@ -283,7 +283,8 @@ class ConvEmitter:
         for i in rows:
             element = read(i)
             for j, weights in enumerate(parts):
-                acc[i][j] = form.add(k, element, weights, acc[i][j])
+                spread = form.spread(k, element, w[j].lanes)
+                acc[i][j] = form.add(k, spread, weights, acc[i][j])
 
     @property
     def _pixel(self) -> Extent:

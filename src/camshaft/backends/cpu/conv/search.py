@@ -77,8 +77,9 @@ def _cost(p: SizedConvProblem, rows: int, cols: int, target: CpuTarget) -> float
         for width, count in ((cols, panels - 1), (last, 1)):
             products = pixels * width
             loads = (0.9 if target.vector_bits >= 512 else 1.15) * (ceil(width) + pixels)
-            # Fewer than about eight independent sums do not hide the latency of an fma.
-            latency = 8.0
+            # Fewer than about eight independent sums do not hide the latency of an fma, fewer than
+            # twelve that of a bf16 dot product.
+            latency = 12.0 if p.form.dot and target.has_bf16 and not p.is_int8 else 8.0
             # Each tile streams the panel's weights once more: small tiles pay for it.
             stream = 0.35 * width
             cycles += count * (max(products, loads, latency) + 0.1 * loads + stream)

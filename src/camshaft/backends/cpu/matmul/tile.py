@@ -146,7 +146,7 @@ class MatmulTile:
         """A step of one row: vectors are widened and multiplied in turn, such that few are held at once."""
         k, step = self.k, self.p.a_steps[-1]
         x = self.form.element(k, row.at(n * self._group * step), step)
-        spread = tuple(k.splat(part, self.lanes) for part in x)
+        spread = self.form.spread(k, x, self.lanes)
         for j, count in enumerate(counts):
             vector = self.form.widened(k, panel.load(line.at(n * panel.step), j, count))
             acc[j] = self.form.add(k, spread, vector, acc[j])
@@ -157,7 +157,7 @@ class MatmulTile:
         k, p = self.k, self.p
         if p.integer and p.a_dtype == i8:
             x = (x[0] ^ -0x7F7F7F80,)  # every byte plus 128
-        spread = tuple(k.splat(part, self.lanes) for part in x)
+        spread = self.form.spread(k, x, self.lanes)
         for j, vector in enumerate(vectors):
             acc[i][j] = self.form.add(k, spread, vector, acc[i][j])
         if sums:
