@@ -15,6 +15,7 @@ from camshaft.backends.cpu.conv.depthwise.tactic import ConvDepthwiseI8
 from camshaft.backends.cpu.conv.direct import ConvDirect, takes_any_strides
 from camshaft.backends.cpu.conv.grouped import ConvGrouped
 from camshaft.backends.cpu.matmul.amx import MatmulAmx
+from camshaft.backends.cpu.matmul.blocked import MatmulBlocked
 from camshaft.backends.cpu.matmul.tactic import Matmul
 from camshaft.backends.cpu.matmul_nbits.bytes import MatmulNbitsBytes
 from camshaft.backends.cpu.matmul_nbits.expand import MatmulNbitsExpanded
@@ -38,6 +39,7 @@ TACTICS: tuple[Tactic[Any], ...] = (
     Winograd(),
     MatmulAmx(),
     Matmul(),
+    MatmulBlocked(),
     MatmulNbitsExpanded(),
     MatmulNbits(),
     MatmulNbitsBytes(),

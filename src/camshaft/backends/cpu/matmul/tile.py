@@ -31,6 +31,18 @@ class PanelVectors:
     load: Callable[[Pointer, int, int | Value], Value]
 
 
+@dataclass(frozen=True)
+class Partial:
+    """Sums of a tile over the elements of K so far: rows `pitch` elements apart in scratch memory."""
+
+    base: Pointer
+    pitch: int
+
+    def at(self, row: int, column: int) -> Pointer:
+        """Where the sums of a row from a column on lie."""
+        return self.base.at(row * self.pitch + column)
+
+
 class MatmulTile:
     """Writes tiles of one problem.
 
@@ -53,14 +65,49 @@ class MatmulTile:
         rows: int,
         counts: Sequence[int | Value],
         depth: Value | None = None,
+        sums: Partial | None = None,
     ) -> None:
         """rows x counts: `counts` are the lanes that exist of each vector of the panel.
 
         constants: i32 per column, or None (floats).
         depth: of floats, how many elements of K there are, where not all.
+        sums: those of earlier elements of K.
         """
+        found = self._accumulated(a, panel, rows, counts, depth, sums)
+        self._store(*found, constants, place, counts)
+
+    def add(
+        self,
+        a: Pointer,
+        panel: PanelVectors,
+        rows: int,
+        counts: Sequence[int | Value],
+        sums: Partial,
+    ) -> None:
+        """The same without the epilogue: products are added to `sums`, all lanes of which exist."""
+        acc, _ = self._accumulated(a, panel, rows, counts, None, sums)
+        for i, row in enumerate(acc):
+            for j, value in enumerate(row):
+                self.k.store(value, sums.at(i, j * self.lanes))
+
+    def _accumulated(
+        self,
+        a: Pointer,
+        panel: PanelVectors,
+        rows: int,
+        counts: Sequence[int | Value],
+        depth: Value | None,
+        before: Partial | None,
+    ) -> tuple[list[list[Value]], list[Value]]:
+        """Sums of the tile, and of rows of a where they are needed."""
         k, p = self.k, self.p
-        acc = [[k.const(0, self.form.sums, self.lanes) for _ in counts] for _ in range(rows)]
+
+        def initial(i: int, j: int) -> Value:
+            if before is None:
+                return k.const(0, self.form.sums, self.lanes)
+            return k.load(before.at(i, j * self.lanes), self.lanes)
+
+        acc = [[initial(i, j) for j in range(len(counts))] for i in range(rows)]
         sums = [k.const(0, i32, self.lanes) for _ in range(rows if self._needs_row_sums else 0)]
         state = [*acc, sums]
         steps: Extent | Value = p.k if self._group == 1 else p.k // self._group
@@ -86,7 +133,7 @@ class MatmulTile:
                 self._step(here, panel.base.at(at * panel.step), 0, panel, counts, acc, sums)
         if self._group > 1 and p.k % self._group:
             self._last_group(a, panel, counts, acc, sums)
-        self._store(acc, sums, constants, place, counts)
+        return acc, sums
 
     @property
     def _group(self) -> int:
