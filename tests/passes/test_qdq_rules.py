@@ -11,6 +11,7 @@ from camshaft.ir.interpret import interpret
 from camshaft.ir.types import TensorType, f32, i8, u8
 from camshaft.ir.verify import verify
 from camshaft.ops import CONCAT, CONV, DEQUANTIZE, PAD, POINTWISE, POOL, QUANTIZE, RESHAPE
+from camshaft.passes.qdq.few_bits import COLUMN_RULES
 from camshaft.passes.qdq.integer import BIAS_RULES, EXPAND_RULES, INTEGER_RULES
 from camshaft.passes.qdq.lowering import TransposeFirst
 from camshaft.passes.qdq.requantize import REQUANTIZE_RULES, fold_requantization
@@ -21,6 +22,7 @@ RULES = (
     *MOVE_RULES,
     *BIAS_RULES,
     *INTEGER_RULES,
+    *COLUMN_RULES,
     *EXPAND_RULES,
     *REQUANTIZE_RULES,
     TransposeFirst(),

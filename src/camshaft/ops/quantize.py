@@ -9,6 +9,7 @@ import numpy as np
 
 from camshaft.errors import ModelError
 from camshaft.ir.extents.constraints import require_equal
+from camshaft.ir.extents.extent import ceil_div
 from camshaft.ir.op import Attr, Attribute, OpDef, Perm, Reordering, Role, Types
 from camshaft.ir.types import TensorType, f32
 from camshaft.ops.common import axis_follows, normal_axis
@@ -21,8 +22,14 @@ def _check(types: Sequence[TensorType], attrs: Attrs) -> None:
     misfit = f"scale {scale} must be f32 and shaped as zero point {zero}"
     if scale.dtype != f32 or scale.rank != zero.rank:
         raise ModelError(misfit)
+    if attrs.get("block"):
+        axis = normal_axis(attrs["axis"], x.rank)
+        blocks = ceil_div(x.shape[axis], attrs["block"])
+        if scale.shape != (*x.shape[:axis], blocks, *x.shape[axis + 1 :]):
+            raise ModelError(f"scale {scale} is not one for each {attrs['block']} of {x}")
+        return
     if scale.rank > 1:
-        raise ModelError(f"blocked quantization (scale {scale}) is not supported")
+        raise ModelError(f"scale {scale} has several axes, and nothing says what blocks it is of")
     if scale.rank == 1:
         require_equal(scale.shape[0], zero.shape[0], misfit)
         along = x.shape[normal_axis(attrs["axis"], x.rank)]
@@ -84,17 +91,26 @@ def _dequantize_infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorT
 
 def _dequantize_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndarray]:
     x, scale, zero = arrays
-    wide = x.astype(np.int64) - along_axis(zero, attrs["axis"], x.ndim).astype(np.int64)
-    return [wide.astype(np.float32) * along_axis(scale, attrs["axis"], x.ndim)]
+    if attrs["block"]:
+        axis = normal_axis(attrs["axis"], x.ndim)
+        index = np.arange(x.shape[axis]) // attrs["block"]
+        scale, zero = scale.take(index, axis), zero.take(index, axis)
+    else:
+        scale, zero = (along_axis(a, attrs["axis"], x.ndim) for a in (scale, zero))
+    wide = x.astype(np.int32 if x.dtype.itemsize < 4 else np.int64) - zero.astype(np.int64)
+    return [wide.astype(np.float32) * scale]
 
 
 DEQUANTIZE = OpDef(
     "dequantize",
-    "Floats of integers: (x - zero) scale, inputs as of quantize.  Never folded: a dequantized weight "
-    "stays recognisable as INT8.",
+    "Floats of integers: (x - zero) scale, inputs as of quantize; or scales and zero points for blocks "
+    "along `axis`, in tensors of x's rank.  Never folded: a dequantized weight stays recognisable as INT8.",
     _dequantize_infer,
     _dequantize_reference,
-    {"axis": _AXIS},
+    {
+        "axis": _AXIS,
+        "block": Attribute("how many neighbours along the axis share a scale; 0: no blocks", 0),
+    },
     "quantization",
     folds=False,
     reordering=_REORDERING,

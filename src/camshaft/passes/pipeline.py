@@ -25,6 +25,7 @@ from camshaft.passes.fusions.siblings import merge_siblings
 from camshaft.passes.fusions.slices import SLICE_FUSIONS
 from camshaft.passes.layout.channels_last import to_channels_last
 from camshaft.passes.manager import OnPass, Pass, run_passes
+from camshaft.passes.qdq.few_bits import BLOCK_RULES
 from camshaft.passes.rewrite import Rewrite, rewrite
 
 FUSIONS: tuple[Rewrite, ...] = (
@@ -39,6 +40,7 @@ FUSIONS: tuple[Rewrite, ...] = (
 )
 ALL_REWRITES: tuple[Rewrite, ...] = (
     *LOWERINGS,
+    *BLOCK_RULES,
     *FUSIONS,
     *MATMUL_RULES,
     *ATTENTION_FUSIONS,
@@ -49,7 +51,7 @@ ALL_REWRITES: tuple[Rewrite, ...] = (
 
 PIPELINE: tuple[Pass, ...] = (
     Pass("canonicalize", canonicalize),
-    Pass("lower", partial(rewrite, rules=LOWERINGS)),
+    Pass("lower", partial(rewrite, rules=(*LOWERINGS, *BLOCK_RULES))),
     Pass("layout", to_channels_last),
     Pass("clean", canonicalize),
     Pass("fuse", partial(rewrite, rules=FUSIONS), level=1),

@@ -62,6 +62,23 @@ class NbitsMatrix:
         scales, zeros = _frozen(_narrow_scale(scale)), _frozen(_narrow_zero(zero, middle))
         return NbitsMatrix(_frozen(rows), scales, zeros, k, bits, min(block, k), order)
 
+    @staticmethod
+    def of_integers(
+        whole: np.ndarray, scale: np.ndarray, zero: np.ndarray, block: int
+    ) -> NbitsMatrix:
+        """The matrix of bytes [N, k], signed or unsigned; of 4 bits where all fit, else of 8.
+
+        scale, zero: [N, blocks].
+        """
+        low, high = int(whole.min(initial=0)), int(whole.max(initial=0))
+        signed = whole.dtype == np.int8
+        bits = 4 if (low >= -8 and high <= 7) or (not signed and high <= 15) else 8
+        middle = 1 << bits - 1 if signed else 0
+        stored = (whole.view(np.uint8) + np.uint8(middle)) if signed else whole
+        zeros = zero.astype(np.float32) + np.float32(middle)
+        k = whole.shape[1]
+        return NbitsMatrix.of(packed(stored, bits), scale, zeros, k, bits=bits, block=block)
+
     @property
     def n(self) -> int:
         """Rows."""

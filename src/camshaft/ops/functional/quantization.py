@@ -106,9 +106,34 @@ def dequantize(
     if not _is_blocked(scale) and x.type.dtype.is_int:
         operands = [x, _per_tensor(builder, scale), _per_tensor(builder, zero)]
         return emit(builder, DEQUANTIZE, operands, {"axis": axis}, output)
+    if (
+        x.type.rank == 2
+        and x.type.dtype in (i8, u8)
+        and x.is_const
+        and scale.is_const
+        and zero.is_const
+    ):
+        return _blocked_constant(builder, x, scale, zero, axis, block_size, output)
     scale, zero = (_spread(builder, t, x, axis, block_size) for t in (scale, zero))
     wide = E.sub(E.cast(E.inp(0), f32), E.cast(E.inp(2), f32))
     return pointwise(builder, E.mul(wide, E.inp(1)), x, scale, zero, output=output)
+
+
+def _blocked_constant(
+    builder: GraphBuilder,
+    x: Tensor,
+    scale: Tensor,
+    zero: Tensor,
+    axis: int,
+    block_size: int | None,
+    output: str | None,
+) -> Tensor:
+    """A dequantized constant matrix that stays recognisable."""
+    axis = normal_axis(axis, x.type.rank)
+    size, blocks = fixed((x.shape[axis], scale.shape[axis]), "extents of blocked scales")
+    block = block_size or -(-size // max(blocks, 1))
+    attrs = {"axis": axis, "block": block}
+    return emit(builder, DEQUANTIZE, [x, scale, zero], attrs, output)
 
 
 def zero_points(builder: GraphBuilder, scale: Tensor, dtype: DType) -> Tensor:

@@ -81,7 +81,9 @@ class _Filters:
         if made is None or not all(t.is_const for t in made.args):
             return None
         values, scale, zero = (t.array for t in made.args)
-        if scale.ndim and axis_attr(made, values.ndim) != 1:  # by input channel: no integer sum
+        if made.attrs["block"] or (
+            scale.ndim and axis_attr(made, values.ndim) != 1
+        ):  # by input channel: no integer sum
             return _Filters(DEQUANTIZE.reference([values, scale, zero], made.attrs)[0], groups)
         params = [np.tile(p, groups) if p.ndim else p for p in (scale, zero)]
         return _Filters(values, groups, tuple(params))

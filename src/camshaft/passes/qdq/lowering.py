@@ -17,6 +17,7 @@ from camshaft.passes.cse import merge_equal
 from camshaft.passes.fusions.pointwise import LATE_FUSIONS, PullWidening
 from camshaft.passes.manager import OnPass, Pass, run_passes
 from camshaft.passes.pipeline import FUSIONS
+from camshaft.passes.qdq.few_bits import COLUMN_RULES
 from camshaft.passes.qdq.integer import BIAS_RULES, EXPAND_RULES, INTEGER_RULES
 from camshaft.passes.qdq.requantize import REQUANTIZE_RULES
 from camshaft.passes.qdq.rules import MOVE_RULES, unsign
@@ -81,6 +82,7 @@ LOWERING: tuple[Pass, ...] = (
     Pass("move-quantization", partial(rewrite, rules=(*BIAS_RULES, *MOVE_RULES))),
     Pass("merge-equal", merge_equal),
     INTEGER,
+    Pass("keep-weights", partial(rewrite, rules=COLUMN_RULES)),
     Pass("expand-quantization", partial(rewrite, rules=EXPAND_RULES)),
     Pass("pull-widening", partial(rewrite, rules=(PullWidening(),)), level=1),
     Pass("fuse", partial(rewrite, rules=FUSIONS), level=1),

@@ -64,12 +64,15 @@ class QuantNode:
 
 
 def quant_node(node: Node | None) -> QuantNode | None:
-    """The node's parameters, or None if it is no (de)quantization with constant parameters."""
+    """The node's parameters, or None if it is no (de)quantization with constant parameters, each for all
+    or for an index of an axis."""
     if node is None or node.op not in (QUANTIZE, DEQUANTIZE):
         return None
     x, scale, zero = node.args
     axis = node.attrs["axis"]
     if not (scale.is_const and zero.is_const) or not isinstance(axis, int):
+        return None
+    if node.attrs.get("block"):
         return None
     rank = max(1, x.type.rank)
     return QuantNode(x, _scalar(scale.array), _scalar(zero.array), axis % rank)

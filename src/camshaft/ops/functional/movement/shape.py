@@ -39,7 +39,7 @@ def reshape(
     if x.shape == shape:
         return x
     made = dequantized_constant(builder, x)
-    if made is not None:
+    if made is not None and not made.attrs["block"]:
         data, scale, zero = made.args
         axis = normal_axis(_axis(made.attrs["axis"]), x.type.rank) if scale.type.rank else 0
         kept = [i for i, d in enumerate(shape) if _stays(x.shape, axis, shape[:i], d)]
@@ -95,7 +95,10 @@ def transpose(
         data, scale, zero = made.args
         axis = order.index(normal_axis(_axis(made.attrs["axis"]), rank))
         moved = emit(builder, TRANSPOSE, [data], {"perm": order})
-        return emit(builder, DEQUANTIZE, [moved, scale, zero], {"axis": axis}, output)
+        if made.attrs["block"]:
+            scale, zero = (emit(builder, TRANSPOSE, [t], {"perm": order}) for t in (scale, zero))
+        attrs = {"axis": axis, "block": made.attrs["block"]}
+        return emit(builder, DEQUANTIZE, [moved, scale, zero], attrs, output)
     return emit(builder, TRANSPOSE, [x], {"perm": order}, output)
 
 

@@ -1,0 +1,138 @@
+"""Products of floats with dequantized constants keep the constants as integers.
+
+matmul(x, dequantize(w)) with scales for each column, or for blocks of it, becomes matmul_nbits.  Blocks
+are recognised at once: no integer product could be made of them.  Whole columns are left to the
+integer products first, for which x must be dequantized too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from camshaft.ir.attrs import axis_attr, int_attr
+from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
+from camshaft.ir.op import Attr
+from camshaft.ir.rebuild import Rebuild
+from camshaft.ir.types import TensorType, f32
+from camshaft.ops import DEQUANTIZE, MATMUL, MATMUL_NBITS
+from camshaft.ops.functional.nbits import NbitsMatrix
+from camshaft.passes.rewrite import Rewrite, Rewriter
+
+_LEAST_SIZE = 1 << 12
+"""Elements of a matrix without blocks below which it may as well be floats."""
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """A constant matrix [K, N] of bytes; scale, zero: [K / block, N]."""
+
+    whole: np.ndarray
+    scale: np.ndarray
+    zero: np.ndarray
+    block: int
+
+    @staticmethod
+    def of(node: Node | None) -> _Columns | None:
+        """What a dequantize node is made of; None where that is no constant matrix of bytes, or scales
+        lie otherwise."""
+        if node is None or not all(t.is_const for t in node.args):
+            return None
+        whole, scale, zero = (t.array for t in node.args)
+        if whole.ndim != 2 or whole.dtype not in (np.int8, np.uint8) or not whole.size:
+            return None
+        axis, block = axis_attr(node, 2), int_attr(node, "block")
+        if block:
+            return _Columns(whole, scale, zero, block) if axis == 0 else None
+        if scale.ndim and axis != 1:
+            return None
+        n = whole.shape[1]
+        scale, zero = (np.broadcast_to(t, (1, n)) for t in (scale, zero))
+        return _Columns(whole, scale, zero, len(whole))
+
+    def matrix(self) -> NbitsMatrix:
+        """The transposed matrix."""
+        whole, scale, zero = (
+            np.ascontiguousarray(a.T) for a in (self.whole, self.scale, self.zero)
+        )
+        return NbitsMatrix.of_integers(whole, scale, zero, self.block)
+
+
+def nbits_operands(r: Rewriter, matrix: NbitsMatrix, name: str) -> list[Tensor]:
+    """Weights, scales and zero points as constants."""
+    tables = ((matrix.w, name), (matrix.scale, f"{name}:scale"), (matrix.zero, f"{name}:zero"))
+    return [r.builder.constant(array, label) for array, label in tables]
+
+
+class ProductOfBlocks(Rewrite):
+    """matmul(x, blocked dequantize(w)) -> matmul_nbits(x, w)."""
+
+    name = "product-of-few-bits"
+    ops = (MATMUL,)
+    blocked = True
+
+    def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
+        x = node.args[0]
+        if x.type.dtype != f32 or node.attrs["a_zero_point"] or node.attrs["b_zero_point"]:
+            return None
+        made = r.producer(node.args[1], DEQUANTIZE)
+        if made is None or bool(made.attrs["block"]) is not self.blocked:
+            return None
+        columns = _Columns.of(made)
+        if columns is None or (not self.blocked and columns.whole.size < _LEAST_SIZE):
+            return None
+        matrix = columns.matrix()
+        attrs: dict[str, Attr] = {
+            "bits": matrix.bits,
+            "block": matrix.block,
+            "epilogue": node.attrs["epilogue"],
+        }
+        weights = nbits_operands(r, matrix, made.args[0].name)
+        return [r.emit(MATMUL_NBITS, [x, *weights, *node.args[2:]], attrs, like=node)]
+
+    def example(self) -> Graph:
+        b = GraphBuilder("product of blocks")
+        rng = np.random.default_rng(0)
+        x = b.input("x", TensorType(f32, (3, 70)))
+        shape = (3, 61) if self.blocked else (61,)
+        w = b.constant(rng.integers(-8, 8, (70, 61)).astype(np.int8), "w")
+        scale = b.constant(rng.uniform(0.01, 0.02, shape).astype(np.float32), "scale")
+        zero = b.constant(np.zeros(shape, np.int8), "zero")
+        attrs: dict[str, Attr] = {"axis": 0, "block": 32} if self.blocked else {"axis": 1}
+        d = b.emit(DEQUANTIZE, [w, scale, zero], attrs, name="dq")
+        return b.graph({"y": b.emit(MATMUL, [x, d], name="fc")})
+
+
+class ProductOfColumns(ProductOfBlocks):
+    """matmul(x, dequantize(w)) with a scale for each column, or one -> matmul_nbits(x, w)."""
+
+    name = "product-of-bytes-and-floats"
+    blocked = False
+
+
+BLOCK_RULES: tuple[Rewrite, ...] = (ProductOfBlocks(),)
+COLUMN_RULES: tuple[Rewrite, ...] = (ProductOfColumns(),)
+
+
+def with_bytes(graph: Graph, keep: frozenset[str] = frozenset()) -> Graph:
+    """The graph with the activations of all matmul_nbits quantized to 8 bits, but for those of the source
+    layers `keep`; `graph` itself where none is changed."""
+
+    def changes(node: Node) -> bool:
+        return (
+            node.op is MATMUL_NBITS
+            and not node.attrs["int8"]
+            and not keep.intersection(node.origin)
+        )
+
+    if not any(map(changes, graph.nodes)):
+        return graph
+    rebuild = Rebuild(graph)
+    for node in graph.nodes:
+        inputs = [None if t is None else rebuild.get(t) for t in node.inputs]
+        attrs = {**node.attrs, "int8": True} if changes(node) else node.attrs
+        made = rebuild.builder.add(node.op, inputs, attrs, like=node, name=node.name)
+        rebuild.replace(node, made)
+    return rebuild.finish()
