@@ -28,6 +28,7 @@ from camshaft.ir.extents.said import (
 from camshaft.program.program import MAX_THREADS
 
 PRECISIONS = ("fp32", "int8")
+WEIGHT_ONLY = ("int4", "int8")
 CALIBRATORS = ("entropy2", "entropy", "minmax", "percentile", "mse")
 Progress = Callable[[str, int, int], None]
 
@@ -35,10 +36,17 @@ _INTEGERS: tuple[tuple[str, int, int | None], ...] = (
     ("threads", 1, MAX_THREADS),
     ("optimization_level", 0, 5),
     ("workspace_limit", 0, None),
+    ("weight_block", 8, None),
 )
 """Options that are whole numbers, with their least and largest value."""
 
-_SWITCHES = ("noise_reduction", "bias_correction", "kernel_rounding", "frozen_cache")
+_SWITCHES = (
+    "noise_reduction",
+    "bias_correction",
+    "kernel_rounding",
+    "frozen_cache",
+    "weight_zero_points",
+)
 
 
 @dataclass(frozen=True)
@@ -73,6 +81,12 @@ class BuildConfig:
         come without the channel means that it is computed from.
     kernel_rounding: round weights up or down such that each kernel keeps its sum, instead of each
         to the nearest level.
+    weight_only: "int4" or "int8": the weights of products of rows with constant matrices are rounded to
+        so many bits, and stay so in file and memory; activations stay floats, or become 8 bits block by
+        block where `precision` permits INT8.  Layers of fewer than 16384 weights, embeddings and
+        convolutions are left alone; products that make an output get 8 bits.
+    weight_block: how many neighbours in a row of such weights share a scale.  weight_zero_points:
+        whether they share a zero point too.
     optimization_level: 0 nothing but what correctness needs, heuristics instead of timing;
         1 fusions, heuristics; 2 times few candidates; 3 (default) times the usual candidates;
         4 and 5 more of them, more rounds.
@@ -99,6 +113,9 @@ class BuildConfig:
     noise_reduction: bool = True
     bias_correction: bool = True
     kernel_rounding: bool = True
+    weight_only: str | None = None
+    weight_block: int = 32
+    weight_zero_points: bool = False
     optimization_level: int = 3
     time_budget: float | None = None
     timing_cache: Path | None = None
@@ -132,6 +149,8 @@ class BuildConfig:
         for layer, p in self.layer_precision.items():
             if p not in PRECISIONS:
                 raise ConfigError(f"layer_precision[{layer!r}] is {p!r}; there is {PRECISIONS}")
+        if self.weight_only not in (None, *WEIGHT_ONLY):
+            raise ConfigError(f"weight_only is {self.weight_only!r}; there is {WEIGHT_ONLY}")
         if self.calibrator not in CALIBRATORS:
             raise ConfigError(f"calibrator {self.calibrator!r} is unknown; there is {CALIBRATORS}")
         if not _is_number(self.percentile) or not 0 < self.percentile <= 100:
@@ -179,6 +198,9 @@ class BuildConfig:
             "level": self.optimization_level,
             "target": self.target,
         }
+        if self.weight_only:
+            points = " with zero points" * self.weight_zero_points
+            shown["weights"] = f"{self.weight_only} in blocks of {self.weight_block}{points}"
         if self.shapes:
             shown["shapes"] = ",".join(f"{n}:{shape_text(s)}" for n, s in self.shapes.items())
         if self.profiles:

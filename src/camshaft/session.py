@@ -24,6 +24,7 @@ from camshaft.builder.tuning.timing_cache import TimingCache
 from camshaft.config import BuildConfig
 from camshaft.errors import BuildError, CalibrationError, ConfigError, ModelError
 from camshaft.feeds import random_feeds
+from camshaft.few_bits import few_bits, refuse_rounding
 from camshaft.frontends.onnx import Imported, import_model
 from camshaft.ir.extents.sizes import is_static, typical
 from camshaft.ir.extents.symbol import Symbol
@@ -31,6 +32,7 @@ from camshaft.ir.graph import Graph
 from camshaft.ir.script import Call
 from camshaft.machine.backend import cpu_backend, fingerprint_of, histogram_kernel
 from camshaft.passes.pipeline import optimize, with_merged_siblings
+from camshaft.passes.qdq.few_bits import with_bytes
 from camshaft.passes.qdq.lowering import is_quantized, lower_quantization
 from camshaft.quant.calibrate import Run
 from camshaft.quant.implicit import ImplicitQuantization
@@ -263,13 +265,21 @@ class BuildSession:
         level = self.config.optimization_level
         if is_quantized(graph):
             self._refuse_ranges_beside_qdq()
+            refuse_rounding(self.config)
             self.precision_summary = (
                 "explicit Q/DQ" if permitted else "explicit Q/DQ, computed in fp32"
             )
             self.quantized = graph
-            return builder.tune(lower_quantization(graph, integer=permitted, level=level))
-        if not permitted:
-            self._refuse_needless_ranges(graph)
+            lowered = lower_quantization(graph, integer=permitted, level=level)
+            return builder.tune(with_bytes(lowered) if permitted else lowered)
+        few = few_bits(self.config, graph, self._given_ranges())
+        self.reasons, graph = dict(few.reasons), few.graph
+        if not permitted or few.alone:
+            if permitted:
+                check_layer_names(graph, self.config.layer_precision)
+            else:
+                self._refuse_needless_ranges(graph)
+            self.precision_summary = few.summary or self.precision_summary
             return fastest_float(builder, builder.tune(graph), self._float_variants(graph))
         quantization = ImplicitQuantization(
             graph,
@@ -291,7 +301,8 @@ class BuildSession:
         decision = choose_precision(
             builder, as_float, quantize, self._float_variants(graph), int8_required=required
         )
-        self.quantized, self.reasons = decision.attempt.quantized, dict(decision.attempt.reasons)
+        self.quantized = decision.attempt.quantized
+        self.reasons |= decision.attempt.reasons
         self.precision_summary = decision.summary
         if self.config.bias_correction and self.calibration is None and self.quantized is not None:
             self.precision_summary += "; biases not corrected, which takes calibration data"

@@ -10,7 +10,9 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 import camshaft
 from camshaft.frontends.onnx import import_onnx
+from camshaft.ops.nbits import dequantized
 from camshaft.passes.pipeline import optimize
+from camshaft.quant.weight_only import rounded_blocks
 
 RNG = np.random.default_rng(11)
 WIDTH = 96
@@ -146,6 +148,50 @@ def test_dequantized_constants_stay_packed(dtype: str, kind: str, product: str) 
     np.testing.assert_allclose(got, want, atol=1e-5 * np.abs(want).max())
 
 
+def cast_model(kind: str) -> ModelProto:
+    """A product with weights that the model makes floats of bytes."""
+    k, n, block = WIDTH, 72, 32
+    value = RNG.integers(-128, 128, (n, k)).astype(np.int8)
+    scale = (RNG.random((n, 1)) * 0.02).astype(np.float32)
+    arrays: dict[str, np.ndarray] = {"w": value, "s": scale}
+    nodes = [helper.make_node("Cast", ["w"], ["f"], to=TensorProto.FLOAT)]
+    turned = helper.make_node("Transpose", ["scaled"], ["t"], perm=[1, 0])
+    product = helper.make_node("MatMul", ["x", "t"], ["y"])
+    if kind == "scaled":
+        nodes += [helper.make_node("Mul", ["f", "s"], ["scaled"]), turned, product]
+    elif kind == "zero points":
+        arrays["z"] = RNG.integers(-9, 9, (n, 1)).astype(np.float32)
+        nodes.append(helper.make_node("Sub", ["f", "z"], ["shifted"]))
+        nodes += [helper.make_node("Mul", ["s", "shifted"], ["scaled"]), turned, product]
+    elif kind == "scaled behind":
+        arrays |= {"w": value.T, "s": scale[:, 0]}
+        nodes.append(helper.make_node("MatMul", ["x", "f"], ["p"]))
+        nodes.append(helper.make_node("Mul", ["p", "s"], ["y"]))
+    else:
+        blocks = (n, k // block, block)
+        arrays |= {"w": value.reshape(blocks), "shape": np.array([n, k])}
+        arrays["s"] = (RNG.random((n, k // block, 1)) * 0.02).astype(np.float32)
+        nodes.append(helper.make_node("Mul", ["f", "s"], ["m"]))
+        nodes += [helper.make_node("Reshape", ["m", "shape"], ["scaled"]), turned, product]
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["m", k])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["m", n])
+    constants = [numpy_helper.from_array(np.ascontiguousarray(a), i) for i, a in arrays.items()]
+    graph = helper.make_graph(nodes, "casts", [x], [y], constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("kind", ["scaled", "zero points", "scaled behind", "blocks"])
+def test_weights_that_a_model_casts_stay_bytes(kind: str) -> None:
+    model = cast_model(kind)
+    engine = camshaft.build(model, optimization_level=1)
+    assert [n.op for n in engine.notes] == ["matmul_nbits"]
+    x = RNG.standard_normal((3, WIDTH)).astype(np.float32)
+    want = runtime_result(model, x)
+    (got,) = engine({"x": x}).values()
+    np.testing.assert_allclose(got, want, atol=1e-5 * np.abs(want).max())
+
+
 @pytest.mark.peers
 @pytest.mark.parametrize("kind", ["blocks", "columns"])
 def test_scales_that_vary_along_a_sum_become_floats(kind: str) -> None:
@@ -176,3 +222,120 @@ def test_the_engine_holds_the_weights_packed() -> None:
     nbytes = sum(b.elements * b.dtype.bytes for b in held)
     scales, biases = WIDTH * WIDTH // 32 * 4, WIDTH * 4
     assert nbytes <= 2 * (WIDTH * WIDTH // 2 + scales + biases)
+
+
+# -- weights rounded by the build ------------------------------------------------------------------
+
+
+def float_model(width: int = 160, batch: int | str = "b") -> ModelProto:
+    """Three products of rows, a tiny one, and an embedding."""
+    rng = np.random.default_rng(5)
+    arrays: dict[str, np.ndarray] = {
+        "table": rng.standard_normal((300, width)).astype(np.float32),
+        "bias": rng.standard_normal(width).astype(np.float32),
+        "tiny": rng.standard_normal((width, 3)).astype(np.float32),
+    }
+    for i in range(3):
+        arrays[f"w{i}"] = (rng.standard_normal((width, width)) / 13).astype(np.float32)
+    nodes = [
+        helper.make_node("Gather", ["table", "ids"], ["x"], name="embedding"),
+        helper.make_node("MatMul", ["x", "w0"], ["a"], name="first"),
+        helper.make_node("Add", ["a", "bias"], ["ab"], name="add"),
+        helper.make_node("Relu", ["ab"], ["r"], name="relu"),
+        helper.make_node("MatMul", ["r", "w1"], ["c"], name="second"),
+        helper.make_node("Tanh", ["c"], ["d"], name="tanh"),
+        helper.make_node("MatMul", ["d", "w2"], ["y"], name="head"),
+        helper.make_node("MatMul", ["d", "tiny"], ["z"], name="small"),
+    ]
+    ids = helper.make_tensor_value_info("ids", TensorProto.INT64, [batch, 4])
+    ends = [
+        helper.make_tensor_value_info(n, TensorProto.FLOAT, [batch, 4, w])
+        for n, w in (("y", width), ("z", 3))
+    ]
+    constants = [numpy_helper.from_array(a, n) for n, a in arrays.items()]
+    graph = helper.make_graph(nodes, "floats", [ids], ends, constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+
+
+FLOAT = float_model()
+IDS = {"ids": np.random.default_rng(2).integers(0, 300, (3, 4))}
+
+
+def built(**options: Any) -> camshaft.Engine:
+    return camshaft.build(FLOAT, optimization_level=1, **options)
+
+
+def off(engine: camshaft.Engine) -> float:
+    """Noise over signal of the first output."""
+    want, got = (np.asarray(e(IDS)["y"], np.float64) for e in (built(), engine))
+    return float(np.linalg.norm(got - want) / np.linalg.norm(want))
+
+
+@pytest.mark.parametrize(
+    ("options", "most"),
+    [
+        ({"weight_only": "int8"}, 0.02),
+        ({"weight_only": "int8", "precision": {"int8"}}, 0.03),
+        ({"weight_only": "int4"}, 0.15),
+        ({"weight_only": "int4", "weight_zero_points": True, "weight_block": 16}, 0.13),
+        ({"weight_only": "int4", "precision": {"int8"}}, 0.15),
+    ],
+    ids=str,
+)
+def test_weights_of_a_float_model(options: dict[str, Any], most: float) -> None:
+    engine = built(**options)
+    ops = {n.name.split(" + ")[0]: n.op for n in engine.notes}
+    assert ops["first"] == ops["second"] == ops["head"] == "matmul_nbits"
+    assert ops["embedding"] == "gather" and ops["small"] != "matmul_nbits"
+    assert 1e-4 < off(engine) < most
+    tactics = {n.tactic for n in engine.notes if n.op == "matmul_nbits"}
+    assert ("matmul_nbits_bytes" in tactics) == ("precision" in options)
+
+
+def test_reasons_say_bits_and_error_and_heads_keep_8() -> None:
+    reasons = {n.name.split(" + ")[0]: n.reason for n in built(weight_only="int4").notes}
+    assert "weight_only: 4-bit weights, relative error 8." in reasons["first"]
+    assert "weight_only: 8-bit weights, relative error 0." in reasons["head"]
+
+
+def test_layers_kept_in_fp32_and_options_that_contradict() -> None:
+    engine = built(weight_only="int4", layer_precision={"second": "fp32"})
+    ops = {n.name.split(" + ")[0]: n.op for n in engine.notes}
+    assert ops["first"] == "matmul_nbits" != ops["second"]
+    with pytest.raises(camshaft.ConfigError, match="weight_only='int4' and calibration given"):
+        built(weight_only="int4", precision={"int8"}, calibration=[IDS])
+    with pytest.raises(camshaft.ConfigError, match="layer_precision"):
+        built(weight_only="int4", layer_precision={"nothing": "fp32"})
+    with pytest.raises(camshaft.ConfigError, match="weight_only='int8' given, but the model's Q"):
+        camshaft.build(quantized_model(), weight_only="int8")
+
+
+def quantized_model() -> ModelProto:
+    """Quantized activations."""
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "s"], ["y"]),
+    ]
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [4]) for n in "xy"]
+    scale = numpy_helper.from_array(np.array(0.1, np.float32), "s")
+    graph = helper.make_graph(nodes, "quantized", ends[:1], ends[1:], [scale])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("zero_points", [False, True])
+def test_rounding_is_no_worse_than_the_plain_one(bits: int, zero_points: bool) -> None:
+    w = np.random.default_rng(3).standard_normal((40, 100)).astype(np.float32)
+    w[3, :32], w[5] = 0.0, 1.5
+    matrix, error = rounded_blocks(w, bits, 32, zero_points=zero_points)
+    attrs = {"bits": bits, "block": 32}
+    got = dequantized(matrix.w, matrix.scale, matrix.zero, 100, attrs)
+    assert error == pytest.approx(np.linalg.norm(got - w) / np.linalg.norm(w), rel=1e-3)
+    assert matrix.scale.dtype == np.float16
+    plain = 0.0
+    for start in range(0, 100, 32):
+        part = w[:, start : start + 32]
+        step = np.abs(part).max(axis=1, keepdims=True) / ((1 << bits - 1) - 1)
+        rounded = np.rint(part / np.where(step > 0, step, 1)) * step
+        plain += float(np.square(rounded - part).sum())
+    assert np.square(got - w).sum() < plain

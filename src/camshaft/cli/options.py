@@ -117,6 +117,24 @@ class BuildOptions:
     target: Annotated[
         str | None, _option("--target", help="Machine to compile for; default: this one.")
     ] = None
+    weight_only: Annotated[
+        str | None,
+        _option(
+            "--weight-only",
+            help="Round the weights of matrix products to so few bits, which stay so in file and memory.",
+            metavar="int4|int8",
+        ),
+    ] = None
+    weight_block: Annotated[
+        int | None,
+        _option(
+            "--weight-block",
+            help=f"Weights that share a scale; default {_DEFAULTS.weight_block}.",
+        ),
+    ] = None
+    weight_zero_points: Annotated[
+        bool, _option("--weight-zero-points", help="Blocks of weights share a zero point too.")
+    ] = False
     int8: Annotated[bool, _option("--int8", help="Permit INT8.", panel=_INT8)] = False
     calibration: Annotated[
         Path | None,
@@ -206,6 +224,8 @@ class BuildOptions:
             "error_budget": self.error_budget,
             "workspace_limit": _bytes(self.workspace),
             "target": self.target,
+            "weight_only": self.weight_only,
+            "weight_block": self.weight_block,
             "calibrator": self.calibrator,
             "percentile": self.percentile,
             "calibration_cache": self.calibration_cache,
@@ -222,6 +242,7 @@ class BuildOptions:
             noise_reduction=self.noise_reduction,
             bias_correction=self.bias_correction,
             kernel_rounding=self.kernel_rounding,
+            weight_zero_points=self.weight_zero_points,
             frozen_cache=self.frozen_cache,
             threads=available_cpus() if self.threads is None else self.threads,
             progress=progress,

@@ -91,7 +91,7 @@ def _dequantize_infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorT
 
 def _dequantize_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndarray]:
     x, scale, zero = arrays
-    if attrs["block"]:
+    if attrs.get("block"):
         axis = normal_axis(attrs["axis"], x.ndim)
         index = np.arange(x.shape[axis]) // attrs["block"]
         scale, zero = scale.take(index, axis), zero.take(index, axis)

@@ -14,6 +14,7 @@ import numpy as np
 from onnx import ModelProto
 
 from camshaft.errors import ModelError
+from camshaft.frontends.onnx.cast_weights import with_dequantized_weights
 from camshaft.frontends.onnx.input_values import InputValues
 from camshaft.frontends.onnx.model import load_model
 from camshaft.frontends.onnx.open_extents import OpenExtents
@@ -149,7 +150,8 @@ def _imported(state: State) -> Imported:
     for value in inputs:
         declare_input(state, value)
     ends = [v.name for v in graph.output]
-    Nodes(state).walk(found.nodes, Place(state.opsets, state.reserved), ends)
+    nodes = with_dequantized_weights(found.nodes, graph.initializer, ends, state.opsets)
+    Nodes(state).walk(nodes, Place(state.opsets, state.reserved), ends)
     results = {v.name: output_of(state, v) for v in graph.output}
     face = replace(state.builder.graph({}), fixed=tuple(state.builder.fixed))
     plain = all(isinstance(v, Tensor) for v in results.values())

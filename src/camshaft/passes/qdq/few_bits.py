@@ -7,17 +7,18 @@ integer products first, for which x must be dequantized too.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from camshaft.ir.attrs import axis_attr, int_attr
+from camshaft.ir.extents.sizes import fixed
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.rebuild import Rebuild
 from camshaft.ir.types import TensorType, f32
-from camshaft.ops import DEQUANTIZE, MATMUL, MATMUL_NBITS
+from camshaft.ops import CONV, DEQUANTIZE, MATMUL, MATMUL_NBITS, RESHAPE, TRANSPOSE
 from camshaft.ops.functional.nbits import NbitsMatrix
 from camshaft.passes.rewrite import Rewrite, Rewriter
 
@@ -60,10 +61,14 @@ class _Columns:
         return NbitsMatrix.of_integers(whole, scale, zero, self.block)
 
 
-def nbits_operands(r: Rewriter, matrix: NbitsMatrix, name: str) -> list[Tensor]:
-    """Weights, scales and zero points as constants."""
-    tables = ((matrix.w, name), (matrix.scale, f"{name}:scale"), (matrix.zero, f"{name}:zero"))
-    return [r.builder.constant(array, label) for array, label in tables]
+def _tables(matrix: NbitsMatrix, name: str) -> list[tuple[np.ndarray, str]]:
+    """Weights, scales and zero points, with their names."""
+    return [(matrix.w, name), (matrix.scale, f"{name}:scale"), (matrix.zero, f"{name}:zero")]
+
+
+def _attrs_of(matrix: NbitsMatrix, node: Node) -> dict[str, Attr]:
+    """Attributes of a product with these weights in place of `node`."""
+    return {"bits": matrix.bits, "block": matrix.block, "epilogue": node.attrs["epilogue"]}
 
 
 class ProductOfBlocks(Rewrite):
@@ -84,13 +89,9 @@ class ProductOfBlocks(Rewrite):
         if columns is None or (not self.blocked and columns.whole.size < _LEAST_SIZE):
             return None
         matrix = columns.matrix()
-        attrs: dict[str, Attr] = {
-            "bits": matrix.bits,
-            "block": matrix.block,
-            "epilogue": node.attrs["epilogue"],
-        }
-        weights = nbits_operands(r, matrix, made.args[0].name)
-        return [r.emit(MATMUL_NBITS, [x, *weights, *node.args[2:]], attrs, like=node)]
+        tables = [r.builder.constant(a, t) for a, t in _tables(matrix, made.args[0].name)]
+        inputs = [x, *tables, *node.args[2:]]
+        return [r.emit(MATMUL_NBITS, inputs, _attrs_of(matrix, node), like=node)]
 
     def example(self) -> Graph:
         b = GraphBuilder("product of blocks")
@@ -116,6 +117,11 @@ BLOCK_RULES: tuple[Rewrite, ...] = (ProductOfBlocks(),)
 COLUMN_RULES: tuple[Rewrite, ...] = (ProductOfColumns(),)
 
 
+def has_few_bits(graph: Graph) -> bool:
+    """Whether the graph has products with weights of few bits."""
+    return any(node.op is MATMUL_NBITS for node in graph.nodes)
+
+
 def with_bytes(graph: Graph, keep: frozenset[str] = frozenset()) -> Graph:
     """The graph with the activations of all matmul_nbits quantized to 8 bits, but for those of the source
     layers `keep`; `graph` itself where none is changed."""
@@ -136,3 +142,53 @@ def with_bytes(graph: Graph, keep: frozenset[str] = frozenset()) -> Graph:
         made = rebuild.builder.add(node.op, inputs, attrs, like=node, name=node.name)
         rebuild.replace(node, made)
     return rebuild.finish()
+
+
+Choose = Callable[[Node, np.ndarray, bool], NbitsMatrix | None]
+"""(A product, its weights [N, K], whether it makes an output of the graph) -> integers in their place, or
+None where they stay."""
+
+
+def with_few_bits(graph: Graph, choose: Choose) -> Graph:
+    """An optimized graph whose products of rows with constant floats have weights as chosen."""
+    outputs = {t.name for t in graph.outputs}
+    for node in reversed(graph.nodes):
+        if node.op in (RESHAPE, TRANSPOSE) and node.output.name in outputs:
+            outputs.add(node.args[0].name)
+    rebuild = Rebuild(graph)
+    for node in graph.nodes:
+        weights = _weights_of_rows(node)
+        matrix = None
+        if weights is not None:
+            matrix = choose(node, weights, node.output.name in outputs)
+        if matrix is None:
+            rebuild.replace(node, rebuild.carry(rebuild.present(node)))
+            continue
+        b = rebuild.builder
+        tables = [b.constant(a, t) for a, t in _tables(matrix, node.args[1].name)]
+        inputs = [rebuild.get(node.args[0]), *tables, *map(rebuild.get, node.args[2:])]
+        attrs = _attrs_of(matrix, node)
+        made = b.add(MATMUL_NBITS, inputs, attrs, like=node, name=node.name)
+        rebuild.replace(node, made)
+    return rebuild.finish()
+
+
+def _weights_of_rows(node: Node) -> np.ndarray | None:
+    """Constant weights f32 [N, K] of a product of rows: of a matrix product, or of the convolution of 1x1
+    that stands for one (of images of one row, or one pixel)."""
+    if node.op not in (CONV, MATMUL):
+        return None
+    x, w = node.args[:2]
+    if w.data is None or (x.type.dtype, w.type.dtype) != (f32, f32) or w.type.size == 0:
+        return None
+    if node.op is MATMUL:
+        plain = not (node.attrs["a_zero_point"] or node.attrs["b_zero_point"])
+        return w.data.T if w.type.rank == 2 and plain else None
+    n, *window, k = w.shape
+    a = node.attrs
+    single = window == [1, 1] and a["layout"] == "NHWC" and a["groups"] == 1
+    if not single or a["pads"] != (0, 0, 0, 0) or a["strides"] != (1, 1):
+        return None
+    if x.shape[:2] != (1, 1) and x.shape[1:3] != (1, 1):
+        return None
+    return w.data.reshape(fixed((n, k), "the shape of weights"))
