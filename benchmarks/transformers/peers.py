@@ -95,13 +95,12 @@ INT8_AT_RUN_TIME: dict[str, Make] = {
 """INT8 without calibration: activations quantized while the model runs."""
 
 INT4: dict[str, Make] = {
-    "camshaft": lambda job: job.camshaft("camshaft", precision={"int8"}, weight_only="int4"),
-    "camshaft-nbits32": lambda job: job.camshaft(
-        "camshaft-nbits32", ".nbits32", precision={"int8"}
+    "camshaft": lambda job: job.camshaft("camshaft", weight_only="int4"),
+    "camshaft-int8": lambda job: job.camshaft(
+        "camshaft-int8", precision={"int8"}, weight_only="int4"
     ),
-    "camshaft-nbits128": lambda job: job.camshaft(
-        "camshaft-nbits128", ".nbits128", precision={"int8"}
-    ),
+    "camshaft-nbits32": lambda job: job.camshaft("camshaft-nbits32", ".nbits32"),
+    "camshaft-nbits128": lambda job: job.camshaft("camshaft-nbits128", ".nbits128"),
     "onnxruntime-nbits32": lambda job: job.onnxruntime("onnxruntime-nbits32", ".nbits32"),
     "onnxruntime-nbits128": lambda job: job.onnxruntime("onnxruntime-nbits128", ".nbits128"),
     "openvino-int4-weights": _openvino("openvino-int4-weights", "int4-weights"),

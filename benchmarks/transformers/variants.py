@@ -40,7 +40,13 @@ def fuse(model: ZooModel, source: Path, path: Path) -> None:
 
 def quantize_at_run_time(model: ZooModel, source: Path, path: Path) -> None:
     """ONNX Runtime's dynamic quantization: weights s8 per channel, activations at run time."""
-    quantize_dynamic(str(source), str(path), per_channel=True, weight_type=QuantType.QInt8)
+    quantize_dynamic(
+        str(source),
+        str(path),
+        per_channel=True,
+        weight_type=QuantType.QInt8,
+        extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},  # behind fused operators
+    )
 
 
 def to_nbits(block: int) -> Write:
