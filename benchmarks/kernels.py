@@ -20,7 +20,7 @@ from onnx import helper, numpy_helper
 import camshaft
 from benchmarks.packages import ROOT
 from benchmarks.report import table, write_json
-from camshaft.backends.cpu.peak import peak as peak_of
+from camshaft.backends.cpu.measured.peak import peak as peak_of
 from camshaft.backends.cpu.processor import host_target
 from camshaft.machine.description import describe
 

@@ -8,7 +8,7 @@ import pytest
 
 import camshaft
 from camshaft.backends.cpu.compile import CpuCompiler
-from camshaft.backends.cpu.peak import product_of, source
+from camshaft.backends.cpu.measured.peak import product_of, source
 from camshaft.backends.cpu.processor import host_processor, host_target, missing_features
 from camshaft.backends.cpu.target import AMX, AVX2, AVX512_BF16, AVX512_VNNI, TARGETS, CpuTarget
 from camshaft.machine.hardware import instructions

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cache
 
-from camshaft.backends.cpu.bandwidth import bandwidth
-from camshaft.backends.cpu.peak import peak
+from camshaft.backends.cpu.measured.bandwidth import bandwidth
+from camshaft.backends.cpu.measured.peak import peak
 from camshaft.backends.cpu.processor import host_processor, host_target, missing_features
 from camshaft.backends.cpu.target import TARGETS, CpuTarget
 from camshaft.cpus import available_cpus

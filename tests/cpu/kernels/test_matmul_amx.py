@@ -1,90 +1,34 @@
 """Matrix products on AMX's tiles, without a machine that has them.
 
-The tactic's code is generated for a target with tiles and compiled for this machine with each tile
-instruction replaced by a call of its model (`half_models.AmxTiles`): everything but the tiles runs as it is.
+`tile_interpreter` runs everything but the tiles as it is.
 """
 
 from __future__ import annotations
 
-import ctypes
-import re
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from camshaft.backends.base import Kernel, KernelSpec, Operand, Source
+from camshaft.backends.base import KernelSpec, Operand
 from camshaft.backends.cpu import processor
 from camshaft.backends.cpu.compile import CpuCompiler
-from camshaft.backends.cpu.link import link
 from camshaft.backends.cpu.matmul.amx import MatmulAmx
 from camshaft.backends.cpu.processor import host_features
-from camshaft.backends.cpu.target import AMX, AVX2, AVX512_FP16, CpuTarget
+from camshaft.backends.cpu.target import AMX, AVX512_FP16, CpuTarget
 from camshaft.ir import expr as E
 from camshaft.ir.extents.extent import extent_of
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.types import DType, bf16, dtype_of, f32, i8, u8
 from camshaft.ops import MATMUL
-from half_models import AmxTiles, tdpbf16ps
-from kernel_harness import Prepared, SymbolicKernel, operand_of
+from half_models import tdpbf16ps
+from kernel_harness import operand_of
 from machine_code import inner_loop, spills
-from targets import skip_unless_runnable
+from tile_interpreter import INTERPRETED, interpreted
 
 TACTIC = MatmulAmx()
 Shape = tuple[int, ...]
-INTERPRETED = replace(
-    AVX2, name="avx2 with tiles", vector_bits=512, has_amx=True, features=AVX2.features
-)
-"""Vectors of 512 bits are two registers each; the tiles are a model."""
-ARGUMENTS = {"ptr": ctypes.c_void_p, "i64": ctypes.c_int64, "i8": ctypes.c_uint8}
-
-
-class Interpreter:
-    """Compiles kernels whose tile instructions are calls of a model."""
-
-    def __init__(self) -> None:
-        self.tiles = AmxTiles()
-        self.kept: list[Any] = []
-
-    def compile(self, source: Source) -> Kernel:
-        text = re.sub(
-            r"^declare void @llvm\.x86\.(\w*tile|tdp)\w*\(.*\n", "", source.text, flags=re.M
-        )
-        text = re.sub(r"call void @llvm\.x86\.(\w+)\((.*)\)", self._call, text)
-        return CpuCompiler(INTERPRETED).compile(replace(source, text=text))
-
-    def _call(self, found: re.Match[str]) -> str:
-        name, operands = found[1], found[2]
-        kinds = [ARGUMENTS[operand.split()[0]] for operand in operands.split(", ") if operand]
-        method = getattr(self.tiles, name)
-
-        def counted(*values: int) -> None:
-            self.tiles.counts[name] += 1
-            method(*values)
-
-        function = ctypes.CFUNCTYPE(None, *kinds)(counted)
-        self.kept.append(function)
-        address = ctypes.cast(function, ctypes.c_void_p).value
-        return f"call void inttoptr (i64 {address} to ptr)({operands})"
-
-
-def interpreted(
-    spec: KernelSpec, candidate: Any, sizes: dict[str, int], arrays: list[np.ndarray],
-    consts: list[np.ndarray], threads: int,
-) -> tuple[np.ndarray, AmxTiles]:  # fmt: skip
-    """The candidate's result, run with every trap of the harness."""
-    interpreter = Interpreter()
-    kernel = SymbolicKernel.__new__(SymbolicKernel)
-    kernel.candidate = candidate
-    kernel.kernel = interpreter.compile(candidate.emit())
-    kernel.library = link(kernel.kernel.code, [p.symbol for p in kernel.kernel.phases])
-    skip_unless_runnable(INTERPRETED)
-    run: Prepared = kernel.laid_out(sizes, arrays, consts, threads)
-    run.run()
-    run.check_guards()
-    return run.outputs()[0], interpreter.tiles
 
 
 def values(dtype: DType, shape: Shape, seed: int) -> np.ndarray:
@@ -107,7 +51,7 @@ def check(
     candidates = TACTIC.plan(spec, INTERPRETED, threads)
     assert candidates
     for candidate in candidates:
-        got, tiles = interpreted(spec, candidate, {}, [a], [b, *operands], threads)
+        got, tiles = interpreted(candidate, {}, [a], [b, *operands], threads)
         assert got.dtype == want.dtype
         if want.dtype == np.float32:
             np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5 * a.shape[-1] ** 0.5)
@@ -117,7 +61,6 @@ def check(
             )
         else:
             np.testing.assert_array_equal(got, want)
-        assert tiles.rows is None, "tiles are released"
         loads = tiles.counts["tdpbf16ps"] + tiles.counts["tdpbusd"]
         assert loads >= -(-a.shape[-1] // (64 // a.itemsize)), tiles.counts
 
@@ -161,7 +104,7 @@ def test_any_number_of_rows(types: tuple[DType, DType]) -> None:
     for candidate in TACTIC.plan(spec, INTERPRETED, 2):
         for m in (1, 16, 33, 80):
             a = values(types[0], (m, 40), m)
-            got, _ = interpreted(spec, candidate, {"m": m}, [a], [b], 1 + m % 3)
+            got, _ = interpreted(candidate, {"m": m}, [a], [b], 1 + m % 3)
             (want,) = MATMUL.reference([a, b], MATMUL.complete({}))
             np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-4)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from camshaft.backends.base import Preferences, Tactic
 from camshaft.backends.cpu.attention.tactic import Attention
+from camshaft.backends.cpu.conv.amx import ConvAmx
 from camshaft.backends.cpu.conv.depthwise.tactic import ConvDepthwiseI8
 from camshaft.backends.cpu.conv.direct import ConvDirect, takes_any_strides
 from camshaft.backends.cpu.conv.grouped import ConvGrouped
@@ -33,6 +34,7 @@ from camshaft.backends.cpu.winograd.tactic import Winograd
 from camshaft.ir.types import TensorType
 
 TACTICS: tuple[Tactic[Any], ...] = (
+    ConvAmx(),
     ConvDepthwiseI8(),
     ConvGrouped(),
     ConvDirect(),

@@ -14,7 +14,7 @@ from camshaft.backends.base import KernelSpec, Params
 from camshaft.backends.cpu.conv.problem import ConvProblem
 from camshaft.backends.cpu.lang import FunctionBuilder, Pointer, Value
 from camshaft.backends.cpu.pointwise.support import printable
-from camshaft.backends.cpu.products import may_meet
+from camshaft.backends.cpu.products.form import may_meet
 from camshaft.ir.expr import result_dtype
 from camshaft.ir.extents.extent import Extent, ceil_div
 from camshaft.ir.types import i8, u8

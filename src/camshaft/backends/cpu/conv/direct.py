@@ -29,7 +29,7 @@ from camshaft.backends.cpu.conv.problem import ConvProblem
 from camshaft.backends.cpu.conv.search import candidates
 from camshaft.backends.cpu.lang import Module
 from camshaft.backends.cpu.pointwise.support import printable
-from camshaft.backends.cpu.products import may_meet
+from camshaft.backends.cpu.products.form import may_meet
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.types import HALVES, DType, TensorType, f32, i8, i32, u8
 

@@ -17,7 +17,7 @@ from camshaft.backends.cpu.conv.plan import ConvPlan, Run, Segment
 from camshaft.backends.cpu.conv.taps import rows_inside
 from camshaft.backends.cpu.expr.epilogue import Epilogue
 from camshaft.backends.cpu.lang import FunctionBuilder, Index, Pointer, Value
-from camshaft.backends.cpu.products import Parts
+from camshaft.backends.cpu.products.form import Parts
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.types import i32
 

@@ -18,7 +18,7 @@ from camshaft.backends.cpu.conv.taps import columns_inside, rows_inside
 from camshaft.backends.cpu.edges import Windows, steps_from
 from camshaft.backends.cpu.expr.epilogue import Epilogue
 from camshaft.backends.cpu.lang import Index, Pointer, Value
-from camshaft.backends.cpu.products import Parts
+from camshaft.backends.cpu.products.form import Parts
 from camshaft.ir.types import i32
 
 

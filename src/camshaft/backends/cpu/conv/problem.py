@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 from camshaft.backends.base import KernelSpec, Operand
-from camshaft.backends.cpu.products import ProductForm
+from camshaft.backends.cpu.products.form import ProductForm
 from camshaft.errors import BuildError
 from camshaft.ir.attrs import expr_attr, int_attr, ints_attr
 from camshaft.ir.expr import Expr

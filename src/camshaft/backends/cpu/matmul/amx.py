@@ -1,9 +1,6 @@
 """Matrix product of bf16 or 8-bit integers by constant weights on AMX's tiles.
 
-    product: C tiles [16 rows][16 columns] += A tile [16 rows][64 bytes of K] x B tile [16 groups of K][16 columns]
-
-b lies in the panels of `layout`, with K rounded up to whole tiles by zeros: a B tile is read from a panel
-with the panel's stride.  A first phase writes a into tiles in the workspace, [batch][16 rows][K tile][16][64
+b lies in the panels of `layout`, with K rounded up to whole tiles by zeros.  A first phase writes a into tiles in the workspace, [batch][16 rows][K tile][16][64
 bytes], zeros behind K, signed bytes plus 128; rows that do not exist hold anything, and what comes of them
 is not stored.  Sums go through the worker's scratch memory to the epilogue, row by row.
 
@@ -26,16 +23,14 @@ from camshaft.backends.cpu.lang import FunctionBuilder, Module, Pointer, Value
 from camshaft.backends.cpu.lang.matrix_tiles import TILE_BYTES, TILE_ROWS, whole_tiles
 from camshaft.backends.cpu.matmul.layout import ALIGN, Layout, packed_b
 from camshaft.backends.cpu.matmul.problem import MatmulProblem, is_supported
-from camshaft.backends.cpu.products import ProductForm
+from camshaft.backends.cpu.products.form import ProductForm
+from camshaft.backends.cpu.products.tile_sums import TileSums, blocks_for, scratch_bytes
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.extents.extent import Extent, ceil_div
 from camshaft.ir.extents.sizes import fixed_extent, typical
 from camshaft.ir.types import DType, bf16, i8, i32, u8, u16
 
 _TILE = TILE_ROWS * TILE_BYTES
-_SHAPES = ((2, 2), (1, 3), (1, 2), (1, 1))
-"""Tiles of rows x tiles of columns that are summed at once: with one tile of a for each row and one of b for
-each column, eight at most."""
 
 
 class MatmulAmx:
@@ -57,11 +52,9 @@ class MatmulAmx:
             return ()
         if p.integer and p.zeros[1]:
             return ()
-        few, narrow = typical(p.m) <= TILE_ROWS, typical(p.n) <= TILE_ROWS
         return [
-            MatmulAmxCandidate(spec, target, p, {"rows": rows, "cols": cols})
-            for rows, cols in _SHAPES
-            if not (few and rows > 1) and not (narrow and cols > 1)
+            MatmulAmxCandidate(spec, target, p, params)
+            for params in blocks_for(typical(p.m), typical(p.n))
         ]
 
 
@@ -99,7 +92,7 @@ class MatmulAmxCandidate(CpuCandidate[MatmulProblem]):
     @property
     def scratch_bytes(self) -> int:
         """Bytes of the sums of a block."""
-        return self.layout.rows * TILE_ROWS * self.layout.width * 4
+        return scratch_bytes(self.layout.rows, self.layout.cols)
 
     def prepack(self, constants: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         """The tiles' configuration, b in panels (integers: and its columns' constants), then the others."""
@@ -184,8 +177,10 @@ class _BlockProduct:
         p, spec = c.problem, c.spec
         pointers = [operand_pointer(k, spec, n, packed) for n in range(2, len(spec.inputs))]
         self.epilogue = Epilogue(k, p.epilogue, p.operands, pointers, p.output, k.args["out0"])
+        layout = c.layout
         scratch = k.args["workspace"].at(c.a_bytes).at(k.worker * c.scratch_bytes)
-        self.scratch = scratch.as_type(c.layout.form.sums).aligned(ALIGN)
+        scratch = scratch.as_type(layout.form.sums).aligned(ALIGN)
+        self.sums = TileSums(k, layout.rows, layout.cols, layout.form, scratch)
 
     def all_items(self, blocks: Extent, panels: Extent) -> None:
         """Every work item of this call."""
@@ -212,45 +207,15 @@ class _BlockProduct:
             is_full = partial(_is_full, panel, panels)
             for columns in k.tile_at(p.n, self.layout.width, 0, is_full=is_full):
                 place = self.epilogue.at((*position, first, start))
-                self._store(place, rows, columns.counts(TILE_ROWS), constants)
+                counts = columns.counts(TILE_ROWS)
+                self.sums.finish(place, len(position) + 2, rows, counts, constants)
         k.tile_release()
 
     def _sums(self, a: Pointer, b: Pointer) -> None:
-        """All products of a block, stored to scratch memory, [row][column] of the block."""
-        k, c, layout = self.k, self.c, self.layout
-        rows, cols = range(layout.rows), range(layout.cols)
-        sums = {(i, j): i * layout.cols + j for i in rows for j in cols}
-        left, right = len(sums), len(sums) + layout.rows  # numbers of the first tiles of a and b
-        types = (u8, i8) if self.p.integer else (bf16, bf16)
-        stride = layout.width * 4
-        for number in sums.values():
-            k.tile_zero(number)
+        """All products of a block, brought to scratch memory."""
+        k, c, sums = self.k, self.c, self.sums
+        sums.clear()
         with k.loop(0, c.k_tiles) as step:
-            for i in rows:
-                place = a.at(i * c.k_tiles * _TILE).at(step * _TILE)
-                k.tile_load(left + i, place, TILE_BYTES)
-            panel = b.as_type(i32).at(step * (TILE_ROWS * layout.width))
-            for j in cols:
-                k.tile_load(right + j, panel.at(j * TILE_ROWS), stride)
-                for i in rows:
-                    k.tile_dot(sums[i, j], left + i, right + j, types)
-        for (i, j), number in sums.items():
-            k.tile_store(number, self.scratch.at((i * layout.width + j) * TILE_ROWS), stride)
-
-    def _store(
-        self,
-        place: Epilogue,
-        rows: Value,
-        counts: Sequence[int | Value],
-        constants: Pointer | None,
-    ) -> None:
-        """The block's rows that exist through the epilogue."""
-        k, axes = self.k, len(self.p.rows) - 1
-        with k.loop(0, rows) as i:
-            row = self.scratch.at(i * self.layout.width).aligned(ALIGN)
-            here = place.at((*(0,) * axes, i, 0))
-            for j, count in enumerate(counts):
-                value = k.load(row.at(j * TILE_ROWS), TILE_ROWS)
-                if constants is not None:
-                    value = value + k.load(constants.at(j * TILE_ROWS), TILE_ROWS)
-                here.store(value, (*(0,) * axes, 0, j * TILE_ROWS), count)
+            panel = b.at(step * (TILE_ROWS * self.layout.width * self.layout.form.group))
+            sums.add(a.at(step * _TILE), c.k_tiles * _TILE, TILE_BYTES, panel)
+        sums.store()

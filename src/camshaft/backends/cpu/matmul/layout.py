@@ -8,7 +8,7 @@ import numpy as np
 
 from camshaft.backends.base import Params
 from camshaft.backends.cpu.matmul.problem import MatmulProblem
-from camshaft.backends.cpu.products import ProductForm
+from camshaft.backends.cpu.products.form import ProductForm
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.extents.sizes import fixed

@@ -2,7 +2,7 @@
 
 a [..., M, K] times b [..., K, N].  Batch axes and M are merged where every operand allows, so a
 stack of rows times one matrix is one tall product.  b is packed into panels of `width` columns,
-[matrix][panel][K/g][width][g], where g is the group of `products`: 4 for 8-bit integers (signed
+[matrix][panel][K/g][width][g], where g is the group of `products.form`: 4 for 8-bit integers (signed
 bytes), 2 for bf16, else 1; columns and rows that do not exist are zero.  Integers are multiplied as
 u8 x s8; what the shift to those types and the zero points add is a constant per column (and, with a
 zero point of b, a multiple of each row's sum).
@@ -16,7 +16,7 @@ from math import prod
 from camshaft.backends.base import KernelSpec, Operand
 from camshaft.backends.cpu.pointwise.axes import Nest, merged
 from camshaft.backends.cpu.pointwise.support import printable
-from camshaft.backends.cpu.products import may_meet
+from camshaft.backends.cpu.products.form import may_meet
 from camshaft.ir import expr as E
 from camshaft.ir.attrs import expr_attr, int_attr
 from camshaft.ir.extents.extent import Extent

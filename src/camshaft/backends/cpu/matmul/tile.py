@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from camshaft.backends.cpu.expr.epilogue import Epilogue, Result
 from camshaft.backends.cpu.lang import FunctionBuilder, Pointer, Value
 from camshaft.backends.cpu.matmul.problem import MatmulProblem
-from camshaft.backends.cpu.products import Parts, ProductForm
+from camshaft.backends.cpu.products.form import Parts, ProductForm
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.extents.sizes import fixed_extent
 from camshaft.ir.types import HALVES, i8, i32

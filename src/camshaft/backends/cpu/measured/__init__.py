@@ -1,0 +1,1 @@
+"""What is measured of a machine: peaks of its arithmetic, bandwidth of its memory."""

@@ -1,0 +1,1 @@
+"""How element types are multiplied: what matrix products and convolutions have in common."""
