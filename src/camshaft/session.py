@@ -35,6 +35,7 @@ from camshaft.passes.pipeline import optimize, with_merged_siblings
 from camshaft.passes.qdq.few_bits import with_bytes
 from camshaft.passes.qdq.lowering import is_quantized, lower_quantization
 from camshaft.quant.calibrate import Run
+from camshaft.quant.dynamic import DynamicQuantization
 from camshaft.quant.implicit import ImplicitQuantization
 from camshaft.quant.placement import check_layer_names, check_layer_names_of
 from camshaft.report.assumptions import assumed, moved
@@ -281,6 +282,10 @@ class BuildSession:
                 self._refuse_needless_ranges(graph)
             self.precision_summary = few.summary or self.precision_summary
             return fastest_float(builder, builder.tune(graph), self._float_variants(graph))
+        if not self._given_ranges():
+            dynamic = DynamicQuantization(graph, self.config.layer_precision)
+            if dynamic.applies:
+                return self._tuned_without_data(builder, dynamic)
         quantization = ImplicitQuantization(
             graph,
             self.config.layer_precision,
@@ -306,6 +311,26 @@ class BuildSession:
         self.precision_summary = decision.summary
         if self.config.bias_correction and self.calibration is None and self.quantized is not None:
             self.precision_summary += "; biases not corrected, which takes calibration data"
+        return decision.tuned
+
+    def _tuned_without_data(self, builder: Builder, quantization: DynamicQuantization) -> Tuned:
+        """INT8 where rows are quantized as they are computed, which needs no ranges."""
+        graph = quantization.graph
+
+        def quantize(keep_float: frozenset[str]) -> Attempt:
+            made, reasons = quantization.quantized(keep_float)
+            return Attempt(made, None, reasons)
+
+        layers = frozenset(origin for node in graph.nodes for origin in node.origin)
+        required = "int8" in self.config.layer_precision.values()
+        as_float = Attempt(graph, None, {} if required else quantization.quantized(layers)[1])
+        decision = choose_precision(
+            builder, as_float, quantize, self._float_variants(graph), int8_required=required
+        )
+        self.reasons = dict(decision.attempt.reasons)
+        self.precision_summary = (
+            f"{decision.summary}; no calibration: rows are quantized as they run"
+        )
         return decision.tuned
 
     def _float_variants(self, graph: Graph) -> list[Graph]:

@@ -1,0 +1,120 @@
+"""INT8 without calibration: which products are quantized by rows, how far off results are, what is refused."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import camshaft
+from camshaft.config import BuildConfig
+from camshaft.errors import CalibrationError, ConfigError
+from camshaft.ir.graph import Graph, GraphBuilder, Tensor
+from camshaft.ir.interpret import interpret
+from camshaft.ir.types import TensorType, f32
+from camshaft.ops import functional as F
+from camshaft.passes.pipeline import optimize
+from camshaft.quant.dynamic import DynamicQuantization
+from camshaft.session import BuildSession
+
+WIDTH = 64
+
+
+def weight(b: GraphBuilder, k: int, n: int, name: str) -> Tensor:
+    rng = np.random.default_rng(abs(hash(name)) % 1000)
+    return b.constant((rng.standard_normal((k, n)) * k**-0.5).astype(np.float32), name)
+
+
+def block() -> Graph:
+    """Two products that read the same rows, one of their result, and one of few terms."""
+    b = GraphBuilder("block")
+    x = b.input("x", TensorType(f32, (2, 9, WIDTH)))
+    parts = []
+    for name in ("left", "right"):
+        with b.scope(name):
+            parts.append(F.matmul(b, x, weight(b, WIDTH, 48, name)))
+    with b.scope("join"):
+        joined = F.relu(b, F.add(b, F.mul(b, parts[0], parts[1]), 0.1))
+    with b.scope("down"):
+        y = F.add(b, F.matmul(b, joined, weight(b, 48, 8, "down")), 0.5)
+    with b.scope("thin"):
+        y = F.matmul(b, y, weight(b, 8, 8, "thin"))
+    return b.graph({"y": y})
+
+
+@pytest.mark.parametrize("level", [0, 1])
+def test_products_of_rows_are_quantized(level: int) -> None:
+    graph = optimize(block(), level=level)
+    quantization = DynamicQuantization(graph)
+    assert quantization.applies
+    made, reasons = quantization.quantized()
+    products = [n for n in made.nodes if n.op.name in ("conv", "matmul")]
+    assert Counter(n.args[0].type.dtype.name for n in products) == {"u8": 3, "f32": 1}
+    assert sum(n.name.startswith("quantize") for n in made.nodes) == 2
+    assert reasons["left"].startswith("int8") and reasons["thin"].startswith("fp32: sums of 8")
+    x = np.random.default_rng(1).standard_normal((2, 9, WIDTH)).astype(np.float32)
+    x[0, 3] *= 1e4  # one row does not spoil the others
+    x[1, 2] = 0
+    want, got = (interpret(g, {"x": x})["y"] for g in (graph, made))
+    error = np.abs(got - want).max(axis=-1)
+    assert (error <= 0.03 * np.abs(want).max(axis=-1)).all()
+    assert error.max() > 0
+
+
+def test_layers_stay_float_where_it_is_said() -> None:
+    graph = optimize(block())
+    made, reasons = DynamicQuantization(graph, {"left": "fp32", "thin": "int8"}).quantized(
+        frozenset({"down"})
+    )
+    assert reasons["left"] == "fp32: layer_precision"
+    assert reasons["down"] == "fp32: the whole graph is faster so"
+    assert reasons["thin"].startswith("int8: layer_precision")
+    dtypes = [n.args[0].type.dtype.name for n in made.nodes if n.op.name in ("conv", "matmul")]
+    assert sorted(dtypes) == ["f32", "f32", "u8", "u8"]
+    with pytest.raises(ConfigError, match="'join', but it has no weights"):
+        DynamicQuantization(optimize(block(), level=0), {"join": "int8"}).quantized()
+
+
+def encoder_file(path: str, filters: int = 0) -> str:
+    """A product of rows, behind a convolution of `filters` filters where there are any."""
+    rng = np.random.default_rng(0)
+    w = numpy_helper.from_array(rng.standard_normal((64, 96)).astype(np.float32), "w")
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"], name="product")]
+    shape, initializers = [1, 6, 64], [w]
+    if filters:
+        shape = [1, 3, 32, 64]
+        k = rng.standard_normal((filters, 3, 3, 3)).astype(np.float32)
+        initializers.append(numpy_helper.from_array(k, "k"))
+        conv = helper.make_node("Conv", ["x", "k"], ["c"], name="conv", pads=[1, 1, 1, 1])
+        nodes = [conv, helper.make_node("ReduceMean", ["c"], ["m"], axes=[1, 2], keepdims=0),
+                 helper.make_node("MatMul", ["m", "w"], ["y"], name="product")]  # fmt: skip
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    graph = helper.make_graph(nodes, "net", [x], [y], initializers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    with open(path, "wb") as f:
+        f.write(model.SerializeToString())
+    return path
+
+
+def test_built_without_data(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    path = encoder_file(str(tmp_path / "m.onnx"))
+    config = BuildConfig(precision=frozenset({"int8"}), optimization_level=1, threads=1)
+    session = BuildSession(path, config)
+    engine = session.run()
+    assert "no calibration" in session.precision_summary
+    assert [n.precision for n in engine.notes if n.op in ("conv", "matmul")] == ["u8"]
+    x = np.random.default_rng(2).standard_normal((1, 6, 64)).astype(np.float32)
+    want = camshaft.build(path, optimization_level=1)({"x": x})["y"]
+    np.testing.assert_allclose(engine({"x": x})["y"], want, atol=0.02 * np.abs(want).max())
+
+
+def test_convolutional_nets_need_data(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    path = encoder_file(str(tmp_path / "m.onnx"), filters=8)
+    with pytest.raises(CalibrationError, match="INT8 needs ranges"):
+        camshaft.build(path, precision={"int8"})
+    required = {"product": "int8"}
+    with pytest.raises(CalibrationError, match="INT8 needs ranges"):
+        camshaft.build(path, precision={"int8"}, layer_precision=required)
