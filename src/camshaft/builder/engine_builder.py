@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter
 
 from camshaft.backends.base import Backend
@@ -104,13 +105,9 @@ class Builder:
         tasks = tasks_of(bufferized)
         weights = {id(t.data): t.array.nbytes for task in tasks for t in task.constants}
         self._tuner.expect_weights(sum(weights.values()))
-        choices = []
-        for i, task in enumerate(tasks):
-            if self.progress:
-                self.progress(stage, i, len(tasks))
-            choices.append(self._tuner.choose(task))
-        if self.progress:
-            self.progress(stage, len(tasks), len(tasks))
+        progress = self.progress
+        report = None if progress is None else partial(progress, stage)
+        choices = self._tuner.choose_all(tasks, report)
         return Tuned(graph, tuple(tasks), tuple(choices), bufferized.constants)
 
     def exact_choice(self, task: Task) -> Choice:

@@ -11,9 +11,8 @@ import pytest
 from camshaft.backends.base import Kernel, Source
 from camshaft.backends.cpu.processor import host_target
 from camshaft.builder.engine_builder import Builder
+from camshaft.builder.tuning.contest import Contest, Contests
 from camshaft.builder.tuning.timing_cache import TimingCache
-from camshaft.builder.tuning.trial import Trial
-from camshaft.builder.tuning.tuner import Tuner
 from camshaft.errors import BuildError
 from camshaft.ir import expr as E
 from camshaft.ir.graph import Graph, GraphBuilder
@@ -81,16 +80,17 @@ def test_a_winner_that_only_an_earlier_build_has_timed_is_recalled(
         {"y": b.emit(MATMUL, [b.input("x", TensorType(f32, (40, 64))), w], {}, name="y")}
     )
     timings = TimingCache()
-    timed = Tuner._timed
+    timed = Contests._timed
     best: list[int] = []
 
     def only(most: int) -> None:
-        def times(tuner: Tuner, trial: Trial, offers: Any, kernels: Any) -> dict[int, float]:
-            found = timed(tuner, trial, offers[:most], kernels[:most])
+        def times(contests: Contests, contest: Contest, ready: Any) -> dict[int, float]:
+            few = dict(list(ready.forms.items())[:most])
+            found = timed(contests, contest, replace(ready, forms=few))
             best.append(max(found))
             return {i: 10.0 - i for i in found}  # the last is the fastest
 
-        monkeypatch.setattr(Tuner, "_timed", times)
+        monkeypatch.setattr(Contests, "_timed", times)
 
     only(3)
     first, _ = counting(3, timings)

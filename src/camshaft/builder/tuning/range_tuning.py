@@ -30,7 +30,7 @@ operands: to check a kernel there against the reference would take seconds."""
 
 
 @dataclass(frozen=True)
-class _Point:
+class Point:
     """One size of a layer that is tuned over a range.
 
     work: its amount.  task: the layer with these sizes for typical.
@@ -60,7 +60,7 @@ def over_range(
     where there is no time left to find it.  compare: microseconds of kernels for `spec` at some sizes,
     for which the given task is retuned.
     """
-    points = _points(task, spec, wanted)
+    points = range_points(task, spec, wanted)
     if len(points) < 2:
         return choice
     typical = typical_sizes(spec.symbols)
@@ -77,13 +77,15 @@ def over_range(
     return _joined(task, spec, points, winners, times)
 
 
-def _points(task: Task, spec: KernelSpec, wanted: Sequence[Sizes]) -> list[_Point]:
+def range_points(task: Task, spec: KernelSpec, wanted: Sequence[Sizes]) -> list[Point]:
+    """The sizes at which a task with open extents is tuned; spec, wanted: as for `over_range`."""
+
     def affordable(sizes: Sizes) -> bool:
         return _macs(task, sizes) <= MOST_MACS and _nbytes(spec, sizes) <= MOST_BYTES
 
     measure = amount(spec)
     return [
-        _Point(
+        Point(
             sizes,
             evaluate(measure, sizes),
             replace(task, spec=retuned(spec, sizes), macs=_macs(task, sizes)),
@@ -106,7 +108,7 @@ def _nbytes(spec: KernelSpec, sizes: Sizes) -> int:
 
 
 def _chosen(
-    point: _Point, spec: KernelSpec, choose: Callable[[Task], Choice | None]
+    point: Point, spec: KernelSpec, choose: Callable[[Task], Choice | None]
 ) -> Choice | None:
     """The fastest kernel at a point, in terms of `spec`."""
     best = choose(point.task)
@@ -120,7 +122,7 @@ def _chosen(
 def _joined(
     task: Task,
     spec: KernelSpec,
-    points: Sequence[_Point],
+    points: Sequence[Point],
     winners: Sequence[Choice],
     times: Sequence[Sequence[float]],
 ) -> Choice:
@@ -146,7 +148,7 @@ def _joined(
     return replace(parts[first], others=tuple(p for i, p in enumerate(parts) if i != first))
 
 
-def _such(points: Sequence[_Point], group: Sequence[int]) -> str:
+def _such(points: Sequence[Point], group: Sequence[int]) -> str:
     """The least and the most of the points that a kernel is for, as examples; "" of a single one."""
     first, last = points[group[0]], points[group[-1]]
     return "" if first is last else f" such as {first.label} to {last.label},"

@@ -6,34 +6,22 @@ and compiles nothing but the winners of the graph that is built.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from functools import cache, partial
-from time import perf_counter
 from typing import Any
 
-from camshaft.backends.base import Backend, Candidate, Kernel, KernelSpec, Tactic
+from camshaft.backends.base import Backend, KernelSpec, Tactic
 from camshaft.builder.assemble import Choice, kernel_id
 from camshaft.builder.tasks import Task
-from camshaft.builder.tuning.range_tuning import over_range
+from camshaft.builder.tuning.contest import Contest, Contests, Effort, Offer, naming
+from camshaft.builder.tuning.range_tuning import over_range, range_points
 from camshaft.builder.tuning.ranges import Sizes
-from camshaft.builder.tuning.timing_cache import MARGIN, Record, TimingCache
-from camshaft.builder.tuning.trial import BEYOND_L2, BoundCandidate, Trial, failed
+from camshaft.builder.tuning.timing_cache import Record, TimingCache
+from camshaft.builder.tuning.trial import BEYOND_L2
 from camshaft.errors import BuildError, TimingCacheError
-from camshaft.ir.extents.sizes import typical, typical_sizes
-from camshaft.ir.extents.symbol import UndecidedExtent
+from camshaft.ir.extents.sizes import typical
 from camshaft.runtime.file.manifest import Fingerprint
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How much a level spends: candidates a spec, timing rounds, seconds a candidate and round."""
-
-    candidates: int
-    rounds: int
-    seconds: float
-
 
 EFFORTS = (
     Effort(1, 0, 0.0),
@@ -43,33 +31,9 @@ EFFORTS = (
     Effort(24, 6, 0.006),
     Effort(1000, 10, 0.010),
 )
-FLOPS_PER_US = 1e5
-"""A fast core's float throughput, to guess how long a kernel will run."""
-KEEP_WITHIN = 1.25
-"""After the first round, candidates slower than the best by this factor are dropped."""
 
-
-@dataclass(frozen=True)
-class Offer:
-    """A candidate and the name of the tactic that offers it.
-
-    kernel: tells candidates apart that have the same parameters (their code also depends on the
-    sizes that they were planned for); "" where that cannot be.
-    """
-
-    tactic: str
-    candidate: Candidate
-    kernel: str = ""
-
-    def record(self, time_us: float) -> Record:
-        """Its entry in the timing cache."""
-        params = {**self.candidate.params, **({"kernel": self.kernel} if self.kernel else {})}
-        return Record(self.tactic, tuple(sorted(params.items())), time_us)
-
-    @property
-    def id(self) -> str:
-        """As `Record.id`."""
-        return self.record(0.0).id
+Report = Callable[[int, int], None]
+"""(layers decided, layers to decide), of those that are timed."""
 
 
 class Tuner:
@@ -95,42 +59,75 @@ class Tuner:
         self.backend, self.cache = backend, cache
         self.effort = EFFORTS[level]
         self.threads, self.workspace_limit = threads, workspace_limit
-        self.frozen, self.deadline = frozen, deadline
-        self.workers, self.points = workers, points
-        self.timed_out = False
-        self.spread = BEYOND_L2
+        self.frozen, self.points, self.workers = frozen, points, workers
+        self._contests = Contests(backend, self.effort, threads, workers, deadline)
         self._chosen: dict[str, Choice] = {}
-        self._compiled: dict[str, Kernel] = {}
+        self._begun: dict[str, Contest | Choice | None] = {}
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether the deadline cut tuning short."""
+        return self._contests.timed_out
 
     def expect_weights(self, nbytes: int) -> None:
         """Tell how many bytes of weights the net reads in a run: kernels are timed with weights
         that come from where they will come from, the last-level cache or memory."""
         cache = self.backend.last_level_cache
-        self.spread = 2 * cache if nbytes > cache // 2 else BEYOND_L2
+        self._contests.spread = 2 * cache if nbytes > cache // 2 else BEYOND_L2
 
-    def choose(self, task: Task) -> Choice | None:
-        """The kernel for a task, or None when no tactic supports it (it becomes a host step).
+    def choose_all(
+        self, tasks: Sequence[Task], report: Report | None = None
+    ) -> list[Choice | None]:
+        """The kernels for these tasks, None where no tactic supports one (it becomes a host step).
 
         Raises BuildError when a candidate is wrong, none fits the workspace limit, or there is no
         memory to try one, and TimingCacheError when the cache is frozen and lacks the spec.
         """
+        tell = report or (lambda done, total: None)
+        contests = self._open_contests(tasks)
+        done = 0
+        tell(done, len(contests))
+        for batch in self._contests.batches(contests):
+            for contest, times in self._contests.run(batch):
+                self._begun[self._name(contest.spec)] = self._decided(contest, times)
+                done += 1
+                tell(done, len(contests))
+        return [self._choose_for(task) for task in tasks]
+
+    def _open_contests(self, tasks: Sequence[Task]) -> list[Contest]:
+        """What has to be timed to choose kernels for these tasks."""
+        found: dict[str, Contest] = {}
+        for task in tasks:
+            if task.spec is None:
+                continue
+            for there in (task, *self._points(task, task.spec)):
+                assert there.spec is not None
+                with naming(task):
+                    begun = self._begin(there, there.spec)
+                if isinstance(begun, Contest):
+                    found[begun.key] = begun
+        return list(found.values())
+
+    def _points(self, task: Task, spec: KernelSpec) -> list[Task]:
+        """The task at sizes for which it is tuned besides the typical ones."""
+        if not spec.symbols or not self.effort.rounds:
+            return []
+        with naming(task):
+            return [p.task for p in range_points(task, spec, self.points)]
+
+    def _name(self, spec: KernelSpec) -> str:
+        """Equal for specs that are tuned alike."""
+        return f"{spec.key()} {self._contests.spread}"
+
+    def _choose_for(self, task: Task) -> Choice | None:
         if task.spec is None:
             return None
-        key = f"{task.spec.key()} {self.spread}"
+        key = self._name(task.spec)
         if key not in self._chosen:
-            try:
+            with naming(task):
                 choice = self._choose(task, task.spec)
                 if choice is not None and task.spec.symbols and self.effort.rounds:
                     choice = self._over_range(task, task.spec, choice)
-            except UndecidedExtent as error:
-                raise BuildError(f"layer {task.name!r} ({task.op}): {error}") from error
-            except MemoryError as error:
-                spec = task.spec.at(typical_sizes(task.spec.symbols))
-                shapes = " and ".join(str(list(o.shape)) for o in (*spec.inputs, *spec.outputs))
-                raise BuildError(
-                    f"layer {task.name!r} ({task.op}): no memory to try kernels on arrays of "
-                    f"{shapes}; give smaller typical sizes, or optimization_level=1, which tries none"
-                ) from error
             if choice is None:
                 return None
             self._chosen[key] = choice
@@ -140,7 +137,8 @@ class Tuner:
         """As `range_tuning.over_range`."""
 
         def choose(there: Task) -> Choice | None:
-            best = None if self._late() or there.spec is None else self._choose(there, there.spec)
+            late = self._contests.late()
+            best = None if late or there.spec is None else self._choose(there, there.spec)
             return None if self.timed_out else best
 
         def compare(there: Task, sizes: Sizes, choices: Sequence[Choice]) -> Sequence[float]:
@@ -176,6 +174,21 @@ class Tuner:
         ]
 
     def _choose(self, task: Task, spec: KernelSpec) -> Choice | None:
+        """The fastest kernel for a spec at its typical sizes."""
+        begun = self._begin(task, spec)
+        if isinstance(begun, Contest):
+            ((contest, times),) = self._contests.run([begun])
+            begun = self._begun[self._name(spec)] = self._decided(contest, times)
+        return begun
+
+    def _begin(self, task: Task, spec: KernelSpec) -> Contest | Choice | None:
+        """A choice where nothing has to be timed, else the candidates to time."""
+        name = self._name(spec)
+        if name not in self._begun:
+            self._begun[name] = self._begun_of(task, spec)
+        return self._begun[name]
+
+    def _begun_of(self, task: Task, spec: KernelSpec) -> Contest | Choice | None:
         plans = self._plans(spec)
         if not plans:
             return None
@@ -187,11 +200,29 @@ class Tuner:
             return self._recall(spec, offered, known)
         if self.frozen:
             raise self._unknown(task)
-        if self.effort.rounds == 0 or self._late():
-            first = candidates[0]
-            reason = "time budget spent, not timed" if self.effort.rounds else "not timed"
-            return self._choice(first, 0.0, reason)
-        return self._time(task, spec, offered, candidates, key)
+        if self.effort.rounds == 0 or self._contests.late():
+            return self._first(candidates)
+        return Contest(task, spec, key, offered, candidates)
+
+    def _first(self, candidates: Sequence[Offer]) -> Choice:
+        """The first guess, where nothing is timed."""
+        reason = "time budget spent, not timed" if self.effort.rounds else "not timed"
+        return self._choice(candidates[0], 0.0, reason)
+
+    def _decided(self, contest: Contest, best: Mapping[int, float]) -> Choice:
+        """The fastest of a contest's candidates, or one that an earlier build has timed.
+
+        best: microseconds by number of the candidate."""
+        candidates, key = contest.candidates, contest.key
+        if not best:
+            return self._first(candidates)
+        winner = self.cache.store(key, [candidates[i].record(best[i]) for i in best])
+        chosen = next((i for i in best if candidates[i].id == winner.id), None)
+        if chosen is None:
+            return self._recall(contest.spec, contest.offered, self.cache.records(key))
+        offer, kernel = candidates[chosen], contest.kernels[chosen]
+        reason = _explain(winner, self.cache.records(key))
+        return Choice(offer.tactic, offer.candidate, lambda: kernel, winner.time_us, reason)
 
     def _unknown(self, task: Task) -> TimingCacheError:
         spec = "" if task.spec is None else task.spec.key()
@@ -214,7 +245,9 @@ class Tuner:
         """The timing cache's key.  restricted: whether the workspace limit excludes candidates.
         among: ids of the only candidates, where they were chosen beforehand."""
         versions = ",".join(f"{t.name}@{t.version}" for t in supporting)
-        setting = f"{self.backend.identity};{self.threads} threads;weights over {self.spread}"
+        setting = (
+            f"{self.backend.identity};{self.threads} threads;weights over {self._contests.spread}"
+        )
         if restricted:
             setting += f";workspace within {self.workspace_limit}"
         if among:
@@ -243,7 +276,7 @@ class Tuner:
     def _wanted(self, candidates: Sequence[Offer]) -> list[str]:
         """Ids that must have been timed for a cache entry to answer this build: a higher
         optimization level, or more time than an earlier build had, asks for more."""
-        if self.frozen or self.effort.rounds == 0 or self._late():
+        if self.frozen or self.effort.rounds == 0 or self._contests.late():
             return []
         return [c.id for c in candidates]
 
@@ -261,15 +294,8 @@ class Tuner:
 
     def _choice(self, offer: Offer, time_us: float, reason: str) -> Choice:
         """A choice whose kernel is compiled when it is needed."""
-        compiled = cache(partial(self._compile, offer))
+        compiled = cache(partial(self._contests.compile, offer.candidate))
         return Choice(offer.tactic, offer.candidate, compiled, time_us, reason)
-
-    def _late(self) -> bool:
-        late = self.deadline is not None and perf_counter() > self.deadline
-        self.timed_out |= late
-        return late
-
-    # -- compiling and timing ------------------------------------------------------------------
 
     def compile_all(self, choices: Iterable[Choice]) -> None:
         """Compile what is not compiled yet of these choices and their variants, side by side."""
@@ -277,64 +303,6 @@ class Tuner:
         with ThreadPoolExecutor(self.workers) as pool:
             for kernel in [pool.submit(compiled) for compiled in wanted.values()]:
                 kernel.result()
-
-    def _compile(self, offer: Offer) -> Kernel:
-        source = offer.candidate.emit()
-        kernel = self._compiled.get(source.text)
-        if kernel is None:
-            kernel = self._compiled[source.text] = self.backend.compile(source)
-        return replace(kernel, phases=source.phases, expansions=source.expansions, dims=source.dims)
-
-    def _trial(self, task: Task, spec: KernelSpec, sizes: Sizes | None = None) -> Trial:
-        constants = [t.array for t in task.constants]
-        expected_us = 2 * typical(task.macs) / FLOPS_PER_US / self.threads
-        where = (self.backend.fingerprint, self.spread, expected_us, sizes)
-        return Trial(spec, constants, self.threads, *where)
-
-    def _time(
-        self,
-        task: Task,
-        spec: KernelSpec,
-        offered: Mapping[str, Offer],
-        candidates: Sequence[Offer],
-        key: str,
-    ) -> Choice:
-        """The fastest of `candidates`, or one of `offered` that an earlier build has timed."""
-        trial = self._trial(task, spec)
-        with ThreadPoolExecutor(self.workers) as pool:
-            kernels = list(pool.map(self._compile, candidates))
-        best = self._timed(trial, candidates, kernels)
-        winner = self.cache.store(key, [candidates[i].record(best[i]) for i in best])
-        chosen = next((i for i in best if candidates[i].id == winner.id), None)
-        if chosen is None:
-            return self._recall(spec, offered, self.cache.records(key))
-        offer = candidates[chosen]
-        reason = _explain(winner, self.cache.records(key))
-        kernel = kernels[chosen]
-        return Choice(offer.tactic, offer.candidate, lambda: kernel, winner.time_us, reason)
-
-    def _timed(
-        self, trial: Trial, offers: Sequence[Offer], kernels: Sequence[Kernel]
-    ) -> dict[int, float]:
-        """Microseconds by number of the offer; of those that there was time for, at least one.
-        BuildError if one computes a wrong result."""
-        runners: dict[int, BoundCandidate] = {}
-        best: dict[int, float] = {}
-        try:
-            for i, (offer, kernel) in enumerate(zip(offers, kernels, strict=True)):
-                if best and self._late():
-                    break
-                runner = trial.prepare(offer.candidate, kernel)
-                runners[i] = runner
-                problem = trial.check(runner)
-                if problem:
-                    raise failed(trial.spec, offer.tactic, offer.candidate.params, problem)
-                best[i] = runner.time_us(self.effort.seconds)
-            self._rounds(runners, best)
-        finally:
-            for runner in runners.values():
-                runner.close()
-        return best
 
     def _compared(
         self, task: Task, spec: KernelSpec, sizes: Sizes, choices: Sequence[Choice]
@@ -348,26 +316,13 @@ class Tuner:
         if not known and self.frozen:
             raise self._unknown(task)
         if not known:
-            trial = self._trial(task, spec, sizes)
-            best = self._timed(trial, offers, [c.kernel for c in choices])
+            kernels = dict(enumerate(c.kernel for c in choices))
+            contest = Contest(task, spec, key, {}, offers, sizes, kernels)
+            ((_, best),) = self._contests.run([contest])
             self.cache.store(key, [offers[i].record(best[i]) for i in best])
             known = {offers[i].id: best[i] for i in best}
-        worst = max(known.values())
+        worst = max(known.values(), default=0.0)
         return [known.get(o.id, worst) for o in offers]
-
-    def _rounds(self, runners: dict[int, BoundCandidate], best: dict[int, float]) -> None:
-        """Time the promising candidates in turn; the machine's noise hits all alike."""
-        limit = min(best.values()) * KEEP_WITHIN
-        alive = [i for i in best if best[i] <= limit]
-        for _ in range(self.effort.rounds - 1):
-            for i in alive:
-                if self._late():
-                    return
-                best[i] = min(best[i], runners[i].time_us(self.effort.seconds))
-            limit = min(best[i] for i in alive) * (1 + 2 * MARGIN)
-            alive = [i for i in alive if best[i] <= limit]
-            if len(alive) == 1:
-                return
 
 
 def _explain(winner: Record, records: Sequence[Record]) -> str:
