@@ -204,6 +204,11 @@ class Candidate(Protocol):
         what it does to the net's outputs (`builder.error_budget`)."""
         ...
 
+    def features(self, threads: int) -> Mapping[str, float]:
+        """What its time depends on when run by `threads` workers, as numbers by name for the build's
+        cost model; empty where nobody knows, and then it is always timed."""
+        ...
+
     def prepack(self, constants: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         """Packed constants from the constant operands (given in operand order); of those that
         the emitted code expands, the form to store."""
@@ -270,7 +275,7 @@ class Backend(Generic[F]):
     """What the build needs of a backend: its tactics, a target and a way to compile.
 
     identity: target, processor and versions; part of every cache key.  machine: the processor in
-    words, for messages.
+    words, for messages.  kind: target and microarchitecture, by which the cost model is chosen.
     fingerprint: what an engine of this backend records of its making.
     set_shape: code that computes what depends on the sizes of a call and writes it where it belongs;
     see `backends.cpu.set_shape`.
@@ -282,6 +287,7 @@ class Backend(Generic[F]):
     compile: Callable[[Any], Kernel]
     identity: str
     machine: str
+    kind: str
     fingerprint: F
     set_shape: Callable[[Sizing], Source]
     preferences: Preferences

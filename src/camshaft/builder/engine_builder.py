@@ -6,7 +6,7 @@ turns the winner into an engine.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter
@@ -15,8 +15,9 @@ from camshaft.backends.base import Backend
 from camshaft.builder.assemble import Assembler, Choice
 from camshaft.builder.bufferize import bufferize
 from camshaft.builder.tasks import Task, tasks_of
+from camshaft.builder.tuning.contest import Contest
 from camshaft.builder.tuning.ranges import Sizes
-from camshaft.builder.tuning.timing_cache import TimingCache
+from camshaft.builder.tuning.timing_cache import Record, TimingCache
 from camshaft.builder.tuning.tuner import Tuner
 from camshaft.cpus import available_cpus
 from camshaft.ir.graph import Graph, Tensor
@@ -109,6 +110,10 @@ class Builder:
         report = None if progress is None else partial(progress, stage)
         choices = self._tuner.choose_all(tasks, report)
         return Tuned(graph, tuple(tasks), tuple(choices), bufferized.constants)
+
+    def timings(self, tuned: Tuned) -> Iterator[tuple[Contest, list[Record]]]:
+        """As `Tuner.timings`."""
+        return self._tuner.timings(tuned.tasks)
 
     def exact_choice(self, task: Task) -> Choice:
         """As `Tuner.exact`."""

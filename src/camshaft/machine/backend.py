@@ -56,6 +56,7 @@ def backend_of(target: CpuTarget) -> Backend[Fingerprint]:
         compile=CpuCompiler(target).compile,
         identity=identity_of(target),
         machine=str(host_processor()),
+        kind=f"{target.name} {host_processor().microarchitecture}".strip(),
         fingerprint=fingerprint_of(target, "", "trial"),
         set_shape=partial(set_shape_source, target),
         preferences=PREFERENCES,

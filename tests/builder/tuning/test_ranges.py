@@ -7,13 +7,15 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from onnx import ModelProto, helper
 
 import camshaft
-from camshaft.backends.base import Kernel, KernelSpec, Operand
+from camshaft.backends.base import KernelSpec, Operand
+from camshaft.builder.tuning.contest import Contest, Contests
 from camshaft.builder.tuning.ranges import (
     STEP_US,
     amount,
@@ -23,8 +25,6 @@ from camshaft.builder.tuning.ranges import (
     tuning_points,
     turns,
 )
-from camshaft.builder.tuning.trial import Trial
-from camshaft.builder.tuning.tuner import Offer, Tuner
 from camshaft.ir import expr as E
 from camshaft.ir.extents.extent import extent_of
 from camshaft.ir.extents.symbol import Symbol
@@ -125,17 +125,15 @@ def test_every_size_has_one_kernel() -> None:
 def by_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make narrow tiles the fastest at few rows and wide ones at many, whatever the machine says."""
 
-    def timed(
-        self: Tuner, trial: Trial, offers: Sequence[Offer], kernels: Sequence[Kernel]
-    ) -> dict[int, float]:
-        rows = max(trial.sizes.values(), default=1)
+    def timed(self: Contests, contest: Contest, ready: Any) -> dict[int, float]:
+        rows = max(ready.trial.sizes.values(), default=1)
         sign = 1 if rows < 50 else -1
         return {
             i: 50 + sign * int(o.candidate.params.get("rows", 1)) + i / 100
-            for i, o in enumerate(offers)
+            for i, o in enumerate(contest.candidates)
         }
 
-    monkeypatch.setattr(Tuner, "_timed", timed)
+    monkeypatch.setattr(Contests, "_timed", timed)
 
 
 def two_layers() -> ModelProto:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -37,6 +37,10 @@ class CpuCandidate(ABC, Generic[P]):
     def approximate(self) -> bool:
         """Whether its rounding needs an error budget: no."""
         return False
+
+    def features(self, threads: int) -> Mapping[str, float]:
+        """What its time depends on: not known."""
+        return {}
 
     def prepack(self, constants: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         """The constant operands, dense."""

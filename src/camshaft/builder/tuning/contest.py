@@ -39,11 +39,13 @@ OPERAND_BYTES = 128 << 20
 
 @dataclass(frozen=True)
 class Effort:
-    """How much a level spends: candidates a spec, timing rounds, seconds a candidate and round."""
+    """How much a level spends: candidates a spec, timing rounds, seconds a candidate and round; whether
+    candidates that the cost model thinks little of are left out."""
 
     candidates: int
     rounds: int
     seconds: float
+    prunes: bool = False
 
 
 @dataclass(frozen=True)

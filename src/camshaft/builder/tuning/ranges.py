@@ -155,6 +155,10 @@ class Retuned:
         """As planned."""
         return self.planned.approximate
 
+    def features(self, threads: int) -> Mapping[str, float]:
+        """As planned."""
+        return self.planned.features(threads)
+
     def prepack(self, constants: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         """As planned."""
         return self.planned.prepack(constants)

@@ -6,7 +6,7 @@ and compiles nothing but the winners of the graph that is built.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from typing import Any
@@ -15,6 +15,7 @@ from camshaft.backends.base import Backend, KernelSpec, Tactic
 from camshaft.builder.assemble import Choice, kernel_id
 from camshaft.builder.tasks import Task
 from camshaft.builder.tuning.contest import Contest, Contests, Effort, Offer, naming
+from camshaft.builder.tuning.cost_model import cost_model
 from camshaft.builder.tuning.range_tuning import over_range, range_points
 from camshaft.builder.tuning.ranges import Sizes
 from camshaft.builder.tuning.timing_cache import Record, TimingCache
@@ -26,8 +27,8 @@ from camshaft.runtime.file.manifest import Fingerprint
 EFFORTS = (
     Effort(1, 0, 0.0),
     Effort(1, 0, 0.0),
-    Effort(4, 2, 0.002),
-    Effort(12, 4, 0.003),
+    Effort(4, 2, 0.002, prunes=True),
+    Effort(12, 4, 0.003, prunes=True),
     Effort(24, 6, 0.006),
     Effort(1000, 10, 0.010),
 )
@@ -189,20 +190,36 @@ class Tuner:
         return self._begun[name]
 
     def _begun_of(self, task: Task, spec: KernelSpec) -> Contest | Choice | None:
+        contest = self._contest(task, spec)
+        if contest is None:
+            return None
+        known = self.cache.lookup(contest.key, self._wanted(contest.candidates))
+        if known:
+            return self._recall(spec, contest.offered, known)
+        if self.frozen:
+            raise self._unknown(task)
+        if self.effort.rounds == 0 or self._contests.late():
+            return self._first(contest.candidates)
+        return contest
+
+    def _contest(self, task: Task, spec: KernelSpec) -> Contest | None:
+        """The candidates of a spec that this level looks at; None where no tactic supports it."""
         plans = self._plans(spec)
         if not plans:
             return None
         offered, fitting = self._fitting(task, [offers for _, offers in plans])
-        candidates = fitting[: self.effort.candidates]
         key = self._key(spec, [t for t, _ in plans], restricted=len(fitting) < len(offered))
-        known = self.cache.lookup(key, self._wanted(candidates))
-        if known:
-            return self._recall(spec, offered, known)
-        if self.frozen:
-            raise self._unknown(task)
-        if self.effort.rounds == 0 or self._contests.late():
-            return self._first(candidates)
-        return Contest(task, spec, key, offered, candidates)
+        if self.effort.prunes:
+            model = cost_model(self.backend.kind)
+            fitting = model.worth_timing(fitting, self.threads)
+        return Contest(task, spec, key, offered, fitting[: self.effort.candidates])
+
+    def timings(self, tasks: Sequence[Task]) -> Iterator[tuple[Contest, list[Record]]]:
+        """Every spec of these tasks with what the timing cache knows of it."""
+        for task in tasks:
+            contest = None if task.spec is None else self._contest(task, task.spec)
+            if contest is not None and (records := self.cache.records(contest.key)):
+                yield contest, records
 
     def _first(self, candidates: Sequence[Offer]) -> Choice:
         """The first guess, where nothing is timed."""

@@ -12,7 +12,7 @@ each other, "pixel": items of one block of pixels do).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import cast
 
@@ -22,6 +22,7 @@ from camshaft.backends.base import KernelSpec, Source
 from camshaft.backends.cpu.abi import constant_numbers, phase_args
 from camshaft.backends.cpu.candidate import CpuCandidate
 from camshaft.backends.cpu.conv.emit import ConvEmitter
+from camshaft.backends.cpu.conv.features import direct_features
 from camshaft.backends.cpu.conv.open_rows import OpenConvEmitter
 from camshaft.backends.cpu.conv.pack import pack_compensation, pack_prefix_sums, pack_weights
 from camshaft.backends.cpu.conv.plan import ConvPlan
@@ -112,6 +113,10 @@ class ConvDirectCandidate(CpuCandidate[ConvProblem]):
             pack = pack_prefix_sums if self.is_open else pack_compensation
             packed.append(pack(self.tiling, w))
         return packed + [np.ascontiguousarray(constants[numbers[n]]) for n in numbers if n > 1]
+
+    def features(self, threads: int) -> Mapping[str, float]:
+        """As `conv.features` says."""
+        return direct_features(self.problem.typical, self.params, self.target, threads)
 
     def emit(self) -> Source:
         """One phase; work items are (weight panel, block of pixels) pairs."""

@@ -31,11 +31,11 @@ def candidates(problem: ConvProblem, target: CpuTarget, threads: int) -> tuple[P
             break
         panels = -(-p.k // (cols * lanes)) * p.groups
         for rows in _row_counts(p, cols, target):
-            cost = _cost(p, rows, cols, target)
+            cost = cycles(p, rows, cols, target)
             for rank, order in enumerate(("panel", "pixel") if panels > 1 else ("panel",)):
                 block = _block(p, rows, cols, target, threads)
                 # Weight panels in turn read the pixels again; a slight preference breaks ties.
-                idle = _imbalance(p, rows, cols, order, block, target, threads)
+                idle = imbalance(p, rows, cols, order, block, target, threads)
                 scored.append((cost * idle * (1 + 0.005 * rank), rows, cols, order, block))
     scored.sort()
     worst = 1.3 * scored[0][0]
@@ -67,7 +67,7 @@ def _row_counts(p: SizedConvProblem, cols: int, target: CpuTarget) -> list[int]:
     return list(counts)
 
 
-def _cost(p: SizedConvProblem, rows: int, cols: int, target: CpuTarget) -> float:
+def cycles(p: SizedConvProblem, rows: int, cols: int, target: CpuTarget) -> float:
     """Cycles per filter element and useful output element, up to a constant."""
     lanes = target.lanes(f32)
     panels = -(-p.k // (cols * lanes))
@@ -108,14 +108,15 @@ def _block(p: SizedConvProblem, rows: int, cols: int, target: CpuTarget, threads
     wanted = max(1, round(20_000 / (pixels * cols * steps)))
     panels = -(-p.k // (cols * target.lanes(f32))) * p.groups
     items = max(1, 6 * threads // panels)
-    return max(1, min(wanted, _units(p, rows) // items))
+    return max(1, min(wanted, units(p, rows) // items))
 
 
-def _units(p: SizedConvProblem, rows: int) -> int:
+def units(p: SizedConvProblem, rows: int) -> int:
+    """Of what a work item has `block`: rows of pixels, or tiles where all pixels form one row."""
     return -(-p.ow // rows) if p.n * p.oh == 1 else p.n * p.oh
 
 
-def _imbalance(
+def imbalance(
     p: SizedConvProblem,
     rows: int,
     cols: int,
@@ -131,8 +132,8 @@ def _imbalance(
     per_group = -(-p.k // (cols * lanes))
     rest = sum(vector_widths(p.k - (per_group - 1) * cols * lanes, lanes)) / lanes
     panels = np.array(([float(cols)] * (per_group - 1) + [rest]) * p.groups)
-    units = _units(p, rows)
-    blocks = np.diff(np.append(np.arange(0, units, block), units))
+    count = units(p, rows)
+    blocks = np.diff(np.append(np.arange(0, count, block), count))
     work = np.outer(panels, blocks) if order == "panel" else np.outer(blocks, panels)
     done = np.concatenate([[0], np.cumsum(work)])
     edges = [work.size * w // threads for w in range(threads + 1)]

@@ -137,14 +137,13 @@ def emit_expansion(module: Module, plan: WinogradLayout) -> None:
     step = plan.panels * plan.channels * plan.panel  # from one position to the next
     with module.expansion("winograd_weights", plan.panels, 0, f32, f32, plan.u_bytes) as k:
         first, last = k.begin * plan.channels, k.end * plan.channels
-        with k.loop(first, last) as line:
-            for j in range(plan.cols):
-                w = k.args["stored"].at(line * (taps * plan.panel)).at(j * plan.lanes)
-                u = k.args["expanded"].at(line * plan.panel).at(j * plan.lanes)
-                vectors = [k.load(w.at(i * plan.panel), plan.lanes) for i in range(taps)]
-                wide = [k.cast(v, f64) for v in vectors]
-                grid = [wide[r * TAPS : (r + 1) * TAPS] for r in range(TAPS)]
-                for i, row in enumerate(transform_weights(k, grid, plan.m)):
-                    for n, value in enumerate(row):
-                        at = u.at((i * (plan.m + 2) + n) * step)
-                        k.store(k.cast(value, f32), at)
+        with k.loop(first, last) as line, k.loop(0, plan.cols) as j:
+            w = k.args["stored"].at(line * (taps * plan.panel)).at(j * plan.lanes)
+            u = k.args["expanded"].at(line * plan.panel).at(j * plan.lanes)
+            vectors = [k.load(w.at(i * plan.panel), plan.lanes) for i in range(taps)]
+            wide = [k.cast(v, f64) for v in vectors]
+            grid = [wide[r * TAPS : (r + 1) * TAPS] for r in range(TAPS)]
+            for i, row in enumerate(transform_weights(k, grid, plan.m)):
+                for n, value in enumerate(row):
+                    at = u.at((i * (plan.m + 2) + n) * step)
+                    k.store(k.cast(value, f32), at)

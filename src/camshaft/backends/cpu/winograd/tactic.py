@@ -17,7 +17,7 @@ pixels exist is asked when the kernel runs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -29,6 +29,7 @@ from camshaft.backends.cpu.expr.epilogue import Epilogue
 from camshaft.backends.cpu.lang import FunctionBuilder, Index, Module, Pointer, Value
 from camshaft.backends.cpu.lang.memory import Count
 from camshaft.backends.cpu.target import CpuTarget
+from camshaft.backends.cpu.winograd.features import winograd_features
 from camshaft.backends.cpu.winograd.plan import WinogradLayout, emit_expansion, stored_weights
 from camshaft.backends.cpu.winograd.transforms import TAPS, transform_grid
 from camshaft.ir.attrs import expr_attr, ints_attr
@@ -41,7 +42,7 @@ class Winograd:
     """F(m,3) with m in {2, 4}."""
 
     name = "winograd"
-    version = 4
+    version = 5
 
     def plan(
         self, spec: KernelSpec, target: CpuTarget, threads: int
@@ -130,6 +131,10 @@ class WinogradCandidate(CpuCandidate[None]):
         """F(4,3), whose transforms multiply by up to 8 and add up to ten terms: up to about 100
         times the rounding error of a direct sum.  F(2,3) rounds about as a direct sum does."""
         return self.params["m"] == 4
+
+    def features(self, threads: int) -> Mapping[str, float]:
+        """As `winograd.features` says."""
+        return winograd_features(self.layout, self.target, threads)
 
     def prepack(self, constants: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         """W, of which the code makes U (`plan`); the other constants as they are."""
@@ -303,26 +308,31 @@ class _Stages:
         _, oh, ow, _ = p.spec.outputs[0].shape
         n, ty, tx = self._coordinates(tile)
         y, x = ty * p.m, tx * p.m
-        epilogue = self._epilogue().at((n, y, x, channel))
         whole_tiles = oh % p.m == 0 and ow % p.m == 0
-        last = p.outputs - (p.panels - 1) * p.panel  # channels of the last panel
-        for j in range(p.cols):
-            left = last - j * p.lanes  # lanes that exist in the last panel
-            if left >= p.lanes:
-                self._output_vector(epilogue, products, j, None, y, x, whole_tiles)
-                continue
-            with k.if_else(channel < (p.panels - 1) * p.panel) as branch:
-                with branch.then():
-                    self._output_vector(epilogue, products, j, None, y, x, whole_tiles)
-                with branch.otherwise():
-                    if left > 0:
-                        self._output_vector(epilogue, products, j, left, y, x, whole_tiles)
+
+        def vector(j: Index, count: Count) -> None:
+            place = n, y, x, channel + j * p.lanes
+            epilogue = self._epilogue().at(place)
+            self._output_vector(epilogue, products.at(j * p.lanes), count, y, x, whole_tiles)
+
+        whole, rest = divmod(p.outputs - (p.panels - 1) * p.panel, p.lanes)  # of the last panel
+        if p.panels == 1 or whole == p.cols:
+            vectors: Index = whole
+        else:
+            vectors = k.min((p.outputs - channel) // p.lanes, p.cols)
+        if p.cols == 1 and whole == 1:
+            vector(0, None)
+        else:
+            with k.loop(0, vectors) as j:
+                vector(j, None)
+        if rest:
+            with k.if_(channel >= (p.panels - 1) * p.panel):
+                vector(whole, rest)
 
     def _output_vector(
         self,
         epilogue: Epilogue,
         products: Pointer,
-        j: int,
         count: Count,
         y: Value,
         x: Value,
@@ -333,13 +343,11 @@ class _Stages:
         size = p.m + TAPS - 1
         step = p.block * p.panel
         grid = [
-            [k.load(products.at((a * size + b) * step + j * p.lanes), p.lanes) for b in range(size)]
+            [k.load(products.at((a * size + b) * step), p.lanes) for b in range(size)]
             for a in range(size)
         ]
         result = transform_grid(k, grid, p.m, output=True)
-        tiles = [
-            (result[a][b], (0, a, b, j * p.lanes), count) for a in range(p.m) for b in range(p.m)
-        ]
+        tiles = [(result[a][b], (0, a, b, 0), count) for a in range(p.m) for b in range(p.m)]
         if whole:
             epilogue.store_all(tiles)
             return

@@ -1,0 +1,125 @@
+"""The cost model: what it leaves out, what it must keep, and that levels 4 and 5 do not ask it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+
+from camshaft.backends.base import KernelSpec, Operand
+from camshaft.backends.cpu.processor import host_target
+from camshaft.backends.cpu.target import AVX2
+from camshaft.builder.engine_builder import Builder
+from camshaft.builder.tuning.contest import Offer
+from camshaft.builder.tuning.cost_model import OTHERS, CostModel, cost_model
+from camshaft.builder.tuning.timing_cache import TimingCache
+from camshaft.builder.tuning.tuner import EFFORTS
+from camshaft.ir import expr as E
+from camshaft.ir.graph import Graph, GraphBuilder
+from camshaft.ir.types import TensorType, f32, i8, u8
+from camshaft.machine.backend import backend_of
+from camshaft.ops import CONV
+
+
+@dataclass
+class Fake:
+    """A candidate that the model expects to be slower than 1 by `cost`, None if it knows nothing."""
+
+    name: str
+    cost: float | None
+    approximate: bool = False
+    params: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.params = {"name": self.name}
+
+    def features(self, threads: int) -> dict[str, float]:
+        return {} if self.cost is None else {"slower": float(np.log1p(self.cost))}
+
+
+def kept(model: CostModel, *candidates: Fake) -> str:
+    offers: Any = [Offer("t", c) for c in candidates]  # type: ignore[arg-type]
+    return "".join(o.candidate.name for o in model.worth_timing(offers, 1))
+
+
+MODEL = CostModel({"slower": 1.0}, margin=0.1, most=2)
+
+
+def test_candidates_that_are_expected_to_be_slow_are_left_out_in_the_order_of_offers() -> None:
+    assert kept(MODEL, Fake("a", 0.5), Fake("b", 0.09), Fake("c", 0.0), Fake("d", 0.2)) == "bc"
+    assert kept(MODEL, Fake("a", 0.0), Fake("b", 0.01), Fake("c", 0.02)) == "ab"
+    assert kept(MODEL, Fake("a", 0.3)) == "a"
+
+
+def test_candidates_without_features_are_always_timed() -> None:
+    assert kept(MODEL, Fake("a", None), Fake("b", 0.0), Fake("c", 0.5), Fake("d", None)) == "abd"
+    assert kept(MODEL, Fake("a", None), Fake("b", None)) == "ab"
+
+
+def test_one_candidate_stays_that_the_error_budget_can_fall_back_to() -> None:
+    slow, slower = Fake("s", 0.5), Fake("t", 0.6)
+    assert kept(MODEL, Fake("a", 0.0, True), Fake("b", 0.01, True), slower, slow) == "abs"
+
+
+def convolution(dtype: Any = f32) -> KernelSpec:
+    weights = i8 if dtype == u8 else f32
+    return KernelSpec(
+        CONV.name,
+        (
+            Operand.dense(dtype, (1, 14, 14, 64)),
+            Operand.dense(weights, (96, 3, 3, 64), const=True),
+        ),
+        (Operand.dense(f32, (1, 14, 14, 96)),),
+        (
+            ("dilations", (1, 1)),
+            ("epilogue", E.cast(E.inp(0), f32) if dtype == u8 else E.inp(0)),
+            ("groups", 1),
+            ("layout", "NHWC"),
+            ("pads", (1, 1, 1, 1)),
+            ("strides", (1, 1)),
+            ("x_zero_point", 0),
+        ),
+    )
+
+
+@pytest.mark.parametrize("dtype", [f32, u8], ids=repr)
+@pytest.mark.parametrize("processor", ["avx2 Zen 3", OTHERS])
+def test_the_shipped_models_know_every_feature_and_leave_much_out(
+    processor: str, dtype: Any
+) -> None:
+    model, backend = cost_model(processor), backend_of(AVX2)
+    offers = [
+        Offer(t.name, c) for t in backend.tactics for c in t.plan(convolution(dtype), AVX2, 2)
+    ]
+    names = {name for o in offers for name in o.candidate.features(2)}
+    assert names and names <= set(model.weights)
+    chosen = model.worth_timing(offers, 2)
+    assert 1 <= len(chosen) <= model.most + 1 < len(offers) or dtype == u8
+    assert cost_model("a processor of next year") == cost_model(OTHERS)
+
+
+def graph() -> Graph:
+    b = GraphBuilder("g")
+    x = b.input("x", TensorType(f32, (1, 8, 8, 16)))
+    w = b.constant(np.ones((24, 3, 3, 16), np.float32), "w")
+    attrs = {"pads": (1, 1, 1, 1), "layout": "NHWC"}
+    return b.graph({"y": b.emit(CONV, [x, w], attrs, name="y")})
+
+
+@pytest.mark.codegen
+def test_levels_4_and_5_try_everything_and_their_timings_answer_lower_levels() -> None:
+    assert [e.prunes for e in EFFORTS] == [False, False, True, True, False, False]
+    backend, timings = backend_of(host_target()), TimingCache()
+
+    def timed(level: int) -> int:
+        builder = Builder(backend, timings, level=level, threads=1, workspace_limit=1 << 24)
+        builder.tune(graph())
+        return len(next(iter(timings._entries.values())))
+
+    few = timed(3)
+    everything = timed(5)
+    assert few < everything
+    misses = timings.misses
+    assert timed(3) == everything and timings.misses == misses
