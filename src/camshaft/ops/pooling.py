@@ -58,7 +58,8 @@ def _pool_infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorType]:
         )
         for axis, (size, pads) in enumerate([(h, (top, bottom)), (w, (left, right))])
     ]
-    dtype = x.dtype if attrs["kind"] == "max" or x.dtype.is_float else f32
+    averaged = x.dtype.accumulator if x.dtype.is_float else f32
+    dtype = x.dtype if attrs["kind"] == "max" else averaged
     anchor = TensorType(dtype, from_nchw(n, c, extents[0], extents[1], attrs["layout"]))
     return [epilogue_type(anchor, types[1:], attrs)]
 
@@ -90,6 +91,8 @@ def _pool_nhwc(x: np.ndarray, out: tuple[int, int], attrs: Attrs) -> np.ndarray:
     low = -np.inf if dtype.is_float else dtype.range[0]
     zero = attrs["x_zero_point"]
     wide = x if is_max or dtype.is_float else x.astype(np.float32) - np.float32(zero)
+    if dtype.is_float and not is_max:  # averages of halves are f32
+        wide = x.astype(dtype.accumulator.numpy, copy=False)
     y = np.full((n, *out, c), low if is_max else 0, wide.dtype)
     for r in range(rows.shape[1]):
         for s in range(cols.shape[1]):
@@ -147,7 +150,7 @@ def _of_whole_images(types: Types, output: TensorType, attrs: Attrs) -> bool:
 POOL = OpDef(
     "pool",
     "Maximum or mean of each window of images x.  The mean of 8-bit integers is one of "
-    "x - x_zero_point, as f32.",
+    "x - x_zero_point, as f32; that of half floats is f32.",
     _pool_infer,
     _pool_reference,
     {

@@ -10,9 +10,9 @@ import pytest
 from camshaft.backends.base import KernelSpec, Operand
 from camshaft.backends.cpu.pool.whole import PoolGlobal
 from camshaft.backends.cpu.pool.window import PoolWindow
-from camshaft.backends.cpu.target import AVX512_VNNI, CpuTarget
+from camshaft.backends.cpu.target import AVX2, AVX512_BF16, AVX512_VNNI, PORTABLE, CpuTarget
 from camshaft.ir import expr as E
-from camshaft.ir.types import DType, TensorType, dtype_of, f32, i8, i32, u8
+from camshaft.ir.types import HALVES, DType, TensorType, dtype_of, f32, i8, i32, u8
 from camshaft.ops import POOL
 from kernel_harness import operand_of, params_of, run_kernel
 from targets import each_target
@@ -108,6 +108,24 @@ def test_8_bit_elements(target: CpuTarget, dtype: DType, kind: str) -> None:
     for channels in (70, 6):
         x = values(dtype, (1, 9, 12, channels))
         check(PoolWindow(), target, x, attrs, threads=2, pitch=channels + 3, every=True)
+
+
+@pytest.mark.parametrize("target", [AVX512_BF16, AVX2, PORTABLE], ids=lambda t: t.name)
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
+@pytest.mark.parametrize("kind", ["max", "avg"])
+def test_halves(target: CpuTarget, dtype: DType, kind: str) -> None:
+    """Maxima of halves are halves, averages f32; the epilogue may round those."""
+    attrs = {"kind": kind, "kernel": (3, 3), "strides": (2, 2), "pads": (1, 1, 1, 1)}
+    for channels in (70, 5):
+        x = values(dtype, (1, 9, 12, channels))
+        check(PoolWindow(), target, x, attrs, threads=2, pitch=channels + 3)
+    for h, w, c, pitch in [(7, 7, 83, 0), (1, 1, 40, 0), (20, 31, 24, 29)]:
+        x = values(dtype, (2, h, w, c))
+        check(PoolGlobal(), target, x, {"kind": kind, "kernel": (h, w)}, threads=3, pitch=pitch)
+    (anchor,) = POOL.infer(
+        [TensorType(dtype, (1, 9, 12, 5))], POOL.complete({"layout": "NHWC", **attrs})
+    )
+    assert anchor.dtype == (dtype if kind == "max" else f32)
 
 
 @each_target

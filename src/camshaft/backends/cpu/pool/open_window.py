@@ -124,7 +124,8 @@ class OpenWindows(SlidingWindows):
                         value = k.load(pixel.at(v * split.lanes), split.lanes, count)
                         sums[v] = p.combine(k, sums[v], k.cast(value, self.sum_dtype))
             for v, count in enumerate(counts):
-                total = sums[v]
-                if not p.is_max:
-                    total = p.mean(k, total, rows.inside * inside, rows.counted * counted)
+                if p.is_max:
+                    total = p.maximum(k, sums[v])
+                else:
+                    total = p.mean(k, sums[v], rows.inside * inside, rows.counted * counted)
                 place.store(total, (0, 0, 0, v * split.lanes), count)

@@ -1,7 +1,8 @@
 """A pooling spec in numbers, and the arithmetic that max and average windows share.
 
 Read by the pooling tactics; knows nothing of loops.  Sums of 8-bit elements are exact integers,
-in 16 bits where the window is small enough and in 32 otherwise.
+in 16 bits where the window is small enough and in 32 otherwise.  Half floats are widened: averages of
+them are f32, maxima are halves again.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from camshaft.ir.attrs import expr_attr, extents_attr, int_attr, ints_attr
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.extents.sizes import fixed_extent, is_static
 from camshaft.ir.strides import Strides
-from camshaft.ir.types import DType, f32, i8, i16, i32, u8, u16
+from camshaft.ir.types import HALVES, DType, f32, i8, i16, i32, u8, u16
 
-_MAX_TYPES = (f32, u8, i8, i32)
-_MEAN_TYPES = (f32, u8, i8)
+_MAX_TYPES = (f32, *HALVES, u8, i8, i32)
+_MEAN_TYPES = (f32, *HALVES, u8, i8)
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,9 @@ class PoolProblem:
 
     def sum_dtype(self, taps: Extent) -> DType:
         """Element type that holds the maximum or the sum of `taps` elements."""
-        if self.is_max or self.dtype == f32:
+        if self.dtype.is_float:
+            return f32
+        if self.is_max:
             return self.dtype
         if not isinstance(taps, int) or taps > 256:
             return i32
@@ -108,8 +111,8 @@ class PoolProblem:
 
     def lanes(self, target: CpuTarget) -> int:
         """Channels of one vector: what one register holds, fewer where there are fewer channels."""
-        full = target.lanes(self.dtype if self.is_max else self.sum_dtype(1))
-        least = 128 // (8 * self.dtype.bytes) if self.is_max else full
+        full = target.lanes(self.sum_dtype(1))
+        least = 128 // (8 * self.sum_dtype(1).bytes) if self.is_max else full
         while full > least and full // 2 >= self.c:
             full //= 2
         return full
@@ -126,6 +129,10 @@ class PoolProblem:
             return k.add(a, b)
         # `k.max`, which keeps NaN, would cost a window 4 to 40 % of its time (ops.pooling).
         return k.greater(b, a) if a.dtype.is_float else k.max(a, b)
+
+    def maximum(self, k: FunctionBuilder, value: Value) -> Value:
+        """A maximum in the type of the elements."""
+        return k.cast(value, self.dtype)
 
     def mean(self, k: FunctionBuilder, total: Value, taps: Value, count: Value) -> Value:
         """total / count; taps: how many elements were summed (both i64 scalars)."""

@@ -196,5 +196,5 @@ class SlidingWindows:
         for part in parts[1:]:
             total = p.combine(k, total, part)
         if p.is_max:
-            return total
+            return p.maximum(k, total)
         return p.mean(k, total, rows.inside * len(parts), rows.counted * counted)

@@ -86,9 +86,8 @@ class _WholeImage:
         place = self.epilogue.at((image, 0, 0, c))
         taps = k.index(self._pixels)
         for n, (total, count) in enumerate(zip(totals, counts, strict=True)):
-            if not p.is_max:
-                total = p.mean(k, total, taps, taps)
-            place.store(total, (0, 0, 0, n * lanes), count)
+            result = p.maximum(k, total) if p.is_max else p.mean(k, total, taps, taps)
+            place.store(result, (0, 0, 0, n * lanes), count)
 
     @property
     def _pixels(self) -> Extent:
