@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from camshaft.backends.base import KernelSpec
-from camshaft.backends.cpu.matmul_nbits.bytes import MatmulNbitsBytes
+from camshaft.backends.cpu.matmul_nbits.bytes import MatmulNbitsBytes, MatmulNbitsFixed
 from camshaft.backends.cpu.matmul_nbits.expand import MatmulNbitsExpanded
 from camshaft.backends.cpu.matmul_nbits.floats import MatmulNbits
 from camshaft.backends.cpu.target import CpuTarget
@@ -20,7 +20,10 @@ from camshaft.ops.nbits import dequantized
 from kernel_harness import operand_of, params_of, run_kernel
 from targets import each_target
 
-TACTICS = {False: (MatmulNbits(), MatmulNbitsExpanded()), True: (MatmulNbitsBytes(),)}
+TACTICS = {
+    False: (MatmulNbits(), MatmulNbitsExpanded(), MatmulNbitsFixed()),
+    True: (MatmulNbitsBytes(),),
+}
 each_form = pytest.mark.parametrize("int8", [False, True], ids=["floats", "bytes"])
 
 
@@ -68,7 +71,7 @@ def check(
     )
     for tactic in TACTICS[int8]:
         candidates = params_of(tactic, spec, target, threads)
-        assert candidates or isinstance(tactic, MatmulNbitsExpanded)
+        assert candidates or isinstance(tactic, (MatmulNbitsExpanded, MatmulNbitsFixed))
         for params in candidates if every else candidates[:1]:
             (got,) = run_kernel(tactic, spec, params, target, [x], [*w, *operands], threads)
             assert got.dtype == want.dtype == np.float32

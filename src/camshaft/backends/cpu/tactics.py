@@ -18,7 +18,7 @@ from camshaft.backends.cpu.conv.grouped import ConvGrouped
 from camshaft.backends.cpu.matmul.amx import MatmulAmx
 from camshaft.backends.cpu.matmul.blocked import MatmulBlocked
 from camshaft.backends.cpu.matmul.tactic import Matmul
-from camshaft.backends.cpu.matmul_nbits.bytes import MatmulNbitsBytes
+from camshaft.backends.cpu.matmul_nbits.bytes import MatmulNbitsBytes, MatmulNbitsFixed
 from camshaft.backends.cpu.matmul_nbits.expand import MatmulNbitsExpanded
 from camshaft.backends.cpu.matmul_nbits.floats import MatmulNbits
 from camshaft.backends.cpu.movement.extents import Extents
@@ -43,6 +43,7 @@ TACTICS: tuple[Tactic[Any], ...] = (
     Matmul(),
     MatmulBlocked(),
     MatmulNbitsExpanded(),
+    MatmulNbitsFixed(),
     MatmulNbits(),
     MatmulNbitsBytes(),
     Attention(),
