@@ -9,6 +9,7 @@ from camshaft.config import BuildConfig
 from camshaft.errors import ConfigError
 from camshaft.ir.graph import Graph
 from camshaft.passes.qdq.few_bits import has_few_bits, with_bytes
+from camshaft.quant.dynamic import DynamicQuantization
 from camshaft.quant.weight_only import WeightOnly
 
 
@@ -43,7 +44,9 @@ def few_bits(config: BuildConfig, graph: Graph, ranges: Sequence[str]) -> FewBit
         graph = rounding.applied(graph)
     if not has_few_bits(graph):
         return FewBits(graph, {}, "" if rounding is None else f"fp32; {rounding.summary}")
-    alone = rounding is not None or not ranges
+    alone = rounding is not None
+    if not alone and not ranges:
+        alone = not DynamicQuantization(graph, config.layer_precision).applies
     if permitted:
         graph = with_bytes(graph, kept)
     activations = "int8 activations, block by block" if permitted else "fp32"

@@ -216,6 +216,13 @@ def test_results_do_not_depend_on_threads() -> None:
         assert all(np.array_equal(results[0], r) for r in results[1:])
 
 
+@pytest.mark.parametrize("int8", [False, True])
+def test_permission_makes_activations_bytes(int8: bool) -> None:
+    precision = {"int8"} if int8 else set()
+    engine = camshaft.build(nbits_model(4, 0, 1), optimization_level=1, precision=precision)
+    assert {n.tactic == "matmul_nbits_bytes" for n in engine.notes} == {int8}
+
+
 def test_the_engine_holds_the_weights_packed() -> None:
     engine = camshaft.build(nbits_model(4, 0, 1), optimization_level=1)
     held = [b for b in engine.program.buffers if b.space == "constant"]
