@@ -63,6 +63,10 @@ def packed_steps(model: ModelProto) -> list[str]:
 
 
 def runtime_result(model: ModelProto, x: np.ndarray) -> np.ndarray:
+    return runtime_results(model, {"x": x})[0]
+
+
+def runtime_results(model: ModelProto, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
     ort = pytest.importorskip("onnxruntime", reason="results are compared with ONNX Runtime's")
     options = ort.SessionOptions()
     # it would make products of bytes of products of floats
@@ -70,7 +74,7 @@ def runtime_result(model: ModelProto, x: np.ndarray) -> np.ndarray:
     session = ort.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    return np.asarray(session.run(None, {"x": x})[0])
+    return [np.asarray(a) for a in session.run(None, feeds)]
 
 
 @pytest.mark.peers
@@ -200,6 +204,48 @@ def test_scales_that_vary_along_a_sum_become_floats(kind: str) -> None:
     engine = camshaft.build(model, optimization_level=1)
     assert "matmul_nbits" not in {n.op for n in engine.notes}
     x = RNG.standard_normal((3, WIDTH)).astype(np.float32)
+    want = runtime_result(model, x)
+    (got,) = engine({"x": x}).values()
+    np.testing.assert_allclose(got, want, atol=1e-5 * np.abs(want).max())
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize(("format_", "bits"), [("QOperator", 4), ("QDQ", 4), ("QOperator", 8)])
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_models_of_onnx_runtimes_own_quantizer(format_: str, symmetric: bool, bits: int) -> None:
+    quantizer = pytest.importorskip(
+        "onnxruntime.quantization.matmul_nbits_quantizer",
+        reason="ONNX Runtime's quantizer of weights needs onnx-ir",
+    )
+    from onnxruntime.quantization import QuantFormat
+
+    config = quantizer.DefaultWeightOnlyQuantConfig(
+        block_size=32, is_symmetric=symmetric, bits=bits, quant_format=QuantFormat[format_]
+    )
+    made = quantizer.MatMulNBitsQuantizer(float_model(), bits=bits, algo_config=config)
+    made.process()
+    model = made.model.model
+    engine = camshaft.build(model, optimization_level=1)
+    assert sum(n.op == "matmul_nbits" for n in engine.notes) >= 3
+    (want, *_), got = runtime_results(model, IDS), engine(IDS)["y"]
+    np.testing.assert_allclose(got, want, atol=1e-5 * np.abs(want).max())
+
+
+@pytest.mark.peers
+def test_columns_ordered_by_group_are_gathered_first() -> None:
+    """GPTQ with act-order: group indices permute the columns of whole groups."""
+    rng = np.random.default_rng(4)
+    model = nbits_model(4, 0, 3)
+    order = rng.permutation(WIDTH)
+    groups = np.empty(WIDTH, np.int32)
+    groups[order] = np.arange(WIDTH) // 32
+    for node in model.graph.node:
+        if node.op_type == "MatMulNBits":
+            node.input.extend(["", "groups"])
+    model.graph.initializer.append(numpy_helper.from_array(groups, "groups"))
+    assert packed_steps(model) == ["gather", "matmul_nbits"] * 2
+    engine = camshaft.build(model, optimization_level=1)
+    x = rng.standard_normal((3, WIDTH)).astype(np.float32)
     want = runtime_result(model, x)
     (got,) = engine({"x": x}).values()
     np.testing.assert_allclose(got, want, atol=1e-5 * np.abs(want).max())

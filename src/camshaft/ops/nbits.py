@@ -22,6 +22,7 @@ from camshaft.ops.common import EPILOGUE, apply_epilogue, epilogue_type
 Attrs = Mapping[str, Any]
 
 BITS = (4, 8)
+_WEIGHTS_AT_ONCE = 1 << 20
 
 
 def _infer(types: Types, attrs: Attrs) -> list[TensorType]:
@@ -86,11 +87,14 @@ def bytes_of_rows(x: np.ndarray, block: int) -> tuple[np.ndarray, np.ndarray]:
     return np.where(normal[..., None], whole, np.float32(0)), scales
 
 
-def _product_of_bytes(x: np.ndarray, wide: np.ndarray, scale: np.ndarray, block: int) -> np.ndarray:
-    """Sums of x, quantized, times integers [N, K] (zero points subtracted), scaled block by block."""
+def _product_of_bytes(
+    x: np.ndarray, w: np.ndarray, scale: np.ndarray, zero: np.ndarray, attrs: Attrs
+) -> np.ndarray:
+    """Sums of x, quantized, times integers less their zero points, scaled block by block."""
+    k, block = x.shape[-1], attrs["block"]
+    wide = centred_weights((w, zero), k, attrs)
     whole, scales = bytes_of_rows(x, block)
-    k, n = x.shape[-1], wide.shape[0]
-    y = np.zeros((*x.shape[:-1], n), np.float32)
+    y = np.zeros((*x.shape[:-1], len(w)), np.float32)
     with np.errstate(all="ignore"):
         for b, start in enumerate(range(0, k, block)):
             part = wide[:, start : start + block].astype(np.float64)
@@ -99,14 +103,22 @@ def _product_of_bytes(x: np.ndarray, wide: np.ndarray, scale: np.ndarray, block:
     return y
 
 
-def _reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndarray]:
-    x, w, scale, zero = arrays[:4]
-    k = x.shape[-1]
+def _product(
+    x: np.ndarray, w: np.ndarray, scale: np.ndarray, zero: np.ndarray, attrs: Attrs
+) -> np.ndarray:
     if attrs["int8"]:
-        wide = centred_weights((w, zero), k, attrs)
-        y = _product_of_bytes(x, wide, scale, attrs["block"])
-    else:
-        y = np.matmul(x, dequantized(w, scale, zero, k, attrs).T)
+        return _product_of_bytes(x, w, scale, zero, attrs)
+    return np.asarray(np.matmul(x, dequantized(w, scale, zero, x.shape[-1], attrs).T))
+
+
+def _reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndarray]:
+    """Some columns after the other: the weights are never floats all at once."""
+    x, w, scale, zero = arrays[:4]
+    y = np.empty((*x.shape[:-1], len(w)), np.float32)
+    step = max(1, _WEIGHTS_AT_ONCE // x.shape[-1])
+    for first in range(0, len(w), step):
+        part = slice(first, first + step)
+        y[..., part] = _product(x, w[part], scale[part], zero[part], attrs)
     return [apply_epilogue(y, arrays[4:], attrs)]
 
 
