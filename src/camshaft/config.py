@@ -27,7 +27,7 @@ from camshaft.ir.extents.said import (
 )
 from camshaft.program.program import MAX_THREADS
 
-PRECISIONS = ("fp32", "int8")
+PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 WEIGHT_ONLY = ("int4", "int8")
 CALIBRATORS = ("entropy2", "entropy", "minmax", "percentile", "mse")
 Progress = Callable[[str, int, int], None]
@@ -64,10 +64,10 @@ class BuildConfig:
         make the input a constant, which decides shapes and branches that depend on it; a call may leave
         it out.  An integer input whose elements are sizes may have ranges: for each element an extent as
         in `shapes`, or three lists, least, typical and most.
-    precision: what is permitted beyond FP32, e.g. {"int8"}.  The fastest permitted choice wins,
-        by the time of the whole graph.
-    layer_precision: source layer name -> "fp32" or "int8"; obeyed absolutely, an error if it
-        cannot be.
+    precision: what is permitted beyond FP32, e.g. {"int8"} or {"bf16", "int8"}.  The fastest permitted choice
+        wins, by the time of the whole graph.
+    layer_precision: source layer name -> "fp32", "bf16", "fp16" or "int8"; obeyed absolutely, an error if
+        it cannot be.
     calibrator: how ranges are chosen from calibration data (see CALIBRATORS); "entropy2" is
         TensorRT's default, ADR 4 says why it is not camshaft's.
     percentile: of |x|, for the percentile calibrator: all but the largest 1 in 100,000.

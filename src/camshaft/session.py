@@ -18,26 +18,21 @@ import numpy as np
 from camshaft.build_files import check_files, model_hash
 from camshaft.builder.engine_builder import Builder, Tuned
 from camshaft.builder.error_budget import within_budget
-from camshaft.builder.precision import Attempt, choose_precision, fastest_float
 from camshaft.builder.tuning.ranges import profile_points
 from camshaft.builder.tuning.timing_cache import TimingCache
 from camshaft.config import BuildConfig
-from camshaft.errors import BuildError, CalibrationError, ConfigError, ModelError
+from camshaft.errors import BuildError, ModelError
 from camshaft.feeds import random_feeds
-from camshaft.few_bits import few_bits, refuse_rounding
 from camshaft.frontends.onnx import Imported, import_model
 from camshaft.ir.extents.sizes import is_static, typical
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.graph import Graph
 from camshaft.ir.script import Call
-from camshaft.machine.backend import cpu_backend, fingerprint_of, histogram_kernel
-from camshaft.passes.pipeline import optimize, with_merged_siblings
-from camshaft.passes.qdq.few_bits import with_bytes
-from camshaft.passes.qdq.lowering import is_quantized, lower_quantization
-from camshaft.quant.calibrate import Run
-from camshaft.quant.dynamic import DynamicQuantization
-from camshaft.quant.implicit import ImplicitQuantization
-from camshaft.quant.placement import check_layer_names, check_layer_names_of
+from camshaft.machine.backend import cpu_backend, fingerprint_of
+from camshaft.passes.pipeline import optimize
+from camshaft.passes.qdq.lowering import is_quantized
+from camshaft.precision_search import PrecisionSearch
+from camshaft.quant.placement import check_layer_names_of
 from camshaft.report.assumptions import assumed, moved
 from camshaft.runtime.engine import Engine
 from camshaft.runtime.file.manifest import Fingerprint
@@ -50,9 +45,6 @@ from camshaft.scripted import (
     refusals,
     refuse_shared_cache,
 )
-
-MERGE_SIBLINGS_FROM = 3
-"""Optimization level from which merged sibling convolutions are tried."""
 
 
 def _typical_feeds(graph: Graph) -> dict[str, np.ndarray]:
@@ -173,6 +165,20 @@ class BuildSession:
         with self._stage("assembling"):
             return builder.finish(tuned, fingerprint, self.reasons)
 
+    def _tuned(self, builder: Builder, graph: Graph) -> Tuned:
+        """The graph in the precision that is chosen for it, with its kernels."""
+        search = PrecisionSearch(
+            self.config, builder, self.calibration, self._stage, self._calibration_builder
+        )
+        tuned = search.run(graph)
+        self.quantized, self.reasons = search.quantized, search.reasons
+        self.precision_summary = search.summary
+        return tuned
+
+    def _calibration_builder(self) -> Builder:
+        """For engines that calibration runs: kernels are not timed."""
+        return self._builder(TimingCache(), level=1)
+
     def _optimized(self, graph: Graph) -> Graph:
         with self._stage("optimizing"):
             return optimize(graph, level=self.config.optimization_level)
@@ -258,168 +264,6 @@ class BuildSession:
         self._inner_seconds = outer + spent
         if tell:
             tell(name, 1, 1)
-
-    # -- precision ---------------------------------------------------------------------------
-
-    def _tuned(self, builder: Builder, graph: Graph) -> Tuned:
-        permitted = "int8" in self.config.precision
-        level = self.config.optimization_level
-        if is_quantized(graph):
-            self._refuse_ranges_beside_qdq()
-            refuse_rounding(self.config)
-            self.precision_summary = (
-                "explicit Q/DQ" if permitted else "explicit Q/DQ, computed in fp32"
-            )
-            self.quantized = graph
-            lowered = lower_quantization(graph, integer=permitted, level=level)
-            return builder.tune(with_bytes(lowered) if permitted else lowered)
-        few = few_bits(self.config, graph, self._given_ranges())
-        self.reasons, graph = dict(few.reasons), few.graph
-        if not permitted or few.alone:
-            if permitted:
-                check_layer_names(graph, self.config.layer_precision)
-            else:
-                self._refuse_needless_ranges(graph)
-            self.precision_summary = few.summary or self.precision_summary
-            return fastest_float(builder, builder.tune(graph), self._float_variants(graph))
-        if not self._given_ranges():
-            dynamic = DynamicQuantization(graph, self.config.layer_precision)
-            if dynamic.applies:
-                return self._tuned_without_data(builder, dynamic)
-        quantization = ImplicitQuantization(
-            graph,
-            self.config.layer_precision,
-            self.config.noise_reduction,
-            self.config.bias_correction,
-            self.config.kernel_rounding,
-        )
-        with self._stage("calibrating", report=False):
-            self._find_ranges(quantization, builder)
-
-        def quantize(keep_float: frozenset[str]) -> Attempt:
-            quantized, reasons = quantization.quantized(keep_float)
-            return Attempt(lower_quantization(quantized, level=level), quantized, reasons)
-
-        layers = frozenset(origin for node in graph.nodes for origin in node.origin)
-        as_float = Attempt(graph, None, quantization.plan(layers).reasons)
-        required = "int8" in self.config.layer_precision.values()
-        decision = choose_precision(
-            builder, as_float, quantize, self._float_variants(graph), int8_required=required
-        )
-        self.quantized = decision.attempt.quantized
-        self.reasons |= decision.attempt.reasons
-        self.precision_summary = decision.summary
-        if self.config.bias_correction and self.calibration is None and self.quantized is not None:
-            self.precision_summary += "; biases not corrected, which takes calibration data"
-        return decision.tuned
-
-    def _tuned_without_data(self, builder: Builder, quantization: DynamicQuantization) -> Tuned:
-        """INT8 where rows are quantized as they are computed, which needs no ranges."""
-        graph = quantization.graph
-
-        def quantize(keep_float: frozenset[str]) -> Attempt:
-            made, reasons = quantization.quantized(keep_float)
-            return Attempt(made, None, reasons)
-
-        layers = frozenset(origin for node in graph.nodes for origin in node.origin)
-        required = "int8" in self.config.layer_precision.values()
-        as_float = Attempt(graph, None, {} if required else quantization.quantized(layers)[1])
-        decision = choose_precision(
-            builder, as_float, quantize, self._float_variants(graph), int8_required=required
-        )
-        self.reasons = dict(decision.attempt.reasons)
-        self.precision_summary = (
-            f"{decision.summary}; no calibration: rows are quantized as they run"
-        )
-        return decision.tuned
-
-    def _float_variants(self, graph: Graph) -> list[Graph]:
-        """Other graphs of the same meaning that may be faster: with sibling convolutions merged."""
-        if self.config.optimization_level < MERGE_SIBLINGS_FROM:
-            return []
-        merged = with_merged_siblings(graph)
-        return [] if merged is graph else [merged]
-
-    def _refuse_needless_ranges(self, graph: Graph) -> None:
-        given = self._given_ranges()
-        if given:
-            raise ConfigError(
-                f"{' and '.join(given)} given, but INT8 is not permitted: add precision={{'int8'}} "
-                "(--int8)"
-            )
-        if "int8" in self.config.layer_precision.values():
-            raise ConfigError("layer_precision asks for int8, but precision does not permit it")
-        check_layer_names(graph, self.config.layer_precision)
-
-    def _refuse_ranges_beside_qdq(self) -> None:
-        given = self._given_ranges() + ["layer_precision"] * bool(self.config.layer_precision)
-        if given:
-            raise ConfigError(
-                f"{' and '.join(given)} given, but the model's QuantizeLinear and DequantizeLinear "
-                "nodes say what is quantized and how: leave it out, or build the float model"
-            )
-
-    def _given_ranges(self) -> list[str]:
-        """Names of the options given that say what INT8 ranges are."""
-        config = self.config
-        cache = config.calibration_cache
-        given = {
-            "calibration": self.calibration is not None,
-            "dynamic_ranges": bool(config.dynamic_ranges),
-            "calibration_cache": cache is not None,
-        }
-        return [name for name, is_given in given.items() if is_given]
-
-    def _find_ranges(self, quantization: ImplicitQuantization, builder: Builder) -> None:
-        config = self.config
-        quantization.set_by_hand(config.dynamic_ranges)
-        cache = config.calibration_cache
-        if self.calibration is not None:
-            stage = config.progress
-
-            def step(done: int) -> None:
-                if stage:
-                    stage("calibrating", done, 0)
-
-            quantization.calibrate(
-                self.calibration,
-                lambda taps: self._tapped(quantization.graph, taps, builder),
-                config.calibrator,
-                config.percentile,
-                step,
-                histogram_kernel(builder.backend.target),
-            )
-            if cache is not None:
-                quantization.save(cache, config.calibrator)
-        elif cache is not None and cache.exists():
-            quantization.load(cache)
-        elif cache is not None:
-            raise CalibrationError(
-                f"there is no calibration cache {str(cache)!r}, and no calibration data to fill it: "
-                "check the path, or give calibration data (calibration=, --calibration)"
-            )
-        elif not config.dynamic_ranges:
-            raise CalibrationError(
-                "INT8 needs ranges: give calibration data (calibration=, --calibration), a "
-                "calibration_cache file that exists, or dynamic_ranges (or a model with Q/DQ nodes)"
-            )
-
-    def _tapped(self, graph: Graph, taps: tuple[str, ...], builder: Builder) -> Run:
-        """A compiled float engine that shows the tensors `taps`; open extents may have any size."""
-        tensors = graph.tensors
-        tapped = replace(graph, outputs=tuple(tensors[n] for n in taps), output_names=taps)
-        quick = self._builder(TimingCache(), level=1)
-        engine = quick.finish(quick.tune(tapped), builder.backend.fingerprint)
-        context = engine.create_context(self.config.threads, check_finite=False)
-        if engine.symbols:
-            return context.run
-        seen = {n: np.empty(tensors[n].type.static, tensors[n].type.dtype.numpy) for n in taps}
-
-        def run(feeds: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-            context.run_into(feeds, seen)
-            return seen
-
-        return run
 
     def _cache(self) -> TimingCache:
         path = self.config.timing_cache

@@ -105,7 +105,7 @@ def _run_command(words: list[str]) -> str:
 def write_example_files(folder: Path) -> None:
     """model.onnx, which classifies images, and its photos; detector.onnx, which takes any images;
     voice.onnx, whose sampling rate decides branches; folder.onnx, one of whose inputs is a shape;
-    detector_tail.onnx, which finds what is above a threshold."""
+    detector_tail.onnx, which finds what is above a threshold; transformer.onnx, a layer of one."""
     _write_classifier(folder / "model.onnx", _PHOTO, (1, 1000))
     _write_detector(folder / "detector.onnx")
     onnx.save(voice(), folder / "voice.onnx")
@@ -119,10 +119,30 @@ def write_example_files(folder: Path) -> None:
         "float[k,4] picked",
     )
     onnx.save(tail, folder / "detector_tail.onnx")
+    onnx.save(_transformer(), folder / "transformer.onnx")
     rng = np.random.default_rng(0)
     (folder / "photos").mkdir()
     for i in range(32):
         np.save(folder / "photos" / f"{i}.npy", rng.standard_normal(_PHOTO, np.float32))
+
+
+def _transformer() -> onnx.ModelProto:
+    """One layer, 4 heads of 16, of tokens [1,S,64] with a mask of those that count."""
+    model = small_model(
+        "heads = Constant<value_ints = [0, 0, 4, 16]>() flat = Constant<value_ints = [0, 0, 64]>() "
+        "a = MatMul(x, wq) b = MatMul(x, wk) c = MatMul(x, wv) "
+        "d = Reshape(a, heads) e = Reshape(b, heads) f = Reshape(c, heads) "
+        "q = Transpose<perm = [0, 2, 1, 3]>(d) k = Transpose<perm = [0, 2, 3, 1]>(e) "
+        "v = Transpose<perm = [0, 2, 1, 3]>(f) s = MatMul(q, k) scale = Constant<value = float {0.25}>() "
+        "t = Mul(s, scale) low = Constant<value = float {-1e9}>() zero = Constant<value = float {0}>() "
+        "bias = Where(mask, zero, low) u = Add(t, bias) p = Softmax<axis = -1>(u) o = MatMul(p, v) "
+        "z = Transpose<perm = [0, 2, 1, 3]>(o) merged = Reshape(z, flat) attended = MatMul(merged, wo) "
+        "y = Add(x, attended)",
+        "float[1,s,64] x, bool[1,1,1,s] mask",
+        "float[1,s,64] y",
+    )
+    model.graph.initializer.extend(_weights(dict.fromkeys(("wq", "wk", "wv", "wo"), (64, 64))))
+    return model
 
 
 def _weights(shapes: Mapping[str, tuple[int, ...]]) -> Iterator[onnx.TensorProto]:

@@ -15,6 +15,7 @@ from camshaft.builder.spec_attrs import attrs_of_spec
 from camshaft.ir import expr as E
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.graph import Node, Tensor
+from camshaft.ir.types import HALVES, f32
 from camshaft.ops import POINTWISE
 from camshaft.program.view import View
 
@@ -53,10 +54,15 @@ class Task:
 
     @property
     def precision(self) -> str:
-        """Element type of the arithmetic: that of the anchor's first operand."""
+        """Element type of the arithmetic: that of the anchor's first operand; of f32 with weights that are halves
+        both."""
         if self.spec is None or not self.spec.inputs:
             return "f32"
-        return self.spec.inputs[0].dtype.name
+        x = self.spec.inputs[0].dtype
+        weights = [o.dtype for o in self.spec.inputs[1:2] if o.const and o.dtype in HALVES]
+        if self.op in ("conv", "matmul") and x == f32 and weights:
+            return f"f32, weights {weights[0]}"
+        return x.name
 
 
 def tasks_of(bufferized: Bufferized) -> list[Task]:

@@ -135,6 +135,8 @@ class BuildOptions:
     weight_zero_points: Annotated[
         bool, _option("--weight-zero-points", help="Blocks of weights share a zero point too.")
     ] = False
+    bf16: Annotated[bool, _option("--bf16", help="Permit BF16.")] = False
+    fp16: Annotated[bool, _option("--fp16", help="Permit FP16.")] = False
     int8: Annotated[bool, _option("--int8", help="Permit INT8.", panel=_INT8)] = False
     calibration: Annotated[
         Path | None,
@@ -178,7 +180,7 @@ class BuildOptions:
             "--layer-precisions",
             help="Precision of single layers, obeyed.",
             panel=_INT8,
-            metavar="LAYER:fp32|int8,...",
+            metavar="LAYER:fp32|bf16|fp16|int8,...",
         ),
     ] = None
     noise_reduction: Annotated[
@@ -236,7 +238,7 @@ class BuildOptions:
                 self.profile, self.min_shapes, self.opt_shapes, self.max_shapes
             ),
             values=said_values(self.values),
-            precision=frozenset({"int8"} if self.int8 else ()),
+            precision=frozenset(p for p in ("bf16", "fp16", "int8") if getattr(self, p)),
             layer_precision=pairs("--layer-precisions", self.layer_precisions),
             dynamic_ranges=_ranges(self.dynamic_ranges),
             noise_reduction=self.noise_reduction,

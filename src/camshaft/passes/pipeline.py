@@ -85,3 +85,15 @@ def with_merged_siblings(
     """An optimized graph with sibling convolutions merged (see `fusions.siblings`); `graph` itself
     where there are none."""
     return run_passes(graph, (SIBLINGS,), level=0, check=check, on_pass=on_pass)
+
+
+CASTS: tuple[Pass, ...] = (
+    Pass("fuse-casts", partial(rewrite, rules=FUSIONS), level=1),
+    Pass("merge-equal", merge_equal, level=1),
+    Pass("fuse-late", partial(rewrite, rules=(*FUSIONS, *LATE_FUSIONS)), level=1),
+)
+
+
+def fuse_casts(graph: Graph, *, level: int = 1, check: bool = False) -> Graph:
+    """An optimized graph into which casts were put, with these taken into what makes or reads them."""
+    return run_passes(graph, CASTS, level=level, check=check)

@@ -1,0 +1,138 @@
+"""Half precision by whole-graph time: weights alone or with activations, layer by layer where that is faster."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from camshaft.builder.engine_builder import Builder, Tuned
+from camshaft.builder.precision import MOST_ROUNDS, Decision
+from camshaft.builder.tuning.timing_cache import MARGIN
+from camshaft.errors import ConfigError
+from camshaft.ir.graph import Graph, Node
+from camshaft.passes.half import HALF_PRECISIONS, Halving, obstacle, with_halves
+from camshaft.passes.pipeline import fuse_casts
+
+
+@dataclass(frozen=True)
+class HalfPrecision:
+    """What is permitted, and what layers must be.
+
+    permitted: names of half precisions.  layer_precision: source layer -> precision.
+    fast: half types whose dot product the target has; activations are halves only there.
+    """
+
+    permitted: Sequence[str]
+    layer_precision: Mapping[str, str]
+    fast: Sequence[str]
+
+    @property
+    def required(self) -> bool:
+        """Whether some layer must be half."""
+        return any(p in HALF_PRECISIONS for p in self.layer_precision.values())
+
+    def halvings(self) -> list[Halving]:
+        """Ways to try, the usual one first."""
+        found = [
+            Halving(HALF_PRECISIONS[n], activations=True) for n in self.permitted if n in self.fast
+        ]
+        return found + [Halving(HALF_PRECISIONS[n], activations=False) for n in self.permitted]
+
+    def check(self, graph: Graph) -> None:
+        """ConfigError names a layer that must be half and cannot be."""
+        for layer, precision in self.layer_precision.items():
+            if precision not in HALF_PRECISIONS:
+                continue
+            nodes = [n for n in graph.nodes if layer in n.origin]
+            reasons = [obstacle(n, HALF_PRECISIONS[precision]) for n in nodes]
+            if all(reasons):
+                why = reasons[0] if reasons else "no layer of the model is called so"
+                raise ConfigError(f"layer_precision asks for {precision} in {layer!r}, but {why}")
+
+    def chosen(self, graph: Graph, halving: Halving, kept: frozenset[str]) -> dict[str, Halving]:
+        """Output name of each layer -> how it becomes half.  kept: source layers that do not."""
+        found: dict[str, Halving] = {}
+        for node in graph.nodes:
+            how = self._asked(node, halving)
+            if how is None and not kept.intersection(node.origin) and not self._is_float(node):
+                how = halving
+            if how is not None and not obstacle(node, how.dtype):
+                found[node.output.name] = how
+        return found
+
+    def _asked(self, node: Node, halving: Halving) -> Halving | None:
+        asked = {self.layer_precision.get(o) for o in node.origin} & set(HALF_PRECISIONS)
+        if not asked:
+            return None
+        dtype = HALF_PRECISIONS[sorted(filter(None, asked))[0]]
+        return Halving(dtype, halving.activations and dtype == halving.dtype)
+
+    def _is_float(self, node: Node) -> bool:
+        return any(self.layer_precision.get(o) in ("fp32", "int8") for o in node.origin)
+
+
+def with_half_precision(builder: Builder, decision: Decision, half: HalfPrecision) -> Decision:
+    """A decision so far, with layers in half precision where the whole graph is faster so, or must be."""
+    half.check(decision.attempt.graph)
+    tried = [made for h in half.halvings() if (made := _halved(builder, decision, half, h))]
+    if not tried:
+        return decision
+    if not builder.times:
+        return tried[0]
+    fastest = min(tried, key=lambda made: made.tuned.time_us)
+    if half.required or fastest.tuned.time_us < decision.tuned.time_us * (1 - MARGIN):
+        return fastest
+    times = ", ".join(
+        f"{made.summary.partition(' in ')[0]} {made.tuned.time_us / 1e3:.3f} ms" for made in tried
+    )
+    without = decision.tuned.time_us / 1e3
+    return replace(decision, summary=f"{decision.summary}: {without:.3f} ms; {times}")
+
+
+def _halved(
+    builder: Builder, decision: Decision, half: HalfPrecision, halving: Halving
+) -> Decision | None:
+    """The fastest graph with one way of halving; None where no layer can have it."""
+    before, graph = decision.tuned, decision.attempt.graph
+    kept: frozenset[str] = frozenset()
+    best: tuple[Tuned, Graph, dict[str, Halving]] | None = None
+    for _ in range(MOST_ROUNDS):
+        how = half.chosen(graph, halving, kept)
+        if not how:
+            break
+        made = fuse_casts(with_halves(graph, how), level=builder.level)
+        tuned = builder.tune(made, f"tuning {halving}")
+        if best is not None and tuned.time_us >= best[0].time_us:
+            break
+        best = tuned, made, how
+        lost = _losers(before, tuned, graph, how) - kept
+        if not builder.times or not lost:
+            break
+        kept |= lost
+    if best is None:
+        return None
+    tuned, made, how = best
+    reasons = dict(decision.attempt.reasons)
+    for node in graph.nodes:
+        if node.output.name in how:
+            asked = any(half.layer_precision.get(o) in HALF_PRECISIONS for o in node.origin)
+            why = "layer_precision" if asked else "permitted"
+            reasons.update((o, f"{how[node.output.name]}: {why}") for o in node.origin)
+    summary = f"{halving} in {len(how)} layers, {decision.summary or 'fp32'}"
+    if builder.times:
+        summary += f"; {before.time_us / 1e3:.3f} ms without, {tuned.time_us / 1e3:.3f} ms so"
+    return Decision(replace(decision.attempt, graph=made, reasons=reasons), tuned, summary)
+
+
+def _losers(
+    before: Tuned, after: Tuned, graph: Graph, how: Mapping[str, Halving]
+) -> frozenset[str]:
+    """Source layers that are slower as halves."""
+    layers = {o for n in graph.nodes if n.output.name in how for o in n.origin}
+    was, now = before.time_by_origin(), after.time_by_origin()
+    lost: set[str] = set()
+    for task in after.tasks:
+        slower = now[task.origin] > was.get(task.origin, float("inf"))
+        if task.macs != 0 and layers.intersection(task.origin) and slower:
+            lost.update(task.origin)
+    return frozenset(lost)

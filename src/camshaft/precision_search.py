@@ -1,0 +1,269 @@
+"""The precision of one optimized graph: what is permitted and required, tried and measured.
+
+What options say of INT8, half floats and weights of few bits comes together here; the builder measures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from camshaft.builder.engine_builder import Builder, Tuned
+from camshaft.builder.halves import HalfPrecision, with_half_precision
+from camshaft.builder.precision import Attempt, Decision, choose_precision, fastest_float
+from camshaft.config import BuildConfig
+from camshaft.errors import CalibrationError, ConfigError
+from camshaft.few_bits import few_bits, refuse_rounding
+from camshaft.ir.graph import Graph
+from camshaft.machine.backend import histogram_kernel
+from camshaft.passes.half import HALF_PRECISIONS, exact_halves, with_halves
+from camshaft.passes.pipeline import fuse_casts, with_merged_siblings
+from camshaft.passes.qdq.few_bits import with_bytes
+from camshaft.passes.qdq.lowering import is_quantized, lower_quantization
+from camshaft.quant.calibrate import Run
+from camshaft.quant.dynamic import DynamicQuantization
+from camshaft.quant.implicit import ImplicitQuantization
+from camshaft.quant.placement import check_layer_names
+
+MERGE_SIBLINGS_FROM = 3
+"""Optimization level from which merged sibling convolutions are tried."""
+
+
+@dataclass
+class PrecisionSearch:
+    """One search; `run` does it.
+
+    calibration: batches, None without data.  stage: measures a part of the build.  quick: a builder for engines
+    that calibration runs.
+    quantized: the graph with its Q/DQ nodes before they were lowered; None where nothing is quantized so.
+    reasons: source layer -> why it has its precision.  summary: the decision in words.
+    """
+
+    config: BuildConfig
+    builder: Builder
+    calibration: Iterable[Mapping[str, np.ndarray]] | None
+    stage: Callable[..., AbstractContextManager[None]]
+    quick: Callable[[], Builder]
+    quantized: Graph | None = field(default=None, init=False)
+    reasons: dict[str, str] = field(default_factory=dict, init=False)
+    summary: str = field(default="fp32", init=False)
+
+    def run(self, graph: Graph) -> Tuned:
+        """The fastest graph that is permitted and has what is required, with its kernels."""
+        decision = self._decided(graph)
+        half = self._half()
+        if half.permitted:
+            decision = with_half_precision(self.builder, decision, half)
+        self.quantized = decision.attempt.quantized
+        self.reasons |= decision.attempt.reasons
+        self.summary = decision.summary
+        return decision.tuned
+
+    @property
+    def _permits_int8(self) -> bool:
+        return "int8" in self.config.precision
+
+    @property
+    def _requires_int8(self) -> bool:
+        return "int8" in self.config.layer_precision.values()
+
+    def _half(self) -> HalfPrecision:
+        permitted = [p for p in HALF_PRECISIONS if p in self.config.precision]
+        layers = self.config.layer_precision
+        for layer, p in layers.items():
+            if p in HALF_PRECISIONS and p not in permitted:
+                raise ConfigError(
+                    f"layer_precision asks for {p} in {layer!r}, but precision does not permit it: add "
+                    f"precision={{{p!r}}}"
+                )
+        fast = ["bf16"] if self.builder.backend.target.has_bf16 else []
+        return HalfPrecision(permitted, layers, fast)
+
+    def _integer_layers(self) -> dict[str, str]:
+        """Source layer -> "fp32" or "int8": what is to be half is no integer."""
+        return {
+            n: "int8" if p == "int8" else "fp32" for n, p in self.config.layer_precision.items()
+        }
+
+    def _decided(self, graph: Graph) -> Decision:
+        """The decision between FP32 and INT8."""
+        if is_quantized(graph):
+            return self._explicit(graph)
+        few = few_bits(self.config, graph, self._given_ranges())
+        self.reasons, graph = dict(few.reasons), few.graph
+        if not self._permits_int8 or few.alone:
+            if self._permits_int8:
+                check_layer_names(graph, self.config.layer_precision)
+            else:
+                self._refuse_needless_ranges(graph)
+            plain = self.builder.tune(graph)
+            tuned = fastest_float(self.builder, plain, self._float_variants(graph))
+            return Decision(Attempt(tuned.graph, None, {}), tuned, few.summary or "fp32")
+        if not self._given_ranges():
+            dynamic = DynamicQuantization(graph, self._integer_layers())
+            if dynamic.applies:
+                return self._without_data(dynamic)
+        return self._calibrated(graph)
+
+    def _explicit(self, graph: Graph) -> Decision:
+        """A model that says itself what is quantized."""
+        self._refuse_ranges_beside_qdq()
+        refuse_rounding(self.config)
+        integer = self._permits_int8
+        lowered = lower_quantization(graph, integer=integer, level=self.config.optimization_level)
+        tuned = self.builder.tune(with_bytes(lowered) if integer else lowered)
+        summary = "explicit Q/DQ" if integer else "explicit Q/DQ, computed in fp32"
+        return Decision(Attempt(tuned.graph, graph, {}), tuned, summary)
+
+    def _calibrated(self, graph: Graph) -> Decision:
+        """INT8 with ranges, of data or given."""
+        quantization = ImplicitQuantization(
+            graph,
+            self._integer_layers(),
+            self.config.noise_reduction,
+            self.config.bias_correction,
+            self.config.kernel_rounding,
+        )
+        with self.stage("calibrating", report=False):
+            self._find_ranges(quantization)
+        level = self.config.optimization_level
+
+        def quantize(keep_float: frozenset[str]) -> Attempt:
+            quantized, reasons = quantization.quantized(keep_float)
+            return Attempt(lower_quantization(quantized, level=level), quantized, reasons)
+
+        as_float = Attempt(graph, None, quantization.plan(_layers(graph)).reasons)
+        made = choose_precision(
+            self.builder,
+            as_float,
+            quantize,
+            self._float_variants(graph),
+            int8_required=self._requires_int8,
+        )
+        corrects = self.config.bias_correction and self.calibration is None
+        if corrects and made.attempt.quantized is not None:
+            summary = f"{made.summary}; biases not corrected, which takes calibration data"
+            return replace(made, summary=summary)
+        return made
+
+    def _without_data(self, quantization: DynamicQuantization) -> Decision:
+        """INT8 where rows are quantized as they are computed, which needs no ranges."""
+        graph = quantization.graph
+
+        def quantize(keep_float: frozenset[str]) -> Attempt:
+            made, reasons = quantization.quantized(keep_float)
+            return Attempt(made, None, reasons)
+
+        required = self._requires_int8
+        reasons = {} if required else quantization.quantized(_layers(graph))[1]
+        decision = choose_precision(
+            self.builder,
+            Attempt(graph, None, reasons),
+            quantize,
+            self._float_variants(graph),
+            int8_required=required,
+        )
+        summary = f"{decision.summary}; no calibration: rows are quantized as they run"
+        return replace(decision, summary=summary)
+
+    def _float_variants(self, graph: Graph) -> list[Graph]:
+        """Other graphs of the same meaning that may be faster: with sibling convolutions merged, and with weights
+        that are half floats stored so."""
+        level = self.config.optimization_level
+        if level < MERGE_SIBLINGS_FROM:
+            return []
+        merged = with_merged_siblings(graph)
+        variants = [] if merged is graph else [merged]
+        halves = exact_halves(graph)
+        if halves:
+            variants.append(fuse_casts(with_halves(graph, halves), level=level))
+        return variants
+
+    def _refuse_needless_ranges(self, graph: Graph) -> None:
+        given = self._given_ranges()
+        if given:
+            raise ConfigError(
+                f"{' and '.join(given)} given, but INT8 is not permitted: add precision={{'int8'}} "
+                "(--int8)"
+            )
+        if "int8" in self.config.layer_precision.values():
+            raise ConfigError("layer_precision asks for int8, but precision does not permit it")
+        check_layer_names(graph, self.config.layer_precision)
+
+    def _refuse_ranges_beside_qdq(self) -> None:
+        given = self._given_ranges() + ["layer_precision"] * bool(self.config.layer_precision)
+        if given:
+            raise ConfigError(
+                f"{' and '.join(given)} given, but the model's QuantizeLinear and DequantizeLinear "
+                "nodes say what is quantized and how: leave it out, or build the float model"
+            )
+
+    def _given_ranges(self) -> list[str]:
+        """Names of the options given that say what INT8 ranges are."""
+        config = self.config
+        cache = config.calibration_cache
+        given = {
+            "calibration": self.calibration is not None,
+            "dynamic_ranges": bool(config.dynamic_ranges),
+            "calibration_cache": cache is not None,
+        }
+        return [name for name, is_given in given.items() if is_given]
+
+    def _find_ranges(self, quantization: ImplicitQuantization) -> None:
+        config = self.config
+        quantization.set_by_hand(config.dynamic_ranges)
+        cache = config.calibration_cache
+        if self.calibration is not None:
+            stage = config.progress
+
+            def step(done: int) -> None:
+                if stage:
+                    stage("calibrating", done, 0)
+
+            quantization.calibrate(
+                self.calibration,
+                lambda taps: self._tapped(quantization.graph, taps),
+                config.calibrator,
+                config.percentile,
+                step,
+                histogram_kernel(self.builder.backend.target),
+            )
+            if cache is not None:
+                quantization.save(cache, config.calibrator)
+        elif cache is not None and cache.exists():
+            quantization.load(cache)
+        elif cache is not None:
+            raise CalibrationError(
+                f"there is no calibration cache {str(cache)!r}, and no calibration data to fill it: "
+                "check the path, or give calibration data (calibration=, --calibration)"
+            )
+        elif not config.dynamic_ranges:
+            raise CalibrationError(
+                "INT8 needs ranges: give calibration data (calibration=, --calibration), a "
+                "calibration_cache file that exists, or dynamic_ranges (or a model with Q/DQ nodes)"
+            )
+
+    def _tapped(self, graph: Graph, taps: tuple[str, ...]) -> Run:
+        """A compiled float engine that shows the tensors `taps`; open extents may have any size."""
+        tensors = graph.tensors
+        tapped = replace(graph, outputs=tuple(tensors[n] for n in taps), output_names=taps)
+        quick = self.quick()
+        engine = quick.finish(quick.tune(tapped), quick.backend.fingerprint)
+        context = engine.create_context(self.config.threads, check_finite=False)
+        if engine.symbols:
+            return context.run
+        seen = {n: np.empty(tensors[n].type.static, tensors[n].type.dtype.numpy) for n in taps}
+
+        def run(feeds: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+            context.run_into(feeds, seen)
+            return seen
+
+        return run
+
+
+def _layers(graph: Graph) -> frozenset[str]:
+    """Names of all source layers."""
+    return frozenset(origin for node in graph.nodes for origin in node.origin)
