@@ -115,7 +115,9 @@ class ConvDirectCandidate(CpuCandidate[ConvProblem]):
         return packed + [np.ascontiguousarray(constants[numbers[n]]) for n in numbers if n > 1]
 
     def features(self, threads: int) -> Mapping[str, float]:
-        """As `conv.features` says."""
+        """As `conv.features` says; none of half floats, to which no model was fitted."""
+        if self.problem.w_dtype in HALVES:
+            return {}
         return direct_features(self.problem.typical, self.params, self.target, threads)
 
     def emit(self) -> Source:

@@ -49,7 +49,7 @@ def candidates(problem: ConvProblem, target: CpuTarget, threads: int) -> tuple[P
 def accumulators(p: SizedConvProblem, cols: int, target: CpuTarget) -> int:
     """Accumulators that fit in registers beside `cols` weights, an input and scratch."""
     scratch = 0 if target.has_fma else 1
-    widened = p.form.fewer_registers(cols, target) if p.w_dtype in HALVES else 0
+    widened = p.form.extra_registers(cols, target) if p.w_dtype in HALVES else 0
     if p.is_int8 and not target.has_vnni:
         scratch = 3
     elif target.registers > 16:

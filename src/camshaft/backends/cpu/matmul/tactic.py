@@ -49,7 +49,7 @@ class Matmul:
         found: dict[tuple[int, int], None] = {}
         for cols in (8, 4, 6) if p.m == 1 else (2, 4, 3, 1, 6):
             cols = min(cols, vectors)
-            free = room - form.fewer_registers(cols, target)
+            free = room - form.extra_registers(cols, target)
             most = max(1, free // (cols + (1 if p.integer and p.zeros[1] else 0)))
             tiles = -(-m // most)
             found[(-(-m // tiles), cols)] = None

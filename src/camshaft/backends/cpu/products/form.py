@@ -76,7 +76,7 @@ class ProductForm:
         """What a group of packed weights is read as, one a lane."""
         return i32 if self.group > 1 else self.w
 
-    def fewer_registers(self, cols: int, target: CpuTarget) -> int:
+    def extra_registers(self, cols: int, target: CpuTarget) -> int:
         """Vector registers that a step of `cols` vectors of weights takes besides what one of f32 does: widened
         operands beside those that they are made of."""
         if self.w == f32 or (self.integer and target.has_vnni):
