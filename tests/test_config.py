@@ -18,7 +18,7 @@ from camshaft.errors import ConfigError
     [
         *(("threads", v) for v in (-1, 0, MAX_THREADS + 1, 10**9, 1.5, "2", True, [1])),
         ("threads", np.array([1, 2])),
-        *(("precision", v) for v in ("int8", 8, {8}, {"int4"}, {"int8", "fp16"})),
+        *(("precision", v) for v in ("int8", 8, {8}, {"int4"}, {"int8", "fp8"})),
         *(("layer_precision", v) for v in ("fp32", ["conv1"], {"conv1": "int4"}, {"conv1": 8})),
         *(("dynamic_ranges", v) for v in ([1.0], "x")),
         *(("shapes", v) for v in ([(1, 3)], (1, 3), "1x3")),
