@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,19 @@ from camshaft.builder.tasks import tasks_of
 from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
 from camshaft.ir.graph import Graph
-from camshaft.ir.types import DType, Shape, boolean, f16, f32, i8, i32, i64, row_major_strides, u8
+from camshaft.ir.types import (
+    DType,
+    Shape,
+    bf16,
+    boolean,
+    f16,
+    f32,
+    i8,
+    i32,
+    i64,
+    row_major_strides,
+    u8,
+)
 from camshaft.passes.pipeline import optimize
 from camshaft.passes.qdq.lowering import lower_quantization
 from qdq_nets import residual_net
@@ -36,6 +49,7 @@ def specs() -> dict[str, KernelSpec]:
         _pointwise,
         _convolutions,
         _products,
+        _halves,
         _few_bits,
         _attention,
         _pools,
@@ -209,6 +223,27 @@ def _products() -> Iterator[tuple[str, KernelSpec]]:
         a, out = _dense(f32 if b.dtype == f32 else u8, 2, 6, 21, pitch=3), _dense(f32, 2, 6, 19)
         epilogue = E.mul(E.cast(X, f32), E.const(0.5))
         yield f"matmul/turned {b.dtype}", _spec("matmul", [a, b], out, epilogue=epilogue)
+
+
+def _halves() -> Iterator[tuple[str, KernelSpec]]:
+    """Half floats on both sides, and half weights: in pairs, one by one, and with a cast behind."""
+    rounded = E.cast(E.maximum(X, E.const(0.0)), bf16)
+    for x, w in [(bf16, bf16), (f32, bf16), (f16, f16)]:
+        for name in ("1x1 batch", "3x3", "stem", "depthwise 3x3"):
+            case = _conv(f32, 0, **_CONVOLUTIONS[name])
+            images, filters, *others = case.inputs
+            inputs = (replace(images, dtype=x), replace(filters, dtype=w), *others)
+            yield f"conv {x} {w}/{name}", replace(case, inputs=inputs)
+        for m, k, n in [(1, 64, 50), (29, 35, 37)]:
+            for const in (True, False):
+                operands = [_dense(x, m, k), _dense(w, k, n, const=const)]
+                out = _dense(bf16 if m > 1 else f32, m, n)
+                name = f"matmul/{x} {w} {m} {k} {n}{' const' if const else ''}"
+                yield name, _spec("matmul", operands, out, epilogue=rounded if m > 1 else X)
+    pooled = {"kernel": (3, 3), "strides": (2, 2), "pads": (1, 1, 1, 1), "kind": "max"}
+    for half in (bf16, f16):
+        image, out = _dense(half, 2, 17, 18, 37), _dense(half, 2, 9, 9, 37)
+        yield f"pool {half}", _spec("pool", [image], out, epilogue=X, **pooled)
 
 
 def _few_bits() -> Iterator[tuple[str, KernelSpec]]:
