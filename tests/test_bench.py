@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import camshaft
-from benchmarks import job, report, run, targets, zoo
+from benchmarks import job, kernels, report, run, targets, zoo
 from benchmarks.engines import ENGINES, LISTS, deviation, engines_for
 from benchmarks.job import NotBuilt
 from benchmarks.measure import measure
@@ -173,6 +173,17 @@ def test_only_engines_that_fit_a_model_are_measured() -> None:
     assert "onnxruntime-fused" in engines_for(zoo.model_named("encoder"), "fp32")
     assert "onnxruntime-fused" not in engines_for(zoo.model_named("swin_t"), "fp32")
     assert engines_for(zoo.model_named("scrfd"), "int4") == []
+
+
+def test_kernels_are_measured_on_layers_of_the_shapes_that_they_name() -> None:
+    for layer in (kernels.Product(5, 3, 7), kernels.Shape(3, 7, 3, 6, 2)):
+        model = layer.network()
+        onnx.checker.check_model(model, full_check=True)
+        shape = model.graph.output[0].type.tensor_type.shape
+        assert [d.dim_value for d in shape.dim] == (
+            [1, 5, 7] if isinstance(layer, kernels.Product) else [1, 7, 3, 3]
+        )
+    assert kernels.Product(5, 3, 7).macs == 105
 
 
 def test_processor_time_is_for_one_thread() -> None:

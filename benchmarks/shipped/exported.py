@@ -1,6 +1,6 @@
 """all-MiniLM-L6-v2, a BERT whose package ships weights: exported to ONNX by both exporters of torch.
 
-Needs torch and transformers (`pip install transformers` in the benchmark's environment).
+Needs torch and transformers (`make venv-bench`).
 """
 
 from __future__ import annotations
