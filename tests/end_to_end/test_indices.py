@@ -64,8 +64,9 @@ def test_constant_indices_say_how_long_an_axis_is(node: str) -> None:
 
 
 def test_an_error_in_a_host_step_names_the_node() -> None:
-    proto = model("4, 5", "2, 1", "y = GatherND (x, i)")
-    proto.graph.node[0].name = "picker"
+    rows = "s = Constant <value_ints = [2, 5]> () u = ConstantOfShape (s) "
+    proto = model("4, 5", "2, 1", rows + "y = ScatterND (x, i, u)")
+    proto.graph.node[-1].name = "picker"
     context = camshaft.build(proto, **QUICK).create_context()
     feeds = {"x": np.zeros((4, 5), np.float32), "i": np.array([[1], [9]])}
     with pytest.raises(

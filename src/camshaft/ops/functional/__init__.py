@@ -130,7 +130,7 @@ from camshaft.ops.functional.movement.counting import (
     eye,
     iota,
 )
-from camshaft.ops.functional.movement.indexing import take_along_axis
+from camshaft.ops.functional.movement.indexing import gather_nd, take_along_axis
 from camshaft.ops.functional.movement.shape import (
     broadcast_to,
     concat,
@@ -283,6 +283,7 @@ __all__ = [
     "floor",
     "fmod",
     "full",
+    "gather_nd",
     "ge",
     "gelu",
     "gemm",

@@ -40,7 +40,7 @@ HANDLERS: Mapping[tuple[str, str], Handler] = {
 
 HOSTED = frozenset(
     {
-        *(("", op_type) for op_type in ("GatherND", "TopK")),
+        ("", "TopK"),
         *(
             (ml.DOMAIN, op_type)
             for op_type in (

@@ -52,14 +52,16 @@ def gather_elements(ctx: NodeContext) -> Results:
 
 
 def gather_nd(ctx: NodeContext) -> Results:
-    """GatherND, a host step; ONNX's shape inference gives up where the result is a scalar."""
+    """GatherND; a host step where the length of an index is open."""
     demand(ctx)
     x, indices, batch = ctx.arg(0), ctx.arg(1), ctx.attr_int("batch_dims")
     depth = indices.shape[-1] if indices.type.rank else None
     if not isinstance(depth, int):
         return host_step(ctx)
-    shape = (*indices.shape[:-1], *x.shape[batch + depth :])
-    return host_step(ctx, [TensorType(x.type.dtype, shape)])
+    if x.type.dtype.kind == "s" or not indices.type.dtype.is_int:
+        shape = (*indices.shape[:-1], *x.shape[batch + depth :])
+        return host_step(ctx, [TensorType(x.type.dtype, shape)])
+    return F.gather_nd(ctx.builder, x, indices, batch, output=ctx.output)
 
 
 def pad(ctx: NodeContext) -> Results:
