@@ -45,7 +45,7 @@ class MatmulNbitsBytes:
     """Activations quantized at run time, sums in integers."""
 
     name = "matmul_nbits_bytes"
-    version = 2
+    version = 3
 
     def plan(self, spec: KernelSpec, target: CpuTarget, threads: int) -> Sequence[ByteCandidate]:
         """Register tiles; none where activations must stay floats."""
@@ -65,7 +65,7 @@ class MatmulNbitsFixed:
     three products of bytes take less time than widening the weights."""
 
     name = "matmul_nbits_fixed"
-    version = 1
+    version = 2
 
     def plan(self, spec: KernelSpec, target: CpuTarget, threads: int) -> Sequence[ByteCandidate]:
         """Register tiles for few rows, where the target multiplies bytes fast."""

@@ -52,7 +52,7 @@ class MatmulNbits:
     """Weights widened in registers."""
 
     name = "matmul_nbits"
-    version = 1
+    version = 2
 
     def plan(self, spec: KernelSpec, target: CpuTarget, threads: int) -> Sequence[FloatCandidate]:
         """Register tiles for few rows; none where activations are quantized."""

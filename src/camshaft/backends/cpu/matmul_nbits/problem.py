@@ -18,12 +18,13 @@ from camshaft.backends.cpu.matmul.problem import MatmulProblem
 from camshaft.backends.cpu.pointwise.support import printable
 from camshaft.ir import expr as E
 from camshaft.ir.attrs import expr_attr, int_attr
-from camshaft.ir.extents.sizes import fixed_extent, is_static
+from camshaft.ir.extents.sizes import fixed_extent, is_static, typical
 from camshaft.ir.few_bits import unpacked
 from camshaft.ir.types import DType, f32
 
 ANCHORS = 4
 _LANE_BITS = 32
+_FEW_ROWS = 8
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,11 @@ class NbitsProblem:
     def whole(self) -> int:
         """Blocks that are not short."""
         return self.k // self.block
+
+    @property
+    def streamed(self) -> bool:
+        """Whether few rows are multiplied by the weights, which then come from memory."""
+        return typical(self.product.m) <= _FEW_ROWS
 
     @property
     def middle(self) -> int:
