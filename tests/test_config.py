@@ -32,6 +32,7 @@ from camshaft.errors import ConfigError
         *(("time_budget", v) for v in (0, -1, float("nan"), "5", True)),
         *(("error_budget", v) for v in (-1e-9, float("nan"), "1e-4", True)),
         *(("workspace_limit", v) for v in (-1, 1.5, "1")),
+        *(("memory_budget", v) for v in (0, -1, 1.5, "1", True)),
         *(("optimization_level", v) for v in (-1, 6, "3", 2.5, True)),
         *(("percentile", v) for v in (0, 101, float("nan"), "x")),
         *(("weight_only", v) for v in ("int3", 4, {"int4"})),

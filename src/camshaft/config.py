@@ -37,6 +37,7 @@ _INTEGERS: tuple[tuple[str, int, int | None], ...] = (
     ("optimization_level", 0, 5),
     ("workspace_limit", 0, None),
     ("weight_block", 8, None),
+    ("memory_budget", 1, None),
 )
 """Options that are whole numbers, with their least and largest value."""
 
@@ -91,6 +92,9 @@ class BuildConfig:
         1 fusions, heuristics; 2 times few candidates; 3 (default) times the usual candidates;
         4 and 5 more of them, more rounds.
     time_budget: seconds after which tuning takes the best found so far; None is unlimited.
+    memory_budget: bytes that trying kernels may take besides the model and its weights; fewer layers are
+        tried side by side, on fewer copies of their weights.  An error names a layer whose arrays
+        are too large for it.  None: about 256 MiB, and what single layers need.
     timing_cache: file in which tuning results are kept; frozen_cache: a miss is an error.
     threads: number of threads to tune for.
     error_budget: how far kernels that round more than a plain sum (Winograd F(4,3)) may move an output
@@ -118,6 +122,7 @@ class BuildConfig:
     weight_zero_points: bool = False
     optimization_level: int = 3
     time_budget: float | None = None
+    memory_budget: int | None = None
     timing_cache: Path | None = None
     frozen_cache: bool = False
     threads: int = field(default_factory=available_cpus)
@@ -142,7 +147,8 @@ class BuildConfig:
         for name in ("calibration_cache", "timing_cache"):
             set_(self, name, _path(name, getattr(self, name)))
         for name, low, high in _INTEGERS:
-            set_(self, name, _integer(name, getattr(self, name), low, high))
+            if getattr(self, name) is not None:
+                set_(self, name, _integer(name, getattr(self, name), low, high))
         self._check()
 
     def _check(self) -> None:

@@ -281,6 +281,7 @@ class BuildSession:
             workspace_limit=config.workspace_limit,
             frozen=config.frozen_cache and level is None,
             time_budget=config.time_budget,
+            memory=config.memory_budget,
             progress=config.progress if level is None else None,
             points=profile_points(self.import_model().inputs, config.profiles),
         )

@@ -63,6 +63,7 @@ class Builder:
     """One build: a backend, a timing cache and the options that steer them.
 
     points: sizes (symbol name -> size) to tune for besides the typical ones.
+    memory: bytes that tuning may take.
     """
 
     backend: Backend[Fingerprint]
@@ -74,6 +75,7 @@ class Builder:
     time_budget: float | None = None
     progress: Progress | None = None
     points: Sequence[Sizes] = ()
+    memory: int | None = None
     _tuner: Tuner = field(init=False)
 
     def __post_init__(self) -> None:
@@ -88,6 +90,7 @@ class Builder:
             deadline=deadline,
             workers=available_cpus(),
             points=self.points,
+            memory=self.memory,
         )
 
     @property

@@ -94,6 +94,14 @@ class BuildOptions:
     time_budget: Annotated[
         float | None, _option("--time-budget", help="Seconds after which tuning stops.")
     ] = None
+    memory_budget: Annotated[
+        float | None,
+        _option(
+            "--memory-budget",
+            help="Memory that trying kernels may take besides the model.",
+            metavar="MIB",
+        ),
+    ] = None
     timing_cache: Annotated[
         Path | None,
         _option("--timing-cache", help="File of measured kernels, read and added to."),
@@ -224,7 +232,8 @@ class BuildOptions:
             "time_budget": self.time_budget,
             "timing_cache": self.timing_cache,
             "error_budget": self.error_budget,
-            "workspace_limit": _bytes(self.workspace),
+            "workspace_limit": _bytes("--workspace", self.workspace),
+            "memory_budget": _bytes("--memory-budget", self.memory_budget),
             "target": self.target,
             "weight_only": self.weight_only,
             "weight_block": self.weight_block,
@@ -280,12 +289,12 @@ def takes_build_options(command: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
-def _bytes(mib: float | None) -> int | None:
-    """`--workspace` in bytes."""
+def _bytes(option: str, mib: float | None) -> int | None:
+    """An option in MiB as bytes."""
     if mib is None:
         return None
     if not 0 <= mib < math.inf:
-        raise ConfigError(f"--workspace is {mib:g} MiB; it must be a number of at least 0")
+        raise ConfigError(f"{option} is {mib:g} MiB; it must be a number of at least 0")
     return int(mib * (1 << 20))
 
 

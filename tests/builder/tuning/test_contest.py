@@ -15,6 +15,7 @@ from camshaft.backends.cpu.processor import host_target
 from camshaft.builder.engine_builder import Builder
 from camshaft.builder.tuning.bound_candidate import BoundCandidate
 from camshaft.builder.tuning.contest import SIDE_BY_SIDE, Contest, Contests, Effort, Offer
+from camshaft.builder.tuning.room import Room
 from camshaft.builder.tuning.spare import PackedForm, SpareWeights
 from camshaft.builder.tuning.timing_cache import TimingCache
 from camshaft.builder.tuning.trial import Trial
@@ -77,7 +78,9 @@ def test_progress_counts_the_layers_that_are_timed() -> None:
 
 def test_batches_hold_what_keeps_every_core_busy() -> None:
     backend = backend_of(host_target())
-    contests = Contests(backend, Effort(12, 4, 0.001), threads=1, workers=2, deadline=None)
+    contests = Contests(
+        backend, Effort(12, 4, 0.001), threads=1, workers=2, deadline=None, room=Room()
+    )
     spec = KernelSpec("matmul", (Operand.dense(f32, (8, 8)),), (Operand.dense(f32, (8, 8)),))
     offer: Any = Offer("tactic", None)  # type: ignore[arg-type]
     each = 5

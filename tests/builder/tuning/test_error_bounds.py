@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from camshaft.backends.base import KernelSpec, Operand
-from camshaft.builder.tuning.error_bounds import Interval, bounds, mismatch
+from camshaft.builder.tuning.error_bounds import Interval, bounds
+from camshaft.builder.tuning.mismatch import mismatch
 from camshaft.builder.tuning.reference import references
 from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr

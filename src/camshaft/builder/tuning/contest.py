@@ -19,6 +19,7 @@ from camshaft.backends.base import Backend, Candidate, Kernel, KernelSpec
 from camshaft.builder.tasks import Task
 from camshaft.builder.tuning.bound_candidate import BoundCandidate
 from camshaft.builder.tuning.ranges import Sizes
+from camshaft.builder.tuning.room import Room
 from camshaft.builder.tuning.spare import PackedForm, SpareWeights
 from camshaft.builder.tuning.timing_cache import MARGIN, Record
 from camshaft.builder.tuning.trial import BEYOND_L2, Trial, failed
@@ -33,8 +34,8 @@ KEEP_WITHIN = 1.25
 """After the first round, candidates slower than the best by this factor are dropped."""
 SIDE_BY_SIDE = 16
 """Candidates per core that are compiled before some are timed."""
-OPERAND_BYTES = 128 << 20
-"""Most bytes of operands that wait for their kernels to be timed (but always those of one contest)."""
+LEAST_ROOM = 16 << 20
+"""Bytes that any check may take: bounds of a block of elements, the candidate's engine."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,13 @@ class Contest:
         varying = (o for o in (*spec.inputs, *spec.outputs) if not o.const)
         return sum(prod(fixed(o.shape, "an operand")) * o.dtype.bytes for o in varying)
 
+    @property
+    def need(self) -> int:
+        """Bytes that checks of its candidates take at most, about: operands, the reference's result and its
+        bounds in float64, accepted results; constants as candidates pack and expand them."""
+        constants = sum(t.array.nbytes for t in self.task.constants)
+        return 8 * self.nbytes + 5 * constants + LEAST_ROOM
+
 
 @dataclass
 class _Ready:
@@ -114,10 +122,12 @@ class Contests:
         threads: int,
         workers: int,
         deadline: float | None,
+        room: Room,
     ) -> None:
         """workers: candidates that are compiled at the same time.  deadline: as for `Tuner`."""
         self.backend, self.effort = backend, effort
         self.threads, self.workers, self.deadline = threads, workers, deadline
+        self.room = room
         self.spread = BEYOND_L2
         self.timed_out = False
         self._spare = SpareWeights()
@@ -146,7 +156,7 @@ class Contests:
             most = sum(len(c.candidates) for c in together)
             if batch and (
                 most > SIDE_BY_SIDE * self.workers
-                or sum(c.nbytes for c in together) > OPERAND_BYTES
+                or sum(c.nbytes for c in together) > self.room.share
             ):
                 yield batch
                 batch = []
@@ -154,9 +164,22 @@ class Contests:
         if batch:
             yield batch
 
+    def expect_weights(self, nbytes: int) -> None:
+        """As `Tuner.expect_weights`."""
+        cache = self.backend.last_level_cache
+        spread = 2 * cache if nbytes > cache // 2 else BEYOND_L2
+        self.spread = min(spread, self.room.weights)
+
+    def release(self) -> None:
+        """Give back the memory that only timing needs."""
+        self._spare = SpareWeights()
+
     def run(self, contests: Sequence[Contest]) -> Iterator[tuple[Contest, dict[int, float]]]:
         """Each contest with microseconds by number of the candidate: of those that there was time for,
-        none perhaps.  BuildError if a kernel computes a wrong result."""
+        none perhaps.  BuildError if a kernel computes a wrong result, or the memory budget is too small."""
+        for contest in contests:
+            if not self.room.holds(contest.need):
+                raise too_little(contest, self.room)
         with ThreadPoolExecutor(self.workers) as pool:
             jobs = [(c, i, pool.submit(self._compile, c, i)) for c in contests for i in _todo(c)]
             for contest, i, job in jobs:
@@ -173,7 +196,7 @@ class Contests:
         return None if self.late() else self.compile(contest.candidates[i].candidate)
 
     def _checked(self, contest: Contest) -> _Ready:
-        with naming(contest.task):
+        with naming(contest.task), self.room.take(contest.need):
             task = contest.task
             expected_us = 2 * typical(task.macs) / FLOPS_PER_US / self.threads
             constants = [t.array for t in task.constants]
@@ -227,6 +250,16 @@ class Contests:
 
 def _todo(contest: Contest) -> list[int]:
     return [i for i in range(len(contest.candidates)) if i not in contest.kernels]
+
+
+def too_little(contest: Contest, room: Room) -> BuildError:
+    """The error for a layer that cannot be tried within the memory budget."""
+    task = contest.task
+    return BuildError(
+        f"layer {task.name!r} ({task.op}): to try kernels takes about {contest.need >> 20} MiB, and "
+        f"memory_budget leaves {(room.nbytes - room.share) >> 20} MiB for it; give "
+        f"{(4 * contest.need // 3 >> 20) + 1} MiB, or optimization_level=1, which tries none"
+    )
 
 
 @contextmanager

@@ -13,7 +13,8 @@ import numpy as np
 
 from camshaft.backends.base import KernelSpec
 from camshaft.builder.spec_attrs import attrs_of_op
-from camshaft.builder.tuning.error_bounds import SUM, Interval, bounds, mismatch, steps_inside
+from camshaft.builder.tuning.error_bounds import SUM, Interval, bounds, steps_inside
+from camshaft.builder.tuning.mismatch import mismatch
 from camshaft.ir.attrs import expr_attr
 from camshaft.ir.expr import Expr
 from camshaft.ir.op import Attrs, OpDef, Rounding

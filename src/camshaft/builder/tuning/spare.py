@@ -15,8 +15,7 @@ import numpy as np
 from camshaft.backends.base import Kernel
 from camshaft.builder.tuning.values import random_values
 from camshaft.ir.types import DType, dtype_of
-from camshaft.program.arena import aligned_up
-from camshaft.runtime.file.engine_file import aligned
+from camshaft.program.arena import ALIGNMENT, aligned_up
 
 PATTERN = 1 << 20
 """Elements after which the values repeat."""
@@ -89,6 +88,10 @@ class SpareWeights:
         pool = self._pools.get(dtype)
         if pool is None or pool.nbytes < nbytes:
             values = random_values(dtype, PATTERN, np.random.default_rng(0)).view(np.uint8)
-            pool = aligned(np.resize(values, nbytes))
+            memory = np.empty(nbytes + ALIGNMENT, np.uint8)
+            pool = memory[-memory.ctypes.data % ALIGNMENT :][:nbytes]
+            for start in range(0, nbytes, values.nbytes):
+                part = pool[start : start + values.nbytes]
+                part[:] = values[: part.nbytes]
             self._pools[dtype] = pool
         return pool

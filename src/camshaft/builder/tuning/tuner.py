@@ -18,8 +18,8 @@ from camshaft.builder.tuning.contest import Contest, Contests, Effort, Offer, na
 from camshaft.builder.tuning.cost_model import cost_model
 from camshaft.builder.tuning.range_tuning import over_range, range_points
 from camshaft.builder.tuning.ranges import Sizes
+from camshaft.builder.tuning.room import Room
 from camshaft.builder.tuning.timing_cache import Record, TimingCache
-from camshaft.builder.tuning.trial import BEYOND_L2
 from camshaft.errors import BuildError, TimingCacheError
 from camshaft.ir.extents.sizes import typical
 from camshaft.runtime.file.manifest import Fingerprint
@@ -52,16 +52,18 @@ class Tuner:
         deadline: float | None,
         workers: int,
         points: Sequence[Sizes] = (),
+        memory: int | None = None,
     ) -> None:
         """deadline: perf_counter() value after which nothing more is timed (None: no limit).
 
         points: sizes (symbol name -> size) to tune for besides the typical ones.
+        memory: bytes that tuning may take (None: a usual amount, or what a layer needs).
         """
         self.backend, self.cache = backend, cache
         self.effort = EFFORTS[level]
         self.threads, self.workspace_limit = threads, workspace_limit
         self.frozen, self.points, self.workers = frozen, points, workers
-        self._contests = Contests(backend, self.effort, threads, workers, deadline)
+        self._contests = Contests(backend, self.effort, threads, workers, deadline, Room(memory))
         self._chosen: dict[str, Choice] = {}
         self._begun: dict[str, Contest | Choice | None] = {}
 
@@ -73,8 +75,7 @@ class Tuner:
     def expect_weights(self, nbytes: int) -> None:
         """Tell how many bytes of weights the net reads in a run: kernels are timed with weights
         that come from where they will come from, the last-level cache or memory."""
-        cache = self.backend.last_level_cache
-        self._contests.spread = 2 * cache if nbytes > cache // 2 else BEYOND_L2
+        self._contests.expect_weights(nbytes)
 
     def choose_all(
         self, tasks: Sequence[Task], report: Report | None = None
@@ -93,7 +94,9 @@ class Tuner:
                 self._begun[self._name(contest.spec)] = self._decided(contest, times)
                 done += 1
                 tell(done, len(contests))
-        return [self._choose_for(task) for task in tasks]
+        choices = [self._choose_for(task) for task in tasks]
+        self._contests.release()
+        return choices
 
     def _open_contests(self, tasks: Sequence[Task]) -> list[Contest]:
         """What has to be timed to choose kernels for these tasks."""
