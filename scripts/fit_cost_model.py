@@ -34,7 +34,7 @@ GIVEN = {IDLE: 1.0}
 """Weights that are known, and cannot be learned with one thread."""
 RIDGE = 1e-3
 MARGIN, MOST = 0.20, 4
-OTHERS_MARGIN, OTHERS_MOST = 0.25, 5
+OTHERS_MARGIN, OTHERS_MOST = 0.35, 5
 
 
 @dataclass(frozen=True)

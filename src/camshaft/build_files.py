@@ -47,8 +47,9 @@ def _keep_apart(model: Any, timings: Path | None, ranges: Path | None) -> None:
 def model_hash(model: Any) -> str:
     """SHA-256 of a model: of its file, its bytes or its proto."""
     if isinstance(model, str | os.PathLike):
-        data = Path(model).read_bytes()
-    elif isinstance(model, bytes | bytearray | memoryview):
+        with Path(model).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    if isinstance(model, bytes | bytearray | memoryview):
         data = bytes(model)
     else:
         data = model.SerializeToString(deterministic=True)

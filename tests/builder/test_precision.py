@@ -67,6 +67,7 @@ class Layers:
     def __init__(self, times: Mapping[str, tuple[float, float]], overhead: float = 0.0) -> None:
         self.layers, self.overhead = times, overhead
         self.tuned: list[frozenset[str]] = []  # layers in float, and what a variant gains
+        self.announced: list[tuple[str, int]] = []  # stage, graphs tuned before
 
     def attempt(self, kept: frozenset[str]) -> Attempt:
         b = GraphBuilder(",".join(sorted(kept)))
@@ -79,6 +80,10 @@ class Layers:
         """The float graph, faster by `gain`."""
         b = GraphBuilder(f"{','.join(sorted(self.layers))}:{gain}")
         return b.graph({"y": b.input("x", TensorType(f32, (1,)))})
+
+    def announce(self, graph: Graph, stage: str) -> None:
+        assert graph.name == ",".join(sorted(self.layers))  # the float graph
+        self.announced.append((stage, len(self.tuned)))
 
     def tune(self, graph: Graph, stage: str) -> Any:
         layers, _, gain = graph.name.partition(":")
@@ -144,3 +149,9 @@ def test_no_graph_is_tuned_twice() -> None:
     net = Layers({"a": (2, 1), "b": (1, 3), "c": (5, 2)})
     decide(net)
     assert len(net.tuned) == len(set(net.tuned))
+
+
+def test_progress_hears_of_the_float_graph_before_the_int8_graph_is_tuned() -> None:
+    net = Layers({"a": (2.0, 1.0)})
+    decide(net)
+    assert net.announced == [("tuning fp32", 0)]

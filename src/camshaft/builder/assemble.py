@@ -41,6 +41,7 @@ from camshaft.program.program import (
 )
 from camshaft.program.shape import SET_SHAPE, Sizing
 from camshaft.program.view import PLACED, REPORT_BYTES, Buffer, View
+from camshaft.runtime.file.engine_file import aligned
 from camshaft.runtime.file.manifest import Fingerprint, Manifest
 
 HOST_EXECUTOR = "camshaft.ops.execute:executor"
@@ -163,7 +164,8 @@ class Assembler:
         """Store an array once; its name is the hash of its type and content."""
         array = np.asarray(array, order="C")  # which leaves a scalar one
         name = constant_name(array)
-        self.constants.setdefault(name, array)
+        if name not in self.constants:
+            self.constants[name] = aligned(array)  # as engines want it: no second copy of all
         return View.dense(Buffer(name, dtype_of(array), array.size, "constant"), array.shape)
 
     def _packed(self, task: Task, choice: Choice) -> list[View]:

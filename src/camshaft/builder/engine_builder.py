@@ -13,7 +13,7 @@ from time import perf_counter
 
 from camshaft.backends.base import Backend
 from camshaft.builder.assemble import Assembler, Choice
-from camshaft.builder.bufferize import bufferize
+from camshaft.builder.bufferize import Bufferized, bufferize
 from camshaft.builder.tasks import Task, tasks_of
 from camshaft.builder.tuning.contest import Contest
 from camshaft.builder.tuning.ranges import Sizes
@@ -104,15 +104,29 @@ class Builder:
         return self._tuner.timed_out
 
     def tune(self, graph: Graph, stage: str = "tuning") -> Tuned:
-        """Choose a kernel for every task of a channels-last, lowered graph."""
-        bufferized = bufferize(graph, self.backend.preferences)
-        tasks = tasks_of(bufferized)
-        weights = {id(t.data): t.array.nbytes for task in tasks for t in task.constants}
-        self._tuner.expect_weights(sum(weights.values()))
+        """Choose a kernel for every task of a channels-last, lowered graph.
+
+        `progress` hears how many of the graph's specs are timed, of those that must be.
+        """
+        bufferized, tasks = self._tasks(graph)
         progress = self.progress
         report = None if progress is None else partial(progress, stage)
         choices = self._tuner.choose_all(tasks, report)
         return Tuned(graph, tuple(tasks), tuple(choices), bufferized.constants)
+
+    def announce(self, graph: Graph, stage: str) -> None:
+        """Tell `progress` how many specs of a graph that is tuned later are not timed yet."""
+        if self.progress is not None:
+            _, tasks = self._tasks(graph)
+            self.progress(stage, 0, self._tuner.untimed(tasks))
+
+    def _tasks(self, graph: Graph) -> tuple[Bufferized, list[Task]]:
+        """A graph's tasks, with the tuner set for its weights."""
+        bufferized = bufferize(graph, self.backend.preferences)
+        tasks = tasks_of(bufferized)
+        weights = {id(t.data): t.array.nbytes for task in tasks for t in task.constants}
+        self._tuner.expect_weights(sum(weights.values()))
+        return bufferized, tasks
 
     def timings(self, tuned: Tuned) -> Iterator[tuple[Contest, list[Record]]]:
         """As `Tuner.timings`."""

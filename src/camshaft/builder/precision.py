@@ -73,6 +73,7 @@ def choose_precision(
     no candidates.
     """
     best = quantize(frozenset())
+    builder.announce(as_float.graph, "tuning fp32")
     tuned = builder.tune(best.graph, "tuning int8")
     if not builder.times:
         return Decision(best, tuned, "int8: permitted, nothing is timed at this level")

@@ -136,3 +136,12 @@ def test_a_result_like_an_accepted_one_needs_no_bounds(monkeypatch: pytest.Monke
     wrong = right.copy()
     wrong[0, 0] += 1e-7
     assert trial.check(Leaves(wrong)) == "output 0: is wrong"
+
+
+def test_what_is_left_of_a_graph_is_announced_before_it_is_tuned() -> None:
+    told: list[tuple[str, int, int]] = []
+    made = builder(progress=lambda *told_: told.append(told_))
+    made.announce(products(24, 40), "later")
+    made.tune(products(24), "now")
+    made.announce(products(24, 40), "later")
+    assert told == [("later", 0, 2), ("now", 0, 1), ("now", 1, 1), ("later", 0, 1)]
