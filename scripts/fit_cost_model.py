@@ -33,7 +33,7 @@ LEVEL = 5
 GIVEN = {IDLE: 1.0}
 """Weights that are known, and cannot be learned with one thread."""
 RIDGE = 1e-3
-MARGIN, MOST = 0.20, 4
+MARGIN, MOST = 0.15, 3
 OTHERS_MARGIN, OTHERS_MOST = 0.35, 5
 
 

@@ -270,6 +270,7 @@ def test_every_build_option_can_be_given(tmp_path: Path) -> None:
         frozen_cache=True,
         error_budget=1e-3,
         workspace=0.5,
+        memory_budget=64,
         target="portable",
         weight_only="int4",
         weight_block=64,
@@ -287,7 +288,8 @@ def test_every_build_option_can_be_given(tmp_path: Path) -> None:
     default = BuildConfig(threads=4)
     same = [f.name for f in fields(typed) if getattr(typed, f.name) == getattr(default, f.name)]
     assert same == [], "a build option that the command line cannot set"
-    assert typed.workspace_limit == 1 << 19 and typed.dynamic_ranges == {"x": (-1, 2)}
+    assert typed.workspace_limit == 1 << 19 and typed.memory_budget == 64 << 20
+    assert typed.dynamic_ranges == {"x": (-1, 2)}
 
 
 def test_build_options_for_a_built_engine_are_refused(folder: Path) -> None:
