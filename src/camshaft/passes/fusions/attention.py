@@ -260,12 +260,20 @@ class ScaleInScore(Rewrite):
 
     def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
         for i, t in enumerate(node.args[:2]):
-            made = r.producer(t, POINTWISE)
-            factor = _factor(made) if made is not None else None
-            if made is None or factor is None or made.args[0].type != t.type:
+            moves: list[Node] = []
+            made = r.producer(t)
+            while made is not None and made.op in (RESHAPE, TRANSPOSE):
+                moves.append(made)
+                made = r.producer(made.args[0])
+            factor = _factor(made) if made is not None and made.op is POINTWISE else None
+            if made is None or factor is None or made.args[0].type != made.output.type:
                 continue
+            plain = made.args[0]
+            for move in reversed(moves):
+                label = f"{move.output.name}:unscaled"
+                plain = r.emit(move.op, [plain], move.attrs, like=move, output=label)
             inputs = list(node.args)
-            inputs[i] = made.args[0]
+            inputs[i] = plain
             operands = [E.inp(n + 1) for n in range(int_attr(node, "operands"))]
             product = E.mul(E.inp(0), E.const(factor))
             score = E.substitute(expr_attr(node, "score"), [product, *operands])

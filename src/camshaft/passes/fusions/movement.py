@@ -27,7 +27,8 @@ _ADD = E.add(E.inp(0), E.inp(1))
 class HoistAboveMovement(Rewrite):
     """anchor > reshape/transpose/slice > pointwise: the pointwise goes first, into the epilogue.
 
-    Its other operands must vary along one axis at most, and that axis must exist on both sides.
+    Its other operands must vary along one axis at most, and that axis must exist on both sides, or be
+    reshaped along with it, as what is added to a layer's result.
     A slice must keep most of what it reads, else the expression would be evaluated for nothing.
     """
 
@@ -71,6 +72,8 @@ class HoistAboveMovement(Rewrite):
     def _before(operand: Tensor, move: Node) -> Shape | None:
         """Shape in which the operand broadcasts to what `move` reads, or None."""
         x, out = move.args[0].shape, move.output.shape
+        if move.op is RESHAPE and operand.shape == out and not operand.is_const:
+            return x
         axis = varying_axis(operand, len(out))
         if axis is None:
             return None

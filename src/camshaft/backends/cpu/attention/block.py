@@ -171,14 +171,15 @@ class _Block:
         place = self._score_place(first)
         number = k.index(count)
         plain = [cut.lanes] * cut.cols
-        varying = any(o.column != 0 for o in p.score_operands)
-        left = count % cut.panel if varying else 0
-        whole = number // cut.panel if varying else ceil_div_value(number, cut.panel)
+        # Keys behind the last one cost work, of which a known number needs least; their scores are never read.
+        apart = isinstance(count, int) or any(o.column != 0 for o in p.score_operands)
+        left = count % cut.panel if apart else 0
+        whole = number // cut.panel if apart else ceil_div_value(number, cut.panel)
 
         def panel(at: Value, counts: Sequence[int | Value]) -> None:
-            source = key.at(k.mul(at, p.k.row))
-            pack_keys(k, source, p.k, p.size, number - 1 - at, self.w.packed_keys, cut.panel)
-            vectors = self._packed(self.w.packed_keys, cut.panel)
+            source, width = key.at(k.mul(at, p.k.row)), len(counts) * cut.lanes
+            pack_keys(k, source, p.k, p.size, number - 1 - at, self.w.packed_keys, width)
+            vectors = self._packed(self.w.packed_keys, width)
             for line, rows in self._row_tiles():
                 q = self.q.at(k.mul(self.start + line, p.q.row))
                 tile.write(q, vectors, None, place.at((line, at)), rows, counts)

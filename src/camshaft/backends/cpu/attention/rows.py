@@ -42,15 +42,17 @@ class RowState:
 SYMBOL = "attention.rows"
 
 
-def add_rows(m: Module, block: int, pitch: int, *, several: bool, zero_hidden: bool) -> None:
+def add_rows(
+    m: Module, block: int, pitch: int, known: int | None, *, several: bool, zero_hidden: bool
+) -> None:
     """Add the function: (scores [block][pitch], state, number of keys, number of rows).
 
-    several: keys come in several tiles.
+    known: the number of keys, where it is always the same.  several: keys come in several tiles.
     """
     params = [Arg("scores", f32, align=64), Arg("state", f32, align=64)]
     with m.function(SYMBOL, [*params, Scalar("keys"), Scalar("rows")]) as k:
         state = RowState(k.args["state"], block)
-        keys = k.scalars["keys"]
+        keys = k.scalars["keys"] if known is None else known
         rows, scores, lanes = k.scalars["rows"], k.args["scores"], k.target.lanes(f32)
 
         def line_of(row: Value) -> Pointer:
@@ -80,7 +82,7 @@ def share_of(k: FunctionBuilder, total: Value, zero_hidden: bool) -> Value:
     return k.select(k.eq(total, 0.0), 0.0, inverse) if zero_hidden else inverse
 
 
-def _largest(k: FunctionBuilder, line: Pointer, keys: Value) -> Value:
+def _largest(k: FunctionBuilder, line: Pointer, keys: Value | int) -> Value:
     lanes = k.target.lanes(f32)
     highs = [k.const(LOWEST, f32, lanes) for _ in range(_SIDE)]
 
@@ -92,7 +94,7 @@ def _largest(k: FunctionBuilder, line: Pointer, keys: Value) -> Value:
     return k.reduce(k.fold(highs, k.greater), k.greater)
 
 
-def _powers(k: FunctionBuilder, line: Pointer, keys: Value, largest: Value) -> Value:
+def _powers(k: FunctionBuilder, line: Pointer, keys: Value | int, largest: Value) -> Value:
     """The sum of what scores become; lanes behind the last key become 0."""
     lanes = k.target.lanes(f32)
     sums = [k.const(0.0, f32, lanes) for _ in range(_SIDE)]
@@ -110,16 +112,24 @@ def _powers(k: FunctionBuilder, line: Pointer, keys: Value, largest: Value) -> V
 def _visit(
     k: FunctionBuilder,
     line: Pointer,
-    keys: Value,
+    keys: Value | int,
     visit: Callable[[Index, Sequence[Value]], None],
     carry: list[Value],
 ) -> None:
-    """Every vector of a row, four at a time or alone; lanes behind the last key are minus infinity."""
+    """Every vector of a row, four at a time as far as possible; lanes behind the last key are minus infinity."""
     lanes = k.target.lanes(f32)
     wide = keys // (_SIDE * lanes)
     with k.loop(0, wide, carry=carry) as step:
         at = step * (_SIDE * lanes)
         visit(at, [k.load(line.at(at).at(n * lanes), lanes) for n in range(_SIDE)])
+    if isinstance(keys, int):
+        start = keys // (_SIDE * lanes) * _SIDE * lanes
+        rest = [k.load(line.at(at), lanes) for at in range(start, keys, lanes)]
+        if keys % lanes:
+            rest[-1] = k.select(k.lane_mask(keys % lanes, lanes), rest[-1], float("-inf"))
+        if rest:
+            visit(start, rest)
+        return
     with k.loop(wide * _SIDE, keys // lanes, carry=carry) as step:
         at = step * lanes
         visit(at, [k.load(line.at(at), lanes)])

@@ -81,7 +81,9 @@ class AttentionCandidate(CpuCandidate[AttentionProblem]):
         """One phase."""
         p, cut, spec = self.problem, self.cut, self.spec
         m = Module(self.target)
-        add_rows(m, cut.block, cut.pitch, several=cut.several, zero_hidden=p.zero_hidden)
+        known = p.keys if isinstance(p.keys, int) and not cut.several else None
+        hidden = p.zero_hidden
+        add_rows(m, cut.block, cut.pitch, known, several=cut.several, zero_hidden=hidden)
         blocks = cut.blocks(p)
         with m.phase("attention", p.heads * blocks, phase_args(spec)) as k:
             packed = constant_numbers(spec)
