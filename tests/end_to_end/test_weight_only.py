@@ -341,8 +341,9 @@ def test_weights_of_a_float_model(options: dict[str, Any], most: float) -> None:
     assert ops["first"] == ops["second"] == ops["head"] == "matmul_nbits"
     assert ops["embedding"] == "gather" and ops["small"] != "matmul_nbits"
     assert 1e-4 < off(engine) < most
-    tactics = {n.tactic for n in engine.notes if n.op == "matmul_nbits"}
-    assert ("matmul_nbits_bytes" in tactics) == ("precision" in options)
+    bits, kind = options["weight_only"][-1], "i8" if "precision" in options else "f32"
+    precisions = {n.precision for n in engine.notes if n.op == "matmul_nbits"}
+    assert precisions == {f"{kind}, weights u{bits}", f"{kind}, weights u8"}
 
 
 def test_reasons_say_bits_and_error_and_heads_keep_8() -> None:

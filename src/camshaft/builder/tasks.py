@@ -55,10 +55,12 @@ class Task:
     @property
     def precision(self) -> str:
         """Element type of the arithmetic: that of the anchor's first operand; of f32 with weights that are halves
-        both."""
+        or of few bits both."""
         if self.spec is None or not self.spec.inputs:
             return "f32"
-        x = self.spec.inputs[0].dtype
+        x, attrs = self.spec.inputs[0].dtype, dict(self.spec.attrs)
+        if "bits" in attrs:
+            return f"{'i8' if attrs['int8'] else x}, weights u{attrs['bits']!r}"
         weights = [o.dtype for o in self.spec.inputs[1:2] if o.const and o.dtype in HALVES]
         if self.op in ("conv", "matmul") and x == f32 and weights:
             return f"f32, weights {weights[0]}"

@@ -136,8 +136,10 @@ def _calibrated_with(source: Path, engine: Engine, shown: Output) -> Arrays:
 
 
 def _default_tolerance(opened: Opened) -> float:
-    notes = opened.engine.notes
-    quantized = any(note.macs != 0 and note.precision in ("u8", "i8") for note in notes)
+    work = [note for note in opened.engine.notes if note.macs != 0]
+    kinds = {note.precision.partition(",")[0] for note in work}
+    rounded = any(note.reason.startswith("weight_only") for note in work)
+    quantized = rounded or not kinds.isdisjoint(("u8", "i8"))
     return INT8_TOLERANCE if quantized else FP32_TOLERANCE
 
 
