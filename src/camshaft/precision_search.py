@@ -5,7 +5,7 @@ What options say of INT8, half floats and weights of few bits comes together her
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
@@ -24,10 +24,13 @@ from camshaft.passes.pipeline import fuse_casts, with_merged_siblings
 from camshaft.passes.qdq.few_bits import with_bytes
 from camshaft.passes.qdq.lowering import is_quantized, lower_quantization
 from camshaft.quant.calibrate import Run
+from camshaft.quant.deviation import Feeds, Seen, worst_deviation
 from camshaft.quant.dynamic import DynamicQuantization
 from camshaft.quant.implicit import ImplicitQuantization
 from camshaft.quant.placement import check_layer_names
 
+MUCH_FURTHER = 1.5
+"""Of two ways to compute in INT8, one that is so much further off is not taken for its speed."""
 MERGE_SIBLINGS_FROM = 3
 """Optimization level from which merged sibling convolutions are tried."""
 
@@ -102,11 +105,47 @@ class PrecisionSearch:
             plain = self.builder.tune(graph)
             tuned = fastest_float(self.builder, plain, self._float_variants(graph))
             return Decision(Attempt(tuned.graph, None, {}), tuned, few.summary or "fp32")
+        dynamic = DynamicQuantization(graph, self._integer_layers())
+        if not dynamic.applies:
+            return self._calibrated(graph)
         if not self._given_ranges():
-            dynamic = DynamicQuantization(graph, self._integer_layers())
-            if dynamic.applies:
-                return self._without_data(dynamic)
-        return self._calibrated(graph)
+            made = self._without_data(dynamic)
+            return replace(made, summary=f"{made.summary}, without calibration")
+        seen = Seen(self.calibration)
+        if self.calibration is not None:
+            self.calibration = seen
+        fixed = self._calibrated(graph)
+        if not seen.batches:
+            return fixed
+        return self._more_exact(graph, fixed, self._without_data(dynamic), seen.batches)
+
+    def _more_exact(
+        self, graph: Graph, fixed: Decision, by_row: Decision, batches: Sequence[Feeds]
+    ) -> Decision:
+        """Of INT8 with fixed ranges and with rows quantized as they run the faster, unless its outputs are much
+        further off on calibration data."""
+        quick = self.quick()
+        wanted = self._outputs(quick, graph, batches)
+        off = [
+            worst_deviation(wanted, self._outputs(quick, d.attempt.graph, batches))
+            for d in (fixed, by_row)
+        ]
+        both = [d for d in (fixed, by_row) if d.attempt.graph is not graph]
+        faster = min((fixed, by_row), key=lambda d: d.tuned.time_us)
+        if len(both) < 2:
+            return faster
+        chosen = faster
+        if off[0] > MUCH_FURTHER * off[1]:
+            chosen = by_row
+        elif off[1] > MUCH_FURTHER * off[0]:
+            chosen = fixed
+        said = f"off by {off[0]:.2%} of the range with fixed ranges, {off[1]:.2%} by rows"
+        return replace(chosen, summary=f"{chosen.summary}; {said}")
+
+    def _outputs(self, quick: Builder, graph: Graph, batches: Sequence[Feeds]) -> list[Feeds]:
+        engine = quick.finish(quick.tune(graph), quick.backend.fingerprint)
+        with engine.create_context(self.config.threads, check_finite=False) as context:
+            return [{n: a.copy() for n, a in context.run(b).items()} for b in batches]
 
     def _explicit(self, graph: Graph) -> Decision:
         """A model that says itself what is quantized."""
@@ -166,7 +205,7 @@ class PrecisionSearch:
             self._float_variants(graph),
             int8_required=required,
         )
-        summary = f"{decision.summary}; no calibration: rows are quantized as they run"
+        summary = f"{decision.summary}; rows are quantized as they run"
         return replace(decision, summary=summary)
 
     def _float_variants(self, graph: Graph) -> list[Graph]:

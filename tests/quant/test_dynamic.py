@@ -16,6 +16,7 @@ from camshaft.ir.interpret import interpret
 from camshaft.ir.types import TensorType, f32
 from camshaft.ops import functional as F
 from camshaft.passes.pipeline import optimize
+from camshaft.quant.deviation import worst_deviation
 from camshaft.quant.dynamic import DynamicQuantization
 from camshaft.session import BuildSession
 
@@ -104,7 +105,7 @@ def test_built_without_data(tmp_path) -> None:  # type: ignore[no-untyped-def]
     config = BuildConfig(precision=frozenset({"int8"}), optimization_level=1, threads=1)
     session = BuildSession(path, config)
     engine = session.run()
-    assert "no calibration" in session.precision_summary
+    assert "without calibration" in session.precision_summary
     assert [n.precision for n in engine.notes if n.op in ("conv", "matmul")] == ["u8"]
     x = np.random.default_rng(2).standard_normal((1, 6, 64)).astype(np.float32)
     want = camshaft.build(path, optimization_level=1)({"x": x})["y"]
@@ -118,3 +119,27 @@ def test_convolutional_nets_need_data(tmp_path) -> None:  # type: ignore[no-unty
     required = {"product": "int8"}
     with pytest.raises(CalibrationError, match="INT8 needs ranges"):
         camshaft.build(path, precision={"int8"}, layer_precision=required)
+
+
+def test_with_data_the_more_exact_way_is_taken(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    """Rows of very different magnitude are quantized one by one, though there is calibration data."""
+    path = encoder_file(str(tmp_path / "m.onnx"))
+    rng = np.random.default_rng(3)
+    batches = [
+        {"x": (rng.standard_normal((1, 6, 64)) * [[[1], [3], [9], [30], [90], [300]]]).astype(np.float32)}
+        for _ in range(5)
+    ]  # fmt: skip
+    config = BuildConfig(precision=frozenset({"int8"}), optimization_level=1, threads=1)
+    session = BuildSession(path, config, iter(batches))
+    engine = session.run()
+    assert "by rows" in session.precision_summary
+    want = camshaft.build(path, optimization_level=1)(batches[0])["y"]
+    got = engine(batches[0])["y"]
+    assert (np.abs(got - want).max(axis=-1) <= 0.05 * np.abs(want).max(axis=-1)).all()
+
+
+def test_deviation_is_of_each_outputs_range() -> None:
+    wanted = [{"a": np.float32([0, 100]), "b": np.float32([0, 1]), "i": np.array([1, 2])}]
+    got = [{"a": np.float32([1, 101]), "b": np.float32([0.1, 1.1]), "i": np.array([5, 5])}]
+    assert worst_deviation(wanted, got) == pytest.approx(0.1)
+    assert worst_deviation([{"a": np.float32([2, 2])}], [{"a": np.float32([2, 3])}]) > 0.5
