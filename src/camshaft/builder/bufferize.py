@@ -15,11 +15,11 @@ arena, the backend (`Preferences`) which operands kernels read through any strid
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from camshaft.backends.base import Preferences
-from camshaft.ir.attrs import ints_attr
+from camshaft.ir.extents.symbol import UndecidedExtent
 from camshaft.ir.graph import Graph, Node, Tensor
-from camshaft.ops import RESHAPE, TRANSPOSE
 from camshaft.program.view import Buffer, Space, View
 
 
@@ -96,39 +96,42 @@ class _Bufferizer:
         if node.output.name in self.views:
             source, out = node.args[0], self.views[node.output.name]
             view = node.op.inverse(out, source.shape, node.attrs)
-            if view is None or not view.inner_is_unit or not self._writable(node, source):
+            if view is None or not view.inner_is_unit or not self._writable(source, view):
                 return
             if self._ownable(source):
                 self.views[source.name] = view
                 self.settled.add(id(node))
 
-    def _writable(self, node: Node, source: Tensor) -> bool:
-        """Whether what makes `source` can write it where the inverse of `node` says."""
-        if node.op is not TRANSPOSE:
+    def _writable(self, source: Tensor, view: View) -> bool:
+        """Whether what makes `source` can write it as `view`."""
+        if _in_order(view):
             return True
         made = self.graph.producers.get(source.name)
-        while made is not None and made.op is RESHAPE:
+        while made is not None and made.op.inverse is not None:
             made = self.graph.producers.get(made.args[0].name)
         return made is not None and self.preferences.writes_any_order(made.op.name)
 
     def _saves_a_copy(self, node: Node) -> bool:
-        """Whether `node` reshapes a transposed tensor, which would have to be copied, that its producer can
-        write in its final order."""
-        turned = self.graph.producers.get(node.args[0].name)
-        if node.op is TRANSPOSE or turned is None or turned.op is not TRANSPOSE:
+        """Whether `node` would copy a view of another tensor, whose producer can write what `node` makes."""
+        first = self.graph.producers.get(node.args[0].name)
+        if (
+            node.op.view is None
+            or first is None
+            or first.op.view is None
+            or first.op.inverse is None
+        ):
             return False
-        source = turned.args[0]
-        if not self._writable(turned, source) or not self._ownable(source):
+        source, middle = first.args[0], first.output
+        if not self._ownable(source):
             return False
-        lies = self._dense(source, source.name).transposed(ints_attr(turned, "perm"))
-        back = turned.op.inverse
-        assert node.op.inverse is not None and back is not None
-        if lies.reshaped(node.output.shape) is not None:
+        seen = first.op.view(self._dense(source, source.name), middle.shape, first.attrs)
+        if seen is None or node.op.view(seen, node.output.shape, node.attrs) is not None:
             return False
+        assert node.op.inverse is not None
         whole = self._dense(node.output, node.output.name)
-        part = node.op.inverse(whole, turned.output.shape, node.attrs)
-        written = None if part is None else back(part, source.shape, turned.attrs)
-        return written is not None and written.inner_is_unit
+        part = node.op.inverse(whole, middle.shape, node.attrs)
+        written = None if part is None else first.op.inverse(part, source.shape, first.attrs)
+        return written is not None and written.inner_is_unit and self._writable(source, written)
 
     def _hand_down_parts(self, node: Node) -> None:
         out = node.output
@@ -216,3 +219,12 @@ class _Bufferizer:
             view = self._view_of(t)
             if (view.buffer.space, view.buffer.name, view.offset) != ("output", name, 0):
                 self._emit_copy(view, self._dense(t, name, "output"), t, (name,))
+
+
+def _in_order(view: View) -> bool:
+    """Whether no axis has larger strides than one before it; not where sizes leave that open."""
+    strides = [s for d, s in zip(view.shape, view.strides, strict=True) if d != 1]
+    try:
+        return all(bool(a >= b) for a, b in pairwise(strides))
+    except UndecidedExtent:
+        return False

@@ -62,7 +62,7 @@ class Task:
         if "bits" in attrs:
             return f"{'i8' if attrs['int8'] else x}, weights u{attrs['bits']!r}"
         weights = [o.dtype for o in self.spec.inputs[1:2] if o.const and o.dtype in HALVES]
-        if self.op in ("conv", "matmul") and x == f32 and weights:
+        if self.macs != 0 and x == f32 and weights:
             return f"f32, weights {weights[0]}"
         return x.name
 
