@@ -89,21 +89,33 @@ class TimingCache:
     def load(cls, path: Path) -> TimingCache:
         """Read a cache file; TimingCacheError, naming the file, if it is not one."""
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise _damaged(path, error) from error
+        except OSError as error:
+            raise TimingCacheError(
+                f"timing cache {str(path)!r} cannot be read: {error.strerror or error}"
+            ) from error
+        return cls.parsed(text, path)
+
+    @classmethod
+    def parsed(cls, text: str, path: Path) -> TimingCache:
+        """The cache that a text is; TimingCacheError, naming the file it is of, if it is none."""
+        try:
+            data = json.loads(text)
             if data["format"] != FORMAT:
                 raise TimingCacheError(
                     f"timing cache {str(path)!r} has format {data['format']}, this camshaft reads "
                     f"{FORMAT}: delete it and build again" + _WHY_NOT_1 * (data["format"] == 1)
                 )
             return cls({k: [_record(r) for r in v] for k, v in data["entries"].items()})
-        except OSError as error:
-            raise TimingCacheError(
-                f"timing cache {str(path)!r} cannot be read: {error.strerror or error}"
-            ) from error
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise TimingCacheError(
-                f"timing cache {str(path)!r} is damaged ({error}): delete it and build again"
-            ) from error
+            raise _damaged(path, error) from error
+
+    @property
+    def entries(self) -> Mapping[str, Sequence[Record]]:
+        """Key -> records, the winner first."""
+        return self._entries
 
     def save(self, path: Path) -> None:
         """Add what `path` lacks, in one step; TimingCacheError if that fails, and an old file is
@@ -116,7 +128,7 @@ class TimingCache:
             with _locked(path.parent):
                 if path.is_file():
                     self._take_over(TimingCache.load(path)._entries)
-                write_atomically(path, self._text().encode())
+                write_atomically(path, self.text().encode())
         except OSError as error:
             raise unwritable(path, error) from error
 
@@ -125,12 +137,19 @@ class TimingCache:
             if len(records) >= len(self._entries.get(key, ())):
                 self._entries[key] = records
 
-    def _text(self) -> str:
+    def text(self, indent: int | None = 1) -> str:
+        """As a file holds it; indent: as of `json.dumps`."""
         entries = {
             k: [{"tactic": r.tactic, "params": dict(r.params), "time_us": r.time_us} for r in v]
             for k, v in sorted(self._entries.items())
         }
-        return json.dumps({"format": FORMAT, "entries": entries}, indent=1, sort_keys=True)
+        return json.dumps({"format": FORMAT, "entries": entries}, indent=indent, sort_keys=True)
+
+
+def _damaged(path: Path, error: Exception) -> TimingCacheError:
+    return TimingCacheError(
+        f"timing cache {str(path)!r} is damaged ({error}): delete it and build again"
+    )
 
 
 def unwritable(path: Path, error: OSError) -> TimingCacheError:

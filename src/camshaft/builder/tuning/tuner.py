@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
 from camshaft.backends.base import Backend, KernelSpec, Tactic
 from camshaft.builder.assemble import Choice, kernel_id
 from camshaft.builder.tasks import Task
+from camshaft.builder.tuning.base_cache import base_cache
 from camshaft.builder.tuning.contest import Contest, Contests, Effort, Offer, naming
 from camshaft.builder.tuning.cost_model import cost_model
 from camshaft.builder.tuning.range_tuning import over_range, range_points
@@ -207,7 +209,15 @@ class Tuner:
             raise self._unknown(task)
         if self.effort.rounds == 0 or self._contests.late():
             return self._first(contest.candidates)
-        return contest
+        return self._shipped(contest) or contest
+
+    def _shipped(self, contest: Contest) -> Contest | None:
+        """The contest with the candidates that the package's timings name, if they know it."""
+        records = base_cache().records(contest.key) if self.effort.prunes else []
+        if not records or any(r.id not in contest.offered for r in records):
+            return None
+        offers = [contest.offered[r.id] for r in records]
+        return replace(contest, candidates=offers, known_us=[r.time_us for r in records])
 
     def _contest(self, task: Task, spec: KernelSpec) -> Contest | None:
         """The candidates of a spec that this level looks at; None where no tactic supports it."""
@@ -246,6 +256,8 @@ class Tuner:
             return self._recall(contest.spec, contest.offered, self.cache.records(key))
         offer, kernel = candidates[chosen], contest.kernels[chosen]
         reason = _explain(winner, self.cache.records(key))
+        if contest.known_us:
+            reason += ", as shipped with camshaft"
         return Choice(offer.tactic, offer.candidate, lambda: kernel, winner.time_us, reason)
 
     def _unknown(self, task: Task) -> TimingCacheError:
