@@ -122,7 +122,7 @@ main()
     ("owner", "name"),
     [
         ("camshaft.quant.implicit", "observe"),
-        ("camshaft.builder.tuning.tuner:Tuner", "_time"),
+        ("camshaft.builder.tuning.contest:Contests", "_timed"),
         ("camshaft.builder.engine_builder:Builder", "finish"),
         ("camshaft.atomic:os", "replace"),
         ("camshaft.atomic:os", "fsync"),

@@ -6,20 +6,20 @@ ONNX Runtime judges importer and interpreter, the interpreter judges passes and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from onnx import helper
 
 import camshaft
-from camshaft.backends.base import Backend, Kernel
+from camshaft.backends.base import Backend
 from camshaft.backends.cpu.processor import host_target
 from camshaft.builder.engine_builder import Builder
+from camshaft.builder.tuning.contest import Contest, Contests
 from camshaft.builder.tuning.timing_cache import TimingCache
-from camshaft.builder.tuning.trial import Trial
-from camshaft.builder.tuning.tuner import Offer, Tuner
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx import import_onnx
 from camshaft.ir.graph import Graph
@@ -129,12 +129,10 @@ def test_kernels_for_ranges_of_sizes_agree_with_interpreter(
     graph = graph_of(made)
     rng = np.random.default_rng(seed)
 
-    def timed(
-        self: Tuner, trial: Trial, offers: Sequence[Offer], kernels: Sequence[Kernel]
-    ) -> dict[int, float]:
-        return {i: float(t) for i, t in enumerate(rng.uniform(1, 9, len(offers)))}
+    def timed(self: Contests, contest: Contest, ready: Any) -> dict[int, float]:
+        return {i: float(t) for i, t in enumerate(rng.uniform(1, 9, len(contest.candidates)))}
 
-    monkeypatch.setattr(Tuner, "_timed", timed)
+    monkeypatch.setattr(Contests, "_timed", timed)
     points = [dict(zip(NAMES, sizes, strict=True)) for sizes in SIZES]
     on = backend(host_target())
     threads = 1 + seed % 2
