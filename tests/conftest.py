@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from camshaft.backends.cpu.processor import missing_features
+from camshaft.backends.cpu.target import CpuTarget
 
 TESTS = Path(__file__).parent
 CODEGEN = ("cli", "cpu", "end_to_end", "runtime", "test_compare.py")
@@ -28,3 +32,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.relative_to(TESTS).parts[0] in CODEGEN:
             item.add_marker(pytest.mark.codegen)
+
+
+@pytest.fixture(autouse=True)
+def sampled_compilation(request: pytest.FixtureRequest) -> None:
+    """Code that this machine cannot run is compiled in every third test, those whose names say so: whether LLVM
+    takes it shows in a part of them, and all are run on a machine that has the features."""
+    call = getattr(request.node, "callspec", None)
+    target = None if call is None else call.params.get("target")
+    if not isinstance(target, CpuTarget) or not missing_features(target):
+        return
+    if crc32(request.node.nodeid.encode()) % 3 and not request.node.get_closest_marker("slow"):
+        pytest.skip(
+            f"{target.name} code is compiled in every third test only, since this processor cannot run it"
+        )

@@ -78,9 +78,10 @@ SIZES = [(1, 1, 1, 1), (1, 40, 8, 8), (5, 7, 3, 5), (37, 23, 16, 17), (64, 64, 6
 @each_target
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("keys", [None, 32], ids=["one tile", "several"])
-def test_sizes(target: CpuTarget, size: Shape, keys: int | None) -> None:
+@pytest.mark.parametrize("packed", [False, True], ids=["", "packed"])
+def test_sizes(target: CpuTarget, size: Shape, keys: int | None, packed: bool) -> None:
     s, t, h, g = size
-    changed = None if keys is None else {"keys": keys}
+    changed = {"packed": packed, "tiles": 2, **({} if keys is None else {"keys": keys})}
     q, k, v = values((2, 3, s, h), 1), values((2, 3, t, h), 2), values((2, 3, t, g), 3)
     check(target, q, k, v, score=SCALED, changed=changed, threads=3)
 
@@ -88,7 +89,7 @@ def test_sizes(target: CpuTarget, size: Shape, keys: int | None) -> None:
 @each_target
 def test_every_candidate(target: CpuTarget) -> None:
     q, k, v = (values((3, 70, 20), n) for n in range(3))
-    check(target, q, k, v, score=SCALED, every=True)
+    check(target, q, k, v, score=SCALED, every=True, threads=2)
     check(target, q[:, :1], k, v, score=SCALED, every=True)
     long = [values((1, 600, 8), n) for n in range(3)]
     check(target, *long, score=SCALED, every=True, threads=2)
@@ -107,7 +108,7 @@ def test_masks_of_any_shape(target: CpuTarget, mask: Shape, keys: int | None) ->
     added = values(mask, 4)
     if mask:
         added[added > 1] = -np.inf
-    changed = None if keys is None else {"keys": keys}
+    changed = None if keys is None else {"keys": keys, "packed": 1, "tiles": 1}
     score = E.add(E.mul(X, E.const(0.3)), Y)
     for const in (frozenset[int](), frozenset({3})):
         check(
@@ -146,6 +147,8 @@ def test_shared_heads(target: CpuTarget, queries: int) -> None:
     mask = values((2, 1, 1, 1, 20), 4)
     score = E.add(X, Y)
     check(target, q, k, v, mask, score=score, operands=1, threads=2)
+    packed = {"packed": 1, "tiles": 1}
+    check(target, np.repeat(q, 10, 3), k, v, mask, score=score, operands=1, changed=packed)
     check(target, q, k, v, score=SCALED, causal=True, first=20 - queries)
     check(target, q, k[:1, :1], v[:, :1], score=SCALED)
 
@@ -237,7 +240,7 @@ OPEN = {
 def test_open_lengths(target: CpuTarget, name: str) -> None:
     spec = OPEN[name]
     rng = np.random.default_rng(0)
-    for candidate in TACTIC.plan(spec, target, 2)[:2]:
+    for candidate in (plan := TACTIC.plan(spec, target, 2))[:1] + plan[-1:]:
         kernel = SymbolicKernel(candidate, target)
         sizes_tried = [
             {s.name: s.low for s in spec.symbols},

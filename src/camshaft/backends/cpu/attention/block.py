@@ -6,13 +6,14 @@ from collections.abc import Iterable, Sequence
 
 from camshaft.backends.base import Operand
 from camshaft.backends.cpu.attention.pack import pack_keys, pack_values
-from camshaft.backends.cpu.attention.plan import Cut, Scratch
+from camshaft.backends.cpu.attention.plan import Cut, Scratch, Shared
 from camshaft.backends.cpu.attention.problem import AttentionProblem, Strided
 from camshaft.backends.cpu.attention.rows import LOWEST, SYMBOL, RowState, share_of
 from camshaft.backends.cpu.expr.epilogue import Epilogue, Result
 from camshaft.backends.cpu.lang import FunctionBuilder, Index, Pointer, Value
 from camshaft.backends.cpu.matmul.problem import MatmulProblem
 from camshaft.backends.cpu.matmul.tile import MatmulTile, PanelVectors
+from camshaft.backends.cpu.pointwise.tactic import row_loop
 from camshaft.ir import expr as E
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.strides import Strides
@@ -44,7 +45,13 @@ class BlockWriter:
         self.k, self.p, self.cut = k, p, cut
         self.pointers, self.dtypes = pointers, dtypes
         room = Scratch.of(p, cut)
-        mine = k.args["workspace"].as_type(f32).at(k.worker * room.size).aligned(_ALIGN)
+        space = k.args["workspace"].as_type(f32)
+        self.shared = Shared.of(p, cut) if cut.packed else None
+        self.all_keys = self.all_values = space
+        if self.shared is not None:
+            self.all_values = space.at(self.shared.heads * self.shared.keys)
+            space = space.at(self.shared.floats)
+        mine = space.at(k.worker * room.size).aligned(_ALIGN)
         self.scores, self.results = mine.at(room.scores), mine.at(room.results)
         self.packed_keys, self.packed_values = mine.at(room.keys), mine.at(room.values)
         self.state = RowState(mine.at(room.state), cut.block)
@@ -57,9 +64,13 @@ class BlockWriter:
             _moved(k, pointer, lie.lead, position)
             for pointer, lie in zip(self.pointers, lies, strict=True)
         ]
+        head = k.index(0)
+        if self.shared is not None:
+            for index, stride in zip(position, self.shared.lead, strict=True):
+                head = head + k.mul(k.index(index), stride)
         start = block * cut.block
         rows = k.min(cut.block, k.index(p.queries) - start)
-        work = _Block(self, here, start, rows, block)
+        work = _Block(self, here, start, rows, block, head)
         if not cut.several:
             work.keys(k.index(0), p.keys if isinstance(p.keys, int) else k.index(p.keys))
             return
@@ -80,6 +91,33 @@ class BlockWriter:
         work.finish()
 
 
+def pack_all(
+    k: FunctionBuilder, p: AttentionProblem, cut: Cut, key: Pointer, value: Pointer
+) -> None:
+    """The first phase, where there is one: a work item packs a panel of keys and the values behind them."""
+    shared, space = Shared.of(p, cut), k.args["workspace"].as_type(f32)
+    all_values = space.at(shared.heads * shared.keys)
+    loops = [d if s != 0 else 1 for d, s in zip(p.lead, shared.lead, strict=True)]
+    with row_loop(k, k.begin, k.end, (*loops, shared.key_panels)) as position:
+        head = k.index(0)
+        for index, stride in zip(position, shared.lead, strict=False):
+            head = head + k.mul(k.index(index), stride)
+        panel = k.index(position[-1])
+        first = panel * cut.panel
+        here = _moved(k, key, p.k.lead, position[:-1]).at(k.mul(first, p.k.row))
+        target = (
+            space.at(head * shared.keys).at(panel * (p.size * cut.panel)).aligned(4 * cut.lanes)
+        )
+        left = k.index(p.keys) - first
+        pack_keys(k, here, p.k, p.size, left - 1, target, cut.panel)
+        rows = _moved(k, value, p.v.lead, position[:-1]).at(k.mul(first, p.v.row))
+        there = all_values.at(head * shared.values).at(first * cut.value_panel)
+        count = k.min(left, cut.panel)
+        pack_values(
+            k, rows, p.v, p.width, count, there.aligned(4 * cut.lanes), p.keys, cut.value_panel
+        )
+
+
 def ceil_div_value(x: Value, by: int) -> Value:
     """x / by, rounded up."""
     return (x + (by - 1)) // by
@@ -95,11 +133,19 @@ def _moved(
 
 
 class _Block:
-    """One work item: `rows` queries from `start` on.  here: all operands at this head."""
+    """One work item: `rows` queries from `start` on.  here: all operands at this head.  head: the number of its
+    packed keys and values."""
 
     def __init__(
-        self, w: BlockWriter, here: Sequence[Pointer], start: Value, rows: Value, block: Value
+        self,
+        w: BlockWriter,
+        here: Sequence[Pointer],
+        start: Value,
+        rows: Value,
+        block: Value,
+        head: Value,
     ) -> None:
+        self.head = head
         self.w, self.k, self.p, self.cut = w, w.k, w.p, w.cut
         self.start, self.rows, self.block = start, rows, block
         self.q, self.key, self.value = here[:3]
@@ -158,12 +204,12 @@ class _Block:
         k, p, cut = self.k, self.p, self.cut
         key = self.key.at(k.mul(first, p.k.row))
         value = self.value.at(k.mul(first, p.v.row))
-        if not cut.in_place:
+        if not cut.in_place and not cut.packed:
             target, panel = self.w.packed_values, cut.value_panel
             pack_values(k, value, p.v, p.width, count, target, cut.keys, panel)
         self._scores(first, key, count)
         k.call(SYMBOL, self.w.scores, self.w.state.base, count, self.rows)
-        self._values(value, count)
+        self._values(first, value, count)
 
     def _scores(self, first: Value, key: Pointer, count: int | Value) -> None:
         k, p, cut = self.k, self.p, self.cut
@@ -177,9 +223,7 @@ class _Block:
         whole = number // cut.panel if apart else ceil_div_value(number, cut.panel)
 
         def panel(at: Value, counts: Sequence[int | Value]) -> None:
-            source, width = key.at(k.mul(at, p.k.row)), len(counts) * cut.lanes
-            pack_keys(k, source, p.k, p.size, number - 1 - at, self.w.packed_keys, width)
-            vectors = self._packed(self.w.packed_keys, width)
+            vectors = self._key_panel(first, key, at, number, len(counts))
             for line, rows in self._row_tiles():
                 q = self.q.at(k.mul(self.start + line, p.q.row))
                 tile.write(q, vectors, None, place.at((line, at)), rows, counts)
@@ -195,8 +239,21 @@ class _Block:
             with k.if_(left > 0):
                 panel(whole * cut.panel, [left - n * cut.lanes for n in range(cut.cols)])
 
-    def _values(self, value: Pointer, count: int | Value) -> None:
-        k, p, cut = self.k, self.p, self.cut
+    def _key_panel(
+        self, first: Value, key: Pointer, at: Value, number: Value, vectors: int
+    ) -> PanelVectors:
+        """The panel of keys that begins `at` behind the first one of the tile, of which `number` exist."""
+        k, p, cut, shared = self.k, self.p, self.cut, self.w.shared
+        if shared is None:
+            source, width = key.at(k.mul(at, p.k.row)), vectors * cut.lanes
+            pack_keys(k, source, p.k, p.size, number - 1 - at, self.w.packed_keys, width)
+            return self._packed(self.w.packed_keys, width)
+        panel = (first + at) // cut.panel
+        base = self.w.all_keys.at(self.head * shared.keys).at(panel * (p.size * cut.panel))
+        return self._packed(base, cut.panel)
+
+    def _values(self, first: Value, value: Pointer, count: int | Value) -> None:
+        k, p, cut, shared = self.k, self.p, self.cut, self.w.shared
         depth = count if isinstance(count, int) else p.keys
         tile = MatmulTile(k, product(depth, (cut.pitch, 1)), cut.lanes)
         place = self._rescaled() if cut.several else self._final()
@@ -214,6 +271,9 @@ class _Block:
             if cut.in_place:
                 source = value.at(k.mul(at, p.v.column))
                 vectors = PanelVectors(source, p.v.row, self._in_place)
+            elif shared is not None:
+                base = self.w.all_values.at(self.head * shared.values).at(k.mul(at, p.keys))
+                vectors = self._packed(base.at(first * cut.value_panel), cut.value_panel)
             else:
                 vectors = self._packed(self.w.packed_values.at(at * cut.keys), cut.value_panel)
             panel(at, vectors, part.count)
@@ -224,7 +284,7 @@ class _Block:
         def load(line: Pointer, j: int, count: int | Value) -> Value:
             return self.k.load(line.at(j * lanes), lanes)
 
-        return PanelVectors(base.aligned(_ALIGN), width, load)
+        return PanelVectors(base.aligned(4 * lanes), width, load)
 
     def _in_place(self, line: Pointer, j: int, count: int | Value) -> Value:
         lanes, step = self.cut.lanes, self.p.v.column

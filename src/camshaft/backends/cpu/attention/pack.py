@@ -1,7 +1,8 @@
 """Keys and values of one head brought into panels that the register tile reads.
 
 Keys [T, H] become [H][panel] (transposed, a panel of keys at a time), values [T, G] become
-[panel][T][columns of a panel].
+[panel][T][columns of a panel].  A work item packs what it reads, or a first phase packs all of it, which pays
+where many blocks of queries read the same.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from camshaft.backends.cpu.attention.problem import Strided
 from camshaft.backends.cpu.lang import FunctionBuilder, Index, Pointer, Value
 from camshaft.backends.cpu.pointwise.lanes import transposed
+from camshaft.ir.extents.extent import Extent
 from camshaft.ir.types import f32
 
 
@@ -55,7 +57,7 @@ def pack_values(
     size: int,
     count: Index,
     target: Pointer,
-    pitch: int,
+    pitch: Extent,
     width: int,
 ) -> None:
     """The first `count` values from `source` on, `size` elements each, in panels of `width` columns.
@@ -72,4 +74,4 @@ def pack_values(
                 value = k.load_strided(place, lie.column, lanes, min(lanes, size - at))
             else:
                 value = k.const(0.0, f32, lanes)
-            k.store(value, there.at(panel * pitch * width + column))
+            k.store(value, there.at(panel * width * pitch).at(column))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 from camshaft.backends.base import Params
 from camshaft.backends.cpu.attention.problem import AttentionProblem
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.extents.bounds import bounds
 from camshaft.ir.extents.extent import Extent, ceil_div
-from camshaft.ir.types import f32
+from camshaft.ir.strides import Strides
+from camshaft.ir.types import f32, row_major_strides
 
 _LINE = 16  # floats of a cache line
 _FEW = 8
@@ -21,7 +23,8 @@ class Cut:
     """rows: queries of a register tile.  cols: its vectors of keys; value_cols: of a value.
 
     tiles: register tiles of rows in a block.  keys: keys of a tile.  several: whether there may be more than
-    one tile of keys.  in_place: whether values are read where they lie.
+    one tile of keys.  in_place: whether values are read where they lie.  packed: whether a first phase
+    packs all keys and values.
     """
 
     rows: int
@@ -31,6 +34,7 @@ class Cut:
     keys: int
     several: bool
     in_place: bool
+    packed: bool
     lanes: int
 
     @staticmethod
@@ -45,8 +49,16 @@ class Cut:
         several = most > keys
         few = bounds(p.queries)[1] <= _FEW
         return Cut(
-            int(params["rows"]), cols, value_cols, int(params["tiles"]), keys, several, few, lanes
-        )  # fmt: skip
+            rows=int(params["rows"]),
+            cols=cols,
+            value_cols=value_cols,
+            tiles=int(params["tiles"]),
+            keys=keys,
+            several=several,
+            in_place=few,
+            packed=bool(params.get("packed", False)) and not few,
+            lanes=lanes,
+        )
 
     @property
     def block(self) -> int:
@@ -93,10 +105,41 @@ class Scratch:
             c.block * c.pitch,
             3 * c.block,
             c.block * columns if c.several else 0,
-            p.size * c.panel,
-            0 if c.in_place else c.keys * columns,
+            0 if c.packed else p.size * c.panel,
+            0 if c.in_place or c.packed else c.keys * columns,
         )
         starts = [0]
         for size in sizes:
             starts.append(starts[-1] + -(-size // _LINE) * _LINE)
         return Scratch(*starts)
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Packed keys and values of all heads, in floats, behind the workers' own scratch memory.
+
+    lead: which head of keys belongs to a position in the loops over heads, as strides.  heads: how many there
+    are.  key_panels: of a head.  keys, values: floats of a head.
+    """
+
+    lead: Strides
+    heads: Extent
+    key_panels: Extent
+    keys: Extent
+    values: Extent
+
+    @staticmethod
+    def of(p: AttentionProblem, c: Cut) -> Shared:
+        """Heads that read the same keys and values share them."""
+        own = [k != 0 or v != 0 for k, v in zip(p.k.lead, p.v.lead, strict=True)]
+        extents = tuple(d if o else 1 for d, o in zip(p.lead, own, strict=True))
+        strides = row_major_strides(extents)
+        columns = -(-p.width // c.value_panel) * c.value_panel
+        panels = ceil_div(p.keys, c.panel)
+        lead = tuple(s if o else 0 for s, o in zip(strides, own, strict=True))
+        return Shared(lead, prod(extents), panels, panels * p.size * c.panel, p.keys * columns)
+
+    @property
+    def floats(self) -> Extent:
+        """Of all heads, in whole cache lines."""
+        return -(-self.heads * (self.keys + self.values) // _LINE) * _LINE

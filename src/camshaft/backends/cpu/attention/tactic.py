@@ -1,7 +1,7 @@
 """Attention, FP32: a block of queries at a time, its scores in the cache.
 
-Work items are (head, block of queries).  Each goes over tiles of keys: values into panels, scores =
-queries times keys, their softmax, results = powers times values.  One tile of keys needs no rescaling; more are
+Work items are (head, block of queries).  Each goes over tiles of keys: keys and values into panels, unless a phase
+before has done so, scores = queries times keys, their softmax, results = powers times values.  One tile of keys needs no rescaling; more are
 joined as in FlashAttention (Dao et al. 2022).  No sum is split over workers.
 """
 
@@ -12,8 +12,8 @@ from functools import cached_property
 
 from camshaft.backends.base import KernelSpec, Source
 from camshaft.backends.cpu.abi import constant_numbers, operand_pointer, phase_args
-from camshaft.backends.cpu.attention.block import BlockWriter
-from camshaft.backends.cpu.attention.plan import Cut, Scratch
+from camshaft.backends.cpu.attention.block import BlockWriter, pack_all
+from camshaft.backends.cpu.attention.plan import Cut, Scratch, Shared
 from camshaft.backends.cpu.attention.problem import AttentionProblem, is_supported
 from camshaft.backends.cpu.attention.rows import add_rows
 from camshaft.backends.cpu.candidate import CpuCandidate
@@ -24,9 +24,12 @@ from camshaft.ir.extents.bounds import bounds
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.extents.sizes import typical
 
-_BLOCKS = (64, 128, 32)
-"""Queries of a work item, about."""
-_KEYS = (256, 512)
+_BLOCKS = ((32, True), (64, True), (128, False), (64, False))
+"""Queries of a work item, about, and whether keys and values are packed beforehand."""
+_WHOLE = ((128, False), (32, False))
+_ONE_BLOCK = 64
+"""Queries up to which one block may hold them all."""
+_KEYS = (512, 256)
 _MOST_AT_ONCE = 512
 """Keys up to which one tile holds them all."""
 
@@ -35,7 +38,7 @@ class Attention:
     """Softmax of scores times values, in one pass over keys and values."""
 
     name = "attention"
-    version = 1
+    version = 2
 
     def plan(
         self, spec: KernelSpec, target: CpuTarget, threads: int
@@ -47,17 +50,17 @@ class Attention:
         spare = 4 if target.registers >= 32 else 3
         room = target.registers - spare
         queries, most = typical(p.queries), bounds(p.keys)[1]
-        found: dict[tuple[int, int, int, int], None] = {}
+        found: dict[tuple[int, int, int, int, bool], None] = {}
         for keys in (int(most),) if most <= _MOST_AT_ONCE else _KEYS:
-            for block in _BLOCKS:
+            for block, packed in _BLOCKS if queries > _ONE_BLOCK else _WHOLE:
                 for cols in (2, 4) if target.registers >= 32 or queries == 1 else (2,):
                     rows = min(queries, max(1, room // cols))
                     if queries <= 2:
                         cols = max(cols, room // 2)
                     blocks = -(-queries // block)
                     tiles = -(-queries // (blocks * rows))
-                    found[(rows, cols, tiles, keys)] = None
-        names = ("rows", "cols", "tiles", "keys")
+                    found[(rows, cols, tiles, keys, packed)] = None
+        names = ("rows", "cols", "tiles", "keys", "packed")
         return [
             AttentionCandidate(spec, target, p, dict(zip(names, params, strict=True)))
             for params in found
@@ -66,7 +69,7 @@ class Attention:
 
 class AttentionCandidate(CpuCandidate[AttentionProblem]):
     """Parameters: rows, cols (register tile: queries x vectors of keys), tiles (of rows in a block), keys (of
-    a tile)."""
+    a tile), packed (whether a first phase packs keys and values)."""
 
     @cached_property
     def cut(self) -> Cut:
@@ -75,15 +78,21 @@ class AttentionCandidate(CpuCandidate[AttentionProblem]):
 
     def workspace(self, threads: int) -> Extent:
         """Bytes of the workers' scores, packed keys and values."""
-        return 4 * threads * Scratch.of(self.problem, self.cut).size
+        shared = Shared.of(self.problem, self.cut).floats if self.cut.packed else 0
+        return 4 * (threads * Scratch.of(self.problem, self.cut).size + shared)
 
     def emit(self) -> Source:
-        """One phase."""
+        """The phase of the blocks, behind one that packs keys and values where that is apart."""
         p, cut, spec = self.problem, self.cut, self.spec
         m = Module(self.target)
         known = p.keys if isinstance(p.keys, int) and not cut.several else None
         hidden = p.zero_hidden
         add_rows(m, cut.block, cut.pitch, known, several=cut.several, zero_hidden=hidden)
+        if cut.packed:
+            shared = Shared.of(p, cut)
+            items = shared.heads * shared.key_panels
+            with m.phase("pack", items, phase_args(spec)) as k:
+                pack_all(k, p, cut, k.args["in1"], k.args["in2"])
         blocks = cut.blocks(p)
         with m.phase("attention", p.heads * blocks, phase_args(spec)) as k:
             packed = constant_numbers(spec)
