@@ -147,8 +147,8 @@ heavy = {"onnx", "torch", "llvmlite", "onnxruntime", "openvino"} & set(sys.modul
 assert not heavy, heavy
 print((end - middle) / (middle - start))
 """
-    shares = []
-    for _ in range(3):
+    shares: list[float] = []
+    while len(shares) < 8 and min(shares, default=1.0) >= 1.0:  # other tests run meanwhile
         result = _python(code)
         assert result.returncode == 0, result.stderr
         shares.append(float(result.stdout))
