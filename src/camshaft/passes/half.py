@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 
@@ -53,7 +52,6 @@ def _largest(w: Tensor) -> float:
     return float(np.abs(finite).max(initial=0.0))
 
 
-@cache
 def _rounded(w: Tensor, dtype: DType) -> np.ndarray:
     """The constant as halves, rounded to nearest even; read-only."""
     halves = w.array.astype(dtype.numpy)
