@@ -124,17 +124,15 @@ class PrecisionSearch:
     ) -> Decision:
         """Of INT8 with fixed ranges and with rows quantized as they run the faster, unless its outputs are much
         further off on calibration data."""
+        chosen = min((fixed, by_row), key=lambda d: d.tuned.time_us)
+        if any(d.attempt.graph is graph for d in (fixed, by_row)):
+            return chosen
         quick = self.quick()
         wanted = self._outputs(quick, graph, batches)
         off = [
             worst_deviation(wanted, self._outputs(quick, d.attempt.graph, batches))
             for d in (fixed, by_row)
         ]
-        both = [d for d in (fixed, by_row) if d.attempt.graph is not graph]
-        faster = min((fixed, by_row), key=lambda d: d.tuned.time_us)
-        if len(both) < 2:
-            return faster
-        chosen = faster
         if off[0] > MUCH_FURTHER * off[1]:
             chosen = by_row
         elif off[1] > MUCH_FURTHER * off[0]:
