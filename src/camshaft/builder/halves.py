@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from camshaft.builder.engine_builder import Builder, Tuned
-from camshaft.builder.precision import MOST_ROUNDS, Decision
+from camshaft.builder.precision import MOST_ROUNDS, Decision, losers
+from camshaft.builder.tasks import Task
 from camshaft.builder.tuning.timing_cache import MARGIN
 from camshaft.errors import ConfigError
 from camshaft.ir.graph import Graph, Node
@@ -105,7 +106,7 @@ def _halved(
         if best is not None and tuned.time_us >= best[0].time_us:
             break
         best = tuned, made, how
-        lost = _losers(before, tuned, graph, how) - kept
+        lost = losers(before, tuned, _of_layers(graph, how)) - kept
         if not builder.times or not lost:
             break
         kept |= lost
@@ -124,15 +125,7 @@ def _halved(
     return Decision(replace(decision.attempt, graph=made, reasons=reasons), tuned, summary)
 
 
-def _losers(
-    before: Tuned, after: Tuned, graph: Graph, how: Mapping[str, Halving]
-) -> frozenset[str]:
-    """Source layers that are slower as halves."""
+def _of_layers(graph: Graph, how: Mapping[str, Halving]) -> Callable[[Task], bool]:
+    """Whether a task computes one of the layers."""
     layers = {o for n in graph.nodes if n.output.name in how for o in n.origin}
-    was, now = before.time_by_origin(), after.time_by_origin()
-    lost: set[str] = set()
-    for task in after.tasks:
-        slower = now[task.origin] > was.get(task.origin, float("inf"))
-        if task.macs != 0 and layers.intersection(task.origin) and slower:
-            lost.update(task.origin)
-    return frozenset(lost)
+    return lambda task: not layers.isdisjoint(task.origin)

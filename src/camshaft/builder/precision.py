@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from camshaft.builder.engine_builder import Builder, Tuned
+from camshaft.builder.tasks import Task
 from camshaft.builder.tuning.timing_cache import MARGIN
 from camshaft.ir.graph import Graph
 
@@ -81,14 +82,14 @@ def choose_precision(
     kept: frozenset[str] = frozenset()
     all_int8 = tuned.time_us
     for _ in range(MOST_ROUNDS):
-        losers = _losers(float_tuned, tuned) - kept
-        if not losers:
+        lost = losers(float_tuned, tuned, lambda task: task.precision in ("u8", "i8")) - kept
+        if not lost:
             break
-        attempt = quantize(kept | losers)
+        attempt = quantize(kept | lost)
         mixed = builder.tune(attempt.graph, "tuning mixed")
         if mixed.time_us >= tuned.time_us:
             break
-        best, tuned, kept = attempt, mixed, kept | losers
+        best, tuned, kept = attempt, mixed, kept | lost
     if not int8_required:
         float_tuned = fastest_float(builder, float_tuned, variants, "tuning fp32,")
         as_float = replace(as_float, graph=float_tuned.graph)
@@ -102,13 +103,13 @@ def choose_precision(
     return Decision(best, tuned, f"{what}: {times}")
 
 
-def _losers(as_float: Tuned, quantized: Tuned) -> frozenset[str]:
-    """Source layers of 8-bit tasks slower than the float tasks made from the same layers."""
-    before = as_float.time_by_origin()
-    after = quantized.time_by_origin()
+def losers(before: Tuned, after: Tuned, changed: Callable[[Task], bool]) -> frozenset[str]:
+    """Source layers of changed tasks with products that are slower than those made of the same layers
+    before."""
+    was, now = before.time_by_origin(), after.time_by_origin()
     lost: set[str] = set()
-    for task in quantized.tasks:
-        integer = task.precision in ("u8", "i8") and task.macs != 0
-        if integer and after[task.origin] > before.get(task.origin, float("inf")):
+    for task in after.tasks:
+        slower = now[task.origin] > was.get(task.origin, float("inf"))
+        if slower and task.macs != 0 and changed(task):
             lost.update(task.origin)
     return frozenset(lost)

@@ -64,10 +64,7 @@ class BlockWriter:
             _moved(k, pointer, lie.lead, position)
             for pointer, lie in zip(self.pointers, lies, strict=True)
         ]
-        head = k.index(0)
-        if self.shared is not None:
-            for index, stride in zip(position, self.shared.lead, strict=True):
-                head = head + k.mul(k.index(index), stride)
+        head = k.index(0) if self.shared is None else _head(k, self.shared, position)
         start = block * cut.block
         rows = k.min(cut.block, k.index(p.queries) - start)
         work = _Block(self, here, start, rows, block, head)
@@ -99,9 +96,7 @@ def pack_all(
     all_values = space.at(shared.heads * shared.keys)
     loops = [d if s != 0 else 1 for d, s in zip(p.lead, shared.lead, strict=True)]
     with row_loop(k, k.begin, k.end, (*loops, shared.key_panels)) as position:
-        head = k.index(0)
-        for index, stride in zip(position, shared.lead, strict=False):
-            head = head + k.mul(k.index(index), stride)
+        head = _head(k, shared, position[:-1])
         panel = k.index(position[-1])
         first = panel * cut.panel
         here = _moved(k, key, p.k.lead, position[:-1]).at(k.mul(first, p.k.row))
@@ -116,6 +111,14 @@ def pack_all(
         pack_values(
             k, rows, p.v, p.width, count, there.aligned(4 * cut.lanes), p.keys, cut.value_panel
         )
+
+
+def _head(k: FunctionBuilder, shared: Shared, position: Sequence[Index]) -> Value:
+    """The number of the packed keys and values at a position of the loops over heads."""
+    head = k.index(0)
+    for index, stride in zip(position, shared.lead, strict=True):
+        head = head + k.mul(k.index(index), stride)
+    return head
 
 
 def ceil_div_value(x: Value, by: int) -> Value:
@@ -280,11 +283,7 @@ class _Block:
 
     def _packed(self, base: Pointer, width: int) -> PanelVectors:
         lanes = self.cut.lanes
-
-        def load(line: Pointer, j: int, count: int | Value) -> Value:
-            return self.k.load(line.at(j * lanes), lanes)
-
-        return PanelVectors(base.aligned(4 * lanes), width, load)
+        return PanelVectors.of_floats(self.k, base.aligned(4 * lanes), width, lanes)
 
     def _in_place(self, line: Pointer, j: int, count: int | Value) -> Value:
         lanes, step = self.cut.lanes, self.p.v.column

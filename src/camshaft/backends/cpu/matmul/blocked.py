@@ -18,7 +18,7 @@ from camshaft.backends.base import KernelSpec, Operand, Source
 from camshaft.backends.cpu.abi import constant_numbers, operand_pointer, phase_args
 from camshaft.backends.cpu.candidate import CpuCandidate
 from camshaft.backends.cpu.expr.epilogue import Epilogue
-from camshaft.backends.cpu.lang import FunctionBuilder, Index, Module, Pointer, Value
+from camshaft.backends.cpu.lang import FunctionBuilder, Index, Module, Value
 from camshaft.backends.cpu.matmul.layout import ALIGN, Layout, layout_of, packed_b
 from camshaft.backends.cpu.matmul.problem import MatmulProblem, is_supported
 from camshaft.backends.cpu.matmul.tile import MatmulTile, PanelVectors, Partial
@@ -252,11 +252,7 @@ class _BlockWriter:
         k, p, layout = self.k, self.p, self.layout
         size, width, lanes = layout.panel_elements(p), layout.width, layout.lanes
         base = k.args["packed0"].at(panel * size).at(start * width).aligned(ALIGN)
-
-        def load(line: Pointer, j: int, count: int | Value) -> Value:
-            return k.load(line.at(j * lanes), lanes)
-
-        vectors = PanelVectors(base, width, load)
+        vectors = PanelVectors.of_floats(k, base, width, lanes)
         tile = MatmulTile(k, replace(p, k=depth), lanes, layout.form)
         sums = self.sums.at((panel - first) * width).aligned(4 * lanes)
         a = self.a.at(k.mul(start, p.a_steps[-1]))

@@ -30,6 +30,15 @@ class PanelVectors:
     step: Extent  # elements from one step of the reduction to the next
     load: Callable[[Pointer, int, int | Value], Value]
 
+    @staticmethod
+    def of_floats(k: FunctionBuilder, base: Pointer, width: int, lanes: int) -> PanelVectors:
+        """A packed panel of `width` floats a row, all of which are in memory."""
+
+        def load(line: Pointer, j: int, count: int | Value) -> Value:
+            return k.load(line.at(j * lanes), lanes)
+
+        return PanelVectors(base, width, load)
+
 
 @dataclass(frozen=True)
 class Partial:

@@ -13,13 +13,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 
-import numpy as np
-
 from camshaft.backends.base import KernelSpec, Source
 from camshaft.backends.cpu.abi import phase_args
-from camshaft.backends.cpu.candidate import CpuCandidate
 from camshaft.backends.cpu.lang import FunctionBuilder, Index, Module, Pointer, Value
-from camshaft.backends.cpu.matmul_nbits.floats import packed_dtypes, prepacked, register_tiles
+from camshaft.backends.cpu.matmul_nbits.floats import PanelCandidate, packed_dtypes, register_tiles
 from camshaft.backends.cpu.matmul_nbits.loops import (
     Block,
     PanelLoops,
@@ -83,22 +80,15 @@ class MatmulNbitsFixed:
         ]
 
 
-class ByteCandidate(CpuCandidate[NbitsProblem]):
+class ByteCandidate(PanelCandidate):
     """Parameters: rows, cols (register tile: rows of x times vectors of columns)."""
 
-    @property
-    def width(self) -> int:
-        """Columns of a panel."""
-        return int(self.params["cols"]) * self.target.lanes(f32)
+    signed = False
 
     @cached_property
     def quantized(self) -> QuantizedRows:
         """Where the first phase writes."""
         return QuantizedRows(self.problem, int(self.params.get("planes", 1)))
-
-    def prepack(self, constants: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
-        """The panels, then the epilogue's constants as they are."""
-        return prepacked(self.spec, self.problem, constants, self.width, signed=False)
 
     def workspace(self, threads: int) -> Extent:
         """The quantized rows."""

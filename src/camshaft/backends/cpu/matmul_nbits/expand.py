@@ -9,14 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from camshaft.backends.base import KernelSpec, Source
 from camshaft.backends.cpu.abi import phase_args
-from camshaft.backends.cpu.candidate import CpuCandidate
 from camshaft.backends.cpu.lang import FunctionBuilder, Index, Module, Pointer, Value
 from camshaft.backends.cpu.matmul.tile import MatmulTile, PanelVectors
-from camshaft.backends.cpu.matmul_nbits.floats import field_of, packed_dtypes, prepacked
+from camshaft.backends.cpu.matmul_nbits.floats import PanelCandidate, field_of, packed_dtypes
 from camshaft.backends.cpu.matmul_nbits.loops import Block, PanelLoops, RowTile, each_block
 from camshaft.backends.cpu.matmul_nbits.problem import NbitsProblem, is_supported
 from camshaft.backends.cpu.target import CpuTarget
@@ -55,17 +52,8 @@ class MatmulNbitsExpanded:
         ]
 
 
-class ExpandCandidate(CpuCandidate[NbitsProblem]):
+class ExpandCandidate(PanelCandidate):
     """Parameters: rows, cols (register tile: rows of x times vectors of columns)."""
-
-    @property
-    def width(self) -> int:
-        """Columns of a panel."""
-        return int(self.params["cols"]) * self.target.lanes(f32)
-
-    def prepack(self, constants: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
-        """The panels, then the epilogue's constants as they are."""
-        return prepacked(self.spec, self.problem, constants, self.width, signed=True)
 
     def workspace(self, threads: int) -> Extent:
         """A panel of floats for each worker."""
@@ -86,11 +74,7 @@ class ExpandCandidate(CpuCandidate[NbitsProblem]):
             floats = floats.aligned(_ALIGN)
             lanes = loops.lanes
             tile = MatmulTile(k, p.product, lanes)
-
-            def load(line: Pointer, j: int, count: int | Value) -> Value:
-                return k.load(line.at(j * lanes), lanes)
-
-            vectors = PanelVectors(floats, width, load)
+            vectors = PanelVectors.of_floats(k, floats, width, lanes)
 
             def write(at: RowTile, rows: int, counts: Sequence[int | Value]) -> None:
                 tile.write(at.x, vectors, None, at.place, rows, counts)

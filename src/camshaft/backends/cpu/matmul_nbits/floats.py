@@ -8,6 +8,7 @@ that the weights are read and widened once for all of them.  Sums of a block are
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -67,8 +68,13 @@ class MatmulNbits:
         ]
 
 
-class FloatCandidate(CpuCandidate[NbitsProblem]):
-    """Parameters: rows, cols (register tile: rows of x times vectors of columns)."""
+class PanelCandidate(CpuCandidate[NbitsProblem]):
+    """Reads weights in panels.  Parameters: cols (vectors of columns in a panel), and others.
+
+    signed: whether weights are packed as two's complement.
+    """
+
+    signed: ClassVar[bool] = True
 
     @property
     def width(self) -> int:
@@ -77,7 +83,15 @@ class FloatCandidate(CpuCandidate[NbitsProblem]):
 
     def prepack(self, constants: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         """The panels, then the epilogue's constants as they are."""
-        return prepacked(self.spec, self.problem, constants, self.width, signed=True)
+        numbers = constant_numbers(self.spec)
+        weights = [constants[numbers[n]] for n in range(1, ANCHORS)]
+        others = [np.ascontiguousarray(constants[at]) for n, at in numbers.items() if n >= ANCHORS]
+        panels = packed_panels(self.problem, weights, self.width, signed=self.signed)
+        return [panels, *others]
+
+
+class FloatCandidate(PanelCandidate):
+    """Parameters: rows, cols (register tile: rows of x times vectors of columns)."""
 
     def workspace(self, threads: int) -> Extent:
         """Sums of the blocks of x, which zero points are multiplied by."""
@@ -97,23 +111,8 @@ class FloatCandidate(CpuCandidate[NbitsProblem]):
         return m.source()
 
 
-def prepacked(
-    spec: KernelSpec,
-    p: NbitsProblem,
-    constants: Sequence[np.ndarray],
-    width: int,
-    *,
-    signed: bool,
-) -> list[np.ndarray]:
-    """The panels, then the constants of the epilogue as they are."""
-    numbers = constant_numbers(spec)
-    weights = [constants[numbers[n]] for n in range(1, ANCHORS)]
-    others = [np.ascontiguousarray(constants[at]) for n, at in numbers.items() if n >= ANCHORS]
-    return [packed_panels(p, weights, width, signed=signed), *others]
-
-
 def packed_dtypes(spec: KernelSpec) -> list[DType]:
-    """Element types of what `prepacked` gives."""
+    """Element types of what `PanelCandidate.prepack` gives."""
     return [u8, *(spec.inputs[n].dtype for n in constant_numbers(spec, ANCHORS))]
 
 
