@@ -79,9 +79,47 @@ SHARED = """
   y = MatMul (p, vall) }
 """
 
+COLUMNS = """
+{ qrows = Reshape (q, turned)
+  vrows = Reshape (v, turned)
+  krows = Reshape (k, turned)
+  qt = Transpose <perm = [0, 1, 3, 2]> (qrows)
+  s = MatMul (qt, krows)
+  c = Constant <value = float {0.3535534}> ()
+  scaled = Mul (s, c)
+  masked = Add (scaled, mask)
+  p = Softmax <axis = -1> (masked)
+  pt = Transpose <perm = [0, 1, 3, 2]> (p)
+  columns = MatMul (vrows, pt)
+  biased = Add (columns, bias)
+  y = Reshape (biased, rows) }
+"""
+OTHER_AXIS = """
+{ qt = Transpose <perm = [0, 1, 3, 2]> (q)
+  s = MatMul (k, qt)
+  masked = Add (s, mask)
+  p = Softmax <axis = 2> (masked)
+  vt = Transpose <perm = [0, 1, 3, 2]> (v)
+  columns = MatMul (vt, p)
+  y = Transpose <perm = [0, 1, 3, 2]> (columns) }
+"""
+DEBERTA = """
+{ kt = Transpose <perm = [0, 1, 3, 2]> (k)
+  s = MatMul (q, kt)
+  hides = Not (mask)
+  low = Constant <value = float {-3.4028234e38}> ()
+  zero = Constant <value = float {0.0}> ()
+  filled = Where (hides, low, s)
+  p = Softmax <axis = -1> (filled)
+  safe = Where (hides, zero, p)
+  y = MatMul (safe, v) }
+"""
+CONSTANTS = "<int64[4] turned = {2, 4, 8, 9}, int64[4] rows = {2, 4, 9, 8}>"
+
 
 def form(body: str, more: str = "") -> onnx.ModelProto:
-    text = HEADS.replace("{more}", more) + body
+    constants = CONSTANTS if "turned" in body else ""
+    text = HEADS.replace("{more}", more) + constants + body
     return onnx.parser.parse_model(text)
 
 
@@ -89,7 +127,10 @@ FORMS = {
     "an added mask": form(BERT, ", float[2,1,1,9] mask"),
     "bools, both scaled, guarded": form(TORCH, ", bool[2,1,9,9] mask"),
     "a soft cap, filled": form(FILLED, ", bool[9,9] mask"),
+    "hidden twice": form(DEBERTA, ", bool[2,1,9,9] mask"),
     "windows": form(WINDOWS, ", float[4,9,9] bias, float[1,2,1,9,9] mask"),
+    "channels first": form(COLUMNS, ", float[2,1,1,9] mask, float[9] bias"),
+    "softmax over rows": form(OTHER_AXIS, ", float[9] mask"),
     "shared heads": form(SHARED, ", float[2,2,9,8] k2, float[2,2,9,8] v2"),
 }
 

@@ -7,8 +7,10 @@ of the op, so that the rules know nothing of how exporters write it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
+
+import numpy as np
 
 from camshaft.ir import expr as E
 from camshaft.ir.attrs import axis_attr, expr_attr, int_attr, ints_attr
@@ -16,9 +18,13 @@ from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.types import Shape, TensorType, f32
 from camshaft.ops import ATTENTION, BROADCAST, MATMUL, POINTWISE, RESHAPE, SOFTMAX, TRANSPOSE
+from camshaft.ops.attention import score_shape
 from camshaft.passes.bodies import Body, Inliner, broadcasts_to, fits
 from camshaft.passes.canonical.shapes import reshaped
 from camshaft.passes.rewrite import Rewrite, Rewriter
+
+VERY_LOW = -1e30
+"""A score that a mask puts in the place of others: beside any score that a net computes its power is 0."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,14 @@ def turned(r: Rewriter, x: Tensor, like: Node) -> Tensor:
     rank = x.type.rank
     perm = (*range(rank - 2), rank - 1, rank - 2)
     return r.emit(TRANSPOSE, [x], {"perm": perm}, like=like, output=f"{x.name}:turned")
+
+
+def turned_operand(r: Rewriter, x: Tensor, like: Node) -> Tensor:
+    """An operand that broadcasts to [..., S, T], for [..., T, S]."""
+    if x.type.rank == 0:
+        return x
+    column = x if x.type.rank > 1 else reshaped(r, x, (1, *x.shape), like, "row")
+    return turned(r, column, like)
 
 
 def scores_of(x: Tensor, node: Node, r: Rewriter) -> Scores | None:
@@ -133,6 +147,94 @@ def _regrouped(own: Shape, before: Shape, after: Shape) -> Shape | None:
     return tuple(d for group in result for d in group)
 
 
+@dataclass(frozen=True)
+class Shares:
+    """What a query takes of each value: the softmax of `scores`, queries in rows.
+
+    hidden: what a query without scores takes ("nan", "zero").
+    """
+
+    softmax: Node
+    scores: Scores
+    hidden: str
+
+
+def shares_of(x: Tensor, r: Rewriter, queries: int) -> Shares | None:
+    """How `x` comes about, if it is a softmax of scores.  queries: the axis of `x` they lie along, -2 or -1."""
+    turn = r.producer(x, TRANSPOSE)
+    if turn is not None and r.single_use(x) and _turns(turn):
+        return shares_of(turn.args[0], r, -3 - queries)
+    guard = r.producer(x, POINTWISE)
+    if guard is not None and r.single_use(x):
+        return _guarded(guard, r, queries)
+    softmax = r.producer(x, SOFTMAX)
+    if softmax is None or softmax.attrs["log"] or not r.single_use(x):
+        return None
+    rank = x.type.rank
+    if axis_attr(softmax, rank) - rank != -3 - queries:
+        return None
+    scores = scores_of(softmax.args[0], softmax, r)
+    if scores is not None and queries == -1:
+        operands = [turned_operand(r, t, softmax) for t in scores.operands]
+        scores = Scores(scores.key, scores.query, Body(scores.body.expr, (None, *operands)))
+    return None if scores is None else Shares(softmax, scores, "nan")
+
+
+def _turns(node: Node) -> bool:
+    """Whether a transpose exchanges the last two axes."""
+    rank = node.output.type.rank
+    return ints_attr(node, "perm") == (*range(rank - 2), rank - 1, rank - 2)
+
+
+def _guarded(guard: Node, r: Rewriter, queries: int) -> Shares | None:
+    """Shares that are made 0 where they are NaN, as PyTorch does, or where a mask has hidden the
+    scores already, as DeBERTa does."""
+    expr = expr_attr(guard, "expr")
+    inner = {
+        i: shares
+        for i, t in enumerate(guard.args)
+        if t.shape == guard.output.shape and (shares := shares_of(t, r, queries)) is not None
+    }
+    if expr.op != "select" or len(inner) != 1:
+        return None
+    ((place, shares),) = inner.items()
+    share, zero, nan = E.inp(place), E.const(0.0), E.unary("isnan", E.inp(place))
+    if expr == E.select(nan, zero, share) and len(guard.args) == 1:
+        return replace(shares, hidden="zero")
+    return _hidden_twice(expr, guard.args, place, shares) if queries == -2 else None
+
+
+def _hidden_twice(
+    expr: E.Expr, args: Sequence[Tensor], place: int, shares: Shares
+) -> Shares | None:
+    """Shares with 0 where a condition holds under which the score is a very low number: that is minus infinity, and
+    a query without scores takes nothing."""
+    score, operands = shares.scores.body.expr, shares.scores.body.operands
+    if score.op != "select":
+        return None
+    names = [None if i == place else t.name for i, t in enumerate(args)]
+    mapped = [operand for operand in operands if operand is not None and operand.name in names]
+    indices = {t.name: operands.index(t) for t in mapped}
+    if any(n is not None and n not in indices for n in names):
+        return None
+    inputs = [E.inp(0) if n is None else E.inp(indices[n]) for n in names]
+    condition, *arms = E.substitute(expr, inputs).args
+    wanted, *branches = score.args
+    for hidden, shown in ((0, 1), (1, 0)):
+        low = branches[hidden]
+        if (
+            condition == wanted
+            and arms[hidden] == E.const(0.0)
+            and arms[shown] == E.inp(0)
+            and low.op == "const"
+            and float(low.value or 0) <= VERY_LOW
+        ):
+            branches[hidden] = E.const(-np.inf)
+            body = Body(E.select(wanted, *branches), operands)
+            return replace(shares, scores=replace(shares.scores, body=body), hidden="zero")
+    return None
+
+
 class FuseAttention(Rewrite):
     """softmax(f(q k^T)) v is one op."""
 
@@ -140,44 +242,34 @@ class FuseAttention(Rewrite):
     ops = (MATMUL,)
 
     def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
-        shares, value = node.args[:2]
-        found = self._shares(shares, r)
-        if found is None or value.is_const or value.type.dtype != f32:
+        rows = shares_of(node.args[0], r, queries=-2)
+        if rows is not None:
+            return self._fused(rows, node.args[1], node.args[2:], node, r)
+        columns = shares_of(node.args[1], r, queries=-1)
+        if columns is None:
             return None
-        softmax, hidden = found
-        scores = scores_of(softmax.args[0], softmax, r)
-        if scores is None:
-            return None
-        inputs = [scores.query, scores.key, value, *scores.operands]
-        own = len(inputs)
-        attrs: dict[str, Attr] = {
-            "score": scores.body.expr,
-            "operands": own - 3,
-            "hidden": hidden,
-            "epilogue": node.attrs["epilogue"],
-        }
-        if not all(broadcasts_to(t, softmax.args[0].shape) for t in scores.operands):
-            return None
-        return [r.emit(ATTENTION, [*inputs, *node.args[2:]], attrs, like=[softmax, node])]
+        operands = [turned_operand(r, t, node) for t in node.args[2:]]
+        made = self._fused(columns, turned(r, node.args[0], node), operands, node, r)
+        return None if made is None else [turned(r, made[0], node)]
 
     @staticmethod
-    def _shares(x: Tensor, r: Rewriter) -> tuple[Node, str] | None:
-        """The softmax along the last axis whose result `x` is, and what it makes of a row without scores:
-        PyTorch puts 0 in the place of NaN."""
-        hidden = "nan"
-        guard = r.producer(x, POINTWISE)
-        if guard is not None and len(guard.args) == 1 and r.single_use(x):
-            nan = E.unary("isnan", E.inp(0))
-            if guard.attrs["expr"] != E.select(nan, E.const(0.0), E.inp(0)):
-                return None
-            x, hidden = guard.args[0], "zero"
-        softmax = r.producer(x, SOFTMAX)
-        if softmax is None or softmax.attrs["log"] or not r.single_use(x):
+    def _fused(
+        shares: Shares, value: Tensor, operands: Sequence[Tensor], node: Node, r: Rewriter
+    ) -> Sequence[Tensor] | None:
+        if value.is_const or value.type.dtype != f32:
             return None
-        rank = x.type.rank
-        if axis_attr(softmax, rank) != rank - 1:
+        scores = shares.scores
+        inputs = [scores.query, scores.key, value, *scores.operands]
+        attrs: dict[str, Attr] = {
+            "score": scores.body.expr,
+            "operands": len(inputs) - 3,
+            "hidden": shares.hidden,
+            "epilogue": node.attrs["epilogue"],
+        }
+        shape = score_shape(scores.query.shape, scores.key.shape)
+        if not all(broadcasts_to(t, shape) for t in scores.operands):
             return None
-        return softmax, hidden
+        return [r.emit(ATTENTION, [*inputs, *operands], attrs, like=[shares.softmax, node])]
 
     def example(self) -> Graph:
         b = GraphBuilder("attention")
