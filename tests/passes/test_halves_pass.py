@@ -9,6 +9,7 @@ from camshaft.ir import expr as E
 from camshaft.ir.graph import Graph, GraphBuilder
 from camshaft.ir.interpret import interpret
 from camshaft.ir.types import DType, TensorType, bf16, f16, f32
+from camshaft.ops import ATTENTION
 from camshaft.ops import functional as F
 from camshaft.passes.half import Halving, are_halves, exact_halves, obstacle, with_halves
 from camshaft.passes.pipeline import fuse_casts, optimize
@@ -61,11 +62,48 @@ def test_one_rounding_serves_all_readers() -> None:
     assert len(casts) == 1 and casts[0].attrs["expr"] == E.cast(E.inp(0), bf16)
 
 
+def attention_net() -> Graph:
+    """x [2, 5, 48] > three products > heads > attention > a product; the keys are an output too."""
+    b = GraphBuilder("attention")
+    x = b.input("x", TensorType(f32, (2, 5, 48)))
+    parts = []
+    for name in "qkv":
+        w = b.constant((RNG.standard_normal((48, 48)) / 7).astype(np.float32), f"w.{name}")
+        with b.scope(name):
+            heads = F.reshape(b, F.matmul(b, x, w), (2, 5, 3, 16))
+            parts.append(F.transpose(b, heads, (0, 2, 1, 3)))
+    y = b.emit(ATTENTION, parts, {"score": E.mul(E.inp(0), E.const(0.25))}, name="attend")
+    flat = F.reshape(b, F.transpose(b, y, (0, 2, 1, 3)), (2, 5, 48))
+    w = b.constant((RNG.standard_normal((48, 48)) / 7).astype(np.float32), "w.out")
+    return b.graph({"y": F.matmul(b, flat, w), "keys": parts[1]})
+
+
+def test_attention_of_halves() -> None:
+    """Products write halves where attention alone reads them, and attention where the next product does."""
+    graph = optimize(attention_net())
+    names = [n.output.name for n in graph.nodes if n.op.name in ("conv", "matmul", "attention")]
+    made = fuse_casts(with_halves(graph, dict.fromkeys(names, Halving(bf16, True))))
+    (attention,) = (n for n in made.nodes if n.op is ATTENTION)
+    assert attention.attrs["products"] == "bf16"
+    assert [t.type.dtype for t in attention.args] == [bf16, f32, bf16]
+    assert attention.output.type.dtype == bf16
+    assert sum(n.op.name == "pointwise" for n in made.nodes) == 1  # which rounds x
+    x = RNG.standard_normal((2, 5, 48)).astype(np.float32)
+    want, got = (interpret(g, {"x": x}) for g in (graph, made))
+    for name in ("y", "keys"):
+        error = np.abs(got[name] - want[name]).max() / np.abs(want[name]).max()
+        assert 0 < error < 8 * bf16.step
+    (node,) = (n for n in graph.nodes if n.op is ATTENTION)
+    assert "no weights" in obstacle(node, Halving(bf16, False))
+    assert "f32 and of bf16 only" in obstacle(node, Halving(f16, True))
+    assert "'bf16' already" in obstacle(attention, Halving(bf16, True))
+
+
 def test_weights_beyond_fp16_stay_float() -> None:
     graph = optimize(net(largest=7e4))
     nodes = [n for n in graph.nodes if n.output.name in layers(graph)]
-    assert all("7e+04, beyond the 65504 of FP16" in obstacle(n, f16) for n in nodes)
-    assert not any(obstacle(n, bf16) for n in nodes)
+    assert all("7e+04, beyond the 65504 of FP16" in obstacle(n, Halving(f16, False)) for n in nodes)
+    assert not any(obstacle(n, Halving(bf16, True)) for n in nodes)
 
 
 def test_weights_that_are_halves_already() -> None:

@@ -11,7 +11,7 @@ from camshaft.builder.tasks import Task
 from camshaft.builder.tuning.timing_cache import MARGIN
 from camshaft.errors import ConfigError
 from camshaft.ir.graph import Graph, Node
-from camshaft.passes.half import HALF_PRECISIONS, Halving, obstacle, with_halves
+from camshaft.passes.half import HALF_PRECISIONS, Halving, asked_for, obstacle, with_halves
 from camshaft.passes.pipeline import fuse_casts
 
 
@@ -45,7 +45,8 @@ class HalfPrecision:
             if precision not in HALF_PRECISIONS:
                 continue
             nodes = [n for n in graph.nodes if layer in n.origin]
-            reasons = [obstacle(n, HALF_PRECISIONS[precision]) for n in nodes]
+            dtype = HALF_PRECISIONS[precision]
+            reasons = [obstacle(n, asked_for(n, dtype, activations=True)) for n in nodes]
             if all(reasons):
                 why = reasons[0] if reasons else "no layer of the model is called so"
                 raise ConfigError(f"layer_precision asks for {precision} in {layer!r}, but {why}")
@@ -57,7 +58,7 @@ class HalfPrecision:
             how = self._asked(node, halving)
             if how is None and not kept.intersection(node.origin) and not self._is_float(node):
                 how = halving
-            if how is not None and not obstacle(node, how.dtype):
+            if how is not None and not obstacle(node, how):
                 found[node.output.name] = how
         return found
 
@@ -66,7 +67,7 @@ class HalfPrecision:
         if not asked:
             return None
         dtype = HALF_PRECISIONS[sorted(filter(None, asked))[0]]
-        return Halving(dtype, halving.activations and dtype == halving.dtype)
+        return asked_for(node, dtype, activations=halving.activations and dtype == halving.dtype)
 
     def _is_float(self, node: Node) -> bool:
         return any(self.layer_precision.get(o) in ("fp32", "int8") for o in node.origin)

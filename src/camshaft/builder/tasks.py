@@ -54,11 +54,13 @@ class Task:
 
     @property
     def precision(self) -> str:
-        """Element type of the arithmetic: that of the anchor's first operand; of f32 with weights that are halves
-        or of few bits both."""
+        """Element type of the arithmetic: that of the anchor's first operand, if no attribute says otherwise; of
+        f32 with weights that are halves or of few bits both."""
         if self.spec is None or not self.spec.inputs:
             return "f32"
         x, attrs = self.spec.inputs[0].dtype, dict(self.spec.attrs)
+        if attrs.get("products", "f32") != "f32":
+            return str(attrs["products"])
         if "bits" in attrs:
             return f"{'i8' if attrs['int8'] else x}, weights u{attrs['bits']!r}"
         weights = [o.dtype for o in self.spec.inputs[1:2] if o.const and o.dtype in HALVES]

@@ -202,6 +202,10 @@ def _sums(types: Types, attrs: Any) -> Rounding:
     return Rounding.SUMS
 
 
+def _none_inside(arrays: Sequence[np.ndarray], attrs: Any) -> np.ndarray | None:
+    return None
+
+
 def _any_integers(types: Types, attrs: Any) -> Mapping[int, Integers]:
     return {}
 
@@ -252,6 +256,8 @@ class OpDef:
     integers: (input types, attrs) -> input index -> the integers which that input may hold; inputs
         that are not named may hold any.
     rounding: (input types, attrs) -> how the result before the epilogue may be rounded.
+    inner_rounding: (input arrays, attrs) -> how far each element of that result may be off because kernels round
+        numbers inside it, which the reference does not; None where they round none.
     increasing: (input types, attrs) -> whether no element of that result becomes smaller when an
         element of input 0 becomes larger, so that an interval passes at both ends.
     symbolic: the reference on small tensors whose elements are extents, for shape arithmetic.  That
@@ -286,6 +292,7 @@ class OpDef:
     macs: Callable[[Types, TensorType, Any], Extent] = _no_macs
     integers: Callable[[Types, Any], Mapping[int, Integers]] = _any_integers
     rounding: Callable[[Types, Any], Rounding] = _sums
+    inner_rounding: Callable[[Sequence[np.ndarray], Any], np.ndarray | None] = _none_inside
     increasing: Callable[[Types, Any], bool] = _never
     value_range: Callable[[Operands, Any], ValueRange | None] = _unknown
     symbolic: SymbolicFn | None = None

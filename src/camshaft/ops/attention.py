@@ -13,10 +13,14 @@ from camshaft.ir import expr as E
 from camshaft.ir.extents.constraints import require_equal
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.op import Attribute, OpDef, Types
-from camshaft.ir.types import Shape, TensorType, broadcast_shapes, dtype_of
+from camshaft.ir.types import Shape, TensorType, bf16, broadcast_shapes, dtype_of, f32
 from camshaft.ops.common import EPILOGUE, IDENTITY, accumulator, apply_epilogue, epilogue_type
 
 Attrs = Mapping[str, Any]
+
+
+PRODUCTS = ("f32", "bf16")
+"""What the attribute "products" may be; the first one stands for the type that q, k and v have."""
 
 
 def score_shape(query: Shape, key: Shape) -> Shape:
@@ -33,7 +37,9 @@ def _attention_infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorTy
     require_equal(q.shape[-1], k.shape[-1], misfit)
     require_equal(k.shape[-2], v.shape[-2], misfit)
     lead = broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2])
-    dtype = accumulator(accumulator(q.dtype, k.dtype), v.dtype.accumulator)
+    dtype = accumulator(accumulator(q.dtype.accumulator, k.dtype.accumulator), v.dtype.accumulator)
+    if attrs["products"] not in (PRODUCTS if dtype == f32 else PRODUCTS[:1]):
+        raise ModelError(f"products of {attrs['products']!r} do not exist for {q}, {k} and {v}")
     scores = TensorType(dtype, (*lead, q.shape[-2], k.shape[-2]))
     score = epilogue_type(scores, types[3:count], {"epilogue": attrs["score"]})
     if score.dtype != dtype:
@@ -47,7 +53,11 @@ def _attention_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.
     count = 3 + attrs["operands"]
     lead = np.broadcast_shapes(*(a.shape[:-2] for a in (q, k, v)))
     scores = (*lead, q.shape[-2], k.shape[-2])
-    y = np.empty((*lead, q.shape[-2], v.shape[-1]), q.dtype)
+    dtype = dtype_of(q).accumulator.numpy
+    if attrs["products"] == "bf16":
+        q, k, v = (a.astype(bf16.numpy) for a in (q, k, v))
+    q, k, v = (a.astype(dtype, copy=False) for a in (q, k, v))
+    y = np.empty((*lead, q.shape[-2], v.shape[-1]), dtype)
     whole = [np.broadcast_to(a, (*lead, *a.shape[-2:])) for a in (q, k, v)]
     operands = [np.broadcast_to(a, scores) for a in arrays[3:count]]
     for at in np.ndindex(*lead):  # one matrix of scores at a time
@@ -83,6 +93,18 @@ def visible(queries: int, keys: int, first: int, window: int) -> np.ndarray:
     return seen & (key > place - window) if window else seen
 
 
+def _inner_rounding(arrays: Sequence[np.ndarray], attrs: Attrs) -> np.ndarray | None:
+    """Powers p (1 + e) with |e| <= 2^-8: sums of p v, and those of p that they are divided by, are off by that
+    share of what the magnitudes of v give."""
+    if attrs["products"] != "bf16":
+        return None
+    q, k, v = arrays[:3]
+    own = 3 + attrs["operands"]
+    plain = {**attrs, "epilogue": IDENTITY}
+    (most,) = _attention_reference([q, k, np.abs(v), *arrays[3:own]], plain)
+    return np.nan_to_num(2.02 * 2.0**-8 * most, nan=0.0, posinf=0.0)
+
+
 def _attention_macs(types: Types, output: TensorType, attrs: Attrs) -> Extent:
     q, k, v = types[:3]
     return prod(output.shape[:-1]) * k.shape[-2] * (q.shape[-1] + v.shape[-1])
@@ -92,7 +114,7 @@ ATTENTION = OpDef(
     "attention",
     "softmax(score(q k^T)) v of queries q [..., S, H], keys k [..., T, H] and values v [..., T, G]; leading "
     "axes broadcast, so that several heads may share keys and values.  Behind v come the operands of "
-    "`score`, which broadcast to [..., S, T], then those of the epilogue.",
+    "`score`, which broadcast to [..., S, T], then those of the epilogue.  Half floats are summed in f32.",
     _attention_infer,
     _attention_reference,
     {
@@ -108,6 +130,11 @@ ATTENTION = OpDef(
             'what a query that sees no key (whose scores are all minus infinity) gives: "nan" or "zero"',
             "nan",
         ),
+        "products": Attribute(
+            'of what the two products are: "f32" (no rounding), or "bf16", to which q, k and v are rounded, and the exponentials '
+            "before they meet v",
+            "f32",
+        ),
         "epilogue": EPILOGUE,
     },
     "contraction",
@@ -115,6 +142,7 @@ ATTENTION = OpDef(
     more_anchors="operands",
     smooths=True,
     macs=_attention_macs,
+    inner_rounding=_inner_rounding,
 )
 
 OPS = (ATTENTION,)

@@ -1,21 +1,23 @@
 """Half precision: weights, or weights and activations, of layers as bf16 or f16 (ADR 9).
 
 Arithmetic stays in f32.  A layer reads its weights as halves; where its activations become halves too, they are
-rounded by a cast in front of it, which the fusions take into whatever makes them.
+rounded by a cast in front of it, which the fusions take into whatever makes them.  Attention has no weights: its
+products are of bf16, queries, keys and values come as halves from what computes them, or are rounded by its kernel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from camshaft.ir import expr as E
 from camshaft.ir.graph import Graph, Node, Tensor
+from camshaft.ir.op import Attr
 from camshaft.ir.rebuild import Rebuild
 from camshaft.ir.types import DType, bf16, f16, f32
-from camshaft.ops import CONV, MATMUL, POINTWISE
+from camshaft.ops import ATTENTION, CONV, MATMUL, POINTWISE, RESHAPE, SLICE, TRANSPOSE
 
 HALF_PRECISIONS: Mapping[str, DType] = {"bf16": bf16, "fp16": f16}
 """Name of a precision -> its element type."""
@@ -33,8 +35,11 @@ class Halving:
         return name if self.activations else f"{name} weights"
 
 
-def obstacle(node: Node, dtype: DType) -> str:
-    """Why a layer cannot have weights of a half type, or ""."""
+def obstacle(node: Node, how: Halving) -> str:
+    """Why a layer cannot become half that way, or ""."""
+    dtype = how.dtype
+    if node.op is ATTENTION:
+        return _obstacle_of_attention(node, how)
     if node.op not in (CONV, MATMUL):
         return f"its op ({node.op.name}) has no weights"
     x, w = node.args[:2]
@@ -45,6 +50,19 @@ def obstacle(node: Node, dtype: DType) -> str:
     if dtype == f16 and _largest(w) > f16.largest:
         return f"its weights reach {_largest(w):.3g}, beyond the {f16.largest:.0f} of FP16"
     return ""
+
+
+def _obstacle_of_attention(node: Node, how: Halving) -> str:
+    if node.attrs["products"] != "f32":
+        return f"its products are of {node.attrs['products']!r} already"
+    if how.dtype != bf16:
+        return "attention has products of f32 and of bf16 only"
+    return "" if how.activations else "attention has no weights"
+
+
+def asked_for(node: Node, dtype: DType, *, activations: bool) -> Halving:
+    """What it means for a layer that it must be half: of attention always the products."""
+    return Halving(dtype, activations or node.op is ATTENTION)
 
 
 def _largest(w: Tensor) -> float:
@@ -71,6 +89,7 @@ def with_halves(graph: Graph, how: Mapping[str, Halving]) -> Graph:
     """The graph with some layers on halves.  how: output name of a layer without `obstacle` -> how."""
     rebuild, casts = Rebuild(graph), dict[tuple[str, DType], Tensor]()
     b = rebuild.builder
+    attended = _Attended(graph, how)
 
     def rounded(x: Tensor, dtype: DType, like: Node) -> Tensor:
         key = (x.name, dtype)
@@ -87,6 +106,15 @@ def with_halves(graph: Graph, how: Mapping[str, Halving]) -> Graph:
         if halving is None:
             rebuild.replace(old, rebuild.carry(node))
             continue
+        if node.op is ATTENTION:
+            inputs = [
+                early if (early := attended.moved(t, rebuild, rounded)) else rebuild.get(t)
+                for t in old.args[:3]
+            ]
+            attrs: dict[str, Attr] = {**node.attrs, "products": "bf16"}
+            made = b.add(node.op, [*inputs, *node.args[3:]], attrs, like=node, name=node.name)
+            rebuild.replace(old, made)
+            continue
         x, w, *operands = node.args
         if halving.activations:
             x = rounded(x, halving.dtype, node)
@@ -97,11 +125,58 @@ def with_halves(graph: Graph, how: Mapping[str, Halving]) -> Graph:
     return rebuild.finish()
 
 
+Rounded = Callable[[Tensor, DType, Node], Tensor]
+"""(a tensor of the new graph, a half type, the node whose names the cast takes) -> the tensor so rounded."""
+_MOVES = (RESHAPE, TRANSPOSE, SLICE)
+
+
+class _Attended:
+    """Queries, keys and values that whoever computes them can write as halves: nothing but attention reads them,
+    behind reshapes, transposes and slices."""
+
+    def __init__(self, graph: Graph, how: Mapping[str, Halving]) -> None:
+        self.graph = graph
+        self.attentions = {n for n in how if graph.producers[n].op is ATTENTION}
+        self._made: dict[str, Tensor] = {}
+
+    def moved(self, t: Tensor, rebuild: Rebuild, rounded: Rounded) -> Tensor | None:
+        """What stands for `t` as bf16, the cast right behind what computes it; None where it is not so."""
+        source = self.graph.producers.get(t.name)
+        while source is not None and source.op in _MOVES:
+            source = self.graph.producers.get(source.args[0].name)
+        if source is None or not (source.op.anchors or source.op is POINTWISE):
+            return None
+        return self._moved(t, rebuild, rounded) if self._is_read_here(source.output) else None
+
+    def _moved(self, t: Tensor, rebuild: Rebuild, rounded: Rounded) -> Tensor:
+        move = self.graph.producers[t.name]
+        if move.op not in _MOVES:
+            return rounded(rebuild.get(t), bf16, move)
+        if t.name not in self._made:
+            before = self._moved(move.args[0], rebuild, rounded)
+            self._made[t.name] = rebuild.builder.emit(
+                move.op, [before], move.attrs, like=move, name=move.name, output=f"{t.name}:{bf16}"
+            )
+        return self._made[t.name]
+
+    def _is_read_here(self, t: Tensor) -> bool:
+        if t.type.dtype != f32 or any(t.name == out.name for out in self.graph.outputs):
+            return False
+        return all(
+            all(t.name != other.name for other in node.args[3:])
+            if node.op is ATTENTION and node.output.name in self.attentions
+            else node.op in _MOVES and self._is_read_here(node.output)
+            for node in self.graph.consumers.get(t.name, ())
+        )
+
+
 def exact_halves(graph: Graph) -> dict[str, Halving]:
     """Layers whose weights are halves already, as a model of half floats has them: to be stored so."""
     found: dict[str, Halving] = {}
     for node in graph.nodes:
         for dtype in HALF_PRECISIONS.values():
-            if not obstacle(node, dtype) and are_halves(node.args[1], dtype):
+            if not obstacle(node, Halving(dtype, activations=False)) and are_halves(
+                node.args[1], dtype
+            ):
                 found.setdefault(node.output.name, Halving(dtype, activations=False))
     return found

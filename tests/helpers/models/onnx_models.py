@@ -157,3 +157,29 @@ def two_convs() -> bytes:
     model.ir_version = 9
     onnx.checker.check_model(model)
     return model.SerializeToString()
+
+
+def encoder_layer(tokens: int = 24, width: int = 64, heads: int = 4) -> bytes:
+    """Self-attention of x f32[2, tokens, width] between products named "query", "key", "value" and "out"; scores,
+    softmax and the sums of values are "scores", "softmax" and "mix"."""
+    rng, rows, size = np.random.default_rng(5), [0, tokens, heads, width // heads], width // heads
+    constants = {f"{n}.w": rng.standard_normal((width, width)).astype(np.float32) / np.sqrt(width).astype(np.float32) for n in ("query", "key", "value", "out")}  # fmt: skip
+    constants |= {"rows": np.array(rows), "flat": np.array([0, tokens, width]), "scale": np.float32(size**-0.5)}  # fmt: skip
+    nodes = []
+    for name, perm in (("query", (0, 2, 1, 3)), ("key", (0, 2, 3, 1)), ("value", (0, 2, 1, 3))):
+        nodes += [
+            helper.make_node("MatMul", ["x", f"{name}.w"], [name], name=name),
+            helper.make_node("Reshape", [name, "rows"], [f"{name}.heads"]),
+            helper.make_node("Transpose", [f"{name}.heads"], [f"{name}.turned"], perm=perm),
+        ]
+    nodes += [
+        helper.make_node("MatMul", ["query.turned", "key.turned"], ["scores"], name="scores"),
+        helper.make_node("Mul", ["scores", "scale"], ["scaled"]),
+        helper.make_node("Softmax", ["scaled"], ["softmax"], name="softmax", axis=-1),
+        helper.make_node("MatMul", ["softmax", "value.turned"], ["mix"], name="mix"),
+        helper.make_node("Transpose", ["mix"], ["mix.turned"], perm=(0, 2, 1, 3)),
+        helper.make_node("Reshape", ["mix.turned", "flat"], ["mix.flat"]),
+        helper.make_node("MatMul", ["mix.flat", "out.w"], ["y"], name="out"),
+    ]
+    x = np.zeros((2, tokens, width), np.float32)
+    return model_of(nodes, {"x": x}, ["y"], constants).SerializeToString()

@@ -54,10 +54,13 @@ def references(spec: KernelSpec, arrays: Sequence[np.ndarray]) -> list[Reference
         return [Reference(value, expr_attr(spec, op.expression), known)]
     (anchor,) = op.reference(arrays, {**attrs, "epilogue": IDENTITY})
     first = _anchor(op, np.asarray(anchor), arrays, attrs)
+    inner = op.inner_rounding(arrays, attrs)
+    if inner is not None:
+        first = Interval(first.low - inner, first.high + inner, first.dtype)
     operands = arrays[op.own_inputs(attrs) :]
     value = apply_epilogue(np.asarray(anchor), operands, attrs)
     known = (first, *(Interval.around(a) for a in operands))
-    stepped = steps_inside(expr_attr(spec, "prologue", IDENTITY))
+    stepped = inner is not None or steps_inside(expr_attr(spec, "prologue", IDENTITY))
     return [Reference(value, expr_attr(spec, "epilogue", IDENTITY), known, stepped)]
 
 

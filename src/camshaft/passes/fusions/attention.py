@@ -13,7 +13,7 @@ from math import prod
 import numpy as np
 
 from camshaft.ir import expr as E
-from camshaft.ir.attrs import axis_attr, expr_attr, int_attr, ints_attr
+from camshaft.ir.attrs import axis_attr, expr_attr, ints_attr
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.types import Shape, TensorType, f32
@@ -21,6 +21,7 @@ from camshaft.ops import ATTENTION, BROADCAST, MATMUL, POINTWISE, RESHAPE, SOFTM
 from camshaft.ops.attention import score_shape
 from camshaft.passes.bodies import Body, Inliner, broadcasts_to, fits
 from camshaft.passes.canonical.shapes import reshaped
+from camshaft.passes.fusions.attention_operands import OPERAND_FUSIONS
 from camshaft.passes.rewrite import Rewrite, Rewriter
 
 VERY_LOW = -1e30
@@ -344,50 +345,8 @@ class ShareHeads(Rewrite):
         return b.graph({"y": b.emit(ATTENTION, [q, keys, values], name="attention")})
 
 
-class ScaleInScore(Rewrite):
-    """Queries or keys times a number: the scores are multiplied instead, as they are stored."""
-
-    name = "scale-in-score"
-    ops = (ATTENTION,)
-
-    def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
-        for i, t in enumerate(node.args[:2]):
-            moves: list[Node] = []
-            made = r.producer(t)
-            while made is not None and made.op in (RESHAPE, TRANSPOSE):
-                moves.append(made)
-                made = r.producer(made.args[0])
-            factor = _factor(made) if made is not None and made.op is POINTWISE else None
-            if made is None or factor is None or made.args[0].type != made.output.type:
-                continue
-            plain = made.args[0]
-            for move in reversed(moves):
-                label = f"{move.output.name}:unscaled"
-                plain = r.emit(move.op, [plain], move.attrs, like=move, output=label)
-            inputs = list(node.args)
-            inputs[i] = plain
-            operands = [E.inp(n + 1) for n in range(int_attr(node, "operands"))]
-            product = E.mul(E.inp(0), E.const(factor))
-            score = E.substitute(expr_attr(node, "score"), [product, *operands])
-            attrs: dict[str, Attr] = {**node.attrs, "score": score}
-            return [r.emit(ATTENTION, inputs, attrs, like=[made, node])]
-        return None
-
-    def example(self) -> Graph:
-        b = GraphBuilder("scaled-queries")
-        q, k, v = (b.input(n, TensorType(f32, (2, 3, 4))) for n in "qkv")
-        half: dict[str, Attr] = {"expr": E.mul(E.inp(0), E.const(0.5))}
-        scaled = b.emit(POINTWISE, [q], half, name="scale")
-        return b.graph({"y": b.emit(ATTENTION, [scaled, k, v], name="attention")})
-
-
-def _factor(node: Node) -> float | None:
-    """c where the node computes its only operand times c."""
-    expr = expr_attr(node, "expr")
-    if len(node.args) != 1 or expr.op != "mul":
-        return None
-    numbers = [float(a.value or 0) for a in expr.args if a.op == "const"]
-    return numbers[0] if len(numbers) == 1 and E.inp(0) in expr.args else None
-
-
-ATTENTION_FUSIONS: tuple[Rewrite, ...] = (FuseAttention(), ShareHeads(), ScaleInScore())
+ATTENTION_FUSIONS: tuple[Rewrite, ...] = (
+    FuseAttention(),
+    ShareHeads(),
+    *OPERAND_FUSIONS,
+)

@@ -5,28 +5,35 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from camshaft.backends.base import Operand
-from camshaft.backends.cpu.attention.pack import pack_keys, pack_values
+from camshaft.backends.cpu.attention.hiding import Hider, Hiding
+from camshaft.backends.cpu.attention.pack import (
+    first_word,
+    head_number,
+    moved,
+    pack_keys,
+    pack_queries,
+    pack_values,
+)
 from camshaft.backends.cpu.attention.plan import Cut, Scratch, Shared
 from camshaft.backends.cpu.attention.problem import AttentionProblem, Strided
 from camshaft.backends.cpu.attention.rows import LOWEST, SYMBOL, RowState, share_of
-from camshaft.backends.cpu.expr.epilogue import Epilogue, Result
+from camshaft.backends.cpu.expr.epilogue import Epilogue
 from camshaft.backends.cpu.lang import FunctionBuilder, Index, Pointer, Value
 from camshaft.backends.cpu.matmul.problem import MatmulProblem
 from camshaft.backends.cpu.matmul.tile import MatmulTile, PanelVectors
-from camshaft.backends.cpu.pointwise.tactic import row_loop
+from camshaft.backends.cpu.products.form import ProductForm
 from camshaft.ir import expr as E
 from camshaft.ir.extents.extent import Extent
-from camshaft.ir.strides import Strides
-from camshaft.ir.types import DType, f32, i32
+from camshaft.ir.types import DType, f32
 
 _ALIGN = 64
 
 
-def product(depth: Extent, a: tuple[Extent, Extent]) -> MatmulProblem:
-    """A product of floats that is tiled by hand.  a: strides of its rows and columns."""
+def product(depth: Extent, a: tuple[Extent, Extent], factors: DType = f32) -> MatmulProblem:
+    """A product that is tiled by hand.  a: strides of its rows and columns."""
     one = Operand.dense(f32, (1, 1))
     return MatmulProblem(
-        f32, f32, (1,), depth, 1, a, (0,), (0,), (depth, 1), (1, 1), False, 0, 0, E.inp(0), (), one
+        factors, factors, (1,), depth, 1, a, (0,), (0,), (depth, 1), (1, 1), False, 0, 0, E.inp(0), (), one
     )  # fmt: skip
 
 
@@ -47,13 +54,15 @@ class BlockWriter:
         room = Scratch.of(p, cut)
         space = k.args["workspace"].as_type(f32)
         self.shared = Shared.of(p, cut) if cut.packed else None
-        self.all_keys = self.all_values = space
+        self.all_keys = self.all_values = space.as_type(cut.unit)
         if self.shared is not None:
-            self.all_values = space.at(self.shared.heads * self.shared.keys)
-            space = space.at(self.shared.floats)
+            self.all_values = self.all_keys.at(self.shared.heads * self.shared.keys)
+            space = space.at(self.shared.size)
         mine = space.at(k.worker * room.size).aligned(_ALIGN)
         self.scores, self.results = mine.at(room.scores), mine.at(room.results)
-        self.packed_keys, self.packed_values = mine.at(room.keys), mine.at(room.values)
+        self.packed_keys = mine.at(room.keys).as_type(cut.unit)
+        self.packed_values = mine.at(room.values).as_type(cut.unit)
+        self.queries = mine.at(room.queries).as_type(cut.unit)
         self.state = RowState(mine.at(room.state), cut.block)
 
     def item(self, position: Sequence[Index], block: Value) -> None:
@@ -61,13 +70,16 @@ class BlockWriter:
         k, p, cut = self.k, self.p, self.cut
         lies = [p.q, p.k, p.v, *p.score_operands, *p.operands, p.out]
         here = [
-            _moved(k, pointer, lie.lead, position)
+            moved(k, pointer, lie.lead, position)
             for pointer, lie in zip(self.pointers, lies, strict=True)
         ]
-        head = k.index(0) if self.shared is None else _head(k, self.shared, position)
+        head = k.index(0) if self.shared is None else head_number(k, self.shared, position)
         start = block * cut.block
         rows = k.min(cut.block, k.index(p.queries) - start)
         work = _Block(self, here, start, rows, block, head)
+        if cut.packs_queries:
+            query = here[0].at(k.mul(start, p.q.row))
+            pack_queries(k, query, p, rows, self.queries, cut)
         if not cut.several:
             work.keys(k.index(0), p.keys if isinstance(p.keys, int) else k.index(p.keys))
             return
@@ -88,51 +100,9 @@ class BlockWriter:
         work.finish()
 
 
-def pack_all(
-    k: FunctionBuilder, p: AttentionProblem, cut: Cut, key: Pointer, value: Pointer
-) -> None:
-    """The first phase, where there is one: a work item packs a panel of keys and the values behind them."""
-    shared, space = Shared.of(p, cut), k.args["workspace"].as_type(f32)
-    all_values = space.at(shared.heads * shared.keys)
-    loops = [d if s != 0 else 1 for d, s in zip(p.lead, shared.lead, strict=True)]
-    with row_loop(k, k.begin, k.end, (*loops, shared.key_panels)) as position:
-        head = _head(k, shared, position[:-1])
-        panel = k.index(position[-1])
-        first = panel * cut.panel
-        here = _moved(k, key, p.k.lead, position[:-1]).at(k.mul(first, p.k.row))
-        target = (
-            space.at(head * shared.keys).at(panel * (p.size * cut.panel)).aligned(4 * cut.lanes)
-        )
-        left = k.index(p.keys) - first
-        pack_keys(k, here, p.k, p.size, left - 1, target, cut.panel)
-        rows = _moved(k, value, p.v.lead, position[:-1]).at(k.mul(first, p.v.row))
-        there = all_values.at(head * shared.values).at(first * cut.value_panel)
-        count = k.min(left, cut.panel)
-        pack_values(
-            k, rows, p.v, p.width, count, there.aligned(4 * cut.lanes), p.keys, cut.value_panel
-        )
-
-
-def _head(k: FunctionBuilder, shared: Shared, position: Sequence[Index]) -> Value:
-    """The number of the packed keys and values at a position of the loops over heads."""
-    head = k.index(0)
-    for index, stride in zip(position, shared.lead, strict=True):
-        head = head + k.mul(k.index(index), stride)
-    return head
-
-
 def ceil_div_value(x: Value, by: int) -> Value:
     """x / by, rounded up."""
     return (x + (by - 1)) // by
-
-
-def _moved(
-    k: FunctionBuilder, pointer: Pointer, strides: Strides, position: Sequence[Index]
-) -> Pointer:
-    for index, stride in zip(position, strides, strict=True):
-        if stride != 0 and not (isinstance(index, int) and index == 0):
-            pointer = pointer.at(k.mul(k.index(index), stride))
-    return pointer
 
 
 class _Block:
@@ -208,15 +178,15 @@ class _Block:
         key = self.key.at(k.mul(first, p.k.row))
         value = self.value.at(k.mul(first, p.v.row))
         if not cut.in_place and not cut.packed:
-            target, panel = self.w.packed_values, cut.value_panel
-            pack_values(k, value, p.v, p.width, count, target, cut.keys, panel)
+            target, pitch = self.w.packed_values, cut.words(cut.keys)
+            pack_values(k, value, p.v, p.width, count, target, pitch, cut)
         self._scores(first, key, count)
         k.call(SYMBOL, self.w.scores, self.w.state.base, count, self.rows)
         self._values(first, value, count)
 
     def _scores(self, first: Value, key: Pointer, count: int | Value) -> None:
         k, p, cut = self.k, self.p, self.cut
-        tile = MatmulTile(k, product(p.size, (p.q.row, p.q.column)), cut.lanes)
+        tile = self._score_tile()
         place = self._score_place(first)
         number = k.index(count)
         plain = [cut.lanes] * cut.cols
@@ -228,8 +198,7 @@ class _Block:
         def panel(at: Value, counts: Sequence[int | Value]) -> None:
             vectors = self._key_panel(first, key, at, number, len(counts))
             for line, rows in self._row_tiles():
-                q = self.q.at(k.mul(self.start + line, p.q.row))
-                tile.write(q, vectors, None, place.at((line, at)), rows, counts)
+                tile.write(self._query(line), vectors, None, place.at((line, at)), rows, counts)
 
         with k.loop(0, whole) as n:
             panel(n * cut.panel, plain)
@@ -249,23 +218,48 @@ class _Block:
         k, p, cut, shared = self.k, self.p, self.cut, self.w.shared
         if shared is None:
             source, width = key.at(k.mul(at, p.k.row)), vectors * cut.lanes
-            pack_keys(k, source, p.k, p.size, number - 1 - at, self.w.packed_keys, width)
+            pack_keys(k, source, p.k, p.size, number - 1 - at, self.w.packed_keys, width, cut)
             return self._packed(self.w.packed_keys, width)
         panel = (first + at) // cut.panel
-        base = self.w.all_keys.at(self.head * shared.keys).at(panel * (p.size * cut.panel))
+        base = self.w.all_keys.at(self.head * shared.keys).at(
+            panel * (cut.words(p.size) * cut.panel)
+        )
         return self._packed(base, cut.panel)
+
+    def _score_tile(self) -> MatmulTile:
+        """Register tiles of queries times packed keys."""
+        p, cut = self.p, self.cut
+        size, steps = p.size, (p.q.row, p.q.column)
+        if cut.packs_queries:
+            size, steps = cut.group * cut.words(p.size), (cut.group * cut.query_pitch(p), 1)
+        form = ProductForm.widening(self.w.dtypes[0])
+        if cut.group > 1:
+            form = ProductForm.packed(cut.factors, cut.factors, adjacent=steps[-1] == 1)
+        return MatmulTile(self.k, product(size, steps, cut.factors), cut.lanes, form)
+
+    def _query(self, line: Value) -> Pointer:
+        """The query in line number `line` of the block."""
+        if self.cut.packs_queries:
+            packed = self.w.queries.at(line * self.cut.query_pitch(self.p))
+            return packed.as_type(self.cut.factors)
+        return self.q.at(self.k.mul(self.start + line, self.p.q.row))
 
     def _values(self, first: Value, value: Pointer, count: int | Value) -> None:
         k, p, cut, shared = self.k, self.p, self.cut, self.w.shared
-        depth = count if isinstance(count, int) else p.keys
-        tile = MatmulTile(k, product(depth, (cut.pitch, 1)), cut.lanes)
+        powers = self.w.scores.as_type(cut.powers)
+        group = 32 // cut.powers.bits
+        depth: Extent = count if isinstance(count, int) else p.keys
+        run_time = None if isinstance(count, int) else count
+        if group > 1:  # behind the last power there are zeros
+            depth = -(-count // group) * group if isinstance(count, int) else group
+            run_time = None if isinstance(count, int) else ceil_div_value(count, group)
+        tile = MatmulTile(k, product(depth, (group * cut.pitch, 1), cut.powers), cut.lanes)
         place = self._rescaled() if cut.several else self._final()
 
         def panel(column: Index, vectors: PanelVectors, columns: int) -> None:
             counts = [min(cut.lanes, columns - n) for n in range(0, columns, cut.lanes)]
             for line, rows in self._row_tiles():
-                a = self.w.scores.at(line * cut.pitch)
-                run_time = None if isinstance(count, int) else count
+                a = powers.at(line * (group * cut.pitch))
                 tile.write(a, vectors, None, place.at((line, column)), rows, counts, run_time)
 
         for part in k.tiles(p.width, cut.value_panel):
@@ -275,10 +269,11 @@ class _Block:
                 source = value.at(k.mul(at, p.v.column))
                 vectors = PanelVectors(source, p.v.row, self._in_place)
             elif shared is not None:
-                base = self.w.all_values.at(self.head * shared.values).at(k.mul(at, p.keys))
-                vectors = self._packed(base.at(first * cut.value_panel), cut.value_panel)
+                base = self.w.all_values.at(self.head * shared.values).at(k.mul(at, shared.rows))
+                vectors = self._packed(base.at(first_word(first, cut)), cut.value_panel)
             else:
-                vectors = self._packed(self.w.packed_values.at(at * cut.keys), cut.value_panel)
+                base = self.w.packed_values.at(at * cut.words(cut.keys))
+                vectors = self._packed(base, cut.value_panel)
             panel(at, vectors, part.count)
 
     def _packed(self, base: Pointer, width: int) -> PanelVectors:
@@ -288,7 +283,8 @@ class _Block:
     def _in_place(self, line: Pointer, j: int, count: int | Value) -> Value:
         lanes, step = self.cut.lanes, self.p.v.column
         at = j * lanes * step
-        return self.k.load_strided(line.at(at), step, lanes, count)
+        value = self.k.load_strided(line.at(at), step, lanes, count)
+        return self.k.cast(self.k.cast(value, self.cut.factors), f32)
 
     def _row_tiles(self) -> Iterable[tuple[Value, int]]:
         """Register tiles of the block: their first row within it, and how many rows they have."""
@@ -319,8 +315,8 @@ class _Block:
         out = Operand(f32, (2, 2), (cut.pitch, 1))
         if not p.causal:
             return Epilogue(k, p.score, operands, pointers, out, self.w.scores)
-        hider = _Hider(self.k, p, self.start, first)
-        return _Hiding(k, p.score, operands, pointers, out, self.w.scores, hider)
+        hider = Hider(self.k, p, self.start, first)
+        return Hiding(k, p.score, operands, pointers, out, self.w.scores, hider)
 
     def _rescaled(self) -> Epilogue:
         """Results so far, times the factor of their row, plus the new ones."""
@@ -353,61 +349,3 @@ def _operands(lies: Sequence[Strided], dtypes: Sequence[DType]) -> list[Operand]
     return [
         Operand(dtype, (2, 2), (o.row, o.column)) for o, dtype in zip(lies, dtypes, strict=True)
     ]
-
-
-class _Hider:
-    """Hides scores of keys that a query does not see, in causal attention."""
-
-    def __init__(self, k: FunctionBuilder, p: AttentionProblem, start: Value, first: Value) -> None:
-        """start, first: the query and the key in the corner of the scores."""
-        self.k, self.p = k, p
-        place = k.index(p.first) + (start if p.place_step else 0)
-        self.ahead = place - first
-        """How many keys the corner's query sees behind the corner's key, which may be negative."""
-
-    def hidden(self, score: Value, row: Value, column: Value) -> Value:
-        """The score of `lanes` keys from `column` on."""
-        k, p, lanes = self.k, self.p, score.lanes
-        edge = k.cast(self.ahead + (row if p.place_step else 0) - column, i32)
-        lane = k.const_vector(range(lanes), i32)
-        seen = lane <= k.splat(edge, lanes)
-        if p.window:
-            seen = seen & (lane > k.splat(edge - p.window, lanes))
-        return k.select(seen, score, float("-inf"))
-
-
-class _Hiding(Epilogue):
-    """Scores of which some are hidden."""
-
-    def __init__(
-        self,
-        k: FunctionBuilder,
-        expr: E.Expr,
-        operands: Sequence[Operand],
-        pointers: Sequence[Pointer],
-        output: Operand,
-        out: Pointer,
-        hider: _Hider,
-    ) -> None:
-        super().__init__(k, expr, operands, pointers, output, out)
-        self.hider = hider
-        self.corner: tuple[Index, Index] = (0, 0)
-
-    def at(self, index: Sequence[Index]) -> _Hiding:
-        """The same seen from the score at `index` (row, column)."""
-        moved = super().at(index)
-        hiding = _Hiding.__new__(_Hiding)
-        hiding.__dict__.update(moved.__dict__)
-        hiding.hider = self.hider
-        row, column = (self.k.index(a) + b for a, b in zip(index, self.corner, strict=True))
-        hiding.corner = (row, column)
-        return hiding
-
-    def store_all(self, results: Iterable[Result]) -> None:
-        """One after another."""
-        for value, offset, count in results:
-            k = self.k
-            row, column = (k.index(a) + b for a, b in zip(self.corner, offset, strict=True))
-            score = self.hider.hidden(self.apply(value, offset, count), row, column)
-            access = self._output.at(offset)
-            k.store_strided(score, access.pointer, 1, count)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
+from typing import TypeVar
 
 from camshaft.backends.base import Params
 from camshaft.backends.cpu.attention.problem import AttentionProblem
@@ -11,7 +12,9 @@ from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.extents.bounds import bounds
 from camshaft.ir.extents.extent import Extent, ceil_div
 from camshaft.ir.strides import Strides
-from camshaft.ir.types import f32, row_major_strides
+from camshaft.ir.types import DType, f32, i32, row_major_strides
+
+D = TypeVar("D", int, Extent)
 
 _LINE = 16  # floats of a cache line
 _FEW = 8
@@ -24,7 +27,9 @@ class Cut:
 
     tiles: register tiles of rows in a block.  keys: keys of a tile.  several: whether there may be more than
     one tile of keys.  in_place: whether values are read where they lie.  packed: whether a first phase
-    packs all keys and values.
+    packs all keys and values.  packs_queries: whether queries are brought into the type of the products first.
+    factors: in what the products take their factors, f32 or bf16.  Packed keys, packed values and powers lie in
+    words of 32 bits, of which each holds a `group` of neighbours along the sum.
     """
 
     rows: int
@@ -35,18 +40,23 @@ class Cut:
     several: bool
     in_place: bool
     packed: bool
+    packs_queries: bool
+    factors: DType
     lanes: int
 
     @staticmethod
-    def of(p: AttentionProblem, params: Params, target: CpuTarget) -> Cut:
-        """What the parameters `rows`, `cols`, `tiles` and `keys` mean for a problem."""
+    def of(p: AttentionProblem, query: DType, params: Params, target: CpuTarget) -> Cut:
+        """What the parameters `rows`, `cols`, `tiles`, `keys` and `packed` mean for a problem.  query: type of the queries."""
         lanes = target.lanes(f32)
         cols, keys = int(params["cols"]), int(params["keys"])
         vectors = ceil_div(p.width, lanes)
         assert isinstance(vectors, int)
         value_cols = -(-vectors // -(-vectors // cols))
+        group = 32 // p.factors.bits
         most = bounds(p.keys)[1]
         several = most > keys
+        if several:
+            keys = -(-keys // group) * group
         few = bounds(p.queries)[1] <= _FEW
         return Cut(
             rows=int(params["rows"]),
@@ -57,8 +67,29 @@ class Cut:
             several=several,
             in_place=few,
             packed=bool(params.get("packed", False)) and not few,
+            packs_queries=group > 1 and query != p.factors,
+            factors=p.factors,
             lanes=lanes,
         )
+
+    @property
+    def group(self) -> int:
+        """Factors in a word."""
+        return 32 // self.factors.bits
+
+    def words(self, count: D) -> D:
+        """Words that hold so many neighbours."""
+        return count if self.group == 1 else -(-count // self.group)
+
+    @property
+    def powers(self) -> DType:
+        """In what powers are stored: values that are read where they lie are widened, and so meet f32."""
+        return f32 if self.in_place else self.factors
+
+    @property
+    def unit(self) -> DType:
+        """As what a word is read."""
+        return f32 if self.group == 1 else i32
 
     @property
     def block(self) -> int:
@@ -81,6 +112,10 @@ class Cut:
         pitch = -(-self.keys // self.panel) * self.panel
         return pitch + (_LINE if pitch % 512 == 0 else 0)
 
+    def query_pitch(self, p: AttentionProblem) -> int:
+        """Words from one packed query to the next."""
+        return -(-self.words(p.size) // self.lanes) * self.lanes
+
     def blocks(self, p: AttentionProblem) -> Extent:
         """Blocks of queries of a head."""
         return ceil_div(p.queries, self.block)
@@ -88,13 +123,14 @@ class Cut:
 
 @dataclass(frozen=True)
 class Scratch:
-    """Floats of scratch memory that one worker uses, and where its parts begin."""
+    """Words of scratch memory that one worker uses, and where its parts begin."""
 
     scores: int
     state: int
     results: int
     keys: int
     values: int
+    queries: int
     size: int
 
     @staticmethod
@@ -105,8 +141,9 @@ class Scratch:
             c.block * c.pitch,
             3 * c.block,
             c.block * columns if c.several else 0,
-            0 if c.packed else p.size * c.panel,
-            0 if c.in_place or c.packed else c.keys * columns,
+            0 if c.packed else c.words(p.size) * c.panel,
+            0 if c.in_place or c.packed else c.words(c.keys) * columns,
+            c.block * c.query_pitch(p) if c.packs_queries else 0,
         )
         starts = [0]
         for size in sizes:
@@ -116,10 +153,10 @@ class Scratch:
 
 @dataclass(frozen=True)
 class Shared:
-    """Packed keys and values of all heads, in floats, behind the workers' own scratch memory.
+    """Packed keys and values of all heads, in words, before the workers' own scratch memory.
 
     lead: which head of keys belongs to a position in the loops over heads, as strides.  heads: how many there
-    are.  key_panels: of a head.  keys, values: floats of a head.
+    are.  key_panels: of a head.  keys, values: words of a head.  rows: of words in a panel of values.
     """
 
     lead: Strides
@@ -127,6 +164,7 @@ class Shared:
     key_panels: Extent
     keys: Extent
     values: Extent
+    rows: Extent
 
     @staticmethod
     def of(p: AttentionProblem, c: Cut) -> Shared:
@@ -137,9 +175,11 @@ class Shared:
         columns = -(-p.width // c.value_panel) * c.value_panel
         panels = ceil_div(p.keys, c.panel)
         lead = tuple(s if o else 0 for s, o in zip(strides, own, strict=True))
-        return Shared(lead, prod(extents), panels, panels * p.size * c.panel, p.keys * columns)
+        rows, size = c.words(p.keys), c.words(p.size)
+        keys = panels * size * c.panel
+        return Shared(lead, prod(extents), panels, keys, rows * columns, rows)
 
     @property
-    def floats(self) -> Extent:
+    def size(self) -> Extent:
         """Of all heads, in whole cache lines."""
         return -(-self.heads * (self.keys + self.values) // _LINE) * _LINE

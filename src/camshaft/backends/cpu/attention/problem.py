@@ -13,7 +13,9 @@ from camshaft.ir.attrs import expr_attr, extent_attr, int_attr
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.extents.sizes import is_positive
 from camshaft.ir.strides import Strides
-from camshaft.ir.types import Shape, f32
+from camshaft.ir.types import HALVES, DType, Shape, bf16, f32
+
+_FACTORS = {"f32": f32, "bf16": bf16}
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class AttentionProblem:
 
     score, score_operands: the expression of a score and its operands, matrices [S, T] for each head;
     epilogue, operands: likewise of a result, [S, G].
+    factors: of what the products are: f32 or bf16.
     causal, first, window: see the op.  place_step: how far apart the places of neighbouring rows are,
     0 where the rows are heads with one query each.
     """
@@ -44,6 +47,7 @@ class AttentionProblem:
     k: Strided
     v: Strided
     out: Strided
+    factors: DType
     score: E.Expr
     score_operands: tuple[Strided, ...]
     epilogue: E.Expr
@@ -84,6 +88,7 @@ class AttentionProblem:
             k=all_[1],
             v=all_[2],
             out=all_[-1],
+            factors=_FACTORS[str(attrs.get("products", "f32"))],
             score=expr_attr(spec, "score", E.inp(0)),
             score_operands=tuple(all_[3:count]),
             epilogue=expr_attr(spec, "epilogue", E.inp(0)),
@@ -113,7 +118,7 @@ def is_supported(spec: KernelSpec) -> bool:
     if spec.op != "attention" or len(spec.inputs) < 3:
         return False
     q, k, v = spec.inputs[:3]
-    if any(o.dtype != f32 or o.const for o in (q, k, v)):
+    if any(o.dtype not in (f32, *HALVES) or o.const for o in (q, k, v)):
         return False
     known = all(isinstance(o.shape[-1], int) and o.shape[-1] > 0 for o in (q, v))
     if not known or not is_positive(k.shape[-2]):

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from camshaft.backends.cpu.attention.plan import Cut
 from camshaft.backends.cpu.expr import math
 from camshaft.backends.cpu.lang import Arg, FunctionBuilder, Index, Module, Pointer, Scalar, Value
-from camshaft.ir.types import f32
+from camshaft.ir.types import DType, f32
 
 LOWEST = -f32.largest
 """What a maximum starts from: subtracting it from minus infinity still gives minus infinity."""
@@ -42,16 +43,17 @@ class RowState:
 SYMBOL = "attention.rows"
 
 
-def add_rows(
-    m: Module, block: int, pitch: int, known: int | None, *, several: bool, zero_hidden: bool
-) -> None:
+def add_rows(m: Module, cut: Cut, known: int | None, *, zero_hidden: bool) -> None:
     """Add the function: (scores [block][pitch], state, number of keys, number of rows).
 
-    known: the number of keys, where it is always the same.  several: keys come in several tiles.
+    known: the number of keys, where it is always the same.  Powers take the places of the scores, from the
+    beginning of each row on, in the type that the product with the values takes; behind the last one are zeros
+    up to the next whole vector of scores.
     """
+    several, pitch = cut.several, cut.pitch
     params = [Arg("scores", f32, align=64), Arg("state", f32, align=64)]
     with m.function(SYMBOL, [*params, Scalar("keys"), Scalar("rows")]) as k:
-        state = RowState(k.args["state"], block)
+        state = RowState(k.args["state"], cut.block)
         keys = k.scalars["keys"] if known is None else known
         rows, scores, lanes = k.scalars["rows"], k.args["scores"], k.target.lanes(f32)
 
@@ -68,7 +70,7 @@ def add_rows(
                 k.store(k.extract(math.shares(k, [shift])[0], 0), state.factor(row))
             k.store(largest, state.maximum(row))
         with k.loop(0, rows) as row:
-            total = _powers(k, line_of(row), keys, k.load(state.maximum(row)))
+            total = _powers(k, line_of(row), keys, k.load(state.maximum(row)), cut.powers)
             if several:
                 factor = k.load(state.factor(row))
                 k.store(k.fma(k.load(state.total(row)), factor, total), state.total(row))
@@ -94,16 +96,22 @@ def _largest(k: FunctionBuilder, line: Pointer, keys: Value | int) -> Value:
     return k.reduce(k.fold(highs, k.greater), k.greater)
 
 
-def _powers(k: FunctionBuilder, line: Pointer, keys: Value | int, largest: Value) -> Value:
-    """The sum of what scores become; lanes behind the last key become 0."""
-    lanes = k.target.lanes(f32)
+def _powers(
+    k: FunctionBuilder, line: Pointer, keys: Value | int, largest: Value, dtype: DType
+) -> Value:
+    """The sum of what scores become; lanes behind the last key become 0.
+
+    Powers that are rounded to `dtype` are summed as they are then, so that the weights of a row add up to 1.
+    """
+    lanes, stored = k.target.lanes(f32), line.as_type(dtype)
     sums = [k.const(0.0, f32, lanes) for _ in range(_SIDE)]
 
     def visit(at: Index, values: Sequence[Value]) -> None:
         powers = math.shares(k, [value - largest for value in values])
         for n, power in enumerate(powers):
-            sums[n] = sums[n] + power
-            k.store(power, line.at(at).at(n * lanes))
+            rounded = k.cast(power, dtype)
+            sums[n] = sums[n] + k.cast(rounded, f32)
+            k.store(rounded, stored.at(at).at(n * lanes))
 
     _visit(k, line, keys, visit, sums)
     return k.reduce(k.fold(sums, k.add), k.add)

@@ -1,4 +1,4 @@
-"""Attention, FP32: a block of queries at a time, its scores in the cache.
+"""Attention on floats and halves: a block of queries at a time, its scores in the cache.
 
 Work items are (head, block of queries).  Each goes over tiles of keys: keys and values into panels, unless a phase
 before has done so, scores = queries times keys, their softmax, results = powers times values.  One tile of keys needs no rescaling; more are
@@ -12,7 +12,8 @@ from functools import cached_property
 
 from camshaft.backends.base import KernelSpec, Source
 from camshaft.backends.cpu.abi import constant_numbers, operand_pointer, phase_args
-from camshaft.backends.cpu.attention.block import BlockWriter, pack_all
+from camshaft.backends.cpu.attention.block import BlockWriter
+from camshaft.backends.cpu.attention.pack import pack_all
 from camshaft.backends.cpu.attention.plan import Cut, Scratch, Shared
 from camshaft.backends.cpu.attention.problem import AttentionProblem, is_supported
 from camshaft.backends.cpu.attention.rows import add_rows
@@ -23,6 +24,7 @@ from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.extents.bounds import bounds
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.extents.sizes import typical
+from camshaft.ir.types import f32
 
 _BLOCKS = ((32, True), (64, True), (128, False), (64, False))
 """Queries of a work item, about, and whether keys and values are packed beforehand."""
@@ -48,6 +50,8 @@ class Attention:
             return ()
         p = AttentionProblem.of(spec)
         spare = 4 if target.registers >= 32 else 3
+        if p.factors != f32 or spec.inputs[0].dtype != f32:
+            spare += 1  # nothing multiplies by halves in memory
         room = target.registers - spare
         queries, most = typical(p.queries), bounds(p.keys)[1]
         found: dict[tuple[int, int, int, int, bool], None] = {}
@@ -74,11 +78,11 @@ class AttentionCandidate(CpuCandidate[AttentionProblem]):
     @cached_property
     def cut(self) -> Cut:
         """What the parameters mean."""
-        return Cut.of(self.problem, self.params, self.target)
+        return Cut.of(self.problem, self.spec.inputs[0].dtype, self.params, self.target)
 
     def workspace(self, threads: int) -> Extent:
         """Bytes of the workers' scores, packed keys and values."""
-        shared = Shared.of(self.problem, self.cut).floats if self.cut.packed else 0
+        shared = Shared.of(self.problem, self.cut).size if self.cut.packed else 0
         return 4 * (threads * Scratch.of(self.problem, self.cut).size + shared)
 
     def emit(self) -> Source:
@@ -86,8 +90,7 @@ class AttentionCandidate(CpuCandidate[AttentionProblem]):
         p, cut, spec = self.problem, self.cut, self.spec
         m = Module(self.target)
         known = p.keys if isinstance(p.keys, int) and not cut.several else None
-        hidden = p.zero_hidden
-        add_rows(m, cut.block, cut.pitch, known, several=cut.several, zero_hidden=hidden)
+        add_rows(m, cut, known, zero_hidden=p.zero_hidden)
         if cut.packed:
             shared = Shared.of(p, cut)
             items = shared.heads * shared.key_panels

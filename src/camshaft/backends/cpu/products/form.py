@@ -61,6 +61,11 @@ class ProductForm:
         """For floats that lie as they are."""
         return ProductForm(x, w, 1, dot=False)
 
+    @staticmethod
+    def widening(x: DType) -> ProductForm:
+        """For x of any float type, taken as f32, and f32 in panels."""
+        return ProductForm(x, f32, 1, dot=False)
+
     @property
     def integer(self) -> bool:
         """8-bit operands."""
