@@ -65,6 +65,8 @@ class BuildConfig:
         make the input a constant, which decides shapes and branches that depend on it; a call may leave
         it out.  An integer input whose elements are sizes may have ranges: for each element an extent as
         in `shapes`, or three lists, least, typical and most.
+    state: input name -> output name: arrays that contexts keep from call to call, such as the keys and values of
+        earlier tokens, {"past_key_values.*": "present.*"}; a `*` stands for the same text in both.
     precision: what is permitted beyond FP32, e.g. {"int8"} or {"bf16", "int8"}.  The fastest permitted choice
         wins, by the time of the whole graph.
     layer_precision: source layer name -> "fp32", "bf16", "fp16" or "int8"; obeyed absolutely, an error if
@@ -108,6 +110,7 @@ class BuildConfig:
     shapes: Mapping[str, Sequence[Said]] = field(default_factory=dict)
     profiles: Sequence[Mapping[str, Profile]] = ()
     values: Mapping[str, Value] = field(default_factory=dict)
+    state: Mapping[str, str] = field(default_factory=dict)
     precision: frozenset[str] = frozenset()
     layer_precision: Mapping[str, str] = field(default_factory=dict)
     calibrator: str = "percentile"
@@ -137,7 +140,7 @@ class BuildConfig:
             if getattr(self, f.name) is None:
                 set_(self, f.name, _default(f))
         set_(self, "precision", _precisions(self.precision))
-        for name in ("shapes", "values", "layer_precision", "dynamic_ranges"):
+        for name in ("shapes", "values", "state", "layer_precision", "dynamic_ranges"):
             set_(self, name, _mapping(name, getattr(self, name)))
         shapes = {name: _shape(name, shape) for name, shape in self.shapes.items()}
         set_(self, "shapes", MappingProxyType(shapes))
@@ -152,6 +155,11 @@ class BuildConfig:
         self._check()
 
     def _check(self) -> None:
+        for name, output in self.state.items():
+            if not isinstance(name, str) or not isinstance(output, str):
+                raise ConfigError(
+                    f"state has {{{name!r}: {output!r}}}, must pair names of inputs and outputs"
+                )
         for layer, p in self.layer_precision.items():
             if p not in PRECISIONS:
                 raise ConfigError(f"layer_precision[{layer!r}] is {p!r}; there is {PRECISIONS}")
@@ -216,6 +224,8 @@ class BuildConfig:
             )
         if self.values:
             shown["values"] = ";".join(f"{n}:{value_text(v)}" for n, v in self.values.items())
+        if self.state:
+            shown["state"] = ",".join(f"{n}={output}" for n, output in self.state.items())
         return " ".join(f"{k}={v}" for k, v in shown.items())
 
 

@@ -18,20 +18,22 @@ import numpy as np
 from camshaft.build_files import check_files, model_hash
 from camshaft.builder.engine_builder import Builder, Tuned
 from camshaft.builder.error_budget import within_budget
+from camshaft.builder.states import states_of
 from camshaft.builder.tuning.ranges import profile_points
 from camshaft.builder.tuning.timing_cache import TimingCache
 from camshaft.config import BuildConfig
-from camshaft.errors import BuildError, ModelError
+from camshaft.errors import BuildError, ConfigError, ModelError
 from camshaft.feeds import random_feeds
 from camshaft.frontends.onnx import Imported, import_model
 from camshaft.ir.extents.sizes import is_static, typical
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.graph import Graph
-from camshaft.ir.script import Call
+from camshaft.ir.script import Call, Run
 from camshaft.machine.backend import cpu_backend, fingerprint_of
 from camshaft.passes.pipeline import optimize
 from camshaft.passes.qdq.lowering import is_quantized
 from camshaft.precision_search import PrecisionSearch
+from camshaft.program.state import StateSpec
 from camshaft.quant.placement import check_layer_names_of
 from camshaft.report.assumptions import assumed, moved
 from camshaft.runtime.engine import Engine
@@ -79,6 +81,7 @@ class BuildSession:
     host_steps: list[str] = field(default_factory=list, init=False)
     reasons: dict[str, str] = field(default_factory=dict, init=False)
     precision_summary: str = field(default="fp32", init=False)
+    states: tuple[StateSpec, ...] = field(default=(), init=False)
     seconds: dict[str, float] = field(default_factory=dict, init=False)
     timed_out: bool = field(default=False, init=False)
     _inner_seconds: float = field(default=0.0, init=False, repr=False)
@@ -98,8 +101,21 @@ class BuildSession:
                     values=self.config.values,
                 )
             has_script = self.whole.script is not None
+            self.states = self._states(self.whole)
             self.imported = self.whole.face if has_script else self.whole.graphs[0]
         return self.imported
+
+    def _states(self, whole: Imported) -> tuple[StateSpec, ...]:
+        """What contexts keep.  ConfigError where they cannot."""
+        if not self.config.state:
+            return ()
+        if whole.script is not None:
+            step = next(s.name for s in whole.script.walk() if not isinstance(s, Run))
+            raise ConfigError(
+                f"state= needs a model that is one graph, and node {step!r} is decided while the model runs; leave "
+                "state= out, or say what decides it (values=)"
+            )
+        return states_of(whole.graphs[0], self.config.state)
 
     @property
     def imported_graphs(self) -> tuple[Graph, ...]:
@@ -247,7 +263,7 @@ class BuildSession:
         graph = replace(
             self.final, outputs=tuple(tensors[n] for n in names), output_names=tuple(names)
         )
-        builder = replace(self._builder(self._timings), frozen=False)
+        builder = replace(self._builder(self._timings), frozen=False, states=())
         return builder.finish(builder.tune(graph, "tuning taps"), builder.backend.fingerprint)
 
     @contextmanager
@@ -284,4 +300,5 @@ class BuildSession:
             memory=config.memory_budget,
             progress=config.progress if level is None else None,
             points=profile_points(self.import_model().inputs, config.profiles),
+            states=self.states if level is None else (),
         )

@@ -17,8 +17,10 @@ from camshaft.builder.barriers import elide_barriers
 from camshaft.builder.memory import ArenaPlan, Lifetime, plan_arena
 from camshaft.builder.tasks import Task
 from camshaft.errors import BuildError
+from camshaft.ir.extents.bounds import bounds
 from camshaft.ir.extents.extent import Extent, symbols_of
-from camshaft.ir.extents.sizes import typical
+from camshaft.ir.extents.sizes import Constraint, typical
+from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.graph import Graph, Tensor
 from camshaft.ir.types import dtype_of, u8
 from camshaft.ops.execute import open_extents, payload
@@ -40,6 +42,7 @@ from camshaft.program.program import (
     args_of,
 )
 from camshaft.program.shape import SET_SHAPE, Sizing
+from camshaft.program.state import StateSpec
 from camshaft.program.view import PLACED, REPORT_BYTES, Buffer, View
 from camshaft.runtime.file.engine_file import aligned
 from camshaft.runtime.file.manifest import Fingerprint, Manifest
@@ -103,6 +106,7 @@ class Assembler:
         fingerprint: Fingerprint,
         backend: Backend[Fingerprint],
         viewed: Mapping[str, Tensor],
+        states: Sequence[StateSpec] = (),
     ) -> None:
         """viewed: constants that views of tasks lie in, by name of their buffers."""
         self.graph = graph
@@ -113,7 +117,7 @@ class Assembler:
         ]
         self.tasks, self.choices = [t for t, _ in steps], [c for _, c in steps]
         self.threads, self.fingerprint = threads, fingerprint
-        self.backend, self.viewed = backend, viewed
+        self.backend, self.viewed, self.states = backend, viewed, tuple(states)
         self.constants: dict[str, np.ndarray] = {}
         self.code: dict[str, bytes] = {}
         self.expanded: dict[str, Expanded] = {}
@@ -122,11 +126,9 @@ class Assembler:
     def run(self, reasons: Mapping[str, str]) -> Parts:
         """The finished parts.  reasons: source layer -> extra words on its precision."""
         made = [self._instruction(i) for i in range(len(self.tasks))]
-        outputs = zip(self.graph.output_names, self.graph.outputs, strict=True)
-        inputs = tuple(Binding(t.name, t.type, t.values) for t in self.graph.inputs)
-        results = tuple(Binding(n, t.type) for n, t in outputs)
+        inputs, results = self._bindings()
         buffers = _buffers(inputs, results, made)
-        symbols = symbols_of(*(d for b in (*inputs, *results) for d in (*b.type.shape, *b.values)))
+        symbols = self._symbols(inputs, results)
         arena = _arena(buffers, plan_arena(self._lifetimes(made)), bool(symbols))
         touched = [self._touched(i, made[i]) for i in range(len(made))]
         program = Program(
@@ -139,11 +141,14 @@ class Assembler:
             expanded=tuple(self.expanded.values()),
             max_threads=self.threads,
             symbols=symbols,
-            constraints=tuple(self.graph.constraints),
+            constraints=(*self.graph.constraints, *self._rooms()),
             fixed=tuple(
-                FixedInput(t.name, t.type, self._constant(t.array).buffer.name, t.position)
+                FixedInput(
+                    t.name, t.type, self._constant(t.array).buffer.name, self._position(t.name)
+                )
                 for t in self.graph.fixed
             ),
+            states=self.states,
         )
         self._set_shape(program)
         notes = tuple(
@@ -151,6 +156,36 @@ class Assembler:
             for task, choice in zip(self.tasks, self.choices, strict=True)
         )
         return Parts(Manifest(self.fingerprint, program, notes), self.constants, self.code)
+
+    def _bindings(self) -> tuple[tuple[Binding, ...], tuple[Binding, ...]]:
+        """The inputs and outputs of calls, which states are none of."""
+        kept = {s.name for s in self.states}
+        left = {s.output for s in self.states}
+        outputs = zip(self.graph.output_names, self.graph.outputs, strict=True)
+        return (
+            tuple(
+                Binding(t.name, t.type, t.values) for t in self.graph.inputs if t.name not in kept
+            ),
+            tuple(Binding(n, t.type) for n, t in outputs if n not in left),
+        )
+
+    def _symbols(self, inputs: Sequence[Binding], outputs: Sequence[Binding]) -> tuple[Symbol, ...]:
+        """All sizes that a call brings along, or finds."""
+        extents = [d for b in (*inputs, *outputs) for d in (*b.type.shape, *b.values)]
+        return symbols_of(*extents, *(d for s in self.states for d in (*s.type.shape, *s.after)))
+
+    def _rooms(self) -> list[Constraint]:
+        """What keeps states within their memory, unless ranges do; once of equal ones."""
+        rooms = {(s.capacity, s.length_after): s.room for s in self.states if s.axis is not None}
+        return [room for (most, after), room in rooms.items() if bounds(after)[1] > most]
+
+    def _position(self, fixed: str) -> int:
+        """Where the input stands among those that the model declares, but for states."""
+        names = [t.name for t in self.graph.inputs]
+        for t in sorted(self.graph.fixed, key=lambda t: t.position):
+            names.insert(t.position, t.name)
+        kept = {s.name for s in self.states}
+        return [n for n in names if n not in kept].index(fixed)
 
     def _set_shape(self, program: Program) -> None:
         """Add the code that sets shapes, where there are any to set."""

@@ -5,6 +5,7 @@ is a `View` (buffer, offset, strides) and kernels take strided operands.  Two sw
 
 1. Backwards: the *owner* of memory gives slices of it to producers.  A graph output owns the
    caller's array; a concat owns a buffer and its inputs are written straight into slices of it.
+   So is what a state is after a call, where that leaves alone what the call still reads of it.
 2. Forwards: what is left of the movement ops becomes a view of its input where the strides allow
    it and the readers can take them.
 
@@ -14,12 +15,16 @@ arena, the backend (`Preferences`) which operands kernels read through any strid
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from camshaft.backends.base import Preferences
+from camshaft.builder.in_place import may_be_written_in_place
+from camshaft.ir.extents.sizes import is_static
 from camshaft.ir.extents.symbol import UndecidedExtent
 from camshaft.ir.graph import Graph, Node, Tensor
+from camshaft.program.state import StateSpec
 from camshaft.program.view import Buffer, Space, View
 
 
@@ -40,21 +45,29 @@ class Bufferized:
     work: in execution order, graph nodes that compute and copies that no view could avoid; nothing
     whose results have no elements at any size.
     constants: those that views lie in, whose buffers have their tensors' names.
+    states: those given, with what was decided of them.
     """
 
     views: dict[str, View] = field(default_factory=dict)
     work: list[Node | Copy] = field(default_factory=list)
     constants: dict[str, Tensor] = field(default_factory=dict)
+    states: tuple[StateSpec, ...] = ()
 
 
-def bufferize(graph: Graph, preferences: Preferences) -> Bufferized:
-    """Decide where all tensors of `graph` (channels-last, canonical) lie."""
-    return _Bufferizer(graph, preferences).run()
+def bufferize(
+    graph: Graph, preferences: Preferences, states: Sequence[StateSpec] = ()
+) -> Bufferized:
+    """Decide where all tensors of `graph` (channels-last, canonical) lie.
+
+    states: pairs of its inputs and outputs that are arrays of a context.
+    """
+    return _Bufferizer(graph, preferences, states).run()
 
 
 class _Bufferizer:
-    def __init__(self, graph: Graph, preferences: Preferences) -> None:
+    def __init__(self, graph: Graph, preferences: Preferences, states: Sequence[StateSpec]) -> None:
         self.graph, self.preferences = graph, preferences
+        self.states = {s.name: s for s in states}
         self.result = Bufferized()
         self.views = self.result.views
         self.settled: set[int] = set()  # id() of movement nodes that need no work
@@ -62,13 +75,17 @@ class _Bufferizer:
 
     def run(self) -> Bufferized:
         for t in self.graph.inputs:
-            self.views[t.name] = self._dense(t, t.name, "input")
+            state = self.states.get(t.name)
+            self.views[t.name] = self._dense(t, t.name, "input") if state is None else state.found
+        self._claim_states()
         self._claim_outputs()
         for node in reversed(self.graph.nodes):
             self._hand_down(node)
         for node in self.graph.nodes:
             self._settle(node)
         self._copy_outputs()
+        self._copy_states()
+        self.result.states = tuple(self.states.values())
         return self.result
 
     # -- backwards: owners hand out memory ----------------------------------------------------
@@ -80,9 +97,22 @@ class _Bufferizer:
     def _ownable(self, t: Tensor) -> bool:
         return not t.is_const and t.name not in self.views
 
+    @property
+    def _results(self) -> dict[str, Tensor]:
+        return dict(zip(self.graph.output_names, self.graph.outputs, strict=True))
+
+    def _claim_states(self) -> None:
+        """Write what states become where they lie, if no step reads there what it needs afterwards."""
+        for state in self.states.values():
+            t = self._results[state.output]
+            if self._ownable(t) and may_be_written_in_place(self.graph, state, t):
+                self.views[t.name] = state.left
+                self.states[state.name] = replace(state, in_place=True)
+
     def _claim_outputs(self) -> None:
-        for name, t in zip(self.graph.output_names, self.graph.outputs, strict=True):
-            if self._ownable(t):
+        kept = {s.output for s in self.states.values()}
+        for name, t in self._results.items():
+            if self._ownable(t) and name not in kept:
                 self.views[t.name] = self._dense(t, name, "output")
 
     def _hand_down(self, node: Node) -> None:
@@ -109,6 +139,8 @@ class _Bufferizer:
         made = self.graph.producers.get(source.name)
         while made is not None and made.op.inverse is not None:
             made = self.graph.producers.get(made.args[0].name)
+        if made is not None and made.op.parts is not None and view.buffer.space == "state":
+            return True  # part by part
         return made is not None and self.preferences.writes_any_order(made.op.name)
 
     def _saves_a_copy(self, node: Node) -> bool:
@@ -141,7 +173,8 @@ class _Bufferizer:
         assert node.op.parts is not None
         self.parts[id(node)] = node.op.parts(whole, [t.shape for t in node.args], node.attrs)
         for t, slot in zip(node.args, self.parts[id(node)], strict=True):
-            if self._ownable(t):
+            in_state = slot.buffer.space == "state"
+            if self._ownable(t) and (not in_state or self._writable(t, slot)):
                 self.views[t.name] = slot
 
     # -- forwards: the rest becomes views, work or copies -------------------------------------
@@ -174,6 +207,8 @@ class _Bufferizer:
         if out.name not in self.views:
             self.views[out.name] = self._dense(out, out.name)
         target = self.views[out.name]
+        if view == target:  # part of a state, where that lies
+            return
         if view is None:  # a reshape of gappy memory: copy in the source's shape
             part = target.reshaped(source.shape)
             if part is None:  # gappy on both sides: go through a dense buffer
@@ -211,14 +246,47 @@ class _Bufferizer:
 
     def _emit_copy(self, source: View, target: View, t: Tensor, origin: tuple[str, ...]) -> None:
         if t.type.size != 0:
+            if target.buffer.space == "state" and not t.is_const:
+                source, target = _in_order_of(source, target)
             self.result.work.append(Copy(source, target, t, origin))
 
     def _copy_outputs(self) -> None:
         """Outputs that are inputs, constants, views or repeated tensors get their own copy."""
-        for name, t in zip(self.graph.output_names, self.graph.outputs, strict=True):
+        kept = {s.output for s in self.states.values()}
+        for name, t in self._results.items():
             view = self._view_of(t)
-            if (view.buffer.space, view.buffer.name, view.offset) != ("output", name, 0):
+            if name not in kept and (view.buffer.space, view.buffer.name, view.offset) != (
+                "output",
+                name,
+                0,
+            ):
                 self._emit_copy(view, self._dense(t, name, "output"), t, (name,))
+
+    def _copy_states(self) -> None:
+        """Copy to states what was computed apart, behind everything that reads them; what is itself part of a
+        state by way of other memory."""
+        late: list[tuple[View, View, Tensor, str]] = []
+        for state in self.states.values():
+            t = self._results[state.output]
+            view = self._view_of(t)
+            if view == state.left:
+                continue
+            if view.buffer.space == "state":
+                apart = self._dense(t, f"{state.output}:apart")
+                self._emit_copy(view, apart, t, (state.output,))
+                view = apart
+            late.append((view, state.left, t, state.output))
+        for view, target, t, name in late:
+            self._emit_copy(view, target, t, (name,))
+
+
+def _in_order_of(source: View, target: View) -> tuple[View, View]:
+    """Both with their axes as the target has them in memory; as they are where sizes leave that open."""
+    if not is_static(target.strides):
+        return source, target
+    strides = target.strides
+    perm = sorted(range(len(strides)), key=lambda i: -strides[i])
+    return source.transposed(perm), target.transposed(perm)
 
 
 def _in_order(view: View) -> bool:

@@ -21,6 +21,7 @@ from camshaft.builder.tuning.timing_cache import Record, TimingCache
 from camshaft.builder.tuning.tuner import Tuner
 from camshaft.cpus import available_cpus
 from camshaft.ir.graph import Graph, Tensor
+from camshaft.program.state import StateSpec
 from camshaft.runtime.engine import Engine
 from camshaft.runtime.file.manifest import Fingerprint
 
@@ -32,12 +33,13 @@ HOST_STEP_US = 200.0
 @dataclass(frozen=True)
 class Tuned:
     """A graph with a kernel for every task.  viewed: constants that tasks read through views, by
-    name of their buffers."""
+    name of their buffers.  states: what becomes of the builder's."""
 
     graph: Graph
     tasks: tuple[Task, ...]
     choices: tuple[Choice | None, ...]
     viewed: Mapping[str, Tensor] = field(default_factory=dict)
+    states: tuple[StateSpec, ...] = ()
 
     @property
     def time_us(self) -> float:
@@ -63,7 +65,7 @@ class Builder:
     """One build: a backend, a timing cache and the options that steer them.
 
     points: sizes (symbol name -> size) to tune for besides the typical ones.
-    memory: bytes that tuning may take.
+    memory: bytes that tuning may take.  states: which inputs and outputs of all graphs contexts keep.
     """
 
     backend: Backend[Fingerprint]
@@ -76,6 +78,7 @@ class Builder:
     progress: Progress | None = None
     points: Sequence[Sizes] = ()
     memory: int | None = None
+    states: Sequence[StateSpec] = ()
     _tuner: Tuner = field(init=False)
 
     def __post_init__(self) -> None:
@@ -112,7 +115,7 @@ class Builder:
         progress = self.progress
         report = None if progress is None else partial(progress, stage)
         choices = self._tuner.choose_all(tasks, report)
-        return Tuned(graph, tuple(tasks), tuple(choices), bufferized.constants)
+        return Tuned(graph, tuple(tasks), tuple(choices), bufferized.constants, bufferized.states)
 
     def announce(self, graph: Graph, stage: str) -> None:
         """Tell `progress` how many specs of a graph that is tuned later are not timed yet."""
@@ -122,7 +125,7 @@ class Builder:
 
     def _tasks(self, graph: Graph) -> tuple[Bufferized, list[Task]]:
         """A graph's tasks, with the tuner set for its weights."""
-        bufferized = bufferize(graph, self.backend.preferences)
+        bufferized = bufferize(graph, self.backend.preferences, self.states)
         tasks = tasks_of(bufferized)
         weights = {id(t.data): t.array.nbytes for task in tasks for t in task.constants}
         self._tuner.expect_weights(sum(weights.values()))
@@ -149,6 +152,7 @@ class Builder:
             fingerprint,
             self.backend,
             tuned.viewed,
+            tuned.states,
         )
         parts = assembler.run(reasons or {})
         return Engine(parts.manifest, parts.constants, parts.code)

@@ -96,7 +96,8 @@ class _Search:
     def _outputs(self, tuned: Tuned) -> Arrays:
         engine = self.builder.finish(tuned, self.builder.backend.fingerprint)
         with engine.create_context(self.builder.threads) as context:
-            return context.run(dict(self.feeds))
+            context.states.update({name: self.feeds[name] for name in engine.states})
+            return context.run({name: self.feeds[name] for name in engine.inputs})
 
 
 def deviation(got: Arrays, want: Arrays) -> float:

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from camshaft.errors import BuildError, ModelError
+from camshaft.ir.extents.bounds import bounds
 from camshaft.ir.extents.extent import Extent, sole_symbol
 from camshaft.ir.extents.sizes import evaluate, is_static
 from camshaft.ir.strides import span
@@ -29,6 +30,7 @@ from camshaft.program.program import (
     Program,
     Role,
 )
+from camshaft.program.state import StateSpec
 from camshaft.program.view import PLACED, REPORT_BYTES, Buffer, Space, View
 
 MAX_EXPANSION = 64
@@ -38,8 +40,8 @@ _MAX_ITEMS = 1 << 40
 _MAX_RANK = 32
 _MOST_NUMBER = 1 << 62
 _SPACES: Mapping[Role, tuple[Space, ...]] = {
-    "in": ("input", "output", "arena", "constant"),
-    "out": ("output", "arena"),
+    "in": ("input", "output", "arena", "constant", "state"),
+    "out": ("output", "arena", "state"),
     "packed": ("constant",),
     "workspace": ("scratch", "report"),
 }
@@ -71,6 +73,8 @@ def check_program(
         nbytes[e.name] = e.nbytes
     for fixed in program.fixed:
         _check_fixed(fixed, program, constants)
+    for state in program.states:
+        _check_state(state, program)
     names = [""] * len(program.instructions) if names is None else names
     if len(names) != len(program.instructions):
         raise BuildError(f"{len(names)} notes for {len(program.instructions)} instructions")
@@ -91,11 +95,22 @@ def points(program: Program) -> Iterator[Sizes]:
         return
     least = {s.name: s.low for s in program.symbols}
     typical = program.typical
-    most = {s.name: s.typical if s.high is None else s.high for s in program.symbols}
+    most = _most(program)
     for wanted, up in ((least, True), (typical, True), (most, False)):
         found = _nearest(program, wanted, up)
         if found is not None:
             yield found
+
+
+def _most(program: Program) -> Sizes:
+    """The largest sizes, typical ones where there are none; such that states are full behind a call."""
+    most = {s.name: s.typical if s.high is None else s.high for s in program.symbols}
+    for state in program.growing:
+        symbol = sole_symbol(state.length)
+        if symbol is not None:
+            new = evaluate(state.length_after, most) - most[symbol.name]
+            most[symbol.name] = max(symbol.low, min(most[symbol.name], state.capacity - new))
+    return most
 
 
 def _nearest(program: Program, wanted: Sizes, up: bool) -> Sizes | None:
@@ -145,6 +160,32 @@ def _check_fixed(fixed: FixedInput, program: Program, constants: Mapping[str, in
         raise BuildError(f"{where}: its {fixed.type.nbytes} bytes are not what is stored for it")
     if not 0 <= fixed.position < len(names):
         raise BuildError(f"{where}: position {fixed.position} of {len(names)} inputs")
+
+
+def _check_state(state: StateSpec, program: Program) -> None:
+    """Its name is its own, and no call finds or leaves more than its memory holds."""
+    where = f"state {state.name!r:.80}"
+    names = [b.name for b in program.inputs] + [f.name for f in program.fixed]
+    if state.name in names or [s.name for s in program.states].count(state.name) > 1:
+        raise BuildError(f"{where}: there is another input of this name")
+    found, after, axis = state.type.shape, state.after, state.axis
+    if state.dtype == string or len(found) != len(after) or len(found) > _MAX_RANK:
+        raise BuildError(f"{where}: impossible type {state.type!r:.80}")
+    if axis is None:
+        fits = found == after
+    else:
+        fits = 0 <= axis < len(found) and 0 <= state.capacity <= _MAX_BYTES
+        fits = fits and all(a == b for i, (a, b) in enumerate(zip(found, after)) if i != axis)  # noqa: B905 (checked above)
+        fits = fits and bounds(found[axis])[1] <= state.capacity and _has_room(state, program)
+    if not fits:
+        raise BuildError(f"{where}: {found} becomes {after}, and there is room for {state.held}")
+
+
+def _has_room(state: StateSpec, program: Program) -> bool:
+    """Whether a growing state holds what calls leave."""
+    room, after = state.capacity, state.length_after
+    needed = (c for c in program.constraints if c.kind == ">=" and c.right == after)
+    return bounds(after)[1] <= room or any(c.left == room for c in needed)
 
 
 @dataclass(frozen=True)
@@ -206,6 +247,7 @@ class _AtSizes:
     def _check_buffers(self) -> None:
         known = {("input", b.name): b.type.nbytes for b in self.program.inputs}
         known |= {("output", b.name): b.type.nbytes for b in self.program.outputs}
+        known |= {("state", s.name): s.nbytes for s in self.program.states}
         known |= {("constant", name): nbytes for name, nbytes in self.constants.items()}
         seen: set[tuple[str, str]] = set()
         for buffer in self.program.buffers:

@@ -18,6 +18,7 @@ from camshaft.ir.extents.sizes import Constraint, evaluate, typical_sizes
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.types import TensorType
 from camshaft.program.arena import stacked
+from camshaft.program.state import StateSpec
 from camshaft.program.view import Buffer, View
 
 MAX_THREADS = 256
@@ -43,7 +44,7 @@ class FixedInput:
     it holds these.
 
     constant: name of the stored constant that holds them.  position: among all inputs that the model
-    declares.
+    declares, but for states.
     """
 
     name: str
@@ -235,7 +236,8 @@ class Program:
     expanded: constants that are made from stored ones on linking.
     max_threads: how many workers the workspaces have room for; a context may use fewer, never more.
     symbols: the sizes that a call brings along.  constraints: what must hold between them.
-    fixed: inputs of the model that are none of the program's.
+    fixed: inputs of the model that are none of the program's.  states: pairs of an input and an output that are
+    neither: what contexts keep from call to call.
     """
 
     inputs: tuple[Binding, ...]
@@ -249,6 +251,7 @@ class Program:
     symbols: tuple[Symbol, ...] = ()
     constraints: tuple[Constraint, ...] = ()
     fixed: tuple[FixedInput, ...] = ()
+    states: tuple[StateSpec, ...] = ()
 
     @property
     def instructions(self) -> tuple[Instruction, ...]:
@@ -260,8 +263,13 @@ class Program:
         return tuple(b for b in self.inputs if b.values)
 
     @cached_property
+    def growing(self) -> tuple[StateSpec, ...]:
+        """The states that grow from call to call; how long each is, a context says."""
+        return tuple(s for s in self.states if s.axis is not None)
+
+    @cached_property
     def declared(self) -> tuple[str, ...]:
-        """The names of all inputs that the model declares, fixed ones included, in its order."""
+        """The names of all inputs that the model declares but for states, fixed ones included, in its order."""
         names = [b.name for b in self.inputs]
         for f in sorted(self.fixed, key=lambda f: f.position):
             names.insert(f.position, f.name)

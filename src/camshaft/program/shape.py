@@ -42,7 +42,8 @@ def items_of(launch: Launch, phase: Phase) -> Extent | Items:
 class Sizing:
     """What code that sets a shape is given and computes.
 
-    given: extents of the inputs, one behind the other, then elements that say sizes.  outputs: those of the outputs.
+    given: extents of the inputs, one behind the other, then elements that say sizes, then lengths of growing states.
+    outputs: extents of the outputs.
     dims: what kernels load, launch after launch.
     extents: everything else that varies and that rows, arguments and bindings need, each once.
     slots: for each slot of the arena its bytes and the earlier slots that it lies above.
@@ -68,6 +69,7 @@ class Sizing:
             (
                 *(e for b in program.inputs for e in b.type.shape),
                 *(e for b in program.valued for e in b.values),
+                *(s.length for s in program.growing),
             ),
             tuple(e for b in program.outputs for e in b.type.shape),
             tuple(e for launch in launches for e in launch.dims),

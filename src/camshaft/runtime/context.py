@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from camshaft.errors import BuildError, ConfigError
+from camshaft.errors import BindingError, BuildError, ConfigError
 from camshaft.ir.types import NARROW_FLOATS, StaticShape
 from camshaft.program.program import HostCall
 from camshaft.program.rows import Outcome
@@ -26,6 +26,7 @@ from camshaft.runtime.linked import LinkedEngine
 from camshaft.runtime.reports import Reports
 from camshaft.runtime.shaping import Shaper
 from camshaft.runtime.sizes import Shapes, output_shapes
+from camshaft.runtime.states import StateArrays, StateMemory
 
 _empty = np.empty
 _LARGE = 16 << 20
@@ -45,8 +46,11 @@ class ExecutionContext(Closing):
         self._dims = engine.dims()
         reporting = [b for b in engine.program.buffers if b.space == "report"]
         self._reports = Reports(reporting) if reporting else None
-        reports = self._reports.addresses if self._reports else {}
-        rows, self._row_owners = engine.rows(self._arena.ctypes.data, self._dims, reports)
+        self._kept = StateMemory(engine.program.states) if engine.program.states else None
+        others = dict(self._reports.addresses) if self._reports else {}
+        if self._kept:
+            others |= {s.buffer: self._kept.addresses[s.name] for s in engine.program.states}
+        rows, self._row_owners = engine.rows(self._arena.ctypes.data, self._dims, others)
         self._program = engine.linked.program(
             rows,
             engine.typical_types,
@@ -67,6 +71,8 @@ class ExecutionContext(Closing):
         if engine.program.symbols:
             self._shaper = Shaper(engine, self._dims, self._program)
             self._shaper.move(self._arena.ctypes.data)
+            if self._kept:
+                self._shaper.move_states(self._kept.addresses)
         else:
             self._place([t.static for t in self._outputs.types], engine.program.offsets, {})
         narrow = any(t.dtype in NARROW_FLOATS for t in self._inputs.types)
@@ -93,8 +99,8 @@ class ExecutionContext(Closing):
         code = self._call(*arrays, *outputs)
         if code:
             outputs = [*self._run_slowly(code, arrays, None)]
-        if self._reports is not None:
-            self._reports.check()
+        elif self._reports is not None:
+            self._check_reports()
         return dict(zip(self._outputs.names, outputs))  # noqa: B905 (`strict` costs 100 ns)
 
     def run_into(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
@@ -107,8 +113,8 @@ class ExecutionContext(Closing):
         code = self._call(*given, *written)
         if code:
             self._run_slowly(code, given, written)
-        if self._reports is not None:
-            self._reports.check()
+        elif self._reports is not None:
+            self._check_reports()
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -120,7 +126,8 @@ class ExecutionContext(Closing):
 
         ShapeError for inputs whose sizes `run` would refuse.
         """
-        return output_shapes(self._engine.program, self._inputs, inputs)
+        lengths = None if self._kept is None else self._kept.lengths
+        return output_shapes(self._engine.program, self._inputs, inputs, lengths)
 
     def _run_slowly(self, code: int, given: Arrays, outputs: Arrays | None) -> Arrays:
         """Make a call that generated code has refused, for what looks unusual or has other sizes, or
@@ -132,7 +139,9 @@ class ExecutionContext(Closing):
                 nonlocal arrays, made
                 arrays = self._fitted(given)
                 made = self._allocated() if outputs is None else outputs
-                return self._call_in_turn((*arrays, *made))
+                if self._kept is None:
+                    return self._call_in_turn((*arrays, *made))
+                return self._call_with_states(self._kept, (*arrays, *made))
 
             code = self._program.in_turn(call)
         if code == Outcome.IS_BUSY:
@@ -142,6 +151,8 @@ class ExecutionContext(Closing):
             raise overlap_error(names, (*arrays, *made), len(self._inputs.names))
         if code == Outcome.NOT_FINITE:  # unless the caller changed the array in the meantime
             self._inputs.check_finite(arrays)
+        if self._reports is not None and self._kept is None:
+            self._reports.check()
         return made
 
     def _call_in_turn(self, arrays: Arrays) -> int:
@@ -169,6 +180,9 @@ class ExecutionContext(Closing):
         shapes = tuple([a.shape for a in arrays])
         if self._inputs.saying:
             shapes += self._inputs.elements(arrays)
+        if self._kept:
+            shapes += tuple([(length,) for length in self._kept.lengths])
+            self._program.set_fitted(shapes == self._fit)
         if shapes != self._fit:
             said = [arrays[i] for i in self._inputs.saying]
             self._set_shapes(self._shaper, shapes, said)
@@ -185,6 +199,8 @@ class ExecutionContext(Closing):
         if needed > self._arena.nbytes:
             self._arena = allocate_arena(needed)
             shaper.move(self._arena.ctypes.data)
+        if self._kept and self._kept.fit(shaper.sizes):
+            shaper.move_states(self._kept.addresses)
         shaper.place()
         for held, array in zip(self._program.elements, said, strict=True):
             held[:] = array.reshape(-1).view(np.uint8)
@@ -195,8 +211,9 @@ class ExecutionContext(Closing):
         self, shapes: Sequence[StaticShape], offsets: Mapping[Buffer, int], sizes: Mapping[str, int]
     ) -> None:
         """What follows from sizes besides the tables."""
+        memory = self._kept.memory if self._kept else {}
         for host in self._hosts.values():
-            host.place(self._arena, offsets, sizes)
+            host.place(self._arena, offsets, sizes, memory)
         self._shapes = shapes
         self._program.set_fitted(True)
 
@@ -224,6 +241,74 @@ class ExecutionContext(Closing):
             else "the execution context is in use by another thread; create one context for each "
             "thread"
         )
+
+    # -- states ------------------------------------------------------------------------------
+
+    @property
+    def states(self) -> StateArrays:
+        """What the context keeps from call to call, by the names of the inputs that it stands for; nothing where
+        the engine was built without `state=`."""
+        return StateArrays(self._kept or StateMemory(()), self._change_states)
+
+    def reset(self) -> None:
+        """Begin another sequence: states that grow are empty, the others zeros.
+
+        ConfigError if the context is closed or in use by another thread.
+        """
+        self._change_states((self._kept or StateMemory(())).reset)
+
+    def _change_states(self, change: Callable[[], None]) -> None:
+        def action() -> int:
+            change()
+            self._forget_sizes()
+            return Outcome.DONE
+
+        if self._program.in_turn(action) == Outcome.IS_BUSY:
+            raise self._refused()
+
+    def _forget_sizes(self) -> None:
+        """Look at sizes, and at states, before the next call."""
+        spoiled = self._kept is not None and self._kept.is_spoiled
+        if self._shaper is not None:
+            self._fit = None
+        self._program.set_fitted(self._shaper is None and not spoiled)
+
+    def _call_with_states(self, kept: StateMemory, arrays: Arrays) -> int:
+        """As `_call_in_turn`; then states are what the call leaves, if it does not fail."""
+        if kept.is_spoiled:
+            raise BindingError(
+                "an earlier call failed while it changed the states of this context; reset it first"
+            )
+        try:
+            code = self._call_in_turn(arrays)
+            if code == Outcome.DONE and self._reports is not None:
+                self._reports.check()
+        except BaseException:
+            self._spoil(kept)
+            raise
+        if code == Outcome.DONE:
+            kept.advance(self._shaper.sizes if self._shaper else {})
+            if kept.lengths:
+                self._specs = ()
+                self._program.set_fitted(False)  # the next call finds others
+        return code
+
+    def _check_reports(self) -> None:
+        """Behind a call that has not gone through `_call_with_states`."""
+        assert self._reports is not None
+        try:
+            self._reports.check()
+        except BindingError:
+            if self._kept is not None:
+                self._program.in_turn(lambda: self._spoil(self._kept))
+            raise
+
+    def _spoil(self, kept: StateMemory | None) -> int:
+        """States are not known any more, where a failed call may have changed what it found."""
+        if kept is not None and not kept.keeps_on_failure:
+            kept.is_spoiled = True
+        self._forget_sizes()
+        return Outcome.DONE
 
     # -- timing ------------------------------------------------------------------------------
 

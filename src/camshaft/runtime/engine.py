@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from camshaft.errors import BindingError, BuildError, EngineFileError
+from camshaft.errors import BindingError, BuildError, ConfigError, EngineFileError
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.types import TensorType
 from camshaft.program.check import check_program
 from camshaft.program.program import Note, Program
+from camshaft.program.state import StateSpec
 from camshaft.runtime.bindings import Bindings, fixed_arrays
 from camshaft.runtime.context import ExecutionContext, allowed_threads
 from camshaft.runtime.driver import RUNNER, driver_named
@@ -36,6 +37,9 @@ class Engine:
 
     Calling an engine is safe from any number of threads: it keeps as many contexts as calls
     were ever in progress at once.  For control over threads and memory, create contexts.
+
+    An engine with states keeps one context for its calls, which belong to one sequence and come one at a time;
+    create a context for each sequence where there are several.
     """
 
     def __init__(
@@ -66,6 +70,7 @@ class Engine:
         """What calls need."""
         self._lock = threading.Lock()
         self._idle: list[ExecutionContext] = []
+        self._first, self._has_context = threading.Lock(), False
 
     # -- what it is, takes and gives ---------------------------------------------------------
 
@@ -108,8 +113,15 @@ class Engine:
         call to call; empty where all shapes are fixed.  The engine is tuned for typical sizes."""
         return {s.name: s for s in self.program.symbols}
 
+    @property
+    def states(self) -> dict[str, StateSpec]:
+        """Name -> what each context keeps from call to call in place of that input: its type, and `capacity`, how long
+        it may become along its `axis`."""
+        return {s.name: s for s in self.program.states}
+
     def output_shapes(self, inputs: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-        """Shapes of the outputs for these inputs (arrays, or shapes as tuples), without running.
+        """Shapes of the outputs for these inputs (arrays, or shapes as tuples), without running; with states, of a
+        first call.
 
         ShapeError names what is wrong with a shape, BindingError a wrong name.
         """
@@ -129,9 +141,38 @@ class Engine:
         try:
             context = self._idle.pop()
         except IndexError:
-            context = self.create_context(self.threads)
+            context = self._another_context()
         try:
             return context.run(inputs)
+        finally:
+            self._idle.append(context)
+
+    def _another_context(self) -> ExecutionContext:
+        """A context for a call while all others are in use; ConfigError if their states are those of calls."""
+        if not self.program.states:
+            return self.create_context(self.threads)
+        with self._first:
+            if self._has_context:
+                raise _in_use()
+            context = self.create_context(self.threads)
+            self._has_context = True
+            return context
+
+    def reset(self) -> None:
+        """Begin another sequence in calls of the engine itself: see `ExecutionContext.reset`.
+
+        ConfigError while a call is in progress.
+        """
+        if not self.program.states:
+            return
+        try:
+            context = self._idle.pop()
+        except IndexError:
+            if self._has_context:
+                raise _in_use() from None
+            return
+        try:
+            context.reset()
         finally:
             self._idle.append(context)
 
@@ -263,6 +304,13 @@ def _made(contents: EngineContents, threads: int | None) -> Engine:
     module, function = _MAKERS[type(contents.manifest)].split(":")
     engine: Engine = getattr(importlib.import_module(module), function)(contents, threads)
     return engine
+
+
+def _in_use() -> ConfigError:
+    return ConfigError(
+        "the engine keeps states from call to call and is in use by another thread; create one context for each "
+        "sequence (create_context)"
+    )
 
 
 def _count(number: int, thing: str) -> str:

@@ -68,11 +68,16 @@ class HostStep:
         self._dims: tuple[int, ...] = ()
 
     def place(
-        self, arena: np.ndarray, offsets: Mapping[Buffer, int], sizes: Mapping[str, int]
+        self,
+        arena: np.ndarray,
+        offsets: Mapping[Buffer, int],
+        sizes: Mapping[str, int],
+        states: Mapping[str, np.ndarray],
     ) -> None:
         """Find the operands that do not change from call to call.
 
-        arena: u8.  offsets: where buffers lie in it.  sizes: of the program's symbols.
+        arena: u8.  offsets: where buffers lie in it.  sizes: of the program's symbols.  states: their
+        memory, u8, by name.
         """
         self._dims = tuple(evaluate(d, sizes) for d in self._call.dims)
 
@@ -84,6 +89,8 @@ class HostStep:
                 return Operand(None, layout, self._numbers[buffer.space, buffer.name])
             if buffer.space == "constant":
                 return Operand(layout.on(self._constants[buffer.name]))
+            if buffer.space == "state":
+                return Operand(layout.on(states[buffer.name]))
             return Operand(layout.on(arena[offsets[buffer] :]))
 
         self._inputs = [operand(view) for view in self._call.inputs]

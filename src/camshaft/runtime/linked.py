@@ -86,17 +86,17 @@ class LinkedEngine:
         return np.array([d if isinstance(d, int) else 0 for d in dims], np.int64)
 
     def rows(
-        self, arena: int, dims: np.ndarray, reports: Mapping[Buffer, int]
+        self, arena: int, dims: np.ndarray, others: Mapping[Buffer, int]
     ) -> tuple[list[Row], list[int]]:
         """The row table for an arena at that address, at typical sizes, and the instruction of each
-        row.  dims: the context's block.  reports: where its reports lie."""
+        row.  dims: the context's block.  others: where its reports and states lie."""
         rows: list[Row] = []
         owners: list[int] = []
         for index, instruction in enumerate(self.program.instructions):
             made = (
                 [Row(0, (), 0, True)]
                 if isinstance(instruction, HostCall)
-                else self._launched(index, instruction, arena, dims, reports)
+                else self._launched(index, instruction, arena, dims, others)
             )
             rows += made
             owners += [index] * len(made)
@@ -108,12 +108,12 @@ class LinkedEngine:
         launch: Launch,
         arena: int,
         dims: np.ndarray,
-        reports: Mapping[Buffer, int],
+        others: Mapping[Buffer, int],
     ) -> list[Row]:
         """One row for each phase; those after the first wait for the one before."""
         kernel = self.program.kernels[launch.kernel]
         args = tuple(
-            0 if view is None else self._argument(view, arena, reports) for view in launch.views
+            0 if view is None else self._argument(view, arena, others) for view in launch.views
         )
         if launch.dims:
             args += (dims.ctypes.data + 8 * self.dims_at[index],)
@@ -133,12 +133,12 @@ class LinkedEngine:
             return items
         return max(2, evaluate(items.count if isinstance(items, Items) else items, self.typical))
 
-    def _argument(self, view: View, arena: int, reports: Mapping[Buffer, int]) -> int | Patch:
+    def _argument(self, view: View, arena: int, others: Mapping[Buffer, int]) -> int | Patch:
         buffer, first = view.buffer, evaluate(view.first_byte, self.typical)
         if buffer.space == "constant":
             return self._addresses[buffer.name] + first
-        if buffer.space == "report":
-            return reports[buffer] + first
+        if buffer.space in ("report", "state"):
+            return others[buffer] + first
         if buffer in self.program.offsets:
             return arena + self.program.offsets[buffer] + first
         return Patch(self.numbers[buffer.space, buffer.name], first)

@@ -10,7 +10,7 @@ before.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate, pairwise
 
 import numpy as np
@@ -38,10 +38,13 @@ class _Words:
     def __init__(self) -> None:
         self.at: list[int] = []
         self.terms: list[tuple[int, int, int]] = []
+        self.states: list[str] = []
 
-    def add(self, at: int, base: int, first: int, second: int) -> None:
+    def add(self, at: int, base: int, first: int, second: int, state: str = "") -> None:
+        """state: the name of the state in whose memory the word points, if it does."""
         self.at.append(at)
         self.terms.append((base, first, second))
+        self.states.append(state)
 
 
 class Shaper:
@@ -81,6 +84,11 @@ class Shaper:
         base, first, second = np.ascontiguousarray(columns.reshape(-1, 3).T)
         self._in_arena = np.flatnonzero(np.isin(second, list(self._slots.values())))
         self._base, self._unplaced = base, base[self._in_arena]
+        owners = np.array([name for words in tables for name in words.states], object)
+        self._in_states = {
+            s.name: (found := np.flatnonzero(owners == s.name), base[found])
+            for s in self.program.states
+        }
         self._kept = (first, second, places)
         addresses = [a.ctypes.data for a in (base, *self._kept)]
         pointers = [ctypes.addressof(self._results), *addresses, table]
@@ -126,6 +134,8 @@ class Shaper:
                     elif space in ("input", "output"):
                         patches.add(patch, base, number, zero)
                         patch += 1
+                    elif space == "state":
+                        args.add(at, base, number, zero, view.buffer.name)
                     elif space != "report":  # which stays where it is
                         args.add(at, base, number, self._slots[view.buffer])
                     at += 1
@@ -174,6 +184,11 @@ class Shaper:
     def move(self, arena: int) -> None:
         """The arena lies at this address from now on."""
         self._base[self._in_arena] = self._unplaced + arena
+
+    def move_states(self, addresses: Mapping[str, int]) -> None:
+        """The states lie at these addresses, by name, from now on."""
+        for name, (words, unplaced) in self._in_states.items():
+            self._base[words] = unplaced + addresses[name]
 
     def place(self) -> None:
         """Write what was computed to the tables."""

@@ -15,6 +15,7 @@ from camshaft.ir.extents.sizes import Constraint, evaluate
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.types import number_text
 from camshaft.program.program import Binding, Program
+from camshaft.program.state import StateSpec
 from camshaft.runtime.bindings import Bindings
 
 Sizes = dict[str, int]
@@ -34,7 +35,8 @@ _FAR = 512
 
 @dataclass(frozen=True)
 class SizeSource:
-    """Where a call says sizes: the shape of an input ("axis"), or its elements ("element")."""
+    """Where a call says sizes: the shape of an input ("axis"), its elements ("element"), or how long a state is that
+    it finds ("length")."""
 
     binding: Binding
     extents: tuple[Extent, ...]
@@ -42,6 +44,8 @@ class SizeSource:
 
     def where(self, at: int) -> str:
         """How messages call one of the extents."""
+        if self.part == "length":
+            return f"the length of state {self.binding.name!r}"
         name = f"input {self.binding.name!r}"
         return (
             f"{name}, {self.part} {at}" if self.part == "axis" or self.binding.type.shape else name
@@ -50,13 +54,16 @@ class SizeSource:
     def high(self, symbol: Symbol) -> float:
         """The largest size of `symbol` that may be said here."""
         high = float("inf") if symbol.high is None else symbol.high
-        return high if self.part == "axis" else min(high, MOST)
+        return min(high, MOST) if self.part == "element" else high
 
 
 def sources(program: Program) -> list[SizeSource]:
-    """The shapes of the inputs in order, then the elements of those that say sizes by them."""
+    """The shapes of the inputs in order, then the elements of those that say sizes by them, then the lengths of
+    growing states."""
     shapes = [SizeSource(b, b.type.shape, "axis") for b in program.inputs]
-    return shapes + [SizeSource(b, b.values, "element") for b in program.valued]
+    elements = [SizeSource(b, b.values, "element") for b in program.valued]
+    lengths = [SizeSource(Binding(s.name, s.type), (s.length,), "length") for s in program.growing]
+    return shapes + elements + lengths
 
 
 def sizes_of(program: Program, said: Sequence[tuple[int, ...]]) -> Sizes:
@@ -83,6 +90,8 @@ def sizes_of(program: Program, said: Sequence[tuple[int, ...]]) -> Sizes:
                 _take(source, at, symbol, size, sizes, by)
     for source, given in zip(places, said, strict=True):
         _check_expected(source, given, sizes)
+    for state in program.growing:
+        _check_room(state, sizes)
     for constraint in program.constraints:
         if not constraint.holds(sizes):
             raise _broken(program, constraint, sizes)
@@ -115,7 +124,7 @@ def _take(
     by.setdefault(symbol.name, where)
     if symbol.low <= size <= source.high(symbol):
         return
-    option = "shapes= or profiles=" if source.part == "axis" else "values="
+    option = "values=" if source.part == "element" else "shapes= or profiles="
     option += ', "0.." where it may be empty' if size == 0 and source.part == "axis" else ""
     most = f", and {MOST} at most" if size > MOST and source.part == "element" else ""
     raise ShapeError(
@@ -143,11 +152,29 @@ def _check_expected(source: SizeSource, given: tuple[int, ...], sizes: Sizes) ->
         return
     if source.part == "axis":
         raise _misfit(source.binding, given, f", which is {expected} here")
+    if source.part == "length":
+        raise ShapeError(
+            f"{source.where(0)} is {given[0]}, and the inputs say {expected[0]} ({source.extents[0]}); give inputs that "
+            "belong to it, or reset the context"
+        )
     at = next(i for i, (a, b) in enumerate(zip(given, expected, strict=True)) if a != b)
     raise ShapeError(
         f"{source.where(at)} is {given[at]}, and the engine was built for {expected[at]} there; rebuild "
         "with a range (values=), where the model allows it"
     )
+
+
+def _check_room(state: StateSpec, sizes: Sizes) -> None:
+    """ShapeError if a call would leave more in a state than it has memory for."""
+    length = evaluate(state.length_after, sizes)
+    if length > state.capacity:
+        symbol = sole_symbol(state.length)
+        name = "" if symbol is None else f"{symbol.name} = "
+        raise ShapeError(
+            f"state {state.name!r} would be {length} long along axis {state.axis} ({state.length_after}), and the engine "
+            f"was built for {name}0..{state.capacity}; reset the context, or rebuild with a wider range (shapes= or "
+            "profiles=), where the model allows it"
+        )
 
 
 def _misfit(binding: Binding, given: tuple[int, ...], hint: str) -> ShapeError:
@@ -195,16 +222,24 @@ def check_bytes(program: Program, sizes: Sizes) -> None:
 
 
 def output_shapes(
-    program: Program, inputs: Bindings, given: Mapping[str, Any]
+    program: Program,
+    inputs: Bindings,
+    given: Mapping[str, Any],
+    lengths: Sequence[int] | None = None,
 ) -> dict[str, tuple[int, ...]]:
-    """Shapes of the outputs by name.  given, errors: as of `sizes_given`."""
-    sizes = sizes_given(program, inputs, given)
+    """Shapes of the outputs by name.  given, lengths, errors: as of `sizes_given`."""
+    sizes = sizes_given(program, inputs, given, lengths)
     return {b.name: tuple(evaluate(e, sizes) for e in b.type.shape) for b in program.outputs}
 
 
-def sizes_given(program: Program, inputs: Bindings, given: Mapping[str, Any]) -> Sizes:
+def sizes_given(
+    program: Program,
+    inputs: Bindings,
+    given: Mapping[str, Any],
+    lengths: Sequence[int] | None = None,
+) -> Sizes:
     """The sizes that these inputs say.  given: input name -> array, or shape as tuple or list; inputs
-    whose elements say sizes as arrays.
+    whose elements say sizes as arrays.  lengths: of growing states, in order; None: all are empty.
 
     Errors as in `Bindings.arrange`, `Bindings.elements`, `sizes_of` and `check_bytes`.
     """
@@ -212,7 +247,8 @@ def sizes_given(program: Program, inputs: Bindings, given: Mapping[str, Any]) ->
         given = {n: x for n, x in given.items() if not _is_fixed_shape(inputs, n, x)}
     arrays = inputs.with_scalars(inputs.arrange(given))
     shapes = [_shape(name, x) for name, x in zip(inputs.names, arrays, strict=True)]
-    sizes = sizes_of(program, (*shapes, *inputs.elements(arrays)))
+    found = [(n,) for n in lengths or [0] * len(program.growing)]
+    sizes = sizes_of(program, (*shapes, *inputs.elements(arrays), *found))
     check_bytes(program, sizes)
     return sizes
 

@@ -1,0 +1,241 @@
+"""The states of a context: arrays that last from call to call, such as keys and values of earlier tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from functools import partial
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from camshaft.errors import BindingError, ShapeError
+from camshaft.ir.extents.extent import Extent, symbols_of
+from camshaft.ir.extents.sizes import evaluate, is_static
+from camshaft.ir.types import StaticShape
+from camshaft.program.state import StateSpec
+from camshaft.runtime.arena import allocate
+
+
+class StateMemory:
+    """Memory of all states of one context, and how much of it is in use."""
+
+    def __init__(self, specs: Sequence[StateSpec]) -> None:
+        """BuildError if there is no memory for states whose size is known."""
+        self.specs = tuple(specs)
+        self.number = {s.name: i for i, s in enumerate(self.specs)}
+        self._shapes: list[StaticShape | None] = [None] * len(self.specs)  # with all capacity
+        self._memory = [_nothing() for _ in self.specs]
+        self._lengths = [0] * len(self.specs)
+        self._growing = [i for i, s in enumerate(self.specs) if s.axis is not None]
+        after: dict[Extent, list[int]] = {}
+        for i in self._growing:
+            after.setdefault(self.specs[i].length_after, []).append(i)
+        self._after = list(after.items())
+        self._open = [i for i, s in enumerate(self.specs) if not is_static(s.held)]
+        self.is_begun = False
+        self.is_spoiled = False
+        for i, s in enumerate(self.specs):
+            if is_static(s.held):
+                self._allocate(i, s.held)
+
+    # -- for calls ---------------------------------------------------------------------------
+
+    @property
+    def lengths(self) -> list[int]:
+        """Of the growing states, in order."""
+        return [self._lengths[i] for i in self._growing]
+
+    @property
+    def memory(self) -> dict[str, np.ndarray]:
+        """By name, u8."""
+        return dict(zip(self.number, self._memory, strict=True))
+
+    @property
+    def addresses(self) -> dict[str, int]:
+        """Where each begins, by name."""
+        return {name: m.ctypes.data for name, m in self.memory.items()}
+
+    @property
+    def nbytes(self) -> int:
+        """Of all of them, at full capacity; pages that nothing has been written to take no memory yet."""
+        return sum(m.nbytes for m in self._memory)
+
+    @property
+    def keeps_on_failure(self) -> bool:
+        """Whether a call that fails leaves what it found."""
+        return all(s.axis is not None and s.in_place for s in self.specs)
+
+    def fit(self, sizes: Mapping[str, int]) -> bool:
+        """Make room at these sizes; returns whether memory has moved.  ShapeError if a state holds a sequence of
+        another shape, BuildError if there is no memory."""
+        has_moved = False
+        for i in self._open:
+            held = tuple(evaluate(e, sizes) for e in self.specs[i].held)
+            if held == self._shapes[i]:
+                continue
+            if self.is_begun and self._shapes[i] is not None:
+                raise self._other_shape(i, held)
+            has_moved |= self._allocate(i, held)
+        return has_moved
+
+    def advance(self, sizes: Mapping[str, int]) -> None:
+        """A call at these sizes is done."""
+        self.is_begun = True
+        for after, states in self._after:
+            length = evaluate(after, sizes)
+            for i in states:
+                self._lengths[i] = length
+
+    def reset(self) -> None:
+        """Empty all that grow, make the others zeros."""
+        for i, s in enumerate(self.specs):
+            self._lengths[i] = 0
+            if s.axis is None:
+                self._memory[i].fill(0)
+        for i in self._open:
+            self._shapes[i] = None
+        self.is_begun = self.is_spoiled = False
+
+    # -- as arrays ---------------------------------------------------------------------------
+
+    def array(self, i: int) -> np.ndarray:
+        """What a state holds, without a copy.  An open extent of one that is empty has its typical size."""
+        spec, held = self.specs[i], self._shapes[i]
+        if held is None:
+            symbols = {s.name: s.typical for e in spec.held for s in symbols_of(e)}
+            shape = tuple(evaluate(e, symbols) for e in spec.held)
+            return np.zeros(_cut(shape, spec.axis, 0), spec.dtype.numpy)
+        whole = self._memory[i][: prod(held) * spec.dtype.bytes].view(spec.dtype.numpy)
+        if spec.axis is None:
+            return whole.reshape(held)
+        index = (slice(None),) * spec.axis
+        return whole.reshape(held)[(*index, slice(self._lengths[i]))]
+
+    def set(self, i: int, array: Any) -> None:
+        """Let a state hold these values.  BindingError for what is no array of its type, ShapeError for one of a shape
+        that it cannot have."""
+        spec = self.specs[i]
+        self._check(spec, array)
+        axis = spec.axis
+        held = array.shape if axis is None else _cut(array.shape, axis, spec.capacity)
+        if held != self._shapes[i]:
+            self._allocate(i, held)
+        if axis is not None:
+            self._lengths[i] = array.shape[axis]
+        self.array(i)[...] = array
+        self.is_begun = True
+
+    def truncate(self, length: int) -> None:
+        """Keep the first elements of all that grow.  ShapeError if one is shorter."""
+        for i in self._growing:
+            if not 0 <= length <= self._lengths[i]:
+                raise ShapeError(
+                    f"state {self.specs[i].name!r} is {self._lengths[i]} long and cannot be cut to {length}"
+                )
+        for i in self._growing:
+            self._lengths[i] = length
+
+    def _check(self, spec: StateSpec, array: Any) -> None:
+        dtype = np.dtype(spec.dtype.numpy)
+        if not isinstance(array, np.ndarray) or array.dtype != dtype:
+            kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+            raise BindingError(
+                f"state {spec.name!r} holds {dtype}, not {kind}; convert it with .astype({dtype.name!r})"
+            )
+        fits = len(array.shape) == spec.type.rank
+        for i, (size, extent) in enumerate(zip(array.shape, spec.type.shape, strict=False)):
+            if i == spec.axis:
+                fits = fits and size <= spec.capacity
+            elif isinstance(extent, int):
+                fits = fits and size == extent
+        if not fits:
+            room = (
+                ""
+                if spec.axis is None
+                else f", {spec.capacity} long at most along axis {spec.axis}"
+            )
+            raise ShapeError(
+                f"state {spec.name!r} is {spec.type!r}{room}, and is given the shape {array.shape}"
+            )
+
+    def _other_shape(self, i: int, held: StaticShape) -> ShapeError:
+        spec = self.specs[i]
+        shown, wanted = (
+            tuple(None if n == spec.axis else d for n, d in enumerate(shape))
+            for shape in (self._shapes[i] or (), held)
+        )
+        return ShapeError(
+            f"state {spec.name!r} ({spec.type!r}) holds a sequence of shape {shown}, and this call is of {wanted}; "
+            "finish the sequence, reset the context first, or create another one"
+        )
+
+    def _allocate(self, i: int, held: StaticShape) -> bool:
+        """Memory for one state of this shape; whether it has moved."""
+        spec, nbytes = self.specs[i], prod(held) * self.specs[i].dtype.bytes
+        moves = nbytes > self._memory[i].nbytes
+        if moves:
+            self._memory[i] = allocate(
+                nbytes,
+                f"state {spec.name!r} of shape {held}",
+                "rebuild for a smaller range (shapes=), or close other contexts",
+            )
+        elif spec.axis is None:
+            self._memory[i].fill(0)
+        self._shapes[i] = held
+        return moves
+
+
+class StateArrays(MutableMapping[str, np.ndarray]):
+    """The states of a context by the names of their inputs, as arrays: reading gives a copy, setting takes one.
+
+    A growing state is as long as it is at the moment; `dict(states)` keeps all of them, `states.update(kept)` brings
+    them back.
+    """
+
+    def __init__(self, memory: StateMemory, in_turn: Callable[[Callable[[], None]], None]) -> None:
+        """in_turn: does something while no call is in progress."""
+        self._memory, self._in_turn = memory, in_turn
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        found: list[np.ndarray] = []
+        i = self._memory.number[name]
+        self._in_turn(lambda: found.append(self._memory.array(i).copy()))
+        return found[0]
+
+    def __setitem__(self, name: str, array: np.ndarray) -> None:
+        if name not in self._memory.number:
+            known = ", ".join(self._memory.number) or "none"
+            raise BindingError(f"there is no state {name!r}; the engine's states are {known}")
+        self._in_turn(partial(self._memory.set, self._memory.number[name], array))
+
+    def __delitem__(self, name: str) -> None:
+        raise BindingError(
+            f"state {name!r} cannot be deleted; reset the context, or truncate its states"
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._memory.number)
+
+    def __len__(self) -> int:
+        return len(self._memory.number)
+
+    def truncate(self, length: int) -> None:
+        """Keep the first `length` elements of all states that grow: tokens behind them were never there.
+
+        ShapeError if a state is shorter.
+        """
+        self._in_turn(partial(self._memory.truncate, length))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all states at full capacity.  Memory that nothing was written to is not taken yet."""
+        return self._memory.nbytes
+
+
+def _nothing() -> np.ndarray:
+    return allocate(0, "a state", "close other contexts")
+
+
+def _cut(shape: StaticShape, axis: int | None, length: int) -> StaticShape:
+    return tuple(length if i == axis else d for i, d in enumerate(shape))
