@@ -99,6 +99,7 @@ class BuildSession:
                     typical=self.typical,
                     typical_elements=self.typical_elements,
                     values=self.config.values,
+                    state=self.config.state,
                 )
             has_script = self.whole.script is not None
             self.states = self._states(self.whole)

@@ -43,7 +43,8 @@ class Runner(Protocol):
 
 
 class CamshaftRunner:
-    """A built engine: one execution context writing into arrays allocated once."""
+    """A built engine: one execution context writing into arrays allocated once.  States among the feeds are what
+    each run finds."""
 
     linger = 0.001
 
@@ -51,10 +52,16 @@ class CamshaftRunner:
         self.name = name
         self._context = engine.create_context(threads=threads)
         self._feeds = {n: np.asarray(feeds[n], order="C") for n in engine.inputs}
+        self._found: dict[str, int] = {}  # every run finds states of these lengths
+        if engine.states:
+            self._context.states.take(feeds)
+            self._found = self._context.states.lengths
         self._results = self._context.run(self._feeds)
         self._allocates = isinstance(engine, ScriptEngine)
 
     def run(self) -> None:
+        if self._found:
+            self._context.states.truncate(self._found)
         if self._allocates:  # the shapes of its results may hang on data
             self._results = self._context.run(self._feeds)
         else:

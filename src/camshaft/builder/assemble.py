@@ -175,9 +175,16 @@ class Assembler:
         return symbols_of(*extents, *(d for s in self.states for d in (*s.type.shape, *s.after)))
 
     def _rooms(self) -> list[Constraint]:
-        """What keeps states within their memory, unless ranges do; once of equal ones."""
-        rooms = {(s.capacity, s.length_after): s.room for s in self.states if s.axis is not None}
-        return [room for (most, after), room in rooms.items() if bounds(after)[1] > most]
+        """What keeps states within their memory, unless ranges or the graph do; once of equal ones."""
+        known = {(c.left, c.kind, c.right) for c in self.graph.constraints}
+        rooms = {
+            (s.capacity, ">=", s.length_after): s.room for s in self.states if s.axis is not None
+        }
+        return [
+            room
+            for key, room in rooms.items()
+            if key not in known and bounds(room.right)[1] > key[0]
+        ]
 
     def _position(self, fixed: str) -> int:
         """Where the input stands among those that the model declares, but for states."""

@@ -5,7 +5,6 @@ Both ends of a state have one shape, but for the axis along which it grows, if i
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from math import isinf
 
@@ -13,10 +12,9 @@ from camshaft.errors import ConfigError
 from camshaft.ir.extents.bounds import bounds
 from camshaft.ir.extents.extent import sole_symbol, symbols_of
 from camshaft.ir.graph import Graph, Tensor
+from camshaft.ir.paired_names import paired
 from camshaft.ir.types import string
 from camshaft.program.state import StateSpec
-
-STAR = "*"
 
 
 def states_of(graph: Graph, said: Mapping[str, str]) -> tuple[StateSpec, ...]:
@@ -29,66 +27,12 @@ def states_of(graph: Graph, said: Mapping[str, str]) -> tuple[StateSpec, ...]:
         return ()
     inputs = {t.name: t for t in graph.inputs}
     outputs = dict(zip(graph.output_names, graph.outputs, strict=True))
-    _refuse_fixed(graph, said)
     pairs = paired(said, list(inputs), list(outputs))
     found = [
         _state(t, pairs[t.name], outputs[pairs[t.name]]) for t in graph.inputs if t.name in pairs
     ]
     _check_said(graph, found)
     return tuple(found)
-
-
-def paired(
-    said: Mapping[str, str], inputs: Sequence[str], outputs: Sequence[str]
-) -> dict[str, str]:
-    """Input name -> output name.  Errors as in `states_of`."""
-    found: dict[str, str] = {}
-    taken: dict[str, str] = {}
-    for pattern, target in said.items():
-        what = f"state={{{pattern!r}: {target!r}}}"
-        if pattern.count(STAR) != target.count(STAR):
-            raise ConfigError(
-                f"{what}: what a {STAR} of the input stands for replaces a {STAR} of the output; write as many in both"
-            )
-        matches = [(name, parts) for name in inputs if (parts := _match(pattern, name)) is not None]
-        if not matches:
-            raise ConfigError(f"{what}: the model has no such input; its inputs are {inputs}")
-        for name, parts in matches:
-            output = _filled(target, parts)
-            if output not in outputs:
-                raise ConfigError(
-                    f"{what}: the model has no output {output!r}; its outputs are {outputs}"
-                )
-            if found.setdefault(name, output) != output:
-                raise ConfigError(
-                    f"state= pairs input {name!r} with {found[name]!r} and with {output!r}; give one output"
-                )
-            if taken.setdefault(output, name) != name:
-                raise ConfigError(
-                    f"state= pairs output {output!r} with {taken[output]!r} and with {name!r}; give each input an "
-                    "output of its own"
-                )
-    return found
-
-
-def _match(pattern: str, name: str) -> tuple[str, ...] | None:
-    """What the stars stand for in `name`; None if it does not match."""
-    expression = "(.*)".join(map(re.escape, pattern.split(STAR)))
-    found = re.fullmatch(expression, name, re.DOTALL)
-    return None if found is None else found.groups()
-
-
-def _filled(target: str, parts: Sequence[str]) -> str:
-    first, *rest = target.split(STAR)
-    return first + "".join(part + text for part, text in zip(parts, rest, strict=True))
-
-
-def _refuse_fixed(graph: Graph, said: Mapping[str, str]) -> None:
-    for t in graph.fixed:
-        if any(_match(pattern, t.name) is not None for pattern in said):
-            raise ConfigError(
-                f"state= names input {t.name!r}, which values= fixes; leave it out of one of the two"
-            )
 
 
 def _state(past: Tensor, output: str, present: Tensor) -> StateSpec:

@@ -81,7 +81,8 @@ def bench(
         contest = Contest(ours, shown)
         data |= contest.against(peers, onnx_file, feeds, opened.threads, seconds, rounds)
     if dump_profile:
-        own = {name: feeds[name] for name in opened.engine.inputs}
+        wanted = (*opened.engine.inputs, *opened.engine.states)
+        own = {name: feeds[name] for name in wanted if name in feeds}
         profile = opened.engine.profile(own, threads=opened.threads)
         data["profile"] = profile.to_json()
         _show_profile(profile, shown)

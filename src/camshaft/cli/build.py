@@ -95,6 +95,8 @@ def _summarize(
     output.line(f"steps      {report.steps} ({', '.join(kinds)})")
     output.line(f"precision  {report.precision_summary}")
     output.line(f"arena      {arena_text(report.arena, report.lower_bound_bytes)}")
+    if report.state_bytes:
+        output.line(f"states     {size(report.state_bytes)} a context")
     output.line(f"weights    {size(report.weight_bytes)}, code {size(report.code_bytes)}")
     stages = ", ".join(f"{stage} {spent:.2f} s" for stage, spent in report.seconds.items())
     output.line(f"time       {total:.2f} s ({stages})")

@@ -217,12 +217,20 @@ def _nested(value: Any) -> Value:
 # -- for people ----------------------------------------------------------------------------------
 
 
+def _show_states(data: dict[str, Any], shown: Output) -> None:
+    for name, state in data.get("states", {}).items():
+        long = "" if state["axis"] is None else f", {state['capacity']} long at most"
+        copied = "" if state["in_place"] else ", copied in each call"
+        shown.line(f"state      {name}: {state['type']}{long}, {size(state['bytes'])}{copied}")
+
+
 def _show(data: dict[str, Any], shown: Output) -> None:
     made = data["fingerprint"]
     shown.line(f"engine     {made['config']}; camshaft {made['camshaft']}, target {made['target']}")
     for kind in ("inputs", "outputs"):
         bound = ", ".join(f"{name} {type_}" for name, type_ in data[kind].items())
         shown.line(f"{kind:10} {bound}")
+    _show_states(data, shown)
     if data["fixed_inputs"]:
         fixed = "; ".join(
             f"{n} = {value_text(_nested(v))}" for n, v in data["fixed_inputs"].items()

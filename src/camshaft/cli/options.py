@@ -18,7 +18,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from camshaft.cli.files import READ, WRITTEN, check_apart
-from camshaft.cli.shapes import pairs, said_shapes, said_values, typed_profiles
+from camshaft.cli.shapes import pairs, said_shapes, said_states, said_values, typed_profiles
 from camshaft.config import CALIBRATORS, BuildConfig, Progress
 from camshaft.cpus import available_cpus
 from camshaft.errors import CalibrationError, ConfigError
@@ -77,6 +77,15 @@ class BuildOptions:
             "ranges, as of shapes, of an input whose elements say sizes. May be repeated. Of an "
             "engine: numbers that its integer and bool inputs hold in this run.",
             metavar="X=16000|1..8,64",
+        ),
+    ] = None
+    state: Annotated[
+        list[str] | None,
+        _option(
+            "--state",
+            help="An input that takes what an output left in the call before, as keys and values of earlier tokens: "
+            "each context keeps it. A * is the same text in both names. May be repeated.",
+            metavar="PAST.*=PRESENT.*",
         ),
     ] = None
     threads: Annotated[
@@ -247,6 +256,7 @@ class BuildOptions:
                 self.profile, self.min_shapes, self.opt_shapes, self.max_shapes
             ),
             values=said_values(self.values),
+            state=said_states(self.state),
             precision=frozenset(p for p in ("bf16", "fp16", "int8") if getattr(self, p)),
             layer_precision=pairs("--layer-precisions", self.layer_precisions),
             dynamic_ranges=_ranges(self.dynamic_ranges),

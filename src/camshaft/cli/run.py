@@ -69,7 +69,8 @@ def run(
     require_writable(output)
     opened = open_source(source, build, shown, Given(input, inputs))
     with opened.engine.create_context(opened.threads, check_finite) as context:
-        results = context.run(opened.feeds(seed, shown))
+        feeds = opened.feeds(seed, shown)
+        results = context.run(context.states.take(feeds) if opened.engine.states else feeds)
     arrays = {n: a.astype(str) if a.dtype.kind == "O" else a for n, a in arrays_of(results)}
     if output is not None:
         _write(output, arrays)

@@ -178,13 +178,15 @@ Elements = dict[str, tuple[int, ...]]
 def sizes_for(
     engine: Engine, shapes: Mapping[str, Sequence[int]], values: Mapping[str, Value]
 ) -> tuple[dict[str, TensorType], Elements]:
-    """Types of the engine's inputs where these have the given shapes, and elements of those that say
+    """Types of the engine's inputs and states where these have the given shapes, and elements of those that say
     sizes by them; what is not given is what follows, or typical.
 
     ConfigError for a name that is no such input; ShapeError for sizes that the engine does not take.
     """
     saying = {b.name: b for b in engine.program.valued}
-    inputs = {b.name: b.type for b in engine.program.inputs}  # those that are tensors
+    program = engine.program
+    inputs = {b.name: b.type for b in program.inputs}  # those that are tensors
+    inputs |= {s.name: s.type for s in program.states}
     for option, given, known in (("--shapes", shapes, inputs), ("--values", values, saying)):
         unknown = [name for name in given if name not in known]
         if unknown:
@@ -203,15 +205,33 @@ def sizes_for(
             symbol = sole_symbol(extent)
             if symbol is not None:
                 sizes[symbol.name] = size
+    if not any(s.name in shapes for s in program.growing):
+        sizes = program.with_room(sizes)
     types = {
         n: TensorType(t.dtype, tuple(shapes.get(n, (evaluate(d, sizes) for d in t.shape))))
         for n, t in inputs.items()
     }
     for name, b in saying.items():
         elements.setdefault(name, tuple(evaluate(e, sizes) for e in b.values))
-    said_in_call = [*(t.static for t in types.values()), *(elements[n] for n in saying)]
-    check_bytes(engine.program, sizes_of(engine.program, said_in_call))
+    said_in_call = [types[b.name].static for b in program.inputs]
+    said_in_call += [elements[n] for n in saying]
+    said_in_call += [(types[s.name].static[s.axis],) for s in program.growing if s.axis is not None]
+    check_bytes(program, sizes_of(program, said_in_call))
     return types, elements
+
+
+def said_states(texts: Sequence[str] | None) -> dict[str, str]:
+    """`INPUT=OUTPUT` each: input name -> output name, as `BuildConfig.state` has them."""
+    found: dict[str, str] = {}
+    for text in texts or ():
+        name, _, output = text.partition("=")
+        if not name or not output or "=" in output:
+            raise ConfigError(
+                f"--state has {text!r}; it must be INPUT=OUTPUT, as in past.*=present.*"
+            )
+        if found.setdefault(name, output) != output:
+            raise ConfigError(f"--state names {name!r} twice")
+    return found
 
 
 def _whole_numbers(name: str, value: Value) -> tuple[int, ...]:

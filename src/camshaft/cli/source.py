@@ -110,6 +110,7 @@ def open_source(
     engine = Engine.load(path)
     fixed = {name: type_of(array) for name, array in engine.fixed_inputs.items()}
     tensors = {n: t for n, t in engine.inputs.items() if isinstance(t, TensorType)}
+    tensors |= {name: state.type for name, state in engine.states.items()}
     arrays = given.arrays({**tensors, **fixed})
     values = said_values(options.values)
     numbers = numbers_for(engine, values)

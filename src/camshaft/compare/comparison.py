@@ -42,6 +42,15 @@ _ABSENT = np.empty((0,) * 9, np.float32)
 """Stands for an element of a sequence or map that one of the two has not: no result has its shape."""
 
 
+def _outputs(engine: Engine, feeds: Arrays) -> dict[str, Any]:
+    """All outputs of the model: of states, which are set to those among the feeds, what a call leaves."""
+    if not engine.states:
+        return engine(dict(feeds))
+    with engine.create_context(engine.threads) as context:
+        made = context.run(context.states.take(feeds))
+        return {**made, **{s.output: context.states[name] for name, s in engine.states.items()}}
+
+
 def compare(
     model: Any,
     engine: Engine,
@@ -55,7 +64,7 @@ def compare(
     Errors as in `import_onnx`, `run_other` and `ExecutionContext.run`.
     """
     proto = load_model(model)
-    made = engine(dict(feeds))
+    made = _outputs(engine, feeds)
     ours = dict(arrays_of(made))
     between = {} if session is None else stored_tensors(session)
     known = {o for n in proto.graph.node for o in n.output}

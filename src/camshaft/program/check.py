@@ -95,22 +95,13 @@ def points(program: Program) -> Iterator[Sizes]:
         return
     least = {s.name: s.low for s in program.symbols}
     typical = program.typical
-    most = _most(program)
+    most = program.with_room(
+        {s.name: s.typical if s.high is None else s.high for s in program.symbols}
+    )
     for wanted, up in ((least, True), (typical, True), (most, False)):
         found = _nearest(program, wanted, up)
         if found is not None:
             yield found
-
-
-def _most(program: Program) -> Sizes:
-    """The largest sizes, typical ones where there are none; such that states are full behind a call."""
-    most = {s.name: s.typical if s.high is None else s.high for s in program.symbols}
-    for state in program.growing:
-        symbol = sole_symbol(state.length)
-        if symbol is not None:
-            new = evaluate(state.length_after, most) - most[symbol.name]
-            most[symbol.name] = max(symbol.low, min(most[symbol.name], state.capacity - new))
-    return most
 
 
 def _nearest(program: Program, wanted: Sizes, up: bool) -> Sizes | None:

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Literal
 
 from camshaft.ir.extents.bounds import bounds
-from camshaft.ir.extents.extent import Dim, Extent
+from camshaft.ir.extents.extent import Dim, Extent, sole_symbol
 from camshaft.ir.extents.sizes import Constraint, evaluate, typical_sizes
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.types import TensorType
@@ -266,6 +266,21 @@ class Program:
     def growing(self) -> tuple[StateSpec, ...]:
         """The states that grow from call to call; how long each is, a context says."""
         return tuple(s for s in self.states if s.axis is not None)
+
+    def with_room(self, sizes: Mapping[str, int]) -> dict[str, int]:
+        """These sizes (symbol name -> size), with states short enough that what a call leaves has room, and sizes that
+        must equal others, such as a mask's, as these come to."""
+        found = dict(sizes)
+        for state in self.growing:
+            symbol = sole_symbol(state.length)
+            if symbol is not None:
+                room = state.capacity - evaluate(state.length_after, found) + found[symbol.name]
+                found[symbol.name] = max(symbol.low, min(found[symbol.name], room))
+        for c in self.constraints:
+            for symbol, other in ((sole_symbol(c.left), c.right), (sole_symbol(c.right), c.left)):
+                if c.kind == "==" and symbol is not None and not c.holds(found):
+                    found[symbol.name] = evaluate(other, found)
+        return found
 
     @cached_property
     def declared(self) -> tuple[str, ...]:

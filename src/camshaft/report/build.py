@@ -25,7 +25,8 @@ class BuildReport:
     those of which nothing was said.  remarks: on sizes, as the command line prints them.
     precision_summary: the precision decision in words.  arena_bytes, lower_bound_bytes: memory of one
     context, and the most bytes live at once, which no plan can go below, at typical sizes; arena:
-    the former at "least", "typical" and "most" sizes (None: unbounded).  seconds: stage -> wall-clock time.
+    the former at "least", "typical" and "most" sizes (None: unbounded).  state_bytes: what a context keeps from call
+    to call, at full capacity.  seconds: stage -> wall-clock time.
     timed_out: whether the time budget cut tuning short.
     """
 
@@ -40,6 +41,7 @@ class BuildReport:
     arena: Mapping[str, int | None]
     arena_bytes: int
     lower_bound_bytes: int
+    state_bytes: int
     weight_bytes: int
     code_bytes: int
     seconds: Mapping[str, float]
@@ -62,6 +64,7 @@ class BuildReport:
             arena=described["arena"],
             arena_bytes=described["arena_bytes"],
             lower_bound_bytes=described["lower_bound_bytes"],
+            state_bytes=sum(s["bytes"] for s in described.get("states", {}).values()),
             weight_bytes=described["weight_bytes"],
             code_bytes=described["code_bytes"],
             seconds=dict(session.seconds),

@@ -12,6 +12,7 @@ import numpy as np
 from camshaft.errors import ConfigError
 from camshaft.ir.extents.sizes import evaluate, typical
 from camshaft.program.program import HostCall, Launch, Note, Program
+from camshaft.program.state import StateSpec
 from camshaft.program.view import PLACED, View
 from camshaft.runtime.context import ExecutionContext
 from camshaft.runtime.file.manifest import Manifest
@@ -64,21 +65,33 @@ def profile_context(
 ) -> Profile:
     """Run `inputs` over and over, half of the runs with time stamps between the steps.
 
-    Stamped and plain runs alternate, so that both see the same machine.
+    Stamped and plain runs alternate, so that both see the same machine.  States among the inputs, or else empty
+    ones, are what every run finds.
     """
     if runs < 1:
         raise ConfigError(f"runs={runs}: profile at least one run")
+    states = context.states
+    inputs = states.take(inputs)
+    found = states.lengths
+
+    def run(outputs: dict[str, np.ndarray]) -> None:
+        if found:
+            states.truncate(found)
+        context.run_into(inputs, outputs)
+
     outputs = context.run(inputs)
-    context.run_into(inputs, outputs)
+    run(outputs)
     times = np.zeros((runs, len(manifest.notes)), np.int64)
     totals = np.zeros(runs, np.int64)
     for i in range(runs):
         context.set_timing(True)
         try:
-            context.run_into(inputs, outputs)
+            run(outputs)
             times[i] = context.step_times_ns()
         finally:
             context.set_timing(False)
+        if found:
+            states.truncate(found)
         start = perf_counter_ns()
         context.run_into(inputs, outputs)
         totals[i] = perf_counter_ns() - start
@@ -139,6 +152,7 @@ def describe(manifest: Manifest) -> dict[str, Any]:
         "fingerprint": asdict(manifest.fingerprint),
         "inputs": {b.name: repr(b.type) for b in program.inputs},
         "outputs": {b.name: repr(b.type) for b in program.outputs},
+        "states": {s.name: _state(program, s) for s in program.states},
         "symbols": [
             {"name": s.name, "least": s.low, "typical": s.typical, "most": s.high}
             for s in program.symbols
@@ -152,6 +166,18 @@ def describe(manifest: Manifest) -> dict[str, Any]:
             {**_described(program, i, note), "typical": active[i]}
             for i, note in enumerate(manifest.notes)
         ],
+    }
+
+
+def _state(program: Program, state: StateSpec) -> dict[str, Any]:
+    """What contexts keep in place of an input; bytes at full capacity and otherwise typical sizes."""
+    return {
+        "output": state.output,
+        "type": repr(state.type),
+        "axis": state.axis,
+        "capacity": None if state.axis is None else state.capacity,
+        "in_place": state.in_place,
+        "bytes": typical(state.nbytes),
     }
 
 

@@ -33,8 +33,7 @@ class StateMemory:
             after.setdefault(self.specs[i].length_after, []).append(i)
         self._after = list(after.items())
         self._open = [i for i, s in enumerate(self.specs) if not is_static(s.held)]
-        self.is_begun = False
-        self.is_spoiled = False
+        self.is_begun = self.is_spoiled = self._has_moved = False
         for i, s in enumerate(self.specs):
             if is_static(s.held):
                 self._allocate(i, s.held)
@@ -67,16 +66,16 @@ class StateMemory:
         return all(s.axis is not None and s.in_place for s in self.specs)
 
     def fit(self, sizes: Mapping[str, int]) -> bool:
-        """Make room at these sizes; returns whether memory has moved.  ShapeError if a state holds a sequence of
+        """Make room at these sizes; returns whether memory has moved since the last call.  ShapeError if a state holds a sequence of
         another shape, BuildError if there is no memory."""
-        has_moved = False
         for i in self._open:
             held = tuple(evaluate(e, sizes) for e in self.specs[i].held)
             if held == self._shapes[i]:
                 continue
             if self.is_begun and self._shapes[i] is not None:
                 raise self._other_shape(i, held)
-            has_moved |= self._allocate(i, held)
+            self._allocate(i, held)
+        has_moved, self._has_moved = self._has_moved, False
         return has_moved
 
     def advance(self, sizes: Mapping[str, int]) -> None:
@@ -126,14 +125,14 @@ class StateMemory:
         self.array(i)[...] = array
         self.is_begun = True
 
-    def truncate(self, length: int) -> None:
-        """Keep the first elements of all that grow.  ShapeError if one is shorter."""
-        for i in self._growing:
+    def truncate(self, lengths: Sequence[int]) -> None:
+        """Keep so many elements of those that grow, in order.  ShapeError if one is shorter."""
+        for i, length in zip(self._growing, lengths, strict=True):
             if not 0 <= length <= self._lengths[i]:
                 raise ShapeError(
                     f"state {self.specs[i].name!r} is {self._lengths[i]} long and cannot be cut to {length}"
                 )
-        for i in self._growing:
+        for i, length in zip(self._growing, lengths, strict=True):
             self._lengths[i] = length
 
     def _check(self, spec: StateSpec, array: Any) -> None:
@@ -170,11 +169,11 @@ class StateMemory:
             "finish the sequence, reset the context first, or create another one"
         )
 
-    def _allocate(self, i: int, held: StaticShape) -> bool:
-        """Memory for one state of this shape; whether it has moved."""
+    def _allocate(self, i: int, held: StaticShape) -> None:
+        """Memory for one state of this shape."""
         spec, nbytes = self.specs[i], prod(held) * self.specs[i].dtype.bytes
-        moves = nbytes > self._memory[i].nbytes
-        if moves:
+        if nbytes > self._memory[i].nbytes:
+            self._has_moved = True
             self._memory[i] = allocate(
                 nbytes,
                 f"state {spec.name!r} of shape {held}",
@@ -183,7 +182,6 @@ class StateMemory:
         elif spec.axis is None:
             self._memory[i].fill(0)
         self._shapes[i] = held
-        return moves
 
 
 class StateArrays(MutableMapping[str, np.ndarray]):
@@ -220,12 +218,25 @@ class StateArrays(MutableMapping[str, np.ndarray]):
     def __len__(self) -> int:
         return len(self._memory.number)
 
-    def truncate(self, length: int) -> None:
-        """Keep the first `length` elements of all states that grow: tokens behind them were never there.
+    @property
+    def lengths(self) -> dict[str, int]:
+        """How long the states that grow are."""
+        specs = (s for s in self._memory.specs if s.axis is not None)
+        return {s.name: n for s, n in zip(specs, self._memory.lengths, strict=True)}
 
-        ShapeError if a state is shorter.
+    def truncate(self, lengths: int | Mapping[str, int]) -> None:
+        """Keep the first elements of states that grow, as if tokens behind them had never been.
+
+        lengths: how many of all of them, or by name.  ShapeError if a state is shorter.
         """
-        self._in_turn(partial(self._memory.truncate, length))
+        given = lengths if isinstance(lengths, Mapping) else dict.fromkeys(self.lengths, lengths)
+        wanted = [given.get(name, length) for name, length in self.lengths.items()]
+        self._in_turn(partial(self._memory.truncate, wanted))
+
+    def take(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
+        """Let states be those among `arrays`; returns the others: what a call takes."""
+        self.update({name: a for name, a in arrays.items() if name in self})
+        return {name: a for name, a in arrays.items() if name not in self}
 
     @property
     def nbytes(self) -> int:

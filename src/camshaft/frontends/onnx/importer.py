@@ -16,6 +16,7 @@ from onnx import ModelProto
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx.cast_weights import with_dequantized_weights
 from camshaft.frontends.onnx.input_values import InputValues
+from camshaft.frontends.onnx.kept import require_room
 from camshaft.frontends.onnx.model import load_model
 from camshaft.frontends.onnx.open_extents import OpenExtents
 from camshaft.frontends.onnx.pasts import pasts_of
@@ -102,9 +103,14 @@ def import_model(
     typical: Mapping[str, Sequence[int]] | None = None,
     typical_elements: Mapping[str, Sequence[int]] | None = None,
     values: Mapping[str, SaidValue] | None = None,
+    state: Mapping[str, str] | None = None,
 ) -> Imported:
     """As `import_onnx`, also of models that decide while they run: by branches and loops, by shapes that
-    hang on data, by sequences."""
+    hang on data, by sequences.
+
+    state: input name -> output name, what the next call finds there (`ir.paired_names`); where it grows, it does so
+    within the range that is said of the input.
+    """
     proto = load_model(model)
     extents = OpenExtents(
         dict(shapes or {}),
@@ -115,14 +121,14 @@ def import_model(
     )
     given = InputValues(values or {})
     for _ in range(MOST_ROUNDS):
-        state = State(proto, extents, given)
+        now = State(proto, extents, given)
         try:
-            imported = _imported(state)
+            imported = _imported(now, state or {})
         except ModelError as error:
-            if _learned(extents, given, state.builder.constraints, error):
+            if _learned(extents, given, now.builder.constraints, error):
                 continue  # what was learned before may decide what was not decided
             raise
-        if not extents.learn(state.builder.constraints) | given.learn():
+        if not extents.learn(now.builder.constraints) | given.learn():
             return imported
     raise ModelError(
         "each import of the model still changes what is known of its open extents; give sizes with "
@@ -140,8 +146,8 @@ def _learned(
         raise error from None
 
 
-def _imported(state: State) -> Imported:
-    """One import of the model."""
+def _imported(state: State, kept: Mapping[str, str]) -> Imported:
+    """One import of the model.  kept: pairs of inputs and outputs that are states."""
     graph = state.proto.graph
     found = reachable_in(graph)
     state.constants(graph, found.names)
@@ -153,6 +159,7 @@ def _imported(state: State) -> Imported:
     nodes = with_dequantized_weights(found.nodes, graph.initializer, ends, state.opsets)
     Nodes(state).walk(nodes, Place(state.opsets, state.reserved), ends)
     results = {v.name: output_of(state, v) for v in graph.output}
+    require_room(state, kept, results)
     face = replace(state.builder.graph({}), fixed=tuple(state.builder.fixed))
     plain = all(isinstance(v, Tensor) for v in results.values())
     if state.scope.is_plain and plain and all(isinstance(e.type, TensorType) for e in state.inputs):

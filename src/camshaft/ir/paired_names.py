@@ -1,0 +1,61 @@
+"""Names of inputs and outputs that belong together, said with patterns: `past.*` and `present.*`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from camshaft.errors import ConfigError
+
+STAR = "*"
+
+
+def paired(
+    said: Mapping[str, str], inputs: Sequence[str], outputs: Sequence[str]
+) -> dict[str, str]:
+    """Input name -> output name.
+
+    said: the same, where a `*` stands for any text, the same in both.
+    ConfigError for names that there are not, and for an input or output that two others claim.
+    """
+    found: dict[str, str] = {}
+    taken: dict[str, str] = {}
+    for pattern, target in said.items():
+        what = f"state={{{pattern!r}: {target!r}}}"
+        if pattern.count(STAR) != target.count(STAR):
+            raise ConfigError(
+                f"{what}: what a {STAR} of the input stands for replaces a {STAR} of the output; write as many in both"
+            )
+        matches = [
+            (name, parts) for name in inputs if (parts := matched(pattern, name)) is not None
+        ]
+        if not matches:
+            raise ConfigError(f"{what}: the model has no such input; its inputs are {inputs}")
+        for name, parts in matches:
+            output = _filled(target, parts)
+            if output not in outputs:
+                raise ConfigError(
+                    f"{what}: the model has no output {output!r}; its outputs are {outputs}"
+                )
+            if found.setdefault(name, output) != output:
+                raise ConfigError(
+                    f"state= pairs input {name!r} with {found[name]!r} and with {output!r}; give one output"
+                )
+            if taken.setdefault(output, name) != name:
+                raise ConfigError(
+                    f"state= pairs output {output!r} with {taken[output]!r} and with {name!r}; give each input an "
+                    "output of its own"
+                )
+    return found
+
+
+def matched(pattern: str, name: str) -> tuple[str, ...] | None:
+    """What the stars stand for in `name`; None if it does not match."""
+    expression = "(.*)".join(map(re.escape, pattern.split(STAR)))
+    found = re.fullmatch(expression, name, re.DOTALL)
+    return None if found is None else found.groups()
+
+
+def _filled(target: str, parts: Sequence[str]) -> str:
+    first, *rest = target.split(STAR)
+    return first + "".join(part + text for part, text in zip(parts, rest, strict=True))
