@@ -263,6 +263,7 @@ def test_every_build_option_can_be_given(tmp_path: Path) -> None:
         shapes=["x:1x3x8x8"],
         profile=["x:1..2..4x3x8x8"],
         values=["sr=16000"],
+        state=["h=h_next"],
         threads=3,
         level=1,
         time_budget=5.0,

@@ -18,6 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner
 
 from camshaft.cli import app as cli
+from decoders import decoder
 from value_models import small_model, voice
 
 ROOT = Path(__file__).parent.parent.parent
@@ -105,7 +106,8 @@ def _run_command(words: list[str]) -> str:
 def write_example_files(folder: Path) -> None:
     """model.onnx, which classifies images, and its photos; detector.onnx, which takes any images;
     voice.onnx, whose sampling rate decides branches; folder.onnx, one of whose inputs is a shape;
-    detector_tail.onnx, which finds what is above a threshold; transformer.onnx, a layer of one."""
+    detector_tail.onnx, which finds what is above a threshold; transformer.onnx, a layer of one;
+    decoder.onnx, two layers of one with keys and values of earlier tokens."""
     _write_classifier(folder / "model.onnx", _PHOTO, (1, 1000))
     _write_detector(folder / "detector.onnx")
     onnx.save(voice(), folder / "voice.onnx")
@@ -120,6 +122,7 @@ def write_example_files(folder: Path) -> None:
     )
     onnx.save(tail, folder / "detector_tail.onnx")
     onnx.save(_transformer(), folder / "transformer.onnx")
+    onnx.save(decoder("operator"), folder / "decoder.onnx")
     rng = np.random.default_rng(0)
     (folder / "photos").mkdir()
     for i in range(32):
