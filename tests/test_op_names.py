@@ -26,6 +26,7 @@ MAY_MATCH_OPS: dict[str, str] = {
     "camshaft.passes.qdq": "lowering rules: what quantize and dequantize become next to an op",
     "camshaft.passes.half": "lowering rules: which ops take weights that are halves",
     "camshaft.passes.layout.channels_last": "makes transposes and reshapes, and cancels them",
+    "camshaft.quant.apart.products": "which products have rows whose channels may be carried apart",
     "camshaft.quant.dynamic": "which products have rows that are tokens",
     "camshaft.backends.cpu.attention": "the tactic of attention",
     "camshaft.backends.cpu.conv": "tactics of conv",

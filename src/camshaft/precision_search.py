@@ -23,6 +23,8 @@ from camshaft.passes.half import HALF_PRECISIONS, exact_halves, with_halves
 from camshaft.passes.pipeline import fuse_casts, with_merged_siblings
 from camshaft.passes.qdq.few_bits import with_bytes
 from camshaft.passes.qdq.lowering import is_quantized, lower_quantization
+from camshaft.quant.apart.products import carried
+from camshaft.quant.apart.sample import RowSample
 from camshaft.quant.calibrate import Run
 from camshaft.quant.deviation import Feeds, Seen, worst_deviation
 from camshaft.quant.dynamic import DynamicQuantization
@@ -42,7 +44,8 @@ class PrecisionSearch:
     calibration: batches, None without data.  stage: measures a part of the build.  quick: a builder for engines
     that calibration runs.
     quantized: the graph with its Q/DQ nodes before they were lowered; None where nothing is quantized so.
-    reasons: source layer -> why it has its precision.  summary: the decision in words.
+    reasons: source layer -> why it has its precision.  apart: source layer -> input channels that its INT8
+    product leaves to floats.  summary: the decision in words.
     """
 
     config: BuildConfig
@@ -52,7 +55,9 @@ class PrecisionSearch:
     quick: Callable[[], Builder]
     quantized: Graph | None = field(default=None, init=False)
     reasons: dict[str, str] = field(default_factory=dict, init=False)
+    apart: Mapping[str, int] = field(default_factory=dict, init=False)
     summary: str = field(default="fp32", init=False)
+    _samples: Mapping[str, RowSample] = field(default_factory=dict, init=False, repr=False)
 
     def run(self, graph: Graph) -> Tuned:
         """The fastest graph that is permitted and has what is required, with its kernels."""
@@ -62,6 +67,7 @@ class PrecisionSearch:
             decision = with_half_precision(self.builder, decision, half)
         self.quantized = decision.attempt.quantized
         self.reasons |= decision.attempt.reasons
+        self.apart = decision.attempt.apart
         self.summary = decision.summary
         return decision.tuned
 
@@ -117,6 +123,7 @@ class PrecisionSearch:
         fixed = self._calibrated(graph)
         if not seen.batches:
             return fixed
+        dynamic = replace(dynamic, apart=dynamic.apart_of(self._samples))
         return self._more_exact(graph, fixed, self._without_data(dynamic), seen.batches)
 
     def _more_exact(
@@ -166,11 +173,13 @@ class PrecisionSearch:
         )
         with self.stage("calibrating", report=False):
             self._find_ranges(quantization)
+        self._samples = quantization.samples
         level = self.config.optimization_level
 
         def quantize(keep_float: frozenset[str]) -> Attempt:
             quantized, reasons = quantization.quantized(keep_float)
-            return Attempt(lower_quantization(quantized, level=level), quantized, reasons)
+            lowered = lower_quantization(quantized, level=level)
+            return Attempt(lowered, quantized, reasons, carried(graph, quantization.apart))
 
         as_float = Attempt(graph, None, quantization.plan(_layers(graph)).reasons)
         made = choose_precision(
@@ -192,7 +201,7 @@ class PrecisionSearch:
 
         def quantize(keep_float: frozenset[str]) -> Attempt:
             made, reasons = quantization.quantized(keep_float)
-            return Attempt(made, None, reasons)
+            return Attempt(made, None, reasons, carried(graph, quantization.apart))
 
         required = self._requires_int8
         reasons = {} if required else quantization.quantized(_layers(graph))[1]

@@ -80,6 +80,7 @@ class BuildSession:
     quantized: Graph | None = field(default=None, init=False)
     host_steps: list[str] = field(default_factory=list, init=False)
     reasons: dict[str, str] = field(default_factory=dict, init=False)
+    apart: Mapping[str, int] = field(default_factory=dict, init=False)
     precision_summary: str = field(default="fp32", init=False)
     states: tuple[StateSpec, ...] = field(default=(), init=False)
     seconds: dict[str, float] = field(default_factory=dict, init=False)
@@ -180,7 +181,7 @@ class BuildSession:
         self.final, self.host_steps = tuned.graph, tuned.host_steps
         self.final_graphs = (tuned.graph,)
         with self._stage("assembling"):
-            return builder.finish(tuned, fingerprint, self.reasons)
+            return builder.finish(tuned, fingerprint, self.reasons, self.apart)
 
     def _tuned(self, builder: Builder, graph: Graph) -> Tuned:
         """The graph in the precision that is chosen for it, with its kernels."""
@@ -189,6 +190,7 @@ class BuildSession:
         )
         tuned = search.run(graph)
         self.quantized, self.reasons = search.quantized, search.reasons
+        self.apart = search.apart
         self.precision_summary = search.summary
         return tuned
 

@@ -123,8 +123,9 @@ class Assembler:
         self.expanded: dict[str, Expanded] = {}
         self.kernels: dict[KernelCode, int] = {}
 
-    def run(self, reasons: Mapping[str, str]) -> Parts:
-        """The finished parts.  reasons: source layer -> extra words on its precision."""
+    def run(self, reasons: Mapping[str, str], apart: Mapping[str, int]) -> Parts:
+        """The finished parts.  reasons: source layer -> extra words on its precision.  apart: source layer -> input
+        channels that its INT8 product leaves to floats."""
         made = [self._instruction(i) for i in range(len(self.tasks))]
         inputs, results = self._bindings()
         buffers = _buffers(inputs, results, made)
@@ -152,7 +153,7 @@ class Assembler:
         )
         self._set_shape(program)
         notes = tuple(
-            _note(task, choice, reasons)
+            _note(task, choice, reasons, apart)
             for task, choice in zip(self.tasks, self.choices, strict=True)
         )
         return Parts(Manifest(self.fingerprint, program, notes), self.constants, self.code)
@@ -321,13 +322,16 @@ def _arena(buffers: Sequence[Buffer], plan: ArenaPlan, has_symbols: bool) -> Are
     return Arena(slots, plan.nbytes, plan.lower_bound)
 
 
-def _note(task: Task, choice: Choice | None, reasons: Mapping[str, str]) -> Note:
-    """reasons: source layer -> extra words on its precision."""
+def _note(
+    task: Task, choice: Choice | None, reasons: Mapping[str, str], apart: Mapping[str, int]
+) -> Note:
+    """reasons, apart: as `Assembler.run` takes them."""
     if choice is None:
         reason = "no kernel for this op: its reference runs in Python"
         return Note(task.name, task.op, task.origin, precision="f32", reason=reason,
                     bytes=task.bytes)  # fmt: skip
     reason = next((reasons[layer] for layer in task.origin if layer in reasons), "")
+    in_int8 = task.macs != 0 and task.precision in ("u8", "i8")
     return Note(
         name=task.name,
         op=task.op,
@@ -340,6 +344,7 @@ def _note(task: Task, choice: Choice | None, reasons: Mapping[str, str]) -> Note
         macs=task.macs,
         bytes=task.bytes,
         at=choice.at,
+        apart=max((apart.get(layer, 0) for layer in task.origin), default=0) if in_int8 else 0,
     )
 
 

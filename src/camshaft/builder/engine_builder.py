@@ -140,9 +140,14 @@ class Builder:
         return self._tuner.exact(task)
 
     def finish(
-        self, tuned: Tuned, fingerprint: Fingerprint, reasons: Mapping[str, str] | None = None
+        self,
+        tuned: Tuned,
+        fingerprint: Fingerprint,
+        reasons: Mapping[str, str] | None = None,
+        apart: Mapping[str, int] | None = None,
     ) -> Engine:
-        """The engine.  reasons: source layer -> why it runs in its precision."""
+        """The engine.  reasons: source layer -> why it runs in its precision.  apart: source layer -> input
+        channels that its INT8 product leaves to floats."""
         self._tuner.compile_all(c for c in tuned.choices if c is not None)
         assembler = Assembler(
             tuned.graph,
@@ -154,5 +159,5 @@ class Builder:
             tuned.viewed,
             tuned.states,
         )
-        parts = assembler.run(reasons or {})
+        parts = assembler.run(reasons or {}, apart or {})
         return Engine(parts.manifest, parts.constants, parts.code)

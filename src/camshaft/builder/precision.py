@@ -9,7 +9,7 @@ float build would have, is always a candidate, so permitting INT8 never costs ti
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from camshaft.builder.engine_builder import Builder, Tuned
 from camshaft.builder.tasks import Task
@@ -25,11 +25,13 @@ class Attempt:
 
     graph: ready to be tuned.  quantized: the Q/DQ graph it was lowered from, None for a float one.
     reasons: source layer -> why it has its precision in this graph.
+    apart: source layer -> input channels that its INT8 product leaves to floats.
     """
 
     graph: Graph
     quantized: Graph | None
     reasons: Mapping[str, str]
+    apart: Mapping[str, int] = field(default_factory=dict)
 
 
 Quantize = Callable[[frozenset[str]], Attempt]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated, Any
@@ -94,6 +94,8 @@ def _summarize(
         output.line(f"sizes      {sizes_text(report.symbols)}")
     output.line(f"steps      {report.steps} ({', '.join(kinds)})")
     output.line(f"precision  {report.precision_summary}")
+    if report.channels_apart:
+        output.line(f"apart      {apart_text(report.channels_apart.values())}")
     output.line(f"arena      {arena_text(report.arena, report.lower_bound_bytes)}")
     if report.state_bytes:
         output.line(f"states     {size(report.state_bytes)} a context")
@@ -101,6 +103,12 @@ def _summarize(
     stages = ", ".join(f"{stage} {spent:.2f} s" for stage, spent in report.seconds.items())
     output.line(f"time       {total:.2f} s ({stages})")
     output.line(f"engine     {path} ({size(engine_bytes)})")
+
+
+def apart_text(counts: Collection[int]) -> str:
+    """How many input channels INT8 products leave to floats.  counts: of each product that leaves some."""
+    layers = f"{len(counts)} INT8 layer{'s' * (len(counts) != 1)}"
+    return f"{sum(counts)} input channels of {layers} in fp32"
 
 
 def arena_text(arena: Mapping[str, int | None], lower_bound: int) -> str:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from camshaft.cli.build import arena_text, sizes_text
+from camshaft.cli.build import apart_text, arena_text, sizes_text
 from camshaft.cli.files import WRITTEN
 from camshaft.cli.options import BuildOptions, takes_build_options
 from camshaft.cli.output import (
@@ -200,6 +200,7 @@ def _complete(data: dict[str, Any], profiled: bool) -> None:
         "time_us": total,
         "macs": sum(s["macs"] for s in ran),
         "bytes": sum(s["bytes"] for s in ran),
+        "channels_apart": sum(s.get("apart", 0) for s in ran),
     }
 
 
@@ -238,6 +239,9 @@ def _show(data: dict[str, Any], shown: Output) -> None:
         shown.line(f"fixed      {fixed}")
     if "precision_summary" in data:
         shown.line(f"precision  {data['precision_summary']}")
+    apart = [s["apart"] for s in data["steps"] if s["typical"] and s.get("apart")]
+    if apart:
+        shown.line(f"apart      {apart_text(apart)}")
     if data["symbols"]:
         shown.line(f"sizes      {sizes_text(data['symbols'])}; {_figures_of(data)}")
     shown.line(f"arena      {arena_text(data['arena'], data['lower_bound_bytes'])}")

@@ -346,6 +346,7 @@ class Note:
     precision, in words.  time_us: microseconds measured in tuning (0 when not timed).
     macs, bytes: multiply-accumulates and bytes moved, at any sizes.
     at: the sizes that the time is of, by the symbols' names, where they are not the typical ones.
+    apart: input channels of an INT8 product that are carried apart in floats.
     """
 
     name: str
@@ -359,3 +360,4 @@ class Note:
     macs: Extent = 0
     bytes: Extent = 0
     at: tuple[tuple[str, int], ...] = ()
+    apart: int = 0

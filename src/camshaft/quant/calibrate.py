@@ -7,7 +7,7 @@ what was set by hand.  Data also give the channel means for bias correction (`qu
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from camshaft.errors import BindingError, CalibrationError, ModelError
 from camshaft.ir.graph import Graph
 from camshaft.ir.interpret import sizes_of
 from camshaft.ir.types import Shape
+from camshaft.quant.apart.sample import RowSample
 from camshaft.quant.bias import ChannelMeans
 from camshaft.quant.cache import Range, amax_of
 from camshaft.quant.observers import HistogramKernel, Observer, numpy_histogram
@@ -86,35 +87,47 @@ def _described(value: object) -> str:
 
 @dataclass(frozen=True)
 class Observers:
-    """What calibration looks at: tensor -> its observer, and tensor -> its channel means.
+    """What calibration looks at: tensor -> its observer, its channel means, and rows of it.
 
-    A tensor may be in both, or in either.
+    A tensor may be in any of them.
     """
 
     observers: Mapping[str, Observer]
     means: Mapping[str, ChannelMeans]
+    rows: Mapping[str, RowSample] = field(default_factory=dict)
 
     @staticmethod
-    def of(ranges: Iterable[str], means: Iterable[str]) -> Observers:
-        """Nothing seen yet of the tensors `ranges` and `means`."""
-        return Observers({n: Observer(n) for n in ranges}, {n: ChannelMeans(n) for n in means})
+    def of(ranges: Iterable[str], means: Iterable[str], rows: Iterable[str] = ()) -> Observers:
+        """Nothing seen yet of the tensors `ranges`, `means` and `rows`."""
+        return Observers(
+            {n: Observer(n) for n in ranges},
+            {n: ChannelMeans(n) for n in means},
+            {n: RowSample(n) for n in rows},
+        )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All tensors, in a fixed order."""
+        return tuple(dict.fromkeys((*self.observers, *self.means, *self.rows)))
 
     def taps(self, graph: Graph) -> tuple[str, ...]:
         """The watched tensors that must be computed: all but inputs of the graph."""
         given = {t.name for t in graph.inputs}
-        return tuple(n for n in dict.fromkeys((*self.observers, *self.means)) if n not in given)
+        return tuple(n for n in self.names if n not in given)
 
     def update(
         self, values: Mapping[str, np.ndarray], histogram: HistogramKernel = numpy_histogram
     ) -> None:
         """Take in the watched tensors of one batch."""
-        for name in dict.fromkeys((*self.observers, *self.means)):
+        for name in self.names:
             observer, means = self.observers.get(name), self.means.get(name)
             sums = None if means is None else means.sums_for(values[name])
             if observer is not None:
                 observer.update(values[name], histogram, sums)
             elif sums is not None:
                 histogram(np.ascontiguousarray(values[name], np.float32), 1.0, None, sums)
+            if name in self.rows:
+                self.rows[name].update(values[name])
 
 
 def observe(

@@ -14,13 +14,23 @@ import numpy as np
 
 from camshaft.errors import ConfigError
 from camshaft.ir import expr as E
-from camshaft.ir.attrs import expr_attr, int_attr, ints_attr
+from camshaft.ir.attrs import expr_attr
 from camshaft.ir.extents.sizes import typical
 from camshaft.ir.graph import Graph, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.rebuild import Rebuild
 from camshaft.ir.types import f32, u8
 from camshaft.ops import CONV, MATMUL, POINTWISE, REDUCE
+from camshaft.quant.apart.choice import Apart, with_ranges_of_rows
+from camshaft.quant.apart.products import (
+    Split,
+    choices,
+    is_carried,
+    is_product_of_rows,
+    rest_of,
+    sampled,
+)
+from camshaft.quant.apart.sample import RowSample
 from camshaft.quant.placement import check_layer_names
 from camshaft.quant.scheme import QuantParams, quantize, weight_params
 
@@ -30,20 +40,6 @@ SMALLEST = 1e-30
 """The least magnitude that a row is scaled by; the reciprocal of its scale is finite."""
 _FEWEST_TERMS = 32
 """Terms of a sum below which rounding shows and nothing is gained."""
-
-
-def _is_product_of_rows(node: Node) -> bool:
-    """Whether the node multiplies rows by constant weights."""
-    if node.op is MATMUL:
-        x, w = node.args[:2]
-        return w.is_const and not x.is_const and (x.type.dtype, w.type.dtype) == (f32, f32) and w.type.rank == 2  # fmt: skip
-    if node.op is not CONV or node.attrs["layout"] != "NHWC":
-        return False
-    x, w = node.args[:2]
-    single = w.is_const and w.shape[1:3] == (1, 1) and int_attr(node, "groups") == 1
-    plain = ints_attr(node, "strides") == (1, 1) and not any(ints_attr(node, "pads"))
-    floats = (x.type.dtype, w.type.dtype) == (f32, f32) and not x.is_const
-    return single and plain and floats and x.shape[:2] == (1, 1)
 
 
 def _terms(node: Node) -> int:
@@ -63,19 +59,27 @@ class DynamicQuantization:
     """Graphs of one fused float graph in which products of rows are computed on bytes.
 
     layer_precision: as in BuildConfig.
+    apart: tensor -> what is carried apart of its rows, where calibration data were seen (see `apart_of`).
     """
 
     graph: Graph
     layer_precision: Mapping[str, str] = field(default_factory=dict)
+    apart: Mapping[str, Apart] = field(default_factory=dict)
     _weights: dict[str, tuple[QuantParams, np.ndarray]] = field(default_factory=dict, init=False)
 
     @property
     def applies(self) -> bool:
         """Whether such products are most of what the net computes with weights: a convolutional net with a
         product at its end needs calibration."""
-        rows = [n for n in self.graph.nodes if _is_product_of_rows(n)]
-        convs = [n for n in self.graph.nodes if n.op is CONV and not _is_product_of_rows(n)]
+        rows = [n for n in self.graph.nodes if is_product_of_rows(n)]
+        convs = [n for n in self.graph.nodes if n.op is CONV and not is_product_of_rows(n)]
         return sum(_macs(n) for n in rows if _terms(n) >= _FEWEST_TERMS) > sum(map(_macs, convs))
+
+    def apart_of(self, samples: Mapping[str, RowSample]) -> dict[str, Apart]:
+        """What to carry apart, by rows of calibration data."""
+        nodes = [n for n in self.graph.nodes if self._reason(n, frozenset()).startswith("int8")]
+        anything = (-np.inf, np.inf)
+        return choices(sampled(nodes), samples, lambda name: (with_ranges_of_rows, anything))
 
     def quantized(self, keep_float: frozenset[str] = frozenset()) -> tuple[Graph, dict[str, str]]:
         """The graph with all products of rows but those of `keep_float` layers on bytes, and the reason for each
@@ -85,19 +89,21 @@ class DynamicQuantization:
         chosen: set[str] = set()
         for node in self.graph.nodes:
             reason = self._reason(node, keep_float)
-            if reason:
-                reasons.update((layer, reason) for layer in node.origin)
             if reason.startswith("int8"):
                 chosen.add(node.output.name)
+                if is_carried(node, self.apart):
+                    reason = f"{reason}; {self.apart[node.args[0].name].words}"
+            if reason:
+                reasons.update((layer, reason) for layer in node.origin)
         self._check(reasons)
-        return _Insertion(self.graph, chosen, self._weights).run(), reasons
+        return _Insertion(self.graph, chosen, self._weights, self.apart).run(), reasons
 
     def _reason(self, node: Node, keep_float: frozenset[str]) -> str:
         """Why a node with weights has its precision; "" for other nodes."""
         asked = {self.layer_precision[o] for o in node.origin if o in self.layer_precision}
         if node.op not in (CONV, MATMUL):
             return ""
-        if not _is_product_of_rows(node):
+        if not is_product_of_rows(node):
             return "fp32: only products of rows with constant weights are quantized without calibration"
         if "fp32" in asked:
             return "fp32: layer_precision"
@@ -126,70 +132,95 @@ class _Insertion:
         graph: Graph,
         chosen: set[str],
         weights: dict[str, tuple[QuantParams, np.ndarray]],
+        apart: Mapping[str, Apart],
     ) -> None:
         self.graph, self.chosen, self.weights = graph, chosen, weights
         self.rebuild = Rebuild(graph)
         self.b = self.rebuild.builder
-        self.rows: dict[str, tuple[Tensor, Tensor]] = {}
+        self.split = Split(self.b, apart)
+        self.rows: dict[tuple[str, bool], tuple[Tensor, Tensor]] = {}
 
     def run(self) -> Graph:
         for old in self.graph.nodes:
             node = self.rebuild.present(old)
             if old.output.name in self.chosen:
-                self.rebuild.replace(old, [self._product(node)])
+                self.rebuild.replace(old, [self._product(old, node)])
             else:
                 self.rebuild.replace(old, self.rebuild.carry(node))
         return self.rebuild.finish()
 
-    def _product(self, node: Node) -> Tensor:
+    def _product(self, old: Node, node: Node) -> Tensor:
         """A product of bytes, whose sums are scaled in its epilogue."""
-        w = node.args[1]
-        rows, scales = self._quantized(node.args[0], node)
-        params, integers = self._quantized_weights(w, 0 if node.op is CONV else 1)
+        x, w = node.args[:2]
+        apart = self.split.of(old)
+        rows, scales = self._quantized(x, node, apart)
+        params, integers = self._quantized_weights(w, 0 if node.op is CONV else 1, apart)
         whole = self.b.constant(integers, f"{w.name}:int8")
         columns = self.b.constant(np.asarray(params.scale, np.float32), f"{w.name}:scale")
-        operands = [*node.args[2:], scales, columns]
-        rest = [E.inp(n + 1) for n in range(len(node.args) - 2)]
+        epilogue, before = expr_attr(node, "epilogue"), list(node.args[2:])
+        if apart is not None:
+            epilogue, before = self.split.joined(old, x, epilogue, before)
+        operands = [*before, scales, columns]
+        rest = [E.inp(n + 1) for n in range(len(before))]
         by_row, by_column = E.inp(len(operands) - 1), E.inp(len(operands))
         total = E.mul(E.mul(E.cast(E.inp(0), f32), by_row), by_column)
         zero = "x_zero_point" if node.op is CONV else "a_zero_point"
         attrs: dict[str, Attr] = {
             **node.attrs,
             zero: ZERO,
-            "epilogue": E.substitute(expr_attr(node, "epilogue"), [total, *rest]),
+            "epilogue": E.substitute(epilogue, [total, *rest]),
         }
         return self.b.emit(
             node.op, [rows, whole, *operands], attrs, like=node, name=node.name,
             output=node.output.name,
         )  # fmt: skip
 
-    def _quantized(self, x: Tensor, like: Node) -> tuple[Tensor, Tensor]:
-        """Rows as u8 around ZERO, and their scales [..., 1]; once however often they are read."""
-        if x.name not in self.rows:
-            largest = E.maximum(E.inp(0), E.const(SMALLEST))
-            attrs: dict[str, Attr] = {
-                "kind": "max",
-                "axes": (x.type.rank - 1,),
-                "keepdims": True,
-                "prologue": E.unary("abs", E.inp(0)),
-                "epilogue": E.mul(largest, E.const(1 / 127)),
-            }
-            scales = self.b.emit(
-                REDUCE, [x], attrs, like=like, name=f"scale {x.name}", output=f"{x.name}:scales"
-            )
-            share = E.mul(E.inp(0), E.unary("reciprocal", E.inp(1)))
-            level = E.cast(E.add(E.unary("round", share), E.const(float(ZERO))), u8)
-            rows = self.b.emit(
-                POINTWISE, [x, scales], {"expr": level}, like=like,
-                name=f"quantize {x.name}", output=f"{x.name}:rows",
-            )  # fmt: skip
-            self.rows[x.name] = rows, scales
-        return self.rows[x.name]
+    def _quantized(self, x: Tensor, like: Node, apart: Apart | None) -> tuple[Tensor, Tensor]:
+        """Rows as u8 around ZERO, and their scales [..., 1]; once however often they are read.
 
-    def _quantized_weights(self, w: Tensor, axis: int) -> tuple[QuantParams, np.ndarray]:
-        if w.name not in self.weights:
-            params = weight_params(w.array, axis, w.name)
-            integers = quantize(w.array, params)
+        Channels that are carried apart are 0 there.
+        """
+        key = x.name, apart is not None
+        if key not in self.rows:
+            seen = x
+            if apart is not None:
+                kept = self.b.constant(apart.kept, f"{x.name}:kept")
+                seen = self.b.emit(
+                    POINTWISE, [x, kept], {"expr": E.mul(E.inp(0), E.inp(1))}, like=like,
+                    name=f"rest {x.name}", output=f"{x.name}:rest",
+                )  # fmt: skip
+            self.rows[key] = self._levels(seen, like)
+        return self.rows[key]
+
+    def _levels(self, x: Tensor, like: Node) -> tuple[Tensor, Tensor]:
+        """`_quantized` of rows of which all channels count."""
+        largest = E.maximum(E.inp(0), E.const(SMALLEST))
+        attrs: dict[str, Attr] = {
+            "kind": "max",
+            "axes": (x.type.rank - 1,),
+            "keepdims": True,
+            "prologue": E.unary("abs", E.inp(0)),
+            "epilogue": E.mul(largest, E.const(1 / 127)),
+        }
+        scales = self.b.emit(
+            REDUCE, [x], attrs, like=like, name=f"scale {x.name}", output=f"{x.name}:scales"
+        )
+        share = E.mul(E.inp(0), E.unary("reciprocal", E.inp(1)))
+        level = E.cast(E.add(E.unary("round", share), E.const(float(ZERO))), u8)
+        rows = self.b.emit(
+            POINTWISE, [x, scales], {"expr": level}, like=like,
+            name=f"quantize {x.name}", output=f"{x.name}:rows",
+        )  # fmt: skip
+        return rows, scales
+
+    def _quantized_weights(
+        self, w: Tensor, axis: int, apart: Apart | None
+    ) -> tuple[QuantParams, np.ndarray]:
+        key = w.name if apart is None else f"{w.name}:rest"
+        if key not in self.weights:
+            values = w.array if apart is None else rest_of(w, apart)
+            params = weight_params(values, axis, w.name)
+            integers = quantize(values, params)
             integers.flags.writeable = False
-            self.weights[w.name] = params, integers
-        return self.weights[w.name]
+            self.weights[key] = params, integers
+        return self.weights[key]

@@ -6,14 +6,17 @@ for graphs with different layers left in float.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from camshaft.errors import CalibrationError
-from camshaft.ir.graph import Graph
+from camshaft.ir.graph import Graph, Node
+from camshaft.quant.apart.choice import Apart, Quantizer, with_fixed_range
+from camshaft.quant.apart.products import choices, sampled
+from camshaft.quant.apart.sample import RowSample
 from camshaft.quant.cache import Range, dynamic_ranges, read_cache, write_cache
 from camshaft.quant.calibrate import Observers, Run, observe, quantization_params, solve_ranges
 from camshaft.quant.insertion import WeightQuantizer, insert_qdq
@@ -30,8 +33,8 @@ class ImplicitQuantization:
 
     graph: channels-last and fused.  layer_precision, noise_reduction, bias_correction,
     kernel_rounding: as in BuildConfig.
-    means: tensor -> mean of its channels, float64 [C]; from data only, a calibration cache holds
-    none.
+    means: tensor -> mean of its channels, float64 [C].  samples: tensor -> rows that products multiply.
+    apart: tensor -> what is carried apart of its rows.  From data only, a calibration cache holds none of these.
     """
 
     graph: Graph
@@ -42,6 +45,8 @@ class ImplicitQuantization:
     ranges: dict[str, Range] = field(default_factory=dict, init=False)
     by_hand: dict[str, Range] = field(default_factory=dict, init=False)
     means: dict[str, np.ndarray] = field(default_factory=dict, init=False)
+    samples: Mapping[str, RowSample] = field(default_factory=dict, init=False)
+    apart: dict[str, Apart] = field(default_factory=dict, init=False)
     _weights: WeightQuantizer = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -50,7 +55,11 @@ class ImplicitQuantization:
     def plan(self, keep_float: frozenset[str] = frozenset()) -> QuantizationPlan:
         """What to quantize when `keep_float` layers stay float."""
         return plan_quantization(
-            self.graph, keep_float, self.layer_precision, noise_reduction=self.noise_reduction
+            self.graph,
+            keep_float,
+            self.layer_precision,
+            noise_reduction=self.noise_reduction,
+            apart=self.apart,
         )
 
     def set_by_hand(self, given: Mapping[str, Range]) -> None:
@@ -79,17 +88,38 @@ class ImplicitQuantization:
         run_taps: names of tensors -> a function that computes them.  histogram: counts the values.
         """
         plan = self.plan()
-        watched = Observers.of(plan.observed, self._corrected(plan))
+        convs = [n for n in self.graph.nodes if n.outputs[0].name in plan.convs]
+        readers = sampled(convs)
+        watched = Observers.of(plan.observed, self._corrected(convs), readers)
         run = run_taps(watched.taps(self.graph))
         observe(self.graph, batches, watched, run, progress, histogram)
         self.ranges = solve_ranges(watched.observers, plan, solver_named(calibrator, percentile))
         self.means = {name: seen.mean for name, seen in watched.means.items()}
+        self.samples = watched.rows
+        self.apart = self._apart(plan, readers)
 
-    def _corrected(self, plan: QuantizationPlan) -> list[str]:
+    def _apart(
+        self, plan: QuantizationPlan, readers: Mapping[str, Sequence[Node]]
+    ) -> dict[str, Apart]:
+        """What to carry apart, of tensors that have no range by hand."""
+        params = quantization_params(plan, self.ranges, self.by_hand)
+        free = {n: nodes for n, nodes in readers.items() if self._is_free(plan, n)}
+
+        def quantizer(name: str) -> tuple[Quantizer, tuple[float, float]]:
+            low, high = params[plan.group[name]].interval
+            interval = float(low), float(high)
+            return with_fixed_range(self.samples[name], interval), interval
+
+        return choices(free, self.samples, quantizer)
+
+    def _is_free(self, plan: QuantizationPlan, name: str) -> bool:
+        """Whether data alone say what the range of a tensor is."""
+        return self.by_hand.keys().isdisjoint(plan.sources[plan.group[name]])
+
+    def _corrected(self, convs: Sequence[Node]) -> list[str]:
         """Tensors whose channel means are wanted."""
         if not self.bias_correction:
             return []
-        convs = (n for n in self.graph.nodes if n.outputs[0].name in plan.convs)
         return list(dict.fromkeys(n.args[activation_of(n)].name for n in convs))
 
     def load(self, path: Path) -> None:

@@ -10,14 +10,23 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from camshaft.ir.expr import Expr
 from camshaft.ir.graph import Graph, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.rebuild import Rebuild
 from camshaft.ops import DEQUANTIZE, QUANTIZE
+from camshaft.quant.apart.choice import Apart
+from camshaft.quant.apart.products import Split, rest_of
 from camshaft.quant.bias import less_shift
 from camshaft.quant.placement import QuantizationPlan, Use, activation_of
 from camshaft.quant.rounding import quantize_kernels
-from camshaft.quant.scheme import QuantParams, dequantize, quantize, weight_params
+from camshaft.quant.scheme import (
+    QuantParams,
+    dequantize,
+    params_from_range,
+    quantize,
+    weight_params,
+)
 
 
 class WeightQuantizer:
@@ -29,16 +38,21 @@ class WeightQuantizer:
 
     def __init__(self, kernel_rounding: bool = False) -> None:
         self._quantize = quantize_kernels if kernel_rounding else quantize
-        self._made: dict[Tensor, tuple[QuantParams, np.ndarray]] = {}
+        self._made: dict[tuple[Tensor, Apart | None], tuple[QuantParams, np.ndarray]] = {}
 
-    def quantized(self, w: Tensor) -> tuple[QuantParams, np.ndarray]:
-        """Parameters and i8 values of weights [K, ...]: symmetric, a scale per output channel."""
-        if w not in self._made:
-            params = weight_params(w.array, 0, w.name)
-            values = self._quantize(w.array, params)
+    def quantized(self, w: Tensor, apart: Apart | None = None) -> tuple[QuantParams, np.ndarray]:
+        """Parameters and i8 values of weights [K, ...]: symmetric, a scale per output channel.
+
+        apart: input channels whose weights are zero here.
+        """
+        key = w, apart
+        if key not in self._made:
+            floats = w.array if apart is None else rest_of(w, apart)
+            params = weight_params(floats, 0, w.name)
+            values = self._quantize(floats, params)
             values.flags.writeable = False
-            self._made[w] = (params, values)
-        return self._made[w]
+            self._made[key] = (params, values)
+        return self._made[key]
 
 
 def insert_qdq(
@@ -73,6 +87,7 @@ class _Insertion:
         self.weights = weights
         self.rebuild = Rebuild(graph)
         self.b = self.rebuild.builder
+        self.split = Split(self.b, plan.apart)
         self.pairs: dict[str, Tensor] = {}
 
     def run(self) -> Graph:
@@ -93,20 +108,20 @@ class _Insertion:
 
     def _quantized(self, t: Tensor) -> Tensor:
         """`t` through its Q/DQ pair, of which there is one however often it is read."""
-        if t.name not in self.pairs:
-            b, p = self.b, self.params[self.plan.group[t.name]]
+        return self._pair(t, t.name, self.params[self.plan.group[t.name]])
+
+    def _pair(self, t: Tensor, name: str, p: QuantParams) -> Tensor:
+        """`t` through the Q/DQ pair of a name."""
+        if name not in self.pairs:
+            b = self.b
             constants = [
-                b.constant(np.asarray(p.scale, np.float32), f"{t.name}:scale"),
-                b.constant(np.asarray(p.zero_point, p.dtype.numpy), f"{t.name}:zero"),
+                b.constant(np.asarray(p.scale, np.float32), f"{name}:scale"),
+                b.constant(np.asarray(p.zero_point, p.dtype.numpy), f"{name}:zero"),
             ]
             attrs = {"axis": 0}
-            q = b.emit(
-                QUANTIZE, [self.rebuild.get(t), *constants], attrs, name=f"quantize {t.name}"
-            )
-            self.pairs[t.name] = b.emit(
-                DEQUANTIZE, [q, *constants], attrs, name=f"dequantize {t.name}"
-            )
-        return self.pairs[t.name]
+            q = b.emit(QUANTIZE, [self.rebuild.get(t), *constants], attrs, name=f"quantize {name}")
+            self.pairs[name] = b.emit(DEQUANTIZE, [q, *constants], attrs, name=f"dequantize {name}")
+        return self.pairs[name]
 
     def _int8_conv(
         self, node: Node, inputs: list[Tensor]
@@ -115,8 +130,10 @@ class _Insertion:
         scale per output channel, and its corrected bias."""
         form, b = node.op.int8, self.b
         assert form is not None and form.weights is not None
-        w = node.args[form.weights]
-        p, integers = self.weights.quantized(w)
+        w, x = node.args[form.weights], node.args[activation_of(node)]
+        apart = self.split.of(node)
+        floats = w.array if apart is None else rest_of(w, apart)
+        p, integers = self.weights.quantized(w, apart)
         q = b.constant(integers, f"{w.name}:int8")
         scale = b.constant(np.asarray(p.scale, np.float32), f"{w.name}:scale")
         zero = b.constant(np.zeros(p.scale.shape, np.int8), f"{w.name}:zero")
@@ -125,10 +142,17 @@ class _Insertion:
         anchors, operands = inputs[:own], inputs[own:]
         anchors[form.weights] = weights
         attrs = dict(node.attrs)
-        means = self.means.get(node.args[activation_of(node)].name)
+        means = self.means.get(x.name)
         if means is not None and form.mean_shift is not None:
-            error = dequantize(integers, p).astype(np.float64) - w.array
+            error = dequantize(integers, p).astype(np.float64) - floats
             types = [t.type for t in node.args]
             shift = form.mean_shift(types, node.output.type, node.attrs, error, means)
             attrs["epilogue"], operands = less_shift(b, node, operands, shift)
+        if apart is not None:
+            rows = params_from_range(apart.low, apart.high)
+            anchors[activation_of(node)] = self._pair(x, f"{x.name}:rest", rows)
+            epilogue = attrs["epilogue"]
+            assert isinstance(epilogue, Expr)
+            given = self.rebuild.get(x)
+            attrs["epilogue"], operands = self.split.joined(node, given, epilogue, operands)
         return [*anchors, *operands], attrs

@@ -24,6 +24,8 @@ from camshaft.ir.expr import Expr, nodes, used_inputs
 from camshaft.ir.graph import Graph, Node, Tensor
 from camshaft.ir.types import f32
 from camshaft.passes.qdq.rules import commutes
+from camshaft.quant.apart.choice import Apart
+from camshaft.quant.apart.products import is_carried
 
 _STEEP = {"exp", "log", "tanh", "erf", "sqrt", "pow", "reciprocal", "sin", "cos"}
 _JUMPING = {"eq", "floor", "ceil", "round", "mod"}
@@ -39,6 +41,7 @@ class QuantizationPlan:
     uses: where quantized values are read.  group: tensor -> the group of tensors that share one
     range.  sources: group -> the tensors whose values make up its range.
     convs: output names of the convolutions to run in INT8.  reasons: source layer -> why (not).
+    apart: tensor -> what is carried apart where products of rows read it; no planned use is of it.
     """
 
     uses: set[Use] = field(default_factory=set)
@@ -46,6 +49,7 @@ class QuantizationPlan:
     sources: dict[str, tuple[str, ...]] = field(default_factory=dict)
     convs: set[str] = field(default_factory=set)
     reasons: dict[str, str] = field(default_factory=dict)
+    apart: Mapping[str, Apart] = field(default_factory=dict)
 
     @property
     def observed(self) -> tuple[str, ...]:
@@ -59,17 +63,19 @@ def plan_quantization(
     layer_precision: Mapping[str, str] | None = None,
     *,
     noise_reduction: bool = True,
+    apart: Mapping[str, Apart] | None = None,
 ) -> QuantizationPlan:
     """Decide what to quantize.
 
     keep_float: source layers that stay float because that is faster.
     layer_precision: source layer -> "fp32" or "int8", obeyed; ConfigError names a layer that does
         not exist, or cannot be INT8 and why.
+    apart: tensor -> what is carried apart of it, where products of rows read it.
     """
     wanted = dict(layer_precision or {})
     check_layer_names(graph, wanted)
     _check_possible(graph, wanted)
-    plan = QuantizationPlan()
+    plan = QuantizationPlan(apart=apart or {})
     for node in graph.nodes:
         _consider_conv(graph, node, keep_float, wanted, plan)
     smooth, normalized = _before_smoothing(graph), _normalized(graph)
@@ -131,14 +137,25 @@ def _consider_conv(
     elif keep_float.intersection(node.origin) and "int8" not in asked:
         _explain(plan, node, "fp32: the whole graph is faster so")
     else:
-        _explain(plan, node, "int8: layer_precision" if asked else "int8: permitted")
-        plan.convs.add(node.output.name)
+        _plan_conv(node, "int8: layer_precision" if asked else "int8: permitted", plan)
+
+
+def _plan_conv(node: Node, reason: str, plan: QuantizationPlan) -> None:
+    """A convolution in INT8, with the skip branch that is added to it.
+
+    Rows of which channels are carried apart are there in floats, so that a skip branch reads these.
+    """
+    plan.convs.add(node.output.name)
+    if is_carried(node, plan.apart):
+        reason = f"{reason}; {plan.apart[node.args[0].name].words}"
+    else:
         plan.uses.add((node.output.name, activation_of(node)))
-        anchors = node.op.own_inputs(node.attrs) or 0
-        for i, t in enumerate(node.args[anchors:], anchors):
-            skip = _is_activation(t) and t.shape == node.output.shape
-            if skip and not _is_sensitive(_expr(node), i - anchors + 1):
-                plan.uses.add((node.output.name, i))
+    _explain(plan, node, reason)
+    anchors = node.op.own_inputs(node.attrs) or 0
+    for i, t in enumerate(node.args[anchors:], anchors):
+        skip = _is_activation(t) and t.shape == node.output.shape and t.name not in plan.apart
+        if skip and not _is_sensitive(_expr(node), i - anchors + 1):
+            plan.uses.add((node.output.name, i))
 
 
 def _explain(plan: QuantizationPlan, node: Node, reason: str) -> None:

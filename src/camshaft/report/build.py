@@ -23,6 +23,7 @@ class BuildReport:
     runs (`ir.script`), with their operators.  arithmetic: element type -> number of steps that compute in it.
     symbols: open sizes, each with name, least, typical and most (None: unbounded).  assumed: names of
     those of which nothing was said.  remarks: on sizes, as the command line prints them.
+    channels_apart: step -> input channels that its INT8 product leaves to floats, where there are any.
     precision_summary: the precision decision in words.  arena_bytes, lower_bound_bytes: memory of one
     context, and the most bytes live at once, which no plan can go below, at typical sizes; arena:
     the former at "least", "typical" and "most" sizes (None: unbounded).  state_bytes: what a context keeps from call
@@ -34,6 +35,7 @@ class BuildReport:
     host_steps: tuple[str, ...]
     script_steps: tuple[str, ...]
     arithmetic: Mapping[str, int]
+    channels_apart: Mapping[str, int]
     precision_summary: str
     symbols: Sequence[Mapping[str, Any]]
     assumed: tuple[str, ...]
@@ -57,6 +59,7 @@ class BuildReport:
             host_steps=tuple(s["name"] for s in steps if s["kind"] == "host"),
             script_steps=tuple(f"{s['name']} ({s['op']})" for s in steps if s["kind"] == "script"),
             arithmetic=dict(Counter(s["precision"] for s in steps if s["kind"] == "kernel")),
+            channels_apart={s["name"]: s["apart"] for s in steps if s.get("apart")},
             precision_summary=session.precision_summary,
             symbols=described["symbols"],
             assumed=tuple(s.name for s in session.assumed),

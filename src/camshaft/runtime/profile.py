@@ -209,6 +209,7 @@ def _described(program: Program, index: int, note: Note) -> dict[str, Any]:
         "params": dict(note.params),
         "precision": note.precision,
         "reason": note.reason,
+        "apart": note.apart,
         "where": where,
         "time_us": note.time_us,
         "macs": evaluate(note.macs, sizes),

@@ -1,0 +1,63 @@
+"""What calibration keeps of the rows that a product reads: extremes of each channel, and some rows.
+
+Like an `Observer`'s, the state depends on the multiset of rows alone, not on batches or their order: kept are
+the rows with the smallest hashes, of those that differ.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from camshaft.errors import CalibrationError
+
+ROWS = 128
+"""Rows that are kept of a tensor."""
+
+
+def _hashes(rows: np.ndarray) -> np.ndarray:
+    """A number for each row [R, K] of float32, uint64 [R], equal for equal rows."""
+    bits = np.ascontiguousarray(rows).view(np.uint32).astype(np.uint64)
+    odd = np.random.default_rng(0).integers(0, 1 << 63, rows.shape[1], np.uint64) * 2 + 1
+    mixed = (bits + 1) * odd
+    total = (mixed ^ (mixed >> np.uint64(29))).sum(axis=1, dtype=np.uint64)
+    return np.asarray(total * np.uint64(0x9E3779B97F4A7C15))
+
+
+class RowSample:
+    """Rows [.., K] of one tensor over all calibration data.
+
+    name: the tensor's name.  least, most: extremes of each channel, float32 [K], None before the first row.
+    rows: float32 [R, K], R at most ROWS, in the order of their hashes.
+    """
+
+    __slots__ = ("_hashes", "least", "most", "name", "rows")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.least: np.ndarray | None = None
+        self.most: np.ndarray | None = None
+        self.rows: np.ndarray | None = None
+        self._hashes: np.ndarray | None = None
+
+    def update(self, values: np.ndarray) -> None:
+        """Take in rows, float32 [.., K]."""
+        new = np.asarray(values, np.float32).reshape(-1, values.shape[-1])
+        if not new.size:
+            return
+        least, most, hashes = new.min(axis=0), new.max(axis=0), _hashes(new)
+        if self.rows is not None and self._hashes is not None:
+            known_least, known_most = self.extremes
+            least, most = np.minimum(least, known_least), np.maximum(most, known_most)
+            hashes = np.concatenate([self._hashes, hashes])
+            new = np.concatenate([self.rows, new])
+        _, first = np.unique(hashes, return_index=True)
+        kept = first[:ROWS]
+        self.least, self.most = least, most
+        self.rows, self._hashes = new[kept], hashes[kept]
+
+    @property
+    def extremes(self) -> tuple[np.ndarray, np.ndarray]:
+        """`least` and `most`; CalibrationError while nothing has been seen."""
+        if self.least is None or self.most is None:
+            raise CalibrationError(f"tensor {self.name!r}: calibration saw no value of it")
+        return self.least, self.most
