@@ -23,8 +23,10 @@ from decoders import (
     SHAPES,
     SIZE,
     STATE,
+    WIDTH,
     Arrays,
     decoder,
+    grouped,
     info,
     model_of,
     no_past,
@@ -112,6 +114,32 @@ def test_rows_are_appended_where_the_state_lies() -> None:
                     writes.append(view)
     assert reads == {"attention"}
     assert writes and all("p" in str(view.offset) for view in writes)
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("batch", ["batch", 1])
+def test_attention_of_onnx_runtime_appends_to_states(batch: int | str) -> None:
+    """In place where one sequence is all of the batch: others may end at places of their own."""
+    ort = pytest.importorskip("onnxruntime")
+    model = grouped(batch)
+    plain_options = ort.SessionOptions()
+    plain_options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(model.SerializeToString(), plain_options)
+    engine = camshaft.build(model, shapes=SHAPES, state=STATE, **QUICK)
+    assert all(s.in_place == (batch == 1) for s in engine.states.values())
+    context, rng, past, total = engine.create_context(2), np.random.default_rng(0), no_past(), 0
+    for length in PROMPT_AND_STEPS:
+        total += length
+        arrays = {
+            "x": rng.standard_normal((1, length, WIDTH)).astype(np.float32),
+            "mask": np.ones((1, total), np.int64),
+        }
+        names = [o.name for o in session.get_outputs()]
+        want = dict(zip(names, session.run(names, {**arrays, **past}), strict=True))
+        past = {n: want[n.replace("past", "present")] for n in PASTS}
+        np.testing.assert_allclose(context.run(arrays)["y"], want["y"], rtol=1e-4, atol=1e-5)
+        for name in PASTS:
+            np.testing.assert_allclose(context.states[name], past[name], rtol=1e-4, atol=1e-5)
 
 
 def test_contexts_are_independent_and_reset_begins_again() -> None:

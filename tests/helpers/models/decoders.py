@@ -120,6 +120,48 @@ def decoder(form: str = "concat", batch: int | str = "batch") -> ModelProto:
     return model_of(net.nodes, inputs, outputs, net.constants)
 
 
+def grouped(batch: int | str = 1) -> ModelProto:
+    """The same of ONNX Runtime's GroupQueryAttention, whose lengths follow from a mask [batch, total] of ones."""
+    net = _Layers()
+    angles = np.outer(np.arange(MOST + 8), 0.5 ** np.arange(SIZE // 2))
+    net.constant("cos", np.cos(angles).astype(np.float32))
+    net.constant("sin", np.sin(angles).astype(np.float32))
+    one = net.constant("one", np.array([1], np.int64))
+    last = net.add("Sub", [net.add("ReduceSum", ["mask", one], "count", keepdims=0), one], "last")
+    net.add("Cast", [last], "last.32", to=TensorProto.INT32)
+    length = net.add("Gather", [net.add("Shape", ["mask"], "shape"), one], "length")
+    net.add("Cast", [length], "length.32", to=TensorProto.INT32)
+    inputs = [info("x", (batch, "s", WIDTH)), info("mask", (batch, "total"), TensorProto.INT64)]
+    outputs, x = [], "x"
+    for i in range(LAYERS):
+        width = KEY_HEADS * SIZE
+        parts = [
+            net.linear(x, f"{n}.{i}", WIDTH, w)
+            for n, w in (("q", WIDTH), ("k", width), ("v", width))
+        ]
+        pasts, presents = (
+            [f"{time}.{i}.{kind}" for kind in ("key", "value")] for time in ("past", "present")
+        )
+        inputs += [info(n, (batch, KEY_HEADS, "p", SIZE)) for n in pasts]
+        outputs += [info(n, (batch, KEY_HEADS, "total", SIZE)) for n in presents]
+        net.nodes.append(
+            helper.make_node(
+                "GroupQueryAttention",
+                [*parts, *pasts, "last.32", "length.32", "cos", "sin"],
+                [f"mixed.{i}", *presents],
+                name=f"attention.{i}",
+                domain="com.microsoft",
+                num_heads=HEADS,
+                kv_num_heads=KEY_HEADS,
+                do_rotary=1,
+            )
+        )
+        joined = net.linear(f"mixed.{i}", f"o.{i}", WIDTH, WIDTH)
+        x = net.add("Add", [joined, x], f"y.{i}" if i + 1 < LAYERS else "y")
+    outputs.append(info("y", (batch, "s", WIDTH)))
+    return model_of(net.nodes, inputs, outputs, net.constants)
+
+
 def step(
     rng: np.random.Generator, first: int, length: int, form: str = "concat", batch: int = 1
 ) -> Arrays:

@@ -65,6 +65,7 @@ class NodeContext:
     subgraph: imports a branch or loop body in place.
     ask: reports inputs of the model whose values must be known as sizes.
     unasked: whether a size is computed from elements of inputs of which the user has said nothing.
+    states: names of inputs of the model at which a call finds what the one before left: all of it, and no more.
     """
 
     builder: GraphBuilder
@@ -77,6 +78,7 @@ class NodeContext:
     subgraph: SubgraphImporter
     ask: Callable[[Sequence[Tensor]], None]
     unasked: Callable[[Extent], bool]
+    states: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         for output in self.proto.output:

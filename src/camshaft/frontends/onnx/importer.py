@@ -29,6 +29,7 @@ from camshaft.ir.extents.constraints import Constraints
 from camshaft.ir.extents.said import Said
 from camshaft.ir.extents.said import Value as SaidValue
 from camshaft.ir.graph import Graph, Tensor
+from camshaft.ir.paired_names import paired
 from camshaft.ir.script import Call, End, Run, Script, Step
 from camshaft.ir.types import TensorType
 
@@ -147,7 +148,7 @@ def _learned(
 
 
 def _imported(state: State, kept: Mapping[str, str]) -> Imported:
-    """One import of the model.  kept: pairs of inputs and outputs that are states."""
+    """One import of the model.  kept: which inputs and outputs are states, as they are said."""
     graph = state.proto.graph
     found = reachable_in(graph)
     state.constants(graph, found.names)
@@ -156,10 +157,12 @@ def _imported(state: State, kept: Mapping[str, str]) -> Imported:
     for value in inputs:
         declare_input(state, value)
     ends = [v.name for v in graph.output]
+    pairs = paired(kept, [v.name for v in inputs], ends)
+    state.states = frozenset(pairs)
     nodes = with_dequantized_weights(found.nodes, graph.initializer, ends, state.opsets)
     Nodes(state).walk(nodes, Place(state.opsets, state.reserved), ends)
     results = {v.name: output_of(state, v) for v in graph.output}
-    require_room(state, kept, results)
+    require_room(state, pairs, results)
     face = replace(state.builder.graph({}), fixed=tuple(state.builder.fixed))
     plain = all(isinstance(v, Tensor) for v in results.values())
     if state.scope.is_plain and plain and all(isinstance(e.type, TensorType) for e in state.inputs):

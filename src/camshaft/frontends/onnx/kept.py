@@ -11,17 +11,16 @@ from camshaft.ir.extents.constraints import require_at_least
 from camshaft.ir.extents.extent import Extent, sole_symbol
 from camshaft.ir.extents.sizes import substitute
 from camshaft.ir.graph import Tensor
-from camshaft.ir.paired_names import paired
 from camshaft.ir.types import TensorType
 
 
-def require_room(state: State, said: Mapping[str, str], results: Mapping[str, Value]) -> None:
+def require_room(state: State, pairs: Mapping[str, str], results: Mapping[str, Value]) -> None:
     """Write down, for each state that grows within a range, that a first call leaves it within that range.
 
-    said: input name -> output name.  results: the outputs by name.  Errors as in `paired`.
+    pairs: input name -> output name.  results: the outputs by name.
     """
     inputs = {e.name: e.type for e in state.inputs}
-    for name, output in paired(said, list(inputs), list(results)).items():
+    for name, output in pairs.items():
         past, present = inputs[name], results[output]
         if not isinstance(past, TensorType) or not isinstance(present, Tensor):
             continue  # refused elsewhere

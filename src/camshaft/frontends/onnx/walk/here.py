@@ -88,6 +88,7 @@ class Here:
             partial(walk.subgraph, around=self.place, level=level),  # type: ignore[arg-type]
             walk.state.ask,
             walk.state.unasked,
+            walk.state.states,
         )
 
     def in_place(

@@ -24,7 +24,7 @@ class State:
     values: ONNX tensor name -> value, of all that is known so far; the inner scopes come first.
     scope: of the nodes that are being imported.  builder: of the model's first graph.
     narrow: names of values in fewer bits than they are held in -> their ONNX type.
-    inputs: of the model, but for constants.  forks: how often what follows an If was imported twice.
+    inputs: of the model, but for constants.  states: names of those that hold what the call before left.  forks: how often what follows an If was imported twice.
     """
 
     def __init__(self, proto: ModelProto, extents: OpenExtents, given: InputValues) -> None:
@@ -41,6 +41,7 @@ class State:
         self.values: ChainMap[str, Value] = ChainMap()
         self.narrow: dict[str, int] = {}
         self.inputs: list[End] = []
+        self.states: frozenset[str] = frozenset()
         self.forks = 0
 
     def ask(self, tensors: Sequence[Tensor]) -> None:

@@ -132,12 +132,22 @@ def _lengths(ctx: NodeContext, batch: Extent, length: Extent) -> _Lengths:
     require_same(b, known.type.size, batch, misfit)
     if not ctx.has(3):
         return _Lengths(0, known, length)
-    total = (ctx.const_ints(6, "total length") or (0,))[0]
+    past, total = ctx.arg(3).shape[2], _total(ctx)
+    if ctx.arg(3).name in ctx.states:  # which holds the earlier tokens and nothing behind them
+        misfit = (
+            f"the total length {total} is not that of {past} earlier tokens and {length} new ones"
+        )
+        require_same(b, total, past + length, misfit)
+        total = past + length
     first: Extent | Tensor = total - length
     if batch != 1:
         behind = E.maximum(E.sub(E.inp(0), E.extent(length, i64)), E.const(0, i64))
         first = F.pointwise(b, behind, known)
-    return _Lengths(first, known, largest(ctx.arg(3).shape[2], total))
+    return _Lengths(first, known, largest(past, total))
+
+
+def _total(ctx: NodeContext) -> Extent:
+    return (ctx.const_ints(6, "total length") or (0,))[0]
 
 
 def _state(ctx: NodeContext, past: Tensor, new: Tensor, at: _Lengths, output: str | None) -> Tensor:
