@@ -30,6 +30,7 @@ from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.graph import Graph
 from camshaft.ir.script import Call, Run
 from camshaft.machine.backend import cpu_backend, fingerprint_of
+from camshaft.passes.half_states import with_half_states
 from camshaft.passes.pipeline import optimize
 from camshaft.passes.qdq.lowering import is_quantized
 from camshaft.precision_search import PrecisionSearch
@@ -162,7 +163,9 @@ class BuildSession:
         target = builder.backend.target
         fingerprint = fingerprint_of(target, model_hash(self.model), config.summary())
         if self.whole is None or self.whole.script is None:
-            engine = self._built(builder, self._optimized(imported), fingerprint)
+            pairs = {s.name: s.output for s in self.states}
+            graph = self._optimized(with_half_states(imported, pairs))
+            engine = self._built(builder, graph, fingerprint)
         else:
             engine = self._scripted(builder, self.whole, fingerprint)
         self.timed_out = builder.timed_out

@@ -27,6 +27,7 @@ from decoders import (
     Arrays,
     decoder,
     grouped,
+    halved,
     info,
     model_of,
     no_past,
@@ -140,6 +141,32 @@ def test_attention_of_onnx_runtime_appends_to_states(batch: int | str) -> None:
         np.testing.assert_allclose(context.run(arrays)["y"], want["y"], rtol=1e-4, atol=1e-5)
         for name in PASTS:
             np.testing.assert_allclose(context.states[name], past[name], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("form", ["concat", "operator"])
+@pytest.mark.parametrize(
+    ("kind", "eps"), [(TensorProto.FLOAT16, 2.0**-10), (TensorProto.BFLOAT16, 2.0**-7)]
+)
+def test_states_of_halves_are_appended_to_as_halves(form: str, kind: int, eps: float) -> None:
+    """Attention reads new rows as the next call finds them: rounded."""
+    engine = camshaft.build(halved(decoder(form), kind), shapes=SHAPES, state=STATE, **QUICK)
+    assert all(s.in_place for s in engine.states.values())
+    dtype = helper.tensor_dtype_to_np_dtype(kind)
+    calls = calls_of(PROMPT_AND_STEPS, form)
+    halves = [
+        {n: a if a.dtype.kind == "i" else a.astype(dtype) for n, a in c.items()} for c in calls
+    ]
+    context = engine.create_context(2)
+    for arrays, want in zip(halves, by_hand(form, calls), strict=True):
+        y = context.run(arrays)["y"].astype(np.float32)
+        np.testing.assert_allclose(y, want["y"], rtol=8 * eps, atol=16 * eps)
+        for name in PASTS:
+            present = want[name.replace("past", "present")]
+            held = context.states[name]
+            assert held.dtype == dtype
+            np.testing.assert_allclose(
+                held.astype(np.float32), present, rtol=8 * eps, atol=16 * eps
+            )
 
 
 def test_contexts_are_independent_and_reset_begins_again() -> None:

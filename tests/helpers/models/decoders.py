@@ -209,4 +209,17 @@ def recurrent(batch: int | str = "batch") -> ModelProto:
     return model_of(net.nodes, inputs, outputs, net.constants)
 
 
+def halved(model: ModelProto, kind: int = TensorProto.FLOAT16) -> ModelProto:
+    """The model with all floats as halves."""
+    dtype = helper.tensor_dtype_to_np_dtype(kind)
+    for value in (*model.graph.input, *model.graph.output):
+        if value.type.tensor_type.elem_type == TensorProto.FLOAT:
+            value.type.tensor_type.elem_type = kind
+    for tensor in model.graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT:
+            array = numpy_helper.to_array(tensor).astype(dtype)
+            tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+    return model
+
+
 RECURRENT_STATE = {"h": "h_next", "c": "c_next", "window": "window_next"}
