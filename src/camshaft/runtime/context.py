@@ -197,14 +197,16 @@ class ExecutionContext(Closing):
         self._program.set_fitted(False)  # until all of it is done
         needed = shaper.compute(shapes)
         if needed > self._arena.nbytes:
-            self._arena = allocate_arena(needed)
+            steps = self._kept is not None and bool(self._kept.lengths)  # more is needed soon
+            self._arena = allocate_arena(needed + needed // 2 if steps else needed)
             shaper.move(self._arena.ctypes.data)
         if self._kept and self._kept.fit(shaper.sizes):
             shaper.move_states(self._kept.addresses)
         shaper.place()
         for held, array in zip(self._program.elements, said, strict=True):
             held[:] = array.reshape(-1).view(np.uint8)
-        self._place(shaper.output_shapes, shaper.offsets, shaper.sizes)
+        offsets = shaper.offsets if self._hosts else {}
+        self._place(shaper.output_shapes, offsets, shaper.sizes)
         self._fit = shapes
 
     def _place(

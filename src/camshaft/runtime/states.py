@@ -33,6 +33,9 @@ class StateMemory:
             after.setdefault(self.specs[i].length_after, []).append(i)
         self._after = list(after.items())
         self._open = [i for i, s in enumerate(self.specs) if not is_static(s.held)]
+        symbols = symbols_of(*(e for i in self._open for e in self.specs[i].held))
+        self._symbols = tuple(s.name for s in symbols)
+        self._fitted: list[int] | None = None  # sizes of these symbols, while memory fits them
         self.is_begun = self.is_spoiled = self._has_moved = False
         for i, s in enumerate(self.specs):
             if is_static(s.held):
@@ -68,6 +71,9 @@ class StateMemory:
     def fit(self, sizes: Mapping[str, int]) -> bool:
         """Make room at these sizes; returns whether memory has moved since the last call.  ShapeError if a state holds a sequence of
         another shape, BuildError if there is no memory."""
+        wanted = [sizes[name] for name in self._symbols]
+        if wanted == self._fitted and not self._has_moved:
+            return False
         for i in self._open:
             held = tuple(evaluate(e, sizes) for e in self.specs[i].held)
             if held == self._shapes[i]:
@@ -75,6 +81,7 @@ class StateMemory:
             if self.is_begun and self._shapes[i] is not None:
                 raise self._other_shape(i, held)
             self._allocate(i, held)
+        self._fitted = wanted
         has_moved, self._has_moved = self._has_moved, False
         return has_moved
 
@@ -94,6 +101,7 @@ class StateMemory:
                 self._memory[i].fill(0)
         for i in self._open:
             self._shapes[i] = None
+        self._fitted = None
         self.is_begun = self.is_spoiled = False
 
     # -- as arrays ---------------------------------------------------------------------------
@@ -120,6 +128,7 @@ class StateMemory:
         held = array.shape if axis is None else _cut(array.shape, axis, spec.capacity)
         if held != self._shapes[i]:
             self._allocate(i, held)
+            self._fitted = None
         if axis is not None:
             self._lengths[i] = array.shape[axis]
         self.array(i)[...] = array
