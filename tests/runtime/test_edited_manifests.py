@@ -19,6 +19,7 @@ import camshaft
 from camshaft import CamshaftError, EngineFileError
 from camshaft.program.check import check_program
 from camshaft.runtime.file.engine_file import read_engine_file
+from decoders import MOST, SHAPES, STATE, decoder
 from engine_files import header_of, rewritten
 from value_models import small_model
 
@@ -119,3 +120,35 @@ def test_code_that_sets_sizes_serves_no_other_sizes(tmp_path: Path) -> None:
     check_program(contents.manifest.program, nbytes, contents.code)
     with pytest.raises(EngineFileError, match=r"its code cannot be used: .*set_shape"):
         camshaft.load(path)
+
+
+def state_edits(manifest: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Of the first state: each field; and without what bounds it."""
+    state = manifest["program"]["states"][0]
+    dtype, shape = state["type"]
+    changes: list[dict[str, Any]] = [{"capacity": n} for n in (0, 7, MOST + 1, 2**40, -1)]
+    changes += [{"axis": n} for n in (0, 3, 9, -1)]
+    changes += [{"type": ["f64", shape]}, {"type": [dtype, shape[1:]]}, {"name": "x"}]
+    changes += [{"after": after} for after in (shape[1:], [*shape[:3], 17], [4, *shape[1:]])]
+    for change in changes:
+        changed = copy.deepcopy(manifest)
+        changed["program"]["states"][0].update(change)
+        yield changed
+    for field in ("constraints", "states"):
+        changed = copy.deepcopy(manifest)
+        changed["program"][field] = changed["program"][field][1:]
+        yield changed
+    changed = copy.deepcopy(manifest)
+    del changed["program"]["states"][0]["axis"]
+    yield changed
+
+
+def test_states_are_what_the_code_was_made_for(tmp_path: Path) -> None:
+    path = tmp_path / "e.engine"
+    model, options = decoder("operator"), {"optimization_level": 1, "threads": 1}
+    camshaft.build(model, shapes=SHAPES, state=STATE, **options).save(path)
+    data = path.read_bytes()
+    for changed in state_edits(manifest_of(data)):
+        path.write_bytes(with_manifest(data, changed))
+        with pytest.raises(EngineFileError):
+            camshaft.load(path)
