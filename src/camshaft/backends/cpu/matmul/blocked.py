@@ -4,6 +4,7 @@ A work item is a block of rows times a block of columns.  It takes K in pieces: 
 the L1 cache while all rows of the block pass, whose piece of a stays in the L2 cache; sums wait in scratch
 memory between pieces.  While a panel is used, the next one is fetched.
 1x1 convolutions are such products of their pixels.
+Where the target has arithmetic on f16, products of f16 are summed in f16 within a piece, and pieces in f32.
 """
 
 from __future__ import annotations
@@ -19,18 +20,20 @@ from camshaft.backends.cpu.abi import constant_numbers, operand_pointer, phase_a
 from camshaft.backends.cpu.candidate import CpuCandidate
 from camshaft.backends.cpu.expr.epilogue import Epilogue
 from camshaft.backends.cpu.lang import FunctionBuilder, Index, Module, Value
-from camshaft.backends.cpu.matmul.layout import ALIGN, Layout, layout_of, packed_b
+from camshaft.backends.cpu.matmul.layout import ALIGN, Layout, packed_b
 from camshaft.backends.cpu.matmul.problem import MatmulProblem, is_supported
 from camshaft.backends.cpu.matmul.tile import MatmulTile, PanelVectors, Partial
+from camshaft.backends.cpu.products.form import ProductForm
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.attrs import int_attr, ints_attr
 from camshaft.ir.extents.extent import Extent, ceil_div
 from camshaft.ir.extents.sizes import typical
-from camshaft.ir.types import f32
+from camshaft.ir.types import f16, f32
 
 _FEWEST_ROWS = 16
 _FEWEST_MACS = 1 << 20
 _DEPTHS = (256, 384)
+_NARROW_DEPTHS = (128,)
 _ITEM_COLUMNS = 256
 _LINE = 64
 
@@ -71,7 +74,7 @@ class Blocks:
 
 
 class MatmulBlocked:
-    """Blocked product of f32 rows with a constant matrix."""
+    """Blocked product of f32 rows, or f16 ones, with a constant matrix."""
 
     name = "matmul_blocked"
     version = 1
@@ -83,20 +86,24 @@ class MatmulBlocked:
         if product is None or not is_supported(product) or not product.inputs[1].const:
             return ()
         p = MatmulProblem.of(product)
-        if (p.a_dtype, p.b_dtype) != (f32, f32) or p.matrices != 1:
+        form = _form(p, target)
+        if form is None or p.matrices != 1:
             return ()
         if not isinstance(p.k, int) or not isinstance(p.n, int):
             return ()
         m = typical(p.m)
         if m < _FEWEST_ROWS or typical(p.batches) * m * p.k * p.n < _FEWEST_MACS:
             return ()
-        lanes, found = target.lanes(f32), dict[tuple[int, int, int, int, int], None]()
+        lanes, found = target.lanes(form.sums), dict[tuple[int, int, int, int, int], None]()
         for cols in (2, 3) if target.registers < 32 else (2, 4, 3):
             cols = min(cols, -(-p.n // lanes))
-            rows = min(m, (target.registers - (4 if target.registers >= 32 else 3)) // cols)
-            for most in _DEPTHS:
+            kept = 4 if target.registers >= 32 else 3
+            if form.narrow:  # no multiply-add of f16 takes weights or rows from memory
+                kept = cols + 2
+            rows = min(m, (target.registers - kept) // cols)
+            for most in _NARROW_DEPTHS if form.narrow else _DEPTHS:
                 depth = _even(p.k, most)
-                tiles = self._tiles(m, rows, depth, target)
+                tiles = self._tiles(m, rows, depth * form.x.bytes, target)
                 panels = self._panels(p, cols * lanes, -(-m // (rows * tiles)), threads)
                 found[(rows, cols, depth, tiles, panels)] = None
         names = ("rows", "cols", "depth", "tiles", "panels")
@@ -106,9 +113,10 @@ class MatmulBlocked:
         ]
 
     @staticmethod
-    def _tiles(m: int, rows: int, depth: int, target: CpuTarget) -> int:
-        """Register tiles of a block of rows, whose piece of a fills a third of the L2 cache."""
-        most = max(1, target.l2_bytes // 3 // (4 * depth * rows))
+    def _tiles(m: int, rows: int, nbytes: int, target: CpuTarget) -> int:
+        """Register tiles of a block of rows, whose piece of a fills a third of the L2 cache.  nbytes: of a
+        row of the piece."""
+        most = max(1, target.l2_bytes // 3 // (nbytes * rows))
         tiles = -(-m // rows)
         return -(-tiles // -(-tiles // most))
 
@@ -132,6 +140,15 @@ def _even(k: int, most: int) -> int:
     return -(-k // (4 * pieces)) * 4
 
 
+def _form(p: MatmulProblem, target: CpuTarget) -> ProductForm | None:
+    """How elements are multiplied; None where there is no code."""
+    if p.a_dtype == p.b_dtype == f32:
+        return ProductForm.plain(f32, f32)
+    if p.a_dtype == p.b_dtype == f16 and target.has_fp16:
+        return ProductForm.half_sums()
+    return None
+
+
 class BlockedCandidate(CpuCandidate[MatmulProblem]):
     """Parameters: rows, cols (register tile), depth (elements of K in a piece), tiles (of rows in a block),
     panels (of columns in a block)."""
@@ -139,7 +156,10 @@ class BlockedCandidate(CpuCandidate[MatmulProblem]):
     @cached_property
     def layout(self) -> Layout:
         """The register tile and the panels."""
-        return layout_of(self.problem, self.params, self.target)
+        form = _form(self.problem, self.target)
+        assert form is not None
+        rows, cols = int(self.params["rows"]), int(self.params["cols"])
+        return Layout("packed", rows, cols, self.target.lanes(form.sums), form)
 
     @cached_property
     def blocks(self) -> Blocks:
@@ -185,7 +205,7 @@ class BlockedCandidate(CpuCandidate[MatmulProblem]):
         column_blocks = -(-panels // blocks.panels)
         m = Module(self.target)
         items = p.batches * row_blocks * column_blocks
-        args = phase_args(spec, [f32, *others])
+        args = phase_args(spec, [self.layout.form.w, *others])
         with m.phase("product", items, args) as k, k.loop(k.begin, k.end) as item:
             row, rest = item % row_blocks, item // row_blocks
             column, rest = rest % column_blocks, rest // column_blocks
@@ -245,7 +265,7 @@ class _BlockWriter:
     def _clear(self) -> None:
         k, lanes = self.k, self.layout.lanes
         with k.loop(0, self.blocks.rows * self.layout.rows * self.pitch, lanes) as at:
-            k.store(k.const(0.0, f32, lanes), self.sums.at(at).aligned(4 * lanes))
+            k.store(k.const(0.0, f32, lanes), self.sums.at(at).aligned(min(ALIGN, 4 * lanes)))
 
     def _panel(self, panel: Value, first: Value, start: Value, depth: int, *, last: bool) -> None:
         """One panel of one piece of K, for all rows of the block."""
@@ -254,17 +274,18 @@ class _BlockWriter:
         base = k.args["packed0"].at(panel * size).at(start * width).aligned(ALIGN)
         vectors = PanelVectors.of_floats(k, base, width, lanes)
         tile = MatmulTile(k, replace(p, k=depth), lanes, layout.form)
-        sums = self.sums.at((panel - first) * width).aligned(4 * lanes)
+        sums = self.sums.at((panel - first) * width).aligned(min(ALIGN, 4 * lanes))
         a = self.a.at(k.mul(start, p.a_steps[-1]))
         following = base.at(k.index(size))
-        share = -(-depth * width * 4 // _LINE // self.blocks.rows)
+        nbytes = layout.form.w.bytes
+        share = -(-depth * width * nbytes // _LINE // self.blocks.rows)
 
         def rows_at(number: Index, row: Value, within: Value, rows: int) -> None:
             here = a.at(k.mul(row, p.a_steps[-2]))
             partial = Partial(sums.at(within * self.pitch), self.pitch)
-            line = following.at(k.mul(k.index(number), share * _LINE // 4))
+            line = following.at(k.mul(k.index(number), share * _LINE // nbytes))
             for n in range(share):
-                k.prefetch(line.at(n * _LINE // 4), locality=2)
+                k.prefetch(line.at(n * _LINE // nbytes), locality=2)
             if not last:
                 tile.add(here, vectors, rows, [lanes] * layout.cols, partial)
                 return

@@ -15,7 +15,7 @@ from camshaft.backends.cpu.matmul.problem import MatmulProblem
 from camshaft.backends.cpu.products.form import Parts, ProductForm
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.extents.sizes import fixed_extent
-from camshaft.ir.types import HALVES, i8, i32
+from camshaft.ir.types import HALVES, f32, i8, i32
 
 _UNROLL = 4
 _SHARED = 4  # rows that share an address register
@@ -55,7 +55,7 @@ class Partial:
 class MatmulTile:
     """Writes tiles of one problem.
 
-    lanes: 32-bit elements per vector.  form: how the panel's vectors are multiplied; by default that
+    lanes: of a vector of sums.  form: how the panel's vectors are multiplied; by default that
     of packed ones.
     """
 
@@ -109,10 +109,10 @@ class MatmulTile:
         before: Partial | None,
     ) -> tuple[list[list[Value]], list[Value]]:
         """Sums of the tile, and of rows of a where they are needed."""
-        k, p = self.k, self.p
+        k, p, narrow = self.k, self.p, self.form.narrow
 
         def initial(i: int, j: int) -> Value:
-            if before is None:
+            if before is None or narrow:
                 return k.const(0, self.form.sums, self.lanes)
             return k.load(before.at(i, j * self.lanes), self.lanes)
 
@@ -142,7 +142,17 @@ class MatmulTile:
                 self._step(here, panel.base.at(at * panel.step), 0, panel, counts, acc, sums)
         if self._group > 1 and p.k % self._group:
             self._last_group(a, panel, counts, acc, sums)
-        return acc, sums
+        return self._widened(acc, before) if narrow else acc, sums
+
+    def _widened(self, acc: list[list[Value]], before: Partial | None) -> list[list[Value]]:
+        """Sums in f16 as f32, added to earlier ones."""
+        k, lanes = self.k, self.lanes
+
+        def total(i: int, j: int, value: Value) -> Value:
+            wide = k.cast(value, f32)
+            return wide if before is None else k.load(before.at(i, j * lanes), lanes) + wide
+
+        return [[total(i, j, value) for j, value in enumerate(row)] for i, row in enumerate(acc)]
 
     @property
     def _group(self) -> int:
@@ -180,7 +190,7 @@ class MatmulTile:
         sums: list[Value],
     ) -> None:
         k, p = self.k, self.p
-        if len(lines) == 1 and self.form.w in HALVES:
+        if len(lines) == 1 and self.form.w in HALVES and not self.form.narrow:
             self._one_row(lines[0], line, n, panel, counts, acc[0])
             return
         loaded = [panel.load(line.at(n * panel.step), j, c) for j, c in enumerate(counts)]

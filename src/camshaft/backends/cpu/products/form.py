@@ -9,6 +9,7 @@ the `group` elements of the reduction that one step takes lie beside each other,
     bf16         bf16         2      `dot2`
     f32          bf16         2      both halves of a pair are widened (a shift, a mask): two multiply-adds
     f16, f32     f16          1      widened, multiply-add
+    f16          f16          1      `narrow`: multiply-add in f16, where the target has it; few sums at a time
 
 Weights that are not packed are taken one by one and widened.
 """
@@ -21,7 +22,7 @@ from camshaft.backends.cpu.lang import FunctionBuilder, Pointer, Value
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.errors import BuildError
 from camshaft.ir.extents.extent import Extent
-from camshaft.ir.types import HALVES, DType, bf16, f32, i8, i32, u8, u16
+from camshaft.ir.types import HALVES, DType, bf16, f16, f32, i8, i32, u8, u16
 
 Parts = tuple[Value, ...]
 """What one step multiplies: parts of x with parts of the weights, one after the other."""
@@ -39,12 +40,13 @@ def may_meet(x: DType, w: DType) -> bool:
 @dataclass(frozen=True)
 class ProductForm:
     """x, w: element types of the operands.  group: see the module.  dot: whether x is read as 32-bit words
-    of `group` elements."""
+    of `group` elements.  narrow: sums are f16."""
 
     x: DType
     w: DType
     group: int
     dot: bool
+    narrow: bool = False
 
     @staticmethod
     def packed(x: DType, w: DType, *, adjacent: bool) -> ProductForm:
@@ -66,6 +68,11 @@ class ProductForm:
         """For x of any float type, taken as f32, and f32 in panels."""
         return ProductForm(x, f32, 1, dot=False)
 
+    @staticmethod
+    def half_sums() -> ProductForm:
+        """For f16 whose products are summed in f16: of few elements, since sums have 11 bits."""
+        return ProductForm(f16, f16, 1, dot=False, narrow=True)
+
     @property
     def integer(self) -> bool:
         """8-bit operands."""
@@ -74,7 +81,7 @@ class ProductForm:
     @property
     def sums(self) -> DType:
         """In which products are summed."""
-        return self.x.accumulator
+        return f16 if self.narrow else self.x.accumulator
 
     @property
     def unit(self) -> DType:
@@ -84,7 +91,7 @@ class ProductForm:
     def extra_registers(self, cols: int, target: CpuTarget) -> int:
         """Vector registers that a step of `cols` vectors of weights takes besides what one of f32 does: widened
         operands beside those that they are made of."""
-        if self.w == f32 or (self.integer and target.has_vnni):
+        if self.w == f32 or self.narrow or (self.integer and target.has_vnni):
             return 0
         if self.integer:
             return 2
@@ -98,7 +105,7 @@ class ProductForm:
 
     def widened(self, k: FunctionBuilder, vector: Value) -> Parts:
         """Lanes of weights, of type `unit`, as they are multiplied."""
-        if self.dot or self.w == f32:
+        if self.dot or self.narrow or self.w == f32:
             return (vector,)
         if self.group > 1:
             return k.bf16_pair(vector)
@@ -123,7 +130,9 @@ class ProductForm:
         """A group of x in all lanes, as it is multiplied.  Halves are spread before they are widened: one
         instruction with AVX512-FP16, and elsewhere fewer than the other way about."""
         vectors = tuple(k.splat(part, lanes) for part in x)
-        return vectors if self.dot else tuple(k.cast(vector, f32) for vector in vectors)
+        return (
+            vectors if self.dot or self.narrow else tuple(k.cast(vector, f32) for vector in vectors)
+        )
 
     def add(self, k: FunctionBuilder, x: Parts, w: Parts, acc: Value) -> Value:
         """acc + the products of x, which is spread, with lanes of weights.  Of a rest x has fewer parts."""
