@@ -29,6 +29,7 @@ from camshaft.quant.calibrate import Run
 from camshaft.quant.deviation import Feeds, Seen, worst_deviation
 from camshaft.quant.dynamic import DynamicQuantization
 from camshaft.quant.implicit import ImplicitQuantization
+from camshaft.quant.magnitudes import largest_activations
 from camshaft.quant.placement import check_layer_names
 
 MUCH_FURTHER = 1.5
@@ -58,11 +59,12 @@ class PrecisionSearch:
     apart: Mapping[str, int] = field(default_factory=dict, init=False)
     summary: str = field(default="fp32", init=False)
     _samples: Mapping[str, RowSample] = field(default_factory=dict, init=False, repr=False)
+    _magnitudes: Mapping[str, float] = field(default_factory=dict, init=False, repr=False)
 
     def run(self, graph: Graph) -> Tuned:
         """The fastest graph that is permitted and has what is required, with its kernels."""
         decision = self._decided(graph)
-        half = self._half()
+        half = self._half(graph)
         if half.permitted:
             decision = with_half_precision(self.builder, decision, half)
         self.quantized = decision.attempt.quantized
@@ -79,7 +81,7 @@ class PrecisionSearch:
     def _requires_int8(self) -> bool:
         return "int8" in self.config.layer_precision.values()
 
-    def _half(self) -> HalfPrecision:
+    def _half(self, graph: Graph) -> HalfPrecision:
         permitted = [p for p in HALF_PRECISIONS if p in self.config.precision]
         layers = self.config.layer_precision
         for layer, p in layers.items():
@@ -88,8 +90,28 @@ class PrecisionSearch:
                     f"layer_precision asks for {p} in {layer!r}, but precision does not permit it: add "
                     f"precision={{{p!r}}}"
                 )
-        fast = ["bf16"] if self.builder.backend.target.has_bf16 else []
-        return HalfPrecision(permitted, layers, fast)
+        target = self.builder.backend.target
+        has = {"bf16": target.has_bf16, "fp16": target.has_fp16}
+        fast = [name for name in permitted if has[name]]
+        magnitudes = self._largest(graph) if "fp16" in fast else {}
+        return HalfPrecision(permitted, layers, fast, magnitudes)
+
+    def _largest(self, graph: Graph) -> Mapping[str, float]:
+        """Largest magnitudes of activations in calibration data, if there are any."""
+        if self._magnitudes or self.calibration is None:
+            return self._magnitudes
+        with self.stage("calibrating", report=False):
+            return largest_activations(
+                graph,
+                self.calibration,
+                lambda taps: self._tapped(graph, taps),
+                self._step,
+                histogram_kernel(self.builder.backend.target),
+            )
+
+    def _step(self, done: int) -> None:
+        if self.config.progress:
+            self.config.progress("calibrating", done, 0)
 
     def _integer_layers(self) -> dict[str, str]:
         """Source layer -> "fp32" or "int8": what is to be half is no integer."""
@@ -174,6 +196,7 @@ class PrecisionSearch:
         with self.stage("calibrating", report=False):
             self._find_ranges(quantization)
         self._samples = quantization.samples
+        self._magnitudes = quantization.magnitudes
         level = self.config.optimization_level
 
         def quantize(keep_float: frozenset[str]) -> Attempt:
@@ -230,6 +253,8 @@ class PrecisionSearch:
 
     def _refuse_needless_ranges(self, graph: Graph) -> None:
         given = self._given_ranges()
+        if given == ["calibration"] and "fp16" in self.config.precision:
+            given = []  # what FP16 holds
         if given:
             raise ConfigError(
                 f"{' and '.join(given)} given, but INT8 is not permitted: add precision={{'int8'}} "
@@ -263,18 +288,12 @@ class PrecisionSearch:
         quantization.set_by_hand(config.dynamic_ranges)
         cache = config.calibration_cache
         if self.calibration is not None:
-            stage = config.progress
-
-            def step(done: int) -> None:
-                if stage:
-                    stage("calibrating", done, 0)
-
             quantization.calibrate(
                 self.calibration,
                 lambda taps: self._tapped(quantization.graph, taps),
                 config.calibrator,
                 config.percentile,
-                step,
+                self._step,
                 histogram_kernel(self.builder.backend.target),
             )
             if cache is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from camshaft.builder.engine_builder import Builder, Tuned
 from camshaft.builder.precision import MOST_ROUNDS, Decision, losers
@@ -11,8 +11,19 @@ from camshaft.builder.tasks import Task
 from camshaft.builder.tuning.timing_cache import MARGIN
 from camshaft.errors import ConfigError
 from camshaft.ir.graph import Graph, Node
-from camshaft.passes.half import HALF_PRECISIONS, Halving, asked_for, obstacle, with_halves
+from camshaft.ir.types import f16
+from camshaft.passes.half import (
+    HALF_PRECISIONS,
+    Halving,
+    asked_for,
+    largest_sum,
+    obstacle,
+    with_halves,
+)
 from camshaft.passes.pipeline import fuse_casts
+
+ROOM = 4.0
+"""Activations become FP16 where so many times what calibration saw would fit."""
 
 
 @dataclass(frozen=True)
@@ -20,12 +31,14 @@ class HalfPrecision:
     """What is permitted, and what layers must be.
 
     permitted: names of half precisions.  layer_precision: source layer -> precision.
-    fast: half types whose dot product the target has; activations are halves only there.
+    fast: half types whose products the target has; activations are halves only there.
+    magnitudes: of activations, the largest that calibration saw; without it they are not FP16.
     """
 
     permitted: Sequence[str]
     layer_precision: Mapping[str, str]
     fast: Sequence[str]
+    magnitudes: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def required(self) -> bool:
@@ -58,9 +71,18 @@ class HalfPrecision:
             how = self._asked(node, halving)
             if how is None and not kept.intersection(node.origin) and not self._is_float(node):
                 how = halving
+            if how is not None and how.activations and how.dtype == f16 and not self._fits(node):
+                how = replace(how, activations=False)
             if how is not None and not obstacle(node, how):
                 found[node.output.name] = how
         return found
+
+    def _fits(self, node: Node) -> bool:
+        """Whether a layer's input and sums are within FP16's range, with room for other data than were seen."""
+        largest = self.magnitudes.get(node.args[0].name)
+        if largest is None or not node.args[1].is_const:
+            return False
+        return ROOM * largest * max(1.0, largest_sum(node)) <= f16.largest
 
     def _asked(self, node: Node, halving: Halving) -> Halving | None:
         asked = {self.layer_precision.get(o) for o in node.origin} & set(HALF_PRECISIONS)

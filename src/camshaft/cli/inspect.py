@@ -248,6 +248,20 @@ def _show(data: dict[str, Any], shown: Output) -> None:
     expanded = data["expanded_bytes"]
     made = f" (and {size(expanded)} made of them on loading)" if expanded else ""
     shown.line(f"weights    {size(data['weight_bytes'])}{made}, code {size(data['code_bytes'])}")
+    _show_steps(data, shown)
+    if "script" in data:
+        _show_script(data, shown)
+    if "profile" in data:
+        p = data["profile"]
+        shown.line(
+            f"measured over {p['runs']} runs with {p['threads']} threads; a whole call takes "
+            f"{p['total_us']:.1f} us"
+        )
+    elif not data["totals"]["time_us"]:
+        shown.note("no step was timed in this build; --dump-profile measures them", "dim")
+
+
+def _show_steps(data: dict[str, Any], shown: Output) -> None:
     table = simple_table(
         "#",
         "step",
@@ -276,16 +290,6 @@ def _show(data: dict[str, Any], shown: Output) -> None:
         size(totals["bytes"]),
     )
     shown.table(table)
-    if "script" in data:
-        _show_script(data, shown)
-    if "profile" in data:
-        p = data["profile"]
-        shown.line(
-            f"measured over {p['runs']} runs with {p['threads']} threads; a whole call takes "
-            f"{p['total_us']:.1f} us"
-        )
-    elif not totals["time_us"]:
-        shown.note("no step was timed in this build; --dump-profile measures them", "dim")
 
 
 def _show_script(data: dict[str, Any], shown: Output) -> None:

@@ -70,6 +70,13 @@ def _largest(w: Tensor) -> float:
     return float(np.abs(finite).max(initial=0.0))
 
 
+def largest_sum(node: Node) -> float:
+    """Of a layer with constant weights: what an output is at most where no input is beyond 1."""
+    w = np.abs(node.args[1].array.astype(np.float64))
+    axes = tuple(range(1, w.ndim)) if node.op is CONV else (-2,)
+    return float(w.sum(axis=axes).max(initial=0.0))
+
+
 def _rounded(w: Tensor, dtype: DType) -> np.ndarray:
     """The constant as halves, rounded to nearest even; read-only."""
     halves = w.array.astype(dtype.numpy)

@@ -20,6 +20,7 @@ from camshaft.quant.apart.sample import RowSample
 from camshaft.quant.cache import Range, dynamic_ranges, read_cache, write_cache
 from camshaft.quant.calibrate import Observers, Run, observe, quantization_params, solve_ranges
 from camshaft.quant.insertion import WeightQuantizer, insert_qdq
+from camshaft.quant.magnitudes import largest_of
 from camshaft.quant.observers import HistogramKernel, numpy_histogram
 from camshaft.quant.placement import QuantizationPlan, activation_of, plan_quantization
 from camshaft.quant.solvers import solver_named
@@ -45,6 +46,7 @@ class ImplicitQuantization:
     ranges: dict[str, Range] = field(default_factory=dict, init=False)
     by_hand: dict[str, Range] = field(default_factory=dict, init=False)
     means: dict[str, np.ndarray] = field(default_factory=dict, init=False)
+    magnitudes: dict[str, float] = field(default_factory=dict, init=False)
     samples: Mapping[str, RowSample] = field(default_factory=dict, init=False)
     apart: dict[str, Apart] = field(default_factory=dict, init=False)
     _weights: WeightQuantizer = field(init=False, repr=False)
@@ -95,6 +97,7 @@ class ImplicitQuantization:
         observe(self.graph, batches, watched, run, progress, histogram)
         self.ranges = solve_ranges(watched.observers, plan, solver_named(calibrator, percentile))
         self.means = {name: seen.mean for name, seen in watched.means.items()}
+        self.magnitudes = largest_of(watched.observers)
         self.samples = watched.rows
         self.apart = self._apart(plan, readers)
 
