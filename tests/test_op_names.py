@@ -25,6 +25,7 @@ MAY_MATCH_OPS: dict[str, str] = {
     "camshaft.passes.fusions": "rewrites, each about the ops that it matches",
     "camshaft.passes.qdq": "lowering rules: what quantize and dequantize become next to an op",
     "camshaft.passes.half": "lowering rules: which ops take weights that are halves",
+    "camshaft.passes.half_states": "which concatenations append halves to a state",
     "camshaft.passes.layout.channels_last": "makes transposes and reshapes, and cancels them",
     "camshaft.quant.apart.products": "which products have rows whose channels may be carried apart",
     "camshaft.quant.dynamic": "which products have rows that are tokens",

@@ -218,25 +218,26 @@ def _nested(value: Any) -> Value:
 # -- for people ----------------------------------------------------------------------------------
 
 
-def _show_states(data: dict[str, Any], shown: Output) -> None:
+def _show_ends(data: dict[str, Any], shown: Output) -> None:
+    """What calls take and give, what contexts keep, and what the build fixed."""
+    for kind in ("inputs", "outputs"):
+        bound = ", ".join(f"{name} {type_}" for name, type_ in data[kind].items())
+        shown.line(f"{kind:10} {bound}")
     for name, state in data.get("states", {}).items():
         long = "" if state["axis"] is None else f", {state['capacity']} long at most"
         copied = "" if state["in_place"] else ", copied in each call"
         shown.line(f"state      {name}: {state['type']}{long}, {size(state['bytes'])}{copied}")
-
-
-def _show(data: dict[str, Any], shown: Output) -> None:
-    made = data["fingerprint"]
-    shown.line(f"engine     {made['config']}; camshaft {made['camshaft']}, target {made['target']}")
-    for kind in ("inputs", "outputs"):
-        bound = ", ".join(f"{name} {type_}" for name, type_ in data[kind].items())
-        shown.line(f"{kind:10} {bound}")
-    _show_states(data, shown)
     if data["fixed_inputs"]:
         fixed = "; ".join(
             f"{n} = {value_text(_nested(v))}" for n, v in data["fixed_inputs"].items()
         )
         shown.line(f"fixed      {fixed}")
+
+
+def _show(data: dict[str, Any], shown: Output) -> None:
+    made = data["fingerprint"]
+    shown.line(f"engine     {made['config']}; camshaft {made['camshaft']}, target {made['target']}")
+    _show_ends(data, shown)
     if "precision_summary" in data:
         shown.line(f"precision  {data['precision_summary']}")
     apart = [s["apart"] for s in data["steps"] if s["typical"] and s.get("apart")]
