@@ -573,3 +573,26 @@ def test_a_size_that_nothing_else_says() -> None:
         ConfigError, match="leaves no input that says n in a call; fix the size with shapes="
     ):
         camshaft.build(alone, state={"h": "h_next"}, **QUICK)
+
+
+def test_positional_arrays_are_the_inputs_that_are_left() -> None:
+    """In the model's order, without states; with or without what the build fixed."""
+    nodes = [
+        helper.make_node("Concat", ["past", "x"], ["present"], axis=0),
+        helper.make_node("ReduceSum", ["present"], ["sum"], keepdims=0),
+        helper.make_node("Mul", ["sum", "scale"], ["scaled"]),
+        helper.make_node("Add", ["scaled", "offset"], ["y"]),
+    ]
+    inputs = [info("past", ("p", 2)), info("scale", ()), info("x", ("s", 2)), info("offset", ())]
+    model = model_of(nodes, inputs, [info("present", ("t", 2)), info("y", ())], {})
+    engine = camshaft.build(
+        model,
+        shapes={"past": ("p=0..9", 2)},
+        state={"past": "present"},
+        values={"scale": 3.0},
+        **QUICK,
+    )
+    assert engine.program.declared == ("scale", "x", "offset")
+    x, scale, offset = np.ones((1, 2), np.float32), np.float32(3), np.float32(1)
+    assert engine(x, offset)["y"] == 7
+    assert engine(scale, x, offset)["y"] == 13
