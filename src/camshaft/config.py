@@ -90,6 +90,8 @@ class BuildConfig:
         convolutions are left alone; products that make an output get 8 bits.
     weight_block: how many neighbours in a row of such weights share a scale.  weight_zero_points:
         whether they share a zero point too.
+    skip_padding: whether rows that a mask says are padding are left out of everything but attention.  None: where
+        no output depends on them; True: also where outputs hold them, which are 0 then; False: never.
     optimization_level: 0 nothing but what correctness needs, heuristics instead of timing;
         1 fusions, heuristics; 2 times few candidates; 3 (default) times the usual candidates;
         4 and 5 more of them, more rounds.
@@ -123,6 +125,7 @@ class BuildConfig:
     weight_only: str | None = None
     weight_block: int = 32
     weight_zero_points: bool = False
+    skip_padding: bool | None = None
     optimization_level: int = 3
     time_budget: float | None = None
     memory_budget: int | None = None
@@ -178,7 +181,7 @@ class BuildConfig:
             )
         if self.frozen_cache and self.timing_cache is None:
             raise ConfigError("frozen_cache needs timing_cache, the file to read")
-        for name in _SWITCHES:
+        for name in (*_SWITCHES, *(() if self.skip_padding is None else ("skip_padding",))):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name} is {getattr(self, name)!r}, must be True or False")
         if self.progress is not None and not callable(self.progress):
@@ -215,6 +218,8 @@ class BuildConfig:
         if self.weight_only:
             points = " with zero points" * self.weight_zero_points
             shown["weights"] = f"{self.weight_only} in blocks of {self.weight_block}{points}"
+        if self.skip_padding is not None:
+            shown["skip_padding"] = self.skip_padding
         if self.shapes:
             shown["shapes"] = ",".join(f"{n}:{shape_text(s)}" for n, s in self.shapes.items())
         if self.profiles:

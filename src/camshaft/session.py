@@ -31,6 +31,7 @@ from camshaft.ir.graph import Graph
 from camshaft.ir.script import Call, Run
 from camshaft.machine.backend import cpu_backend, fingerprint_of
 from camshaft.passes.half_states import with_half_states
+from camshaft.passes.padding.pack import skip_padding
 from camshaft.passes.pipeline import optimize
 from camshaft.passes.qdq.lowering import is_quantized
 from camshaft.precision_search import PrecisionSearch
@@ -53,7 +54,8 @@ from camshaft.scripted import (
 def _typical_feeds(graph: Graph) -> dict[str, np.ndarray]:
     """Random inputs of typical sizes."""
     elements = {t.name: [typical(e) for e in t.values] for t in graph.inputs if t.values}
-    return random_feeds({t.name: t.type for t in graph.inputs}, 0, elements)
+    masks = {t.name: 1 for t in graph.inputs if t.kept is not None}
+    return random_feeds({t.name: t.type for t in graph.inputs}, 0, elements, masks)
 
 
 @dataclass
@@ -164,7 +166,7 @@ class BuildSession:
         fingerprint = fingerprint_of(target, model_hash(self.model), config.summary())
         if self.whole is None or self.whole.script is None:
             pairs = {s.name: s.output for s in self.states}
-            graph = self._optimized(with_half_states(imported, pairs))
+            graph = self._without_padding(with_half_states(imported, pairs))
             engine = self._built(builder, graph, fingerprint)
         else:
             engine = self._scripted(builder, self.whole, fingerprint)
@@ -205,11 +207,23 @@ class BuildSession:
         with self._stage("optimizing"):
             return optimize(graph, level=self.config.optimization_level)
 
+    def _without_padding(self, graph: Graph) -> Graph:
+        """Optimized, with rows that are padding left out."""
+        optimized = self._optimized(graph)
+        level = self.config.optimization_level
+        with self._stage("optimizing", report=False):
+            return skip_padding(optimized, self.config.skip_padding, level=level)
+
     # -- models with a script ----------------------------------------------------------------
 
     def _scripted(self, builder: Builder, whole: Imported, fingerprint: Fingerprint) -> Engine:
         """The engine of a model with a script: each graph is built as a model of its own."""
         assert whole.script is not None
+        if self.config.skip_padding:
+            raise ConfigError(
+                "skip_padding is True, but the model is several graphs (a branch, a loop, or a shape that hangs on "
+                "data), in which padding is not skipped: leave it out"
+            )
         graphs = [self._optimized(graph) for graph in whole.graphs]
         quantizable = heavy(graphs)
         explicit = any(map(is_quantized, graphs))

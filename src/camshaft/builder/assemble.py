@@ -18,7 +18,7 @@ from camshaft.builder.memory import ArenaPlan, Lifetime, plan_arena
 from camshaft.builder.tasks import Task
 from camshaft.errors import BuildError
 from camshaft.ir.extents.bounds import bounds
-from camshaft.ir.extents.extent import Extent, symbols_of
+from camshaft.ir.extents.extent import Extent, extent_of, symbols_of
 from camshaft.ir.extents.sizes import Constraint, typical
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.graph import Graph, Tensor
@@ -165,7 +165,9 @@ class Assembler:
         outputs = zip(self.graph.output_names, self.graph.outputs, strict=True)
         return (
             tuple(
-                Binding(t.name, t.type, t.values) for t in self.graph.inputs if t.name not in kept
+                Binding(t.name, t.type, t.values, t.kept)
+                for t in self.graph.inputs
+                if t.name not in kept
             ),
             tuple(Binding(n, t.type) for n, t in outputs if n not in left),
         )
@@ -173,6 +175,7 @@ class Assembler:
     def _symbols(self, inputs: Sequence[Binding], outputs: Sequence[Binding]) -> tuple[Symbol, ...]:
         """All sizes that a call brings along, or finds."""
         extents = [d for b in (*inputs, *outputs) for d in (*b.type.shape, *b.values)]
+        extents += [extent_of(b.kept.symbol) for b in inputs if b.kept is not None]
         return symbols_of(*extents, *(d for s in self.states for d in (*s.type.shape, *s.after)))
 
     def _rooms(self) -> list[Constraint]:

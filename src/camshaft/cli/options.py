@@ -152,6 +152,14 @@ class BuildOptions:
     weight_zero_points: Annotated[
         bool, _option("--weight-zero-points", help="Blocks of weights share a zero point too.")
     ] = False
+    skip_padding: Annotated[
+        bool | None,
+        _option(
+            "--skip-padding/--no-skip-padding",
+            help="Leave out rows that a mask says are padding; rows of outputs that are become 0. Default: "
+            "where no output depends on them.",
+        ),
+    ] = None
     bf16: Annotated[bool, _option("--bf16", help="Permit BF16.")] = False
     fp16: Annotated[bool, _option("--fp16", help="Permit FP16.")] = False
     int8: Annotated[bool, _option("--int8", help="Permit INT8.", panel=_INT8)] = False
@@ -229,7 +237,7 @@ class BuildOptions:
         """The options that differ from their defaults, as typed, without `--threads`, `--shapes` and
         `--values`, which mean something for an engine too."""
         return [
-            ("--no-" if f.default is True else "--") + f.name.replace("_", "-")
+            ("--no-" if getattr(self, f.name) is False else "--") + f.name.replace("_", "-")
             for f in fields(self)
             if f.name not in ("threads", "shapes", "values") and getattr(self, f.name) != f.default
         ]
@@ -246,6 +254,7 @@ class BuildOptions:
             "target": self.target,
             "weight_only": self.weight_only,
             "weight_block": self.weight_block,
+            "skip_padding": self.skip_padding,
             "calibrator": self.calibrator,
             "percentile": self.percentile,
             "calibration_cache": self.calibration_cache,

@@ -215,6 +215,7 @@ def sizes_for(
         elements.setdefault(name, tuple(evaluate(e, sizes) for e in b.values))
     said_in_call = [types[b.name].static for b in program.inputs]
     said_in_call += [elements[n] for n in saying]
+    said_in_call += [(max(1, prod(types[b.name].static)),) for b, _ in program.masks]
     said_in_call += [(types[s.name].static[s.axis],) for s in program.growing if s.axis is not None]
     check_bytes(program, sizes_of(program, said_in_call))
     return types, elements

@@ -135,9 +135,9 @@ def open_source(
 
 
 def _decisions(engine: Engine) -> dict[str, Any]:
-    """Of the inputs that decide how a script runs."""
+    """Of the inputs that decide how a script runs; of masks of rows, which keep all."""
     if not isinstance(engine, ScriptEngine):
-        return {}
+        return {b.name: 1 for b, _ in engine.program.masks}
     saying = {b.name for b in engine.program.valued}
     found = decisions(engine.script, engine.scripted.inputs)
     return {name: value for name, value in found.items() if name not in saying}

@@ -21,6 +21,7 @@ from camshaft.ir.attrs import is_open
 from camshaft.ir.extents import known
 from camshaft.ir.extents.constraints import Constraints, require_possible
 from camshaft.ir.extents.extent import Extent
+from camshaft.ir.extents.kept import Kept
 from camshaft.ir.extents.shape_values import EXTENTS, extents_attrs
 from camshaft.ir.names import Names
 from camshaft.ir.op import Attr, Attrs, OpDef
@@ -32,12 +33,14 @@ class Tensor:
     """A value of the graph.  `data` holds the array of a constant (read-only), else None.
 
     values: of an input whose elements say sizes, these as extents in row-major order; else ().
+    kept: of an input that is a mask of rows, the size that it says; else None.
     """
 
     name: str
     type: TensorType
     data: np.ndarray | None = field(default=None, repr=False)
     values: tuple[Extent, ...] = ()
+    kept: Kept | None = None
 
     @property
     def is_const(self) -> bool:
@@ -196,9 +199,15 @@ class GraphBuilder:
 
     # -- making things -----------------------------------------------------------------------
 
-    def input(self, name: str, type: TensorType, values: Sequence[Extent] = ()) -> Tensor:
-        """Declare a graph input.  values: of its elements, where these say sizes."""
-        tensor = self._register(Tensor(name, type, values=tuple(values)))
+    def input(
+        self,
+        name: str,
+        type: TensorType,
+        values: Sequence[Extent] = (),
+        kept: Kept | None = None,
+    ) -> Tensor:
+        """Declare a graph input.  values: of its elements, where these say sizes.  kept: as of `Tensor`."""
+        tensor = self._register(Tensor(name, type, values=tuple(values), kept=kept))
         self._inputs.append(tensor)
         if values:
             self._known[name] = known.of_extents(values, type.static)

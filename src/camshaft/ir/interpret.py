@@ -10,7 +10,7 @@ import numpy as np
 from camshaft.errors import BindingError, ModelError
 from camshaft.ir.attrs import attr_at
 from camshaft.ir.extents.constraints import broken
-from camshaft.ir.extents.extent import Extent, sole_symbol
+from camshaft.ir.extents.extent import Extent, extent_of, sole_symbol
 from camshaft.ir.extents.sizes import evaluate
 from camshaft.ir.graph import Graph, Tensor
 from camshaft.ir.types import TensorType, type_of
@@ -98,8 +98,11 @@ def sizes_of(graph: Graph, feeds: Mapping[str, np.ndarray]) -> dict[str, int]:
 
 
 def _said_by(t: Tensor, array: np.ndarray) -> list[tuple[Extent, int]]:
-    """Extents of an input, and of its elements where these say sizes, with what they are."""
+    """Extents of an input, and of its elements and the rows that it keeps, where these say sizes, with what
+    they are."""
     found: list[tuple[Extent, int]] = list(zip(t.shape, array.shape, strict=False))
+    if t.kept is not None:
+        found.append((extent_of(t.kept.symbol), t.kept.count(array)))
     return found + list(zip(t.values, array.reshape(-1).tolist(), strict=False))
 
 

@@ -255,6 +255,7 @@ class OpDef:
     macs: (input types, output type, attrs) -> multiplications and additions that have to be made.
     integers: (input types, attrs) -> input index -> the integers which that input may hold; inputs
         that are not named may hold any.
+    ascending: inputs of one axis whose integers ascend from the least valid one to the greatest.
     rounding: (input types, attrs) -> how the result before the epilogue may be rounded.
     inner_rounding: (input arrays, attrs) -> how far each element of that result may be off because kernels round
         numbers inside it, which the reference does not; None where they round none.
@@ -291,6 +292,7 @@ class OpDef:
     statistic: Callable[[Types, TensorType, Any], bool] = _no_statistic
     macs: Callable[[Types, TensorType, Any], Extent] = _no_macs
     integers: Callable[[Types, Any], Mapping[int, Integers]] = _any_integers
+    ascending: tuple[int, ...] = ()
     rounding: Callable[[Types, Any], Rounding] = _sums
     inner_rounding: Callable[[Sequence[np.ndarray], Any], np.ndarray | None] = _none_inside
     increasing: Callable[[Types, Any], bool] = _never

@@ -21,7 +21,11 @@ class Rebuild:
         )
         self._new: dict[str, Tensor] = {}
         for t in old.inputs:
-            self.put(t, self.builder.input(t.name, t.type, t.values))
+            self.put(t, self.declared(t))
+
+    def declared(self, old: Tensor) -> Tensor:
+        """What stands for an input: one of its name and type."""
+        return self.builder.input(old.name, old.type, old.values, old.kept)
 
     def get(self, old: Tensor) -> Tensor:
         """What stands for `old`."""

@@ -18,7 +18,7 @@ from camshaft.ops import (
     rowwise,
     shapes,
 )
-from camshaft.ops.attention import ATTENTION
+from camshaft.ops.attention import ATTENTION, RAGGED_ATTENTION
 from camshaft.ops.contraction import CONV, CONV_TRANSPOSE, MATMUL
 from camshaft.ops.elementwise import POINTWISE
 from camshaft.ops.host import HOST
@@ -36,7 +36,7 @@ from camshaft.ops.nbits import MATMUL_NBITS
 from camshaft.ops.pooling import POOL, RESAMPLE
 from camshaft.ops.quantize import DEQUANTIZE, QUANTIZE
 from camshaft.ops.rowwise import REDUCE, SOFTMAX
-from camshaft.ops.shapes import IOTA
+from camshaft.ops.shapes import IOTA, KEPT_ROWS
 
 ALL_OPS = (
     *contraction.OPS,
@@ -66,6 +66,7 @@ __all__ = [
     "HOST",
     "INTERLEAVE",
     "IOTA",
+    "KEPT_ROWS",
     "MATMUL",
     "MATMUL_NBITS",
     "OPS_BY_NAME",
@@ -73,6 +74,7 @@ __all__ = [
     "POINTWISE",
     "POOL",
     "QUANTIZE",
+    "RAGGED_ATTENTION",
     "REDUCE",
     "RESAMPLE",
     "RESHAPE",

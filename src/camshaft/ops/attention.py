@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from camshaft.errors import ModelError
 from camshaft.ir import expr as E
 from camshaft.ir.extents.constraints import require_equal
-from camshaft.ir.extents.extent import Extent
+from camshaft.ir.extents.extent import Extent, ceil_div
 from camshaft.ir.op import Attribute, OpDef, Types
 from camshaft.ir.types import Shape, TensorType, bf16, broadcast_shapes, dtype_of, f32
 from camshaft.ops.common import EPILOGUE, IDENTITY, accumulator, apply_epilogue, epilogue_type
@@ -145,4 +146,70 @@ ATTENTION = OpDef(
     inner_rounding=_inner_rounding,
 )
 
-OPS = (ATTENTION,)
+
+def _ragged_infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorType]:
+    if len(types) < 4 or types[3].rank != 1 or not types[3].dtype.is_int:
+        raise ModelError(
+            "ragged attention wants the rows at which segments begin, integers [B + 1]"
+        )
+    rest = (*types[:3], *types[4:])
+    require_equal(
+        types[0].shape[-2], types[1].shape[-2], f"as many queries {types[0]} as keys {types[1]}"
+    )
+    return _attention_infer(rest, {**attrs, "first": 0, "window": 0})
+
+
+def _ragged_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndarray]:
+    q, k, v, starts = arrays[:4]
+    count = 4 + attrs["operands"]
+    rows = q.shape[-2]
+    lead = np.broadcast_shapes(*(a.shape[:-2] for a in (q, k, v)))
+    y = np.zeros((*lead, rows, v.shape[-1]), q.dtype)
+    inner = {**attrs, "first": 0, "window": 0, "epilogue": IDENTITY}
+    for a, b in pairwise(starts.tolist()):
+        if b - a > attrs["longest"]:
+            raise ModelError(f"a segment of {b - a} rows, of at most {attrs['longest']}")
+        own = [x[..., a:b, :] for x in (q, k, v)]
+        operands = [_of_segment(x, rows, slice(a, b)) for x in arrays[4:count]]
+        y[..., a:b, :] = _attention_reference([*own, *operands], inner)[0]
+    return [apply_epilogue(y, arrays[count:], attrs)]
+
+
+def _of_segment(operand: np.ndarray, rows: int, segment: slice) -> np.ndarray:
+    """An operand of scores [..., rows, rows] at the queries and keys of a segment."""
+    for axis in range(-min(2, operand.ndim), 0):
+        if operand.shape[axis] == rows:
+            index = [slice(None)] * operand.ndim
+            index[axis] = segment
+            operand = operand[tuple(index)]
+    return operand
+
+
+def _ragged_macs(types: Types, output: TensorType, attrs: Attrs) -> Extent:
+    q, v = types[0], types[2]
+    mean = ceil_div(q.shape[-2], types[3].shape[0] - 1)
+    return prod(output.shape[:-1]) * mean * (q.shape[-1] + v.shape[-1])
+
+
+RAGGED_ATTENTION = OpDef(
+    "ragged_attention",
+    "Attention within segments of rows: q [..., n, H], k [..., n, H] and v [..., n, G], and the rows at which segments "
+    "begin, integers [B + 1] that ascend from 0 to n.  A query sees the keys of its segment.  Behind them come the "
+    "operands of `score`, which broadcast to [..., n, n], then those of the epilogue.",
+    _ragged_infer,
+    _ragged_reference,
+    {
+        **{n: ATTENTION.attributes[n] for n in ("score", "operands", "hidden", "epilogue")},
+        "causal": Attribute("whether keys behind a query are hidden", False),
+        "longest": Attribute("the most rows of a segment"),
+    },
+    "contraction",
+    anchors=4,
+    more_anchors="operands",
+    smooths=True,
+    macs=_ragged_macs,
+    integers=lambda types, attrs: {3: (0, types[0].shape[-2])},
+    ascending=(3,),
+)
+
+OPS = (ATTENTION, RAGGED_ATTENTION)

@@ -17,7 +17,7 @@ from camshaft.ir.extents.bounds import bounds
 from camshaft.ir.extents.extent import Extent, sole_symbol
 from camshaft.ir.extents.sizes import evaluate, is_static
 from camshaft.ir.strides import span
-from camshaft.ir.types import string
+from camshaft.ir.types import NARROW_FLOATS, TensorType, string
 from camshaft.program.arena import ALIGNMENT, stacked
 from camshaft.program.program import (
     MAX_THREADS,
@@ -228,6 +228,8 @@ class _AtSizes:
                     raise BuildError(f"{kind} {b.name!r}: impossible shape {b.type!r:.80}")
                 if b.values and not _may_say_sizes(kind, b):
                     raise BuildError(f"{kind} {b.name!r}: {b.type!r:.80} cannot say sizes")
+                if b.kept is not None and not (kind == "input" and _is_mask(b.type)):
+                    raise BuildError(f"{kind} {b.name!r}: {b.type!r:.80} is no mask of rows")
 
     def _check_items(self, where: str, phases: Sequence[Phase]) -> None:
         for phase in phases:
@@ -383,6 +385,11 @@ def _may_say_sizes(kind: str, b: Binding) -> bool:
         and len(b.values) == b.type.size
         and all(isinstance(e, int) or sole_symbol(e) is not None for e in b.values)
     )
+
+
+def _is_mask(type_: TensorType) -> bool:
+    """Whether it has rows that can be counted."""
+    return type_.rank >= 2 and type_.dtype not in (string, *NARROW_FLOATS)
 
 
 def _text(buffer: Buffer) -> str:

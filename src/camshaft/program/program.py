@@ -14,6 +14,7 @@ from typing import Literal
 
 from camshaft.ir.extents.bounds import bounds
 from camshaft.ir.extents.extent import Dim, Extent, sole_symbol
+from camshaft.ir.extents.kept import Kept
 from camshaft.ir.extents.sizes import Constraint, evaluate, typical_sizes
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.types import TensorType
@@ -31,11 +32,13 @@ class Binding:
 
     values: of an input whose elements say sizes, these in row-major order: numbers, or symbols, which
     are read from the array when sizes are set; else ().
+    kept: of a mask of rows, the size that it says; else None.
     """
 
     name: str
     type: TensorType
     values: tuple[Extent, ...] = ()
+    kept: Kept | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +264,11 @@ class Program:
     def valued(self) -> tuple[Binding, ...]:
         """The inputs whose elements say sizes."""
         return tuple(b for b in self.inputs if b.values)
+
+    @property
+    def masks(self) -> tuple[tuple[Binding, Kept], ...]:
+        """The inputs that say by their values how many rows are kept."""
+        return tuple((b, b.kept) for b in self.inputs if b.kept is not None)
 
     @cached_property
     def growing(self) -> tuple[StateSpec, ...]:

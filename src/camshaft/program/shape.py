@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from camshaft.ir.extents.extent import Dim, Extent, sole_symbol
+from camshaft.ir.extents.extent import Dim, Extent, extent_of, sole_symbol
 from camshaft.ir.extents.sizes import Constraint
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.program.program import Launch, Phase, Program, When
@@ -42,7 +42,8 @@ def items_of(launch: Launch, phase: Phase) -> Extent | Items:
 class Sizing:
     """What code that sets a shape is given and computes.
 
-    given: extents of the inputs, one behind the other, then elements that say sizes, then lengths of growing states.
+    given: extents of the inputs, one behind the other, then elements that say sizes, then counts of kept rows,
+    then lengths of growing states.
     outputs: extents of the outputs.
     dims: what kernels load, launch after launch.
     extents: everything else that varies and that rows, arguments and bindings need, each once.
@@ -69,6 +70,7 @@ class Sizing:
             (
                 *(e for b in program.inputs for e in b.type.shape),
                 *(e for b in program.valued for e in b.values),
+                *(extent_of(kept.symbol) for _, kept in program.masks),
                 *(s.length for s in program.growing),
             ),
             tuple(e for b in program.outputs for e in b.type.shape),

@@ -8,6 +8,7 @@ subclass such as a memory map).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import prod
 from operator import itemgetter
 from typing import Any
 
@@ -40,7 +41,9 @@ class Bindings:
         self.types = tuple(b.type for b in bindings)
         self.specs = tuple((b.type.shape, np.dtype(b.type.dtype.numpy)) for b in bindings)
         self.has_scalars = any(not b.type.shape for b in bindings)
-        self.saying = tuple(i for i, b in enumerate(bindings) if b.values)
+        self.valued = tuple(i for i, b in enumerate(bindings) if b.values)
+        self.masks = {i: b.kept for i, b in enumerate(bindings) if b.kept is not None}
+        self.saying = (*self.valued, *self.masks)
         self._pick = _picker(self.names)
 
     def arrange(self, arrays: Mapping[str, Any]) -> Arrays:
@@ -87,11 +90,11 @@ class Bindings:
                 raise BindingError(f"{self.kind} {self.names[i]!r} {fault}")
 
     def elements(self, arrays: Sequence[Any]) -> tuple[tuple[int, ...], ...]:
-        """The elements of the inputs that say sizes by them (those at `saying`), in order.
+        """The elements of the inputs that say sizes by them (those at `valued`), in order.
 
         BindingError for one that is no array of its type.
         """
-        for i in self.saying:
+        for i in self.valued:
             array, type_ = arrays[i], self.types[i]
             if isinstance(array, tuple | list):
                 raise BindingError(
@@ -101,7 +104,27 @@ class Bindings:
                 misfit = isinstance(array, np.ndarray) and array.dtype == self.specs[i][1]
                 error = ShapeError if misfit and array.shape != type_.shape else BindingError
                 raise error(f"{self.kind} {self.names[i]!r} {fault}")
-        return tuple([tuple(arrays[i].reshape(-1).tolist()) for i in self.saying])
+        return tuple([tuple(arrays[i].reshape(-1).tolist()) for i in self.valued])
+
+    def counts(
+        self, arrays: Sequence[Any], shapes: Sequence[tuple[int, ...]]
+    ) -> tuple[tuple[int], ...]:
+        """How many rows each mask keeps (those at `masks`), in order; all of one of another rank, or of which only
+        the shape is given.
+
+        BindingError for one that is no array of its type.
+        """
+        found = []
+        for i, kept in self.masks.items():
+            array, dtype = arrays[i], self.specs[i][1]
+            if isinstance(array, np.ndarray) and array.dtype != dtype:
+                fault = _fault(array, self.types[i], dtype, False)
+                raise BindingError(f"{self.kind} {self.names[i]!r} {fault}")
+            has_rows = isinstance(array, np.ndarray) and array.ndim == self.types[i].rank
+            found.append(
+                (kept.count(array) if has_rows and array.size else max(1, prod(shapes[i])),)
+            )
+        return tuple(found)
 
     def check(self, arrays: Sequence[Any], sizes: Mapping[str, int] | None = None) -> None:
         """Raise BindingError for the first array that does not fit, ShapeError if it is for its

@@ -179,19 +179,21 @@ class ExecutionContext(Closing):
         self._inputs.check_kinds(arrays)
         shapes = tuple([a.shape for a in arrays])
         if self._inputs.saying:
-            shapes += self._inputs.elements(arrays)
+            shapes += self._inputs.elements(arrays) + self._inputs.counts(arrays, shapes)
         if self._kept:
             shapes += tuple([(length,) for length in self._kept.lengths])
             self._program.set_fitted(shapes == self._fit)
+        said = [arrays[i] for i in self._inputs.saying]
         if shapes != self._fit:
-            said = [arrays[i] for i in self._inputs.saying]
             self._set_shapes(self._shaper, shapes, said)
+        elif said:
+            self._program.hold(said)
         return arrays
 
     def _set_shapes(self, shaper: Shaper, shapes: Shapes, said: Sequence[np.ndarray]) -> None:
         """Fit the tables to other shapes; the arena grows where it is too small, and stays so.
 
-        said: the arrays that say sizes by their elements.
+        said: the arrays that say sizes by their values.
         """
         self._fit, self._specs = None, ()
         self._program.set_fitted(False)  # until all of it is done
@@ -203,8 +205,7 @@ class ExecutionContext(Closing):
         if self._kept and self._kept.fit(shaper.sizes):
             shaper.move_states(self._kept.addresses)
         shaper.place()
-        for held, array in zip(self._program.elements, said, strict=True):
-            held[:] = array.reshape(-1).view(np.uint8)
+        self._program.hold(said)
         offsets = shaper.offsets if self._hosts else {}
         self._place(shaper.output_shapes, offsets, shaper.sizes)
         self._fit = shapes

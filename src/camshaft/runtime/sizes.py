@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from camshaft.errors import BindingError, ShapeError
-from camshaft.ir.extents.extent import Extent, sole_symbol, symbols_of
+from camshaft.ir.extents.extent import Extent, extent_of, sole_symbol, symbols_of
 from camshaft.ir.extents.sizes import Constraint, evaluate
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.types import number_text
@@ -35,8 +35,8 @@ _FAR = 512
 
 @dataclass(frozen=True)
 class SizeSource:
-    """Where a call says sizes: the shape of an input ("axis"), its elements ("element"), or how long a state is that
-    it finds ("length")."""
+    """Where a call says sizes: the shape of an input ("axis"), its elements ("element"), how many rows it keeps
+    ("rows"), or how long a state is that it finds ("length")."""
 
     binding: Binding
     extents: tuple[Extent, ...]
@@ -47,6 +47,8 @@ class SizeSource:
         if self.part == "length":
             return f"the length of state {self.binding.name!r}"
         name = f"input {self.binding.name!r}"
+        if self.part == "rows":
+            return f"{name}, rows kept"
         return (
             f"{name}, {self.part} {at}" if self.part == "axis" or self.binding.type.shape else name
         )
@@ -58,12 +60,13 @@ class SizeSource:
 
 
 def sources(program: Program) -> list[SizeSource]:
-    """The shapes of the inputs in order, then the elements of those that say sizes by them, then the lengths of
-    growing states."""
+    """The shapes of the inputs in order, then the elements of those that say sizes by them, then the rows that
+    masks keep, then the lengths of growing states."""
     shapes = [SizeSource(b, b.type.shape, "axis") for b in program.inputs]
     elements = [SizeSource(b, b.values, "element") for b in program.valued]
+    rows = [SizeSource(b, (extent_of(k.symbol),), "rows") for b, k in program.masks]
     lengths = [SizeSource(Binding(s.name, s.type), (s.length,), "length") for s in program.growing]
-    return shapes + elements + lengths
+    return shapes + elements + rows + lengths
 
 
 def sizes_of(program: Program, said: Sequence[tuple[int, ...]]) -> Sizes:
@@ -248,7 +251,8 @@ def sizes_given(
     arrays = inputs.with_scalars(inputs.arrange(given))
     shapes = [_shape(name, x) for name, x in zip(inputs.names, arrays, strict=True)]
     found = [(n,) for n in lengths or [0] * len(program.growing)]
-    sizes = sizes_of(program, (*shapes, *inputs.elements(arrays), *found))
+    counts = inputs.counts(arrays, shapes)
+    sizes = sizes_of(program, (*shapes, *inputs.elements(arrays), *counts, *found))
     check_bytes(program, sizes)
     return sizes
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from camshaft.backends.base import Preferences, Tactic
-from camshaft.backends.cpu.attention.tactic import Attention
+from camshaft.backends.cpu.attention.tactic import Attention, RaggedAttention
 from camshaft.backends.cpu.conv.amx import ConvAmx
 from camshaft.backends.cpu.conv.depthwise.tactic import ConvDepthwiseI8
 from camshaft.backends.cpu.conv.direct import ConvDirect, takes_any_strides
@@ -23,6 +23,7 @@ from camshaft.backends.cpu.matmul_nbits.expand import MatmulNbitsExpanded
 from camshaft.backends.cpu.matmul_nbits.floats import MatmulNbits
 from camshaft.backends.cpu.movement.extents import Extents
 from camshaft.backends.cpu.movement.iota import Iota
+from camshaft.backends.cpu.movement.kept_rows import KeptRows
 from camshaft.backends.cpu.movement.resample import Resample
 from camshaft.backends.cpu.movement.tactics import Gather, Pad
 from camshaft.backends.cpu.pointwise.tactic import Pointwise
@@ -47,6 +48,7 @@ TACTICS: tuple[Tactic[Any], ...] = (
     MatmulNbits(),
     MatmulNbitsBytes(),
     Attention(),
+    RaggedAttention(),
     PoolGlobal(),
     PoolWindow(),
     Reduce(),
@@ -55,6 +57,7 @@ TACTICS: tuple[Tactic[Any], ...] = (
     Pad(),
     Gather(),
     Iota(),
+    KeptRows(),
     Extents(),
     Pointwise(),
 )
@@ -65,7 +68,7 @@ STRIDED: Mapping[str, Callable[[int, TensorType], bool]] = {
 }
 """Op -> (operand, its type) -> whether its kernels read that operand through any strides."""
 
-IN_ANY_ORDER = frozenset({"attention", "matmul"})
+IN_ANY_ORDER = frozenset({"attention", "matmul", "ragged_attention"})
 """Ops whose kernels write results whose axes, but for the last, lie in any order."""
 
 PREFERENCES = Preferences(

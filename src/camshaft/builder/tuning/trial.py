@@ -22,6 +22,7 @@ from camshaft.builder.tuning.values import random_values
 from camshaft.errors import BuildError
 from camshaft.ir.extents.sizes import evaluate, fixed, fixed_extent, typical_sizes
 from camshaft.ir.strides import span
+from camshaft.ops import OPS_BY_NAME
 from camshaft.runtime.file.manifest import Fingerprint
 
 BEYOND_L2 = 4 << 20
@@ -63,7 +64,9 @@ class Trial(Operands):
         rng = np.random.default_rng(0)
         valid = valid_integers(spec)
         self.feeds = {
-            f"x{i}": random_values(o.dtype, _elements(o), rng, valid.get(i))
+            f"x{i}": _ascending(o, valid[i])
+            if i in OPS_BY_NAME[spec.op].ascending
+            else random_values(o.dtype, _elements(o), rng, valid.get(i))
             for i, o in enumerate(spec.inputs)
             if not o.const
         }
@@ -123,6 +126,12 @@ class Trial(Operands):
         if len(self._accepted) < MOST_ACCEPTED:
             self._accepted.append([got.copy() for got in found])
         return ""
+
+
+def _ascending(operand: Operand, valid: tuple[int, int]) -> np.ndarray:
+    """Integers in equal steps from the least valid one to the greatest."""
+    values = np.linspace(*valid, _elements(operand)).round()
+    return values.astype(operand.dtype.numpy)
 
 
 def _elements(operand: Operand) -> int:

@@ -18,7 +18,7 @@ from camshaft.ir.expr import Expr
 from camshaft.ir.extents.bounds import bounds as bounds_of_extent
 from camshaft.ir.op import ValueRange
 from camshaft.ir.scalar import PREDICATES
-from camshaft.ir.types import DType, f32
+from camshaft.ir.types import DType
 
 ANY: ValueRange = (-math.inf, math.inf)
 _BOUNDED: dict[str, ValueRange] = {
@@ -65,7 +65,8 @@ def bounds(e: Expr, dtypes: Sequence[DType], inputs: Sequence[ValueRange]) -> Va
 def _rounded(value: float, dtype: DType) -> float:
     if dtype.name != "f32":
         return value
-    return float(np.float32(value)) if abs(value) < f32.largest else math.copysign(math.inf, value)
+    with np.errstate(over="ignore"):
+        return float(np.float32(value))
 
 
 def _bounds(x: Expr, args: Sequence[ValueRange], inputs: Sequence[ValueRange]) -> ValueRange:

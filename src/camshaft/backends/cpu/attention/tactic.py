@@ -15,16 +15,22 @@ from camshaft.backends.cpu.abi import constant_numbers, operand_pointer, phase_a
 from camshaft.backends.cpu.attention.block import BlockWriter
 from camshaft.backends.cpu.attention.pack import pack_all
 from camshaft.backends.cpu.attention.plan import Cut, Scratch, Shared
-from camshaft.backends.cpu.attention.problem import AttentionProblem, is_supported
+from camshaft.backends.cpu.attention.problem import (
+    RAGGED,
+    AttentionProblem,
+    Segments,
+    is_supported,
+)
 from camshaft.backends.cpu.attention.rows import add_rows
 from camshaft.backends.cpu.candidate import CpuCandidate
-from camshaft.backends.cpu.lang import Module
+from camshaft.backends.cpu.lang import FunctionBuilder, Module
 from camshaft.backends.cpu.pointwise.tactic import row_loop
 from camshaft.backends.cpu.target import CpuTarget
+from camshaft.ir.attrs import extent_attr
 from camshaft.ir.extents.bounds import bounds
-from camshaft.ir.extents.extent import Extent
+from camshaft.ir.extents.extent import Extent, ceil_div
 from camshaft.ir.extents.sizes import typical
-from camshaft.ir.types import f32
+from camshaft.ir.types import f32, i64
 
 _BLOCKS = ((32, True), (64, True), (128, False), (64, False))
 """Queries of a work item, about, and whether keys and values are packed beforehand."""
@@ -46,7 +52,7 @@ class Attention:
         self, spec: KernelSpec, target: CpuTarget, threads: int
     ) -> Sequence[AttentionCandidate]:
         """Blocks of several sizes; none for types without code."""
-        if not is_supported(spec):
+        if spec.op != self.name or not is_supported(spec):
             return ()
         p = AttentionProblem.of(spec)
         spare = 4 if target.registers >= 32 else 3
@@ -68,7 +74,15 @@ class Attention:
         return [
             AttentionCandidate(spec, target, p, dict(zip(names, params, strict=True)))
             for params in found
+            if p.segments is None or not params[-1]
         ]
+
+
+class RaggedAttention(Attention):
+    """The same within segments of rows, each of which packs its own keys and values."""
+
+    name = "ragged_attention"
+    version = 1
 
 
 class AttentionCandidate(CpuCandidate[AttentionProblem]):
@@ -96,12 +110,39 @@ class AttentionCandidate(CpuCandidate[AttentionProblem]):
             items = shared.heads * shared.key_panels
             with m.phase("pack", items, phase_args(spec)) as k:
                 pack_all(k, p, cut, k.args["in1"], k.args["in2"])
+        if p.segments is not None:
+            self._ragged(m, p.segments)
+            return m.source()
         blocks = cut.blocks(p)
         with m.phase("attention", p.heads * blocks, phase_args(spec)) as k:
-            packed = constant_numbers(spec)
-            pointers = [operand_pointer(k, spec, n, packed) for n in range(len(spec.inputs))]
-            dtypes = [o.dtype for o in (*spec.inputs, *spec.outputs)]
-            writer = BlockWriter(k, p, cut, [*pointers, k.args["out0"]], dtypes)
+            writer = self._writer(k)
             with row_loop(k, k.begin, k.end, (*p.lead, blocks)) as position:
                 writer.item(position[:-1], k.index(position[-1]))
         return m.source()
+
+    def _writer(self, k: FunctionBuilder) -> BlockWriter:
+        spec, segments = self.spec, self.problem.segments
+        packed = constant_numbers(spec)
+        numbers = [n for n in range(len(spec.inputs)) if n != RAGGED or segments is None]
+        pointers = [operand_pointer(k, spec, n, packed) for n in numbers]
+        dtypes = [*(spec.inputs[n].dtype for n in numbers), spec.outputs[0].dtype]
+        return BlockWriter(k, self.problem, self.cut, [*pointers, k.args["out0"]], dtypes)
+
+    def _ragged(self, m: Module, segments: Segments) -> None:
+        """Work items are blocks of all segments, as if each were the longest: those behind its end are empty."""
+        p, cut, spec = self.problem, self.cut, self.spec
+        longest = extent_attr(spec, "longest")
+        blocks = ceil_div(longest, cut.block)
+        with m.phase("attention", p.heads * segments.count * blocks, phase_args(spec)) as k:
+            writer = self._writer(k)
+            starts = operand_pointer(k, spec, RAGGED, constant_numbers(spec))
+            step = spec.inputs[RAGGED].strides[0]
+            loops = (*p.lead, segments.count, blocks)
+            with row_loop(k, k.begin, k.end, loops) as position:
+                segment, block = (k.index(n) for n in position[-2:])
+                first, behind = (
+                    k.cast(k.load(starts.at(k.mul(segment + n, step))), i64) for n in (0, 1)
+                )
+                length = k.min(behind - first, longest)
+                with k.if_(block * cut.block < length), k.known_here(segments.length, length):
+                    writer.item(position[:-2], block, first)

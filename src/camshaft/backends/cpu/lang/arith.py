@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from camshaft.backends.cpu.lang.emitter import Emitter
 from camshaft.backends.cpu.lang.values import Number, Value, llvm_type
 from camshaft.errors import BuildError
-from camshaft.ir.extents.extent import Dim
+from camshaft.ir.extents.extent import Dim, Extent, extent_of, operands
+from camshaft.ir.extents.symbol import Atom, Symbol, terms_of
 from camshaft.ir.types import DType, boolean, i64
 
 _FLOAT_COMPARE = {"lt": "olt", "le": "ole", "gt": "ogt", "ge": "oge", "eq": "oeq", "ne": "une"}
@@ -56,6 +57,26 @@ class Arithmetic(Emitter):
 
     def _binary(self, op: str, a: Value, b: Value) -> Value:
         return self.value(f"{op} {a.type} {a.ref}, {b.ref}", a.dtype, a.lanes)
+
+    # --- extents ----------------------------------------------------------------------------
+
+    def _computed(self, e: Extent) -> Value:
+        total = self.const(0, i64)
+        for monomial, coefficient in terms_of(e):
+            product = self.const(coefficient, i64)
+            for atom, power in monomial:
+                for _ in range(power):
+                    product = self.mul(product, self._atom(atom))
+            total = self.add(total, product)
+        return total
+
+    def _atom(self, atom: Atom) -> Value:
+        """Divisions are of extents that are not negative."""
+        if isinstance(atom, Symbol):
+            return self._here[atom] if atom in self._here else self.index(extent_of(atom))
+        a, b = (self._computed(x) for x in operands(atom))
+        ways = {"div": self.udiv, "mod": self.urem, "min": self.min, "max": self.max}
+        return ways[atom.op](a, b)
 
     # --- basic operations -------------------------------------------------------------------
 

@@ -6,14 +6,17 @@ thousands of instructions and an object per instruction costs more time than LLV
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from math import gcd, inf
 
 from camshaft.backends.cpu.lang.values import Index, Value, literal, llvm_type
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.errors import BuildError
 from camshaft.ir.extents.bounds import bounds
-from camshaft.ir.extents.extent import Dim, Extent
+from camshaft.ir.extents.extent import Dim, Extent, symbols_of
+from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.types import DType, i64
 
 Declarations = dict[str, str]
@@ -59,6 +62,7 @@ class Emitter:
         self.prologue: list[str] = []
         self.needs_dims = False
         self._loaded: dict[Dim, Value] = {}
+        self._here: dict[Symbol, Value] = {}
         self.target = target
         self.lines: list[str] = []
         self.block = "entry"
@@ -106,8 +110,21 @@ class Emitter:
                 raise BuildError(f"an index is an i64 scalar, not {number.type}")
             return number
         if isinstance(number, Dim):
+            if self._here and not self._here.keys().isdisjoint(symbols_of(number)):
+                return self._computed(number)
             return self._loaded.get(number) or self._load(number)
         return self.const(number, i64)
+
+    @contextmanager
+    def known_here(self, symbol: Symbol, value: Value) -> Iterator[None]:
+        """Within it, extents over a symbol that `dims` does not hold are computed from its value, an i64."""
+        self._here[symbol] = value
+        yield
+        del self._here[symbol]
+
+    @abstractmethod
+    def _computed(self, e: Extent) -> Value:
+        """The value of an extent over symbols that are known here, and others."""
 
     def extent(self, e: Extent) -> Index:
         """An int as it is; a run-time extent as the i64 that the caller has put into `dims`."""

@@ -42,7 +42,7 @@ class LinkedProgram:
         saying: Sequence[int] = (),
     ) -> None:
         """bindings: types of the arrays of a call, inputs first, outputs from `first_output`.
-        saying: those that say sizes by their elements."""
+        saying: those that say sizes by their values."""
         self.threads = threads
         self._runner = runner
         words = zeroed(Word.SLOTS + SLOT_WORDS * threads)
@@ -161,11 +161,10 @@ class LinkedProgram:
             self._tables.fit_checks(self.checks)
         self._tables.words[Word.FITTED] = on
 
-    @property
-    def elements(self) -> list[np.ndarray]:
-        """For each binding that says sizes by its elements, what these must be: u8 [bytes], to be
-        written within `in_turn`."""
-        return self._tables.held
+    def hold(self, said: Sequence[np.ndarray]) -> None:
+        """The values that the tables fit, of each binding that says sizes by its values.  Used within
+        `in_turn`."""
+        self._tables.hold(said)
 
     def words(self, targets: Targets) -> tuple[int, np.ndarray]:
         """Address of a table with the words that vary with sizes, and where in it they lie.

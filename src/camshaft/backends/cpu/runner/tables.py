@@ -55,7 +55,7 @@ class Tables:
         threads: int,
         saying: Sequence[int],
     ) -> None:
-        """saying: bindings that say sizes by their elements; their extents are ints."""
+        """saying: bindings that say sizes by their values."""
         self.words = words
         self.bindings, self.rows_in, self.threads = bindings, rows, threads
         patches = sum(isinstance(a, Patch) for r in rows for a in r.args)
@@ -74,10 +74,8 @@ class Tables:
         self.stamps = zeroed(len(rows) + 1)
         self.addresses = zeroed(len(bindings))
         self.expected = zeroed(EXPECTED_WORDS * len(bindings))
-        nbytes = [fixed_extent(bindings[i].nbytes, "bytes of an input") for i in saying]
-        self.held = [np.zeros(n, np.uint8) for n in nbytes]  # their elements when sizes were set
-        said = [(i, a.ctypes.data, a.nbytes) for i, a in zip(saying, self.held, strict=True)]
-        self.said = np.array(said, np.int64).reshape(-1)
+        self.held = [np.zeros(0, np.uint8) for _ in saying]  # their values when sizes were set
+        self.said = np.array([(i, 0, 0) for i in saying], np.int64).reshape(-1)
         self.dtypes = [np.dtype(b.dtype.numpy) for b in bindings]  # kept: `expected` holds ids
 
     def fill(self, first_output: int, checks: int) -> None:
@@ -127,6 +125,15 @@ class Tables:
                 targets.shapes + shapes,
             )
         )
+
+    def hold(self, said: Sequence[np.ndarray]) -> None:
+        """Keep the values of bindings that say sizes, in their order: a call with others is refused."""
+        for n, array in enumerate(said):
+            flat = array.reshape(-1).view(np.uint8)
+            if self.held[n].nbytes != flat.nbytes:
+                self.held[n] = np.empty(flat.nbytes, np.uint8)
+                self.said[3 * n + 1 : 3 * n + 3] = self.held[n].ctypes.data, flat.nbytes
+            self.held[n][:] = flat
 
     def fit_checks(self, checks: int) -> None:
         """Make the first rows, which look at inputs for NaN, fit the inputs' sizes."""

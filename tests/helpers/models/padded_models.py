@@ -1,0 +1,189 @@
+"""Encoders of padded sequences, with masks as exporters write them, and what is read of their rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from onnx import ModelProto, numpy_helper, parser
+
+WORDS, SIZE, HEADS = 40, 32, 2
+LONGEST = 12
+"""Positions that there are."""
+
+LOWEST = float(np.finfo(np.float32).min)
+
+MASKS = {
+    "added": (
+        """
+  f = Cast<to = 1> (mask) one = Constant<value_float = 1.0> () inv = Sub (one, f)
+  low = Mul (inv, lowest) bias = Unsqueeze (low, axes12)
+""",
+        "masked = Add (scaled, bias)",
+    ),
+    "selected": (
+        """
+  kept = Cast<to = 9> (mask) four = Unsqueeze (kept, axes12) bias = Where (four, zero, infinite)
+""",
+        "masked = Add (scaled, bias)",
+    ),
+    "filled": (
+        """
+  none = Constant<value_int = 0> () hidden = Equal (mask, none) four = Unsqueeze (hidden, axes12)
+""",
+        "masked = Where (four, lowest, scaled)",
+    ),
+    "expanded": (
+        """
+  kept = Cast<to = 9> (mask) four = Unsqueeze (kept, axes12)
+  shape = Shape (mask) b1 = Slice (shape, i0, i1) s1 = Slice (shape, i1, i2) wide = Concat<axis = 0> (b1, i1, s1, s1)
+  all = Expand (four, wide) bias = Where (all, zero, infinite)
+""",
+        "masked = Add (scaled, bias)",
+    ),
+    "by indices": (
+        """
+  kept = Cast<to = 9> (mask) shape = Shape (mask) b0 = Gather (shape, n0) s0 = Gather (shape, n1)
+  rows = Range (n0, b0, n1) keys = Range (n0, s0, n1) r4 = Unsqueeze (rows, axes123) k4 = Unsqueeze (keys, axes012)
+  q4 = Unsqueeze (keys, axes013) real = LessOrEqual (n0, q4) far = Mul (r4, s0) number = Add (k4, far)
+  flat = Reshape (kept, minus) picked = Gather (flat, number) both = And (real, picked) bias = Where (both, zero, lowest)
+""",
+        "masked = Add (scaled, bias)",
+    ),
+    "little": (
+        """
+  f = Cast<to = 1> (mask) one = Constant<value_float = 1.0> () inv = Sub (one, f)
+  tenk = Constant<value_float = -10000.0> () low = Mul (inv, tenk) bias = Unsqueeze (low, axes12)
+""",
+        "masked = Add (scaled, bias)",
+    ),
+    "causal too": (
+        """
+  kept = Cast<to = 9> (mask) four = Unsqueeze (kept, axes12) shape = Shape (mask) s0 = Gather (shape, n1)
+  places = Range (n0, s0, n1) k4 = Unsqueeze (places, axes012) q4 = Unsqueeze (places, axes013)
+  before = LessOrEqual (k4, q4) both = And (before, four) bias = Where (both, zero, lowest)
+""",
+        "masked = Add (scaled, bias)",
+    ),
+    "biased too": (
+        """
+  kept = Cast<to = 9> (mask) four = Unsqueeze (kept, axes12) hides = Where (four, zero, lowest)
+  shape = Shape (mask) s1 = Slice (shape, i1, i2) ends = Concat<axis = 0> (s1, s1)
+  near = Slice (relative, zeros2, ends, axes23) bias = Add (hides, near)
+""",
+        "masked = Add (scaled, bias)",
+    ),
+}
+"""Name -> (nodes that make what the score takes of the mask, the node that takes it)."""
+
+ENDS = {
+    "mean": """
+  m1 = Cast<to = 1> (mask) m2 = Unsqueeze (m1, axis2) shown = Mul (last, m2) sum = ReduceSum<keepdims = 0> (shown, axis1)
+  n = ReduceSum<keepdims = 0> (m2, axis1) least = Constant<value_float = 0.000000001> () some = Max (n, least)
+  y = Div (sum, some)
+""",
+    "largest": """
+  m1 = Cast<to = 9> (mask) m2 = Unsqueeze (m1, axis2) shown = Where (m2, last, lowest) y = ReduceMax<axes = [1], keepdims = 0> (shown)
+""",
+    "first": "y = Gather<axis = 1> (last, n0)",
+    "rows": "y = Identity (last)",
+    "plain mean": "y = ReduceMean<axes = [1], keepdims = 0> (last)",
+}
+"""Name -> nodes that make the output of the last rows."""
+
+_LAYER = """
+  q# = MatMul (x#, wq#) qb# = Add (q#, bq#) k# = MatMul (x#, wk#) v# = MatMul (x#, wv#)
+  qh# = Reshape (qb#, heads) kh# = Reshape (k#, heads) vh# = Reshape (v#, heads)
+  qt# = Transpose<perm = [0, 2, 1, 3]> (qh#) kt# = Transpose<perm = [0, 2, 3, 1]> (kh#) vt# = Transpose<perm = [0, 2, 1, 3]> (vh#)
+  s# = MatMul (qt#, kt#) scaled# = Mul (s#, scale) {masked} p# = Softmax<axis = -1> (masked#) a# = MatMul (p#, vt#)
+  at# = Transpose<perm = [0, 2, 1, 3]> (a#) af# = Reshape (at#, flat_heads) o# = MatMul (af#, wo#) r# = Add (o#, x#)
+  norm# = LayerNormalization<axis = -1> (r#, gain#, shift#) h# = MatMul (norm#, w1#) hb# = Add (h#, b1#) g# = Tanh (hb#)
+  d# = MatMul (g#, w2#) e# = Add (d#, norm#) {out} = LayerNormalization<axis = -1> (e#, gain#, shift#)
+"""
+
+
+def _constants(layers: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+
+    def some(*shape: int, scale: float = 0.2) -> np.ndarray:
+        return (scale * rng.standard_normal(shape)).astype(np.float32)
+
+    made: dict[str, np.ndarray] = {
+        "words": some(WORDS, SIZE, scale=1.0),
+        "positions": some(1, LONGEST, SIZE, scale=1.0),
+        "relative": some(1, HEADS, LONGEST, LONGEST, scale=1.0),
+        "heads": np.array([0, 0, HEADS, SIZE // HEADS]),
+        "flat_heads": np.array([0, 0, SIZE]),
+        "scale": np.array(0.25, np.float32),
+        "zero": np.array(0.0, np.float32),
+        "lowest": np.array(LOWEST, np.float32),
+        "infinite": np.array(-np.inf, np.float32),
+        "n0": np.array(0),
+        "n1": np.array(1),
+        "minus": np.array([-1]),
+        "zeros2": np.array([0, 0]),
+    }
+    for name in ("i0", "i1", "i2"):
+        made[name] = np.array([int(name[1])])
+    for name in ("axis1", "axis2", "axes12", "axes23", "axes123", "axes012", "axes013"):
+        made[name] = np.array([int(c) for c in name[4:]])
+    for n in range(layers):
+        for name in ("wq", "wk", "wv", "wo"):
+            made[f"{name}_{n}"] = some(SIZE, SIZE)
+        made |= {f"w1_{n}": some(SIZE, 3 * SIZE), f"w2_{n}": some(3 * SIZE, SIZE)}
+        made |= {f"bq_{n}": some(SIZE), f"b1_{n}": some(3 * SIZE), f"shift_{n}": some(SIZE)}
+        made[f"gain_{n}"] = 1 + some(SIZE)
+    return made
+
+
+def padded_model(
+    mask: str = "selected",
+    end: str = "mean",
+    *,
+    batch: int | str = "b",
+    length: int | str = "s",
+    dtype: str = "int64",
+    layers: int = 2,
+) -> ModelProto:
+    """Inputs ids and mask [batch, length], output y.  mask, end: one of MASKS and of ENDS."""
+    made, taken = MASKS[mask]
+    body = made
+    for n in range(layers):
+        out = "last" if n == layers - 1 else f"x_{n + 1}"
+        masked = taken.replace("scaled", f"scaled_{n}").replace("masked", f"masked_{n}")
+        body += _LAYER.replace("{masked}", masked).replace("{out}", out).replace("#", f"_{n}")
+    shape = f"{batch},{length}"
+    out = f"{shape},{SIZE}" if end == "rows" else f"{batch},{SIZE}"
+    text = f"""<ir_version: 9, opset_import: ["" : 17]>
+net (int64[{shape}] ids, {dtype}[{shape}] mask) => (float[{out}] y) {{
+  found = Gather (words, ids) size = Shape (ids) long = Slice (size, i1, i2)
+  here = Slice (positions, i0, long, i1) x_0 = Add (found, here)
+  {body} {ENDS[end]} }}"""
+    model = parser.parse_model(text)
+    for name, array in _constants(layers).items():
+        model.graph.initializer.append(numpy_helper.from_array(array, name))
+    return model
+
+
+def padded_feeds(mask: np.ndarray, dtype: type = np.int64, seed: int = 0) -> dict[str, np.ndarray]:
+    """Words for a mask [batch, length]."""
+    ids = np.random.default_rng(seed).integers(0, WORDS, mask.shape)
+    return {"ids": ids, "mask": mask.astype(dtype)}
+
+
+def patterns(batch: int = 3, length: int = 8) -> Mapping[str, np.ndarray]:
+    """Masks: full, padded on the right, on the left, with holes, with sequences of nothing, of nothing at all."""
+    place, lengths = np.arange(length), np.linspace(1, length, batch).astype(int)[:, None]
+    right = place < lengths
+    holes = np.random.default_rng(1).random((batch, length)) < 0.5
+    holes[:, length // 2] = True
+    empty = right.copy()
+    empty[batch // 2] = False
+    return {
+        "full": np.ones((batch, length), bool),
+        "right": right,
+        "left": right[:, ::-1].copy(),
+        "holes": holes,
+        "an empty sequence": empty,
+        "nothing": np.zeros((batch, length), bool),
+    }
