@@ -276,6 +276,7 @@ def test_every_build_option_can_be_given(tmp_path: Path) -> None:
         weight_only="int4",
         weight_block=64,
         weight_zero_points=True,
+        skip_padding=True,
         int8=True,
         calibrator="mse",
         percentile=99.0,

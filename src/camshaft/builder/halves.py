@@ -138,10 +138,10 @@ def _halved(
     tuned, made, how = best
     reasons = dict(decision.attempt.reasons)
     for node in graph.nodes:
-        if node.output.name in how:
+        if node.outputs[0].name in how:
             asked = any(half.layer_precision.get(o) in HALF_PRECISIONS for o in node.origin)
             why = "layer_precision" if asked else "permitted"
-            reasons.update((o, f"{how[node.output.name]}: {why}") for o in node.origin)
+            reasons.update((o, f"{how[node.outputs[0].name]}: {why}") for o in node.origin)
     summary = f"{halving} in {len(how)} layers, {decision.summary or 'fp32'}"
     if builder.times:
         summary += f"; {before.time_us / 1e3:.3f} ms without, {tuned.time_us / 1e3:.3f} ms so"
@@ -150,5 +150,5 @@ def _halved(
 
 def _of_layers(graph: Graph, how: Mapping[str, Halving]) -> Callable[[Task], bool]:
     """Whether a task computes one of the layers."""
-    layers = {o for n in graph.nodes if n.output.name in how for o in n.origin}
+    layers = {o for n in graph.nodes if n.outputs[0].name in how for o in n.origin}
     return lambda task: not layers.isdisjoint(task.origin)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from math import isinf
+from math import isinf, prod
 
 from camshaft.errors import ConfigError
 from camshaft.ir.extents.extent import Extent, sole_symbol

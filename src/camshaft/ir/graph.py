@@ -32,8 +32,7 @@ from camshaft.ir.types import Shape, TensorType, i64, type_of
 class Tensor:
     """A value of the graph.  `data` holds the array of a constant (read-only), else None.
 
-    values: of an input whose elements say sizes, these as extents in row-major order; else ().
-    kept: of an input that is a mask of rows, the size that it says; else None.
+    Of inputs that say sizes: values: the elements as extents in row-major order, kept: the rows that a mask keeps.
     """
 
     name: str
@@ -157,7 +156,7 @@ class GraphBuilder:
 
         constraints, fixed: those of the graph that is rebuilt; what is learned is added to them.
         beside: a builder of another graph of the same model, so that no two tensors of the two get one
-        name, and that both write down what they learn in one place.
+        name, and both write down in one place what they learn.
         """
         self.name = name
         self.fixed = list(fixed)
@@ -200,14 +199,10 @@ class GraphBuilder:
     # -- making things -----------------------------------------------------------------------
 
     def input(
-        self,
-        name: str,
-        type: TensorType,
-        values: Sequence[Extent] = (),
-        kept: Kept | None = None,
+        self, name: str, type: TensorType, values: Sequence[Extent] = (), kept: Kept | None = None
     ) -> Tensor:
-        """Declare a graph input.  values: of its elements, where these say sizes.  kept: as of `Tensor`."""
-        tensor = self._register(Tensor(name, type, values=tuple(values), kept=kept))
+        """Declare a graph input.  values, kept: see `Tensor`."""
+        tensor = self._register(Tensor(name, type, None, tuple(values), kept))
         self._inputs.append(tensor)
         if values:
             self._known[name] = known.of_extents(values, type.static)
@@ -220,9 +215,8 @@ class GraphBuilder:
 
     def fixed_input(self, name: str, array: np.ndarray) -> Tensor:
         """Declare an input of the model whose values are known: a constant."""
-        tensor = self.constant(array, name)
-        position = len(self._inputs) + len(self.fixed)
-        self.fixed.append(FixedInput(tensor.name, tensor.type, tensor.data, position=position))
+        tensor, at = self.constant(array, name), len(self._inputs) + len(self.fixed)
+        self.fixed.append(FixedInput(tensor.name, tensor.type, tensor.data, position=at))
         return tensor
 
     def constant(self, array: np.ndarray | np.generic, name: str = "const") -> Tensor:
@@ -311,11 +305,8 @@ class GraphBuilder:
 
     def extents(self, values: Sequence[Extent], name: str, *, scalar: bool = False) -> Tensor:
         """The i64 tensor [len(values)], or [] if `scalar`, of these extents; a constant if it can be."""
-        array = np.empty(len(values), object)
-        array[:] = values
-        shape = () if scalar else array.shape
-        type = TensorType(i64, shape)
-        return self._extents(array.reshape(shape), type, name, name, (name,))
+        shape = () if scalar else (len(values),)
+        return self.again(known.of_extents(values, shape), TensorType(i64, shape), name)
 
     def again(self, values: np.ndarray, type: TensorType, name: str) -> Tensor:
         """A tensor of another graph whose elements are known as extents, made anew in this one."""
@@ -329,7 +320,7 @@ class GraphBuilder:
         return tensor
 
     def known(self, tensor: Tensor) -> np.ndarray | None:
-        """The tensor's elements as an object array (see `ir.extents.known`), None if they are not known."""
+        """The tensor's elements as objects (see `ir.extents.known`), None if they are not known."""
         if tensor.data is not None:
             return known.as_known(tensor.data)
         return self._known.get(tensor.name)

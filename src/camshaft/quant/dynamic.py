@@ -143,7 +143,7 @@ class _Insertion:
     def run(self) -> Graph:
         for old in self.graph.nodes:
             node = self.rebuild.present(old)
-            if old.output.name in self.chosen:
+            if old.outputs[0].name in self.chosen:
                 self.rebuild.replace(old, [self._product(old, node)])
             else:
                 self.rebuild.replace(old, self.rebuild.carry(node))

@@ -52,6 +52,7 @@ def specs() -> dict[str, KernelSpec]:
         _halves,
         _few_bits,
         _attention,
+        _ragged,
         _pools,
         _reductions,
         _movement,
@@ -276,6 +277,20 @@ def _attention() -> Iterator[tuple[str, KernelSpec]]:
         causal = {"causal": True, "first": t - s, "window": 30, "hidden": "zero"}
         name = f"attention/causal {s} {t}"
         yield name, _spec("attention", inputs, out, epilogue=X, **attrs, **causal)
+
+
+def _ragged() -> Iterator[tuple[str, KernelSpec]]:
+    for n, longest in [(40, 20), (900, 600)]:
+        inputs = [_dense(f32, 1, 3, n, 16) for _ in range(3)] + [_dense(i64, 4)]
+        attrs = {"score": E.mul(X, E.const(0.25)), "operands": 0, "epilogue": X, "hidden": "nan"}
+        more = {"causal": n == 900, "longest": longest}
+        spec = _spec("ragged_attention", inputs, _dense(f32, 1, 3, n, 16), **attrs, **more)
+        yield f"ragged_attention/{n}", spec
+    for dtype in (i64, boolean, f32):
+        outputs = tuple(_dense(i64, d) for d in (9, 4, 15))
+        attrs = {"count": 9, "places": (0,), "whole": True, "ones": True}
+        spec = KernelSpec("kept_rows", (_dense(dtype, 3, 5),), outputs, tuple(attrs.items()))
+        yield f"kept_rows/{dtype}", spec
 
 
 def _pools() -> Iterator[tuple[str, KernelSpec]]:

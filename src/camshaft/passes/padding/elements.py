@@ -175,8 +175,10 @@ def _seen(data: np.ndarray, index: Indices) -> np.ndarray:
     axes = list(index)
     for n in reversed(range(len(axes))):
         first = axes.index(axes[n])
-        if isinstance(axes[n], int):
-            data = data.take(axes.pop(n), n)
+        number = axes[n]
+        if isinstance(number, int):
+            data = data.take(number, n)
+            axes.pop(n)
         elif first < n and data.shape[first] == data.shape[n]:
             data = np.moveaxis(np.diagonal(data, axis1=first, axis2=n), -1, first)
             axes.pop(n)

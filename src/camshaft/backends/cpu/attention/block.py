@@ -77,7 +77,7 @@ class BlockWriter:
             for pointer, lie in zip(self.pointers, lies, strict=True)
         ]
         if first is not None:
-            here = [self._at_segment(*at, first) for at in enumerate(zip(here, lies, strict=True))]
+            here = [x.at(k.mul(first, n)) for x, n in zip(here, p.row_steps, strict=True)]
         head = k.index(0) if self.shared is None else head_number(k, self.shared, position)
         start = block * cut.block
         rows = k.min(cut.block, k.index(p.queries) - start)
@@ -103,13 +103,6 @@ class BlockWriter:
                 first = tile * cut.keys
                 work.keys(first, k.min(cut.keys, k.index(p.keys) - first))
         work.finish()
-
-    def _at_segment(self, number: int, at: tuple[Pointer, Strided], first: Value) -> Pointer:
-        """Operand `number`, seen from the rows of a segment on: of one of the score also from its keys on."""
-        (pointer, lie), k = at, self.k
-        of_score = 3 <= number < 3 + len(self.p.score_operands)
-        step = lie.row + (lie.column if of_score else 0)
-        return pointer if step == 0 else pointer.at(k.mul(first, step))
 
 
 def ceil_div_value(x: Value, by: int) -> Value:

@@ -19,7 +19,6 @@ from camshaft.ir.types import HALVES, DType, Shape, bf16, f32
 
 _FACTORS = {"f32": f32, "bf16": bf16}
 
-
 RAGGED = 3
 """The operand of ragged attention that says where segments begin."""
 
@@ -131,6 +130,13 @@ class AttentionProblem:
             zero_hidden=attrs.get("hidden", "nan") == "zero",
             segments=segments,
         )
+
+    @property
+    def row_steps(self) -> tuple[Extent, ...]:
+        """How far each operand, the output last, is from one row to the next; of scores along both axes."""
+        before, behind = (self.q, self.k, self.v), (*self.operands, self.out)
+        scores = [o.row + o.column for o in self.score_operands]
+        return (*(o.row for o in before), *scores, *(o.row for o in behind))
 
     @property
     def heads(self) -> Extent:
