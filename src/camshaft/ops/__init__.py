@@ -18,7 +18,7 @@ from camshaft.ops import (
     rowwise,
     shapes,
 )
-from camshaft.ops.attention import ATTENTION, RAGGED_ATTENTION
+from camshaft.ops.attention import ATTENTION, ATTENTIONS, RAGGED_ATTENTION
 from camshaft.ops.contraction import CONV, CONV_TRANSPOSE, MATMUL
 from camshaft.ops.elementwise import POINTWISE
 from camshaft.ops.host import HOST
@@ -56,6 +56,7 @@ OPS_BY_NAME: Mapping[str, OpDef] = {op.name: op for op in ALL_OPS}
 __all__ = [
     "ALL_OPS",
     "ATTENTION",
+    "ATTENTIONS",
     "BROADCAST",
     "CONCAT",
     "CONV",

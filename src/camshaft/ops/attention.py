@@ -100,9 +100,11 @@ def _inner_rounding(arrays: Sequence[np.ndarray], attrs: Attrs) -> np.ndarray | 
     if attrs["products"] != "bf16":
         return None
     q, k, v = arrays[:3]
-    own = 3 + attrs["operands"]
+    ragged = "longest" in attrs
+    own = 3 + ragged + attrs["operands"]
     plain = {**attrs, "epilogue": IDENTITY}
-    (most,) = _attention_reference([q, k, np.abs(v), *arrays[3:own]], plain)
+    reference = _ragged_reference if ragged else _attention_reference
+    (most,) = reference([q, k, np.abs(v), *arrays[3:own]], plain)
     return np.nan_to_num(2.02 * 2.0**-8 * most, nan=0.0, posinf=0.0)
 
 
@@ -164,7 +166,7 @@ def _ragged_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.nda
     count = 4 + attrs["operands"]
     rows = q.shape[-2]
     lead = np.broadcast_shapes(*(a.shape[:-2] for a in (q, k, v)))
-    y = np.zeros((*lead, rows, v.shape[-1]), q.dtype)
+    y = np.zeros((*lead, rows, v.shape[-1]), dtype_of(q).accumulator.numpy)
     inner = {**attrs, "first": 0, "window": 0, "epilogue": IDENTITY}
     for a, b in pairwise(starts.tolist()):
         if b - a > attrs["longest"]:
@@ -199,7 +201,10 @@ RAGGED_ATTENTION = OpDef(
     _ragged_infer,
     _ragged_reference,
     {
-        **{n: ATTENTION.attributes[n] for n in ("score", "operands", "hidden", "epilogue")},
+        **{
+            n: ATTENTION.attributes[n]
+            for n in ("score", "operands", "hidden", "products", "epilogue")
+        },
         "causal": Attribute("whether keys behind a query are hidden", False),
         "longest": Attribute("the most rows of a segment"),
     },
@@ -208,8 +213,9 @@ RAGGED_ATTENTION = OpDef(
     more_anchors="operands",
     smooths=True,
     macs=_ragged_macs,
+    inner_rounding=_inner_rounding,
     integers=lambda types, attrs: {3: (0, types[0].shape[-2])},
     ascending=(3,),
 )
 
-OPS = (ATTENTION, RAGGED_ATTENTION)
+ATTENTIONS = OPS = (ATTENTION, RAGGED_ATTENTION)

@@ -17,7 +17,7 @@ from camshaft.ir.graph import Graph, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.rebuild import Rebuild
 from camshaft.ir.types import DType, bf16, f16, f32
-from camshaft.ops import ATTENTION, CONV, MATMUL, POINTWISE, RESHAPE, SLICE, TRANSPOSE
+from camshaft.ops import ATTENTIONS, CONV, MATMUL, POINTWISE, RESHAPE, SLICE, TRANSPOSE
 
 HALF_PRECISIONS: Mapping[str, DType] = {"bf16": bf16, "fp16": f16}
 """Name of a precision -> its element type."""
@@ -38,7 +38,7 @@ class Halving:
 def obstacle(node: Node, how: Halving) -> str:
     """Why a layer cannot become half that way, or ""."""
     dtype = how.dtype
-    if node.op is ATTENTION:
+    if node.op in ATTENTIONS:
         return _obstacle_of_attention(node, how)
     if node.op not in (CONV, MATMUL):
         return f"its op ({node.op.name}) has no weights"
@@ -62,7 +62,7 @@ def _obstacle_of_attention(node: Node, how: Halving) -> str:
 
 def asked_for(node: Node, dtype: DType, *, activations: bool) -> Halving:
     """What it means for a layer that it must be half: of attention always the products."""
-    return Halving(dtype, activations or node.op is ATTENTION)
+    return Halving(dtype, activations or node.op in ATTENTIONS)
 
 
 def _largest(w: Tensor) -> float:
@@ -113,7 +113,7 @@ def with_halves(graph: Graph, how: Mapping[str, Halving]) -> Graph:
         if halving is None:
             rebuild.replace(old, rebuild.carry(node))
             continue
-        if node.op is ATTENTION:
+        if node.op in ATTENTIONS:
             inputs = [
                 early if (early := attended.moved(t, rebuild, rounded)) else rebuild.get(t)
                 for t in old.args[:3]
@@ -143,7 +143,7 @@ class _Attended:
 
     def __init__(self, graph: Graph, how: Mapping[str, Halving]) -> None:
         self.graph = graph
-        self.attentions = {n for n in how if graph.producers[n].op is ATTENTION}
+        self.attentions = {n for n in how if graph.producers[n].op in ATTENTIONS}
         self._made: dict[str, Tensor] = {}
 
     def moved(self, t: Tensor, rebuild: Rebuild, rounded: Rounded) -> Tensor | None:
@@ -171,7 +171,7 @@ class _Attended:
             return False
         return all(
             all(t.name != other.name for other in node.args[3:])
-            if node.op is ATTENTION and node.output.name in self.attentions
+            if node.op in ATTENTIONS and node.output.name in self.attentions
             else node.op in _MOVES and self._is_read_here(node.output)
             for node in self.graph.consumers.get(t.name, ())
         )
