@@ -282,7 +282,13 @@ def _attention() -> Iterator[tuple[str, KernelSpec]]:
 def _ragged() -> Iterator[tuple[str, KernelSpec]]:
     for n, longest in [(40, 20), (900, 600)]:
         inputs = [_dense(f32, 1, 3, n, 16) for _ in range(3)] + [_dense(i64, 4)]
-        attrs = {"score": E.mul(X, E.const(0.25)), "operands": 0, "epilogue": X, "hidden": "nan", "products": "f32"}
+        attrs = {
+            "score": E.mul(X, E.const(0.25)),
+            "operands": 0,
+            "epilogue": X,
+            "hidden": "nan",
+            "products": "f32",
+        }
         more = {"causal": n == 900, "longest": longest}
         spec = _spec("ragged_attention", inputs, _dense(f32, 1, 3, n, 16), **attrs, **more)
         yield f"ragged_attention/{n}", spec
