@@ -71,24 +71,20 @@ def cycles(p: SizedConvProblem, rows: int, cols: int, target: CpuTarget) -> floa
     """Cycles per filter element and useful output element, up to a constant."""
     lanes = target.lanes(f32)
     panels = -(-p.k // (cols * lanes))
+    last = sum(vector_widths(p.k - (panels - 1) * cols * lanes, lanes)) / lanes
+    # Fewer than about eight independent sums do not hide the latency of an fma, fewer than
+    # twelve that of a bf16 dot product.
+    latency = 12.0 if p.form.dot and target.has_bf16 and not p.is_int8 else 8.0
+    full, rest = divmod(p.ow, rows)
     cycles = 0.0
-    for pixels in _tile_heights(p.ow, rows):
-        last = sum(vector_widths(p.k - (panels - 1) * cols * lanes, lanes)) / lanes
+    for pixels, tiles in ((rows, full), (rest, int(rest > 0))):
         for width, count in ((cols, panels - 1), (last, 1)):
             products = pixels * width
             loads = (0.9 if target.vector_bits >= 512 else 1.15) * (ceil(width) + pixels)
-            # Fewer than about eight independent sums do not hide the latency of an fma, fewer than
-            # twelve that of a bf16 dot product.
-            latency = 12.0 if p.form.dot and target.has_bf16 and not p.is_int8 else 8.0
             # Each tile streams the panel's weights once more: small tiles pay for it.
             stream = 0.35 * width
-            cycles += count * (max(products, loads, latency) + 0.1 * loads + stream)
+            cycles += tiles * count * (max(products, loads, latency) + 0.1 * loads + stream)
     return cycles * _conflicts(p, rows, target)
-
-
-def _tile_heights(ow: int, rows: int) -> list[int]:
-    full, rest = divmod(ow, rows)
-    return [rows] * full + [rest] * (rest > 0)
 
 
 def _conflicts(p: SizedConvProblem, rows: int, target: CpuTarget) -> float:
