@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from zlib import crc32
 
@@ -15,6 +16,12 @@ from camshaft.backends.cpu.target import CpuTarget
 TESTS = Path(__file__).parent
 CODEGEN = ("cli", "cpu", "end_to_end", "runtime", "test_compare.py")
 """Folders and files whose tests generate and run machine code: `make quick` leaves them out."""
+
+# Workers and the processes that tests start find modules compiled, whatever the environment says: a start
+# takes half the time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+os.environ["PYTHONPYCACHEPREFIX"] = str(TESTS.parent / "build" / "bytecode")
+sys.dont_write_bytecode, sys.pycache_prefix = False, os.environ["PYTHONPYCACHEPREFIX"]
 
 # A shared machine stalls now and then: a deadline would only measure that.  The examples are the
 # same on every run, so that a failure names the change and not the day.

@@ -13,7 +13,13 @@ import numpy as np
 
 from camshaft.builder.engine_builder import Builder, Tuned
 from camshaft.builder.halves import HalfPrecision, with_half_precision
-from camshaft.builder.precision import Attempt, Decision, choose_precision, fastest_float
+from camshaft.builder.precision import (
+    Attempt,
+    Decision,
+    announce_variants,
+    choose_precision,
+    fastest_float,
+)
 from camshaft.config import BuildConfig
 from camshaft.errors import CalibrationError, ConfigError
 from camshaft.few_bits import few_bits, refuse_rounding
@@ -130,8 +136,9 @@ class PrecisionSearch:
                 check_layer_names(graph, self.config.layer_precision)
             else:
                 self._refuse_needless_ranges(graph)
-            plain = self.builder.tune(graph)
-            tuned = fastest_float(self.builder, plain, self._float_variants(graph))
+            variants = self._float_variants(graph)
+            announce_variants(self.builder, [graph], variants)
+            tuned = fastest_float(self.builder, self.builder.tune(graph), variants)
             return Decision(Attempt(tuned.graph, None, {}), tuned, few.summary or "fp32")
         dynamic = DynamicQuantization(graph, self._integer_layers())
         if not dynamic.applies:

@@ -81,8 +81,9 @@ class Layers:
         b = GraphBuilder(f"{','.join(sorted(self.layers))}:{gain}")
         return b.graph({"y": b.input("x", TensorType(f32, (1,)))})
 
-    def announce(self, graph: Graph, stage: str) -> None:
-        assert graph.name == ",".join(sorted(self.layers))  # the float graph
+    def announce(self, graph: Graph, stage: str, after: Sequence[Graph] = ()) -> None:
+        assert graph.name.partition(":")[0] == ",".join(sorted(self.layers))  # a float graph
+        assert after
         self.announced.append((stage, len(self.tuned)))
 
     def tune(self, graph: Graph, stage: str) -> Any:
@@ -155,3 +156,9 @@ def test_progress_hears_of_the_float_graph_before_the_int8_graph_is_tuned() -> N
     net = Layers({"a": (2.0, 1.0)})
     decide(net)
     assert net.announced == [("tuning fp32", 0)]
+
+
+def test_progress_hears_of_variants_before_anything_is_tuned() -> None:
+    net = Layers({"a": (2.0, 1.0)})
+    decide(net, variants=[net.variant(0.5)])
+    assert net.announced == [("tuning fp32", 0), ("tuning fp32, merged siblings", 0)]

@@ -117,11 +117,14 @@ class Builder:
         choices = self._tuner.choose_all(tasks, report)
         return Tuned(graph, tuple(tasks), tuple(choices), bufferized.constants, bufferized.states)
 
-    def announce(self, graph: Graph, stage: str) -> None:
-        """Tell `progress` how many specs of a graph that is tuned later are not timed yet."""
+    def announce(self, graph: Graph, stage: str, after: Sequence[Graph] = ()) -> None:
+        """Tell `progress` how many specs of a graph that is tuned later are left to time then.
+
+        after: graphs that are tuned before it; what they have in common with it is theirs."""
         if self.progress is not None:
-            _, tasks = self._tasks(graph)
-            self.progress(stage, 0, self._tuner.untimed(tasks))
+            before = {key for g in after for key in self._tuner.untimed(self._tasks(g)[1])}
+            left = self._tuner.untimed(self._tasks(graph)[1])
+            self.progress(stage, 0, len(left - before))
 
     def _tasks(self, graph: Graph) -> tuple[Bufferized, list[Task]]:
         """A graph's tasks, with the tuner set for its weights."""

@@ -39,6 +39,17 @@ class DType:
     fraction: int = 0
     special: str = "ieee"
 
+    def __eq__(self, other: object) -> bool:
+        if self is other:  # nearly always: there is one object for each type
+            return True
+        if not isinstance(other, DType):
+            return NotImplemented
+        mine = (self.name, self.bits, self.kind, self.fraction, self.special)
+        return mine == (other.name, other.bits, other.kind, other.fraction, other.special)
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
     @property
     def bytes(self) -> int:
         """Bytes of one element."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from camshaft.errors import BuildError, ModelError
 from camshaft.ir.extents.bounds import bounds
@@ -191,6 +191,8 @@ class _AtSizes:
     constants: Mapping[str, int]
     sizes: Sizes
     limited: bool
+    _sound: set[tuple[int, Role, int]] = field(default_factory=set)
+    """Arguments that were looked at: many launches share a view."""
 
     def check(self, labels: Sequence[str]) -> None:
         self._check_bindings()
@@ -327,6 +329,9 @@ class _AtSizes:
             if role != "workspace" or nbytes:
                 raise BuildError(f"{where}: nothing, and its kernel takes {nbytes} bytes ({role})")
             return
+        key = (id(view), role, nbytes)
+        if key in self._sound:
+            return
         reach = self._check_view(where, view)
         if reach < nbytes and self._value(view.nbytes) < nbytes:  # of views of nothing it is more
             raise BuildError(
@@ -338,6 +343,7 @@ class _AtSizes:
             raise BuildError(
                 f"{where}: {_text(view.buffer)} at {view.offset} is no {role!r} operand"
             )
+        self._sound.add(key)
 
     def _check_number(self, where: str, extent: Extent) -> None:
         value = self._value(extent)

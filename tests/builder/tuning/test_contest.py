@@ -145,3 +145,14 @@ def test_what_is_left_of_a_graph_is_announced_before_it_is_tuned() -> None:
     made.tune(products(24), "now")
     made.announce(products(24, 40), "later")
     assert told == [("later", 0, 2), ("now", 0, 1), ("now", 1, 1), ("later", 0, 1)]
+
+
+def test_what_a_graph_shares_with_one_before_it_is_left_to_that() -> None:
+    told: list[tuple[str, int, int]] = []
+    made = builder(progress=lambda *told_: told.append(told_))
+    first, second = products(24, 40), products(24, 56)
+    made.announce(second, "second", [first])
+    made.tune(first, "first")
+    made.tune(second, "second")
+    of_second = [(done, total) for stage, done, total in told if stage == "second"]
+    assert of_second == [(0, 1), (0, 1), (1, 1)]

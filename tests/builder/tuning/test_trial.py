@@ -105,3 +105,14 @@ def test_a_gather_over_a_short_axis_is_built_and_right_at_the_default_level() ->
         [2.040919, -2.555665, 0.5],
     ]
     assert np.array_equal(got, np.array([want], np.float32))
+
+
+def test_a_clock_that_stands_still_gives_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a hypervisor takes time away a thread's clock does: a kernel that took no time won, and broke
+    the build."""
+    ticks = iter([0.0, 0.0, 0.0, 1.0, 4.0, 5.0, 7.0])
+    monkeypatch.setattr("camshaft.builder.tuning.bound_candidate.thread_time", lambda: next(ticks))
+    runner = BoundCandidate.__new__(BoundCandidate)
+    runner._operands, runner._copies = trial_of(E.inp(0), f32), 1
+    monkeypatch.setattr(runner, "run", lambda: None)
+    assert runner.time_us(4.0) == 3e6

@@ -111,7 +111,7 @@ def rounds_of(spec: KernelSpec, rng: np.random.Generator) -> Iterator[dict[str, 
     yield {s.name: s.typical for s in spec.symbols}
     for extra in range(6):
         yield {s.name: min(s.low + extra, s.high or 0) for s in spec.symbols}
-    for _ in range(6):
+    for _ in range(4):
         yield {s.name: int(rng.integers(s.low, (s.high or 0) + 1)) for s in spec.symbols}
 
 

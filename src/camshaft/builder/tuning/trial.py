@@ -28,7 +28,7 @@ from camshaft.runtime.file.manifest import Fingerprint
 BEYOND_L2 = 4 << 20
 """Bytes of weights after which earlier ones have left any L2 cache."""
 MOST_COPIES = 64
-LONGEST_RUN_US = 6000.0
+LONGEST_RUN_US = 3000.0
 MOST_ACCEPTED = 3
 """Right results that are kept, to compare others with."""
 POISON = 0xCD

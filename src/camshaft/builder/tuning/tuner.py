@@ -100,9 +100,9 @@ class Tuner:
         self._contests.release()
         return choices
 
-    def untimed(self, tasks: Sequence[Task]) -> int:
-        """How many specs of these tasks `choose_all` would time."""
-        return len(self._open_contests(tasks))
+    def untimed(self, tasks: Sequence[Task]) -> set[str]:
+        """Keys of the specs of these tasks that `choose_all` would time."""
+        return {contest.key for contest in self._open_contests(tasks)}
 
     def _open_contests(self, tasks: Sequence[Task]) -> list[Contest]:
         """What has to be timed to choose kernels for these tasks."""

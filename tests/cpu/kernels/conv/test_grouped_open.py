@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from camshaft.backends.cpu.conv.grouped import ConvGrouped
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.extents.extent import extent_of
 from camshaft.ir.extents.symbol import Symbol
-from grouped_cases import Case, assert_expected, depthwise, open_spec, problem
+from grouped_cases import Case, Problem, assert_expected, depthwise, open_spec, problem
 from kernel_harness import SymbolicKernel
 from targets import each_target
 
@@ -76,17 +77,25 @@ def sizes_of(spec: KernelSpec, rng: np.random.Generator) -> Iterator[dict[str, i
         yield {s.name: int(rng.integers(s.low, (s.high or 0) + 1)) for s in symbols}
 
 
+@lru_cache(maxsize=2 * (len(DEPTHWISE) + len(GROUPED)))
+def sized(case: Case, integer: bool) -> list[tuple[dict[str, int], Problem]]:
+    """The case at each of its sizes."""
+    every = sizes_of(open_spec(case, integer=integer), np.random.default_rng(0))
+    return [
+        (sizes, problem(case.at(sizes), integer=integer, seed=n)) for n, sizes in enumerate(every)
+    ]
+
+
 def check(tactic: Any, target: CpuTarget, case: Case, integer: bool) -> None:
+    """The best guess at all sizes, the oddest candidate at every other."""
     case = case if integer else replace(case, zero_point=0)
-    spec = open_spec(case, integer=integer)
-    candidates = tactic.plan(spec, target, 2)
+    candidates = tactic.plan(open_spec(case, integer=integer), target, 2)
     assert candidates
-    for candidate in (candidates[0], *candidates[1:][-1:]):
+    for step, candidate in enumerate((candidates[0], *candidates[1:][-1:]), 1):
         kernel = SymbolicKernel(candidate, target)
-        for number, sizes in enumerate(sizes_of(spec, np.random.default_rng(0))):
-            given = problem(case.at(sizes), integer=integer, seed=number)
+        for number, (sizes, given) in list(enumerate(sized(case, integer)))[::step]:
             run = kernel.laid_out(sizes, given.arrays, given.consts, threads=1 + number % 3)
-            run.run(parallel=number % 2 == 1)
+            run.run(parallel=number % 4 >= 2)
             run.check_guards()
             assert_expected(run.outputs()[0], given, f"{sizes} {candidate.params}")
 
