@@ -74,7 +74,7 @@ def test_planted_channels_are_found() -> None:
     rows = rows_with([60, 1, 1, -40, 1, 80, 1, 30])
     w = np.random.default_rng(1).standard_normal((32, 128)).astype(np.float32)
     w[:, [0, 3, 5, 7]] /= 50
-    for quantized in (with_fixed_range(seen(rows), ANYTHING), with_ranges_of_rows):
+    for quantized in (with_fixed_range(seen(rows), ANYTHING), with_ranges_of_rows()):
         made = choose(seen(rows), [w], quantized)
         assert made is not None and made.channels.tolist() == [0, 3, 5, 7]
         assert made.after < made.before / 10
@@ -86,7 +86,7 @@ def test_nothing_is_apart_where_it_gains_little() -> None:
     for rows in (rows_with([]), rows_with([1.5, 1.5])):
         sample = seen(rows)
         assert choose(sample, [w], with_fixed_range(sample, ANYTHING)) is None
-        assert choose(sample, [w], with_ranges_of_rows) is None
+        assert choose(sample, [w], with_ranges_of_rows()) is None
 
 
 def test_magnitude_alone_does_not_decide() -> None:
@@ -94,12 +94,12 @@ def test_magnitude_alone_does_not_decide() -> None:
     w = np.zeros((32, 128), np.float32)
     w[:, :4] = np.random.default_rng(1).standard_normal((32, 4))
     sample = seen(rows_with([60, 60, 60, 60, 60, 60, 60, 60]))
-    assert choose(sample, [w], with_ranges_of_rows) is None
+    assert choose(sample, [w], with_ranges_of_rows()) is None
 
 
 def test_few_channels_are_left_alone() -> None:
     w = np.ones((8, 32), np.float32)
-    assert choose(seen(rows_with([90.0], channels=32)), [w], with_ranges_of_rows) is None
+    assert choose(seen(rows_with([90.0], channels=32)), [w], with_ranges_of_rows()) is None
 
 
 # -- what is gained ----------------------------------------------------------------------------------

@@ -143,3 +143,27 @@ def test_deviation_is_of_each_outputs_range() -> None:
     got = [{"a": np.float32([1, 101]), "b": np.float32([0.1, 1.1]), "i": np.array([5, 5])}]
     assert worst_deviation(wanted, got) == pytest.approx(0.1)
     assert worst_deviation([{"a": np.float32([2, 2])}], [{"a": np.float32([2, 3])}]) > 0.5
+
+
+@pytest.mark.parametrize(
+    ("function", "zero"), [(F.relu, 0), (F.gelu, 32), (F.silu, 32), (F.tanh, 128)]
+)
+def test_rows_without_negative_values_use_all_levels(function, zero: int) -> None:  # type: ignore[no-untyped-def]
+    """Zero lies where the function that makes the rows says; nothing is clipped wherever it lies."""
+    b = GraphBuilder("one-sided")
+    x = b.input("x", TensorType(f32, (1, 9, WIDTH)))
+    y = function(b, F.add(b, F.matmul(b, x, weight(b, WIDTH, 96, "up")), 0.5))
+    graph = optimize(b.graph({"y": F.matmul(b, y, weight(b, 96, 48, "down"))}))
+    made, _ = DynamicQuantization(graph).quantized()
+    products = [n for n in made.nodes if n.op.name == "conv"]
+    assert [n.attrs["x_zero_point"] for n in products] == [128, zero]
+    feeds = {"x": np.random.default_rng(1).standard_normal((1, 9, WIDTH)).astype(np.float32) * 3}
+    feeds["x"][0, 2] = -40  # a row of which hardly anything is left
+    want, got = (interpret(g, feeds)["y"] for g in (graph, made))
+    error = np.abs(got - want).max(axis=-1)
+    assert (error <= 0.03 * np.abs(want).max(axis=-1) + 0.02).all()
+    name = products[1].args[0].name
+    levels: dict[str, np.ndarray] = {}
+    interpret(made, feeds, lambda n, a: levels.update({n: a}) if n == name else None)
+    if zero == 0:
+        assert levels[name].max() == 255

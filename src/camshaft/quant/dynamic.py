@@ -1,8 +1,8 @@
 """INT8 without calibration: rows of activations are quantized while they are computed.
 
-A product of rows with constant weights becomes one of bytes.  Each row (a token) gets a scale of its own,
-its largest magnitude / 127, so that nothing is clipped and no data need to be seen beforehand; weights are symmetric,
-a scale per output channel.  Convolutions with larger filters stay float: their rows are no tokens.
+A product of rows with constant weights becomes one of bytes.  Each row (a token) gets a scale of its own, the
+smallest with which nothing is clipped, so that no data need to be seen beforehand; zero is 128, or where rows have hardly
+a negative value (behind ReLU, GELU, SiLU) a smaller number (`quant.one_sided`); weights are symmetric, a scale per output channel.  Convolutions with larger filters stay float: their rows are no tokens.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from camshaft.ir.op import Attr
 from camshaft.ir.rebuild import Rebuild
 from camshaft.ir.types import f32, u8
 from camshaft.ops import CONV, MATMUL, POINTWISE, REDUCE
-from camshaft.quant.apart.choice import Apart, with_ranges_of_rows
+from camshaft.quant.apart.choice import Apart, Quantizer, with_ranges_of_rows
 from camshaft.quant.apart.products import (
     Split,
     choices,
@@ -31,11 +31,10 @@ from camshaft.quant.apart.products import (
     sampled,
 )
 from camshaft.quant.apart.sample import RowSample
+from camshaft.quant.one_sided import MIDDLE, zero_of
 from camshaft.quant.placement import check_layer_names
 from camshaft.quant.scheme import QuantParams, quantize, weight_params
 
-ZERO = 128
-"""What stands for 0 in a row of u8."""
 SMALLEST = 1e-30
 """The least magnitude that a row is scaled by; the reciprocal of its scale is finite."""
 _FEWEST_TERMS = 32
@@ -78,8 +77,12 @@ class DynamicQuantization:
     def apart_of(self, samples: Mapping[str, RowSample]) -> dict[str, Apart]:
         """What to carry apart, by rows of calibration data."""
         nodes = [n for n in self.graph.nodes if self._reason(n, frozenset()).startswith("int8")]
-        anything = (-np.inf, np.inf)
-        return choices(sampled(nodes), samples, lambda name: (with_ranges_of_rows, anything))
+        producers = self.graph.producers
+
+        def quantizer(name: str) -> tuple[Quantizer, tuple[float, float]]:
+            return with_ranges_of_rows(zero_of(name, producers)), (-np.inf, np.inf)
+
+        return choices(sampled(nodes), samples, quantizer)
 
     def quantized(self, keep_float: frozenset[str] = frozenset()) -> tuple[Graph, dict[str, str]]:
         """The graph with all products of rows but those of `keep_float` layers on bytes, and the reason for each
@@ -139,6 +142,11 @@ class _Insertion:
         self.b = self.rebuild.builder
         self.split = Split(self.b, apart)
         self.rows: dict[tuple[str, bool], tuple[Tensor, Tensor]] = {}
+        self.zeros = {
+            n.args[0].name: zero_of(n.args[0].name, graph.producers)
+            for n in graph.nodes
+            if n.output.name in chosen
+        }
 
     def run(self) -> Graph:
         for old in self.graph.nodes:
@@ -153,7 +161,8 @@ class _Insertion:
         """A product of bytes, whose sums are scaled in its epilogue."""
         x, w = node.args[:2]
         apart = self.split.of(old)
-        rows, scales = self._quantized(x, node, apart)
+        point = self.zeros[old.args[0].name]
+        rows, scales = self._quantized(x, node, point, apart)
         params, integers = self._quantized_weights(w, 0 if node.op is CONV else 1, apart)
         whole = self.b.constant(integers, f"{w.name}:int8")
         columns = self.b.constant(np.asarray(params.scale, np.float32), f"{w.name}:scale")
@@ -167,7 +176,7 @@ class _Insertion:
         zero = "x_zero_point" if node.op is CONV else "a_zero_point"
         attrs: dict[str, Attr] = {
             **node.attrs,
-            zero: ZERO,
+            zero: point,
             "epilogue": E.substitute(epilogue, [total, *rest]),
         }
         return self.b.emit(
@@ -175,8 +184,10 @@ class _Insertion:
             output=node.output.name,
         )  # fmt: skip
 
-    def _quantized(self, x: Tensor, like: Node, apart: Apart | None) -> tuple[Tensor, Tensor]:
-        """Rows as u8 around ZERO, and their scales [..., 1]; once however often they are read.
+    def _quantized(
+        self, x: Tensor, like: Node, zero: int, apart: Apart | None
+    ) -> tuple[Tensor, Tensor]:
+        """Rows as u8 around `zero`, and their scales [..., 1]; once however often they are read.
 
         Channels that are carried apart are 0 there.
         """
@@ -189,24 +200,29 @@ class _Insertion:
                     POINTWISE, [x, kept], {"expr": E.mul(E.inp(0), E.inp(1))}, like=like,
                     name=f"rest {x.name}", output=f"{x.name}:rest",
                 )  # fmt: skip
-            self.rows[key] = self._levels(seen, like)
+            self.rows[key] = self._levels(seen, like, zero)
         return self.rows[key]
 
-    def _levels(self, x: Tensor, like: Node) -> tuple[Tensor, Tensor]:
+    def _levels(self, x: Tensor, like: Node, zero: int) -> tuple[Tensor, Tensor]:
         """`_quantized` of rows of which all channels count."""
         largest = E.maximum(E.inp(0), E.const(SMALLEST))
+        levels, size = 127, E.unary("abs", E.inp(0))
+        if zero != MIDDLE:
+            levels = 255 - zero
+            below = E.mul(E.inp(0), E.const(-levels / zero)) if zero else E.const(0.0)
+            size = E.maximum(E.inp(0), below)
         attrs: dict[str, Attr] = {
             "kind": "max",
             "axes": (x.type.rank - 1,),
             "keepdims": True,
-            "prologue": E.unary("abs", E.inp(0)),
-            "epilogue": E.mul(largest, E.const(1 / 127)),
+            "prologue": size,
+            "epilogue": E.mul(largest, E.const(1 / levels)),
         }
         scales = self.b.emit(
             REDUCE, [x], attrs, like=like, name=f"scale {x.name}", output=f"{x.name}:scales"
         )
         share = E.mul(E.inp(0), E.unary("reciprocal", E.inp(1)))
-        level = E.cast(E.add(E.unary("round", share), E.const(float(ZERO))), u8)
+        level = E.cast(E.add(E.unary("round", share), E.const(float(zero))), u8)
         rows = self.b.emit(
             POINTWISE, [x, scales], {"expr": level}, like=like,
             name=f"quantize {x.name}", output=f"{x.name}:rows",

@@ -9,6 +9,7 @@ from math import sqrt
 import numpy as np
 
 from camshaft.quant.apart.sample import RowSample
+from camshaft.quant.one_sided import MIDDLE
 from camshaft.quant.scheme import dequantize, params_from_range, quantize, weight_params
 
 FEWEST = 4
@@ -60,11 +61,17 @@ def with_fixed_range(sample: RowSample, interval: tuple[float, float]) -> Quanti
     return quantized
 
 
-def with_ranges_of_rows(rows: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """A scale for each row, its largest magnitude / 127: what `quant.dynamic` does."""
-    rest = rows * kept
-    scale = np.maximum(np.abs(rest).max(axis=1, keepdims=True), 1e-30) / 127
-    return np.asarray(np.rint(rest / scale) * scale)
+def with_ranges_of_rows(zero: int = MIDDLE) -> Quantizer:
+    """u8 around `zero` with a scale for each row, with which nothing is clipped: what `quant.dynamic` does."""
+
+    def quantized(rows: np.ndarray, kept: np.ndarray) -> np.ndarray:
+        rest = rows * kept
+        over, under = (127, 127) if zero == MIDDLE else (255 - zero, max(zero, 1))
+        above, below = (rest * s for s in (1 / over, -1 / under))
+        scale = np.maximum(np.maximum(above, below).max(axis=1, keepdims=True), 1e-30)
+        return np.asarray(np.rint(rest / scale) * scale)
+
+    return quantized
 
 
 def choose(
