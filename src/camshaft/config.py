@@ -29,7 +29,7 @@ from camshaft.program.program import MAX_THREADS
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 WEIGHT_ONLY = ("int4", "int8")
-CALIBRATORS = ("entropy2", "entropy", "minmax", "percentile", "mse")
+CALIBRATORS = ("auto", "entropy2", "entropy", "minmax", "percentile", "mse")
 Progress = Callable[[str, int, int], None]
 
 _INTEGERS: tuple[tuple[str, int, int | None], ...] = (
@@ -71,9 +71,10 @@ class BuildConfig:
         wins, by the time of the whole graph.
     layer_precision: source layer name -> "fp32", "bf16", "fp16" or "int8"; obeyed absolutely, an error if
         it cannot be.
-    calibrator: how ranges are chosen from calibration data (see CALIBRATORS); "entropy2" is
-        TensorRT's default, ADR 4 says why it is not camshaft's.
-    percentile: of |x|, for the percentile calibrator: all but the largest 1 in 100,000.
+    calibrator: how ranges are chosen from calibration data (see CALIBRATORS); "auto" is "minmax" for
+        what products of rows read and "percentile" for the rest.  "entropy2" is TensorRT's default,
+        ADR 4 says why it is not camshaft's.
+    percentile: of |x|, for the calibrators auto and percentile: all but the largest 1 in 100,000.
     calibration_cache: file of ranges (TensorRT's text format): read if it exists and no
         calibration data is given, written otherwise.
     dynamic_ranges: tensor name -> amax or (min, max), set by hand; wins over calibration.
@@ -115,7 +116,7 @@ class BuildConfig:
     state: Mapping[str, str] = field(default_factory=dict)
     precision: frozenset[str] = frozenset()
     layer_precision: Mapping[str, str] = field(default_factory=dict)
-    calibrator: str = "percentile"
+    calibrator: str = "auto"
     percentile: float = 99.999
     calibration_cache: Path | None = None
     dynamic_ranges: Mapping[str, float | tuple[float, float]] = field(default_factory=dict)

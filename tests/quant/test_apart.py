@@ -105,7 +105,12 @@ def test_few_channels_are_left_alone() -> None:
 # -- what is gained ----------------------------------------------------------------------------------
 
 
-def calibrated(graph: Graph, batches: list[dict[str, np.ndarray]]) -> ImplicitQuantization:
+def calibrated(
+    graph: Graph,
+    batches: list[dict[str, np.ndarray]],
+    calibrator: str = "minmax",
+    percentile: float = 100.0,
+) -> ImplicitQuantization:
     """Quantization with ranges of these batches."""
     quantization = ImplicitQuantization(graph, bias_correction=False)
 
@@ -114,7 +119,7 @@ def calibrated(graph: Graph, batches: list[dict[str, np.ndarray]]) -> ImplicitQu
         tapped = replace(graph, outputs=tuple(tensors[n] for n in taps), output_names=taps)
         return lambda feeds: interpret(tapped, feeds)
 
-    quantization.calibrate(batches, run_taps, "minmax", 100.0)
+    quantization.calibrate(batches, run_taps, calibrator, percentile)
     return quantization
 
 
@@ -248,6 +253,16 @@ def test_ranges_by_hand_hold_for_all_channels() -> None:
         100.0,
     )
     assert not quantization.apart
+
+
+def test_by_default_rows_are_not_clipped() -> None:
+    """ "auto" gives what products of rows read the whole range, "percentile" leaves some values out."""
+    graph, _, rows = exact_net()
+    ranges = {
+        name: next(iter(calibrated(graph, [{"x": rows}], name, 90.0).ranges.values()))
+        for name in ("auto", "minmax", "percentile")
+    }
+    assert ranges["auto"] == ranges["minmax"] != ranges["percentile"]
 
 
 # -- what is reported --------------------------------------------------------------------------------

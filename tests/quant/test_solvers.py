@@ -23,6 +23,7 @@ from camshaft.quant.solvers import (
     Percentile,
     divergences,
     solver_named,
+    solvers_named,
     squared_errors,
 )
 
@@ -363,7 +364,10 @@ def test_an_empty_observer_is_an_error_that_names_the_tensor(solver):
 
 
 def test_solvers_by_name():
-    assert {solver_named(name).name for name in CALIBRATORS} == set(CALIBRATORS)
+    named = set(CALIBRATORS) - {"auto"}
+    assert {solver_named(name).name for name in named} == named
+    assert solvers_named("mse") == (MSE(), MSE())
+    assert solvers_named("auto", 99.9) == (Percentile(99.9), MinMax())
     assert solver_named("percentile", 99.9) == Percentile(99.9)
     with pytest.raises(CalibrationError, match=r"'kl' is unknown.*entropy2"):
         solver_named("kl")

@@ -179,7 +179,7 @@ class BuildOptions:
     ] = None
     percentile: Annotated[
         float | None,
-        _option("--percentile", help="Of |x|, for the percentile calibrator.", panel=_INT8),
+        _option("--percentile", help="Of |x|, for auto and percentile.", panel=_INT8),
     ] = None
     calibration_cache: Annotated[
         Path | None,

@@ -33,8 +33,10 @@ from camshaft.quant.scheme import SMALLEST_SCALE
 
 Range = float | tuple[float, float]  # amax, or (low, high)
 
-# Our calibrators as TensorRT spells them.  It has no MSE; its Legacy calibrator is the quantile.
+# Our calibrators as TensorRT spells them.  It has no MSE; its Legacy calibrator is the quantile, which "auto"
+# takes but for products of rows.
 ALGORITHMS = {
+    "auto": "LegacyCalibration",
     "entropy2": "EntropyCalibration2",
     "entropy": "EntropyCalibration",
     "minmax": "MinMaxCalibration",

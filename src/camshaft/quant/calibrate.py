@@ -159,13 +159,19 @@ def observe(
 
 
 def solve_ranges(
-    observers: Mapping[str, Observer], plan: QuantizationPlan, solver: Solver
+    observers: Mapping[str, Observer],
+    plan: QuantizationPlan,
+    solver: Solver,
+    others: Mapping[str, Solver] | None = None,
 ) -> dict[str, Range]:
-    """Source tensor -> interval; tensors of one group share the interval of all that they saw."""
+    """Source tensor -> interval; tensors of one group share the interval of all that they saw.
+
+    others: group -> its solver, where it is not `solver`.
+    """
     ranges: dict[str, Range] = {}
     for group, sources in plan.sources.items():
         seen = Observer.merged(group, [observers[s] for s in sources])
-        interval = solver.affine(seen)
+        interval = (others or {}).get(group, solver).affine(seen)
         ranges.update((s, interval) for s in sources)
     return ranges
 

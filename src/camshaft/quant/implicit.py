@@ -23,7 +23,7 @@ from camshaft.quant.insertion import WeightQuantizer, insert_qdq
 from camshaft.quant.magnitudes import largest_of
 from camshaft.quant.observers import HistogramKernel, numpy_histogram
 from camshaft.quant.placement import QuantizationPlan, activation_of, plan_quantization
-from camshaft.quant.solvers import solver_named
+from camshaft.quant.solvers import solvers_named
 
 Batches = Iterable[Mapping[str, np.ndarray]]
 
@@ -95,7 +95,9 @@ class ImplicitQuantization:
         watched = Observers.of(plan.observed, self._corrected(convs), readers)
         run = run_taps(watched.taps(self.graph))
         observe(self.graph, batches, watched, run, progress, histogram)
-        self.ranges = solve_ranges(watched.observers, plan, solver_named(calibrator, percentile))
+        solver, of_rows = solvers_named(calibrator, percentile)
+        others = {plan.group[name]: of_rows for name in readers}
+        self.ranges = solve_ranges(watched.observers, plan, solver, others)
         self.means = {name: seen.mean for name, seen in watched.means.items()}
         self.magnitudes = largest_of(watched.observers)
         self.samples = watched.rows

@@ -369,11 +369,22 @@ class MSE:
         return _interval(seen, *_zoom(score, line, 2 * LEVELS))
 
 
+def solvers_named(name: str, percentile: float = 99.999) -> tuple[Solver, Solver]:
+    """The solvers of a calibrator, one for images and one for rows that products multiply.
+
+    "auto" clips no row: few values of a token are large, and they matter.  Others treat both alike.
+    """
+    if name == "auto":
+        return Percentile(percentile), MinMax()
+    solver = solver_named(name, percentile)
+    return solver, solver
+
+
 def solver_named(name: str, percentile: float = 99.999) -> Solver:
     """The solver of that name, as in BuildConfig.calibrator; CalibrationError if there is none."""
     solvers: tuple[Solver, ...] = (Entropy2(), Entropy(), MinMax(), Percentile(percentile), MSE())
     for solver in solvers:
         if solver.name == name:
             return solver
-    known = ", ".join(s.name for s in solvers)
+    known = ", ".join(["auto", *(s.name for s in solvers)])
     raise CalibrationError(f"calibrator {name!r} is unknown; there is {known}")
