@@ -26,9 +26,11 @@ def feeds() -> dict[str, np.ndarray]:
     return {"x": np.random.default_rng(0).standard_normal((2, 24, 64)).astype(np.float32)}
 
 
-def built(**options: Any) -> tuple[BuildSession, camshaft.Engine]:
+def built(
+    width: int = 64, tokens: int = 24, **options: Any
+) -> tuple[BuildSession, camshaft.Engine]:
     options = {"threads": 1, "optimization_level": 1, **options}
-    session = BuildSession(encoder_layer(), BuildConfig.of(None, options))
+    session = BuildSession(encoder_layer(tokens, width), BuildConfig.of(None, options))
     return session, session.run()
 
 
@@ -65,3 +67,17 @@ def test_layers_are_what_they_must_be() -> None:
     assert 0 < error < 0.02
     with pytest.raises(ConfigError, match="products of f32 and of bf16 only"):
         built(precision={"fp16"}, layer_precision={"softmax": "fp16"})
+
+
+def test_bytes_where_layers_must_be_int8() -> None:
+    """Without calibration; permission alone leaves attention in FP32."""
+    want = built()[1](feeds())["y"]
+    session, engine = built(precision={"int8"}, width=128)
+    assert step(engine)["precision"] == "f32"
+    assert "only where layer_precision asks" in session.reasons["softmax"]
+    engine = built(precision={"int8"}, layer_precision={"softmax": "int8"})[1]
+    found = step(engine)
+    assert (found["precision"], found["reason"].split(",")[0]) == ("i8", "int8: layer_precision")
+    got = engine(feeds())["y"]
+    error = np.abs(got - want).max() / np.abs(want).max()
+    assert 0 < error < 0.03

@@ -20,7 +20,7 @@ from camshaft.ops.common import EPILOGUE, IDENTITY, accumulator, apply_epilogue,
 Attrs = Mapping[str, Any]
 
 
-PRODUCTS = ("f32", "bf16")
+PRODUCTS = ("f32", "bf16", "i8")
 """What the attribute "products" may be; the first one stands for the type that q, k and v have."""
 
 
@@ -50,40 +50,54 @@ def _attention_infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorTy
 
 
 def _attention_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndarray]:
-    q, k, v = arrays[:3]
-    count = 3 + attrs["operands"]
-    lead = np.broadcast_shapes(*(a.shape[:-2] for a in (q, k, v)))
-    scores = (*lead, q.shape[-2], k.shape[-2])
-    dtype = dtype_of(q).accumulator.numpy
-    if attrs["products"] == "bf16":
-        q, k, v = (a.astype(bf16.numpy) for a in (q, k, v))
-    q, k, v = (a.astype(dtype, copy=False) for a in (q, k, v))
-    y = np.empty((*lead, q.shape[-2], v.shape[-1]), dtype)
-    whole = [np.broadcast_to(a, (*lead, *a.shape[-2:])) for a in (q, k, v)]
-    operands = [np.broadcast_to(a, scores) for a in arrays[3:count]]
-    for at in np.ndindex(*lead):  # one matrix of scores at a time
-        y[at] = _one_head([a[at] for a in whole], [a[at] for a in operands], attrs)
-    return [apply_epilogue(y, arrays[count:], attrs)]
+    heads = _Heads(arrays, attrs)
+    q, v = arrays[0], arrays[2]
+    y = np.empty((*heads.lead, q.shape[-2], v.shape[-1]), dtype_of(q).accumulator.numpy)
+    for at in np.ndindex(*heads.lead):  # one matrix of scores at a time
+        powers = heads.powers(at)
+        with np.errstate(invalid="ignore"):  # infinite scores; a row without scores
+            total = powers.sum(axis=-1, keepdims=True)
+            shares = powers / total
+        if attrs["hidden"] == "zero":
+            shares = np.where(total == 0, 0.0, shares)
+        y[at] = np.matmul(shares, heads.values[at].astype(np.float64))
+    return [apply_epilogue(y, arrays[3 + attrs["operands"] :], attrs)]
 
 
-def _one_head(
-    matrices: Sequence[np.ndarray], operands: Sequence[np.ndarray], attrs: Attrs
-) -> np.ndarray:
-    q, k, v = matrices
-    s = np.matmul(q, k.T)
-    if attrs["score"] != IDENTITY:
-        s = np.broadcast_to(E.evaluate(attrs["score"], [s, *operands]), s.shape)
-    if attrs["causal"]:
-        s = np.where(visible(s.shape[0], s.shape[1], attrs["first"], attrs["window"]), s, -np.inf)
-    wide = s.astype(np.float64)
-    top = wide.max(axis=-1, keepdims=True, initial=-dtype_of(q).largest)
-    with np.errstate(invalid="ignore"):  # infinite scores; a row without scores
-        shares = np.exp(wide - top)
-        total = shares.sum(axis=-1, keepdims=True)
-        shares = shares / total
-    if attrs["hidden"] == "zero":
-        shares = np.where(total == 0, 0.0, shares)
-    return np.asarray(np.matmul(shares, v.astype(np.float64)), q.dtype)
+class _Heads:
+    """The operands of attention, head by head.  lead: axes of heads.  values: v, as it is multiplied."""
+
+    def __init__(self, arrays: Sequence[np.ndarray], attrs: Attrs) -> None:
+        self.attrs = attrs
+        q, k, v = arrays[:3]
+        self.lead = np.broadcast_shapes(*(a.shape[:-2] for a in (q, k, v)))
+        scores = (*self.lead, q.shape[-2], k.shape[-2])
+        self._operands = [np.broadcast_to(a, scores) for a in arrays[3 : 3 + attrs["operands"]]]
+        dtype = dtype_of(q).accumulator.numpy
+        if attrs["products"] == "bf16":
+            q, k, v = (a.astype(bf16.numpy) for a in (q, k, v))
+        q, k, v = (a.astype(dtype, copy=False) for a in (q, k, v))
+        if attrs["products"] == "i8":
+            q, k = (_through_bytes(a) for a in (q, k))
+        self._q, self._k, self.values = (
+            np.broadcast_to(a, (*self.lead, *a.shape[-2:])) for a in (q, k, v)
+        )
+        self._dtype = dtype
+
+    def powers(self, at: tuple[int, ...]) -> np.ndarray:
+        """Exponentials [S, T] of scores less the largest of their row, in f64."""
+        attrs = self.attrs
+        s = np.matmul(self._q[at], self._k[at].T).astype(self._dtype, copy=False)
+        if attrs["score"] != IDENTITY:
+            operands = [a[at] for a in self._operands]
+            s = np.broadcast_to(E.evaluate(attrs["score"], [s, *operands]), s.shape)
+        if attrs["causal"]:
+            seen = visible(s.shape[0], s.shape[1], attrs["first"], attrs["window"])
+            s = np.where(seen, s, -np.inf)
+        wide = s.astype(np.float64)
+        top = wide.max(axis=-1, keepdims=True, initial=-dtype_of(s).largest)
+        with np.errstate(invalid="ignore"):
+            return np.asarray(np.exp(wide - top))
 
 
 def visible(queries: int, keys: int, first: int, window: int) -> np.ndarray:
@@ -94,18 +108,62 @@ def visible(queries: int, keys: int, first: int, window: int) -> np.ndarray:
     return seen & (key > place - window) if window else seen
 
 
+def row_levels(x: np.ndarray, levels: int = 127) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of f32 as integers from -levels to levels, and their scales [..., 1]: as kernels compute them, to the
+    bit."""
+    largest = np.abs(x).max(axis=-1, keepdims=True, initial=np.float32(1e-30))
+    scale = largest * np.float32(1 / levels)
+    with np.errstate(invalid="ignore"):  # rows with an infinity or NaN
+        return np.rint(x * (np.float32(1) / scale)), scale
+
+
+def _through_bytes(x: np.ndarray) -> np.ndarray:
+    levels, scale = row_levels(x)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(levels.astype(np.float64) * scale)
+
+
 def _inner_rounding(arrays: Sequence[np.ndarray], attrs: Attrs) -> np.ndarray | None:
-    """Powers p (1 + e) with |e| <= 2^-8: sums of p v, and those of p that they are divided by, are off by that
-    share of what the magnitudes of v give."""
-    if attrs["products"] != "bf16":
+    """How far results are off by what powers and values are rounded to."""
+    if attrs["products"] == "f32":
         return None
-    q, k, v = arrays[:3]
-    ragged = "longest" in attrs
-    own = 3 + ragged + attrs["operands"]
-    plain = {**attrs, "epilogue": IDENTITY}
-    reference = _ragged_reference if ragged else _attention_reference
-    (most,) = reference([q, k, np.abs(v), *arrays[3:own]], plain)
-    return np.nan_to_num(2.02 * 2.0**-8 * most, nan=0.0, posinf=0.0)
+    if "longest" in attrs:  # whose products are of bf16
+        own = 4 + attrs["operands"]
+        plain = {**attrs, "epilogue": IDENTITY}
+        q, k, v = arrays[:3]
+        (most,) = _ragged_reference([q, k, np.abs(v), *arrays[3:own]], plain)
+        return np.nan_to_num(2.02 * 2.0**-8 * most, nan=0.0, posinf=0.0)
+    heads = _Heads(arrays, attrs)
+    slack = np.empty((*heads.lead, arrays[0].shape[-2], arrays[2].shape[-1]))
+    for at in np.ndindex(*heads.lead):
+        powers, v = heads.powers(at), heads.values[at].astype(np.float64)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            slack[at] = (_of_pairs if attrs["products"] == "bf16" else _of_bytes)(powers, v)
+    return np.nan_to_num(slack, nan=0.0, posinf=0.0)
+
+
+def _of_pairs(p: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Powers are p (1 + e) with |e| <= 2^-8, in the sums of p v and in that of p which divides them."""
+    return np.asarray(2.02 * 2.0**-8 * (p @ np.abs(v)) / p.sum(axis=-1, keepdims=True))
+
+
+def _of_bytes(p: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Powers that are not 0 are off by half of a 4095th, values by half of a level, of which there are 1023.
+
+    Bounds of sums of independent roundings, which nine of their standard deviations (Hoeffding 1963) are: the
+    worst case of thousands of keys would allow everything.  The largest power is exact, so that the sum is 1 or more.
+    """
+    half = 0.5 / 4095
+    seen = (p > 0).astype(np.float64)
+    total = p.sum(axis=-1, keepdims=True)
+    least = np.maximum(total - 9 * half * np.sqrt(seen.sum(axis=-1, keepdims=True)), 1)
+    y = p @ v / total
+    spread = np.maximum(
+        seen @ v**2 - 2 * y * (seen @ v) + y**2 * seen.sum(axis=-1, keepdims=True), 0
+    )
+    levels = np.abs(v).max(axis=0) / 1023 / 2
+    alike = np.minimum(9 * np.sqrt((p**2).sum(axis=-1, keepdims=True)), total) / total
+    return np.asarray(9 * half * np.sqrt(spread) / least + 1.02 * levels * alike)
 
 
 def _attention_macs(types: Types, output: TensorType, attrs: Attrs) -> Extent:
@@ -134,8 +192,9 @@ ATTENTION = OpDef(
             "nan",
         ),
         "products": Attribute(
-            'of what the two products are: "f32" (no rounding), or "bf16", to which q, k and v are rounded, and the exponentials '
-            "before they meet v",
+            'of what the two products are: "f32" (nothing is rounded); "bf16": q, k and v, and the exponentials '
+            'before they meet v; "i8": rows of q and k become bytes, exponentials and channels of v integers of '
+            "13 and 11 bits",
             "f32",
         ),
         "epilogue": EPILOGUE,
@@ -154,6 +213,8 @@ def _ragged_infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorType]
         raise ModelError(
             "ragged attention wants the rows at which segments begin, integers [B + 1]"
         )
+    if attrs["products"] == "i8":
+        raise ModelError("ragged attention has products of f32 and of bf16 only")
     rest = (*types[:3], *types[4:])
     require_equal(
         types[0].shape[-2], types[1].shape[-2], f"as many queries {types[0]} as keys {types[1]}"

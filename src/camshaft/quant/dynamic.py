@@ -3,6 +3,7 @@
 A product of rows with constant weights becomes one of bytes.  Each row (a token) gets a scale of its own, the
 smallest with which nothing is clipped, so that no data need to be seen beforehand; zero is 128, or where rows have hardly
 a negative value (behind ReLU, GELU, SiLU) a smaller number (`quant.one_sided`); weights are symmetric, a scale per output channel.  Convolutions with larger filters stay float: their rows are no tokens.
+Attention that must be INT8 multiplies integers, which its kernel makes of its operands as it goes.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from camshaft.ir.extents.sizes import typical
 from camshaft.ir.graph import Graph, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.rebuild import Rebuild
-from camshaft.ir.types import f32, u8
-from camshaft.ops import CONV, MATMUL, POINTWISE, REDUCE
+from camshaft.ir.types import HALVES, f32, u8
+from camshaft.ops import ATTENTION, CONV, MATMUL, POINTWISE, REDUCE
 from camshaft.quant.apart.choice import Apart, Quantizer, with_ranges_of_rows
 from camshaft.quant.apart.products import (
     Split,
@@ -41,11 +42,16 @@ _FEWEST_TERMS = 32
 """Terms of a sum below which rounding shows and nothing is gained."""
 
 
+def _may_multiply_bytes(node: Node) -> bool:
+    """Whether attention's products may be of bytes instead."""
+    floats = all(t.type.dtype in (f32, *HALVES) for t in node.args[:3])
+    return floats and node.attrs["products"] == "f32"
+
+
 def _terms(node: Node) -> int:
-    """Terms of each sum."""
-    last = node.args[1].shape[-1 if node.op is CONV else 0]
-    assert isinstance(last, int)
-    return last
+    """Terms of each sum; of attention, of each score."""
+    last = node.args[1].shape[0 if node.op is MATMUL else -1]
+    return typical(last)
 
 
 def _macs(node: Node) -> int:
@@ -104,16 +110,20 @@ class DynamicQuantization:
     def _reason(self, node: Node, keep_float: frozenset[str]) -> str:
         """Why a node with weights has its precision; "" for other nodes."""
         asked = {self.layer_precision[o] for o in node.origin if o in self.layer_precision}
-        if node.op not in (CONV, MATMUL):
+        if node.op not in (CONV, MATMUL, ATTENTION):
             return ""
-        if not is_product_of_rows(node):
+        if node.op is not ATTENTION and not is_product_of_rows(node):
             return "fp32: only products of rows with constant weights are quantized without calibration"
+        if node.op is ATTENTION and not _may_multiply_bytes(node):
+            return f"fp32: its operands are {', '.join(str(t.type) for t in node.args[:3])}"
         if "fp32" in asked:
             return "fp32: layer_precision"
         if "int8" in asked:
             return "int8: layer_precision, rows quantized as they are computed"
         if _terms(node) < _FEWEST_TERMS:
             return f"fp32: sums of {_terms(node)} terms gain nothing"
+        if node.op is ATTENTION:
+            return "fp32: attention is INT8 only where layer_precision asks for it"
         if keep_float.intersection(node.origin):
             return "fp32: the whole graph is faster so"
         return "int8: permitted, rows quantized as they are computed"
@@ -151,7 +161,11 @@ class _Insertion:
     def run(self) -> Graph:
         for old in self.graph.nodes:
             node = self.rebuild.present(old)
-            if old.outputs[0].name in self.chosen:
+            if old.outputs[0].name in self.chosen and node.op is ATTENTION:
+                bytes_: dict[str, Attr] = {**node.attrs, "products": "i8"}
+                made = self.b.add(node.op, node.inputs, bytes_, like=node, name=node.name)
+                self.rebuild.replace(old, made)
+            elif old.outputs[0].name in self.chosen:
                 self.rebuild.replace(old, [self._product(old, node)])
             else:
                 self.rebuild.replace(old, self.rebuild.carry(node))

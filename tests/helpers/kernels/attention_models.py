@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from camshaft.ir.types import bf16
+from camshaft.ops.attention import row_levels
 from half_models import vcvtneps2bf16, vdpbf16ps
 
 Scoring = Callable[[np.ndarray, slice], np.ndarray]
@@ -48,3 +49,29 @@ def attention_of_pairs(
 def halves(a: np.ndarray) -> np.ndarray:
     """As bf16."""
     return a.astype(bf16.numpy)
+
+
+def attention_of_bytes(
+    q: np.ndarray, k: np.ndarray, v: np.ndarray, score: Scoring, keys: int
+) -> np.ndarray:
+    """One head of f32 [S, H], [T, H], [T, G], over tiles of `keys` keys: sums of integers are exact; powers are
+    4095ths, values of 1023 levels up to the largest of their channel in the tile."""
+    (queries, by_query), (words, by_key) = row_levels(q), row_levels(k)
+    rows = q.shape[0]
+    top = np.full((rows, 1), -np.finfo(np.float32).max, np.float32)
+    total = np.zeros((rows, 1), np.float32)
+    y = np.zeros((rows, v.shape[1]), np.float32)
+    for first in range(0, k.shape[0], keys):
+        part = slice(first, first + keys)
+        sums = queries.astype(np.int64) @ words[part].astype(np.int64).T
+        s = score(sums.astype(np.float32) * by_query * by_key[part].T, part)
+        best = np.maximum(top, s.max(axis=1, keepdims=True))
+        with np.errstate(under="ignore"):
+            factor, powers = np.exp(top - best), np.rint(np.exp(s - best).astype(np.float64) * 4095)
+        levels, by_channel = (a.T for a in row_levels(v[part].T, 1023))
+        total = total * factor + powers.sum(axis=1, keepdims=True).astype(np.float32)
+        mixed = (powers.astype(np.int64) @ levels.astype(np.int64)).astype(np.float32)
+        y = y * factor + mixed * by_channel
+        top = best
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(y * (1 / total))

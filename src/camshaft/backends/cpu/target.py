@@ -54,6 +54,14 @@ class CpuTarget:
         return self.vector_bits // (8 * dtype.bytes)
 
     @property
+    def for_word_products(self) -> CpuTarget:
+        """The same for code with `dot_words`: LLVM makes two instructions of vpdpwssd, for the same ports, unless
+        it is told that one is fast."""
+        if not self.has_vnni:
+            return self
+        return replace(self, features=f"{self.features},+fast-dpwssd")
+
+    @property
     def is_x86(self) -> bool:
         """Whether x86 intrinsics may be used."""
         return self.triple.startswith("x86_64")

@@ -5,6 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from camshaft.backends.base import Operand
+from camshaft.backends.cpu.attention.bytes import (
+    TileScales,
+    quantize_keys,
+    quantize_queries,
+    quantize_values,
+    shared_scales,
+    value_tile,
+)
 from camshaft.backends.cpu.attention.hiding import Hider, Hiding
 from camshaft.backends.cpu.attention.pack import (
     first_word,
@@ -24,16 +32,16 @@ from camshaft.backends.cpu.matmul.tile import MatmulTile, PanelVectors
 from camshaft.backends.cpu.products.form import ProductForm
 from camshaft.ir import expr as E
 from camshaft.ir.extents.extent import Extent
-from camshaft.ir.types import DType, f32
+from camshaft.ir.types import DType, f32, i8, i32
 
 _ALIGN = 64
 
 
-def product(depth: Extent, a: tuple[Extent, Extent], factors: DType = f32) -> MatmulProblem:
-    """A product that is tiled by hand.  a: strides of its rows and columns."""
+def product(depth: Extent, a: tuple[Extent, Extent], left: DType, right: DType) -> MatmulProblem:
+    """A product that is tiled by hand.  a: strides of its rows and columns.  left, right: types of its factors."""
     one = Operand.dense(f32, (1, 1))
     return MatmulProblem(
-        factors, factors, (1,), depth, 1, a, (0,), (0,), (depth, 1), (1, 1), False, 0, 0, E.inp(0), (), one
+        left, right, (1,), depth, 1, a, (0,), (0,), (depth, 1), (1, 1), False, 0, 0, E.inp(0), (), one
     )  # fmt: skip
 
 
@@ -63,6 +71,8 @@ class BlockWriter:
         self.packed_keys = mine.at(room.keys).as_type(cut.unit)
         self.packed_values = mine.at(room.values).as_type(cut.unit)
         self.queries = mine.at(room.queries).as_type(cut.unit)
+        self.query_scales = mine.at(room.query_scales)
+        self.key_scales = mine.at(room.key_scales)
         self.state = RowState(mine.at(room.state), cut.block)
 
     def item(self, position: Sequence[Index], block: Value, first: Value | None = None) -> None:
@@ -84,7 +94,10 @@ class BlockWriter:
         work = _Block(self, here, start, rows, block, head)
         if cut.packs_queries:
             query = here[0].at(k.mul(start, p.q.row))
-            pack_queries(k, query, p, rows, self.queries, cut)
+            if cut.quantized:
+                quantize_queries(k, query, p, rows, self.queries, self.query_scales, cut)
+            else:
+                pack_queries(k, query, p, rows, self.queries, cut)
         if not cut.several:
             work.keys(k.index(0), p.keys if isinstance(p.keys, int) else k.index(p.keys))
             return
@@ -172,8 +185,7 @@ class _Block:
 
     @property
     def _columns(self) -> int:
-        panel = self.cut.value_panel
-        return -(-self.p.width // panel) * panel
+        return self.cut.columns(self.p)
 
     # -- one tile of keys ----------------------------------------------------------------------
 
@@ -182,9 +194,14 @@ class _Block:
         k, p, cut = self.k, self.p, self.cut
         key = self.key.at(k.mul(first, p.k.row))
         value = self.value.at(k.mul(first, p.v.row))
+        self.scales = self._scales_at(first) if cut.quantized else None
         if not cut.in_place and not cut.packed:
-            target, pitch = self.w.packed_values, cut.words(cut.keys)
-            pack_values(k, value, p.v, p.width, count, target, pitch, cut)
+            target, pitch = self.w.packed_values, cut.value_words(cut.keys)
+            if self.scales is not None:
+                scales = self.scales.values
+                quantize_values(k, value, p.v, p.width, count, target, scales, cut)
+            else:
+                pack_values(k, value, p.v, p.width, count, target, pitch, cut)
         self._scores(first, key, count)
         k.call(SYMBOL, self.w.scores, self.w.state.base, count, self.rows)
         self._values(first, value, count)
@@ -202,8 +219,9 @@ class _Block:
 
         def panel(at: Value, counts: Sequence[int | Value]) -> None:
             vectors = self._key_panel(first, key, at, number, len(counts))
+            sums = None if self.scales is None else self.scales.of_panel(at)[1]
             for line, rows in self._row_tiles():
-                tile.write(self._query(line), vectors, None, place.at((line, at)), rows, counts)
+                tile.write(self._query(line), vectors, sums, place.at((line, at)), rows, counts)
 
         with k.loop(0, whole) as n:
             panel(n * cut.panel, plain)
@@ -223,7 +241,12 @@ class _Block:
         k, p, cut, shared = self.k, self.p, self.cut, self.w.shared
         if shared is None:
             source, width = key.at(k.mul(at, p.k.row)), vectors * cut.lanes
-            pack_keys(k, source, p.k, p.size, number - 1 - at, self.w.packed_keys, width, cut)
+            target, last = self.w.packed_keys, number - 1 - at
+            if self.scales is None:
+                pack_keys(k, source, p.k, p.size, last, target, width, cut)
+            else:
+                pair = self.scales.of_panel(at)
+                quantize_keys(k, source, p.k, p.size, last, target, width, pair, cut)
             return self._packed(self.w.packed_keys, width)
         panel = (first + at) // cut.panel
         base = self.w.all_keys.at(self.head * shared.keys).at(
@@ -237,16 +260,16 @@ class _Block:
         size, steps = p.size, (p.q.row, p.q.column)
         if cut.packs_queries:
             size, steps = cut.group * cut.words(p.size), (cut.group * cut.query_pitch(p), 1)
-        form = ProductForm.widening(self.w.dtypes[0])
+        form, queries = ProductForm.widening(self.w.dtypes[0]), cut.query_factors
         if cut.group > 1:
-            form = ProductForm.packed(cut.factors, cut.factors, adjacent=steps[-1] == 1)
-        return MatmulTile(self.k, product(size, steps, cut.factors), cut.lanes, form)
+            form = ProductForm.packed(queries, cut.factors, adjacent=steps[-1] == 1)
+        return MatmulTile(self.k, product(size, steps, queries, cut.factors), cut.lanes, form)
 
     def _query(self, line: Value) -> Pointer:
         """The query in line number `line` of the block."""
         if self.cut.packs_queries:
             packed = self.w.queries.at(line * self.cut.query_pitch(self.p))
-            return packed.as_type(self.cut.factors)
+            return packed.as_type(self.cut.query_factors)
         return self.q.at(self.k.mul(self.start + line, self.p.q.row))
 
     def _values(self, first: Value, value: Pointer, count: int | Value) -> None:
@@ -258,7 +281,8 @@ class _Block:
         if group > 1:  # behind the last power there are zeros
             depth = -(-count // group) * group if isinstance(count, int) else group
             run_time = None if isinstance(count, int) else ceil_div_value(count, group)
-        tile = MatmulTile(k, product(depth, (group * cut.pitch, 1), cut.powers), cut.lanes)
+        factors = (cut.powers, f32 if cut.in_place else cut.value_factors)
+        tile = MatmulTile(k, product(depth, (group * cut.pitch, 1), *factors), cut.lanes)
         place = self._rescaled() if cut.several else self._final()
 
         def panel(column: Index, vectors: PanelVectors, columns: int) -> None:
@@ -273,11 +297,14 @@ class _Block:
             if cut.in_place:
                 source = value.at(k.mul(at, p.v.column))
                 vectors = PanelVectors(source, p.v.row, self._in_place)
+            elif shared is not None and cut.quantized:
+                base = value_tile(k, self.w.all_keys, shared, p, cut, self.head, first)
+                vectors = self._packed(base.at(at * shared.rows), cut.value_panel)
             elif shared is not None:
                 base = self.w.all_values.at(self.head * shared.values).at(k.mul(at, shared.rows))
                 vectors = self._packed(base.at(first_word(first, cut)), cut.value_panel)
             else:
-                base = self.w.packed_values.at(at * cut.words(cut.keys))
+                base = self.w.packed_values.at(at * cut.value_words(cut.keys))
                 vectors = self._packed(base, cut.value_panel)
             panel(at, vectors, part.count)
 
@@ -309,6 +336,15 @@ class _Block:
 
     # -- where results go ----------------------------------------------------------------------
 
+    def _scales_at(self, first: Value) -> TileScales:
+        """Of bytes: the scales of the tile of keys that begins at `first`."""
+        k, p, cut, w = self.k, self.p, self.cut, self.w
+        if w.shared is not None:
+            return shared_scales(k, w.all_keys, w.shared, p, cut, self.head, first)
+        values = w.packed_values.at(cut.value_words(cut.keys) * self._columns).as_type(f32)
+        sums = w.key_scales.at(cut.pitch).as_type(i32) if cut.factors == i8 else None
+        return TileScales(w.key_scales, sums, values)
+
     def _score_place(self, first: Value) -> Epilogue:
         """Scores of the tile of keys that begins at `first`, as [rows][pitch]."""
         k, p, cut = self.k, self.p, self.cut
@@ -316,37 +352,60 @@ class _Block:
             pointer.at(k.mul(self.start, o.row)).at(k.mul(first, o.column))
             for pointer, o in zip(self.score_pointers, p.score_operands, strict=True)
         ]
-        operands = _operands(p.score_operands, self.score_dtypes)
+        operands, score = _operands(p.score_operands, self.score_dtypes), p.score
         out = Operand(f32, (2, 2), (cut.pitch, 1))
+        if self.scales is not None:
+            score = _with_scales(score, len(operands))
+            operands = [*operands, Operand(f32, (2, 2), (1, 0)), _BY_COLUMN]
+            pointers = [*pointers, self.w.query_scales, self.scales.keys]
         if not p.causal:
-            return Epilogue(k, p.score, operands, pointers, out, self.w.scores)
+            return Epilogue(k, score, operands, pointers, out, self.w.scores)
         hider = Hider(self.k, p, self.start, first)
-        return Hiding(k, p.score, operands, pointers, out, self.w.scores, hider)
+        return Hiding(k, score, operands, pointers, out, self.w.scores, hider)
 
     def _rescaled(self) -> Epilogue:
         """Results so far, times the factor of their row, plus the new ones."""
         out = Operand(f32, (2, 2), (self._columns, 1))
         factor = Operand(f32, (2, 2), (1, 0))
-        expr = E.add(E.mul(E.inp(1), E.inp(2)), E.inp(0))
-        pointers = [self.w.results, self.w.state.factor(0)]
-        return Epilogue(self.k, expr, [out, factor], pointers, out, self.w.results)
+        operands, pointers = [out, factor], [self.w.results, self.w.state.factor(0)]
+        new = E.inp(0)
+        if self.scales is not None:
+            operands, pointers = [*operands, _BY_COLUMN], [*pointers, self.scales.values]
+            new = E.mul(E.cast(E.inp(0), f32), E.inp(3))
+        expr = E.add(E.mul(E.inp(1), E.inp(2)), new)
+        return Epilogue(self.k, expr, operands, pointers, out, self.w.results)
 
     def _final(self) -> Epilogue:
         """The output: results times the factor of their row, through the epilogue."""
         k, p = self.k, self.p
-        inputs = [E.mul(E.inp(0), E.inp(1)), *(E.inp(2 + n) for n in range(len(p.operands)))]
-        expr = E.substitute(p.epilogue, inputs)
+        count = len(p.operands)
+        inputs = [E.mul(E.inp(0), E.inp(1)), *(E.inp(2 + n) for n in range(count))]
         factor = Operand(f32, (2, 2), (1, 0))
         pointers = [
             pointer.at(k.mul(self.start, o.row))
             for pointer, o in zip(self.result_pointers, p.operands, strict=True)
         ]
         operands = _operands(p.operands, self.result_dtypes)
+        if self.scales is not None and not self.cut.several:
+            inputs[0] = E.mul(E.mul(E.cast(E.inp(0), f32), E.inp(2 + count)), E.inp(1))
+            operands, pointers = [*operands, _BY_COLUMN], [*pointers, self.scales.values]
+        expr = E.substitute(p.epilogue, inputs)
         out = Operand(self.w.dtypes[-1], (2, 2), (p.out.row, p.out.column))
         target = self.out.at(k.mul(self.start, p.out.row))
         return Epilogue(
             k, expr, [factor, *operands], [self.w.state.factor(0), *pointers], out, target
         )
+
+
+_BY_COLUMN = Operand(f32, (2, 2), (0, 1))
+"""Scales of columns."""
+
+
+def _with_scales(score: E.Expr, operands: int) -> E.Expr:
+    """The score of a sum of integers, with the scales of query and key behind its other operands."""
+    query, key = E.inp(1 + operands), E.inp(2 + operands)
+    product = E.mul(E.mul(E.cast(E.inp(0), f32), query), key)
+    return E.substitute(score, [product, *(E.inp(1 + n) for n in range(operands))])
 
 
 def _operands(lies: Sequence[Strided], dtypes: Sequence[DType]) -> list[Operand]:

@@ -91,9 +91,11 @@ def pack_values(
     target: words [panels][pitch][columns of a panel].
     """
 
+    group = cut.value_group
+
     def some(word: Value, rows: int) -> None:
         """A word of each column, of which so many factors exist."""
-        first = word if cut.group == 1 else k.mul(word, cut.group)
+        first = word if group == 1 else k.mul(word, group)
         lines = [source.at(k.mul(k.add(first, n) if n else first, lie.row)) for n in range(rows)]
         there = target.at(k.mul(word, cut.value_panel))
         for at in range(0, -(-size // cut.value_panel) * cut.value_panel, cut.lanes):
@@ -102,19 +104,19 @@ def pack_values(
             value = _beside(k, parts, cut)
             k.store(value, there.at(panel * cut.value_panel * pitch).at(column))
 
-    if cut.group == 1:
+    if group == 1:
         with k.loop(0, count) as word:
             some(word, 1)
         return
-    whole = count // cut.group
+    whole = count // group
     with k.loop(0, whole) as word:
-        some(word, cut.group)
-    left = count % cut.group
+        some(word, group)
+    left = count % group
     if isinstance(left, int):
         if left:
             some(k.index(whole), left)
     else:
-        for rows in range(1, cut.group):
+        for rows in range(1, group):
             with k.if_(k.eq(left, rows)):
                 some(k.index(whole), rows)
 
@@ -147,7 +149,7 @@ def pack_all(
     shared, space = Shared.of(p, cut), k.args["workspace"].as_type(cut.unit)
     all_values = space.at(shared.heads * shared.keys)
     loops = [d if s != 0 else 1 for d, s in zip(p.lead, shared.lead, strict=True)]
-    with row_loop(k, k.begin, k.end, (*loops, shared.key_panels)) as position:
+    with row_loop(k, k.begin, k.end, (*loops, shared.pieces)) as position:
         head = head_number(k, shared, position[:-1])
         panel = k.index(position[-1])
         first = panel * cut.panel

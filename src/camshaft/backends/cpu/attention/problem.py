@@ -15,9 +15,9 @@ from camshaft.ir.extents.extent import Extent, extent_of
 from camshaft.ir.extents.sizes import is_positive, typical
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.strides import Strides
-from camshaft.ir.types import HALVES, DType, Shape, bf16, f32
+from camshaft.ir.types import HALVES, DType, Shape, bf16, f32, i8
 
-_FACTORS = {"f32": f32, "bf16": bf16}
+_FACTORS = {"f32": f32, "bf16": bf16, "i8": i8}
 
 RAGGED = 3
 """The operand of ragged attention that says where segments begin."""
@@ -56,7 +56,7 @@ class AttentionProblem:
 
     score, score_operands: the expression of a score and its operands, matrices [S, T] for each head;
     epilogue, operands: likewise of a result, [S, G].
-    factors: of what the products are: f32 or bf16.
+    factors: of what the products are: f32, bf16, or i8 for bytes.
     causal, first, window: see the op.  place_step: how far apart the places of neighbouring rows are,
     0 where the rows are heads with one query each.
     segments: how rows are cut, of ragged attention; then `queries` and `keys` are those of one segment.

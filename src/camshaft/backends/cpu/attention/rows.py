@@ -10,14 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from camshaft.backends.cpu.attention.plan import Cut
+from camshaft.backends.cpu.attention.plan import POWER_LEVELS, Cut
 from camshaft.backends.cpu.expr import math
 from camshaft.backends.cpu.lang import Arg, FunctionBuilder, Index, Module, Pointer, Scalar, Value
-from camshaft.ir.types import DType, f32
+from camshaft.ir.types import DType, f32, i16, i32
 
 LOWEST = -f32.largest
 """What a maximum starts from: subtracting it from minus infinity still gives minus infinity."""
 _SIDE = 4
+_MAGIC = 1.5 * 2**23
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def _powers(
 ) -> Value:
     """The sum of what scores become; lanes behind the last key become 0.
 
-    Powers that are rounded to `dtype` are summed as they are then, so that the weights of a row add up to 1.
+    Integers are 4095ths, of whose sum the factor of a row is made.  Powers that are rounded to `dtype` are summed as they are then, so that the weights of a row add up to 1.
     """
     lanes, stored = k.target.lanes(f32), line.as_type(dtype)
     sums = [k.const(0.0, f32, lanes) for _ in range(_SIDE)]
@@ -113,7 +114,22 @@ def _powers(
             sums[n] = sums[n] + k.cast(rounded, f32)
             k.store(rounded, stored.at(at).at(n * lanes))
 
-    _visit(k, line, keys, visit, sums)
+    def visit_integers(at: Index, values: Sequence[Value]) -> None:
+        """Powers times 4095, rounded half to even in the lowest bits of a float; NaN stays in the sum."""
+        powers = math.shares(k, [value - largest for value in values])
+        shifted = [
+            k.fma(power, float(POWER_LEVELS), k.const(_MAGIC, f32, lanes)) for power in powers
+        ]
+        for n, value in enumerate(shifted):
+            sums[n] = sums[n] + (value - _MAGIC)
+        whole = [k.bitcast(value, i32) & 0xFFFF for value in shifted]
+        if len(whole) == _SIDE:
+            pairs = [k.concat(a, b) for a, b in zip(whole[::2], whole[1::2], strict=True)]
+            whole = [k.concat(*pairs)]
+        for n, value in enumerate(whole):
+            k.store(k.cast(value, i16), stored.at(at).at(n * lanes))
+
+    _visit(k, line, keys, visit_integers if dtype == i16 else visit, sums)
     return k.reduce(k.fold(sums, k.add), k.add)
 
 

@@ -1,4 +1,4 @@
-"""Attention on floats and halves: a block of queries at a time, its scores in the cache.
+"""Attention on floats, halves and bytes: a block of queries at a time, its scores in the cache.
 
 Work items are (head, block of queries).  Each goes over tiles of keys: keys and values into panels, unless a phase
 before has done so, scores = queries times keys, their softmax, results = powers times values.  One tile of keys needs no rescaling; more are
@@ -13,8 +13,9 @@ from functools import cached_property
 from camshaft.backends.base import KernelSpec, Source
 from camshaft.backends.cpu.abi import constant_numbers, operand_pointer, phase_args
 from camshaft.backends.cpu.attention.block import BlockWriter
+from camshaft.backends.cpu.attention.bytes import quantize_all
 from camshaft.backends.cpu.attention.pack import pack_all
-from camshaft.backends.cpu.attention.plan import Cut, Scratch, Shared
+from camshaft.backends.cpu.attention.plan import MOST_KEYS, Cut, Scratch, Shared
 from camshaft.backends.cpu.attention.problem import (
     RAGGED,
     AttentionProblem,
@@ -37,9 +38,7 @@ _BLOCKS = ((32, True), (64, True), (128, False), (64, False))
 _WHOLE = ((128, False), (32, False))
 _ONE_BLOCK = 64
 """Queries up to which one block may hold them all."""
-_KEYS = (512, 256)
-_MOST_AT_ONCE = 512
-"""Keys up to which one tile holds them all."""
+_KEYS = (MOST_KEYS, 256)
 
 
 class Attention:
@@ -57,11 +56,11 @@ class Attention:
         p = AttentionProblem.of(spec)
         spare = 4 if target.registers >= 32 else 3
         if p.factors != f32 or spec.inputs[0].dtype != f32:
-            spare += 1  # nothing multiplies by halves in memory
+            spare += 1  # nothing multiplies by halves or bytes in memory
         room = target.registers - spare
         queries, most = typical(p.queries), bounds(p.keys)[1]
         found: dict[tuple[int, int, int, int, bool], None] = {}
-        for keys in (int(most),) if most <= _MOST_AT_ONCE else _KEYS:
+        for keys in (int(most),) if most <= MOST_KEYS else _KEYS:
             for block, packed in _BLOCKS if queries > _ONE_BLOCK else _WHOLE:
                 for cols in (2, 4) if target.registers >= 32 or queries == 1 else (2,):
                     rows = min(queries, max(1, room // cols))
@@ -102,14 +101,14 @@ class AttentionCandidate(CpuCandidate[AttentionProblem]):
     def emit(self) -> Source:
         """The phase of the blocks, behind one that packs keys and values where that is apart."""
         p, cut, spec = self.problem, self.cut, self.spec
-        m = Module(self.target)
+        m = Module(self.target.for_word_products if cut.quantized else self.target)
         known = p.keys if isinstance(p.keys, int) and not cut.several else None
         add_rows(m, cut, known, zero_hidden=p.zero_hidden)
         if cut.packed:
             shared = Shared.of(p, cut)
-            items = shared.heads * shared.key_panels
-            with m.phase("pack", items, phase_args(spec)) as k:
-                pack_all(k, p, cut, k.args["in1"], k.args["in2"])
+            pack = quantize_all if cut.quantized else pack_all
+            with m.phase("pack", shared.heads * shared.pieces, phase_args(spec)) as k:
+                pack(k, p, cut, k.args["in1"], k.args["in2"])
         if p.segments is not None:
             self._ragged(m, p.segments)
             return m.source()

@@ -1,4 +1,4 @@
-"""Dot products within 32-bit lanes: of four bytes, and of two bf16.
+"""Dot products within 32-bit lanes: of four bytes, of two i16, and of two bf16.
 
 `dot4` gives the same bits on every target.  With VNNI it is one instruction.  Elsewhere the bytes are
 widened to 16 bits first, because the one-step u8 x s8 instruction of older CPUs saturates where two
@@ -70,6 +70,19 @@ class Dot(Arithmetic):
         """
         u_even, u_odd = self._split(u, signed=False)
         return acc + (self._madd(u_even, even) + self._madd(u_odd, odd))
+
+    def dot_words(self, a: Value, b: Value, acc: Value) -> Value:
+        """acc + the sum of two i16 products in each i32 lane; exact, the i32 sum wraps.
+
+        a, b: i32 lanes (or a scalar, spread) of two i16 each; acc: i32 lanes, 128, 256 or 512 bits in all.
+        """
+        if not self.target.has_vnni:
+            return acc + self._madd(a, b)
+        x, y = self.pair(a, b)
+        count = 2 * acc.lanes
+        operands = [self.bitcast(v, i16, count) for v in (x, y)]
+        name = f"llvm.x86.avx512.vpdpwssd.{16 * count}"
+        return self.call_intrinsic(name, i32, acc.lanes, acc, *operands)
 
     def dot2(self, a: Value, b: Value, acc: Value) -> Value:
         """acc + the sum of two bf16 products in each f32 lane: the odd one is added first.

@@ -6,6 +6,7 @@ the `group` elements of the reduction that one step takes lie beside each other,
     x            weights      group
     f32          f32          1      multiply-add
     u8           i8           4      `dot4`, exact sums in i32
+    i16          i16          2      `dot_words`, the same where they are few enough
     bf16         bf16         2      `dot2`
     f32          bf16         2      both halves of a pair are widened (a shift, a mask): two multiply-adds
     f16, f32     f16          1      widened, multiply-add
@@ -22,7 +23,7 @@ from camshaft.backends.cpu.lang import FunctionBuilder, Pointer, Value
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.errors import BuildError
 from camshaft.ir.extents.extent import Extent
-from camshaft.ir.types import HALVES, DType, bf16, f16, f32, i8, i32, u8, u16
+from camshaft.ir.types import HALVES, DType, bf16, f16, f32, i8, i16, i32, u8, u16
 
 Parts = tuple[Value, ...]
 """What one step multiplies: parts of x with parts of the weights, one after the other."""
@@ -51,6 +52,8 @@ class ProductForm:
     @staticmethod
     def packed(x: DType, w: DType, *, adjacent: bool) -> ProductForm:
         """For weights in packed form; adjacent: whether a group of x lies together in memory."""
+        if x == w == i16:  # which no op multiplies: who takes them has few enough
+            return ProductForm(x, w, 2, dot=True)
         if not may_meet(x, w):
             raise BuildError(f"no code multiplies {x} by {w}")
         if x in _BYTES:
@@ -81,6 +84,8 @@ class ProductForm:
     @property
     def sums(self) -> DType:
         """In which products are summed."""
+        if self.x == i16:
+            return i32
         return f16 if self.narrow else self.x.accumulator
 
     @property
@@ -96,7 +101,7 @@ class ProductForm:
         if self.integer:
             return 2
         if self.dot:
-            return 1 if target.has_bf16 else cols + 2
+            return 1 if target.has_bf16 or self.x == i16 else cols + 2
         if self.group > 1:
             return cols + 1
         return 3 if self.x in HALVES else 1
@@ -139,6 +144,8 @@ class ProductForm:
         for part, weights in zip(x, w, strict=False):
             if self.integer:
                 acc = k.dot4(part, weights, acc)
+            elif self.x == i16:
+                acc = k.dot_words(part, weights, acc)
             elif self.dot:
                 acc = k.dot2(part, weights, acc)
             else:
