@@ -155,7 +155,7 @@ class _Insertion:
         self.zeros = {
             n.args[0].name: zero_of(n.args[0].name, graph.producers)
             for n in graph.nodes
-            if n.output.name in chosen
+            if n.outputs[0].name in chosen
         }
 
     def run(self) -> Graph:
