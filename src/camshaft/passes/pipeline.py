@@ -10,6 +10,7 @@ from functools import partial
 
 from camshaft.ir.graph import Graph
 from camshaft.passes.canonical.conv_transpose import LOWERINGS
+from camshaft.passes.canonical.equal_extents import settle_extents
 from camshaft.passes.canonical.long_axis import LONG_AXIS_RULES
 from camshaft.passes.canonical.rules import CANONICALIZATIONS, canonicalize
 from camshaft.passes.canonical.shapes import SHAPE_RULES
@@ -50,6 +51,7 @@ ALL_REWRITES: tuple[Rewrite, ...] = (
 )
 
 PIPELINE: tuple[Pass, ...] = (
+    Pass("settle-extents", settle_extents),
     Pass("canonicalize", canonicalize),
     Pass("lower", partial(rewrite, rules=(*LOWERINGS, *BLOCK_RULES))),
     Pass("layout", to_channels_last),

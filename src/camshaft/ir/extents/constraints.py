@@ -64,7 +64,7 @@ def require_equal(a: Extent, b: Extent, otherwise: str) -> Extent:
     if current is None:
         raise UndecidedExtent(f"{a} == {b}", ranges_of(a, b))
     constraints, why = current
-    first, second = sorted((a, b), key=_complexity)
+    first, second = simpler(a, b)
     constraints.add(second, "==", first, why)
     return first
 
@@ -92,6 +92,12 @@ def require_possible(shape: Sequence[Extent], what: object) -> None:
     for axis, extent in enumerate(shape):
         if not isinstance(extent, int) or extent < 0:
             require_at_least(extent, 0, f"axis {axis} of the result, {what}, is negative")
+
+
+def simpler(a: Extent, b: Extent) -> tuple[Extent, Extent]:
+    """Both, the simpler one first."""
+    first, second = sorted((a, b), key=_complexity)
+    return first, second
 
 
 def _complexity(e: Extent) -> tuple[int, int, str]:

@@ -312,23 +312,32 @@ class ShareHeads(Rewrite):
     def _shared(t: Tensor, r: Rewriter) -> tuple[Tensor, Shape] | None:
         """[..., M, 1, T, H] and the heads [..., M, R] for which it is repeated, where `t` is
         [..., M * R, T, H]."""
-        flat = r.producer(t, RESHAPE)
-        if flat is None:
+        rank = t.type.rank
+        last = r.producer(t, TRANSPOSE)
+        order = ints_attr(last, "perm") if last else tuple(range(rank))
+        flat = r.producer(last.args[0] if last else t, RESHAPE)
+        if flat is None or flat.args[0].type.rank != rank + 1 or rank < 3:
             return None
         turn = r.producer(flat.args[0], TRANSPOSE)
         wide = r.producer((turn or flat).args[0], BROADCAST)
-        if wide is None or wide.args[0].type.rank != len(wide.output.shape):
+        if wide is None or wide.args[0].type.rank != rank + 1:
             return None
-        rank, shape = t.type.rank + 1, flat.args[0].shape
-        perm = ints_attr(turn, "perm") if turn else tuple(range(rank))
-        narrow = wide.args[0]
-        if len(perm) != rank or shape[-2:] != t.shape[-2:]:
+        first = ints_attr(turn, "perm") if turn else tuple(range(rank + 1))
+        heads = order[rank - 3]
+        split = [
+            a
+            for axis in order
+            for a in ((axis, axis + 1) if axis == heads else (axis + (axis > heads),))
+        ]
+        perm = tuple(first[a] for a in split)
+        narrow, shape = wide.args[0], tuple(wide.output.shape[a] for a in perm)
+        if shape[-2:] != t.shape[-2:] or shape[:-4] != t.shape[:-3]:
             return None
         if tuple(narrow.shape[a] for a in perm) != (*shape[:-3], 1, *shape[-2:]):
             return None
-        if turn:
+        if perm != tuple(range(rank + 1)):
             label = f"{narrow.name}:heads"
-            narrow = r.emit(TRANSPOSE, [narrow], {"perm": perm}, like=turn, output=label)
+            narrow = r.emit(TRANSPOSE, [narrow], {"perm": perm}, like=flat, output=label)
         return narrow, shape[:-2]
 
     def example(self) -> Graph:
