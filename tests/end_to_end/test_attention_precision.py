@@ -26,6 +26,10 @@ def feeds() -> dict[str, np.ndarray]:
     return {"x": np.random.default_rng(0).standard_normal((2, 24, 64)).astype(np.float32)}
 
 
+def wide_feeds() -> dict[str, np.ndarray]:
+    return {"x": np.random.default_rng(0).standard_normal((2, 24, 128)).astype(np.float32)}
+
+
 def built(
     width: int = 64, tokens: int = 24, **options: Any
 ) -> tuple[BuildSession, camshaft.Engine]:
@@ -69,15 +73,26 @@ def test_layers_are_what_they_must_be() -> None:
         built(precision={"fp16"}, layer_precision={"softmax": "fp16"})
 
 
-def test_bytes_where_layers_must_be_int8() -> None:
-    """Without calibration; permission alone leaves attention in FP32."""
-    want = built()[1](feeds())["y"]
+def test_integers_where_int8_is_permitted() -> None:
+    """Without calibration; not for few queries, and not where a layer must be FP32."""
+    want = built(width=128)[1](wide_feeds())["y"]
     session, engine = built(precision={"int8"}, width=128)
+    assert step(engine)["precision"] == "i8"
+    assert session.reasons["softmax"].startswith("int8: permitted")
+    got = engine(wide_feeds())["y"]
+    error = np.abs(got - want).max() / np.abs(want).max()
+    assert 0 < error < 0.03
+    session, engine = built(precision={"int8"}, width=128, tokens=8)
     assert step(engine)["precision"] == "f32"
-    assert "only where layer_precision asks" in session.reasons["softmax"]
+    assert "few queries" in session.reasons["softmax"]
+    engine = built(precision={"int8"}, layer_precision={"softmax": "fp32"}, width=128)[1]
+    assert step(engine)["precision"] == "f32"
+
+
+def test_integers_where_layers_must_be_int8() -> None:
     engine = built(precision={"int8"}, layer_precision={"softmax": "int8"})[1]
     found = step(engine)
     assert (found["precision"], found["reason"].split(",")[0]) == ("i8", "int8: layer_precision")
-    got = engine(feeds())["y"]
+    want, got = built()[1](feeds())["y"], engine(feeds())["y"]
     error = np.abs(got - want).max() / np.abs(want).max()
     assert 0 < error < 0.03

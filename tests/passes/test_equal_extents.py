@@ -65,7 +65,7 @@ def test_attention_over_a_past(sliced: bool) -> None:
         want = shares / shares.sum(-1, keepdims=True) @ v
         np.testing.assert_allclose(got["y"], want, rtol=1e-4, atol=1e-5)
     feeds["mask"] = feeds["mask"][..., :-1]
-    with pytest.raises(ShapeError, match="mask|t"):
+    with pytest.raises(ShapeError, match=r"mask|t"):
         engine(feeds)
 
 

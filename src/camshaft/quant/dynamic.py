@@ -40,6 +40,8 @@ SMALLEST = 1e-30
 """The least magnitude that a row is scaled by; the reciprocal of its scale is finite."""
 _FEWEST_TERMS = 32
 """Terms of a sum below which rounding shows and nothing is gained."""
+_FEWEST_QUERIES = 16
+"""Queries of attention for which its keys and values are worth quantizing in each call."""
 
 
 def _may_multiply_bytes(node: Node) -> bool:
@@ -82,7 +84,8 @@ class DynamicQuantization:
 
     def apart_of(self, samples: Mapping[str, RowSample]) -> dict[str, Apart]:
         """What to carry apart, by rows of calibration data."""
-        nodes = [n for n in self.graph.nodes if self._reason(n, frozenset()).startswith("int8")]
+        reasons = ((n, self._reason(n, frozenset())) for n in self.graph.nodes)
+        nodes = [n for n, why in reasons if why.startswith("int8") and n.op is not ATTENTION]
         producers = self.graph.producers
 
         def quantizer(name: str) -> tuple[Quantizer, tuple[float, float]]:
@@ -122,8 +125,8 @@ class DynamicQuantization:
             return "int8: layer_precision, rows quantized as they are computed"
         if _terms(node) < _FEWEST_TERMS:
             return f"fp32: sums of {_terms(node)} terms gain nothing"
-        if node.op is ATTENTION:
-            return "fp32: attention is INT8 only where layer_precision asks for it"
+        if node.op is ATTENTION and typical(node.args[0].shape[-2]) < _FEWEST_QUERIES:
+            return "fp32: quantizing keys and values for few queries gains nothing"
         if keep_float.intersection(node.origin):
             return "fp32: the whole graph is faster so"
         return "int8: permitted, rows quantized as they are computed"

@@ -35,8 +35,8 @@ class Room:
 
     @property
     def weights(self) -> int:
-        """Bytes of copies of weights at most."""
-        return USUAL if self.budget is None else self.share
+        """Bytes of copies of weights at most: several times what caches hold."""
+        return USUAL // 2 if self.budget is None else self.share
 
     def holds(self, need: int) -> bool:
         """Whether a layer may take so many bytes when it is alone."""

@@ -85,13 +85,14 @@ class SpareWeights:
 
     def _pool(self, dtype: DType, nbytes: int) -> np.ndarray:
         """At least so many bytes that hold values of a type."""
-        pool = self._pools.get(dtype)
+        pool = self._pools.pop(dtype, None)
         if pool is None or pool.nbytes < nbytes:
+            pool = None  # the old memory goes before there is new
             values = random_values(dtype, PATTERN, np.random.default_rng(0)).view(np.uint8)
             memory = np.empty(nbytes + ALIGNMENT, np.uint8)
             pool = memory[-memory.ctypes.data % ALIGNMENT :][:nbytes]
             for start in range(0, nbytes, values.nbytes):
                 part = pool[start : start + values.nbytes]
                 part[:] = values[: part.nbytes]
-            self._pools[dtype] = pool
+        self._pools[dtype] = pool
         return pool
