@@ -62,7 +62,7 @@ def _typical_feeds(graph: Graph) -> dict[str, np.ndarray]:
 class BuildSession:
     """State of one build; `run` does it.
 
-    imported, final: the graph as imported, and as built; final_graphs: those of all graphs of a script.  quantized: the optimized graph with its
+    imported, final: the graph as imported, of which `run` leaves the inputs, and as built; final_graphs: those of all graphs of a script.  quantized: the optimized graph with its
     Q/DQ nodes, before they were lowered (None for a float build).  reasons: source layer -> why it
     has its precision.  precision_summary: the whole-graph precision decision in words.
     seconds: stage -> wall-clock time, without the stages within it.
@@ -124,7 +124,7 @@ class BuildSession:
 
     @property
     def imported_graphs(self) -> tuple[Graph, ...]:
-        """The graphs of the model as imported: several of one with a script."""
+        """The graphs of the model as imported: several of one with a script; before `run`."""
         return () if self.whole is None else self.whole.graphs
 
     def tune_for(self, arrays: Mapping[str, Any]) -> None:
@@ -167,6 +167,8 @@ class BuildSession:
         if self.whole is None or self.whole.script is None:
             pairs = {s.name: s.output for s in self.states}
             graph = self._without_padding(with_half_states(imported, pairs))
+            del imported
+            self._forget_weights()
             engine = self._built(builder, graph, fingerprint)
         else:
             engine = self._scripted(builder, self.whole, fingerprint)
@@ -174,6 +176,12 @@ class BuildSession:
         if config.timing_cache is not None and not config.frozen_cache:
             cache.save(config.timing_cache)
         return engine
+
+    def _forget_weights(self) -> None:
+        """Let go of the graph as imported, whose weights the optimized one may have in another form."""
+        if self.whole is not None and self.whole.script is None:
+            self.imported = self.whole.face
+            self.whole = replace(self.whole, graphs=())
 
     def _built(self, builder: Builder, graph: Graph, fingerprint: Fingerprint) -> Engine:
         """The engine of one optimized graph."""

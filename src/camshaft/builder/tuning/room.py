@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-USUAL = 256 << 20
+USUAL = 192 << 20
 """Bytes that tuning keeps to where no `memory_budget` says otherwise, if a layer's arrays allow it."""
 
 
