@@ -128,11 +128,11 @@ class Trace:
 
     def show_imported(self) -> str:
         """What the importer makes of them."""
-        return graph_text(_built(self.session.imported))
+        return graph_text(_built(self.session.import_model()))
 
     def show_passes(self) -> str:
         """The graph after every pass that changed it."""
-        last = [graph_text(_built(self.session.imported))]
+        last = [graph_text(_built(self.session.import_model()))]
         lines: list[str] = []
 
         def show(name: str, graph: Graph) -> None:
@@ -144,7 +144,7 @@ class Trace:
                 lines.append(f"after {name}:\n{nodes}")
             last[0] = text
 
-        optimize(_built(self.session.imported), level=self.level, on_pass=show)
+        optimize(_built(self.session.import_model()), level=self.level, on_pass=show)
         return "".join(lines)
 
     def show_quantized(self) -> str:
@@ -249,7 +249,7 @@ class Trace:
             self.engine.save(path)
         feeds = {"x": np.random.default_rng(2).standard_normal((1, 16, 8, 8), np.float32)}
         got = camshaft.load(path)(feeds)["y"]
-        exact = interpret(_built(self.session.imported), feeds)["y"]
+        exact = interpret(_built(self.session.import_model()), feeds)["y"]
         qdq = interpret(_built(self.session.quantized), feeds)["y"]
         noise = float(np.sqrt(np.mean((got - exact) ** 2) / np.mean(exact**2)))
         return "\n".join(

@@ -88,13 +88,14 @@ class BuildSession:
     states: tuple[StateSpec, ...] = field(default=(), init=False)
     seconds: dict[str, float] = field(default_factory=dict, init=False)
     timed_out: bool = field(default=False, init=False)
+    _holds_weights: bool = field(default=True, init=False, repr=False)
     _inner_seconds: float = field(default=0.0, init=False, repr=False)
     _timings: TimingCache | None = field(default=None, init=False, repr=False)
 
     def import_model(self) -> Graph:
-        """The model as a graph, read once; `run` begins with it.  Of a model with a script, a graph without
+        """The model as a graph, read once, and again behind `run`, which begins with it.  Of a model with a script, a graph without
         nodes that has its inputs."""
-        if self.imported is None:
+        if self.imported is None or not self._holds_weights:
             with self._stage("importing"):
                 self.whole = import_model(
                     self.model,
@@ -108,6 +109,7 @@ class BuildSession:
             has_script = self.whole.script is not None
             self.states = self._states(self.whole)
             self.imported = self.whole.face if has_script else self.whole.graphs[0]
+            self._holds_weights = True
         return self.imported
 
     def _states(self, whole: Imported) -> tuple[StateSpec, ...]:
@@ -182,6 +184,7 @@ class BuildSession:
         if self.whole is not None and self.whole.script is None:
             self.imported = self.whole.face
             self.whole = replace(self.whole, graphs=())
+            self._holds_weights = False
 
     def _built(self, builder: Builder, graph: Graph, fingerprint: Fingerprint) -> Engine:
         """The engine of one optimized graph."""
