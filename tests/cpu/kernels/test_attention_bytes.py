@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from attention_models import attention_of_bytes
+from attention_models import agrees_at_open_lengths, attention_of_bytes
 from camshaft.backends.base import KernelSpec, Operand
 from camshaft.backends.cpu.attention.plan import Shared
 from camshaft.backends.cpu.attention.tactic import Attention
@@ -20,7 +20,7 @@ from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.types import DType, bf16, f16, f32
 from camshaft.ops import ATTENTION
 from camshaft.ops.attention import row_levels
-from kernel_harness import SymbolicKernel, at_sizes, candidate_with, operand_of, params_of, prepare
+from kernel_harness import candidate_with, operand_of, params_of, prepare
 from machine_code import inner_loop, spills
 from targets import each_target
 
@@ -193,26 +193,7 @@ S = extent_of(Symbol("queries", 1, 20, 70))
 @pytest.mark.parametrize("keys", [T, LONG], ids=["short", "long"])
 @pytest.mark.parametrize("queries", [S, 20], ids=["open", "some"])
 def test_open_lengths(target: CpuTarget, keys: Any, queries: Any) -> None:
-    full = ATTENTION.complete({"score": SCALED, **BYTES})
-    inputs = [Operand.dense(f32, (2, e, h)) for e, h in ((queries, 9), (keys, 9), (keys, 11))]
-    out = Operand.dense(f32, (2, queries, 11))
-    spec = KernelSpec("attention", tuple(inputs), (out,), tuple(full.items()))
-    rng = np.random.default_rng(0)
-    candidate = TACTIC.plan(spec, target, 2)[0]
-    for packed in (False, True):
-        params = {**candidate.params, "packed": packed}
-        kernel = SymbolicKernel(type(candidate)(spec, target, candidate.problem, params), target)
-        for number in range(8):
-            sizes = {s.name: int(rng.integers(s.low, (s.high or 99) + 1)) for s in spec.symbols}
-            if number < 2:
-                sizes = {s.name: (s.low, s.high or 99)[number] for s in spec.symbols}
-            fixed = at_sizes(spec, sizes)
-            arrays = [rng.standard_normal(o.shape).astype(np.float32) for o in fixed.inputs]
-            laid_out = kernel.laid_out(sizes, arrays, [], threads=1 + number % 2)
-            laid_out.run()
-            laid_out.check_guards()
-            (wanted,) = references(fixed, arrays)
-            assert wanted.check(laid_out.outputs()[0]) == "", sizes
+    agrees_at_open_lengths(target, (queries, keys), f32, {"score": SCALED, **BYTES})
 
 
 @pytest.mark.parametrize("keys", [128, 2048])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from attention_models import attention_of_pairs
+from attention_models import agrees_at_open_lengths, attention_of_pairs
 from camshaft.backends.base import KernelSpec, Operand
 from camshaft.backends.cpu.attention.tactic import Attention
 from camshaft.backends.cpu.compile import CpuCompiler
@@ -18,7 +18,7 @@ from camshaft.ir.extents.extent import extent_of
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.types import DType, bf16, f16, f32
 from camshaft.ops import ATTENTION
-from kernel_harness import SymbolicKernel, at_sizes, operand_of, params_of, run_kernel
+from kernel_harness import operand_of, params_of, run_kernel
 from machine_code import inner_loop, spills
 
 TACTIC = Attention()
@@ -167,26 +167,7 @@ S = extent_of(Symbol("queries", 1, 20, 70))
 @pytest.mark.parametrize("keys", [T, LONG], ids=["short", "long"])
 @pytest.mark.parametrize("queries", [S, 20, 1], ids=["open", "some", "one"])
 def test_open_lengths(target: CpuTarget, keys: Any, queries: Any) -> None:
-    full = ATTENTION.complete({"score": SCALED, **PAIRS})
-    inputs = [Operand.dense(bf16, (2, e, h)) for e, h in ((queries, 9), (keys, 9), (keys, 11))]
-    out = Operand.dense(f32, (2, queries, 11))
-    spec = KernelSpec("attention", tuple(inputs), (out,), tuple(full.items()))
-    rng = np.random.default_rng(0)
-    candidate = TACTIC.plan(spec, target, 2)[0]
-    for packed in (False, True):
-        params = {**candidate.params, "packed": packed}
-        kernel = SymbolicKernel(type(candidate)(spec, target, candidate.problem, params), target)
-        for number in range(8):
-            sizes = {s.name: int(rng.integers(s.low, (s.high or 99) + 1)) for s in spec.symbols}
-            if number < 2:
-                sizes = {s.name: (s.low, s.high or 99)[number] for s in spec.symbols}
-            fixed = at_sizes(spec, sizes)
-            arrays = [rng.standard_normal(o.shape).astype(bf16.numpy) for o in fixed.inputs]
-            laid_out = kernel.laid_out(sizes, arrays, [], threads=1 + number % 2)
-            laid_out.run()
-            laid_out.check_guards()
-            (wanted,) = references(fixed, arrays)
-            assert wanted.check(laid_out.outputs()[0]) == "", sizes
+    agrees_at_open_lengths(target, (queries, keys), bf16, {"score": SCALED, **PAIRS})
 
 
 def test_avx512_bf16_multiplies_pairs_without_spilling() -> None:
