@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from camshaft.backends.cpu.attention.pack import head_number, moved
+from camshaft.backends.cpu.attention.pack import head_number, key_lines, moved
 from camshaft.backends.cpu.attention.plan import VALUE_LEVELS, Cut, Shared
 from camshaft.backends.cpu.attention.problem import AttentionProblem, Strided
 from camshaft.backends.cpu.lang import FunctionBuilder, Index, Pointer, Value
@@ -119,10 +119,7 @@ def quantize_keys(
     """
     lanes, wide = cut.lanes, cut.group * cut.lanes
     for group in range(0, width, lanes):
-        lines = [
-            source.at(k.mul(k.min(last, group + n), lie.row) if group + n else 0)
-            for n in range(lanes)
-        ]
+        lines = key_lines(k, source, lie, last, group, lanes)
         largest = [_largest(k, line, lie.column, size, lanes) for line in lines]
         scale, inverse = _scale(k, k.fold(transposed(k, largest), k.max))
         k.store(scale, scales[0].at(group))

@@ -19,6 +19,14 @@ from camshaft.ir.extents.extent import Extent
 from camshaft.ir.strides import Strides
 
 
+def key_lines(
+    k: FunctionBuilder, source: Pointer, lie: Strided, last: Value, first: int, lanes: int
+) -> list[Pointer]:
+    """`lanes` keys from number `first` behind `source` on; behind key number `last` that one again."""
+    numbers = range(first, first + lanes)
+    return [source.at(k.mul(k.min(last, n), lie.row) if n else 0) for n in numbers]
+
+
 def pack_keys(
     k: FunctionBuilder,
     source: Pointer,
@@ -35,10 +43,7 @@ def pack_keys(
     """
     lanes = cut.lanes
     for group in range(0, width, lanes):
-        lines = [
-            source.at(k.mul(k.min(last, group + n), lie.row) if group + n else 0)
-            for n in range(lanes)
-        ]
+        lines = key_lines(k, source, lie, last, group, lanes)
         place = target.at(group)
 
         def some(
