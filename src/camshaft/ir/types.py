@@ -312,6 +312,11 @@ class TensorType:
         return prod(self.shape)
 
     @property
+    def is_empty(self) -> bool:
+        """Whether there are no elements, at any sizes."""
+        return 0 in self.shape
+
+    @property
     def nbytes(self) -> Extent:
         """Bytes of the dense tensor."""
         return self.size * self.dtype.bytes

@@ -61,6 +61,9 @@ class Dim:
     def __mul__(self, other: Extent) -> Extent:
         if not _is_extent(other):
             return self._refused(other)  # type: ignore[no-any-return]
+        if isinstance(other, int):
+            scaled = Dim(tuple((m, c * other) for m, c in self.terms)) if other else 0
+            return self if other == 1 else scaled
         total: dict[Monomial, int] = {}
         for m, c in self.terms:
             for n, d in terms_of(other):

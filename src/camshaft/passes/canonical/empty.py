@@ -18,7 +18,7 @@ from camshaft.passes.rewrite import Rewrite, Rewriter
 
 
 def _is_empty(t: Tensor) -> bool:
-    return t.type.size == 0 and t.type.dtype.kind != "s"
+    return t.type.is_empty and t.type.dtype.kind != "s"
 
 
 class EmptyIsConstant(Rewrite):
@@ -33,7 +33,7 @@ class EmptyIsConstant(Rewrite):
     def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
         if all(_is_empty(t) for t in node.outputs):
             return [_constant(t, r) for t in node.outputs]
-        parts = [t for t in node.args if t.type.size != 0]
+        parts = [t for t in node.args if not t.type.is_empty]
         if node.op is CONCAT and 0 < len(parts) < len(node.args):
             return [r.emit(CONCAT, parts, node.attrs, like=node)]
         if not any(_is_empty(t) and not t.is_const for t in node.args):
