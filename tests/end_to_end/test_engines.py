@@ -192,8 +192,8 @@ def test_winograd_filters_are_stored_once_and_expanded_on_loading(tmp_path: Path
     engine.save(tmp_path / "net.engine")
     entries = header_of((tmp_path / "net.engine").read_bytes()).items()
     spans = [v["data_offsets"] for k, v in entries if k.startswith("weights/")]
-    # What code there is besides hangs on timing: the layers' kernels may be one or two.
-    assert sum(b - a for a, b in spans) < 1.05 * 4 * 2 * 64 * 64 * 9
+    # Another layer's kernel, which hangs on timing, may pack its filters with padding; expanded ones take 1.8 times more.
+    assert sum(b - a for a, b in spans) < 1.3 * 4 * 2 * 64 * 64 * 9
     assert engine.inspect()["expanded_bytes"] == sum(e.nbytes for e in engine.program.expanded)
     feeds = {"x": np.random.default_rng(1).standard_normal((1, 64, 14, 14)).astype(np.float32)}
     loaded = camshaft.load(tmp_path / "net.engine")

@@ -8,7 +8,7 @@ import io
 import re
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner
 
 from camshaft.cli import app as cli
+from camshaft.config import BuildConfig
 from decoders import decoder
 from value_models import small_model, voice
 
@@ -68,8 +69,29 @@ def commands(block: Block) -> list[list[str]]:
 def run_page(document: Path) -> None:
     """Run a page's Python and commands in the order of reading, in the current directory.
 
-    What is said to be printed must be.  Options are added to builds that make them short.
+    What is said to be printed must be.  Builds are made short where the page leaves the level open.
     """
+    with quick_builds():
+        _run(document)
+
+
+@contextlib.contextmanager
+def quick_builds() -> Iterator[None]:
+    """Level 1 for builds from Python that do not say theirs."""
+    init = BuildConfig.__init__
+    before = init.__defaults__ or ()
+    names = [f.name for f in fields(BuildConfig)][-len(before) :]
+    init.__defaults__ = tuple(
+        1 if name == "optimization_level" else value
+        for name, value in zip(names, before, strict=True)
+    )
+    try:
+        yield
+    finally:
+        init.__defaults__ = before
+
+
+def _run(document: Path) -> None:
     names: dict[str, Any] = {}
     shown = ""
     for block in blocks(document):
