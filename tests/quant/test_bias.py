@@ -20,8 +20,8 @@ from camshaft.ops.common import IDENTITY
 from camshaft.ops.contraction import conv_nhwc, taps_inside
 from camshaft.passes.pipeline import optimize
 from camshaft.passes.qdq.lowering import lower_quantization
-from camshaft.quant.bias import ChannelMeans, less_shift
 from camshaft.quant.calibrate import Observers, Run
+from camshaft.quant.channels.bias import ChannelMeans, less_shift
 from camshaft.quant.implicit import ImplicitQuantization
 from camshaft.quant.rounding import quantize_kernels
 from camshaft.quant.scheme import dequantize, quantize, weight_params

@@ -120,7 +120,7 @@ def taps_inside(types: Types, output: TensorType, attrs: Attrs) -> np.ndarray:
 def _conv_mean_shift(
     types: Types, output: TensorType, attrs: Attrs, error: np.ndarray, means: np.ndarray
 ) -> np.ndarray:
-    """Of a channels-last convolution: error [K, R, S, C/groups], means [C]; see `quant.bias`."""
+    """Of a channels-last convolution: error [K, R, S, C/groups], means [C]; see `quant.channels.bias`."""
     per_channel = np.einsum("krsc,rs->kc", error, taps_inside(types, output, attrs))
     grouped = per_channel.reshape(attrs["groups"], -1, per_channel.shape[1])
     shift = np.einsum("gkc,gc->gk", grouped, means.reshape(attrs["groups"], -1))

@@ -1,7 +1,7 @@
 """Calibration: run batches, watch tensors, turn what was seen into quantization parameters.
 
 Ranges come from three places; the later one wins: data (or the cache of an earlier run), then
-what was set by hand.  Data also give the channel means for bias correction (`quant.bias`).
+what was set by hand.  Data also give the channel means for bias correction (`quant.channels.bias`).
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from camshaft.ir.graph import Graph
 from camshaft.ir.interpret import sizes_of
 from camshaft.ir.types import Shape
 from camshaft.quant.apart.sample import RowSample
-from camshaft.quant.bias import ChannelMeans
 from camshaft.quant.cache import Range, amax_of
+from camshaft.quant.channels.bias import ChannelMeans
+from camshaft.quant.channels.extremes import ChannelExtremes
 from camshaft.quant.observers import HistogramKernel, Observer, numpy_histogram
 from camshaft.quant.placement import QuantizationPlan
 from camshaft.quant.scheme import QuantParams, params_from_range
@@ -87,7 +88,7 @@ def _described(value: object) -> str:
 
 @dataclass(frozen=True)
 class Observers:
-    """What calibration looks at: tensor -> its observer, its channel means, and rows of it.
+    """What calibration looks at: tensor -> its observer, means and extremes of its channels, and rows of it.
 
     A tensor may be in any of them.
     """
@@ -95,20 +96,27 @@ class Observers:
     observers: Mapping[str, Observer]
     means: Mapping[str, ChannelMeans]
     rows: Mapping[str, RowSample] = field(default_factory=dict)
+    extremes: Mapping[str, ChannelExtremes] = field(default_factory=dict)
 
     @staticmethod
-    def of(ranges: Iterable[str], means: Iterable[str], rows: Iterable[str] = ()) -> Observers:
-        """Nothing seen yet of the tensors `ranges`, `means` and `rows`."""
+    def of(
+        ranges: Iterable[str],
+        means: Iterable[str],
+        rows: Iterable[str] = (),
+        extremes: Iterable[str] = (),
+    ) -> Observers:
+        """Nothing seen yet of the tensors `ranges`, `means`, `rows` and `extremes`."""
         return Observers(
             {n: Observer(n) for n in ranges},
             {n: ChannelMeans(n) for n in means},
             {n: RowSample(n) for n in rows},
+            {n: ChannelExtremes(n) for n in extremes},
         )
 
     @property
     def names(self) -> tuple[str, ...]:
         """All tensors, in a fixed order."""
-        return tuple(dict.fromkeys((*self.observers, *self.means, *self.rows)))
+        return tuple(dict.fromkeys((*self.observers, *self.means, *self.rows, *self.extremes)))
 
     def taps(self, graph: Graph) -> tuple[str, ...]:
         """The watched tensors that must be computed: all but inputs of the graph."""
@@ -128,6 +136,8 @@ class Observers:
                 histogram(np.ascontiguousarray(values[name], np.float32), 1.0, None, sums)
             if name in self.rows:
                 self.rows[name].update(values[name])
+            if name in self.extremes:
+                self.extremes[name].update(values[name])
 
 
 def observe(

@@ -19,10 +19,17 @@ from camshaft.quant.apart.products import choices, sampled
 from camshaft.quant.apart.sample import RowSample
 from camshaft.quant.cache import Range, dynamic_ranges, read_cache, write_cache
 from camshaft.quant.calibrate import Observers, Run, observe, quantization_params, solve_ranges
+from camshaft.quant.channels.equalize import Equalized, equalized
+from camshaft.quant.channels.extremes import ChannelExtremes
 from camshaft.quant.insertion import WeightQuantizer, insert_qdq
 from camshaft.quant.magnitudes import largest_of
 from camshaft.quant.observers import HistogramKernel, numpy_histogram
-from camshaft.quant.placement import QuantizationPlan, activation_of, plan_quantization
+from camshaft.quant.placement import (
+    QuantizationPlan,
+    activation_of,
+    equalizable,
+    plan_quantization,
+)
 from camshaft.quant.solvers import solvers_named
 
 Batches = Iterable[Mapping[str, np.ndarray]]
@@ -35,7 +42,8 @@ class ImplicitQuantization:
     graph: channels-last and fused.  layer_precision, noise_reduction, bias_correction,
     kernel_rounding: as in BuildConfig.
     means: tensor -> mean of its channels, float64 [C].  samples: tensor -> rows that products multiply.
-    apart: tensor -> what is carried apart of its rows.  From data only, a calibration cache holds none of these.
+    apart: tensor -> what is carried apart of its rows.  equalized: tensor -> how its channels are scaled.
+    From data only, a calibration cache holds none of these.
     """
 
     graph: Graph
@@ -49,6 +57,7 @@ class ImplicitQuantization:
     magnitudes: dict[str, float] = field(default_factory=dict, init=False)
     samples: Mapping[str, RowSample] = field(default_factory=dict, init=False)
     apart: dict[str, Apart] = field(default_factory=dict, init=False)
+    equalized: dict[str, Equalized] = field(default_factory=dict, init=False)
     _weights: WeightQuantizer = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -62,6 +71,7 @@ class ImplicitQuantization:
             self.layer_precision,
             noise_reduction=self.noise_reduction,
             apart=self.apart,
+            equalized=self.equalized,
         )
 
     def set_by_hand(self, given: Mapping[str, Range]) -> None:
@@ -92,7 +102,8 @@ class ImplicitQuantization:
         plan = self.plan()
         convs = [n for n in self.graph.nodes if n.outputs[0].name in plan.convs]
         readers = sampled(convs)
-        watched = Observers.of(plan.observed, self._corrected(convs), readers)
+        scaled = equalizable(self.graph, plan)
+        watched = Observers.of(plan.observed, self._corrected(convs), readers, scaled)
         run = run_taps(watched.taps(self.graph))
         observe(self.graph, batches, watched, run, progress, histogram)
         solver, of_rows = solvers_named(calibrator, percentile)
@@ -102,6 +113,7 @@ class ImplicitQuantization:
         self.magnitudes = largest_of(watched.observers)
         self.samples = watched.rows
         self.apart = self._apart(plan, readers)
+        self.equalized = self._equalized(plan, watched.extremes)
 
     def _apart(
         self, plan: QuantizationPlan, readers: Mapping[str, Sequence[Node]]
@@ -116,6 +128,15 @@ class ImplicitQuantization:
             return with_fixed_range(self.samples[name], interval), interval
 
         return choices(free, self.samples, quantizer)
+
+    def _equalized(
+        self, plan: QuantizationPlan, seen: Mapping[str, ChannelExtremes]
+    ) -> dict[str, Equalized]:
+        """How channels are scaled, of tensors that have no range by hand."""
+        params = quantization_params(plan, self.ranges, self.by_hand)
+        free = {n: e for n, e in seen.items() if self._is_free(plan, n)}
+        found = {n: equalized(*e.seen, params[plan.group[n]]) for n, e in free.items()}
+        return {n: made for n, made in found.items() if made is not None}
 
     def _is_free(self, plan: QuantizationPlan, name: str) -> bool:
         """Whether data alone say what the range of a tensor is."""

@@ -10,14 +10,16 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
 from camshaft.ir.graph import Graph, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.rebuild import Rebuild
-from camshaft.ops import DEQUANTIZE, QUANTIZE
+from camshaft.ops import DEQUANTIZE, POINTWISE, QUANTIZE
 from camshaft.quant.apart.choice import Apart
 from camshaft.quant.apart.products import Split, rest_of
-from camshaft.quant.bias import less_shift
+from camshaft.quant.channels.bias import less_shift
+from camshaft.quant.channels.equalize import Equalized, divided
 from camshaft.quant.placement import QuantizationPlan, Use, activation_of
 from camshaft.quant.rounding import quantize_kernels
 from camshaft.quant.scheme import (
@@ -27,6 +29,16 @@ from camshaft.quant.scheme import (
     quantize,
     weight_params,
 )
+
+_Change = Apart | Equalized | None
+"""Input channels whose weights are zero since they are carried apart, or are divided by their factors."""
+
+
+def _changed(w: Tensor, change: _Change) -> np.ndarray:
+    """Weights as they are to be quantized, float32 [K, R, S, C/g]."""
+    if isinstance(change, Apart):
+        return rest_of(w, change)
+    return w.array if change is None else divided(w.array, change.factors)
 
 
 class WeightQuantizer:
@@ -38,16 +50,16 @@ class WeightQuantizer:
 
     def __init__(self, kernel_rounding: bool = False) -> None:
         self._quantize = quantize_kernels if kernel_rounding else quantize
-        self._made: dict[tuple[Tensor, Apart | None], tuple[QuantParams, np.ndarray]] = {}
+        self._made: dict[tuple[Tensor, _Change], tuple[QuantParams, np.ndarray]] = {}
 
-    def quantized(self, w: Tensor, apart: Apart | None = None) -> tuple[QuantParams, np.ndarray]:
+    def quantized(self, w: Tensor, change: _Change = None) -> tuple[QuantParams, np.ndarray]:
         """Parameters and i8 values of weights [K, ...]: symmetric, a scale per output channel.
 
-        apart: input channels whose weights are zero here.
+        change: what is made of them first.
         """
-        key = w, apart
+        key = w, change
         if key not in self._made:
-            floats = w.array if apart is None else rest_of(w, apart)
+            floats = _changed(w, change)
             params = weight_params(floats, 0, w.name)
             values = self._quantize(floats, params)
             values.flags.writeable = False
@@ -66,7 +78,7 @@ def insert_qdq(
 
     params: group -> per-tensor parameters of its tensors.
     means: tensor -> mean of each of its channels, float64 [C]; the bias of a quantized convolution
-        whose input is among them is corrected (see `quant.bias`).
+        whose input is among them is corrected (see `quant.channels.bias`).
     weights: makes INT8 weights; where several graphs share one, none is made twice.
     """
     return _Insertion(graph, plan, params, means or {}, weights or WeightQuantizer()).run()
@@ -108,10 +120,18 @@ class _Insertion:
 
     def _quantized(self, t: Tensor) -> Tensor:
         """`t` through its Q/DQ pair, of which there is one however often it is read."""
-        return self._pair(t, t.name, self.params[self.plan.group[t.name]])
+        made, scaled = self.rebuild.get(t), self.plan.equalized.get(t.name)
+        if scaled is None:
+            return self._pair(made, t.name, self.params[self.plan.group[t.name]])
+        name = f"{t.name}:scaled"
+        if name not in self.pairs:
+            factors = self.b.constant(scaled.factors, f"{t.name}:factors")
+            expr = {"expr": E.mul(E.inp(0), E.inp(1))}
+            made = self.b.emit(POINTWISE, [made, factors], expr, name=f"scale {t.name}")
+        return self._pair(made, name, scaled.params)
 
     def _pair(self, t: Tensor, name: str, p: QuantParams) -> Tensor:
-        """`t` through the Q/DQ pair of a name."""
+        """`t`, of the new graph, through the Q/DQ pair of a name."""
         if name not in self.pairs:
             b = self.b
             constants = [
@@ -119,7 +139,7 @@ class _Insertion:
                 b.constant(np.asarray(p.zero_point, p.dtype.numpy), f"{name}:zero"),
             ]
             attrs = {"axis": 0}
-            q = b.emit(QUANTIZE, [self.rebuild.get(t), *constants], attrs, name=f"quantize {name}")
+            q = b.emit(QUANTIZE, [t, *constants], attrs, name=f"quantize {name}")
             self.pairs[name] = b.emit(DEQUANTIZE, [q, *constants], attrs, name=f"dequantize {name}")
         return self.pairs[name]
 
@@ -131,9 +151,9 @@ class _Insertion:
         form, b = node.op.int8, self.b
         assert form is not None and form.weights is not None
         w, x = node.args[form.weights], node.args[activation_of(node)]
-        apart = self.split.of(node)
-        floats = w.array if apart is None else rest_of(w, apart)
-        p, integers = self.weights.quantized(w, apart)
+        apart, scaled = self.split.of(node), self.plan.equalized.get(x.name)
+        floats = _changed(w, apart or scaled)
+        p, integers = self.weights.quantized(w, apart or scaled)
         q = b.constant(integers, f"{w.name}:int8")
         scale = b.constant(np.asarray(p.scale, np.float32), f"{w.name}:scale")
         zero = b.constant(np.zeros(p.scale.shape, np.int8), f"{w.name}:zero")
@@ -145,14 +165,15 @@ class _Insertion:
         means = self.means.get(x.name)
         if means is not None and form.mean_shift is not None:
             error = dequantize(integers, p).astype(np.float64) - floats
+            means = means if scaled is None else means * scaled.factors
             types = [t.type for t in node.args]
             shift = form.mean_shift(types, node.output.type, node.attrs, error, means)
             attrs["epilogue"], operands = less_shift(b, node, operands, shift)
         if apart is not None:
             rows = params_from_range(apart.low, apart.high)
-            anchors[activation_of(node)] = self._pair(x, f"{x.name}:rest", rows)
+            given = self.rebuild.get(x)
+            anchors[activation_of(node)] = self._pair(given, f"{x.name}:rest", rows)
             epilogue = attrs["epilogue"]
             assert isinstance(epilogue, Expr)
-            given = self.rebuild.get(x)
             attrs["epilogue"], operands = self.split.joined(node, given, epilogue, operands)
         return [*anchors, *operands], attrs

@@ -26,6 +26,7 @@ from camshaft.ir.types import f32
 from camshaft.passes.qdq.rules import commutes
 from camshaft.quant.apart.choice import Apart
 from camshaft.quant.apart.products import is_carried
+from camshaft.quant.channels.equalize import Equalized, is_depthwise
 
 _STEEP = {"exp", "log", "tanh", "erf", "sqrt", "pow", "reciprocal", "sin", "cos"}
 _JUMPING = {"eq", "floor", "ceil", "round", "mod"}
@@ -42,6 +43,7 @@ class QuantizationPlan:
     range.  sources: group -> the tensors whose values make up its range.
     convs: output names of the convolutions to run in INT8.  reasons: source layer -> why (not).
     apart: tensor -> what is carried apart where products of rows read it; no planned use is of it.
+    equalized: tensor -> how its channels are scaled; all planned uses are depthwise convolutions'.
     """
 
     uses: set[Use] = field(default_factory=set)
@@ -50,6 +52,7 @@ class QuantizationPlan:
     convs: set[str] = field(default_factory=set)
     reasons: dict[str, str] = field(default_factory=dict)
     apart: Mapping[str, Apart] = field(default_factory=dict)
+    equalized: Mapping[str, Equalized] = field(default_factory=dict)
 
     @property
     def observed(self) -> tuple[str, ...]:
@@ -64,6 +67,7 @@ def plan_quantization(
     *,
     noise_reduction: bool = True,
     apart: Mapping[str, Apart] | None = None,
+    equalized: Mapping[str, Equalized] | None = None,
 ) -> QuantizationPlan:
     """Decide what to quantize.
 
@@ -71,11 +75,12 @@ def plan_quantization(
     layer_precision: source layer -> "fp32" or "int8", obeyed; ConfigError names a layer that does
         not exist, or cannot be INT8 and why.
     apart: tensor -> what is carried apart of it, where products of rows read it.
+    equalized: tensor -> how its channels are scaled, of those that `equalizable` names.
     """
     wanted = dict(layer_precision or {})
     check_layer_names(graph, wanted)
     _check_possible(graph, wanted)
-    plan = QuantizationPlan(apart=apart or {})
+    plan = QuantizationPlan(apart=apart or {}, equalized=equalized or {})
     for node in graph.nodes:
         _consider_conv(graph, node, keep_float, wanted, plan)
     smooth, normalized = _before_smoothing(graph), _normalized(graph)
@@ -84,6 +89,17 @@ def plan_quantization(
             _consider_passage(node, wanted, normalized, plan)
     _share_ranges(graph, plan)
     return plan
+
+
+def equalizable(graph: Graph, plan: QuantizationPlan) -> list[str]:
+    """Tensors of which each channel may have a scale of its own: nothing but depthwise convolutions reads them as
+    bytes, and they share their range with no other tensor."""
+    readers: dict[str, list[bool]] = {}
+    for node in graph.nodes:
+        for i, t in enumerate(node.args):
+            if (node.outputs[0].name, i) in plan.uses:
+                readers.setdefault(t.name, []).append(i == 0 and is_depthwise(node))
+    return [n for n, only in readers.items() if all(only) and plan.sources[plan.group[n]] == (n,)]
 
 
 def check_layer_names(graph: Graph, layers: Iterable[str]) -> None:
@@ -150,6 +166,8 @@ def _plan_conv(node: Node, reason: str, plan: QuantizationPlan) -> None:
         reason = f"{reason}; {plan.apart[node.args[0].name].words}"
     else:
         plan.uses.add((node.output.name, activation_of(node)))
+        scaled = plan.equalized.get(node.args[activation_of(node)].name)
+        reason = reason if scaled is None else f"{reason}; {scaled.words}"
     _explain(plan, node, reason)
     anchors = node.op.own_inputs(node.attrs) or 0
     for i, t in enumerate(node.args[anchors:], anchors):
