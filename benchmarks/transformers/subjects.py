@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import wave
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -188,12 +190,32 @@ def _ends_of(path: Path) -> Feeds:
     return {"bytes": file_ends(path.read_bytes())}
 
 
+@cache
+def _settings() -> tuple[dict[str, Any], dict[str, Any]]:
+    """The model's configuration, and what is known of each label."""
+    folder = packages.MAGIKA.folder()
+    config = next(folder.rglob("config.min.json"))
+    known = next(folder.rglob("content_types_kb.min.json"))
+    return json.loads(config.read_text()), json.loads(known.read_text())
+
+
+def label(scores: np.ndarray) -> str:
+    """What magika calls a file of these scores, float32 [labels], in its default mode: where the first choice scores
+    under its threshold, "txt" or "unknown" (magika.py of the package)."""
+    config, known = _settings()
+    first = config["target_labels_space"][int(scores.argmax())]
+    named: str = config["overwrite_map"].get(first, first)
+    if scores.max() >= config["thresholds"].get(first, config["medium_confidence_threshold"]):
+        return named
+    return "txt" if known[named]["is_text"] else "unknown"
+
+
 MAGIKA = Subject(
     "magika",
     "files that are labelled otherwise, per cent",
     lambda: model_named("magika").path(),
     {"bytes": (1, 2 * ENDS)},
-    lambda model: [int(model(_ends_of(p))[0].argmax()) for p in files()[1::2]],
+    lambda model: [label(model(_ends_of(p))[0]) for p in files()[1::2]],
     lambda got, want: 100 * float(np.mean(np.array(got) != np.array(want))),
     dict.fromkeys(("fp32", "bf16", "int8", "int8-dynamic"), 0.0),
     lambda: [_ends_of(p) for p in files()[::2]],
