@@ -28,6 +28,10 @@ SQUARE = E.mul(X, X)
 AFFINE = E.add(E.mul(X, E.inp(1)), E.inp(2))
 
 
+_MOST_SHIFTED = 16384.0
+"""Largest mean times factor that becomes part of a summand, whose rounding error then is at most 1e-3."""
+
+
 def batch_norm(
     builder: GraphBuilder,
     x: Tensor,
@@ -41,7 +45,8 @@ def batch_norm(
 ) -> Tensor:
     """(x - mean) / sqrt(variance + eps) * weight + bias, each [C], along axis 1 of x [N,C,...].
 
-    Where all four are constant they become one factor and one summand, computed in float64.
+    Where all four are constant they become one factor and one summand, computed in float64, unless the mean is so many
+    deviations that x - mean must be taken first.
     ModelError where one has not one value for each channel (Ioffe, Szegedy 2015; inference).
     """
     statistics = [weight, bias, mean, variance]
@@ -51,11 +56,19 @@ def batch_norm(
         w, b, m, v = (t.array.astype(np.float64) for t in statistics)
         scale = w / np.sqrt(v + eps)
         behind = [1] * (x.type.rank - 2)
-        folded = [
-            constant(builder, a.astype(x.type.dtype.numpy).reshape(-1, *behind), what)
-            for a, what in ((scale, "scale"), (b - m * scale, "shift"))
-        ]
-        return pointwise(builder, AFFINE, x, *folded, output=output)
+
+        def columns_of(**values: np.ndarray) -> list[Tensor]:
+            return [
+                constant(builder, a.astype(x.type.dtype.numpy).reshape(-1, *behind), what)
+                for what, a in values.items()
+            ]
+
+        if np.abs(m * scale).max(initial=0.0) <= _MOST_SHIFTED:
+            folded = columns_of(scale=scale, shift=b - m * scale)
+            return pointwise(builder, AFFINE, x, *folded, output=output)
+        centred = E.mul(E.sub(X, E.inp(1)), E.inp(2))
+        parts = columns_of(mean=m, scale=scale, bias=b)
+        return pointwise(builder, E.add(centred, E.inp(3)), x, *parts, output=output)
     columns = [column(builder, t, x.type.rank) for t in statistics]
     deviation = E.unary("sqrt", E.add(E.inp(4), E.const(eps)))
     normal = E.div(E.sub(X, E.inp(3)), deviation)

@@ -2,6 +2,11 @@
 
 A per-channel `x*a + b` behind a convolution scales its filters; in front of one it scales their
 input channels.  The arithmetic is done in float64 and rounded to float32 once.
+
+Where steps cancel (x - m, x near m) one scale and shift do not: the shift's rounding error stays, as large as the shift
+is.  Steps are merged only while that cannot matter: a summand is not absorbed by a far larger one before it
+(`ABSORBING`), a shift is not scaled up to a large one (`LARGE_SHIFT`: what masks add to scores), and numbers stay
+far from the ends of float32 (`ENDS`).
 """
 
 from __future__ import annotations
@@ -31,6 +36,12 @@ from camshaft.passes.bodies import (
 from camshaft.passes.fusions.pointwise import only_here, per_channel
 from camshaft.passes.rewrite import Rewrite, Rewriter
 
+ABSORBING = 1024.0
+"""Largest ratio of a shift to a summand that is added to it: three of seven digits of the summand may be lost."""
+LARGE_SHIFT = 16384.0
+"""Largest shift that comes of a smaller one by scaling: its error is at most 1e-3."""
+ENDS = 1e-30, 1e30
+"""Between these lies the largest magnitude of scales, shifts and weights, unless it is 0."""
 _SCALE_SHIFT = E.add(E.mul(E.inp(0), E.inp(1)), E.inp(2))
 
 
@@ -79,7 +90,22 @@ def _step(x: Affine, reader: Expr, value: Callable[[Expr], np.ndarray | None]) -
         a, b = x.a + 0 * c, x.b + c
     else:
         a, b = (x.a + 0 * c, x.b - c) if left else (0 * c - x.a, c - x.b)
-    return Affine(reader, a, b, x.steps + 1)
+    step = Affine(reader, a, b, x.steps + 1)
+    return step if _is_harmless(x, step, c) else None
+
+
+def _largest(values: np.ndarray) -> float:
+    return float(np.abs(values).max(initial=0.0))
+
+
+def _is_harmless(before: Affine, after: Affine, c: np.ndarray) -> bool:
+    """Whether `after`, which comes of `before` by one step with the constant c, may stand for both steps."""
+    if not (fits(after.a) and fits(after.b)):
+        return False
+    shift = _largest(before.b)
+    if after.top.op in ("add", "sub"):
+        return _largest(c) == 0 or shift <= ABSORBING * _largest(c)
+    return _largest(after.b) <= max(shift, LARGE_SHIFT)
 
 
 def _values(body: Body, shape: Shape, axis: int) -> Callable[[Expr], np.ndarray | None]:
@@ -109,6 +135,11 @@ def float_weights(node: Node) -> np.ndarray | None:
     if weights.data is None or weights.type.dtype != f32:
         return None
     return weights.data if node.op is CONV or weights.type.rank == 2 else None
+
+
+def fits(array: np.ndarray) -> bool:
+    """Whether the largest magnitude, as float32, is far from the ends of its range, or 0."""
+    return _largest(array) == 0 or ENDS[0] <= _largest(array) <= ENDS[1]
 
 
 def _constant(r: Rewriter, array: np.ndarray, name: str) -> Tensor:
@@ -151,13 +182,18 @@ class FoldAffineBack(Rewrite):
         marked = replaced(body.expr, found.top, E.inp(len(operands)))
         new = inliner.body(E.substitute(marked, [*operands, head]))
         anchor = node if plain else self._scaled(node, weights, found.a, r)
+        if anchor is None:
+            return None
         return [emit_body(r, anchor, new, [node])]
 
     @staticmethod
-    def _scaled(node: Node, weights: np.ndarray, a: np.ndarray, r: Rewriter) -> Node:
+    def _scaled(node: Node, weights: np.ndarray, a: np.ndarray, r: Rewriter) -> Node | None:
+        """The node with scaled weights; None where these leave float32's range."""
         scale = a if node.op is MATMUL else a[:, None, None, None]
-        scaled = _constant(r, weights.astype(np.float64) * scale, node.args[1].name)
-        return _with_weights(node, scaled)
+        scaled = weights.astype(np.float64) * scale
+        if not fits(scaled):
+            return None
+        return _with_weights(node, _constant(r, scaled, node.args[1].name))
 
     def example(self) -> Graph:
         b = GraphBuilder("conv-bn")
@@ -204,6 +240,8 @@ class FoldAffineForward(Rewrite):
             new, shift = wide * a[:, None], b @ wide
         else:
             new, shift = _per_input_channel(node, wide, a, b)
+        if not (fits(new) and fits(shift)):
+            return None
         anchor = _with_input(_with_weights(node, _constant(r, new, node.args[1].name)), source)
         return [emit_body(r, anchor, self._shifted(node, shift, r), [producer, node])]
 
