@@ -102,7 +102,7 @@ def test_nothing_is_lost(make: Make, value: float, right: np.ndarray | float) ->
             lambda b, x: F.add(
                 b, F.mul(b, scaled_products(2.0, 1.0)(b, x), _const(b, 3.0)), _const(b, 1.0)
             ),
-            3,
+            2,
         ),
         (lambda b, x: normalized_product(b, x), 3),
         (lambda b, x: F.matmul(b, standardized(120.0, 58.0)(b, x), _const(b, W)), 3),
