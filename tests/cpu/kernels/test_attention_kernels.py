@@ -129,7 +129,7 @@ def test_masks_of_bools_and_soft_caps(target: CpuTarget) -> None:
 @each_target
 @pytest.mark.parametrize("keys", [None, 16], ids=["one tile", "several"])
 @pytest.mark.parametrize("window", [0, 5, 30])
-@pytest.mark.parametrize("sizes", [(40, 70, 30), (1, 50, 49), (70, 20, 0)])
+@pytest.mark.parametrize("sizes", [(40, 70, 30), (1, 50, 49), (70, 20, 0), (90, 20, 0)])
 def test_causal(
     target: CpuTarget, sizes: tuple[int, int, int], window: int, keys: int | None
 ) -> None:
@@ -232,6 +232,7 @@ OPEN = {
     "one new token": opened(1, LONG, causal=True, first=LONG - 1, batch=1, heads=2),
     "causal": opened(T, T, causal=True),
     "causal behind a past": opened(S, LONG + S, causal=True, first=LONG, window=50, batch=1, heads=1),
+    "queries behind all keys": opened(LONG, S, causal=True, window=5, hidden="zero", batch=1, heads=1),
 }  # fmt: skip
 
 

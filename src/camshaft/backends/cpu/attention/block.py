@@ -158,17 +158,17 @@ class _Block:
                 k.store(k.const(0.0, f32, lanes), line.at(at))
 
     def visible(self) -> tuple[Value, Value]:
-        """The first key, and the one behind the last, that any query of the block sees."""
+        """The first key, and the one behind the last, that any query of the block sees; equal where none sees any."""
         k, p = self.k, self.p
         if not p.causal:
             return k.index(0), k.index(p.keys)
         place = k.index(p.first) + (self.start if p.place_step else 0)
         last = place + (self.cut.block if p.place_step else 1)
-        high = k.min(last, k.index(p.keys))
+        high = k.max(k.min(last, k.index(p.keys)), 0)
         low = k.index(0)
         if p.window:
-            low = k.max(place - (p.window - 1), 0)
-        return low, k.max(high, low)
+            low = k.min(k.max(place - (p.window - 1), 0), high)
+        return low, high
 
     def finish(self) -> None:
         """Results divided by the sum of their row's powers, through the epilogue."""
