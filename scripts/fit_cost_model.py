@@ -6,7 +6,8 @@ Builds every model at optimization level 5, which times all candidates, or takes
 earlier run has timed; with 1 thread, so that other work on the machine counts little, and the model's own
 precision (INT8 for a model with Q/DQ nodes).  The weights are found by ridge regression; what each net loses is
 judged by the weights that the other nets give.  --write puts the weights under this processor's kind
-into the file that camshaft reads, and under "others", with a wider margin, where that has none.
+into the file that camshaft reads, and under "others", with a wider margin, where that has none; weights of
+features that no model here has stay.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ LEVEL = 5
 GIVEN = {IDLE: 1.0}
 """Weights that are known, and cannot be learned with one thread."""
 RIDGE = 1e-3
-MARGIN, MOST = 0.15, 3
+MARGIN, MOST = 0.25, 4
 OTHERS_MARGIN, OTHERS_MOST = 0.35, 5
 
 
@@ -125,6 +126,7 @@ def write(weights: dict[str, float]) -> None:
     """Put weights under this machine's kind of processor, and under "others" if it is the only one."""
     entries = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
     kind = cpu_backend("host").kind
+    weights = {**entries.get(kind, {}).get("weights", {}), **weights}
     entries[kind] = {"weights": weights, "margin": MARGIN, "most": MOST}
     if set(entries) <= {kind, OTHERS}:
         entries[OTHERS] = {"weights": weights, "margin": OTHERS_MARGIN, "most": OTHERS_MOST}

@@ -25,18 +25,24 @@ from camshaft.ops import CONV
 
 @dataclass
 class Fake:
-    """A candidate that the model expects to be slower than 1 by `cost`, None if it knows nothing."""
+    """A candidate that the model expects to be slower than 1 by `cost`, None if it knows nothing.
+
+    odd: what the model has no weight for stands for it, beside the feature that all tactics have.
+    """
 
     name: str
     cost: float | None
     approximate: bool = False
+    odd: bool = False
     params: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.params = {"name": self.name}
 
     def features(self, threads: int) -> dict[str, float]:
-        return {} if self.cost is None else {"slower": float(np.log1p(self.cost))}
+        if self.cost is None:
+            return {}
+        return {"idle": 0.0, "odd" if self.odd else "slower": float(np.log1p(self.cost))}
 
 
 def kept(model: CostModel, *candidates: Fake) -> str:
@@ -44,7 +50,7 @@ def kept(model: CostModel, *candidates: Fake) -> str:
     return "".join(o.candidate.name for o in model.worth_timing(offers, 1))
 
 
-MODEL = CostModel({"slower": 1.0}, margin=0.1, most=2)
+MODEL = CostModel({"idle": 1.0, "slower": 1.0}, margin=0.1, most=2)
 
 
 def test_candidates_that_are_expected_to_be_slow_are_left_out_in_the_order_of_offers() -> None:
@@ -58,45 +64,56 @@ def test_candidates_without_features_are_always_timed() -> None:
     assert kept(MODEL, Fake("a", None), Fake("b", None)) == "ab"
 
 
+def test_candidates_of_a_tactic_without_weights_are_always_timed() -> None:
+    odd = Fake("a", 0.7, odd=True)
+    assert kept(MODEL, odd, Fake("b", 0.0), Fake("c", 0.5), Fake("d", 0.09)) == "abd"
+
+
 def test_one_candidate_stays_that_the_error_budget_can_fall_back_to() -> None:
     slow, slower = Fake("s", 0.5), Fake("t", 0.6)
     assert kept(MODEL, Fake("a", 0.0, True), Fake("b", 0.01, True), slower, slow) == "abs"
 
 
-def convolution(dtype: Any = f32) -> KernelSpec:
+def convolution(dtype: Any = f32, size: int = 3, groups: int = 1) -> KernelSpec:
     weights = i8 if dtype == u8 else f32
+    filters, pad = 64 if groups > 1 else 96, size // 2
     return KernelSpec(
         CONV.name,
         (
             Operand.dense(dtype, (1, 14, 14, 64)),
-            Operand.dense(weights, (96, 3, 3, 64), const=True),
+            Operand.dense(weights, (filters, size, size, 64 // groups), const=True),
         ),
-        (Operand.dense(f32, (1, 14, 14, 96)),),
+        (Operand.dense(f32, (1, 14, 14, filters)),),
         (
             ("dilations", (1, 1)),
             ("epilogue", E.cast(E.inp(0), f32) if dtype == u8 else E.inp(0)),
-            ("groups", 1),
+            ("groups", groups),
             ("layout", "NHWC"),
-            ("pads", (1, 1, 1, 1)),
+            ("pads", (pad, pad, pad, pad)),
             ("strides", (1, 1)),
             ("x_zero_point", 0),
         ),
     )
 
 
-@pytest.mark.parametrize("dtype", [f32, u8], ids=repr)
 @pytest.mark.parametrize("processor", ["avx2 Zen 3", OTHERS])
+@pytest.mark.parametrize(
+    ("dtype", "size", "groups"), [(f32, 3, 1), (u8, 3, 1), (f32, 1, 1), (f32, 3, 64)], ids=str
+)
 def test_the_shipped_models_know_every_feature_and_leave_much_out(
-    processor: str, dtype: Any
+    processor: str, dtype: Any, size: int, groups: int
 ) -> None:
     model, backend = cost_model(processor), backend_of(AVX2)
     offers = [
-        Offer(t.name, c) for t in backend.tactics for c in t.plan(convolution(dtype), AVX2, 2)
+        Offer(t.name, c)
+        for t in backend.tactics
+        for c in t.plan(convolution(dtype, size, groups), AVX2, 2)
     ]
     names = {name for o in offers for name in o.candidate.features(2)}
     assert names and names <= set(model.weights)
     chosen = model.worth_timing(offers, 2)
-    assert 1 <= len(chosen) <= model.most + 1 < len(offers) or dtype == u8
+    assert 1 <= len(chosen) <= model.most + 1
+    assert len(chosen) < len(offers) or dtype == u8 or groups > 1
     assert cost_model("a processor of next year") == cost_model(OTHERS)
 
 

@@ -38,10 +38,10 @@ class CostModel:
     def worth_timing(self, offers: Sequence[Offer], threads: int) -> list[Offer]:
         """The offers that may be the fastest, in their order.
 
-        Those without features are kept, and so is one that is not approximate, where there is one: the
-        error budget may ask for it.
+        Those that the model knows nothing of are kept, and so is one that is not approximate, where there is one:
+        the error budget may ask for it.
         """
-        features = {o.id: o.candidate.features(threads) for o in offers}
+        features = {o.id: self._known(o.candidate.features(threads)) for o in offers}
         known = sorted(
             (o for o in offers if features[o.id]), key=lambda o: self.expected(features[o.id])
         )
@@ -51,6 +51,10 @@ class CostModel:
         kept = [o.id for o in known[: self.most] if self.expected(features[o.id]) <= limit]
         kept += [o.id for o in known if not o.candidate.approximate][:1]
         return [o for o in offers if o.id in kept or not features[o.id]]
+
+    def _known(self, features: Mapping[str, float]) -> Mapping[str, float]:
+        """The features, or none of a tactic that no weight is for: all tactics have one in common."""
+        return features if len(self.weights.keys() & features.keys()) > 1 else {}
 
 
 @cache

@@ -1,4 +1,4 @@
-"""What the time of a direct convolution depends on, as numbers for the cost model.
+"""What the time of a convolution depends on, as numbers for the cost model.
 
 Each number is the logarithm of a factor by which a candidate may be slower than others of its spec, or
 says whether such a factor is there.  The model (`builder.tuning.cost_model`) finds their weights from
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from math import log
 
 from camshaft.backends.base import Params
+from camshaft.backends.cpu.conv.grouped_tiles import Shape
 from camshaft.backends.cpu.conv.problem import SizedConvProblem
 from camshaft.backends.cpu.conv.search import cycles, imbalance
 from camshaft.backends.cpu.target import CpuTarget
@@ -61,4 +62,33 @@ def direct_features(
     suffix = "/i8" if p.is_int8 else ""
     idle = log(imbalance(p, rows, cols, str(params["order"]), block, target, threads))
     named = {f"conv_direct {name}{suffix}": float(value) for name, value in found.items()}
+    return {IDLE: idle, **named}
+
+
+def grouped_features(
+    p: SizedConvProblem, shape: Shape, params: Params, target: CpuTarget, threads: int
+) -> Mapping[str, float]:
+    """Features of `conv_grouped` with these parameters; names of INT8's end in "/i8"."""
+    cols, rows = int(params["cols"]), int(params["rows"])
+    full, rest = divmod(p.ow, cols)
+    bands = -(-p.oh // rows)
+    blocks = -(-shape.vectors // max(1, 16 // shape.lanes))
+    items = p.n * bands * blocks
+    halo = (rows - 1) * p.stride[0] + (p.r - 1) * p.dilation[0] + 1
+    found = {
+        "latency": above_one(LATENCY / cols),
+        "loads": (cols + p.s) / (cols * p.s),
+        "rest": (rest > 0) / (full + 1),
+        "rest latency": (rest > 0) * above_one(LATENCY / max(rest, 1)) / (full + 1),
+        "tiles": log(full + (rest > 0)),
+        "halo": log(halo / (rows * p.stride[0])),
+        "rows": log(rows),
+        "strip in L1": above_one(
+            rows * p.stride[0] * cols * shape.lanes * p.x_dtype.bytes / target.l1_bytes
+        ),
+    }
+    suffix = "/i8" if p.is_int8 else ""
+    even = p.n * p.oh / rows * blocks
+    idle = log(-(-items // threads) * threads / even) if threads > 1 else 0.0
+    named = {f"conv_grouped {name}{suffix}": float(value) for name, value in found.items()}
     return {IDLE: idle, **named}

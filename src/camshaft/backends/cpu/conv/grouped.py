@@ -11,7 +11,7 @@ loaded.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -27,6 +27,7 @@ from camshaft.backends.cpu.conv.columns import (
     column_runs,
     computes,
 )
+from camshaft.backends.cpu.conv.features import grouped_features
 from camshaft.backends.cpu.conv.grouped_tiles import Shape, tiles
 from camshaft.backends.cpu.conv.problem import ConvProblem
 from camshaft.backends.cpu.conv.row_cut import write_row
@@ -35,7 +36,7 @@ from camshaft.backends.cpu.edges import Windows
 from camshaft.backends.cpu.expr.epilogue import Epilogue
 from camshaft.backends.cpu.lang import Arg, FunctionBuilder, Index, Module, Pointer, Scalar, Value
 from camshaft.backends.cpu.target import CpuTarget
-from camshaft.ir.types import f32, i16, i32, u8
+from camshaft.ir.types import HALVES, f32, i16, i32, u8
 
 NARROW_TILES = (4, 2, 1)
 """Pixels of the tiles in rows of open width that are too narrow for a candidate's own tiles."""
@@ -91,6 +92,15 @@ class ConvGroupedCandidate(CpuCandidate[ConvProblem]):
             blank = shape.blank_row(columns)
             packed += [first, np.full(blank, p.zero_point, np.uint8)]
         return [*packed, *constants[1:]]
+
+    def features(self, threads: int) -> Mapping[str, float]:
+        """As `conv.features` says; none of half floats or open widths, to which no model was fitted."""
+        p = self.problem
+        if p.w_dtype in HALVES or p.has_open_columns:
+            return {}
+        return grouped_features(
+            p.typical, Shape.of(p, self.target), self.params, self.target, threads
+        )
 
     def emit(self) -> Source:
         """One phase; full vectors of output channels and the tail are functions of their own."""

@@ -9,7 +9,7 @@ Where the target has arithmetic on f16, products of f16 are summed in f16 within
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -20,6 +20,7 @@ from camshaft.backends.cpu.abi import constant_numbers, operand_pointer, phase_a
 from camshaft.backends.cpu.candidate import CpuCandidate
 from camshaft.backends.cpu.expr.epilogue import Epilogue
 from camshaft.backends.cpu.lang import FunctionBuilder, Index, Module, Value
+from camshaft.backends.cpu.matmul.features import blocked_features
 from camshaft.backends.cpu.matmul.layout import ALIGN, Layout, packed_b
 from camshaft.backends.cpu.matmul.problem import MatmulProblem, is_supported
 from camshaft.backends.cpu.matmul.tile import MatmulTile, PanelVectors, Partial
@@ -184,6 +185,12 @@ class BlockedCandidate(CpuCandidate[MatmulProblem]):
         others = [n for n in numbers if n != 1]
         packed = packed_b(self.problem, b, self.layout)
         return packed + [np.ascontiguousarray(constants[numbers[n]]) for n in others]
+
+    def features(self, threads: int) -> Mapping[str, float]:
+        """As `matmul.features` says; none of half floats, to which no model was fitted."""
+        if self.problem.a_dtype != f32 or self.problem.b_dtype != f32:
+            return {}
+        return blocked_features(self.problem, self.params, self.target, threads)
 
     def _sums(self) -> int:
         """Floats of a worker's sums between pieces of K."""
