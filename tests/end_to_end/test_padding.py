@@ -70,7 +70,7 @@ def engines(model: object, wanted: bool | None, **options: Any) -> tuple[Engine,
 
 
 @pytest.mark.parametrize(("mask", "end"), [
-    ("added", "mean"), ("added", "rows"), ("expanded", "first"), ("expanded", "rows"),
+    ("added", "mean"), ("added", "rows"), ("outer", "first"), ("expanded", "rows"),
     ("by indices", "mean"), ("by indices", "first"), ("biased too", "first"), ("biased too", "rows"),
 ])  # fmt: skip
 def test_engines_agree(mask: str, end: str) -> None:

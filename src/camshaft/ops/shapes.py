@@ -49,10 +49,10 @@ def _kept_infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorType]:
 
 def _kept_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndarray]:
     mask, count = arrays[0], attrs["count"]
-    found = kept_rows(mask, attrs["places"], attrs["whole"], attrs["ones"])[:count]
+    found = kept_rows(mask, attrs["places"], attrs["ones"])[:count]
     rows = np.concatenate([found, np.repeat(found[-1:], count - len(found))]).astype(np.int64)
     is_kept = np.zeros(mask.size, np.int64)
-    if found.size and (len(found) > 1 or found[0] or _keeps_first(mask, attrs)):
+    if len(found) > 1 or found[0] or _keeps_first(mask, attrs):
         is_kept[found] = 1
     before = np.concatenate([[0], np.cumsum(is_kept)])
     starts = before[:: mask.size // mask.shape[0]].copy()
@@ -64,7 +64,7 @@ def _kept_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndarr
 
 def _keeps_first(mask: np.ndarray, attrs: Attrs) -> bool:
     others = attrs["ones"] and has_others(mask)
-    return bool(mask.reshape(-1)[0] != 0 or 0 in attrs["places"] or attrs["whole"] or others)
+    return bool(mask.reshape(-1)[0] != 0 or attrs["places"] or others)
 
 
 KEPT_ROWS = OpDef(
@@ -77,8 +77,9 @@ KEPT_ROWS = OpDef(
     _kept_reference,
     {
         "count": Attribute("how many rows are kept"),
-        "places": Attribute("places that are kept in every sequence", ()),
-        "whole": Attribute("whether sequences without any mask are kept whole", False),
+        "places": Attribute(
+            "places that are read: a sequence in which the mask hides one is kept whole", ()
+        ),
         "ones": Attribute("whether a mask that holds anything but 0 and 1 keeps all rows", False),
     },
     "shapes",

@@ -294,7 +294,7 @@ def _ragged() -> Iterator[tuple[str, KernelSpec]]:
         yield f"ragged_attention/{n}", spec
     for dtype in (i64, boolean, f32):
         outputs = tuple(_dense(i64, d) for d in (9, 4, 15))
-        attrs = {"count": 9, "places": (0,), "whole": True, "ones": True}
+        attrs = {"count": 9, "places": (0,), "ones": True}
         spec = KernelSpec("kept_rows", (_dense(dtype, 3, 5),), outputs, tuple(attrs.items()))
         yield f"kept_rows/{dtype}", spec
 

@@ -65,6 +65,20 @@ MASKS = {
 """,
         "masked = Add (scaled, bias)",
     ),
+    "outer": (
+        """
+  f = Cast<to = 1> (mask) one = Constant<value_float = 1.0> () k4 = Unsqueeze (f, axes12) q4 = Unsqueeze (f, axes13)
+  both = Mul (q4, k4) inv = Sub (one, both) bias = Mul (inv, lowest)
+""",
+        "masked = Add (scaled, bias)",
+    ),
+    "hidden queries see all": (
+        """
+  kept = Cast<to = 9> (mask) k4 = Unsqueeze (kept, axes12) q4 = Unsqueeze (kept, axes13) none = Not (q4)
+  seen = Or (k4, none)
+""",
+        "masked = Where (seen, scaled, lowest)",
+    ),
     "biased too": (
         """
   kept = Cast<to = 9> (mask) four = Unsqueeze (kept, axes12) hides = Where (four, zero, lowest)
@@ -78,18 +92,38 @@ MASKS = {
 
 ENDS = {
     "mean": """
-  m1 = Cast<to = 1> (mask) m2 = Unsqueeze (m1, axis2) shown = Mul (last, m2) sum = ReduceSum<keepdims = 0> (shown, axis1)
-  n = ReduceSum<keepdims = 0> (m2, axis1) least = Constant<value_float = 0.000000001> () some = Max (n, least)
-  y = Div (sum, some)
+  m1@ = Cast<to = 1> (mask) m2@ = Unsqueeze (m1@, axis2) shown@ = Mul (last, m2@)
+  sum@ = ReduceSum<keepdims = 0> (shown@, axis1) n@ = ReduceSum<keepdims = 0> (m2@, axis1)
+  least@ = Constant<value_float = 0.000000001> () some@ = Max (n@, least@) y@ = Div (sum@, some@)
 """,
     "largest": """
-  m1 = Cast<to = 9> (mask) m2 = Unsqueeze (m1, axis2) shown = Where (m2, last, lowest) y = ReduceMax<axes = [1], keepdims = 0> (shown)
+  m1@ = Cast<to = 9> (mask) m2@ = Unsqueeze (m1@, axis2) shown@ = Where (m2@, last, lowest)
+  y@ = ReduceMax<axes = [1], keepdims = 0> (shown@)
 """,
-    "first": "y = Gather<axis = 1> (last, n0)",
-    "rows": "y = Identity (last)",
-    "plain mean": "y = ReduceMean<axes = [1], keepdims = 0> (last)",
+    "filled sum": """
+  m1@ = Cast<to = 9> (mask) m2@ = Unsqueeze (m1@, axis2) shown@ = Where (m2@, last, zero)
+  y@ = ReduceSum<keepdims = 0> (shown@, axis1)
+""",
+    "product": """
+  m1@ = Cast<to = 1> (mask) m2@ = Unsqueeze (m1@, axis1) sum@ = MatMul (m2@, last) n@ = ReduceSum (m2@, axis2)
+  least@ = Constant<value_float = 0.000000001> () some@ = Max (n@, least@)
+  mean@ = Div (sum@, some@) y@ = Squeeze (mean@, axis1)
+""",
+    "first": "y@ = Gather<axis = 1> (last, n0)",
+    "third": "y@ = Gather<axis = 1> (last, n2)",
+    "rows": "y@ = Identity (last)",
+    "plain mean": "y@ = ReduceMean<axes = [1], keepdims = 0> (last)",
 }
-"""Name -> nodes that make the output of the last rows."""
+"""Name -> nodes that make an output of the last rows."""
+
+STEPS = {
+    "linear": "l@ = MatMul (last, wq_0) made@ = Add (l@, bq_0)",
+    "relu": "l@ = MatMul (last, wq_0) b@ = Add (l@, bq_0) made@ = Relu (b@)",
+    "residual": "l@ = MatMul (last, wq_0) b@ = Add (l@, bq_0) made@ = Add (b@, last)",
+    "tanh": "l@ = MatMul (last, wq_0) b@ = Add (l@, bq_0) r@ = Add (b@, last) made@ = Tanh (r@)",
+    "both": "t@ = Tanh (last) made@ = Add (t@, last)",
+}
+"""Name -> nodes between the last rows and an end, without a normalization."""
 
 _LAYER = """
   q# = MatMul (x#, wq#) qb# = Add (q#, bq#) k# = MatMul (x#, wk#) v# = MatMul (x#, wv#)
@@ -120,12 +154,13 @@ def _constants(layers: int) -> dict[str, np.ndarray]:
         "infinite": np.array(-np.inf, np.float32),
         "n0": np.array(0),
         "n1": np.array(1),
+        "n2": np.array(2),
         "minus": np.array([-1]),
         "zeros2": np.array([0, 0]),
     }
     for name in ("i0", "i1", "i2"):
         made[name] = np.array([int(name[1])])
-    for name in ("axis1", "axis2", "axes12", "axes23", "axes123", "axes012", "axes013"):
+    for name in ("axis1", "axis2", "axes12", "axes13", "axes23", "axes123", "axes012", "axes013"):
         made[name] = np.array([int(c) for c in name[4:]])
     for n in range(layers):
         for name in ("wq", "wk", "wv", "wo"):
@@ -145,7 +180,8 @@ def padded_model(
     dtype: str = "int64",
     layers: int = 2,
 ) -> ModelProto:
-    """Inputs ids and mask [batch, length], output y.  mask, end: one of MASKS and of ENDS."""
+    """Inputs ids and mask [batch, length], output y.  mask: one of MASKS.  end: one of ENDS, perhaps behind one of STEPS
+    ("relu mean"); or two with a comma between them, for outputs y and y_b."""
     made, taken = MASKS[mask]
     body = made
     for n in range(layers):
@@ -153,12 +189,20 @@ def padded_model(
         masked = taken.replace("scaled", f"scaled_{n}").replace("masked", f"masked_{n}")
         body += _LAYER.replace("{masked}", masked).replace("{out}", out).replace("#", f"_{n}")
     shape = f"{batch},{length}"
-    out = f"{shape},{SIZE}" if end == "rows" else f"{batch},{SIZE}"
+    outputs = []
+    for mark, name in zip(("", "_b"), end.split(", "), strict=False):
+        step, _, last = name.partition(" ")
+        made = (
+            f"{STEPS[step]} {ENDS[last].replace('last', 'made@')}" if step in STEPS else ENDS[name]
+        )
+        body += made.replace("@", mark)
+        rows = f"{shape},{SIZE}" if name.endswith("rows") else f"{batch},{SIZE}"
+        outputs.append(f"float[{rows}] y{mark}")
     text = f"""<ir_version: 9, opset_import: ["" : 17]>
-net (int64[{shape}] ids, {dtype}[{shape}] mask) => (float[{out}] y) {{
+net (int64[{shape}] ids, {dtype}[{shape}] mask) => ({", ".join(outputs)}) {{
   found = Gather (words, ids) size = Shape (ids) long = Slice (size, i1, i2)
   here = Slice (positions, i0, long, i1) x_0 = Add (found, here)
-  {body} {ENDS[end]} }}"""
+  {body} }}"""
     model = parser.parse_model(text)
     for name, array in _constants(layers).items():
         model.graph.initializer.append(numpy_helper.from_array(array, name))

@@ -18,19 +18,18 @@ from camshaft.ir.extents.symbol import Symbol
 class Kept:
     """What is kept of the rows of a mask, and the symbol that says how many these are.
 
-    A row is kept whose mask is not 0.  places: places that are kept in every sequence.  whole: whether
-    sequences without any mask are kept whole.  ones: whether a mask that holds anything but 0 and 1 keeps
-    all rows.  Where nothing would be kept, row 0 is.
+    A row is kept whose mask is not 0.  places: places that are read of every sequence; one in which the mask
+    hides any of them is kept whole.  ones: whether a mask that holds anything but 0 and 1 keeps all rows.
+    Where nothing would be kept, row 0 is.
     """
 
     symbol: Symbol
     places: tuple[int, ...] = ()
-    whole: bool = False
     ones: bool = False
 
     def count(self, mask: np.ndarray) -> int:
         """How many rows are kept."""
-        if self.whole or self.places:
+        if self.places:
             return len(self.rows(mask))
         if self.ones and has_others(mask):
             return mask.size
@@ -38,17 +37,16 @@ class Kept:
 
     def rows(self, mask: np.ndarray) -> np.ndarray:
         """Their numbers among the B * S rows, ascending: i64 [count]."""
-        return kept_rows(mask, self.places, self.whole, self.ones)
+        return kept_rows(mask, self.places, self.ones)
 
 
-def kept_rows(mask: np.ndarray, places: Sequence[int], whole: bool, ones: bool) -> np.ndarray:
+def kept_rows(mask: np.ndarray, places: Sequence[int], ones: bool) -> np.ndarray:
     """See `Kept.rows`."""
     if ones and has_others(mask):
         return np.arange(mask.size)
     kept = (mask != 0).reshape(mask.shape[0], -1)
-    if whole:
-        kept |= ~kept.any(axis=1, keepdims=True)
-    kept[:, list(places)] = True
+    read = [min(place, kept.shape[1] - 1) for place in places]
+    kept |= ~kept[:, read].all(axis=1, keepdims=True)
     rows = np.flatnonzero(kept)
     return rows if len(rows) else np.zeros(1, np.int64)
 

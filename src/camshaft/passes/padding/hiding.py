@@ -25,13 +25,11 @@ UNDERFLOW = 200.0
 class Hiding:
     """Attention that hides the keys of rows whose mask is 0.
 
-    constants: operands of the score that are one number for all keys that are not hidden.  sees_all: whether
-    a query sees all other keys; else it sees at least its own, if that is not hidden.  ones: whether this
-    holds of masks of 0 and 1 only.
+    This is so for queries whose own mask is not 0: each sees at least its own key.  constants: operands of the
+    score that are one number for all keys that are not hidden.  ones: whether this holds of masks of 0 and 1 only.
     """
 
     constants: Mapping[int, float]
-    sees_all: bool
     ones: bool = False
 
 
@@ -49,12 +47,8 @@ def hiding(graph: Graph, node: Node, mask: Tensor, rows: Rows, *, permitted: boo
     most = USUAL_PRODUCT if permitted else LARGEST_PRODUCT
     for kept in dict.fromkeys((_not_zero(mask.type.dtype), TRUE)):
         proof = _Proof(graph, node, mask, rows, kept, most)
-        hidden, seen, own = proof.score(FALSE), proof.score(kept), proof.own_score()
-        if own.low - hidden.high < UNDERFLOW:
-            continue
-        sees_all = not node.attrs["causal"] and seen.low - hidden.high >= UNDERFLOW
-        ones = kept is TRUE and mask.type.dtype != boolean
-        return Hiding(proof.constants(), sees_all, ones)
+        if proof.own_score().low - proof.score_of_hidden().high >= UNDERFLOW:
+            return Hiding(proof.constants(), kept is TRUE and mask.type.dtype != boolean)
     return None
 
 
@@ -98,9 +92,9 @@ class _Proof:
         product = Value(-self.most, self.most)
         return evaluate(expr_attr(self.node, "score"), [product, *operands], dtypes)
 
-    def score(self, of_key: Value) -> Value:
-        """Of any query that is kept and a key with this mask."""
-        return self._score(self._values(of_key, self.key.index))
+    def score_of_hidden(self) -> Value:
+        """Of any query that is kept and a key whose mask is 0."""
+        return self._score(self._values(FALSE, self.key.index))
 
     def own_score(self) -> Value:
         """Of a query that is kept and its own key."""

@@ -21,7 +21,7 @@ class Plan:
 
     batch, places: sequences, and places of each.  rows: where the rows lie, by tensor.  hidings: attention that
     hides padding, by the name of its output.  free: tensors whose padding nothing reads.  reads: places that
-    are read of every sequence.  zeroed: outputs whose padding becomes 0.
+    are read of every sequence: where the mask hides one, its row is right only if all rows of the sequence are kept.  zeroed: outputs whose padding becomes 0.
     """
 
     mask: Tensor
@@ -37,11 +37,6 @@ class Plan:
     def ones(self) -> bool:
         """Whether what is known holds of masks of 0 and 1 only, so that any other has no padding."""
         return any(h.ones for h in self.hidings.values())
-
-    @property
-    def whole(self) -> bool:
-        """Whether sequences without any mask are kept whole: some of their rows are read."""
-        return bool(self.reads)
 
 
 def plan_for(graph: Graph, mask: Tensor, *, permitted: bool) -> Plan | None:
@@ -94,10 +89,9 @@ class _Backwards:
         outputs = {t.name for t in self.graph.outputs}
         zeroed = frozenset(outputs & self.rows.keys()) if permitted else frozenset()
         self.needed |= outputs - zeroed
-        all_seen = all(h.sees_all for h in self.hidings.values())
         for node in reversed(self.graph.nodes):
             for n, t in enumerate(node.args):
-                if t.name in self.rows and not self._is_harmless(node, n, t, all_seen):
+                if t.name in self.rows and not self._is_harmless(node, n, t):
                     self.needed.add(t.name)
         free = frozenset(self.rows.keys() - self.needed)
         reads = {p for name in free for p in self.read.get(name, ())}
@@ -112,7 +106,7 @@ class _Backwards:
             zeroed & free,
         )
 
-    def _is_harmless(self, node: Node, n: int, t: Tensor, all_seen: bool) -> bool:
+    def _is_harmless(self, node: Node, n: int, t: Tensor) -> bool:
         """Whether what a node makes of operand `n` is right whatever its padding holds."""
         if len(node.outputs) != 1:
             return False
@@ -122,7 +116,7 @@ class _Backwards:
         if result in self.rows and result not in self.needed:
             return True
         place = place_read(node, self.rows[t.name]) if n == 0 else None
-        if place is not None and all_seen:
+        if place is not None:
             self.read.setdefault(t.name, set()).add(place)
             return True
         return node.op is POINTWISE and self._drops(node, t)

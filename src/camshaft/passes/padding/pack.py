@@ -88,9 +88,7 @@ class _Packing(Rebuild):
 
     def __init__(self, graph: Graph, plan: Plan) -> None:
         self.plan = plan
-        self.kept = Kept(
-            _symbol(graph, plan.batch * plan.places), plan.reads, plan.whole, plan.ones
-        )
+        self.kept = Kept(_symbol(graph, plan.batch * plan.places), plan.reads, plan.ones)
         self.count = extent_of(self.kept.symbol)
         self.packed: dict[str, Tensor] = {}
         self._steps: tuple[Tensor, Tensor, Tensor] | None = None
@@ -117,7 +115,6 @@ class _Packing(Rebuild):
             attrs: dict[str, Attr] = {
                 "count": self.count,
                 "places": self.kept.places,
-                "whole": self.kept.whole,
                 "ones": self.kept.ones,
             }
             names = [f"{NAME}:rows", f"{NAME}:starts", f"{NAME}:places"]
@@ -272,7 +269,7 @@ class _Packing(Rebuild):
         if hides is None or out.name not in self.plan.free:
             return False
         rows, count = self.plan.rows[out.name], 3 + int_attr(node, "operands")
-        others = self.kept.ones or self.kept.whole or self.kept.places  # kept, though the mask is 0
+        others = self.kept.ones or self.kept.places  # kept, though the mask is 0
         constants = {} if others else hides.constants
         operands: list[Tensor | None] = []
         for n, t in enumerate(node.args[3:count], 3):

@@ -22,7 +22,7 @@ class KeptRows:
     """One pass over the mask, by one worker."""
 
     name = "kept_rows"
-    version = 1
+    version = 2
 
     def plan(
         self, spec: KernelSpec, target: CpuTarget, threads: int
@@ -60,13 +60,15 @@ class KeptRowsCandidate(CpuCandidate[None]):
                 first = carry[0]
                 k.store(k.min(first, count), starts.at(sequence))
                 line = masks.at(k.mul(sequence, rows))
-                no_mask = self._is_empty(k, line, rows)
+                whole = self._hides_read_place(k, line, rows)
                 if others is not None:
-                    no_mask = others if no_mask is None else no_mask | others
+                    whole = others if whole is None else whole | others
                 with k.loop(0, rows, carry=carry) as place:
                     row = k.mul(sequence, rows) + place
-                    kept = self._is_kept(k, line, place, no_mask) & (carry[0] < k.index(count))
-                    with k.if_(kept, carry=carry):
+                    kept = k.ne(k.load(line.at(place)), 0)
+                    if whole is not None:
+                        kept = kept | whole
+                    with k.if_(kept & (carry[0] < k.index(count)), carry=carry):
                         k.store(row, numbers.at(carry[0]))
                         carry[0], carry[1] = carry[0] + 1, row
                     there = k.max(carry[0] - 1, first)
@@ -87,19 +89,11 @@ class KeptRowsCandidate(CpuCandidate[None]):
             found[0] = found[0] + k.cast(other, i64)
         return k.ne(found[0], 0)
 
-    def _is_empty(self, k: FunctionBuilder, line: Pointer, rows: Extent) -> Value | None:
-        """Whether a sequence has no mask, where that matters."""
-        if not dict(self.spec.attrs)["whole"]:
-            return None
-        masks = [k.const(0, i64)]
-        with k.loop(0, rows, carry=masks) as place:
-            masks[0] = masks[0] + k.cast(k.ne(k.load(line.at(place)), 0), i64)
-        return k.eq(masks[0], 0)
-
-    def _is_kept(
-        self, k: FunctionBuilder, line: Pointer, place: Value, no_mask: Value | None
-    ) -> Value:
-        kept = k.ne(k.load(line.at(place)), 0)
-        for always in ints_attr(self.spec, "places"):
-            kept = kept | k.eq(place, always)
-        return kept if no_mask is None else kept | no_mask
+    def _hides_read_place(self, k: FunctionBuilder, line: Pointer, rows: Extent) -> Value | None:
+        """Whether the mask of a sequence is 0 at a place that is read, if any is."""
+        hidden: Value | None = None
+        for place in ints_attr(self.spec, "places"):
+            there = k.min(k.const(place, i64), k.index(rows) - 1)
+            hides = k.eq(k.load(line.at(there)), 0)
+            hidden = hides if hidden is None else hidden | hides
+        return hidden
