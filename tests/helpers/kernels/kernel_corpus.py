@@ -245,6 +245,12 @@ def _halves() -> Iterator[tuple[str, KernelSpec]]:
     for half in (bf16, f16):
         image, out = _dense(half, 2, 17, 18, 37), _dense(half, 2, 9, 9, 37)
         yield f"pool {half}", _spec("pool", [image], out, epilogue=X, **pooled)
+        rows, total = _dense(half, 9, 37), E.cast(E.add(E.cast(X, f32), E.cast(Y, f32)), half)
+        for shape in ((), (9, 1), (1, 37)):
+            yield (
+                f"sum {half} {shape}",
+                _spec("pointwise", [rows, _dense(half, *shape)], rows, expr=total),
+            )
 
 
 def _few_bits() -> Iterator[tuple[str, KernelSpec]]:

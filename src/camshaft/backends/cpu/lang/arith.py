@@ -297,7 +297,7 @@ def _wrap(op: str, x: Value) -> str:
 
 def type_suffix(x: Value) -> str:
     """The type as overloaded intrinsics spell it, for example "v16f32"."""
-    kind = {"half": "f16", "bfloat": "bf16", "float": "f32", "double": "f64"}
+    kind = {"half": "f16", "float": "f32", "double": "f64"}
     scalar = llvm_type(x.dtype)
     scalar = kind.get(scalar, scalar)
     return scalar if x.lanes == 1 else f"v{x.lanes}{scalar}"

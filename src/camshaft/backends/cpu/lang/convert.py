@@ -115,13 +115,20 @@ class Convert(Dot):
 
     def _to_bf16(self, x: Value) -> Value:
         """f32 lanes, 4, 8 or 16, by one instruction."""
-        name = f"llvm.x86.avx512bf16.cvtneps2bf16.{32 * x.lanes}"
-        if x.lanes >= 8:
-            return self.call_intrinsic(name, bf16, x.lanes, x)
-        none = self.const(0, bf16, 8)
-        every = self.const(True, boolean, 4)
-        name = "llvm.x86.avx512bf16.mask.cvtneps2bf16.128"
-        return self.shuffle(self.call_intrinsic(name, bf16, 8, x, none, every), None, range(4))
+        made = f"<{max(8, x.lanes)} x bfloat>"
+        operands = [f"{x.type} {x.ref}"]
+        name = f"cvtneps2bf16.{32 * x.lanes}"
+        if x.lanes < 8:
+            every = self.const(True, boolean, 4)
+            operands += [f"{made} zeroinitializer", f"{every.type} {every.ref}"]
+            name = f"mask.{name}"
+        kinds = [x.type, made, "<4 x i1>"][: len(operands)]
+        callee = self.intrinsic(f"llvm.x86.avx512bf16.{name}", made, kinds)
+        lanes = self.emit(f"call {callee}({', '.join(operands)})")
+        bits = self.value(
+            f"bitcast {made} {lanes} to {llvm_type(bf16, max(8, x.lanes))}", bf16, max(8, x.lanes)
+        )
+        return bits if x.lanes >= 8 else self.shuffle(bits, None, range(4))
 
     def _has(self, dtype: DType) -> bool:
         """Whether the target has instructions that convert between a small float and f32."""

@@ -15,7 +15,7 @@ from camshaft.backends.cpu.lang.arith import Arithmetic
 from camshaft.backends.cpu.lang.emitter import Declarations
 from camshaft.backends.cpu.lang.values import Value
 from camshaft.backends.cpu.target import CpuTarget
-from camshaft.ir.types import bf16, f32, i8, i16, i32, u16, u32
+from camshaft.ir.types import f32, i8, i16, i32, u16, u32
 
 _PMADDWD = {128: "llvm.x86.sse2.pmadd.wd", 256: "llvm.x86.avx2.pmadd.wd"}
 
@@ -92,15 +92,12 @@ class Dot(Arithmetic):
         """
         x, w = self.pair(a, b)
         if self.target.has_bf16:
-            count = 2 * acc.lanes
-            return self.call_intrinsic(
-                f"llvm.x86.avx512bf16.dpbf16ps.{16 * count}",
-                f32,
-                acc.lanes,
-                acc,
-                self.bitcast(x, bf16, count),
-                self.bitcast(w, bf16, count),
-            )
+            pairs = f"<{2 * acc.lanes} x bfloat>"
+            name = f"llvm.x86.avx512bf16.dpbf16ps.{32 * acc.lanes}"
+            callee = self.intrinsic(name, acc.type, [acc.type, pairs, pairs])
+            p, q = (self.emit(f"bitcast {v.type} {v.ref} to {pairs}") for v in (x, w))
+            text = f"call {callee}({acc.type} {acc.ref}, {pairs} {p}, {pairs} {q})"
+            return self.value(text, f32, acc.lanes)
         x_even, x_odd = self.bf16_pair(a)
         w_even, w_odd = self.bf16_pair(b)
         return self.fma(x_even, w_even, self.fma(x_odd, w_odd, acc))

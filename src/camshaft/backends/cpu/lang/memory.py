@@ -16,7 +16,7 @@ from camshaft.backends.cpu.lang.values import (
     memory_type,
 )
 from camshaft.errors import BuildError
-from camshaft.ir.types import DType, bf16, boolean, f16, i64, u8, u16
+from camshaft.ir.types import DType, boolean, f16, i64, u8, u16
 
 Count = Value | int | None
 """How many first lanes exist: an int or an i64 scalar (any number; those below 1 are none), or all."""
@@ -50,7 +50,7 @@ class Memory(Convert):
         ):
             return self._load_pieces(p, lanes, mask)
         m = self.lane_mask(mask, lanes) if isinstance(mask, int) else mask
-        if p.dtype in (f16, bf16):
+        if p.dtype == f16:
             return self.bitcast(self.load(p.as_type(u16), lanes, m), p.dtype)
         kind, suffix = llvm_type(p.dtype, lanes), type_suffix(Value(self, "", p.dtype, lanes))
         callee = self.intrinsic(f"llvm.masked.load.{suffix}.p0", kind, ["ptr", m.type, kind])
@@ -102,7 +102,7 @@ class Memory(Convert):
         ):
             self._store_pieces(x, p, mask)
             return
-        if x.dtype in (f16, bf16):
+        if x.dtype == f16:
             # LLVM would convert them one by one where the target has no masked store of 16 bits.
             self.store(self.bitcast(x, u16), p.as_type(u16), mask)
             return

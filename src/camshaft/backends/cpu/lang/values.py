@@ -18,9 +18,9 @@ from camshaft.ir.types import NARROW_FLOATS, NARROW_INTS, DType
 
 _LLVM = {
     "f16": "half",
-    "bf16": "bfloat",
     "f32": "float",
     "f64": "double",
+    "bf16": "i16",
     "i8": "i8",
     "u8": "i8",
     "i16": "i16",
@@ -35,7 +35,12 @@ _LLVM = {
 
 
 def llvm_type(dtype: DType, lanes: int = 1) -> str:
-    """LLVM's spelling of a scalar or vector; bool is i1."""
+    """LLVM's spelling of a scalar or vector; bool is i1.
+
+    A bf16 is its bits, as floats of fewer bits are: where a target has no instruction for them, LLVM takes bfloat
+    values through f32 wherever they are put together, and calls library functions to come back, which a
+    kernel cannot link.
+    """
     try:
         scalar = _LLVM[dtype.name]
     except KeyError:
@@ -60,7 +65,7 @@ def literal(value: float | bool, dtype: DType) -> str:
     if dtype.name == "f16":
         return "0xH" + np.float16(value).tobytes()[::-1].hex().upper()
     if dtype.name == "bf16":
-        return "0xR" + struct.pack(">f", float(value))[:2].hex().upper()
+        return str(int(np.asarray(value, dtype.numpy).view(np.uint16)))
     if dtype.kind == "b":
         return "true" if value else "false"
     return str(int(value))

@@ -34,7 +34,7 @@ class Matmul:
     """Register-tiled product over packed or plain columns."""
 
     name = "matmul"
-    version = 4
+    version = 5
 
     def plan(self, spec: KernelSpec, target: CpuTarget, threads: int) -> Sequence[MatmulCandidate]:
         """Register tiles of several widths, as high as fits; none for types or strides without

@@ -120,7 +120,7 @@ class Pointwise:
     """Streams every operand once; transposes tiles in registers where layouts differ."""
 
     name = "pointwise"
-    version = 3
+    version = 4
 
     def plan(
         self, spec: KernelSpec, target: CpuTarget, threads: int

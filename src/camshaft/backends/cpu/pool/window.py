@@ -41,7 +41,7 @@ class PoolWindow:
     """Pooling over any window, with any padding, stride and dilation."""
 
     name = "pool_window"
-    version = 4
+    version = 5
 
     def plan(
         self, spec: KernelSpec, target: CpuTarget, threads: int
