@@ -244,3 +244,107 @@ def test_a_quantization_before_a_sum_counts_in_the_sum() -> None:
     exact = {**attrs, "prologue": E.cast(E.cast(X, i8), f32)}
     (total,) = references(spec("reduce", [x], Operand.dense(f32, (1, 1)), **exact), [x])
     assert total.check(total.value + 1) != ""
+
+
+MOST = float(np.finfo(np.float32).max)
+
+
+def test_what_overflows_in_between_may_come_back_or_not() -> None:
+    """x * c - c overflows unless it is fused; x * c - x * d is NaN unless it is."""
+    x = floats(0.5, 1.5, -1.5, 2.5)
+    expr = E.sub(E.mul(X, E.const(3e38)), E.const(3e38))
+    unfused = np.asarray(E.evaluate(expr, [x]))
+    assert unfused.tolist() == [np.float32(-1.5e38), np.inf, -np.inf, np.inf]
+    with np.errstate(over="ignore"):
+        fused = (x.astype(np.float64) * 3e38 - 3e38).astype(np.float32)
+    assert np.isfinite(fused[:2]).all() and np.isinf(fused[2:]).all()
+    assert problem(fused, expr, x) == ""
+    for n, wrong in ((0, np.inf), (0, -1.4e38), (1, 1.3e38), (1, np.nan), (2, MOST), (3, 1e38)):
+        got = fused.copy()
+        got[n] = wrong
+        assert f"1 of 4 elements are off, the first at [{n}]" in problem(got, expr, x)
+    both = E.sub(E.mul(X, E.const(3e38)), E.mul(X, E.const(2.5e38)))
+    assert np.isnan(E.evaluate(both, [x])).tolist() == [False, True, True, True]
+    assert problem(floats(0.25e38, 0.75e38, np.nan, np.inf), both, x) == ""
+    assert "the first at [0]" in problem(floats(np.nan, 0.75e38, np.nan, np.inf), both, x)
+
+
+def test_what_depends_on_a_possible_nan_is_unknown_and_nothing_else_is() -> None:
+    x = floats(0.5, 1.5)
+    both = E.sub(E.mul(X, E.const(3e38)), E.mul(X, E.const(2.5e38)))
+    for expr in (
+        E.unary("tanh", both),
+        E.maximum(both, E.const(0.0)),
+        E.quantize(both, E.const(1.0), 3, u8),
+    ):
+        want = np.asarray(E.evaluate(expr, [x]))
+        got = want.copy()
+        got[1] = 77
+        assert problem(got, expr, x) == ""
+        got[0] = 77
+        assert "1 of 2 elements are off, the first at [0]" in problem(got, expr, x)
+    chosen = E.select(E.binary("lt", X, E.const(9.0)), X, both)
+    assert "the first at [1]" in problem(floats(0.5, 2.0), chosen, x)
+
+
+def test_infinities_of_the_operands_are_no_overflow() -> None:
+    """A mask of -inf gives -inf, and inf - inf gives NaN, in every kernel."""
+    x, mask = floats(1.0, 2.0, np.inf), floats(-np.inf, 0.0, -np.inf)
+    expr = E.add(X, Y)
+    want = np.asarray(E.evaluate(expr, [x, mask]))
+    assert problem(want, expr, x, mask) == ""
+    for n, wrong in ((0, np.nan), (1, np.inf), (1, -MOST), (2, 0.0)):
+        got = want.copy()
+        got[n] = wrong
+        assert f"the first at [{n}]" in problem(got, expr, x, mask)
+
+
+def test_a_half_beyond_its_type_is_infinite() -> None:
+    x = floats(1e5, 1.0)
+    want = np.asarray(E.evaluate(E.cast(X, f16), [x]))
+    assert np.isinf(want[0]) and problem(want, E.cast(X, f16), x) == ""
+    assert "the first at [0]" in problem(floats(65504, 1).astype(f16.numpy), E.cast(X, f16), x)
+
+
+@pytest.mark.parametrize("infinite", [False, True], ids=["finite weights", "infinite weights"])
+def test_sums_that_overflow_are_unknown_and_those_beside_them_are_checked(infinite: bool) -> None:
+    """Which of a product's sums overflow hangs on the order; small columns beside them stay checked."""
+    rng = np.random.default_rng(0)
+    a = rng.standard_normal((4, 64)).astype(np.float32)
+    w = rng.standard_normal((64, 6)).astype(np.float32)
+    w[:, :3] *= np.float32(0.6e38)
+    if infinite:
+        w[7, 0], w[9, 5] = np.inf, -np.inf
+    spec = KernelSpec(
+        "matmul",
+        (Operand.dense(f32, a.shape), Operand.dense(f32, w.shape, const=True)),
+        (Operand.dense(f32, (4, 6)),),
+        (("epilogue", X),),
+    )
+    (reference,) = references(spec, [a, w])
+    backwards = np.zeros((4, 6), np.float32)
+    with np.errstate(all="ignore"):
+        for k in reversed(range(64)):
+            backwards += a[:, k, None] * w[k]
+    assert not np.isfinite(backwards[:, :3]).all()
+    assert reference.check(backwards) == ""
+    for column, wrong in ((3, np.inf), (4, np.nan), (5, 0.0 if infinite else -np.inf)):
+        got = backwards.copy()
+        got[1, column] = wrong
+        assert f"1 of 24 elements are off, the first at [1,{column}]" in reference.check(got)
+
+
+def test_the_largest_of_terms_that_may_be_nan_is_unknown() -> None:
+    x = floats(0.5, 0.25, 0.125, 1.5, 0.25, 0.125).reshape(2, 3)
+    both = E.sub(E.mul(X, E.const(3e38)), E.mul(X, E.const(2.5e38)))
+    spec = KernelSpec(
+        "reduce",
+        (Operand.dense(f32, x.shape),),
+        (Operand.dense(f32, (2, 1)),),
+        (("axes", (1,)), ("epilogue", X), ("keepdims", True), ("kind", "max"), ("prologue", both)),
+    )
+    (reference,) = references(spec, [x])
+    right = reference.value.copy()
+    assert reference.check(right) == ""
+    assert reference.check(np.array([right[0], [0.75e38]], np.float32)) == ""
+    assert "the first at [0,0]" in reference.check(np.array([[0.75e38], right[1]], np.float32))

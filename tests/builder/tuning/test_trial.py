@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -13,6 +14,7 @@ from camshaft.backends.base import KernelSpec, Operand
 from camshaft.builder.tuning.trial import BoundCandidate, Trial
 from camshaft.ir import expr as E
 from camshaft.ir.types import f32, i32, i64, u8
+from onnx_models import model_of
 
 
 class Writes:
@@ -105,6 +107,44 @@ def test_a_gather_over_a_short_axis_is_built_and_right_at_the_default_level() ->
         [2.040919, -2.555665, 0.5],
     ]
     assert np.array_equal(got, np.array([want], np.float32))
+
+
+def overflowing_nodes() -> dict[str, tuple[list[onnx.NodeProto], dict[str, np.ndarray]]]:
+    """Nets that overflow on operands of ordinary size, and give ordinary numbers on 0.5."""
+    node, f4 = helper.make_node, np.float32
+    weights = np.random.default_rng(0).standard_normal((64, 64)).clip(-3, 3).astype(f4)
+    return {
+        "fused": (
+            [node("Mul", ["x", "c"], ["t"]), node("Sub", ["t", "c"], ["y"])],
+            {"c": f4(3.4e38)},
+        ),
+        "sums": ([node("MatMul", ["x", "w"], ["y"])], {"w": weights * f4(1e37)}),
+        "mask": (
+            [
+                node("Sub", ["one", "x"], ["t"]),
+                node("Mul", ["t", "low"], ["u"]),
+                node("Add", ["u", "b"], ["y"]),
+            ],
+            {"one": f4(1), "low": np.finfo(f4).min, "b": f4(0.5)},
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", ["fused", "sums", "mask"])
+def test_nets_that_overflow_on_random_operands_are_built_at_the_default_level(name: str) -> None:
+    nodes, constants = overflowing_nodes()[name]
+    x = np.full((4, 64), 0.5, np.float32)
+    x[1] = 0.75
+    model = model_of(nodes, {"x": x}, ["y"], constants)
+    got = camshaft.build(model.SerializeToString(), threads=1)({"x": x})["y"]
+    wide = {n: np.asarray(c, np.float64) for n, c in constants.items()}
+    if name == "fused":
+        want = x * wide["c"] - wide["c"]
+    elif name == "sums":
+        want = x @ wide["w"]
+    else:
+        want = (1.0 - x) * wide["low"] + 0.5
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e34 if name == "sums" else 0)
 
 
 def test_a_clock_that_stands_still_gives_no_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,12 +7,16 @@ expression on intervals: every float operation widens its result by its own erro
 casts are applied to both ends.  A quantization thus gets two admissible values exactly where a
 boundary lies within the error, and one everywhere else; what it is multiplied by afterwards
 magnifies the difference as it does in the kernel.
+
+A value beyond the numbers of its type is infinite in one kernel; in another it is part of a fused
+operation that brings it back.  So an end beyond them becomes infinite, and where infinities may
+have met and made NaN, nothing is known of the value any more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -37,6 +41,7 @@ _EXACT = frozenset(
 )
 _STEPS = frozenset({"floor", "ceil", "round", "sign", "lt", "le", "eq", "mod"})
 _EVERYTHING = (-np.inf, np.inf)
+_NOWHERE = np.zeros((), bool)
 
 
 @dataclass(frozen=True)
@@ -44,11 +49,14 @@ class Interval:
     """Least and greatest admissible value of every element, with the value's element type.
 
     Ends of floats are float64, so that they are not rounded themselves; others are of the type.
+    unknown: bools that broadcast to the ends: where anything is admissible, NaN included, because
+    something overflowed.
     """
 
     low: np.ndarray
     high: np.ndarray
     dtype: DType
+    unknown: np.ndarray = field(default_factory=lambda: _NOWHERE)
 
     @classmethod
     def around(cls, value: np.ndarray, error: float | np.ndarray = 0.0) -> Interval:
@@ -89,8 +97,43 @@ def bounds(e: Expr, inputs: Sequence[Interval]) -> Interval:
             if error:
                 low = low - np.abs(low) * error - dtype.tiny
                 high = high + np.abs(high) * error + dtype.tiny
-            found[x] = Interval(low, high, dtype)
+            if dtype.is_float:
+                low, high = _overflowed(x, low, high, args, dtype)
+            found[x] = Interval(low, high, dtype, _unknown(x, args))
     return found[e]
+
+
+def _overflowed(
+    x: Expr, low: np.ndarray, high: np.ndarray, args: Sequence[Interval], dtype: DType
+) -> Ends:
+    """The ends, infinite on the outer side where they are beyond the numbers of the type.
+
+    An inner end that overflowed even in float64 is the largest number, unless an operand is infinite;
+    casts do make infinities.
+    """
+    most = dtype.largest
+    if x.op not in ("cast", "const"):
+        ends = [np.isfinite(end) for a in args for end in a.ends]
+        finite = np.logical_and.reduce(np.broadcast_arrays(*ends))
+        low = np.where(finite & (low == np.inf), most, low)
+        high = np.where(finite & (high == -np.inf), -most, high)
+    return np.where(low < -most, -np.inf, low), np.where(high > most, np.inf, high)
+
+
+def _unknown(x: Expr, args: Sequence[Interval]) -> np.ndarray:
+    """Where an operand is unknown that counts, or infinities may meet such that the result is NaN."""
+    if x.op == "select":
+        condition, a, b = args
+        certain, possible = condition.ends
+        return np.asarray(condition.unknown | (possible & a.unknown) | (~certain & b.unknown))
+    unknown = _NOWHERE
+    for a in args:
+        unknown = unknown | a.unknown
+    meet = _MEETINGS.get(x.op)
+    if meet is None or not args[0].dtype.is_float:
+        return unknown
+    exact = np.logical_and.reduce(np.broadcast_arrays(*(a.is_exact for a in args)))
+    return np.asarray(unknown | (meet(*args) & ~exact))
 
 
 def _error(x: Expr, dtype: DType, args: Sequence[Interval], coarse: bool) -> float:
@@ -206,7 +249,8 @@ def _boolean(x: Expr, args: Sequence[Interval]) -> Ends:
         return _COMPARISONS[x.op](args[0], args[1])
     if x.op in ("isnan", "isinf"):
         ends = [_apply(x.op, end) for end in args[0].ends]
-        return ends[0] & ends[1], ends[0] | ends[1]
+        certain = ends[0] & ends[1]
+        return certain & (args[0].is_exact | (x.op == "isnan")), ends[0] | ends[1]
     truths = [_cast(a, boolean) for a in args]
     if x.op == "not":
         return ~truths[0][1], ~truths[0][0]
@@ -295,6 +339,32 @@ _RULES: dict[str, Callable[..., Ends]] = {
     "sin": _wave(np.sin),
     "cos": _wave(np.cos),
 }
+
+
+def _is_infinite(x: Interval) -> np.ndarray:
+    return np.asarray(np.isinf(x.low) | np.isinf(x.high))
+
+
+def _holds_zero(x: Interval) -> np.ndarray:
+    return (x.low <= 0) & (x.high >= 0)
+
+
+def _opposed(a: Interval, b: Interval) -> np.ndarray:
+    """Where a sum may be of infinities of both signs."""
+    unlike = (a.high == np.inf) & (b.low == -np.inf), (a.low == -np.inf) & (b.high == np.inf)
+    return np.asarray(unlike[0] | unlike[1])
+
+
+_MEETINGS: dict[str, Callable[..., np.ndarray]] = {
+    "add": _opposed,
+    "sub": lambda a, b: _opposed(a, Interval(-b.high, -b.low, b.dtype)),
+    "mul": lambda a, b: (_is_infinite(a) & _holds_zero(b)) | (_holds_zero(a) & _is_infinite(b)),
+    "div": lambda a, b: _is_infinite(a) & _is_infinite(b),
+    "mod": lambda a, b: _is_infinite(a),
+    "sin": _is_infinite,
+    "cos": _is_infinite,
+}
+"""By operation: where operands that may be infinite may give NaN."""
 
 
 def _only_exact(x: Expr, args: Sequence[Interval]) -> Ends:

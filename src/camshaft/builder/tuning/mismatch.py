@@ -33,7 +33,8 @@ def mismatch(
     Without a step function (a quantization, say) inside the expression or before it (`stepped`), and without
     sin and cos, of which large arguments may be off by a good part of a period,
     8 bits may be off by one quantum and floats by `SUM` of the largest magnitude at most (half floats by
-    one of its steps more), whatever the bounds.  Blocks of the arrays are looked at one after another, so that it
+    one of its steps more), whatever the bounds.  Where the expected value is not finite, or an operand may have
+    overflowed, the bounds alone count.  Blocks of the arrays are looked at one after another, so that it
     takes little memory.
     """
     if got.dtype != expected.dtype or got.shape != expected.shape:
@@ -83,6 +84,7 @@ def _outside(
     if is_float:
         unknown = np.isnan(low) | np.isnan(high)
         inside = (inside | unknown) & ~np.isnan(wide) & ~np.isnan(value)
+    inside |= allowed.unknown
     wrong = np.flatnonzero(~inside)
     if not wrong.size:
         return 0, 0, ""
@@ -92,7 +94,7 @@ def _outside(
 
 def _picked(x: Interval, shape: tuple[int, ...], block: Block, where: np.ndarray) -> Interval:
     low, high = (np.broadcast_to(end, shape)[block][where] for end in x.ends)
-    return Interval(low, high, x.dtype)
+    return Interval(low, high, x.dtype, np.broadcast_to(x.unknown, shape)[block][where])
 
 
 def _blocks(shape: tuple[int, ...]) -> Iterator[Block]:
@@ -126,7 +128,9 @@ def _narrowed(
     """The bounds, no further from what is expected than one quantum, or `reach`."""
     if dtype_of(value).is_float:
         value = value.astype(np.float64)
-        return np.maximum(low, value - reach), np.minimum(high, value + reach)
+        least = np.where(value == np.inf, -np.inf, value - reach)
+        most = np.where(value == -np.inf, np.inf, value + reach)
+        return np.maximum(low, least), np.minimum(high, most)
     if value.dtype.kind == "b" or value.dtype.itemsize > 1:
         return low, high
     wide = value.astype(np.int64)

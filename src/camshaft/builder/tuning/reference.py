@@ -7,7 +7,7 @@ bounds; `error_bounds` does the rest.  Sums of integers are exact, sums of float
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from camshaft.ir.op import Attrs, OpDef, Rounding
 from camshaft.ir.types import dtype_of, type_of
 from camshaft.ops import OPS_BY_NAME
 from camshaft.ops.common import IDENTITY, apply_epilogue
+
+_MARGIN = 1024.0
+"""How much larger than the sum of all terms' magnitudes a kernel's numbers may get (Winograd's transforms)."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ def references(spec: KernelSpec, arrays: Sequence[np.ndarray]) -> list[Reference
     if op.expression is None:
         error = _error(op, arrays, attrs)
         values = [np.asarray(a) for a in op.reference(arrays, attrs)]
-        return [Reference(v, IDENTITY, (_known(v, error),)) for v in values]
+        return [Reference(v, IDENTITY, (_sums(op, v, error, arrays, attrs),)) for v in values]
     if not op.anchors:
         (value,) = op.reference(arrays, attrs)
         known = tuple(Interval.around(a) for a in arrays)
@@ -56,7 +59,7 @@ def references(spec: KernelSpec, arrays: Sequence[np.ndarray]) -> list[Reference
     first = _anchor(op, np.asarray(anchor), arrays, attrs)
     inner = op.inner_rounding(arrays, attrs)
     if inner is not None:
-        first = Interval(first.low - inner, first.high + inner, first.dtype)
+        first = Interval(first.low - inner, first.high + inner, first.dtype, first.unknown)
     operands = arrays[op.own_inputs(attrs) :]
     value = apply_epilogue(np.asarray(anchor), operands, attrs)
     known = (first, *(Interval.around(a) for a in operands))
@@ -87,7 +90,44 @@ def _anchor(op: OpDef, value: np.ndarray, arrays: Sequence[np.ndarray], attrs: A
     if error and all(t.dtype.is_int for t in types[: op.anchors]):
         step = dtype_of(value).step
         return Interval.around(value, 4 * step * np.abs(value))  # exact sums, scaled
-    return _known(value, error)
+    return _sums(op, value, error, arrays[: op.own_inputs(attrs)], attrs)
+
+
+def _sums(
+    op: OpDef, value: np.ndarray, error: float, arrays: Sequence[np.ndarray], attrs: Attrs
+) -> Interval:
+    """As `_known`, and what is not known because sums may overflow.  arrays: the op's own operands."""
+    known = _known(value, error)
+    if not error or not known.dtype.is_float:
+        return known
+    return replace(known, unknown=_overflowing(op, value, arrays, attrs))
+
+
+def _overflowing(
+    op: OpDef, value: np.ndarray, arrays: Sequence[np.ndarray], attrs: Attrs
+) -> np.ndarray:
+    """Where the finite terms of a float sum may overflow in a kernel, which adds and scales in its own order.
+
+    value: what `op` gives before its epilogue.  The sum of the terms' magnitudes decides; it is
+    taken only if a sum is so large that larger ones may have cancelled.
+    """
+    largest = dtype_of(value).accumulator.largest
+    finite = np.isfinite(value)
+    most = float(np.max(np.abs(value.astype(np.float64)), initial=0.0, where=finite))
+    if most * _MARGIN**2 < largest and finite.all():
+        return np.zeros((), bool)
+    bare = {**attrs, "epilogue": IDENTITY} if op.expression is not None else attrs
+    terms = [_magnitudes(a) if dtype_of(a).is_float else a for a in arrays]
+    total = np.abs(np.asarray(op.reference(terms, bare)[0]).astype(np.float64))
+    unknown = ~(total * _MARGIN < largest)
+    if all(np.isfinite(a).all() for a in arrays if dtype_of(a).is_float):
+        unknown |= ~finite
+    return np.asarray(unknown)
+
+
+def _magnitudes(a: np.ndarray) -> np.ndarray:
+    """Of finite elements; 0 for others."""
+    return np.asarray(np.where(np.isfinite(a), np.abs(a), np.zeros((), a.dtype)))
 
 
 def _through(op: OpDef, value: np.ndarray, arrays: Sequence[np.ndarray], attrs: Attrs) -> Interval:
@@ -96,10 +136,21 @@ def _through(op: OpDef, value: np.ndarray, arrays: Sequence[np.ndarray], attrs: 
     x = arrays[0]
     terms = bounds(attrs["prologue"], [Interval.around(x)])  # type: ignore[arg-type]
     bare = {**attrs, "prologue": IDENTITY, "epilogue": IDENTITY}
-    low, high = (
-        np.asarray(op.reference([np.broadcast_to(end, x.shape)], bare)[0]) for end in terms.ends
-    )
+
+    def result(of: np.ndarray) -> np.ndarray:
+        return np.asarray(op.reference([np.broadcast_to(of, x.shape)], bare)[0])
+
+    low, high = map(result, terms.ends)
+    unknown = np.zeros((), bool)
+    if terms.unknown.any():  # of any term that a result is the largest or least of
+        marks = terms.unknown.astype(np.float32)
+        unknown = np.asarray((result(marks) > 0) | (result(-marks) < 0))
     if not dtype_of(value).is_float:
-        return Interval(low, high, dtype_of(value))
+        return Interval(low, high, dtype_of(value), unknown)
     slack = _known(value, _error(op, arrays, attrs))
-    return Interval(np.minimum(low, slack.low), np.maximum(high, slack.high), dtype_of(value))
+    return Interval(
+        np.minimum(low, slack.low),
+        np.maximum(high, slack.high),
+        dtype_of(value),
+        unknown,
+    )
