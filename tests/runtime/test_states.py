@@ -317,6 +317,52 @@ def test_another_batch_in_mid_sequence_needs_a_reset() -> None:
         np.testing.assert_array_equal(context.run(arrays)["y"], want["y"])
 
 
+@pytest.mark.parametrize("batch", [1, 2])
+def test_empty_states_given_back_leave_the_batch_open(batch: int) -> None:
+    calls = calls_of((3, 1), batch=batch)
+    context = stateful("concat").create_context()
+    nothing = dict(context.states)
+    context.states.update(nothing)
+    for _ in range(2):
+        for arrays, want in zip(calls, by_hand("concat", calls, batch), strict=True):
+            np.testing.assert_array_equal(context.run(arrays)["y"], want["y"])
+        with pytest.raises(ShapeError, match="holds a sequence of shape"):
+            context.run(calls_of((3, 1), batch=3 - batch)[1])
+        context.states.update(nothing)
+    context.run(calls[0])
+    context.states.truncate(0)
+    other = calls_of((3, 1), batch=3 - batch)
+    for arrays, want in zip(other, by_hand("concat", other, 3 - batch), strict=True):
+        np.testing.assert_array_equal(context.run(arrays)["y"], want["y"])
+
+
+def test_an_empty_state_keeps_the_shape_that_it_was_given() -> None:
+    context = stateful("concat").create_context()
+    empty = np.zeros((2, KEY_HEADS, 0, SIZE), np.float32)
+    context.states["past.0.key"] = empty
+    assert context.states["past.0.key"].shape == empty.shape
+    one = np.ones((2, KEY_HEADS, 1, SIZE), np.float32)
+    context.states.update(dict.fromkeys(PASTS, one))
+    with pytest.raises(ShapeError, match="holds a sequence of shape"):
+        context.run(calls_of((3, 1))[0])
+
+
+def test_states_of_fixed_shape_given_back_as_they_began_leave_the_batch_open() -> None:
+    engine = camshaft.build(recurrent("batch"), state=RECURRENT_STATE, **QUICK)
+    rng = np.random.default_rng(0)
+    context = engine.create_context()
+    nothing = dict(context.states)
+    for batch in (2, 3, 1):
+        context.states.update(nothing)
+        x = rng.standard_normal((batch, 8)).astype(np.float32)
+        np.testing.assert_array_equal(
+            context.run({"x": x})["y"], engine.create_context().run({"x": x})["y"]
+        )
+    context.states["h"] = np.ones((1, 8), np.float32)
+    with pytest.raises(ShapeError, match="holds a sequence of shape"):
+        context.run({"x": np.ones((2, 8), np.float32)})
+
+
 def test_shapes_and_memory_are_told_beforehand() -> None:
     engine = stateful("concat")
     prompt, first = calls_of((3, 1))

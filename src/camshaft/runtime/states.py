@@ -27,6 +27,7 @@ class StateMemory:
         self._shapes: list[StaticShape | None] = [None] * len(self.specs)  # with all capacity
         self._memory = [_nothing() for _ in self.specs]
         self._lengths = [0] * len(self.specs)
+        self._zeros: set[int] = set()  # that do not grow and were set to zeros: as they begin
         self._growing = [i for i, s in enumerate(self.specs) if s.axis is not None]
         after: dict[Extent, list[int]] = {}
         for i in self._growing:
@@ -78,16 +79,23 @@ class StateMemory:
             held = tuple(evaluate(e, sizes) for e in self.specs[i].held)
             if held == self._shapes[i]:
                 continue
-            if self.is_begun and self._shapes[i] is not None:
+            if self._shapes[i] is not None and self._holds_something(i):
                 raise self._other_shape(i, held)
             self._allocate(i, held)
         self._fitted = wanted
         has_moved, self._has_moved = self._has_moved, False
         return has_moved
 
+    def _holds_something(self, i: int) -> bool:
+        """Whether a state differs from what it is before the first call, whatever its open extents are."""
+        if self.specs[i].axis is not None:
+            return self._lengths[i] > 0
+        return self.is_begun and i not in self._zeros
+
     def advance(self, sizes: Mapping[str, int]) -> None:
         """A call at these sizes is done."""
         self.is_begun = True
+        self._zeros.clear()
         for after, states in self._after:
             length = evaluate(after, sizes)
             for i in states:
@@ -102,6 +110,7 @@ class StateMemory:
         for i in self._open:
             self._shapes[i] = None
         self._fitted = None
+        self._zeros.clear()
         self.is_begun = self.is_spoiled = False
 
     # -- as arrays ---------------------------------------------------------------------------
@@ -133,6 +142,9 @@ class StateMemory:
             self._lengths[i] = array.shape[axis]
         self.array(i)[...] = array
         self.is_begun = True
+        self._zeros.discard(i)
+        if axis is None and not self._memory[i].any():
+            self._zeros.add(i)
 
     def truncate(self, lengths: Sequence[int]) -> None:
         """Keep so many elements of those that grow, in order.  ShapeError if one is shorter."""
