@@ -70,8 +70,8 @@ def engines(model: object, wanted: bool | None, **options: Any) -> tuple[Engine,
 
 
 @pytest.mark.parametrize(("mask", "end"), [
-    ("added", "mean"), ("added", "rows"), ("outer", "first"), ("expanded", "rows"),
-    ("by indices", "mean"), ("by indices", "first"), ("biased too", "first"), ("biased too", "rows"),
+    ("added", "residual mean"), ("added", "rows"), ("outer", "first"), ("expanded", "rows"),
+    ("by indices", "product"), ("by indices", "first"), ("biased too", "first"), ("biased too", "rows"),
 ])  # fmt: skip
 def test_engines_agree(mask: str, end: str) -> None:
     plain, skipping = engines(padded_model(mask, end), True if end == "rows" else None)

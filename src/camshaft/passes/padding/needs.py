@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from camshaft.ir.attrs import expr_attr
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.graph import Graph, Node, Tensor
-from camshaft.ops import ATTENTION, BROADCAST, POINTWISE
-from camshaft.passes.padding.elements import Axis, Elements
+from camshaft.ir.types import DType
+from camshaft.ops import ATTENTION, BROADCAST, MATMUL
+from camshaft.passes.padding.elements import Axis, Elements, Indices
 from camshaft.passes.padding.hiding import Hiding, hiding
-from camshaft.passes.padding.rows import Rows, place_read, rows_of
-from camshaft.passes.padding.scalars import FALSE, Value, anything, evaluate
+from camshaft.passes.padding.rows import Rows, own_inputs, place_read, rows_of
+from camshaft.passes.padding.scalars import FALSE, anything, evaluate
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,8 @@ class Plan:
     """What is known of a graph and one mask.
 
     batch, places: sequences, and places of each.  rows: where the rows lie, by tensor.  hidings: attention that
-    hides padding, by the name of its output.  free: tensors whose padding nothing reads.  reads: places that
+    hides padding, by the name of its output.  free: tensors whose padding nothing reads.  filled: others, whose
+    padding is one number whatever that of what they are made of, and this number.  reads: places that
     are read of every sequence: where the mask hides one, its row is right only if all rows of the sequence are kept.  zeroed: outputs whose padding becomes 0.
     """
 
@@ -30,6 +32,7 @@ class Plan:
     rows: Mapping[str, Rows]
     hidings: Mapping[str, Hiding]
     free: frozenset[str]
+    filled: Mapping[str, float]
     reads: tuple[int, ...]
     zeroed: frozenset[str]
 
@@ -37,6 +40,10 @@ class Plan:
     def ones(self) -> bool:
         """Whether what is known holds of masks of 0 and 1 only, so that any other has no padding."""
         return any(h.ones for h in self.hidings.values())
+
+    def packs(self, t: Tensor) -> bool:
+        """Whether a tensor is computed for kept rows alone."""
+        return t.name in self.free or t.name in self.filled
 
 
 def plan_for(graph: Graph, mask: Tensor, *, permitted: bool) -> Plan | None:
@@ -82,6 +89,7 @@ class _Backwards:
         self.graph, self.mask, self.rows, self.hidings = graph, mask, rows, hidings
         self.batch, self.places = mask.shape[0], mask.shape[-1]
         self.needed: set[str] = set()
+        self.filled: dict[str, float] = {}
         self.read: dict[str, set[int]] = {}
 
     def plan(self, permitted: bool) -> Plan:
@@ -90,6 +98,7 @@ class _Backwards:
         zeroed = frozenset(outputs & self.rows.keys()) if permitted else frozenset()
         self.needed |= outputs - zeroed
         for node in reversed(self.graph.nodes):
+            self._note_filled(node)
             for n, t in enumerate(node.args):
                 if t.name in self.rows and not self._is_harmless(node, n, t):
                     self.needed.add(t.name)
@@ -102,6 +111,7 @@ class _Backwards:
             self.rows,
             self.hidings,
             free,
+            {name: value for name, value in self.filled.items() if self._is_made_of(name, free)},
             tuple(sorted(reads)),
             zeroed & free,
         )
@@ -111,23 +121,50 @@ class _Backwards:
         if len(node.outputs) != 1:
             return False
         result = node.output.name
+        is_free = result not in self.needed or result in self.filled
         if node.op is ATTENTION:
-            return result in self.hidings and n < 3 and result not in self.needed
-        if result in self.rows and result not in self.needed:
+            return result in self.hidings and n < 3 and is_free
+        if result in self.rows and is_free:
             return True
         place = place_read(node, self.rows[t.name]) if n == 0 else None
         if place is not None:
             self.read.setdefault(t.name, set()).add(place)
             return True
-        return node.op is POINTWISE and self._drops(node, t)
+        return node.op is MATMUL and n < 2 and self._is_times_zero(node, n)
 
-    def _drops(self, node: Node, t: Tensor) -> bool:
-        """Whether the result is one number where the mask is 0, whatever `t` is."""
-        rows = self.rows.get(node.output.name)
-        if rows is None:
-            return False
-        axes = [Axis.of(f"axis_{n}", d) for n, d in enumerate(node.output.shape)]
-        index = [a.index if a.extent != 1 else 0 for a in axes]
+    def _is_made_of(self, name: str, free: frozenset[str]) -> bool:
+        """Whether a node reads computed rows of which none is needed: else its result is made as it was."""
+        read = {t.name for t in self.graph.producers[name].args} & self.graph.producers.keys()
+        return not read.isdisjoint(free | self.filled.keys())
+
+    def _note_filled(self, node: Node) -> None:
+        """Whether the result is one number where the mask is 0, whatever the rows are that it is made of: a product
+        with the mask, or a selection by it, perhaps in the epilogue of an op."""
+        if len(node.outputs) != 1 or node.output.name not in self.needed & self.rows.keys():
+            return
+        name = node.op.expression
+        if name is None:
+            return
+        operands = node.args[own_inputs(node) :]
+        dtypes: list[DType] = []
+        if name == "epilogue":
+            types = [t.type for t in node.args]
+            dtypes = [node.op.anchor_types(types, node.attrs)[0].dtype]
+        elements, index = self._hidden_row(node.output)
+        values = [*map(anything, dtypes), *(elements.broadcast(t, index) for t in operands)]
+        dtypes += [t.type.dtype for t in operands]
+        value = evaluate(expr_attr(node, name), values, dtypes)
+        if value.is_known:
+            self.filled[node.output.name] = value.low
+
+    def _hidden_row(self, t: Tensor, *more: Axis) -> tuple[Elements, Indices]:
+        """What is known of other tensors beside a row of `t` whose mask is 0, and the index of its elements.
+
+        more: other axes.
+        """
+        rows = self.rows[t.name]
+        axes = [Axis.of(f"axis_{n}", d) for n, d in enumerate(t.shape)]
+        index: list[Extent] = [a.index if a.extent != 1 else 0 for a in axes]
         if rows.batch is None:
             batch, place = Axis.of("batch", self.batch), Axis.of("place", self.places)
             axes += [batch, place]
@@ -135,10 +172,19 @@ class _Backwards:
             row = (batch.index if self.batch != 1 else 0, place.index if self.places != 1 else 0)
         else:
             row = (index[rows.batch], index[rows.place])
-        elements = Elements(self.graph, self.mask, {row: FALSE}, axes)
-        values: list[Value] = []
-        for u in node.args:
-            known = elements.broadcast(u, tuple(index))
-            values.append(anything(u.type.dtype) if u.name == t.name else known)
-        result = evaluate(expr_attr(node, "expr"), values, [u.type.dtype for u in node.args])
-        return result.is_known
+        return Elements(self.graph, self.mask, {row: FALSE}, (*axes, *more)), tuple(index)
+
+    def _is_times_zero(self, node: Node, n: int) -> bool:
+        """Whether a product over all places multiplies the hidden ones of operand `n` by 0."""
+        t, other = node.args[n], node.args[1 - n]
+        rows, lead = self.rows[t.name], t.shape[:-2]
+        if rows.batch is None or rows.place != t.type.rank - 1 - n or other.type.rank > t.type.rank:
+            return False
+        shared = zip(reversed(lead), reversed(other.shape[:-2]), strict=False)
+        if any(d not in (1, own) for own, d in shared) or other.type.dtype.is_int:
+            return False
+        outer = Axis.of("outer", other.shape[-2 if n else -1])
+        elements, index = self._hidden_row(t, outer)
+        ends = (outer.index, index[rows.place])
+        factor = elements.broadcast(other, (*index[:-2], *(ends if n else reversed(ends))))
+        return factor.truth is False

@@ -80,7 +80,7 @@ def _may_be_mask(t: Tensor) -> bool:
 
 def _is_worth_it(graph: Graph, plan: Plan) -> bool:
     """Whether products with weights have fewer rows then."""
-    return any(n.op in HEAVY and n.output.name in plan.free for n in graph.nodes)
+    return any(n.op in HEAVY and plan.packs(n.output) for n in graph.nodes)
 
 
 class _Packing(Rebuild):
@@ -138,7 +138,10 @@ class _Packing(Rebuild):
 
     def get(self, old: Tensor) -> Tensor:
         if old.name in self.packed and old.name not in self._new:
-            self.put(old, self._unpacked(old))
+            dense = self._unpacked(old)
+            if old.name in self.plan.filled:
+                dense = self._filled(old, dense, self.plan.filled[old.name])
+            self.put(old, dense)
         return super().get(old)
 
     def _emit(
@@ -236,7 +239,7 @@ class _Packing(Rebuild):
             return False
         if node.op is ATTENTION:
             return self._packs_attention(node)
-        if node.output.name in self.plan.free:
+        if self.plan.packs(node.output):
             return self._packs_rows(node)
         return self._reads_place(node)
 
@@ -266,7 +269,7 @@ class _Packing(Rebuild):
         """Attention within the sequences of packed rows, where its score does not depend on places."""
         out = node.output
         hides = self.plan.hidings.get(out.name)
-        if hides is None or out.name not in self.plan.free:
+        if hides is None or not self.plan.packs(out):
             return False
         rows, count = self.plan.rows[out.name], 3 + int_attr(node, "operands")
         others = self.kept.ones or self.kept.places  # kept, though the mask is 0
@@ -353,6 +356,10 @@ class _Packing(Rebuild):
     def _output(self, old: Tensor) -> Tensor:
         if old.name not in self.plan.zeroed or old.name not in self.packed:
             return self.get(old)
+        return self._filled(old, self.get(old), 0.0)
+
+    def _filled(self, old: Tensor, dense: Tensor, value: float) -> Tensor:
+        """All rows of a tensor, with one number in those whose mask is 0."""
         rows, mask = self.plan.rows[old.name], self.get(self.plan.mask)
         ones: list[Extent] = [1] * old.type.rank
         for axis, extent in rows.extents(self.plan.batch, self.plan.places).items():
@@ -361,10 +368,8 @@ class _Packing(Rebuild):
         is_kept = E.unary("not", E.binary("eq", E.inp(0), E.const(0, mask.type.dtype)))
         if mask.type.dtype == boolean:
             is_kept = E.inp(0)
-        expr = E.select(is_kept, E.inp(1), E.const(0, old.type.dtype))
-        return self._emit(
-            POINTWISE, [beside, self.get(old)], {"expr": expr}, old, "without padding"
-        )
+        expr = E.select(is_kept, E.inp(1), E.const(value, old.type.dtype))
+        return self._emit(POINTWISE, [beside, dense], {"expr": expr}, old, "without padding")
 
 
 def _symbol(graph: Graph, rows: Extent) -> Symbol:
