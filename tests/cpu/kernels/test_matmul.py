@@ -98,6 +98,29 @@ def test_every_candidate(target: CpuTarget, types: tuple[DType, DType]) -> None:
 
 
 @each_target
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("shapes", [
+    ((41, 18), (18, 75)), ((200, 7), (7, 16)), ((2, 3, 33, 9), (3, 9, 40)), ((3, 16, 1), (1, 50)),
+], ids=str)  # fmt: skip
+def test_panels_that_workers_pack(
+    target: CpuTarget, shapes: tuple[Shape, Shape], threads: int
+) -> None:
+    """Also where a worker begins in the middle of a panel's rows."""
+    a, b = (values(f32, s, n) for n, s in enumerate(shapes))
+    check(a, b, target, const=False, threads=threads, every=True, pitch=a.shape[-1] + 5)
+    halves = b.astype(np.float16)
+    full = MATMUL.complete({})
+    (want,) = MATMUL.reference([a, halves], full)
+    operands = (operand_of(a), operand_of(halves))
+    spec = KernelSpec("matmul", operands, (operand_of(want),), tuple(full.items()))
+    packing = [p for p in params_of(TACTIC, spec, target, threads) if p.get("packs")]
+    assert packing
+    for params in packing:
+        (got,) = run_kernel(TACTIC, spec, params, target, [a, halves], [], threads)
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+
+
+@each_target
 @pytest.mark.parametrize("types", [(f32, f32), (u8, i8)], ids=str)
 @pytest.mark.parametrize("const", [True, False], ids=["const", "variable"])
 def test_batches_broadcast(target: CpuTarget, types: tuple[DType, DType], const: bool) -> None:

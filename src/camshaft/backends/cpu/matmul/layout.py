@@ -21,7 +21,8 @@ ALIGN = 64
 class Layout:
     """Where the kernel finds b and the columns' constants.
 
-    source: "packed" (constant), "direct" (b as it lies) or "workspace" (packed by a phase).
+    source: "packed" (constant), "direct" (b as it lies), "workspace" (packed by a phase) or "scratch" (a panel at a
+        time, packed by the worker that multiplies by it).
     form: how b, as the kernel reads it, is multiplied; `form.w` is what panels hold.
     whole: the number of groups of a panel is rounded up to a multiple of it, by zeros.
     """
@@ -55,6 +56,8 @@ class Layout:
 def layout_of(p: MatmulProblem, params: Params, target: CpuTarget) -> Layout:
     """The register tile and the place of b."""
     source, form = _source_and_form(p, target)
+    if params.get("packs"):
+        source, form = "scratch", ProductForm.plain(p.a_dtype, f32)
     return Layout(source, int(params["rows"]), int(params["cols"]), target.lanes(f32), form)
 
 
@@ -70,6 +73,11 @@ def _source_and_form(p: MatmulProblem, target: CpuTarget) -> tuple[str, ProductF
     if p.b_strides[-1] == 1 or p.n == 1:
         return "direct", ProductForm.plain(p.a_dtype, p.b_dtype)
     return "workspace", ProductForm.plain(p.a_dtype, f32)
+
+
+def may_pack(p: MatmulProblem, target: CpuTarget) -> bool:
+    """Whether workers may pack panels of floats for themselves, which otherwise are read where they lie."""
+    return _source_and_form(p, target)[0] == "direct"
 
 
 def packed_b(p: MatmulProblem, b: np.ndarray, layout: Layout) -> list[np.ndarray]:

@@ -1,8 +1,8 @@
-"""The packing phase of a matrix product whose right-hand operand is computed at run time.
+"""Packing the right-hand operand of a matrix product that is computed at run time.
 
-Writes b into panels in the workspace, in the layout that `problem` describes, followed for
+A phase writes b into panels in the workspace, in the layout that `problem` describes, followed for
 integers by the constant of every column.  Halves are widened, or put together in pairs.  One work item
-packs one panel of one matrix.
+packs one panel of one matrix.  Or workers pack the panel that they are about to multiply by.
 """
 
 from __future__ import annotations
@@ -29,23 +29,29 @@ def pack_phase(m: Module, p: MatmulProblem, layout: Layout, args: Sequence[Arg])
         for extent, stride in zip(p.b_shape[-3::-1], p.b_strides[-3::-1], strict=True):
             b = b.at((rest % extent) * stride)
             rest = rest // extent
-        packer = _PanelPacker(k, p, layout, item, b)
+        space, kind = k.args["workspace"], i8 if p.integer else layout.form.w
+        target = space.as_type(kind).at(item * layout.panel_elements(p)).aligned(ALIGN)
+        constants = space.at(layout.panel_bytes(p)).as_type(i32).at(item * width)
+        packer = PanelPacker(k, p, layout, b, target, constants)
         for tile in k.tile_at(p.n, width, 0, is_full=lambda: panel < panels - 1):
             packer.panel(tile)
 
 
-class _PanelPacker:
+class PanelPacker:
     """Writes the packing of one panel."""
 
     def __init__(
-        self, k: FunctionBuilder, p: MatmulProblem, layout: Layout, item: Value, b: Pointer
+        self,
+        k: FunctionBuilder,
+        p: MatmulProblem,
+        layout: Layout,
+        b: Pointer,
+        target: Pointer,
+        constants: Pointer | None = None,
     ) -> None:
+        """b: the panel's first column.  target: where the panel goes.  constants: where its columns' go, of integers."""
         self.k, self.p, self.form, self.width, self.b = k, p, layout.form, layout.width, b
-        self.lanes = layout.lanes
-        space = k.args["workspace"]
-        kind = i8 if p.integer else self.form.w
-        self.panel_at = space.as_type(kind).at(item * layout.panel_elements(p)).aligned(ALIGN)
-        self.constants = space.at(layout.panel_bytes(p)).as_type(i32).at(item * self.width)
+        self.lanes, self.panel_at, self.constants = layout.lanes, target, constants
 
     def panel(self, columns: Tile) -> None:
         """Pack the panel's columns that exist; the contents of the others are undefined."""
@@ -98,6 +104,7 @@ class _PanelPacker:
         if left:
             self._group(k.index(p.k // 4), left, counts, sums)
         a_zero, b_zero = p.zeros
+        assert self.constants is not None
         for j, total in enumerate(sums):
             k.store(p.k * a_zero * b_zero - total * a_zero, self.constants.at(j * self.lanes))
 

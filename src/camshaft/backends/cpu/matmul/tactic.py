@@ -1,8 +1,9 @@
 """Matrix product, FP32, half precision and INT8, batched, with an epilogue.
 
-A constant b is packed once at build time.  Otherwise b is read where it lies (rows of floats) or a first
-phase packs it into the workspace (8-bit integers, pairs of bf16 that the target multiplies at once, or
-columns that are not contiguous).  Halves on one side or both are multiplied as `products` says.
+A constant b is packed once at build time.  Otherwise b is read where it lies (rows of floats), each worker packs the
+panel that it multiplies by (floats, of which many rows pass), or a first phase packs it into the workspace (8-bit
+integers, pairs of bf16 that the target multiplies at once, or columns that are not contiguous).  Halves on one side
+or both are multiplied as `products` says.
 Work items are (batch, panel of columns, block of rows); the sum over K is never split.
 """
 
@@ -13,13 +14,13 @@ from functools import cached_property, partial
 
 import numpy as np
 
-from camshaft.backends.base import KernelSpec, Source
+from camshaft.backends.base import KernelSpec, Params, Source
 from camshaft.backends.cpu.abi import constant_numbers, operand_pointer, phase_args
 from camshaft.backends.cpu.candidate import CpuCandidate
 from camshaft.backends.cpu.expr.epilogue import Epilogue
 from camshaft.backends.cpu.lang import FunctionBuilder, Module, Pointer, Tile, Value
-from camshaft.backends.cpu.matmul.layout import ALIGN, Layout, layout_of, packed_b
-from camshaft.backends.cpu.matmul.pack import pack_phase
+from camshaft.backends.cpu.matmul.layout import ALIGN, Layout, layout_of, may_pack, packed_b
+from camshaft.backends.cpu.matmul.pack import PanelPacker, pack_phase
 from camshaft.backends.cpu.matmul.problem import MatmulProblem, is_supported
 from camshaft.backends.cpu.matmul.tile import MatmulTile, PanelVectors
 from camshaft.backends.cpu.target import CpuTarget
@@ -28,6 +29,10 @@ from camshaft.ir.extents.sizes import typical
 from camshaft.ir.types import DType, f32, i8, i32
 
 _ITEM_MACS = 1 << 19
+_PACKED_ROWS = 96
+"""Rows that a packed panel should at least be multiplied by."""
+_FEWEST_ROWS, _MANY_ROWS = 16, 32
+"""Rows for which packing a panel may pay, and for which it should."""
 
 
 class Matmul:
@@ -37,8 +42,8 @@ class Matmul:
     version = 5
 
     def plan(self, spec: KernelSpec, target: CpuTarget, threads: int) -> Sequence[MatmulCandidate]:
-        """Register tiles of several widths, as high as fits; none for types or strides without
-        code."""
+        """Register tiles of several widths, as high as fits, and with packed panels where rows are many; none for
+        types or strides without code."""
         if not is_supported(spec):
             return ()
         p = MatmulProblem.of(spec)
@@ -55,13 +60,17 @@ class Matmul:
             found[(-(-m // tiles), cols)] = None
             if not isinstance(p.m, int):
                 found[(most, cols)] = None
-        return [
-            MatmulCandidate(spec, target, p, {"rows": rows, "cols": cols}) for rows, cols in found
-        ]
+        plain: list[Params] = [{"rows": rows, "cols": cols} for rows, cols in found]
+        packs = []
+        if m >= _FEWEST_ROWS and may_pack(p, target):
+            packs = [{**params, "packs": 1} for params in plain if params["cols"] in (2, 3, 4)][:3]
+        ordered = [*packs, *plain] if m >= _MANY_ROWS else [*plain, *packs]
+        return [MatmulCandidate(spec, target, p, params) for params in ordered]
 
 
 class MatmulCandidate(CpuCandidate[MatmulProblem]):
-    """Parameters: rows, cols (register tile: rows of a x vectors of columns of b)."""
+    """Parameters: rows, cols (register tile: rows of a x vectors of columns of b); packs: 1 where workers pack
+    panels of b."""
 
     @cached_property
     def layout(self) -> Layout:
@@ -78,8 +87,11 @@ class MatmulCandidate(CpuCandidate[MatmulProblem]):
         return packed + [np.ascontiguousarray(constants[numbers[n]]) for n in others]
 
     def workspace(self, threads: int) -> Extent:
-        """Bytes of the panels that the first phase packs, and of their columns' constants."""
+        """Bytes of the panels that the first phase packs, and of their columns' constants; or of a panel for
+        each worker."""
         p, width = self.problem, self.layout.width
+        if self.layout.source == "scratch":
+            return threads * _scratch_bytes(p, self.layout)
         if self.layout.source != "workspace":
             return 0
         columns = p.matrices * p.panels(width) * width if p.integer else 0
@@ -98,6 +110,12 @@ class MatmulCandidate(CpuCandidate[MatmulProblem]):
         return m.source()
 
 
+def _scratch_bytes(p: MatmulProblem, layout: Layout) -> Extent:
+    """Of one worker's panel."""
+    size = layout.panel_elements(p) * layout.form.w.bytes
+    return -(-size // ALIGN) * ALIGN
+
+
 def _packed_dtypes(spec: KernelSpec, p: MatmulProblem, layout: Layout) -> list[DType]:
     dtypes: list[DType] = []
     if p.b_const:
@@ -112,6 +130,8 @@ class _Split:
         row_tiles = -(-p.m // layout.rows)
         macs = layout.rows * layout.width * typical(p.k)
         most = _ITEM_MACS // max(1, macs)
+        if layout.source == "scratch":
+            most = max(most, -(-_PACKED_ROWS // layout.rows))
         self.tiles = max(1, min(row_tiles, most) if isinstance(row_tiles, int) else most)
         self.blocks = -(-row_tiles // self.tiles)
         self.panels = p.panels(layout.width)
@@ -142,6 +162,9 @@ class _ProductLoops:
         if self.layout.source == "packed":
             return k.args["packed0"], k.args["packed1"] if p.integer else None
         space = k.args["workspace"]
+        if self.layout.source == "scratch":
+            mine = space.at(k.mul(k.worker, _scratch_bytes(p, self.layout)))
+            return mine.as_type(self.layout.form.w).aligned(ALIGN), None
         constants = space.at(self.layout.panel_bytes(p)).as_type(i32)
         kind = i8 if p.integer else self.layout.form.w
         return space.as_type(kind), constants if p.integer else None
@@ -158,6 +181,13 @@ class _ProductLoops:
                 rest = rest // extent
             is_full = partial(self._is_full, panel)
             for tile in k.tile_at(p.n, self.layout.width, 0, is_full=is_full):
+                if self.layout.source == "scratch":
+                    # A worker's items of one panel follow each other.
+                    with k.if_(k.eq(block, 0) | k.eq(item, k.begin)):
+                        packer = PanelPacker(
+                            k, p, self.layout, self._columns(position, panel), self.b
+                        )
+                        packer.panel(tile)
                 self._panel(position, panel, block, tile)
 
     def _is_full(self, panel: Value) -> Value:
@@ -196,18 +226,25 @@ class _ProductLoops:
         for tile in k.rest(p.m, whole * step, step, is_last=is_last, halves=True):
             rows_at(k.index(tile.start), tile.size)
 
+    def _columns(self, position: list[Value], panel: Value) -> Pointer:
+        """The first of a panel's columns where b lies."""
+        columns = self.k.args["in1"].at(panel * (self.layout.width * self.p.b_strides[-1]))
+        for axis, index in enumerate(position):
+            columns = columns.at(index * self.p.b_steps[axis])
+        return columns
+
     def _vectors(self, position: list[Value], matrix: Value, panel: Value) -> PanelVectors:
         k, p, layout = self.k, self.p, self.layout
         lanes, width = layout.lanes, layout.width
         if layout.source == "direct":
-            base = self.b.at(panel * width)
-            for axis, index in enumerate(position):
-                base = base.at(index * p.b_steps[axis])
+            base = self._columns(position, panel)
 
             def plain(line: Pointer, j: int, count: int | Value) -> Value:
                 return k.load(line.at(j * lanes), lanes, count)
 
             return PanelVectors(base, p.b_strides[-2], plain)
+        if layout.source == "scratch":
+            return PanelVectors.of_floats(k, self.b, width, lanes)
         group, size = layout.form.group, layout.panel_elements(p)
         base = self.b.at((matrix * self.split.panels + panel) * size).aligned(ALIGN)
 
