@@ -106,10 +106,26 @@ def test_scores_that_padding_could_reach() -> None:
 
 
 def test_a_mean_over_all_rows_needs_them() -> None:
-    graph = graph_of("selected", "plain mean")
+    graph = graph_of("selected", "rows, plain mean")
     assert skip_padding(graph, None) is graph
-    with pytest.raises(ConfigError, match="skip_padding"):
+    with pytest.raises(ConfigError, match="reduce 'y_b' reads rows that 'mask' hides, of 'last'"):
         skip_padding(graph, True)
+
+
+def test_refusals_say_why() -> None:
+    unmasked = graph_of("selected", "rows", dtype="float16", layers=1)  # no type of a mask
+    with pytest.raises(
+        ConfigError, match=r"attention 'p_0 . a_0' does not .* keys for which 'ids'"
+    ):
+        skip_padding(unmasked, True)
+    single = import_model(padded_model("selected", batch=1, length=1, layers=1)).graphs[0]
+    with pytest.raises(
+        ConfigError, match=r"no input of 'net' \(ids i64\[1,1\], mask .*\) can be a mask"
+    ):
+        skip_padding(optimize(single), True)
+    plain = import_model(padded_model("selected", layers=1)).graphs[0]
+    with pytest.raises(ConfigError, match="optimization_level 0"):
+        skip_padding(optimize(plain, level=0), True, level=0)
 
 
 def test_not_wanted() -> None:

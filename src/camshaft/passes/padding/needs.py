@@ -23,7 +23,8 @@ class Plan:
     batch, places: sequences, and places of each.  rows: where the rows lie, by tensor.  hidings: attention that
     hides padding, by the name of its output.  free: tensors whose padding nothing reads.  filled: others, whose
     padding is one number whatever that of what they are made of, and this number.  reads: places that
-    are read of every sequence: where the mask hides one, its row is right only if all rows of the sequence are kept.  zeroed: outputs whose padding becomes 0.
+    are read of every sequence: where the mask hides one, its row is right only if all rows of the sequence are
+    kept.  zeroed: outputs whose padding becomes 0.
     """
 
     mask: Tensor

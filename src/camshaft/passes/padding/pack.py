@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from camshaft.errors import ConfigError
 from camshaft.ir import expr as E
 from camshaft.ir.attrs import expr_attr, int_attr
 from camshaft.ir.extents.bounds import bounds
@@ -38,6 +37,7 @@ from camshaft.ops import (
 )
 from camshaft.passes.bodies import Body, compact
 from camshaft.passes.padding.needs import Plan, plan_for
+from camshaft.passes.padding.refusal import refusal
 from camshaft.passes.padding.rows import Rows, own_inputs, place_read
 
 MASKS = (boolean, i32, i64, f32, f64)
@@ -51,19 +51,18 @@ def skip_padding(graph: Graph, wanted: bool | None, *, level: int = 1) -> Graph:
     outputs that are padding set to 0 where it is not (True).
 
     level: the optimization level, from 1 on.
-    ConfigError where it is wanted, and no input is a mask by which attention hides rows.
+    ConfigError where it is wanted, and no input is a mask by which attention hides rows, or all of them are read.
     """
     if wanted is False or (wanted is None and level < 1):
         return graph
-    for mask in graph.inputs:
-        plan = plan_for(graph, mask, permitted=bool(wanted)) if _may_be_mask(mask) else None
+    masks, plans = [t for t in graph.inputs if _may_be_mask(t)], []
+    for mask in masks:
+        plan = plan_for(graph, mask, permitted=bool(wanted))
         if plan is not None and _is_worth_it(graph, plan):
             return _Packing(graph, plan).run()
+        plans += [] if plan is None else [plan]
     if wanted:
-        raise ConfigError(
-            f"skip_padding is True, but no input of {graph.name!r} is a mask [batch, length] by which "
-            "attention hides keys, or all outputs need the rows that it hides: leave skip_padding out"
-        )
+        raise refusal(graph, masks, plans, level=level)
     return graph
 
 

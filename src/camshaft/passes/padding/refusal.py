@@ -1,0 +1,71 @@
+"""Why no padding can be skipped, for a user who wants it to be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from camshaft.errors import ConfigError
+from camshaft.ir.graph import Graph, Node, Tensor
+from camshaft.ops import ATTENTION
+from camshaft.passes.padding.hiding import UNDERFLOW, USUAL_PRODUCT
+from camshaft.passes.padding.needs import Plan
+
+
+def refusal(
+    graph: Graph, masks: Sequence[Tensor], plans: Sequence[Plan], *, level: int
+) -> ConfigError:
+    """What stands against it.
+
+    masks: inputs that may be masks.  plans: for those by which attention hides keys.  level: the optimization level.
+    """
+    return ConfigError(f"skip_padding is True, but {_reason(graph, masks, plans, level)}")
+
+
+def _reason(graph: Graph, masks: Sequence[Tensor], plans: Sequence[Plan], level: int) -> str:
+    attentions = [n for n in graph.nodes if n.op is ATTENTION]
+    if not masks:
+        inputs = ", ".join(f"{t.name} {t.type}" for t in graph.inputs)
+        return (
+            f"no input of {graph.name!r} ({inputs}) can be a mask, which is bool, i32, i64, f32 or f64 [batch, length] "
+            "or [batch, 1, 1, length]: give the model such an input, or leave skip_padding out"
+        )
+    if not attentions:
+        if level < 1:
+            return "attention is not recognized at optimization_level 0: raise it, or leave skip_padding out"
+        return f"no attention is found in {graph.name!r}, whose keys a mask could hide: leave skip_padding out"
+    names = " or ".join(repr(t.name) for t in masks)
+    if not plans:
+        return (
+            f"attention {attentions[0].name!r} does not certainly hide keys for which {names} is 0: its scores must become "
+            f"less there by {2 * USUAL_PRODUCT + UNDERFLOW:g} or more (minus infinity, -10000), of rows of that batch and "
+            "length; or leave skip_padding out"
+        )
+    plan = max(plans, key=lambda p: len(p.hidings))
+    hidden = f"rows that {plan.mask.name!r} hides"
+    reader = _reader(graph, plan)
+    if reader is None:
+        return f"no product with weights would have fewer rows without the {hidden}: leave skip_padding out"
+    node, t = reader
+    if node.op is ATTENTION:
+        what = f"attention {node.name!r} does not certainly hide the {hidden}"
+        fix = "apply the mask to its scores"
+    else:
+        what = f"{node.op.title(node.attrs)} {node.name!r} reads {hidden}, of {t.name!r}"
+        fix = "read kept ones alone (pool by the mask, or read one place)"
+    return f"{what}: {fix}, or leave skip_padding out"
+
+
+def _reader(graph: Graph, plan: Plan) -> tuple[Node, Tensor] | None:
+    """The last node that reads hidden rows of computed tensors for what is no row, and that tensor."""
+    computed = set(plan.hidings)
+    found: tuple[Node, Tensor] | None = None
+    for node in graph.nodes:
+        read = [t for t in node.args if t.name in computed]
+        if read:
+            computed |= {t.name for t in node.outputs if t.name in plan.rows}
+        mixes = node.op is ATTENTION or not plan.rows.keys() & {t.name for t in node.outputs}
+        needed = [t for t in read if t.name in plan.rows and not plan.packs(t)]
+        hides = node.op is ATTENTION and node.output.name in plan.hidings
+        if needed and mixes and not hides:
+            found = node, needed[0]
+    return found
