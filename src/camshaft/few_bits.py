@@ -46,7 +46,7 @@ def few_bits(config: BuildConfig, graph: Graph, ranges: Sequence[str]) -> FewBit
         return FewBits(graph, {}, "" if rounding is None else f"fp32; {rounding.summary}")
     alone = rounding is not None
     if not alone and not ranges:
-        alone = not DynamicQuantization(graph, config.layer_precision).applies
+        alone = not DynamicQuantization(graph, config.layer_precision).multiplies_rows
     if permitted:
         graph = with_bytes(graph, kept)
     activations = "int8 activations, block by block" if permitted else "fp32"

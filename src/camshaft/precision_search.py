@@ -36,7 +36,7 @@ from camshaft.quant.deviation import Feeds, Seen, worst_deviation
 from camshaft.quant.dynamic import DynamicQuantization
 from camshaft.quant.implicit import ImplicitQuantization
 from camshaft.quant.magnitudes import largest_activations
-from camshaft.quant.placement import check_layer_names
+from camshaft.quant.placement import check_layer_names, impossible
 
 MUCH_FURTHER = 1.5
 """Of two ways to compute in INT8, one that is so much further off is not taken for its speed."""
@@ -140,12 +140,25 @@ class PrecisionSearch:
             announce_variants(self.builder, [graph], variants)
             tuned = fastest_float(self.builder, self.builder.tune(graph), variants)
             return Decision(Attempt(tuned.graph, None, {}), tuned, few.summary or "fp32")
-        dynamic = DynamicQuantization(graph, self._integer_layers())
+        layers = self._integer_layers()
+        dynamic = DynamicQuantization(graph, layers)
+        given = self._given_ranges()
+        unable = impossible(graph, layers)
+        by_rows_alone = unable and dynamic.can(n for n, p in layers.items() if p == "int8")
+        if by_rows_alone or (not given and dynamic.needs_no_data):
+            made = self._without_data(dynamic)
+            said = ", without calibration"
+            if given:
+                said = f"; {' and '.join(given)} not used, since ranges do not make {min(unable)!r} INT8"
+            return replace(made, summary=made.summary + said)
+        for layer, why in unable.items():
+            if self.config.optimization_level == 0 and dynamic.can([layer]):
+                raise ConfigError(
+                    f"layer_precision asks for int8 in {layer!r} and in layers that take ranges, but {why}; build "
+                    "with optimization_level=1 or more, where products with constant weights have one"
+                )
         if not dynamic.applies:
             return self._calibrated(graph)
-        if not self._given_ranges():
-            made = self._without_data(dynamic)
-            return replace(made, summary=f"{made.summary}, without calibration")
         seen = Seen(self.calibration)
         if self.calibration is not None:
             self.calibration = seen
@@ -316,7 +329,12 @@ class PrecisionSearch:
             raise CalibrationError(
                 "INT8 needs ranges: give calibration data (calibration=, --calibration), a "
                 "calibration_cache file that exists, or dynamic_ranges (or a model with Q/DQ nodes)"
+                + self._who_asks()
             )
+
+    def _who_asks(self) -> str:
+        asked = [n for n, p in self.config.layer_precision.items() if p == "int8"]
+        return f"; layer_precision asks for int8 in {', '.join(map(repr, asked))}" if asked else ""
 
     def _tapped(self, graph: Graph, taps: tuple[str, ...]) -> Run:
         """A compiled float engine that shows the tensors `taps`; open extents may have any size."""

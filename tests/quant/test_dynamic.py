@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 import camshaft
 from camshaft.config import BuildConfig
@@ -18,7 +18,9 @@ from camshaft.ops import functional as F
 from camshaft.passes.pipeline import optimize
 from camshaft.quant.deviation import worst_deviation
 from camshaft.quant.dynamic import DynamicQuantization
+from camshaft.runtime.engine import Engine
 from camshaft.session import BuildSession
+from onnx_models import model_of
 
 WIDTH = 64
 
@@ -117,8 +119,83 @@ def test_convolutional_nets_need_data(tmp_path) -> None:  # type: ignore[no-unty
     with pytest.raises(CalibrationError, match="INT8 needs ranges"):
         camshaft.build(path, precision={"int8"})
     required = {"product": "int8"}
-    with pytest.raises(CalibrationError, match="INT8 needs ranges"):
+    with pytest.raises(CalibrationError, match=r"INT8 needs ranges.*asks for int8 in 'product'$"):
         camshaft.build(path, precision={"int8"}, layer_precision=required)
+
+
+def session_of(
+    model: ModelProto, data: dict[str, np.ndarray] | None, level: int, layers: dict[str, str]
+) -> tuple[BuildSession, Engine]:
+    """A build with INT8 permitted, on data or without, and its engine."""
+    config = BuildConfig(
+        precision=frozenset({"int8"}), optimization_level=level, threads=1, layer_precision=layers
+    )
+    session = BuildSession(
+        model.SerializeToString(), config, None if data is None else iter([data])
+    )
+    return session, session.run()
+
+
+def normal(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("required", "with_data"), [(False, False), (True, False), (True, True)], ids=str
+)
+def test_attention_alone_takes_no_data(required: bool, with_data: bool) -> None:
+    rng = np.random.default_rng(0)
+    feeds = {n: rng.standard_normal((1, 2, 64, 64)).astype(np.float32) for n in "qkv"}
+    model = model_of(
+        [helper.make_node("Attention", [*"qkv"], ["y"], "att")], feeds, ["y"], opset=23
+    )
+    layers = {"att": "int8"} if required else {}
+    session, engine = session_of(model, feeds if with_data else None, 1, layers)
+    assert "rows are quantized as they run" in session.precision_summary
+    assert ("calibration not used" in session.precision_summary) == with_data
+    if required:
+        assert session.reasons["att"].startswith("int8: layer_precision")
+    scores = feeds["q"] @ feeds["k"].swapaxes(2, 3) / 8
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    want = weights / weights.sum(-1, keepdims=True) @ feeds["v"]
+    np.testing.assert_allclose(engine(feeds)["y"], want, atol=0.02 * np.abs(want).max())
+
+
+@pytest.mark.parametrize("required", [False, True], ids=["permitted", "required"])
+@pytest.mark.parametrize("with_data", [False, True], ids=["no data", "data"])
+@pytest.mark.parametrize(("terms", "level"), [(31, 0), (31, 1), (64, 0), (64, 1)])
+def test_products_are_int8_where_they_must_be(
+    terms: int, level: int, with_data: bool, required: bool
+) -> None:
+    """Short sums, which gain nothing, and products that have no form with ranges (level 0)."""
+    x, w = normal(8, terms), normal(terms, 16)
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["t"], "mm"),
+        helper.make_node("Relu", ["t"], ["y"]),
+    ]
+    model = model_of(nodes, {"x": x}, ["y"], {"w": w})
+    layers = {"mm": "int8"} if required else {}
+    session, engine = session_of(model, {"x": x} if with_data else None, level, layers)
+    if required:
+        assert session.reasons["mm"].startswith("int8: layer_precision")
+    elif terms == 31 and not with_data:
+        assert session.reasons["mm"] == "fp32: sums of 31 terms gain nothing"
+    want = np.maximum(x @ w, 0)
+    np.testing.assert_allclose(engine({"x": x})["y"], want, atol=0.03 * want.max())
+
+
+def test_level_0_names_the_layer_and_the_level_that_it_lacks() -> None:
+    x = normal(1, 8, 6, 6)
+    nodes = [
+        helper.make_node("Conv", ["x", "c"], ["t"], "first"),
+        helper.make_node("MatMul", ["t", "w"], ["y"], "mm"),
+    ]
+    model = model_of(nodes, {"x": x}, ["y"], {"c": normal(8, 8, 3, 3), "w": normal(4, 16)})
+    layers = {"first": "int8", "mm": "int8"}
+    with pytest.raises(ConfigError, match=r"int8 in 'mm' and .* with optimization_level=1 or more"):
+        session_of(model, {"x": x}, 0, layers)
+    session, _ = session_of(model, {"x": x}, 1, layers)
+    assert all(session.reasons[n].startswith("int8") for n in layers)
 
 
 def test_with_data_the_more_exact_way_is_taken(tmp_path) -> None:  # type: ignore[no-untyped-def]

@@ -8,7 +8,7 @@ Attention that must be INT8 multiplies integers, which its kernel makes of its o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -50,6 +50,20 @@ def _may_multiply_bytes(node: Node) -> bool:
     return floats and node.attrs["products"] == "f32"
 
 
+def _is_of_rows(node: Node) -> bool:
+    """Whether a node's products may be of bytes without calibration."""
+    return is_product_of_rows(node) or (node.op is ATTENTION and _may_multiply_bytes(node))
+
+
+def _without_gain(node: Node) -> str:
+    """Why bytes make products of rows no faster, or ""."""
+    if _terms(node) < _FEWEST_TERMS:
+        return f"sums of {_terms(node)} terms gain nothing"
+    if node.op is ATTENTION and typical(node.args[0].shape[-2]) < _FEWEST_QUERIES:
+        return "quantizing keys and values for few queries gains nothing"
+    return ""
+
+
 def _terms(node: Node) -> int:
     """Terms of each sum; of attention, of each score."""
     last = node.args[1].shape[0 if node.op is MATMUL else -1]
@@ -76,11 +90,35 @@ class DynamicQuantization:
 
     @property
     def applies(self) -> bool:
-        """Whether such products are most of what the net computes with weights: a convolutional net with a
+        """Whether products of rows and attention are most of what INT8 could compute: a convolutional net with a
         product at its end needs calibration."""
-        rows = [n for n in self.graph.nodes if is_product_of_rows(n)]
-        convs = [n for n in self.graph.nodes if n.op is CONV and not is_product_of_rows(n)]
-        return sum(_macs(n) for n in rows if _terms(n) >= _FEWEST_TERMS) > sum(map(_macs, convs))
+        return self._is_most([n for n in self.graph.nodes if _is_of_rows(n)])
+
+    @property
+    def multiplies_rows(self) -> bool:
+        """As `applies`, by products with constant weights alone."""
+        return self._is_most([n for n in self.graph.nodes if is_product_of_rows(n)])
+
+    @property
+    def needs_no_data(self) -> bool:
+        """Whether a net is built so where no ranges are given: this applies, or ranges would serve nothing, since
+        all products are of rows, though none gains by INT8."""
+        of_rows = any(_is_of_rows(n) for n in self.graph.nodes)
+        return self.applies or (of_rows and not self._others)
+
+    def can(self, layers: Iterable[str]) -> bool:
+        """Whether each of these source layers becomes INT8 if it must."""
+        able = {o for n in self.graph.nodes if _is_of_rows(n) for o in n.origin}
+        return able.issuperset(layers)
+
+    @property
+    def _others(self) -> list[Node]:
+        """Products that INT8 takes ranges for."""
+        return [n for n in self.graph.nodes if n.op is CONV and not is_product_of_rows(n)]
+
+    def _is_most(self, nodes: Sequence[Node]) -> bool:
+        gain = [n for n in nodes if not _without_gain(n) or "int8" in self._asked(n)]
+        return sum(map(_macs, gain)) > sum(map(_macs, self._others))
 
     def apart_of(self, samples: Mapping[str, RowSample]) -> dict[str, Apart]:
         """What to carry apart, by rows of calibration data."""
@@ -110,9 +148,12 @@ class DynamicQuantization:
         self._check(reasons)
         return _Insertion(self.graph, chosen, self._weights, self.apart).run(), reasons
 
+    def _asked(self, node: Node) -> set[str]:
+        return {self.layer_precision[o] for o in node.origin if o in self.layer_precision}
+
     def _reason(self, node: Node, keep_float: frozenset[str]) -> str:
         """Why a node with weights has its precision; "" for other nodes."""
-        asked = {self.layer_precision[o] for o in node.origin if o in self.layer_precision}
+        asked = self._asked(node)
         if node.op not in (CONV, MATMUL, ATTENTION):
             return ""
         if node.op is not ATTENTION and not is_product_of_rows(node):
@@ -123,10 +164,8 @@ class DynamicQuantization:
             return "fp32: layer_precision"
         if "int8" in asked:
             return "int8: layer_precision, rows quantized as they are computed"
-        if _terms(node) < _FEWEST_TERMS:
-            return f"fp32: sums of {_terms(node)} terms gain nothing"
-        if node.op is ATTENTION and typical(node.args[0].shape[-2]) < _FEWEST_QUERIES:
-            return "fp32: quantizing keys and values for few queries gains nothing"
+        if _without_gain(node):
+            return f"fp32: {_without_gain(node)}"
         if keep_float.intersection(node.origin):
             return "fp32: the whole graph is faster so"
         return "int8: permitted, rows quantized as they are computed"

@@ -120,15 +120,21 @@ def check_layer_names_of(graphs: Sequence[Graph], layers: Iterable[str]) -> None
             )
 
 
-def _check_possible(graph: Graph, wanted: Mapping[str, str]) -> None:
-    """ConfigError names a layer that must be INT8 and of which no convolution can be."""
+def impossible(graph: Graph, wanted: Mapping[str, str]) -> dict[str, str]:
+    """Layers that must be INT8 and of which no node can be with ranges of tensors, and why."""
     possible = {layer for n in graph.nodes if not _obstacle(n) for layer in n.origin}
-    for node in graph.nodes:
-        for layer in node.origin:
-            if wanted.get(layer) == "int8" and layer not in possible:
-                raise ConfigError(
-                    f"layer_precision asks for int8 in {layer!r}, but {_obstacle(node)}"
-                )
+    return {
+        layer: _obstacle(node)
+        for node in graph.nodes
+        for layer in node.origin
+        if wanted.get(layer) == "int8" and layer not in possible
+    }
+
+
+def _check_possible(graph: Graph, wanted: Mapping[str, str]) -> None:
+    """ConfigError names a layer that must be INT8 and cannot be."""
+    for layer, why in impossible(graph, wanted).items():
+        raise ConfigError(f"layer_precision asks for int8 in {layer!r}, but {why}")
 
 
 def _consider_conv(
