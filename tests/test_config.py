@@ -11,6 +11,8 @@ import pytest
 
 from camshaft.config import MAX_THREADS, BuildConfig
 from camshaft.errors import ConfigError
+from camshaft.feeds import random_feeds
+from camshaft.ir.types import TensorType, i64
 
 
 @pytest.mark.parametrize(
@@ -76,3 +78,17 @@ def test_options_fill_a_config_and_nothing_else_is_one() -> None:
         BuildConfig.of(None, {"timingcache": "x"})
     with pytest.raises(ConfigError, match="dict"):
         BuildConfig.of({"threads": 1}, {})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("said", [{"weight_block": 64}, {"weight_zero_points": True}])
+def test_how_weights_are_stored_needs_weight_only(said: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=f"{next(iter(said))} .* weight_only is not given"):
+        BuildConfig(**said)
+    assert BuildConfig(weight_only="int4", **said)
+
+
+def test_random_masks_hide_nothing() -> None:
+    drawn = random_feeds(
+        {"attention_mask": TensorType(i64, (1, 3)), "ids": TensorType(i64, (1, 3))}
+    )
+    assert drawn["attention_mask"].all() and not drawn["ids"].any()

@@ -169,6 +169,12 @@ class BuildConfig:
                 raise ConfigError(f"layer_precision[{layer!r}] is {p!r}; there is {PRECISIONS}")
         if self.weight_only not in (None, *WEIGHT_ONLY):
             raise ConfigError(f"weight_only is {self.weight_only!r}; there is {WEIGHT_ONLY}")
+        if self.weight_only is None and (self.weight_block != 32 or self.weight_zero_points):
+            said = "weight_zero_points" if self.weight_zero_points else "weight_block"
+            raise ConfigError(
+                f"{said} says how weights of few bits are stored, and weight_only is not given: add "
+                "weight_only='int4' or 'int8', or leave it out"
+            )
         if self.calibrator not in CALIBRATORS:
             raise ConfigError(f"calibrator {self.calibrator!r} is unknown; there is {CALIBRATORS}")
         if not _is_number(self.percentile) or not 0 < self.percentile <= 100:

@@ -48,7 +48,8 @@ def random_feeds(
     elements: Mapping[str, Sequence[int]] | None = None,
     numbers: Mapping[str, Any] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Arrays for inputs given as name -> TensorType: floats from N(0, 1), integers and bools zero.
+    """Arrays for inputs given as name -> TensorType: floats from N(0, 1), integers and bools zero, or one in masks,
+    which are known by their name: hidden everywhere, nothing would hang on the other inputs.
 
     elements: of inputs that say sizes by them.  numbers: inputs that hold these (one for all elements, or
     an array).  Open extents have their typical size.
@@ -65,7 +66,11 @@ def random_feeds(
             feeds[name] = np.full(shape, numbers[name], t.dtype.numpy)
             continue
         try:
-            drawn = rng.standard_normal(shape) if t.dtype.is_float else np.zeros(shape)
+            drawn = (
+                rng.standard_normal(shape)
+                if t.dtype.is_float
+                else np.full(shape, "mask" in name.lower())
+            )
             feeds[name] = drawn.astype(t.dtype.numpy)
         except (MemoryError, ValueError) as error:  # ValueError: more than addresses reach
             raise BuildError(

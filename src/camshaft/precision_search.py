@@ -280,8 +280,12 @@ class PrecisionSearch:
                 f"{' and '.join(given)} given, but INT8 is not permitted: add precision={{'int8'}} "
                 "(--int8)"
             )
-        if "int8" in self.config.layer_precision.values():
-            raise ConfigError("layer_precision asks for int8, but precision does not permit it")
+        asked = [layer for layer, p in self.config.layer_precision.items() if p == "int8"]
+        if asked:
+            raise ConfigError(
+                f"layer_precision asks for int8 in {asked[0]!r}, but precision does not permit it: add "
+                "precision={'int8'} (--int8)"
+            )
         check_layer_names(graph, self.config.layer_precision)
 
     def _refuse_ranges_beside_qdq(self) -> None:

@@ -1,13 +1,15 @@
-"""Names of inputs and outputs that belong together, said with patterns: `past.*` and `present.*`."""
+"""Names said with patterns: `past.*`, and inputs and outputs that belong together, `past.*` and `present.*`."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from camshaft.errors import ConfigError
 
 STAR = "*"
+T = TypeVar("T")
 
 
 def paired(
@@ -46,6 +48,21 @@ def paired(
                     f"state= pairs output {output!r} with {taken[output]!r} and with {name!r}; give each input an "
                     "output of its own"
                 )
+    return found
+
+
+def spread(said: Mapping[str, T], names: Sequence[str]) -> dict[str, T]:
+    """Name -> what is said of it, where a `*` in what is said stands for any text.
+
+    What is said of a whole name goes before what is said of a pattern.  Patterns that match nothing stay.
+    """
+    found: dict[str, T] = {}
+    for pattern, value in said.items():
+        whole = pattern in names or STAR not in pattern
+        matches = [] if whole else [n for n in names if matched(pattern, n) is not None]
+        for name in matches or [pattern]:
+            if name == pattern or name not in said:
+                found[name] = value
     return found
 
 

@@ -29,7 +29,7 @@ from camshaft.ir.extents.constraints import Constraints
 from camshaft.ir.extents.said import Said
 from camshaft.ir.extents.said import Value as SaidValue
 from camshaft.ir.graph import Graph, Tensor
-from camshaft.ir.paired_names import paired
+from camshaft.ir.paired_names import paired, spread
 from camshaft.ir.script import Call, End, Run, Script, Step
 from camshaft.ir.types import TensorType
 
@@ -50,7 +50,7 @@ def import_onnx(
 
     model: path of an .onnx file (external data is looked for beside it), its bytes, or the parsed
         proto.
-    shapes: input name -> shape, instead of the declared one: numbers, names ("batch"), names with
+    shapes: input name, or a pattern of names with a `*`, -> shape, instead of the declared one: numbers, names ("batch"), names with
         ranges ("batch=1..16"), ranges, None for what is declared.
     profiles: input name -> (least, typical, most) shape, each; the extents range over all of them.
     typical: input name -> shape as it will be used; where nothing else says so, what is typical.
@@ -114,7 +114,7 @@ def import_model(
     """
     proto = load_model(model)
     extents = OpenExtents(
-        dict(shapes or {}),
+        spread(shapes or {}, [v.name for v in proto.graph.input]),
         tuple(profiles or ()),
         dict(typical or {}),
         dict(typical_elements or {}),
