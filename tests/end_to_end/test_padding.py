@@ -90,7 +90,7 @@ def test_types_of_masks(dtype: str) -> None:
 
 def test_masks_of_other_numbers() -> None:
     for mask in ("added", "selected"):
-        plain, skipping = engines(padded_model(mask, "rows"), True)
+        plain, skipping = engines(padded_model(mask, "rows", layers=1), True)
         numbers = np.array([[1, 2, 0, 1], [1, 0, 1, -1]])
         feeds = padded_feeds(numbers != 0) | {"mask": numbers}
         check(plain, skipping, feeds, rows=True)
@@ -126,7 +126,7 @@ def test_precisions(options: dict[str, Any]) -> None:
 
 
 def test_calibrated_int8() -> None:
-    model = padded_model()
+    model = padded_model(layers=1)
     batches = [padded_feeds(p, seed=n) for n, p in enumerate(list(patterns().values())[:4])]
     options = {"precision": {"int8"}, "calibration": batches}
     plain, skipping = engines(model, None, **options)
@@ -157,6 +157,15 @@ def test_rows_of_padding_cost_nothing() -> None:
     assert all("kept_rows" in str(n.macs) for n in products)
     heavy = [n for n in skipping.manifest.notes if n.op not in ("kept_rows",) and n.macs != 0]
     assert all("kept_rows" in str(n.macs) for n in heavy if n.op != "reduce")
+
+
+def test_no_output_is_zeroed_in_python() -> None:
+    engine = camshaft.build(padded_model(end="half rows", layers=1), skip_padding=True, **QUICK)
+    assert {s["kind"] for s in engine.inspect()["steps"]} == {"kernel"}
+    mask = patterns()["holes"]
+    got = run(engine, padded_feeds(mask))
+    assert got.dtype == np.float16
+    np.testing.assert_array_equal(got.any(axis=-1), mask)
 
 
 def test_the_same_mask_is_looked_at_but_once(monkeypatch: pytest.MonkeyPatch) -> None:

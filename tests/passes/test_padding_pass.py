@@ -55,8 +55,9 @@ def check(graph: Graph, made: Graph, *, batch: int = 3, zeroed: bool = False) ->
                 compared = np.broadcast_to(mask[..., None], want.shape)
             elif want.ndim == 2:  # of sequences without rows, what is not a number need not be so
                 compared = np.isfinite(want) | mask.any(axis=1)[:, None]
+            near = 2e-3 if want.dtype == np.float16 else 2e-4
             np.testing.assert_allclose(
-                got[compared], want[compared], rtol=2e-4, atol=2e-5, err_msg=f"{name}: {output}"
+                got[compared], want[compared], near, near / 10, err_msg=f"{name}: {output}"
             )
 
 
@@ -141,7 +142,7 @@ def test_sizes_that_are_known(mask: str, batch: int) -> None:
 
 
 @given(st.data())
-@settings(max_examples=15, phases=[Phase.generate])
+@settings(max_examples=12, phases=[Phase.generate])
 def test_random_encoders(data: st.DataObject) -> None:
     """What is left out of an encoder of any mask, with any ends, changes no output."""
     ends = st.lists(st.sampled_from(sorted(ENDS)), min_size=1, max_size=2, unique=True)

@@ -112,6 +112,7 @@ ENDS = {
     "first": "y@ = Gather<axis = 1> (last, n0)",
     "third": "y@ = Gather<axis = 1> (last, n2)",
     "rows": "y@ = Identity (last)",
+    "half rows": "y@ = Cast<to = 10> (last)",
     "plain mean": "y@ = ReduceMean<axes = [1], keepdims = 0> (last)",
 }
 """Name -> nodes that make an output of the last rows."""
@@ -197,7 +198,7 @@ def padded_model(
         )
         body += made.replace("@", mark)
         rows = f"{shape},{SIZE}" if name.endswith("rows") else f"{batch},{SIZE}"
-        outputs.append(f"float[{rows}] y{mark}")
+        outputs.append(f"float{'16' * ('half' in name)}[{rows}] y{mark}")
     text = f"""<ir_version: 9, opset_import: ["" : 17]>
 net (int64[{shape}] ids, {dtype}[{shape}] mask) => ({", ".join(outputs)}) {{
   found = Gather (words, ids) size = Shape (ids) long = Slice (size, i1, i2)

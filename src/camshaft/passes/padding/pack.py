@@ -367,7 +367,11 @@ class _Packing(Rebuild):
         is_kept = E.unary("not", E.binary("eq", E.inp(0), E.const(0, mask.type.dtype)))
         if mask.type.dtype == boolean:
             is_kept = E.inp(0)
-        expr = E.select(is_kept, E.inp(1), E.const(value, old.type.dtype))
+        dtype = old.type.dtype
+        wide = dtype.accumulator if dtype.is_float else dtype  # halves are only converted
+        x = E.inp(1) if wide == dtype else E.cast(E.inp(1), wide)
+        expr = E.select(is_kept, x, E.const(value, wide))
+        expr = expr if wide == dtype else E.cast(expr, dtype)
         return self._emit(POINTWISE, [beside, dense], {"expr": expr}, old, "without padding")
 
 
