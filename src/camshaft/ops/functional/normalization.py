@@ -28,8 +28,8 @@ SQUARE = E.mul(X, X)
 AFFINE = E.add(E.mul(X, E.inp(1)), E.inp(2))
 
 
-_MOST_SHIFTED = 16384.0
-"""Largest mean times factor that becomes part of a summand, whose rounding error then is at most 1e-3."""
+LARGE_SHIFT = 16384.0
+"""Largest summand that comes of a smaller one by scaling, as a mean does: its rounding error is at most 1e-3."""
 
 
 def batch_norm(
@@ -63,7 +63,7 @@ def batch_norm(
                 for what, a in values.items()
             ]
 
-        if np.abs(m * scale).max(initial=0.0) <= _MOST_SHIFTED:
+        if np.abs(m * scale).max(initial=0.0) <= LARGE_SHIFT:
             folded = columns_of(scale=scale, shift=b - m * scale)
             return pointwise(builder, AFFINE, x, *folded, output=output)
         centred = E.mul(E.sub(X, E.inp(1)), E.inp(2))

@@ -24,6 +24,7 @@ from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.types import Shape, TensorType, f32
 from camshaft.ops import CONV, MATMUL, POINTWISE, POOL, REDUCE, RESAMPLE
+from camshaft.ops.functional.normalization import LARGE_SHIFT
 from camshaft.passes.bodies import (
     Body,
     Inliner,
@@ -38,8 +39,6 @@ from camshaft.passes.rewrite import Rewrite, Rewriter
 
 ABSORBING = 1024.0
 """Largest ratio of a shift to a summand that is added to it: three of seven digits of the summand may be lost."""
-LARGE_SHIFT = 16384.0
-"""Largest shift that comes of a smaller one by scaling: its error is at most 1e-3."""
 ENDS = 1e-30, 1e30
 """Between these lies the largest magnitude of scales, shifts and weights, unless it is 0."""
 _SCALE_SHIFT = E.add(E.mul(E.inp(0), E.inp(1)), E.inp(2))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from camshaft.errors import CalibrationError
+from camshaft.quant.channels.extremes import ChannelExtremes
 
 ROWS = 128
 """Rows that are kept of a tensor."""
@@ -26,16 +26,15 @@ def _hashes(rows: np.ndarray) -> np.ndarray:
 class RowSample:
     """Rows [.., K] of one tensor over all calibration data.
 
-    name: the tensor's name.  least, most: extremes of each channel, float32 [K], None before the first row.
+    name: the tensor's name.
     rows: float32 [R, K], R at most ROWS, in the order of their hashes.
     """
 
-    __slots__ = ("_hashes", "least", "most", "name", "rows")
+    __slots__ = ("_extremes", "_hashes", "name", "rows")
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.least: np.ndarray | None = None
-        self.most: np.ndarray | None = None
+        self._extremes = ChannelExtremes(name)
         self.rows: np.ndarray | None = None
         self._hashes: np.ndarray | None = None
 
@@ -44,20 +43,16 @@ class RowSample:
         new = np.asarray(values, np.float32).reshape(-1, values.shape[-1])
         if not new.size:
             return
-        least, most, hashes = new.min(axis=0), new.max(axis=0), _hashes(new)
+        self._extremes.update(new)
+        hashes = _hashes(new)
         if self.rows is not None and self._hashes is not None:
-            known_least, known_most = self.extremes
-            least, most = np.minimum(least, known_least), np.maximum(most, known_most)
             hashes = np.concatenate([self._hashes, hashes])
             new = np.concatenate([self.rows, new])
         _, first = np.unique(hashes, return_index=True)
         kept = first[:ROWS]
-        self.least, self.most = least, most
         self.rows, self._hashes = new[kept], hashes[kept]
 
     @property
     def extremes(self) -> tuple[np.ndarray, np.ndarray]:
-        """`least` and `most`; CalibrationError while nothing has been seen."""
-        if self.least is None or self.most is None:
-            raise CalibrationError(f"tensor {self.name!r}: calibration saw no value of it")
-        return self.least, self.most
+        """Least and most of each channel, float32 [K]; CalibrationError while nothing has been seen."""
+        return self._extremes.seen

@@ -28,6 +28,22 @@ def above_one(x: float) -> float:
     return log(max(1.0, x))
 
 
+def tile_features(extent: int, rows: int, cols: int) -> dict[str, float]:
+    """What a register tile costs that is `rows` of an extent high and `cols` vectors wide."""
+    full, rest = divmod(extent, rows)
+    return {
+        "latency": above_one(LATENCY / (rows * cols)),
+        "loads": (rows + cols) / (rows * cols),
+        "rest": (rest > 0) / (full + 1),
+        "rest latency": (rest > 0) * above_one(LATENCY / (max(rest, 1) * cols)) / (full + 1),
+    }
+
+
+def idle_of(items: int, even: float, threads: int) -> float:
+    """IDLE where each worker takes as many of `items`.  even: how many there were if none were partly empty."""
+    return log(-(-items // threads) * threads / even) if threads > 1 else 0.0
+
+
 def direct_features(
     p: SizedConvProblem, params: Params, target: CpuTarget, threads: int
 ) -> Mapping[str, float]:
@@ -39,14 +55,10 @@ def direct_features(
     image = p.n * p.h * p.w * p.c * p.groups * p.x_dtype.bytes
     weights = p.k * p.groups * p.reduction * p.x_dtype.bytes
     steps = p.reduction / (4 if p.is_int8 else 1)
-    full, rest = divmod(p.ow, rows)
     flat = p.n * p.oh == 1
     found = {
         "cycles": log(cycles(p, rows, cols, target)),
-        "latency": above_one(LATENCY / (rows * cols)),
-        "loads": (rows + cols) / (rows * cols),
-        "rest": (rest > 0) / (full + 1),
-        "rest latency": (rest > 0) * above_one(LATENCY / (max(rest, 1) * cols)) / (full + 1),
+        **tile_features(p.ow, rows, cols),
         "lanes": log(panels * cols * lanes / p.k),
         "pixel": float(not by_panel),
         "weights by pixel": (not by_panel) * above_one(weights / target.l2_bytes),
@@ -89,6 +101,6 @@ def grouped_features(
     }
     suffix = "/i8" if p.is_int8 else ""
     even = p.n * p.oh / rows * blocks
-    idle = log(-(-items // threads) * threads / even) if threads > 1 else 0.0
+    idle = idle_of(items, even, threads)
     named = {f"conv_grouped {name}{suffix}": float(value) for name, value in found.items()}
     return {IDLE: idle, **named}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from math import ceil, log
 
 from camshaft.backends.base import Params
-from camshaft.backends.cpu.conv.features import IDLE, LATENCY, above_one
+from camshaft.backends.cpu.conv.features import IDLE, above_one, idle_of, tile_features
 from camshaft.backends.cpu.matmul.problem import MatmulProblem
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.extents.sizes import typical
@@ -23,16 +23,12 @@ def blocked_features(
     lanes = target.lanes(f32)
     m, n, k, batches = (typical(e) for e in (p.m, p.n, p.k, p.batches))
     width = cols * lanes
-    full, rest = divmod(m, rows)
     row_blocks, column_blocks = -(-m // (rows * tiles)), -(-n // (panels * width))
     items = row_blocks * column_blocks * batches
     even = (m / (rows * tiles)) * (n / (panels * width)) * batches
     found = {
         "": 1.0,
-        "latency": above_one(LATENCY / (rows * cols)),
-        "loads": (rows + cols) / (rows * cols),
-        "rest": (rest > 0) / (full + 1),
-        "rest latency": (rest > 0) * above_one(LATENCY / (max(rest, 1) * cols)) / (full + 1),
+        **tile_features(m, rows, cols),
         "lanes": log(ceil(n / width) * width / n),
         "pieces": log(-(-k // depth)),
         "short": rows * cols / k,
@@ -45,7 +41,7 @@ def blocked_features(
         "cols 3": float(cols == 3),
         "cols 4": float(cols == 4),
     }
-    idle = log(-(-items // threads) * threads / even) if threads > 1 else 0.0
+    idle = idle_of(items, even, threads)
     return {IDLE: idle} | {
         f"matmul_blocked {name}".strip(): float(value) for name, value in found.items()
     }
