@@ -84,8 +84,13 @@ class PrecisionSearch:
         return "int8" in self.config.precision
 
     @property
+    def _asked_int8(self) -> list[str]:
+        """Layers that must be INT8."""
+        return [n for n, p in self.config.layer_precision.items() if p == "int8"]
+
+    @property
     def _requires_int8(self) -> bool:
-        return "int8" in self.config.layer_precision.values()
+        return bool(self._asked_int8)
 
     def _half(self, graph: Graph) -> HalfPrecision:
         permitted = [p for p in HALF_PRECISIONS if p in self.config.precision]
@@ -144,7 +149,7 @@ class PrecisionSearch:
         dynamic = DynamicQuantization(graph, layers)
         given = self._given_ranges()
         unable = impossible(graph, layers)
-        by_rows_alone = unable and dynamic.can(n for n, p in layers.items() if p == "int8")
+        by_rows_alone = unable and dynamic.can(self._asked_int8)
         if by_rows_alone or (not given and dynamic.needs_no_data):
             made = self._without_data(dynamic)
             said = ", without calibration"
@@ -280,10 +285,9 @@ class PrecisionSearch:
                 f"{' and '.join(given)} given, but INT8 is not permitted: add precision={{'int8'}} "
                 "(--int8)"
             )
-        asked = [layer for layer, p in self.config.layer_precision.items() if p == "int8"]
-        if asked:
+        if self._requires_int8:
             raise ConfigError(
-                f"layer_precision asks for int8 in {asked[0]!r}, but precision does not permit it: add "
+                f"layer_precision asks for int8 in {self._asked_int8[0]!r}, but precision does not permit it: add "
                 "precision={'int8'} (--int8)"
             )
         check_layer_names(graph, self.config.layer_precision)
@@ -337,8 +341,8 @@ class PrecisionSearch:
             )
 
     def _who_asks(self) -> str:
-        asked = [n for n, p in self.config.layer_precision.items() if p == "int8"]
-        return f"; layer_precision asks for int8 in {', '.join(map(repr, asked))}" if asked else ""
+        asked = ", ".join(map(repr, self._asked_int8))
+        return f"; layer_precision asks for int8 in {asked}" if asked else ""
 
     def _tapped(self, graph: Graph, taps: tuple[str, ...]) -> Run:
         """A compiled float engine that shows the tensors `taps`; open extents may have any size."""
