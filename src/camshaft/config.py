@@ -91,7 +91,7 @@ class BuildConfig:
         convolutions are left alone; products that make an output get 8 bits.
     weight_block: how many neighbours in a row of such weights share a scale.  weight_zero_points:
         whether they share a zero point too.
-    skip_padding: whether rows that a mask says are padding are left out of everything but attention.  None: where
+    skip_padding: whether rows that a mask or lengths say are padding are left out of everything but attention.  None: where
         no output depends on them; True: also where outputs hold them, which are 0 then; False: never.
     optimization_level: 0 nothing but what correctness needs, heuristics instead of timing;
         1 fusions, heuristics; 2 times few candidates; 3 (default) times the usual candidates;

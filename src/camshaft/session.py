@@ -54,7 +54,8 @@ from camshaft.scripted import (
 def _typical_feeds(graph: Graph) -> dict[str, np.ndarray]:
     """Random inputs of typical sizes."""
     elements = {t.name: [typical(e) for e in t.values] for t in graph.inputs if t.values}
-    masks = {t.name: 1 for t in graph.inputs if t.kept is not None}
+    shapes = {t.name: tuple(typical(d) for d in t.shape) for t in graph.inputs}
+    masks = {t.name: t.kept.full(shapes) for t in graph.inputs if t.kept is not None}
     return random_feeds({t.name: t.type for t in graph.inputs}, 0, elements, masks)
 
 

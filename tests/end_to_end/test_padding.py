@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ import pytest
 
 import camshaft
 from camshaft import Engine, ExecutionContext
-from padded_models import LONGEST, SIZE, padded_feeds, padded_model, patterns
+from camshaft.program.check import check_program
+from camshaft.runtime.file.engine_file import read_engine_file
+from padded_models import LONGEST, SIZE, lengths_feeds, padded_feeds, padded_model, patterns
 
 QUICK: dict[str, Any] = {"optimization_level": 1, "threads": 2}
 Feeds = Mapping[str, np.ndarray]
@@ -174,10 +177,10 @@ def test_the_same_mask_is_looked_at_but_once(monkeypatch: pytest.MonkeyPatch) ->
     kept_type = type(engine.program.masks[0][1])
     count = kept_type.count
 
-    def counting(self: Any, mask: np.ndarray) -> int:
+    def counting(self: Any, mask: np.ndarray, shapes: Any) -> int:
         nonlocal counted
         counted += 1
-        return count(self, mask)
+        return count(self, mask, shapes)
 
     monkeypatch.setattr(kept_type, "count", counting)
     mask = np.array([[1, 1, 0, 0, 0, 0], [1, 1, 1, 1, 0, 0]])
@@ -216,3 +219,33 @@ def test_what_cannot_be_skipped() -> None:
         camshaft.build(padded_model(end="plain mean"), skip_padding=True, **QUICK)
     with pytest.raises(camshaft.ConfigError, match="skip_padding"):
         camshaft.build(padded_model(), skip_padding=1)  # type: ignore[arg-type]
+
+
+def test_lengths_say_what_is_padding() -> None:
+    model = padded_model("expanded", "mean", lengths="below", layers=1, dtype="int32")
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    engine = camshaft.build(model, **QUICK)
+    with engine.create_context(2) as context:
+        for length, lengths in ((8, [8, 2, 5]), (8, [1, 8, 5]), (5, [1, 8, 5]), (3, [3]), (3, [1])):
+            feeds = lengths_feeds(np.array(lengths), length, np.int32)
+            (want,) = session.run(None, dict(feeds))
+            poison(context)
+            np.testing.assert_allclose(context.run(feeds)["y"], want, rtol=1e-4, atol=1e-5)
+            assert context.sizes["kept_rows"] == np.minimum(lengths, length).sum()
+        with pytest.raises(camshaft.ShapeError, match="ids"):
+            context.run(feeds | {"ids": feeds["ids"][0]})
+        with pytest.raises(camshaft.BindingError, match="lengths"):
+            context.run(feeds | {"lengths": np.array([1])})
+
+
+def test_an_edited_engine_whose_places_nothing_says(tmp_path: Path) -> None:
+    camshaft.build(padded_model(lengths="below", layers=1), **QUICK).save(tmp_path / "engine")
+    contents = read_engine_file(tmp_path / "engine")
+    program = contents.manifest.program
+    nbytes = {name: array.nbytes for name, array in contents.constants.items()}
+    ((binding, kept),) = program.masks
+    for said in (("ids", 2), ("nothing", 0), 0):
+        edited = replace(binding, kept=replace(kept, lengths=said))
+        inputs = tuple(edited if b is binding else b for b in program.inputs)
+        with pytest.raises(camshaft.BuildError, match="neither a mask of rows nor lengths"):
+            check_program(replace(program, inputs=inputs), nbytes, contents.code)

@@ -156,7 +156,7 @@ class BuildOptions:
         bool | None,
         _option(
             "--skip-padding/--no-skip-padding",
-            help="Leave out rows that a mask says are padding; rows of outputs that are become 0. Default: "
+            help="Leave out rows that a mask or lengths say are padding; rows of outputs that are become 0. Default: "
             "where no output depends on them.",
         ),
     ] = None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from math import isinf, prod
+from math import isinf
 
 from camshaft.errors import ConfigError
 from camshaft.ir.extents.extent import Extent, sole_symbol
@@ -215,7 +215,8 @@ def sizes_for(
         elements.setdefault(name, tuple(evaluate(e, sizes) for e in b.values))
     said_in_call = [types[b.name].static for b in program.inputs]
     said_in_call += [elements[n] for n in saying]
-    said_in_call += [(max(1, prod(types[b.name].static)),) for b, _ in program.masks]
+    given_shapes = {n: t.static for n, t in types.items()}
+    said_in_call += [(kept.most(b.name, given_shapes),) for b, kept in program.masks]
     said_in_call += [(types[s.name].static[s.axis],) for s in program.growing if s.axis is not None]
     check_bytes(program, sizes_of(program, said_in_call))
     return types, elements

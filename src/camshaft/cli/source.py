@@ -100,7 +100,7 @@ def open_source(
     if not is_engine_file(path):
         session, engine, arrays = build_session(path, options, shown, given)
         types, elements = sizes_for(engine, {}, {})
-        numbers = _decisions(engine)
+        numbers = _decisions(engine, types)
         return Opened(engine, session, session.config.threads, types, elements, numbers, arrays)
     if options.given():
         raise ConfigError(
@@ -130,14 +130,18 @@ def open_source(
         shapes.setdefault(name, array.shape)
     types, elements = sizes_for(engine, shapes, sizes)
     threads = engine.threads if options.threads is None else options.threads
-    numbers = {**_decisions(engine), **numbers}
+    numbers = {**_decisions(engine, types), **numbers}
     return Opened(engine, None, threads, types, elements, numbers, arrays)
 
 
-def _decisions(engine: Engine) -> dict[str, Any]:
-    """Of the inputs that decide how a script runs; of masks of rows, which keep all."""
+def _decisions(engine: Engine, types: Mapping[str, TensorType]) -> dict[str, Any]:
+    """Of the inputs that decide how a script runs; of masks of rows and lengths, which keep all.
+
+    types: of the inputs.
+    """
     if not isinstance(engine, ScriptEngine):
-        return {b.name: 1 for b, _ in engine.program.masks}
+        shapes = {name: t.static for name, t in types.items()}
+        return {b.name: kept.full(shapes) for b, kept in engine.program.masks}
     saying = {b.name for b in engine.program.valued}
     found = decisions(engine.script, engine.scripted.inputs)
     return {name: value for name, value in found.items() if name not in saying}

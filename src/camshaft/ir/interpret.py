@@ -77,7 +77,7 @@ def sizes_of(graph: Graph, feeds: Mapping[str, np.ndarray]) -> dict[str, int]:
     """
     sizes: dict[str, int] = {}
     for t in graph.inputs:
-        for extent, given in _said_by(t, feeds[t.name]):
+        for extent, given in _said_by(t, feeds):
             symbol = sole_symbol(extent)
             if symbol is None:
                 continue
@@ -97,12 +97,14 @@ def sizes_of(graph: Graph, feeds: Mapping[str, np.ndarray]) -> dict[str, int]:
     return sizes
 
 
-def _said_by(t: Tensor, array: np.ndarray) -> list[tuple[Extent, int]]:
+def _said_by(t: Tensor, feeds: Mapping[str, np.ndarray]) -> list[tuple[Extent, int]]:
     """Extents of an input, and of its elements and the rows that it keeps, where these say sizes, with what
     they are."""
+    array = feeds[t.name]
     found: list[tuple[Extent, int]] = list(zip(t.shape, array.shape, strict=False))
     if t.kept is not None:
-        found.append((extent_of(t.kept.symbol), t.kept.count(array)))
+        shapes = {name: x.shape for name, x in feeds.items()}
+        found.append((extent_of(t.kept.symbol), t.kept.count(array, shapes)))
     return found + list(zip(t.values, array.reshape(-1).tolist(), strict=False))
 
 

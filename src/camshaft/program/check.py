@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from camshaft.errors import BuildError, ModelError
 from camshaft.ir.extents.bounds import bounds
 from camshaft.ir.extents.extent import Extent, sole_symbol
+from camshaft.ir.extents.kept import Kept
 from camshaft.ir.extents.sizes import evaluate, is_static
 from camshaft.ir.strides import span
-from camshaft.ir.types import NARROW_FLOATS, TensorType, string
+from camshaft.ir.types import NARROW_FLOATS, string
 from camshaft.program.arena import ALIGNMENT, stacked
 from camshaft.program.program import (
     MAX_THREADS,
@@ -230,8 +231,20 @@ class _AtSizes:
                     raise BuildError(f"{kind} {b.name!r}: impossible shape {b.type!r:.80}")
                 if b.values and not _may_say_sizes(kind, b):
                     raise BuildError(f"{kind} {b.name!r}: {b.type!r:.80} cannot say sizes")
-                if b.kept is not None and not (kind == "input" and _is_mask(b.type)):
-                    raise BuildError(f"{kind} {b.name!r}: {b.type!r:.80} is no mask of rows")
+                if b.kept is not None and not (kind == "input" and self._says_rows(b, b.kept)):
+                    raise BuildError(
+                        f"{kind} {b.name!r}: {b.type!r:.80} is neither a mask of rows nor lengths"
+                    )
+
+    def _says_rows(self, b: Binding, kept: Kept) -> bool:
+        """Whether it is a mask of rows, or lengths whose places a number or an axis of an input says."""
+        if kept.lengths is None:
+            return b.type.rank >= 2 and b.type.dtype not in (string, *NARROW_FLOATS)
+        if isinstance(kept.lengths, int):
+            return kept.lengths >= 1 and b.type.dtype.is_int
+        name, axis = kept.lengths
+        axes = [i.type.rank for i in self.program.inputs if i.name == name]
+        return bool(axes) and 0 <= axis < axes[0] and b.type.dtype.is_int
 
     def _check_items(self, where: str, phases: Sequence[Phase]) -> None:
         for phase in phases:
@@ -391,11 +404,6 @@ def _may_say_sizes(kind: str, b: Binding) -> bool:
         and len(b.values) == b.type.size
         and all(isinstance(e, int) or sole_symbol(e) is not None for e in b.values)
     )
-
-
-def _is_mask(type_: TensorType) -> bool:
-    """Whether it has rows that can be counted."""
-    return type_.rank >= 2 and type_.dtype not in (string, *NARROW_FLOATS)
 
 
 def _text(buffer: Buffer) -> str:

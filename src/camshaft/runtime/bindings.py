@@ -8,7 +8,6 @@ subclass such as a memory map).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from math import prod
 from operator import itemgetter
 from typing import Any
 
@@ -115,14 +114,16 @@ class Bindings:
         BindingError for one that is no array of its type.
         """
         found = []
+        by_name = dict(zip(self.names, shapes, strict=False))
         for i, kept in self.masks.items():
             array, dtype = arrays[i], self.specs[i][1]
             if isinstance(array, np.ndarray) and array.dtype != dtype:
                 fault = _fault(array, self.types[i], dtype, False)
                 raise BindingError(f"{self.kind} {self.names[i]!r} {fault}")
             has_rows = isinstance(array, np.ndarray) and array.ndim == self.types[i].rank
+            counted = has_rows and array.size
             found.append(
-                (kept.count(array) if has_rows and array.size else max(1, prod(shapes[i])),)
+                (kept.count(array, by_name) if counted else kept.most(self.names[i], by_name),)
             )
         return tuple(found)
 

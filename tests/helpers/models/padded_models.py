@@ -90,6 +90,19 @@ MASKS = {
 }
 """Name -> (nodes that make what the score takes of the mask, the node that takes it)."""
 
+LENGTHS = {
+    "below": "below_ = Less (lfar, l2)",
+    "not behind": "behind_ = GreaterOrEqual (lfar, l2) below_ = Not (behind_)",
+    "last": "last_ = Sub (l2, n1) below_ = LessOrEqual (lfar, last_)",
+    "more": "below_ = Greater (l2, lfar)",
+}
+"""Name -> nodes that make of lengths what is kept."""
+
+_BY_LENGTHS = """
+  lshape = Shape (ids) ls = Gather (lshape, n1) lfar = Range (n0, ls, n1) wide_ = Cast<to = 7> (lengths)
+  l2 = Unsqueeze (wide_, axis1) {below} mask = Cast<to = 7> (below_)
+"""
+
 ENDS = {
     "mean": """
   m1@ = Cast<to = 1> (mask) m2@ = Unsqueeze (m1@, axis2) shown@ = Mul (last, m2@)
@@ -180,11 +193,13 @@ def padded_model(
     length: int | str = "s",
     dtype: str = "int64",
     layers: int = 2,
+    lengths: str | None = None,
 ) -> ModelProto:
-    """Inputs ids and mask [batch, length], output y.  mask: one of MASKS.  end: one of ENDS, perhaps behind one of STEPS
+    """Inputs ids and mask [batch, length], output y.  mask: one of MASKS.  lengths: one of LENGTHS, of an input lengths
+    [batch] in place of the mask.  end: one of ENDS, perhaps behind one of STEPS
     ("relu mean"); or two with a comma between them, for outputs y and y_b."""
     made, taken = MASKS[mask]
-    body = made
+    body = made if lengths is None else _BY_LENGTHS.format(below=LENGTHS[lengths]) + made
     for n in range(layers):
         out = "last" if n == layers - 1 else f"x_{n + 1}"
         masked = taken.replace("scaled", f"scaled_{n}").replace("masked", f"masked_{n}")
@@ -200,7 +215,7 @@ def padded_model(
         rows = f"{shape},{SIZE}" if name.endswith("rows") else f"{batch},{SIZE}"
         outputs.append(f"float{'16' * ('half' in name)}[{rows}] y{mark}")
     text = f"""<ir_version: 9, opset_import: ["" : 17]>
-net (int64[{shape}] ids, {dtype}[{shape}] mask) => ({", ".join(outputs)}) {{
+net (int64[{shape}] ids, {dtype}[{batch if lengths else shape}] {"lengths" if lengths else "mask"}) => ({", ".join(outputs)}) {{
   found = Gather (words, ids) size = Shape (ids) long = Slice (size, i1, i2)
   here = Slice (positions, i0, long, i1) x_0 = Add (found, here)
   {body} }}"""
@@ -214,6 +229,14 @@ def padded_feeds(mask: np.ndarray, dtype: type = np.int64, seed: int = 0) -> dic
     """Words for a mask [batch, length]."""
     ids = np.random.default_rng(seed).integers(0, WORDS, mask.shape)
     return {"ids": ids, "mask": mask.astype(dtype)}
+
+
+def lengths_feeds(
+    lengths: np.ndarray, length: int, dtype: type = np.int64, seed: int = 0
+) -> dict[str, np.ndarray]:
+    """Words for sequences of such lengths [batch] among `length` places."""
+    ids = np.random.default_rng(seed).integers(0, WORDS, (len(lengths), length))
+    return {"ids": ids, "lengths": lengths.astype(dtype)}
 
 
 def patterns(batch: int = 3, length: int = 8) -> Mapping[str, np.ndarray]:

@@ -1,47 +1,72 @@
-"""Rows that a mask keeps: a size that is found in the values of an input.
+"""Rows that a mask or lengths keep: a size that is found in the values of an input.
 
-A mask [B, ..., S] says which of the S places of each of B sequences hold something.  Rows that hold nothing
-(padding) need not be computed; how many are left is a symbol, counted before a call.
+A mask [B, ..., S] says which of the S places of each of B sequences hold something, lengths [B] how many of
+the first ones do.  Rows that hold nothing (padding) need not be computed; how many are left is a symbol, counted
+before a call.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
 from camshaft.ir.extents.symbol import Symbol
 
+Shapes = Mapping[str, Sequence[int]]
+
 
 @dataclass(frozen=True)
 class Kept:
-    """What is kept of the rows of a mask, and the symbol that says how many these are.
+    """What is kept of the rows of an input, and the symbol that says how many these are.
 
     A row is kept whose mask is not 0.  places: places that are read of every sequence; one in which the mask
     hides any of them is kept whole.  ones: whether a mask that holds anything but 0 and 1 keeps all rows.
-    Where nothing would be kept, row 0 is.
+    lengths: of an input that is no mask but lengths, how many places there are: a number, or the name and the axis of
+    the input that says it.  Where nothing would be kept, row 0 is.
     """
 
     symbol: Symbol
     places: tuple[int, ...] = ()
     ones: bool = False
+    lengths: int | tuple[str, int] | None = None
 
-    def count(self, mask: np.ndarray) -> int:
-        """How many rows are kept."""
+    def count(self, array: np.ndarray, shapes: Shapes) -> int:
+        """How many rows are kept.  shapes: of the inputs of this call, by name."""
+        mask = self.mask(array, shapes)
         if self.places:
-            return len(self.rows(mask))
+            return len(kept_rows(mask, self.places, self.ones))
         if self.ones and has_others(mask):
             return mask.size
         return max(1, int(np.count_nonzero(mask)))
 
-    def rows(self, mask: np.ndarray) -> np.ndarray:
-        """Their numbers among the B * S rows, ascending: i64 [count]."""
-        return kept_rows(mask, self.places, self.ones)
+    def mask(self, array: np.ndarray, shapes: Shapes) -> np.ndarray:
+        """The mask [B, ..., S] that the input is or says."""
+        if self.lengths is None:
+            return array
+        return np.arange(self.longest(shapes)) < array.reshape(-1, 1)
+
+    def most(self, name: str, shapes: Shapes) -> int:
+        """How many rows there are.  name: of the input itself."""
+        return max(1, prod(shapes[name]) * (1 if self.lengths is None else self.longest(shapes)))
+
+    def full(self, shapes: Shapes) -> int:
+        """What the elements of the input are where no row is padding."""
+        return 1 if self.lengths is None else self.longest(shapes)
+
+    def longest(self, shapes: Shapes) -> int:
+        """How many places a sequence has; 1 where the input that says it has no such axis."""
+        if not isinstance(self.lengths, tuple):
+            return self.lengths or 1
+        name, axis = self.lengths
+        shape = shapes[name]
+        return shape[axis] if axis < len(shape) else 1
 
 
 def kept_rows(mask: np.ndarray, places: Sequence[int], ones: bool) -> np.ndarray:
-    """See `Kept.rows`."""
+    """Numbers of the rows that are kept among the B * S of a mask, ascending: i64 [count]."""
     if ones and has_others(mask):
         return np.arange(mask.size)
     kept = (mask != 0).reshape(mask.shape[0], -1)

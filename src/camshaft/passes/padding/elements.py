@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
 from math import prod
 
 import numpy as np
 
 from camshaft.ir.attrs import axis_attr, expr_attr, extents_attr, ints_attr
+from camshaft.ir.expr import Expr
 from camshaft.ir.extents.extent import Extent, exact_quotient, extent_of, sole_symbol
 from camshaft.ir.extents.symbol import Symbol, terms_of
 from camshaft.ir.graph import Graph, Node, Tensor
-from camshaft.ir.types import Shape
+from camshaft.ir.types import DType, Shape
 from camshaft.ops import (
     BROADCAST,
     EXTENTS,
@@ -23,6 +26,7 @@ from camshaft.ops import (
     SLICE,
     TRANSPOSE,
 )
+from camshaft.passes.padding.lengths import LENGTH, Mask
 from camshaft.passes.padding.scalars import Value, anything, evaluate, of_extent
 
 Indices = tuple[Extent, ...]
@@ -51,15 +55,31 @@ class Axis:
 class Elements:
     """Values of elements of a graph's tensors.
 
-    mask: the input that is a mask [B, ..., S].  rows: for the sequence and the place (both as indices) of an
-    element of the mask, what it is; other elements may be anything.  axes: the indices.
+    mask: what says which rows are kept.  rows: for the sequence and the place (both as indices) of an
+    element of the mask [B, ..., S], what it is; other elements may be anything.  axes: the indices.
     """
 
     graph: Graph
-    mask: Tensor
+    mask: Mask
     rows: Mapping[tuple[Extent, Extent], Value]
     axes: Sequence[Axis]
     _found: dict[tuple[str, Indices], Value] = field(default_factory=dict)
+
+    def evaluate(self, expr: Expr, values: Sequence[Value], dtypes: Sequence[DType]) -> Value:
+        """An expression of such values of these types."""
+        return evaluate(expr, values, dtypes, self._facts)
+
+    @cached_property
+    def _facts(self) -> tuple[Extent, ...]:
+        """What is not negative, because rows lie below a length or not."""
+        if self.mask.lengths is None:
+            return ()
+        known = [(place, kept.truth) for (_, place), kept in self.rows.items()]
+        return tuple(
+            LENGTH - place - 1 if kept else place - LENGTH
+            for place, kept in known
+            if kept is not None
+        )
 
     def at(self, t: Tensor, index: Indices, depth: int = 0) -> Value:
         """The element of `t` at an index."""
@@ -77,10 +97,12 @@ class Elements:
 
     def _element(self, t: Tensor, index: Indices, depth: int) -> Value:
         unknown = anything(t.type.dtype)
-        if t.name == self.mask.name:
+        if t.name == self.mask.tensor.name:
             return self.rows.get((index[0], index[-1]), unknown)
+        if t.name == self.mask.source.name:  # lengths
+            return of_extent(LENGTH) if any(index[0] == b for b, _ in self.rows) else unknown
         if t.data is not None:
-            return _of_constant(_seen(t.data, index), unknown)
+            return _in_order(t.data, index) or _of_constant(_seen(t.data, index), unknown)
         node = self.graph.producers.get(t.name)
         if node is None or depth > _DEEPEST or len(node.outputs) != 1:
             return unknown
@@ -90,7 +112,7 @@ class Elements:
         op, args = node.op, node.args
         if op is POINTWISE:
             values = [self.broadcast(t, index, depth) for t in args]
-            return evaluate(expr_attr(node, "expr"), values, [t.type.dtype for t in args])
+            return self.evaluate(expr_attr(node, "expr"), values, [t.type.dtype for t in args])
         if op is IOTA:
             return of_extent(index[0])
         if op is EXTENTS:
@@ -183,6 +205,18 @@ def _seen(data: np.ndarray, index: Indices) -> np.ndarray:
             data = np.moveaxis(np.diagonal(data, axis1=first, axis2=n), -1, first)
             axes.pop(n)
     return data
+
+
+def _in_order(data: np.ndarray, index: Indices) -> Value | None:
+    """The element of whole numbers that ascend evenly along one axis, as those of an arange."""
+    along = [n for n, d in enumerate(data.shape) if d > 1]
+    if data.dtype.kind not in "iu" or len(along) != 1:
+        return None
+    numbers = data.reshape(-1).astype(object)
+    step = numbers[1] - numbers[0]
+    if any(b - a != step for a, b in pairwise(numbers)):
+        return None
+    return of_extent(int(numbers[0]) + index[along[0]] * int(step))
 
 
 def _of_constant(data: np.ndarray, unknown: Value) -> Value:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from camshaft.ir.attrs import expr_attr, extent_attr, int_attr
 from camshaft.ir.extents.extent import Extent
-from camshaft.ir.graph import Graph, Node, Tensor
+from camshaft.ir.graph import Graph, Node
 from camshaft.ir.types import DType, boolean
 from camshaft.passes.padding.elements import Axis, Elements
+from camshaft.passes.padding.lengths import Mask
 from camshaft.passes.padding.rows import Rows
-from camshaft.passes.padding.scalars import FALSE, TRUE, Value, anything, evaluate
+from camshaft.passes.padding.scalars import FALSE, TRUE, Value, anything
 
 LARGEST_PRODUCT = 1e29
 """Products of queries and keys are smaller, in what is proved.  (Scores that are larger say nothing in FP32.)"""
@@ -33,7 +34,7 @@ class Hiding:
     ones: bool = False
 
 
-def hiding(graph: Graph, node: Node, mask: Tensor, rows: Rows, *, permitted: bool) -> Hiding | None:
+def hiding(graph: Graph, node: Node, mask: Mask, rows: Rows, *, permitted: bool) -> Hiding | None:
     """How an "attention" node hides keys, None if that is not certain.
 
     rows: where sequences and places lie in its queries, keys and values.  permitted: whether the user
@@ -45,10 +46,11 @@ def hiding(graph: Graph, node: Node, mask: Tensor, rows: Rows, *, permitted: boo
     if extent_attr(node, "first") != 0 or int_attr(node, "window") != 0:
         return None
     most = USUAL_PRODUCT if permitted else LARGEST_PRODUCT
-    for kept in dict.fromkeys((_not_zero(mask.type.dtype), TRUE)):
+    dtype = mask.tensor.type.dtype
+    for kept in dict.fromkeys((_not_zero(dtype), TRUE)):
         proof = _Proof(graph, node, mask, rows, kept, most)
         if proof.own_score().low - proof.score_of_hidden().high >= UNDERFLOW:
-            return Hiding(proof.constants(), kept is TRUE and mask.type.dtype != boolean)
+            return Hiding(proof.constants(), kept is TRUE and dtype != boolean)
     return None
 
 
@@ -63,7 +65,7 @@ class _Proof:
     """Scores of one attention node, at one query and one key."""
 
     def __init__(
-        self, graph: Graph, node: Node, mask: Tensor, rows: Rows, kept: Value, most: float
+        self, graph: Graph, node: Node, mask: Mask, rows: Rows, kept: Value, most: float
     ) -> None:
         """kept: the mask of rows that are kept.  most: bound of products of queries and keys."""
         self.graph, self.node, self.mask, self.kept, self.most = graph, node, mask, kept, most
@@ -81,26 +83,27 @@ class _Proof:
         rows = {(self.batch, self.query.index): self.kept, (self.batch, self.key.index): of_key}
         return Elements(self.graph, self.mask, rows, self.axes)
 
-    def _values(self, of_key: Value, key: Extent) -> list[Value]:
-        elements = self._elements(of_key)
+    def _values(self, elements: Elements, key: Extent) -> list[Value]:
         index = (*(a.index for a in self.axes[:-1]), key)
         index = tuple(0 if a.extent == 1 else i for a, i in zip(self.axes, index, strict=True))
         return [elements.broadcast(t, index) for t in self.node.args[3 : self.count]]
 
-    def _score(self, operands: Sequence[Value]) -> Value:
+    def _score(self, of_key: Value, key: Extent) -> Value:
+        elements = self._elements(of_key)
+        operands = self._values(elements, key)
         dtypes = [self.node.args[0].type.dtype, *(t.type.dtype for t in self.node.args[3:])]
         product = Value(-self.most, self.most)
-        return evaluate(expr_attr(self.node, "score"), [product, *operands], dtypes)
+        return elements.evaluate(expr_attr(self.node, "score"), [product, *operands], dtypes)
 
     def score_of_hidden(self) -> Value:
         """Of any query that is kept and a key whose mask is 0."""
-        return self._score(self._values(FALSE, self.key.index))
+        return self._score(FALSE, self.key.index)
 
     def own_score(self) -> Value:
         """Of a query that is kept and its own key."""
-        return self._score(self._values(self.kept, self.query.index))
+        return self._score(self.kept, self.query.index)
 
     def constants(self) -> dict[int, float]:
         """See `Hiding`; by number among all inputs of the node."""
-        values = self._values(self.kept, self.key.index)
+        values = self._values(self._elements(self.kept), self.key.index)
         return {3 + n: v.low for n, v in enumerate(values) if v.is_known}

@@ -12,8 +12,9 @@ from camshaft.ir.types import DType
 from camshaft.ops import ATTENTION, BROADCAST, MATMUL
 from camshaft.passes.padding.elements import Axis, Elements, Indices
 from camshaft.passes.padding.hiding import Hiding, hiding
+from camshaft.passes.padding.lengths import Mask
 from camshaft.passes.padding.rows import Rows, own_inputs, place_read, rows_of
-from camshaft.passes.padding.scalars import FALSE, anything, evaluate
+from camshaft.passes.padding.scalars import FALSE, anything
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Plan:
     kept.  zeroed: outputs whose padding becomes 0.
     """
 
-    mask: Tensor
+    mask: Mask
     batch: Extent
     places: Extent
     rows: Mapping[str, Rows]
@@ -47,17 +48,16 @@ class Plan:
         return t.name in self.free or t.name in self.filled
 
 
-def plan_for(graph: Graph, mask: Tensor, *, permitted: bool) -> Plan | None:
+def plan_for(graph: Graph, mask: Mask, *, permitted: bool) -> Plan | None:
     """What is known with `mask` for the mask of rows; None if no attention hides its padding.
 
     permitted: whether rows of outputs may become 0, as the user says.
     """
-    batch, places = mask.shape[0], mask.shape[-1]
-    rows: dict[str, Rows] = {}
+    batch, places = mask.tensor.shape[0], mask.tensor.shape[-1]
+    rows = {mask.tensor.name: Rows(0, mask.tensor.type.rank - 1)}
     for t in graph.inputs:
-        if t.name == mask.name:
-            rows[t.name] = Rows(0, t.type.rank - 1)
-        elif t.type.rank >= 2 and t.shape[0] == batch and t.shape[1] == places:
+        beside = t.type.rank >= 2 and t.shape[:2] == (batch, places)
+        if beside and t.name not in rows:
             rows[t.name] = Rows(0, 1)
     hidings: dict[str, Hiding] = {}
     for node in graph.nodes:
@@ -83,12 +83,12 @@ class _Backwards:
     def __init__(
         self,
         graph: Graph,
-        mask: Tensor,
+        mask: Mask,
         rows: Mapping[str, Rows],
         hidings: Mapping[str, Hiding],
     ) -> None:
         self.graph, self.mask, self.rows, self.hidings = graph, mask, rows, hidings
-        self.batch, self.places = mask.shape[0], mask.shape[-1]
+        self.batch, self.places = mask.tensor.shape[0], mask.tensor.shape[-1]
         self.needed: set[str] = set()
         self.filled: dict[str, float] = {}
         self.read: dict[str, set[int]] = {}
@@ -154,7 +154,7 @@ class _Backwards:
         elements, index = self._hidden_row(node.output)
         values = [*map(anything, dtypes), *(elements.broadcast(t, index) for t in operands)]
         dtypes += [t.type.dtype for t in operands]
-        value = evaluate(expr_attr(node, name), values, dtypes)
+        value = elements.evaluate(expr_attr(node, name), values, dtypes)
         if value.is_known:
             self.filled[node.output.name] = value.low
 

@@ -1,4 +1,4 @@
-"""Rows that a mask keeps are computed, packed one behind the other; padding is not.
+"""Rows that a mask or lengths keep are computed, packed one behind the other; padding is not.
 
 Tensors [B, S, ...] whose padding nobody reads become [1, n, ...], n being how many of the B * S rows are kept.
 Attention works within each sequence of the packed rows (`ragged_attention`), or, where its score depends on
@@ -20,7 +20,7 @@ from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.graph import Graph, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.rebuild import Rebuild
-from camshaft.ir.types import boolean, f32, f64, i32, i64
+from camshaft.ir.types import boolean, i64
 from camshaft.ops import (
     ATTENTION,
     BROADCAST,
@@ -36,12 +36,11 @@ from camshaft.ops import (
     TRANSPOSE,
 )
 from camshaft.passes.bodies import Body, compact
+from camshaft.passes.padding.lengths import Mask, add_mask, lengths_in, mask_of, may_be_mask
 from camshaft.passes.padding.needs import Plan, plan_for
 from camshaft.passes.padding.refusal import refusal
 from camshaft.passes.padding.rows import Rows, own_inputs, place_read
 
-MASKS = (boolean, i32, i64, f32, f64)
-"""Types of inputs that may be masks."""
 HEAVY = (CONV, MATMUL, MATMUL_NBITS)
 NAME = "kept_rows"
 
@@ -51,11 +50,15 @@ def skip_padding(graph: Graph, wanted: bool | None, *, level: int = 1) -> Graph:
     outputs that are padding set to 0 where it is not (True).
 
     level: the optimization level, from 1 on.
-    ConfigError where it is wanted, and no input is a mask by which attention hides rows, or all of them are read.
+    ConfigError where it is wanted, and no input is a mask, or lengths, by which attention hides rows, or all of them are read.
     """
     if wanted is False or (wanted is None and level < 1):
         return graph
-    masks, plans = [t for t in graph.inputs if _may_be_mask(t)], []
+    masks = [
+        *(Mask(t) for t in graph.inputs if may_be_mask(t)),
+        *(mask_of(graph, found) for found in lengths_in(graph)),
+    ]
+    plans: list[Plan] = []
     for mask in masks:
         plan = plan_for(graph, mask, permitted=bool(wanted))
         if plan is not None and _is_worth_it(graph, plan):
@@ -64,17 +67,6 @@ def skip_padding(graph: Graph, wanted: bool | None, *, level: int = 1) -> Graph:
     if wanted:
         raise refusal(graph, masks, plans, level=level)
     return graph
-
-
-def _may_be_mask(t: Tensor) -> bool:
-    return (
-        t.type.rank >= 2
-        and t.type.dtype in MASKS
-        and not t.values
-        and all(d == 1 for d in t.shape[1:-1])
-        and all(bounds(d)[0] >= 1 for d in t.shape)
-        and t.type.size != 1
-    )
 
 
 def _is_worth_it(graph: Graph, plan: Plan) -> bool:
@@ -87,15 +79,20 @@ class _Packing(Rebuild):
 
     def __init__(self, graph: Graph, plan: Plan) -> None:
         self.plan = plan
-        self.kept = Kept(_symbol(graph, plan.batch * plan.places), plan.reads, plan.ones)
+        symbol, lengths = _symbol(graph, plan.batch * plan.places), plan.mask.lengths
+        said = None if lengths is None else lengths.said
+        self.kept = Kept(symbol, plan.reads, plan.ones, said)
         self.count = extent_of(self.kept.symbol)
         self.packed: dict[str, Tensor] = {}
         self._steps: tuple[Tensor, Tensor, Tensor] | None = None
         self._indices: dict[str, Tensor] = {}
         super().__init__(graph)
+        if lengths is not None:
+            made = add_mask(self.builder, lengths, self.get(lengths.tensor))
+            self.put(plan.mask.tensor, made)
 
     def declared(self, t: Tensor) -> Tensor:
-        kept = self.kept if t.name == self.plan.mask.name else t.kept
+        kept = self.kept if t.name == self.plan.mask.source.name else t.kept
         return self.builder.input(t.name, t.type, t.values, kept)
 
     def run(self) -> Graph:
@@ -117,7 +114,7 @@ class _Packing(Rebuild):
                 "ones": self.kept.ones,
             }
             names = [f"{NAME}:rows", f"{NAME}:starts", f"{NAME}:places"]
-            mask = self.get(self.plan.mask)
+            mask = self.get(self.plan.mask.tensor)
             made = self.builder.add(KEPT_ROWS, [mask], attrs, name=NAME, outputs=names)
             self._steps = (made[0], made[1], made[2])
         return self._steps
@@ -160,7 +157,7 @@ class _Packing(Rebuild):
         if rows.batch is None or prod(t.shape[rows.batch + 1 : axis]) == 1:
             flat = self._emit(GATHER, [x, self.steps[2]], {"axis": axis}, t, "all rows")
             return self._reshaped(flat, t.shape, t, "in place")
-        index = self._reshaped(self.steps[2], (batch, places), self.plan.mask, "places")
+        index = self._reshaped(self.steps[2], (batch, places), self.plan.mask.tensor, "places")
         apart = self._emit(GATHER, [x, index], {"axis": axis}, t, "all rows")
         perm = list(range(apart.type.rank))
         perm[rows.batch], perm[axis] = axis, rows.batch
@@ -340,10 +337,10 @@ class _Packing(Rebuild):
         if node.op is SLICE and not whole:
             return False
         batch, places = self.plan.batch, self.plan.places
-        grid = self._reshaped(self.steps[2], (batch, places), self.plan.mask, "places")
+        grid = self._reshaped(self.steps[2], (batch, places), self.plan.mask.tensor, "places")
         attrs: dict[str, Attr] = {"starts": (0, place), "sizes": (batch, 1), "steps": (1, 1)}
-        column = self._emit(SLICE, [grid], attrs, self.plan.mask, f"place {place}")
-        index = self._reshaped(column, (batch,), self.plan.mask, f"rows of place {place}")
+        column = self._emit(SLICE, [grid], attrs, self.plan.mask.tensor, f"place {place}")
+        index = self._reshaped(column, (batch,), self.plan.mask.tensor, f"rows of place {place}")
         picked = self._emit(
             GATHER, [self.packed[t.name], index], {"axis": rows.place}, node.output, "read"
         )
@@ -359,7 +356,7 @@ class _Packing(Rebuild):
 
     def _filled(self, old: Tensor, dense: Tensor, value: float) -> Tensor:
         """All rows of a tensor, with one number in those whose mask is 0."""
-        rows, mask = self.plan.rows[old.name], self.get(self.plan.mask)
+        rows, mask = self.plan.rows[old.name], self.get(self.plan.mask.tensor)
         ones: list[Extent] = [1] * old.type.rank
         for axis, extent in rows.extents(self.plan.batch, self.plan.places).items():
             ones[axis] = extent

@@ -8,40 +8,41 @@ from camshaft.errors import ConfigError
 from camshaft.ir.graph import Graph, Node, Tensor
 from camshaft.ops import ATTENTION
 from camshaft.passes.padding.hiding import UNDERFLOW, USUAL_PRODUCT
+from camshaft.passes.padding.lengths import Mask
 from camshaft.passes.padding.needs import Plan
 
 
 def refusal(
-    graph: Graph, masks: Sequence[Tensor], plans: Sequence[Plan], *, level: int
+    graph: Graph, masks: Sequence[Mask], plans: Sequence[Plan], *, level: int
 ) -> ConfigError:
     """What stands against it.
 
-    masks: inputs that may be masks.  plans: for those by which attention hides keys.  level: the optimization level.
+    masks: inputs that may say which rows are kept.  plans: for those by which attention hides keys.  level: the optimization level.
     """
     return ConfigError(f"skip_padding is True, but {_reason(graph, masks, plans, level)}")
 
 
-def _reason(graph: Graph, masks: Sequence[Tensor], plans: Sequence[Plan], level: int) -> str:
+def _reason(graph: Graph, masks: Sequence[Mask], plans: Sequence[Plan], level: int) -> str:
     attentions = [n for n in graph.nodes if n.op is ATTENTION]
     if not masks:
         inputs = ", ".join(f"{t.name} {t.type}" for t in graph.inputs)
         return (
             f"no input of {graph.name!r} ({inputs}) can be a mask, which is bool, i32, i64, f32 or f64 [batch, length] "
-            "or [batch, 1, 1, length]: give the model such an input, or leave skip_padding out"
+            "or [batch, 1, 1, length], or lengths, which are i32 or i64 [batch]: give the model such an input, or leave skip_padding out"
         )
     if not attentions:
         if level < 1:
             return "attention is not recognized at optimization_level 0: raise it, or leave skip_padding out"
         return f"no attention is found in {graph.name!r}, whose keys a mask could hide: leave skip_padding out"
-    names = " or ".join(repr(t.name) for t in masks)
+    names = " or ".join(dict.fromkeys(repr(m.source.name) for m in masks))
     if not plans:
         return (
-            f"attention {attentions[0].name!r} does not certainly hide keys for which {names} is 0: its scores must become "
+            f"attention {attentions[0].name!r} does not certainly hide keys for which {names} is 0 (keys behind lengths): its scores must become "
             f"less there by {2 * USUAL_PRODUCT + UNDERFLOW:g} or more (minus infinity, -10000), of rows of that batch and "
             "length; or leave skip_padding out"
         )
     plan = max(plans, key=lambda p: len(p.hidings))
-    hidden = f"rows that {plan.mask.name!r} hides"
+    hidden = f"rows that {plan.mask.source.name!r} hides"
     reader = _reader(graph, plan)
     if reader is None:
         return f"no product with weights would have fewer rows without the {hidden}: leave skip_padding out"

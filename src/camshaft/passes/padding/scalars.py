@@ -59,8 +59,10 @@ def of_extent(e: Extent) -> Value:
     return Value(float(low), float(high), low > 0 or high < 0, e)
 
 
-def evaluate(expr: Expr, inputs: Sequence[Value], dtypes: Sequence[DType]) -> Value:
-    """The expression's value over such inputs of these types."""
+def evaluate(
+    expr: Expr, inputs: Sequence[Value], dtypes: Sequence[DType], facts: Sequence[Extent] = ()
+) -> Value:
+    """The expression's value over such inputs of these types.  facts: extents that are not negative."""
     found: dict[Expr, Value] = {}
     types: dict[Expr, DType] = {}
     for x in E.nodes(expr):
@@ -69,13 +71,19 @@ def evaluate(expr: Expr, inputs: Sequence[Value], dtypes: Sequence[DType]) -> Va
         found[x] = (
             inputs[int(x.value or 0)]
             if x.op == "input"
-            else _node(x, args, [types[a] for a in x.args], types[x])
+            else _node(x, args, [types[a] for a in x.args], types[x], facts)
         )
     return found[expr]
 
 
-def _node(x: Expr, args: Sequence[Value], dtypes: Sequence[DType], result: DType) -> Value:
-    decided = _decided(x, args, result) if args else None
+def _node(
+    x: Expr,
+    args: Sequence[Value],
+    dtypes: Sequence[DType],
+    result: DType,
+    facts: Sequence[Extent],
+) -> Value:
+    decided = _decided(x, args, result, facts) if args else None
     if decided is not None:
         return decided
     whole = _whole(x, args, result)
@@ -86,7 +94,9 @@ def _node(x: Expr, args: Sequence[Value], dtypes: Sequence[DType], result: DType
     return Value(low, high, low > 0 or high < 0)
 
 
-def _decided(x: Expr, args: Sequence[Value], result: DType) -> Value | None:
+def _decided(
+    x: Expr, args: Sequence[Value], result: DType, facts: Sequence[Extent]
+) -> Value | None:
     """What follows from operands that are certainly 0, or certainly not."""
     truths = [a.truth for a in args]
     if x.op == "select" and truths[0] is not None:
@@ -103,7 +113,7 @@ def _decided(x: Expr, args: Sequence[Value], result: DType) -> Value | None:
     if x.op == "mul" and False in truths:  # values are finite
         return Value(0.0, 0.0)
     if x.op in ("eq", "lt", "le"):
-        return _compared(x.op, args[0], args[1])
+        return _compared(x.op, args[0], args[1]) or _by_facts(x.op, args[0], args[1], facts)
     return None
 
 
@@ -118,6 +128,23 @@ def _compared(op: str, a: Value, b: Value) -> Value | None:
     if a.high < b.low or (not strict and a.high <= b.low):
         return TRUE
     return FALSE if a.low > b.high or (strict and a.low >= b.high) else None
+
+
+def _by_facts(op: str, a: Value, b: Value, facts: Sequence[Extent]) -> Value | None:
+    """A comparison of whole numbers, from extents that are not negative."""
+    if not facts or a.whole is None or b.whole is None:
+        return None
+
+    def is_below(x: Extent, y: Extent, by: int) -> bool:
+        return any(bounds_of_extent(y - x - by - fact)[0] >= 0 for fact in facts)
+
+    if op == "eq":
+        apart = is_below(a.whole, b.whole, 1) or is_below(b.whole, a.whole, 1)
+        return FALSE if apart else None
+    least = 1 if op == "lt" else 0
+    if is_below(a.whole, b.whole, least):
+        return TRUE
+    return FALSE if is_below(b.whole, a.whole, 1 - least) else None
 
 
 def _whole(x: Expr, args: Sequence[Value], result: DType) -> Value | None:
