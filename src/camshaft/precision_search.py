@@ -64,6 +64,7 @@ class PrecisionSearch:
     reasons: dict[str, str] = field(default_factory=dict, init=False)
     apart: Mapping[str, int] = field(default_factory=dict, init=False)
     summary: str = field(default="fp32", init=False)
+    _layers: Mapping[str, str] = field(default_factory=dict, init=False, repr=False)
     _samples: Mapping[str, RowSample] = field(default_factory=dict, init=False, repr=False)
     _magnitudes: Mapping[str, float] = field(default_factory=dict, init=False, repr=False)
 
@@ -85,8 +86,8 @@ class PrecisionSearch:
 
     @property
     def _asked_int8(self) -> list[str]:
-        """Layers that must be INT8."""
-        return [n for n, p in self.config.layer_precision.items() if p == "int8"]
+        """Layers that must be INT8, and are not by their weights of few bits."""
+        return [n for n, p in self._layers.items() if p == "int8"]
 
     @property
     def _requires_int8(self) -> bool:
@@ -124,18 +125,12 @@ class PrecisionSearch:
         if self.config.progress:
             self.config.progress("calibrating", done, 0)
 
-    def _integer_layers(self) -> dict[str, str]:
-        """Source layer -> "fp32" or "int8": what is to be half is no integer."""
-        return {
-            n: "int8" if p == "int8" else "fp32" for n, p in self.config.layer_precision.items()
-        }
-
     def _decided(self, graph: Graph) -> Decision:
         """The decision between FP32 and INT8."""
         if is_quantized(graph):
             return self._explicit(graph)
         few = few_bits(self.config, graph, self._given_ranges())
-        self.reasons, graph = dict(few.reasons), few.graph
+        self.reasons, graph, self._layers = dict(few.reasons), few.graph, few.layers
         if not self._permits_int8 or few.alone:
             if self._permits_int8:
                 check_layer_names(graph, self.config.layer_precision)
@@ -145,10 +140,9 @@ class PrecisionSearch:
             announce_variants(self.builder, [graph], variants)
             tuned = fastest_float(self.builder, self.builder.tune(graph), variants)
             return Decision(Attempt(tuned.graph, None, {}), tuned, few.summary or "fp32")
-        layers = self._integer_layers()
-        dynamic = DynamicQuantization(graph, layers)
+        dynamic = DynamicQuantization(graph, self._layers)
         given = self._given_ranges()
-        unable = impossible(graph, layers)
+        unable = impossible(graph, self._layers)
         by_rows_alone = unable and dynamic.can(self._asked_int8)
         if by_rows_alone or (not given and dynamic.needs_no_data):
             made = self._without_data(dynamic)
@@ -213,7 +207,7 @@ class PrecisionSearch:
         """INT8 with ranges, of data or given."""
         quantization = ImplicitQuantization(
             graph,
-            self._integer_layers(),
+            self._layers,
             self.config.noise_reduction,
             self.config.bias_correction,
             self.config.kernel_rounding,

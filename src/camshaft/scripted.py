@@ -75,7 +75,7 @@ def part_options(
     """What of `config` and of the calibration data is about one graph of a script.
 
     calibration: of the whole model; None for none.  feeds: what the graph was run on meanwhile.
-    as_it_is: whether the options on precision are about it.
+    as_it_is: whether the options on precision are about it though they name none of its layers.
     CalibrationError if a layer must be INT8 that no batch ran.
     """
     names = {o for n in graph.nodes for o in n.origin}
@@ -89,18 +89,15 @@ def part_options(
             f"layer_precision asks for int8 of {', '.join(map(repr, demanded))}, which no calibration "
             "batch ran; add batches whose values lead there"
         )
-    if not as_it_is or unseen:
-        config = replace(
-            config,
-            precision=frozenset(),
-            layer_precision={},
-            dynamic_ranges={},
-            calibration_cache=None,
-        )
-        calibration = None
+    if not as_it_is and all(p == "fp32" for p in layers.values()):
+        config = replace(config, precision=frozenset(), layer_precision={})
+    elif unseen:
+        config = replace(config, precision=config.precision - {"int8"})
     elif calibration is not None:
-        calibration = feeds
-    return config, calibration
+        return config, feeds
+    else:
+        return config, None
+    return replace(config, dynamic_ranges={}, calibration_cache=None), None
 
 
 def recorded(

@@ -33,7 +33,7 @@ from camshaft.quant.apart.products import (
 )
 from camshaft.quant.apart.sample import RowSample
 from camshaft.quant.one_sided import MIDDLE, zero_of
-from camshaft.quant.placement import check_layer_names
+from camshaft.quant.placement import asked_of, check_layer_names
 from camshaft.quant.scheme import QuantParams, quantize, weight_params
 
 SMALLEST = 1e-30
@@ -62,6 +62,13 @@ def _without_gain(node: Node) -> str:
     if node.op is ATTENTION and typical(node.args[0].shape[-2]) < _FEWEST_QUERIES:
         return "quantizing keys and values for few queries gains nothing"
     return ""
+
+
+def _explain(reasons: dict[str, str], node: Node, reason: str) -> None:
+    """Note why the layers of a node are what they are; a layer of several nodes is INT8 where one of them is."""
+    for layer in node.origin if reason else ():
+        if not reasons.get(layer, "").startswith("int8"):
+            reasons[layer] = reason
 
 
 def _terms(node: Node) -> int:
@@ -117,7 +124,7 @@ class DynamicQuantization:
         return [n for n in self.graph.nodes if n.op is CONV and not is_product_of_rows(n)]
 
     def _is_most(self, nodes: Sequence[Node]) -> bool:
-        gain = [n for n in nodes if not _without_gain(n) or "int8" in self._asked(n)]
+        gain = [n for n in nodes if not _without_gain(n) or self._asked(n) == "int8"]
         return sum(map(_macs, gain)) > sum(map(_macs, self._others))
 
     def apart_of(self, samples: Mapping[str, RowSample]) -> dict[str, Apart]:
@@ -143,26 +150,28 @@ class DynamicQuantization:
                 chosen.add(node.output.name)
                 if is_carried(node, self.apart):
                     reason = f"{reason}; {self.apart[node.args[0].name].words}"
-            if reason:
-                reasons.update((layer, reason) for layer in node.origin)
-        self._check(reasons)
+            _explain(reasons, node, reason)
+        for layer, why in self._unable(reasons).items():
+            raise ConfigError(
+                f"layer_precision asks for int8 in {layer!r}, but {why}; give calibration data"
+            )
         return _Insertion(self.graph, chosen, self._weights, self.apart).run(), reasons
 
-    def _asked(self, node: Node) -> set[str]:
-        return {self.layer_precision[o] for o in node.origin if o in self.layer_precision}
+    def _asked(self, node: Node) -> str:
+        return asked_of(node, self.layer_precision)
 
     def _reason(self, node: Node, keep_float: frozenset[str]) -> str:
         """Why a node with weights has its precision; "" for other nodes."""
-        asked = self._asked(node)
         if node.op not in (CONV, MATMUL, ATTENTION):
             return ""
+        asked = self._asked(node)
         if node.op is not ATTENTION and not is_product_of_rows(node):
             return "fp32: only products of rows with constant weights are quantized without calibration"
         if node.op is ATTENTION and not _may_multiply_bytes(node):
             return f"fp32: its operands are {', '.join(str(t.type) for t in node.args[:3])}"
-        if "fp32" in asked:
+        if asked == "fp32":
             return "fp32: layer_precision"
-        if "int8" in asked:
+        if asked == "int8":
             return "int8: layer_precision, rows quantized as they are computed"
         if _without_gain(node):
             return f"fp32: {_without_gain(node)}"
@@ -170,13 +179,19 @@ class DynamicQuantization:
             return "fp32: the whole graph is faster so"
         return "int8: permitted, rows quantized as they are computed"
 
-    def _check(self, reasons: Mapping[str, str]) -> None:
-        for layer, precision in self.layer_precision.items():
-            if precision == "int8" and not reasons.get(layer, "").startswith("int8"):
-                why = reasons.get(layer, "fp32: it has no weights").removeprefix("fp32: ")
-                raise ConfigError(
-                    f"layer_precision asks for int8 in {layer!r}, but {why}; give calibration data"
-                )
+    def unable(self) -> dict[str, str]:
+        """Layers that must be INT8 and cannot be without ranges, and why."""
+        reasons: dict[str, str] = {}
+        for node in self.graph.nodes:
+            _explain(reasons, node, self._reason(node, frozenset()))
+        return self._unable(reasons)
+
+    def _unable(self, reasons: Mapping[str, str]) -> dict[str, str]:
+        asked = [n for n, p in self.layer_precision.items() if p == "int8"]
+        said = {n: reasons.get(n, "fp32: it has no weights") for n in asked}
+        return {
+            n: why.removeprefix("fp32: ") for n, why in said.items() if not why.startswith("int8")
+        }
 
 
 class _Insertion:

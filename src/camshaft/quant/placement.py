@@ -131,6 +131,17 @@ def impossible(graph: Graph, wanted: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def asked_of(node: Node, wanted: Mapping[str, str]) -> str:
+    """What the layers that a node was made of must be, "" where nothing is said; ConfigError where they contradict."""
+    asked = {wanted[o] for o in node.origin if o in wanted}
+    if len(asked) > 1:
+        said = " and for ".join(sorted(asked, reverse=True))
+        raise ConfigError(
+            f"layer_precision asks for {said} in {node.name!r}, which is one kernel; ask for one"
+        )
+    return asked.pop() if asked else ""
+
+
 def _check_possible(graph: Graph, wanted: Mapping[str, str]) -> None:
     """ConfigError names a layer that must be INT8 and cannot be."""
     for layer, why in impossible(graph, wanted).items():
@@ -146,17 +157,12 @@ def _consider_conv(
 ) -> None:
     if not _has_weights(node):
         return
-    asked = {wanted[o] for o in node.origin if o in wanted}
-    obstacle = _obstacle(node)
-    if len(asked) > 1:
-        raise ConfigError(
-            f"layer_precision asks for int8 and for fp32 in {node.name!r}, which is one kernel"
-        )
+    asked, obstacle = asked_of(node, wanted), _obstacle(node)
     if obstacle:
         _explain(plan, node, f"fp32: {obstacle}")
-    elif "fp32" in asked:
+    elif asked == "fp32":
         _explain(plan, node, "fp32: layer_precision")
-    elif keep_float.intersection(node.origin) and "int8" not in asked:
+    elif keep_float.intersection(node.origin) and not asked:
         _explain(plan, node, "fp32: the whole graph is faster so")
     else:
         _plan_conv(node, "int8: layer_precision" if asked else "int8: permitted", plan)

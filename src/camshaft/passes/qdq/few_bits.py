@@ -122,23 +122,37 @@ def has_few_bits(graph: Graph) -> bool:
     return any(node.op is MATMUL_NBITS for node in graph.nodes)
 
 
+def is_of_bytes(node: Node) -> bool:
+    """Whether a node multiplies weights of few bits by activations of 8 bits."""
+    return node.op is MATMUL_NBITS and bool(node.attrs["int8"])
+
+
 def with_bytes(graph: Graph, keep: frozenset[str] = frozenset()) -> Graph:
     """The graph with the activations of all matmul_nbits quantized to 8 bits, but for those of the source
-    layers `keep`; `graph` itself where none is changed."""
+    layers `keep`, which stay as they are; `graph` itself where none is changed."""
+    return _with_activations(graph, lambda node: True if keep.isdisjoint(node.origin) else None)
 
-    def changes(node: Node) -> bool:
-        return (
-            node.op is MATMUL_NBITS
-            and not node.attrs["int8"]
-            and not keep.intersection(node.origin)
-        )
 
-    if not any(map(changes, graph.nodes)):
+def with_floats(graph: Graph, layers: frozenset[str]) -> Graph:
+    """The graph with the activations of the matmul_nbits of these source layers in floats, though the model
+    permits 8 bits; `graph` itself where none is changed."""
+    return _with_activations(graph, lambda node: None if layers.isdisjoint(node.origin) else False)
+
+
+def _with_activations(graph: Graph, int8: Callable[[Node], bool | None]) -> Graph:
+    """int8: a matmul_nbits -> whether its activations are of 8 bits, None where it stays."""
+
+    def wanted(node: Node) -> bool | None:
+        made = int8(node) if node.op is MATMUL_NBITS else None
+        return None if made == node.attrs.get("int8") else made
+
+    if all(wanted(node) is None for node in graph.nodes):
         return graph
     rebuild = Rebuild(graph)
     for node in graph.nodes:
         inputs = [None if t is None else rebuild.get(t) for t in node.inputs]
-        attrs = {**node.attrs, "int8": True} if changes(node) else node.attrs
+        changed = wanted(node)
+        attrs = node.attrs if changed is None else {**node.attrs, "int8": changed}
         made = rebuild.builder.add(node.op, inputs, attrs, like=node, name=node.name)
         rebuild.replace(node, made)
     return rebuild.finish()
