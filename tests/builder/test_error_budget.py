@@ -12,6 +12,7 @@ from camshaft.builder.error_budget import deviation, within_budget
 from camshaft.builder.tuning.timing_cache import TimingCache
 from camshaft.ir import expr as E
 from camshaft.ir.graph import Graph
+from camshaft.ir.types import bf16
 from camshaft.machine.backend import cpu_backend
 from camshaft.passes.pipeline import optimize
 from graph_checks import feeds
@@ -104,3 +105,5 @@ def test_deviation_is_relative_to_the_range() -> None:
     assert deviation({**near, "y": np.array([100, np.nan, np.inf], np.float32)}, want) == np.inf
     assert deviation({**near, "y": np.array([100, 102, 7], np.float32)}, want) == np.inf
     assert deviation(want, want) == 0.0
+    halves = {"y": want["y"].astype(bf16.numpy)}
+    assert deviation({"y": halves["y"][[1, 0, 2]]}, halves) == 1.0

@@ -13,7 +13,7 @@ from camshaft.config import BuildConfig
 from camshaft.errors import CalibrationError, ConfigError
 from camshaft.ir.graph import Graph, GraphBuilder, Tensor
 from camshaft.ir.interpret import interpret
-from camshaft.ir.types import TensorType, f32
+from camshaft.ir.types import TensorType, bf16, f32
 from camshaft.ops import functional as F
 from camshaft.passes.pipeline import optimize
 from camshaft.quant.deviation import worst_deviation
@@ -220,6 +220,18 @@ def test_deviation_is_of_each_outputs_range() -> None:
     got = [{"a": np.float32([1, 101]), "b": np.float32([0.1, 1.1]), "i": np.array([5, 5])}]
     assert worst_deviation(wanted, got) == pytest.approx(0.1)
     assert worst_deviation([{"a": np.float32([2, 2])}], [{"a": np.float32([2, 3])}]) > 0.5
+
+
+def test_deviation_is_infinite_where_only_one_is_a_number() -> None:
+    """A mask's infinities are right where they are; NaN is further off than any number."""
+    mask = np.float32([0, 1, -np.inf])
+    assert worst_deviation([{"a": mask}], [{"a": mask}]) == 0
+    off = worst_deviation([{"a": mask}], [{"a": np.float32([0, 0.9, -np.inf])}])
+    assert off == pytest.approx(0.1 / np.sqrt(2), rel=1e-5)
+    for wrong in ([0, np.nan, -np.inf], [0, 1, np.inf], [0, 1, 5], [0, np.inf, -np.inf]):
+        assert worst_deviation([{"a": mask}], [{"a": np.float32(wrong)}]) == np.inf
+    halves = np.float32([0, 1]).astype(bf16.numpy)
+    assert worst_deviation([{"a": halves}], [{"a": halves[::-1]}]) == 1
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import numpy as np
 from camshaft.builder.assemble import Choice
 from camshaft.builder.engine_builder import Builder, Tuned
 from camshaft.errors import CamshaftError
+from camshaft.ir.types import dtype_of
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -103,7 +104,7 @@ class _Search:
 def deviation(got: Arrays, want: Arrays) -> float:
     """Largest |got - want| of a float output, relative to the range of `want`; infinite where only
     one of them is a number."""
-    return max((_deviation(got[n], want[n]) for n in want if want[n].dtype.kind == "f"), default=0)
+    return max((_deviation(got[n], want[n]) for n in want if dtype_of(want[n]).is_float), default=0)
 
 
 def _deviation(got: np.ndarray, want: np.ndarray) -> float:

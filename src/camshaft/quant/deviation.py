@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from camshaft.ir.types import dtype_of
+
 Feeds = Mapping[str, np.ndarray]
 MOST_KEPT = 4
 """Batches that are looked at again."""
@@ -29,17 +31,28 @@ class Seen:
 
 
 def worst_deviation(wanted: Sequence[Feeds], got: Sequence[Feeds]) -> float:
-    """The largest root mean square error of a float output, relative to the output's range.
+    """The largest root mean square error of a float output, relative to the output's range; infinite where only
+    one of two elements is a number, or they are infinities of different signs.
 
     wanted, got: outputs by name, batch by batch.
     """
-    worst = 0.0
-    for want, have in zip(wanted, got, strict=True):
-        for name, a in want.items():
-            if a.dtype.kind != "f" or not a.size:
-                continue
-            wide = a.astype(np.float64)
-            span = float(wide.max() - wide.min())
-            error = float(np.sqrt(np.mean((wide - have[name]) ** 2)))
-            worst = max(worst, error / span if span else error)
-    return worst
+    floats = (
+        (a.astype(np.float64), have[name].astype(np.float64))
+        for want, have in zip(wanted, got, strict=True)
+        for name, a in want.items()
+        if dtype_of(a).is_float
+    )
+    return max((_error(*pair) for pair in floats), default=0.0)
+
+
+def _error(want: np.ndarray, have: np.ndarray) -> float:
+    numbers = np.isfinite(want)
+    alike = np.array_equal(want[~numbers], have[~numbers], equal_nan=True)
+    want, have = want[numbers], have[numbers]
+    if not alike or not np.isfinite(have).all():
+        return float("inf")
+    if not want.size:
+        return 0.0
+    span = float(want.max() - want.min())
+    error = float(np.sqrt(np.mean((want - have) ** 2)))
+    return error / span if span else error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -297,6 +298,65 @@ def test_infinities_of_the_operands_are_no_overflow() -> None:
         got = want.copy()
         got[n] = wrong
         assert f"the first at [{n}]" in problem(got, expr, x, mask)
+
+
+INFINITE = floats(np.inf, -np.inf, np.inf, -np.inf, np.inf, -np.inf)
+BESIDE = floats(1.0, 2.0, -3.0, -0.5, -np.inf, -np.inf)
+LEAKY = E.select(E.binary("lt", X, E.const(0.0)), E.mul(X, E.const(0.1)), X)
+
+
+@pytest.mark.parametrize("error", [0.0, 0.01], ids=["exact operands", "rounded operands"])
+@pytest.mark.parametrize(
+    "expr",
+    [
+        *(E.unary(op, X) for op in ("neg", "abs", "exp", "tanh", "erf", "log", "sqrt", "floor", "reciprocal")),
+        *(E.binary(op, X, Y) for op in ("add", "sub", "mul", "div", "max", "min")),
+        E.add(E.mul(X, E.const(2.0)), E.const(1.0)),
+        E.sigmoid(X),
+        E.cast(E.add(X, E.const(1.0)), f16),
+        E.unary("exp", E.sub(E.const(1.0), E.mul(X, E.const(0.5)))),
+        LEAKY,
+    ],
+    ids=E.text,
+)  # fmt: skip
+def test_operands_that_are_infinite_allow_no_other_number(expr: Expr, error: float) -> None:
+    """What the reference makes of them is what a kernel must: infinities, NaN and limits like tanh's 1."""
+    arrays = [INFINITE, BESIDE]
+    want = np.asarray(E.evaluate(expr, arrays))
+    assert problem(want, expr, *arrays, error=error) == ""
+    with np.errstate(over="ignore"):
+        wrongs = np.array([7.5, -7.5, MOST, -MOST, np.nan, np.inf, -np.inf]).astype(want.dtype)
+    for n, wrong in itertools.product(range(want.size), wrongs):
+        got = want.copy()
+        got[n] = wrong
+        if not np.array_equal(got, want, equal_nan=True):
+            assert f"the first at [{n}]" in problem(got, expr, *arrays, error=error), wrong
+
+
+def test_where_a_function_may_have_no_value_numbers_are_still_checked() -> None:
+    """What a square root reads is next to 0, perhaps below; what it makes is still small."""
+    x = floats(0.001, 4.0)
+    for function, wrong in (("sqrt", 1.0), ("log", 1.0)):
+        expr = E.unary(function, X)
+        got = np.asarray(E.evaluate(expr, [x]))
+        assert problem(got, expr, x, error=0.01) == ""
+        got[0] = wrong
+        assert "the first at [0]" in problem(got, expr, x, error=0.01)
+
+
+def test_exact_sums_that_are_scaled_to_infinity_are_infinite() -> None:
+    """Products of integers, of which only the scale is a float."""
+    x, w = np.full((2, 8), 3, np.uint8), np.full((8, 4), 2, np.int8)
+    arrays = [x, w, floats(1.0, np.inf, -np.inf, 2.0)]
+    epilogue = E.add(E.mul(E.cast(X, f32), Y), E.const(1.0))
+    (reference,) = references(
+        spec("matmul", arrays, Operand.dense(f32, (2, 4)), epilogue=epilogue), arrays
+    )
+    assert reference.check(reference.value) == ""
+    for column, wrong in ((1, 97.0), (1, np.nan), (1, -np.inf), (2, 0.0)):
+        got = reference.value.copy()
+        got[1, column] = wrong
+        assert f"the first at [1,{column}]" in reference.check(got)
 
 
 def test_a_half_beyond_its_type_is_infinite() -> None:

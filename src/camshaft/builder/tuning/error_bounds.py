@@ -16,7 +16,7 @@ have met and made NaN, nothing is known of the value any more.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -34,7 +34,7 @@ SUM = 1e-3
 `vdpbf16ps` does to subnormal operands and sums, 2^-126 each at most, is far below it: the largest of
 them is taken to be 1e-6 at least."""
 
-_INCREASING = frozenset({"log", "sqrt", "tanh", "erf", "exp", "floor", "ceil", "round", "sign"})
+_INCREASING = frozenset({"tanh", "erf", "exp", "floor", "ceil", "round", "sign"})
 _INEXACT = frozenset({"exp", "log", "tanh", "erf", "sin", "cos", "pow"})
 _EXACT = frozenset(
     {"neg", "abs", "floor", "ceil", "round", "sign", "min", "max", "select", "const"}
@@ -60,12 +60,16 @@ class Interval:
 
     @classmethod
     def around(cls, value: np.ndarray, error: float | np.ndarray = 0.0) -> Interval:
-        """The values of an array, give or take `error` (floats only)."""
+        """The values of an array, give or take `error` (floats only); what is infinite is so exactly."""
         dtype = dtype_of(value)
         if not dtype.is_float:
             return cls(value, value, dtype)
         wide = value.astype(np.float64)
-        return cls(wide - error, wide + error, dtype)
+        return cls(wide, wide, dtype).widened(error)
+
+    def widened(self, error: float | np.ndarray) -> Interval:
+        """The interval of floats, wider by `error` at finite ends."""
+        return replace(self, low=_moved(self.low, -error), high=_moved(self.high, error))
 
     @property
     def ends(self) -> tuple[np.ndarray, np.ndarray]:
@@ -76,6 +80,11 @@ class Interval:
     def is_exact(self) -> np.ndarray:
         """Where there is one value only."""
         return np.asarray(self.low == self.high)
+
+
+def _moved(end: np.ndarray, by: float | np.ndarray) -> np.ndarray:
+    """Ends of intervals, moved where they are finite: what is infinite in the reference is so in a kernel."""
+    return np.asarray(np.where(np.isfinite(end), end + by, end))
 
 
 def bounds(e: Expr, inputs: Sequence[Interval]) -> Interval:
@@ -95,8 +104,8 @@ def bounds(e: Expr, inputs: Sequence[Interval]) -> Interval:
             if x.op == "cast" and dtype == bf16:  # AVX-512 BF16 makes 0 of subnormal numbers
                 low, high = low - dtype.tiny, high + dtype.tiny
             if error:
-                low = low - np.abs(low) * error - dtype.tiny
-                high = high + np.abs(high) * error + dtype.tiny
+                low = _moved(low, -np.abs(low) * error - dtype.tiny)
+                high = _moved(high, np.abs(high) * error + dtype.tiny)
             if dtype.is_float:
                 low, high = _overflowed(x, low, high, args, dtype)
             found[x] = Interval(low, high, dtype, _unknown(x, args))
@@ -318,6 +327,16 @@ def _reciprocal(x: Interval) -> Ends:
     return _divide(Interval(one, one, f64), x)
 
 
+def _of_positive(op: str) -> Callable[[Interval], Ends]:
+    """An increasing function that has no value below 0, where its operand may lie there too."""
+
+    def apply(x: Interval) -> Ends:
+        open_ = (x.low < 0) & (x.high >= 0)
+        return _apply(op, np.where(open_, 0.0, x.low)), _apply(op, x.high)
+
+    return apply
+
+
 def _power(a: Interval, b: Interval) -> Ends:
     """Monotone in each operand for positive bases."""
     low, high = _corners(np.power)(a, b)
@@ -336,6 +355,8 @@ _RULES: dict[str, Callable[..., Ends]] = {
     "max": lambda a, b: (np.maximum(a.low, b.low), np.maximum(a.high, b.high)),
     "reciprocal": _reciprocal,
     "pow": _power,
+    "log": _of_positive("log"),
+    "sqrt": _of_positive("sqrt"),
     "sin": _wave(np.sin),
     "cos": _wave(np.cos),
 }

@@ -82,8 +82,7 @@ def _outside(
     wide = found.astype(np.float64) if is_float else found
     inside = (wide >= low) & (wide <= high)
     if is_float:
-        unknown = np.isnan(low) | np.isnan(high)
-        inside = (inside | unknown) & ~np.isnan(wide) & ~np.isnan(value)
+        inside &= ~np.isnan(value)
     inside |= allowed.unknown
     wrong = np.flatnonzero(~inside)
     if not wrong.size:

@@ -59,7 +59,7 @@ def references(spec: KernelSpec, arrays: Sequence[np.ndarray]) -> list[Reference
     first = _anchor(op, np.asarray(anchor), arrays, attrs)
     inner = op.inner_rounding(arrays, attrs)
     if inner is not None:
-        first = Interval(first.low - inner, first.high + inner, first.dtype, first.unknown)
+        first = first.widened(inner)
     operands = arrays[op.own_inputs(attrs) :]
     value = apply_epilogue(np.asarray(anchor), operands, attrs)
     known = (first, *(Interval.around(a) for a in operands))
