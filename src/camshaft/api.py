@@ -27,8 +27,9 @@ def build(
     calibration: batches of {input name: array} as the model takes them; needed for INT8 unless the
         model holds Q/DQ nodes, or ranges come from a calibration cache or `dynamic_ranges`.
 
-    Warns (UserWarning) of sizes that were asked for and that the model does not take, and of sizes that
-    a branch restricts which a value would leave out.
+    Warns (UserWarning) of sizes that were asked for and that the model does not take, of sizes that
+    a branch restricts which a value would leave out, and of a calibration cache that is neither read nor written
+    because no layer takes ranges.
     Raises ModelError (the model), ConfigError (an option), CalibrationError (the data or
     ranges), BuildError and TimingCacheError (the build).
     """

@@ -76,7 +76,7 @@ class BuildConfig:
         ADR 4 says why it is not camshaft's.
     percentile: of |x|, for the calibrators auto and percentile: all but the largest 1 in 100,000.
     calibration_cache: file of ranges (TensorRT's text format): read if it exists and no
-        calibration data is given, written otherwise.
+        calibration data is given, written otherwise; a warning where no layer takes ranges.
     dynamic_ranges: tensor name -> amax or (min, max), set by hand; wins over calibration.
     noise_reduction: keep the last smoothing layers before float outputs in FP32, as TensorRT
         does for implicit quantization.

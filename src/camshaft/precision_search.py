@@ -52,7 +52,8 @@ class PrecisionSearch:
     that calibration runs.
     quantized: the graph with its Q/DQ nodes before they were lowered; None where nothing is quantized so.
     reasons: source layer -> why it has its precision.  apart: source layer -> input channels that its INT8
-    product leaves to floats.  summary: the decision in words.
+    product leaves to floats.  summary: the decision in words.  cache_unused: why a calibration cache that was named
+    is neither read nor written, "" where it is or none was named.
     """
 
     config: BuildConfig
@@ -64,6 +65,7 @@ class PrecisionSearch:
     reasons: dict[str, str] = field(default_factory=dict, init=False)
     apart: Mapping[str, int] = field(default_factory=dict, init=False)
     summary: str = field(default="fp32", init=False)
+    cache_unused: str = field(default="", init=False)
     _layers: Mapping[str, str] = field(default_factory=dict, init=False, repr=False)
     _samples: Mapping[str, RowSample] = field(default_factory=dict, init=False, repr=False)
     _magnitudes: Mapping[str, float] = field(default_factory=dict, init=False, repr=False)
@@ -148,7 +150,10 @@ class PrecisionSearch:
             made = self._without_data(dynamic)
             said = ", without calibration"
             if given:
-                said = f"; {' and '.join(given)} not used, since ranges do not make {min(unable)!r} INT8"
+                why = f"ranges do not make {min(unable)!r} INT8"
+                said = f"; {' and '.join(given)} not used, since {why}"
+                if self.config.calibration_cache is not None:
+                    self.cache_unused = f"{why}, whose rows are quantized as they run"
             return replace(made, summary=made.summary + said)
         for layer, why in unable.items():
             if self.config.optimization_level == 0 and dynamic.can([layer]):

@@ -50,6 +50,10 @@ from camshaft.scripted import (
     refuse_shared_cache,
 )
 
+NOTHING_TO_QUANTIZE = (
+    "none of the model's graphs has layers to quantize, or calibration data ran none that has"
+)
+
 
 def _typical_feeds(graph: Graph) -> dict[str, np.ndarray]:
     """Random inputs of typical sizes."""
@@ -89,6 +93,7 @@ class BuildSession:
     states: tuple[StateSpec, ...] = field(default=(), init=False)
     seconds: dict[str, float] = field(default_factory=dict, init=False)
     timed_out: bool = field(default=False, init=False)
+    _cache_unused: str = field(default="", init=False, repr=False)
     _holds_weights: bool = field(default=True, init=False, repr=False)
     _inner_seconds: float = field(default=0.0, init=False, repr=False)
     _timings: TimingCache | None = field(default=None, init=False, repr=False)
@@ -152,11 +157,19 @@ class BuildSession:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Sizes asked for that the imported model does not take, and branches that fail, a sentence each."""
+        """Sizes asked for that the imported model does not take, and branches that fail, a sentence each; behind `run`
+        also that a calibration cache was named for nothing."""
         if self.imported is None:
             return ()
         script = None if self.whole is None else self.whole.script
-        return (*moved(self.imported, self.config), *refusals(script))
+        return (*moved(self.imported, self.config), *refusals(script), *self._cache_remarks())
+
+    def _cache_remarks(self) -> list[str]:
+        if not self._cache_unused:
+            return []
+        done = "read" if self.calibration is None else "written"
+        path = str(self.config.calibration_cache)
+        return [f"calibration_cache {path!r} was not {done}: {self._cache_unused}; leave it out"]
 
     def run(self) -> Engine:
         """Build the engine; errors as in `camshaft.build`."""
@@ -207,7 +220,7 @@ class BuildSession:
         )
         tuned = search.run(graph)
         self.quantized, self.reasons = search.quantized, search.reasons
-        self.apart = search.apart
+        self.apart, self._cache_unused = search.apart, search.cache_unused
         self.precision_summary = search.summary
         return tuned
 
@@ -279,6 +292,10 @@ class BuildSession:
             self.host_steps += part.host_steps
         said = dict.fromkeys(parts[i].precision_summary for i in quantizable)
         self.precision_summary = "; ".join(said) or "fp32"
+        with_cache = [p for p in parts if p.config.calibration_cache is not None]
+        if self.config.calibration_cache is not None and all(p._cache_unused for p in with_cache):
+            whys = dict.fromkeys(p._cache_unused for p in with_cache)
+            self._cache_unused = "; ".join(whys) or NOTHING_TO_QUANTIZE
 
     def tapped(self, names: Sequence[str]) -> Engine:
         """An engine of the built graph whose outputs are its tensors `names`, as they are stored

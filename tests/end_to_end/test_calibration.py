@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,15 @@ import numpy as np
 import pytest
 from onnx import helper
 
+import camshaft
 from camshaft.compare.comparison import compare
 from camshaft.config import BuildConfig
 from camshaft.errors import CalibrationError
 from camshaft.quant.cache import read_cache
 from camshaft.session import BuildSession
-from cli_models import residual_net, save, weight
+from cli_models import call, residual_net, save, weight
+from onnx_models import model_of
+from script_models import text_model
 
 Batches = Sequence[Mapping[str, np.ndarray]]
 
@@ -95,3 +99,69 @@ def test_a_batch_of_another_size_than_the_engine_s_is_refused(tmp_path: Path) ->
     model = residual_net(tmp_path / "free.onnx", "batch")
     with pytest.raises(CalibrationError, match=r"batch 0: 'x' is float32\[2, 3, 8, 8\]"):
         built(model, [{"x": images(2, 3, 8, 8)}], shapes={"x": (4, 3, 8, 8)})
+
+
+QKV = {n: images(2, 64, 64)[None] for n in "qkv"}
+
+
+def attention(path: Path) -> Path:
+    """A model without products that take ranges."""
+    node = helper.make_node("Attention", [*"qkv"], ["y"], "att")
+    path.write_bytes(model_of([node], QKV, ["y"], opset=23).SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize("data", [[QKV], None], ids=["data", "no data"])
+def test_a_cache_that_is_named_for_nothing_is_named_in_a_warning(
+    data: Batches | None, tmp_path: Path
+) -> None:
+    cache = tmp_path / "ranges.cache"
+    options = {"precision": {"int8"}, "optimization_level": 1, "layer_precision": {"att": "int8"}}
+    done = "written" if data else "read"
+    words = (
+        rf"ranges\.cache' was not {done}: ranges do not make 'att' INT8, whose rows.*; leave it out"
+    )
+    model = attention(tmp_path / "m.onnx")
+    with pytest.warns(UserWarning, match=words):
+        camshaft.build(model, calibration=data, calibration_cache=cache, **options)
+    assert not cache.exists()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        camshaft.build(model, calibration=data, **options)
+
+
+def test_the_command_line_warns_of_it_too(tmp_path: Path) -> None:
+    model, cache = attention(tmp_path / "m.onnx"), tmp_path / "ranges.cache"
+    np.savez(tmp_path / "data.npz", **QKV)
+    said = call(
+        *("build", model, "--level", 1, "--threads", 1, "--int8", "--layer-precisions", "att:int8"),
+        *("--calibration", tmp_path / "data.npz", "--calibration-cache", cache),
+    ).stderr
+    assert "was not written" in said and said.count("warning:") == 1
+    assert "ranges.cache" in said.replace("\n", "")
+
+
+def test_a_cache_for_graphs_that_no_batch_ran_is_named_in_a_warning(tmp_path: Path) -> None:
+    """Written where one ran."""
+    model = text_model(
+        """(float[n,3,8,8] x, bool flag) => (float[n,8,8,8] y) {
+            y = If (flag) <
+                then_branch = a () => (float[n,8,8,8] p) { p = Conv <pads = [1,1,1,1]> (x, w) },
+                else_branch = b () => (float[n,8,8,8] q) { c = Concat <axis = 1> (x, x, x) q = Slice (c, s0, s8, one) }
+            > }""",
+        w=images(8, 3, 3, 3),
+        s0=np.array([0]),
+        s8=np.array([8]),
+        one=np.array([1]),
+    )
+    options = {"precision": {"int8"}, "optimization_level": 1, "threads": 1}
+    for flag in (False, True):
+        cache = tmp_path / f"{flag}.cache"
+        data = [{"x": images(1, 3, 8, 8), "flag": np.array(flag)}]
+        session = BuildSession(
+            model, BuildConfig.of(None, {**options, "calibration_cache": cache}), data
+        )
+        session.run()
+        assert cache.exists() is flag
+        assert bool(session.remarks) is not flag
+        assert all("calibration data ran none" in r for r in session.remarks)

@@ -167,7 +167,12 @@ def build_session(
             session.calibration = calibration_batches(options.calibration, types, fixed)
     if remark := advice(session.import_model(), session.assumed):
         shown.note(remark, "dim")
-    for remark in session.remarks:
+    before = session.remarks
+    for remark in before:
         shown.note(f"warning: {remark}")
     with bars:
-        return session, session.run(), arrays
+        engine = session.run()
+    for remark in session.remarks:
+        if remark not in before:
+            shown.note(f"warning: {remark}")
+    return session, engine, arrays

@@ -22,7 +22,7 @@ class BuildReport:
     their operator has no kernel.  script_steps: those that run between graphs, where the model decides while it
     runs (`ir.script`), with their operators.  arithmetic: element type -> number of steps that compute in it.
     symbols: open sizes, each with name, least, typical and most (None: unbounded).  assumed: names of
-    those of which nothing was said.  remarks: on sizes, as the command line prints them.
+    those of which nothing was said.  remarks: on sizes and files, as the command line prints them.
     channels_apart: step -> input channels that its INT8 product leaves to floats, where there are any.
     precision_summary: the precision decision in words.  arena_bytes, lower_bound_bytes: memory of one
     context, and the most bytes live at once, which no plan can go below, at typical sizes; arena:
