@@ -2,7 +2,7 @@
 
 Generated code accepts the common case (exact ndarrays as declared) in nanoseconds; everything
 here runs only when it did not, to find the fault, or to accept what merely looks unusual (a
-subclass such as a memory map).
+subclass such as a memory map, or a view, which is copied).
 """
 
 from __future__ import annotations
@@ -80,6 +80,12 @@ class Bindings:
             for value, type_, spec in zip(arrays, self.types, self.specs, strict=False)
         )
         return (*mine, *arrays[len(self.names) :])
+
+    def laid_out(self, arrays: Arrays) -> Arrays:
+        """The arrays of a call (the inputs come first), copies in place of inputs that kernels cannot read as they lie."""
+        count = len(self.names)
+        mine = (laid_out(a) if isinstance(a, np.ndarray) else a for a in arrays[:count])
+        return (*mine, *arrays[count:])
 
     def check_kinds(self, arrays: Sequence[Any]) -> None:
         """Raise BindingError for the first that is no array at all."""
@@ -223,14 +229,22 @@ def _fault(array: Any, type_: TensorType, dtype: np.dtype, written: bool) -> str
         if array.size == type_.size:
             hint = f"; it has as many values, so .reshape{type_.shape} may be what you want"
         return f"has shape {array.shape}, expected {type_.shape}{hint}"
+    return _fault_of_memory(array, dtype) if written else ""
+
+
+def _fault_of_memory(array: np.ndarray, dtype: np.dtype) -> str:
+    """What keeps a kernel from writing into an array, or ""."""
     if not array.flags.c_contiguous:
-        mend = "pass a C-contiguous array" if written else "use numpy.ascontiguousarray"
-        return f"is not C-contiguous (strides {array.strides}); {mend}"
+        return f"is not C-contiguous (strides {array.strides}); pass a C-contiguous array"
     if not array.flags.aligned:
-        return f"is not aligned to {dtype.itemsize} bytes; pass a copy made with .copy()"
-    if written and not array.flags.writeable:
-        return "is read-only; pass a writeable array"
-    return ""
+        return f"is not aligned to {dtype.itemsize} bytes; pass an array that numpy.empty made"
+    return "" if array.flags.writeable else "is read-only; pass a writeable array"
+
+
+def laid_out(array: np.ndarray) -> np.ndarray:
+    """The array as kernels read it, C-contiguous and aligned: itself, or a copy (of a transposed view, say)."""
+    flags = array.flags
+    return array if flags.c_contiguous and flags.aligned else np.array(array, order="C")
 
 
 def overlap_error(names: Sequence[str], arrays: Sequence[np.ndarray], inputs: int) -> BindingError:

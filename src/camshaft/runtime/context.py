@@ -83,8 +83,9 @@ class ExecutionContext(Closing):
     # -- running -----------------------------------------------------------------------------
 
     def run(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Run on C-contiguous arrays of the declared types; returns new arrays by output name.
+        """Run on arrays of the declared types; returns new arrays by output name.
 
+        Arrays that are not C-contiguous (slices, transposed or broadcast views) or not aligned are copied first.
         Where a scalar tensor is declared, a number does as well.
         BindingError names an array that does not fit, or (with `check_finite`) that holds NaN or
         infinity, or a node that is given an index outside its axis.
@@ -104,7 +105,7 @@ class ExecutionContext(Closing):
         return dict(zip(self._outputs.names, outputs))  # noqa: B905 (`strict` costs 100 ns)
 
     def run_into(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
-        """Like `run`, but writes into the caller's arrays and allocates nothing.
+        """Like `run`, but writes into the caller's arrays and allocates nothing, unless an input must be copied.
 
         Outputs must be writeable, C-contiguous, and share no memory with any other array of the
         call.  After an error their contents are unspecified.
@@ -171,9 +172,10 @@ class ExecutionContext(Closing):
         return self._program.enter(addresses, lambda row: self._hosts[row].run(arrays))
 
     def _fitted(self, arrays: Arrays) -> Arrays:
-        """The inputs with numbers as arrays, after the context has taken on their sizes."""
+        """The inputs as kernels read them, numbers as arrays, after the context has taken on their sizes."""
         if self._inputs.has_scalars:
             arrays = self._inputs.with_scalars(arrays)
+        arrays = self._inputs.laid_out(arrays)
         if self._shaper is None:
             return arrays
         self._inputs.check_kinds(arrays)

@@ -85,7 +85,7 @@ class ScriptContext(Closing):
     # -- running -----------------------------------------------------------------------------
 
     def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Run on C-contiguous arrays of the declared types (lists of arrays for sequences, dictionaries for
+        """Run on arrays of the declared types (lists of arrays for sequences, dictionaries for
         maps, None or a value for optionals, arrays of objects for strings); returns new values by output name.
 
         Errors as in `ExecutionContext.run`; ModelError names a node that fails.
@@ -162,6 +162,7 @@ class ScriptContext(Closing):
         others = [checked(end, rest.pop(end.name, None)) for end in self._opaque]
         arrays = self._bindings.with_scalars(self._bindings.arrange(rest))
         self._bindings.check_kinds(arrays)
+        arrays = self._bindings.laid_out(arrays)
         shapes = tuple(a.shape for a in arrays) + self._bindings.elements(arrays)
         if shapes != self._shapes:
             self._sizes = sizes_of(self._face, shapes)

@@ -16,6 +16,7 @@ from camshaft.errors import CamshaftError, ModelError, ShapeError
 from camshaft.ir.extents.extent import Extent, symbols_of
 from camshaft.ir.extents.sizes import evaluate
 from camshaft.ir.script import Call, If, Loop, Opaque, Run, Scan, Script, Size, Step, ValueType
+from camshaft.runtime.bindings import laid_out
 from camshaft.runtime.script.names import named_again
 
 Values = list[Any]
@@ -220,13 +221,9 @@ class Linker:
 
 
 def tidy(value: Any) -> Any:
-    """A value as graphs take it: arrays C-contiguous, NumPy's scalars as arrays."""
+    """A value as graphs take it: arrays laid out for kernels, NumPy's scalars as arrays."""
     if isinstance(value, np.ndarray):
-        return (
-            value
-            if value.flags.c_contiguous and type(value) is np.ndarray
-            else np.array(value, order="C")
-        )
+        return laid_out(value) if type(value) is np.ndarray else np.array(value, order="C")
     return np.asarray(value) if isinstance(value, np.generic) else value
 
 
