@@ -7,7 +7,8 @@ The network is two convolutions: `conv1` (3x3) with its batch norm and ReLU is t
 `conv2` (1x1) is there so that `conv1`'s result is stored as bytes, `pool` so that no transpose is
 left at the output.  The document holds a dump
 between `<!-- trace:NAME -->` and `<!-- trace:end -->`; `tests/test_docs.py` checks that those in
-STABLE, which depend neither on the machine nor on timing, are what this script prints.
+STABLE, which depend neither on the machine nor on timing, are what this script prints.  The others belong to
+the target in `<!-- traced on TARGET -->`: on a machine of another one they are left as they are.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ from camshaft.session import BuildSession
 WATCHED = "conv1"
 CALIBRATION_BATCHES = 8
 STABLE = ("onnx", "imported", "passes", "quantized", "lowered", "views", "spec")
+TARGET = re.compile(r"<!-- traced on (\w+) -->")
 MARK = re.compile(r"<!-- trace:(\w+) -->\n(?:```text\n(.*?)\n```\n)?<!-- trace:end -->", re.DOTALL)
 
 
@@ -318,10 +320,12 @@ def _shortened(block: Sequence[str]) -> list[str]:
 
 
 def written(document: str, dumps: dict[str, str]) -> str:
-    """The document with every dump in its place."""
+    """The document with these dumps in their places, and all others as they are."""
 
     def block(match: re.Match[str]) -> str:
         name = match[1]
+        if name not in dumps:
+            return match[0]
         return f"<!-- trace:{name} -->\n```text\n{dumps[name]}\n```\n<!-- trace:end -->"
 
     return MARK.sub(block, document)
@@ -332,19 +336,42 @@ def shown(document: str) -> dict[str, str]:
     return {m[1]: m[2] or "" for m in MARK.finditer(document)}
 
 
+def renewable(document: str, target: str) -> tuple[Sequence[str], str]:
+    """Names of the dumps that a machine of this target may renew in a document, and what to say of the others."""
+    found = TARGET.search(document)
+    if found is None:
+        raise SystemExit(
+            "error: the document does not say which target its dumps were made on; add a line "
+            f"<!-- traced on {target} -->"
+        )
+    if found[1] == target:
+        return ORDER, ""
+    others = ", ".join(name for name in ORDER if name not in STABLE)
+    return STABLE, (
+        f"left alone: {others}, which were made on {found[1]}, and this machine is {target}; to renew them here, "
+        f"change the line {found[0]}, and what the text says of the machine"
+    )
+
+
 def main() -> int:
     """Print the dumps, or write them into a document."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--write", type=Path, metavar="FILE", help="document to bring up to date")
-    arguments = parser.parse_args()
+    path: Path | None = parser.parse_args().write
+    names: Sequence[str] = ORDER
+    remark = document = ""
+    if path is not None:
+        document = path.read_text(encoding="utf-8")
+        names, remark = renewable(document, cpu_backend("host").target.name)
     with tempfile.TemporaryDirectory() as folder:
-        dumps = Trace(Path(folder)).dumps(ORDER)
-    if arguments.write is None:
+        dumps = Trace(Path(folder)).dumps(names)
+    if path is None:
         for name, dump in dumps.items():
             print(f"--- {name}\n{dump}\n")
         return 0
-    document = arguments.write.read_text(encoding="utf-8")
-    write_atomically(arguments.write, written(document, dumps).encode())
+    write_atomically(path, written(document, dumps).encode())
+    if remark:
+        print(remark, file=sys.stderr)
     return 0
 
 

@@ -6,6 +6,7 @@ import importlib.util
 import inspect
 import re
 import sys
+import types
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,6 +19,7 @@ from onnx import helper, numpy_helper
 import camshaft
 from camshaft import errors
 from camshaft.backends.base import KernelSpec, Operand
+from camshaft.backends.cpu.processor import host_target
 from camshaft.backends.cpu.tactics import TACTICS
 from camshaft.cli import app as cli
 from camshaft.frontends.onnx.catalogue import operators_page
@@ -276,3 +278,36 @@ def test_stale_dumps_are_replaced(script: ModuleType) -> None:
     page = "a\n<!-- trace:x -->\n```text\nold\n```\n<!-- trace:end -->\nb\n"
     assert script.shown(page) == {"x": "old"}
     assert script.shown(script.written(page, {"x": "new\nlines"})) == {"x": "new\nlines"}
+
+
+@pytest.mark.parametrize("target", ["this machine's", "another", "none"])
+def test_dumps_of_another_target_are_left_alone(
+    script: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    target: str,
+) -> None:
+    marks = "".join(
+        f"<!-- trace:{n} -->\n```text\nold\n```\n<!-- trace:end -->\n" for n in script.ORDER
+    )
+    name = host_target().name if target == "this machine's" else "a64fx"
+    page = tmp_path / "page.md"
+    page.write_text(marks if target == "none" else f"<!-- traced on {name} -->\n{marks}")
+    fake = types.SimpleNamespace(dumps=lambda names: dict.fromkeys(names, "new"))
+    monkeypatch.setattr(script, "Trace", lambda folder: fake)
+    monkeypatch.setattr(sys, "argv", ["trace_example.py", "--write", str(page)])
+    if target == "none":
+        with pytest.raises(SystemExit, match=f"add a line <!-- traced on {host_target().name} -->"):
+            script.main()
+    else:
+        assert script.main() == 0
+    renewed = {n for n, dump in script.shown(page.read_text()).items() if dump == "new"}
+    said = capsys.readouterr().err
+    if target == "this machine's":
+        assert renewed == set(script.ORDER) and not said
+    elif target == "another":
+        assert renewed == set(script.STABLE)
+        assert "left alone: candidates, llvm" in said and "made on a64fx" in said
+    else:
+        assert not renewed
