@@ -31,7 +31,7 @@ MAY_MATCH_OPS: dict[str, str] = {
     "camshaft.passes.layout.channels_last": "makes transposes and reshapes, and cancels them",
     "camshaft.quant.apart.products": "which products have rows whose channels may be carried apart",
     "camshaft.quant.channels.equalize": "which convolutions read each channel by itself",
-    "camshaft.quant.magnitudes": "which layers multiply activations by weights",
+    "camshaft.quant.calibration.magnitudes": "which layers multiply activations by weights",
     "camshaft.quant.dynamic": "which products have rows that are tokens",
     "camshaft.backends.cpu.attention": "the tactic of attention",
     "camshaft.backends.cpu.conv": "tactics of conv",

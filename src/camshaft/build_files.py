@@ -12,7 +12,7 @@ from camshaft.atomic import check_writable, same_file
 from camshaft.builder.tuning.timing_cache import unwritable
 from camshaft.config import BuildConfig
 from camshaft.errors import ConfigError
-from camshaft.quant.cache import unwritable_cache
+from camshaft.quant.calibration.cache import unwritable_cache
 
 
 def check_files(model: Any, config: BuildConfig, *, calibrates: bool) -> None:

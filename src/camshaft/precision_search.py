@@ -31,11 +31,11 @@ from camshaft.passes.qdq.few_bits import with_bytes
 from camshaft.passes.qdq.lowering import is_quantized, lower_quantization
 from camshaft.quant.apart.products import carried
 from camshaft.quant.apart.sample import RowSample
-from camshaft.quant.calibrate import Run
+from camshaft.quant.calibration.calibrate import Run
+from camshaft.quant.calibration.magnitudes import largest_activations
 from camshaft.quant.deviation import Feeds, Seen, worst_deviation
 from camshaft.quant.dynamic import DynamicQuantization
 from camshaft.quant.implicit import ImplicitQuantization
-from camshaft.quant.magnitudes import largest_activations
 from camshaft.quant.placement import check_layer_names, impossible
 
 MUCH_FURTHER = 1.5

@@ -15,7 +15,7 @@ import camshaft
 from camshaft.compare.comparison import compare
 from camshaft.config import BuildConfig
 from camshaft.errors import CalibrationError
-from camshaft.quant.cache import read_cache
+from camshaft.quant.calibration.cache import read_cache
 from camshaft.session import BuildSession
 from cli_models import call, residual_net, save, weight
 from onnx_models import model_of

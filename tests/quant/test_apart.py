@@ -23,7 +23,7 @@ from camshaft.passes.pipeline import optimize
 from camshaft.passes.qdq.lowering import lower_quantization
 from camshaft.quant.apart.choice import choose, with_fixed_range, with_ranges_of_rows
 from camshaft.quant.apart.sample import ROWS, RowSample
-from camshaft.quant.calibrate import Run
+from camshaft.quant.calibration.calibrate import Run
 from camshaft.quant.deviation import worst_deviation
 from camshaft.quant.dynamic import DynamicQuantization
 from camshaft.quant.implicit import ImplicitQuantization

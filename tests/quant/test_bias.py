@@ -20,7 +20,7 @@ from camshaft.ops.common import IDENTITY
 from camshaft.ops.contraction import conv_nhwc, taps_inside
 from camshaft.passes.pipeline import optimize
 from camshaft.passes.qdq.lowering import lower_quantization
-from camshaft.quant.calibrate import Observers, Run
+from camshaft.quant.calibration.calibrate import Observers, Run
 from camshaft.quant.channels.bias import ChannelMeans, less_shift
 from camshaft.quant.implicit import ImplicitQuantization
 from camshaft.quant.rounding import quantize_kernels

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from camshaft.config import CALIBRATORS
 from camshaft.errors import CalibrationError
-from camshaft.quant.cache import (
+from camshaft.quant.calibration.cache import (
     ALGORITHMS,
     amax_of,
     dynamic_ranges,

@@ -18,7 +18,7 @@ from camshaft.ops import CONCAT, CONV
 from camshaft.ops import functional as F
 from camshaft.passes.pipeline import optimize
 from camshaft.passes.qdq.lowering import lower_quantization
-from camshaft.quant.calibrate import Run
+from camshaft.quant.calibration.calibrate import Run
 from camshaft.quant.channels.equalize import MOST, ROOM, equalized
 from camshaft.quant.channels.extremes import ChannelExtremes
 from camshaft.quant.deviation import worst_deviation

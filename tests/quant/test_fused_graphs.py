@@ -11,9 +11,9 @@ import pytest
 from camshaft.ir.graph import Graph
 from camshaft.ir.interpret import interpret
 from camshaft.passes.pipeline import optimize
-from camshaft.quant.calibrate import Observers, Run, observe, solve_ranges
+from camshaft.quant.calibration.calibrate import Observers, Run, observe, solve_ranges
+from camshaft.quant.calibration.solvers import solver_named
 from camshaft.quant.placement import plan_quantization
-from camshaft.quant.solvers import solver_named
 from small_nets import Net
 
 

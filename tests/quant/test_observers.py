@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from camshaft.errors import CalibrationError
-from camshaft.quant.observers import BINS, LENGTH, ZERO, Observer
+from camshaft.quant.calibration.observers import BINS, LENGTH, ZERO, Observer
 
 FLOATS = st.one_of(
     st.floats(width=32, allow_nan=False, allow_infinity=False),

@@ -18,7 +18,7 @@ from camshaft.ir.types import TensorType, f32, u8
 from camshaft.ops import CONCAT, CONV, POINTWISE, POOL
 from camshaft.passes.pipeline import optimize
 from camshaft.passes.qdq.lowering import lower_quantization
-from camshaft.quant.calibrate import Run
+from camshaft.quant.calibration.calibrate import Run
 from camshaft.quant.implicit import ImplicitQuantization
 
 ADD = {"expr": E.add(E.inp(0), E.inp(1))}

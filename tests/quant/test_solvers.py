@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from camshaft.config import CALIBRATORS
 from camshaft.errors import CalibrationError
-from camshaft.quant.observers import Observer
-from camshaft.quant.scheme import dequantize, params_from_amax, params_from_range, quantize
-from camshaft.quant.solvers import (
+from camshaft.quant.calibration.observers import Observer
+from camshaft.quant.calibration.solvers import (
     MSE,
     Entropy,
     Entropy2,
@@ -26,6 +25,7 @@ from camshaft.quant.solvers import (
     solvers_named,
     squared_errors,
 )
+from camshaft.quant.scheme import dequantize, params_from_amax, params_from_range, quantize
 
 SOLVERS = (MinMax(), Percentile(99.9), Entropy(), Entropy2(), MSE())
 NORMAL = np.random.default_rng(7).standard_normal(40_000).astype(np.float32)

@@ -14,7 +14,7 @@ from camshaft.backends.cpu.set_shape import set_shape_source
 from camshaft.backends.cpu.tactics import PREFERENCES, TACTICS
 from camshaft.backends.cpu.target import TARGETS, CpuTarget, target_named
 from camshaft.errors import ConfigError
-from camshaft.quant.observers import LENGTH, ZERO, HistogramKernel
+from camshaft.quant.calibration.observers import LENGTH, ZERO, HistogramKernel
 from camshaft.runtime.file.manifest import Fingerprint
 from camshaft.version import FORMAT, VERSION
 

@@ -17,20 +17,26 @@ from camshaft.ir.graph import Graph, Node
 from camshaft.quant.apart.choice import Apart, Quantizer, with_fixed_range
 from camshaft.quant.apart.products import choices, sampled
 from camshaft.quant.apart.sample import RowSample
-from camshaft.quant.cache import Range, dynamic_ranges, read_cache, write_cache
-from camshaft.quant.calibrate import Observers, Run, observe, quantization_params, solve_ranges
+from camshaft.quant.calibration.cache import Range, dynamic_ranges, read_cache, write_cache
+from camshaft.quant.calibration.calibrate import (
+    Observers,
+    Run,
+    observe,
+    quantization_params,
+    solve_ranges,
+)
+from camshaft.quant.calibration.magnitudes import largest_of
+from camshaft.quant.calibration.observers import HistogramKernel, numpy_histogram
+from camshaft.quant.calibration.solvers import solvers_named
 from camshaft.quant.channels.equalize import Equalized, equalized
 from camshaft.quant.channels.extremes import ChannelExtremes
 from camshaft.quant.insertion import WeightQuantizer, insert_qdq
-from camshaft.quant.magnitudes import largest_of
-from camshaft.quant.observers import HistogramKernel, numpy_histogram
 from camshaft.quant.placement import (
     QuantizationPlan,
     activation_of,
     equalizable,
     plan_quantization,
 )
-from camshaft.quant.solvers import solvers_named
 
 Batches = Iterable[Mapping[str, np.ndarray]]
 

@@ -13,7 +13,7 @@ from camshaft.backends.cpu.reduce import statistics
 from camshaft.backends.cpu.reduce.statistics import Statistics
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.errors import CalibrationError
-from camshaft.quant.observers import BINS, LENGTH, ZERO, Observer, numpy_histogram
+from camshaft.quant.calibration.observers import BINS, LENGTH, ZERO, Observer, numpy_histogram
 from targets import RUNNABLE, each_target, skip_unless_runnable
 
 

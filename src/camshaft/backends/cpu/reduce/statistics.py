@@ -1,7 +1,7 @@
 """Histograms, extremes and channel sums of calibration data in generated code.
 
 Beside the pipeline's kernels: no step of an engine, but what calibration runs over every activation
-it watches.  The layout of the bins is the caller's (`quant.observers`); here it is two numbers.
+it watches.  The layout of the bins is the caller's (`quant.calibration.observers`); here it is two numbers.
 
 One pass over memory does everything.  A chunk of some thousand values, which stays in L1, is first
 turned into bin numbers by vectors, then counted by scalars, then its rows are added to the channel sums.
@@ -32,7 +32,7 @@ _COLUMNS = 4  # vectors of channels summed side by side
 
 
 class Statistics:
-    """Counts values into bins of equal width around zero, and sums channels (`quant.observers.HistogramKernel`).
+    """Counts values into bins of equal width around zero, and sums channels (`quant.calibration.observers.HistogramKernel`).
 
     Value x is counted at index zero + trunc(x * inverse_width); length = 2 * zero + 1.
     May be used from several threads at once.

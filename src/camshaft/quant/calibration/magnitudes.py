@@ -9,8 +9,8 @@ import numpy as np
 from camshaft.ir.graph import Graph
 from camshaft.ir.types import f32
 from camshaft.ops import CONV, MATMUL
-from camshaft.quant.calibrate import Observers, Run, observe
-from camshaft.quant.observers import HistogramKernel, Observer, numpy_histogram
+from camshaft.quant.calibration.calibrate import Observers, Run, observe
+from camshaft.quant.calibration.observers import HistogramKernel, Observer, numpy_histogram
 
 
 def largest_of(observers: Mapping[str, Observer]) -> dict[str, float]:

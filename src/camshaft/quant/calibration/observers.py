@@ -1,7 +1,7 @@
 """What calibration remembers of a tensor: its extremes and a histogram that merges exactly.
 
 The first stage of calibration: the calibrate driver feeds every tensor that needs a range to one
-`Observer`; afterwards a solver (`quant.solvers`) reads the range off it.  Other calibrators let the
+`Observer`; afterwards a solver (`quant.calibration.solvers`) reads the range off it.  Other calibrators let the
 first batch fix the bin width, so their ranges depend on batch size and order.  Here a bin's width
 is always a power of two, the smallest with which the largest |x| seen so far fits; when a larger
 value comes, bins are merged in pairs, which is what binning with the wider bins would have

@@ -37,7 +37,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from camshaft.errors import CalibrationError
-from camshaft.quant.observers import ZERO, Observer
+from camshaft.quant.calibration.observers import ZERO, Observer
 
 LEVELS = 128  # of |x| in symmetric int8; an affine u8 has twice as many
 _BLOCK = 256  # candidates evaluated at a time, so that temporaries stay in cache

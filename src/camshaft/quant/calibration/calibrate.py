@@ -16,13 +16,13 @@ from camshaft.ir.graph import Graph
 from camshaft.ir.interpret import sizes_of
 from camshaft.ir.types import Shape
 from camshaft.quant.apart.sample import RowSample
-from camshaft.quant.cache import Range, amax_of
+from camshaft.quant.calibration.cache import Range, amax_of
+from camshaft.quant.calibration.observers import HistogramKernel, Observer, numpy_histogram
+from camshaft.quant.calibration.solvers import Solver
 from camshaft.quant.channels.bias import ChannelMeans
 from camshaft.quant.channels.extremes import ChannelExtremes
-from camshaft.quant.observers import HistogramKernel, Observer, numpy_histogram
 from camshaft.quant.placement import QuantizationPlan
 from camshaft.quant.scheme import QuantParams, params_from_range
-from camshaft.quant.solvers import Solver
 
 Run = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
 """One batch in; the watched tensors out, by name."""

@@ -1,0 +1,1 @@
+"""Ranges of activations: seen in data, solved for, kept in a file."""
