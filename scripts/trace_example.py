@@ -36,9 +36,9 @@ from camshaft.backends.cpu.target import CpuTarget
 from camshaft.builder.bufferize import Copy, bufferize
 from camshaft.builder.tasks import Task, tasks_of
 from camshaft.config import BuildConfig
+from camshaft.ir.dumps.text import graph_text, node_text
 from camshaft.ir.graph import Graph
 from camshaft.ir.interpret import interpret
-from camshaft.ir.text import graph_text, node_text
 from camshaft.ir.types import dtype_of
 from camshaft.machine.backend import cpu_backend
 from camshaft.passes.pipeline import optimize

@@ -10,7 +10,7 @@ from onnx import helper, numpy_helper
 from camshaft.frontends.onnx import export_onnx
 from camshaft.frontends.onnx.export import DOMAIN
 from camshaft.ir import expr as E
-from camshaft.ir.dot import graph_dot, readable
+from camshaft.ir.dumps.dot import graph_dot, readable
 from camshaft.ir.graph import Graph
 from camshaft.ir.types import f32, u8
 from onnx_models import imported, model_of

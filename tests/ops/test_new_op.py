@@ -21,7 +21,7 @@ from camshaft.builder.engine_builder import Builder
 from camshaft.builder.tuning.timing_cache import TimingCache
 from camshaft.frontends.onnx.export import export_onnx
 from camshaft.ir import expr as E
-from camshaft.ir.dot import graph_dot
+from camshaft.ir.dumps.dot import graph_dot
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.interpret import interpret
 from camshaft.ir.op import Attribute, Commutes, OpDef, Reordering, Role

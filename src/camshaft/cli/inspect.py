@@ -29,10 +29,10 @@ from camshaft.cli.source import Opened, is_engine_file, open_source
 from camshaft.errors import ConfigError
 from camshaft.feeds import random_feeds
 from camshaft.frontends.onnx import export_onnx
-from camshaft.ir.dot import graph_dot
+from camshaft.ir.dumps.dot import graph_dot
+from camshaft.ir.dumps.text import graph_text
 from camshaft.ir.extents.said import Value, value_text
 from camshaft.ir.graph import Graph
-from camshaft.ir.text import graph_text
 from camshaft.session import BuildSession
 
 

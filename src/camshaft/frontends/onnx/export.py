@@ -11,7 +11,7 @@ import onnx
 from onnx import AttributeProto, ModelProto, NodeProto, SparseTensorProto, TensorProto, numpy_helper
 
 from camshaft.frontends.onnx.dtypes import onnx_dtype
-from camshaft.ir.dot import readable
+from camshaft.ir.dumps.dot import readable
 from camshaft.ir.expr import Expr
 from camshaft.ir.extents.extent import Dim
 from camshaft.ir.graph import Graph, Node, Tensor
