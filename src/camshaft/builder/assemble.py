@@ -207,7 +207,7 @@ class Assembler:
     # -- constants and code ------------------------------------------------------------------
 
     def _constant(self, array: np.ndarray) -> View:
-        """Store an array once; its name is the hash of its type and content."""
+        """Store an array once, in whatever shapes it is asked for; its name is the hash of its type and content."""
         array = np.asarray(array, order="C")  # which leaves a scalar one
         name = constant_name(array)
         if name not in self.constants:
@@ -352,8 +352,9 @@ def _note(
 
 
 def constant_name(array: np.ndarray) -> str:
-    """What an engine calls a stored constant (C-contiguous): a hash of its type and content."""
-    digest = hashlib.sha256(f"{array.dtype}{array.shape}".encode())
+    """What an engine calls a stored constant (C-contiguous): a hash of its type and content, not of its shape,
+    which whoever reads it knows: kernels of two tactics may hold the same weights in differently nested panels."""
+    digest = hashlib.sha256(str(array.dtype).encode())
     digest.update(array.reshape(-1).view(np.uint8).data if array.size else b"")
     return f"c{digest.hexdigest()[:20]}"
 
