@@ -50,6 +50,7 @@ from camshaft.program.program import Phase
 from camshaft.program.shape import Sizing
 
 Params = Mapping[str, int | str | bool]
+Packing = tuple[int | str, ...]
 
 
 @dataclass(frozen=True)
@@ -207,6 +208,12 @@ class Candidate(Protocol):
     def features(self, threads: int) -> Mapping[str, float]:
         """What its time depends on when run by `threads` workers, as numbers by name for the build's
         cost model; empty where nobody knows, and then it is always timed."""
+        ...
+
+    @property
+    def packing(self) -> Packing:
+        """How `prepack` lays out the weights: candidates for one spec, of whatever tactics, that have equal ones
+        share them (smaller constants may differ)."""
         ...
 
     def prepack(self, constants: Sequence[np.ndarray]) -> Sequence[np.ndarray]:

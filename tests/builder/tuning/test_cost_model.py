@@ -34,6 +34,7 @@ class Fake:
     cost: float | None
     approximate: bool = False
     odd: bool = False
+    packing: tuple[str, ...] = ()
     params: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -45,9 +46,9 @@ class Fake:
         return {"idle": 0.0, "odd" if self.odd else "slower": float(np.log1p(self.cost))}
 
 
-def kept(model: CostModel, *candidates: Fake) -> str:
+def kept(model: CostModel, *candidates: Fake, packings: bool = False) -> str:
     offers: Any = [Offer("t", c) for c in candidates]  # type: ignore[arg-type]
-    return "".join(o.candidate.name for o in model.worth_timing(offers, 1))
+    return "".join(o.candidate.name for o in model.worth_timing(offers, 1, packings=packings))
 
 
 MODEL = CostModel({"idle": 1.0, "slower": 1.0}, margin=0.1, most=2)
@@ -67,6 +68,17 @@ def test_candidates_without_features_are_always_timed() -> None:
 def test_candidates_of_a_tactic_without_weights_are_always_timed() -> None:
     odd = Fake("a", 0.7, odd=True)
     assert kept(MODEL, odd, Fake("b", 0.0), Fake("c", 0.5), Fake("d", 0.09)) == "abd"
+
+
+def test_the_best_of_each_packing_stays_where_kernels_of_other_sizes_may_share_it() -> None:
+    wide, narrow = ("panels", "wide"), ("panels", "narrow")
+    found = (
+        Fake("a", 0.0, packing=wide),
+        Fake("b", 0.9, packing=narrow),
+        Fake("c", 0.8, packing=narrow),
+    )
+    assert kept(MODEL, *found) == "a"
+    assert kept(MODEL, *found, packings=True) == "ac"
 
 
 def test_one_candidate_stays_that_the_error_budget_can_fall_back_to() -> None:

@@ -17,13 +17,16 @@ import camshaft
 from camshaft.backends.base import KernelSpec, Operand
 from camshaft.builder.tuning.contest import Contest, Contests
 from camshaft.builder.tuning.ranges import (
+    COPY,
     STEP_US,
+    SWITCH,
     amount,
     partition,
     profile_points,
     retuned,
     tuning_points,
     turns,
+    worth_keeping,
 )
 from camshaft.ir import expr as E
 from camshaft.ir.extents.extent import extent_of
@@ -99,18 +102,28 @@ def test_partition_finds_the_least_loss(seed: int) -> None:
     rng = np.random.default_rng(seed)
     sizes, kernels = rng.integers(1, 6), int(rng.integers(1, 4))
     times = rng.uniform(1, 1.4, (sizes, kernels)).tolist()
-    prices = rng.uniform(0, 0.2, (kernels, kernels)).tolist()
+    packings = [(int(n),) for n in rng.integers(0, 3, kernels)]
 
     def loss(path: Sequence[int]) -> float:
         slower = sum(
             np.log((row[k] + STEP_US) / (min(row) + STEP_US))
             for row, k in zip(times, path, strict=True)
         )
-        return float(slower + sum(prices[a][b] for a, b in itertools.pairwise(path) if a != b))
+        changes = sum(a != b for a, b in itertools.pairwise(path))
+        copies = len({packings[k] for k in path}) - 1
+        return float(slower + SWITCH * changes + COPY * copies)
 
-    found = partition(times, lambda j, k: prices[j][k])
+    found = partition(times, packings)
     best = min(loss(p) for p in itertools.product(range(kernels), repeat=int(sizes)))
     assert loss(found) == pytest.approx(best)
+
+
+def test_sizes_share_the_packing_of_weights_that_costs_them_little() -> None:
+    wide, narrow = ("panels", 32), ("panels", 16)
+    near = [{wide: 100.0, narrow: 105.0}, {wide: 260.0, narrow: 250.0}, {narrow: 400.0}]
+    assert worth_keeping(near) == {narrow}, "each is the fastest at some size, and hardly faster"
+    assert worth_keeping([{wide: 100.0, narrow: 140.0}, *near[1:]]) == {wide, narrow}
+    assert worth_keeping([{wide: 100.0}, {narrow: 100.0}]) == {wide, narrow}, "no other choice"
 
 
 def test_every_size_has_one_kernel() -> None:
@@ -134,6 +147,43 @@ def by_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
         }
 
     monkeypatch.setattr(Contests, "_timed", timed)
+
+
+def by_kind(monkeypatch: pytest.MonkeyPatch, slower: float) -> None:
+    """Make panels of four vectors the fastest at few rows, narrower ones `slower` times as slow, and blocked products
+    with panels of two the fastest at many."""
+
+    def timed(self: Contests, contest: Contest, ready: Any) -> dict[int, float]:
+        few = max(ready.trial.sizes.values(), default=1) < 10
+
+        def time(tactic: str, cols: object) -> float:
+            if few and tactic == "conv_direct":
+                return 100 * (1.0 if cols == 4 else slower if cols == 2 else 2.0)
+            return 1000 if not few and (tactic, cols) == ("matmul_blocked", 2) else 2000
+
+        offers = enumerate(contest.candidates)
+        return {i: time(o.tactic, o.candidate.params.get("cols")) for i, o in offers}
+
+    monkeypatch.setattr(Contests, "_timed", timed)
+
+
+@pytest.mark.codegen
+@pytest.mark.parametrize(("slower", "copies"), [(1.05, 1), (1.5, 2)])
+def test_kernels_of_few_and_of_many_rows_share_weights(
+    slower: float, copies: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever tactics they are of; a second copy of the weights is kept where it gains much."""
+    by_kind(monkeypatch, slower)
+    rng = np.random.default_rng(0)
+    weights = rng.standard_normal((128, 512)).astype(np.float32)
+    node = helper.make_node("MatMul", ["x", "w"], ["y"], "up")
+    proto = model_of([node], {"x": np.zeros((4, 128), np.float32)}, ["y"], {"w": weights})
+    engine = camshaft.build(proto, shapes={"x": ("n=1..1..256", 128)}, threads=1, target="avx2")
+    assert {n.tactic for n in engine.notes} == {"conv_direct", "matmul_blocked"}
+    assert engine.inspect()["weight_bytes"] == pytest.approx(copies * weights.nbytes, rel=0.01)
+    for rows in (1, 7, 64, 256):
+        x = rng.standard_normal((rows, 128)).astype(np.float32)
+        np.testing.assert_allclose(engine(x)["y"], x @ weights, rtol=1e-3, atol=1e-3)
 
 
 def two_layers() -> ModelProto:

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from camshaft.backends.base import KernelSpec, Params, Source
+from camshaft.backends.base import KernelSpec, Packing, Params, Source
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.extents.extent import Extent
 
@@ -41,6 +41,11 @@ class CpuCandidate(ABC, Generic[P]):
     def features(self, threads: int) -> Mapping[str, float]:
         """What its time depends on: not known."""
         return {}
+
+    @property
+    def packing(self) -> Packing:
+        """How weights are laid out: as they are."""
+        return ()
 
     def prepack(self, constants: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         """The constant operands, dense."""

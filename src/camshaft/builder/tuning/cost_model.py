@@ -35,11 +35,14 @@ class CostModel:
         """The logarithm of a candidate's time, but for what all candidates of its spec have in common."""
         return sum(self.weights.get(name, 0.0) * value for name, value in features.items())
 
-    def worth_timing(self, offers: Sequence[Offer], threads: int) -> list[Offer]:
+    def worth_timing(
+        self, offers: Sequence[Offer], threads: int, *, packings: bool = False
+    ) -> list[Offer]:
         """The offers that may be the fastest, in their order.
 
         Those that the model knows nothing of are kept, and so is one that is not approximate, where there is one:
-        the error budget may ask for it.
+        the error budget may ask for it.  packings: one stays of each packing of weights, which may be that of other
+        kernels of the layer.
         """
         features = {o.id: self._known(o.candidate.features(threads)) for o in offers}
         known = sorted(
@@ -50,6 +53,8 @@ class CostModel:
         limit = self.expected(features[known[0].id]) + log(1 + self.margin)
         kept = [o.id for o in known[: self.most] if self.expected(features[o.id]) <= limit]
         kept += [o.id for o in known if not o.candidate.approximate][:1]
+        if packings:
+            kept += {o.candidate.packing: o.id for o in reversed(known)}.values()
         return [o for o in offers if o.id in kept or not features[o.id]]
 
     def _known(self, features: Mapping[str, float]) -> Mapping[str, float]:

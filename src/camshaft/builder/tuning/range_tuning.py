@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import prod
@@ -11,8 +10,6 @@ from camshaft.backends.base import KernelSpec
 from camshaft.builder.assemble import Choice
 from camshaft.builder.tasks import Task
 from camshaft.builder.tuning.ranges import (
-    COPY,
-    SWITCH,
     Retuned,
     Sizes,
     amount,
@@ -20,6 +17,7 @@ from camshaft.builder.tuning.ranges import (
     retuned,
     tuning_points,
     turns,
+    worth_keeping,
 )
 from camshaft.ir.extents.extent import symbols_of
 from camshaft.ir.extents.sizes import evaluate, typical_sizes
@@ -50,31 +48,32 @@ def over_range(
     spec: KernelSpec,
     choice: Choice,
     wanted: Sequence[Sizes],
-    choose: Callable[[Task], Choice | None],
+    rivals: Callable[[Task], Sequence[Choice]],
     compare: Callable[[Task, Sizes, Sequence[Choice]], Sequence[float]],
 ) -> Choice:
     """The choice with others for sizes at which they are faster, where there are any.
 
     spec: that of the task, with symbols.  choice: the fastest at typical sizes.  wanted: sizes of
-    symbols to tune for besides.  choose: the fastest kernel for a task at its typical sizes, None
-    where there is no time left to find it.  compare: microseconds of kernels for `spec` at some sizes,
-    for which the given task is retuned.
+    symbols to tune for besides.  rivals: the fastest kernel for a task at its typical sizes, then the fastest of
+    each other packing of weights; none where there is no time left to find it.  compare: microseconds of kernels
+    for `spec` at some sizes, for which the given task is retuned.
     """
     points = range_points(task, spec, wanted)
-    if len(points) < 2:
+    offered = [rivals(point.task) for point in points]
+    if len(points) < 2 or not all(offered):
         return choice
-    typical = typical_sizes(spec.symbols)
-    found: dict[tuple[object, ...], Choice] = {}
-    for point in points:
-        best = choice if point.sizes == typical else _chosen(point, spec, choose)
-        if best is None:
-            return choice
-        found.setdefault((best.kernel.code, best.kernel.phases, best.kernel.dims), best)
-    winners = list(found.values())
+    kept = worth_keeping([{c.candidate.packing: c.time_us for c in there} for there in offered])
+    best = [
+        _as_one_of(spec, next(c for c in there if c.candidate.packing in kept), point)
+        for point, there in zip(points, offered, strict=True)
+    ]
+    found = {(c.kernel.code, c.kernel.phases, c.kernel.dims): c for c in reversed(best)}
+    winners = list(reversed(found.values()))
     if len(winners) == 1:
-        return choice
+        typical = typical_sizes(spec.symbols)
+        return next((c for c, p in zip(best, points, strict=True) if p.sizes == typical), choice)
     times = [compare(p.task, p.sizes, winners) for p in points]
-    return _joined(task, spec, points, winners, times)
+    return _joined(spec, points, winners, times)
 
 
 def range_points(task: Task, spec: KernelSpec, wanted: Sequence[Sizes]) -> list[Point]:
@@ -107,27 +106,23 @@ def _nbytes(spec: KernelSpec, sizes: Sizes) -> int:
     )
 
 
-def _chosen(
-    point: Point, spec: KernelSpec, choose: Callable[[Task], Choice | None]
-) -> Choice | None:
-    """The fastest kernel at a point, in terms of `spec`."""
-    best = choose(point.task)
-    if best is None:
-        return None
+def _as_one_of(spec: KernelSpec, best: Choice, point: Point) -> Choice:
+    """A kernel that was chosen at a point, in terms of `spec`."""
+    if point.sizes == typical_sizes(spec.symbols):
+        return best
     candidate = Retuned.of(best.candidate, spec, point.sizes)
     kernel = candidate.kernel(best.kernel)
     return replace(best, candidate=candidate, compiled=lambda: kernel)
 
 
 def _joined(
-    task: Task,
     spec: KernelSpec,
     points: Sequence[Point],
     winners: Sequence[Choice],
     times: Sequence[Sequence[float]],
 ) -> Choice:
     """The winners as one choice, each for the sizes where it is worth it.  times: at each point."""
-    path = partition(times, _prices(task, winners))
+    path = partition(times, [w.candidate.packing for w in winners])
     typical = typical_sizes(spec.symbols)
     parts: list[Choice] = []
     first = 0
@@ -152,15 +147,3 @@ def _such(points: Sequence[Point], group: Sequence[int]) -> str:
     """The least and the most of the points that a kernel is for, as examples; "" of a single one."""
     first, last = points[group[0]], points[group[-1]]
     return "" if first is last else f" such as {first.label} to {last.label},"
-
-
-def _prices(task: Task, winners: Sequence[Choice]) -> Callable[[int, int], float]:
-    """What it has to gain that one kernel follows on another: more where it packs weights anew."""
-    arrays = [t.array for t in task.constants]
-    forms = []
-    for winner in winners:
-        form = hashlib.sha256()
-        for packed in winner.candidate.prepack(arrays):
-            form.update(packed.tobytes())
-        forms.append(form.digest())
-    return lambda j, k: SWITCH if forms[j] == forms[k] else SWITCH + COPY

@@ -7,13 +7,14 @@ each has a range of sizes of its own (`program.When`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import isqrt, log, prod
+from itertools import combinations
+from math import inf, isqrt, log, prod
 
 import numpy as np
 
-from camshaft.backends.base import Candidate, Kernel, KernelSpec, Params, Source
+from camshaft.backends.base import Candidate, Kernel, KernelSpec, Packing, Params, Source
 from camshaft.ir.extents.extent import Extent, extent_of, sole_symbol
 from camshaft.ir.extents.sizes import evaluate, substitute, typical_sizes
 from camshaft.ir.extents.symbol import Symbol
@@ -25,9 +26,10 @@ SPACING = 4
 """About the ratio of amounts of work between neighbouring sizes at which a layer is tuned."""
 MOST_STEPS = 4
 """Most steps from the least to the most sizes, however far apart they are."""
-SWITCH, COPY = 0.03, 0.05
-"""What one more kernel of a layer has to gain, as a sum of logarithms of times, and what it has to
-gain on top if it wants the weights in a form of its own, which is a second copy of them."""
+SWITCH = 0.03
+"""What one more kernel of a layer has to gain, as a sum of logarithms of times over the sizes."""
+COPY = 0.15
+"""What one more form of its weights has to gain, which is a copy of them: 3 % of the time at each of five sizes."""
 
 STEP_US = 1.0
 """What is added to times before they are compared, so that a tenth of a microsecond is no reason."""
@@ -159,6 +161,11 @@ class Retuned:
         """As planned."""
         return self.planned.features(threads)
 
+    @property
+    def packing(self) -> Packing:
+        """As planned."""
+        return self.planned.packing
+
     def prepack(self, constants: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         """As planned."""
         return self.planned.prepack(constants)
@@ -183,29 +190,62 @@ class Retuned:
         return tuple(map(self.back, dims))
 
 
-def partition(times: Sequence[Sequence[float]], price: Callable[[int, int], float]) -> list[int]:
+def partition(times: Sequence[Sequence[float]], packings: Sequence[Packing]) -> list[int]:
     """Which kernel each size gets.
 
-    times: of every kernel, for each size, in order of the sizes.  price: what it costs that one
-    kernel follows on another.  The least sum of prices and of logarithms of how much slower than the
-    fastest (STEP_US added to both) a size runs, found by dynamic programming (Viterbi, 1967).
+    times: of every kernel, for each size, in order of the sizes.  packings: of every kernel.  The least sum of
+    logarithms of how much slower than the fastest (STEP_US added to both) a size runs, of SWITCH for each
+    change of kernel, and of COPY for each packing but one.
     """
-    kernels = range(len(times[0]))
-    loss = [[log((t + STEP_US) / (min(row) + STEP_US)) for t in row] for row in times]
+    loss = [[_slower(t, min(row)) for t in row] for row in times]
+    found = []
+    for kept in _sets(packings):
+        kernels = [k for k, packing in enumerate(packings) if packing in kept]
+        total, path = _cheapest_path([[row[k] for k in kernels] for row in loss])
+        found.append((total + COPY * (len(kept) - 1), [kernels[k] for k in path]))
+    return min(found, key=lambda f: f[0])[1]
+
+
+def _cheapest_path(loss: Sequence[Sequence[float]]) -> tuple[float, list[int]]:
+    """The least loss, and the kernel at each size, by dynamic programming (Viterbi, 1967)."""
+    kernels = range(len(loss[0]))
     total, before = list(loss[0]), list[list[int]]()
     for row in loss[1:]:
-        best = [
-            min(kernels, key=lambda j: total[j] + (price(j, k) if j != k else 0.0)) for k in kernels
-        ]
-        total = [
-            total[j] + (price(j, k) if j != k else 0.0) + row[k]
-            for k, j in zip(kernels, best, strict=True)
-        ]
+        best = [min(kernels, key=lambda j: total[j] + SWITCH * (j != k)) for k in kernels]
+        total = [total[j] + SWITCH * (j != k) + row[k] for k, j in zip(kernels, best, strict=True)]
         before.append(best)
     path = [min(kernels, key=lambda k: total[k])]
     for best in reversed(before):
         path.append(best[path[-1]])
-    return path[::-1]
+    return min(total), path[::-1]
+
+
+def worth_keeping(times: Sequence[Mapping[Packing, float]]) -> frozenset[Packing]:
+    """The packings of weights among which each size chooses.
+
+    times: for each size, of the fastest kernel that reads weights packed so.  Another packing has to gain COPY over
+    all sizes together, as `partition` reckons: a kernel that is hardly slower shares the weights of other sizes.
+    """
+
+    def total(kept: frozenset[Packing]) -> float:
+        price = COPY * (len(kept) - 1)
+        for row in times:
+            there = [t for packing, t in row.items() if packing in kept]
+            price += _slower(min(there), min(row.values())) if there else inf
+        return price
+
+    return min(_sets([packing for row in times for packing in row]), key=total)
+
+
+def _slower(time: float, fastest: float) -> float:
+    return log((time + STEP_US) / (fastest + STEP_US))
+
+
+def _sets(packings: Sequence[Packing]) -> Iterator[frozenset[Packing]]:
+    """All sets of the packings, those of few first."""
+    distinct = list(dict.fromkeys(packings))
+    for count in range(1, len(distinct) + 1):
+        yield from map(frozenset, combinations(distinct, count))
 
 
 def turns(

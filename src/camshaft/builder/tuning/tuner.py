@@ -146,15 +146,29 @@ class Tuner:
     def _over_range(self, task: Task, spec: KernelSpec, choice: Choice) -> Choice:
         """As `range_tuning.over_range`."""
 
-        def choose(there: Task) -> Choice | None:
+        def rivals(there: Task) -> Sequence[Choice]:
             late = self._contests.late()
-            best = None if late or there.spec is None else self._choose(there, there.spec)
-            return None if self.timed_out else best
+            found = [] if late or there.spec is None else self._rivals(there, there.spec)
+            return [] if self.timed_out else found
 
         def compare(there: Task, sizes: Sizes, choices: Sequence[Choice]) -> Sequence[float]:
             return self._compared(there, spec, sizes, choices)
 
-        return over_range(task, spec, choice, self.points, choose, compare)
+        return over_range(task, spec, choice, self.points, rivals, compare)
+
+    def _rivals(self, task: Task, spec: KernelSpec) -> list[Choice]:
+        """The fastest kernel for a spec, then the fastest known one of each other packing of weights."""
+        best, contest = self._choose(task, spec), self._contest(task, spec)
+        if best is None or contest is None:
+            return []
+        found = {best.candidate.packing: best}
+        for record in self.cache.records(contest.key):
+            offer = contest.offered.get(record.id)
+            if offer is not None and offer.candidate.packing not in found:
+                found[offer.candidate.packing] = self._choice(
+                    offer, record.time_us, f"{record.time_us:.1f} us"
+                )
+        return list(found.values())
 
     def exact(self, task: Task) -> Choice:
         """The fastest kernel for a task whose candidate is not approximate, among those that were
@@ -228,7 +242,7 @@ class Tuner:
         key = self._key(spec, [t for t, _ in plans], restricted=len(fitting) < len(offered))
         if self.effort.prunes:
             model = cost_model(self.backend.kind)
-            fitting = model.worth_timing(fitting, self.threads)
+            fitting = model.worth_timing(fitting, self.threads, packings=bool(spec.symbols))
         return Contest(task, spec, key, offered, fitting[: self.effort.candidates])
 
     def timings(self, tasks: Sequence[Task]) -> Iterator[tuple[Contest, list[Record]]]:

@@ -23,6 +23,7 @@ N = extent_of(Symbol("n", 1, 1, 9))
 H = extent_of(Symbol("h", 5, 14, 80))
 W = extent_of(Symbol("w", 5, 24, 90))
 V = extent_of(Symbol("v", 1, 20, 40))
+TWO = extent_of(Symbol("two", 1, 2, 9))
 SEVEN, SIX, FIVE = (extent_of(Symbol("v", 1, typical, 40)) for typical in (7, 6, 5))
 
 
@@ -50,6 +51,8 @@ LAYERS = (
     Layer("pointwise", (N, H, W, 24), 17, (1, 1), pads=(0, 0, 0, 0)),
     Layer("pointwise of rows with gaps", (N, H, W, 24), 17, (1, 1), pads=(0, 0, 0, 0), pitch=5),
     Layer("vectors", (1, 1, N, 64), 33, (1, 1), pads=(0, 0, 0, 0)),
+    Layer("odd vectors", (1, 1, N, 67), 70, (1, 1), pads=(0, 0, 0, 0)),
+    Layer("pairs of vectors", (1, 1, TWO, 65), 49, (1, 1), pads=(0, 0, 0, 0)),
     Layer("stride 2", (N, H, W, 8), 16, stride=(2, 2)),
     Layer("stride 3, pads that differ", (1, H, W, 8), 16, (5, 4), (2, 3), (2, 1, 1, 3)),
     Layer("dilated", (1, H, W, 8), 16, (3, 3), (1, 2), (2, 2, 2, 2), (2, 2)),
@@ -142,7 +145,8 @@ def test_open_convolutions(target: CpuTarget, layer: Layer, integer: bool) -> No
     found = ConvDirect().plan(spec_of(layer, integer), target, 2)
     assert found
     other = [c for c in found[1:] if c.params["order"] != found[0].params["order"]]
-    for candidate in (found[0], *(other or found[1:])[:1]):
+    in_turns = [c for c in found if "sums" in c.params]
+    for candidate in (found[0], *(other or found[1:])[:1], *in_turns[:1], *in_turns[1:][-1:]):
         kernel = SymbolicKernel(candidate, target)
         for number, case in enumerate(sized(layer, integer)):
             run = kernel.laid_out(case.sizes, case.variable, case.consts, threads=1 + number % 3)
@@ -162,6 +166,20 @@ def test_few_pixels_fetch_weights_ahead(name: str) -> None:
     found = ConvDirect().plan(spec_of(layer, integer=False), AVX2, 1)
     by_panel = [c for c in found if c.params["order"] == "panel"]
     assert by_panel and all("llvm.prefetch" in c.emit().text for c in by_panel[:2])
+
+
+@each_target
+def test_few_pixels_of_an_open_number_may_read_the_panels_of_many(target: CpuTarget) -> None:
+    """Otherwise a layer that is called with one row and with many keeps its weights twice."""
+
+    def packings(pixels: int) -> set[object]:
+        n = extent_of(Symbol("n", 1, pixels, 512))
+        layer = Layer("rows", (1, 1, n, 256), 512, (1, 1), pads=(0, 0, 0, 0))
+        return {c.packing for c in ConvDirect().plan(spec_of(layer, integer=False), target, 1)}
+
+    for many in (5, 23, 108, 512):
+        assert packings(1) & packings(many) and packings(2) & packings(many)
+    assert packings(1) & packings(5) & packings(23) & packings(108) & packings(512)
 
 
 def _values(operand: Operand, rng: np.random.Generator) -> np.ndarray:

@@ -18,7 +18,7 @@ from functools import cached_property, partial
 
 import numpy as np
 
-from camshaft.backends.base import KernelSpec, Source
+from camshaft.backends.base import KernelSpec, Packing, Source
 from camshaft.backends.cpu.abi import constant_numbers, operand_pointer, phase_args
 from camshaft.backends.cpu.candidate import CpuCandidate
 from camshaft.backends.cpu.conv.columns import computes
@@ -113,6 +113,11 @@ class ConvAmxCandidate(CpuCandidate[ConvProblem]):
     @property
     def _scratch_bytes(self) -> int:
         return scratch_bytes(int(self.params["rows"]), int(self.params["cols"]))
+
+    @property
+    def packing(self) -> Packing:
+        """In panels of whole tiles."""
+        return ("tiles", self.width)
 
     def prepack(self, constants: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         """The tiles' configuration, weights in panels, for INT8 -zero_point * (sum of its weights) of each

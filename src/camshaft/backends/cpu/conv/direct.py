@@ -7,7 +7,7 @@ x_zero_point, epilogue.  INT8 sums are exact i32 sums of (x - zero point) * w; p
 
 Parameters: rows, cols (register tile: pixels x vectors of output channels), block (output rows, or
 tiles where pixels form one row, of a work item), order ("panel": items of one weight panel follow
-each other, "pixel": items of one block of pixels do).
+each other, "pixel": items of one block of pixels do), sums (that take turns, 1 where it is left out).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import cast
 
 import numpy as np
 
-from camshaft.backends.base import KernelSpec, Source
+from camshaft.backends.base import KernelSpec, Packing, Source
 from camshaft.backends.cpu.abi import constant_numbers, phase_args
 from camshaft.backends.cpu.candidate import CpuCandidate
 from camshaft.backends.cpu.conv.emit import ConvEmitter
@@ -102,7 +102,13 @@ class ConvDirectCandidate(CpuCandidate[ConvProblem]):
             lanes=self.target.lanes(f32),
             block=int(params["block"]),
             panel_major=cast(str, params["order"]) == "panel",
+            sums=int(params.get("sums", 1)),
         )
+
+    @property
+    def packing(self) -> Packing:
+        """In panels, in groups of channels."""
+        return ("panels", self.tiling.kb, self.problem.form.group)
 
     def prepack(self, constants: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         """Weight panels, compensation (only with a zero point), constant epilogue operands."""

@@ -8,11 +8,11 @@ Element types differ in that, which `products` knows.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 from camshaft.backends.base import KernelSpec
 from camshaft.backends.cpu.abi import operand_pointer
+from camshaft.backends.cpu.conv.panel import LINE, Panel, WeightStream
 from camshaft.backends.cpu.conv.plan import ConvPlan, Run, Segment
 from camshaft.backends.cpu.conv.taps import rows_inside
 from camshaft.backends.cpu.expr.epilogue import Epilogue
@@ -21,42 +21,9 @@ from camshaft.backends.cpu.products.form import Parts
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.types import i32
 
-_LINE = 64  # bytes of a cache line
-
 Acc = list[list[Value]]
 Word = tuple[bool, list[Extent | None], list[bool]]
 """A quad of a pixel: may be read at once; each byte's offset; which bytes lie in the image."""
-
-
-@dataclass(frozen=True)
-class WeightStream:
-    """Weights of the step to come, and the line to prefetch meanwhile (None: nothing)."""
-
-    weights: Pointer
-    ahead: Pointer | None
-    kb: int
-
-    def at(self, steps: Index) -> WeightStream:
-        """Further on by `steps` steps of `kb` weights, each prefetching one line."""
-        ahead = self.ahead
-        if ahead:
-            ahead = ahead.at(steps * (_LINE // ahead.dtype.bytes))
-        return WeightStream(self.weights.at(steps * self.kb).aligned(64), ahead, self.kb)
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One weight panel while its code is written.
-
-    count: output channels it really has.  number: of the panel.  x, weights: first element of its
-    group's channels and of its weights.  epilogue: seen from its first channel.
-    """
-
-    count: int
-    number: Value
-    x: Pointer
-    weights: Pointer
-    epilogue: Epilogue
 
 
 class ConvEmitter:
@@ -145,7 +112,7 @@ class ConvEmitter:
         if not plan.prefetches:
             return WeightStream(panel.weights, None, plan.kb)
         steps = plan.problem.r * plan.row_steps
-        lines = steps * (_LINE // panel.weights.dtype.bytes)
+        lines = steps * (LINE // panel.weights.dtype.bytes)
         ahead = steps * plan.kb + tile * lines
         # A tile with nothing left to prefetch prefetches what it reads anyway.
         offset = k.select(tile * lines < steps * plan.kb, ahead, 0)
@@ -253,19 +220,35 @@ class ConvEmitter:
         channel, group = p.x_strides[3], p.form.group
         whole = taps * (p.c // group)
         per_step = group * channel
+
+        def add(sums: Acc, place: Pointer, weights: WeightStream) -> None:
+            read = self._quad_reader(place) if p.is_int8 else self._element_reader(place)
+            self._step(sums, run.rows, read, weights)
+
         # The CPU overlaps passes by itself; only tiny tiles gain from fewer branches.
         unroll = 4 if whole % 4 == 0 and len(run.rows) * len(acc[0]) <= 4 else 1
-        if whole:
-            with k.loop(0, whole, unroll, carry=acc) as step:
+        parts = [acc, *(self._zeros(acc) for _ in range(self.plan.sums - 1))]
+        unroll = max(unroll, len(parts))
+        even = whole // unroll * unroll
+        if even:
+            with k.loop(0, even, unroll, carry=parts) as step:
                 here = x.at(step * per_step)
                 now = stream.at(step)
                 for u in range(unroll):
-                    place = here.at(u * per_step)
-                    read = self._quad_reader(place) if p.is_int8 else self._element_reader(place)
-                    self._step(acc, run.rows, read, now.at(u))
+                    add(parts[u % len(parts)], here.at(u * per_step), now.at(u))
+        for u in range(even, whole):
+            add(parts[u % len(parts)], x.at(u * per_step), stream.at(u))
+        for other in parts[1:]:
+            for line, more in zip(acc, other, strict=True):
+                line[:] = [a + b for a, b in zip(line, more, strict=True)]
         if p.c % group:
             read = self._tail_reader(x) if p.is_int8 else self._rest_reader(x)
             self._step(acc, run.rows, read, stream.at(whole))
+
+    def _zeros(self, acc: Acc) -> Acc:
+        """As many sums of nothing yet."""
+        kind = self.problem.form.sums
+        return [[self.k.const(0, kind, v.lanes) for v in line] for line in acc]
 
     def _step(
         self,

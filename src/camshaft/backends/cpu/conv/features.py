@@ -28,14 +28,14 @@ def above_one(x: float) -> float:
     return log(max(1.0, x))
 
 
-def tile_features(extent: int, rows: int, cols: int) -> dict[str, float]:
-    """What a register tile costs that is `rows` of an extent high and `cols` vectors wide."""
+def tile_features(extent: int, rows: int, cols: int, sums: int = 1) -> dict[str, float]:
+    """What a register tile costs that is `rows` of an extent high and `cols` vectors wide, of so many sums each."""
     full, rest = divmod(extent, rows)
     return {
-        "latency": above_one(LATENCY / (rows * cols)),
+        "latency": above_one(LATENCY / (rows * cols * sums)),
         "loads": (rows + cols) / (rows * cols),
         "rest": (rest > 0) / (full + 1),
-        "rest latency": (rest > 0) * above_one(LATENCY / (max(rest, 1) * cols)) / (full + 1),
+        "rest latency": (rest > 0) * above_one(LATENCY / (max(rest, 1) * cols * sums)) / (full + 1),
     }
 
 
@@ -49,6 +49,7 @@ def direct_features(
 ) -> Mapping[str, float]:
     """Features of `conv_direct` with these parameters; names of INT8's end in "/i8"."""
     rows, cols, block = (int(params[n]) for n in ("rows", "cols", "block"))
+    sums = int(params.get("sums", 1))
     by_panel = params["order"] == "panel"
     lanes = target.lanes(f32)
     panels = -(-p.k // (cols * lanes))
@@ -57,8 +58,8 @@ def direct_features(
     steps = p.reduction / (4 if p.is_int8 else 1)
     flat = p.n * p.oh == 1
     found = {
-        "cycles": log(cycles(p, rows, cols, target)),
-        **tile_features(p.ow, rows, cols),
+        "cycles": log(cycles(p, rows, cols, target, sums)),
+        **tile_features(p.ow, rows, cols, sums),
         "lanes": log(panels * cols * lanes / p.k),
         "pixel": float(not by_panel),
         "weights by pixel": (not by_panel) * above_one(weights / target.l2_bytes),

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from camshaft.backends.base import KernelSpec, Source
+from camshaft.backends.base import KernelSpec, Packing, Source
 from camshaft.backends.cpu.abi import constant_numbers, operand_pointer, phase_args
 from camshaft.backends.cpu.candidate import CpuCandidate
 from camshaft.backends.cpu.conv.columns import (
@@ -78,6 +78,11 @@ class ConvGroupedCandidate(CpuCandidate[ConvProblem]):
     """Parameters: cols, output pixels of a tile; rows, output rows of a work item; typical (where the
     width is open), pixels of a tile in rows of exactly the typical width, 0 if they have no code of
     their own."""
+
+    @property
+    def packing(self) -> Packing:
+        """The same for all parameters."""
+        return ("grouped",)
 
     def prepack(self, constants: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         """Weights, and for a zero point compensation and a row of it; the rest as is."""

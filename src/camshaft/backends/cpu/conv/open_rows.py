@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from camshaft.backends.cpu.conv.emit import Acc, ConvEmitter, Panel, WeightStream
+from camshaft.backends.cpu.conv.emit import Acc, ConvEmitter
+from camshaft.backends.cpu.conv.panel import Panel, WeightStream
 from camshaft.backends.cpu.conv.plan import Segment
 from camshaft.backends.cpu.conv.row_cut import write_row, write_typical_row
 from camshaft.backends.cpu.conv.taps import columns_inside, rows_inside

@@ -74,6 +74,7 @@ class ConvPlan:
     rows, cols: pixels and vectors of a register tile.  lanes: elements of a vector.
     block: output rows (or tiles, where there is one row) of a work item.
     panel_major: whether items of one weight panel follow each other.
+    sums: which take turns in the reduction, of every element of a tile.
     """
 
     problem: ConvProblem
@@ -82,6 +83,7 @@ class ConvPlan:
     lanes: int
     block: int
     panel_major: bool
+    sums: int = 1
 
     @property
     def kb(self) -> int:

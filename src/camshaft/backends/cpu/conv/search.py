@@ -17,6 +17,9 @@ from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.types import HALVES, f32
 
 _MOST = 5
+_FEW_PIXELS = 2
+_NARROW = (2, 3)
+"""Vectors in the panels that kernels of many pixels read."""
 
 
 def candidates(problem: ConvProblem, target: CpuTarget, threads: int) -> tuple[Params, ...]:
@@ -39,11 +42,31 @@ def candidates(problem: ConvProblem, target: CpuTarget, threads: int) -> tuple[P
                 scored.append((cost * idle * (1 + 0.005 * rank), rows, cols, order, block))
     scored.sort()
     worst = 1.3 * scored[0][0]
-    return tuple(
+    found: list[Params] = [
         {"rows": rows, "cols": cols, "block": block, "order": order}
         for cost, rows, cols, order, block in scored[:_MOST]
         if cost <= worst
-    )
+    ]
+    few = problem.has_open_columns and p.n * p.oh * p.ow <= _FEW_PIXELS
+    return (*found, *(_narrow_panels(p, target, threads) if few else ()))
+
+
+def _narrow_panels(p: SizedConvProblem, target: CpuTarget, threads: int) -> list[Params]:
+    """Tiles of few pixels of an open number, for panels that are as wide as many pixels like them.
+
+    Few pixels take the time that the weights take to arrive, whatever panels they come in, once two sums take turns
+    where there are too few to hide a multiply-add's latency; and the layer's weights need not be packed twice.
+    """
+    lanes, found = target.lanes(f32), list[Params]()
+    for cols in _NARROW:
+        if (cols - 1) * lanes < p.k:
+            block = _block(p, p.ow, cols, target, threads)
+            turns = {"sums": 2} if p.ow * cols <= 4 else {}
+            found += [
+                {"rows": p.ow, "cols": cols, "block": block, "order": order, **turns}
+                for order in ("panel", "pixel")
+            ]
+    return found
 
 
 def accumulators(p: SizedConvProblem, cols: int, target: CpuTarget) -> int:
@@ -67,7 +90,7 @@ def _row_counts(p: SizedConvProblem, cols: int, target: CpuTarget) -> list[int]:
     return list(counts)
 
 
-def cycles(p: SizedConvProblem, rows: int, cols: int, target: CpuTarget) -> float:
+def cycles(p: SizedConvProblem, rows: int, cols: int, target: CpuTarget, sums: int = 1) -> float:
     """Cycles per filter element and useful output element, up to a constant."""
     lanes = target.lanes(f32)
     panels = -(-p.k // (cols * lanes))
@@ -83,7 +106,7 @@ def cycles(p: SizedConvProblem, rows: int, cols: int, target: CpuTarget) -> floa
             loads = (0.9 if target.vector_bits >= 512 else 1.15) * (ceil(width) + pixels)
             # Each tile streams the panel's weights once more: small tiles pay for it.
             stream = 0.35 * width
-            cycles += tiles * count * (max(products, loads, latency) + 0.1 * loads + stream)
+            cycles += tiles * count * (max(products, loads, latency / sums) + 0.1 * loads + stream)
     return cycles * _conflicts(p, rows, target)
 
 

@@ -15,7 +15,7 @@ from functools import cached_property, partial
 
 import numpy as np
 
-from camshaft.backends.base import KernelSpec, Source
+from camshaft.backends.base import KernelSpec, Packing, Source
 from camshaft.backends.cpu.abi import constant_numbers, operand_pointer, phase_args
 from camshaft.backends.cpu.candidate import CpuCandidate
 from camshaft.backends.cpu.expr.epilogue import Epilogue
@@ -93,6 +93,11 @@ class MatmulAmxCandidate(CpuCandidate[MatmulProblem]):
     def scratch_bytes(self) -> int:
         """Bytes of the sums of a block."""
         return scratch_bytes(self.layout.rows, self.layout.cols)
+
+    @property
+    def packing(self) -> Packing:
+        """As its layout says."""
+        return self.layout.packing
 
     def prepack(self, constants: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         """The tiles' configuration, b in panels (integers: and its columns' constants), then the others."""

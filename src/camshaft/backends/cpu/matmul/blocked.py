@@ -15,7 +15,7 @@ from functools import cached_property
 
 import numpy as np
 
-from camshaft.backends.base import KernelSpec, Operand, Source
+from camshaft.backends.base import KernelSpec, Operand, Packing, Source
 from camshaft.backends.cpu.abi import constant_numbers, operand_pointer, phase_args
 from camshaft.backends.cpu.candidate import CpuCandidate
 from camshaft.backends.cpu.expr.epilogue import Epilogue
@@ -175,6 +175,11 @@ class BlockedCandidate(CpuCandidate[MatmulProblem]):
     @property
     def _pitch(self) -> int:
         return self.blocks.panels * self.layout.width
+
+    @property
+    def packing(self) -> Packing:
+        """As its layout says."""
+        return self.layout.packing
 
     def prepack(self, constants: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         """b in panels, then the other constants as they are."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from camshaft.backends.base import Params
+from camshaft.backends.base import Packing, Params
 from camshaft.backends.cpu.matmul.problem import MatmulProblem
 from camshaft.backends.cpu.products.form import ProductForm
 from camshaft.backends.cpu.target import CpuTarget
@@ -38,6 +38,12 @@ class Layout:
     def width(self) -> int:
         """Columns of a panel."""
         return self.cols * self.lanes
+
+    @property
+    def packing(self) -> Packing:
+        """Of constant panels, as a convolution of single pixels calls the same ones."""
+        whole = (self.whole,) if self.whole > 1 else ()
+        return ("panels", self.width, self.form.group, *whole)
 
     def depth(self, p: MatmulProblem) -> Extent:
         """Groups of the reduction in a panel."""

@@ -14,7 +14,7 @@ from functools import cached_property, partial
 
 import numpy as np
 
-from camshaft.backends.base import KernelSpec, Params, Source
+from camshaft.backends.base import KernelSpec, Packing, Params, Source
 from camshaft.backends.cpu.abi import constant_numbers, operand_pointer, phase_args
 from camshaft.backends.cpu.candidate import CpuCandidate
 from camshaft.backends.cpu.expr.epilogue import Epilogue
@@ -76,6 +76,11 @@ class MatmulCandidate(CpuCandidate[MatmulProblem]):
     def layout(self) -> Layout:
         """The register tile and the place of b."""
         return layout_of(self.problem, self.params, self.target)
+
+    @property
+    def packing(self) -> Packing:
+        """As its layout says; none of a b that is computed at run time."""
+        return self.layout.packing if self.problem.b_const else ()
 
     def prepack(self, constants: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         """A constant b in panels (integers: and its columns' constants), then the others as is."""

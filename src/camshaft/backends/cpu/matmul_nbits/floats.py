@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from camshaft.backends.base import KernelSpec, Source
+from camshaft.backends.base import KernelSpec, Packing, Source
 from camshaft.backends.cpu.abi import constant_numbers, phase_args
 from camshaft.backends.cpu.candidate import CpuCandidate
 from camshaft.backends.cpu.lang import FunctionBuilder, Index, Module, Pointer, Value
@@ -80,6 +80,11 @@ class PanelCandidate(CpuCandidate[NbitsProblem]):
     def width(self) -> int:
         """Columns of a panel."""
         return int(self.params["cols"]) * self.target.lanes(f32)
+
+    @property
+    def packing(self) -> Packing:
+        """In panels, signed or not."""
+        return ("nbits", self.width, self.signed)
 
     def prepack(self, constants: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         """The panels, then the epilogue's constants as they are."""

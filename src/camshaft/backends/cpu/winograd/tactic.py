@@ -22,7 +22,7 @@ from functools import cached_property
 
 import numpy as np
 
-from camshaft.backends.base import KernelSpec, Params, Source
+from camshaft.backends.base import KernelSpec, Packing, Params, Source
 from camshaft.backends.cpu.abi import constant_numbers, operand_pointer, phase_args
 from camshaft.backends.cpu.candidate import CpuCandidate
 from camshaft.backends.cpu.expr.epilogue import Epilogue
@@ -135,6 +135,11 @@ class WinogradCandidate(CpuCandidate[None]):
     def features(self, threads: int) -> Mapping[str, float]:
         """As `winograd.features` says."""
         return winograd_features(self.layout, self.target, threads)
+
+    @property
+    def packing(self) -> Packing:
+        """Transformed, in panels."""
+        return ("winograd", int(self.params["m"]), int(self.params["panel"]))
 
     def prepack(self, constants: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         """W, of which the code makes U (`plan`); the other constants as they are."""

@@ -16,7 +16,7 @@ from functools import cached_property
 
 import numpy as np
 
-from camshaft.backends.base import KernelSpec, Params, Source
+from camshaft.backends.base import KernelSpec, Packing, Params, Source
 from camshaft.backends.cpu.abi import phase_args
 from camshaft.backends.cpu.byte_lanes import with_negative_nans
 from camshaft.backends.cpu.candidate import CpuCandidate
@@ -96,6 +96,11 @@ class ConvDepthwiseI8Candidate(CpuCandidate[ConvProblem]):
     def layout(self) -> DepthwiseLayout:
         """What packing and code must agree on."""
         return DepthwiseLayout(self.spec, self.problem, self.params, self.target)
+
+    @property
+    def packing(self) -> Packing:
+        """For the rows that are computed together."""
+        return ("depthwise", self.layout.tall)
 
     def prepack(self, constants: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         """Weights for full tiles and for the last row's, compensation, a row of zero points, and
