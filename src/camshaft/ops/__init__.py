@@ -15,6 +15,7 @@ from camshaft.ops import (
     nbits,
     pooling,
     quantize,
+    recurrent,
     rowwise,
     shapes,
 )
@@ -35,6 +36,7 @@ from camshaft.ops.movement import (
 from camshaft.ops.nbits import MATMUL_NBITS
 from camshaft.ops.pooling import POOL, RESAMPLE
 from camshaft.ops.quantize import DEQUANTIZE, QUANTIZE
+from camshaft.ops.recurrent import RECURRENT
 from camshaft.ops.rowwise import REDUCE, SOFTMAX
 from camshaft.ops.shapes import IOTA, KEPT_ROWS
 
@@ -42,6 +44,7 @@ ALL_OPS = (
     *contraction.OPS,
     *nbits.OPS,
     *attention.OPS,
+    *recurrent.OPS,
     *pooling.OPS,
     *rowwise.OPS,
     *elementwise.OPS,
@@ -76,6 +79,7 @@ __all__ = [
     "POOL",
     "QUANTIZE",
     "RAGGED_ATTENTION",
+    "RECURRENT",
     "REDUCE",
     "RESAMPLE",
     "RESHAPE",

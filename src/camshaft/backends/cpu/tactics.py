@@ -29,6 +29,7 @@ from camshaft.backends.cpu.movement.tactics import Gather, Pad
 from camshaft.backends.cpu.pointwise.tactic import Pointwise
 from camshaft.backends.cpu.pool.whole import PoolGlobal
 from camshaft.backends.cpu.pool.window import PoolWindow
+from camshaft.backends.cpu.recurrent.tactic import Recurrent
 from camshaft.backends.cpu.reduce.softmax import Softmax
 from camshaft.backends.cpu.reduce.tactic import Reduce
 from camshaft.backends.cpu.winograd.tactic import Winograd
@@ -49,6 +50,7 @@ TACTICS: tuple[Tactic[Any], ...] = (
     MatmulNbitsBytes(),
     Attention(),
     RaggedAttention(),
+    Recurrent(),
     PoolGlobal(),
     PoolWindow(),
     Reduce(),
@@ -68,7 +70,7 @@ STRIDED: Mapping[str, Callable[[int, TensorType], bool]] = {
 }
 """Op -> (operand, its type) -> whether its kernels read that operand through any strides."""
 
-IN_ANY_ORDER = frozenset({"attention", "matmul", "ragged_attention"})
+IN_ANY_ORDER = frozenset({"attention", "matmul", "ragged_attention", "recurrent"})
 """Ops whose kernels write results whose axes, but for the last, lie in any order."""
 
 PREFERENCES = Preferences(

@@ -185,6 +185,13 @@ from camshaft.ops.functional.quantization import (
     matmul_integer,
     quantize,
 )
+from camshaft.ops.functional.recurrent import (
+    Cell,
+    CellWeights,
+    cell_activation,
+    cell_parameters,
+    recurrent,
+)
 from camshaft.ops.functional.reduction import (
     amax,
     amin,
@@ -228,6 +235,8 @@ from camshaft.ops.functional.spatial.windows import (
 )
 
 __all__ = [
+    "Cell",
+    "CellWeights",
     "NbitsMatrix",
     "NoCanonicalForm",
     "Padding",
@@ -258,6 +267,8 @@ __all__ = [
     "by_groups",
     "cast",
     "ceil",
+    "cell_activation",
+    "cell_parameters",
     "celu",
     "check_blocked",
     "clamp",
@@ -344,6 +355,7 @@ __all__ = [
     "prod",
     "quantize",
     "reciprocal",
+    "recurrent",
     "relu",
     "remainder",
     "resampled",

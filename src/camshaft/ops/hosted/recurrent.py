@@ -8,12 +8,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from camshaft.errors import ModelError
+from camshaft.ops.cells import (
+    Array,
+    Function,
+    Step,
+    clipped,
+    gru_step,
+    lstm_step,
+    rnn_step,
+    run_direction,
+)
 from camshaft.ops.hosted.call import Call, Value, computed
-
-Array = np.ndarray
-Activation = Callable[[Array], Array]
-Step = Callable[[Array, tuple[Array, ...]], tuple[Array, ...]]
-"""(what the input adds to the gates [N, G*H], states [N, H]) -> new states, the hidden one first."""
 
 _DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
 
@@ -46,7 +51,7 @@ Defaults are those of ONNX's operators; for Affine and ScaledTanh there is none 
 """
 
 
-def _activations(call: Call, default: Sequence[str], directions: int) -> list[list[Activation]]:
+def _activations(call: Call, default: Sequence[str], directions: int) -> list[list[Function]]:
     """The activations of each direction; alphas and betas go to those that have them, in order."""
     names = call.attr_strings("activations") or list(default) * directions
     if call.op_type == "RNN" and names == ["Tanh", "Tanh"]:  # the schema's default, for 1 or 2
@@ -61,7 +66,7 @@ def _activations(call: Call, default: Sequence[str], directions: int) -> list[li
     return [made[d * len(default) :][: len(default)] for d in range(directions)]
 
 
-def _activation(name: str, alphas: Iterator[float], betas: Iterator[float]) -> Activation:
+def _activation(name: str, alphas: Iterator[float], betas: Iterator[float]) -> Function:
     if name.lower() not in _ACTIVATIONS:
         raise ModelError(f"unknown activation {name!r}; there are {', '.join(_ACTIVATIONS)}")
     function, defaults = _ACTIVATIONS[name.lower()]
@@ -131,36 +136,14 @@ class _Layer:
         made = []
         for d, backward in enumerate(self.reversed):
             gates = self.x @ self.w[d].T + sums[d]
-            made.append(self._direction(gates, steps[d], [s[d] for s in self.states], backward))
+            states = [s[d] for s in self.states]
+            made.append(run_direction(gates, steps[d], states, self.lengths, backward=backward))
         y = np.stack([m[0] for m in made], axis=1)
         last = [np.stack(parts) for parts in zip(*(m[1] for m in made), strict=True)]
         if self.batch_first:
             y = y.transpose(2, 0, 1, 3)
             last = [s.swapaxes(0, 1) for s in last]
         return [y, *last]
-
-    def _direction(
-        self, gates: Array, step: Step, states: list[Array], backward: bool
-    ) -> tuple[Array, list[Array]]:
-        """gates: [T, N, G*H].  What lies behind a sequence's end is 0 in Y and leaves its states."""
-        count, batch = gates.shape[:2]
-        y = np.zeros((count, batch, self.hidden), gates.dtype)
-        for t in range(int(self.lengths.max(initial=0))):
-            at = self.lengths - 1 - t if backward else np.full(batch, t)
-            (rows,) = np.nonzero(t < self.lengths)
-            new = step(gates[at[rows], rows], tuple(s[rows] for s in states))
-            for state, value in zip(states, new, strict=True):
-                state[rows] = value
-            y[at[rows], rows] = new[0]
-        # ONNX Runtime gives 0 for a sequence of no steps, whatever its initial states.
-        for state in states:
-            state[self.lengths == 0] = 0
-        return y, states
-
-
-def _clipped(call: Call) -> Callable[[Array], Array]:
-    clip = call.attr_float("clip", 0.0)
-    return (lambda x: np.clip(x, -clip, clip)) if clip > 0 else (lambda x: x)
 
 
 def _results(call: Call, results: Sequence[Array]) -> list[Value]:
@@ -171,82 +154,49 @@ def rnn(call: Call) -> Sequence[Value]:
     """RNN(X, W, R, B, sequence_lens, initial_h) -> Y, Y_h."""
     layer = _Layer.of(call, 1, (5,))
     functions = _activations(call, ("Tanh",), len(layer.reversed))
-    clip = _clipped(call)
-
-    def made(d: int) -> Step:
-        (f,), r = functions[d], layer.r[d].T
-        return lambda gates, states: (f(clip(gates + states[0] @ r)),)
-
+    clip = clipped(call.attr_float("clip", 0.0))
     count = range(len(layer.reversed))
+    steps = [rnn_step(layer.r[d].T, functions[d], clip) for d in count]
     sums = [layer.b[d].reshape(2, -1).sum(0) for d in count]
-    return _results(call, layer.run([made(d) for d in count], sums))
+    return _results(call, layer.run(steps, sums))
 
 
 def gru(call: Call) -> Sequence[Value]:
     """GRU(X, W, R, B, sequence_lens, initial_h) -> Y, Y_h; gates in the order z, r, h."""
     layer = _Layer.of(call, 3, (5,))
     functions = _activations(call, ("Sigmoid", "Tanh"), len(layer.reversed))
-    clip, h, after = _clipped(call), layer.hidden, call.attr_flag("linear_before_reset")
-
-    def made(d: int) -> Step:
-        (f, g), r = functions[d], layer.r[d].T
-        behind = layer.b[d].reshape(2, 3, h)[1, 2]
-
-        def step(gates: Array, states: tuple[Array, ...]) -> tuple[Array, ...]:
-            (old,) = states
-            zr = f(clip(gates[:, : 2 * h] + old @ r[:, : 2 * h]))
-            z, reset = zr[:, :h], zr[:, h:]
-            if after:
-                recurrent = reset * (old @ r[:, 2 * h :] + behind)
-            else:
-                recurrent = (reset * old) @ r[:, 2 * h :] + behind
-            new = g(clip(gates[:, 2 * h :] + recurrent))
-            return ((1 - z) * new + z * old,)
-
-        return step
-
-    count = range(len(layer.reversed))
-    sums = []
-    for d in count:
-        entering, recurring = layer.b[d].reshape(2, 3, h)
+    clip, after = clipped(call.attr_float("clip", 0.0)), call.attr_flag("linear_before_reset")
+    steps, sums = [], []
+    for d in range(len(layer.reversed)):
+        entering, recurring = layer.b[d].reshape(2, 3, layer.hidden)
+        steps.append(gru_step(layer.r[d].T, recurring[2], functions[d], clip, after=after))
         sums.append(np.concatenate([*(entering + recurring)[:2], entering[2]]))
-    return _results(call, layer.run([made(d) for d in count], sums))
+    return _results(call, layer.run(steps, sums))
 
 
-def lstm(call: Call, seen: Activation = np.asarray) -> Sequence[Value]:
+def lstm(call: Call, seen: Function = np.asarray) -> Sequence[Value]:
     """LSTM(X, W, R, B, sequence_lens, initial_h, initial_c, P) -> Y, Y_h, Y_c; gates: i, o, f, c.
 
     seen: what the products see of the input, and of the hidden states at each step.
-
-    The gates' sums are clipped; the cell on its way to the last activation is not, as in ONNX
-    Runtime and OpenVINO (the specification says "the input of activations" and can be read so).
     """
     layer = _Layer.of(call, 4, (5, 6))
     layer = replace(layer, x=seen(layer.x))
     functions = _activations(call, ("Sigmoid", "Tanh", "Tanh"), len(layer.reversed))
-    clip, coupled = _clipped(call), call.attr_flag("input_forget")
-    given, h = call.given(7), layer.hidden
-    peepholes = np.zeros((len(layer.reversed), 3 * h), layer.x.dtype) if given is None else given
-    if peepholes.shape != (len(layer.reversed), 3 * h):
-        raise ModelError(
-            f"peepholes {list(peepholes.shape)} are not [{len(layer.reversed)}, {3 * h}]"
+    clip, coupled = clipped(call.attr_float("clip", 0.0)), call.attr_flag("input_forget")
+    given, h, count = call.given(7), layer.hidden, range(len(layer.reversed))
+    peepholes = np.zeros((len(count), 3 * h), layer.x.dtype) if given is None else given
+    if peepholes.shape != (len(count), 3 * h):
+        raise ModelError(f"peepholes {list(peepholes.shape)} are not [{len(count)}, {3 * h}]")
+    steps = [
+        lstm_step(
+            layer.r[d].T,
+            computed(peepholes[d]).reshape(3, h),
+            functions[d],
+            clip,
+            coupled=coupled,
+            seen=seen,
         )
-
-    def made(d: int) -> Step:
-        (f, g, last), r = functions[d], layer.r[d].T
-        pi, po, pf = computed(peepholes[d]).reshape(3, h)
-
-        def step(gates: Array, states: tuple[Array, ...]) -> tuple[Array, ...]:
-            old, cell = states
-            i, o, forget, c = np.split(gates + seen(old) @ r, 4, axis=1)
-            i = f(clip(i + pi * cell))
-            forget = 1 - i if coupled else f(clip(forget + pf * cell))
-            cell = forget * cell + i * g(clip(c))
-            o = f(clip(o + po * cell))
-            return o * last(cell), cell
-
-        return step
-
-    count = range(len(layer.reversed))
+        for d in count
+    ]
     sums = [layer.b[d].reshape(2, -1).sum(0) for d in count]
-    return _results(call, layer.run([made(d) for d in count], sums))
+    return _results(call, layer.run(steps, sums))

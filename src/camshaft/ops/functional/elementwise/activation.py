@@ -57,7 +57,7 @@ def elu(
     builder: GraphBuilder, x: Tensor, alpha: float = 1.0, *, output: str | None = None
 ) -> Tensor:
     """x, or alpha * (e^x - 1) below 0 (Clevert, Unterthiner, Hochreiter 2015)."""
-    return pointwise(builder, _elu(alpha), x, output=output)
+    return pointwise(builder, elu_expr(alpha), x, output=output)
 
 
 def selu(
@@ -69,7 +69,7 @@ def selu(
     output: str | None = None,
 ) -> Tensor:
     """scale * elu(x, alpha) (Klambauer et al. 2017)."""
-    return pointwise(builder, E.mul(E.const(scale), _elu(alpha)), x, output=output)
+    return pointwise(builder, E.mul(E.const(scale), elu_expr(alpha)), x, output=output)
 
 
 def celu(
@@ -83,7 +83,8 @@ def celu(
     return pointwise(builder, E.select(BELOW_ZERO, negative, X), x, output=output)
 
 
-def _elu(alpha: float) -> Expr:
+def elu_expr(alpha: float) -> Expr:
+    """ELU of i0."""
     negative = E.mul(E.const(alpha), E.sub(E.unary("exp", E.minimum(X, ZERO)), ONE))
     return E.select(BELOW_ZERO, negative, X)
 
@@ -110,15 +111,16 @@ def hard_sigmoid(
     output: str | None = None,
 ) -> Tensor:
     """slope * x + offset, held between 0 and 1."""
-    return pointwise(builder, _hard_sigmoid(slope, offset), x, output=output)
+    return pointwise(builder, hard_sigmoid_expr(slope, offset), x, output=output)
 
 
 def hard_swish(builder: GraphBuilder, x: Tensor, *, output: str | None = None) -> Tensor:
     """x * hard_sigmoid(x) (Howard et al. 2019)."""
-    return pointwise(builder, E.mul(X, _hard_sigmoid(1.0 / 6.0, 0.5)), x, output=output)
+    return pointwise(builder, E.mul(X, hard_sigmoid_expr(1.0 / 6.0, 0.5)), x, output=output)
 
 
-def _hard_sigmoid(slope: float, offset: float) -> Expr:
+def hard_sigmoid_expr(slope: float, offset: float) -> Expr:
+    """Hard sigmoid of i0."""
     return E.clip(E.add(E.mul(X, E.const(slope)), E.const(offset)), 0.0, 1.0)
 
 
@@ -147,22 +149,28 @@ def gelu(
 
 def softplus(builder: GraphBuilder, x: Tensor, *, output: str | None = None) -> Tensor:
     """log(1 + e^x), as max(x, 0) + log(1 + e^-|x|), which cannot overflow."""
-    return pointwise(builder, _softplus(), x, output=output)
+    return pointwise(builder, softplus_expr(), x, output=output)
 
 
-def _softplus() -> Expr:
+def softplus_expr() -> Expr:
+    """Softplus of i0."""
     tail = E.unary("log", E.add(ONE, E.unary("exp", E.unary("neg", E.unary("abs", X)))))
     return E.add(E.maximum(X, ZERO), tail)
 
 
 def softsign(builder: GraphBuilder, x: Tensor, *, output: str | None = None) -> Tensor:
     """x / (1 + |x|)."""
-    return pointwise(builder, E.div(X, E.add(ONE, E.unary("abs", X))), x, output=output)
+    return pointwise(builder, softsign_expr(), x, output=output)
+
+
+def softsign_expr() -> Expr:
+    """Softsign of i0."""
+    return E.div(X, E.add(ONE, E.unary("abs", X)))
 
 
 def mish(builder: GraphBuilder, x: Tensor, *, output: str | None = None) -> Tensor:
     """x * tanh(softplus(x)) (Misra 2019)."""
-    return pointwise(builder, E.mul(X, E.unary("tanh", _softplus())), x, output=output)
+    return pointwise(builder, E.mul(X, E.unary("tanh", softplus_expr())), x, output=output)
 
 
 def shrink(

@@ -1,0 +1,290 @@
+"""Writes the loops of a recurrent layer: steps, blocks of hidden units, tiles of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from camshaft.backends.cpu.abi import constant_numbers, operand_pointer
+from camshaft.backends.cpu.lang import FunctionBuilder, Index, Pointer, Tile, Value
+from camshaft.backends.cpu.recurrent.cells import CellWriter, Lanes
+from camshaft.backends.cpu.recurrent.problem import Gates, Packing, RecurrentProblem
+from camshaft.ir.extents.extent import Extent
+from camshaft.ir.types import f32, i64
+
+ALIGN = 64
+
+
+@dataclass(frozen=True)
+class Split:
+    """Work items: directions x parts of the batch, each a multiple of `rows` rows but the last."""
+
+    problem: RecurrentProblem
+    rows: int
+    parts: int
+
+    @property
+    def size(self) -> Extent:
+        """Rows of a part."""
+        tiles = -(-self.problem.batch // self.rows)
+        return -(-tiles // self.parts) * self.rows
+
+    @property
+    def items(self) -> Extent:
+        """How many there are."""
+        return self.problem.directions * self.parts
+
+
+@dataclass(frozen=True)
+class States:
+    """What stays between steps, in f32: of each direction the hidden state twice (before and after the step), then
+    an LSTM's cell; or, of a GRU that resets the state first, z and the state that is reset.  Rows have H in whole
+    blocks."""
+
+    problem: RecurrentProblem
+    packing: Packing
+
+    @property
+    def count(self) -> int:
+        """Arrays of a direction."""
+        more = {"lstm": 1, "gru": 0 if self.problem.after else 2, "rnn": 0}
+        return 2 + more[self.problem.cell]
+
+    @property
+    def array(self) -> Extent:
+        """Elements of one array."""
+        return self.problem.batch * self.packing.padded
+
+    @property
+    def elements(self) -> Extent:
+        """Of all arrays."""
+        return self.problem.directions * self.count * self.array
+
+
+class RecurrentLoops:
+    """Writes the phase."""
+
+    def __init__(
+        self, k: FunctionBuilder, p: RecurrentProblem, packing: Packing, split: Split
+    ) -> None:
+        self.k, self.p, self.packing, self.split = k, p, packing, split
+        self.states = States(p, packing)
+        self.lanes = k.target.lanes(f32)
+        others = [n for n in constant_numbers(p.spec) if n != 1]
+        numbers = {n: 1 + place for place, n in enumerate(others)}
+        self.options = {
+            name: operand_pointer(k, p.spec, n, numbers) for name, n in p.options.items()
+        }
+        self.space = k.args["workspace"].as_type(f32).aligned(ALIGN)
+
+    def all_items(self) -> None:
+        """Every work item of this call."""
+        k, p, split = self.k, self.p, self.split
+        with k.loop(k.begin, k.end) as item:
+            part = item % split.parts
+            low = k.mul(part, split.size)
+            high = k.min(low + split.size, p.batch)
+            for d, backward in enumerate(p.backward):
+                with k.if_(k.eq(item // split.parts, d)):
+                    _Direction(self, d, bool(backward), low, high).run()
+
+
+class _Direction:
+    """One direction of some rows of the batch."""
+
+    def __init__(
+        self, loops: RecurrentLoops, d: int, backward: bool, low: Value, high: Value
+    ) -> None:
+        self.l, self.k, self.p = loops, loops.k, loops.p
+        self.d, self.backward, self.low, self.high = d, backward, low, high
+        self.lanes, self.packing = loops.lanes, loops.packing
+        states, padded = loops.states, loops.packing.padded
+        base = loops.space.at(states.array * (d * states.count))
+        arrays = [base.at(states.array * n) for n in range(2, states.count)]
+        self.hidden, self.arrays, self.pitch = base, arrays, padded
+
+    # -- where things lie ----------------------------------------------------------------------
+
+    def _row(self, array: Pointer, row: Index) -> Pointer:
+        return array.at(self.k.mul(row, self.pitch))
+
+    def _hidden(self, step: Value, after: int) -> Pointer:
+        """The hidden states before a step, or after it."""
+        return self.hidden.at(((step + after) & 1) * self.l.states.array)
+
+    def _state(self, which: int, operand: Pointer | None, row: Value) -> Pointer:
+        """A row [H] of an initial or a last state [D, N, H]."""
+        strides = self.p.spec.outputs[1 + which].strides
+        if operand is not None:
+            strides = self.p.spec.inputs[self.p.options["hc"[which]]].strides
+        pointer = operand or self.k.args[f"out{1 + which}"]
+        return pointer.at(self.d * strides[0]).at(row * strides[1])
+
+    def _length(self, row: Value) -> Value | None:
+        """How many steps a row has, where that is given."""
+        if "lengths" not in self.l.options:
+            return None
+        k = self.k
+        (stride,) = self.p.spec.inputs[self.p.options["lengths"]].strides
+        given = k.cast(k.load(self.l.options["lengths"].at(row * stride)), i64)
+        return k.max(k.min(given, self.p.steps), 0)
+
+    # -- the loops -----------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """All steps."""
+        k, p = self.k, self.p
+        self._begin()
+        with k.loop(0, p.steps) as step:
+            for number, gates in enumerate(p.passes):
+                self._pass(step, number, gates)
+        self._end()
+
+    def _begin(self) -> None:
+        """Put the initial states where they are worked on."""
+        arrays = [self._hidden(self.k.index(0), 0)]
+        arrays += self.arrays[:1] if self.p.cell == "lstm" else []
+        with self.k.loop(self.low, self.high) as row:
+            for which, array in enumerate(arrays):
+                target, given = self._row(array, row), self.l.options.get("hc"[which])
+                source = None if given is None else self._state(which, given, row)
+                self._copy(source, target, self.pitch)
+
+    def _copy(self, source: Pointer | None, target: Pointer, width: int) -> None:
+        """H elements, or zeros, in a row of `width`."""
+        k, lanes = self.k, self.lanes
+        for tile in k.tiles(self.p.hidden, lanes):
+            (count,) = tile.counts(lanes)
+            value = k.const(0, f32, lanes)
+            if source is not None:
+                value = k.load(source.at(tile.start), lanes, count)
+            k.store(value, target.at(tile.start), None if width != self.p.hidden else count)
+
+    def _end(self) -> None:
+        """Hand out the last states."""
+        k, p = self.k, self.p
+        arrays = [self._hidden(k.index(p.steps), 0)]
+        arrays += self.arrays[:1] if p.cell == "lstm" else []
+        with k.loop(self.low, self.high) as row:
+            length = self._length(row)
+            any_steps = k.index(p.steps) > 0 if length is None else length > 0
+            for which, array in enumerate(arrays):
+                source, target = self._row(array, row), self._state(which, None, row)
+                for tile in k.tiles(p.hidden, self.lanes):
+                    (count,) = tile.counts(self.lanes)
+                    value = k.load(source.at(tile.start), self.lanes)
+                    value = k.select(any_steps, value, k.const(0, f32, self.lanes))
+                    k.store(value, target.at(tile.start), count)
+
+    def _pass(self, step: Value, number: int, gates: Gates) -> None:
+        """The blocks of one pass of a step, with all rows."""
+        k, packing = self.k, self.packing
+        first = k.args["packed0"].at(self.d * packing.direction_size + packing.start(number))
+        for tile in k.tiles(self.p.hidden, packing.width):
+            block = k.index(tile.start) // packing.width
+            weights = first.at(block * packing.block_size(gates)).aligned(ALIGN)
+            self._rows(partial(self._tile, step, number, gates, weights, tile))
+
+    def _rows(self, write: Callable[[Value, int], None]) -> None:
+        """The rows of this item in register tiles: (first row, how many)."""
+        k, rows, batch = self.k, self.l.split.rows, self.p.batch
+        whole = batch // rows * rows
+        if whole != 0:
+            with k.loop(self.low, k.min(self.high, whole), rows) as row:
+                write(row, rows)
+
+        def is_last() -> Value:
+            return k.eq(self.high, batch) & (self.low < self.high)
+
+        for tile in k.rest(batch, whole, rows, is_last=is_last, halves=True):
+            write(k.index(tile.start), tile.size)
+
+    def _tile(
+        self,
+        step: Value,
+        number: int,
+        gates: Gates,
+        weights: Pointer,
+        columns: Tile,
+        row: Value,
+        rows: int,
+    ) -> None:
+        """New states of some rows and hidden units."""
+        before = self._hidden(step, 0) if number == 0 else self.arrays[1]
+        sums = self._products([self._row(before, row + n) for n in range(rows)], weights, gates)
+        counts = columns.counts(self.lanes)
+        for n in range(rows):
+            here = row + n
+            length = self._length(here)
+            place, is_row = self._place(step, length)
+            for v, count in enumerate(counts):
+                at = self.k.add(self.k.index(columns.start), v * self.lanes)
+                lanes = Lanes(here, place, at, count, is_row, step)
+                self._finish(number, lanes, [s[v] for s in sums[n]])
+
+    def _place(self, step: Value, length: Value | None) -> tuple[Value, Value | None]:
+        """Which of the sequence's steps this is, and whether there is such a step (None: there is)."""
+        k = self.k
+        if length is None:
+            return (self.p.steps - 1 - step if self.backward else step), None
+        is_row = step < length
+        if not self.backward:
+            return step, is_row
+        return k.select(is_row, length - 1 - step, step), is_row
+
+    def _products(
+        self, rows: Sequence[Pointer], weights: Pointer, gates: Gates
+    ) -> list[list[list[Value]]]:
+        """[row][gate of the pass][vector]: sums over the state's elements."""
+        k, lanes = self.k, self.lanes
+        cols = self.packing.width // lanes
+        sums = [[[k.const(0.0, f32, lanes)] * cols for _ in gates] for _ in rows]
+        with k.loop(0, self.p.hidden, carry=sums) as unit:
+            line = weights.at(unit * (len(gates) * self.packing.width)).aligned(lanes * 4)
+            spread = [k.broadcast(row.at(unit), lanes) for row in rows]
+            for g in range(len(gates)):
+                for v in range(cols):
+                    w = k.load(line.at(g * self.packing.width + v * lanes), lanes)
+                    for n, h in enumerate(spread):
+                        sums[n][g][v] = k.fma(h, w, sums[n][g][v])
+        return sums
+
+    def _finish(self, number: int, lanes: Lanes, sums: Sequence[Value]) -> None:
+        """Activations and new states of one vector of hidden units of a row."""
+        cell = CellWriter(self.k, self.p, self.d, self.l.options, self.lanes)
+        gates = [cell.gate(lanes, g, s) for g, s in zip(self.p.passes[number], sums, strict=True)]
+        old = k_load(self, self._hidden(lanes.step, 0), lanes)
+        if self.p.cell == "gru" and not self.p.after:
+            if number == 0:
+                z, reset = (cell.activated("f", g) for g in gates)
+                self._store(self.arrays[0], lanes, z)
+                self._store(self.arrays[1], lanes, reset * old)
+                return
+            z = k_load(self, self.arrays[0], lanes)
+            new = cell.mixed(z, cell.activated("g", gates[0]), old)
+        elif self.p.cell == "gru":
+            new = cell.gru(lanes, gates, sums, old)
+        elif self.p.cell == "rnn":
+            new = cell.activated("f", gates[0])
+        else:
+            new, state = cell.lstm(lanes, gates, k_load(self, self.arrays[0], lanes))
+            self._keep(self.arrays[0], lanes, state, k_load(self, self.arrays[0], lanes))
+        self._keep(self._hidden(lanes.step, 1), lanes, new, old)
+        y = new if lanes.is_row is None else self.k.select(lanes.is_row, new, 0.0)
+        strides = self.p.y.strides
+        target = self.k.args["out0"].at(lanes.place * strides[0]).at(self.d * strides[1])
+        self.k.store(y, target.at(lanes.row * strides[2]).at(lanes.unit), lanes.count)
+
+    def _keep(self, array: Pointer, lanes: Lanes, new: Value, old: Value) -> None:
+        """A new state, or the old one where the sequence has ended."""
+        value = new if lanes.is_row is None else self.k.select(lanes.is_row, new, old)
+        self._store(array, lanes, value)
+
+    def _store(self, array: Pointer, lanes: Lanes, value: Value) -> None:
+        self.k.store(value, self._row(array, lanes.row).at(lanes.unit))
+
+
+def k_load(direction: _Direction, array: Pointer, lanes: Lanes) -> Value:
+    """A vector of a state; whole ones, as rows have whole blocks."""
+    return direction.k.load(direction._row(array, lanes.row).at(lanes.unit), direction.lanes)

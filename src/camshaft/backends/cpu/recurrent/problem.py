@@ -1,0 +1,169 @@
+"""A "recurrent" spec in numbers, and how its weights are packed.
+
+T is the number of steps, N the batch, D the number of directions, H the size of the hidden state, G the number
+of gates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from camshaft.backends.base import KernelSpec, Operand
+from camshaft.ir.attrs import expr_attr, ints_attr
+from camshaft.ir.expr import Expr
+from camshaft.ir.extents.extent import Extent
+from camshaft.ir.types import f32
+
+Gates = tuple[int, ...]
+_PASSES: Mapping[tuple[str, bool], tuple[Gates, ...]] = {
+    ("lstm", False): ((0, 1, 2, 3),),
+    ("gru", False): ((0, 1), (2,)),
+    ("gru", True): ((0, 1, 2),),
+    ("rnn", False): ((0,),),
+}
+_OWN = 2
+
+
+@dataclass(frozen=True)
+class RecurrentProblem:
+    """The numbers of a "recurrent" spec.
+
+    options: number of the inputs that a layer may have, by name.  backward: of each direction.
+    """
+
+    spec: KernelSpec
+    cell: str
+    after: bool
+    clip: float
+    coupled: bool
+    backward: tuple[int, ...]
+    functions: Mapping[str, Expr]
+    options: Mapping[str, int]
+
+    @staticmethod
+    def of(spec: KernelSpec) -> RecurrentProblem:
+        """Those of a spec."""
+        attrs = dict(spec.attrs)
+        cell, given, clip = attrs["cell"], attrs.get("given", ()), attrs.get("clip", 0.0)
+        assert isinstance(cell, str)
+        assert isinstance(given, tuple)
+        assert isinstance(clip, float | int)
+        return RecurrentProblem(
+            spec,
+            cell,
+            bool(attrs.get("after", False)) and cell == "gru",
+            float(clip),
+            bool(attrs.get("coupled", False)),
+            ints_attr(spec, "backward"),
+            {name: expr_attr(spec, name) for name in "fgh"},
+            {str(name): _OWN + n for n, name in enumerate(given)},
+        )
+
+    @property
+    def gates(self) -> Operand:
+        """[T, N, D*G*H]."""
+        return self.spec.inputs[0]
+
+    @property
+    def y(self) -> Operand:
+        """[T, D, N, H]."""
+        return self.spec.outputs[0]
+
+    @property
+    def steps(self) -> Extent:
+        """T."""
+        return self.gates.shape[0]
+
+    @property
+    def batch(self) -> Extent:
+        """N."""
+        return self.gates.shape[1]
+
+    @property
+    def directions(self) -> int:
+        """D."""
+        return len(self.backward)
+
+    @property
+    def hidden(self) -> int:
+        """H."""
+        size = self.spec.inputs[1].shape[2]
+        assert isinstance(size, int)
+        return size
+
+    @property
+    def passes(self) -> tuple[Gates, ...]:
+        """The gates whose products are made together; those of a second pass wait for the first one."""
+        return _PASSES[self.cell, self.after]
+
+    @property
+    def gate_count(self) -> int:
+        """G."""
+        return sum(map(len, self.passes))
+
+    @cached_property
+    def states(self) -> tuple[str, ...]:
+        """Those that stay from step to step, besides the hidden one."""
+        return ("c",) if self.cell == "lstm" else ()
+
+
+def is_supported(spec: KernelSpec) -> bool:
+    """Whether there is code for the types and strides of a "recurrent" spec: floats of which rows are adjacent, and
+    constant weights."""
+    r = spec.inputs[1]
+    if not r.const or not isinstance(r.shape[2], int):
+        return False
+    floats = [o for o in (*spec.inputs, *spec.outputs) if not o.dtype.is_int]
+    adjacent = all(o.strides[-1] == 1 or o.shape[-1] == 1 for o in floats)
+    return adjacent and all(o.dtype == f32 for o in floats)
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Weights in blocks of `width` hidden units: [D] [pass] [block] [H] [gate of the pass] [width].
+
+    What a block lacks of `width` units is 0.
+    """
+
+    problem: RecurrentProblem
+    width: int
+
+    @property
+    def blocks(self) -> int:
+        """How many a pass has."""
+        return -(-self.problem.hidden // self.width)
+
+    @property
+    def padded(self) -> int:
+        """H in whole blocks."""
+        return self.blocks * self.width
+
+    def block_size(self, gates: Gates) -> int:
+        """Elements of one block of a pass."""
+        return self.problem.hidden * len(gates) * self.width
+
+    def start(self, number: int) -> int:
+        """Where a pass begins in a direction."""
+        return sum(self.block_size(g) * self.blocks for g in self.problem.passes[:number])
+
+    @property
+    def direction_size(self) -> int:
+        """Elements of all passes of a direction."""
+        return self.start(len(self.problem.passes))
+
+    def packed(self, r: np.ndarray) -> np.ndarray:
+        """r: [D, G*H, H]."""
+        p, h = self.problem, self.problem.hidden
+        gates = np.zeros((p.directions, p.gate_count, self.padded, h), r.dtype)
+        gates[:, :, :h] = r.reshape(p.directions, p.gate_count, h, h)
+        blocks = gates.reshape(p.directions, p.gate_count, self.blocks, self.width, h)
+        parts = [
+            blocks[d, list(chosen)].transpose(1, 3, 0, 2).reshape(-1)
+            for d in range(p.directions)
+            for chosen in p.passes
+        ]
+        return np.concatenate(parts)

@@ -1,0 +1,85 @@
+"""Recurrent layers: all steps of a direction in one piece of code, FP32.
+
+The states stay in the workspace, in the core's cache; so do the weights as far as they fit.  Gates are put
+together in registers: the products of one block of hidden units with all gates, then the activations, then the new
+states.  Work items are (direction, rows of the batch); a direction's steps are one item, as each needs the one
+before (Zhang et al., DeepCPU, USENIX ATC 2018, keep weights in private caches likewise).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+
+from camshaft.backends.base import KernelSpec, Source
+from camshaft.backends.cpu.abi import constant_numbers, phase_args
+from camshaft.backends.cpu.candidate import CpuCandidate
+from camshaft.backends.cpu.lang import Module
+from camshaft.backends.cpu.recurrent.loops import RecurrentLoops, Split, States
+from camshaft.backends.cpu.recurrent.problem import Packing, RecurrentProblem, is_supported
+from camshaft.backends.cpu.target import CpuTarget
+from camshaft.ir.extents.extent import Extent
+from camshaft.ir.extents.sizes import typical
+from camshaft.ir.types import DType, f32
+
+
+class Recurrent:
+    """Register tiles of rows of the batch by vectors of hidden units, all gates of them."""
+
+    name = "recurrent"
+    version = 1
+
+    def plan(
+        self, spec: KernelSpec, target: CpuTarget, threads: int
+    ) -> Sequence[RecurrentCandidate]:
+        """Tiles that fit the registers, as high as the batch is."""
+        if spec.op != "recurrent" or not is_supported(spec):
+            return ()
+        p = RecurrentProblem.of(spec)
+        batch, widest = typical(p.batch), max(map(len, p.passes))
+        vectors = -(-p.hidden // target.lanes(f32))
+        found: dict[tuple[int, int], None] = {}
+        for cols in (2, 1, 4, 8):
+            cols = min(cols, vectors)
+            most = (target.registers - 1) // (widest * cols + 1)
+            if most >= 1 and widest * cols <= target.registers - 3:
+                found[(min(most, batch), cols)] = None
+        order = sorted(found, key=lambda f: -min(f[0] * f[1] * widest, 12))
+        parts = max(1, min(batch, -(-threads // p.directions)))
+        return [
+            RecurrentCandidate(spec, target, p, {"rows": rows, "cols": cols, "parts": parts})
+            for rows, cols in order
+        ]
+
+
+class RecurrentCandidate(CpuCandidate[RecurrentProblem]):
+    """Parameters: rows (of the batch), cols (vectors of hidden units): the register tile; parts: of the batch, which
+    are work items."""
+
+    @cached_property
+    def packing(self) -> Packing:
+        """How weights are packed."""
+        return Packing(self.problem, int(self.params["cols"]) * self.target.lanes(f32))
+
+    def prepack(self, constants: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+        """The weights in blocks, then the other constants as they are."""
+        numbers = constant_numbers(self.spec)
+        others = [n for n in numbers if n != 1]
+        made = [self.packing.packed(constants[numbers[1]])]
+        return made + [np.ascontiguousarray(constants[numbers[n]]) for n in others]
+
+    def workspace(self, threads: int) -> Extent:
+        """Bytes of the states of all directions."""
+        return 4 * States(self.problem, self.packing).elements
+
+    def emit(self) -> Source:
+        """One phase."""
+        p, m = self.problem, Module(self.target)
+        split = Split(p, int(self.params["rows"]), int(self.params["parts"]))
+        packed: list[DType] = [f32]
+        packed += [o.dtype for n, o in enumerate(self.spec.inputs) if o.const and n != 1]
+        with m.phase("recurrent", split.items, phase_args(self.spec, packed)) as k:
+            RecurrentLoops(k, p, self.packing, split).all_items()
+        return m.source()

@@ -1,0 +1,129 @@
+"""LSTM, GRU and RNN.
+
+T is the number of steps, N the batch, D the number of directions, C the width of the input, H that of the hidden
+state, G the number of gates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from camshaft.errors import ModelError
+from camshaft.frontends.onnx.context import Handler, NodeContext
+from camshaft.frontends.onnx.demands import demand
+from camshaft.ir.expr import Expr
+from camshaft.ir.graph import Tensor
+from camshaft.ir.types import f32, f64
+from camshaft.ops import functional as F
+from camshaft.ops.cells import FUNCTIONS, STATES
+from camshaft.ops.functional.core import NoCanonicalForm
+
+_DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
+_DEFAULTS = {"lstm": ("Sigmoid", "Tanh", "Tanh"), "gru": ("Sigmoid", "Tanh"), "rnn": ("Tanh",)}
+
+
+def _layer(kind: str) -> Handler:
+    return lambda ctx: _Layer(ctx, kind).results()
+
+
+class _Layer:
+    """One node: its inputs with time first, in f32."""
+
+    def __init__(self, ctx: NodeContext, kind: str) -> None:
+        self.ctx, self.kind, self.b = ctx, kind, ctx.builder
+        demand(ctx)
+        self.dtype = ctx.arg(0).type.dtype
+        if self.dtype == f64 or ctx.arg(2).data is None:
+            raise NoCanonicalForm(f"{kind} of {self.dtype}, or of weights that are computed")
+        direction = ctx.attr_str("direction", "forward")
+        if direction not in _DIRECTIONS:
+            raise ModelError(f"direction={direction!r} is none of {', '.join(_DIRECTIONS)}")
+        self.backward = _DIRECTIONS[direction]
+        self.batch_first = bool(ctx.attr_int("layout"))
+        hidden = ctx.arg(2).shape[-1]
+        if ctx.attr_int("hidden_size", 0) not in (0, hidden):
+            raise ModelError(
+                f"hidden_size={ctx.attr_int('hidden_size')} is not {hidden}, as R has it"
+            )
+
+    def results(self) -> list[Tensor]:
+        """Y, and the last states, as ONNX has them."""
+        functions = self._functions()
+        if len(set(functions)) == 1:
+            made = self._made(functions[0], None)
+        else:  # directions of other activations are layers of their own
+            each = [self._made(f, d) for d, f in enumerate(functions)]
+            axes = (1, *[0] * STATES[self.kind])
+            made = [
+                F.concat(self.b, parts, axis)
+                for parts, axis in zip(zip(*each, strict=True), axes, strict=True)
+            ]
+        turned = [made[0], *made[1:]]
+        if self.batch_first:
+            turned = [
+                F.transpose(self.b, made[0], (2, 0, 1, 3)),
+                *(F.transpose(self.b, s, (1, 0, 2)) for s in made[1:]),
+            ]
+        return [F.cast(self.b, t, self.dtype) for t in turned][: len(self.ctx.proto.output)]
+
+    def _made(self, functions: Sequence[Expr], direction: int | None) -> Sequence[Tensor]:
+        """Of all directions, or of one."""
+        states = [self._given(n, direction, turned=True) for n in (5, 6)[: STATES[self.kind]]]
+        lengths = self.ctx.arg(4) if self.ctx.has(4) else None
+        x = self._float(self.ctx.arg(0))
+        if self.batch_first:
+            x = F.transpose(self.b, x, (1, 0, 2))
+        cell = F.Cell(
+            self.kind,
+            functions,
+            max(0.0, self.ctx.attr_float("clip", 0.0)),
+            coupled=bool(self.ctx.attr_int("input_forget")),
+            after=bool(self.ctx.attr_int("linear_before_reset")),
+        )
+        backward = self.backward if direction is None else self.backward[direction : direction + 1]
+        return F.recurrent(self.b, x, self._weights(direction), cell, backward, lengths, states)
+
+    def _weights(self, direction: int | None) -> F.CellWeights:
+        w, r = self._given(1, direction), self._given(2, direction)
+        assert w is not None
+        assert r is not None
+        peepholes = self._given(7, direction) if self.kind == "lstm" else None
+        return F.CellWeights(w, r, self._given(3, direction), peepholes)
+
+    def _given(self, index: int, direction: int | None, *, turned: bool = False) -> Tensor | None:
+        """An input, in f32, with directions first; or of one direction."""
+        if not self.ctx.has(index):
+            return None
+        t = self._float(self.ctx.arg(index))
+        if turned and self.batch_first:
+            t = F.transpose(self.b, t, (1, 0, 2))
+        return t if direction is None else F.narrow(self.b, t, 0, direction, 1)
+
+    def _float(self, t: Tensor) -> Tensor:
+        return F.cast(self.b, t, f32)
+
+    def _functions(self) -> list[tuple[Expr, ...]]:
+        """The activations of each direction; alphas and betas go to those that have them, in order."""
+        count, each = len(self.backward), FUNCTIONS[self.kind]
+        names = self.ctx.attr_strings("activations") or _DEFAULTS[self.kind] * count
+        if self.kind == "rnn" and tuple(names) == ("Tanh", "Tanh"):  # the schema's default
+            names = names[:count]
+        if len(names) != each * count:
+            raise ModelError(
+                f"activations={list(names)} are not {each} for each of {count} directions"
+            )
+        alphas = iter(self.ctx.attr_floats("activation_alpha") or ())
+        betas = iter(self.ctx.attr_floats("activation_beta") or ())
+        made = []
+        for name in names:
+            taken = F.cell_parameters(name)
+            given = [next(v, None) for v in (alphas, betas)[:taken]]
+            made.append(F.cell_activation(name, *given))
+        return [tuple(made[d * each :][:each]) for d in range(count)]
+
+
+HANDLERS: Mapping[str, Handler] = {
+    "GRU": _layer("gru"),
+    "LSTM": _layer("lstm"),
+    "RNN": _layer("rnn"),
+}

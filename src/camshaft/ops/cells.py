@@ -1,0 +1,110 @@
+"""The equations of recurrent cells in NumPy, and how a direction runs through a batch of sequences.
+
+N is the batch, T the number of steps, H the size of the hidden state, G the number of gates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+Array = np.ndarray
+Function = Callable[[Array], Array]
+Step = Callable[[Array, tuple[Array, ...]], tuple[Array, ...]]
+"""(what the input adds to the gates [N, G*H], states [N, H]) -> new states, the hidden one first."""
+
+GATES = {"lstm": 4, "gru": 3, "rnn": 1}
+"""Kind of cell -> how many gates it has.  Their orders: i, o, f, c; z, r, h."""
+FUNCTIONS = {"lstm": 3, "gru": 2, "rnn": 1}
+"""Kind of cell -> how many activations it has."""
+STATES = {"lstm": 2, "gru": 1, "rnn": 1}
+"""Kind of cell -> how many states it keeps, the hidden one first."""
+
+
+def clipped(clip: float) -> Function:
+    """Holds the sums of gates between -clip and clip; 0: leaves them."""
+    return (lambda x: np.clip(x, -clip, clip)) if clip > 0 else (lambda x: x)
+
+
+def rnn_step(r: Array, functions: Sequence[Function], clip: Function) -> Step:
+    """r: [H, H], as it multiplies the state from the right."""
+    (f,) = functions
+    return lambda gates, states: (f(clip(gates + states[0] @ r)),)
+
+
+def gru_step(
+    r: Array, behind: Array, functions: Sequence[Function], clip: Function, *, after: bool
+) -> Step:
+    """r: [H, 3*H].  behind: [H], the bias of h's recurrent product.  after: whether the reset gate multiplies that
+    product, not the state that enters it."""
+    f, g = functions
+    h = len(r)
+
+    def step(gates: Array, states: tuple[Array, ...]) -> tuple[Array, ...]:
+        (old,) = states
+        zr = f(clip(gates[:, : 2 * h] + old @ r[:, : 2 * h]))
+        z, reset = zr[:, :h], zr[:, h:]
+        if after:
+            recurrent = reset * (old @ r[:, 2 * h :] + behind)
+        else:
+            recurrent = (reset * old) @ r[:, 2 * h :] + behind
+        new = g(clip(gates[:, 2 * h :] + recurrent))
+        return ((1 - z) * new + z * old,)
+
+    return step
+
+
+def lstm_step(
+    r: Array,
+    peepholes: Array,
+    functions: Sequence[Function],
+    clip: Function,
+    *,
+    coupled: bool,
+    seen: Function = np.asarray,
+) -> Step:
+    """r: [H, 4*H].  peepholes: [3, H], of i, o and f.  coupled: whether f is 1 - i.  seen: what the product sees of the
+    hidden state.
+
+    The gates' sums are clipped; the cell on its way to the last activation is not, as in ONNX
+    Runtime and OpenVINO (the specification says "the input of activations" and can be read so).
+    """
+    f, g, last = functions
+    pi, po, pf = peepholes
+
+    def step(gates: Array, states: tuple[Array, ...]) -> tuple[Array, ...]:
+        old, cell = states
+        i, o, forget, c = np.split(gates + seen(old) @ r, 4, axis=1)
+        i = f(clip(i + pi * cell))
+        forget = 1 - i if coupled else f(clip(forget + pf * cell))
+        cell = forget * cell + i * g(clip(c))
+        o = f(clip(o + po * cell))
+        return o * last(cell), cell
+
+    return step
+
+
+def run_direction(
+    gates: Array, step: Step, states: Sequence[Array], lengths: Array | None, *, backward: bool
+) -> tuple[Array, list[Array]]:
+    """Y [T, N, H] and the last states.  gates: [T, N, G*H].  states: initial ones [N, H], the hidden one first.
+    lengths: of the sequences [N], None: T.
+
+    What lies behind a sequence's end is 0 in Y and leaves its states.
+    """
+    count, batch = gates.shape[:2]
+    states = [np.array(s) for s in states]
+    lengths = np.full(batch, count) if lengths is None else lengths
+    y = np.zeros((count, batch, states[0].shape[-1]), gates.dtype)
+    for t in range(int(lengths.max(initial=0))):
+        at = lengths - 1 - t if backward else np.full(batch, t)
+        (rows,) = np.nonzero(t < lengths)
+        new = step(gates[at[rows], rows], tuple(s[rows] for s in states))
+        for state, value in zip(states, new, strict=True):
+            state[rows] = value
+        y[at[rows], rows] = new[0]
+    # ONNX Runtime gives 0 for a sequence of no steps, whatever its initial states.
+    for state in states:
+        state[lengths == 0] = 0
+    return y, states

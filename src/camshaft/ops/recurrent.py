@@ -1,0 +1,159 @@
+"""Recurrent layers: what a cell makes of the sums that the input gives its gates, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from camshaft.errors import ModelError
+from camshaft.ir import expr as E
+from camshaft.ir.extents.constraints import require_equal
+from camshaft.ir.extents.extent import Extent
+from camshaft.ir.op import Attribute, Integers, OpDef, Types
+from camshaft.ir.types import TensorType, f32
+from camshaft.ops.cells import (
+    FUNCTIONS,
+    GATES,
+    STATES,
+    Function,
+    Step,
+    clipped,
+    gru_step,
+    lstm_step,
+    rnn_step,
+    run_direction,
+)
+
+Attrs = Mapping[str, Any]
+
+OPTIONS = ("behind", "lengths", "h", "c", "peepholes")
+"""Inputs that a layer may have, in their order: the bias [D, H] of the recurrent product of a GRU's h, lengths of the
+sequences [N], the initial states [D, N, H], peepholes [D, 3*H] of an LSTM's i, o and f."""
+_OWN = 2
+
+
+def option(attrs: Attrs, name: str) -> int | None:
+    """The number of an input that a layer may have."""
+    return _OWN + attrs["given"].index(name) if name in attrs["given"] else None
+
+
+def _infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorType]:
+    cell, given, directions = attrs["cell"], attrs["given"], len(attrs["backward"])
+    if cell not in GATES:
+        raise ModelError(f"there is no recurrent cell {cell!r}; there are {', '.join(GATES)}")
+    if given != tuple(name for name in OPTIONS if name in given) or len(types) != _OWN + len(given):
+        raise ModelError(f"{len(types)} inputs are not gates, weights and {', '.join(given)}")
+    gates, r = types[:2]
+    if gates.rank != 3 or r.rank != 3 or not 1 <= directions <= 2:
+        raise ModelError(f"gates {gates} and weights {r} are not [T,N,D*G*H] and [D,G*H,H]")
+    hidden = r.shape[2]
+    steps, batch, width = gates.shape
+    misfit = f"gates {gates} and weights {r} do not fit {directions} directions of {cell} cells"
+    require_equal(r.shape[0], directions, misfit)
+    require_equal(r.shape[1], hidden * GATES[cell], misfit)
+    require_equal(width, r.shape[1] * directions, misfit)
+    state = (directions, batch, hidden)
+    shapes: Mapping[str, tuple[Extent, ...]] = {
+        "behind": (directions, hidden),
+        "lengths": (batch,),
+        "h": state,
+        "c": state,
+        "peepholes": (directions, 3 * hidden),
+    }
+    for t, name in zip(types[_OWN:], given, strict=True):
+        if t.rank != len(shapes[name]) or t.dtype.is_int != (name == "lengths"):
+            raise ModelError(f"{name} {t} of a {cell} cell is not {list(shapes[name])}")
+        for a, b in zip(t.shape, shapes[name], strict=True):
+            require_equal(a, b, f"{name} {t} of a {cell} cell must be {list(shapes[name])}")
+    if {t.dtype for t in types if not t.dtype.is_int} != {f32}:
+        raise ModelError(f"recurrent cells are computed in f32, not of {gates} and {r}")
+    y = TensorType(f32, (steps, directions, batch, hidden))
+    return [y, *[TensorType(f32, state)] * STATES[cell]]
+
+
+def _function(expr: E.Expr) -> Function:
+    return lambda x: np.asarray(E.evaluate(expr, [x]))
+
+
+def _reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndarray]:
+    gates, r = arrays[:2]
+    directions, batch, hidden = len(r), gates.shape[1], r.shape[2]
+    options = dict(zip(attrs["given"], arrays[_OWN:], strict=True))
+    zero = np.zeros((directions, batch, hidden), np.float32)
+    states = [options.get(name, zero) for name in ("h", "c")[: STATES[attrs["cell"]]]]
+    made = []
+    for d, backward in enumerate(attrs["backward"]):
+        own = gates.reshape(*gates.shape[:2], directions, -1)[:, :, d]
+        step = _step(attrs, r[d].T, {n: a[d] for n, a in options.items() if n != "lengths"})
+        made.append(
+            run_direction(
+                own, step, [s[d] for s in states], options.get("lengths"), backward=bool(backward)
+            )
+        )
+    y = np.stack([m[0] for m in made], axis=1)
+    return [y, *(np.stack(parts) for parts in zip(*(m[1] for m in made), strict=True))]
+
+
+def _step(attrs: Attrs, r: np.ndarray, options: Mapping[str, np.ndarray]) -> Step:
+    """r: [H, G*H].  options: of one direction."""
+    cell, clip = attrs["cell"], clipped(attrs["clip"])
+    functions = [_function(attrs[name]) for name in "fgh"[: FUNCTIONS[cell]]]
+    if cell == "rnn":
+        return rnn_step(r, functions, clip)
+    if cell == "gru":
+        behind = options.get("behind", np.zeros(len(r), np.float32))
+        return gru_step(r, behind, functions, clip, after=attrs["after"])
+    peepholes = options.get("peepholes", np.zeros(3 * len(r), np.float32))
+    return lstm_step(r, peepholes.reshape(3, -1), functions, clip, coupled=attrs["coupled"])
+
+
+def _macs(types: Types, output: TensorType, attrs: Attrs) -> Extent:
+    gates, r = types[:2]
+    return gates.size * r.shape[2]
+
+
+def _integers(types: Types, attrs: Attrs) -> Mapping[int, Integers]:
+    lengths = option(attrs, "lengths")
+    return {} if lengths is None else {lengths: (0, types[0].shape[0])}
+
+
+_SIGMOID, _TANH = E.sigmoid(E.inp(0)), E.unary("tanh", E.inp(0))
+
+RECURRENT = OpDef(
+    "recurrent",
+    "An LSTM, GRU or RNN layer of one or two directions, from what the input adds to the gates, [T, N, D*G*H] (the input's "
+    "products and all biases), and the recurrent weights [D, G*H, H]; gates in the orders i, o, f, c and z, r, h. Behind "
+    "them come the inputs that `given` names, in its order. Results: the hidden states of all steps [T, D, N, H], 0 "
+    "behind the end of a sequence, then the last states [D, N, H] (h, and c of an LSTM), 0 for sequences of no steps.",
+    _infer,
+    _reference,
+    {
+        "cell": Attribute('"lstm", "gru" or "rnn"'),
+        "backward": Attribute("of each direction, 1 where it runs from the sequences' ends", (0,)),
+        "given": Attribute(
+            "which further inputs there are, of behind [D, H] (the bias of the recurrent product of a GRU's h), lengths [N], "
+            "h and c (initial states [D, N, H]), peepholes [D, 3*H] (of i, o and f)",
+            (),
+        ),
+        "f": Attribute(
+            "activation of the gates i, o, f or z, r; of an RNN, of its only sum", _SIGMOID
+        ),
+        "g": Attribute("activation of the gate c or h", _TANH),
+        "h": Attribute("activation of an LSTM's cell on its way out", _TANH),
+        "clip": Attribute(
+            "sums of gates are held between minus this and this; 0: they are not", 0.0
+        ),
+        "coupled": Attribute("whether an LSTM's f is 1 - i", False),
+        "after": Attribute(
+            "whether a GRU's reset gate multiplies the recurrent product, not the state that enters it",
+            False,
+        ),
+    },
+    "recurrent",
+    macs=_macs,
+    integers=_integers,
+)
+
+OPS = (RECURRENT,)
