@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from camshaft.backends.cpu.lang.tiles import TileLoops
+from camshaft.backends.cpu.lang.shared import SharedWords
 from camshaft.backends.cpu.lang.values import Index, Pointer
 from camshaft.ir.types import DType, bf16, i8, u8
 
@@ -37,7 +37,7 @@ def whole_tiles() -> np.ndarray:
     return config
 
 
-class MatrixTiles(TileLoops):
+class MatrixTiles(SharedWords):
     """Adds tiles; for targets with `has_amx`."""
 
     def tile_configure(self, config: Pointer) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from camshaft.backends.cpu.abi import constant_numbers, operand_pointer
-from camshaft.backends.cpu.lang import FunctionBuilder, Index, Pointer, Tile, Value
+from camshaft.backends.cpu.lang import FunctionBuilder, Index, Part, Pointer, Tile, Value
 from camshaft.backends.cpu.recurrent.cells import CellWriter, Lanes
 from camshaft.backends.cpu.recurrent.problem import Gates, Packing, RecurrentProblem
 from camshaft.ir.extents.extent import Extent
@@ -18,11 +18,13 @@ ALIGN = 64
 
 @dataclass(frozen=True)
 class Split:
-    """Work items: directions x parts of the batch, each a multiple of `rows` rows but the last."""
+    """Work items: directions x parts of the batch, each a multiple of `rows` rows but the last, x shares of the
+    hidden units."""
 
     problem: RecurrentProblem
     rows: int
     parts: int
+    shares: int = 1
 
     @property
     def size(self) -> Extent:
@@ -31,9 +33,14 @@ class Split:
         return -(-tiles // self.parts) * self.rows
 
     @property
-    def items(self) -> Extent:
-        """How many there are."""
+    def groups(self) -> int:
+        """Directions x parts."""
         return self.problem.directions * self.parts
+
+    @property
+    def items(self) -> int:
+        """How many there are."""
+        return self.groups * self.shares
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,16 @@ class States:
         """Of all arrays."""
         return self.problem.directions * self.count * self.array
 
+    def nbytes(self, split: Split) -> Extent:
+        """Of all arrays, behind the words by which a group's workers agree."""
+        return 4 * self.elements + words(split)
+
+
+def words(split: Split) -> int:
+    """Bytes of the words of all groups: how many shares are done, and of each share how often it was claimed, a
+    cache line each."""
+    return 0 if split.shares == 1 else split.groups * (1 + split.shares) * ALIGN
+
 
 class RecurrentLoops:
     """Writes the phase."""
@@ -76,26 +93,42 @@ class RecurrentLoops:
         self.options = {
             name: operand_pointer(k, p.spec, n, numbers) for name, n in p.options.items()
         }
-        self.space = k.args["workspace"].as_type(f32).aligned(ALIGN)
+        self.space = k.args["workspace"].at(words(split)).as_type(f32).aligned(ALIGN)
 
-    def all_items(self) -> None:
-        """Every work item of this call."""
+    def all_items(self, do: Callable[[Direction], None], shares: int = 1) -> None:
+        """Every work item of this call, of which each group has `shares`."""
         k, p, split = self.k, self.p, self.split
         with k.loop(k.begin, k.end) as item:
-            part = item % split.parts
+            share, group = item % shares, item // shares
+            part = group % split.parts
             low = k.mul(part, split.size)
             high = k.min(low + split.size, p.batch)
             for d, backward in enumerate(p.backward):
-                with k.if_(k.eq(item // split.parts, d)):
-                    _Direction(self, d, bool(backward), low, high).run()
+                with k.if_(k.eq(group // split.parts, d)):
+                    do(Direction(self, d, bool(backward), low, high, Group(group, share)))
 
 
-class _Direction:
+@dataclass(frozen=True)
+class Group:
+    """The workers of one direction and part: its number, and the share that this one begins with."""
+
+    number: Value
+    share: Value
+
+
+class Direction:
     """One direction of some rows of the batch."""
 
     def __init__(
-        self, loops: RecurrentLoops, d: int, backward: bool, low: Value, high: Value
+        self,
+        loops: RecurrentLoops,
+        d: int,
+        backward: bool,
+        low: Value,
+        high: Value,
+        group: Group,
     ) -> None:
+        self.group = group
         self.l, self.k, self.p = loops, loops.k, loops.p
         self.d, self.backward, self.low, self.high = d, backward, low, high
         self.lanes, self.packing = loops.lanes, loops.packing
@@ -133,16 +166,46 @@ class _Direction:
     # -- the loops -----------------------------------------------------------------------------
 
     def run(self) -> None:
-        """All steps."""
+        """All steps, by one worker."""
         k, p = self.k, self.p
-        self._begin()
+        self.begin()
         with k.loop(0, p.steps) as step:
             for number, gates in enumerate(p.passes):
-                self._pass(step, number, gates)
-        self._end()
+                self._pass(step, number, gates, None)
+        self.end()
 
-    def _begin(self) -> None:
+    def take_shares(self) -> None:
+        """Steps by several workers.
+
+        Each takes its share of the hidden units, then any share of the step that nobody has claimed, so that nobody
+        waits for a worker who has not come, or is late.  It waits for those at work before the next step.
+        """
+        k, p, count = self.k, self.p, len(self.p.passes)
+        shares = self.l.split.shares
+        done = self._word(self.k.index(0))
+        begun = k.load_shared(done) // shares
+        with k.loop(begun, k.index(p.steps * count)) as stage:
+            for offset in range(shares):
+                share = (self.group.share + offset) % shares
+                with k.if_(k.claim(self._word(share + 1), stage)):
+                    step = stage // count
+                    for number, gates in enumerate(p.passes):
+                        with k.if_(k.eq(stage % count, number)):
+                            self._pass(step, number, gates, share)
+                    k.add_shared(done, 1)
+            k.wait_until(done, (stage + 1) * shares)
+
+    def _word(self, number: Value) -> Pointer:
+        """Word `number` of this group: 0 counts shares that are done, the others claims of each."""
+        shares = self.l.split.shares
+        line = self.group.number * (1 + shares) + number
+        return self.k.args["workspace"].at(line * ALIGN).as_type(i64).aligned(8)
+
+    def begin(self) -> None:
         """Put the initial states where they are worked on."""
+        if self.l.split.shares > 1:
+            for number in range(1 + self.l.split.shares):
+                self.k.store(self.k.const(0, i64), self._word(self.k.index(number)))
         arrays = [self._hidden(self.k.index(0), 0)]
         arrays += self.arrays[:1] if self.p.cell == "lstm" else []
         with self.k.loop(self.low, self.high) as row:
@@ -161,7 +224,7 @@ class _Direction:
                 value = k.load(source.at(tile.start), lanes, count)
             k.store(value, target.at(tile.start), None if width != self.p.hidden else count)
 
-    def _end(self) -> None:
+    def end(self) -> None:
         """Hand out the last states."""
         k, p = self.k, self.p
         arrays = [self._hidden(k.index(p.steps), 0)]
@@ -177,11 +240,17 @@ class _Direction:
                     value = k.select(any_steps, value, k.const(0, f32, self.lanes))
                     k.store(value, target.at(tile.start), count)
 
-    def _pass(self, step: Value, number: int, gates: Gates) -> None:
-        """The blocks of one pass of a step, with all rows."""
+    def _pass(self, step: Value, number: int, gates: Gates, share: Value | None) -> None:
+        """The blocks of one pass of a step, or of a share of them, with all rows."""
         k, packing = self.k, self.packing
         first = k.args["packed0"].at(self.d * packing.direction_size + packing.start(number))
-        for tile in k.tiles(self.p.hidden, packing.width):
+        part = None
+        if share is not None:
+            shares = self.l.split.shares
+            size = -(-packing.blocks // shares) * packing.width
+            last = (packing.blocks - 1) // -(-packing.blocks // shares)
+            part = Part(share * size, size, lambda: k.eq(share, last))
+        for tile in k.tiles(self.p.hidden, packing.width, part=part):
             block = k.index(tile.start) // packing.width
             weights = first.at(block * packing.block_size(gates)).aligned(ALIGN)
             self._rows(partial(self._tile, step, number, gates, weights, tile))
@@ -285,6 +354,6 @@ class _Direction:
         self.k.store(value, self._row(array, lanes.row).at(lanes.unit))
 
 
-def k_load(direction: _Direction, array: Pointer, lanes: Lanes) -> Value:
+def k_load(direction: Direction, array: Pointer, lanes: Lanes) -> Value:
     """A vector of a state; whole ones, as rows have whole blocks."""
     return direction.k.load(direction._row(array, lanes.row).at(lanes.unit), direction.lanes)

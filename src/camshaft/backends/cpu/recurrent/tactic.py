@@ -8,7 +8,7 @@ before (Zhang et al., DeepCPU, USENIX ATC 2018, keep weights in private caches l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -17,12 +17,15 @@ from camshaft.backends.base import KernelSpec, Source
 from camshaft.backends.cpu.abi import constant_numbers, phase_args
 from camshaft.backends.cpu.candidate import CpuCandidate
 from camshaft.backends.cpu.lang import Module
-from camshaft.backends.cpu.recurrent.loops import RecurrentLoops, Split, States
+from camshaft.backends.cpu.recurrent.loops import Direction, RecurrentLoops, Split, States
 from camshaft.backends.cpu.recurrent.problem import Packing, RecurrentProblem, is_supported
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.extents.sizes import typical
 from camshaft.ir.types import DType, f32
+
+_SMALL = 256 << 10
+"""Bytes of recurrent weights of which one core is as fast as two that wait for each other."""
 
 
 class Recurrent:
@@ -47,16 +50,22 @@ class Recurrent:
             if most >= 1 and widest * cols <= target.registers - 3:
                 found[(min(most, batch), cols)] = None
         order = sorted(found, key=lambda f: -min(f[0] * f[1] * widest, 12))
-        parts = max(1, min(batch, -(-threads // p.directions)))
+        each = -(-threads // p.directions)
+        splits = dict.fromkeys([(1, each), (min(batch, each), 1)])
+        if 4 * p.hidden**2 * p.gate_count < _SMALL:
+            splits = dict.fromkeys(reversed(splits))
         return [
-            RecurrentCandidate(spec, target, p, {"rows": rows, "cols": cols, "parts": parts})
+            RecurrentCandidate(
+                spec, target, p, {"rows": rows, "cols": cols, "parts": parts, "shares": shares}
+            )
+            for parts, shares in splits
             for rows, cols in order
         ]
 
 
 class RecurrentCandidate(CpuCandidate[RecurrentProblem]):
     """Parameters: rows (of the batch), cols (vectors of hidden units): the register tile; parts: of the batch, which
-    are work items."""
+    are work items; shares: of the hidden units, likewise."""
 
     @cached_property
     def packing(self) -> Packing:
@@ -72,14 +81,28 @@ class RecurrentCandidate(CpuCandidate[RecurrentProblem]):
 
     def workspace(self, threads: int) -> Extent:
         """Bytes of the states of all directions."""
-        return 4 * States(self.problem, self.packing).elements
+        return States(self.problem, self.packing).nbytes(self._split)
+
+    @property
+    def _split(self) -> Split:
+        sizes = (int(self.params[name]) for name in ("rows", "parts", "shares"))
+        return Split(self.problem, *sizes)
 
     def emit(self) -> Source:
-        """One phase."""
-        p, m = self.problem, Module(self.target)
-        split = Split(p, int(self.params["rows"]), int(self.params["parts"]))
+        """One phase; or, where workers share the hidden units, one before it and one behind it."""
+        p, m, split = self.problem, Module(self.target), self._split
         packed: list[DType] = [f32]
         packed += [o.dtype for n, o in enumerate(self.spec.inputs) if o.const and n != 1]
-        with m.phase("recurrent", split.items, phase_args(self.spec, packed)) as k:
-            RecurrentLoops(k, p, self.packing, split).all_items()
+        args = phase_args(self.spec, packed)
+
+        def phase(name: str, items: int, do: Callable[[Direction], None], shares: int = 1) -> None:
+            with m.phase(name, items, args) as k:
+                RecurrentLoops(k, p, self.packing, split).all_items(do, shares)
+
+        if split.shares == 1:
+            phase("recurrent", split.groups, Direction.run)
+        else:
+            phase("begin", split.groups, Direction.begin)
+            phase("recurrent", split.items, Direction.take_shares, split.shares)
+            phase("end", split.groups, Direction.end)
         return m.source()
