@@ -85,7 +85,7 @@ def _reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndarray]:
     states = [options.get(name, zero) for name in ("h", "c")[: STATES[attrs["cell"]]]]
     made = []
     for d, backward in enumerate(attrs["backward"]):
-        own = gates.reshape(*gates.shape[:2], directions, -1)[:, :, d]
+        own = gates.reshape(*gates.shape[:2], directions, r.shape[1])[:, :, d]
         step = _step(attrs, r[d].T, {n: a[d] for n, a in options.items() if n != "lengths"})
         made.append(
             run_direction(
