@@ -40,6 +40,7 @@ MAY_MATCH_OPS: dict[str, str] = {
     "camshaft.backends.cpu.movement": "tactics of extents, gather, iota, kept_rows, pad, resample",
     "camshaft.backends.cpu.pointwise": "the tactic of pointwise",
     "camshaft.backends.cpu.pool": "tactics of pool",
+    "camshaft.backends.cpu.recurrent": "the tactic of recurrent",
     "camshaft.backends.cpu.reduce": "tactics of reduce and softmax",
     "camshaft.backends.cpu.tactics": "lists the tactics, and what their kernels take",
     "camshaft.backends.cpu.winograd": "a tactic of conv",

@@ -17,7 +17,6 @@ from camshaft.ops.functional.elementwise.activation import (
     elu_expr,
     hard_sigmoid_expr,
     softplus_expr,
-    softsign_expr,
 )
 from camshaft.ops.functional.elementwise.arithmetic import add
 from camshaft.ops.functional.matmul import linear
@@ -165,7 +164,7 @@ _ACTIVATIONS: Mapping[str, tuple[Callable[..., Expr], tuple[float | None, ...]]]
     ),
     "sigmoid": (lambda: E.sigmoid(_X), ()),
     "softplus": (softplus_expr, ()),
-    "softsign": (softsign_expr, ()),
+    "softsign": (lambda: E.div(_X, E.add(E.const(1.0), E.unary("abs", _X))), ()),
     "tanh": (lambda: E.unary("tanh", _X), ()),
     "thresholdedrelu": (
         lambda a: E.select(E.binary("lt", _X, E.const(a)), _ZERO, _X),

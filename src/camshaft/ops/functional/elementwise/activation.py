@@ -160,12 +160,7 @@ def softplus_expr() -> Expr:
 
 def softsign(builder: GraphBuilder, x: Tensor, *, output: str | None = None) -> Tensor:
     """x / (1 + |x|)."""
-    return pointwise(builder, softsign_expr(), x, output=output)
-
-
-def softsign_expr() -> Expr:
-    """Softsign of i0."""
-    return E.div(X, E.add(ONE, E.unary("abs", X)))
+    return pointwise(builder, E.div(X, E.add(ONE, E.unary("abs", X))), x, output=output)
 
 
 def mish(builder: GraphBuilder, x: Tensor, *, output: str | None = None) -> Tensor:
