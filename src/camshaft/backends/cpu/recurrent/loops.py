@@ -9,7 +9,7 @@ from functools import partial
 from camshaft.backends.cpu.abi import constant_numbers, operand_pointer
 from camshaft.backends.cpu.lang import FunctionBuilder, Index, Part, Pointer, Tile, Value
 from camshaft.backends.cpu.recurrent.cells import CellWriter, Lanes
-from camshaft.backends.cpu.recurrent.problem import Gates, Packing, RecurrentProblem
+from camshaft.backends.cpu.recurrent.problem import Gates, Layout, RecurrentProblem
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.types import f32, i64
 
@@ -50,7 +50,7 @@ class States:
     blocks."""
 
     problem: RecurrentProblem
-    packing: Packing
+    layout: Layout
 
     @property
     def count(self) -> int:
@@ -61,7 +61,7 @@ class States:
     @property
     def array(self) -> Extent:
         """Elements of one array."""
-        return self.problem.batch * self.packing.padded
+        return self.problem.batch * self.layout.padded
 
     @property
     def elements(self) -> Extent:
@@ -83,10 +83,10 @@ class RecurrentLoops:
     """Writes the phase."""
 
     def __init__(
-        self, k: FunctionBuilder, p: RecurrentProblem, packing: Packing, split: Split
+        self, k: FunctionBuilder, p: RecurrentProblem, layout: Layout, split: Split
     ) -> None:
-        self.k, self.p, self.packing, self.split = k, p, packing, split
-        self.states = States(p, packing)
+        self.k, self.p, self.layout, self.split = k, p, layout, split
+        self.states = States(p, layout)
         self.lanes = k.target.lanes(f32)
         others = [n for n in constant_numbers(p.spec) if n != 1]
         numbers = {n: 1 + place for place, n in enumerate(others)}
@@ -131,8 +131,8 @@ class Direction:
         self.group = group
         self.l, self.k, self.p = loops, loops.k, loops.p
         self.d, self.backward, self.low, self.high = d, backward, low, high
-        self.lanes, self.packing = loops.lanes, loops.packing
-        states, padded = loops.states, loops.packing.padded
+        self.lanes, self.layout = loops.lanes, loops.layout
+        states, padded = loops.states, loops.layout.padded
         base = loops.space.at(states.array * (d * states.count))
         arrays = [base.at(states.array * n) for n in range(2, states.count)]
         self.hidden, self.arrays, self.pitch = base, arrays, padded
@@ -242,17 +242,17 @@ class Direction:
 
     def _pass(self, step: Value, number: int, gates: Gates, share: Value | None) -> None:
         """The blocks of one pass of a step, or of a share of them, with all rows."""
-        k, packing = self.k, self.packing
-        first = k.args["packed0"].at(self.d * packing.direction_size + packing.start(number))
+        k, layout = self.k, self.layout
+        first = k.args["packed0"].at(self.d * layout.direction_size + layout.start(number))
         part = None
         if share is not None:
             shares = self.l.split.shares
-            size = -(-packing.blocks // shares) * packing.width
-            last = (packing.blocks - 1) // -(-packing.blocks // shares)
+            size = -(-layout.blocks // shares) * layout.width
+            last = (layout.blocks - 1) // -(-layout.blocks // shares)
             part = Part(share * size, size, lambda: k.eq(share, last))
-        for tile in k.tiles(self.p.hidden, packing.width, part=part):
-            block = k.index(tile.start) // packing.width
-            weights = first.at(block * packing.block_size(gates)).aligned(ALIGN)
+        for tile in k.tiles(self.p.hidden, layout.width, part=part):
+            block = k.index(tile.start) // layout.width
+            weights = first.at(block * layout.block_size(gates)).aligned(ALIGN)
             self._rows(partial(self._tile, step, number, gates, weights, tile))
 
     def _rows(self, write: Callable[[Value, int], None]) -> None:
@@ -307,14 +307,14 @@ class Direction:
     ) -> list[list[list[Value]]]:
         """[row][gate of the pass][vector]: sums over the state's elements."""
         k, lanes = self.k, self.lanes
-        cols = self.packing.width // lanes
+        cols = self.layout.width // lanes
         sums = [[[k.const(0.0, f32, lanes)] * cols for _ in gates] for _ in rows]
         with k.loop(0, self.p.hidden, carry=sums) as unit:
-            line = weights.at(unit * (len(gates) * self.packing.width)).aligned(lanes * 4)
+            line = weights.at(unit * (len(gates) * self.layout.width)).aligned(lanes * 4)
             spread = [k.broadcast(row.at(unit), lanes) for row in rows]
             for g in range(len(gates)):
                 for v in range(cols):
-                    w = k.load(line.at(g * self.packing.width + v * lanes), lanes)
+                    w = k.load(line.at(g * self.layout.width + v * lanes), lanes)
                     for n, h in enumerate(spread):
                         sums[n][g][v] = k.fma(h, w, sums[n][g][v])
         return sums

@@ -123,7 +123,7 @@ def is_supported(spec: KernelSpec) -> bool:
 
 
 @dataclass(frozen=True)
-class Packing:
+class Layout:
     """Weights in blocks of `width` hidden units: [D] [pass] [block] [H] [gate of the pass] [width].
 
     What a block lacks of `width` units is 0.

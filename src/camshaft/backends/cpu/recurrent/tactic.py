@@ -13,12 +13,12 @@ from functools import cached_property
 
 import numpy as np
 
-from camshaft.backends.base import KernelSpec, Source
+from camshaft.backends.base import KernelSpec, Packing, Source
 from camshaft.backends.cpu.abi import constant_numbers, phase_args
 from camshaft.backends.cpu.candidate import CpuCandidate
 from camshaft.backends.cpu.lang import Module
 from camshaft.backends.cpu.recurrent.loops import Direction, RecurrentLoops, Split, States
-from camshaft.backends.cpu.recurrent.problem import Packing, RecurrentProblem, is_supported
+from camshaft.backends.cpu.recurrent.problem import Layout, RecurrentProblem, is_supported
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.extents.sizes import typical
@@ -68,20 +68,25 @@ class RecurrentCandidate(CpuCandidate[RecurrentProblem]):
     are work items; shares: of the hidden units, likewise."""
 
     @cached_property
-    def packing(self) -> Packing:
+    def layout(self) -> Layout:
         """How weights are packed."""
-        return Packing(self.problem, int(self.params["cols"]) * self.target.lanes(f32))
+        return Layout(self.problem, int(self.params["cols"]) * self.target.lanes(f32))
+
+    @property
+    def packing(self) -> Packing:
+        """Blocks of so many units."""
+        return ("recurrent", self.layout.width)
 
     def prepack(self, constants: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         """The weights in blocks, then the other constants as they are."""
         numbers = constant_numbers(self.spec)
         others = [n for n in numbers if n != 1]
-        made = [self.packing.packed(constants[numbers[1]])]
+        made = [self.layout.packed(constants[numbers[1]])]
         return made + [np.ascontiguousarray(constants[numbers[n]]) for n in others]
 
     def workspace(self, threads: int) -> Extent:
         """Bytes of the states of all directions."""
-        return States(self.problem, self.packing).nbytes(self._split)
+        return States(self.problem, self.layout).nbytes(self._split)
 
     @property
     def _split(self) -> Split:
@@ -97,7 +102,7 @@ class RecurrentCandidate(CpuCandidate[RecurrentProblem]):
 
         def phase(name: str, items: int, do: Callable[[Direction], None], shares: int = 1) -> None:
             with m.phase(name, items, args) as k:
-                RecurrentLoops(k, p, self.packing, split).all_items(do, shares)
+                RecurrentLoops(k, p, self.layout, split).all_items(do, shares)
 
         if split.shares == 1:
             phase("recurrent", split.groups, Direction.run)
