@@ -14,6 +14,9 @@ Function = Callable[[Array], Array]
 Step = Callable[[Array, tuple[Array, ...]], tuple[Array, ...]]
 """(what the input adds to the gates [N, G*H], states [N, H]) -> new states, the hidden one first."""
 
+Product = Callable[[Array, slice], Array]
+"""(states [N, H], columns) -> what they add to these of the gates [N, G*H]."""
+
 GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 """Kind of cell -> how many gates it has.  Their orders: i, o, f, c; z, r, h."""
 FUNCTIONS = {"lstm": 3, "gru": 2, "rnn": 1}
@@ -27,45 +30,68 @@ def clipped(clip: float) -> Function:
     return (lambda x: np.clip(x, -clip, clip)) if clip > 0 else (lambda x: x)
 
 
-def rnn_step(r: Array, functions: Sequence[Function], clip: Function) -> Step:
-    """r: [H, H], as it multiplies the state from the right."""
+def product_with(r: Array, seen: Function = np.asarray) -> Product:
+    """Products with r [G*H, H].  seen: what they see of the states."""
+    turned = r.T
+    return lambda states, columns: np.asarray(seen(states) @ turned[:, columns])
+
+
+LEVELS = 2047
+"""Integers that stand for hidden states from 0 to 1, where weights are 8-bit integers: sums of 8192 products fit i32."""
+
+
+def product_with_bytes(r: Array, scale: Array) -> Product:
+    """Products of 8-bit integers r [G*H, H] of such scales [G*H] with states that become integers, of which those
+    beyond 1 are 1: as kernels compute them, to the bit."""
+    turned, factor = r.T.astype(np.int64), scale.astype(np.float32) * np.float32(1 / LEVELS)
+
+    def product(states: Array, columns: slice) -> Array:
+        with np.errstate(invalid="ignore"):
+            held = np.clip(np.nan_to_num(states), -1, 1) * np.float32(LEVELS)
+        sums = np.rint(held).astype(np.int64) @ turned[:, columns]
+        return np.asarray(sums.astype(np.float32) * factor[columns])
+
+    return product
+
+
+def rnn_step(product: Product, functions: Sequence[Function], clip: Function) -> Step:
+    """A cell of one gate."""
     (f,) = functions
-    return lambda gates, states: (f(clip(gates + states[0] @ r)),)
+    return lambda gates, states: (f(clip(gates + product(states[0], slice(None)))),)
 
 
 def gru_step(
-    r: Array, behind: Array, functions: Sequence[Function], clip: Function, *, after: bool
+    product: Product, behind: Array, functions: Sequence[Function], clip: Function, *, after: bool
 ) -> Step:
-    """r: [H, 3*H].  behind: [H], the bias of h's recurrent product.  after: whether the reset gate multiplies that
+    """behind: [H], the bias of h's recurrent product.  after: whether the reset gate multiplies that
     product, not the state that enters it."""
     f, g = functions
-    h = len(r)
+    h = len(behind)
+    first, second = slice(0, 2 * h), slice(2 * h, 3 * h)
 
     def step(gates: Array, states: tuple[Array, ...]) -> tuple[Array, ...]:
         (old,) = states
-        zr = f(clip(gates[:, : 2 * h] + old @ r[:, : 2 * h]))
+        zr = f(clip(gates[:, first] + product(old, first)))
         z, reset = zr[:, :h], zr[:, h:]
         if after:
-            recurrent = reset * (old @ r[:, 2 * h :] + behind)
+            recurrent = reset * (product(old, second) + behind)
         else:
-            recurrent = (reset * old) @ r[:, 2 * h :] + behind
-        new = g(clip(gates[:, 2 * h :] + recurrent))
+            recurrent = product(reset * old, second) + behind
+        new = g(clip(gates[:, second] + recurrent))
         return ((1 - z) * new + z * old,)
 
     return step
 
 
 def lstm_step(
-    r: Array,
+    product: Product,
     peepholes: Array,
     functions: Sequence[Function],
     clip: Function,
     *,
     coupled: bool,
-    seen: Function = np.asarray,
 ) -> Step:
-    """r: [H, 4*H].  peepholes: [3, H], of i, o and f.  coupled: whether f is 1 - i.  seen: what the product sees of the
-    hidden state.
+    """peepholes: [3, H], of i, o and f.  coupled: whether f is 1 - i.
 
     The gates' sums are clipped; the cell on its way to the last activation is not, as in ONNX
     Runtime and OpenVINO (the specification says "the input of activations" and can be read so).
@@ -75,7 +101,7 @@ def lstm_step(
 
     def step(gates: Array, states: tuple[Array, ...]) -> tuple[Array, ...]:
         old, cell = states
-        i, o, forget, c = np.split(gates + seen(old) @ r, 4, axis=1)
+        i, o, forget, c = np.split(gates + product(old, slice(None)), 4, axis=1)
         i = f(clip(i + pi * cell))
         forget = 1 - i if coupled else f(clip(forget + pf * cell))
         cell = forget * cell + i * g(clip(c))

@@ -12,7 +12,7 @@ from camshaft.ir import expr as E
 from camshaft.ir.extents.constraints import require_equal
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.op import Attribute, Integers, OpDef, Types
-from camshaft.ir.types import TensorType, f32
+from camshaft.ir.types import HALVES, TensorType, f32, i8
 from camshaft.ops.cells import (
     FUNCTIONS,
     GATES,
@@ -22,14 +22,16 @@ from camshaft.ops.cells import (
     clipped,
     gru_step,
     lstm_step,
+    product_with,
+    product_with_bytes,
     rnn_step,
     run_direction,
 )
 
 Attrs = Mapping[str, Any]
 
-OPTIONS = ("behind", "lengths", "h", "c", "peepholes")
-"""Inputs that a layer may have, in their order: the bias [D, H] of the recurrent product of a GRU's h, lengths of the
+OPTIONS = ("scale", "behind", "lengths", "h", "c", "peepholes")
+"""Inputs that a layer may have, in their order: scales [D, G*H] of weights that are 8-bit integers, the bias [D, H] of the recurrent product of a GRU's h, lengths of the
 sequences [N], the initial states [D, N, H], peepholes [D, 3*H] of an LSTM's i, o and f."""
 _OWN = 2
 
@@ -56,6 +58,7 @@ def _infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorType]:
     require_equal(width, r.shape[1] * directions, misfit)
     state = (directions, batch, hidden)
     shapes: Mapping[str, tuple[Extent, ...]] = {
+        "scale": (directions, r.shape[1]),
         "behind": (directions, hidden),
         "lengths": (batch,),
         "h": state,
@@ -67,7 +70,9 @@ def _infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorType]:
             raise ModelError(f"{name} {t} of a {cell} cell is not {list(shapes[name])}")
         for a, b in zip(t.shape, shapes[name], strict=True):
             require_equal(a, b, f"{name} {t} of a {cell} cell must be {list(shapes[name])}")
-    if {t.dtype for t in types if not t.dtype.is_int} != {f32}:
+    floats = {t.dtype for t in (gates, *types[_OWN:]) if not t.dtype.is_int}
+    weights = (i8,) if "scale" in given else (f32, *HALVES)
+    if floats != {f32} or r.dtype not in weights:
         raise ModelError(f"recurrent cells are computed in f32, not of {gates} and {r}")
     y = TensorType(f32, (steps, directions, batch, hidden))
     return [y, *[TensorType(f32, state)] * STATES[cell]]
@@ -86,7 +91,7 @@ def _reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndarray]:
     made = []
     for d, backward in enumerate(attrs["backward"]):
         own = gates.reshape(*gates.shape[:2], directions, r.shape[1])[:, :, d]
-        step = _step(attrs, r[d].T, {n: a[d] for n, a in options.items() if n != "lengths"})
+        step = _step(attrs, r[d], {n: a[d] for n, a in options.items() if n != "lengths"})
         made.append(
             run_direction(
                 own, step, [s[d] for s in states], options.get("lengths"), backward=bool(backward)
@@ -97,16 +102,21 @@ def _reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndarray]:
 
 
 def _step(attrs: Attrs, r: np.ndarray, options: Mapping[str, np.ndarray]) -> Step:
-    """r: [H, G*H].  options: of one direction."""
+    """r: [G*H, H].  options: of one direction."""
     cell, clip = attrs["cell"], clipped(attrs["clip"])
     functions = [_function(attrs[name]) for name in "fgh"[: FUNCTIONS[cell]]]
+    if "scale" in options:
+        product = product_with_bytes(r, options["scale"])
+    else:
+        product = product_with(r.astype(np.float32))
     if cell == "rnn":
-        return rnn_step(r, functions, clip)
+        return rnn_step(product, functions, clip)
+    hidden = r.shape[1]
     if cell == "gru":
-        behind = options.get("behind", np.zeros(len(r), np.float32))
-        return gru_step(r, behind, functions, clip, after=attrs["after"])
-    peepholes = options.get("peepholes", np.zeros(3 * len(r), np.float32))
-    return lstm_step(r, peepholes.reshape(3, -1), functions, clip, coupled=attrs["coupled"])
+        behind = options.get("behind", np.zeros(hidden, np.float32))
+        return gru_step(product, behind, functions, clip, after=attrs["after"])
+    peepholes = options.get("peepholes", np.zeros(3 * hidden, np.float32))
+    return lstm_step(product, peepholes.reshape(3, -1), functions, clip, coupled=attrs["coupled"])
 
 
 def _macs(types: Types, output: TensorType, attrs: Attrs) -> Extent:
@@ -124,7 +134,8 @@ _SIGMOID, _TANH = E.sigmoid(E.inp(0)), E.unary("tanh", E.inp(0))
 RECURRENT = OpDef(
     "recurrent",
     "An LSTM, GRU or RNN layer of one or two directions, from what the input adds to the gates, [T, N, D*G*H] (the input's "
-    "products and all biases), and the recurrent weights [D, G*H, H]; gates in the orders i, o, f, c and z, r, h. Behind "
+    "products and all biases), and the recurrent weights [D, G*H, H], floats, or i8 with scales: the hidden states that "
+    "they multiply are rounded to multiples of 1/2047 then, those beyond 1 being 1; gates in the orders i, o, f, c and z, r, h. Behind "
     "them come the inputs that `given` names, in its order. Results: the hidden states of all steps [T, D, N, H], 0 "
     "behind the end of a sequence, then the last states [D, N, H] (h, and c of an LSTM), 0 for sequences of no steps.",
     _infer,
@@ -133,7 +144,7 @@ RECURRENT = OpDef(
         "cell": Attribute('"lstm", "gru" or "rnn"'),
         "backward": Attribute("of each direction, 1 where it runs from the sequences' ends", (0,)),
         "given": Attribute(
-            "which further inputs there are, of behind [D, H] (the bias of the recurrent product of a GRU's h), lengths [N], "
+            "which further inputs there are, of scale [D, G*H], behind [D, H] (the bias of the recurrent product of a GRU's h), lengths [N], "
             "h and c (initial states [D, N, H]), peepholes [D, 3*H] (of i, o and f)",
             (),
         ),

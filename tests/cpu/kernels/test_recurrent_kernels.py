@@ -14,7 +14,7 @@ from camshaft.backends.cpu.target import AVX2, CpuTarget
 from camshaft.ir import expr as E
 from camshaft.ir.extents.extent import extent_of
 from camshaft.ir.extents.symbol import Symbol
-from camshaft.ir.types import f32, i32
+from camshaft.ir.types import bf16, f16, f32, i32
 from camshaft.ops import RECURRENT
 from camshaft.ops.cells import GATES
 from camshaft.ops.recurrent import OPTIONS
@@ -22,6 +22,7 @@ from kernel_harness import SymbolicKernel, operand_of, params_of, run_kernel
 from targets import each_target
 
 TACTIC = Recurrent()
+HALF = {"bf16": bf16.numpy, "f16": f16.numpy}
 CELLS = ("lstm", "gru", "gru after", "rnn")
 TANH = E.unary("tanh", E.inp(0))
 
@@ -50,6 +51,16 @@ def operands(
         else:
             arrays.append(rng.standard_normal(shapes[name]).astype(np.float32))
     return arrays
+
+
+def with_weights(arrays: list[np.ndarray], kind: str) -> tuple[list[np.ndarray], tuple[str, ...]]:
+    """Weights as halves, or as bytes with their scales, and what is given besides."""
+    r = arrays[1]
+    if kind != "i8":
+        return [arrays[0], r.astype(HALF[kind]), *arrays[2:]], ()
+    scale = np.abs(r).max(axis=2) / np.float32(127)
+    levels = np.rint(r / scale[..., None]).astype(np.int8)
+    return [arrays[0], levels, scale, *arrays[2:]], ("scale",)
 
 
 def attrs_of(cell: str, given: tuple[str, ...], **more: Any) -> dict[str, Any]:
@@ -104,7 +115,7 @@ def options_of(cell: str) -> tuple[str, ...]:
         "gru": ("c", "peepholes"),
         "rnn": ("c", "peepholes", "behind"),
     }[kind]
-    missing = (*not_mine, *(() if after or kind != "gru" else ("behind",)))
+    missing = ("scale", *not_mine, *(() if after or kind != "gru" else ("behind",)))
     return tuple(n for n in OPTIONS if n not in missing)
 
 
@@ -114,6 +125,16 @@ def options_of(cell: str) -> tuple[str, ...]:
 def test_sizes(target: CpuTarget, cell: str, size: tuple[int, int, int]) -> None:
     kind = cell.partition(" ")[0]
     check(target, operands(kind, *size, ()), attrs_of(cell, ()))
+
+
+@each_target
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("weights", ["i8", "bf16", "f16"])
+def test_narrow_weights(target: CpuTarget, cell: str, weights: str) -> None:
+    """States become integers to the bit, those beyond 1 too."""
+    kind = cell.partition(" ")[0]
+    arrays, more = with_weights(operands(kind, 4, 3, 19, ("h",)), weights)
+    check(target, arrays, attrs_of(cell, (*more, "h")))
 
 
 @pytest.mark.parametrize("cell", CELLS)

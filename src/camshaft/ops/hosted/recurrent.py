@@ -15,6 +15,7 @@ from camshaft.ops.cells import (
     clipped,
     gru_step,
     lstm_step,
+    product_with,
     rnn_step,
     run_direction,
 )
@@ -156,7 +157,7 @@ def rnn(call: Call) -> Sequence[Value]:
     functions = _activations(call, ("Tanh",), len(layer.reversed))
     clip = clipped(call.attr_float("clip", 0.0))
     count = range(len(layer.reversed))
-    steps = [rnn_step(layer.r[d].T, functions[d], clip) for d in count]
+    steps = [rnn_step(product_with(layer.r[d]), functions[d], clip) for d in count]
     sums = [layer.b[d].reshape(2, -1).sum(0) for d in count]
     return _results(call, layer.run(steps, sums))
 
@@ -169,7 +170,9 @@ def gru(call: Call) -> Sequence[Value]:
     steps, sums = [], []
     for d in range(len(layer.reversed)):
         entering, recurring = layer.b[d].reshape(2, 3, layer.hidden)
-        steps.append(gru_step(layer.r[d].T, recurring[2], functions[d], clip, after=after))
+        steps.append(
+            gru_step(product_with(layer.r[d]), recurring[2], functions[d], clip, after=after)
+        )
         sums.append(np.concatenate([*(entering + recurring)[:2], entering[2]]))
     return _results(call, layer.run(steps, sums))
 
@@ -189,12 +192,11 @@ def lstm(call: Call, seen: Function = np.asarray) -> Sequence[Value]:
         raise ModelError(f"peepholes {list(peepholes.shape)} are not [{len(count)}, {3 * h}]")
     steps = [
         lstm_step(
-            layer.r[d].T,
+            product_with(layer.r[d], seen),
             computed(peepholes[d]).reshape(3, h),
             functions[d],
             clip,
             coupled=coupled,
-            seen=seen,
         )
         for d in count
     ]

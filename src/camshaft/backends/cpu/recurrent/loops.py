@@ -9,9 +9,9 @@ from functools import partial
 from camshaft.backends.cpu.abi import constant_numbers, operand_pointer
 from camshaft.backends.cpu.lang import FunctionBuilder, Index, Part, Pointer, Tile, Value
 from camshaft.backends.cpu.recurrent.cells import CellWriter, Lanes
-from camshaft.backends.cpu.recurrent.problem import Gates, Layout, RecurrentProblem
+from camshaft.backends.cpu.recurrent.problem import LEVELS, Gates, Layout, RecurrentProblem
 from camshaft.ir.extents.extent import Extent
-from camshaft.ir.types import f32, i64
+from camshaft.ir.types import f32, i8, i16, i32, i64
 
 ALIGN = 64
 
@@ -45,28 +45,32 @@ class Split:
 
 @dataclass(frozen=True)
 class States:
-    """What stays between steps, in f32: of each direction the hidden state twice (before and after the step), then
-    an LSTM's cell; or, of a GRU that resets the state first, z and the state that is reset.  Rows have H in whole
-    blocks."""
+    """What stays between steps, arrays of each direction whose rows have H in whole blocks, in f32: the hidden
+    state before and after a step, an LSTM's cell; of a GRU that resets the state first, z and the state that is reset.
+    Where weights are integers, what they multiply lies beside it as i16.
+    """
 
     problem: RecurrentProblem
     layout: Layout
 
     @property
-    def count(self) -> int:
-        """Arrays of a direction."""
-        more = {"lstm": 1, "gru": 0 if self.problem.after else 2, "rnn": 0}
-        return 2 + more[self.problem.cell]
+    def names(self) -> tuple[str, ...]:
+        """The arrays of a direction."""
+        p = self.problem
+        found = ["before", "after"]
+        found += ["cell"] if p.cell == "lstm" else []
+        found += ["z", "reset"] if p.cell == "gru" and not p.after else []
+        return (*found, *(["before levels", "after levels"] if p.weights == i8 else []))
 
     @property
     def array(self) -> Extent:
-        """Elements of one array."""
+        """f32 elements of one array."""
         return self.problem.batch * self.layout.padded
 
     @property
     def elements(self) -> Extent:
         """Of all arrays."""
-        return self.problem.directions * self.count * self.array
+        return self.problem.directions * len(self.names) * self.array
 
     def nbytes(self, split: Split) -> Extent:
         """Of all arrays, behind the words by which a group's workers agree."""
@@ -132,19 +136,22 @@ class Direction:
         self.l, self.k, self.p = loops, loops.k, loops.p
         self.d, self.backward, self.low, self.high = d, backward, low, high
         self.lanes, self.layout = loops.lanes, loops.layout
-        states, padded = loops.states, loops.layout.padded
-        base = loops.space.at(states.array * (d * states.count))
-        arrays = [base.at(states.array * n) for n in range(2, states.count)]
-        self.hidden, self.arrays, self.pitch = base, arrays, padded
+        states = loops.states
+        base = loops.space.at(states.array * (d * len(states.names)))
+        self.arrays = {name: base.at(states.array * n) for n, name in enumerate(states.names)}
+        self.pitch = loops.layout.padded
 
     # -- where things lie ----------------------------------------------------------------------
 
     def _row(self, array: Pointer, row: Index) -> Pointer:
         return array.at(self.k.mul(row, self.pitch))
 
-    def _hidden(self, step: Value, after: int) -> Pointer:
-        """The hidden states before a step, or after it."""
-        return self.hidden.at(((step + after) & 1) * self.l.states.array)
+    def _hidden(self, step: Value, after: int, what: str = "") -> Pointer:
+        """The hidden states before a step, or after it; or their levels."""
+        return self.arrays["before" + what].at(((step + after) & 1) * self.l.states.array)
+
+    def _levels(self, array: Pointer, row: Index) -> Pointer:
+        return array.as_type(i16).at(self.k.mul(row, self.pitch))
 
     def _state(self, which: int, operand: Pointer | None, row: Value) -> Pointer:
         """A row [H] of an initial or a last state [D, N, H]."""
@@ -206,29 +213,43 @@ class Direction:
         if self.l.split.shares > 1:
             for number in range(1 + self.l.split.shares):
                 self.k.store(self.k.const(0, i64), self._word(self.k.index(number)))
-        arrays = [self._hidden(self.k.index(0), 0)]
-        arrays += self.arrays[:1] if self.p.cell == "lstm" else []
+        start = self.k.index(0)
+        arrays = [self._hidden(start, 0), *self._cell]
         with self.k.loop(self.low, self.high) as row:
             for which, array in enumerate(arrays):
                 target, given = self._row(array, row), self.l.options.get("hc"[which])
                 source = None if given is None else self._state(which, given, row)
-                self._copy(source, target, self.pitch)
+                levels = None
+                if which == 0 and self.p.weights == i8:
+                    levels = self._levels(self._hidden(start, 0, " levels"), row)
+                self._copy(source, target, levels)
 
-    def _copy(self, source: Pointer | None, target: Pointer, width: int) -> None:
-        """H elements, or zeros, in a row of `width`."""
+    @property
+    def _cell(self) -> list[Pointer]:
+        return [self.arrays["cell"]] if self.p.cell == "lstm" else []
+
+    def _copy(self, source: Pointer | None, target: Pointer, levels: Pointer | None) -> None:
+        """H elements, or zeros, in whole vectors."""
         k, lanes = self.k, self.lanes
         for tile in k.tiles(self.p.hidden, lanes):
             (count,) = tile.counts(lanes)
             value = k.const(0, f32, lanes)
             if source is not None:
                 value = k.load(source.at(tile.start), lanes, count)
-            k.store(value, target.at(tile.start), None if width != self.p.hidden else count)
+            k.store(value, target.at(tile.start))
+            if levels is not None:
+                self._store_levels(value, levels.at(tile.start))
+
+    def _store_levels(self, x: Value, target: Pointer) -> None:
+        """Integers for states between -1 and 1."""
+        k = self.k
+        held = k.min(k.max(x, -1.0), 1.0) * float(LEVELS)
+        k.store(k.cast(k.round(held), i16), target)
 
     def end(self) -> None:
         """Hand out the last states."""
         k, p = self.k, self.p
-        arrays = [self._hidden(k.index(p.steps), 0)]
-        arrays += self.arrays[:1] if p.cell == "lstm" else []
+        arrays = [self._hidden(k.index(p.steps), 0), *self._cell]
         with k.loop(self.low, self.high) as row:
             length = self._length(row)
             any_steps = k.index(p.steps) > 0 if length is None else length > 0
@@ -280,11 +301,16 @@ class Direction:
         rows: int,
     ) -> None:
         """New states of some rows and hidden units."""
-        before = self._hidden(step, 0) if number == 0 else self.arrays[1]
-        sums = self._products([self._row(before, row + n) for n in range(rows)], weights, gates)
         counts = columns.counts(self.lanes)
-        for n in range(rows):
-            here = row + n
+        mine = [row + n for n in range(rows)]
+        if self.p.weights == i8:
+            array = self._hidden(step, 0, " levels") if number == 0 else self.arrays["reset"]
+            levels = [self._levels(array, n) for n in mine]
+            sums = self._scaled(self._byte_products(levels, weights, gates), gates, columns)
+        else:
+            array = self._hidden(step, 0) if number == 0 else self.arrays["reset"]
+            sums = self._products([self._row(array, n) for n in mine], weights, gates)
+        for n, here in enumerate(mine):
             length = self._length(here)
             place, is_row = self._place(step, length)
             for v, count in enumerate(counts):
@@ -310,13 +336,46 @@ class Direction:
         cols = self.layout.width // lanes
         sums = [[[k.const(0.0, f32, lanes)] * cols for _ in gates] for _ in rows]
         with k.loop(0, self.p.hidden, carry=sums) as unit:
-            line = weights.at(unit * (len(gates) * self.layout.width)).aligned(lanes * 4)
+            line = weights.at(unit * (len(gates) * self.layout.width))
             spread = [k.broadcast(row.at(unit), lanes) for row in rows]
             for g in range(len(gates)):
                 for v in range(cols):
-                    w = k.load(line.at(g * self.layout.width + v * lanes), lanes)
+                    w = k.cast(k.load(line.at(g * self.layout.width + v * lanes), lanes), f32)
                     for n, h in enumerate(spread):
                         sums[n][g][v] = k.fma(h, w, sums[n][g][v])
+        return sums
+
+    def _byte_products(
+        self, rows: Sequence[Pointer], weights: Pointer, gates: Gates
+    ) -> list[list[list[Value]]]:
+        """The same of levels and integer weights, in i32."""
+        k, lanes, width = self.k, self.lanes, self.layout.width
+        cols = width // lanes
+        sums = [[[k.const(0, i32, lanes)] * cols for _ in gates] for _ in rows]
+        with k.loop(0, self.layout.groups, carry=sums) as pair:
+            line = weights.at(pair * (2 * len(gates) * width))
+            spread = [k.load(row.as_type(i32).at(pair)) for row in rows]
+            for g in range(len(gates)):
+                for v in range(cols):
+                    two = k.load(line.at(2 * (g * width + v * lanes)), 2 * lanes)
+                    w = k.bitcast(k.cast(two, i16), i32, lanes)
+                    for n, h in enumerate(spread):
+                        sums[n][g][v] = k.dot_words(h, w, sums[n][g][v])
+        return sums
+
+    def _scaled(
+        self, sums: list[list[list[Value]]], gates: Gates, columns: Tile
+    ) -> list[list[list[Value]]]:
+        """Sums of integers as floats."""
+        k, hidden = self.k, self.p.hidden
+        strides = self.p.spec.inputs[self.p.options["scale"]].strides
+        scales = self.l.options["scale"].at(self.d * strides[0])
+        for g, gate in enumerate(gates):
+            for v, count in enumerate(columns.counts(self.lanes)):
+                at = scales.at(gate * hidden).at(columns.start).at(v * self.lanes)
+                factor = k.load(at, self.lanes, count) * (1.0 / LEVELS)
+                for row in sums:
+                    row[g][v] = k.cast(row[g][v], f32) * factor
         return sums
 
     def _finish(self, number: int, lanes: Lanes, sums: Sequence[Value]) -> None:
@@ -327,28 +386,39 @@ class Direction:
         if self.p.cell == "gru" and not self.p.after:
             if number == 0:
                 z, reset = (cell.activated("f", g) for g in gates)
-                self._store(self.arrays[0], lanes, z)
-                self._store(self.arrays[1], lanes, reset * old)
+                self._store(self.arrays["z"], lanes, z)
+                self._store_operand(self.arrays["reset"], lanes, reset * old)
                 return
-            z = k_load(self, self.arrays[0], lanes)
+            z = k_load(self, self.arrays["z"], lanes)
             new = cell.mixed(z, cell.activated("g", gates[0]), old)
         elif self.p.cell == "gru":
             new = cell.gru(lanes, gates, sums, old)
         elif self.p.cell == "rnn":
             new = cell.activated("f", gates[0])
         else:
-            new, state = cell.lstm(lanes, gates, k_load(self, self.arrays[0], lanes))
-            self._keep(self.arrays[0], lanes, state, k_load(self, self.arrays[0], lanes))
-        self._keep(self._hidden(lanes.step, 1), lanes, new, old)
+            state = k_load(self, self.arrays["cell"], lanes)
+            new, state_after = cell.lstm(lanes, gates, state)
+            self._store(self.arrays["cell"], lanes, self._kept(lanes, state_after, state))
+        kept, after = self._kept(lanes, new, old), self._hidden(lanes.step, 1)
+        self._store(after, lanes, kept)
+        if self.p.weights == i8:
+            levels = self._levels(self._hidden(lanes.step, 1, " levels"), lanes.row)
+            self._store_levels(kept, levels.at(lanes.unit))
         y = new if lanes.is_row is None else self.k.select(lanes.is_row, new, 0.0)
         strides = self.p.y.strides
         target = self.k.args["out0"].at(lanes.place * strides[0]).at(self.d * strides[1])
         self.k.store(y, target.at(lanes.row * strides[2]).at(lanes.unit), lanes.count)
 
-    def _keep(self, array: Pointer, lanes: Lanes, new: Value, old: Value) -> None:
+    def _kept(self, lanes: Lanes, new: Value, old: Value) -> Value:
         """A new state, or the old one where the sequence has ended."""
-        value = new if lanes.is_row is None else self.k.select(lanes.is_row, new, old)
-        self._store(array, lanes, value)
+        return new if lanes.is_row is None else self.k.select(lanes.is_row, new, old)
+
+    def _store_operand(self, array: Pointer, lanes: Lanes, x: Value) -> None:
+        """What the products of the next pass multiply."""
+        if self.p.weights == i8:
+            self._store_levels(x, self._levels(array, lanes.row).at(lanes.unit))
+        else:
+            self._store(array, lanes, x)
 
     def _store(self, array: Pointer, lanes: Lanes, value: Value) -> None:
         self.k.store(value, self._row(array, lanes.row).at(lanes.unit))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from camshaft.backends.base import KernelSpec, Operand
 from camshaft.ir.attrs import expr_attr, ints_attr
 from camshaft.ir.expr import Expr
 from camshaft.ir.extents.extent import Extent
-from camshaft.ir.types import f32
+from camshaft.ir.types import HALVES, DType, f32, i8
 
 Gates = tuple[int, ...]
 _PASSES: Mapping[tuple[str, bool], tuple[Gates, ...]] = {
@@ -26,6 +25,10 @@ _PASSES: Mapping[tuple[str, bool], tuple[Gates, ...]] = {
     ("rnn", False): ((0,),),
 }
 _OWN = 2
+_LONGEST = 8192
+"""Terms of a sum of integers that fit i32."""
+LEVELS = 2047
+"""See `ops.cells.LEVELS`."""
 
 
 @dataclass(frozen=True)
@@ -105,10 +108,15 @@ class RecurrentProblem:
         """G."""
         return sum(map(len, self.passes))
 
-    @cached_property
-    def states(self) -> tuple[str, ...]:
-        """Those that stay from step to step, besides the hidden one."""
-        return ("c",) if self.cell == "lstm" else ()
+    @property
+    def weights(self) -> DType:
+        """The type of the recurrent weights."""
+        return self.spec.inputs[1].dtype
+
+    @property
+    def group(self) -> int:
+        """Neighbouring weights of a unit that are multiplied at once: pairs of integers."""
+        return 2 if self.weights == i8 else 1
 
 
 def is_supported(spec: KernelSpec) -> bool:
@@ -117,16 +125,21 @@ def is_supported(spec: KernelSpec) -> bool:
     r = spec.inputs[1]
     if not r.const or not isinstance(r.shape[2], int):
         return False
-    floats = [o for o in (*spec.inputs, *spec.outputs) if not o.dtype.is_int]
+    if r.dtype == i8 and r.shape[2] > _LONGEST:
+        return False
+    others = (spec.inputs[0], *spec.inputs[2:], *spec.outputs)
+    floats = [o for o in others if not o.dtype.is_int]
     adjacent = all(o.strides[-1] == 1 or o.shape[-1] == 1 for o in floats)
-    return adjacent and all(o.dtype == f32 for o in floats)
+    known = r.dtype in (f32, i8, *HALVES)
+    return adjacent and known and all(o.dtype == f32 for o in floats)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Weights in blocks of `width` hidden units: [D] [pass] [block] [H] [gate of the pass] [width].
+    """Weights in blocks of `width` hidden units: [D] [pass] [block] [H] [gate of the pass] [width]; of integers
+    [H / 2] [gate] [width] [2].
 
-    What a block lacks of `width` units is 0.
+    What a block lacks of `width` units, and a pair of its second one, is 0.
     """
 
     problem: RecurrentProblem
@@ -144,7 +157,12 @@ class Layout:
 
     def block_size(self, gates: Gates) -> int:
         """Elements of one block of a pass."""
-        return self.problem.hidden * len(gates) * self.width
+        return self.groups * self.problem.group * len(gates) * self.width
+
+    @property
+    def groups(self) -> int:
+        """Steps of a sum over the hidden state."""
+        return -(-self.problem.hidden // self.problem.group)
 
     def start(self, number: int) -> int:
         """Where a pass begins in a direction."""
@@ -158,11 +176,12 @@ class Layout:
     def packed(self, r: np.ndarray) -> np.ndarray:
         """r: [D, G*H, H]."""
         p, h = self.problem, self.problem.hidden
-        gates = np.zeros((p.directions, p.gate_count, self.padded, h), r.dtype)
-        gates[:, :, :h] = r.reshape(p.directions, p.gate_count, h, h)
-        blocks = gates.reshape(p.directions, p.gate_count, self.blocks, self.width, h)
+        steps, group = self.groups, p.group
+        gates = np.zeros((p.directions, p.gate_count, self.padded, steps * group), r.dtype)
+        gates[:, :, :h, :h] = r.reshape(p.directions, p.gate_count, h, h)
+        blocks = gates.reshape(p.directions, p.gate_count, self.blocks, self.width, steps, group)
         parts = [
-            blocks[d, list(chosen)].transpose(1, 3, 0, 2).reshape(-1)
+            blocks[d, list(chosen)].transpose(1, 3, 0, 2, 4).reshape(-1)
             for d in range(p.directions)
             for chosen in p.passes
         ]

@@ -1,4 +1,4 @@
-"""Recurrent layers: all steps of a direction in one piece of code, FP32.
+"""Recurrent layers: all steps of a direction in one piece of code, FP32, with weights of FP32, halves or INT8.
 
 The states stay in the workspace, in the core's cache; so do the weights as far as they fit.  Gates are put
 together in registers: the products of one block of hidden units with all gates, then the activations, then the new
@@ -96,7 +96,7 @@ class RecurrentCandidate(CpuCandidate[RecurrentProblem]):
     def emit(self) -> Source:
         """One phase; or, where workers share the hidden units, one before it and one behind it."""
         p, m, split = self.problem, Module(self.target), self._split
-        packed: list[DType] = [f32]
+        packed: list[DType] = [p.weights]
         packed += [o.dtype for n, o in enumerate(self.spec.inputs) if o.const and n != 1]
         args = phase_args(self.spec, packed)
 
