@@ -18,6 +18,7 @@ from camshaft.passes.half import (
     asked_for,
     largest_sum,
     obstacle,
+    permitted_for,
     with_halves,
 )
 from camshaft.passes.pipeline import fuse_casts
@@ -70,11 +71,11 @@ class HalfPrecision:
         for node in graph.nodes:
             how = self._asked(node, halving)
             if how is None and not kept.intersection(node.origin) and not self._is_float(node):
-                how = halving
+                how = permitted_for(node, halving)
             if how is not None and how.activations and how.dtype == f16 and not self._fits(node):
                 how = replace(how, activations=False)
             if how is not None and not obstacle(node, how):
-                found[node.output.name] = how
+                found[node.outputs[0].name] = how
         return found
 
     def _fits(self, node: Node) -> bool:

@@ -11,6 +11,7 @@ from camshaft.errors import ModelError
 from camshaft.ir import expr as E
 from camshaft.ir.extents.constraints import require_equal
 from camshaft.ir.extents.extent import Extent
+from camshaft.ir.graph import Node
 from camshaft.ir.op import Attribute, Integers, OpDef, Types
 from camshaft.ir.types import HALVES, TensorType, f32, i8
 from camshaft.ops.cells import (
@@ -39,6 +40,13 @@ _OWN = 2
 def option(attrs: Attrs, name: str) -> int | None:
     """The number of an input that a layer may have."""
     return _OWN + attrs["given"].index(name) if name in attrs["given"] else None
+
+
+def given_of(node: Node) -> tuple[str, ...]:
+    """The names of a layer's further inputs."""
+    given = node.attrs["given"]
+    assert isinstance(given, tuple)
+    return tuple(map(str, given))
 
 
 def _infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorType]:

@@ -17,7 +17,7 @@ from camshaft.ir.graph import Graph, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.rebuild import Rebuild
 from camshaft.ir.types import DType, bf16, f16, f32
-from camshaft.ops import ATTENTIONS, CONV, MATMUL, POINTWISE, RESHAPE, SLICE, TRANSPOSE
+from camshaft.ops import ATTENTIONS, CONV, MATMUL, POINTWISE, RECURRENT, RESHAPE, SLICE, TRANSPOSE
 
 HALF_PRECISIONS: Mapping[str, DType] = {"bf16": bf16, "fp16": f16}
 """Name of a precision -> its element type."""
@@ -40,7 +40,7 @@ def obstacle(node: Node, how: Halving) -> str:
     dtype = how.dtype
     if node.op in ATTENTIONS:
         return _obstacle_of_attention(node, how)
-    if node.op not in (CONV, MATMUL):
+    if node.op not in (CONV, MATMUL, RECURRENT):
         return f"its op ({node.op.name}) has no weights"
     x, w = node.args[:2]
     if x.type.dtype != f32 or x.is_const:
@@ -61,8 +61,14 @@ def _obstacle_of_attention(node: Node, how: Halving) -> str:
 
 
 def asked_for(node: Node, dtype: DType, *, activations: bool) -> Halving:
-    """What it means for a layer that it must be half: of attention always the products."""
-    return Halving(dtype, activations or node.op in ATTENTIONS)
+    """What it means for a layer to be half: of attention always the products, of recurrent cells the weights alone."""
+    both = node.op in ATTENTIONS or (activations and node.op is not RECURRENT)
+    return Halving(dtype, both)
+
+
+def permitted_for(node: Node, how: Halving) -> Halving:
+    """What a way of halving a graph means for a layer: recurrent cells have float states."""
+    return Halving(how.dtype, how.activations and node.op is not RECURRENT)
 
 
 def _largest(w: Tensor) -> float:
@@ -185,5 +191,5 @@ def exact_halves(graph: Graph) -> dict[str, Halving]:
             if not obstacle(node, Halving(dtype, activations=False)) and are_halves(
                 node.args[1], dtype
             ):
-                found.setdefault(node.output.name, Halving(dtype, activations=False))
+                found.setdefault(node.outputs[0].name, Halving(dtype, activations=False))
     return found

@@ -21,7 +21,8 @@ from camshaft.ir.graph import Graph, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.rebuild import Rebuild
 from camshaft.ir.types import HALVES, f32, u8
-from camshaft.ops import ATTENTION, CONV, MATMUL, POINTWISE, REDUCE
+from camshaft.ops import ATTENTION, CONV, MATMUL, POINTWISE, RECURRENT, REDUCE
+from camshaft.ops.recurrent import given_of
 from camshaft.quant.apart.choice import Apart, Quantizer, with_ranges_of_rows
 from camshaft.quant.apart.products import (
     Split,
@@ -40,6 +41,9 @@ SMALLEST = 1e-30
 """The least magnitude that a row is scaled by; the reciprocal of its scale is finite."""
 _FEWEST_TERMS = 32
 """Terms of a sum below which rounding shows and nothing is gained."""
+_ON_STATES = {"lstm": ("f", "h"), "gru": ("f", "g"), "rnn": ("f",)}
+"""Activations of which a cell's hidden state is made."""
+_BOUNDED = frozenset({E.sigmoid(E.inp(0)), E.unary("tanh", E.inp(0))})
 _FEWEST_QUERIES = 16
 """Queries of attention for which its keys and values are worth quantizing in each call."""
 
@@ -50,8 +54,19 @@ def _may_multiply_bytes(node: Node) -> bool:
     return floats and node.attrs["products"] == "f32"
 
 
+def _has_bounded_states(node: Node) -> bool:
+    """Whether a recurrent layer's hidden states lie between -1 and 1, and its weights may become bytes."""
+    bounded = [
+        _BOUNDED.issuperset({node.attrs[name]}) for name in _ON_STATES[str(node.attrs["cell"])]
+    ]
+    floats = node.args[1].is_const and node.args[1].type.dtype == f32
+    return floats and all(bounded)
+
+
 def _is_of_rows(node: Node) -> bool:
     """Whether a node's products may be of bytes without calibration."""
+    if node.op is RECURRENT:
+        return _has_bounded_states(node)
     return is_product_of_rows(node) or (node.op is ATTENTION and _may_multiply_bytes(node))
 
 
@@ -79,7 +94,7 @@ def _terms(node: Node) -> int:
 
 def _macs(node: Node) -> int:
     """Multiplications at typical sizes."""
-    return typical(node.op.macs([t.type for t in node.args], node.output.type, node.attrs))
+    return typical(node.op.macs([t.type for t in node.args], node.outputs[0].type, node.attrs))
 
 
 @dataclass
@@ -130,7 +145,8 @@ class DynamicQuantization:
     def apart_of(self, samples: Mapping[str, RowSample]) -> dict[str, Apart]:
         """What to carry apart, by rows of calibration data."""
         reasons = ((n, self._reason(n, frozenset())) for n in self.graph.nodes)
-        nodes = [n for n, why in reasons if why.startswith("int8") and n.op is not ATTENTION]
+        products = (CONV, MATMUL)
+        nodes = [n for n, why in reasons if why.startswith("int8") and n.op in products]
         producers = self.graph.producers
 
         def quantizer(name: str) -> tuple[Quantizer, tuple[float, float]]:
@@ -147,7 +163,7 @@ class DynamicQuantization:
         for node in self.graph.nodes:
             reason = self._reason(node, keep_float)
             if reason.startswith("int8"):
-                chosen.add(node.output.name)
+                chosen.add(node.outputs[0].name)
                 if is_carried(node, self.apart):
                     reason = f"{reason}; {self.apart[node.args[0].name].words}"
             _explain(reasons, node, reason)
@@ -162,10 +178,12 @@ class DynamicQuantization:
 
     def _reason(self, node: Node, keep_float: frozenset[str]) -> str:
         """Why a node with weights has its precision; "" for other nodes."""
-        if node.op not in (CONV, MATMUL, ATTENTION):
+        if node.op not in (CONV, MATMUL, ATTENTION, RECURRENT):
             return ""
         asked = self._asked(node)
-        if node.op is not ATTENTION and not is_product_of_rows(node):
+        if node.op is RECURRENT and not _has_bounded_states(node):
+            return "fp32: only states between -1 and 1, of tanh and sigmoid, need no calibration"
+        if node.op in (CONV, MATMUL) and not is_product_of_rows(node):
             return "fp32: only products of rows with constant weights are quantized without calibration"
         if node.op is ATTENTION and not _may_multiply_bytes(node):
             return f"fp32: its operands are {', '.join(str(t.type) for t in node.args[:3])}"
@@ -222,11 +240,28 @@ class _Insertion:
                 bytes_: dict[str, Attr] = {**node.attrs, "products": "i8"}
                 made = self.b.add(node.op, node.inputs, bytes_, like=node, name=node.name)
                 self.rebuild.replace(old, made)
+            elif old.outputs[0].name in self.chosen and node.op is RECURRENT:
+                self.rebuild.replace(old, self._recurrent(node))
             elif old.outputs[0].name in self.chosen:
                 self.rebuild.replace(old, [self._product(old, node)])
             else:
                 self.rebuild.replace(old, self.rebuild.carry(node))
         return self.rebuild.finish()
+
+    def _recurrent(self, node: Node) -> Sequence[Tensor]:
+        """A recurrent layer with weights of bytes, a scale for each row of gates."""
+        gates, r, *rest = node.args
+        params = weight_params(r.array.reshape(-1, r.array.shape[-1]), 0)
+        levels = quantize(r.array.reshape(-1, r.array.shape[-1]), params).reshape(r.array.shape)
+        scale = np.asarray(params.scale, np.float32).reshape(r.array.shape[:2])
+        inputs = [
+            gates,
+            self.b.constant(levels, f"{r.name}:int8"),
+            self.b.constant(scale, f"{r.name}:scale"),
+            *rest,
+        ]
+        attrs: dict[str, Attr] = {**node.attrs, "given": ("scale", *given_of(node))}
+        return self.b.add(node.op, inputs, attrs, like=node, name=node.name)
 
     def _product(self, old: Node, node: Node) -> Tensor:
         """A product of bytes, whose sums are scaled in its epilogue."""
