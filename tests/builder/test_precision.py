@@ -92,10 +92,7 @@ class Layers:
         self.tuned.append(kept | {gain})
         spent = {(n,): t[n not in kept] for n, t in self.layers.items()}
         borders = self.overhead if 0 < len(kept) < len(self.layers) else 0.0
-        tasks = [
-            SimpleNamespace(origin=(n,), macs=1, precision="f32" if n in kept else "u8")
-            for n in self.layers
-        ]
+        tasks = [SimpleNamespace(origin=(n,), macs=1, is_int8=n not in kept) for n in self.layers]
         return SimpleNamespace(
             graph=graph,
             tasks=tasks,

@@ -334,7 +334,7 @@ def _note(
         return Note(task.name, task.op, task.origin, precision="f32", reason=reason,
                     bytes=task.bytes)  # fmt: skip
     reason = next((reasons[layer] for layer in task.origin if layer in reasons), "")
-    in_int8 = task.macs != 0 and task.precision in ("u8", "i8")
+    in_int8 = task.is_int8
     return Note(
         name=task.name,
         op=task.op,

@@ -96,7 +96,7 @@ def choose_precision(
     kept: frozenset[str] = frozenset()
     all_int8 = tuned.time_us
     for _ in range(MOST_ROUNDS):
-        lost = losers(float_tuned, tuned, lambda task: task.precision in ("u8", "i8")) - kept
+        lost = losers(float_tuned, tuned, lambda task: task.is_int8) - kept
         if not lost:
             break
         attempt = quantize(kept | lost)

@@ -15,7 +15,7 @@ from camshaft.builder.spec_attrs import attrs_of_spec
 from camshaft.ir import expr as E
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.graph import Node, Tensor
-from camshaft.ir.types import HALVES, f32
+from camshaft.ir.types import HALVES, f32, i8
 from camshaft.ops import POINTWISE
 from camshaft.program.view import View
 
@@ -53,9 +53,14 @@ class Task:
         return moved
 
     @property
+    def is_int8(self) -> bool:
+        """Whether it multiplies 8-bit integers."""
+        return self.macs != 0 and self.precision in ("u8", "i8", "f32, weights i8")
+
+    @property
     def precision(self) -> str:
         """Element type of the arithmetic: that of the anchor's first operand, if no attribute says otherwise; of
-        f32 with weights that are halves or of few bits both."""
+        f32 with weights that are halves, bytes or of few bits both."""
         if self.spec is None or not self.spec.inputs:
             return "f32"
         x, attrs = self.spec.inputs[0].dtype, dict(self.spec.attrs)
@@ -63,7 +68,8 @@ class Task:
             return str(attrs["products"])
         if "bits" in attrs:
             return f"{'i8' if attrs['int8'] else x}, weights u{attrs['bits']!r}"
-        weights = [o.dtype for o in self.spec.inputs[1:2] if o.const and o.dtype in HALVES]
+        narrow = (*HALVES, i8)
+        weights = [o.dtype for o in self.spec.inputs[1:2] if o.const and o.dtype in narrow]
         if self.macs != 0 and x == f32 and weights:
             return f"f32, weights {weights[0]}"
         return x.name
