@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from camshaft.cli import app as cli
 from camshaft.config import BuildConfig
 from decoders import decoder
+from recurrent_models import Layer
 from value_models import small_model, voice
 
 ROOT = Path(__file__).parent.parent.parent
@@ -129,7 +130,7 @@ def write_example_files(folder: Path) -> None:
     """model.onnx, which classifies images, and its photos; detector.onnx, which takes any images;
     voice.onnx, whose sampling rate decides branches; folder.onnx, one of whose inputs is a shape;
     detector_tail.onnx, which finds what is above a threshold; transformer.onnx, a layer of one;
-    decoder.onnx, two layers of one with keys and values of earlier tokens."""
+    decoder.onnx, two layers of one with keys and values of earlier tokens; lstm.onnx, an LSTM."""
     _write_classifier(folder / "model.onnx", _PHOTO, (1, 1000))
     _write_detector(folder / "detector.onnx")
     onnx.save(voice(), folder / "voice.onnx")
@@ -145,6 +146,8 @@ def write_example_files(folder: Path) -> None:
     onnx.save(tail, folder / "detector_tail.onnx")
     onnx.save(_transformer(), folder / "transformer.onnx")
     onnx.save(decoder("operator"), folder / "decoder.onnx")
+    lstm = Layer("lstm", steps="t", batch="n", width=64, hidden=96)
+    onnx.save(lstm.model(), folder / "lstm.onnx")
     rng = np.random.default_rng(0)
     (folder / "photos").mkdir()
     for i in range(32):
