@@ -10,77 +10,8 @@ from camshaft.backends.cpu.abi import constant_numbers, operand_pointer
 from camshaft.backends.cpu.lang import FunctionBuilder, Index, Part, Pointer, Tile, Value
 from camshaft.backends.cpu.recurrent.cells import CellWriter, Lanes
 from camshaft.backends.cpu.recurrent.problem import LEVELS, Gates, Layout, RecurrentProblem
-from camshaft.ir.extents.extent import Extent
+from camshaft.backends.cpu.recurrent.workspace import ALIGN, Split, States, words
 from camshaft.ir.types import f32, i8, i16, i32, i64
-
-ALIGN = 64
-
-
-@dataclass(frozen=True)
-class Split:
-    """Work items: directions x parts of the batch, each a multiple of `rows` rows but the last, x shares of the
-    hidden units."""
-
-    problem: RecurrentProblem
-    rows: int
-    parts: int
-    shares: int = 1
-
-    @property
-    def size(self) -> Extent:
-        """Rows of a part."""
-        tiles = -(-self.problem.batch // self.rows)
-        return -(-tiles // self.parts) * self.rows
-
-    @property
-    def groups(self) -> int:
-        """Directions x parts."""
-        return self.problem.directions * self.parts
-
-    @property
-    def items(self) -> int:
-        """How many there are."""
-        return self.groups * self.shares
-
-
-@dataclass(frozen=True)
-class States:
-    """What stays between steps, arrays of each direction whose rows have H in whole blocks, in f32: the hidden
-    state before and after a step, an LSTM's cell; of a GRU that resets the state first, z and the state that is reset.
-    Where weights are integers, what they multiply lies beside it as i16.
-    """
-
-    problem: RecurrentProblem
-    layout: Layout
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The arrays of a direction."""
-        p = self.problem
-        found = ["before", "after"]
-        found += ["cell"] if p.cell == "lstm" else []
-        found += ["z", "reset"] if p.cell == "gru" and not p.after else []
-        return (*found, *(["before levels", "after levels"] if p.weights == i8 else []))
-
-    @property
-    def array(self) -> Extent:
-        """f32 elements of one array."""
-        return self.problem.batch * self.layout.padded
-
-    @property
-    def elements(self) -> Extent:
-        """Of all arrays."""
-        return self.problem.directions * len(self.names) * self.array
-
-    def nbytes(self, split: Split) -> Extent:
-        """Of all arrays, behind the words by which a group's workers agree."""
-        return 4 * self.elements + words(split)
-
-
-def words(split: Split) -> int:
-    """Bytes of the words of all groups: how many shares are done, and of each share how often it was claimed, a
-    cache line each."""
-    return 0 if split.shares == 1 else split.groups * (1 + split.shares) * ALIGN
 
 
 class RecurrentLoops:

@@ -17,8 +17,9 @@ from camshaft.backends.base import KernelSpec, Packing, Source
 from camshaft.backends.cpu.abi import constant_numbers, phase_args
 from camshaft.backends.cpu.candidate import CpuCandidate
 from camshaft.backends.cpu.lang import Module
-from camshaft.backends.cpu.recurrent.loops import Direction, RecurrentLoops, Split, States
+from camshaft.backends.cpu.recurrent.loops import Direction, RecurrentLoops
 from camshaft.backends.cpu.recurrent.problem import Layout, RecurrentProblem, is_supported
+from camshaft.backends.cpu.recurrent.workspace import Split, States
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.extents.sizes import typical
