@@ -37,6 +37,7 @@ from camshaft.quant.deviation import Feeds, Seen, worst_deviation
 from camshaft.quant.dynamic import DynamicQuantization
 from camshaft.quant.implicit import ImplicitQuantization
 from camshaft.quant.placement import check_layer_names, impossible
+from camshaft.quant.recurrent import with_recurrent_bytes
 
 MUCH_FURTHER = 1.5
 """Of two ways to compute in INT8, one that is so much further off is not taken for its speed."""
@@ -226,7 +227,9 @@ class PrecisionSearch:
         def quantize(keep_float: frozenset[str]) -> Attempt:
             quantized, reasons = quantization.quantized(keep_float)
             lowered = lower_quantization(quantized, level=level)
-            return Attempt(lowered, quantized, reasons, carried(graph, quantization.apart))
+            lowered, cells = with_recurrent_bytes(lowered, self._layers, keep_float)
+            found = {**cells, **reasons}
+            return Attempt(lowered, quantized, found, carried(graph, quantization.apart))
 
         as_float = Attempt(graph, None, quantization.plan(_layers(graph)).reasons)
         made = choose_precision(

@@ -22,7 +22,6 @@ from camshaft.ir.op import Attr
 from camshaft.ir.rebuild import Rebuild
 from camshaft.ir.types import HALVES, f32, u8
 from camshaft.ops import ATTENTION, CONV, MATMUL, POINTWISE, RECURRENT, REDUCE
-from camshaft.ops.recurrent import given_of
 from camshaft.quant.apart.choice import Apart, Quantizer, with_ranges_of_rows
 from camshaft.quant.apart.products import (
     Split,
@@ -35,15 +34,13 @@ from camshaft.quant.apart.products import (
 from camshaft.quant.apart.sample import RowSample
 from camshaft.quant.one_sided import MIDDLE, zero_of
 from camshaft.quant.placement import asked_of, check_layer_names
+from camshaft.quant.recurrent import has_bounded_states, with_bytes
 from camshaft.quant.scheme import QuantParams, quantize, weight_params
 
 SMALLEST = 1e-30
 """The least magnitude that a row is scaled by; the reciprocal of its scale is finite."""
 _FEWEST_TERMS = 32
 """Terms of a sum below which rounding shows and nothing is gained."""
-_ON_STATES = {"lstm": ("f", "h"), "gru": ("f", "g"), "rnn": ("f",)}
-"""Activations of which a cell's hidden state is made."""
-_BOUNDED = frozenset({E.sigmoid(E.inp(0)), E.unary("tanh", E.inp(0))})
 _FEWEST_QUERIES = 16
 """Queries of attention for which its keys and values are worth quantizing in each call."""
 
@@ -54,19 +51,10 @@ def _may_multiply_bytes(node: Node) -> bool:
     return floats and node.attrs["products"] == "f32"
 
 
-def _has_bounded_states(node: Node) -> bool:
-    """Whether a recurrent layer's hidden states lie between -1 and 1, and its weights may become bytes."""
-    bounded = [
-        _BOUNDED.issuperset({node.attrs[name]}) for name in _ON_STATES[str(node.attrs["cell"])]
-    ]
-    floats = node.args[1].is_const and node.args[1].type.dtype == f32
-    return floats and all(bounded)
-
-
 def _is_of_rows(node: Node) -> bool:
     """Whether a node's products may be of bytes without calibration."""
     if node.op is RECURRENT:
-        return _has_bounded_states(node)
+        return has_bounded_states(node)
     return is_product_of_rows(node) or (node.op is ATTENTION and _may_multiply_bytes(node))
 
 
@@ -181,7 +169,7 @@ class DynamicQuantization:
         if node.op not in (CONV, MATMUL, ATTENTION, RECURRENT):
             return ""
         asked = self._asked(node)
-        if node.op is RECURRENT and not _has_bounded_states(node):
+        if node.op is RECURRENT and not has_bounded_states(node):
             return "fp32: only states between -1 and 1, of tanh and sigmoid, need no calibration"
         if node.op in (CONV, MATMUL) and not is_product_of_rows(node):
             return "fp32: only products of rows with constant weights are quantized without calibration"
@@ -241,27 +229,12 @@ class _Insertion:
                 made = self.b.add(node.op, node.inputs, bytes_, like=node, name=node.name)
                 self.rebuild.replace(old, made)
             elif old.outputs[0].name in self.chosen and node.op is RECURRENT:
-                self.rebuild.replace(old, self._recurrent(node))
+                self.rebuild.replace(old, with_bytes(self.b, node))
             elif old.outputs[0].name in self.chosen:
                 self.rebuild.replace(old, [self._product(old, node)])
             else:
                 self.rebuild.replace(old, self.rebuild.carry(node))
         return self.rebuild.finish()
-
-    def _recurrent(self, node: Node) -> Sequence[Tensor]:
-        """A recurrent layer with weights of bytes, a scale for each row of gates."""
-        gates, r, *rest = node.args
-        params = weight_params(r.array.reshape(-1, r.array.shape[-1]), 0)
-        levels = quantize(r.array.reshape(-1, r.array.shape[-1]), params).reshape(r.array.shape)
-        scale = np.asarray(params.scale, np.float32).reshape(r.array.shape[:2])
-        inputs = [
-            gates,
-            self.b.constant(levels, f"{r.name}:int8"),
-            self.b.constant(scale, f"{r.name}:scale"),
-            *rest,
-        ]
-        attrs: dict[str, Attr] = {**node.attrs, "given": ("scale", *given_of(node))}
-        return self.b.add(node.op, inputs, attrs, like=node, name=node.name)
 
     def _product(self, old: Node, node: Node) -> Tensor:
         """A product of bytes, whose sums are scaled in its epilogue."""

@@ -1,0 +1,72 @@
+"""INT8 weights of recurrent layers, which need no calibration: hidden states of tanh and sigmoid lie between -1 and 1."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from camshaft.ir import expr as E
+from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
+from camshaft.ir.op import Attr
+from camshaft.ir.rebuild import Rebuild
+from camshaft.ir.types import f32
+from camshaft.ops import RECURRENT
+from camshaft.ops.recurrent import given_of
+from camshaft.quant.placement import asked_of
+from camshaft.quant.scheme import quantize, weight_params
+
+_ON_STATES = {"lstm": ("f", "h"), "gru": ("f", "g"), "rnn": ("f",)}
+"""Activations of which a cell's hidden state is made."""
+_BOUNDED = frozenset({E.sigmoid(E.inp(0)), E.unary("tanh", E.inp(0))})
+FEWEST_UNITS = 32
+"""Hidden units below which rounding shows and nothing is gained."""
+
+
+def has_bounded_states(node: Node) -> bool:
+    """Whether a recurrent layer's hidden states lie between -1 and 1, and its weights may become bytes."""
+    functions = [node.attrs[name] for name in _ON_STATES[str(node.attrs["cell"])]]
+    floats = node.args[1].is_const and node.args[1].type.dtype == f32
+    return floats and _BOUNDED.issuperset(functions)
+
+
+def with_bytes(b: GraphBuilder, node: Node) -> Sequence[Tensor]:
+    """The results of a recurrent layer with weights of bytes, a scale for each row of gates."""
+    gates, r, *rest = node.args
+    rows = r.array.reshape(-1, r.array.shape[-1])
+    params = weight_params(rows, 0, r.name)
+    levels = quantize(rows, params).reshape(r.array.shape)
+    scale = np.asarray(params.scale, np.float32).reshape(r.array.shape[:2])
+    constants = [b.constant(levels, f"{r.name}:int8"), b.constant(scale, f"{r.name}:scale")]
+    attrs: dict[str, Attr] = {**node.attrs, "given": ("scale", *given_of(node))}
+    return b.add(node.op, [gates, *constants, *rest], attrs, like=node, name=node.name)
+
+
+def with_recurrent_bytes(
+    graph: Graph, wanted: Mapping[str, str], keep_float: frozenset[str]
+) -> tuple[Graph, dict[str, str]]:
+    """The graph with such weights in all recurrent layers that may have them, and why layers have them.
+
+    wanted: source layer -> precision.  keep_float: layers that stay as they are.
+    """
+    rebuild, reasons = Rebuild(graph), dict[str, str]()
+    for old in graph.nodes:
+        node = rebuild.present(old)
+        asked = asked_of(old, wanted) if old.op is RECURRENT else ""
+        kept = asked != "int8" and not keep_float.isdisjoint(old.origin)
+        large = asked == "int8" or (old.op is RECURRENT and old.args[1].shape[-1] >= FEWEST_UNITS)
+        if (
+            old.op is RECURRENT
+            and asked != "fp32"
+            and not kept
+            and large
+            and has_bounded_states(old)
+        ):
+            rebuild.replace(old, with_bytes(rebuild.builder, node))
+            why = "layer_precision" if asked else "permitted"
+            reasons.update(
+                (layer, f"int8: {why}, weights; states need no ranges") for layer in old.origin
+            )
+        else:
+            rebuild.replace(old, rebuild.carry(node))
+    return (rebuild.finish(), reasons) if reasons else (graph, reasons)
