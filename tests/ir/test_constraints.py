@@ -30,6 +30,17 @@ def test_another_symbol_or_a_number() -> None:
     assert learned(n, extent_of(n), "==", 4) == [Lesson(n, same_as=4)]
 
 
+def test_what_stands_on_both_sides_does_not_hide_it() -> None:
+    """As the lengths of keys and values, of which each is appended to a past of its own."""
+    s, p, value = Symbol("s"), Symbol("p"), Symbol("value")
+    n, key, other = extent_of(s), extent_of(p), extent_of(value)
+    same = [Lesson(value, same_as=key)]
+    assert learned(value, n + other, "==", n + key) == same
+    assert learned(value, 2 * key + n, "==", 2 * other + n) == same
+    for left, right in ((n + other, n + 2 * key), (n + other, n + key + 1), (n * other, n * key)):
+        assert learned(value, left, "==", right) == []
+
+
 @pytest.mark.parametrize("symbol", [Symbol("c"), Symbol("c", 4, 4), Symbol("c", 1, 64, 128)])
 def test_what_must_divide_is_no_range(symbol: Symbol) -> None:
     assert learned(symbol, extent_of(symbol) % 4, "==", 0) == []

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from camshaft.errors import ModelError
 from camshaft.ir.extents.bounds import bounds
-from camshaft.ir.extents.extent import Extent, known_different, ranges_of, sole_symbol
+from camshaft.ir.extents.extent import Dim, Extent, known_different, ranges_of, sole_symbol
 from camshaft.ir.extents.sizes import Constraint
 from camshaft.ir.extents.symbol import NAME, Symbol, UndecidedExtent
 
@@ -123,19 +123,39 @@ class Lesson:
 
 
 def lessons(constraints: Constraints) -> list[Lesson]:
-    """What the constraints say of single symbols: n == m, n == 8, h - 2 >= 1, min(512, n) == n."""
+    """What the constraints say of single symbols: n == m, n + p == n + q, n == 8, h - 2 >= 1,
+    min(512, n) == n."""
     found: list[Lesson] = []
     for c in constraints:
-        symbol = sole_symbol(c.left)
-        plain = isinstance(c.right, int) or sole_symbol(c.right) is not None
-        if c.kind == "==" and symbol is not None and plain:
-            found.append(Lesson(symbol, same_as=c.right))
+        same = _same(c)
+        if same is not None:
+            found.append(same)
             continue
         if len(c.symbols) == 1:
             low, high = _interval(c, c.symbols[0])
             if (low, high) != (None, None):
                 found.append(Lesson(c.symbols[0], low=low, high=high, why=f"{c.why} needs {c}"))
     return found
+
+
+def _same(c: Constraint) -> Lesson | None:
+    """What it says if it makes a symbol another one or a number; of two symbols the simpler one stays."""
+    symbol = sole_symbol(c.left)
+    if c.kind != "==":
+        return None
+    if symbol is not None and isinstance(c.right, int):
+        return Lesson(symbol, same_as=c.right)
+    difference = c.left - c.right
+    if isinstance(difference, int) or len(difference.terms) != 2:
+        return None
+    (first, times), (second, against) = difference.terms
+    alone = [Dim(((monomial, 1),)) for monomial in (first, second)]
+    if times != -against or None in map(sole_symbol, alone):
+        return None
+    stays, goes = simpler(*alone)
+    gone = sole_symbol(goes)
+    assert gone is not None
+    return Lesson(gone, same_as=stays)
 
 
 _FARTHEST = 1 << 16
