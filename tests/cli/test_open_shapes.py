@@ -44,6 +44,10 @@ def test_shapes_as_typed() -> None:
     }
     assert said_shapes("--shapes", ["x:max_len=1../,y:4/"]) == {"x": ("max_len=1..",), "y": (4,)}
     assert said_shapes("--shapes", ["x:s=7x..9xn=..4"]) == {"x": ("s=7", "..9", "n=..4")}
+    assert said_shapes("--shapes", ["x:?x3xn=1..4", "y:?/max_len"]) == {
+        "x": (None, 3, "n=1..4"),
+        "y": (None, "max_len"),
+    }
     for wrong in ("x:", "x:/", "x:1//", "x:1x", "x:1x-3", "x:1x2x3..1", "x:1,x:2"):
         with pytest.raises(ConfigError, match="--shapes"):
             said_shapes("--shapes", [wrong])

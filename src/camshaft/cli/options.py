@@ -40,7 +40,7 @@ class BuildOptions:
         _option(
             "--shapes",
             help="Input shapes, for what the model leaves open: fixed, or with names and ranges "
-            "(batch=1..16x3x224x224, or batch/max_len=1..512 where a name holds an x). Of an "
+            "(batch=1..16x3x224x224, or batch/max_len=1..512 where a name holds an x); ? for what the model says. Of an "
             "engine: sizes of random inputs.",
             metavar="X:1x3x224x224,...",
         ),

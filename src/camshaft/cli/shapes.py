@@ -11,7 +11,9 @@ from math import isinf
 
 from camshaft.errors import ConfigError
 from camshaft.ir.extents.extent import Extent, sole_symbol
+from camshaft.ir.extents.fitting import fitted
 from camshaft.ir.extents.said import (
+    UNSAID,
     Profile,
     Range,
     Said,
@@ -27,7 +29,7 @@ from camshaft.runtime.sizes import check_bytes, sizes_of
 
 Shapes = dict[str, tuple[Said, ...]]
 FIXED = "1x3x224x224"
-OPEN = f"{FIXED}, or batch=1..16x3x224x224 where sizes vary"
+OPEN = f"{FIXED}, or batch=1..16x3x224x224 where sizes vary, with a ? for what the model says"
 
 
 def pairs(option: str, texts: Sequence[str] | None) -> dict[str, str]:
@@ -46,7 +48,7 @@ def pairs(option: str, texts: Sequence[str] | None) -> dict[str, str]:
 
 
 def said_shapes(option: str, texts: Sequence[str] | None) -> Shapes:
-    """Input name -> extents that are numbers, names or ranges; `scalar` is ()."""
+    """Input name -> extents that are numbers, names or ranges, None for `?`; `scalar` is ()."""
     return {n: _extents(option, n, text, OPEN) for n, text in pairs(option, texts).items()}
 
 
@@ -67,6 +69,9 @@ def _extents(option: str, name: str, text: str, like: str) -> tuple[Said, ...]:
     words = text.removesuffix("/").split("/") if "/" in text else re.split("[xX]", text)
     extents: list[Said] = []
     for word in words:
+        if word == UNSAID:
+            extents.append(None)
+            continue
         try:
             number = parse_number(word)
             if number is None:
@@ -179,7 +184,7 @@ def sizes_for(
     engine: Engine, shapes: Mapping[str, Sequence[int]], values: Mapping[str, Value]
 ) -> tuple[dict[str, TensorType], Elements]:
     """Types of the engine's inputs and states where these have the given shapes, and elements of those that say
-    sizes by them; what is not given is what follows, or typical.
+    sizes by them; what is not given is what follows, or typical, or next to that what fits.
 
     ConfigError for a name that is no such input; ShapeError for sizes that the engine does not take.
     """
@@ -197,6 +202,7 @@ def sizes_for(
             )
     elements = {name: _whole_numbers(name, value) for name, value in values.items()}
     sizes = typical_sizes(engine.program.symbols)
+    fixed: set[str] = set()
     said: list[tuple[Sequence[Extent], Sequence[int]]]
     said = [(inputs[name].shape, shape) for name, shape in shapes.items()]
     said += [(saying[name].values, numbers) for name, numbers in elements.items()]
@@ -205,8 +211,11 @@ def sizes_for(
             symbol = sole_symbol(extent)
             if symbol is not None:
                 sizes[symbol.name] = size
-    if not any(s.name in shapes for s in program.growing):
-        sizes = program.with_room(sizes)
+                fixed.add(symbol.name)
+    if any(s.name in shapes for s in program.growing):
+        sizes = fitted(program.constraints, sizes, sizes.keys() - fixed)
+    else:
+        sizes = program.with_room(sizes, fixed)
     types = {
         n: TensorType(t.dtype, tuple(shapes.get(n, (evaluate(d, sizes) for d in t.shape))))
         for n, t in inputs.items()

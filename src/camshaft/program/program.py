@@ -7,13 +7,14 @@ bytes.  `program.check` says whether a program is safe to run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
 from camshaft.ir.extents.bounds import bounds
 from camshaft.ir.extents.extent import Dim, Extent, sole_symbol
+from camshaft.ir.extents.fitting import fitted
 from camshaft.ir.extents.kept import Kept
 from camshaft.ir.extents.sizes import Constraint, evaluate, typical_sizes
 from camshaft.ir.extents.symbol import Symbol
@@ -275,20 +276,17 @@ class Program:
         """The states that grow from call to call; how long each is, a context says."""
         return tuple(s for s in self.states if s.axis is not None)
 
-    def with_room(self, sizes: Mapping[str, int]) -> dict[str, int]:
-        """These sizes (symbol name -> size), with states short enough that what a call leaves has room, and sizes that
-        must equal others, such as a mask's, as these come to."""
-        found = dict(sizes)
+    def with_room(self, sizes: Mapping[str, int], said: Collection[str] = ()) -> dict[str, int]:
+        """These sizes (symbol name -> size), with states short enough that what a call leaves has room, and others,
+        such as a mask's, moved to what fits these.  said: those that stay."""
+        found, kept = dict(sizes), set(said)
         for state in self.growing:
             symbol = sole_symbol(state.length)
             if symbol is not None:
                 room = state.capacity - evaluate(state.length_after, found) + found[symbol.name]
                 found[symbol.name] = max(symbol.low, min(found[symbol.name], room))
-        for c in self.constraints:
-            for symbol, other in ((sole_symbol(c.left), c.right), (sole_symbol(c.right), c.left)):
-                if c.kind == "==" and symbol is not None and not c.holds(found):
-                    found[symbol.name] = evaluate(other, found)
-        return found
+                kept.add(symbol.name)
+        return fitted(self.constraints, found, found.keys() - kept)
 
     @cached_property
     def declared(self) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ def model_of(
     return helper.make_model(graph, opset_imports=opsets, ir_version=10)
 
 
-class _Layers:
+class Layers:
     """Collects nodes and constants."""
 
     def __init__(self) -> None:
@@ -90,7 +90,7 @@ def decoder(form: str = "concat", batch: int | str = "batch") -> ModelProto:
 
     form: "operator" appends in a causal Attention; "concat" before one, with a mask [batch, 1, s, total].
     """
-    net, total = _Layers(), "total"
+    net, total = Layers(), "total"
     angles = np.outer(np.arange(MOST + 8), 0.5 ** np.arange(SIZE // 2))
     net.constant("cos", np.cos(angles).astype(np.float32))
     net.constant("sin", np.sin(angles).astype(np.float32))
@@ -122,7 +122,7 @@ def decoder(form: str = "concat", batch: int | str = "batch") -> ModelProto:
 
 def grouped(batch: int | str = 1) -> ModelProto:
     """The same of ONNX Runtime's GroupQueryAttention, whose lengths follow from a mask [batch, total] of ones."""
-    net = _Layers()
+    net = Layers()
     angles = np.outer(np.arange(MOST + 8), 0.5 ** np.arange(SIZE // 2))
     net.constant("cos", np.cos(angles).astype(np.float32))
     net.constant("sin", np.sin(angles).astype(np.float32))
@@ -186,7 +186,7 @@ def no_past(batch: int = 1) -> Arrays:
 def recurrent(batch: int | str = "batch") -> ModelProto:
     """A cell with two states of fixed shape, h and c [batch, 8], and one that slides: the last 3 of x [batch, 8]
     and what came before, window [batch, 3, 8]."""
-    net = _Layers()
+    net = Layers()
     gate = net.linear("h", "hh", 8, 8)
     own = net.linear("x", "xx", 8, 8)
     both = net.add("Tanh", [net.add("Add", [gate, own], "both")], "gate")

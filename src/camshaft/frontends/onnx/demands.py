@@ -15,7 +15,7 @@ from camshaft.ir.extents.constraints import require_at_least, require_equal
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.types import broadcast_shapes
 from camshaft.ops.common import normal_axis
-from camshaft.ops.functional.movement.slicing import require_indices
+from camshaft.ops.functional.movement.inside import require_indices
 
 _RECURRENT = "t n i, d g i, d g h, d b, n, d n h, d n h, d p"
 _BATCH_FIRST = "n t i, d g i, d g h, d b, n, n d h, n d h, d p"

@@ -15,6 +15,7 @@ from onnx import ModelProto
 
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx.cast_weights import with_dequantized_weights
+from camshaft.frontends.onnx.declared import declared_inputs
 from camshaft.frontends.onnx.input_values import InputValues
 from camshaft.frontends.onnx.kept import require_room
 from camshaft.frontends.onnx.model import load_model
@@ -119,6 +120,7 @@ def import_model(
         dict(typical or {}),
         dict(typical_elements or {}),
         pasts_of(proto.graph),
+        declared_inputs(proto.graph),
     )
     given = InputValues(values or {})
     for _ in range(MOST_ROUNDS):

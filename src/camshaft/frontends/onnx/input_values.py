@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from camshaft.errors import ConfigError
+from camshaft.frontends.onnx.declared import Declared
 from camshaft.frontends.onnx.open_extents import OpenExtents
 from camshaft.frontends.onnx.usual_sizes import usual_size
 from camshaft.ir.extents.extent import Extent
@@ -24,9 +25,6 @@ from camshaft.ir.extents.said import Range, Said, Value, flat_values, is_fixed
 from camshaft.ir.extents.sizes import is_static
 from camshaft.ir.graph import Tensor
 from camshaft.ir.types import DType, number_text, string
-
-Declared = Sequence[int | str | None] | None
-"""Declared extents: numbers, names, None for neither; None if not even the rank is declared."""
 
 
 @dataclass

@@ -3,12 +3,14 @@
 What is said of an input (`shapes=`, `profiles=`) goes first.  Where nothing is said:
 
 - Equal names (`dim_param`) are equal extents, whatever input they stand at, and a number that is said
-  at one place holds at all others of which nothing is said.  Placeholders
+  at one place holds at all others of which nothing is said.  A name that computes with others ("past + seq") is
+  what it says.  Placeholders
   ("?", "-1", "None", "unk__7", no name at all) name nothing: each such axis gets a symbol of its
   own.
 - The typical size is what engines are tuned for.  The first axis of two or more is the batch: 1.
   Two open axes of a picture (rank 4; rank 3 where an axis is called "height") are 224 each; one beside a known one is as large as that, or
-  320 beside a short one (a line of text).  Every other axis is 128.  Where these make an input of
+  320 beside a short one (a line of text).  Every other axis is 128, such as those along which a model appends
+  (`pasts`).  Where these make an input of
   more than 2**24 elements, they are halved until they do not.
 - What the model's own arithmetic implies comes on top: sizes that must be equal become one
   symbol, windows say how small an axis may be, and a typical size that the model cannot take
@@ -28,15 +30,22 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from camshaft.errors import ConfigError, ModelError
-from camshaft.frontends.onnx.usual_sizes import FOUND, PIXELS, suited, usual_size
+from camshaft.frontends.onnx.declared import Place, computed, label_of, named, places_of
+from camshaft.frontends.onnx.usual_sizes import (
+    BATCH,
+    FOUND,
+    PIXELS,
+    suited,
+    usual_length,
+    usual_size,
+)
+from camshaft.ir.extents.bounds import bounds
 from camshaft.ir.extents.constraints import Constraints, Lesson, broken, lessons
 from camshaft.ir.extents.extent import Extent, extent_of, sole_symbol, symbols_of
+from camshaft.ir.extents.fitting import moved
 from camshaft.ir.extents.said import Range, Said, parse_said
-from camshaft.ir.extents.sizes import Constraint, evaluate, typical_sizes
+from camshaft.ir.extents.sizes import evaluate, substitute, typical_sizes
 from camshaft.ir.extents.symbol import Symbol
-
-_PLACEHOLDER = re.compile(r"\?|\*|-?\d*|none|null|any|dynamic|unknown|unk__\d+", re.IGNORECASE)
-_MOST_STEPS = 4096
 
 
 @dataclass
@@ -46,7 +55,8 @@ class OpenExtents:
     shapes: input name -> what is said of its extents.  profiles: (least, typical, most) shapes of
     inputs; the first one says what is typical.  typical: input name -> a shape as it will be used,
     which fixes nothing; where nothing else says what is typical, it does.  elements: the same of
-    elements that say sizes.  pasts: (input, axis) that may be empty where nothing is said.
+    elements that say sizes.  pasts: (input, axis) that may be empty where nothing is said.  declared: input name
+    -> what the model says of its extents.
     needs: size that a step finds -> what bounds it, in words.
     """
 
@@ -54,7 +64,8 @@ class OpenExtents:
     profiles: Sequence[Mapping[str, Sequence[Sequence[int]]]] = ()
     typical: Mapping[str, Sequence[int]] = field(default_factory=dict)
     elements: Mapping[str, Sequence[int]] = field(default_factory=dict)
-    pasts: Collection[tuple[str, int]] = ()
+    pasts: Collection[Place] = ()
+    declared: Mapping[str, Sequence[int | str | None]] = field(default_factory=dict)
     _given: dict[str, Range] = field(default_factory=dict)
     _late: bool = False
     _said: dict[str, Range] = field(default_factory=dict)
@@ -79,6 +90,14 @@ class OpenExtents:
 
         ConfigError if what is said does not fit, ModelError if the rank is not known at all.
         """
+        declared = self._ranked(name, declared)
+        return tuple(self._at(name, axis, declared) for axis in range(len(declared)))
+
+    def _ranked(
+        self, name: str, declared: Sequence[int | str | None] | None
+    ) -> Sequence[int | str | None]:
+        """What the model declares of input `name`; nothing of each axis where only `shapes` or `profiles` know
+        how many there are.  Errors as in `shape`."""
         said = self.shapes.get(name)
         profiled = self._profiled(name)
         if said is None and profiled is not None and declared is None:
@@ -96,16 +115,7 @@ class OpenExtents:
                     f"{what}[{name!r}] has rank {len(given)}, the model's input has rank "
                     f"{len(declared)}"
                 )
-        return tuple(
-            self._extent(
-                name,
-                axis,
-                declared,
-                None if said is None else said[axis],
-                Range() if profiled is None else profiled[axis],
-            )
-            for axis in range(len(declared))
-        )
+        return declared
 
     def element(
         self, name: str, at: int | None, said: Said, default: int, least: int | None = None
@@ -145,29 +155,31 @@ class OpenExtents:
             for a in range(ranks.pop())
         ]
 
-    def _extent(
-        self,
-        name: str,
-        axis: int,
-        declared: Sequence[int | str | None],
-        said: Said | None,
-        profiled: Range,
+    def _at(
+        self, name: str, axis: int, declared: Sequence[int | str | None] | None = None
     ) -> Extent:
+        """The extent of one axis of input `name`.  declared: None takes it from `self.declared`."""
+        if declared is None:
+            declared = self._ranked(name, self.declared[name])
+        shape, ranges = self.shapes.get(name), self._profiled(name)
+        said = None if shape is None else shape[axis]
+        profiled = Range() if ranges is None else ranges[axis]
         own = declared[axis]
         used = self.typical.get(name, ())
         if len(used) == len(declared):
             default = used[axis]
         else:
             found = [self._found(name, a, d) for a, d in enumerate(declared)]
-            default = usual_size(found, axis)
+            is_past = axis > 0 and (name, axis) in self.pasts
+            default = usual_length(found) if is_past else usual_size(found, axis)
         known = own if isinstance(own, int) and own >= 0 else None
-        named = _named(own)
+        called = named(own)
         if isinstance(said, int):
             if said < 0:
                 raise ConfigError(f"shapes[{name!r}] has a negative extent, {said}")
             _require_within(name, axis, profiled, Range(said, said, said), said)
-            if named is not None:
-                self._number(named, said)
+            if called is not None:
+                self._number(called, said)
             return said
         if said is None and known is not None:
             if profiled.low is not None and (profiled.low, profiled.high) != (known, known):
@@ -176,13 +188,16 @@ class OpenExtents:
                     f"{known}; give shapes={{{name!r}: ...}} with a name there to open it"
                 )
             return known
-        if said is None and profiled == Range() and named in self._numbers:
-            return self._numbered(named, f"shapes[{name!r}] at axis {axis}")
+        if said is None and profiled == Range():
+            if called is not None and called in self._numbers:
+                return self._numbered(called, f"shapes[{name!r}] at axis {axis}")
+            if (extent := self._computed(called)) is not None:
+                return extent
         label, given = ("", Range()) if said is None else parse_said(said)
         _require_within(name, axis, profiled, given, said)
         if profiled.low is not None and profiled.low == profiled.high:
             return profiled.low
-        symbol = self._identifier(label or _label(name, axis, own))
+        symbol = self._identifier(label or label_of(name, axis, own))
         if (name, axis) in self.pasts:
             self._pasts.add(symbol)
         return self._symbol(
@@ -192,26 +207,36 @@ class OpenExtents:
             f"input {name!r}, axis {axis}",
         )
 
-    def _number(self, named: str, number: int) -> None:
-        """Write down a number that is said of an axis which the model calls `named`."""
-        numbers = self._numbers.setdefault(named, [])
+    def _computed(self, called: str | None) -> Extent | None:
+        """The extent of an axis whose name says how it follows from others; None for other names."""
+        places = places_of(self.declared)
+        extent = computed(called, places)
+        if extent is None:
+            return None
+        sizes = {symbol: self._at(*places[symbol.name]) for symbol in symbols_of(extent)}
+        found = substitute(extent, sizes)
+        return found if bounds(found)[0] >= 0 else None
+
+    def _number(self, called: str, number: int) -> None:
+        """Write down a number that is said of an axis which the model calls `called`."""
+        numbers = self._numbers.setdefault(called, [])
         if number not in numbers:
             numbers.append(number)
-            self._late |= named in self._names
+            self._late |= called in self._names
 
-    def _numbered(self, named: str, where: str) -> int:
-        """The number that is said of other axes which the model calls `named`."""
-        numbers = self._numbers[named]
+    def _numbered(self, called: str, where: str) -> int:
+        """The number that is said of other axes which the model calls `called`."""
+        numbers = self._numbers[called]
         if len(numbers) > 1:
             raise ConfigError(
-                f"{where}: the model calls this axis {named!r}, and other axes of that name are "
+                f"{where}: the model calls this axis {called!r}, and other axes of that name are "
                 f"{' and '.join(map(str, numbers))}; say which it is"
             )
         return numbers[0]
 
     def _found(self, name: str, axis: int, own: int | str | None) -> int | str | None:
         """What is declared, or the typical size where the model's arithmetic leaves no other."""
-        known = self._said.get(self._names.get(_label(name, axis, own), ""), Range())
+        known = self._said.get(self._names.get(label_of(name, axis, own), ""), Range())
         size = suited(PIXELS, known)
         return own if isinstance(own, int) or size == PIXELS else size
 
@@ -302,11 +327,8 @@ class OpenExtents:
         return self._said[name] != old
 
     def _moved(self, constraints: Constraints) -> bool:
-        """Move typical sizes that break a constraint to the next ones that do not.
-
-        One of them, those first of which nothing is said, or if that does not do, one of them while
-        those that elements of inputs say are as small as they can be; else all of them together, to a half,
-        a quarter and so on.
+        """Move typical sizes that break a constraint to the next ones that do not: those first of which nothing
+        is said, batches last of these; while sizes that elements of inputs say may become as small as they can be.
         """
         sizes = typical_sizes(self._symbols.values())
         rules = list(constraints)
@@ -314,25 +336,22 @@ class OpenExtents:
         if fault is None:
             return False
         least = {s.name: s.low for s in fault.symbols if s.name in self._of_elements}
-        for start in (sizes, {**sizes, **least}):
-            for symbol in sorted(fault.symbols, key=self._is_said):
-                if symbol.name not in self._symbols:
-                    continue
-                for size in candidates(symbol, fault, start):
-                    moved = {**start, symbol.name: size}
-                    if _mends(fault, rules, sizes, moved):
-                        self._move({n: size for n, size in moved.items() if size != sizes[n]})
-                        return True
-        for size in (2**n for n in range(1, 12)):
-            smaller = {s.name: max(s.low, s.typical // size) for s in fault.symbols}
-            if _mends(fault, rules, sizes, {**sizes, **smaller}):
-                self._move(smaller)
-                return True
+        movable = [s for s in fault.symbols if s.name in self._symbols]
+        movable.sort(key=self._moved_late)
+        free = [name for name, s in self._symbols.items() if not self._is_said(s)]
+        fit = moved(fault, rules, sizes, movable, least=least, free=free)
+        if fit is not None:
+            self._move({n: size for n, size in fit.items() if size != sizes[n]})
+            return True
         raise ModelError(
             f"{fault.why} needs {fault}, and no typical size near "
             f"{', '.join(f'{n}={s}' for n, s in sizes.items())} fits; give sizes that the model "
             "takes with shapes= or profiles="
         )
+
+    def _moved_late(self, symbol: Symbol) -> tuple[bool, bool]:
+        """Whether the user says what is typical; whether it is as small as batches are."""
+        return self._is_said(symbol), symbol.typical == BATCH
 
     def _is_said(self, symbol: Symbol) -> bool:
         """Whether the user says what is typical."""
@@ -341,16 +360,6 @@ class OpenExtents:
     def _move(self, sizes: Mapping[str, int]) -> None:
         for name, size in sizes.items():
             self._said[name] = replace(self._said.get(name, Range()), typical=size)
-
-
-def _mends(
-    fault: Constraint,
-    rules: Sequence[Constraint],
-    sizes: Mapping[str, int],
-    moved: Mapping[str, int],
-) -> bool:
-    """Whether sizes that were moved meet a rule, and every other one that was met before."""
-    return fault.holds(moved) and all(r.holds(moved) for r in rules if r.holds(sizes))
 
 
 def _require_within(name: str, axis: int, profiled: Range, given: Range, said: Said) -> None:
@@ -365,36 +374,9 @@ def _require_within(name: str, axis: int, profiled: Range, given: Range, said: S
         )
 
 
-def candidates(symbol: Symbol, fault: Constraint, sizes: Mapping[str, int]) -> list[int]:
-    """Sizes to try: the one that is right if `fault`, at these sizes, is linear in the symbol; the next
-    multiples of powers of two; then whatever comes next, up and down."""
-    high = symbol.typical + _MOST_STEPS if symbol.high is None else symbol.high
-    first, second = (
-        evaluate(fault.left, at) - evaluate(fault.right, at)
-        for at in ({**sizes, symbol.name: size} for size in (1, 2))
-    )
-    tried = [1 - first // (second - first)] if second != first else []
-    tried = [size for size in tried if symbol.high is None or size <= symbol.high]
-    nearby = [-(-symbol.typical // m) * m for m in (2, 4, 8, 16, 32, 64, 128)]
-    nearby += range(symbol.typical + 1, min(high, symbol.typical + _MOST_STEPS) + 1)
-    nearby += range(symbol.typical - 1, max(symbol.low, symbol.typical - _MOST_STEPS) - 1, -1)
-    tried += [size for size in nearby if size <= high]
-    return [size for size in tried if size >= symbol.low]
-
-
 def _most(a: int, b: int | None) -> int:
     return a if b is None else max(a, b)
 
 
 def _least(a: int | None, b: int | None) -> int | None:
     return min((n for n in (a, b) if n is not None), default=None)
-
-
-def _label(name: str, axis: int, own: int | str | None) -> str:
-    """What an axis is called by the model, or else after its input."""
-    return _named(own) or f"{name}_{axis}"
-
-
-def _named(own: int | str | None) -> str | None:
-    """The name that the model gives to an axis; placeholders name nothing."""
-    return own if isinstance(own, str) and not _PLACEHOLDER.fullmatch(own) else None

@@ -47,6 +47,11 @@ def usual_size(declared: Sequence[int | str | None], axis: int) -> int:
     return LINE if other <= SHORT else other
 
 
+def usual_length(declared: Sequence[int | str | None]) -> int:
+    """The typical size of an axis that is a length, whatever the input's rank."""
+    return _halved(LENGTH, [d if isinstance(d, int) and d >= 0 else None for d in declared])
+
+
 def _halved(size: int, sizes: Sequence[int | None]) -> int:
     """The size of axes that are None, besides the batch; small enough for MOST_ASSUMED where that can
     be."""

@@ -87,6 +87,17 @@ def require_at_least(a: Extent, low: Extent, otherwise: str) -> None:
     constraints.add(a, ">=", low, why)
 
 
+def apart(difference: Extent) -> tuple[Extent, Extent]:
+    """Two extents of which neither subtracts anything, the first less the second being `difference`."""
+    if isinstance(difference, int):
+        return max(difference, 0), max(-difference, 0)
+    added: Extent = 0
+    for monomial, times in difference.terms:
+        if times > 0:
+            added = added + (Dim(((monomial, times),)) if monomial else times)
+    return added, added - difference
+
+
 def require_possible(shape: Sequence[Extent], what: object) -> None:
     """State that no extent of `shape` is negative; what: the type that has it.  Errors as above."""
     for axis, extent in enumerate(shape):

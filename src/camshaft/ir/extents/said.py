@@ -27,6 +27,8 @@ Value = bool | int | float | str | None | tuple["Value", ...]
 """What is said of the values of an input: numbers (nested tuples of them for arrays), or for each
 element an extent as above; None is nothing."""
 
+UNSAID = "?"
+"""How texts write that nothing is said."""
 MOST_SHOWN = 16
 """Values that texts show; of more they say how many there are."""
 FORMS = (
@@ -95,7 +97,7 @@ def too_large(said: object) -> str:
 def shape_text(shape: Sequence[Said]) -> str:
     """1x3x224x224, or `scalar`; with "/" in place of "x" where a name holds an x (max/, where there is
     no other extent)."""
-    words = ["?" if said is None else str(said) for said in shape]
+    words = [UNSAID if said is None else str(said) for said in shape]
     between = "/" if any("x" in word.lower() for word in words) else "x"
     return between.join(words) + "/" * (between == "/" and len(words) == 1) or "scalar"
 
@@ -105,7 +107,7 @@ def value_text(value: Value) -> str:
     flat = flat_values(value)
     if len(flat) > MOST_SHOWN:
         return f"{len(flat)} values"
-    return ",".join("?" if v is None else str(v) for v in flat)
+    return ",".join(UNSAID if v is None else str(v) for v in flat)
 
 
 def flat_values(value: Value) -> list[bool | int | float | str | None]:

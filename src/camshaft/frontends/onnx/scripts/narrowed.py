@@ -11,10 +11,10 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from camshaft.errors import ModelError
-from camshaft.frontends.onnx.open_extents import candidates
 from camshaft.ir.attrs import attr_at
 from camshaft.ir.extents.constraints import Constraints, broken, lessons
 from camshaft.ir.extents.extent import Dim, Extent, extent_of, symbols_of
+from camshaft.ir.extents.fitting import candidates
 from camshaft.ir.extents.sizes import Constraint, substitute, typical_sizes
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.graph import Graph, Node, Tensor

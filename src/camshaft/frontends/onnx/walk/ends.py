@@ -9,6 +9,7 @@ import numpy as np
 from onnx import TensorProto, TypeProto, ValueInfoProto
 
 from camshaft.errors import ConfigError, ModelError
+from camshaft.frontends.onnx.declared import Declared, declared_of
 from camshaft.frontends.onnx.dtypes import (
     boundary_dtype,
     elem_name,
@@ -17,7 +18,6 @@ from camshaft.frontends.onnx.dtypes import (
     onnx_dtype,
 )
 from camshaft.frontends.onnx.input_values import (
-    Declared,
     fixed_array,
     said_elements,
     symbolic_values,
@@ -62,7 +62,7 @@ def declare_input(state: State, value: ValueInfoProto) -> None:
         dtype = boundary_dtype(_elem_type(value))
     except ModelError as error:
         raise ModelError(f"input {name!r}: {error}") from error
-    tensor = _declare(state, name, dtype, _declared(value))
+    tensor = _declare(state, name, dtype, declared_of(value))
     if not tensor.is_const:
         state.scope.give(tensor, tensor.values)
         state.inputs.append(End(name, tensor.name, tensor.type, tensor.values))
@@ -194,17 +194,3 @@ def _elem_type(value: ValueInfoProto) -> int:
     if kind != "tensor_type":
         raise ModelError(f"is a {kind or 'value without type'}, which is not supported")
     return int(value.type.tensor_type.elem_type)
-
-
-def _declared(value: ValueInfoProto) -> Declared:
-    """The declared extents: numbers, names, None for neither; None if there is no shape at all."""
-    tensor = value.type.tensor_type
-    if not tensor.HasField("shape"):
-        return None
-    declared: list[int | str | None] = []
-    for d in tensor.shape.dim:
-        if d.HasField("dim_value"):
-            declared.append(d.dim_value if d.dim_value >= 0 else None)
-        else:
-            declared.append(d.dim_param or None)
-    return declared

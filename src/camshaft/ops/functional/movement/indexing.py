@@ -14,8 +14,9 @@ from camshaft.ops.common import normal_axis
 from camshaft.ops.functional.core import NoCanonicalForm, emit, require_same
 from camshaft.ops.functional.elementwise.arithmetic import pointwise
 from camshaft.ops.functional.movement.counting import arange
+from camshaft.ops.functional.movement.inside import require_counted
 from camshaft.ops.functional.movement.shape import reshape
-from camshaft.ops.functional.movement.slicing import narrow, require_indices, take
+from camshaft.ops.functional.movement.slicing import narrow, take
 from camshaft.ops.movement import GATHER
 
 
@@ -39,8 +40,7 @@ def take_along_axis(
                 longer = f"indices {indices.type} are longer than {x.type} along axis {a}"
                 require_at_least(there, given, longer)
     strides = row_major_strides(x.shape)
-    if indices.data is not None:
-        require_indices(builder, indices.data, x, axis)
+    require_counted(builder, indices, x, axis)
     numbers = arange(builder, 0, x.shape[axis], 1, i64)
     operands = [emit(builder, GATHER, [numbers, indices], {"axis": 0})]
     place = E.mul(E.inp(0), E.extent(strides[axis], i64))
@@ -87,8 +87,7 @@ def gather_nd(
             operands.append(reshape(builder, counted, shape))
         else:
             column = reshape(builder, narrow(builder, indices, -1, axis - batch, 1), places)
-            if column.data is not None:
-                require_indices(builder, column.data, x, axis)
+            require_counted(builder, column, x, axis)
             numbers = arange(builder, 0, lead[axis], 1, i64)
             operands.append(emit(builder, GATHER, [numbers, column], {"axis": 0}))
         term = E.mul(E.inp(len(operands) - 1), E.extent(stride, i64))

@@ -21,6 +21,11 @@ from camshaft.ops.elementwise import POINTWISE
 from camshaft.ops.functional.core import NoCanonicalForm, constant, emit, require_same
 from camshaft.ops.functional.elementwise.arithmetic import pointwise
 from camshaft.ops.functional.movement.counting import iota
+from camshaft.ops.functional.movement.inside import (
+    require_counted,
+    require_indices,
+    require_inside,
+)
 from camshaft.ops.functional.movement.shape import reshape, transpose
 from camshaft.ops.movement import GATHER, PAD, SLICE
 
@@ -145,7 +150,7 @@ def select(
     """x at `index` of `axis`, without that axis; an index below 0 counts from the end."""
     axis = normal_axis(axis, x.type.rank)
     at = index + x.shape[axis] if index < 0 else index
-    _require_inside(builder, at, x, axis, f"index {index}")
+    require_inside(builder, at, x, axis, f"index {index}")
     shape = (*x.shape[:axis], *x.shape[axis + 1 :])
     return reshape(builder, narrow(builder, x, axis, at, 1), shape, output=output)
 
@@ -199,6 +204,8 @@ def take(
     data = indices.data if isinstance(indices, Tensor) else np.asarray(indices, np.int64)
     if data is not None:
         require_indices(builder, data, x, axis)
+    elif isinstance(indices, Tensor):
+        require_counted(builder, indices, x, axis)
     if data is not None and data.dtype.kind in "iu" and data.ndim <= 1 and data.size:
         span = _even(data.reshape(-1).tolist(), x, axis)
         if span is not None:
@@ -212,22 +219,6 @@ def take(
         assert data is not None
         indices = constant(builder, data, "indices")
     return emit(builder, GATHER, [x, indices], {"axis": axis}, output)
-
-
-def _require_inside(builder: GraphBuilder, at: Extent, x: Tensor, axis: int, what: str) -> None:
-    """ModelError unless 0 <= at < the extent of the axis; open extents learn that it is so."""
-    misfit = f"{what} leaves axis {axis} of {x.type}"
-    with builder.constraints.learning(f"node {builder.layer!r}"):
-        require_at_least(at, 0, misfit)
-        require_at_least(x.shape[axis] - at, 1, misfit)
-
-
-def require_indices(builder: GraphBuilder, indices: np.ndarray, x: Tensor, axis: int) -> None:
-    """ModelError names a constant index that does not count along the axis, from either end."""
-    if indices.dtype.kind in "iu" and indices.size:
-        for index in (int(indices.min()), int(indices.max())):
-            at = index + x.shape[axis] if index < 0 else index
-            _require_inside(builder, at, x, axis, f"index {index}")
 
 
 def _even(indices: list[int], x: Tensor, axis: int) -> _Span | None:
