@@ -52,6 +52,34 @@ def test_compare_judges_outputs_by_the_tolerance(model: Path) -> None:
     assert data["passed"] is False and data["tensors"][0]["relative"] > 1e-12
 
 
+def test_the_tolerance_fits_the_precision_of_the_layers(model: Path, tmp_path: Path) -> None:
+    command = ("compare", model, "--with", "reference", *QUICK)
+    for permitted, tolerance in (
+        (("--fp16",), 0.015),
+        (("--bf16",), 0.1),
+        (("--bf16", "--fp16"), 0.1),
+    ):
+        data = call_json(*command, *permitted)
+        (worst,) = data["tensors"]
+        assert data["tolerance"] == tolerance and data["passed"]
+        assert tolerance / 1000 < worst["relative"] < tolerance / 4
+    engine = tmp_path / "half.engine"
+    call("build", model, *QUICK, "--bf16", "-o", engine)
+    data = call_json("compare", model, "--with", "reference", "--engine", engine)
+    assert data["tolerance"] == 0.1
+
+
+def test_weights_that_the_model_has_as_halves_are_not_rounded(tmp_path: Path) -> None:
+    weights = RNG.standard_normal((16, 16)).astype(np.float16)
+    nodes = [
+        helper.make_node("Cast", ["w"], ["wide"], to=onnx.TensorProto.FLOAT),
+        helper.make_node("MatMul", ["x", "wide"], ["y"]),
+    ]
+    onnx.save(open_model(nodes, {"x": [4, 16]}, ["y"], {"w": weights}), tmp_path / "net.onnx")
+    data = call_json("compare", tmp_path / "net.onnx", "--with", "reference", *QUICK)
+    assert data["tolerance"] == 1e-3 and data["passed"]
+
+
 def test_outputs_that_nearly_vanish_are_no_measure(tmp_path: Path) -> None:
     nodes = [
         helper.make_node("Sub", ["x", "far"], ["z"]),

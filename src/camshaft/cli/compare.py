@@ -29,6 +29,8 @@ SMALL = 1e-3
 """Outputs that stay below this may fail by the rounding of what they are computed from."""
 
 FP32_TOLERANCE = 1e-3
+HALF_TOLERANCES = {"bf16": 0.1, "fp16": 0.015}
+"""Half floats have 8 and 11 bits: small nets are off by up to 0.02 and 0.003, deep ones by more."""
 INT8_TOLERANCE = 0.5
 """Separates a broken engine, whose outputs have little to do with the model's (1 and more), from
 rounding: trained networks lie between 0.03 and a third on inputs like those they were calibrated
@@ -42,6 +44,16 @@ BuiltEngine = Annotated[
         "--engine", "--load-engine", help="Compare this engine of the model; builds nothing."
     ),
     READ,
+]
+Tolerance = Annotated[
+    float | None,
+    typer.Option(
+        "--tolerance",
+        min=0.0,
+        help="Largest error of an output, relative to its largest value, before the exit code is 1. "
+        f"Default: {FP32_TOLERANCE}; where the engine has layers of them, {HALF_TOLERANCES['fp16']} for FP16, "
+        f"{HALF_TOLERANCES['bf16']} for BF16 and {INT8_TOLERANCE} for INT8.",
+    ),
 ]
 
 
@@ -58,15 +70,7 @@ def compare(
         bool, typer.Option("--layers", help="Compare intermediate tensors too.")
     ] = False,
     worst: Annotated[int, typer.Option("--worst", min=0, help="Tensors to list; 0 for all.")] = 20,
-    tolerance: Annotated[
-        float | None,
-        typer.Option(
-            "--tolerance",
-            min=0.0,
-            help="Largest error of an output, relative to its largest value, before the exit code "
-            f"is 1. Default: {FP32_TOLERANCE}, and {INT8_TOLERANCE} for INT8.",
-        ),
-    ] = None,
+    tolerance: Tolerance = None,
     input: InputFiles = None,
     inputs: InputArchive = None,
     seed: Seed = 0,
@@ -136,11 +140,14 @@ def _calibrated_with(source: Path, engine: Engine, shown: Output) -> Arrays:
 
 
 def _default_tolerance(opened: Opened) -> float:
+    """That of the coarsest precision in which the engine has work by permission, or as the model says."""
     work = [note for note in opened.engine.notes if note.macs != 0]
     kinds = {note.precision.partition(",")[0] for note in work}
     rounded = any(note.reason.startswith("weight_only") for note in work)
-    quantized = rounded or not kinds.isdisjoint(("u8", "i8"))
-    return INT8_TOLERANCE if quantized else FP32_TOLERANCE
+    if rounded or not kinds.isdisjoint(("u8", "i8")):
+        return INT8_TOLERANCE
+    halves = [t for p, t in HALF_TOLERANCES.items() if any(n.reason.startswith(p) for n in work)]
+    return max(halves, default=FP32_TOLERANCE)
 
 
 def _check_origin(opened: Opened, model: Path, shown: Output) -> None:
