@@ -284,13 +284,12 @@ class PrecisionSearch:
             given = []  # what FP16 holds
         if given:
             raise ConfigError(
-                f"{' and '.join(given)} given, but INT8 is not permitted: add precision={{'int8'}} "
-                "(--int8)"
+                f"{' and '.join(given)} given, but INT8 is not permitted: add precision={{'int8'}}"
             )
         if self._requires_int8:
             raise ConfigError(
                 f"layer_precision asks for int8 in {self._asked_int8[0]!r}, but precision does not permit it: add "
-                "precision={'int8'} (--int8)"
+                "precision={'int8'}"
             )
         check_layer_names(graph, self.config.layer_precision)
 
@@ -333,11 +332,11 @@ class PrecisionSearch:
         elif cache is not None:
             raise CalibrationError(
                 f"there is no calibration cache {str(cache)!r}, and no calibration data to fill it: "
-                "check the path, or give calibration data (calibration=, --calibration)"
+                "check the path, or give calibration data (calibration=)"
             )
         elif not config.dynamic_ranges:
             raise CalibrationError(
-                "INT8 needs ranges: give calibration data (calibration=, --calibration), a "
+                "INT8 needs ranges: give calibration data (calibration=), a "
                 "calibration_cache file that exists, or dynamic_ranges (or a model with Q/DQ nodes)"
                 + self._who_asks()
             )

@@ -246,8 +246,8 @@ def test_every_kind_of_error_has_its_exit_code(folder: Path, tmp_path: Path) -> 
         (("--calibrator", "best"), "best"),
         (("--level", "9"), "9"),
         (("--target", "z80"), "z80"),
-        (("--frozen-cache",), "timing_cache"),
-        (("--calib", "data.npz"), "int8"),
+        (("--frozen-cache",), "--frozen-cache needs --timing-cache"),
+        (("--calib", "data.npz"), "add --int8"),
         (("-o", "/nowhere/at/all.engine"), "/nowhere/at/all.engine"),
     ],
 )

@@ -557,7 +557,7 @@ def test_states_are_used_by_one_thread_at_a_time() -> None:
         ),
         (
             {"past.*": "presents.*"},
-            r"no output 'presents.0.key'; its outputs are \['present.0.key'",
+            r"no output 'presents.0.key'; its outputs are present.0.key, ",
         ),
         ({"past.*": "present.0.key"}, r"replaces a \* of the output"),
         ({"past.0.*": "present.0.key"}, r"replaces a \* of the output"),

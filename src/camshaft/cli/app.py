@@ -15,6 +15,7 @@ from rich.text import Text
 from typer.core import TyperCommand, TyperGroup
 
 from camshaft.cli.console import error_console
+from camshaft.cli.spelling import as_typed
 from camshaft.errors import (
     BindingError,
     BuildError,
@@ -86,7 +87,7 @@ class LateGroup(TyperGroup):
         except CamshaftError as error:
             if ctx.params.get("debug"):
                 error_console().print_exception()
-            _tell(str(error))
+            _tell(as_typed(str(error)))
             raise typer.Exit(exit_code(error)) from None
         except KeyboardInterrupt:
             _tell("interrupted")

@@ -32,12 +32,14 @@ def paired(
             (name, parts) for name in inputs if (parts := matched(pattern, name)) is not None
         ]
         if not matches:
-            raise ConfigError(f"{what}: the model has no such input; its inputs are {inputs}")
+            raise ConfigError(
+                f"{what}: the model has no such input; its inputs are {', '.join(inputs)}"
+            )
         for name, parts in matches:
             output = _filled(target, parts)
             if output not in outputs:
                 raise ConfigError(
-                    f"{what}: the model has no output {output!r}; its outputs are {outputs}"
+                    f"{what}: the model has no output {output!r}; its outputs are {', '.join(outputs)}"
                 )
             if found.setdefault(name, output) != output:
                 raise ConfigError(
