@@ -28,13 +28,14 @@ def build(
         model holds Q/DQ nodes, or ranges come from a calibration cache or `dynamic_ranges`.
 
     Warns (UserWarning) of sizes that were asked for and that the model does not take, of sizes that
-    a branch restricts which a value would leave out, and of a calibration cache that is neither read nor written
-    because no layer takes ranges.
+    a branch restricts which a value would leave out, of a calibration cache that is neither read nor written
+    because no layer takes ranges, and of two names of what may be one size where that keeps a step from having
+    a kernel.
     Raises ModelError (the model), ConfigError (an option), CalibrationError (the data or
     ranges), BuildError and TimingCacheError (the build).
     """
     session = BuildSession(model, BuildConfig.of(config, options), calibration)
     engine = session.run()
-    for remark in session.remarks:
+    for remark in (*session.remarks, *session.hints):
         warnings.warn(remark, stacklevel=2)
     return engine

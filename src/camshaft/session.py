@@ -38,6 +38,7 @@ from camshaft.precision_search import PrecisionSearch
 from camshaft.program.state import StateSpec
 from camshaft.quant.placement import check_layer_names_of
 from camshaft.report.assumptions import assumed, moved
+from camshaft.report.one_name import one_name
 from camshaft.runtime.engine import Engine
 from camshaft.runtime.file.manifest import Fingerprint
 from camshaft.scripted import (
@@ -170,6 +171,13 @@ class BuildSession:
         done = "read" if self.calibration is None else "written"
         path = str(self.config.calibration_cache)
         return [f"calibration_cache {path!r} was not {done}: {self._cache_unused}; leave it out"]
+
+    @property
+    def hints(self) -> tuple[str, ...]:
+        """What would make steps of the built engine faster, a sentence each; after `run`."""
+        if self.imported is None:
+            return ()
+        return one_name(self.imported, self.final_graphs, self.host_steps)
 
     def run(self) -> Engine:
         """Build the engine; errors as in `camshaft.build`."""

@@ -14,6 +14,7 @@ from camshaft.cli.spelling import OPTIONS, as_typed
 from camshaft.config import BuildConfig
 from cli_models import QUICK, call, complaint
 from decoders import decoder
+from traced_decoders import traced
 
 
 @pytest.mark.parametrize(
@@ -92,3 +93,13 @@ def test_the_remedy_of_a_state_without_a_range_can_be_typed(model: Path) -> None
     assert option[0] == "--shapes"
     shapes = option[1].replace("past.0.key", "past.*").replace("2048", "64")
     call("build", model, *QUICK, *STATE, "--shapes", shapes)
+
+
+def test_one_size_of_two_names_is_told_with_the_remedy(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    onnx.save(traced(mask_batch="s43"), path)
+    told = call("build", path, *QUICK).stderr
+    assert "run in Python" in told and "give them one name, --shapes mask:batchx?" in told
+    option = told.split("one name, ")[1].split()[:2]
+    told = call("build", path, *QUICK, *option).stderr
+    assert "Python" not in told and "one name" not in told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from onnx import helper
 
 import camshaft
+from camshaft.errors import ConfigError
 from camshaft.frontends.onnx import import_onnx
 from camshaft.ir.extents.extent import sole_symbol
 from camshaft.ir.extents.sizes import typical
@@ -113,3 +115,31 @@ def test_one_length_called_by_two_names_is_one() -> None:
     assert shapes(import_onnx(model))["past.value"][2] == "s15"
     said = {"past.key": (None, None, "p=0..16..40", None)}
     assert shapes(import_onnx(model, shapes=said))["past.value"][2] == "p"
+
+
+def test_two_ranges_of_one_length_are_refused_with_the_remedy() -> None:
+    said = {
+        n: (None, None, e, None)
+        for n, e in (("past.key", "p=0..16..40"), ("past.value", "q=0..9..20"))
+    }
+    with pytest.raises(ConfigError, match="needs q to be p, so give them one name and one range"):
+        import_onnx(traced(pasts=("s15", "s89")), shapes=said)
+    one = dict.fromkeys(said, (None, None, "p=0..16..40", None))
+    assert shapes(import_onnx(traced(pasts=("s15", "s89")), shapes=one))["past.value"][2] == "p"
+    with pytest.raises(ConfigError, match="equal names are equal extents"):
+        import_onnx(traced(), shapes=said | {"past.value": (None, None, "p=0..9", None)})
+
+
+def test_python_warns_of_two_names_of_one_size() -> None:
+    model = traced(mask_batch="s43")
+    with pytest.warns(
+        UserWarning, match=r"give them one name, shapes=\{'mask': \('batch', None\)\}"
+    ):
+        camshaft.build(model, optimization_level=1, threads=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        shapes = {"mask": ("batch", None)}
+        engine = camshaft.build(model, shapes=shapes, optimization_level=1, threads=1)
+    feeds = tokens(2, 3, 4)
+    want = camshaft.build(traced(), optimization_level=1, threads=1)(feeds)
+    np.testing.assert_array_equal(engine(feeds)["y"], want["y"])

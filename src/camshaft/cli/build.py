@@ -15,6 +15,7 @@ from camshaft.cli.files import READ, WRITTEN, require_apart
 from camshaft.cli.options import BuildOptions, takes_build_options
 from camshaft.cli.output import JsonTarget, Output, size
 from camshaft.cli.source import build_session, is_engine_file
+from camshaft.cli.spelling import as_typed
 from camshaft.errors import ConfigError
 from camshaft.report.build import BuildReport
 from camshaft.runtime.file.engine_file import unwritable_engine
@@ -75,6 +76,8 @@ def _warn(report: BuildReport, output: Output) -> None:
             f"warning: {len(report.host_steps)} of {report.steps} steps have no kernel and run in "
             f"Python: {', '.join(report.host_steps)}"
         )
+    for hint in report.hints:
+        output.note(f"warning: {as_typed(hint)}")
     if report.timed_out:
         output.note(
             "warning: the time budget ended tuning early; the engine may not be the fastest"

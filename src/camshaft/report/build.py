@@ -22,7 +22,8 @@ class BuildReport:
     their operator has no kernel.  script_steps: those that run between graphs, where the model decides while it
     runs (`ir.script`), with their operators.  arithmetic: element type -> number of steps that compute in it.
     symbols: open sizes, each with name, least, typical and most (None: unbounded).  assumed: names of
-    those of which nothing was said.  remarks: on sizes and files, as the command line prints them.
+    those of which nothing was said.  remarks: on sizes and files, as the command line prints them.  hints: how steps
+    would get a kernel that have none.
     channels_apart: step -> input channels that its INT8 product leaves to floats, where there are any.
     precision_summary: the precision decision in words.  arena_bytes, lower_bound_bytes: memory of one
     context, and the most bytes live at once, which no plan can go below, at typical sizes; arena:
@@ -40,6 +41,7 @@ class BuildReport:
     symbols: Sequence[Mapping[str, Any]]
     assumed: tuple[str, ...]
     remarks: tuple[str, ...]
+    hints: tuple[str, ...]
     arena: Mapping[str, int | None]
     arena_bytes: int
     lower_bound_bytes: int
@@ -64,6 +66,7 @@ class BuildReport:
             symbols=described["symbols"],
             assumed=tuple(s.name for s in session.assumed),
             remarks=session.remarks,
+            hints=session.hints,
             arena=described["arena"],
             arena_bytes=described["arena_bytes"],
             lower_bound_bytes=described["lower_bound_bytes"],

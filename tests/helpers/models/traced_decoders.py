@@ -18,9 +18,11 @@ def traced(
     *,
     pasts: tuple[str, str] = ("past", "past"),
     seq: int | str = "seq",
+    mask_batch: str = "batch",
 ) -> ModelProto:
     """ids [batch, seq], mask [batch, total], past.key and past.value [batch, HEADS, past, SIZE] -> y [batch, seq, WIDTH],
-    present.key, present.value.  places: rows of the table of positions.  total, pasts, seq: what extents are called."""
+    present.key, present.value.  places: rows of the table of positions.  total, pasts, seq, mask_batch: what extents are called.  With a
+    mask of a batch of its own, it is picked from as PyTorch's newer exporter does, by pairs of indices."""
     net = Layers()
     for name, number in (("zero", 0), ("one", 1)):
         net.constant(name, np.int64(number))
@@ -40,7 +42,7 @@ def traced(
     )
     inputs = [
         info("ids", ("batch", seq), TensorProto.INT64),
-        info("mask", ("batch", total), TensorProto.INT64),
+        info("mask", (mask_batch, total), TensorProto.INT64),
     ]
     outputs = [info("y", ("batch", seq, WIDTH))]
     parts = {}
@@ -57,7 +59,9 @@ def traced(
     keys = net.add("Transpose", [parts["key"]], "keys", perm=[0, 1, 3, 2])
     scores = net.add("MatMul", [parts["query"], keys], "scores")
     seen = net.add(
-        "Where", [_picked(net), scores, net.constant("hidden", np.float32(-1e9))], "seen"
+        "Where",
+        [_shown(net, mask_batch != "batch"), scores, net.constant("hidden", np.float32(-1e9))],
+        "seen",
     )
     mixed = net.add(
         "MatMul", [net.add("Softmax", [seen], "shares", axis=-1), parts["value"]], "mixed"
@@ -67,16 +71,46 @@ def traced(
     return model_of(net.nodes, inputs, outputs, net.constants)
 
 
-def _picked(net: Layers) -> str:
-    """bool [batch, 1, 1, past + seq]: the mask at the places counted from 0, picked from its flat elements."""
+def _shown(net: Layers, by_pairs: bool) -> str:
+    """bool [batch, 1, 1, past + seq]: the mask at the places counted from 0."""
+    picked = _by_pairs(net) if by_pairs else _of_flat(net)
+    return net.add("Cast", [picked], "shown", to=TensorProto.BOOL)
+
+
+def _counted(net: Layers, count: str, axes: list[int]) -> str:
+    """0 to count - 1 along one of four axes."""
+    row = net.add("Range", ["zero", count, "one"], f"{count}.row")
+    kept = net.constant(f"{count}.axes", np.array(axes, np.int64))
+    return net.add("Unsqueeze", [row, kept], f"{count}.counted")
+
+
+def _of_flat(net: Layers) -> str:
+    """Picked from the mask's flat elements."""
     flat = net.add("Reshape", ["mask", net.constant("flat", np.array([-1], np.int64))], "mask.flat")
-    across = net.add("Range", ["zero", "all", "one"], "across")
-    down = net.add("Mul", [net.add("Range", ["zero", "batch", "one"], "row"), "t"], "down")
-    column = net.add(
-        "Unsqueeze", [down, net.constant("three", np.array([1, 2, 3], np.int64))], "column"
-    )
-    at = net.add("Add", [across, column], "at")
-    return net.add("Cast", [net.add("Gather", [flat, at], "picked")], "shown", to=TensorProto.BOOL)
+    down = net.add("Mul", [_counted(net, "batch", [1, 2, 3]), "t"], "down")
+    at = net.add("Add", [_counted(net, "all", [0, 1, 2]), down], "at")
+    return net.add("Gather", [flat, at], "picked")
+
+
+def _by_pairs(net: Layers) -> str:
+    """Picked from the mask as rows of the batch, by indices of both axes side by side."""
+    first = net.constant("first", np.array([0], np.int64))
+    last = net.constant("last", np.array([-1], np.int64))
+    batch = net.add("Unsqueeze", ["batch", first], "batch.list")
+    count = net.add("Unsqueeze", ["all", first], "all.list")
+    shape = net.add("Concat", [batch, last], "view.shape", axis=0)
+    view = net.add("Reshape", ["mask", shape], "view")
+    ones = net.constant("ones", np.array([1, 1], np.int64))
+    shape = net.add("Concat", [batch, ones, count], "pairs.shape", axis=0)
+    pairs = [
+        net.add(
+            "Unsqueeze",
+            [net.add("Expand", [_counted(net, n, axes), shape], f"{n}.wide"), last],
+            f"{n}.index",
+        )
+        for n, axes in (("batch", [1, 2, 3]), ("all", [0, 1, 2]))
+    ]
+    return net.add("GatherND", [view, net.add("Concat", pairs, "pairs", axis=-1)], "picked")
 
 
 def tokens(batch: int, past: int, seq: int, total: int | None = None) -> dict[str, np.ndarray]:

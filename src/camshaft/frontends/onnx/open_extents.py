@@ -252,8 +252,10 @@ class OpenExtents:
             self._names[label] = name
         return self._names[label]
 
-    def _symbol(self, name: str, given: Range, default: int, where: str) -> Extent:
-        """The extent called `name`, of which `given` is said at this place."""
+    def _symbol(
+        self, name: str, given: Range, default: int, where: str, called: str = ""
+    ) -> Extent:
+        """The extent called `name`, of which `given` is said at this place; called: another name that it has there."""
         same = self._same.get(name)
         if isinstance(same, int):
             if same < (given.low or 0) or (given.high is not None and same > given.high):
@@ -262,8 +264,8 @@ class OpenExtents:
                 )
             return same
         if same is not None:
-            return self._symbol(str(same), given, default, where)
-        given = self._agreed(name, given, where)
+            return self._symbol(str(same), given, default, where, called or name)
+        given = self._agreed(name, given, where, called)
         known = self._said.get(name, Range())
         least = 0 if name in self._pasts else 1
         low = _most(least if given.low is None else given.low, known.low)
@@ -279,14 +281,16 @@ class OpenExtents:
             self._symbols[name] = Symbol(name, low, size, high, name in self._of_data)
         return extent_of(self._symbols[name])
 
-    def _agreed(self, name: str, given: Range, where: str) -> Range:
+    def _agreed(self, name: str, given: Range, where: str, called: str) -> Range:
         """What is said of `name` anywhere; later places than the first count in the next round."""
         before = self._given.setdefault(name, given)
         merged = before.otherwise(given)
         if merged != given.otherwise(before):
+            why = "equal names are equal extents"
+            if called:
+                why = f"the model needs {called} to be {name}, so give them one name and one range"
             raise ConfigError(
-                f"{where}: extent {name!r} is given two ranges, {before} and {given}; equal names "
-                "are equal extents"
+                f"{where}: extent {name!r} is given two ranges, {before} and {given}; {why}"
             )
         if merged != before:
             self._given[name] = merged
