@@ -33,6 +33,7 @@ MAY_MATCH_OPS: dict[str, str] = {
     "camshaft.quant.channels.equalize": "which convolutions read each channel by itself",
     "camshaft.quant.calibration.magnitudes": "which layers multiply activations by weights",
     "camshaft.quant.dynamic": "which products have rows that are tokens",
+    "camshaft.quant.recurrent": "which recurrent layers have states between -1 and 1",
     "camshaft.backends.cpu.attention": "the tactic of attention",
     "camshaft.backends.cpu.conv": "tactics of conv",
     "camshaft.backends.cpu.matmul": "tactics of matmul",
