@@ -6,6 +6,7 @@ A `TensorType` says what a value *means* (element type and logical shape).  How 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -20,9 +21,10 @@ from camshaft.ir.extents.sizes import fixed, is_static
 from camshaft.ir.extents.symbol import UndecidedExtent
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DType:
-    """An element type.
+    """An element type.  There is one object for each, and `==` asks whether it is the same one: code
+    generation asks several times an instruction.
 
     name: short name used in dumps, cache keys and engine files ("f32", "u8", ...).
     bits: of information; fewer than 8 are the low bits of a byte, the others of which are 0.
@@ -39,28 +41,21 @@ class DType:
     fraction: int = 0
     special: str = "ieee"
 
-    def __eq__(self, other: object) -> bool:
-        if self is other:  # nearly always: there is one object for each type
-            return True
-        if not isinstance(other, DType):
-            return NotImplemented
-        mine = (self.name, self.bits, self.kind, self.fraction, self.special)
-        return mine == (other.name, other.bits, other.kind, other.fraction, other.special)
+    def __reduce__(self) -> tuple[Callable[[str], DType], tuple[str]]:
+        """Copied and unpickled, it is the same object."""
+        return dtype_named, (self.name,)
 
-    def __hash__(self) -> int:
-        return hash(self.name)
-
-    @property
+    @cached_property
     def bytes(self) -> int:
         """Bytes of one element."""
         return max(1, self.bits // 8)
 
-    @property
+    @cached_property
     def is_float(self) -> bool:
         """Whether it is a floating-point type."""
         return self.kind == "f"
 
-    @property
+    @cached_property
     def is_int(self) -> bool:
         """Whether it is an integer type, signed or unsigned (bool is neither)."""
         return self.kind in "iu"

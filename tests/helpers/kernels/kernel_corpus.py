@@ -53,6 +53,7 @@ def specs() -> dict[str, KernelSpec]:
         _few_bits,
         _attention,
         _ragged,
+        _recurrent,
         _pools,
         _reductions,
         _movement,
@@ -303,6 +304,45 @@ def _ragged() -> Iterator[tuple[str, KernelSpec]]:
         attrs = {"count": 9, "places": (0,), "ones": True}
         spec = KernelSpec("kept_rows", (_dense(dtype, 3, 5),), outputs, tuple(attrs.items()))
         yield f"kept_rows/{dtype}", spec
+
+
+def _recurrent() -> Iterator[tuple[str, KernelSpec]]:
+    steps, batch, hidden, tanh = 6, 3, 40, E.unary("tanh", X)
+    for cell, gates, after in [
+        ("lstm", 4, False),
+        ("gru", 3, False),
+        ("gru", 3, True),
+        ("rnn", 1, False),
+    ]:
+        for dtype, backward in [(f32, (0, 1)), (bf16, (0,)), (i8, (1,))]:
+            d, width = len(backward), gates * hidden
+            inputs = [
+                _dense(f32, steps, batch, d * width),
+                _dense(dtype, d, width, hidden, const=True),
+            ]
+            given = ("scale",) if dtype == i8 else ("lengths", "h")
+            if dtype == i8:
+                inputs.append(_dense(f32, d, width, const=True))
+            else:
+                inputs += [_dense(i32, batch), _dense(f32, d, batch, hidden)]
+            state = _dense(f32, d, batch, hidden)
+            outputs = (
+                _dense(f32, steps, d, batch, hidden),
+                *[state] * (2 if cell == "lstm" else 1),
+            )
+            attrs: dict[str, Any] = {
+                "cell": cell,
+                "after": after,
+                "backward": backward,
+                "given": given,
+                "clip": 0.0,
+                "coupled": False,
+                "f": tanh if cell == "rnn" else E.sigmoid(X),
+                "g": tanh,
+                "h": tanh,
+            }
+            name = f"recurrent/{cell} {after} {dtype}"
+            yield name, KernelSpec("recurrent", tuple(inputs), outputs, tuple(attrs.items()))
 
 
 def _pools() -> Iterator[tuple[str, KernelSpec]]:

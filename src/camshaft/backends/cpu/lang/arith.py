@@ -25,6 +25,8 @@ class Arithmetic(Emitter):
 
     def pair(self, a: Number, b: Number) -> tuple[Value, Value]:
         """Both operands as values of one type; BuildError when the element types differ."""
+        if isinstance(a, Value) and isinstance(b, Value):
+            return self._alike(a, b)
         if not isinstance(a, Value):
             if isinstance(a, Dim):
                 return self.pair(self.index(a), b)
@@ -33,12 +35,17 @@ class Arithmetic(Emitter):
             if not isinstance(b, Value):
                 raise BuildError("an operation needs at least one value; use k.const")
             return self.const(a, b.dtype, b.lanes), b
-        if not isinstance(b, Value):
-            if isinstance(b, Dim):
-                return self.pair(a, self.index(b))
-            return a, self.const(b, a.dtype, a.lanes)
-        if a.dtype != b.dtype:
+        if isinstance(b, Dim):
+            return self.pair(a, self.index(b))
+        assert not isinstance(b, Value)
+        return a, self.const(b, a.dtype, a.lanes)
+
+    def _alike(self, a: Value, b: Value) -> tuple[Value, Value]:
+        """As `pair`, for two values."""
+        if a.dtype is not b.dtype:
             raise BuildError(f"operands have types {a.type} ({a.dtype}) and {b.type} ({b.dtype})")
+        if a.lanes == b.lanes:
+            return a, b
         lanes = max(a.lanes, b.lanes)
         return self.splat(a, lanes), self.splat(b, lanes)
 

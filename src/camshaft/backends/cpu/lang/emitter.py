@@ -88,7 +88,10 @@ class Emitter:
 
     def value(self, instruction: str, dtype: DType, lanes: int = 1) -> Value:
         """Append `instruction` and name its result."""
-        return Value(self, self.emit(instruction), dtype, lanes)  # type: ignore[arg-type]
+        self._registers += 1
+        ref = f"%v{self._registers}"
+        self.lines.append(f"  {ref} = {instruction}")  # `emit`, without a call for each instruction
+        return Value(self, ref, dtype, lanes)  # type: ignore[arg-type]
 
     def const(self, number: float | bool, dtype: DType, lanes: int = 1) -> Value:
         """The constant `number`, in every lane."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol
 
 import numpy as np
@@ -34,6 +35,7 @@ _LLVM = {
 }
 
 
+@cache
 def llvm_type(dtype: DType, lanes: int = 1) -> str:
     """LLVM's spelling of a scalar or vector; bool is i1.
 
