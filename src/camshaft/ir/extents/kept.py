@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
+from types import MappingProxyType
 
 import numpy as np
 
@@ -33,8 +34,8 @@ class Kept:
     ones: bool = False
     lengths: int | tuple[str, int] | None = None
 
-    def count(self, array: np.ndarray, shapes: Shapes) -> int:
-        """How many rows are kept.  shapes: of the inputs of this call, by name."""
+    def count(self, array: np.ndarray, shapes: Shapes = MappingProxyType({})) -> int:
+        """How many rows are kept.  shapes: of the inputs of this call, by name; masks need none."""
         mask = self.mask(array, shapes)
         if self.places:
             return len(kept_rows(mask, self.places, self.ones))
