@@ -48,9 +48,7 @@ def precisions(engine: camshaft.Engine) -> dict[str, str]:
 
 @pytest.mark.parametrize("kind", ["lstm", "gru", "rnn"])
 def test_bytes_need_no_data(kind: str) -> None:
-    layer = Layer(
-        kind, "bidirectional", "t", "n", width=40, hidden=48, given=("bias", "lengths", "h")
-    )
+    layer = Layer(kind, "bidirectional", "t", "n", width=40, hidden=48, given=("bias", "lengths"))
     plain = camshaft.build(layer.model(), **QUICK)
     engine = camshaft.build(layer.model(), precision={"int8"}, **QUICK)
     assert precisions(engine)["recurrent"] == "f32, weights i8"
@@ -106,3 +104,14 @@ def test_engines_are_saved_with_their_weights(tmp_path: Any) -> None:
         sizes[precision] = path.stat().st_size
     assert sizes[("bf16",)] < 0.55 * sizes[()]
     assert sizes[("int8",)] < 0.35 * sizes[()]
+
+
+def test_states_that_are_given_may_lie_anywhere() -> None:
+    """A decoder that begins with what an encoder found: its weights stay float."""
+    layer = Layer("gru", "forward", "t", "n", width=40, hidden=48, given=("bias", "h"))
+    engine = camshaft.build(layer.model(), precision={"int8"}, **QUICK)
+    assert precisions(engine)["recurrent"] == "f32"
+    plain = camshaft.build(layer.model(), **QUICK)
+    feeds = layer.feeds()
+    feeds["h"] *= 5
+    np.testing.assert_allclose(engine(feeds)["y"], plain(feeds)["y"], atol=0.1)

@@ -144,6 +144,7 @@ def _default_tolerance(opened: Opened) -> float:
     work = [note for note in opened.engine.notes if note.macs != 0]
     kinds = {note.precision.partition(",")[0] for note in work}
     rounded = any(note.reason.startswith("weight_only") for note in work)
+    rounded |= any(note.precision.endswith("weights i8") for note in work)  # recurrent layers
     if rounded or not kinds.isdisjoint(("u8", "i8")):
         return INT8_TOLERANCE
     halves = [t for p, t in HALF_TOLERANCES.items() if any(n.reason.startswith(p) for n in work)]

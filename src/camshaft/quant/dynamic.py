@@ -170,7 +170,7 @@ class DynamicQuantization:
             return ""
         asked = self._asked(node)
         if node.op is RECURRENT and not has_bounded_states(node):
-            return "fp32: only states between -1 and 1, of tanh and sigmoid, need no calibration"
+            return "fp32: only states between -1 and 1, of tanh and sigmoid from an initial one that is 0, need no calibration"
         if node.op in (CONV, MATMUL) and not is_product_of_rows(node):
             return "fp32: only products of rows with constant weights are quantized without calibration"
         if node.op is ATTENTION and not _may_multiply_bytes(node):

@@ -24,8 +24,16 @@ FEWEST_UNITS = 32
 
 
 def has_bounded_states(node: Node) -> bool:
-    """Whether a recurrent layer's hidden states lie between -1 and 1, and its weights may become bytes."""
+    """Whether a recurrent layer's hidden states lie between -1 and 1, and its weights may become bytes.
+
+    An initial state that is given may lie anywhere, unless it is a constant.
+    """
     functions = [node.attrs[name] for name in _ON_STATES[str(node.attrs["cell"])]]
+    given = given_of(node)
+    if "h" in given:
+        first = node.args[2 + given.index("h")]
+        if not first.is_const or not (np.abs(first.array) <= 1).all():
+            return False
     floats = node.args[1].is_const and node.args[1].type.dtype == f32
     return floats and _BOUNDED.issuperset(functions)
 
