@@ -5,9 +5,11 @@ N is the batch, T the number of steps, H the size of the hidden state, G the num
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
+
+from camshaft.errors import ModelError
 
 Array = np.ndarray
 Function = Callable[[Array], Array]
@@ -21,8 +23,65 @@ GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 """Kind of cell -> how many gates it has.  Their orders: i, o, f, c; z, r, h."""
 FUNCTIONS = {"lstm": 3, "gru": 2, "rnn": 1}
 """Kind of cell -> how many activations it has."""
+DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
+"""ONNX's name -> of each direction, whether it runs from the sequences' ends."""
+DEFAULTS = {"lstm": ("Sigmoid", "Tanh", "Tanh"), "gru": ("Sigmoid", "Tanh"), "rnn": ("Tanh",)}
+"""Kind of cell -> its activations where none are given."""
 STATES = {"lstm": 2, "gru": 1, "rnn": 1}
 """Kind of cell -> how many states it keeps, the hidden one first."""
+
+
+PARAMETERS: Mapping[str, tuple[float | None, ...]] = {
+    "affine": (None, None),
+    "elu": (1.0,),
+    "hardsigmoid": (0.2, 0.5),
+    "leakyrelu": (0.01,),
+    "relu": (),
+    "scaledtanh": (None, None),
+    "sigmoid": (),
+    "softplus": (),
+    "softsign": (),
+    "tanh": (),
+    "thresholdedrelu": (1.0,),
+}
+"""ONNX's activations by name in lower case -> the defaults of those of alpha and beta that they have.
+
+Defaults are those of ONNX's operators; for Affine and ScaledTanh there is none (None).
+"""
+Activation = tuple[str, tuple[float, ...]]
+"""The name in lower case, and its alpha and beta."""
+
+
+def activations_of(
+    kind: str,
+    directions: int,
+    names: Sequence[str] | None,
+    alphas: Sequence[float] | None,
+    betas: Sequence[float] | None,
+) -> list[tuple[Activation, ...]]:
+    """The activations of each direction, as attributes of a node give them; alphas and betas go to those that have
+    them, in order.  ModelError for unknown ones, too many or too few."""
+    each = FUNCTIONS[kind]
+    names = list(names or DEFAULTS[kind] * directions)
+    if kind == "rnn" and names == ["Tanh", "Tanh"]:  # the schema's default, for 1 or 2
+        names = names[:directions]
+    if len(names) != each * directions:
+        raise ModelError(f"activations={names} are not {each} for each of {directions} directions")
+    left = iter(alphas or ()), iter(betas or ())
+    made = [_activation(name, left) for name in names]
+    return [tuple(made[d * each :][:each]) for d in range(directions)]
+
+
+def _activation(name: str, left: Sequence[Iterator[float]]) -> Activation:
+    if name.lower() not in PARAMETERS:
+        raise ModelError(f"unknown activation {name!r}; there are {', '.join(PARAMETERS)}")
+    given = [next(v, d) for v, d in zip(left, PARAMETERS[name.lower()], strict=False)]
+    known = tuple(v for v in given if v is not None)
+    if len(known) < len(given):
+        raise ModelError(
+            f"{name} has no default for activation_alpha and activation_beta; give both"
+        )
+    return name.lower(), known
 
 
 def clipped(clip: float) -> Function:

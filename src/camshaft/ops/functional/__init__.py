@@ -189,7 +189,6 @@ from camshaft.ops.functional.recurrent import (
     Cell,
     CellWeights,
     cell_activation,
-    cell_parameters,
     recurrent,
 )
 from camshaft.ops.functional.reduction import (
@@ -268,7 +267,6 @@ __all__ = [
     "cast",
     "ceil",
     "cell_activation",
-    "cell_parameters",
     "celu",
     "check_blocked",
     "clamp",

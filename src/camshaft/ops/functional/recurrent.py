@@ -126,25 +126,9 @@ def _biases(
     return reshape(builder, summed, (count * width,)), behind
 
 
-def cell_activation(name: str, alpha: float | None = None, beta: float | None = None) -> Expr:
-    """One of ONNX's activations of recurrent cells, of i0.  alpha, beta: None stands for its default.
-
-    ModelError for an unknown one, and where there is no default.
-    """
-    if name.lower() not in _ACTIVATIONS:
-        raise ModelError(f"unknown activation {name!r}; there are {', '.join(_ACTIVATIONS)}")
-    made, defaults = _ACTIVATIONS[name.lower()]
-    given = [d if v is None else v for v, d in zip((alpha, beta), defaults, strict=False)]
-    if None in given:
-        raise ModelError(
-            f"{name} has no default for activation_alpha and activation_beta; give both"
-        )
-    return made(*given)
-
-
-def cell_parameters(name: str) -> int:
-    """How many of alpha and beta an activation has."""
-    return len(_ACTIVATIONS[name.lower()][1]) if name.lower() in _ACTIVATIONS else 0
+def cell_activation(name: str, parameters: Sequence[float]) -> Expr:
+    """One of `cells.PARAMETERS`, of i0.  parameters: alpha and beta, those that it has."""
+    return _ACTIVATIONS[name](*parameters)
 
 
 def _affine(a: float, b: float) -> Expr:
@@ -152,23 +136,17 @@ def _affine(a: float, b: float) -> Expr:
 
 
 _X, _ZERO = E.inp(0), E.const(0.0)
-_ACTIVATIONS: Mapping[str, tuple[Callable[..., Expr], tuple[float | None, ...]]] = {
-    "affine": (_affine, (None, None)),
-    "elu": (elu_expr, (1.0,)),
-    "hardsigmoid": (hard_sigmoid_expr, (0.2, 0.5)),
-    "leakyrelu": (lambda a: E.select(BELOW_ZERO, E.mul(E.const(a), _X), _X), (0.01,)),
-    "relu": (lambda: E.maximum(_X, _ZERO), ()),
-    "scaledtanh": (
-        lambda a, b: E.mul(E.const(a), E.unary("tanh", E.mul(E.const(b), _X))),
-        (None, None),
-    ),
-    "sigmoid": (lambda: E.sigmoid(_X), ()),
-    "softplus": (softplus_expr, ()),
-    "softsign": (lambda: E.div(_X, E.add(E.const(1.0), E.unary("abs", _X))), ()),
-    "tanh": (lambda: E.unary("tanh", _X), ()),
-    "thresholdedrelu": (
-        lambda a: E.select(E.binary("lt", _X, E.const(a)), _ZERO, _X),
-        (1.0,),
-    ),
+_ACTIVATIONS: Mapping[str, Callable[..., Expr]] = {
+    "affine": _affine,
+    "elu": elu_expr,
+    "hardsigmoid": hard_sigmoid_expr,
+    "leakyrelu": lambda a: E.select(BELOW_ZERO, E.mul(E.const(a), _X), _X),
+    "relu": lambda: E.maximum(_X, _ZERO),
+    "scaledtanh": lambda a, b: E.mul(E.const(a), E.unary("tanh", E.mul(E.const(b), _X))),
+    "sigmoid": lambda: E.sigmoid(_X),
+    "softplus": softplus_expr,
+    "softsign": lambda: E.div(_X, E.add(E.const(1.0), E.unary("abs", _X))),
+    "tanh": lambda: E.unary("tanh", _X),
+    "thresholdedrelu": lambda a: E.select(E.binary("lt", _X, E.const(a)), _ZERO, _X),
 }
-"""Name in lower case -> (expression by alpha and beta, their defaults: None where there is none)."""
+"""Name in lower case -> expression by alpha and beta."""

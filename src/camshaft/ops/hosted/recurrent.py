@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from camshaft.errors import ModelError
 from camshaft.ops.cells import (
+    DIRECTIONS,
     Array,
     Function,
     Step,
+    activations_of,
     clipped,
     gru_step,
     lstm_step,
@@ -20,8 +22,6 @@ from camshaft.ops.cells import (
     run_direction,
 )
 from camshaft.ops.hosted.call import Call, Value, computed
-
-_DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
 
 
 def _sigmoid(x: Array) -> Array:
@@ -33,50 +33,32 @@ def _elu(x: Array, alpha: float) -> Array:
     return np.where(x >= 0, x, alpha * np.expm1(np.minimum(x, 0)))
 
 
-_ACTIVATIONS: dict[str, tuple[Callable[..., Array], tuple[float | None, ...]]] = {
-    "affine": (lambda x, a, b: a * x + b, (None, None)),
-    "elu": (_elu, (1.0,)),
-    "hardsigmoid": (lambda x, a, b: np.clip(a * x + b, 0, 1), (0.2, 0.5)),
-    "leakyrelu": (lambda x, a: np.where(x >= 0, x, a * x), (0.01,)),
-    "relu": (lambda x: np.maximum(x, 0), ()),
-    "scaledtanh": (lambda x, a, b: a * np.tanh(b * x), (None, None)),
-    "sigmoid": (_sigmoid, ()),
-    "softplus": (lambda x: np.logaddexp(0, x), ()),
-    "softsign": (lambda x: x / (1 + np.abs(x)), ()),
-    "tanh": (np.tanh, ()),
-    "thresholdedrelu": (lambda x, a: np.where(x >= a, x, 0), (1.0,)),
+_ACTIVATIONS: Mapping[str, Callable[..., Array]] = {
+    "affine": lambda x, a, b: a * x + b,
+    "elu": _elu,
+    "hardsigmoid": lambda x, a, b: np.clip(a * x + b, 0, 1),
+    "leakyrelu": lambda x, a: np.where(x >= 0, x, a * x),
+    "relu": lambda x: np.maximum(x, 0),
+    "scaledtanh": lambda x, a, b: a * np.tanh(b * x),
+    "sigmoid": _sigmoid,
+    "softplus": lambda x: np.logaddexp(0, x),
+    "softsign": lambda x: x / (1 + np.abs(x)),
+    "tanh": np.tanh,
+    "thresholdedrelu": lambda x, a: np.where(x >= a, x, 0),
 }
-"""Name in lower case -> function of x, alpha, beta; the defaults of those it has.
-
-Defaults are those of ONNX's operators; for Affine and ScaledTanh there is none (None).
-"""
+"""Name in lower case -> function of x, alpha, beta."""
 
 
-def _activations(call: Call, default: Sequence[str], directions: int) -> list[list[Function]]:
-    """The activations of each direction; alphas and betas go to those that have them, in order."""
-    names = call.attr_strings("activations") or list(default) * directions
-    if call.op_type == "RNN" and names == ["Tanh", "Tanh"]:  # the schema's default, for 1 or 2
-        names = names[:directions]
-    if len(names) != len(default) * directions:
-        raise ModelError(
-            f"activations={names} are not {len(default)} for each of {directions} directions"
-        )
-    alphas = iter(call.attr_floats("activation_alpha") or ())
-    betas = iter(call.attr_floats("activation_beta") or ())
-    made = [_activation(name, alphas, betas) for name in names]
-    return [made[d * len(default) :][: len(default)] for d in range(directions)]
+def _activations(call: Call, kind: str, directions: int) -> list[list[Function]]:
+    """The activations of each direction."""
+    floats = (call.attr_floats(f"activation_{name}") for name in ("alpha", "beta"))
+    found = activations_of(kind, directions, call.attr_strings("activations"), *floats)
+    return [[_function(*activation) for activation in each] for each in found]
 
 
-def _activation(name: str, alphas: Iterator[float], betas: Iterator[float]) -> Function:
-    if name.lower() not in _ACTIVATIONS:
-        raise ModelError(f"unknown activation {name!r}; there are {', '.join(_ACTIVATIONS)}")
-    function, defaults = _ACTIVATIONS[name.lower()]
-    given = [next(v, d) for v, d in zip((alphas, betas), defaults, strict=False)]
-    if None in given:
-        raise ModelError(
-            f"{name} has no default for activation_alpha and activation_beta; give both"
-        )
-    return lambda x: function(x, *given).astype(x.dtype, copy=False)
+def _function(name: str, parameters: Sequence[float]) -> Function:
+    function = _ACTIVATIONS[name]
+    return lambda x: function(x, *parameters).astype(x.dtype, copy=False)
 
 
 @dataclass(frozen=True)
@@ -100,8 +82,8 @@ class _Layer:
     def of(cls, call: Call, gates: int, states: Sequence[int]) -> _Layer:
         """gates: how many.  states: numbers of the inputs that hold initial states."""
         x, w, r = (computed(call.array(i)) for i in range(3))
-        direction = call.choice("direction", "forward", tuple(_DIRECTIONS))
-        backward = _DIRECTIONS[direction]
+        direction = call.choice("direction", "forward", tuple(DIRECTIONS))
+        backward = DIRECTIONS[direction]
         count, hidden = len(backward), r.shape[-1]
         if call.attr_int("hidden_size", hidden) != hidden:
             raise ModelError(
@@ -154,7 +136,7 @@ def _results(call: Call, results: Sequence[Array]) -> list[Value]:
 def rnn(call: Call) -> Sequence[Value]:
     """RNN(X, W, R, B, sequence_lens, initial_h) -> Y, Y_h."""
     layer = _Layer.of(call, 1, (5,))
-    functions = _activations(call, ("Tanh",), len(layer.reversed))
+    functions = _activations(call, "rnn", len(layer.reversed))
     clip = clipped(call.attr_float("clip", 0.0))
     count = range(len(layer.reversed))
     steps = [rnn_step(product_with(layer.r[d]), functions[d], clip) for d in count]
@@ -165,7 +147,7 @@ def rnn(call: Call) -> Sequence[Value]:
 def gru(call: Call) -> Sequence[Value]:
     """GRU(X, W, R, B, sequence_lens, initial_h) -> Y, Y_h; gates in the order z, r, h."""
     layer = _Layer.of(call, 3, (5,))
-    functions = _activations(call, ("Sigmoid", "Tanh"), len(layer.reversed))
+    functions = _activations(call, "gru", len(layer.reversed))
     clip, after = clipped(call.attr_float("clip", 0.0)), call.attr_flag("linear_before_reset")
     steps, sums = [], []
     for d in range(len(layer.reversed)):
@@ -184,7 +166,7 @@ def lstm(call: Call, seen: Function = np.asarray) -> Sequence[Value]:
     """
     layer = _Layer.of(call, 4, (5, 6))
     layer = replace(layer, x=seen(layer.x))
-    functions = _activations(call, ("Sigmoid", "Tanh", "Tanh"), len(layer.reversed))
+    functions = _activations(call, "lstm", len(layer.reversed))
     clip, coupled = clipped(call.attr_float("clip", 0.0)), call.attr_flag("input_forget")
     given, h, count = call.given(7), layer.hidden, range(len(layer.reversed))
     peepholes = np.zeros((len(count), 3 * h), layer.x.dtype) if given is None else given

@@ -15,11 +15,8 @@ from camshaft.ir.expr import Expr
 from camshaft.ir.graph import Tensor
 from camshaft.ir.types import f32, f64
 from camshaft.ops import functional as F
-from camshaft.ops.cells import FUNCTIONS, STATES
+from camshaft.ops.cells import DIRECTIONS, STATES, activations_of
 from camshaft.ops.functional.core import NoCanonicalForm
-
-_DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
-_DEFAULTS = {"lstm": ("Sigmoid", "Tanh", "Tanh"), "gru": ("Sigmoid", "Tanh"), "rnn": ("Tanh",)}
 
 
 def _layer(kind: str) -> Handler:
@@ -36,9 +33,9 @@ class _Layer:
         if self.dtype == f64 or ctx.arg(2).data is None:
             raise NoCanonicalForm(f"{kind} of {self.dtype}, or of weights that are computed")
         direction = ctx.attr_str("direction", "forward")
-        if direction not in _DIRECTIONS:
-            raise ModelError(f"direction={direction!r} is none of {', '.join(_DIRECTIONS)}")
-        self.backward = _DIRECTIONS[direction]
+        if direction not in DIRECTIONS:
+            raise ModelError(f"direction={direction!r} is none of {', '.join(DIRECTIONS)}")
+        self.backward = DIRECTIONS[direction]
         self.batch_first = bool(ctx.attr_int("layout"))
         hidden = ctx.arg(2).shape[-1]
         if ctx.attr_int("hidden_size", 0) not in (0, hidden):
@@ -58,13 +55,12 @@ class _Layer:
                 F.concat(self.b, parts, axis)
                 for parts, axis in zip(zip(*each, strict=True), axes, strict=True)
             ]
-        turned = [made[0], *made[1:]]
         if self.batch_first:
-            turned = [
+            made = [
                 F.transpose(self.b, made[0], (2, 0, 1, 3)),
                 *(F.transpose(self.b, s, (1, 0, 2)) for s in made[1:]),
             ]
-        return [F.cast(self.b, t, self.dtype) for t in turned][: len(self.ctx.proto.output)]
+        return [F.cast(self.b, t, self.dtype) for t in made][: len(self.ctx.proto.output)]
 
     def _made(self, functions: Sequence[Expr], direction: int | None) -> Sequence[Tensor]:
         """Of all directions, or of one."""
@@ -103,23 +99,12 @@ class _Layer:
         return F.cast(self.b, t, f32)
 
     def _functions(self) -> list[tuple[Expr, ...]]:
-        """The activations of each direction; alphas and betas go to those that have them, in order."""
-        count, each = len(self.backward), FUNCTIONS[self.kind]
-        names = self.ctx.attr_strings("activations") or _DEFAULTS[self.kind] * count
-        if self.kind == "rnn" and tuple(names) == ("Tanh", "Tanh"):  # the schema's default
-            names = names[:count]
-        if len(names) != each * count:
-            raise ModelError(
-                f"activations={list(names)} are not {each} for each of {count} directions"
-            )
-        alphas = iter(self.ctx.attr_floats("activation_alpha") or ())
-        betas = iter(self.ctx.attr_floats("activation_beta") or ())
-        made = []
-        for name in names:
-            taken = F.cell_parameters(name)
-            given = [next(v, None) for v in (alphas, betas)[:taken]]
-            made.append(F.cell_activation(name, *given))
-        return [tuple(made[d * each :][:each]) for d in range(count)]
+        """The activations of each direction."""
+        ctx = self.ctx
+        floats = (ctx.attr_floats(f"activation_{name}") for name in ("alpha", "beta"))
+        names = ctx.attr_strings("activations")
+        found = activations_of(self.kind, len(self.backward), names, *floats)
+        return [tuple(F.cell_activation(*activation) for activation in each) for each in found]
 
 
 HANDLERS: Mapping[str, Handler] = {
