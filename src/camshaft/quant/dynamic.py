@@ -35,12 +35,10 @@ from camshaft.quant.apart.sample import RowSample
 from camshaft.quant.one_sided import MIDDLE, zero_of
 from camshaft.quant.placement import asked_of, check_layer_names
 from camshaft.quant.recurrent import has_bounded_states, with_bytes
-from camshaft.quant.scheme import QuantParams, quantize, weight_params
+from camshaft.quant.scheme import FEWEST_TERMS, QuantParams, quantize, weight_params
 
 SMALLEST = 1e-30
 """The least magnitude that a row is scaled by; the reciprocal of its scale is finite."""
-_FEWEST_TERMS = 32
-"""Terms of a sum below which rounding shows and nothing is gained."""
 _FEWEST_QUERIES = 16
 """Queries of attention for which its keys and values are worth quantizing in each call."""
 
@@ -60,7 +58,7 @@ def _is_of_rows(node: Node) -> bool:
 
 def _without_gain(node: Node) -> str:
     """Why bytes make products of rows no faster, or ""."""
-    if _terms(node) < _FEWEST_TERMS:
+    if _terms(node) < FEWEST_TERMS:
         return f"sums of {_terms(node)} terms gain nothing"
     if node.op is ATTENTION and typical(node.args[0].shape[-2]) < _FEWEST_QUERIES:
         return "quantizing keys and values for few queries gains nothing"

@@ -12,15 +12,13 @@ from camshaft.ir.op import Attr
 from camshaft.ir.rebuild import Rebuild
 from camshaft.ir.types import f32
 from camshaft.ops import RECURRENT
-from camshaft.ops.recurrent import given_of
+from camshaft.ops.recurrent import given_of, option
 from camshaft.quant.placement import asked_of
-from camshaft.quant.scheme import quantize, weight_params
+from camshaft.quant.scheme import FEWEST_TERMS, quantize, weight_params
 
 _ON_STATES = {"lstm": ("f", "h"), "gru": ("f", "g"), "rnn": ("f",)}
 """Activations of which a cell's hidden state is made."""
 _BOUNDED = frozenset({E.sigmoid(E.inp(0)), E.unary("tanh", E.inp(0))})
-FEWEST_UNITS = 32
-"""Hidden units below which rounding shows and nothing is gained."""
 
 
 def has_bounded_states(node: Node) -> bool:
@@ -29,10 +27,10 @@ def has_bounded_states(node: Node) -> bool:
     An initial state that is given may lie anywhere, unless it is a constant.
     """
     functions = [node.attrs[name] for name in _ON_STATES[str(node.attrs["cell"])]]
-    given = given_of(node)
-    if "h" in given:
-        first = node.args[2 + given.index("h")]
-        if not first.is_const or not (np.abs(first.array) <= 1).all():
+    initial = option(node.attrs, "h")
+    if initial is not None:
+        h = node.args[initial]
+        if not h.is_const or not (np.abs(h.array) <= 1).all():
             return False
     floats = node.args[1].is_const and node.args[1].type.dtype == f32
     return floats and _BOUNDED.issuperset(functions)
@@ -61,15 +59,7 @@ def with_recurrent_bytes(
     for old in graph.nodes:
         node = rebuild.present(old)
         asked = asked_of(old, wanted) if old.op is RECURRENT else ""
-        kept = asked != "int8" and not keep_float.isdisjoint(old.origin)
-        large = asked == "int8" or (old.op is RECURRENT and old.args[1].shape[-1] >= FEWEST_UNITS)
-        if (
-            old.op is RECURRENT
-            and asked != "fp32"
-            and not kept
-            and large
-            and has_bounded_states(old)
-        ):
+        if old.op is RECURRENT and _becomes_bytes(old, asked, keep_float):
             rebuild.replace(old, with_bytes(rebuild.builder, node))
             why = "layer_precision" if asked else "permitted"
             reasons.update(
@@ -78,3 +68,11 @@ def with_recurrent_bytes(
         else:
             rebuild.replace(old, rebuild.carry(node))
     return (rebuild.finish(), reasons) if reasons else (graph, reasons)
+
+
+def _becomes_bytes(node: Node, asked: str, keep_float: frozenset[str]) -> bool:
+    """asked: the precision that a recurrent layer must have, if any."""
+    if asked == "fp32" or not has_bounded_states(node):
+        return False
+    large = node.args[1].shape[-1] >= FEWEST_TERMS
+    return asked == "int8" or (large and keep_float.isdisjoint(node.origin))

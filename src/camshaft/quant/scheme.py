@@ -22,6 +22,9 @@ from camshaft.ops.quantize import DEQUANTIZE, QUANTIZE
 # The reciprocal of a smaller scale overflows float32.
 SMALLEST_SCALE = f32.tiny
 
+FEWEST_TERMS = 32
+"""Terms of a sum below which rounding shows and INT8 gains nothing, where nothing says that it must be."""
+
 
 @dataclass(frozen=True, eq=False)
 class QuantParams:

@@ -71,6 +71,7 @@ class Direction:
         base = loops.space.at(states.array * (d * len(states.names)))
         self.arrays = {name: base.at(states.array * n) for n, name in enumerate(states.names)}
         self.pitch = loops.layout.padded
+        self.cell = CellWriter(self.k, self.p, d, loops.options, self.lanes)
 
     # -- where things lie ----------------------------------------------------------------------
 
@@ -234,13 +235,12 @@ class Direction:
         """New states of some rows and hidden units."""
         counts = columns.counts(self.lanes)
         mine = [row + n for n in range(rows)]
+        what = " levels" if self.p.weights == i8 else ""
+        array = self._hidden(step, 0, what) if number == 0 else self.arrays["reset"]
+        row_of = self._levels if self.p.weights == i8 else self._row
+        sums = self._products([row_of(array, n) for n in mine], weights, gates)
         if self.p.weights == i8:
-            array = self._hidden(step, 0, " levels") if number == 0 else self.arrays["reset"]
-            levels = [self._levels(array, n) for n in mine]
-            sums = self._scaled(self._byte_products(levels, weights, gates), gates, columns)
-        else:
-            array = self._hidden(step, 0) if number == 0 else self.arrays["reset"]
-            sums = self._products([self._row(array, n) for n in mine], weights, gates)
+            sums = self._scaled(sums, gates, columns)
         for n, here in enumerate(mine):
             length = self._length(here)
             place, is_row = self._place(step, length)
@@ -262,36 +262,24 @@ class Direction:
     def _products(
         self, rows: Sequence[Pointer], weights: Pointer, gates: Gates
     ) -> list[list[list[Value]]]:
-        """[row][gate of the pass][vector]: sums over the state's elements."""
-        k, lanes = self.k, self.lanes
-        cols = self.layout.width // lanes
-        sums = [[[k.const(0.0, f32, lanes)] * cols for _ in gates] for _ in rows]
-        with k.loop(0, self.p.hidden, carry=sums) as unit:
-            line = weights.at(unit * (len(gates) * self.layout.width))
-            spread = [k.broadcast(row.at(unit), lanes) for row in rows]
+        """[row][gate of the pass][vector]: sums over the state's elements; of levels and integer weights, in i32."""
+        k, lanes, width, group = self.k, self.lanes, self.layout.width, self.p.group
+        are_bytes = self.p.weights == i8
+        zero = k.const(0, i32 if are_bytes else f32, lanes)
+        sums = [[[zero] * (width // lanes) for _ in gates] for _ in rows]
+        with k.loop(0, self.layout.groups, carry=sums) as unit:
+            line = weights.at(unit * (group * len(gates) * width))
+            if are_bytes:
+                spread = [k.load(row.as_type(i32).at(unit)) for row in rows]
+            else:
+                spread = [k.broadcast(row.at(unit), lanes) for row in rows]
             for g in range(len(gates)):
-                for v in range(cols):
-                    w = k.cast(k.load(line.at(g * self.layout.width + v * lanes), lanes), f32)
+                for v in range(width // lanes):
+                    own = k.load(line.at(group * (g * width + v * lanes)), group * lanes)
+                    w = k.bitcast(k.cast(own, i16), i32, lanes) if are_bytes else k.cast(own, f32)
+                    join = k.dot_words if are_bytes else k.fma
                     for n, h in enumerate(spread):
-                        sums[n][g][v] = k.fma(h, w, sums[n][g][v])
-        return sums
-
-    def _byte_products(
-        self, rows: Sequence[Pointer], weights: Pointer, gates: Gates
-    ) -> list[list[list[Value]]]:
-        """The same of levels and integer weights, in i32."""
-        k, lanes, width = self.k, self.lanes, self.layout.width
-        cols = width // lanes
-        sums = [[[k.const(0, i32, lanes)] * cols for _ in gates] for _ in rows]
-        with k.loop(0, self.layout.groups, carry=sums) as pair:
-            line = weights.at(pair * (2 * len(gates) * width))
-            spread = [k.load(row.as_type(i32).at(pair)) for row in rows]
-            for g in range(len(gates)):
-                for v in range(cols):
-                    two = k.load(line.at(2 * (g * width + v * lanes)), 2 * lanes)
-                    w = k.bitcast(k.cast(two, i16), i32, lanes)
-                    for n, h in enumerate(spread):
-                        sums[n][g][v] = k.dot_words(h, w, sums[n][g][v])
+                        sums[n][g][v] = join(h, w, sums[n][g][v])
         return sums
 
     def _scaled(
@@ -311,23 +299,23 @@ class Direction:
 
     def _finish(self, number: int, lanes: Lanes, sums: Sequence[Value]) -> None:
         """Activations and new states of one vector of hidden units of a row."""
-        cell = CellWriter(self.k, self.p, self.d, self.l.options, self.lanes)
+        cell = self.cell
         gates = [cell.gate(lanes, g, s) for g, s in zip(self.p.passes[number], sums, strict=True)]
-        old = k_load(self, self._hidden(lanes.step, 0), lanes)
+        old = self._load(self._hidden(lanes.step, 0), lanes)
         if self.p.cell == "gru" and not self.p.after:
             if number == 0:
                 z, reset = (cell.activated("f", g) for g in gates)
                 self._store(self.arrays["z"], lanes, z)
                 self._store_operand(self.arrays["reset"], lanes, reset * old)
                 return
-            z = k_load(self, self.arrays["z"], lanes)
+            z = self._load(self.arrays["z"], lanes)
             new = cell.mixed(z, cell.activated("g", gates[0]), old)
         elif self.p.cell == "gru":
             new = cell.gru(lanes, gates, sums, old)
         elif self.p.cell == "rnn":
             new = cell.activated("f", gates[0])
         else:
-            state = k_load(self, self.arrays["cell"], lanes)
+            state = self._load(self.arrays["cell"], lanes)
             new, state_after = cell.lstm(lanes, gates, state)
             self._store(self.arrays["cell"], lanes, self._kept(lanes, state_after, state))
         kept, after = self._kept(lanes, new, old), self._hidden(lanes.step, 1)
@@ -354,7 +342,6 @@ class Direction:
     def _store(self, array: Pointer, lanes: Lanes, value: Value) -> None:
         self.k.store(value, self._row(array, lanes.row).at(lanes.unit))
 
-
-def k_load(direction: Direction, array: Pointer, lanes: Lanes) -> Value:
-    """A vector of a state; whole ones, as rows have whole blocks."""
-    return direction.k.load(direction._row(array, lanes.row).at(lanes.unit), direction.lanes)
+    def _load(self, array: Pointer, lanes: Lanes) -> Value:
+        """A whole vector, as rows have whole blocks."""
+        return self.k.load(self._row(array, lanes.row).at(lanes.unit), self.lanes)
