@@ -39,6 +39,7 @@ from camshaft.ops import (
     POOL,
     QUANTIZE,
     RAGGED_ATTENTION,
+    RECURRENT,
     REDUCE,
     RESAMPLE,
     RESHAPE,
@@ -178,6 +179,15 @@ USES = [
     Use(QUANTIZE, [f(3, 4), f(4) ** 2 + 0.1, q(np.int8, 4)], {"axis": 1}),
     Use(DEQUANTIZE, [q(np.uint8, 3, 4), np.float32(0.1), np.uint8(3)]),
     Use(HOST, [f(3, 5), np.array([2])], HOST_TOP_K),
+    Use(RECURRENT, [f(4, 3, 2 * 20), f(2, 20, 5)], {"cell": "lstm", "backward": (0, 1)}),
+    Use(
+        RECURRENT,
+        [f(4, 3, 15), f(1, 15, 5), f(1, 5), np.array([4, 0, 2]), f(1, 3, 5)],
+        {"cell": "gru", "after": True, "given": ("behind", "lengths", "h"), "clip": 1.5},
+    ),
+    Use(
+        RECURRENT, [f(4, 3, 5), q(np.int8, 1, 5, 5), f(1, 5)], {"cell": "rnn", "given": ("scale",)}
+    ),
 ]
 
 
