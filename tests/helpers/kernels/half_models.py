@@ -32,16 +32,24 @@ def vcvtneps2bf16(x: np.ndarray) -> np.ndarray:
 def fma_ftz(x: np.ndarray, y: np.ndarray, acc: np.ndarray) -> np.ndarray:
     """x * y + acc of f32 that hold bf16, rounded once to f32; subnormals are zeros, before and after."""
     with np.errstate(over="ignore", invalid="ignore"):
-        product = x.astype(np.float64) * y.astype(np.float64)  # exact: 16 bits
-        wide = _sum_to_odd(product, _daz(acc).astype(np.float64))
-        small = np.abs(wide) < _SMALL
-        scaled = np.where(small, wide * _SCALE, 0.0).astype(
-            np.float32
-        )  # rounded as if it were normal
-        tiny = small & (np.abs(scaled) < 2.0**-126 * _SCALE)
-        return np.where(
-            tiny, np.copysign(np.float32(0), wide.astype(np.float32)), wide.astype(np.float32)
-        )
+        return _added(_product(x, y), _daz(acc))
+
+
+def _product(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """x * y of f32 that hold bf16, in f64: exact, it has 16 bits."""
+    return x.astype(np.float64) * y.astype(np.float64)
+
+
+def _added(product: np.ndarray, acc: np.ndarray) -> np.ndarray:
+    """product, f64, + acc, f32 and not subnormal, rounded once to f32; subnormals are zeros."""
+    wide = _sum_to_odd(product, acc.astype(np.float64))
+    rounded = wide.astype(np.float32)
+    small = (np.abs(wide) < _SMALL) & (wide != 0)
+    if not small.any():
+        return rounded
+    scaled = np.where(small, wide * _SCALE, 0.0).astype(np.float32)  # rounded as if it were normal
+    tiny = small & (np.abs(scaled) < 2.0**-126 * _SCALE)
+    return np.where(tiny, np.copysign(np.float32(0), rounded), rounded)
 
 
 def _sum_to_odd(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -50,24 +58,28 @@ def _sum_to_odd(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     total = a + b
     back = total - a
     error = (a - (total - back)) + (b - back)
-    even = (np.ascontiguousarray(total).view(np.int64) & 1) == 0
-    inexact = np.isfinite(total) & (error != 0) & even
+    inexact = np.isfinite(total) & (error != 0)
+    if not inexact.any():
+        return total
+    inexact &= (np.ascontiguousarray(total).view(np.int64) & 1) == 0  # the last bit is 0
     beyond = np.nextafter(total, np.where(error > 0, np.inf, -np.inf))
     return np.where(inexact, beyond, total)
 
 
 def _daz(x: np.ndarray) -> np.ndarray:
-    return np.where(np.abs(x) < f32.tiny, np.copysign(np.float32(0), x), x).astype(np.float32)
+    subnormal = np.abs(x) < f32.tiny
+    return np.where(subnormal, np.copysign(np.float32(0), x), x).astype(np.float32, copy=False)
 
 
 def tdpbf16ps(acc: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """acc, f32 [M, N], plus a, bf16 [M, K, 2], times b, bf16 [K, N, 2]: even and odd products are summed
     apart from 0, each added by a multiply-add, then both sums to one another and that to acc."""
-    x, y = _daz(a.astype(f32.numpy)), _daz(b.astype(f32.numpy))
+    x = _daz(a.astype(f32.numpy)).transpose(1, 2, 0)[..., None]  # [K, 2, M, 1]
+    y = _daz(b.astype(f32.numpy)).transpose(0, 2, 1)[:, :, None]  # [K, 2, 1, N]
     parts = np.zeros((2, *acc.shape), np.float32)
-    for k in range(a.shape[1]):
-        for odd in (0, 1):
-            parts[odd] = fma_ftz(x[:, k, None, odd], y[None, k, :, odd], parts[odd])
+    with np.errstate(over="ignore", invalid="ignore"):
+        for product in _product(x, y):
+            parts = _added(product, parts)
     ones = np.ones((), np.float32)
     return fma_ftz(fma_ftz(parts[0], ones, parts[1]), ones, acc)
 
@@ -102,15 +114,13 @@ class AmxTiles:
     def tileloadd64(self, tile: int, address: int, stride: int) -> None:
         assert self.rows is not None
         self.tiles[tile] = 0
-        for row in range(self.rows[tile]):
-            width = self.bytes[tile]
-            self.tiles[tile, row, :width] = _memory(address + row * stride, width)
+        rows, width = self.rows[tile], self.bytes[tile]
+        self.tiles[tile, :rows, :width] = _rows(address, stride, rows, width)
 
     def tilestored64(self, tile: int, address: int, stride: int) -> None:
         assert self.rows is not None
-        for row in range(self.rows[tile]):
-            width = self.bytes[tile]
-            _memory(address + row * stride, width)[:] = self.tiles[tile, row, :width]
+        rows, width = self.rows[tile], self.bytes[tile]
+        _rows(address, stride, rows, width)[:] = self.tiles[tile, :rows, :width]
 
     def tdpbf16ps(self, acc: int, a: int, b: int) -> None:
         x, y, total = self._operands(acc, a, b)
@@ -141,6 +151,12 @@ class AmxTiles:
         assert self.rows is not None
         whole = np.ascontiguousarray(sums).view(np.uint8)
         self.tiles[acc, : self.rows[acc], : self.bytes[acc]] = whole
+
+
+def _rows(address: int, stride: int, rows: int, width: int) -> np.ndarray:
+    """Rows of bytes of this process, `stride` bytes from one to the next."""
+    whole = _memory(address, max(0, rows - 1) * stride + width)
+    return np.ndarray((rows, width), np.uint8, whole, strides=(stride, 1))
 
 
 def _memory(address: int, nbytes: int) -> np.ndarray:
