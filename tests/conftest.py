@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -10,8 +11,12 @@ from zlib import crc32
 import pytest
 from hypothesis import HealthCheck, settings
 
+from camshaft.backends.cpu.compile import CpuCompiler
 from camshaft.backends.cpu.processor import missing_features
 from camshaft.backends.cpu.target import CpuTarget
+from compiled_once import compile_once, compiled_anew
+
+__all__ = ["compiled_anew"]
 
 TESTS = Path(__file__).parent
 CODEGEN = ("cli", "cpu", "end_to_end", "runtime", "test_compare.py")
@@ -35,10 +40,21 @@ settings.register_profile("explore", parent=settings.get_profile("camshaft"), de
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "camshaft"))
 
 
+def pytest_configure() -> None:
+    CpuCompiler.compile = compile_once
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.relative_to(TESTS).parts[0] in CODEGEN:
             item.add_marker(pytest.mark.codegen)
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests and all modules outlive the session: the garbage collector need not visit them again
+    and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

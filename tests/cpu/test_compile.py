@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from llvmlite.binding import ffi
 
 from camshaft.backends.cpu import compile as compiling
@@ -31,6 +32,7 @@ def test_the_costly_parts_of_llvm_run_while_another_thread_holds_llvmlites_lock(
         ffi.lib.LLVMPY_DisposeMemoryBuffer(buffer)
 
 
+@pytest.mark.usefixtures("compiled_anew")
 def test_threads_give_the_same_bytes_as_one():
     compiler = CpuCompiler(PORTABLE)
     sources = [_module(n) for n in range(1, 40)]

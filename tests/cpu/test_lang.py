@@ -213,6 +213,7 @@ def test_epilogue_operands_broadcast(target: CpuTarget, columns: int) -> None:
 # --- targets, compiling, errors -------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("compiled_anew")
 def test_equal_sources_give_equal_bytes() -> None:
     def source() -> Source:
         module = Module(AVX512_VNNI)

@@ -5,12 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from functools import cache
 
 import numpy as np
 
-from camshaft.backends.base import Backend, Kernel, Source
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.builder.engine_builder import Builder, Tuned
 from camshaft.builder.tuning.timing_cache import TimingCache
@@ -111,20 +108,6 @@ class WideNet(RandomNet):
         return self.point(self.choose(BINARY), x, self.mean(x))
 
 
-@cache
-def backend(target: CpuTarget) -> Backend:
-    """A backend that compiles equal source once for the whole file."""
-    made = backend_of(target)
-    known: dict[str, Kernel] = {}
-
-    def compile_once(source: Source) -> Kernel:
-        if source.text not in known:
-            known[source.text] = made.compile(source)
-        return replace(known[source.text], phases=source.phases)
-
-    return replace(made, compile=compile_once)
-
-
 def built(graph: Graph, target: CpuTarget, level: int, threads: int) -> Engine:
     """An engine of the graph.  Its memory is checked; the test ends here if the machine cannot run it.
 
@@ -132,7 +115,7 @@ def built(graph: Graph, target: CpuTarget, level: int, threads: int) -> Engine:
     """
     level = level if target in RUNNABLE else 1
     builder = Builder(
-        backend(target), TimingCache(), level=level, threads=threads, workspace_limit=1 << 30
+        backend_of(target), TimingCache(), level=level, threads=threads, workspace_limit=1 << 30
     )
     tuned = builder.tune(graph)
     engine = builder.finish(tuned, builder.backend.fingerprint)
