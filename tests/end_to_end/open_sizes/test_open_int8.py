@@ -20,11 +20,12 @@ from camshaft.errors import CalibrationError
 from camshaft.frontends.onnx import import_onnx
 from camshaft.ir.graph import Graph
 from camshaft.ir.interpret import interpret
+from camshaft.machine.backend import backend_of
 from camshaft.passes.pipeline import optimize
 from camshaft.passes.qdq.lowering import lower_quantization
 from camshaft.program.program import Launch
 from camshaft.runtime.engine import Engine
-from random_builds import backend, bits, seeds
+from random_builds import bits, seeds
 from random_open_models import QuantizedOpenModel
 
 pytestmark = pytest.mark.codegen
@@ -45,7 +46,7 @@ def said(made: QuantizedOpenModel) -> dict[str, list[int | str]]:
 
 
 def engine_of(graph: Graph) -> Engine:
-    on = backend(host_target())
+    on = backend_of(host_target())
     builder = Builder(on, TimingCache(), level=1, threads=2, workspace_limit=1 << 30)
     return builder.finish(builder.tune(graph), on.fingerprint)
 

@@ -25,12 +25,13 @@ from camshaft.frontends.onnx import import_onnx
 from camshaft.ir.graph import Graph
 from camshaft.ir.interpret import interpret
 from camshaft.ir.verify import verify
+from camshaft.machine.backend import backend_of
 from camshaft.passes.pipeline import optimize
 from camshaft.program.program import HostCall
 from camshaft.runtime.engine import Engine
 from camshaft.runtime.file.manifest import Fingerprint
 from onnx_models import check, compare, model_of
-from random_builds import backend, bits, close, seeds
+from random_builds import bits, close, seeds
 from random_models import RandomModel
 from random_open_models import OpenModel, ValuedModel
 
@@ -70,7 +71,7 @@ def runs(made: RandomModel, seed: int) -> Iterator[tuple[int, dict[str, np.ndarr
 
 def engine_of(graph: Graph, on: Backend[Fingerprint] | None = None, threads: int = 1) -> Engine:
     """An engine of an optimized graph, with the first kernels that fit."""
-    on = on or backend(host_target())
+    on = on or backend_of(host_target())
     builder = Builder(on, TimingCache(), level=1, threads=threads, workspace_limit=1 << 30)
     return builder.finish(builder.tune(graph), on.fingerprint)
 
@@ -134,7 +135,7 @@ def test_kernels_for_ranges_of_sizes_agree_with_interpreter(
 
     monkeypatch.setattr(Contests, "_timed", timed)
     points = [dict(zip(NAMES, sizes, strict=True)) for sizes in SIZES]
-    on = backend(host_target())
+    on = backend_of(host_target())
     threads = 1 + seed % 2
     builder = Builder(
         on, TimingCache(), level=2, threads=threads, workspace_limit=1 << 30, points=points
@@ -185,7 +186,7 @@ def test_passes_keep_values_at_all_sizes(seed: int) -> None:
 
 def on_the_host(graph: Graph) -> Engine:
     """An engine of an optimized graph most of whose ops are host steps."""
-    made = backend(host_target())
+    made = backend_of(host_target())
     few = tuple(t for t in made.tactics if t.name == "pointwise")  # which copies cannot do without
     return engine_of(graph, replace(made, tactics=few))
 
