@@ -83,6 +83,15 @@ def test_engines_agree(mask: str, end: str) -> None:
             check(plain, skipping, padded_feeds(pattern), rows=end == "rows", name=name)
 
 
+@pytest.mark.parametrize("order", ["time first", "merged heads"])
+def test_attention_in_other_orders_of_axes(order: str) -> None:
+    """As PyTorch's layers of encoders are exported."""
+    plain, skipping = engines(padded_model("selected", "turned mean", order=order), None)
+    for batch, length in ((3, 8), (1, 5), (2, LONGEST)):
+        for name, pattern in patterns(batch, length).items():
+            check(plain, skipping, padded_feeds(pattern), name=name)
+
+
 @pytest.mark.parametrize("dtype", ["bool", "int32", "float"])
 def test_types_of_masks(dtype: str) -> None:
     held = {"bool": np.bool_, "int32": np.int32, "float": np.float32}[dtype]

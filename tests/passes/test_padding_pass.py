@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from onnx import helper, numpy_helper
 
 from camshaft.errors import ConfigError
 from camshaft.frontends.onnx import import_model
@@ -17,7 +18,7 @@ from camshaft.ir.interpret import interpret
 from camshaft.ir.verify import verify
 from camshaft.passes.padding.pack import skip_padding
 from camshaft.passes.pipeline import optimize
-from padded_models import ENDS, MASKS, STEPS, padded_feeds, padded_model, patterns
+from padded_models import ADDED, ENDS, MASKS, ORDERS, STEPS, padded_feeds, padded_model, patterns
 
 PROVED = [m for m in MASKS if m != "little"]
 OF_QUERIES = ("biased too", "outer")
@@ -49,7 +50,10 @@ def check(graph: Graph, made: Graph, *, batch: int = 3, zeroed: bool = False) ->
         with np.errstate(all="ignore"):
             wanted, found = (interpret(g, feeds) for g in (graph, made))
         for output, want in wanted.items():
-            got, compared = found[output], np.ones(want.shape, bool)
+            got = found[output]
+            if want.ndim == 3 and want.shape[:2] != mask.shape:
+                got, want = (a.swapaxes(0, 1) for a in (got, want))
+            compared = np.ones(want.shape, bool)
             if want.ndim == 3 and zeroed:
                 assert not got[~mask].any()
                 compared = np.broadcast_to(mask[..., None], want.shape)
@@ -84,6 +88,27 @@ def test_pooling_behind_any_step(end: str) -> None:
     check(graph, packed(graph))
 
 
+@pytest.mark.parametrize("order", [o for o in ORDERS if o != "batch first"])
+@pytest.mark.parametrize(("mask", "end"), [
+    ("added", "mean"), ("selected", "turned mean"), ("expanded", "turned first"), ("causal too", "residual turned mean"),
+    ("biased too", "largest"),
+])  # fmt: skip
+def test_attention_in_other_orders_of_axes(order: str, mask: str, end: str) -> None:
+    graph = graph_of(mask, end, order=order)
+    made = packed(graph)
+    check(graph, made)
+    if mask in ("added", "selected"):
+        assert Counter(n.op.name for n in made.nodes)["ragged_attention"] == 2
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("end", ["rows", "turned rows"])
+def test_rows_of_other_orders_are_handed_out(order: str, end: str) -> None:
+    graph = graph_of("selected", end, order=order, layers=1)
+    assert skip_padding(graph, None) is graph
+    check(graph, packed(graph, wanted=True), zeroed=True)
+
+
 @pytest.mark.parametrize("mask", ["selected", "by indices", "biased too", "causal too", "outer"])
 def test_the_first_row_is_read(mask: str) -> None:
     graph = graph_of(mask, "first")
@@ -115,10 +140,13 @@ def test_a_mean_over_all_rows_needs_them() -> None:
 
 def test_refusals_say_why() -> None:
     unmasked = graph_of("selected", "rows", dtype="float16", layers=1)  # no type of a mask
-    with pytest.raises(
-        ConfigError, match=r"attention 'p_0 . a_0' does not .* keys for which 'ids'"
-    ):
+    with pytest.raises(ConfigError, match="no scores of attention depend on 'ids'"):
         skip_padding(unmasked, True)
+    weak = padded_model("selected", "rows", layers=1)
+    (infinite,) = [t for t in weak.graph.initializer if t.name == "infinite"]
+    infinite.CopyFrom(numpy_helper.from_array(np.array(-1, np.float32), "infinite"))
+    with pytest.raises(ConfigError, match=r"'p_0 . a_0' does not .* keys for which 'mask' is 0"):
+        skip_padding(optimize(import_model(weak).graphs[0]), True)
     single = import_model(padded_model("selected", batch=1, length=1, layers=1)).graphs[0]
     with pytest.raises(
         ConfigError, match=r"no input of 'net' \(ids i64\[1,1\], mask .*\) can be a mask"
@@ -127,6 +155,21 @@ def test_refusals_say_why() -> None:
     plain = import_model(padded_model("selected", layers=1)).graphs[0]
     with pytest.raises(ConfigError, match="optimization_level 0"):
         skip_padding(optimize(plain, level=0), True, level=0)
+
+
+def test_rows_that_are_lost() -> None:
+    model = padded_model("selected", "rows", layers=1)
+    for node in model.graph.node:
+        if node.output[0] == "k_0":
+            node.input[0] = "reversed"
+    turn = helper.make_node("Slice", ["x_0", "minus", "far", "i1", "minus"], ["reversed"], "turn")
+    far = numpy_helper.from_array(np.array([-100]), "far")
+    model.graph.initializer.append(far)
+    at = [n.output[0] for n in model.graph.node].index("x_0")
+    model.graph.node.insert(at + 1, turn)
+    graph = optimize(import_model(model).graphs[0])
+    with pytest.raises(ConfigError, match=r"the rows of 'mask' cannot be followed .* 'turn'"):
+        skip_padding(graph, True)
 
 
 def test_not_wanted() -> None:
@@ -142,7 +185,7 @@ def test_sizes_that_are_known(mask: str, batch: int) -> None:
 
 
 @given(st.data())
-@settings(max_examples=12, phases=[Phase.generate])
+@settings(max_examples=16, phases=[Phase.generate])
 def test_random_encoders(data: st.DataObject) -> None:
     """What is left out of an encoder of any mask, with any ends, changes no output."""
     ends = st.lists(st.sampled_from(sorted(ENDS)), min_size=1, max_size=2, unique=True)
@@ -151,7 +194,8 @@ def test_random_encoders(data: st.DataObject) -> None:
     dtype = data.draw(st.sampled_from(["int64", "bool", "float"]))
     batch = data.draw(st.sampled_from([None, 1, 3]))
     sizes = {} if batch is None else {"batch": batch, "length": 8}
-    graph = graph_of(mask, end, layers=1, dtype=dtype, **sizes)
+    order = data.draw(st.sampled_from(ORDERS if MASKS[mask][1] == ADDED else ORDERS[:2]))
+    graph = graph_of(mask, end, layers=1, dtype=dtype, order=order, **sizes)
     wanted = data.draw(st.sampled_from([None, True]))
     try:
         made = skip_padding(graph, wanted)

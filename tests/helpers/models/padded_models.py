@@ -13,19 +13,20 @@ LONGEST = 12
 
 LOWEST = float(np.finfo(np.float32).min)
 
+ADDED = "masked = Add (scaled, bias)"
 MASKS = {
     "added": (
         """
   f = Cast<to = 1> (mask) one = Constant<value_float = 1.0> () inv = Sub (one, f)
   low = Mul (inv, lowest) bias = Unsqueeze (low, axes12)
 """,
-        "masked = Add (scaled, bias)",
+        ADDED,
     ),
     "selected": (
         """
   kept = Cast<to = 9> (mask) four = Unsqueeze (kept, axes12) bias = Where (four, zero, infinite)
 """,
-        "masked = Add (scaled, bias)",
+        ADDED,
     ),
     "filled": (
         """
@@ -39,7 +40,7 @@ MASKS = {
   shape = Shape (mask) b1 = Slice (shape, i0, i1) s1 = Slice (shape, i1, i2) wide = Concat<axis = 0> (b1, i1, s1, s1)
   all = Expand (four, wide) bias = Where (all, zero, infinite)
 """,
-        "masked = Add (scaled, bias)",
+        ADDED,
     ),
     "by indices": (
         """
@@ -48,14 +49,14 @@ MASKS = {
   q4 = Unsqueeze (keys, axes013) real = LessOrEqual (n0, q4) far = Mul (r4, s0) number = Add (k4, far)
   flat = Reshape (kept, minus) picked = Gather (flat, number) both = And (real, picked) bias = Where (both, zero, lowest)
 """,
-        "masked = Add (scaled, bias)",
+        ADDED,
     ),
     "little": (
         """
   f = Cast<to = 1> (mask) one = Constant<value_float = 1.0> () inv = Sub (one, f)
   tenk = Constant<value_float = -10000.0> () low = Mul (inv, tenk) bias = Unsqueeze (low, axes12)
 """,
-        "masked = Add (scaled, bias)",
+        ADDED,
     ),
     "causal too": (
         """
@@ -63,14 +64,14 @@ MASKS = {
   places = Range (n0, s0, n1) k4 = Unsqueeze (places, axes012) q4 = Unsqueeze (places, axes013)
   before = LessOrEqual (k4, q4) both = And (before, four) bias = Where (both, zero, lowest)
 """,
-        "masked = Add (scaled, bias)",
+        ADDED,
     ),
     "outer": (
         """
   f = Cast<to = 1> (mask) one = Constant<value_float = 1.0> () k4 = Unsqueeze (f, axes12) q4 = Unsqueeze (f, axes13)
   both = Mul (q4, k4) inv = Sub (one, both) bias = Mul (inv, lowest)
 """,
-        "masked = Add (scaled, bias)",
+        ADDED,
     ),
     "hidden queries see all": (
         """
@@ -85,7 +86,7 @@ MASKS = {
   shape = Shape (mask) s1 = Slice (shape, i1, i2) ends = Concat<axis = 0> (s1, s1)
   near = Slice (relative, zeros2, ends, axes23) bias = Add (hides, near)
 """,
-        "masked = Add (scaled, bias)",
+        ADDED,
     ),
 }
 """Name -> (nodes that make what the score takes of the mask, the node that takes it)."""
@@ -124,6 +125,14 @@ ENDS = {
 """,
     "first": "y@ = Gather<axis = 1> (last, n0)",
     "third": "y@ = Gather<axis = 1> (last, n2)",
+    "turned mean": """
+  u@ = Transpose<perm = [1, 0, 2]> (last) m1@ = Cast<to = 1> (mask) mt@ = Transpose<perm = [1, 0]> (m1@)
+  m2@ = Unsqueeze (mt@, axis2) shown@ = Mul (u@, m2@) sum@ = ReduceSum<keepdims = 0> (shown@, axis0)
+  n@ = ReduceSum<keepdims = 0> (m2@, axis0)
+  least@ = Constant<value_float = 0.000000001> () some@ = Max (n@, least@) y@ = Div (sum@, some@)
+""",
+    "turned first": "u@ = Transpose<perm = [1, 0, 2]> (last) y@ = Gather<axis = 0> (u@, n0)",
+    "turned rows": "y@ = Transpose<perm = [1, 0, 2]> (last)",
     "rows": "y@ = Identity (last)",
     "half rows": "y@ = Cast<to = 10> (last)",
     "plain mean": "y@ = ReduceMean<axes = [1], keepdims = 0> (last)",
@@ -138,6 +147,41 @@ STEPS = {
     "both": "t@ = Tanh (last) made@ = Add (t@, last)",
 }
 """Name -> nodes between the last rows and an end, without a normalization."""
+
+_MERGED_MASK = """
+  wide_mask = Expand (bias, of_heads) mask_size = Shape (bias) ends_size = Slice (mask_size, i2, i4)
+  flat_size = Concat<axis = 0> (minus, ends_size) flat_mask = Reshape (wide_mask, flat_size)
+"""
+_ORDERS = {
+    "batch first": (),
+    "time first": (
+        ("MatMul (x#,", "MatMul (time#,"),
+        ("perm = [0, 2, 1, 3]> (a#)", "perm = [2, 0, 1, 3]> (a#)"),
+        ("perm = [0, 2, 1, 3]", "perm = [1, 2, 0, 3]"),
+        ("perm = [0, 2, 3, 1]", "perm = [1, 2, 3, 0]"),
+        (
+            "o# = MatMul (af#, wo#)",
+            "ot# = MatMul (af#, wo#) o# = Transpose<perm = [1, 0, 2]> (ot#)",
+        ),
+    ),
+    "merged heads": (
+        ("MatMul (x#,", "MatMul (time#,"),
+        ("# = Reshape (qb#, heads)", "# = Reshape (qb#, merged)"),
+        ("# = Reshape (k#, heads)", "# = Reshape (k#, merged)"),
+        ("# = Reshape (v#, heads)", "# = Reshape (v#, merged)"),
+        ("perm = [0, 2, 1, 3]", "perm = [1, 0, 2]"),
+        ("perm = [0, 2, 3, 1]", "perm = [1, 2, 0]"),
+        ("Reshape (at#, flat_heads)", "Reshape (at#, unmerged)"),
+        (
+            "o# = MatMul (af#, wo#)",
+            "ot# = MatMul (af#, wo#) o# = Transpose<perm = [1, 0, 2]> (ot#)",
+        ),
+    ),
+}
+"""Name of an order of axes in which attention is computed -> what of a layer is written otherwise."""
+_TURNED = "  time# = Transpose<perm = [1, 0, 2]> (x#)"
+ORDERS = tuple(_ORDERS)
+"""Orders of axes in attention: "merged heads" is [batch * heads, length, .], for masks that are ADDED."""
 
 _LAYER = """
   q# = MatMul (x#, wq#) qb# = Add (q#, bq#) k# = MatMul (x#, wk#) v# = MatMul (x#, wv#)
@@ -162,6 +206,9 @@ def _constants(layers: int) -> dict[str, np.ndarray]:
         "relative": some(1, HEADS, LONGEST, LONGEST, scale=1.0),
         "heads": np.array([0, 0, HEADS, SIZE // HEADS]),
         "flat_heads": np.array([0, 0, SIZE]),
+        "unmerged": np.array([0, -1, SIZE]),
+        "merged": np.array([0, -1, SIZE // HEADS]),
+        "of_heads": np.array([1, HEADS, 1, 1]),
         "scale": np.array(0.25, np.float32),
         "zero": np.array(0.0, np.float32),
         "lowest": np.array(LOWEST, np.float32),
@@ -172,9 +219,19 @@ def _constants(layers: int) -> dict[str, np.ndarray]:
         "minus": np.array([-1]),
         "zeros2": np.array([0, 0]),
     }
-    for name in ("i0", "i1", "i2"):
+    for name in ("i0", "i1", "i2", "i4"):
         made[name] = np.array([int(name[1])])
-    for name in ("axis1", "axis2", "axes12", "axes13", "axes23", "axes123", "axes012", "axes013"):
+    for name in (
+        "axis0",
+        "axis1",
+        "axis2",
+        "axes12",
+        "axes13",
+        "axes23",
+        "axes123",
+        "axes012",
+        "axes013",
+    ):
         made[name] = np.array([int(c) for c in name[4:]])
     for n in range(layers):
         for name in ("wq", "wk", "wv", "wo"):
@@ -194,16 +251,24 @@ def padded_model(
     dtype: str = "int64",
     layers: int = 2,
     lengths: str | None = None,
+    order: str = "batch first",
 ) -> ModelProto:
     """Inputs ids and mask [batch, length], output y.  mask: one of MASKS.  lengths: one of LENGTHS, of an input lengths
     [batch] in place of the mask.  end: one of ENDS, perhaps behind one of STEPS
-    ("relu mean"); or two with a comma between them, for outputs y and y_b."""
+    ("relu mean"); or two with a comma between them, for outputs y and y_b.  order: of axes in attention, one of ORDERS."""
     made, taken = MASKS[mask]
     body = made if lengths is None else _BY_LENGTHS.format(below=LENGTHS[lengths]) + made
+    layer = _LAYER if order == "batch first" else _TURNED + _LAYER
+    for old, new in _ORDERS[order]:
+        assert old in layer
+        layer = layer.replace(old, new)
+    if order == "merged heads":
+        assert taken == ADDED
+        body, taken = body + _MERGED_MASK, taken.replace("bias", "flat_mask")
     for n in range(layers):
         out = "last" if n == layers - 1 else f"x_{n + 1}"
         masked = taken.replace("scaled", f"scaled_{n}").replace("masked", f"masked_{n}")
-        body += _LAYER.replace("{masked}", masked).replace("{out}", out).replace("#", f"_{n}")
+        body += layer.replace("{masked}", masked).replace("{out}", out).replace("#", f"_{n}")
     shape = f"{batch},{length}"
     outputs = []
     for mark, name in zip(("", "_b"), end.split(", "), strict=False):
@@ -213,6 +278,7 @@ def padded_model(
         )
         body += made.replace("@", mark)
         rows = f"{shape},{SIZE}" if name.endswith("rows") else f"{batch},{SIZE}"
+        rows = f"{length},{batch},{SIZE}" if name.endswith("turned rows") else rows
         outputs.append(f"float{'16' * ('half' in name)}[{rows}] y{mark}")
     text = f"""<ir_version: 9, opset_import: ["" : 17]>
 net (int64[{shape}] ids, {dtype}[{batch if lengths else shape}] {"lengths" if lengths else "mask"}) => ({", ".join(outputs)}) {{

@@ -21,6 +21,7 @@ from camshaft.ops import ATTENTION, BROADCAST, MATMUL, POINTWISE, RESHAPE, SOFTM
 from camshaft.ops.attention import score_shape
 from camshaft.passes.bodies import Body, Inliner, broadcasts_to, fits
 from camshaft.passes.canonical.shapes import reshaped
+from camshaft.passes.fusions.attention_heads import HEAD_FUSIONS
 from camshaft.passes.fusions.attention_operands import OPERAND_FUSIONS
 from camshaft.passes.rewrite import Rewrite, Rewriter
 
@@ -357,5 +358,6 @@ class ShareHeads(Rewrite):
 ATTENTION_FUSIONS: tuple[Rewrite, ...] = (
     FuseAttention(),
     ShareHeads(),
+    *HEAD_FUSIONS,
     *OPERAND_FUSIONS,
 )

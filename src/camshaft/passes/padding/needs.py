@@ -53,30 +53,41 @@ def plan_for(graph: Graph, mask: Mask, *, permitted: bool) -> Plan | None:
 
     permitted: whether rows of outputs may become 0, as the user says.
     """
-    batch, places = mask.tensor.shape[0], mask.tensor.shape[-1]
-    rows = {mask.tensor.name: Rows(0, mask.tensor.type.rank - 1)}
-    for t in graph.inputs:
-        beside = t.type.rank >= 2 and t.shape[:2] == (batch, places)
-        if beside and t.name not in rows:
-            rows[t.name] = Rows(0, 1)
+    rows = labelled(graph, mask)
     hidings: dict[str, Hiding] = {}
     for node in graph.nodes:
-        found = rows_of(node, rows, batch, places) or _spread(node, batch, places)
-        if found is None:
-            continue
-        rows[node.output.name] = found
-        if node.op is ATTENTION:
-            hides = hiding(graph, node, mask, found, permitted=permitted)
+        if node.op is ATTENTION and node.output.name in rows:
+            hides = hiding(graph, node, mask, rows[node.output.name], permitted=permitted)
             if hides is not None:
                 hidings[node.output.name] = hides
     return _Backwards(graph, mask, rows, hidings).plan(permitted) if hidings else None
 
 
+def labelled(graph: Graph, mask: Mask) -> dict[str, Rows]:
+    """Where the rows of a mask lie, by tensor: from inputs forward, as far as ops work row by row."""
+    batch, places = mask.tensor.shape[0], mask.tensor.shape[-1]
+    rows = {mask.tensor.name: Rows(0, mask.tensor.type.rank - 1)}
+    for t in graph.inputs:
+        beside = _leading(t, batch, places)
+        if beside is not None and t.name not in rows:
+            rows[t.name] = beside
+    for node in graph.nodes:
+        found = rows_of(node, rows, batch, places) or _spread(node, batch, places)
+        if found is not None:
+            rows[node.output.name] = found
+    return rows
+
+
 def _spread(node: Node, batch: Extent, places: Extent) -> Rows | None:
     """Of something that is the same in every row: any axes of the right extents may be the rows."""
-    if node.op is BROADCAST and node.output.shape[:2] == (batch, places):
+    return _leading(node.output, batch, places) if node.op is BROADCAST else None
+
+
+def _leading(t: Tensor, batch: Extent, places: Extent) -> Rows | None:
+    """The first two axes, where they have these extents, in either order."""
+    if t.shape[:2] == (batch, places):
         return Rows(0, 1)
-    return None
+    return Rows(1, 0) if t.shape[:2] == (places, batch) else None
 
 
 class _Backwards:
@@ -169,7 +180,8 @@ class _Backwards:
         if rows.batch is None:
             batch, place = Axis.of("batch", self.batch), Axis.of("place", self.places)
             axes += [batch, place]
-            index[rows.place] = batch.index * self.places + place.index
+            outer, inner = (place, batch) if rows.by_place else (batch, place)
+            index[rows.place] = outer.index * inner.extent + inner.index
             row = (batch.index if self.batch != 1 else 0, place.index if self.places != 1 else 0)
         else:
             row = (index[rows.batch], index[rows.place])

@@ -120,15 +120,30 @@ class _Packing(Rebuild):
         return self._steps
 
     def _index(self, kind: str) -> Tensor:
-        """Of each packed row the number of its sequence, or its place in it: i64 [n]."""
+        """Of each packed row the number of its "sequence", its "place" in it, or its number where rows lie "by place":
+        i64 [n]."""
         if kind not in self._indices:
-            places = E.extent(self.plan.places, i64)
-            expr = E.binary("div" if kind == "sequence" else "mod", E.inp(0), places)
+            batch, places = (E.extent(d, i64) for d in (self.plan.batch, self.plan.places))
+            sequence, place = (E.binary(op, E.inp(0), places) for op in ("div", "mod"))
+            number = E.add(E.mul(place, batch), sequence)
+            expr = {"sequence": sequence, "place": place, "by place": number}[kind]
             name = f"{NAME}:{kind}"
             self._indices[kind] = self.builder.emit(
                 POINTWISE, [self.steps[0]], {"expr": expr}, name=name, output=name
             )
         return self._indices[kind]
+
+    def _grid(self) -> Tensor:
+        """Which packed row is at each place of each sequence: i64 [B, S]."""
+        shape = (self.plan.batch, self.plan.places)
+        return self._reshaped(self.steps[2], shape, self.plan.mask.tensor, "places")
+
+    def _ordered(self, x: Tensor, rows: Rows, t: Tensor) -> Tensor:
+        """What lies [B, S, ...], for rows in their order."""
+        if not rows.place_first:
+            return x
+        perm = (1, 0, *range(2, x.type.rank))
+        return self._emit(TRANSPOSE, [x], {"perm": perm}, t, "by place")
 
     # -- tensors with all rows, and with those that are kept -----------------------------------
 
@@ -153,14 +168,16 @@ class _Packing(Rebuild):
     def _unpacked(self, t: Tensor) -> Tensor:
         """All rows of a packed tensor; those that are not kept hold a neighbour."""
         rows, x = self.plan.rows[t.name], self.packed[t.name]
-        batch, places, axis = self.plan.batch, self.plan.places, rows.place
-        if rows.batch is None or prod(t.shape[rows.batch + 1 : axis]) == 1:
-            flat = self._emit(GATHER, [x, self.steps[2]], {"axis": axis}, t, "all rows")
+        axis, grid = rows.place, self._ordered(self._grid(), rows, t)
+        if rows.between(t.shape) == 1:
+            index = self._reshaped(grid, (prod(grid.shape),), t, "numbers")
+            flat = self._emit(GATHER, [x, index], {"axis": axis}, t, "all rows")
             return self._reshaped(flat, t.shape, t, "in place")
-        index = self._reshaped(self.steps[2], (batch, places), self.plan.mask.tensor, "places")
-        apart = self._emit(GATHER, [x, index], {"axis": axis}, t, "all rows")
+        assert rows.batch is not None
+        apart = self._emit(GATHER, [x, grid], {"axis": axis}, t, "all rows")
         perm = list(range(apart.type.rank))
-        perm[rows.batch], perm[axis] = axis, rows.batch
+        one, far = (rows.batch + 1, axis + 1) if rows.place_first else (rows.batch, axis)
+        perm[one], perm[far] = far, one
         turned = self._emit(TRANSPOSE, [apart], {"perm": tuple(perm)}, t, "turned")
         return self._reshaped(turned, t.shape, t, "in place")
 
@@ -175,13 +192,15 @@ class _Packing(Rebuild):
         return self.packed[t.name]
 
     def _picked(self, x: Tensor, rows: Rows, t: Tensor) -> Tensor | None:
-        shape, axis = list(x.shape), rows.place
+        shape, axis = list(x.shape), min(rows.axes)
         if rows.batch is not None:
-            if prod(shape[rows.batch + 1 : axis]) != 1:
+            if rows.between(x.shape) != 1:
                 return None
-            flat = [*shape[: rows.batch], prod(shape[rows.batch : axis + 1]), *shape[axis + 1 :]]
-            x, axis = self._reshaped(x, flat, t, "rows"), rows.batch
-        picked = self._emit(GATHER, [x, self.steps[0]], {"axis": axis}, t, "kept")
+            last = max(rows.axes) + 1
+            flat = [*shape[:axis], prod(shape[axis:last]), *shape[last:]]
+            x = self._reshaped(x, flat, t, "rows")
+        index = self._index("by place") if rows.place_first else self.steps[0]
+        picked = self._emit(GATHER, [x, index], {"axis": axis}, t, "kept")
         return self._reshaped(picked, rows.resized(tuple(shape), 1, self.count), t, "packed")
 
     def _operand(self, t: Tensor, rows: Rows, rank: int) -> Tensor | None:
@@ -220,7 +239,7 @@ class _Packing(Rebuild):
             return x
         shape = [*t.shape]
         shape[batch], shape[place] = 1, self.count
-        if prod(t.shape[batch + 1 : place]) != 1:
+        if Rows(batch, place).between(t.shape) != 1:
             return None
         return self._reshaped(x, shape, t, "packed")
 
@@ -305,8 +324,6 @@ class _Packing(Rebuild):
             return None
         if shape[-1] == 1:
             return self.get(t) if shape[rows.batch] == 1 else None
-        if t.type.rank < 2:
-            return self._of_keys(t, rows, shape)
         return self._of_keys(t, rows, shape)
 
     def _of_keys(self, t: Tensor, rows: Rows, shape: tuple[Extent, ...]) -> Tensor | None:
@@ -327,7 +344,7 @@ class _Packing(Rebuild):
             return False
         rows = self.plan.rows[t.name]
         place = place_read(node, rows)
-        if place is None or rows.batch is None or rows.place != rows.batch + 1:
+        if place is None or rows.batch is None or abs(rows.place - rows.batch) != 1:
             return False
         whole = all(
             d == e
@@ -336,10 +353,9 @@ class _Packing(Rebuild):
         )
         if node.op is SLICE and not whole:
             return False
-        batch, places = self.plan.batch, self.plan.places
-        grid = self._reshaped(self.steps[2], (batch, places), self.plan.mask.tensor, "places")
+        batch = self.plan.batch
         attrs: dict[str, Attr] = {"starts": (0, place), "sizes": (batch, 1), "steps": (1, 1)}
-        column = self._emit(SLICE, [grid], attrs, self.plan.mask.tensor, f"place {place}")
+        column = self._emit(SLICE, [self._grid()], attrs, self.plan.mask.tensor, f"place {place}")
         index = self._reshaped(column, (batch,), self.plan.mask.tensor, f"rows of place {place}")
         picked = self._emit(
             GATHER, [self.packed[t.name], index], {"axis": rows.place}, node.output, "read"
@@ -360,7 +376,8 @@ class _Packing(Rebuild):
         ones: list[Extent] = [1] * old.type.rank
         for axis, extent in rows.extents(self.plan.batch, self.plan.places).items():
             ones[axis] = extent
-        beside = self._reshaped(mask, ones, mask, "of rows")
+        flat = self._reshaped(mask, (self.plan.batch, self.plan.places), mask, "rows")
+        beside = self._reshaped(self._ordered(flat, rows, mask), ones, mask, "of rows")
         is_kept = E.unary("not", E.binary("eq", E.inp(0), E.const(0, mask.type.dtype)))
         if mask.type.dtype == boolean:
             is_kept = E.inp(0)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from camshaft.errors import ConfigError
+from camshaft.ir.attrs import int_attr
 from camshaft.ir.graph import Graph, Node, Tensor
 from camshaft.ops import ATTENTION
 from camshaft.passes.padding.hiding import UNDERFLOW, USUAL_PRODUCT
 from camshaft.passes.padding.lengths import Mask
-from camshaft.passes.padding.needs import Plan
+from camshaft.passes.padding.needs import Plan, labelled
+from camshaft.passes.padding.rows import Rows
 
 
 def refusal(
@@ -34,13 +36,8 @@ def _reason(graph: Graph, masks: Sequence[Mask], plans: Sequence[Plan], level: i
         if level < 1:
             return "attention is not recognized at optimization_level 0: raise it, or leave skip_padding out"
         return f"no attention is found in {graph.name!r}, whose keys a mask could hide: leave skip_padding out"
-    names = " or ".join(dict.fromkeys(repr(m.source.name) for m in masks))
     if not plans:
-        return (
-            f"attention {attentions[0].name!r} does not certainly hide keys for which {names} is 0 (keys behind lengths): its scores must become "
-            f"less there by {2 * USUAL_PRODUCT + UNDERFLOW:g} or more (minus infinity, -10000), of rows of that batch and "
-            "length; or leave skip_padding out"
-        )
+        return _not_hidden(graph, masks, attentions)
     plan = max(plans, key=lambda p: len(p.hidings))
     hidden = f"rows that {plan.mask.source.name!r} hides"
     reader = _reader(graph, plan)
@@ -54,6 +51,59 @@ def _reason(graph: Graph, masks: Sequence[Mask], plans: Sequence[Plan], level: i
         what = f"{node.op.title(node.attrs)} {node.name!r} reads {hidden}, of {t.name!r}"
         fix = "read kept ones alone (pool by the mask, or read one place)"
     return f"{what}: {fix}, or leave skip_padding out"
+
+
+def _not_hidden(graph: Graph, masks: Sequence[Mask], attentions: Sequence[Node]) -> str:
+    """Of attention that hides no keys, as far as is certain."""
+    read = {n.output.name: _read_by_scores(graph, n) for n in attentions}
+    found = [(n, m) for n in attentions for m in masks if m.source.name in read[n.output.name]]
+    if not found:
+        names = " or ".join(dict.fromkeys(repr(m.source.name) for m in masks))
+        return (
+            f"no scores of attention depend on {names}, so nothing hides the keys of padding: add a mask to them, or leave "
+            "skip_padding out"
+        )
+    node, mask = found[0]
+    title, name = f"attention {node.name!r}", mask.source.name
+    queries, keys = (node.args[i].shape[-2] for i in (0, 1))
+    if queries != keys:
+        return (
+            f"{title} has {queries} queries and {keys} keys, not the rows of one batch (an export that fixed a length does this): "
+            "export the model with open sizes, or leave skip_padding out"
+        )
+    lost = _lost(graph, node, labelled(graph, mask))
+    if lost is not None:
+        return (
+            f"the rows of {name!r} cannot be followed to {title}: {lost.op.title(lost.attrs)} {lost.name!r} mixes or moves them; leave "
+            "skip_padding out"
+        )
+    hidden = f"behind the lengths {name!r}" if mask.lengths else f"for which {name!r} is 0"
+    return (
+        f"{title} does not certainly hide keys {hidden}: its scores must become less there by "
+        f"{2 * USUAL_PRODUCT + UNDERFLOW:g} or more (minus infinity, -10000); or leave skip_padding out"
+    )
+
+
+def _read_by_scores(graph: Graph, node: Node) -> set[str]:
+    """Inputs on which the scores depend otherwise than by queries and keys."""
+    names = {t.name for t in node.args[3 : 3 + int_attr(node, "operands")]}
+    for other in reversed(graph.nodes):
+        if not names.isdisjoint(t.name for t in other.outputs):
+            names |= {t.name for t in other.args}
+    return names & {t.name for t in graph.inputs}
+
+
+def _lost(graph: Graph, node: Node, rows: Mapping[str, Rows]) -> Node | None:
+    """The node before attention whose results have no known rows, though what it reads has."""
+    for t in node.args[:3]:
+        made = graph.producers.get(t.name)
+        while made is not None and made.output.name not in rows:
+            if any(a.name in rows for a in made.args):
+                return made
+            made = next(
+                (graph.producers[a.name] for a in made.args if a.name in graph.producers), None
+            )
+    return None if node.output.name in rows else node
 
 
 def _reader(graph: Graph, plan: Plan) -> tuple[Node, Tensor] | None:

@@ -7,7 +7,7 @@ its operands alone: it may then be given some of the rows.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from camshaft.ir.attrs import axis_attr, extents_attr, ints_attr
@@ -38,11 +38,23 @@ class Rows:
     """Where rows lie among the axes of a tensor.
 
     batch, place: the axis of sequences and that of places.  batch None: `place` holds all rows, one sequence
-    behind the other.
+    behind the other, or, if `by_place`, one place of all sequences behind the other.
     """
 
     batch: int | None
     place: int
+    by_place: bool = False
+
+    @property
+    def place_first(self) -> bool:
+        """Whether rows of one place lie closer together than those of one sequence."""
+        return self.by_place if self.batch is None else self.place < self.batch
+
+    def between(self, shape: Shape) -> Extent:
+        """How many elements the axes between the two hold."""
+        if self.batch is None:
+            return 1
+        return prod(shape[min(self.axes) + 1 : max(self.axes)])
 
     @property
     def axes(self) -> tuple[int, ...]:
@@ -55,11 +67,12 @@ class Rows:
         place = place_of(self.place)
         if place is None or (batch is None and self.batch is not None):
             return None
-        return Rows(batch, place)
+        return replace(self, batch=batch, place=place)
 
     def shifted(self, by: int) -> Rows:
         """With so many more axes in front."""
-        return Rows(None if self.batch is None else self.batch + by, self.place + by)
+        batch = None if self.batch is None else self.batch + by
+        return replace(self, batch=batch, place=self.place + by)
 
     def extents(self, batch: Extent, places: Extent) -> dict[int, Extent]:
         """Axis -> its extent, of so many sequences and places."""
@@ -194,13 +207,14 @@ def _reshape(node: Node, known: Known) -> Rows | None:
     if found is not None and (found.batch is None or found.batch != found.place):
         return found
     if rows.batch is None:
-        return _split(x.shape, rows.place, shape)
-    if rows.place != rows.batch + 1:
+        return _split(x.shape, rows, shape)
+    first, second = sorted(rows.axes)
+    if second != first + 1:
         return None
-    merged = (*x.shape[: rows.batch], x.shape[rows.batch] * x.shape[rows.place])
-    whole = (*merged, *x.shape[rows.place + 1 :])
-    at = next((n for n in range(len(shape)) if _keeps(whole, rows.batch, shape, n)), None)
-    return None if at is None else Rows(None, at)
+    merged = (*x.shape[:first], x.shape[first] * x.shape[second])
+    whole = (*merged, *x.shape[second + 1 :])
+    at = next((n for n in range(len(shape)) if _keeps(whole, first, shape, n)), None)
+    return None if at is None else Rows(None, at, rows.place_first)
 
 
 def _keeps(before: Shape, axis: int, after: Shape, n: int) -> bool:
@@ -208,12 +222,13 @@ def _keeps(before: Shape, axis: int, after: Shape, n: int) -> bool:
     return before[axis] == after[n] and prod(before[axis + 1 :]) == prod(after[n + 1 :])
 
 
-def _split(before: Shape, axis: int, after: Shape) -> Rows | None:
+def _split(before: Shape, rows: Rows, after: Shape) -> Rows | None:
     """Of an axis of all rows that becomes two."""
+    axis = rows.place
     for n in range(len(after) - 1):
         whole = after[n] * after[n + 1]
         if whole == before[axis] and prod(before[axis + 1 :]) == prod(after[n + 2 :]):
-            return Rows(n, n + 1)
+            return Rows(n + 1, n) if rows.by_place else Rows(n, n + 1)
     return None
 
 
