@@ -12,7 +12,7 @@ import pytest
 from camshaft.config import MAX_THREADS, BuildConfig
 from camshaft.errors import ConfigError
 from camshaft.feeds import random_feeds
-from camshaft.ir.types import TensorType, i64
+from camshaft.ir.types import TensorType, f32, i32, i64
 
 
 @pytest.mark.parametrize(
@@ -92,3 +92,14 @@ def test_random_masks_hide_nothing() -> None:
         {"attention_mask": TensorType(i64, (1, 3)), "ids": TensorType(i64, (1, 3))}
     )
     assert drawn["attention_mask"].all() and not drawn["ids"].any()
+
+
+def test_random_sequences_have_their_whole_length() -> None:
+    lens = TensorType(i32, (3,))
+    for x in ((7, 3, 5), (3, 7, 5), (3, 7)):
+        drawn = random_feeds({"x": TensorType(f32, x), "sequence_lens": lens})
+        assert drawn["sequence_lens"].tolist() == [7, 7, 7]
+    square = random_feeds({"ids": TensorType(i64, (3, 3)), "seq_len": lens})
+    assert square["seq_len"].tolist() == [3, 3, 3]
+    assert random_feeds({"x": TensorType(f32, (4, 2)), "lengths": lens})["lengths"].sum() == 0
+    assert random_feeds({"ids": lens})["ids"].sum() == 0

@@ -49,7 +49,8 @@ def random_feeds(
     numbers: Mapping[str, Any] | None = None,
 ) -> dict[str, np.ndarray]:
     """Arrays for inputs given as name -> TensorType: floats from N(0, 1), integers and bools zero, or one in masks,
-    which are known by their name: hidden everywhere, nothing would hang on the other inputs.
+    which are known by their name: hidden everywhere, nothing would hang on the other inputs.  Lengths of sequences, known by
+    their name and shape, are the longest that there can be.
 
     elements: of inputs that say sizes by them.  numbers: inputs that hold these (one for all elements, or
     an array).  Open extents have their typical size.
@@ -66,17 +67,28 @@ def random_feeds(
             feeds[name] = np.full(shape, numbers[name], t.dtype.numpy)
             continue
         try:
-            drawn = (
-                rng.standard_normal(shape)
-                if t.dtype.is_float
-                else np.full(shape, "mask" in name.lower())
-            )
+            if t.dtype.is_float:
+                drawn = rng.standard_normal(shape)
+            else:
+                drawn = np.full(shape, _longest(name, t, inputs) or "mask" in name.lower())
             feeds[name] = drawn.astype(t.dtype.numpy)
         except (MemoryError, ValueError) as error:  # ValueError: more than addresses reach
             raise BuildError(
                 f"no memory for random values of input {name!r}, of shape {shape}; give smaller shapes"
             ) from error
     return feeds
+
+
+def _longest(name: str, type_: TensorType, inputs: Mapping[str, TensorType]) -> int:
+    """How many steps the sequences of another input have, of which this one says the lengths: one for each, by its
+    extent; else 0."""
+    if "len" not in name.lower() or type_.rank != 1 or type_.dtype.kind not in "iu":
+        return 0
+    for other in inputs.values():
+        axes = [n for n, d in enumerate(other.shape[:2]) if d == type_.shape[0]]
+        if other.rank >= 2 and axes:
+            return typical(other.shape[1 - axes[-1] if other.rank > 2 else 1 - axes[0]])
+    return 0
 
 
 def arrays_of(results: Mapping[str, Any]) -> Iterator[tuple[str, np.ndarray]]:

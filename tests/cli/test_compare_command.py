@@ -99,6 +99,15 @@ def test_outputs_that_nearly_vanish_are_no_measure(tmp_path: Path) -> None:
     assert "no value of y reaches 0.001: rounding shows" in call(*command, code=1).stdout
 
 
+def test_zeros_alone_are_told(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Mul", ["x", "none"], ["y"]), helper.make_node("Relu", ["x"], ["z"])]
+    none = {"none": np.array(0, np.float32)}
+    path = tmp_path / "dark.onnx"
+    onnx.save(open_model(nodes, {"x": [1, 64]}, ["y", "z"], none), path)
+    told = call("compare", path, "--with", "reference", *QUICK).stdout
+    assert "warning: y holds zeros alone" in told and "z holds" not in told
+
+
 def test_an_engine_of_another_model_fails(model: Path, tmp_path: Path) -> None:
     other = residual_net(tmp_path / "other.onnx")
     command = ("compare", other, "--with", "reference", "--engine", model.with_suffix(".engine"))

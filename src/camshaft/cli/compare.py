@@ -181,6 +181,12 @@ def _show(
     shown.table(table)
     if len(listed) < len(found.tensors):
         shown.line(f"and {len(found.tensors) - len(listed)} more (--worst 0 lists all)")
+    blank = [t.name for t in found.tensors if t.is_output and t.blank]
+    if blank:
+        shown.line(
+            f"warning: {' and '.join(blank)} {'holds' if len(blank) == 1 else 'hold'} zeros alone, or no numbers, which says little: "
+            "compare on other data (--input)"
+        )
     if failed:
         shown.line(
             f"failed: {', '.join(f'{t.name} is off by {t.relative:.3g}' for t in failed)}"

@@ -18,7 +18,7 @@ class TensorError:
     order: position in the built graph's order; outputs come last.  stored: element type on
     camshaft's side.  max_abs, mean_abs: absolute errors.  relative: max_abs over the largest |value|
     of the reference.  cosine: of the angle between both as vectors.  sqnr_db: signal to noise in
-    decibels.
+    decibels.  blank: whether the reference has no value but 0, NaN and infinities, so that it says little.
     Errors are infinite where shapes differ or only one side is a number.
     """
 
@@ -32,6 +32,7 @@ class TensorError:
     mean_abs: float
     cosine: float
     sqnr_db: float
+    blank: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """As JSON types; None for what is not finite."""
@@ -54,9 +55,16 @@ def tensor_error(
     figures = (np.inf, np.inf, np.inf, 0.0, -np.inf)
     if got.shape == want.shape:
         figures = _figures(got, want)
-    return TensorError(
-        name, is_output, order, tuple(want.shape), stored or got.dtype.name, *map(float, figures)
-    )
+    stored = stored or got.dtype.name
+    errors = map(float, figures)
+    return TensorError(name, is_output, order, tuple(want.shape), stored, *errors, _is_blank(want))
+
+
+def _is_blank(want: np.ndarray) -> bool:
+    if want.dtype.kind in "OSUb" or not want.size:
+        return False
+    values = want.astype(np.float64)
+    return not np.any(np.isfinite(values) & (values != 0))
 
 
 def _figures(got: np.ndarray, want: np.ndarray) -> tuple[float, float, float, float, float]:
