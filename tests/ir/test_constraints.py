@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from camshaft.ir.extents.constraints import Constraints, Lesson, lessons
-from camshaft.ir.extents.extent import Extent, extent_of, smallest
+from camshaft.ir.extents.extent import Extent, extent_of, floor_div, smallest
+from camshaft.ir.extents.sizes import Constraint
 from camshaft.ir.extents.symbol import Symbol
 
 
@@ -44,3 +45,13 @@ def test_what_stands_on_both_sides_does_not_hide_it() -> None:
 @pytest.mark.parametrize("symbol", [Symbol("c"), Symbol("c", 4, 4), Symbol("c", 1, 64, 128)])
 def test_what_must_divide_is_no_range(symbol: Symbol) -> None:
     assert learned(symbol, extent_of(symbol) % 4, "==", 0) == []
+
+
+def test_divisibility_is_said_as_such() -> None:
+    b, t = (extent_of(Symbol(name)) for name in "bt")
+    rows = 300 * b * t
+    assert str(Constraint(1200 * floor_div(rows, 1200), "==", rows, "")) == (
+        "b*t to be a multiple of 4"
+    )
+    assert str(Constraint(t + 1, "==", 2 * floor_div(t + 1, 2), "")) == "t + 1 to be a multiple of 2"
+    assert str(Constraint(7 * floor_div(t, 7), "==", b, "")) == "7*(t//7) == b"

@@ -7,13 +7,15 @@ import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
+from math import gcd, prod
 from typing import TypeGuard
 
 from camshaft.errors import ModelError
 from camshaft.ir.extents.bounds import bounds
 from camshaft.ir.extents.extent import (
+    Dim,
     Extent,
+    exact_quotient,
     extent_of,
     floor_div,
     largest,
@@ -23,7 +25,7 @@ from camshaft.ir.extents.extent import (
     smallest,
     symbols_of,
 )
-from camshaft.ir.extents.symbol import NAME, Atom, Symbol, UndecidedExtent
+from camshaft.ir.extents.symbol import NAME, Atom, Symbol, UndecidedExtent, terms_of
 
 
 def evaluate(e: Extent, sizes: Mapping[str, int]) -> int:
@@ -66,7 +68,25 @@ class Constraint:
         return symbols_of(self.left, self.right)
 
     def __str__(self) -> str:
+        divided = self._divided() if self.kind == "==" else None
+        if divided is not None:
+            return f"{divided[0]} to be a multiple of {divided[1]}"
         return f"{self.left} {self.kind} {self.right}"
+
+    def _divided(self) -> tuple[Extent, int] | None:
+        """x and c, smallest, where the equation says that x is a multiple of c: c * (x // c) == x."""
+        for a, b in ((self.left, self.right), (self.right, self.left)):
+            terms = terms_of(a)
+            if len(terms) != 1 or isinstance(b, int) or len(terms[0][0]) != 1:
+                continue
+            (((atom, power),), factor) = terms[0]
+            if isinstance(atom, Symbol) or atom.op != "div" or power != 1:
+                continue
+            x, c = operands(atom)
+            if isinstance(c, int) and isinstance(x, Dim) and x * factor == b * c:
+                common = gcd(c, *(n for _, n in x.terms))
+                return exact_quotient(x, common) or x, c // common
+        return None
 
 
 def typical_sizes(symbols: Iterable[Symbol]) -> dict[str, int]:
