@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from onnx import ModelProto, NodeProto, TensorProto, helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx import import_model, import_onnx
+from camshaft.ir.extents.sizes import typical, typical_sizes
 from declared_models import Dims, ints, model, node, relu, symbols
+from recurrent_models import Layer
 
 
 def test_equal_names_are_equal_extents_and_placeholders_are_not() -> None:
@@ -297,3 +299,29 @@ def test_what_an_open_scan_collects_has_the_length_of_its_sequence() -> None:
 def test_sequences_that_are_scanned_together_are_equally_long() -> None:
     graph = import_onnx(scan("x z", x=["n", 3], z=[5, 3]))
     assert [t.shape for t in graph.inputs] == [(5, 3), (5, 3)]
+
+
+# -- recurrent layers ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", [0, 1])
+def test_recurrent_layers_say_which_axis_is_the_batch(layout: int) -> None:
+    given = ("bias", "lengths", "h", "c")
+    layer = Layer("lstm", steps="t", batch="b", given=given, attrs={"layout": 1} if layout else {})
+    sizes = typical_sizes(symbols(import_onnx(layer.model())).values())
+    assert sizes == {"t": 128, "b": 1}
+
+
+def test_a_batch_behind_a_transpose_and_a_projection() -> None:
+    proto = Layer("gru", steps="?", batch="?", given=()).model()
+    proto.graph.initializer.append(numpy_helper.from_array(np.ones((6, 6), np.float32), "m"))
+    proto.graph.node[0].input[0] = "turned"
+    nodes = [
+        helper.make_node("MatMul", ["x", "m"], ["p"]),
+        helper.make_node("Transpose", ["p"], ["turned"], perm=[1, 0, 2]),
+        *proto.graph.node,
+    ]
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
+    (x,) = import_onnx(proto).inputs
+    assert [typical(d) for d in x.shape] == [1, 128, 6]

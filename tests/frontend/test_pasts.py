@@ -8,7 +8,7 @@ from onnx import ModelProto, helper
 
 import camshaft
 from camshaft.frontends.onnx import import_onnx
-from camshaft.frontends.onnx.pasts import PASTS, pasts_of
+from camshaft.frontends.onnx.sizes.pasts import PASTS, pasts_of
 from declared_models import Dims, model, node, symbols
 from open_engines import onnxruntime_session
 

@@ -53,5 +53,7 @@ def test_divisibility_is_said_as_such() -> None:
     assert str(Constraint(1200 * floor_div(rows, 1200), "==", rows, "")) == (
         "b*t to be a multiple of 4"
     )
-    assert str(Constraint(t + 1, "==", 2 * floor_div(t + 1, 2), "")) == "t + 1 to be a multiple of 2"
+    assert (
+        str(Constraint(t + 1, "==", 2 * floor_div(t + 1, 2), "")) == "t + 1 to be a multiple of 2"
+    )
     assert str(Constraint(7 * floor_div(t, 7), "==", b, "")) == "7*(t//7) == b"

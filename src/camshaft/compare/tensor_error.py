@@ -56,15 +56,27 @@ def tensor_error(
     if got.shape == want.shape:
         figures = _figures(got, want)
     stored = stored or got.dtype.name
-    errors = map(float, figures)
-    return TensorError(name, is_output, order, tuple(want.shape), stored, *errors, _is_blank(want))
+    worst, relative, mean, cosine, sqnr = map(float, figures)
+    return TensorError(
+        name,
+        is_output,
+        order,
+        tuple(want.shape),
+        stored,
+        worst,
+        relative,
+        mean,
+        cosine,
+        sqnr,
+        _is_blank(want),
+    )
 
 
 def _is_blank(want: np.ndarray) -> bool:
     if want.dtype.kind in "OSUb" or not want.size:
         return False
     values = want.astype(np.float64)
-    return not np.any(np.isfinite(values) & (values != 0))
+    return not bool((np.isfinite(values) & (values != 0)).any())
 
 
 def _figures(got: np.ndarray, want: np.ndarray) -> tuple[float, float, float, float, float]:

@@ -1,6 +1,6 @@
 """What a build assumed of open extents and the options that give them, and sizes that it moved.
 
-A size that nobody gave is taken from the rule in `frontends.onnx.open_extents`; the engine takes
+A size that nobody gave is taken from the rule in `frontends.onnx.sizes.open_extents`; the engine takes
 other sizes as well, but is tuned for that one.
 """
 

@@ -15,13 +15,14 @@ from onnx import ModelProto
 
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx.cast_weights import with_dequantized_weights
-from camshaft.frontends.onnx.declared import declared_inputs
-from camshaft.frontends.onnx.input_values import InputValues
-from camshaft.frontends.onnx.kept import require_room
 from camshaft.frontends.onnx.model import load_model
-from camshaft.frontends.onnx.open_extents import OpenExtents
-from camshaft.frontends.onnx.pasts import pasts_of
 from camshaft.frontends.onnx.reachable import reachable_in
+from camshaft.frontends.onnx.sizes.batches import batches_of
+from camshaft.frontends.onnx.sizes.declared import declared_inputs
+from camshaft.frontends.onnx.sizes.input_values import InputValues
+from camshaft.frontends.onnx.sizes.kept import require_room
+from camshaft.frontends.onnx.sizes.open_extents import OpenExtents
+from camshaft.frontends.onnx.sizes.pasts import pasts_of
 from camshaft.frontends.onnx.walk.ends import as_declared, check_names, declare_input, output_of
 from camshaft.frontends.onnx.walk.here import Place
 from camshaft.frontends.onnx.walk.nodes import Nodes
@@ -120,6 +121,7 @@ def import_model(
         dict(typical or {}),
         dict(typical_elements or {}),
         pasts_of(proto.graph),
+        batches_of(proto.graph),
         declared_inputs(proto.graph),
     )
     given = InputValues(values or {})

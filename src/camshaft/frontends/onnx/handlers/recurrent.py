@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx.context import Handler, NodeContext
-from camshaft.frontends.onnx.demands import demand
+from camshaft.frontends.onnx.sizes.demands import demand
 from camshaft.ir.expr import Expr
 from camshaft.ir.graph import Tensor
 from camshaft.ir.types import f32, f64

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx.context import Handler, NodeContext, Results
-from camshaft.frontends.onnx.demands import demand
 from camshaft.frontends.onnx.hosted import host_step
+from camshaft.frontends.onnx.sizes.demands import demand
 from camshaft.ir.types import TensorType
 from camshaft.ops import functional as F
 from camshaft.ops.common import normal_axis

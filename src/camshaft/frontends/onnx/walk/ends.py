@@ -9,7 +9,6 @@ import numpy as np
 from onnx import TensorProto, TypeProto, ValueInfoProto
 
 from camshaft.errors import ConfigError, ModelError
-from camshaft.frontends.onnx.declared import Declared, declared_of
 from camshaft.frontends.onnx.dtypes import (
     boundary_dtype,
     elem_name,
@@ -17,13 +16,14 @@ from camshaft.frontends.onnx.dtypes import (
     is_narrow,
     onnx_dtype,
 )
-from camshaft.frontends.onnx.input_values import (
+from camshaft.frontends.onnx.scripts.scope import HostValue, Value
+from camshaft.frontends.onnx.scripts.values import value_type
+from camshaft.frontends.onnx.sizes.declared import Declared, declared_of
+from camshaft.frontends.onnx.sizes.input_values import (
     fixed_array,
     said_elements,
     symbolic_values,
 )
-from camshaft.frontends.onnx.scripts.scope import HostValue, Value
-from camshaft.frontends.onnx.scripts.values import value_type
 from camshaft.frontends.onnx.walk.state import State
 from camshaft.ir import expr as E
 from camshaft.ir.extents.constraints import require_equal

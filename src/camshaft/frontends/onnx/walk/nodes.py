@@ -16,7 +16,6 @@ from onnx import GraphProto, NodeProto
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx.ancient import modern
 from camshaft.frontends.onnx.context import DataDependent, Handler, NodeContext, domain_of
-from camshaft.frontends.onnx.demands import demand
 from camshaft.frontends.onnx.handlers import HANDLERS
 from camshaft.frontends.onnx.hosted import host_step, is_known, unknown_operator
 from camshaft.frontends.onnx.reachable import reachable, reachable_in
@@ -28,6 +27,7 @@ from camshaft.frontends.onnx.scripts.control.branches import branch_of, chosen
 from camshaft.frontends.onnx.scripts.forks import Facts, Fork, comparison, continued
 from camshaft.frontends.onnx.scripts.scope import HostValue, Scope, Value
 from camshaft.frontends.onnx.scripts.values import proto_of
+from camshaft.frontends.onnx.sizes.demands import demand
 from camshaft.frontends.onnx.volumes import window_types
 from camshaft.frontends.onnx.walk.here import Here, Place
 from camshaft.frontends.onnx.walk.resampled import resampled

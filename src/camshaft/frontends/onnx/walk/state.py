@@ -9,10 +9,10 @@ from onnx import GraphProto, ModelProto
 
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx.dtypes import array_of, dense_of, is_narrow
-from camshaft.frontends.onnx.input_values import InputValues
 from camshaft.frontends.onnx.model import opsets_of
-from camshaft.frontends.onnx.open_extents import OpenExtents
 from camshaft.frontends.onnx.scripts.scope import Scope, Shared, Value
+from camshaft.frontends.onnx.sizes.input_values import InputValues
+from camshaft.frontends.onnx.sizes.open_extents import OpenExtents
 from camshaft.ir.extents.extent import Extent, symbols_of
 from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ir.script import End

@@ -10,7 +10,7 @@ What is said of an input (`shapes=`, `profiles=`) goes first.  Where nothing is 
 - The typical size is what engines are tuned for.  The first axis of two or more is the batch: 1.
   Two open axes of a picture (rank 4; rank 3 where an axis is called "height") are 224 each; one beside a known one is as large as that, or
   320 beside a short one (a line of text).  Every other axis is 128, such as those along which a model appends
-  (`pasts`).  Where these make an input of
+  (`pasts`).  Where recurrent layers say which axis is the batch (`batches`), it is 1, and the first axis is steps, 128.  Where these make an input of
   more than 2**24 elements, they are halved until they do not.
 - What the model's own arithmetic implies comes on top: sizes that must be equal become one
   symbol, windows say how small an axis may be, and a typical size that the model cannot take
@@ -30,8 +30,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from camshaft.errors import ConfigError, ModelError
-from camshaft.frontends.onnx.declared import Place, computed, label_of, named, places_of
-from camshaft.frontends.onnx.usual_sizes import (
+from camshaft.frontends.onnx.sizes.declared import Place, computed, label_of, named, places_of
+from camshaft.frontends.onnx.sizes.usual_sizes import (
     BATCH,
     FOUND,
     PIXELS,
@@ -55,7 +55,8 @@ class OpenExtents:
     shapes: input name -> what is said of its extents.  profiles: (least, typical, most) shapes of
     inputs; the first one says what is typical.  typical: input name -> a shape as it will be used,
     which fixes nothing; where nothing else says what is typical, it does.  elements: the same of
-    elements that say sizes.  pasts: (input, axis) that may be empty where nothing is said.  declared: input name
+    elements that say sizes.  pasts: (input, axis) that may be empty where nothing is said.  batches: (input, axis) that
+    are certainly batches.  declared: input name
     -> what the model says of its extents.
     needs: size that a step finds -> what bounds it, in words.
     """
@@ -65,6 +66,7 @@ class OpenExtents:
     typical: Mapping[str, Sequence[int]] = field(default_factory=dict)
     elements: Mapping[str, Sequence[int]] = field(default_factory=dict)
     pasts: Collection[Place] = ()
+    batches: Collection[Place] = ()
     declared: Mapping[str, Sequence[int | str | None]] = field(default_factory=dict)
     _given: dict[str, Range] = field(default_factory=dict)
     _late: bool = False
@@ -169,9 +171,7 @@ class OpenExtents:
         if len(used) == len(declared):
             default = used[axis]
         else:
-            found = [self._found(name, a, d) for a, d in enumerate(declared)]
-            is_past = axis > 0 and (name, axis) in self.pasts
-            default = usual_length(found) if is_past else usual_size(found, axis)
+            default = self._usual(name, axis, declared)
         known = own if isinstance(own, int) and own >= 0 else None
         called = named(own)
         if isinstance(said, int):
@@ -206,6 +206,15 @@ class OpenExtents:
             default,
             f"input {name!r}, axis {axis}",
         )
+
+    def _usual(self, name: str, axis: int, declared: Sequence[int | str | None]) -> int:
+        """The typical size of an axis of which nothing is said."""
+        found = [self._found(name, a, d) for a, d in enumerate(declared)]
+        batches = [a for a in range(len(declared)) if (name, a) in self.batches]
+        if axis in batches:
+            return BATCH
+        is_length = (axis > 0 and (name, axis) in self.pasts) or (axis == 0 and batches)
+        return usual_length(found) if is_length else usual_size(found, axis)
 
     def _computed(self, called: str | None) -> Extent | None:
         """The extent of an axis whose name says how it follows from others; None for other names."""

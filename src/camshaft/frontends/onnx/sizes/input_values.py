@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from camshaft.errors import ConfigError
-from camshaft.frontends.onnx.declared import Declared
-from camshaft.frontends.onnx.open_extents import OpenExtents
-from camshaft.frontends.onnx.usual_sizes import usual_size
+from camshaft.frontends.onnx.sizes.declared import Declared
+from camshaft.frontends.onnx.sizes.open_extents import OpenExtents
+from camshaft.frontends.onnx.sizes.usual_sizes import usual_size
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.extents.known import MOST_KNOWN
 from camshaft.ir.extents.said import Range, Said, Value, flat_values, is_fixed
