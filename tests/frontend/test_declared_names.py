@@ -82,6 +82,8 @@ def test_lengths_that_are_counted_out_are_learned() -> None:
     assert [str(c) for c in graph.constraints] == ["512 >= past + seq", "total >= past + seq"]
     assert sizes(graph) == sizes(import_onnx(traced(SUM, places=512)))
     assert sizes(graph)["mask"] == (1, 256) and sizes(graph)["past.key"] == (1, HEADS, 128, SIZE)
+    tight = sizes(import_onnx(traced(places=128)))  # a past of nothing would fit, and show nothing
+    assert tight["ids"] == (1, 64) and tight["past.key"][2] == 64
     short = sizes(import_onnx(traced(places=64)))
     assert short["ids"] == (1, 32) and short["past.key"][2] == 32 and short["mask"] == (1, 128)
 

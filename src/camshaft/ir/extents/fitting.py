@@ -64,7 +64,11 @@ def moved(
     def singles() -> Iterator[dict[str, int]]:
         return chain(_single(fault, sizes, movable, {}), _single(fault, sizes, movable, least))
 
-    for way in chain(singles(), halves):
+    def keeps_all(way: Mapping[str, int]) -> bool:
+        """Whether no size becomes 0: nothing would be seen of what has it."""
+        return all(size or not sizes[name] for name, size in way.items())
+
+    for way in chain(filter(keeps_all, singles()), halves, singles()):
         if mends(fault, rules, sizes, way):
             return way
     met = [r for r in rules if r.holds(sizes)]

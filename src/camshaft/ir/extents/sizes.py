@@ -13,7 +13,6 @@ from typing import TypeGuard
 from camshaft.errors import ModelError
 from camshaft.ir.extents.bounds import bounds
 from camshaft.ir.extents.extent import (
-    Dim,
     Extent,
     exact_quotient,
     extent_of,
@@ -74,16 +73,19 @@ class Constraint:
         return f"{self.left} {self.kind} {self.right}"
 
     def _divided(self) -> tuple[Extent, int] | None:
-        """x and c, smallest, where the equation says that x is a multiple of c: c * (x // c) == x."""
+        """x and c, smallest, where the equation says that x is a multiple of c: c * (x // c) == x, or x % c == 0."""
         for a, b in ((self.left, self.right), (self.right, self.left)):
             terms = terms_of(a)
-            if len(terms) != 1 or isinstance(b, int) or len(terms[0][0]) != 1:
+            if len(terms) != 1 or len(terms[0][0]) != 1:
                 continue
             (((atom, power),), factor) = terms[0]
-            if isinstance(atom, Symbol) or atom.op != "div" or power != 1:
+            if isinstance(atom, Symbol) or power != 1:
                 continue
             x, c = operands(atom)
-            if isinstance(c, int) and isinstance(x, Dim) and x * factor == b * c:
+            if not isinstance(c, int) or isinstance(x, int):
+                continue
+            whole = x * factor == b * c if atom.op == "div" else atom.op == "mod" and b == 0
+            if whole:
                 common = gcd(c, *(n for _, n in x.terms))
                 return exact_quotient(x, common) or x, c // common
         return None
