@@ -96,6 +96,7 @@ class BuildOptions:
         int | None,
         _option(
             "--level",
+            "--optimization-level",
             "--builder-optimization-level",
             help=f"0 (no fusion) to 5 (longest search); default {_DEFAULTS.optimization_level}.",
         ),

@@ -136,6 +136,10 @@ def _difference(got: Value, want: Any, case: Case) -> str | None:
     strings = want.dtype.kind in "OSU"
     if got.dtype.kind != "O" if strings else got.dtype != want.dtype:
         return f"type {got.dtype}, not {want.dtype}"
+    if want.dtype.kind == "V":  # ml_dtypes' narrow floats
+        want, got = want.astype(np.float32), got.astype(np.float32)
+        same = np.array_equal(got, want, equal_nan=True)
+        return None if same else f"{got.tolist()}, not {want.tolist()}"
     if strings or want.dtype.kind not in "fc":
         return None if np.array_equal(got, want) else f"{got.tolist()}, not {want.tolist()}"
     left, right = got.astype(np.float64), want.astype(np.float64)
