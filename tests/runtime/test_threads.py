@@ -242,7 +242,7 @@ def _calls_a_second(works: Sequence[Callable[[], object]], seconds: float) -> fl
     deadline = time.perf_counter() + seconds
 
     def loop(i: int) -> None:
-        while time.perf_counter() < deadline:
+        while not counts[i] or time.perf_counter() < deadline:
             works[i]()
             counts[i] += 1
 
