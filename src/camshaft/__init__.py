@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from camshaft.machine.hardware import Hardware, hardware
     from camshaft.runtime.context import ExecutionContext
     from camshaft.runtime.engine import Engine, load
+    from camshaft.runtime.pool import StreamPool
+    from camshaft.runtime.streams import Stream
 
 _LATE = {
     "build": "camshaft.api",
@@ -44,6 +46,8 @@ _LATE = {
     "Engine": "camshaft.runtime.engine",
     "ExecutionContext": "camshaft.runtime.context",
     "Hardware": "camshaft.machine.hardware",
+    "Stream": "camshaft.runtime.streams",
+    "StreamPool": "camshaft.runtime.pool",
     "hardware": "camshaft.machine.hardware",
 }
 
@@ -61,6 +65,8 @@ __all__ = [
     "ModelError",
     "PeerError",
     "ShapeError",
+    "Stream",
+    "StreamPool",
     "TimingCacheError",
     "__version__",
     "build",

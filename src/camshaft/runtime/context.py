@@ -19,8 +19,8 @@ from camshaft.program.program import HostCall
 from camshaft.program.rows import Outcome
 from camshaft.program.view import Buffer
 from camshaft.runtime.arena import allocate_arena
+from camshaft.runtime.async_runs import AsyncRuns
 from camshaft.runtime.bindings import Arrays, overlap_error
-from camshaft.runtime.closing import Closing
 from camshaft.runtime.host import HostStep
 from camshaft.runtime.linked import LinkedEngine
 from camshaft.runtime.reports import Reports
@@ -33,7 +33,7 @@ _LARGE = 16 << 20
 """Bytes of outputs from which on a call looks at its sizes before it allocates any."""
 
 
-class ExecutionContext(Closing):
+class ExecutionContext(AsyncRuns):
     """Made by `Engine.create_context`.  Closed by `close`, `with`, or when dropped."""
 
     def __init__(self, engine: LinkedEngine, threads: int, check_finite: bool) -> None:
@@ -331,6 +331,7 @@ class ExecutionContext(Closing):
 
     def close(self) -> None:
         """Stop the worker threads; running the context is an error from then on."""
+        self._finish()
         self._program.close()
 
 

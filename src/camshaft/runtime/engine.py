@@ -6,7 +6,7 @@ import importlib
 import os
 import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from camshaft.ir.types import TensorType
 from camshaft.program.check import check_program
 from camshaft.program.program import Note, Program
 from camshaft.program.state import StateSpec
+from camshaft.runtime.async_runs import for_stream
 from camshaft.runtime.bindings import Bindings, fixed_arrays
 from camshaft.runtime.context import ExecutionContext, allowed_threads
 from camshaft.runtime.driver import RUNNER, driver_named
@@ -30,6 +31,9 @@ from camshaft.runtime.file.manifest import Fingerprint, Manifest, ScriptManifest
 from camshaft.runtime.linked import LinkedEngine
 from camshaft.runtime.profile import Profile, describe, profile_context
 from camshaft.runtime.sizes import output_shapes
+
+if TYPE_CHECKING:
+    from camshaft.runtime.streams import Stream
 
 
 class Engine:
@@ -192,14 +196,19 @@ class Engine:
             f"{', '.join(f'{n}: {t!r}' for n, t in self.inputs.items())}{also}"
         )
 
-    def create_context(self, threads: int = 1, check_finite: bool = False) -> ExecutionContext:
+    def create_context(
+        self, threads: int = 1, check_finite: bool = False, stream: Stream | None = None
+    ) -> ExecutionContext:
         """A context with `threads` workers, the caller included.
 
         check_finite: refuse float inputs that hold NaN or infinity, which are legal otherwise: a
             mask may hold minus infinity, an image NaN.
-        ConfigError if `threads` is not within 1 and what the engine was built for.
+        stream: whose cores the workers keep to, and which makes the calls of `run_async`.
+        ConfigError if `threads` is not within 1 and what the engine was built for, or is more than the stream has cores.
         """
-        return ExecutionContext(self.link(), threads, check_finite)
+
+        linked, threads = self.link(), allowed_threads(threads, self.program.max_threads)
+        return for_stream(stream, threads, lambda: ExecutionContext(linked, threads, check_finite))
 
     def link(self) -> LinkedEngine:
         """Load the code into this process unless that has been done; for contexts."""

@@ -14,8 +14,8 @@ from camshaft.ir.extents.extent import symbols_of
 from camshaft.ir.extents.sizes import evaluate
 from camshaft.ir.script import End, Opaque, Script
 from camshaft.program.program import Program
+from camshaft.runtime.async_runs import AsyncRuns
 from camshaft.runtime.bindings import Bindings
-from camshaft.runtime.closing import Closing
 from camshaft.runtime.context import ExecutionContext
 from camshaft.runtime.script.given import checked, delivered
 from camshaft.runtime.script.names import names_of_values
@@ -25,7 +25,7 @@ from camshaft.runtime.sizes import check_bytes, sizes_of
 MakeContext = Callable[[], ExecutionContext]
 
 
-class ScriptContext(Closing):
+class ScriptContext(AsyncRuns):
     """Made by `Engine.create_context`.  Closed by `close`, `with`, or when dropped."""
 
     def __init__(
@@ -225,6 +225,7 @@ class ScriptContext(Closing):
 
     def close(self) -> None:
         """Stop all worker threads; running the context is an error from then on."""
+        self._finish()
         with self._lock:
             self._closed = True
             for context in self._made:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from time import perf_counter_ns
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from camshaft.ir.script import Call, If, Loop, Run, Scan, Script, Step, ValueTyp
 from camshaft.ir.types import dtype_named
 from camshaft.program.program import Note, Program
 from camshaft.program.shape import SET_SHAPE
+from camshaft.runtime.async_runs import for_stream
 from camshaft.runtime.bindings import Bindings, fixed_arrays
 from camshaft.runtime.context import allowed_threads
 from camshaft.runtime.driver import RUNNER
@@ -29,6 +30,9 @@ from camshaft.runtime.profile import LayerTime, Profile
 from camshaft.runtime.script.check import check_script
 from camshaft.runtime.script.context import ScriptContext, shapes_of
 from camshaft.runtime.sizes import sizes_given
+
+if TYPE_CHECKING:
+    from camshaft.runtime.streams import Stream
 
 ALONE_MACS, ALONE_BYTES = 1_000_000, 500_000
 """Work of a graph up to which it runs on one thread: some 50 us."""
@@ -116,9 +120,9 @@ class ScriptEngine(Engine):
     # -- running -----------------------------------------------------------------------------
 
     def create_context(  # type: ignore[override]
-        self, threads: int = 1, check_finite: bool = False
+        self, threads: int = 1, check_finite: bool = False, stream: Stream | None = None
     ) -> ScriptContext:
-        """A context with `threads` workers, the caller included.  Errors as in `Engine`."""
+        """A context with `threads` workers, the caller included.  stream, errors: as in `Engine`."""
         threads = allowed_threads(threads, self._limit)
 
         def maker(part: Engine) -> Any:
@@ -130,17 +134,21 @@ class ScriptEngine(Engine):
             for p in self.parts
         ]
         m = self.scripted
-        return ScriptContext(
-            m.script,
-            m.inputs,
-            m.outputs,
-            m.face,
-            self.fixed_inputs,
-            {c.value: _value(c, self._values) for c in m.constants},
-            makers,
-            threads,
-            check_finite,
-        )
+
+        def made() -> ScriptContext:
+            return ScriptContext(
+                m.script,
+                m.inputs,
+                m.outputs,
+                m.face,
+                self.fixed_inputs,
+                {c.value: _value(c, self._values) for c in m.constants},
+                makers,
+                threads,
+                check_finite,
+            )
+
+        return for_stream(stream, threads, made)
 
     def link(self) -> LinkedEngine:
         """Load the code of all parts into this process."""
