@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from camshaft.bench.latency import Latency, measure_latency
+from camshaft.bench.many import Throughput, measure_throughput
 from camshaft.bench.peers import peer_module, remark_on
 from camshaft.bench.runners import PEERS, CamshaftRunner
 from camshaft.cli.arrays import Arrays, Given
@@ -19,9 +22,11 @@ from camshaft.cli.output import JsonTarget, Output, simple_table
 from camshaft.cli.progress import Bars
 from camshaft.cli.run import InputArchive, InputFiles, Seed, Source
 from camshaft.cli.source import Opened, is_engine_file, open_source
+from camshaft.cpus import available_cpus
 from camshaft.errors import ConfigError
 from camshaft.machine.description import describe
 from camshaft.runtime.profile import Profile
+from camshaft.runtime.streams import Stream
 
 PeerModel = Annotated[
     Path | None, typer.Option("--model", help="The ONNX model of an engine, for --against."), READ
@@ -53,6 +58,15 @@ def bench(
         float,
         typer.Option("--warm-up", min=0.0, max=86.4e6, help="Milliseconds of calls not measured."),
     ] = 200.0,
+    streams: Annotated[
+        int | None,
+        typer.Option(
+            "--streams",
+            min=1,
+            max=1024,
+            help="Callers side by side, whose calls a second count together; each has --threads, or its share of the CPUs.",
+        ),
+    ] = None,
     dump_profile: Annotated[
         bool, typer.Option("--dump-profile", help="Show the time of every step as well.")
     ] = False,
@@ -63,17 +77,28 @@ def bench(
 ) -> None:
     """Measure latency and throughput; with --against, beside other runtimes on the same model."""
     shown = Output(json)
+    others = {"--against": against, "--rounds": rounds, "--iterations": iterations}
+    _check_streams(streams, {**others, "--dump-profile": dump_profile or None})
+    share, said = max(1, available_cpus() // (streams or 1)), build.threads is not None
+    if streams is not None and not said and not is_engine_file(source):
+        build = replace(build, threads=share)
     peers = [name for name in (against or "").split(",") if name]
     onnx_file = _onnx_file(source, model, peers)
     opened = open_source(source, build, shown, Given(input, inputs))
     if onnx_file is not None and "onnxruntime" in peers and (remark := remark_on(onnx_file)):
         shown.note(remark)
     feeds = opened.feeds(seed, shown)
+    threads = opened.threads if streams is None or said else min(opened.threads, share)
+    if streams is not None:
+        many = _many(opened, feeds, streams, threads, (seconds, warm_up / 1e3))
+        _show_many(source, many, threads, shown)
+        shown.data(_described(source, opened, feeds, threads) | {"streams": many.to_json()})
+        return
     ours = CamshaftRunner(opened.engine, feeds, opened.threads, OURS)
     with Bars() as bars:
         bars("measuring", 0, 0)
         latency = measure_latency(ours, seconds, iterations, warm_up / 1e3)
-    data = _measured(source, opened, feeds, latency)
+    data = _described(source, opened, feeds, threads) | {"latency": latency.to_json()}
     where = f"{opened.threads} threads, on {data['machine']['processor']}"
     shown.line(f"{source} ({data['config']}), {where}")
     _show_latency(latency, shown)
@@ -109,17 +134,44 @@ def _onnx_file(source: Path, model: Path | None, peers: Sequence[str]) -> Path |
     return model or source
 
 
-def _measured(source: Path, opened: Opened, feeds: Arrays, latency: Latency) -> dict[str, Any]:
-    """What --json says of the engine by itself."""
+def _check_streams(streams: int | None, others: Mapping[str, object]) -> None:
+    """ConfigError for what callers side by side exclude."""
+    given = [name for name, value in others.items() if value is not None]
+    if streams is not None and given:
+        raise ConfigError(f"--streams excludes {' and '.join(given)}: leave one out")
+
+
+def _described(source: Path, opened: Opened, feeds: Arrays, threads: int) -> dict[str, Any]:
+    """What --json says of the engine by itself, but for what was measured."""
     return {
         "source": str(source),
         "config": opened.engine.fingerprint.config,
-        "threads": opened.threads,
+        "threads": threads,
         "random_inputs": opened.given is None,
         "shapes": {name: list(a.shape) for name, a in feeds.items()},
         "machine": describe(),
-        "latency": latency.to_json(),
     }
+
+
+def _many(
+    opened: Opened, feeds: Arrays, streams: int, threads: int, seconds: tuple[float, float]
+) -> Throughput:
+    """Callers side by side.  seconds: to measure, and before."""
+    with ExitStack() as stack:
+        own = [stack.enter_context(Stream(name=f"caller {n}")) for n in range(streams)]
+        with Bars() as bars:
+            bars("measuring", 0, 0)
+            return measure_throughput(
+                lambda: CamshaftRunner(opened.engine, feeds, threads, OURS), own, *seconds
+            )
+
+
+def _show_many(source: Path, many: Throughput, threads: int, shown: Output) -> None:
+    marks = ", ".join(f"{name} {ms:.4f}" for name, ms in many.percentiles_ms.items())
+    each = "1 thread" if threads == 1 else f"{threads} threads"
+    shown.line(f"{source}, {many.streams} streams of {each}, on {describe()['processor']}")
+    shown.line(f"latency    {marks} ms ({many.calls} calls)")
+    shown.line(f"throughput {many.throughput:.1f} calls/s")
 
 
 def _show_latency(latency: Latency, shown: Output) -> None:
