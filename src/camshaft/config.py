@@ -41,6 +41,7 @@ _INTEGERS: tuple[tuple[str, int, int | None], ...] = (
 )
 """Options that are whole numbers, with their least and largest value."""
 
+GOALS = ("latency", "throughput")
 _SWITCHES = (
     "noise_reduction",
     "bias_correction",
@@ -102,6 +103,8 @@ class BuildConfig:
         are too large for it.  None: about 256 MiB, and what single layers need.
     timing_cache: file in which tuning results are kept; frozen_cache: a miss is an error.
     threads: number of threads to tune for.
+    goal: "latency": one answer as soon as possible, by all threads; "throughput": as many answers as possible: how many streams of how
+        many threads each, `threads` together, is measured, and what `StreamPool` does by default.
     error_budget: how far kernels that round more than a plain sum (Winograd F(4,3)) may move an output
         of a float net, relative to its range (largest minus smallest value); measured on random
         inputs while building.  0 excludes such kernels, infinity spares the measurement.
@@ -133,6 +136,7 @@ class BuildConfig:
     timing_cache: Path | None = None
     frozen_cache: bool = False
     threads: int = field(default_factory=available_cpus)
+    goal: str = "latency"
     error_budget: float = 1e-4
     workspace_limit: int = 1 << 30
     target: str = "host"
@@ -175,6 +179,8 @@ class BuildConfig:
                 f"{said} says how weights of few bits are stored, and weight_only is not given: add "
                 "weight_only='int4' or 'int8', or leave it out"
             )
+        if self.goal not in GOALS:
+            raise ConfigError(f"goal is {self.goal!r}; there is {GOALS}")
         if self.calibrator not in CALIBRATORS:
             raise ConfigError(f"calibrator {self.calibrator!r} is unknown; there is {CALIBRATORS}")
         if not _is_number(self.percentile) or not 0 < self.percentile <= 100:
@@ -222,6 +228,8 @@ class BuildConfig:
             "level": self.optimization_level,
             "target": self.target,
         }
+        if self.goal != "latency":
+            shown["goal"] = self.goal
         if self.weight_only:
             points = " with zero points" * self.weight_zero_points
             shown["weights"] = f"{self.weight_only} in blocks of {self.weight_block}{points}"

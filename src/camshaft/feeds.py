@@ -9,6 +9,7 @@ import numpy as np
 
 from camshaft.errors import BuildError
 from camshaft.ir.extents.sizes import is_static, typical
+from camshaft.ir.graph import Graph
 from camshaft.ir.script import End, If, Loop, Run, Script
 from camshaft.ir.types import TensorType
 
@@ -77,6 +78,14 @@ def random_feeds(
                 f"no memory for random values of input {name!r}, of shape {shape}; give smaller shapes"
             ) from error
     return feeds
+
+
+def typical_feeds(graph: Graph) -> dict[str, np.ndarray]:
+    """Random inputs of typical sizes."""
+    elements = {t.name: [typical(e) for e in t.values] for t in graph.inputs if t.values}
+    shapes = {t.name: tuple(typical(d) for d in t.shape) for t in graph.inputs}
+    masks = {t.name: t.kept.full(shapes) for t in graph.inputs if t.kept is not None}
+    return random_feeds({t.name: t.type for t in graph.inputs}, 0, elements, masks)
 
 
 def _longest(name: str, type_: TensorType, inputs: Mapping[str, TensorType]) -> int:

@@ -23,13 +23,22 @@ from camshaft.builder.tuning.ranges import profile_points
 from camshaft.builder.tuning.timing_cache import TimingCache
 from camshaft.config import BuildConfig
 from camshaft.errors import BuildError, ConfigError, ModelError
-from camshaft.feeds import random_feeds
+from camshaft.feeds import typical_feeds
 from camshaft.frontends.onnx import Imported, import_model
-from camshaft.ir.extents.sizes import is_static, typical
+from camshaft.ir.extents.sizes import is_static
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.graph import Graph
 from camshaft.ir.script import Call, Run
 from camshaft.machine.backend import cpu_backend, fingerprint_of
+from camshaft.many_requests import (
+    Sharing,
+    chosen,
+    feeds_of,
+    measured,
+    require_no_states,
+    sharings,
+    told,
+)
 from camshaft.passes.half_states import with_half_states
 from camshaft.passes.padding.pack import skip_padding
 from camshaft.passes.pipeline import optimize
@@ -56,12 +65,11 @@ NOTHING_TO_QUANTIZE = (
 )
 
 
-def _typical_feeds(graph: Graph) -> dict[str, np.ndarray]:
-    """Random inputs of typical sizes."""
-    elements = {t.name: [typical(e) for e in t.values] for t in graph.inputs if t.values}
-    shapes = {t.name: tuple(typical(d) for d in t.shape) for t in graph.inputs}
-    masks = {t.name: t.kept.full(shapes) for t in graph.inputs if t.kept is not None}
-    return random_feeds({t.name: t.type for t in graph.inputs}, 0, elements, masks)
+_RESULTS = (
+    "imported", "whole", "final", "final_graphs", "quantized", "host_steps", "reasons", "apart", "precision_summary",
+    "states", "timed_out", "_cache_unused", "_holds_weights", "_timings",
+)  # fmt: skip
+"""What a session knows of its build."""
 
 
 @dataclass
@@ -70,7 +78,8 @@ class BuildSession:
 
     imported, final: the graph as imported, of which `run` leaves the inputs, and as built; final_graphs: those of all graphs of a script.  quantized: the optimized graph with its
     Q/DQ nodes, before they were lowered (None for a float build).  reasons: source layer -> why it
-    has its precision.  precision_summary: the whole-graph precision decision in words.
+    has its precision.  precision_summary: the whole-graph precision decision in words.  goal_summary: how streams share the threads,
+    likewise, where the goal is throughput.
     seconds: stage -> wall-clock time, without the stages within it.
 
     typical: input name -> a shape as it will be used, to tune for where `config` says nothing; it
@@ -91,6 +100,7 @@ class BuildSession:
     reasons: dict[str, str] = field(default_factory=dict, init=False)
     apart: Mapping[str, int] = field(default_factory=dict, init=False)
     precision_summary: str = field(default="fp32", init=False)
+    goal_summary: str = field(default="", init=False)
     states: tuple[StateSpec, ...] = field(default=(), init=False)
     seconds: dict[str, float] = field(default_factory=dict, init=False)
     timed_out: bool = field(default=False, init=False)
@@ -183,6 +193,8 @@ class BuildSession:
         """Build the engine; errors as in `camshaft.build`."""
         config = self.config
         check_files(self.model, config, calibrates=self.calibration is not None)
+        if config.goal == "throughput":
+            return self._for_many_requests()
         imported = self.import_model()
         cache = self._timings = self._cache()
         builder = self._builder(cache)
@@ -201,6 +213,28 @@ class BuildSession:
             cache.save(config.timing_cache)
         return engine
 
+    def _for_many_requests(self) -> Engine:
+        """The engine that answers most requests with all threads, and how streams share them."""
+        imported = self.import_model()
+        require_no_states(self.states)
+        feeds = feeds_of(imported, self.whole)
+        if self.calibration is not None and iter(self.calibration) is self.calibration:
+            self.calibration = list(self.calibration)  # for several builds
+        parts: dict[Sharing, BuildSession] = {}
+        engines: dict[Sharing, Engine] = {}
+        for sharing in sharings(self.config.threads):
+            config = replace(self.config, goal="latency", threads=sharing.threads)
+            part = parts[sharing] = BuildSession(self.model, config, self.calibration, self.typical)
+            part.seconds, part.typical_elements = self.seconds, self.typical_elements
+            engines[sharing] = part.run()
+        with self._stage("measuring"):
+            rates = measured(engines, feeds)
+        best = chosen(rates)
+        for name in _RESULTS:
+            setattr(self, name, getattr(parts[best], name))
+        self.goal_summary = told(rates, best)
+        return engines[best].for_streams(best.streams, self.config.summary())
+
     def _forget_weights(self) -> None:
         """Let go of the graph as imported, whose weights the optimized one may have in another form."""
         if self.whole is not None and self.whole.script is None:
@@ -214,7 +248,7 @@ class BuildSession:
             tuned = self._tuned(builder, graph)
         if self.quantized is None and self.config.error_budget < math.inf:
             with self._stage("checking", report=False):
-                feeds = _typical_feeds(tuned.graph)
+                feeds = typical_feeds(tuned.graph)
                 tuned = within_budget(builder, tuned, feeds, self.config.error_budget)
         self.final, self.host_steps = tuned.graph, tuned.host_steps
         self.final_graphs = (tuned.graph,)

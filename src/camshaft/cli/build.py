@@ -97,6 +97,8 @@ def _summarize(
         output.line(f"sizes      {sizes_text(report.symbols)}")
     output.line(f"steps      {report.steps} ({', '.join(kinds)})")
     output.line(f"precision  {report.precision_summary}")
+    if report.goal_summary:
+        output.line(f"streams    {report.goal_summary}")
     if report.channels_apart:
         output.line(f"apart      {apart_text(report.channels_apart.values())}")
     output.line(f"arena      {arena_text(report.arena, report.lower_bound_bytes)}")

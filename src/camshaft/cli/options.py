@@ -92,6 +92,13 @@ class BuildOptions:
         int | None,
         _option("--threads", "-t", help="Threads to tune for and to run with; default: all CPUs."),
     ] = None
+    goal: Annotated[
+        str | None,
+        _option(
+            "--goal",
+            help="latency (default): one answer soon; throughput: most answers, by streams that share --threads.",
+        ),
+    ] = None
     level: Annotated[
         int | None,
         _option(
@@ -247,6 +254,7 @@ class BuildOptions:
         """The BuildConfig; ConfigError names an option that cannot be understood."""
         given: dict[str, Any] = {
             "optimization_level": self.level,
+            "goal": self.goal,
             "time_budget": self.time_budget,
             "timing_cache": self.timing_cache,
             "error_budget": self.error_budget,

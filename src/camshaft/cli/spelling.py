@@ -37,6 +37,7 @@ OPTIONS: Mapping[str, str] = {
     "timing_cache": "--timing-cache",
     "frozen_cache": "--frozen-cache",
     "threads": "--threads",
+    "goal": "--goal",
     "error_budget": "--error-budget",
     "workspace_limit": "--workspace",
     "target": "--target",

@@ -25,7 +25,8 @@ class BuildReport:
     those of which nothing was said.  remarks: on sizes and files, as the command line prints them.  hints: how steps
     would get a kernel that have none.
     channels_apart: step -> input channels that its INT8 product leaves to floats, where there are any.
-    precision_summary: the precision decision in words.  arena_bytes, lower_bound_bytes: memory of one
+    precision_summary: the precision decision in words.  goal_summary: how streams share the threads, where the goal is
+    throughput.  arena_bytes, lower_bound_bytes: memory of one
     context, and the most bytes live at once, which no plan can go below, at typical sizes; arena:
     the former at "least", "typical" and "most" sizes (None: unbounded).  state_bytes: what a context keeps from call
     to call, at full capacity.  seconds: stage -> wall-clock time.
@@ -38,6 +39,7 @@ class BuildReport:
     arithmetic: Mapping[str, int]
     channels_apart: Mapping[str, int]
     precision_summary: str
+    goal_summary: str
     symbols: Sequence[Mapping[str, Any]]
     assumed: tuple[str, ...]
     remarks: tuple[str, ...]
@@ -63,6 +65,7 @@ class BuildReport:
             arithmetic=dict(Counter(s["precision"] for s in steps if s["kind"] == "kernel")),
             channels_apart={s["name"]: s["apart"] for s in steps if s.get("apart")},
             precision_summary=session.precision_summary,
+            goal_summary=session.goal_summary,
             symbols=described["symbols"],
             assumed=tuple(s.name for s in session.assumed),
             remarks=session.remarks,

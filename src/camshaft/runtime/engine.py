@@ -6,7 +6,8 @@ import importlib
 import os
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -229,6 +230,12 @@ class Engine:
     @staticmethod
     def _runner_code(fingerprint: Fingerprint) -> bytes:
         return driver_named(fingerprint.driver).runner_code(fingerprint.target)
+
+    def for_streams(self, streams: int, config: str) -> Self:
+        """The engine, which says that it was built for so many streams.  config: how its build is told of."""
+        fingerprint = replace(self.fingerprint, streams=streams, config=config)
+        self.manifest = replace(self.manifest, fingerprint=fingerprint)
+        return self
 
     # -- looking inside ----------------------------------------------------------------------
 

@@ -31,8 +31,9 @@ class StreamPool(Closing):
         *,
         pinned: bool = False,
     ) -> None:
-        """streams: how many requests are answered at the same time; None: as many as there are processors for.
-        threads: workers of each; None: 1.  pinned: whether each stream keeps to processors of its own, which helps
+        """streams: how many requests are answered at the same time.  threads: workers of each.  None: what was measured
+        to be best where the engine was built with goal="throughput"; else 1 thread, and a stream for each processor.
+        pinned: whether each stream keeps to processors of its own, which helps
         on a machine that does nothing else, and hurts beside other work.
 
         ConfigError if there are not so many processors to pin to, if the engine was not built for `threads`, or if it keeps states,
@@ -42,8 +43,11 @@ class StreamPool(Closing):
             raise ConfigError(
                 "the engine keeps states from call to call; create a context and a stream for each sequence"
             )
-        threads = 1 if threads is None else threads
-        streams = max(1, available_cpus() // max(1, threads)) if streams is None else streams
+        tuned = engine.fingerprint.streams if streams is None and threads is None else 0
+        if threads is None:
+            threads = engine.threads if tuned else 1
+        if streams is None:
+            streams = tuned or max(1, available_cpus() // max(1, threads))
         if isinstance(streams, bool) or not isinstance(streams, int) or streams < 1:
             raise ConfigError(f"streams={streams!r} must be a whole number from 1 on")
         cores = available_cores()

@@ -16,7 +16,8 @@ class Fingerprint:
     driver: what links and runs the code, one of `runtime.driver.DRIVERS` ("cpu").
     target: name of the target compiled for.  features: CPU features the code needs, sorted.
     camshaft, llvmlite: versions.  format: engine file format.
-    model: hash of the source model.  config: one-line summary of the build's options.
+    model: hash of the source model.  config: one-line summary of the build's options.  streams: contexts that answer requests
+    side by side, where it was built for throughput; 0: for latency.
     """
 
     driver: str
@@ -27,6 +28,7 @@ class Fingerprint:
     llvmlite: str
     model: str = ""
     config: str = ""
+    streams: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -155,6 +155,12 @@ class ScriptEngine(Engine):
         for part in self.parts:
             part.link()
         return self.parts[0].link() if self.parts else None  # type: ignore[return-value]
+
+    def for_streams(self, streams: int, config: str) -> Self:
+        """As of `Engine`."""
+        fingerprint = replace(self.fingerprint, streams=streams, config=config)
+        self.scripted = replace(self.scripted, fingerprint=fingerprint)
+        return self
 
     # -- looking inside ----------------------------------------------------------------------
 
