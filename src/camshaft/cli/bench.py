@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from camshaft.bench.latency import Latency, measure_latency
-from camshaft.bench.many import Throughput, measure_throughput
+from camshaft.bench.many import measure_throughput
 from camshaft.bench.peers import peer_module, remark_on
 from camshaft.bench.runners import PEERS, CamshaftRunner
 from camshaft.cli.arrays import Arrays, Given
@@ -30,6 +30,23 @@ from camshaft.runtime.streams import Stream
 
 PeerModel = Annotated[
     Path | None, typer.Option("--model", help="The ONNX model of an engine, for --against."), READ
+]
+Streams = Annotated[
+    int | None,
+    typer.Option(
+        "--streams",
+        min=1,
+        max=1024,
+        help="Callers side by side, whose calls a second count together; each has --threads, or its share of the CPUs.",
+    ),
+]
+Rounds = Annotated[
+    int | None,
+    typer.Option("--rounds", min=1, help="Rounds of turns with --against, not --seconds."),
+]
+WarmUp = Annotated[
+    float,
+    typer.Option("--warm-up", min=0.0, max=86.4e6, help="Milliseconds of calls not measured."),
 ]
 
 
@@ -50,23 +67,9 @@ def bench(
     iterations: Annotated[
         int | None, typer.Option("--iterations", min=1, help="Calls to time instead of --seconds.")
     ] = None,
-    rounds: Annotated[
-        int | None,
-        typer.Option("--rounds", min=1, help="Rounds of turns with --against, not --seconds."),
-    ] = None,
-    warm_up: Annotated[
-        float,
-        typer.Option("--warm-up", min=0.0, max=86.4e6, help="Milliseconds of calls not measured."),
-    ] = 200.0,
-    streams: Annotated[
-        int | None,
-        typer.Option(
-            "--streams",
-            min=1,
-            max=1024,
-            help="Callers side by side, whose calls a second count together; each has --threads, or its share of the CPUs.",
-        ),
-    ] = None,
+    rounds: Rounds = None,
+    warm_up: WarmUp = 200.0,
+    streams: Streams = None,
     dump_profile: Annotated[
         bool, typer.Option("--dump-profile", help="Show the time of every step as well.")
     ] = False,
@@ -76,11 +79,11 @@ def bench(
     json: JsonTarget = None,
 ) -> None:
     """Measure latency and throughput; with --against, beside other runtimes on the same model."""
-    shown = Output(json)
+    shown, share = Output(json), max(1, available_cpus() // (streams or 1))
     others = {"--against": against, "--rounds": rounds, "--iterations": iterations}
     _check_streams(streams, {**others, "--dump-profile": dump_profile or None})
-    share, said = max(1, available_cpus() // (streams or 1)), build.threads is not None
-    if streams is not None and not said and not is_engine_file(source):
+    threads_said = build.threads is not None
+    if streams is not None and not threads_said and not is_engine_file(source):
         build = replace(build, threads=share)
     peers = [name for name in (against or "").split(",") if name]
     onnx_file = _onnx_file(source, model, peers)
@@ -88,17 +91,15 @@ def bench(
     if onnx_file is not None and "onnxruntime" in peers and (remark := remark_on(onnx_file)):
         shown.note(remark)
     feeds = opened.feeds(seed, shown)
-    threads = opened.threads if streams is None or said else min(opened.threads, share)
     if streams is not None:
-        many = _many(opened, feeds, streams, threads, (seconds, warm_up / 1e3))
-        _show_many(source, many, threads, shown)
-        shown.data(_described(source, opened, feeds, threads) | {"streams": many.to_json()})
+        threads = opened.threads if threads_said else min(opened.threads, share)
+        _side_by_side(source, opened, feeds, (streams, threads), (seconds, warm_up / 1e3), shown)
         return
     ours = CamshaftRunner(opened.engine, feeds, opened.threads, OURS)
     with Bars() as bars:
         bars("measuring", 0, 0)
         latency = measure_latency(ours, seconds, iterations, warm_up / 1e3)
-    data = _described(source, opened, feeds, threads) | {"latency": latency.to_json()}
+    data = _described(source, opened, feeds, opened.threads) | {"latency": latency.to_json()}
     where = f"{opened.threads} threads, on {data['machine']['processor']}"
     shown.line(f"{source} ({data['config']}), {where}")
     _show_latency(latency, shown)
@@ -106,13 +107,18 @@ def bench(
         contest = Contest(ours, shown)
         data |= contest.against(peers, onnx_file, feeds, opened.threads, seconds, rounds)
     if dump_profile:
-        wanted = (*opened.engine.inputs, *opened.engine.states)
-        own = {name: feeds[name] for name in wanted if name in feeds}
-        profile = opened.engine.profile(own, threads=opened.threads)
-        data["profile"] = profile.to_json()
-        _show_profile(profile, shown)
+        data["profile"] = _profiled(opened, feeds, shown)
     shown.data(data)
     raise typer.Exit(PEER_FAILED if data.get("failed") else 0)
+
+
+def _profiled(opened: Opened, feeds: Arrays, shown: Output) -> dict[str, Any]:
+    """The time of every step, shown and as JSON types."""
+    wanted = (*opened.engine.inputs, *opened.engine.states)
+    own = {name: feeds[name] for name in wanted if name in feeds}
+    profile = opened.engine.profile(own, threads=opened.threads)
+    _show_profile(profile, shown)
+    return profile.to_json()
 
 
 def _onnx_file(source: Path, model: Path | None, peers: Sequence[str]) -> Path | None:
@@ -153,25 +159,29 @@ def _described(source: Path, opened: Opened, feeds: Arrays, threads: int) -> dic
     }
 
 
-def _many(
-    opened: Opened, feeds: Arrays, streams: int, threads: int, seconds: tuple[float, float]
-) -> Throughput:
-    """Callers side by side.  seconds: to measure, and before."""
+def _side_by_side(
+    source: Path,
+    opened: Opened,
+    feeds: Arrays,
+    sharing: tuple[int, int],
+    seconds: tuple[float, float],
+    shown: Output,
+) -> None:
+    """Measure so many callers of so many threads.  seconds: to measure, and before."""
+    streams, threads = sharing
     with ExitStack() as stack:
         own = [stack.enter_context(Stream(name=f"caller {n}")) for n in range(streams)]
         with Bars() as bars:
             bars("measuring", 0, 0)
-            return measure_throughput(
+            many = measure_throughput(
                 lambda: CamshaftRunner(opened.engine, feeds, threads, OURS), own, *seconds
             )
-
-
-def _show_many(source: Path, many: Throughput, threads: int, shown: Output) -> None:
     marks = ", ".join(f"{name} {ms:.4f}" for name, ms in many.percentiles_ms.items())
     each = "1 thread" if threads == 1 else f"{threads} threads"
-    shown.line(f"{source}, {many.streams} streams of {each}, on {describe()['processor']}")
+    shown.line(f"{source}, {streams} streams of {each}, on {describe()['processor']}")
     shown.line(f"latency    {marks} ms ({many.calls} calls)")
     shown.line(f"throughput {many.throughput:.1f} calls/s")
+    shown.data(_described(source, opened, feeds, threads) | {"streams": many.to_json()})
 
 
 def _show_latency(latency: Latency, shown: Output) -> None:
