@@ -9,9 +9,10 @@ import numpy as np
 
 from camshaft.errors import ModelError
 from camshaft.ir import expr as E
+from camshaft.ir.expr import Expr
 from camshaft.ir.extents.constraints import require_equal
 from camshaft.ir.extents.extent import Extent
-from camshaft.ir.graph import Node
+from camshaft.ir.graph import Node, Tensor
 from camshaft.ir.op import Attribute, Integers, OpDef, Types
 from camshaft.ir.types import HALVES, TensorType, f32, i8
 from camshaft.ops.cells import (
@@ -31,10 +32,23 @@ from camshaft.ops.cells import (
 
 Attrs = Mapping[str, Any]
 
+_ON_STATES = {"lstm": (0, 2), "gru": (0, 1), "rnn": (0,)}
+"""Activations of which a cell's hidden state is made, by their places."""
+_BOUNDED = frozenset({E.sigmoid(E.inp(0)), E.unary("tanh", E.inp(0))})
 OPTIONS = ("scale", "behind", "lengths", "h", "c", "peepholes")
 """Inputs that a layer may have, in their order: scales [D, G*H] of weights that are 8-bit integers, the bias [D, H] of the recurrent product of a GRU's h, lengths of the
 sequences [N], the initial states [D, N, H], peepholes [D, 3*H] of an LSTM's i, o and f."""
 _OWN = 2
+
+
+def has_bounded_states(kind: str, functions: Sequence[Expr], h: Tensor | None) -> bool:
+    """Whether hidden states lie between -1 and 1, as weights of bytes need it.
+
+    functions: the cell's activations.  h: the initial state, which may lie anywhere unless it is a constant; None: 0.
+    """
+    if h is not None and (not h.is_const or not (np.abs(h.array) <= 1).all()):
+        return False
+    return _BOUNDED.issuperset(functions[place] for place in _ON_STATES[kind])
 
 
 def option(attrs: Attrs, name: str) -> int | None:

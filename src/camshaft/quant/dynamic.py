@@ -34,7 +34,7 @@ from camshaft.quant.apart.products import (
 from camshaft.quant.apart.sample import RowSample
 from camshaft.quant.one_sided import MIDDLE, zero_of
 from camshaft.quant.placement import asked_of, check_layer_names
-from camshaft.quant.recurrent import has_bounded_states, with_bytes
+from camshaft.quant.recurrent import may_have_bytes, with_bytes
 from camshaft.quant.scheme import FEWEST_TERMS, QuantParams, quantize, weight_params
 
 SMALLEST = 1e-30
@@ -52,7 +52,7 @@ def _may_multiply_bytes(node: Node) -> bool:
 def _is_of_rows(node: Node) -> bool:
     """Whether a node's products may be of bytes without calibration."""
     if node.op is RECURRENT:
-        return has_bounded_states(node)
+        return may_have_bytes(node)
     return is_product_of_rows(node) or (node.op is ATTENTION and _may_multiply_bytes(node))
 
 
@@ -167,7 +167,7 @@ class DynamicQuantization:
         if node.op not in (CONV, MATMUL, ATTENTION, RECURRENT):
             return ""
         asked = self._asked(node)
-        if node.op is RECURRENT and not has_bounded_states(node):
+        if node.op is RECURRENT and not may_have_bytes(node):
             return "fp32: only states between -1 and 1, of tanh and sigmoid from an initial one that is 0, need no calibration"
         if node.op in (CONV, MATMUL) and not is_product_of_rows(node):
             return "fp32: only products of rows with constant weights are quantized without calibration"

@@ -6,34 +6,24 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from camshaft.ir import expr as E
+from camshaft.ir.attrs import expr_attr
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.rebuild import Rebuild
 from camshaft.ir.types import f32
 from camshaft.ops import RECURRENT
-from camshaft.ops.recurrent import given_of, option
+from camshaft.ops.recurrent import given_of, has_bounded_states, option
 from camshaft.quant.placement import asked_of
 from camshaft.quant.scheme import FEWEST_TERMS, quantize, weight_params
 
-_ON_STATES = {"lstm": ("f", "h"), "gru": ("f", "g"), "rnn": ("f",)}
-"""Activations of which a cell's hidden state is made."""
-_BOUNDED = frozenset({E.sigmoid(E.inp(0)), E.unary("tanh", E.inp(0))})
 
-
-def has_bounded_states(node: Node) -> bool:
-    """Whether a recurrent layer's hidden states lie between -1 and 1, and its weights may become bytes.
-
-    An initial state that is given may lie anywhere, unless it is a constant.
-    """
-    functions = [node.attrs[name] for name in _ON_STATES[str(node.attrs["cell"])]]
+def may_have_bytes(node: Node) -> bool:
+    """Whether a recurrent layer's weights are floats that may become bytes: its states lie between -1 and 1."""
+    functions = [expr_attr(node, name) for name in "fgh" if name in node.attrs]
     initial = option(node.attrs, "h")
-    if initial is not None:
-        h = node.args[initial]
-        if not h.is_const or not (np.abs(h.array) <= 1).all():
-            return False
+    h = None if initial is None else node.args[initial]
     floats = node.args[1].is_const and node.args[1].type.dtype == f32
-    return floats and _BOUNDED.issuperset(functions)
+    return floats and has_bounded_states(str(node.attrs["cell"]), functions, h)
 
 
 def with_bytes(b: GraphBuilder, node: Node) -> Sequence[Tensor]:
@@ -72,7 +62,7 @@ def with_recurrent_bytes(
 
 def _becomes_bytes(node: Node, asked: str, keep_float: frozenset[str]) -> bool:
     """asked: the precision that a recurrent layer must have, if any."""
-    if asked == "fp32" or not has_bounded_states(node):
+    if asked == "fp32" or not may_have_bytes(node):
         return False
     large = node.args[1].shape[-1] >= FEWEST_TERMS
     return asked == "int8" or (large and keep_float.isdisjoint(node.origin))

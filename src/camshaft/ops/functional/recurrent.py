@@ -43,12 +43,13 @@ class Cell:
 @dataclass(frozen=True)
 class CellWeights:
     """w: [D, G*H, C].  r: [D, G*H, H].  bias: [D, 2*G*H], of the input's products and of the recurrent ones.
-    peepholes: [D, 3*H]."""
+    peepholes: [D, 3*H].  scale: [D, G*H], of an r of 8-bit integers."""
 
     w: Tensor
     r: Tensor
     bias: Tensor | None = None
     peepholes: Tensor | None = None
+    scale: Tensor | None = None
 
 
 def recurrent(
@@ -84,7 +85,13 @@ def recurrent(
     flat = reshape(builder, w, (count * w.shape[1], w.shape[2]))
     gates = linear(builder, x, flat, entering)
     options = dict(zip(("h", "c"), states, strict=False))
-    given = {"behind": behind, "lengths": lengths, **options, "peepholes": weights.peepholes}
+    given = {
+        "scale": weights.scale,
+        "behind": behind,
+        "lengths": lengths,
+        **options,
+        "peepholes": weights.peepholes,
+    }
     there = {name: given[name] for name in OPTIONS if given.get(name) is not None}
     functions = dict(zip("fgh", cell.functions, strict=False))
     assert len(cell.functions) == FUNCTIONS[cell.kind]

@@ -50,7 +50,7 @@ HOSTED = frozenset(
                 "TreeEnsemble", "TreeEnsembleClassifier", "TreeEnsembleRegressor", "ZipMap",
             )
         ),
-        *((microsoft.DOMAIN, op_type) for op_type in ("DynamicQuantizeLSTM", "Inverse")),
+        (microsoft.DOMAIN, "Inverse"),
     }
 )  # fmt: skip
 """Operators of which a handler only says the types: they are host steps."""

@@ -20,15 +20,21 @@ from camshaft.ops.functional.core import NoCanonicalForm
 
 
 def _layer(kind: str) -> Handler:
-    return lambda ctx: _Layer(ctx, kind).results()
+    def results(ctx: NodeContext) -> list[Tensor]:
+        demand(ctx)
+        return Layer(ctx, kind).results()
+
+    return results
 
 
-class _Layer:
+class Layer:
     """One node: its inputs with time first, in f32."""
+
+    unit_axis = 2
+    """Of R, which multiplies hidden units."""
 
     def __init__(self, ctx: NodeContext, kind: str) -> None:
         self.ctx, self.kind, self.b = ctx, kind, ctx.builder
-        demand(ctx)
         self.dtype = ctx.arg(0).type.dtype
         if self.dtype == f64 or ctx.arg(2).data is None:
             raise NoCanonicalForm(f"{kind} of {self.dtype}, or of weights that are computed")
@@ -37,7 +43,7 @@ class _Layer:
             raise ModelError(f"direction={direction!r} is none of {', '.join(DIRECTIONS)}")
         self.backward = DIRECTIONS[direction]
         self.batch_first = bool(ctx.attr_int("layout"))
-        hidden = ctx.arg(2).shape[-1]
+        hidden = ctx.arg(2).shape[self.unit_axis]
         if ctx.attr_int("hidden_size", 0) not in (0, hidden):
             raise ModelError(
                 f"hidden_size={ctx.attr_int('hidden_size')} is not {hidden}, as R has it"
@@ -45,7 +51,7 @@ class _Layer:
 
     def results(self) -> list[Tensor]:
         """Y, and the last states, as ONNX has them."""
-        functions = self._functions()
+        functions = self.functions()
         if len(set(functions)) == 1:
             made = self._made(functions[0], None)
         else:  # directions of other activations are layers of their own
@@ -64,7 +70,7 @@ class _Layer:
 
     def _made(self, functions: Sequence[Expr], direction: int | None) -> Sequence[Tensor]:
         """Of all directions, or of one."""
-        states = [self._given(n, direction, turned=True) for n in (5, 6)[: STATES[self.kind]]]
+        states = [self.given(n, direction, turned=True) for n in (5, 6)[: STATES[self.kind]]]
         lengths = self.ctx.arg(4) if self.ctx.has(4) else None
         x = self._float(self.ctx.arg(0))
         if self.batch_first:
@@ -77,16 +83,16 @@ class _Layer:
             after=bool(self.ctx.attr_int("linear_before_reset")),
         )
         backward = self.backward if direction is None else self.backward[direction : direction + 1]
-        return F.recurrent(self.b, x, self._weights(direction), cell, backward, lengths, states)
+        return F.recurrent(self.b, x, self.weights(direction), cell, backward, lengths, states)
 
-    def _weights(self, direction: int | None) -> F.CellWeights:
-        w, r = self._given(1, direction), self._given(2, direction)
+    def weights(self, direction: int | None) -> F.CellWeights:
+        w, r = self.given(1, direction), self.given(2, direction)
         assert w is not None
         assert r is not None
-        peepholes = self._given(7, direction) if self.kind == "lstm" else None
-        return F.CellWeights(w, r, self._given(3, direction), peepholes)
+        peepholes = self.given(7, direction) if self.kind == "lstm" else None
+        return F.CellWeights(w, r, self.given(3, direction), peepholes)
 
-    def _given(self, index: int, direction: int | None, *, turned: bool = False) -> Tensor | None:
+    def given(self, index: int, direction: int | None, *, turned: bool = False) -> Tensor | None:
         """An input, in f32, with directions first; or of one direction."""
         if not self.ctx.has(index):
             return None
@@ -98,7 +104,7 @@ class _Layer:
     def _float(self, t: Tensor) -> Tensor:
         return F.cast(self.b, t, f32)
 
-    def _functions(self) -> list[tuple[Expr, ...]]:
+    def functions(self) -> list[tuple[Expr, ...]]:
         """The activations of each direction."""
         ctx = self.ctx
         floats = (ctx.attr_floats(f"activation_{name}") for name in ("alpha", "beta"))
