@@ -54,10 +54,10 @@ def dynamic_quantize_lstm(ctx: NodeContext) -> Results:
             for a, b in zip(given.shape, shape, strict=True):
                 require_same(ctx.builder, a, b, misfit)
     constants = [n for w, scale in _SCALES.items() for n in (w, scale, scale + 1) if ctx.has(n)]
-    if all(ctx.arg(n).is_const for n in constants):
-        return _BytesLayer(ctx, "lstm").results()
-    sequence = TensorType(f32, (steps, directions, batch, hidden))
-    return host_step(ctx, [sequence, TensorType(f32, state), TensorType(f32, state)])
+    if not all(ctx.arg(n).is_const for n in constants):
+        sequence = TensorType(f32, (steps, directions, batch, hidden))
+        return host_step(ctx, [sequence, TensorType(f32, state), TensorType(f32, state)])
+    return _BytesLayer(ctx, "lstm").results()
 
 
 class _BytesLayer(Layer):
