@@ -9,6 +9,7 @@ cost no speed (ONNX Runtime), and `linger` says how long the others need to come
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -50,6 +51,7 @@ class CamshaftRunner:
 
     def __init__(self, engine: Engine, feeds: Feeds, threads: int, name: str = "camshaft") -> None:
         self.name = name
+        self._engine, self._threads = engine, threads
         self._context = engine.create_context(threads=threads)
         self._feeds = {n: np.asarray(feeds[n], order="C") for n in engine.inputs}
         self._found: dict[str, int] = {}  # every run finds states of these lengths
@@ -58,6 +60,10 @@ class CamshaftRunner:
             self._found = self._context.states.lengths
         self._results = self._context.run(self._feeds)
         self._allocates = isinstance(engine, ScriptEngine)
+
+    def another(self) -> CamshaftRunner:
+        """One more, with a context and outputs of its own, of the same engine."""
+        return CamshaftRunner(self._engine, self._feeds, self._threads, self.name)
 
     def run(self) -> None:
         if self._found:
@@ -90,11 +96,20 @@ class OnnxRuntimeRunner:
                 self._session = _session(ort, _prepared(model, feeds), options)
             except _refusals(ort):
                 self._session = _session(ort, str(model), _options(ort, threads, {}, config))
-            self._binding = self._session.io_binding()
-            for entry in self._session.get_inputs():
-                self._binding.bind_cpu_input(entry.name, np.asarray(feeds[entry.name], order="C"))
-            for entry in self._session.get_outputs():
-                self._binding.bind_output(entry.name)
+            self._bind(feeds)
+
+    def _bind(self, feeds: Feeds) -> None:
+        self._feeds, self._binding = feeds, self._session.io_binding()
+        for entry in self._session.get_inputs():
+            self._binding.bind_cpu_input(entry.name, np.asarray(feeds[entry.name], order="C"))
+        for entry in self._session.get_outputs():
+            self._binding.bind_output(entry.name)
+
+    def another(self) -> OnnxRuntimeRunner:
+        """One more, with arrays of its own, of the same session."""
+        made = copy(self)
+        made._bind(self._feeds)
+        return made
 
     def run(self) -> None:
         try:
