@@ -1,7 +1,7 @@
 """The order of the passes: from an imported graph to the one that is placed, tuned and built.
 
 Level 0 is the unfused graph: channels-last and without superfluous movement, but one node for one
-source operator.  From level 1 on everything is fused.
+source operator, and recurrent layers step by step.  From level 1 on everything is fused.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from camshaft.passes.layout.channels_last import to_channels_last
 from camshaft.passes.manager import OnPass, Pass, run_passes
 from camshaft.passes.qdq.few_bits import BLOCK_RULES
 from camshaft.passes.rewrite import Rewrite, rewrite
+from camshaft.passes.unrolled import unrolled
 
 FUSIONS: tuple[Rewrite, ...] = (
     *CANONICALIZATIONS,
@@ -64,6 +65,7 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("fuse-late", partial(rewrite, rules=(*FUSIONS, *LATE_FUSIONS)), level=1),
     Pass("long-axis", partial(rewrite, rules=(*LONG_AXIS_RULES, *SHAPE_RULES))),
 )
+UNROLL = Pass("unroll", unrolled)
 SIBLINGS = Pass("merge-siblings", merge_siblings)
 
 
@@ -78,7 +80,8 @@ def optimize(
 
     level: 0 for the unfused graph, 1 or more for all fusions.  check, on_pass: see `run_passes`.
     """
-    return run_passes(graph, PIPELINE, level=level, check=check, on_pass=on_pass)
+    passes = (UNROLL, *PIPELINE) if level == 0 else PIPELINE
+    return run_passes(graph, passes, level=level, check=check, on_pass=on_pass)
 
 
 def with_merged_siblings(
