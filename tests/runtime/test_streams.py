@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -108,6 +110,57 @@ def test_work_of_a_stream_can_call_it(stream: Stream) -> None:
     stream.submit(stream.close).result(10)
 
 
+def test_callbacks_that_raise_do_not_stop_a_stream(
+    stream: Stream, capsys: pytest.CaptureFixture[str]
+) -> None:
+    go = held(stream)
+    future = stream.submit(lambda: 1)
+    future.add_done_callback(lambda _: sys.exit(3))
+    go.set()
+    assert stream.submit(lambda: 2).result(10) == 2
+    assert "SystemExit: 3" in capsys.readouterr().err
+
+
+def test_work_cannot_wait_for_its_own_stream(stream: Stream) -> None:
+    for waits in (stream.synchronize, lambda: stream.submit(print).result()):
+        with pytest.raises(ConfigError, match="cannot wait for that stream"):
+            stream.submit(waits).result(10)
+    assert stream.submit(lambda: stream.call(lambda: 3)).result(10) == 3
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_child_has_no_stream() -> None:
+    code = """
+import os, camshaft
+stream = camshaft.Stream(name="old")
+assert stream.submit(lambda: 1).result(10) == 1
+child = os.fork()
+if child == 0:
+    try:
+        stream.submit(print)
+    except camshaft.ConfigError as error:
+        stream.close()
+        os._exit(0 if "before the process forked" in str(error) else 1)
+    os._exit(2)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+stream.close()
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=60)
+
+
+def test_work_is_done_before_the_interpreter_ends() -> None:
+    code = """
+import time, camshaft
+stream = camshaft.Stream()
+stream.submit(time.sleep, 0.2)
+stream.submit(print, "done")
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", code], check=True, timeout=60, capture_output=True, text=True
+    )
+    assert ran.stdout == "done\n"
+
+
 @pinning
 def test_cores_are_those_of_its_thread_alone() -> None:
     mine = os.sched_getaffinity(0)
@@ -115,6 +168,9 @@ def test_cores_are_those_of_its_thread_alone() -> None:
     with Stream(cores=[core]) as stream:
         assert stream.call(os.sched_getaffinity, 0) == {core} and stream.width == 1
     assert os.sched_getaffinity(0) == mine
+    for cores in ({core}, [np.int64(core)], range(core, core + 1)):
+        with Stream(cores=cores) as stream:
+            assert stream.cores == (core,)
 
 
 @pinning
@@ -225,6 +281,17 @@ def test_requests_that_do_not_fit_do_not_stop_a_pool(engine: Engine) -> None:
             bad.result(10)
     with pytest.raises(ConfigError, match="closed"):
         pool.submit(X)
+
+
+def test_a_pool_can_be_closed_by_an_answer(engine: Engine) -> None:
+    pool = StreamPool(engine, 2)
+    go = [held(stream) for stream in pool.streams]
+    futures = [pool.submit(X) for _ in range(6)]
+    futures[0].add_done_callback(lambda _: pool.close())
+    for event in go:
+        event.set()
+    for future in futures:
+        assert future.result(10)["y"].shape == SHAPE
 
 
 @pytest.mark.parametrize(("options", "told"), [

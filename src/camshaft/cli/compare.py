@@ -97,6 +97,10 @@ def compare(
         tolerance = _default_tolerance(opened)
     failed = found.beyond(tolerance)
     _show(found, failed, tolerance, worst, shown)
+    if failed and _masks_rows(opened.engine):
+        shown.line(
+            "the engine was built with --skip-padding: rows that masks or lengths hide are 0 in it; compare on inputs without padding"
+        )
     shown.data(
         {
             "model": str(model),
@@ -155,6 +159,12 @@ def _check_origin(opened: Opened, model: Path, shown: Output) -> None:
     made_from = opened.engine.fingerprint.model
     if model.is_file() and made_from != hashlib.sha256(model.read_bytes()).hexdigest():
         shown.note(f"warning: the engine was not built from {model} as it is now")
+
+
+def _masks_rows(engine: Engine) -> bool:
+    """Whether rows of outputs that are padding may be 0."""
+    said = "skip_padding=True" in engine.fingerprint.config
+    return said and not isinstance(engine, ScriptEngine) and bool(engine.program.masks)
 
 
 def _show(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,6 +14,9 @@ from camshaft.runtime.closing import Closing
 
 if TYPE_CHECKING:
     from camshaft.runtime.streams import Future, Stream
+
+
+_LOCK = threading.Lock()
 
 
 class AsyncRuns(Closing):

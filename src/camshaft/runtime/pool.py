@@ -59,13 +59,19 @@ class StreamPool(Closing):
             cores[n * threads : (n + 1) * threads] if pinned else None for n in range(streams)
         ]
         self.streams = tuple(Stream(s, f"pool {n}") for n, s in enumerate(shares))
-        self._lock, self._waiting = threading.Lock(), [0] * streams
+        self._lock, self._waiting = (
+            threading.RLock(),
+            [0] * streams,
+        )  # callbacks may come at any time
         try:
             self._contexts = [engine.create_context(threads, stream=s) for s in self.streams]
         except BaseException:
             for stream in self.streams:
                 stream.close()
             raise
+
+    def __repr__(self) -> str:
+        return f"StreamPool of {len(self.streams)} x {self._contexts[0].threads} threads"
 
     def submit(self, inputs: Mapping[str, Any]) -> Future[dict[str, np.ndarray]]:
         """Answer a request with the stream that has the fewest: a future of the outputs by name.
@@ -95,9 +101,12 @@ class StreamPool(Closing):
                 future.cancel()
 
     def close(self) -> None:
-        """Answer what was submitted, then end the streams."""
+        """Answer what was submitted, then end the streams.  Where a callback of an answer closes the pool, the rest is
+        answered behind it."""
         for stream in self.streams:
             stream.close()
+        if any(stream.is_caller for stream in self.streams):
+            return  # the contexts are closed when they are dropped
         for context in self._contexts:
             context.close()
 

@@ -9,8 +9,9 @@ from onnx import GraphProto, NodeProto, helper
 
 from camshaft.frontends.onnx.context import domain_of
 from camshaft.frontends.onnx.sizes.declared import Place
+from camshaft.frontends.onnx.sizes.pasts import MICROSOFT
 
-_RECURRENT = ("LSTM", "GRU", "RNN")
+_RECURRENT = (("", "LSTM"), ("", "GRU"), ("", "RNN"), (MICROSOFT, "DynamicQuantizeLSTM"))
 _OPERANDS = {0: (1, 0), 4: (0, 0), 5: (1, 0), 6: (1, 0)}
 """X, sequence_lens, initial_h, initial_c -> their axis of the batch, by layout."""
 _KEEPING = frozenset(
@@ -44,7 +45,7 @@ def batches_of(graph: GraphProto) -> frozenset[Place]:
     constants = {t.name for t in graph.initializer}
     found: set[Place] = set()
     for node in graph.node:
-        if node.op_type not in _RECURRENT or domain_of(node.domain):
+        if (domain_of(node.domain), node.op_type) not in _RECURRENT:
             continue
         (layout,) = _integers(node, "layout", (0,))
         for operand, axes in _OPERANDS.items():
@@ -71,8 +72,8 @@ def _sources(
         elif node.op_type not in _KEEPING:
             return
         data = [n for n in node.input if n not in constants and not _is_constant(makers.get(n))]
-        if len(data) != 1:
-            return
+        if len(data) != 1 or (node.op_type == "Gather" and data[0] != node.input[1]):
+            return  # a gather keeps the axes of its numbers alone
         name = data[0]
 
 

@@ -91,13 +91,13 @@ class _BytesLayer(Layer):
                 f"scales {list(given.shape)} do not fit weights {list(stored.shape)}: they are [D] or [D, 4H]"
             )
         scale = np.broadcast_to(given.reshape(count, -1), (count, columns)).astype(np.float32)
-        turned = stored.swapaxes(1, 2)
-        at = _SCALES[index] + 1
-        zero = (
-            self.ctx.arg(at).array.reshape(count, -1, 1)
-            if self.ctx.has(at)
-            else np.zeros(1, np.int8)
-        )
+        turned, at = stored.swapaxes(1, 2), _SCALES[index] + 1
+        zero = self.ctx.arg(at).array if self.ctx.has(at) else np.zeros(count, np.int8)
+        if zero.shape not in ((count,), (count, columns)):
+            raise ModelError(
+                f"zero points {list(zero.shape)} do not fit weights {list(stored.shape)}: they are [D] or [D, 4H]"
+            )
+        zero = zero.reshape(count, -1, 1)
         if stored.dtype == np.int8 and not zero.any():
             return np.ascontiguousarray(turned), np.ascontiguousarray(scale)
         return turned.astype(np.float32) - zero.astype(np.float32), np.ascontiguousarray(scale)
