@@ -83,6 +83,16 @@ def test_engines_agree(mask: str, end: str) -> None:
             check(plain, skipping, padded_feeds(pattern), rows=end == "rows", name=name)
 
 
+def test_bools_that_say_what_is_hidden() -> None:
+    plain, skipping = engines(padded_model("selected", "mean", hidden=True), None)
+    for batch, length in ((3, 8), (1, 5)):
+        for name, pattern in patterns(batch, length).items():
+            feeds = {"ids": padded_feeds(pattern)["ids"], "hidden": ~pattern}
+            want, got = (run(e, feeds) for e in (plain, skipping))
+            finite = np.isfinite(want)
+            np.testing.assert_allclose(got[finite], want[finite], 1e-5, 1e-5, err_msg=name)
+
+
 @pytest.mark.parametrize("order", ["time first", "merged heads"])
 def test_attention_in_other_orders_of_axes(order: str) -> None:
     """As PyTorch's layers of encoders are exported."""

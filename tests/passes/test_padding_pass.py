@@ -101,6 +101,25 @@ def test_attention_in_other_orders_of_axes(order: str, mask: str, end: str) -> N
         assert Counter(n.op.name for n in made.nodes)["ragged_attention"] == 2
 
 
+@pytest.mark.parametrize(("mask", "end", "wanted"), [
+    ("added", "mean", None), ("selected", "turned mean", None), ("by indices", "first", None), ("expanded", "largest", None),
+    ("selected", "rows", True), ("causal too", "filled sum", None),
+])  # fmt: skip
+def test_bools_that_say_what_is_hidden(mask: str, end: str, wanted: bool | None) -> None:
+    """As PyTorch's key_padding_mask."""
+    graph = graph_of(mask, end, layers=1, hidden=True)
+    made = packed(graph, wanted)
+    (kept,) = [t.kept for t in made.inputs if t.kept is not None]
+    assert kept.inverted
+    for name, pattern in patterns().items():
+        feeds = {"ids": padded_feeds(pattern)["ids"], "hidden": ~pattern}
+        with np.errstate(all="ignore"):
+            want, got = (interpret(g, feeds)["y"] for g in (graph, made))
+        compared = pattern if wanted else np.isfinite(want) | pattern.any(axis=1)[:, None]
+        np.testing.assert_allclose(got[compared], want[compared], 2e-4, 2e-5, err_msg=name)
+        assert not wanted or not got[~pattern].any()
+
+
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("end", ["rows", "turned rows"])
 def test_rows_of_other_orders_are_handed_out(order: str, end: str) -> None:

@@ -252,12 +252,17 @@ def padded_model(
     layers: int = 2,
     lengths: str | None = None,
     order: str = "batch first",
+    hidden: bool = False,
 ) -> ModelProto:
     """Inputs ids and mask [batch, length], output y.  mask: one of MASKS.  lengths: one of LENGTHS, of an input lengths
     [batch] in place of the mask.  end: one of ENDS, perhaps behind one of STEPS
-    ("relu mean"); or two with a comma between them, for outputs y and y_b.  order: of axes in attention, one of ORDERS."""
+    ("relu mean"); or two with a comma between them, for outputs y and y_b.  order: of axes in attention, one of ORDERS.
+    hidden: an input of bools, hidden [batch, length], says what the mask does not keep, in its place."""
     made, taken = MASKS[mask]
     body = made if lengths is None else _BY_LENGTHS.format(below=LENGTHS[lengths]) + made
+    said = "lengths" if lengths else "hidden" if hidden else "mask"
+    if hidden:
+        dtype, body = "bool", "  kept_ = Not (hidden) mask = Cast<to = 7> (kept_)" + body
     layer = _LAYER if order == "batch first" else _TURNED + _LAYER
     for old, new in _ORDERS[order]:
         assert old in layer
@@ -281,7 +286,7 @@ def padded_model(
         rows = f"{length},{batch},{SIZE}" if name.endswith("turned rows") else rows
         outputs.append(f"float{'16' * ('half' in name)}[{rows}] y{mark}")
     text = f"""<ir_version: 9, opset_import: ["" : 17]>
-net (int64[{shape}] ids, {dtype}[{batch if lengths else shape}] {"lengths" if lengths else "mask"}) => ({", ".join(outputs)}) {{
+net (int64[{shape}] ids, {dtype}[{batch if lengths else shape}] {said}) => ({", ".join(outputs)}) {{
   found = Gather (words, ids) size = Shape (ids) long = Slice (size, i1, i2)
   here = Slice (positions, i0, long, i1) x_0 = Add (found, here)
   {body} }}"""

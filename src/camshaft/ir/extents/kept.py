@@ -23,7 +23,7 @@ Shapes = Mapping[str, Sequence[int]]
 class Kept:
     """What is kept of the rows of an input, and the symbol that says how many these are.
 
-    A row is kept whose mask is not 0.  places: places that are read of every sequence; one in which the mask
+    A row is kept whose mask is not 0; inverted: is False.  places: places that are read of every sequence; one in which the mask
     hides any of them is kept whole.  ones: whether a mask that holds anything but 0 and 1 keeps all rows.
     lengths: of an input that is no mask but lengths, how many places there are: a number, or the name and the axis of
     the input that says it.  Where nothing would be kept, row 0 is.
@@ -33,6 +33,7 @@ class Kept:
     places: tuple[int, ...] = ()
     ones: bool = False
     lengths: int | tuple[str, int] | None = None
+    inverted: bool = False
 
     def count(self, array: np.ndarray, shapes: Shapes = MappingProxyType({})) -> int:
         """How many rows are kept.  shapes: of the inputs of this call, by name; masks need none."""
@@ -46,7 +47,7 @@ class Kept:
     def mask(self, array: np.ndarray, shapes: Shapes) -> np.ndarray:
         """The mask [B, ..., S] that the input is or says."""
         if self.lengths is None:
-            return array
+            return ~array if self.inverted else array
         return np.arange(self.longest(shapes)) < array.reshape(-1, 1)
 
     def most(self, name: str, shapes: Shapes) -> int:
@@ -55,7 +56,7 @@ class Kept:
 
     def full(self, shapes: Shapes) -> int:
         """What the elements of the input are where no row is padding."""
-        return 1 if self.lengths is None else self.longest(shapes)
+        return int(not self.inverted) if self.lengths is None else self.longest(shapes)
 
     def longest(self, shapes: Shapes) -> int:
         """How many places a sequence has; 1 where the input that says it has no such axis."""

@@ -27,7 +27,7 @@ from camshaft.ops import (
     TRANSPOSE,
 )
 from camshaft.passes.padding.lengths import LENGTH, Mask
-from camshaft.passes.padding.scalars import Value, anything, evaluate, of_extent
+from camshaft.passes.padding.scalars import FALSE, TRUE, Value, anything, evaluate, of_extent
 
 Indices = tuple[Extent, ...]
 _DEEPEST = 60
@@ -99,6 +99,9 @@ class Elements:
         unknown = anything(t.type.dtype)
         if t.name == self.mask.tensor.name:
             return self.rows.get((index[0], index[-1]), unknown)
+        if self.mask.hidden is not None and t.name == self.mask.hidden.name:
+            kept = self.rows.get((index[0], index[-1]), unknown).truth
+            return unknown if kept is None else FALSE if kept else TRUE
         if t.name == self.mask.source.name:  # lengths
             return of_extent(LENGTH) if any(index[0] == b for b, _ in self.rows) else unknown
         if t.data is not None:

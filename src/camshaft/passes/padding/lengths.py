@@ -1,4 +1,4 @@
-"""Inputs that say which rows are kept: masks [B, ..., S], and lengths [B], below which places are rows."""
+"""Inputs that say which rows are kept: masks [B, ..., S], bools that say which are hidden, and lengths [B], below which places are rows."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 from camshaft.ir import expr as E
 from camshaft.ir.extents.bounds import bounds
-from camshaft.ir.extents.extent import Extent, extent_of, sole_symbol
+from camshaft.ir.extents.extent import Extent, extent_of, sole_symbol, symbols_of
+from camshaft.ir.extents.sizes import typical
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.graph import Graph, GraphBuilder, Tensor
+from camshaft.ir.op import Attr
 from camshaft.ir.types import TensorType, boolean, f32, f64, i32, i64
 from camshaft.ops import ATTENTION, IOTA, POINTWISE, RESHAPE
 
+NAME = "kept_rows"
 LENGTH: Extent = extent_of(Symbol("length_of_sequence", 0, 0, None)) + -(2**63)
 """The length of a sequence, in proofs: any whole number."""
 MASKS = (boolean, i32, i64, f32, f64)
@@ -37,15 +40,19 @@ class Lengths:
 class Mask:
     """What says which rows are kept.
 
-    tensor: [B, ..., S], an input, or, of lengths, what stands for the mask that they say.
+    tensor: [B, ..., S], an input, or, of lengths, what stands for the mask that they say; likewise of `hidden`, an input of
+    bools that are true where a row is padding (PyTorch's key_padding_mask).
     """
 
     tensor: Tensor
     lengths: Lengths | None = None
+    hidden: Tensor | None = None
 
     @property
     def source(self) -> Tensor:
         """The input."""
+        if self.hidden is not None:
+            return self.hidden
         return self.tensor if self.lengths is None else self.lengths.tensor
 
 
@@ -88,16 +95,29 @@ def _said(graph: Graph, places: Extent) -> int | tuple[str, int] | None:
 
 def mask_of(graph: Graph, lengths: Lengths) -> Mask:
     """The mask that they say, [B, S] of bools, which is no tensor of the graph."""
-    name = f"{lengths.tensor.name}:mask"
+    type_ = TensorType(boolean, (lengths.tensor.shape[0], lengths.places))
+    return Mask(Tensor(_free(graph, lengths.tensor), type_), lengths)
+
+
+def opposite_of(graph: Graph, t: Tensor) -> Mask:
+    """The mask that bools say which are true where a row is hidden."""
+    return Mask(Tensor(_free(graph, t), t.type), hidden=t)
+
+
+def _free(graph: Graph, t: Tensor) -> str:
+    """A name that no tensor of the graph has."""
+    name = f"{t.name}:mask"
     while name in graph.tensors:
         name += "'"
-    type_ = TensorType(boolean, (lengths.tensor.shape[0], lengths.places))
-    return Mask(Tensor(name, type_), lengths)
+    return name
 
 
-def add_mask(builder: GraphBuilder, lengths: Lengths, t: Tensor) -> Tensor:
-    """The mask as a tensor of a new graph, in which `t` is what stands for the lengths."""
-    name = f"{t.name}:mask"
+def add_mask(builder: GraphBuilder, mask: Mask, t: Tensor) -> Tensor:
+    """The mask as a tensor of a new graph, in which `t` is what stands for the input that says it."""
+    name, lengths = f"{t.name}:mask", mask.lengths
+    if lengths is None:
+        opposite: dict[str, Attr] = {"expr": E.unary("not", E.inp(0))}
+        return builder.emit(POINTWISE, [t], opposite, name=name, output=builder.local(name))
 
     def local(what: str) -> str:
         return builder.local(f"{name}:{what}")
@@ -110,3 +130,14 @@ def add_mask(builder: GraphBuilder, lengths: Lengths, t: Tensor) -> Tensor:
     return builder.emit(
         POINTWISE, [places, t], {"expr": expr}, name=name, output=builder.local(name)
     )
+
+
+def kept_symbol(graph: Graph, rows: Extent) -> Symbol:
+    """How many rows are kept, under a name that no other size has."""
+    types = [t.type for n in graph.nodes for t in n.outputs] + [t.type for t in graph.inputs]
+    taken = {s.name for t in types for s in symbols_of(*t.shape)}
+    name = NAME
+    while name in taken:
+        name += "_"
+    high = bounds(rows)[1]
+    return Symbol(name, 1, typical(rows), int(high) if high < float("inf") else None)

@@ -67,6 +67,8 @@ def labelled(graph: Graph, mask: Mask) -> dict[str, Rows]:
     """Where the rows of a mask lie, by tensor: from inputs forward, as far as ops work row by row."""
     batch, places = mask.tensor.shape[0], mask.tensor.shape[-1]
     rows = {mask.tensor.name: Rows(0, mask.tensor.type.rank - 1)}
+    if mask.hidden is not None:
+        rows[mask.hidden.name] = rows[mask.tensor.name]
     for t in graph.inputs:
         beside = _leading(t, batch, places)
         if beside is not None and t.name not in rows:

@@ -12,11 +12,8 @@ from math import prod
 
 from camshaft.ir import expr as E
 from camshaft.ir.attrs import expr_attr, int_attr
-from camshaft.ir.extents.bounds import bounds
-from camshaft.ir.extents.extent import Extent, extent_of, symbols_of
+from camshaft.ir.extents.extent import Extent, extent_of
 from camshaft.ir.extents.kept import Kept
-from camshaft.ir.extents.sizes import typical
-from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.graph import Graph, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.rebuild import Rebuild
@@ -36,13 +33,21 @@ from camshaft.ops import (
     TRANSPOSE,
 )
 from camshaft.passes.bodies import Body, compact
-from camshaft.passes.padding.lengths import Mask, add_mask, lengths_in, mask_of, may_be_mask
+from camshaft.passes.padding.lengths import (
+    NAME,
+    Mask,
+    add_mask,
+    kept_symbol,
+    lengths_in,
+    mask_of,
+    may_be_mask,
+    opposite_of,
+)
 from camshaft.passes.padding.needs import Plan, plan_for
 from camshaft.passes.padding.refusal import refusal
 from camshaft.passes.padding.rows import Rows, own_inputs, place_read
 
 HEAVY = (CONV, MATMUL, MATMUL_NBITS)
-NAME = "kept_rows"
 
 
 def skip_padding(graph: Graph, wanted: bool | None, *, level: int = 1) -> Graph:
@@ -54,8 +59,10 @@ def skip_padding(graph: Graph, wanted: bool | None, *, level: int = 1) -> Graph:
     """
     if wanted is False or (wanted is None and level < 1):
         return graph
+    inputs = [t for t in graph.inputs if may_be_mask(t)]
     masks = [
-        *(Mask(t) for t in graph.inputs if may_be_mask(t)),
+        *(Mask(t) for t in inputs),
+        *(opposite_of(graph, t) for t in inputs if t.type.dtype == boolean),
         *(mask_of(graph, found) for found in lengths_in(graph)),
     ]
     plans: list[Plan] = []
@@ -79,16 +86,17 @@ class _Packing(Rebuild):
 
     def __init__(self, graph: Graph, plan: Plan) -> None:
         self.plan = plan
-        symbol, lengths = _symbol(graph, plan.batch * plan.places), plan.mask.lengths
+        symbol, lengths = kept_symbol(graph, plan.batch * plan.places), plan.mask.lengths
         said = None if lengths is None else lengths.said
-        self.kept = Kept(symbol, plan.reads, plan.ones, said)
+        hidden = plan.mask.hidden is not None
+        self.kept = Kept(symbol, plan.reads, plan.ones, said, hidden)
         self.count = extent_of(self.kept.symbol)
         self.packed: dict[str, Tensor] = {}
         self._steps: tuple[Tensor, Tensor, Tensor] | None = None
         self._indices: dict[str, Tensor] = {}
         super().__init__(graph)
-        if lengths is not None:
-            made = add_mask(self.builder, lengths, self.get(lengths.tensor))
+        if plan.mask.source is not plan.mask.tensor:
+            made = add_mask(self.builder, plan.mask, self.get(plan.mask.source))
             self.put(plan.mask.tensor, made)
 
     def declared(self, t: Tensor) -> Tensor:
@@ -387,14 +395,3 @@ class _Packing(Rebuild):
         expr = E.select(is_kept, x, E.const(value, wide))
         expr = expr if wide == dtype else E.cast(expr, dtype)
         return self._emit(POINTWISE, [beside, dense], {"expr": expr}, old, "without padding")
-
-
-def _symbol(graph: Graph, rows: Extent) -> Symbol:
-    """How many rows are kept, under a name that no other size has."""
-    types = [t.type for n in graph.nodes for t in n.outputs] + [t.type for t in graph.inputs]
-    taken = {s.name for t in types for s in symbols_of(*t.shape)}
-    name = NAME
-    while name in taken:
-        name += "_"
-    high = bounds(rows)[1]
-    return Symbol(name, 1, typical(rows), int(high) if high < float("inf") else None)

@@ -80,7 +80,7 @@ def _not_hidden(graph: Graph, masks: Sequence[Mask], attentions: Sequence[Node])
     hidden = f"behind the lengths {name!r}" if mask.lengths else f"for which {name!r} is 0"
     return (
         f"{title} does not certainly hide keys {hidden}: its scores must become less there by "
-        f"{2 * USUAL_PRODUCT + UNDERFLOW:g} or more (minus infinity, -10000; of a mask whose 1 means hidden, give the model the opposite); or "
+        f"{2 * USUAL_PRODUCT + UNDERFLOW:g} or more (minus infinity, -10000; of numbers whose 1 means hidden, give the model the opposite); or "
         "leave skip_padding out"
     )
 
