@@ -266,6 +266,7 @@ def test_every_build_option_can_be_given(tmp_path: Path) -> None:
         state=["h=h_next"],
         threads=3,
         level=1,
+        goal="throughput",
         time_budget=5.0,
         timing_cache=tmp_path / "cache.json",
         frozen_cache=True,

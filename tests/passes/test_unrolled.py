@@ -11,8 +11,8 @@ import camshaft
 from camshaft.frontends.onnx import import_onnx
 from camshaft.ir.interpret import interpret
 from camshaft.ir.verify import verify
+from camshaft.passes.canonical.unrolled import MOST_STEPS, unrolled
 from camshaft.passes.pipeline import optimize
-from camshaft.passes.unrolled import MOST_STEPS, unrolled
 from recurrent_models import DIRECTIONS, Layer
 
 GIVEN = {"lstm": ("bias", "h", "c", "peepholes"), "gru": ("bias", "h"), "rnn": ("bias", "h")}

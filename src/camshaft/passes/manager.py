@@ -17,12 +17,13 @@ OnPass = Callable[[str, Graph], None]
 class Pass:
     """A function from graph to graph under a name.
 
-    level: lowest optimization level at which it runs (0: needed for correctness).
+    level: lowest optimization level at which it runs (0: needed for correctness).  highest: beyond which it does not.
     """
 
     name: str
     run: Callable[[Graph], Graph]
     level: int = 0
+    highest: int = 5
 
 
 def run_passes(
@@ -41,7 +42,7 @@ def run_passes(
     """
     face = _face(graph)
     for step in passes:
-        if step.level > level:
+        if not step.level <= level <= step.highest:
             continue
         try:
             graph = step.run(graph)

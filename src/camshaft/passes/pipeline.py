@@ -14,6 +14,7 @@ from camshaft.passes.canonical.equal_extents import settle_extents
 from camshaft.passes.canonical.long_axis import LONG_AXIS_RULES
 from camshaft.passes.canonical.rules import CANONICALIZATIONS, canonicalize
 from camshaft.passes.canonical.shapes import SHAPE_RULES
+from camshaft.passes.canonical.unrolled import unrolled
 from camshaft.passes.cse import merge_equal
 from camshaft.passes.fusions.affine import AFFINE_FUSIONS
 from camshaft.passes.fusions.attention import ATTENTION_FUSIONS
@@ -28,7 +29,6 @@ from camshaft.passes.layout.channels_last import to_channels_last
 from camshaft.passes.manager import OnPass, Pass, run_passes
 from camshaft.passes.qdq.few_bits import BLOCK_RULES
 from camshaft.passes.rewrite import Rewrite, rewrite
-from camshaft.passes.unrolled import unrolled
 
 FUSIONS: tuple[Rewrite, ...] = (
     *CANONICALIZATIONS,
@@ -52,6 +52,7 @@ ALL_REWRITES: tuple[Rewrite, ...] = (
 )
 
 PIPELINE: tuple[Pass, ...] = (
+    Pass("unroll", unrolled, highest=0),
     Pass("settle-extents", settle_extents),
     Pass("canonicalize", canonicalize),
     Pass("lower", partial(rewrite, rules=(*LOWERINGS, *BLOCK_RULES))),
@@ -65,7 +66,6 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("fuse-late", partial(rewrite, rules=(*FUSIONS, *LATE_FUSIONS)), level=1),
     Pass("long-axis", partial(rewrite, rules=(*LONG_AXIS_RULES, *SHAPE_RULES))),
 )
-UNROLL = Pass("unroll", unrolled)
 SIBLINGS = Pass("merge-siblings", merge_siblings)
 
 
@@ -80,8 +80,7 @@ def optimize(
 
     level: 0 for the unfused graph, 1 or more for all fusions.  check, on_pass: see `run_passes`.
     """
-    passes = (UNROLL, *PIPELINE) if level == 0 else PIPELINE
-    return run_passes(graph, passes, level=level, check=check, on_pass=on_pass)
+    return run_passes(graph, PIPELINE, level=level, check=check, on_pass=on_pass)
 
 
 def with_merged_siblings(
