@@ -6,7 +6,6 @@ own build, since the fastest kernels of one thread are not those of several, and
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from camshaft.bench.many import measure_throughput
+from camshaft.bench.runners import CamshaftRunner
 from camshaft.errors import ConfigError
 from camshaft.feeds import decisions, typical_feeds
 from camshaft.frontends.onnx import Imported
@@ -64,23 +65,9 @@ def measured(
 def _rate(engine: Engine, sharing: Sharing, feeds: Mapping[str, Any], seconds: float) -> float:
     with ExitStack() as stack:
         streams = [stack.enter_context(Stream()) for _ in range(sharing.streams)]
-        contexts = [
-            stack.enter_context(engine.create_context(sharing.threads, stream=s)) for s in streams
-        ]
-        for future in [c.run_async(feeds) for c in contexts]:
-            future.result()
-        start = time.perf_counter()
-
-        def calls(context: Any) -> int:
-            count = 0
-            while not count or time.perf_counter() < start + seconds:
-                context.run(feeds)
-                count += 1
-            return count
-
-        pairs = zip(streams, contexts, strict=True)
-        done = sum(f.result() for f in [s.submit(calls, c) for s, c in pairs])
-        return done / (time.perf_counter() - start)
+        return measure_throughput(
+            lambda: CamshaftRunner(engine, feeds, sharing.threads), streams, seconds, warm_up=0.0
+        ).throughput
 
 
 def chosen(rates: Mapping[Sharing, float]) -> Sharing:

@@ -25,6 +25,7 @@ from camshaft.cli.source import Opened, is_engine_file, open_source
 from camshaft.cpus import available_cpus
 from camshaft.errors import ConfigError
 from camshaft.machine.description import describe
+from camshaft.many_requests import Sharing
 from camshaft.runtime.profile import Profile
 from camshaft.runtime.streams import Stream
 
@@ -177,8 +178,7 @@ def _side_by_side(
                 lambda: CamshaftRunner(opened.engine, feeds, threads, OURS), own, *seconds
             )
     marks = ", ".join(f"{name} {ms:.4f}" for name, ms in many.percentiles_ms.items())
-    each = "1 thread" if threads == 1 else f"{threads} threads"
-    shown.line(f"{source}, {streams} streams of {each}, on {describe()['processor']}")
+    shown.line(f"{source}, {Sharing(streams, threads)}, on {describe()['processor']}")
     shown.line(f"latency    {marks} ms ({many.calls} calls)")
     shown.line(f"throughput {many.throughput:.1f} calls/s")
     shown.data(_described(source, opened, feeds, threads) | {"streams": many.to_json()})
