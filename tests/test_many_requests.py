@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +12,25 @@ from onnx import helper
 import camshaft
 from camshaft import ConfigError, StreamPool
 from camshaft.config import BuildConfig
-from camshaft.many_requests import Sharing, chosen, sharings, told
+from camshaft.many_requests import Rates, Sharing, chosen, sharings, told
 from camshaft.session import BuildSession
 from open_engines import open_model
 from script_models import text_model
 
 QUICK = {"optimization_level": 1, "goal": "throughput"}
+FEW = {"x": ("n=1..3", 16)}
+"""Batches of 1 and 2 are measured."""
 NET = open_model(
     [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("Relu", ["h"], ["y"])],
     {"x": ["n", 16]},
     ["y"],
     {"w": np.ones((16, 4), np.float32)},
+)
+LARGE = open_model(
+    [helper.make_node("MatMul", ["x", "w"], ["y"])],
+    {"x": ["n", 2048]},
+    ["y"],
+    {"w": np.ones((2048, 2048), np.float32)},
 )
 
 
@@ -38,13 +47,44 @@ def test_more_streams_must_be_faster() -> None:
     assert chosen({one: 100.0, two: 150.0, four: 160.0}) == four
     assert chosen({one: 100.0, two: 101.0, four: 99.0}) == one
     assert (
-        told({one: 10.0, two: 15.5}, two)
+        told(Rates({one: 10.0, two: 15.5}, whole=True), two)
         == "2 streams of 2 threads: 15.5 calls/s (1 stream of 4 threads 10.0)"
     )
 
 
+def test_larger_batches_must_be_faster_still() -> None:
+    one, two = Sharing(1, 2), Sharing(2, 1)
+    more = {replace(s, batch=b): s for s in (one, two) for b in (2, 4)}
+    rates = {one: 100.0, two: 110.0} | dict.fromkeys(more, 114.0)
+    assert chosen(rates) == two
+    assert chosen(rates | {Sharing(2, 1, 4): 130.0}) == Sharing(2, 1, 4)
+    assert str(Sharing(2, 1, 4)) == "2 streams of 1 thread, batches of 4"
+
+
+def test_the_batch_is_measured_and_kept(tmp_path: Path) -> None:
+    session = BuildSession(LARGE, BuildConfig(shapes={"x": ("n=1..16", 2048)}, threads=1, **QUICK))  # type: ignore[arg-type]
+    engine = session.run()
+    batch = engine.fingerprint.batch
+    assert batch > 1  # a row alone reads all weights for itself
+    assert f"batches of {batch}" in session.goal_summary and "rows/s" in session.goal_summary
+    engine.save(tmp_path / "net.engine")
+    with StreamPool(camshaft.load(tmp_path / "net.engine")) as pool:
+        assert pool.batch == batch
+
+
+@pytest.mark.parametrize("op", ["Softmax", "CumSum"])
+def test_rows_that_depend_on_each_other_are_not_joined(op: str) -> None:
+    more = {"axis": 0} if op == "Softmax" else {}
+    nodes = [helper.make_node(op, ["x", *(["zero"] if not more else [])], ["y"], **more)]
+    weights = {} if more else {"zero": np.array(0)}
+    model = open_model(nodes, {"x": ["n", 16]}, ["y"], weights)
+    session = BuildSession(model, BuildConfig(threads=1, **QUICK))  # type: ignore[arg-type]
+    assert session.run().fingerprint.batch == 1
+    assert "'y' of a row changes" in session.goal_summary
+
+
 def test_the_engine_knows_its_streams(tmp_path: Path) -> None:
-    session = BuildSession(NET, BuildConfig(threads=2, **QUICK))  # type: ignore[arg-type]
+    session = BuildSession(NET, BuildConfig(shapes=FEW, threads=2, **QUICK))  # type: ignore[arg-type]
     engine = session.run()
     streams, threads = engine.fingerprint.streams, engine.threads
     assert streams * threads == 2 and session.goal_summary.startswith(
@@ -66,7 +106,9 @@ def test_the_engine_knows_its_streams(tmp_path: Path) -> None:
 
 def test_calibration_is_read_once_for_all_builds() -> None:
     batches = ({"x": np.full((2, 16), n, np.float32)} for n in range(1, 4))
-    engine = camshaft.build(NET, calibration=batches, precision={"int8"}, threads=2, **QUICK)
+    engine = camshaft.build(
+        NET, calibration=batches, precision={"int8"}, shapes=FEW, threads=2, **QUICK
+    )
     assert engine.fingerprint.streams
 
 

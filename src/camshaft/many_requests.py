@@ -1,14 +1,15 @@
 """Builds for throughput: how many streams, of how many threads each, answer most requests on this machine.
 
 Each way to share the processors (1 stream of all threads, 2 of half as many, ... as many streams as threads) has its
-own build, since the fastest kernels of one thread are not those of several, and is then measured with all its streams at work.
+own build, since the fastest kernels of one thread are not those of several, and is then measured with all its streams at work; where
+the batch is open and rows do not depend on each other, with calls of 1, 2, 4, ... rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,25 +21,37 @@ from camshaft.feeds import decisions, typical_feeds
 from camshaft.frontends.onnx import Imported
 from camshaft.ir.graph import Graph
 from camshaft.ir.types import TensorType
+from camshaft.runtime.batching import batch_symbol
 from camshaft.runtime.engine import Engine
 from camshaft.runtime.streams import Stream
 
 SECONDS = 0.4
 """How long each way is measured in a round."""
 ROUNDS = 3
+LARGEST = 64
+"""Most rows of a call that are tried."""
+MISSES = 2
+"""After so many batches in a row that gain nothing none larger is tried."""
+CLOSE = 1e-3
+"""How far an answer may move with the other rows of its call, relative to the output's largest magnitude: kernels of other batches
+round in another order."""
 _ENOUGH = 1.02
 """So much faster must more streams be, which take more memory and answer each request later."""
+_ENOUGH_ROWS = 1.05
+"""So much faster must a larger batch be, which answers later still."""
 
 
 @dataclass(frozen=True)
 class Sharing:
-    """streams: requests that are answered at the same time.  threads: of each."""
+    """streams: calls that are made at the same time.  threads: of each.  batch: rows of a call."""
 
     streams: int
     threads: int
+    batch: int = 1
 
     def __str__(self) -> str:
-        return f"{_count(self.streams, 'stream')} of {_count(self.threads, 'thread')}"
+        batch = f", batches of {self.batch}" if self.batch > 1 else ""
+        return f"{_count(self.streams, 'stream')} of {_count(self.threads, 'thread')}{batch}"
 
 
 def _count(n: int, what: str) -> str:
@@ -51,14 +64,55 @@ def sharings(threads: int) -> list[Sharing]:
     return [Sharing(threads // t, t) for t in sorted(each, reverse=True)]
 
 
+@dataclass(frozen=True)
+class Rates:
+    """Rows a second of each way to share.  whole: calls a second instead, as requests are not joined; why: for what reason."""
+
+    found: Mapping[Sharing, float]
+    whole: bool = False
+    why: str = ""
+
+
 def measured(
-    engines: Mapping[Sharing, Engine], feeds: Mapping[str, Any], seconds: float = SECONDS
+    engines: Mapping[Sharing, Engine], feeds: Mapping[str, np.ndarray], seconds: float = SECONDS
+) -> Rates:
+    """Each engine, shared so; the best of several rounds, in turn.  feeds: of a call at typical sizes."""
+    some = next(iter(engines.values()))
+    symbol = batch_symbol(some.inputs, some.outputs)
+    if symbol is None:
+        return Rates(_best(engines, lambda _: feeds, seconds), whole=True)
+    most = min(LARGEST, LARGEST if symbol.high is None else symbol.high)
+    why = "" if most == 1 else dependence(some, feeds, max(symbol.low, min(most, 3)))
+    if symbol.low > 1 or why:
+        return Rates(_best(engines, lambda _: feeds, seconds), whole=True, why=why)
+    found: dict[Sharing, float] = {}
+    misses, batch = dict.fromkeys(engines, 0), 1
+    while batch <= most and (going := [s for s in engines if misses[s] < MISSES]):
+        ways = {replace(s, batch=batch): engines[s] for s in going}
+        calls = _best(ways, lambda s: rows_of(feeds, s.batch), seconds)
+        found |= {s: rate * s.batch for s, rate in calls.items()}
+        for sharing in going:
+            misses[sharing] = 0 if _gains(found, sharing, batch) else misses[sharing] + 1
+        batch *= 2
+    return Rates(found)
+
+
+def _gains(found: Mapping[Sharing, float], sharing: Sharing, batch: int) -> bool:
+    """Whether a batch is faster than all smaller ones of that sharing."""
+    smaller = [r for s, r in found.items() if replace(s, batch=1) == sharing and s.batch < batch]
+    return found[replace(sharing, batch=batch)] >= _ENOUGH * max(smaller, default=0.0)
+
+
+def _best(
+    engines: Mapping[Sharing, Engine],
+    feeds: Callable[[Sharing], Mapping[str, np.ndarray]],
+    seconds: float,
 ) -> dict[Sharing, float]:
-    """Requests a second of each engine, shared so; the best of several rounds, in turn."""
+    """Calls a second."""
     best = dict.fromkeys(engines, 0.0)
     for _ in range(ROUNDS):
         for sharing, engine in engines.items():
-            best[sharing] = max(best[sharing], _rate(engine, sharing, feeds, seconds))
+            best[sharing] = max(best[sharing], _rate(engine, sharing, feeds(sharing), seconds))
     return best
 
 
@@ -70,18 +124,51 @@ def _rate(engine: Engine, sharing: Sharing, feeds: Mapping[str, Any], seconds: f
         ).throughput
 
 
+def rows_of(feeds: Mapping[str, np.ndarray], rows: int) -> dict[str, np.ndarray]:
+    """So many rows like those of `feeds`."""
+    return {n: np.resize(a, (rows, *a.shape[1:])) for n, a in feeds.items()}
+
+
+def dependence(engine: Engine, feeds: Mapping[str, np.ndarray], rows: int) -> str:
+    """Why requests must not be joined: which output of a row changes with the others; "" if none does for random rows."""
+    rng, mixed = np.random.default_rng(1), rows_of(feeds, rows)
+    for name, array in mixed.items():
+        if array.dtype.kind == "f":
+            mixed[name] = rng.standard_normal(array.shape).astype(array.dtype)
+        elif array.dtype.kind in "iu" and not array.any():
+            mixed[name] = rng.integers(0, 2, array.shape).astype(array.dtype)
+    together = engine(mixed)
+    for row in range(rows):
+        alone = engine({n: a[row : row + 1] for n, a in mixed.items()})
+        for name, want in alone.items():
+            got = together[name][row : row + 1]
+            near = CLOSE * float(np.max(np.abs(want), initial=0.0, where=np.isfinite(want)))
+            if not np.allclose(got, want, rtol=0, atol=near, equal_nan=True):
+                return f"output {name!r} of a row changes with the other rows of a call"
+    return ""
+
+
 def chosen(rates: Mapping[Sharing, float]) -> Sharing:
-    """The sharing of most requests a second; of those that are about as good the one with the fewest streams."""
+    """The sharing of most rows a second; of those that are about as good the one with the smallest batch, then the fewest streams."""
     most = max(rates.values())
-    near = [s for s, rate in rates.items() if rate * _ENOUGH >= most]
+    batch = min(s.batch for s, rate in rates.items() if rate * _ENOUGH_ROWS >= most)
+    own = {s: rate for s, rate in rates.items() if s.batch == batch}
+    near = [s for s, rate in own.items() if rate * _ENOUGH >= max(own.values())]
     return min(near, key=lambda s: s.streams)
 
 
-def told(rates: Mapping[Sharing, float], winner: Sharing) -> str:
-    """The decision in words."""
-    others = [f"{s} {rate:.1f}" for s, rate in rates.items() if s != winner]
-    beside = f" ({', '.join(others)})" if others else ""
-    return f"{winner}: {rates[winner]:.1f} calls/s{beside}"
+def told(rates: Rates, winner: Sharing) -> str:
+    """The decision in words, beside the best of each other number of streams."""
+    found, what = rates.found, "calls" if rates.whole else "rows"
+    best: dict[int, Sharing] = {}
+    for s, rate in found.items():
+        if s.streams not in best or rate > found[best[s.streams]]:
+            best[s.streams] = s
+    best[winner.streams] = replace(winner, batch=1)
+    others = [f"{s} {found[s]:.1f}" for s in best.values() if s != winner]
+    beside = f" ({'; '.join(others)})" if others else ""
+    why = f"; requests are not joined: {rates.why}" if rates.why else ""
+    return f"{winner}: {found[winner]:.1f} {what}/s{beside}{why}"
 
 
 def feeds_of(graph: Graph, whole: Imported | None) -> dict[str, np.ndarray]:

@@ -229,11 +229,12 @@ class BuildSession:
             engines[sharing] = part.run()
         with self._stage("measuring"):
             rates = measured(engines, feeds)
-        best = chosen(rates)
+        best = chosen(rates.found)
         for name in _RESULTS:
-            setattr(self, name, getattr(parts[best], name))
+            setattr(self, name, getattr(parts[replace(best, batch=1)], name))
         self.goal_summary = told(rates, best)
-        return engines[best].for_streams(best.streams, self.config.summary())
+        engine = engines[replace(best, batch=1)]
+        return engine.for_streams(best.streams, best.batch, self.config.summary())
 
     def _forget_weights(self) -> None:
         """Let go of the graph as imported, whose weights the optimized one may have in another form."""

@@ -231,9 +231,9 @@ class Engine:
     def _runner_code(fingerprint: Fingerprint) -> bytes:
         return driver_named(fingerprint.driver).runner_code(fingerprint.target)
 
-    def for_streams(self, streams: int, config: str) -> Self:
-        """The engine, which says that it was built for so many streams.  config: how its build is told of."""
-        fingerprint = replace(self.fingerprint, streams=streams, config=config)
+    def for_streams(self, streams: int, batch: int, config: str) -> Self:
+        """The engine, which says that it was built for so many streams, and calls of so many rows.  config: how its build is told of."""
+        fingerprint = replace(self.fingerprint, streams=streams, batch=batch, config=config)
         self.manifest = replace(self.manifest, fingerprint=fingerprint)
         return self
 

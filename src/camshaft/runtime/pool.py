@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,12 +13,13 @@ import numpy as np
 
 from camshaft.cpus import available_cpus
 from camshaft.errors import ConfigError
+from camshaft.runtime.batching import Request, Waiting, batch_symbol, joined, parted
 from camshaft.runtime.closing import Closing
 from camshaft.runtime.engine import Engine
 from camshaft.runtime.streams import Future, Stream, available_cores
 
 AHEAD = 2
-"""Requests of each stream that `StreamPool.map` has in work: one is done, the next one waits."""
+"""Calls of each stream that `StreamPool.map` has requests for: one is made, the next one waits."""
 
 
 class StreamPool(Closing):
@@ -29,15 +31,19 @@ class StreamPool(Closing):
         streams: int | None = None,
         threads: int | None = None,
         *,
+        batch: int | None = None,
         pinned: bool = False,
     ) -> None:
-        """streams: how many requests are answered at the same time.  threads: workers of each.  None: what was measured
+        """streams: how many calls are made at the same time.  threads: workers of each.  None: what was measured
         to be best where the engine was built with goal="throughput"; else 1 thread, and a stream for each processor.
+        batch: most rows of a call: requests that wait while all streams are at work are joined along the leading axis of
+        their arrays, where the other axes are equal; none waits for others to come.  Right only where a row's answer does not depend
+        on other rows.  None: what was measured, else 1.
         pinned: whether each stream keeps to processors of its own, which helps
         on a machine that does nothing else, and hurts beside other work.
 
-        ConfigError if there are not so many processors to pin to, if the engine was not built for `threads`, or if it keeps states,
-        which belong to one sequence of calls.
+        ConfigError if there are not so many processors to pin to, if the engine was not built for `threads` or takes no such
+        batch, or if it keeps states, which belong to one sequence of calls.
         """
         if engine.states:
             raise ConfigError(
@@ -50,6 +56,8 @@ class StreamPool(Closing):
             streams = tuned or max(1, available_cpus() // max(1, threads))
         if isinstance(streams, bool) or not isinstance(streams, int) or streams < 1:
             raise ConfigError(f"streams={streams!r} must be a whole number from 1 on")
+        self.batch = _batch(engine, batch)
+        self._queue = Waiting(self.batch)
         cores = available_cores()
         if pinned and streams * threads > len(cores):
             raise ConfigError(
@@ -74,17 +82,44 @@ class StreamPool(Closing):
         return f"StreamPool of {len(self.streams)} x {self._contexts[0].threads} threads"
 
     def submit(self, inputs: Mapping[str, Any]) -> Future[dict[str, np.ndarray]]:
-        """Answer a request with the stream that has the fewest: a future of the outputs by name.
+        """Answer a request as soon as a stream is free: a future of the outputs by name.
 
         The arrays must stay as they are until it is done.  Errors of `ExecutionContext.run` come from the future; ConfigError
         if the pool is closed.
         """
-        with self._lock:
+        request = Request.of(inputs)
+        with self._lock:  # what the stream does waits for it
             n = min(range(len(self._waiting)), key=self._waiting.__getitem__)
-            future = self._contexts[n].run_async(inputs)
+            request.future.stream = self.streams[n]
+            self.streams[n].submit(self._answer_next, n)
+            self._queue.add(request)
             self._waiting[n] += 1
-        future.add_done_callback(partial(self._note_done, n))
-        return future
+        return request.future
+
+    def _answer_next(self, n: int) -> None:
+        """Make a call of stream `n`, for as many requests as can be joined; there is one of these for each request."""
+        with self._lock:
+            taken = self._queue.take()
+        requests = [r for r in taken if r.future.set_running_or_notify_cancel()]
+        if requests:
+            self._answer(self._contexts[n].run, requests)
+        with self._lock:
+            self._waiting[n] -= 1
+
+    def _answer(self, run: Run, requests: Sequence[Request]) -> None:
+        """One call, or where joined requests fail, one for each, so that an error is told to whom it concerns."""
+        single = len(requests) == 1
+        try:
+            outputs = run(requests[0].inputs if single else joined(requests))
+            answers = [outputs] if single else parted(outputs, requests)
+        except BaseException as error:  # noqa: BLE001 (handed to whoever waits)
+            if single:
+                _settle(partial(requests[0].future.set_exception, error))
+            for request in () if single else requests:
+                self._answer(run, [request])
+            return
+        for request, answer in zip(requests, answers, strict=True):
+            _settle(partial(request.future.set_result, answer))
 
     def map(self, requests: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, np.ndarray]]:
         """The answers to requests, in their order; as many requests are taken ahead as keep all streams at work."""
@@ -92,7 +127,7 @@ class StreamPool(Closing):
         try:
             for inputs in requests:
                 begun.append(self.submit(inputs))
-                if len(begun) == AHEAD * len(self.streams):
+                if len(begun) == AHEAD * len(self.streams) * self.batch:
                     yield begun.popleft().result()
             while begun:
                 yield begun.popleft().result()
@@ -110,6 +145,30 @@ class StreamPool(Closing):
         for context in self._contexts:
             context.close()
 
-    def _note_done(self, n: int, _: object) -> None:
-        with self._lock:
-            self._waiting[n] -= 1
+
+Run = Callable[[Mapping[str, Any]], dict[str, np.ndarray]]
+
+
+def _settle(do: Callable[[], None]) -> None:
+    """Hand out an answer; a callback that raises keeps no other request from its own."""
+    try:
+        do()
+    except BaseException:  # noqa: BLE001
+        sys.excepthook(*sys.exc_info())
+
+
+def _batch(engine: Engine, batch: int | None) -> int:
+    """Most rows of a call."""
+    if batch is None:
+        return max(1, engine.fingerprint.batch)
+    if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
+        raise ConfigError(f"batch={batch!r} must be a whole number from 1 on")
+    symbol = batch_symbol(engine.inputs, engine.outputs)
+    if batch > 1 and symbol is None:
+        raise ConfigError(
+            f"batch={batch}: requests can be joined where all inputs and outputs begin with the same open size, which those of this "
+            "engine do not; leave batch out, or build with shapes= that leave the batch open"
+        )
+    if symbol is not None and symbol.high is not None and batch > symbol.high:
+        raise ConfigError(f"batch={batch}: the engine takes {symbol.name} up to {symbol.high}")
+    return batch

@@ -17,7 +17,8 @@ class Fingerprint:
     target: name of the target compiled for.  features: CPU features the code needs, sorted.
     camshaft, llvmlite: versions.  format: engine file format.
     model: hash of the source model.  config: one-line summary of the build's options.  streams: contexts that answer requests
-    side by side, where it was built for throughput; 0: for latency.
+    side by side, where it was built for throughput; 0: for latency.  batch: most rows of the calls that answer them; 0 and 1:
+    requests are not joined.
     """
 
     driver: str
@@ -29,6 +30,7 @@ class Fingerprint:
     model: str = ""
     config: str = ""
     streams: int = 0
+    batch: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,9 +156,9 @@ class ScriptEngine(Engine):
             part.link()
         return self.parts[0].link() if self.parts else None  # type: ignore[return-value]
 
-    def for_streams(self, streams: int, config: str) -> Self:
+    def for_streams(self, streams: int, batch: int, config: str) -> Self:
         """As of `Engine`."""
-        fingerprint = replace(self.fingerprint, streams=streams, config=config)
+        fingerprint = replace(self.fingerprint, streams=streams, batch=batch, config=config)
         self.scripted = replace(self.scripted, fingerprint=fingerprint)
         return self
 
