@@ -29,6 +29,7 @@ from camshaft.passes.layout.channels_last import to_channels_last
 from camshaft.passes.manager import OnPass, Pass, run_passes
 from camshaft.passes.qdq.few_bits import BLOCK_RULES
 from camshaft.passes.rewrite import Rewrite, rewrite
+from camshaft.recurrence.chains import fuse_cells
 
 FUSIONS: tuple[Rewrite, ...] = (
     *CANONICALIZATIONS,
@@ -55,6 +56,7 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("unroll", unrolled, highest=0),
     Pass("settle-extents", settle_extents),
     Pass("canonicalize", canonicalize),
+    Pass("recurrence", fuse_cells, level=1),
     Pass("lower", partial(rewrite, rules=(*LOWERINGS, *BLOCK_RULES))),
     Pass("layout", to_channels_last),
     Pass("clean", canonicalize),

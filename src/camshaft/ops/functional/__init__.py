@@ -190,6 +190,7 @@ from camshaft.ops.functional.recurrent import (
     CellWeights,
     cell_activation,
     recurrent,
+    recurrent_of,
 )
 from camshaft.ops.functional.reduction import (
     amax,
@@ -354,6 +355,7 @@ __all__ = [
     "quantize",
     "reciprocal",
     "recurrent",
+    "recurrent_of",
     "relu",
     "remainder",
     "resampled",

@@ -92,6 +92,21 @@ def recurrent(
         **options,
         "peepholes": weights.peepholes,
     }
+    return recurrent_of(builder, gates, r, cell, backward, given)
+
+
+def recurrent_of(
+    builder: GraphBuilder,
+    gates: Tensor,
+    r: Tensor,
+    cell: Cell,
+    backward: Sequence[bool],
+    given: Mapping[str, Tensor | None],
+) -> tuple[Tensor, ...]:
+    """Y [T, D, N, H] and the last states [D, N, H], of what the input adds to the gates [T, N, D*G*H].
+
+    given: further inputs of the op "recurrent" by name; None: absent.
+    """
     there = {name: given[name] for name in OPTIONS if given.get(name) is not None}
     functions = dict(zip("fgh", cell.functions, strict=False))
     assert len(cell.functions) == FUNCTIONS[cell.kind]

@@ -28,6 +28,7 @@ from camshaft.frontends.onnx.scripts.control.node import (
     optional_input,
     scalar_input,
 )
+from camshaft.frontends.onnx.scripts.control.recurrent import Collected, Iterations, as_layers
 from camshaft.frontends.onnx.scripts.scope import HostValue, Value
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.graph import Tensor
@@ -88,9 +89,18 @@ def _looped(c: Control, graph: GraphProto, carried: Sequence[Value]) -> list[Val
     scalar = TensorType(i64, ())
     counter = HostValue(c.claim("iteration"), scalar, tensor_proto(scalar))
     flag = c.constant(np.array(True), "condition")
+    kept = c.scope.shared.snapshot()
     body = settled(c, graph, carried, [counter, flag], leading=True)
-    collected = body.results[1 + len(carried) :]
+    after, collected = body.results[1 : 1 + len(carried)], body.results[1 + len(carried) :]
     trips = _trips(c, body.results[0])
+    if trips is not None:
+        iterations = Iterations(trips, {}, counter.name)
+        layers = as_layers(
+            c, body, carried, after, [Collected(v, 0) for v in collected], iterations
+        )
+        if layers is not None:
+            c.scope.shared.restore(kept)
+            return layers
     outputs = [final(c, i, v, body.hidden) for i, v in enumerate([*body.given, *collected])]
     for i in range(len(carried), len(outputs)):
         outputs[i] = along(outputs[i], 0, trips, c.fresh(outputs[i].name))

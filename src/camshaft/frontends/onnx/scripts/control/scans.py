@@ -18,6 +18,7 @@ from camshaft.frontends.onnx.scripts.control.carried import (
     stacked,
 )
 from camshaft.frontends.onnx.scripts.control.node import EMPTY, Control, check_results, graph_of
+from camshaft.frontends.onnx.scripts.control.recurrent import Collected, Iterations, as_layers
 from camshaft.frontends.onnx.scripts.scope import HostValue, Value
 from camshaft.ir.extents.constraints import require_equal
 from camshaft.ir.extents.extent import Extent
@@ -162,8 +163,24 @@ def _scanned(
         for i, (v, axis) in enumerate(zip(sequences, form.axes, strict=True))
     ]
     first = [_element(c, v, None, lead, len(elements) + i) for i, v in enumerate(carried)]
+    kept = c.scope.shared.snapshot()
     body = settled(c, graph, first, elements, leading=False)
     collected = body.results[len(carried) :]
+    if not batched and len(set(form.backward)) == 1:
+        parts = zip(sequences, form.axes, strict=True)
+        seen = {e.name: part for e, part in zip(elements, parts, strict=True)}
+        ends = zip(collected, form.output_axes, form.output_backward, strict=True)
+        layers = as_layers(
+            c,
+            body,
+            carried,
+            body.results[: len(carried)],
+            [Collected(v, axis, bool(back)) for v, axis, back in ends],
+            Iterations(length, seen, backward=bool(form.backward[0])),
+        )
+        if layers is not None:
+            c.scope.shared.restore(kept)
+            return layers
     outputs = [final(c, i, v, body.hidden) for i, v in enumerate([*body.given, *collected])]
     batch = (*carried, *sequences)[0].type.shape[0]  # type: ignore[union-attr]
     for i, value in enumerate(outputs):
