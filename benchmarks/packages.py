@@ -195,11 +195,25 @@ PIPECAT = Package(
     "0352f504b44e78bdf524e45af4bc759601c835b9b7dc195efe5e03384b974a44",
     "BSD-2-Clause",
 )
+POCKETSPHINX = Package(
+    "pocketsphinx",
+    "0.1.15",
+    "pocketsphinx-0.1.15.tar.gz",
+    "34d290745c7dbe6fa2cac9815b5c19d10f393e528ecd70e779c21ebc448f9b63",
+    "BSD",
+)
 RAPIDOCR = Package(
     "rapidocr-onnxruntime",
     "1.4.4",
     "rapidocr_onnxruntime-1.4.4-py3-none-any.whl",
     "971d7d5f223a7a808662229df1ef69893809d8457d834e6373d3854bc1782cbf",
+    "Apache-2.0",
+)
+RESEMBLYZER = Package(
+    "resemblyzer",
+    "0.1.4",
+    "Resemblyzer-0.1.4-py3-none-any.whl",
+    "8f12eb2f1a9982d32e8db7856de754709b59c93a77bcf0ff536584b619a9dd1f",
     "Apache-2.0",
 )
 SCRFD = Package(

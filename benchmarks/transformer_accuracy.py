@@ -122,17 +122,21 @@ def markdown(rows: Sequence[Row]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line: prints the table; exit status 1 if a target is missed or a build failed."""
-    parser = argparse.ArgumentParser("python -m benchmarks.transformer_accuracy")
+    return report("python -m benchmarks.transformer_accuracy", subjects(), OUT, arguments)
+
+
+def report(
+    program: str, held: Sequence[Subject], out: Path, arguments: Sequence[str] | None
+) -> int:
+    """The command line of a benchmark of these subjects."""
+    parser = argparse.ArgumentParser(program)
     parser.add_argument("subjects", nargs="*", help="beginnings of names; default: all")
     parser.add_argument("--precision", default=",".join(PRECISIONS))
     parser.add_argument("--level", type=int, default=1, help="optimization level (default 1)")
-    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--out", type=Path, default=out)
     options = parser.parse_args(arguments)
-    chosen = [
-        s
-        for s in subjects()
-        if not options.subjects or s.name.lower().startswith(tuple(options.subjects))
-    ]
+    beginnings = tuple(name.lower() for name in options.subjects)
+    chosen = [s for s in held if not beginnings or s.name.lower().startswith(beginnings)]
     rows: list[Row] = []
     for subject in chosen:
         print(subject.name, file=sys.stderr, flush=True)

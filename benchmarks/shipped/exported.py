@@ -1,4 +1,5 @@
-"""all-MiniLM-L6-v2, a BERT whose package ships weights: exported to ONNX by both exporters of torch.
+"""Models whose packages ship weights, exported to ONNX with torch: all-MiniLM-L6-v2, a BERT, by both exporters, and
+Resemblyzer's speaker encoder.
 
 Needs torch and transformers (`make venv-bench`).
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -25,21 +27,49 @@ def export_bert(package: Package, *, dynamo: bool) -> Path:
     Inputs input_ids and attention_mask, int64 [batch, seq]; output hidden, float32 [batch, seq, 384].
     """
     path = CACHE / f"{package.name}-{'dynamo' if dynamo else 'torchscript'}.onnx"
-    if path.is_file():
-        return path
-    try:
+
+    def make(made: Path) -> None:
         bert = importlib.import_module("benchmarks.shipped.bert")
         if dynamo:
             importlib.import_module("onnxscript")
         net = bert.Hidden(bert.bert_of(package, "eager"))
-    except ImportError as error:
-        raise FetchError(
-            f"{package.name} ships weights; exporting them needs {error.name}"
-        ) from error
+        _export(net.eval(), made, dynamo=dynamo)  # the wrapper too: the exporter restores modes
+
+    return _made(path, package, make)
+
+
+def export_speaker_encoder(package: Package) -> Path:
+    """The file, exported on first use; FetchError where torch is not installed.
+
+    Input mels, float32 [n, t, 40]; output embeds, float32 [n, 256], each of length 1.
+    """
+
+    def make(made: Path) -> None:
+        torch = importlib.import_module("torch")
+        net = importlib.import_module("benchmarks.shipped.speaker").encoder_of(package)
+        axes = {"mels": {0: "n", 1: "t"}, "embeds": {0: "n"}}
+        names: dict[str, Any] = {"input_names": ["mels"], "output_names": ["embeds"]}
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on LSTMs of any batch, which get zeros here
+            example = (torch.zeros(2, 160, 40),)
+            options = {"dynamo": False, "opset_version": 17, "dynamic_axes": axes}
+            torch.onnx.export(net, example, str(made), **names, **options)
+
+    return _made(CACHE / f"{package.name}.onnx", package, make)
+
+
+def _made(path: Path, package: Package, make: Callable[[Path], None]) -> Path:
+    if path.is_file():
+        return path
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
         made = Path(scratch) / path.name
-        _export(net.eval(), made, dynamo=dynamo)  # the wrapper too: the exporter restores modes
+        try:
+            make(made)
+        except ImportError as error:
+            raise FetchError(
+                f"{package.name} ships weights; exporting them needs {error.name}"
+            ) from error
         os.replace(made, path)
     return path
 
@@ -64,5 +94,6 @@ def _export(net: Any, path: Path, *, dynamo: bool) -> None:
 EXPORTS: Mapping[str, Callable[[Package], Path]] = {
     "torchscript": partial(export_bert, dynamo=False),
     "dynamo": partial(export_bert, dynamo=True),
+    "speaker": export_speaker_encoder,
 }
-"""Name of an exporter -> what makes the file of a package that ships weights."""
+"""Name of an export -> what makes the file of a package that ships weights."""

@@ -257,6 +257,13 @@ MODELS: tuple[Shipped, ...] = (
     ),
     Shipped("minilm_torchscript", packages.MINILM, "torchscript", _BERT),
     Shipped("minilm_dynamo", packages.MINILM, "dynamo", _BERT),
+    Shipped(
+        "resemblyzer",
+        packages.RESEMBLYZER,
+        "speaker",
+        {"mels": uniform(0, 0.05, (1, 160, 40), (4, 160, 40), (2, 77, 40))},
+        recurrent=True,
+    ),
 )
 
 

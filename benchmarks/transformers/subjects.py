@@ -237,11 +237,16 @@ def _sounds() -> list[Feeds]:
     features = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(features)
     rng = np.random.default_rng(0)
-    waves = [_wave(p) for p in sorted(folder.rglob("*.wav"))]
+    waves = sounds()
     rows = [np.concatenate([waves[i] for i in rng.permutation(len(waves))]) for _ in range(8)]
-    sounds = [*waves, *(r[: RATE * 8] + rng.normal(0, 0.02, len(r[: RATE * 8])) for r in rows)]
+    heard = [*waves, *(r[: RATE * 8] + rng.normal(0, 0.02, len(r[: RATE * 8])) for r in rows)]
     make = features.compute_whisper_log_mel_features
-    return [{"input_features": np.asarray(make(s.astype(np.float32)))[None]} for s in sounds]
+    return [{"input_features": np.asarray(make(s.astype(np.float32)))[None]} for s in heard]
+
+
+def sounds() -> list[np.ndarray]:
+    """The sounds that the package ships: samples from -1 to 1 at 16 kHz."""
+    return [_wave(p) for p in sorted(packages.PIPECAT.folder().rglob("*.wav"))]
 
 
 def _wave(path: Path) -> np.ndarray:

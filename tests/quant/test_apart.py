@@ -199,7 +199,7 @@ def test_bits_are_those_of_the_arithmetic() -> None:
 
 def test_rows_quantized_as_they_run_leave_the_channels_out() -> None:
     graph, w, rows = exact_net()
-    dynamic = DynamicQuantization(graph)
+    dynamic = DynamicQuantization(graph, {"product": "int8"})
     name = next(n for n in graph.nodes if n.op.name == "conv").args[0].name
     sample = seen(rows)
     sample.name = name

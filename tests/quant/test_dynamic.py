@@ -22,7 +22,7 @@ from camshaft.runtime.engine import Engine
 from camshaft.session import BuildSession
 from onnx_models import model_of
 
-WIDTH = 64
+WIDTH = 128
 
 
 def weight(b: GraphBuilder, k: int, n: int, name: str) -> Tensor:
@@ -80,14 +80,35 @@ def test_layers_stay_float_where_it_is_said() -> None:
         DynamicQuantization(optimize(block(), level=0), {"join": "int8"}).quantized()
 
 
+@pytest.mark.parametrize(("columns", "first"), [(40, "fp32"), (127, "fp32"), (128, "int8")])
+def test_few_columns_of_the_models_input_stay_float(columns: int, first: str) -> None:
+    """As the bands of a spectrum are: of some that are a millionth of others a scale for the row would leave nothing."""
+    b = GraphBuilder("features")
+    x = b.input("x", TensorType(f32, (3, 1, columns)))
+    with b.scope("first"):
+        y = F.tanh(b, F.matmul(b, F.transpose(b, x, (1, 0, 2)), weight(b, columns, 96, "first")))
+    with b.scope("second"):
+        y = F.matmul(b, y, weight(b, 96, 96, "second"))
+    quantization = DynamicQuantization(optimize(b.graph({"y": y})))
+    made, reasons = quantization.quantized()
+    assert reasons["first"].startswith(first) and reasons["second"].startswith("int8")
+    if first == "fp32":
+        assert f"reads {columns} columns of the model's input" in reasons["first"]
+    rows = np.random.default_rng(1).standard_normal((3, 1, columns)).astype(np.float32)
+    want = interpret(quantization.graph, {"x": rows})["y"]
+    np.testing.assert_allclose(interpret(made, {"x": rows})["y"], want, atol=0.05)
+    forced = DynamicQuantization(quantization.graph, {"first": "int8"})
+    assert forced.quantized()[1]["first"].startswith("int8: layer_precision")
+
+
 def encoder_file(path: str, filters: int = 0) -> str:
     """A product of rows, behind a convolution of `filters` filters where there are any."""
     rng = np.random.default_rng(0)
-    w = numpy_helper.from_array(rng.standard_normal((64, 96)).astype(np.float32), "w")
+    w = numpy_helper.from_array(rng.standard_normal((WIDTH, 96)).astype(np.float32), "w")
     nodes = [helper.make_node("MatMul", ["x", "w"], ["y"], name="product")]
-    shape, initializers = [1, 6, 64], [w]
+    shape, initializers = [1, 6, WIDTH], [w]
     if filters:
-        shape = [1, 3, 32, 64]
+        shape = [1, 3, 32, WIDTH]
         k = rng.standard_normal((filters, 3, 3, 3)).astype(np.float32)
         initializers.append(numpy_helper.from_array(k, "k"))
         conv = helper.make_node("Conv", ["x", "k"], ["c"], name="conv", pads=[1, 1, 1, 1])
@@ -109,7 +130,7 @@ def test_built_without_data(tmp_path) -> None:  # type: ignore[no-untyped-def]
     engine = session.run()
     assert "without calibration" in session.precision_summary
     assert [n.precision for n in engine.notes if n.op in ("conv", "matmul")] == ["u8"]
-    x = np.random.default_rng(2).standard_normal((1, 6, 64)).astype(np.float32)
+    x = np.random.default_rng(2).standard_normal((1, 6, WIDTH)).astype(np.float32)
     want = camshaft.build(path, optimization_level=1)({"x": x})["y"]
     np.testing.assert_allclose(engine({"x": x})["y"], want, atol=0.02 * np.abs(want).max())
 
@@ -203,7 +224,7 @@ def test_with_data_the_more_exact_way_is_taken(tmp_path) -> None:  # type: ignor
     path = encoder_file(str(tmp_path / "m.onnx"))
     rng = np.random.default_rng(3)
     batches = [
-        {"x": (rng.standard_normal((1, 6, 64)) * [[[1], [3], [9], [30], [90], [300]]]).astype(np.float32)}
+        {"x": (rng.standard_normal((1, 6, WIDTH)) * [[[1], [3], [9], [30], [90], [300]]]).astype(np.float32)}
         for _ in range(5)
     ]  # fmt: skip
     config = BuildConfig(precision=frozenset({"int8"}), optimization_level=1, threads=1)

@@ -39,6 +39,10 @@ from camshaft.quant.scheme import FEWEST_TERMS, QuantParams, quantize, weight_pa
 
 SMALLEST = 1e-30
 """The least magnitude that a row is scaled by; the reciprocal of its scale is finite."""
+_FEWEST_MEASURES = 128
+"""Columns of a model's own input for which a product of its rows is quantized without calibration: fewer are features that somebody
+measured (a spectrum's bands, say), whose sizes differ by orders of magnitude, so that a scale for the row would leave nothing of the small
+ones; and they are little of the work."""
 _FEWEST_QUERIES = 16
 """Queries of attention for which its keys and values are worth quantizing in each call."""
 
@@ -179,9 +183,20 @@ class DynamicQuantization:
             return "int8: layer_precision, rows quantized as they are computed"
         if _without_gain(node):
             return f"fp32: {_without_gain(node)}"
+        if self._measures(node):
+            return f"fp32: it reads {typical(node.args[0].shape[-1])} columns of the model's input, which may differ by orders of magnitude"
         if keep_float.intersection(node.origin):
             return "fp32: the whole graph is faster so"
         return "int8: permitted, rows quantized as they are computed"
+
+    def _measures(self, node: Node) -> bool:
+        """Whether a product's rows are those of a float input of the model, of few columns."""
+        if node.op not in (CONV, MATMUL) or typical(node.args[0].shape[-1]) >= _FEWEST_MEASURES:
+            return False
+        x, producers = node.args[0], self.graph.producers
+        while (made := producers.get(x.name)) is not None and made.op.moves and len(made.args) == 1:
+            x = made.args[0]
+        return any(x is t for t in self.graph.inputs)
 
     def unable(self) -> dict[str, str]:
         """Layers that must be INT8 and cannot be without ranges, and why."""
