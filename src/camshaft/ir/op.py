@@ -202,7 +202,7 @@ def _sums(types: Types, attrs: Any) -> Rounding:
     return Rounding.SUMS
 
 
-def _none_inside(arrays: Sequence[np.ndarray], attrs: Any) -> np.ndarray | None:
+def _none_inside(arrays: Sequence[np.ndarray], attrs: Any) -> Sequence[np.ndarray] | None:
     return None
 
 
@@ -257,8 +257,9 @@ class OpDef:
         that are not named may hold any.
     ascending: inputs of one axis whose integers ascend from the least valid one to the greatest.
     rounding: (input types, attrs) -> how the result before the epilogue may be rounded.
-    inner_rounding: (input arrays, attrs) -> how far each element of that result may be off because kernels round
-        numbers inside it, which the reference does not; None where they round none.
+    inner_rounding: (input arrays, attrs) -> how far each element of that result (of each result, where there are several) may be off
+        because kernels round numbers inside it, which the reference does not, or otherwise; None where that is no more
+        than sums are off.
     increasing: (input types, attrs) -> whether no element of that result becomes smaller when an
         element of input 0 becomes larger, so that an interval passes at both ends.
     symbolic: the reference on small tensors whose elements are extents, for shape arithmetic.  That
@@ -294,7 +295,9 @@ class OpDef:
     integers: Callable[[Types, Any], Mapping[int, Integers]] = _any_integers
     ascending: tuple[int, ...] = ()
     rounding: Callable[[Types, Any], Rounding] = _sums
-    inner_rounding: Callable[[Sequence[np.ndarray], Any], np.ndarray | None] = _none_inside
+    inner_rounding: Callable[[Sequence[np.ndarray], Any], Sequence[np.ndarray] | None] = (
+        _none_inside
+    )
     increasing: Callable[[Types, Any], bool] = _never
     value_range: Callable[[Operands, Any], ValueRange | None] = _unknown
     symbolic: SymbolicFn | None = None

@@ -123,7 +123,7 @@ def _through_bytes(x: np.ndarray) -> np.ndarray:
         return np.asarray(levels.astype(np.float64) * scale)
 
 
-def _inner_rounding(arrays: Sequence[np.ndarray], attrs: Attrs) -> np.ndarray | None:
+def _inner_rounding(arrays: Sequence[np.ndarray], attrs: Attrs) -> Sequence[np.ndarray] | None:
     """How far results are off by what powers and values are rounded to."""
     if attrs["products"] == "f32":
         return None
@@ -132,14 +132,14 @@ def _inner_rounding(arrays: Sequence[np.ndarray], attrs: Attrs) -> np.ndarray | 
         plain = {**attrs, "epilogue": IDENTITY}
         q, k, v = arrays[:3]
         (most,) = _ragged_reference([q, k, np.abs(v), *arrays[3:own]], plain)
-        return np.nan_to_num(2.02 * 2.0**-8 * most, nan=0.0, posinf=0.0)
+        return [np.nan_to_num(2.02 * 2.0**-8 * most, nan=0.0, posinf=0.0)]
     heads = _Heads(arrays, attrs)
     slack = np.empty((*heads.lead, arrays[0].shape[-2], arrays[2].shape[-1]))
     for at in np.ndindex(*heads.lead):
         powers, v = heads.powers(at), heads.values[at].astype(np.float64)
         with np.errstate(invalid="ignore", divide="ignore"):
             slack[at] = (_of_pairs if attrs["products"] == "bf16" else _of_bytes)(powers, v)
-    return np.nan_to_num(slack, nan=0.0, posinf=0.0)
+    return [np.nan_to_num(slack, nan=0.0, posinf=0.0)]
 
 
 def _of_pairs(p: np.ndarray, v: np.ndarray) -> np.ndarray:

@@ -141,6 +141,31 @@ def _step(attrs: Attrs, r: np.ndarray, options: Mapping[str, np.ndarray]) -> Ste
     return lstm_step(product, peepholes.reshape(3, -1), functions, clip, coupled=attrs["coupled"])
 
 
+NOISE = 2e-6
+"""What kernels round otherwise in a step: sums, and activations by polynomials."""
+_DRAWS, _MARGIN = 2, 32.0
+
+
+def _inner_rounding(arrays: Sequence[np.ndarray], attrs: Attrs) -> Sequence[np.ndarray]:
+    """How far results move when the gates' sums do by NOISE in each step.
+
+    A layer may magnify differences from step to step, until late states have nothing in common; how much, its weights decide. The
+    largest movement of a row of states stands for all of it, with a margin for other noise.
+    """
+    rng, gates = np.random.default_rng(0), arrays[0]
+    finite = np.abs(gates[np.isfinite(gates)])
+    size = NOISE * (1 + float(np.max(finite, initial=0.0)))
+    with np.errstate(all="ignore"):
+        want = _reference(arrays, attrs)
+        moved = [np.zeros(w.shape) for w in want]
+        for _ in range(_DRAWS):
+            noise = rng.uniform(-size, size, gates.shape).astype(np.float32)
+            for by, w, got in zip(moved, want, _reference([gates + noise, *arrays[1:]], attrs), strict=True):  # fmt: skip
+                np.maximum(by, np.abs(got.astype(np.float64) - w), out=by)
+    rows = [np.max(by, axis=-1, keepdims=True, initial=0.0) for by in moved]
+    return [np.broadcast_to(_MARGIN * np.nan_to_num(r, nan=0.0, posinf=0.0), w.shape) for r, w in zip(rows, want, strict=True)]  # fmt: skip
+
+
 def _macs(types: Types, output: TensorType, attrs: Attrs) -> Extent:
     gates, r = types[:2]
     return gates.size * r.shape[2]
@@ -187,6 +212,7 @@ RECURRENT = OpDef(
     "recurrent",
     macs=_macs,
     integers=_integers,
+    inner_rounding=_inner_rounding,
 )
 
 OPS = (RECURRENT,)

@@ -30,7 +30,7 @@ _MARGIN = 1024.0
 class Reference:
     """The reference's value of one output, and the expression and bounds it came from.
 
-    stepped: whether a step function stands before the expression.
+    stepped: whether a step function, or what magnifies differences, stands before the expression.
     """
 
     value: np.ndarray
@@ -50,7 +50,12 @@ def references(spec: KernelSpec, arrays: Sequence[np.ndarray]) -> list[Reference
     if op.expression is None:
         error = _error(op, arrays, attrs)
         values = [np.asarray(a) for a in op.reference(arrays, attrs)]
-        return [Reference(v, IDENTITY, (_sums(op, v, error, arrays, attrs),)) for v in values]
+        inner = op.inner_rounding(arrays, attrs)
+        found = [_sums(op, v, error, arrays, attrs) for v in values]
+        if inner is not None:
+            found = [k.widened(by) for k, by in zip(found, inner, strict=True)]
+        loose = inner is not None
+        return [Reference(v, IDENTITY, (k,), loose) for v, k in zip(values, found, strict=True)]
     if not op.anchors:
         (value,) = op.reference(arrays, attrs)
         known = tuple(Interval.around(a) for a in arrays)
@@ -59,7 +64,7 @@ def references(spec: KernelSpec, arrays: Sequence[np.ndarray]) -> list[Reference
     first = _anchor(op, np.asarray(anchor), arrays, attrs)
     inner = op.inner_rounding(arrays, attrs)
     if inner is not None:
-        first = first.widened(inner)
+        first = first.widened(*inner)
     operands = arrays[op.own_inputs(attrs) :]
     value = apply_epilogue(np.asarray(anchor), operands, attrs)
     known = (first, *(Interval.around(a) for a in operands))
