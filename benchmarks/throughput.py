@@ -26,7 +26,7 @@ from camshaft.bench.runners import Runner
 from camshaft.errors import PeerError
 from camshaft.machine.description import describe
 from camshaft.many_requests import Sharing
-from camshaft.runtime.streams import Stream
+from camshaft.runtime.streams.stream import Stream
 
 OUT = ROOT / "build" / "bench" / "throughput.json"
 MODELS = ("resnet50", "minilm_128")

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from camshaft.machine.hardware import Hardware, hardware
     from camshaft.runtime.context import ExecutionContext
     from camshaft.runtime.engine import Engine, load
-    from camshaft.runtime.pool import StreamPool
-    from camshaft.runtime.streams import Stream
+    from camshaft.runtime.streams.pool import StreamPool
+    from camshaft.runtime.streams.stream import Stream
 
 _LATE = {
     "build": "camshaft.api",
@@ -46,8 +46,8 @@ _LATE = {
     "Engine": "camshaft.runtime.engine",
     "ExecutionContext": "camshaft.runtime.context",
     "Hardware": "camshaft.machine.hardware",
-    "Stream": "camshaft.runtime.streams",
-    "StreamPool": "camshaft.runtime.pool",
+    "Stream": "camshaft.runtime.streams.stream",
+    "StreamPool": "camshaft.runtime.streams.pool",
     "hardware": "camshaft.machine.hardware",
 }
 

@@ -21,9 +21,9 @@ from camshaft.feeds import decisions, typical_feeds
 from camshaft.frontends.onnx import Imported
 from camshaft.ir.graph import Graph
 from camshaft.ir.types import TensorType
-from camshaft.runtime.batching import batch_symbol
 from camshaft.runtime.engine import Engine
-from camshaft.runtime.streams import Stream
+from camshaft.runtime.streams.batching import batch_symbol
+from camshaft.runtime.streams.stream import Stream
 
 SECONDS = 0.4
 """How long each way is measured in a round."""

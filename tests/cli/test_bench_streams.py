@@ -9,7 +9,7 @@ import pytest
 from onnx import helper, save
 
 from camshaft.bench.many import measure_throughput
-from camshaft.runtime.streams import Stream
+from camshaft.runtime.streams.stream import Stream
 from cli_models import call, call_json
 from open_engines import open_model
 

@@ -13,8 +13,8 @@ from camshaft import ConfigError, Engine, StreamPool
 from camshaft.ir.extents.extent import extent_of
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.types import TensorType, f32
-from camshaft.runtime.batching import Request, Waiting, batch_symbol, joined, parted
-from camshaft.runtime.streams import Stream
+from camshaft.runtime.streams.batching import Request, Waiting, batch_symbol, joined, parted
+from camshaft.runtime.streams.stream import Stream
 from open_engines import open_model
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from camshaft.bench.latency import PERCENTILES
 from camshaft.bench.runners import Runner
-from camshaft.runtime.streams import Stream
+from camshaft.runtime.streams.stream import Stream
 
 
 @dataclass(frozen=True)

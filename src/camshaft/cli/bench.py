@@ -27,7 +27,7 @@ from camshaft.errors import ConfigError
 from camshaft.machine.description import describe
 from camshaft.many_requests import Sharing
 from camshaft.runtime.profile import Profile
-from camshaft.runtime.streams import Stream
+from camshaft.runtime.streams.stream import Stream
 
 PeerModel = Annotated[
     Path | None, typer.Option("--model", help="The ONNX model of an engine, for --against."), READ

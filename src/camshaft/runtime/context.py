@@ -19,7 +19,6 @@ from camshaft.program.program import HostCall
 from camshaft.program.rows import Outcome
 from camshaft.program.view import Buffer
 from camshaft.runtime.arena import allocate_arena
-from camshaft.runtime.async_runs import AsyncRuns
 from camshaft.runtime.bindings import Arrays, overlap_error
 from camshaft.runtime.host import HostStep
 from camshaft.runtime.linked import LinkedEngine
@@ -27,6 +26,7 @@ from camshaft.runtime.reports import Reports
 from camshaft.runtime.shaping import Shaper
 from camshaft.runtime.sizes import Shapes, output_shapes
 from camshaft.runtime.states import StateArrays, StateMemory
+from camshaft.runtime.streams.async_runs import AsyncRuns
 
 _empty = np.empty
 _LARGE = 16 << 20

@@ -17,7 +17,6 @@ from camshaft.ir.types import TensorType
 from camshaft.program.check import check_program
 from camshaft.program.program import Note, Program
 from camshaft.program.state import StateSpec
-from camshaft.runtime.async_runs import for_stream
 from camshaft.runtime.bindings import Bindings, fixed_arrays
 from camshaft.runtime.context import ExecutionContext, allowed_threads
 from camshaft.runtime.driver import RUNNER, driver_named
@@ -32,9 +31,10 @@ from camshaft.runtime.file.manifest import Fingerprint, Manifest, ScriptManifest
 from camshaft.runtime.linked import LinkedEngine
 from camshaft.runtime.profile import Profile, describe, profile_context
 from camshaft.runtime.sizes import output_shapes
+from camshaft.runtime.streams.async_runs import for_stream
 
 if TYPE_CHECKING:
-    from camshaft.runtime.streams import Stream
+    from camshaft.runtime.streams.stream import Stream
 
 
 class Engine:

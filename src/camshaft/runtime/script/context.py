@@ -14,13 +14,13 @@ from camshaft.ir.extents.extent import symbols_of
 from camshaft.ir.extents.sizes import evaluate
 from camshaft.ir.script import End, Opaque, Script
 from camshaft.program.program import Program
-from camshaft.runtime.async_runs import AsyncRuns
 from camshaft.runtime.bindings import Bindings
 from camshaft.runtime.context import ExecutionContext
 from camshaft.runtime.script.given import checked, delivered
 from camshaft.runtime.script.names import names_of_values
 from camshaft.runtime.script.steps import Graph, Linker, Places, tidy
 from camshaft.runtime.sizes import check_bytes, sizes_of
+from camshaft.runtime.streams.async_runs import AsyncRuns
 
 MakeContext = Callable[[], ExecutionContext]
 

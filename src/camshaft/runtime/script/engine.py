@@ -18,7 +18,6 @@ from camshaft.ir.script import Call, If, Loop, Run, Scan, Script, Step, ValueTyp
 from camshaft.ir.types import dtype_named
 from camshaft.program.program import Note, Program
 from camshaft.program.shape import SET_SHAPE
-from camshaft.runtime.async_runs import for_stream
 from camshaft.runtime.bindings import Bindings, fixed_arrays
 from camshaft.runtime.context import allowed_threads
 from camshaft.runtime.driver import RUNNER
@@ -30,9 +29,10 @@ from camshaft.runtime.profile import LayerTime, Profile
 from camshaft.runtime.script.check import check_script
 from camshaft.runtime.script.context import ScriptContext, shapes_of
 from camshaft.runtime.sizes import sizes_given
+from camshaft.runtime.streams.async_runs import for_stream
 
 if TYPE_CHECKING:
-    from camshaft.runtime.streams import Stream
+    from camshaft.runtime.streams.stream import Stream
 
 ALONE_MACS, ALONE_BYTES = 1_000_000, 500_000
 """Work of a graph up to which it runs on one thread: some 50 us."""

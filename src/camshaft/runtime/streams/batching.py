@@ -12,7 +12,7 @@ import numpy as np
 from camshaft.ir.extents.extent import sole_symbol, symbols_of
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.types import TensorType
-from camshaft.runtime.streams import Future
+from camshaft.runtime.streams.stream import Future
 
 _LOOKED_AT = 4
 """How many waiting requests are looked at, for each that may be joined."""

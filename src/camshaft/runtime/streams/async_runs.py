@@ -13,7 +13,7 @@ from camshaft.errors import ConfigError
 from camshaft.runtime.closing import Closing
 
 if TYPE_CHECKING:
-    from camshaft.runtime.streams import Future, Stream
+    from camshaft.runtime.streams.stream import Future, Stream
 
 
 _LOCK = threading.Lock()
@@ -44,7 +44,7 @@ class AsyncRuns(Closing):
     def _own_stream(self) -> Stream:
         if self._own is None:
             streams = importlib.import_module(
-                "camshaft.runtime.streams"
+                "camshaft.runtime.streams.stream"
             )  # most processes need none
             self._own = streams.Stream(name="context")
         return self._own

@@ -13,10 +13,10 @@ import numpy as np
 
 from camshaft.cpus import available_cpus
 from camshaft.errors import ConfigError
-from camshaft.runtime.batching import Request, Waiting, batch_symbol, joined, parted
 from camshaft.runtime.closing import Closing
 from camshaft.runtime.engine import Engine
-from camshaft.runtime.streams import Future, Stream, available_cores
+from camshaft.runtime.streams.batching import Request, Waiting, batch_symbol, joined, parted
+from camshaft.runtime.streams.stream import Future, Stream, available_cores
 
 AHEAD = 2
 """Calls of each stream that `StreamPool.map` has requests for: one is made, the next one waits."""

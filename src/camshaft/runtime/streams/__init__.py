@@ -1,0 +1,1 @@
+"""Calls that are not waited for: streams, pools of contexts, requests that are joined."""
