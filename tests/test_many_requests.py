@@ -10,7 +10,7 @@ import pytest
 from onnx import helper
 
 import camshaft
-from camshaft import ConfigError, StreamPool
+from camshaft import ConfigError, Engine, StreamPool, many_requests
 from camshaft.config import BuildConfig
 from camshaft.many_requests import Rates, Sharing, chosen, sharings, told
 from camshaft.session import BuildSession
@@ -25,12 +25,6 @@ NET = open_model(
     {"x": ["n", 16]},
     ["y"],
     {"w": np.ones((16, 4), np.float32)},
-)
-LARGE = open_model(
-    [helper.make_node("MatMul", ["x", "w"], ["y"])],
-    {"x": ["n", 2048]},
-    ["y"],
-    {"w": np.ones((2048, 2048), np.float32)},
 )
 
 
@@ -61,26 +55,47 @@ def test_larger_batches_must_be_faster_still() -> None:
     assert str(Sharing(2, 1, 4)) == "2 streams of 1 thread, batches of 4"
 
 
-def test_the_batch_is_measured_and_kept(tmp_path: Path) -> None:
-    session = BuildSession(LARGE, BuildConfig(shapes={"x": ("n=1..16", 2048)}, threads=1, **QUICK))  # type: ignore[arg-type]
+def test_the_batch_is_measured_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call of 4 rows takes twice the time of one; more than 4 rows gain nothing."""
+    taken = []
+
+    def rate(
+        engine: Engine, sharing: Sharing, feeds: dict[str, np.ndarray], seconds: float
+    ) -> float:
+        rows = len(feeds["x"])
+        taken.append(rows)
+        return 100.0 / max(1.0, rows / 2)
+
+    monkeypatch.setattr(many_requests, "_rate", rate)
+    session = BuildSession(NET, BuildConfig(threads=1, **QUICK))  # type: ignore[arg-type]
     engine = session.run()
-    batch = engine.fingerprint.batch
-    assert batch > 1  # a row alone reads all weights for itself
-    assert f"batches of {batch}" in session.goal_summary and "rows/s" in session.goal_summary
+    assert engine.fingerprint.batch == 2 and set(taken) == {1, 2, 4, 8}
+    assert session.goal_summary == "1 stream of 1 thread, batches of 2: 200.0 rows/s (1 stream of 1 thread 100.0)"  # fmt: skip
     engine.save(tmp_path / "net.engine")
     with StreamPool(camshaft.load(tmp_path / "net.engine")) as pool:
-        assert pool.batch == batch
+        assert pool.batch == 2 and "batches of 2" in repr(pool)
 
 
 @pytest.mark.parametrize("op", ["Softmax", "CumSum"])
 def test_rows_that_depend_on_each_other_are_not_joined(op: str) -> None:
     more = {"axis": 0} if op == "Softmax" else {}
-    nodes = [helper.make_node(op, ["x", *(["zero"] if not more else [])], ["y"], **more)]
+    nodes = [helper.make_node(op, ["x", *(["zero"] if not more else [])], ["y"], name="all", **more)]  # fmt: skip
     weights = {} if more else {"zero": np.array(0)}
     model = open_model(nodes, {"x": ["n", 16]}, ["y"], weights)
     session = BuildSession(model, BuildConfig(threads=1, **QUICK))  # type: ignore[arg-type]
-    assert session.run().fingerprint.batch == 1
-    assert "'y' of a row changes" in session.goal_summary
+    assert session.run().fingerprint.batch <= 1
+    assert "not joined: node 'all" in session.goal_summary
+
+
+def test_models_that_decide_by_all_rows_are_not_batched() -> None:
+    model = text_model(
+        """(float[n, 4] x) => (float[n, 4] y) {
+            s = ReduceSum <keepdims = 0> (x) zero = Constant <value_float = 0.0> () up = Greater (s, zero) y = If (up) <
+            then_branch = a () => (float[n, 4] p) { p = Add (x, x) }, else_branch = b () => (float[n, 4] q) { q = Neg (x) } > }"""
+    )
+    session = BuildSession(model, BuildConfig(threads=1, **QUICK))  # type: ignore[arg-type]
+    engine = session.run()
+    assert engine.fingerprint.batch <= 1 and "decides while it runs" in session.goal_summary
 
 
 def test_the_engine_knows_its_streams(tmp_path: Path) -> None:

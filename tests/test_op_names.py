@@ -25,6 +25,7 @@ MAY_MATCH_OPS: dict[str, str] = {
     "camshaft.passes.canonical": "rewrites, each about the ops that it matches",
     "camshaft.passes.fusions": "rewrites, each about the ops that it matches",
     "camshaft.passes.qdq": "lowering rules: what quantize and dequantize become next to an op",
+    "camshaft.passes.independent": "through which ops the axis of a batch can be followed",
     "camshaft.passes.padding": "which ops work row by row, and which move elements of masks",
     "camshaft.passes.half": "lowering rules: which ops take weights that are halves",
     "camshaft.passes.half_states": "which concatenations append halves to a state",

@@ -180,7 +180,7 @@ class BuildConfig:
                 "weight_only='int4' or 'int8', or leave it out"
             )
         if self.goal not in GOALS:
-            raise ConfigError(f"goal is {self.goal!r}; there is {GOALS}")
+            raise ConfigError(f"goal is {self.goal!r}; there is {' and '.join(GOALS)}")
         if self.calibrator not in CALIBRATORS:
             raise ConfigError(f"calibrator {self.calibrator!r} is unknown; there is {CALIBRATORS}")
         if not _is_number(self.percentile) or not 0 < self.percentile <= 100:

@@ -2,7 +2,7 @@
 
 Each way to share the processors (1 stream of all threads, 2 of half as many, ... as many streams as threads) has its
 own build, since the fastest kernels of one thread are not those of several, and is then measured with all its streams at work; where
-the batch is open and rows do not depend on each other, with calls of 1, 2, 4, ... rows.
+the batch is open and rows are proved not to depend on each other, with calls of 1, 2, 4, ... rows.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from camshaft.feeds import decisions, typical_feeds
 from camshaft.frontends.onnx import Imported
 from camshaft.ir.graph import Graph
 from camshaft.ir.types import TensorType
+from camshaft.passes.independent import mixing
+from camshaft.passes.pipeline import optimize
 from camshaft.runtime.engine import Engine
 from camshaft.runtime.streams.batching import batch_symbol
 from camshaft.runtime.streams.stream import Stream
@@ -32,9 +34,6 @@ LARGEST = 64
 """Most rows of a call that are tried."""
 MISSES = 2
 """After so many batches in a row that gain nothing none larger is tried."""
-CLOSE = 1e-3
-"""How far an answer may move with the other rows of its call, relative to the output's largest magnitude: kernels of other batches
-round in another order."""
 _ENOUGH = 1.02
 """So much faster must more streams be, which take more memory and answer each request later."""
 _ENOUGH_ROWS = 1.05
@@ -74,17 +73,21 @@ class Rates:
 
 
 def measured(
-    engines: Mapping[Sharing, Engine], feeds: Mapping[str, np.ndarray], seconds: float = SECONDS
+    engines: Mapping[Sharing, Engine],
+    feeds: Mapping[str, np.ndarray],
+    mixed: str = "",
+    seconds: float = SECONDS,
 ) -> Rates:
-    """Each engine, shared so; the best of several rounds, in turn.  feeds: of a call at typical sizes."""
+    """Each engine, shared so; the best of several rounds, in turn.
+
+    feeds: of a call at typical sizes.  mixed: why rows of a call may depend on each other (see `mixed_rows`).
+    """
     some = next(iter(engines.values()))
     symbol = batch_symbol(some.inputs, some.outputs)
-    if symbol is None:
-        return Rates(_best(engines, lambda _: feeds, seconds), whole=True)
-    most = min(LARGEST, LARGEST if symbol.high is None else symbol.high)
-    why = "" if most == 1 else dependence(some, feeds, max(symbol.low, min(most, 3)))
-    if symbol.low > 1 or why:
+    if symbol is None or symbol.low > 1 or mixed:
+        why = mixed if symbol is not None else ""
         return Rates(_best(engines, lambda _: feeds, seconds), whole=True, why=why)
+    most = LARGEST if symbol.high is None else min(LARGEST, symbol.high)
     found: dict[Sharing, float] = {}
     misses, batch = dict.fromkeys(engines, 0), 1
     while batch <= most and (going := [s for s in engines if misses[s] < MISSES]):
@@ -129,23 +132,16 @@ def rows_of(feeds: Mapping[str, np.ndarray], rows: int) -> dict[str, np.ndarray]
     return {n: np.resize(a, (rows, *a.shape[1:])) for n, a in feeds.items()}
 
 
-def dependence(engine: Engine, feeds: Mapping[str, np.ndarray], rows: int) -> str:
-    """Why requests must not be joined: which output of a row changes with the others; "" if none does for random rows."""
-    rng, mixed = np.random.default_rng(1), rows_of(feeds, rows)
-    for name, array in mixed.items():
-        if array.dtype.kind == "f":
-            mixed[name] = rng.standard_normal(array.shape).astype(array.dtype)
-        elif array.dtype.kind in "iu" and not array.any():
-            mixed[name] = rng.integers(0, 2, array.shape).astype(array.dtype)
-    together = engine(mixed)
-    for row in range(rows):
-        alone = engine({n: a[row : row + 1] for n, a in mixed.items()})
-        for name, want in alone.items():
-            got = together[name][row : row + 1]
-            near = CLOSE * float(np.max(np.abs(want), initial=0.0, where=np.isfinite(want)))
-            if not np.allclose(got, want, rtol=0, atol=near, equal_nan=True):
-                return f"output {name!r} of a row changes with the other rows of a call"
-    return ""
+def mixed_rows(graph: Graph, *, decides: bool) -> str:
+    """Why rows of a call may depend on each other, so that requests must not be joined unasked; "": it is proved that they do not.
+
+    decides: whether the model decides while it runs, by values that may be of all rows.
+    """
+    types = ({t.name: t.type for t in ts} for ts in (graph.inputs, graph.outputs))
+    if decides:
+        return "the model decides while it runs, perhaps by all rows of a call"
+    symbol = batch_symbol(*types)
+    return "" if symbol is None else mixing(graph, symbol) and mixing(optimize(graph), symbol)
 
 
 def chosen(rates: Mapping[Sharing, float]) -> Sharing:

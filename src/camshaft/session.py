@@ -35,6 +35,7 @@ from camshaft.many_requests import (
     chosen,
     feeds_of,
     measured,
+    mixed_rows,
     require_no_states,
     sharings,
     told,
@@ -218,6 +219,8 @@ class BuildSession:
         imported = self.import_model()
         require_no_states(self.states)
         feeds = feeds_of(imported, self.whole)
+        decides = self.whole is not None and self.whole.script is not None
+        mixed = mixed_rows(imported, decides=decides)
         if self.calibration is not None and iter(self.calibration) is self.calibration:
             self.calibration = list(self.calibration)  # for several builds
         parts: dict[Sharing, BuildSession] = {}
@@ -228,7 +231,7 @@ class BuildSession:
             part.seconds, part.typical_elements = self.seconds, self.typical_elements
             engines[sharing] = part.run()
         with self._stage("measuring"):
-            rates = measured(engines, feeds)
+            rates = measured(engines, feeds, mixed)
         best = chosen(rates.found)
         for name in _RESULTS:
             setattr(self, name, getattr(parts[replace(best, batch=1)], name))

@@ -179,6 +179,80 @@ def test_layers_that_were_unrolled_are_layers_again(kind: str, direction: str) -
         np.testing.assert_allclose(got, want[output], 1e-4, 1e-5)
 
 
+@pytest.mark.parametrize("kind", ["lstm", "rnn"])
+def test_cells_that_nothing_enters(kind: str) -> None:
+    """All that the gates get is constant."""
+    cells = Cells(kind, zero=False)
+    states = list(cells.states)
+    at = cells.constant(np.full((2, 3), 0.5, np.float32))
+    for _ in range(4):
+        states = cells.step(at, states)
+    model = cells.model(states)
+    assert ops(optimized(model))["recurrent"] == 1
+    engine, feeds = camshaft.build(model, threads=1, optimization_level=1), cells.feeds()
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    for got, want in zip(engine(feeds).values(), session.run(None, feeds), strict=True):
+        np.testing.assert_allclose(got, want, 1e-4, 1e-5)
+
+
+def stepwise(cells: Cells, x: list[str], states: list[str]) -> Graph:
+    """The graph of an RNN over what enters, [N, H] or [1, H], checked beside ONNX Runtime."""
+    (h,), made = states, []
+    for at in x:
+        own = cells.op("MatMul", h, cells.constant(cells.r))
+        h = cells.op("Tanh", cells.op("Add", at, own))
+        made.append(h)
+    model = cells.model([cells.stacked(made)])
+    graph = optimized(model)
+    same(model, graph, cells.feeds())
+    return graph
+
+
+def test_one_row_enters_for_all() -> None:
+    cells = Cells("rnn", zero=False, width=5)
+    line = cells.op("Reshape", cells.op("ReduceMean", "x", cells.constant(np.array([0])), keepdims=1), cells.constant(np.array([4, 5])))  # fmt: skip
+    x = [cells.op("Gather", line, cells.constant(np.array([n])), axis=0) for n in range(4)]
+    assert ops(stepwise(cells, x, ["h"]))["recurrent"] == 1
+
+
+def test_a_first_state_of_one_column() -> None:
+    cells = Cells("lstm", zero=False)
+    column = cells.op("ReduceMean", "c", cells.constant(np.array([1])), keepdims=1)
+    hidden, _ = cells.run("x", ["h", column])
+    model = cells.model([cells.stacked(hidden)])
+    graph = optimized(model)
+    assert ops(graph)["recurrent"] == 1
+    same(model, graph, cells.feeds())
+
+
+def test_a_first_state_that_looks_like_a_step() -> None:
+    cells = Cells("rnn", zero=False, width=5)
+    first = cells.op("Tanh", cells._linear("h", cells.r[::-1].copy(), cells.b))
+    hidden, _ = cells.run("x", [first])
+    model = cells.model([cells.stacked(hidden)])
+    graph = optimized(model)
+    assert ops(graph)["recurrent"] == 1
+    same(model, graph, cells.feeds())
+
+
+def test_what_enters_may_be_deep_and_shared() -> None:
+    """Twenty layers, each read twice, and a sum of hundreds of terms: neither takes long, nor too many calls within each other."""
+    cells = Cells("rnn", zero=False, width=5)
+    x = [cells.op("Gather", "x", cells.constant(np.array(n)), axis=1) for n in range(4)]
+    w = cells.constant(cells.r)
+    for _ in range(20):
+        x = [cells.op("Add", at, cells.op("Relu", cells.op("MatMul", at, w))) for at in x]
+        x = [cells.op("Mul", at, cells.constant(np.array(0.3, np.float32))) for at in x]
+    graph = stepwise(cells, x, ["h"])
+    assert ops(graph)["recurrent"] == 1
+    cells = Cells("rnn", zero=False, width=5)
+    x = [cells.op("Gather", "x", cells.constant(np.array(n)), axis=1) for n in range(3)]
+    more = cells.op("Neg", x[0])
+    for _ in range(300):
+        x = [cells.op("Add", at, more) for at in x]
+    stepwise(cells, x, ["h"])
+
+
 def test_an_engine_of_cells() -> None:
     cells = Cells("lstm", steps=7, width=6, hidden=19)
     hidden, last = cells.run("x", cells.first())

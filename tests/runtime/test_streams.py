@@ -294,8 +294,23 @@ def test_a_pool_can_be_closed_by_an_answer(engine: Engine) -> None:
         assert future.result(10)["y"].shape == SHAPE
 
 
+def test_what_is_none_of_ours_is_refused(engine: Engine, stream: Stream) -> None:
+    with pytest.raises(ConfigError, match=r"takes an engine, not .net\.engine"):
+        StreamPool("net.engine")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"stream=1 is no camshaft\.Stream"):
+        engine.create_context(stream=1)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="waits for events"):
+        stream.wait(3)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="3 is none"):
+        stream.submit(3)  # type: ignore[arg-type]
+    with StreamPool(engine, 1) as pool, pytest.raises(ConfigError, match="not 5"):
+        pool.map(5)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="the pool is closed"):
+        pool.submit(X)
+
+
 @pytest.mark.parametrize(("options", "told"), [
-    ({"streams": 0}, "streams=0"), ({"streams": True}, "streams=True"), ({"threads": 99}, "threads=99"),
+    ({"streams": 0}, "streams=0"), ({"pinned": "yes"}, "pinned='yes'"), ({"streams": True}, "streams=True"), ({"threads": 99}, "threads=99"),
     ({"streams": 10**4, "pinned": True}, "cannot be pinned"),
 ])  # fmt: skip
 def test_pools_that_cannot_be_are_refused(

@@ -14,7 +14,7 @@ from camshaft.ir.types import f32
 from camshaft.ops import functional as F
 from camshaft.recurrence.cells import Found, Recurrence, cells_of, recurrences
 from camshaft.recurrence.layers import layer
-from camshaft.recurrence.stacking import NotAlike, Stacker
+from camshaft.recurrence.stacking import DEEPEST, NotAlike, Stacker
 from camshaft.recurrence.terms import Term, Terms, View, rows_of, tensors_of
 
 
@@ -48,7 +48,7 @@ class BodyStacker(Stacker):
         size: int = 0,
     ) -> None:
         """hidden: name of a state that is known -> all of it [T, 1, N, H]."""
-        super().__init__(terms, builder, self._outer, 1, size)
+        super().__init__(terms, builder, self._outer, size)
         self._body, self._hidden = body, hidden
 
     def _outer(self, t: Tensor) -> Tensor:
@@ -57,11 +57,10 @@ class BodyStacker(Stacker):
             raise NotAlike
         return found
 
-    def of(self, steps: Sequence[Term]) -> Tensor:
-        """See `Stacker.of`."""
+    def _of(self, steps: Sequence[Term], depth: int) -> Tensor:
         (term,) = steps
         if not isinstance(term, View):
-            return super().of(steps)
+            return super()._of(steps, depth)
         for t in (term.tensor, self.terms.root(term.tensor)):
             sequence = self._hidden.get(t.name) or self._body.sequence(t)
             if sequence is not None:
@@ -71,7 +70,9 @@ class BodyStacker(Stacker):
         opened = self.terms.opened(term)
         if opened == term or self._body.outside(term.tensor) is not None:
             return self._alone(term)
-        return self.of([opened])
+        if depth > DEEPEST:
+            raise NotAlike  # deeper than Python calls itself
+        return self.of([opened], depth + 1)
 
 
 class BodyLayers:

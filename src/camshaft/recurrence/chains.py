@@ -50,13 +50,20 @@ def fuse_cells(graph: Graph) -> Graph:
     """The graph with chains of cells as recurrent layers."""
     if sum(n.op is MATMUL for n in graph.nodes) < FEWEST:
         return graph
-    while True:
-        terms = Terms(maker_in(graph))
-        fused = (f for c in chains(graph, terms) if (f := _fused(graph, terms, c)) is not None)
-        found = next(fused, None)
-        if found is None:
-            return graph
+    while (found := _next(graph)) is not None:
         graph = found
+    return graph
+
+
+def _next(graph: Graph) -> Graph | None:
+    """The graph with one more layer."""
+    terms = Terms(maker_in(graph))
+    for chain in chains(graph, terms):
+        tries = [chain, chain[1:]] if not chain[0].recurrence.products else [chain]
+        for steps in tries:  # what looked like a first step from 0 may be something else
+            if len(steps) >= FEWEST and (made := _fused(graph, terms, steps)) is not None:
+                return made
+    return None
 
 
 def maker_in(graph: Graph) -> Callable[[Tensor], Node | None]:
@@ -213,7 +220,7 @@ def _ancestors(graph: Graph, names: set[str]) -> set[str]:
 def _layer(terms: Terms, rebuild: Rebuild, chain: Sequence[Step]) -> tuple[Tensor, ...]:
     """Y [T, 1, N, H] and the last states [1, N, H]."""
     first, last = chain[0], chain[-1]
-    stacker = Stacker(terms, rebuild.builder, rebuild.get, rows_of(last.found.hidden), last.found.size)  # fmt: skip
+    stacker = Stacker(terms, rebuild.builder, rebuild.get, last.found.size)  # fmt: skip
     gates = [[s.recurrence.entering[g] for s in chain] for g in range(len(last.found.gates))]
     before = [rebuild.get(t) for t in first.before]
     return layer(stacker, last.found, last.recurrence, gates, before, len(chain))

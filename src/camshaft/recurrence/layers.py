@@ -56,6 +56,5 @@ def _initial(b: GraphBuilder, state: Tensor, rows: Extent, size: int) -> Tensor 
     """[1, N, H]; None where it is 0."""
     if state.is_const and not state.array.any():
         return None
-    if rows_of(state) != rows:
-        return F.broadcast_to(b, F.reshape(b, state, (1, 1, size)), (1, rows, size))
-    return F.reshape(b, state, (1, rows, size))
+    whole = F.reshape(b, state, (1, rows_of(state), state.shape[-1]))
+    return F.broadcast_to(b, whole, (1, rows, size))

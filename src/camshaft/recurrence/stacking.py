@@ -14,6 +14,9 @@ from camshaft.ops import POINTWISE, SLICE
 from camshaft.ops import functional as F
 from camshaft.recurrence.terms import Made, Product, Term, Terms, View, rows_of
 
+DEEPEST = 40
+"""Operations behind one another that are made of all steps at once; what lies deeper is stacked as it is."""
+
 
 class NotAlike(Exception):
     """Steps are too unlike to be stacked."""
@@ -27,12 +30,12 @@ class Stacker:
         terms: Terms,
         builder: GraphBuilder,
         get: Callable[[Tensor], Tensor],
-        rows: Extent,
         size: int,
     ) -> None:
-        """get: the new tensor for one of the old graph.  rows: N.  size: H."""
-        self.terms, self.builder, self.rows = terms, builder, rows
+        """get: the new tensor for one of the old graph.  size: H."""
+        self.terms, self.builder = terms, builder
         self._get, self._size = get, size
+        self._made: dict[tuple[Term, ...], Tensor] = {}
 
     def gates(self, gates: Sequence[Sequence[Sequence[Term]]]) -> Tensor:
         """The sums of all gates [T, N, G*H], one behind the other.  gates: gate -> step -> addends."""
@@ -101,35 +104,44 @@ class Stacker:
 
     # -- one addend --------------------------------------------------------------------------------
 
-    def of(self, steps: Sequence[Term]) -> Tensor:
-        """[T or 1, N or 1, C or 1]."""
+    def of(self, steps: Sequence[Term], depth: int = 0) -> Tensor:
+        """[T or 1, N or 1, C or 1].  depth: operations that were seen through on the way; there is a limit."""
+        key = tuple(steps)
+        if key not in self._made:
+            self._made[key] = self._of(steps, depth)
+        return self._made[key]
+
+    def _of(self, steps: Sequence[Term], depth: int) -> Tensor:
         first = steps[0]
         if isinstance(first, View) and self._is_same(steps):
             return self._alone(first)
         if all(isinstance(s, Product) for s in steps) and self._is_same(steps):
             assert isinstance(first, Product)
-            x = self.of([self.terms.whole(self.terms.root(s.rows)) for s in steps])  # type: ignore[union-attr]
+            roots = [self.terms.whole(self.terms.root(s.rows)) for s in steps]  # type: ignore[union-attr]
+            x = self.of(roots, depth + 1)
             return F.matmul(self.builder, x, self.builder.constant(first.matrix))
-        if all(isinstance(s, View) for s in steps):
-            sequence = self._sequence([s for s in steps if isinstance(s, View)])
+        views = [s for s in steps if isinstance(s, View)]
+        if len(views) == len(steps):
+            sequence = self._sequence(views)
             if sequence is not None:
                 return sequence
-        opened = [self.terms.opened(s) for s in steps]
-        made = [o for o in opened if isinstance(o, Made)]
-        if len(made) == len(steps):
-            if len({(m.op, len(m.args), m.value, m.dtype) for m in made}) > 1:
-                raise NotAlike
-            return self._of_made(made)
-        if any(isinstance(o, Product) for o in opened):
-            if opened == list(steps):
-                raise NotAlike
-            return self.of(opened)
-        parts = [self._alone(s) for s in steps if isinstance(s, View)]
+        if depth < DEEPEST or len(views) < len(steps):
+            opened = [self.terms.opened(s) for s in steps]
+            made = [o for o in opened if isinstance(o, Made)]
+            if len(made) == len(steps):
+                return self._of_made(made, depth)
+            if any(isinstance(o, Product) for o in opened):
+                if opened == list(steps):
+                    raise NotAlike
+                return self.of(opened, depth + 1)
+        parts = [self._alone(v) for v in views]
         if len(parts) != len(steps) or any(p.shape != parts[0].shape for p in parts):
             raise NotAlike
         return F.concat(self.builder, parts, 0)
 
-    def _of_made(self, steps: Sequence[Made]) -> Tensor:
+    def _of_made(self, steps: Sequence[Made], depth: int) -> Tensor:
+        if len({(m.op, len(m.args), m.value, m.dtype) for m in steps}) > 1:
+            raise NotAlike
         first, operands, inputs = steps[0], list[Tensor](), list[E.Expr]()
         for n, own in enumerate(first.args):
             if isinstance(own, Made) and own.op == "const":
@@ -138,7 +150,7 @@ class Stacker:
                 inputs.append(E.Expr("const", (), own.value, own.dtype))
                 continue
             inputs.append(E.inp(len(operands)))
-            operands.append(self.of([s.args[n] for s in steps]))
+            operands.append(self.of([s.args[n] for s in steps], depth + 1))
         return self._pointwise(E.Expr(first.op, tuple(inputs), first.value, first.dtype), operands)
 
     def _alone(self, view: View) -> Tensor:
@@ -168,7 +180,7 @@ class Stacker:
         t = F.narrow(self.builder, self._get(source), axis, start, len(views))
         order = (axis, *(a for a in range(len(source.shape)) if a != axis))
         t = F.transpose(self.builder, t, order)
-        t = F.reshape(self.builder, t, (len(views), self.rows, t.shape[-1]))
+        t = F.reshape(self.builder, t, (len(views), rows_of(first.tensor), t.shape[-1]))
         t = self._columns(t, first)
         return t if forward else turned(self.builder, t)
 

@@ -63,6 +63,8 @@ class Made:
 
 
 Term = View | Product | Made
+MOST_ADDENDS = 64
+"""Terms of a sum that are told apart."""
 _ZERO = Made("const", (), 0.0, f32)
 
 
@@ -172,13 +174,18 @@ class Terms:
     # -- shapes of terms ---------------------------------------------------------------------------
 
     def addends(self, term: Term) -> list[Term]:
-        """The terms of a sum, however it is nested."""
-        inner = self.opened(term)
-        if isinstance(inner, Made):
-            if inner.op == "add":
-                return [a for arg in inner.args for a in self.addends(arg)]
-            return [term]
-        return [inner]
+        """The terms of a sum, however it is nested; a sum of very many is one term."""
+        found, left = list[Term](), [term]
+        while left:
+            if len(found) + len(left) > MOST_ADDENDS:
+                return [term]
+            outer = left.pop()
+            inner = self.opened(outer)
+            if isinstance(inner, Made) and inner.op == "add":
+                left += inner.args[::-1]
+            else:
+                found.append(outer if isinstance(inner, Made) else inner)
+        return found
 
     def pairs(self, term: Term, op: str) -> Iterator[tuple[Term, Term]]:
         """Both orders of the operands of `op`, if the term is one."""

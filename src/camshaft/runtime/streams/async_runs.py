@@ -61,10 +61,12 @@ C = TypeVar("C", bound=AsyncRuns)
 def for_stream(stream: Stream | None, threads: int, make: Callable[[], C]) -> C:
     """The context that `make` makes, with `threads` workers, for a stream: its workers keep to the stream's cores.
 
-    ConfigError if the stream has fewer cores, or is closed.
+    ConfigError if the stream has fewer cores, is closed, or is none.
     """
     if stream is None:
         return make()
+    if not hasattr(stream, "width"):
+        raise ConfigError(f"stream={stream!r} is no camshaft.Stream; create one")
     if threads > stream.width:
         raise ConfigError(
             f"threads={threads}, and the stream {stream.name!r} has {stream.width} of the processors; give it more cores, or the "

@@ -45,6 +45,12 @@ class StreamPool(Closing):
         ConfigError if there are not so many processors to pin to, if the engine was not built for `threads` or takes no such
         batch, or if it keeps states, which belong to one sequence of calls.
         """
+        if not isinstance(engine, Engine):
+            raise ConfigError(
+                f"a pool takes an engine, not {engine!r}; build or load one (camshaft.load)"
+            )
+        if not isinstance(pinned, bool):
+            raise ConfigError(f"pinned={pinned!r} must be True or False")
         if engine.states:
             raise ConfigError(
                 "the engine keeps states from call to call; create a context and a stream for each sequence"
@@ -56,7 +62,7 @@ class StreamPool(Closing):
             streams = tuned or max(1, available_cpus() // max(1, threads))
         if isinstance(streams, bool) or not isinstance(streams, int) or streams < 1:
             raise ConfigError(f"streams={streams!r} must be a whole number from 1 on")
-        self.batch = _batch(engine, batch)
+        self.batch, self._closed = _batch(engine, batch), False
         self._queue = Waiting(self.batch)
         cores = available_cores()
         if pinned and streams * threads > len(cores):
@@ -79,7 +85,8 @@ class StreamPool(Closing):
             raise
 
     def __repr__(self) -> str:
-        return f"StreamPool of {len(self.streams)} x {self._contexts[0].threads} threads"
+        batch = f", batches of {self.batch}" if self.batch > 1 else ""
+        return f"StreamPool of {len(self.streams)} x {self._contexts[0].threads} threads{batch}"
 
     def submit(self, inputs: Mapping[str, Any]) -> Future[dict[str, np.ndarray]]:
         """Answer a request as soon as a stream is free: a future of the outputs by name.
@@ -89,6 +96,8 @@ class StreamPool(Closing):
         """
         request = Request.of(inputs)
         with self._lock:  # what the stream does waits for it
+            if self._closed:
+                raise ConfigError("the pool is closed; create another")
             n = min(range(len(self._waiting)), key=self._waiting.__getitem__)
             request.future.stream = self.streams[n]
             self.streams[n].submit(self._answer_next, n)
@@ -123,6 +132,11 @@ class StreamPool(Closing):
 
     def map(self, requests: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, np.ndarray]]:
         """The answers to requests, in their order; as many requests are taken ahead as keep all streams at work."""
+        if not isinstance(requests, Iterable):
+            raise ConfigError(f"map takes requests one after another, not {requests!r}")
+        return self._answers(requests)
+
+    def _answers(self, requests: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, np.ndarray]]:
         begun: deque[Future[dict[str, np.ndarray]]] = deque()
         try:
             for inputs in requests:
@@ -136,8 +150,10 @@ class StreamPool(Closing):
                 future.cancel()
 
     def close(self) -> None:
-        """Answer what was submitted, then end the streams.  Where a callback of an answer closes the pool, the rest is
+        """Answer what was submitted, then end the streams; nothing can be submitted from then on.  Where a callback of an answer closes the pool, the rest is
         answered behind it."""
+        with self._lock:
+            self._closed = True
         for stream in self.streams:
             stream.close()
         if any(stream.is_caller for stream in self.streams):

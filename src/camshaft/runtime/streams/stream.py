@@ -98,6 +98,8 @@ class Stream(Closing):
 
         What it raises, the future's `result` raises.  ConfigError if the stream is closed.
         """
+        if not callable(function):
+            raise ConfigError(f"a stream does functions, and {function!r} is none")
         future: Future[T] = Future()
         future.stream = self
 
@@ -132,7 +134,10 @@ class Stream(Closing):
         return event
 
     def wait(self, event: Event) -> None:
-        """Let what is submitted from now on wait for an event of another stream.  ConfigError if this stream is closed."""
+        """Let what is submitted from now on wait for an event of another stream.  ConfigError if this stream is closed, or if that
+        is no event."""
+        if not isinstance(event, Event):
+            raise ConfigError(f"a stream waits for events, which record() makes, not for {event!r}")
 
         def job() -> None:
             event.wait()

@@ -34,10 +34,13 @@ class CellWriter:
         k: FunctionBuilder,
         p: RecurrentProblem,
         d: int,
+        entering: Pointer,
         options: Mapping[str, Pointer],
         lanes: int,
     ) -> None:
+        """entering: what the input adds to the gates."""
         self.k, self.p, self.d, self.options, self.lanes = k, p, d, options, lanes
+        self.entering = entering
 
     def gate(self, at: Lanes, gate: int, total: Value) -> Value:
         """What the input adds to a gate, and the recurrent sum; of a GRU's h that is reset after its product, only
@@ -48,7 +51,7 @@ class CellWriter:
     def _entering(self, at: Lanes, gate: int) -> Value:
         p = self.p
         strides = p.gates.strides
-        source = self.k.args["in0"].at(at.place * strides[0]).at(at.row * strides[1])
+        source = self.entering.at(at.place * strides[0]).at(at.row * strides[1])
         first = (self.d * p.gate_count + gate) * p.hidden
         return self.k.load(source.at(first).at(at.unit), self.lanes, at.count)
 

@@ -28,6 +28,7 @@ class RecurrentLoops:
         self.options = {
             name: operand_pointer(k, p.spec, n, numbers) for name, n in p.options.items()
         }
+        self.entering = operand_pointer(k, p.spec, 0, numbers)
         self.space = k.args["workspace"].at(words(split)).as_type(f32).aligned(ALIGN)
 
     def all_items(self, do: Callable[[Direction], None], shares: int = 1) -> None:
@@ -71,7 +72,7 @@ class Direction:
         base = loops.space.at(states.array * (d * len(states.names)))
         self.arrays = {name: base.at(states.array * n) for n, name in enumerate(states.names)}
         self.pitch = loops.layout.padded
-        self.cell = CellWriter(self.k, self.p, d, loops.options, self.lanes)
+        self.cell = CellWriter(self.k, self.p, d, loops.entering, loops.options, self.lanes)
 
     # -- where things lie ----------------------------------------------------------------------
 
