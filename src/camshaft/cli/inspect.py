@@ -237,6 +237,11 @@ def _show_ends(data: dict[str, Any], shown: Output) -> None:
 def _show(data: dict[str, Any], shown: Output) -> None:
     made = data["fingerprint"]
     shown.line(f"engine     {made['config']}; camshaft {made['camshaft']}, target {made['target']}")
+    if made["streams"]:
+        joined = f" of up to {made['batch']} rows" if made["batch"] > 1 else ""
+        shown.line(
+            f"pools      {made['streams']} call{'s' * (made['streams'] > 1)} at a time{joined}"
+        )
     _show_ends(data, shown)
     if "precision_summary" in data:
         shown.line(f"precision  {data['precision_summary']}")
