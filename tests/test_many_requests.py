@@ -28,6 +28,12 @@ NET = open_model(
 )
 
 
+@pytest.fixture(autouse=True)
+def short_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(many_requests, "SECONDS", 0.03)
+    monkeypatch.setattr(many_requests, "ROUNDS", 1)
+
+
 def test_ways_to_share_threads() -> None:
     assert sharings(1) == [Sharing(1, 1)]
     assert sharings(2) == [Sharing(1, 2), Sharing(2, 1)]
@@ -59,9 +65,7 @@ def test_the_batch_is_measured_and_kept(tmp_path: Path, monkeypatch: pytest.Monk
     """A call of 4 rows takes twice the time of one; more than 4 rows gain nothing."""
     taken = []
 
-    def rate(
-        engine: Engine, sharing: Sharing, feeds: dict[str, np.ndarray], seconds: float
-    ) -> float:
+    def rate(engine: Engine, sharing: Sharing, feeds: dict[str, np.ndarray]) -> float:
         rows = len(feeds["x"])
         taken.append(rows)
         return 100.0 / max(1.0, rows / 2)

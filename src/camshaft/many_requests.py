@@ -76,7 +76,6 @@ def measured(
     engines: Mapping[Sharing, Engine],
     feeds: Mapping[str, np.ndarray],
     mixed: str = "",
-    seconds: float = SECONDS,
 ) -> Rates:
     """Each engine, shared so; the best of several rounds, in turn.
 
@@ -86,13 +85,13 @@ def measured(
     symbol = batch_symbol(some.inputs, some.outputs)
     if symbol is None or symbol.low > 1 or mixed:
         why = mixed if symbol is not None else ""
-        return Rates(_best(engines, lambda _: feeds, seconds), whole=True, why=why)
+        return Rates(_best(engines, lambda _: feeds), whole=True, why=why)
     most = LARGEST if symbol.high is None else min(LARGEST, symbol.high)
     found: dict[Sharing, float] = {}
     misses, batch = dict.fromkeys(engines, 0), 1
     while batch <= most and (going := [s for s in engines if misses[s] < MISSES]):
         ways = {replace(s, batch=batch): engines[s] for s in going}
-        calls = _best(ways, lambda s: rows_of(feeds, s.batch), seconds)
+        calls = _best(ways, lambda s: rows_of(feeds, s.batch))
         found |= {s: rate * s.batch for s, rate in calls.items()}
         for sharing in going:
             misses[sharing] = 0 if _gains(found, sharing, batch) else misses[sharing] + 1
@@ -109,21 +108,20 @@ def _gains(found: Mapping[Sharing, float], sharing: Sharing, batch: int) -> bool
 def _best(
     engines: Mapping[Sharing, Engine],
     feeds: Callable[[Sharing], Mapping[str, np.ndarray]],
-    seconds: float,
 ) -> dict[Sharing, float]:
     """Calls a second."""
     best = dict.fromkeys(engines, 0.0)
     for _ in range(ROUNDS):
         for sharing, engine in engines.items():
-            best[sharing] = max(best[sharing], _rate(engine, sharing, feeds(sharing), seconds))
+            best[sharing] = max(best[sharing], _rate(engine, sharing, feeds(sharing)))
     return best
 
 
-def _rate(engine: Engine, sharing: Sharing, feeds: Mapping[str, Any], seconds: float) -> float:
+def _rate(engine: Engine, sharing: Sharing, feeds: Mapping[str, Any]) -> float:
     with ExitStack() as stack:
         streams = [stack.enter_context(Stream()) for _ in range(sharing.streams)]
         return measure_throughput(
-            lambda: CamshaftRunner(engine, feeds, sharing.threads), streams, seconds, warm_up=0.0
+            lambda: CamshaftRunner(engine, feeds, sharing.threads), streams, SECONDS, warm_up=0.0
         ).throughput
 
 
