@@ -163,10 +163,3 @@ class BodyLayers:
         )
         self._hidden[found.hidden.name] = y
         self.last |= {s.name: end for s, end in zip(own, states, strict=True)}
-
-
-def iterated(b: GraphBuilder, t: Tensor, *, backward: bool) -> Tensor:
-    """[T, ...] in the order of places, in that of the iterations; or the reverse."""
-    if not backward or t.shape[0] == 1:
-        return t
-    return F.slice(b, t, [-1], [-(1 << 62)], [0], [-1])

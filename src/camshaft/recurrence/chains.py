@@ -24,7 +24,7 @@ from camshaft.recurrence.cells import (
     recurrences,
 )
 from camshaft.recurrence.layers import behind, layer
-from camshaft.recurrence.stacking import NotAlike, Stacker, turned
+from camshaft.recurrence.stacking import NotAlike, Stacker, stacked_along, turned
 from camshaft.recurrence.terms import Terms, rows_of, tensors_of
 
 FEWEST = 3
@@ -77,13 +77,12 @@ def chains(graph: Graph, terms: Terms) -> Iterator[list[Step]]:
     if not read:
         return
     steps = [
-        Step(found, r, key)
+        Step(found, r, _weights(terms, found, r))
         for node in graph.nodes
         if node.op is POINTWISE and node.output.type.dtype == f32
         for found in cells_of(terms, node.output)
         for r in recurrences(terms, found)
-        if (key := _weights(terms, found, r)) is not None
-        and all(terms.content(p.weights) in read for p in r.products)
+        if all(terms.content(p.weights) in read for p in r.products)
     ]
     made = {(*_states(terms, s.found), s.weights): s for s in steps}
     followers = {id(p): s for s in steps if (p := made.get((*s.before, s.weights))) is not None}
@@ -103,13 +102,11 @@ def _beginning(graph: Graph, terms: Terms, second: Step) -> list[Step]:
     for found in () if maker is None else cells_of(terms, second.before[0]):
         alike = _kind(found) == _kind(second.found) and _states(terms, found) == second.before
         for r in first_step(terms, found) if alike else ():
-            if _equal(behind(terms, r, found.size), behind(terms, second.recurrence, found.size)):
+            if np.array_equal(
+                behind(terms, r, found.size), behind(terms, second.recurrence, found.size)
+            ):
                 return [Step(found, r, second.weights)]
     return []
-
-
-def _equal(a: np.ndarray, b: np.ndarray) -> bool:
-    return a.shape == b.shape and np.array_equal(a, b)
 
 
 def _often_read(graph: Graph, terms: Terms) -> set[bytes]:
@@ -197,8 +194,7 @@ def _joined(
         return None
     y = F.reshape(b, y, (len(hidden), *part))
     y = y if read == states else turned(b, y)
-    order = (*range(1, axis + 1), 0, *range(axis + 1, len(part) + 1))
-    return F.reshape(b, F.transpose(b, y, order), node.output.shape)
+    return F.reshape(b, stacked_along(b, y, axis), node.output.shape)
 
 
 def _descendants(graph: Graph, states: Sequence[Tensor]) -> set[str]:
@@ -220,7 +216,7 @@ def _ancestors(graph: Graph, names: set[str]) -> set[str]:
 def _layer(terms: Terms, rebuild: Rebuild, chain: Sequence[Step]) -> tuple[Tensor, ...]:
     """Y [T, 1, N, H] and the last states [1, N, H]."""
     first, last = chain[0], chain[-1]
-    stacker = Stacker(terms, rebuild.builder, rebuild.get, last.found.size)  # fmt: skip
+    stacker = Stacker(terms, rebuild.builder, rebuild.get, last.found.size)
     gates = [[s.recurrence.entering[g] for s in chain] for g in range(len(last.found.gates))]
     before = [rebuild.get(t) for t in first.before]
     return layer(stacker, last.found, last.recurrence, gates, before, len(chain))

@@ -178,8 +178,7 @@ class Stacker:
             return None
         axis, start, forward = place
         t = F.narrow(self.builder, self._get(source), axis, start, len(views))
-        order = (axis, *(a for a in range(len(source.shape)) if a != axis))
-        t = F.transpose(self.builder, t, order)
+        t = lengthwise(self.builder, t, axis)
         t = F.reshape(self.builder, t, (len(views), rows_of(first.tensor), t.shape[-1]))
         t = self._columns(t, first)
         return t if forward else turned(self.builder, t)
@@ -190,9 +189,17 @@ class Stacker:
 
 def turned(b: GraphBuilder, t: Tensor) -> Tensor:
     """The last place of the first axis first."""
-    steps = t.shape[0]
-    assert isinstance(steps, int)
-    return F.take(b, t, b.constant(np.arange(steps)[::-1].copy()), 0)
+    return t if t.shape[0] == 1 else F.slice(b, t, [-1], [-(1 << 62)], [0], [-1])
+
+
+def lengthwise(b: GraphBuilder, t: Tensor, axis: int) -> Tensor:
+    """With an axis, that of the steps, first."""
+    return F.transpose(b, t, (axis, *(a for a in range(t.type.rank) if a != axis)))
+
+
+def stacked_along(b: GraphBuilder, t: Tensor, axis: int) -> Tensor:
+    """With the first axis, that of the steps, as axis number `axis`."""
+    return F.transpose(b, t, (*range(1, axis + 1), 0, *range(axis + 1, t.type.rank)))
 
 
 def _steps(cuts: Sequence[Node]) -> tuple[int, Extent, bool] | None:

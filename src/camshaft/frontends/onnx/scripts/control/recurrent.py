@@ -16,8 +16,8 @@ from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ir.types import TensorType, f32
 from camshaft.ops import GATHER, RESHAPE
 from camshaft.ops import functional as F
-from camshaft.recurrence.bodies import BodyLayers, LoopBody, iterated
-from camshaft.recurrence.stacking import NotAlike
+from camshaft.recurrence.bodies import BodyLayers, LoopBody
+from camshaft.recurrence.stacking import NotAlike, lengthwise, stacked_along, turned
 
 
 @dataclass(frozen=True)
@@ -145,17 +145,14 @@ class _Around:
         return value is not None and value.name == self._iterations.counter
 
     def _lengthwise(self, t: Tensor, axis: int) -> Tensor:
-        """With the axis of the steps first."""
-        order = (axis, *(a for a in range(t.type.rank) if a != axis))
-        return F.transpose(
-            self.builder, F.narrow(self.builder, t, axis, 0, self._iterations.steps), order
-        )
+        """As far as there are iterations, with the axis of the steps first."""
+        steps = F.narrow(self.builder, t, axis, 0, self._iterations.steps)
+        return lengthwise(self.builder, steps, axis)
 
 
 def _stacked(b: GraphBuilder, layers: BodyLayers, result: Collected, backward: bool) -> Tensor:
     if not isinstance(result.value, Tensor):
         raise NotAlike
     places = layers.stacked(result.value)
-    t = iterated(b, places, backward=backward != result.backward)
-    axis = result.axis % t.type.rank
-    return F.transpose(b, t, (*range(1, axis + 1), 0, *range(axis + 1, t.type.rank)))
+    t = places if backward == result.backward else turned(b, places)
+    return stacked_along(b, t, result.axis % t.type.rank)
