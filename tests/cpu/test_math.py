@@ -13,6 +13,7 @@ from camshaft.backends.cpu.expr.idioms import plan
 from camshaft.backends.cpu.expr.math import exp_of_negative, shares
 from camshaft.backends.cpu.lang import Arg, FunctionBuilder, Module, Value
 from camshaft.backends.cpu.link import call, pointer_table
+from camshaft.backends.cpu.recurrent.activations import sigmoid, tanh
 from camshaft.backends.cpu.target import TARGETS, CpuTarget
 from camshaft.errors import BuildError
 from camshaft.ir import expr as E
@@ -125,6 +126,22 @@ def test_exp_of_negative_numbers_has_no_denormals(target: CpuTarget) -> None:
     assert_close(got, wanted, 1e-7)
     smallest = np.finfo(np.float32).tiny
     assert not np.any((got > 0) & (got < smallest))
+
+
+@each_target
+def test_activations_of_cells(target: CpuTarget) -> None:
+    x = samples(1, 110)
+    x[100:400] = np.linspace(-9.1, -8.5, 300, dtype=np.float32)
+    got = run_code(target, lambda k, values: tanh(k, values[0]), x)
+    assert_close(got, np.tanh(x.astype(np.float64)), 3.5e-7)
+    assert np.nanmax(np.abs(got)) == 1
+    got = run_code(target, lambda k, values: sigmoid(k, values[0]), x)
+    exact = np.clip(x.astype(np.float64), -87, None)
+    wanted = 1 / (1 + np.exp(-exact))
+    assert_close(got / wanted.astype(np.float32), np.where(np.isnan(x), np.nan, 1.0), 7e-6)
+    near = np.abs(x) < 10
+    assert_close(got[near], wanted[near], 1e-6)
+    assert_close(got[x > 0], wanted[x > 0], 2e-7)
 
 
 @each_target

@@ -145,6 +145,15 @@ def shares(k: FunctionBuilder, xs: Sequence[Value]) -> list[Value]:
     ]
 
 
+def moderate_exp(k: FunctionBuilder, x: Value) -> Value:
+    """e**x of x from -87.3 to 87.3 (or NaN); relative error below 1.2e-7 + |x| * 7e-8."""
+    _only_f32(x, "exp")
+    magic = 1.5 * 2**23
+    shifted = k.fma(x, _LOG2_E, k.const(magic, f32, x.lanes))
+    root = short_polynomial(k, k.fma(x, _LOG2_E, magic - shifted), _EXP2)
+    return root * k.bitcast((k.bitcast(shifted, i32) << 23) + 0x3F800000, f32)
+
+
 def _reduced_exp(k: FunctionBuilder, x: Value) -> tuple[Value, Value, Value]:
     """(p, n, n in the lowest bits of a float) with e**x = p * 2**n and p from 0.7 to 1.42."""
     shifted = k.fma(x, 1.44269504088896341, k.const(1.5 * 2**23, f32, x.lanes))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from camshaft.backends.cpu.expr.epilogue import emit_expr
 from camshaft.backends.cpu.lang import FunctionBuilder, Pointer, Value
+from camshaft.backends.cpu.recurrent.activations import activation
 from camshaft.backends.cpu.recurrent.problem import RecurrentProblem
 
 
@@ -49,11 +49,14 @@ class CellWriter:
         return entering if self.p.after and gate == 2 else entering + total
 
     def _entering(self, at: Lanes, gate: int) -> Value:
+        return self.k.load(self._source(at, gate), self.lanes, at.count)
+
+    def _source(self, at: Lanes, gate: int) -> Pointer:
         p = self.p
         strides = p.gates.strides
         source = self.entering.at(at.place * strides[0]).at(at.row * strides[1])
         first = (self.d * p.gate_count + gate) * p.hidden
-        return self.k.load(source.at(first).at(at.unit), self.lanes, at.count)
+        return source.at(first).at(at.unit)
 
     def _constant(self, name: str, at: Lanes, part: int = 0) -> Value:
         """Lanes of `behind` [D, H] or of peepholes [D, 3*H]."""
@@ -66,7 +69,7 @@ class CellWriter:
         clip = self.p.clip
         if clips and clip > 0:
             x = self.k.min(self.k.max(x, -clip), clip)
-        return emit_expr(self.k, self.p.functions[name], [x])
+        return activation(self.k, self.p.functions[name], x)
 
     def mixed(self, z: Value, new: Value, old: Value) -> Value:
         """(1 - z) new + z old."""

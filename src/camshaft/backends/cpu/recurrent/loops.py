@@ -10,7 +10,8 @@ from camshaft.backends.cpu.abi import constant_numbers, operand_pointer
 from camshaft.backends.cpu.lang import FunctionBuilder, Index, Part, Pointer, Tile, Value
 from camshaft.backends.cpu.recurrent.cells import CellWriter, Lanes
 from camshaft.backends.cpu.recurrent.problem import LEVELS, Gates, Layout, RecurrentProblem
-from camshaft.backends.cpu.recurrent.workspace import ALIGN, Split, States, words
+from camshaft.backends.cpu.recurrent.products import ProductWriter
+from camshaft.backends.cpu.recurrent.workspace import ALIGN, Split, States, put_aside, words
 from camshaft.ir.types import f32, i8, i16, i32, i64
 
 
@@ -29,7 +30,8 @@ class RecurrentLoops:
             name: operand_pointer(k, p.spec, n, numbers) for name, n in p.options.items()
         }
         self.entering = operand_pointer(k, p.spec, 0, numbers)
-        self.space = k.args["workspace"].at(words(split)).as_type(f32).aligned(ALIGN)
+        before = words(split) + split.items * put_aside(split, layout)
+        self.space = k.args["workspace"].at(before).as_type(f32).aligned(ALIGN)
 
     def all_items(self, do: Callable[[Direction], None], shares: int = 1) -> None:
         """Every work item of this call, of which each group has `shares`."""
@@ -73,6 +75,8 @@ class Direction:
         self.arrays = {name: base.at(states.array * n) for n, name in enumerate(states.names)}
         self.pitch = loops.layout.padded
         self.cell = CellWriter(self.k, self.p, d, loops.entering, loops.options, self.lanes)
+        scale = loops.options.get("scale")
+        self.products = ProductWriter(self.k, self.p, d, loops.layout, scale)
 
     # -- where things lie ----------------------------------------------------------------------
 
@@ -207,7 +211,7 @@ class Direction:
         for tile in k.tiles(self.p.hidden, layout.width, part=part):
             block = k.index(tile.start) // layout.width
             weights = first.at(block * layout.block_size(gates)).aligned(ALIGN)
-            self._rows(partial(self._tile, step, number, gates, weights, tile))
+            self._rows(partial(self._tile, step, number, weights, tile, share or 0))
 
     def _rows(self, write: Callable[[Value, int], None]) -> None:
         """The rows of this item in register tiles: (first row, how many)."""
@@ -227,28 +231,73 @@ class Direction:
         self,
         step: Value,
         number: int,
-        gates: Gates,
         weights: Pointer,
         columns: Tile,
+        share: Index,
         row: Value,
         rows: int,
     ) -> None:
-        """New states of some rows and hidden units."""
-        counts = columns.counts(self.lanes)
-        mine = [row + n for n in range(rows)]
-        what = " levels" if self.p.weights == i8 else ""
-        array = self._hidden(step, 0, what) if number == 0 else self.arrays["reset"]
-        row_of = self._levels if self.p.weights == i8 else self._row
-        sums = self._products([row_of(array, n) for n in mine], weights, gates)
+        """New states of some rows and hidden units.
+
+        The sums of several rows wait in memory, so that the next sweep has all registers, and the code of the
+        activations is a loop over the rows: written out for each it took five times as long.
+        """
+        k, lanes, width = self.k, self.lanes, self.layout.width
+        states = self._operands(step, number, row, rows)
+        bundles = self.products.bundles(number, rows)
+        if rows == len(bundles) == 1:
+            (sums,) = self.products.sums(states, weights, bundles[0])
+            self._finish_row(step, number, columns, row, sums)
+            return
+        space, pitch = self._put_aside(share), len(self.p.passes[number]) * width
+        column = 0
+        for bundle in bundles:
+            for n, own in enumerate(self.products.sums(states, weights, bundle)):
+                for v, value in enumerate(x for gate in own for x in gate):
+                    k.store(value, space.at(n * pitch + column + v * lanes))
+            column += sum(map(len, bundle)) * width
+            weights = weights.at(sum(map(self.layout.block_size, bundle)))
+        with k.loop(0, rows) as which:
+            first = space.at(which * pitch)
+            sums = [
+                [k.load(first.at(at), lanes) for at in range(begin, begin + width, lanes)]
+                for begin in range(0, pitch, width)
+            ]
+            self._finish_row(step, number, columns, row + which, sums)
+
+    def _operands(self, step: Value, number: int, row: Value, rows: int) -> list[Pointer]:
+        """What the products of a pass multiply, of some rows."""
+        are_bytes = self.p.weights == i8
+        array = self._hidden(step, 0, " levels" if are_bytes else "")
+        array = array if number == 0 else self.arrays["reset"]
+        row_of = self._levels if are_bytes else self._row
+        return [row_of(array, row + n) for n in range(rows)]
+
+    def _put_aside(self, share: Index) -> Pointer:
+        """Where a worker's sums wait for the activations."""
+        k, split = self.k, self.l.split
+        item = k.add(k.mul(self.group.number, split.shares), share)
+        space = k.args["workspace"].at(words(split)).at(item * put_aside(split, self.layout))
+        return space.aligned(ALIGN).as_type(i32 if self.p.weights == i8 else f32)
+
+    def _finish_row(
+        self, step: Value, number: int, columns: Tile, row: Value, sums: list[list[Value]]
+    ) -> None:
+        """New states of a row.  sums: [gate of the pass][vector]."""
+        gates = self.p.passes[number]
         if self.p.weights == i8:
-            sums = self._scaled(sums, gates, columns)
-        for n, here in enumerate(mine):
-            length = self._length(here)
-            place, is_row = self._place(step, length)
-            for v, count in enumerate(counts):
-                at = self.k.add(self.k.index(columns.start), v * self.lanes)
-                lanes = Lanes(here, place, at, count, is_row, step)
-                self._finish(number, lanes, [s[v] for s in sums[n]])
+            sums = self.products.scaled(sums, gates, columns)
+        for v, lanes in enumerate(self._lanes(step, row, columns)):
+            self._finish(number, lanes, [s[v] for s in sums])
+
+    def _lanes(self, step: Value, row: Value, columns: Tile) -> list[Lanes]:
+        """The vectors of hidden units of a row."""
+        k = self.k
+        place, is_row = self._place(step, self._length(row))
+        return [
+            Lanes(row, place, k.add(k.index(columns.start), v * self.lanes), count, is_row, step)
+            for v, count in enumerate(columns.counts(self.lanes))
+        ]
 
     def _place(self, step: Value, length: Value | None) -> tuple[Value, Value | None]:
         """Which of the sequence's steps this is, and whether there is such a step (None: there is)."""
@@ -259,44 +308,6 @@ class Direction:
         if not self.backward:
             return step, is_row
         return k.select(is_row, length - 1 - step, step), is_row
-
-    def _products(
-        self, rows: Sequence[Pointer], weights: Pointer, gates: Gates
-    ) -> list[list[list[Value]]]:
-        """[row][gate of the pass][vector]: sums over the state's elements; of levels and integer weights, in i32."""
-        k, lanes, width, group = self.k, self.lanes, self.layout.width, self.p.group
-        are_bytes = self.p.weights == i8
-        zero = k.const(0, i32 if are_bytes else f32, lanes)
-        sums = [[[zero] * (width // lanes) for _ in gates] for _ in rows]
-        with k.loop(0, self.layout.groups, carry=sums) as unit:
-            line = weights.at(unit * (group * len(gates) * width))
-            if are_bytes:
-                spread = [k.load(row.as_type(i32).at(unit)) for row in rows]
-            else:
-                spread = [k.broadcast(row.at(unit), lanes) for row in rows]
-            for g in range(len(gates)):
-                for v in range(width // lanes):
-                    own = k.load(line.at(group * (g * width + v * lanes)), group * lanes)
-                    w = k.bitcast(k.cast(own, i16), i32, lanes) if are_bytes else k.cast(own, f32)
-                    join = k.dot_words if are_bytes else k.fma
-                    for n, h in enumerate(spread):
-                        sums[n][g][v] = join(h, w, sums[n][g][v])
-        return sums
-
-    def _scaled(
-        self, sums: list[list[list[Value]]], gates: Gates, columns: Tile
-    ) -> list[list[list[Value]]]:
-        """Sums of integers as floats."""
-        k, hidden = self.k, self.p.hidden
-        strides = self.p.spec.inputs[self.p.options["scale"]].strides
-        scales = self.l.options["scale"].at(self.d * strides[0])
-        for g, gate in enumerate(gates):
-            for v, count in enumerate(columns.counts(self.lanes)):
-                at = scales.at(gate * hidden).at(columns.start).at(v * self.lanes)
-                factor = k.load(at, self.lanes, count) * (1.0 / LEVELS)
-                for row in sums:
-                    row[g][v] = k.cast(row[g][v], f32) * factor
-        return sums
 
     def _finish(self, number: int, lanes: Lanes, sums: Sequence[Value]) -> None:
         """Activations and new states of one vector of hidden units of a row."""

@@ -119,6 +119,12 @@ class RecurrentProblem:
         return 2 if self.weights == i8 else 1
 
 
+def fits_registers(rows: int, columns: int, registers: int) -> bool:
+    """Whether sums of some rows with so many vectors of weights fit, beside what a step of the sum reads: all rows
+    or all columns, whichever are fewer, and one of the others."""
+    return rows * columns + min(rows, columns) + 1 <= registers
+
+
 def is_supported(spec: KernelSpec) -> bool:
     """Whether there is code for the types and strides of a "recurrent" spec: floats of which rows are adjacent, and
     constant weights."""
@@ -136,14 +142,17 @@ def is_supported(spec: KernelSpec) -> bool:
 
 @dataclass(frozen=True)
 class Layout:
-    """Weights in blocks of `width` hidden units: [D] [pass] [block] [H] [gate of the pass] [width]; of integers
+    """Weights in blocks of `width` hidden units: [D] [pass] [block] [sweep] [H] [gate of the sweep] [width]; of integers
     [H / 2] [gate] [width] [2].
 
+    A sweep is the sum over the hidden state for `together` gates of a pass, or fewer; sweeps of few gates have
+    registers for more rows, which then share each load of weights.
     What a block lacks of `width` units, and a pair of its second one, is 0.
     """
 
     problem: RecurrentProblem
     width: int
+    together: int
 
     @property
     def blocks(self) -> int:
@@ -158,6 +167,10 @@ class Layout:
     def block_size(self, gates: Gates) -> int:
         """Elements of one block of a pass."""
         return self.groups * self.problem.group * len(gates) * self.width
+
+    def sweeps(self, gates: Gates) -> list[Gates]:
+        """The gates of a pass, as they are summed."""
+        return [gates[n : n + self.together] for n in range(0, len(gates), self.together)]
 
     @property
     def groups(self) -> int:
@@ -181,8 +194,14 @@ class Layout:
         gates[:, :, :h, :h] = r.reshape(p.directions, p.gate_count, h, h)
         blocks = gates.reshape(p.directions, p.gate_count, self.blocks, self.width, steps, group)
         parts = [
-            blocks[d, list(chosen)].transpose(1, 3, 0, 2, 4).reshape(-1)
+            np.concatenate(
+                [self._sweep(blocks[d, list(sweep)]) for sweep in self.sweeps(chosen)], 1
+            )
             for d in range(p.directions)
             for chosen in p.passes
         ]
-        return np.concatenate(parts)
+        return np.concatenate([part.reshape(-1) for part in parts])
+
+    def _sweep(self, weights: np.ndarray) -> np.ndarray:
+        """[gate] [block] [width] [H] as [block] [all the rest]."""
+        return weights.transpose(1, 3, 0, 2, 4).reshape(self.blocks, -1)

@@ -9,6 +9,7 @@ before (Zhang et al., DeepCPU, USENIX ATC 2018, keep weights in private caches l
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from functools import cached_property
 
 import numpy as np
@@ -18,7 +19,12 @@ from camshaft.backends.cpu.abi import constant_numbers, phase_args
 from camshaft.backends.cpu.candidate import CpuCandidate
 from camshaft.backends.cpu.lang import Module
 from camshaft.backends.cpu.recurrent.loops import Direction, RecurrentLoops
-from camshaft.backends.cpu.recurrent.problem import Layout, RecurrentProblem, is_supported
+from camshaft.backends.cpu.recurrent.problem import (
+    Layout,
+    RecurrentProblem,
+    fits_registers,
+    is_supported,
+)
 from camshaft.backends.cpu.recurrent.workspace import Split, States
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.ir.extents.extent import Extent
@@ -29,11 +35,47 @@ _SMALL = 256 << 10
 """Bytes of recurrent weights of which one core is as fast as two that wait for each other."""
 
 
+@dataclass(frozen=True)
+class RegisterTile:
+    """rows: of the batch.  cols: vectors of hidden units.  together: gates that are summed at once."""
+
+    rows: int
+    cols: int
+    together: int
+
+    @property
+    def sums(self) -> int:
+        """Registers that sum."""
+        return self.rows * self.cols * self.together
+
+
+def _tiles(p: RecurrentProblem, target: CpuTarget) -> list[RegisterTile]:
+    """Those that fit the registers, as high as the batch is, the best guess first."""
+    batch, widest = typical(p.batch), max(map(len, p.passes))
+    vectors = -(-p.hidden // target.lanes(f32))
+    found: dict[RegisterTile, None] = {}
+    for cols in (min(cols, vectors) for cols in (2, 1, 4, 8)):
+        if most := _most_rows(cols * widest, target):
+            found[RegisterTile(min(most, batch), cols, widest)] = None
+    order = sorted(found, key=lambda t: -min(t.sums, 12))
+    half = -(-widest // 2)
+    halved = RegisterTile(min(_most_rows(half, target), batch), 1, half)
+    if halved.rows > order[0].rows:
+        order.insert(1, halved)
+    return order
+
+
+def _most_rows(columns: int, target: CpuTarget) -> int:
+    """Rows of a register tile of so many vectors."""
+    fits = [n for n in range(1, target.registers) if fits_registers(n, columns, target.registers)]
+    return max(fits, default=0)
+
+
 class Recurrent:
     """Register tiles of rows of the batch by vectors of hidden units, all gates of them."""
 
     name = "recurrent"
-    version = 1
+    version = 2
 
     def plan(
         self, spec: KernelSpec, target: CpuTarget, threads: int
@@ -42,41 +84,32 @@ class Recurrent:
         if spec.op != "recurrent" or not is_supported(spec):
             return ()
         p = RecurrentProblem.of(spec)
-        batch, widest = typical(p.batch), max(map(len, p.passes))
-        vectors = -(-p.hidden // target.lanes(f32))
-        found: dict[tuple[int, int], None] = {}
-        for cols in (2, 1, 4, 8):
-            cols = min(cols, vectors)
-            most = (target.registers - 1) // (widest * cols + 1)
-            if most >= 1 and widest * cols <= target.registers - 3:
-                found[(min(most, batch), cols)] = None
-        order = sorted(found, key=lambda f: -min(f[0] * f[1] * widest, 12))
+        tiles = _tiles(p, target)
         each = -(-threads // p.directions)
-        splits = dict.fromkeys([(1, each), (min(batch, each), 1)])
+        splits = dict.fromkeys([(1, each), (min(typical(p.batch), each), 1)])
         if 4 * p.hidden**2 * p.gate_count < _SMALL:
             splits = dict.fromkeys(reversed(splits))
         return [
-            RecurrentCandidate(
-                spec, target, p, {"rows": rows, "cols": cols, "parts": parts, "shares": shares}
-            )
+            RecurrentCandidate(spec, target, p, {**asdict(tile), "parts": parts, "shares": shares})
             for parts, shares in splits
-            for rows, cols in order
+            for tile in tiles
         ]
 
 
 class RecurrentCandidate(CpuCandidate[RecurrentProblem]):
-    """Parameters: rows (of the batch), cols (vectors of hidden units): the register tile; parts: of the batch, which
-    are work items; shares: of the hidden units, likewise."""
+    """Parameters: those of a `RegisterTile`; parts: of the batch, which are work items; shares: of the hidden units,
+    likewise."""
 
     @cached_property
     def layout(self) -> Layout:
         """How weights are packed."""
-        return Layout(self.problem, int(self.params["cols"]) * self.target.lanes(f32))
+        width = int(self.params["cols"]) * self.target.lanes(f32)
+        return Layout(self.problem, width, int(self.params["together"]))
 
     @property
     def packing(self) -> Packing:
-        """Blocks of so many units."""
-        return ("recurrent", self.layout.width)
+        """Blocks of so many units, gates that are summed at once."""
+        return ("recurrent", self.layout.width, self.layout.together)
 
     def prepack(self, constants: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         """The weights in blocks, then the other constants as they are."""

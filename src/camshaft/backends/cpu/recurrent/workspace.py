@@ -68,11 +68,17 @@ class States:
         return self.problem.directions * len(self.names) * self.array
 
     def nbytes(self, split: Split) -> Extent:
-        """Of all arrays, behind the words by which a group's workers agree."""
-        return 4 * self.elements + words(split)
+        """Of all arrays, behind the words by which a group's workers agree and the sums that they put aside."""
+        return 4 * self.elements + words(split) + split.items * put_aside(split, self.layout)
 
 
 def words(split: Split) -> int:
     """Bytes of the words of all groups: how many shares are done, and of each share how often it was claimed, a
     cache line each."""
     return 0 if split.shares == 1 else split.groups * (1 + split.shares) * ALIGN
+
+
+def put_aside(split: Split, layout: Layout) -> int:
+    """Bytes of the sums of a worker's register tile, which wait in memory for the activations."""
+    gates = max(map(len, split.problem.passes))
+    return 0 if split.rows == 1 else -(-4 * split.rows * gates * layout.width // ALIGN) * ALIGN
