@@ -180,7 +180,7 @@ def run_direction(
     """
     count, batch = gates.shape[:2]
     states = [np.array(s) for s in states]
-    lengths = np.full(batch, count) if lengths is None else lengths
+    lengths = np.full(batch, count) if lengths is None else np.clip(lengths, 0, count)
     y = np.zeros((count, batch, states[0].shape[-1]), gates.dtype)
     for t in range(int(lengths.max(initial=0))):
         at = lengths - 1 - t if backward else np.full(batch, t)

@@ -145,10 +145,20 @@ def test_all_options(cell: str, threads: int) -> None:
     """In both directions, with every input that there is, by any number of workers."""
     given, kind = options_of(cell), cell.partition(" ")[0]
     for backward in ((0,), (1,), (0, 1)):
-        arrays = operands(kind, 5, 4, 20, given, len(backward))
+        arrays = operands(kind, 5, 9, 20, given, len(backward))
         more = {"clip": 0.7, "coupled": True} if kind == "lstm" else {"clip": 0.7}
         attrs = attrs_of(cell, given, backward=backward, **more)
         check(AVX2, arrays, attrs, threads=threads, every=threads == len(backward) == 1)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_what_lies_behind_a_sequences_end_is_not_read(cell: str) -> None:
+    arrays = operands(cell.partition(" ")[0], 7, 9, 20, ("lengths",))
+    gates, lengths = arrays[0], arrays[2]
+    lengths[:4] = 0, 9, 7, 3
+    gates[np.arange(7)[:, None] >= lengths] = np.nan
+    with np.errstate(invalid="ignore"):
+        check(AVX2, arrays, attrs_of(cell, ("lengths",)), threads=2)
 
 
 def open_layer(cell: str, given: tuple[str, ...], directions: int) -> KernelSpec:

@@ -14,15 +14,15 @@ from camshaft.backends.cpu.recurrent.problem import RecurrentProblem
 class Lanes:
     """Some hidden units of a row at a step.
 
-    place: which of the sequence's steps this is.  unit: the first hidden unit.  count: how many exist.  is_row:
-    whether the sequence has such a step; None: it has.  step: how many were made before.
+    position: where the row's states lie.  place: which of the sequence's steps this is.  unit: the first hidden unit.
+    count: how many exist.  step: how many were made before.
     """
 
+    position: Value
     row: Value
     place: Value
     unit: Value
     count: int | Value
-    is_row: Value | None
     step: Value
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,6 +12,7 @@ from camshaft.backends.cpu.lang import FunctionBuilder, Index, Part, Pointer, Ti
 from camshaft.backends.cpu.recurrent.cells import CellWriter, Lanes
 from camshaft.backends.cpu.recurrent.problem import LEVELS, Gates, Layout, RecurrentProblem
 from camshaft.backends.cpu.recurrent.products import ProductWriter
+from camshaft.backends.cpu.recurrent.sequences import Sequences
 from camshaft.backends.cpu.recurrent.workspace import ALIGN, Split, States, put_aside, words
 from camshaft.ir.types import f32, i8, i16, i32, i64
 
@@ -74,6 +76,10 @@ class Direction:
         base = loops.space.at(states.array * (d * len(states.names)))
         self.arrays = {name: base.at(states.array * n) for n, name in enumerate(states.names)}
         self.pitch = loops.layout.padded
+        order = loops.space.at(states.elements).as_type(i64).aligned(8)
+        self.sequences = Sequences(
+            self.k, self.p, loops.options.get("lengths"), order.at(self.p.batch * d)
+        )
         self.cell = CellWriter(self.k, self.p, d, loops.entering, loops.options, self.lanes)
         scale = loops.options.get("scale")
         self.products = ProductWriter(self.k, self.p, d, loops.layout, scale)
@@ -98,25 +104,20 @@ class Direction:
         pointer = operand or self.k.args[f"out{1 + which}"]
         return pointer.at(self.d * strides[0]).at(row * strides[1])
 
-    def _length(self, row: Value) -> Value | None:
-        """How many steps a row has, where that is given."""
-        if "lengths" not in self.l.options:
-            return None
-        k = self.k
-        (stride,) = self.p.spec.inputs[self.p.options["lengths"]].strides
-        given = k.cast(k.load(self.l.options["lengths"].at(row * stride)), i64)
-        return k.max(k.min(given, self.p.steps), 0)
-
     # -- the loops -----------------------------------------------------------------------------
 
     def run(self) -> None:
         """All steps, by one worker."""
         k, p = self.k, self.p
         self.begin()
-        with k.loop(0, p.steps) as step:
+        with k.if_(self.low < self.high), k.loop(0, self._longest()) as step:
             for number, gates in enumerate(p.passes):
                 self._pass(step, number, gates, None)
         self.end()
+
+    def _longest(self) -> Value:
+        """Steps of the longest sequence.  There must be one."""
+        return self.sequences.length(self.sequences.row(self.low))
 
     def take_shares(self) -> None:
         """Steps by several workers.
@@ -128,7 +129,7 @@ class Direction:
         shares = self.l.split.shares
         done = self._word(self.k.index(0))
         begun = k.load_shared(done) // shares
-        with k.loop(begun, k.index(p.steps * count)) as stage:
+        with k.if_(self.low < self.high), k.loop(begun, self._longest() * count) as stage:
             for offset in range(shares):
                 share = (self.group.share + offset) % shares
                 with k.if_(k.claim(self._word(share + 1), stage)):
@@ -150,15 +151,17 @@ class Direction:
         if self.l.split.shares > 1:
             for number in range(1 + self.l.split.shares):
                 self.k.store(self.k.const(0, i64), self._word(self.k.index(number)))
+        self.sequences.sort(self.low, self.high)
         start = self.k.index(0)
         arrays = [self._hidden(start, 0), *self._cell]
-        with self.k.loop(self.low, self.high) as row:
+        with self.k.loop(self.low, self.high) as position:
+            row = self.sequences.row(position)
             for which, array in enumerate(arrays):
-                target, given = self._row(array, row), self.l.options.get("hc"[which])
+                target, given = self._row(array, position), self.l.options.get("hc"[which])
                 source = None if given is None else self._state(which, given, row)
                 levels = None
                 if which == 0 and self.p.weights == i8:
-                    levels = self._levels(self._hidden(start, 0, " levels"), row)
+                    levels = self._levels(self._hidden(start, 0, " levels"), position)
                 self._copy(source, target, levels)
 
     @property
@@ -184,19 +187,30 @@ class Direction:
         k.store(k.cast(k.round(held), i16), target)
 
     def end(self) -> None:
-        """Hand out the last states."""
+        """Hand out the last states, and zeros for steps that sequences do not have."""
         k, p = self.k, self.p
-        arrays = [self._hidden(k.index(p.steps), 0), *self._cell]
-        with k.loop(self.low, self.high) as row:
-            length = self._length(row)
-            any_steps = k.index(p.steps) > 0 if length is None else length > 0
-            for which, array in enumerate(arrays):
-                source, target = self._row(array, row), self._state(which, None, row)
+        with k.loop(self.low, self.high) as position:
+            row = self.sequences.row(position)
+            length = self.sequences.length(row)
+            for which, array in enumerate([self._hidden(length, 0), *self._cell]):
+                source, target = self._row(array, position), self._state(which, None, row)
                 for tile in k.tiles(p.hidden, self.lanes):
                     (count,) = tile.counts(self.lanes)
                     value = k.load(source.at(tile.start), self.lanes)
-                    value = k.select(any_steps, value, k.const(0, f32, self.lanes))
+                    value = k.select(length > 0, value, k.const(0, f32, self.lanes))
                     k.store(value, target.at(tile.start), count)
+            if self.sequences.vary:
+                with k.loop(length, p.steps) as place:
+                    for tile in k.tiles(p.hidden, self.lanes):
+                        (count,) = tile.counts(self.lanes)
+                        zero = k.const(0, f32, self.lanes)
+                        k.store(zero, self._y(place, row).at(tile.start), count)
+
+    def _y(self, place: Value, row: Value) -> Pointer:
+        """The hidden states [H] of a row at a place."""
+        strides = self.p.y.strides
+        first = self.k.args["out0"].at(place * strides[0]).at(self.d * strides[1])
+        return first.at(row * strides[2])
 
     def _pass(self, step: Value, number: int, gates: Gates, share: Value | None) -> None:
         """The blocks of one pass of a step, or of a share of them, with all rows."""
@@ -212,6 +226,15 @@ class Direction:
             block = k.index(tile.start) // layout.width
             weights = first.at(block * layout.block_size(gates)).aligned(ALIGN)
             self._rows(partial(self._tile, step, number, weights, tile, share or 0))
+
+    @contextmanager
+    def _if_any(self, step: Value, position: Value) -> Iterator[None]:
+        """Code for steps that the sequence at a position has; those behind it are no longer."""
+        if not self.sequences.vary:
+            yield
+            return
+        with self.k.if_(step < self.sequences.length(self.sequences.row(position))):
+            yield
 
     def _rows(self, write: Callable[[Value, int], None]) -> None:
         """The rows of this item in register tiles: (first row, how many)."""
@@ -242,6 +265,19 @@ class Direction:
         The sums of several rows wait in memory, so that the next sweep has all registers, and the code of the
         activations is a loop over the rows: written out for each it took five times as long.
         """
+        with self._if_any(step, row):
+            self._new_states(step, number, weights, columns, share, row, rows)
+
+    def _new_states(
+        self,
+        step: Value,
+        number: int,
+        weights: Pointer,
+        columns: Tile,
+        share: Index,
+        row: Value,
+        rows: int,
+    ) -> None:
         k, lanes, width = self.k, self.lanes, self.layout.width
         states = self._operands(step, number, row, rows)
         bundles = self.products.bundles(number, rows)
@@ -257,7 +293,7 @@ class Direction:
                     k.store(value, space.at(n * pitch + column + v * lanes))
             column += sum(map(len, bundle)) * width
             weights = weights.at(sum(map(self.layout.block_size, bundle)))
-        with k.loop(0, rows) as which:
+        with k.loop(0, rows) as which, self._if_any(step, row + which):
             first = space.at(which * pitch)
             sums = [
                 [k.load(first.at(at), lanes) for at in range(begin, begin + width, lanes)]
@@ -290,24 +326,14 @@ class Direction:
         for v, lanes in enumerate(self._lanes(step, row, columns)):
             self._finish(number, lanes, [s[v] for s in sums])
 
-    def _lanes(self, step: Value, row: Value, columns: Tile) -> list[Lanes]:
+    def _lanes(self, step: Value, position: Value, columns: Tile) -> list[Lanes]:
         """The vectors of hidden units of a row."""
-        k = self.k
-        place, is_row = self._place(step, self._length(row))
+        k, row = self.k, self.sequences.row(position)
+        place = self.sequences.length(row) - 1 - step if self.backward else step
         return [
-            Lanes(row, place, k.add(k.index(columns.start), v * self.lanes), count, is_row, step)
+            Lanes(position, row, place, k.add(k.index(columns.start), v * self.lanes), count, step)
             for v, count in enumerate(columns.counts(self.lanes))
         ]
-
-    def _place(self, step: Value, length: Value | None) -> tuple[Value, Value | None]:
-        """Which of the sequence's steps this is, and whether there is such a step (None: there is)."""
-        k = self.k
-        if length is None:
-            return (self.p.steps - 1 - step if self.backward else step), None
-        is_row = step < length
-        if not self.backward:
-            return step, is_row
-        return k.select(is_row, length - 1 - step, step), is_row
 
     def _finish(self, number: int, lanes: Lanes, sums: Sequence[Value]) -> None:
         """Activations and new states of one vector of hidden units of a row."""
@@ -329,31 +355,23 @@ class Direction:
         else:
             state = self._load(self.arrays["cell"], lanes)
             new, state_after = cell.lstm(lanes, gates, state)
-            self._store(self.arrays["cell"], lanes, self._kept(lanes, state_after, state))
-        kept, after = self._kept(lanes, new, old), self._hidden(lanes.step, 1)
-        self._store(after, lanes, kept)
+            self._store(self.arrays["cell"], lanes, state_after)
+        self._store(self._hidden(lanes.step, 1), lanes, new)
         if self.p.weights == i8:
-            levels = self._levels(self._hidden(lanes.step, 1, " levels"), lanes.row)
-            self._store_levels(kept, levels.at(lanes.unit))
-        y = new if lanes.is_row is None else self.k.select(lanes.is_row, new, 0.0)
-        strides = self.p.y.strides
-        target = self.k.args["out0"].at(lanes.place * strides[0]).at(self.d * strides[1])
-        self.k.store(y, target.at(lanes.row * strides[2]).at(lanes.unit), lanes.count)
-
-    def _kept(self, lanes: Lanes, new: Value, old: Value) -> Value:
-        """A new state, or the old one where the sequence has ended."""
-        return new if lanes.is_row is None else self.k.select(lanes.is_row, new, old)
+            levels = self._levels(self._hidden(lanes.step, 1, " levels"), lanes.position)
+            self._store_levels(new, levels.at(lanes.unit))
+        self.k.store(new, self._y(lanes.place, lanes.row).at(lanes.unit), lanes.count)
 
     def _store_operand(self, array: Pointer, lanes: Lanes, x: Value) -> None:
         """What the products of the next pass multiply."""
         if self.p.weights == i8:
-            self._store_levels(x, self._levels(array, lanes.row).at(lanes.unit))
+            self._store_levels(x, self._levels(array, lanes.position).at(lanes.unit))
         else:
             self._store(array, lanes, x)
 
     def _store(self, array: Pointer, lanes: Lanes, value: Value) -> None:
-        self.k.store(value, self._row(array, lanes.row).at(lanes.unit))
+        self.k.store(value, self._row(array, lanes.position).at(lanes.unit))
 
     def _load(self, array: Pointer, lanes: Lanes) -> Value:
         """A whole vector, as rows have whole blocks."""
-        return self.k.load(self._row(array, lanes.row).at(lanes.unit), self.lanes)
+        return self.k.load(self._row(array, lanes.position).at(lanes.unit), self.lanes)

@@ -68,8 +68,11 @@ class States:
         return self.problem.directions * len(self.names) * self.array
 
     def nbytes(self, split: Split) -> Extent:
-        """Of all arrays, behind the words by which a group's workers agree and the sums that they put aside."""
-        return 4 * self.elements + words(split) + split.items * put_aside(split, self.layout)
+        """Of all arrays, behind the words by which a group's workers agree and the sums that they put aside; and of the
+        order of the rows, where their lengths differ."""
+        order = 8 * self.problem.directions * self.problem.batch
+        before = words(split) + split.items * put_aside(split, self.layout)
+        return before + 4 * self.elements + (order if "lengths" in self.problem.options else 0)
 
 
 def words(split: Split) -> int:
