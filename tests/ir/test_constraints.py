@@ -47,8 +47,9 @@ def test_what_must_divide_is_no_range(symbol: Symbol) -> None:
     assert learned(symbol, extent_of(symbol) % 4, "==", 0) == []
 
 
-def test_divisibility_is_said_as_such() -> None:
-    b, t = (extent_of(Symbol(name)) for name in "bt")
+@pytest.mark.parametrize("least", [0, 1])
+def test_divisibility_is_said_as_such(least: int) -> None:
+    b, t = (extent_of(Symbol(name, least)) for name in "bt")
     rows = 300 * b * t
     assert str(Constraint(1200 * floor_div(rows, 1200), "==", rows, "")) == (
         "b*t to be a multiple of 4"

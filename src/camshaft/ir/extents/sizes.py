@@ -87,7 +87,8 @@ class Constraint:
             whole = x * factor == b * c if atom.op == "div" else atom.op == "mod" and b == 0
             if whole:
                 common = gcd(c, *(n for _, n in x.terms))
-                return exact_quotient(x, common) or x, c // common
+                quotient = exact_quotient(x, common)
+                return x if quotient is None else quotient, c // common
         return None
 
 
