@@ -96,19 +96,27 @@ def product_with(r: Array, seen: Function = np.asarray) -> Product:
 
 
 LEVELS = 2047
-"""Integers that stand for hidden states from 0 to 1, where weights are 8-bit integers: sums of 8192 products fit i32."""
+"""Integers that stand for hidden states from 0 to their bound, where weights are 8-bit integers: sums of 8192
+products fit i32."""
 
 
-def product_with_bytes(r: Array, scale: Array) -> Product:
+def bound_of(h: Array) -> np.float32:
+    """What no hidden state of a sequence exceeds whose cell keeps states between -1 and 1, or between those and the
+    state before: 1, or the largest of its initial state h."""
+    return np.float32(np.fmax.reduce(np.abs(h), axis=None, initial=1.0))
+
+
+def product_with_bytes(r: Array, scale: Array, bound: np.float32) -> Product:
     """Products of 8-bit integers r [G*H, H] of such scales [G*H] with states that become integers, of which those
-    beyond 1 are 1: as kernels compute them, to the bit."""
+    beyond their bound are the bound: as kernels compute them, to the bit."""
     turned, factor = r.T.astype(np.int64), scale.astype(np.float32) * np.float32(1 / LEVELS)
+    inverse = np.float32(1) / bound
 
     def product(states: Array, columns: slice) -> Array:
         with np.errstate(invalid="ignore"):
-            held = np.clip(np.nan_to_num(states), -1, 1) * np.float32(LEVELS)
-        sums = np.rint(held).astype(np.int64) @ turned[:, columns]
-        return np.asarray(sums.astype(np.float32) * factor[columns])
+            held = np.clip(np.nan_to_num(states) * inverse, -1, 1) * np.float32(LEVELS)
+            sums = np.rint(held).astype(np.int64) @ turned[:, columns]
+            return np.asarray(sums.astype(np.float32) * factor[columns] * bound)
 
     return product
 

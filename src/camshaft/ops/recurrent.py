@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
 from camshaft.ir.extents.constraints import require_equal
 from camshaft.ir.extents.extent import Extent
-from camshaft.ir.graph import Node, Tensor
+from camshaft.ir.graph import Node
 from camshaft.ir.op import Attribute, Integers, OpDef, Types
 from camshaft.ir.types import HALVES, TensorType, f32, i8
 from camshaft.ops.cells import (
@@ -21,6 +22,7 @@ from camshaft.ops.cells import (
     STATES,
     Function,
     Step,
+    bound_of,
     clipped,
     gru_step,
     lstm_step,
@@ -41,13 +43,11 @@ sequences [N], the initial states [D, N, H], peepholes [D, 3*H] of an LSTM's i, 
 _OWN = 2
 
 
-def has_bounded_states(kind: str, functions: Sequence[Expr], h: Tensor | None) -> bool:
-    """Whether hidden states lie between -1 and 1, as weights of bytes need it.
+def has_bounded_states(kind: str, functions: Sequence[Expr]) -> bool:
+    """Whether hidden states lie between -1 and 1, or no further off than the initial ones, as weights of bytes need it.
 
-    functions: the cell's activations.  h: the initial state, which may lie anywhere unless it is a constant; None: 0.
+    functions: the cell's activations.
     """
-    if h is not None and (not h.is_const or not (np.abs(h.array) <= 1).all()):
-        return False
     return _BOUNDED.issuperset(functions[place] for place in _ON_STATES[kind])
 
 
@@ -113,22 +113,59 @@ def _reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndarray]:
     made = []
     for d, backward in enumerate(attrs["backward"]):
         own = gates.reshape(*gates.shape[:2], directions, r.shape[1])[:, :, d]
-        step = _step(attrs, r[d], {n: a[d] for n, a in options.items() if n != "lengths"})
+        mine = {n: a[d] for n, a in options.items() if n != "lengths"}
+        before, lengths = [s[d] for s in states], options.get("lengths")
+        run = partial(_run, attrs, r[d], mine, backward=bool(backward))
         made.append(
-            run_direction(
-                own, step, [s[d] for s in states], options.get("lengths"), backward=bool(backward)
-            )
+            _by_row(run, own, before, lengths)
+            if {"scale", "h"} <= options.keys() and batch
+            else run(own, before, lengths)
         )
     y = np.stack([m[0] for m in made], axis=1)
     return [y, *(np.stack(parts) for parts in zip(*(m[1] for m in made), strict=True))]
 
 
-def _step(attrs: Attrs, r: np.ndarray, options: Mapping[str, np.ndarray]) -> Step:
-    """r: [G*H, H].  options: of one direction."""
+Run = Callable[
+    [np.ndarray, Sequence[np.ndarray], np.ndarray | None], tuple[np.ndarray, list[np.ndarray]]
+]
+
+
+def _by_row(
+    run: Run, gates: np.ndarray, states: Sequence[np.ndarray], lengths: np.ndarray | None
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Each row by itself."""
+    rows = [slice(n, n + 1) for n in range(gates.shape[1])]
+    made = [
+        run(gates[:, n], [s[n] for s in states], None if lengths is None else lengths[n])
+        for n in rows
+    ]
+    last = [np.concatenate(parts) for parts in zip(*(m[1] for m in made), strict=True)]
+    return np.concatenate([m[0] for m in made], 1), last
+
+
+def _run(
+    attrs: Attrs,
+    r: np.ndarray,
+    options: Mapping[str, np.ndarray],
+    gates: np.ndarray,
+    states: Sequence[np.ndarray],
+    lengths: np.ndarray | None,
+    *,
+    backward: bool,
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """One direction."""
+    step = _step(attrs, r, options, bound_of(states[0]))
+    return run_direction(gates, step, states, lengths, backward=backward)
+
+
+def _step(
+    attrs: Attrs, r: np.ndarray, options: Mapping[str, np.ndarray], bound: np.float32
+) -> Step:
+    """r: [G*H, H].  options: of one direction.  bound: what no hidden state exceeds."""
     cell, clip = attrs["cell"], clipped(attrs["clip"])
     functions = [_function(attrs[name]) for name in "fgh"[: FUNCTIONS[cell]]]
     if "scale" in options:
-        product = product_with_bytes(r, options["scale"])
+        product = product_with_bytes(r, options["scale"], bound)
     else:
         product = product_with(r.astype(np.float32))
     if cell == "rnn":

@@ -12,18 +12,16 @@ from camshaft.ir.op import Attr
 from camshaft.ir.rebuild import Rebuild
 from camshaft.ir.types import f32
 from camshaft.ops import RECURRENT
-from camshaft.ops.recurrent import given_of, has_bounded_states, option
+from camshaft.ops.recurrent import given_of, has_bounded_states
 from camshaft.quant.placement import asked_of
 from camshaft.quant.scheme import FEWEST_TERMS, quantize, weight_params
 
 
 def may_have_bytes(node: Node) -> bool:
-    """Whether a recurrent layer's weights are floats that may become bytes: its states lie between -1 and 1."""
+    """Whether a recurrent layer's weights are floats that may become bytes: its states are bounded."""
     functions = [expr_attr(node, name) for name in "fgh" if name in node.attrs]
-    initial = option(node.attrs, "h")
-    h = None if initial is None else node.args[initial]
     floats = node.args[1].is_const and node.args[1].type.dtype == f32
-    return floats and has_bounded_states(str(node.attrs["cell"]), functions, h)
+    return floats and has_bounded_states(str(node.attrs["cell"]), functions)
 
 
 def with_bytes(b: GraphBuilder, node: Node) -> Sequence[Tensor]:

@@ -131,7 +131,14 @@ def test_weights_stay_bytes_where_states_are_bounded() -> None:
         given = operands(1, 2, by_column=True, lengths=True, more=more)
         graph = imported(foreign("DynamicQuantizeLSTM", given, hidden_size=SIZE, outputs=NAMES)[0])
         (layer,) = [n for n in graph.nodes if n.op.name == "recurrent"]
-        assert layer.args[1].type.dtype.name == ("f32" if more else "i8")
+        assert layer.args[1].type.dtype.name == "i8"
+    graph = imported(
+        foreign(
+            "DynamicQuantizeLSTM", given, hidden_size=SIZE, activations=["Sigmoid", "Tanh", "Relu"]
+        )[0]
+    )
+    (layer,) = [n for n in graph.nodes if n.op.name == "recurrent"]
+    assert layer.args[1].type.dtype.name == "f32"
 
 
 def test_computed_weights_are_left_to_the_host() -> None:

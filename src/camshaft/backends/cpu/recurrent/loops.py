@@ -80,6 +80,8 @@ class Direction:
         self.sequences = Sequences(
             self.k, self.p, loops.options.get("lengths"), order.at(self.p.batch * d)
         )
+        bounds = order.at(states.order_words).as_type(f32).at(self.p.batch * (2 * d))
+        self.bounds = bounds if self.p.bounds_vary else None
         self.cell = CellWriter(self.k, self.p, d, loops.entering, loops.options, self.lanes)
         scale = loops.options.get("scale")
         self.products = ProductWriter(self.k, self.p, d, loops.layout, scale)
@@ -159,16 +161,16 @@ class Direction:
             for which, array in enumerate(arrays):
                 target, given = self._row(array, position), self.l.options.get("hc"[which])
                 source = None if given is None else self._state(which, given, row)
-                levels = None
-                if which == 0 and self.p.weights == i8:
-                    levels = self._levels(self._hidden(start, 0, " levels"), position)
-                self._copy(source, target, levels)
+                self._copy(source, target)
+            if self.p.weights == i8:
+                levels = self._levels(self._hidden(start, 0, " levels"), position)
+                self._begin_levels(self._row(arrays[0], position), levels, position)
 
     @property
     def _cell(self) -> list[Pointer]:
         return [self.arrays["cell"]] if self.p.cell == "lstm" else []
 
-    def _copy(self, source: Pointer | None, target: Pointer, levels: Pointer | None) -> None:
+    def _copy(self, source: Pointer | None, target: Pointer) -> None:
         """H elements, or zeros, in whole vectors."""
         k, lanes = self.k, self.lanes
         for tile in k.tiles(self.p.hidden, lanes):
@@ -177,12 +179,27 @@ class Direction:
             if source is not None:
                 value = k.load(source.at(tile.start), lanes, count)
             k.store(value, target.at(tile.start))
-            if levels is not None:
-                self._store_levels(value, levels.at(tile.start))
 
-    def _store_levels(self, x: Value, target: Pointer) -> None:
-        """Integers for states between -1 and 1."""
+    def _begin_levels(self, states: Pointer, levels: Pointer, position: Value) -> None:
+        """The bound of a row, and integers for its initial states, which lie in whole vectors."""
+        k, lanes = self.k, self.lanes
+        width = -(-self.p.hidden // lanes) * lanes
+        if self.bounds is not None:
+            most = [k.const(1.0, f32, lanes)]
+            with k.loop(0, width, lanes, carry=most) as at:
+                size = k.abs(k.load(states.at(at), lanes))
+                most[0] = k.select(size > most[0], size, most[0])  # NaN bounds nothing
+            bound, own = k.reduce(most[0], k.max), self.bounds.at(position * 2)
+            k.store(bound, own)
+            k.store(k.div(k.const(1.0, f32), bound), own.at(1))
+        with k.loop(0, width, lanes) as at:
+            self._store_levels(k.load(states.at(at), lanes), levels.at(at), position)
+
+    def _store_levels(self, x: Value, target: Pointer, position: Value) -> None:
+        """Integers for states within their bound."""
         k = self.k
+        if self.bounds is not None:
+            x = x * k.broadcast(self.bounds.at(position * 2).at(1), x.lanes)
         held = k.min(k.max(x, -1.0), 1.0) * float(LEVELS)
         k.store(k.cast(k.round(held), i16), target)
 
@@ -323,6 +340,9 @@ class Direction:
         gates = self.p.passes[number]
         if self.p.weights == i8:
             sums = self.products.scaled(sums, gates, columns)
+            if self.bounds is not None:
+                bound = self.k.broadcast(self.bounds.at(row * 2), self.lanes)
+                sums = [[x * bound for x in gate] for gate in sums]
         for v, lanes in enumerate(self._lanes(step, row, columns)):
             self._finish(number, lanes, [s[v] for s in sums])
 
@@ -359,13 +379,14 @@ class Direction:
         self._store(self._hidden(lanes.step, 1), lanes, new)
         if self.p.weights == i8:
             levels = self._levels(self._hidden(lanes.step, 1, " levels"), lanes.position)
-            self._store_levels(new, levels.at(lanes.unit))
+            self._store_levels(new, levels.at(lanes.unit), lanes.position)
         self.k.store(new, self._y(lanes.place, lanes.row).at(lanes.unit), lanes.count)
 
     def _store_operand(self, array: Pointer, lanes: Lanes, x: Value) -> None:
         """What the products of the next pass multiply."""
         if self.p.weights == i8:
-            self._store_levels(x, self._levels(array, lanes.position).at(lanes.unit))
+            target = self._levels(array, lanes.position).at(lanes.unit)
+            self._store_levels(x, target, lanes.position)
         else:
             self._store(array, lanes, x)
 

@@ -114,6 +114,11 @@ class RecurrentProblem:
         return self.spec.inputs[1].dtype
 
     @property
+    def bounds_vary(self) -> bool:
+        """Whether integers stand for states that may lie beyond -1 and 1, as the initial ones are given."""
+        return self.weights == i8 and "h" in self.options
+
+    @property
     def group(self) -> int:
         """Neighbouring weights of a unit that are multiplied at once: pairs of integers."""
         return 2 if self.weights == i8 else 1

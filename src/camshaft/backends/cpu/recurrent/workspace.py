@@ -68,11 +68,22 @@ class States:
         return self.problem.directions * len(self.names) * self.array
 
     def nbytes(self, split: Split) -> Extent:
-        """Of all arrays, behind the words by which a group's workers agree and the sums that they put aside; and of the
-        order of the rows, where their lengths differ."""
-        order = 8 * self.problem.directions * self.problem.batch
+        """Of all arrays, behind the words by which a group's workers agree and the sums that they put aside; then what is
+        known of each row."""
         before = words(split) + split.items * put_aside(split, self.layout)
-        return before + 4 * self.elements + (order if "lengths" in self.problem.options else 0)
+        return before + 4 * self.elements + 8 * (self.order_words + self.bound_words)
+
+    @property
+    def order_words(self) -> Extent:
+        """Words of the order of rows, where their lengths differ."""
+        p = self.problem
+        return p.directions * p.batch if "lengths" in p.options else 0
+
+    @property
+    def bound_words(self) -> Extent:
+        """Words of bounds of integer states and their inverses in f32, where initial ones are given."""
+        p = self.problem
+        return p.directions * p.batch if p.bounds_vary else 0
 
 
 def words(split: Split) -> int:

@@ -67,8 +67,7 @@ class _BytesLayer(Layer):
 
     def weights(self, direction: int | None) -> F.CellWeights:
         r, scale = self._stored(2)
-        h = self.ctx.arg(5) if self.ctx.has(5) else None
-        bounded = all(has_bounded_states("lstm", f, h) for f in self.functions())
+        bounded = all(has_bounded_states("lstm", f) for f in self.functions())
         w, w_scale = self._stored(1)
         wide = self.b.constant(w * w_scale[..., None])
         others = (self.given(3, direction), self.given(7, direction))
