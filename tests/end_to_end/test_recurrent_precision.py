@@ -85,8 +85,9 @@ def test_halves(half: str) -> None:
     assert np.abs(engine(feeds)["y"] - plain(feeds)["y"]).max() < 0.01
 
 
-def test_states_without_bounds_stay_float() -> None:
-    layer = Layer("rnn", hidden=48, attrs={"activations": ["Relu"], "clip": 1.0})
+@pytest.mark.parametrize(("kind", "activations"), [("rnn", ["Relu"]), ("gru", ["Tanh", "Sigmoid"])])
+def test_states_without_bounds_stay_float(kind: str, activations: list[str]) -> None:
+    layer = Layer(kind, hidden=48, attrs={"activations": activations, "clip": 1.0})
     engine = camshaft.build(layer.model(), precision={"int8"}, **QUICK)
     assert precisions(engine)["recurrent"] == "f32"
 

@@ -36,7 +36,8 @@ Attrs = Mapping[str, Any]
 
 _ON_STATES = {"lstm": (0, 2), "gru": (0, 1), "rnn": (0,)}
 """Activations of which a cell's hidden state is made, by their places."""
-_BOUNDED = frozenset({E.sigmoid(E.inp(0)), E.unary("tanh", E.inp(0))})
+_SIGMOID = E.sigmoid(E.inp(0))
+_BOUNDED = frozenset({_SIGMOID, E.unary("tanh", E.inp(0))})
 OPTIONS = ("scale", "behind", "lengths", "h", "c", "peepholes")
 """Inputs that a layer may have, in their order: scales [D, G*H] of weights that are 8-bit integers, the bias [D, H] of the recurrent product of a GRU's h, lengths of the
 sequences [N], the initial states [D, N, H], peepholes [D, 3*H] of an LSTM's i, o and f."""
@@ -46,8 +47,10 @@ _OWN = 2
 def has_bounded_states(kind: str, functions: Sequence[Expr]) -> bool:
     """Whether hidden states lie between -1 and 1, or no further off than the initial ones, as weights of bytes need it.
 
-    functions: the cell's activations.
+    functions: the cell's activations.  A GRU's z is a share of the old state only as a sigmoid.
     """
+    if kind == "gru" and functions[0] != _SIGMOID:
+        return False
     return _BOUNDED.issuperset(functions[place] for place in _ON_STATES[kind])
 
 

@@ -139,6 +139,15 @@ def test_narrow_weights(target: CpuTarget, cell: str, weights: str) -> None:
     check(target, arrays, attrs_of(cell, (*more, "h")))
 
 
+@each_target
+@pytest.mark.parametrize("cell", CELLS)
+def test_nan_counts_as_0_in_products_of_integers(target: CpuTarget, cell: str) -> None:
+    arrays, more = with_weights(operands(cell.partition(" ")[0], 4, 3, 19, ()), "i8")
+    arrays[0][1, 1, 5] = np.nan
+    with np.errstate(invalid="ignore"):
+        check(target, arrays, attrs_of(cell, more))
+
+
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("threads", [1, 3])
 def test_all_options(cell: str, threads: int) -> None:

@@ -51,7 +51,7 @@ def references(spec: KernelSpec, arrays: Sequence[np.ndarray]) -> list[Reference
         error = _error(op, arrays, attrs)
         values = [np.asarray(a) for a in op.reference(arrays, attrs)]
         inner = op.inner_rounding(arrays, attrs)
-        found = [_sums(op, v, error, arrays, attrs) for v in values]
+        found = [_sums(op, v, error, arrays, attrs, n) for n, v in enumerate(values)]
         if inner is not None:
             found = [k.widened(by) for k, by in zip(found, inner, strict=True)]
         loose = inner is not None
@@ -99,17 +99,23 @@ def _anchor(op: OpDef, value: np.ndarray, arrays: Sequence[np.ndarray], attrs: A
 
 
 def _sums(
-    op: OpDef, value: np.ndarray, error: float, arrays: Sequence[np.ndarray], attrs: Attrs
+    op: OpDef,
+    value: np.ndarray,
+    error: float,
+    arrays: Sequence[np.ndarray],
+    attrs: Attrs,
+    output: int = 0,
 ) -> Interval:
-    """As `_known`, and what is not known because sums may overflow.  arrays: the op's own operands."""
+    """As `_known`, and what is not known because sums may overflow.  arrays: the op's own operands.  output: the
+    number of the output that the value is."""
     known = _known(value, error)
     if not error or not known.dtype.is_float:
         return known
-    return replace(known, unknown=_overflowing(op, value, arrays, attrs))
+    return replace(known, unknown=_overflowing(op, value, arrays, attrs, output))
 
 
 def _overflowing(
-    op: OpDef, value: np.ndarray, arrays: Sequence[np.ndarray], attrs: Attrs
+    op: OpDef, value: np.ndarray, arrays: Sequence[np.ndarray], attrs: Attrs, output: int
 ) -> np.ndarray:
     """Where the finite terms of a float sum may overflow in a kernel, which adds and scales in its own order.
 
@@ -123,7 +129,7 @@ def _overflowing(
         return np.zeros((), bool)
     bare = {**attrs, "epilogue": IDENTITY} if op.expression is not None else attrs
     terms = [_magnitudes(a) if dtype_of(a).is_float else a for a in arrays]
-    total = np.abs(np.asarray(op.reference(terms, bare)[0]).astype(np.float64))
+    total = np.abs(np.asarray(op.reference(terms, bare)[output]).astype(np.float64))
     unknown = ~(total * _MARGIN < largest)
     if all(np.isfinite(a).all() for a in arrays if dtype_of(a).is_float):
         unknown |= ~finite

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from math import gcd
 
 from camshaft.backends.cpu.abi import constant_numbers, operand_pointer
 from camshaft.backends.cpu.lang import FunctionBuilder, Index, Part, Pointer, Tile, Value
@@ -196,8 +197,9 @@ class Direction:
             self._store_levels(k.load(states.at(at), lanes), levels.at(at), position)
 
     def _store_levels(self, x: Value, target: Pointer, position: Value) -> None:
-        """Integers for states within their bound."""
+        """Integers for states within their bound; 0 for NaN."""
         k = self.k
+        x = k.select(k.eq(x, x), x, 0.0)
         if self.bounds is not None:
             x = x * k.broadcast(self.bounds.at(position * 2).at(1), x.lanes)
         held = k.min(k.max(x, -1.0), 1.0) * float(LEVELS)
@@ -241,8 +243,14 @@ class Direction:
             part = Part(share * size, size, lambda: k.eq(share, last))
         for tile in k.tiles(self.p.hidden, layout.width, part=part):
             block = k.index(tile.start) // layout.width
-            weights = first.at(block * layout.block_size(gates)).aligned(ALIGN)
+            weights = first.at(block * layout.block_size(gates)).aligned(self._alignment(number))
             self._rows(partial(self._tile, step, number, weights, tile, share or 0))
+
+    def _alignment(self, number: int) -> int:
+        """Of the blocks of a pass, in bytes."""
+        layout, gates = self.layout, self.p.passes[number]
+        starts = (layout.direction_size, layout.start(number), layout.block_size(gates))
+        return gcd(ALIGN, *(n * self.p.weights.bytes for n in starts))
 
     @contextmanager
     def _if_any(self, step: Value, position: Value) -> Iterator[None]:
