@@ -34,12 +34,32 @@ if TYPE_CHECKING:
     from camshaft.api import build
     from camshaft.config import BuildConfig
     from camshaft.machine.hardware import Hardware, hardware
+    from camshaft.quant.calibration.calibrators import (
+        Calibrator,
+        EntropyCalibrator,
+        EntropyCalibrator2,
+        LegacyCalibrator,
+        MinMaxCalibrator,
+        MSECalibrator,
+        PercentileCalibrator,
+    )
     from camshaft.runtime.context import ExecutionContext
     from camshaft.runtime.engine import Engine, load
     from camshaft.runtime.streams.pool import StreamPool
     from camshaft.runtime.streams.stream import Stream
 
+_CALIBRATORS = (
+    "Calibrator",
+    "EntropyCalibrator",
+    "EntropyCalibrator2",
+    "LegacyCalibrator",
+    "MSECalibrator",
+    "MinMaxCalibrator",
+    "PercentileCalibrator",
+)
+
 _LATE = {
+    **dict.fromkeys(_CALIBRATORS, "camshaft.quant.calibration.calibrators"),
     "build": "camshaft.api",
     "load": "camshaft.runtime.engine",
     "BuildConfig": "camshaft.config",
@@ -56,14 +76,21 @@ __all__ = [
     "BuildConfig",
     "BuildError",
     "CalibrationError",
+    "Calibrator",
     "CamshaftError",
     "ConfigError",
     "Engine",
     "EngineFileError",
+    "EntropyCalibrator",
+    "EntropyCalibrator2",
     "ExecutionContext",
     "Hardware",
+    "LegacyCalibrator",
+    "MSECalibrator",
+    "MinMaxCalibrator",
     "ModelError",
     "PeerError",
+    "PercentileCalibrator",
     "ShapeError",
     "Stream",
     "StreamPool",

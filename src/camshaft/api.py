@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from camshaft.calibrated import run_with_calibrator
 from camshaft.config import BuildConfig
+from camshaft.quant.calibration.calibrators import Calibrator
 from camshaft.runtime.engine import Engine
 from camshaft.session import BuildSession
 
@@ -17,7 +19,7 @@ def build(
     model: Any,
     config: BuildConfig | None = None,
     *,
-    calibration: Iterable[Mapping[str, np.ndarray]] | None = None,
+    calibration: Iterable[Mapping[str, np.ndarray]] | Calibrator | None = None,
     **options: Any,
 ) -> Engine:
     """Build an engine from an ONNX model.
@@ -25,7 +27,8 @@ def build(
     model: path of an ONNX file, its bytes, or an onnx.ModelProto.
     config, options: a `BuildConfig`, keyword options that fill or override one, or both.
     calibration: batches of {input name: array} as the model takes them; needed for INT8 unless the
-        model holds Q/DQ nodes, or ranges come from a calibration cache or `dynamic_ranges`.
+        model holds Q/DQ nodes, or ranges come from a calibration cache or `dynamic_ranges`.  Or a `Calibrator`,
+        which has batches, an algorithm, and a place for ranges.
 
     Warns (UserWarning) of sizes that were asked for and that the model does not take, of sizes that
     a branch restricts which a value would leave out, of a calibration cache that is neither read nor written
@@ -34,8 +37,12 @@ def build(
     Raises ModelError (the model), ConfigError (an option), CalibrationError (the data or
     ranges), BuildError and TimingCacheError (the build).
     """
-    session = BuildSession(model, BuildConfig.of(config, options), calibration)
-    engine = session.run()
+    config = BuildConfig.of(config, options)
+    if isinstance(calibration, Calibrator):
+        session, engine = run_with_calibrator(model, config, calibration)
+    else:
+        session = BuildSession(model, config, calibration)
+        engine = session.run()
     for remark in (*session.remarks, *session.hints):
         warnings.warn(remark, stacklevel=2)
     return engine

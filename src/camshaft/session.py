@@ -177,7 +177,7 @@ class BuildSession:
         return (*moved(self.imported, self.config), *refusals(script), *self._cache_remarks())
 
     def _cache_remarks(self) -> list[str]:
-        if not self._cache_unused:
+        if not self._cache_unused or self.config.calibration_cache is None:
             return []
         done = "read" if self.calibration is None else "written"
         path = str(self.config.calibration_cache)
