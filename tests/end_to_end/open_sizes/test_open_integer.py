@@ -102,7 +102,8 @@ def test_dynamically_quantized_layers(dtype: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
 @pytest.mark.parametrize("by_column", [False, True])
 def test_dynamically_quantized_lstm(direction: str, by_column: bool, tmp_path: Path) -> None:
-    """Beside the same layer of floats: ONNX Runtime rounds states to 8 bits in each step."""
+    """Beside the same layer of floats, from which 12 bits of a state are off by 2e-4: ONNX Runtime rounds states to 8
+    bits in each step."""
     d, width, size = (2 if direction == "bidirectional" else 1), 6, 8
     columns = (d, 4 * size) if by_column else (d,)
     constants = {
@@ -139,5 +140,5 @@ def test_dynamically_quantized_lstm(direction: str, by_column: bool, tmp_path: P
     like = open_model(
         [plain], inputs, ["y", "last"], {**floats, "b": constants["b"], "p": constants["p"]}
     )
-    engine = check_open(model, batches, tmp_path, like=like)
+    engine = check_open(model, batches, tmp_path, like=like, tolerance=1e-3)
     assert list(engine.symbols) == ["t", "n"]  # the states' batch is the input's
