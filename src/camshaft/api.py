@@ -10,6 +10,7 @@ import numpy as np
 
 from camshaft.calibrated import run_with_calibrator
 from camshaft.config import BuildConfig
+from camshaft.errors import CalibrationError
 from camshaft.quant.calibration.calibrators import Calibrator
 from camshaft.runtime.engine import Engine
 from camshaft.session import BuildSession
@@ -38,6 +39,9 @@ def build(
     ranges), BuildError and TimingCacheError (the build).
     """
     config = BuildConfig.of(config, options)
+    if isinstance(calibration, type) and issubclass(calibration, Calibrator):
+        name = calibration.__name__
+        raise CalibrationError(f"calibration is the class {name}; give an object: {name}()")
     if isinstance(calibration, Calibrator):
         session, engine = run_with_calibrator(model, config, calibration)
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -28,22 +29,30 @@ def run_with_calibrator(
         session = BuildSession(model, config)
         names = [t.name for t in session.import_model().inputs]
         one_graph = session.whole is not None and session.whole.script is None
-        kept = _kept(calibrator) if one_graph else b""
+        keeps = one_graph and "int8" in config.precision
+        kept = _kept(calibrator) if keeps else b""
         if kept:
             write_atomically(path, kept)
         else:
             session.calibration = batches_of(calibrator, names)
-        if one_graph:
+        if keeps:
             session.config = replace(config, calibration_cache=path)
         try:
             engine = session.run()
-        except CalibrationError as error:
-            raise CalibrationError(f"{error}".replace(str(path), f"from {name}")) from error
+        except (CalibrationError, ConfigError) as error:
+            raise type(error)(_without_cache(str(error), str(path), name)) from error
         finally:
             session.config = config
         if not kept and path.exists():
             calibrator.write_calibration_cache(path.read_bytes())
     return session, engine
+
+
+def _without_cache(text: str, path: str, name: str) -> str:
+    """An error's text without an option that the user did not give."""
+    for said in ("calibration and calibration_cache given", "calibration_cache given"):
+        text = text.replace(said, f"calibration={name} given")
+    return text.replace(path, f"from {name}")
 
 
 def _configured(config: BuildConfig, calibrator: Calibrator) -> BuildConfig:
@@ -65,6 +74,14 @@ def _configured(config: BuildConfig, calibrator: Calibrator) -> BuildConfig:
     chosen: Mapping[str, Any] = {"calibrator": algorithm}
     percentile = calibrator.get_percentile()
     if percentile is not None:
+        if not isinstance(percentile, Real) or not 0 < percentile <= 100:
+            raise CalibrationError(
+                f"{name}.get_percentile gave {percentile!r}; give a number above 0, 100 at most, or None"
+            )
+        if config.percentile not in (BuildConfig.percentile, percentile):
+            raise ConfigError(
+                f"percentile={config.percentile} beside {name}, whose percentile is {percentile}; leave one out"
+            )
         chosen = {**chosen, "percentile": percentile}
     return BuildConfig.of(config, dict(chosen))
 

@@ -191,13 +191,15 @@ class One(Mine):
         (One("photo.jpg"), CalibrationError, r"One.get_batch gave str, batch 0; give a dictionary"),
         (One([np.zeros(3)]), CalibrationError, r"gave 1 arrays, batch 0; the model has 2 inputs: a, b"),
         (One({"a": np.zeros(3)}), CalibrationError, "'b'"),
-        (One([]), CalibrationError, "no batch"),
+        (One([]), CalibrationError, "One.get_batch gave no batch"),
         (Mine(cache="text"), CalibrationError, "read_calibration_cache gave str; give the bytes"),
         (Mine(cache=b"nonsense"), CalibrationError, "from Mine"),
         (type("Odd", (Mine,), {"algorithm": "best"})(), ConfigError, "get_algorithm gave 'best'"),
-        (camshaft.MinMaxCalibrator(), NotImplementedError, r"MinMaxCalibrator needs get_batch"),
+        (camshaft.MinMaxCalibrator(), CalibrationError, r"MinMaxCalibrator has no batches: override"),
+        (Mine, CalibrationError, r"the class Mine; give an object: Mine\(\)"),
+        (One({"a": [[1, 2], [3]]}), CalibrationError, r"One.get_batch, batch 0: 'a' is no array"),
     ],
-    ids=["raises", "text", "few", "names", "none", "no bytes", "no cache", "algorithm", "abstract"],
+    ids=["raises", "text", "few", "names", "none", "no bytes", "no cache", "algorithm", "abstract", "class", "ragged"],
 )  # fmt: skip
 def test_faults_are_named(calibrator: Any, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
@@ -210,10 +212,29 @@ def test_faults_are_named(calibrator: Any, error: type[Exception], text: str) ->
     [
         ({"calibration_cache": "ranges.cache"}, "calibration_cache beside Mine"),
         ({"calibrator": "mse"}, "calibrator='mse' beside Mine, whose algorithm is 'minmax'"),
-        ({"precision": set()}, "INT8 is not permitted"),
+        ({"precision": set()}, "calibration given, but INT8 is not permitted"),
     ],
     ids=["cache", "algorithm", "precision"],
 )
 def test_options_that_say_otherwise(options: dict[str, Any], text: str) -> None:
     with pytest.raises(ConfigError, match=text):
         camshaft.build(net(), calibration=Mine(), **{**QUICK, **options})
+
+
+@pytest.mark.parametrize("quantile", [None, 0, 99.9, "a"])
+def test_quantiles_that_are_none(quantile: Any) -> None:
+    own = type("Own", (Kept, camshaft.LegacyCalibrator), {"get_quantile": lambda self: quantile})
+    with pytest.raises(CalibrationError, match=r"Own.get_quantile gave .*; give a number above 0"):
+        camshaft.build(net(), calibration=own(), **QUICK)
+
+
+def test_a_percentile_beside_another() -> None:
+    with pytest.raises(ConfigError, match=r"percentile=50.* beside Own, whose percentile is 99.99"):
+        own = type("Own", (Kept, camshaft.LegacyCalibrator), {})
+        camshaft.build(net(), calibration=own(), percentile=50, **QUICK)
+
+
+def test_half_floats_take_a_calibrator() -> None:
+    calibrator = Mine()
+    camshaft.build(net(), calibration=calibrator, **{**QUICK, "precision": {"fp16"}})
+    assert calibrator.written == []

@@ -100,10 +100,14 @@ LEVELS = 2047
 products fit i32."""
 
 
+MOST = 2.0**126
+"""The largest bound, whose inverse is not denormal."""
+
+
 def bound_of(h: Array) -> np.float32:
     """What no hidden state of a sequence exceeds whose cell keeps states between -1 and 1, or between those and the
-    state before: 1, or the largest of its initial state h."""
-    return np.float32(np.fmax.reduce(np.abs(h), axis=None, initial=1.0))
+    state before: 1, or the largest of its initial state h; infinite ones count as MOST."""
+    return np.float32(min(np.fmax.reduce(np.abs(h), axis=None, initial=1.0), MOST))
 
 
 def product_with_bytes(r: Array, scale: Array, bound: np.float32) -> Product:

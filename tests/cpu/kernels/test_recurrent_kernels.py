@@ -148,6 +148,16 @@ def test_nan_counts_as_0_in_products_of_integers(target: CpuTarget, cell: str) -
         check(target, arrays, attrs_of(cell, more))
 
 
+@pytest.mark.parametrize("cell", ["lstm", "rnn"])
+def test_infinite_states_saturate_gates_of_integer_products(cell: str) -> None:
+    arrays, more = with_weights(operands(cell.partition(" ")[0], 4, 3, 19, ("h",)), "i8")
+    arrays[3][0, 1, 5] = np.inf
+    with np.errstate(over="ignore", invalid="ignore"):
+        wants = RECURRENT.reference(arrays, attrs_of(cell, (*more, "h")))
+        assert cell != "rnn" or not np.isnan(wants[0]).any()
+        check(AVX2, arrays, attrs_of(cell, (*more, "h")))
+
+
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("threads", [1, 3])
 def test_all_options(cell: str, threads: int) -> None:

@@ -6,6 +6,7 @@ The interface is that of TensorRT's IInt8Calibrator, with arrays for device poin
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ class Calibrator:
     """Base of a user's own calibration data, for `camshaft.build(..., calibration=Mine())`.
 
     Derive from the class of the algorithm that is wanted (this one: "auto") and override `get_batch`; to calibrate
-    once for several builds, also `read_calibration_cache` and `write_calibration_cache`.
+    once for several builds, also `read_calibration_cache` and `write_calibration_cache`.  What a method raises, the
+    build raises.
     """
 
     algorithm = "auto"
@@ -40,8 +42,9 @@ class Calibrator:
 
         A batch is read before the next one is asked for, so that its arrays may be used again.
         """
-        raise NotImplementedError(
-            f"{type(self).__name__} needs get_batch(names): arrays, or None at the end"
+        raise CalibrationError(
+            f"{type(self).__name__} has no batches: override get_batch(self, names), which gives arrays, or None at "
+            "the end"
         )
 
     def read_calibration_cache(self) -> bytes | None:
@@ -91,7 +94,12 @@ class LegacyCalibrator(PercentileCalibrator):
 
     def get_percentile(self) -> float | None:
         """The quantile in per cent."""
-        return 100 * self.get_quantile()
+        quantile = self.get_quantile()
+        if not isinstance(quantile, Real) or not 0 < quantile <= 1:
+            raise CalibrationError(
+                f"{type(self).__name__}.get_quantile gave {quantile!r}; give a number above 0, 1 at most"
+            )
+        return 100 * float(quantile)
 
 
 def batches_of(calibrator: Calibrator, names: Sequence[str]) -> Iterator[dict[str, np.ndarray]]:
@@ -106,12 +114,29 @@ def batches_of(calibrator: Calibrator, names: Sequence[str]) -> Iterator[dict[st
                     "None at the end"
                 )
             if not batch:
-                return  # TensorRT's other spelling of the end
+                break  # TensorRT's other spelling of the end
             if len(batch) != len(names):
                 raise CalibrationError(
                     f"{where} gave {len(batch)} arrays, batch {number}; the model has {len(names)} inputs: "
                     f"{', '.join(names)}"
                 )
             batch = dict(zip(names, batch, strict=True))
-        yield {name: np.asarray(array) for name, array in batch.items()}
+        yield {
+            name: _array(array, name, f"{where}, batch {number}") for name, array in batch.items()
+        }
         number += 1
+    if not number:
+        raise CalibrationError(
+            f"{where} gave no batch; give some, then None (or make a new object)"
+        )
+
+
+def _array(given: Any, name: str, where: str) -> np.ndarray:
+    try:
+        return np.asarray(given)
+    except (
+        ValueError,
+        TypeError,
+        RuntimeError,
+    ) as error:  # what lists and other libraries' tensors raise
+        raise CalibrationError(f"{where}: {name!r} is no array: {error}") from error

@@ -11,7 +11,7 @@ from math import gcd
 from camshaft.backends.cpu.abi import constant_numbers, operand_pointer
 from camshaft.backends.cpu.lang import FunctionBuilder, Index, Part, Pointer, Tile, Value
 from camshaft.backends.cpu.recurrent.cells import CellWriter, Lanes
-from camshaft.backends.cpu.recurrent.problem import LEVELS, Gates, Layout, RecurrentProblem
+from camshaft.backends.cpu.recurrent.problem import LEVELS, MOST, Gates, Layout, RecurrentProblem
 from camshaft.backends.cpu.recurrent.products import ProductWriter
 from camshaft.backends.cpu.recurrent.sequences import Sequences
 from camshaft.backends.cpu.recurrent.workspace import ALIGN, Split, States, put_aside, words
@@ -190,7 +190,7 @@ class Direction:
             with k.loop(0, width, lanes, carry=most) as at:
                 size = k.abs(k.load(states.at(at), lanes))
                 most[0] = k.select(size > most[0], size, most[0])  # NaN bounds nothing
-            bound, own = k.reduce(most[0], k.max), self.bounds.at(position * 2)
+            bound, own = k.min(k.reduce(most[0], k.max), MOST), self.bounds.at(position * 2)
             k.store(bound, own)
             k.store(k.div(k.const(1.0, f32), bound), own.at(1))
         with k.loop(0, width, lanes) as at:

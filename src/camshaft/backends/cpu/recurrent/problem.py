@@ -29,6 +29,8 @@ _LONGEST = 8192
 """Terms of a sum of integers that fit i32."""
 LEVELS = 2047
 """See `ops.cells.LEVELS`."""
+MOST = 2.0**126
+"""See `ops.cells.MOST`."""
 
 
 @dataclass(frozen=True)
