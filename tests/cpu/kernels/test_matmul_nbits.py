@@ -19,6 +19,7 @@ from camshaft.ops import MATMUL_NBITS
 from camshaft.ops.nbits import dequantized
 from kernel_harness import operand_of, params_of, run_kernel
 from targets import each_target
+from thinning import every_second
 
 TACTICS = {
     False: (MatmulNbits(), MatmulNbitsExpanded(), MatmulNbitsFixed()),
@@ -88,9 +89,11 @@ SIZES = [(1, 64, 40), (1, 90, 33), (5, 40, 17), (3, 130, 1), (11, 1, 9)]
 
 @each_target
 @each_form
-@pytest.mark.parametrize("size", SIZES, ids=str)
-@pytest.mark.parametrize("bits", [4, 8])
-@pytest.mark.parametrize("zero", [None, np.uint8, np.float32], ids=["none", "u8", "f32"])
+@every_second(
+    ("size", SIZES),
+    ("bits", [4, 8]),
+    ("zero", [None, np.uint8, np.float32]),
+)
 def test_sizes(
     target: CpuTarget, int8: bool, size: tuple[int, int, int], bits: int, zero: Any
 ) -> None:
@@ -108,8 +111,10 @@ def test_sizes(
 
 @each_target
 @each_form
-@pytest.mark.parametrize("block", [16, 20, 64, 128, 1000])
-@pytest.mark.parametrize("scale", [np.float32, np.float16, bf16.numpy], ids=["f32", "f16", "bf16"])
+@every_second(
+    ("block", [16, 20, 64, 128, 1000]),
+    ("scale", [np.float32, np.float16, bf16.numpy]),
+)
 def test_blocks_and_types_of_scales(target: CpuTarget, int8: bool, block: int, scale: Any) -> None:
     for bits, zero in ((4, None), (4, np.uint8), (8, None)):
         w = weights(21, 300, bits, block, scale, zero)

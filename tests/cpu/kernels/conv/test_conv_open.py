@@ -18,6 +18,7 @@ from camshaft.ir.types import f32, i8, row_major_strides, u8
 from camshaft.ops import CONV
 from kernel_harness import SymbolicKernel, at_sizes
 from targets import each_target
+from thinning import every_second
 
 N = extent_of(Symbol("n", 1, 1, 9))
 H = extent_of(Symbol("h", 5, 14, 80))
@@ -138,9 +139,8 @@ def sized(layer: Layer, integer: bool) -> list[Sized]:
     return found
 
 
-@pytest.mark.parametrize("integer", [False, True], ids=["f32", "int8"])
-@pytest.mark.parametrize("layer", LAYERS, ids=repr)
 @each_target
+@every_second(("layer", LAYERS), ("integer", [False, True]))
 def test_open_convolutions(target: CpuTarget, layer: Layer, integer: bool) -> None:
     found = ConvDirect().plan(spec_of(layer, integer), target, 2)
     assert found

@@ -8,7 +8,6 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import pytest
 
 from camshaft.backends.base import KernelSpec
 from camshaft.backends.cpu.conv.depthwise.tactic import ConvDepthwiseI8
@@ -18,7 +17,8 @@ from camshaft.ir.extents.extent import extent_of
 from camshaft.ir.extents.symbol import Symbol
 from grouped_cases import Case, Problem, assert_expected, depthwise, open_spec, problem
 from kernel_harness import SymbolicKernel
-from targets import each_target
+from targets import PLAIN, each_target
+from thinning import every_second
 
 N = extent_of(Symbol("n", 1, 1, 5))
 H = extent_of(Symbol("h", 1, 14, 40))
@@ -100,21 +100,18 @@ def check(tactic: Any, target: CpuTarget, case: Case, integer: bool) -> None:
             assert_expected(run.outputs()[0], given, f"{sizes} {candidate.params}")
 
 
-@pytest.mark.parametrize("case", DEPTHWISE, ids=str)
-@each_target
+@every_second(("target", PLAIN), ("case", DEPTHWISE))
 def test_depthwise_f32(target: CpuTarget, case: Case) -> None:
     check(ConvGrouped(), target, case, integer=False)
 
 
-@pytest.mark.parametrize("case", DEPTHWISE, ids=str)
-@each_target
+@every_second(("target", PLAIN), ("case", (*DEPTHWISE[1:], DEPTHWISE[0])))
 def test_depthwise_i8(target: CpuTarget, case: Case) -> None:
     check(ConvDepthwiseI8(), target, case, integer=True)
 
 
-@pytest.mark.parametrize("integer", (False, True), ids=("f32", "i8"))
-@pytest.mark.parametrize("case", GROUPED, ids=str)
 @each_target
+@every_second(("case", GROUPED), ("integer", (False, True)))
 def test_grouped(target: CpuTarget, case: Case, integer: bool) -> None:
     case = case if integer else replace(case, zero_point=0)
     if not ConvGrouped().plan(open_spec(case, integer=integer), target, 1):
