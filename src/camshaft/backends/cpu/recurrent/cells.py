@@ -49,14 +49,11 @@ class CellWriter:
         return entering if self.p.after and gate == 2 else entering + total
 
     def _entering(self, at: Lanes, gate: int) -> Value:
-        return self.k.load(self._source(at, gate), self.lanes, at.count)
-
-    def _source(self, at: Lanes, gate: int) -> Pointer:
         p = self.p
         strides = p.gates.strides
         source = self.entering.at(at.place * strides[0]).at(at.row * strides[1])
         first = (self.d * p.gate_count + gate) * p.hidden
-        return source.at(first).at(at.unit)
+        return self.k.load(source.at(first).at(at.unit), self.lanes, at.count)
 
     def _constant(self, name: str, at: Lanes, part: int = 0) -> Value:
         """Lanes of `behind` [D, H] or of peepholes [D, 3*H]."""

@@ -244,7 +244,7 @@ class Direction:
         for tile in k.tiles(self.p.hidden, layout.width, part=part):
             block = k.index(tile.start) // layout.width
             weights = first.at(block * layout.block_size(gates)).aligned(self._alignment(number))
-            self._rows(partial(self._tile, step, number, weights, tile, share or 0))
+            self._rows(step, partial(self._tile, step, number, weights, tile, share or 0))
 
     def _alignment(self, number: int) -> int:
         """Of the blocks of a pass, in bytes."""
@@ -261,19 +261,21 @@ class Direction:
         with self.k.if_(step < self.sequences.length(self.sequences.row(position))):
             yield
 
-    def _rows(self, write: Callable[[Value, int], None]) -> None:
-        """The rows of this item in register tiles: (first row, how many)."""
+    def _rows(self, step: Value, write: Callable[[Value, int], None]) -> None:
+        """The rows of this item that have a step in register tiles: (first row, how many)."""
         k, rows, batch = self.k, self.l.split.rows, self.p.batch
         whole = batch // rows * rows
         if whole != 0:
-            with k.loop(self.low, k.min(self.high, whole), rows) as row:
+            with k.loop(self.low, k.min(self.high, whole), rows) as row, self._if_any(step, row):
                 write(row, rows)
 
         def is_last() -> Value:
             return k.eq(self.high, batch) & (self.low < self.high)
 
         for tile in k.rest(batch, whole, rows, is_last=is_last, halves=True):
-            write(k.index(tile.start), tile.size)
+            row = k.index(tile.start)
+            with self._if_any(step, row):
+                write(row, tile.size)
 
     def _tile(
         self,
@@ -290,19 +292,6 @@ class Direction:
         The sums of several rows wait in memory, so that the next sweep has all registers, and the code of the
         activations is a loop over the rows: written out for each it took five times as long.
         """
-        with self._if_any(step, row):
-            self._new_states(step, number, weights, columns, share, row, rows)
-
-    def _new_states(
-        self,
-        step: Value,
-        number: int,
-        weights: Pointer,
-        columns: Tile,
-        share: Index,
-        row: Value,
-        rows: int,
-    ) -> None:
         k, lanes, width = self.k, self.lanes, self.layout.width
         states = self._operands(step, number, row, rows)
         bundles = self.products.bundles(number, rows)
