@@ -28,6 +28,7 @@ from PIL import Image
 
 import camshaft
 from benchmarks import quantized
+from benchmarks.boxes import kept
 from benchmarks.packages import ROOT, SHARED
 from benchmarks.report import table, write_json
 from camshaft.machine.description import describe
@@ -81,21 +82,6 @@ def pictures() -> list[Picture]:
     return made
 
 
-def kept(boxes: np.ndarray, scores: np.ndarray) -> list[int]:
-    """Greedy suppression of overlapping boxes [n, 4] (corners) of one class: the numbers that stay."""
-    order, stay = list(np.argsort(-scores, kind="stable")), []
-    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    while order:
-        best = order.pop(0)
-        stay.append(int(best))
-        rest = np.array(order, int)
-        low = np.maximum(boxes[best, :2], boxes[rest, :2])
-        high = np.minimum(boxes[best, 2:], boxes[rest, 2:])
-        inside = np.prod(np.clip(high - low, 0, None), 1)
-        order = list(rest[inside / (areas[best] + areas[rest] - inside) <= OVERLAP])
-    return stay
-
-
 @functools.cache
 def grid() -> tuple[np.ndarray, np.ndarray]:
     """The cell [boxes, 2] of each box, and its stride [boxes, 1]."""
@@ -117,7 +103,7 @@ def detections(output: np.ndarray, scale: float) -> list[tuple[int, float, list[
     found = []
     for kind in range(scores.shape[1]):
         (of_kind,) = np.nonzero(scores[:, kind] > SCORE)
-        for n in kept(corners[of_kind], scores[of_kind, kind]):
+        for n in kept(corners[of_kind], scores[of_kind, kind], OVERLAP):
             x0, y0, x1, y1 = corners[of_kind[n]]
             found.append((kind, float(scores[of_kind[n], kind]), [x0, y0, x1 - x0, y1 - y0]))
     return sorted(found, key=lambda d: -d[1])[:MOST]

@@ -25,6 +25,7 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import camshaft
+from benchmarks.boxes import kept, overlaps
 from benchmarks.packages import ROOT, SCRFD
 from benchmarks.photos import calibration_photos
 from benchmarks.zoo import model_named, path_of
@@ -59,26 +60,10 @@ def decode(outputs: Outputs) -> Faces:
         d = distances[len(centres)] * stride
         boxes.append(np.concatenate([centres - d[:, :2], centres + d[:, 2:]], axis=1))
         confidence.append(scores[len(centres)])
-    return suppress(np.concatenate(boxes), np.concatenate(confidence))
-
-
-def overlaps(box: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Intersection over union of one box with many."""
-    corner = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
-    shared = np.prod(np.clip(corner, 0, None), axis=1)
-    areas = np.prod(others[:, 2:] - others[:, :2], axis=1)
-    return np.asarray(shared / (np.prod(box[2:] - box[:2]) + areas - shared))
-
-
-def suppress(boxes: np.ndarray, scores: np.ndarray) -> Faces:
-    """Non-maximum suppression of the boxes that score enough."""
-    order = np.argsort(-scores)
-    order = order[scores[order] >= SCORE]
-    kept: list[int] = []
-    while order.size:
-        kept.append(int(order[0]))
-        order = order[1:][overlaps(boxes[order[0]], boxes[order[1:]]) < OVERLAP]
-    return Faces(boxes[kept], scores[kept])
+    every, sure = np.concatenate(boxes), np.concatenate(confidence)
+    (found,) = np.nonzero(sure >= SCORE)
+    best = found[kept(every[found], sure[found], OVERLAP)]
+    return Faces(every[best], sure[best])
 
 
 def moved(faces: Faces, reference: Faces) -> tuple[int, float]:
