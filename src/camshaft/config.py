@@ -81,7 +81,7 @@ class BuildConfig:
     dynamic_ranges: tensor name -> amax or (min, max), set by hand; wins over calibration.
     noise_reduction: keep the last smoothing layers before float outputs in FP32, as TensorRT
         does for implicit quantization.
-    bias_correction: take off each quantized convolution's bias what rounding its weights adds to
+    bias_correction: take off each quantized convolution's bias what rounding weights and activations adds to
         the mean of its outputs.  It needs calibration data: ranges from a cache or set by hand
         come without the channel means that it is computed from.
     kernel_rounding: round weights up or down such that each kernel keeps its sum, instead of each

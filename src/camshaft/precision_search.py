@@ -33,7 +33,7 @@ from camshaft.quant.apart.products import carried
 from camshaft.quant.apart.sample import RowSample
 from camshaft.quant.calibration.calibrate import Run
 from camshaft.quant.calibration.magnitudes import largest_activations
-from camshaft.quant.deviation import Feeds, Seen, worst_deviation
+from camshaft.quant.deviation import Feeds, worst_deviation
 from camshaft.quant.dynamic import DynamicQuantization
 from camshaft.quant.implicit import ImplicitQuantization
 from camshaft.quant.placement import check_layer_names, impossible
@@ -41,6 +41,8 @@ from camshaft.quant.recurrent import with_recurrent_bytes
 
 MUCH_FURTHER = 1.5
 """Of two ways to compute in INT8, one that is so much further off is not taken for its speed."""
+FEW = 4
+"""Batches on which two ways to compute in INT8 are compared."""
 MERGE_SIBLINGS_FROM = 3
 """Optimization level from which merged sibling convolutions are tried."""
 
@@ -70,6 +72,7 @@ class PrecisionSearch:
     _layers: Mapping[str, str] = field(default_factory=dict, init=False, repr=False)
     _samples: Mapping[str, RowSample] = field(default_factory=dict, init=False, repr=False)
     _magnitudes: Mapping[str, float] = field(default_factory=dict, init=False, repr=False)
+    _seen: Sequence[Feeds] = field(default=(), init=False, repr=False)
 
     def run(self, graph: Graph) -> Tuned:
         """The fastest graph that is permitted and has what is required, with its kernels."""
@@ -164,14 +167,11 @@ class PrecisionSearch:
                 )
         if not dynamic.applies:
             return self._calibrated(graph)
-        seen = Seen(self.calibration)
-        if self.calibration is not None:
-            self.calibration = seen
         fixed = self._calibrated(graph)
-        if not seen.batches:
+        if not self._seen:
             return fixed
         dynamic = replace(dynamic, apart=dynamic.apart_of(self._samples))
-        return self._more_exact(graph, fixed, self._without_data(dynamic), seen.batches)
+        return self._more_exact(graph, fixed, self._without_data(dynamic), self._seen[:FEW])
 
     def _more_exact(
         self, graph: Graph, fixed: Decision, by_row: Decision, batches: Sequence[Feeds]
@@ -222,6 +222,7 @@ class PrecisionSearch:
             self._find_ranges(quantization)
         self._samples = quantization.samples
         self._magnitudes = quantization.magnitudes
+        self._seen = quantization.seen.batches
         level = self.config.optimization_level
 
         def quantize(keep_float: frozenset[str]) -> Attempt:

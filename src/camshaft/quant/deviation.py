@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from camshaft.ir.types import dtype_of
 
 Feeds = Mapping[str, np.ndarray]
-MOST_KEPT = 4
-"""Batches that are looked at again."""
+MOST_KEPT = 16
+MOST_BYTES = 64 << 20
+"""Batches that are looked at again, and their bytes; there is always one."""
 
 
 class Seen:
-    """Calibration batches, of which the first are kept while they are read.
+    """The first of many batches, kept.
 
     batches: those, in order.
     """
 
-    def __init__(self, batches: Iterable[Feeds] | None) -> None:
-        self._source = batches
+    def __init__(self) -> None:
         self.batches: list[dict[str, np.ndarray]] = []
+        self._bytes = 0
 
-    def __iter__(self) -> Iterator[Feeds]:
-        for batch in self._source or ():
-            if len(self.batches) < MOST_KEPT:
-                self.batches.append({n: np.array(a) for n, a in batch.items()})
-            yield batch
+    def add(self, batch: Feeds) -> None:
+        """Keep one more, unless there are enough."""
+        if len(self.batches) < MOST_KEPT and self._bytes < MOST_BYTES:
+            self.batches.append({n: np.array(a) for n, a in batch.items()})
+            self._bytes += sum(a.nbytes for a in batch.values())
 
 
 def worst_deviation(wanted: Sequence[Feeds], got: Sequence[Feeds]) -> float:

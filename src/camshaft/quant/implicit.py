@@ -30,6 +30,8 @@ from camshaft.quant.calibration.observers import HistogramKernel, numpy_histogra
 from camshaft.quant.calibration.solvers import solvers_named
 from camshaft.quant.channels.equalize import Equalized, equalized
 from camshaft.quant.channels.extremes import ChannelExtremes
+from camshaft.quant.channels.shift import rounding_shifts
+from camshaft.quant.deviation import Seen
 from camshaft.quant.insertion import WeightQuantizer, insert_qdq
 from camshaft.quant.placement import (
     QuantizationPlan,
@@ -37,6 +39,7 @@ from camshaft.quant.placement import (
     equalizable,
     plan_quantization,
 )
+from camshaft.quant.scheme import QuantParams
 
 Batches = Iterable[Mapping[str, np.ndarray]]
 
@@ -47,9 +50,9 @@ class ImplicitQuantization:
 
     graph: channels-last and fused.  layer_precision, noise_reduction, bias_correction,
     kernel_rounding: as in BuildConfig.
-    means: tensor -> mean of its channels, float64 [C].  samples: tensor -> rows that products multiply.
+    means: tensor -> mean of its channels, float64 [C].  shifts: tensor -> how far rounding shifts them.  samples: tensor -> rows that products multiply.
     apart: tensor -> what is carried apart of its rows.  equalized: tensor -> how its channels are scaled.
-    From data only, a calibration cache holds none of these.
+    seen: the first batches.  From data only, a calibration cache holds none of these.
     """
 
     graph: Graph
@@ -60,10 +63,12 @@ class ImplicitQuantization:
     ranges: dict[str, Range] = field(default_factory=dict, init=False)
     by_hand: dict[str, Range] = field(default_factory=dict, init=False)
     means: dict[str, np.ndarray] = field(default_factory=dict, init=False)
+    shifts: dict[str, np.ndarray] = field(default_factory=dict, init=False)
     magnitudes: dict[str, float] = field(default_factory=dict, init=False)
     samples: Mapping[str, RowSample] = field(default_factory=dict, init=False)
     apart: dict[str, Apart] = field(default_factory=dict, init=False)
     equalized: dict[str, Equalized] = field(default_factory=dict, init=False)
+    seen: Seen = field(default_factory=Seen, init=False)
     _weights: WeightQuantizer = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -111,7 +116,7 @@ class ImplicitQuantization:
         scaled = equalizable(self.graph, plan)
         watched = Observers.of(plan.observed, self._corrected(convs), readers, scaled)
         run = run_taps(watched.taps(self.graph))
-        observe(self.graph, batches, watched, run, progress, histogram)
+        observe(self.graph, batches, watched, run, progress, histogram, self.seen)
         solver, of_rows = solvers_named(calibrator, percentile)
         others = {plan.group[name]: of_rows for name in readers}
         self.ranges = solve_ranges(watched.observers, plan, solver, others)
@@ -120,6 +125,7 @@ class ImplicitQuantization:
         self.samples = watched.rows
         self.apart = self._apart(plan, readers)
         self.equalized = self._equalized(plan, watched.extremes)
+        self.shifts = self._shifts(plan, watched.means, run)
 
     def _apart(
         self, plan: QuantizationPlan, readers: Mapping[str, Sequence[Node]]
@@ -144,6 +150,20 @@ class ImplicitQuantization:
         found = {n: equalized(*e.seen, params[plan.group[n]]) for n, e in free.items()}
         return {n: made for n, made in found.items() if made is not None}
 
+    def _shifts(
+        self, plan: QuantizationPlan, names: Iterable[str], run: Run
+    ) -> dict[str, np.ndarray]:
+        """How far rounding shifts the channels of these tensors, by the first batches."""
+        params = quantization_params(plan, self.ranges, self.by_hand)
+        tensors: dict[str, tuple[QuantParams, np.ndarray | None]] = {}
+        for name in names:
+            scaled = self.equalized.get(name)
+            if scaled is not None:
+                tensors[name] = scaled.params, scaled.factors
+            elif name not in self.apart:
+                tensors[name] = params[plan.group[name]], None
+        return rounding_shifts(self.seen.batches, run, tensors)
+
     def _is_free(self, plan: QuantizationPlan, name: str) -> bool:
         """Whether data alone say what the range of a tensor is."""
         return self.by_hand.keys().isdisjoint(plan.sources[plan.group[name]])
@@ -166,4 +186,5 @@ class ImplicitQuantization:
         """The Q/DQ graph, and the reason for each layer's precision."""
         plan = self.plan(keep_float)
         params = quantization_params(plan, self.ranges, self.by_hand)
-        return insert_qdq(self.graph, plan, params, self.means, self._weights), plan.reasons
+        graph = insert_qdq(self.graph, plan, params, self.means, self._weights, self.shifts)
+        return graph, plan.reasons

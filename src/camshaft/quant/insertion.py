@@ -73,6 +73,7 @@ def insert_qdq(
     params: Mapping[str, QuantParams],
     means: Mapping[str, np.ndarray] | None = None,
     weights: WeightQuantizer | None = None,
+    shifts: Mapping[str, np.ndarray] | None = None,
 ) -> Graph:
     """The graph with a Q/DQ pair in front of every planned use and INT8 weights.
 
@@ -80,8 +81,11 @@ def insert_qdq(
     means: tensor -> mean of each of its channels, float64 [C]; the bias of a quantized convolution
         whose input is among them is corrected (see `quant.channels.bias`).
     weights: makes INT8 weights; where several graphs share one, none is made twice.
+    shifts: tensor -> mean error of its channels as they are rounded, float64 [C], likewise corrected
+        (see `quant.channels.shift`).
     """
-    return _Insertion(graph, plan, params, means or {}, weights or WeightQuantizer()).run()
+    weights = weights or WeightQuantizer()
+    return _Insertion(graph, plan, params, means or {}, weights, shifts or {}).run()
 
 
 class _Insertion:
@@ -94,8 +98,10 @@ class _Insertion:
         params: Mapping[str, QuantParams],
         means: Mapping[str, np.ndarray],
         weights: WeightQuantizer,
+        shifts: Mapping[str, np.ndarray],
     ) -> None:
         self.graph, self.plan, self.params, self.means = graph, plan, params, means
+        self.shifts = shifts
         self.weights = weights
         self.rebuild = Rebuild(graph)
         self.b = self.rebuild.builder
@@ -162,12 +168,8 @@ class _Insertion:
         anchors, operands = inputs[:own], inputs[own:]
         anchors[form.weights] = weights
         attrs = dict(node.attrs)
-        means = self.means.get(x.name)
-        if means is not None and form.mean_shift is not None:
-            error = dequantize(integers, p).astype(np.float64) - floats
-            means = means if scaled is None else means * scaled.factors
-            types = [t.type for t in node.args]
-            shift = form.mean_shift(types, node.output.type, node.attrs, error, means)
+        shift = self._mean_shift(node, dequantize(integers, p).astype(np.float64), floats)
+        if shift is not None:
             attrs["epilogue"], operands = less_shift(b, node, operands, shift)
         if apart is not None:
             rows = params_from_range(apart.low, apart.high)
@@ -177,3 +179,25 @@ class _Insertion:
             assert isinstance(epilogue, Expr)
             attrs["epilogue"], operands = self.split.joined(node, given, epilogue, operands)
         return [*anchors, *operands], attrs
+
+    def _mean_shift(self, node: Node, rounded: np.ndarray, floats: np.ndarray) -> np.ndarray | None:
+        """How far the mean of each output is off, float64 [K]; None where no data say it.
+
+        rounded, floats: the weights, float64, and what they stand for.
+        """
+        form, x = node.op.int8, node.args[activation_of(node)]
+        assert form is not None
+        scaled = self.plan.equalized.get(x.name)
+        sources = [(rounded - floats, self.means.get(x.name))]
+        if x.name not in self.plan.apart:
+            sources.append((rounded, self.shifts.get(x.name)))
+        types = [t.type for t in node.args]
+        shifts = [
+            form.mean_shift(
+                types, node.output.type, node.attrs, error,
+                means if scaled is None else means * scaled.factors,
+            )
+            for error, means in sources
+            if means is not None and form.mean_shift is not None
+        ]  # fmt: skip
+        return np.sum(shifts, axis=0) if shifts else None

@@ -21,6 +21,7 @@ from camshaft.quant.calibration.observers import HistogramKernel, Observer, nump
 from camshaft.quant.calibration.solvers import Solver
 from camshaft.quant.channels.bias import ChannelMeans
 from camshaft.quant.channels.extremes import ChannelExtremes
+from camshaft.quant.deviation import Seen
 from camshaft.quant.placement import QuantizationPlan
 from camshaft.quant.scheme import QuantParams, params_from_range
 
@@ -147,8 +148,9 @@ def observe(
     run: Run,
     progress: Callable[[int], None] | None = None,
     histogram: HistogramKernel = numpy_histogram,
+    kept: Seen | None = None,
 ) -> None:
-    """Show all batches to `watched`.
+    """Show all batches to `watched`, and to `kept`.
 
     run: computes `watched.taps(graph)`; what it returns may be overwritten by its next call.
     CalibrationError when there is no batch, or one does not fit.
@@ -161,6 +163,8 @@ def observe(
     number = 0
     for number, batch in enumerate(batches, 1):
         arrays = check_batch(graph, batch, number - 1)
+        if kept is not None:
+            kept.add(arrays)
         watched.update({**arrays, **run(arrays)}, histogram)
         if progress:
             progress(number)
