@@ -44,7 +44,7 @@ from camshaft.passes.half_states import with_half_states
 from camshaft.passes.padding.pack import skip_padding
 from camshaft.passes.pipeline import optimize
 from camshaft.passes.qdq.lowering import is_quantized
-from camshaft.precision_search import PrecisionSearch
+from camshaft.precision.search import PrecisionSearch
 from camshaft.program.state import StateSpec
 from camshaft.quant.placement import check_layer_names_of
 from camshaft.report.assumptions import assumed, moved

@@ -27,7 +27,7 @@ from camshaft.quant.calibration.calibrate import (
 )
 from camshaft.quant.calibration.magnitudes import largest_of
 from camshaft.quant.calibration.observers import HistogramKernel, numpy_histogram
-from camshaft.quant.calibration.solvers import solvers_named
+from camshaft.quant.calibration.solvers import Solver, solvers_named
 from camshaft.quant.channels.equalize import Equalized, equalized
 from camshaft.quant.channels.extremes import ChannelExtremes
 from camshaft.quant.channels.shift import rounding_shifts
@@ -70,6 +70,9 @@ class ImplicitQuantization:
     equalized: dict[str, Equalized] = field(default_factory=dict, init=False)
     seen: Seen = field(default_factory=Seen, init=False)
     _weights: WeightQuantizer = field(init=False, repr=False)
+    _watched: Observers | None = field(default=None, init=False, repr=False)
+    _run: Run | None = field(default=None, init=False, repr=False)
+    _readers: Mapping[str, Sequence[Node]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._weights = WeightQuantizer(self.kernel_rounding)
@@ -117,15 +120,32 @@ class ImplicitQuantization:
         watched = Observers.of(plan.observed, self._corrected(convs), readers, scaled)
         run = run_taps(watched.taps(self.graph))
         observe(self.graph, batches, watched, run, progress, histogram, self.seen)
-        solver, of_rows = solvers_named(calibrator, percentile)
-        others = {plan.group[name]: of_rows for name in readers}
-        self.ranges = solve_ranges(watched.observers, plan, solver, others)
         self.means = {name: seen.mean for name, seen in watched.means.items()}
         self.magnitudes = largest_of(watched.observers)
         self.samples = watched.rows
+        self._watched, self._run, self._readers = watched, run, readers
+        self.solve(*solvers_named(calibrator, percentile))
+
+    def solve(
+        self, images: Solver, rows: Solver, others: Mapping[str, Solver] | None = None
+    ) -> None:
+        """Ranges, and what follows from them, by other solvers of the values seen: of images, and of the rows that
+        products multiply.  others: group of tensors -> its solver, where it is neither."""
+        assert self._watched is not None and self._run is not None
+        self.apart, self.equalized = {}, {}
+        plan, readers = self.plan(), self._readers
+        by_group = {**{plan.group[name]: rows for name in readers}, **(others or {})}
+        self.ranges = solve_ranges(self._watched.observers, plan, images, by_group)
         self.apart = self._apart(plan, readers)
-        self.equalized = self._equalized(plan, watched.extremes)
-        self.shifts = self._shifts(plan, watched.means, run)
+        self.equalized = self._equalized(plan, self._watched.extremes)
+        self.shifts = self._shifts(plan, self._watched.means, self._run)
+
+    @property
+    def watches_images(self) -> bool:
+        """Whether data were seen of tensors that are no rows of products."""
+        return (
+            self._watched is not None and not self._readers.keys() >= self._watched.observers.keys()
+        )
 
     def _apart(
         self, plan: QuantizationPlan, readers: Mapping[str, Sequence[Node]]

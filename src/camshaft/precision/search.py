@@ -11,24 +11,29 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from camshaft.accuracy.ranges import best_ranges
+from camshaft.accuracy.search import FEW, AccuracySearch, Probe
 from camshaft.builder.engine_builder import Builder, Tuned
 from camshaft.builder.halves import HalfPrecision, with_half_precision
 from camshaft.builder.precision import (
     Attempt,
     Decision,
+    Quantize,
     announce_variants,
     choose_precision,
     fastest_float,
 )
 from camshaft.config import BuildConfig
 from camshaft.errors import CalibrationError, ConfigError
-from camshaft.few_bits import few_bits, refuse_rounding
 from camshaft.ir.graph import Graph
 from camshaft.machine.backend import histogram_kernel
 from camshaft.passes.half import HALF_PRECISIONS, exact_halves, with_halves
 from camshaft.passes.pipeline import fuse_casts, with_merged_siblings
 from camshaft.passes.qdq.few_bits import with_bytes
 from camshaft.passes.qdq.lowering import is_quantized, lower_quantization
+from camshaft.passes.qdq.simulate import simulated
+from camshaft.precision.few_bits import few_bits, refuse_rounding
+from camshaft.precision.given import Given, who_asks
 from camshaft.quant.apart.products import carried
 from camshaft.quant.apart.sample import RowSample
 from camshaft.quant.calibration.calibrate import Run
@@ -41,8 +46,6 @@ from camshaft.quant.recurrent import with_recurrent_bytes
 
 MUCH_FURTHER = 1.5
 """Of two ways to compute in INT8, one that is so much further off is not taken for its speed."""
-FEW = 4
-"""Batches on which two ways to compute in INT8 are compared."""
 MERGE_SIBLINGS_FROM = 3
 """Optimization level from which merged sibling convolutions are tried."""
 
@@ -73,6 +76,7 @@ class PrecisionSearch:
     _samples: Mapping[str, RowSample] = field(default_factory=dict, init=False, repr=False)
     _magnitudes: Mapping[str, float] = field(default_factory=dict, init=False, repr=False)
     _seen: Sequence[Feeds] = field(default=(), init=False, repr=False)
+    _probed: Probe | None = field(default=None, init=False, repr=False)
 
     def run(self, graph: Graph) -> Tuned:
         """The fastest graph that is permitted and has what is required, with its kernels."""
@@ -89,6 +93,10 @@ class PrecisionSearch:
     @property
     def _permits_int8(self) -> bool:
         return "int8" in self.config.precision
+
+    @property
+    def _given(self) -> Given:
+        return Given(self.config, has_calibration=self.calibration is not None)
 
     @property
     def _asked_int8(self) -> list[str]:
@@ -135,19 +143,19 @@ class PrecisionSearch:
         """The decision between FP32 and INT8."""
         if is_quantized(graph):
             return self._explicit(graph)
-        few = few_bits(self.config, graph, self._given_ranges())
+        few = few_bits(self.config, graph, self._given.ranges)
         self.reasons, graph, self._layers = dict(few.reasons), few.graph, few.layers
         if not self._permits_int8 or few.alone:
             if self._permits_int8:
                 check_layer_names(graph, self.config.layer_precision)
             else:
-                self._refuse_needless_ranges(graph)
+                self._given.refuse_needless(graph, self._asked_int8)
             variants = self._float_variants(graph)
             announce_variants(self.builder, [graph], variants)
             tuned = fastest_float(self.builder, self.builder.tune(graph), variants)
             return Decision(Attempt(tuned.graph, None, {}), tuned, few.summary or "fp32")
         dynamic = DynamicQuantization(graph, self._layers)
-        given = self._given_ranges()
+        given = self._given.ranges
         unable = impossible(graph, self._layers)
         by_rows_alone = unable and dynamic.can(self._asked_int8)
         if by_rows_alone or (not given and dynamic.needs_no_data):
@@ -201,7 +209,7 @@ class PrecisionSearch:
 
     def _explicit(self, graph: Graph) -> Decision:
         """A model that says itself what is quantized."""
-        self._refuse_ranges_beside_qdq()
+        self._given.refuse_beside_qdq()
         refuse_rounding(self.config)
         integer = self._permits_int8
         lowered = lower_quantization(graph, integer=integer, level=self.config.optimization_level)
@@ -222,24 +230,24 @@ class PrecisionSearch:
             self._find_ranges(quantization)
         self._samples = quantization.samples
         self._magnitudes = quantization.magnitudes
-        self._seen = quantization.seen.batches
         level = self.config.optimization_level
+        noisy: dict[str, str] = {}
 
         def quantize(keep_float: frozenset[str]) -> Attempt:
-            quantized, reasons = quantization.quantized(keep_float)
+            kept = keep_float | noisy.keys()
+            quantized, reasons = quantization.quantized(kept)
             lowered = lower_quantization(quantized, level=level)
-            lowered, cells = with_recurrent_bytes(lowered, self._layers, keep_float)
-            found = {**cells, **reasons}
+            lowered, cells = with_recurrent_bytes(lowered, self._layers, kept)
+            found = _with_noise({**cells, **reasons}, noisy)
             return Attempt(lowered, quantized, found, carried(graph, quantization.apart))
 
+        def simulate(keep_float: frozenset[str]) -> Graph:
+            kept = keep_float | noisy.keys()
+            made = simulated(quantization.quantized(kept)[0])
+            return with_recurrent_bytes(made, self._layers, kept)[0]
+
         as_float = Attempt(graph, None, quantization.plan(_layers(graph)).reasons)
-        made = choose_precision(
-            self.builder,
-            as_float,
-            quantize,
-            self._float_variants(graph),
-            int8_required=self._requires_int8,
-        )
+        made = self._accurate(as_float, quantize, simulate, noisy)
         corrects = self.config.bias_correction and self.calibration is None
         if corrects and made.attempt.quantized is not None:
             summary = f"{made.summary}; biases not corrected, which takes calibration data"
@@ -249,22 +257,55 @@ class PrecisionSearch:
     def _without_data(self, quantization: DynamicQuantization) -> Decision:
         """INT8 where rows are quantized as they are computed, which needs no ranges."""
         graph = quantization.graph
+        noisy: dict[str, str] = {}
 
         def quantize(keep_float: frozenset[str]) -> Attempt:
-            made, reasons = quantization.quantized(keep_float)
-            return Attempt(made, None, reasons, carried(graph, quantization.apart))
+            made, reasons = quantization.quantized(keep_float | noisy.keys())
+            return Attempt(
+                made, None, _with_noise(reasons, noisy), carried(graph, quantization.apart)
+            )
 
         required = self._requires_int8
         reasons = {} if required else quantization.quantized(_layers(graph))[1]
-        decision = choose_precision(
-            self.builder,
-            Attempt(graph, None, reasons),
-            quantize,
-            self._float_variants(graph),
-            int8_required=required,
+        decision = self._accurate(
+            Attempt(graph, None, reasons), quantize, lambda kept: quantize(kept).graph, noisy
         )
         summary = f"{decision.summary}; rows are quantized as they run"
         return replace(decision, summary=summary)
+
+    def _accurate(
+        self,
+        as_float: Attempt,
+        quantize: Quantize,
+        simulate: Callable[[frozenset[str]], Graph],
+        noisy: dict[str, str],
+    ) -> Decision:
+        """The fastest of all choices of precision, less the layers whose noise dominates the outputs'.
+
+        noisy: source layer -> why it stays float, which `quantize` and `simulate` heed; filled here.
+        """
+
+        def choose() -> Decision:
+            return choose_precision(
+                self.builder,
+                as_float,
+                quantize,
+                self._float_variants(as_float.graph),
+                int8_required=self._requires_int8,
+            )
+
+        made = choose()
+        if not self.builder.times or not self._seen:
+            return made
+        search = AccuracySearch(self._probe(as_float.graph), quantize, simulate, choose, noisy)
+        with self.stage("measuring noise", report=False):
+            return search.without_loudest(made, self.builder.tune(as_float.graph, "tuning fp32"))
+
+    def _probe(self, graph: Graph) -> Probe:
+        """What measures noise beside a float graph."""
+        if self._probed is None or self._probed.graph is not graph:
+            self._probed = Probe(self.quick(), self.config.threads, graph, self._seen)
+        return self._probed
 
     def _float_variants(self, graph: Graph) -> list[Graph]:
         """Other graphs of the same meaning that may be faster: with sibling convolutions merged, and with weights
@@ -279,40 +320,6 @@ class PrecisionSearch:
             variants.append(fuse_casts(with_halves(graph, halves), level=level))
         return variants
 
-    def _refuse_needless_ranges(self, graph: Graph) -> None:
-        given = self._given_ranges()
-        if given == ["calibration"] and "fp16" in self.config.precision:
-            given = []  # what FP16 holds
-        if given:
-            raise ConfigError(
-                f"{' and '.join(given)} given, but INT8 is not permitted: add precision={{'int8'}}"
-            )
-        if self._requires_int8:
-            raise ConfigError(
-                f"layer_precision asks for int8 in {self._asked_int8[0]!r}, but precision does not permit it: add "
-                "precision={'int8'}"
-            )
-        check_layer_names(graph, self.config.layer_precision)
-
-    def _refuse_ranges_beside_qdq(self) -> None:
-        given = self._given_ranges() + ["layer_precision"] * bool(self.config.layer_precision)
-        if given:
-            raise ConfigError(
-                f"{' and '.join(given)} given, but the model's QuantizeLinear and DequantizeLinear "
-                "nodes say what is quantized and how: leave it out, or build the float model"
-            )
-
-    def _given_ranges(self) -> list[str]:
-        """Names of the options given that say what INT8 ranges are."""
-        config = self.config
-        cache = config.calibration_cache
-        given = {
-            "calibration": self.calibration is not None,
-            "dynamic_ranges": bool(config.dynamic_ranges),
-            "calibration_cache": cache is not None,
-        }
-        return [name for name, is_given in given.items() if is_given]
-
     def _find_ranges(self, quantization: ImplicitQuantization) -> None:
         config = self.config
         quantization.set_by_hand(config.dynamic_ranges)
@@ -326,6 +333,8 @@ class PrecisionSearch:
                 self._step,
                 histogram_kernel(self.builder.backend.target),
             )
+            self._seen = quantization.seen.batches
+            self._choose_ranges(quantization)
             if cache is not None:
                 quantization.save(cache, config.calibrator)
         elif cache is not None and cache.exists():
@@ -339,12 +348,21 @@ class PrecisionSearch:
             raise CalibrationError(
                 "INT8 needs ranges: give calibration data (calibration=), a "
                 "calibration_cache file that exists, or dynamic_ranges (or a model with Q/DQ nodes)"
-                + self._who_asks()
+                + who_asks(self._asked_int8)
             )
 
-    def _who_asks(self) -> str:
-        asked = ", ".join(map(repr, self._asked_int8))
-        return f"; layer_precision asks for int8 in {asked}" if asked else ""
+    def _choose_ranges(self, quantization: ImplicitQuantization) -> None:
+        """Of the ways to choose ranges the one with the least noise, where the user leaves it open."""
+        if self.config.calibrator != "auto" or not self.builder.times:
+            return
+        if not quantization.watches_images:
+            return
+        probe = self._probe(quantization.graph)
+        best_ranges(
+            quantization,
+            lambda: probe.noise(simulated(quantization.quantized()[0])),
+            self.config.percentile,
+        )
 
     def _tapped(self, graph: Graph, taps: tuple[str, ...]) -> Run:
         """A compiled float engine that shows the tensors `taps`; open extents may have any size."""
@@ -362,6 +380,14 @@ class PrecisionSearch:
             return seen
 
         return run
+
+
+def _with_noise(reasons: Mapping[str, str], noisy: Mapping[str, str]) -> dict[str, str]:
+    """Reasons of layers, where those that are float for their noise say so."""
+    return {
+        layer: noisy[layer] if layer in noisy and why.startswith("fp32") else why
+        for layer, why in reasons.items()
+    }
 
 
 def _layers(graph: Graph) -> frozenset[str]:

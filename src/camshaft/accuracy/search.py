@@ -1,0 +1,277 @@
+"""The search for the fastest engine whose accuracy is enough.
+
+Precision is chosen by time first (`builder.precision`).  Then the noise of what was chosen is measured at the outputs.  Without a
+demand, layers that make most of a large noise stay float.  With one, layers are put back to float, the loudest first, until the
+judge is content; how many it takes is found by doubling and bisection, so that an engine is judged some ten times, however many
+layers there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from camshaft.accuracy.judge import Agreement, Feeds, Judge, Run, chooses, said_of
+from camshaft.accuracy.noise import Outputs, Ranking, Unit, decibels, noise_ratio
+from camshaft.builder.engine_builder import Builder, Tuned
+from camshaft.builder.precision import Attempt, Decision, Quantize
+from camshaft.ir.graph import Graph
+
+FEW = 4
+"""Batches on which noise is measured."""
+ENOUGH = 10**-2.5
+AGREES = 98.5
+"""Noise over signal, as powers (25 dB), and per cent of first choices that stay the same, where no more is looked for."""
+SHARE = 0.1
+"""Share of all noise from which a layer's noise dominates."""
+WORTH = 0.2
+"""Most that a layer in float may add to the time, as a share of it, over the share of the noise that it takes away."""
+MOST_LAYERS = 8
+MOST_EVALUATIONS = 32
+"""Layers that stay float though nothing was demanded, and engines that are measured to find them."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One engine that was judged.
+
+    what: what it is.  kept: layers that are float for their noise.  score: the judge's.  time_us: of its kernels, None
+    where they were not timed.
+    """
+
+    what: str
+    kept: int
+    score: float
+    time_us: float | None = None
+
+
+@dataclass
+class Account:
+    """What a search found, for reports.
+
+    metric, reference, allowed: of the judge; None without a demand.  noise: layers and their noise over signal at the
+    outputs, alone in INT8.  total: that of all INT8 layers together.  trials: all that was judged.
+    """
+
+    metric: str | None = None
+    reference: float | None = None
+    allowed: float | None = None
+    noise: dict[Unit, float] = field(default_factory=dict)
+    total: float | None = None
+    trials: list[Trial] = field(default_factory=list)
+
+
+@dataclass
+class Probe:
+    """Runs graphs on data, with kernels that are not timed.
+
+    quick: builder of such engines.  all_batches: inputs to run them on.
+    """
+
+    quick: Builder
+    threads: int
+    graph: Graph
+    all_batches: Sequence[Feeds]
+    _wanted: list[Outputs] | None = field(default=None, init=False, repr=False)
+
+    @property
+    def batches(self) -> Sequence[Feeds]:
+        """Those on which noise is measured."""
+        return self.all_batches[:FEW]
+
+    @contextmanager
+    def running(self, graph: Graph) -> Iterator[Run]:
+        """A function that runs a graph."""
+        engine = self.quick.finish(self.quick.tune(graph), self.quick.backend.fingerprint)
+        with engine.create_context(self.threads, check_finite=False) as context:
+
+            def run(feeds: Feeds) -> Outputs:
+                made = context.run(dict(feeds))
+                return {n: a.copy() if isinstance(a, np.ndarray) else a for n, a in made.items()}
+
+            yield run
+
+    def noise(self, graph: Graph) -> float:
+        """Noise over signal, as powers, of a graph beside the float one."""
+        if self._wanted is None:
+            self._wanted = self._outputs(self.graph)
+        return noise_ratio(self._wanted, self._outputs(graph))
+
+    def _outputs(self, graph: Graph) -> list[Outputs]:
+        with self.running(graph) as run:
+            return [run(batch) for batch in self.batches]
+
+
+def units_of(graph: Graph, attempt: Attempt) -> list[Unit]:
+    """Layers that are INT8 in an attempt because that was permitted, node by node of the float graph."""
+    free = {o for o, why in attempt.reasons.items() if why.startswith("int8: permitted")}
+    found = (tuple(o for o in n.origin if o in free) for n in graph.nodes)
+    return list(dict.fromkeys(unit for unit in found if unit))
+
+
+@dataclass
+class AccuracySearch:
+    """One search.
+
+    probe: runs graphs.  quantize: the graph with all layers in INT8 but those given and those of `noisy`; simulate: one of the
+    same answers, which is cheap to make.  choose: the fastest graph that leaves those of `noisy` float.  noisy: source layer -> why it stays float, filled by the search.
+    said: tells progress what was judged.
+    """
+
+    probe: Probe
+    quantize: Quantize
+    simulate: Callable[[frozenset[str]], Graph]
+    choose: Callable[[], Decision]
+    noisy: dict[str, str]
+    account: Account = field(default_factory=Account)
+    said: Callable[[int], None] = lambda done: None
+
+    def without_loudest(self, decision: Decision, as_float: Tuned) -> Decision:
+        """The decision with layers in float whose noise dominates the outputs', where noise is large and their time is
+        little.  as_float: the float graph, with times."""
+        units = units_of(self.probe.graph, decision.attempt)
+        if not units:
+            return decision
+        total = self.account.total = self.probe.noise(decision.attempt.graph)
+        if self._is_enough(decision, total):
+            return decision
+        costs = _costs(as_float, decision.tuned)
+        ranking = self._ranking(units)
+        for _ in range(MOST_LAYERS):
+            unit = ranking.next(least=SHARE * total, most=MOST_EVALUATIONS)
+            if unit is None:
+                break
+            share = ranking.known[unit] / total
+            if costs(unit) <= WORTH * share * decision.tuned.time_us:
+                self._keep(unit, ranking.known[unit], total)
+        self.account.noise = dict(ranking.known)
+        if not self.noisy:
+            return decision
+        made = self.choose()
+        left = self.probe.noise(made.attempt.graph)
+        self.account.total = left
+        count = len({u for u in ranking.known if u[0] in self.noisy})
+        cost = made.tuned.time_us - decision.tuned.time_us
+        told = (
+            f"{count} layer{'s' * (count != 1)} kept in fp32 for noise (outputs {decibels(total):.1f} dB without, "
+            f"{decibels(left):.1f} dB so; {max(cost, 0) / 1e3:.3f} ms)"
+        )
+        return Decision(made.attempt, made.tuned, f"{made.summary}; {told}")
+
+    def _is_enough(self, decision: Decision, noise: float) -> bool:
+        """Whether noise is small, and hardly changes the first choice where the outputs are scores of classes."""
+        if noise >= ENOUGH:
+            return False
+        with self.probe.running(self.probe.graph) as run:
+            if not chooses(run(self.probe.batches[0])):
+                return True
+            judge = Agreement(self.probe.all_batches)
+            judge.prepare(run)
+        with self.probe.running(decision.attempt.graph) as run:
+            return judge.score(run) >= AGREES
+
+    def _ranking(self, units: Sequence[Unit]) -> Ranking:
+        layers = frozenset(o for n in self.probe.graph.nodes for o in n.origin)
+
+        def measure(some: Sequence[Unit]) -> float:
+            quantized = {o for unit in some for o in unit}
+            self.said(ranking.evaluations)
+            return self.probe.noise(self.simulate(layers - quantized))
+
+        ranking = Ranking(units, measure)
+        return ranking
+
+    def _keep(self, unit: Unit, noise: float, total: float) -> None:
+        share = f"{decibels(noise):.1f} dB alone, of {decibels(total):.1f} dB of all"
+        self.noisy.update((o, f"fp32: its noise at the outputs ({share})") for o in unit)
+
+    # -- with a demand -----------------------------------------------------------------------
+
+    def within(
+        self, decision: Decision, judge: Judge, allowed: float, as_float: Callable[[], Decision]
+    ) -> Decision:
+        """The fastest decision whose score is at least `allowed`.  as_float: makes that without INT8."""
+        units = units_of(self.probe.graph, decision.attempt)
+        score = self._judged(judge, decision, "fastest")
+        if score >= allowed or not units:
+            return decision
+        total = self.account.total = self.probe.noise(decision.attempt.graph)
+        ranking = self._ranking(units)
+        order: list[Unit] = []
+
+        def enough(count: int) -> bool:
+            while len(order) < count and (unit := ranking.next()) is not None:
+                order.append(unit)
+            self._keep_first(order[:count], ranking, total)
+            with self.probe.running(self.simulate(frozenset())) as run:
+                value = judge.score(run)
+            self.account.trials.append(Trial("loudest layers in float", count, value))
+            return value >= allowed
+
+        count = fewest(enough, len(units))
+        self.account.noise = dict(ranking.known)
+        while count < len(units):
+            self._keep_first(order[:count], ranking, total)
+            made = self.choose()
+            score = self._judged(judge, made, "loudest layers in float, timed", count)
+            if score >= allowed:
+                told = f"{count} of {len(units)} layers kept in fp32: {said_of(judge, score)}, allowed {allowed:.2f}"
+                return Decision(made.attempt, made.tuned, f"{made.summary}; {told}")
+            count += max(1, count // 4)
+            while len(order) < count and (unit := ranking.next()) is not None:
+                order.append(unit)
+        self.noisy.clear()
+        worst = ", ".join(" + ".join(u) for u in order[:3])
+        made = as_float()
+        told = f"no INT8 engine has {judge.name} {allowed:.2f}; most in the way: {worst}"
+        return Decision(made.attempt, made.tuned, f"{made.summary}; {told}")
+
+    def _keep_first(self, units: Sequence[Unit], ranking: Ranking, total: float) -> None:
+        self.noisy.clear()
+        for unit in units:
+            self._keep(unit, ranking.known[unit], total)
+
+    def _judged(self, judge: Judge, decision: Decision, what: str, kept: int = 0) -> float:
+        with self.probe.running(decision.attempt.graph) as run:
+            score = judge.score(run)
+        self.account.trials.append(Trial(what, kept, score, decision.tuned.time_us))
+        return score
+
+
+def _costs(as_float: Tuned, quantized: Tuned) -> Callable[[Unit], float]:
+    """How many microseconds more a unit takes in float, 0 at least."""
+    slow, fast = (_by_layers(t) for t in (as_float, quantized))
+
+    def cost(unit: Unit) -> float:
+        key = frozenset(unit)
+        return max(0.0, slow.get(key, 0.0) - fast.get(key, 0.0))
+
+    return cost
+
+
+def _by_layers(tuned: Tuned) -> dict[frozenset[str], float]:
+    found: dict[frozenset[str], float] = {}
+    for origin, spent in tuned.time_by_origin().items():
+        key = frozenset(origin)
+        found[key] = found.get(key, 0.0) + spent
+    return found
+
+
+def fewest(enough: Callable[[int], bool], most: int) -> int:
+    """The least count from 1 to `most` that is enough, if what is enough stays so for more; `most` is taken to be.
+
+    Counts are doubled until one is enough, and what lies below is bisected."""
+    least, count = 0, 1
+    while count < most and not enough(count):
+        least, count = count, 2 * count
+    count = min(count, most)
+    while count - least > 1:
+        middle = (least + count) // 2
+        if enough(middle):
+            count = middle
+        else:
+            least = middle
+    return count

@@ -1,0 +1,60 @@
+"""What a build is given of ranges, and what is refused because it would go unused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from camshaft.config import BuildConfig
+from camshaft.errors import ConfigError
+from camshaft.ir.graph import Graph
+from camshaft.quant.placement import check_layer_names
+
+
+@dataclass(frozen=True)
+class Given:
+    """Options that say what INT8 ranges are.  has_calibration: whether there are calibration data."""
+
+    config: BuildConfig
+    has_calibration: bool
+
+    @property
+    def ranges(self) -> list[str]:
+        """Names of those given."""
+        given = {
+            "calibration": self.has_calibration,
+            "dynamic_ranges": bool(self.config.dynamic_ranges),
+            "calibration_cache": self.config.calibration_cache is not None,
+        }
+        return [name for name, is_given in given.items() if is_given]
+
+    def refuse_needless(self, graph: Graph, asked_int8: Sequence[str]) -> None:
+        """ConfigError for ranges of a build that permits no INT8, and for layers that must be."""
+        given = self.ranges
+        if given == ["calibration"] and "fp16" in self.config.precision:
+            given = []  # what FP16 holds
+        if given:
+            raise ConfigError(
+                f"{' and '.join(given)} given, but INT8 is not permitted: add precision={{'int8'}}"
+            )
+        if asked_int8:
+            raise ConfigError(
+                f"layer_precision asks for int8 in {asked_int8[0]!r}, but precision does not permit it: add "
+                "precision={'int8'}"
+            )
+        check_layer_names(graph, self.config.layer_precision)
+
+    def refuse_beside_qdq(self) -> None:
+        """ConfigError for what a model with Q/DQ nodes says itself."""
+        given = self.ranges + ["layer_precision"] * bool(self.config.layer_precision)
+        if given:
+            raise ConfigError(
+                f"{' and '.join(given)} given, but the model's QuantizeLinear and DequantizeLinear "
+                "nodes say what is quantized and how: leave it out, or build the float model"
+            )
+
+
+def who_asks(asked_int8: Sequence[str]) -> str:
+    """Layers that must be INT8, as the end of an error."""
+    asked = ", ".join(map(repr, asked_int8))
+    return f"; layer_precision asks for int8 in {asked}" if asked else ""
