@@ -11,7 +11,6 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from camshaft.cli.build import apart_text, arena_text, sizes_text
 from camshaft.cli.files import WRITTEN
 from camshaft.cli.options import BuildOptions, takes_build_options
 from camshaft.cli.output import (
@@ -19,7 +18,6 @@ from camshaft.cli.output import (
     Output,
     require_writable,
     simple_table,
-    size,
     write_bytes,
     write_text,
 )
@@ -33,6 +31,7 @@ from camshaft.ir.dumps.dot import graph_dot
 from camshaft.ir.dumps.text import graph_text
 from camshaft.ir.extents.said import Value, value_text
 from camshaft.ir.graph import Graph
+from camshaft.report.words import apart_text, arena_text, size, sizes_text
 from camshaft.session import BuildSession
 
 
