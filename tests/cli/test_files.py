@@ -57,6 +57,8 @@ def test_the_model_is_not_written_over(
     before = Path("net.onnx").read_bytes()
     said = complaint(*words, written, *(() if "net.engine" in words else QUICK), code=2)
     assert written.removeprefix("./") in said and "MODEL" in said.upper() and "same file" in said
+    option = "--output" if words[-1] == "-o" else words[-1]
+    assert said.startswith(f"error: {option} ") and said.endswith(f"another file for {option}")
     assert Path("net.onnx").read_bytes() == before
 
 
