@@ -47,6 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("bench", "net.onnx", "--json"),
         ("bench", "net.engine", "--against", "onnxruntime", "--model", "net.onnx", "--json"),
         ("inspect", "net.onnx", "--graph", "after", "--output"),
+        ("inspect", "net.onnx", "--report"),
         ("compare", "net.onnx", "--json"),
     ],
 )
