@@ -11,7 +11,7 @@ from camshaft.report.page.sections.layout import XY, Layout, Way, laid_out
 from camshaft.report.page.sections.precisions import legend, precision_class
 
 _WIDTH, _LINE, _PAD, _LINES = 212.0, 15.0, 9.0, 5
-_LETTERS, _LABEL_LETTERS, _TIMED_LETTERS = 31, 24, 17
+_LETTERS, _LABEL_LETTERS, _TIMED_LETTERS = 29, 24, 17
 
 
 def graphs_section(page: Page) -> Markup:
@@ -22,7 +22,7 @@ def graphs_section(page: Page) -> Markup:
     boxes = [b for d in drawings for b in d.boxes if b.kind not in ("input", "output")]
     sides = []
     if page.before:
-        sides.append(_side("The model as imported", page.before, "layer"))
+        sides.append(_side("The model as imported", page.before, "node"))
     sides.append(_side("What runs", page.after, "step"))
     hint = (
         "Point at a box for its details. Select one to see what it became, and where it is in the table; "
