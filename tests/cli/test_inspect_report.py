@@ -75,6 +75,23 @@ def test_open_sizes_are_text(page: Page) -> None:
     assert page.after[0].boxes[0].lines == ("f32[batch,3,8,8]",)
 
 
+def test_figures_are_of_the_sizes_measured(tmp_path: Path) -> None:
+    model, report = residual_net(tmp_path / "net.onnx", batch="batch"), tmp_path / "r.html"
+    call("build", model, *QUICK)
+    engine = model.with_suffix(".engine")
+    sizes = ("--shapes", "x:3x3x8x8", "--dump-profile", "--runs", 2)
+    call("inspect", engine, *sizes, "--report", report)
+    tree = page_tree(report.read_text(encoding="utf-8"))
+    rows = [
+        r
+        for r in tree.all("tr")
+        if "conv1" in r.text and "elsewhere" not in r.attributes.get("class", "")
+    ]
+    read = [e.text for r in rows for e in r.all("td") if e.attributes["data-name"] == "read"]
+    assert read == ["2.3 kB"]  # 3 images, not the typical one
+    assert "measured at batch = 3" in tree.all("dl")[0].text
+
+
 def test_a_step_reads_all_that_wrote_a_part_of_its_input(tmp_path: Path) -> None:
     nodes = [
         helper.make_node("Conv", ["x", "w1"], ["a"], "one", pads=[1] * 4),

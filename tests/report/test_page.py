@@ -43,7 +43,7 @@ def full(name: str = "conv1") -> Page:
         Step(0, "step", name, "conv", "conv_direct block=2", (name, "relu1"), "i8", f"why {name}",
              "batch < 4", True, 12.5, 1000, 2000, 300, 4_000_000),
         Step(1, "host", name, name, "in Python", (name,), time_us=3.0),
-        Step(2, "step", "other", "conv", precision="f32", where="batch >= 4", typical=False, time_us=99.0),
+        Step(2, "step", "other", "conv", precision="f32", where="batch >= 4", runs=False, time_us=99.0),
     )  # fmt: skip
     memory = Memory(
         name, 4096, 4000, (name, "b"), (Block(name, 0, 4096, 0, 1), Block("w", 0, 64, 1, 1, True))
@@ -107,7 +107,7 @@ def test_what_is_not_known_is_left_out() -> None:
 def test_figures_that_are_none_are_words() -> None:
     known = full()
     times = zip(known.steps, (nan, inf, 5.0), strict=True)
-    steps = tuple(replace(s, time_us=t, typical=True) for s, t in times)
+    steps = tuple(replace(s, time_us=t, runs=True) for s, t in times)
     for bad in (nan, inf, -inf):
         accuracy = Accuracy(
             tuple(LayerNoise(str(db), db) for db in (nan, inf, -inf, bad)),
@@ -163,7 +163,7 @@ def test_rows_and_boxes_of_a_step_find_each_other() -> None:
     assert marked == {"tr", "g", "i"}
     elsewhere = tree.of_class("elsewhere")
     assert [e.attributes["data-steps"] for e in elsewhere] == ["2"]
-    assert "batch >= 4, so not at typical sizes" in elsewhere[0].text
+    assert "batch >= 4, so not here" in elsewhere[0].text
 
 
 def test_shares_are_of_the_steps_that_run() -> None:

@@ -55,7 +55,7 @@ class Step:
     """A step of the engine, a row of the table.
 
     number: unique in the page.  how: tactic and parameters.  origin: the model's layers that it computes.
-    where: the sizes that it runs at, "" for all.  typical: whether it runs at typical sizes.
+    where: the sizes that it runs at, "" for all.  runs: whether it does at the sizes that the page is of.
     time_us: None where nobody measured it.  read, written, weights: bytes.  macs: multiply-accumulates.
     """
 
@@ -68,7 +68,7 @@ class Step:
     precision: str = ""
     reason: str = ""
     where: str = ""
-    typical: bool = True
+    runs: bool = True
     time_us: float | None = None
     read: int = 0
     written: int = 0

@@ -39,8 +39,7 @@ def page_of(
     steps: list[Step] = []
     after, memory = [], []
     for name, program, notes in _programs(engine):
-        measured = None if profile is None or scripted else _measured(profile)
-        own = steps_of(program, notes, len(steps), measured)
+        own = steps_of(program, notes, len(steps), None if scripted else profile)
         steps += own
         after.append(flow(program, own, name))
         memory.append(memory_of(program, own, f"{name}: " if name else ""))
@@ -65,10 +64,6 @@ def _programs(engine: Engine) -> Iterator[tuple[str, Program, Sequence[Note]]]:
         return
     for number, part in enumerate(engine.parts):
         yield f"part {number}", part.program, part.notes
-
-
-def _measured(profile: Profile) -> Mapping[int, float]:
-    return {layer.index: layer.median_us for layer in profile.layers}
 
 
 def _script_steps(
@@ -113,7 +108,7 @@ def _facts(
     steps: Sequence[Step],
     profile: Profile | None,
 ) -> Iterator[Fact]:
-    ran = [s for s in steps if s.typical]
+    ran = [s for s in steps if s.runs]
     yield from _time(ran, profile)
     expanded = described["expanded_bytes"]
     more = f"and {size(expanded)} made of them on loading" if expanded else ""
@@ -138,12 +133,18 @@ def _facts(
     for kind in ("inputs", "outputs"):
         yield Fact(kind, ", ".join(f"{n} {t}" for n, t in described[kind].items()))
     if described["symbols"]:
-        yield Fact("sizes", sizes_text(described["symbols"]), "all figures are at typical sizes")
+        yield Fact("sizes", sizes_text(described["symbols"]), _of_sizes(profile))
     yield Fact("memory", arena_text(arena, bound))
     made = engine.fingerprint
     machine = f"{host_processor()}; " if session is not None or profile is not None else ""
     yield Fact("machine", f"{machine}target {made.target}")
     yield Fact("built", f"camshaft {made.camshaft}: {made.config}" if made.config else "")
+
+
+def _of_sizes(profile: Profile | None) -> str:
+    if profile is None:
+        return "all figures are at typical sizes"
+    return f"steps were measured at {', '.join(f'{n} = {v}' for n, v in profile.sizes.items())}"
 
 
 def _time(ran: Sequence[Step], profile: Profile | None) -> Iterator[Fact]:

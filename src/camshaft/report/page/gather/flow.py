@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from math import prod
 
 from camshaft.ir.extents.sizes import evaluate
@@ -10,51 +11,56 @@ from camshaft.program.program import HostCall, Instruction, Note, Program, Role
 from camshaft.program.view import PLACED, Buffer, View
 from camshaft.report.page.data import Block, Box, Drawing, Memory, Step
 from camshaft.report.page.figures import counted, time_text
+from camshaft.runtime.profile import Profile
 
 Sizes = Mapping[str, int]
 
 
 def steps_of(
-    program: Program, notes: Sequence[Note], first: int, measured: Mapping[int, float] | None
+    program: Program, notes: Sequence[Note], first: int, profile: Profile | None
 ) -> tuple[Step, ...]:
     """The steps, numbered from `first` on.
 
-    measured: instruction -> microseconds, where somebody measured now; else the times are those of tuning.
+    profile: measured times, and the sizes that all figures are of; else times are those of tuning, and sizes typical.
     """
-    active = program.active(program.typical)
+    sizes = program.typical if profile is None else profile.sizes
+    active = program.active(sizes)
+    times = [note.time_us or None for note in notes]
+    if profile is not None:
+        measured = {layer.index: layer.median_us for layer in profile.layers}
+        times = [measured.get(i) for i in range(len(notes))]
     return tuple(
-        _step(program, note, i, first, active[i], measured) for i, note in enumerate(notes)
+        _step(
+            program,
+            index,
+            replace(note, at=() if profile else note.at),
+            Step(
+                first + index, "step", note.name, note.op, runs=active[index], time_us=times[index]
+            ),
+            sizes,
+        )
+        for index, note in enumerate(notes)
     )
 
 
-def _step(
-    program: Program,
-    note: Note,
-    index: int,
-    first: int,
-    typical: bool,
-    measured: Mapping[int, float] | None,
-) -> Step:
+def _step(program: Program, index: int, note: Note, step: Step, sizes: Sizes) -> Step:
+    """step: what does not hang on the instruction.  sizes: those of the figures, where `note` has none of its own."""
     instruction = program.instructions[index]
-    sizes = {**program.typical, **dict(note.at)}
+    sizes = {**sizes, **dict(note.at)}
     moved = {"in": 0, "out": 0, "packed": 0, "workspace": 0}
     for role, view in dict.fromkeys(_operands(program, instruction)):
         constant = view.buffer.space == "constant"
         moved["packed" if constant else role] += _touched(view, sizes)
     host = isinstance(instruction, HostCall)
     when = None if isinstance(instruction, HostCall) else instruction.when
-    return Step(
-        number=first + index,
+    return replace(
+        step,
         kind="host" if host else "step",
-        name=note.name,
-        op=note.op,
         how="in Python" if host else " ".join([note.tactic, *(f"{k}={v}" for k, v in note.params)]),
         origin=note.origin,
         precision=note.precision,
         reason=note.reason,
         where="" if when is None else str(when),
-        typical=typical,
-        time_us=(note.time_us or None) if measured is None else measured.get(index),
         read=moved["in"],
         written=moved["out"],
         weights=moved["packed"],
@@ -111,14 +117,14 @@ class _Writers:
 
 
 def flow(program: Program, steps: Sequence[Step], title: str) -> Drawing:
-    """The steps that run at typical sizes, between inputs, states and outputs.  steps: of each instruction."""
+    """The steps that run, between inputs, states and outputs.  steps: of each instruction."""
     writers = _Writers(program.typical)
     boxes: list[Box] = []
     for b in (b for b in program.buffers if b.space in ("input", "state")):
         writers.write_all(b, len(boxes))
         boxes.append(_end(program, b))
     for step, instruction in zip(steps, program.instructions, strict=True):
-        if not step.typical:
+        if not step.runs:
             continue
         operands = list(_operands(program, instruction))
         data = [
@@ -179,7 +185,7 @@ def memory_of(program: Program, steps: Sequence[Step], title: str) -> Memory | N
     lives: dict[Buffer, list[int]] = {}
     names: list[str] = []
     for step, instruction in zip(steps, program.instructions, strict=True):
-        if not step.typical:
+        if not step.runs:
             continue
         for view in instruction.views:
             if view is not None and view.buffer.space in PLACED:
@@ -200,5 +206,6 @@ def memory_of(program: Program, steps: Sequence[Step], title: str) -> Memory | N
     arena = program.arena
     if not blocks or not arena.nbytes:
         return None
-    title = f"{title}{counted(len(blocks), 'buffer')}"
+    at = " at typical sizes" if program.symbols else ""
+    title = f"{title}{counted(len(blocks), 'buffer')}{at}"
     return Memory(title, arena.nbytes, arena.lower_bound, tuple(names), blocks)

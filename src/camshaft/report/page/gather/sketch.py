@@ -46,7 +46,7 @@ def joined_to(drawing: Drawing, steps: Sequence[Step]) -> Drawing:
     """The model's drawing, whose layers know what steps they became, and in which precision."""
     found: dict[str, list[Step]] = {}
     for step in steps:
-        for name in step.origin if step.typical else ():
+        for name in step.origin if step.runs else ():
             found.setdefault(name, []).append(step)
     return replace(drawing, boxes=tuple(_joined(box, found) for box in drawing.boxes))
 

@@ -16,8 +16,8 @@ def steps_section(page: Page) -> Markup:
     """The steps, all figures, and the reasons in full."""
     if not page.steps:
         return Markup()
-    times = finite(s.time_us for s in page.steps if s.typical)
-    said = [f"{counted(sum(s.typical for s in page.steps), 'step')} of a call", page.measured]
+    times = finite(s.time_us for s in page.steps if s.runs)
+    said = [f"{counted(sum(s.runs for s in page.steps), 'step')} of a call", page.measured]
     return tag(
         "section",
         tag("h2", "Steps"),
@@ -36,7 +36,7 @@ def _strip(steps: Sequence[Step], total: float) -> Markup:
         return Markup()
     parts = []
     for s in steps:
-        if s.typical and finite([s.time_us]) and s.time_us:
+        if s.runs and finite([s.time_us]) and s.time_us:
             tip = f"{s.name}\n{time_text(s.time_us)}, {share_text(s.time_us / total)}"
             grow = f"flex-grow:{s.time_us / total * 1000:.4g}"
             class_ = precision_class(s.kind, s.precision)
@@ -106,7 +106,7 @@ def _row(s: Step, total: float, longest: float) -> Markup:
             for name, nbytes in (("read", s.read), ("written", s.written), ("weights", s.weights))
         ),
     )
-    return tag("tr", *cells, data_steps=s.number, class_=None if s.typical else "elsewhere")
+    return tag("tr", *cells, data_steps=s.number, class_=None if s.runs else "elsewhere")
 
 
 def _cell(name: str, value: float | str | None, content: str) -> Markup:
@@ -134,7 +134,7 @@ def _words(s: Step) -> Markup:
     if s.origin and " + ".join(s.origin) != s.name:
         lines.append(tag("small", f"from {', '.join(s.origin)}"))
     if s.where:
-        less = "" if s.typical else ", so not at typical sizes"
+        less = "" if s.runs else ", so not here"
         lines.append(tag("small", f"runs where {s.where}{less}"))
     if s.reason:
         lines.append(tag("small", s.reason, class_="why"))
@@ -145,7 +145,7 @@ def _time(s: Step, total: float, longest: float, class_: str) -> Markup:
     if s.time_us is None or not isfinite(s.time_us):
         return Markup(NONE)
     words = time_text(s.time_us)
-    if not s.typical or not total:
+    if not s.runs or not total:
         return tag("span", words)
     width = f"width:{100 * s.time_us / longest:.1f}%"
     bar = tag("span", tag("i", class_=class_, style=width), class_="bar")
