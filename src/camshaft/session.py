@@ -49,6 +49,8 @@ from camshaft.program.state import StateSpec
 from camshaft.quant.placement import check_layer_names_of
 from camshaft.report.assumptions import assumed, moved
 from camshaft.report.one_name import one_name
+from camshaft.report.page.data import Drawing
+from camshaft.report.page.gather.sketch import sketch
 from camshaft.runtime.engine import Engine
 from camshaft.runtime.file.manifest import Fingerprint
 from camshaft.scripted import (
@@ -81,7 +83,8 @@ class BuildSession:
     Q/DQ nodes, before they were lowered (None for a float build).  reasons: source layer -> why it
     has its precision.  precision_summary: the whole-graph precision decision in words.  goal_summary: how streams share the threads,
     likewise, where the goal is throughput.
-    seconds: stage -> wall-clock time, without the stages within it.
+    seconds: stage -> wall-clock time, without the stages within it.  sketches: the graphs as imported, for a report: without
+    weights, so that they stay behind `run`.
 
     typical: input name -> a shape as it will be used, to tune for where `config` says nothing; it
     fixes nothing.  typical_elements: the same of elements that say sizes.
@@ -96,6 +99,7 @@ class BuildSession:
     whole: Imported | None = field(default=None, init=False)
     final: Graph | None = field(default=None, init=False)
     final_graphs: tuple[Graph, ...] = field(default=(), init=False)
+    sketches: tuple[Drawing, ...] = field(default=(), init=False)
     quantized: Graph | None = field(default=None, init=False)
     host_steps: list[str] = field(default_factory=list, init=False)
     reasons: dict[str, str] = field(default_factory=dict, init=False)
@@ -124,6 +128,7 @@ class BuildSession:
                     values=self.config.values,
                     state=self.config.state,
                 )
+            self.sketches = tuple(map(sketch, self.whole.graphs))
             has_script = self.whole.script is not None
             self.states = self._states(self.whole)
             self.imported = self.whole.face if has_script else self.whole.graphs[0]

@@ -47,6 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("bench", "net.onnx", "--json"),
         ("bench", "net.engine", "--against", "onnxruntime", "--model", "net.onnx", "--json"),
         ("inspect", "net.onnx", "--graph", "after", "--output"),
+        ("inspect", "net.onnx", "--report"),
         ("compare", "net.onnx", "--json"),
     ],
 )
@@ -57,6 +58,8 @@ def test_the_model_is_not_written_over(
     before = Path("net.onnx").read_bytes()
     said = complaint(*words, written, *(() if "net.engine" in words else QUICK), code=2)
     assert written.removeprefix("./") in said and "MODEL" in said.upper() and "same file" in said
+    option = "--output" if words[-1] == "-o" else words[-1]
+    assert said.startswith(f"error: {option} ") and said.endswith(f"another file for {option}")
     assert Path("net.onnx").read_bytes() == before
 
 

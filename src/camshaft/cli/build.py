@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -13,11 +12,12 @@ from camshaft.atomic import check_writable
 from camshaft.cli.arrays import Given
 from camshaft.cli.files import READ, WRITTEN, require_apart
 from camshaft.cli.options import BuildOptions, takes_build_options
-from camshaft.cli.output import JsonTarget, Output, size
+from camshaft.cli.output import JsonTarget, Output
 from camshaft.cli.source import build_session, is_engine_file
 from camshaft.cli.spelling import as_typed
 from camshaft.errors import ConfigError
 from camshaft.report.build import BuildReport
+from camshaft.report.words import apart_text, arena_text, size, sizes_text
 from camshaft.runtime.file.engine_file import unwritable_engine
 
 
@@ -108,31 +108,3 @@ def _summarize(
     stages = ", ".join(f"{stage} {spent:.2f} s" for stage, spent in report.seconds.items())
     output.line(f"time       {total:.2f} s ({stages})")
     output.line(f"engine     {path} ({size(engine_bytes)})")
-
-
-def apart_text(counts: Collection[int]) -> str:
-    """How many input channels INT8 products leave to floats.  counts: of each product that leaves some."""
-    layers = f"{len(counts)} INT8 layer{'s' * (len(counts) != 1)}"
-    return f"{sum(counts)} input channels of {layers} in fp32"
-
-
-def arena_text(arena: Mapping[str, int | None], lower_bound: int) -> str:
-    """The arena's size beside what no plan can go below; where sizes vary, at least, typical and
-    most sizes."""
-    nbytes = arena["typical"] or 0
-    ratio = f", {nbytes / lower_bound:.2f} times" if lower_bound else ""
-    text = f"{size(nbytes)} (lower bound {size(lower_bound)}{ratio})"
-    least, most = arena["least"], arena["most"]
-    if least == most == nbytes:
-        return text
-    ends = f"least {size(least or 0)}, most {'unbounded' if most is None else size(most)}"
-    return f"{text} at typical sizes; {ends}"
-
-
-def sizes_text(symbols: Sequence[Mapping[str, Any]]) -> str:
-    """The open sizes: "batch 1..16, typically 4"."""
-    return ", ".join(
-        f"{s['name']} {s['least']}..{'' if s['most'] is None else s['most']}, typically "
-        f"{s['typical']}"
-        for s in symbols
-    )

@@ -61,9 +61,10 @@ def require_apart(option: str, file: Path, others: Iterable[tuple[str, Path]]) -
 def _typed(parameter: inspect.Parameter) -> str:
     """What a user types for a parameter: its first long option, or the name of the argument."""
     for info in get_args(parameter.annotation)[1:]:
-        names = getattr(info, "param_decls", None) or ()
-        if long := [n for n in names if n.startswith("--")]:
-            return str(long[0])
+        first, more = getattr(info, "default", None), getattr(info, "param_decls", None) or ()
+        names = [n for n in (first, *more) if isinstance(n, str) and n.startswith("--")]
+        if names:  # typer holds the first one as the default
+            return names[0].partition("/")[0]
         if getattr(info, "metavar", None):
             return str(info.metavar)
     return parameter.name

@@ -11,7 +11,6 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from camshaft.cli.build import apart_text, arena_text, sizes_text
 from camshaft.cli.files import WRITTEN
 from camshaft.cli.options import BuildOptions, takes_build_options
 from camshaft.cli.output import (
@@ -19,7 +18,6 @@ from camshaft.cli.output import (
     Output,
     require_writable,
     simple_table,
-    size,
     write_bytes,
     write_text,
 )
@@ -33,6 +31,10 @@ from camshaft.ir.dumps.dot import graph_dot
 from camshaft.ir.dumps.text import graph_text
 from camshaft.ir.extents.said import Value, value_text
 from camshaft.ir.graph import Graph
+from camshaft.report.page.gather.collect import page_of
+from camshaft.report.page.page import page_html
+from camshaft.report.words import apart_text, arena_text, size, sizes_text
+from camshaft.runtime.profile import Profile
 from camshaft.session import BuildSession
 
 
@@ -67,29 +69,44 @@ def inspect(
         typer.Option("--output", "-o", help="File for --graph: .dot, .onnx or .txt."),
         WRITTEN,
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            "--report",
+            metavar="FILE.html",
+            help="Also write a page that shows graphs, steps and memory, and opens without a net.",
+        ),
+        WRITTEN,
+    ] = None,
     json: JsonTarget = None,
 ) -> None:
     """Show every step: source layers, tactic, precision and why, time, memory."""
     shown = Output(json)
     if graph is not None:
+        if report is not None:
+            raise ConfigError("--report shows both graphs; leave --graph out")
         _check_graph_file(output)
         _write_graphs(_graphs(source, build, graph, shown), output, shown)
         return
     if output is not None:
         raise ConfigError("--output is where --graph writes; say --graph before or --graph after")
+    require_writable(report)
     wanted = _pattern(layers)
     opened = open_source(source, build, shown)
     data = opened.engine.inspect()
     data["threads"] = opened.threads
     if opened.session is not None:
         data["precision_summary"] = opened.session.precision_summary
-    if dump_profile:
-        _measure(opened, data, runs)
+    profile = _measure(opened, data, runs) if dump_profile else None
     _complete(data, "profile" in data)
     data["steps"] = [s for s in data["steps"] if _matches(s, wanted)]
     if not data["steps"]:
         shown.note(f"no step comes from a layer that matches {layers!r}")
     _show(data, shown)
+    if report is not None:
+        page = page_of(opened.engine, opened.session, profile=profile, title=source.name)
+        write_text(report, page_html(page))
+        shown.line(f"report     {report}")
     shown.data(data)
 
 
@@ -152,7 +169,7 @@ def _matches(step: dict[str, Any], wanted: re.Pattern[str]) -> bool:
     return any(wanted.search(name) for name in (step["name"], *step["origin"]))
 
 
-def _measure(opened: Opened, data: dict[str, Any], runs: int) -> None:
+def _measure(opened: Opened, data: dict[str, Any], runs: int) -> Profile:
     with Bars() as bars:
         bars("measuring", 0, 0)
         measured = opened.engine.profile(
@@ -165,7 +182,7 @@ def _measure(opened: Opened, data: dict[str, Any], runs: int) -> None:
             "runs": measured.runs,
             "steps": [{"name": s.name, "op": s.op, "us": s.median_us} for s in measured.layers],
         }
-        return
+        return measured
     data["profile"] = {
         "total_us": measured.total_us,
         "threads": measured.threads,
@@ -178,6 +195,7 @@ def _measure(opened: Opened, data: dict[str, Any], runs: int) -> None:
         if layer := ran.get(step["index"]):
             step |= {"measured_us": layer.median_us, "min_us": layer.min_us}
             step |= {"macs": layer.macs, "bytes": layer.bytes}
+    return measured
 
 
 def _complete(data: dict[str, Any], profiled: bool) -> None:

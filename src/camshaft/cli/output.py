@@ -115,13 +115,3 @@ def simple_table(*columns: str, title: str | None = None, texts: int = 1) -> Tab
             no_wrap=i >= texts,
         )
     return table
-
-
-def size(nbytes: int) -> str:
-    """Bytes for people: 1.5 kB, 3.2 MB."""
-    value = float(nbytes)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000 or unit == "GB":
-            return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    raise AssertionError("unreachable")

@@ -79,13 +79,22 @@ def _titled(name: str, tensor: Tensor) -> str:
 
 
 def _label(node: Node) -> str:
-    kind = node.op.title(node.attrs) + (" (host)" if node.op.hosted else "")
-    lines = [node.name, kind]
-    for key, value in node.op.changed(node.attrs).items():
-        if node.op.attributes[key].drawn:
-            lines.append(_short(f"{key}={_shown(value)}"))
-    lines += [_short(f"{t.name}: {t.type}") for t in node.args if t.is_const]
-    return "\n".join(lines)
+    return "\n".join([node.name, kind(node), *attribute_lines(node)])
+
+
+def kind(node: Node) -> str:
+    """What a node computes, and whether in Python."""
+    return node.op.title(node.attrs) + (" (host)" if node.op.hosted else "")
+
+
+def attribute_lines(node: Node) -> list[str]:
+    """Attributes that differ from their defaults, then constants with their types, a line each."""
+    lines = [
+        _short(f"{key}={_shown(value)}")
+        for key, value in node.op.changed(node.attrs).items()
+        if node.op.attributes[key].drawn
+    ]
+    return lines + [_short(f"{t.name}: {t.type}") for t in node.args if t.is_const]
 
 
 def _shown(value: Attr) -> str:

@@ -1,0 +1,1 @@
+"""What a page shows, gathered from engines, programs, sessions and graphs."""
