@@ -14,7 +14,7 @@ from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
 from camshaft.ir.few_bits import unpacked
 from camshaft.ir.op import NO_EPILOGUE
-from camshaft.ir.types import DType, f32
+from camshaft.ir.types import DType, f32, i8, u8
 from camshaft.ops import CONV, CONV_TRANSPOSE, MATMUL, MATMUL_NBITS
 
 
@@ -32,7 +32,7 @@ def conv(c: Call) -> None:
     x, w = c.type(0), c.type(1)
     if x.dtype.is_int:
         zero = c.constant(c.attrs["x_zero_point"], x.dtype, "zero_point")
-        c.finish("ConvInteger", c.value(0), c.value(1), zero, **window)
+        c.finish("ConvInteger", c.value(0), *_with_zero_points(c, zero, 0), **window)
         return
     operands = [c.value(0), c.w.cast(c.value(1), w.dtype, x.dtype)]
     epilogue = c.attrs["epilogue"]
@@ -69,6 +69,20 @@ def _bias(c: Call, epilogue: Expr) -> tuple[Expr, str] | None:
     return readers[0], c.w.stored(full, f"{c.node.origin[0]}.bias")
 
 
+def _with_zero_points(c: Call, left: str, right: int) -> list[str]:
+    """What stands behind the activations of an integer product: weights, and the zero points of both.
+
+    Signed weights are written as unsigned ones: on processors without VNNI, ONNX Runtime adds products of unsigned and
+    signed bytes in pairs of 16 bits, which saturate.
+    """
+    w = c.node.args[1]
+    if not w.is_const or w.type.dtype != i8 or c.type(0).dtype != u8:
+        return [c.value(1), left, c.constant(right, w.type.dtype, "zero_point")]
+    unsigned = (w.array.astype(np.int16) + 128).astype(np.uint8)
+    stored = c.w.stored(unsigned, f"{plain_name(w.name)}_quantized")
+    return [stored, left, c.constant(right + 128, u8, "zero_point")]
+
+
 def conv_transpose(c: Call) -> None:
     """ConvTranspose."""
     c.finish(
@@ -88,11 +102,9 @@ def matmul(c: Call) -> None:
     """MatMul, or MatMulInteger of bytes."""
     a, b = c.type(0), c.type(1)
     if a.dtype.is_int and a.dtype.bits == 8:
-        zeros = [
-            c.constant(c.attrs[name], t.dtype, "zero_point")
-            for name, t in (("a_zero_point", a), ("b_zero_point", b))
-        ]
-        c.finish("MatMulInteger", c.value(0), c.value(1), *zeros)
+        zero = c.constant(c.attrs["a_zero_point"], a.dtype, "zero_point")
+        weights = _with_zero_points(c, zero, int(c.attrs["b_zero_point"]))
+        c.finish("MatMulInteger", c.value(0), *weights)
         return
     wide: DType = a.dtype.accumulator if a.dtype.is_float else a.dtype
     c.finish("MatMul", c.w.cast(c.value(0), a.dtype, wide), c.w.cast(c.value(1), b.dtype, wide))
