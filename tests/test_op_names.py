@@ -30,6 +30,7 @@ MAY_MATCH_OPS: dict[str, str] = {
     "camshaft.passes.half": "lowering rules: which ops take weights that are halves",
     "camshaft.passes.half_states": "which concatenations append halves to a state",
     "camshaft.passes.layout.channels_last": "makes transposes and reshapes, and cancels them",
+    "camshaft.passes.standard": "takes back what the fusions and the layout made of single ops",
     "camshaft.recurrence": "what recurrent cells are made of",
     "camshaft.quant.apart.products": "which products have rows whose channels may be carried apart",
     "camshaft.quant.channels.equalize": "which convolutions read each channel by itself",

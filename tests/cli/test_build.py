@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from onnx import helper
 
@@ -56,6 +57,37 @@ def test_build_writes_an_engine_and_says_what_it_is(folder: Path, tmp_path: Path
 def test_build_defaults_to_an_engine_beside_the_model(tmp_path: Path) -> None:
     call("build", residual_net(tmp_path / "some.onnx"), *QUICK)
     assert (tmp_path / "some.engine").is_file()
+
+
+def test_export_writes_a_standard_model_and_no_engine_unless_asked(
+    folder: Path, tmp_path: Path
+) -> None:
+    exported, engine = tmp_path / "qdq.onnx", tmp_path / "e.engine"
+    int8 = ("--int8", "--calibration", folder / "calibration.npz", *QUICK)
+    model = residual_net(tmp_path / "net.onnx")
+    data = call_json("build", model, "--export", exported, *int8)
+    assert data["engine"] is None and data["export"] == str(exported)
+    assert data["export_bytes"] == exported.stat().st_size
+    assert not (tmp_path / "net.engine").exists()
+    kinds = [n.op_type for n in onnx.load(exported).graph.node]
+    assert "QuantizeLinear" in kinds and "DequantizeLinear" in kinds
+    text = call("build", model, "--export", exported, "-o", engine, *int8).stdout
+    assert engine.is_file() and f"export     {exported}" in text and "Q/DQ nodes" in text
+    again = tmp_path / "again.engine"
+    call("build", exported, "-o", again, "--int8", *QUICK)
+    x = ("--input", folder / "x.npy")
+    first, second = (call_json("run", e, *x)["outputs"]["y"] for e in (engine, again))
+    assert first == second
+    assert "floats" in call("build", model, "--export", exported, *QUICK).stdout
+
+
+def test_an_export_that_cannot_be_written_is_refused_before_the_build(
+    folder: Path, tmp_path: Path
+) -> None:
+    model = folder / "net.onnx"
+    said = complaint("build", model, "--export", tmp_path / "none" / "qdq.onnx", *QUICK, code=2)
+    assert "cannot write the ONNX file" in said
+    assert "same file" in complaint("build", model, "--export", model, *QUICK, code=2)
 
 
 def test_json_goes_to_a_file_beside_the_tables(folder: Path, tmp_path: Path) -> None:

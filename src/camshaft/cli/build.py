@@ -16,9 +16,12 @@ from camshaft.cli.output import JsonTarget, Output
 from camshaft.cli.source import build_session, is_engine_file
 from camshaft.cli.spelling import as_typed
 from camshaft.errors import ConfigError
+from camshaft.exporting import exported
+from camshaft.frontends.onnx.standard import unwritable_model, weights_file, write_model
 from camshaft.report.build import BuildReport
 from camshaft.report.words import apart_text, arena_text, size, sizes_text
 from camshaft.runtime.file.engine_file import unwritable_engine
+from camshaft.session import BuildSession
 
 
 @takes_build_options
@@ -32,27 +35,62 @@ def build(
         ),
         WRITTEN,
     ] = None,
+    export: Annotated[
+        Path | None,
+        typer.Option(
+            "--export",
+            help="Standard ONNX file of what was built, with QuantizeLinear and DequantizeLinear nodes where it is "
+            "INT8, for other runtimes. Without -o no engine is written.",
+            metavar="FILE.onnx",
+        ),
+        WRITTEN,
+    ] = None,
     json: JsonTarget = None,
 ) -> None:
     """Build an engine from an ONNX model and write it to a file."""
     output = Output(json)
-    path = _target(model, engine_file)
+    path = _target(model, engine_file) if export is None or engine_file is not None else None
+    if export is not None:
+        _check_export(model, export)
     start = perf_counter()
     session, engine, _ = build_session(model, build, output, Given())
-    engine_bytes = engine.save(path)
+    export_bytes = 0 if export is None else write_model(exported(session), export)
+    engine_bytes = 0 if path is None else engine.save(path)
     total = perf_counter() - start
     report = BuildReport.of(session, engine)
     _warn(report, output)
-    _summarize(report, output, path, engine_bytes, total)
+    _summarize(report, output, total)
+    if path is not None:
+        output.line(f"engine     {path} ({size(engine_bytes)})")
+    if export is not None:
+        output.line(f"export     {export} ({size(export_bytes)}, {_precision_of(session)})")
     output.data(
         {
             "model": str(model),
-            "engine": str(path),
+            "engine": None if path is None else str(path),
             "engine_bytes": engine_bytes,
+            "export": None if export is None else str(export),
+            "export_bytes": export_bytes,
             "total_seconds": total,
             **report.to_json(),
         }
     )
+
+
+def _precision_of(session: BuildSession) -> str:
+    """What an exported model says of precision, in words."""
+    return "floats" if session.quantized is None else "Q/DQ nodes"
+
+
+def _check_export(model: Path, export: Path) -> None:
+    """Refuse now, not after the build, to write an exported model where it cannot go."""
+    if is_engine_file(model):
+        raise ConfigError(f"{str(model)!r} is an engine already; give the ONNX model to build")
+    for path in (export, weights_file(export)):
+        try:
+            check_writable(path)
+        except OSError as error:
+            raise unwritable_model(path, error) from error
 
 
 def _target(model: Path, engine_file: Path | None) -> Path:
@@ -84,9 +122,7 @@ def _warn(report: BuildReport, output: Output) -> None:
         )
 
 
-def _summarize(
-    report: BuildReport, output: Output, path: Path, engine_bytes: int, total: float
-) -> None:
+def _summarize(report: BuildReport, output: Output, total: float) -> None:
     kinds = [f"{count} {name}" for name, count in sorted(report.arithmetic.items())]
     if report.host_steps:
         kinds.append(f"{len(report.host_steps)} host")
@@ -107,4 +143,3 @@ def _summarize(
     output.line(f"weights    {size(report.weight_bytes)}, code {size(report.code_bytes)}")
     stages = ", ".join(f"{stage} {spent:.2f} s" for stage, spent in report.seconds.items())
     output.line(f"time       {total:.2f} s ({stages})")
-    output.line(f"engine     {path} ({size(engine_bytes)})")

@@ -1,11 +1,12 @@
 """Channels-last everywhere: spatial ops become NHWC and transposes cancel.
 
-ONNX graphs keep images as NCHW; kernels want channels innermost.  One forward
+ONNX graphs keep images as NCHW; kernels want channels innermost, and a graph that goes back into a standard
+ONNX file has them first again (`to_channels_first`).  One forward
 sweep rebuilds the graph and remembers for every tensor in which axis orders it exists.  A *version*
 of a tensor under the permutation p is `transpose(tensor, p)`; the first one is native, others are
 made when they are needed.  So
 
-- a spatial op reads its input channels-last and writes its output channels-last;
+- a spatial op reads its input in the wanted layout and writes its output so;
 - a transpose makes nothing at all: it only renames the versions;
 - an op that says how its axes may be reordered (`OpDef.reordering`) works in whichever order its
   inputs already have;
@@ -19,6 +20,7 @@ but axes of extent one it is a reshape.  `shapes` holds the arithmetic of permut
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from camshaft.errors import ModelError
 from camshaft.ir.attrs import ints_attr
@@ -26,8 +28,9 @@ from camshaft.ir.extents.sizes import typical
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr, Perm, Reordering, Role
 from camshaft.ir.types import Shape
-from camshaft.ops import RESHAPE, TRANSPOSE
+from camshaft.ops import DEQUANTIZE, RESHAPE, TRANSPOSE
 from camshaft.passes.layout.shapes import (
+    CHANNELS_FIRST,
     CHANNELS_LAST,
     grouped_perms,
     identity,
@@ -40,12 +43,28 @@ from camshaft.passes.layout.shapes import (
 
 def to_channels_last(graph: Graph) -> Graph:
     """The same function with every spatial op in layout "NHWC".  Inputs and outputs keep theirs."""
-    return _Layout(graph).run()
+    return _Layout(graph, _LAST).run()
+
+
+def to_channels_first(graph: Graph) -> Graph:
+    """The same function with every spatial op in layout "NCHW".  Inputs and outputs keep their axes."""
+    return _Layout(graph, _FIRST).run()
+
+
+@dataclass(frozen=True)
+class _Images:
+    """A layout of images.  order: in which their axes lie, seen from the other layout."""
+
+    layout: str
+    order: Perm
+
+
+_LAST, _FIRST = _Images("NHWC", CHANNELS_LAST), _Images("NCHW", CHANNELS_FIRST)
 
 
 class _Layout:
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
+    def __init__(self, graph: Graph, images: _Images) -> None:
+        self.graph, self.images = graph, images
         self.builder = GraphBuilder(
             graph.name,
             reserved=graph.tensors,
@@ -98,9 +117,11 @@ class _Layout:
         origin = self.graph.producers.get(tensor.name)
         like = () if origin is None else origin
         name = f"reorder {tensor.name}"
-        label = f"{tensor.name}:{'nhwc' if perm == CHANNELS_LAST else 'reordered'}"
+        label = f"{tensor.name}:{self.images.layout.lower() if perm == self.images.order else 'reordered'}"
         if origin is not None and origin.op in (TRANSPOSE, RESHAPE) and perm == tuple(sorted(perm)):
             name, label = origin.name, tensor.name  # the model's own transpose, needed after all
+        if origin is not None and _is_dequantized_constant(origin):
+            return self._weights(origin, perm, label)
         for have, source in versions.items():
             if is_reshape(source.shape, relative(have, perm)):
                 shape = tuple(tensor.shape[a] for a in perm)
@@ -111,6 +132,15 @@ class _Layout:
         have, source = next(iter(versions.items()))
         attrs = {"perm": relative(have, perm)}
         return self.builder.emit(TRANSPOSE, [source], attrs, like=like, name=name, output=label)
+
+    def _weights(self, node: Node, perm: Perm, label: str) -> Tensor:
+        """A dequantized constant in another order: the constant is reordered, so that it stays one."""
+        how = node.op.reordering
+        assert how is not None
+        types = [t.type for t in node.args]
+        inputs = [self._input(t, how.role(i), perm) for i, t in enumerate(node.args)]
+        attrs = {**node.attrs, **how.attrs(perm, types, node.attrs)}
+        return self.builder.emit(node.op, inputs, attrs, like=node, name=node.name, output=label)
 
     def cost(self, tensor: Tensor, perm: Perm) -> int:
         """Elements that must be moved to have `tensor` in this order, at typical sizes."""
@@ -127,7 +157,7 @@ class _Layout:
         if not orders:
             return identity(rank)
         costs = {p: sum(self.cost(t, p) for t in full) for p in orders}
-        return min(orders, key=lambda p: (typical(costs[p]), p != CHANNELS_LAST))
+        return min(orders, key=lambda p: (typical(costs[p]), p != self.images.order))
 
     def operand(self, tensor: Tensor, perm: Perm) -> Tensor:
         """An operand that broadcasts against tensors of order `perm`; it may have fewer axes."""
@@ -185,12 +215,13 @@ class _Layout:
             self.versions[old.name] = {identity(old.type.rank): new}
 
     def image_op(self, node: Node, how: Reordering) -> None:
-        """An op on images becomes channels-last."""
-        if node.attrs["layout"] == "NHWC":
+        """An op on images takes the wanted layout."""
+        images = self.images
+        if node.attrs["layout"] == images.layout:
             self.in_own_order(node)
             return
-        inputs = [self._input(t, how.role(i), CHANNELS_LAST) for i, t in enumerate(node.args)]
-        self.put(node, CHANNELS_LAST, inputs, layout="NHWC")
+        inputs = [self._input(t, how.role(i), images.order) for i, t in enumerate(node.args)]
+        self.put(node, images.order, inputs, layout=images.layout)
 
     def reordered(self, node: Node, how: Reordering) -> None:
         """An op that works on axes in any order takes the one that costs least."""
@@ -230,7 +261,7 @@ class _Layout:
         x, out = node.args[0], node.output
         orders = list(self.known(x))
         moved = grouped_perms(x.shape, out.shape, orders[0])
-        usual = (CHANNELS_LAST, identity(out.type.rank))
+        usual = (self.images.order, identity(out.type.rank))
 
         def liked(have: Perm) -> int:
             perm = reshaped_perm(x.shape, out.shape, have)
@@ -243,3 +274,8 @@ class _Layout:
                 self.put(node, perm, [self.get(x, have)], shape=shape)
                 return
         self.in_own_order(node)
+
+
+def _is_dequantized_constant(node: Node) -> bool:
+    """Whether the node makes weights of constant integers whose scales run along one axis at most."""
+    return node.op is DEQUANTIZE and not node.attrs["block"] and node.args[0].is_const

@@ -12,6 +12,9 @@ from camshaft.ir.strides import is_short
 from camshaft.ir.types import Shape
 
 CHANNELS_LAST: Perm = (0, 2, 3, 1)
+"""Images [N, H, W, C], seen from [N, C, H, W]."""
+CHANNELS_FIRST: Perm = (0, 3, 1, 2)
+"""Images [N, C, H, W], seen from [N, H, W, C]."""
 
 
 def identity(rank: int) -> Perm:

@@ -1,0 +1,1 @@
+"""From an optimized graph to one of nodes that standard ONNX has."""
