@@ -14,4 +14,6 @@ made disappear cannot be compared.
     in_float      the layer that helps most in FP32
     cuts          models cut at their tensors
     precisions    what errors rounding explains
+    files         models as files of any size
+    reduction/    the smallest part of a model that still fails
 """
