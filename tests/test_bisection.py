@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from camshaft.compare.bisection import Bisection, bisect
 from camshaft.compare.cuts import cut_at
@@ -114,6 +114,23 @@ def test_the_wrong_layer_is_the_first_to_depart(
     behind = found.steps[departing[0].own.order :]
     assert all(s.whole.relative > 0.01 for s in behind)
     assert all(s.own.relative < 1e-5 for s in found.steps if s is not departing[0])
+
+
+def test_what_rounds_to_few_levels_may_be_off_by_one(tmp_path: Path) -> None:
+    scale, zero = np.array(0.1, np.float32), np.array(0, np.int8)
+    nodes = [
+        helper.make_node("Exp", ["x"], ["e"], "exp"),
+        helper.make_node("QuantizeLinear", ["e", "scale", "zero"], ["q"], "quantize"),
+        helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["d"], "dequantize"),
+        helper.make_node("GlobalAveragePool", ["d"], ["g"], "gap"),
+        helper.make_node("Softmax", ["g"], ["y"], "softmax", axis=1),
+    ]
+    weights = [numpy_helper.from_array(scale, "scale"), numpy_helper.from_array(zero, "zero")]
+    path = save(tmp_path / "q.onnx", nodes, {"x": (1, 3, 8, 8)}, {"y": (1, 3, 1, 1)}, weights)
+    _, found = bisected(path)
+    said = {s.own.name: s.precision for s in found.steps if "quantize" in s.layers}
+    assert said and set(said.values()) == {"int8"}
+    assert {s.precision for s in found.steps if "quantize" not in s.layers} == {"fp32"}
 
 
 def test_an_engine_that_differs_from_its_kernels_is_told(model: Path) -> None:

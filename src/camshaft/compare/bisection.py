@@ -8,7 +8,7 @@ whatever lies before.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,10 @@ from camshaft.ir.graph import Graph, Node
 from camshaft.program.program import Note
 from camshaft.runtime.engine import Engine
 from camshaft.session import BuildSession
+
+_LEVELS = ("Q", "DynamicQuantize")
+"""How the names of operators begin that round to few levels (QuantizeLinear, QLinearConv, ...): where a value lies between
+two, the last bit of a sum decides, and moves the result by a level."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,8 @@ def bisect(
     notes: dict[str, list[Note]] = {}
     for note in engine.notes:
         notes.setdefault(note.name, []).append(note)
-    steps = [_step(shown, name, order, notes) for order, name in enumerate(shown.arrays)]
+    levels = {n.name or n.output[0] for n in proto.graph.node if n.op_type.startswith(_LEVELS)}
+    steps = [_step(shown, name, order, notes, levels) for order, name in enumerate(shown.arrays)]
     return Bisection(tuple(steps), shown.hidden())
 
 
@@ -205,17 +210,28 @@ def _unnamed_outputs(graph: Graph, partner: Mapping[str, str]) -> dict[str, str]
     }
 
 
-def _step(shown: _Shown, name: str, order: int, notes: Mapping[str, Sequence[Note]]) -> StepError:
+def _step(
+    shown: _Shown,
+    name: str,
+    order: int,
+    notes: Mapping[str, Sequence[Note]],
+    levels: Container[str],
+) -> StepError:
+    """levels: source layers that round to few levels, as the model says."""
     nodes = _computing(shown.graph, name, shown.arrays)
     run = [note for node in nodes for note in notes.get(node.name, ())]
+    layers = _layers(nodes)
+    precisions = [*map(precision_of, run), stored_precision(shown.dtypes[name])]
+    if any(layer in levels for layer in layers):
+        precisions.append("int8")
     own, whole = shown.errors(name, order)
     return StepError(
         own,
         whole,
-        layers=_layers(nodes),
+        layers=layers,
         readers=_layers(shown.graph.consumers.get(name, ())),
         tactics=tuple(dict.fromkeys(note.tactic or note.op for note in run)),
-        precision=coarsest([*map(precision_of, run), stored_precision(shown.dtypes[name])]),
+        precision=coarsest(precisions),
     )
 
 
