@@ -158,7 +158,7 @@ def _show_float(base: InFloat, tried: Sequence[InFloat], shown: Output) -> None:
             table.add_row(
                 " + ".join(t.layers) or "(none)",
                 *(errors.get(n, "-") for n in names),
-                f"{min(o.sqnr_db for o in t.outputs):.1f}",
+                f"{t.least_sqnr_db:.1f}",
             )
     shown.line()
     shown.line(f"one kernel's layers in fp32 each, at level {QUICK}: relative errors, best first")

@@ -39,6 +39,11 @@ _LEVELS = ("Q", "DynamicQuantize")
 two, the last bit of a sum decides, and moves the result by a level."""
 
 
+_MOST_RUNS = 6
+"""Runs of the cut model.  Of a wrong tensor with equal extents the order of axes is a guess until what is before it is in
+order, so that what follows is known exactly."""
+
+
 @dataclass(frozen=True)
 class StepError:
     """The error of a tensor and of the steps that computed it from the tensors before it.
@@ -158,19 +163,20 @@ class _Shown:
         partner |= outputs
         whole = run_other(other, proto, feeds, list(dict.fromkeys(partner.values())))
         seen = session.tapped(list(partner))(dict(feeds)) if partner else {}
-        arrays: dict[str, np.ndarray] = {}
-        values: dict[str, np.ndarray] = {}
-        for name, p in partner.items():
-            want = np.asarray(whole[p])
-            real = in_model_order(stored[name].real(seen[name]), want)
-            if real is None:
-                continue
-            arrays[name] = real
-            if name not in outputs:
-                values.setdefault(p, in_model_type(real, want, stored[name]))
-        cut, inputs = cut_at(proto, values)
-        given = {**feeds, **{inputs[n]: a for n, a in values.items()}}
-        local = run_other(other, cut, given, list(whole))
+        real = {n: stored[n].real(a) for n, a in seen.items()}
+        arrays, local = _in_order(real, whole, partner), whole
+        for _ in range(_MOST_RUNS):
+            values: dict[str, np.ndarray] = {}
+            for name, array in arrays.items():
+                if name not in outputs:
+                    want = np.asarray(whole[partner[name]])
+                    values.setdefault(partner[name], in_model_type(array, want, stored[name]))
+            cut, inputs = cut_at(proto, values)
+            given = {**feeds, **{inputs[n]: a for n, a in values.items()}}
+            local = run_other(other, cut, given, list(whole))
+            before, arrays = arrays, _in_order(real, local, partner)
+            if all(np.array_equal(a, before[n], equal_nan=True) for n, a in arrays.items()):
+                break
         dtypes = {n: a.dtype.name for n, a in seen.items()}
         made = outputs_of(engine, feeds)
         return _Shown(session.final, arrays, stored, dtypes, partner, whole, local, made)
@@ -198,6 +204,14 @@ class _Shown:
                 if not moved <= TOLERANCES["fp32"]:
                     found.append(p)
         return tuple(dict.fromkeys(found))
+
+
+def _in_order(
+    real: Mapping[str, np.ndarray], wanted: Arrays, partner: Mapping[str, str]
+) -> dict[str, np.ndarray]:
+    """The arrays with the model's order of axes, as far as they have one."""
+    found = {n: in_model_order(a, np.asarray(wanted[partner[n]])) for n, a in real.items()}
+    return {n: a for n, a in found.items() if a is not None}
 
 
 def _unnamed_outputs(graph: Graph, partner: Mapping[str, str]) -> dict[str, str]:

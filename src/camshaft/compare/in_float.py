@@ -42,6 +42,11 @@ class InFloat:
         """The largest relative error of an output; infinite where there are none."""
         return max((t.relative for t in self.outputs), default=math.inf)
 
+    @property
+    def least_sqnr_db(self) -> float:
+        """Signal to noise of the worst output."""
+        return min((t.sqnr_db for t in self.outputs), default=-math.inf)
+
     def to_json(self) -> dict[str, Any]:
         """As JSON types."""
         return {
@@ -116,4 +121,4 @@ def tried_in_float(
             tried.append(errors(layers))
         except (BuildError, ConfigError) as error:
             tried.append(InFloat(layers, fault=str(error)))
-    return base, sorted(tried, key=lambda t: t.worst)
+    return base, sorted(tried, key=lambda t: (t.worst, -t.least_sqnr_db))
