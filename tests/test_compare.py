@@ -74,6 +74,13 @@ def test_axes_go_where_the_model_has_them(shape: tuple[int, ...]) -> None:
         np.testing.assert_allclose(found, want, atol=2e-3)
 
 
+def test_axes_of_wrong_values_are_those_that_go_with_the_models() -> None:
+    want = RNG.standard_normal((1, 6, 6, 6))
+    for wrong in (np.tanh(want) * 3, np.maximum(want, 0) + 9, np.where(want > 2, np.nan, want / 7)):
+        found = in_model_order(np.moveaxis(wrong, 1, -1), want)
+        np.testing.assert_array_equal(found, wrong)
+
+
 def test_axes_of_other_extents_cannot_be_compared() -> None:
     squeezed = in_model_order(np.ones((1, 1, 1, 7)), np.ones((1, 7)))
     assert squeezed is not None and squeezed.shape == (1, 7)

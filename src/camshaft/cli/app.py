@@ -33,6 +33,7 @@ COMMANDS = {
     "bench": "Measure latency and throughput, also against other runtimes.",
     "inspect": "Show every step of an engine: layers, tactic, precision, time, memory.",
     "compare": "Compare outputs and intermediate tensors with another runtime.",
+    "reduce": "Cut a model that fails down to the smallest that fails still.",
     "hardware": "Show what this machine computes fast: instructions, peaks, memory bandwidth.",
 }
 """Command -> what it does, in one line; camshaft.cli.NAME holds it as a function called NAME."""
@@ -48,7 +49,7 @@ EXIT_CODES: tuple[tuple[type[CamshaftError], int], ...] = (
 """Error -> exit code; 2 is also what a wrong command line gives."""
 
 EPILOG = (
-    "Exit codes: 0 done; 1 a comparison exceeded its tolerance; 2 wrong option or "
+    "Exit codes: 0 done; 1 a comparison exceeded its tolerance, or a model to reduce does not fail; 2 wrong option or "
     "configuration; 3 model; 4 calibration; 5 build or timing cache; 6 engine file; "
     "7 input or output array; 130 interrupted."
 )

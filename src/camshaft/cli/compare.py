@@ -10,6 +10,7 @@ import typer
 
 from camshaft.bench.peers import remark_on
 from camshaft.cli.arrays import Arrays, Given, calibration_batches
+from camshaft.cli.bisection import refuse_scripts, show_bisection
 from camshaft.cli.files import READ
 from camshaft.cli.options import BuildOptions, takes_build_options
 from camshaft.cli.output import JsonTarget, Output, simple_table
@@ -19,6 +20,7 @@ from camshaft.cli.source import Opened, is_engine_file, open_source
 from camshaft.compare.comparison import Comparison
 from camshaft.compare.comparison import compare as compare_with
 from camshaft.compare.others import check_other
+from camshaft.compare.precisions import TOLERANCES, coarsest, precision_of
 from camshaft.compare.tensor_error import TensorError
 from camshaft.errors import ConfigError
 from camshaft.ir.extents.said import shape_text
@@ -27,15 +29,6 @@ from camshaft.runtime.script.engine import ScriptEngine
 
 SMALL = 1e-3
 """Outputs that stay below this may fail by the rounding of what they are computed from."""
-
-FP32_TOLERANCE = 1e-3
-HALF_TOLERANCES = {"bf16": 0.1, "fp16": 0.015}
-"""Half floats have 8 and 11 bits: small nets are off by up to 0.02 and 0.003, deep ones by more."""
-INT8_TOLERANCE = 0.5
-"""Separates a broken engine, whose outputs have little to do with the model's (1 and more), from
-rounding: trained networks lie between 0.03 and a third on inputs like those they were calibrated
-with.  What accuracy INT8 costs, only labelled data tell.
-"""
 
 
 BuiltEngine = Annotated[
@@ -51,9 +44,20 @@ Tolerance = Annotated[
         "--tolerance",
         min=0.0,
         help="Largest error of an output, relative to its largest value, before the exit code is 1. "
-        f"Default: {FP32_TOLERANCE}; where the engine has layers of them, {HALF_TOLERANCES['fp16']} for FP16, "
-        f"{HALF_TOLERANCES['bf16']} for BF16 and {INT8_TOLERANCE} for INT8.",
+        f"Default: {TOLERANCES['fp32']}; where the engine has layers of them, {TOLERANCES['fp16']} for FP16, "
+        f"{TOLERANCES['bf16']} for BF16 and {TOLERANCES['int8']} for INT8.",
     ),
+]
+
+Bisect = Annotated[
+    bool,
+    typer.Option(
+        "--bisect",
+        help="Find the first layer that departs on its own, and the layer that helps most in FP32.",
+    ),
+]
+Candidates = Annotated[
+    int, typer.Option("--candidates", min=0, help="Layers that --bisect tries in FP32, at most.")
 ]
 
 
@@ -69,6 +73,8 @@ def compare(
     layers: Annotated[
         bool, typer.Option("--layers", help="Compare intermediate tensors too.")
     ] = False,
+    bisect: Bisect = False,
+    candidates: Candidates = 12,
     worst: Annotated[int, typer.Option("--worst", min=0, help="Tensors to list; 0 for all.")] = 20,
     tolerance: Tolerance = None,
     input: InputFiles = None,
@@ -78,17 +84,15 @@ def compare(
 ) -> None:
     """Run the model here and in another runtime and show how far the tensors are apart."""
     shown = Output(json)
-    _check_arguments(model, engine_file, other, layers)
+    taps = "--layers" if layers else "--bisect" if bisect else ""
+    _check_arguments(model, engine_file, other, taps)
     opened = open_source(engine_file or model, build, shown, Given(input, inputs))
     if engine_file is not None:
         _check_origin(opened, model, shown)
     if other == "onnxruntime" and (remark := remark_on(model)):
         shown.note(remark)
-    if layers and isinstance(opened.engine, ScriptEngine):
-        raise ConfigError(
-            "--layers compares the tensors of one graph, and this model is a script of "
-            f"{len(opened.engine.parts)} graphs; leave it out, which compares the outputs"
-        )
+    if taps:
+        refuse_scripts(opened, taps)
     feeds = _feeds(opened, build, seed, shown)
     with Bars() as bars:
         bars("comparing", 0, 0)
@@ -97,10 +101,12 @@ def compare(
         tolerance = _default_tolerance(opened)
     failed = found.beyond(tolerance)
     _show(found, failed, tolerance, worst, shown)
-    if failed and _masks_rows(opened.engine):
-        shown.line(
-            "the engine was built with --skip-padding: rows that masks or lengths hide are 0 in it; compare on inputs without padding"
-        )
+    if failed:
+        _explain(opened.engine, shown)
+    bisected = {}
+    if bisect:
+        given = (build.calibration, feeds, other, worst, candidates, shown)
+        bisected = {"bisection": show_bisection(model, opened, *given)}
     shown.data(
         {
             "model": str(model),
@@ -110,6 +116,7 @@ def compare(
             "passed": not failed,
             "tensors": [t.to_json() for t in found.tensors],
             "unmatched": list(found.unmatched),
+            **bisected,
         }
     )
     if failed:
@@ -123,15 +130,15 @@ def _feeds(opened: Opened, build: BuildOptions, seed: int, shown: Output) -> Arr
     return opened.feeds(seed, shown)
 
 
-def _check_arguments(model: Path, engine_file: Path | None, other: str, layers: bool) -> None:
+def _check_arguments(model: Path, engine_file: Path | None, other: str, taps: str) -> None:
     """ConfigError for what cannot go together, before anything is built."""
     if is_engine_file(model):
         raise ConfigError(
             f"compare needs the ONNX model to run it elsewhere; give {str(model)!r} with --engine"
         )
-    if engine_file is not None and layers:
+    if engine_file is not None and taps:
         raise ConfigError(
-            "--layers builds the model with taps on its layers, so it excludes --engine"
+            f"{taps} builds the model with taps on its layers, so it excludes --engine"
         )
     check_other(other)
 
@@ -146,13 +153,7 @@ def _calibrated_with(source: Path, engine: Engine, shown: Output) -> Arrays:
 def _default_tolerance(opened: Opened) -> float:
     """That of the coarsest precision in which the engine has work by permission, or as the model says."""
     work = [note for note in opened.engine.notes if note.macs != 0]
-    kinds = {note.precision.partition(",")[0] for note in work}
-    rounded = any(note.reason.startswith("weight_only") for note in work)
-    rounded |= any(note.precision.endswith("weights i8") for note in work)  # recurrent layers
-    if rounded or not kinds.isdisjoint(("u8", "i8")):
-        return INT8_TOLERANCE
-    halves = [t for p, t in HALF_TOLERANCES.items() if any(n.reason.startswith(p) for n in work)]
-    return max(halves, default=FP32_TOLERANCE)
+    return TOLERANCES[coarsest(map(precision_of, work))]
 
 
 def _check_origin(opened: Opened, model: Path, shown: Output) -> None:
@@ -161,10 +162,13 @@ def _check_origin(opened: Opened, model: Path, shown: Output) -> None:
         shown.note(f"warning: the engine was not built from {model} as it is now")
 
 
-def _masks_rows(engine: Engine) -> bool:
-    """Whether rows of outputs that are padding may be 0."""
+def _explain(engine: Engine, shown: Output) -> None:
+    """Why outputs may fail that are right: rows that are padding may be 0."""
     said = "skip_padding=True" in engine.fingerprint.config
-    return said and not isinstance(engine, ScriptEngine) and bool(engine.program.masks)
+    if said and not isinstance(engine, ScriptEngine) and engine.program.masks:
+        shown.line(
+            "the engine was built with --skip-padding: rows that masks or lengths hide are 0 in it; compare on inputs without padding"
+        )
 
 
 def _show(

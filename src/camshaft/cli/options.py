@@ -9,13 +9,14 @@ from __future__ import annotations
 import inspect
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
+from typer.models import OptionInfo
 
 from camshaft.cli.files import READ, WRITTEN, check_apart
 from camshaft.cli.shapes import pairs, said_shapes, said_states, said_values, typed_profiles
@@ -249,6 +250,25 @@ class BuildOptions:
             for f in fields(self)
             if f.name not in ("threads", "shapes", "values") and getattr(self, f.name) != f.default
         ]
+
+    def words(self, leave_out: Collection[str] = ()) -> list[str]:
+        """The options that differ from their defaults, as the words of a command line.  leave_out: fields."""
+        hints = get_type_hints(BuildOptions, include_extras=True)
+        found: list[str] = []
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if f.name in leave_out or value == f.default:
+                continue
+            info = next(i for i in get_args(hints[f.name]) if isinstance(i, OptionInfo))
+            typed = [str(info.default), *(info.param_decls or ())]  # in an annotation it is a name
+            name = next(n for n in typed if n.startswith("--"))
+            if isinstance(value, bool):
+                on, _, off = name.partition("/")
+                found.append(on if value else off)
+                continue
+            for text in value if isinstance(value, list) else [value]:
+                found += [name, str(text)]
+        return found
 
     def config(self, progress: Progress | None = None) -> BuildConfig:
         """The BuildConfig; ConfigError names an option that cannot be understood."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +20,7 @@ from camshaft.cli.output import (
 )
 from camshaft.cli.source import open_source
 from camshaft.errors import ConfigError
-from camshaft.feeds import arrays_of
+from camshaft.feeds import archive, arrays_of
 from camshaft.ir.extents.said import shape_text
 
 InputFiles = Annotated[
@@ -73,7 +72,7 @@ def run(
         results = context.run(context.states.take(feeds) if opened.engine.states else feeds)
     arrays = {n: a.astype(str) if a.dtype.kind == "O" else a for n, a in arrays_of(results)}
     if output is not None:
-        _write(output, arrays)
+        write_bytes(output, archive(arrays))
     table = simple_table("output", "type", "shape", "min", "max", "mean", "NaN")
     described = {name: _described(array) for name, array in arrays.items()}
     for name, d in described.items():
@@ -97,9 +96,3 @@ def _described(array: np.ndarray) -> dict[str, Any]:
         "nan": int(np.isnan(values).sum()),
         "infinite": int(np.isinf(values).sum()),
     }
-
-
-def _write(path: Path, results: dict[str, np.ndarray]) -> None:
-    memory = io.BytesIO()
-    np.savez(memory, **results)  # type: ignore[arg-type]  # a name is no keyword of savez
-    write_bytes(path, memory.getvalue())

@@ -10,4 +10,10 @@ made disappear cannot be compared.
     tensor_error  one tensor
     others        ONNX Runtime and ONNX's reference evaluator
     stored        what a built graph's tensors hold of the model's
+    bisection     each layer on what the engine gave it: the first that departs
+    in_float      the layer that helps most in FP32
+    cuts          models cut at their tensors
+    precisions    what errors rounding explains
+    files         models as files of any size
+    reduction/    the smallest part of a model that still fails
 """

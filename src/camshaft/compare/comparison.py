@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,13 +43,25 @@ _ABSENT = np.empty((0,) * 9, np.float32)
 """Stands for an element of a sequence or map that one of the two has not: no result has its shape."""
 
 
-def _outputs(engine: Engine, feeds: Arrays) -> dict[str, Any]:
+def outputs_of(engine: Engine, feeds: Arrays) -> dict[str, Any]:
     """All outputs of the model: of states, which are set to those among the feeds, what a call leaves."""
     if not engine.states:
         return engine(dict(feeds))
     with engine.create_context(engine.threads) as context:
         made = context.run(context.states.take(feeds))
         return {**made, **{s.output: context.states[name] for name, s in engine.states.items()}}
+
+
+def output_errors(
+    made: Mapping[str, Any], wanted: Mapping[str, Any], order: int = 0
+) -> list[TensorError]:
+    """The errors of all outputs in `made`.  order: their place among the tensors compared."""
+    ours = dict(arrays_of(made))
+    theirs = dict(arrays_of({n: wanted[n] for n in made}))
+    return [
+        tensor_error(n, ours.get(n, _ABSENT), theirs.get(n, _ABSENT), is_output=True, order=order)
+        for n in dict.fromkeys((*ours, *theirs))
+    ]
 
 
 def compare(
@@ -64,20 +77,13 @@ def compare(
     Errors as in `import_onnx`, `run_other` and `ExecutionContext.run`.
     """
     proto = load_model(model)
-    made = _outputs(engine, feeds)
-    ours = dict(arrays_of(made))
+    made = outputs_of(engine, feeds)
     between = {} if session is None else stored_tensors(session)
     known = {o for n in proto.graph.node for o in n.output}
     partner = {n: n if n in known else s.name for n, s in between.items()}
     matched = {n: p for n, p in partner.items() if p in known and p not in made}
     wanted = run_other(other, proto, feeds, list(dict.fromkeys((*made, *matched.values()))))
-    theirs = dict(arrays_of({n: wanted[n] for n in made}))
-    errors = [
-        tensor_error(
-            n, ours.get(n, _ABSENT), theirs.get(n, _ABSENT), is_output=True, order=len(between)
-        )
-        for n in dict.fromkeys((*ours, *theirs))
-    ]
+    errors = output_errors(made, wanted, len(between))
     seen = session.tapped(list(matched))(dict(feeds)) if session is not None and matched else {}
     unmatched = [n for n, p in partner.items() if p not in known]
     for order, (name, stored) in enumerate(between.items()):

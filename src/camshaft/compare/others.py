@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from onnx import ModelProto, ValueInfoProto, version_converter
 from onnx.reference import ReferenceEvaluator
 
 from camshaft.bench.peers import peer_errors, peer_module, read_by_all
+from camshaft.compare import files
 from camshaft.errors import ConfigError, ModelError
 
 Arrays = Mapping[str, np.ndarray]
@@ -33,10 +37,16 @@ def _onnxruntime(proto: ModelProto, feeds: Arrays) -> list[np.ndarray]:
     # As the model is written: fusions change what tensors between hold, even where they are outputs.
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     read_by_all(proto)
-    with peer_errors("onnxruntime", "run the model"):
-        session = ort.InferenceSession(
-            proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+    with (
+        TemporaryDirectory(prefix="camshaft-") as folder,
+        peer_errors("onnxruntime", "run the model"),
+    ):
+        if files.weight_bytes(proto) <= files.LARGEST:
+            source: str | bytes = proto.SerializeToString()
+        else:
+            source = os.path.join(folder, "model.onnx")
+            files.write_model(proto, Path(source))
+        session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
         return list(session.run(None, dict(feeds)))
 
 

@@ -82,3 +82,11 @@ def real_reference(want: np.ndarray, stored: Stored) -> np.ndarray:
         return want
     shift = 128 if want.dtype == np.int8 else 0
     return replace(stored, zero_point=stored.zero_point - shift).real(want)
+
+
+def in_model_type(real: np.ndarray, want: np.ndarray, stored: Stored) -> np.ndarray:
+    """Real numbers in the type that the model has the tensor in: the inverse of `real_reference`."""
+    if stored.scale != 1.0 and want.dtype in (np.int8, np.uint8):
+        shift = 128 if want.dtype == np.int8 else 0
+        real = np.rint(real / stored.scale + stored.zero_point - shift)
+    return np.ascontiguousarray(real, want.dtype)

@@ -110,22 +110,36 @@ def in_model_order(got: np.ndarray, want: np.ndarray) -> np.ndarray | None:
     """`got` with its axes where the model has them: the built graph keeps images channels-last,
     and what is made from them in whatever order costs nothing.
 
-    Where shapes leave several orders possible, the one that agrees best is taken; None if there is
-    none.
+    Where shapes leave several orders possible, the one whose values go up and down with the model's most is taken, which
+    a wrong tensor does too as long as it has something to do with it; None if there is none.
     """
     if got.ndim != want.ndim:
         return got.reshape(want.shape) if _extents(got) == _extents(want) else None
-    best, least = None, np.inf
+    best, most = None, (-np.inf, -np.inf)
     for order in permutations(range(got.ndim)):
         if tuple(got.shape[a] for a in order) != want.shape:
             continue
         turned = got.transpose(order)
         error = _figures(turned, want)[1]
-        if best is None or error < least:
-            best, least = turned, error
-        if least < _CLOSE:
-            break
+        if error < _CLOSE:
+            return turned
+        alike = (_correlation(turned, want), -error)
+        if best is None or alike > most:
+            best, most = turned, alike
     return best
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Of the values that both have as numbers; -1 where there is no saying."""
+    if a.dtype.kind in "OSU" or b.dtype.kind in "OSU":
+        return -1.0
+    x, y = a.astype(np.float64).reshape(-1), b.astype(np.float64).reshape(-1)
+    both = np.isfinite(x) & np.isfinite(y)
+    if not both.any():
+        return -1.0
+    x, y = x[both] - x[both].mean(), y[both] - y[both].mean()
+    norms = float(np.linalg.norm(x) * np.linalg.norm(y))
+    return float(x @ y) / norms if norms else -1.0
 
 
 def _extents(array: np.ndarray) -> list[int]:

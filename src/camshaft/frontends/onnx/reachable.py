@@ -30,7 +30,7 @@ def reachable(nodes: Sequence[NodeProto], outputs: Iterable[str]) -> Reachable:
         for i in makers.get(open_.pop(), ()):
             if i not in needed:
                 needed.add(i)
-                fresh = _read_by(nodes[i]) - names
+                fresh = read_by(nodes[i]) - names
                 names |= fresh
                 open_ += fresh
     return Reachable([n for i, n in enumerate(nodes) if i in needed], frozenset(names))
@@ -41,12 +41,12 @@ def reachable_in(graph: GraphProto) -> Reachable:
     return reachable(graph.node, [v.name for v in graph.output])
 
 
-def _read_by(node: NodeProto) -> set[str]:
+def read_by(node: NodeProto) -> set[str]:
     """Names that a node reads, those that its subgraphs may capture included."""
     names = {name for name in node.input if name}
     for attribute in node.attribute:
         for graph in (attribute.g, *attribute.graphs):
             names.update(v.name for v in graph.output)
             for inner in graph.node:
-                names |= _read_by(inner)
+                names |= read_by(inner)
     return names
