@@ -31,6 +31,7 @@ from camshaft.errors import (
 from camshaft.version import VERSION as __version__
 
 if TYPE_CHECKING:
+    from camshaft.accuracy.quantize import Quantized, quantize
     from camshaft.api import build
     from camshaft.config import BuildConfig
     from camshaft.machine.hardware import Hardware, hardware
@@ -69,6 +70,8 @@ _LATE = {
     "Stream": "camshaft.runtime.streams.stream",
     "StreamPool": "camshaft.runtime.streams.pool",
     "hardware": "camshaft.machine.hardware",
+    "Quantized": "camshaft.accuracy.quantize",
+    "quantize": "camshaft.accuracy.quantize",
 }
 
 __all__ = [
@@ -91,6 +94,7 @@ __all__ = [
     "ModelError",
     "PeerError",
     "PercentileCalibrator",
+    "Quantized",
     "ShapeError",
     "Stream",
     "StreamPool",
@@ -99,6 +103,7 @@ __all__ = [
     "build",
     "hardware",
     "load",
+    "quantize",
 ]
 
 

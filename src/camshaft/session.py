@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from camshaft.accuracy.demand import Demand
+from camshaft.accuracy.search import Account
 from camshaft.build_files import check_files, model_hash
 from camshaft.builder.engine_builder import Builder, Tuned
 from camshaft.builder.error_budget import within_budget
@@ -70,7 +72,7 @@ NOTHING_TO_QUANTIZE = (
 
 _RESULTS = (
     "imported", "whole", "final", "final_graphs", "quantized", "host_steps", "reasons", "apart", "precision_summary",
-    "states", "timed_out", "_cache_unused", "_holds_weights", "_timings",
+    "states", "timed_out", "account", "_cache_unused", "_holds_weights", "_timings",
 )  # fmt: skip
 """What a session knows of its build."""
 
@@ -88,6 +90,7 @@ class BuildSession:
 
     typical: input name -> a shape as it will be used, to tune for where `config` says nothing; it
     fixes nothing.  typical_elements: the same of elements that say sizes.
+    demand: what is asked of accuracy; account: what was found of it, of a model that is one graph.
     """
 
     model: Any
@@ -95,6 +98,8 @@ class BuildSession:
     calibration: Iterable[Mapping[str, np.ndarray]] | None = None
     typical: Mapping[str, Sequence[int]] = field(default_factory=dict)
     typical_elements: Mapping[str, Sequence[int]] = field(default_factory=dict, init=False)
+    demand: Demand | None = field(default=None, init=False)
+    account: Account | None = field(default=None, init=False)
     imported: Graph | None = field(default=None, init=False)
     whole: Imported | None = field(default=None, init=False)
     final: Graph | None = field(default=None, init=False)
@@ -234,6 +239,7 @@ class BuildSession:
             config = replace(self.config, goal="latency", threads=sharing.threads)
             part = parts[sharing] = BuildSession(self.model, config, self.calibration, self.typical)
             part.seconds, part.typical_elements = self.seconds, self.typical_elements
+            part.demand = self.demand
             engines[sharing] = part.run()
         with self._stage("measuring"):
             rates = measured(engines, feeds, mixed)
@@ -266,10 +272,12 @@ class BuildSession:
 
     def _tuned(self, builder: Builder, graph: Graph) -> Tuned:
         """The graph in the precision that is chosen for it, with its kernels."""
+        quick = self._calibration_builder
         search = PrecisionSearch(
-            self.config, builder, self.calibration, self._stage, self._calibration_builder
+            self.config, builder, self.calibration, self._stage, quick, self.demand
         )
         tuned = search.run(graph)
+        self.account = search.judged.account
         self.quantized, self.reasons = search.quantized, search.reasons
         self.apart, self._cache_unused = search.apart, search.cache_unused
         self.precision_summary = search.summary
@@ -295,6 +303,11 @@ class BuildSession:
     def _scripted(self, builder: Builder, whole: Imported, fingerprint: Fingerprint) -> Engine:
         """The engine of a model with a script: each graph is built as a model of its own."""
         assert whole.script is not None
+        if self.demand is not None:
+            raise ConfigError(
+                "quantize needs a model that is one graph, and this one is several (a branch, a loop, or a shape that hangs "
+                "on data); say what decides it (values=, shapes=), or use build"
+            )
         if self.config.skip_padding:
             raise ConfigError(
                 "skip_padding is True, but the model is several graphs (a branch, a loop, or a shape that hangs on "

@@ -48,20 +48,42 @@ class Trial:
     time_us: float | None = None
 
 
+@dataclass(frozen=True)
+class Distribution:
+    """The values of a tensor in calibration data, and the range chosen for it: counts between edges."""
+
+    tensor: str
+    counts: tuple[float, ...]
+    edges: tuple[float, ...]
+    low: float
+    high: float
+
+
 @dataclass
 class Account:
     """What a search found, for reports.
 
-    metric, reference, allowed: of the judge; None without a demand.  noise: layers and their noise over signal at the
-    outputs, alone in INT8.  total: that of all INT8 layers together.  trials: all that was judged.
+    metric, reference, allowed: of the judge; None without a demand.  score: of what was chosen.  noise: layers and their noise over
+    signal at the outputs, alone in INT8.  total: that of all INT8 layers together.  trials: all that was judged.
+    chosen: the one that was taken.  ranges: in words, how ranges were chosen.  histograms: of tensors that are quantized.
     """
 
     metric: str | None = None
     reference: float | None = None
     allowed: float | None = None
+    score: float | None = None
     noise: dict[Unit, float] = field(default_factory=dict)
     total: float | None = None
     trials: list[Trial] = field(default_factory=list)
+    chosen: Trial | None = None
+    ranges: str = ""
+    histograms: tuple[Distribution, ...] = ()
+
+    @property
+    def decibels(self) -> dict[Unit, float]:
+        """Noise of layers, dB below the signal, loudest first."""
+        found = sorted(self.noise.items(), key=lambda item: -item[1])
+        return {unit: decibels(noise) for unit, noise in found}
 
 
 @dataclass
@@ -191,41 +213,46 @@ class AccuracySearch:
     # -- with a demand -----------------------------------------------------------------------
 
     def within(
-        self, decision: Decision, judge: Judge, allowed: float, as_float: Callable[[], Decision]
+        self,
+        decision: Decision,
+        judge: Judge,
+        allowed: float,
+        as_float: Callable[[], Decision],
     ) -> Decision:
         """The fastest decision whose score is at least `allowed`.  as_float: makes that without INT8."""
         units = units_of(self.probe.graph, decision.attempt)
-        score = self._judged(judge, decision, "fastest")
-        if score >= allowed or not units:
+        if not units or self._judged(judge, decision, "all permitted layers in INT8") >= allowed:
             return decision
         total = self.account.total = self.probe.noise(decision.attempt.graph)
         ranking = self._ranking(units)
         order: list[Unit] = []
 
-        def enough(count: int) -> bool:
+        def keep(count: int) -> None:
             while len(order) < count and (unit := ranking.next()) is not None:
                 order.append(unit)
             self._keep_first(order[:count], ranking, total)
+
+        def enough(count: int) -> bool:
+            keep(count)
             with self.probe.running(self.simulate(frozenset())) as run:
                 value = judge.score(run)
-            self.account.trials.append(Trial("loudest layers in float", count, value))
+            self.account.trials.append(Trial(f"loudest {count} in float", count, value))
             return value >= allowed
 
         count = fewest(enough, len(units))
-        self.account.noise = dict(ranking.known)
         while count < len(units):
-            self._keep_first(order[:count], ranking, total)
+            keep(count)
+            self.account.noise = dict(ranking.known)
             made = self.choose()
-            score = self._judged(judge, made, "loudest layers in float, timed", count)
+            score = self._judged(judge, made, f"loudest {count} in float, tuned", count)
             if score >= allowed:
-                told = f"{count} of {len(units)} layers kept in fp32: {said_of(judge, score)}, allowed {allowed:.2f}"
+                told = f"{count} of {len(units)} layers kept from int8: {said_of(judge, score)}, {allowed:.2f} allowed"
                 return Decision(made.attempt, made.tuned, f"{made.summary}; {told}")
             count += max(1, count // 4)
-            while len(order) < count and (unit := ranking.next()) is not None:
-                order.append(unit)
+        self.account.noise = dict(ranking.known)
         self.noisy.clear()
-        worst = ", ".join(" + ".join(u) for u in order[:3])
         made = as_float()
+        worst = ", ".join(" + ".join(u) for u in order[:3])
         told = f"no INT8 engine has {judge.name} {allowed:.2f}; most in the way: {worst}"
         return Decision(made.attempt, made.tuned, f"{made.summary}; {told}")
 
@@ -238,6 +265,7 @@ class AccuracySearch:
         with self.probe.running(decision.attempt.graph) as run:
             score = judge.score(run)
         self.account.trials.append(Trial(what, kept, score, decision.tuned.time_us))
+        self.account.chosen, self.account.score = self.account.trials[-1], score
         return score
 
 

@@ -14,7 +14,7 @@ from camshaft.cli.arrays import Given
 from camshaft.cli.failing import build_check, feeds_for, refuse_other_faults
 from camshaft.cli.files import READ, WRITTEN, require_apart
 from camshaft.cli.options import BuildOptions, takes_build_options
-from camshaft.cli.output import JsonTarget, Output, require_writable, size, write_bytes
+from camshaft.cli.output import JsonTarget, Output, require_writable, write_bytes
 from camshaft.cli.progress import Bars
 from camshaft.cli.run import InputArchive, InputFiles, Seed
 from camshaft.compare import files
@@ -25,6 +25,7 @@ from camshaft.compare.reduction.source import Candidate
 from camshaft.errors import ConfigError, ModelError
 from camshaft.feeds import archive
 from camshaft.frontends.onnx.model import load_model
+from camshaft.report.words import size
 
 _CHECK = "Check options"
 

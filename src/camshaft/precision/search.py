@@ -11,8 +11,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from camshaft.accuracy.demand import Demand
+from camshaft.accuracy.judged import Judged
 from camshaft.accuracy.ranges import best_ranges
-from camshaft.accuracy.search import FEW, AccuracySearch, Probe
+from camshaft.accuracy.search import FEW, AccuracySearch
 from camshaft.builder.engine_builder import Builder, Tuned
 from camshaft.builder.halves import HalfPrecision, with_half_precision
 from camshaft.builder.precision import (
@@ -54,7 +56,7 @@ MERGE_SIBLINGS_FROM = 3
 class PrecisionSearch:
     """One search; `run` does it.
 
-    calibration: batches, None without data.  stage: measures a part of the build.  quick: a builder for engines
+    calibration: batches, None without data.  demand: what is asked of accuracy.  judged: what was found of it.  stage: measures a part of the build.  quick: a builder for engines
     that calibration runs.
     quantized: the graph with its Q/DQ nodes before they were lowered; None where nothing is quantized so.
     reasons: source layer -> why it has its precision.  apart: source layer -> input channels that its INT8
@@ -67,6 +69,7 @@ class PrecisionSearch:
     calibration: Iterable[Mapping[str, np.ndarray]] | None
     stage: Callable[..., AbstractContextManager[None]]
     quick: Callable[[], Builder]
+    demand: Demand | None = None
     quantized: Graph | None = field(default=None, init=False)
     reasons: dict[str, str] = field(default_factory=dict, init=False)
     apart: Mapping[str, int] = field(default_factory=dict, init=False)
@@ -76,14 +79,19 @@ class PrecisionSearch:
     _samples: Mapping[str, RowSample] = field(default_factory=dict, init=False, repr=False)
     _magnitudes: Mapping[str, float] = field(default_factory=dict, init=False, repr=False)
     _seen: Sequence[Feeds] = field(default=(), init=False, repr=False)
-    _probed: Probe | None = field(default=None, init=False, repr=False)
+    judged: Judged = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.judged = Judged(self.quick, self.config.threads, self.demand)
 
     def run(self, graph: Graph) -> Tuned:
         """The fastest graph that is permitted and has what is required, with its kernels."""
         decision = self._decided(graph)
         half = self._half(graph)
         if half.permitted:
-            decision = with_half_precision(self.builder, decision, half)
+            halved = with_half_precision(self.builder, decision, half)
+            if self.judged.holds(halved, graph, self._seen):
+                decision = halved
         self.quantized = decision.attempt.quantized
         self.reasons |= decision.attempt.reasons
         self.apart = decision.attempt.apart
@@ -295,17 +303,22 @@ class PrecisionSearch:
             )
 
         made = choose()
-        if not self.builder.times or not self._seen:
-            return made
-        search = AccuracySearch(self._probe(as_float.graph), quantize, simulate, choose, noisy)
-        with self.stage("measuring noise", report=False):
+        probe = self.judged.probe(as_float.graph, self._seen)
+        account = self.judged.account
+        search = AccuracySearch(probe, quantize, simulate, choose, noisy, account, self._step)
+        with self.stage("measuring accuracy", report=False):
+            if self.judged.demand is not None:
+                judge, allowed = self.judged.judge(probe)
+                return search.within(made, judge, allowed, lambda: self._float(as_float))
+            if not self.builder.times or not self._seen:
+                return made
             return search.without_loudest(made, self.builder.tune(as_float.graph, "tuning fp32"))
 
-    def _probe(self, graph: Graph) -> Probe:
-        """What measures noise beside a float graph."""
-        if self._probed is None or self._probed.graph is not graph:
-            self._probed = Probe(self.quick(), self.config.threads, graph, self._seen)
-        return self._probed
+    def _float(self, as_float: Attempt) -> Decision:
+        """The float graph, where no other is accurate enough."""
+        graph = as_float.graph
+        tuned = fastest_float(self.builder, self.builder.tune(graph), self._float_variants(graph))
+        return Decision(replace(as_float, graph=tuned.graph), tuned, "fp32")
 
     def _float_variants(self, graph: Graph) -> list[Graph]:
         """Other graphs of the same meaning that may be faster: with sibling convolutions merged, and with weights
@@ -357,8 +370,8 @@ class PrecisionSearch:
             return
         if not quantization.watches_images:
             return
-        probe = self._probe(quantization.graph)
-        best_ranges(
+        probe = self.judged.probe(quantization.graph, self._seen)
+        self.judged.account.ranges = best_ranges(
             quantization,
             lambda: probe.noise(simulated(quantization.quantized()[0])),
             self.config.percentile,
