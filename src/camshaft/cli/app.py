@@ -29,6 +29,7 @@ from camshaft.version import VERSION
 
 COMMANDS = {
     "build": "Build an engine from an ONNX model and write it to a file.",
+    "quantize": "Make a model INT8 within an allowed drop of accuracy, and show what it took.",
     "run": "Run an engine or a model on arrays from files, or on random ones.",
     "bench": "Measure latency and throughput, also against other runtimes.",
     "inspect": "Show every step of an engine: layers, tactic, precision, time, memory.",

@@ -111,27 +111,36 @@ def calibration_batches(
     fixed, or stacked with one axis more than the input has.  fixed: inputs that the build was given
     values of, which files may hold too.  CalibrationError names the file at fault.
     """
-    for path in _calibration_files(source):
-        held = read_arrays(path, CalibrationError)
-        if not isinstance(held, dict):
-            if len(types) != 1:
-                raise CalibrationError(
-                    f"{str(path)!r} holds one array, and the model has the inputs "
-                    f"{', '.join(types)}; give .npz files that name them"
-                )
-            held = {next(iter(types)): held}
-        held = _without_fixed(path, held, fixed or {})
-        unknown, missing = sorted(set(held) - set(types)), sorted(set(types) - set(held))
-        if unknown or missing:
+    for path in array_files(source):
+        yield from batches_in(path, read_arrays(path, CalibrationError), types, fixed)
+
+
+def batches_in(
+    path: Path,
+    held: np.ndarray | Arrays,
+    types: Types,
+    fixed: Mapping[str, np.ndarray] | None = None,
+) -> Iterator[Arrays]:
+    """The batches that one file holds; as `calibration_batches`."""
+    if not isinstance(held, dict):
+        if len(types) != 1:
             raise CalibrationError(
-                f"{str(path)!r} holds {sorted(held)}; the model's inputs are {sorted(types)}"
+                f"{str(path)!r} holds one array, and the model has the inputs "
+                f"{', '.join(types)}; give .npz files that name them"
             )
-        pieces = {name: _pieces(path, name, a, types[name]) for name, a in held.items()}
-        counts = {name: len(p) for name, p in pieces.items()}
-        if len(set(counts.values())) > 1:
-            raise CalibrationError(f"{str(path)!r} has different numbers of batches: {counts}")
-        for batch in zip(*pieces.values(), strict=True):
-            yield dict(zip(pieces, batch, strict=True))
+        held = {next(iter(types)): held}
+    held = _without_fixed(path, held, fixed or {})
+    unknown, missing = sorted(set(held) - set(types)), sorted(set(types) - set(held))
+    if unknown or missing:
+        raise CalibrationError(
+            f"{str(path)!r} holds {sorted(held)}; the model's inputs are {sorted(types)}"
+        )
+    pieces = {name: _pieces(path, name, a, types[name]) for name, a in held.items()}
+    counts = {name: len(p) for name, p in pieces.items()}
+    if len(set(counts.values())) > 1:
+        raise CalibrationError(f"{str(path)!r} has different numbers of batches: {counts}")
+    for batch in zip(*pieces.values(), strict=True):
+        yield dict(zip(pieces, batch, strict=True))
 
 
 def _without_fixed(path: Path, held: Arrays, fixed: Mapping[str, np.ndarray]) -> Arrays:
@@ -143,7 +152,8 @@ def _without_fixed(path: Path, held: Arrays, fixed: Mapping[str, np.ndarray]) ->
     return {name: array for name, array in held.items() if name not in fixed}
 
 
-def _calibration_files(source: Path) -> list[Path]:
+def array_files(source: Path) -> list[Path]:
+    """A file, or all .npz and .npy files of a folder in the order of their names; CalibrationError where it has none."""
     if not source.is_dir():
         return [source]
     files = sorted(p for p in source.iterdir() if p.suffix in (".npz", ".npy"))

@@ -49,9 +49,9 @@ def build(
 ) -> None:
     """Build an engine from an ONNX model and write it to a file."""
     output = Output(json)
-    path = _target(model, engine_file) if export is None or engine_file is not None else None
+    path = target_of(model, engine_file) if export is None or engine_file is not None else None
     if export is not None:
-        _check_export(model, export)
+        check_export(model, export)
     start = perf_counter()
     session, engine, _ = build_session(model, build, output, Given())
     export_bytes = 0 if export is None else write_model(exported(session), export)
@@ -82,7 +82,7 @@ def _precision_of(session: BuildSession) -> str:
     return "floats" if session.quantized is None else "Q/DQ nodes"
 
 
-def _check_export(model: Path, export: Path) -> None:
+def check_export(model: Path, export: Path) -> None:
     """Refuse now, not after the build, to write an exported model where it cannot go."""
     if is_engine_file(model):
         raise ConfigError(f"{str(model)!r} is an engine already; give the ONNX model to build")
@@ -93,7 +93,7 @@ def _check_export(model: Path, export: Path) -> None:
             raise unwritable_model(path, error) from error
 
 
-def _target(model: Path, engine_file: Path | None) -> Path:
+def target_of(model: Path, engine_file: Path | None) -> Path:
     """Where the engine goes; refused now if it cannot go there, not after the build."""
     if is_engine_file(model):
         raise ConfigError(f"{str(model)!r} is an engine already; give the ONNX model to build")

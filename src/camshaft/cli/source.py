@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -149,10 +149,15 @@ def _decisions(engine: Engine, types: Mapping[str, TensorType]) -> dict[str, Any
 
 
 def build_session(
-    path: Path, options: BuildOptions, shown: Output, given: Given
+    path: Path,
+    options: BuildOptions,
+    shown: Output,
+    given: Given,
+    prepare: Callable[[BuildSession], None] | None = None,
 ) -> tuple[BuildSession, Engine, Arrays | None]:
     """Build `path`, showing progress and what is assumed of open extents.
 
+    prepare: is shown the session once the model is imported.
     Returns the session for its graphs and reasons, the engine, and the arrays given.
     """
     bars = Bars()
@@ -166,6 +171,8 @@ def build_session(
         if options.calibration is not None:
             fixed = {t.name: t.array for t in imported.fixed}
             session.calibration = calibration_batches(options.calibration, types, fixed)
+        if prepare is not None:
+            prepare(session)
     if remark := advice(session.import_model(), session.assumed):
         shown.note(remark, "dim")
     before = session.remarks

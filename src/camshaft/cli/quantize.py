@@ -1,0 +1,158 @@
+"""`camshaft quantize`: the fastest engine within an allowed drop of accuracy, and what it took."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated
+
+import typer
+
+from camshaft.accuracy.demand import Demand
+from camshaft.accuracy.judge import METRICS
+from camshaft.accuracy.quantize import Quantized, quantized_of
+from camshaft.cli.arrays import Given
+from camshaft.cli.build import check_export, target_of
+from camshaft.cli.evaluation import evaluation_of
+from camshaft.cli.files import READ, WRITTEN
+from camshaft.cli.options import BuildOptions, takes_build_options
+from camshaft.cli.output import JsonTarget, Output, require_writable, simple_table
+from camshaft.cli.source import build_session
+from camshaft.config import BuildConfig
+from camshaft.report.words import size
+from camshaft.session import BuildSession
+
+LOUDEST = 10
+"""Layers that are listed."""
+
+
+@takes_build_options
+def quantize(
+    model: Annotated[Path, typer.Argument(help="ONNX file.", metavar="MODEL"), READ],
+    build: BuildOptions,
+    engine_file: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", "--save-engine", help="Engine file; default: beside the model."
+        ),
+        WRITTEN,
+    ] = None,
+    evaluate: Annotated[
+        str | None,
+        typer.Option(
+            "--evaluate",
+            metavar="DATA|MODULE:FUNCTION",
+            help="What accuracy is: files as for --calibration, with an array 'labels' or without, or a function of "
+            "run(inputs) -> outputs that returns a number. Default: the first calibration batches, without labels.",
+        ),
+    ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option("--metric", help=f"{', '.join(METRICS)}. Default: what the data allow."),
+    ] = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(
+            "--max-drop",
+            min=0.0,
+            help="How far the score may fall below the float network's, in the metric's unit. Default: 0.5; of noise 5.",
+        ),
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            "--report",
+            metavar="FILE.html",
+            help="Also write a page that shows layers, noise, ranges and the search.",
+        ),
+        WRITTEN,
+    ] = None,
+    export: Annotated[
+        Path | None,
+        typer.Option(
+            "--export",
+            metavar="FILE.onnx",
+            help="Also write standard ONNX with QuantizeLinear and DequantizeLinear nodes.",
+        ),
+        WRITTEN,
+    ] = None,
+    json: JsonTarget = None,
+) -> None:
+    """Make a model INT8 without losing more accuracy than allowed."""
+    output = Output(json)
+    path = target_of(model, engine_file)
+    require_writable(report)
+    if export is not None:
+        check_export(model, export)
+    start = perf_counter()
+    demand = Demand.of(None, metric, max_drop)
+
+    def prepare(session: BuildSession) -> None:
+        precision = {*session.config.precision, "int8"}
+        session.config = BuildConfig.of(session.config, {"precision": precision})
+        session.demand = demand
+        if evaluate is not None:
+            imported = session.import_model()
+            types = {t.name: t.type for t in imported.inputs}
+            demand.evaluate = evaluation_of(
+                evaluate, types, {t.name: t.array for t in imported.fixed}
+            )
+
+    session, engine, _ = build_session(model, build, output, Given(), prepare)
+    made = quantized_of(session, engine)
+    engine_bytes = engine.save(path)
+    if report is not None:
+        made.save_report(report)
+    if export is not None:
+        made.export(export)
+    _show(made, output)
+    seconds = perf_counter() - start
+    output.line(f"time       {seconds:.1f} s, {len(made.trials)} engines judged")
+    output.line(f"engine     {path} ({size(engine_bytes)})")
+    for name, file in (("report", report), ("export", export)):
+        if file is not None:
+            output.line(f"{name:10} {file}")
+    output.data(
+        {
+            "model": str(model),
+            "engine": str(path),
+            "engine_bytes": engine_bytes,
+            "metric": made.metric,
+            "reference": made.reference,
+            "score": made.score,
+            "allowed": made.allowed,
+            "summary": made.summary,
+            "trials": [asdict(t) for t in made.trials],
+            "noise_db": dict(made.noise),
+            "reasons": dict(made.reasons),
+            "seconds": seconds,
+            "report": None if report is None else str(report),
+            "export": None if export is None else str(export),
+        }
+    )
+
+
+def _show(made: Quantized, output: Output) -> None:
+    if made.trials:
+        table = simple_table("judged", made.metric, "drop", "ms")
+        for trial in made.trials:
+            spent = f"{trial.time_us / 1e3:.3f}" if trial.time_us else ""
+            drop = f"{made.reference - trial.score:.2f}"
+            table.add_row(trial.what, f"{trial.score:.2f}", drop, spent)
+        output.table(table)
+    if made.noise:
+        table = simple_table("loudest layers", "dB below the signal", "now")
+        for layer, db in list(made.noise.items())[:LOUDEST]:
+            table.add_row(layer, f"{db:.1f}", _precision(made, layer))
+        output.table(table)
+    output.line(f"precision  {made.summary}")
+    output.line(
+        f"accuracy   {made.metric} {made.score:.2f}, {made.reference:.2f} in floats; "
+        f"{made.allowed:.2f} allowed"
+    )
+
+
+def _precision(made: Quantized, unit: str) -> str:
+    whys = (made.reasons.get(layer, "") for layer in (unit, *unit.split(" + ")))
+    return next((why.partition(":")[0] for why in whys if why), "")
