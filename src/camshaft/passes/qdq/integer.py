@@ -30,7 +30,6 @@ from camshaft.passes.qdq.weights import (
 )
 from camshaft.passes.rewrite import Rewrite, Rewriter
 
-
 _MOST_TERMS = (1 << 31) // 255**2
 """Products of two bytes, less their zero points, whose sum is certain to fit 32 bits."""
 
