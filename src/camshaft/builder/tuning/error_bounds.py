@@ -233,8 +233,7 @@ def _rounded(end: np.ndarray, dtype: DType) -> np.ndarray:
 def _select(condition: Interval, a: Interval, b: Interval) -> Ends:
     """One of the two, or anything between where the condition is open."""
     certain, possible = condition.ends
-    least, most = np.minimum(a.low, b.low), np.maximum(a.high, b.high)
-    open_ = possible & ~certain
+    least, most, open_ = np.minimum(a.low, b.low), np.maximum(a.high, b.high), possible & ~certain
     low = np.where(open_, least, np.where(certain, a.low, b.low))
     return low, np.where(open_, most, np.where(certain, a.high, b.high))
 
