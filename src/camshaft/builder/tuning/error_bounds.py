@@ -175,7 +175,6 @@ def steps_inside(e: Expr) -> bool:
 
 # --- operations on intervals ------------------------------------------------------------------
 
-
 Ends = tuple[np.ndarray, np.ndarray]
 
 
