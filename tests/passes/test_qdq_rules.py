@@ -15,12 +15,13 @@ from camshaft.passes.qdq.few_bits import COLUMN_RULES
 from camshaft.passes.qdq.integer import BIAS_RULES, EXPAND_RULES, INTEGER_RULES
 from camshaft.passes.qdq.lowering import TransposeFirst
 from camshaft.passes.qdq.requantize import REQUANTIZE_RULES, fold_requantization
-from camshaft.passes.qdq.rules import MOVE_RULES, unsign
+from camshaft.passes.qdq.rules import LEVEL_RULES, MOVE_RULES, unsign
 from camshaft.passes.rewrite import Rewrite, rewrite, sweep
 
 RULES = (
     *MOVE_RULES,
     *BIAS_RULES,
+    *LEVEL_RULES,
     *INTEGER_RULES,
     *COLUMN_RULES,
     *EXPAND_RULES,

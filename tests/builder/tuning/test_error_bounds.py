@@ -16,7 +16,7 @@ from camshaft.builder.tuning.mismatch import mismatch
 from camshaft.builder.tuning.reference import references
 from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
-from camshaft.ir.types import DType, bf16, dtype_of, f16, f32, i8, i32, u8
+from camshaft.ir.types import DType, bf16, dtype_of, f8e4m3fn, f16, f32, i8, i32, u8
 from random_exprs import RandomExpr
 
 X, Y = E.inp(0), E.inp(1)
@@ -48,6 +48,21 @@ def test_a_byte_may_differ_only_next_to_a_rounding_boundary() -> None:
     # Where the operand is known to less, more of them lie next to a boundary.
     assert problem(np.array([7, 8, 8, 7, 7], np.uint8), QUANTIZED, x, error=0.01) == ""
     assert problem(np.array([8, 8, 8, 7, 7], np.uint8), QUANTIZED, x, error=0.01) != ""
+
+
+def test_floats_of_8_bits_inside_differ_only_next_to_a_rounding_boundary() -> None:
+    """By a whole step there, as levels of a quantization do; a cast that clips goes first, as QuantizeLinear has it."""
+    stored = E.cast(E.clip(X, -448.0, 448.0), f8e4m3fn)
+    expr = E.mul(E.cast(stored, f32), E.const(0.5))
+    x = floats(1.0, 1.0624999, 1.07, 447.0, 460.0, 1e9)  # the tie is at 1.0625
+    want = E.evaluate(expr, [x])
+    assert want.tolist() == [0.5, 0.5, 0.5625, 224.0, 224.0, 224.0]
+    assert problem(want, expr, x) == ""
+    assert problem(floats(0.5, 0.5625, 0.5625, 224.0, 224.0, 224.0), expr, x, error=1e-6) == ""
+    for n, other in enumerate((0.5625, 0.625, 0.5, 208.0, 208.0, 208.0)):
+        got = want.copy()
+        got[n] = other
+        assert f"the first at [{n}]" in problem(got, expr, x, error=1e-6)
 
 
 @pytest.mark.parametrize("half", [bf16, f16], ids=str)

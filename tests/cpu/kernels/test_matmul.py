@@ -131,11 +131,15 @@ def test_batches_broadcast(target: CpuTarget, types: tuple[DType, DType], const:
 
 
 @each_target
-@pytest.mark.parametrize("types", [(f32, f32), (u8, i8)], ids=str)
-def test_transposed_right_operand_and_gaps(target: CpuTarget, types: tuple[DType, DType]) -> None:
-    a, b = values(types[0], (2, 6, 21), 1), values(types[1], (2, 21, 19), 2)
-    turned = Operand(types[1], (2, 21, 19), (21 * 19, 1, 21))
-    check(a, b, target, const=False, b_operand=turned, pitch=24)
+@pytest.mark.parametrize("types", [(f32, f32), (u8, i8), (u8, u8)], ids=str)
+@pytest.mark.parametrize(("k", "column"), [(21, 21), (24, 24), (22, 28)])
+def test_transposed_right_operand_and_gaps(
+    target: CpuTarget, types: tuple[DType, DType], k: int, column: int
+) -> None:
+    """Also where four bytes of a column are a word of memory, and where some are left over."""
+    a, b = values(types[0], (2, 6, k), 1), values(types[1], (2, k, 19), 2)
+    turned = Operand(types[1], (2, k, 19), (column * 19, 1, column))
+    check(a, b, target, const=False, b_operand=turned, pitch=32)
 
 
 @each_target

@@ -12,7 +12,7 @@ from camshaft.backends.cpu.pool.whole import PoolGlobal
 from camshaft.backends.cpu.pool.window import PoolWindow
 from camshaft.backends.cpu.target import AVX2, AVX512_BF16, AVX512_VNNI, PORTABLE, CpuTarget
 from camshaft.ir import expr as E
-from camshaft.ir.types import HALVES, DType, TensorType, dtype_of, f32, i8, i32, u8
+from camshaft.ir.types import HALVES, DType, TensorType, dtype_of, f32, i8, i16, i32, u8, u16
 from camshaft.ops import POOL
 from kernel_harness import operand_of, params_of, run_kernel
 from targets import each_target
@@ -96,6 +96,16 @@ def test_windows(target: CpuTarget, window: str, kind: str) -> None:
     check(PoolWindow(), target, x, {"kind": kind, **attrs}, threads=3)
     if kind == "avg":
         check(PoolWindow(), target, x, {"kind": kind, "count_include_pad": True, **attrs})
+
+
+@each_target
+@pytest.mark.parametrize("dtype", [u16, i16], ids=str)
+def test_largest_of_16_bit_elements(target: CpuTarget, dtype: DType) -> None:
+    attrs = {"kind": "max", "kernel": (3, 3), "strides": (2, 2), "pads": (1, 1, 1, 1)}
+    rng = np.random.default_rng(0)
+    for channels in (70, 6):
+        x = rng.integers(*dtype.range, (1, 9, 12, channels), dtype.numpy, endpoint=True)
+        check(PoolWindow(), target, x, attrs, threads=2, pitch=channels + 3, every=True)
 
 
 @each_target

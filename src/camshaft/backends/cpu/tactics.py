@@ -33,7 +33,7 @@ from camshaft.backends.cpu.recurrent.tactic import Recurrent
 from camshaft.backends.cpu.reduce.softmax import Softmax
 from camshaft.backends.cpu.reduce.tactic import Reduce
 from camshaft.backends.cpu.winograd.tactic import Winograd
-from camshaft.ir.types import TensorType
+from camshaft.ir.types import TensorType, i8, u8
 
 TACTICS: tuple[Tactic[Any], ...] = (
     ConvAmx(),
@@ -66,6 +66,7 @@ TACTICS: tuple[Tactic[Any], ...] = (
 
 STRIDED: Mapping[str, Callable[[int, TensorType], bool]] = {
     "conv": takes_any_strides,
+    "matmul": lambda operand, type: operand == 1 and type.dtype in (i8, u8),
     "pointwise": lambda operand, type: True,
 }
 """Op -> (operand, its type) -> whether its kernels read that operand through any strides."""

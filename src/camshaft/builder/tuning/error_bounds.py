@@ -168,14 +168,12 @@ def steps_inside(e: Expr) -> bool:
             e = e.args[0]
         if e.op == "round":
             e = e.args[0]
-    casts = (x for x in E.nodes(e) if x.op == "cast" and x.dtype is not None)
-    return any(x.op in _STEPS for x in E.nodes(e)) or any(
-        x.dtype is not None and not x.dtype.is_float for x in casts
-    )
+    casts = (x.dtype for x in E.nodes(e) if x.op == "cast")
+    coarse = (d for d in casts if d is not None and not (d.is_float and d.bits >= 16))
+    return any(x.op in _STEPS for x in E.nodes(e)) or any(coarse)
 
 
 # --- operations on intervals ------------------------------------------------------------------
-
 
 Ends = tuple[np.ndarray, np.ndarray]
 
@@ -211,8 +209,7 @@ def _cast(x: Interval, dtype: DType) -> Ends:
     """Monotone, except where integers wrap."""
     low, high = x.ends
     if dtype.is_float:
-        kept = dtype.numpy if dtype.bits == 16 else np.dtype(np.float64)
-        return low.astype(kept).astype(np.float64), high.astype(kept).astype(np.float64)
+        return _rounded(low, dtype), _rounded(high, dtype)
     if dtype == boolean:
         certain = (low > 0) | (high < 0) | np.isnan(low.astype(np.float64))
         return certain, certain | (low != 0) | (high != 0)
@@ -224,11 +221,18 @@ def _cast(x: Interval, dtype: DType) -> Ends:
     return np.where(wraps, least, ends[0]), np.where(wraps, most, ends[1])
 
 
+def _rounded(end: np.ndarray, dtype: DType) -> np.ndarray:
+    """An end in a float type of at most 16 bits, or as it is where one of 8 has no number for it."""
+    if dtype.bits >= 16:
+        return end.astype(dtype.numpy if dtype.bits == 16 else np.float64).astype(np.float64)
+    number = E.convert(end.astype(np.float64), dtype).astype(np.float64)
+    return np.where(np.isfinite(number), number, end)
+
+
 def _select(condition: Interval, a: Interval, b: Interval) -> Ends:
     """One of the two, or anything between where the condition is open."""
     certain, possible = condition.ends
-    least, most = np.minimum(a.low, b.low), np.maximum(a.high, b.high)
-    open_ = possible & ~certain
+    least, most, open_ = np.minimum(a.low, b.low), np.maximum(a.high, b.high), possible & ~certain
     low = np.where(open_, least, np.where(certain, a.low, b.low))
     return low, np.where(open_, most, np.where(certain, a.high, b.high))
 

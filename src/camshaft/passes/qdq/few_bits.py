@@ -12,16 +12,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from camshaft.ir.attrs import axis_attr, int_attr
+from camshaft.ir.attrs import axis_attr, expr_attr, int_attr
+from camshaft.ir.expr import Expr
 from camshaft.ir.extents.sizes import fixed
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.rebuild import Rebuild
-from camshaft.ir.types import TensorType, f32
+from camshaft.ir.types import TensorType, f32, i8, i16, u8, u16
 from camshaft.ops import CONV, DEQUANTIZE, MATMUL, MATMUL_NBITS, RESHAPE, TRANSPOSE
 from camshaft.ops.functional.nbits import NbitsMatrix
 from camshaft.passes.rewrite import Rewrite, Rewriter
 
+_LEVELS = (i8, u8, i16, u16)
 _LEAST_SIZE = 1 << 12
 """Elements of a matrix without blocks below which it may as well be floats."""
 
@@ -129,8 +131,38 @@ def is_of_bytes(node: Node) -> bool:
 
 def with_bytes(graph: Graph, keep: frozenset[str] = frozenset()) -> Graph:
     """The graph with the activations of all matmul_nbits quantized to 8 bits, but for those of the source
-    layers `keep`, which stay as they are; `graph` itself where none is changed."""
-    return _with_activations(graph, lambda node: True if keep.isdisjoint(node.origin) else None)
+    layers `keep` and those that the model quantizes itself, which stay as they are; `graph` itself where none is
+    changed."""
+
+    def wanted(node: Node) -> bool | None:
+        stays = not keep.isdisjoint(node.origin) or _is_dequantized(graph, node.args[0])
+        return None if stays else True
+
+    return _with_activations(graph, wanted)
+
+
+def _is_dequantized(graph: Graph, t: Tensor) -> bool:
+    """Whether a tensor's elements are integers of at most 16 bits, less a zero point, scaled."""
+    made = graph.producers.get(t.name)
+    while made is not None and made.op.moves and len(made.args) == 1:
+        made = graph.producers.get(made.args[0].name)
+    if made is None or made.op.expression is None:
+        return False
+    anchors = made.op.own_inputs(made.attrs) or 0
+    inputs = made.args[max(anchors - 1, 0) :]
+    e = expr_attr(made, made.op.expression)
+    while e.op in ("add", "sub", "mul") and _is_known(e.args[1], inputs):
+        e = e.args[0]
+    if e.op != "cast" or e.dtype is not f32:
+        return False
+    levels = e.args[0]
+    if levels.op == "input":
+        return anchors <= 1 and inputs[int(levels.value or 0)].type.dtype in _LEVELS
+    return levels.op == "cast" and levels.dtype in _LEVELS
+
+
+def _is_known(e: Expr, inputs: Sequence[Tensor]) -> bool:
+    return e.op == "const" or (e.op == "input" and inputs[int(e.value or 0)].is_const)
 
 
 def with_floats(graph: Graph, layers: frozenset[str]) -> Graph:

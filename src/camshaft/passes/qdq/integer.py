@@ -11,13 +11,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from camshaft.ir import expr as E
-from camshaft.ir.attrs import expr_attr, int_attr
+from camshaft.ir.attrs import expr_attr, int_attr, ints_attr
 from camshaft.ir.expr import Expr
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.types import TensorType, f32, i32, u8
 from camshaft.ops import CONV, DEQUANTIZE, MATMUL, POINTWISE, POOL, QUANTIZE, RESHAPE
+from camshaft.ops.common import IDENTITY
 from camshaft.ops.quantize import along_axis
 from camshaft.passes.fusions.matmul import conv_of_rows, filters_of, row_shape
 from camshaft.passes.qdq.rules import QuantNode, quant_node, scalar_params
@@ -29,22 +30,30 @@ from camshaft.passes.qdq.weights import (
 )
 from camshaft.passes.rewrite import Rewrite, Rewriter
 
+_MOST_TERMS = (1 << 31) // 255**2
+"""Products of two bytes, less their zero points, whose sum is certain to fit 32 bits."""
+
+
+def _is_of_bytes(q: QuantNode | None) -> bool:
+    return q is not None and q.zero.dtype == np.uint8 and not q.source.is_const
+
 
 def _is_activation(q: QuantNode | None) -> bool:
-    return q is not None and q.per_tensor and q.zero.dtype == np.uint8 and not q.source.is_const
+    return q is not None and q.per_tensor and _is_of_bytes(q)
 
 
 def _rescaled(
     r: Rewriter,
     node: Node,
-    x: QuantNode,
-    w: QuantNode,
+    scale: np.ndarray,
     weights: IntegerWeights,
     zero_point_term: Tensor | None,
+    shift: Tensor | None = None,
 ) -> tuple[Expr, tuple[Tensor, ...]]:
-    """The epilogue of `node` reading the i32 sum of products of x's and w's bytes; its operands.
+    """The epilogue of `node` reading the i32 sum of products of bytes; its operands.
 
-    zero_point_term: what the weights' points are multiplied by and subtracted, where they have any.
+    scale: what the sum is multiplied by, for all or for each output channel.  zero_point_term: what the weights'
+    points are multiplied by and subtracted, where they have any.  shift: subtracted from the sum, if given.
     """
     operands = list(node.args[2:])
     rest = [E.inp(i + 1) for i in range(len(operands))]
@@ -60,9 +69,15 @@ def _rescaled(
         operands.append(zero_point_term)
         sums = E.inp(len(operands))
         acc = E.sub(acc, E.mul(sums, factor(weights.points, "points")))
-    scale = np.asarray(w.scale.astype(np.float64) * float(x.scale), np.float32)
+    if shift is not None:
+        operands.append(shift)
+        acc = E.sub(acc, E.inp(len(operands)))
     acc = E.mul(acc, factor(scale, "scale"))
     return E.substitute(expr_attr(node, "epilogue"), [acc, *rest]), tuple(operands)
+
+
+def _times(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.asarray(a.astype(np.float64) * b.astype(np.float64), np.float32)
 
 
 class IntegerConv(Rewrite):
@@ -80,7 +95,8 @@ class IntegerConv(Rewrite):
         if weights is None:
             return None
         zero_point_term = None if weights.symmetric else window_sums(x, node, r)
-        epilogue, operands = _rescaled(r, node, x, w, weights, zero_point_term)
+        scale = _times(w.scale, x.scale)
+        epilogue, operands = _rescaled(r, node, scale, weights, zero_point_term)
         attrs: dict[str, Attr] = {**node.attrs, "x_zero_point": int(x.zero), "epilogue": epilogue}
         wq = r.builder.constant(weights.values, f"{node.args[1].name}:int8")
         return [r.emit(CONV, [x.source, wq, *operands], attrs, like=node, name=node.name)]
@@ -95,6 +111,71 @@ class IntegerConv(Rewrite):
         zero = b.constant(np.zeros(6, np.int8), "zero")
         dw = b.emit(DEQUANTIZE, [w, scale, zero], {"axis": 0}, name="dq w")
         attrs: dict[str, Attr] = {"layout": "NHWC", "pads": (1, 1, 1, 1)}
+        return b.graph({"y": b.emit(CONV, [dx, dw], attrs, name="conv")})
+
+
+class IntegerDepthwiseConv(Rewrite):
+    """conv(DQ(x), DQ(w)) where x has a scale for each channel, as some tools write before convolutions whose
+    filters see one channel each -> integer conv of (x, w).
+
+    Zero points that differ are multiplied by the weights that lie on the image and subtracted.
+    """
+
+    name = "integer-depthwise-conv"
+    ops = (CONV,)
+
+    def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
+        x = quant_node(r.producer(node.args[0], DEQUANTIZE))
+        w = quant_node(r.producer(node.args[1], DEQUANTIZE))
+        if x is None or w is None or not _is_of_bytes(x) or node.attrs["layout"] != "NHWC":
+            return None
+        if x.per_tensor or x.axis != 3 or node.args[1].shape[3] != 1:
+            return None
+        weights = integer_weights(w, axis=0)
+        if weights is None or not weights.symmetric:
+            return None
+        each = weights.values.shape[0] // x.scale.size
+        shift, zero = None, int(x.zero.flat[0])
+        if np.any(x.zero != zero):
+            shift, zero = self._zero_points(x, weights.values, each, node, r), 0
+            if shift is None:
+                return None
+        scale = _times(w.scale, np.repeat(x.scale, each))
+        epilogue, operands = _rescaled(r, node, scale, weights, None, shift)
+        attrs: dict[str, Attr] = {**node.attrs, "x_zero_point": zero, "epilogue": epilogue}
+        wq = r.builder.constant(weights.values, f"{node.args[1].name}:int8")
+        return [r.emit(CONV, [x.source, wq, *operands], attrs, like=node, name=node.name)]
+
+    @staticmethod
+    def _zero_points(
+        x: QuantNode, values: np.ndarray, each: int, node: Node, r: Rewriter
+    ) -> Tensor | None:
+        """What zero points add to the sums of each place: f32 [1,OH,OW,K], or [1,1,1,K] without padding.  None
+        for an image whose size is open."""
+        shape, attrs = x.source.shape, dict(node.attrs)
+        height, width = (shape[1], shape[2]) if any(ints_attr(node, "pads")) else values.shape[1:3]
+        if not (isinstance(height, int) and isinstance(width, int)):
+            return None
+        image = np.repeat(x.zero.astype(np.float32), each)
+        image = np.broadcast_to(image, (1, height, width, values.shape[0]))
+        attrs |= {"groups": values.shape[0], "epilogue": IDENTITY, "x_zero_point": 0}
+        (sums,) = CONV.reference([image, values.astype(np.float32)], attrs)
+        return r.builder.constant(sums, f"{node.output.name}:zero points")
+
+    def example(self) -> Graph:
+        b = GraphBuilder("integer depthwise conv")
+        rng = np.random.default_rng(0)
+        x = b.input("x", TensorType(u8, (1, 5, 5, 4)))
+        params = [
+            b.constant(rng.uniform(0.01, 0.02, 4).astype(np.float32), "scale"),
+            b.constant(np.array([0, 3, 128, 255], np.uint8), "zero"),
+        ]
+        dx = b.emit(DEQUANTIZE, [x, *params], {"axis": 3}, name="dq x")
+        w = b.constant(rng.integers(-127, 128, (8, 3, 3, 1)).astype(np.int8), "w")
+        scale = b.constant(rng.uniform(0.01, 0.02, 8).astype(np.float32), "w scale")
+        zero = b.constant(np.zeros(8, np.int8), "w zero")
+        dw = b.emit(DEQUANTIZE, [w, scale, zero], {"axis": 0}, name="dq w")
+        attrs: dict[str, Attr] = {"layout": "NHWC", "pads": (1, 1, 1, 1), "groups": 4}
         return b.graph({"y": b.emit(CONV, [dx, dw], attrs, name="conv")})
 
 
@@ -115,7 +196,8 @@ class IntegerMatmul(Rewrite):
         if any(row_shape(t, node.output.shape) is None for t in node.args[2:]):
             return None
         zero_point_term = None if weights.symmetric else last_axis_sums(a, node, r)
-        epilogue, operands = _rescaled(r, node, a, b, weights, zero_point_term)
+        scale = _times(b.scale, a.scale)
+        epilogue, operands = _rescaled(r, node, scale, weights, zero_point_term)
         w = r.builder.constant(filters_of(weights.values), f"{node.args[1].name}:int8")
         return [conv_of_rows(r, node, a.source, w, operands, int(a.zero), epilogue)]
 
@@ -128,6 +210,59 @@ class IntegerMatmul(Rewrite):
         zero = b.constant(np.int8(0), "zero")
         dw = b.emit(DEQUANTIZE, [w, b.constant(np.float32(0.01)), zero], {"axis": 0}, name="dq w")
         return b.graph({"y": b.emit(MATMUL, [dx, dw], name="fc")})
+
+
+class IntegerProduct(Rewrite):
+    """matmul(DQ(a), DQ(b)) of bytes that are computed, as in attention, or of stacks of constant matrices
+    -> integer matmul with the scales in its epilogue."""
+
+    name = "integer-product"
+    ops = (MATMUL,)
+
+    def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
+        a = quant_node(r.producer(node.args[0], DEQUANTIZE))
+        b = quant_node(r.producer(node.args[1], DEQUANTIZE))
+        if a is None or b is None or node.attrs["a_zero_point"] or node.attrs["b_zero_point"]:
+            return None
+        ranks = a.source.type.rank, b.source.type.rank
+        terms = a.source.shape[-1]
+        if min(ranks) < 2 or not isinstance(terms, int) or terms > _MOST_TERMS:
+            return None
+        left, right = _factors(a, ranks[0] - 2, (-1, 1)), _factors(b, ranks[1] - 1, (-1,))
+        if left is None or right is None:
+            return None
+        operands, acc = list(node.args[2:]), E.cast(E.inp(0), f32)
+        rest = [E.inp(i + 1) for i in range(len(operands))]
+        scale = _times(left, right) if left.ndim * right.ndim == 0 else None
+        for factor in [left, right] if scale is None else [scale]:
+            if factor.ndim:
+                operands.append(r.builder.constant(factor, f"{node.output.name}:scale"))
+            acc = E.mul(acc, E.inp(len(operands)) if factor.ndim else E.const(float(factor)))
+        attrs: dict[str, Attr] = {
+            "a_zero_point": int(a.zero.flat[0]),
+            "b_zero_point": int(b.zero.flat[0]),
+            "epilogue": E.substitute(expr_attr(node, "epilogue"), [acc, *rest]),
+        }
+        return [r.emit(MATMUL, [a.source, b.source, *operands], attrs, like=node, name=node.name)]
+
+    def example(self) -> Graph:
+        b = GraphBuilder("integer product")
+        parts = []
+        for name, shape, zero in (("q", (2, 3, 8), 7), ("k", (2, 8, 5), 130)):
+            x = b.input(name, TensorType(u8, shape))
+            params = scalar_params(b, 0.02, zero)
+            parts.append(b.emit(DEQUANTIZE, [x, *params], {"axis": 0}, name=f"dq {name}"))
+        return b.graph({"y": b.emit(MATMUL, parts, name="scores")})
+
+
+def _factors(q: QuantNode, axis: int, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Scales of 8-bit integers with one zero point, one for all or, shaped so, for each index of `axis`; None
+    where they are quantized otherwise."""
+    if q.zero.dtype not in (np.int8, np.uint8) or np.any(q.zero != q.zero.flat[0]):
+        return None
+    if q.scale.ndim == 0:
+        return q.scale
+    return q.scale.reshape(shape) if q.axis == axis else None
 
 
 class IntegerPool(Rewrite):
@@ -238,5 +373,11 @@ class Expand(Rewrite):
 
 
 BIAS_RULES: tuple[Rewrite, ...] = (FoldBias(),)
-INTEGER_RULES: tuple[Rewrite, ...] = (IntegerConv(), IntegerMatmul(), IntegerPool())
+INTEGER_RULES: tuple[Rewrite, ...] = (
+    IntegerConv(),
+    IntegerDepthwiseConv(),
+    IntegerMatmul(),
+    IntegerProduct(),
+    IntegerPool(),
+)
 EXPAND_RULES: tuple[Rewrite, ...] = (FoldConstant(), Expand())

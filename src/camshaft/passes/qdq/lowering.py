@@ -20,7 +20,7 @@ from camshaft.passes.pipeline import FUSIONS
 from camshaft.passes.qdq.few_bits import COLUMN_RULES
 from camshaft.passes.qdq.integer import BIAS_RULES, EXPAND_RULES, INTEGER_RULES
 from camshaft.passes.qdq.requantize import REQUANTIZE_RULES
-from camshaft.passes.qdq.rules import MOVE_RULES, unsign
+from camshaft.passes.qdq.rules import LEVEL_RULES, MOVE_RULES, unsign
 from camshaft.passes.rewrite import Rewrite, Rewriter, rewrite
 
 
@@ -76,7 +76,7 @@ class TransposeFirst(Rewrite):
         return b.graph({"y": b.emit(TRANSPOSE, [q], {"perm": (0, 2, 3, 1)}, name="t")})
 
 
-INTEGER = Pass("integer", partial(rewrite, rules=INTEGER_RULES))
+INTEGER = Pass("integer", partial(rewrite, rules=(*LEVEL_RULES, *INTEGER_RULES)))
 LOWERING: tuple[Pass, ...] = (
     Pass("unsign", unsign),
     Pass("move-quantization", partial(rewrite, rules=(*BIAS_RULES, *MOVE_RULES))),

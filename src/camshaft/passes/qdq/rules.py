@@ -8,7 +8,9 @@ pointwise expressions, which the ordinary fusions then pull into epilogues.
    multiply u8 by i8).
 2. `MOVE_RULES`: dequantize moves forward and quantize backward through ops that only move or
    select elements, so that those run on bytes; a pair with equal parameters vanishes.
-3. `INTEGER_RULES`: [dequantize, dequantize] > conv becomes an integer conv with a float epilogue.
+3. `LEVEL_RULES`, `INTEGER_RULES`: [dequantize, dequantize] > conv becomes an integer conv with a float
+   epilogue; where a function that makes levels of levels stands between, a pair that changes nothing is put
+   behind it.
 4. `EXPAND_RULES`: what is left becomes pointwise.
 """
 
@@ -20,11 +22,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from camshaft.ir import expr as E
+from camshaft.ir.attrs import expr_attr
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.rebuild import Rebuild
 from camshaft.ir.types import DType, TensorType, f32, i8, u8
-from camshaft.ops import CONCAT, DEQUANTIZE, POINTWISE, POOL, QUANTIZE
+from camshaft.ops import CONCAT, CONV, DEQUANTIZE, MATMUL, POINTWISE, POOL, QUANTIZE
 from camshaft.passes.rewrite import Rewrite, Rewriter
 
 
@@ -270,9 +273,70 @@ class CancelPair(Rewrite):
         return b.graph({"y": b.emit(QUANTIZE, [d, *params], {"axis": 0}, name="q")})
 
 
+class KeepLevels(Rewrite):
+    """conv(f(DQ(x)), w) -> conv(DQ(Q(f(DQ(x)))), w) where f, such as ReLU, makes levels of levels: the product
+    then multiplies bytes, though the model has no pair before it."""
+
+    name = "keep-levels"
+    ops = (CONV, MATMUL)
+
+    def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
+        kept = []
+        for t in node.args[:2]:
+            made = t if r.producer(t, DEQUANTIZE) is not None else self._paired(t, r)
+            if made is None:
+                return None
+            kept.append(made)
+        if kept == list(node.args[:2]):
+            return None
+        inputs = [*kept, *node.args[2:]]
+        return [r.emit(node.op, inputs, node.attrs, like=node, name=node.name)]
+
+    @staticmethod
+    def _paired(t: Tensor, r: Rewriter) -> Tensor | None:
+        """`t` quantized as what it is a function of, and dequantized; None where that would change it."""
+        made = r.producer(t, POINTWISE)
+        if made is None or len(made.args) != 1:
+            return None
+        source = r.producer(made.args[0], DEQUANTIZE)
+        q = quant_node(source)
+        if source is None or q is None or not (q.per_tensor and q.invertible):
+            return None
+        if q.zero.dtype != np.uint8 or q.source.is_const or t.type.dtype != f32:
+            return None
+        levels = np.arange(256, dtype=np.float32) - np.float32(q.zero)
+        with np.errstate(all="ignore"):
+            got = E.evaluate(expr_attr(made, "expr"), [levels * q.scale])
+            back = np.rint(got / q.scale)
+        kept = np.array_equal(back * q.scale, got) and np.all(
+            np.abs(back + q.zero - 127.5) <= 127.5
+        )
+        if not kept:
+            return None
+        params = source.args[1:]
+        name = f"{t.name}:levels"
+        stored = r.emit(QUANTIZE, [t, *params], {"axis": 0}, like=made, output=name)
+        return r.emit(DEQUANTIZE, [stored, *params], {"axis": 0}, like=made)
+
+    def example(self) -> Graph:
+        b = GraphBuilder("keep levels")
+        x = b.input("x", TensorType(u8, (1, 4, 4, 2)))
+        d = b.emit(DEQUANTIZE, [x, *scalar_params(b, 0.1, 3)], {"axis": 0}, name="dq")
+        relu = b.emit(POINTWISE, [d], {"expr": E.maximum(E.inp(0), E.const(0.0))}, name="relu")
+        w = b.constant(np.ones((3, 1, 1, 2), np.int8), "w")
+        params = [b.constant(np.float32(0.02)), b.constant(np.int8(0))]
+        dw = b.emit(DEQUANTIZE, [w, *params], {"axis": 0}, name="dq w")
+        return b.graph({"y": b.emit(CONV, [relu, dw], {"layout": "NHWC"}, name="conv")})
+
+
 def scalar_params(b: GraphBuilder, scale: float, zero: int) -> list[Tensor]:
     """Scale (f32) and zero point (u8) of a whole tensor, as constants."""
     return [b.constant(np.float32(scale), "scale"), b.constant(np.uint8(zero), "zero")]
 
 
-MOVE_RULES: tuple[Rewrite, ...] = (CancelPair(), ForwardDequantize(), BackwardQuantize())
+MOVE_RULES: tuple[Rewrite, ...] = (
+    CancelPair(),
+    ForwardDequantize(),
+    BackwardQuantize(),
+)
+LEVEL_RULES: tuple[Rewrite, ...] = (KeepLevels(),)

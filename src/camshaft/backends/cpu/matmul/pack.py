@@ -16,6 +16,8 @@ from camshaft.ir.extents.sizes import fixed_extent
 from camshaft.ir.types import f32, i8, i32, u16
 
 _ONES = 0x01010101
+_SIGNS = -0x7F7F7F80
+"""The highest bit of each byte of a word."""
 
 
 def pack_phase(m: Module, p: MatmulProblem, layout: Layout, args: Sequence[Arg]) -> None:
@@ -118,15 +120,32 @@ class PanelPacker:
         target = self.panel_at.at(group * (4 * self.width))
         picks = [n % 4 * lanes + n // 4 for n in range(4 * lanes)]
         for j, count in enumerate(counts):
-            planes = [
-                self._row(source.at(r * row + j * lanes * column), count) for r in range(rows)
-            ]
-            planes += [k.const(0, i8, lanes)] * (4 - rows)
-            halves = k.concat(planes[0], planes[1]), k.concat(planes[2], planes[3])
-            four = k.shuffle(*halves, picks)
+            if rows == 4 and self._rows_are_adjacent:
+                four = self._column(source.at(j * lanes * column), count)
+            else:
+                planes = [
+                    self._row(source.at(r * row + j * lanes * column), count) for r in range(rows)
+                ]
+                planes += [k.const(0, i8, lanes)] * (4 - rows)
+                halves = k.concat(planes[0], planes[1]), k.concat(planes[2], planes[3])
+                four = k.shuffle(*halves, picks)
             k.store(four, target.at(4 * j * lanes))
             ones = k.const(_ONES, i32, lanes)
             sums[j] = k.dot4(ones, k.bitcast(four, i32), sums[j])
+
+    @property
+    def _rows_are_adjacent(self) -> bool:
+        """Whether four bytes of a column of b, a transposed matrix, are one word of memory."""
+        row, column = self.p.b_strides[-2:]
+        return row == 1 and isinstance(column, int) and column % 4 == 0
+
+    def _column(self, place: Pointer, count: int | Value) -> Value:
+        """Four rows of a vector of columns, each column's read at once."""
+        k, stride = self.k, self.p.b_strides[-1] // 4
+        words = k.load_strided(place.as_type(i32), stride, self.lanes, count)
+        if self.p.shifts[1]:
+            words = words ^ _SIGNS
+        return k.bitcast(words, i8)
 
     def _row(self, place: Pointer, count: int | Value) -> Value:
         k = self.k

@@ -20,7 +20,7 @@ from camshaft.ir.extents.sizes import fixed_extent, is_static
 from camshaft.ir.strides import Strides
 from camshaft.ir.types import HALVES, DType, f32, i8, i16, i32, u8, u16
 
-_MAX_TYPES = (f32, *HALVES, u8, i8, i32)
+_MAX_TYPES = (f32, *HALVES, u8, i8, u16, i16, i32)
 _MEAN_TYPES = (f32, *HALVES, u8, i8)
 
 
