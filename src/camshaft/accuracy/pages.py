@@ -40,6 +40,8 @@ def _precision(session: BuildSession, unit: tuple[str, ...]) -> str:
 
 def _tried(account: Account) -> tuple[Trial, ...]:
     made, before = [], account.reference
+    for repair in account.repairs:
+        made.append(Trial(repair.what, math.nan, math.nan, math.nan, repair.words))
     for trial in account.trials:
         gain = 0.0 if before is None else trial.score - before
         spent = math.nan if trial.time_us is None else trial.time_us / 1e3

@@ -16,6 +16,7 @@ import numpy as np
 
 from camshaft.accuracy.judge import Agreement, Feeds, Judge, Run, chooses, said_of
 from camshaft.accuracy.noise import Outputs, Ranking, Unit, decibels, noise_ratio
+from camshaft.accuracy.repairs import Repair, Repairs
 from camshaft.builder.engine_builder import Builder, Tuned
 from camshaft.builder.precision import Attempt, Decision, Quantize
 from camshaft.ir.graph import Graph
@@ -65,7 +66,7 @@ class Account:
 
     metric, reference, allowed: of the judge; None without a demand.  score: of what was chosen.  noise: layers and their noise over
     signal at the outputs, alone in INT8.  total: that of all INT8 layers together.  trials: all that was judged.
-    chosen: the one that was taken.  ranges: in words, how ranges were chosen.  histograms: of tensors that are quantized.
+    chosen: the one that was taken.  ranges: in words, how ranges were chosen.  repairs: what was tried before floats.  histograms: of tensors that are quantized.
     """
 
     metric: str | None = None
@@ -77,6 +78,7 @@ class Account:
     trials: list[Trial] = field(default_factory=list)
     chosen: Trial | None = None
     ranges: str = ""
+    repairs: tuple[Repair, ...] = ()
     histograms: tuple[Distribution, ...] = ()
 
     @property
@@ -140,7 +142,7 @@ class AccuracySearch:
 
     probe: runs graphs.  quantize: the graph with all layers in INT8 but those given and those of `noisy`; simulate: one of the
     same answers, which is cheap to make.  choose: the fastest graph that leaves those of `noisy` float.  noisy: source layer -> why it stays float, filled by the search.
-    said: tells progress what was judged.
+    said: tells progress what was judged.  repairs: what can be done about noise besides; None: nothing.
     """
 
     probe: Probe
@@ -150,6 +152,7 @@ class AccuracySearch:
     noisy: dict[str, str]
     account: Account = field(default_factory=Account)
     said: Callable[[int], None] = lambda done: None
+    repairs: Repairs | None = None
 
     def without_loudest(self, decision: Decision, as_float: Tuned) -> Decision:
         """The decision with layers in float whose noise dominates the outputs', where noise is large and their time is
@@ -223,7 +226,11 @@ class AccuracySearch:
         units = units_of(self.probe.graph, decision.attempt)
         if not units or self._judged(judge, decision, "all permitted layers in INT8") >= allowed:
             return decision
-        total = self.account.total = self.probe.noise(decision.attempt.graph)
+        if self.repairs is not None and self._repaired(units):
+            decision = self.choose()
+            if self._judged(judge, decision, "repaired") >= allowed:
+                return decision
+        total = self.account.total = self.probe.noise(self.simulate(frozenset()))
         ranking = self._ranking(units)
         order: list[Unit] = []
 
@@ -255,6 +262,16 @@ class AccuracySearch:
         worst = ", ".join(" + ".join(u) for u in order[:3])
         told = f"no INT8 engine has {judge.name} {allowed:.2f}; most in the way: {worst}"
         return Decision(made.attempt, made.tuned, f"{made.summary}; {told}")
+
+    def _repaired(self, units: Sequence[Unit]) -> bool:
+        """Whether some repair was kept."""
+        assert self.repairs is not None
+        total = self.probe.noise(self.simulate(frozenset()))
+        tried = self.repairs.run(
+            lambda: self.probe.noise(self.simulate(frozenset())), self._ranking(units), total
+        )
+        self.account.repairs = tuple(tried)
+        return any(r.kept for r in tried)
 
     def _keep_first(self, units: Sequence[Unit], ranking: Ranking, total: float) -> None:
         self.noisy.clear()

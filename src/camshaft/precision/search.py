@@ -14,6 +14,7 @@ import numpy as np
 from camshaft.accuracy.demand import Demand
 from camshaft.accuracy.judged import Judged
 from camshaft.accuracy.ranges import best_ranges
+from camshaft.accuracy.repairs import Repairs
 from camshaft.accuracy.search import FEW, AccuracySearch
 from camshaft.builder.engine_builder import Builder, Tuned
 from camshaft.builder.halves import HalfPrecision, with_half_precision
@@ -255,7 +256,8 @@ class PrecisionSearch:
             return with_recurrent_bytes(made, self._layers, kept)[0]
 
         as_float = Attempt(graph, None, quantization.plan(_layers(graph)).reasons)
-        made = self._accurate(as_float, quantize, simulate, noisy)
+        repairs = Repairs(quantization, by_hand=self.config.calibrator != "auto")
+        made = self._accurate(as_float, quantize, simulate, noisy, repairs)
         corrects = self.config.bias_correction and self.calibration is None
         if corrects and made.attempt.quantized is not None:
             summary = f"{made.summary}; biases not corrected, which takes calibration data"
@@ -287,6 +289,7 @@ class PrecisionSearch:
         quantize: Quantize,
         simulate: Callable[[frozenset[str]], Graph],
         noisy: dict[str, str],
+        repairs: Repairs | None = None,
     ) -> Decision:
         """The fastest of all choices of precision, less the layers whose noise dominates the outputs'.
 
@@ -305,7 +308,9 @@ class PrecisionSearch:
         made = choose()
         probe = self.judged.probe(as_float.graph, self._seen)
         account = self.judged.account
-        search = AccuracySearch(probe, quantize, simulate, choose, noisy, account, self._step)
+        search = AccuracySearch(
+            probe, quantize, simulate, choose, noisy, account, self._step, repairs
+        )
         with self.stage("measuring accuracy", report=False):
             if self.judged.demand is not None:
                 judge, allowed = self.judged.judge(probe)

@@ -9,7 +9,7 @@ import numpy as np
 from camshaft.ir.types import dtype_of
 
 Feeds = Mapping[str, np.ndarray]
-MOST_KEPT = 16
+MOST_KEPT = 96
 MOST_BYTES = 64 << 20
 """Batches that are looked at again, and their bytes; there is always one."""
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from camshaft.errors import CalibrationError
-from camshaft.ir.graph import Graph, Node
+from camshaft.ir.graph import Graph, Node, Tensor
+from camshaft.ops import CONV
 from camshaft.quant.apart.choice import Apart, Quantizer, with_fixed_range
 from camshaft.quant.apart.products import choices, sampled
 from camshaft.quant.apart.sample import RowSample
@@ -32,6 +33,7 @@ from camshaft.quant.channels.equalize import Equalized, equalized
 from camshaft.quant.channels.extremes import ChannelExtremes
 from camshaft.quant.channels.shift import rounding_shifts
 from camshaft.quant.deviation import Seen
+from camshaft.quant.gptq import Curvature, is_small, rounded
 from camshaft.quant.insertion import WeightQuantizer, insert_qdq
 from camshaft.quant.placement import (
     QuantizationPlan,
@@ -44,6 +46,12 @@ from camshaft.quant.scheme import QuantParams
 Batches = Iterable[Mapping[str, np.ndarray]]
 
 
+FEW = 16
+"""Batches that say how far rounding shifts means."""
+HELD_BACK = 4
+"""Batches by which no weights are rounded, so that they tell whether that helped."""
+
+
 @dataclass
 class ImplicitQuantization:
     """Ranges of one fused float graph, and the Q/DQ graphs made with them.
@@ -52,7 +60,7 @@ class ImplicitQuantization:
     kernel_rounding: as in BuildConfig.
     means: tensor -> mean of its channels, float64 [C].  shifts: tensor -> how far rounding shifts them.  samples: tensor -> rows that products multiply.
     apart: tensor -> what is carried apart of its rows.  equalized: tensor -> how its channels are scaled.
-    seen: the first batches.  From data only, a calibration cache holds none of these.
+    seen: the first batches.  solvers: what ranges were found by, of images, of rows, and of groups of tensors.  From data only, a calibration cache holds none of these.
     """
 
     graph: Graph
@@ -69,9 +77,11 @@ class ImplicitQuantization:
     apart: dict[str, Apart] = field(default_factory=dict, init=False)
     equalized: dict[str, Equalized] = field(default_factory=dict, init=False)
     seen: Seen = field(default_factory=Seen, init=False)
+    solvers: tuple[Solver, Solver, dict[str, Solver]] | None = field(default=None, init=False)
     _weights: WeightQuantizer = field(init=False, repr=False)
     _watched: Observers | None = field(default=None, init=False, repr=False)
     _run: Run | None = field(default=None, init=False, repr=False)
+    _known_shifts: dict[object, np.ndarray] = field(default_factory=dict, init=False, repr=False)
     _readers: Mapping[str, Sequence[Node]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -132,6 +142,7 @@ class ImplicitQuantization:
         """Ranges, and what follows from them, by other solvers of the values seen: of images, and of the rows that
         products multiply.  others: group of tensors -> its solver, where it is neither."""
         assert self._watched is not None and self._run is not None
+        self.solvers = images, rows, dict(others or {})
         self.apart, self.equalized = {}, {}
         plan, readers = self.plan(), self._readers
         by_group = {**{plan.group[name]: rows for name in readers}, **(others or {})}
@@ -175,14 +186,69 @@ class ImplicitQuantization:
     ) -> dict[str, np.ndarray]:
         """How far rounding shifts the channels of these tensors, by the first batches."""
         params = quantization_params(plan, self.ranges, self.by_hand)
-        tensors: dict[str, tuple[QuantParams, np.ndarray | None]] = {}
+        wanted: dict[str, tuple[QuantParams, np.ndarray | None]] = {}
         for name in names:
             scaled = self.equalized.get(name)
             if scaled is not None:
-                tensors[name] = scaled.params, scaled.factors
+                wanted[name] = scaled.params, scaled.factors
             elif name not in self.apart:
-                tensors[name] = params[plan.group[name]], None
-        return rounding_shifts(self.seen.batches, run, tensors)
+                wanted[name] = params[plan.group[name]], None
+        keys = {n: (n, p, None if f is None else f.tobytes()) for n, (p, f) in wanted.items()}
+        new = {n: wanted[n] for n, key in keys.items() if key not in self._known_shifts}
+        if new:
+            found = rounding_shifts(self.seen.batches[:FEW], run, new)
+            self._known_shifts |= {keys[n]: shift for n, shift in found.items()}
+        return {n: self._known_shifts[key] for n, key in keys.items()}
+
+    def round_by_data(self) -> Callable[[], None]:
+        """Round the weights of convolutions by what they read in the first batches (see `quant.gptq`).
+
+        Returns what undoes it.  CalibrationError without data.
+        """
+        if self._run is None or not self.seen.batches:
+            raise CalibrationError("weights are rounded by data: give calibration data")
+        plan = self.plan()
+        nodes = [n for n in self.graph.nodes if n.outputs[0].name in plan.convs and self._rounds(n)]
+        batches = self.seen.batches[HELD_BACK:] or self.seen.batches
+        seen = {
+            n.output.name: Curvature(n, None if scaled is None else scaled.factors, len(batches))
+            for n in nodes
+            for scaled in [self.equalized.get(n.args[0].name)]
+        }
+        for batch in batches:
+            values = {**batch, **self._run(batch)}
+            for n in nodes:
+                seen[n.output.name].add(values[n.args[0].name])
+        old: list[tuple[Tensor, Equalized | None, np.ndarray]] = []
+        for n in nodes:
+            w, scaled = n.args[1], self.equalized.get(n.args[0].name)
+            params, before = self._weights.quantized(w, scaled)
+            made = rounded(self._weights.floats(w, scaled), params, before, seen[n.output.name])
+            old.append((w, scaled, self._weights.replace(w, scaled, made)))
+
+        def undo() -> None:
+            for w, scaled, before in reversed(old):
+                self._weights.replace(w, scaled, before)
+
+        return undo
+
+    def groups_of(self, layers: Iterable[str]) -> list[str]:
+        """Groups of tensors with one range that products of these source layers read, of those that data alone decide."""
+        plan, wanted = self.plan(), set(layers)
+        read = {
+            n.args[activation_of(n)].name
+            for n in self.graph.nodes
+            if n.outputs[0].name in plan.convs and not wanted.isdisjoint(n.origin)
+        }
+        free = (n for n in read if n in plan.group and self._is_free(plan, n))
+        return sorted({plan.group[n] for n in free if n not in self._readers})
+
+    def _rounds(self, node: Node) -> bool:
+        """Whether a node's weights are rounded by data: those of a convolution of images or rows that are not split."""
+        watched = self._watched is not None and node.args[0].name in self._watched.names
+        return (
+            node.op is CONV and watched and node.args[0].name not in self.apart and is_small(node)
+        )
 
     def _is_free(self, plan: QuantizationPlan, name: str) -> bool:
         """Whether data alone say what the range of a tensor is."""

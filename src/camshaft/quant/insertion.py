@@ -66,6 +66,17 @@ class WeightQuantizer:
             self._made[key] = (params, values)
         return self._made[key]
 
+    def replace(self, w: Tensor, change: _Change, values: np.ndarray) -> np.ndarray:
+        """Take other i8 values of weights from now on; what they were."""
+        params, before = self.quantized(w, change)
+        values.flags.writeable = False
+        self._made[w, change] = params, values
+        return before
+
+    def floats(self, w: Tensor, change: _Change) -> np.ndarray:
+        """What is quantized of weights, float32."""
+        return _changed(w, change)
+
 
 def insert_qdq(
     graph: Graph,

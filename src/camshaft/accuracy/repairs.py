@@ -1,0 +1,102 @@
+"""Repairs that cost no time when the engine runs, tried before layers go back to float, each kept where noise falls.
+
+Cheapest first: ranges chosen anew for the loudest layers, then weights rounded by what layers read (`quant.gptq`).  What else
+helps is always on: means of rounding errors taken off biases, kernels that keep their sums, channels of depthwise
+convolutions scaled, channels of rows carried apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from camshaft.accuracy.noise import Ranking, Unit, decibels
+from camshaft.quant.calibration.solvers import Solver, solver_named
+from camshaft.quant.implicit import ImplicitQuantization
+
+WAYS: Mapping[str, tuple[str, float]] = {
+    "minimum and maximum": ("minmax", 100.0),
+    "least squares": ("mse", 100.0),
+    "99.99 %": ("percentile", 99.99),
+}
+"""Ways to choose a range -> calibrator and percentile."""
+LOUDEST = 4
+"""Layers whose ranges are chosen anew."""
+GAIN = 0.97
+"""Share of the noise that a repair must bring it below."""
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What was tried: noise over signal before and after, and whether it was kept."""
+
+    what: str
+    before: float
+    after: float
+
+    @property
+    def kept(self) -> bool:
+        """Whether noise fell by more than chance."""
+        return self.after < GAIN * self.before
+
+    @property
+    def words(self) -> str:
+        """In decibels."""
+        gain = decibels(self.after) - decibels(self.before)
+        return f"{self.what}: {gain:+.1f} dB, {'kept' if self.kept else 'left'}"
+
+
+@dataclass
+class Repairs:
+    """Repairs of one quantization with ranges.
+
+    by_hand: whether the user chose the calibrator, so that ranges stay as they are.
+    """
+
+    quantization: ImplicitQuantization
+    by_hand: bool
+
+    def run(self, noise: Callable[[], float], ranking: Ranking, total: float) -> Sequence[Repair]:
+        """Try all.  noise: of all permitted layers in INT8.  ranking: of the layers, by their noise."""
+        if not self.quantization.seen.batches:
+            return ()
+        tried: list[Repair] = []
+        units = [] if self.by_hand else _loudest(ranking)
+        for unit in units:
+            for group in self.quantization.groups_of(unit):
+                tried.append(
+                    self._fit(
+                        group, unit, noise, tried[-1].after if tried and tried[-1].kept else total
+                    )
+                )
+                total = min(total, tried[-1].after)
+        undo = self.quantization.round_by_data()
+        rounded = Repair("weights rounded by what layers read", total, noise())
+        if not rounded.kept:
+            undo()
+        return [*tried, rounded]
+
+    def _fit(self, group: str, unit: Unit, noise: Callable[[], float], before: float) -> Repair:
+        """The range of a group of tensors chosen by the way with the least noise."""
+        q = self.quantization
+        assert q.solvers is not None
+        images, rows, others = q.solvers
+        best, least = others, before
+        words = ""
+        for way, (calibrator, percentile) in WAYS.items():
+            solver: Solver = solver_named(calibrator, percentile)
+            q.solve(images, rows, {**others, group: solver})
+            after = noise()
+            if after < GAIN * least:
+                best, least, words = {**others, group: solver}, after, f" by {way}"
+        q.solve(images, rows, best)
+        return Repair(f"range of what {unit[0]} reads{words}", before, least)
+
+
+def _loudest(ranking: Ranking) -> list[Unit]:
+    found = []
+    for _ in range(LOUDEST):
+        unit = ranking.next()
+        if unit is not None:
+            found.append(unit)
+    return found
