@@ -22,7 +22,7 @@ Run = Callable[[Feeds], Outputs]
 METRICS = ("top1", "top5", "agreement", "noise")
 """top1, top5: per cent of labels among the largest 1 or 5 scores.  agreement: per cent of samples with the float network's first
 choice.  noise: 100 less the error of the outputs, root mean square, per cent of their values."""
-DROPS = {"noise": 5.0}
+DROPS = {"noise": 5.0, "agreement": 3.0}
 """Allowed drop by default, where it is not `DROP`; 5 per cent of noise are 26 dB."""
 DROP = 0.5
 
@@ -111,8 +111,11 @@ class Labelled(Judge):
 
 @dataclass
 class Agreement(Judge):
-    """Per cent of rows whose first choice is the float network's: those counted, or those to be expected by how large the
-    noise is beside the distance of first and second choice, whichever are fewer.  The latter says more of few samples."""
+    """Per cent of rows whose first choice is the float network's.
+
+    What is expected by the noise of a row's scores, as normally distributed, beside the distance of first and second choice, since
+    few samples say little by how many of them change; those counted, where that is more than chance explains.
+    """
 
     batches: Sequence[Feeds]
     name: str = field(default="agreement", init=False)
@@ -130,12 +133,18 @@ class Agreement(Judge):
         first, second = order[:, 0], order[:, 1]
         same = got.argmax(axis=1) == first
         margin = wanted[rows, first] - wanted[rows, second]
-        error = (got - wanted)[rows, first] - (got - wanted)[rows, second]
-        deviation = float(np.sqrt(np.mean(error**2)))
-        if not math.isfinite(deviation):
+        error = got - wanted
+        if not np.isfinite(error).all():
             return 0.0
-        lost = [0.5 * math.erfc(m / deviation / math.sqrt(2)) if deviation else 0.0 for m in margin]
-        return 100 * min(float(same.mean()), 1 - float(np.mean(lost)))
+        deviations = math.sqrt(2) * error.std(axis=1)
+        expected = sum(
+            0.5 * math.erfc(m / d / math.sqrt(2))
+            for m, d in zip(margin, deviations, strict=True)
+            if d
+        )
+        counted = len(same) - int(np.count_nonzero(same))
+        by_chance = counted <= expected + 2 * math.sqrt(expected) + 1
+        return 100 * (1 - (expected if by_chance else counted) / len(same))
 
 
 @dataclass

@@ -56,25 +56,27 @@ class Repairs:
     quantization: ImplicitQuantization
     by_hand: bool
 
-    def run(self, noise: Callable[[], float], ranking: Ranking, total: float) -> Sequence[Repair]:
-        """Try all.  noise: of all permitted layers in INT8.  ranking: of the layers, by their noise."""
+    def run(
+        self, noise: Callable[[], float], ranking: Ranking, total: float, *, rounds: bool
+    ) -> Sequence[Repair]:
+        """Try them.
+
+        noise: of all permitted layers in INT8, now `total`.  ranking: of the layers, by their noise.  rounds: also round
+        weights by data, which takes seconds.
+        """
         if not self.quantization.seen.batches:
             return ()
         tried: list[Repair] = []
-        units = [] if self.by_hand else _loudest(ranking)
-        for unit in units:
+        for unit in [] if self.by_hand else _loudest(ranking):
             for group in self.quantization.groups_of(unit):
-                tried.append(
-                    self._fit(
-                        group, unit, noise, tried[-1].after if tried and tried[-1].kept else total
-                    )
-                )
-                total = min(total, tried[-1].after)
-        undo = self.quantization.round_by_data()
-        rounded = Repair("weights rounded by what layers read", total, noise())
-        if not rounded.kept:
-            undo()
-        return [*tried, rounded]
+                tried.append(self._fit(group, unit, noise, total))
+                total = tried[-1].after
+        if rounds:
+            undo = self.quantization.round_by_data()
+            tried.append(Repair("weights rounded by what layers read", total, noise()))
+            if not tried[-1].kept:
+                undo()
+        return tried
 
     def _fit(self, group: str, unit: Unit, noise: Callable[[], float], before: float) -> Repair:
         """The range of a group of tensors chosen by the way with the least noise."""

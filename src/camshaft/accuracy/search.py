@@ -24,7 +24,7 @@ from camshaft.ir.graph import Graph
 FEW = 4
 """Batches on which noise is measured."""
 ENOUGH = 10**-2.5
-AGREES = 98.5
+AGREES = 97.0
 """Noise over signal, as powers (25 dB), and per cent of first choices that stay the same, where no more is looked for."""
 SHARE = 0.1
 """Share of all noise from which a layer's noise dominates."""
@@ -163,6 +163,12 @@ class AccuracySearch:
         total = self.account.total = self.probe.noise(decision.attempt.graph)
         if self._is_enough(decision, total):
             return decision
+        if self.repairs is not None and self._repaired(units, rounds=False):
+            decision = self.choose()
+            total = self.account.total = self.probe.noise(decision.attempt.graph)
+            units = units_of(self.probe.graph, decision.attempt)
+            if not units or self._is_enough(decision, total):
+                return decision
         costs = _costs(as_float, decision.tuned)
         ranking = self._ranking(units)
         for _ in range(MOST_LAYERS):
@@ -226,7 +232,7 @@ class AccuracySearch:
         units = units_of(self.probe.graph, decision.attempt)
         if not units or self._judged(judge, decision, "all permitted layers in INT8") >= allowed:
             return decision
-        if self.repairs is not None and self._repaired(units):
+        if self.repairs is not None and self._repaired(units, rounds=True):
             decision = self.choose()
             if self._judged(judge, decision, "repaired") >= allowed:
                 return decision
@@ -263,12 +269,15 @@ class AccuracySearch:
         told = f"no INT8 engine has {judge.name} {allowed:.2f}; most in the way: {worst}"
         return Decision(made.attempt, made.tuned, f"{made.summary}; {told}")
 
-    def _repaired(self, units: Sequence[Unit]) -> bool:
-        """Whether some repair was kept."""
+    def _repaired(self, units: Sequence[Unit], *, rounds: bool) -> bool:
+        """Whether some repair was kept.  rounds: try to round weights by data, too."""
         assert self.repairs is not None
         total = self.probe.noise(self.simulate(frozenset()))
         tried = self.repairs.run(
-            lambda: self.probe.noise(self.simulate(frozenset())), self._ranking(units), total
+            lambda: self.probe.noise(self.simulate(frozenset())),
+            self._ranking(units),
+            total,
+            rounds=rounds,
         )
         self.account.repairs = tuple(tried)
         return any(r.kept for r in tried)

@@ -56,7 +56,7 @@ def quantize(
         typer.Option(
             "--max-drop",
             min=0.0,
-            help="How far the score may fall below the float network's, in the metric's unit. Default: 0.5; of noise 5.",
+            help="How far the score may fall below the float network's, in the metric's unit. Default: 0.5; of agreement 3, of noise 5.",
         ),
     ] = None,
     report: Annotated[
