@@ -35,6 +35,7 @@ class Quantized:
     metric: what a score is.  reference: the float network's.  score: the engine's.  drop: how far it is below.
     trials: every engine that was judged, in order.  noise: layers (joined by " + ") and the noise that each alone makes at the
     outputs, dB below the signal, loudest first, as far as it was looked for.
+    repairs: what was tried before floats, and its gain, in words.
     reasons: layer of the model -> why it has its precision.  summary: in words.
     """
 
@@ -45,6 +46,7 @@ class Quantized:
     allowed: float
     trials: tuple[Trial, ...]
     noise: Mapping[str, float]
+    repairs: tuple[str, ...]
     reasons: Mapping[str, str]
     summary: str
     session: BuildSession = field(repr=False)
@@ -130,6 +132,7 @@ def quantized_of(session: BuildSession, engine: Engine) -> Quantized:
         account.allowed,
         tuple(account.trials),
         {" + ".join(unit): db for unit, db in account.decibels.items()},
+        tuple(repair.words for repair in account.repairs),
         dict(session.reasons),
         session.precision_summary,
         session,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -27,56 +28,63 @@ LOUDEST = 10
 """Layers that are listed."""
 
 
+EngineFile = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", "--save-engine", help="Engine file; default: beside the model."),
+    WRITTEN,
+]
+Evaluate = Annotated[
+    str | None,
+    typer.Option(
+        "--evaluate",
+        metavar="DATA|MODULE:FUNCTION",
+        help="What accuracy is: files as for --calibration, with an array 'labels' or without, or a function of "
+        "run(inputs) -> outputs that returns a number. Default: the first calibration batches, without labels.",
+    ),
+]
+Metric = Annotated[
+    str | None,
+    typer.Option("--metric", help=f"{', '.join(METRICS)}. Default: what the data allow."),
+]
+MaxDrop = Annotated[
+    float | None,
+    typer.Option(
+        "--max-drop",
+        min=0.0,
+        help="How far the score may fall below the float network's, in the metric's unit. Default: 0.5; of agreement "
+        "3, of noise 5.",
+    ),
+]
+ReportFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--report",
+        metavar="FILE.html",
+        help="Also write a page that shows layers, noise, ranges and the search.",
+    ),
+    WRITTEN,
+]
+ExportFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--export",
+        metavar="FILE.onnx",
+        help="Also write standard ONNX with QuantizeLinear and DequantizeLinear nodes.",
+    ),
+    WRITTEN,
+]
+
+
 @takes_build_options
 def quantize(
     model: Annotated[Path, typer.Argument(help="ONNX file.", metavar="MODEL"), READ],
     build: BuildOptions,
-    engine_file: Annotated[
-        Path | None,
-        typer.Option(
-            "-o", "--output", "--save-engine", help="Engine file; default: beside the model."
-        ),
-        WRITTEN,
-    ] = None,
-    evaluate: Annotated[
-        str | None,
-        typer.Option(
-            "--evaluate",
-            metavar="DATA|MODULE:FUNCTION",
-            help="What accuracy is: files as for --calibration, with an array 'labels' or without, or a function of "
-            "run(inputs) -> outputs that returns a number. Default: the first calibration batches, without labels.",
-        ),
-    ] = None,
-    metric: Annotated[
-        str | None,
-        typer.Option("--metric", help=f"{', '.join(METRICS)}. Default: what the data allow."),
-    ] = None,
-    max_drop: Annotated[
-        float | None,
-        typer.Option(
-            "--max-drop",
-            min=0.0,
-            help="How far the score may fall below the float network's, in the metric's unit. Default: 0.5; of agreement 3, of noise 5.",
-        ),
-    ] = None,
-    report: Annotated[
-        Path | None,
-        typer.Option(
-            "--report",
-            metavar="FILE.html",
-            help="Also write a page that shows layers, noise, ranges and the search.",
-        ),
-        WRITTEN,
-    ] = None,
-    export: Annotated[
-        Path | None,
-        typer.Option(
-            "--export",
-            metavar="FILE.onnx",
-            help="Also write standard ONNX with QuantizeLinear and DequantizeLinear nodes.",
-        ),
-        WRITTEN,
-    ] = None,
+    engine_file: EngineFile = None,
+    evaluate: Evaluate = None,
+    metric: Metric = None,
+    max_drop: MaxDrop = None,
+    report: ReportFile = None,
+    export: ExportFile = None,
     json: JsonTarget = None,
 ) -> None:
     """Make a model INT8 without losing more accuracy than allowed."""
@@ -87,30 +95,21 @@ def quantize(
         check_export(model, export)
     start = perf_counter()
     demand = Demand.of(None, metric, max_drop)
-
-    def prepare(session: BuildSession) -> None:
-        precision = {*session.config.precision, "int8"}
-        session.config = BuildConfig.of(session.config, {"precision": precision})
-        session.demand = demand
-        if evaluate is not None:
-            imported = session.import_model()
-            types = {t.name: t.type for t in imported.inputs}
-            demand.evaluate = evaluation_of(
-                evaluate, types, {t.name: t.array for t in imported.fixed}
-            )
-
-    session, engine, _ = build_session(model, build, output, Given(), prepare)
+    session, engine, _ = build_session(
+        model, build, output, Given(), partial(_prepare, demand=demand, evaluate=evaluate)
+    )
     made = quantized_of(session, engine)
     engine_bytes = engine.save(path)
     if report is not None:
         made.save_report(report)
     if export is not None:
         made.export(export)
-    _show(made, output)
     seconds = perf_counter() - start
+    _show(made, output)
     output.line(f"time       {seconds:.1f} s, {len(made.trials)} engines judged")
     output.line(f"engine     {path} ({size(engine_bytes)})")
-    for name, file in (("report", report), ("export", export)):
+    files = {"report": report, "export": export}
+    for name, file in files.items():
         if file is not None:
             output.line(f"{name:10} {file}")
     output.data(
@@ -118,19 +117,37 @@ def quantize(
             "model": str(model),
             "engine": str(path),
             "engine_bytes": engine_bytes,
-            "metric": made.metric,
-            "reference": made.reference,
-            "score": made.score,
-            "allowed": made.allowed,
-            "summary": made.summary,
-            "trials": [asdict(t) for t in made.trials],
-            "noise_db": dict(made.noise),
-            "reasons": dict(made.reasons),
             "seconds": seconds,
-            "report": None if report is None else str(report),
-            "export": None if export is None else str(export),
+            **{name: None if file is None else str(file) for name, file in files.items()},
+            **_data(made),
         }
     )
+
+
+def _prepare(session: BuildSession, demand: Demand, evaluate: str | None) -> None:
+    """Permit INT8, and say what is asked of accuracy."""
+    precision = {*session.config.precision, "int8"}
+    session.config = BuildConfig.of(session.config, {"precision": precision})
+    session.demand = demand
+    if evaluate is not None:
+        imported = session.import_model()
+        types = {t.name: t.type for t in imported.inputs}
+        fixed = {t.name: t.array for t in imported.fixed}
+        demand.evaluate = evaluation_of(evaluate, types, fixed)
+
+
+def _data(made: Quantized) -> dict[str, Any]:
+    return {
+        "metric": made.metric,
+        "reference": made.reference,
+        "score": made.score,
+        "allowed": made.allowed,
+        "summary": made.summary,
+        "trials": [asdict(t) for t in made.trials],
+        "repairs": list(made.repairs),
+        "noise_db": dict(made.noise),
+        "reasons": dict(made.reasons),
+    }
 
 
 def _show(made: Quantized, output: Output) -> None:
@@ -146,6 +163,8 @@ def _show(made: Quantized, output: Output) -> None:
         for layer, db in list(made.noise.items())[:LOUDEST]:
             table.add_row(layer, f"{db:.1f}", _precision(made, layer))
         output.table(table)
+    for repair in made.repairs:
+        output.line(f"repair     {repair}")
     output.line(f"precision  {made.summary}")
     output.line(
         f"accuracy   {made.metric} {made.score:.2f}, {made.reference:.2f} in floats; "

@@ -14,7 +14,6 @@ import numpy as np
 
 from camshaft.errors import CalibrationError
 from camshaft.ir.graph import Graph, Node, Tensor
-from camshaft.ops import CONV
 from camshaft.quant.apart.choice import Apart, Quantizer, with_fixed_range
 from camshaft.quant.apart.products import choices, sampled
 from camshaft.quant.apart.sample import RowSample
@@ -245,10 +244,10 @@ class ImplicitQuantization:
 
     def _rounds(self, node: Node) -> bool:
         """Whether a node's weights are rounded by data: those of a convolution of images or rows that are not split."""
-        watched = self._watched is not None and node.args[0].name in self._watched.names
-        return (
-            node.op is CONV and watched and node.args[0].name not in self.apart and is_small(node)
-        )
+        form, name = node.op.int8, node.args[0].name
+        watched = self._watched is not None and name in self._watched.names
+        sums = form is not None and form.mean_shift is not None
+        return sums and watched and name not in self.apart and is_small(node)
 
     def _is_free(self, plan: QuantizationPlan, name: str) -> bool:
         """Whether data alone say what the range of a tensor is."""
