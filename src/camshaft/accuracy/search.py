@@ -226,9 +226,11 @@ class AccuracySearch:
         decision: Decision,
         judge: Judge,
         allowed: float,
-        as_float: Callable[[], Decision],
+        as_float: Callable[[], Decision] | None,
     ) -> Decision:
-        """The fastest decision whose score is at least `allowed`.  as_float: makes that without INT8."""
+        """The fastest decision whose score is at least `allowed`.
+
+        as_float: makes that without INT8, which is the last resort; None where some layers must be INT8."""
         units = units_of(self.probe.graph, decision.attempt)
         if not units or self._judged(judge, decision, "all permitted layers in INT8") >= allowed:
             return decision
@@ -263,8 +265,13 @@ class AccuracySearch:
                 return Decision(made.attempt, made.tuned, f"{made.summary}; {told}")
             count += max(1, count // 4)
         self.account.noise = dict(ranking.known)
-        self.noisy.clear()
-        made = as_float()
+        if as_float is None:
+            keep(len(units))
+            made = self.choose()
+        else:
+            self.noisy.clear()
+            made = as_float()
+        self._judged(judge, made, "all permitted layers in float", len(units))
         worst = ", ".join(" + ".join(u) for u in order[:3])
         told = f"no INT8 engine has {judge.name} {allowed:.2f}; most in the way: {worst}"
         return Decision(made.attempt, made.tuned, f"{made.summary}; {told}")

@@ -314,7 +314,8 @@ class PrecisionSearch:
         with self.stage("measuring accuracy", report=False):
             if self.judged.demand is not None:
                 judge, allowed = self.judged.judge(probe)
-                return search.within(made, judge, allowed, lambda: self._float(as_float))
+                last = None if self._requires_int8 else lambda: self._float(as_float)
+                return search.within(made, judge, allowed, last)
             if not self.builder.times or not self._seen:
                 return made
             return search.without_loudest(made, self.builder.tune(as_float.graph, "tuning fp32"))
