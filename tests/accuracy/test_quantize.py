@@ -118,6 +118,11 @@ def test_report_and_export(tight: camshaft.Quantized, tmp_path: Path) -> None:
     tight.save_report(tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
     assert "conv1" in page and "loudest" in page and "http" not in page.partition("<svg")[0]
+    assert "clipped" in page or "range" in page
+    assert tight.session.account is not None
+    shown = {h.tensor: h for h in tight.session.account.histograms}
+    assert sum(shown["x"].counts) == 8 * 32 * 10 * 10
+    assert shown["x"].edges[0] < -3 and shown["x"].edges[-1] > 3
     tight.export(tmp_path / "qdq.onnx")
     feeds = images(1, seed=4)[0]
     session = onnxruntime.InferenceSession(

@@ -16,6 +16,7 @@ import numpy as np
 
 from camshaft.accuracy.judge import Agreement, Feeds, Judge, Run, chooses, said_of
 from camshaft.accuracy.noise import Outputs, Ranking, Unit, decibels, noise_ratio
+from camshaft.accuracy.ranges import Distribution
 from camshaft.accuracy.repairs import Repair, Repairs
 from camshaft.builder.engine_builder import Builder, Tuned
 from camshaft.builder.precision import Attempt, Decision, Quantize
@@ -47,17 +48,6 @@ class Trial:
     kept: int
     score: float
     time_us: float | None = None
-
-
-@dataclass(frozen=True)
-class Distribution:
-    """The values of a tensor in calibration data, and the range chosen for it: counts between edges."""
-
-    tensor: str
-    counts: tuple[float, ...]
-    edges: tuple[float, ...]
-    low: float
-    high: float
 
 
 @dataclass

@@ -13,7 +13,7 @@ import numpy as np
 
 from camshaft.accuracy.demand import Demand
 from camshaft.accuracy.judged import Judged
-from camshaft.accuracy.ranges import best_ranges
+from camshaft.accuracy.ranges import best_ranges, distributions
 from camshaft.accuracy.repairs import Repairs
 from camshaft.accuracy.search import FEW, AccuracySearch
 from camshaft.builder.engine_builder import Builder, Tuned
@@ -258,6 +258,8 @@ class PrecisionSearch:
         as_float = Attempt(graph, None, quantization.plan(_layers(graph)).reasons)
         repairs = Repairs(quantization, by_hand=self.config.calibrator != "auto")
         made = self._accurate(as_float, quantize, simulate, noisy, repairs)
+        if self.judged.demand is not None:
+            self.judged.account.histograms = distributions(quantization)
         corrects = self.config.bias_correction and self.calibration is None
         if corrects and made.attempt.quantized is not None:
             summary = f"{made.summary}; biases not corrected, which takes calibration data"

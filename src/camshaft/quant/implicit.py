@@ -26,7 +26,7 @@ from camshaft.quant.calibration.calibrate import (
     solve_ranges,
 )
 from camshaft.quant.calibration.magnitudes import largest_of
-from camshaft.quant.calibration.observers import HistogramKernel, numpy_histogram
+from camshaft.quant.calibration.observers import HistogramKernel, Observer, numpy_histogram
 from camshaft.quant.calibration.solvers import Solver, solvers_named
 from camshaft.quant.channels.equalize import Equalized, equalized
 from camshaft.quant.channels.extremes import ChannelExtremes
@@ -230,6 +230,15 @@ class ImplicitQuantization:
                 self._weights.replace(w, scaled, before)
 
         return undo
+
+    def interval(self, group: str) -> tuple[float, float]:
+        """Least and greatest value that a group of tensors can have as u8."""
+        low, high = quantization_params(self.plan(), self.ranges, self.by_hand)[group].interval
+        return float(low), float(high)
+
+    def observed(self, name: str) -> Observer | None:
+        """What calibration saw of a tensor; None where it did not look."""
+        return None if self._watched is None else self._watched.observers.get(name)
 
     def groups_of(self, layers: Iterable[str]) -> list[str]:
         """Groups of tensors with one range that products of these source layers read, of those that data alone decide."""

@@ -229,3 +229,14 @@ class Observer:
         """
         low, high = (int(max(0.0, m) / self.width) for m in (-self.minimum, self.maximum))
         return self._counts[ZERO - low : ZERO][::-1].copy(), self._counts[ZERO + 1 :][:high].copy()
+
+    def coarse(self, bins: int) -> tuple[np.ndarray, np.ndarray]:
+        """A histogram for people: int64 [bins] and edges float64 [bins + 1] over [minimum, maximum].  Values of one fine bin
+        count at its middle."""
+        low, high = min(self.minimum, 0.0), max(self.maximum, 0.0)
+        places = np.flatnonzero(self._counts)
+        middles = np.clip((places - ZERO) * self.width, low, high)
+        counts, edges = np.histogram(
+            middles, bins, (low, high or low + 1.0), weights=self._counts[places]
+        )
+        return counts.astype(np.int64), edges
