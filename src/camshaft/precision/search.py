@@ -150,6 +150,8 @@ class PrecisionSearch:
 
     def _decided(self, graph: Graph) -> Decision:
         """The decision between FP32 and INT8."""
+        if self.demand is not None:
+            self._given.refuse_demand(graph)
         if is_quantized(graph):
             return self._explicit(graph)
         few = few_bits(self.config, graph, self._given.ranges)
@@ -187,8 +189,13 @@ class PrecisionSearch:
         fixed = self._calibrated(graph)
         if not self._seen:
             return fixed
+        account = self.judged.account
+        of_fixed = account.chosen, account.score
         dynamic = replace(dynamic, apart=dynamic.apart_of(self._samples))
-        return self._more_exact(graph, fixed, self._without_data(dynamic), self._seen[:FEW])
+        taken = self._more_exact(graph, fixed, self._without_data(dynamic), self._seen[:FEW])
+        if taken.attempt is fixed.attempt:
+            account.chosen, account.score = of_fixed
+        return taken
 
     def _more_exact(
         self, graph: Graph, fixed: Decision, by_row: Decision, batches: Sequence[Feeds]
@@ -314,7 +321,8 @@ class PrecisionSearch:
         with self.stage("measuring accuracy", report=False):
             if self.judged.demand is not None:
                 judge, allowed = self.judged.judge(probe)
-                return search.within(made, judge, allowed, lambda: self._float(as_float))
+                least = choose if self._requires_int8 else lambda: self._float(as_float)
+                return search.within(made, judge, allowed, least)
             if not self.builder.times or not self._seen:
                 return made
             return search.without_loudest(made, self.builder.tune(as_float.graph, "tuning fp32"))
