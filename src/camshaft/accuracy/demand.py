@@ -31,7 +31,8 @@ class Demand:
         max_drop: float | None,
     ) -> Demand:
         """ConfigError for a drop that is no number of at least 0, or what cannot be samples."""
-        if max_drop is not None and not (isinstance(max_drop, int | float) and max_drop >= 0):
+        is_number = isinstance(max_drop, int | float) and not isinstance(max_drop, bool)
+        if max_drop is not None and not (is_number and max_drop >= 0):
             raise ConfigError(
                 f"max_drop is {max_drop!r}; give a number of at least 0, in the metric's unit"
             )

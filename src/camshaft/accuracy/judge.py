@@ -61,17 +61,25 @@ class Scored(Judge):
     def __post_init__(self) -> None:
         self.name = getattr(self.function, "__name__", type(self.function).__name__)
 
+    def prepare(self, run: Run) -> None:
+        super().prepare(run)
+        if math.isinf(self.reference):
+            raise ConfigError(
+                f"evaluate: {self.name} returned {self.reference} for the float network, beside which no drop can be "
+                "told; return a finite number, larger is better"
+            )
+
     def score(self, run: Run) -> float:
         value = self.function(run)
         try:
-            number = float(value)
+            number = math.nan if isinstance(value, str | bytes) else float(value)
         except (TypeError, ValueError):
             raise ConfigError(
                 f"evaluate: {self.name} returned {type(value).__name__}; return one number, larger is better"
             ) from None
         if math.isnan(number):
             raise ConfigError(
-                f"evaluate: {self.name} returned NaN; return a number, larger is better"
+                f"evaluate: {self.name} returned {value!r}; return a number, larger is better"
             )
         return number
 
@@ -92,20 +100,23 @@ class Labelled(Judge):
         right = total = 0
         for number, (feeds, given) in enumerate(self.samples):
             scores = _scores(run(feeds), number)
-            labels = np.asarray(given).reshape(-1)
+            labels = _labels(given, number)
             if labels.dtype.kind not in "iu" or len(labels) != len(scores):
                 raise ConfigError(
                     f"evaluate: sample {number} has labels {labels.dtype}{list(labels.shape)} for {len(scores)} rows of "
                     "scores; give an integer for each row"
                 )
-            if ((labels < 0) | (labels >= scores.shape[1])).any():
+            outside = labels[(labels < 0) | (labels >= scores.shape[1])]
+            if len(outside):
                 raise ConfigError(
-                    f"evaluate: sample {number} has the label {int(labels.max())}; the scores are of classes 0 to "
+                    f"evaluate: sample {number} has the label {int(outside[0])}; the scores are of classes 0 to "
                     f"{scores.shape[1] - 1}"
                 )
             best = np.argsort(-scores, axis=1, kind="stable")[:, :first]
             right += int((best == labels[:, None]).any(axis=1).sum())
             total += len(labels)
+        if not total:
+            raise CalibrationError("evaluate has no label to judge by: all samples have no row")
         return 100 * right / total
 
 
@@ -128,12 +139,20 @@ class Agreement(Judge):
     def score(self, run: Run) -> float:
         got = np.concatenate([_scores(run(b), n) for n, b in enumerate(self.batches)])
         wanted = np.concatenate(self._wanted)
+        if got.shape != wanted.shape:
+            return 0.0
         rows = np.arange(len(wanted))
         order = np.argsort(-wanted, axis=1, kind="stable")
         first, second = order[:, 0], order[:, 1]
-        same = got.argmax(axis=1) == first
-        margin = wanted[rows, first] - wanted[rows, second]
-        error = got - wanted
+        same = np.argsort(-got, axis=1, kind="stable")[:, 0] == first
+        numbers = np.isfinite(wanted)
+        if not np.array_equal(wanted[~numbers], got[~numbers], equal_nan=True):
+            return 0.0
+        highest = np.where(numbers, wanted, -np.inf)
+        margin = np.where(
+            numbers[rows, first], highest[rows, first] - highest[rows, second], np.inf
+        )
+        error = np.subtract(got, wanted, out=np.zeros_like(wanted), where=numbers)
         if not np.isfinite(error).all():
             return 0.0
         deviations = math.sqrt(2) * error.std(axis=1)
@@ -171,6 +190,16 @@ def said_of(judge: Judge, score: float) -> str:
     return f"{judge.name} {score:.2f}"
 
 
+def _labels(given: Any, number: int) -> np.ndarray:
+    """Labels of a sample in one row."""
+    try:
+        return np.asarray(given).reshape(-1)
+    except ValueError as error:
+        raise ConfigError(
+            f"evaluate: the labels of sample {number} are no array: {error}"
+        ) from error
+
+
 def _scores(outputs: Outputs, number: int) -> np.ndarray:
     """Scores of classes: the first output that may hold some, [rows, classes] of float64."""
     for array in outputs.values():
@@ -193,7 +222,7 @@ def _class_scores(array: Any) -> np.ndarray | None:
     if not isinstance(array, np.ndarray) or array.dtype.kind != "f" or array.ndim < 2:
         return None
     longer = [d for d in array.shape[1:] if d != 1]
-    return array.reshape(len(array), -1) if len(longer) == 1 else None
+    return array.reshape(len(array), longer[0]) if len(longer) == 1 and longer[0] else None
 
 
 def judge_of(
@@ -231,14 +260,19 @@ def _judge(evaluate: Any, metric: str | None, batches: Sequence[Any], run: Run) 
         )
     if all(isinstance(s, tuple | list) and len(s) == 2 for s in samples):
         if metric in (None, "top1", "top5"):
+            _require_inputs([feeds for feeds, _ in samples])
             return Labelled(metric or "top1", [(feeds, labels) for feeds, labels in samples])
         samples = [feeds for feeds, _ in samples]
-    if not all(isinstance(s, Mapping) for s in samples):
-        raise ConfigError(
-            "evaluate must be a function, pairs (inputs, labels), or inputs without labels; inputs are {input name: array}"
-        )
+    _require_inputs(samples)
     if metric in ("top1", "top5"):
         raise ConfigError(f"metric {metric!r} needs labels: give evaluate=[(inputs, labels), ...]")
     if metric is None:
         metric = "agreement" if chooses(run(samples[0])) else "noise"
     return Agreement(samples) if metric == "agreement" else Noise(samples)
+
+
+def _require_inputs(samples: Sequence[Any]) -> None:
+    if not all(isinstance(s, Mapping) for s in samples):
+        raise ConfigError(
+            "evaluate must be a function, pairs (inputs, labels), or inputs without labels; inputs are {input name: array}"
+        )

@@ -8,7 +8,8 @@ layers there are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -20,6 +21,7 @@ from camshaft.accuracy.ranges import Distribution
 from camshaft.accuracy.repairs import Repair, Repairs
 from camshaft.builder.engine_builder import Builder, Tuned
 from camshaft.builder.precision import Attempt, Decision, Quantize
+from camshaft.errors import ConfigError
 from camshaft.ir.graph import Graph
 
 FEW = 4
@@ -103,6 +105,10 @@ class Probe:
         with engine.create_context(self.threads, check_finite=False) as context:
 
             def run(feeds: Feeds) -> Outputs:
+                if not isinstance(feeds, Mapping):
+                    raise ConfigError(
+                        f"evaluate: run was called with {type(feeds).__name__}; give inputs as {{input name: array}}"
+                    )
                 made = context.run(dict(feeds))
                 return {n: a.copy() if isinstance(a, np.ndarray) else a for n, a in made.items()}
 
@@ -165,7 +171,7 @@ class AccuracySearch:
             unit = ranking.next(least=SHARE * total, most=MOST_EVALUATIONS)
             if unit is None:
                 break
-            share = ranking.known[unit] / total
+            share = _share(ranking.known[unit], total)
             if costs(unit) <= WORTH * share * decision.tuned.time_us:
                 self._keep(unit, ranking.known[unit], total)
         self.account.noise = dict(ranking.known)
@@ -216,13 +222,13 @@ class AccuracySearch:
         decision: Decision,
         judge: Judge,
         allowed: float,
-        as_float: Callable[[], Decision] | None,
+        as_float: Callable[[], Decision],
     ) -> Decision:
-        """The fastest decision whose score is at least `allowed`.
-
-        as_float: makes that without INT8, which is the last resort; None where some layers must be INT8."""
+        """The fastest decision whose score is at least `allowed`.  as_float: makes that without INT8 but where it is required."""
         units = units_of(self.probe.graph, decision.attempt)
-        if not units or self._judged(judge, decision, "all permitted layers in INT8") >= allowed:
+        if not units:
+            return self._least(decision, judge, allowed, 0)
+        if self._judged(judge, decision, "all permitted layers in INT8") >= allowed:
             return decision
         if self.repairs is not None and self._repaired(units, rounds=True):
             decision = self.choose()
@@ -255,16 +261,26 @@ class AccuracySearch:
                 return Decision(made.attempt, made.tuned, f"{made.summary}; {told}")
             count += max(1, count // 4)
         self.account.noise = dict(ranking.known)
-        if as_float is None:
-            keep(len(units))
-            made = self.choose()
-        else:
-            self.noisy.clear()
-            made = as_float()
-        self._judged(judge, made, "all permitted layers in float", len(units))
+        self.noisy.update((o, "fp32: accuracy") for unit in units for o in unit)
+        made = as_float()
+        self.noisy.clear()
         worst = ", ".join(" + ".join(u) for u in order[:3])
         told = f"no INT8 engine has {judge.name} {allowed:.2f}; most in the way: {worst}"
-        return Decision(made.attempt, made.tuned, f"{made.summary}; {told}")
+        made = Decision(made.attempt, made.tuned, f"{made.summary}; {told}")
+        return self._least(made, judge, allowed, len(units))
+
+    def _least(self, decision: Decision, judge: Judge, allowed: float, kept: int) -> Decision:
+        """A decision with as little INT8 as there may be, with its score; the summary says if that is not enough."""
+        if not any(why.startswith("int8") for why in decision.attempt.reasons.values()):
+            trial = Trial("no layer in INT8", kept, judge.reference, decision.tuned.time_us)
+            self.account.trials.append(trial)
+            self.account.chosen, self.account.score = trial, trial.score
+            return decision
+        score = self._judged(judge, decision, "only what layer_precision asks for in INT8", kept)
+        if score >= allowed:
+            return decision
+        told = f"layers that layer_precision asks for in int8 have {said_of(judge, score)}, {allowed:.2f} allowed"
+        return Decision(decision.attempt, decision.tuned, f"{decision.summary}; {told}")
 
     def _repaired(self, units: Sequence[Unit], *, rounds: bool) -> bool:
         """Whether some repair was kept.  rounds: try to round weights by data, too."""
@@ -287,9 +303,15 @@ class AccuracySearch:
     def _judged(self, judge: Judge, decision: Decision, what: str, kept: int = 0) -> float:
         with self.probe.running(decision.attempt.graph) as run:
             score = judge.score(run)
-        self.account.trials.append(Trial(what, kept, score, decision.tuned.time_us))
+        spent = decision.tuned.time_us or None  # 0 where nothing is timed
+        self.account.trials.append(Trial(what, kept, score, spent))
         self.account.chosen, self.account.score = self.account.trials[-1], score
         return score
+
+
+def _share(noise: float, total: float) -> float:
+    """Share of all noise; infinite noise is all of it."""
+    return 1.0 if noise == math.inf else noise / total
 
 
 def _costs(as_float: Tuned, quantized: Tuned) -> Callable[[Unit], float]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from camshaft.config import BuildConfig
 from camshaft.errors import ConfigError
 from camshaft.ir.graph import Graph
+from camshaft.passes.qdq.few_bits import has_few_bits
+from camshaft.passes.qdq.lowering import is_quantized
 from camshaft.quant.placement import check_layer_names
 
 
@@ -51,6 +53,19 @@ class Given:
             raise ConfigError(
                 f"{' and '.join(given)} given, but the model's QuantizeLinear and DequantizeLinear "
                 "nodes say what is quantized and how: leave it out, or build the float model"
+            )
+
+    def refuse_demand(self, graph: Graph) -> None:
+        """ConfigError where accuracy is demanded, and what becomes integers is not to be chosen any more."""
+        if is_quantized(graph) or has_few_bits(graph):
+            raise ConfigError(
+                "quantize chooses which layers are INT8, but the model is quantized already: give the float model, or "
+                "use build"
+            )
+        if self.config.weight_only is not None:
+            raise ConfigError(
+                f"weight_only={self.config.weight_only!r} given to quantize, which chooses INT8 for weights and "
+                "activations: leave it out, or use build"
             )
 
 

@@ -30,13 +30,13 @@ from camshaft.config import BuildConfig
 from camshaft.errors import CalibrationError, ConfigError
 from camshaft.ir.graph import Graph
 from camshaft.machine.backend import histogram_kernel
-from camshaft.passes.half import HALF_PRECISIONS, exact_halves, with_halves
-from camshaft.passes.pipeline import fuse_casts, with_merged_siblings
+from camshaft.passes.half import HALF_PRECISIONS
 from camshaft.passes.qdq.few_bits import with_bytes
 from camshaft.passes.qdq.lowering import is_quantized, lower_quantization
 from camshaft.passes.qdq.simulate import simulated
 from camshaft.precision.few_bits import few_bits, refuse_rounding
 from camshaft.precision.given import Given, who_asks
+from camshaft.precision.variants import float_variants
 from camshaft.quant.apart.products import carried
 from camshaft.quant.apart.sample import RowSample
 from camshaft.quant.calibration.calibrate import Run
@@ -49,8 +49,6 @@ from camshaft.quant.recurrent import with_recurrent_bytes
 
 MUCH_FURTHER = 1.5
 """Of two ways to compute in INT8, one that is so much further off is not taken for its speed."""
-MERGE_SIBLINGS_FROM = 3
-"""Optimization level from which merged sibling convolutions are tried."""
 
 
 @dataclass
@@ -150,6 +148,8 @@ class PrecisionSearch:
 
     def _decided(self, graph: Graph) -> Decision:
         """The decision between FP32 and INT8."""
+        if self.demand is not None:
+            self._given.refuse_demand(graph)
         if is_quantized(graph):
             return self._explicit(graph)
         few = few_bits(self.config, graph, self._given.ranges)
@@ -159,7 +159,7 @@ class PrecisionSearch:
                 check_layer_names(graph, self.config.layer_precision)
             else:
                 self._given.refuse_needless(graph, self._asked_int8)
-            variants = self._float_variants(graph)
+            variants = float_variants(graph, self.config.optimization_level)
             announce_variants(self.builder, [graph], variants)
             tuned = fastest_float(self.builder, self.builder.tune(graph), variants)
             return Decision(Attempt(tuned.graph, None, {}), tuned, few.summary or "fp32")
@@ -187,8 +187,13 @@ class PrecisionSearch:
         fixed = self._calibrated(graph)
         if not self._seen:
             return fixed
+        account = self.judged.account
+        of_fixed = account.chosen, account.score
         dynamic = replace(dynamic, apart=dynamic.apart_of(self._samples))
-        return self._more_exact(graph, fixed, self._without_data(dynamic), self._seen[:FEW])
+        taken = self._more_exact(graph, fixed, self._without_data(dynamic), self._seen[:FEW])
+        if taken.attempt is fixed.attempt:
+            account.chosen, account.score = of_fixed
+        return taken
 
     def _more_exact(
         self, graph: Graph, fixed: Decision, by_row: Decision, batches: Sequence[Feeds]
@@ -303,7 +308,7 @@ class PrecisionSearch:
                 self.builder,
                 as_float,
                 quantize,
-                self._float_variants(as_float.graph),
+                float_variants(as_float.graph, self.config.optimization_level),
                 int8_required=self._requires_int8,
             )
 
@@ -316,8 +321,8 @@ class PrecisionSearch:
         with self.stage("measuring accuracy", report=False):
             if self.judged.demand is not None:
                 judge, allowed = self.judged.judge(probe)
-                last = None if self._requires_int8 else lambda: self._float(as_float)
-                return search.within(made, judge, allowed, last)
+                least = choose if self._requires_int8 else lambda: self._float(as_float)
+                return search.within(made, judge, allowed, least)
             if not self.builder.times or not self._seen:
                 return made
             return search.without_loudest(made, self.builder.tune(as_float.graph, "tuning fp32"))
@@ -325,21 +330,12 @@ class PrecisionSearch:
     def _float(self, as_float: Attempt) -> Decision:
         """The float graph, where no other is accurate enough."""
         graph = as_float.graph
-        tuned = fastest_float(self.builder, self.builder.tune(graph), self._float_variants(graph))
+        tuned = fastest_float(
+            self.builder,
+            self.builder.tune(graph),
+            float_variants(graph, self.config.optimization_level),
+        )
         return Decision(replace(as_float, graph=tuned.graph), tuned, "fp32")
-
-    def _float_variants(self, graph: Graph) -> list[Graph]:
-        """Other graphs of the same meaning that may be faster: with sibling convolutions merged, and with weights
-        that are half floats stored so."""
-        level = self.config.optimization_level
-        if level < MERGE_SIBLINGS_FROM:
-            return []
-        merged = with_merged_siblings(graph)
-        variants = [] if merged is graph else [merged]
-        halves = exact_halves(graph)
-        if halves:
-            variants.append(fuse_casts(with_halves(graph, halves), level=level))
-        return variants
 
     def _find_ranges(self, quantization: ImplicitQuantization) -> None:
         config = self.config

@@ -51,6 +51,8 @@ class Curvature:
 
     def add(self, x: np.ndarray) -> None:
         """A batch [N, H, W, C]."""
+        if not x.size:
+            return
         if self.factors is not None:
             x = x * self.factors
         (r, s), node = self._taps, self.node
@@ -85,24 +87,42 @@ class Curvature:
 
 
 class _Moments:
-    """Sums of vectors and of their products."""
+    """Covariance of vectors that come in parts.
+
+    Each part is taken about its own mean, and parts are joined by the distance of their means, so that nothing cancels
+    where values are large beside how they vary (T. Chan, G. Golub, R. LeVeque, Updating Formulae and a Pairwise Algorithm
+    for Computing Sample Variances, 1979).  `_unit` keeps squares within float32: a power of 2 near the first values.
+    """
 
     def __init__(self, groups: int, columns: int) -> None:
-        self.products = np.zeros((groups, columns, columns), np.float32)
-        self.sums = np.zeros((groups, columns))
-        self.rows = 0
+        self._products = np.zeros((groups, columns, columns), np.float32)
+        self._mean = np.zeros((groups, columns))
+        self._unit = 0.0
+        self._rows = 0
 
     def add(self, vectors: np.ndarray) -> None:
         """float32 [groups, rows, n]."""
-        self.products += np.matmul(vectors.transpose(0, 2, 1), vectors)
-        self.sums += vectors.sum(axis=1, dtype=np.float64)
-        self.rows += vectors.shape[1]
+        rows = vectors.shape[1]
+        mean = vectors.mean(axis=1, dtype=np.float64)
+        distance, all_rows = mean - self._mean, self._rows + rows
+        apart = distance * np.sqrt(self._rows * rows / all_rows)
+        own = vectors - mean[:, None]
+        parts = np.concatenate([own, apart[:, None]], axis=1)
+        self._unit = self._unit or _power_of_two(float(np.abs(parts).max()))
+        parts = (parts / (self._unit or 1.0)).astype(np.float32)
+        self._products += np.matmul(parts.transpose(0, 2, 1), parts)
+        self._mean += distance * (rows / all_rows)
+        self._rows = all_rows
 
     @property
     def covariance(self) -> np.ndarray:
-        means = self.sums / max(self.rows, 1)
-        square = self.products.astype(np.float64) / max(self.rows, 1)
-        return np.asarray(square - means[:, :, None] * means[:, None, :])
+        square = self._products.astype(np.float64) / max(self._rows, 1)
+        return np.asarray(square * self._unit**2)
+
+
+def _power_of_two(value: float) -> float:
+    """The power of two next to a value, 0 for 0."""
+    return float(np.exp2(np.frexp(value)[1])) if value else 0.0
 
 
 def columns_of(node: Node) -> int:

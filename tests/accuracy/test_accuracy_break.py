@@ -1,0 +1,112 @@
+"""What `quantize` says of scores and faults, and data that strain the measures of accuracy."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from camshaft.accuracy.judge import Agreement, judge_of
+from camshaft.accuracy.quantize import Quantized, quantize
+from camshaft.errors import CalibrationError, ConfigError
+from camshaft.quant.gptq import Curvature, rounded
+from camshaft.quant.scheme import quantize as levels_of
+from camshaft.quant.scheme import weight_params
+from onnx_models import two_convs
+
+RNG = np.random.default_rng(0)
+BATCHES = [{"x": RNG.standard_normal((1, 4, 9, 9)).astype(np.float32)} for _ in range(4)]
+ALL_INT8 = {"a": "int8", "b": "int8"}
+
+
+def made(**options: Any) -> Quantized:
+    given = {"calibration": BATCHES, "optimization_level": 1, "threads": 1, **options}
+    return quantize(two_convs(), **given)
+
+
+def test_the_float_engine_has_the_float_network_s_score() -> None:
+    found = made(max_drop=0)
+    assert "no INT8 engine" in found.summary
+    assert found.score == found.reference and found.trials[-1].what == "no layer in INT8"
+
+
+def test_layers_that_must_be_int8_are_judged_too() -> None:
+    found = made(max_drop=0, layer_precision=ALL_INT8)
+    assert found.score < found.allowed and "layer_precision asks for" in found.summary
+    assert all(why.startswith("int8") for why in found.reasons.values())
+
+
+def test_no_other_layer_stays_int8_beside_one_that_must_be_where_that_is_not_enough() -> None:
+    found = made(max_drop=0, layer_precision={"a": "int8"})
+    assert found.reasons["a"].startswith("int8") and found.reasons["b"].startswith("fp32")
+    assert found.score < found.allowed and "layer_precision asks for" in found.summary
+
+
+def test_quantized_models_are_refused() -> None:
+    with pytest.raises(ConfigError, match="quantized already"):
+        quantize(made().to_onnx(), evaluate=BATCHES, optimization_level=1, threads=1)
+
+
+def test_weight_only_is_refused() -> None:
+    with pytest.raises(ConfigError, match="weight_only"):
+        made(weight_only="int8", calibration=None, evaluate=BATCHES)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"max_drop": True}, "max_drop is True"),
+        ({"evaluate": lambda run: math.inf}, "inf for the float network"),
+        ({"evaluate": lambda run: "0.5"}, "returned '0.5'"),
+        ({"evaluate": lambda run: len(run(BATCHES[0]["x"]))}, "run was called with ndarray"),
+        ({"evaluate": [(BATCHES[0]["x"], np.zeros(1, int))]}, "inputs are"),
+    ],
+)
+def test_faults_are_named(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        made(**options)
+
+
+@pytest.mark.parametrize(
+    ("labels", "rows", "said"),
+    [([[1], [1, 2]], 2, "no array"), ([0, -3], 2, "label -3"), (np.zeros(0, int), 0, "no label")],
+)
+def test_labels_that_say_nothing_are_named(labels: Any, rows: int, said: str) -> None:
+    scores = {"y": np.zeros((rows, 4), np.float32)}
+    with pytest.raises((ConfigError, CalibrationError), match=said):
+        judge_of([({"x": np.zeros(1)}, labels)], None, [], lambda feeds: scores)
+
+
+def test_masked_scores_agree() -> None:
+    wanted = {"y": np.array([[1.0, -np.inf, 0.0], [np.inf, 2.0, 1.0]], np.float32)}
+    judge = Agreement([{}])
+    judge.prepare(lambda feeds: wanted)
+    assert judge.score(lambda feeds: wanted) == 100
+    assert judge.score(lambda feeds: {"y": np.zeros((2, 3), np.float32)}) == 0
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        lambda n: 1e4 + 0.1 * n,
+        lambda n: 123.456 + 0 * n,
+        lambda n: 1e20 * n,
+        lambda n: 1e-22 * n,
+        lambda n: n[:0],
+    ],
+)
+def test_weights_are_rounded_by_values_of_any_size(values: Any) -> None:
+    rng = np.random.default_rng(1)
+    weight = rng.standard_normal((4, 3, 3, 32)).astype(np.float32)
+    attrs = {"groups": 1, "strides": (1, 1), "dilations": (1, 1), "pads": (0, 0, 0, 0)}
+    node: Any = SimpleNamespace(args=[None, weight], attrs=attrs)
+    seen = Curvature(node, None, 6)
+    for _ in range(6):
+        seen.add(values(rng.standard_normal((2, 9, 11, 32)).astype(np.float32)).astype(np.float32))
+    params = weight_params(weight, 0)
+    before = levels_of(weight, params)
+    assert np.isfinite(seen.covariance).all()
+    assert np.abs(rounded(weight, params, before, seen).astype(int) - before).max() <= 2
