@@ -60,7 +60,7 @@ def test_weight_only_is_refused() -> None:
     [
         ({"max_drop": True}, "max_drop is True"),
         ({"evaluate": lambda run: math.inf}, "inf for the float network"),
-        ({"evaluate": lambda run: "0.5"}, "returned '0.5'"),
+        ({"evaluate": lambda run: "0.5"}, "returned str"),
         ({"evaluate": lambda run: len(run(BATCHES[0]["x"]))}, "run was called with ndarray"),
         ({"evaluate": [(BATCHES[0]["x"], np.zeros(1, int))]}, "inputs are"),
     ],

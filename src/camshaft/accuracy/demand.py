@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 from camshaft.accuracy.judge import Feeds, Judge, Run, judge_of
@@ -31,8 +32,8 @@ class Demand:
         max_drop: float | None,
     ) -> Demand:
         """ConfigError for a drop that is no number of at least 0, or what cannot be samples."""
-        is_number = isinstance(max_drop, int | float) and not isinstance(max_drop, bool)
-        if max_drop is not None and not (is_number and max_drop >= 0):
+        is_number = isinstance(max_drop, Real) and not isinstance(max_drop, bool)
+        if max_drop is not None and not (is_number and float(max_drop) >= 0):
             raise ConfigError(
                 f"max_drop is {max_drop!r}; give a number of at least 0, in the metric's unit"
             )
@@ -42,7 +43,7 @@ class Demand:
                     f"evaluate is of type {type(evaluate).__name__}; give a function, or a list of pairs (inputs, labels)"
                 )
             evaluate = list(evaluate)
-        return Demand(evaluate, metric, max_drop)
+        return Demand(evaluate, metric, None if max_drop is None else float(max_drop))
 
     @property
     def inputs(self) -> list[Feeds]:

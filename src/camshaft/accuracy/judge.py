@@ -63,30 +63,35 @@ class Scored(Judge):
 
     def prepare(self, run: Run) -> None:
         super().prepare(run)
-        if math.isinf(self.reference):
+        if not math.isfinite(self.reference):
             raise ConfigError(
                 f"evaluate: {self.name} returned {self.reference} for the float network, beside which no drop can be "
                 "told; return a finite number, larger is better"
             )
 
+    @property
+    def default_drop(self) -> float:
+        raise ConfigError(
+            f"evaluate is the function {self.name}, whose unit only you know: say max_drop in it"
+        )
+
     def score(self, run: Run) -> float:
+        """NaN, as of answers that are none, is worse than all."""
         value = self.function(run)
         try:
-            number = math.nan if isinstance(value, str | bytes) else float(value)
+            if isinstance(value, str | bytes):
+                raise TypeError
+            number = float(value)
         except (TypeError, ValueError):
             raise ConfigError(
                 f"evaluate: {self.name} returned {type(value).__name__}; return one number, larger is better"
             ) from None
-        if math.isnan(number):
-            raise ConfigError(
-                f"evaluate: {self.name} returned {value!r}; return a number, larger is better"
-            )
-        return number
+        return -math.inf if math.isnan(number) else number
 
 
 @dataclass
 class Labelled(Judge):
-    """Classification: per cent of labels among the largest scores of the first output.
+    """Classification: per cent of labels among the largest scores of the output that has some.
 
     samples: (inputs, labels) each; labels are integers, one for each row of the output.
     """
@@ -201,11 +206,16 @@ def _labels(given: Any, number: int) -> np.ndarray:
 
 
 def _scores(outputs: Outputs, number: int) -> np.ndarray:
-    """Scores of classes: the first output that may hold some, [rows, classes] of float64."""
-    for array in outputs.values():
-        scores = _class_scores(array)
-        if scores is not None:
-            return scores.astype(np.float64)
+    """Scores of classes: the output that may hold some, [rows, classes] of float64."""
+    able = {n: _class_scores(a) for n, a in outputs.items()}
+    found = {n: scores for n, scores in able.items() if scores is not None}
+    if len(found) > 1:
+        raise ConfigError(
+            f"evaluate: {' and '.join(map(repr, found))} may all be scores of classes; give a function as evaluate, or "
+            "metric='noise'"
+        )
+    for scores in found.values():
+        return scores.astype(np.float64)
     raise ConfigError(
         f"evaluate: the model has no output of class scores [rows, classes] (sample {number}); give a function "
         "as evaluate, or metric='noise'"

@@ -91,7 +91,7 @@ def quantize(
     metric: "top1" or "top5" with labels; "agreement" (per cent of first choices that stay) or "noise" (100 less the error
         of the outputs, per cent root mean square) without.
     max_drop: how far the score may fall below the float network's, in the metric's unit; by default half a point,
-        of agreement 3, of noise 5.
+        of agreement 3, of noise 5.  To be said beside a function.
 
     Layers whose noise at the outputs is largest stay float (or BF16, where that is permitted), as few as are needed.  If no
     INT8 engine holds what was asked, the result is the float engine, and `summary` says which layers stand in the way.

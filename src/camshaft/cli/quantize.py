@@ -52,7 +52,7 @@ MaxDrop = Annotated[
         "--max-drop",
         min=0.0,
         help="How far the score may fall below the float network's, in the metric's unit. Default: 0.5; of agreement "
-        "3, of noise 5.",
+        "3, of noise 5; to be said beside a function.",
     ),
 ]
 ReportFile = Annotated[
@@ -100,12 +100,12 @@ def quantize(
     )
     made = quantized_of(session, engine)
     engine_bytes = engine.save(path)
+    _show(made, output)
     if report is not None:
         made.save_report(report)
     if export is not None:
         made.export(export)
     seconds = perf_counter() - start
-    _show(made, output)
     output.line(f"time       {seconds:.1f} s, {len(made.trials)} engines judged")
     output.line(f"engine     {path} ({size(engine_bytes)})")
     files = {"report": report, "export": export}
