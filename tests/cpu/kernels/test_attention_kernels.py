@@ -21,6 +21,7 @@ from camshaft.ir.types import f32, f64, row_major_strides, u8
 from camshaft.ops import ATTENTION
 from kernel_harness import SymbolicKernel, at_sizes, operand_of, params_of, run_kernel
 from targets import each_target
+from thinning import every_second
 
 TACTIC = Attention()
 Shape = tuple[int, ...]
@@ -76,9 +77,7 @@ SIZES = [(1, 1, 1, 1), (1, 40, 8, 8), (5, 7, 3, 5), (37, 23, 16, 17), (64, 64, 6
 
 
 @each_target
-@pytest.mark.parametrize("size", SIZES, ids=str)
-@pytest.mark.parametrize("keys", [None, 32], ids=["one tile", "several"])
-@pytest.mark.parametrize("packed", [False, True], ids=["", "packed"])
+@every_second(("size", SIZES), ("keys", [None, 32]), ("packed", [False, True]))
 def test_sizes(target: CpuTarget, size: Shape, keys: int | None, packed: bool) -> None:
     s, t, h, g = size
     changed = {"packed": packed, "tiles": 2, **({} if keys is None else {"keys": keys})}

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pytest
 
 from camshaft.backends.base import KernelSpec, Operand
 from camshaft.backends.cpu.pool.window import PoolWindow
@@ -20,6 +19,7 @@ from camshaft.ops import POOL
 from camshaft.ops.common import window_extent
 from kernel_harness import SymbolicKernel, at_sizes
 from targets import each_target
+from thinning import every_second
 
 N = extent_of(Symbol("n", 1, 1, 5))
 H = extent_of(Symbol("h", 7, 14, 40))
@@ -122,8 +122,7 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("layer", LAYERS, ids=repr)
+@every_second(("layer", LAYERS), ("kind", list(KINDS)))
 @each_target
 def test_open_windows(target: CpuTarget, layer: Layer, kind: str) -> None:
     zero = {"x_zero_point": 7} if kind != "max" and layer.dtype is not f32 else {}
