@@ -26,6 +26,7 @@ from graph_checks import feeds
 from onnx_models import encoder_layer
 from script_models import text_model
 from small_nets import NETS, Net, deconvolution
+from thinning import every_second
 
 QUICK = {"optimization_level": 1, "threads": 1}
 Arrays = Mapping[str, np.ndarray]
@@ -92,7 +93,7 @@ def batches_of(graph: Graph, how_many: int = 3) -> list[Arrays]:
     return [feeds(graph, seed) for seed in range(how_many)]
 
 
-@pytest.mark.parametrize("net", NETS, ids=lambda n: n.__name__)
+@every_second(("net", NETS))
 def test_small_nets(net: Callable[[], Graph]) -> None:
     graph = net()
     interleaves = net is deconvolution  # which comes back as a concatenation, transposed

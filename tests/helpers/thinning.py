@@ -24,4 +24,6 @@ def every_second(*axes: tuple[str, Sequence[Any]]) -> pytest.MarkDecorator:
 
 
 def _told(value: Any) -> str:
-    return value.__name__ if isinstance(value, type) else str(getattr(value, "name", value))
+    if isinstance(value, tuple):
+        return "-".join(map(_told, value))
+    return str(getattr(value, "__name__", getattr(value, "name", value)))

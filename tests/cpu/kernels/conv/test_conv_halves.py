@@ -28,6 +28,7 @@ from grouped_cases import (
 )
 from kernel_harness import SymbolicKernel, params_of
 from machine_code import inner_loop, spills
+from thinning import every_second
 
 DIRECT, GROUPED = ConvDirect(), ConvGrouped()
 TYPES = [(bf16, bf16), (f16, f16), (f32, bf16), (f32, f16)]
@@ -78,9 +79,9 @@ GROUPS = (
 )
 
 
-@pytest.mark.parametrize("name", CASES)
-@each_quick
-def test_direct(target: CpuTarget, name: str, types: tuple[DType, DType]) -> None:
+@every_second(("name", list(CASES)), ("quick", QUICK))
+def test_direct(name: str, quick: tuple[CpuTarget, tuple[DType, DType]]) -> None:
+    target, types = quick
     given = problem(CASES[name], integer=False, types=types)
     candidates = first_and_last(params_of(DIRECT, given.spec, target, 2))
     for n, params in enumerate(candidates if target == AVX2 else candidates[:1]):
