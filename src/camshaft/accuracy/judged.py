@@ -17,8 +17,9 @@ from camshaft.quant.deviation import MOST_KEPT
 
 @dataclass
 class Judged:
-    """quick: a builder of engines whose kernels are not timed.  demand: what is asked, None: nothing."""
+    """builder: of the engine that is wanted.  quick: makes one of engines whose kernels are not timed.  demand: what is asked, None: nothing."""
 
+    builder: Builder
     quick: Callable[[], Builder]
     threads: int
     demand: Demand | None
@@ -37,7 +38,7 @@ class Judged:
                 raise CalibrationError(
                     "nothing to measure accuracy on: give calibration data (calibration=), or samples as evaluate"
                 )
-            self._probe = Probe(self.quick(), self.threads, graph, inputs)
+            self._probe = Probe(self.builder, self.quick(), self.threads, graph, inputs)
         return self._probe
 
     def judge(self, probe: Probe) -> tuple[Judge, float]:
@@ -54,7 +55,7 @@ class Judged:
             return True
         probe = self.probe(graph, batches)
         judge, allowed = self.judge(probe)
-        with probe.running(halved.attempt.graph) as run:
+        with probe.running_tuned(halved.tuned) as run:
             score = judge.score(run)
         trial = Trial("with half floats", 0, score, halved.tuned.time_us)
         self.account.trials.append(trial)

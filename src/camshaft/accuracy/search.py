@@ -23,6 +23,7 @@ from camshaft.builder.engine_builder import Builder, Tuned
 from camshaft.builder.precision import Attempt, Decision, Quantize
 from camshaft.errors import ConfigError
 from camshaft.ir.graph import Graph
+from camshaft.runtime.engine import Engine
 
 FEW = 4
 """Batches on which noise is measured."""
@@ -84,9 +85,10 @@ class Account:
 class Probe:
     """Runs graphs on data, with kernels that are not timed.
 
-    quick: builder of such engines.  all_batches: inputs to run them on.
+    builder: of the engine that is wanted.  quick: of those whose kernels are not timed.  all_batches: inputs to run them on.
     """
 
+    builder: Builder
     quick: Builder
     threads: int
     graph: Graph
@@ -102,6 +104,23 @@ class Probe:
     def running(self, graph: Graph) -> Iterator[Run]:
         """A function that runs a graph."""
         engine = self.quick.finish(self.quick.tune(graph), self.quick.backend.fingerprint)
+        with self._running(engine) as run:
+            yield run
+
+    @contextmanager
+    def running_tuned(self, tuned: Tuned) -> Iterator[Run]:
+        """A function that runs a graph with the kernels that were chosen for it: other kernels round float sums
+        otherwise, which moves values at the edge of two levels.  One that keeps states runs as `running` does."""
+        if self.builder.states:
+            with self.running(tuned.graph) as run:
+                yield run
+            return
+        engine = self.builder.finish(tuned, self.builder.backend.fingerprint)
+        with self._running(engine) as run:
+            yield run
+
+    @contextmanager
+    def _running(self, engine: Engine) -> Iterator[Run]:
         with engine.create_context(self.threads, check_finite=False) as context:
 
             def run(feeds: Feeds) -> Outputs:
@@ -301,7 +320,7 @@ class AccuracySearch:
             self._keep(unit, ranking.known[unit], total)
 
     def _judged(self, judge: Judge, decision: Decision, what: str, kept: int = 0) -> float:
-        with self.probe.running(decision.attempt.graph) as run:
+        with self.probe.running_tuned(decision.tuned) as run:
             score = judge.score(run)
         spent = decision.tuned.time_us or None  # 0 where nothing is timed
         self.account.trials.append(Trial(what, kept, score, spent))

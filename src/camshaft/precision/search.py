@@ -81,7 +81,7 @@ class PrecisionSearch:
     judged: Judged = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self.judged = Judged(self.quick, self.config.threads, self.demand)
+        self.judged = Judged(self.builder, self.quick, self.config.threads, self.demand)
 
     def run(self, graph: Graph) -> Tuned:
         """The fastest graph that is permitted and has what is required, with its kernels."""
