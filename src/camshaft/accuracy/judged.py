@@ -58,7 +58,8 @@ class Judged:
         with probe.running_tuned(halved.tuned) as run:
             score = judge.score(run)
         trial = Trial("with half floats", 0, score, halved.tuned.time_us)
-        self.account.trials.append(trial)
-        if score >= allowed:
-            self.account.chosen, self.account.score = trial, score
-        return score >= allowed
+        if score < allowed:
+            self.account.trials.append(trial)
+            return False
+        self.account.choose(trial)
+        return True

@@ -98,7 +98,7 @@ class Ranking:
 
     units: all that may be quantized, in the graph's order.
     measure: noise over signal where these units alone are quantized.
-    known: single units and their noise, loudest first as far as `loudest` has asked.
+    known: single units and their noise, loudest first as far as `next` was asked.
     evaluations: engines that were measured.
     """
 
@@ -140,8 +140,3 @@ class Ranking:
     def _measured(self, units: tuple[Unit, ...]) -> float:
         self.evaluations += 1
         return self.measure(units)
-
-    @property
-    def rest(self) -> list[tuple[tuple[Unit, ...], float]]:
-        """Groups of which no member was told apart, and their noise, loudest first."""
-        return [(g.units, g.noise) for g in sorted(self._heap)]

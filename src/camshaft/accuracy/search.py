@@ -20,7 +20,7 @@ from camshaft.accuracy.noise import Outputs, Ranking, Unit, decibels, noise_rati
 from camshaft.accuracy.ranges import Distribution
 from camshaft.accuracy.repairs import Repair, Repairs
 from camshaft.builder.engine_builder import Builder, Tuned
-from camshaft.builder.precision import Attempt, Decision, Quantize
+from camshaft.builder.precision import Attempt, Decision
 from camshaft.errors import ConfigError
 from camshaft.ir.graph import Graph
 from camshaft.runtime.engine import Engine
@@ -73,6 +73,11 @@ class Account:
     ranges: str = ""
     repairs: tuple[Repair, ...] = ()
     histograms: tuple[Distribution, ...] = ()
+
+    def choose(self, trial: Trial) -> None:
+        """Note an engine that was judged and is taken, unless a later one is."""
+        self.trials.append(trial)
+        self.chosen, self.score = trial, trial.score
 
     @property
     def decibels(self) -> dict[Unit, float]:
@@ -155,13 +160,12 @@ def units_of(graph: Graph, attempt: Attempt) -> list[Unit]:
 class AccuracySearch:
     """One search.
 
-    probe: runs graphs.  quantize: the graph with all layers in INT8 but those given and those of `noisy`; simulate: one of the
-    same answers, which is cheap to make.  choose: the fastest graph that leaves those of `noisy` float.  noisy: source layer -> why it stays float, filled by the search.
+    probe: runs graphs.  simulate: a graph of the answers that all layers in INT8 give but those given and those of `noisy`, which
+    is cheap to make.  choose: the fastest graph that leaves those of `noisy` float.  noisy: source layer -> why it stays float, filled by the search.
     said: tells progress what was judged.  repairs: what can be done about noise besides; None: nothing.
     """
 
     probe: Probe
-    quantize: Quantize
     simulate: Callable[[frozenset[str]], Graph]
     choose: Callable[[], Decision]
     noisy: dict[str, str]
@@ -291,9 +295,8 @@ class AccuracySearch:
     def _least(self, decision: Decision, judge: Judge, allowed: float, kept: int) -> Decision:
         """A decision with as little INT8 as there may be, with its score; the summary says if that is not enough."""
         if not any(why.startswith("int8") for why in decision.attempt.reasons.values()):
-            trial = Trial("no layer in INT8", kept, judge.reference, decision.tuned.time_us)
-            self.account.trials.append(trial)
-            self.account.chosen, self.account.score = trial, trial.score
+            spent = decision.tuned.time_us
+            self.account.choose(Trial("no layer in INT8", kept, judge.reference, spent))
             return decision
         score = self._judged(judge, decision, "only what layer_precision asks for in INT8", kept)
         if score >= allowed:
@@ -323,8 +326,7 @@ class AccuracySearch:
         with self.probe.running_tuned(decision.tuned) as run:
             score = judge.score(run)
         spent = decision.tuned.time_us or None  # 0 where nothing is timed
-        self.account.trials.append(Trial(what, kept, score, spent))
-        self.account.chosen, self.account.score = self.account.trials[-1], score
+        self.account.choose(Trial(what, kept, score, spent))
         return score
 
 

@@ -315,9 +315,7 @@ class PrecisionSearch:
         made = choose()
         probe = self.judged.probe(as_float.graph, self._seen)
         account = self.judged.account
-        search = AccuracySearch(
-            probe, quantize, simulate, choose, noisy, account, self._step, repairs
-        )
+        search = AccuracySearch(probe, simulate, choose, noisy, account, self._step, repairs)
         with self.stage("measuring accuracy", report=False):
             if self.judged.demand is not None:
                 judge, allowed = self.judged.judge(probe)

@@ -64,12 +64,7 @@ class Writer:
 
     def fresh(self, base: str) -> str:
         """`base`, or `base` with a number where a value is called so."""
-        name, count = base, 0
-        while name in self._taken:
-            count += 1
-            name = f"{base}_{count}"
-        self._taken.add(name)
-        return name
+        return _unique(base, self._taken)
 
     def constant(self, array: np.ndarray, name: str) -> str:
         """An initializer that says how to compute; equal ones are one."""
@@ -123,7 +118,7 @@ class Writer:
         result = self.fresh(f"{self._base}_{op_type}") if output is None else output
         proto = onnx.helper.make_node(op_type, list(inputs), [result], **attrs)
         if name is not None:
-            proto.name = self._unique(name)
+            proto.name = _unique(name, self._node_names)
         self.append(proto)
         return result
 
@@ -148,15 +143,7 @@ class Writer:
                 name = last
             else:
                 name = f"{last}/{proto.op_type}"
-            proto.name = self._unique(name)
-
-    def _unique(self, base: str) -> str:
-        name, count = base, 0
-        while name in self._node_names:
-            count += 1
-            name = f"{base}_{count}"
-        self._node_names.add(name)
-        return name
+            proto.name = _unique(name, self._node_names)
 
     def cast(self, value: str, have: DType, want: DType) -> str:
         """A value in another element type."""
@@ -185,3 +172,13 @@ def typed(name: str, tensor: Tensor) -> onnx.ValueInfoProto:
 
 def _dimension(extent: Extent) -> int | str:
     return str(extent) if isinstance(extent, Dim) else extent
+
+
+def _unique(base: str, taken: set[str]) -> str:
+    """`base`, or `base` with a number where it is taken; it is now."""
+    name, count = base, 0
+    while name in taken:
+        count += 1
+        name = f"{base}_{count}"
+    taken.add(name)
+    return name
