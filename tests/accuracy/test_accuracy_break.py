@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from camshaft.accuracy.judge import Agreement, judge_of
+from camshaft.accuracy.judges.choice import judge_of
+from camshaft.accuracy.judges.likeness import Agreement
 from camshaft.accuracy.quantize import Quantized, quantize
 from camshaft.errors import CalibrationError, ConfigError
 from camshaft.quant.gptq import Curvature, rounded

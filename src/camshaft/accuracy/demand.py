@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any
 
-from camshaft.accuracy.judge import Feeds, Judge, Run, judge_of
+from camshaft.accuracy.judges.choice import judge_of
+from camshaft.accuracy.judges.judge import Feeds, Judge, Run
 from camshaft.accuracy.search import Account
 from camshaft.errors import ConfigError
 

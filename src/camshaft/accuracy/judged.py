@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from camshaft.accuracy.demand import Demand
-from camshaft.accuracy.judge import Feeds, Judge
+from camshaft.accuracy.judges.judge import Feeds, Judge
 from camshaft.accuracy.search import Account, Probe, Trial
 from camshaft.builder.engine_builder import Builder
 from camshaft.builder.precision import Decision

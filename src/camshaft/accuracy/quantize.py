@@ -12,7 +12,7 @@ import numpy as np
 from onnx import ModelProto
 
 from camshaft.accuracy.demand import Demand
-from camshaft.accuracy.judge import Run
+from camshaft.accuracy.judges.judge import Run
 from camshaft.accuracy.pages import accuracy_of
 from camshaft.accuracy.search import Trial
 from camshaft.atomic import write_atomically

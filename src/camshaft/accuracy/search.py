@@ -15,7 +15,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from camshaft.accuracy.judge import Agreement, Feeds, Judge, Run, chooses, said_of
+from camshaft.accuracy.judges.judge import Feeds, Judge, Run
+from camshaft.accuracy.judges.likeness import Agreement, said_of
+from camshaft.accuracy.judges.scores import chooses
 from camshaft.accuracy.noise import Outputs, Ranking, Unit, decibels, noise_ratio
 from camshaft.accuracy.ranges import Distribution
 from camshaft.accuracy.repairs import Repair, Repairs

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from camshaft.accuracy.judge import Run
+from camshaft.accuracy.judges.judge import Run
 from camshaft.cli.arrays import Types, array_files, batches_in, read_arrays
 from camshaft.errors import CalibrationError, ConfigError
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from camshaft.accuracy.demand import Demand
-from camshaft.accuracy.judge import METRICS
+from camshaft.accuracy.judges.judge import METRICS
 from camshaft.accuracy.quantize import Quantized, quantized_of
 from camshaft.cli.arrays import Given
 from camshaft.cli.build import check_export, target_of

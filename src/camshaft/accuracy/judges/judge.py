@@ -1,0 +1,46 @@
+"""Judges: one number that says how good a network's answers are, larger is better.
+
+With labels that is a metric of the task; without, agreement with the float network.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from camshaft.accuracy.noise import Outputs
+
+Feeds = Mapping[str, np.ndarray]
+Run = Callable[[Feeds], Outputs]
+"""Inputs of the model by name; its outputs by name, arrays of the caller's own."""
+METRICS = ("top1", "top5", "agreement", "noise")
+"""top1, top5: per cent of labels among the largest 1 or 5 scores.  agreement: per cent of samples with the float network's first
+choice.  noise: 100 less the error of the outputs, root mean square, per cent of their values."""
+DROPS = {"noise": 5.0, "agreement": 3.0}
+"""Allowed drop by default, where it is not `DROP`; 5 per cent of noise are 26 dB."""
+DROP = 0.5
+
+
+class Judge(ABC):
+    """Judges answers; `prepare` first.
+
+    name: of the metric.  reference: the float network's score.
+    """
+
+    name: str
+    reference: float
+
+    def prepare(self, run: Run) -> None:
+        """Look at the float network's answers."""
+        self.reference = self.score(run)
+
+    @abstractmethod
+    def score(self, run: Run) -> float:
+        """How good the answers of `run` are."""
+
+    @property
+    def default_drop(self) -> float:
+        """The drop that is allowed where nothing is said."""
+        return DROPS.get(self.name, DROP)
