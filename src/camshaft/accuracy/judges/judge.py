@@ -11,12 +11,14 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from camshaft.accuracy.noise import Outputs
+from camshaft.errors import ConfigError
 
 Feeds = Mapping[str, np.ndarray]
 Run = Callable[[Feeds], Outputs]
 """Inputs of the model by name; its outputs by name, arrays of the caller's own."""
-METRICS = ("top1", "top5", "agreement", "noise")
-"""top1, top5: per cent of labels among the largest 1 or 5 scores.  agreement: per cent of samples with the float network's first
+METRICS = ("top1", "top5", "map", "map50", "map75", "agreement", "noise")
+"""top1, top5: per cent of labels among the largest 1 or 5 scores.  map: mean average precision of boxes, per cent, over intersections
+over union from 0.5 to 0.95; map50, map75: from 0.5, 0.75.  agreement: per cent of samples with the float network's first
 choice.  noise: 100 less the error of the outputs, root mean square, per cent of their values."""
 DROPS = {"noise": 5.0, "agreement": 3.0}
 """Allowed drop by default, where it is not `DROP`; 5 per cent of noise are 26 dB."""
@@ -44,3 +46,17 @@ class Judge(ABC):
     def default_drop(self) -> float:
         """The drop that is allowed where nothing is said."""
         return DROPS.get(self.name, DROP)
+
+
+class ByLabels(Judge):
+    """Judges answers by what is right.  suspects: what labels are of which no answer is right, in words."""
+
+    suspects: str
+
+    def prepare(self, run: Run) -> None:
+        super().prepare(run)
+        if not self.reference:
+            raise ConfigError(
+                f"evaluate=: {self.name} of the float network is 0 on the samples given, so that INT8 can lose nothing: "
+                f"{self.suspects}"
+            )

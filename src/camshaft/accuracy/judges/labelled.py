@@ -9,13 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from camshaft.accuracy.judges.judge import Feeds, Judge, Run
+from camshaft.accuracy.judges.judge import ByLabels, Feeds, Run
 from camshaft.accuracy.judges.scores import scores_of
 from camshaft.errors import CalibrationError, ConfigError
 
+RANKS = {"top1": 1, "top5": 5}
+"""Metric -> how many of the largest scores may be the label's."""
+
 
 @dataclass
-class Labelled(Judge):
+class Labelled(ByLabels):
     """Classification: per cent of labels among the largest scores of the output that has some.
 
     samples: (inputs, labels) each; labels are integers, one for each row of the output.
@@ -24,9 +27,13 @@ class Labelled(Judge):
     name: str
     samples: Sequence[tuple[Feeds, np.ndarray]]
     reference: float = field(default=math.nan, init=False)
+    suspects: str = field(
+        default="do labels begin at the number of the network's first class, and are inputs prepared as in its training?",
+        init=False,
+    )
 
     def score(self, run: Run) -> float:
-        first = 5 if self.name == "top5" else 1
+        first = RANKS[self.name]
         right = total = 0
         for number, (feeds, given) in enumerate(self.samples):
             scores = scores_of(run(feeds), number)
