@@ -89,6 +89,44 @@ def test_masked_scores_agree() -> None:
     assert judge.score(lambda feeds: {"y": np.zeros((2, 3), np.float32)}) == 0
 
 
+def test_scores_of_other_numbers_of_classes_are_held_against_each_other_batch_by_batch() -> None:
+    rows = {3: np.array([[5.0, 1, 0]]), 4: np.array([[0.0, 0, 9, 1], [7, 2, 0, 0]])}
+    judge = Agreement([{"n": np.array(3)}, {"n": np.array(4)}])
+    judge.prepare(lambda feeds: {"y": rows[int(feeds["n"])]})
+    assert judge.score(lambda feeds: {"y": rows[int(feeds["n"])]}) == 100
+    turned = {n: -a for n, a in rows.items()}
+    assert judge.score(lambda feeds: {"y": turned[int(feeds["n"])]}) < 80
+    assert judge.score(lambda feeds: {"y": rows[3]}) == 0
+
+
+def test_labels_of_which_none_is_right_in_floats_are_an_error() -> None:
+    scores = {"y": np.array([[3.0, 2.0, 1.0], [0.0, 1.0, 5.0]])}
+    pairs = [({"x": np.zeros(1)}, [1, 1])]
+    with pytest.raises(ConfigError, match=r"top1 of the float network is 0.*labels begin"):
+        judge_of(pairs, None, [], lambda feeds: scores)
+    assert judge_of(pairs, "top5", [], lambda feeds: scores).reference == 100
+
+
+class Unread(list):  # type: ignore[type-arg]
+    """Batches that nobody is to read."""
+
+    def __iter__(self) -> Any:
+        raise AssertionError("calibration came first")
+
+
+def test_what_judges_fails_before_calibration() -> None:
+    def broken(run: Any) -> float:
+        return float(run(BATCHES[0])["nowhere"].max())
+
+    with pytest.raises(KeyError, match="nowhere"):
+        made(calibration=Unread(BATCHES), evaluate=broken, max_drop=1)
+
+
+def test_samples_are_no_calibration_data() -> None:
+    with pytest.raises(CalibrationError, match=r"calibration=.*evaluate= are no calibration data"):
+        made(calibration=None, evaluate=BATCHES)
+
+
 @pytest.mark.parametrize(
     "values",
     [

@@ -41,14 +41,20 @@ class Demand:
             raise ConfigError(
                 f"max_drop is {max_drop!r}; give a number of at least 0, in the metric's unit"
             )
+        demand = Demand(None, metric, None if max_drop is None else float(max_drop), decode)
+        demand.take(evaluate)
+        return demand
+
+    def take(self, evaluate: Callable[[Run], float] | Iterable[Any] | None) -> None:
+        """Judge by this.  ConfigError for what can be no samples, or does not go with the metric."""
         if evaluate is not None and not callable(evaluate):
             if isinstance(evaluate, Mapping | str | bytes) or not isinstance(evaluate, Iterable):
                 raise ConfigError(
                     f"evaluate= is of type {type(evaluate).__name__}; give a function, or a list of pairs (inputs, labels)"
                 )
             evaluate = list(evaluate)
-        check_choice(evaluate, metric, decode)
-        return Demand(evaluate, metric, None if max_drop is None else float(max_drop), decode)
+        check_choice(evaluate, self.metric, self.decode)
+        self.evaluate = evaluate
 
     @property
     def inputs(self) -> list[Feeds]:

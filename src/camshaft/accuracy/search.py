@@ -133,7 +133,7 @@ class Probe:
             def run(feeds: Feeds) -> Outputs:
                 if not isinstance(feeds, Mapping):
                     raise ConfigError(
-                        f"evaluate: run was called with {type(feeds).__name__}; give inputs as {{input name: array}}"
+                        f"evaluate=: run was called with {type(feeds).__name__}; give inputs as {{input name: array}}"
                     )
                 made = context.run(dict(feeds))
                 return {n: a.copy() if isinstance(a, np.ndarray) else a for n, a in made.items()}

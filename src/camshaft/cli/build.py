@@ -14,7 +14,6 @@ from camshaft.cli.files import READ, WRITTEN, require_apart
 from camshaft.cli.options import BuildOptions, takes_build_options
 from camshaft.cli.output import JsonTarget, Output
 from camshaft.cli.source import build_session, is_engine_file
-from camshaft.cli.spelling import as_typed
 from camshaft.errors import ConfigError
 from camshaft.exporting import exported
 from camshaft.frontends.onnx.standard import unwritable_model, weights_file, write_model
@@ -115,7 +114,7 @@ def _warn(report: BuildReport, output: Output) -> None:
             f"Python: {', '.join(report.host_steps)}"
         )
     for hint in report.hints:
-        output.note(f"warning: {as_typed(hint)}")
+        output.note(f"warning: {hint}")
     if report.timed_out:
         output.note(
             "warning: the time budget ended tuning early; the engine may not be the fastest"
@@ -132,9 +131,9 @@ def _summarize(report: BuildReport, output: Output, total: float) -> None:
     if report.symbols:
         output.line(f"sizes      {sizes_text(report.symbols)}")
     output.line(f"steps      {report.steps} ({', '.join(kinds)})")
-    output.line(f"precision  {report.precision_summary}")
+    output.fact("precision", report.precision_summary)
     if report.goal_summary:
-        output.line(f"streams    {report.goal_summary}")
+        output.fact("streams", report.goal_summary)
     if report.channels_apart:
         output.line(f"apart      {apart_text(report.channels_apart.values())}")
     output.line(f"arena      {arena_text(report.arena, report.lower_bound_bytes)}")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from camshaft.config import BuildConfig
-from camshaft.errors import ConfigError
+from camshaft.errors import CalibrationError, ConfigError
 from camshaft.ir.graph import Graph
 from camshaft.passes.qdq.few_bits import has_few_bits
 from camshaft.passes.qdq.lowering import is_quantized
@@ -29,6 +29,26 @@ class Given:
             "calibration_cache": self.config.calibration_cache is not None,
         }
         return [name for name, is_given in given.items() if is_given]
+
+    def require_ranges(self, asked_int8: Sequence[str], *, judged: bool) -> None:
+        """CalibrationError where nothing says ranges.  judged: whether accuracy is demanded."""
+        cache = self.config.calibration_cache
+        if cache is not None and not self.has_calibration and not cache.exists():
+            raise CalibrationError(
+                f"there is no calibration cache {str(cache)!r}, and no calibration data to fill it: "
+                "check the path, or give calibration data (calibration=)"
+            )
+        if self.ranges:
+            return
+        raise CalibrationError(
+            "INT8 needs ranges: give calibration data (calibration=), a "
+            "calibration_cache file that exists, or dynamic_ranges (or a model with Q/DQ nodes)"
+            + (
+                "; samples of evaluate= are no calibration data, so that they judge what calibration has not seen"
+                * judged
+            )
+            + who_asks(asked_int8)
+        )
 
     def refuse_needless(self, graph: Graph, asked_int8: Sequence[str]) -> None:
         """ConfigError for ranges of a build that permits no INT8, and for layers that must be."""

@@ -25,14 +25,14 @@ class Scored(Judge):
         super().prepare(run)
         if not math.isfinite(self.reference):
             raise ConfigError(
-                f"evaluate: {self.name} returned {self.reference} for the float network, beside which no drop can be "
+                f"evaluate=: {self.name} returned {self.reference} for the float network, beside which no drop can be "
                 "told; return a finite number, larger is better"
             )
 
     @property
     def default_drop(self) -> float:
         raise ConfigError(
-            f"evaluate is the function {self.name}, whose unit only you know: say max_drop in it"
+            f"evaluate= is the function {self.name}, whose unit only you know: say max_drop in it"
         )
 
     def score(self, run: Run) -> float:
@@ -44,6 +44,6 @@ class Scored(Judge):
             number = float(value)
         except (TypeError, ValueError):
             raise ConfigError(
-                f"evaluate: {self.name} returned {type(value).__name__}; return one number, larger is better"
+                f"evaluate=: {self.name} returned {type(value).__name__}; return one number, larger is better"
             ) from None
         return -math.inf if math.isnan(number) else number

@@ -40,20 +40,20 @@ class Labelled(ByLabels):
             labels = _labels(given, number)
             if labels.dtype.kind not in "iu" or len(labels) != len(scores):
                 raise ConfigError(
-                    f"evaluate: sample {number} has labels {labels.dtype}{list(labels.shape)} for {len(scores)} rows of "
+                    f"evaluate=: sample {number} has labels {labels.dtype}{list(labels.shape)} for {len(scores)} rows of "
                     "scores; give an integer for each row"
                 )
             outside = labels[(labels < 0) | (labels >= scores.shape[1])]
             if len(outside):
                 raise ConfigError(
-                    f"evaluate: sample {number} has the label {int(outside[0])}; the scores are of classes 0 to "
+                    f"evaluate=: sample {number} has the label {int(outside[0])}; the scores are of classes 0 to "
                     f"{scores.shape[1] - 1}"
                 )
             best = np.argsort(-scores, axis=1, kind="stable")[:, :first]
             right += int((best == labels[:, None]).any(axis=1).sum())
             total += len(labels)
         if not total:
-            raise CalibrationError("evaluate has no label to judge by: all samples have no row")
+            raise CalibrationError("evaluate= has no label to judge by: all samples have no row")
         return 100 * right / total
 
 
@@ -63,5 +63,5 @@ def _labels(given: Any, number: int) -> np.ndarray:
         return np.asarray(given).reshape(-1)
     except ValueError as error:
         raise ConfigError(
-            f"evaluate: the labels of sample {number} are no array: {error}"
+            f"evaluate=: the labels of sample {number} are no array: {error}"
         ) from error

@@ -30,33 +30,44 @@ class Agreement(Judge):
         self._wanted = [scores_of(run(b), n) for n, b in enumerate(self.batches)]
 
     def score(self, run: Run) -> float:
-        got = np.concatenate([scores_of(run(b), n) for n, b in enumerate(self.batches)])
-        wanted = np.concatenate(self._wanted)
-        if got.shape != wanted.shape:
+        changed = [
+            _changes(wanted, scores_of(run(batch), number))
+            for number, (batch, wanted) in enumerate(zip(self.batches, self._wanted, strict=True))
+        ]
+        if any(c is None for c in changed):
             return 0.0
-        rows = np.arange(len(wanted))
-        order = np.argsort(-wanted, axis=1, kind="stable")
-        first, second = order[:, 0], order[:, 1]
-        same = np.argsort(-got, axis=1, kind="stable")[:, 0] == first
-        numbers = np.isfinite(wanted)
-        if not np.array_equal(wanted[~numbers], got[~numbers], equal_nan=True):
-            return 0.0
-        highest = np.where(numbers, wanted, -np.inf)
-        margin = np.where(
-            numbers[rows, first], highest[rows, first] - highest[rows, second], np.inf
-        )
-        error = np.subtract(got, wanted, out=np.zeros_like(wanted), where=numbers)
-        if not np.isfinite(error).all():
-            return 0.0
-        deviations = math.sqrt(2) * error.std(axis=1)
-        expected = sum(
-            0.5 * math.erfc(m / d / math.sqrt(2))
-            for m, d in zip(margin, deviations, strict=True)
-            if d
-        )
-        counted = len(same) - int(np.count_nonzero(same))
+        rows = sum(map(len, self._wanted))
+        if not rows:
+            return 100.0
+        counted = sum(c[0] for c in changed if c is not None)
+        expected = sum(c[1] for c in changed if c is not None)
         by_chance = counted <= expected + 2 * math.sqrt(expected) + 1
-        return 100 * (1 - (expected if by_chance else counted) / len(same))
+        return 100 * (1 - (expected if by_chance else counted) / rows)
+
+
+def _changes(wanted: np.ndarray, got: np.ndarray) -> tuple[int, float] | None:
+    """How many rows have another first choice, and how many are expected to by their noise; None: scores that cannot be held against
+    each other."""
+    if got.shape != wanted.shape:
+        return None
+    rows = np.arange(len(wanted))
+    order = np.argsort(-wanted, axis=1, kind="stable")
+    first = order[:, 0]
+    second = order[:, 1]
+    changed = np.argsort(-got, axis=1, kind="stable")[:, 0] != first
+    numbers = np.isfinite(wanted)
+    if not np.array_equal(wanted[~numbers], got[~numbers], equal_nan=True):
+        return None
+    highest = np.where(numbers, wanted, -np.inf)
+    margin = np.where(numbers[rows, first], highest[rows, first] - highest[rows, second], np.inf)
+    error = np.subtract(got, wanted, out=np.zeros_like(wanted), where=numbers)
+    if not np.isfinite(error).all():
+        return None
+    deviations = math.sqrt(2) * error.std(axis=1)
+    expected = sum(
+        0.5 * math.erfc(m / d / math.sqrt(2)) for m, d in zip(margin, deviations, strict=True) if d
+    )
+    return int(np.count_nonzero(changed)), expected
 
 
 @dataclass

@@ -16,14 +16,14 @@ def scores_of(outputs: Outputs, number: int) -> np.ndarray:
     found = {n: scores for n, scores in able.items() if scores is not None}
     if len(found) > 1:
         raise ConfigError(
-            f"evaluate: {' and '.join(map(repr, found))} may all be scores of classes; give a function as evaluate, or "
+            f"evaluate=: {' and '.join(map(repr, found))} may all be scores of classes; give a function (evaluate=), or "
             "metric='noise'"
         )
     for scores in found.values():
         return scores.astype(np.float64)
     raise ConfigError(
-        f"evaluate: the model has no output of class scores [rows, classes] (sample {number}); give a function "
-        "as evaluate, or metric='noise'"
+        f"evaluate=: the model has no output of class scores [rows, classes] (sample {number}); give a function "
+        "(evaluate=), or metric='noise'"
     )
 
 
