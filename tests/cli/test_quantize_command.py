@@ -10,6 +10,7 @@ import pytest
 
 import camshaft
 from cli_models import QUICK, RNG, call, call_json, complaint, residual_net
+from onnx_models import one_node
 
 FUNCTION = """
 import numpy as np
@@ -137,3 +138,25 @@ def test_without_calibration_data_the_option_is_named(folder: Path) -> None:
         "quantize", folder / "net.onnx", "--evaluate", folder / "calibration.npz", *QUICK, code=4
     )
     assert "(--calibration)" in told and "samples of --evaluate are no calibration data" in told
+
+
+def test_what_cannot_be_exported_leaves_the_engine_and_the_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Standard ONNX has no form for recurrent layers as they are built."""
+    monkeypatch.chdir(tmp_path)
+    weights = {1: RNG.standard_normal((1, 32, 16)), 2: RNG.standard_normal((1, 32, 8))}
+    x = RNG.standard_normal((5, 1, 16)).astype(np.float32)
+    given = {n: w.astype(np.float32) for n, w in weights.items()}
+    model, _ = one_node("LSTM", [x], given, hidden_size=8)
+    onnx.save(model, "net.onnx")
+    np.savez("data.npz", **{model.graph.input[0].name: x[None]})
+    files = ["--export", "qdq.onnx", "-o", "e.engine"]
+    quantize = ["quantize", "net.onnx", "--calibration", "data.npz", "--report", "r.html", *files]
+    for arguments in (quantize, ["build", "net.onnx", *files]):
+        result = call(*arguments, *QUICK, code=3)
+        assert "cannot be exported: recurrent has no form" in result.stderr
+        assert "engine     e.engine" in result.stdout and "qdq.onnx" not in result.stdout
+        assert camshaft.load("e.engine").notes and not Path("qdq.onnx").exists()
+        Path("e.engine").unlink()
+    assert "<html" in Path("r.html").read_text()

@@ -14,7 +14,7 @@ from camshaft.cli.files import READ, WRITTEN, require_apart
 from camshaft.cli.options import BuildOptions, takes_build_options
 from camshaft.cli.output import JsonTarget, Output
 from camshaft.cli.source import build_session, is_engine_file
-from camshaft.errors import ConfigError
+from camshaft.errors import CamshaftError, ConfigError
 from camshaft.exporting import exported
 from camshaft.frontends.onnx.standard import unwritable_model, weights_file, write_model
 from camshaft.report.build import BuildReport
@@ -53,27 +53,38 @@ def build(
         check_export(model, export)
     start = perf_counter()
     session, engine, _ = build_session(model, build, output, Given())
-    export_bytes = 0 if export is None else write_model(exported(session), export)
     engine_bytes = 0 if path is None else engine.save(path)
+    export_bytes, fault = export_of(session, export)
     total = perf_counter() - start
     report = BuildReport.of(session, engine)
     _warn(report, output)
     _summarize(report, output, total)
     if path is not None:
         output.line(f"engine     {path} ({size(engine_bytes)})")
-    if export is not None:
+    if export_bytes:
         output.line(f"export     {export} ({size(export_bytes)}, {_precision_of(session)})")
     output.data(
         {
             "model": str(model),
             "engine": None if path is None else str(path),
             "engine_bytes": engine_bytes,
-            "export": None if export is None else str(export),
+            "export": str(export) if export_bytes else None,
             "export_bytes": export_bytes,
             "total_seconds": total,
             **report.to_json(),
         }
     )
+    if fault is not None:
+        raise fault
+
+
+def export_of(session: BuildSession, export: Path | None) -> tuple[int, CamshaftError | None]:
+    """Write what was built as standard ONNX: its bytes, 0 without a file; and what has no such form, for a command to raise at its
+    end, so that all else that took a build is kept."""
+    try:
+        return (0 if export is None else write_model(exported(session), export)), None
+    except CamshaftError as error:
+        return 0, error
 
 
 def _precision_of(session: BuildSession) -> str:

@@ -14,7 +14,7 @@ from camshaft.accuracy.demand import Demand
 from camshaft.accuracy.judges.judge import METRICS
 from camshaft.accuracy.quantize import Quantized, quantized_of
 from camshaft.cli.arrays import Given
-from camshaft.cli.build import check_export, target_of
+from camshaft.cli.build import check_export, export_of, target_of
 from camshaft.cli.evaluation import decode_of, evaluation_of
 from camshaft.cli.files import READ, WRITTEN
 from camshaft.cli.options import BuildOptions, takes_build_options
@@ -113,12 +113,11 @@ def quantize(
     _show(made, output)
     if report is not None:
         made.save_report(report)
-    if export is not None:
-        made.export(export)
+    export_bytes, fault = export_of(session, export)
     seconds = perf_counter() - start
     output.line(f"time       {seconds:.1f} s, {len(made.trials)} engines judged")
     output.line(f"engine     {path} ({size(engine_bytes)})")
-    files = {"report": report, "export": export}
+    files = {"report": report, "export": export if export_bytes else None}
     for name, file in files.items():
         if file is not None:
             output.line(f"{name:10} {file}")
@@ -132,6 +131,8 @@ def quantize(
             **_data(made),
         }
     )
+    if fault is not None:
+        raise fault
 
 
 def _prepare(session: BuildSession, demand: Demand, evaluate: str | None) -> None:
