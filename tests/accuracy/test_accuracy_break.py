@@ -7,16 +7,20 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper
 
+import camshaft
 from camshaft.accuracy.judges.choice import judge_of
+from camshaft.accuracy.judges.judge import verdict
 from camshaft.accuracy.judges.likeness import Agreement
 from camshaft.accuracy.quantize import Quantized, quantize
 from camshaft.errors import CalibrationError, ConfigError
 from camshaft.quant.gptq import Curvature, rounded
 from camshaft.quant.scheme import quantize as levels_of
 from camshaft.quant.scheme import weight_params
-from onnx_models import two_convs
+from onnx_models import model_of, two_convs
 
 RNG = np.random.default_rng(0)
 BATCHES = [{"x": RNG.standard_normal((1, 4, 9, 9)).astype(np.float32)} for _ in range(4)]
@@ -49,6 +53,48 @@ def test_no_other_layer_stays_int8_beside_one_that_must_be_where_that_is_not_eno
 def test_quantized_models_are_refused() -> None:
     with pytest.raises(ConfigError, match="quantized already"):
         quantize(made().to_onnx(), evaluate=BATCHES, optimization_level=1, threads=1)
+
+
+def narrow() -> onnx.ModelProto:
+    """A convolution of what FP8 holds of its input."""
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["n"], name="q"),
+        helper.make_node("DequantizeLinear", ["n", "s", "z"], ["f"], name="d"),
+        helper.make_node("Conv", ["f", "w"], ["y"], name="a"),
+    ]
+    constants = {"s": np.float32(0.05), "w": np.ones((4, 4, 1, 1), np.float32)}
+    model = model_of(nodes, BATCHES[0], ["y"], constants, opset=21)
+    zero = helper.make_tensor("z", onnx.TensorProto.FLOAT8E4M3FN, [], [0.0])
+    model.graph.initializer.append(zero)
+    return model
+
+
+def test_nodes_of_fp8_are_told_from_those_of_int8() -> None:
+    options: dict[str, Any] = {"precision": {"int8"}, "optimization_level": 1, "threads": 1}
+    with pytest.raises(
+        CalibrationError, match=r"'q \+ d' rounds to floats of 8 bits.*leave precision"
+    ):
+        camshaft.build(narrow(), **options)
+    with pytest.raises(ConfigError, match="quantized already"):
+        quantize(narrow(), calibration=BATCHES, optimization_level=1, threads=1)
+
+
+@pytest.mark.parametrize(
+    ("metric", "scores", "said"),
+    [
+        ("top1", (76.1, 75.8, 75.6), "top1 75.80 %, 76.10 % in floats, 75.60 % asked"),
+        ("agreement", (100, 98.2, 97), "98.20 % of first choices are the float network's, 97.00 % asked"),
+        ("noise", (100, 98, 95), "noise is 2.00 % of the outputs (34.0 dB), 5.00 % allowed"),
+        ("rate", (0.5, -0.01234, 0), "rate -0.01234, 0.5 in floats, 0 asked"),
+    ],
+)  # fmt: skip
+def test_verdicts_are_for_people(metric: str, scores: tuple[float, ...], said: str) -> None:
+    assert verdict(metric, *scores) == said
+
+
+def test_a_summary_begins_with_the_verdict() -> None:
+    found = made(max_drop=60)
+    assert found.summary.startswith(f"noise is {found.drop:.2f} % of the outputs (")
 
 
 def test_weight_only_is_refused() -> None:

@@ -13,7 +13,7 @@ from onnx import ModelProto
 
 from camshaft.accuracy.demand import Demand
 from camshaft.accuracy.judges.detections import Decode
-from camshaft.accuracy.judges.judge import Run
+from camshaft.accuracy.judges.judge import Run, verdict
 from camshaft.accuracy.pages import accuracy_of
 from camshaft.accuracy.search import Trial
 from camshaft.atomic import write_atomically
@@ -37,7 +37,7 @@ class Quantized:
     trials: every engine that was judged, in order.  noise: layers (joined by " + ") and the noise that each alone makes at the
     outputs, dB below the signal, loudest first, as far as it was looked for.
     repairs: what was tried before floats, and its gain, in words.
-    reasons: layer of the model -> why it has its precision.  summary: in words.
+    reasons: layer of the model -> why it has its precision.
     """
 
     engine: Engine
@@ -49,13 +49,22 @@ class Quantized:
     noise: Mapping[str, float]
     repairs: tuple[str, ...]
     reasons: Mapping[str, str]
-    summary: str
     session: BuildSession = field(repr=False)
 
     @property
     def drop(self) -> float:
         """How far the score is below the float network's."""
         return self.reference - self.score
+
+    @property
+    def verdict(self) -> str:
+        """The score beside what was asked, in words."""
+        return verdict(self.metric, self.reference, self.score, self.allowed)
+
+    @property
+    def summary(self) -> str:
+        """`verdict`; then which precision was chosen, and what stands in the way of more."""
+        return f"{self.verdict}; {self.session.precision_summary}"
 
     def save_report(self, path: str | os.PathLike[str]) -> None:
         """Write a page about the engine and the search, which any browser shows without a network."""
@@ -141,6 +150,5 @@ def quantized_of(session: BuildSession, engine: Engine) -> Quantized:
         {" + ".join(unit): db for unit, db in account.decibels.items()},
         tuple(repair.words for repair in account.repairs),
         dict(session.reasons),
-        session.precision_summary,
         session,
     )

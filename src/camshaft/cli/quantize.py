@@ -176,11 +176,8 @@ def _show(made: Quantized, output: Output) -> None:
         output.table(table)
     for repair in made.repairs:
         output.line(f"repair     {repair}")
-    output.fact("precision", made.summary)
-    output.line(
-        f"accuracy   {made.metric} {made.score:.2f}, {made.reference:.2f} in floats; "
-        f"{made.allowed:.2f} allowed"
-    )
+    output.fact("precision", made.session.precision_summary)
+    output.fact("accuracy", made.verdict)
 
 
 def _precision(made: Quantized, unit: str) -> str:

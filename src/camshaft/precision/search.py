@@ -233,7 +233,7 @@ class PrecisionSearch:
 
     def _calibrated(self, graph: Graph) -> Decision:
         """INT8 with ranges, of data or given."""
-        self._given.require_ranges(self._asked_int8, judged=self.demand is not None)
+        self._given.require_ranges(graph, self._asked_int8, judged=self.demand is not None)
         self._prepare_judge(graph)
         quantization = ImplicitQuantization(
             graph,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from camshaft.accuracy.noise import Outputs
+from camshaft.accuracy.noise import Outputs, decibels
 from camshaft.errors import ConfigError
 
 Feeds = Mapping[str, np.ndarray]
@@ -60,3 +60,21 @@ class ByLabels(Judge):
                 f"evaluate=: {self.name} of the float network is 0 on the samples given, so that INT8 can lose nothing: "
                 f"{self.suspects}"
             )
+
+
+def verdict(metric: str, reference: float, score: float, allowed: float) -> str:
+    """What came of a demand, for people.  metric: the judge's name.  reference: the float network's score."""
+    if metric == "noise":
+        noise = 100 - score
+        by_power = decibels((noise / 100) ** 2)
+        return f"noise is {noise:.2f} % of the outputs ({by_power:.1f} dB), {100 - allowed:.2f} % allowed"
+    if metric == "agreement":
+        return f"{score:.2f} % of first choices are the float network's, {allowed:.2f} % asked"
+    unit = " %" if metric in METRICS else ""
+    found, wanted, least = (_said(value, exact=not unit) for value in (score, reference, allowed))
+    return f"{metric} {found}{unit}, {wanted}{unit} in floats, {least}{unit} asked"
+
+
+def _said(score: float, *, exact: bool) -> str:
+    """A score; exact: whose unit nobody knows."""
+    return f"{score:.6g}" if exact else f"{score:.2f}"
