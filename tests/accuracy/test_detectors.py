@@ -57,17 +57,6 @@ def apart(found: np.ndarray) -> dict[str, np.ndarray]:
     }  # fmt: skip
 
 
-def by_selection() -> dict[str, np.ndarray]:
-    """As behind NonMaxSuppression: all boxes, scores of each class, and which are kept."""
-    scores = np.zeros((2, 8, 3), np.float32)
-    chosen = []
-    for picture, box in ((0, 0), (0, 1), (0, 2), (1, 0)):
-        kind = int(FOUND[picture, box, 5])
-        scores[picture, kind, box] = FOUND[picture, box, 4]
-        chosen.append([picture, kind, box])
-    return {"boxes": FOUND[..., :4].astype(np.float32), "scores": scores, "kept": np.array(chosen)}
-
-
 FORMS: Mapping[str, Any] = {
     "boxes, labels and scores": apart(FOUND),
     "counts in front": {
@@ -81,7 +70,6 @@ FORMS: Mapping[str, Any] = {
         "raw_detection_boxes": np.zeros((2, 99, 4)), "raw_detection_scores": np.zeros((2, 99, 9)),
     },
     "scores beside corners": {"dets": FOUND[..., :5], "labels": FOUND[..., 5].astype(np.int64)},
-    "selected": by_selection(),
     "a list of rows": [FOUND[0], FOUND[1, :1]],
     "a list of tuples": [(f[:, :4], f[:, 4], f[:, 5]) for f in FOUND],
     "a tuple": (FOUND[..., :4], FOUND[..., 4], FOUND[..., 5]),

@@ -3,8 +3,7 @@
 - boxes [N, K, 4] with scores [N, K] and labels [N, K] (RT-DETR, SSD of the ONNX zoo, TensorFlow's detection API, NMS ops of TensorRT
   with the number of detections in front), or without the axis N (torchvision);
 - [N, K, 6]: two corners, score, class (Ultralytics with NMS or without need of it);
-- [N, K, 5] with labels [N, K]: two corners, score (MMDetection);
-- boxes [N, B, 4], scores [N, C, B] and indices [n, 3] of those kept (ONNX's NonMaxSuppression).
+- [N, K, 5] with labels [N, K]: two corners, score (MMDetection).
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ def found_in(said: Any, number: int, pictures: int) -> list[Boxes]:
             return [boxes_of((), (), "nothing", scores=()) for _ in range(pictures)]
     outputs = said if isinstance(said, Mapping) else {"": said}
     arrays = {name: _array(value) for name, value in outputs.items()}
-    for read in (_in_one, _selected, _apart):
+    for read in (_in_one, _apart):
         columns = read(arrays, pictures)
         if columns is not None:
             return [
@@ -101,27 +100,6 @@ def _by_picture(array: np.ndarray, columns: int, pictures: int) -> np.ndarray | 
         array = array[None]
     fits = array.ndim == 3 and array.shape[0] == pictures and array.shape[2] == columns
     return array if fits else None
-
-
-def _selected(arrays: Arrays, pictures: int) -> Columns | None:
-    """Boxes, scores of each class, and indices (picture, class, box)."""
-    known = [a for a in arrays.values() if a is not None]
-    chosen = [a for a in known if a.dtype.kind in "iu" and a.ndim > 1 and a.shape[-1] == 3]
-    floats = [a for a in known if a.dtype.kind == "f" and a.ndim == 3 and len(a) == pictures]
-    boxes = [a for a in floats if a.shape[2] == 4]
-    if len(arrays) != 3 or len(chosen) != 1 or len(boxes) != 1 or len(floats) != 2:
-        return None
-    (scores,) = (a for a in floats if a is not boxes[0])
-    if scores.shape[2] != boxes[0].shape[1]:
-        return None
-    picture, kind, box = chosen[0].reshape(-1, 3).T
-    values = scores[picture, kind, box]
-    of = [picture == n for n in range(pictures)]
-    return (
-        [boxes[0][n, box[w]] for n, w in enumerate(of)],
-        [values[w] for w in of],
-        [kind[w] for w in of],
-    )
 
 
 def _apart(arrays: Arrays, pictures: int) -> Columns | None:
