@@ -27,6 +27,7 @@ MOST_COLUMNS = 4608
 """Terms of a sum beyond which H would be too large."""
 PATCHES = 2048
 """Patches that H is taken of, twice as many as there are terms if these are more."""
+LEAST_EXPONENT = -100
 LEAST_PART = 64
 """Vectors that are taken into a covariance together, at least."""
 COHERENT = 10.0
@@ -67,12 +68,11 @@ class Curvature:
         chosen = self._random.choice(places, min(self._wanted, places), replace=False)
         image, row, column = np.unravel_index(chosen, (len(x), high, wide))
         sums = [x[:, :, c.inside].sum(axis=2) for c in columns]
+        down, across = [a.at(row) for a in rows], [a.at(column) for a in columns]
         patches, means = [], []
         for i, j in np.ndindex(r, s):
-            y, x_at = rows[i].at(row), columns[j].at(column)
-            read = x[image, np.clip(y, 0, h - 1), np.clip(x_at, 0, w - 1)]
-            read[(y < 0) | (y >= h) | (x_at < 0) | (x_at >= w)] = 0
-            patches.append(read)
+            (y, above), (z, beside) = down[i], across[j]
+            patches.append(np.where((above | beside)[:, None], np.float32(0), x[image, y, z]))
             means.append(sums[j][:, rows[i].inside].sum(axis=1) / (high * wide))
         self._patches.add(self._by_group(patches))
         self._means.add(self._by_group(means))
@@ -101,9 +101,11 @@ class _Steps:
     count: int
     size: int
 
-    def at(self, number: np.ndarray) -> np.ndarray:
-        """Places of these steps."""
-        return self.first + self.step * number
+    def at(self, number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Places of these steps, some place where that is padding; whether it is."""
+        place = self.first + self.step * number
+        inside = np.minimum(np.maximum(place, 0), self.size - 1)
+        return inside, inside != place
 
     @property
     def inside(self) -> slice:
@@ -146,11 +148,11 @@ class _Moments:
         rows = vectors.shape[1]
         mean = vectors.mean(axis=1, dtype=np.float64)
         distance, all_rows = mean - self._mean, self._rows + rows
-        apart = distance * np.sqrt(self._rows * rows / all_rows)
-        own = vectors - mean[:, None]
-        parts = np.concatenate([own, apart[:, None]], axis=1)
+        parts = np.empty((len(mean), rows + 1, mean.shape[1]), np.float32)
+        np.subtract(vectors, mean[:, None].astype(np.float32), out=parts[:, :rows])
+        parts[:, rows] = distance * np.sqrt(self._rows * rows / all_rows)
         self._unit = self._unit or _power_of_two(float(np.abs(parts).max()))
-        parts = (parts / (self._unit or 1.0)).astype(np.float32)
+        parts *= np.float32(1 / (self._unit or 1.0))
         self._products += np.matmul(parts.transpose(0, 2, 1), parts)
         self._mean += distance * (rows / all_rows)
         self._rows = all_rows
@@ -163,8 +165,8 @@ class _Moments:
 
 
 def _power_of_two(value: float) -> float:
-    """The power of two next to a value, 0 for 0."""
-    return float(np.exp2(np.frexp(value)[1])) if value else 0.0
+    """The power of two next to a value, 0 for 0; none whose inverse float32 cannot hold."""
+    return float(np.exp2(max(np.frexp(value)[1], LEAST_EXPONENT))) if value else 0.0
 
 
 def columns_of(node: Node) -> int:
