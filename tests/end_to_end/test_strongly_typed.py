@@ -12,6 +12,7 @@ from onnx import ModelProto, TensorProto, helper
 import camshaft
 from camshaft.config import BuildConfig
 from camshaft.errors import ConfigError
+from camshaft.exporting import exported
 from camshaft.ir.types import bf16, f16
 from camshaft.session import BuildSession
 from onnx_models import encoder_layer, model_of
@@ -251,3 +252,10 @@ def test_float_models_are_as_they_were() -> None:
     model = onnx.load_from_string(encoder_layer())
     x = RNG.standard_normal((2, 24, 64)).astype(np.float32)
     np.testing.assert_array_equal(result(model, x), result(model, x, strongly_typed=False))
+
+
+def test_an_export_keeps_the_types() -> None:
+    x = RNG.uniform(0.1, 9, (5, 70)).astype(np.float16)
+    session, engine = built(half_model(ELEMENTWISE, "fp16", x, {"k": np.float32(1.37)}))
+    again = result(exported(session), x)
+    np.testing.assert_array_equal(again, engine({"x": x})["y"])
