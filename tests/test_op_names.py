@@ -28,6 +28,7 @@ MAY_MATCH_OPS: dict[str, str] = {
     "camshaft.passes.independent": "through which ops the axis of a batch can be followed",
     "camshaft.passes.padding": "which ops work row by row, and which move elements of masks",
     "camshaft.passes.half": "lowering rules: which ops take weights that are halves",
+    "camshaft.passes.stored_halves": "which ops read halves as they are, or move them",
     "camshaft.passes.half_states": "which concatenations append halves to a state",
     "camshaft.passes.layout.channels_last": "makes transposes and reshapes, and cancels them",
     "camshaft.passes.standard": "takes back what the fusions and the layout made of single ops",

@@ -33,7 +33,7 @@ def build(
 
     Warns (UserWarning) of sizes that were asked for and that the model does not take, of sizes that
     a branch restricts which a value would leave out, of a calibration cache that is neither read nor written
-    because no layer takes ranges, and of two names of what may be one size where that keeps a step from having
+    because no layer takes ranges, of what `precision_constraints="prefer"` asks of layers that cannot be, and of two names of what may be one size where that keeps a step from having
     a kernel.
     Raises ModelError (the model), ConfigError (an option), CalibrationError (the data or
     ranges), BuildError and TimingCacheError (the build).

@@ -84,7 +84,10 @@ def part_options(
     config = replace(config, layer_precision=layers, dynamic_ranges=ranges)
     unseen = calibration is not None and not feeds
     demanded = [n for n, p in layers.items() if p == "int8"]
-    if unseen and demanded:
+    if unseen and config.precision_constraints == "fastest":
+        layers = {n: p for n, p in layers.items() if p != "int8"}
+        config = replace(config, layer_precision=layers)
+    elif unseen and demanded:
         raise CalibrationError(
             f"layer_precision asks for int8 of {', '.join(map(repr, demanded))}, which no calibration "
             "batch ran; add batches whose values lead there"
@@ -129,6 +132,25 @@ def recorded(
 
 def _lowered(graph: Graph) -> Graph:
     return lower_quantization(graph, integer=False, level=1) if is_quantized(graph) else graph
+
+
+def refuse_for_scripts(config: BuildConfig, *, demanded: bool) -> None:
+    """ConfigError for what takes a model that is one graph.  demanded: whether accuracy is."""
+    if demanded:
+        raise ConfigError(
+            "quantize needs a model that is one graph, and this one is several (a branch, a loop, or a shape that hangs "
+            "on data); say what decides it (values=, shapes=), or use build"
+        )
+    if config.skip_padding:
+        raise ConfigError(
+            "skip_padding is True, but the model is several graphs (a branch, a loop, or a shape that hangs on "
+            "data), in which padding is not skipped: leave it out"
+        )
+    if config.layer_output_type:
+        raise ConfigError(
+            f"layer_output_type names {min(config.layer_output_type)!r}, but the model is several graphs (a branch, a "
+            "loop, or a shape that hangs on data): leave it out, or say what decides it (values=, shapes=)"
+        )
 
 
 def refuse_shared_cache(config: BuildConfig, heavy: int) -> None:

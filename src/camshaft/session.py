@@ -46,6 +46,8 @@ from camshaft.passes.half_states import with_half_states
 from camshaft.passes.padding.pack import skip_padding
 from camshaft.passes.pipeline import optimize
 from camshaft.passes.qdq.lowering import is_quantized
+from camshaft.precision.given import unused_cache
+from camshaft.precision.output_types import with_output_types
 from camshaft.precision.search import PrecisionSearch
 from camshaft.program.state import StateSpec
 from camshaft.quant.placement import check_layer_names_of
@@ -62,6 +64,7 @@ from camshaft.scripted import (
     part_options,
     recorded,
     refusals,
+    refuse_for_scripts,
     refuse_shared_cache,
 )
 
@@ -72,7 +75,7 @@ NOTHING_TO_QUANTIZE = (
 
 _RESULTS = (
     "imported", "whole", "final", "final_graphs", "quantized", "host_steps", "reasons", "apart", "precision_summary",
-    "states", "timed_out", "account", "_cache_unused", "_holds_weights", "_timings",
+    "states", "timed_out", "account", "_cache_unused", "_unmet", "_holds_weights", "_timings",
 )  # fmt: skip
 """What a session knows of its build."""
 
@@ -115,6 +118,7 @@ class BuildSession:
     seconds: dict[str, float] = field(default_factory=dict, init=False)
     timed_out: bool = field(default=False, init=False)
     _cache_unused: str = field(default="", init=False, repr=False)
+    _unmet: tuple[str, ...] = field(default=(), init=False, repr=False)
     _holds_weights: bool = field(default=True, init=False, repr=False)
     _inner_seconds: float = field(default=0.0, init=False, repr=False)
     _timings: TimingCache | None = field(default=None, init=False, repr=False)
@@ -132,6 +136,7 @@ class BuildSession:
                     typical_elements=self.typical_elements,
                     values=self.config.values,
                     state=self.config.state,
+                    typed=self.config.strongly_typed,
                 )
             self.sketches = tuple(map(sketch, self.whole.graphs))
             has_script = self.whole.script is not None
@@ -180,18 +185,14 @@ class BuildSession:
     @property
     def remarks(self) -> tuple[str, ...]:
         """Sizes asked for that the imported model does not take, and branches that fail, a sentence each; behind `run`
-        also that a calibration cache was named for nothing."""
+        also precisions that are preferred and cannot be, and that a calibration cache was named for nothing."""
         if self.imported is None:
             return ()
         script = None if self.whole is None else self.whole.script
-        return (*moved(self.imported, self.config), *refusals(script), *self._cache_remarks())
-
-    def _cache_remarks(self) -> list[str]:
-        if not self._cache_unused or self.config.calibration_cache is None:
-            return []
-        done = "read" if self.calibration is None else "written"
-        path = str(self.config.calibration_cache)
-        return [f"calibration_cache {path!r} was not {done}: {self._cache_unused}; leave it out"]
+        calibrates = self.calibration is not None
+        cache = unused_cache(self.config, self._cache_unused, calibrates=calibrates)
+        sizes = moved(self.imported, self.config)
+        return (*sizes, *refusals(script), *self._unmet, *cache)
 
     @property
     def hints(self) -> tuple[str, ...]:
@@ -213,8 +214,11 @@ class BuildSession:
         fingerprint = fingerprint_of(target, model_hash(self.model), config.summary())
         if self.whole is None or self.whole.script is None:
             pairs = {s.name: s.output for s in self.states}
-            graph = self._without_padding(with_half_states(imported, pairs))
-            del imported
+            typed = with_output_types(
+                self.config, with_half_states(imported, pairs), {*pairs.values()}
+            )
+            graph, self._unmet = self._without_padding(typed.graph), typed.remarks
+            del imported, typed
             self._forget_weights()
             engine = self._built(builder, graph, fingerprint)
         else:
@@ -280,6 +284,7 @@ class BuildSession:
         self.account = search.judged.account
         self.quantized, self.reasons = search.quantized, search.reasons
         self.apart, self._cache_unused = search.apart, search.cache_unused
+        self._unmet += search.remarks
         self.precision_summary = search.summary
         return tuned
 
@@ -303,16 +308,7 @@ class BuildSession:
     def _scripted(self, builder: Builder, whole: Imported, fingerprint: Fingerprint) -> Engine:
         """The engine of a model with a script: each graph is built as a model of its own."""
         assert whole.script is not None
-        if self.demand is not None:
-            raise ConfigError(
-                "quantize needs a model that is one graph, and this one is several (a branch, a loop, or a shape that hangs "
-                "on data); say what decides it (values=, shapes=), or use build"
-            )
-        if self.config.skip_padding:
-            raise ConfigError(
-                "skip_padding is True, but the model is several graphs (a branch, a loop, or a shape that hangs on "
-                "data), in which padding is not skipped: leave it out"
-            )
+        refuse_for_scripts(self.config, demanded=self.demand is not None)
         graphs = [self._optimized(graph) for graph in whole.graphs]
         quantizable = heavy(graphs)
         explicit = any(map(is_quantized, graphs))
@@ -354,6 +350,7 @@ class BuildSession:
         for part in parts:
             self.reasons.update(part.reasons)
             self.host_steps += part.host_steps
+            self._unmet += part._unmet
         said = dict.fromkeys(parts[i].precision_summary for i in quantizable)
         self.precision_summary = "; ".join(said) or "fp32"
         with_cache = [p for p in parts if p.config.calibration_cache is not None]

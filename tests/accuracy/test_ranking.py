@@ -51,6 +51,18 @@ def test_evaluations_are_bounded() -> None:
     assert found.evaluations <= 9
 
 
+def test_starts_anew_with_changed_units_measured_again() -> None:
+    noise = {7: 0.5, 8: 0.2, 90: 0.1}
+    found = ranking(noise)
+    assert [found.next(), found.next()] == [("layer7",), ("layer8",)]
+    spent = found.evaluations
+    noise[7] = 0.15
+    found.restart([("layer7",)])
+    assert found.evaluations == spent + 1
+    assert [found.next() for _ in range(3)] == [("layer8",), ("layer7",), ("layer90",)]
+    assert found.known[("layer7",)] == 0.15
+
+
 @pytest.mark.parametrize("needed", [1, 2, 3, 7, 30, 64, 112, 113])
 def test_fewest_that_are_enough(needed: int) -> None:
     asked: list[int] = []

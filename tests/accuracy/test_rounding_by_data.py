@@ -9,17 +9,18 @@ from camshaft.ir.expr import inp
 from camshaft.ir.graph import GraphBuilder, Node
 from camshaft.ir.types import TensorType, f32
 from camshaft.ops import CONV
-from camshaft.quant.gptq import Curvature, rounded
+from camshaft.quant.gptq import COHERENT, Curvature, rounded
 from camshaft.quant.scheme import dequantize, quantize, weight_params
 
 SIZE, CHANNELS = 14, 24
 
 
-def conv(w: np.ndarray, groups: int, stride: int, pads: tuple[int, ...]) -> Node:
+def conv(w: np.ndarray, groups: int, stride: int, pads: tuple[int, ...], dilation: int = 1) -> Node:
     b = GraphBuilder("conv")
     x = b.input("x", TensorType(f32, (2, SIZE, SIZE, CHANNELS)))
     attrs = {
         "strides": (stride, stride),
+        "dilations": (dilation, dilation),
         "pads": pads,
         "groups": groups,
         "layout": "NHWC",
@@ -74,3 +75,43 @@ def test_nothing_seen_changes_nothing() -> None:
     params = weight_params(w, 0)
     before = quantize(w, params)
     assert np.array_equal(rounded(w, params, before, seen), before)
+
+
+@pytest.mark.parametrize("groups", [1, 4, CHANNELS])
+@pytest.mark.parametrize(
+    ("taps", "stride", "dilation", "pads"),
+    [
+        (1, 1, 1, (0,) * 4),
+        (3, 1, 1, (1,) * 4),
+        (3, 2, 1, (0, 1, 1, 0)),
+        (3, 2, 3, (4, 2, 1, 5)),
+        (5, 3, 1, (7, 0, 2, 6)),
+    ],
+)
+@pytest.mark.parametrize("scaled", [False, True])
+def test_covariance(
+    groups: int, taps: int, stride: int, dilation: int, pads: tuple[int, ...], scaled: bool
+) -> None:
+    """That of all patches and of the mean patches of images, written out."""
+    w = np.zeros((CHANNELS, taps, taps, CHANNELS // groups), np.float32)
+    node = conv(w, groups, stride, pads, dilation)
+    factors = np.linspace(0.5, 2, CHANNELS, dtype=np.float32) if scaled else None
+    seen = Curvature(node, factors, 1)  # so that all patches of a batch are taken
+    images = [batch(seed) for seed in range(5)]
+    patches = []
+    for x in images:
+        seen.add(x)
+        x = x if factors is None else x * factors
+        x = np.pad(x, ((0, 0), (pads[0], pads[2]), (pads[1], pads[3]), (0, 0)))
+        span = dilation * (taps - 1) + 1
+        windows = np.lib.stride_tricks.sliding_window_view(x, (span, span), (1, 2))
+        windows = windows[:, ::stride, ::stride, :, ::dilation, ::dilation]
+        of_groups = windows.reshape(*windows.shape[:3], groups, -1, taps, taps)
+        patches.append(np.moveaxis(of_groups, 4, 6).reshape(len(x), -1, groups, w[0].size))
+    every = np.concatenate(patches).astype(np.float64)
+    for g in range(groups):
+        of_pixels = np.cov(every[:, :, g].reshape(-1, w[0].size), rowvar=False, bias=True)
+        of_images = np.cov(every[:, :, g].mean(axis=1), rowvar=False, bias=True)
+        want = of_pixels + COHERENT * of_images
+        got = seen.covariance[g]
+        assert np.abs(got - want).max() < 1e-5 * np.abs(want).max()

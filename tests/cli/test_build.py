@@ -316,13 +316,18 @@ def test_every_build_option_can_be_given(tmp_path: Path) -> None:
         calibration_cache=tmp_path / "ranges.cache",
         dynamic_ranges=tmp_path / "ranges.json",
         layer_precisions=["conv1:fp32"],
+        layer_output_types=["conv1:bf16"],
+        precision_constraints="prefer",
         noise_reduction=False,
         bias_correction=False,
         kernel_rounding=False,
     ).config(lambda stage, done, total: None)
     default = BuildConfig(threads=4)
     same = [f.name for f in fields(typed) if getattr(typed, f.name) == getattr(default, f.name)]
-    assert same == [], "a build option that the command line cannot set"
+    typed_alone = BuildOptions(strongly_typed=True).config()  # it takes no other types beside it
+    assert typed_alone.strongly_typed and same == ["strongly_typed"], (
+        "a build option that the command line cannot set"
+    )
     assert typed.workspace_limit == 1 << 19 and typed.memory_budget == 64 << 20
     assert typed.dynamic_ranges == {"x": (-1, 2)}
 

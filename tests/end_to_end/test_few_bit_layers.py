@@ -147,7 +147,7 @@ def test_convolutions_are_refused_with_the_option_that_stands_in_the_way() -> No
 
 def test_one_kernel_cannot_be_both() -> None:
     with pytest.raises(
-        ConfigError, match=r"int8 and for fp32 in 'out \+ end', which is one kernel"
+        ConfigError, match="fp32 in 'end', but it is one kernel with 'out', of which int8 is asked"
     ):
         built(with_end(PACKED, "Relu"), {"out": "int8", "end": "fp32"})
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -136,6 +136,15 @@ class Ranking:
             for half in (group.units[:middle], group.units[middle:]):
                 self._add(half, self._measured(half))
         return None
+
+    def restart(self, changed: Iterable[Unit]) -> None:
+        """Give the units anew, from the loudest, though others had been asked for.  changed: units whose noise is to be
+        measured again; that of others stays as it was."""
+        known, self.known = self.known, {}
+        for unit in changed:
+            known[unit] = self._measured((unit,))
+        for unit, noise in known.items():
+            self._add((unit,), noise)
 
     def _measured(self, units: tuple[Unit, ...]) -> float:
         self.evaluations += 1

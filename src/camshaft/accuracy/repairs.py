@@ -22,17 +22,20 @@ WAYS: Mapping[str, tuple[str, float]] = {
 """Ways to choose a range -> calibrator and percentile."""
 LOUDEST = 4
 """Layers whose ranges are chosen anew."""
+MOST_EVALUATIONS = 16
+"""Engines that are measured to find them: where all layers are about as loud, to tell them apart is not worth more."""
 GAIN = 0.97
 """Share of the noise that a repair must bring it below."""
 
 
 @dataclass(frozen=True)
 class Repair:
-    """What was tried: noise over signal before and after, and whether it was kept."""
+    """What was tried: noise over signal before and after, and whether it was kept.  unit: the layer, None: all."""
 
     what: str
     before: float
     after: float
+    unit: Unit | None = None
 
     @property
     def kept(self) -> bool:
@@ -92,13 +95,13 @@ class Repairs:
             if after < GAIN * least:
                 best, least, words = {**others, group: solver}, after, f" by {way}"
         q.solve(images, rows, best)
-        return Repair(f"range of what {unit[0]} reads{words}", before, least)
+        return Repair(f"range of what {unit[0]} reads{words}", before, least, unit)
 
 
 def _loudest(ranking: Ranking) -> list[Unit]:
     found = []
     for _ in range(LOUDEST):
-        unit = ranking.next()
+        unit = ranking.next(most=MOST_EVALUATIONS)
         if unit is not None:
             found.append(unit)
     return found

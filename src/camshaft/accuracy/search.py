@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -102,6 +103,16 @@ class Probe:
     all_batches: Sequence[Feeds]
     _wanted: list[Outputs] | None = field(default=None, init=False, repr=False)
 
+    @cached_property
+    def choices(self) -> Agreement | None:
+        """Judges by the float network's first choices on all batches; None where its outputs are no scores of classes."""
+        with self.running(self.graph) as run:
+            if not chooses(run(self.batches[0])):
+                return None
+            judge = Agreement(self.all_batches)
+            judge.prepare(run)
+        return judge
+
     @property
     def batches(self) -> Sequence[Feeds]:
         """Those on which noise is measured."""
@@ -184,14 +195,13 @@ class AccuracySearch:
         total = self.account.total = self.probe.noise(decision.attempt.graph)
         if self._is_enough(decision, total):
             return decision
-        if self.repairs is not None and self._repaired(units, rounds=False):
+        ranking = self._ranking(units)
+        if self._repaired(ranking, rounds=False):
             decision = self.choose()
             total = self.account.total = self.probe.noise(decision.attempt.graph)
-            units = units_of(self.probe.graph, decision.attempt)
-            if not units or self._is_enough(decision, total):
+            if self._is_enough(decision, total):
                 return decision
         costs = _costs(as_float, decision.tuned)
-        ranking = self._ranking(units)
         for _ in range(MOST_LAYERS):
             unit = ranking.next(least=SHARE * total, most=MOST_EVALUATIONS)
             if unit is None:
@@ -217,11 +227,9 @@ class AccuracySearch:
         """Whether noise is small, and hardly changes the first choice where the outputs are scores of classes."""
         if noise >= ENOUGH:
             return False
-        with self.probe.running(self.probe.graph) as run:
-            if not chooses(run(self.probe.batches[0])):
-                return True
-            judge = Agreement(self.probe.all_batches)
-            judge.prepare(run)
+        judge = self.probe.choices
+        if judge is None:
+            return True
         with self.probe.running(decision.attempt.graph) as run:
             return judge.score(run) >= AGREES
 
@@ -233,7 +241,7 @@ class AccuracySearch:
             self.said(ranking.evaluations)
             return self.probe.noise(self.simulate(layers - quantized))
 
-        ranking = Ranking(units, measure)
+        ranking = Ranking(units, measure)  # `measure` counts by it
         return ranking
 
     def _keep(self, unit: Unit, noise: float, total: float) -> None:
@@ -255,12 +263,12 @@ class AccuracySearch:
             return self._least(decision, judge, allowed, 0)
         if self._judged(judge, decision, "all permitted layers in INT8") >= allowed:
             return decision
-        if self.repairs is not None and self._repaired(units, rounds=True):
+        ranking = self._ranking(units)
+        if self._repaired(ranking, rounds=True):
             decision = self.choose()
             if self._judged(judge, decision, "repaired") >= allowed:
                 return decision
         total = self.account.total = self.probe.noise(self.simulate(frozenset()))
-        ranking = self._ranking(units)
         order: list[Unit] = []
 
         def keep(count: int) -> None:
@@ -306,18 +314,21 @@ class AccuracySearch:
         told = f"layers that layer_precision asks for in int8 have {said_of(judge, score)}, {allowed:.2f} allowed"
         return Decision(decision.attempt, decision.tuned, f"{decision.summary}; {told}")
 
-    def _repaired(self, units: Sequence[Unit], *, rounds: bool) -> bool:
-        """Whether some repair was kept.  rounds: try to round weights by data, too."""
-        assert self.repairs is not None
-        total = self.probe.noise(self.simulate(frozenset()))
-        tried = self.repairs.run(
-            lambda: self.probe.noise(self.simulate(frozenset())),
-            self._ranking(units),
-            total,
-            rounds=rounds,
-        )
+    def _repaired(self, ranking: Ranking, *, rounds: bool) -> bool:
+        """Whether some repair was kept.  rounds: try to round weights by data, too, which makes all layers quieter alike.
+
+        ranking: starts anew behind it, with layers that were mended on their own measured again."""
+        if self.repairs is None:
+            return False
+
+        def noise() -> float:
+            return self.probe.noise(self.simulate(frozenset()))
+
+        tried = self.repairs.run(noise, ranking, noise(), rounds=rounds)
         self.account.repairs = tuple(tried)
-        return any(r.kept for r in tried)
+        kept = [r for r in tried if r.kept]
+        ranking.restart({r.unit: None for r in kept if r.unit is not None})
+        return bool(kept)
 
     def _keep_first(self, units: Sequence[Unit], ranking: Ranking, total: float) -> None:
         self.noisy.clear()
@@ -334,7 +345,7 @@ class AccuracySearch:
 
 def _share(noise: float, total: float) -> float:
     """Share of all noise; infinite noise is all of it."""
-    return 1.0 if noise == math.inf else noise / total
+    return 1.0 if noise == math.inf else min(1.0, noise / total)
 
 
 def _costs(as_float: Tuned, quantized: Tuned) -> Callable[[Unit], float]:

@@ -55,15 +55,9 @@ class HalfPrecision:
 
     def check(self, graph: Graph) -> None:
         """ConfigError names a layer that must be half and cannot be."""
-        for layer, precision in self.layer_precision.items():
-            if precision not in HALF_PRECISIONS:
-                continue
-            nodes = [n for n in graph.nodes if layer in n.origin]
-            dtype = HALF_PRECISIONS[precision]
-            reasons = [obstacle(n, asked_for(n, dtype, activations=True)) for n in nodes]
-            if all(reasons):
-                why = reasons[0] if reasons else "no layer of the model is called so"
-                raise ConfigError(f"layer_precision asks for {precision} in {layer!r}, but {why}")
+        for layer, why in unable(graph, self.layer_precision).items():
+            asked = self.layer_precision[layer]
+            raise ConfigError(f"layer_precision asks for {asked} in {layer!r}, but {why}")
 
     def chosen(self, graph: Graph, halving: Halving, kept: frozenset[str]) -> dict[str, Halving]:
         """Output name of each layer -> how it becomes half.  kept: source layers that do not."""
@@ -94,6 +88,20 @@ class HalfPrecision:
 
     def _is_float(self, node: Node) -> bool:
         return any(self.layer_precision.get(o) in ("fp32", "int8") for o in node.origin)
+
+
+def unable(graph: Graph, layer_precision: Mapping[str, str]) -> dict[str, str]:
+    """Layers that must be half and cannot be, and why."""
+    found: dict[str, str] = {}
+    for layer, precision in layer_precision.items():
+        if precision not in HALF_PRECISIONS:
+            continue
+        nodes = [n for n in graph.nodes if layer in n.origin]
+        dtype = HALF_PRECISIONS[precision]
+        reasons = [obstacle(n, asked_for(n, dtype, activations=True)) for n in nodes]
+        if all(reasons):
+            found[layer] = reasons[0] if reasons else "no layer of the model is called so"
+    return found
 
 
 def with_half_precision(builder: Builder, decision: Decision, half: HalfPrecision) -> Decision:

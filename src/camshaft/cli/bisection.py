@@ -93,7 +93,8 @@ def _rebuilds(
 
     def build(layers: Layers) -> Engine:
         asked = {**config.layer_precision, **dict.fromkeys((*kept, *layers), "fp32")}
-        made = BuildSession(model, replace(config, layer_precision=asked), typical=session.typical)
+        obeyed = replace(config, layer_precision=asked, precision_constraints="prefer")
+        made = BuildSession(model, obeyed, typical=session.typical)
         made.typical_elements = session.typical_elements
         if calibration is not None:
             types = {t.name: t.type for t in imported.inputs}

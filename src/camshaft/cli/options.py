@@ -20,7 +20,7 @@ from typer.models import OptionInfo
 
 from camshaft.cli.files import READ, WRITTEN, check_apart
 from camshaft.cli.shapes import pairs, said_shapes, said_states, said_values, typed_profiles
-from camshaft.config import CALIBRATORS, BuildConfig, Progress
+from camshaft.config import CALIBRATORS, CONSTRAINTS, BuildConfig, Progress
 from camshaft.cpus import available_cpus
 from camshaft.errors import CalibrationError, ConfigError
 
@@ -212,11 +212,37 @@ class BuildOptions:
         list[str] | None,
         _option(
             "--layer-precisions",
-            help="Precision of single layers, obeyed.",
+            help="Precision of single layers.",
             panel=_INT8,
             metavar="LAYER:fp32|bf16|fp16|int8,...",
         ),
     ] = None
+    layer_output_types: Annotated[
+        list[str] | None,
+        _option(
+            "--layer-output-types",
+            help="Types of what single layers give; of an output of the model, the engine's.",
+            panel=_INT8,
+            metavar="LAYER:fp32|bf16|fp16,...",
+        ),
+    ] = None
+    precision_constraints: Annotated[
+        str | None,
+        _option(
+            "--precision-constraints",
+            help="What is asked of single layers is an order (obey, the default), a wish (prefer: a warning where it "
+            "cannot be) or a hint (fastest: time decides).",
+            panel=_INT8,
+            metavar="|".join(CONSTRAINTS),
+        ),
+    ] = None
+    strongly_typed: Annotated[
+        bool,
+        _option(
+            "--strongly-typed",
+            help="Obey the types of the model's own tensors, half floats and Q/DQ nodes.",
+        ),
+    ] = False
     noise_reduction: Annotated[
         bool,
         _option(
@@ -284,6 +310,7 @@ class BuildOptions:
             "weight_only": self.weight_only,
             "weight_block": self.weight_block,
             "skip_padding": self.skip_padding,
+            "precision_constraints": self.precision_constraints,
             "calibrator": self.calibrator,
             "percentile": self.percentile,
             "calibration_cache": self.calibration_cache,
@@ -297,6 +324,8 @@ class BuildOptions:
             state=said_states(self.state),
             precision=frozenset(p for p in ("bf16", "fp16", "int8") if getattr(self, p)),
             layer_precision=pairs("--layer-precisions", self.layer_precisions),
+            layer_output_type=pairs("--layer-output-types", self.layer_output_types),
+            strongly_typed=self.strongly_typed,
             dynamic_ranges=_ranges(self.dynamic_ranges),
             noise_reduction=self.noise_reduction,
             bias_correction=self.bias_correction,

@@ -29,6 +29,7 @@ from camshaft.passes.layout.channels_last import to_channels_last
 from camshaft.passes.manager import OnPass, Pass, run_passes
 from camshaft.passes.qdq.few_bits import BLOCK_RULES
 from camshaft.passes.rewrite import Rewrite, rewrite
+from camshaft.passes.stored_halves import HALF_RULES
 from camshaft.recurrence.chains import fuse_cells
 
 FUSIONS: tuple[Rewrite, ...] = (
@@ -50,6 +51,7 @@ ALL_REWRITES: tuple[Rewrite, ...] = (
     *LATE_FUSIONS,
     *LONG_AXIS_RULES,
     PullWidening(),
+    *HALF_RULES,
 )
 
 PIPELINE: tuple[Pass, ...] = (

@@ -12,7 +12,6 @@ from camshaft.ir.graph import Graph
 from camshaft.ir.types import NARROW_FLOATS
 from camshaft.passes.qdq.few_bits import has_few_bits
 from camshaft.passes.qdq.lowering import is_quantized
-from camshaft.quant.placement import check_layer_names
 
 
 @dataclass(frozen=True)
@@ -55,8 +54,8 @@ class Given:
             f"dynamic_ranges (or a model with Q/DQ nodes){told}{who_asks(asked_int8)}"
         )
 
-    def refuse_needless(self, graph: Graph, asked_int8: Sequence[str]) -> None:
-        """ConfigError for ranges of a build that permits no INT8, and for layers that must be."""
+    def refuse_needless(self) -> None:
+        """ConfigError for ranges of a build that permits no INT8."""
         given = self.ranges
         if given == ["calibration"] and "fp16" in self.config.precision:
             given = []  # what FP16 holds
@@ -64,12 +63,13 @@ class Given:
             raise ConfigError(
                 f"{' and '.join(given)} given, but INT8 is not permitted: add precision={{'int8'}}"
             )
-        if asked_int8:
+
+    def refuse_beside_types(self) -> None:
+        """ConfigError for calibration data where the model's own types decide."""
+        if self.has_calibration:
             raise ConfigError(
-                f"layer_precision asks for int8 in {asked_int8[0]!r}, but precision does not permit it: add "
-                "precision={'int8'}"
+                "calibration given beside strongly_typed, with which the model's own types decide: leave one out"
             )
-        check_layer_names(graph, self.config.layer_precision)
 
     def refuse_beside_qdq(self) -> None:
         """ConfigError for what a model with Q/DQ nodes says itself."""
@@ -98,6 +98,15 @@ def who_asks(asked_int8: Sequence[str]) -> str:
     """Layers that must be INT8, as the end of an error."""
     asked = ", ".join(map(repr, asked_int8))
     return f"; layer_precision asks for int8 in {asked}" if asked else ""
+
+
+def unused_cache(config: BuildConfig, why: str, *, calibrates: bool) -> tuple[str, ...]:
+    """That a calibration cache was named for nothing, as a sentence.  why: "" where it was not."""
+    if not why or config.calibration_cache is None:
+        return ()
+    done = "written" if calibrates else "read"
+    path = str(config.calibration_cache)
+    return (f"calibration_cache {path!r} was not {done}: {why}; leave it out",)
 
 
 def _rounds_to_narrow_floats(graph: Graph) -> str:

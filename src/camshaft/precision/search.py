@@ -34,8 +34,10 @@ from camshaft.passes.half import HALF_PRECISIONS
 from camshaft.passes.qdq.few_bits import with_bytes
 from camshaft.passes.qdq.lowering import is_quantized, lower_quantization
 from camshaft.passes.qdq.simulate import simulated
+from camshaft.precision.constraints import asked_of_layers, remarks
 from camshaft.precision.few_bits import few_bits, refuse_rounding
 from camshaft.precision.given import Given
+from camshaft.precision.output_types import with_types_stored
 from camshaft.precision.variants import float_variants
 from camshaft.quant.apart.products import carried
 from camshaft.quant.apart.sample import RowSample
@@ -44,7 +46,7 @@ from camshaft.quant.calibration.magnitudes import largest_activations
 from camshaft.quant.deviation import Feeds, worst_deviation
 from camshaft.quant.dynamic import DynamicQuantization
 from camshaft.quant.implicit import ImplicitQuantization
-from camshaft.quant.placement import check_layer_names, impossible
+from camshaft.quant.placement import impossible
 from camshaft.quant.recurrent import with_recurrent_bytes
 
 MUCH_FURTHER = 1.5
@@ -59,7 +61,8 @@ class PrecisionSearch:
     that calibration runs.
     quantized: the graph with its Q/DQ nodes before they were lowered; None where nothing is quantized so.
     reasons: source layer -> why it has its precision.  apart: source layer -> input channels that its INT8
-    product leaves to floats.  summary: the decision in words.  cache_unused: why a calibration cache that was named
+    product leaves to floats.  summary: the decision in words.  remarks: what was preferred of layers and cannot be.
+    cache_unused: why a calibration cache that was named
     is neither read nor written, "" where it is or none was named.
     """
 
@@ -73,6 +76,7 @@ class PrecisionSearch:
     reasons: dict[str, str] = field(default_factory=dict, init=False)
     apart: Mapping[str, int] = field(default_factory=dict, init=False)
     summary: str = field(default="fp32", init=False)
+    remarks: tuple[str, ...] = field(default=(), init=False)
     cache_unused: str = field(default="", init=False)
     _layers: Mapping[str, str] = field(default_factory=dict, init=False, repr=False)
     _samples: Mapping[str, RowSample] = field(default_factory=dict, init=False, repr=False)
@@ -85,16 +89,29 @@ class PrecisionSearch:
 
     def run(self, graph: Graph) -> Tuned:
         """The fastest graph that is permitted and has what is required, with its kernels."""
+        times = self.builder.times
+        if self.config.strongly_typed:
+            self._given.refuse_beside_types()
+        asked = asked_of_layers(self.config, graph, self._given.ranges, times=times)
+        self.config = replace(self.config, layer_precision=asked.layers)
         decision = self._decided(graph)
         half = self._half(graph)
         if half.permitted:
             halved = with_half_precision(self.builder, decision, half)
             if self.judged.holds(halved, graph, self._seen):
                 decision = halved
+        if self.config.strongly_typed or self.config.layer_output_type:
+            decision = with_types_stored(self.builder, decision)
         self.quantized = decision.attempt.quantized
         self.reasons |= decision.attempt.reasons
+        told = asked.told(decision.tuned.tasks)
+        self.remarks = remarks(told)
+        self.reasons |= {layer: f"{precision}: {why}" for layer, (precision, why) in told.items()}
         self.apart = decision.attempt.apart
         self.summary = decision.summary
+        if self.config.strongly_typed:
+            more = "" if decision.summary == "fp32" else f", {decision.summary}"
+            self.summary = f"strongly typed{more}"
         return decision.tuned
 
     @property
@@ -116,18 +133,11 @@ class PrecisionSearch:
 
     def _half(self, graph: Graph) -> HalfPrecision:
         permitted = [p for p in HALF_PRECISIONS if p in self.config.precision]
-        layers = self.config.layer_precision
-        for layer, p in layers.items():
-            if p in HALF_PRECISIONS and p not in permitted:
-                raise ConfigError(
-                    f"layer_precision asks for {p} in {layer!r}, but precision does not permit it: add "
-                    f"precision={{{p!r}}}"
-                )
         target = self.builder.backend.target
         has = {"bf16": target.has_bf16, "fp16": target.has_fp16}
         fast = [name for name in permitted if has[name]]
         magnitudes = self._largest(graph) if "fp16" in fast else {}
-        return HalfPrecision(permitted, layers, fast, magnitudes)
+        return HalfPrecision(permitted, self.config.layer_precision, fast, magnitudes)
 
     def _largest(self, graph: Graph) -> Mapping[str, float]:
         """Largest magnitudes of activations in calibration data, if there are any."""
@@ -155,10 +165,8 @@ class PrecisionSearch:
         few = few_bits(self.config, graph, self._given.ranges)
         self.reasons, graph, self._layers = dict(few.reasons), few.graph, few.layers
         if not self._permits_int8 or few.alone:
-            if self._permits_int8:
-                check_layer_names(graph, self.config.layer_precision)
-            else:
-                self._given.refuse_needless(graph, self._asked_int8)
+            if not self._permits_int8:
+                self._given.refuse_needless()
             variants = float_variants(graph, self.config.optimization_level)
             announce_variants(self.builder, [graph], variants)
             tuned = fastest_float(self.builder, self.builder.tune(graph), variants)
@@ -182,10 +190,8 @@ class PrecisionSearch:
                     f"layer_precision asks for int8 in {layer!r} and in layers that take ranges, but {why}; build "
                     "with optimization_level=1 or more, where products with constant weights have one"
                 )
-        if not dynamic.applies:
-            return self._calibrated(graph)
         fixed = self._calibrated(graph)
-        if not self._seen:
+        if not dynamic.applies or dynamic.unable() or not self._seen:
             return fixed
         account = self.judged.account
         of_fixed = account.chosen, account.score
@@ -225,7 +231,7 @@ class PrecisionSearch:
         """A model that says itself what is quantized."""
         self._given.refuse_beside_qdq()
         refuse_rounding(self.config)
-        integer = self._permits_int8
+        integer = self._permits_int8 or self.config.strongly_typed
         lowered = lower_quantization(graph, integer=integer, level=self.config.optimization_level)
         tuned = self.builder.tune(with_bytes(lowered) if integer else lowered)
         summary = "explicit Q/DQ" if integer else "explicit Q/DQ, computed in fp32"

@@ -11,6 +11,7 @@ algorithm 1 without the order by size; here for convolutions and groups, too.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -26,6 +27,9 @@ MOST_COLUMNS = 4608
 """Terms of a sum beyond which H would be too large."""
 PATCHES = 2048
 """Patches that H is taken of, twice as many as there are terms if these are more."""
+LEAST_EXPONENT = -100
+LEAST_PART = 64
+"""Vectors that are taken into a covariance together, at least."""
 COHERENT = 10.0
 """How many times as much as a pixel's error one counts that all pixels of an image share; 0 and 100 were measured to be worse."""
 
@@ -53,30 +57,32 @@ class Curvature:
         """A batch [N, H, W, C]."""
         if not x.size:
             return
-        if self.factors is not None:
-            x = x * self.factors
-        (r, s), node = self._taps, self.node
-        (sh, sw), (dh, dw) = ints_attr(node, "strides"), ints_attr(node, "dilations")
-        top, left, bottom, right = ints_attr(node, "pads")
-        x = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
-        high = (x.shape[1] - dh * (r - 1) - 1) // sh + 1
-        wide = (x.shape[2] - dw * (s - 1) - 1) // sw + 1
+        (r, s), (h, w) = self._taps, x.shape[1:3]
+        (sh, sw), (dh, dw) = ints_attr(self.node, "strides"), ints_attr(self.node, "dilations")
+        top, left, bottom, right = ints_attr(self.node, "pads")
+        high = (h + top + bottom - dh * (r - 1) - 1) // sh + 1
+        wide = (w + left + right - dw * (s - 1) - 1) // sw + 1
+        rows = [_Steps(i * dh - top, sh, high, h) for i in range(r)]
+        columns = [_Steps(j * dw - left, sw, wide, w) for j in range(s)]
         places = len(x) * high * wide
         chosen = self._random.choice(places, min(self._wanted, places), replace=False)
         image, row, column = np.unravel_index(chosen, (len(x), high, wide))
+        sums = [x[:, :, c.inside].sum(axis=2) for c in columns]
+        down, across = [a.at(row) for a in rows], [a.at(column) for a in columns]
         patches, means = [], []
         for i, j in np.ndindex(r, s):
-            patches.append(x[image, row * sh + i * dh, column * sw + j * dw])
-            read = x[:, i * dh :, j * dw :][
-                :, : (high - 1) * sh + 1 : sh, : (wide - 1) * sw + 1 : sw
-            ]
-            means.append(read.mean(axis=(1, 2)))
+            (y, above), (z, beside) = down[i], across[j]
+            patches.append(np.where((above | beside)[:, None], np.float32(0), x[image, y, z]))
+            means.append(sums[j][:, rows[i].inside].sum(axis=1) / (high * wide))
         self._patches.add(self._by_group(patches))
         self._means.add(self._by_group(means))
 
     def _by_group(self, taps: Sequence[np.ndarray]) -> np.ndarray:
         """Values [rows, C] of each tap as float32 [groups, rows, n]."""
-        rows = np.stack(taps, 1).reshape(len(taps[0]), len(taps), self.groups, -1)
+        values = np.stack(taps, 1)
+        if self.factors is not None:
+            values = values * self.factors
+        rows = values.reshape(len(taps[0]), len(taps), self.groups, -1)
         flat = rows.transpose(2, 0, 1, 3).reshape(self.groups, len(taps[0]), -1)
         return np.ascontiguousarray(flat, np.float32)
 
@@ -86,12 +92,37 @@ class Curvature:
         return self._patches.covariance + COHERENT * self._means.covariance
 
 
+@dataclass(frozen=True)
+class _Steps:
+    """Where one tap reads along one axis: at first, first + step, ... (count of them); outside 0 to size - 1 is padding."""
+
+    first: int
+    step: int
+    count: int
+    size: int
+
+    def at(self, number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Places of these steps, some place where that is padding; whether it is."""
+        place = self.first + self.step * number
+        inside = np.minimum(np.maximum(place, 0), self.size - 1)
+        return inside, inside != place
+
+    @property
+    def inside(self) -> slice:
+        """The places that are no padding."""
+        skipped = max(0, -(self.first // self.step))
+        start = self.first + self.step * skipped
+        stop = min(self.size, self.first + self.step * (self.count - 1) + 1)
+        return slice(start, max(start, stop), self.step)
+
+
 class _Moments:
     """Covariance of vectors that come in parts.
 
     Each part is taken about its own mean, and parts are joined by the distance of their means, so that nothing cancels
     where values are large beside how they vary (T. Chan, G. Golub, R. LeVeque, Updating Formulae and a Pairwise Algorithm
-    for Computing Sample Variances, 1979).  `_unit` keeps squares within float32: a power of 2 near the first values.
+    for Computing Sample Variances, 1979).  Vectors wait until there are enough for a part: all of the covariance is
+    written for each.  `_unit` keeps squares within float32: a power of 2 near the first values.
     """
 
     def __init__(self, groups: int, columns: int) -> None:
@@ -99,30 +130,43 @@ class _Moments:
         self._mean = np.zeros((groups, columns))
         self._unit = 0.0
         self._rows = 0
+        self._part = max(LEAST_PART, columns // 4)
+        self._waiting: list[np.ndarray] = []
 
     def add(self, vectors: np.ndarray) -> None:
         """float32 [groups, rows, n]."""
+        self._waiting.append(vectors)
+        if sum(v.shape[1] for v in self._waiting) >= self._part:
+            self._join()
+
+    def _join(self) -> None:
+        """Take in the vectors that wait."""
+        if not self._waiting:
+            return
+        vectors = np.concatenate(self._waiting, axis=1)
+        self._waiting = []
         rows = vectors.shape[1]
         mean = vectors.mean(axis=1, dtype=np.float64)
         distance, all_rows = mean - self._mean, self._rows + rows
-        apart = distance * np.sqrt(self._rows * rows / all_rows)
-        own = vectors - mean[:, None]
-        parts = np.concatenate([own, apart[:, None]], axis=1)
+        parts = np.empty((len(mean), rows + 1, mean.shape[1]), np.float32)
+        np.subtract(vectors, mean[:, None].astype(np.float32), out=parts[:, :rows])
+        parts[:, rows] = distance * np.sqrt(self._rows * rows / all_rows)
         self._unit = self._unit or _power_of_two(float(np.abs(parts).max()))
-        parts = (parts / (self._unit or 1.0)).astype(np.float32)
+        parts *= np.float32(1 / (self._unit or 1.0))
         self._products += np.matmul(parts.transpose(0, 2, 1), parts)
         self._mean += distance * (rows / all_rows)
         self._rows = all_rows
 
     @property
     def covariance(self) -> np.ndarray:
+        self._join()
         square = self._products.astype(np.float64) / max(self._rows, 1)
         return np.asarray(square * self._unit**2)
 
 
 def _power_of_two(value: float) -> float:
-    """The power of two next to a value, 0 for 0."""
-    return float(np.exp2(np.frexp(value)[1])) if value else 0.0
+    """The power of two next to a value, 0 for 0; none whose inverse float32 cannot hold."""
+    return float(np.exp2(max(np.frexp(value)[1], LEAST_EXPONENT))) if value else 0.0
 
 
 def columns_of(node: Node) -> int:

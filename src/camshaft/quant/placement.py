@@ -102,12 +102,14 @@ def equalizable(graph: Graph, plan: QuantizationPlan) -> list[str]:
     return [n for n, only in readers.items() if all(only) and plan.sources[plan.group[n]] == (n,)]
 
 
-def check_layer_names(graph: Graph, layers: Iterable[str]) -> None:
-    """ConfigError names a layer that `layer_precision` has and the model lacks."""
-    check_layer_names_of([graph], layers)
+def check_layer_names(graph: Graph, layers: Iterable[str], option: str = "layer_precision") -> None:
+    """ConfigError names a layer that an option has and the model lacks."""
+    check_layer_names_of([graph], layers, option)
 
 
-def check_layer_names_of(graphs: Sequence[Graph], layers: Iterable[str]) -> None:
+def check_layer_names_of(
+    graphs: Sequence[Graph], layers: Iterable[str], option: str = "layer_precision"
+) -> None:
     """As `check_layer_names`, of a model of several graphs."""
     known = {o for g in graphs for n in g.nodes for o in n.origin}
     for layer in layers:
@@ -115,7 +117,7 @@ def check_layer_names_of(graphs: Sequence[Graph], layers: Iterable[str]) -> None
             near = get_close_matches(layer, known, n=3)
             hint = f"did you mean {' or '.join(map(repr, near))}?" if near else ""
             raise ConfigError(
-                f"layer_precision names {layer!r}, which no layer of the model is called; "
+                f"{option} names {layer!r}, which no layer of the model is called; "
                 + (hint or "`camshaft inspect MODEL.onnx` lists them")
             )
 

@@ -60,7 +60,7 @@ class NodeContext:
     proto: the node.  name: its name, or its first output's.  opset: version of its domain.
     inputs: its inputs as tensors, None where an optional input is left out.
     kept: names of tensors of the model that may name a result; others (of inner graphs) get the node's name before.
-    narrow: ONNX names of tensors of types of at most 8 bits that are held in others (`dtypes.is_narrow`), and
+    narrow: ONNX names of tensors of types of at most 16 bits that are held in others (`dtypes.is_held`), and
         these types.
     subgraph: imports a branch or loop body in place.
     ask: reports inputs of the model whose values must be known as sizes.

@@ -3,7 +3,8 @@
 Floats of at most 16 bits are computed in f32, integers of fewer than 8 bits are held in ones of 8: inside
 the graph, f16 tensors are f32 tensors and i4 tensors i8 tensors.  Only graph inputs and outputs keep
 the type they declare (see `boundary_dtype`).  Inside, a tensor of a type of at most 8 bits has values of
-that type alone, since `Cast` and `QuantizeLinear` round to it; one of a half may be more exact.
+that type alone, since `Cast` and `QuantizeLinear` round to it; one of a half may be more exact, but in an import that obeys
+types (`walk.typed`).
 """
 
 from __future__ import annotations
@@ -58,6 +59,16 @@ def elem_name(elem_type: int) -> str:
 def is_narrow(elem_type: int) -> bool:
     """Whether the type is a float of at most 8 bits or an integer of fewer."""
     return elem_type in _NARROW
+
+
+def is_half(elem_type: int) -> bool:
+    """Whether the type is a float of 16 bits."""
+    return elem_type in _HALF
+
+
+def is_held(elem_type: int) -> bool:
+    """Whether values of the type are held in another."""
+    return inner_dtype(elem_type) != boundary_dtype(elem_type)
 
 
 def inner_dtype(elem_type: int) -> DType:

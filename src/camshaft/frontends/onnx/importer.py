@@ -107,12 +107,14 @@ def import_model(
     typical_elements: Mapping[str, Sequence[int]] | None = None,
     values: Mapping[str, SaidValue] | None = None,
     state: Mapping[str, str] | None = None,
+    typed: bool = False,
 ) -> Imported:
     """As `import_onnx`, also of models that decide while they run: by branches and loops, by shapes that
     hang on data, by sequences.
 
     state: input name -> output name, what the next call finds there (`ir.paired_names`); where it grows, it does so
     within the range that is said of the input.
+    typed: whether tensors of half floats have the values of their types, instead of more exact ones.
     """
     proto = load_model(model)
     extents = OpenExtents(
@@ -126,7 +128,7 @@ def import_model(
     )
     given = InputValues(values or {})
     for _ in range(MOST_ROUNDS):
-        now = State(proto, extents, given)
+        now = State(proto, extents, given, typed=typed)
         try:
             imported = _imported(now, state or {})
         except ModelError as error:

@@ -12,6 +12,7 @@ from onnx import FunctionProto, GraphProto, NodeProto, TypeProto, inliner, numpy
 
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx.context import NodeContext
+from camshaft.frontends.onnx.dtypes import is_half
 
 _BODY = "ai.camshaft.body"
 
@@ -51,10 +52,16 @@ def inferred_types(
 
 
 def pass_on_narrow(ctx: NodeContext) -> None:
-    """Note which outputs have a type of at most 8 bits because an input has it: those of the same type
-    variable of ONNX's schema, where the handler has not said more."""
+    """Note which outputs have a type of at most 16 bits because an input has it: those of the same type
+    variable of ONNX's schema, where the handler has not said more.  Operators without one, of other domains, give the
+    half floats that their first float is."""
     narrow = [ctx.narrow.get(name) for name in ctx.proto.input]
-    if not any(narrow) or not onnx.defs.has(ctx.proto.op_type, ctx.opset, ctx.domain):
+    if not any(narrow):
+        return
+    if not onnx.defs.has(ctx.proto.op_type, ctx.opset, ctx.domain):
+        floats = (t for t in narrow if t is not None and is_half(t))
+        if (half := next(floats, None)) is not None:
+            ctx.narrow.setdefault(ctx.proto.output[0], half)
         return
     schema: Any = onnx.defs.get_schema(ctx.proto.op_type, ctx.opset, ctx.domain)
     of_variable: dict[str, int] = {}

@@ -100,7 +100,7 @@ from camshaft.ops.functional.elementwise.comparison import (
     ne,
     where,
 )
-from camshaft.ops.functional.elementwise.narrow import narrowed
+from camshaft.ops.functional.elementwise.narrow import narrowed, rounded
 from camshaft.ops.functional.elementwise.trigonometry import (
     acos,
     acosh,
@@ -366,6 +366,7 @@ __all__ = [
     "rotary_embedding",
     "rotary_positions",
     "round",
+    "rounded",
     "scores",
     "select",
     "selu",

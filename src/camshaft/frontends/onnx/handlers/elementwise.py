@@ -10,7 +10,7 @@ from onnx import TensorProto
 
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx.context import FOR_INFERENCE, Handler, NodeContext, Results
-from camshaft.frontends.onnx.dtypes import boundary_dtype, inner_dtype, is_narrow
+from camshaft.frontends.onnx.dtypes import boundary_dtype, inner_dtype, is_half, is_narrow
 from camshaft.frontends.onnx.hosted import host_step
 from camshaft.ir.graph import Tensor
 from camshaft.ir.types import DType
@@ -140,6 +140,8 @@ def cast_like(ctx: NodeContext) -> Results:
 def _cast(ctx: NodeContext, to: int, inner: DType | None = None) -> Results:
     """inner: the type where the result is held in its own."""
     if not is_narrow(to):
+        if is_half(to):
+            ctx.makes_narrow(to)
         dtype = inner or inner_dtype(to)
         return F.cast(ctx.builder, ctx.arg(0), dtype, output=ctx.output)
     ctx.makes_narrow(to)

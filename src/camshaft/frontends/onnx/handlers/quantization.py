@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from camshaft.frontends.onnx.context import Handler, NodeContext, Results
-from camshaft.frontends.onnx.dtypes import boundary_dtype, is_narrow
+from camshaft.frontends.onnx.dtypes import boundary_dtype, is_half, is_narrow
 from camshaft.frontends.onnx.handlers.contraction import conv_node
 from camshaft.ops import functional as F
 
@@ -34,6 +34,9 @@ def quantize_linear(ctx: NodeContext) -> Results:
 
 def dequantize_linear(ctx: NodeContext) -> Results:
     """DequantizeLinear."""
+    to = ctx.attr_int("output_dtype") or ctx.narrow_type(1)
+    if is_half(to):
+        ctx.makes_narrow(to)
     return F.dequantize(
         ctx.builder,
         ctx.arg(0),

@@ -10,7 +10,7 @@ from onnx import TensorProto
 
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx.context import Handler, NodeContext, Results
-from camshaft.frontends.onnx.dtypes import array_of, inner_dtype, is_narrow
+from camshaft.frontends.onnx.dtypes import array_of, inner_dtype, is_held
 from camshaft.ir.extents import known
 from camshaft.ir.extents.bounds import bounds
 from camshaft.ir.extents.constraints import require_at_least
@@ -148,7 +148,7 @@ def constant(ctx: NodeContext) -> Results:
 
 def _value(ctx: NodeContext, tensor: TensorProto) -> np.ndarray:
     """The elements of the tensor that the output repeats, or is."""
-    if is_narrow(tensor.data_type):
+    if is_held(tensor.data_type):
         ctx.makes_narrow(tensor.data_type)
     return array_of(tensor)
 

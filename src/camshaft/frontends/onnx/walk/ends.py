@@ -13,7 +13,7 @@ from camshaft.frontends.onnx.dtypes import (
     boundary_dtype,
     elem_name,
     inner_dtype,
-    is_narrow,
+    is_held,
     onnx_dtype,
 )
 from camshaft.frontends.onnx.scripts.scope import HostValue, Value
@@ -67,7 +67,7 @@ def declare_input(state: State, value: ValueInfoProto) -> None:
         state.scope.give(tensor, tensor.values)
         state.inputs.append(End(name, tensor.name, tensor.type, tensor.values))
     elem_type = value.type.tensor_type.elem_type
-    if is_narrow(elem_type):
+    if is_held(elem_type):
         state.narrow[name] = elem_type
     inner = inner_dtype(elem_type)
     if inner != dtype:

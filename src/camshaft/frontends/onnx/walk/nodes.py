@@ -33,6 +33,7 @@ from camshaft.frontends.onnx.walk.here import Here, Place
 from camshaft.frontends.onnx.walk.resampled import resampled
 from camshaft.frontends.onnx.walk.squeezes import cases
 from camshaft.frontends.onnx.walk.state import State
+from camshaft.frontends.onnx.walk.typed import declared_of_control, held_types, rounded_results
 from camshaft.ir.extents.sizes import Constraint
 from camshaft.ir.extents.symbol import UndecidedExtent
 from camshaft.ir.graph import Tensor
@@ -150,6 +151,7 @@ class Nodes:
         results: Sequence[Value | None] | None
         if domain == "" and node.op_type in CONTROL:
             results = CONTROL[node.op_type](here)
+            self.state.narrow |= declared_of_control(node)
         elif any(v is not None and not isinstance(v.type, TensorType) for v in here.values):
             results = self._opaque(here, domain)
         else:
@@ -181,7 +183,7 @@ class Nodes:
                     return None
                 handler = host_step
             with ctx.builder.scope(here.name):
-                results = _results(handler, ctx)
+                results = self._results(handler, ctx)
         except (DataDependent, UndecidedExtent) as error:
             constraints.found = found
             if ctx is not given:  # respelled, its operands perhaps computed anew
@@ -191,6 +193,16 @@ class Nodes:
                 here = replace(here, node=ctx.proto, opset=ctx.opset, values=ctx.inputs)
             return self._called(here, str(error))
         return [self._owned(r, level) for r in results]
+
+    def _results(self, handler: Handler, ctx: NodeContext) -> Sequence[Value]:
+        """What the handler makes of a node, or a host step where ops cannot express it."""
+        try:
+            results = handler(ctx)
+        except NoCanonicalForm:
+            results = host_step(ctx, window_types(ctx))
+        pass_on_narrow(ctx)
+        made = [results] if isinstance(results, Tensor | HostValue) else results
+        return rounded_results(ctx, made) if self.state.typed else made
 
     def _owned(self, result: Value, level: int) -> Value:
         """A result of a node of `level`, or what it stands for there."""
@@ -265,6 +277,9 @@ class Nodes:
         outer = self.state.values
         self.state.values = outer.new_child(dict(bound))
         try:
+            for name in bound:
+                self.state.narrow.pop(name, None)
+            self.state.narrow |= held_types(graph.input)
             found = reachable_in(graph)
             self.state.constants(graph, found.names)
             place = around if opsets is None else replace(around, opsets=opsets)
@@ -297,16 +312,6 @@ class Nodes:
             self.state.scope = outer
             scope.demands = {k: c for k, c in constraints.found.items() if k not in before}
             constraints.found = before
-
-
-def _results(handler: Handler, ctx: NodeContext) -> Sequence[Value]:
-    """What the handler makes of a node, or a host step where ops cannot express it."""
-    try:
-        results = handler(ctx)
-    except NoCanonicalForm:
-        results = host_step(ctx, window_types(ctx))
-    pass_on_narrow(ctx)
-    return [results] if isinstance(results, Tensor | HostValue) else results
 
 
 def _located(error: ModelError, name: str, op_type: str) -> ModelError:

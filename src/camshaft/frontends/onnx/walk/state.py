@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from onnx import GraphProto, ModelProto
 
 from camshaft.errors import ModelError
-from camshaft.frontends.onnx.dtypes import array_of, dense_of, is_narrow
+from camshaft.frontends.onnx.dtypes import array_of, dense_of, is_held
 from camshaft.frontends.onnx.model import opsets_of
 from camshaft.frontends.onnx.scripts.scope import Scope, Shared, Value
 from camshaft.frontends.onnx.sizes.input_values import InputValues
@@ -23,13 +23,15 @@ class State:
 
     values: ONNX tensor name -> value, of all that is known so far; the inner scopes come first.
     scope: of the nodes that are being imported.  builder: of the model's first graph.
-    narrow: names of values in fewer bits than they are held in -> their ONNX type.
+    narrow: names of values in fewer bits than they are held in -> their ONNX type.  typed: whether halves are rounded to.
     inputs: of the model, but for constants.  states: names of those that hold what the call before left.  forks: how often what follows an If was imported twice.
     """
 
-    def __init__(self, proto: ModelProto, extents: OpenExtents, given: InputValues) -> None:
+    def __init__(
+        self, proto: ModelProto, extents: OpenExtents, given: InputValues, *, typed: bool = False
+    ) -> None:
         """given: what is known of the values of inputs."""
-        self.proto, self.extents, self.given = proto, extents, given
+        self.proto, self.extents, self.given, self.typed = proto, extents, given, typed
         self.opsets = opsets_of(proto)
         self.reserved = frozenset(names_of(proto.graph))
         self.builder = GraphBuilder(
@@ -70,7 +72,7 @@ class State:
             if tensor.name not in wanted:
                 continue
             self.define(tensor.name, self.builder.constant(array_of(tensor), tensor.name))
-            if is_narrow(tensor.data_type):
+            if is_held(tensor.data_type):
                 self.narrow[tensor.name] = tensor.data_type
         for sparse in graph.sparse_initializer:
             name = sparse.values.name

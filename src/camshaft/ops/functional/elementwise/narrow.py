@@ -7,11 +7,17 @@ from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
 from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ir.types import NARROW_FLOATS, NARROW_INTS, DType, f8e8m0, f32, f64, i32
-from camshaft.ops.elementwise import converted
-from camshaft.ops.functional.core import NoCanonicalForm
+from camshaft.ops.elementwise import POINTWISE, converted
+from camshaft.ops.functional.core import NoCanonicalForm, emit
 from camshaft.ops.functional.elementwise.arithmetic import A, cast, pointwise
 
 ROUNDINGS = ("up", "down", "nearest")
+
+
+def rounded(builder: GraphBuilder, x: Tensor, dtype: DType, *, output: str | None = None) -> Tensor:
+    """x, of f32, with the values of a half float, half to even."""
+    expr = E.cast(E.cast(E.inp(0), dtype), f32)
+    return emit(builder, POINTWISE, [x], {"expr": expr}, output)
 
 
 def narrowed(

@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
-from numbers import Real
-from operator import index
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeGuard
+from typing import Any
 
+from camshaft.config import given
+from camshaft.config.given import PRECISIONS
 from camshaft.cpus import available_cpus
 from camshaft.errors import ConfigError
-from camshaft.ir.extents.said import (
-    FORMS,
-    LARGEST,
-    Profile,
-    Said,
-    Value,
-    parse_said,
-    profile_text,
-    shape_text,
-    too_large,
-    value_text,
-)
+from camshaft.ir.extents.said import Profile, Said, Value, profile_text, shape_text, value_text
 from camshaft.program.program import MAX_THREADS
 
-PRECISIONS = ("fp32", "bf16", "fp16", "int8")
+OUTPUT_TYPES = ("fp32", "bf16", "fp16")
+CONSTRAINTS = ("obey", "prefer", "fastest")
 WEIGHT_ONLY = ("int4", "int8")
 CALIBRATORS = ("auto", "entropy2", "entropy", "minmax", "percentile", "mse")
 Progress = Callable[[str, int, int], None]
@@ -42,7 +31,12 @@ _INTEGERS: tuple[tuple[str, int, int | None], ...] = (
 """Options that are whole numbers, with their least and largest value."""
 
 GOALS = ("latency", "throughput")
+_BY_LAYER = {"layer_precision": PRECISIONS, "layer_output_type": OUTPUT_TYPES}
+_BESIDE_TYPES = (
+    "precision", "layer_precision", "layer_output_type", "calibration_cache", "dynamic_ranges", "weight_only",
+)  # fmt: skip
 _SWITCHES = (
+    "strongly_typed",
     "noise_reduction",
     "bias_correction",
     "kernel_rounding",
@@ -70,8 +64,14 @@ class BuildConfig:
         earlier tokens, {"past_key_values.*": "present.*"}; a `*` stands for the same text in both.
     precision: what is permitted beyond FP32, e.g. {"int8"} or {"bf16", "int8"}.  The fastest permitted choice
         wins, by the time of the whole graph.
-    layer_precision: source layer name -> "fp32", "bf16", "fp16" or "int8"; obeyed absolutely, an error if
-        it cannot be.
+    layer_precision: source layer name -> "fp32", "bf16", "fp16" or "int8", which `precision` must permit.
+    layer_output_type: source layer name -> "fp32", "bf16" or "fp16": the type that what it gives is rounded to and stored
+        in between layers; of an output of the model, the type of the engine's output.
+    precision_constraints: what is asked of single layers is an order ("obey": an error where it cannot be), a wish
+        ("prefer": as "obey" where it can be, else another precision and a remark), or a hint ("fastest": time decides
+        as if it were not said; where nothing is timed, as "prefer").
+    strongly_typed: whether the types of the model's own tensors are obeyed: half floats are rounded to and stored as
+        such, Q/DQ nodes say what is INT8, and no option permits another type.
     calibrator: how ranges are chosen from calibration data (see CALIBRATORS); "auto" is "minmax" for
         what products of rows read and "percentile" for the rest.  "entropy2" is TensorRT's default,
         ADR 4 says why it is not camshaft's.
@@ -119,6 +119,9 @@ class BuildConfig:
     state: Mapping[str, str] = field(default_factory=dict)
     precision: frozenset[str] = frozenset()
     layer_precision: Mapping[str, str] = field(default_factory=dict)
+    layer_output_type: Mapping[str, str] = field(default_factory=dict)
+    precision_constraints: str = "obey"
+    strongly_typed: bool = False
     calibrator: str = "auto"
     percentile: float = 99.999
     calibration_cache: Path | None = None
@@ -147,19 +150,19 @@ class BuildConfig:
         for f in fields(self):
             if getattr(self, f.name) is None:
                 set_(self, f.name, _default(f))
-        set_(self, "precision", _precisions(self.precision))
-        for name in ("shapes", "values", "state", "layer_precision", "dynamic_ranges"):
-            set_(self, name, _mapping(name, getattr(self, name)))
-        shapes = {name: _shape(name, shape) for name, shape in self.shapes.items()}
+        set_(self, "precision", given.precisions(self.precision))
+        for name in ("shapes", "values", "state", "dynamic_ranges", *_BY_LAYER):
+            set_(self, name, given.mapping(name, getattr(self, name)))
+        shapes = {name: given.shape(name, shape) for name, shape in self.shapes.items()}
         set_(self, "shapes", MappingProxyType(shapes))
-        set_(self, "profiles", _profiles(self.profiles))
-        values = {name: _values(f"values[{name!r}]", v) for name, v in self.values.items()}
+        set_(self, "profiles", given.profiles(self.profiles))
+        values = {name: given.values(f"values[{name!r}]", v) for name, v in self.values.items()}
         set_(self, "values", MappingProxyType(values))
         for name in ("calibration_cache", "timing_cache"):
-            set_(self, name, _path(name, getattr(self, name)))
+            set_(self, name, given.path(name, getattr(self, name)))
         for name, low, high in _INTEGERS:
             if getattr(self, name) is not None:
-                set_(self, name, _integer(name, getattr(self, name), low, high))
+                set_(self, name, given.integer(name, getattr(self, name), low, high))
         self._check()
 
     def _check(self) -> None:
@@ -168,9 +171,20 @@ class BuildConfig:
                 raise ConfigError(
                     f"state has {{{name!r}: {output!r}}}, must pair names of inputs and outputs"
                 )
-        for layer, p in self.layer_precision.items():
-            if p not in PRECISIONS:
-                raise ConfigError(f"layer_precision[{layer!r}] is {p!r}; there is {PRECISIONS}")
+        for layer, p in self.layer_output_type.items():
+            if p == "int8":
+                raise ConfigError(
+                    f"layer_output_type[{layer!r}] is 'int8', which takes a range: say layer_precision='int8' of the layers "
+                    "that read it, or put QuantizeLinear and DequantizeLinear behind it in the model"
+                )
+        for option, known in _BY_LAYER.items():
+            for layer, p in getattr(self, option).items():
+                if p not in known:
+                    raise ConfigError(f"{option}[{layer!r}] is {p!r}; there is {known}")
+        if self.precision_constraints not in CONSTRAINTS:
+            raise ConfigError(
+                f"precision_constraints is {self.precision_constraints!r}; there is {CONSTRAINTS}"
+            )
         if self.weight_only not in (None, *WEIGHT_ONLY):
             raise ConfigError(f"weight_only is {self.weight_only!r}; there is {WEIGHT_ONLY}")
         if self.weight_only is None and (self.weight_block != 32 or self.weight_zero_points):
@@ -183,12 +197,12 @@ class BuildConfig:
             raise ConfigError(f"goal is {self.goal!r}; there is {' and '.join(GOALS)}")
         if self.calibrator not in CALIBRATORS:
             raise ConfigError(f"calibrator {self.calibrator!r} is unknown; there is {CALIBRATORS}")
-        if not _is_number(self.percentile) or not 0 < self.percentile <= 100:
+        if not given.is_number(self.percentile) or not 0 < self.percentile <= 100:
             raise ConfigError(f"percentile is {self.percentile!r}, must be a number in (0, 100]")
         budget = self.time_budget
-        if budget is not None and (not _is_number(budget) or not budget > 0):
+        if budget is not None and (not given.is_number(budget) or not budget > 0):
             raise ConfigError(f"time_budget is {budget!r}, must be a positive number of seconds")
-        if not _is_number(self.error_budget) or not self.error_budget >= 0:
+        if not given.is_number(self.error_budget) or not self.error_budget >= 0:
             raise ConfigError(
                 f"error_budget is {self.error_budget!r}, must be a number of at least 0"
             )
@@ -197,6 +211,11 @@ class BuildConfig:
         for name in (*_SWITCHES, *(() if self.skip_padding is None else ("skip_padding",))):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name} is {getattr(self, name)!r}, must be True or False")
+        beside = [name for name in _BESIDE_TYPES if getattr(self, name)]
+        if self.strongly_typed and beside:
+            raise ConfigError(
+                f"{' and '.join(beside)} given beside strongly_typed, with which the model's own types decide: leave one out"
+            )
         if self.progress is not None and not callable(self.progress):
             raise ConfigError(
                 f"progress is {self.progress!r}, must be a function of (stage, done, total)"
@@ -216,9 +235,9 @@ class BuildConfig:
             raise ConfigError(
                 f"config is of type {type(config).__name__}; give a BuildConfig, or options by name"
             )
-        given = {} if config is None else {n: getattr(config, n) for n in known}
+        before = {} if config is None else {n: getattr(config, n) for n in known}
         said: dict[str, Any] = {n: v for n, v in options.items() if v is not None}
-        return BuildConfig(**{**given, **said})
+        return BuildConfig(**{**before, **said})
 
     def summary(self) -> str:
         """One line of the options that shape the engine, for its fingerprint."""
@@ -233,6 +252,8 @@ class BuildConfig:
         if self.weight_only:
             points = " with zero points" * self.weight_zero_points
             shown["weights"] = f"{self.weight_only} in blocks of {self.weight_block}{points}"
+        if self.strongly_typed:
+            shown["strongly_typed"] = True
         if self.skip_padding is not None:
             shown["skip_padding"] = self.skip_padding
         if self.shapes:
@@ -249,151 +270,5 @@ class BuildConfig:
         return " ".join(f"{k}={v}" for k, v in shown.items())
 
 
-# -- what was given, as it should be; ConfigError otherwise ----------------------------------------
-
-
 def _default(f: Field[Any]) -> object:
     return f.default if f.default_factory is MISSING else f.default_factory()
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
-
-
-def _integer(name: str, value: object, low: int, high: int | None) -> int:
-    wanted = f"an integer of at least {low}" if high is None else f"an integer, {low} to {high}"
-    number = _index(value)
-    if number is None or number < low or (high is not None and number > high):
-        raise ConfigError(f"{name} is {value!r}, must be {wanted}")
-    return number
-
-
-def _index(value: Any) -> int | None:
-    """A whole number of any type as an int, None if it is something else."""
-    try:
-        return None if isinstance(value, bool) else index(value)
-    except TypeError:
-        return None
-
-
-def _precisions(value: object) -> frozenset[str]:
-    if isinstance(value, str):
-        raise ConfigError(f"precision is a set, e.g. {{{value!r}}}, not a string")
-    if not isinstance(value, Iterable):
-        raise ConfigError(f"precision is {value!r}, must be a set such as {{'int8'}}, or empty")
-    given = list(value)
-    unknown = [p for p in given if not isinstance(p, str) or p.lower() not in PRECISIONS]
-    if unknown:
-        raise ConfigError(f"precision {unknown} is unknown; there is {PRECISIONS}")
-    return frozenset(p.lower() for p in given)
-
-
-def _mapping(name: str, value: object) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise ConfigError(
-            f"{name} is of type {type(value).__name__}, must be a dictionary with names as keys"
-        )
-    return MappingProxyType(dict(value))
-
-
-def _shape(name: str, value: object) -> tuple[Said, ...]:
-    known = _extents(value)
-    if known is None:
-        raise ConfigError(
-            f"shapes[{name!r}] is {value!r}, must be extents such as (1, 3, 224, 224) or "
-            f'("batch=1..16", 3, 224, 224); an extent is {FORMS}, or None'
-        )
-    try:
-        for extent in known:
-            if isinstance(extent, str):
-                parse_said(extent)
-            elif extent is not None and extent > LARGEST:
-                raise ConfigError(too_large(extent))
-    except ConfigError as error:
-        raise ConfigError(f"shapes[{name!r}]: {error}") from None
-    return tuple("".join(d.split()) if isinstance(d, str) else d for d in known)
-
-
-def _extents(value: object) -> tuple[Said, ...] | None:
-    """Ints of at least 0, texts, None; None in place of all if one is something else."""
-    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
-        return None
-    known: list[Said] = []
-    for d in value:
-        number = _index(d)
-        if isinstance(d, str):
-            known.append(d)
-        elif d is None or (number is not None and number >= 0):
-            known.append(number)
-        else:
-            return None
-    return tuple(known)
-
-
-def _values(what: str, value: Any) -> Value:
-    """Numbers and texts as Python's own, arrays and lists as nested tuples."""
-    plain = value.tolist() if hasattr(value, "tolist") else value  # of NumPy, whatever type
-    if isinstance(plain, str):
-        try:
-            parse_said(plain)
-        except ConfigError as error:
-            raise ConfigError(f"{what}: {error}") from None
-        return "".join(plain.split())
-    if plain is None or isinstance(plain, bool | int | float):
-        return plain
-    if isinstance(plain, Iterable) and not isinstance(plain, bytes | Mapping):
-        made = tuple(_values(what, v) for v in plain)
-        if len({len(v) if isinstance(v, tuple) else None for v in made}) > 1:
-            raise ConfigError(f"{what} is {value!r}, whose rows differ in length")
-        return made
-    raise ConfigError(
-        f"{what} is {value!r}, must be a number, a list of numbers, or an array; an element of an "
-        f"input that says sizes may also be {FORMS}"
-    )
-
-
-def _profiles(value: object) -> tuple[Mapping[str, Profile], ...]:
-    if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
-        raise ConfigError(
-            f"profiles is of type {type(value).__name__}, must be a list of dictionaries "
-            "[{input name: (least, typical, most shape)}, ...]"
-        )
-    return tuple(_one_profile(f"profiles[{i}]", p) for i, p in enumerate(value))
-
-
-def _one_profile(what: str, value: object) -> Mapping[str, Profile]:
-    given = _mapping(what, value)
-    return MappingProxyType({n: _triple(f"{what}[{n!r}]", shapes) for n, shapes in given.items()})
-
-
-def _triple(what: str, value: object) -> Profile:
-    shapes = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else []
-    known = [_extents(shape) for shape in shapes]
-    ranks = {None if shape is None else len(shape) for shape in known}
-    whole = [shape for shape in known if shape is not None and _are_numbers(shape)]
-    if len(whole) != 3 or len(known) != 3 or len(ranks) != 1:
-        raise ConfigError(
-            f"{what} is {value!r}, must be three shapes of one rank, the least, the typical and the "
-            "most: ((1, 3, 224, 224), (4, 3, 224, 224), (16, 3, 224, 224))"
-        )
-    low, typical, high = whole
-    if max((*low, *typical, *high), default=0) > LARGEST:
-        raise ConfigError(f"{what}: {too_large(max(*low, *typical, *high))}")
-    for axis, (a, b, c) in enumerate(zip(low, typical, high, strict=True)):
-        if not a <= b <= c:
-            raise ConfigError(
-                f"{what}, axis {axis}: least {a}, typical {b} and most {c} must ascend"
-            )
-    return low, typical, high
-
-
-def _are_numbers(shape: tuple[Said, ...]) -> TypeGuard[tuple[int, ...]]:
-    return all(isinstance(d, int) for d in shape)
-
-
-def _path(name: str, value: object) -> Path | None:
-    if value is None:
-        return None
-    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
-        raise ConfigError(f"{name} is {value!r}, must be the path of a file")
-    return Path(value)
