@@ -10,9 +10,7 @@ engines mean something.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import functools
-import io
 import json
 import statistics
 import tempfile
@@ -30,6 +28,9 @@ from benchmarks.boxes import kept
 from benchmarks.packages import ROOT, SHARED
 from benchmarks.peer_quantizers import FLOAT, SETTINGS, Make, Run
 from benchmarks.report import table, write_json
+from camshaft.accuracy.judges.boxes import truth_of
+from camshaft.accuracy.judges.coco import mean_average_precision
+from camshaft.accuracy.judges.detections import found_in
 from camshaft.machine.description import describe
 
 MODEL = SHARED / "models" / "yolox_nano.onnx"
@@ -48,8 +49,8 @@ UNTIMED = 1
 OUT = ROOT / "build" / "bench" / "detection.json"
 Feeds = Mapping[str, np.ndarray]
 Detect = Callable[[Feeds], np.ndarray]
-Picture = tuple[Feeds, float, tuple[int, int], list[list[float]]]
-"""Input, scale, (width, height) and labels [class, centre x, centre y, width, height]."""
+Labels = Mapping[str, np.ndarray]
+"""Boxes [n, 4], two corners in the network's input, and labels [n], classes."""
 
 
 def letterboxed(picture: Image.Image) -> tuple[np.ndarray, float]:
@@ -73,13 +74,16 @@ def calibration() -> list[Feeds]:
 
 
 @functools.cache
-def pictures() -> list[Picture]:
-    """All pictures."""
-    made: list[Picture] = []
-    for number, boxes in enumerate(json.loads((PICTURES / "labels.json").read_text())):
+def pictures() -> list[tuple[Feeds, Labels]]:
+    """All pictures, with their labels."""
+    made: list[tuple[Feeds, Labels]] = []
+    for number, rows in enumerate(json.loads((PICTURES / "labels.json").read_text())):
         picture = opened(PICTURES / f"{number:03}.jpg")
         x, scale = letterboxed(picture)
-        made.append(({"images": x}, scale, picture.size, boxes))
+        kind, cx, cy, width, height = np.reshape(np.array(rows, np.float64), (-1, 5)).T
+        corners = np.stack([cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2], 1)
+        boxes = corners * (picture.size * 2) * scale
+        made.append(({"images": x}, {"boxes": boxes, "labels": kind.astype(int)}))
     return made
 
 
@@ -95,55 +99,28 @@ def grid() -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(cells).astype(np.float64), np.concatenate(strides).astype(np.float64)
 
 
-def detections(output: np.ndarray, scale: float) -> list[tuple[int, float, list[float]]]:
-    """(class, score, [x, y, width, height] in the picture) of one picture's output [1, boxes, 85]."""
+def detections(outputs: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(boxes, scores, labels) of one picture's output [1, boxes, 85], the best first."""
+    (output,) = outputs.values()
     rows, (cells, strides) = output[0].astype(np.float64), grid()
     centre, half = (rows[:, :2] + cells) * strides, np.exp(rows[:, 2:4]) * strides / 2
-    corners = np.concatenate([centre - half, centre + half], 1) / scale
+    corners = np.concatenate([centre - half, centre + half], 1)
     scores = rows[:, 4:5] * rows[:, 5:]
     found = []
     for kind in range(scores.shape[1]):
         (of_kind,) = np.nonzero(scores[:, kind] > SCORE)
-        for n in kept(corners[of_kind], scores[of_kind, kind], OVERLAP):
-            x0, y0, x1, y1 = corners[of_kind[n]]
-            found.append((kind, float(scores[of_kind[n], kind]), [x0, y0, x1 - x0, y1 - y0]))
-    return sorted(found, key=lambda d: -d[1])[:MOST]
+        chosen = of_kind[kept(corners[of_kind], scores[of_kind, kind], OVERLAP)]
+        found += [(scores[n, kind], n, kind) for n in chosen]
+    found = sorted(found, key=lambda d: -d[0])[:MOST]
+    values, boxes, kinds = zip(*found, strict=True) if found else ((), (), ())
+    return corners[list(boxes)], np.array(values), np.array(kinds, int)
 
 
 def mean_precision(outputs: Iterable[np.ndarray]) -> float:
     """Mean average precision, per cent, of the outputs for all pictures."""
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
-    truth: dict[str, list[dict[str, Any]]] = {"images": [], "annotations": []}
-    truth["categories"] = [{"id": n} for n in range(80)]
-    results = []
-    for number, (output, (_, scale, (w, h), labels)) in enumerate(
-        zip(outputs, pictures(), strict=True)
-    ):
-        truth["images"].append({"id": number, "width": w, "height": h})
-        for kind, cx, cy, bw, bh in labels:
-            box = [(cx - bw / 2) * w, (cy - bh / 2) * h, bw * w, bh * h]
-            entry: dict[str, Any] = {
-                "id": len(truth["annotations"]) + 1,
-                "image_id": number,
-                "iscrowd": 0,
-            }
-            entry |= {"category_id": int(kind), "bbox": box, "area": box[2] * box[3]}
-            truth["annotations"].append(entry)
-        results += [
-            {"image_id": number, "category_id": kind, "bbox": box, "score": score}
-            for kind, score, box in detections(output, scale)
-        ]
-    with contextlib.redirect_stdout(io.StringIO()):
-        coco = COCO()
-        coco.dataset = truth
-        coco.createIndex()
-        evaluation = COCOeval(coco, coco.loadRes(results), "bbox")
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    return 100 * float(evaluation.stats[0])
+    found = [found_in(detections({"output": output}), n, 1)[0] for n, output in enumerate(outputs)]
+    truth = [truth_of(labels, n)[0] for n, (_, labels) in enumerate(pictures())]
+    return mean_average_precision(truth, found)
 
 
 @dataclass(frozen=True)
@@ -168,12 +145,14 @@ def _everywhere(threads: int, batches: Sequence[Feeds]) -> Detect:
 
 def _within(threads: int, batches: Sequence[Feeds]) -> Detect:
     """The fastest that loses at most `HELD` points on the pictures themselves."""
-
-    def precision(run: Callable[[Feeds], Mapping[str, Any]]) -> float:
-        return mean_precision(next(iter(run(feeds).values())) for feeds, *_ in pictures())
-
     made = camshaft.quantize(
-        MODEL, calibration=batches, evaluate=precision, max_drop=HELD, threads=threads
+        MODEL,
+        calibration=batches,
+        evaluate=pictures(),
+        metric="map",
+        decode=detections,
+        max_drop=HELD,
+        threads=threads,
     )
     print(f"within {HELD}: {made.summary}")
     return lambda feeds: next(iter(made.engine(feeds).values()))

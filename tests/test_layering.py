@@ -59,7 +59,7 @@ everything, but no layer may import the face.
 EVERYWHERE = ("camshaft.atomic", "camshaft.cpus", "camshaft.errors", "camshaft.version")
 """Modules that import nothing of ours, so that any layer may use them."""
 
-LIGHT = ("torch", "onnxruntime", "openvino", "nncf", "PIL")
+LIGHT = ("torch", "onnxruntime", "openvino", "nncf", "PIL", "pycocotools")
 """Third-party packages that no module may import at its top."""
 
 FILE_LINES = 420

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from camshaft.bench.peers import peer_module
+from camshaft.extras import require_package
 from camshaft.runtime.engine import Engine
 
 TOLERANCE = 1e-4
@@ -32,7 +32,7 @@ class Peer:
     """ONNX Runtime on the file as it is, with all its optimizations or none of them."""
 
     def __init__(self, path: Path, *, optimized: bool) -> None:
-        ort = peer_module("onnxruntime", "onnxruntime")
+        ort = require_package("onnxruntime", "onnxruntime")
         options = ort.SessionOptions()
         options.log_severity_level = 4
         if not optimized:

@@ -7,15 +7,20 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper
 
-from camshaft.accuracy.judge import Agreement, judge_of
+import camshaft
+from camshaft.accuracy.judges.choice import judge_of
+from camshaft.accuracy.judges.judge import verdict
+from camshaft.accuracy.judges.likeness import Agreement
 from camshaft.accuracy.quantize import Quantized, quantize
 from camshaft.errors import CalibrationError, ConfigError
 from camshaft.quant.gptq import Curvature, rounded
 from camshaft.quant.scheme import quantize as levels_of
 from camshaft.quant.scheme import weight_params
-from onnx_models import two_convs
+from onnx_models import model_of, two_convs
 
 RNG = np.random.default_rng(0)
 BATCHES = [{"x": RNG.standard_normal((1, 4, 9, 9)).astype(np.float32)} for _ in range(4)]
@@ -48,6 +53,48 @@ def test_no_other_layer_stays_int8_beside_one_that_must_be_where_that_is_not_eno
 def test_quantized_models_are_refused() -> None:
     with pytest.raises(ConfigError, match="quantized already"):
         quantize(made().to_onnx(), evaluate=BATCHES, optimization_level=1, threads=1)
+
+
+def narrow() -> onnx.ModelProto:
+    """A convolution of what FP8 holds of its input."""
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["n"], name="q"),
+        helper.make_node("DequantizeLinear", ["n", "s", "z"], ["f"], name="d"),
+        helper.make_node("Conv", ["f", "w"], ["y"], name="a"),
+    ]
+    constants = {"s": np.float32(0.05), "w": np.ones((4, 4, 1, 1), np.float32)}
+    model = model_of(nodes, BATCHES[0], ["y"], constants, opset=21)
+    zero = helper.make_tensor("z", onnx.TensorProto.FLOAT8E4M3FN, [], [0.0])
+    model.graph.initializer.append(zero)
+    return model
+
+
+def test_nodes_of_fp8_are_told_from_those_of_int8() -> None:
+    options: dict[str, Any] = {"precision": {"int8"}, "optimization_level": 1, "threads": 1}
+    with pytest.raises(
+        CalibrationError, match=r"'q \+ d' rounds to floats of 8 bits.*leave precision"
+    ):
+        camshaft.build(narrow(), **options)
+    with pytest.raises(ConfigError, match="quantized already"):
+        quantize(narrow(), calibration=BATCHES, optimization_level=1, threads=1)
+
+
+@pytest.mark.parametrize(
+    ("metric", "scores", "said"),
+    [
+        ("top1", (76.1, 75.8, 75.6), "top1 75.80 %, 76.10 % in floats, 75.60 % asked"),
+        ("agreement", (100, 98.2, 97), "98.20 % of first choices are the float network's, 97.00 % asked"),
+        ("noise", (100, 98, 95), "noise is 2.00 % of the outputs (34.0 dB), 5.00 % allowed"),
+        ("rate", (0.5, -0.01234, 0), "rate -0.01234, 0.5 in floats, 0 asked"),
+    ],
+)  # fmt: skip
+def test_verdicts_are_for_people(metric: str, scores: tuple[float, ...], said: str) -> None:
+    assert verdict(metric, *scores) == said
+
+
+def test_a_summary_begins_with_the_verdict() -> None:
+    found = made(max_drop=60)
+    assert found.summary.startswith(f"noise is {found.drop:.2f} % of the outputs (")
 
 
 def test_weight_only_is_refused() -> None:
@@ -86,6 +133,44 @@ def test_masked_scores_agree() -> None:
     judge.prepare(lambda feeds: wanted)
     assert judge.score(lambda feeds: wanted) == 100
     assert judge.score(lambda feeds: {"y": np.zeros((2, 3), np.float32)}) == 0
+
+
+def test_scores_of_other_numbers_of_classes_are_held_against_each_other_batch_by_batch() -> None:
+    rows = {3: np.array([[5.0, 1, 0]]), 4: np.array([[0.0, 0, 9, 1], [7, 2, 0, 0]])}
+    judge = Agreement([{"n": np.array(3)}, {"n": np.array(4)}])
+    judge.prepare(lambda feeds: {"y": rows[int(feeds["n"])]})
+    assert judge.score(lambda feeds: {"y": rows[int(feeds["n"])]}) == 100
+    turned = {n: -a for n, a in rows.items()}
+    assert judge.score(lambda feeds: {"y": turned[int(feeds["n"])]}) < 80
+    assert judge.score(lambda feeds: {"y": rows[3]}) == 0
+
+
+def test_labels_of_which_none_is_right_in_floats_are_an_error() -> None:
+    scores = {"y": np.array([[3.0, 2.0, 1.0], [0.0, 1.0, 5.0]])}
+    pairs = [({"x": np.zeros(1)}, [1, 1])]
+    with pytest.raises(ConfigError, match=r"top1 of the float network is 0.*labels begin"):
+        judge_of(pairs, None, [], lambda feeds: scores)
+    assert judge_of(pairs, "top5", [], lambda feeds: scores).reference == 100
+
+
+class Unread(list):  # type: ignore[type-arg]
+    """Batches that nobody is to read."""
+
+    def __iter__(self) -> Any:
+        raise AssertionError("calibration came first")
+
+
+def test_what_judges_fails_before_calibration() -> None:
+    def broken(run: Any) -> float:
+        return float(run(BATCHES[0])["nowhere"].max())
+
+    with pytest.raises(KeyError, match="nowhere"):
+        made(calibration=Unread(BATCHES), evaluate=broken, max_drop=1)
+
+
+def test_samples_are_no_calibration_data() -> None:
+    with pytest.raises(CalibrationError, match=r"calibration=.*evaluate= are no calibration data"):
+        made(calibration=None, evaluate=BATCHES)
 
 
 @pytest.mark.parametrize(

@@ -105,9 +105,9 @@ def test_report_and_export(tight: camshaft.Quantized, tmp_path: Path) -> None:
     ("options", "said"),
     [
         ({"max_drop": -1}, "max_drop is -1"),
-        ({"metric": "map"}, "metric 'map' is unknown"),
+        ({"metric": "mAP"}, "metric 'mAP' is unknown"),
         ({"metric": "top1"}, "needs labels"),
-        ({"evaluate": 3}, "evaluate is of type int"),
+        ({"evaluate": 3}, "evaluate= is of type int"),
         ({"evaluate": lambda run: "good"}, "returned str"),
         ({"evaluate": lambda run: 1.0, "metric": "top1"}, "beside a function"),
         ({"evaluate": lambda run: 1.0}, "say max_drop"),
@@ -122,7 +122,7 @@ def test_what_is_wrong_is_said(options: dict[str, Any], said: str) -> None:
 
 
 def test_no_samples() -> None:
-    with pytest.raises(CalibrationError, match="evaluate has no sample"):
+    with pytest.raises(CalibrationError, match="evaluate= has no sample"):
         camshaft.quantize(net(), calibration=images(2), evaluate=[], **QUICK)
 
 

@@ -15,9 +15,7 @@ from camshaft.quant.scheme import dequantize, quantize, weight_params
 SIZE, CHANNELS = 14, 24
 
 
-def conv(
-    w: np.ndarray, groups: int, stride: int, pads: tuple[int, ...], dilation: int = 1
-) -> Node:
+def conv(w: np.ndarray, groups: int, stride: int, pads: tuple[int, ...], dilation: int = 1) -> Node:
     b = GraphBuilder("conv")
     x = b.input("x", TensorType(f32, (2, SIZE, SIZE, CHANNELS)))
     attrs = {

@@ -213,7 +213,7 @@ def fails_at_once(model: Path, feeds: Any, threads: int) -> Runner:
 def test_peers_that_raise_are_a_line_each_and_others_are_measured(model: Path, monkeypatch) -> None:
     for name, make in (("late", FailsLater), ("never", fails_at_once)):
         monkeypatch.setitem(PEERS, name, make)
-    monkeypatch.setattr("camshaft.cli.bench.peer_module", lambda name, purpose: None)
+    monkeypatch.setattr("camshaft.cli.bench.require_package", lambda name, purpose: None)
     command = ("bench", model, *QUICK, "--against", "never,late,onnxruntime", "--rounds", 3)
     result = call(*command, "--iterations", 3, "--warm-up", 0, "--json", code=3)
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]

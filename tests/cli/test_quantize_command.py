@@ -10,6 +10,7 @@ import pytest
 
 import camshaft
 from cli_models import QUICK, RNG, call, call_json, complaint, residual_net
+from onnx_models import one_node
 
 FUNCTION = """
 import numpy as np
@@ -66,3 +67,96 @@ def test_labels_in_files(folder: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "odd.npz", x=x, labels=np.arange(5))
     said = complaint(*arguments, "--evaluate", tmp_path / "odd.npz", code=4)
     assert "has 5 labels for 4 batches" in said
+
+
+DETECTOR = """
+import numpy as np
+
+def squares(outputs):
+    \"\"\"A square for each output, as large as it says.\"\"\"
+    values = outputs["y"].reshape(1, -1)[0].astype(float)
+    corner = np.stack([100.0 * np.arange(10), np.zeros(10)], 1)
+    side = 10 + np.abs(values)[:, None]
+    return np.concatenate([corner, corner + side], 1), values, np.zeros(10, int)
+"""
+
+
+def test_boxes_in_files_and_a_function_that_decodes(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "squares.py").write_text(DETECTOR)
+    model, data = folder / "net.onnx", folder / "calibration.npz"
+    arguments = ["quantize", model, "--calibration", data, "-o", tmp_path / "e.engine", *QUICK]
+    x = np.load(data)["x"][:2]
+    boxes = np.array([[[0, 0, 10, 10], [100, 0, 110, 10]], [[0, 0, 10, 10], [0, 0, 0, 0]]])
+    np.savez("truth.npz", x=x, boxes=boxes, labels=[[0, 0], [0, -1]])
+    judged = ["--evaluate", "truth.npz", "--max-drop", "100"]
+    made = call_json(*arguments, *judged, "--decode", "squares:squares", "--metric", "map50")
+    assert made["metric"] == "map50" and 0 < made["reference"] <= 100
+    assert call_json(*arguments, *judged, "--decode", "squares:squares")["metric"] == "map"
+    said = complaint(*arguments, *judged, code=2)
+    assert "no boxes, scores and labels" in said and "(--decode)" in said
+    np.savez("odd.npz", x=x, boxes=boxes[0], labels=[0, 0])
+    said = complaint(*arguments, "--evaluate", "odd.npz", code=4)
+    assert "boxes [2, 4]" in said and "for 2 batches" in said
+    assert "give MODULE:FUNCTION" in complaint(*arguments, *judged, "--decode", "squares", code=2)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (
+            ("--metric", "top1"),
+            2,
+            "--metric 'top1' needs labels: give files with an array 'labels'",
+        ),
+        (("--metric", "best"), 2, "--metric 'best' is unknown"),
+        (("--evaluate", "judged:closeness"), 2, "say --max-drop in it"),
+        (("--evaluate", "judged:closeness", "--metric", "top1"), 2, "a function as --evaluate,"),
+        (("--evaluate", "wrong.npz"), 2, "--evaluate: top1 of the float network is 0"),
+        (("--evaluate", "wrong.npz", "--metric", "map"), 2, "a detector's are arrays 'boxes' and"),
+    ],
+)
+def test_mistakes_are_told_in_options(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], code: int, said: str
+) -> None:
+    monkeypatch.chdir(folder)
+    data = np.load("calibration.npz")["x"][:1]
+    want = camshaft.build("net.onnx", threads=1, optimization_level=1)({"x": data})["y"]
+    np.savez("wrong.npz", x=data, labels=[int(want.reshape(-1).argmin())])
+    told = complaint(
+        "quantize", "net.onnx", "--calibration", "calibration.npz", *QUICK, *options, code=code
+    )
+    assert said in told
+    for python in ("evaluate=", "metric=", "max_drop", "decode=", "[(", "{"):
+        assert python not in told
+
+
+def test_without_calibration_data_the_option_is_named(folder: Path) -> None:
+    told = complaint(
+        "quantize", folder / "net.onnx", "--evaluate", folder / "calibration.npz", *QUICK, code=4
+    )
+    assert "(--calibration)" in told and "samples of --evaluate are no calibration data" in told
+
+
+def test_what_cannot_be_exported_leaves_the_engine_and_the_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Standard ONNX has no form for recurrent layers as they are built."""
+    monkeypatch.chdir(tmp_path)
+    weights = {1: RNG.standard_normal((1, 32, 16)), 2: RNG.standard_normal((1, 32, 8))}
+    x = RNG.standard_normal((5, 1, 16)).astype(np.float32)
+    given = {n: w.astype(np.float32) for n, w in weights.items()}
+    model, _ = one_node("LSTM", [x], given, hidden_size=8)
+    onnx.save(model, "net.onnx")
+    np.savez("data.npz", **{model.graph.input[0].name: x[None]})
+    files = ["--export", "qdq.onnx", "-o", "e.engine"]
+    quantize = ["quantize", "net.onnx", "--calibration", "data.npz", "--report", "r.html", *files]
+    for arguments in (quantize, ["build", "net.onnx", *files]):
+        result = call(*arguments, *QUICK, code=3)
+        assert "cannot be exported: recurrent has no form" in result.stderr
+        assert "engine     e.engine" in result.stdout and "qdq.onnx" not in result.stdout
+        assert camshaft.load("e.engine").notes and not Path("qdq.onnx").exists()
+        Path("e.engine").unlink()
+    assert "<html" in Path("r.html").read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import fields
 from pathlib import Path
 from typing import get_type_hints
@@ -9,7 +10,9 @@ from typing import get_type_hints
 import onnx
 import pytest
 
+import camshaft
 from camshaft.cli.options import BuildOptions
+from camshaft.cli.quantize import quantize
 from camshaft.cli.spelling import OPTIONS, as_typed
 from camshaft.config import BuildConfig
 from cli_models import QUICK, call, complaint
@@ -35,6 +38,9 @@ from traced_decoders import traced
         ("weight_block is 3, must be", "--weight-block is 3, must be"),
         ("skip_padding is True, but", "--skip-padding is given, but"),
         ("calibrator 'x' is unknown", "--calibrator 'x' is unknown"),
+        ("evaluate=: give evaluate= or metric='noise'; say max_drop", "--evaluate: give --evaluate or --metric noise; say --max-drop"),
+        ("give a function (decode=)", "give a function (--decode)"),
+        ("metric 'x' is unknown", "--metric 'x' is unknown"),
         ("threads is 0, must be", "--threads is 0, must be"),
         ("state 'past' would be 70 long", "state 'past' would be 70 long"),
         ("input 'weight_only' of /tmp/timing_cache.bin", "input 'weight_only' of /tmp/timing_cache.bin"),
@@ -47,12 +53,14 @@ def test_messages_are_spelled_as_typed(python: str, typed: str) -> None:
 
 def test_every_argument_has_an_option_that_exists() -> None:
     """Each says its own names, or is called like its field."""
-    known = {f"--{f.name.replace('_', '-')}" for f in fields(BuildOptions)}
+    names = [f.name for f in fields(BuildOptions)] + list(inspect.signature(quantize).parameters)
+    known = {f"--{name.replace('_', '-')}" for name in names}
     for hint in get_type_hints(BuildOptions, include_extras=True).values():
         known.update(d for m in hint.__metadata__ for d in getattr(m, "param_decls", ()) or ())
     assert set(OPTIONS.values()) <= known
     arguments = {f.name for f in fields(BuildConfig)} - {"precision", "progress"}
-    assert set(OPTIONS) == arguments | {"calibration"}
+    more = set(inspect.signature(camshaft.quantize).parameters) - {"model", "config", "options"}
+    assert set(OPTIONS) == arguments | more
 
 
 @pytest.fixture(scope="module")

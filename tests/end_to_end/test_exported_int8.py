@@ -11,11 +11,12 @@ import pytest
 from onnx import ModelProto
 
 from camshaft.config import BuildConfig
-from camshaft.errors import BuildError, ConfigError, ModelError
+from camshaft.errors import BuildError, ConfigError
 from camshaft.exporting import exported
 from camshaft.frontends.onnx import import_model
 from camshaft.frontends.onnx.standard import standard_onnx
 from camshaft.ir.graph import Graph
+from camshaft.ops import ATTENTION
 from camshaft.passes.pipeline import optimize
 from camshaft.passes.standard.form import standard_form
 from camshaft.quant.implicit import ImplicitQuantization
@@ -220,12 +221,18 @@ def test_a_model_that_is_quantized_already_is_written_again() -> None:
         assert count(first, op_type) == count(second, op_type)
 
 
-def test_attention_of_rounded_products_is_named() -> None:
+def test_attention_of_bytes_is_of_standard_operators() -> None:
     wide = encoder_layer(width=128)
     session = BuildSession(wide, BuildConfig.of(None, {"precision": {"int8"}, **QUICK}))
-    session.run()
-    with pytest.raises(ModelError, match="attention whose products are of 'i8'"):
-        exported(session)
+    engine = session.run()
+    assert session.final is not None
+    assert [n.attrs["products"] for n in session.final.nodes if n.op is ATTENTION] == ["i8"]
+    model = exported(session)
+    assert count(model, "Softmax") == 1
+    arrays = batches_of(import_model(wide).graphs[0])[0]
+    theirs = runtime_results(model, dict(arrays))
+    for ours, there in zip(engine(arrays).values(), theirs, strict=True):
+        near(ours, there, 3)
 
 
 def test_nothing_is_exported_before_the_build_or_of_several_graphs() -> None:

@@ -17,8 +17,9 @@ from camshaft.frontends.onnx.standard import standard_onnx, write_model
 from camshaft.ir import expr as E
 from camshaft.ir.graph import Graph, GraphBuilder
 from camshaft.ir.interpret import interpret
+from camshaft.ir.op import Attr
 from camshaft.ir.types import TensorType, f32, i8, i32, i64, u8
-from camshaft.ops import POINTWISE, RESAMPLE, SOFTMAX
+from camshaft.ops import ATTENTION, POINTWISE, RESAMPLE, SOFTMAX
 from camshaft.passes.pipeline import optimize
 from camshaft.passes.standard.form import standard_form
 from foreign_models import runtime_results
@@ -210,6 +211,17 @@ def test_products_of_bytes_are_integer_products() -> None:
     w = RNG.integers(-20, 20, (3, 2, 3, 3)).astype(np.int8)
     constants = {1: w, 2: np.uint8(9)}
     assert "ConvInteger" in kinds(one("ConvInteger", x, constants=constants, pads=[1, 1, 1, 1]))
+
+
+@pytest.mark.parametrize("products", ["f32", "bf16", "i8"])
+def test_attention_is_two_products_whatever_they_are_of(products: str) -> None:
+    """Other runtimes round the same operands."""
+    b = GraphBuilder("attention")
+    q, k, v = (b.input(n, TensorType(f32, (2, 4, 8))) for n in "qkv")
+    attrs: dict[str, Attr] = {"score": E.mul(E.inp(0), E.const(0.4)), "products": products}
+    graph = b.graph({"y": b.emit(ATTENTION, [q, k, v], attrs, name="attention")})
+    arrays = {n: normal(2, 4, 8) for n in "qkv"}
+    compare(runtime_results(exported(graph), arrays)[0], interpret(graph, arrays)["y"], 1e-5)
 
 
 @pytest.mark.parametrize("bits", (4, 8))

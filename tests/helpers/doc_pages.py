@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 from typer.testing import CliRunner
 
 from camshaft.cli import app as cli
@@ -130,7 +131,8 @@ def write_example_files(folder: Path) -> None:
     """model.onnx, which classifies images, and its photos; detector.onnx, which takes any images;
     voice.onnx, whose sampling rate decides branches; folder.onnx, one of whose inputs is a shape;
     detector_tail.onnx, which finds what is above a threshold; transformer.onnx, a layer of one;
-    decoder.onnx, two layers of one with keys and values of earlier tokens; lstm.onnx, an LSTM."""
+    decoder.onnx, two layers of one with keys and values of earlier tokens; lstm.onnx, an LSTM; yolo.onnx, a raw head of a detector, and
+    labelled images in val."""
     _write_classifier(folder / "model.onnx", _PHOTO, (1, 1000))
     _write_detector(folder / "detector.onnx")
     onnx.save(voice(), folder / "voice.onnx")
@@ -145,6 +147,7 @@ def write_example_files(folder: Path) -> None:
     )
     onnx.save(tail, folder / "detector_tail.onnx")
     onnx.save(_transformer(), folder / "transformer.onnx")
+    _write_yolo(folder / "yolo.onnx", folder / "val")
     onnx.save(decoder("operator"), folder / "decoder.onnx")
     lstm = Layer("lstm", steps="t", batch="n", width=64, hidden=96)
     onnx.save(lstm.model(), folder / "lstm.onnx")
@@ -177,6 +180,30 @@ def _weights(shapes: Mapping[str, tuple[int, ...]]) -> Iterator[onnx.TensorProto
     rng = np.random.default_rng(0)
     for name, shape in shapes.items():
         yield numpy_helper.from_array(rng.standard_normal(shape).astype(np.float32) / 4, name)
+
+
+def _write_yolo(path: Path, images: Path) -> None:
+    """Boxes [1,4+2,64] of images [1,3,64,64], in one row of cells each; the labels are what it finds best."""
+    nodes = [
+        helper.make_node("Conv", ["images", "w"], ["h"], "head", strides=[8, 8]),
+        helper.make_node("Sigmoid", ["h"], ["s"], "sigmoid"),
+        helper.make_node("Mul", ["s", "side"], ["b"], "boxes"),
+        helper.make_node("Reshape", ["b", "shape"], ["output0"], "rows"),
+    ]
+    side = np.array([64, 64, 64, 64, 1, 1], np.float32).reshape(1, 6, 1, 1)
+    weights = [*_weights({"w": (6, 3, 8, 8)}), numpy_helper.from_array(side, "side")]
+    weights.append(numpy_helper.from_array(np.array([1, 6, 64]), "shape"))
+    save_model(path, nodes, ("images", (1, 3, 64, 64)), ("output0", (1, 6, 64)), weights)
+    network = ReferenceEvaluator(str(path))
+    rng = np.random.default_rng(0)
+    images.mkdir()
+    for i in range(16):
+        x = rng.standard_normal((1, 3, 64, 64), np.float32)
+        rows = network.run(None, {"images": x})[0][0].T
+        best = rows[np.argsort(-rows[:, 4:].max(1))[:3]]
+        centre, half = best[:, :2], best[:, 2:4] / 2
+        boxes = np.concatenate([centre - half, centre + half], 1)
+        np.savez(images / f"{i:02}.npz", images=x, boxes=boxes, labels=best[:, 4:].argmax(1))
 
 
 def _write_classifier(path: Path, x: tuple[int, ...], y: tuple[int, ...]) -> None:

@@ -7,10 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from camshaft.errors import ModelError
 from camshaft.ir import expr as E
 from camshaft.ir.graph import Graph, GraphBuilder, Node
-from camshaft.ir.types import TensorType, f32
+from camshaft.ir.types import TensorType, f32, u8
 from camshaft.ops import ATTENTION, CONV, DEQUANTIZE, MATMUL, POOL, TRANSPOSE
 from camshaft.passes.pipeline import optimize
 from camshaft.passes.rewrite import Rewrite, sweep
@@ -124,6 +123,20 @@ def test_attention_in_parts_computes_the_same(attrs: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize("products", ("bf16", "i8"))
-def test_attention_of_rounded_products_is_refused_by_name(products: str) -> None:
-    with pytest.raises(ModelError, match=f"node 'attention' cannot be exported.*{products}"):
-        standard_form(attention(products=products))
+@pytest.mark.parametrize("attrs", ({}, {"causal": True, "first": 1}))
+def test_attention_of_rounded_products_computes_the_same(
+    products: str, attrs: dict[str, object]
+) -> None:
+    """To the bits that rounding leaves: floats are further off."""
+    graph = attention(products=products, **attrs)
+    form = standard_form(graph, check=True)
+    assert not nodes_of(form, ATTENTION)
+    same(graph, form, 1e-5)
+    with pytest.raises(AssertionError):
+        same(attention(**attrs), form, 1e-5)
+
+
+def test_products_of_bytes_in_attention_are_of_integers() -> None:
+    form = standard_form(attention(products="i8"))
+    (scores,) = (n for n in nodes_of(form, MATMUL) if not n.args[0].type.dtype.is_float)
+    assert [t.type.dtype for t in scores.args[:2]] == [u8, u8]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from camshaft.accuracy.demand import Demand
-from camshaft.accuracy.judge import Feeds, Judge
+from camshaft.accuracy.judges.judge import Feeds, Judge
 from camshaft.accuracy.search import Account, Probe, Trial
 from camshaft.builder.engine_builder import Builder
 from camshaft.builder.precision import Decision
@@ -36,10 +36,16 @@ class Judged:
             inputs = batches or (self.demand.inputs[:MOST_KEPT] if self.demand else ())
             if self.demand is not None and not inputs:
                 raise CalibrationError(
-                    "nothing to measure accuracy on: give calibration data (calibration=), or samples as evaluate"
+                    "nothing to measure accuracy on: give calibration data (calibration=), or samples (evaluate=)"
                 )
             self._probe = Probe(self.builder, self.quick(), self.threads, graph, inputs)
         return self._probe
+
+    def prepare(self, graph: Graph) -> None:
+        """Judge the float network now, if the demand says by what: what is wrong with that shows before calibration."""
+        said = self.demand is not None and self.demand.evaluate is not None
+        if said and self._judge is None:
+            self.judge(Probe(self.builder, self.quick(), self.threads, graph, ()))
 
     def judge(self, probe: Probe) -> tuple[Judge, float]:
         """The judge of the demand, and the least score allowed."""

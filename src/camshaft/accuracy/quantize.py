@@ -12,7 +12,8 @@ import numpy as np
 from onnx import ModelProto
 
 from camshaft.accuracy.demand import Demand
-from camshaft.accuracy.judge import Run
+from camshaft.accuracy.judges.detections import Decode
+from camshaft.accuracy.judges.judge import Run, verdict
 from camshaft.accuracy.pages import accuracy_of
 from camshaft.accuracy.search import Trial
 from camshaft.atomic import write_atomically
@@ -36,7 +37,7 @@ class Quantized:
     trials: every engine that was judged, in order.  noise: layers (joined by " + ") and the noise that each alone makes at the
     outputs, dB below the signal, loudest first, as far as it was looked for.
     repairs: what was tried before floats, and its gain, in words.
-    reasons: layer of the model -> why it has its precision.  summary: in words.
+    reasons: layer of the model -> why it has its precision.
     """
 
     engine: Engine
@@ -48,13 +49,22 @@ class Quantized:
     noise: Mapping[str, float]
     repairs: tuple[str, ...]
     reasons: Mapping[str, str]
-    summary: str
     session: BuildSession = field(repr=False)
 
     @property
     def drop(self) -> float:
         """How far the score is below the float network's."""
         return self.reference - self.score
+
+    @property
+    def verdict(self) -> str:
+        """The score beside what was asked, in words."""
+        return verdict(self.metric, self.reference, self.score, self.allowed)
+
+    @property
+    def summary(self) -> str:
+        """`verdict`; then which precision was chosen, and what stands in the way of more."""
+        return f"{self.verdict}; {self.session.precision_summary}"
 
     def save_report(self, path: str | os.PathLike[str]) -> None:
         """Write a page about the engine and the search, which any browser shows without a network."""
@@ -80,24 +90,30 @@ def quantize(
     evaluate: Callable[[Run], float] | Iterable[Any] | None = None,
     metric: str | None = None,
     max_drop: float | None = None,
+    decode: Decode | None = None,
     **options: Any,
 ) -> Quantized:
     """Make a network INT8 without losing more accuracy than allowed.
 
     model, config, options, calibration: as for `camshaft.build`; INT8 is permitted without saying so.
     evaluate: what accuracy is.  A function of `run` (inputs by name -> outputs by name) that returns a number, larger is better;
-        or samples (inputs, labels) of a classifier; or inputs alone, on which the float network's answers are the truth.
-        By default the first calibration batches.
-    metric: "top1" or "top5" with labels; "agreement" (per cent of first choices that stay) or "noise" (100 less the error
+        or samples (inputs, labels), where labels are a classifier's integers or a detector's {"boxes": [n, 4], "labels": [n]},
+        two corners each in the coordinates of the network's boxes; or inputs alone, on which the float network's answers are
+        the truth.  By default the first calibration batches.
+    metric: "top1" or "top5" with labels; "map" (mean average precision as COCO's), "map50" or "map75" with boxes, which takes
+        pycocotools: `pip install 'camshaft[coco]'`; "agreement" (per cent of first choices that stay) or "noise" (100 less the error
         of the outputs, per cent root mean square) without.
     max_drop: how far the score may fall below the float network's, in the metric's unit; by default half a point,
         of agreement 3, of noise 5.  To be said beside a function.
+    decode: of a detector whose outputs are not yet boxes, scores and labels: a function that makes them of its outputs by name.
+        It returns a tuple (boxes, scores, labels), rows [n, 6] of two corners, score and class, or a list with such for
+        each picture.
 
     Layers whose noise at the outputs is largest stay float (or BF16, where that is permitted), as few as are needed.  If no
     INT8 engine holds what was asked, the result is the float engine, and `summary` says which layers stand in the way.
     Raises as `camshaft.build`; ConfigError also for a model that is several graphs, or that is quantized already.
     """
-    demand = Demand.of(evaluate, metric, max_drop)
+    demand = Demand.of(evaluate, metric, max_drop, decode)
     config = BuildConfig.of(config, options)
     config = BuildConfig.of(config, {"precision": {*config.precision, "int8"}})
     session, engine = run_quantization(model, config, calibration, demand)
@@ -134,6 +150,5 @@ def quantized_of(session: BuildSession, engine: Engine) -> Quantized:
         {" + ".join(unit): db for unit, db in account.decibels.items()},
         tuple(repair.words for repair in account.repairs),
         dict(session.reasons),
-        session.precision_summary,
         session,
     )

@@ -16,7 +16,9 @@ from functools import cached_property
 
 import numpy as np
 
-from camshaft.accuracy.judge import Agreement, Feeds, Judge, Run, chooses, said_of
+from camshaft.accuracy.judges.judge import Feeds, Judge, Run
+from camshaft.accuracy.judges.likeness import Agreement, said_of
+from camshaft.accuracy.judges.scores import chooses
 from camshaft.accuracy.noise import Outputs, Ranking, Unit, decibels, noise_ratio
 from camshaft.accuracy.ranges import Distribution
 from camshaft.accuracy.repairs import Repair, Repairs
@@ -142,7 +144,7 @@ class Probe:
             def run(feeds: Feeds) -> Outputs:
                 if not isinstance(feeds, Mapping):
                     raise ConfigError(
-                        f"evaluate: run was called with {type(feeds).__name__}; give inputs as {{input name: array}}"
+                        f"evaluate=: run was called with {type(feeds).__name__}; give inputs as {{input name: array}}"
                     )
                 made = context.run(dict(feeds))
                 return {n: a.copy() if isinstance(a, np.ndarray) else a for n, a in made.items()}

@@ -1,31 +1,18 @@
-"""Other runtimes: how they are imported, and the errors they raise."""
+"""Other runtimes: the errors they raise, and the models they read."""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import onnx
 from onnx import ModelProto
 
-from camshaft.errors import CamshaftError, ConfigError, PeerError
+from camshaft.errors import CamshaftError, PeerError
 
 KNOWN_IR = 10
 """The IR version that the oldest ONNX Runtime reads which camshaft's extra allows (1.20)."""
-
-
-def peer_module(name: str, purpose: str, otherwise: str = "") -> Any:
-    """The package `name`; ConfigError, with what it is needed for, where it cannot be imported."""
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise ConfigError(
-            f"{purpose} needs the package {name}, which cannot be imported ({error}); "
-            f"install it with: pip install 'camshaft[{name}]'{otherwise}"
-        ) from None
 
 
 def peer_error(name: str, task: str, error: Exception) -> PeerError:

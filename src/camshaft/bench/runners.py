@@ -17,8 +17,9 @@ import numpy as np
 import onnx
 from onnx import ValueInfoProto
 
-from camshaft.bench.peers import KNOWN_IR, peer_error, peer_errors, peer_module, read_by_all
+from camshaft.bench.peers import KNOWN_IR, peer_error, peer_errors, read_by_all
 from camshaft.errors import BindingError, ConfigError
+from camshaft.extras import require_package
 from camshaft.runtime.engine import Engine
 from camshaft.runtime.script.engine import ScriptEngine
 
@@ -88,7 +89,7 @@ class OnnxRuntimeRunner:
     ) -> None:
         """config: session configuration entries, "." in a key written "__"."""
         self.name = name
-        ort = peer_module("onnxruntime", name)
+        ort = require_package("onnxruntime", name)
         with peer_errors("onnxruntime", f"load {str(model)!r}"):
             fixed = _symbols(_inputs(model), feeds)
             try:
@@ -142,7 +143,7 @@ class OpenVinoRunner:
         """precision: what it may compute float layers in ("f32", "bf16").  config: further properties
         of the CPU plugin."""
         self.name = name
-        ov = peer_module("openvino", name)
+        ov = require_package("openvino", name)
         settings = {
             "INFERENCE_PRECISION_HINT": precision,
             "PERFORMANCE_HINT": "LATENCY",

@@ -12,7 +12,7 @@ import typer
 
 from camshaft.bench.latency import Latency, measure_latency
 from camshaft.bench.many import measure_throughput
-from camshaft.bench.peers import peer_module, remark_on
+from camshaft.bench.peers import remark_on
 from camshaft.bench.runners import PEERS, CamshaftRunner
 from camshaft.cli.arrays import Arrays, Given
 from camshaft.cli.contest import OURS, PEER_FAILED, Contest
@@ -24,6 +24,7 @@ from camshaft.cli.run import InputArchive, InputFiles, Seed, Source
 from camshaft.cli.source import Opened, is_engine_file, open_source
 from camshaft.cpus import available_cpus
 from camshaft.errors import ConfigError
+from camshaft.extras import require_package
 from camshaft.machine.description import describe
 from camshaft.many_requests import Sharing
 from camshaft.runtime.profile import Profile
@@ -137,7 +138,7 @@ def _onnx_file(source: Path, model: Path | None, peers: Sequence[str]) -> Path |
             f"{str(source)!r} is an engine, which others cannot run; give its model with --model"
         )
     for name in peers:
-        peer_module(name, name)  # before the build, not after it
+        require_package(name, name)  # before the build, not after it
     return model or source
 
 

@@ -14,8 +14,7 @@ from camshaft.cli.files import READ, WRITTEN, require_apart
 from camshaft.cli.options import BuildOptions, takes_build_options
 from camshaft.cli.output import JsonTarget, Output
 from camshaft.cli.source import build_session, is_engine_file
-from camshaft.cli.spelling import as_typed
-from camshaft.errors import ConfigError
+from camshaft.errors import CamshaftError, ConfigError
 from camshaft.exporting import exported
 from camshaft.frontends.onnx.standard import unwritable_model, weights_file, write_model
 from camshaft.report.build import BuildReport
@@ -54,27 +53,38 @@ def build(
         check_export(model, export)
     start = perf_counter()
     session, engine, _ = build_session(model, build, output, Given())
-    export_bytes = 0 if export is None else write_model(exported(session), export)
     engine_bytes = 0 if path is None else engine.save(path)
+    export_bytes, fault = export_of(session, export)
     total = perf_counter() - start
     report = BuildReport.of(session, engine)
     _warn(report, output)
     _summarize(report, output, total)
     if path is not None:
         output.line(f"engine     {path} ({size(engine_bytes)})")
-    if export is not None:
+    if export_bytes:
         output.line(f"export     {export} ({size(export_bytes)}, {_precision_of(session)})")
     output.data(
         {
             "model": str(model),
             "engine": None if path is None else str(path),
             "engine_bytes": engine_bytes,
-            "export": None if export is None else str(export),
+            "export": str(export) if export_bytes else None,
             "export_bytes": export_bytes,
             "total_seconds": total,
             **report.to_json(),
         }
     )
+    if fault is not None:
+        raise fault
+
+
+def export_of(session: BuildSession, export: Path | None) -> tuple[int, CamshaftError | None]:
+    """Write what was built as standard ONNX: its bytes, 0 without a file; and what has no such form, for a command to raise at its
+    end, so that all else that took a build is kept."""
+    try:
+        return (0 if export is None else write_model(exported(session), export)), None
+    except CamshaftError as error:
+        return 0, error
 
 
 def _precision_of(session: BuildSession) -> str:
@@ -115,7 +125,7 @@ def _warn(report: BuildReport, output: Output) -> None:
             f"Python: {', '.join(report.host_steps)}"
         )
     for hint in report.hints:
-        output.note(f"warning: {as_typed(hint)}")
+        output.note(f"warning: {hint}")
     if report.timed_out:
         output.note(
             "warning: the time budget ended tuning early; the engine may not be the fastest"
@@ -132,9 +142,9 @@ def _summarize(report: BuildReport, output: Output, total: float) -> None:
     if report.symbols:
         output.line(f"sizes      {sizes_text(report.symbols)}")
     output.line(f"steps      {report.steps} ({', '.join(kinds)})")
-    output.line(f"precision  {report.precision_summary}")
+    output.fact("precision", report.precision_summary)
     if report.goal_summary:
-        output.line(f"streams    {report.goal_summary}")
+        output.fact("streams", report.goal_summary)
     if report.channels_apart:
         output.line(f"apart      {apart_text(report.channels_apart.values())}")
     output.line(f"arena      {arena_text(report.arena, report.lower_bound_bytes)}")

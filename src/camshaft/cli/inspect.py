@@ -24,6 +24,7 @@ from camshaft.cli.output import (
 from camshaft.cli.progress import Bars
 from camshaft.cli.run import Source
 from camshaft.cli.source import Opened, is_engine_file, open_source
+from camshaft.cli.spelling import as_typed
 from camshaft.errors import ConfigError
 from camshaft.feeds import random_feeds
 from camshaft.frontends.onnx import export_onnx
@@ -262,7 +263,7 @@ def _show(data: dict[str, Any], shown: Output) -> None:
         )
     _show_ends(data, shown)
     if "precision_summary" in data:
-        shown.line(f"precision  {data['precision_summary']}")
+        shown.fact("precision", data["precision_summary"])
     apart = [s["apart"] for s in data["steps"] if s["typical"] and s.get("apart")]
     if apart:
         shown.line(f"apart      {apart_text(apart)}")
@@ -352,7 +353,7 @@ def _words(step: dict[str, Any]) -> Text:
     if " + ".join(step["origin"]) != step["name"]:
         words.append(f"\nfrom {', '.join(step['origin'])}", "dim")
     if step["reason"]:
-        words.append(f"\n{step['reason']}", "dim")
+        words.append(f"\n{as_typed(step['reason'])}", "dim")
     return words
 
 

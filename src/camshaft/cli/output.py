@@ -16,6 +16,7 @@ from rich.text import Text
 from camshaft.atomic import check_writable, write_atomically
 from camshaft.cli.console import PipeConsole, error_console, standard_output
 from camshaft.cli.files import WRITTEN
+from camshaft.cli.spelling import as_typed
 from camshaft.errors import ConfigError
 
 JsonTarget = Annotated[
@@ -59,9 +60,13 @@ class Output:
             with standard_output():
                 self._console.print(table)
 
+    def fact(self, name: str, text: str) -> None:
+        """A line of what the library says, which names options as Python does."""
+        self.line(f"{name:10} {as_typed(text)}")
+
     def note(self, text: str, style: str = "yellow") -> None:
-        """Something to know, on standard error."""
-        error_console().print(Text(text, style), soft_wrap=True, highlight=False)
+        """Something to know, on standard error; options that it names are spelled as they are typed."""
+        error_console().print(Text(as_typed(text), style), soft_wrap=True, highlight=False)
 
     def data(self, value: dict[str, Any]) -> None:
         """The results for machines, where `--json` wants them.  ConfigError if that fails."""

@@ -11,11 +11,11 @@ from typing import Annotated, Any
 import typer
 
 from camshaft.accuracy.demand import Demand
-from camshaft.accuracy.judge import METRICS
+from camshaft.accuracy.judges.judge import METRICS
 from camshaft.accuracy.quantize import Quantized, quantized_of
 from camshaft.cli.arrays import Given
-from camshaft.cli.build import check_export, target_of
-from camshaft.cli.evaluation import evaluation_of
+from camshaft.cli.build import check_export, export_of, target_of
+from camshaft.cli.evaluation import decode_of, evaluation_of
 from camshaft.cli.files import READ, WRITTEN
 from camshaft.cli.options import BuildOptions, takes_build_options
 from camshaft.cli.output import JsonTarget, Output, require_writable, simple_table
@@ -38,13 +38,21 @@ Evaluate = Annotated[
     typer.Option(
         "--evaluate",
         metavar="DATA|MODULE:FUNCTION",
-        help="What accuracy is: files as for --calibration, with an array 'labels' or without, or a function of "
-        "run(inputs) -> outputs that returns a number. Default: the first calibration batches, without labels.",
+        help="What accuracy is: files as for --calibration, with an array 'labels' or without (of a detector also 'boxes'), or a "
+        "function of run(inputs) -> outputs that returns a number. Default: the first calibration batches, without labels.",
     ),
 ]
 Metric = Annotated[
     str | None,
     typer.Option("--metric", help=f"{', '.join(METRICS)}. Default: what the data allow."),
+]
+DecodeFunction = Annotated[
+    str | None,
+    typer.Option(
+        "--decode",
+        metavar="MODULE:FUNCTION",
+        help="Makes (boxes, scores, labels) of a detector's outputs by name, where they are not yet such. For --metric map.",
+    ),
 ]
 MaxDrop = Annotated[
     float | None,
@@ -82,6 +90,7 @@ def quantize(
     engine_file: EngineFile = None,
     evaluate: Evaluate = None,
     metric: Metric = None,
+    decode: DecodeFunction = None,
     max_drop: MaxDrop = None,
     report: ReportFile = None,
     export: ExportFile = None,
@@ -94,7 +103,8 @@ def quantize(
     if export is not None:
         check_export(model, export)
     start = perf_counter()
-    demand = Demand.of(None, metric, max_drop)
+    decoder = None if decode is None else decode_of(decode)
+    demand = Demand.of(None, metric, max_drop, decoder)
     session, engine, _ = build_session(
         model, build, output, Given(), partial(_prepare, demand=demand, evaluate=evaluate)
     )
@@ -103,12 +113,11 @@ def quantize(
     _show(made, output)
     if report is not None:
         made.save_report(report)
-    if export is not None:
-        made.export(export)
+    export_bytes, fault = export_of(session, export)
     seconds = perf_counter() - start
     output.line(f"time       {seconds:.1f} s, {len(made.trials)} engines judged")
     output.line(f"engine     {path} ({size(engine_bytes)})")
-    files = {"report": report, "export": export}
+    files = {"report": report, "export": export if export_bytes else None}
     for name, file in files.items():
         if file is not None:
             output.line(f"{name:10} {file}")
@@ -122,6 +131,8 @@ def quantize(
             **_data(made),
         }
     )
+    if fault is not None:
+        raise fault
 
 
 def _prepare(session: BuildSession, demand: Demand, evaluate: str | None) -> None:
@@ -133,7 +144,7 @@ def _prepare(session: BuildSession, demand: Demand, evaluate: str | None) -> Non
         imported = session.import_model()
         types = {t.name: t.type for t in imported.inputs}
         fixed = {t.name: t.array for t in imported.fixed}
-        demand.evaluate = evaluation_of(evaluate, types, fixed)
+        demand.take(evaluation_of(evaluate, types, fixed))
 
 
 def _data(made: Quantized) -> dict[str, Any]:
@@ -165,11 +176,8 @@ def _show(made: Quantized, output: Output) -> None:
         output.table(table)
     for repair in made.repairs:
         output.line(f"repair     {repair}")
-    output.line(f"precision  {made.summary}")
-    output.line(
-        f"accuracy   {made.metric} {made.score:.2f}, {made.reference:.2f} in floats; "
-        f"{made.allowed:.2f} allowed"
-    )
+    output.fact("precision", made.session.precision_summary)
+    output.fact("accuracy", made.verdict)
 
 
 def _precision(made: Quantized, unit: str) -> str:

@@ -15,7 +15,6 @@ from camshaft.cli.options import BuildOptions
 from camshaft.cli.output import Output
 from camshaft.cli.progress import Bars
 from camshaft.cli.shapes import Elements, fixed_shapes, said_values, sizes_for
-from camshaft.cli.spelling import as_typed
 from camshaft.errors import ConfigError
 from camshaft.feeds import decisions, random_feeds
 from camshaft.ir.extents.said import shape_text
@@ -177,10 +176,10 @@ def build_session(
         shown.note(remark, "dim")
     before = session.remarks
     for remark in before:
-        shown.note(f"warning: {as_typed(remark)}")
+        shown.note(f"warning: {remark}")
     with bars:
         engine = session.run()
     for remark in session.remarks:
         if remark not in before:
-            shown.note(f"warning: {as_typed(remark)}")
+            shown.note(f"warning: {remark}")
     return session, engine, arrays

@@ -1,6 +1,6 @@
 """Options as the command line spells them, in messages that speak of Python's.
 
-Everything below the command line names build options as `camshaft.build` takes them: `shapes={'x': (None, 8)}`,
+Everything below the command line names options as `camshaft.build` and `camshaft.quantize` take them: `shapes={'x': (None, 8)}`,
 `weight_only='int8'`, `state=`.  What is shown here says `--shapes x:?x8`, `--weight-only int8`, `--state`.
 """
 
@@ -44,8 +44,18 @@ OPTIONS: Mapping[str, str] = {
     "error_budget": "--error-budget",
     "workspace_limit": "--workspace",
     "target": "--target",
+    "evaluate": "--evaluate",
+    "metric": "--metric",
+    "max_drop": "--max-drop",
+    "decode": "--decode",
 }
-"""Argument of `camshaft.build` -> option; `precision` has one for each member (`--int8`)."""
+"""Argument of `camshaft.build` and `camshaft.quantize` -> option; `precision` has one for each member (`--int8`)."""
+PHRASES: Mapping[str, str] = {
+    "pairs (inputs, labels)": "files with an array 'labels' beside the inputs",
+    '{"boxes": [n, 4], "labels": [n]}, or a list with one for each picture': "arrays 'boxes' and 'labels' in files",
+    '{"boxes": [n, 4], "labels": [n]}': "arrays 'boxes' and 'labels' in files",
+}
+"""What is given to Python otherwise than to a command -> how a command is given it."""
 
 _ANY = "|".join(OPTIONS)
 _TOLD = "|".join(name for name in OPTIONS if "_" in name)  # an option wherever it stands
@@ -57,7 +67,7 @@ _INDEXED = re.compile(rf"{_FREE}({_ANY})(?:\[(?:\d+|\.\.\.)\])?\[({_QUOTED})\]")
 _GIVEN = re.compile(rf"{_FREE}({_ANY})=({_QUOTED}|\d+)(?![\w.])")
 _BARE = re.compile(rf"{_FREE}({_ANY})=(?=[\s,;:).]|$)")
 _NAMED = re.compile(rf"{_FREE}({_TOLD})(?![\w'\"/=.-])")
-_FIRST = re.compile(r"\A(calibrator|percentile|threads|target)(?= is | ')")
+_FIRST = re.compile(r"\A(calibrator|percentile|threads|target|metric)(?= is | ')")
 _SWITCHED = re.compile(rf"{_FREE}({_TOLD}) is True")
 
 
@@ -67,6 +77,8 @@ def as_typed(message: str) -> str:
     message = _INDEXED.sub(lambda m: f"{OPTIONS[m[1]]} of {m[2]}", message)
     message = _GIVEN.sub(lambda m: f"{OPTIONS[m[1]]} {m[2].strip(_MARKS)}", message)
     message = _SWITCHED.sub(lambda m: f"{OPTIONS[m[1]]} is given", message)
+    for python, typed in PHRASES.items():
+        message = message.replace(python, typed)
     for pattern in (_BARE, _NAMED, _FIRST):
         message = pattern.sub(lambda m: OPTIONS[m[1]], message)
     return message

@@ -11,9 +11,10 @@ import numpy as np
 from onnx import ModelProto, ValueInfoProto, version_converter
 from onnx.reference import ReferenceEvaluator
 
-from camshaft.bench.peers import peer_errors, peer_module, read_by_all
+from camshaft.bench.peers import peer_errors, read_by_all
 from camshaft.compare import files
 from camshaft.errors import ConfigError, ModelError
+from camshaft.extras import require_package
 
 Arrays = Mapping[str, np.ndarray]
 Run = Callable[[ModelProto, Arrays], list[np.ndarray]]
@@ -31,7 +32,7 @@ def with_outputs(proto: ModelProto, names: Sequence[str]) -> ModelProto:
 
 
 def _onnxruntime(proto: ModelProto, feeds: Arrays) -> list[np.ndarray]:
-    ort = peer_module("onnxruntime", "comparing", ", or compare with the reference")
+    ort = require_package("onnxruntime", "comparing", ", or compare with the reference")
     options = ort.SessionOptions()
     options.log_severity_level = 3
     # As the model is written: fusions change what tensors between hold, even where they are outputs.
@@ -72,7 +73,7 @@ def check_other(other: str) -> None:
     if other not in OTHERS:
         raise ConfigError(f"no runtime {other!r} to compare with; known: {', '.join(OTHERS)}")
     if other == "onnxruntime":
-        peer_module("onnxruntime", "comparing", ", or compare with the reference")
+        require_package("onnxruntime", "comparing", ", or compare with the reference")
 
 
 def run_other(other: str, proto: ModelProto, feeds: Arrays, names: Sequence[str]) -> Arrays:

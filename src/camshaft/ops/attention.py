@@ -108,10 +108,16 @@ def visible(queries: int, keys: int, first: int, window: int) -> np.ndarray:
     return seen & (key > place - window) if window else seen
 
 
-def row_levels(x: np.ndarray, levels: int = 127) -> tuple[np.ndarray, np.ndarray]:
+LEVELS = 127
+"""The largest level of rows that are rounded to bytes."""
+SMALLEST = 1e-30
+"""The least magnitude that a row is scaled by."""
+
+
+def row_levels(x: np.ndarray, levels: int = LEVELS) -> tuple[np.ndarray, np.ndarray]:
     """Rows of f32 as integers from -levels to levels, and their scales [..., 1]: as kernels compute them, to the
     bit."""
-    largest = np.abs(x).max(axis=-1, keepdims=True, initial=np.float32(1e-30))
+    largest = np.abs(x).max(axis=-1, keepdims=True, initial=np.float32(SMALLEST))
     scale = largest * np.float32(1 / levels)
     with np.errstate(invalid="ignore"):  # rows with an infinity or NaN
         return np.rint(x * (np.float32(1) / scale)), scale

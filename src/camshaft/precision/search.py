@@ -27,7 +27,7 @@ from camshaft.builder.precision import (
     fastest_float,
 )
 from camshaft.config import BuildConfig
-from camshaft.errors import CalibrationError, ConfigError
+from camshaft.errors import ConfigError
 from camshaft.ir.graph import Graph
 from camshaft.machine.backend import histogram_kernel
 from camshaft.passes.half import HALF_PRECISIONS
@@ -36,7 +36,7 @@ from camshaft.passes.qdq.lowering import is_quantized, lower_quantization
 from camshaft.passes.qdq.simulate import simulated
 from camshaft.precision.constraints import asked_of_layers, remarks
 from camshaft.precision.few_bits import few_bits, refuse_rounding
-from camshaft.precision.given import Given, who_asks
+from camshaft.precision.given import Given
 from camshaft.precision.output_types import with_types_stored
 from camshaft.precision.variants import float_variants
 from camshaft.quant.apart.products import carried
@@ -239,6 +239,8 @@ class PrecisionSearch:
 
     def _calibrated(self, graph: Graph) -> Decision:
         """INT8 with ranges, of data or given."""
+        self._given.require_ranges(graph, self._asked_int8, judged=self.demand is not None)
+        self._prepare_judge(graph)
         quantization = ImplicitQuantization(
             graph,
             self._layers,
@@ -277,9 +279,14 @@ class PrecisionSearch:
             return replace(made, summary=summary)
         return made
 
+    def _prepare_judge(self, graph: Graph) -> None:
+        with self.stage("measuring accuracy", report=False):
+            self.judged.prepare(graph)
+
     def _without_data(self, quantization: DynamicQuantization) -> Decision:
         """INT8 where rows are quantized as they are computed, which needs no ranges."""
         graph = quantization.graph
+        self._prepare_judge(graph)
         noisy: dict[str, str] = {}
 
         def quantize(keep_float: frozenset[str]) -> Attempt:
@@ -358,19 +365,8 @@ class PrecisionSearch:
             self._choose_ranges(quantization)
             if cache is not None:
                 quantization.save(cache, config.calibrator)
-        elif cache is not None and cache.exists():
-            quantization.load(cache)
         elif cache is not None:
-            raise CalibrationError(
-                f"there is no calibration cache {str(cache)!r}, and no calibration data to fill it: "
-                "check the path, or give calibration data (calibration=)"
-            )
-        elif not config.dynamic_ranges:
-            raise CalibrationError(
-                "INT8 needs ranges: give calibration data (calibration=), a "
-                "calibration_cache file that exists, or dynamic_ranges (or a model with Q/DQ nodes)"
-                + who_asks(self._asked_int8)
-            )
+            quantization.load(cache)
 
     def _choose_ranges(self, quantization: ImplicitQuantization) -> None:
         """Of the ways to choose ranges the one with the least noise, where the user leaves it open."""

@@ -12,33 +12,37 @@ from camshaft.ir.attrs import expr_attr, int_attr
 from camshaft.ir.extents.sizes import is_static
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
-from camshaft.ir.types import TensorType, f32
+from camshaft.ir.types import TensorType, bf16, f32, u8
 from camshaft.ops import ATTENTION, MATMUL, POINTWISE, REDUCE, SOFTMAX, TRANSPOSE
-from camshaft.ops.attention import visible
+from camshaft.ops.attention import LEVELS, SMALLEST, visible
 from camshaft.passes.rewrite import Rewrite, Rewriter
+
+MIDDLE = 128
+"""Zero point of bytes that stand for levels of both signs."""
 
 
 class AttentionInParts(Rewrite):
-    """attention(q, k, v) -> matmul(softmax(matmul(q, transposed k)), v)."""
+    """attention(q, k, v) -> matmul(softmax(matmul(q, transposed k)), v).
+
+    Operands of products in BF16, and queries and keys of those in INT8, are rounded as they are for the kernel; what kernels round
+    besides, exponentials and the values that they weigh, stays float."""
 
     name = "attention-in-parts"
     ops = (ATTENTION,)
 
     def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
-        if node.attrs["products"] != "f32":
-            raise ModelError(
-                f"node {node.name!r} cannot be exported: standard ONNX has no attention whose products are of "
-                f"{node.attrs['products']!r}; build it in floats to export it"
-            )
         q, k, v = node.args[:3]
+        if node.attrs["products"] == "bf16":
+            q, k, v = (_rounded(t, node, r) for t in (q, k, v))
         count = int_attr(node, "operands")
         operands, after = node.args[3 : 3 + count], node.args[3 + count :]
         base = node.output.name
-        rank = k.type.rank
-        perm = (*range(rank - 2), rank - 1, rank - 2)
-        turned = r.emit(TRANSPOSE, [k], {"perm": perm}, like=node, output=f"{base}:keys")
-        attrs: dict[str, Attr] = {"epilogue": expr_attr(node, "score")}
-        scores = r.emit(MATMUL, [q, turned, *operands], attrs, like=node, output=f"{base}:scores")
+        if node.attrs["products"] == "i8":
+            scores = _scores_of_bytes(node, operands, r)
+        else:
+            keys = _turned(k, node, r, f"{base}:keys")
+            attrs: dict[str, Attr] = {"epilogue": expr_attr(node, "score")}
+            scores = r.emit(MATMUL, [q, keys, *operands], attrs, like=node, output=f"{base}:scores")
         if node.attrs["causal"]:
             scores = _hidden(node, scores, r)
         shares = r.emit(SOFTMAX, [scores], {"axis": -1}, like=node, output=f"{base}:shares")
@@ -56,6 +60,59 @@ class AttentionInParts(Rewrite):
             "hidden": "zero",
         }
         return b.graph({"y": b.emit(ATTENTION, [q, k, v], attrs, name="attention")})
+
+
+def _turned(tensor: Tensor, node: Node, r: Rewriter, output: str) -> Tensor:
+    """Its last two axes swapped."""
+    rank = tensor.type.rank
+    perm = (*range(rank - 2), rank - 1, rank - 2)
+    return r.emit(TRANSPOSE, [tensor], {"perm": perm}, like=node, output=output)
+
+
+def _rounded(tensor: Tensor, node: Node, r: Rewriter) -> Tensor:
+    """What BF16 keeps of a tensor."""
+    expr = E.cast(E.cast(E.inp(0), bf16), f32)
+    return r.emit(POINTWISE, [tensor], {"expr": expr}, like=node, output=f"{tensor.name}:rounded")
+
+
+def _scores_of_bytes(node: Node, operands: Sequence[Tensor], r: Rewriter) -> Tensor:
+    """Scores as a product of bytes: the same integers as the kernel multiplies, a scale for each query and each key."""
+    base = node.output.name
+    q, q_scales = _bytes(node.args[0], node, r)
+    k, k_scales = _bytes(node.args[1], node, r)
+    keys = _turned(k, node, r, f"{base}:keys")
+    by_key = _turned(k_scales, node, r, f"{base}:key_scales")
+    by_query, last = E.inp(len(operands) + 1), E.inp(len(operands) + 2)
+    total = E.mul(E.mul(E.cast(E.inp(0), f32), by_query), last)
+    rest = [E.inp(n + 1) for n in range(len(operands))]
+    attrs: dict[str, Attr] = {
+        "a_zero_point": MIDDLE,
+        "b_zero_point": MIDDLE,
+        "epilogue": E.substitute(expr_attr(node, "score"), [total, *rest]),
+    }
+    inputs = [q, keys, *operands, q_scales, by_key]
+    return r.emit(MATMUL, inputs, attrs, like=node, output=f"{base}:scores")
+
+
+def _bytes(tensor: Tensor, node: Node, r: Rewriter) -> tuple[Tensor, Tensor]:
+    """Rows as `ops.attention.row_levels` rounds them, as u8 around `MIDDLE`, and their scales [..., 1].
+
+    Both operands are unsigned: other runtimes add products of unsigned and signed bytes in 16 bits, which saturate."""
+    largest = E.maximum(E.inp(0), E.const(SMALLEST))
+    attrs: dict[str, Attr] = {
+        "kind": "max",
+        "axes": (tensor.type.rank - 1,),
+        "keepdims": True,
+        "prologue": E.unary("abs", E.cast(E.inp(0), f32)),
+        "epilogue": E.mul(largest, E.const(1 / LEVELS)),
+    }
+    scales = r.emit(REDUCE, [tensor], attrs, like=node, output=f"{tensor.name}:row_scales")
+    share = E.mul(E.cast(E.inp(0), f32), E.unary("reciprocal", E.inp(1)))
+    level = E.cast(E.add(E.unary("round", share), E.const(float(MIDDLE))), u8)
+    rows = r.emit(
+        POINTWISE, [tensor, scales], {"expr": level}, like=node, output=f"{tensor.name}:levels"
+    )
+    return rows, scales
 
 
 def _hidden(node: Node, scores: Tensor, r: Rewriter) -> Tensor:
