@@ -399,6 +399,7 @@ class BuildSession:
 
     def _builder(self, cache: TimingCache, level: int | None = None) -> Builder:
         config = self.config
+        imported = self.import_model() if self.imported is None else self.imported
         return Builder(
             cpu_backend(config.target),
             cache,
@@ -409,6 +410,6 @@ class BuildSession:
             time_budget=config.time_budget,
             memory=config.memory_budget,
             progress=config.progress if level is None else None,
-            points=profile_points(self.import_model().inputs, config.profiles),
+            points=profile_points(imported.inputs, config.profiles),
             states=self.states if level is None else (),
         )

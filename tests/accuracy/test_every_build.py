@@ -53,3 +53,16 @@ def test_an_untimed_build_measures_nothing() -> None:
     session, _ = built()
     assert session.account is not None and session.account.total is None
     assert session.reasons["conv1"].startswith("int8")
+
+
+def test_the_model_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    real = camshaft.session.import_model
+
+    def counted(*args: Any, **options: Any) -> Any:
+        read.append(1)
+        return real(*args, **options)
+
+    monkeypatch.setattr(camshaft.session, "import_model", counted)
+    built()
+    assert len(read) == 1
