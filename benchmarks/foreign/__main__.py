@@ -34,14 +34,14 @@ def row(net: str, tool: str, level: int, seconds: float) -> str:
                 TOOLS[tool](NETS[net], source, path)
         except Exception as error:  # noqa: BLE001 - whatever a tool raises is its answer
             path.unlink(missing_ok=True)
-            return f"| {tool} | {net} | the tool fails: {_line(error)} | | | |"
-    v = judge(path, NETS[net].feeds(1)[0], level, seconds)
+            return f"| {tool} | {net} | the tool fails: {_line(error)} | | | | | |"
+    v = judge(path, source, NETS[net].draw(1)[0], level, seconds)
     if v.refused:
         also = "; ONNX Runtime refuses it too" if v.also else ""
-        return f"| {tool} | {net} | no{also}: {v.refused} | | | |"
+        return f"| {tool} | {net} | no{also}: {v.refused} | | | | | |"
     return (
         f"| {tool} | {net} | yes, {v.steps} steps | {v.integer} of {v.quantized} | {v.error:.1e} | "
-        f"{v.ratio:.2f} |"
+        f"{v.theirs:.1e} | {v.lost:.1e} | {v.ratio:.2f} |"
     )
 
 
@@ -58,8 +58,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="to time each file")
     options = parser.parse_args()
     begins = tuple(options.tools.split(","))
-    print("| tool and setting | net | loads | integer products | error | speed ratio |")
-    print("|---|---|---|---|---|---|")
+    columns = ("loads", "integer products", "error", "ONNX Runtime's", "file's", "speed ratio")
+    print("| tool and setting | net |", " | ".join(columns), "|")
+    print("|---" * (2 + len(columns)) + "|")
     for net in options.nets:
         for tool in TOOLS:
             if tool.startswith(begins):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
+from onnx import helper
 
 import camshaft
 from benchmarks.zoo_model import Feeds
@@ -30,52 +31,55 @@ class Verdict:
     """refused: why camshaft does not load the file.  also: ONNX Runtime refuses it too.
 
     quantized: products both of whose operands are integers; integer: how many of them camshaft computes so.
-    error: root mean square of the difference from the file's definition, of its answer.  ratio: ONNX Runtime's time
-    by camshaft's.  steps: of the engine.
+    error: root mean square of the difference from the file's definition, of its answer.  theirs: the same of ONNX
+    Runtime with its optimizations.  lost: the same of the definition from the float net; nets that lose much amplify
+    one rounding.  ratio: ONNX Runtime's time by camshaft's.  steps: of the engine.
     """
 
     refused: str = ""
     also: bool = False
     quantized: int = 0
     integer: int = 0
-    error: float = 0.0
-    ratio: float = 0.0
+    error: float = np.nan
+    theirs: float = np.nan
+    lost: float = np.nan
+    ratio: float = np.nan
     steps: int = 0
 
 
-def judge(path: Path, feeds: Feeds, level: int, seconds: float) -> Verdict:
-    """The verdict on one file.  level: of optimization.  seconds: to time it for."""
+def judge(path: Path, source: Path, feeds: Feeds, level: int, seconds: float) -> Verdict:
+    """The verdict on one file.  source: the float net.  level: of optimization.  seconds: to time it for."""
     model = onnx.load(str(path))
-    half = model.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT16
-    given = {n: a.astype(np.float16) if half else a for n, a in feeds.items()}
+    types = {i.name: i.type.tensor_type.elem_type for i in model.graph.input}
+    given = {n: a.astype(helper.tensor_dtype_to_np_dtype(types[n])) for n, a in feeds.items()}
     wanted = _definition(path, given)
     try:
         engine = _built(path, model, level)
     except CamshaftError as error:
         return Verdict(refused=str(error), also=wanted is None)
-    ours = CamshaftRunner(engine, given, 1)
     steps = [s for s in engine.inspect()["steps"] if s["typical"]]
     products = _quantized_products(model)
     found = sum(_is_integer(steps, name, both) for name, both in products.items())
+    verdict = Verdict(quantized=len(products), integer=found, steps=len(steps))
     if wanted is None:
-        return Verdict(quantized=len(products), integer=found, error=np.nan, steps=len(steps))
-    return Verdict(
-        quantized=len(products),
-        integer=found,
+        return verdict
+    ours, plain = CamshaftRunner(engine, given, 1), _definition(source, feeds)
+    verdict = replace(
+        verdict,
         error=_distance(ours.outputs()[0], wanted),
-        ratio=_ratio(ours, path, given, seconds),
-        steps=len(steps),
+        lost=np.nan if plain is None else _distance(wanted, plain),
     )
-
-
-def _ratio(ours: CamshaftRunner, path: Path, feeds: Feeds, seconds: float) -> float:
-    """ONNX Runtime's time by ours; NaN where its optimizations do not take the file."""
     try:
-        theirs = OnnxRuntimeRunner(path, feeds, 1)
-    except PeerError as error:
+        theirs = OnnxRuntimeRunner(path, given, 1)
+        theirs.run()
+    except PeerError as error:  # its optimizations do not take the file
         print(f"  {error}", file=sys.stderr)
-        return np.nan
-    return interleave([ours, theirs], Plan(seconds), process_time).ratio(theirs.name, ours.name)
+        return verdict
+    return replace(
+        verdict,
+        theirs=_distance(theirs.outputs()[0], wanted),
+        ratio=interleave([ours, theirs], Plan(seconds), process_time).ratio(theirs.name, ours.name),
+    )
 
 
 def _built(path: Path, model: onnx.ModelProto, level: int) -> Engine:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +14,10 @@ from torch import nn
 from torch.nn import functional
 
 from benchmarks.torch_models import randomize, torchvision_model
+from benchmarks.transformers.nets import built
+from benchmarks.zoo import model_named, path_of
 from benchmarks.zoo_model import Feeds
 
-BATCHES = 8
-"""Batches that ranges are taken from."""
 OPSET = 17
 
 
@@ -80,34 +82,70 @@ def encoder() -> nn.Module:
 
 @dataclass(frozen=True)
 class Net:
-    """A network.  module: makes it, in PyTorch.  shape: of its one input.  transformer: what some tools ask."""
+    """A network.  draw: makes so many feeds, the same each time.  module: makes it, in PyTorch; None where only an
+    ONNX file is there.  source: makes that file; None where it is exported from the module.
+    batches: to take ranges from.  transformer: what some tools ask.
+    """
 
-    module: Callable[[], nn.Module]
-    shape: tuple[int, ...]
+    draw: Callable[[int], list[Feeds]]
+    module: Callable[[], nn.Module] | None = None
+    source: Callable[[], Path] | None = None
+    batches: int = 8
     transformer: bool = False
 
-    def feeds(self, count: int = BATCHES) -> list[Feeds]:
-        """Seeded noise."""
-        rng = np.random.default_rng(0)
-        return [{"input": rng.standard_normal(self.shape, np.float32)} for _ in range(count)]
+    def feeds(self) -> list[Feeds]:
+        """What ranges are taken from."""
+        return self.draw(self.batches)
+
+    def built(self) -> nn.Module:
+        """The network in PyTorch."""
+        if self.module is None:
+            raise LookupError("needs a module, and there is only an ONNX file")
+        return self.module()
 
     def export(self, path: Path) -> None:
-        """Write the float model as ONNX, "input" to "output"."""
+        """Write the float model as ONNX."""
+        if self.source is not None:
+            shutil.copyfile(self.source(), path)
+            return
         with torch.no_grad():
-            export(self.module(), self.shape, path)
+            export(self.built(), self.draw(1)[0], path)
 
 
-def export(module: nn.Module, shape: tuple[int, ...], path: Path, *, dynamo: bool = False) -> None:
-    """Write a module as ONNX, "input" to "output".  dynamo: by PyTorch's newer exporter, in its own opset."""
-    names = {"input_names": ["input"], "output_names": ["output"]}
+def export(module: nn.Module, feeds: Feeds, path: Path, *, dynamo: bool = False) -> None:
+    """Write a module as ONNX, of inputs as in `feeds`, to "output".  dynamo: by PyTorch's newer exporter, in its own
+    opset."""
+    names = {"input_names": list(feeds), "output_names": ["output"]}
     more = {"external_data": False} if dynamo else {"opset_version": OPSET}
-    x = torch.zeros(shape)
-    torch.onnx.export(module, (x,), str(path), dynamo=dynamo, verbose=False, **names, **more)
+    args = tuple(torch.from_numpy(a) for a in feeds.values())
+    torch.onnx.export(module, args, str(path), dynamo=dynamo, verbose=False, **names, **more)
+
+
+def _noise(*shape: int) -> Callable[[int], list[Feeds]]:
+    def draw(count: int) -> list[Feeds]:
+        rng = np.random.default_rng(0)
+        return [{"input": rng.standard_normal(shape, np.float32)} for _ in range(count)]
+
+    return draw
+
+
+def _of_zoo(name: str) -> Net:
+    """A model of the zoo with trained weights; ranges are of photos or texts."""
+    model = model_named(name)
+    return Net(
+        model.feeds,
+        None if model.module is None else partial(built, *model.module),
+        partial(path_of, name),
+        batches=16,
+        transformer=model.kind == "transformer",
+    )
 
 
 NETS: dict[str, Net] = {
-    "small_conv": Net(small_conv, (1, 3, 64, 64)),
-    "resnet18": Net(lambda: torchvision_model("resnet18", 224), (1, 3, 224, 224)),
-    "mobilenet_v2": Net(lambda: torchvision_model("mobilenet_v2", 224), (1, 3, 224, 224)),
-    "encoder": Net(encoder, (1, 128, 256), transformer=True),
+    "small_conv": Net(_noise(1, 3, 64, 64), small_conv),
+    "resnet18": Net(_noise(1, 3, 224, 224), lambda: torchvision_model("resnet18", 224)),
+    "mobilenet_v2": Net(_noise(1, 3, 224, 224), lambda: torchvision_model("mobilenet_v2", 224)),
+    "encoder": Net(_noise(1, 128, 256), encoder, transformer=True),
+    "squeezenet": _of_zoo("squeezenet1.1"),
+    "minilm": _of_zoo("minilm_32"),
 }

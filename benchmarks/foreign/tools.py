@@ -187,17 +187,18 @@ def pt2e(*, dynamic: bool = False) -> Quantize:
         flow = importlib.import_module("torchao.quantization.pt2e.quantize_pt2e")
         x86 = importlib.import_module("torchao.quantization.pt2e.quantizer.x86_inductor_quantizer")
         ao = importlib.import_module("torchao.quantization.pt2e")
-        batches = [torch.from_numpy(f["input"]) for f in net.feeds()]
-        program = torch.export.export(net.module(), (batches[0],)).module()
+        feeds = net.feeds()
+        batches = [tuple(torch.from_numpy(a) for a in f.values()) for f in feeds]
+        program = torch.export.export(net.built(), batches[0]).module()
         quantizer = x86.X86InductorQuantizer()
         quantizer.set_global(x86.get_default_x86_inductor_quantization_config(is_dynamic=dynamic))
         prepared = flow.prepare_pt2e(program, quantizer)
         for batch in batches:
-            prepared(batch)
+            prepared(*batch)
         module = flow.convert_pt2e(prepared)
         ao.move_exported_model_to_eval(module)
         with torch.no_grad():
-            export(module, net.shape, path, dynamo=True)
+            export(module, feeds[0], path, dynamo=True)
 
     return write
 
@@ -208,10 +209,10 @@ def torchao(config: str) -> Quantize:
     def write(net: Net, source: Path, path: Path) -> None:
         torch = importlib.import_module("torch")
         ao = importlib.import_module("torchao.quantization")
-        module = net.module()
+        module = net.built()
         ao.quantize_(module, getattr(ao, config)())
         with torch.no_grad():
-            export(module, net.shape, path, dynamo=True)
+            export(module, net.draw(1)[0], path, dynamo=True)
 
     return write
 
