@@ -15,8 +15,10 @@ import camshaft
 from camshaft.accuracy.judges.choice import judge_of
 from camshaft.accuracy.judges.judge import verdict
 from camshaft.accuracy.judges.likeness import Agreement
+from camshaft.accuracy.noise import noise_ratio
 from camshaft.accuracy.quantize import Quantized, quantize
 from camshaft.errors import CalibrationError, ConfigError
+from camshaft.ir.types import bf16
 from camshaft.quant.gptq import Curvature, rounded
 from camshaft.quant.scheme import quantize as levels_of
 from camshaft.quant.scheme import weight_params
@@ -119,12 +121,41 @@ def test_faults_are_named(options: dict[str, Any], said: str) -> None:
 
 @pytest.mark.parametrize(
     ("labels", "rows", "said"),
-    [([[1], [1, 2]], 2, "no array"), ([0, -3], 2, "label -3"), (np.zeros(0, int), 0, "no label")],
+    [
+        ([[1], [1, 2]], 2, "no array"),
+        ([0, -3], 2, "label -3"),
+        (np.zeros(0, int), 0, "no label"),
+        ([{"boxes": [], "labels": []}], 1, "are a detector's"),
+    ],
 )
 def test_labels_that_say_nothing_are_named(labels: Any, rows: int, said: str) -> None:
     scores = {"y": np.zeros((rows, 4), np.float32)}
     with pytest.raises((ConfigError, CalibrationError), match=said):
-        judge_of([({"x": np.zeros(1)}, labels)], None, [], lambda feeds: scores)
+        judge_of([({"x": np.zeros(1)}, labels)], "top1", [], lambda feeds: scores)
+
+
+def test_scores_that_are_no_numbers_are_never_right() -> None:
+    scores = {"y": np.array([[np.nan] * 3, [9.0, 1, 2]])}
+    judge = judge_of([({"x": np.zeros(1)}, [0, 0])], "top1", [], lambda feeds: scores)
+    assert judge.reference == 50
+
+
+def test_scores_in_bfloat16_are_scores() -> None:
+    scores = {"y": np.array([[1.0, 5.0], [9.0, 1.0]]).astype(bf16.numpy)}
+    pairs = [({"x": np.zeros(1)}, [1, 0])]
+    assert judge_of(pairs, None, [], lambda feeds: scores).reference == 100
+    assert judge_of([pairs[0][0]], None, [], lambda feeds: scores).name == "agreement"
+
+
+def test_integers_beside_floats_are_no_noise() -> None:
+    """One class of 100 that changes would be noise of 20 dB."""
+    wanted = [{"scores": np.ones((100, 2)), "classes": np.zeros(100, np.int64)}]
+    got = [{"scores": np.full((100, 2), 1.001), "classes": np.arange(100) // 99}]
+    assert noise_ratio(wanted, got) == pytest.approx(1e-6)
+    assert (
+        noise_ratio([{"c": w["classes"]} for w in wanted], [{"c": g["classes"]} for g in got])
+        == 0.01
+    )
 
 
 def test_masked_scores_agree() -> None:
@@ -146,11 +177,14 @@ def test_scores_of_other_numbers_of_classes_are_held_against_each_other_batch_by
 
 
 def test_labels_of_which_none_is_right_in_floats_are_an_error() -> None:
-    scores = {"y": np.array([[3.0, 2.0, 1.0], [0.0, 1.0, 5.0]])}
+    scores = {"y": np.array([[3.0, 2, 1, 0, 0, 0], [0, 1, 5.0, 0, 0, 0]])}
     pairs = [({"x": np.zeros(1)}, [1, 1])]
     with pytest.raises(ConfigError, match=r"top1 of the float network is 0.*labels begin"):
         judge_of(pairs, None, [], lambda feeds: scores)
     assert judge_of(pairs, "top5", [], lambda feeds: scores).reference == 100
+    few = {"y": scores["y"][:, :5]}
+    with pytest.raises(ConfigError, match="always 100 for a network of 5 classes"):
+        judge_of(pairs, "top5", [], lambda feeds: few)
 
 
 class Unread(list):  # type: ignore[type-arg]

@@ -17,6 +17,7 @@ from camshaft.accuracy.judges.choice import judge_of
 from camshaft.accuracy.judges.coco import mean_average_precision
 from camshaft.accuracy.judges.detections import found_in
 from camshaft.errors import CalibrationError, ConfigError
+from camshaft.ir.types import bf16
 from onnx_models import model_of
 
 QUICK: dict[str, Any] = {"threads": 1, "optimization_level": 1}
@@ -94,6 +95,26 @@ def test_outputs_of_one_picture_have_no_axis_for_it() -> None:
     assert not len(found_in(([], [], []), 0, 1)[0].labels)
 
 
+@pytest.mark.parametrize("said", [np.array([]), np.zeros((0, 6)), [], [[]]])
+def test_nothing_found_in_a_picture(said: Any) -> None:
+    assert not len(found_in(said, 0, 1)[0].labels)
+
+
+@pytest.mark.parametrize("count", [np.nan, -1])
+def test_a_number_of_detections_that_is_none_means_nothing_was_found(count: float) -> None:
+    said = apart(FOUND[:1]) | {"n": np.array([count])}
+    assert not len(found_in(said, 0, 1)[0].labels)
+
+
+def test_outputs_in_bfloat16_are_read() -> None:
+    said = {n: a.astype(bf16.numpy) if n in "bs" else a for n, a in apart(FOUND).items()}
+    assert [len(p.labels) for p in found_in(said, 0, 2)] == [3, 3]
+
+
+def test_areas_may_be_left_open() -> None:
+    assert truth_of({"boxes": [[A], [B]], "labels": [[3], [3]], "area": None}, 0)[1].areas is None
+
+
 def test_labels_of_pictures_in_one_array_are_filled_up_with_negative_ones() -> None:
     pictures = truth_of({"boxes": [[A, C], [B, B]], "labels": [[3, 7], [3, -1]]}, 0)
     assert [p.labels.tolist() for p in pictures] == [[3, 7], [3]]
@@ -124,13 +145,22 @@ ONE = {"boxes": [A], "labels": [3]}
     [
         (RAW, ONE, {}, r"from the outputs y float32\[1, 84, 100\].*decode="),
         ({"y": FOUND + 500}, LABELS, {}, "map of the float network is 0 .* coordinates"),
-        (RAW, ONE, {"decode": lambda o: [1, 2]}, "list of 2 for sample 0 of 1 pictures"),
+        (RAW, ONE, {"decode": lambda o: [1, 2]}, "list of 2 for sample 0, whose labels are of 1 picture;"),
         ({"y": FOUND}, [[1, 2]], {}, "labels of sample 0 are of type list; a detector's are"),
         ({"y": FOUND}, {"boxes": [A]}, {}, "have no 'labels'"),
         ({"y": FOUND}, {"boxes": [A[:3]], "labels": [3]}, {}, r"\[1, 3\]; give \[n, 4\]"),
         ({"y": FOUND}, {"boxes": [A], "labels": [3, 4]}, {}, r"\[2\] beside 1 boxes"),
         ({"y": FOUND}, {"boxes": [A], "labels": [0.5]}, {}, "whole numbers"),
         ({"y": FOUND}, {"boxes": [], "labels": []}, {}, "no box to judge by"),
+        ({"y": FOUND}, {"boxes": [[0, 0, np.nan, 1]], "labels": [3]}, {}, "boxes of sample 0 hold what is no finite"),
+        ({"y": FOUND}, {"boxes": [A], "labels": [np.inf]}, {}, "label of sample 0 is infinite"),
+        ({"y": FOUND}, {"boxes": [[A, C], [B]], "labels": [[3, 7], [3]]}, {}, "give a list with labels for each"),
+        ({"y": FOUND}, {"boxes": [[A], [B]], "labels": 3}, {}, "labels of sample 0 are of another number"),
+        ({"y": FOUND}, ONE | {"iscrowd": ["no"]}, {}, "iscrowd of sample 0 hold what is no finite"),
+        ({"y": FOUND}, ONE | {"iscrowd": [7]}, {}, "iscrowd of sample 0 is neither 0 nor 1"),
+        ({"y": FOUND}, ONE | {"area": [np.nan]}, {}, "area of sample 0 hold what is no finite"),
+        (RAW, ONE, {"decode": lambda o: None}, "decode= returned NoneType for sample 0 of 1 pictures"),
+        (RAW, ONE, {"decode": lambda o: np.zeros((3, 4))}, r"decode= returned float64\[3, 4\]"),
     ],
 )  # fmt: skip
 def test_faults_are_named(outputs: Any, labels: Any, options: dict[str, Any], said: str) -> None:

@@ -140,7 +140,7 @@ def test_calibration_from_a_folder_equals_that_from_one_file(folder: Path, tmp_p
 @pytest.mark.parametrize(
     ("arrays", "named"),
     [
-        ({"z": np.zeros((1, 3, 8, 8), np.float32)}, "'z'"),
+        ({"z": np.zeros((1, 3, 8, 8), np.float32)}, "holds z; the"),
         ({"x": np.zeros((1, 3, 9, 9), np.float32)}, "[1, 3, 9, 9]"),
         ({"x": np.zeros((1, 3, 8, 8), np.float64)}, "float64"),
         ({"x": np.full((1, 3, 8, 8), np.nan, np.float32)}, "NaN"),

@@ -19,6 +19,12 @@ def closeness(run):
     return -float(np.abs(run({"x": np.ones((1, 3, 8, 8), np.float32)})["y"]).max())
 
 LIMIT = 3
+
+def broken(run):
+    return {}["nope"]
+
+def nan(run):
+    return float("nan")
 """
 
 
@@ -55,8 +61,12 @@ def test_a_function_of_a_module(
     model, data = folder / "net.onnx", folder / "calibration.npz"
     arguments = ["quantize", model, "--calibration", data, "-o", tmp_path / "e.engine", *QUICK]
     text = call(*arguments, "--evaluate", "judged:closeness", "--max-drop", "1000").stdout
-    assert "closeness" in text and "1 engines judged" in text
+    assert "closeness" in text and "1 engine judged" in text
     assert "has no function 'LIMIT'" in complaint(*arguments, "--evaluate", "judged:LIMIT", code=2)
+    said = complaint(*arguments, "--evaluate", "judged:broken", "--max-drop", "1", code=2)
+    assert "--evaluate 'judged:broken': the function raised KeyError: 'nope'" in said
+    said = complaint(*arguments, "--evaluate", "judged:nan", "--max-drop", "1", code=2)
+    assert "nan returned nan for the float network" in said
     assert "cannot import 'nowhere'" in complaint(*arguments, "--evaluate", "nowhere:f", code=2)
 
 
@@ -112,6 +122,8 @@ def test_boxes_in_files_and_a_function_that_decodes(
             "--metric 'top1' needs labels: give files with an array 'labels'",
         ),
         (("--metric", "best"), 2, "--metric 'best' is unknown"),
+        (("--metric", "map"), 2, "give files with arrays 'boxes' and 'labels' beside the inputs"),
+        (("--strongly-typed",), 2, "--strongly-typed given to quantize"),
         (("--evaluate", "judged:closeness"), 2, "say --max-drop in it"),
         (("--evaluate", "judged:closeness", "--metric", "top1"), 2, "a function as --evaluate,"),
         (("--evaluate", "wrong.npz"), 2, "--evaluate: top1 of the float network is 0"),

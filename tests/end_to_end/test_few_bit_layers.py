@@ -124,7 +124,7 @@ def test_layers_that_cannot_be_int8_are_refused_by_name(kind: str) -> None:
         built(proto, {"end": "int8"}, **options)
     with pytest.raises(ConfigError, match=r"layer_precision names 'nothing'"):
         built(proto, {"nothing": "int8"}, **options)
-    with pytest.raises(ConfigError, match=r"int8 in 'softmax', but precision does not permit it"):
+    with pytest.raises(ConfigError, match=r"int8 in 'softmax', which is not permitted"):
         built(proto, {"softmax": "int8"}, precision=set(), **options)
 
 

@@ -74,7 +74,7 @@ def test_layers_are_what_they_must_be() -> None:
     precisions = [s["precision"] for s in engine.inspect()["steps"] if s["op"] == "conv"]
     assert precisions == ["f32, weights f16", "f32"]
     assert session.reasons[names[0]] == "fp16 weights: layer_precision"
-    with pytest.raises(ConfigError, match="does not permit it: add precision="):
+    with pytest.raises(ConfigError, match="which is not permitted: add precision="):
         built(layer_precision={names[0]: "bf16"}, optimization_level=1)
     with pytest.raises(ConfigError, match="which no layer of the model is called"):
         built(precision={"bf16"}, layer_precision={"nowhere": "bf16"}, optimization_level=1)

@@ -124,7 +124,7 @@ def test_what_cannot_be() -> None:
     for constraints in ("obey", "prefer", "fastest"):
         with pytest.raises(ConfigError, match=r"layer_output_type names 'pol', .* mean 'pool'"):
             built({"pol": "fp16"}, constraints)
-        with pytest.raises(ConfigError, match="bf16 of 'pool', but precision does not permit it"):
+        with pytest.raises(ConfigError, match="bf16 of 'pool', which is not permitted"):
             built({"pool": "bf16"}, constraints, precision={"fp16"})
     with pytest.raises(ConfigError, match=r"'int8', which takes a range: .*QuantizeLinear"):
         built({"pool": "int8"})

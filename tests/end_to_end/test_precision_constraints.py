@@ -48,7 +48,9 @@ def precisions(engine: camshaft.Engine) -> dict[str, str]:
 
 
 def test_there_are_three() -> None:
-    with pytest.raises(ConfigError, match=r"precision_constraints is 'none'; there is \('obey'"):
+    with pytest.raises(
+        ConfigError, match=r"precision_constraints is 'none'; there is obey, prefer, fastest"
+    ):
         BuildConfig(precision_constraints="none")
 
 
@@ -108,7 +110,7 @@ def test_the_remark_reaches_the_user(net: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("constraints", ["obey", "prefer", "fastest"])
 def test_names_and_permissions_are_no_matter_of_constraints(net: Path, constraints: str) -> None:
     for precision in ("int8", "bf16", "fp16"):
-        with pytest.raises(ConfigError, match=f"asks for {precision} in 'fc', .* does not permit"):
+        with pytest.raises(ConfigError, match=f"asks for {precision} in 'fc', which is not permitted"):
             built(net, {"fc": precision}, constraints)
     with pytest.raises(ConfigError, match="'cf', which no layer of the model is called"):
         built(net, {"cf": "fp32"}, constraints)

@@ -13,6 +13,9 @@ from camshaft.accuracy.judges.judge import Feeds, Judge, Run
 from camshaft.accuracy.search import Account
 from camshaft.errors import ConfigError
 
+LARGEST_DROP = 1e12
+"""Beyond which a number is none that someone means."""
+
 
 @dataclass
 class Demand:
@@ -37,9 +40,9 @@ class Demand:
     ) -> Demand:
         """ConfigError for a drop that is no number of at least 0, or what cannot be samples."""
         is_number = isinstance(max_drop, Real) and not isinstance(max_drop, bool)
-        if max_drop is not None and not (is_number and float(max_drop) >= 0):
+        if max_drop is not None and not (is_number and 0 <= max_drop <= LARGEST_DROP):
             raise ConfigError(
-                f"max_drop is {max_drop!r}; give a number of at least 0, in the metric's unit"
+                f"max_drop is {max_drop!r:.40}; give a number of at least 0, in the metric's unit"
             )
         demand = Demand(None, metric, None if max_drop is None else float(max_drop), decode)
         demand.take(evaluate)

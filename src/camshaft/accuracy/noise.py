@@ -33,16 +33,19 @@ def decibels(ratio: float) -> float:
 
 
 def noise_ratio(wanted: Sequence[Outputs], got: Sequence[Outputs]) -> float:
-    """Power of the error over the power of the values, of the output that is worst; an output that is no float array
-    counts the share of its elements that differ, and one whose shape differs 1.
+    """Power of the error over the power of the values, of the float output that is worst; one whose shape differs counts 1.
+
+    Where no output is a float array, the share of elements that differ: else integers, as classes chosen by scores, say
+    nothing that the floats do not, and one that changes is no noise of its size.
 
     wanted, got: outputs by name, batch by batch.
     """
     pairs = list(zip(wanted, got, strict=True))
-    ratios: list[float] = [
-        _ratio([(w[n], g[n]) for w, g in pairs]) for n in (wanted[0] if wanted else ())
+    names = list(wanted[0]) if wanted else []
+    floats = [
+        n for n in names if isinstance(wanted[0][n], np.ndarray) and dtype_of(wanted[0][n]).is_float
     ]
-    return max(ratios, default=0.0)
+    return max((_ratio([(w[n], g[n]) for w, g in pairs]) for n in floats or names), default=0.0)
 
 
 def _ratio(pairs: Sequence[tuple[Any, Any]]) -> float:

@@ -19,6 +19,7 @@ from camshaft.accuracy.search import Trial
 from camshaft.atomic import write_atomically
 from camshaft.calibrated import run_with_calibrator
 from camshaft.config import BuildConfig
+from camshaft.errors import ConfigError
 from camshaft.exporting import exported
 from camshaft.frontends.onnx.standard import write_model
 from camshaft.quant.calibration.calibrators import Calibrator
@@ -114,10 +115,18 @@ def quantize(
     Raises as `camshaft.build`; ConfigError also for a model that is several graphs, or that is quantized already.
     """
     demand = Demand.of(evaluate, metric, max_drop, decode)
-    config = BuildConfig.of(config, options)
-    config = BuildConfig.of(config, {"precision": {*config.precision, "int8"}})
+    config = with_int8(BuildConfig.of(config, options))
     session, engine = run_quantization(model, config, calibration, demand)
     return quantized_of(session, engine)
+
+
+def with_int8(config: BuildConfig) -> BuildConfig:
+    """The options, with INT8 permitted.  ConfigError where the model's own types decide."""
+    if config.strongly_typed:
+        raise ConfigError(
+            "strongly_typed given to quantize, which chooses precisions: leave it out, or use build"
+        )
+    return BuildConfig.of(config, {"precision": {*config.precision, "int8"}})
 
 
 def run_quantization(

@@ -298,7 +298,8 @@ class AccuracySearch:
         made = as_float()
         self.noisy.clear()
         worst = ", ".join(" + ".join(u) for u in order[:3])
-        told = f"no INT8 engine has {judge.name} {allowed:.2f}; most in the way: {worst}"
+        told = f"no INT8 engine has {judge.name} {allowed:.2f}"
+        told += f"; most in the way: {worst}" if worst else ""
         made = Decision(made.attempt, made.tuned, f"{made.summary}; {told}")
         return self._least(made, judge, allowed, len(units))
 

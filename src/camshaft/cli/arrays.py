@@ -132,8 +132,9 @@ def batches_in(
     held = _without_fixed(path, held, fixed or {})
     unknown, missing = sorted(set(held) - set(types)), sorted(set(types) - set(held))
     if unknown or missing:
+        told = "; arrays of labels are for --evaluate" if "labels" in unknown else ""
         raise CalibrationError(
-            f"{str(path)!r} holds {sorted(held)}; the model's inputs are {sorted(types)}"
+            f"{str(path)!r} holds {', '.join(sorted(held))}; the model's inputs are {', '.join(sorted(types))}{told}"
         )
     pieces = {name: _pieces(path, name, a, types[name]) for name, a in held.items()}
     counts = {name: len(p) for name, p in pieces.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import sys
 from collections.abc import Callable, Mapping
@@ -12,7 +13,7 @@ import numpy as np
 
 from camshaft.accuracy.judges.judge import Run
 from camshaft.cli.arrays import Arrays, Types, array_files, batches_in, read_arrays
-from camshaft.errors import CalibrationError, ConfigError
+from camshaft.errors import CalibrationError, CamshaftError, ConfigError
 
 LABELS = "labels"
 BOXES = "boxes"
@@ -103,5 +104,22 @@ def function_of(option: str, text: str, takes: str) -> Callable[..., Any]:
         raise ConfigError(
             f"{option} {text!r}: {module!r} has no function {name!r}; it takes {takes}"
         )
-    function: Callable[..., Any] = found
-    return function
+    return _told(option, text, found)
+
+
+def _told(option: str, text: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, whose errors become ConfigError: it is no part of camshaft."""
+
+    @functools.wraps(function)
+    def called(given: Any) -> Any:
+        try:
+            return function(given)
+        except CamshaftError:
+            raise
+        except Exception as error:
+            said = f"{type(error).__name__}: {error}".rstrip(": ")
+            raise ConfigError(
+                f"{option} {text!r}: the function raised {said}; --debug shows where"
+            ) from error
+
+    return called

@@ -12,7 +12,7 @@ import typer
 
 from camshaft.accuracy.demand import Demand
 from camshaft.accuracy.judges.judge import METRICS
-from camshaft.accuracy.quantize import Quantized, quantized_of
+from camshaft.accuracy.quantize import Quantized, quantized_of, with_int8
 from camshaft.cli.arrays import Given
 from camshaft.cli.build import check_export, export_of, target_of
 from camshaft.cli.evaluation import decode_of, evaluation_of
@@ -20,7 +20,6 @@ from camshaft.cli.files import READ, WRITTEN
 from camshaft.cli.options import BuildOptions, takes_build_options
 from camshaft.cli.output import JsonTarget, Output, require_writable, simple_table
 from camshaft.cli.source import build_session
-from camshaft.config import BuildConfig
 from camshaft.report.words import size
 from camshaft.session import BuildSession
 
@@ -115,7 +114,8 @@ def quantize(
         made.save_report(report)
     export_bytes, fault = export_of(session, export)
     seconds = perf_counter() - start
-    output.line(f"time       {seconds:.1f} s, {len(made.trials)} engines judged")
+    count = len(made.trials)
+    output.line(f"time       {seconds:.1f} s, {count} engine{'s' * (count != 1)} judged")
     output.line(f"engine     {path} ({size(engine_bytes)})")
     files = {"report": report, "export": export if export_bytes else None}
     for name, file in files.items():
@@ -137,8 +137,7 @@ def quantize(
 
 def _prepare(session: BuildSession, demand: Demand, evaluate: str | None) -> None:
     """Permit INT8, and say what is asked of accuracy."""
-    precision = {*session.config.precision, "int8"}
-    session.config = BuildConfig.of(session.config, {"precision": precision})
+    session.config = with_int8(session.config)
     session.demand = demand
     if evaluate is not None:
         imported = session.import_model()

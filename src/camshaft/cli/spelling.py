@@ -51,6 +51,8 @@ OPTIONS: Mapping[str, str] = {
 }
 """Argument of `camshaft.build` and `camshaft.quantize` -> option; `precision` has one for each member (`--int8`)."""
 PHRASES: Mapping[str, str] = {
+    'pairs (inputs, {"boxes": [n, 4], "labels": [n]})': "files with arrays 'boxes' and 'labels' beside the inputs",
+    "precision given beside": "a precision (--int8, --bf16, --fp16) given beside",
     "pairs (inputs, labels)": "files with an array 'labels' beside the inputs",
     '{"boxes": [n, 4], "labels": [n]}, or a list with one for each picture': "arrays 'boxes' and 'labels' in files",
     '{"boxes": [n, 4], "labels": [n]}': "arrays 'boxes' and 'labels' in files",
@@ -67,7 +69,9 @@ _INDEXED = re.compile(rf"{_FREE}({_ANY})(?:\[(?:\d+|\.\.\.)\])?\[({_QUOTED})\]")
 _GIVEN = re.compile(rf"{_FREE}({_ANY})=({_QUOTED}|\d+)(?![\w.])")
 _BARE = re.compile(rf"{_FREE}({_ANY})=(?=[\s,;:).]|$)")
 _NAMED = re.compile(rf"{_FREE}({_TOLD})(?![\w'\"/=.-])")
-_FIRST = re.compile(r"\A(calibrator|percentile|threads|target|metric)(?= is | ')")
+_FIRST = re.compile(
+    r"\A(calibrator|calibration|percentile|threads|target|metric)(?= is | '| given| and )"
+)
 _SWITCHED = re.compile(rf"{_FREE}({_TOLD}) is True")
 
 

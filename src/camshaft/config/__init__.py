@@ -180,13 +180,15 @@ class BuildConfig:
         for option, known in _BY_LAYER.items():
             for layer, p in getattr(self, option).items():
                 if p not in known:
-                    raise ConfigError(f"{option}[{layer!r}] is {p!r}; there is {known}")
+                    raise ConfigError(f"{option}[{layer!r}] is {p!r}; there is {', '.join(known)}")
         if self.precision_constraints not in CONSTRAINTS:
             raise ConfigError(
-                f"precision_constraints is {self.precision_constraints!r}; there is {CONSTRAINTS}"
+                f"precision_constraints is {self.precision_constraints!r}; there is {', '.join(CONSTRAINTS)}"
             )
         if self.weight_only not in (None, *WEIGHT_ONLY):
-            raise ConfigError(f"weight_only is {self.weight_only!r}; there is {WEIGHT_ONLY}")
+            raise ConfigError(
+                f"weight_only is {self.weight_only!r}; there is {', '.join(WEIGHT_ONLY)}"
+            )
         if self.weight_only is None and (self.weight_block != 32 or self.weight_zero_points):
             said = "weight_zero_points" if self.weight_zero_points else "weight_block"
             raise ConfigError(
@@ -196,7 +198,9 @@ class BuildConfig:
         if self.goal not in GOALS:
             raise ConfigError(f"goal is {self.goal!r}; there is {' and '.join(GOALS)}")
         if self.calibrator not in CALIBRATORS:
-            raise ConfigError(f"calibrator {self.calibrator!r} is unknown; there is {CALIBRATORS}")
+            raise ConfigError(
+                f"calibrator {self.calibrator!r} is unknown; there is {', '.join(CALIBRATORS)}"
+            )
         if not given.is_number(self.percentile) or not 0 < self.percentile <= 100:
             raise ConfigError(f"percentile is {self.percentile!r}, must be a number in (0, 100]")
         budget = self.time_budget

@@ -52,7 +52,9 @@ def precisions(value: object) -> frozenset[str]:
     given = list(value)
     unknown = [p for p in given if not isinstance(p, str) or p.lower() not in PRECISIONS]
     if unknown:
-        raise ConfigError(f"precision {unknown} is unknown; there is {PRECISIONS}")
+        raise ConfigError(
+            f"precision {', '.join(map(repr, unknown))} is unknown; there is {', '.join(PRECISIONS)}"
+        )
     return frozenset(p.lower() for p in given)
 
 

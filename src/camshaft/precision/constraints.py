@@ -97,7 +97,7 @@ def _require_permission(config: BuildConfig) -> None:
     for layer, p in config.layer_precision.items():
         if p != "fp32" and p not in config.precision:
             raise ConfigError(
-                f"layer_precision asks for {p} in {layer!r}, but precision does not permit it: add "
+                f"layer_precision asks for {p} in {layer!r}, which is not permitted: add "
                 f"precision={{{p!r}}}"
             )
 

@@ -50,7 +50,7 @@ def with_output_types(config: BuildConfig, graph: Graph, states: Collection[str]
     for layer, name in asked.items():
         if name != "fp32" and name not in config.precision:
             raise ConfigError(
-                f"layer_output_type asks for {name} of {layer!r}, but precision does not permit it: add "
+                f"layer_output_type asks for {name} of {layer!r}, which is not permitted: add "
                 f"precision={{{name!r}}}"
             )
     unmet = _unmet(graph, asked, states)

@@ -117,7 +117,7 @@ def check_layer_names_of(
             near = get_close_matches(layer, known, n=3)
             hint = f"did you mean {' or '.join(map(repr, near))}?" if near else ""
             raise ConfigError(
-                f"{option} names {layer!r}, which no layer of the model is called; "
+                f"{option} names {layer!r}, which no layer of the model is called (layers that change nothing are left out); "
                 + (hint or "`camshaft inspect MODEL.onnx` lists them")
             )
 

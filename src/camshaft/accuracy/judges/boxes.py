@@ -49,9 +49,23 @@ def boxes_of(corners: Any, labels: Any, what: str, **others: Any) -> Boxes:
             )
     flat = {n: c.reshape(-1) for n, c in columns.items()}
     classes = flat.pop("labels")
-    if classes.dtype.kind not in "iuf" or (classes != np.floor(classes)).any():
+    if classes.dtype.kind not in "iuf" or not (classes == np.floor(classes)).all():
         raise ConfigError(f"evaluate=: labels of {what} are {classes.dtype}; give whole numbers")
+    if not np.isfinite(classes).all():
+        raise ConfigError(f"evaluate=: a label of {what} is infinite; give whole numbers")
     return Boxes(boxes, classes.astype(np.int64), **flat)
+
+
+def _named(boxes: Boxes, what: str) -> Boxes:
+    """Objects that labels name, which must be numbers; those with a label below 0 are none."""
+    for name, column in (("boxes", boxes.corners), ("iscrowd", boxes.crowd), ("area", boxes.areas)):
+        if column is None:
+            continue
+        if column.dtype.kind not in "biuf" or not np.isfinite(column).all():
+            raise ConfigError(f"evaluate=: {name} of {what} hold what is no finite number")
+    if boxes.crowd is not None and not np.isin(boxes.crowd, (0, 1)).all():
+        raise ConfigError(f"evaluate=: iscrowd of {what} is neither 0 nor 1")
+    return boxes.take(boxes.labels >= 0)
 
 
 def truth_of(given: Any, number: int) -> list[Boxes]:
@@ -82,15 +96,25 @@ def _pictures(given: Mapping[str, Any], what: str) -> list[Boxes]:
     columns |= {
         ours: given[name]
         for ours, name in (("crowd", "iscrowd"), ("areas", "area"))
-        if name in given
+        if given.get(name) is not None
     }
-    if np.ndim(given["boxes"]) != 3:
+    arrays = {name: _array(name, a, what) for name, a in columns.items()}
+    if arrays["boxes"].ndim != 3:
         rows = [columns]
     else:
-        arrays = {name: np.asarray(a) for name, a in columns.items()}
-        uneven = [n for n, a in arrays.items() if len(a) != len(arrays["boxes"])]
+        uneven = [n for n, a in arrays.items() if not a.ndim or len(a) != len(arrays["boxes"])]
         if uneven:
             raise ConfigError(f"evaluate=: {uneven[0]} of {what} are of another number of pictures")
         rows = [{n: a[i] for n, a in arrays.items()} for i in range(len(arrays["boxes"]))]
     found = [boxes_of(row.pop("boxes"), row.pop("labels"), what, **row) for row in rows]
-    return [boxes.take(boxes.labels >= 0) for boxes in found]
+    return [_named(boxes, what) for boxes in found]
+
+
+def _array(name: str, given: Any, what: str) -> np.ndarray:
+    try:
+        return np.asarray(given)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"evaluate=: {name} of {what} are no array: {error}; of pictures with different numbers of boxes give a list with "
+            "labels for each"
+        ) from error

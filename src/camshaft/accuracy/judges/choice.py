@@ -17,6 +17,8 @@ from camshaft.errors import CalibrationError, ConfigError
 
 def check_choice(evaluate: Any, metric: str | None, decode: Decode | None) -> None:
     """ConfigError for what does not go together, whatever the network is."""
+    if callable(metric):
+        raise ConfigError("metric is a function: give it as evaluate=, and leave metric out")
     if metric is not None and metric not in METRICS:
         raise ConfigError(
             f"metric {metric!r} is unknown; there is {', '.join(METRICS)}, or a function (evaluate=)"
@@ -77,7 +79,10 @@ def _judge(
     _require_inputs(samples)
     if decode is not None or metric in {*OVERLAPS, *RANKS}:
         given = "decode=" if metric is None else f"metric {metric!r}"
-        raise ConfigError(f"{given} needs labels: give pairs (inputs, labels) (evaluate=)")
+        pairs = "pairs (inputs, labels)"
+        if metric not in RANKS:
+            pairs = 'pairs (inputs, {"boxes": [n, 4], "labels": [n]})'
+        raise ConfigError(f"{given} needs labels: give {pairs} (evaluate=)")
     if metric is None:
         metric = "agreement" if chooses(run(samples[0])) else "noise"
     return Agreement(samples) if metric == "agreement" else Noise(samples)

@@ -15,9 +15,14 @@ import numpy as np
 
 from camshaft.accuracy.judges.boxes import Boxes, boxes_of
 from camshaft.errors import ConfigError
+from camshaft.ir.types import dtype_of
 
 Decode = Callable[[Mapping[str, Any]], Any]
 """A user's function of a network's outputs by name; what it returns is read as `found_in` says."""
+
+
+class _Unreadable(ConfigError):
+    """Outputs that are in none of the forms."""
 
 
 def found_in(said: Any, number: int, pictures: int) -> list[Boxes]:
@@ -26,10 +31,14 @@ def found_in(said: Any, number: int, pictures: int) -> list[Boxes]:
     said: outputs by name in one of the forms above, or one array; a tuple (boxes, scores, labels); or a list with such for each
     picture.  number: of the sample.  pictures: how many it has.
     """
+    is_empty = isinstance(said, np.ndarray) and not said.size
+    if is_empty or (isinstance(said, list) and not said and pictures == 1):
+        said = ((), (), ())
     if isinstance(said, list):
         if len(said) != pictures:
             raise ConfigError(
-                f"decode= returned a list of {len(said)} for sample {number} of {pictures} pictures; give one for each"
+                f"decode= returned a list of {len(said)} for sample {number}, whose labels are of {pictures} "
+                f"picture{'s' * (pictures != 1)}; give one for each"
             )
         return [found_in(one, number, 1)[0] for one in said]
     if isinstance(said, tuple) and len(said) == 3:
@@ -49,10 +58,24 @@ def found_in(said: Any, number: int, pictures: int) -> list[Boxes]:
         f"{name} {a.dtype}{list(a.shape)}".strip() if a is not None else f"{name} (no array)"
         for name, a in arrays.items()
     )
-    raise ConfigError(
+    raise _Unreadable(
         f"evaluate=: no boxes, scores and labels of {pictures} pictures can be told from the outputs {shapes} "
         f"(sample {number}); give a function (decode=) that makes (boxes, scores, labels) of them"
     )
+
+
+def decoded(said: Any, number: int, pictures: int) -> list[Boxes]:
+    """As `found_in`, of what a user's `decode` returned."""
+    try:
+        return found_in(said, number, pictures)
+    except _Unreadable as error:
+        what = type(said).__name__
+        if isinstance(said, np.ndarray):
+            what = f"{said.dtype}{list(said.shape)}"
+        raise ConfigError(
+            f"decode= returned {what} for sample {number} of {pictures} pictures, in which no boxes can be told; return (boxes [n, 4], "
+            "scores [n], labels [n]), rows [n, 6], or a list with one of these for each picture"
+        ) from error
 
 
 Columns = tuple[Iterable[np.ndarray], Iterable[np.ndarray], Iterable[np.ndarray]]
@@ -74,6 +97,8 @@ def _array(value: Any) -> np.ndarray | None:
         array = np.asarray(value)
     except (TypeError, ValueError, RuntimeError):  # ragged, or a tensor of another device
         return None
+    if array.dtype.kind == "V" and dtype_of(array).is_float:  # bfloat16
+        return array.astype(np.float32)
     return array if array.dtype.kind in "iuf" else None
 
 
@@ -143,6 +168,9 @@ def _scores_and_labels(beside: Mapping[str, np.ndarray]) -> tuple[str | None, st
 
 
 def _counts(others: Sequence[np.ndarray], pictures: int) -> list[int] | None:
-    """How many detections each picture has, where an output says so."""
+    """How many detections each picture has, where an output says so; none where that is no number."""
     found = [a for a in others if a.shape in ((pictures,), (pictures, 1))]
-    return [int(n) for n in found[0].reshape(-1)] if len(found) == 1 else None
+    if len(found) != 1:
+        return None
+    counts = np.nan_to_num(found[0].reshape(-1), nan=0.0)
+    return [int(n) for n in np.maximum(counts, 0)]

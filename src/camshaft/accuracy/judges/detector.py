@@ -9,7 +9,7 @@ from typing import Any
 
 from camshaft.accuracy.judges.boxes import Boxes, truth_of
 from camshaft.accuracy.judges.coco import mean_average_precision, require_tools
-from camshaft.accuracy.judges.detections import Decode, found_in
+from camshaft.accuracy.judges.detections import Decode, decoded, found_in
 from camshaft.accuracy.judges.judge import ByLabels, Feeds, Run
 from camshaft.errors import CalibrationError
 
@@ -47,7 +47,10 @@ class Detector(ByLabels):
         found: list[Boxes] = []
         for number, (feeds, _) in enumerate(self.samples):
             outputs = run(feeds)
-            said = outputs if self.decode is None else self.decode(outputs)
+            pictures = len(self._truth[number])
             truth += self._truth[number]
-            found += found_in(said, number, len(self._truth[number]))
+            if self.decode is None:
+                found += found_in(outputs, number, pictures)
+            else:
+                found += decoded(self.decode(outputs), number, pictures)
         return mean_average_precision(truth, found, OVERLAPS[self.name])

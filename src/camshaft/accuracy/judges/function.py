@@ -17,6 +17,7 @@ class Scored(Judge):
     function: Callable[[Run], float]
     name: str = field(init=False)
     reference: float = field(default=math.nan, init=False)
+    _returned: float = field(default=math.nan, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.name = getattr(self.function, "__name__", type(self.function).__name__)
@@ -25,7 +26,7 @@ class Scored(Judge):
         super().prepare(run)
         if not math.isfinite(self.reference):
             raise ConfigError(
-                f"evaluate=: {self.name} returned {self.reference} for the float network, beside which no drop can be "
+                f"evaluate=: {self.name} returned {self._returned} for the float network, beside which no drop can be "
                 "told; return a finite number, larger is better"
             )
 
@@ -42,8 +43,9 @@ class Scored(Judge):
             if isinstance(value, str | bytes):
                 raise TypeError
             number = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise ConfigError(
                 f"evaluate=: {self.name} returned {type(value).__name__}; return one number, larger is better"
             ) from None
+        self._returned = number
         return -math.inf if math.isnan(number) else number

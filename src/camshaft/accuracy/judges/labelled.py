@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,8 +49,13 @@ class Labelled(ByLabels):
                     f"evaluate=: sample {number} has the label {int(outside[0])}; the scores are of classes 0 to "
                     f"{scores.shape[1] - 1}"
                 )
+            if first > 1 and scores.shape[1] <= first:
+                raise ConfigError(
+                    f"metric {self.name!r} is always 100 for a network of {scores.shape[1]} classes; use 'top1'"
+                )
             best = np.argsort(-scores, axis=1, kind="stable")[:, :first]
-            right += int((best == labels[:, None]).any(axis=1).sum())
+            chosen = (best == labels[:, None]).any(axis=1) & ~np.isnan(scores).any(axis=1)
+            right += int(chosen.sum())
             total += len(labels)
         if not total:
             raise CalibrationError("evaluate= has no label to judge by: all samples have no row")
@@ -59,6 +64,12 @@ class Labelled(ByLabels):
 
 def _labels(given: Any, number: int) -> np.ndarray:
     """Labels of a sample in one row."""
+    if isinstance(given, Mapping) or any(
+        isinstance(g, Mapping) for g in given if isinstance(given, list)
+    ):
+        raise ConfigError(
+            f"evaluate=: the labels of sample {number} are a detector's; metric 'map' counts boxes"
+        )
     try:
         return np.asarray(given).reshape(-1)
     except ValueError as error:

@@ -8,6 +8,7 @@ import numpy as np
 
 from camshaft.accuracy.noise import Outputs
 from camshaft.errors import ConfigError
+from camshaft.ir.types import dtype_of
 
 
 def scores_of(outputs: Outputs, number: int) -> np.ndarray:
@@ -34,7 +35,7 @@ def chooses(outputs: Outputs) -> bool:
 
 def _class_scores(array: Any) -> np.ndarray | None:
     """An output as [rows, classes] if it may be that: no other axis is longer than 1."""
-    if not isinstance(array, np.ndarray) or array.dtype.kind != "f" or array.ndim < 2:
+    if not isinstance(array, np.ndarray) or not dtype_of(array).is_float or array.ndim < 2:
         return None
     longer = [d for d in array.shape[1:] if d != 1]
     return array.reshape(len(array), longer[0]) if len(longer) == 1 and longer[0] else None
