@@ -310,7 +310,7 @@ def test_time_budget_ends_tuning_with_a_usable_engine() -> None:
             camshaft.CalibrationError,
             "nowhere",
         ),
-        ({"layer_precision": {"a": "int8"}}, camshaft.ConfigError, "does not permit"),
+        ({"layer_precision": {"a": "int8"}}, camshaft.ConfigError, "is not permitted"),
         ({"layer_precision": {"nowhere": "fp32"}}, camshaft.ConfigError, "nowhere"),
         ({"calibration": image(0)["x"]}, camshaft.ConfigError, "not permitted"),
         (

@@ -110,7 +110,9 @@ def test_the_remark_reaches_the_user(net: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("constraints", ["obey", "prefer", "fastest"])
 def test_names_and_permissions_are_no_matter_of_constraints(net: Path, constraints: str) -> None:
     for precision in ("int8", "bf16", "fp16"):
-        with pytest.raises(ConfigError, match=f"asks for {precision} in 'fc', which is not permitted"):
+        with pytest.raises(
+            ConfigError, match=f"asks for {precision} in 'fc', which is not permitted"
+        ):
             built(net, {"fc": precision}, constraints)
     with pytest.raises(ConfigError, match="'cf', which no layer of the model is called"):
         built(net, {"cf": "fp32"}, constraints)
