@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from camshaft.accuracy.noise import Ranking, Unit, decibels
 from camshaft.quant.calibration.solvers import Solver, solver_named
+from camshaft.quant.channels.balance import Balance
+from camshaft.quant.channels.families import Family
 from camshaft.quant.implicit import ImplicitQuantization
 
 WAYS: Mapping[str, tuple[str, float]] = {
@@ -38,6 +40,11 @@ class Repair:
     def kept(self) -> bool:
         """Whether noise fell by more than chance."""
         return self.after < GAIN * self.before
+
+    @property
+    def left(self) -> float:
+        """Noise with what was kept."""
+        return self.after if self.kept else self.before
 
     @property
     def words(self) -> str:
@@ -71,6 +78,11 @@ class Repairs:
             for group in self.quantization.groups_of(unit):
                 tried.append(self._fit(group, unit, noise, total))
                 total = tried[-1].after
+        for joins in (True, False):
+            found = [f for f in self.quantization.families() if f.joins is joins]
+            made = self._balance(found, noise, total)
+            tried += made
+            total = made[-1].left if made else total
         if rounds:
             undo = self.quantization.round_by_data()
             tried.append(Repair("weights rounded by what layers read", total, noise()))
@@ -93,6 +105,26 @@ class Repairs:
                 best, least, words = {**others, group: solver}, after, f" by {way}"
         q.solve(images, rows, best)
         return Repair(f"range of what {unit[0]} reads{words}", before, least)
+
+
+    def _balance(
+        self, wanted: Sequence[Family], noise: Callable[[], float], before: float
+    ) -> list[Repair]:
+        """Channels scaled of all families where it is expected to help."""
+        made, undo = self.quantization.balance(wanted) if wanted else ([], lambda: None)
+        if not made:
+            return []
+        tried = Repair(_said(made, wanted[0].joins), before, noise())
+        if not tried.kept:
+            undo()
+        return [tried]
+
+
+def _said(made: Sequence[Balance], joins: bool) -> str:
+    strengths = sorted({b.strength for b in made})
+    figures = f"{strengths[0]:g}" + (f" to {strengths[-1]:g}" if len(strengths) > 1 else "")
+    what = "joined inputs" if joins else "inputs"
+    return f"{len(made)} {what} scaled by channel (strength {figures})"
 
 
 def _loudest(ranking: Ranking) -> list[Unit]:

@@ -28,8 +28,10 @@ from camshaft.quant.calibration.calibrate import (
 from camshaft.quant.calibration.magnitudes import largest_of
 from camshaft.quant.calibration.observers import HistogramKernel, Observer, numpy_histogram
 from camshaft.quant.calibration.solvers import Solver, solvers_named
+from camshaft.quant.channels.balance import Balance, Moments, balanced, moments_of
 from camshaft.quant.channels.equalize import Equalized, equalized
 from camshaft.quant.channels.extremes import ChannelExtremes
+from camshaft.quant.channels.families import Family, families
 from camshaft.quant.channels.shift import rounding_shifts
 from camshaft.quant.deviation import Seen
 from camshaft.quant.gptq import Curvature, is_small, rounded
@@ -80,6 +82,7 @@ class ImplicitQuantization:
     _weights: WeightQuantizer = field(init=False, repr=False)
     _watched: Observers | None = field(default=None, init=False, repr=False)
     _run: Run | None = field(default=None, init=False, repr=False)
+    _moments: dict[str, Moments] = field(default_factory=dict, init=False, repr=False)
     _known_shifts: dict[object, np.ndarray] = field(default_factory=dict, init=False, repr=False)
     _readers: Mapping[str, Sequence[Node]] = field(default_factory=dict, init=False, repr=False)
 
@@ -198,6 +201,40 @@ class ImplicitQuantization:
             found = rounding_shifts(self.seen.batches[:FEW], run, new)
             self._known_shifts |= {keys[n]: shift for n, shift in found.items()}
         return {n: self._known_shifts[key] for n, key in keys.items()}
+
+    def families(self) -> list[Family]:
+        """Families of tensors whose channels may be scaled, of those that data alone decide and that are not scaled yet."""
+        plan, seen = self.plan(), self._watched.names if self._watched is not None else ()
+        return [
+            f
+            for f in families(self.graph, plan)
+            if all(n in seen and (n in self.apart or self._is_free(plan, n)) for n in f.sources)
+            and self.equalized.keys().isdisjoint(f.members)
+        ]
+
+    def balance(self, wanted: Sequence[Family]) -> tuple[list[Balance], Callable[[], None]]:
+        """Scale the channels of families where that is expected to help (see `quant.channels.balance`), until ranges
+        are solved anew.  What was decided, and what undoes it.  CalibrationError without data."""
+        if self._run is None or self._watched is None or not self.seen.batches:
+            raise CalibrationError("channels are scaled by data: give calibration data")
+        new = dict.fromkeys(n for f in wanted for n in f.sources if n not in self._moments)
+        self._moments |= moments_of(self.seen.batches[:FEW], self._run, list(new))
+        params = quantization_params(self.plan(), self.ranges, self.by_hand)
+        found = []
+        for f in wanted:
+            apart = self.apart.get(f.group)
+            low, high = (apart.low, apart.high) if apart else params[f.group].interval
+            out = apart.channels if apart else None
+            found.append(balanced(f, self._moments, (float(low), float(high)), out))
+        made = [b for b in found if b is not None]
+        before = self.equalized, self.shifts
+
+        def undo() -> None:
+            self.equalized, self.shifts = before
+
+        self.equalized = self.equalized | {n: e for b in made for n, e in b.tensors.items()}
+        self.shifts = self._shifts(self.plan(), self._watched.means, self._run)
+        return made, undo
 
     def round_by_data(self) -> Callable[[], None]:
         """Round the weights of convolutions by what they read in the first batches (see `quant.gptq`).

@@ -7,6 +7,7 @@ graph like any quantized model's, which `passes.qdq` lowers.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -30,12 +31,28 @@ from camshaft.quant.scheme import (
     weight_params,
 )
 
-_Change = Apart | Equalized | None
-"""Input channels whose weights are zero since they are carried apart, or are divided by their factors."""
+
+
+@dataclass(frozen=True)
+class Rest:
+    """Channels apart, and the factors of the others."""
+
+    apart: Apart
+    scaled: Equalized
+
+
+_Change = Apart | Equalized | Rest | None
+"""Input channels whose weights are zero since they are carried apart, are divided by their factors, or both."""
+
+
+def _change_of(apart: Apart | None, scaled: Equalized | None) -> _Change:
+    return Rest(apart, scaled) if apart and scaled else apart or scaled
 
 
 def _changed(w: Tensor, change: _Change) -> np.ndarray:
     """Weights as they are to be quantized, float32 [K, R, S, C/g]."""
+    if isinstance(change, Rest):
+        return divided(rest_of(w, change.apart), change.scaled.factors)
     if isinstance(change, Apart):
         return rest_of(w, change)
     return w.array if change is None else divided(w.array, change.factors)
@@ -122,7 +139,7 @@ class _Insertion:
     def run(self) -> Graph:
         for node in self.graph.nodes:
             name = node.outputs[0].name
-            inputs = [self._read(t, (name, i)) for i, t in enumerate(node.inputs)]
+            inputs = [self._read(node, i, t) for i, t in enumerate(node.inputs)]
             attrs: Mapping[str, Attr] = node.attrs
             if name in self.plan.convs:
                 inputs, attrs = self._int8_conv(node, [t for t in inputs if t is not None])
@@ -130,22 +147,43 @@ class _Insertion:
             self.rebuild.replace(node, outs)
         return self.rebuild.finish()
 
-    def _read(self, t: Tensor | None, use: Use) -> Tensor | None:
+    def _read(self, node: Node, i: int, t: Tensor | None) -> Tensor | None:
         if t is None:
             return None
-        return self._quantized(t) if use in self.plan.uses else self.rebuild.get(t)
+        name, plan = node.outputs[0].name, self.plan
+        use: Use = (name, i)
+        if use not in plan.uses and t.name not in plan.carriers:
+            return self.rebuild.get(t)
+        made = self._quantized(t) if use in plan.uses else self.rebuild.get(t)
+        undone = name in plan.carriers or (name in plan.convs and i == activation_of(node))
+        return made if undone else self._unscaled(t, made)
 
     def _quantized(self, t: Tensor) -> Tensor:
-        """`t` through its Q/DQ pair, of which there is one however often it is read."""
+        """`t` through its Q/DQ pair, of which there is one however often it is read; scaled where channels are."""
         made, scaled = self.rebuild.get(t), self.plan.equalized.get(t.name)
         if scaled is None:
             return self._pair(made, t.name, self.params[self.plan.group[t.name]])
-        name = f"{t.name}:scaled"
+        return self._scaled_pair(made, t.name, scaled)
+
+    def _scaled_pair(self, t: Tensor, of: str, scaled: Equalized) -> Tensor:
+        """`t`, of the new graph, times the factors of channels, through a Q/DQ pair."""
+        name = f"{of}:scaled"
         if name not in self.pairs:
-            factors = self.b.constant(scaled.factors, f"{t.name}:factors")
-            expr = {"expr": E.mul(E.inp(0), E.inp(1))}
-            made = self.b.emit(POINTWISE, [made, factors], expr, name=f"scale {t.name}")
-        return self._pair(made, name, scaled.params)
+            t = self._times(t, scaled.factors, f"{of}:factors", f"scale {of}")
+        return self._pair(t, name, scaled.params)
+
+    def _unscaled(self, t: Tensor, made: Tensor) -> Tensor:
+        """What `made` of `t` stands for, to readers that have no weights to undo factors by."""
+        scaled, name = self.plan.equalized.get(t.name), f"{t.name}:unscaled"
+        if scaled is None:
+            return made
+        if name not in self.pairs:
+            self.pairs[name] = self._times(made, 1 / scaled.factors, name, f"unscale {t.name}")
+        return self.pairs[name]
+
+    def _times(self, t: Tensor, factors: np.ndarray, constant: str, name: str) -> Tensor:
+        given = self.b.constant(np.asarray(factors, np.float32), constant)
+        return self.b.emit(POINTWISE, [t, given], {"expr": E.mul(E.inp(0), E.inp(1))}, name=name)
 
     def _pair(self, t: Tensor, name: str, p: QuantParams) -> Tensor:
         """`t`, of the new graph, through the Q/DQ pair of a name."""
@@ -169,8 +207,9 @@ class _Insertion:
         assert form is not None and form.weights is not None
         w, x = node.args[form.weights], node.args[activation_of(node)]
         apart, scaled = self.split.of(node), self.plan.equalized.get(x.name)
-        floats = _changed(w, apart or scaled)
-        p, integers = self.weights.quantized(w, apart or scaled)
+        change = _change_of(apart, scaled)
+        floats = _changed(w, change)
+        p, integers = self.weights.quantized(w, change)
         q = b.constant(integers, f"{w.name}:int8")
         scale = b.constant(np.asarray(p.scale, np.float32), f"{w.name}:scale")
         zero = b.constant(np.zeros(p.scale.shape, np.int8), f"{w.name}:zero")
@@ -185,7 +224,10 @@ class _Insertion:
         if apart is not None:
             rows = params_from_range(apart.low, apart.high)
             given = self.rebuild.get(x)
-            anchors[activation_of(node)] = self._pair(given, f"{x.name}:rest", rows)
+            rest = f"{x.name}:rest"
+            anchors[activation_of(node)] = (
+                self._scaled_pair(given, rest, scaled) if scaled else self._pair(given, rest, rows)
+            )
             epilogue = attrs["epilogue"]
             assert isinstance(epilogue, Expr)
             attrs["epilogue"], operands = self.split.joined(node, given, epilogue, operands)

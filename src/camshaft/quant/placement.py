@@ -43,7 +43,8 @@ class QuantizationPlan:
     range.  sources: group -> the tensors whose values make up its range.
     convs: output names of the convolutions to run in INT8.  reasons: source layer -> why (not).
     apart: tensor -> what is carried apart where products of rows read it; no planned use is of it.
-    equalized: tensor -> how its channels are scaled; all planned uses are depthwise convolutions'.
+    equalized: tensor -> how its channels are scaled; convolutions that read it as bytes undo it by their weights.
+    carriers: results of movements that are bytes, since all that read them want these.
     """
 
     uses: set[Use] = field(default_factory=set)
@@ -53,6 +54,7 @@ class QuantizationPlan:
     reasons: dict[str, str] = field(default_factory=dict)
     apart: Mapping[str, Apart] = field(default_factory=dict)
     equalized: Mapping[str, Equalized] = field(default_factory=dict)
+    carriers: set[str] = field(default_factory=set)
 
     @property
     def observed(self) -> tuple[str, ...]:
@@ -75,7 +77,7 @@ def plan_quantization(
     layer_precision: source layer -> "fp32" or "int8", obeyed; ConfigError names a layer that does
         not exist, or cannot be INT8 and why.
     apart: tensor -> what is carried apart of it, where products of rows read it.
-    equalized: tensor -> how its channels are scaled, of those that `equalizable` names.
+    equalized: tensor -> how its channels are scaled, of those that `equalizable` or `families` names.
     """
     wanted = dict(layer_precision or {})
     check_layer_names(graph, wanted)
@@ -178,8 +180,8 @@ def _plan_conv(node: Node, reason: str, plan: QuantizationPlan) -> None:
         reason = f"{reason}; {plan.apart[node.args[0].name].words}"
     else:
         plan.uses.add((node.output.name, activation_of(node)))
-        scaled = plan.equalized.get(node.args[activation_of(node)].name)
-        reason = reason if scaled is None else f"{reason}; {scaled.words}"
+    scaled = plan.equalized.get(node.args[activation_of(node)].name)
+    reason = reason if scaled is None else f"{reason}; {scaled.words}"
     _explain(plan, node, reason)
     anchors = node.op.own_inputs(node.attrs) or 0
     for i, t in enumerate(node.args[anchors:], anchors):
@@ -332,7 +334,7 @@ def _quantize_at_sources(
     prefixes belong to other concats.  It stays as it is where somebody wants its floats.
     """
     outputs = {t.name for t in graph.outputs}
-    carriers: set[str] = set()
+    carriers = plan.carriers
     for node in reversed(graph.nodes):
         name = node.outputs[0].name
         if not commutes(node) or name not in plan.group or name in outputs:

@@ -31,7 +31,7 @@ LEAST_GAIN = 1.5
 
 @dataclass(frozen=True, eq=False)
 class Equalized:
-    """A decision on one tensor of channels-last images.
+    """A decision on one tensor of channels-last images or rows.
 
     factors: float32 [C], what channels are multiplied by before they are quantized.
     params: of the tensor so multiplied.
@@ -84,6 +84,7 @@ def equalized(least: np.ndarray, most: np.ndarray, params: QuantParams) -> Equal
 
 
 def divided(w: np.ndarray, factors: np.ndarray) -> np.ndarray:
-    """Weights [K, R, S, 1] of a depthwise convolution for input that is multiplied by factors [C]."""
-    by_output = np.repeat(factors, len(w) // len(factors))
-    return np.asarray(w / by_output[:, None, None, None], np.float32)
+    """Weights [K, R, S, C/g] of a convolution for input that is multiplied by factors [C]."""
+    by_group = factors.reshape(-1, w.shape[3])
+    by_output = np.repeat(by_group, len(w) // len(by_group), axis=0)
+    return np.asarray(w / by_output[:, None, None, :], np.float32)
