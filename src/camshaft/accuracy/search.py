@@ -259,6 +259,12 @@ class AccuracySearch:
                 return decision
         total = self.account.total = self.probe.noise(self.simulate(frozenset()))
         ranking = self._ranking(units)
+        if self.repairs is not None and self._refined(ranking, total):
+            decision = self.choose()
+            if self._judged(judge, decision, "inputs in two parts") >= allowed:
+                return decision
+            total = self.account.total = self.probe.noise(self.simulate(frozenset()))
+            ranking = self._ranking(units)
         order: list[Unit] = []
 
         def keep(count: int) -> None:
@@ -315,6 +321,15 @@ class AccuracySearch:
             rounds=rounds,
         )
         self.account.repairs = tuple(tried)
+        return any(r.kept for r in tried)
+
+    def _refined(self, ranking: Ranking, total: float) -> bool:
+        """Whether some layer reads its input in two parts from now on."""
+        assert self.repairs is not None
+        tried = self.repairs.refine(
+            lambda: self.probe.noise(self.simulate(frozenset())), ranking, total
+        )
+        self.account.repairs += tuple(tried)
         return any(r.kept for r in tried)
 
     def _keep_first(self, units: Sequence[Unit], ranking: Ranking, total: float) -> None:

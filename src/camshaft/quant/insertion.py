@@ -18,9 +18,10 @@ from camshaft.ir.op import Attr
 from camshaft.ir.rebuild import Rebuild
 from camshaft.ops import DEQUANTIZE, POINTWISE, QUANTIZE
 from camshaft.quant.apart.choice import Apart
-from camshaft.quant.apart.products import Split, rest_of
+from camshaft.quant.apart.products import Split, joined, rest_of
 from camshaft.quant.channels.bias import less_shift
 from camshaft.quant.channels.equalize import Equalized, divided
+from camshaft.quant.fine import difference, of_rest, product_of_rest
 from camshaft.quant.placement import QuantizationPlan, Use, activation_of
 from camshaft.quant.rounding import quantize_kernels
 from camshaft.quant.scheme import (
@@ -30,7 +31,6 @@ from camshaft.quant.scheme import (
     quantize,
     weight_params,
 )
-
 
 
 @dataclass(frozen=True)
@@ -135,6 +135,7 @@ class _Insertion:
         self.b = self.rebuild.builder
         self.split = Split(self.b, plan.apart)
         self.pairs: dict[str, Tensor] = {}
+        self.scaled: dict[str, Tensor] = {}
 
     def run(self) -> Graph:
         for node in self.graph.nodes:
@@ -167,10 +168,13 @@ class _Insertion:
 
     def _scaled_pair(self, t: Tensor, of: str, scaled: Equalized) -> Tensor:
         """`t`, of the new graph, times the factors of channels, through a Q/DQ pair."""
-        name = f"{of}:scaled"
-        if name not in self.pairs:
-            t = self._times(t, scaled.factors, f"{of}:factors", f"scale {of}")
-        return self._pair(t, name, scaled.params)
+        return self._pair(self._scaled(t, of, scaled), f"{of}:scaled", scaled.params)
+
+    def _scaled(self, t: Tensor, of: str, scaled: Equalized) -> Tensor:
+        """`t`, of the new graph, times the factors of channels."""
+        if of not in self.scaled:
+            self.scaled[of] = self._times(t, scaled.factors, f"{of}:factors", f"scale {of}")
+        return self.scaled[of]
 
     def _unscaled(self, t: Tensor, made: Tensor) -> Tensor:
         """What `made` of `t` stands for, to readers that have no weights to undo factors by."""
@@ -221,17 +225,40 @@ class _Insertion:
         shift = self._mean_shift(node, dequantize(integers, p).astype(np.float64), floats)
         if shift is not None:
             attrs["epilogue"], operands = less_shift(b, node, operands, shift)
-        if apart is not None:
-            rows = params_from_range(apart.low, apart.high)
-            given = self.rebuild.get(x)
-            rest = f"{x.name}:rest"
-            anchors[activation_of(node)] = (
-                self._scaled_pair(given, rest, scaled) if scaled else self._pair(given, rest, rows)
-            )
+        if apart is not None or node.output.name in self.plan.fine:
             epilogue = attrs["epilogue"]
             assert isinstance(epilogue, Expr)
-            attrs["epilogue"], operands = self.split.joined(node, given, epilogue, operands)
+            anchors[activation_of(node)], attrs["epilogue"], operands = self._read_alone(
+                node, weights, epilogue, operands
+            )
         return [*anchors, *operands], attrs
+
+    def _read_alone(
+        self, node: Node, weights: Tensor, epilogue: Expr, operands: list[Tensor]
+    ) -> tuple[Tensor, Expr, list[Tensor]]:
+        """What a convolution reads that quantizes its float input for itself: of rows with channels apart, or in two
+        parts.  Its first operand, and epilogue and operands with what is added to its sums."""
+        x = node.args[activation_of(node)]
+        apart, scaled = self.split.of(node), self.plan.equalized.get(x.name)
+        fine = self.plan.fine.get(node.output.name)
+        given, name = self.rebuild.get(x), f"{x.name}:{'rest' if apart else 'alone'}"
+        source, params = given, fine
+        if scaled is not None:
+            source, params = self._scaled(given, name, scaled), scaled.params
+            name = f"{name}:scaled"
+        elif apart is not None:
+            params = params_from_range(apart.low, apart.high)
+        assert params is not None
+        read = self._pair(source, name, params)
+        if fine is not None:
+            low = f"{name}:low"
+            if low not in self.pairs:
+                self._pair(difference(self.b, source, read), low, of_rest(params))
+            product = product_of_rest(self.b, node, self.pairs[low], weights)
+            epilogue, operands = joined(epilogue, operands, product)
+        if apart is not None:
+            epilogue, operands = joined(epilogue, operands, self.split.thin(node, given))
+        return read, epilogue, operands
 
     def _mean_shift(self, node: Node, rounded: np.ndarray, floats: np.ndarray) -> np.ndarray | None:
         """How far the mean of each output is off, float64 [K]; None where no data say it.
@@ -242,7 +269,7 @@ class _Insertion:
         assert form is not None
         scaled = self.plan.equalized.get(x.name)
         sources = [(rounded - floats, self.means.get(x.name))]
-        if x.name not in self.plan.apart:
+        if x.name not in self.plan.apart and node.output.name not in self.plan.fine:
             sources.append((rounded, self.shifts.get(x.name)))
         types = [t.type for t in node.args]
         shifts = [

@@ -137,9 +137,7 @@ class _Channels:
     power: np.ndarray
 
     @staticmethod
-    def of(
-        family: Family, seen: Mapping[str, Moments], interval: tuple[float, float]
-    ) -> _Channels:
+    def of(family: Family, seen: Mapping[str, Moments], interval: tuple[float, float]) -> _Channels:
         parts: list[tuple[np.ndarray, ...]] = []
         for name in family.sources:
             m = seen[name]
@@ -158,7 +156,7 @@ class _Channels:
     def magnitude(self) -> np.ndarray:
         """Largest of each channel, of which the smallest are taken for larger than they are."""
         largest = np.maximum(-self.low, self.high)
-        return np.maximum(largest, largest.max() / MOST**2)
+        return np.asarray(np.maximum(largest, largest.max() / MOST**2))
 
 
 @dataclass
@@ -238,7 +236,7 @@ def _factors(magnitude: np.ndarray, weights: np.ndarray, strength: float) -> np.
     if not magnitude.max():
         return np.ones_like(magnitude)
     found = weights ** (1 - strength) / magnitude**strength
-    return np.minimum(found / found.min(), MOST**2)
+    return np.asarray(np.minimum(found / found.min(), MOST**2))
 
 
 def _largest_of_sources(family: Family, values: np.ndarray) -> np.ndarray:

@@ -46,9 +46,14 @@ class Equalized:
         return f"input channels scaled by 1 to {self.factors.max():.3g}"
 
 
+def is_channels_last(node: Node) -> bool:
+    """Whether the node is a convolution whose input has its channels last."""
+    return node.op is CONV and node.attrs["layout"] == "NHWC"
+
+
 def is_depthwise(node: Node) -> bool:
     """Whether each output of the node reads one input channel."""
-    if node.op is not CONV or node.attrs["layout"] != "NHWC":
+    if not is_channels_last(node):
         return False
     x, w = node.args[:2]
     groups = int_attr(node, "groups")

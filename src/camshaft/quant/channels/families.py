@@ -15,9 +15,9 @@ import numpy as np
 from camshaft.ir.attrs import attr_at
 from camshaft.ir.extents.sizes import typical
 from camshaft.ir.graph import Graph, Node, Tensor
-from camshaft.ops import CONV
 from camshaft.passes.qdq.rules import commutes
 from camshaft.quant.apart.products import is_carried
+from camshaft.quant.channels.equalize import is_channels_last
 from camshaft.quant.placement import QuantizationPlan, activation_of
 
 MOST_ELEMENTS = 1 << 24
@@ -92,7 +92,7 @@ class _Search:
             group = plan.group[t.name]
             if name in plan.convs and i == activation_of(node):
                 self.convs.setdefault(group, []).append(node)
-                if node.op is not CONV or node.attrs["layout"] != "NHWC":
+                if not is_channels_last(node):
                     self.refused.add(group)
             elif node.op.anchors is not None and i >= (node.op.own_inputs(node.attrs) or 0):
                 self.plain.setdefault(group, []).append(t.name)
@@ -151,15 +151,19 @@ class _Search:
         return Family(group, sources, dict(known), self.convs[group], plain)
 
     def _rows(self) -> list[Family]:
-        """Of rows with channels apart, which no plan groups."""
+        """Of rows with channels apart that nobody reads as bytes with these."""
         found: dict[str, list[Node]] = {}
         for node in self.graph.nodes:
             if node.outputs[0].name in self.plan.convs and node.args[0].name in self.plan.apart:
                 found.setdefault(node.args[0].name, []).append(node)
         made = []
         for name, nodes in found.items():
-            if all(is_carried(n, self.plan.apart) for n in nodes):
-                channels = {name: np.arange(nodes[0].args[0].shape[-1])}
+            count = _channels(nodes[0].args[0])
+            alone = name not in self.plan.group and all(
+                is_carried(n, self.plan.apart) for n in nodes
+            )
+            if alone and count is not None:
+                channels = {name: np.arange(count)}
                 made.append(Family(name, channels, channels, nodes))
         return made
 
