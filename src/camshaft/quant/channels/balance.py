@@ -7,7 +7,8 @@ part of the step that quantizes, whatever function stands before it, and cost no
 Which factors: with X the largest magnitude of a channel and W that of its weights beside the largest of their filter,
 f = W^(1-a) / X^a for several strengths a, of each channel, or of each tensor that is joined with others (a branch of small
 values beside one of large).  Those with the least expected noise of the results are taken: the variance of rounding
-activations times the squares of the weights that multiply it, and of rounding weights times the variance of what they multiply.
+activations times the squares of the weights that multiply it, and of rounding weights times the variance of what they multiply, which
+counts more where all pixels of an image share it (`gptq.COHERENT`), since it does not average out behind the layer.
 
 Sources: M. Nagel et al., Data-Free Quantization through Weight Equalization and Bias Correction, ICCV 2019, section 4.1 (a = 1/2
 makes the ranges of both alike), where factors go into the layer before and so ask for a ReLU there; G. Xiao et al., SmoothQuant, ICML 2023,
@@ -26,6 +27,7 @@ from camshaft.ir.types import u8
 from camshaft.quant.channels.equalize import MOST, ROOM, Equalized
 from camshaft.quant.channels.families import Family
 from camshaft.quant.channels.shift import Run
+from camshaft.quant.gptq import COHERENT
 from camshaft.quant.scheme import SMALLEST_SCALE, QuantParams
 
 STRENGTHS = (0.25, 0.5, 0.75, 0.9)
@@ -69,11 +71,30 @@ class Moments:
         return self.squares / max(self.rows, 1)
 
 
+@dataclass
+class Channels:
+    """Moments of the channels of a tensor [N, .., C] over all values, and of their means over each image."""
+
+    values: Moments = field(default_factory=Moments)
+    means: Moments = field(default_factory=Moments)
+
+    def add(self, x: np.ndarray) -> None:
+        self.values.add(x)
+        if x.size:
+            of_images = x.reshape(len(x), -1, x.shape[-1]).mean(axis=1, dtype=np.float64)
+            self.means.add(of_images)
+
+    @property
+    def coherent(self) -> np.ndarray:
+        """What the square of a weight's error counts by, as in `gptq.Curvature`."""
+        return self.values.variance + COHERENT * self.means.variance
+
+
 def moments_of(
     batches: Iterable[Mapping[str, np.ndarray]], run: Run, names: Sequence[str]
-) -> dict[str, Moments]:
+) -> dict[str, Channels]:
     """Moments of these tensors over batches of the model's inputs.  run: computes the tensors of one batch."""
-    found = {n: Moments() for n in names}
+    found = {n: Channels() for n in names}
     for batch in batches if names else ():
         values = {**batch, **run(batch)}
         for name, moments in found.items():
@@ -98,7 +119,7 @@ class Balance:
 
 def balanced(
     family: Family,
-    seen: Mapping[str, Moments],
+    seen: Mapping[str, Channels],
     interval: tuple[float, float],
     apart: np.ndarray | None = None,
 ) -> Balance | None:
@@ -106,7 +127,7 @@ def balanced(
 
     seen: of its sources.  interval: that its range represents without.  apart: channels that are in floats.
     """
-    if any(seen[n].least is None for n in family.sources):
+    if any(seen[n].values.least is None for n in family.sources):
         return None
     channels = _Channels.of(family, seen, interval)
     readers = [_Reader.of(n, family.members[n.args[0].name]) for n in family.convs]
@@ -129,27 +150,30 @@ def balanced(
 
 @dataclass
 class _Channels:
-    """Of a family's channels: what they reach on either side with room, float64; variance; mean square."""
+    """Of a family's channels: what they reach on either side with room, float64; what errors of weights count by
+    (see `Channels.coherent`); mean square."""
 
     low: np.ndarray
     high: np.ndarray
-    variance: np.ndarray
+    coherent: np.ndarray
     power: np.ndarray
 
     @staticmethod
-    def of(family: Family, seen: Mapping[str, Moments], interval: tuple[float, float]) -> _Channels:
+    def of(
+        family: Family, seen: Mapping[str, Channels], interval: tuple[float, float]
+    ) -> _Channels:
         parts: list[tuple[np.ndarray, ...]] = []
         for name in family.sources:
-            m = seen[name]
+            m = seen[name].values
             assert m.least is not None and m.most is not None
             low, high = (ROOM * v.astype(np.float64) for v in (m.least, m.most))
             kept = np.clip(low, interval[0], 0), np.clip(high, 0, interval[1])
-            parts.append((*kept, m.variance, m.variance + m.mean**2))
+            parts.append((*kept, seen[name].coherent, m.variance + m.mean**2))
         return _Channels(*(np.concatenate(p) for p in zip(*parts, strict=True)))
 
     def leave_out(self, apart: np.ndarray) -> None:
         """Channels that are not quantized, as if they were zero."""
-        for values in (self.low, self.high, self.variance, self.power):
+        for values in (self.low, self.high, self.coherent, self.power):
             values[apart] = 0
 
     @property
@@ -186,7 +210,7 @@ class _Reader:
         power = float((squares * channels.power[self.at]).sum())
         scaled = self.w / factors[self.at][:, None]
         steps = np.abs(scaled).max(axis=(1, 2)) / 127
-        of_weights = (factors**2 * channels.variance)[self.at].sum(axis=1) * self.w.shape[1]
+        of_weights = (factors**2 * channels.coherent)[self.at].sum(axis=1) * self.w.shape[1]
         of_inputs = (scaled**2).sum(axis=(1, 2)) * scale**2
         noise = float((of_inputs + of_weights * steps**2).sum()) / 12
         return noise / power if power else 0.0
