@@ -37,7 +37,7 @@ def test_a_wide_allowance_takes_the_fastest() -> None:
 
 
 def test_the_loudest_layer_stays_float(tight: camshaft.Quantized) -> None:
-    """That which reads one channel of 400 times the values of the others."""
+    """That of which two channels of huge weights cancel out."""
     loudest = next(iter(tight.noise))
     assert "conv1" in loudest
     assert tight.reasons["conv1"].startswith("fp32: its noise at the outputs")

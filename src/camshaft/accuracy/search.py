@@ -268,7 +268,12 @@ class AccuracySearch:
             decision = self.choose()
             if self._judged(judge, decision, "repaired") >= allowed:
                 return decision
-        total = self.account.total = self.probe.noise(self.simulate(frozenset()))
+        total = self.account.total = self._noise()
+        if self._refined(ranking, total):
+            decision = self.choose()
+            if self._judged(judge, decision, "inputs in two parts") >= allowed:
+                return decision
+            total = self.account.total = self._noise()
         order: list[Unit] = []
 
         def keep(count: int) -> None:
@@ -316,17 +321,25 @@ class AccuracySearch:
         return Decision(decision.attempt, decision.tuned, f"{decision.summary}; {told}")
 
     def _repaired(self, ranking: Ranking, *, rounds: bool) -> bool:
-        """Whether some repair was kept.  rounds: try to round weights by data, too, which makes all layers quieter alike.
-
-        ranking: starts anew behind it, with layers that were mended on their own measured again."""
+        """Whether some repair was kept.  rounds: try to round weights by data, too, which makes all layers quieter alike."""
         if self.repairs is None:
             return False
+        tried = self.repairs.run(self._noise, ranking, self._noise(), rounds=rounds)
+        return self._repaired_by(tried, ranking)
 
-        def noise() -> float:
-            return self.probe.noise(self.simulate(frozenset()))
+    def _refined(self, ranking: Ranking, total: float) -> bool:
+        """Whether some layer reads its input in two parts from now on."""
+        if self.repairs is None:
+            return False
+        return self._repaired_by(self.repairs.refine(self._noise, ranking, total), ranking)
 
-        tried = self.repairs.run(noise, ranking, noise(), rounds=rounds)
-        self.account.repairs = tuple(tried)
+    def _noise(self) -> float:
+        """Of all permitted layers in INT8."""
+        return self.probe.noise(self.simulate(frozenset()))
+
+    def _repaired_by(self, tried: Sequence[Repair], ranking: Ranking) -> bool:
+        """Whether some repair was kept.  The ranking starts anew, with layers that were mended on their own measured again."""
+        self.account.repairs += tuple(tried)
         kept = [r for r in tried if r.kept]
         ranking.restart({r.unit: None for r in kept if r.unit is not None})
         return bool(kept)

@@ -269,7 +269,8 @@ class PrecisionSearch:
             return with_recurrent_bytes(made, self._layers, kept)[0]
 
         as_float = Attempt(graph, None, quantization.plan(_layers(graph)).reasons)
-        repairs = Repairs(quantization, by_hand=self.config.calibrator != "auto")
+        refines = not self.builder.times or self.builder.backend.target.has_vnni
+        repairs = Repairs(quantization, self.config.calibrator != "auto", refines)
         made = self._accurate(as_float, quantize, simulate, noisy, repairs)
         if self.judged.demand is not None:
             self.judged.account.histograms = distributions(quantization)

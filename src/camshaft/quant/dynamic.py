@@ -28,6 +28,7 @@ from camshaft.quant.apart.products import (
     choices,
     is_carried,
     is_product_of_rows,
+    joined,
     rest_of,
     sampled,
 )
@@ -260,7 +261,7 @@ class _Insertion:
         columns = self.b.constant(np.asarray(params.scale, np.float32), f"{w.name}:scale")
         epilogue, before = expr_attr(node, "epilogue"), list(node.args[2:])
         if apart is not None:
-            epilogue, before = self.split.joined(old, x, epilogue, before)
+            epilogue, before = joined(epilogue, before, self.split.thin(old, x))
         operands = [*before, scales, columns]
         rest = [E.inp(n + 1) for n in range(len(before))]
         by_row, by_column = E.inp(len(operands) - 1), E.inp(len(operands))

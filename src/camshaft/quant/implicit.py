@@ -15,7 +15,7 @@ import numpy as np
 from camshaft.errors import CalibrationError
 from camshaft.ir.graph import Graph, Node, Tensor
 from camshaft.quant.apart.choice import Apart, Quantizer, with_fixed_range
-from camshaft.quant.apart.products import choices, sampled
+from camshaft.quant.apart.products import choices, is_carried, sampled
 from camshaft.quant.apart.sample import RowSample
 from camshaft.quant.calibration.cache import Range, dynamic_ranges, read_cache, write_cache
 from camshaft.quant.calibration.calibrate import (
@@ -28,8 +28,10 @@ from camshaft.quant.calibration.calibrate import (
 from camshaft.quant.calibration.magnitudes import largest_of
 from camshaft.quant.calibration.observers import HistogramKernel, Observer, numpy_histogram
 from camshaft.quant.calibration.solvers import Solver, solvers_named
-from camshaft.quant.channels.equalize import Equalized, equalized
+from camshaft.quant.channels.balance import Balance, Channels, balanced, moments_of
+from camshaft.quant.channels.equalize import Equalized, equalized, is_channels_last
 from camshaft.quant.channels.extremes import ChannelExtremes
+from camshaft.quant.channels.families import Family, families
 from camshaft.quant.channels.shift import rounding_shifts
 from camshaft.quant.deviation import Seen
 from camshaft.quant.gptq import Curvature, is_small, rounded
@@ -40,7 +42,7 @@ from camshaft.quant.placement import (
     equalizable,
     plan_quantization,
 )
-from camshaft.quant.scheme import QuantParams
+from camshaft.quant.scheme import QuantParams, params_from_range
 
 Batches = Iterable[Mapping[str, np.ndarray]]
 
@@ -59,6 +61,7 @@ class ImplicitQuantization:
     kernel_rounding: as in BuildConfig.
     means: tensor -> mean of its channels, float64 [C].  shifts: tensor -> how far rounding shifts them.  samples: tensor -> rows that products multiply.
     apart: tensor -> what is carried apart of its rows.  equalized: tensor -> how its channels are scaled.
+    fine: convolutions that read their input in two parts.
     seen: the first batches.  solvers: what ranges were found by, of images, of rows, and of groups of tensors.  From data only, a calibration cache holds none of these.
     """
 
@@ -75,11 +78,13 @@ class ImplicitQuantization:
     samples: Mapping[str, RowSample] = field(default_factory=dict, init=False)
     apart: dict[str, Apart] = field(default_factory=dict, init=False)
     equalized: dict[str, Equalized] = field(default_factory=dict, init=False)
+    fine: dict[str, QuantParams] = field(default_factory=dict, init=False)
     seen: Seen = field(default_factory=Seen, init=False)
     solvers: tuple[Solver, Solver, dict[str, Solver]] | None = field(default=None, init=False)
     _weights: WeightQuantizer = field(init=False, repr=False)
     _watched: Observers | None = field(default=None, init=False, repr=False)
     _run: Run | None = field(default=None, init=False, repr=False)
+    _moments: dict[str, Channels] = field(default_factory=dict, init=False, repr=False)
     _known_shifts: dict[object, np.ndarray] = field(default_factory=dict, init=False, repr=False)
     _readers: Mapping[str, Sequence[Node]] = field(default_factory=dict, init=False, repr=False)
 
@@ -95,6 +100,7 @@ class ImplicitQuantization:
             noise_reduction=self.noise_reduction,
             apart=self.apart,
             equalized=self.equalized,
+            fine=self.fine,
         )
 
     def set_by_hand(self, given: Mapping[str, Range]) -> None:
@@ -142,7 +148,7 @@ class ImplicitQuantization:
         products multiply.  others: group of tensors -> its solver, where it is neither."""
         assert self._watched is not None and self._run is not None
         self.solvers = images, rows, dict(others or {})
-        self.apart, self.equalized = {}, {}
+        self.apart, self.equalized, self.fine = {}, {}, {}
         plan, readers = self.plan(), self._readers
         by_group = {**{plan.group[name]: rows for name in readers}, **(others or {})}
         self.ranges = solve_ranges(self._watched.observers, plan, images, by_group)
@@ -190,7 +196,7 @@ class ImplicitQuantization:
             scaled = self.equalized.get(name)
             if scaled is not None:
                 wanted[name] = scaled.params, scaled.factors
-            elif name not in self.apart:
+            elif name not in self.apart and name in plan.group:
                 wanted[name] = params[plan.group[name]], None
         keys = {n: (n, p, None if f is None else f.tobytes()) for n, (p, f) in wanted.items()}
         new = {n: wanted[n] for n, key in keys.items() if key not in self._known_shifts}
@@ -198,6 +204,67 @@ class ImplicitQuantization:
             found = rounding_shifts(self.seen.batches[:FEW], run, new)
             self._known_shifts |= {keys[n]: shift for n, shift in found.items()}
         return {n: self._known_shifts[key] for n, key in keys.items()}
+
+    def families(self) -> list[Family]:
+        """Families of tensors whose channels may be scaled, of those that data alone decide and that are not scaled yet."""
+        plan, seen = self.plan(), self._watched.names if self._watched is not None else ()
+        return [
+            f
+            for f in families(self.graph, plan)
+            if all(n in seen and (n in self.apart or self._is_free(plan, n)) for n in f.sources)
+            and self.equalized.keys().isdisjoint(f.members)
+        ]
+
+    def balance(self, wanted: Sequence[Family]) -> tuple[list[Balance], Callable[[], None]]:
+        """Scale the channels of families where that is expected to help (see `quant.channels.balance`), until ranges
+        are solved anew.  What was decided, and what undoes it.  CalibrationError without data."""
+        if self._run is None or self._watched is None or not self.seen.batches:
+            raise CalibrationError("channels are scaled by data: give calibration data")
+        new = dict.fromkeys(n for f in wanted for n in f.sources if n not in self._moments)
+        self._moments |= moments_of(self.seen.batches[:FEW], self._run, list(new))
+        params = quantization_params(self.plan(), self.ranges, self.by_hand)
+        found = []
+        for f in wanted:
+            apart = self.apart.get(f.group)
+            low, high = (apart.low, apart.high) if apart else params[f.group].interval
+            out = apart.channels if apart else None
+            found.append(balanced(f, self._moments, (float(low), float(high)), out))
+        made = [b for b in found if b is not None]
+        before = self.equalized, self.shifts
+
+        def undo() -> None:
+            self.equalized, self.shifts = before
+
+        self.equalized = self.equalized | {n: e for b in made for n, e in b.tensors.items()}
+        self.shifts = self._shifts(self.plan(), self._watched.means, self._run)
+        return made, undo
+
+    def refine(self, layers: Iterable[str]) -> tuple[int, Callable[[], None]]:
+        """Let the INT8 convolutions of these source layers read their input in two parts (see `quant.fine`), until ranges
+        are solved anew.  How many there are, and what undoes it."""
+        plan, wanted, before = self.plan(), set(layers), self.fine
+        params = quantization_params(plan, self.ranges, self.by_hand)
+        found: dict[str, QuantParams] = {}
+        for n in self.graph.nodes:
+            name = n.outputs[0].name
+            if name not in plan.convs or name in before or wanted.isdisjoint(n.origin):
+                continue
+            x = n.args[activation_of(n)].name
+            if is_channels_last(n):
+                scaled, group = self.equalized.get(x), plan.group.get(x)
+                apart = self.apart.get(x) if is_carried(n, self.apart) else None
+                if scaled is not None:
+                    found[name] = scaled.params
+                elif apart is not None:
+                    found[name] = params_from_range(apart.low, apart.high)
+                elif group is not None:
+                    found[name] = params[group]
+
+        def undo() -> None:
+            self.fine = before
+
+        self.fine = before | found
+        return len(found), undo
 
     def round_by_data(self) -> Callable[[], None]:
         """Round the weights of convolutions by what they read in the first batches (see `quant.gptq`).

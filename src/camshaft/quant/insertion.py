@@ -7,6 +7,7 @@ graph like any quantized model's, which `passes.qdq` lowers.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,9 +18,10 @@ from camshaft.ir.op import Attr
 from camshaft.ir.rebuild import Rebuild
 from camshaft.ops import DEQUANTIZE, POINTWISE, QUANTIZE
 from camshaft.quant.apart.choice import Apart
-from camshaft.quant.apart.products import Split, rest_of
+from camshaft.quant.apart.products import Split, joined, rest_of
 from camshaft.quant.channels.bias import less_shift
 from camshaft.quant.channels.equalize import Equalized, divided
+from camshaft.quant.fine import difference, of_rest, product_of_rest
 from camshaft.quant.placement import QuantizationPlan, Use, activation_of
 from camshaft.quant.rounding import quantize_kernels
 from camshaft.quant.scheme import (
@@ -30,12 +32,27 @@ from camshaft.quant.scheme import (
     weight_params,
 )
 
-_Change = Apart | Equalized | None
-"""Input channels whose weights are zero since they are carried apart, or are divided by their factors."""
+
+@dataclass(frozen=True)
+class Rest:
+    """Channels apart, and the factors of the others."""
+
+    apart: Apart
+    scaled: Equalized
+
+
+_Change = Apart | Equalized | Rest | None
+"""Input channels whose weights are zero since they are carried apart, are divided by their factors, or both."""
+
+
+def _change_of(apart: Apart | None, scaled: Equalized | None) -> _Change:
+    return Rest(apart, scaled) if apart and scaled else apart or scaled
 
 
 def _changed(w: Tensor, change: _Change) -> np.ndarray:
     """Weights as they are to be quantized, float32 [K, R, S, C/g]."""
+    if isinstance(change, Rest):
+        return divided(rest_of(w, change.apart), change.scaled.factors)
     if isinstance(change, Apart):
         return rest_of(w, change)
     return w.array if change is None else divided(w.array, change.factors)
@@ -118,11 +135,12 @@ class _Insertion:
         self.b = self.rebuild.builder
         self.split = Split(self.b, plan.apart)
         self.pairs: dict[str, Tensor] = {}
+        self.scaled: dict[str, Tensor] = {}
 
     def run(self) -> Graph:
         for node in self.graph.nodes:
             name = node.outputs[0].name
-            inputs = [self._read(t, (name, i)) for i, t in enumerate(node.inputs)]
+            inputs = [self._read(node, i, t) for i, t in enumerate(node.inputs)]
             attrs: Mapping[str, Attr] = node.attrs
             if name in self.plan.convs:
                 inputs, attrs = self._int8_conv(node, [t for t in inputs if t is not None])
@@ -130,22 +148,46 @@ class _Insertion:
             self.rebuild.replace(node, outs)
         return self.rebuild.finish()
 
-    def _read(self, t: Tensor | None, use: Use) -> Tensor | None:
+    def _read(self, node: Node, i: int, t: Tensor | None) -> Tensor | None:
         if t is None:
             return None
-        return self._quantized(t) if use in self.plan.uses else self.rebuild.get(t)
+        name, plan = node.outputs[0].name, self.plan
+        use: Use = (name, i)
+        if use not in plan.uses and t.name not in plan.carriers:
+            return self.rebuild.get(t)
+        made = self._quantized(t) if use in plan.uses else self.rebuild.get(t)
+        undone = name in plan.carriers or (name in plan.convs and i == activation_of(node))
+        return made if undone else self._unscaled(t, made)
 
     def _quantized(self, t: Tensor) -> Tensor:
-        """`t` through its Q/DQ pair, of which there is one however often it is read."""
+        """`t` through its Q/DQ pair, of which there is one however often it is read; scaled where channels are."""
         made, scaled = self.rebuild.get(t), self.plan.equalized.get(t.name)
         if scaled is None:
             return self._pair(made, t.name, self.params[self.plan.group[t.name]])
-        name = f"{t.name}:scaled"
+        return self._scaled_pair(made, t.name, scaled)
+
+    def _scaled_pair(self, t: Tensor, of: str, scaled: Equalized) -> Tensor:
+        """`t`, of the new graph, times the factors of channels, through a Q/DQ pair."""
+        return self._pair(self._scaled(t, of, scaled), f"{of}:scaled", scaled.params)
+
+    def _scaled(self, t: Tensor, of: str, scaled: Equalized) -> Tensor:
+        """`t`, of the new graph, times the factors of channels."""
+        if of not in self.scaled:
+            self.scaled[of] = self._times(t, scaled.factors, f"{of}:factors", f"scale {of}")
+        return self.scaled[of]
+
+    def _unscaled(self, t: Tensor, made: Tensor) -> Tensor:
+        """What `made` of `t` stands for, to readers that have no weights to undo factors by."""
+        scaled, name = self.plan.equalized.get(t.name), f"{t.name}:unscaled"
+        if scaled is None:
+            return made
         if name not in self.pairs:
-            factors = self.b.constant(scaled.factors, f"{t.name}:factors")
-            expr = {"expr": E.mul(E.inp(0), E.inp(1))}
-            made = self.b.emit(POINTWISE, [made, factors], expr, name=f"scale {t.name}")
-        return self._pair(made, name, scaled.params)
+            self.pairs[name] = self._times(made, 1 / scaled.factors, name, f"unscale {t.name}")
+        return self.pairs[name]
+
+    def _times(self, t: Tensor, factors: np.ndarray, constant: str, name: str) -> Tensor:
+        given = self.b.constant(np.asarray(factors, np.float32), constant)
+        return self.b.emit(POINTWISE, [t, given], {"expr": E.mul(E.inp(0), E.inp(1))}, name=name)
 
     def _pair(self, t: Tensor, name: str, p: QuantParams) -> Tensor:
         """`t`, of the new graph, through the Q/DQ pair of a name."""
@@ -169,8 +211,9 @@ class _Insertion:
         assert form is not None and form.weights is not None
         w, x = node.args[form.weights], node.args[activation_of(node)]
         apart, scaled = self.split.of(node), self.plan.equalized.get(x.name)
-        floats = _changed(w, apart or scaled)
-        p, integers = self.weights.quantized(w, apart or scaled)
+        change = _change_of(apart, scaled)
+        floats = _changed(w, change)
+        p, integers = self.weights.quantized(w, change)
         q = b.constant(integers, f"{w.name}:int8")
         scale = b.constant(np.asarray(p.scale, np.float32), f"{w.name}:scale")
         zero = b.constant(np.zeros(p.scale.shape, np.int8), f"{w.name}:zero")
@@ -182,14 +225,40 @@ class _Insertion:
         shift = self._mean_shift(node, dequantize(integers, p).astype(np.float64), floats)
         if shift is not None:
             attrs["epilogue"], operands = less_shift(b, node, operands, shift)
-        if apart is not None:
-            rows = params_from_range(apart.low, apart.high)
-            given = self.rebuild.get(x)
-            anchors[activation_of(node)] = self._pair(given, f"{x.name}:rest", rows)
+        if apart is not None or node.output.name in self.plan.fine:
             epilogue = attrs["epilogue"]
             assert isinstance(epilogue, Expr)
-            attrs["epilogue"], operands = self.split.joined(node, given, epilogue, operands)
+            anchors[activation_of(node)], attrs["epilogue"], operands = self._read_alone(
+                node, weights, epilogue, operands
+            )
         return [*anchors, *operands], attrs
+
+    def _read_alone(
+        self, node: Node, weights: Tensor, epilogue: Expr, operands: list[Tensor]
+    ) -> tuple[Tensor, Expr, list[Tensor]]:
+        """What a convolution reads that quantizes its float input for itself: of rows with channels apart, or in two
+        parts.  Its first operand, and epilogue and operands with what is added to its sums."""
+        x = node.args[activation_of(node)]
+        apart, scaled = self.split.of(node), self.plan.equalized.get(x.name)
+        fine = self.plan.fine.get(node.output.name)
+        given, name = self.rebuild.get(x), f"{x.name}:{'rest' if apart else 'alone'}"
+        source, params = given, fine
+        if scaled is not None:
+            source, params = self._scaled(given, name, scaled), scaled.params
+            name = f"{name}:scaled"
+        elif apart is not None:
+            params = params_from_range(apart.low, apart.high)
+        assert params is not None
+        read = self._pair(source, name, params)
+        if fine is not None:
+            low = f"{name}:low"
+            if low not in self.pairs:
+                self._pair(difference(self.b, source, read), low, of_rest(params))
+            product = product_of_rest(self.b, node, self.pairs[low], weights)
+            epilogue, operands = joined(epilogue, operands, product)
+        if apart is not None:
+            epilogue, operands = joined(epilogue, operands, self.split.thin(node, given))
+        return read, epilogue, operands
 
     def _mean_shift(self, node: Node, rounded: np.ndarray, floats: np.ndarray) -> np.ndarray | None:
         """How far the mean of each output is off, float64 [K]; None where no data say it.
@@ -200,7 +269,7 @@ class _Insertion:
         assert form is not None
         scaled = self.plan.equalized.get(x.name)
         sources = [(rounded - floats, self.means.get(x.name))]
-        if x.name not in self.plan.apart:
+        if x.name not in self.plan.apart and node.output.name not in self.plan.fine:
             sources.append((rounded, self.shifts.get(x.name)))
         types = [t.type for t in node.args]
         shifts = [

@@ -27,6 +27,7 @@ from camshaft.passes.qdq.rules import commutes
 from camshaft.quant.apart.choice import Apart
 from camshaft.quant.apart.products import is_carried
 from camshaft.quant.channels.equalize import Equalized, is_depthwise
+from camshaft.quant.fine import WORDS, Fine
 
 _STEEP = {"exp", "log", "tanh", "erf", "sqrt", "pow", "reciprocal", "sin", "cos"}
 _JUMPING = {"eq", "floor", "ceil", "round", "mod"}
@@ -43,7 +44,9 @@ class QuantizationPlan:
     range.  sources: group -> the tensors whose values make up its range.
     convs: output names of the convolutions to run in INT8.  reasons: source layer -> why (not).
     apart: tensor -> what is carried apart where products of rows read it; no planned use is of it.
-    equalized: tensor -> how its channels are scaled; all planned uses are depthwise convolutions'.
+    equalized: tensor -> how its channels are scaled; convolutions that read it as bytes undo it by their weights.
+    fine: convolutions that read floats, which they quantize in two parts (see `quant.fine`).
+    carriers: results of movements that are bytes, since all that read them want these.
     """
 
     uses: set[Use] = field(default_factory=set)
@@ -53,6 +56,8 @@ class QuantizationPlan:
     reasons: dict[str, str] = field(default_factory=dict)
     apart: Mapping[str, Apart] = field(default_factory=dict)
     equalized: Mapping[str, Equalized] = field(default_factory=dict)
+    fine: Fine = field(default_factory=dict)
+    carriers: set[str] = field(default_factory=set)
 
     @property
     def observed(self) -> tuple[str, ...]:
@@ -68,6 +73,7 @@ def plan_quantization(
     noise_reduction: bool = True,
     apart: Mapping[str, Apart] | None = None,
     equalized: Mapping[str, Equalized] | None = None,
+    fine: Fine | None = None,
 ) -> QuantizationPlan:
     """Decide what to quantize.
 
@@ -75,12 +81,13 @@ def plan_quantization(
     layer_precision: source layer -> "fp32" or "int8", obeyed; ConfigError names a layer that does
         not exist, or cannot be INT8 and why.
     apart: tensor -> what is carried apart of it, where products of rows read it.
-    equalized: tensor -> how its channels are scaled, of those that `equalizable` names.
+    equalized: tensor -> how its channels are scaled, of those that `equalizable` or `families` names.
+    fine: convolutions whose input is in two parts.
     """
     wanted = dict(layer_precision or {})
     check_layer_names(graph, wanted)
     _check_possible(graph, wanted)
-    plan = QuantizationPlan(apart=apart or {}, equalized=equalized or {})
+    plan = QuantizationPlan(apart=apart or {}, equalized=equalized or {}, fine=fine or {})
     for node in graph.nodes:
         _consider_conv(graph, node, keep_float, wanted, plan)
     smooth, normalized = _before_smoothing(graph), _normalized(graph)
@@ -178,10 +185,11 @@ def _plan_conv(node: Node, reason: str, plan: QuantizationPlan) -> None:
     plan.convs.add(node.output.name)
     if is_carried(node, plan.apart):
         reason = f"{reason}; {plan.apart[node.args[0].name].words}"
-    else:
+    elif node.output.name not in plan.fine:
         plan.uses.add((node.output.name, activation_of(node)))
-        scaled = plan.equalized.get(node.args[activation_of(node)].name)
-        reason = reason if scaled is None else f"{reason}; {scaled.words}"
+    scaled = plan.equalized.get(node.args[activation_of(node)].name)
+    reason = reason if scaled is None else f"{reason}; {scaled.words}"
+    reason = f"{reason}; {WORDS}" if node.output.name in plan.fine else reason
     _explain(plan, node, reason)
     anchors = node.op.own_inputs(node.attrs) or 0
     for i, t in enumerate(node.args[anchors:], anchors):
@@ -334,7 +342,7 @@ def _quantize_at_sources(
     prefixes belong to other concats.  It stays as it is where somebody wants its floats.
     """
     outputs = {t.name for t in graph.outputs}
-    carriers: set[str] = set()
+    carriers = plan.carriers
     for node in reversed(graph.nodes):
         name = node.outputs[0].name
         if not commutes(node) or name not in plan.group or name in outputs:

@@ -93,20 +93,8 @@ class Split:
         """What is carried apart of the rows that a node of the old graph multiplies."""
         return self.apart[old.args[0].name] if is_carried(old, self.apart) else None
 
-    def joined(
-        self, old: Node, x: Tensor, epilogue: E.Expr, operands: Sequence[Tensor]
-    ) -> tuple[E.Expr, list[Tensor]]:
-        """An epilogue with the thin product added to the sums that it reads, and its operands.
-
-        x: the float rows that `old` multiplies, in the new graph.  operands: of the epilogue, in the new graph.
-        """
-        thin = self._thin(old, x)
-        total = E.add(E.inp(0), E.inp(len(operands) + 1))
-        rest = [E.inp(i + 1) for i in range(len(operands))]
-        return E.substitute(epilogue, [total, *rest]), [*operands, thin]
-
-    def _thin(self, old: Node, x: Tensor) -> Tensor:
-        """x[.., apart] times their weights, f32."""
+    def thin(self, old: Node, x: Tensor) -> Tensor:
+        """x[.., apart] times their weights, f32.  x: the float rows that `old` multiplies, in the new graph."""
         name = old.args[0].name
         channels = self.apart[name].channels
         if name not in self._gathered:
@@ -121,6 +109,15 @@ class Split:
             CONV, [self._gathered[name], weights], {"layout": "NHWC"}, like=old,
             name=f"apart {old.name}", output=f"{old.output.name}:apart",
         )  # fmt: skip
+
+
+def joined(
+    epilogue: E.Expr, operands: Sequence[Tensor], product: Tensor
+) -> tuple[E.Expr, list[Tensor]]:
+    """An epilogue with another product added to the sums that it reads, and its operands."""
+    total = E.add(E.inp(0), E.inp(len(operands) + 1))
+    rest = [E.inp(i + 1) for i in range(len(operands))]
+    return E.substitute(epilogue, [total, *rest]), [*operands, product]
 
 
 def rest_of(w: Tensor, apart: Apart) -> np.ndarray:

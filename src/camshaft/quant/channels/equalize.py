@@ -31,7 +31,7 @@ LEAST_GAIN = 1.5
 
 @dataclass(frozen=True, eq=False)
 class Equalized:
-    """A decision on one tensor of channels-last images.
+    """A decision on one tensor of channels-last images or rows.
 
     factors: float32 [C], what channels are multiplied by before they are quantized.
     params: of the tensor so multiplied.
@@ -46,9 +46,14 @@ class Equalized:
         return f"input channels scaled by 1 to {self.factors.max():.3g}"
 
 
+def is_channels_last(node: Node) -> bool:
+    """Whether the node is a convolution whose input has its channels last."""
+    return node.op is CONV and node.attrs["layout"] == "NHWC"
+
+
 def is_depthwise(node: Node) -> bool:
     """Whether each output of the node reads one input channel."""
-    if node.op is not CONV or node.attrs["layout"] != "NHWC":
+    if not is_channels_last(node):
         return False
     x, w = node.args[:2]
     groups = int_attr(node, "groups")
@@ -84,6 +89,7 @@ def equalized(least: np.ndarray, most: np.ndarray, params: QuantParams) -> Equal
 
 
 def divided(w: np.ndarray, factors: np.ndarray) -> np.ndarray:
-    """Weights [K, R, S, 1] of a depthwise convolution for input that is multiplied by factors [C]."""
-    by_output = np.repeat(factors, len(w) // len(factors))
-    return np.asarray(w / by_output[:, None, None, None], np.float32)
+    """Weights [K, R, S, C/g] of a convolution for input that is multiplied by factors [C]."""
+    by_group = factors.reshape(-1, w.shape[3])
+    by_output = np.repeat(by_group, len(w) // len(by_group), axis=0)
+    return np.asarray(w / by_output[:, None, None, :], np.float32)
