@@ -84,10 +84,10 @@ class Channels:
             of_images = x.reshape(len(x), -1, x.shape[-1]).mean(axis=1, dtype=np.float64)
             self.means.add(of_images)
 
-    @property
-    def coherent(self) -> np.ndarray:
-        """What the square of a weight's error counts by, as in `gptq.Curvature`."""
-        return self.values.variance + COHERENT * self.means.variance
+    def weight(self, of_rows: bool) -> np.ndarray:
+        """What the square of a weight's error counts by: of images as in `gptq.Curvature`; rows have no neighbours that
+        share it, and counting their means was measured to be worse."""
+        return np.asarray(self.values.variance + (0 if of_rows else COHERENT) * self.means.variance)
 
 
 def moments_of(
@@ -151,11 +151,11 @@ def balanced(
 @dataclass
 class _Channels:
     """Of a family's channels: what they reach on either side with room, float64; what errors of weights count by
-    (see `Channels.coherent`); mean square."""
+    (see `Channels.weight`); mean square."""
 
     low: np.ndarray
     high: np.ndarray
-    coherent: np.ndarray
+    weight: np.ndarray
     power: np.ndarray
 
     @staticmethod
@@ -168,12 +168,13 @@ class _Channels:
             assert m.least is not None and m.most is not None
             low, high = (ROOM * v.astype(np.float64) for v in (m.least, m.most))
             kept = np.clip(low, interval[0], 0), np.clip(high, 0, interval[1])
-            parts.append((*kept, seen[name].coherent, m.variance + m.mean**2))
+            weight = seen[name].weight(family.of_rows)
+            parts.append((*kept, weight, m.variance + m.mean**2))
         return _Channels(*(np.concatenate(p) for p in zip(*parts, strict=True)))
 
     def leave_out(self, apart: np.ndarray) -> None:
         """Channels that are not quantized, as if they were zero."""
-        for values in (self.low, self.high, self.coherent, self.power):
+        for values in (self.low, self.high, self.weight, self.power):
             values[apart] = 0
 
     @property
@@ -210,7 +211,7 @@ class _Reader:
         power = float((squares * channels.power[self.at]).sum())
         scaled = self.w / factors[self.at][:, None]
         steps = np.abs(scaled).max(axis=(1, 2)) / 127
-        of_weights = (factors**2 * channels.coherent)[self.at].sum(axis=1) * self.w.shape[1]
+        of_weights = (factors**2 * channels.weight)[self.at].sum(axis=1) * self.w.shape[1]
         of_inputs = (scaled**2).sum(axis=(1, 2)) * scale**2
         noise = float((of_inputs + of_weights * steps**2).sum()) / 12
         return noise / power if power else 0.0

@@ -16,7 +16,7 @@ from camshaft.ir.attrs import attr_at
 from camshaft.ir.extents.sizes import typical
 from camshaft.ir.graph import Graph, Node, Tensor
 from camshaft.passes.qdq.rules import commutes
-from camshaft.quant.apart.products import is_carried
+from camshaft.quant.apart.products import is_carried, is_product_of_rows
 from camshaft.quant.channels.equalize import is_channels_last
 from camshaft.quant.placement import QuantizationPlan, activation_of
 
@@ -50,6 +50,11 @@ class Family:
         last = np.cumsum([len(at) for at in self.sources.values()])
         read = (np.searchsorted(last, self.members[n.args[0].name], "right") for n in self.convs)
         return any(len(np.unique(of)) > 1 for of in read)
+
+    @property
+    def of_rows(self) -> bool:
+        """Whether products of rows alone read it."""
+        return all(is_product_of_rows(n) for n in self.convs)
 
     @property
     def layers(self) -> frozenset[str]:
