@@ -111,7 +111,7 @@ def test_report_and_export(tight: camshaft.Quantized, tmp_path: Path) -> None:
         ({"evaluate": lambda run: "good"}, "returned str"),
         ({"evaluate": lambda run: 1.0, "metric": "top1"}, "beside a function"),
         ({"evaluate": lambda run: 1.0}, "say max_drop"),
-        ({"evaluate": lambda run: float("nan"), "max_drop": 1}, "returned -inf for the float"),
+        ({"evaluate": lambda run: float("nan"), "max_drop": 1}, "returned nan for the float"),
         ({"evaluate": [({"x": images(1)[0]["x"]}, [99])]}, "has the label 99"),
         ({"evaluate": [({"x": images(1)[0]["x"]}, [0.5])]}, "has labels float64[1]"),
     ],

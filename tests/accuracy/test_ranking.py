@@ -82,6 +82,7 @@ def test_noise_is_that_of_the_worst_output() -> None:
     got = [{"a": x * np.float32(1.1), "b": x, "labels": labels}]
     assert decibels(noise_ratio(wanted, got)) == pytest.approx(20, abs=0.01)
     got[0]["labels"] = np.where(labels < 5, labels, 0)
-    assert noise_ratio(wanted, got) == 0.5
+    assert decibels(noise_ratio(wanted, got)) == pytest.approx(20, abs=0.01)
+    assert noise_ratio([{"labels": labels}], [{"labels": got[0]["labels"]}]) == 0.5
     assert noise_ratio(wanted, [{**wanted[0], "a": x[:50]}]) == 1.0
     assert noise_ratio(wanted, [{**wanted[0], "a": x * np.float32(np.nan)}]) == math.inf

@@ -12,7 +12,6 @@ from camshaft.builder.tuning.timing_cache import MARGIN
 from camshaft.errors import ConfigError
 from camshaft.ir.graph import Graph, Node
 from camshaft.ir.types import f16
-from camshaft.ops import ATTENTION
 from camshaft.passes.half import (
     HALF_PRECISIONS,
     Halving,
@@ -101,8 +100,10 @@ def unable(graph: Graph, layer_precision: Mapping[str, str]) -> dict[str, str]:
         dtype = HALF_PRECISIONS[precision]
         reasons = [obstacle(n, asked_for(n, dtype, activations=True)) for n in nodes]
         if all(reasons):
-            first = next((i for i, n in enumerate(nodes) if n.op is ATTENTION), 0)
-            found[layer] = reasons[first] if reasons else "no layer of the model is called so"
+            telling = [
+                why for why in reasons if not why.startswith("its op")
+            ]  # not of reshapes beside
+            found[layer] = (telling or reasons or ["no layer of the model is called so"])[0]
     return found
 
 
