@@ -6,8 +6,8 @@ what was set by hand.  Data also give the channel means for bias correction (`qu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from camshaft.quant.apart.sample import RowSample
 from camshaft.quant.calibration.cache import Range, amax_of
 from camshaft.quant.calibration.observers import HistogramKernel, Observer, numpy_histogram
 from camshaft.quant.calibration.solvers import Solver
+from camshaft.quant.calibration.tally import Channels, Tallies, images_of, with_tallies
 from camshaft.quant.channels.bias import ChannelMeans
 from camshaft.quant.channels.extremes import ChannelExtremes
 from camshaft.quant.deviation import Seen
@@ -26,7 +27,11 @@ from camshaft.quant.placement import QuantizationPlan
 from camshaft.quant.scheme import QuantParams, params_from_range
 
 Run = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
-"""One batch in; the watched tensors out, by name."""
+"""One batch in; outputs of a graph out, by name, which the next call may overwrite."""
+Runs = Callable[[Graph], Run]
+"""A graph -> what computes it."""
+FEW = 16
+"""Batches that are looked at tensor by tensor, for rows of products and how far rounding shifts means; images that are counted whole."""
 
 
 def check_batch(graph: Graph, batch: object, number: int) -> dict[str, np.ndarray]:
@@ -94,7 +99,7 @@ class Observers:
     A tensor may be in any of them.
     """
 
-    observers: Mapping[str, Observer]
+    observers: dict[str, Observer]
     means: Mapping[str, ChannelMeans]
     rows: Mapping[str, RowSample] = field(default_factory=dict)
     extremes: Mapping[str, ChannelExtremes] = field(default_factory=dict)
@@ -119,40 +124,30 @@ class Observers:
         """All tensors, in a fixed order."""
         return tuple(dict.fromkeys((*self.observers, *self.means, *self.rows, *self.extremes)))
 
-    def taps(self, graph: Graph) -> tuple[str, ...]:
-        """The watched tensors that must be computed: all but inputs of the graph."""
-        given = {t.name for t in graph.inputs}
-        return tuple(n for n in self.names if n not in given)
-
-    def update(
-        self, values: Mapping[str, np.ndarray], histogram: HistogramKernel = numpy_histogram
-    ) -> None:
-        """Take in the watched tensors of one batch."""
-        for name in self.names:
-            observer, means = self.observers.get(name), self.means.get(name)
-            sums = None if means is None else means.sums_for(values[name])
-            if observer is not None:
-                observer.update(values[name], histogram, sums)
-            elif sums is not None:
-                histogram(np.ascontiguousarray(values[name], np.float32), 1.0, None, sums)
-            if name in self.rows:
-                self.rows[name].update(values[name])
+    def take(self, found: Mapping[str, Channels]) -> None:
+        """Take in what was found of channels."""
+        for name, channels in found.items():
+            if name in self.means:
+                self.means[name].add(channels.sums, channels.vectors)
             if name in self.extremes:
-                self.extremes[name].update(values[name])
+                self.extremes[name].add(channels.least, channels.most)
+            if name in self.rows:
+                self.rows[name].widen(channels.least, channels.most)
 
 
 def observe(
     graph: Graph,
     batches: Iterable[Mapping[str, np.ndarray]],
     watched: Observers,
-    run: Run,
+    run: Runs,
     progress: Callable[[int], None] | None = None,
     histogram: HistogramKernel = numpy_histogram,
     kept: Seen | None = None,
+    threads: int = 1,
 ) -> None:
     """Show all batches to `watched`, and to `kept`.
 
-    run: computes `watched.taps(graph)`; what it returns may be overwritten by its next call.
+    run: computes graphs: one with tallies, and on the first batches that of the rows.  threads: how many count.
     CalibrationError when there is no batch, or one does not fit.
     """
     if isinstance(batches, Mapping | str | bytes | np.ndarray) or not isinstance(batches, Iterable):
@@ -160,16 +155,76 @@ def observe(
             f"calibration is {_described(batches)}, must be an iterable of batches, each a "
             "dictionary {input name: array}; put a single batch into a list"
         )
+    counting, counted = with_tallies(graph, watched.names, watched.observers)
+    wanted = {*watched.means, *watched.extremes, *watched.rows}
+    tallies = Tallies(counted, watched.observers, wanted, histogram, threads)
+    few = _FewImages(graph, watched, run, histogram)
+    tally: Run | None = None
     number = 0
     for number, batch in enumerate(batches, 1):
         arrays = check_batch(graph, batch, number - 1)
         if kept is not None:
             kept.add(arrays)
-        watched.update({**arrays, **run(arrays)}, histogram)
+        if counted:
+            tally = tally or run(counting)
+            tallies.add(tally(arrays), sizes_of(graph, arrays))
+        few.add(arrays, number)
         if progress:
             progress(number)
     if number == 0:
         raise CalibrationError("calibration got no batch: the iterable is empty (or used up)")
+    tallies.finish()
+    watched.take(tallies.channels)
+    few.finish()
+
+
+class _FewImages:
+    """Looks at all values of the first images, for rows, and in place of samples where there are no more images than that."""
+
+    def __init__(
+        self, graph: Graph, watched: Observers, run: Runs, histogram: HistogramKernel
+    ) -> None:
+        self._graph, self._watched, self._histogram = graph, watched, histogram
+        self._sampled = {n: Observer(n) for n, seen in watched.observers.items() if seen.weight > 1}
+        self._images = 0
+        self._whole = Whole(graph, tuple(dict.fromkeys((*self._sampled, *watched.rows))), run)
+
+    def add(self, arrays: Mapping[str, np.ndarray], number: int) -> None:
+        """Take in the batch of that number."""
+        self._images += images_of(self._graph, arrays)
+        if self._images > FEW:
+            self._sampled = {}
+        rows = self._watched.rows if number <= FEW else {}
+        values = self._whole(arrays) if rows or self._sampled else {}
+        for name, sample in rows.items():
+            sample.update(values[name])
+        for name, seen in self._sampled.items():
+            seen.update(values[name], self._histogram)
+
+    def finish(self) -> None:
+        """Let what was seen of all values take the place of samples."""
+        self._watched.observers.update(self._sampled)
+
+
+class Whole:
+    """Computes whole tensors of a graph, among them inputs; for few batches, since they leave the engine.
+
+    The engine is made when it is first asked for.
+    """
+
+    def __init__(self, graph: Graph, names: Sequence[str], run: Runs) -> None:
+        self._graph, self._names, self._make = graph, names, run
+        self._run: Run | None = None
+
+    def __call__(self, feeds: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """The tensors of one batch, with its inputs; the next call may overwrite them."""
+        if self._run is None:
+            given = {t.name for t in self._graph.inputs}
+            names = tuple(n for n in self._names if n not in given)
+            outputs = tuple(self._graph.tensors[n] for n in names)
+            tapped = replace(self._graph, outputs=outputs, output_names=names)
+            self._run = self._make(tapped) if names else lambda feeds: {}
+        return {**feeds, **self._run(feeds)}
 
 
 def solve_ranges(
