@@ -173,7 +173,7 @@ def _tally_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndar
         starts = np.arange(0, images.shape[1], attrs["rows"])
         sums = np.add.reduceat(images, starts, axis=1, dtype=np.float64)
         least, most = (
-            np.where(np.isnan(sums), np.float32(np.nan), f.reduceat(images, starts, axis=1))
+            np.where(np.isfinite(sums), f.reduceat(images, starts, axis=1), np.float32(np.nan))
             for f in (np.fmin, np.fmax)
         )
     sample = images.reshape(len(images), -1)[:, :: attrs["every"]]
@@ -183,7 +183,8 @@ def _tally_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndar
 TALLY = OpDef(
     "tally",
     "What calibration counts of x [N, ..., C], where it lies: for each piece of some rows of an image the least, the most "
-    "(f32) and the sum (f64) of each channel, all [N * pieces * C], NaN where the sum is; and values at equal distances in each image, f32.",
+    "(f32) and the sum (f64) of each channel, all [N * pieces * C]; extremes are NaN where the sum is not finite, which kernels make of sums "
+    "of a few rows in f32.  Then values at equal distances in each image, f32.",
     _tally_infer,
     _tally_reference,
     {

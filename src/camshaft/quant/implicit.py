@@ -124,11 +124,7 @@ class ImplicitQuantization:
 
         run: computes graphs.  histogram: counts the values.  threads: how many count.
         """
-        plan = self.plan()
-        convs = [n for n in self.graph.nodes if n.outputs[0].name in plan.convs]
-        readers = sampled(convs)
-        scaled = equalizable(self.graph, plan)
-        watched = Observers.of(plan.observed, self._corrected(convs), readers, scaled)
+        watched, readers = self.watched()
         observe(self.graph, batches, watched, run, progress, histogram, self.seen, threads)
         self.means = {name: seen.mean for name, seen in watched.means.items()}
         self.magnitudes = largest_of(watched.observers)
@@ -136,6 +132,13 @@ class ImplicitQuantization:
         self._watched, self._readers = watched, readers
         self._run = Whole(self.graph, watched.names, run)
         self.solve(*solvers_named(calibrator, percentile))
+
+    def watched(self) -> tuple[Observers, Mapping[str, Sequence[Node]]]:
+        """What calibration looks at, nothing seen yet, and what reads the rows among it."""
+        plan = self.plan()
+        convs = [n for n in self.graph.nodes if n.outputs[0].name in plan.convs]
+        readers, scaled = sampled(convs), equalizable(self.graph, plan)
+        return Observers.of(plan.observed, self._corrected(convs), readers, scaled), readers
 
     def solve(
         self, images: Solver, rows: Solver, others: Mapping[str, Solver] | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from camshaft.quant.calibration.solvers import Solver
 from camshaft.quant.calibration.tally import Channels, Tallies, images_of, with_tallies
 from camshaft.quant.channels.bias import ChannelMeans
 from camshaft.quant.channels.extremes import ChannelExtremes
-from camshaft.quant.deviation import Seen
+from camshaft.quant.deviation import MOST_BYTES, MOST_KEPT, Seen
 from camshaft.quant.placement import QuantizationPlan
 from camshaft.quant.scheme import QuantParams, params_from_range
 
@@ -31,7 +32,7 @@ Run = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
 Runs = Callable[[Graph], Run]
 """A graph -> what computes it."""
 FEW = 16
-"""Batches that are looked at tensor by tensor, for rows of products and how far rounding shifts means; images that are counted whole."""
+"""Batches that are looked at tensor by tensor: rows of products, and how far rounding shifts means."""
 
 
 def check_batch(graph: Graph, batch: object, number: int) -> dict[str, np.ndarray]:
@@ -147,7 +148,8 @@ def observe(
 ) -> None:
     """Show all batches to `watched`, and to `kept`.
 
-    run: computes graphs: one with tallies, and on the first batches that of the rows.  threads: how many count.
+    The first batches are read before they are run, so that it is known whether there are few.
+    run: computes graphs: one with tallies, and on the first batches one of rows.  threads: how many count.
     CalibrationError when there is no batch, or one does not fit.
     """
     if isinstance(batches, Mapping | str | bytes | np.ndarray) or not isinstance(batches, Iterable):
@@ -155,55 +157,58 @@ def observe(
             f"calibration is {_described(batches)}, must be an iterable of batches, each a "
             "dictionary {input name: array}; put a single batch into a list"
         )
-    counting, counted = with_tallies(graph, watched.names, watched.observers)
-    wanted = {*watched.means, *watched.extremes, *watched.rows}
-    tallies = Tallies(counted, watched.observers, wanted, histogram, threads)
-    few = _FewImages(graph, watched, run, histogram)
-    tally: Run | None = None
-    number = 0
-    for number, batch in enumerate(batches, 1):
-        arrays = check_batch(graph, batch, number - 1)
-        if kept is not None:
-            kept.add(arrays)
-        if counted:
-            tally = tally or run(counting)
-            tallies.add(tally(arrays), sizes_of(graph, arrays))
-        few.add(arrays, number)
+    checked = (check_batch(graph, batch, number) for number, batch in enumerate(batches))
+    first = Seen() if kept is None else kept
+    beyond = list(islice((arrays for arrays in checked if not first.add(arrays)), 1))
+    if not first.batches:
+        raise CalibrationError("calibration got no batch: the iterable is empty (or used up)")
+    images = sum(images_of(graph, arrays) for arrays in first.batches)
+    few = not beyond and images <= MOST_KEPT and first.nbytes <= MOST_BYTES
+    counting = Counting(graph, watched, run, histogram, threads, images if few else None)
+    rows = Whole(graph, tuple(watched.rows), run)
+    for number, arrays in enumerate(chain(first.batches, beyond, checked), 1):
+        counting.add(arrays)
+        if number <= FEW and watched.rows:
+            values = rows(arrays)
+            for name, sample in watched.rows.items():
+                sample.update(values[name])
         if progress:
             progress(number)
-    if number == 0:
-        raise CalibrationError("calibration got no batch: the iterable is empty (or used up)")
-    tallies.finish()
-    watched.take(tallies.channels)
-    few.finish()
+    counting.finish()
 
 
-class _FewImages:
-    """Looks at all values of the first images, for rows, and in place of samples where there are no more images than that."""
+class Counting:
+    """The pass over all batches: runs the graph with tallies."""
 
     def __init__(
-        self, graph: Graph, watched: Observers, run: Runs, histogram: HistogramKernel
+        self,
+        graph: Graph,
+        watched: Observers,
+        run: Runs,
+        histogram: HistogramKernel = numpy_histogram,
+        threads: int = 1,
+        images: int | None = None,
     ) -> None:
-        self._graph, self._watched, self._histogram = graph, watched, histogram
-        self._sampled = {n: Observer(n) for n, seen in watched.observers.items() if seen.weight > 1}
-        self._images = 0
-        self._whole = Whole(graph, tuple(dict.fromkeys((*self._sampled, *watched.rows))), run)
+        """run: computes graphs.  threads: how many count.  images: how many all batches hold, None for many."""
+        self._graph, self._watched, self._make = graph, watched, run
+        self._tallied, counted = with_tallies(graph, watched.names, watched.observers, images)
+        wanted = {*watched.means, *watched.extremes, *watched.rows}
+        self._tallies = Tallies(counted, watched.observers, wanted, histogram, threads)
+        self._counts = bool(counted)
+        self._run: Run | None = None
 
-    def add(self, arrays: Mapping[str, np.ndarray], number: int) -> None:
-        """Take in the batch of that number."""
-        self._images += images_of(self._graph, arrays)
-        if self._images > FEW:
-            self._sampled = {}
-        rows = self._watched.rows if number <= FEW else {}
-        values = self._whole(arrays) if rows or self._sampled else {}
-        for name, sample in rows.items():
-            sample.update(values[name])
-        for name, seen in self._sampled.items():
-            seen.update(values[name], self._histogram)
+    def add(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Take in one batch.  CalibrationError where a tensor is not finite, in it or in one before."""
+        if not self._counts:
+            return
+        if self._run is None:
+            self._run = self._make(self._tallied)
+        self._tallies.add(self._run(arrays), sizes_of(self._graph, arrays))
 
     def finish(self) -> None:
-        """Let what was seen of all values take the place of samples."""
-        self._watched.observers.update(self._sampled)
+        """Let `watched` know all.  Errors as `add`."""
+        self._tallies.finish()
+        self._watched.take(self._tallies.channels)
 
 
 class Whole:

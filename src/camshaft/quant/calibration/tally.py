@@ -2,8 +2,8 @@
 
 No tensor leaves the engine, so its memory is that of inference, and each is looked at while it lies in cache.  Extremes and sums are of
 all values.  Of a large image the histogram counts every n-th value alone: to count one takes as long as to compute some, and a range
-hangs on the share of values beyond it, which a sample of thousands an image, over all images, says well enough.  Which values these are hangs
-on their place within their image alone, so that what is counted does not depend on how images are split into batches, or on their order.
+hangs on the share of values beyond it, which a million of them say well enough.  Which values these are hangs on their place within their
+image alone, and on whether there are few images, so that what is counted does not depend on how images are split into batches, or on their order.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from camshaft.ir.types import Shape
 from camshaft.ops import CONCAT, RESHAPE, TALLY
 from camshaft.quant.calibration.observers import HistogramKernel, Observer, numpy_histogram
 
-SAMPLED = 8192
-"""Values of an image that its histogram counts: all of one that has no more, at typical sizes."""
-PIECE = 1 << 15
+SAMPLED, TOTAL = 4096, 1 << 20
+"""Values that the histogram of a tensor counts of an image, all of one that has no more, at typical sizes; and of all images, where they are few."""
+PIECE = 1 << 16
 """Values of which a piece of a tally is made, about: they fit L2, and are enough work for a worker."""
 MOST_BYTES, MOST_CALLS = 8 << 20, 16
 """Samples, in bytes and in calls, that are kept until they are counted together."""
@@ -62,12 +62,13 @@ class Counted:
 
 
 def with_tallies(
-    graph: Graph, names: Collection[str], histograms: Collection[str]
+    graph: Graph, names: Collection[str], histograms: Collection[str], images: int | None = None
 ) -> tuple[Graph, tuple[Counted, ...]]:
     """The graph whose outputs are tallies of its tensors `names`, and what they are of, in order; the graph itself where it has none.
 
-    histograms: those of whose values a sample is wanted.
+    histograms: those of whose values a sample is wanted.  images: of how many; None for many.
     """
+    most = SAMPLED if images is None else max(SAMPLED, TOTAL // max(1, images))
     rebuild = Rebuild(graph)
     wanted, counts = set(names), set(histograms)
     batch = _batch(graph)
@@ -79,7 +80,7 @@ def with_tallies(
             if t.name not in wanted:
                 continue
             shape = t.shape if t.type.rank > 1 else (1, t.type.size)
-            found = _counted(t.name, shape, batch, sampled=t.name in counts)
+            found = _counted(t.name, shape, batch, most if t.name in counts else 0)
             b, name = rebuild.builder, f"tally {t.name}"
             x = rebuild.get(t)
             if shape != t.shape:
@@ -114,16 +115,25 @@ def images_of(graph: Graph, feeds: Mapping[str, np.ndarray]) -> int:
     return first.pop() if _batch(graph) is not None and len(first) == 1 else 1
 
 
-def _counted(name: str, shape: Shape, batch: Extent | None, *, sampled: bool) -> Counted:
+def _counted(name: str, shape: Shape, batch: Extent | None, most: int) -> Counted:
+    """most: values of an image that are sampled, about; 0: none is wanted."""
     image = [typical(d) for d in shape[1:]]
     rows, size = max(1, PIECE // max(1, image[-1])), prod(image)
-    if not sampled:
-        return Counted(name, shape, rows, max(1, size))
     apart = batch is not None and (batch == 1 or batch == shape[0])
-    every = max(1, -(-size // SAMPLED)) if apart else 1
-    while gcd(every, size) > 1 and every > 1:  # so that no channel, and no column, is left out
+    every = 1 if not apart else max(1, -(-size // most)) if most else max(1, size)
+    while most and every > 1 and gcd(every, size) > 1:  # no channel, and no column, is left out
         every += 1
     return Counted(name, shape, rows, every)
+
+
+def _room(size: int) -> int:
+    """Of how many calls that sample `size` values samples are kept."""
+    return min(MOST_CALLS, max(1, MOST_BYTES // max(1, 4 * size)))
+
+
+def waiting_bytes(size: int) -> int:
+    """Bytes of samples that are kept of calls that sample `size` values."""
+    return 4 * size * _room(size)
 
 
 @dataclass
@@ -162,7 +172,7 @@ class _Run:
         self.most = np.full(total, -np.inf, np.float32)
         self.sums = np.zeros(total)
         size = int(self.places[-1])
-        self.room = min(MOST_CALLS, max(1, MOST_BYTES // max(1, 4 * size)))
+        self.room = _room(size)
         samples = np.empty(self.room * size, np.float32)
         ends = self.places * self.room
         self.samples = [samples[a:b].reshape(self.room, -1) for a, b in pairwise(ends)]

@@ -33,14 +33,17 @@ def held(
     outputs = tuple(operand_of(w) for w in wanted)
     spec = KernelSpec("tally", (operand or operand_of(x),), outputs, tuple(attrs.items()))
     found = run_kernel(Tally(), spec, {}, target, [x], [], threads)
-    check(found, wanted)
+    check(found, wanted, x)
     return found
 
 
-def check(found: list[np.ndarray], wanted: list[np.ndarray]) -> None:
+def check(found: list[np.ndarray], wanted: list[np.ndarray], x: np.ndarray) -> None:
+    """Sums of x may be off by what f32 rounds in sums of a few rows."""
     for n in (0, 1, 3):
         np.testing.assert_array_equal(found[n], wanted[n])
-    np.testing.assert_allclose(found[2], wanted[2], rtol=1e-12, atol=1e-12)
+    values = x.astype(np.float64)
+    largest = np.abs(values[np.isfinite(values)]).max(initial=0)
+    np.testing.assert_allclose(found[2], wanted[2], rtol=1e-5, atol=1e-5 * largest)
 
 
 @each_target
@@ -61,7 +64,9 @@ def test_results_are_what_loops_say(target: CpuTarget) -> None:
             piece = rows[4 * p : 4 * p + 4]
             assert (least[part] == piece.min(axis=0)).all()
             assert (most[part] == piece.max(axis=0)).all()
-            np.testing.assert_allclose(sums[part], piece.sum(axis=0, dtype=np.float64))
+            np.testing.assert_allclose(
+                sums[part], piece.sum(axis=0, dtype=np.float64), rtol=1e-5, atol=1e-5
+            )
         assert (sample[18 * n : 18 * n + 18] == x[n].ravel()[::6]).all()
 
 
@@ -97,6 +102,13 @@ def test_what_is_not_finite_shows_in_its_channel(target: CpuTarget, bad: float) 
 
 
 @each_target
+def test_sums_of_many_rows_are_exact_to_a_millionth(target: CpuTarget) -> None:
+    x = (100 + data((1, 3001, 5))).astype(np.float32)
+    _, _, sums, _ = held(target, x, rows=3001, every=100)
+    np.testing.assert_allclose(sums, x.sum(axis=(0, 1), dtype=np.float64), rtol=1e-6)
+
+
+@each_target
 def test_open_extents(target: CpuTarget) -> None:
     n, h, c = (extent_of(Symbol(s, 1, 64, None)) for s in "nhc")
     shape, attrs = (n, h, 3, c), {"rows": 5, "every": 7}
@@ -111,7 +123,7 @@ def test_open_extents(target: CpuTarget) -> None:
         prepared = kernel.laid_out(sizes, [x], [], 2)
         prepared.run()
         prepared.check_guards()
-        check(prepared.outputs(), TALLY.reference([x], attrs))
+        check(prepared.outputs(), TALLY.reference([x], attrs), x)
 
 
 def test_any_number_of_threads_gives_the_same_bits() -> None:
