@@ -71,6 +71,7 @@ bench: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks.kernels --precision fp32
 	$(BIN)/python -m benchmarks.kernels --precision int8
 	$(BIN)/python -m benchmarks.limits
+	$(BIN)/python -m benchmarks.calibration
 	$(BIN)/python -m benchmarks.accuracy
 	$(BIN)/python -m benchmarks.run $(BENCH)
 

@@ -46,7 +46,7 @@ MAY_MATCH_OPS: dict[str, str] = {
     "camshaft.backends.cpu.pointwise": "the tactic of pointwise",
     "camshaft.backends.cpu.pool": "tactics of pool",
     "camshaft.backends.cpu.recurrent": "the tactic of recurrent",
-    "camshaft.backends.cpu.reduce": "tactics of reduce and softmax",
+    "camshaft.backends.cpu.reduce": "tactics of reduce, softmax and tally",
     "camshaft.backends.cpu.tactics": "lists the tactics, and what their kernels take",
     "camshaft.backends.cpu.winograd": "a tactic of conv",
 }

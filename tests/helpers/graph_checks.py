@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
+
 import numpy as np
 
 from camshaft.ir.graph import Graph
@@ -29,3 +32,8 @@ def same(before: Graph, after: Graph, tolerance: float = 1e-5) -> None:
         assert got[name].dtype == y.dtype
         scale = max(1.0, float(np.max(np.abs(y), initial=0.0)))
         np.testing.assert_allclose(got[name], y, rtol=tolerance, atol=tolerance * scale)
+
+
+def interpreted(graph: Graph) -> Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]:
+    """What computes the graph by the references of its ops."""
+    return partial(interpret, graph)

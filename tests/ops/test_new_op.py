@@ -34,6 +34,7 @@ from camshaft.passes.pipeline import optimize
 from camshaft.passes.qdq.lowering import lower_quantization
 from camshaft.quant.implicit import ImplicitQuantization
 from camshaft.runtime.engine import Engine
+from graph_checks import interpreted
 
 RELU = {"expr": E.maximum(E.inp(0), E.const(0.0))}
 X = np.random.default_rng(0).standard_normal((1, 3, 6, 8)).astype(np.float32)
@@ -151,11 +152,7 @@ def quantized(graph: Graph) -> Graph:
     """The optimized graph in INT8, as far as it may be."""
     quantization = ImplicitQuantization(graph)
 
-    def run_taps(names: tuple[str, ...]) -> Any:
-        taps = tuple(graph.tensors[n] for n in names)
-        return lambda feeds: interpret(replace(graph, outputs=taps, output_names=names), feeds)
-
-    quantization.calibrate([{"x": X}], run_taps, "minmax", 100.0)
+    quantization.calibrate([{"x": X}], interpreted, "minmax", 100.0)
     return lower_quantization(quantization.quantized()[0])
 
 

@@ -45,6 +45,7 @@ from camshaft.ops import (
     RESHAPE,
     SLICE,
     SOFTMAX,
+    TALLY,
     TRANSPOSE,
 )
 from camshaft.ops.common import window_extent
@@ -149,6 +150,7 @@ USES = [
         RESAMPLE, [q(np.int64, 1, 3, 3, 2), *[TABLE[:, :1], WEIGHT[:, :1]] * 2], {"layout": "NHWC"}
     ),
     Use(IOTA, [], {"count": 7}),
+    Use(TALLY, [f(2, 5, 3, 4)], {"rows": 4, "every": 7}),
     Use(KEPT_ROWS, [np.array([[1, 0, 1], [0, 0, 1]])], {"count": 3}),
     Use(
         RAGGED_ATTENTION,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +22,13 @@ from camshaft.passes.pipeline import optimize
 from camshaft.passes.qdq.lowering import lower_quantization
 from camshaft.quant.apart.choice import choose, with_fixed_range, with_ranges_of_rows
 from camshaft.quant.apart.sample import ROWS, RowSample
-from camshaft.quant.calibration.calibrate import Run
 from camshaft.quant.deviation import worst_deviation
 from camshaft.quant.dynamic import DynamicQuantization
 from camshaft.quant.implicit import ImplicitQuantization
 from camshaft.report.build import BuildReport
 from camshaft.session import BuildSession
 from cli_models import call, call_json
+from graph_checks import interpreted
 from outlier_nets import outlier_batches, save_outlier_net
 
 ANYTHING = (-np.inf, np.inf)
@@ -114,12 +113,7 @@ def calibrated(
     """Quantization with ranges of these batches."""
     quantization = ImplicitQuantization(graph, bias_correction=False)
 
-    def run_taps(taps: tuple[str, ...]) -> Run:
-        tensors = graph.tensors
-        tapped = replace(graph, outputs=tuple(tensors[n] for n in taps), output_names=taps)
-        return lambda feeds: interpret(tapped, feeds)
-
-    quantization.calibrate(batches, run_taps, calibrator, percentile)
+    quantization.calibrate(batches, interpreted, calibrator, percentile)
     return quantization
 
 
@@ -246,12 +240,7 @@ def test_ranges_by_hand_hold_for_all_channels() -> None:
     name = next(n for n in graph.nodes if n.op.name == "conv").args[0].name
     source = quantization.plan().sources[quantization.plan().group[name]][0]
     quantization.set_by_hand({source: 512.0})
-    quantization.calibrate(
-        [{"x": rows}],
-        lambda taps: lambda f: {n: f["x"].reshape(1, 1, 16, 64) for n in taps},
-        "minmax",
-        100.0,
-    )
+    quantization.calibrate([{"x": rows}], interpreted, "minmax", 100.0)
     assert not quantization.apart
 
 

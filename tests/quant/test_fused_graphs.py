@@ -3,17 +3,15 @@ quantized are those of the same tensors in the unfused graph."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from camshaft.ir.graph import Graph
-from camshaft.ir.interpret import interpret
 from camshaft.passes.pipeline import optimize
-from camshaft.quant.calibration.calibrate import Observers, Run, observe, solve_ranges
+from camshaft.quant.calibration.calibrate import Observers, observe, solve_ranges
 from camshaft.quant.calibration.solvers import solver_named
 from camshaft.quant.placement import plan_quantization
+from graph_checks import interpreted
 from small_nets import Net
 
 
@@ -27,12 +25,6 @@ def residual_net() -> Graph:
     x = n.pool(n.concat(*parts), "max", 2, 2)
     x = n.pool(n.relu(n.bn(n.conv(x, 8))), "avg", 2, 2)
     return n.done(n.conv(x, 5))
-
-
-def run_of(graph: Graph, names: tuple[str, ...]) -> Run:
-    tensors = tuple(graph.tensors[n] for n in names)
-    tapped = replace(graph, outputs=tensors, output_names=names)
-    return lambda feeds: interpret(tapped, feeds)
 
 
 @pytest.mark.parametrize("calibrator", ["entropy", "entropy2", "minmax", "percentile", "mse"])
@@ -49,7 +41,7 @@ def test_ranges_before_and_after_fusion_are_equal(calibrator: str) -> None:
     ranges = []
     for graph in (fused, unfused):
         watched = Observers.of(plan.observed, [])
-        observe(graph, batches, watched, run_of(graph, watched.taps(graph)))
+        observe(graph, batches, watched, interpreted)
         ranges.append(solve_ranges(watched.observers, plan, solver_named(calibrator)))
     for name, interval in ranges[0].items():
         widest = max(map(abs, interval))

@@ -94,15 +94,27 @@ def test_large_arrays_count_like_small_ones():
     assert whole.counts.sum() == whole.count == values.size
 
 
-def test_channel_sums_ride_along_and_are_added_once_where_bins_widen():
-    rng = np.random.default_rng(1)
-    batches = [rng.standard_normal((2, 5, 7, 3)).astype(np.float32) * s for s in (1, 9, 0.1)]
-    observer, sums = Observer("x"), np.zeros(3)
-    for batch in batches:  # the second one needs wider bins, so it is looked at twice
-        observer.update(batch, sums=sums)
-    want = np.concatenate(batches).sum(axis=(0, 1, 2), dtype=np.float64)
-    np.testing.assert_allclose(sums, want, rtol=1e-13)
-    assert state(observer) == state(observed(np.concatenate(batches)))
+def test_a_sample_counts_for_the_values_that_it_stands_for():
+    values = np.random.default_rng(1).standard_normal(3000).astype(np.float32)
+    few, rest = Observer("few"), observed(np.linspace(-1, 1, 500))
+    few.weight = 3
+    few.take(float(values.min()), float(values.max()), values[::3].copy())
+    both = Observer.merged("both", [few, rest])
+    assert (few.count, both.count) == (1000, 3500)
+    repeated = observed(np.concatenate([np.repeat(values[::3], 3), np.linspace(-1, 1, 500)]))
+    inner = slice(ZERO - 1000, ZERO + 1000)
+    assert both.amax == np.abs(values).max() > repeated.amax or both.width == repeated.width
+    np.testing.assert_array_equal(both.counts[inner], repeated.counts[inner])
+
+
+def test_extremes_that_a_sample_lacks_are_counted_once():
+    seen = Observer("x")
+    seen.take(-3.0, 5.0, np.float32([0.5, -0.25, 1.0]))
+    below, above = seen.sides()
+    assert (seen.minimum, seen.maximum, seen.count) == (-3.0, 5.0, 3)
+    assert below[-1] == above[-1] == seen.magnitudes()[-1] == 1
+    assert seen.magnitudes().size == int(5.0 / seen.width) + 1
+    assert seen.counts.sum() == 3
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

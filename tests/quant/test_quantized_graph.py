@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pytest
@@ -18,8 +17,8 @@ from camshaft.ir.types import TensorType, f32, u8
 from camshaft.ops import CONCAT, CONV, POINTWISE, POOL
 from camshaft.passes.pipeline import optimize
 from camshaft.passes.qdq.lowering import lower_quantization
-from camshaft.quant.calibration.calibrate import Run
 from camshaft.quant.implicit import ImplicitQuantization
+from graph_checks import interpreted
 
 ADD = {"expr": E.add(E.inp(0), E.inp(1))}
 RELU = {"expr": E.maximum(E.inp(0), E.const(0.0))}
@@ -63,19 +62,9 @@ def batches(count: int = 4) -> Iterator[dict[str, np.ndarray]]:
         yield {"x": rng.standard_normal((1, 8, 9, 9)).astype(np.float32)}
 
 
-def taps_of(graph: Graph) -> object:
-    def run_taps(names: Sequence[str]) -> Run:
-        tapped = replace(
-            graph, outputs=tuple(graph.tensors[n] for n in names), output_names=tuple(names)
-        )
-        return lambda feeds: interpret(tapped, feeds)
-
-    return run_taps
-
-
 def quantization(graph: Graph, **options: object) -> ImplicitQuantization:
     q = ImplicitQuantization(graph, **options)  # type: ignore[arg-type]
-    q.calibrate(batches(), taps_of(graph), "minmax", 99.99)  # type: ignore[arg-type]
+    q.calibrate(batches(), interpreted, "minmax", 99.99)  # type: ignore[arg-type]
     return q
 
 
@@ -226,7 +215,7 @@ def test_noise_reduction_leaves_what_lies_behind_the_last_convolution_in_float()
     assert quantized() >= {"a", "last"}
     assert quantized(noise_reduction=False) >= {"last", "tail", "end"}
     asked = ImplicitQuantization(graph, {"last": "int8"})
-    asked.calibrate(batches(), taps_of(graph), "minmax", 99.99)  # type: ignore[arg-type]
+    asked.calibrate(batches(), interpreted, "minmax", 99.99)  # type: ignore[arg-type]
     low = lower_quantization(asked.quantized()[0])
     assert precisions(low)["last"] == "u8"
     (conv,) = (c for c in low.nodes if c.op is CONV and "last" in c.origin)
@@ -278,4 +267,4 @@ def test_bad_batches_are_named(bad: list, message: str) -> None:
     graph = optimize(inception())
     q = ImplicitQuantization(graph)
     with pytest.raises(CalibrationError, match=message):
-        q.calibrate(bad, taps_of(graph), "minmax", 99.99)  # type: ignore[arg-type]
+        q.calibrate(bad, interpreted, "minmax", 99.99)  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ turns the winner into an engine.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from time import perf_counter
 
@@ -53,6 +53,16 @@ class Tuned:
             spent = HOST_STEP_US if choice is None else choice.time_us
             times[task.origin] = times.get(task.origin, 0.0) + spent
         return times
+
+    def with_kernels_of(self, other: Tuned) -> Tuned:
+        """The same graph, where tasks that `other` has as well have its kernels."""
+        pairs = zip(other.tasks, other.choices, strict=True)
+        known = {task.spec.key(): choice for task, choice in pairs if task.spec is not None}
+        choices = (
+            own if task.spec is None else known.get(task.spec.key(), own)
+            for task, own in zip(self.tasks, self.choices, strict=True)
+        )
+        return replace(self, choices=tuple(choices))
 
     @property
     def host_steps(self) -> list[str]:

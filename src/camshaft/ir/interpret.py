@@ -105,7 +105,9 @@ def _said_by(t: Tensor, feeds: Mapping[str, np.ndarray]) -> list[tuple[Extent, i
     if t.kept is not None:
         shapes = {name: x.shape for name, x in feeds.items()}
         found.append((extent_of(t.kept.symbol), t.kept.count(array, shapes)))
-    return found + list(zip(t.values, array.reshape(-1).tolist(), strict=False))
+    if t.values:  # other arrays may be large
+        found += zip(t.values, array.reshape(-1).tolist(), strict=False)
+    return found
 
 
 def _arrays(graph: Graph, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ import llvmlite
 from camshaft.backends.base import Backend
 from camshaft.backends.cpu.compile import CpuCompiler
 from camshaft.backends.cpu.processor import host_processor, host_target, missing_features
-from camshaft.backends.cpu.reduce.statistics import Statistics
+from camshaft.backends.cpu.reduce.histogram import Histogram
 from camshaft.backends.cpu.set_shape import set_shape_source
 from camshaft.backends.cpu.tactics import PREFERENCES, TACTICS
 from camshaft.backends.cpu.target import TARGETS, CpuTarget, target_named
@@ -72,5 +72,5 @@ def identity_of(target: CpuTarget) -> str:
 
 
 def histogram_kernel(target: CpuTarget) -> HistogramKernel:
-    """The kernel that calibration runs over tensors, as code generated for `target`."""
-    return Statistics(target, LENGTH, ZERO)
+    """The kernel that calibration counts values with, as code generated for `target`."""
+    return Histogram(target, LENGTH, ZERO)

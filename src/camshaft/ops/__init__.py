@@ -37,7 +37,7 @@ from camshaft.ops.nbits import MATMUL_NBITS
 from camshaft.ops.pooling import POOL, RESAMPLE
 from camshaft.ops.quantize import DEQUANTIZE, QUANTIZE
 from camshaft.ops.recurrent import RECURRENT
-from camshaft.ops.rowwise import REDUCE, SOFTMAX
+from camshaft.ops.rowwise import REDUCE, SOFTMAX, TALLY
 from camshaft.ops.shapes import IOTA, KEPT_ROWS
 
 ALL_OPS = (
@@ -85,5 +85,6 @@ __all__ = [
     "RESHAPE",
     "SLICE",
     "SOFTMAX",
+    "TALLY",
     "TRANSPOSE",
 ]

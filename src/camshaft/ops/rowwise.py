@@ -1,8 +1,9 @@
-"""Reductions and softmax."""
+"""Reductions, softmax, and what calibration counts of a tensor."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,9 @@ import numpy as np
 from camshaft.errors import ModelError
 from camshaft.ir import expr as E
 from camshaft.ir.extents import known
+from camshaft.ir.extents.extent import Extent, ceil_div
 from camshaft.ir.op import Attr, Attribute, OpDef, Perm, Reordering, Role, Rounding, Types
-from camshaft.ir.types import DType, TensorType, dtype_of
+from camshaft.ir.types import DType, Shape, TensorType, dtype_of, f32, f64
 from camshaft.ops.common import (
     EPILOGUE,
     IDENTITY,
@@ -144,4 +146,54 @@ SOFTMAX = OpDef(
     value_range=lambda operands, attrs: None if attrs["log"] else (0.0, 1.0),
 )
 
-OPS = (REDUCE, SOFTMAX)
+
+def tally_extents(shape: Shape, attrs: Attrs) -> tuple[Extent, Extent]:
+    """Of a tally of x[shape]: pieces of each image, and values that are sampled of it."""
+    rows: Extent = prod(shape[1:-1])
+    return ceil_div(rows, attrs["rows"]), ceil_div(rows * shape[-1], attrs["every"])
+
+
+def _tally_infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorType]:
+    shape = types[0].shape
+    if len(shape) < 2:
+        raise ModelError(f"{types[0]} has no images with channels, which a tally is of")
+    if attrs["rows"] < 1 or attrs["every"] < 1:
+        raise ModelError(
+            f"a tally has pieces of {attrs['rows']} rows, and samples {attrs['every']}"
+        )
+    pieces, sampled = tally_extents(shape, attrs)
+    count, values = shape[0] * pieces * shape[-1], shape[0] * sampled
+    return [TensorType(f32, (count,))] * 2 + [TensorType(f64, (count,)), TensorType(f32, (values,))]
+
+
+def _tally_reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndarray]:
+    with np.errstate(over="ignore", invalid="ignore"):
+        x = arrays[0].astype(np.float32)
+        images = x.reshape(len(x), prod(x.shape[1:-1]), x.shape[-1])
+        starts = np.arange(0, images.shape[1], attrs["rows"])
+        sums = np.add.reduceat(images, starts, axis=1, dtype=np.float64)
+        least, most = (
+            np.where(np.isfinite(sums), f.reduceat(images, starts, axis=1), np.float32(np.nan))
+            for f in (np.fmin, np.fmax)
+        )
+    sample = images.reshape(len(images), -1)[:, :: attrs["every"]]
+    return [least.reshape(-1), most.reshape(-1), sums.reshape(-1), sample.reshape(-1)]
+
+
+TALLY = OpDef(
+    "tally",
+    "What calibration counts of x [N, ..., C], where it lies: for each piece of some rows of an image the least, the most "
+    "(f32) and the sum (f64) of each channel, all [N * pieces * C]; extremes are NaN where the sum is not finite, which kernels make of sums "
+    "of a few rows in f32.  Then values at equal distances in each image, f32.",
+    _tally_infer,
+    _tally_reference,
+    {
+        "rows": Attribute("how many rows [C] of an image make a piece"),
+        "every": Attribute("of how many neighbouring values of an image one is sampled, the first"),
+    },
+    "rowwise",
+    folds=False,
+    statistic=lambda types, output, attrs: True,
+)
+
+OPS = (REDUCE, SOFTMAX, TALLY)

@@ -34,6 +34,7 @@ from camshaft.passes.half import HALF_PRECISIONS
 from camshaft.passes.qdq.few_bits import with_bytes
 from camshaft.passes.qdq.lowering import is_quantized, lower_quantization
 from camshaft.passes.qdq.simulate import simulated
+from camshaft.precision.calibrating import float_runs
 from camshaft.precision.constraints import asked_of_layers, remarks
 from camshaft.precision.few_bits import few_bits, refuse_rounding
 from camshaft.precision.given import Given
@@ -41,7 +42,6 @@ from camshaft.precision.output_types import with_types_stored
 from camshaft.precision.variants import float_variants
 from camshaft.quant.apart.products import carried
 from camshaft.quant.apart.sample import RowSample
-from camshaft.quant.calibration.calibrate import Run
 from camshaft.quant.calibration.magnitudes import largest_activations
 from camshaft.quant.deviation import Feeds, worst_deviation
 from camshaft.quant.dynamic import DynamicQuantization
@@ -147,7 +147,7 @@ class PrecisionSearch:
             return largest_activations(
                 graph,
                 self.calibration,
-                lambda taps: self._tapped(graph, taps),
+                float_runs(graph, self.builder, self.quick(), self.stage),
                 self._step,
                 histogram_kernel(self.builder.backend.target),
             )
@@ -356,11 +356,12 @@ class PrecisionSearch:
         if self.calibration is not None:
             quantization.calibrate(
                 self.calibration,
-                lambda taps: self._tapped(quantization.graph, taps),
+                float_runs(quantization.graph, self.builder, self.quick(), self.stage),
                 config.calibrator,
                 config.percentile,
                 self._step,
                 histogram_kernel(self.builder.backend.target),
+                config.threads,
             )
             self._seen = quantization.seen.batches
             self._choose_ranges(quantization)
@@ -381,23 +382,6 @@ class PrecisionSearch:
             lambda: probe.noise(simulated(quantization.quantized()[0])),
             self.config.percentile,
         )
-
-    def _tapped(self, graph: Graph, taps: tuple[str, ...]) -> Run:
-        """A compiled float engine that shows the tensors `taps`; open extents may have any size."""
-        tensors = graph.tensors
-        tapped = replace(graph, outputs=tuple(tensors[n] for n in taps), output_names=taps)
-        quick = self.quick()
-        engine = quick.finish(quick.tune(tapped), quick.backend.fingerprint)
-        context = engine.create_context(self.config.threads, check_finite=False)
-        if engine.symbols:
-            return context.run
-        seen = {n: np.empty(tensors[n].type.static, tensors[n].type.dtype.numpy) for n in taps}
-
-        def run(feeds: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-            context.run_into(feeds, seen)
-            return seen
-
-        return run
 
 
 def _with_noise(reasons: Mapping[str, str], noisy: Mapping[str, str]) -> dict[str, str]:

@@ -17,18 +17,20 @@ MOST_BYTES = 64 << 20
 class Seen:
     """The first of many batches, kept.
 
-    batches: those, in order.
+    batches: those, in order.  nbytes: of all of them.
     """
 
     def __init__(self) -> None:
         self.batches: list[dict[str, np.ndarray]] = []
-        self._bytes = 0
+        self.nbytes = 0
 
-    def add(self, batch: Feeds) -> None:
-        """Keep one more, unless there are enough."""
-        if len(self.batches) < MOST_KEPT and self._bytes < MOST_BYTES:
-            self.batches.append({n: np.array(a) for n, a in batch.items()})
-            self._bytes += sum(a.nbytes for a in batch.values())
+    def add(self, batch: Feeds) -> bool:
+        """Keep one more, unless there are enough; whether it is kept."""
+        if len(self.batches) >= MOST_KEPT or self.nbytes >= MOST_BYTES:
+            return False
+        self.batches.append({n: np.array(a) for n, a in batch.items()})
+        self.nbytes += sum(a.nbytes for a in batch.values())
+        return True
 
 
 def worst_deviation(wanted: Sequence[Feeds], got: Sequence[Feeds]) -> float:

@@ -19,8 +19,11 @@ from camshaft.quant.apart.products import choices, is_carried, sampled
 from camshaft.quant.apart.sample import RowSample
 from camshaft.quant.calibration.cache import Range, dynamic_ranges, read_cache, write_cache
 from camshaft.quant.calibration.calibrate import (
+    FEW,
     Observers,
     Run,
+    Runs,
+    Whole,
     observe,
     quantization_params,
     solve_ranges,
@@ -47,8 +50,6 @@ from camshaft.quant.scheme import QuantParams, params_from_range
 Batches = Iterable[Mapping[str, np.ndarray]]
 
 
-FEW = 16
-"""Batches that say how far rounding shifts means."""
 HELD_BACK = 4
 """Batches by which no weights are rounded, so that they tell whether that helped."""
 
@@ -118,28 +119,32 @@ class ImplicitQuantization:
     def calibrate(
         self,
         batches: Batches,
-        run_taps: Callable[[tuple[str, ...]], Run],
+        run: Runs,
         calibrator: str,
         percentile: float,
         progress: Callable[[int], None] | None = None,
         histogram: HistogramKernel = numpy_histogram,
+        threads: int = 1,
     ) -> None:
         """Ranges and means from data.
 
-        run_taps: names of tensors -> a function that computes them.  histogram: counts the values.
+        run: computes graphs.  histogram: counts the values.  threads: how many count.
         """
-        plan = self.plan()
-        convs = [n for n in self.graph.nodes if n.outputs[0].name in plan.convs]
-        readers = sampled(convs)
-        scaled = equalizable(self.graph, plan)
-        watched = Observers.of(plan.observed, self._corrected(convs), readers, scaled)
-        run = run_taps(watched.taps(self.graph))
-        observe(self.graph, batches, watched, run, progress, histogram, self.seen)
+        watched, readers = self.watched()
+        observe(self.graph, batches, watched, run, progress, histogram, self.seen, threads)
         self.means = {name: seen.mean for name, seen in watched.means.items()}
         self.magnitudes = largest_of(watched.observers)
         self.samples = watched.rows
-        self._watched, self._run, self._readers = watched, run, readers
+        self._watched, self._readers = watched, readers
+        self._run = Whole(self.graph, watched.names, run)
         self.solve(*solvers_named(calibrator, percentile))
+
+    def watched(self) -> tuple[Observers, Mapping[str, Sequence[Node]]]:
+        """What calibration looks at, nothing seen yet, and what reads the rows among it."""
+        plan = self.plan()
+        convs = [n for n in self.graph.nodes if n.outputs[0].name in plan.convs]
+        readers, scaled = sampled(convs), equalizable(self.graph, plan)
+        return Observers.of(plan.observed, self._corrected(convs), readers, scaled), readers
 
     def solve(
         self, images: Solver, rows: Solver, others: Mapping[str, Solver] | None = None
@@ -282,7 +287,7 @@ class ImplicitQuantization:
             for scaled in [self.equalized.get(n.args[0].name)]
         }
         for batch in batches:
-            values = {**batch, **self._run(batch)}
+            values = self._run(batch)
             for n in nodes:
                 seen[n.output.name].add(values[n.args[0].name])
         old: list[tuple[Tensor, Equalized | None, np.ndarray]] = []

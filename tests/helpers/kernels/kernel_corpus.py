@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from camshaft.ir.types import (
     boolean,
     f16,
     f32,
+    f64,
     i8,
     i32,
     i64,
@@ -53,6 +55,7 @@ def specs() -> dict[str, KernelSpec]:
         _few_bits,
         _attention,
         _ragged,
+        _tallies,
         _recurrent,
         _pools,
         _reductions,
@@ -304,6 +307,20 @@ def _ragged() -> Iterator[tuple[str, KernelSpec]]:
         attrs = {"count": 9, "places": (0,), "ones": True}
         spec = KernelSpec("kept_rows", (_dense(dtype, 3, 5),), outputs, tuple(attrs.items()))
         yield f"kept_rows/{dtype}", spec
+
+
+def _tallies() -> Iterator[tuple[str, KernelSpec]]:
+    for dtype, shape, every in [
+        (f32, (1, 9, 9, 40), 1),
+        (f32, (2, 9, 9, 24), 7),
+        (bf16, (3, 5), 2),
+    ]:
+        images, count = shape[0], shape[0] * shape[-1] * (1 if len(shape) == 2 else 4)
+        sampled = images * -(-prod(shape[1:]) // every)
+        outputs = [_dense(d, n) for d, n in ((f32, count), (f32, count), (f64, count))]
+        attrs = (("every", every), ("rows", 25))
+        results = (*outputs, _dense(f32, sampled))
+        yield f"tally/{shape}", KernelSpec("tally", (_dense(dtype, *shape),), results, attrs)
 
 
 def _recurrent() -> Iterator[tuple[str, KernelSpec]]:

@@ -32,6 +32,7 @@ from camshaft.backends.cpu.pool.window import PoolWindow
 from camshaft.backends.cpu.recurrent.tactic import Recurrent
 from camshaft.backends.cpu.reduce.softmax import Softmax
 from camshaft.backends.cpu.reduce.tactic import Reduce
+from camshaft.backends.cpu.reduce.tally import Tally
 from camshaft.backends.cpu.winograd.tactic import Winograd
 from camshaft.ir.types import TensorType, i8, u8
 
@@ -56,6 +57,7 @@ TACTICS: tuple[Tactic[Any], ...] = (
     Reduce(),
     Resample(),
     Softmax(),
+    Tally(),
     Pad(),
     Gather(),
     Iota(),
@@ -68,6 +70,7 @@ STRIDED: Mapping[str, Callable[[int, TensorType], bool]] = {
     "conv": takes_any_strides,
     "matmul": lambda operand, type: operand == 1 and type.dtype in (i8, u8),
     "pointwise": lambda operand, type: True,
+    "tally": lambda operand, type: True,
 }
 """Op -> (operand, its type) -> whether its kernels read that operand through any strides."""
 

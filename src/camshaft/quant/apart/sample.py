@@ -1,7 +1,7 @@
 """What calibration keeps of the rows that a product reads: extremes of each channel, and some rows.
 
-Like an `Observer`'s, the state depends on the multiset of rows alone, not on batches or their order: kept are
-the rows with the smallest hashes, of those that differ.
+The rows are of the first batches (`quant.calibration.calibrate.FEW`), the extremes of all.  Like an `Observer`'s, the state depends on
+the multiset of rows alone, not on batches or their order: kept are the rows with the smallest hashes, of those that differ.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def _hashes(rows: np.ndarray) -> np.ndarray:
 
 
 class RowSample:
-    """Rows [.., K] of one tensor over all calibration data.
+    """Rows [.., K] of one tensor.
 
     name: the tensor's name.
     rows: float32 [R, K], R at most ROWS, in the order of their hashes.
@@ -43,7 +43,7 @@ class RowSample:
         new = np.asarray(values, np.float32).reshape(-1, values.shape[-1])
         if not new.size:
             return
-        self._extremes.update(new)
+        self.widen(new.min(axis=0), new.max(axis=0))
         hashes = _hashes(new)
         if self.rows is not None and self._hashes is not None:
             hashes = np.concatenate([self._hashes, hashes])
@@ -51,6 +51,10 @@ class RowSample:
         _, first = np.unique(hashes, return_index=True)
         kept = first[:ROWS]
         self.rows, self._hashes = new[kept], hashes[kept]
+
+    def widen(self, least: np.ndarray, most: np.ndarray) -> None:
+        """Take in extremes of channels, float32 [K] each, of rows that are not shown."""
+        self._extremes.add(least, most)
 
     @property
     def extremes(self) -> tuple[np.ndarray, np.ndarray]:

@@ -6,8 +6,9 @@ what was set by hand.  Data also give the channel means for bias correction (`qu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 
 import numpy as np
 
@@ -19,14 +20,19 @@ from camshaft.quant.apart.sample import RowSample
 from camshaft.quant.calibration.cache import Range, amax_of
 from camshaft.quant.calibration.observers import HistogramKernel, Observer, numpy_histogram
 from camshaft.quant.calibration.solvers import Solver
+from camshaft.quant.calibration.tally import Channels, Tallies, images_of, with_tallies
 from camshaft.quant.channels.bias import ChannelMeans
 from camshaft.quant.channels.extremes import ChannelExtremes
-from camshaft.quant.deviation import Seen
+from camshaft.quant.deviation import MOST_BYTES, MOST_KEPT, Seen
 from camshaft.quant.placement import QuantizationPlan
 from camshaft.quant.scheme import QuantParams, params_from_range
 
 Run = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
-"""One batch in; the watched tensors out, by name."""
+"""One batch in; outputs of a graph out, by name, which the next call may overwrite."""
+Runs = Callable[[Graph], Run]
+"""A graph -> what computes it."""
+FEW = 16
+"""Batches that are looked at tensor by tensor: rows of products, and how far rounding shifts means."""
 
 
 def check_batch(graph: Graph, batch: object, number: int) -> dict[str, np.ndarray]:
@@ -94,7 +100,7 @@ class Observers:
     A tensor may be in any of them.
     """
 
-    observers: Mapping[str, Observer]
+    observers: dict[str, Observer]
     means: Mapping[str, ChannelMeans]
     rows: Mapping[str, RowSample] = field(default_factory=dict)
     extremes: Mapping[str, ChannelExtremes] = field(default_factory=dict)
@@ -119,40 +125,31 @@ class Observers:
         """All tensors, in a fixed order."""
         return tuple(dict.fromkeys((*self.observers, *self.means, *self.rows, *self.extremes)))
 
-    def taps(self, graph: Graph) -> tuple[str, ...]:
-        """The watched tensors that must be computed: all but inputs of the graph."""
-        given = {t.name for t in graph.inputs}
-        return tuple(n for n in self.names if n not in given)
-
-    def update(
-        self, values: Mapping[str, np.ndarray], histogram: HistogramKernel = numpy_histogram
-    ) -> None:
-        """Take in the watched tensors of one batch."""
-        for name in self.names:
-            observer, means = self.observers.get(name), self.means.get(name)
-            sums = None if means is None else means.sums_for(values[name])
-            if observer is not None:
-                observer.update(values[name], histogram, sums)
-            elif sums is not None:
-                histogram(np.ascontiguousarray(values[name], np.float32), 1.0, None, sums)
-            if name in self.rows:
-                self.rows[name].update(values[name])
+    def take(self, found: Mapping[str, Channels]) -> None:
+        """Take in what was found of channels."""
+        for name, channels in found.items():
+            if name in self.means:
+                self.means[name].add(channels.sums, channels.vectors)
             if name in self.extremes:
-                self.extremes[name].update(values[name])
+                self.extremes[name].add(channels.least, channels.most)
+            if name in self.rows:
+                self.rows[name].widen(channels.least, channels.most)
 
 
 def observe(
     graph: Graph,
     batches: Iterable[Mapping[str, np.ndarray]],
     watched: Observers,
-    run: Run,
+    run: Runs,
     progress: Callable[[int], None] | None = None,
     histogram: HistogramKernel = numpy_histogram,
     kept: Seen | None = None,
+    threads: int = 1,
 ) -> None:
     """Show all batches to `watched`, and to `kept`.
 
-    run: computes `watched.taps(graph)`; what it returns may be overwritten by its next call.
+    The first batches are read before they are run, so that it is known whether there are few.
+    run: computes graphs: one with tallies, and on the first batches one of rows.  threads: how many count.
     CalibrationError when there is no batch, or one does not fit.
     """
     if isinstance(batches, Mapping | str | bytes | np.ndarray) or not isinstance(batches, Iterable):
@@ -160,16 +157,79 @@ def observe(
             f"calibration is {_described(batches)}, must be an iterable of batches, each a "
             "dictionary {input name: array}; put a single batch into a list"
         )
-    number = 0
-    for number, batch in enumerate(batches, 1):
-        arrays = check_batch(graph, batch, number - 1)
-        if kept is not None:
-            kept.add(arrays)
-        watched.update({**arrays, **run(arrays)}, histogram)
+    checked = (check_batch(graph, batch, number) for number, batch in enumerate(batches))
+    first = Seen() if kept is None else kept
+    beyond = list(islice((arrays for arrays in checked if not first.add(arrays)), 1))
+    if not first.batches:
+        raise CalibrationError("calibration got no batch: the iterable is empty (or used up)")
+    images = sum(images_of(graph, arrays) for arrays in first.batches)
+    few = not beyond and images <= MOST_KEPT and first.nbytes <= MOST_BYTES
+    counting = Counting(graph, watched, run, histogram, threads, images if few else None)
+    rows = Whole(graph, tuple(watched.rows), run)
+    for number, arrays in enumerate(chain(first.batches, beyond, checked), 1):
+        counting.add(arrays)
+        if number <= FEW and watched.rows:
+            values = rows(arrays)
+            for name, sample in watched.rows.items():
+                sample.update(values[name])
         if progress:
             progress(number)
-    if number == 0:
-        raise CalibrationError("calibration got no batch: the iterable is empty (or used up)")
+    counting.finish()
+
+
+class Counting:
+    """The pass over all batches: runs the graph with tallies."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        watched: Observers,
+        run: Runs,
+        histogram: HistogramKernel = numpy_histogram,
+        threads: int = 1,
+        images: int | None = None,
+    ) -> None:
+        """run: computes graphs.  threads: how many count.  images: how many all batches hold, None for many."""
+        self._graph, self._watched, self._make = graph, watched, run
+        self._tallied, counted = with_tallies(graph, watched.names, watched.observers, images)
+        wanted = {*watched.means, *watched.extremes, *watched.rows}
+        self._tallies = Tallies(counted, watched.observers, wanted, histogram, threads)
+        self._counts = bool(counted)
+        self._run: Run | None = None
+
+    def add(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Take in one batch.  CalibrationError where a tensor is not finite, in it or in one before."""
+        if not self._counts:
+            return
+        if self._run is None:
+            self._run = self._make(self._tallied)
+        self._tallies.add(self._run(arrays), sizes_of(self._graph, arrays))
+
+    def finish(self) -> None:
+        """Let `watched` know all.  Errors as `add`."""
+        self._tallies.finish()
+        self._watched.take(self._tallies.channels)
+
+
+class Whole:
+    """Computes whole tensors of a graph, among them inputs; for few batches, since they leave the engine.
+
+    The engine is made when it is first asked for.
+    """
+
+    def __init__(self, graph: Graph, names: Sequence[str], run: Runs) -> None:
+        self._graph, self._names, self._make = graph, names, run
+        self._run: Run | None = None
+
+    def __call__(self, feeds: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """The tensors of one batch, with its inputs; the next call may overwrite them."""
+        if self._run is None:
+            given = {t.name for t in self._graph.inputs}
+            names = tuple(n for n in self._names if n not in given)
+            outputs = tuple(self._graph.tensors[n] for n in names)
+            tapped = replace(self._graph, outputs=outputs, output_names=names)
+            self._run = self._make(tapped) if names else lambda feeds: {}
+        return {**feeds, **self._run(feeds)}
 
 
 def solve_ranges(

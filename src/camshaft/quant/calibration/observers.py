@@ -34,22 +34,15 @@ LENGTH = 2 * BINS - 1
 
 
 class HistogramKernel(Protocol):
-    """Takes extremes, histogram and sums of values: NumPy (`numpy_histogram`), or generated code,
-    with the same results."""
+    """Counts values: NumPy (`numpy_histogram`), or generated code, with the same results."""
 
     def __call__(
-        self,
-        values: np.ndarray,
-        inverse_width: float,
-        counts: np.ndarray | None,
-        sums: np.ndarray | None,
-    ) -> tuple[float, float]:
-        """The extremes of `values`, NaN if one is NaN; without `counts` the result is unspecified.
+        self, values: np.ndarray, inverse_width: float, counts: np.ndarray, low: float, high: float
+    ) -> None:
+        """Count every value at ZERO + trunc(x * inverse_width).
 
-        values: float32, C-contiguous, not empty; [..., C] where sums is given.
-        counts: int64 [LENGTH]; every value is counted at ZERO + trunc(x * inverse_width) if all of
-            them fall into a bin, else the counts stay as they are.
-        sums: float64 [C]; the sum over all other axes is added.
+        values: float32, C-contiguous.  counts: int64 [LENGTH], added to.
+        low, high: numbers in bins, with all values between them; ValueError if they are in none.
         """
         ...
 
@@ -62,27 +55,14 @@ _CHUNK = 1 << 16
 
 
 def numpy_histogram(
-    values: np.ndarray,
-    inverse_width: float,
-    counts: np.ndarray | None,
-    sums: np.ndarray | None,
-) -> tuple[float, float]:
+    values: np.ndarray, inverse_width: float, counts: np.ndarray, low: float, high: float
+) -> None:
     """`HistogramKernel` in NumPy: what generated code is tested against."""
-    if sums is not None:
-        sums += values.reshape(-1, sums.size).sum(axis=0, dtype=np.float64)
     flat = values.reshape(-1)
-    minimum, maximum = float(flat.min()), float(flat.max())
-    if counts is not None and _fits(minimum, maximum, inverse_width):
-        for start in range(0, flat.size, _CHUNK):
-            index = (flat[start : start + _CHUNK] * np.float32(inverse_width)).astype(np.intp)
-            index += ZERO
-            counts += np.bincount(index, minlength=LENGTH)
-    return minimum, maximum
-
-
-def _fits(minimum: float, maximum: float, inverse_width: float) -> bool:
-    """Whether values between these extremes fall into bins; never for NaN."""
-    return max(-minimum, maximum) * inverse_width < BINS
+    for start in range(0, flat.size, _CHUNK):
+        index = (flat[start : start + _CHUNK] * np.float32(inverse_width)).astype(np.intp)
+        index += ZERO
+        counts += np.bincount(index, minlength=LENGTH)
 
 
 def _exponent_for(amax: float) -> int:
@@ -103,18 +83,25 @@ def _coarsened(counts: np.ndarray, doublings: int) -> np.ndarray:
     return result
 
 
+def _with_end(counts: np.ndarray) -> np.ndarray:
+    """The counts, with one at least in the last bin: that of an extreme, which was seen if not counted."""
+    counts[-1:] = np.maximum(counts[-1:], 1)
+    return counts
+
+
 class Observer:
     """Extremes, number of values and histogram of one tensor over all calibration data.
 
     name: the tensor's name, for error messages.
-    count: values seen.  minimum, maximum: the extremes, exact float32 values as Python floats
-    (+inf and -inf while nothing has been seen).
+    count: values counted.  weight: how many of the tensor each of them stands for, where a sample was counted.
+    minimum, maximum: the extremes of all, exact float32 values as Python floats (+inf and -inf while nothing has been seen).
     """
 
-    __slots__ = ("_counts", "_exponent", "count", "maximum", "minimum", "name")
+    __slots__ = ("_counts", "_exponent", "count", "maximum", "minimum", "name", "weight")
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.weight = 1
         self.count = 0
         self.minimum = math.inf
         self.maximum = -math.inf
@@ -143,35 +130,36 @@ class Observer:
 
     # --- filling ----------------------------------------------------------------------------
 
-    def update(
-        self,
-        values: np.ndarray,
-        histogram: HistogramKernel = numpy_histogram,
-        sums: np.ndarray | None = None,
-    ) -> None:
+    def update(self, values: np.ndarray, histogram: HistogramKernel = numpy_histogram) -> None:
         """Count every element of `values` (any shape; real numbers, taken as float32).
 
-        sums: float64 [C], to which the values [..., C] are added but for the last axis, since both
-        together take one pass over memory.
         CalibrationError if a value is not finite or the array does not hold numbers; the observer is
-        then left as it was, `sums` is not.
+        then left as it was.
         """
         values = self._as_float32(values)
-        if values.size == 0:
-            return
-        inverse = math.ldexp(1.0, -self._exponent)
-        minimum, maximum = histogram(values, inverse, self._counts, sums)
-        counted = _fits(minimum, maximum, inverse)
-        self._extend(minimum, maximum, values.size)
-        if not counted:  # in wider bins all of them find a place
-            histogram(values, math.ldexp(1.0, -self._exponent), self._counts, None)
+        if values.size:
+            self.take(float(values.min()), float(values.max()), values, histogram)
+
+    def take(
+        self,
+        minimum: float,
+        maximum: float,
+        sample: np.ndarray,
+        histogram: HistogramKernel = numpy_histogram,
+    ) -> None:
+        """Count a sample of values with these extremes; all its elements, float32, contiguous, lie between them.
+
+        CalibrationError if an extreme is not finite; the observer is then left as it was.
+        """
+        self._extend(minimum, maximum, sample.size)
+        histogram(sample, math.ldexp(1.0, -self._exponent), self._counts, minimum, maximum)
 
     def merge(self, other: Observer) -> None:
-        """Take in everything `other` has seen; `other` is left as it was."""
+        """Take in everything `other` has seen, as often as it stands for; `other` is left as it was."""
         if other.count == 0:
             return
-        self._extend(other.minimum, other.maximum, other.count)
-        self._counts += _coarsened(other._counts, self._exponent - other._exponent)
+        self._extend(other.minimum, other.maximum, other.count * other.weight)
+        self._counts += other.weight * _coarsened(other._counts, self._exponent - other._exponent)
 
     @staticmethod
     def merged(name: str, parts: Iterable[Observer]) -> Observer:
@@ -215,20 +203,22 @@ class Observer:
         """Histogram of |x|, int64 [n], bin k counting [k*width, (k+1)*width).
 
         It ends with the bin that holds the largest value, so 2048 < n <= 4096 (less only for
-        tensors that are zero or under 2^-114).
+        tensors that are zero or under 2^-114), and that bin is not empty, also where a sample lacked it.
         """
         counts = self._counts[ZERO:].copy()
         counts[1:] += self._counts[:ZERO][::-1]
-        return counts[: int(self.amax / self.width) + 1]
+        counts = counts[: int(self.amax / self.width) + 1]
+        return _with_end(counts) if self.count else counts
 
     def sides(self) -> tuple[np.ndarray, np.ndarray]:
-        """Histograms of the magnitudes of (x < 0, x > 0), int64, each ending with its extreme.
+        """Histograms of the magnitudes of (x < 0, x > 0), int64, each ending with its extreme, which counts once if a sample lacked it.
 
         Without the bin around zero, which says nothing of a range: entry k counts magnitudes in
         [(k+1)*width, (k+2)*width).
         """
         low, high = (int(max(0.0, m) / self.width) for m in (-self.minimum, self.maximum))
-        return self._counts[ZERO - low : ZERO][::-1].copy(), self._counts[ZERO + 1 :][:high].copy()
+        below = self._counts[ZERO - low : ZERO][::-1].copy()
+        return _with_end(below), _with_end(self._counts[ZERO + 1 :][:high].copy())
 
     def coarse(self, bins: int) -> tuple[np.ndarray, np.ndarray]:
         """A histogram for people: int64 [bins] and edges float64 [bins + 1] over [minimum, maximum].  Values of one fine bin

@@ -45,13 +45,10 @@ class ChannelMeans:
         self._sums: np.ndarray | None = None
         self._count = 0
 
-    def sums_for(self, values: np.ndarray) -> np.ndarray:
-        """Where the caller is to add the sums over all but the last axis of `values`, float64 [C];
-        `values` counts as taken in."""
-        if self._sums is None:
-            self._sums = np.zeros(values.shape[-1])
-        self._count += values.size // values.shape[-1]
-        return self._sums
+    def add(self, sums: np.ndarray, count: int) -> None:
+        """Take in the sums, float64 [C], of `count` values of each channel."""
+        self._sums = sums if self._sums is None else self._sums + sums
+        self._count += count
 
     @property
     def mean(self) -> np.ndarray:

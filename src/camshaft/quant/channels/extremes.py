@@ -20,12 +20,8 @@ class ChannelExtremes:
         self._least: np.ndarray | None = None
         self._most: np.ndarray | None = None
 
-    def update(self, values: np.ndarray) -> None:
-        """Take in values, float32 [.., C]."""
-        rows = np.asarray(values, np.float32).reshape(-1, values.shape[-1])
-        if not rows.size:
-            return
-        least, most = rows.min(axis=0), rows.max(axis=0)
+    def add(self, least: np.ndarray, most: np.ndarray) -> None:
+        """Take in extremes of some values, float32 [C] each."""
         if self._least is not None and self._most is not None:
             least, most = np.minimum(least, self._least), np.maximum(most, self._most)
         self._least, self._most = least, most

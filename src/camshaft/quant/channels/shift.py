@@ -28,13 +28,13 @@ def rounding_shifts(
 ) -> dict[str, np.ndarray]:
     """Tensor -> mean error of its channels as they are quantized, float64 [C].
 
-    batches: inputs of the model.  run: computes the tensors of one batch, as f32 [..., C].
+    batches: inputs of the model.  run: gives the tensors of one batch, inputs among them, as f32 [..., C].
     tensors: name -> its parameters, and what its channels are multiplied by before (float32 [C]).
     """
     sums: dict[str, np.ndarray] = {}
     counts: dict[str, int] = {}
     for batch in batches:
-        values = {**batch, **run(batch)}
+        values = run(batch)
         for name, (params, factors) in tensors.items():
             x = values[name]
             scaled = x if factors is None else x * factors
