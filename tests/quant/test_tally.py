@@ -4,6 +4,7 @@ places within images alone, and neither batches nor their order, threads or open
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -17,8 +18,9 @@ from camshaft.errors import CalibrationError
 from camshaft.ir import expr as E
 from camshaft.ir.extents.extent import extent_of
 from camshaft.ir.extents.symbol import Symbol
-from camshaft.ir.graph import Graph
-from camshaft.ir.interpret import interpret
+from camshaft.ir.graph import Graph, GraphBuilder
+from camshaft.ir.interpret import interpret, sizes_of
+from camshaft.ir.types import TensorType, f32
 from camshaft.machine.backend import cpu_backend, histogram_kernel
 from camshaft.ops import POINTWISE
 from camshaft.passes.pipeline import optimize
@@ -224,6 +226,33 @@ def test_memory_is_that_of_inference() -> None:
         for g in (graph, counted)
     )
     assert counting <= plain
+
+
+def test_layers_have_the_kernels_that_were_timed_for_the_float_engine() -> None:
+    graph = net(1)
+    timed = Builder(cpu_backend("host"), TimingCache(), level=2, threads=1, workspace_limit=1 << 28)
+    quick = Builder(cpu_backend("host"), TimingCache(), level=1, threads=1, workspace_limit=1 << 28)
+    tuned = timed.tune(graph)
+    counted, _ = with_tallies(graph, watching(graph).names, watching(graph).observers)
+    made = quick.tune(counted).with_kernels_of(tuned)
+    times = {
+        t.op: c.time_us for t, c in zip(made.tasks, made.choices, strict=True) if c is not None
+    }
+    assert times["conv"] > 0 and times["tally"] == 0
+    run = float_runs(graph, timed, quick, lambda *a, **k: nullcontext())(counted)
+    assert set(run({"x": IMAGES[:1]})) == set(tally.RESULTS)
+
+
+def test_sizes_are_read_off_shapes_and_not_off_all_elements() -> None:
+    """An input of a tebibyte, all of it one zero."""
+    graph = GraphBuilder("large")
+    x = graph.input("x", TensorType(f32, (extent_of(Symbol("n", 1, 8, None)), 1 << 20)))
+    made = graph.graph(
+        {"y": graph.emit(POINTWISE, [x], {"expr": E.unary("neg", E.inp(0))}, name="neg")}
+    )
+    assert sizes_of(made, {"x": np.broadcast_to(np.float32(0), (1 << 18, 1 << 20))}) == {
+        "n": 1 << 18
+    }
 
 
 def test_a_graph_without_tensors_to_watch_runs_nothing() -> None:

@@ -7,6 +7,7 @@ is always a power of two, the smallest with which the largest |x| seen so far fi
 value comes, bins are merged in pairs, which is what binning with the wider bins would have
 counted.  An observer's state is therefore a function of the multiset of values alone: batches may
 be split, reordered, and observed in several processes and merged, and every bit stays the same.
+Where a sample is counted, extremes are still those of all values, and in a merge each counts for as many as it stands for.
 
 Layout of the counts (a generated kernel fills the same, see `HistogramKernel`): LENGTH = 8191
 signed 64-bit counters; x is counted at index
