@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -19,9 +18,9 @@ from camshaft.machine.backend import cpu_backend
 from camshaft.passes.pipeline import optimize
 from camshaft.passes.qdq.lowering import lower_quantization
 from camshaft.passes.qdq.simulate import simulated
-from camshaft.quant.calibration.calibrate import Run
 from camshaft.quant.channels.families import Family
 from camshaft.quant.implicit import ImplicitQuantization
+from graph_checks import interpreted
 from joined_net import CHANNELS, TIMES, images, net
 from onnx_models import model_of
 
@@ -36,13 +35,7 @@ def calibrated(
     graph: Graph, batches: Sequence[dict[str, np.ndarray]], calibrator: str = "minmax"
 ) -> ImplicitQuantization:
     quantization = ImplicitQuantization(graph)
-
-    def run_taps(taps: tuple[str, ...]) -> Run:
-        tensors = graph.tensors
-        tapped = replace(graph, outputs=tuple(tensors[n] for n in taps), output_names=taps)
-        return lambda feeds: interpret(tapped, feeds)
-
-    quantization.calibrate(batches, run_taps, calibrator, 100.0)
+    quantization.calibrate(batches, interpreted, calibrator, 100.0)
     return quantization
 
 
