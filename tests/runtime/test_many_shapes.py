@@ -72,10 +72,13 @@ def test_memory_stays_flat_over_a_thousand_shapes(engine: Engine) -> None:
         run(4, 64, 64)  # the arena grows to the largest
         for each in sizes[:100]:
             run(*each)
-        before = resident()
-        for each in sizes[100:]:
-            run(*each)
-        assert resident() - before < 2 << 20
+        grown = []
+        for _ in range(3):  # a leak grows each time, what the system had taken away comes back once
+            before = resident()
+            for each in sizes[100:]:
+                run(*each)
+            grown.append(resident() - before)
+        assert min(grown) < 2 << 20
 
 
 def test_a_shape_gives_the_same_bits_whatever_ran_before(engine: Engine) -> None:

@@ -28,7 +28,7 @@ MOST_COLUMNS = 4608
 PATCHES = 2048
 """Patches that H is taken of, twice as many as there are terms if these are more."""
 LEAST_EXPONENT = -100
-LEAST_PART = 64
+LEAST_PART = 256
 """Vectors that are taken into a covariance together, at least."""
 COHERENT = 10.0
 """How many times as much as a pixel's error one counts that all pixels of an image share; 0 and 100 were measured to be worse."""

@@ -23,6 +23,7 @@ from camshaft.ops.attention import row_levels
 from kernel_harness import candidate_with, operand_of, params_of, prepare
 from machine_code import inner_loop, spills
 from targets import each_target
+from thinning import every_second
 
 TACTIC = Attention()
 Shape = tuple[int, ...]
@@ -83,9 +84,8 @@ SIZES = [(9, 1, 1, 1), (1, 40, 8, 8), (37, 23, 16, 17), (64, 64, 64, 64), (11, 3
 
 
 @each_target
-@pytest.mark.parametrize("size", SIZES, ids=str)
+@every_second(("size", SIZES), ("packed", [False, True]))
 @each_tiling
-@pytest.mark.parametrize("packed", [False, True], ids=["", "packed"])
 def test_sizes(target: CpuTarget, size: Shape, keys: int | None, packed: bool) -> None:
     s, t, h, g = size
     arrays = [

@@ -20,6 +20,7 @@ from camshaft.ir.types import DType, bf16, f16, f32
 from camshaft.ops import ATTENTION
 from kernel_harness import operand_of, params_of, run_kernel
 from machine_code import inner_loop, spills
+from thinning import every_second
 
 TACTIC = Attention()
 Shape = tuple[int, ...]
@@ -78,10 +79,8 @@ SIZES = [(9, 1, 1, 1), (37, 23, 16, 17), (11, 301, 33, 40)]
 
 
 @each_target
-@pytest.mark.parametrize("size", SIZES, ids=str)
+@every_second(("size", SIZES), ("packed", [False, True]), ("dtype", [bf16, f32]))
 @each_tiling
-@pytest.mark.parametrize("packed", [False, True], ids=["", "packed"])
-@pytest.mark.parametrize("dtype", [bf16, f32], ids=str)
 def test_products_of_pairs(
     target: CpuTarget, size: Shape, keys: int | None, packed: bool, dtype: DType
 ) -> None:
@@ -142,8 +141,7 @@ MIXED = [(f32, bf16, bf16), (f32, f16, f16), (f16, f16, f16), (bf16, bf16, f32),
 
 
 @each_target
-@pytest.mark.parametrize("types", MIXED, ids=lambda t: "-".join(map(str, t)))
-@pytest.mark.parametrize("queries", [1, 20])
+@every_second(("types", MIXED), ("queries", [1, 20]))
 def test_halves_are_widened_exactly(
     target: CpuTarget, types: tuple[DType, DType, DType], queries: int
 ) -> None:

@@ -127,8 +127,9 @@ def test_masks_of_bools_and_soft_caps(target: CpuTarget) -> None:
 
 @each_target
 @pytest.mark.parametrize("keys", [None, 16], ids=["one tile", "several"])
-@pytest.mark.parametrize("window", [0, 5, 30])
-@pytest.mark.parametrize("sizes", [(40, 70, 30), (1, 50, 49), (70, 20, 0), (90, 20, 0)])
+@every_second(
+    ("window", [0, 5, 30]), ("sizes", [(40, 70, 30), (1, 50, 49), (70, 20, 0), (90, 20, 0)])
+)
 def test_causal(
     target: CpuTarget, sizes: tuple[int, int, int], window: int, keys: int | None
 ) -> None:

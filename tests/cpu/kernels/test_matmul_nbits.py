@@ -134,8 +134,7 @@ def test_epilogue_and_rows_apart(target: CpuTarget, int8: bool) -> None:
 
 @each_target
 @each_form
-@pytest.mark.parametrize("bits", [4, 8])
-@pytest.mark.parametrize("zero", [None, np.uint8], ids=["none", "u8"])
+@every_second(("bits", [4, 8]), ("zero", [None, np.uint8]))
 def test_many_rows(target: CpuTarget, int8: bool, bits: int, zero: Any) -> None:
     w = weights(37, 75, bits, 32, zero=zero)
     check(rows(29, 75), w, target, bits=bits, block=32, int8=int8, threads=2)
