@@ -31,7 +31,7 @@ from camshaft.quant.calibration.calibrate import (
 from camshaft.quant.calibration.magnitudes import largest_of
 from camshaft.quant.calibration.observers import HistogramKernel, Observer, numpy_histogram
 from camshaft.quant.calibration.solvers import Solver, solvers_named
-from camshaft.quant.channels.balance import Balance, Channels, balanced, moments_of
+from camshaft.quant.channels.balance import Balance, ChannelMoments, balanced, moments_of
 from camshaft.quant.channels.equalize import Equalized, equalized, is_channels_last
 from camshaft.quant.channels.extremes import ChannelExtremes
 from camshaft.quant.channels.families import Family, families
@@ -85,7 +85,7 @@ class ImplicitQuantization:
     _weights: WeightQuantizer = field(init=False, repr=False)
     _watched: Observers | None = field(default=None, init=False, repr=False)
     _run: Run | None = field(default=None, init=False, repr=False)
-    _moments: dict[str, Channels] = field(default_factory=dict, init=False, repr=False)
+    _moments: dict[str, ChannelMoments] = field(default_factory=dict, init=False, repr=False)
     _known_shifts: dict[object, np.ndarray] = field(default_factory=dict, init=False, repr=False)
     _readers: Mapping[str, Sequence[Node]] = field(default_factory=dict, init=False, repr=False)
 

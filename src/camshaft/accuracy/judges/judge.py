@@ -65,14 +65,17 @@ class ByLabels(Judge):
 def verdict(metric: str, reference: float, score: float, allowed: float) -> str:
     """What came of a demand, for people.  metric: the judge's name.  reference: the float network's score."""
     if metric == "noise":
-        noise = 100 - score
-        by_power = decibels((noise / 100) ** 2)
-        return f"noise is {noise:.2f} % of the outputs ({by_power:.1f} dB), {100 - allowed:.2f} % allowed"
+        return f"noise is {100 - score:.2f} % of the outputs ({power_of(score)}), {100 - allowed:.2f} % allowed"
     if metric == "agreement":
         return f"{score:.2f} % of first choices are the float network's, {allowed:.2f} % asked"
     unit = " %" if metric in METRICS else ""
     found, wanted, least = (_said(value, exact=not unit) for value in (score, reference, allowed))
     return f"{metric} {found}{unit}, {wanted}{unit} in floats, {least}{unit} asked"
+
+
+def power_of(score: float) -> str:
+    """The noise that a score of the metric "noise" stands for, as power."""
+    return f"{decibels((1 - score / 100) ** 2):.1f} dB"
 
 
 def _said(score: float, *, exact: bool) -> str:

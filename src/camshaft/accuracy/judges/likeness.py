@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from camshaft.accuracy.judges.judge import Feeds, Judge, Run
+from camshaft.accuracy.judges.judge import Feeds, Judge, Run, power_of
 from camshaft.accuracy.judges.scores import scores_of
-from camshaft.accuracy.noise import Outputs, decibels, noise_ratio
+from camshaft.accuracy.noise import Outputs, noise_ratio
 
 
 @dataclass
@@ -90,5 +90,5 @@ class Noise(Judge):
 def said_of(judge: Judge, score: float) -> str:
     """A score in words."""
     if isinstance(judge, Noise):
-        return f"noise {100 - score:.2f} % ({decibels((1 - score / 100) ** 2):.1f} dB)"
+        return f"noise {100 - score:.2f} % ({power_of(score)})"
     return f"{judge.name} {score:.2f}"

@@ -72,7 +72,7 @@ class Moments:
 
 
 @dataclass
-class Channels:
+class ChannelMoments:
     """Moments of the channels of a tensor [N, .., C] over all values, and of their means over each image."""
 
     values: Moments = field(default_factory=Moments)
@@ -92,9 +92,9 @@ class Channels:
 
 def moments_of(
     batches: Iterable[Mapping[str, np.ndarray]], run: Run, names: Sequence[str]
-) -> dict[str, Channels]:
+) -> dict[str, ChannelMoments]:
     """Moments of these tensors over batches of the model's inputs.  run: computes the tensors of one batch."""
-    found = {n: Channels() for n in names}
+    found = {n: ChannelMoments() for n in names}
     for batch in batches if names else ():
         values = {**batch, **run(batch)}
         for name, moments in found.items():
@@ -119,7 +119,7 @@ class Balance:
 
 def balanced(
     family: Family,
-    seen: Mapping[str, Channels],
+    seen: Mapping[str, ChannelMoments],
     interval: tuple[float, float],
     apart: np.ndarray | None = None,
 ) -> Balance | None:
@@ -151,7 +151,7 @@ def balanced(
 @dataclass
 class _Channels:
     """Of a family's channels: what they reach on either side with room, float64; what errors of weights count by
-    (see `Channels.weight`); mean square."""
+    (see `ChannelMoments.weight`); mean square."""
 
     low: np.ndarray
     high: np.ndarray
@@ -160,7 +160,7 @@ class _Channels:
 
     @staticmethod
     def of(
-        family: Family, seen: Mapping[str, Channels], interval: tuple[float, float]
+        family: Family, seen: Mapping[str, ChannelMoments], interval: tuple[float, float]
     ) -> _Channels:
         parts: list[tuple[np.ndarray, ...]] = []
         for name in family.sources:
