@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 
 from camshaft.backends.cpu.compile import CpuCompiler
 from camshaft.backends.cpu.processor import missing_features
-from camshaft.backends.cpu.target import CpuTarget
+from camshaft.backends.cpu.target import PORTABLE, CpuTarget
 from compiled_once import compile_once, compiled_anew
 
 __all__ = ["compiled_anew"]
@@ -48,6 +48,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.relative_to(TESTS).parts[0] in CODEGEN:
             item.add_marker(pytest.mark.codegen)
+        if _target_of(item) == PORTABLE and not _is_sampled(item):
+            item.add_marker(pytest.mark.slow)
+
+
+def _target_of(item: pytest.Item) -> CpuTarget | None:
+    """The target that the test is parametrized by."""
+    call = getattr(item, "callspec", None)
+    target = None if call is None else call.params.get("target")
+    return target if isinstance(target, CpuTarget) else None
+
+
+def _is_sampled(item: pytest.Item) -> bool:
+    """Every third test, those whose names say so: of code for any x86-64 processor, which takes LLVM longest, the default suite
+    runs these, and the others are slow tests."""
+    return crc32(item.nodeid.encode()) % 3 == 0
 
 
 def pytest_collection_finish() -> None:
@@ -61,11 +76,10 @@ def pytest_collection_finish() -> None:
 def sampled_compilation(request: pytest.FixtureRequest) -> None:
     """Code that this machine cannot run is compiled in every third test, those whose names say so: whether LLVM
     takes it shows in a part of them, and all are run on a machine that has the features."""
-    call = getattr(request.node, "callspec", None)
-    target = None if call is None else call.params.get("target")
-    if not isinstance(target, CpuTarget) or not missing_features(target):
+    target = _target_of(request.node)
+    if target is None or not missing_features(target):
         return
-    if crc32(request.node.nodeid.encode()) % 3 and not request.node.get_closest_marker("slow"):
+    if not _is_sampled(request.node) and not request.node.get_closest_marker("slow"):
         pytest.skip(
             f"{target.name} code is compiled in every third test only, since this processor cannot run it"
         )

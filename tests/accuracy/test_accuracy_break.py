@@ -13,8 +13,10 @@ from onnx import helper
 
 import camshaft
 from camshaft.accuracy.judges.choice import judge_of
-from camshaft.accuracy.judges.judge import verdict
-from camshaft.accuracy.judges.likeness import Agreement
+from camshaft.accuracy.judges.function import Scored
+from camshaft.accuracy.judges.judge import Judge
+from camshaft.accuracy.judges.labelled import Labelled
+from camshaft.accuracy.judges.likeness import Agreement, Noise
 from camshaft.accuracy.noise import noise_ratio
 from camshaft.accuracy.quantize import Quantized, quantize
 from camshaft.errors import CalibrationError, ConfigError
@@ -81,17 +83,23 @@ def test_nodes_of_fp8_are_told_from_those_of_int8() -> None:
         quantize(narrow(), calibration=BATCHES, optimization_level=1, threads=1)
 
 
+def rate(run: Any) -> float:
+    return 0.5
+
+
 @pytest.mark.parametrize(
-    ("metric", "scores", "said"),
+    ("judge", "scores", "said"),
     [
-        ("top1", (76.1, 75.8, 75.6), "top1 75.80 %, 76.10 % in floats, 75.60 % asked"),
-        ("agreement", (100, 98.2, 97), "98.20 % of first choices are the float network's, 97.00 % asked"),
-        ("noise", (100, 98, 95), "noise is 2.00 % of the outputs (34.0 dB), 5.00 % allowed"),
-        ("rate", (0.5, -0.01234, 0), "rate -0.01234, 0.5 in floats, 0 asked"),
+        (Labelled("top1", []), (76.1, 75.8, 75.6), "top1 75.80 %, 76.10 % in floats, 75.60 % asked"),
+        (Agreement([]), (100, 98.2, 97), "98.20 % of first choices are the float network's, 97.00 % asked"),
+        (Noise([]), (100, 98, 95), "noise is 2.00 % of the outputs (34.0 dB), 5.00 % allowed"),
+        (Scored(rate), (0.5, -0.01234, 0), "rate -0.01234, 0.5 in floats, 0 asked"),
     ],
+    ids=lambda x: getattr(x, "name", ""),
 )  # fmt: skip
-def test_verdicts_are_for_people(metric: str, scores: tuple[float, ...], said: str) -> None:
-    assert verdict(metric, *scores) == said
+def test_verdicts_are_for_people(judge: Judge, scores: tuple[float, ...], said: str) -> None:
+    judge.reference, score, allowed = scores
+    assert judge.verdict(score, allowed) == said
 
 
 def test_a_summary_begins_with_the_verdict() -> None:

@@ -73,6 +73,18 @@ def test_a_users_function_is_the_metric() -> None:
     assert made.score >= -0.02 and made.score in seen
 
 
+@pytest.mark.parametrize("name", ["noise", "agreement", "top1"])
+def test_a_users_function_may_have_the_name_of_a_metric(name: str) -> None:
+    """And is told in its own numbers all the same."""
+
+    def constant(run: Any) -> float:
+        return 0.25
+
+    constant.__name__ = name
+    made = camshaft.quantize(net(), calibration=images(2), evaluate=constant, max_drop=0, **QUICK)
+    assert made.verdict == f"{name} 0.25, 0.25 in floats, 0.25 asked"
+
+
 def test_labels_of_samples() -> None:
     batches = images(16, seed=3)
     want = camshaft.build(net(), **QUICK)

@@ -349,6 +349,13 @@ PRODUCTS = {
         dense(i8, 2, L, 18), turned(i8, (0, 2, 1), 2, L, 18), a_zero_point=-3, b_zero_point=7
     ),
     "bytes of a batch": product(dense(u8, N, 3, 18), dense(i8, N, 18, L), a_zero_point=5),
+    "byte context": product(
+        dense(u8, 2, L, L), turned(i8, (1, 0, 2), L, 2, 16), a_zero_point=3
+    ),
+    "signed byte context": product(
+        dense(i8, 2, N, L), dense(u8, 2, L, 19), a_zero_point=-3, b_zero_point=130
+    ),
+    "bytes turned": product(dense(i8, 3, L), turned(i8, (1, 0), 5, L), a_zero_point=9, b_zero_point=-7),
 }  # fmt: skip
 
 
@@ -372,11 +379,6 @@ def test_matmul_of_halves(name: str, target: CpuTarget) -> None:
 @pytest.mark.parametrize("name", PRODUCTS)
 def test_matmul(name: str, target: CpuTarget) -> None:
     check(PRODUCTS[name], target)
-
-
-def test_products_of_bytes_over_a_symbolic_axis_are_not_supported() -> None:
-    case = product(dense(u8, 3, L), dense(i8, L, 4))
-    assert not Matmul().plan(case.spec, AVX2, 1)
 
 
 @each_target

@@ -268,15 +268,41 @@ def test_products_of_rows(name: str) -> None:
     assert others == QUANTIZES_INPUT
 
 
-@pytest.mark.parametrize("activations", [np.uint8, np.int8], ids=["u8", "s8"])
-def test_products_of_activations(activations: type) -> None:
-    """Attention whose operands and weights are quantized; keys are read as they lie, transposed."""
+def attention_of_bytes(length: int | str, activations: type) -> ModelProto:
+    """Attention whose operands and weights are quantized."""
     m = Placed(activations=activations)
-    q, k, v = (m.qdq(m.input(1, 24, 4, 16)) for _ in range(3))
+    q, k, v = (m.qdq(m.input(1, length, 4, 16)) for _ in range(3))
     q, v = (str(m.node("Transpose", t, perm=[0, 2, 1, 3])) for t in (q, v))
     scores = m.qdq(matmul(m, q, str(m.node("Transpose", k, perm=[0, 2, 3, 1]))), 1 / 6, 128)
     weights = m.qdq(str(m.node("Softmax", scores, axis=-1)), 1 / 127, 128)
-    model = m.model(matmul(m, weights, v))
+    return m.model(matmul(m, weights, v))
+
+
+@pytest.mark.parametrize("activations", [np.uint8, np.int8], ids=["u8", "s8"])
+@pytest.mark.parametrize(
+    ("most", "context"), [(50, "u8"), (33_025, "u8"), (33_026, "f32"), (None, "f32")]
+)
+def test_products_of_activations_at_an_open_length(
+    activations: type, most: int | None, context: str
+) -> None:
+    """Integers where the sum is certain to fit 32 bits: 33025 products of two bytes do."""
+    length = "length" if most is None else f"length=1..24..{most}"
+    shapes = {f"x{n}": (1, length, 4, 16) for n in range(3)}
+    model = attention_of_bytes("length", activations)
+    engine = camshaft.build(model, precision={"int8"}, optimization_level=1, shapes=shapes)
+    steps = [s for s in engine.inspect()["steps"] if s["typical"] and s["op"] in PRODUCTS]
+    assert [s["precision"] for s in steps] == ["u8", context]
+    for size in (1, 2, 7, 48):
+        rng = np.random.default_rng(size)
+        feeds = {name: rng.standard_normal((1, size, 4, 16)).astype(np.float32) for name in shapes}
+        (got,), (want,) = engine(feeds).values(), runtime_results(model, feeds)
+        np.testing.assert_allclose(got, want, rtol=0, atol=2e-6 * np.abs(want).max())
+
+
+@pytest.mark.parametrize("activations", [np.uint8, np.int8], ids=["u8", "s8"])
+def test_products_of_activations(activations: type) -> None:
+    """Keys are read as they lie, transposed."""
+    model = attention_of_bytes(24, activations)
     products, others = checked(model)
     assert products == ["u8", "u8"]
     assert others == Counter({("pointwise", "f32"): 4, ("softmax", "f32"): 1})

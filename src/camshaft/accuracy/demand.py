@@ -72,6 +72,6 @@ class Demand:
         judge = judge_of(self.evaluate, self.metric, batches, run, self.decode)
         drop = judge.default_drop if self.max_drop is None else self.max_drop
         allowed = judge.reference - drop
-        self.account.metric = judge.name
+        self.account.judge, self.account.metric = judge, judge.name
         self.account.reference, self.account.allowed = judge.reference, allowed
         return judge, allowed

@@ -13,7 +13,7 @@ from onnx import ModelProto
 
 from camshaft.accuracy.demand import Demand
 from camshaft.accuracy.judges.detections import Decode
-from camshaft.accuracy.judges.judge import Run, verdict
+from camshaft.accuracy.judges.judge import Run
 from camshaft.accuracy.pages import accuracy_of
 from camshaft.accuracy.search import Trial
 from camshaft.atomic import write_atomically
@@ -35,6 +35,7 @@ class Quantized:
 
     engine: the fastest whose score is at least `allowed`; a float engine where no INT8 engine is.
     metric: what a score is.  reference: the float network's.  score: the engine's.  drop: how far it is below.
+    verdict: the score beside what was asked, in words.
     trials: every engine that was judged, in order.  noise: layers (joined by " + ") and the noise that each alone makes at the
     outputs, dB below the signal, loudest first, as far as it was looked for.
     repairs: what was tried before floats, and its gain, in words.
@@ -46,6 +47,7 @@ class Quantized:
     reference: float
     score: float
     allowed: float
+    verdict: str
     trials: tuple[Trial, ...]
     noise: Mapping[str, float]
     repairs: tuple[str, ...]
@@ -56,11 +58,6 @@ class Quantized:
     def drop(self) -> float:
         """How far the score is below the float network's."""
         return self.reference - self.score
-
-    @property
-    def verdict(self) -> str:
-        """The score beside what was asked, in words."""
-        return verdict(self.metric, self.reference, self.score, self.allowed)
 
     @property
     def summary(self) -> str:
@@ -147,14 +144,16 @@ def quantized_of(session: BuildSession, engine: Engine) -> Quantized:
     """What a session with a demand made."""
     assert session.demand is not None
     account = session.demand.account
-    assert account.metric is not None
-    assert account.reference is not None and account.allowed is not None
+    judge, allowed = account.judge, account.allowed
+    assert judge is not None and allowed is not None
+    score = judge.reference if account.score is None else account.score
     return Quantized(
         engine,
-        account.metric,
-        account.reference,
-        account.reference if account.score is None else account.score,
-        account.allowed,
+        judge.name,
+        judge.reference,
+        score,
+        allowed,
+        judge.verdict(score, allowed),
         tuple(account.trials),
         {" + ".join(unit): db for unit, db in account.decibels.items()},
         tuple(repair.words for repair in account.repairs),

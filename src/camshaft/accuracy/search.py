@@ -17,7 +17,7 @@ from functools import cached_property
 import numpy as np
 
 from camshaft.accuracy.judges.judge import Feeds, Judge, Run
-from camshaft.accuracy.judges.likeness import Agreement, said_of
+from camshaft.accuracy.judges.likeness import Agreement
 from camshaft.accuracy.judges.scores import chooses
 from camshaft.accuracy.noise import Outputs, Ranking, Unit, decibels, noise_ratio
 from camshaft.accuracy.ranges import Distribution
@@ -31,9 +31,9 @@ from camshaft.runtime.engine import Engine
 FEW = 4
 """Batches on which noise is measured."""
 ENOUGH = 10**-2.5
-AGREES = 97.0
+AGREES = 98.5
 """Noise over signal, as powers (25 dB), and per cent of first choices that stay the same, where no more is looked for."""
-SHARE = 0.1
+SHARE = 0.05
 """Share of all noise from which a layer's noise dominates."""
 WORTH = 0.2
 """Most that a layer in float may add to the time, as a share of it, over the share of the noise that it takes away."""
@@ -60,11 +60,12 @@ class Trial:
 class Account:
     """What a search found, for reports.
 
-    metric, reference, allowed: of the judge; None without a demand.  score: of what was chosen.  noise: layers and their noise over
+    judge, and its metric and reference, allowed: None without a demand.  score: of what was chosen.  noise: layers and their noise over
     signal at the outputs, alone in INT8.  total: that of all INT8 layers together.  trials: all that was judged.
     chosen: the one that was taken.  ranges: in words, how ranges were chosen.  repairs: what was tried before floats.  histograms: of tensors that are quantized.
     """
 
+    judge: Judge | None = None
     metric: str | None = None
     reference: float | None = None
     allowed: float | None = None
@@ -295,7 +296,7 @@ class AccuracySearch:
             made = self.choose()
             score = self._judged(judge, made, f"loudest {count} in float, tuned", count)
             if score >= allowed:
-                told = f"{count} of {len(units)} layers kept from int8: {said_of(judge, score)}, {allowed:.2f} allowed"
+                told = f"{count} of {len(units)} layers kept from int8: {judge.said(score)}, {allowed:.2f} allowed"
                 return Decision(made.attempt, made.tuned, f"{made.summary}; {told}")
             count += max(1, count // 4)
         self.account.noise = dict(ranking.known)
@@ -317,7 +318,7 @@ class AccuracySearch:
         score = self._judged(judge, decision, "only what layer_precision asks for in INT8", kept)
         if score >= allowed:
             return decision
-        told = f"layers that layer_precision asks for in int8 have {said_of(judge, score)}, {allowed:.2f} allowed"
+        told = f"layers that layer_precision asks for in int8 have {judge.said(score)}, {allowed:.2f} allowed"
         return Decision(decision.attempt, decision.tuned, f"{decision.summary}; {told}")
 
     def _repaired(self, ranking: Ranking, *, rounds: bool) -> bool:

@@ -30,7 +30,7 @@ class Placed:
         self.fixed.append(numpy_helper.from_array(np.asarray(array, dtype), name))
         return name
 
-    def input(self, *shape: int, dtype: int = TensorProto.FLOAT) -> str:
+    def input(self, *shape: int | str, dtype: int = TensorProto.FLOAT) -> str:
         """An input of the model."""
         name = f"x{len(self.inputs)}"
         self.inputs.append(helper.make_tensor_value_info(name, dtype, shape))

@@ -17,6 +17,7 @@ class Scored(Judge):
     function: Callable[[Run], float]
     name: str = field(init=False)
     reference: float = field(default=math.nan, init=False)
+    unit: str = field(default="", init=False)
     _returned: float = field(default=math.nan, init=False, repr=False)
 
     def __post_init__(self) -> None:

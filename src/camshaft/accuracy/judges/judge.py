@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from camshaft.accuracy.noise import Outputs, decibels
+from camshaft.accuracy.noise import Outputs
 from camshaft.errors import ConfigError
 
 Feeds = Mapping[str, np.ndarray]
@@ -20,9 +20,8 @@ METRICS = ("top1", "top5", "map", "map50", "map75", "agreement", "noise")
 """top1, top5: per cent of labels among the largest 1 or 5 scores.  map: mean average precision of boxes, per cent, over intersections
 over union from 0.5 to 0.95; map50, map75: from 0.5, 0.75.  agreement: per cent of samples with the float network's first
 choice.  noise: 100 less the error of the outputs, root mean square, per cent of their values."""
-DROPS = {"noise": 5.0, "agreement": 3.0}
-"""Allowed drop by default, where it is not `DROP`; 5 per cent of noise are 26 dB."""
 DROP = 0.5
+"""Allowed drop by default, in points of a metric of the task."""
 
 
 class Judge(ABC):
@@ -33,6 +32,8 @@ class Judge(ABC):
 
     name: str
     reference: float
+    unit: str = " %"
+    """Behind a number, in words; "" where nobody knows it."""
 
     def prepare(self, run: Run) -> None:
         """Look at the float network's answers."""
@@ -45,7 +46,19 @@ class Judge(ABC):
     @property
     def default_drop(self) -> float:
         """The drop that is allowed where nothing is said."""
-        return DROPS.get(self.name, DROP)
+        return DROP
+
+    def said(self, score: float) -> str:
+        """A score in words."""
+        return f"{self.name} {self._number(score)}"
+
+    def verdict(self, score: float, allowed: float) -> str:
+        """What came of a demand, for people."""
+        found, wanted, least = (self._number(x) for x in (score, self.reference, allowed))
+        return f"{self.name} {found}{self.unit}, {wanted}{self.unit} in floats, {least}{self.unit} asked"
+
+    def _number(self, score: float) -> str:
+        return f"{score:.2f}" if self.unit else f"{score:.6g}"
 
 
 class ByLabels(Judge):
@@ -60,24 +73,3 @@ class ByLabels(Judge):
                 f"evaluate=: {self.name} of the float network is 0 on the samples given, so that INT8 can lose nothing: "
                 f"{self.suspects}"
             )
-
-
-def verdict(metric: str, reference: float, score: float, allowed: float) -> str:
-    """What came of a demand, for people.  metric: the judge's name.  reference: the float network's score."""
-    if metric == "noise":
-        return f"noise is {100 - score:.2f} % of the outputs ({power_of(score)}), {100 - allowed:.2f} % allowed"
-    if metric == "agreement":
-        return f"{score:.2f} % of first choices are the float network's, {allowed:.2f} % asked"
-    unit = " %" if metric in METRICS else ""
-    found, wanted, least = (_said(value, exact=not unit) for value in (score, reference, allowed))
-    return f"{metric} {found}{unit}, {wanted}{unit} in floats, {least}{unit} asked"
-
-
-def power_of(score: float) -> str:
-    """The noise that a score of the metric "noise" stands for, as power."""
-    return f"{decibels((1 - score / 100) ** 2):.1f} dB"
-
-
-def _said(score: float, *, exact: bool) -> str:
-    """A score; exact: whose unit nobody knows."""
-    return f"{score:.6g}" if exact else f"{score:.2f}"

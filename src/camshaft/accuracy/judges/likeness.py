@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from camshaft.accuracy.judges.judge import Feeds, Judge, Run, power_of
+from camshaft.accuracy.judges.judge import Feeds, Judge, Run
 from camshaft.accuracy.judges.scores import scores_of
-from camshaft.accuracy.noise import Outputs, noise_ratio
+from camshaft.accuracy.noise import Outputs, decibels, noise_ratio
+
+CHANGED, ERROR = 3.0, 5.0
+"""Allowed drops by default: per cent of first choices, and of noise, of which 5 are 26 dB."""
 
 
 @dataclass
@@ -28,6 +31,13 @@ class Agreement(Judge):
 
     def prepare(self, run: Run) -> None:
         self._wanted = [scores_of(run(b), n) for n, b in enumerate(self.batches)]
+
+    @property
+    def default_drop(self) -> float:
+        return CHANGED
+
+    def verdict(self, score: float, allowed: float) -> str:
+        return f"{score:.2f} % of first choices are the float network's, {allowed:.2f} % asked"
 
     def score(self, run: Run) -> float:
         changed = [
@@ -82,13 +92,21 @@ class Noise(Judge):
     def prepare(self, run: Run) -> None:
         self._wanted = [run(b) for b in self.batches]
 
+    @property
+    def default_drop(self) -> float:
+        return ERROR
+
+    def said(self, score: float) -> str:
+        return f"noise {100 - score:.2f} % ({_power_of(score)})"
+
+    def verdict(self, score: float, allowed: float) -> str:
+        return f"noise is {100 - score:.2f} % of the outputs ({_power_of(score)}), {100 - allowed:.2f} % allowed"
+
     def score(self, run: Run) -> float:
         ratio = noise_ratio(self._wanted, [run(b) for b in self.batches])
         return 100 * (1 - min(1.0, math.sqrt(ratio)))
 
 
-def said_of(judge: Judge, score: float) -> str:
-    """A score in words."""
-    if isinstance(judge, Noise):
-        return f"noise {100 - score:.2f} % ({power_of(score)})"
-    return f"{judge.name} {score:.2f}"
+def _power_of(score: float) -> str:
+    """The noise that a score stands for, as power."""
+    return f"{decibels((1 - score / 100) ** 2):.1f} dB"

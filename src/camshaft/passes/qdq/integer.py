@@ -13,6 +13,7 @@ import numpy as np
 from camshaft.ir import expr as E
 from camshaft.ir.attrs import expr_attr, int_attr, ints_attr
 from camshaft.ir.expr import Expr
+from camshaft.ir.extents.bounds import bounds
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
@@ -225,8 +226,7 @@ class IntegerProduct(Rewrite):
         if a is None or b is None or node.attrs["a_zero_point"] or node.attrs["b_zero_point"]:
             return None
         ranks = a.source.type.rank, b.source.type.rank
-        terms = a.source.shape[-1]
-        if min(ranks) < 2 or not isinstance(terms, int) or terms > _MOST_TERMS:
+        if min(ranks) < 2 or bounds(a.source.shape[-1])[1] > _MOST_TERMS:
             return None
         left, right = _factors(a, ranks[0] - 2, (-1, 1)), _factors(b, ranks[1] - 1, (-1,))
         if left is None or right is None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
 from math import gcd, prod
 
 import numpy as np
@@ -28,7 +27,7 @@ SAMPLED, TOTAL = 4096, 1 << 20
 """Values that the histogram of a tensor counts of an image, all of one that has no more, at typical sizes; and of all images, where they are few."""
 PIECE = 1 << 16
 """Values of which a piece of a tally is made, about: they fit L2, and are enough work for a worker."""
-MOST_BYTES, MOST_CALLS = 8 << 20, 16
+MOST_BYTES, MOST_CALLS = 16 << 20, 16
 """Samples, in bytes and in calls, that are kept until they are counted together."""
 RESULTS = ("least", "most", "sums", "sample")
 """Outputs of a graph with tallies: those of all of them behind each other."""
@@ -158,7 +157,7 @@ class _Run:
 
     counted: the tensors that have values at these sizes.  bounds: where the pieces of each begin and end in what the engine returns;
     places: where their samples do.  calls: how many there were.  samples: of the last `waiting` calls, at most `room`, which are not
-    counted yet, of each tensor those of all calls behind each other.
+    counted yet, a row each.
     """
 
     def __init__(self, counted: Sequence[Counted], sizes: Mapping[str, int]) -> None:
@@ -173,19 +172,20 @@ class _Run:
         self.sums = np.zeros(total)
         size = int(self.places[-1])
         self.room = _room(size)
-        samples = np.empty(self.room * size, np.float32)
-        ends = self.places * self.room
-        self.samples = [samples[a:b].reshape(self.room, -1) for a, b in pairwise(ends)]
+        self.samples = np.empty((self.room, size), np.float32)
 
     def add(self, found: Mapping[str, np.ndarray]) -> None:
         """Take in one call."""
         np.minimum(self.least, found["least"], out=self.least)
         np.maximum(self.most, found["most"], out=self.most)
         self.sums += found["sums"]
-        sample = found["sample"]
-        for kept, (start, stop) in zip(self.samples, pairwise(self.places), strict=True):
-            kept[self.waiting] = sample[start:stop]
+        self.samples[self.waiting] = found["sample"]
         self.calls, self.waiting = self.calls + 1, self.waiting + 1
+
+    def sampled(self, index: int) -> np.ndarray:
+        """What waits of a tensor, one dimension."""
+        start, stop = self.places[index : index + 2]
+        return self.samples[: self.waiting, start:stop].reshape(-1)
 
     def extremes(self) -> tuple[list[float], list[float]]:
         """Of each tensor; NaN if a value of it is."""
@@ -260,19 +260,16 @@ class Tallies:
         def show(index: int) -> None:
             seen = self._observers.get(run.counted[index].name)
             if seen is not None:
-                seen.take(
-                    lows[index],
-                    highs[index],
-                    run.samples[index][: run.waiting].reshape(-1),
-                    self._histogram,
-                )
+                seen.take(lows[index], highs[index], run.sampled(index), self._histogram)
 
-        places = range(len(run.counted))
-        if self._threads == 1:
-            for index in places:
+        def show_some(first: int) -> None:
+            for index in range(first, len(run.counted), self._threads):
                 show(index)
-        else:
+
+        if self._threads == 1:
+            show_some(0)
+        else:  # one task a thread: to hand one over takes as long as to count a tensor
             with ThreadPoolExecutor(self._threads) as pool:
-                for _ in pool.map(show, places):  # so that errors are raised
+                for _ in pool.map(show_some, range(self._threads)):  # so that errors are raised
                     pass
         run.waiting = 0

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from camshaft.backends.cpu.lang import Arg, FunctionBuilder, Module, Pointer, Tile, Value
 from camshaft.backends.cpu.matmul.layout import ALIGN, Layout
 from camshaft.backends.cpu.matmul.problem import MatmulProblem
+from camshaft.ir.extents.extent import Extent
 from camshaft.ir.extents.sizes import fixed_extent
 from camshaft.ir.types import f32, i8, i32, u16
 
@@ -102,16 +103,22 @@ class PanelPacker:
         sums = [k.const(0, i32, self.lanes) for _ in counts]
         with k.loop(0, p.k // 4, carry=sums) as group:
             self._group(group, 4, counts, sums)
-        left = fixed_extent(p.k % 4, "K of an integer product")
-        if left:
+        left = p.k % 4
+        if not isinstance(left, int):
+            with k.if_(k.index(left) > 0, carry=sums):
+                self._group(k.index(p.k // 4), k.index(left), counts, sums)
+        elif left:
             self._group(k.index(p.k // 4), left, counts, sums)
         a_zero, b_zero = p.zeros
         assert self.constants is not None
+        base: Extent | Value = p.k * a_zero * b_zero
+        if not isinstance(base, int):
+            base = k.cast(k.index(base), i32)
         for j, total in enumerate(sums):
-            k.store(p.k * a_zero * b_zero - total * a_zero, self.constants.at(j * self.lanes))
+            k.store(base - total * a_zero, self.constants.at(j * self.lanes))
 
     def _group(
-        self, group: Value, rows: int, counts: Sequence[int | Value], sums: list[Value]
+        self, group: Value, rows: int | Value, counts: Sequence[int | Value], sums: list[Value]
     ) -> None:
         """Four rows of b (of which `rows` exist), interleaved."""
         k, p, lanes = self.k, self.p, self.lanes
@@ -120,13 +127,13 @@ class PanelPacker:
         target = self.panel_at.at(group * (4 * self.width))
         picks = [n % 4 * lanes + n // 4 for n in range(4 * lanes)]
         for j, count in enumerate(counts):
-            if rows == 4 and self._rows_are_adjacent:
+            if isinstance(rows, int) and rows == 4 and self._rows_are_adjacent:
                 four = self._column(source.at(j * lanes * column), count)
             else:
                 planes = [
-                    self._row(source.at(r * row + j * lanes * column), count) for r in range(rows)
+                    self._row_if_it_exists(source.at(r * row + j * lanes * column), r, rows, count)
+                    for r in range(4)
                 ]
-                planes += [k.const(0, i8, lanes)] * (4 - rows)
                 halves = k.concat(planes[0], planes[1]), k.concat(planes[2], planes[3])
                 four = k.shuffle(*halves, picks)
             k.store(four, target.at(4 * j * lanes))
@@ -146,6 +153,18 @@ class PanelPacker:
         if self.p.shifts[1]:
             words = words ^ _SIGNS
         return k.bitcast(words, i8)
+
+    def _row_if_it_exists(
+        self, place: Pointer, number: int, rows: int | Value, count: int | Value
+    ) -> Value:
+        """Row `number` of a group of which `rows` exist; else 0."""
+        k = self.k
+        if isinstance(rows, int):
+            return self._row(place, count) if number < rows else k.const(0, i8, self.lanes)
+        result = [k.const(0, i8, self.lanes)]
+        with k.if_(rows > number, carry=result):
+            result[0] = k.bitcast(self._row(place, count), i8)
+        return result[0]
 
     def _row(self, place: Pointer, count: int | Value) -> Value:
         k = self.k

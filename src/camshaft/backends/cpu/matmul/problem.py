@@ -20,7 +20,7 @@ from camshaft.backends.cpu.products.form import may_meet
 from camshaft.ir import expr as E
 from camshaft.ir.attrs import expr_attr, int_attr
 from camshaft.ir.extents.extent import Extent
-from camshaft.ir.extents.sizes import is_positive, is_static
+from camshaft.ir.extents.sizes import is_positive
 from camshaft.ir.strides import Strides
 from camshaft.ir.types import DType, Shape, f32, i8, i32, row_major_strides, u8
 
@@ -148,7 +148,7 @@ def is_supported(spec: KernelSpec) -> bool:
     if not may_meet(a.dtype, b.dtype):
         return False
     integer = a.dtype.is_int
-    if integer and ((a.shape[-1] != 1 and a.strides[-1] != 1) or not is_static(a.shape[-1:])):
+    if integer and a.shape[-1] != 1 and a.strides[-1] != 1:
         return False
     epilogue = expr_attr(spec, "epilogue", E.inp(0))
     return printable(epilogue, [i32 if integer else f32, *(o.dtype for o in spec.inputs[2:])])

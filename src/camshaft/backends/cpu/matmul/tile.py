@@ -14,7 +14,6 @@ from camshaft.backends.cpu.lang import FunctionBuilder, Pointer, Value
 from camshaft.backends.cpu.matmul.problem import MatmulProblem
 from camshaft.backends.cpu.products.form import Parts, ProductForm
 from camshaft.ir.extents.extent import Extent
-from camshaft.ir.extents.sizes import fixed_extent
 from camshaft.ir.types import HALVES, f32, i8, i32
 
 _UNROLL = 4
@@ -140,8 +139,12 @@ class MatmulTile:
             with k.loop(whole, steps, carry=state) as at:
                 here = self._lines(a.at(at * (self._group * p.a_steps[-1])), rows)
                 self._step(here, panel.base.at(at * panel.step), 0, panel, counts, acc, sums)
-        if self._group > 1 and p.k % self._group:
-            self._last_group(a, panel, counts, acc, sums)
+        rest = p.k % self._group if self._group > 1 else 0
+        if not isinstance(rest, int):
+            with k.if_(k.index(rest) > 0, carry=state):
+                self._last_group(a, panel, k.index(rest), counts, acc, sums)
+        elif rest:
+            self._last_group(a, panel, rest, counts, acc, sums)
         return self._widened(acc, before) if narrow else acc, sums
 
     def _widened(self, acc: list[list[Value]], before: Partial | None) -> list[list[Value]]:
@@ -233,29 +236,38 @@ class MatmulTile:
         self,
         a: Pointer,
         panel: PanelVectors,
+        left: int | Value,
         counts: Sequence[int | Value],
         acc: list[list[Value]],
         sums: list[Value],
     ) -> None:
-        """The last elements of K, fewer than a group; nothing behind them is read."""
+        """The last `left` elements of K, fewer than a group; nothing behind them is read."""
         k, p = self.k, self.p
         depth = p.k // self._group
-        left = fixed_extent(p.k % self._group, "K of a product of groups")
         line = panel.base.at(depth * panel.step)
         loaded = [panel.load(line, j, c) for j, c in enumerate(counts)]
         vectors = [self.form.widened(k, vector) for vector in loaded]
         for i in range(len(acc)):
+            last = i * p.a_steps[-2] + self._group * depth * p.a_steps[-1]
             if not p.integer:
-                last = a.at(i * p.a_steps[-2] + self._group * depth * p.a_steps[-1])
-                x = self.form.rest(k, last, p.a_steps[-1], left)
+                assert isinstance(left, int)  # elements are taken one by one where K is open
+                x = self.form.rest(k, a.at(last), p.a_steps[-1], left)
                 self._accumulate(i, x, vectors, acc, sums)
                 continue
-            four = k.const(0, p.a_dtype, 4)
-            for n in range(left):
-                four = k.insert(four, k.load(a.at(i * p.a_steps[-2] + 4 * depth + n)), n)
-            self._accumulate(i, (k.bitcast(four, i32, 1),), vectors, acc, sums)
+            self._accumulate(i, (self._bytes(a, last, left),), vectors, acc, sums)
             if sums and p.a_dtype == i8:  # bytes that do not exist became 128 each
-                sums[i] = sums[i] - 128 * (4 - left)
+                missing = 4 - left if isinstance(left, int) else k.cast(4 - left, i32)
+                sums[i] = sums[i] - missing * 128
+
+    def _bytes(self, a: Pointer, first: Extent, count: int | Value) -> Value:
+        """The `count` bytes of a from `first` on, fewer than four, as a word; the others are 0."""
+        k = self.k
+        if isinstance(count, Value):
+            return k.bitcast(k.load(a.at(first), 4, count), i32, 1)
+        four = k.const(0, self.p.a_dtype, 4)
+        for n in range(count):
+            four = k.insert(four, k.load(a.at(first + n)), n)
+        return k.bitcast(four, i32, 1)
 
     def _store(
         self,
