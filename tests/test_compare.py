@@ -17,6 +17,7 @@ from camshaft.errors import BuildError, ConfigError, ModelError
 from camshaft.frontends.onnx.model import load_model
 from camshaft.session import BuildSession
 from cli_models import RNG, residual_net
+from placed_models import Placed
 
 pytestmark = pytest.mark.codegen
 X = {"x": RNG.standard_normal((1, 3, 8, 8)).astype(np.float32)}
@@ -150,6 +151,21 @@ def test_int8_tensors_are_compared_as_the_numbers_they_stand_for(model: Path) ->
     assert stored["y"].cosine > 0.99
     kinds = stored_tensors(session)
     assert all(s.scale > 0 for s in kinds.values()) and any(s.scale != 1 for s in kinds.values())
+
+
+def test_averages_of_bytes_have_a_scale_of_their_own(tmp_path: Path) -> None:
+    """A pool whose result is reshaped before it is quantized; the scale of what it reads is another."""
+    m = Placed()
+    x = m.node("Conv", m.qdq(m.input(1, 16, 8, 8), 1 / 9, 128), m.weight(16, 16, 3, 3))
+    y = m.node("Flatten", m.node("GlobalAveragePool", m.qdq(x, 1 / 3, 128)))
+    path = tmp_path / "pool.onnx"
+    model = m.model(str(m.node("MatMul", m.qdq(y, 1 / 90, 128), m.weight(16, 5, axis=1))))
+    path.write_bytes(model.SerializeToString())
+    session = BuildSession(path, BuildConfig(precision=frozenset({"int8"}), optimization_level=1))
+    feeds = {"x0": RNG.standard_normal((1, 16, 8, 8)).astype(np.float32)}
+    found = compare(path, session.run(), feeds, "reference", session)
+    assert len(found.tensors) > 1
+    assert all(t.relative < 0.02 for t in found.tensors), found.tensors
 
 
 def test_taps_need_a_finished_build_and_known_names(model: Path) -> None:

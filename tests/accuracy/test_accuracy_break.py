@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from types import SimpleNamespace
 from typing import Any
@@ -100,6 +101,47 @@ def rate(run: Any) -> float:
 def test_verdicts_are_for_people(judge: Judge, scores: tuple[float, ...], said: str) -> None:
     judge.reference, score, allowed = scores
     assert judge.verdict(score, allowed) == said
+
+
+@pytest.mark.parametrize("label", [1, np.int64(1), np.array(1), [1]])
+def test_a_label_may_be_a_number(label: Any) -> None:
+    pairs = [(batch, label) for batch in BATCHES[:2]]
+    found = Labelled("top1", pairs)
+    found.prepare(lambda feeds: {"y": np.array([[0.0, 1.0, 0.5]], np.float32)})
+    assert found.reference == 100.0
+
+
+def test_a_sample_without_labels_is_named() -> None:
+    with pytest.raises(ConfigError, match="sample 0 has no labels"):
+        Labelled("top1", [(BATCHES[0], None)]).score(
+            lambda feeds: {"y": np.eye(3, dtype=np.float32)[:1]}
+        )
+
+
+def test_a_limit_is_told_in_the_numbers_of_the_metric() -> None:
+    """A drop of a hundred-thousandth is no 0.00."""
+    judged = itertools.count()
+
+    def fine(run: Any) -> float:
+        return 1e-3 if next(judged) == 0 else 0.9e-3
+
+    summary = made(evaluate=fine, max_drop=1e-5, metric=None).summary
+    assert "no INT8 engine has fine 0.00099" in summary
+
+
+def test_an_engine_without_int8_says_so() -> None:
+    """Also where the copy of an image, which may be of bytes, is all that could still be INT8."""
+    rng = np.random.default_rng(0)
+    images = [{"x": rng.standard_normal((1, 8, 12, 12)).astype(np.float32)} for _ in range(2)]
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], name="a"),
+        helper.make_node("Relu", ["c"], ["y"], name="r"),
+    ]
+    weights = {"w": rng.standard_normal((8, 8, 3, 3)).astype(np.float32)}
+    model = model_of(nodes, images[0], ["y"], weights)
+    found = quantize(model, calibration=images, max_drop=0, metric="noise", optimization_level=1)
+    assert not any(why.startswith("int8") for why in found.reasons.values())
+    assert "no INT8 engine has noise 100.00; most in the way: a" in found.summary
 
 
 def test_a_summary_begins_with_the_verdict() -> None:

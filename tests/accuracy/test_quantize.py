@@ -85,6 +85,16 @@ def test_a_users_function_may_have_the_name_of_a_metric(name: str) -> None:
     assert made.verdict == f"{name} 0.25, 0.25 in floats, 0.25 asked"
 
 
+def test_options_of_both_kinds_are_told() -> None:
+    with pytest.raises(ConfigError, match=r"no option \['maxdrop'\]; its own are .*'max_drop'"):
+        camshaft.quantize(net(), calibration=images(2), maxdrop=1)
+
+
+def test_noise_is_told_in_one_way() -> None:
+    made = camshaft.quantize(net(), calibration=images(8), metric="noise", max_drop=2.0, **QUICK)
+    assert made.summary.count("2.00 % allowed") == 2 and "98.00" not in made.summary
+
+
 def test_labels_of_samples() -> None:
     batches = images(16, seed=3)
     want = camshaft.build(net(), **QUICK)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,9 @@ from camshaft.report.page.gather.collect import page_of
 from camshaft.report.page.page import page_html
 from camshaft.runtime.engine import Engine
 from camshaft.session import BuildSession
+
+OPTIONS = ("calibration", "evaluate", "metric", "max_drop", "decode")
+"""Of `quantize`, besides those of a build."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,11 @@ def quantize(
     INT8 engine holds what was asked, the result is the float engine, and `summary` says which layers stand in the way.
     Raises as `camshaft.build`; ConfigError also for a model that is several graphs, or that is quantized already.
     """
+    unknown = sorted(options.keys() - {f.name for f in fields(BuildConfig)})
+    if unknown:
+        raise ConfigError(
+            f"quantize has no option {unknown}; its own are {list(OPTIONS)}, the others those of camshaft.build"
+        )
     demand = Demand.of(evaluate, metric, max_drop, decode)
     config = with_int8(BuildConfig.of(config, options))
     session, engine = run_quantization(model, config, calibration, demand)

@@ -294,9 +294,11 @@ class AccuracySearch:
             keep(count)
             self.account.noise = dict(ranking.known)
             made = self.choose()
+            if not made.attempt.has_int8:
+                break
             score = self._judged(judge, made, f"loudest {count} in float, tuned", count)
             if score >= allowed:
-                told = f"{count} of {len(units)} layers kept from int8: {judge.said(score)}, {allowed:.2f} allowed"
+                told = f"{count} of {len(units)} layers kept from int8: {judge.said(score)}, {judge.limit(allowed)}"
                 return Decision(made.attempt, made.tuned, f"{made.summary}; {told}")
             count += max(1, count // 4)
         self.account.noise = dict(ranking.known)
@@ -304,21 +306,21 @@ class AccuracySearch:
         made = as_float()
         self.noisy.clear()
         worst = ", ".join(" + ".join(u) for u in order[:3])
-        told = f"no INT8 engine has {judge.name} {allowed:.2f}"
+        told = f"no INT8 engine has {judge.name} {judge.number(allowed)}"
         told += f"; most in the way: {worst}" if worst else ""
         made = Decision(made.attempt, made.tuned, f"{made.summary}; {told}")
         return self._least(made, judge, allowed, len(units))
 
     def _least(self, decision: Decision, judge: Judge, allowed: float, kept: int) -> Decision:
         """A decision with as little INT8 as there may be, with its score; the summary says if that is not enough."""
-        if not any(why.startswith("int8") for why in decision.attempt.reasons.values()):
+        if not decision.attempt.has_int8:
             spent = decision.tuned.time_us
             self.account.choose(Trial("no layer in INT8", kept, judge.reference, spent))
             return decision
         score = self._judged(judge, decision, "only what layer_precision asks for in INT8", kept)
         if score >= allowed:
             return decision
-        told = f"layers that layer_precision asks for in int8 have {judge.said(score)}, {allowed:.2f} allowed"
+        told = f"layers that layer_precision asks for in int8 have {judge.said(score)}, {judge.limit(allowed)}"
         return Decision(decision.attempt, decision.tuned, f"{decision.summary}; {told}")
 
     def _repaired(self, ranking: Ranking, *, rounds: bool) -> bool:

@@ -35,6 +35,11 @@ class Attempt:
     reasons: Mapping[str, str]
     apart: Mapping[str, int] = field(default_factory=dict)
 
+    @property
+    def has_int8(self) -> bool:
+        """Whether some layer is INT8."""
+        return any(why.startswith("int8") for why in self.reasons.values())
+
 
 Quantize = Callable[[frozenset[str]], Attempt]
 """Source layers that must stay float -> the graph with all others in INT8."""
@@ -91,7 +96,8 @@ def choose_precision(
         announce_variants(builder, [best.graph, as_float.graph], variants, "tuning fp32,")
     tuned = builder.tune(best.graph, "tuning int8")
     if not builder.times:
-        return Decision(best, tuned, "int8: permitted, nothing is timed at this level")
+        what = "int8: permitted, nothing is timed at this level" if best.has_int8 else "fp32"
+        return Decision(best, tuned, what)
     float_tuned = builder.tune(as_float.graph, "tuning fp32")
     kept: frozenset[str] = frozenset()
     all_int8 = tuned.time_us

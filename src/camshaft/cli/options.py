@@ -247,7 +247,7 @@ class BuildOptions:
         bool,
         _option(
             "--noise-reduction/--no-noise-reduction",
-            help="Keep the layers next to float outputs in FP32.",
+            help="Keep pools and elementwise layers behind the last convolution or product in FP32.",
             panel=_INT8,
         ),
     ] = True

@@ -161,12 +161,13 @@ def _data(made: Quantized) -> dict[str, Any]:
 
 
 def _show(made: Quantized, output: Output) -> None:
-    if made.trials:
+    judge = None if made.session.account is None else made.session.account.judge
+    if made.trials and judge is not None:
         table = simple_table("judged", made.metric, "drop", "ms")
         for trial in made.trials:
             spent = f"{trial.time_us / 1e3:.3f}" if trial.time_us else ""
-            drop = f"{made.reference - trial.score:.2f}"
-            table.add_row(trial.what, f"{trial.score:.2f}", drop, spent)
+            score, drop = (judge.number(x) for x in (trial.score, made.reference - trial.score))
+            table.add_row(trial.what, score, drop, spent)
         output.table(table)
     if made.noise:
         table = simple_table("loudest layers", "dB below the signal", "now")

@@ -73,7 +73,10 @@ def _moved(
 
 
 def _moves(node: Node) -> bool:
-    return node.op.moves or node.op.commutes is not None
+    """Whether its results are elements of its operands: an average of bytes, say, has a scale of its own."""
+    return node.op.moves or node.op.commutes_with_quantization(
+        [t.type for t in node.args], node.attrs
+    )
 
 
 def real_reference(want: np.ndarray, stored: Stored) -> np.ndarray:

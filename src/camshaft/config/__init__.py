@@ -79,8 +79,8 @@ class BuildConfig:
     calibration_cache: file of ranges (TensorRT's text format): read if it exists and no
         calibration data is given, written otherwise; a warning where no layer takes ranges.
     dynamic_ranges: tensor name -> amax or (min, max), set by hand; wins over calibration.
-    noise_reduction: keep the last smoothing layers before float outputs in FP32, as TensorRT
-        does for implicit quantization.
+    noise_reduction: keep pools and elementwise layers behind the last convolution or product before float outputs in
+        FP32, as TensorRT does for implicit quantization.
     bias_correction: take off each quantized convolution's bias what rounding weights and activations adds to
         the mean of its outputs.  It needs calibration data: ranges from a cache or set by hand
         come without the channel means that it is computed from.

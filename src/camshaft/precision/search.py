@@ -301,8 +301,9 @@ class PrecisionSearch:
         decision = self._accurate(
             Attempt(graph, None, reasons), quantize, lambda kept: quantize(kept).graph, noisy
         )
-        summary = f"{decision.summary}; rows are quantized as they run"
-        return replace(decision, summary=summary)
+        if not decision.attempt.has_int8:
+            return decision
+        return replace(decision, summary=f"{decision.summary}; rows are quantized as they run")
 
     def _accurate(
         self,

@@ -110,8 +110,8 @@ class ImplicitQuantization:
         for name in given:
             if name not in known:
                 raise CalibrationError(
-                    f"dynamic_ranges names {name!r}, which is no tensor of the optimized model; "
-                    f"`camshaft inspect --graph after` lists them"
+                    f"dynamic_ranges names {name!r}, which is no tensor of the optimized model (those within a fused layer are none); "
+                    f"`camshaft inspect MODEL.onnx --graph after` lists them"
                 )
         dynamic_ranges(given)
         self.by_hand = dict(given)

@@ -21,7 +21,8 @@ class Scored(Judge):
     _returned: float = field(default=math.nan, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self.name = getattr(self.function, "__name__", type(self.function).__name__)
+        name = getattr(self.function, "__name__", None)
+        self.name = name if isinstance(name, str) else type(self.function).__name__
 
     def prepare(self, run: Run) -> None:
         super().prepare(run)

@@ -50,14 +50,19 @@ class Judge(ABC):
 
     def said(self, score: float) -> str:
         """A score in words."""
-        return f"{self.name} {self._number(score)}"
+        return f"{self.name} {self.number(score)}"
+
+    def limit(self, allowed: float) -> str:
+        """The least score that is allowed, in words."""
+        return f"{self.number(allowed)} allowed"
 
     def verdict(self, score: float, allowed: float) -> str:
         """What came of a demand, for people."""
-        found, wanted, least = (self._number(x) for x in (score, self.reference, allowed))
+        found, wanted, least = (self.number(x) for x in (score, self.reference, allowed))
         return f"{self.name} {found}{self.unit}, {wanted}{self.unit} in floats, {least}{self.unit} asked"
 
-    def _number(self, score: float) -> str:
+    def number(self, score: float) -> str:
+        """A score as people read it."""
         return f"{score:.2f}" if self.unit else f"{score:.6g}"
 
 

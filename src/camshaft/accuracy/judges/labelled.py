@@ -64,12 +64,13 @@ class Labelled(ByLabels):
 
 def _labels(given: Any, number: int) -> np.ndarray:
     """Labels of a sample in one row."""
-    if isinstance(given, Mapping) or any(
-        isinstance(g, Mapping) for g in given if isinstance(given, list)
-    ):
+    several = given if isinstance(given, list) else [given]
+    if any(isinstance(g, Mapping) for g in several):
         raise ConfigError(
             f"evaluate=: the labels of sample {number} are a detector's; metric 'map' counts boxes"
         )
+    if given is None:
+        raise ConfigError(f"evaluate=: sample {number} has no labels: None stands in their place")
     try:
         return np.asarray(given).reshape(-1)
     except ValueError as error:

@@ -99,6 +99,9 @@ class Noise(Judge):
     def said(self, score: float) -> str:
         return f"noise {100 - score:.2f} % ({_power_of(score)})"
 
+    def limit(self, allowed: float) -> str:
+        return f"{100 - allowed:.2f} % allowed"
+
     def verdict(self, score: float, allowed: float) -> str:
         return f"noise is {100 - score:.2f} % of the outputs ({_power_of(score)}), {100 - allowed:.2f} % allowed"
 

@@ -182,7 +182,7 @@ class Observer:
     def _check_finite(self, minimum: float, maximum: float) -> None:
         if not (math.isfinite(minimum) and math.isfinite(maximum)):
             raise CalibrationError(
-                f"tensor {self.name!r}: a value is NaN, infinite or beyond float32 "
+                f"tensor {self.name!r}: a value is NaN, infinite or beyond float32, or a channel's values add up to more than that "
                 f"(extremes {minimum}, {maximum}); remove the calibration input that causes it, "
                 "or keep the layers around this tensor out of int8"
             )
