@@ -165,3 +165,12 @@ def test_a_cache_for_graphs_that_no_batch_ran_is_named_in_a_warning(tmp_path: Pa
         assert cache.exists() is flag
         assert bool(session.remarks) is not flag
         assert all("calibration data ran none" in r for r in session.remarks)
+
+
+def test_a_range_that_nothing_takes_is_told(two_branches: Path) -> None:
+    """That of a float output, and of what a layer in float reads alone."""
+    batches = [{"left": images(3, 4, 8, 8), "right": images(3, 2, 16, 16)}]
+    ranges = {"left": 2.0, "right": 3.0, "y": 1.0}
+    options = {"dynamic_ranges": ranges, "layer_precision": {"conv_right": "fp32"}}
+    told = [r for r in built(two_branches, batches, **options).remarks if "dynamic_ranges" in r]
+    assert [r.split("'")[1] for r in told] == ["right", "y"]

@@ -61,7 +61,7 @@ class PrecisionSearch:
     that calibration runs.
     quantized: the graph with its Q/DQ nodes before they were lowered; None where nothing is quantized so.
     reasons: source layer -> why it has its precision.  apart: source layer -> input channels that its INT8
-    product leaves to floats.  summary: the decision in words.  remarks: what was preferred of layers and cannot be.
+    product leaves to floats.  summary: the decision in words.  remarks: what was preferred of layers and cannot be, and ranges that nothing takes.
     cache_unused: why a calibration cache that was named
     is neither read nor written, "" where it is or none was named.
     """
@@ -105,7 +105,7 @@ class PrecisionSearch:
         self.quantized = decision.attempt.quantized
         self.reasons |= decision.attempt.reasons
         told = asked.told(decision.tuned.tasks)
-        self.remarks = remarks(told)
+        self.remarks += remarks(told)
         self.reasons |= {layer: f"{precision}: {why}" for layer, (precision, why) in told.items()}
         self.apart = decision.attempt.apart
         self.summary = decision.summary
@@ -250,6 +250,7 @@ class PrecisionSearch:
         )
         with self.stage("calibrating", report=False):
             self._find_ranges(quantization)
+        self.remarks += quantization.unused
         self._samples = quantization.samples
         self._magnitudes = quantization.magnitudes
         level = self.config.optimization_level

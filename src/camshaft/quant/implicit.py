@@ -116,6 +116,16 @@ class ImplicitQuantization:
         dynamic_ranges(given)
         self.by_hand = dict(given)
 
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """A sentence for each range set by hand that nothing takes."""
+        taken = self.plan(frozenset()).group
+        return tuple(
+            f"dynamic_ranges of {name!r} is not used: no layer that may be INT8 reads this tensor"
+            for name in self.by_hand
+            if name not in taken
+        )
+
     def calibrate(
         self,
         batches: Batches,
