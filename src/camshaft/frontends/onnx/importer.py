@@ -85,7 +85,7 @@ def import_onnx(
 class Imported:
     """A model as graphs.
 
-    script: what runs them; None where there is one, whose inputs and outputs are the model's.
+    digest: SHA-256 of what it was read from, in hexadecimal; "" where that is an ONNX model.  script: what runs them; None where there is one, whose inputs and outputs are the model's.
     inputs, outputs: of a model with a script.  face: a graph without nodes that has the model's inputs
     (tensors), and what is known of their extents.  constants: values of the script that are constant.
     """
@@ -96,6 +96,7 @@ class Imported:
     inputs: tuple[End, ...] = ()
     outputs: tuple[End, ...] = ()
     constants: Mapping[str, np.ndarray] = field(default_factory=dict)
+    digest: str = ""
 
 
 def import_model(

@@ -1,0 +1,25 @@
+"""Handlers of ATen operators; importing the package registers them (`call.HANDLERS`)."""
+
+from camshaft.frontends.torch.handlers import (
+    choice,
+    contraction,
+    creation,
+    elementwise,
+    indexing,
+    movement,
+    normalization,
+    pooling,
+    reduction,
+)
+
+__all__ = [
+    "choice",
+    "contraction",
+    "creation",
+    "elementwise",
+    "indexing",
+    "movement",
+    "normalization",
+    "pooling",
+    "reduction",
+]

@@ -1,0 +1,110 @@
+"""`torch.compile(model, backend="camshaft")`: graphs that Dynamo finds, as engines and what is left to PyTorch."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch._functorch.aot_autograd import aot_module_simplified
+from torch._subclasses.fake_tensor import unset_fake_temporarily
+from torch.fx import GraphModule
+
+from camshaft.config import BuildConfig
+from camshaft.errors import BindingError, ConfigError
+from camshaft.frontends.torch.importer import decompositions
+from camshaft.torch.kept import Kept
+from camshaft.torch.parts import Split, split
+
+LEAST = 3
+"""Operators that an engine should have at least, where nothing is said."""
+
+
+@dataclass
+class Compiler:
+    """Dynamo's backend with some options (see `camshaft`).  made: what became of each graph."""
+
+    options: Mapping[str, Any]
+    made: list[Split] = field(default_factory=list, init=False)
+
+    def __post_init__(self) -> None:
+        given = dict(self.options)
+        self.least = given.pop("min_block_size", LEAST)
+        if not isinstance(self.least, int) or isinstance(self.least, bool) or self.least < 1:
+            raise ConfigError(
+                f"min_block_size is {self.least!r}; it is a number of operators, 1 or more"
+            )
+        self.autograd = given.pop("autograd", "eager")
+        if self.autograd not in ("eager", "error"):
+            raise ConfigError(f"autograd is {self.autograd!r}; it is one of eager, error")
+        folder = given.pop("cache_dir", None)
+        self.kept = Kept(BuildConfig.of(None, given), None if folder is None else Path(folder))
+
+    def __call__(self, module: GraphModule, example: Sequence[Any], **_: Any) -> Any:
+        tensors = [x for x in example if isinstance(x, torch.Tensor)]
+        if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
+            if self.autograd == "error":
+                raise BindingError(
+                    "gradients are on, which engines do not compute: call the module under torch.no_grad()"
+                )
+            warnings.warn(
+                "gradients are on, so that PyTorch computes the module itself: call it under torch.no_grad()",
+                stacklevel=2,
+            )
+            return module.forward
+        weights = [
+            x if isinstance(x, torch.Tensor) and hasattr(x, "_dynamo_static_input_type") else None
+            for x in example
+        ]
+
+        def compiler(graph: GraphModule, inputs: Sequence[Any]) -> Any:
+            holes = [n for n in graph.graph.nodes if n.op == "placeholder"]
+            held = {h: w for h, w in zip(holes, weights, strict=True) if w is not None}
+            with unset_fake_temporarily():  # weights are real
+                made = split(graph, held, self.least, self.kept.engine)
+            self.made.append(made)
+            return _Guarded(made, [*held.values()])
+
+        return aot_module_simplified(
+            module,
+            list(example),
+            fw_compiler=compiler,
+            inference_compiler=compiler,
+            decompositions=decompositions(),
+        )
+
+
+def camshaft(
+    module: GraphModule, example: Sequence[Any], *, options: Mapping[str, Any] | None = None
+) -> Any:
+    """Dynamo's backend "camshaft".
+
+    options: `min_block_size`, the fewest operators that become an engine (3); `autograd`, what is done where gradients are
+    on and something requires them, "eager" (the default: PyTorch computes it) or "error"; `cache_dir`, a folder for engines,
+    which other processes find there; and those of `camshaft.build`.
+    Raises ConfigError for options that there are not.
+    """
+    return Compiler(dict(options or {}))(module, example)
+
+
+class _Guarded:
+    """Runs a graph whose weights are those it was made with."""
+
+    _boxed_call = False
+
+    def __init__(self, made: Split, weights: Sequence[torch.Tensor]) -> None:
+        self.made, self.weights = made, weights
+        self.versions = self._now()
+
+    def _now(self) -> list[tuple[int, int]]:
+        return [(w._version, w.data_ptr()) for w in self.weights]
+
+    def __call__(self, *args: Any) -> Any:
+        if self._now() != self.versions:
+            raise BindingError(
+                "weights of the module were changed since it was compiled; call torch.compiler.reset() to compile it again"
+            )
+        return self.made.run(*args)

@@ -1,0 +1,192 @@
+"""Whole modules as engines: torch.export reads them, camshaft builds."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.export import ExportedProgram
+from torch.utils import _pytree as pytree
+
+from camshaft.config import BuildConfig
+from camshaft.errors import BindingError, ConfigError, ModelError
+from camshaft.frontends.torch.dtypes import array_of
+from camshaft.frontends.torch.importer import Program, import_program
+from camshaft.runtime.engine import Engine
+from camshaft.session import BuildSession
+from camshaft.torch.parts import as_tensor
+
+AUTOGRAD = ("error", "eager")
+
+
+class Compiled:
+    """A module that an engine computes; calls take and give what the module's do.
+
+    engine: what computes.  module: the PyTorch module, None of an exported program.
+    Calls share no state and may come from any number of threads.  Inputs are read in place where they are contiguous, and results
+    are the engine's own memory.  Errors: BindingError for arguments of another structure than the example's, for inputs that
+    require gradients (see `compile`), and for weights that were changed since; ShapeError for shapes that the engine does not
+    take.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        program: Program,
+        exported: ExportedProgram,
+        module: torch.nn.Module | None,
+        autograd: str,
+    ) -> None:
+        self.engine, self.module = engine, module
+        self._program, self._autograd = program, autograd
+        spec = exported.call_spec
+        self._in_spec, self._out_spec = spec.in_spec, spec.out_spec
+        self._weights = [] if module is None else [*module.parameters(), *module.buffers()]
+        self._versions = self._now()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        flat = self._flat(args, kwargs)
+        if torch.is_grad_enabled() and any(
+            isinstance(x, torch.Tensor) and x.requires_grad for x in flat
+        ):
+            if self._autograd == "eager" and self.module is not None:
+                return self.module(*args, **kwargs)
+            raise BindingError(
+                "an input requires gradients, which an engine does not compute: call it under torch.no_grad(), or compile "
+                'with autograd="eager"'
+            )
+        if self._now() != self._versions:
+            raise BindingError(
+                "weights of the module were changed since it was compiled; compile it again"
+            )
+        feeds = {
+            name: array_of(x)
+            for name, x in zip(self._program.inputs, flat, strict=True)
+            if name is not None
+        }
+        made = self.engine(feeds)
+        results = [None if n is None else as_tensor(made[n]) for n in self._program.outputs]
+        return pytree.tree_unflatten(results, self._out_spec)
+
+    def _now(self) -> list[tuple[int, int]]:
+        """Versions and places of the weights."""
+        return [(w._version, w.data_ptr()) for w in self._weights]
+
+    def _flat(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+        wanted = self._in_spec
+        names = list(wanted.children()[1].context or ()) if wanted.children() else []
+        if set(names) == set(kwargs):
+            kwargs = {n: kwargs[n] for n in names}
+        flat, spec = pytree.tree_flatten((tuple(args), dict(kwargs)))
+        if spec != wanted:
+            raise BindingError(
+                f"arguments have the structure {spec}; the module was compiled for {wanted}"
+            )
+        return list(flat)
+
+
+def compile(
+    model: torch.nn.Module | ExportedProgram,
+    example: Sequence[Any] = (),
+    config: BuildConfig | None = None,
+    *,
+    kwargs: Mapping[str, Any] | None = None,
+    dynamic_shapes: Any = None,
+    calibration: Iterable[Any] | None = None,
+    autograd: str = "error",
+    **options: Any,
+) -> Compiled:
+    """Build an engine of a module and return what is called like it.
+
+    model: a module in evaluation mode, or what torch.export made of one.  example, kwargs: arguments for a call.
+    dynamic_shapes: as for torch.export: which sizes vary; they have the ranges said there, and are tuned for the example's.
+    calibration: calls for INT8, each a tuple of positional arguments, or one tensor.
+    autograd: what a call does whose inputs require gradients, "error" or "eager" (the module itself).
+    config, options: as for `camshaft.build`.
+
+    Raises ModelError for a module that torch.export cannot read or that has operators without a form here, by name, and what
+    `camshaft.build` raises.
+    """
+    if autograd not in AUTOGRAD:
+        raise ConfigError(f"autograd is {autograd!r}; it is one of {', '.join(AUTOGRAD)}")
+    exported = _exported(model, example, kwargs, dynamic_shapes)
+    program, engine = _built(exported, config, calibration, options)
+    module = model if isinstance(model, torch.nn.Module) else None
+    return Compiled(engine, program, exported, module, autograd)
+
+
+def export(
+    model: torch.nn.Module | ExportedProgram,
+    example: Sequence[Any],
+    path: str | os.PathLike[str],
+    config: BuildConfig | None = None,
+    *,
+    kwargs: Mapping[str, Any] | None = None,
+    dynamic_shapes: Any = None,
+    calibration: Iterable[Any] | None = None,
+    **options: Any,
+) -> Engine:
+    """Build an engine of a module and write it to a file, which runs without PyTorch (`camshaft.load`).
+
+    Arguments and errors as of `compile`.  Inputs and outputs have the names that torch.export gives them.
+    """
+    exported = _exported(model, example, kwargs, dynamic_shapes)
+    _, engine = _built(exported, config, calibration, options)
+    engine.save(Path(path))
+    return engine
+
+
+def _exported(
+    model: torch.nn.Module | ExportedProgram,
+    example: Sequence[Any],
+    kwargs: Mapping[str, Any] | None,
+    dynamic_shapes: Any,
+) -> ExportedProgram:
+    if isinstance(model, ExportedProgram):
+        return model
+    if not isinstance(model, torch.nn.Module):
+        raise ModelError(
+            f"model is of type {type(model).__name__}; give a torch.nn.Module or what torch.export made of one"
+        )
+    if model.training:
+        raise ModelError("the module is in training mode: call model.eval() first")
+    if isinstance(example, torch.Tensor):
+        raise ConfigError("example is a tensor; give a tuple of arguments: (tensor,)")
+    try:
+        with torch.no_grad():
+            return torch.export.export(
+                model, tuple(example), dict(kwargs or {}), dynamic_shapes=dynamic_shapes
+            )
+    except Exception as error:
+        raise ModelError(f"torch.export cannot read the module: {error}") from error
+
+
+def _built(
+    exported: ExportedProgram,
+    config: BuildConfig | None,
+    calibration: Iterable[Any] | None,
+    options: Mapping[str, Any],
+) -> tuple[Program, Engine]:
+    program = import_program(exported)
+    names = [n for n in program.inputs if n is not None]
+    batches = None if calibration is None else (_feeds(call, names) for call in calibration)
+    session = BuildSession(program.imported, BuildConfig.of(config, dict(options)), batches)
+    engine = session.run()
+    for remark in (*session.remarks, *session.hints):
+        warnings.warn(remark, stacklevel=3)
+    return program, engine
+
+
+def _feeds(call: Any, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """A call's tensors by the names of inputs."""
+    tensors = [x for x in pytree.tree_leaves(call) if isinstance(x, torch.Tensor)]
+    if len(tensors) != len(names):
+        raise ConfigError(
+            f"calibration= has a call of {len(tensors)} tensors; the model takes {len(names)}: {', '.join(names)}"
+        )
+    return {n: array_of(t) for n, t in zip(names, tensors, strict=True)}

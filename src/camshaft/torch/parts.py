@@ -1,0 +1,208 @@
+"""An FX graph as engines and what is left to PyTorch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch.fx import GraphModule, Node
+from torch.fx.passes.infra.partitioner import CapabilityBasedPartitioner
+from torch.fx.passes.operator_support import OperatorSupportBase
+
+from camshaft.frontends.onnx import Imported
+from camshaft.frontends.torch.coverage import begin, uncovered
+from camshaft.frontends.torch.dtypes import array_of
+from camshaft.frontends.torch.sizes import Sizes, limits
+from camshaft.frontends.torch.walk import Walk
+from camshaft.ir.graph import GraphBuilder, Tensor
+from camshaft.runtime.engine import Engine
+
+Build = Callable[[Imported], Engine]
+
+
+@dataclass(frozen=True)
+class Part:
+    """nodes: names of operators in it.  engine: what computes them; None: PyTorch, and why: for which reason."""
+
+    nodes: tuple[str, ...]
+    engine: Engine | None
+    why: str = ""
+
+
+@dataclass
+class EngineCall:
+    """An engine as a function of the tensors of an FX graph.
+
+    inputs: places among the arguments -> names.  outputs: names, or None where the graph returns None; whole: those that are sizes.
+    """
+
+    engine: Engine
+    inputs: Mapping[int, str]
+    outputs: Sequence[str | None]
+    whole: frozenset[str]
+
+    def __call__(self, *args: Any) -> list[Any]:
+        feeds = {name: array_of(args[place]) for place, name in self.inputs.items()}
+        made = self.engine(feeds)
+        return [None if n is None else self._result(n, made[n]) for n in self.outputs]
+
+    def _result(self, name: str, array: np.ndarray) -> Any:
+        return int(array) if name in self.whole else as_tensor(array)
+
+
+def as_tensor(array: np.ndarray) -> torch.Tensor:
+    """A tensor in an array's memory."""
+    if array.dtype.name == "bfloat16":
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(array)
+
+
+@dataclass
+class Split:
+    """A graph in parts.  run: computes it.  parts: what computes what."""
+
+    run: Callable[..., Any]
+    parts: list[Part] = field(default_factory=list)
+
+
+class _Support(OperatorSupportBase):
+    def __init__(self, left: Mapping[Node, str]) -> None:
+        self.left = left
+
+    def is_node_supported(self, submodules: Any, node: Node) -> bool:
+        if node.op == "get_attr":
+            return node not in self.left
+        return node.op == "call_function" and node not in self.left and not _is_size(node)
+
+
+def _is_size(node: Node) -> bool:
+    return isinstance(node.meta.get("val"), torch.SymInt | int | float | bool)
+
+
+def split(
+    module: GraphModule, constants: Mapping[Node, torch.Tensor], least: int, build: Build
+) -> Split:
+    """Engines for all that has a form, in blocks of at least `least` operators; the rest stays in PyTorch.
+
+    constants: placeholders -> weights.
+    """
+    sizes = sizes_of(module)
+    left = uncovered(module.graph, sizes, constants)
+    support = _Support(left)
+    calls = [n for n in module.graph.nodes if n.op == "call_function"]
+    if all(support.is_node_supported({}, n) or _is_size(n) for n in calls) and len(calls) >= least:
+        made = _call_of(module, constants, sizes, build)
+        return Split(made, [Part(tuple(map(_operator, calls)), made.engine)])
+    partitioner = CapabilityBasedPartitioner(
+        module, support, allows_single_node_partition=least <= 1
+    )
+    proposed = [
+        p
+        for p in partitioner.propose_partitions()
+        if sum(n.op == "call_function" for n in p.nodes) >= least
+    ]
+    inside = {n for p in proposed for n in p.nodes}
+    few = f"fewer than {least} operators together"
+    parts = [
+        Part((_operator(n),), None, left.get(n, few))
+        for n in calls
+        if n not in inside and not _is_size(n)
+    ]
+    weights = {n.name: t for n, t in constants.items()}
+    fused = partitioner.fuse_partitions(proposed)
+    for node in [n for n in fused.graph.nodes if n.op == "call_module"]:
+        part = getattr(fused, node.target)
+        holes = [n for n in part.graph.nodes if n.op == "placeholder"]
+        held = {
+            hole: weights[given.name]
+            for hole, given in zip(holes, node.args, strict=True)
+            if isinstance(given, Node) and given.name in weights
+        }
+        called = _call_of(part, held, sizes, build)
+        found = tuple(_operator(n) for n in part.graph.nodes if n.op == "call_function")
+        setattr(fused, node.target, _Module(called, part))
+        parts.append(Part(found, called.engine))
+    return Split(fused, parts)
+
+
+class _Module(torch.nn.Module):
+    """An engine in the place of a part of a graph."""
+
+    def __init__(self, call: EngineCall, part: GraphModule) -> None:
+        super().__init__()
+        self.call = call
+        ends = next(n for n in part.graph.nodes if n.op == "output").args[0]
+        self.single = isinstance(ends, Node)
+
+    def forward(self, *args: Any) -> Any:
+        made = self.call(*args)
+        return made[0] if self.single else made
+
+
+def _operator(node: Node) -> str:
+    schema = getattr(node.target, "_schema", None)
+    return str(getattr(node.target, "__name__", node.target)) if schema is None else schema.name
+
+
+def _call_of(
+    module: GraphModule,
+    constants: Mapping[Node, torch.Tensor],
+    sizes: Sizes,
+    build: Build,
+) -> EngineCall:
+    """The engine of a graph all of whose nodes have a form."""
+    walk, digest = Walk(GraphBuilder("torch"), sizes), hashlib.sha256()
+    digest.update(str(module.graph).encode())
+    inputs: dict[int, str] = {}
+    holes = [n for n in module.graph.nodes if n.op == "placeholder"]
+    for at, node in enumerate(holes):
+        name = begin(walk, node, constants)
+        if name is not None:
+            inputs[at] = name
+            digest.update(f"{name}{walk.values[node].type}".encode())
+        elif node in constants:
+            digest.update(array_of(constants[node]).tobytes())
+    end = next(n for n in module.graph.nodes if n.op == "output")
+    ends = end.args[0] if isinstance(end.args[0], list | tuple) else [end.args[0]]
+    for node in module.graph.nodes:
+        if node.op not in ("placeholder", "output"):
+            walk.node(node)
+    results: dict[str, Tensor] = {}
+    outputs: list[str | None] = []
+    whole = set()
+    for n, node in enumerate(ends):
+        if node is None:
+            outputs.append(None)
+            continue
+        name = f"output_{n}"
+        value = walk.values[node] if isinstance(node, Node) else node
+        if not isinstance(value, Tensor):
+            whole.add(name)
+            results[name] = walk.result(value, None)
+        else:
+            results[name] = walk.result(value, node.meta["val"])
+        outputs.append(name)
+    imported = Imported(
+        (walk.builder.graph(results),), walk.builder.graph({}), digest=digest.hexdigest()
+    )
+    return EngineCall(build(imported), inputs, outputs, frozenset(whole))
+
+
+def sizes_of(module: GraphModule) -> Sizes:
+    """Symbols of a graph, with the ranges that PyTorch knows; typical are the sizes of now."""
+    found: dict[str, tuple[int, int, int | None]] = {}
+    for node in module.graph.nodes:
+        value = node.meta.get("val")
+        values = [value, *getattr(value, "shape", ())]
+        for size in values:
+            if isinstance(size, torch.SymInt) and size.node.expr.is_Symbol:
+                shapes = size.node.shape_env
+                symbol = size.node.expr
+                bounds = shapes.var_to_range.get(symbol)
+                if size.node.has_hint() and bounds is not None:
+                    found[str(symbol)] = limits(bounds.lower, bounds.upper, int(size.node.hint))
+    return Sizes(found)
