@@ -48,7 +48,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.relative_to(TESTS).parts[0] in CODEGEN:
             item.add_marker(pytest.mark.codegen)
-        if _target_of(item) == PORTABLE and not _is_sampled(item):
+        if _target_of(item) == PORTABLE and not _is_sampled(item, 3):
+            item.add_marker(pytest.mark.slow)
+        if (
+            item.get_closest_marker("sampled")
+            and hasattr(item, "callspec")
+            and not _is_sampled(item, 2)
+        ):
             item.add_marker(pytest.mark.slow)
 
 
@@ -59,10 +65,10 @@ def _target_of(item: pytest.Item) -> CpuTarget | None:
     return target if isinstance(target, CpuTarget) else None
 
 
-def _is_sampled(item: pytest.Item) -> bool:
-    """Every third test, those whose names say so: of code for any x86-64 processor, which takes LLVM longest, the default suite
-    runs these, and the others are slow tests."""
-    return crc32(item.nodeid.encode()) % 3 == 0
+def _is_sampled(item: pytest.Item, every: int) -> bool:
+    """One test of so many, those whose names say so.  The default suite runs these, and the others are slow tests: of
+    code for any x86-64 processor, which takes LLVM longest, and of what is marked so."""
+    return crc32(item.nodeid.encode()) % every == 0
 
 
 def pytest_collection_finish() -> None:
@@ -74,12 +80,12 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(autouse=True)
 def sampled_compilation(request: pytest.FixtureRequest) -> None:
-    """Code that this machine cannot run is compiled in every third test, those whose names say so: whether LLVM
+    """Code that this machine cannot run is compiled in every fifth test, those whose names say so: whether LLVM
     takes it shows in a part of them, and all are run on a machine that has the features."""
     target = _target_of(request.node)
     if target is None or not missing_features(target):
         return
-    if not _is_sampled(request.node) and not request.node.get_closest_marker("slow"):
+    if not _is_sampled(request.node, 5) and not request.node.get_closest_marker("slow"):
         pytest.skip(
-            f"{target.name} code is compiled in every third test only, since this processor cannot run it"
+            f"{target.name} code is compiled in every fifth test only, since this processor cannot run it"
         )

@@ -32,6 +32,8 @@ from camshaft.ops import GATHER, MATMUL, PAD, POINTWISE, POOL, REDUCE, SOFTMAX
 from kernel_harness import SymbolicKernel, at_sizes
 from targets import each_target
 
+pytestmark = pytest.mark.sampled
+
 X, Y, Z = E.inp(0), E.inp(1), E.inp(2)
 N = extent_of(Symbol("n", 1, 4, 70))
 L = extent_of(Symbol("length", 1, 40, 600))

@@ -20,6 +20,8 @@ from camshaft.passes.pipeline import optimize
 from onnx_models import model_of
 from targets import each_half_target, skip_unless_runnable
 
+pytestmark = pytest.mark.sampled
+
 OPSET = 20
 EXACT = {
     "Add": np.add,

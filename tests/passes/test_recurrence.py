@@ -21,6 +21,8 @@ from camshaft.passes.pipeline import optimize
 from cell_models import FORMS, Cells
 from recurrent_models import Layer
 
+pytestmark = pytest.mark.sampled
+
 VARIANTS = [
     Cells("lstm", form, turned=turned, zero=zero, backward=backward)
     for form, turned, zero, backward in product(FORMS, (False, True), (False, True), (False, True))

@@ -21,6 +21,8 @@ from kernel_harness import operand_of, params_of, run_kernel
 from targets import each_target
 from thinning import every_second
 
+pytestmark = pytest.mark.sampled
+
 TACTICS = {
     False: (MatmulNbits(), MatmulNbitsExpanded(), MatmulNbitsFixed()),
     True: (MatmulNbitsBytes(),),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pytest
 
 from camshaft.backends.base import KernelSpec, Operand
 from camshaft.backends.cpu.pool.window import PoolWindow
@@ -20,6 +21,8 @@ from camshaft.ops.common import window_extent
 from kernel_harness import SymbolicKernel, at_sizes
 from targets import each_target
 from thinning import every_second
+
+pytestmark = pytest.mark.sampled
 
 N = extent_of(Symbol("n", 1, 1, 5))
 H = extent_of(Symbol("h", 7, 14, 40))

@@ -20,6 +20,8 @@ from camshaft.ops import KEPT_ROWS, RAGGED_ATTENTION
 from kernel_harness import SymbolicKernel, operand_of, params_of, run_kernel
 from targets import each_target
 
+pytestmark = pytest.mark.sampled
+
 N = Symbol("n", 1, 24, None)
 MASKS = {
     "full": np.ones((3, 5)),

@@ -30,6 +30,8 @@ from kernel_harness import SymbolicKernel, params_of
 from machine_code import inner_loop, spills
 from thinning import every_second
 
+pytestmark = pytest.mark.sampled
+
 DIRECT, GROUPED = ConvDirect(), ConvGrouped()
 TYPES = [(bf16, bf16), (f16, f16), (f32, bf16), (f32, f16)]
 NONE = (0, 0, 0, 0)

@@ -20,6 +20,8 @@ from kernel_harness import SymbolicKernel, at_sizes
 from targets import each_target
 from thinning import every_second
 
+pytestmark = pytest.mark.sampled
+
 N = extent_of(Symbol("n", 1, 1, 9))
 H = extent_of(Symbol("h", 5, 14, 80))
 W = extent_of(Symbol("w", 5, 24, 90))

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import pytest
 
 from camshaft.backends.base import KernelSpec
 from camshaft.backends.cpu.conv.depthwise.tactic import ConvDepthwiseI8
@@ -19,6 +20,8 @@ from grouped_cases import Case, Problem, assert_expected, depthwise, open_spec, 
 from kernel_harness import SymbolicKernel
 from targets import PLAIN, each_target
 from thinning import every_second
+
+pytestmark = pytest.mark.sampled
 
 N = extent_of(Symbol("n", 1, 1, 5))
 H = extent_of(Symbol("h", 1, 14, 40))
