@@ -25,6 +25,8 @@ from machine_code import inner_loop, spills
 from targets import each_target
 from thinning import every_second
 
+pytestmark = pytest.mark.sampled
+
 TACTIC = Attention()
 Shape = tuple[int, ...]
 SCALE = 0.3

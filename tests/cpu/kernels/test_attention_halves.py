@@ -22,6 +22,8 @@ from kernel_harness import operand_of, params_of, run_kernel
 from machine_code import inner_loop, spills
 from thinning import every_second
 
+pytestmark = pytest.mark.sampled
+
 TACTIC = Attention()
 Shape = tuple[int, ...]
 SCALE = 0.3

@@ -23,6 +23,8 @@ from kernel_harness import SymbolicKernel, at_sizes, operand_of, params_of, run_
 from targets import each_target
 from thinning import every_second
 
+pytestmark = pytest.mark.sampled
+
 TACTIC = Attention()
 Shape = tuple[int, ...]
 SCALED = E.mul(E.inp(0), E.const(0.3))

@@ -17,6 +17,8 @@ from camshaft.ops import MATMUL
 from kernel_harness import operand_of, params_of, run_kernel
 from targets import each_target
 
+pytestmark = pytest.mark.sampled
+
 TACTIC = Matmul()
 Shape = tuple[int, ...]
 

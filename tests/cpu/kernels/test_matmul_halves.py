@@ -17,6 +17,8 @@ from camshaft.ops import MATMUL
 from kernel_harness import operand_of, params_of, run_kernel
 from machine_code import inner_loop, spills
 
+pytestmark = pytest.mark.sampled
+
 TACTIC = Matmul()
 Shape = tuple[int, ...]
 TYPES = [(bf16, bf16), (f16, f16), (f32, bf16), (f32, f16)]

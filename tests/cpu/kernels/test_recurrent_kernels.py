@@ -21,6 +21,8 @@ from camshaft.ops.recurrent import OPTIONS
 from kernel_harness import SymbolicKernel, operand_of, params_of, run_kernel
 from targets import each_target
 
+pytestmark = pytest.mark.sampled
+
 TACTIC = Recurrent()
 HALF = {"bf16": bf16.numpy, "f16": f16.numpy}
 CELLS = ("lstm", "gru", "gru after", "rnn")

@@ -21,6 +21,8 @@ from camshaft.ops.contraction import conv_nhwc
 from kernel_harness import candidate_with, operand_of, params_of, run_kernel
 from targets import RUNNABLE, each_target
 
+pytestmark = pytest.mark.sampled
+
 TACTIC = ConvDirect()
 
 
