@@ -17,7 +17,7 @@ from camshaft.config import BuildConfig
 from camshaft.errors import BindingError, ConfigError
 from camshaft.frontends.torch.importer import decompositions
 from camshaft.torch.kept import Kept
-from camshaft.torch.parts import Split, split
+from camshaft.torch.parts import Split, split, versions
 
 LEAST = 3
 """Operators that an engine should have at least, where nothing is said."""
@@ -97,13 +97,10 @@ class _Guarded:
 
     def __init__(self, made: Split, weights: Sequence[torch.Tensor]) -> None:
         self.made, self.weights = made, weights
-        self.versions = self._now()
-
-    def _now(self) -> list[tuple[int, int]]:
-        return [(w._version, w.data_ptr()) for w in self.weights]
+        self.versions = versions(weights)
 
     def __call__(self, *args: Any) -> Any:
-        if self._now() != self.versions:
+        if versions(self.weights) != self.versions:
             raise BindingError(
                 "weights of the module were changed since it was compiled; call torch.compiler.reset() to compile it again"
             )

@@ -19,7 +19,7 @@ from camshaft.frontends.torch.dtypes import array_of
 from camshaft.frontends.torch.importer import Program, import_program
 from camshaft.runtime.engine import Engine
 from camshaft.session import BuildSession
-from camshaft.torch.parts import as_tensor
+from camshaft.torch.parts import as_tensor, versions
 
 AUTOGRAD = ("error", "eager")
 
@@ -47,7 +47,7 @@ class Compiled:
         spec = exported.call_spec
         self._in_spec, self._out_spec = spec.in_spec, spec.out_spec
         self._weights = [] if module is None else [*module.parameters(), *module.buffers()]
-        self._versions = self._now()
+        self._versions = versions(self._weights)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         flat = self._flat(args, kwargs)
@@ -60,7 +60,7 @@ class Compiled:
                 "an input requires gradients, which an engine does not compute: call it under torch.no_grad(), or compile "
                 'with autograd="eager"'
             )
-        if self._now() != self._versions:
+        if versions(self._weights) != self._versions:
             raise BindingError(
                 "weights of the module were changed since it was compiled; compile it again"
             )
@@ -72,10 +72,6 @@ class Compiled:
         made = self.engine(feeds)
         results = [None if n is None else as_tensor(made[n]) for n in self._program.outputs]
         return pytree.tree_unflatten(results, self._out_spec)
-
-    def _now(self) -> list[tuple[int, int]]:
-        """Versions and places of the weights."""
-        return [(w._version, w.data_ptr()) for w in self._weights]
 
     def _flat(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
         wanted = self._in_spec

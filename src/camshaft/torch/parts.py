@@ -17,7 +17,7 @@ from camshaft.frontends.onnx import Imported
 from camshaft.frontends.torch.coverage import begin, uncovered
 from camshaft.frontends.torch.dtypes import array_of
 from camshaft.frontends.torch.sizes import Sizes, limits
-from camshaft.frontends.torch.walk import Walk
+from camshaft.frontends.torch.walk import Walk, name_of
 from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.runtime.engine import Engine
 
@@ -61,6 +61,11 @@ def as_tensor(array: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(array)
 
 
+def versions(weights: Sequence[torch.Tensor]) -> list[tuple[int, int]]:
+    """By which changed weights are known: how often each was written in place, and where it lies."""
+    return [(w._version, w.data_ptr()) for w in weights]
+
+
 @dataclass
 class Split:
     """A graph in parts.  run: computes it.  parts: what computes what."""
@@ -96,7 +101,7 @@ def split(
     calls = [n for n in module.graph.nodes if n.op == "call_function"]
     if all(support.is_node_supported({}, n) or _is_size(n) for n in calls) and len(calls) >= least:
         made = _call_of(module, constants, sizes, build)
-        return Split(made, [Part(tuple(map(_operator, calls)), made.engine)])
+        return Split(made, [Part(tuple(map(name_of, calls)), made.engine)])
     partitioner = CapabilityBasedPartitioner(
         module, support, allows_single_node_partition=least <= 1
     )
@@ -108,7 +113,7 @@ def split(
     inside = {n for p in proposed for n in p.nodes}
     few = f"fewer than {least} operators together"
     parts = [
-        Part((_operator(n),), None, left.get(n, few))
+        Part((name_of(n),), None, left.get(n, few))
         for n in calls
         if n not in inside and not _is_size(n)
     ]
@@ -123,7 +128,7 @@ def split(
             if isinstance(given, Node) and given.name in weights
         }
         called = _call_of(part, held, sizes, build)
-        found = tuple(_operator(n) for n in part.graph.nodes if n.op == "call_function")
+        found = tuple(name_of(n) for n in part.graph.nodes if n.op == "call_function")
         setattr(fused, node.target, _Module(called, part))
         parts.append(Part(found, called.engine))
     return Split(fused, parts)
@@ -141,11 +146,6 @@ class _Module(torch.nn.Module):
     def forward(self, *args: Any) -> Any:
         made = self.call(*args)
         return made[0] if self.single else made
-
-
-def _operator(node: Node) -> str:
-    schema = getattr(node.target, "_schema", None)
-    return str(getattr(node.target, "__name__", node.target)) if schema is None else schema.name
 
 
 def _call_of(

@@ -22,7 +22,7 @@ Handler = Callable[["Call"], Any]
 @dataclass(frozen=True)
 class Call:
     """builder: of the graph.  name: of the operator, "aten::conv2d".  args: by the schema's names; tensors of the graph, numbers,
-    extents, lists, None.  given: those that are tensors in PyTorch -> their type there.  results: types of the results, as the
+    extents, lists, None.  results: types of the results, as the
     graph holds them; None of what is no tensor.  common: of operands of different types, that in which PyTorch computes.
     """
 
@@ -88,9 +88,9 @@ class Call:
             found[0] = self.tensor(names[0], dtype)
         return found
 
-    def axis(self, name: str = "dim", of: str = "self", more: int = 0) -> int:
-        """An axis from the front.  more: axes that the argument may count besides those of `of`."""
-        rank = max(1, self.tensor(of).type.rank + more)
+    def axis(self, name: str = "dim", of: str = "self") -> int:
+        """An axis from the front."""
+        rank = max(1, self.tensor(of).type.rank)
         return int(self.args[name]) % rank
 
     def axes(self, name: str = "dim", of: str = "self") -> list[int] | None:

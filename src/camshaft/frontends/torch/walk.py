@@ -130,12 +130,7 @@ class Walk:
         call = Call(self.builder, name, self._arguments(node), results, _common(node))
         with self.builder.scope(node.name):
             made = handler(call)
-            return made if many else self._as_said(made, call)
-
-    def _as_said(self, made: Tensor, call: Call) -> Tensor:
-        if made.type.dtype != call.dtype:
-            made = F.cast(self.builder, made, call.dtype)
-        return made
+            return made if many else F.cast(self.builder, made, call.dtype)
 
     def _inner(self, meta: Any) -> TensorType | None:
         if not _is_tensor(meta):
@@ -148,7 +143,7 @@ class Walk:
         found = {a.name: a.default_value for a in schema if a.has_default_value()}
         found.update((a.name, self._value(v)) for a, v in zip(schema, node.args, strict=False))
         found.update((n, self._value(v)) for n, v in node.kwargs.items())
-        return dict(found.items())
+        return found
 
     def _value(self, value: Any) -> Any:
         if hasattr(value, "op") and hasattr(value, "meta"):

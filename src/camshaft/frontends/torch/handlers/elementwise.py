@@ -201,10 +201,6 @@ def add(c: Call) -> Tensor:
     left, right = c.operands(c.dtype, "self", "other")
     if c.name == "aten::rsub":
         left, right = right, left
-        if alpha != 1:
-            left, right = right, left
-            scaled = F.mul(b, left, alpha)
-            return F.sub(b, right, scaled)
     if alpha != 1:
         right = (
             F.mul(b, right, float(alpha) if c.dtype.is_float else alpha)
@@ -280,12 +276,12 @@ def power(c: Call) -> Tensor:
     return F.pow(b, c.tensor("self", c.dtype), c.tensor("exponent", c.dtype))
 
 
-@handles("maximum", "max.other", "fmax")
+@handles("maximum", "fmax")
 def maximum(c: Call) -> Tensor:
     return F.maximum(c.builder, *c.operands(c.dtype, "self", "other"))
 
 
-@handles("minimum", "min.other", "fmin")
+@handles("minimum", "fmin")
 def minimum(c: Call) -> Tensor:
     return F.minimum(c.builder, *c.operands(c.dtype, "self", "other"))
 

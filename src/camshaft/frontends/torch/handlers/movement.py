@@ -191,11 +191,6 @@ def stack(c: Call) -> Tensor:
     return F.stack(c.builder, tensors, int(c.get("dim", 0)) % (tensors[0].type.rank + 1))
 
 
-@handles("hstack", "vstack")
-def refused_stack(c: Call) -> Tensor:
-    raise c.refuse("it is not decomposed")
-
-
 @handles("flip")
 def flip(c: Call) -> Tensor:
     x, axes = c.tensor("self"), c.axes("dims") or []

@@ -20,13 +20,8 @@ def _vector(c: Call, name: str, value: float) -> Tensor:
     return c.builder.constant(np.full(channels, value, np.float32), c.builder.local(name))
 
 
-@handles("batch_norm", "_native_batch_norm_legit_no_training", "cudnn_batch_norm")
-def batch_norm(c: Call) -> Tensor | list[Tensor | None]:
-    if c.get("training", False):
-        raise c.refuse("it is training: call model.eval() first")
-    if c.get("running_mean") is None:
-        raise c.refuse("it has no running statistics")
-    y = F.batch_norm(
+def _by_running_statistics(c: Call) -> Tensor:
+    return F.batch_norm(
         c.builder,
         c.tensor("input"),
         c.tensor("running_mean"),
@@ -35,6 +30,15 @@ def batch_norm(c: Call) -> Tensor | list[Tensor | None]:
         _vector(c, "bias", 0.0),
         eps=float(c["eps"]),
     )
+
+
+@handles("batch_norm", "_native_batch_norm_legit_no_training", "cudnn_batch_norm")
+def batch_norm(c: Call) -> Tensor | list[Tensor | None]:
+    if c.get("training", False):
+        raise c.refuse("it is training: call model.eval() first")
+    if c.get("running_mean") is None:
+        raise c.refuse("it has no running statistics")
+    y = _by_running_statistics(c)
     return [y, None, None] if len(c.results) > 1 else y
 
 
@@ -64,15 +68,7 @@ def group_norm(c: Call) -> Tensor | list[Tensor | None]:
 @handles("instance_norm")
 def instance_norm(c: Call) -> Tensor:
     if not c.get("use_input_stats", True):
-        return F.batch_norm(
-            c.builder,
-            c.tensor("input"),
-            c.tensor("running_mean"),
-            c.tensor("running_var"),
-            _vector(c, "weight", 1.0),
-            _vector(c, "bias", 0.0),
-            eps=float(c["eps"]),
-        )
+        return _by_running_statistics(c)
     return F.instance_norm(
         c.builder, c.tensor("input"), c.get("weight"), c.get("bias"), eps=float(c["eps"])
     )
