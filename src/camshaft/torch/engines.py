@@ -20,6 +20,7 @@ from camshaft.frontends.torch.importer import Program, import_program
 from camshaft.runtime.engine import Engine
 from camshaft.session import BuildSession
 from camshaft.torch.parts import as_tensor, versions
+from camshaft.torch.quantizers import held, quantizers
 
 AUTOGRAD = ("error", "eager")
 
@@ -110,10 +111,10 @@ def compile(
     """
     if autograd not in AUTOGRAD:
         raise ConfigError(f"autograd is {autograd!r}; it is one of {', '.join(AUTOGRAD)}")
-    exported = _exported(model, example, kwargs, dynamic_shapes)
-    program, engine = _built(exported, config, calibration, options)
+    read = exported(model, example, kwargs, dynamic_shapes)
+    program, engine = _built(read, config, calibration, options)
     module = model if isinstance(model, torch.nn.Module) else None
-    return Compiled(engine, program, exported, module, autograd)
+    return Compiled(engine, program, read, module, autograd)
 
 
 def export(
@@ -131,18 +132,19 @@ def export(
 
     Arguments and errors as of `compile`.  Inputs and outputs have the names that torch.export gives them.
     """
-    exported = _exported(model, example, kwargs, dynamic_shapes)
-    _, engine = _built(exported, config, calibration, options)
+    read = exported(model, example, kwargs, dynamic_shapes)
+    _, engine = _built(read, config, calibration, options)
     engine.save(Path(path))
     return engine
 
 
-def _exported(
+def exported(
     model: torch.nn.Module | ExportedProgram,
     example: Sequence[Any],
     kwargs: Mapping[str, Any] | None,
     dynamic_shapes: Any,
 ) -> ExportedProgram:
+    """What torch.export makes of a module in evaluation mode.  ModelError where it cannot, ConfigError for arguments that are none."""
     if isinstance(model, ExportedProgram):
         return model
     if not isinstance(model, torch.nn.Module):
@@ -153,6 +155,8 @@ def _exported(
         raise ModelError("the module is in training mode: call model.eval() first")
     if isinstance(example, torch.Tensor):
         raise ConfigError("example is a tensor; give a tuple of arguments: (tensor,)")
+    if quantizers(model):
+        model = held(model)
     try:
         with torch.no_grad():
             return torch.export.export(

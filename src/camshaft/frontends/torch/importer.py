@@ -138,8 +138,17 @@ def import_program(program: ExportedProgram) -> Program:
     Raises ModelError, naming the operator, for what has no form here, and for programs that change their inputs or
     buffers.
     """
+    return import_core(core(program))
+
+
+def core(program: ExportedProgram) -> ExportedProgram:
+    """The program in the operators that are imported, without changes in place."""
+    return program.run_decompositions(decompositions())
+
+
+def import_core(program: ExportedProgram) -> Program:
+    """As `import_program`, of what `core` made; layers are called after its nodes."""
     digest = hashlib.sha256()
-    program = program.run_decompositions(decompositions())
     digest.update(str(program.graph).encode())
     walk = Walk(GraphBuilder("torch"), _sizes(program))
     inputs = list(_declared(walk, program, digest))

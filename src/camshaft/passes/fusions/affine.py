@@ -22,8 +22,8 @@ from camshaft.ir.expr import Expr
 from camshaft.ir.extents.sizes import fixed_extent
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
-from camshaft.ir.types import Shape, TensorType, f32
-from camshaft.ops import CONV, MATMUL, POINTWISE, POOL, REDUCE, RESAMPLE
+from camshaft.ir.types import Shape, TensorType, f32, i8
+from camshaft.ops import CONV, DEQUANTIZE, MATMUL, POINTWISE, POOL, REDUCE, RESAMPLE
 from camshaft.ops.functional.normalization import LARGE_SHIFT
 from camshaft.passes.bodies import (
     Body,
@@ -136,6 +136,40 @@ def float_weights(node: Node) -> np.ndarray | None:
     return weights.data if node.op is CONV or weights.type.rank == 2 else None
 
 
+def dequantized_weights(node: Node, r: Rewriter) -> Node | None:
+    """The dequantize node of 8-bit weights around zero, with one scale or one for each output channel."""
+    made = r.producer(node.args[1], DEQUANTIZE)
+    if made is None or not all(t.is_const for t in made.args) or made.args[0].type.dtype != i8:
+        return None
+    rank = made.args[0].type.rank
+    output = 0 if node.op is CONV else rank - 1
+    along = made.args[1].type.rank == 0 or int_attr(made, "axis") % rank == output
+    usual = node.op is CONV or rank == 2
+    return made if along and usual and not made.args[2].array.any() else None
+
+
+def _with_scales(node: Node, stored: Node, a: np.ndarray, r: Rewriter) -> Node | None:
+    """The node with weights whose scales are multiplied by `a`; the integers of negative ones change their sign.  None where
+    scales leave float32's range or an integer has no opposite."""
+    q, scale, zero = (t.array for t in stored.args)
+    output = 0 if node.op is CONV else q.ndim - 1
+    channels = q.shape[output]
+    factors = np.broadcast_to(a, channels)
+    scales = np.broadcast_to(scale, channels).astype(np.float64) * np.abs(factors)
+    signs = np.sign(factors).astype(np.int8)
+    lead = [-1 if n == output else 1 for n in range(q.ndim)]
+    if not fits(scales) or (scales[factors != 0] < f32.tiny).any() or (q == -128).any():
+        return None
+    integers = q * signs.reshape(lead)
+    constants = [
+        r.builder.constant(np.ascontiguousarray(integers), stored.args[0].name),
+        _constant(r, np.where(factors == 0, 1.0, scales), stored.args[1].name),
+        r.builder.constant(np.zeros(channels, zero.dtype), stored.args[2].name),
+    ]
+    made = r.builder.emit(DEQUANTIZE, constants, {"axis": output}, like=[stored])
+    return _with_weights(node, made)
+
+
 def fits(array: np.ndarray) -> bool:
     """Whether the largest magnitude, as float32, is far from the ends of its range, or 0."""
     return _largest(array) == 0 or ENDS[0] <= _largest(array) <= ENDS[1]
@@ -163,9 +197,9 @@ class FoldAffineBack(Rewrite):
     ops = (CONV, MATMUL)
 
     def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
-        weights = float_weights(node)
-        body = body_of(node)
-        if weights is None or body.expr.op == "input":
+        weights, body = float_weights(node), body_of(node)
+        stored = None if weights is not None else dequantized_weights(node, r)
+        if (weights is None and stored is None) or body.expr.op == "input":
             return None
         axis = channel_axis(node)
         found = leading_affine(body.expr, E.inp(0), _values(body, node.output.shape, axis))
@@ -180,7 +214,11 @@ class FoldAffineBack(Rewrite):
         operands = [inliner.leaf(t) for t in body.operands]
         marked = replaced(body.expr, found.top, E.inp(len(operands)))
         new = inliner.body(E.substitute(marked, [*operands, head]))
-        anchor = node if plain else self._scaled(node, weights, found.a, r)
+        anchor: Node | None = node
+        if not plain and weights is not None:
+            anchor = self._scaled(node, weights, found.a, r)
+        elif not plain and stored is not None:
+            anchor = _with_scales(node, stored, found.a, r)
         if anchor is None:
             return None
         return [emit_body(r, anchor, new, [node])]

@@ -9,6 +9,7 @@ from camshaft.frontends.torch.handlers import (
     movement,
     normalization,
     pooling,
+    quantization,
     reduction,
 )
 
@@ -21,5 +22,6 @@ __all__ = [
     "movement",
     "normalization",
     "pooling",
+    "quantization",
     "reduction",
 ]

@@ -1,0 +1,42 @@
+"""A trained module as an ONNX file with Q/DQ nodes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from camshaft.errors import ConfigError
+from camshaft.frontends.onnx.standard import standard_onnx
+from camshaft.frontends.onnx.standard.files import write_model
+from camshaft.frontends.torch.importer import import_program
+from camshaft.passes.pipeline import optimize
+from camshaft.passes.standard.form import standard_form
+from camshaft.torch.engines import exported
+from camshaft.torch.quantizers import quantizers
+
+
+def export(
+    model: nn.Module,
+    example: Sequence[Any],
+    path: str | os.PathLike[str],
+    *,
+    kwargs: Mapping[str, Any] | None = None,
+    dynamic_shapes: Any = None,
+) -> Path:
+    """Write a trained module as an ONNX model of opset 21, with QuantizeLinear and DequantizeLinear nodes; batch norms are folded.
+
+    model: what `prepare` made, in evaluation mode.  example, kwargs, dynamic_shapes: as for `camshaft.torch.export`.
+    `camshaft.build(path, precision={"int8"})` answers as the module does in evaluation, but for the order of float sums.
+    Raises ModelError and ConfigError, the latter also where the file cannot be written.
+    """
+    if not isinstance(model, nn.Module) or not quantizers(model):
+        raise ConfigError("the module has no quantizers: give what qat.prepare made")
+    program = import_program(exported(model, example, kwargs, dynamic_shapes))
+    graph = optimize(program.imported.graphs[0], level=1)
+    target = Path(path)
+    write_model(standard_onnx(standard_form(graph)), target)
+    return target

@@ -1,0 +1,88 @@
+"""What behaves otherwise in training and of which an exported program knows only the evaluation: batch norm and dropout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+from torch.fx import GraphModule, Node
+from torch.nn import functional
+
+from camshaft.frontends.torch.walk import name_of
+
+_BATCH_NORM = "aten::_native_batch_norm_legit_no_training"
+_DROPOUTS: tuple[type[nn.Module], ...] = (
+    nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout,
+)  # fmt: skip
+
+
+class BatchNorm(nn.Module):
+    """Batch norm whose parameters and statistics are arguments.  In training it goes by the batch and changes running statistics, unless these
+    are frozen."""
+
+    def __init__(self, momentum: float, eps: float) -> None:
+        super().__init__()
+        self.momentum, self.eps, self.frozen = momentum, eps, False
+
+    def forward(
+        self, x: Tensor, weight: Tensor | None, bias: Tensor | None, mean: Tensor, var: Tensor
+    ) -> Tensor:
+        training = self.training and not self.frozen
+        return functional.batch_norm(x, mean, var, weight, bias, training, self.momentum, self.eps)
+
+
+def as_in_training(module: GraphModule, model: nn.Module) -> None:
+    """Put modules that know of training in the place of batch norms and dropouts, in place.
+
+    module: an exported program's.  model: what it was exported of, in which dropouts are found.
+    """
+    for node in list(module.graph.nodes):
+        if node.op == "call_function" and name_of(node) == _BATCH_NORM:
+            x, weight, bias, mean, var, momentum, eps = node.args
+            layer = BatchNorm(momentum or 0.1, eps)
+            _replace(module, _first(node), "batch_norm", layer, (x, weight, bias, mean, var))
+        elif node.op == "call_function" and name_of(node) == "aten::clone":
+            found = _dropout(node, model)
+            if found is not None:
+                _replace(module, node, "dropout", found, (node.args[0],))
+    module.graph.eliminate_dead_code()
+
+
+def _first(node: Node) -> Node:
+    return next(u for u in node.users if name_of(u) == "getitem" and u.args[1] == 0)
+
+
+def _replace(
+    module: GraphModule, node: Node, called: str, layer: nn.Module, args: tuple[Node | None, ...]
+) -> None:
+    name = added(module, called, layer)
+    with module.graph.inserting_before(node):
+        made = module.graph.call_module(name, args)
+    made.meta = dict(node.meta)
+    node.replace_all_uses_with(made)
+    module.graph.erase_node(node)
+
+
+def added(module: GraphModule, name: str, layer: nn.Module) -> str:
+    """Hold a module under this name, or one like it, and say which."""
+    free = name
+    number = 0
+    while hasattr(module, free):
+        number += 1
+        free = f"{name}_{number}"
+    module.add_module(free, layer)
+    return free
+
+
+def _dropout(node: Node, model: nn.Module) -> nn.Module | None:
+    """A copy of the dropout module that a copy of a tensor is all that is left of."""
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    path = stack[-1][0] if stack else ""
+    try:
+        layer = model.get_submodule(path)
+    except AttributeError:
+        return None
+    if not isinstance(layer, _DROPOUTS):
+        return None
+    made: Callable[..., nn.Module] = type(layer)
+    return made(layer.p)
