@@ -76,6 +76,8 @@ REDUCED: dict[str, Case] = {
     "some": lambda x: [(x > 1).any(), (x > -1).all(1), (x > 1).any(2, keepdim=True)],
     "variance": lambda x: [x.var(1), x.std(2, unbiased=False), *torch.var_mean(x, 1), x.var((1, 2), correction=0)],
     "norms": lambda x: [x.norm(dim=1), torch.linalg.vector_norm(x, 1, 2), torch.linalg.vector_norm(x, 3, 1), F.normalize(x, dim=1)],
+    "ranked": lambda x: [*x.topk(2, 1), *x.topk(3, 2, largest=False), *x.sort(1), x.sort(2, descending=True)[0], x.argsort(1)],
+    "cumulated": lambda x: [x.cumsum(1), x.cumprod(2), (x > 0).cumsum(0), (10 * x).int().cumsum(1), x.cumsum(1, dtype=torch.float64)],
     "softmax": lambda x: [x.softmax(1), x.log_softmax(2), torch.logsumexp(x, 1), F.softmin(x, 1)],
 }  # fmt: skip
 

@@ -18,6 +18,7 @@ from camshaft.errors import BindingError, ConfigError
 from camshaft.frontends.torch.importer import decompositions
 from camshaft.torch.kept import Kept
 from camshaft.torch.parts import Split, split, versions
+from camshaft.torch.recurrent import keep_whole
 
 LEAST = 3
 """Operators that an engine should have at least, where nothing is said."""
@@ -44,6 +45,7 @@ class Compiler:
         self.kept = Kept(BuildConfig.of(None, given), None if folder is None else Path(folder))
 
     def __call__(self, module: GraphModule, example: Sequence[Any], **_: Any) -> Any:
+        keep_whole(module)
         tensors = [x for x in example if isinstance(x, torch.Tensor)]
         if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
             if self.autograd == "error":

@@ -16,11 +16,13 @@ from torch.utils import _pytree as pytree
 from camshaft.config import BuildConfig
 from camshaft.errors import BindingError, ConfigError, ModelError
 from camshaft.frontends.torch.dtypes import array_of
-from camshaft.frontends.torch.importer import Program, import_program
+from camshaft.frontends.torch.importer import Dims, Program, import_program
 from camshaft.runtime.engine import Engine
 from camshaft.session import BuildSession
-from camshaft.torch.parts import as_tensor, versions
+from camshaft.torch.dims import dims_of
+from camshaft.torch.parts import call_of, versions
 from camshaft.torch.quantizers import held, quantizers
+from camshaft.torch.recurrent import KeptWhole
 
 AUTOGRAD = ("error", "eager")
 
@@ -44,7 +46,7 @@ class Compiled:
         autograd: str,
     ) -> None:
         self.engine, self.module = engine, module
-        self._program, self._autograd = program, autograd
+        self._call, self._autograd = call_of(engine, program), autograd
         spec = exported.call_spec
         self._in_spec, self._out_spec = spec.in_spec, spec.out_spec
         self._weights = [] if module is None else [*module.parameters(), *module.buffers()]
@@ -65,14 +67,7 @@ class Compiled:
             raise BindingError(
                 "weights of the module were changed since it was compiled; compile it again"
             )
-        feeds = {
-            name: array_of(x)
-            for name, x in zip(self._program.inputs, flat, strict=True)
-            if name is not None
-        }
-        made = self.engine(feeds)
-        results = [None if n is None else as_tensor(made[n]) for n in self._program.outputs]
-        return pytree.tree_unflatten(results, self._out_spec)
+        return pytree.tree_unflatten(self._call(*flat), self._out_spec)
 
     def _flat(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
         wanted = self._in_spec
@@ -112,7 +107,8 @@ def compile(
     if autograd not in AUTOGRAD:
         raise ConfigError(f"autograd is {autograd!r}; it is one of {', '.join(AUTOGRAD)}")
     read = exported(model, example, kwargs, dynamic_shapes)
-    program, engine = _built(read, config, calibration, options)
+    dims = _dims(model, example, kwargs, dynamic_shapes)
+    program, engine = _built(read, dims, config, calibration, options)
     module = model if isinstance(model, torch.nn.Module) else None
     return Compiled(engine, program, read, module, autograd)
 
@@ -133,7 +129,8 @@ def export(
     Arguments and errors as of `compile`.  Inputs and outputs have the names that torch.export gives them.
     """
     read = exported(model, example, kwargs, dynamic_shapes)
-    _, engine = _built(read, config, calibration, options)
+    dims = _dims(model, example, kwargs, dynamic_shapes)
+    _, engine = _built(read, dims, config, calibration, options)
     engine.save(Path(path))
     return engine
 
@@ -158,7 +155,7 @@ def exported(
     if quantizers(model):
         model = held(model)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), KeptWhole():
             return torch.export.export(
                 model, tuple(example), dict(kwargs or {}), dynamic_shapes=dynamic_shapes
             )
@@ -166,13 +163,26 @@ def exported(
         raise ModelError(f"torch.export cannot read the module: {error}") from error
 
 
+def _dims(
+    model: torch.nn.Module | ExportedProgram,
+    example: Sequence[Any],
+    kwargs: Mapping[str, Any] | None,
+    dynamic_shapes: Any,
+) -> Dims:
+    """What sizes are called; nothing of a program that is exported already."""
+    if isinstance(model, ExportedProgram):
+        return ()
+    return dims_of(model, example, kwargs or {}, dynamic_shapes)
+
+
 def _built(
     exported: ExportedProgram,
+    dims: Dims,
     config: BuildConfig | None,
     calibration: Iterable[Any] | None,
     options: Mapping[str, Any],
 ) -> tuple[Program, Engine]:
-    program = import_program(exported)
+    program = import_program(exported, dims)
     names = [n for n in program.inputs if n is not None]
     batches = None if calibration is None else (_feeds(call, names) for call in calibration)
     session = BuildSession(program.imported, BuildConfig.of(config, dict(options)), batches)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,11 +13,11 @@ from torch.fx.passes.infra.partitioner import CapabilityBasedPartitioner
 from torch.fx.passes.operator_support import OperatorSupportBase
 
 from camshaft.frontends.onnx import Imported
-from camshaft.frontends.torch.coverage import begin, uncovered
+from camshaft.frontends.torch.coverage import uncovered
 from camshaft.frontends.torch.dtypes import array_of
+from camshaft.frontends.torch.importer import Program, read
 from camshaft.frontends.torch.sizes import Sizes, limits
-from camshaft.frontends.torch.walk import Walk, name_of
-from camshaft.ir.graph import GraphBuilder, Tensor
+from camshaft.frontends.torch.walk import name_of
 from camshaft.runtime.engine import Engine
 
 Build = Callable[[Imported], Engine]
@@ -52,6 +51,12 @@ class EngineCall:
 
     def _result(self, name: str, array: np.ndarray) -> Any:
         return int(array) if name in self.whole else as_tensor(array)
+
+
+def call_of(engine: Engine, program: Program) -> EngineCall:
+    """The engine of a program, as a function of what the program's graph takes."""
+    inputs = {at: name for at, name in enumerate(program.inputs) if name is not None}
+    return EngineCall(engine, inputs, program.outputs, program.whole)
 
 
 def as_tensor(array: np.ndarray) -> torch.Tensor:
@@ -89,13 +94,14 @@ def _is_size(node: Node) -> bool:
 
 
 def split(
-    module: GraphModule, constants: Mapping[Node, torch.Tensor], least: int, build: Build
+    module: GraphModule, weights: Mapping[Node, torch.Tensor], least: int, build: Build
 ) -> Split:
     """Engines for all that has a form, in blocks of at least `least` operators; the rest stays in PyTorch.
 
-    constants: placeholders -> weights.
+    weights: placeholders -> what they stand for.
     """
     sizes = sizes_of(module)
+    constants = {n: (n.name, t) for n, t in weights.items()}
     left = uncovered(module.graph, sizes, constants)
     support = _Support(left)
     calls = [n for n in module.graph.nodes if n.op == "call_function"]
@@ -117,15 +123,15 @@ def split(
         for n in calls
         if n not in inside and not _is_size(n)
     ]
-    weights = {n.name: t for n, t in constants.items()}
+    named = {n.name: (n.name, t) for n, t in weights.items()}
     fused = partitioner.fuse_partitions(proposed)
     for node in [n for n in fused.graph.nodes if n.op == "call_module"]:
         part = getattr(fused, node.target)
         holes = [n for n in part.graph.nodes if n.op == "placeholder"]
         held = {
-            hole: weights[given.name]
+            hole: named[given.name]
             for hole, given in zip(holes, node.args, strict=True)
-            if isinstance(given, Node) and given.name in weights
+            if isinstance(given, Node) and given.name in named
         }
         called = _call_of(part, held, sizes, build)
         found = tuple(name_of(n) for n in part.graph.nodes if n.op == "call_function")
@@ -150,46 +156,13 @@ class _Module(torch.nn.Module):
 
 def _call_of(
     module: GraphModule,
-    constants: Mapping[Node, torch.Tensor],
+    constants: Mapping[Node, tuple[str, torch.Tensor]],
     sizes: Sizes,
     build: Build,
 ) -> EngineCall:
     """The engine of a graph all of whose nodes have a form."""
-    walk, digest = Walk(GraphBuilder("torch"), sizes), hashlib.sha256()
-    digest.update(str(module.graph).encode())
-    inputs: dict[int, str] = {}
-    holes = [n for n in module.graph.nodes if n.op == "placeholder"]
-    for at, node in enumerate(holes):
-        name = begin(walk, node, constants)
-        if name is not None:
-            inputs[at] = name
-            digest.update(f"{name}{walk.values[node].type}".encode())
-        elif node in constants:
-            digest.update(array_of(constants[node]).tobytes())
-    end = next(n for n in module.graph.nodes if n.op == "output")
-    ends = end.args[0] if isinstance(end.args[0], list | tuple) else [end.args[0]]
-    for node in module.graph.nodes:
-        if node.op not in ("placeholder", "output"):
-            walk.node(node)
-    results: dict[str, Tensor] = {}
-    outputs: list[str | None] = []
-    whole = set()
-    for n, node in enumerate(ends):
-        if node is None:
-            outputs.append(None)
-            continue
-        name = f"output_{n}"
-        value = walk.values[node] if isinstance(node, Node) else node
-        if not isinstance(value, Tensor):
-            whole.add(name)
-            results[name] = walk.result(value, None)
-        else:
-            results[name] = walk.result(value, node.meta["val"])
-        outputs.append(name)
-    imported = Imported(
-        (walk.builder.graph(results),), walk.builder.graph({}), digest=digest.hexdigest()
-    )
-    return EngineCall(build(imported), inputs, outputs, frozenset(whole))
+    made = read(module.graph, sizes, constants, lambda number, _: f"output_{number}")
+    return call_of(build(made.imported), made)
 
 
 def sizes_of(module: GraphModule) -> Sizes:

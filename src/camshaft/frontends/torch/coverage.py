@@ -11,10 +11,10 @@ from camshaft.frontends.torch.walk import Walk
 from camshaft.ir.graph import GraphBuilder
 
 
-def uncovered(graph: Any, sizes: Sizes, constants: Mapping[Any, Any]) -> dict[Any, str]:
+def uncovered(graph: Any, sizes: Sizes, constants: Mapping[Any, tuple[str, Any]]) -> dict[Any, str]:
     """Nodes that cannot be part of an engine -> why.
 
-    constants: placeholders whose tensors are weights.  What a node makes that has no form stands in as an input for those behind it.
+    constants: placeholders -> name and tensor of weights.  What a node makes that has no form stands in as an input for those behind it.
     """
     walk = Walk(GraphBuilder("torch"), sizes)
     found: dict[Any, str] = {}
@@ -33,14 +33,16 @@ def uncovered(graph: Any, sizes: Sizes, constants: Mapping[Any, Any]) -> dict[An
     return found
 
 
-def begin(walk: Walk, node: Any, constants: Mapping[Any, Any]) -> str | None:
+def begin(walk: Walk, node: Any, constants: Mapping[Any, tuple[str, Any]]) -> str | None:
     """Declare a placeholder; its name where it becomes an input of the graph."""
     if node in constants:
-        walk.constant(node, constants[node], node.name)
+        name, tensor = constants[node]
+        walk.constant(node, tensor, name)
         return None
     meta = node.meta.get("val")
     if hasattr(meta, "shape") and hasattr(meta, "dtype"):
         walk.declare(node, node.name)
         return str(node.name)
-    walk.values[node] = walk.sizes.extent(meta) if meta is not None else None
+    plain = meta is None or isinstance(meta, bool | float | str)
+    walk.values[node] = meta if plain else walk.sizes.extent(meta)
     return None

@@ -6,8 +6,8 @@ Needs PyTorch (extra `torch`).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,10 +16,14 @@ from torch.export.graph_signature import InputKind, InputSpec, OutputKind
 
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx import Imported
+from camshaft.frontends.torch.coverage import begin
 from camshaft.frontends.torch.dtypes import array_of
 from camshaft.frontends.torch.sizes import Sizes, limits
-from camshaft.frontends.torch.walk import Walk
+from camshaft.frontends.torch.walk import Walk, ends
 from camshaft.ir.graph import GraphBuilder, Tensor
+
+Dims = Sequence[Mapping[int, str]]
+"""Of each flat argument: axis -> the name of its size."""
 
 KEPT = (
     "linear",
@@ -121,24 +125,26 @@ def decompositions() -> Any:
 
 @dataclass(frozen=True)
 class Program:
-    """An exported program as a graph.
+    """A graph of ATen operators as a graph of ours.
 
-    inputs: of its flat arguments, the names of the graph's inputs; None of what is no tensor.  outputs: of its flat results, the
-    graph's outputs; None of what is None.
+    inputs: of its placeholders, the names of the graph's inputs; None of weights and what is no tensor.  outputs: of its results, the
+    graph's outputs; None of what is None.  whole: outputs that are sizes.
     """
 
     imported: Imported
     inputs: tuple[str | None, ...]
     outputs: tuple[str | None, ...]
+    whole: frozenset[str] = frozenset()
 
 
-def import_program(program: ExportedProgram) -> Program:
-    """The graph of an exported program.  Inputs and outputs are called as torch.export calls them.
+def import_program(program: ExportedProgram, dims: Dims = ()) -> Program:
+    """The graph of an exported program.  Inputs are those of users; they and outputs are called as torch.export calls them.
 
+    dims: of each flat argument, axis -> what its size is called.
     Raises ModelError, naming the operator, for what has no form here, and for programs that change their inputs or
     buffers.
     """
-    return import_core(core(program))
+    return import_core(core(program), dims)
 
 
 def core(program: ExportedProgram) -> ExportedProgram:
@@ -146,51 +152,77 @@ def core(program: ExportedProgram) -> ExportedProgram:
     return program.run_decompositions(decompositions())
 
 
-def import_core(program: ExportedProgram) -> Program:
+def import_core(program: ExportedProgram, dims: Dims = ()) -> Program:
     """As `import_program`, of what `core` made; layers are called after its nodes."""
-    digest = hashlib.sha256()
-    digest.update(str(program.graph).encode())
-    walk = Walk(GraphBuilder("torch"), _sizes(program))
-    inputs = list(_declared(walk, program, digest))
-    made = walk.nodes(program.graph)
-    ends = next(n for n in program.graph.nodes if n.op == "output").args[0]
-    results: dict[str, Tensor] = {}
-    outputs: list[str | None] = []
-    for value, node, out in zip(made, ends, program.graph_signature.output_specs, strict=True):
+    specs = {s.arg.name: s for s in program.graph_signature.input_specs if hasattr(s.arg, "name")}
+    holes = [n for n in program.graph.nodes if n.op == "placeholder"]
+    given = [specs[n.name].kind == InputKind.USER_INPUT for n in holes]
+    constants = {
+        n: (str(specs[n.name].target), _held(program, specs[n.name]))
+        for n, user in zip(holes, given, strict=True)
+        if not user
+    }
+    for out in program.graph_signature.output_specs:
         if out.kind != OutputKind.USER_OUTPUT:
             raise ModelError(
                 f"the model changes {out.target!r} as it runs, which engines do not; return it instead"
             )
+    users = [n for n, user in zip(holes, given, strict=True) if user]
+    sizes = _sizes(program, _called(users, dims))
+    made = read(program.graph, sizes, constants, lambda _, node: getattr(node, "name", "value"))
+    inputs = tuple(i for i, user in zip(made.inputs, given, strict=True) if user)
+    return replace(made, inputs=inputs)
+
+
+def read(
+    graph: Any,
+    sizes: Sizes,
+    constants: Mapping[Any, tuple[str, Any]],
+    called: Callable[[int, Any], str],
+) -> Program:
+    """An FX graph whose nodes all have a form.
+
+    constants: placeholders -> name and tensor of weights.  called: number and node of a result -> what the output is called, or like it.
+    """
+    walk, digest = Walk(GraphBuilder("torch"), sizes), hashlib.sha256(str(graph).encode())
+    inputs: list[str | None] = []
+    for node in graph.nodes:
+        if node.op == "placeholder":
+            inputs.append(begin(walk, node, constants))
+            said = walk.values[node].type if inputs[-1] else constants.get(node, ("",))[0]
+            digest.update(f"{inputs[-1]}{said}".encode())
+            if node in constants:
+                digest.update(array_of(constants[node][1]).tobytes())
+    made = walk.nodes(graph)
+    end = next(n for n in graph.nodes if n.op == "output")
+    results: dict[str, Tensor] = {}
+    outputs: list[str | None] = []
+    whole: set[str] = set()
+    for number, (value, node) in enumerate(zip(made, ends(end.args[0]), strict=True)):
         if value is None:
             outputs.append(None)
             continue
-        name = _fresh(getattr(node, "name", "value"), results)
-        results[name] = walk.result(value, getattr(node, "meta", {}).get("val"))
+        name = _fresh(called(number, node), results)
+        meta = getattr(node, "meta", {}).get("val")
+        if not isinstance(value, Tensor):
+            whole.add(name)
+        results[name] = walk.result(value, meta if hasattr(meta, "dtype") else None)
         outputs.append(name)
-    graph = walk.builder.graph(results)
-    face = walk.builder.graph({})
-    return Program(
-        Imported((graph,), face, digest=digest.hexdigest()), tuple(inputs), tuple(outputs)
-    )
+    built, face = walk.builder.graph(results), walk.builder.graph({})
+    imported = Imported((built,), face, digest=digest.hexdigest())
+    return Program(imported, tuple(inputs), tuple(outputs), frozenset(whole))
 
 
-def _declared(walk: Walk, program: ExportedProgram, digest: Any) -> Iterator[str | None]:
-    """Declare inputs and take weights; yields names of what users give, None where that is no tensor."""
-    specs = {s.arg.name: s for s in program.graph_signature.input_specs if hasattr(s.arg, "name")}
-    for node in program.graph.nodes:
-        if node.op != "placeholder":
-            continue
-        spec = specs[node.name]
-        if spec.kind != InputKind.USER_INPUT:
-            tensor = _held(program, spec)
-            digest.update(array_of(tensor).tobytes())
-            walk.constant(node, tensor, str(spec.target))
-        elif isinstance(node.meta.get("val"), torch.Tensor):
-            walk.declare(node, node.name)
-            yield node.name
-        else:
-            walk.values[node] = node.meta.get("val")
-            yield None
+def _called(users: Sequence[Any], dims: Dims) -> dict[str, str]:
+    """PyTorch's symbols -> what they are called."""
+    found: dict[str, str] = {}
+    for node, names in zip(users, dims, strict=False):
+        shape = getattr(node.meta.get("val"), "shape", ())
+        for axis, name in names.items():
+            size = shape[axis] if axis < len(shape) else None
+            if isinstance(size, torch.SymInt) and size.node.expr.is_Symbol:
+                found.setdefault(str(size.node.expr), name)
+    return found
 
 
 def _held(program: ExportedProgram, spec: InputSpec) -> torch.Tensor:
@@ -209,7 +241,7 @@ def _fresh(name: str, taken: Mapping[str, Any]) -> str:
     return found
 
 
-def _sizes(program: ExportedProgram) -> Sizes:
+def _sizes(program: ExportedProgram, names: Mapping[str, str]) -> Sizes:
     """Symbols with their ranges; typical are the example's."""
     hints: dict[str, int] = {}
     for node in program.graph.nodes:
@@ -222,4 +254,4 @@ def _sizes(program: ExportedProgram) -> Sizes:
         for symbol, bounds in program.range_constraints.items()
         if str(symbol) in hints
     }
-    return Sizes(found)
+    return Sizes(found, names)

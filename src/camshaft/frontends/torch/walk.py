@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,7 +55,7 @@ class Walk:
         """Walk a graph whose placeholders have values; what it returns."""
         for node in graph.nodes:
             if node.op == "output":
-                return [self._value(v) for v in node.args[0]]
+                return [self._value(v) for v in ends(node.args[0])]
             self.node(node)
         raise ModelError("the graph has no output node")
 
@@ -153,6 +154,11 @@ class Walk:
         if isinstance(value, list | tuple):
             return [self._value(v) for v in value]
         return value
+
+
+def ends(value: Any) -> Sequence[Any]:
+    """What a graph returns, one or several nodes, as a sequence."""
+    return value if isinstance(value, list | tuple) else [value]
 
 
 def name_of(node: Any) -> str:

@@ -15,6 +15,7 @@ from camshaft.frontends.onnx.standard.files import write_model
 from camshaft.frontends.torch.importer import import_program
 from camshaft.passes.pipeline import optimize
 from camshaft.passes.standard.form import standard_form
+from camshaft.torch.dims import dims_of
 from camshaft.torch.engines import exported
 from camshaft.torch.quantizers import quantizers
 
@@ -35,7 +36,8 @@ def export(
     """
     if not isinstance(model, nn.Module) or not quantizers(model):
         raise ConfigError("the module has no quantizers: give what qat.prepare made")
-    program = import_program(exported(model, example, kwargs, dynamic_shapes))
+    dims = dims_of(model, example, kwargs or {}, dynamic_shapes)
+    program = import_program(exported(model, example, kwargs, dynamic_shapes), dims)
     graph = optimize(program.imported.graphs[0], level=1)
     target = Path(path)
     write_model(standard_onnx(standard_form(graph)), target)

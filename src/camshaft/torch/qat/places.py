@@ -48,13 +48,10 @@ class Weight:
 
 @dataclass
 class Places:
-    """edges: group of tensors that share a range -> where they are read.  weights: of INT8 products.  reasons: node -> why it has
-    its precision.
-    """
+    """edges: group of tensors that share a range -> where they are read.  weights: of INT8 products."""
 
     edges: dict[str, list[Edge]] = field(default_factory=dict)
     weights: list[Weight] = field(default_factory=list)
-    reasons: Mapping[str, str] = field(default_factory=dict)
 
 
 def places(program: Program, graph: Graph, keep_float: Iterable[str]) -> Places:
@@ -65,7 +62,7 @@ def places(program: Program, graph: Graph, keep_float: Iterable[str]) -> Places:
     fused = optimize(program.imported.graphs[0], level=3)
     plan = plan_quantization(fused, frozenset(keep_float))
     nodes = {n.name: n for n in graph.nodes}
-    found = Places(reasons=plan.reasons)
+    found = Places()
     for group, source, readers in _uses(fused, plan, nodes):
         known = found.edges.setdefault(group, [])
         known += [e for e in _edges(source, readers) if e not in known]

@@ -8,8 +8,10 @@ from camshaft.frontends.torch.handlers import (
     indexing,
     movement,
     normalization,
+    ordering,
     pooling,
     quantization,
+    recurrent,
     reduction,
 )
 
@@ -21,7 +23,9 @@ __all__ = [
     "indexing",
     "movement",
     "normalization",
+    "ordering",
     "pooling",
     "quantization",
+    "recurrent",
     "reduction",
 ]

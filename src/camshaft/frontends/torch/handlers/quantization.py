@@ -26,6 +26,7 @@ def fake_quantize(c: Call) -> Tensor:
 
 @handles("fake_quantize_per_tensor_affine", "fake_quantize_per_channel_affine")
 @handles("fake_quantize_per_tensor_affine_cachemask", "fake_quantize_per_channel_affine_cachemask")
+@handles("_fake_quantize_per_tensor_affine_cachemask_tensor_qparams")
 def torch_fake_quantize(c: Call) -> Tensor | list[Tensor | None]:
     """PyTorch's own fake quantization."""
     axis = int(c.get("axis", 0))
