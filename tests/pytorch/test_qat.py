@@ -85,6 +85,21 @@ class Block(nn.Module):
         return x + self.down(nn.functional.gelu(self.up(self.norm2(x))))
 
 
+class Sequences(nn.Module):
+    """A recurrent layer between linear ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ahead, self.gru, self.head = (
+            nn.Linear(32, 32),
+            nn.GRU(32, 16, batch_first=True),
+            nn.Linear(16, 5),
+        )
+
+    def forward(self, x: Any) -> Any:
+        return self.head(self.gru(torch.relu(self.ahead(x)))[0])
+
+
 def images(count: int, seed: int = 0) -> Any:
     return torch.randn(count, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
 
@@ -97,7 +112,7 @@ def made(cls: Callable[[], Any]) -> Any:
     """A module with running statistics of some batches."""
     torch.manual_seed(1)
     model = cls()
-    data = rows if cls is Block else images
+    data = images if cls in (Residual, Mobile) else rows
     model.train()
     with torch.no_grad():
         for seed in range(3):
@@ -144,7 +159,7 @@ BATCH = torch.export.Dim("batch", min=1, max=16)
 @pytest.mark.parametrize("cls", [Residual, Mobile, Block])
 @pytest.mark.parametrize("placement", ["graph", "modules"])
 def test_the_engine_answers_as_the_trained_module(cls: Any, placement: str, tmp_path: Path) -> None:
-    data = rows if cls is Block else images
+    data = images if cls in (Residual, Mobile) else rows
     model = qat.prepare(made(cls), [data(8)], placement=placement)
     steps(model, data)
     path = qat.export(model, (data(2),), tmp_path / "m.onnx", dynamic_shapes=({0: BATCH},))
@@ -214,6 +229,16 @@ def test_a_trained_module_is_compiled() -> None:
     fast = camshaft.torch.compile(model, (images(4),), **QUICK)
     torch.testing.assert_close(fast(images(4)), model(images(4)), rtol=0.01, atol=0.01)
     assert int8_kernels(fast.engine) > 3
+
+
+@pytest.mark.parametrize("placement", ["graph", "modules"])
+def test_what_lies_around_a_recurrent_layer(placement: str) -> None:
+    model = qat.prepare(made(Sequences), [rows(8)], placement=placement)
+    steps(model, rows)
+    fast = camshaft.torch.compile(model, (rows(4),), **QUICK)
+    torch.testing.assert_close(fast(rows(4)), model(rows(4)), rtol=0.01, atol=0.01)
+    with pytest.raises(ModelError, match="gru"):
+        qat.export(model, (rows(4),), "never.onnx")
 
 
 def test_states_are_loaded() -> None:

@@ -86,6 +86,14 @@ _OPERATORS: Mapping[str, Any] = {
 }
 _WHOLE: Mapping[Any, Any] = {getattr(torch, name): _OPERATORS[name] for name in _NAMES}
 """PyTorch's function -> the operator that is kept whole."""
+WHOLE_OF: Mapping[Any, Any] = {
+    form: getattr(torch, name)
+    for name in _NAMES
+    for form in (_OPERATORS[name], getattr(torch.ops.camshaft, name).default)
+}
+"""The operator that is kept whole, in each of its forms -> PyTorch's function."""
+TRAIN = 6
+"""Which argument says that it is training."""
 _PADDED = 9
 """Arguments of the forms that take padded sequences; packed ones have others."""
 

@@ -1,14 +1,18 @@
-"""What behaves otherwise in training and of which an exported program knows only the evaluation: batch norm and dropout."""
+"""What behaves otherwise in training and of which an exported program knows only the evaluation: batch norm, dropout, and
+recurrent layers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 from torch.nn import functional
 
 from camshaft.frontends.torch.walk import name_of
+from camshaft.torch.recurrent import TRAIN as _TRAIN
+from camshaft.torch.recurrent import WHOLE_OF
 
 _BATCH_NORM = "aten::_native_batch_norm_legit_no_training"
 _DROPOUTS: tuple[type[nn.Module], ...] = (
@@ -31,8 +35,19 @@ class BatchNorm(nn.Module):
         return functional.batch_norm(x, mean, var, weight, bias, training, self.momentum, self.eps)
 
 
+class Recurrent(nn.Module):
+    """A recurrent layer whose weights are arguments; in training it drops between layers."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, *args: Any) -> Any:
+        return self.function(*args[:_TRAIN], self.training, *args[_TRAIN + 1 :])
+
+
 def as_in_training(module: GraphModule, model: nn.Module) -> None:
-    """Put modules that know of training in the place of batch norms and dropouts, in place.
+    """Put modules that know of training in the place of batch norms, dropouts and recurrent layers, in place.
 
     module: an exported program's.  model: what it was exported of, in which dropouts are found.
     """
@@ -41,6 +56,9 @@ def as_in_training(module: GraphModule, model: nn.Module) -> None:
             x, weight, bias, mean, var, momentum, eps = node.args
             layer = BatchNorm(momentum or 0.1, eps)
             _replace(module, _first(node), "batch_norm", layer, (x, weight, bias, mean, var))
+        elif node.op == "call_function" and node.target in WHOLE_OF:
+            layer = Recurrent(WHOLE_OF[node.target])
+            _replace(module, node, node.name, layer, node.args)
         elif node.op == "call_function" and name_of(node) == "aten::clone":
             found = _dropout(node, model)
             if found is not None:
@@ -53,7 +71,7 @@ def _first(node: Node) -> Node:
 
 
 def _replace(
-    module: GraphModule, node: Node, called: str, layer: nn.Module, args: tuple[Node | None, ...]
+    module: GraphModule, node: Node, called: str, layer: nn.Module, args: tuple[Any, ...]
 ) -> None:
     name = added(module, called, layer)
     with module.graph.inserting_before(node):

@@ -68,8 +68,7 @@ def places(program: Program, graph: Graph, keep_float: Iterable[str]) -> Places:
         known += [e for e in _edges(source, readers) if e not in known]
     for node in fused.nodes:
         if node.outputs[0].name in plan.convs:
-            weights = [w for o in node.origin if o in nodes for w in _weights(nodes[o])]
-            found.weights += [w for w in weights if w not in found.weights]
+            found.weights += [w for w in _weights_in(node, nodes) if w not in found.weights]
     found.edges = {group: edges for group, edges in found.edges.items() if edges}
     return found
 
@@ -81,6 +80,8 @@ def _uses(
     producers = fused.producers
     for name, index in sorted(plan.uses):
         reader = producers[name]
+        if name in plan.convs and not _weights_in(reader, nodes):
+            continue  # those of a recurrent layer, which stays float
         tensor = reader.args[index]
         group = plan.group[tensor.name]
         made = tensor.name.partition(":")[0]
@@ -136,6 +137,11 @@ def _moves(node: Node) -> bool:
     return node.op == "call_function" and (
         name_of(node) in _MOVEMENTS or name_of(node) == "getitem"
     )
+
+
+def _weights_in(fused: ir.Node, nodes: Mapping[str, Node]) -> list[Weight]:
+    """The weights of the nodes that a fused layer was made of."""
+    return [w for o in fused.origin if o in nodes for w in _weights(nodes[o])]
 
 
 def _weights(node: Node) -> list[Weight]:
