@@ -1,8 +1,8 @@
-"""What INT8 and weights of four bits cost a trained network, and what training for them gives back.
+"""What INT8 and weights of few bits cost a trained network, and what training for them gives back.
 
-    python -m benchmarks.qat [classes] [boxes] [--quick]
+    python -m benchmarks.qat [classes] [boxes] [--quick] [--bits 8 4 3]
 
-Each task: a network is trained in floats; its engines in INT8 (calibrated, as `camshaft.build` makes them) and with weights of four bits
+Each task: a network is trained in floats; its engines in INT8 (calibrated, as `camshaft.build` makes them) and with weights of fewer bits
 (rounded to the largest weight of a channel, and by least squared error) are judged; then it is trained on, quantized, for a few
 epochs, exported, and the engine of that is judged.  All scores are those of engines, but the float one's.
 """
@@ -31,6 +31,7 @@ from camshaft.machine.description import describe
 from camshaft.torch import qat
 
 BATCH = 64
+BITS = (8, 4, 3)
 OUT = ROOT / "build" / "bench" / "qat.json"
 ENGINE: dict[str, Any] = {"precision": {"int8"}, "optimization_level": 1}
 
@@ -148,8 +149,8 @@ def alike(task: Task, answer: Answer, model: nn.Module) -> float:
     return float(np.mean(np.concatenate(both[0]) == np.concatenate(both[1])))
 
 
-def run(name: str, size: Size) -> Found:
-    """Train and judge one task."""
+def run(name: str, size: Size, all_bits: Sequence[int] = BITS) -> Found:
+    """Train and judge one task.  all_bits: of weights."""
     torch.manual_seed(0)
     start = time.perf_counter()
     task = TASKS[name](size.images, size.judged)
@@ -158,7 +159,7 @@ def run(name: str, size: Size) -> Found:
     calls = [torch.from_numpy(floats(task.images[n : n + 32])) for n in range(0, 256, 32)]
     found = Found(name, task.unit, task.score(of_module(model)), {}, {}, {}, {}, 0.0)
     say(name, "floats", found.floats, start)
-    for bits in (8, 4):
+    for bits in all_bits:
         if bits == 8:
             found.rounded[bits] = found.squares[bits] = task.score(of_calibrated(model, calls))
         else:
@@ -212,9 +213,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.qat", description=__doc__)
     parser.add_argument("tasks", nargs="*", help=f"some of {', '.join(TASKS)}")
     parser.add_argument("--quick", action="store_true", help="a fifth of the data")
+    parser.add_argument("--bits", type=int, nargs="+", default=BITS, help="of weights")
     args = parser.parse_args()
     sizes = QUICK if args.quick else SIZES
-    found = [run(name, sizes[name]) for name in args.tasks or TASKS]
+    found = [run(name, sizes[name], args.bits) for name in args.tasks or TASKS]
     print(report(found))
     write_json(OUT, {"machine": describe(), "found": [asdict(f) for f in found]})
 
