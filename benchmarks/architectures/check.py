@@ -68,12 +68,12 @@ def _short(error: CamshaftError) -> str:
 
 def _parts(compiler: Compiler) -> dict[str, Any]:
     parts = [p for graph in compiler.made for p in graph.parts]
-    left = Counter(name for p in parts if p.engine is None for name in p.nodes)
-    inside = sum(len(p.nodes) for p in parts if p.engine is not None)
-    whys = {name: p.why for p in parts if p.engine is None for name in p.nodes}
+    left = Counter(name for p in parts if p.pending is None for name in p.nodes)
+    inside = sum(len(p.nodes) for p in parts if p.pending is not None)
+    whys = {name: p.why for p in parts if p.pending is None for name in p.nodes}
     return {
         "graphs": len(compiler.made),
-        "engines": sum(p.engine is not None for p in parts),
+        "engines": sum(p.pending is not None for p in parts),
         "inside": inside,
         "left": dict(left.most_common()),
         "whys": {name: why[:200] for name, why in whys.items()},
