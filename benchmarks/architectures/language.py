@@ -219,7 +219,6 @@ ENTRIES: Mapping[str, Entry] = {
     "electra": Entry("ElectraConfig", lambda s: bert_like(s, embedding_size=s.width // 2), tokens),
     "falcon": Entry("FalconConfig", lambda s: {n: v for n, v in bert_like(s).items() if n != "intermediate_size"}, tokens),
     "fnet": Entry("FNetConfig", lambda s: {n: v for n, v in bert_like(s).items() if n != "num_attention_heads"}, ids),
-    "funnel": Entry("FunnelConfig", lambda s: {"vocab_size": VOCABULARY, "d_model": s.width, "n_head": s.heads, "d_head": s.width // s.heads, "d_inner": 4 * s.width, "block_sizes": [1, 1], "block_repeats": [1, 1]}, tokens),
     "gemma": Entry("GemmaConfig", lambda s: llama_like(s, head_dim=s.width // s.heads), tokens),
     "gpt2": Entry("GPT2Config", lambda s: {"vocab_size": VOCABULARY, "n_embd": s.width, "n_layer": s.layers, "n_head": s.heads, "n_positions": 2 * s.tokens}, tokens),
     "gpt2 head": Entry("GPT2Config", lambda s: {"vocab_size": VOCABULARY, "n_embd": s.width, "n_layer": s.layers, "n_head": s.heads, "n_positions": 2 * s.tokens}, ids, "GPT2LMHeadModel"),

@@ -70,7 +70,7 @@ TIMM: Mapping[str, Mapping[str, Any]] = {
     "focalnet_tiny_srf": {},
     "gernet_s": {},
     "ghostnet_100": {},
-    "gmlp_s16_224": {"num_blocks": 6},
+    "gmlp_s16_224": {},
     "hgnetv2_b0": {},
     "hrnet_w18_small": {},
     "inception_next_atto": {},

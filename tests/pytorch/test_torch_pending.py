@@ -14,9 +14,13 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the extra torch")
 
 import camshaft.torch as ct  # noqa: E402
+from camshaft.config import BuildConfig  # noqa: E402
 from camshaft.errors import BuildError, ConfigError  # noqa: E402
+from camshaft.frontends.onnx import Imported  # noqa: E402
+from camshaft.ir.graph import GraphBuilder  # noqa: E402
 from camshaft.session import BuildSession  # noqa: E402
 from camshaft.torch.backend import Compiler  # noqa: E402
+from camshaft.torch.kept import Kept  # noqa: E402
 from camshaft.torch.pending import Pending  # noqa: E402
 
 pytestmark = pytest.mark.peers
@@ -145,6 +149,15 @@ def test_kept_engines_are_those_of_their_calibration(tmp_path: Path) -> None:
         torch.compiler.reset()
         torch.compile(model, backend="camshaft", options=options)(images() * scale)
         assert len(list(tmp_path.glob("*.engine"))) == files
+
+
+def test_what_is_told_of_a_build_does_not_tell_engines_apart() -> None:
+    model = Imported((), GraphBuilder("none").graph({}), digest="0")
+    configs = [BuildConfig(progress=p) for p in (None, lambda *_: None)]
+    assert len({Kept(c, None).key(model, ()) for c in configs}) == 1
+    assert Kept(BuildConfig(optimization_level=0), None).key(model, ()) != Kept(
+        configs[0], None
+    ).key(model, ())
 
 
 def test_calls_beyond_those_awaited_are_not_recorded() -> None:

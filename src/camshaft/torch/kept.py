@@ -28,7 +28,7 @@ class Kept:
         """The engine of a graph, calibrated with these inputs where there are any.  A kept one that does not load is built anew."""
         if self.folder is None:
             return BuildSession(model, self.config, recorded).run()
-        path = self.folder / f"{self._key(model, recorded or ())}.engine"
+        path = self.folder / f"{self.key(model, recorded or ())}.engine"
         if path.exists():
             try:
                 return load(path)
@@ -39,7 +39,8 @@ class Kept:
         engine.save(path)
         return engine
 
-    def _key(self, model: Imported, recorded: Sequence[Feeds]) -> str:
+    def key(self, model: Imported, recorded: Sequence[Feeds]) -> str:
+        """What an engine is made of, the same in every process."""
         given = {f.name: getattr(self.config, f.name) for f in fields(self.config)}
         del given["progress"]
         said = {n: sorted(v) if isinstance(v, frozenset) else v for n, v in given.items()}
