@@ -102,7 +102,7 @@ CONTRACTED: dict[str, Case] = {
     "sums of products": lambda x: [torch.addmm(x[0, :, :4], x[0], x[0, :, :4].t() @ x[0, :, :4], beta=2) if x.shape[2] == 4 else x, torch.baddbmm(x @ x.mT, x, x.mT, alpha=0.5)],
     "einsum": lambda x: [torch.einsum("bij,bkj->bik", x, x), torch.einsum("bij->bj", x)],
     "attention": lambda x: [F.scaled_dot_product_attention(x, x, x), F.scaled_dot_product_attention(x[:, None], x[:, None], x[:, None], is_causal=True), F.scaled_dot_product_attention(x, x, x, (x @ x.mT) > 0, scale=0.2)],
-    "normalized": lambda x: [F.layer_norm(x, x.shape[-1:]) if isinstance(x.shape[-1], int) else x, F.rms_norm(x, (6,)), F.group_norm(x, 2), F.instance_norm(x)],
+    "normalized": lambda x: [F.layer_norm(x, x.shape[-1:]) if isinstance(x.shape[-1], int) else x, F.rms_norm(x, (6,)), F.group_norm(x, 2), F.instance_norm(x), F.batch_norm(x, None, None, x[0, :, 0], training=True), F.batch_norm(x, None, None, bias=x[0, :, 0], training=True, eps=0.1)],
 }  # fmt: skip
 
 IMAGES: dict[str, Case] = {

@@ -10,5 +10,6 @@ camshaft.torch.export(model.eval(), (image,), "model.engine")  # for machines wi
 
 from camshaft.torch.engines import Compiled, compile, export
 from camshaft.torch.explain import Explanation, explain
+from camshaft.torch.pending import wait
 
-__all__ = ["Compiled", "Explanation", "compile", "explain", "export"]
+__all__ = ["Compiled", "Explanation", "compile", "explain", "export", "wait"]

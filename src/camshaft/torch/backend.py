@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from torch.fx import GraphModule
 
 from camshaft.config import BuildConfig
 from camshaft.errors import BindingError, ConfigError
+from camshaft.frontends.onnx import Imported
 from camshaft.frontends.torch.importer import decompositions
 from camshaft.torch.kept import Kept
 from camshaft.torch.parts import Split, split, versions
+from camshaft.torch.pending import Pending
 from camshaft.torch.recurrent import keep_whole
 
 LEAST = 3
@@ -41,8 +44,24 @@ class Compiler:
         self.autograd = given.pop("autograd", "eager")
         if self.autograd not in ("eager", "error"):
             raise ConfigError(f"autograd is {self.autograd!r}; it is one of eager, error")
+        self.background = given.pop("background", False)
+        if not isinstance(self.background, bool):
+            raise ConfigError(f"background is {self.background!r}; it is True or False")
+        self.calls = given.pop("calibration", 0)
+        if not isinstance(self.calls, int) or isinstance(self.calls, bool) or self.calls < 0:
+            raise ConfigError(
+                f"calibration is {self.calls!r}; it is the number of first calls that calibrate engines"
+            )
         folder = given.pop("cache_dir", None)
         self.kept = Kept(BuildConfig.of(None, given), None if folder is None else Path(folder))
+        if self.calls and "int8" not in self.kept.config.precision:
+            raise ConfigError("calibration= is for INT8: permit it by precision={'int8'}")
+
+    def engine(self, model: Imported) -> Pending:
+        """The engine of a graph, now or later."""
+        return Pending(
+            partial(self.kept.engine, model), calls=self.calls, background=self.background
+        )
 
     def __call__(self, module: GraphModule, example: Sequence[Any], **_: Any) -> Any:
         keep_whole(module)
@@ -66,7 +85,7 @@ class Compiler:
             holes = [n for n in graph.graph.nodes if n.op == "placeholder"]
             held = {h: w for h, w in zip(holes, weights, strict=True) if w is not None}
             with unset_fake_temporarily():  # weights are real
-                made = split(graph, held, self.least, self.kept.engine)
+                made = split(graph, held, self.least, self.engine)
             self.made.append(made)
             return _Guarded(made, [*held.values()])
 
@@ -86,7 +105,8 @@ def camshaft(
 
     options: `min_block_size`, the fewest operators that become an engine (3); `autograd`, what is done where gradients are
     on and something requires them, "eager" (the default: PyTorch computes it) or "error"; `cache_dir`, a folder for engines,
-    which other processes find there; and those of `camshaft.build`.
+    which other processes find there; `calibration`, how many first calls are left to PyTorch and calibrate INT8 engines by their
+    inputs; `background`, whether engines are built in a thread while PyTorch computes; and those of `camshaft.build`.
     Raises ConfigError for options that there are not.
     """
     return Compiler(dict(options or {}))(module, example)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,13 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from camshaft.config import BuildConfig
-from camshaft.errors import BindingError, ConfigError, ModelError
-from camshaft.frontends.torch.dtypes import array_of
+from camshaft.errors import BindingError, BuildError, ConfigError, ModelError
 from camshaft.frontends.torch.importer import Dims, Program, import_program
 from camshaft.runtime.engine import Engine
 from camshaft.session import BuildSession
 from camshaft.torch.dims import dims_of
-from camshaft.torch.parts import call_of, versions
+from camshaft.torch.parts import EngineCall, fed, versions
+from camshaft.torch.pending import Pending
 from camshaft.torch.quantizers import held, quantizers
 from camshaft.torch.recurrent import KeptWhole
 
@@ -30,27 +30,41 @@ AUTOGRAD = ("error", "eager")
 class Compiled:
     """A module that an engine computes; calls take and give what the module's do.
 
-    engine: what computes.  module: the PyTorch module, None of an exported program.
-    Calls share no state and may come from any number of threads.  Inputs are read in place where they are contiguous, and results
-    are the engine's own memory.  Errors: BindingError for arguments of another structure than the example's, for inputs that
+    module: the PyTorch module, None of an exported program.
+    Calls share no state and may come from any number of threads.  Inputs are read in place where they lie as the example's did
+    (contiguous, or in torch.channels_last), and results are the engine's own memory, which lies as PyTorch's own results would.
+    Where the engine is built in the background, calls are PyTorch's until it is there.  Errors: BindingError for arguments of another structure than the example's, for inputs that
     require gradients (see `compile`), and for weights that were changed since; ShapeError for shapes that the engine does not
     take.
     """
 
     def __init__(
         self,
-        engine: Engine,
+        pending: Pending,
         program: Program,
         exported: ExportedProgram,
         module: torch.nn.Module | None,
         autograd: str,
     ) -> None:
-        self.engine, self.module = engine, module
-        self._call, self._autograd = call_of(engine, program), autograd
+        self.module, self._pending, self._autograd = module, pending, autograd
+        self._eager = exported.module() if module is None and pending.engine is None else module
+        self._call = EngineCall(pending, program, self._as_pytorch)
         spec = exported.call_spec
         self._in_spec, self._out_spec = spec.in_spec, spec.out_spec
         self._weights = [] if module is None else [*module.parameters(), *module.buffers()]
         self._versions = versions(self._weights)
+
+    @property
+    def engine(self) -> Engine:
+        """What computes; waits for it.  Raises what the build raised, where it failed."""
+        self._pending.wait()
+        if self._pending.engine is None:
+            raise BuildError(f"no engine could be built: {self._pending.failure}")
+        return self._pending.engine
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the build has ended, or for `timeout` seconds; whether the engine is there."""
+        return self._pending.wait(timeout)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         flat = self._flat(args, kwargs)
@@ -68,6 +82,12 @@ class Compiled:
                 "weights of the module were changed since it was compiled; compile it again"
             )
         return pytree.tree_unflatten(self._call(*flat), self._out_spec)
+
+    def _as_pytorch(self, *flat: Any) -> list[Any]:
+        """The results of PyTorch, for as long as there is no engine."""
+        assert self._eager is not None
+        args, kwargs = pytree.tree_unflatten(flat, self._in_spec)
+        return list(pytree.tree_leaves(self._eager(*args, **kwargs)))
 
     def _flat(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
         wanted = self._in_spec
@@ -91,6 +111,7 @@ def compile(
     dynamic_shapes: Any = None,
     calibration: Iterable[Any] | None = None,
     autograd: str = "error",
+    background: bool = False,
     **options: Any,
 ) -> Compiled:
     """Build an engine of a module and return what is called like it.
@@ -99,6 +120,7 @@ def compile(
     dynamic_shapes: as for torch.export: which sizes vary; they have the ranges said there, and are tuned for the example's.
     calibration: calls for INT8, each a tuple of positional arguments, or one tensor.
     autograd: what a call does whose inputs require gradients, "error" or "eager" (the module itself).
+    background: build in a thread, while calls are PyTorch's (`Compiled.wait` waits); a build that fails is a warning of the next call.
     config, options: as for `camshaft.build`.
 
     Raises ModelError for a module that torch.export cannot read or that has operators without a form here, by name, and what
@@ -108,9 +130,11 @@ def compile(
         raise ConfigError(f"autograd is {autograd!r}; it is one of {', '.join(AUTOGRAD)}")
     read = exported(model, example, kwargs, dynamic_shapes)
     dims = _dims(model, example, kwargs, dynamic_shapes)
-    program, engine = _built(read, dims, config, calibration, options)
+    program = import_program(read, dims, as_they_lie=True)
+    build = _build(program, config, calibration, options)
+    pending = Pending(lambda _: build(), background=background)
     module = model if isinstance(model, torch.nn.Module) else None
-    return Compiled(engine, program, read, module, autograd)
+    return Compiled(pending, program, read, module, autograd)
 
 
 def export(
@@ -130,7 +154,7 @@ def export(
     """
     read = exported(model, example, kwargs, dynamic_shapes)
     dims = _dims(model, example, kwargs, dynamic_shapes)
-    _, engine = _built(read, dims, config, calibration, options)
+    engine = _build(import_program(read, dims), config, calibration, options)()
     engine.save(Path(path))
     return engine
 
@@ -175,28 +199,31 @@ def _dims(
     return dims_of(model, example, kwargs or {}, dynamic_shapes)
 
 
-def _built(
-    exported: ExportedProgram,
-    dims: Dims,
+def _build(
+    program: Program,
     config: BuildConfig | None,
     calibration: Iterable[Any] | None,
     options: Mapping[str, Any],
-) -> tuple[Program, Engine]:
-    program = import_program(exported, dims)
-    names = [n for n in program.inputs if n is not None]
-    batches = None if calibration is None else (_feeds(call, names) for call in calibration)
+) -> Callable[[], Engine]:
+    """What builds the engine; ConfigError here, for options that there are not."""
+    batches = None if calibration is None else (_feeds(call, program) for call in calibration)
     session = BuildSession(program.imported, BuildConfig.of(config, dict(options)), batches)
-    engine = session.run()
-    for remark in (*session.remarks, *session.hints):
-        warnings.warn(remark, stacklevel=3)
-    return program, engine
+
+    def build() -> Engine:
+        engine = session.run()
+        for remark in (*session.remarks, *session.hints):
+            warnings.warn(remark, stacklevel=4)
+        return engine
+
+    return build
 
 
-def _feeds(call: Any, names: Sequence[str]) -> dict[str, np.ndarray]:
+def _feeds(call: Any, program: Program) -> dict[str, np.ndarray]:
     """A call's tensors by the names of inputs."""
     tensors = [x for x in pytree.tree_leaves(call) if isinstance(x, torch.Tensor)]
+    names = [n for n in program.inputs if n is not None]
     if len(tensors) != len(names):
         raise ConfigError(
             f"calibration= has a call of {len(tensors)} tensors; the model takes {len(names)}: {', '.join(names)}"
         )
-    return {n: array_of(t) for n, t in zip(names, tensors, strict=True)}
+    return {n: fed(program, n, t) for n, t in zip(names, tensors, strict=True)}

@@ -33,7 +33,7 @@ class Explanation:
     def left(self) -> Mapping[str, tuple[int, str]]:
         """Operator that stays in PyTorch -> how often, and why."""
         found: dict[str, tuple[int, str]] = {}
-        for part in (p for graph in self.parts for p in graph if p.engine is None):
+        for part in (p for graph in self.parts for p in graph if p.pending is None):
             for name in part.nodes:
                 found[name] = (found.get(name, (0, ""))[0] + 1, part.why)
         return found
@@ -41,10 +41,10 @@ class Explanation:
     @property
     def engines(self) -> int:
         """How many engines there are."""
-        return sum(p.engine is not None for graph in self.parts for p in graph)
+        return sum(p.pending is not None for graph in self.parts for p in graph)
 
     def __str__(self) -> str:
-        inside = sum(len(p.nodes) for g in self.parts for p in g if p.engine is not None)
+        inside = sum(len(p.nodes) for g in self.parts for p in g if p.pending is not None)
         outside = Counter({name: count for name, (count, _) in self.left.items()})
         lines = [
             f"{len(self.parts)} graphs, {self.engines} engines with {inside} operators, {outside.total()} operators in PyTorch",

@@ -17,46 +17,71 @@ from camshaft.frontends.torch.coverage import uncovered
 from camshaft.frontends.torch.dtypes import array_of
 from camshaft.frontends.torch.importer import Program, read
 from camshaft.frontends.torch.sizes import Sizes, limits
-from camshaft.frontends.torch.walk import name_of
+from camshaft.frontends.torch.strides import inverse
+from camshaft.frontends.torch.walk import ends, name_of
 from camshaft.runtime.engine import Engine
+from camshaft.torch.pending import Pending
 
-Build = Callable[[Imported], Engine]
+Build = Callable[[Imported], Pending]
 
 
 @dataclass(frozen=True)
 class Part:
-    """nodes: names of operators in it.  engine: what computes them; None: PyTorch, and why: for which reason."""
+    """nodes: names of operators in it.  pending: the engine that computes them; None: PyTorch does, and why: for which reason."""
 
     nodes: tuple[str, ...]
-    engine: Engine | None
+    pending: Pending | None
     why: str = ""
+
+    @property
+    def engine(self) -> Engine | None:
+        """What computes the nodes, where it is there."""
+        return None if self.pending is None else self.pending.engine
 
 
 @dataclass
 class EngineCall:
-    """An engine as a function of the tensors of an FX graph.
+    """An engine as a function of the tensors of an FX graph.  pending: the engine.  program: what it computes.  eager: the same in
+    PyTorch, for as long as there is no engine.
 
-    inputs: places among the arguments -> names.  outputs: names, or None where the graph returns None; whole: those that are sizes.
+    Tensors that lie as the program says are read in place, and results are views of what the engine made.
     """
 
-    engine: Engine
-    inputs: Mapping[int, str]
-    outputs: Sequence[str | None]
-    whole: frozenset[str]
+    pending: Pending
+    program: Program
+    eager: Callable[..., Any]
 
-    def __call__(self, *args: Any) -> list[Any]:
-        feeds = {name: array_of(args[place]) for place, name in self.inputs.items()}
-        made = self.engine(feeds)
-        return [None if n is None else self._result(n, made[n]) for n in self.outputs]
+    def __call__(self, *args: Any) -> Sequence[Any]:
+        engine = self.pending.engine
+        if engine is None:
+            return self._without(args)
+        made = engine(self.feeds(args))
+        return [None if n is None else self._result(n, made[n]) for n in self.program.outputs]
+
+    def feeds(self, args: Sequence[Any]) -> dict[str, np.ndarray]:
+        """The engine's inputs, of the graph's."""
+        given = zip(self.program.inputs, args, strict=True)
+        return {name: fed(self.program, name, x) for name, x in given if name is not None}
+
+    def _without(self, args: Sequence[Any]) -> Sequence[Any]:
+        if self.pending.records:
+            self.pending.record(self.feeds(args))
+        self.pending.tell()
+        with torch.no_grad():
+            return ends(self.eager(*args))
 
     def _result(self, name: str, array: np.ndarray) -> Any:
-        return int(array) if name in self.whole else as_tensor(array)
+        if name in self.program.whole:
+            return int(array)
+        made = as_tensor(array)
+        order = self.program.orders.get(name)
+        return made if order is None else made.permute(inverse(order))
 
 
-def call_of(engine: Engine, program: Program) -> EngineCall:
-    """The engine of a program, as a function of what the program's graph takes."""
-    inputs = {at: name for at, name in enumerate(program.inputs) if name is not None}
-    return EngineCall(engine, inputs, program.outputs, program.whole)
+def fed(program: Program, name: str, tensor: torch.Tensor) -> np.ndarray:
+    """A tensor as an input of a program's engine, in its own memory where it lies as the program says."""
+    order = program.orders.get(name)
+    return array_of(tensor if order is None else tensor.permute(order))
 
 
 def as_tensor(array: np.ndarray) -> torch.Tensor:
@@ -107,7 +132,7 @@ def split(
     calls = [n for n in module.graph.nodes if n.op == "call_function"]
     if all(support.is_node_supported({}, n) or _is_size(n) for n in calls) and len(calls) >= least:
         made = _call_of(module, constants, sizes, build)
-        return Split(made, [Part(tuple(map(name_of, calls)), made.engine)])
+        return Split(made, [Part(tuple(map(name_of, calls)), made.pending)])
     partitioner = CapabilityBasedPartitioner(
         module, support, allows_single_node_partition=least <= 1
     )
@@ -136,7 +161,7 @@ def split(
         called = _call_of(part, held, sizes, build)
         found = tuple(name_of(n) for n in part.graph.nodes if n.op == "call_function")
         setattr(fused, node.target, _Module(called, part))
-        parts.append(Part(found, called.engine))
+        parts.append(Part(found, called.pending))
     return Split(fused, parts)
 
 
@@ -146,8 +171,8 @@ class _Module(torch.nn.Module):
     def __init__(self, call: EngineCall, part: GraphModule) -> None:
         super().__init__()
         self.call = call
-        ends = next(n for n in part.graph.nodes if n.op == "output").args[0]
-        self.single = isinstance(ends, Node)
+        end = next(n for n in part.graph.nodes if n.op == "output")
+        self.single = isinstance(end.args[0], Node)
 
     def forward(self, *args: Any) -> Any:
         made = self.call(*args)
@@ -161,8 +186,10 @@ def _call_of(
     build: Build,
 ) -> EngineCall:
     """The engine of a graph all of whose nodes have a form."""
-    made = read(module.graph, sizes, constants, lambda number, _: f"output_{number}")
-    return call_of(build(made.imported), made)
+    made = read(
+        module.graph, sizes, constants, lambda number, _: f"output_{number}", as_they_lie=True
+    )
+    return EngineCall(build(made.imported), made, module)
 
 
 def sizes_of(module: GraphModule) -> Sizes:

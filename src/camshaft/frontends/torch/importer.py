@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from camshaft.frontends.onnx import Imported
 from camshaft.frontends.torch.coverage import begin
 from camshaft.frontends.torch.dtypes import array_of
 from camshaft.frontends.torch.sizes import Sizes, limits
+from camshaft.frontends.torch.strides import Order
 from camshaft.frontends.torch.walk import Walk, ends
 from camshaft.ir.graph import GraphBuilder, Tensor
 
@@ -128,23 +129,28 @@ class Program:
     """A graph of ATen operators as a graph of ours.
 
     inputs: of its placeholders, the names of the graph's inputs; None of weights and what is no tensor.  outputs: of its results, the
-    graph's outputs; None of what is None.  whole: outputs that are sizes.
+    graph's outputs; None of what is None.  whole: outputs that are sizes.  orders: of inputs and outputs whose axes are those of
+    PyTorch's tensors in another order, by name: which axis of PyTorch's each is.
     """
 
     imported: Imported
     inputs: tuple[str | None, ...]
     outputs: tuple[str | None, ...]
     whole: frozenset[str] = frozenset()
+    orders: Mapping[str, Order] = field(default_factory=dict)
 
 
-def import_program(program: ExportedProgram, dims: Dims = ()) -> Program:
+def import_program(
+    program: ExportedProgram, dims: Dims = (), *, as_they_lie: bool = False
+) -> Program:
     """The graph of an exported program.  Inputs are those of users; they and outputs are called as torch.export calls them.
 
-    dims: of each flat argument, axis -> what its size is called.
+    dims: of each flat argument, axis -> what its size is called.  as_they_lie: give inputs and outputs the axes in the order in which
+    they lie in PyTorch's memory (see `Program`).
     Raises ModelError, naming the operator, for what has no form here, and for programs that change their inputs or
     buffers.
     """
-    return import_core(core(program), dims)
+    return import_core(core(program), dims, as_they_lie=as_they_lie)
 
 
 def core(program: ExportedProgram) -> ExportedProgram:
@@ -152,7 +158,7 @@ def core(program: ExportedProgram) -> ExportedProgram:
     return program.run_decompositions(decompositions())
 
 
-def import_core(program: ExportedProgram, dims: Dims = ()) -> Program:
+def import_core(program: ExportedProgram, dims: Dims = (), *, as_they_lie: bool = False) -> Program:
     """As `import_program`, of what `core` made; layers are called after its nodes."""
     specs = {s.arg.name: s for s in program.graph_signature.input_specs if hasattr(s.arg, "name")}
     holes = [n for n in program.graph.nodes if n.op == "placeholder"]
@@ -169,7 +175,11 @@ def import_core(program: ExportedProgram, dims: Dims = ()) -> Program:
             )
     users = [n for n, user in zip(holes, given, strict=True) if user]
     sizes = _sizes(program, _called(users, dims))
-    made = read(program.graph, sizes, constants, lambda _, node: getattr(node, "name", "value"))
+
+    def called(_: int, node: Any) -> str:
+        return str(getattr(node, "name", "value"))
+
+    made = read(program.graph, sizes, constants, called, as_they_lie=as_they_lie)
     inputs = tuple(i for i, user in zip(made.inputs, given, strict=True) if user)
     return replace(made, inputs=inputs)
 
@@ -179,12 +189,16 @@ def read(
     sizes: Sizes,
     constants: Mapping[Any, tuple[str, Any]],
     called: Callable[[int, Any], str],
+    *,
+    as_they_lie: bool,
 ) -> Program:
     """An FX graph whose nodes all have a form.
 
     constants: placeholders -> name and tensor of weights.  called: number and node of a result -> what the output is called, or like it.
+    as_they_lie: see `import_program`.
     """
-    walk, digest = Walk(GraphBuilder("torch"), sizes), hashlib.sha256(str(graph).encode())
+    walk = Walk(GraphBuilder("torch"), sizes, as_they_lie)
+    digest = hashlib.sha256(str(graph).encode())
     inputs: list[str | None] = []
     for node in graph.nodes:
         if node.op == "placeholder":
@@ -206,11 +220,12 @@ def read(
         meta = getattr(node, "meta", {}).get("val")
         if not isinstance(value, Tensor):
             whole.add(name)
-        results[name] = walk.result(value, meta if hasattr(meta, "dtype") else None)
+        results[name] = walk.result(value, meta, name)
         outputs.append(name)
+    digest.update(repr(walk.orders).encode())
     built, face = walk.builder.graph(results), walk.builder.graph({})
     imported = Imported((built,), face, digest=digest.hexdigest())
-    return Program(imported, tuple(inputs), tuple(outputs), frozenset(whole))
+    return Program(imported, tuple(inputs), tuple(outputs), frozenset(whole), walk.orders)
 
 
 def _called(users: Sequence[Any], dims: Dims) -> dict[str, str]:

@@ -11,6 +11,7 @@ from camshaft.frontends.torch import handlers  # noqa: F401  (registers them)
 from camshaft.frontends.torch.call import HANDLERS, Call
 from camshaft.frontends.torch.dtypes import array_of, dtype_of
 from camshaft.frontends.torch.sizes import Sizes
+from camshaft.frontends.torch.strides import Order, inverse, order_of
 from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ir.types import DType, TensorType
 from camshaft.ops import functional as F
@@ -29,10 +30,14 @@ _CALLED = ("wrap_with_set_grad_enabled", "wrap_with_autocast")
 
 @dataclass
 class Walk:
-    """One walk.  values: of nodes (by FX node), tensors, numbers, extents, lists of them."""
+    """One walk.  as_they_lie: whether inputs and results are those of PyTorch with their axes in the order of memory; orders: of
+    such, by name, where that is another one.  values: of nodes (by FX node), tensors, numbers, extents, lists of them.
+    """
 
     builder: GraphBuilder
     sizes: Sizes
+    as_they_lie: bool = False
+    orders: dict[str, Order] = field(default_factory=dict)
     values: dict[Any, Any] = field(default_factory=dict)
 
     def type_of(self, meta: Any) -> TensorType:
@@ -78,14 +83,27 @@ class Walk:
             self.declare(node, node.name)
 
     def _declared(self, meta: Any, name: str) -> Tensor:
-        made = self.type_of(meta)
-        return F.cast(self.builder, self.builder.input(name, made), made.dtype.held)
+        made, b = self.type_of(meta), self.builder
+        order = order_of(meta) if self.as_they_lie else None
+        if order is None:
+            return F.cast(b, b.input(name, made), made.dtype.held)
+        self.orders[name] = order
+        lying = TensorType(made.dtype, tuple(made.shape[a] for a in order))
+        x = F.cast(b, b.input(name, lying), made.dtype.held)
+        return F.transpose(b, x, inverse(order))
 
-    def result(self, value: Any, meta: Any) -> Tensor:
-        """What the graph returns as a tensor of its declared type."""
-        if not isinstance(value, Tensor):
-            value = self.builder.extents([value], "size", scalar=True)
-        return value if meta is None else F.cast(self.builder, value, dtype_of(meta.dtype))
+    def result(self, value: Any, meta: Any, name: str) -> Tensor:
+        """What the graph returns under a name, as a tensor of its declared type."""
+        b = self.builder
+        tensor = value if isinstance(value, Tensor) else b.extents([value], "size", scalar=True)
+        if not _is_tensor(meta):
+            return tensor
+        made = F.cast(b, tensor, dtype_of(meta.dtype))
+        order = order_of(meta) if self.as_they_lie else None
+        if order is None:
+            return made
+        self.orders[name] = order
+        return F.transpose(b, made, order)
 
     # -- nodes -------------------------------------------------------------------------------
 

@@ -32,13 +32,31 @@ def _by_running_statistics(c: Call) -> Tensor:
     )
 
 
-@handles("batch_norm", "_native_batch_norm_legit_no_training", "cudnn_batch_norm")
+def _by_own_statistics(c: Call) -> Tensor:
+    """As instances of PyTorch's batch norm without running statistics compute it: nets that standardize their weights."""
+    b, x = c.builder, c.tensor("input")
+    axes = [a for a in range(x.type.rank) if a != 1]
+    away = F.sub(b, x, F.mean(b, x, axes, keepdims=True))
+    variance = F.mean(b, F.mul(b, away, away), axes, keepdims=True)
+    y = F.div(b, away, F.sqrt(b, F.add(b, variance, float(c["eps"]))))
+    for name, combine in (("weight", F.mul), ("bias", F.add)):
+        if c.get(name) is not None:
+            vector = c.tensor(name)
+            y = combine(b, y, F.reshape(b, vector, (*vector.shape, *(1,) * (x.type.rank - 2))))
+    return y
+
+
+@handles(
+    "batch_norm",
+    "_native_batch_norm_legit",
+    "_native_batch_norm_legit_no_training",
+    "cudnn_batch_norm",
+)
 def batch_norm(c: Call) -> Tensor | list[Tensor | None]:
-    if c.get("training", False):
+    has_statistics = c.get("running_mean") is not None
+    if has_statistics and c.get("training", False):
         raise c.refuse("it is training: call model.eval() first")
-    if c.get("running_mean") is None:
-        raise c.refuse("it has no running statistics")
-    y = _by_running_statistics(c)
+    y = _by_running_statistics(c) if has_statistics else _by_own_statistics(c)
     return [y, None, None] if len(c.results) > 1 else y
 
 
