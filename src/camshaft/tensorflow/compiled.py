@@ -140,6 +140,13 @@ class Compiled:
             for arrays in batches(part):
                 part.typical = {name: a.shape for name, a in arrays.items()}
 
+    def take_own_ranges(self) -> None:
+        """Where the model says what is INT8, let engines of which it says nothing be floats; before they are built."""
+        if any(p.is_quantized for p in self.parts.engines):
+            for part in self.parts.engines:
+                if not part.is_quantized and part.calibration is None:
+                    part.config = replace(part.config, precision=part.config.precision - {"int8"})
+
     def calibrate(self, calls: Callable[[], Iterable[Call]]) -> None:
         """Let engines see these calls where they are quantized; before they are built."""
         batches = self.feed(calls)
@@ -187,6 +194,7 @@ def compile(
                 "calibration= gives no call; give some that the model is used with"
             )
         made.calibrate(lambda: calls)
+    made.take_own_ranges()
     for part in made.parts.engines:
         part.engine()
     return made

@@ -143,15 +143,15 @@ class TrtGraphConverterV2:
         model = frozen(self._dir, None, self._tags, self._key)
         least = len(model.definition.node) + 1 if self._least == -1 else self._least
         made = Compiled(parts_of(model, least, self._config))
-        open_parts = [p for p in made.parts.engines if not p.is_quantized]
-        int8 = "int8" in self._config.precision
+        says_all = any(p.is_quantized for p in made.parts.engines) or not made.parts.engines
         if calibration_input_fn is not None:
             made.calibrate(calibration_input_fn)
-        elif open_parts and int8:
+        elif "int8" in self._config.precision and not says_all:
             raise CalibrationError(
-                f"{open_parts[0].name} has no FakeQuant and no quantize_and_dequantize operators, and no calibration_input_fn is given: "
+                "the model has no FakeQuant and no quantize_and_dequantize operators, and no calibration_input_fn is given: "
                 "give one, with use_calibration=True"
             )
+        made.take_own_ranges()
         for part in made.parts.engines:
             part.allowed = self._params.allow_build_at_runtime
         self._converted = made

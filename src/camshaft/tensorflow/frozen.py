@@ -196,9 +196,7 @@ def _of_function(function: Any, owner: Any, single: bool) -> Frozen:
     definition = made.graph.as_graph_def()
     for node in definition.node:
         node.device = ""
-    graph = tf.Graph()
-    with graph.as_default():
-        tf.import_graph_def(definition, name="")
+    graph = _with_shapes(definition, function.graph)
     inputs = [t.name for t in made.inputs]
     for t in made.inputs:
         graph.get_tensor_by_name(t.name).set_shape(t.shape)
@@ -213,6 +211,21 @@ def _of_function(function: Any, owner: Any, single: bool) -> Frozen:
         single,
         owner,
     )
+
+
+def _with_shapes(definition: Any, source: Any) -> tf.Graph:
+    """A graph as TensorFlow reads it, with what set_shape said in the function that it was made of."""
+    known = {op.name: [t.shape for t in op.outputs] for op in source.get_operations()}
+    said = tf.compat.v1.GraphDef()
+    said.CopyFrom(definition)
+    for node in said.node:
+        shapes = known.get(node.name, [])
+        if shapes and node.op != "Const":
+            node.attr["_output_shapes"].list.shape.extend(s.as_proto() for s in shapes)
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.import_graph_def(said, name="")
+    return graph
 
 
 def _internal(function: Any) -> list[str]:

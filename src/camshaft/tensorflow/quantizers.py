@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+import tf2onnx.utils
 
 from camshaft.tensorflow.grids import FAKE, QUANTIZERS, Grid, bits_of, grid_of
 from camshaft.tensorflow.messages import (
@@ -178,5 +179,18 @@ def _emitted(context: Any, node: Any, name: str, _: Any) -> None:
     )
 
 
-HANDLERS: Mapping[str, Any] = {"PyFuncStateless": (_emitted, [])}
+def _complement(context: Any, node: Any, name: str, _: Any) -> None:
+    """tf2onnx' handler of Erfc, of which Keras' GELU is made: 1 - Erf."""
+    shape, dtype = context.get_shape(node.output[0]), context.get_dtype(node.output[0])
+    (source,), (result,) = node.input, node.output
+    one = np.ones((), tf2onnx.utils.map_onnx_to_numpy_type(dtype))
+    context.remove_node(node.name)
+    erf = context.make_node("Erf", [source], name=f"{name}/erf", shapes=[shape], dtypes=[dtype])
+    inputs = [context.make_const(f"{name}/one", one).output[0], erf.output[0]]
+    context.make_node(
+        "Sub", inputs, outputs=[result], name=f"{name}/sub", shapes=[shape], dtypes=[dtype]
+    )
+
+
+HANDLERS: Mapping[str, Any] = {"PyFuncStateless": (_emitted, []), "Erfc": (_complement, [])}
 """For tf2onnx."""
