@@ -118,12 +118,12 @@ def values(graph: tf.Graph, names: Sequence[str]) -> Mapping[str, np.ndarray]:
 
 
 def constants(nodes: Iterable[Any], stateful: Callable[[Any], bool]) -> set[str]:
-    """Names of nodes that hang on no input and no state; nodes come in an order in which they can run."""
+    """Names of nodes that hang on no input and no state, nor run behind what does; nodes come in an order in which they can run."""
     found: set[str] = set()
     for node in nodes:
         if node.op in ("Placeholder", "PlaceholderWithDefault") or stateful(node):
             continue
-        if all(node_of(i) in found for i in node.input if not is_control(i)):
+        if all(node_of(i) in found for i in node.input):
             found.add(node.name)
     return found
 
