@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("tensorflow", reason="needs the extra tensorflow")
 pytest.importorskip("tf2onnx", reason="needs the extra tensorflow")
-pytestmark = pytest.mark.peers
+pytestmark = [pytest.mark.peers, pytest.mark.slow]
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "qat_resnet50_tensorflow.py"
 
