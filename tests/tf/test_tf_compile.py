@@ -32,13 +32,14 @@ def whole(model: Any, *call: Any, tolerance: float = 1e-5, **options: Any) -> An
 
 
 @pytest.mark.parametrize(
-    ("name", "options"),
-    [("MobileNetV2", {}), ("EfficientNetB0", {}), ("ResNet50", {})],
-    ids=["mobilenet_v2", "efficientnet_b0", "resnet50"],
+    "name",
+    [
+        "MobileNetV2",
+        pytest.param("EfficientNetB0", marks=pytest.mark.slow),
+        pytest.param("ResNet50", marks=pytest.mark.slow),
+    ],
 )
-def test_networks_of_keras_are_one_engine_without_transposes(
-    name: str, options: dict[str, Any]
-) -> None:
+def test_networks_of_keras_are_one_engine_without_transposes(name: str) -> None:
     build = getattr(keras.applications, name)
     model = randomized(
         build(weights=None, input_shape=(32, 32, 3), classes=10, classifier_activation=None)

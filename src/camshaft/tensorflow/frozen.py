@@ -214,13 +214,17 @@ def _of_function(function: Any, owner: Any, single: bool) -> Frozen:
 
 
 def _with_shapes(definition: Any, source: Any) -> tf.Graph:
-    """A graph as TensorFlow reads it, with what set_shape said in the function that it was made of."""
+    """A graph as TensorFlow reads it, with what set_shape said in the function that it was made of.
+
+    Not of nodes that call functions (loops, branches): what they take and give changed as variables became constants.
+    """
     known = {op.name: [t.shape for t in op.outputs] for op in source.get_operations()}
     said = tf.compat.v1.GraphDef()
     said.CopyFrom(definition)
     for node in said.node:
         shapes = known.get(node.name, [])
-        if shapes and node.op != "Const":
+        calls = any(a.HasField("func") for a in node.attr.values())
+        if shapes and node.op != "Const" and not calls:
             node.attr["_output_shapes"].list.shape.extend(s.as_proto() for s in shapes)
     graph = tf.Graph()
     with graph.as_default():
