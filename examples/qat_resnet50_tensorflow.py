@@ -95,13 +95,13 @@ def with_convolution(model: keras.Model) -> keras.Model:
     """The model with its final dense layer as a convolution of 1x1, whose weights and ranges are the same."""
     last = model.layers[-1]
     assert isinstance(last, Quantized)
-    dense, pooled = last.layer, model.layers[-2]
+    dense = last.layer
     conv = keras.layers.Conv2D(dense.units, 1, name="fc_conv")
     conv.build((None, 1, 1, dense.kernel.shape[0]))
     conv.kernel.assign(dense.kernel[None, None])
     conv.bias.assign(dense.bias)
     layer = Quantized(conv)
-    features = keras.layers.Reshape((1, 1, -1))(pooled.output)
+    features = keras.layers.Reshape((1, 1, -1))(last.input)
     made = keras.Model(model.input, keras.layers.Flatten()(layer(features)))
     layer.low.assign(last.low)
     layer.high.assign(last.high)

@@ -37,6 +37,10 @@ class Task(Protocol):
         """Per cent, on images that are not trained with."""
         ...
 
+    def choices(self, said: np.ndarray, of: np.ndarray) -> np.ndarray:
+        """First choices where there is something to choose, by what is said in `of`."""
+        ...
+
 
 def floats(images: np.ndarray) -> np.ndarray:
     """As networks take them."""
@@ -73,6 +77,9 @@ class Classes:
         images = floats(self.test.images)
         said = np.concatenate([answer(images[n : n + 100]) for n in range(0, len(images), 100)])
         return float(100 * (said.argmax(1) == self.test.labels).mean())
+
+    def choices(self, said: np.ndarray, of: np.ndarray) -> np.ndarray:
+        return np.asarray(said.argmax(1))
 
 
 @dataclass
@@ -124,6 +131,10 @@ class Garments:
         said = np.concatenate([answer(images[n : n + 50]) for n in range(0, len(images), 50)])
         truth = [Boxes(s.boxes.astype(np.float64), s.labels) for s in self.test]
         return mean_average_precision(truth, [detections(picture) for picture in said])
+
+    def choices(self, said: np.ndarray, of: np.ndarray) -> np.ndarray:
+        """Classes at the places where a garment is found."""
+        return np.asarray(said[of[..., 4] > 0, 5:].argmax(1))
 
 
 def places() -> tuple[np.ndarray, np.ndarray]:
