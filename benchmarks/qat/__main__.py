@@ -51,7 +51,7 @@ SIZES = {
     "boxes": Size(6000, 500, 14, 4),
 }
 QUICK = {
-    "classes": Size(12000, 3000, 4, 3),
+    "classes": Size(12000, 3000, 4, 2),
     "boxes": Size(1500, 200, 10, 4),
 }
 
