@@ -63,7 +63,7 @@ test: $(VENV)/.installed
 	$(BIN)/python -m pytest -q -n $(JOBS) --timeout 300
 
 test-torch: $(VENV)/.installed-torch
-	$(BIN)/python -m pytest -q -n $(JOBS) --timeout 300 tests/pytorch tests/test_docs.py -k 'pytorch'
+	$(BIN)/python -m pytest -q -n $(JOBS) --timeout 300 tests/pytorch tests/test_docs.py -k 'pytorch or training'
 
 test-tensorflow: $(VENV)/.installed-tensorflow
 	$(BIN)/python -m pytest -q -n $(JOBS) --timeout 300 tests/tf tests/test_docs.py -k 'tf or tensorflow'

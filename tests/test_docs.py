@@ -136,7 +136,11 @@ def test_as_many_onnx_operators_as_the_readme_says() -> None:
 
 
 EXAMPLES = tuple(p for p in (ROOT / "README.md", *PAGES) if python_blocks(p))
-NEEDS = {"pytorch.md": ("torch",), "tensorflow.md": ("tensorflow", "tf2onnx")}
+NEEDS = {
+    "pytorch.md": ("torch",),
+    "tensorflow.md": ("tensorflow", "tf2onnx"),
+    "training.md": ("torch",),
+}
 """Page -> packages without which its examples do not run."""
 MADE = ("fp32.engine", "int8.engine", "timing.json", "result.npz", "fused.onnx", "bench.json")
 """What the README's commands write."""
