@@ -12,12 +12,14 @@ Names = Mapping[int, str]
 
 
 def dims_of(
-    model: torch.nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], dynamic_shapes: Any
+    model: Any, args: Sequence[Any], kwargs: Mapping[str, Any] | None, dynamic_shapes: Any
 ) -> list[Names]:
-    """Of each flat argument, axis -> the name of its Dim; {} where it has none."""
-    if not dynamic_shapes:
+    """Of each flat argument of a module, axis -> the name of its Dim; {} where it has none.  Nothing of a program that is exported
+    already."""
+    if not dynamic_shapes or not isinstance(model, torch.nn.Module):
         return []
-    given: Any = (tuple(args), dict(kwargs))
+    kwargs = kwargs or {}
+    given: Any
     if isinstance(dynamic_shapes, Mapping):
         bound = inspect.signature(model.forward).bind(*args, **kwargs).arguments
         order = [n for n in bound if n not in kwargs] + list(kwargs)

@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 
 from camshaft.config import BuildConfig
 from camshaft.errors import BindingError, BuildError, ConfigError, ModelError
-from camshaft.frontends.torch.importer import Dims, Program, import_program
+from camshaft.frontends.torch.importer import Program, import_program
 from camshaft.runtime.engine import Engine
 from camshaft.session import BuildSession
 from camshaft.torch.dims import dims_of
@@ -129,7 +129,7 @@ def compile(
     if autograd not in AUTOGRAD:
         raise ConfigError(f"autograd is {autograd!r}; it is one of {', '.join(AUTOGRAD)}")
     read = exported(model, example, kwargs, dynamic_shapes)
-    dims = _dims(model, example, kwargs, dynamic_shapes)
+    dims = dims_of(model, example, kwargs, dynamic_shapes)
     program = import_program(read, dims, as_they_lie=True)
     build = _build(program, config, calibration, options)
     pending = Pending(lambda _: build(), background=background)
@@ -153,7 +153,7 @@ def export(
     Arguments and errors as of `compile`.  Inputs and outputs have the names that torch.export gives them.
     """
     read = exported(model, example, kwargs, dynamic_shapes)
-    dims = _dims(model, example, kwargs, dynamic_shapes)
+    dims = dims_of(model, example, kwargs, dynamic_shapes)
     engine = _build(import_program(read, dims), config, calibration, options)()
     engine.save(Path(path))
     return engine
@@ -185,18 +185,6 @@ def exported(
             )
     except Exception as error:
         raise ModelError(f"torch.export cannot read the module: {error}") from error
-
-
-def _dims(
-    model: torch.nn.Module | ExportedProgram,
-    example: Sequence[Any],
-    kwargs: Mapping[str, Any] | None,
-    dynamic_shapes: Any,
-) -> Dims:
-    """What sizes are called; nothing of a program that is exported already."""
-    if isinstance(model, ExportedProgram):
-        return ()
-    return dims_of(model, example, kwargs or {}, dynamic_shapes)
 
 
 def _build(

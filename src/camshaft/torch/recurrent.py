@@ -2,68 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.fx import GraphModule
 from torch.overrides import TorchFunctionMode
-
-
-def _lstm(
-    input: Tensor,
-    hx: Sequence[Tensor],
-    params: Sequence[Tensor],
-    has_biases: bool,
-    num_layers: int,
-    dropout: float,
-    train: bool,
-    bidirectional: bool,
-    batch_first: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    made = torch.lstm(
-        input,
-        list(hx),
-        list(params),
-        has_biases,
-        num_layers,
-        dropout,
-        train,
-        bidirectional,
-        batch_first,
-    )
-    return made[0], made[1], made[2]
-
-
-def _other(name: str) -> Callable[..., Any]:
-    whole = getattr(torch, name)
-
-    def run(
-        input: Tensor,
-        hx: Tensor,
-        params: Sequence[Tensor],
-        has_biases: bool,
-        num_layers: int,
-        dropout: float,
-        train: bool,
-        bidirectional: bool,
-        batch_first: bool,
-    ) -> tuple[Tensor, Tensor]:
-        made = whole(
-            input,
-            hx,
-            list(params),
-            has_biases,
-            num_layers,
-            dropout,
-            train,
-            bidirectional,
-            batch_first,
-        )
-        return made[0], made[1]
-
-    return run
 
 
 def _like(input: Tensor, hx: Any, params: Sequence[Tensor], *options: Any) -> tuple[Tensor, ...]:
@@ -74,16 +19,25 @@ def _like(input: Tensor, hx: Any, params: Sequence[Tensor], *options: Any) -> tu
     return (input.new_empty((*input.shape[:-1], width)), *(torch.empty_like(s) for s in states))
 
 
-def _operator(name: str, run: Callable[..., Any]) -> Any:
-    made: Any = torch.library.custom_op(f"camshaft::{name}", run, mutates_args=())
+_OPTIONS = "bool has_biases, int num_layers, float dropout, bool train, bool bidirectional, bool batch_first"
+
+
+def _operator(name: str) -> Any:
+    """The operator of a function of PyTorch, which has two states where it is an LSTM and one else."""
+    whole, states = getattr(torch, name), 2 if name == "lstm" else 1
+    given, results = ("Tensor[]" if states == 2 else "Tensor"), ", ".join(["Tensor"] * (1 + states))
+    schema = f"(Tensor input, {given} hx, Tensor[] params, {_OPTIONS}) -> ({results})"
+
+    def run(*args: Any) -> tuple[Tensor, ...]:
+        return tuple(whole(*args))
+
+    made: Any = torch.library.custom_op(f"camshaft::{name}", run, mutates_args=(), schema=schema)
     made.register_fake(_like)
     return made
 
 
 _NAMES = ("lstm", "gru", "rnn_tanh", "rnn_relu")
-_OPERATORS: Mapping[str, Any] = {
-    name: _operator(name, _lstm if name == "lstm" else _other(name)) for name in _NAMES
-}
+_OPERATORS: Mapping[str, Any] = {name: _operator(name) for name in _NAMES}
 _WHOLE: Mapping[Any, Any] = {getattr(torch, name): _OPERATORS[name] for name in _NAMES}
 """PyTorch's function -> the operator that is kept whole."""
 WHOLE_OF: Mapping[Any, Any] = {

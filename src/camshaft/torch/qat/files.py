@@ -36,7 +36,7 @@ def export(
     """
     if not isinstance(model, nn.Module) or not quantizers(model):
         raise ConfigError("the module has no quantizers: give what qat.prepare made")
-    dims = dims_of(model, example, kwargs or {}, dynamic_shapes)
+    dims = dims_of(model, example, kwargs, dynamic_shapes)
     program = import_program(exported(model, example, kwargs, dynamic_shapes), dims)
     graph = optimize(program.imported.graphs[0], level=1)
     target = Path(path)

@@ -8,14 +8,11 @@ import numpy as np
 
 from camshaft.frontends.torch.call import Call, handles
 from camshaft.ir.graph import Tensor
-from camshaft.ir.types import DType, dtype_of, i8, i16, u8
+from camshaft.ir.types import DType, i8, i16, u8
 from camshaft.ops import functional as F
 
-_HELD: dict[str, tuple[DType, int, int]] = {
-    "u8": (u8, 0, 255),
-    "i8": (i8, -128, 127),
-    "i16": (i16, -(2**15), 2**15 - 1),
-}
+_HELD = (u8, i8, i16)
+"""Types of levels, the first that has all of a range is taken."""
 
 
 @handles("camshaft::fake_quantize")
@@ -36,16 +33,12 @@ def torch_fake_quantize(c: Call) -> Tensor | list[Tensor | None]:
 
 def _faked(c: Call, x: Tensor, low: int, high: int, axis: int) -> Tensor:
     """Quantized and dequantized; levels that the type has beyond the range are cut off where a value can reach them."""
-    name = next((n for n, (_, a, z) in _HELD.items() if a <= low and high <= z), None)
-    if name is None:
+    dtype = next((t for t in _HELD if t.range[0] <= low and high <= t.range[1]), None)
+    if dtype is None:
         raise c.refuse(f"levels from {low} to {high} are no integers of 8 or 16 bits")
-    dtype, least, most = _HELD[name]
-    scale, zero = _array(c, "scale"), _array(c, "zero_point")
-    shape = np.shape(scale)
-    points = np.broadcast_to(np.rint(zero), shape).astype(dtype.numpy)
-    scales = c.builder.constant(np.asarray(scale, np.float32), c.builder.local("scale"))
-    zeros = c.builder.constant(points, c.builder.local("zero_point"))
-    if (low, high) != (least, most):
+    scale, points = _parameters(c, "scale", "zero_point", dtype)
+    scales, zeros = _constants(c, scale, points)
+    if (low, high) != dtype.range:
         x = _within(c, x, scale, points, low, high, axis)
     q = F.quantize(c.builder, x, scales, zeros, axis=axis)
     if q.is_const:
@@ -84,15 +77,11 @@ def _array(c: Call, name: str) -> np.ndarray:
 def quantize(c: Call) -> Tensor:
     """Quantization of pt2e."""
     dtype, low, high = c.dtype, int(c["quant_min"]), int(c["quant_max"])
-    scale, zero = _array(c, _one(c, "scale")), _array(c, _one(c, "zero_point"))
-    axis = int(c.get("axis", 0))
-    x, points = c.tensor("input"), np.broadcast_to(zero, np.shape(scale)).astype(dtype.numpy)
+    scale, points = _parameters(c, _one(c, "scale"), _one(c, "zero_point"), dtype)
+    axis, x = int(c.get("axis", 0)), c.tensor("input")
     if (low, high) != dtype.range:
         x = _within(c, x, scale, points, low, high, axis)
-    held = (np.asarray(scale, np.float32), points)
-    return F.quantize(
-        c.builder, x, *(c.builder.constant(a, c.builder.local("q")) for a in held), axis=axis
-    )
+    return F.quantize(c.builder, x, *_constants(c, scale, points), axis=axis)
 
 
 @handles(
@@ -101,14 +90,22 @@ def quantize(c: Call) -> Tensor:
 def dequantize(c: Call) -> Tensor:
     """Its inverse."""
     x = c.tensor("input")
-    scale, zero = _array(c, _one(c, "scale")), c.get(_one(c, "zero_point"))
-    points = 0 if zero is None else _array(c, _one(c, "zero_point"))
-    kind = dtype_of(x.type.dtype.numpy).numpy
-    held = (np.asarray(scale, np.float32), np.broadcast_to(points, np.shape(scale)).astype(kind))
+    scale, points = _parameters(c, _one(c, "scale"), _one(c, "zero_point"), x.type.dtype)
     axis = int(c.get("axis", 0))
-    return F.dequantize(
-        c.builder, x, *(c.builder.constant(a, c.builder.local("q")) for a in held), axis=axis
-    )
+    return F.dequantize(c.builder, x, *_constants(c, scale, points), axis=axis)
+
+
+def _parameters(c: Call, scale: str, zero: str, dtype: DType) -> tuple[np.ndarray, np.ndarray]:
+    """Scales and zero points, of one shape; zero points that are not given are 0."""
+    scales = _array(c, scale)
+    points = np.zeros(()) if c.get(zero) is None else _array(c, zero)
+    return scales, np.broadcast_to(np.rint(points), np.shape(scales)).astype(dtype.numpy)
+
+
+def _constants(c: Call, scale: np.ndarray, points: np.ndarray) -> tuple[Tensor, Tensor]:
+    """The same as tensors."""
+    scales = c.builder.constant(np.asarray(scale, np.float32), c.builder.local("scale"))
+    return scales, c.builder.constant(points, c.builder.local("zero_point"))
 
 
 def _one(c: Call, name: str) -> str:
