@@ -9,7 +9,7 @@ import ctypes
 import itertools
 import threading
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 
 from llvmlite import binding
 
@@ -20,7 +20,6 @@ _PHASE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64,
 _SHORT = ctypes.PYFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
 _LOCK = threading.Lock()
 _NUMBER = itertools.count()
-_JIT: list[binding.LLJIT] = []
 
 
 class Library:
@@ -35,6 +34,17 @@ class Library:
         return self.addresses[symbol]
 
 
+@cache
+def linker() -> binding.LLJIT:
+    """What links object code into this process.
+
+    JITLink puts code and constants of an object file side by side.  LLVM's older linker puts them where there is room, which in a
+    process with large arrays can be further apart than code reaches (2 GiB), and ends the process then.
+    """
+    start_llvm()
+    return binding.create_lljit_compiler(use_jit_link=True)
+
+
 def link(code: bytes, symbols: Sequence[str]) -> Library:
     """Load an object file and find `symbols` in it; BuildError if that fails.
 
@@ -44,12 +54,9 @@ def link(code: bytes, symbols: Sequence[str]) -> Library:
     for symbol in symbols:
         builder.export_symbol(symbol)
     with _LOCK:
-        if not _JIT:
-            start_llvm()
-            _JIT.append(binding.create_lljit_compiler(use_jit_link=False))
         name = f"camshaft.{next(_NUMBER)}"
         try:
-            tracker = builder.link(_JIT[0], name)
+            tracker = builder.link(linker(), name)
         except RuntimeError as error:
             raise BuildError(f"cannot link kernel code ({', '.join(symbols)}): {error}") from error
     return Library(tracker, symbols)

@@ -12,7 +12,7 @@ import platform
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from functools import cache, lru_cache
+from functools import lru_cache
 from itertools import count
 from typing import Any
 
@@ -20,7 +20,8 @@ import numpy as np
 from llvmlite import binding
 
 from camshaft.backends.base import Source
-from camshaft.backends.cpu.compile import CpuCompiler, start_llvm
+from camshaft.backends.cpu.compile import CpuCompiler
+from camshaft.backends.cpu.link import linker
 from camshaft.backends.cpu.runner.ir import runner_ir
 from camshaft.backends.cpu.target import CpuTarget
 from camshaft.errors import BuildError
@@ -79,12 +80,6 @@ def compile_runner(target: CpuTarget, linux: bool | None = None) -> bytes:
 # --- linking --------------------------------------------------------------------------------
 
 
-@cache
-def _jit() -> binding.LLJIT:
-    start_llvm()
-    return binding.create_lljit_compiler(use_jit_link=False)
-
-
 def _link(code: bytes) -> binding.ResourceTracker:
     """Link the runner, which unlike kernels calls Python and the C library (see `_IMPORTS`)."""
     builder = binding.JITLibraryBuilder().add_object_img(code)
@@ -97,7 +92,7 @@ def _link(code: bytes) -> binding.ResourceTracker:
     for symbol in _SYMBOLS:
         builder.export_symbol(symbol)
     try:
-        return builder.link(_jit(), f"runner.{next(_serial)}")
+        return builder.link(linker(), f"runner.{next(_serial)}")
     except RuntimeError as error:
         raise BuildError(f"object code of the step loop does not link: {error}") from error
 
