@@ -222,3 +222,28 @@ def test_calls_may_come_from_many_threads() -> None:
     for t in threads:
         t.join()
     assert not wrong
+
+
+def test_weights_may_be_held_by_the_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they are where inductor's `freezing` is on, for whichever backend; one weight is shared, one operator has no form."""
+    from torch._inductor import config
+
+    monkeypatch.setattr(config, "freezing", True)
+
+    class Shared(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = torch.nn.Linear(8, 8), torch.nn.Linear(8, 8)
+            self.second.weight = self.first.weight
+            self.norm = torch.nn.BatchNorm1d(8)
+
+        def forward(self, x: Any) -> Any:
+            return torch.logcumsumexp(self.norm(self.second(torch.relu(self.first(x)))), 1).exp()
+
+    model, x = Shared().eval(), torch.randn(3, 8)
+    fast = torch.compile(model, backend="camshaft", options=QUICK)
+    with torch.no_grad():
+        assert torch.allclose(fast(x), model(x), atol=1e-5)
+        model.first.weight.mul_(2)
+        with pytest.raises(BindingError, match="changed"):
+            fast(x)

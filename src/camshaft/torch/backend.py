@@ -77,8 +77,13 @@ class Compiler:
             )
             return module.forward
         weights = [
-            x if isinstance(x, torch.Tensor) and hasattr(x, "_dynamo_static_input_type") else None
-            for x in example
+            *_own(module),
+            *(
+                x
+                if isinstance(x, torch.Tensor) and hasattr(x, "_dynamo_static_input_type")
+                else None
+                for x in example
+            ),
         ]
 
         def compiler(graph: GraphModule, inputs: Sequence[Any]) -> Any:
@@ -110,6 +115,14 @@ def camshaft(
     Raises ConfigError for options that there are not.
     """
     return Compiler(dict(options or {}))(module, example)
+
+
+def _own(module: GraphModule) -> list[torch.Tensor]:
+    """Weights that are attributes of the graph, not inputs (so with inductor's option `freezing`): AOT Autograd puts them before the inputs."""
+    return [
+        *dict(module.named_parameters(remove_duplicate=False)).values(),
+        *dict(module.named_buffers(remove_duplicate=False)).values(),
+    ]
 
 
 class _Guarded:
