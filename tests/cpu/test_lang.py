@@ -18,7 +18,7 @@ from camshaft.backends.cpu.processor import host_target, missing_features
 from camshaft.backends.cpu.target import AVX512_VNNI, PORTABLE, TARGETS, CpuTarget, target_named
 from camshaft.errors import BuildError
 from camshaft.ir import expr as E
-from camshaft.ir.types import DType, f32, i16, i32, i64, u8
+from camshaft.ir.types import DType, f16, f32, i16, i32, i64, u8
 from camshaft.program.program import Phase
 from kernel_harness import operand_of, run_kernel
 from lang_phases import run_phase
@@ -128,6 +128,22 @@ def test_narrowing_store_of_one_lane(target: CpuTarget) -> None:
 
     run_phase(target, body, x, y)
     assert y.tolist() == [7] + [99] * 4 + [7] + [99] * 10
+
+
+@each_target
+@pytest.mark.parametrize("dtype", [u8, i16, f16], ids=str)
+def test_narrowing_store_of_few_lanes(target: CpuTarget, dtype: DType) -> None:
+    """Vectors shorter than a register: those of 8 lanes of 64 bits, narrowed, took LLVM's process down with AVX-512."""
+    for lanes in (2, 4, 8, 16, 32):
+        x, y = np.full(lanes, 7, np.float32), np.zeros(lanes, dtype.numpy)
+        n = np.array([lanes - 1], np.int64)
+
+        def body(k: FunctionBuilder, lanes: int = lanes) -> None:
+            value = k.cast(k.load(k.args["a0"], lanes), dtype)
+            k.store(value, k.args["a1"], k.lane_mask(k.load(k.args["a2"]), lanes))
+
+        run_phase(target, body, x, y, n)
+        assert y.tolist() == [7] * (lanes - 1) + [0]
 
 
 @each_target

@@ -124,6 +124,11 @@ class Memory(Convert):
         """
         if not self.target.is_x86 or self.target.vector_bits < 512 or x.dtype.bits >= 32:
             return x
+        lanes = max(x.lanes, 128 // x.dtype.bits)  # registers hold 128 bits or more
+        if lanes > x.lanes:
+            picks = [lane if lane < x.lanes else -1 for lane in range(lanes)]
+            x, kept = self.shuffle(x, None, picks), x.lanes
+            return self.shuffle(self._unfused(x), None, range(kept))
         return self.value(f'call {x.type} asm "", "=v,0"({x.type} {x.ref})', x.dtype, x.lanes)
 
     def store_packed(self, x: Value, mask: Value, p: Pointer) -> Value:
