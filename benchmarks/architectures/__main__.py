@@ -18,6 +18,8 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
+
 from benchmarks.architectures.check import check
 from benchmarks.architectures.language import transformers_architectures
 from benchmarks.architectures.net import SMALL, USUAL, Architecture
@@ -87,9 +89,13 @@ def _check(nets: Sequence[Architecture], options: argparse.Namespace) -> None:
 def _time(nets: Sequence[Architecture], options: argparse.Namespace) -> None:
     results = _read(TIMED)
     for net in nets:
-        results[net.name] = found = speed(
-            net, USUAL, options.threads, options.seconds, int8=options.int8
-        )
+        try:
+            found = speed(net, USUAL, options.threads, options.seconds, int8=options.int8)
+        except Exception as error:  # noqa: BLE001 - whatever a net, or a compiler of it, raises is told, and the next one timed
+            print(net.name, f"failed: {type(error).__name__}: {error}"[:600], flush=True)
+            torch.compiler.reset()
+            continue
+        results[net.name] = found
         write_json(TIMED, results)
         print(net.name, found, flush=True)
         gc.collect()

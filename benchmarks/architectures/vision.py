@@ -42,7 +42,7 @@ SEGMENTERS = (
     "lraspp_mobilenet_v3_large",
 )
 VIDEO = ("mc3_18", "r3d_18", "s3d")
-_FIXED = {"maxvit_t": 224, "vit_b_16": 224}
+_FIXED = {"maxvit_t": 224, "s3d": 224, "vit_b_16": 224}
 """Pixels a side of nets that have a size of their own."""
 
 TIMM: Mapping[str, Mapping[str, Any]] = {
@@ -121,7 +121,8 @@ def _segmenter(name: str, scale: Scale) -> Made:
 
 def _video(name: str, scale: Scale) -> Made:
     module = getattr(torchvision_library().models.video, name)(weights=None)
-    return Made(module, (torch.randn(1, 3, 16, scale.image // 2, scale.image // 2),))
+    pixels = _FIXED.get(name, scale.image // 2)
+    return Made(module, (torch.randn(1, 3, 16, pixels, pixels),))
 
 
 def _timm(name: str, changes: Mapping[str, Any], _: Scale) -> Made:

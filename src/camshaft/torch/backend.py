@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import Any
 
 import torch
 from torch._functorch.aot_autograd import aot_module_simplified
-from torch._subclasses.fake_tensor import unset_fake_temporarily
+from torch._guards import TracingContext
 from torch.fx import GraphModule
 
 from camshaft.config import BuildConfig
@@ -19,9 +20,10 @@ from camshaft.errors import BindingError, ConfigError
 from camshaft.frontends.onnx import Imported
 from camshaft.frontends.torch.importer import decompositions
 from camshaft.torch.kept import Kept
-from camshaft.torch.parts import Split, split, versions
+from camshaft.torch.parts import Split
 from camshaft.torch.pending import Pending
 from camshaft.torch.recurrent import keep_whole
+from camshaft.torch.variants import Variants
 
 LEAST = 3
 """Operators that an engine should have at least, where nothing is said."""
@@ -53,6 +55,10 @@ class Compiler:
                 f"calibration is {self.calls!r}; it is the number of first calls that calibrate engines"
             )
         folder = given.pop("cache_dir", None)
+        if folder is not None and (not isinstance(folder, str | os.PathLike) or Path(folder).is_file()):  # fmt: skip
+            raise ConfigError(
+                f"cache_dir is {folder!r}; it is a folder, which need not be there yet"
+            )
         self.kept = Kept(BuildConfig.of(None, given), None if folder is None else Path(folder))
         if self.calls and "int8" not in self.kept.config.precision:
             raise ConfigError("calibration= is for INT8: permit it by precision={'int8'}")
@@ -87,12 +93,7 @@ class Compiler:
         ]
 
         def compiler(graph: GraphModule, inputs: Sequence[Any]) -> Any:
-            holes = [n for n in graph.graph.nodes if n.op == "placeholder"]
-            held = {h: w for h, w in zip(holes, weights, strict=True) if w is not None}
-            with unset_fake_temporarily():  # weights are real
-                made = split(graph, held, self.least, self.engine)
-            self.made.append(made)
-            return _Guarded(made, [*held.values()])
+            return Variants(self, graph, _held(graph, weights))
 
         return aot_module_simplified(
             module,
@@ -125,18 +126,19 @@ def _own(module: GraphModule) -> list[torch.Tensor]:
     ]
 
 
-class _Guarded:
-    """Runs a graph whose weights are those it was made with."""
-
-    _boxed_call = False
-
-    def __init__(self, made: Split, weights: Sequence[torch.Tensor]) -> None:
-        self.made, self.weights = made, weights
-        self.versions = versions(weights)
-
-    def __call__(self, *args: Any) -> Any:
-        if versions(self.weights) != self.versions:
-            raise BindingError(
-                "weights of the module were changed since it was compiled; call torch.compiler.reset() to compile it again"
-            )
-        return self.made.run(*args)
+def _held(graph: GraphModule, weights: Sequence[torch.Tensor | None]) -> dict[int, torch.Tensor]:
+    """Which of a graph's placeholders stand for weights that stay as they are, by number."""
+    holes = [n for n in graph.graph.nodes if n.op == "placeholder"]
+    context = TracingContext.try_get()
+    about = None if context is None else context.fw_metadata
+    tokens = (
+        0 if about is None else len(about.tokens)
+    )  # of operators with effects, before all others
+    if len(holes) != tokens + len(weights):
+        return {}
+    changed = () if about is None else about.input_info
+    return {
+        tokens + n: w
+        for n, w in enumerate(weights)
+        if w is not None and not (n < len(changed) and changed[n].mutates_data)
+    }

@@ -53,6 +53,11 @@ class Compiled:
         self._in_spec, self._out_spec = spec.in_spec, spec.out_spec
         self._weights = [] if module is None else [*module.parameters(), *module.buffers()]
         self._versions = versions(self._weights)
+        self._owners = [] if module is None else _owners(module)
+        flat = pytree.tree_leaves(exported.example_inputs)
+        self._fixed = {
+            n: x for n, x in enumerate(flat) if not isinstance(x, torch.Tensor | torch.SymInt)
+        }
 
     @property
     def engine(self) -> Engine:
@@ -77,7 +82,9 @@ class Compiled:
                 "an input requires gradients, which an engine does not compute: call it under torch.no_grad(), or compile "
                 'with autograd="eager"'
             )
-        if versions(self._weights) != self._versions:
+        if versions(self._weights) != self._versions or any(
+            of.get(name) is not held for of, name, held in self._owners
+        ):
             raise BindingError(
                 "weights of the module were changed since it was compiled; compile it again"
             )
@@ -99,7 +106,37 @@ class Compiled:
             raise BindingError(
                 f"arguments have the structure {spec}; the module was compiled for {wanted}"
             )
+        for place, value in enumerate(flat):
+            self._check(place, value)
         return list(flat)
+
+    def _check(self, place: int, value: Any) -> None:
+        """BindingError for what is no tensor where the example had one, and for values that are built in and differ."""
+        if place not in self._fixed:
+            if not isinstance(value, torch.Tensor):
+                raise BindingError(
+                    f"argument {place} is of type {type(value).__name__}; the module was compiled for a tensor there"
+                )
+            return
+        built_in = self._fixed[place]
+        if value is built_in:
+            return
+        if isinstance(value, torch.Tensor) or type(value) is not type(built_in) or value != built_in:  # fmt: skip
+            shown = "a tensor" if isinstance(value, torch.Tensor) else repr(value)
+            raise BindingError(
+                f"argument {place} is {shown}; the module was compiled for {built_in!r}, which is built into the engine: "
+                "compile it again for another"
+            )
+
+
+def _owners(module: torch.nn.Module) -> list[tuple[Mapping[str, Any], str, Any]]:
+    """Where a module keeps its weights and its modules: (of an object, by name, what is there)."""
+    return [
+        (of, name, held)
+        for m in module.modules()
+        for of in (m._parameters, m._buffers, m._modules)
+        for name, held in of.items()
+    ]
 
 
 def compile(

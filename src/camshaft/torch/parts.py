@@ -13,7 +13,7 @@ from torch.fx.passes.infra.partitioner import CapabilityBasedPartitioner
 from torch.fx.passes.operator_support import OperatorSupportBase
 
 from camshaft.frontends.onnx import Imported
-from camshaft.frontends.torch.coverage import uncovered
+from camshaft.frontends.torch.coverage import shaped, uncovered
 from camshaft.frontends.torch.dtypes import array_of
 from camshaft.frontends.torch.importer import Program, read
 from camshaft.frontends.torch.sizes import Sizes, limits
@@ -56,7 +56,11 @@ class EngineCall:
         if engine is None:
             return self._without(args)
         made = engine(self.feeds(args))
-        return [None if n is None else self._result(n, made[n]) for n in self.program.outputs]
+        plain = self.program.plain
+        return [
+            plain.get(at) if n is None else self._result(n, made[n])
+            for at, n in enumerate(self.program.outputs)
+        ]
 
     def feeds(self, args: Sequence[Any]) -> dict[str, np.ndarray]:
         """The engine's inputs, of the graph's."""
@@ -78,8 +82,10 @@ class EngineCall:
         return made if order is None else made.permute(inverse(order))
 
 
-def fed(program: Program, name: str, tensor: torch.Tensor) -> np.ndarray:
-    """A tensor as an input of a program's engine, in its own memory where it lies as the program says."""
+def fed(program: Program, name: str, tensor: torch.Tensor | int) -> np.ndarray:
+    """A tensor or a whole number as an input of a program's engine, a tensor in its own memory where it lies as the program says."""
+    if not isinstance(tensor, torch.Tensor):
+        return np.asarray(int(tensor), np.int64)
     order = program.orders.get(name)
     return array_of(tensor if order is None else tensor.permute(order))
 
@@ -130,7 +136,10 @@ def split(
     left = uncovered(module.graph, sizes, constants)
     support = _Support(left)
     calls = [n for n in module.graph.nodes if n.op == "call_function"]
-    if all(support.is_node_supported({}, n) or _is_size(n) for n in calls) and len(calls) >= least:
+    inside_all = all(
+        support.is_node_supported({}, n) or (_is_size(n) and n not in left) for n in calls
+    )
+    if inside_all and len(calls) >= least:
         made = _call_of(module, constants, sizes, build)
         return Split(made, [Part(tuple(map(name_of, calls)), made.pending)])
     partitioner = CapabilityBasedPartitioner(
@@ -152,6 +161,7 @@ def split(
     fused = partitioner.fuse_partitions(proposed)
     for node in [n for n in fused.graph.nodes if n.op == "call_module"]:
         part = getattr(fused, node.target)
+        _with_sizes(fused, node, part)
         holes = [n for n in part.graph.nodes if n.op == "placeholder"]
         held = {
             hole: named[given.name]
@@ -162,7 +172,51 @@ def split(
         found = tuple(name_of(n) for n in part.graph.nodes if n.op == "call_function")
         setattr(fused, node.target, _Module(called, part))
         parts.append(Part(found, called.pending))
+    fused.recompile()
     return Split(fused, parts)
+
+
+def _with_sizes(whole: GraphModule, call: Node, part: GraphModule) -> None:
+    """Give a part, as further inputs, symbols of its shapes that the shapes of its inputs do not say."""
+    holes = [n for n in part.graph.nodes if n.op == "placeholder"]
+    if not holes:
+        return
+    known = {*shaped(part.graph)}
+    for node in holes:
+        expr = _expression(node)
+        if expr is not None and expr.is_Symbol:
+            known.add(str(expr))
+    givers = {
+        str(_expression(n)): n
+        for n in whole.graph.nodes
+        if n.op == "placeholder" and _expression(n) is not None
+    }
+    last = holes[-1]
+    for name in sorted(_symbols(part) - known):
+        if name in givers:
+            with part.graph.inserting_after(last):
+                last = part.graph.placeholder(f"size_{name}")
+            last.meta["val"] = givers[name].meta["val"]
+            call.args = (*call.args, givers[name])
+    part.recompile()
+
+
+def _expression(node: Node) -> Any:
+    """The expression of a size; None of what is none."""
+    value = node.meta.get("val")
+    return value.node.expr if isinstance(value, torch.SymInt) else None
+
+
+def _symbols(module: GraphModule) -> set[str]:
+    """Symbols of all shapes and sizes in a graph."""
+    found: set[str] = set()
+    for node in module.graph.nodes:
+        values = node.meta.get("val")
+        for value in values if isinstance(values, list | tuple) else [values]:
+            for size in (value, *getattr(value, "shape", ())):
+                if isinstance(size, torch.SymInt):
+                    found |= {str(s) for s in size.node.expr.free_symbols}
+    return found
 
 
 class _Module(torch.nn.Module):
@@ -193,8 +247,9 @@ def _call_of(
 
 
 def sizes_of(module: GraphModule) -> Sizes:
-    """Symbols of a graph, with the ranges that PyTorch knows; typical are the sizes of now."""
+    """Symbols of a graph, with the ranges that PyTorch knows; typical are the sizes of now.  Whole numbers that may be below 0 are none."""
     found: dict[str, tuple[int, int, int | None]] = {}
+    extents = shaped(module.graph)
     for node in module.graph.nodes:
         value = node.meta.get("val")
         values = [value, *getattr(value, "shape", ())]
@@ -203,6 +258,7 @@ def sizes_of(module: GraphModule) -> Sizes:
                 shapes = size.node.shape_env
                 symbol = size.node.expr
                 bounds = shapes.var_to_range.get(symbol)
-                if size.node.has_hint() and bounds is not None:
+                is_size = str(symbol) in extents or (bounds is not None and bounds.lower >= 0)
+                if size.node.has_hint() and bounds is not None and is_size:
                     found[str(symbol)] = limits(bounds.lower, bounds.upper, int(size.node.hint))
     return Sizes(found)

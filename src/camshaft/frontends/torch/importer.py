@@ -16,7 +16,7 @@ from torch.export.graph_signature import InputKind, InputSpec, OutputKind
 
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx import Imported
-from camshaft.frontends.torch.coverage import begin
+from camshaft.frontends.torch.coverage import begin, shaped
 from camshaft.frontends.torch.dtypes import array_of
 from camshaft.frontends.torch.sizes import Sizes, limits
 from camshaft.frontends.torch.strides import Order
@@ -128,14 +128,16 @@ def decompositions() -> Any:
 class Program:
     """A graph of ATen operators as a graph of ours.
 
-    inputs: of its placeholders, the names of the graph's inputs; None of weights and what is no tensor.  outputs: of its results, the
-    graph's outputs; None of what is None.  whole: outputs that are sizes.  orders: of inputs and outputs whose axes are those of
+    inputs: of its placeholders, the names of the graph's inputs, whole numbers among them; None of weights and of what the graph does not
+    take.  outputs: of its results, the
+    graph's outputs; None of what is none.  plain: results that are no tensors but texts, numbers or truths, by their place.  whole: outputs that are sizes.  orders: of inputs and outputs whose axes are those of
     PyTorch's tensors in another order, by name: which axis of PyTorch's each is.
     """
 
     imported: Imported
     inputs: tuple[str | None, ...]
     outputs: tuple[str | None, ...]
+    plain: Mapping[int, Any] = field(default_factory=dict)
     whole: frozenset[str] = frozenset()
     orders: Mapping[str, Order] = field(default_factory=dict)
 
@@ -198,12 +200,14 @@ def read(
     as_they_lie: see `import_program`.
     """
     walk = Walk(GraphBuilder("torch"), sizes, as_they_lie)
+    walk.shaped = shaped(graph, constants)
     digest = hashlib.sha256(str(graph).encode())
     inputs: list[str | None] = []
     for node in graph.nodes:
         if node.op == "placeholder":
             inputs.append(begin(walk, node, constants))
-            said = walk.values[node].type if inputs[-1] else constants.get(node, ("",))[0]
+            value = walk.values[node]
+            said = getattr(value, "type", value) if inputs[-1] else constants.get(node, ("",))[0]
             digest.update(f"{inputs[-1]}{said}".encode())
             if node in constants:
                 digest.update(array_of(constants[node][1]).tobytes())
@@ -212,9 +216,12 @@ def read(
     results: dict[str, Tensor] = {}
     outputs: list[str | None] = []
     whole: set[str] = set()
+    plain: dict[int, Any] = {}
     for number, (value, node) in enumerate(zip(made, ends(end.args[0]), strict=True)):
-        if value is None:
+        if value is None or isinstance(value, str | bool | int | float):
             outputs.append(None)
+            if value is not None:
+                plain[number] = value
             continue
         name = _fresh(called(number, node), results)
         meta = getattr(node, "meta", {}).get("val")
@@ -225,7 +232,7 @@ def read(
     digest.update(repr(walk.orders).encode())
     built, face = walk.builder.graph(results), walk.builder.graph({})
     imported = Imported((built,), face, digest=digest.hexdigest())
-    return Program(imported, tuple(inputs), tuple(outputs), frozenset(whole), walk.orders)
+    return Program(imported, tuple(inputs), tuple(outputs), plain, frozenset(whole), walk.orders)
 
 
 def _called(users: Sequence[Any], dims: Dims) -> dict[str, str]:

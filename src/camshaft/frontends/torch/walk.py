@@ -13,7 +13,7 @@ from camshaft.frontends.torch.dtypes import array_of, dtype_of
 from camshaft.frontends.torch.sizes import Sizes
 from camshaft.frontends.torch.strides import Order, inverse, order_of
 from camshaft.ir.graph import GraphBuilder, Tensor
-from camshaft.ir.types import DType, TensorType
+from camshaft.ir.types import DType, TensorType, i64
 from camshaft.ops import functional as F
 from camshaft.ops.functional import NoCanonicalForm
 
@@ -30,7 +30,7 @@ _CALLED = ("wrap_with_set_grad_enabled", "wrap_with_autocast")
 
 @dataclass
 class Walk:
-    """One walk.  as_they_lie: whether inputs and results are those of PyTorch with their axes in the order of memory; orders: of
+    """One walk.  shaped: symbols that the shapes of inputs say.  as_they_lie: whether inputs and results are those of PyTorch with their axes in the order of memory; orders: of
     such, by name, where that is another one.  values: of nodes (by FX node), tensors, numbers, extents, lists of them.
     """
 
@@ -39,6 +39,7 @@ class Walk:
     as_they_lie: bool = False
     orders: dict[str, Order] = field(default_factory=dict)
     values: dict[Any, Any] = field(default_factory=dict)
+    shaped: frozenset[str] = frozenset()
 
     def type_of(self, meta: Any) -> TensorType:
         """The type of a fake tensor, as it is declared."""
@@ -55,6 +56,29 @@ class Walk:
         """Take a placeholder or attribute for a constant."""
         made = self.builder.constant(array_of(tensor), name)
         self.values[node] = F.cast(self.builder, made, made.type.dtype.held)
+
+    def whole(self, node: Any, name: str) -> str | None:
+        """Take a placeholder that is a whole number; its name where it becomes an input of the graph, a scalar.
+
+        A number that shapes of inputs do not say is one: a size that it says itself, or, where it may be below 0, plain data.
+        """
+        meta = node.meta["val"]
+        expr = getattr(getattr(meta, "node", None), "expr", None)
+        scalar = TensorType(i64, ())
+        try:
+            extent = self.sizes.extent(meta)
+        except NoCanonicalForm:
+            if type(meta).__name__ != "SymInt":  # of floats and bools there are symbols too
+                raise
+            self.values[node] = self.builder.input(name, scalar)
+            return name
+        self.values[node] = extent
+        if isinstance(extent, int) or not getattr(expr, "is_Symbol", False):
+            return None
+        if str(expr) in self.shaped:
+            return None
+        self.builder.input(name, scalar, (extent,))
+        return name
 
     def nodes(self, graph: Any) -> list[Any]:
         """Walk a graph whose placeholders have values; what it returns."""
@@ -81,6 +105,8 @@ class Walk:
             ]
         elif _is_tensor(made):
             self.declare(node, node.name)
+        elif type(made).__name__ == "SymInt":
+            self.whole(node, node.name)
 
     def _declared(self, meta: Any, name: str) -> Tensor:
         made, b = self.type_of(meta), self.builder
@@ -145,7 +171,11 @@ class Walk:
             raise NoCanonicalForm(f"operator {name} has no form here")
         metas = node.meta["val"]
         many = isinstance(metas, list | tuple)
-        results = [self._inner(m) for m in (metas if many else [metas])]
+        read = _read(node) if many else None
+        results = [
+            None if n and read is not None and n not in read else self._inner(m)
+            for n, m in enumerate(metas if many else [metas])
+        ]
         call = Call(self.builder, name, self._arguments(node), results, _common(node))
         with self.builder.scope(node.name):
             made = handler(call)
@@ -185,6 +215,12 @@ def name_of(node: Any) -> str:
     if schema is not None:
         return str(schema.name)
     return str(getattr(node.target, "__name__", node.target))
+
+
+def _read(node: Any) -> set[int] | None:
+    """Which results of a node others read, by number; None if all of them may be."""
+    picked = [u.args[1] for u in node.users if name_of(u) == "getitem"]
+    return {*picked} if len(picked) == len(node.users) else None
 
 
 def _is_tensor(meta: Any) -> bool:

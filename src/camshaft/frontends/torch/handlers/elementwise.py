@@ -31,7 +31,6 @@ _UNARY: dict[str, Callable[..., Tensor]] = {
     "reciprocal": F.reciprocal,
     "relu": F.relu,
     "sigmoid": F.sigmoid,
-    "sign": F.sign,
     "silu": F.silu,
     "sin": F.sin,
     "sinh": F.sinh,
@@ -236,11 +235,21 @@ def floor_divide(c: Call) -> Tensor:
 
 
 def _floor_div(c: Call, left: Tensor | float, right: Tensor | float) -> Tensor:
+    """As Python divides: the quotient of what is left when the remainder is taken off."""
     b = c.builder
+    x, y = c.as_tensor(left, c.dtype), c.as_tensor(right, c.dtype)
     if c.dtype.is_float:
-        return F.floor(b, F.div(b, left, right))
-    whole = c.as_tensor(left, c.dtype)
-    return F.div(b, F.sub(b, whole, F.remainder(b, whole, right)), right)
+        rest = F.fmod(b, x, y)
+        whole = F.div(b, F.sub(b, x, rest), y)
+        signs = F.logical_xor(b, F.lt(b, rest, 0.0), F.lt(b, y, 0.0))
+        below = F.logical_and(b, F.ne(b, rest, 0.0), signs)
+        whole = F.round(b, F.sub(b, whole, F.cast(b, below, c.dtype)))
+        return F.where(b, F.eq(b, y, 0.0), F.div(b, x, y), whole)
+    whole = F.div(b, x, y)
+    rest = F.sub(b, x, F.mul(b, whole, y))
+    signs = F.logical_xor(b, F.lt(b, rest, 0), F.lt(b, y, 0))
+    below = F.logical_and(b, F.ne(b, rest, 0), signs)
+    return F.sub(b, whole, F.cast(b, below, c.dtype))
 
 
 @handles("remainder")
@@ -278,23 +287,48 @@ def power(c: Call) -> Tensor:
 
 @handles("maximum", "fmax")
 def maximum(c: Call) -> Tensor:
-    return F.maximum(c.builder, *c.operands(c.dtype, "self", "other"))
+    made = F.maximum(c.builder, *c.operands(c.dtype, "self", "other"))
+    return _without_nan(c, made) if c.name == "aten::fmax" else made
 
 
 @handles("minimum", "fmin")
 def minimum(c: Call) -> Tensor:
-    return F.minimum(c.builder, *c.operands(c.dtype, "self", "other"))
+    made = F.minimum(c.builder, *c.operands(c.dtype, "self", "other"))
+    return _without_nan(c, made) if c.name == "aten::fmin" else made
+
+
+def _without_nan(c: Call, made: Tensor) -> Tensor:
+    """The other operand where one is NaN."""
+    if not c.dtype.is_float:
+        return made
+    b = c.builder
+    left, right = (c.tensor(n, c.dtype) for n in ("self", "other"))
+    return F.where(b, F.isnan(b, left), right, F.where(b, F.isnan(b, right), left, made))
+
+
+@handles("sign")
+def sign(c: Call) -> Tensor:
+    b, x = c.builder, c.tensor("self", c.dtype)
+    made = F.sign(b, x)
+    return F.where(b, F.isnan(b, x), 0.0, made) if c.dtype.is_float else made
 
 
 @handles("atan2")
 def atan2(c: Call) -> Tensor:
     b = c.builder
     y, x = (c.tensor(n, c.dtype) for n in ("self", "other"))
-    straight = F.atan(b, F.div(b, y, x))
-    turned = F.where(b, F.lt(b, y, 0.0), F.sub(b, straight, math.pi), F.add(b, straight, math.pi))
-    made = F.where(b, F.lt(b, x, 0.0), turned, straight)
-    upright = F.mul(b, F.sign(b, y), math.pi / 2)
-    return F.where(b, F.eq(b, x, 0.0), upright, made)
+    high, wide = F.abs(b, y), F.abs(b, x)
+    equal = F.cast(b, F.ne(b, high, 0.0), c.dtype)
+    slope = F.where(b, F.eq(b, high, wide), equal, F.div(b, high, wide))
+    angle = F.atan(b, slope)
+    turned = F.where(b, _is_negative(c, x), F.sub(b, math.pi, angle), angle)
+    return F.where(b, _is_negative(c, y), F.neg(b, turned), turned)
+
+
+def _is_negative(c: Call, x: Tensor) -> Tensor:
+    """Whether the sign is set, also of zeros."""
+    b = c.builder
+    return F.logical_or(b, F.lt(b, x, 0.0), F.lt(b, F.reciprocal(b, x), 0.0))
 
 
 @handles("lerp")

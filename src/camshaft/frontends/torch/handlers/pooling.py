@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,11 +46,18 @@ def _window(c: Call, axes: int) -> dict[str, Any]:
 def max_pool(c: Call) -> Tensor | list[Tensor | None]:
     axes = int(c.name.removeprefix("aten::max_pool")[0])
     x, kernel = _with_batch(c, axes), _ints(c["kernel_size"], axes)
-    y = F.max_pool(c.builder, x, kernel, dilation=_ints(c["dilation"], axes), **_window(c, axes))
+    b, window = c.builder, {"dilation": _ints(c["dilation"], axes), **_window(c, axes)}
     if len(c.results) == 1:
-        return F.reshape(c.builder, y, c.shape)
-    assert c.results[0] is not None
-    return [F.reshape(c.builder, y, c.results[0].shape), None]
+        return F.reshape(b, F.max_pool(b, x, kernel, **window), c.shape)
+    values, places = c.results
+    assert values is not None
+    if places is None:
+        return [F.reshape(b, F.max_pool(b, x, kernel, **window), values.shape), None]
+    if axes > 2 or not is_static(x.shape):
+        raise c.refuse("places of maxima are wanted of volumes, or at open sizes")
+    y, at = F.max_pool_with_indices(b, x, kernel, **window)
+    plane = math.prod(fixed(x.shape[2:], "extents"))
+    return [F.reshape(b, y, values.shape), F.reshape(b, F.remainder(b, at, plane), places.shape)]
 
 
 @handles("avg_pool1d", "avg_pool2d", "avg_pool3d")

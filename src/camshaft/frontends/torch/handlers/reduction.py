@@ -25,7 +25,11 @@ def total(c: Call) -> Tensor:
 
 @handles("mean")
 def mean(c: Call) -> Tensor:
-    return F.mean(c.builder, c.tensor("self", c.dtype), c.axes(), keepdims=_keeps(c))
+    x, axes = c.tensor("self", c.dtype), c.axes()
+    over = x.shape if axes is None else [x.shape[a] for a in axes]
+    if any(isinstance(d, int) and d == 0 for d in over):
+        return F.full(c.builder, c.shape, math.nan, c.dtype)
+    return F.mean(c.builder, x, axes, keepdims=_keeps(c))
 
 
 @handles("prod")
@@ -104,6 +108,9 @@ def norm(c: Call) -> Tensor:
         return F.l1_norm(b, x, axes, keepdims=_keeps(c))
     if abs(order) == math.inf:
         return (F.amax if order > 0 else F.amin)(b, F.abs(b, x), axes, keepdims=_keeps(c))
+    if order == 0:
+        some = F.cast(b, F.ne(b, x, 0.0), c.dtype)
+        return F.sum(b, some, axes, keepdims=_keeps(c))
     powers = F.pow(b, F.abs(b, x), float(order))
     return F.pow(b, F.sum(b, powers, axes, keepdims=_keeps(c)), 1 / float(order))
 

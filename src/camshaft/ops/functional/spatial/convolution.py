@@ -1,4 +1,4 @@
-"""Convolution and transposed convolution over one or two spatial axes, channels first."""
+"""Convolution over one to three spatial axes, transposed convolution over one or two, channels first."""
 
 from __future__ import annotations
 
@@ -8,13 +8,20 @@ from camshaft.errors import ModelError
 from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
 from camshaft.ir.extents.extent import Extent, largest
-from camshaft.ir.extents.sizes import is_static
+from camshaft.ir.extents.sizes import fixed, is_static
 from camshaft.ir.graph import GraphBuilder, Tensor
 from camshaft.ops.common import IDENTITY
 from camshaft.ops.contraction import CONV, CONV_TRANSPOSE
 from camshaft.ops.functional.core import NoCanonicalForm, emit, per_axis, require_same
 from camshaft.ops.functional.elementwise.arithmetic import pointwise
 from camshaft.ops.functional.movement.shape import column
+from camshaft.ops.functional.spatial.volumes import (
+    along_depth,
+    frames_of,
+    frames_of_images,
+    stacked,
+    volumes_of,
+)
 from camshaft.ops.functional.spatial.windows import (
     Padding,
     Sides,
@@ -42,12 +49,25 @@ def conv(
     groups: int = 1,
     output: str | None = None,
 ) -> Tensor:
-    """x [N,C,L] or [N,C,H,W] correlated with weight [K,C/groups,R] or [K,C/groups,R,S]: [N,K,...].
+    """x [N,C,L], [N,C,H,W] or [N,C,D,H,W] correlated with weight [K,C/groups,R,...] of x's rank: [N,K,...].
 
     bias: [K], or with axes of extent 1 behind.  x and weight have one float type; 8-bit integers give
     i32 sums (`conv_integer` takes their zero points).  padding: see `windows.Padding`.
     Raises ModelError where operands or attributes do not fit, NoCanonicalForm for other ranks.
     """
+    if x.type.rank == 5:
+        _check_filters(x, weight)
+        strides, dilations = per_axis(stride, 3, "stride", 1), per_axis(dilation, 3, "dilation", 1)
+        sides = sides_of(x.shape[2:], weight.shape[2:], strides, padding, dilations)
+        frames = frames_of(builder, x)
+        size = int(fixed(weight.shape[2:3], "the window")[0])
+        parts = along_depth(builder, frames, size, strides[0], dilations[0], sides[0])
+        images, filters = stacked(builder, parts, weight, groups)
+        y = conv(
+            builder, images, filters, bias, stride=strides[1:], padding=sides[1:], dilation=dilations[1:], groups=groups
+        )  # fmt: skip
+        made = frames_of_images(builder, y, x.shape[0], parts[0].shape[1])
+        return volumes_of(builder, made, output)
     window = conv_window(x, weight, stride, padding, dilation)
     _check_bias(builder, bias, weight.shape[0])
     operands = [] if bias is None else [column(builder, bias, 4)]

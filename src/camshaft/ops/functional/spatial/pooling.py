@@ -1,8 +1,8 @@
-"""Pooling: windows over one or two spatial axes, and over all of them; channels first."""
+"""Pooling: windows over one to three spatial axes, and over all of them; channels first."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import prod
 
@@ -19,11 +19,20 @@ from camshaft.ops.elementwise import POINTWISE, retyped
 from camshaft.ops.functional.core import NoCanonicalForm, constant, emit, per_axis
 from camshaft.ops.functional.elementwise.arithmetic import pointwise, reciprocal_of
 from camshaft.ops.functional.movement.shape import full
+from camshaft.ops.functional.spatial.volumes import (
+    along_depth,
+    frames_of,
+    frames_of_images,
+    images_of,
+    reduced,
+    volumes_of,
+)
 from camshaft.ops.functional.spatial.windows import (
     Padding,
     Window,
     as_1d,
     as_2d,
+    sides_of,
     window_of,
     with_fixed_pads,
 )
@@ -45,12 +54,16 @@ def max_pool(
     ceil_mode: bool = False,
     output: str | None = None,
 ) -> Tensor:
-    """The maximum of each window of x [N,C,L] or [N,C,H,W]; what pads the image does not count.
+    """The maximum of each window of x [N,C,L], [N,C,H,W] or [N,C,D,H,W]; what pads the image does not count.
 
     stride: kernel_size where None.  padding: see `windows.Padding`.  ceil_mode: a last window that
     reaches beyond the padded image counts too, if it starts inside.
-    Raises ModelError where attributes do not fit, NoCanonicalForm for other ranks.
+    Raises ModelError where attributes do not fit, NoCanonicalForm for other ranks, and with ceil_mode for [N,C,D,H,W].
     """
+    if x.type.rank == 5 and not ceil_mode:
+        return _pool_of_volumes(
+            builder, x, max_pool, kernel_size, stride, padding, dilation, output
+        )
     window = _window(x, kernel_size, stride, padding, dilation)
     return _pool(builder, x, "max", window, {"ceil_mode": ceil_mode}, output)
 
@@ -134,10 +147,16 @@ def avg_pool(
     count_include_pad: bool = True,
     output: str | None = None,
 ) -> Tensor:
-    """The mean of each window of x [N,C,L] or [N,C,H,W]; integers give f32.
+    """The mean of each window of x [N,C,L], [N,C,H,W] or [N,C,D,H,W]; integers give f32.
 
-    count_include_pad: whether padding counts, as zeros.  The rest is as in `max_pool`.
+    count_include_pad: whether padding counts, as zeros; else NoCanonicalForm where the depth is padded.  The rest is as in `max_pool`.
     """
+    if x.type.rank == 5 and not ceil_mode:
+        if not count_include_pad and padding != 0:
+            raise NoCanonicalForm("averages volumes with padding that does not count")
+        return _pool_of_volumes(
+            builder, x, avg_pool, kernel_size, stride, padding, dilation, output
+        )
     window = _window(x, kernel_size, stride, padding, dilation)
     attrs = {"ceil_mode": ceil_mode, "count_include_pad": count_include_pad}
     return _pool(builder, x, "avg", window, attrs, output)
@@ -162,6 +181,45 @@ def lp_pool(
     means = _pool(builder, powers, "avg", window, {"count_include_pad": True}, None)
     total = E.mul(E.inp(0), E.const(prod(fixed(window.kernel, "the window"))))
     return pointwise(builder, _root(total, norm_type), means, output=output)
+
+
+def _pool_of_volumes(
+    builder: GraphBuilder,
+    x: Tensor,
+    pool: Callable[..., Tensor],
+    kernel_size: Ints,
+    stride: Ints | None,
+    padding: Padding,
+    dilation: Ints,
+    output: str | None,
+    count_pad: bool = True,
+) -> Tensor:
+    """`max_pool` or `avg_pool` of x [N,C,D,H,W]: of each image, and of what that leaves along the depth."""
+    kernel = per_axis(kernel_size, 3, "kernel_size", 1)
+    strides = kernel if stride is None else per_axis(stride, 3, "stride", 1)
+    dilations = per_axis(dilation, 3, "dilation", 1)
+    sides = sides_of(x.shape[2:], kernel, strides, padding, dilations)
+    if not count_pad and any(p != 0 for s in sides for p in s):
+        raise NoCanonicalForm("averages volumes with padding that does not count")
+    frames = frames_of(builder, x)
+    depth = frames.shape[1]
+    if (
+        not x.type.dtype.is_float
+        or kernel[1:] != (1, 1)
+        or strides[1:] != (1, 1)
+        or any(p != 0 for s in sides[1:] for p in s)
+    ):
+        images = pool(
+            builder, images_of(builder, frames), kernel[1:], stride=strides[1:], padding=sides[1:], dilation=dilations[1:]
+        )  # fmt: skip
+        frames = frames_of_images(builder, images, x.shape[0], depth)
+    kind = "max" if pool is max_pool else "mean"
+    dtype = frames.type.dtype
+    least = float("-inf") if dtype.is_float else dtype.range[0]
+    value = least if kind == "max" else 0.0
+    parts = along_depth(builder, frames, kernel[0], strides[0], dilations[0], sides[0], value)
+    made = reduced(builder, parts, kind) if len(parts) > 1 else parts[0]
+    return volumes_of(builder, made, output)
 
 
 def _window(
