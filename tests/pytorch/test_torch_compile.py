@@ -224,11 +224,9 @@ def test_calls_may_come_from_many_threads() -> None:
     assert not wrong
 
 
-def test_weights_may_be_held_by_the_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_may_be_held_by_the_graph() -> None:
     """As they are where inductor's `freezing` is on, for whichever backend; one weight is shared, one operator has no form."""
     from torch._inductor import config
-
-    monkeypatch.setattr(config, "freezing", True)
 
     class Shared(torch.nn.Module):
         def __init__(self) -> None:
@@ -242,7 +240,7 @@ def test_weights_may_be_held_by_the_graph(monkeypatch: pytest.MonkeyPatch) -> No
 
     model, x = Shared().eval(), torch.randn(3, 8)
     fast = torch.compile(model, backend="camshaft", options=QUICK)
-    with torch.no_grad():
+    with torch.no_grad(), config.patch(freezing=True):
         assert torch.allclose(fast(x), model(x), atol=1e-5)
         model.first.weight.mul_(2)
         with pytest.raises(BindingError, match="changed"):

@@ -115,6 +115,28 @@ IMAGES: dict[str, Case] = {
     "sampled": lambda x: [F.grid_sample(x, torch.linspace(-1, 1, 24).reshape(1, 4, 3, 2).expand(x.shape[0], -1, -1, -1), align_corners=False)],
 }  # fmt: skip
 
+VOLUMES: dict[str, Case] = {
+    "convolutions": lambda x: [
+        F.conv3d(x, example(5, 4, 3, 3, 3), example(5)),
+        F.conv3d(x, example(6, 2, 3, 1, 2), None, (2, 1, 2), (1, 0, 2), (2, 1, 1), 2),
+        F.conv3d(x, example(4, 1, 2, 3, 3), example(4), padding="same", groups=4),
+        F.conv3d(x, example(3, 4, 1, 1, 1), None, 2),
+        F.conv3d(x, example(3, 4, 3, 1, 1), None, padding=(1, 0, 0)),
+    ],
+    "max pools": lambda x: [F.max_pool3d(x, 2), F.max_pool3d(x, 3, 2, 1), F.max_pool3d(x, (1, 3, 2), (1, 2, 1)), F.max_pool3d(x, (3, 1, 1), 1, dilation=2)],
+    "average pools": lambda x: [F.avg_pool3d(x, 2), F.avg_pool3d(x, 3, 2, 1), F.avg_pool3d(x, (3, 2, 2), count_include_pad=False), F.adaptive_avg_pool3d(x, 1)],
+}  # fmt: skip
+_EDGES = [0.0, -0.0, 1.0, -1.0, float("inf"), float("-inf"), float("nan"), 2.5]
+EDGES: dict[str, Case] = {
+    "atan2": torch.atan2,
+    "fmax": torch.fmax,
+    "fmin": torch.fmin,
+    "maximum": torch.maximum,
+    "floor_divide": torch.floor_divide,
+    "sign": lambda x, y: torch.sign(x),
+    "norm of order 0": lambda x, y: torch.linalg.vector_norm(torch.nan_to_num(x), 0),
+}
+
 
 class Cases(torch.nn.Module):
     def __init__(self, case: Case) -> None:
@@ -183,3 +205,46 @@ def test_rows_of_open_batches(name: str) -> None:
 def test_images_of_open_batches(name: str) -> None:
     batch = torch.export.Dim("batch", min=2, max=9)
     agrees(IMAGES[name], example(3, 4, 8, 10), ({0: batch},), (example(5, 4, 8, 10, seed=1),))
+
+
+@pytest.mark.parametrize("name", VOLUMES)
+def test_volumes(name: str) -> None:
+    batch = torch.export.Dim("batch", min=2, max=9)
+    agrees(VOLUMES[name], example(2, 4, 6, 7, 5))
+    agrees(VOLUMES[name], example(3, 4, 6, 7, 5), ({0: batch},), (example(5, 4, 6, 7, 5, seed=1),))
+
+
+@pytest.mark.parametrize("name", EDGES)
+def test_edges_of_floats(name: str) -> None:
+    pairs = torch.tensor([[a, b] for a in _EDGES for b in _EDGES])
+    agrees(lambda x: [EDGES[name](x[:, 0], x[:, 1])], pairs)
+
+
+def test_whole_quotients_at_the_ends() -> None:
+    ends = torch.tensor([-(2**63), 2**63 - 1, -7, 7, -8, 8, 0])
+
+    class Divided(torch.nn.Module):
+        def forward(self, x: Any) -> Any:
+            return x // 7, x // -3, x % 7
+
+    exported = torch.export.export(Divided(), (ends,))
+    got = interpret(import_program(exported).imported.graphs[0], {"x": ends.numpy()})
+    for here, there in zip(got.values(), Divided()(ends), strict=True):
+        assert here.tolist() == there.tolist()
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (2, 0)])
+def test_means_of_nothing(shape: tuple[int, int]) -> None:
+    agrees(lambda x: [x.mean(0), x.mean(1), x.mean()], torch.zeros(shape))
+
+
+def test_places_of_maxima() -> None:
+    agrees(
+        lambda x: [
+            *F.max_pool2d(x, 2, return_indices=True),
+            *F.max_pool2d(x, 3, 2, 1, return_indices=True),
+            *F.max_pool1d(x[0], 2, return_indices=True),
+            F.max_pool2d(x, 2, return_indices=True)[1],
+        ],
+        example(2, 4, 8, 10),
+    )

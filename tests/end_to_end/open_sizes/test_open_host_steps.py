@@ -96,7 +96,8 @@ def test_windows_over_three_open_axes(op: str, attrs: dict[str, Any], tmp_path: 
     model = open_model([node], {"x": ["n", 2, "d", "h", "w_"]}, ["y"], WEIGHTS)
     sizes = ((1, 8, 9, 10), (2, 5, 6, 7), (1, 3, 3, 3), (1, 16, 4, 5))
     batches = [{"x": f(n, 2, d, h, w)} for n, d, h, w in sizes]
-    engine = check_open(model, batches, tmp_path, host=["layer"])
+    has_form = op == "Conv" or (op == "MaxPool" and "ceil_mode" not in attrs)
+    engine = check_open(model, batches, tmp_path, host=[] if has_form else ["layer"])
     if op == "Conv" and not attrs:
         with pytest.raises(camshaft.ShapeError, match=r"axis 2 is 2, .* d = 3\.\."):
             engine({"x": f(1, 2, 2, 3, 3)})
@@ -105,5 +106,5 @@ def test_windows_over_three_open_axes(op: str, attrs: dict[str, Any], tmp_path: 
 def test_channels_of_volumes_that_do_not_fit_name_the_node() -> None:
     node = helper.make_node("Conv", ["x", "w"], ["y"], "layer")
     model = open_model([node], {"x": ["n", 3, "d", "h", "w_"]}, ["y"], WEIGHTS)
-    with pytest.raises(ModelError, match=r"'layer'.*does not have the 2 channels"):
+    with pytest.raises(ModelError, match=r"'layer'.*3 channels.*want 2"):
         import_onnx(model)

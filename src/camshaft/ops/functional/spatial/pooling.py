@@ -152,10 +152,8 @@ def avg_pool(
     count_include_pad: whether padding counts, as zeros; else NoCanonicalForm where the depth is padded.  The rest is as in `max_pool`.
     """
     if x.type.rank == 5 and not ceil_mode:
-        if not count_include_pad and padding != 0:
-            raise NoCanonicalForm("averages volumes with padding that does not count")
         return _pool_of_volumes(
-            builder, x, avg_pool, kernel_size, stride, padding, dilation, output
+            builder, x, avg_pool, kernel_size, stride, padding, dilation, output, count_include_pad
         )
     window = _window(x, kernel_size, stride, padding, dilation)
     attrs = {"ceil_mode": ceil_mode, "count_include_pad": count_include_pad}

@@ -9,8 +9,10 @@ from functools import reduce
 from camshaft.errors import ModelError
 from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
+from camshaft.ir.extents.constraints import require_at_least
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.graph import GraphBuilder, Tensor
+from camshaft.ops.functional.core import require_same
 from camshaft.ops.functional.elementwise.arithmetic import pointwise
 from camshaft.ops.functional.movement.shape import concat, reshape, transpose
 from camshaft.ops.functional.movement.slicing import pad, slice
@@ -59,8 +61,9 @@ def along_depth(
         frames = pad(builder, frames, widths, value=value)
     reach = dilation * (size - 1) + 1
     windows = (frames.shape[1] - reach) // stride + 1
-    if isinstance(windows, int) and windows < 1:
-        raise ModelError(f"a window of depth {reach} does not fit a depth of {frames.shape[1]}")
+    misfit = f"a window of depth {reach} does not fit a depth of {frames.shape[1]}"
+    with builder.constraints.learning(f"node {builder.layer!r}"):
+        require_at_least(frames.shape[1], reach, misfit)
     parts = []
     for place in range(size):
         start = place * dilation
@@ -75,11 +78,13 @@ def stacked(
     """What `along_depth` gives and the filters [K,C/groups,size,R,S] of a window, as images with size * C channels and their filters."""
     n, d, c, h, w = parts[0].shape
     k, per_group, size, *window = weight.shape
-    if groups < 1 or c != per_group * groups:
-        raise ModelError(f"input has {c} channels, weights {weight.type} with {groups} groups want {per_group * groups}")  # fmt: skip
+    misfit = f"input has {c} channels, weights {weight.type} with {groups} groups want {per_group * groups}"  # fmt: skip
+    if groups < 1:
+        raise ModelError(misfit)
+    require_same(builder, c, per_group * groups, misfit)
     grouped = [reshape(builder, p, (n * d, groups, per_group, h, w)) for p in parts]
     joined = concat(builder, grouped, 2)
-    images = reshape(builder, joined, (n * d, c * size, h, w))
+    images = reshape(builder, joined, (n * d, per_group * groups * size, h, w))
     turned = transpose(builder, weight, _SWAPPED)
     return images, reshape(builder, turned, (k, size * per_group, *window))
 
