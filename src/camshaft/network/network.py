@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from camshaft.api import build
+from camshaft.config import BuildConfig
 from camshaft.network.layers.control import Control
 from camshaft.network.layers.indexing import Indexing
 from camshaft.network.layers.movement import Movement
@@ -13,9 +15,7 @@ from camshaft.network.layers.quantization import Quantization
 from camshaft.network.layers.recurrent import Recurrent
 from camshaft.network.layers.reduction import Reduction
 from camshaft.network.layers.windows import Windows
-
-if TYPE_CHECKING:
-    from camshaft.runtime.engine import Engine
+from camshaft.runtime.engine import Engine
 
 
 class Network(
@@ -44,8 +44,6 @@ class Network(
     name: of the graph.
     """
 
-    def build(self, config: Any = None, **options: Any) -> Engine:
+    def build(self, config: BuildConfig | None = None, **options: Any) -> Engine:
         """Build an engine: as `camshaft.build`, with its options and errors."""
-        from camshaft.api import build
-
         return build(self.to_onnx(), config, **options)
