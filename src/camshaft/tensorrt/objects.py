@@ -13,7 +13,7 @@ def common_enter(this: T) -> T:
     warnings.warn(
         "`with` does nothing for TensorRT's objects: memory goes when the last reference goes",
         DeprecationWarning,
-        stacklevel=3,
+        stacklevel=2,
     )
     return this
 

@@ -45,8 +45,6 @@ class Enumeration:
     Equal are objects of the same class and value; no enum equals an int, and `|` and `<<` need `int(...)`.
     """
 
-    __slots__ = ("_value",)
-
     __members__ = _Visible()
     _all: ClassVar[dict[str, Any]]
     _visible: ClassVar[tuple[str, ...]]
@@ -99,8 +97,6 @@ class Enumeration:
 
 class Ordered(Enumeration):
     """An enum whose members have an order, that of their values.  TypeError beside anything but an object of the class."""
-
-    __slots__ = ()
 
     def __lt__(self, other: object) -> bool:
         return self._value < other._value if type(other) is type(self) else NotImplemented
