@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from camshaft.api import build
     from camshaft.config import BuildConfig
     from camshaft.machine.hardware import Hardware, hardware
+    from camshaft.network.network import Network
     from camshaft.quant.calibration.calibrators import (
         Calibrator,
         EntropyCalibrator,
@@ -69,6 +70,7 @@ _LATE = {
     "Hardware": "camshaft.machine.hardware",
     "Stream": "camshaft.runtime.streams.stream",
     "StreamPool": "camshaft.runtime.streams.pool",
+    "Network": "camshaft.network.network",
     "hardware": "camshaft.machine.hardware",
     "Quantized": "camshaft.accuracy.quantize",
     "quantize": "camshaft.accuracy.quantize",
@@ -92,6 +94,7 @@ __all__ = [
     "MSECalibrator",
     "MinMaxCalibrator",
     "ModelError",
+    "Network",
     "PeerError",
     "PercentileCalibrator",
     "Quantized",

@@ -23,9 +23,9 @@ def build(
     calibration: Iterable[Mapping[str, np.ndarray]] | Calibrator | None = None,
     **options: Any,
 ) -> Engine:
-    """Build an engine from an ONNX model.
+    """Build an engine from a model.
 
-    model: path of an ONNX file, its bytes, or an onnx.ModelProto.
+    model: path of an ONNX file, its bytes, an onnx.ModelProto, or a `Network`.
     config, options: a `BuildConfig`, keyword options that fill or override one, or both.
     calibration: batches of {input name: array} as the model takes them; needed for INT8 unless the
         model holds Q/DQ nodes, or ranges come from a calibration cache or `dynamic_ranges`.  Or a `Calibrator`,

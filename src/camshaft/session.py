@@ -82,18 +82,13 @@ _RESULTS = (
 
 @dataclass
 class BuildSession:
-    """State of one build; `run` does it.
+    """State of one build; `run` does it.  imported, final: the graph as imported, of which `run` leaves the inputs, and as built; final_graphs: those of all graphs of a script.  quantized: the optimized graph with its
+    Q/DQ nodes, before they were lowered (None for a float build).  reasons: source layer -> why it has its precision.
+    precision_summary: the whole-graph precision decision in words.  goal_summary: how streams share the threads, where the goal is throughput.
+    seconds: stage -> wall-clock time, without the stages within it.  sketches: the graphs as imported, for a report, without weights.
 
-    imported, final: the graph as imported, of which `run` leaves the inputs, and as built; final_graphs: those of all graphs of a script.  quantized: the optimized graph with its
-    Q/DQ nodes, before they were lowered (None for a float build).  reasons: source layer -> why it
-    has its precision.  precision_summary: the whole-graph precision decision in words.  goal_summary: how streams share the threads,
-    likewise, where the goal is throughput.
-    seconds: stage -> wall-clock time, without the stages within it.  sketches: the graphs as imported, for a report: without
-    weights, so that they stay behind `run`.
-
-    typical: input name -> a shape as it will be used, to tune for where `config` says nothing; it
-    fixes nothing.  typical_elements: the same of elements that say sizes.
-    demand: what is asked of accuracy; account: what was found of it, of a model that is one graph.
+    typical: input name -> a shape as it will be used, to tune for where `config` says nothing; it fixes nothing.
+    typical_elements: the same of elements that say sizes.  demand: what is asked of accuracy; account: what was found of it, of a model that is one graph.
     """
 
     model: Any
@@ -122,6 +117,10 @@ class BuildSession:
     _holds_weights: bool = field(default=True, init=False, repr=False)
     _inner_seconds: float = field(default=0.0, init=False, repr=False)
     _timings: TimingCache | None = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if hasattr(self.model, "to_onnx"):  # a Network
+            self.model = self.model.to_onnx()
 
     def import_model(self) -> Graph:
         """The model as a graph, read once, and again behind `run`, which begins with it.  Of a model with a script, a graph without

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
@@ -36,11 +37,19 @@ _ELSEWHERE = "com.microsoft"
 """A domain whose operators the checker leaves alone."""
 
 
-def load_model(model: str | os.PathLike[str] | bytes | ModelProto) -> ModelProto:
+class Writes(Protocol):
+    """What says itself as an ONNX model, such as a `camshaft.Network`."""
+
+    def to_onnx(self) -> ModelProto: ...
+
+
+def load_model(model: str | os.PathLike[str] | bytes | ModelProto | Writes) -> ModelProto:
     """The model, parsed, complete with external data, checked, without local functions.
 
     Raises ModelError naming the file (or "the given bytes") and what is wrong with it.
     """
+    if hasattr(model, "to_onnx"):
+        model = model.to_onnx()
     if isinstance(model, ModelProto):
         where, proto, folder = f"model {model.graph.name!r}", model, None
     elif isinstance(model, (bytes, bytearray, memoryview)):
@@ -52,7 +61,7 @@ def load_model(model: str | os.PathLike[str] | bytes | ModelProto) -> ModelProto
         proto = _parse(_read(path), where)
     else:
         raise ModelError(
-            f"cannot read a model from {type(model).__name__}; give a path, bytes or a ModelProto"
+            f"cannot read a model from {type(model).__name__}; give a path, bytes, a ModelProto or a Network"
         )
     if not proto.HasField("graph") or not opsets_of(proto):
         raise ModelError(f"{where} is not an ONNX model: it holds no graph or names no opset")

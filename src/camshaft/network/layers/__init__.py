@@ -1,0 +1,1 @@
+"""The layers of a `Network`, by kind; each kind is a part of its class."""

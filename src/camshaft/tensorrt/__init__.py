@@ -1,0 +1,72 @@
+"""TensorRT's Python API on CPUs: `import camshaft.tensorrt as trt` in a script written for TensorRT 7 to 10.
+
+The package has the names of all releases, with the values and the meaning of 10.16; `camshaft.tensorrt.eras` says how to see those
+of one release.
+"""
+
+from camshaft.tensorrt import enums, eras
+from camshaft.tensorrt.dims import Dims, Dims2, Dims3, Dims4, DimsHW, Permutation, volume
+from camshaft.tensorrt.enums import *  # noqa: F403
+from camshaft.tensorrt.enums.data import DataType, nptype
+from camshaft.tensorrt.errors import IErrorRecorder
+from camshaft.tensorrt.host_memory import IHostMemory
+from camshaft.tensorrt.logger import ILogger, Logger
+from camshaft.tensorrt.objects import common_enter, common_exit
+from camshaft.tensorrt.weights import Weights
+from camshaft.version import VERSION
+
+__all__ = [
+    "Dims",
+    "Dims2",
+    "Dims3",
+    "Dims4",
+    "DimsHW",
+    "IErrorRecorder",
+    "IHostMemory",
+    "ILogger",
+    "Logger",
+    "Permutation",
+    "Weights",
+    "bfloat16",
+    "bool",
+    "common_enter",
+    "common_exit",
+    "e8m0",
+    "float16",
+    "float32",
+    "fp4",
+    "fp8",
+    "get_nv_onnx_parser_version",
+    "int4",
+    "int8",
+    "int32",
+    "int64",
+    "nptype",
+    "uint8",
+    "volume",
+]
+__all__ += enums.__all__
+
+__version__ = eras.CURRENT.version
+__camshaft__ = VERSION
+
+bfloat16 = DataType.BF16
+bool = DataType.BOOL
+e8m0 = DataType.E8M0
+float16 = DataType.HALF
+float32 = DataType.FLOAT
+fp4 = DataType.FP4
+fp8 = DataType.FP8
+int32 = DataType.INT32
+int4 = DataType.INT4
+int64 = DataType.INT64
+int8 = DataType.INT8
+uint8 = DataType.UINT8
+
+
+def get_nv_onnx_parser_version() -> int:
+    """Version of the ONNX parser: 101600 for 10.16.0."""
+    return eras.CURRENT.parser_version
+
+
+eras.hide(globals())
