@@ -4,13 +4,14 @@ The package has the names of all releases, with the values and the meaning of 10
 of one release.
 """
 
-from camshaft.tensorrt import enums, eras
+from camshaft.tensorrt import enums, eras, network
 from camshaft.tensorrt.dims import Dims, Dims2, Dims3, Dims4, DimsHW, Permutation, volume
 from camshaft.tensorrt.enums import *  # noqa: F403
 from camshaft.tensorrt.enums.data import DataType, nptype
 from camshaft.tensorrt.errors import IErrorRecorder
 from camshaft.tensorrt.host_memory import IHostMemory
 from camshaft.tensorrt.logger import ILogger, Logger
+from camshaft.tensorrt.network import *  # noqa: F403
 from camshaft.tensorrt.objects import common_enter, common_exit
 from camshaft.tensorrt.weights import Weights
 from camshaft.version import VERSION
@@ -46,6 +47,7 @@ __all__ = [
     "volume",
 ]
 __all__ += enums.__all__
+__all__ += network.__all__
 
 __version__ = eras.CURRENT.version
 __camshaft__ = VERSION
