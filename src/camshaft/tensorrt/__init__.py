@@ -13,6 +13,8 @@ from camshaft.tensorrt.host_memory import IHostMemory
 from camshaft.tensorrt.logger import ILogger, Logger
 from camshaft.tensorrt.network import *  # noqa: F403
 from camshaft.tensorrt.objects import common_enter, common_exit
+from camshaft.tensorrt.parser import OnnxParser
+from camshaft.tensorrt.parser_error import ParserError
 from camshaft.tensorrt.weights import Weights
 from camshaft.version import VERSION
 
@@ -26,6 +28,8 @@ __all__ = [
     "IHostMemory",
     "ILogger",
     "Logger",
+    "OnnxParser",
+    "ParserError",
     "Permutation",
     "Weights",
     "bfloat16",
