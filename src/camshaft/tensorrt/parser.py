@@ -18,9 +18,9 @@ from camshaft.tensorrt.enums.reports import ErrorCode
 from camshaft.tensorrt.errors import Reports
 from camshaft.tensorrt.logger import ILogger
 from camshaft.tensorrt.network.definition import INetworkDefinition
-from camshaft.tensorrt.network.filling import Fault, Filling
+from camshaft.tensorrt.network.files.filling import Fault, Filling
+from camshaft.tensorrt.network.files.support import groups_of, is_supported, unsupported
 from camshaft.tensorrt.network.params import member
-from camshaft.tensorrt.network.support import groups_of, is_supported, unsupported
 from camshaft.tensorrt.network.tensor import ITensor
 from camshaft.tensorrt.objects import common_enter, common_exit
 from camshaft.tensorrt.parser_error import ParserError

@@ -13,8 +13,8 @@ from camshaft.network import Network
 from camshaft.network.tensor import Tensor
 from camshaft.tensorrt.network.call import Call
 from camshaft.tensorrt.network.element_types import onnx_type
+from camshaft.tensorrt.network.files.opsets import upgraded
 from camshaft.tensorrt.network.names import rename_graph
-from camshaft.tensorrt.network.opsets import upgraded
 from camshaft.tensorrt.network.record import Parsed, Record
 from camshaft.tensorrt.network.tensor import ITensor
 from camshaft.tensorrt.weights import Weights

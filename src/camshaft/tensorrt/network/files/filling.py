@@ -15,8 +15,8 @@ from camshaft.tensorrt.enums.data import type_of
 from camshaft.tensorrt.network.definition import INetworkDefinition
 from camshaft.tensorrt.network.element_types import data_type
 from camshaft.tensorrt.network.emission import Emission, Failed
+from camshaft.tensorrt.network.files.parsed import read_node
 from camshaft.tensorrt.network.layers.sources import IConstantLayer
-from camshaft.tensorrt.network.parsed import read_node
 from camshaft.tensorrt.network.record import Parsed, Record
 from camshaft.tensorrt.network.tensor import ITensor
 from camshaft.tensorrt.weights import Weights
