@@ -299,6 +299,15 @@ def test_methods_that_fail_log_and_answer_none() -> None:
         trt.ITensor()
 
 
+def test_weights_of_half_a_byte_are_refused() -> None:
+    b = Bench()
+    packed = np.zeros(2, np.uint8)
+    layer: Any = b.net.add_constant((4,), trt.Weights(trt.int4, packed.ctypes.data, 4))
+    with pytest.raises(ValueError, match="no rank"):
+        len(layer.get_output(0).shape)
+    assert "INT4" in b.log.errors[0]
+
+
 def test_the_build_says_what_precisions_and_ranges_were_asked() -> None:
     b = Bench((2, 4))
     net: Any = b.net
