@@ -35,18 +35,22 @@ _TYPES = {
     "uint4": TensorProto.UINT4,
 }
 """Names of types that NumPy lacks."""
+_REFUSALS = (ModelError, ValueError, TypeError, onnx.checker.ValidationError)
+"""What the import, ONNX's checker and its helpers raise of a node that cannot be."""
 
 
 class Core:
     """See `Network`."""
 
-    def __init__(self, name: str = "network", *, around: Core | None = None) -> None:
-        """around: the network that this one is a body in."""
+    def __init__(
+        self, name: str = "network", *, around: Core | None = None, opset: int = OPSET
+    ) -> None:
+        """around: the network that this one is a body in.  opset: of the nodes that `node` takes; layers are of `OPSET`."""
         self.name = name
         self._root: Core = self if around is None else around._root
         self._around = around
         if around is None:
-            self._opsets = {"": OPSET}
+            self._opsets = {"": opset}
             self._live = Live(self._opsets)
             self._names: set[str] = set()
             self._constants: dict[str, TensorProto] = {}
@@ -126,10 +130,47 @@ class Core:
         else:
             names = [self._claim(n) for n in outputs]
         if domain:
-            self._root._opsets.setdefault(domain, version)
-            self._root._live.domain(domain, version)
+            self.domain(domain, version)
         made = self._node(type, given, names, layer, attributes, domain)
         return made[0] if len(made) == 1 else tuple(made)
+
+    def node(self, node: NodeProto) -> tuple[Tensor, ...]:
+        """A node of ONNX as it is, with its graphs: of `Network(opset=...)` and of domains that `domain` took.
+
+        Its inputs are names of values of this network, or empty; its outputs are new names, or empty.  Returns a tensor for each output
+        that has a name.
+        Raises ModelError that says what is wrong with it.
+        """
+        names = [self._claim(n) for n in node.output if n]
+        try:
+            self._add(node)
+        except _REFUSALS as error:
+            self._root._names.difference_update(names)
+            raise _refusal(error, node.name, node.op_type) from error
+        self._root._names.update(_names_within(node))
+        self._made.update(names)
+        return tuple(self._tensor(n) for n in names)
+
+    def domain(self, name: str, version: int) -> None:
+        """Take operators of a domain other than ONNX's own."""
+        self._root._opsets.setdefault(name, version)
+        self._root._live.domain(name, version)
+
+    def constant_value(self, tensor: Tensor) -> np.ndarray | None:
+        """The elements of a constant; None: the tensor is none."""
+        proto = self._root._constants.get(tensor.name)
+        return None if proto is None else numpy_helper.to_array(proto)
+
+    @property
+    def nodes(self) -> tuple[NodeProto, ...]:
+        """The nodes so far, in order, without those in bodies of other nodes."""
+        return tuple(self._nodes)
+
+    def value(self, name: str) -> Tensor:
+        """The value of this name.  ModelError if there is none."""
+        if name not in self._root._names:
+            raise ModelError(f"network {self.name!r} has no value {name!r}")
+        return self._tensor(name)
 
     def tensor(self, value: Like, like: Tensor | None = None, name: str | None = None) -> Tensor:
         """A tensor as it is, anything else as a constant.  like: whose type Python's numbers take."""
@@ -155,18 +196,18 @@ class Core:
         given = {k: _attribute(v) for k, v in attributes.items() if v is not None}
         try:
             node = helper.make_node(type, inputs, outputs, name=name, domain=domain, **given)
-            if not any(a.HasField("g") for a in node.attribute):
-                self._check(node)
-            self._root._live.add(node)
-        except (ModelError, ValueError, TypeError, onnx.checker.ValidationError) as error:
+            self._add(node)
+        except _REFUSALS as error:
             self._root._names.difference_update(outputs)
-            if isinstance(error, ModelError):
-                raise
-            why = str(error).strip().splitlines()[0]
-            raise ModelError(f"layer {name!r} ({type}): {why}") from error
-        self._nodes.append(node)
+            raise _refusal(error, name, type) from error
         self._made.update(outputs)
         return [self._tensor(o) for o in outputs]
+
+    def _add(self, node: NodeProto) -> None:
+        if not any(a.HasField("g") for a in node.attribute):
+            self._check(node)
+        self._root._live.add(node)
+        self._nodes.append(node)
 
     def _check(self, node: NodeProto) -> None:
         context = onnx.checker.C.CheckerContext()
@@ -184,13 +225,16 @@ class Core:
         self._root._names.add(name)
         return name
 
-    def _unused(self, name: str) -> str:
+    def free(self, name: str) -> str:
+        """The name, or one made of it, that nothing in the network has yet."""
         taken, made, count = self._root._names, name, 1
         while made in taken:
             count += 1
             made = f"{name}_{count}"
-        taken.add(made)
         return made
+
+    def _unused(self, name: str) -> str:
+        return self._claim(self.free(name))
 
     def _layer_name(self, name: str | None, type: str) -> str:
         """The name of a layer, which its first output has too, and its weights begin with."""
@@ -280,6 +324,25 @@ def element_type(dtype: Any) -> int:
         raise ValueError(
             f"{dtype!r} is no element type of ONNX; give a NumPy type, or one of {', '.join(_TYPES)}"
         ) from None
+
+
+def _refusal(error: Exception, name: str, type: str) -> ModelError:
+    if isinstance(error, ModelError):
+        return error
+    why = str(error).strip().splitlines()[0]
+    return ModelError(f"layer {name!r} ({type}): {why}")
+
+
+def _names_within(node: NodeProto) -> set[str]:
+    """The names that the graphs of a node define."""
+    names: set[str] = set()
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            names.update(v.name for v in (*graph.input, *graph.initializer))
+            for inner in graph.node:
+                names.update(inner.output)
+                names |= _names_within(inner)
+    return names
 
 
 def _array(value: Any) -> np.ndarray:

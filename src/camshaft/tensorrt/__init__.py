@@ -4,14 +4,17 @@ The package has the names of all releases, with the values and the meaning of 10
 of one release.
 """
 
-from camshaft.tensorrt import enums, eras
+from camshaft.tensorrt import enums, eras, network
 from camshaft.tensorrt.dims import Dims, Dims2, Dims3, Dims4, DimsHW, Permutation, volume
 from camshaft.tensorrt.enums import *  # noqa: F403
 from camshaft.tensorrt.enums.data import DataType, nptype
 from camshaft.tensorrt.errors import IErrorRecorder
 from camshaft.tensorrt.host_memory import IHostMemory
 from camshaft.tensorrt.logger import ILogger, Logger
+from camshaft.tensorrt.network import *  # noqa: F403
 from camshaft.tensorrt.objects import common_enter, common_exit
+from camshaft.tensorrt.parser import OnnxParser
+from camshaft.tensorrt.parser_error import ParserError
 from camshaft.tensorrt.weights import Weights
 from camshaft.version import VERSION
 
@@ -25,6 +28,8 @@ __all__ = [
     "IHostMemory",
     "ILogger",
     "Logger",
+    "OnnxParser",
+    "ParserError",
     "Permutation",
     "Weights",
     "bfloat16",
@@ -46,6 +51,7 @@ __all__ = [
     "volume",
 ]
 __all__ += enums.__all__
+__all__ += network.__all__
 
 __version__ = eras.CURRENT.version
 __camshaft__ = VERSION

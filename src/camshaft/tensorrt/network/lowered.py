@@ -1,0 +1,23 @@
+"""What a network asks of a build."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from onnx import ModelProto
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """model: the network as ONNX.  precision, output_type: layer name -> "fp32", "fp16", "bf16" or "int8", as `BuildConfig.layer_precision` and
+    `.layer_output_type` take them.  ranges: tensor name -> amax, of ITensor.dynamic_range.  debug: tensors marked for debugging, in order.
+    strongly_typed: whether the network was made so.  origins: name of an ONNX node -> name of the layer it came from, where they differ."""
+
+    model: ModelProto
+    precision: Mapping[str, str]
+    output_type: Mapping[str, str]
+    ranges: Mapping[str, float]
+    debug: tuple[str, ...]
+    strongly_typed: bool
+    origins: Mapping[str, str]

@@ -1,0 +1,149 @@
+"""A network as an ONNX model whose values and nodes have the names of its tensors and layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from onnx import ModelProto
+
+from camshaft.errors import ModelError
+from camshaft.network.tensor import Tensor
+from camshaft.tensorrt.network.element_types import FLOATS, PRECISIONS, onnx_type
+from camshaft.tensorrt.network.emission import Emission
+from camshaft.tensorrt.network.lowered import Lowered
+from camshaft.tensorrt.network.names import clear_of, nodes_within, rename_graph, values_within
+from camshaft.tensorrt.network.record import Record
+from camshaft.tensorrt.network.tensor import ITensor
+
+if TYPE_CHECKING:
+    from camshaft.tensorrt.network.graph import Graph
+
+
+def lower(graph: Graph) -> Lowered:
+    """What a build needs to know of a network.  ModelError says which layer cannot be, or which names clash."""
+    if not graph._outputs:
+        raise ModelError(f"network {graph._name!r} has no outputs; call mark_output(tensor)")
+    emission = Emission(graph, draft=False)
+    for tensor in graph._inputs:
+        emission.value(tensor)
+    _in_order(graph, emission)
+    ends = _end(graph, emission)
+    model = emission.net.to_onnx()
+    values = _name_values(model, emission, ends)
+    origins = _name_nodes(model, emission)
+    live = {record.name: record for record in emission.origins.values()}
+    ranges = {
+        values[name]: max(abs(bound) for bound in tensor._range)
+        for name, tensor in emission.named.items()
+        if name in values and tensor._range is not None
+    }
+    return Lowered(
+        model,
+        {n: PRECISIONS[r.precision] for n, r in live.items() if r.precision in PRECISIONS},
+        {n: asked for n, r in live.items() if (asked := _output_type(r)) is not None},
+        ranges,
+        tuple(t.name for t in graph._debug),
+        graph._strongly_typed,
+        origins,
+    )
+
+
+def _in_order(graph: Graph, emission: Emission) -> None:
+    """Lower what outputs depend on in the order of the layers, so that the model has it as well."""
+    if any(r.owner is not None for r in graph._records):
+        return  # what is in a loop is lowered with the loop
+    needed: set[Record] = set()
+    waiting: list[ITensor] = [*graph._outputs]
+    while waiting:
+        record = waiting.pop()._producer
+        if record is not None and record not in needed:
+            needed.add(record)
+            waiting += record.needed()
+    for record in graph._records:
+        if record in needed and record.outputs:
+            emission.value(record.outputs[0])
+
+
+def _output_type(record: Record) -> str | None:
+    """The type asked for a layer's first output, where that is a matter of precision."""
+    kind = record.output_types.get(0)
+    return None if kind is None or record.cls._casts else PRECISIONS.get(kind)
+
+
+def _end(graph: Graph, emission: Emission) -> dict[str, str]:
+    """Mark the outputs, cast as asked; returns value -> name of the output."""
+    net = emission.net
+    values = [emission.value(t) for t in graph._outputs]
+    computed = {o for node in net.nodes for o in node.output}
+    ends: dict[str, str] = {}
+    for tensor, value in zip(graph._outputs, values, strict=True):
+        end = _cast(tensor, value, emission)
+        is_own = end is not value or end.name in computed
+        if end.name in ends or not is_own:
+            end = net.op("Identity", end)
+        ends[net.output(end).name] = tensor.name
+    return ends
+
+
+def _cast(tensor: ITensor, value: Tensor, emission: Emission) -> Tensor:
+    """An output in the type that was set for it."""
+    kind, producer = tensor._dtype, tensor._producer
+    if kind is None and producer is not None:
+        asked = producer.output_types.get(producer.outputs.index(tensor))
+        kind = asked if asked in FLOATS else None
+    if kind is None or emission.net.type_of(value).elem_type == onnx_type(kind):
+        return value
+    return emission.net.cast(value, onnx_type(kind))
+
+
+def _name_values(model: ModelProto, emission: Emission, ends: dict[str, str]) -> dict[str, str]:
+    """Name values after their tensors; returns old name -> new one.  ModelError if two of them have one name."""
+    found = set(values_within(model.graph))
+    names = {old: new for old, new in ends.items() if old in found}
+    names |= {v.name: v.name for v in model.graph.input}
+    taken = set(names.values())
+    for old, tensor in emission.named.items():
+        if old in names or old not in found:
+            continue
+        name = tensor.name
+        if tensor in emission.graph._inputs or tensor in emission.graph._outputs:
+            name = clear_of(f"{name}.inner", taken)
+        elif name in taken:
+            raise ModelError(f"two tensors are called {name!r}; set the name of one")
+        names[old] = name
+        taken.add(name)
+    for old, name in emission.constants.items():
+        if old in found and name not in taken:
+            names[old] = name
+            taken.add(name)
+    for other in sorted(found - set(names)):
+        names[other] = clear_of(other, taken)
+        taken.add(names[other])
+    rename_graph(model.graph, names)
+    return names
+
+
+def _name_nodes(model: ModelProto, emission: Emission) -> dict[str, str]:
+    """Name nodes after their layers; returns name of a node -> name of its layer, where they differ."""
+    nodes = [n for n in nodes_within(model.graph) if n.name in emission.origins]
+    _check_names({emission.origins[n.name] for n in nodes})
+    taken = {r.name for r in emission.origins.values()}
+    origins: dict[str, str] = {}
+    for node in nodes:
+        record = emission.origins[node.name]
+        if node.name == emission.main[record]:
+            node.name = record.name
+            continue
+        node.name = clear_of(f"{record.name}.{node.op_type}", taken)
+        taken.add(node.name)
+        origins[node.name] = record.name
+    return origins
+
+
+def _check_names(records: Iterable[Record]) -> None:
+    seen: set[str] = set()
+    for record in records:
+        if record.name in seen:
+            raise ModelError(f"two layers are called {record.name!r}; set the name of one")
+        seen.add(record.name)

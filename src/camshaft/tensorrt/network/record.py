@@ -1,0 +1,82 @@
+"""What the objects that stand for one layer share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from onnx import NodeProto
+
+from camshaft.errors import ModelError
+
+if TYPE_CHECKING:
+    from camshaft.tensorrt.enums.data import DataType
+    from camshaft.tensorrt.network.graph import Graph
+    from camshaft.tensorrt.network.layer import ILayer
+    from camshaft.tensorrt.network.tensor import ITensor
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """A node of a parsed model.  captured: name in the file -> tensor, of what its graphs read from around it."""
+
+    node: NodeProto
+    captured: Mapping[str, ITensor]
+
+
+@dataclass(eq=False)
+class Record:
+    """A layer.
+
+    cls: its class.  params: by property.  output_types: index -> type that was set.  owner: the loop, conditional or attention it belongs to.
+    parsed: the node it stands for; None: `cls` says what it computes.
+    """
+
+    graph: Graph
+    cls: type[ILayer]
+    name: str
+    inputs: list[ITensor | None]
+    params: dict[str, Any]
+    outputs: list[ITensor] = field(default_factory=list)
+    metadata: str = ""
+    precision: DataType | None = None
+    output_types: dict[int, DataType] = field(default_factory=dict)
+    owner: Any = None
+    parsed: Parsed | None = None
+
+    def param(self, name: str) -> Any:
+        """A parameter.  AttributeError if the layer has none of this name, since its `__class__` is of another kind of layer."""
+        if name not in self.params:
+            raise AttributeError(f"layer {self.name!r}, {self.cls.__name__}, has no known {name}")
+        return self.params[name]
+
+    def assign(self, name: str, value: Any) -> None:
+        """Set a parameter; of a parsed layer an error is logged instead, unless `cls` computes the same from its parameters."""
+        self.param(name)
+        if self.parsed is not None and not self.params.get(WHOLE):
+            self.graph._reports.failure(
+                ModelError(
+                    f"layer {self.name!r} comes from an ONNX file, whose {self.parsed.node.op_type} keeps its {name}; "
+                    "change the file"
+                )
+            )
+            return
+        self.parsed = None
+        self.params[name] = value
+        self.graph._changed(self)
+
+    def before(self, draft: bool) -> list[ITensor]:
+        """Tensors that must be there before it is lowered."""
+        return self.needed() if self.parsed is not None else self.cls._before(self, draft)
+
+    def needed(self) -> list[ITensor]:
+        """Tensors that it reads, those that graphs of a parsed node capture included."""
+        found = [t for t in self.inputs if t is not None]
+        if self.parsed is not None:
+            found += [t for t in self.parsed.captured.values() if t not in found]
+        return found
+
+
+WHOLE = ""
+"""Key among the parameters of a parsed layer that says that they hold all that the node says."""
