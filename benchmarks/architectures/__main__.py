@@ -106,51 +106,45 @@ def _read(path: Any) -> dict[str, Any]:
 
 
 def report(checked: Mapping[str, Any], timed: Mapping[str, Any]) -> str:
-    """The results in Markdown."""
+    """The results in Markdown: how many nets are what, means, and a table of all."""
     forms = [r["form"] for r in checked.values()]
     counts = ", ".join(f"{forms.count(f)} {f}" for f in ("whole", "split", "failed"))
-    parts = [f"# Architectures\n\n{len(checked)} nets: {counts}.", _checked(checked)]
+    worst = max((r.get("difference", 0.0) for r in checked.values()), default=0.0)
+    parts = [
+        f"{len(checked)} nets: {counts}; the largest difference from eager PyTorch is {worst:.1e}."
+    ]
     if timed:
-        parts += [_timed(timed)]
-    return "\n\n".join(parts) + "\n"
+        means = [
+            f"{_geomean([r[f'camshaft over {p}'] for r in timed.values()]):.2f} of {p}"
+            for p in ("eager", "inductor")
+        ]
+        parts.append(f"Speed, geometric means over {len(timed)} nets: {', '.join(means)}.")
+    return "\n\n".join([*parts, _table(checked, timed)]) + "\n"
 
 
-def _checked(results: Mapping[str, Any]) -> str:
+def _table(checked: Mapping[str, Any], timed: Mapping[str, Any]) -> str:
     rows = []
-    for name, r in sorted(results.items(), key=lambda item: (item[1]["library"], item[0])):
+    for name, r in sorted(checked.items(), key=lambda item: (item[1]["library"], item[0])):
         left = ", ".join(
             f"{count} {n.removeprefix('aten::')}" for n, count in r.get("left", {}).items()
         )
-        off = f"{r['difference']:.1e}" if "difference" in r else ""
-        form = (
-            r["form"]
-            if r["form"] != "split"
-            else f"{r['engines']} engines, {r['inside']} operators"
-        )
-        rows.append(
-            [
-                name,
-                r["library"],
-                form,
-                off,
-                left or (r.get("why", "") if r["form"] == "failed" else ""),
-            ]
-        )
-    return table(["net", "library", "form", "difference", "in PyTorch"], rows)
-
-
-def _timed(results: Mapping[str, Any]) -> str:
-    columns = list(
-        dict.fromkeys(k for r in results.values() for k in r if k not in ("threads", "difference"))
-    )
-    rows = [
-        [name, str(r["threads"]), *(milliseconds(r[c]) if c in r else "" for c in columns)]
-        for name, r in sorted(results.items())
-    ]
-    ratios = [c for c in columns if " over " in c]
-    means = [f"{c}: {_geomean([r[c] for r in results.values() if c in r]):.2f}" for c in ratios]
-    return (
-        table(["net", "threads", *columns], rows) + "\n\nGeometric means: " + "; ".join(means) + "."
+        form = r["form"] if r["form"] != "split" else f"{r['engines']} engines; in PyTorch: {left}"
+        t = timed.get(name)
+        times = [milliseconds(t[f"{k} ms"]) for k in ("eager", "inductor", "camshaft")] if t else [""] * 3  # fmt: skip
+        ratios = [f"{t[f'camshaft over {p}']:.2f}" for p in ("eager", "inductor")] if t else [""] * 2  # fmt: skip
+        rows.append([name, r["library"], form, *times, *ratios])
+    return table(
+        [
+            "net",
+            "library",
+            "form",
+            "eager ms",
+            "inductor ms",
+            "camshaft ms",
+            "over eager",
+            "over inductor",
+        ],
+        rows,
     )
 
 
