@@ -30,6 +30,7 @@ from camshaft.config import BuildConfig
 from camshaft.errors import ConfigError
 from camshaft.ir.graph import Graph
 from camshaft.machine.backend import histogram_kernel
+from camshaft.ops import QUANTIZE
 from camshaft.passes.half import HALF_PRECISIONS
 from camshaft.passes.qdq.few_bits import with_bytes
 from camshaft.passes.qdq.lowering import is_quantized, lower_quantization
@@ -228,12 +229,13 @@ class PrecisionSearch:
             return [{n: a.copy() for n, a in context.run(b).items()} for b in batches]
 
     def _explicit(self, graph: Graph) -> Decision:
-        """A model that says itself what is quantized."""
+        """A model that says itself what is quantized: where it quantizes activations, those that it leaves in floats stay so."""
         self._given.refuse_beside_qdq()
         refuse_rounding(self.config)
         integer = self._permits_int8 or self.config.strongly_typed
         lowered = lower_quantization(graph, integer=integer, level=self.config.optimization_level)
-        tuned = self.builder.tune(with_bytes(lowered) if integer else lowered)
+        weights_alone = all(node.op is not QUANTIZE for node in graph.nodes)
+        tuned = self.builder.tune(with_bytes(lowered) if integer and weights_alone else lowered)
         summary = "explicit Q/DQ" if integer else "explicit Q/DQ, computed in fp32"
         return Decision(Attempt(tuned.graph, graph, {}), tuned, summary)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.fx import GraphModule
+from torch.fx import GraphModule, Node
+from torch.fx.node import map_arg
+from torch.nn.utils import parametrize
 
 from camshaft.errors import CalibrationError, ConfigError
 from camshaft.frontends.torch.dtypes import array_of
@@ -203,22 +205,57 @@ def held(model: nn.Module) -> nn.Module:
                     f"{q.name!r} is still observed, so that it has no range: call qat.settle(model) first"
                 )
             q.hold()
-    for quantizer, weight in _weights_of(made).items():
-        quantizer.hold(weight)
+    with torch.no_grad():
+        for part in [m for m in made.modules() if isinstance(m, GraphModule)]:
+            for node in part.graph.nodes:
+                layer = part.get_submodule(node.target) if node.op == "call_module" else None
+                if isinstance(layer, WeightQuantizer):
+                    layer.hold(constant(part, node.args[0]))
+        _hold_parametrized(made)
     return made
 
 
-def _weights_of(model: nn.Module) -> Mapping[WeightQuantizer, Tensor]:
-    """Quantizers of weights -> what they quantize."""
-    found: dict[WeightQuantizer, Tensor] = {}
-    if isinstance(model, GraphModule):
-        for node in model.graph.nodes:
-            layer = model.get_submodule(node.target) if node.op == "call_module" else None
-            if isinstance(layer, WeightQuantizer):
-                found[layer] = attribute(model, node.args[0].target)
+def _hold_parametrized(model: nn.Module) -> None:
+    """Keep scales of quantizers that are parametrizations; what other parametrizations make of a weight before them becomes the weight."""
+    found = []
     for layer in model.modules():
-        for steps in getattr(layer, "parametrizations", {}).values():
-            found.update((s, steps.original) for s in steps if isinstance(s, WeightQuantizer))
+        if parametrize.is_parametrized(layer):
+            lists: Any = layer.parametrizations
+            for name, steps in lists.items():
+                for quantizer in (s for s in steps if isinstance(s, WeightQuantizer)):
+                    found.append((lists, name, quantizer, _given(layer, name, quantizer)))
+    for lists, name, quantizer, weight in found:
+        quantizer.hold(weight)
+        if len(lists[name]) > 1:
+            lists[name] = parametrize.ParametrizationList([quantizer], nn.Parameter(weight))
+
+
+def _given(layer: nn.Module, name: str, quantizer: WeightQuantizer) -> Tensor:
+    """What a quantizer among the parametrizations of a weight is given."""
+    seen: list[Tensor] = []
+    hook = quantizer.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    getattr(layer, name)
+    hook.remove()
+    return seen[0].detach().clone()
+
+
+def constant(module: GraphModule, node: Node) -> Tensor:
+    """The value of a node that hangs on parameters and buffers alone."""
+    known: dict[Node, Any] = {}
+
+    def value(of: Node) -> Any:
+        if of not in known:
+            args, kwargs = map_arg(of.args, value), map_arg(of.kwargs, value)
+            if of.op == "get_attr":
+                known[of] = attribute(module, str(of.target))
+            elif isinstance(of.target, str):
+                known[of] = module.get_submodule(of.target)(*args, **kwargs)
+            else:
+                known[of] = of.target(*args, **kwargs)
+        return known[of]
+
+    found = value(node)
+    assert isinstance(found, Tensor)
     return found
 
 

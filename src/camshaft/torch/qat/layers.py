@@ -22,17 +22,30 @@ _DROPOUTS: tuple[type[nn.Module], ...] = (
 
 class BatchNorm(nn.Module):
     """Batch norm whose parameters and statistics are arguments.  In training it goes by the batch and changes running statistics, unless these
-    are frozen."""
+    are frozen.
 
-    def __init__(self, momentum: float, eps: float) -> None:
+    momentum: None averages over all batches; seen: their number, where the module counts it.
+    """
+
+    def __init__(self, momentum: float | None, eps: float) -> None:
         super().__init__()
         self.momentum, self.eps, self.frozen = momentum, eps, False
 
     def forward(
-        self, x: Tensor, weight: Tensor | None, bias: Tensor | None, mean: Tensor, var: Tensor
+        self,
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        mean: Tensor,
+        var: Tensor,
+        seen: Tensor | None,
     ) -> Tensor:
-        training = self.training and not self.frozen
-        return functional.batch_norm(x, mean, var, weight, bias, training, self.momentum, self.eps)
+        training, momentum = self.training and not self.frozen, self.momentum or 0.0
+        if training and seen is not None:
+            seen.add_(1)
+            if self.momentum is None:
+                momentum = 1.0 / float(seen)
+        return functional.batch_norm(x, mean, var, weight, bias, training, momentum, self.eps)
 
 
 class Recurrent(nn.Module):
@@ -53,9 +66,10 @@ def as_in_training(module: GraphModule, model: nn.Module) -> None:
     """
     for node in list(module.graph.nodes):
         if node.op == "call_function" and name_of(node) == _BATCH_NORM:
-            x, weight, bias, mean, var, momentum, eps = node.args
-            layer = BatchNorm(momentum or 0.1, eps)
-            _replace(module, _first(node), "batch_norm", layer, (x, weight, bias, mean, var))
+            *args, momentum, eps = node.args
+            norm, seen = _norm(module, node, model)
+            layer = BatchNorm(momentum if norm is None else norm.momentum, eps)
+            _replace(module, _first(node), "batch_norm", layer, (*args, seen))
         elif node.op == "call_function" and node.target in WHOLE_OF:
             layer = Recurrent(WHOLE_OF[node.target])
             _replace(module, node, node.name, layer, node.args)
@@ -64,6 +78,28 @@ def as_in_training(module: GraphModule, model: nn.Module) -> None:
             if found is not None:
                 _replace(module, node, "dropout", found, (node.args[0],))
     module.graph.eliminate_dead_code()
+
+
+def _norm(module: GraphModule, node: Node, model: nn.Module) -> tuple[Any, Node | None]:
+    """The module that a batch norm was exported of, and the number of batches that it counts, which programs leave out; None where there is none."""
+    path = str(getattr(node.args[3], "target", "")).rpartition(".")[0]
+    norm = _at(model, path)
+    if not isinstance(norm, nn.modules.batchnorm._BatchNorm):
+        return None, None
+    count = norm.num_batches_tracked
+    if count is None:
+        return norm, None
+    module.get_submodule(path).register_buffer("num_batches_tracked", count)
+    with module.graph.inserting_before(node):
+        return norm, module.graph.get_attr(f"{path}.num_batches_tracked".lstrip("."))
+
+
+def _at(model: nn.Module, path: str) -> nn.Module | None:
+    """The module of this path, None where there is none."""
+    try:
+        return model.get_submodule(path)
+    except AttributeError:
+        return None
 
 
 def _first(node: Node) -> Node:
@@ -95,11 +131,7 @@ def added(module: GraphModule, name: str, layer: nn.Module) -> str:
 def _dropout(node: Node, model: nn.Module) -> nn.Module | None:
     """A copy of the dropout module that a copy of a tensor is all that is left of."""
     stack = list((node.meta.get("nn_module_stack") or {}).values())
-    path = stack[-1][0] if stack else ""
-    try:
-        layer = model.get_submodule(path)
-    except AttributeError:
-        return None
+    layer = _at(model, stack[-1][0] if stack else "")
     if not isinstance(layer, _DROPOUTS):
         return None
     made: Callable[..., nn.Module] = type(layer)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind
 from torch.fx import Graph, Node
 
 from camshaft.frontends.torch.importer import Program
@@ -54,14 +56,24 @@ class Places:
     weights: list[Weight] = field(default_factory=list)
 
 
-def places(program: Program, graph: Graph, keep_float: Iterable[str]) -> Places:
+def by_name(program: ExportedProgram, graph: Graph) -> dict[str, Node]:
+    """Names of a program's inputs and operators -> the nodes of its module's graph, where those of which Python has functions
+    (`input`) are called otherwise."""
+    held = {
+        s.arg.name for s in program.graph_signature.input_specs if s.kind != InputKind.USER_INPUT
+    }
+    of = [[n for n in g.nodes if n.op in ("placeholder", "call_function")] for g in (program.graph, graph)]  # fmt: skip
+    names = [n.name for n in of[0] if n.op == "call_function" or n.name not in held]
+    return dict(zip(names, of[1], strict=True))
+
+
+def places(program: Program, nodes: Mapping[str, Node], keep_float: Iterable[str]) -> Places:
     """Where a program is quantized.
 
-    program: what was imported of the exported program; graph: its nodes, of the same names.  keep_float: nodes that stay float.
+    program: what was imported of the exported program; nodes: its module's, as `by_name` says.  keep_float: names of those that stay float.
     """
     fused = optimize(program.imported.graphs[0], level=3)
     plan = plan_quantization(fused, frozenset(keep_float))
-    nodes = {n.name: n for n in graph.nodes}
     found = Places()
     for group, source, readers in _uses(fused, plan, nodes):
         known = found.edges.setdefault(group, [])
@@ -75,8 +87,8 @@ def places(program: Program, graph: Graph, keep_float: Iterable[str]) -> Places:
 
 def _uses(
     fused: ir.Graph, plan: QuantizationPlan, nodes: Mapping[str, Node]
-) -> Iterator[tuple[str, Node, frozenset[str]]]:
-    """Planned uses: group, the node that makes the tensor, and names of the nodes that were fused into its reader."""
+) -> Iterator[tuple[str, Node, frozenset[Node]]]:
+    """Planned uses: group, the node that makes the tensor, and the nodes that were fused into its reader."""
     producers = fused.producers
     for name, index in sorted(plan.uses):
         reader = producers[name]
@@ -91,9 +103,9 @@ def _uses(
             yield group, _value(nodes[made]), _readers(fused, reader, nodes)
 
 
-def _readers(fused: ir.Graph, reader: ir.Node, nodes: Mapping[str, Node]) -> frozenset[str]:
+def _readers(fused: ir.Graph, reader: ir.Node, nodes: Mapping[str, Node]) -> frozenset[Node]:
     """The nodes that a fused layer was made of; where it is a movement that passes put in, those of what reads that."""
-    known = frozenset(o for o in reader.origin if o in nodes)
+    known = frozenset(nodes[o] for o in reader.origin if o in nodes)
     if known:
         return known
     made = {t.name for t in reader.outputs}
@@ -108,14 +120,14 @@ def _value(node: Node) -> Node:
     return node
 
 
-def _edges(source: Node, readers: frozenset[str]) -> list[Edge]:
+def _edges(source: Node, readers: frozenset[Node]) -> list[Edge]:
     """Where these readers read a node's value, also by way of movements and getitems that belong to no fused layer."""
     found: list[Edge] = []
     waiting, seen = [source], {source}
     while waiting:
         at = waiting.pop()
         for user in at.users:
-            if user.name in readers:
+            if user in readers:
                 found.append(Edge(at, user))
             elif user not in seen and _moves(user):
                 seen.add(user)
@@ -150,11 +162,24 @@ def _weights(node: Node) -> list[Weight]:
     if at is None or len(node.args) <= at:
         return []
     source = node.args[at]
-    if not isinstance(source, Node) or source.op != "get_attr":
+    if not isinstance(source, Node) or not _is_constant(source):
         return []
     rank = source.meta["val"].dim()
     whole = axis == 1 and rank > 2 and _groups(node) != 1
     return [Weight(source, node, None if whole else axis % rank)]
+
+
+def _is_constant(node: Node) -> bool:
+    """Whether a node hangs on parameters and buffers alone, as what a parametrization makes does."""
+    waiting, seen = [node], {node}
+    while waiting:
+        at = waiting.pop()
+        if at.op not in ("get_attr", "call_function"):
+            return False
+        new = [n for n in at.all_input_nodes if n not in seen]
+        seen.update(new)
+        waiting += new
+    return True
 
 
 def _groups(node: Node) -> object:

@@ -19,12 +19,12 @@ from camshaft.frontends.torch.walk import name_of
 from camshaft.quant.calibration.solvers import Solver, solvers_named
 from camshaft.torch.engines import exported
 from camshaft.torch.qat.layers import added, as_in_training
-from camshaft.torch.qat.places import Places, places
+from camshaft.torch.qat.places import Places, by_name, places
 from camshaft.torch.quantizers import (
     RANGES,
     ActivationQuantizer,
     WeightQuantizer,
-    attribute,
+    constant,
     quantizers,
 )
 
@@ -115,7 +115,7 @@ def prepare(
         made = _by_graph(made, calls[0], dynamic_shapes, options)
     else:
         _by_modules(made, options)
-    _calibrate(made, calls, *solvers_named(calibrator, percentile))
+    _calibrate(made.eval(), calls, *solvers_named(calibrator, percentile))
     return made.train(model.training)
 
 
@@ -159,8 +159,9 @@ def _by_graph(
     program = core(exported(model, call, None, dynamic_shapes))
     module = program.module(check_guards=False)
     assert isinstance(module, GraphModule)
-    kept = [n.name for n in module.graph.nodes if options.keeps(_path(n))]
-    found = places(import_core(program), module.graph, kept)
+    nodes = by_name(program, module.graph)
+    kept = [name for name, node in nodes.items() if options.keeps(_path(node))]
+    found = places(import_core(program), nodes, kept)
     _insert(module, found, options)
     as_in_training(module, model)
     module.recompile()
@@ -196,7 +197,8 @@ def _insert(module: GraphModule, found: Places, options: Options) -> None:
                     made[edge.source] = graph.call_module(name, (edge.source,))
             edge.reader.replace_input_with(edge.source, made[edge.source])
     for weight in found.weights:
-        held = attribute(module, str(weight.source.target))
+        with torch.no_grad():
+            held = constant(module, weight.source)
         name = added(
             module, f"{weight.reader.name}_weight_quantizer", options.weight(held, weight.axis)
         )
