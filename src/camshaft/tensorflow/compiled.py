@@ -19,6 +19,7 @@ from onnx.helper import tensor_dtype_to_np_dtype
 from camshaft.config import BuildConfig
 from camshaft.errors import CalibrationError, ConfigError
 from camshaft.runtime.engine import Engine
+from camshaft.tensorflow.assets import asset_of, write_whole
 from camshaft.tensorflow.engine_op import failure, offered, withdrawn
 from camshaft.tensorflow.frozen import SERVING, Frozen, check_folder, frozen
 from camshaft.tensorflow.onnx_form import plain
@@ -87,15 +88,16 @@ class Compiled:
             module = tf.Module()
             module.engines, given = {}, {}
             for part in self.parts.engines:
-                path = Path(place, f"{part.name}.engine")
-                part.engine().save(path)
-                module.engines[part.name] = tf.saved_model.Asset(str(path))
+                module.engines[part.name] = asset_of(part.engine(), part.name, Path(place))
             for hole, name in self._graph.keys.items():
                 given[hole] = module.engines[name].asset_path
             if frozen.captured:
                 module.owner = frozen.owner
             signature = _signature(frozen, self._run(given))
-            tf.saved_model.save(module, str(folder), {signature_key: signature}, options)
+            signatures = {signature_key: signature}
+            write_whole(
+                Path(folder), lambda draft: tf.saved_model.save(module, draft, signatures, options)
+            )
 
     def summary(self, detailed: bool = True, print_fn: Callable[[str], None] = print) -> None:
         """Print what is in engines, and what stays in TensorFlow and why."""
