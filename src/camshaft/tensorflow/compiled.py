@@ -60,8 +60,10 @@ class Compiled:
         """Name of an operator that stays in TensorFlow -> its type, and why."""
         return self.parts.left
 
+    @tf.autograph.experimental.do_not_convert
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         flat = self.parts.frozen.flat(args, kwargs)
+        self._build()
         try:
             results = self._function(*flat)
         except tf.errors.OpError as error:
@@ -70,6 +72,14 @@ class Compiled:
                 raise
             raise told from error
         return self.parts.frozen.packed(results)
+
+    def _build(self) -> None:
+        """Build what is not built yet: before TensorFlow runs the graph, since calibration runs TensorFlow too, whose only thread the
+        operator would hold; within a tf.function, as it is traced."""
+        if not all(p.is_built for p in self.parts.engines):
+            with tf.init_scope():
+                for part in self.parts.engines:
+                    part.engine()
 
     def save(
         self,
