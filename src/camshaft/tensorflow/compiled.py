@@ -60,9 +60,9 @@ class Compiled:
         """Name of an operator that stays in TensorFlow -> its type, and why."""
         return self.parts.left
 
-    @tf.autograph.experimental.do_not_convert
+    @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        flat = self.parts.frozen.flat(args, kwargs)
+        flat = self.parts.frozen.signature.flat(args, kwargs)
         self._build()
         try:
             results = self._function(*flat)
@@ -92,6 +92,8 @@ class Compiled:
         `import camshaft.tensorflow` and tf.saved_model.load(folder).signatures[signature_key] give what is called with the inputs by name.
         ConfigError where the folder cannot be written.
         """
+        if not isinstance(folder, str | os.PathLike):
+            raise ConfigError(f"folder is {folder!r}; name a folder")
         check_folder(Path(folder))
         frozen = self.parts.frozen
         with tempfile.TemporaryDirectory() as place:
@@ -140,7 +142,7 @@ class Compiled:
             names = part.segment.inputs
             function = _function(frozen, runner(frozen, frozen.definition, names, {}))
             for call in calls():
-                tensors = function(*frozen.flat(*as_arguments(call)))
+                tensors = function(*frozen.signature.flat(*as_arguments(call)))
                 yield {plain(n): t.numpy() for n, t in zip(names, tensors, strict=True)}
 
         return batches
@@ -200,6 +202,10 @@ def compile(
     if example is not None:
         made.tune_for([example])
     if calibration is not None:
+        if not isinstance(calibration, Iterable):
+            raise CalibrationError(
+                f"calibration= is of type {type(calibration).__name__}; give calls of the model"
+            )
         calls = list(calibration)
         if not calls:
             raise CalibrationError(
@@ -252,13 +258,18 @@ def _forget(keys: Sequence[str]) -> None:
 
 
 def _function(frozen: Frozen, run: Callable[..., Any]) -> Any:
-    return tf.function(run, input_signature=frozen.specs, autograph=False).get_concrete_function()
+    return tf.function(
+        run, input_signature=frozen.signature.specs, autograph=False
+    ).get_concrete_function()
 
 
 def _signature(frozen: Frozen, run: Callable[..., list[Any]]) -> Any:
     """A function of named tensors that gives a dictionary, as SavedModels have it."""
     names = input_names(frozen)
-    specs = [tf.TensorSpec(s.shape, s.dtype, n) for n, s in zip(names, frozen.specs, strict=True)]
+    specs = [
+        tf.TensorSpec(s.shape, s.dtype, n)
+        for n, s in zip(names, frozen.signature.specs, strict=True)
+    ]
 
     def serve(*tensors: Any) -> Mapping[str, Any]:
         results = run(*tensors)
@@ -273,12 +284,12 @@ def _signature(frozen: Frozen, run: Callable[..., list[Any]]) -> Any:
 
 def input_names(frozen: Frozen) -> list[str]:
     """What a signature calls the inputs."""
-    positional, named = frozen.signature
+    positional, named = frozen.signature.positional, frozen.signature.named
     structure = positional[0] if len(positional) == 1 and not named else named
-    if isinstance(structure, Mapping) and len(structure) == len(frozen.specs):
+    if isinstance(structure, Mapping) and len(structure) == len(frozen.signature.specs):
         return sorted(structure)
     names: list[str] = []
-    for i, spec in enumerate(frozen.specs):
+    for i, spec in enumerate(frozen.signature.specs):
         name = re.sub(r"\W", "_", spec.name or "")
         names.append(name if name and name not in names else f"input_{i}")
     return names

@@ -13,6 +13,7 @@ import onnx
 import tensorflow as tf
 import tf2onnx.optimizer
 import tf2onnx.tf_loader
+import tf2onnx.tf_utils
 import tf2onnx.tfonnx
 from tf2onnx.optimizer.transpose_optimizer import TransposeOptimizer
 
@@ -46,7 +47,7 @@ def onnx_form(
     made, refused = quantizers.rewritten(definition, graph, stateful)
     if refused:
         return Form(None, refused)
-    with _quiet(), tf.device("/cpu:0"):
+    with _quiet(), _types(), tf.device("/cpu:0"):
         try:
             return _converted(made, inputs, outputs)
         except Exception as error:  # noqa: BLE001 - tf2onnx raises whatever its Python does
@@ -124,6 +125,18 @@ def _foreign(form: Any) -> Iterable[tuple[str, str]]:
                 break
             for body in bodies.values():
                 within += body.get_nodes()
+
+
+@contextlib.contextmanager
+def _types() -> Iterator[None]:
+    """bfloat16 is ONNX' BFLOAT16 meanwhile; tf2onnx takes it for FLOAT16."""
+    known, bfloat16 = tf2onnx.tf_utils.TF_TO_ONNX_DTYPE, tf.bfloat16.as_datatype_enum
+    before = known[bfloat16]
+    known[bfloat16] = onnx.TensorProto.BFLOAT16
+    try:
+        yield
+    finally:
+        known[bfloat16] = before
 
 
 @contextlib.contextmanager
