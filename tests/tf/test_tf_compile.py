@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from camshaft.errors import (
 from tf_models import QUICK, close, images, keras, randomized, small_net, tf
 
 import camshaft.tensorflow as ct  # isort: skip
+from camshaft.tensorflow import engine_op  # isort: skip
 
 pytestmark = pytest.mark.peers
 
@@ -249,7 +251,8 @@ np.save({result!r}, made["output_0"].numpy())
 def test_a_saved_model_runs_engines_in_another_process(tmp_path: Path) -> None:
     model, x = small_net(), images(3)
     ct.compile(model, **QUICK).save(tmp_path / "fast")
-    assert [p.name for p in (tmp_path / "fast/assets").iterdir()] == ["camshaft_engine_0.engine"]
+    (asset,) = (tmp_path / "fast/assets").iterdir()
+    assert re.fullmatch(r"camshaft_engine_0\.[0-9a-f]{32}\.engine", asset.name)
     np.save(tmp_path / "x.npy", x)
     (tmp_path / "fast").rename(tmp_path / "moved")
     paths = {"folder": "moved", "data": "x.npy", "result": "y.npy"}
@@ -262,6 +265,42 @@ def test_a_saved_model_runs_engines_in_another_process(tmp_path: Path) -> None:
     assert run("import camshaft.tensorflow").returncode == 0
     close(np.load(tmp_path / "y.npy"), model(x).numpy())
     assert "camshaft_engine (import camshaft.tensorflow first)" in run("").stderr
+
+
+def test_saving_over_a_folder_leaves_engines_that_are_in_use_whole(tmp_path: Path) -> None:
+    model, x = small_net(), images(3)
+    folder = tmp_path / "fast"
+
+    def served() -> Any:
+        return tf.saved_model.load(str(folder)).signatures["serving_default"]
+
+    ct.compile(model, **QUICK).save(folder)
+    old, unused, before = served(), served(), model(x).numpy()
+    close(old(image=tf.constant(x))["output_0"], before)
+    (first,) = (folder / "assets").iterdir()
+    inode, content = first.stat().st_ino, first.read_bytes()
+    ct.compile(model, **QUICK).save(folder)  # the same content, or another file beside it
+    assert first.read_bytes() == content
+    for weight in model.weights:
+        weight.assign(weight * -0.5 + 0.1)
+    ct.compile(model, **QUICK).save(folder)
+    assert inode not in [p.stat().st_ino for p in (folder / "assets").iterdir() if p != first]
+    close(old(image=tf.constant(x))["output_0"], before)
+    close(unused(image=tf.constant(x))["output_0"], before)
+    close(served()(image=tf.constant(x))["output_0"], model(x).numpy())
+    assert not [p.name for p in folder.iterdir() if p.name.startswith(".")]
+
+
+def test_an_engine_file_of_another_name_is_loaded_anew_where_it_was_replaced(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "net.engine"
+    model = small_net()
+    for factor in (1.0, -0.5):
+        for weight in model.weights:
+            weight.assign(weight * factor)
+        ct.compile(model, **QUICK).engines[0].save(path)
+        close(engine_op._run(str(path), images(2))[0], model(images(2)).numpy())
 
 
 def test_tables_are_saved_with_the_model(tmp_path: Path) -> None:

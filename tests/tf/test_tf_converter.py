@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,24 @@ def test_int8_is_calibrated_with_calls(saved: Any) -> None:
         converter(folder, precision_mode="INT8").convert()
     with pytest.raises(CalibrationError, match="nothing is calibrated"):
         converter(folder).convert(calls)
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_a_first_call_calibrates_before_tensorflow_runs(saved: Any, traced: bool) -> None:
+    """On one of TensorFlow's threads, which may be its only one, calibration would wait for itself."""
+    model, folder = saved
+    threads = []
+
+    def noted() -> Any:
+        threads.append(threading.get_ident())
+        return calls()
+
+    trt = converter(folder, precision_mode="INT8")
+    function = trt.convert(calibration_input_fn=noted)
+    call = tf.function(function) if traced else function
+    got = call(tf.constant(images(4)))["output_0"]
+    assert np.abs(got - model(images(4))).max() < 0.1
+    assert set(threads) == {threading.get_ident()}
 
 
 @pytest.mark.parametrize(("strategy", "typical"), [("Range", [6]), ("Optimal", [2, 4, 6])])

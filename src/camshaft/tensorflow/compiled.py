@@ -19,6 +19,7 @@ from onnx.helper import tensor_dtype_to_np_dtype
 from camshaft.config import BuildConfig
 from camshaft.errors import CalibrationError, ConfigError
 from camshaft.runtime.engine import Engine
+from camshaft.tensorflow.assets import asset_of, write_whole
 from camshaft.tensorflow.engine_op import failure, offered, withdrawn
 from camshaft.tensorflow.frozen import SERVING, Frozen, check_folder, frozen
 from camshaft.tensorflow.onnx_form import plain
@@ -59,8 +60,10 @@ class Compiled:
         """Name of an operator that stays in TensorFlow -> its type, and why."""
         return self.parts.left
 
+    @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        flat = self.parts.frozen.flat(args, kwargs)
+        flat = self.parts.frozen.signature.flat(args, kwargs)
+        self._build()
         try:
             results = self._function(*flat)
         except tf.errors.OpError as error:
@@ -69,6 +72,14 @@ class Compiled:
                 raise
             raise told from error
         return self.parts.frozen.packed(results)
+
+    def _build(self) -> None:
+        """Build what is not built yet: before TensorFlow runs the graph, since calibration runs TensorFlow too, whose only thread the
+        operator would hold; within a tf.function, as it is traced."""
+        if not all(p.is_built for p in self.parts.engines):
+            with tf.init_scope():
+                for part in self.parts.engines:
+                    part.engine()
 
     def save(
         self,
@@ -81,21 +92,24 @@ class Compiled:
         `import camshaft.tensorflow` and tf.saved_model.load(folder).signatures[signature_key] give what is called with the inputs by name.
         ConfigError where the folder cannot be written.
         """
+        if not isinstance(folder, str | os.PathLike):
+            raise ConfigError(f"folder is {folder!r}; name a folder")
         check_folder(Path(folder))
         frozen = self.parts.frozen
         with tempfile.TemporaryDirectory() as place:
             module = tf.Module()
             module.engines, given = {}, {}
             for part in self.parts.engines:
-                path = Path(place, f"{part.name}.engine")
-                part.engine().save(path)
-                module.engines[part.name] = tf.saved_model.Asset(str(path))
+                module.engines[part.name] = asset_of(part.engine(), part.name, Path(place))
             for hole, name in self._graph.keys.items():
                 given[hole] = module.engines[name].asset_path
             if frozen.captured:
                 module.owner = frozen.owner
             signature = _signature(frozen, self._run(given))
-            tf.saved_model.save(module, str(folder), {signature_key: signature}, options)
+            signatures = {signature_key: signature}
+            write_whole(
+                Path(folder), lambda draft: tf.saved_model.save(module, draft, signatures, options)
+            )
 
     def summary(self, detailed: bool = True, print_fn: Callable[[str], None] = print) -> None:
         """Print what is in engines, and what stays in TensorFlow and why."""
@@ -128,7 +142,7 @@ class Compiled:
             names = part.segment.inputs
             function = _function(frozen, runner(frozen, frozen.definition, names, {}))
             for call in calls():
-                tensors = function(*frozen.flat(*as_arguments(call)))
+                tensors = function(*frozen.signature.flat(*as_arguments(call)))
                 yield {plain(n): t.numpy() for n, t in zip(names, tensors, strict=True)}
 
         return batches
@@ -188,6 +202,10 @@ def compile(
     if example is not None:
         made.tune_for([example])
     if calibration is not None:
+        if not isinstance(calibration, Iterable):
+            raise CalibrationError(
+                f"calibration= is of type {type(calibration).__name__}; give calls of the model"
+            )
         calls = list(calibration)
         if not calls:
             raise CalibrationError(
@@ -240,13 +258,18 @@ def _forget(keys: Sequence[str]) -> None:
 
 
 def _function(frozen: Frozen, run: Callable[..., Any]) -> Any:
-    return tf.function(run, input_signature=frozen.specs, autograph=False).get_concrete_function()
+    return tf.function(
+        run, input_signature=frozen.signature.specs, autograph=False
+    ).get_concrete_function()
 
 
 def _signature(frozen: Frozen, run: Callable[..., list[Any]]) -> Any:
     """A function of named tensors that gives a dictionary, as SavedModels have it."""
     names = input_names(frozen)
-    specs = [tf.TensorSpec(s.shape, s.dtype, n) for n, s in zip(names, frozen.specs, strict=True)]
+    specs = [
+        tf.TensorSpec(s.shape, s.dtype, n)
+        for n, s in zip(names, frozen.signature.specs, strict=True)
+    ]
 
     def serve(*tensors: Any) -> Mapping[str, Any]:
         results = run(*tensors)
@@ -261,12 +284,12 @@ def _signature(frozen: Frozen, run: Callable[..., list[Any]]) -> Any:
 
 def input_names(frozen: Frozen) -> list[str]:
     """What a signature calls the inputs."""
-    positional, named = frozen.signature
+    positional, named = frozen.signature.positional, frozen.signature.named
     structure = positional[0] if len(positional) == 1 and not named else named
-    if isinstance(structure, Mapping) and len(structure) == len(frozen.specs):
+    if isinstance(structure, Mapping) and len(structure) == len(frozen.signature.specs):
         return sorted(structure)
     names: list[str] = []
-    for i, spec in enumerate(frozen.specs):
+    for i, spec in enumerate(frozen.signature.specs):
         name = re.sub(r"\W", "_", spec.name or "")
         names.append(name if name and name not in names else f"input_{i}")
     return names

@@ -140,12 +140,16 @@ class TrtGraphConverterV2:
             raise CalibrationError(
                 'calibration_input_fn is given, and nothing is calibrated: it is for precision_mode="INT8" with use_calibration=True'
             )
+        if calibration_input_fn is not None and not callable(calibration_input_fn):
+            raise CalibrationError(
+                f"calibration_input_fn is of type {type(calibration_input_fn).__name__}; give a function that gives calls"
+            )
         model = frozen(self._dir, None, self._tags, self._key)
         least = len(model.definition.node) + 1 if self._least == -1 else self._least
         made = Compiled(parts_of(model, least, self._config))
         says_all = any(p.is_quantized for p in made.parts.engines) or not made.parts.engines
         if calibration_input_fn is not None:
-            made.calibrate(calibration_input_fn)
+            made.calibrate(_told("calibration_input_fn", calibration_input_fn))
         elif "int8" in self._config.precision and not says_all:
             raise CalibrationError(
                 "the model has no FakeQuant and no quantize_and_dequantize operators, and no calibration_input_fn is given: "
@@ -167,7 +171,11 @@ class TrtGraphConverterV2:
             raise ConfigError(
                 "the engines are built already: call build() once, before the model is called or saved"
             )
-        calls = list(input_fn())
+        if not callable(input_fn):
+            raise ConfigError(
+                f"input_fn is of type {type(input_fn).__name__}; give a function that gives calls of the model"
+            )
+        calls = list(_told("input_fn", input_fn)())
         if not calls:
             raise ConfigError("input_fn gives no call; give some of the sizes of use")
         if self._dynamic:
@@ -195,6 +203,10 @@ class TrtGraphConverterV2:
         save_gpu_specific_engines: True: engines are part of what is saved, always.
         """
         made = self._after_convert("save")
+        if not isinstance(output_saved_model_dir, str | os.PathLike):
+            raise ConfigError(
+                f"output_saved_model_dir is {output_saved_model_dir!r}; name a folder"
+            )
         if not save_gpu_specific_engines:
             raise ConfigError(
                 "save_gpu_specific_engines=False is not there: a SavedModel has its engines; convert it on the other machine"
@@ -216,3 +228,17 @@ class TrtGraphConverterV2:
         if self._converted is None:
             raise ConfigError(f"{name}() was called before convert()")
         return self._converted
+
+
+def _told(name: str, function: InputFn) -> InputFn:
+    """A function that gives calls, whose error says what it is called."""
+
+    def calls() -> Iterable[Call]:
+        given = function()
+        if not isinstance(given, Iterable):
+            raise ConfigError(
+                f"{name} gives a {type(given).__name__}; let it give an iterable of calls, or yield them"
+            )
+        return given
+
+    return calls

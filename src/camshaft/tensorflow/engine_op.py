@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import numpy as np
 from tensorflow.python.ops import script_ops
 
-from camshaft.errors import CamshaftError
+from camshaft.errors import CamshaftError, EngineFileError
 from camshaft.runtime.engine import Engine, load
+from camshaft.tensorflow.assets import identity
 
 TOKEN = "camshaft_engine (import camshaft.tensorflow first)"
 _PREFIX = "camshaft:"
@@ -23,7 +24,7 @@ _PREFIX = "camshaft:"
 Source = Callable[[], Engine]
 
 _sources: dict[str, Source] = {}
-_files: dict[str, Engine] = {}
+_files: dict[Hashable, Engine] = {}
 _lock = threading.Lock()
 _count = itertools.count()
 
@@ -53,10 +54,16 @@ def _engine(key: str) -> Engine:
     source = _sources.get(key)
     if source is not None:
         return source()
+    try:
+        known = identity(key)
+    except OSError as error:
+        raise EngineFileError(
+            f"engine file {key!r} cannot be read: {error}; load the SavedModel from where it is"
+        ) from error
     with _lock:
-        if key not in _files:
-            _files[key] = load(key)
-        return _files[key]
+        if known not in _files:
+            _files[known] = load(key)
+        return _files[known]
 
 
 def _run(key: Any, *arrays: np.ndarray) -> list[np.ndarray]:

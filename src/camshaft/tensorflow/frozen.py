@@ -1,4 +1,4 @@
-"""Models of TensorFlow as one graph without variables."""
+"""Models of TensorFlow as one graph whose weights are constants."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from camshaft.errors import BindingError, ConfigError, ModelError
+from camshaft.errors import ConfigError, ModelError
+from camshaft.tensorflow.calls import Signature
+from camshaft.tensorflow.variables import without_variables
 
 SERVING = "serving_default"
 """The signature of a SavedModel that is taken where none is named."""
@@ -23,9 +24,8 @@ class Frozen:
     """A graph, and how calls of the model become its tensors.
 
     graph: as TensorFlow reads it, with shapes.  definition: the same as a message.  inputs, outputs: names of tensors, flat.
-    captured: names of inputs behind those of a call, which are handles of tables -> the handles.
-    signature: (positional, by name) specs of a call.  results: the structure that a call gives.  single: whether a call takes one
-    argument, in whatever structure.  owner: what tables belong to.
+    captured: names of inputs behind those of a call, which are handles of tables and variables -> the handles.
+    signature: what a call takes.  results: the structure that it gives.  owner: what tables belong to, and variables.
     """
 
     graph: tf.Graph
@@ -33,48 +33,14 @@ class Frozen:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     captured: Mapping[str, Any]
-    signature: tuple[Any, Any]
+    signature: Signature
     results: Any
-    single: bool
     owner: Any
 
     @property
     def controls(self) -> Mapping[str, list[str]]:
         """Node -> what it runs behind without reading it."""
         return {n.name: [i for i in n.input if i.startswith("^")] for n in self.definition.node}
-
-    @property
-    def specs(self) -> tuple[tf.TensorSpec, ...]:
-        """Of the tensors of a call, flat."""
-        return tuple(s for s in tf.nest.flatten(self.signature) if isinstance(s, tf.TensorSpec))
-
-    def flat(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[tf.Tensor]:
-        """The tensors of a call.  BindingError where it has another structure, other types or other shapes than the model takes."""
-        positional, named = self.signature
-        if not positional and named and not kwargs:
-            kwargs, args = self._by_name(args), ()
-        elif positional and not args and kwargs and self.single and isinstance(positional[0], dict):
-            args, kwargs = (kwargs,), {}
-        given = (tuple(args), dict(kwargs))
-        try:
-            tf.nest.assert_same_structure(given, self.signature, check_types=False)
-        except (ValueError, TypeError):
-            raise BindingError(
-                f"a call has the structure {_shown(given)}; the model takes {_shown(self.signature)}"
-            ) from None
-        pairs = zip(tf.nest.flatten(given), tf.nest.flatten(self.signature), strict=True)
-        return [_tensor(value, spec) for value, spec in pairs if isinstance(spec, tf.TensorSpec)]
-
-    def _by_name(self, args: Sequence[Any]) -> Mapping[str, Any]:
-        """Positional arguments, or one dictionary, for a signature that has names."""
-        names = list(self.signature[1])
-        if len(args) == 1 and isinstance(args[0], Mapping):
-            return dict(args[0])
-        if len(args) == 1 and isinstance(args[0], list | tuple):
-            args = args[0]
-        if len(args) > len(names):
-            raise BindingError(f"a call gives {len(args)} tensors; the model takes {names}")
-        return dict(zip(names, args, strict=False))
 
     def packed(self, tensors: Sequence[tf.Tensor]) -> Any:
         """What a call gives, of the graph's outputs."""
@@ -97,20 +63,21 @@ def frozen(
     if isinstance(model, str | os.PathLike):
         model = _loaded(Path(model), tags)
     if hasattr(model, "signatures") and not isinstance(model, keras.Model):
-        return _of_function(_signature(model, signature_key), model, single=False)
+        return _of_function(_signature(model, signature_key), model, is_keras=False)
     if isinstance(model, keras.Model):
         specs = _keras_specs(model, example)
         function = tf.function(lambda inputs: model(inputs, training=False))
-        return _of_function(_traced(function, (specs,)), model, single=True)
+        return _of_function(_traced(function, (specs,)), model, is_keras=True)
     if isinstance(model, tf.types.experimental.ConcreteFunction):
-        return _of_function(model, model, single=False)
+        return _of_function(model, model, is_keras=False)
     if isinstance(model, tf.types.experimental.GenericFunction):
-        if example is None and getattr(model, "input_signature", None) is None:
+        fixed = getattr(model, "input_signature", None) is not None
+        if example is None and not fixed:
             raise ModelError(
                 "the tf.function has no input_signature, so that its inputs are not known: give example="
             )
-        specs = () if example is None else _specs(_arguments(example))
-        return _of_function(_traced(model, specs), model, single=False)
+        specs = () if fixed else _specs(_arguments(example))
+        return _of_function(_traced(model, specs), model, is_keras=False)
     raise ModelError(
         f"model is of type {type(model).__name__}; give a Keras model, the folder of a SavedModel or what was loaded from it, "
         "or a tf.function"
@@ -169,7 +136,10 @@ def _specs(example: Any) -> Any:
     def spec(value: Any) -> tf.TensorSpec:
         if isinstance(value, tf.TensorSpec):
             return value
-        tensor = tf.convert_to_tensor(value)
+        try:
+            tensor = tf.convert_to_tensor(value)
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"example= has what is no dense tensor: {error}") from None
         shape = tensor.shape.as_list()
         return tf.TensorSpec([None, *shape[1:]] if shape else [], tensor.dtype)
 
@@ -183,16 +153,18 @@ def _traced(function: Any, specs: Sequence[Any]) -> Any:
         raise ModelError(f"TensorFlow cannot trace the model: {error}") from error
 
 
-def _of_function(function: Any, owner: Any, single: bool) -> Frozen:
-    """A concrete function, its variables as constants."""
+def _of_function(function: Any, owner: Any, is_keras: bool) -> Frozen:
+    """A concrete function, with constants in the places of variables that it only reads."""
     if len(function.inputs) - len(function.captured_inputs) != len(
         [s for s in tf.nest.flatten(function.structured_input_signature) if _is_spec(s)]
     ):
         raise ModelError(
             "the model takes what is no dense tensor (ragged, sparse, ...), which engines and their graphs cannot"
         )
+    positional, named = function.structured_input_signature
+    names = tuple(function.function_type.parameters)[: len(positional)]
     handles = dict(zip(_internal(function), function.captured_inputs, strict=True))
-    made = convert_variables_to_constants_v2(function, lower_control_flow=False)
+    made = without_variables(function)
     definition = made.graph.as_graph_def()
     for node in definition.node:
         node.device = ""
@@ -206,10 +178,9 @@ def _of_function(function: Any, owner: Any, single: bool) -> Frozen:
         tuple(n for n in inputs if n not in handles),
         tuple(t.name for t in made.outputs),
         {n: handles[n] for n in inputs if n in handles},
-        function.structured_input_signature,
+        Signature(positional, dict(sorted(named.items())), names, is_keras),
         function.structured_outputs,
-        single,
-        owner,
+        [owner, *function.graph.variables],
     )
 
 
@@ -240,24 +211,6 @@ def _internal(function: Any) -> list[str]:
 
 def _is_spec(value: Any) -> bool:
     return isinstance(value, tf.TensorSpec)
-
-
-def _tensor(value: Any, spec: tf.TensorSpec) -> tf.Tensor:
-    name = spec.name or "the input"
-    try:
-        tensor = tf.convert_to_tensor(value, dtype=spec.dtype)
-    except (TypeError, ValueError) as error:
-        raise BindingError(f"{name}: {error}") from None
-    if not spec.shape.is_compatible_with(tensor.shape):
-        raise BindingError(f"{name} has the shape {tensor.shape}; the model takes {spec.shape}")
-    return tensor
-
-
-def _shown(structure: Any) -> str:
-    def shown(value: Any) -> Any:
-        return getattr(value, "name", None) or type(value).__name__
-
-    return str(tf.nest.map_structure(shown, structure))
 
 
 def check_folder(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +13,11 @@ import onnx
 import tensorflow as tf
 import tf2onnx.optimizer
 import tf2onnx.tf_loader
+import tf2onnx.tf_utils
 import tf2onnx.tfonnx
+from tf2onnx.optimizer.transpose_optimizer import TransposeOptimizer
 
-from camshaft.tensorflow.quantizers import HANDLERS, rewritten
+from camshaft.tensorflow import quantizers, respelt
 
 OPSET = 18
 _ENDS = ("Const", "Placeholder", "PlaceholderWithDefault")
@@ -41,27 +44,57 @@ def onnx_form(
     stateful: whether a node does more than compute.
     """
     graph = imported(definition)
-    made, refused = rewritten(definition, graph, stateful)
+    made, refused = quantizers.rewritten(definition, graph, stateful)
     if refused:
         return Form(None, refused)
-    with _quiet(), tf.device("/cpu:0"):
-        with imported(made).as_default():
-            lean = tf2onnx.tf_loader.tf_optimize(list(inputs), list(outputs), made)
+    with _quiet(), _types(), tf.device("/cpu:0"):
+        try:
+            return _converted(made, inputs, outputs)
+        except Exception as error:  # noqa: BLE001 - tf2onnx raises whatever its Python does
+            return Form(None, {"?": f"tf2onnx fails: {type(error).__name__}: {error}"})
+
+
+def _converted(definition: Any, inputs: Sequence[str], outputs: Sequence[str]) -> Form:
+    with imported(definition).as_default():
+        lean = tf2onnx.tf_loader.tf_optimize(list(inputs), list(outputs), definition)
+
+    def form() -> Any:
         with imported(lean).as_default() as graph:
-            form = tf2onnx.tfonnx.process_tf_graph(
+            return tf2onnx.tfonnx.process_tf_graph(
                 graph,
                 continue_on_error=True,
                 opset=OPSET,
-                custom_op_handlers=dict(HANDLERS),
+                custom_op_handlers={**quantizers.HANDLERS, **respelt.HANDLERS},
                 input_names=list(inputs),
                 output_names=list(outputs),
                 tensors_to_rename={n: plain(n) for n in (*inputs, *outputs)},
             )
-        refused = dict(_foreign(form))
-        if refused:
-            return Form(None, refused)
-        best = tf2onnx.optimizer.optimize_graph(form, catch_errors=False)
-        return Form(best.make_model("converted from TensorFlow"), {})
+
+    made = form()
+    refused = dict(_foreign(made))
+    if refused:
+        return Form(None, refused)
+    try:
+        best = tf2onnx.optimizer.optimize_graph(made, False, _OPTIMIZERS)
+    except Exception:  # noqa: BLE001 - an optimizer fails: the others do without it, on a whole graph
+        best = tf2onnx.optimizer.optimize_graph(form(), True, _OPTIMIZERS)
+    return Form(best.make_model("converted from TensorFlow"), {})
+
+
+class _Transposes(TransposeOptimizer):  # type: ignore[misc]
+    """tf2onnx' own takes any constant of one long axis that is added to a convolution for its bias, and fails at scalars."""
+
+    def _add_handler(self, trans: Any, node: Any) -> Any:
+        if node.inputs[1].is_const():
+            shape = node.inputs[1].get_tensor_value(as_list=False).shape
+            if not shape or any(size != 1 for size in shape[:-1]):
+                return self._handle_node_having_branches(trans, node)
+        return super()._add_handler(trans, node)
+
+
+_OPTIMIZERS = OrderedDict(
+    {**tf2onnx.optimizer._get_optimizers(), "optimize_transpose": _Transposes}
+)
 
 
 def plain(name: str) -> str:
@@ -83,12 +116,27 @@ def _foreign(form: Any) -> Iterable[tuple[str, str]]:
         within = [node]
         while within:
             inner = within.pop()
-            if inner.type not in _ENDS and not onnx.defs.has(inner.type, inner.domain):
+            bodies = inner.get_body_graphs() or {}
+            known = onnx.defs.has(inner.type, inner.domain)
+            unread = not inner.skip_conversion and not bodies  # a handler failed half-way
+            if inner.type not in _ENDS and (unread or not known):
                 place = "" if inner is node else f" in {inner.name!r}"
                 yield node.name, f"tf2onnx has no form in ONNX for {inner.type}{place}"
                 break
-            for body in inner.get_body_graphs().values() if inner.get_body_graphs() else ():
+            for body in bodies.values():
                 within += body.get_nodes()
+
+
+@contextlib.contextmanager
+def _types() -> Iterator[None]:
+    """bfloat16 is ONNX' BFLOAT16 meanwhile; tf2onnx takes it for FLOAT16."""
+    known, bfloat16 = tf2onnx.tf_utils.TF_TO_ONNX_DTYPE, tf.bfloat16.as_datatype_enum
+    before = known[bfloat16]
+    known[bfloat16] = onnx.TensorProto.BFLOAT16
+    try:
+        yield
+    finally:
+        known[bfloat16] = before
 
 
 @contextlib.contextmanager

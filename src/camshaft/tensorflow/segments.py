@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework import op_def_registry
 
+from camshaft.tensorflow.branches import constructs
 from camshaft.tensorflow.frozen import Frozen
 from camshaft.tensorflow.messages import (
     NodeDef,
@@ -19,8 +21,10 @@ from camshaft.tensorflow.messages import (
     is_control,
     node_of,
     placeholder,
+    values,
     with_nodes,
 )
+from camshaft.tensorflow.respelt import stays
 
 _PYTHON = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
 _NOTHING = ("Identity", "IdentityN", "NoOp", "StopGradient", "Placeholder", "Const")
@@ -57,6 +61,7 @@ class Partition:
             why = self._why(node)
             if why and name not in self.constants:
                 self.left[name] = why
+        self._constructs = constructs(list(self.nodes.values()))
 
     def stateful(self, node: Any) -> bool:
         """Whether a node does more than compute."""
@@ -82,10 +87,50 @@ class Partition:
         for tensor in (*operation.inputs, *operation.outputs):
             if tensor.dtype in _OPAQUE[:2]:
                 return f"it handles {tensor.dtype.name}s"
+        return _staying(node, self._value) or self._within(node)
+
+    def _value(self, given: str) -> np.ndarray | None:
+        """A tensor that hangs on no input."""
+        if node_of(given) not in self.constants:
+            return None
+        return values(self.frozen.graph, [full(given)])[full(given)]
+
+    def _within(self, node: Any) -> str:
+        """Why a node that calls functions stays for what is in these."""
+        for called in functions(node):
+            fixed = {n.name: n for n in self._library[called].node_def if n.op == "Const"}
+
+            def value(given: str, fixed: Mapping[str, Any] = fixed) -> np.ndarray | None:
+                giver = fixed.get(node_of(given))
+                return None if giver is None else tf.make_ndarray(giver.attr["value"].tensor)
+
+            for inner in self._library[called].node_def:
+                why = _staying(inner, value) or self._within(inner)
+                if why:
+                    return f"{inner.name!r} in {called!r}: {why}"
         return ""
 
     def segments(self) -> list[Segment]:
         """What engines can compute as far as is known, each of at least `least` operators."""
+        found = self._found()
+        while self._leave_what_is_cut(found):
+            found = self._found()
+        return found
+
+    def _leave_what_is_cut(self, found: Sequence[Segment]) -> bool:
+        """Leave branches and loops that no one engine has whole to TensorFlow; whether there were some."""
+        before = len(self.left)
+        for nodes in self._constructs:
+            some = [n for n in nodes if n not in self.left]
+            if some and not any(set(nodes) <= set(s.nodes) for s in found):
+                whys = [self.left[n] for n in nodes if n in self.left and self.computes(n)]
+                why = f" ({whys[0]})" if whys else ""
+                self.left.update(
+                    dict.fromkeys(some, f"no engine has its whole branch or loop{why}")
+                )
+        return len(self.left) > before
+
+    def _found(self) -> list[Segment]:
         inside = [n for n in self.nodes if n not in self.left and n not in self.constants]
         if not any(self.computes(n) for n in self.left):
             groups = [inside]
@@ -198,3 +243,7 @@ class Partition:
                 elif other in self.constants:
                     reach.add(other)
         return found
+
+
+def _staying(node: Any, value: Callable[[str], np.ndarray | None]) -> str:
+    return stays(node, lambda i: value(node.input[i]))
