@@ -238,6 +238,13 @@ def test_means_of_nothing(shape: tuple[int, int]) -> None:
     agrees(lambda x: [x.mean(0), x.mean(1), x.mean()], torch.zeros(shape))
 
 
+def test_parts_that_nothing_reads() -> None:
+    agrees(
+        lambda x: [x.split([1, 3], 1)[1], x.chunk(2, 2)[0], x.unbind(1)[2], x.topk(2, 1)[1]],
+        example(2, 4, 6),
+    )
+
+
 def test_places_of_maxima() -> None:
     agrees(
         lambda x: [

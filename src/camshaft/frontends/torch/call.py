@@ -23,7 +23,7 @@ Handler = Callable[["Call"], Any]
 class Call:
     """builder: of the graph.  name: of the operator, "aten::conv2d".  args: by the schema's names; tensors of the graph, numbers,
     extents, lists, None.  results: types of the results, as the
-    graph holds them; None of what is no tensor, and of those behind the first that nothing reads.  common: of operands of different types, that in which PyTorch computes.
+    graph holds them; None of what is no tensor, and of places (max_pool2d_with_indices) that nothing reads.  common: of operands of different types, that in which PyTorch computes.
     """
 
     builder: GraphBuilder

@@ -171,7 +171,7 @@ class Walk:
             raise NoCanonicalForm(f"operator {name} has no form here")
         metas = node.meta["val"]
         many = isinstance(metas, list | tuple)
-        read = _read(node) if many else None
+        read = _read(node) if many and name.endswith("_with_indices") else None
         results = [
             None if n and read is not None and n not in read else self._inner(m)
             for n, m in enumerate(metas if many else [metas])
