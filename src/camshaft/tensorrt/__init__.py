@@ -1,0 +1,1 @@
+"""TensorRT's Python API on CPUs."""
