@@ -18,7 +18,8 @@ from camshaft.errors import BuildError
 from camshaft.runtime import arena
 from camshaft.tensorrt.memory.faults import Code, CudaFault
 
-_LIBC = ctypes.CDLL(None, use_errno=True)
+_msync = ctypes.CDLL(None).msync
+_msync.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 _MS_ASYNC = 1
 
 
@@ -150,7 +151,7 @@ def _is_mapped(address: int, nbytes: int) -> bool:
     length = address + nbytes - start
     if start >= 1 << 63 or length >= 1 << 63:
         return False
-    return not _LIBC.msync(ctypes.c_void_p(start), ctypes.c_size_t(length), _MS_ASYNC)
+    return not _msync(start, length, _MS_ASYNC)
 
 
 def as_array(address: int, shape: Sequence[int], dtype: DTypeLike, what: str) -> np.ndarray:

@@ -33,7 +33,7 @@ def alias(
     hidden = _BUILDS if runs_only else frozenset[str]()
 
     def get(attribute: str) -> Any:
-        if attribute in hidden or attribute in ("__path__", "__spec__"):
+        if attribute in hidden:
             raise AttributeError(f"module {name!r} has no attribute {attribute!r}")
         return getattr(ours, attribute)
 
