@@ -1,0 +1,7 @@
+"""Stand-in for cuda-python's module of this name, by camshaft."""
+
+import sys
+
+from camshaft.tensorrt.standins.cuda import nvrtc
+
+sys.modules[__name__] = nvrtc
