@@ -149,3 +149,66 @@ def test_signed_activations_are_optimized_by_onnx_runtime(placement: str, tmp_pa
     onnx.checker.check_model(onnx.load(path), full_check=True)
     (got,) = ort.InferenceSession(path).run(None, {"x": images().numpy()})
     np.testing.assert_allclose(got, model(images()).detach().numpy(), atol=0.02)
+
+
+def test_circular_padding_is_trained(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular")
+    )
+    made = qat.prepare(model, [images()])
+    for module in (made.train(), model):
+        module(images()).square().mean().backward()
+    got, want = (dict(m.named_parameters())["0.weight"].grad for m in (made, model))
+    torch.testing.assert_close(got, want, rtol=0.1, atol=0.1 * float(want.abs().max()))
+    alike(made.eval(), images(), tmp_path)
+
+
+def test_prepared_modules_are_saved_and_loaded(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(), nn.Flatten(), nn.Linear(64, 5))  # fmt: skip
+    model = step(qat.prepare(model, [images()]), images())
+    torch.save(model, tmp_path / "m.pt")
+    loaded = torch.load(tmp_path / "m.pt", weights_only=False)
+    assert torch.equal(loaded(images()), model(images()))
+    alike(step(loaded, images()), images(), tmp_path)
+
+
+def test_a_state_says_what_is_frozen() -> None:
+    def made() -> Any:
+        model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3))
+        return qat.prepare(model, [images()], weight_bits=4)
+
+    frozen, other = made(), made()
+    free = copy.deepcopy(other.state_dict())
+    qat.freeze_ranges(frozen)
+    qat.freeze_statistics(frozen)
+    other.load_state_dict(frozen.state_dict())
+    before = copy.deepcopy(other.state_dict())
+    after = step(other, images()).state_dict()
+    moved = {name for name, was in before.items() if not torch.equal(after[name], was)}
+    assert "0.weight" in moved
+    assert not [n for n in moved if "quantizer" in n or "running" in n or "tracked" in n]
+    other.load_state_dict(free)
+    assert all(p.requires_grad for p in other.parameters())
+
+
+def test_any_number_of_arguments() -> None:
+    class Any_(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
+
+        def forward(self, *xs: Any) -> Any:
+            return self.conv(xs[0]) + self.conv(xs[1])
+
+    model = qat.prepare(Any_(), [(images(), images())]).eval()
+    assert model(images(3), images(3)).shape[0] == 3
+
+
+def test_layers_that_attention_does_not_call_stay_float(tmp_path: Path) -> None:
+    x = torch.randn(4, 5, 16, generator=torch.Generator().manual_seed(0))
+    model = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, batch_first=True)
+    with pytest.warns(UserWarning, match=r"'self_attn.out_proj' stays float"):
+        made = qat.prepare(model, [x], placement="modules")
+    assert len(quantizers(made)) == 4
+    alike(step(made, x), x, tmp_path)

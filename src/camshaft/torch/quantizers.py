@@ -36,14 +36,29 @@ class Quantizer(nn.Module):
     def __init__(self, first: int, last: int, axis: int | None, ranges: str) -> None:
         super().__init__()
         self.first, self.last, self.axis, self.ranges = first, last, axis, ranges
+        self.frozen = False
         self.register_buffer("scale", None, persistent=False)
         self.register_buffer("zero_point", None, persistent=False)
 
     def freeze_range(self) -> None:
         """Let training change the range no more."""
+        self.frozen = True
         for parameter in self.parameters():
             parameter.requires_grad_(False)
             parameter.grad = None
+
+    def get_extra_state(self) -> Tensor:
+        """Whether the range is frozen."""
+        return torch.tensor(self.frozen)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Freeze the range, or let training change it again."""
+        if bool(state):
+            self.freeze_range()
+            return
+        self.frozen = False
+        for parameter in self.parameters():
+            parameter.requires_grad_(self.ranges != "fixed")
 
     def parameters_for(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Scale and zero point for quantizing x."""
@@ -93,7 +108,7 @@ class ActivationQuantizer(Quantizer):
             return
         if not self._seen.count:
             raise CalibrationError(
-                f"nothing passed {self.name!r}: give calibration calls that reach it"
+                f"nothing passed {self.name!r}: give calibration calls that reach it, or name its module in keep_float"
             )
         if self.symmetric:
             high = solver.amax(self._seen)

@@ -9,10 +9,12 @@ from typing import Any
 
 from torch import nn
 
-from camshaft.errors import ConfigError
+from camshaft.errors import ConfigError, ModelError
 from camshaft.frontends.onnx.standard import standard_onnx
 from camshaft.frontends.onnx.standard.files import write_model
 from camshaft.frontends.torch.importer import import_program
+from camshaft.ir.graph import Graph
+from camshaft.ops import RECURRENT
 from camshaft.passes.pipeline import optimize
 from camshaft.passes.standard.form import standard_form
 from camshaft.torch.dims import dims_of
@@ -32,13 +34,23 @@ def export(
 
     model: what `prepare` made, in evaluation mode.  example, kwargs, dynamic_shapes: as for `camshaft.torch.export`.
     `camshaft.build(path, precision={"int8"})` answers as the module does in evaluation, but for the order of float sums.
-    Raises ModelError and ConfigError, the latter also where the file cannot be written.
+    Raises ModelError, also for recurrent layers, which files do not hold, and ConfigError, also where the file cannot be written.
     """
     if not isinstance(model, nn.Module) or not quantizers(model):
         raise ConfigError("the module has no quantizers: give what qat.prepare made")
     dims = dims_of(model, example, kwargs, dynamic_shapes)
     program = import_program(exported(model, example, kwargs, dynamic_shapes), dims)
+    _refuse_recurrent(program.imported.graphs[0])
     graph = optimize(program.imported.graphs[0], level=1)
     target = Path(path)
     write_model(standard_onnx(standard_form(graph)), target)
     return target
+
+
+def _refuse_recurrent(graph: Graph) -> None:
+    found = next((node for node in graph.nodes if node.op is RECURRENT), None)
+    if found is not None:
+        raise ModelError(
+            f"{found.name!r} is a recurrent layer, which the exported file cannot hold: make an engine of the module by "
+            "camshaft.torch.compile, or camshaft.torch.export"
+        )

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 from torch.nn import functional
@@ -30,6 +31,14 @@ class BatchNorm(nn.Module):
     def __init__(self, momentum: float | None, eps: float) -> None:
         super().__init__()
         self.momentum, self.eps, self.frozen = momentum, eps, False
+
+    def get_extra_state(self) -> Tensor:
+        """Whether statistics are frozen."""
+        return torch.tensor(self.frozen)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Freeze statistics, or let training change them again."""
+        self.frozen = bool(state)
 
     def forward(
         self,
@@ -60,7 +69,8 @@ class Recurrent(nn.Module):
 
 
 def as_in_training(module: GraphModule, model: nn.Module) -> None:
-    """Put modules that know of training in the place of batch norms, dropouts and recurrent layers, in place.
+    """Put modules that know of training in the place of batch norms, dropouts and recurrent layers, in place, and what has a gradient in that
+    of copies.
 
     module: an exported program's.  model: what it was exported of, in which dropouts are found.
     """
@@ -73,11 +83,18 @@ def as_in_training(module: GraphModule, model: nn.Module) -> None:
         elif node.op == "call_function" and node.target in WHOLE_OF:
             layer = Recurrent(WHOLE_OF[node.target])
             _replace(module, node, node.name, layer, node.args)
+        elif node.op == "call_function" and name_of(node) == "aten::copy":
+            node.target = _copied
         elif node.op == "call_function" and name_of(node) == "aten::clone":
             found = _dropout(node, model)
             if found is not None:
                 _replace(module, node, "dropout", found, (node.args[0],))
     module.graph.eliminate_dead_code()
+
+
+def _copied(x: Tensor, source: Tensor, non_blocking: bool = False) -> Tensor:
+    """`source` in the type and shape of x: aten::copy, of which PyTorch has no gradient."""
+    return source.to(x.dtype).expand_as(x)
 
 
 def _norm(module: GraphModule, node: Node, model: nn.Module) -> tuple[Any, Node | None]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import fnmatch
+import inspect
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +20,7 @@ from camshaft.frontends.torch.importer import core, import_core
 from camshaft.frontends.torch.walk import name_of
 from camshaft.quant.calibration.solvers import Solver, solvers_named
 from camshaft.torch.engines import exported
+from camshaft.torch.qat.checks import calls_of, check_module
 from camshaft.torch.qat.layers import added, as_in_training
 from camshaft.torch.qat.places import Places, by_name, places
 from camshaft.torch.quantizers import (
@@ -98,7 +101,8 @@ def prepare(
     dynamic_shapes: as for torch.export; where None, the first axis of each argument is open as far as the module lets it.
 
     Parameters keep their names; a trained state_dict of the module can be loaded with strict=False.
-    Raises ModelError for a module that torch.export cannot read, ConfigError for options that do not fit, CalibrationError for calls
+    Raises ModelError for a module that torch.export cannot read, ConfigError for options that do not fit, and where nothing would be quantized
+    or the module has quantizers already, CalibrationError for calls
     that do not.
     """
     if placement not in PLACEMENTS:
@@ -106,32 +110,40 @@ def prepare(
     learns = "fixed" if weight_bits == 8 else "learned"
     kept = (keep_float,) if isinstance(keep_float, str) else tuple(keep_float)
     options = Options(ranges, weight_ranges or learns, weight_bits, symmetric, kept)
-    _check(model, options)
-    calls = [_arguments(call) for call in calibration]
-    if not calls:
-        raise CalibrationError("calibration has no call: give some arguments of the module")
-    made = copy.deepcopy(model).eval()
+    check_module(model)
+    _check_kept(model, options.keep_float)
+    calls = calls_of(calibration)
+    made = _copied(model).eval()
     if placement == "graph":
         made = _by_graph(made, calls[0], dynamic_shapes, options)
     else:
         _by_modules(made, options)
+    if not quantizers(made):
+        raise ConfigError(
+            "nothing would be quantized: the module has no convolution or linear layer that keep_float does not name and that has "
+            "weights of its own"
+        )
     _calibrate(made.eval(), calls, *solvers_named(calibrator, percentile))
     return made.train(model.training)
 
 
-def _check(model: nn.Module, options: Options) -> None:
-    if not isinstance(model, nn.Module):
-        raise ModelError(f"model is of type {type(model).__name__}; give a torch.nn.Module")
+def _check_kept(model: nn.Module, keep_float: Sequence[str]) -> None:
     paths = [name for name, _ in model.named_modules()]
-    for kept in options.keep_float:
+    for kept in keep_float:
         if not any(fnmatch.fnmatchcase(p, kept) for p in paths):
             raise ConfigError(
                 f"keep_float names {kept!r}, which no module is called; model.named_modules() lists them"
             )
 
 
-def _arguments(call: Any) -> tuple[Any, ...]:
-    return (call,) if isinstance(call, Tensor) else tuple(call)
+def _copied(model: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(model)
+    except Exception as error:
+        raise ModelError(
+            "the module cannot be copied; weights that are computed before each call (torch.nn.utils.prune, the old weight_norm) are made "
+            f"plain by their own remove functions: {error}"
+        ) from error
 
 
 def _calibrate(
@@ -142,8 +154,13 @@ def _calibrate(
     for q in seers:
         q.observe()
     with torch.no_grad():
-        for call in calls:
-            model(*call)
+        for number, call in enumerate(calls):
+            try:
+                model(*call)
+            except (RuntimeError, TypeError, ValueError, IndexError, AssertionError) as error:
+                raise CalibrationError(
+                    f"call {number} of calibration (from 0) does not fit the module: {error}"
+                ) from error
     for q in seers:
         q.settle(images, rows)
 
@@ -155,7 +172,7 @@ def _by_graph(
     model: nn.Module, call: tuple[Any, ...], dynamic_shapes: Any, options: Options
 ) -> nn.Module:
     if dynamic_shapes is None:
-        call, dynamic_shapes = _open(call)
+        call, dynamic_shapes = _open(model, call)
     program = core(exported(model, call, None, dynamic_shapes))
     module = program.module(check_guards=False)
     assert isinstance(module, GraphModule)
@@ -165,16 +182,23 @@ def _by_graph(
     _insert(module, found, options)
     as_in_training(module, model)
     module.recompile()
+    module.graph._tracer_cls = None  # torch.export's own cannot be made again where a file is read
     return GraphModule(module, module.graph, type(model).__name__)
 
 
-def _open(call: tuple[Any, ...]) -> tuple[tuple[Any, ...], Any]:
+def _open(model: nn.Module, call: tuple[Any, ...]) -> tuple[tuple[Any, ...], Any]:
     """Arguments with two images at least, and the shapes by which torch.export may leave their number open."""
     tensors = [x for x in call if isinstance(x, Tensor) and x.dim()]
     if all(x.shape[0] == 1 for x in tensors):  # which torch.export would take for fixed
         call = tuple(torch.cat([x, x]) if isinstance(x, Tensor) and x.dim() else x for x in call)
     auto = torch.export.Dim.AUTO
-    return call, tuple({0: auto} if isinstance(x, Tensor) and x.dim() else None for x in call)
+    shapes = tuple({0: auto} if isinstance(x, Tensor) and x.dim() else None for x in call)
+    parameters = inspect.signature(model.forward).parameters.values()
+    kinds = [p.kind for p in parameters]
+    if inspect.Parameter.VAR_POSITIONAL in kinds:  # which torch.export takes for one argument
+        first = kinds.index(inspect.Parameter.VAR_POSITIONAL)
+        return call, (*shapes[:first], shapes[first:])
+    return call, shapes
 
 
 def _path(node: Node) -> str:
@@ -215,6 +239,18 @@ def _by_modules(model: nn.Module, options: Options) -> None:
     for path, layer in _products(model):
         if options.keeps(path):
             continue
+        owner = model.get_submodule(path.rpartition(".")[0])
+        if isinstance(owner, nn.MultiheadAttention):
+            warnings.warn(
+                f"{path!r} stays float, as its nn.MultiheadAttention multiplies without calling it; placement='graph' quantizes there",
+                stacklevel=3,
+            )
+            continue
+        if "weight" not in layer._parameters and not parametrize.is_parametrized(layer, "weight"):
+            raise ModelError(
+                f"the weight of {path!r} is no parameter: make it plain (torch.nn.utils.prune.remove, remove_weight_norm), or name the "
+                "module in keep_float"
+            )
         axis = _output_axis(layer)
         quantizer = options.weight(layer.weight, axis)
         parametrize.register_parametrization(layer, "weight", quantizer)
