@@ -11,6 +11,7 @@ import pytest
 import camshaft
 import camshaft.tensorrt as trt
 from camshaft.tensorrt import memory
+from camshaft.tensorrt.running import preparing
 from trt_engines import Workshop, device, host, run_v3
 
 F32 = np.float32
@@ -444,3 +445,32 @@ def test_contexts_take_strategies_and_configurations(two: Any) -> None:
     strategy = other.get_runtime_config().get_execution_context_allocation_strategy()
     assert strategy == kind.ON_PROFILE_CHANGE
     assert two.create_execution_context_without_device_memory().engine is two
+
+
+def test_arrays_are_made_once_for_the_same_addresses_and_shapes(
+    context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    array_at = preparing.array_at
+    monkeypatch.setattr(preparing, "array_at", lambda *a: made.append(a) or array_at(*a))
+    x = np.ones(3, F32)
+    addresses = [device(x), memory.allocate(12)]
+
+    def by_name() -> None:
+        assert context.set_input_shape("x", (3,))
+        for name, address in zip("xy", addresses, strict=True):
+            assert context.set_tensor_address(name, address)
+        assert context.execute_async_v3(0)
+
+    def by_number() -> None:
+        assert context.execute_v2(addresses)
+
+    for run in (by_name, by_number):
+        run()
+        assert len(made) == 2
+        run()
+        assert len(made) == 2
+        made.clear()
+    context.set_tensor_address("y", memory.allocate(12))
+    assert context.execute_async_v3(0)
+    assert len(made) == 2

@@ -38,11 +38,15 @@ class Call:
         self.failed = False
         try:
             self._run(self._inputs, self._outputs)
-            for action in self._after:
-                action()
+            if self._after:
+                self._follow()
         except FAILURES as error:
             self.failed = True
             self._reports.failure(error)
+
+    def _follow(self) -> None:
+        for action in self._after:
+            action()
 
 
 def private(

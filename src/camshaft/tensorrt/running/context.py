@@ -22,13 +22,14 @@ from camshaft.tensorrt.running.allocators import (
 )
 from camshaft.tensorrt.running.calls import Call
 from camshaft.tensorrt.running.configs import IRuntimeConfig, strategy_of
-from camshaft.tensorrt.running.device import enqueue
+from camshaft.tensorrt.running.device import stream_of
 from camshaft.tensorrt.running.ends import End, most_bytes
 from camshaft.tensorrt.running.preparing import elements_at, prepared
 from camshaft.tensorrt.running.shapes import Shapes
 from camshaft.tensorrt.running.watching import Watch
 
 if TYPE_CHECKING:
+    from camshaft.tensorrt.memory import Stream
     from camshaft.tensorrt.running.engine import ICudaEngine
 
 _NAMES_ONLY = ProfilingVerbosity.LAYER_NAMES_ONLY
@@ -48,6 +49,8 @@ class IExecutionContext(Reporting, Result):
     _config: IRuntimeConfig
     _runner: Any
     _stream: int
+    """Handle of the stream that calls go to, which is `_queue`."""
+    _queue: Stream
     _shapes: Shapes
     _watch: Watch
     _call: Call | None
@@ -72,7 +75,8 @@ class IExecutionContext(Reporting, Result):
         made._runner = engine._context()
         made._watch = Watch(engine, made._runner)
         made._shapes = Shapes(engine)
-        made._addresses, made._allocators, made._stream = {}, {}, 0
+        made._addresses, made._allocators = {}, {}
+        made._choose(0)
         made._forget()
         return made
 
@@ -115,9 +119,12 @@ class IExecutionContext(Reporting, Result):
 
     # -- shapes ------------------------------------------------------------------------------------
 
-    @reported(False)
     def set_input_shape(self, name: str, shape: Sequence[SupportsIndex]) -> bool:
         """Set the shape of an input; False, and an error, where the profile does not allow it."""
+        return self._shapes.is_set(name, shape) or self._reshape(name, shape)
+
+    @reported(False)
+    def _reshape(self, name: str, shape: Sequence[SupportsIndex]) -> bool:
         if self._shapes.set(name, extents(shape, "shape")):
             self._forget()
         return True
@@ -208,33 +215,45 @@ class IExecutionContext(Reporting, Result):
 
     # -- runs --------------------------------------------------------------------------------------
 
-    @reported(False)
     def execute_async_v3(self, stream_handle: SupportsInt) -> bool:
         """Run on the addresses that were set, in a stream's order.  False, and an error, if that fails, or for shapes or
         addresses that are missing."""
-        self._stream = stream = int(stream_handle)
-        call = self._call
-        if call is None:
-            call, is_lasting = prepared(self, self._addresses)
-            self._call = call if is_lasting else None
-        enqueue(stream, call)
+        call, handle = self._call, int(stream_handle)
+        if call is None or handle != self._stream:
+            return self._run_anew(handle)
+        self._queue.enqueue(call)
         return not call.failed
 
     @reported(False)
+    def _run_anew(self, handle: int) -> bool:
+        self._choose(handle)
+        call, is_lasting = prepared(self, self._addresses)
+        self._call = call if is_lasting else None
+        self._queue.enqueue(call)
+        return not call.failed
+
     def execute_v2(self, bindings: Sequence[SupportsInt]) -> bool:
         """Run on addresses in the order of the bindings.  False, and an error, if that fails, or for shapes that are missing."""
-        return self._run_numbers(bindings, 0)
+        return self._run_numbers([*map(int, bindings)], 0)
 
-    def _run_numbers(self, bindings: Sequence[SupportsInt], stream: SupportsInt) -> bool:
-        self._stream = handle = int(stream)
-        numbers = [int(b) for b in bindings]
+    def _run_numbers(self, numbers: list[int], handle: int) -> bool:
         call = self._call_by_number
-        if call is None or numbers != self._numbers:
-            named = context_bindings.by_name(self, numbers)
-            call, is_lasting = prepared(self, named)
-            self._call_by_number, self._numbers = call if is_lasting else None, numbers
-        enqueue(handle, call)
+        if call is None or numbers != self._numbers or handle != self._stream:
+            return self._run_numbers_anew(numbers, handle)
+        self._queue.enqueue(call)
         return not call.failed
+
+    @reported(False)
+    def _run_numbers_anew(self, numbers: list[int], handle: int) -> bool:
+        self._choose(handle)
+        call, is_lasting = prepared(self, context_bindings.by_name(self, numbers))
+        self._call_by_number, self._numbers = call if is_lasting else None, numbers
+        self._queue.enqueue(call)
+        return not call.failed
+
+    def _choose(self, handle: int) -> None:
+        """Enqueue calls in this stream from now on.  BindingError for a handle that is none."""
+        self._queue, self._stream = stream_of(handle), handle
 
     # -- what watches ------------------------------------------------------------------------------
 

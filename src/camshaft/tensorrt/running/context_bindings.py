@@ -31,15 +31,13 @@ def by_name(self: IExecutionContext, numbers: Sequence[int]) -> dict[str, int]:
     return dict(zip(names, numbers[first : first + count], strict=True))
 
 
-@reported(False)
 def execute(
     self: IExecutionContext, batch_size: int = 1, bindings: Sequence[SupportsInt] = ()
 ) -> bool:
     """As `execute_v2`.  batch_size: kept for implicit batches, which engines do not have."""
-    return self._run_numbers(bindings, 0)
+    return self._run_numbers([*map(int, bindings)], 0)
 
 
-@reported(False)
 def execute_async(
     self: IExecutionContext,
     batch_size: int = 1,
@@ -48,10 +46,9 @@ def execute_async(
     input_consumed: Any = None,
 ) -> bool:
     """As `execute_async_v2`.  batch_size: kept for implicit batches, which engines do not have."""
-    return self._run_numbers(bindings, stream_handle)
+    return self._run_numbers([*map(int, bindings)], int(stream_handle))
 
 
-@reported(False)
 def execute_async_v2(
     self: IExecutionContext,
     bindings: Sequence[SupportsInt],
@@ -59,7 +56,7 @@ def execute_async_v2(
     input_consumed: Any = None,
 ) -> bool:
     """As `execute_v2`, in a stream's order.  input_consumed: an event, which the end of the call stands for."""
-    return self._run_numbers(bindings, stream_handle)
+    return self._run_numbers([*map(int, bindings)], int(stream_handle))
 
 
 @reported(False)

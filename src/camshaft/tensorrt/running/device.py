@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, SupportsInt
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -24,9 +24,9 @@ def array_at(address: int, shape: Sequence[int], dtype: np.dtype[Any], what: str
         raise BindingError(str(error)) from error
 
 
-def enqueue(stream: SupportsInt | None, work: Callable[[], None]) -> None:
-    """Do the work in a stream's order; while it captures a graph, note it.  BindingError for a handle that is no stream."""
+def stream_of(handle: int) -> memory.Stream:
+    """A stream, whose `enqueue` does work in its order, or notes it while it captures a graph.  BindingError for a handle that is none."""
     try:
-        memory.stream(stream).enqueue(work)
+        return memory.stream(handle)
     except memory.CudaFault as error:
         raise BindingError(str(error)) from error

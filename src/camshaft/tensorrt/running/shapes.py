@@ -47,6 +47,10 @@ class Shapes:
     def _triple(self, name: str) -> Triple | None:
         return self._engine._profiles[self.profile].shapes.get(name)
 
+    def is_set(self, name: str, shape: object) -> bool:
+        """Whether an input has just this shape, by a quick look."""
+        return self._set.get(name) == shape
+
     def set(self, name: str, shape: Shape) -> bool:
         """Set the shape of an input; whether it is another.  ShapeError where the profile does not allow it."""
         end = self._engine._ends.get(name)
