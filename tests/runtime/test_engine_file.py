@@ -390,3 +390,29 @@ def test_the_digest_sees_every_byte_and_every_boundary() -> None:
         assert tree_digest([b"head", _flip(big, at)]) != whole
     assert tree_digest([b"ab", b"c"]) != tree_digest([b"a", b"bc"])
     assert tree_digest([b"abc", b""]) != tree_digest([b"abc"])
+
+
+def test_an_engine_goes_through_bytes_and_open_files(tmp_path: Path) -> None:
+    engine = chain()
+    engine.attached["note"] = b"of who made it"
+    data = engine.to_bytes()
+    assert engine.save(tmp_path / "e") == len(data)
+    assert (tmp_path / "e").read_bytes() == data
+    with (tmp_path / "f").open("wb") as file:
+        assert engine.save(file) == len(data)
+    with (tmp_path / "f").open("rb") as file:
+        again = Engine.load(file)
+    for loaded in (
+        again,
+        *map(Engine.load, (data, bytearray(data), memoryview(data), tmp_path / "e")),
+    ):
+        assert loaded.attached == {"note": b"of who made it"}
+        assert loaded.to_bytes() == data
+        for name, found in loaded(X).items():
+            np.testing.assert_array_equal(found, engine(X)[name])
+
+
+@pytest.mark.parametrize(("data", "said"), [(b"", "it is empty"), (b"1234", "cut off after 4")])
+def test_bytes_that_are_no_engine_are_refused(data: bytes, said: str) -> None:
+    with pytest.raises(EngineFileError, match=f"the engine in memory: .*{said}"):
+        Engine.load(data)

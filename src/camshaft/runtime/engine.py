@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import numpy as np
 
@@ -21,13 +21,14 @@ from camshaft.runtime.bindings import Bindings, fixed_arrays
 from camshaft.runtime.context import ExecutionContext, allowed_threads
 from camshaft.runtime.driver import RUNNER, driver_named
 from camshaft.runtime.file.engine_file import (
-    REBUILD,
     EngineContents,
     aligned,
+    engine_parts,
     read_engine_file,
     write_engine_file,
 )
 from camshaft.runtime.file.manifest import Fingerprint, Manifest, ScriptManifest
+from camshaft.runtime.file.source import Given
 from camshaft.runtime.linked import LinkedEngine
 from camshaft.runtime.profile import Profile, describe, profile_context
 from camshaft.runtime.sizes import output_shapes
@@ -73,6 +74,8 @@ class Engine:
 
     def _prepare(self) -> None:
         """What calls need."""
+        self.attached: dict[str, bytes] = {}
+        """Name -> bytes that files of the engine hold besides, for who made it; nothing here reads them."""
         self._lock = threading.Lock()
         self._idle: list[ExecutionContext] = []
         self._first, self._has_context = threading.Lock(), False
@@ -261,26 +264,39 @@ class Engine:
 
     # -- files -------------------------------------------------------------------------------
 
-    def save(self, path: str | os.PathLike[str]) -> int:
-        """Write the engine file, whole or not at all; returns its bytes."""
+    def save(self, target: str | os.PathLike[str] | BinaryIO) -> int:
+        """Write the engine file, whole or not at all, or to an open file; returns its bytes."""
+        return write_engine_file(target, *self._contents(), self.attached)
+
+    def to_bytes(self) -> bytes:
+        """What `save` writes."""
+        return b"".join(engine_parts(*self._contents(), self.attached))
+
+    def _contents(
+        self,
+    ) -> tuple[
+        Manifest | ScriptManifest, Mapping[str, np.ndarray], Mapping[str, bytes | np.ndarray]
+    ]:
+        """Manifest, constants and code as files hold them."""
         with self._lock:
             code = self._complete_code()
-        return write_engine_file(path, self.manifest, self._constants, code)
+        return self.manifest, self._constants, code
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], threads: int | None = None) -> Engine:
-        """Map an engine file and link its code.
+    def load(cls, source: Given, threads: int | None = None) -> Engine:
+        """Map an engine file, or take its bytes, or read an open file, and link its code.
 
         EngineFileError names the file, the fault and the fix: damage, another version or format,
         a CPU that lacks features the code needs.
         """
-        contents = read_engine_file(path)
+        contents = read_engine_file(source)
+        title, rebuild = contents.source.title, contents.source.rebuild
         fingerprint = contents.manifest.fingerprint
         missing = driver_named(fingerprint.driver).missing_features(fingerprint.features)
         if missing:
             raise EngineFileError(
-                f"engine file {os.fspath(path)!r} was built for {fingerprint.target}, and this "
-                f"CPU lacks {', '.join(missing)}; on this machine, {REBUILD.format(path=path)}"
+                f"{title} was built for {fingerprint.target}, and this "
+                f"CPU lacks {', '.join(missing)}; on this machine, {rebuild}"
             )
         part = "its program is unsound"
         try:
@@ -288,18 +304,17 @@ class Engine:
             part = "its code cannot be used"
             engine.link()
         except BuildError as error:
-            raise EngineFileError(
-                f"engine file {os.fspath(path)!r}: {part}: {error}; {REBUILD.format(path=path)}"
-            ) from error
+            raise EngineFileError(f"{title}: {part}: {error}; {rebuild}") from error
+        engine.attached = contents.attached
         return engine
 
 
-def load(path: str | os.PathLike[str], threads: int | None = None) -> Engine:
-    """Load an engine file; `threads` workers serve its calls (default: as many as it was built for).
+def load(source: Given, threads: int | None = None) -> Engine:
+    """Load an engine file by its path, from its bytes, or from a file that is open for reading; `threads` workers serve its calls (default: as many as it was built for).
 
     EngineFileError names what is wrong with the file and how to rebuild it.
     """
-    return Engine.load(path, threads)
+    return Engine.load(source, threads)
 
 
 _MAKERS = {

@@ -5,6 +5,19 @@ of one release.
 """
 
 from camshaft.tensorrt import enums, eras, network
+from camshaft.tensorrt.building.algorithms import IAlgorithmSelector
+from camshaft.tensorrt.building.builder import Builder
+from camshaft.tensorrt.building.calibrators import (
+    IInt8Calibrator,
+    IInt8EntropyCalibrator,
+    IInt8EntropyCalibrator2,
+    IInt8LegacyCalibrator,
+    IInt8MinMaxCalibrator,
+)
+from camshaft.tensorrt.building.config import IBuilderConfig
+from camshaft.tensorrt.building.profile import IOptimizationProfile
+from camshaft.tensorrt.building.progress import IProgressMonitor
+from camshaft.tensorrt.building.timing_cache import ITimingCache, TimingCacheKey, TimingCacheValue
 from camshaft.tensorrt.dims import Dims, Dims2, Dims3, Dims4, DimsHW, Permutation, volume
 from camshaft.tensorrt.enums import *  # noqa: F403
 from camshaft.tensorrt.enums.data import DataType, nptype
@@ -15,22 +28,68 @@ from camshaft.tensorrt.network import *  # noqa: F403
 from camshaft.tensorrt.objects import common_enter, common_exit
 from camshaft.tensorrt.parser import OnnxParser
 from camshaft.tensorrt.parser_error import ParserError
+from camshaft.tensorrt.running.allocators import (
+    IDebugListener,
+    IGpuAllocator,
+    IGpuAsyncAllocator,
+    InterfaceInfo,
+    IOutputAllocator,
+    IProfiler,
+    IVersionedInterface,
+    Profiler,
+)
+from camshaft.tensorrt.running.configs import IRuntimeConfig, ISerializationConfig
+from camshaft.tensorrt.running.context import IExecutionContext
+from camshaft.tensorrt.running.engine import ICudaEngine
+from camshaft.tensorrt.running.inspector import EngineInspector
+from camshaft.tensorrt.running.runtime import Runtime
+from camshaft.tensorrt.running.streams import IStreamReader, IStreamReaderV2, IStreamWriter
 from camshaft.tensorrt.weights import Weights
 from camshaft.version import VERSION
 
 __all__ = [
+    "Builder",
     "Dims",
     "Dims2",
     "Dims3",
     "Dims4",
     "DimsHW",
+    "EngineInspector",
+    "IAlgorithmSelector",
+    "IBuilderConfig",
+    "ICudaEngine",
+    "IDebugListener",
     "IErrorRecorder",
+    "IExecutionContext",
+    "IGpuAllocator",
+    "IGpuAsyncAllocator",
     "IHostMemory",
+    "IInt8Calibrator",
+    "IInt8EntropyCalibrator",
+    "IInt8EntropyCalibrator2",
+    "IInt8LegacyCalibrator",
+    "IInt8MinMaxCalibrator",
     "ILogger",
+    "IOptimizationProfile",
+    "IOutputAllocator",
+    "IProfiler",
+    "IProgressMonitor",
+    "IRuntimeConfig",
+    "ISerializationConfig",
+    "IStreamReader",
+    "IStreamReaderV2",
+    "IStreamWriter",
+    "ITimingCache",
+    "IVersionedInterface",
+    "InterfaceInfo",
     "Logger",
     "OnnxParser",
     "ParserError",
     "Permutation",
+    "Profiler",
+    "Runtime",
+    "TimingCacheKey",
+    "TimingCacheValue",
     "Weights",
     "bfloat16",
     "bool",

@@ -14,11 +14,11 @@ malice: an engine file holds machine code and deserves the trust a shared librar
 from __future__ import annotations
 
 import json
-import mmap
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from types import MappingProxyType
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from camshaft.runtime.driver import RUNNER
 from camshaft.runtime.file.checksum import tree_digest
 from camshaft.runtime.file.codec import manifest_from_json, manifest_to_json
 from camshaft.runtime.file.manifest import Manifest, ScriptManifest
+from camshaft.runtime.file.source import Given, Source, path_of, source_of
 from camshaft.version import FORMAT, VERSION
 
 _KIND = "camshaft-engine"
@@ -54,49 +55,67 @@ _FROM_FILE = {theirs: ours for ours, theirs in _TO_FILE.items()}
 _TO_FILE.update(
     {d.name: "U8" for d in (*NARROW_FLOATS, *NARROW_INTS)}
 )  # the program knows what they are
-_MODEL = ".onnx"
-_SECOND_FIELDS = b"\x12\x1a\x22\x28\x32\x3a\x42"
-"""How fields 2 to 8 of ONNX's `ModelProto` begin."""
-REBUILD = "rebuild it with `camshaft build MODEL.onnx -o {path}`"
 
 
 @dataclass(frozen=True)
 class EngineContents:
-    """What an engine file holds.  constants and code are read-only arrays over the mapped file."""
+    """What an engine file holds.  constants and code are read-only arrays over the mapped file.  attached: see
+    `Engine.attached`.  source: where it was read."""
 
     manifest: Manifest | ScriptManifest
     constants: dict[str, np.ndarray]
     code: dict[str, np.ndarray]
+    attached: dict[str, bytes]
+    source: Source
 
 
 # --- writing --------------------------------------------------------------------------------
 
 
 def write_engine_file(
-    path: str | os.PathLike[str],
+    target: str | os.PathLike[str] | BinaryIO,
     manifest: Manifest | ScriptManifest,
     constants: Mapping[str, np.ndarray],
     code: Mapping[str, bytes | np.ndarray],
+    attached: Mapping[str, bytes] = MappingProxyType({}),
 ) -> int:
-    """Write an engine file, replacing `path` only once the new file is complete.
+    """Write an engine file, replacing the path `target` only once the new file is complete, or to an open file.
 
-    constants: any C-contiguous arrays.  code: object files.  Equal arguments give equal bytes.
-    Returns the file's size in bytes.  EngineFileError if it cannot be written; the old file, if
-    any, is then untouched and nothing else is left behind.
+    Other arguments as of `engine_parts`.  Returns the file's size in bytes.  EngineFileError if it cannot be written;
+    the old file, if any, is then untouched and nothing else is left behind.
     """
-    name = _path(path)
+    parts = engine_parts(manifest, constants, code, attached)
+    if hasattr(target, "write"):
+        for part in parts:
+            target.write(part)
+    else:
+        name = path_of(target)
+        try:
+            write_atomically(name, *parts, durable=True)
+        except OSError as error:
+            raise unwritable_engine(name, error) from error
+    return sum(len(part) for part in parts)
+
+
+def engine_parts(
+    manifest: Manifest | ScriptManifest,
+    constants: Mapping[str, np.ndarray],
+    code: Mapping[str, bytes | np.ndarray],
+    attached: Mapping[str, bytes],
+) -> list[bytes | memoryview]:
+    """The bytes of an engine file, in parts.
+
+    constants: any C-contiguous arrays.  code: object files.  attached: see `Engine.attached`.  Equal arguments give equal
+    bytes.
+    """
     tensors = {f"weights/{n}": np.asarray(a, order="C") for n, a in constants.items()}
     tensors |= {f"code/{n}": np.frombuffer(c, np.uint8) for n, c in code.items()}
+    tensors |= {f"attached/{n}": np.frombuffer(a, np.uint8) for n, a in attached.items()}
     order = sorted(tensors, key=lambda n: _file_order(n, tensors[n]))
     header = _header(manifest, {n: tensors[n] for n in order})
     parts = [_raw(tensors[n]).data for n in order]
     digest = tree_digest([header, *parts])
-    header = header.replace(_checksum_field(_NO_SUM), _checksum_field(digest), 1)
-    try:
-        write_atomically(name, header, *parts, durable=True)
-    except OSError as error:
-        raise unwritable_engine(name, error) from error
-    return len(header) + sum(len(part) for part in parts)
+    return [header.replace(_checksum_field(_NO_SUM), _checksum_field(digest), 1), *parts]
 
 
 def unwritable_engine(path: str, error: OSError) -> EngineFileError:
@@ -146,135 +165,70 @@ def _header(manifest: Manifest | ScriptManifest, tensors: Mapping[str, np.ndarra
 # --- reading --------------------------------------------------------------------------------
 
 
-def read_engine_file(path: str | os.PathLike[str]) -> EngineContents:
-    """Map and verify an engine file.  EngineFileError names the file, the fault and the fix.
+def read_engine_file(given: Given) -> EngineContents:
+    """Read and verify an engine file, by its path, which maps it, of its bytes, or of a file that is open for reading.
 
+    EngineFileError names the file, the fault and the fix.
     The file must not be truncated in place while it is in use (replacing it, as saving does, is
     fine): memory mapped from it would then be gone.  `Engine` checks the program and
     `Engine.load` whether this machine can run it, so the file of another CPU can still be read.
     """
-    name = _path(path)
-    data = _mapped(name)
-    _refuse_model(name, data)
-    length, header = _parsed_header(name, data)
-    text = _verified_metadata(name, data, length, header)
-    arrays = _tensors(name, memoryview(data)[8 + length :], header)
+    source = source_of(given)
+    length, header = _parsed_header(source)
+    text = _verified_metadata(source, length, header)
+    arrays = _tensors(source, source.data[8 + length :], header)
     try:
         manifest = manifest_from_json(text)
     except ValueError as error:
-        _refuse(name, f"its manifest is malformed: {error}")
+        source.refuse(f"its manifest is malformed: {error}")
     code = _named(arrays, "code/")
     if RUNNER not in code:
-        _refuse(name, f"the object code {RUNNER!r} of the step loop is missing")
-    return EngineContents(manifest, _named(arrays, "weights/"), code)
+        source.refuse(f"the object code {RUNNER!r} of the step loop is missing")
+    attached = {n: a.tobytes() for n, a in _named(arrays, "attached/").items()}
+    return EngineContents(manifest, _named(arrays, "weights/"), code, attached, source)
 
 
-def _path(path: object) -> str:
-    """The path as text; EngineFileError if it cannot be one."""
-    if not isinstance(path, str | os.PathLike):
-        raise EngineFileError(
-            f"an engine file is given by its path, not by something of type {type(path).__name__}"
-        )
-    name = os.fsdecode(path)
-    if not name or "\0" in name:
-        raise EngineFileError(f"{name!r} is no path of an engine file")
-    return name
-
-
-def _refuse_model(path: str, data: mmap.mmap) -> None:
-    """EngineFileError says how to build it if the file is an ONNX model.
-
-    Its first bytes are the version of the format, then another field of `ModelProto`.
-    """
-    ends_so = path.lower().endswith(_MODEL)
-    begins_so = data[0] == 0x08 and data[1] < 0x40 and data[2] in _SECOND_FIELDS
-    if data[8:9] != b"{" and (ends_so or begins_so):
-        raise EngineFileError(
-            f"{path!r} is an ONNX model, no engine; build one from it with "
-            f"camshaft.build({path!r}) or `camshaft build {path} -o {_beside(path)}`"
-        )
-
-
-def _beside(path: str) -> str:
-    """Where an engine goes by default that is built from the model `path`."""
-    engine = os.path.splitext(path)[0] + ".engine"
-    return engine if engine != path else path + ".engine"
-
-
-def _refuse(path: str, fault: str) -> NoReturn:
-    raise EngineFileError(f"engine file {path!r}: {fault}; {REBUILD.format(path=path)}")
-
-
-def _mapped(path: str) -> mmap.mmap:
-    try:
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size == 0:
-                _refuse(path, "it is empty")
-            if size < 8:
-                _refuse(path, f"it is cut off after {size} bytes")
-            if hasattr(mmap, "MAP_POPULATE"):  # one system call instead of a fault per page
-                flags = mmap.MAP_PRIVATE | mmap.MAP_POPULATE
-                return mmap.mmap(file.fileno(), size, flags=flags, prot=mmap.PROT_READ)
-            return mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
-    except FileNotFoundError:
-        model, engine = "MODEL.onnx", path
-        if path.lower().endswith(_MODEL):
-            model, engine = path, _beside(path)
-        raise EngineFileError(
-            f"engine file {path!r} does not exist; check the path or build it with "
-            f"`camshaft build {model} -o {engine}`"
-        ) from None
-    except IsADirectoryError:
-        raise EngineFileError(f"{path!r} is a directory; name the engine file in it") from None
-    except PermissionError:
-        raise EngineFileError(
-            f"engine file {path!r} may not be read by this user; change its permissions"
-        ) from None
-    except OSError as error:
-        raise EngineFileError(f"engine file {path!r} cannot be read: {error}") from error
-
-
-def _parsed_header(path: str, data: mmap.mmap) -> tuple[int, dict[str, Any]]:
+def _parsed_header(source: Source) -> tuple[int, dict[str, Any]]:
+    data = source.data
     length = int.from_bytes(data[:8], "little")
-    if length > _MAX_HEADER or data[8:9] not in (b"{", b""):
-        _refuse(path, "it is no safetensors file, hence no engine")
+    if length > _MAX_HEADER or data[8:9].tobytes() not in (b"{", b""):
+        source.refuse("it is no safetensors file, hence no engine")
     if 8 + length > len(data):
-        _refuse(path, f"it is cut off ({len(data)} bytes, of which {8 + length} are header)")
+        source.refuse(f"it is cut off ({len(data)} bytes, of which {8 + length} are header)")
     try:
-        header = json.loads(data[8 : 8 + length])
+        header = json.loads(bytes(data[8 : 8 + length]))
     except (ValueError, RecursionError) as error:
-        _refuse(path, f"its header is damaged ({error!s:.100})")
+        source.refuse(f"its header is damaged ({error!s:.100})")
     if not isinstance(header, dict) or not all(isinstance(v, dict) for v in header.values()):
-        _refuse(path, "its header is damaged")
+        source.refuse("its header is damaged")
     return length, header
 
 
-def _verified_metadata(path: str, data: mmap.mmap, length: int, header: dict[str, Any]) -> str:
+def _verified_metadata(source: Source, length: int, header: dict[str, Any]) -> str:
     """Check kind, versions and checksum; returns the manifest's text."""
     metadata = header.pop("__metadata__", {})
     if metadata.get("format") != _KIND:
-        _refuse(path, "it is a safetensors file but no camshaft engine")
+        source.refuse("it is a safetensors file but no camshaft engine")
     if metadata.get("format_version") != str(FORMAT):
         found = metadata.get("format_version")
-        _refuse(path, f"it has format {found!s:.20}, and this camshaft reads format {FORMAT}")
+        source.refuse(f"it has format {found!s:.20}, and this camshaft reads format {FORMAT}")
     stored = metadata.get("checksum")
-    raw = data[: 8 + length]
+    raw = bytes(source.data[: 8 + length])
     if not isinstance(stored, str) or raw.count(_checksum_field(stored)) != 1:
-        _refuse(path, "it has no checksum")
+        source.refuse("it has no checksum")
     blank = raw.replace(_checksum_field(stored), _checksum_field(_NO_SUM), 1)
-    tensors = memoryview(data)[8 + length :]
+    tensors = source.data[8 + length :]
     expected = _declared_bytes(header)
     if expected is not None and len(tensors) < expected:
-        _refuse(path, f"it is cut off: {len(tensors)} of {expected} bytes of tensors are there")
+        source.refuse(f"it is cut off: {len(tensors)} of {expected} bytes of tensors are there")
     if _tree_of(blank, tensors, header) != stored:
-        _refuse(path, "its checksum does not match, so it was damaged or changed")
+        source.refuse("its checksum does not match, so it was damaged or changed")
     if metadata.get("camshaft") != VERSION:
         found = metadata.get("camshaft")
-        _refuse(path, f"it was built by camshaft {found!s:.20}, and this is camshaft {VERSION}")
+        source.refuse(f"it was built by camshaft {found!s:.20}, and this is camshaft {VERSION}")
     manifest = metadata.get("manifest")
     if not isinstance(manifest, str):
-        _refuse(path, "it holds no manifest")
+        source.refuse("it holds no manifest")
     return manifest
 
 
@@ -304,7 +258,7 @@ def _tree_of(header: bytes, data: memoryview, tensors: Mapping[str, Any]) -> str
     return tree_digest(parts) if at == len(data) else ""
 
 
-def _tensors(path: str, data: memoryview, header: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def _tensors(source: Source, data: memoryview, header: Mapping[str, Any]) -> dict[str, np.ndarray]:
     arrays = {}
     for name, entry in header.items():
         try:
@@ -312,7 +266,7 @@ def _tensors(path: str, data: memoryview, header: Mapping[str, Any]) -> dict[str
             begin, end = entry["data_offsets"]
             arrays[name] = _array(data[begin:end], dtype, entry["shape"])
         except (KeyError, TypeError, ValueError, ModelError) as error:
-            _refuse(path, f"its tensor {name!r:.80} is malformed ({error!s:.80})")
+            source.refuse(f"its tensor {name!r:.80} is malformed ({error!s:.80})")
     return arrays
 
 

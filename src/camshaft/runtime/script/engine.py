@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from time import perf_counter_ns
@@ -22,7 +21,7 @@ from camshaft.runtime.bindings import Bindings, fixed_arrays
 from camshaft.runtime.context import allowed_threads
 from camshaft.runtime.driver import RUNNER
 from camshaft.runtime.engine import Engine
-from camshaft.runtime.file.engine_file import EngineContents, write_engine_file
+from camshaft.runtime.file.engine_file import EngineContents
 from camshaft.runtime.file.manifest import Constant, Fingerprint, Manifest, ScriptManifest
 from camshaft.runtime.linked import LinkedEngine
 from camshaft.runtime.profile import LayerTime, Profile
@@ -210,15 +209,17 @@ class ScriptEngine(Engine):
             found.update(part._constants)
         return found
 
-    def save(self, path: str | os.PathLike[str]) -> int:
-        """Write the engine file, whole or not at all; returns its bytes."""
+    def _contents(
+        self,
+    ) -> tuple[ScriptManifest, dict[str, np.ndarray], dict[str, bytes | np.ndarray]]:
+        """As of `Engine`."""
         code: dict[str, bytes | np.ndarray] = {}
         for number, part in enumerate(self.parts):
             for name, data in part._complete_code().items():
                 code[f"{SET_SHAPE}.{number}" if name == SET_SHAPE else name] = data
         if RUNNER not in code:
             code[RUNNER] = Engine._runner_code(self.fingerprint)
-        return write_engine_file(path, self.scripted, self._constants_of_all(), code)
+        return self.scripted, self._constants_of_all(), code
 
 
 def loaded_script_engine(contents: EngineContents, threads: int | None) -> ScriptEngine:

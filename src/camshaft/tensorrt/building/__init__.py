@@ -1,0 +1,1 @@
+"""The builder of TensorRT's API: configurations, profiles, calibrators, timing caches, builds."""

@@ -1,0 +1,77 @@
+"""One build: the network as camshaft's engine, with the plan attached."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from camshaft.calibrated import run_with_calibrator
+from camshaft.config import BuildConfig
+from camshaft.errors import CalibrationError, ModelError
+from camshaft.ir.script import Opaque
+from camshaft.runtime.engine import Engine
+from camshaft.session import BuildSession
+from camshaft.tensorrt.building.calibrators import Adapter, IInt8Calibrator
+from camshaft.tensorrt.building.config import IBuilderConfig
+from camshaft.tensorrt.building.options import Asked, asked
+from camshaft.tensorrt.building.progress import Phases
+from camshaft.tensorrt.errors import Reports
+from camshaft.tensorrt.kept import kept
+from camshaft.tensorrt.network.definition import INetworkDefinition
+
+
+def built(network: INetworkDefinition, config: IBuilderConfig, reports: Reports) -> Engine:
+    """The engine.  CamshaftError for all that fails, Cancelled if the monitor says so."""
+    lowered = network._lowered()
+    wanted = asked(network, lowered, config, reports)
+    monitor = kept(config, "progress_monitor", None)
+    cache = config._cache if wanted.uses_cache else None
+    with tempfile.TemporaryDirectory() as folder, Phases(monitor, reports) as phases:
+        path = Path(folder) / "timing.json"
+        if cache is not None:
+            cache._write(path)
+        has_file = cache is not None or wanted.frozen
+        options = BuildConfig(
+            **wanted.options,
+            progress=phases,
+            timing_cache=path if has_file else None,
+            frozen_cache=wanted.frozen,
+        )
+        engine = _run(wanted, options, config, reports)
+        if cache is not None and not wanted.frozen:
+            cache._read(path)
+    opaque = [name for name, type_ in engine.outputs.items() if isinstance(type_, Opaque)]
+    if opaque:
+        raise ModelError(f"output {opaque[0]!r} is no tensor, which TensorRT's API cannot give")
+    wanted.plan.attach(engine)
+    return engine
+
+
+def _run(wanted: Asked, options: BuildConfig, config: IBuilderConfig, reports: Reports) -> Engine:
+    if not wanted.calibrates:
+        session = BuildSession(wanted.model, options)
+        engine = session.run()
+    else:
+        session, engine = _calibrated(wanted, options, config, reports)
+    for remark in (*session.remarks, *session.hints):
+        reports.warning(remark)
+    reports.info(f"precision: {session.precision_summary}")
+    for step in session.host_steps:
+        reports.info(f"layer {step!r} runs in Python")
+    return engine
+
+
+def _calibrated(
+    wanted: Asked, options: BuildConfig, config: IBuilderConfig, reports: Reports
+) -> tuple[BuildSession, Engine]:
+    """A cache that cannot be used is as none: then there are batches."""
+    theirs: IInt8Calibrator = config._kept["int8_calibrator"]
+    calibrator = Adapter(theirs, wanted.batches, reports)
+    try:
+        return run_with_calibrator(wanted.model, options, calibrator)
+    except CalibrationError as error:
+        if not calibrator.has_cache:
+            raise
+        reports.warning(f"the calibration cache is not used: {error}")
+    calibrator.without_cache = True
+    return run_with_calibrator(wanted.model, options, calibrator)

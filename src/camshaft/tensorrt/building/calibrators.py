@@ -1,0 +1,207 @@
+"""Calibrators of scripts: batches by their addresses, and ranges that are kept between builds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from camshaft.errors import CalibrationError, CamshaftError
+from camshaft.quant.calibration.calibrators import Calibrator
+from camshaft.tensorrt.enums.builder import CalibrationAlgoType
+from camshaft.tensorrt.errors import Reports
+from camshaft.tensorrt.running.device import array_at
+
+T = TypeVar("T")
+_LEGACY = CalibrationAlgoType.LEGACY_CALIBRATION
+_ENTROPY = CalibrationAlgoType.ENTROPY_CALIBRATION
+_ENTROPY_2 = CalibrationAlgoType.ENTROPY_CALIBRATION_2
+_MINMAX = CalibrationAlgoType.MINMAX_CALIBRATION
+_ALGORITHMS = {
+    _LEGACY: "percentile",
+    _ENTROPY: "entropy",
+    _ENTROPY_2: "entropy2",
+    _MINMAX: "minmax",
+}
+
+
+class IInt8Calibrator:
+    """Base of calibrators: a subclass overrides all methods.  NotImplementedError, a RuntimeError, of those it does not."""
+
+    def get_batch_size(self) -> int:
+        """How many examples a batch has."""
+        raise self._missing("get_batch_size")
+
+    def get_algorithm(self) -> CalibrationAlgoType:
+        """How ranges follow from the values seen."""
+        raise self._missing("get_algorithm")
+
+    def get_batch(self, names: list[str]) -> list[int] | None:
+        """Addresses of the next batch, one for each name of an input; None at the end."""
+        raise self._missing("get_batch")
+
+    def read_calibration_cache(self) -> Any:
+        """The bytes that `write_calibration_cache` was given before; None: calibrate."""
+        raise self._missing("read_calibration_cache")
+
+    def write_calibration_cache(self, cache: memoryview) -> None:
+        """Keep the ranges that were found."""
+        raise self._missing("write_calibration_cache")
+
+    def _missing(self, method: str) -> NotImplementedError:
+        return NotImplementedError(f"{type(self).__name__} must override {method}")
+
+
+def _algorithm(kind: CalibrationAlgoType) -> Callable[[IInt8Calibrator], CalibrationAlgoType]:
+    def get_algorithm(self: IInt8Calibrator) -> CalibrationAlgoType:
+        """How ranges follow from the values seen."""
+        return kind
+
+    return get_algorithm
+
+
+class IInt8LegacyCalibrator(IInt8Calibrator):
+    """A quantile of magnitudes."""
+
+    get_algorithm = _algorithm(_LEGACY)
+    get_batch_size = IInt8Calibrator.get_batch_size
+    get_batch = IInt8Calibrator.get_batch
+    read_calibration_cache = IInt8Calibrator.read_calibration_cache
+    write_calibration_cache = IInt8Calibrator.write_calibration_cache
+
+    def get_quantile(self) -> float:
+        """The share of magnitudes, from 0 to 1, that ranges hold."""
+        return 0.9999
+
+    def get_regression_cutoff(self) -> float:
+        """Asked for by TensorRT alone."""
+        return 1.0
+
+
+class IInt8EntropyCalibrator(IInt8Calibrator):
+    """Ranges of least divergence, of every tensor that may be quantized."""
+
+    get_algorithm = _algorithm(_ENTROPY)
+    get_batch_size = IInt8Calibrator.get_batch_size
+    get_batch = IInt8Calibrator.get_batch
+    read_calibration_cache = IInt8Calibrator.read_calibration_cache
+    write_calibration_cache = IInt8Calibrator.write_calibration_cache
+
+
+class IInt8EntropyCalibrator2(IInt8Calibrator):
+    """Ranges of least divergence."""
+
+    get_algorithm = _algorithm(_ENTROPY_2)
+    get_batch_size = IInt8Calibrator.get_batch_size
+    get_batch = IInt8Calibrator.get_batch
+    read_calibration_cache = IInt8Calibrator.read_calibration_cache
+    write_calibration_cache = IInt8Calibrator.write_calibration_cache
+
+
+class IInt8MinMaxCalibrator(IInt8Calibrator):
+    """Ranges of all values seen."""
+
+    get_algorithm = _algorithm(_MINMAX)
+    get_batch_size = IInt8Calibrator.get_batch_size
+    get_batch = IInt8Calibrator.get_batch
+    read_calibration_cache = IInt8Calibrator.read_calibration_cache
+    write_calibration_cache = IInt8Calibrator.write_calibration_cache
+
+
+class BatchType(NamedTuple):
+    """What lies at an address of a batch."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
+class Adapter(Calibrator):
+    """A script's calibrator as camshaft asks it.
+
+    Methods are called in TensorRT's order: the cache is read; without one come the batch size, batches until there are no more, and
+    the cache is written.
+    """
+
+    def __init__(
+        self, theirs: IInt8Calibrator, inputs: Mapping[str, BatchType], reports: Reports
+    ) -> None:
+        """inputs: in the network's order."""
+        self._theirs, self._inputs, self._reports = theirs, inputs, reports
+        self.without_cache = False
+        self.has_cache = False
+        self._begun = False
+
+    def get_algorithm(self) -> str:
+        """CalibrationError for what is no CalibrationAlgoType."""
+        kind = self._asked("get_algorithm", self._theirs.get_algorithm)
+        if kind not in _ALGORITHMS:
+            raise CalibrationError(
+                f"{self._name}.get_algorithm gave {kind!r}; give a member of CalibrationAlgoType"
+            )
+        return _ALGORITHMS[kind]
+
+    def get_percentile(self) -> float | None:
+        """The quantile of a legacy calibrator in per cent."""
+        if not isinstance(self._theirs, IInt8LegacyCalibrator):
+            return None
+        return 100 * float(self._asked("get_quantile", self._theirs.get_quantile))
+
+    def get_batch(self, names: Sequence[str]) -> Mapping[str, np.ndarray] | None:
+        """The arrays at a batch's addresses, copied: scripts use the memory again."""
+        if not self._begun:
+            self._begun = True
+            self._asked("get_batch_size", self._theirs.get_batch_size)
+        wanted = [*self._inputs]
+        given = self._asked("get_batch", lambda: self._theirs.get_batch(wanted))
+        if given is None or not len(given):
+            return None
+        if len(given) != len(wanted):
+            raise CalibrationError(
+                f"{self._name}.get_batch gave {len(given)} addresses; the network has {len(wanted)} inputs: "
+                f"{', '.join(wanted)}"
+            )
+        batch = {}
+        for (name, (shape, dtype)), address in zip(self._inputs.items(), given, strict=True):
+            what = f"input {name!r} of {self._name}.get_batch"
+            batch[name] = array_at(_address(address, what), shape, dtype, what).copy()
+        self._reports.verbose(f"calibrating on a batch of {self._name}")
+        return batch
+
+    def read_calibration_cache(self) -> bytes | None:
+        """The ranges of an earlier build, but after `without_cache` was set."""
+        if self.without_cache:
+            return None
+        cache = self._asked("read_calibration_cache", self._theirs.read_calibration_cache)
+        found = None if cache is None else bytes(cache)
+        self.has_cache = bool(found)
+        return found
+
+    def write_calibration_cache(self, cache: bytes) -> None:
+        """Hand the ranges over."""
+        self._asked(
+            "write_calibration_cache",
+            lambda: self._theirs.write_calibration_cache(memoryview(cache)),
+        )
+
+    @property
+    def _name(self) -> str:
+        return type(self._theirs).__name__
+
+    def _asked(self, method: str, call: Callable[[], T]) -> T:
+        """What a method of the script's answers; CalibrationError for what it raises."""
+        try:
+            return call()
+        except CamshaftError:
+            raise
+        except Exception as error:  # whatever a script does
+            raise CalibrationError(
+                f"{self._name}.{method} raised {type(error).__name__}: {error}"
+            ) from error
+
+
+def _address(value: Any, what: str) -> int:
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        raise CalibrationError(f"{what} is {value!r}, must be an address") from None

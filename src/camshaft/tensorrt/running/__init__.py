@@ -1,0 +1,1 @@
+"""The runtime of TensorRT's API: engines, contexts, and what they call back."""
