@@ -30,10 +30,9 @@ from camshaft.config import BuildConfig
 from camshaft.errors import ConfigError
 from camshaft.ir.graph import Graph
 from camshaft.machine.backend import histogram_kernel
-from camshaft.ops import QUANTIZE
 from camshaft.passes.half import HALF_PRECISIONS
 from camshaft.passes.qdq.few_bits import with_bytes
-from camshaft.passes.qdq.lowering import is_quantized, lower_quantization
+from camshaft.passes.qdq.lowering import is_quantized, lower_quantization, quantizes_activations
 from camshaft.passes.qdq.simulate import simulated
 from camshaft.precision.calibrating import float_runs
 from camshaft.precision.constraints import asked_of_layers, remarks
@@ -234,8 +233,8 @@ class PrecisionSearch:
         refuse_rounding(self.config)
         integer = self._permits_int8 or self.config.strongly_typed
         lowered = lower_quantization(graph, integer=integer, level=self.config.optimization_level)
-        weights_alone = all(node.op is not QUANTIZE for node in graph.nodes)
-        tuned = self.builder.tune(with_bytes(lowered) if integer and weights_alone else lowered)
+        bytes_too = integer and not quantizes_activations(graph)
+        tuned = self.builder.tune(with_bytes(lowered) if bytes_too else lowered)
         summary = "explicit Q/DQ" if integer else "explicit Q/DQ, computed in fp32"
         return Decision(Attempt(tuned.graph, graph, {}), tuned, summary)
 

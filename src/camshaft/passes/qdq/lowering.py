@@ -29,6 +29,11 @@ def is_quantized(graph: Graph) -> bool:
     return any(n.op in (QUANTIZE, DEQUANTIZE) for n in graph.nodes)
 
 
+def quantizes_activations(graph: Graph) -> bool:
+    """Whether the graph says itself which activations are quantized, not of weights alone what they are."""
+    return any(n.op is QUANTIZE for n in graph.nodes)
+
+
 def lower_quantization(
     graph: Graph,
     *,

@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
+from torch.export import ExportedProgram
 
 from camshaft.errors import ConfigError, ModelError
 from camshaft.frontends.onnx.standard import standard_onnx
 from camshaft.frontends.onnx.standard.files import write_model
 from camshaft.frontends.torch.importer import import_program
-from camshaft.ir.graph import Graph
-from camshaft.ops import RECURRENT
 from camshaft.passes.pipeline import optimize
 from camshaft.passes.standard.form import standard_form
 from camshaft.torch.dims import dims_of
 from camshaft.torch.engines import exported
 from camshaft.torch.quantizers import quantizers
+from camshaft.torch.recurrent import WHOLE_OF
 
 
 def export(
@@ -39,18 +39,20 @@ def export(
     if not isinstance(model, nn.Module) or not quantizers(model):
         raise ConfigError("the module has no quantizers: give what qat.prepare made")
     dims = dims_of(model, example, kwargs, dynamic_shapes)
-    program = import_program(exported(model, example, kwargs, dynamic_shapes), dims)
-    _refuse_recurrent(program.imported.graphs[0])
+    read = exported(model, example, kwargs, dynamic_shapes)
+    _refuse_recurrent(read)
+    program = import_program(read, dims)
     graph = optimize(program.imported.graphs[0], level=1)
     target = Path(path)
     write_model(standard_onnx(standard_form(graph)), target)
     return target
 
 
-def _refuse_recurrent(graph: Graph) -> None:
-    found = next((node for node in graph.nodes if node.op is RECURRENT), None)
-    if found is not None:
-        raise ModelError(
-            f"{found.name!r} is a recurrent layer, which the exported file cannot hold: make an engine of the module by "
-            "camshaft.torch.compile, or camshaft.torch.export"
-        )
+def _refuse_recurrent(program: ExportedProgram) -> None:
+    for node in program.graph.nodes:
+        if node.op == "call_function" and node.target in WHOLE_OF:
+            stack = list((node.meta.get("nn_module_stack") or {}).values())
+            raise ModelError(
+                f"{(str(stack[-1][0]) if stack else '') or node.name!r} is a recurrent layer, which the exported file cannot hold: make "
+                "an engine of the module by camshaft.torch.compile, or camshaft.torch.export"
+            )

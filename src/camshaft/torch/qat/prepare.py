@@ -101,9 +101,8 @@ def prepare(
     dynamic_shapes: as for torch.export; where None, the first axis of each argument is open as far as the module lets it.
 
     Parameters keep their names; a trained state_dict of the module can be loaded with strict=False.
-    Raises ModelError for a module that torch.export cannot read, ConfigError for options that do not fit, and where nothing would be quantized
-    or the module has quantizers already, CalibrationError for calls
-    that do not.
+    Raises ModelError for a module that torch.export cannot read or that is not of float32; ConfigError for options that do not fit, for a
+    module with quantizers, and where nothing would be quantized; CalibrationError for calls that do not fit.
     """
     if placement not in PLACEMENTS:
         raise ConfigError(f"placement is {placement!r}; it is one of {', '.join(PLACEMENTS)}")
