@@ -26,6 +26,8 @@ from camshaft.tensorrt.host_memory import IHostMemory
 from camshaft.tensorrt.logger import ILogger, Logger
 from camshaft.tensorrt.network import *  # noqa: F403
 from camshaft.tensorrt.objects import common_enter, common_exit
+from camshaft.tensorrt.parser import OnnxParser
+from camshaft.tensorrt.parser_error import ParserError
 from camshaft.tensorrt.running.allocators import (
     IDebugListener,
     IGpuAllocator,
@@ -81,6 +83,8 @@ __all__ = [
     "IVersionedInterface",
     "InterfaceInfo",
     "Logger",
+    "OnnxParser",
+    "ParserError",
     "Permutation",
     "Profiler",
     "Runtime",

@@ -96,7 +96,9 @@ class Call:
 
 
 def array_of(weights: Weights) -> np.ndarray[Any, Any]:
-    """The elements as an array, of types that NumPy lacks too."""
+    """The elements as an array, of types that NumPy lacks too.  ModelError of those of which two share a byte."""
+    if weights.dtype.itemsize < 1:
+        raise ModelError(f"weights of {weights.dtype} cannot be read here; pass INT8 or FLOAT")
     return weights._elements.view(stored_type(weights.dtype))
 
 

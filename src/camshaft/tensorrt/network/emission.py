@@ -13,8 +13,8 @@ from camshaft.network import Network
 from camshaft.network.tensor import Tensor
 from camshaft.tensorrt.network.call import Call
 from camshaft.tensorrt.network.element_types import onnx_type
+from camshaft.tensorrt.network.files.opsets import upgraded
 from camshaft.tensorrt.network.names import rename_graph
-from camshaft.tensorrt.network.opsets import upgraded
 from camshaft.tensorrt.network.record import Parsed, Record
 from camshaft.tensorrt.network.tensor import ITensor
 from camshaft.tensorrt.weights import Weights
@@ -84,7 +84,7 @@ class Emission:
                 continue
             if record in self.failed:
                 raise Failed(self.failed[record])
-            missing = [t for t in record.cls._before(record, self.draft) if self.found(t) is None]
+            missing = [t for t in record.before(self.draft) if self.found(t) is None]
             if not missing:
                 self._layer(record)
             elif here in path:
@@ -115,11 +115,12 @@ class Emission:
                 f"tensor {tensor.name!r} was removed from the network, or is of another"
             )
         shape = [tensor._axes.get(i) if d < 0 else d for i, d in enumerate(tensor._shape)]
-        at_border = tensor._dtype or tensor._declared
-        made = self.net.input(tensor.name, shape, onnx_type(at_border))
+        at_border = onnx_type(tensor._dtype or tensor._declared)
+        within = tensor._native or onnx_type(tensor._declared)
+        made = self.net.input(tensor.name, shape, at_border)
         self._taken.add(made.name)
-        if at_border != tensor._declared:
-            made = self.net.cast(made, onnx_type(tensor._declared))
+        if at_border != within:
+            made = self.net.cast(made, within)
         self.values[tensor] = made
         self.named[made.name] = tensor
 

@@ -53,14 +53,14 @@ class Graph(Reporting):
     def _add(
         self,
         cls: type[L],
-        inputs: Sequence[ITensor | None],
+        inputs: Sequence[ITensor],
         outputs: int = 1,
         owner: Any = None,
         **params: Any,
     ) -> L:
         """A new layer.  TypeError if an input is no tensor, ModelError if it is of another network."""
         for i, given in enumerate(inputs):
-            if given is not None and tensor(given, f"input {i}")._graph is not self:
+            if tensor(given, f"input {i}")._graph is not self:
                 raise ModelError(f"tensor {given.name!r} is of another network")
         kind = cls._kind.name
         name = f"(Unnamed Layer* {len(self._records)}) [{kind.replace('_', ' ').title()}]"

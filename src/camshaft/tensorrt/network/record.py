@@ -66,6 +66,10 @@ class Record:
         self.params[name] = value
         self.graph._changed(self)
 
+    def before(self, draft: bool) -> list[ITensor]:
+        """Tensors that must be there before it is lowered."""
+        return self.needed() if self.parsed is not None else self.cls._before(self, draft)
+
     def needed(self) -> list[ITensor]:
         """Tensors that it reads, those that graphs of a parsed node capture included."""
         found = [t for t in self.inputs if t is not None]

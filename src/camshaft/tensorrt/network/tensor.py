@@ -43,6 +43,8 @@ class ITensor(Result):
     _name: str
     _dtype: DataType | None
     _declared: DataType
+    _native: int | None
+    """ONNX's type of an input within the network, where DataType lacks it."""
     _shape: tuple[int, ...]
     _range: tuple[float, float] | None
 
@@ -52,7 +54,7 @@ class ITensor(Result):
         made = cls.__new__(cls)
         made._graph, made._name, made._producer = graph, name, producer
         made._dtype, made._range = None, None
-        made._declared, made._shape = DataType(0), ()
+        made._declared, made._native, made._shape = DataType(0), None, ()
         made._formats, made._placed, made._broadcast = ALL_FORMATS, _DEVICE, False
         made._axes: dict[int, str] = {}  # type: ignore[misc]
         return made

@@ -164,10 +164,10 @@ def _only_drafts(call: Call) -> None:
 
 def _reads(record: Record) -> list[ITensor]:
     """What a layer depends on; an output of a loop on all that the loop reads."""
-    if record.cls is IRecurrenceLayer:
+    if record.parsed is not None or record.cls is IRecurrenceLayer:
         return record.needed()
     if record.cls is not ILoopOutputLayer:
-        return record.cls._before(record, True)
+        return record.before(True)
     loop: ILoop = record.owner
     return [t for r in record.graph._records if r.owner is loop for t in r.needed()]
 

@@ -76,6 +76,17 @@ def _fill_last(call: Call, x: Tensor, axes: dict[str, Any]) -> None:
         axes["pads"][rank + i] += (axes["strides"][i] - left) % axes["strides"][i]
 
 
+def _weights(call: Call, kernel: Sequence[int]) -> tuple[Tensor, Tensor | None]:
+    """Kernel, of this shape, and bias: inputs where they are set, else weights."""
+    x, given = call.input(0), call.given(1)
+    if given is None:
+        given = call.weights("kernel", kernel, x)
+    if given is None:
+        raise ModelError("kernel is empty; pass weights, or call set_input(1, tensor)")
+    bias = call.given(2)
+    return given, call.weights("bias", (call["num_output_maps"],), x) if bias is None else bias
+
+
 class IConvolutionLayer(ILayer):
     """A convolution."""
 
@@ -100,10 +111,7 @@ class IConvolutionLayer(ILayer):
     @classmethod
     def _lower(cls, call: Call) -> Sequence[Tensor]:
         x, maps, window = call.input(0), call["num_output_maps"], call["kernel_size_nd"]
-        kernel = call.weights("kernel", (maps, -1, *window), x)
-        kernel = call.input(1) if kernel is None else kernel
-        bias = call.weights("bias", (maps,), x)
-        bias = call.given(2) if bias is None else bias
+        kernel, bias = _weights(call, (maps, -1, *window))
         axes = _axes(call, window)
         if call["padding_mode"] in _ROUND_UP:
             _fill_last(call, x, axes)
@@ -135,10 +143,7 @@ class IDeconvolutionLayer(ILayer):
     def _lower(cls, call: Call) -> Sequence[Tensor]:
         x, groups, window = call.input(0), call["num_groups"], call["kernel_size_nd"]
         maps = call["num_output_maps"]
-        kernel = call.weights("kernel", (-1, maps // groups, *window), x)
-        kernel = call.input(1) if kernel is None else kernel
-        bias = call.weights("bias", (maps,), x)
-        bias = call.given(2) if bias is None else bias
+        kernel, bias = _weights(call, (-1, maps // groups, *window))
         axes = _axes(call, window)
         return [call.net.op("ConvTranspose", x, kernel, bias, name=call.name, group=groups, **axes)]
 

@@ -1,0 +1,1 @@
+"""Models of files as layers of networks."""
