@@ -474,3 +474,24 @@ def test_arrays_are_made_once_for_the_same_addresses_and_shapes(
     context.set_tensor_address("y", memory.allocate(12))
     assert context.execute_async_v3(0)
     assert len(made) == 2
+
+
+def test_tensors_come_in_the_networks_order_and_fixed_values_are_checked() -> None:
+    shop = Workshop()
+    z = shop.network.add_input("z", trt.float32, (12,))
+    to = shop.network.add_input("a", trt.int32, (2,))
+    shuffle = shop.network.add_shuffle(z)
+    shuffle.set_input(1, to)
+    profile = shop.builder.create_optimization_profile()
+    profile.set_shape_input("a", (3, 4), (3, 4), (3, 4))
+    shop.config.add_optimization_profile(profile)
+    engine = shop.output(shuffle, "y").engine()
+    assert [*engine] == ["z", "a", "y"]
+    context = engine.create_execution_context()
+    x, values, y = np.arange(12, dtype=F32), np.array([3, 4], np.int32), np.zeros((3, 4), F32)
+    addresses = [array.ctypes.data for array in (x, values, y)]
+    assert context.execute_v2(addresses)
+    np.testing.assert_array_equal(y.reshape(-1), x)
+    values[:] = 4, 3
+    assert not context.execute_v2(addresses)
+    assert "allows [3, 4] alone" in shop.log.errors[-1]

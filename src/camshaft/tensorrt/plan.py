@@ -51,7 +51,7 @@ class Plan:
 
     def attach(self, engine: Engine) -> None:
         """Let the engine's files say so."""
-        engine.attached[ATTACHED] = json.dumps(asdict(self), sort_keys=True).encode()
+        engine.attached[ATTACHED] = json.dumps(asdict(self)).encode()
 
 
 def plan_of(engine: Engine) -> Plan:
