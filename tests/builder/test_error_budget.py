@@ -60,7 +60,7 @@ def outputs(b: Builder, tuned: Tuned, x: dict[str, np.ndarray]) -> dict[str, np.
 def test_the_budget_is_kept_and_the_worst_layers_go_first(scale: float) -> None:
     b, graph = builder(), net(scale)
     tuned, x = with_f43(b, graph), feeds(graph)
-    assert len(f43_layers(tuned)) == 3
+    assert len(f43_layers(tuned)) >= 2  # with AVX-512 there are none of 16 filters
     exact = within_budget(b, tuned, x, 0.0)
     assert f43_layers(exact) == []
     want = outputs(b, exact, x)
@@ -70,7 +70,7 @@ def test_the_budget_is_kept_and_the_worst_layers_go_first(scale: float) -> None:
     tight = within_budget(b, tuned, x, full * 0.6)
     assert deviation(outputs(b, tight, x), want) <= full * 0.6
     kept, layers = f43_layers(tight), f43_layers(tuned)
-    assert len(kept) < 3 and (kept or scale == 1)
+    assert len(kept) < len(layers) and (kept or scale == 1 or len(layers) < 3)
 
     def alone(layer: int) -> float:
         choices = [c if i == layer else e for i, (c, e) in pairs]

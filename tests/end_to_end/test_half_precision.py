@@ -95,7 +95,7 @@ def test_beside_int8() -> None:
     )
     engine = BuildSession(two_convs(), config, batches).run()
     precisions = [s["precision"] for s in engine.inspect()["steps"] if s["op"] == "conv"]
-    assert precisions == ["u8", "f32, weights bf16"]
+    assert precisions in (["u8", "f32, weights bf16"], ["u8", "bf16"])  # with products of BF16
 
 
 class TestFp16Activations:

@@ -82,7 +82,7 @@ def test_files_that_hold_no_model(tmp_path: Path) -> None:
     says(path, "empty.onnx")
     says(b"", "no data")
     says(ModelProto(), "no graph")
-    says(3.5, "float", "path, bytes or a ModelProto")
+    says(3.5, "float", "path, bytes, a ModelProto")
     says("\0", "cannot read")
 
 

@@ -327,8 +327,8 @@ def test_arguments_are_checked() -> None:
             call()
     cube = given(1, 4, 8, 8, 8)
     unable: list[Call] = [
-        lambda: F.conv(b, cube, given(4, 4, 3, 3, 3)),
-        lambda: F.max_pool(b, cube, 2),
+        lambda: F.conv_transpose(b, cube, given(4, 4, 3, 3, 3)),
+        lambda: F.max_pool(b, cube, 2, ceil_mode=True),
         lambda: F.einsum(b, "ii->i", given(3, 3)),
         lambda: F.einsum(b, "ij,ij->ij", a, given(3, 1)),
         lambda: F.matmul_integer(b, given(3, dtype=i8), given(3, 3, dtype=i8)),

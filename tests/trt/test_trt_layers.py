@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from torch.nn import functional
 
 import camshaft.tensorrt as trt
 from trt_networks import Bench
+
+torch = pytest.importorskip("torch", reason="compared with torch (extra torch)")
+functional = torch.nn.functional
 
 Act, Two, One = trt.ActivationType, trt.ElementWiseOperation, trt.UnaryOperation
 

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from torch.nn import functional
 
 import camshaft.tensorrt as trt
 from trt_networks import Bench, Log, computed, network
+
+torch = pytest.importorskip("torch", reason="compared with torch (extra torch)")
+functional = torch.nn.functional
 
 
 def random(*shape: int) -> Any:

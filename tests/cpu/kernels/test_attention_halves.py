@@ -150,7 +150,7 @@ def test_halves_are_widened_exactly(
     """As they are read: the result is that of attention on the same numbers in f32."""
     shapes = [(3, queries, 19), (3, 50, 19), (3, 50, 21)]
     arrays = [values(s, n, d) for n, (s, d) in enumerate(zip(shapes, types, strict=True))]
-    tiled: dict[str, Any] = {"keys": 16, "packed": True}
+    tiled: dict[str, Any] = {"keys": 32, "packed": True}
     for changed in ({}, tiled):
         got = run(target, arrays, changed, 2, score=SCALED)
         wide = [a.astype(np.float32) for a in arrays]

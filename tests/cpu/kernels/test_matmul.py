@@ -116,7 +116,7 @@ def test_panels_that_workers_pack(
     operands = (operand_of(a), operand_of(halves))
     spec = KernelSpec("matmul", operands, (operand_of(want),), tuple(full.items()))
     packing = [p for p in params_of(TACTIC, spec, target, threads) if p.get("packs")]
-    assert packing
+    assert packing or b.shape[-1] <= target.lanes(f32)  # of one panel there is nothing to pack
     for params in packing:
         (got,) = run_kernel(TACTIC, spec, params, target, [a, halves], [], threads)
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)

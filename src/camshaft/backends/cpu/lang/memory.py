@@ -124,7 +124,7 @@ class Memory(Convert):
         """
         if not self.target.is_x86 or self.target.vector_bits < 512 or x.dtype.bits >= 32:
             return x
-        lanes = max(x.lanes, 128 // x.dtype.bits)  # registers hold 128 bits or more
+        lanes = max(x.lanes, 16 // x.dtype.bytes)  # registers hold 16 bytes or more
         if lanes > x.lanes:
             picks = [lane if lane < x.lanes else -1 for lane in range(lanes)]
             x, kept = self.shuffle(x, None, picks), x.lanes
