@@ -13,6 +13,7 @@ from onnx import ModelProto, NodeProto, TensorProto, TypeProto, ValueInfoProto, 
 
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx.dtypes import onnx_dtype, tensor_proto
+from camshaft.frontends.onnx.importer import MOST_ROUNDS
 from camshaft.frontends.onnx.scripts.scope import HostValue
 from camshaft.frontends.onnx.sizes.declared import declared_of
 from camshaft.frontends.onnx.sizes.input_values import InputValues
@@ -22,9 +23,6 @@ from camshaft.frontends.onnx.walk.here import Place
 from camshaft.frontends.onnx.walk.nodes import Nodes
 from camshaft.frontends.onnx.walk.state import State
 from camshaft.ir.types import TensorType
-
-MOST_ROUNDS = 8
-"""Most walks for one node; each uses what the one before learned of the open extents."""
 
 
 @dataclass(frozen=True)

@@ -131,9 +131,8 @@ def _held(graph: GraphModule, weights: Sequence[torch.Tensor | None]) -> dict[in
     holes = [n for n in graph.graph.nodes if n.op == "placeholder"]
     context = TracingContext.try_get()
     about = None if context is None else context.fw_metadata
-    tokens = (
-        0 if about is None else len(about.tokens)
-    )  # of operators with effects, before all others
+    # tokens of operators with effects come before all others
+    tokens = 0 if about is None else len(about.tokens)
     if len(holes) != tokens + len(weights):
         return {}
     changed = () if about is None else about.input_info
