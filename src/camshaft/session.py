@@ -147,6 +147,7 @@ class BuildSession:
             values=self.config.values,
             state=self.config.state,
             typed=self.config.strongly_typed,
+            refittable=self.config.refittable,
         )
 
     def _states(self, whole: Imported) -> tuple[StateSpec, ...]:

@@ -140,7 +140,7 @@ class Builder:
         """A graph's tasks, with the tuner set for its weights."""
         bufferized = bufferize(graph, self.backend.preferences, self.states)
         tasks = tasks_of(bufferized)
-        weights = {id(t.data): t.array.nbytes for task in tasks for t in task.constants}
+        weights = {id(t.stored): t.content.nbytes for task in tasks for t in task.constants}
         self._tuner.expect_weights(sum(weights.values()))
         return bufferized, tasks
 

@@ -45,7 +45,7 @@ class Task:
     @property
     def bytes(self) -> Extent:
         """Bytes read and written once each, the least any kernel must move."""
-        moved: Extent = sum(t.array.nbytes for t in self.constants)
+        moved: Extent = sum(t.content.nbytes for t in self.constants)
         for p in (*self.inputs, *self.outputs):
             if isinstance(p, View):
                 touched = (d for d, s in zip(p.shape, p.strides, strict=True) if s != 0)

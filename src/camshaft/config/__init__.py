@@ -37,6 +37,7 @@ _BESIDE_TYPES = (
 )  # fmt: skip
 _SWITCHES = (
     "strongly_typed",
+    "refittable",
     "noise_reduction",
     "bias_correction",
     "kernel_rounding",
@@ -72,6 +73,8 @@ class BuildConfig:
         as if it were not said; where nothing is timed, as "prefer").
     strongly_typed: whether the types of the model's own tensors are obeyed: half floats are rounded to and stored as
         such, Q/DQ nodes say what is INT8, and no option permits another type.
+    refittable: whether the engine's weights can be exchanged later (`Engine.refit`).  Numbers of the model's weights then decide
+        nothing: what would be left out for a 0, or merged because it is equal, stays.
     calibrator: how ranges are chosen from calibration data (see CALIBRATORS); "auto" is "minmax" for
         what products of rows read and "percentile" for the rest.  "entropy2" is TensorRT's default,
         ADR 4 says why it is not camshaft's.
@@ -122,6 +125,7 @@ class BuildConfig:
     layer_output_type: Mapping[str, str] = field(default_factory=dict)
     precision_constraints: str = "obey"
     strongly_typed: bool = False
+    refittable: bool = False
     calibrator: str = "auto"
     percentile: float = 99.999
     calibration_cache: Path | None = None
@@ -258,6 +262,8 @@ class BuildConfig:
             shown["weights"] = f"{self.weight_only} in blocks of {self.weight_block}{points}"
         if self.strongly_typed:
             shown["strongly_typed"] = True
+        if self.refittable:
+            shown["refittable"] = True
         if self.skip_padding is not None:
             shown["skip_padding"] = self.skip_padding
         if self.shapes:

@@ -18,6 +18,7 @@ import numpy as np
 
 from camshaft.errors import CamshaftError, ModelError
 from camshaft.ir.attrs import is_open
+from camshaft.ir.constants import Constants
 from camshaft.ir.extents import known
 from camshaft.ir.extents.constraints import Constraints, require_possible
 from camshaft.ir.extents.extent import Extent
@@ -25,45 +26,9 @@ from camshaft.ir.extents.kept import Kept
 from camshaft.ir.extents.shape_values import EXTENTS, extents_attrs
 from camshaft.ir.names import Names
 from camshaft.ir.op import Attr, Attrs, OpDef
-from camshaft.ir.types import Shape, TensorType, i64, type_of
-
-
-@dataclass(frozen=True, eq=False)
-class Tensor:
-    """A value of the graph.  `data` holds the array of a constant (read-only), else None.
-
-    Of inputs that say sizes: values: the elements as extents in row-major order, kept: the rows that a mask keeps.
-    """
-
-    name: str
-    type: TensorType
-    data: np.ndarray | None = field(default=None, repr=False)
-    values: tuple[Extent, ...] = ()
-    kept: Kept | None = None
-
-    @property
-    def is_const(self) -> bool:
-        """Whether it is a constant, whose array is known."""
-        return self.data is not None
-
-    @property
-    def array(self) -> np.ndarray:
-        """The constant's array; ModelError for a tensor that is not constant."""
-        if self.data is None:
-            raise ModelError(f"tensor {self.name!r} is not a constant")
-        return self.data
-
-    @property
-    def shape(self) -> Shape:
-        """The logical shape."""
-        return self.type.shape
-
-
-@dataclass(frozen=True, eq=False)
-class FixedInput(Tensor):
-    """A constant that the model declares as an input.  position: among all inputs that it declares."""
-
-    position: int = 0
+from camshaft.ir.tensor import FixedInput as FixedInput
+from camshaft.ir.tensor import Tensor as Tensor
+from camshaft.ir.types import TensorType, i64
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +105,7 @@ class Graph:
         return found
 
 
-class GraphBuilder:
+class GraphBuilder(Constants):
     """Builds one graph.  Not thread-safe; used once."""
 
     def __init__(
@@ -216,16 +181,8 @@ class GraphBuilder:
     def fixed_input(self, name: str, array: np.ndarray) -> Tensor:
         """Declare an input of the model whose values are known: a constant."""
         tensor, at = self.constant(array, name), len(self._inputs) + len(self.fixed)
-        self.fixed.append(FixedInput(tensor.name, tensor.type, tensor.data, position=at))
+        self.fixed.append(FixedInput(tensor.name, tensor.type, tensor.stored, position=at))
         return tensor
-
-    def constant(self, array: np.ndarray | np.generic, name: str = "const") -> Tensor:
-        """A constant tensor; the array is made read-only (copied if it was writable)."""
-        array = np.asarray(array)
-        if array.flags.writeable or not array.flags.c_contiguous:
-            array = np.array(array, order="C")
-            array.flags.writeable = False
-        return self._register(Tensor(self.fresh(name), type_of(array), array))
 
     def add(
         self,
@@ -265,11 +222,7 @@ class GraphBuilder:
             )
         constant = all(t is not None and t.is_const for t in inputs) and not is_open(filled)
         if op.folds and inputs and constant:
-            made = op.reference([t.array for t in inputs if t is not None], filled)
-            arrays = [np.asarray(a) for a in made]
-            for a in arrays:  # nobody else holds them, so they need no copy to become constants
-                a.flags.writeable = False
-            return tuple(self.constant(a, n) for a, n in zip(arrays, outputs, strict=True))
+            return self._folded(op, [t for t in inputs if t is not None], filled, outputs)
         values = self._symbolic(op, inputs, filled)
         if values is not None and all(known.is_whole(v) for v in values):
             return tuple(
@@ -321,8 +274,10 @@ class GraphBuilder:
 
     def known(self, tensor: Tensor) -> np.ndarray | None:
         """The tensor's elements as objects (see `ir.extents.known`), None if they are not known."""
-        if tensor.data is not None:
-            return known.as_known(tensor.data)
+        if tensor.changes:
+            return None
+        if tensor.stored is not None:
+            return known.as_known(tensor.stored)
         return self._known.get(tensor.name)
 
     def _extents(
@@ -349,7 +304,7 @@ class GraphBuilder:
         if inputs and not any(t is not None and t.name in self._known for t in inputs):
             return None
         values = [  # what only moves elements takes constants as they are
-            None if t is None else t.data if op.moves and t.is_const else self.known(t)
+            None if t is None else t.content if op.moves and t.is_const else self.known(t)
             for t in inputs
         ]
         return op.results_as_extents(values, attrs)
@@ -380,7 +335,9 @@ class GraphBuilder:
         if known is tensor:
             return tensor
         if known is not None:
-            tensor = Tensor(self.fresh(tensor.name), tensor.type, tensor.data)
+            tensor = Tensor(
+                self.fresh(tensor.name), tensor.type, tensor.stored, recipe=tensor.recipe
+            )
         return self._register(tensor)
 
     def keep(self, node: Node) -> bool:

@@ -47,7 +47,7 @@ def interpret(
     last_use = {t.name: i for i, n in enumerate(graph.nodes) for t in n.args}
     keep = {t.name for t in graph.outputs}
     for i, node in enumerate(graph.nodes):
-        args = [t.data if t.data is not None else values[t.name] for t in node.args]
+        args = [t.stored if t.stored is not None else values[t.name] for t in node.args]
         attrs = {k: attr_at(v, size) for k, v in node.attrs.items()}
         results = node.op.reference(args, attrs)
         for t, array in zip(node.outputs, results, strict=True):
@@ -64,7 +64,7 @@ def interpret(
             if last_use[t.name] == i and t.name not in keep:
                 values.pop(t.name, None)
     return {
-        name: t.data if t.data is not None else values[t.name]
+        name: t.stored if t.stored is not None else values[t.name]
         for name, t in zip(graph.output_names, graph.outputs, strict=True)
     }
 

@@ -66,6 +66,11 @@ def executor(data: bytes) -> Executor:
     return run
 
 
+def folded(*arrays: np.ndarray, op: str, **attrs: Attr) -> tuple[np.ndarray, ...]:
+    """What an op, by its name, gives for constants: the function of recipes that fold (`ir.constants`)."""
+    return tuple(OPS_BY_NAME[op].reference(arrays, attrs))
+
+
 def _number(i: int) -> Symbol:
     """What stands in a payload for the i-th open extent."""
     return Symbol(f"d{i}", low=0, typical=0)

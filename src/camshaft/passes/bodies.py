@@ -166,9 +166,9 @@ def broadcasts_to(operand: Tensor, shape: Shape) -> bool:
 
 def scalar_const(tensor: Tensor | None) -> Expr | None:
     """The literal for a constant of one element (or of equal elements), else None."""
-    if tensor is None or tensor.data is None or tensor.type.dtype.kind == "s":
+    if tensor is None or tensor.stored is None or tensor.changes or tensor.type.dtype.kind == "s":
         return None
-    data = tensor.data
+    data = tensor.stored
     if data.size == 0:
         return None
     first = data.reshape(-1)[0]

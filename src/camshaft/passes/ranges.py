@@ -31,8 +31,8 @@ def value_bounds(tensor: Tensor, r: Rewriter, depth: int = 0) -> ValueRange:
 
 def _found_bounds(tensor: Tensor, r: Rewriter, depth: int) -> ValueRange:
     widest = range_of_type(tensor.type.dtype)
-    if tensor.data is not None:
-        return _constant_bounds(tensor.data, widest)
+    if tensor.is_const:
+        return widest if tensor.changes else _constant_bounds(tensor.content, widest)
     node = r.producer(tensor)
     if node is None or depth >= MAX_DEPTH:
         return widest
@@ -73,7 +73,7 @@ def _result_range(node: Node, r: Rewriter, depth: int) -> ValueRange | None:
     args = node.args
     known = Operands(
         tuple(t.type for t in args),
-        tuple(t.data for t in args),
+        tuple(None if t.changes else t.stored for t in args),
         lambda i: value_bounds(args[i], r, depth + 1),
     )
     return node.op.value_range(known, node.attrs)

@@ -101,7 +101,7 @@ class Contest:
     def need(self) -> int:
         """Bytes that checks of its candidates take at most, about: operands, the reference's result and its
         bounds in float64, accepted results; constants as candidates pack and expand them."""
-        constants = sum(t.array.nbytes for t in self.task.constants)
+        constants = sum(t.content.nbytes for t in self.task.constants)
         return 8 * self.nbytes + 5 * constants + LEAST_ROOM
 
 
@@ -200,7 +200,7 @@ class Contests:
         with naming(contest.task), self.room.take(contest.need):
             task = contest.task
             expected_us = 2 * typical(task.macs) / FLOPS_PER_US / self.threads
-            constants = [t.array for t in task.constants]
+            constants = [t.content for t in task.constants]
             where = (self.backend.fingerprint, self.spread, expected_us, contest.sizes)
             trial = Trial(contest.spec, constants, self.threads, *where)
             forms: dict[int, PackedForm] = {}

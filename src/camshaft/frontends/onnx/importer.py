@@ -109,6 +109,7 @@ def import_model(
     values: Mapping[str, SaidValue] | None = None,
     state: Mapping[str, str] | None = None,
     typed: bool = False,
+    refittable: bool = False,
 ) -> Imported:
     """As `import_onnx`, also of models that decide while they run: by branches and loops, by shapes that
     hang on data, by sequences.
@@ -116,6 +117,7 @@ def import_model(
     state: input name -> output name, what the next call finds there (`ir.paired_names`); where it grows, it does so
     within the range that is said of the input.
     typed: whether tensors of half floats have the values of their types, instead of more exact ones.
+    refittable: whether the graphs' constants say how they come of the model's weights (`ir.recipe`).
     """
     proto = load_model(model)
     extents = OpenExtents(
@@ -129,7 +131,7 @@ def import_model(
     )
     given = InputValues(values or {})
     for _ in range(MOST_ROUNDS):
-        now = State(proto, extents, given, typed=typed)
+        now = State(proto, extents, given, typed=typed, refittable=refittable)
         try:
             imported = _imported(now, state or {})
         except ModelError as error:

@@ -15,9 +15,10 @@ from camshaft.ir import expr as E
 from camshaft.ir.expr import Expr
 from camshaft.ir.extents.extent import largest
 from camshaft.ir.graph import GraphBuilder, Tensor
+from camshaft.ir.types import dtype_named
 from camshaft.ops.common import normal_axis
 from camshaft.ops.elementwise import POINTWISE, retyped
-from camshaft.ops.functional.core import constant, emit, require_same
+from camshaft.ops.functional.core import emit, require_same
 from camshaft.ops.functional.elementwise.arithmetic import pointwise, reciprocal_of
 from camshaft.ops.functional.movement.shape import column, reshape
 from camshaft.ops.pooling import POOL
@@ -53,27 +54,45 @@ def batch_norm(
     for t in statistics:
         _check_channels(builder, x, t)
     if all(t.is_const for t in statistics):
-        w, b, m, v = (t.array.astype(np.float64) for t in statistics)
-        scale = w / np.sqrt(v + eps)
-        behind = [1] * (x.type.rank - 2)
-
-        def columns_of(**values: np.ndarray) -> list[Tensor]:
-            return [
-                constant(builder, a.astype(x.type.dtype.numpy).reshape(-1, *behind), what)
-                for what, a in values.items()
-            ]
-
-        if np.abs(m * scale).max(initial=0.0) <= LARGE_SHIFT:
-            folded = columns_of(scale=scale, shift=b - m * scale)
-            return pointwise(builder, AFFINE, x, *folded, output=output)
-        centred = E.mul(E.sub(X, E.inp(1)), E.inp(2))
-        parts = columns_of(mean=m, scale=scale, bias=b)
-        return pointwise(builder, E.add(centred, E.inp(3)), x, *parts, output=output)
+        w, _, m, v = (t.content.astype(np.float64) for t in statistics)
+        near = np.abs(m * (w / np.sqrt(v + eps))).max(initial=0.0) <= LARGE_SHIFT
+        names = ("scale", "shift") if near else ("mean", "scale", "bias")
+        parts = builder.all_derived(
+            _folded if near else _apart,
+            statistics,
+            [builder.local(name) for name in names],
+            eps=eps,
+            dtype=x.type.dtype.name,
+            behind=x.type.rank - 2,
+        )
+        centred = E.add(E.mul(E.sub(X, E.inp(1)), E.inp(2)), E.inp(3))
+        return pointwise(builder, AFFINE if near else centred, x, *parts, output=output)
     columns = [column(builder, t, x.type.rank) for t in statistics]
     deviation = E.unary("sqrt", E.add(E.inp(4), E.const(eps)))
     normal = E.div(E.sub(X, E.inp(3)), deviation)
     expr = E.add(E.mul(normal, E.inp(1)), E.inp(2))
     return pointwise(builder, expr, x, *columns, output=output)
+
+
+def _folded(
+    w: np.ndarray, b: np.ndarray, m: np.ndarray, v: np.ndarray, eps: float, dtype: str, behind: int
+) -> list[np.ndarray]:
+    """Scale and shift of a batch normalization [C, 1, ...]."""
+    w, b, m, v = (a.astype(np.float64) for a in (w, b, m, v))
+    scale = w / np.sqrt(v + eps)
+    return [_column(a, dtype, behind) for a in (scale, b - m * scale)]
+
+
+def _apart(
+    w: np.ndarray, b: np.ndarray, m: np.ndarray, v: np.ndarray, eps: float, dtype: str, behind: int
+) -> list[np.ndarray]:
+    """Its mean, scale and summand, each [C, 1, ...]."""
+    w, b, m, v = (a.astype(np.float64) for a in (w, b, m, v))
+    return [_column(a, dtype, behind) for a in (m, w / np.sqrt(v + eps), b)]
+
+
+def _column(values: np.ndarray, dtype: str, behind: int) -> np.ndarray:
+    return values.astype(dtype_named(dtype).numpy).reshape(-1, *[1] * behind)
 
 
 def _mean_of(x: Tensor, axes: Sequence[int]) -> Expr:

@@ -13,6 +13,7 @@ from camshaft.ir.op import Attr
 from camshaft.ir.types import Shape, TensorType, f32
 from camshaft.ops import BROADCAST, CONCAT, INTERLEAVE, PAD, POINTWISE, RESHAPE, SLICE, TRANSPOSE
 from camshaft.passes.bodies import has_body, output_shape
+from camshaft.passes.constants import in_shape
 from camshaft.passes.layout.shapes import is_reshape, reshaped_perm
 from camshaft.passes.rewrite import Rewrite, Rewriter
 
@@ -216,9 +217,19 @@ class ShrinkConstantOperand(Rewrite):
 
     @staticmethod
     def _small(tensor: Tensor, r: Rewriter) -> Tensor:
-        if tensor.data is None or tensor.data.dtype == object or tensor.data.size == 0:
+        if tensor.stored is None:
             return tensor
-        small = shrunk(tensor.data)
+        if tensor.changes:  # neighbours that are equal may differ later
+            lead = next(
+                (i for i, d in enumerate(tensor.stored.shape) if d != 1), tensor.type.rank - 1
+            )
+            kept = tensor.stored.shape[max(lead, 0) :]
+            if kept == tensor.stored.shape:
+                return tensor
+            return r.builder.derived(in_shape, [tensor], tensor.name, shape=kept)
+        if tensor.stored.dtype == object or tensor.stored.size == 0:
+            return tensor
+        small = shrunk(tensor.stored)
         if small.shape == tensor.shape:
             return tensor
         return r.builder.constant(np.ascontiguousarray(small), tensor.name)

@@ -29,8 +29,8 @@ def transposed(matrix: np.ndarray) -> np.ndarray:
 
 
 def filters_of(matrix: np.ndarray) -> np.ndarray:
-    """A matrix [K, N] as a convolution's weights [N, 1, 1, K], read-only."""
-    filters = transposed(matrix)[:, None, None, :]
+    """A matrix [..., K, N], of which there is one, as a convolution's weights [N, 1, 1, K], read-only."""
+    filters = transposed(matrix.reshape(matrix.shape[-2:]))[:, None, None, :]
     filters.flags.writeable = False
     return filters
 
@@ -90,7 +90,7 @@ class MatmulToConv(Rewrite):
 
     def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
         x, weights = node.args[:2]
-        if weights.data is None or prod(weights.shape[:-2]) != 1 or node.attrs["b_zero_point"]:
+        if not weights.is_const or prod(weights.shape[:-2]) != 1 or node.attrs["b_zero_point"]:
             return None
         shape = node.output.shape
         if node.output.type.size == 0 or len(shape) != max(x.type.rank, 2):
@@ -98,9 +98,7 @@ class MatmulToConv(Rewrite):
         operands = node.args[2:]
         if any(row_shape(t, shape) is None for t in operands):
             return None
-        filters = r.builder.constant(
-            filters_of(weights.data.reshape(weights.data.shape[-2:])), weights.name
-        )
+        filters = r.builder.derived(filters_of, [weights], weights.name)
         zero, epilogue = int_attr(node, "a_zero_point"), expr_attr(node, "epilogue")
         return [conv_of_rows(r, node, x, filters, operands, zero, epilogue)]
 
@@ -128,7 +126,7 @@ class TransposeIntoWeights(Rewrite):
         flat = r.producer(node.args[0], RESHAPE)
         turned = r.producer(flat.args[0], TRANSPOSE) if flat else None
         weights = node.args[1]
-        if flat is None or turned is None or weights.data is None or weights.type.rank != 2:
+        if flat is None or turned is None or not weights.is_const or weights.type.rank != 2:
             return None
         source = turned.args[0]
         perm = ints_attr(turned, "perm")
@@ -139,12 +137,14 @@ class TransposeIntoWeights(Rewrite):
         # Row k of the weights belongs to the k-th element of the turned image; bring them into
         # the order in which the image lies.
         order = [perm[lead:].index(a) for a in range(lead, len(perm))]
-        rows = weights.data.reshape(*fixed(shape[lead:], "extents that are flattened"), -1)
-        rows = rows.transpose(*order, len(order)).reshape(weights.data.shape)
+        image = fixed(shape[lead:], "extents that are flattened")
+        rows = r.builder.derived(
+            _as_it_lies, [weights], weights.name, image=image, order=tuple(order)
+        )
         attrs: dict[str, Attr] = {"shape": flat.output.shape}
         label = f"{flat.output.name}:as-it-lies"
         x = r.emit(RESHAPE, [source], attrs, like=flat, output=label)
-        inputs = [x, r.builder.constant(rows, weights.name), *node.args[2:]]
+        inputs = [x, rows, *node.args[2:]]
         return [r.emit(MATMUL, inputs, node.attrs, like=node)]
 
     def example(self) -> Graph:
@@ -154,6 +154,11 @@ class TransposeIntoWeights(Rewrite):
         y = b.emit(RESHAPE, [y], {"shape": (2, 60)}, name="flatten")
         w = b.constant(np.random.default_rng(0).standard_normal((60, 4), np.float32), "w")
         return b.graph({"y": b.emit(MATMUL, [y, w], name="linear")})
+
+
+def _as_it_lies(rows: np.ndarray, image: Sequence[int], order: Sequence[int]) -> np.ndarray:
+    """Rows of weights for the elements of an image, brought into another order of its axes."""
+    return rows.reshape(*image, -1).transpose(*order, len(order)).reshape(rows.shape)
 
 
 def _leading(shape: Shape, inner: Extent) -> int | None:

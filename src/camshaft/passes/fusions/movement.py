@@ -17,6 +17,7 @@ from camshaft.ops import CONCAT, CONV, INTERLEAVE, POINTWISE, RESHAPE, SLICE, TR
 from camshaft.passes.bodies import anchored, varying_axis
 from camshaft.passes.canonical.shapes import axis_of, reshaped
 from camshaft.passes.canonical.slices import slice_attrs
+from camshaft.passes.constants import in_shape
 from camshaft.passes.fusions.pointwise import only_here
 from camshaft.passes.rewrite import Rewrite, Rewriter
 
@@ -201,9 +202,11 @@ class TransposeInputFirst(Rewrite):
             return r.emit(TRANSPOSE, [tensor], {"perm": perm}, like=node, output=label)
         axis = varying_axis(tensor, rank)
         if axis is None or axis < 0:
-            return tensor if tensor.type.rank <= 1 else r.builder.constant(tensor.array.reshape(1))
+            if tensor.type.rank <= 1:
+                return tensor
+            return r.builder.derived(in_shape, [tensor], "const", shape=(1,))
         shape = (-1, *(1,) * (rank - 1 - perm.index(axis)))
-        return r.builder.constant(tensor.array.reshape(shape), tensor.name)
+        return r.builder.derived(in_shape, [tensor], tensor.name, shape=shape)
 
     def example(self) -> Graph:
         b = GraphBuilder("normalise")

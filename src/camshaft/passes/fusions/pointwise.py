@@ -247,12 +247,12 @@ class MultiplyNotDivide(Rewrite):
 
 def per_channel(tensor: Tensor, shape: Shape, axis: int) -> np.ndarray | None:
     """A float constant that varies along `axis` of `shape` only: [extent] or [1], in float64."""
-    if tensor.data is None or not tensor.type.dtype.is_float or not broadcasts_to(tensor, shape):
+    if not tensor.is_const or not tensor.type.dtype.is_float or not broadcasts_to(tensor, shape):
         return None
     padded: Shape = (1,) * (len(shape) - len(tensor.shape)) + tensor.shape
     if any(d != 1 for i, d in enumerate(padded) if i != axis):
         return None
-    return np.asarray(tensor.data, np.float64).reshape(-1)
+    return np.asarray(tensor.content, np.float64).reshape(-1)
 
 
 POINTWISE_FUSIONS: tuple[Rewrite, ...] = (

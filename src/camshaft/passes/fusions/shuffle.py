@@ -16,6 +16,7 @@ from camshaft.ir.op import Attr
 from camshaft.ir.types import TensorType, f32
 from camshaft.ops import CONV, RESHAPE, TRANSPOSE
 from camshaft.passes.bodies import Body, body_of, emit_body
+from camshaft.passes.constants import ordered
 from camshaft.passes.fusions.pointwise import only_here
 from camshaft.passes.rewrite import Rewrite, Rewriter
 
@@ -51,11 +52,11 @@ def shuffle_behind(last: Node | None, r: Rewriter) -> Shuffle | None:
     return Shuffle(source, order, (first, turn, last))
 
 
-def _dense(conv: Node | None) -> np.ndarray | None:
+def _dense(conv: Node | None) -> Tensor | None:
     """Constant weights of a channels-last convolution in one group."""
     if conv is None or conv.attrs["groups"] != 1 or conv.attrs["layout"] != "NHWC":
         return None
-    return conv.args[1].data
+    return conv.args[1] if conv.args[1].is_const else None
 
 
 class ShuffleIntoNextConv(Rewrite):
@@ -69,9 +70,8 @@ class ShuffleIntoNextConv(Rewrite):
         found = shuffle_behind(r.producer(node.args[0]), r)
         if weights is None or found is None:
             return None
-        filters = np.empty_like(weights)
-        filters[..., found.order] = weights
-        w = r.builder.constant(filters, node.args[1].name)
+        back = tuple(np.argsort(found.order).tolist())
+        w = r.builder.derived(ordered, [weights], weights.name, axis=-1, order=back)
         inputs = [found.source, w, *node.args[2:]]
         return [r.emit(CONV, inputs, node.attrs, like=[*found.nodes, node])]
 
@@ -98,16 +98,16 @@ class ShuffleIntoConv(Rewrite):
         if conv is None or weights is None or not all(only_here(n, t, r) for n, t in chain):
             return None
         body = body_of(conv)
-        channels = len(found.order)
+        channels, order = len(found.order), tuple(found.order.tolist())
         operands: list[Tensor | None] = [None]
         for t in body.operands[1:]:
             if t is None or t.shape[-1:] in ((), (1,)):
                 operands.append(t)
-            elif t.data is not None and t.shape[-1] == channels == t.type.size:
-                operands.append(r.builder.constant(t.data[..., found.order], t.name))
+            elif t.is_const and t.shape[-1] == channels == t.type.size:
+                operands.append(r.builder.derived(ordered, [t], t.name, axis=-1, order=order))
             else:
                 return None
-        w = r.builder.constant(weights[found.order], conv.args[1].name)
+        w = r.builder.derived(ordered, [weights], weights.name, axis=0, order=order)
         moved = Node(CONV, (conv.args[0], w), conv.outputs, conv.attrs, conv.name, conv.origin)
         return [emit_body(r, moved, Body(body.expr, tuple(operands)), [conv, *found.nodes])]
 

@@ -42,7 +42,7 @@ def _key(node: Node) -> Key | None:
     if node.op is not CONV or node.attrs["layout"] != "NHWC" or node.attrs["groups"] != 1:
         return None
     weights, operands = node.args[1], node.args[2:]
-    if weights.data is None or not all(_per_output(t, node) for t in operands):
+    if not weights.is_const or not all(_per_output(t, node) for t in operands):
         return None
     attrs = tuple((k, node.attrs[k]) for k in sorted(node.attrs))
     types = tuple(t.type.dtype for t in node.args[1:])
@@ -51,14 +51,16 @@ def _key(node: Node) -> Key | None:
 
 def _per_output(operand: Tensor, node: Node) -> bool:
     """Whether an epilogue operand is a constant that varies along output channels at most."""
-    if operand.data is None:
+    if not operand.is_const:
         return False
-    return shrunk(operand.data).shape in ((), (1,), (_channels(node),))
+    if operand.changes:  # neighbours that are equal may differ later
+        return operand.type.size in (1, _channels(node))
+    return shrunk(operand.content).shape in ((), (1,), (_channels(node),))
 
 
 def _channels(node: Node) -> int:
     """Output channels of a convolution with constant weights."""
-    return int(node.args[1].array.shape[0])
+    return int(node.args[1].content.shape[0])
 
 
 def _chunks(members: Sequence[Node]) -> list[list[Node]]:
@@ -83,15 +85,29 @@ def _rebuilt(graph: Graph, leader: dict[int, list[Node]]) -> Graph:
     return rebuild.finish()
 
 
+def _joined(*weights: np.ndarray) -> np.ndarray:
+    """The filters of all members."""
+    return np.concatenate(weights)
+
+
+def _joined_vectors(*operands: np.ndarray, channels: Sequence[int]) -> np.ndarray:
+    """An operand of all members, one value for each output channel."""
+    flat = (
+        a.reshape(-1) if a.size in (1, n) else shrunk(a)
+        for a, n in zip(operands, channels, strict=True)
+    )
+    return np.concatenate([np.broadcast_to(a, n) for a, n in zip(flat, channels, strict=True)])
+
+
 def _merge(rebuild: Rebuild, members: Sequence[Node]) -> None:
     """Emit one convolution for all members and a slice of its output for each."""
     builder, x = rebuild.builder, rebuild.get(members[0].args[0])
     first = members[0]
-    weights = np.concatenate([n.args[1].array for n in members])
-    inputs = [x, builder.constant(weights, "weights")]
+    inputs = [x, builder.derived(_joined, [n.args[1] for n in members], "weights")]
+    channels = tuple(_channels(n) for n in members)
     for i in range(2, len(first.args)):
-        vectors = [np.broadcast_to(shrunk(n.args[i].array), _channels(n)) for n in members]
-        inputs.append(builder.constant(np.concatenate(vectors), "operand"))
+        vectors = [n.args[i] for n in members]
+        inputs.append(builder.derived(_joined_vectors, vectors, "operand", channels=channels))
     name = " || ".join(n.name for n in members)
     label = f"{first.output.name}:siblings"
     y = builder.emit(CONV, inputs, first.attrs, like=members, name=name, output=label)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import ChainMap
 from collections.abc import Collection, Sequence
 
-from onnx import GraphProto, ModelProto
+from onnx import GraphProto, ModelProto, TensorProto
 
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx.dtypes import array_of, dense_of, is_held
@@ -28,10 +28,17 @@ class State:
     """
 
     def __init__(
-        self, proto: ModelProto, extents: OpenExtents, given: InputValues, *, typed: bool = False
+        self,
+        proto: ModelProto,
+        extents: OpenExtents,
+        given: InputValues,
+        *,
+        typed: bool = False,
+        refittable: bool = False,
     ) -> None:
-        """given: what is known of the values of inputs."""
+        """given: what is known of the values of inputs.  refittable: whether weights may be exchanged later."""
         self.proto, self.extents, self.given, self.typed = proto, extents, given, typed
+        self.refittable = refittable
         self.opsets = opsets_of(proto)
         self.reserved = frozenset(names_of(proto.graph))
         self.builder = GraphBuilder(
@@ -71,7 +78,7 @@ class State:
         for tensor in graph.initializer:
             if tensor.name not in wanted:
                 continue
-            self.define(tensor.name, self.builder.constant(array_of(tensor), tensor.name))
+            self.define(tensor.name, self._constant(graph, tensor))
             if is_held(tensor.data_type):
                 self.narrow[tensor.name] = tensor.data_type
         for sparse in graph.sparse_initializer:
@@ -79,6 +86,14 @@ class State:
             if name not in wanted:
                 continue
             self.define(name, self.builder.constant(dense_of(sparse), name))
+
+    def _constant(self, graph: GraphProto, tensor: TensorProto) -> Tensor:
+        """The constant of an initializer: a weight that may be exchanged later, if it is one of the model's own."""
+        array = array_of(tensor)
+        own = self.refittable and graph is self.proto.graph and tensor.data_type in _WEIGHTS
+        if own and array.ndim and array.size:
+            return self.builder.source(array, tensor.name, tensor.name)
+        return self.builder.constant(array, tensor.name)
 
     def value(self, name: str) -> Value | None:
         """As `known`; None for no name."""
@@ -100,6 +115,13 @@ class State:
         if name in self.values.maps[0]:
             raise ModelError(f"two tensors of the model are called {name!r}")
         self.values[name] = tensor
+
+
+_WEIGHTS = (
+    TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16,
+    TensorProto.INT8, TensorProto.UINT8,
+)  # fmt: skip
+"""Element types of weights; other whole numbers are sizes and places."""
 
 
 def names_of(graph: GraphProto) -> set[str]:
