@@ -44,6 +44,10 @@ class EngineFileError(CamshaftError):
     """An engine file is empty, truncated, tampered with, or made for something else."""
 
 
+class RefitError(CamshaftError, ValueError):
+    """A weight cannot be exchanged in an engine.  Names the weight."""
+
+
 class BindingError(CamshaftError, ValueError):
     """An array given to an engine has the wrong name, dtype, shape, layout or content."""
 

@@ -188,6 +188,11 @@ class Candidate(Protocol):
     """One kernel that a tactic offers for a spec on a target: everything derived from them once."""
 
     @property
+    def spec(self) -> KernelSpec:
+        """What it was planned for."""
+        ...
+
+    @property
     def params(self) -> Params:
         """What distinguishes it from the tactic's other candidates for the spec: recorded in the
         timing cache and the engine, so plain values only."""

@@ -7,7 +7,7 @@ names and bytes.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -15,6 +15,8 @@ import numpy as np
 from camshaft.backends.base import Backend, Candidate, Expansion, Kernel
 from camshaft.builder.barriers import elide_barriers
 from camshaft.builder.memory import ArenaPlan, Lifetime, plan_arena
+from camshaft.builder.refit.packing import PACKED, packing_params
+from camshaft.builder.refit.plan import Planner, RefitPlan
 from camshaft.builder.tasks import Task
 from camshaft.errors import BuildError
 from camshaft.ir.extents.bounds import bounds
@@ -22,6 +24,7 @@ from camshaft.ir.extents.extent import Extent, extent_of, symbols_of
 from camshaft.ir.extents.sizes import Constraint, typical
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.graph import Graph, Tensor
+from camshaft.ir.recipe import Known, Recipe
 from camshaft.ir.types import dtype_of, u8
 from camshaft.ops.execute import open_extents, payload
 from camshaft.program.program import (
@@ -87,11 +90,12 @@ class Choice:
 
 @dataclass
 class Parts:
-    """What an engine is made of."""
+    """What an engine is made of.  plan: how constants come of weights that may change, if any do."""
 
     manifest: Manifest
     constants: dict[str, np.ndarray] = field(default_factory=dict)
     code: dict[str, bytes] = field(default_factory=dict)
+    plan: RefitPlan | None = None
 
 
 class Assembler:
@@ -122,6 +126,8 @@ class Assembler:
         self.code: dict[str, bytes] = {}
         self.expanded: dict[str, Expanded] = {}
         self.kernels: dict[KernelCode, int] = {}
+        self.recipes: dict[Hashable, str] = {}
+        self.planner = Planner()
 
     def run(self, reasons: Mapping[str, str], apart: Mapping[str, int]) -> Parts:
         """The finished parts.  reasons: source layer -> extra words on its precision.  apart: source layer -> input
@@ -156,7 +162,8 @@ class Assembler:
             _note(task, choice, reasons, apart)
             for task, choice in zip(self.tasks, self.choices, strict=True)
         )
-        return Parts(Manifest(self.fingerprint, program, notes), self.constants, self.code)
+        plan = self.planner.finish() if self.recipes else None
+        return Parts(Manifest(self.fingerprint, program, notes), self.constants, self.code, plan)
 
     def _bindings(self) -> tuple[tuple[Binding, ...], tuple[Binding, ...]]:
         """The inputs and outputs of calls, which states are none of."""
@@ -214,9 +221,38 @@ class Assembler:
             self.constants[name] = aligned(array)  # as engines want it: no second copy of all
         return View.dense(Buffer(name, dtype_of(array), array.size, "constant"), array.shape)
 
+    def _of_weights(self, array: np.ndarray, known: Known) -> View:
+        """As `_constant`, of one that comes of weights that may change: equal ones may differ later."""
+        key = (
+            (known.function, known.params, known.inputs, known.result)
+            if isinstance(known, Recipe)
+            else known
+        )
+        array = np.asarray(array, order="C")
+        name = self.recipes.get(key)
+        if name is None:
+            name = self.recipes[key] = f"{constant_name(array)}w{len(self.recipes)}"
+            self.constants[name] = aligned(array.copy())  # which is written to
+            self.planner.add(name, known, array)
+        return View.dense(Buffer(name, dtype_of(array), array.size, "constant"), array.shape)
+
+    def _stored_constant(self, tensor: Tensor) -> View:
+        if tensor.recipe is not None:
+            return self._of_weights(tensor.content, tensor.recipe)
+        return self._constant(tensor.content)
+
     def _packed(self, task: Task, choice: Choice) -> list[View]:
-        arrays = choice.candidate.prepack([t.array for t in task.constants])
-        packed = [self._constant(a) for a in arrays]
+        arrays = choice.candidate.prepack([t.content for t in task.constants])
+        if any(t.changes for t in task.constants):
+            known = tuple(t.recipe or t.content for t in task.constants)
+            params = packing_params(
+                choice.tactic, choice.candidate, self.backend.target, self.threads
+            )
+            packed = [
+                self._of_weights(a, Recipe(PACKED, known, params, i)) for i, a in enumerate(arrays)
+            ]
+        else:
+            packed = [self._constant(a) for a in arrays]
         for e in choice.kernel.expansions:
             packed[e.packed] = self._expansion(choice.kernel, e, packed[e.packed].buffer.name)
         return packed
@@ -276,15 +312,14 @@ class Assembler:
 
     def _operand(self, operand: View | Tensor) -> View:
         if isinstance(operand, Tensor):
-            return self._constant(operand.array)
+            return self._stored_constant(operand)
         return self._stored(operand)
 
     def _stored(self, view: View) -> View:
         """The view; one of a constant as a view of where that is stored."""
         if view.buffer.space != "constant":
             return view
-        array = self.viewed[view.buffer.name].array
-        return replace(view, buffer=self._constant(array).buffer)
+        return replace(view, buffer=self._stored_constant(self.viewed[view.buffer.name]).buffer)
 
     # -- memory ------------------------------------------------------------------------------
 

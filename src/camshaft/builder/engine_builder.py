@@ -14,6 +14,7 @@ from time import perf_counter
 from camshaft.backends.base import Backend
 from camshaft.builder.assemble import Assembler, Choice
 from camshaft.builder.bufferize import Bufferized, bufferize
+from camshaft.builder.refit.plan import plan_to_bytes
 from camshaft.builder.tasks import Task, tasks_of
 from camshaft.builder.tuning.contest import Contest
 from camshaft.builder.tuning.ranges import Sizes
@@ -173,4 +174,7 @@ class Builder:
             tuned.states,
         )
         parts = assembler.run(reasons or {}, apart or {})
-        return Engine(parts.manifest, parts.constants, parts.code)
+        engine = Engine(parts.manifest, parts.constants, parts.code)
+        if parts.plan is not None:
+            engine.attached.update(plan_to_bytes(parts.plan, with_weights=True))
+        return engine

@@ -38,7 +38,7 @@ class Constants(ABC):
 
     def source(self, array: np.ndarray, name: str, weight: str) -> Tensor:
         """A constant which is the model's weight of that name, and may be exchanged later."""
-        return self._of_recipe(array, name, Source(weight, type_of(array)))
+        return self._of_recipe(array, name, Source(weight, type_of(array), array))
 
     def derived(
         self, function: Callable[..., Any], inputs: Sequence[Tensor], name: str, **params: Attr

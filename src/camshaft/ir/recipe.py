@@ -27,10 +27,11 @@ PACKAGE = "camshaft."
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A weight of the model.  reads: where its values were looked at, other than by recipes."""
+    """A weight of the model.  value: in the model.  reads: where it was looked at, other than by recipes."""
 
     name: str
     type: TensorType
+    value: np.ndarray = field(repr=False)
     reads: dict[str, None] = field(default_factory=dict)
 
     @property

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import numpy as np
 
-from camshaft.errors import BindingError, BuildError, ConfigError, EngineFileError
+from camshaft.errors import BindingError, BuildError, ConfigError, EngineFileError, RefitError
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.types import TensorType
 from camshaft.program.check import check_program
@@ -76,6 +76,9 @@ class Engine:
         """What calls need."""
         self.attached: dict[str, bytes] = {}
         """Name -> bytes that files of the engine hold besides, for who made it; nothing here reads them."""
+        self.lacks_weights = False
+        """Whether its file held none of the weights that can be exchanged, so that `refit` must come first."""
+        self.notes_of_refit: tuple[Any, Any] | None = None
         self._lock = threading.Lock()
         self._idle: list[ExecutionContext] = []
         self._first, self._has_context = threading.Lock(), False
@@ -208,9 +211,13 @@ class Engine:
         check_finite: refuse float inputs that hold NaN or infinity, which are legal otherwise: a
             mask may hold minus infinity, an image NaN.
         stream: whose cores the workers keep to, and which makes the calls of `run_async`.
-        ConfigError if `threads` is not within 1 and what the engine was built for, or is more than the stream has cores.
+        ConfigError if `threads` is not within 1 and what the engine was built for, or is more than the stream has cores;
+        RefitError for an engine whose file held no weights.
         """
-
+        if self.lacks_weights:
+            raise RefitError(
+                "the engine was saved without weights: fill it first, engine.refit(model)"
+            )
         linked, threads = self.link(), allowed_threads(threads, self.program.max_threads)
         return for_stream(stream, threads, lambda: ExecutionContext(linked, threads, check_finite))
 
@@ -262,15 +269,67 @@ class Engine:
         with self.create_context(self.threads if threads is None else threads) as context:
             return profile_context(context, self.manifest, inputs, runs)
 
+    # -- other weights -----------------------------------------------------------------------
+
+    @property
+    def refittable(self) -> dict[str, TensorType]:
+        """Name -> type of the model's weights that `refit` can exchange; none unless the engine was built with
+        `refittable=True`."""
+        found: dict[str, TensorType] = _refitting().exchangeable(self)
+        return found
+
+    def refit(self, weights: Any, *, copy: bool = False) -> Engine:
+        """The engine with other weights, in milliseconds: code and memory stay as they are.
+
+        weights: {name: array} of the model's weights (see `refittable`; as many as wanted, in the types and shapes they
+            had), or the ONNX model itself with other values (path, bytes, ModelProto, `Network`).
+        copy: leave this engine as it is, and return another that shares all else with it.  Otherwise contexts that exist
+            use the new weights from their next call on; no call may be in progress.
+        RefitError names a weight that is not the engine's, has another type or shape, decides what is computed, or is folded
+        with others that must be given too.
+        """
+        engine: Engine = _refitting().refitted(self, weights, copy=copy)
+        return engine
+
+    def exchange(self, constants: Mapping[str, np.ndarray]) -> None:
+        """Write these constants where they lie, and make again what is expanded from them; for `refit`."""
+        with self._lock:
+            for name, array in constants.items():
+                np.copyto(self._constants[name], array)
+            if self._linked is not None:
+                self._linked.expand_again(constants)
+            self.lacks_weights = False
+
+    def sharing(self, constants: Mapping[str, np.ndarray]) -> Engine:
+        """Another engine with these constants, which shares all others and the code; for `refit`."""
+        code = self._complete_code()
+        own = {n: aligned(np.array(a, order="C")) for n, a in constants.items()}
+        engine = Engine(self.manifest, {**self._constants, **own}, code, self.threads)
+        engine.attached.update(self.attached)
+        return engine
+
     # -- files -------------------------------------------------------------------------------
 
-    def save(self, target: str | os.PathLike[str] | BinaryIO) -> int:
-        """Write the engine file, whole or not at all, or to an open file; returns its bytes."""
-        return write_engine_file(target, *self._contents(), self.attached)
+    def save(
+        self, target: str | os.PathLike[str] | BinaryIO, *, strip_weights: bool = False
+    ) -> int:
+        """Write the engine file, whole or not at all, or to an open file; returns its bytes.
 
-    def to_bytes(self) -> bytes:
+        strip_weights: leave out what `refit` can fill in again from the model; RefitError unless the engine was built with
+        `refittable=True`.
+        """
+        return write_engine_file(target, *self._file(strip_weights))
+
+    def to_bytes(self, *, strip_weights: bool = False) -> bytes:
         """What `save` writes."""
-        return b"".join(engine_parts(*self._contents(), self.attached))
+        return b"".join(engine_parts(*self._file(strip_weights)))
+
+    def _file(self, strip: bool) -> tuple[Any, Any, Any, Mapping[str, bytes]]:
+        manifest, constants, code = self._contents()
+        if not (strip or self.lacks_weights):
+            return manifest, constants, code, self.attached
+        attached, left = _refitting().stripped(self)
+        return manifest, {n: a for n, a in constants.items() if n not in left}, code, attached
 
     def _contents(
         self,
@@ -328,7 +387,17 @@ is loaded: most processes run engines of one kind."""
 def plain_engine(contents: EngineContents, threads: int | None) -> Engine:
     """The engine of one program that a file holds.  Errors as in `Engine`."""
     assert isinstance(contents.manifest, Manifest)
-    return Engine(contents.manifest, contents.constants, contents.code, threads)
+    constants = contents.constants
+    if "refit" in contents.attached:
+        constants = _refitting().filled(contents)
+    engine = Engine(contents.manifest, constants, contents.code, threads)
+    engine.lacks_weights = len(constants) > len(contents.constants)
+    return engine
+
+
+def _refitting() -> Any:
+    """What exchanges weights, which most processes never do: it needs more than the runtime."""
+    return importlib.import_module("camshaft.refitting")
 
 
 def _made(contents: EngineContents, threads: int | None) -> Engine:

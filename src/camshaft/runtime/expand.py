@@ -36,15 +36,27 @@ def expand(
     ends = np.cumsum([aligned_up(e.nbytes) for e in wanted]).tolist()
     advice = "free memory, or rebuild with a lower optimization level"
     memory = allocate(ends[-1], "expanded weights", advice)
-    arrays: dict[str, np.ndarray] = {}
+    starts = zip(wanted, [0, *ends], strict=False)
+    arrays = {e.name: memory[start : start + e.nbytes] for e, start in starts}
+    fill(wanted, constants, arrays, linked)
+    for array in arrays.values():
+        array.flags.writeable = False
+    return arrays
+
+
+def fill(
+    wanted: Sequence[Expanded],
+    constants: Mapping[str, np.ndarray],
+    arrays: Mapping[str, np.ndarray],
+    linked: LinkedCode,
+) -> None:
+    """Make these expanded constants, in memory that is there.  arrays: where each lies, by name."""
     threads = min(MOST_THREADS, available_cpus())
     with ThreadPoolExecutor(threads) as pool:
         jobs = []
-        for e, start in zip(wanted, [0, *ends], strict=False):
-            array = memory[start : start + e.nbytes]
-            arrays[e.name] = array
+        for e in wanted:
             address = linked.address(e.code, e.phase.symbol)
-            pointers = (constants[e.stored].ctypes.data, array.ctypes.data)
+            pointers = (constants[e.stored].ctypes.data, arrays[e.name].ctypes.data)
             cuts = [evaluate(e.phase.items, {}) * t // threads for t in range(threads + 1)]
             jobs += [
                 pool.submit(linked.call, address, pointers, begin, end)
@@ -52,6 +64,3 @@ def expand(
             ]
         for job in jobs:
             job.result()
-    for array in arrays.values():
-        array.flags.writeable = False
-    return arrays

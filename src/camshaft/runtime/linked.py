@@ -6,7 +6,7 @@ addresses for one arena.  `ExecutionContext` adds the arena, the threads and the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from camshaft.program.shape import PLACE_WORDS, SET_SHAPE, Items, Sizing, items_
 from camshaft.program.view import Buffer, View
 from camshaft.runtime.bindings import Bindings, fixed_arrays
 from camshaft.runtime.driver import RUNNER, driver_named
-from camshaft.runtime.expand import expand
+from camshaft.runtime.expand import expand, fill
 
 
 class LinkedEngine:
@@ -57,6 +57,7 @@ class LinkedEngine:
                 wanted.append(phase.symbol)
         self.linked = driver_named(driver).link(code, symbols, code[RUNNER])
         self.constants = {**constants, **expand(program.expanded, constants, self.linked)}
+        self._stored = constants
         self._addresses = {n: a.ctypes.data for n, a in self.constants.items()}
         self.typical = program.typical
         self.dims_at: dict[int, int] = {}
@@ -65,6 +66,11 @@ class LinkedEngine:
             if isinstance(instruction, Launch) and instruction.dims:
                 self.dims_at[index] = self.dims_count
                 self.dims_count += len(instruction.dims)
+
+    def expand_again(self, changed: Collection[str]) -> None:
+        """Make the constants again that are expanded from these stored ones."""
+        wanted = [e for e in self.program.expanded if e.stored in changed]
+        fill(wanted, self._stored, self.constants, self.linked)
 
     @property
     def typical_types(self) -> list[TensorType]:

@@ -49,6 +49,11 @@ class CpuTarget:
     l1_ways: int = 8
     l2_bytes: int = 1 << 20
 
+    @property
+    def caches(self) -> tuple[int, int, int]:
+        """What steers blocking: bytes and ways of the first cache, bytes of the second."""
+        return self.l1_bytes, self.l1_ways, self.l2_bytes
+
     def lanes(self, dtype: DType) -> int:
         """Elements of `dtype` in one vector register."""
         return self.vector_bits // (8 * dtype.bytes)

@@ -143,6 +143,11 @@ class Retuned:
         return Retuned(candidate, _renamed(retuned(spec, sizes).symbols, typical))
 
     @property
+    def spec(self) -> KernelSpec:
+        """As planned."""
+        return self.planned.spec
+
+    @property
     def params(self) -> Params:
         """As planned."""
         return self.planned.params

@@ -1,0 +1,224 @@
+"""How an engine's constants come of the model's weights: what its file holds for `Engine.refit`.
+
+Steps are functions of weights, of other steps' results and of arrays that belong to the plan; each constant that
+depends on weights is a result of one.  Recipes (`ir.recipe`) become steps once, however many constants
+they lead to.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from camshaft.builder.refit.attrs import (
+    attr_of_json,
+    attr_to_json,
+    symbols_of_json,
+    symbols_to_json,
+)
+from camshaft.errors import EngineFileError
+from camshaft.ir.attrs import symbolic_in
+from camshaft.ir.extents.extent import symbols_of
+from camshaft.ir.extents.sizes import fixed
+from camshaft.ir.extents.symbol import Symbol
+from camshaft.ir.op import Attr
+from camshaft.ir.recipe import Known, Recipe, Source, called, function_named
+from camshaft.ir.types import TensorType, dtype_named, type_of
+
+KEPT_BYTES = 1 << 16
+"""Weights up to this size stay in the plan, so that larger ones can be exchanged without them."""
+
+Ref = tuple[str, int, int]
+"""("step", number, which result), ("weight", number, 0) or ("array", number, 0)."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A call of a function ("module:name") with plain keyword arguments."""
+
+    function: str
+    params: tuple[tuple[str, Attr], ...]
+    inputs: tuple[Ref, ...]
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A weight of the model.  reads: what looked at its values besides the steps, so that it cannot be exchanged."""
+
+    name: str
+    type: TensorType
+    reads: tuple[str, ...] = ()
+
+
+@dataclass
+class RefitPlan:
+    """The plan of one engine.
+
+    constants: of which result each is, and its type.  arrays: constants of the steps.  kept: values of small weights, by
+    number of the weight.  symbols: those in parameters.
+    """
+
+    weights: list[Weight] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    constants: dict[str, tuple[Ref, TensorType]] = field(default_factory=dict)
+    arrays: list[np.ndarray] = field(default_factory=list)
+    kept: dict[int, np.ndarray] = field(default_factory=dict)
+    symbols: dict[str, Symbol] = field(default_factory=dict)
+    _needs: dict[int, frozenset[int]] = field(default_factory=dict, repr=False)
+
+    @property
+    def small(self) -> frozenset[int]:
+        """Numbers of the weights whose values the plan keeps."""
+        return frozenset(n for n, w in enumerate(self.weights) if _nbytes(w.type) <= KEPT_BYTES)
+
+    def needs(self, ref: Ref) -> frozenset[int]:
+        """Numbers of the weights that a result comes of."""
+        kind, number, _ = ref
+        if kind != "step":
+            return frozenset((number,)) if kind == "weight" else frozenset()
+        if number not in self._needs:  # steps stand behind those they read
+            found = frozenset[int]()
+            self._needs[number] = found.union(*(self.needs(r) for r in self.steps[number].inputs))
+        return self._needs[number]
+
+    def affected(self, changed: Iterable[int]) -> list[str]:
+        """The constants that depend on any of these weights."""
+        return [
+            n for n, (ref, _) in self.constants.items() if not self.needs(ref).isdisjoint(changed)
+        ]
+
+    def computed(
+        self, names: Iterable[str], weights: Mapping[int, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """These constants, of these weights."""
+        done: dict[int, tuple[np.ndarray, ...]] = {}
+
+        def value(ref: Ref) -> np.ndarray:
+            kind, number, result = ref
+            if kind == "weight":
+                return weights[number]
+            if kind == "array":
+                return self.arrays[number]
+            if number not in done:
+                step = self.steps[number]
+                inputs = [value(r) for r in step.inputs]
+                done[number] = called(function_named(step.function), inputs, dict(step.params))
+            return np.asarray(done[number][result])
+
+        return {name: value(self.constants[name][0]) for name in names}
+
+
+class Planner:
+    """Makes the plan of an engine of its constants' recipes."""
+
+    def __init__(self) -> None:
+        self.plan = RefitPlan()
+        self.values: dict[int, np.ndarray] = {}
+        self._weights: dict[Source, int] = {}
+        self._steps: dict[object, int] = {}
+        self._arrays: dict[int, int] = {}
+
+    def add(self, name: str, known: Known, array: np.ndarray) -> None:
+        """A constant of the engine, with how it comes of weights, and what it is now."""
+        self.plan.constants[name] = self._ref(known), type_of(array)
+
+    def finish(self) -> RefitPlan:
+        """The plan, when all constants are in it."""
+        plan = self.plan
+        plan.weights = [Weight(s.name, s.type, tuple(s.reads)) for s in self._weights]
+        plan.kept = {n: self.values[n] for n in sorted(plan.small)}
+        attrs = [value for step in plan.steps for _, value in step.params]
+        plan.symbols |= {s.name: s for s in symbols_of(*(e for a in attrs for e in symbolic_in(a)))}
+        return plan
+
+    def _ref(self, known: Known | np.ndarray) -> Ref:
+        if isinstance(known, Source):
+            number = self._weights.setdefault(known, len(self._weights))
+            self.values[number] = known.value
+            return "weight", number, 0
+        if isinstance(known, Recipe):
+            inputs = tuple(self._ref(i) for i in known.inputs)
+            key = known.function, known.params, inputs
+            if key not in self._steps:
+                self._steps[key] = len(self.plan.steps)
+                self.plan.steps.append(Step(known.function, known.params, inputs))
+            return "step", self._steps[key], known.result
+        if id(known) not in self._arrays:
+            self._arrays[id(known)] = len(self.plan.arrays)
+            self.plan.arrays.append(known)
+        return "array", self._arrays[id(known)], 0
+
+
+# -- as bytes -----------------------------------------------------------------------------------------------
+
+
+def plan_to_bytes(plan: RefitPlan, *, with_weights: bool) -> dict[str, bytes]:
+    """What an engine's file holds of a plan, by name.  with_weights: whether the values of small weights are among it."""
+    kept = plan.kept if with_weights else {}
+    arrays = [*plan.arrays, *kept.values()]
+    record = {
+        "symbols": symbols_to_json(plan.symbols),
+        "weights": [[w.name, *_type(w.type), list(w.reads)] for w in plan.weights],
+        "steps": [
+            [s.function, [[n, attr_to_json(v)] for n, v in s.params], s.inputs] for s in plan.steps
+        ],
+        "constants": [[name, ref, *_type(type)] for name, (ref, type) in plan.constants.items()],
+        "kept": list(kept),
+        "arrays": [_type(type_of(a)) for a in arrays],
+    }
+    data = b"".join(np.ascontiguousarray(a).tobytes() for a in arrays)
+    return {
+        "refit": json.dumps(record, separators=(",", ":")).encode(),
+        "refit arrays": data,
+    }
+
+
+def plan_of_bytes(parts: Mapping[str, bytes]) -> RefitPlan:
+    """Inverse of `plan_to_bytes`.  EngineFileError where the plan is malformed."""
+    try:
+        record = json.loads(parts["refit"])
+        symbols = symbols_of_json(record["symbols"])
+        arrays, at = [], 0
+        for name, shape in record["arrays"]:
+            dtype = dtype_named(name)
+            size = int(np.prod(shape, dtype=np.int64)) * dtype.numpy.itemsize
+            flat = np.frombuffer(parts["refit arrays"][at : at + size], dtype.numpy)
+            arrays.append(flat.reshape(shape))
+            at += size
+        kept = dict(zip(record["kept"], arrays[len(arrays) - len(record["kept"]) :], strict=True))
+        return RefitPlan(
+            [Weight(n, _type_of(d, s), tuple(reads)) for n, d, s, reads in record["weights"]],
+            [
+                Step(f, tuple((n, attr_of_json(v, symbols)) for n, v in params), _refs(inputs))
+                for f, params, inputs in record["steps"]
+            ],
+            {n: (_refs([ref])[0], _type_of(d, s)) for n, ref, d, s in record["constants"]},
+            arrays[: len(arrays) - len(kept)],
+            kept,
+            symbols,
+        )
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise EngineFileError(
+            f"what the engine says of its weights is malformed ({error!s:.80}); build it again"
+        ) from error
+
+
+def _nbytes(type: TensorType) -> int:
+    return prod(fixed(type.shape, "a weight")) * type.dtype.numpy.itemsize
+
+
+def _type(type: TensorType) -> tuple[str, Sequence[Any]]:
+    return type.dtype.name, type.shape
+
+
+def _type_of(dtype: str, shape: Sequence[int]) -> TensorType:
+    return TensorType(dtype_named(dtype), tuple(shape))
+
+
+def _refs(data: Sequence[Sequence[Any]]) -> tuple[Ref, ...]:
+    return tuple((kind, number, result) for kind, number, result in data)

@@ -1,0 +1,179 @@
+"""Exchanging the weights of a built engine: `Engine.refit`, and engines whose files hold none.
+
+The engine's plan (`builder.refit.plan`) says how each of its constants comes of the model's weights.  An exchange
+computes those constants again that depend on what is given, with the functions of the build, and writes them where
+they lie: code, memory and contexts stay.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+import numpy as np
+from onnx import ModelProto
+
+from camshaft.builder.refit.plan import RefitPlan, Weight, plan_of_bytes, plan_to_bytes
+from camshaft.errors import RefitError
+from camshaft.frontends.onnx.dtypes import array_of
+from camshaft.frontends.onnx.model import load_model
+from camshaft.ir.types import TensorType, type_of
+from camshaft.runtime.engine import Engine
+from camshaft.runtime.file.engine_file import EngineContents, aligned
+
+PARTS = ("refit", "refit arrays")
+"""What a plan is called among what is attached to an engine."""
+
+
+def refitted(engine: Engine, weights: Any, *, copy: bool) -> Engine:
+    """As `Engine.refit`."""
+    plan = _plan(engine)
+    given = _from_model(plan, weights) if _is_model(weights) else _checked(plan, weights)
+    names = plan.affected(range(len(plan.weights)) if engine.lacks_weights else given)
+    _require_partners(plan, names, given, engine)
+    made = plan.computed(names, {**plan.kept, **given})
+    for name, array in made.items():
+        if type_of(array) != plan.constants[name][1]:
+            raise RefitError(
+                f"constant {name} would become {type_of(array)}: build the engine again"
+            )
+    target = engine.sharing(made) if copy else engine
+    if not copy:
+        engine.exchange(made)
+    plan.kept.update((n, np.array(a)) for n, a in given.items() if n in plan.small)
+    target.attached.update(plan_to_bytes(plan, with_weights=True))
+    return target
+
+
+def exchangeable(engine: Engine) -> dict[str, TensorType]:
+    """As `Engine.refittable`."""
+    if PARTS[0] not in engine.attached:
+        return {}
+    return {w.name: w.type for w in _plan(engine).weights if not w.reads}
+
+
+def partners(engine: Engine, names: Mapping[str, Any]) -> tuple[str, ...]:
+    """Weights that an exchange of those of these names needs besides, because they share constants with them."""
+    plan = _plan(engine)
+    numbers = {w.name: n for n, w in enumerate(plan.weights)}
+    given = [numbers[n] for n in names if n in numbers]
+    missing = _missing(
+        plan,
+        plan.affected(range(len(plan.weights)) if engine.lacks_weights else given),
+        given,
+        engine,
+    )
+    return tuple(plan.weights[n].name for n in missing)
+
+
+def filled(contents: EngineContents) -> dict[str, np.ndarray]:
+    """The constants of a file that holds a plan, in memory that can be written; 0 for those that the file leaves out."""
+    plan = plan_of_bytes(contents.attached)
+    constants = dict(contents.constants)
+    for name, (_, type) in plan.constants.items():
+        stored = constants.get(name)
+        if stored is None:
+            constants[name] = aligned(np.zeros(type.shape, type.dtype.numpy))  # type: ignore[arg-type]
+        else:
+            constants[name] = aligned(stored.copy())
+    return constants
+
+
+def stripped(engine: Engine) -> tuple[dict[str, bytes], frozenset[str]]:
+    """What is attached to an engine without the values of weights, and the constants that come of weights."""
+    plan = _plan(engine)
+    attached = {**engine.attached, **plan_to_bytes(plan, with_weights=False)}
+    return attached, frozenset(plan.constants)
+
+
+def _plan(engine: Engine) -> RefitPlan:
+    if PARTS[0] not in engine.attached:
+        raise RefitError(
+            "the engine's weights cannot be exchanged, because it was not built for that: build it with refittable=True"
+        )
+    key = engine.attached[PARTS[0]], engine.attached[PARTS[1]]
+    known = engine.notes_of_refit
+    if known is None or known[0] != key:
+        known = engine.notes_of_refit = (key, plan_of_bytes(engine.attached))
+    plan: RefitPlan = known[1]
+    return plan
+
+
+def _is_model(weights: Any) -> bool:
+    paths = (str, os.PathLike, bytes, bytearray, memoryview, ModelProto)
+    return isinstance(weights, paths) or hasattr(weights, "to_onnx")
+
+
+def _from_model(plan: RefitPlan, model: Any) -> dict[int, np.ndarray]:
+    """The weights of a model, by number.  RefitError for one that lacks some."""
+    found = {t.name: t for t in load_model(model).graph.initializer}
+    wanted = {w.name: n for n, w in enumerate(plan.weights) if not w.reads}
+    missing = sorted(wanted.keys() - found.keys())
+    if missing:
+        raise RefitError(
+            f"the model has no weight {_listed(missing)}, of which the engine was built: give the model it was built from, "
+            "with other values"
+        )
+    return _checked(plan, {name: array_of(found[name]) for name in wanted})
+
+
+def _checked(plan: RefitPlan, weights: Any) -> dict[int, np.ndarray]:
+    """The given arrays by number of the weight.  RefitError for one that is not, or is of another type."""
+    if not isinstance(weights, Mapping):
+        raise RefitError(
+            f"weights is of type {type(weights).__name__}; give a dictionary name -> array, or the ONNX model"
+        )
+    numbers = {w.name: n for n, w in enumerate(plan.weights)}
+    given: dict[int, np.ndarray] = {}
+    for name, value in weights.items():
+        if name not in numbers:
+            near = get_close_matches(str(name), numbers, 3)
+            hint = f"did you mean {_listed(near)}" if near else "see engine.refittable"
+            raise RefitError(f"no weight of the engine is called {name!r}: {hint}")
+        weight = plan.weights[numbers[name]]
+        given[numbers[name]] = _array(weight, value)
+    return given
+
+
+def _array(weight: Weight, value: Any) -> np.ndarray:
+    if weight.reads:
+        raise RefitError(
+            f"weight {weight.name!r} decides what the engine computes ({_listed(weight.reads)}), so that it cannot be "
+            "exchanged: build the engine again"
+        )
+    array = np.asarray(value)
+    if array.dtype != weight.type.dtype.numpy or array.shape != weight.type.shape:
+        raise RefitError(
+            f"weight {weight.name!r} is given as {array.dtype}{list(array.shape)}, and the engine was built with "
+            f"{weight.type!r}: give it in that type and shape"
+        )
+    return array
+
+
+def _missing(plan: RefitPlan, names: list[str], given: Any, engine: Engine) -> list[int]:
+    known = {*given} if engine.lacks_weights else {*given, *plan.kept}
+    needed = frozenset[int]().union(*(plan.needs(plan.constants[n][0]) for n in names))
+    return sorted(needed - known)
+
+
+def _require_partners(
+    plan: RefitPlan, names: list[str], given: Mapping[int, np.ndarray], engine: Engine
+) -> None:
+    missing = [plan.weights[n].name for n in _missing(plan, names, given, engine)]
+    if not missing:
+        return
+    if engine.lacks_weights:
+        raise RefitError(
+            f"the engine was saved without weights and needs all of them: {_listed(missing)} not given; give the ONNX model"
+        )
+    raise RefitError(
+        f"what was given is folded with other weights: give {_listed(missing)} too (or the whole ONNX model)"
+    )
+
+
+def _listed(names: Any, most: int = 5) -> str:
+    shown = [repr(n) for n in list(names)[:most]]
+    rest = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {rest} more" if rest > 0 else "")
