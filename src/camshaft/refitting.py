@@ -153,7 +153,7 @@ def _array(weight: Weight, value: Any) -> np.ndarray:
 
 
 def _missing(plan: RefitPlan, names: list[str], given: Any, engine: Engine) -> list[int]:
-    known = {*given} if engine.lacks_weights else {*given, *plan.kept}
+    known = {*given, *plan.kept}
     needed = frozenset[int]().union(*(plan.needs(plan.constants[n][0]) for n in names))
     return sorted(needed - known)
 

@@ -7,7 +7,7 @@ names and bytes.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -16,7 +16,7 @@ from camshaft.backends.base import Backend, Candidate, Expansion, Kernel
 from camshaft.builder.barriers import elide_barriers
 from camshaft.builder.memory import ArenaPlan, Lifetime, plan_arena
 from camshaft.builder.refit.packing import PACKED, packing_params
-from camshaft.builder.refit.plan import Planner, RefitPlan
+from camshaft.builder.refit.plan import Planner, Ref, RefitPlan
 from camshaft.builder.tasks import Task
 from camshaft.errors import BuildError
 from camshaft.ir.extents.bounds import bounds
@@ -126,7 +126,7 @@ class Assembler:
         self.code: dict[str, bytes] = {}
         self.expanded: dict[str, Expanded] = {}
         self.kernels: dict[KernelCode, int] = {}
-        self.recipes: dict[Hashable, str] = {}
+        self.recipes: dict[Ref, str] = {}
         self.planner = Planner()
 
     def run(self, reasons: Mapping[str, str], apart: Mapping[str, int]) -> Parts:
@@ -223,17 +223,12 @@ class Assembler:
 
     def _of_weights(self, array: np.ndarray, known: Known) -> View:
         """As `_constant`, of one that comes of weights that may change: equal ones may differ later."""
-        key = (
-            (known.function, known.params, known.inputs, known.result)
-            if isinstance(known, Recipe)
-            else known
-        )
-        array = np.asarray(array, order="C")
-        name = self.recipes.get(key)
+        array, ref = np.asarray(array, order="C"), self.planner.ref(known)
+        name = self.recipes.get(ref)
         if name is None:
-            name = self.recipes[key] = f"{constant_name(array)}w{len(self.recipes)}"
+            name = self.recipes[ref] = f"{constant_name(array)}w{len(self.recipes)}"
             self.constants[name] = aligned(array.copy())  # which is written to
-            self.planner.add(name, known, array)
+            self.planner.add(name, ref, array)
         return View.dense(Buffer(name, dtype_of(array), array.size, "constant"), array.shape)
 
     def _stored_constant(self, tensor: Tensor) -> View:

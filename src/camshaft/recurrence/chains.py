@@ -118,9 +118,10 @@ def _often_read(graph: Graph, terms: Terms) -> set[bytes]:
             weights is not None
             and weights.type.dtype == f32
             and weights.is_const
-            and weights.array.size
+            and not weights.changes  # equal ones may differ later
+            and weights.content.size
         ):
-            sizes.setdefault((weights.shape, weights.array.flat[0]), []).append(weights)
+            sizes.setdefault((weights.shape, weights.content.flat[0]), []).append(weights)
     counts: dict[bytes, int] = {}
     for alike in sizes.values():
         for w in alike if len(alike) >= FEWEST - 1 else ():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -36,6 +35,7 @@ def packing_params(
         "spec": spec_to_json(spec),
     }
     text = json.dumps(record, separators=(",", ":"))
+    _known[target, text] = candidate
     return ("candidate", text), ("caches", tuple(target.caches)), ("target", target.name)
 
 
@@ -43,11 +43,17 @@ def packed_by(
     tactics: Sequence[Tactic[Any]], target: Any, constants: Sequence[np.ndarray], text: str
 ) -> Sequence[np.ndarray]:
     """What a candidate makes of constants.  EngineFileError where these tactics do not have it."""
-    return _candidate(tuple(tactics), target, text).prepack(constants)
+    found = _known.get((target, text))
+    if found is None:
+        found = _known[target, text] = _planned(tactics, target, text)
+    return found.prepack(constants)
 
 
-@lru_cache(maxsize=4096)
-def _candidate(tactics: tuple[Tactic[Any], ...], target: Any, text: str) -> Candidate:
+_known: dict[tuple[Any, str], Candidate] = {}
+"""Those that have been needed, or built with, in this process: planning takes longer than packing."""
+
+
+def _planned(tactics: Sequence[Tactic[Any]], target: Any, text: str) -> Candidate:
     record = json.loads(text)
     spec = spec_of_json(record["spec"], symbols_of_json(record["symbols"]))
     wanted = dict(record["params"])

@@ -59,8 +59,8 @@ class Weight:
 class RefitPlan:
     """The plan of one engine.
 
-    constants: of which result each is, and its type.  arrays: constants of the steps.  kept: values of small weights, by
-    number of the weight.  symbols: those in parameters.
+    constants: of which result each is, and its type.  arrays: constants of the steps.  kept: values of weights that are small
+    or cannot be exchanged, by number of the weight.  symbols: those in parameters.
     """
 
     weights: list[Weight] = field(default_factory=list)
@@ -73,8 +73,15 @@ class RefitPlan:
 
     @property
     def small(self) -> frozenset[int]:
-        """Numbers of the weights whose values the plan keeps."""
-        return frozenset(n for n, w in enumerate(self.weights) if _nbytes(w.type) <= KEPT_BYTES)
+        """Numbers of the weights whose values the plan keeps so that larger ones can be exchanged without them."""
+        return frozenset(
+            n for n, w in enumerate(self.weights) if not w.reads and _nbytes(w.type) <= KEPT_BYTES
+        )
+
+    @property
+    def fixed(self) -> frozenset[int]:
+        """Numbers of the weights that cannot be exchanged."""
+        return frozenset(n for n, w in enumerate(self.weights) if w.reads)
 
     def needs(self, ref: Ref) -> frozenset[int]:
         """Numbers of the weights that a result comes of."""
@@ -123,26 +130,27 @@ class Planner:
         self._steps: dict[object, int] = {}
         self._arrays: dict[int, int] = {}
 
-    def add(self, name: str, known: Known, array: np.ndarray) -> None:
-        """A constant of the engine, with how it comes of weights, and what it is now."""
-        self.plan.constants[name] = self._ref(known), type_of(array)
+    def add(self, name: str, ref: Ref, array: np.ndarray) -> None:
+        """A constant of the engine: which result it is, and what it is now."""
+        self.plan.constants[name] = ref, type_of(array)
 
     def finish(self) -> RefitPlan:
         """The plan, when all constants are in it."""
         plan = self.plan
         plan.weights = [Weight(s.name, s.type, tuple(s.reads)) for s in self._weights]
-        plan.kept = {n: self.values[n] for n in sorted(plan.small)}
+        plan.kept = {n: self.values[n] for n in sorted(plan.small | plan.fixed)}
         attrs = [value for step in plan.steps for _, value in step.params]
         plan.symbols |= {s.name: s for s in symbols_of(*(e for a in attrs for e in symbolic_in(a)))}
         return plan
 
-    def _ref(self, known: Known | np.ndarray) -> Ref:
+    def ref(self, known: Known | np.ndarray) -> Ref:
+        """Which result a recipe leads to; the same for equal ones."""
         if isinstance(known, Source):
             number = self._weights.setdefault(known, len(self._weights))
             self.values[number] = known.value
             return "weight", number, 0
         if isinstance(known, Recipe):
-            inputs = tuple(self._ref(i) for i in known.inputs)
+            inputs = tuple(self.ref(i) for i in known.inputs)
             key = known.function, known.params, inputs
             if key not in self._steps:
                 self._steps[key] = len(self.plan.steps)
@@ -159,7 +167,7 @@ class Planner:
 
 def plan_to_bytes(plan: RefitPlan, *, with_weights: bool) -> dict[str, bytes]:
     """What an engine's file holds of a plan, by name.  with_weights: whether the values of small weights are among it."""
-    kept = plan.kept if with_weights else {}
+    kept = {n: a for n, a in plan.kept.items() if with_weights or n in plan.fixed}
     arrays = [*plan.arrays, *kept.values()]
     record = {
         "symbols": symbols_to_json(plan.symbols),

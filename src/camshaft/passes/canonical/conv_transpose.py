@@ -64,19 +64,20 @@ def residues(
 class _Filters:
     """The weights [C, K/g, R, S] of a transposed convolution: numbers, or integers with a scale.
 
-    params: scale and zero point of dequantized weights, each for all or for every output channel.
+    source: the constant that they are, if they are one.  params: scale and zero point of dequantized weights, each for all or for every output channel.
     """
 
     values: np.ndarray
     groups: int
     params: tuple[np.ndarray, ...] = ()
+    source: Tensor | None = None
 
     @staticmethod
     def of(node: Node, r: Rewriter) -> _Filters | None:
         """Those of `node`; None where they are no constants."""
         groups, w = int_attr(node, "groups"), node.args[1]
-        if w.data is not None:
-            return _Filters(w.data, groups)
+        if w.is_const:
+            return _Filters(w.content, groups, source=w)
         made = r.producer(w, DEQUANTIZE)
         if made is None or not all(t.is_const for t in made.args):
             return None
@@ -95,16 +96,26 @@ class _Filters:
 
     def at(self, rows: Residue, cols: Residue, node: Node, r: Rewriter) -> Tensor:
         """The taps of a residue as a convolution's weights [K, R', S', C/g]."""
-        taps = self.values[:, :, rows.taps, :][:, :, :, cols.taps]
-        taps = taps.reshape(self.groups, -1, *taps.shape[1:]).transpose(0, 2, 3, 4, 1)
-        filters = np.ascontiguousarray(taps.reshape(self.channels, *taps.shape[2:]))
-        name = node.args[1].name
-        constant = r.builder.constant(filters, name)
+        name, taps = node.args[1].name, (rows.taps, cols.taps)
+        if self.source is not None:
+            return r.builder.derived(
+                _filters_of_taps, [self.source], name, rows=taps[0], cols=taps[1], groups=self.groups
+            )
+        constant = r.builder.constant(_filters_of_taps(self.values, *taps, self.groups), name)
         if not self.params:
             return constant
         params = [r.builder.constant(p, f"{name}:parameter") for p in self.params]
         attrs: dict[str, Attr] = {"axis": 0}
         return r.emit(DEQUANTIZE, [constant, *params], attrs, like=node, output=f"{name}:part")
+
+
+def _filters_of_taps(
+    values: np.ndarray, rows: tuple[int, ...], cols: tuple[int, ...], groups: int
+) -> np.ndarray:
+    """Some taps of filters [C, K/g, R, S] as a convolution's weights [K, R', S', C/g]."""
+    taps = values[:, :, list(rows), :][:, :, :, list(cols)]
+    taps = taps.reshape(groups, -1, *taps.shape[1:]).transpose(0, 2, 3, 4, 1)
+    return np.ascontiguousarray(taps.reshape(values.shape[1] * groups, *taps.shape[2:]))
 
 
 class LowerConvTranspose(Rewrite):

@@ -36,7 +36,7 @@ class Layer:
     def __init__(self, ctx: NodeContext, kind: str) -> None:
         self.ctx, self.kind, self.b = ctx, kind, ctx.builder
         self.dtype = ctx.arg(0).type.dtype
-        if self.dtype == f64 or ctx.arg(2).data is None:
+        if self.dtype == f64 or not ctx.arg(2).is_const:
             raise NoCanonicalForm(f"{kind} of {self.dtype}, or of weights that are computed")
         direction = ctx.attr_str("direction", "forward")
         if direction not in DIRECTIONS:
