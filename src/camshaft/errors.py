@@ -28,6 +28,10 @@ class ConfigError(CamshaftError, ValueError):
     """A build or run option is wrong or contradicts another.  Names the option."""
 
 
+class RefitError(ConfigError):
+    """A weight cannot be exchanged in an engine.  Names the weight."""
+
+
 class CalibrationError(CamshaftError):
     """Calibration data, ranges or a calibration cache do not fit the model."""
 
@@ -42,10 +46,6 @@ class TimingCacheError(BuildError):
 
 class EngineFileError(CamshaftError):
     """An engine file is empty, truncated, tampered with, or made for something else."""
-
-
-class RefitError(CamshaftError, ValueError):
-    """A weight cannot be exchanged in an engine.  Names the weight."""
 
 
 class BindingError(CamshaftError, ValueError):

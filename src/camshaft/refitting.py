@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 from onnx import ModelProto
 
-from camshaft.builder.refit.plan import RefitPlan, Weight, plan_of_bytes, plan_to_bytes
+from camshaft.builder.refit.plan import RefitPlan, plan_of_bytes, plan_to_bytes
 from camshaft.errors import RefitError
 from camshaft.frontends.onnx.dtypes import array_of
 from camshaft.frontends.onnx.model import load_model
@@ -42,8 +43,8 @@ def refitted(engine: Engine, weights: Any, *, copy: bool) -> Engine:
     target = engine.sharing(made) if copy else engine
     if not copy:
         engine.exchange(made)
-    plan.kept.update((n, np.array(a)) for n, a in given.items() if n in plan.small)
-    target.attached.update(plan_to_bytes(plan, with_weights=True))
+    kept = {**plan.kept, **{n: np.array(a) for n, a in given.items() if n in plan.small}}
+    target.attached.update(plan_to_bytes(replace(plan, kept=kept), with_weights=True))
     return target
 
 
@@ -51,7 +52,8 @@ def exchangeable(engine: Engine) -> dict[str, TensorType]:
     """As `Engine.refittable`."""
     if PARTS[0] not in engine.attached:
         return {}
-    return {w.name: w.type for w in _plan(engine).weights if not w.reads}
+    plan = _plan(engine)
+    return {w.name: w.type for n, w in enumerate(plan.weights) if _may_change(plan, n)}
 
 
 def partners(engine: Engine, names: Mapping[str, Any]) -> tuple[str, ...]:
@@ -109,7 +111,7 @@ def _is_model(weights: Any) -> bool:
 def _from_model(plan: RefitPlan, model: Any) -> dict[int, np.ndarray]:
     """The weights of a model, by number.  RefitError for one that lacks some."""
     found = {t.name: t for t in load_model(model).graph.initializer}
-    wanted = {w.name: n for n, w in enumerate(plan.weights) if not w.reads}
+    wanted = {w.name: n for n, w in enumerate(plan.weights) if _may_change(plan, n)}
     missing = sorted(wanted.keys() - found.keys())
     if missing:
         raise RefitError(
@@ -129,19 +131,24 @@ def _checked(plan: RefitPlan, weights: Any) -> dict[int, np.ndarray]:
     given: dict[int, np.ndarray] = {}
     for name, value in weights.items():
         if name not in numbers:
-            near = get_close_matches(str(name), numbers, 3)
+            near = get_close_matches(str(name), numbers, 3, 0.4)
             hint = f"did you mean {_listed(near)}" if near else "see engine.refittable"
             raise RefitError(f"no weight of the engine is called {name!r}: {hint}")
-        weight = plan.weights[numbers[name]]
-        given[numbers[name]] = _array(weight, value)
+        given[numbers[name]] = _array(plan, numbers[name], value)
     return given
 
 
-def _array(weight: Weight, value: Any) -> np.ndarray:
-    if weight.reads:
+def _may_change(plan: RefitPlan, number: int) -> bool:
+    return number in plan.needed and not plan.weights[number].reads
+
+
+def _array(plan: RefitPlan, number: int, value: Any) -> np.ndarray:
+    weight = plan.weights[number]
+    if not _may_change(plan, number):
+        why = f" ({_listed(weight.reads)})" if weight.reads else ""
         raise RefitError(
-            f"weight {weight.name!r} decides what the engine computes ({_listed(weight.reads)}), so that it cannot be "
-            "exchanged: build the engine again"
+            f"weight {weight.name!r} decides what the engine computes{why}, so that it cannot be exchanged: build the "
+            "engine again"
         )
     array = np.asarray(value)
     if array.dtype != weight.type.dtype.numpy or array.shape != weight.type.shape:

@@ -72,7 +72,6 @@ NOTHING_TO_QUANTIZE = (
     "none of the model's graphs has layers to quantize, or calibration data ran none that has"
 )
 
-
 _RESULTS = (
     "imported", "whole", "final", "final_graphs", "quantized", "host_steps", "reasons", "apart", "precision_summary",
     "states", "timed_out", "account", "_cache_unused", "_unmet", "_holds_weights", "_timings",
@@ -417,4 +416,5 @@ class BuildSession:
             progress=config.progress if level is None else None,
             points=profile_points(imported.inputs, config.profiles),
             states=self.states if level is None else (),
+            weights=self.whole.weights if self.whole and level is None else (),
         )

@@ -321,6 +321,7 @@ def test_every_build_option_can_be_given(tmp_path: Path) -> None:
         noise_reduction=False,
         bias_correction=False,
         kernel_rounding=False,
+        refittable=True,
     ).config(lambda stage, done, total: None)
     default = BuildConfig(threads=4)
     same = [f.name for f in fields(typed) if getattr(typed, f.name) == getattr(default, f.name)]

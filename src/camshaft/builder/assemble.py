@@ -24,7 +24,7 @@ from camshaft.ir.extents.extent import Extent, extent_of, symbols_of
 from camshaft.ir.extents.sizes import Constraint, typical
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.graph import Graph, Tensor
-from camshaft.ir.recipe import Known, Recipe
+from camshaft.ir.recipe import Known, Recipe, Source
 from camshaft.ir.types import dtype_of, u8
 from camshaft.ops.execute import open_extents, payload
 from camshaft.program.program import (
@@ -111,8 +111,9 @@ class Assembler:
         backend: Backend[Fingerprint],
         viewed: Mapping[str, Tensor],
         states: Sequence[StateSpec] = (),
+        weights: Sequence[Source] = (),
     ) -> None:
-        """viewed: constants that views of tasks lie in, by name of their buffers."""
+        """viewed: constants that views of tasks lie in, by name of their buffers.  weights: those that may change."""
         self.graph = graph
         steps = [
             (task, variant)
@@ -127,7 +128,7 @@ class Assembler:
         self.expanded: dict[str, Expanded] = {}
         self.kernels: dict[KernelCode, int] = {}
         self.recipes: dict[Ref, str] = {}
-        self.planner = Planner()
+        self.planner = Planner(weights)
 
     def run(self, reasons: Mapping[str, str], apart: Mapping[str, int]) -> Parts:
         """The finished parts.  reasons: source layer -> extra words on its precision.  apart: source layer -> input
@@ -162,7 +163,7 @@ class Assembler:
             _note(task, choice, reasons, apart)
             for task, choice in zip(self.tasks, self.choices, strict=True)
         )
-        plan = self.planner.finish() if self.recipes else None
+        plan = self.planner.finish() if self.planner.values else None
         return Parts(Manifest(self.fingerprint, program, notes), self.constants, self.code, plan)
 
     def _bindings(self) -> tuple[tuple[Binding, ...], tuple[Binding, ...]]:

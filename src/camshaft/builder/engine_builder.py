@@ -22,6 +22,7 @@ from camshaft.builder.tuning.timing_cache import Record, TimingCache
 from camshaft.builder.tuning.tuner import Tuner
 from camshaft.cpus import available_cpus
 from camshaft.ir.graph import Graph, Tensor
+from camshaft.ir.recipe import Source
 from camshaft.program.state import StateSpec
 from camshaft.runtime.engine import Engine
 from camshaft.runtime.file.manifest import Fingerprint
@@ -77,6 +78,7 @@ class Builder:
 
     points: sizes (symbol name -> size) to tune for besides the typical ones.
     memory: bytes that tuning may take.  states: which inputs and outputs of all graphs contexts keep.
+    weights: those of the model that may be exchanged in the engine.
     """
 
     backend: Backend[Fingerprint]
@@ -90,6 +92,7 @@ class Builder:
     points: Sequence[Sizes] = ()
     memory: int | None = None
     states: Sequence[StateSpec] = ()
+    weights: Sequence[Source] = ()
     _tuner: Tuner = field(init=False)
 
     def __post_init__(self) -> None:
@@ -172,6 +175,7 @@ class Builder:
             self.backend,
             tuned.viewed,
             tuned.states,
+            self.weights,
         )
         parts = assembler.run(reasons or {}, apart or {})
         engine = Engine(parts.manifest, parts.constants, parts.code)

@@ -243,6 +243,9 @@ class BuildOptions:
             help="Obey the types of the model's own tensors, half floats and Q/DQ nodes.",
         ),
     ] = False
+    refittable: Annotated[
+        bool, _option("--refittable", help="The engine's weights can be exchanged later (refit).")
+    ] = False
     noise_reduction: Annotated[
         bool,
         _option(
@@ -326,6 +329,7 @@ class BuildOptions:
             layer_precision=pairs("--layer-precisions", self.layer_precisions),
             layer_output_type=pairs("--layer-output-types", self.layer_output_types),
             strongly_typed=self.strongly_typed,
+            refittable=self.refittable,
             dynamic_ranges=_ranges(self.dynamic_ranges),
             noise_reduction=self.noise_reduction,
             bias_correction=self.bias_correction,

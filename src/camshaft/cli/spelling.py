@@ -21,6 +21,7 @@ OPTIONS: Mapping[str, str] = {
     "layer_precision": "--layer-precisions",
     "layer_output_type": "--layer-output-types",
     "strongly_typed": "--strongly-typed",
+    "refittable": "--refittable",
     "precision_constraints": "--precision-constraints",
     "calibration": "--calibration",
     "calibrator": "--calibrator",

@@ -36,9 +36,9 @@ class Constants(ABC):
             array.flags.writeable = False
         return self._register(Tensor(self.fresh(name), type_of(array), array))
 
-    def source(self, array: np.ndarray, name: str, weight: str) -> Tensor:
-        """A constant which is the model's weight of that name, and may be exchanged later."""
-        return self._of_recipe(array, name, Source(weight, type_of(array), array))
+    def source(self, weight: Source, name: str) -> Tensor:
+        """The constant that is a weight of the model, which may be exchanged later."""
+        return self._of_recipe(weight.value, name, weight)
 
     def derived(
         self, function: Callable[..., Any], inputs: Sequence[Tensor], name: str, **params: Attr

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from camshaft.ir import expr as E
-from camshaft.ir.graph import Graph, Node, Tensor
+from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.rebuild import Rebuild
-from camshaft.ir.types import DType, bf16, f16, f32
+from camshaft.ir.types import DType, bf16, dtype_named, f16, f32
 from camshaft.ops import ATTENTIONS, CONV, MATMUL, POINTWISE, RECURRENT, RESHAPE, SLICE, TRANSPOSE
 
 HALF_PRECISIONS: Mapping[str, DType] = {"bf16": bf16, "fp16": f16}
@@ -72,30 +72,37 @@ def permitted_for(node: Node, how: Halving) -> Halving:
 
 
 def _largest(w: Tensor) -> float:
-    finite = w.array[np.isfinite(w.array)]
+    finite = w.content[np.isfinite(w.content)]
     return float(np.abs(finite).max(initial=0.0))
 
 
 def largest_sum(node: Node) -> float:
     """Of a layer with constant weights: what an output is at most where no input is beyond 1."""
-    w = np.abs(node.args[1].array.astype(np.float64))
+    w = np.abs(node.args[1].content.astype(np.float64))
     axes = tuple(range(1, w.ndim)) if node.op is CONV else (-2,)
     return float(w.sum(axis=axes).max(initial=0.0))
 
 
-def _rounded(w: Tensor, dtype: DType) -> np.ndarray:
-    """The constant as halves, rounded to nearest even; read-only."""
-    halves = w.array.astype(dtype.numpy)
-    halves.flags.writeable = False
-    return halves
+def rounded_to(array: np.ndarray, dtype: str) -> np.ndarray:
+    """An array as a float type, by its name, rounded to nearest even."""
+    return array.astype(dtype_named(dtype).numpy)
+
+
+def as_halves(b: GraphBuilder, w: Tensor, dtype: DType) -> Tensor:
+    """The constant of weights as halves, rounded to nearest even."""
+    return b.derived(rounded_to, [w], f"{w.name}:{dtype}", dtype=dtype.name)
 
 
 def are_halves(w: Tensor, dtype: DType) -> bool:
-    """Whether rounding leaves a constant as it is."""
-    bits = w.array.view(np.uint32) & np.uint32((1 << (23 - dtype.fraction)) - 1)
+    """Whether rounding leaves a constant as it is, and would whatever the weights that it comes of are."""
+    if w.changes:
+        return False
+    array = w.content
+    bits = array.view(np.uint32) & np.uint32((1 << (23 - dtype.fraction)) - 1)
     if bits.any():
         return False
-    return bool(np.array_equal(_rounded(w, dtype).astype(np.float32), w.array, equal_nan=True))
+    halves = rounded_to(array, dtype.name).astype(np.float32)
+    return bool(np.array_equal(halves, array, equal_nan=True))
 
 
 def with_halves(graph: Graph, how: Mapping[str, Halving]) -> Graph:
@@ -131,7 +138,7 @@ def with_halves(graph: Graph, how: Mapping[str, Halving]) -> Graph:
         x, w, *operands = node.args
         if halving.activations:
             x = rounded(x, halving.dtype, node)
-        weights = b.constant(_rounded(w, halving.dtype), f"{w.name}:{halving.dtype}")
+        weights = as_halves(b, w, halving.dtype)
         rebuild.replace(
             old, b.add(node.op, [x, weights, *operands], node.attrs, like=node, name=node.name)
         )

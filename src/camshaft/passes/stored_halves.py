@@ -25,7 +25,7 @@ from camshaft.passes.bodies import has_body
 from camshaft.passes.cse import merge_equal
 from camshaft.passes.fusions.attention_operands import ReadHalves
 from camshaft.passes.fusions.pointwise import PullWidening
-from camshaft.passes.half import are_halves
+from camshaft.passes.half import are_halves, as_halves
 from camshaft.passes.manager import Pass, run_passes
 from camshaft.passes.rewrite import Rewrite, Rewriter, rewrite
 
@@ -114,7 +114,7 @@ class MultiplyHalves(Rewrite):
             elif half is None and t.is_const and t.type.dtype == dtype:
                 read.append(t)
             elif half is None and t.is_const and t.type.dtype == f32 and are_halves(t, dtype):
-                read.append(r.builder.constant(t.array.astype(dtype.numpy), f"{t.name}:{dtype}"))
+                read.append(as_halves(r.builder, t, dtype))
             else:
                 return None
         return [r.emit(node.op, [*read, *operands], node.attrs, like=node, name=node.name)]

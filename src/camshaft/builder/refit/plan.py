@@ -70,18 +70,29 @@ class RefitPlan:
     kept: dict[int, np.ndarray] = field(default_factory=dict)
     symbols: dict[str, Symbol] = field(default_factory=dict)
     _needs: dict[int, frozenset[int]] = field(default_factory=dict, repr=False)
+    _needed: frozenset[int] | None = field(default=None, repr=False)
 
     @property
     def small(self) -> frozenset[int]:
         """Numbers of the weights whose values the plan keeps so that larger ones can be exchanged without them."""
         return frozenset(
-            n for n, w in enumerate(self.weights) if not w.reads and _nbytes(w.type) <= KEPT_BYTES
+            n
+            for n, w in enumerate(self.weights)
+            if n in self.needed and not w.reads and _nbytes(w.type) <= KEPT_BYTES
         )
 
     @property
     def fixed(self) -> frozenset[int]:
         """Numbers of the weights that cannot be exchanged."""
-        return frozenset(n for n, w in enumerate(self.weights) if w.reads)
+        return frozenset(n for n, w in enumerate(self.weights) if n in self.needed and w.reads)
+
+    @property
+    def needed(self) -> frozenset[int]:
+        """Numbers of the weights that constants come of."""
+        if self._needed is None:
+            refs = [ref for ref, _ in self.constants.values()]
+            self._needed = frozenset[int]().union(*map(self.needs, refs))
+        return self._needed
 
     def needs(self, ref: Ref) -> frozenset[int]:
         """Numbers of the weights that a result comes of."""
@@ -123,12 +134,15 @@ class RefitPlan:
 class Planner:
     """Makes the plan of an engine of its constants' recipes."""
 
-    def __init__(self) -> None:
+    def __init__(self, weights: Iterable[Source]) -> None:
+        """weights: all that the model has, whether or not constants come of them."""
         self.plan = RefitPlan()
         self.values: dict[int, np.ndarray] = {}
         self._weights: dict[Source, int] = {}
         self._steps: dict[object, int] = {}
         self._arrays: dict[int, int] = {}
+        for weight in weights:
+            self.ref(weight)
 
     def add(self, name: str, ref: Ref, array: np.ndarray) -> None:
         """A constant of the engine: which result it is, and what it is now."""

@@ -32,6 +32,7 @@ from camshaft.ir.extents.said import Said
 from camshaft.ir.extents.said import Value as SaidValue
 from camshaft.ir.graph import Graph, Tensor
 from camshaft.ir.paired_names import paired, spread
+from camshaft.ir.recipe import Source
 from camshaft.ir.script import Call, End, Run, Script, Step
 from camshaft.ir.types import TensorType
 
@@ -88,6 +89,7 @@ class Imported:
     digest: SHA-256 of what it was read from, in hexadecimal; "" where that is an ONNX model.  script: what runs them; None where there is one, whose inputs and outputs are the model's.
     inputs, outputs: of a model with a script.  face: a graph without nodes that has the model's inputs
     (tensors), and what is known of their extents.  constants: values of the script that are constant.
+    weights: those that may be exchanged in an engine, of a model that is one graph.
     """
 
     graphs: tuple[Graph, ...]
@@ -97,6 +99,7 @@ class Imported:
     outputs: tuple[End, ...] = ()
     constants: Mapping[str, np.ndarray] = field(default_factory=dict)
     digest: str = ""
+    weights: tuple[Source, ...] = ()
 
 
 def import_model(
@@ -169,21 +172,23 @@ def _imported(state: State, kept: Mapping[str, str]) -> Imported:
     pairs = paired(kept, [v.name for v in inputs], ends)
     state.states = frozenset(pairs)
     nodes = with_dequantized_weights(found.nodes, graph.initializer, ends, state.opsets)
+    state.note_reads(found.nodes, nodes)
     Nodes(state).walk(nodes, Place(state.opsets, state.reserved), ends)
     results = {v.name: output_of(state, v) for v in graph.output}
     require_room(state, pairs, results)
     face = replace(state.builder.graph({}), fixed=tuple(state.builder.fixed))
     plain = all(isinstance(v, Tensor) for v in results.values())
     if state.scope.is_plain and plain and all(isinstance(e.type, TensorType) for e in state.inputs):
-        return Imported((state.builder.graph(results),), face)  # type: ignore[arg-type]
+        graphs = (state.builder.graph(results),)  # type: ignore[arg-type]
+        return Imported(graphs, face, weights=tuple(state.weights.values()))
     script, outside = state.scope.finish([e.value for e in state.inputs], [*results.values()])
     assert not outside, [(v.name, state.shared.owners[v.name][1]) for v in outside]
     outputs = tuple(
         End(v.name, results[v.name].name, as_declared(results[v.name].type, v))
         for v in graph.output
     )
-    graphs, constants = tuple(state.shared.graphs), state.shared.constants
-    return Imported(graphs, face, script, tuple(state.inputs), outputs, constants)
+    parts, constants = tuple(state.shared.graphs), state.shared.constants
+    return Imported(parts, face, script, tuple(state.inputs), outputs, constants)
 
 
 def _why(step: Step) -> str:

@@ -99,7 +99,12 @@ class _Filters:
         name, taps = node.args[1].name, (rows.taps, cols.taps)
         if self.source is not None:
             return r.builder.derived(
-                _filters_of_taps, [self.source], name, rows=taps[0], cols=taps[1], groups=self.groups
+                _filters_of_taps,
+                [self.source],
+                name,
+                rows=taps[0],
+                cols=taps[1],
+                groups=self.groups,
             )
         constant = r.builder.constant(_filters_of_taps(self.values, *taps, self.groups), name)
         if not self.params:

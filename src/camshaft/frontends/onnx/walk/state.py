@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import ChainMap
 from collections.abc import Collection, Sequence
 
-from onnx import GraphProto, ModelProto, TensorProto
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx.dtypes import array_of, dense_of, is_held
@@ -15,7 +15,9 @@ from camshaft.frontends.onnx.sizes.input_values import InputValues
 from camshaft.frontends.onnx.sizes.open_extents import OpenExtents
 from camshaft.ir.extents.extent import Extent, symbols_of
 from camshaft.ir.graph import GraphBuilder, Tensor
+from camshaft.ir.recipe import Source
 from camshaft.ir.script import End
+from camshaft.ir.types import type_of
 
 
 class State:
@@ -23,7 +25,7 @@ class State:
 
     values: ONNX tensor name -> value, of all that is known so far; the inner scopes come first.
     scope: of the nodes that are being imported.  builder: of the model's first graph.
-    narrow: names of values in fewer bits than they are held in -> their ONNX type.  typed: whether halves are rounded to.
+    narrow: names of values in fewer bits than they are held in -> their ONNX type.  typed: whether halves are rounded to.  weights: those that may be exchanged later.
     inputs: of the model, but for constants.  states: names of those that hold what the call before left.  forks: how often what follows an If was imported twice.
     """
 
@@ -39,6 +41,7 @@ class State:
         """given: what is known of the values of inputs.  refittable: whether weights may be exchanged later."""
         self.proto, self.extents, self.given, self.typed = proto, extents, given, typed
         self.refittable = refittable
+        self.weights: dict[str, Source] = {}
         self.opsets = opsets_of(proto)
         self.reserved = frozenset(names_of(proto.graph))
         self.builder = GraphBuilder(
@@ -87,12 +90,21 @@ class State:
                 continue
             self.define(name, self.builder.constant(dense_of(sparse), name))
 
+    def note_reads(self, nodes: Sequence[NodeProto], left: Sequence[NodeProto]) -> None:
+        """Write down that nodes of the model which are not among those that are left had their weights read."""
+        if self.weights:
+            kept = {id(node) for node in left}
+            for name in (i for n in nodes if id(n) not in kept for i in n.input):
+                if name in self.weights:
+                    self.weights[name].reads["weights that the model makes floats itself"] = None
+
     def _constant(self, graph: GraphProto, tensor: TensorProto) -> Tensor:
         """The constant of an initializer: a weight that may be exchanged later, if it is one of the model's own."""
         array = array_of(tensor)
         own = self.refittable and graph is self.proto.graph and tensor.data_type in _WEIGHTS
         if own and array.ndim and array.size:
-            return self.builder.source(array, tensor.name, tensor.name)
+            weight = self.weights[tensor.name] = Source(tensor.name, type_of(array), array)
+            return self.builder.source(weight, tensor.name)
         return self.builder.constant(array, tensor.name)
 
     def value(self, name: str) -> Value | None:
