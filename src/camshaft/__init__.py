@@ -25,6 +25,7 @@ from camshaft.errors import (
     EngineFileError,
     ModelError,
     PeerError,
+    RefitError,
     ShapeError,
     TimingCacheError,
 )
@@ -96,6 +97,7 @@ __all__ = [
     "ModelError",
     "Network",
     "PeerError",
+    "RefitError",
     "PercentileCalibrator",
     "Quantized",
     "ShapeError",
