@@ -25,6 +25,7 @@ ONNX_TYPES = {
 _BY_ONNX = {int(number): kind for kind, number in ONNX_TYPES.items()} | {
     int(TensorProto.DOUBLE): DataType.FLOAT,
     int(TensorProto.UINT32): DataType.INT64,
+    int(TensorProto.UINT64): DataType.INT64,
     int(TensorProto.INT16): DataType.INT32,
     int(TensorProto.UINT16): DataType.INT32,
 }
@@ -36,6 +37,7 @@ PRECISIONS = {
     DataType.INT8: "int8",
 }
 """As options of a build call them."""
+_NO_NUMBERS = frozenset([TensorProto.STRING, TensorProto.COMPLEX64, TensorProto.COMPLEX128])
 FLOATS = frozenset([DataType.FLOAT, DataType.HALF, DataType.BF16])
 FLOAT = DataType.FLOAT
 INT32 = DataType.INT32
@@ -52,6 +54,17 @@ def onnx_type(kind: DataType) -> int:
 def data_type(number: int) -> DataType:
     """The type of ONNX's number; FLOAT where nothing is known."""
     return _BY_ONNX.get(number, FLOAT)
+
+
+def border_type(number: int, name: str) -> DataType:
+    """The type that an input or output of ONNX's number has for scripts, the nearest where DataType lacks it.
+
+    ModelError, that calls it by `name`, for elements that are no real numbers.
+    """
+    if number in _NO_NUMBERS:
+        said = TensorProto.DataType.Name(number)
+        raise ModelError(f"{name} is of {said}, which TensorRT's API has no elements for; use camshaft.build")  # fmt: skip
+    return data_type(number)
 
 
 def stored_type(kind: DataType) -> np.dtype[Any]:

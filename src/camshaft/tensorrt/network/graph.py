@@ -10,7 +10,6 @@ from camshaft.network.core import OPSET
 from camshaft.network.live import Seen
 from camshaft.tensorrt.enums.builder import NetworkDefinitionCreationFlag
 from camshaft.tensorrt.enums.data import DataType
-from camshaft.tensorrt.enums.layer_types import LayerType
 from camshaft.tensorrt.errors import Reporting, Reports
 from camshaft.tensorrt.network.element_types import FLOAT, data_type
 from camshaft.tensorrt.network.emission import Emission, Failed
@@ -20,8 +19,6 @@ from camshaft.tensorrt.network.tensor import ITensor, tensor
 from camshaft.tensorrt.weights import Weights
 
 L = TypeVar("L", bound=ILayer)
-_FROM_SHAPES = frozenset([LayerType.SHAPE])
-"""Layers whose results do not depend on the elements of what they read."""
 STRONGLY_TYPED = 1 << int(NetworkDefinitionCreationFlag.STRONGLY_TYPED)
 
 
@@ -184,14 +181,14 @@ class Graph(Reporting):
     def _shape_tensors(self) -> set[ITensor]:
         """Tensors on whose elements shapes depend."""
         found: set[ITensor] = set()
-        waiting = [r.inputs[i] for r in self._records for i in r.cls._shapes if i < len(r.inputs)]
+        waiting = [t for r in self._records for t in r.shape_inputs()]
         while waiting:
             here = waiting.pop()
             if here is None or here in found:
                 continue
             found.add(here)
             producer = here._producer
-            if producer is not None and producer.cls._kind not in _FROM_SHAPES:
+            if producer is not None and not producer.reads_shapes_only():
                 waiting += producer.needed()
         return found
 

@@ -9,7 +9,7 @@ from onnx import ModelProto
 
 from camshaft.errors import ModelError
 from camshaft.network.tensor import Tensor
-from camshaft.tensorrt.network.element_types import FLOATS, PRECISIONS, onnx_type
+from camshaft.tensorrt.network.element_types import FLOATS, PRECISIONS, border_type, onnx_type
 from camshaft.tensorrt.network.emission import Emission
 from camshaft.tensorrt.network.lowered import Lowered
 from camshaft.tensorrt.network.names import clear_of, nodes_within, rename_graph, values_within
@@ -87,12 +87,15 @@ def _end(graph: Graph, emission: Emission) -> dict[str, str]:
 
 
 def _cast(tensor: ITensor, value: Tensor, emission: Emission) -> Tensor:
-    """An output in the type that was set for it."""
+    """An output in the type that was set for it, and in one that TensorRT has."""
     kind, producer = tensor._dtype, tensor._producer
+    seen = emission.net.type_of(value)
     if kind is None and producer is not None:
         asked = producer.output_types.get(producer.outputs.index(tensor))
         kind = asked if asked in FLOATS else None
-    if kind is None or emission.net.type_of(value).elem_type == onnx_type(kind):
+    if kind is None and seen.elem_type:
+        kind = border_type(seen.elem_type, f"output {tensor.name!r}")
+    if kind is None or seen.elem_type == onnx_type(kind):
         return value
     return emission.net.cast(value, onnx_type(kind))
 

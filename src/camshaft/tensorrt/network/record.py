@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from onnx import NodeProto
 
 from camshaft.errors import ModelError
+from camshaft.tensorrt.enums.layer_types import LayerType
+from camshaft.tensorrt.network.files.shape_inputs import reads_shapes_only, shape_inputs
 
 if TYPE_CHECKING:
     from camshaft.tensorrt.enums.data import DataType
@@ -76,6 +78,17 @@ class Record:
         if self.parsed is not None:
             found += [t for t in self.parsed.captured.values() if t not in found]
         return found
+
+    def shape_inputs(self) -> list[ITensor | None]:
+        """Inputs on whose elements the shapes of its results depend."""
+        known = self.cls._shapes if self.parsed is None else shape_inputs(self.parsed.node)
+        return [self.inputs[i] for i in known if i < len(self.inputs)]
+
+    def reads_shapes_only(self) -> bool:
+        """Whether its results do not depend on the elements of what it reads."""
+        if self.parsed is None:
+            return self.cls._kind == LayerType.SHAPE
+        return reads_shapes_only(self.parsed.node)
 
 
 WHOLE = ""

@@ -13,7 +13,7 @@ from camshaft.frontends.onnx.model import opsets_of
 from camshaft.frontends.onnx.reachable import reachable_in, read_by
 from camshaft.tensorrt.enums.data import type_of
 from camshaft.tensorrt.network.definition import INetworkDefinition
-from camshaft.tensorrt.network.element_types import data_type
+from camshaft.tensorrt.network.element_types import border_type, onnx_type
 from camshaft.tensorrt.network.emission import Emission, Failed
 from camshaft.tensorrt.network.files.parsed import read_node
 from camshaft.tensorrt.network.layers.sources import IConstantLayer
@@ -64,7 +64,7 @@ class Filling:
             faults = self._checked(made)
             if not faults:
                 for info in graph.output:
-                    network.mark_output(self._tensor(info.name))
+                    self._output(self._tensor(info.name))
             return faults
         except ModelError as error:
             return [Fault(str(error))]
@@ -88,12 +88,29 @@ class Filling:
         if info.type.WhichOneof("value") != "tensor_type" or not kind.HasField("shape"):
             raise ModelError(f"input {info.name!r} is no tensor of known rank; export the model with its shape")  # fmt: skip
         shape = [d.dim_value if d.HasField("dim_value") else -1 for d in kind.shape.dim]
-        made = self._network.add_input(info.name, data_type(kind.elem_type), shape)
+        shown = border_type(kind.elem_type, f"input {info.name!r}")
+        made = self._network.add_input(info.name, shown, shape)
         if made is None:
             raise ModelError(f"input {info.name!r} cannot be added to the network")
         made._native = kind.elem_type
+        self._remark(f"input {info.name!r}", kind.elem_type)
         made._axes = {i: d.dim_param for i, d in enumerate(kind.shape.dim) if d.dim_param}
         self._tensors[info.name] = made
+
+    def _output(self, tensor: ITensor) -> None:
+        seen = self._network._seen(tensor)
+        if seen is not None and seen.elem_type:
+            self._remark(f"output {tensor.name!r}", seen.elem_type)
+        self._network.mark_output(tensor)
+
+    def _remark(self, end: str, number: int) -> None:
+        """Warn that an end of the file has a type that DataType lacks.  ModelError where there is none like it."""
+        shown = border_type(number, end)
+        if onnx_type(shown) != number:
+            said = TensorProto.DataType.Name(number)
+            self._network._reports.warning(
+                f"{end} is of {said}, which TensorRT lacks: the engine has it as {shown.name} and casts it"
+            )
 
     def _tensor(self, name: str) -> ITensor:
         """The tensor of a name in the file; an initializer becomes a layer when it is read first."""
