@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 import camshaft.tensorrt as trt
+from camshaft.tensorrt.building.progress import Phases
+from camshaft.tensorrt.errors import Reports
 from trt_engines import KERNEL, Workshop, run_v3
+from trt_networks import Log
 
 X = np.random.default_rng(1).standard_normal((1, 3, 8, 8)).astype(np.float32)
 
@@ -291,6 +294,7 @@ class Monitor(trt.IProgressMonitor):
 
     def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
         assert (self.open[-1] if self.open else None) == parent_phase
+        assert num_steps > 0  # monitors divide by it
         self.open.append(phase_name)
         self.counts[phase_name] = num_steps
 
@@ -313,6 +317,18 @@ def test_a_monitor_sees_phases_and_their_steps() -> None:
     for phase, steps in monitor.steps.items():
         assert steps == [*range(len(steps))]
         assert len(steps) <= monitor.counts[phase]
+
+
+def test_a_stage_without_steps_is_no_phase() -> None:
+    monitor = Monitor()
+    with Phases(monitor, Reports(Log())) as told:
+        for stage, total in (("tuning", 1), ("tuning again", 0), ("assembling", 1)):
+            told(stage, 0, total)
+            told(stage, total, total)
+    assert not monitor.open
+    assert monitor.counts.keys() == {"Building Engine", "tuning", "assembling"}
+    assert monitor.steps["tuning"] == monitor.steps["assembling"] == [0]
+    assert monitor.steps["Building Engine"] == [*range(monitor.counts["Building Engine"])]
 
 
 @pytest.mark.parametrize("phase", ["importing", "tuning", "Building Engine"])

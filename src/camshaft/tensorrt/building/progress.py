@@ -33,13 +33,15 @@ class IProgressMonitor:
 class Phases:
     """Turns a build's progress into phases.  A context manager; call it as `BuildConfig.progress`.
 
-    The outermost phase has a step for each stage; stages that come again are one phase more.
+    The outermost phase has a step for each stage; stages that come again are one phase more, and those without steps
+    are none: monitors divide by the number of steps.
     """
 
     def __init__(self, monitor: IProgressMonitor | None, reports: Reports) -> None:
         self._monitor, self._reports = monitor, reports
         self._stage: str | None = None
         self._done = self._stages = 0
+        self._shown = False
 
     def __enter__(self) -> Phases:
         if self._monitor is not None:
@@ -70,14 +72,16 @@ class Phases:
 
     def _begin_stage(self, monitor: IProgressMonitor, stage: str, total: int) -> None:
         self._end_stage()
-        self._stage, self._done = stage, 0
-        monitor.phase_start(stage, BUILD, total)
+        self._stage, self._done, self._shown = stage, 0, total > 0
+        if self._shown:
+            monitor.phase_start(stage, BUILD, total)
 
     def _end_stage(self) -> None:
         if self._stage is None or self._monitor is None:
             return
         stage, self._stage = self._stage, None
-        self._monitor.phase_finish(stage)
+        if self._shown:
+            self._monitor.phase_finish(stage)
         if self._stages < _STAGES:
             self._stages += 1
             self._tell(self._monitor, BUILD, self._stages - 1)
