@@ -30,5 +30,6 @@ def checkout(variable: str, folder: Path, revision: str, *parts: str) -> Path:
 
 
 def under(*folders: Path) -> str:
-    """PYTHONPATH for a process that has these folders and camshaft."""
-    return os.pathsep.join(map(str, [*folders, SOURCE]))
+    """PYTHONPATH for a process that has these folders and camshaft before what this process has."""
+    given = os.environ.get("PYTHONPATH")
+    return os.pathsep.join(map(str, [*folders, SOURCE, *([given] if given else [])]))

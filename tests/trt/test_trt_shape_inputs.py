@@ -109,3 +109,19 @@ def test_strings_are_refused_by_name() -> None:
     parser = trt.OnnxParser(net, log)
     assert not parser.parse(one(node, ends, TensorProto.BOOL, 19).SerializeToString())
     assert "input 'a' is of STRING" in parser.get_error(0).desc()
+
+
+def test_optionals_and_sequences_are_refused_by_name() -> None:
+    tensor = helper.make_tensor_type_proto(F32, [2])
+    for kind, made in (
+        ("optional", helper.make_optional_type_proto(tensor)),
+        ("sequence", helper.make_sequence_type_proto(tensor)),
+    ):
+        ends = [helper.make_value_info(n, made) for n in "xy"]
+        graph = helper.make_graph(
+            [helper.make_node("Identity", ["x"], ["y"])], "g", *[[e] for e in ends]
+        )
+        proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 16)], ir_version=8)
+        parser = trt.OnnxParser(network(), Log())
+        assert not parser.parse(proto.SerializeToString())
+        assert f"input 'x' is of the kind {kind}" in parser.get_error(0).desc()

@@ -84,8 +84,11 @@ class Filling:
         return []
 
     def _input(self, info: ValueInfoProto) -> None:
-        kind = info.type.tensor_type
-        if info.type.WhichOneof("value") != "tensor_type" or not kind.HasField("shape"):
+        what, kind = info.type.WhichOneof("value"), info.type.tensor_type
+        if what not in (None, "tensor_type"):
+            said = str(what).removesuffix("_type").replace("_", " ")
+            raise ModelError(f"input {info.name!r} is of the kind {said}, and TensorRT's API has only tensors; use camshaft.build")  # fmt: skip
+        if not kind.HasField("shape"):
             raise ModelError(f"input {info.name!r} is no tensor of known rank; export the model with its shape")  # fmt: skip
         shape = [d.dim_value if d.HasField("dim_value") else -1 for d in kind.shape.dim]
         shown = border_type(kind.elem_type, f"input {info.name!r}")
