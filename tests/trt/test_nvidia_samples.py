@@ -27,6 +27,7 @@ from sample_data import (
 pytestmark = pytest.mark.slow
 VARIABLE = "TENSORRT_SAMPLES"
 Run = Callable[..., str]
+refits = pytest.mark.skipif(not hasattr(trt, "Refitter"), reason="there is no Refitter yet")
 
 RUNNER = """
 import runpy, sys
@@ -113,6 +114,7 @@ def test_progress_monitor(samples: Path, run: Run, data: Path) -> None:
     assert set(last.values()) == {0}  # each counts its steps to the end
 
 
+@refits
 @releases("v10.13.3", "v11.1")
 def test_weight_stripping(samples: Path, run: Run, data: Path) -> None:
     folder = samples / "sample_weight_stripping"
@@ -139,6 +141,7 @@ def test_network_api_mnist(samples: Path, run: Run, tmp_path: Path) -> None:
     assert re.search(r"Accuracy: \d+/400 \((9\d|100)%\)", said.split("Test set")[-1])
 
 
+@refits
 @pytest.mark.parametrize(
     ("samples", "options"),
     [

@@ -110,9 +110,10 @@ def write_bidaf(folder: Path) -> None:
     ]  # its sum is small, and its product with `asked` is large
     table[words.index("lazy")] = 2  # what weights of ones find
     asked = np.array([[1], [-1], *[[0]] * 6], np.float32)
-    save(_answers(table, asked, len(characters)), folder / "bidaf-modified.onnx")
-    for name in ("W_0", "Parameter576_B_0"):
-        np.save(folder / f"{name}.npy", asked)
+    sought = {"W_0": asked, "Parameter576_B_0": 1.5 * asked}
+    save(_answers(table, sought, len(characters)), folder / "bidaf-modified.onnx")
+    for name, weights in sought.items():
+        np.save(folder / f"{name}.npy", weights)
     for number, entries in enumerate([words, characters] * 2, 4):
         said = {
             "cats_strings": entries,
@@ -122,13 +123,12 @@ def write_bidaf(folder: Path) -> None:
         (folder / f"CategoryMapper_{number}.json").write_text(json.dumps(said))
 
 
-def _answers(table: Array, asked: Array, characters: int) -> ModelProto:
+def _answers(table: Array, sought: dict[str, Array], characters: int) -> ModelProto:
     """First and last place of the answer in the context, by words and, for very little, by characters and the question."""
     weights = {
         "table": table,
         "letters": np.random.default_rng(8).normal(0, 1e-3, (characters + 1, 8)),
-        "W_0": asked,
-        "Parameter576_B_0": asked,
+        **sought,
     }
     word, char, question, its_char = (f"CategoryMapper_{i}" for i in range(4, 8))
 
