@@ -85,6 +85,12 @@ def test_what_only_shapes_of_a_tensor_say_is_no_shape_input() -> None:
     assert not net.get_input(0).is_shape_tensor
 
 
+def test_inputs_of_floats_are_no_shape_inputs() -> None:
+    node = helper.make_node("Range", ["start", "limit", "step"], ["y"])
+    net = parsed(one(node, {n: (F32, []) for n in ("start", "limit", "step")}, F32), Log())
+    assert not any(net.get_input(i).is_shape_tensor for i in range(3))
+
+
 @pytest.mark.parametrize(
     ("kind", "shown"),
     [("uint16", trt.int32), ("uint32", trt.int64), ("uint64", trt.int64), ("float64", trt.float32)],

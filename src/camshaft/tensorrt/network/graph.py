@@ -11,7 +11,7 @@ from camshaft.network.live import Seen
 from camshaft.tensorrt.enums.builder import NetworkDefinitionCreationFlag
 from camshaft.tensorrt.enums.data import DataType
 from camshaft.tensorrt.errors import Reporting, Reports
-from camshaft.tensorrt.network.element_types import FLOAT, data_type
+from camshaft.tensorrt.network.element_types import FLOAT, FLOATS, data_type
 from camshaft.tensorrt.network.emission import Emission, Failed
 from camshaft.tensorrt.network.layer import ILayer
 from camshaft.tensorrt.network.record import Parsed, Record
@@ -179,12 +179,14 @@ class Graph(Reporting):
         return FLOAT if seen is None else data_type(seen.elem_type)
 
     def _shape_tensors(self) -> set[ITensor]:
-        """Tensors on whose elements shapes depend."""
+        """Tensors on whose elements shapes depend; no inputs of floats, of which a profile can say nothing."""
         found: set[ITensor] = set()
         waiting = [t for r in self._records for t in r.shape_inputs()]
         while waiting:
             here = waiting.pop()
             if here is None or here in found:
+                continue
+            if here._producer is None and here._declared in FLOATS:
                 continue
             found.add(here)
             producer = here._producer
