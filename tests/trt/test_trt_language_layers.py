@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import camshaft.tensorrt as trt
+from trt_engines import Workshop, device, host
 from trt_networks import Bench
 
 Array = np.ndarray[Any, Any]
@@ -86,6 +87,34 @@ def test_a_cache_takes_packed_tokens(opened: bool) -> None:
     want = cache.copy()
     want[0, :, 2:5], want[2, :, 4] = new[:3].swapaxes(0, 1), new[3]
     assert np.array_equal(b.output(layer), want)
+
+
+def test_an_engine_updates_a_cache_in_its_own_memory() -> None:
+    shop = Workshop()
+    shapes = {"cache": (-1, 2, 6, 4), "new": (-1, 2, -1, 4)}
+    given = [shop.network.add_input(n, trt.float32, s) for n, s in shapes.items()]
+    at = shop.network.add_input("at", trt.int32, (-1,))
+    shop.output(shop.network.add_kv_cache_update(*given, at, trt.KVCacheMode.LINEAR), "grown")
+    profile = shop.builder.create_optimization_profile()
+    for name, (low, high) in {
+        "cache": ((1, 2, 6, 4), (4, 2, 6, 4)),
+        "new": ((1, 2, 1, 4), (4, 2, 6, 4)),
+        "at": ((1,), (4,)),
+    }.items():
+        profile.set_shape(name, low, high, high)
+    shop.config.add_optimization_profile(profile)
+    engine = shop.engine()
+    assert engine.get_aliased_input_tensor("grown") == "cache"
+    assert engine.get_aliased_input_tensor("cache") is None
+    cache, new = np.ones((2, 2, 6, 4), np.float32), np.zeros((2, 2, 3, 4), np.float32)
+    context = engine.create_execution_context()
+    for name, array in {"cache": cache, "new": new, "at": np.array([1, 3], np.int32)}.items():
+        assert context.set_input_shape(name, array.shape)
+        assert context.set_tensor_address(name, device(array))
+    assert context.set_tensor_address("grown", context.get_tensor_address("cache"))
+    assert context.execute_async_v3(0)
+    cache[0, :, 1:4] = cache[1, :, 3:6] = 0
+    assert np.array_equal(host(context.get_tensor_address("cache"), cache.shape), cache)
 
 
 EXPERTS, HIDDEN, INNER = 4, 6, 5

@@ -22,6 +22,7 @@ from camshaft.tensorrt.errors import Reports
 from camshaft.tensorrt.kept import kept
 from camshaft.tensorrt.network.definition import INetworkDefinition
 from camshaft.tensorrt.network.element_types import onnx_type
+from camshaft.tensorrt.network.layers.transformers.caches import IKVCacheUpdateLayer
 from camshaft.tensorrt.network.lowered import Lowered
 from camshaft.tensorrt.plan import Plan, Ranges, Triple
 
@@ -116,8 +117,6 @@ def _refuse(network: INetworkDefinition, config: IBuilderConfig, reports: Report
                 "layers are placed on a DLA, and there is none; set BuilderFlag.GPU_FALLBACK"
             )
         reports.warning("there is no DLA: all layers run on the CPU", True)
-    if kept(config, "algorithm_selector", None) is not None:
-        reports.warning("algorithm_selector is not asked: kernels are chosen by time", True)
     if config._has(_STRIP):
         reports.warning("the plan keeps its weights: STRIP_PLAN has no effect", True)
     for tensor in (*network._inputs, *network._outputs):
@@ -336,6 +335,7 @@ def _plan(
         name=network._name,
         shapes=shapes,
         profiles=whole,
+        aliases=_aliases(network),
         debug=lowered.debug,
         hidden=_hidden(lowered),
         origins=dict(lowered.origins),
@@ -351,6 +351,19 @@ def _hidden(lowered: Lowered) -> tuple[str, ...]:
     """Debug tensors that are no outputs anyway."""
     shown = {v.name for v in (*lowered.model.graph.output, *lowered.model.graph.input)}
     return tuple(name for name in lowered.debug if name not in shown)
+
+
+def _aliases(network: INetworkDefinition) -> dict[str, str]:
+    """Outputs that are caches with new steps -> the inputs that bring these caches."""
+    found = {}
+    for tensor in network._outputs:
+        record = tensor._producer
+        cache = (
+            record.inputs[0] if record is not None and record.cls is IKVCacheUpdateLayer else None
+        )
+        if cache is not None and cache in network._inputs:
+            found[tensor._name] = cache._name
+    return found
 
 
 def _with_debug_outputs(network: INetworkDefinition, lowered: Lowered) -> ModelProto:
