@@ -14,6 +14,7 @@ from camshaft.errors import ConfigError
 from camshaft.tensorrt.building import config as settings
 from camshaft.tensorrt.building.calibrators import BatchType
 from camshaft.tensorrt.building.config import IBuilderConfig
+from camshaft.tensorrt.building.debugging import hidden, left_unfused, with_outputs
 from camshaft.tensorrt.building.fused import graphs_of, layers_left, tensors_left
 from camshaft.tensorrt.building.pools import POOLS, WORKSPACE
 from camshaft.tensorrt.enums.builder import BuilderFlag
@@ -21,7 +22,6 @@ from camshaft.tensorrt.enums.data import DeviceType, TensorFormat
 from camshaft.tensorrt.errors import Reports
 from camshaft.tensorrt.kept import kept
 from camshaft.tensorrt.network.definition import INetworkDefinition
-from camshaft.tensorrt.network.element_types import onnx_type
 from camshaft.tensorrt.network.layers.transformers.caches import IKVCacheUpdateLayer
 from camshaft.tensorrt.network.lowered import Lowered
 from camshaft.tensorrt.plan import Plan, Ranges, Triple
@@ -68,7 +68,7 @@ def asked(
 ) -> Asked:
     """ConfigError names what cannot be, or what is missing."""
     _refuse(network, config, reports)
-    model = _with_debug_outputs(network, lowered)
+    model = with_outputs(lowered.model, network, hidden(lowered))
     inputs = inputs_of(model)
     profiles = tuple(p._ranges() for p in config._profiles) or (Ranges(),)
     _check_profiles(inputs, profiles)
@@ -86,10 +86,12 @@ def asked(
         options["dynamic_ranges"] = _ranges(model, lowered, options, reports)
     options = {**options, **_layer_types(model, lowered, config, precision, options, reports)}
     uses_cache = not config._has(_NO_CACHE)
+    unfused = left_unfused(network, model, options) if network._shows_unfused else ()
+    model = with_outputs(model, network, unfused)
     return Asked(
         model,
         options,
-        _plan(network, lowered, config, inputs, profiles),
+        _plan(network, lowered, config, inputs, profiles, unfused),
         calibrates,
         _batches(inputs, config, profiles) if calibrates else {},
         uses_cache,
@@ -327,6 +329,7 @@ def _plan(
     config: IBuilderConfig,
     inputs: Sequence[ValueInfoProto],
     profiles: tuple[Ranges, ...],
+    unfused: tuple[str, ...],
 ) -> Plan:
     shapes = {value.name: shape_of(value) for value in inputs}
     static = {name: (shape,) * 3 for name, shape in shapes.items() if -1 not in shape}
@@ -337,7 +340,8 @@ def _plan(
         profiles=whole,
         aliases=_aliases(network),
         debug=lowered.debug,
-        hidden=_hidden(lowered),
+        unfused=unfused,
+        hidden=(*hidden(lowered), *unfused),
         origins=dict(lowered.origins),
         verbosity=int(kept(config, "profiling_verbosity", settings.NAMES_ONLY)),
         compatibility=int(kept(config, "hardware_compatibility_level", settings.NO_COMPATIBILITY)),
@@ -345,12 +349,6 @@ def _plan(
         refittable=config._has(*_REFIT),
         streams_weights=config._has(_STREAMING),
     )
-
-
-def _hidden(lowered: Lowered) -> tuple[str, ...]:
-    """Debug tensors that are no outputs anyway."""
-    shown = {v.name for v in (*lowered.model.graph.output, *lowered.model.graph.input)}
-    return tuple(name for name in lowered.debug if name not in shown)
 
 
 def _aliases(network: INetworkDefinition) -> dict[str, str]:
@@ -364,20 +362,6 @@ def _aliases(network: INetworkDefinition) -> dict[str, str]:
         if cache is not None and cache in network._inputs:
             found[tensor._name] = cache._name
     return found
-
-
-def _with_debug_outputs(network: INetworkDefinition, lowered: Lowered) -> ModelProto:
-    """The model, which also gives the tensors that debug listeners see."""
-    hidden = _hidden(lowered)
-    if not hidden:
-        return lowered.model
-    model = ModelProto()
-    model.CopyFrom(lowered.model)
-    kinds = {tensor._name: network._type_of(tensor) for tensor in network._debug}
-    model.graph.output.extend(
-        helper.make_tensor_value_info(name, onnx_type(kinds[name]), None) for name in hidden
-    )
-    return model
 
 
 def _nodes(graph: GraphProto) -> Iterator[Any]:

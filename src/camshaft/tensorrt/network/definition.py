@@ -116,7 +116,7 @@ class INetworkDefinition(Graph, Result):
         """flags: a bit for each NetworkDefinitionCreationFlag.  builder: what `builder` answers."""
         made = cls.__new__(cls)
         made._begin(reports, flags)
-        made._builder, made._refittable = builder, set()
+        made._builder, made._refittable, made._shows_unfused = builder, set(), False
         return made
 
     def _lowered(self) -> Lowered:
@@ -304,12 +304,13 @@ class INetworkDefinition(Graph, Result):
         return tensor in self._debug
 
     def mark_unfused_tensors_as_debug_tensors(self) -> bool:
-        """Kept: which tensors a build leaves unfused is known to it only, so none is shown."""
-        self._reports.warning("unfused tensors are not shown; mark tensors with mark_debug", True)
+        """Show tensors that a build leaves between fused layers to debug listeners; True."""
+        self._shows_unfused = True
         return True
 
     def unmark_unfused_tensors_as_debug_tensors(self) -> bool:
-        """The opposite of `mark_unfused_tensors_as_debug_tensors`."""
+        """The opposite of `mark_unfused_tensors_as_debug_tensors`; True."""
+        self._shows_unfused = False
         return True
 
     def _own(self, given: ITensor) -> ITensor | None:
@@ -321,3 +322,4 @@ class INetworkDefinition(Graph, Result):
 
     _builder: Any
     _refittable: set[str]
+    _shows_unfused: bool
