@@ -93,7 +93,17 @@ def build_engine(model_path, folder, cache_file):
     batches.set_shape("input", (1, *shape), (NUM_IMAGES_PER_BATCH, *shape), (8, *shape))
     config.add_optimization_profile(batches)
     config.set_calibration_profile(batches)
-    return builder.build_engine(network, config)
+    timing_file = cache_file + ".timing"
+    known = b""
+    if os.path.exists(timing_file):
+        with open(timing_file, "rb") as f:
+            known = f.read()
+    timing_cache = config.create_timing_cache(known)
+    config.set_timing_cache(timing_cache, ignore_mismatch=False)
+    engine = builder.build_engine(network, config)
+    with open(timing_file, "wb") as f:
+        f.write(timing_cache.serialize())
+    return engine
 
 
 def run_batch(engine, images):

@@ -22,11 +22,11 @@ Array = np.ndarray[Any, Any]
 CHANNELS, SIZE = 3, 16
 
 
-def launch(name: str, *arguments: Path) -> str:
+def launch(name: str, *arguments: Path, **environment: str) -> str:
     """What a script prints."""
     known = {k: v for k, v in os.environ.items() if not k.startswith("CAMSHAFT_TRT")}
     command = [sys.executable, "-m", "camshaft.tensorrt", HERE / name, *arguments]
-    done = subprocess.run(command, env=known | {"PYTHONPATH": str(SOURCE)}, capture_output=True, text=True, timeout=300)  # fmt: skip
+    done = subprocess.run(command, env=known | environment | {"PYTHONPATH": str(SOURCE)}, capture_output=True, text=True, timeout=300)  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -63,12 +63,14 @@ def narrow(ranges: dict[str, float]) -> dict[str, float]:
     return ranges | {"input": ranges["input"] / 3, "a.relu": ranges["a.relu"] / 2}
 
 
+@pytest.mark.parametrize("profile", ["", "8.6"])
 def test_a_resnet_trained_with_quantization(
-    tmp_path: Path, pictures: Array, narrow: dict[str, float]
+    tmp_path: Path, pictures: Array, narrow: dict[str, float], profile: str
 ) -> None:
     model = ResNet(CHANNELS, SIZE, narrow).model()
     printed = launch(
-        "qat_resnet.py", kept(tmp_path, "qat.onnx", model), saved(tmp_path, "images.npy", pictures), tmp_path / "results.npy"
+        "qat_resnet.py", kept(tmp_path, "qat.onnx", model), saved(tmp_path, "images.npy", pictures), tmp_path / "results.npy",
+        CAMSHAFT_TRT_PROFILE=profile,
     )  # fmt: skip
     got, want = np.load(tmp_path / "results.npy"), run(model, pictures)
     plain = run(ResNet(CHANNELS, SIZE).model(), pictures)
