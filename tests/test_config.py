@@ -45,6 +45,7 @@ from camshaft.ir.types import TensorType, f32, i32, i64
         ("frozen_cache", 1),
         ("frozen_cache", True),  # without a cache
         ("progress", 3),
+        ("select_kernels", 3),
     ],
     ids=lambda v: v if isinstance(v, str) else type(v).__name__,  # sets print in any order
 )

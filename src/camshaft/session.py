@@ -218,9 +218,7 @@ class BuildSession:
         fingerprint = fingerprint_of(target, model_hash(self.model), config.summary())
         if self.whole is None or self.whole.script is None:
             pairs = {s.name: s.output for s in self.states}
-            typed = with_output_types(
-                self.config, with_half_states(imported, pairs), {*pairs.values()}
-            )
+            typed = with_output_types(config, with_half_states(imported, pairs), {*pairs.values()})
             graph, self._unmet = self._without_padding(typed.graph), typed.remarks
             del imported, typed
             self._forget_weights()
@@ -417,4 +415,5 @@ class BuildSession:
             points=profile_points(imported.inputs, config.profiles),
             states=self.states if level is None else (),
             weights=self.whole.weights if self.whole and level is None else (),
+            select=config.select_kernels if level is None else None,
         )

@@ -58,7 +58,7 @@ def test_every_argument_has_an_option_that_exists() -> None:
     for hint in get_type_hints(BuildOptions, include_extras=True).values():
         known.update(d for m in hint.__metadata__ for d in getattr(m, "param_decls", ()) or ())
     assert set(OPTIONS.values()) <= known
-    arguments = {f.name for f in fields(BuildConfig)} - {"precision", "progress"}
+    arguments = {f.name for f in fields(BuildConfig)} - {"precision", "progress", "select_kernels"}
     more = set(inspect.signature(camshaft.quantize).parameters) - {"model", "config", "options"}
     assert set(OPTIONS) == arguments | more
 

@@ -42,12 +42,14 @@ def computed(net: trt.INetworkDefinition, **inputs: Array) -> dict[str, Array]:
 class Bench:
     """A network of float32 inputs that hold random numbers.  log: what it said."""
 
-    def __init__(self, *shapes: tuple[int, ...]) -> None:
+    def __init__(self, *shapes: tuple[int, ...], opened: tuple[int, ...] = ()) -> None:
+        """opened: axes that the network leaves open, of all inputs."""
         self.log = Log()
         self.net = network(log=self.log)
         rng = np.random.default_rng(3)
         self.arrays = [rng.standard_normal(s).astype(np.float32) for s in shapes]
-        made = [self.net.add_input(f"x{i}", trt.float32, s) for i, s in enumerate(shapes)]
+        said = [tuple(-1 if a in opened else d for a, d in enumerate(s)) for s in shapes]
+        made = [self.net.add_input(f"x{i}", trt.float32, s) for i, s in enumerate(said)]
         self.tensors: list[Any] = made
 
     def constant(self, value: Any) -> Any:

@@ -370,37 +370,6 @@ def test_a_profiler_is_told_of_each_layer() -> None:
     assert not context.report_to_profiler()
 
 
-def test_a_listener_sees_debug_tensors() -> None:
-    class Listener(trt.IDebugListener):
-        def __init__(self) -> None:
-            trt.IDebugListener.__init__(self)
-            self.seen: dict[str, Any] = {}
-
-        def process_debug_tensor(
-            self, addr: int, location: Any, type: Any, shape: Any, name: str, stream: int
-        ) -> bool:
-            self.seen[name] = host(addr, shape, trt.nptype(type))
-            return True
-
-    shop = Workshop().convolution()
-    inner = shop.network[0].get_output(0)
-    inner.name = "inner"
-    shop.network.mark_debug(inner)
-    engine = shop.engine()
-    assert engine.num_io_tensors == 2
-    assert engine.is_debug_tensor("inner")
-    context, listener = engine.create_execution_context(), Listener()
-    assert context.set_debug_listener(listener)
-    x = np.ones((1, 3, 8, 8), F32)
-    run_v3(context, {"x": x})
-    assert not listener.seen
-    assert not context.set_tensor_debug_state("x", True)
-    assert context.set_tensor_debug_state("inner", True)
-    assert context.get_debug_state("inner")
-    y = run_v3(context, {"x": x})["y"]
-    np.testing.assert_allclose(np.maximum(listener.seen["inner"], 0), y, rtol=1e-5)
-
-
 @pytest.mark.parametrize(
     "verbosity",
     [

@@ -162,11 +162,12 @@ def test_loop_outputs_along_axes_and_backwards(kind: str, axis: int) -> None:
     np.testing.assert_allclose(b.output(out), want, rtol=1e-5)
 
 
-def test_loops_without_a_count_are_refused() -> None:
+def test_loops_with_two_counts_are_refused() -> None:
     b = Bench((2,))
     net: Any = b.net
     loop = net.add_loop()
-    loop.add_trip_limit(b.constant(np.array(True)), trt.TripLimit.WHILE)
+    for count in (2, 3):
+        loop.add_trip_limit(b.constant(np.array(count, np.int32)), trt.TripLimit.COUNT)
     value = loop.add_recurrence(b.tensors[0])
     value.set_input(1, net.add_identity(value.get_output(0)).get_output(0))
     out = loop.add_loop_output(value.get_output(0), trt.LoopOutput.LAST_VALUE)

@@ -18,6 +18,7 @@ from camshaft.builder.refit.plan import plan_to_bytes
 from camshaft.builder.tasks import Task, tasks_of
 from camshaft.builder.tuning.contest import Contest
 from camshaft.builder.tuning.ranges import Sizes
+from camshaft.builder.tuning.selection import KernelSelector
 from camshaft.builder.tuning.timing_cache import Record, TimingCache
 from camshaft.builder.tuning.tuner import Tuner
 from camshaft.cpus import available_cpus
@@ -79,6 +80,7 @@ class Builder:
     points: sizes (symbol name -> size) to tune for besides the typical ones.
     memory: bytes that tuning may take.  states: which inputs and outputs of all graphs contexts keep.
     weights: those of the model that may be exchanged in the engine.
+    select: as `BuildConfig.select_kernels`.
     """
 
     backend: Backend[Fingerprint]
@@ -93,6 +95,7 @@ class Builder:
     memory: int | None = None
     states: Sequence[StateSpec] = ()
     weights: Sequence[Source] = ()
+    select: KernelSelector | None = None
     _tuner: Tuner = field(init=False)
 
     def __post_init__(self) -> None:
@@ -108,6 +111,7 @@ class Builder:
             workers=available_cpus(),
             points=self.points,
             memory=self.memory,
+            select=self.select,
         )
 
     @property

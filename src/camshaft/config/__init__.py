@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
@@ -20,6 +20,9 @@ CONSTRAINTS = ("obey", "prefer", "fastest")
 WEIGHT_ONLY = ("int4", "int8")
 CALIBRATORS = ("auto", "entropy2", "entropy", "minmax", "percentile", "mse")
 Progress = Callable[[str, int, int], None]
+KernelSelector = Callable[[Any], Iterable[int]]
+_CALLED = {"progress": "(stage, done, total)", "select_kernels": "a KernelChoice"}
+"""Options that are functions, and of what."""
 
 _INTEGERS: tuple[tuple[str, int, int | None], ...] = (
     ("threads", 1, MAX_THREADS),
@@ -114,6 +117,9 @@ class BuildConfig:
     workspace_limit: most bytes of scratch memory one kernel may use.
     target: name of the machine to compile for ("host", or one of the backend's presets).
     progress: called with (stage, done, total).
+    select_kernels: called with each layer's `camshaft.builder.tuning.selection.KernelChoice`, in every precision that is tried; returns the
+        numbers of the kernels that it may have.  Those that `error_budget` forbids are replaced nevertheless; layers with open
+        extents have one kernel for all sizes.
     """
 
     shapes: Mapping[str, Sequence[Said]] = field(default_factory=dict)
@@ -148,6 +154,7 @@ class BuildConfig:
     workspace_limit: int = 1 << 30
     target: str = "host"
     progress: Progress | None = None
+    select_kernels: KernelSelector | None = None
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__
@@ -224,10 +231,11 @@ class BuildConfig:
             raise ConfigError(
                 f"{' and '.join(beside)} given beside strongly_typed, with which the model's own types decide: leave one out"
             )
-        if self.progress is not None and not callable(self.progress):
-            raise ConfigError(
-                f"progress is {self.progress!r}, must be a function of (stage, done, total)"
-            )
+        for name, taken in _CALLED.items():
+            if getattr(self, name) is not None and not callable(getattr(self, name)):
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)!r}, must be a function of {taken}"
+                )
 
     @staticmethod
     def of(config: BuildConfig | None, options: Mapping[str, object]) -> BuildConfig:

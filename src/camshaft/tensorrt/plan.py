@@ -31,8 +31,8 @@ class Ranges:
 @dataclass(frozen=True)
 class Plan:
     """name: the network's.  shapes: input -> shape as the network declares it, -1 where it is open.  profiles: in order, at
-    least one.  debug: tensors that debug listeners see.  hidden: outputs of the engine that only they see.  origins: name of a step's node -> name of the
-    layer it came from, where they differ.
+    least one.  debug: tensors that debug listeners see; unfused: further ones, which they see together.  hidden: outputs of the engine that only they see.  origins: name of a step's node -> name of the
+    layer it came from, where they differ.  aliases: output -> input that scripts give the same memory, of caches.
 
     The others are numbers of enum members as of 10.16, of the configuration's properties.
     """
@@ -41,8 +41,10 @@ class Plan:
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     profiles: tuple[Ranges, ...] = (Ranges(),)
     debug: tuple[str, ...] = ()
+    unfused: tuple[str, ...] = ()
     hidden: tuple[str, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
     verbosity: int = 0
     compatibility: int = 0
     tactic_sources: int = 0
@@ -65,8 +67,8 @@ def plan_of(engine: Engine) -> Plan:
             Ranges(_triples(p["shapes"]), _triples(p["values"])) for p in said.pop("profiles")
         )
         shapes = {name: tuple(shape) for name, shape in said.pop("shapes").items()}
-        debug, hidden = tuple(said.pop("debug")), tuple(said.pop("hidden"))
-        return Plan(**said, profiles=profiles, shapes=shapes, debug=debug, hidden=hidden)
+        said |= {key: tuple(said.get(key, ())) for key in ("debug", "unfused", "hidden")}
+        return Plan(**said, profiles=profiles, shapes=shapes)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise EngineFileError(
             f"the engine's part {ATTACHED!r} is malformed ({error}); build it again"

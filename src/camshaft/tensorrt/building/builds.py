@@ -11,13 +11,17 @@ from camshaft.errors import CalibrationError, ModelError
 from camshaft.ir.script import Opaque
 from camshaft.runtime.engine import Engine
 from camshaft.session import BuildSession
+from camshaft.tensorrt.building.algorithms import Selecting
 from camshaft.tensorrt.building.calibrators import Adapter, IInt8Calibrator
 from camshaft.tensorrt.building.config import IBuilderConfig
 from camshaft.tensorrt.building.options import Asked, asked
 from camshaft.tensorrt.building.progress import Phases
+from camshaft.tensorrt.enums.builder import BuilderFlag
 from camshaft.tensorrt.errors import Reports
 from camshaft.tensorrt.kept import kept
 from camshaft.tensorrt.network.definition import INetworkDefinition
+
+_REJECT_EMPTY = BuilderFlag.REJECT_EMPTY_ALGORITHMS
 
 
 def built(network: INetworkDefinition, config: IBuilderConfig, reports: Reports) -> Engine:
@@ -25,6 +29,8 @@ def built(network: INetworkDefinition, config: IBuilderConfig, reports: Reports)
     lowered = network._lowered()
     wanted = asked(network, lowered, config, reports)
     monitor = kept(config, "progress_monitor", None)
+    selector = kept(config, "algorithm_selector", None)
+    selecting = None if selector is None else Selecting(selector, config._has(_REJECT_EMPTY))
     cache = config._cache if wanted.uses_cache else None
     with tempfile.TemporaryDirectory() as folder, Phases(monitor, reports) as phases:
         path = Path(folder) / "timing.json"
@@ -36,6 +42,7 @@ def built(network: INetworkDefinition, config: IBuilderConfig, reports: Reports)
             progress=phases,
             timing_cache=path if has_file else None,
             frozen_cache=wanted.frozen,
+            select_kernels=selecting,
         )
         engine = _run(wanted, options, config, reports)
         if cache is not None and not wanted.frozen:
@@ -43,6 +50,8 @@ def built(network: INetworkDefinition, config: IBuilderConfig, reports: Reports)
     opaque = [name for name, type_ in engine.outputs.items() if isinstance(type_, Opaque)]
     if opaque:
         raise ModelError(f"output {opaque[0]!r} is no tensor, which TensorRT's API cannot give")
+    if selecting is not None:
+        selecting.report(engine.inspect()["steps"])
     wanted.plan.attach(engine)
     return engine
 

@@ -10,21 +10,19 @@ import numpy as np
 from onnx import AttributeProto, GraphProto, ModelProto, ValueInfoProto, helper
 
 from camshaft.builder.halves import unable as unable_halves
-from camshaft.config import BuildConfig
 from camshaft.errors import ConfigError
-from camshaft.ir.graph import Graph
-from camshaft.passes.pipeline import optimize
-from camshaft.session import BuildSession
 from camshaft.tensorrt.building import config as settings
 from camshaft.tensorrt.building.calibrators import BatchType
 from camshaft.tensorrt.building.config import IBuilderConfig
+from camshaft.tensorrt.building.debugging import hidden, left_unfused, with_outputs
+from camshaft.tensorrt.building.fused import graphs_of, layers_left, tensors_left
 from camshaft.tensorrt.building.pools import POOLS, WORKSPACE
 from camshaft.tensorrt.enums.builder import BuilderFlag
 from camshaft.tensorrt.enums.data import DeviceType, TensorFormat
 from camshaft.tensorrt.errors import Reports
 from camshaft.tensorrt.kept import kept
 from camshaft.tensorrt.network.definition import INetworkDefinition
-from camshaft.tensorrt.network.element_types import onnx_type
+from camshaft.tensorrt.network.layers.transformers.caches import IKVCacheUpdateLayer
 from camshaft.tensorrt.network.lowered import Lowered
 from camshaft.tensorrt.plan import Plan, Ranges, Triple
 
@@ -70,7 +68,7 @@ def asked(
 ) -> Asked:
     """ConfigError names what cannot be, or what is missing."""
     _refuse(network, config, reports)
-    model = _with_debug_outputs(network, lowered)
+    model = with_outputs(lowered.model, network, hidden(lowered))
     inputs = inputs_of(model)
     profiles = tuple(p._ranges() for p in config._profiles) or (Ranges(),)
     _check_profiles(inputs, profiles)
@@ -85,13 +83,15 @@ def asked(
         **_types(lowered, config, precision, reports),
     }
     if "int8" in precision and lowered.ranges:
-        options["dynamic_ranges"] = dict(lowered.ranges)
+        options["dynamic_ranges"] = _ranges(model, lowered, options, reports)
     options = {**options, **_layer_types(model, lowered, config, precision, options, reports)}
     uses_cache = not config._has(_NO_CACHE)
+    unfused = left_unfused(network, model, options) if network._shows_unfused else ()
+    model = with_outputs(model, network, unfused)
     return Asked(
         model,
         options,
-        _plan(network, lowered, config, inputs, profiles),
+        _plan(network, lowered, config, inputs, profiles, unfused),
         calibrates,
         _batches(inputs, config, profiles) if calibrates else {},
         uses_cache,
@@ -119,8 +119,6 @@ def _refuse(network: INetworkDefinition, config: IBuilderConfig, reports: Report
                 "layers are placed on a DLA, and there is none; set BuilderFlag.GPU_FALLBACK"
             )
         reports.warning("there is no DLA: all layers run on the CPU", True)
-    if kept(config, "algorithm_selector", None) is not None:
-        reports.warning("algorithm_selector is not asked: kernels are chosen by time", True)
     if config._has(_STRIP):
         reports.warning("the plan keeps its weights: STRIP_PLAN has no effect", True)
     for tensor in (*network._inputs, *network._outputs):
@@ -258,6 +256,17 @@ def _types(
     return {"precision": precision}
 
 
+def _ranges(
+    model: ModelProto, lowered: Lowered, options: Mapping[str, Any], reports: Reports
+) -> dict[str, float]:
+    """Ranges of tensors that fused layers leave: scripts set those of all tensors."""
+    left = tensors_left(graphs_of(model, options))
+    for name in lowered.ranges:
+        if name not in left:
+            reports.verbose(f"the range of tensor {name!r} is not used: it is within a fused layer")
+    return {name: amax for name, amax in lowered.ranges.items() if name in left}
+
+
 def _layer_types(
     model: ModelProto,
     lowered: Lowered,
@@ -284,12 +293,12 @@ def _layer_types(
                     )
                 reports.warning(f"layer {layer!r} is to be {kind}, which is not permitted", True)
                 del layers[layer]
-    graphs = _graphs(model, options) if any(wanted) else []
-    known = _layers_left(graphs)
+    graphs = graphs_of(model, options) if any(wanted) else []
+    known = layers_left(graphs)
     precisions, outputs = ({n: k for n, k in layers.items() if n in known} for layers in wanted)
     if orders:
         for graph in graphs[1::2]:
-            here = {n: k for n, k in precisions.items() if n in _layers_left([graph, graph])}
+            here = {n: k for n, k in precisions.items() if n in layers_left([graph, graph])}
             for layer, why in unable_halves(graph, here).items():
                 reports.info(f"layer {layer!r} is more exact than {precisions.pop(layer)}: {why}")
     constraints = "obey" if orders else "prefer" if config._has(_PREFER) else "fastest"
@@ -298,20 +307,6 @@ def _layer_types(
         "layer_output_type": outputs,
         "precision_constraints": constraints,
     }
-
-
-def _graphs(model: ModelProto, options: Mapping[str, Any]) -> list[Graph]:
-    """Each of the model's graphs as imported, then as optimized."""
-    session = BuildSession(model, BuildConfig(**options))
-    session.import_model()
-    level = options["optimization_level"]
-    return [g for graph in session.imported_graphs for g in (graph, optimize(graph, level=level))]
-
-
-def _layers_left(graphs: Sequence[Graph]) -> set[str]:
-    """Names of layers that are left when what needs no kernel is folded.  graphs: as `_graphs` gives them."""
-    names = [{o for node in graph.nodes for o in node.origin} for graph in graphs]
-    return set().union(*names[::2]) & set().union(*names[1::2])
 
 
 # -- the rest --------------------------------------------------------------------------------------
@@ -334,6 +329,7 @@ def _plan(
     config: IBuilderConfig,
     inputs: Sequence[ValueInfoProto],
     profiles: tuple[Ranges, ...],
+    unfused: tuple[str, ...],
 ) -> Plan:
     shapes = {value.name: shape_of(value) for value in inputs}
     static = {name: (shape,) * 3 for name, shape in shapes.items() if -1 not in shape}
@@ -342,8 +338,10 @@ def _plan(
         name=network._name,
         shapes=shapes,
         profiles=whole,
+        aliases=_aliases(network),
         debug=lowered.debug,
-        hidden=_hidden(lowered),
+        unfused=unfused,
+        hidden=(*hidden(lowered), *unfused),
         origins=dict(lowered.origins),
         verbosity=int(kept(config, "profiling_verbosity", settings.NAMES_ONLY)),
         compatibility=int(kept(config, "hardware_compatibility_level", settings.NO_COMPATIBILITY)),
@@ -353,24 +351,17 @@ def _plan(
     )
 
 
-def _hidden(lowered: Lowered) -> tuple[str, ...]:
-    """Debug tensors that are no outputs anyway."""
-    shown = {v.name for v in (*lowered.model.graph.output, *lowered.model.graph.input)}
-    return tuple(name for name in lowered.debug if name not in shown)
-
-
-def _with_debug_outputs(network: INetworkDefinition, lowered: Lowered) -> ModelProto:
-    """The model, which also gives the tensors that debug listeners see."""
-    hidden = _hidden(lowered)
-    if not hidden:
-        return lowered.model
-    model = ModelProto()
-    model.CopyFrom(lowered.model)
-    kinds = {tensor._name: network._type_of(tensor) for tensor in network._debug}
-    model.graph.output.extend(
-        helper.make_tensor_value_info(name, onnx_type(kinds[name]), None) for name in hidden
-    )
-    return model
+def _aliases(network: INetworkDefinition) -> dict[str, str]:
+    """Outputs that are caches with new steps -> the inputs that bring these caches."""
+    found = {}
+    for tensor in network._outputs:
+        record = tensor._producer
+        cache = (
+            record.inputs[0] if record is not None and record.cls is IKVCacheUpdateLayer else None
+        )
+        if cache is not None and cache in network._inputs:
+            found[tensor._name] = cache._name
+    return found
 
 
 def _nodes(graph: GraphProto) -> Iterator[Any]:

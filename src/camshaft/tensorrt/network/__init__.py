@@ -54,7 +54,12 @@ from camshaft.tensorrt.network.layers.products import (
     IFullyConnectedLayer,
     IMatrixMultiplyLayer,
 )
-from camshaft.tensorrt.network.layers.quantization import IDequantizeLayer, IQuantizeLayer
+from camshaft.tensorrt.network.layers.quantization import (
+    IDequantizeLayer,
+    IDynamicQuantizeLayer,
+    IQuantizeLayer,
+)
+from camshaft.tensorrt.network.layers.recurrent import IRNNv2Layer
 from camshaft.tensorrt.network.layers.reduction import (
     ICumulativeLayer,
     IRaggedSoftMaxLayer,
@@ -68,16 +73,30 @@ from camshaft.tensorrt.network.layers.sources import (
     IFillLayer,
     IShapeLayer,
 )
+from camshaft.tensorrt.network.layers.transformers.attention import (
+    IAttention,
+    IAttentionBoundaryLayer,
+    IAttentionInputLayer,
+    IAttentionOutputLayer,
+)
+from camshaft.tensorrt.network.layers.transformers.caches import IKVCacheUpdateLayer
+from camshaft.tensorrt.network.layers.transformers.experts import IMoELayer
+from camshaft.tensorrt.network.layers.transformers.rotary import IRotaryEmbeddingLayer
 from camshaft.tensorrt.network.layers.windows import (
     IConvolutionLayer,
     IDeconvolutionLayer,
     IPoolingLayer,
 )
+from camshaft.tensorrt.network.refused import IDistCollectiveLayer
 from camshaft.tensorrt.network.tensor import ITensor
 
 __all__ = [
     "IActivationLayer",
     "IAssertionLayer",
+    "IAttention",
+    "IAttentionBoundaryLayer",
+    "IAttentionInputLayer",
+    "IAttentionOutputLayer",
     "ICastLayer",
     "IConcatenationLayer",
     "IConditionLayer",
@@ -86,6 +105,8 @@ __all__ = [
     "ICumulativeLayer",
     "IDeconvolutionLayer",
     "IDequantizeLayer",
+    "IDistCollectiveLayer",
+    "IDynamicQuantizeLayer",
     "IEinsumLayer",
     "IElementWiseLayer",
     "IFillLayer",
@@ -98,12 +119,14 @@ __all__ = [
     "IIfConditionalInputLayer",
     "IIfConditionalOutputLayer",
     "IIteratorLayer",
+    "IKVCacheUpdateLayer",
     "ILRNLayer",
     "ILayer",
     "ILoop",
     "ILoopBoundaryLayer",
     "ILoopOutputLayer",
     "IMatrixMultiplyLayer",
+    "IMoELayer",
     "INMSLayer",
     "INetworkDefinition",
     "INonZeroLayer",
@@ -113,11 +136,13 @@ __all__ = [
     "IParametricReLULayer",
     "IPoolingLayer",
     "IQuantizeLayer",
+    "IRNNv2Layer",
     "IRaggedSoftMaxLayer",
     "IRecurrenceLayer",
     "IReduceLayer",
     "IResizeLayer",
     "IReverseSequenceLayer",
+    "IRotaryEmbeddingLayer",
     "IScaleLayer",
     "IScatterLayer",
     "ISelectLayer",

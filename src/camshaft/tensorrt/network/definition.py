@@ -24,10 +24,12 @@ from camshaft.tensorrt.network.layers import (
     normalization,
     products,
     quantization,
+    recurrent,
     reduction,
     sources,
     windows,
 )
+from camshaft.tensorrt.network.layers.transformers import attention, caches, experts, rotary
 from camshaft.tensorrt.network.lowered import Lowered
 from camshaft.tensorrt.network.lowering import lower
 from camshaft.tensorrt.network.params import member, text, whole
@@ -47,8 +49,8 @@ class INetworkDefinition(Graph, Result):
 
     add_activation = elementwise.add_activation
     add_assertion = sources.add_assertion
-    add_attention = refused.add_attention
-    add_attention_v2 = refused.add_attention_v2
+    add_attention = attention.add_attention
+    add_attention_v2 = attention.add_attention_v2
     add_cast = elementwise.add_cast
     add_concatenation = movement.add_concatenation
     add_constant = sources.add_constant
@@ -59,8 +61,8 @@ class INetworkDefinition(Graph, Result):
     add_deconvolution_nd = windows.add_deconvolution_nd
     add_dequantize = quantization.add_dequantize
     add_dist_collective = refused.add_dist_collective
-    add_dynamic_quantize = refused.add_dynamic_quantize
-    add_dynamic_quantize_v2 = refused.add_dynamic_quantize_v2
+    add_dynamic_quantize = quantization.add_dynamic_quantize
+    add_dynamic_quantize_v2 = quantization.add_dynamic_quantize_v2
     add_einsum = products.add_einsum
     add_elementwise = elementwise.add_elementwise
     add_fill = sources.add_fill
@@ -70,11 +72,11 @@ class INetworkDefinition(Graph, Result):
     add_grid_sample = images.add_grid_sample
     add_identity = elementwise.add_identity
     add_if_conditional = conditionals.add_if_conditional
-    add_kv_cache_update = refused.add_kv_cache_update
+    add_kv_cache_update = caches.add_kv_cache_update
     add_loop = loops.add_loop
     add_lrn = images.add_lrn
     add_matrix_multiply = products.add_matrix_multiply
-    add_moe = refused.add_moe
+    add_moe = experts.add_moe
     add_nms = indexing.add_nms
     add_non_zero = indexing.add_non_zero
     add_normalization = normalization.add_normalization
@@ -93,8 +95,8 @@ class INetworkDefinition(Graph, Result):
     add_reduce = reduction.add_reduce
     add_resize = images.add_resize
     add_reverse_sequence = indexing.add_reverse_sequence
-    add_rnn_v2 = refused.add_rnn_v2
-    add_rotary_embedding = refused.add_rotary_embedding
+    add_rnn_v2 = recurrent.add_rnn_v2
+    add_rotary_embedding = rotary.add_rotary_embedding
     add_scale = elementwise.add_scale
     add_scale_nd = elementwise.add_scale_nd
     add_scatter = indexing.add_scatter
@@ -114,7 +116,7 @@ class INetworkDefinition(Graph, Result):
         """flags: a bit for each NetworkDefinitionCreationFlag.  builder: what `builder` answers."""
         made = cls.__new__(cls)
         made._begin(reports, flags)
-        made._builder, made._refittable = builder, set()
+        made._builder, made._refittable, made._shows_unfused = builder, set(), False
         return made
 
     def _lowered(self) -> Lowered:
@@ -302,12 +304,13 @@ class INetworkDefinition(Graph, Result):
         return tensor in self._debug
 
     def mark_unfused_tensors_as_debug_tensors(self) -> bool:
-        """Kept: which tensors a build leaves unfused is known to it only, so none is shown."""
-        self._reports.warning("unfused tensors are not shown; mark tensors with mark_debug", True)
+        """Show tensors that a build leaves between fused layers to debug listeners; True."""
+        self._shows_unfused = True
         return True
 
     def unmark_unfused_tensors_as_debug_tensors(self) -> bool:
-        """The opposite of `mark_unfused_tensors_as_debug_tensors`."""
+        """The opposite of `mark_unfused_tensors_as_debug_tensors`; True."""
+        self._shows_unfused = False
         return True
 
     def _own(self, given: ITensor) -> ITensor | None:
@@ -319,3 +322,4 @@ class INetworkDefinition(Graph, Result):
 
     _builder: Any
     _refittable: set[str]
+    _shows_unfused: bool

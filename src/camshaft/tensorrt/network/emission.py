@@ -62,6 +62,12 @@ class Emission:
         made.named, made.main = self.named, self.main
         return made
 
+    def again(self, net: Network) -> Emission:
+        """Of layers that `body` lowers too: what is lowered here has no tensor's name."""
+        made = self.body(net)
+        made.named, made.main = {}, {}
+        return made
+
     def found(self, tensor: ITensor) -> Tensor | None:
         """What stands for a tensor, if its layer has been lowered."""
         made = self.values.get(tensor)

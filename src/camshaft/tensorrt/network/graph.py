@@ -106,6 +106,14 @@ class Graph(Reporting):
         record.inputs[index] = given
         self._changed(record)
 
+    def _rewire_optional(self, record: Record, index: int, given: ITensor | None) -> None:
+        """As `_rewire`; None: an input that is not set."""
+        if given is not None:
+            self._rewire(record, index, given)
+        elif index < len(record.inputs) and record.inputs[index] is not None:
+            record.inputs[index] = None
+            self._changed(record)
+
     def _may_set_types(self, record: Record, what: str) -> bool:
         if self._strongly_typed:
             self._refuse(

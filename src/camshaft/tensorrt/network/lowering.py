@@ -135,7 +135,7 @@ def _name_nodes(model: ModelProto, emission: Emission) -> dict[str, str]:
     origins: dict[str, str] = {}
     for node in nodes:
         record = emission.origins[node.name]
-        if node.name == emission.main[record]:
+        if node.name == emission.main.get(record):
             node.name = record.name
             continue
         node.name = clear_of(f"{record.name}.{node.op_type}", taken)

@@ -310,6 +310,16 @@ class IExecutionContext(Reporting, Result):
         """Whether a debug tensor is shown."""
         return name in self._watch.shown
 
+    @property
+    def unfused_tensors_debug_state(self) -> bool:
+        """Whether tensors between fused layers are shown, of networks that marked them."""
+        return self._watch.shows_unfused
+
+    @unfused_tensors_debug_state.setter
+    def unfused_tensors_debug_state(self, state: bool) -> None:
+        self._watch.shows_unfused = flag(state, "unfused_tensors_debug_state")
+        self._forget()
+
     # -- what is kept ------------------------------------------------------------------------------
 
     @property
@@ -327,7 +337,6 @@ class IExecutionContext(Reporting, Result):
     temporary_allocator = Kept(one_of(IGpuAllocator), None, "Kept.")
     persistent_cache_limit = Kept(whole, 0, "Kept.")
     nvtx_verbosity = Kept(member(ProfilingVerbosity), _NAMES_ONLY, "Kept.")
-    unfused_tensors_debug_state = Kept(flag, False, "Kept: unfused tensors are not shown.")
 
     def set_device_memory(self, memory: SupportsInt, size: int) -> None:
         """Kept: contexts have their own memory."""

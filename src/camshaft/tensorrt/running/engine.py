@@ -126,9 +126,9 @@ class ICudaEngine(Reporting, Result):
         return -1
 
     def get_aliased_input_tensor(self, name: str) -> str | None:
-        """None: no output shares memory with an input."""
+        """The cache that an output is the next state of, and may have the memory of; None: of other outputs."""
         self._end(name)
-        return None
+        return self._plan.aliases.get(name)
 
     def is_debug_tensor(self, name: str) -> bool:
         """Whether debug listeners are shown a tensor."""

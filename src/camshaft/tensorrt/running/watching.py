@@ -20,7 +20,8 @@ _NS_IN_MS = 1e6
 
 
 class Watch:
-    """What is told of a context's runs.  shown: the debug tensors that the listener sees.  emits: whether the profiler is told behind
+    """What is told of a context's runs.  shown: the debug tensors that the listener sees; shows_unfused: whether it
+    sees those between fused layers.  emits: whether the profiler is told behind
     each run."""
 
     def __init__(self, engine: ICudaEngine, runner: Any) -> None:
@@ -29,6 +30,7 @@ class Watch:
         self.profiler: IProfiler | None = None
         self.listener: IDebugListener | None = None
         self.shown: set[str] = set()
+        self.shows_unfused = False
         self.emits = True
         self._times: list[tuple[str, float]] = []
 
@@ -49,7 +51,9 @@ class Watch:
         if self.profiler is not None:
             found.append(self._profiled)
         if self.listener is not None:
-            seen = {n: arrays[n] for n in self._engine._plan.debug if n in self.shown}
+            plan = self._engine._plan
+            names = [n for n in plan.debug if n in self.shown]
+            seen = {n: arrays[n] for n in (*names, *(plan.unfused if self.shows_unfused else ()))}
             found.append(lambda: self._listened(seen, stream()))
         return found
 

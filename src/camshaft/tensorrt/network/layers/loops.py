@@ -1,4 +1,4 @@
-"""Loops of a known number of iterations."""
+"""Loops: a number of times, while a condition holds, or both."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from camshaft.tensorrt.network.tensor import ITensor
 from camshaft.tensorrt.objects import Result
 
 _limit, _output = member(TripLimit), member(LoopOutput)
-_COUNT = TripLimit.COUNT
+_COUNT, _WHILE = TripLimit.COUNT, TripLimit.WHILE
 _LAST, _REVERSE = LoopOutput.LAST_VALUE, LoopOutput.REVERSE
 
 
@@ -55,7 +55,7 @@ class ILoop(Result, Reporting):
 
     @reported(None)
     def add_trip_limit(self, tensor: ITensor, kind: TripLimit) -> ITripLimitLayer:
-        """How often: COUNT, a scalar of whole numbers."""
+        """How often: COUNT, a scalar of whole numbers; WHILE, a BOOL scalar of the loop, looked at before each iteration."""
         return self._graph._add(ITripLimitLayer, [tensor], 0, self, kind=_limit(kind, "kind"))
 
     @reported(None)
@@ -66,7 +66,8 @@ class ILoop(Result, Reporting):
 
     @reported(None)
     def add_loop_output(self, tensor: ITensor, kind: LoopOutput, axis: int = 0) -> ILoopOutputLayer:
-        """The last value of a recurrence, or the values of all iterations along an axis, whose extent is input 1."""
+        """The last value of a recurrence, or the values of all iterations along an axis, whose extent is input 1; 0 for iterations that a
+        condition leaves out."""
         way = {"kind": _output(kind, "kind"), "axis": whole(axis, "axis")}
         return self._graph._add(ILoopOutputLayer, [tensor], 1, self, **way)
 
@@ -172,11 +173,17 @@ def _reads(record: Record) -> list[ITensor]:
     return [t for r in record.graph._records if r.owner is loop for t in r.needed()]
 
 
+def _limits(loop: ILoop, kind: TripLimit) -> list[ITensor]:
+    """The tensors of trip limits of a kind."""
+    limits = [r for r in loop._layers(ITripLimitLayer) if r.params["kind"] == kind]
+    return [t for r in limits for t in r.needed()]
+
+
 def _ends(loop: ILoop) -> list[ITensor]:
-    """What a body computes: next values of recurrences, and outputs."""
+    """What a body computes: next values of recurrences, outputs, and the condition."""
     nexts = [r.inputs[1] for r in loop._layers(IRecurrenceLayer) if len(r.inputs) > 1]
     outs = [r.inputs[0] for r in loop._layers(ILoopOutputLayer)]
-    return [t for t in (*nexts, *outs) if t is not None]
+    return [t for t in (*nexts, *outs, *_limits(loop, _WHILE)) if t is not None]
 
 
 def _around(loop: ILoop) -> list[ITensor]:
@@ -195,7 +202,7 @@ def _around(loop: ILoop) -> list[ITensor]:
         fresh = {r for r in behind - body if any(t._producer in body for t in _reads(r))}
         body |= fresh
         grew = bool(fresh)
-    limits = [t for r in loop._layers(ITripLimitLayer) for t in r.needed()]
+    limits = _limits(loop, _COUNT)
     read = [t for r in body - set(seeds) for t in _reads(r)]
     first = [r.inputs[0] for r in seeds]
     whole_ends = _ends(loop)
@@ -203,12 +210,15 @@ def _around(loop: ILoop) -> list[ITensor]:
     return [t for t in dict.fromkeys(every) if t._producer is None or t._producer not in body]
 
 
-def _trips(loop: ILoop, call: Call) -> Tensor:
-    limits = loop._layers(ITripLimitLayer)
-    if len(limits) != 1 or limits[0].params["kind"] != _COUNT:
-        raise ModelError("the loop must have one trip limit, of TripLimit.COUNT")
-    (tensor,) = limits[0].needed()
-    return call.scalar(call.emission.value(tensor))
+def _trips(loop: ILoop, call: Call) -> tuple[Tensor | None, ITensor | None]:
+    """Most iterations, and the condition; either may be None, not both."""
+    counts, conditions = _limits(loop, _COUNT), _limits(loop, _WHILE)
+    if len(counts) > 1 or len(conditions) > 1 or not (counts or conditions):
+        raise ModelError(
+            "the loop must have a trip limit, and at most one of TripLimit.COUNT and of WHILE"
+        )
+    count = call.scalar(call.emission.value(counts[0])) if counts else None
+    return count, conditions[0] if conditions else None
 
 
 def _run(call: Call) -> Sequence[Tensor]:
@@ -237,12 +247,45 @@ def _looped(loop: ILoop, call: Call) -> dict[Record, Tensor]:
             inside.set(record.outputs[0], _slice(inner, inside, record, iteration))
         after = [inside.value(r.inputs[1]) for r in carried if r.inputs[1] is not None]
         stack = [inside.value(r.inputs[0]) for r in stacked if r.inputs[0] is not None]
-        return True, after, stack
+        again = True if condition is None else _holds(condition, emission, inner, carried, after)
+        return again, after, stack
 
     first = [emission.value(r.inputs[0]) for r in carried if r.inputs[0] is not None]
-    made = net.loop(body, first, count=_trips(loop, call), name=call.name)
+    count, condition = _trips(loop, call)
+    begin = True if condition is None else _holds(condition, emission, net, carried, first)
+    made = net.loop(body, first, count=count, condition=begin, name=call.name)
     results = dict(zip([*carried, *stacked], made, strict=True))
+    if condition is not None:
+        results |= {r: _filled(r, call, results[r]) for r in stacked}
     return {r: _result(r, net, results) for r in outputs}
+
+
+def _holds(
+    condition: ITensor,
+    emission: Emission,
+    net: Network,
+    carried: Sequence[Record],
+    values: Sequence[Tensor],
+) -> Tensor:
+    """The condition, lowered for these values of recurrences: it decides on the iteration that begins with them."""
+    then = emission.again(net)
+    for record, value in zip(carried, values, strict=True):
+        then.values[record.outputs[0]] = value
+    return net.reshape(then.value(condition), np.zeros(0, np.int64))
+
+
+def _filled(record: Record, call: Call, stack: Tensor) -> Tensor:
+    """The values of iterations, with 0 for those that were not, up to the extent that the output has."""
+    net = call.net
+    if len(record.inputs) < 2 or record.inputs[1] is None:
+        raise ModelError(f"loop output {record.name!r} has no extent; call set_input(1, tensor)")
+    most = net.reshape(net.cast(call.emission.value(record.inputs[1]), "int64"), [1])
+    sizes = net.shape(stack)
+    missing = net.sub(most, sizes[:1])
+    nothing = net.expand(
+        net.constant(np.zeros((), stack.dtype)), net.concat([missing, sizes[1:]], 0)
+    )
+    return net.concat([stack, nothing], 0)
 
 
 def _slice(net: Network, inside: Emission, record: Record, iteration: Tensor) -> Tensor:
