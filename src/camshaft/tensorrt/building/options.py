@@ -10,14 +10,11 @@ import numpy as np
 from onnx import AttributeProto, GraphProto, ModelProto, ValueInfoProto, helper
 
 from camshaft.builder.halves import unable as unable_halves
-from camshaft.config import BuildConfig
 from camshaft.errors import ConfigError
-from camshaft.ir.graph import Graph
-from camshaft.passes.pipeline import optimize
-from camshaft.session import BuildSession
 from camshaft.tensorrt.building import config as settings
 from camshaft.tensorrt.building.calibrators import BatchType
 from camshaft.tensorrt.building.config import IBuilderConfig
+from camshaft.tensorrt.building.fused import graphs_of, layers_left, tensors_left
 from camshaft.tensorrt.building.pools import POOLS, WORKSPACE
 from camshaft.tensorrt.enums.builder import BuilderFlag
 from camshaft.tensorrt.enums.data import DeviceType, TensorFormat
@@ -85,7 +82,7 @@ def asked(
         **_types(lowered, config, precision, reports),
     }
     if "int8" in precision and lowered.ranges:
-        options["dynamic_ranges"] = dict(lowered.ranges)
+        options["dynamic_ranges"] = _ranges(model, lowered, options, reports)
     options = {**options, **_layer_types(model, lowered, config, precision, options, reports)}
     uses_cache = not config._has(_NO_CACHE)
     return Asked(
@@ -258,6 +255,17 @@ def _types(
     return {"precision": precision}
 
 
+def _ranges(
+    model: ModelProto, lowered: Lowered, options: Mapping[str, Any], reports: Reports
+) -> dict[str, float]:
+    """Ranges of tensors that fused layers leave: scripts set those of all tensors."""
+    left = tensors_left(graphs_of(model, options))
+    for name in lowered.ranges:
+        if name not in left:
+            reports.verbose(f"the range of tensor {name!r} is not used: it is within a fused layer")
+    return {name: amax for name, amax in lowered.ranges.items() if name in left}
+
+
 def _layer_types(
     model: ModelProto,
     lowered: Lowered,
@@ -284,12 +292,12 @@ def _layer_types(
                     )
                 reports.warning(f"layer {layer!r} is to be {kind}, which is not permitted", True)
                 del layers[layer]
-    graphs = _graphs(model, options) if any(wanted) else []
-    known = _layers_left(graphs)
+    graphs = graphs_of(model, options) if any(wanted) else []
+    known = layers_left(graphs)
     precisions, outputs = ({n: k for n, k in layers.items() if n in known} for layers in wanted)
     if orders:
         for graph in graphs[1::2]:
-            here = {n: k for n, k in precisions.items() if n in _layers_left([graph, graph])}
+            here = {n: k for n, k in precisions.items() if n in layers_left([graph, graph])}
             for layer, why in unable_halves(graph, here).items():
                 reports.info(f"layer {layer!r} is more exact than {precisions.pop(layer)}: {why}")
     constraints = "obey" if orders else "prefer" if config._has(_PREFER) else "fastest"
@@ -298,20 +306,6 @@ def _layer_types(
         "layer_output_type": outputs,
         "precision_constraints": constraints,
     }
-
-
-def _graphs(model: ModelProto, options: Mapping[str, Any]) -> list[Graph]:
-    """Each of the model's graphs as imported, then as optimized."""
-    session = BuildSession(model, BuildConfig(**options))
-    session.import_model()
-    level = options["optimization_level"]
-    return [g for graph in session.imported_graphs for g in (graph, optimize(graph, level=level))]
-
-
-def _layers_left(graphs: Sequence[Graph]) -> set[str]:
-    """Names of layers that are left when what needs no kernel is folded.  graphs: as `_graphs` gives them."""
-    names = [{o for node in graph.nodes for o in node.origin} for graph in graphs]
-    return set().union(*names[::2]) & set().union(*names[1::2])
 
 
 # -- the rest --------------------------------------------------------------------------------------

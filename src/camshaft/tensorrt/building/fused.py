@@ -1,0 +1,32 @@
+"""The graphs that a build makes of a model, and which of its layers and tensors they have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from onnx import ModelProto
+
+from camshaft.config import BuildConfig
+from camshaft.ir.graph import Graph
+from camshaft.passes.pipeline import optimize
+from camshaft.session import BuildSession
+
+
+def graphs_of(model: ModelProto, options: Mapping[str, Any]) -> list[Graph]:
+    """Each of the model's graphs as imported, then as optimized."""
+    session = BuildSession(model, BuildConfig(**options))
+    session.import_model()
+    level = options["optimization_level"]
+    return [g for graph in session.imported_graphs for g in (graph, optimize(graph, level=level))]
+
+
+def layers_left(graphs: Sequence[Graph]) -> set[str]:
+    """Names of layers that are left when what needs no kernel is folded.  graphs: as `graphs_of` gives them."""
+    names = [{o for node in graph.nodes for o in node.origin} for graph in graphs]
+    return set().union(*names[::2]) & set().union(*names[1::2])
+
+
+def tensors_left(graphs: Sequence[Graph]) -> set[str]:
+    """Names of tensors that are left when layers are fused.  graphs: as `graphs_of` gives them."""
+    return {name for graph in graphs[1::2] for name in graph.tensors}
