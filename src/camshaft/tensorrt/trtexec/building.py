@@ -166,7 +166,7 @@ def _configure(config: IBuilderConfig, options: Options) -> None:
         pools["workspace"] = options["workspace"]
     for pool, limit in pools.items():
         config.set_memory_pool_limit(every(MemoryPoolType, _POOLS[pool]), limit)
-    if (options["useDLACore"] or -1) >= 0:
+    if options["useDLACore"] not in (None, -1):
         config.default_device_type = every(DeviceType, "DLA")
         config.DLA_core = options["useDLACore"]
 

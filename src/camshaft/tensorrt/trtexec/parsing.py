@@ -7,7 +7,7 @@ from typing import Any
 
 from camshaft.errors import ConfigError
 from camshaft.tensorrt.eras import CURRENT
-from camshaft.tensorrt.trtexec.flags import Effect, Flag, by_name
+from camshaft.tensorrt.trtexec.flags import ALL_FLAGS, Effect, Flag, by_name
 from camshaft.tensorrt.trtexec.shapes import Profile, Shapes, filled
 
 _SIDES = ("--minShapes", "--optShapes", "--maxShapes")
@@ -23,13 +23,12 @@ class Options:
     def __init__(self, values: Mapping[str, Any], profiles: Sequence[Profile]) -> None:
         """values: name of a flag -> its value, of those given."""
         self._values, self.profiles = values, tuple(profiles)
-        self._flags = by_name()
 
     def __getitem__(self, name: str) -> Any:
         """The value of a flag, or its default; of a switch whether it was given, of others None.  name: without dashes."""
-        flag = self._flags.get(f"--{name}")
-        if f"--{name}" in self._values or flag is None:
-            return self._values.get(f"--{name}")
+        flag = ALL_FLAGS[f"--{name}"]
+        if flag.name in self._values:
+            return self._values[flag.name]
         return False if not flag.shown and flag.default is None else flag.default
 
     @property
@@ -39,7 +38,7 @@ class Options:
 
     def given(self) -> list[Flag]:
         """The flags that were given, in the order of the tables."""
-        return [flag for name, flag in self._flags.items() if name in self._values]
+        return [flag for name, flag in ALL_FLAGS.items() if name in self._values]
 
 
 def parsed(arguments: Sequence[str]) -> Options:

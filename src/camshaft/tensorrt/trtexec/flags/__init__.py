@@ -23,6 +23,10 @@ _SECTIONS = {
 }
 
 
+ALL_FLAGS = {flag.name: flag for flags in _SECTIONS.values() for flag in flags}
+"""By their first names, those of all releases."""
+
+
 def sections() -> Mapping[str, tuple[Flag, ...]]:
     """Title -> flags that the current era has."""
     if CURRENT.column is None:
@@ -48,4 +52,4 @@ def help_text() -> str:
     return "\n".join(lines)
 
 
-__all__ = ["Effect", "Flag", "by_name", "help_text", "sections"]
+__all__ = ["ALL_FLAGS", "Effect", "Flag", "by_name", "help_text", "sections"]
