@@ -14,7 +14,7 @@ import pytest
 
 pytest.importorskip("onnxruntime", reason="compared with ONNX Runtime (extra onnxruntime)")
 
-from seed_models import ResNet, images, largest, run
+from seed_models import ResNet, images, largest, run  # noqa: E402
 
 HERE = Path(__file__).parent
 SOURCE = HERE.parents[1] / "src"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -148,6 +149,18 @@ def test_outputs_are_those_of_the_inputs_given(trtexec: Trtexec, folder: Path) -
     )
     assert "[I] y: (3x4x8x8)" in trtexec.out
     assert "Using values loaded from x.bin for input x" in trtexec.out
+
+
+def test_a_caller_that_holds_an_empty_file_reads_it(
+    trtexec: Trtexec, folder: Path, tmp_path: Path
+) -> None:
+    with open("y.json", "w+") as held:
+        assert trtexec(load(folder), *QUICK, "--exportOutput=y.json") == 0
+        assert json.load(held) == trtexec.json("y.json")
+    before = (tmp_path / "y.json").read_bytes()
+    with open("y.json", "rb") as held_full:
+        assert trtexec(load(folder), *QUICK, "--exportOutput=y.json") == 0
+        assert held_full.read() == before
 
 
 def test_layers_and_their_times(trtexec: Trtexec, folder: Path) -> None:

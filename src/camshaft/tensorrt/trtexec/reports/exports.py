@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -118,7 +119,7 @@ def tell_layers(engine: ICudaEngine, options: Options, log: Log) -> None:
         log.info(inspector.get_engine_information(_LINES))
     if options["exportLayerInfo"] is not None:
         text = inspector.get_engine_information(_JSON)
-        write_atomically(options["exportLayerInfo"], text.encode())
+        _put(options["exportLayerInfo"], text.encode())
 
 
 def tell_profiles(engine: ICudaEngine, log: Log) -> None:
@@ -133,4 +134,23 @@ def tell_profiles(engine: ICudaEngine, log: Log) -> None:
 
 def _write(path: str, content: list[dict[str, Any]]) -> None:
     rows = ",\n".join(json.dumps(row) for row in content)
-    write_atomically(path, f"[\n{rows}\n]\n".encode())
+    _put(path, f"[\n{rows}\n]\n".encode())
+
+
+def _put(path: str, data: bytes) -> None:
+    """Write a file whole or not at all.
+
+    An empty file stays the same one: callers make a temporary file, name it on the command line, and read it through the handle that they
+    hold, which a file put in its place would not reach.
+    """
+    if not (os.path.isfile(path) and os.path.getsize(path) == 0):
+        write_atomically(path, data)
+        return
+    with open(path, "r+b", buffering=0) as file:
+        try:
+            written = 0
+            while written < len(data):
+                written += file.write(memoryview(data)[written:])
+        except OSError:
+            file.truncate(0)
+            raise
