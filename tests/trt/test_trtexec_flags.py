@@ -289,6 +289,8 @@ def test_shapes_alone_are_a_profile_and_complete_one() -> None:
         (("--loadEngine=a.plan",), "--onnx and --loadEngine are both given"),
         (("--useRuntime=lean",), "--useRuntime=lean builds no engines"),
         (("--getPlanVersionOnly",), "needs --loadEngine"),
+        (("--loadRefOutputs=y:y.bin",), "--loadRefOutputs needs --loadInputs"),
+        (("--atol=1", "--accuracyAlgorithm=l2"), "--atol belong to --accuracyAlgorithm=l0"),
     ],
     ids=" ".join,
 )  # fmt: skip

@@ -151,6 +151,31 @@ def test_outputs_are_those_of_the_inputs_given(trtexec: Trtexec, folder: Path) -
     assert "Using values loaded from x.bin for input x" in trtexec.out
 
 
+@pytest.mark.parametrize(
+    ("algorithm", "loss"),
+    [("l0", 1 / 512), ("l1", 8 / 512), ("l2", 64 / 512), ("lInf", 8.0), ("cos", None)],
+)
+def test_outputs_are_compared_with_references(
+    trtexec: Trtexec, folder: Path, algorithm: str, loss: float | None
+) -> None:
+    np.ones((2, 3, 8, 8), np.float32).tofile("x.bin")
+    flags = (load(folder), *QUICK, "--loadInputs=x:x.bin")
+    assert trtexec(*flags, "--exportOutput=y.json") == 0
+    y = np.array(trtexec.json("y.json")[0]["values"])
+    other = y.copy()
+    other[3] += 8
+    other.astype(np.float32).tofile("y.bin")
+    if loss is None:
+        loss = 1 - float(y @ other) / float(np.linalg.norm(y) * np.linalg.norm(other))
+    asked = ("--loadRefOutputs=y:y.bin", f"--accuracyAlgorithm={algorithm}")
+    assert trtexec(*flags, *asked, f"--accuracyThreshold={loss * 1.1}") == 0
+    (line,) = re.findall(r"Accuracy loss for tensor y \((\w+)\): ([\d.]+)\n", trtexec.out)
+    assert (line[0], float(line[1])) == (algorithm, pytest.approx(loss, abs=1e-5))
+    assert trtexec(*flags, *asked, f"--accuracyThreshold={loss * 0.9}") == 1
+    assert "[FAIL: >= threshold" in trtexec.out
+    assert "Accuracy validation failed for y" in trtexec.err
+
+
 def test_a_caller_that_holds_an_empty_file_reads_it(
     trtexec: Trtexec, folder: Path, tmp_path: Path
 ) -> None:
@@ -251,6 +276,8 @@ def test_the_time_of_deserialization_and_the_plan_s_version(trtexec: Trtexec, fo
         (("--exportOutput=no/folder.json",), "No such file or directory"),
         (("--exportOutput=a.json", "--exportTimes=a.json"), "is the file of --exportTimes"),
         (("--exportOutput=short.bin", "--loadInputs=x:short.bin"), "is the file of --loadInputs x"),
+        (("--loadRefOutputs=z:short.bin", "--loadInputs=x:in.bin"), "the engine has no output 'z'"),
+        (("--loadRefOutputs=y:short.bin", "--loadInputs=x:in.bin"), "short.bin has 4 bytes, and output y"),
         (("--saveDebugTensors=c:c.bin",), "c was not named by --markDebug"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
@@ -259,10 +286,11 @@ def test_a_run_that_cannot_be_fails(
     trtexec: Trtexec, folder: Path, flags: tuple[str, ...], message: str
 ) -> None:
     Path("short.bin").write_bytes(b"four")
+    Path("in.bin").write_bytes(bytes(2 * 3 * 8 * 8 * 4))
     assert trtexec(load(folder), *QUICK, *flags) == 1
     assert message in trtexec.err
     assert trtexec.out.splitlines()[-1].startswith("&&&& FAILED TensorRT.trtexec")
-    assert os.listdir() == ["short.bin"]
+    assert sorted(os.listdir()) == ["in.bin", "short.bin"]
 
 
 def test_files_that_are_no_models_or_engines(trtexec: Trtexec) -> None:

@@ -20,6 +20,7 @@ from camshaft.tensorrt.trtexec.flags import Effect, help_text
 from camshaft.tensorrt.trtexec.inference import Runner, run, runners_for
 from camshaft.tensorrt.trtexec.log import Log, outcome
 from camshaft.tensorrt.trtexec.parsing import Options, UsageError, parsed
+from camshaft.tensorrt.trtexec.references import check_outputs
 from camshaft.tensorrt.trtexec.reports import described, exports
 from camshaft.tensorrt.trtexec.reports.summary import report
 from camshaft.version import VERSION
@@ -113,6 +114,7 @@ def _infer(engine: ICudaEngine, options: Options, log: Log) -> None:
         exports.write_raw(tensors, log)
     if options["exportOutput"] is not None:
         exports.write_outputs(options["exportOutput"], tensors)
+    check_outputs(tensors, options, log)
     if wants_profile:
         _profile(runners, options, log)
 
@@ -161,6 +163,7 @@ def _check_files(options: Options) -> None:
     """OSError for files that are not there, or certainly cannot be written; ValueError for one that would be written over another."""
     read = [*_named(options, _READ)]
     read += [(f"--loadInputs {n}", p) for n, p in (options["loadInputs"] or {}).items()]
+    read += [(f"--loadRefOutputs {n}", p) for n, p in (options["loadRefOutputs"] or {}).items()]
     written = [*_named(options, _WRITTEN)]
     written += [
         (f"--saveDebugTensors {n}", p) for n, p in (options["saveDebugTensors"] or {}).items()

@@ -96,6 +96,11 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
         found.append(f"--stronglyTyped takes types from the model; leave {', '.join(typed)} out")
     if "--noDataTransfers" in values and "--includeDataTransfers" in values:
         found.append("--noDataTransfers and --includeDataTransfers are both given")
+    if "--loadRefOutputs" in values and "--loadInputs" not in values:
+        found.append("--loadRefOutputs needs --loadInputs")
+    tolerances = [name for name in ("--atol", "--rtol") if name in values]
+    if tolerances and values.get("--accuracyAlgorithm", "l0") != "l0":
+        found.append(f"{' and '.join(tolerances)} belong to --accuracyAlgorithm=l0")
     return found
 
 

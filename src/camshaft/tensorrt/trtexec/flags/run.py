@@ -16,7 +16,6 @@ from camshaft.tensorrt.trtexec.flags.values import (
 
 _GRAPH = "calls run prepared machine code, as graphs do"
 _WAIT = "calls are done when they return"
-_REFERENCES = "outputs are not compared here; use camshaft compare, or polygraphy run"
 
 INFERENCE = (
     Flag(
@@ -93,9 +92,32 @@ INFERENCE = (
         named(text),
         "name:<file>,...",
     ),
-    *refused(
-        "refPair loadRefOutputs accuracyAlgorithm atol rtol accuracyThreshold", "11", _REFERENCES
+    Flag(
+        "--loadRefOutputs",
+        "11",
+        "outputs to compare with, as raw bytes in files; needs --loadInputs",
+        named(text),
+        "name:<file>,...",
     ),
+    Flag(
+        "--accuracyAlgorithm",
+        "11",
+        "how far outputs are off: share of elements, mean of differences, of squares, largest, 1 - cosine",
+        choice("l0", "l1", "l2", "lInf", "cos"),
+        "l0|l1|l2|lInf|cos",
+        default="l0",
+    ),
+    Flag("--atol", "11", "tolerance of l0", amount, "<number>", default=1e-5),
+    Flag("--rtol", "11", "relative tolerance of l0", amount, "<number>", default=1e-5),
+    Flag(
+        "--accuracyThreshold",
+        "11",
+        "outputs that are as far off fail; 0: none",
+        amount,
+        "<number>",
+        default=0.0,
+    ),
+    *refused("refPair", "11", "one pair of --loadInputs and --loadRefOutputs is compared"),
 )
 
 REPORTING = (
