@@ -168,7 +168,8 @@ def _loop(
     rounds, elapsed = 0, 0.0
     while (rounds < least or elapsed < end) and not stop.is_set():
         called = [runner.call(zero) for runner in runners]
-        traces += called
+        if seconds >= 0:  # A run without an end is never reported.
+            traces += called
         elapsed = called[-1].end_d2h
         if called[0].start_compute >= warm_up:
             rounds += 1
