@@ -390,7 +390,7 @@ def test_an_inspector_says_as_much_as_was_permitted(verbosity: Any) -> None:
     first = json.loads(inspector.get_layer_information(0, trt.LayerInformationFormat.JSON))
     assert first == said["Layers"][0]
     if verbosity == trt.ProfilingVerbosity.DETAILED:
-        conv = next(layer for layer in said["Layers"] if layer["LayerType"] == "conv")
+        conv = next(layer for layer in said["Layers"] if layer["LayerType"] == "Convolution")
         assert "x" in {tensor["Name"] for tensor in conv["Inputs"]}
         assert conv["TacticName"]
         assert "[ONNX Layer: conv]" in conv["Metadata"]

@@ -17,9 +17,10 @@ from camshaft.tensorrt.building.config import IBuilderConfig
 from camshaft.tensorrt.building.debugging import hidden, left_unfused, with_outputs
 from camshaft.tensorrt.building.fused import graphs_of, layers_left, tensors_left
 from camshaft.tensorrt.building.pools import POOLS, WORKSPACE
-from camshaft.tensorrt.enums.builder import BuilderFlag
+from camshaft.tensorrt.enums.builder import BuilderFlag, ProfilingVerbosity
 from camshaft.tensorrt.enums.data import DeviceType, TensorFormat
 from camshaft.tensorrt.errors import Reports
+from camshaft.tensorrt.inspection.parameters import parameters_of
 from camshaft.tensorrt.kept import kept
 from camshaft.tensorrt.network.definition import INetworkDefinition
 from camshaft.tensorrt.network.layers.transformers.caches import IKVCacheUpdateLayer
@@ -41,6 +42,7 @@ _REFIT = (BuilderFlag.REFIT, BuilderFlag.REFIT_IDENTICAL, BuilderFlag.REFIT_INDI
 _STRIP = BuilderFlag.STRIP_PLAN
 _STREAMING = BuilderFlag.WEIGHT_STREAMING
 _DLA = DeviceType.DLA
+_DETAILED = ProfilingVerbosity.DETAILED
 _LINEAR = 1 << int(TensorFormat.LINEAR)
 _QUANTIZERS = frozenset(["QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"])
 _HEURISTIC_LEVEL = 2
@@ -334,6 +336,7 @@ def _plan(
     shapes = {value.name: shape_of(value) for value in inputs}
     static = {name: (shape,) * 3 for name, shape in shapes.items() if -1 not in shape}
     whole = tuple(Ranges({**static, **p.shapes}, p.values) for p in profiles)
+    verbosity = kept(config, "profiling_verbosity", settings.NAMES_ONLY)
     return Plan(
         name=network._name,
         shapes=shapes,
@@ -343,7 +346,8 @@ def _plan(
         unfused=unfused,
         hidden=(*hidden(lowered), *unfused),
         origins=dict(lowered.origins),
-        verbosity=int(kept(config, "profiling_verbosity", settings.NAMES_ONLY)),
+        parameters=parameters_of(lowered.model) if verbosity == _DETAILED else {},
+        verbosity=int(verbosity),
         compatibility=int(kept(config, "hardware_compatibility_level", settings.NO_COMPATIBILITY)),
         tactic_sources=config._sources,
         refittable=config._has(*_REFIT),

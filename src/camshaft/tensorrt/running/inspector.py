@@ -6,13 +6,13 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from camshaft.ir.extents.sizes import typical
 from camshaft.program.program import HostCall, Program
 from camshaft.program.view import View
 from camshaft.runtime.script.engine import ScriptEngine
 from camshaft.tensorrt.enums.builder import ProfilingVerbosity
 from camshaft.tensorrt.enums.runtime import LayerInformationFormat
 from camshaft.tensorrt.errors import Reporting, Reports
+from camshaft.tensorrt.inspection.layers import layers as layers_of
 from camshaft.tensorrt.network.params import member, whole
 from camshaft.tensorrt.objects import Result
 
@@ -70,12 +70,8 @@ class EngineInspector(Reporting, Result):
             return [""] * len(steps)
         if verbosity != _DETAILED:
             return [step["name"] for step in steps]
-        views = views_of(self._engine)
-        origins = self._engine._plan.origins
-        return [
-            _layer(step, inputs, outputs, origins)
-            for step, (inputs, outputs) in zip(steps, views, strict=True)
-        ]
+        plan = self._engine._plan
+        return layers_of(steps, views_of(self._engine), plan.parameters, plan.origins)
 
     _context: IExecutionContext | None
 
@@ -109,35 +105,3 @@ def _views(program: Program) -> list[tuple[Sequence[View], Sequence[View]]]:
             written = tuple(v for v, r in zip(step.views, roles, strict=True) if r == "out")
         found.append(([v for v in read if v], [v for v in written if v]))
     return found
-
-
-def _layer(
-    step: dict[str, Any], inputs: Sequence[View], outputs: Sequence[View], origins: Any
-) -> dict[str, Any]:
-    layers = dict.fromkeys(origins.get(name, name) for name in step["origin"])
-    return {
-        "Name": step["name"],
-        "LayerType": step["op"],
-        "Inputs": [_tensor(view) for view in inputs],
-        "Outputs": [_tensor(view) for view in outputs],
-        "ParameterType": step["op"],
-        "Parameters": step["params"],
-        "Precision": step["precision"],
-        "TacticName": step["tactic"],
-        "TacticValue": hex(step["index"]),
-        "StreamId": 0,
-        "Metadata": "\x1e".join(f"[ONNX Layer: {name}]" for name in layers),
-        "Reason": step["reason"],
-        "Microseconds": step["time_us"],
-    }
-
-
-def _tensor(view: View) -> dict[str, Any]:
-    return {
-        "Name": view.buffer.name,
-        "Location": "Device",
-        "Dimensions": [typical(extent) for extent in view.shape],
-        "Datatype": view.dtype.name,
-        "Format": "strided",
-        "Strides": [typical(stride) for stride in view.strides],
-    }

@@ -1,0 +1,1 @@
+"""What trtexec prints and writes: what was asked for, times, layers, tensors."""
