@@ -74,6 +74,7 @@ def asked(
     inputs = inputs_of(model)
     profiles = tuple(p._ranges() for p in config._profiles) or (Ranges(),)
     _check_profiles(inputs, profiles)
+    _pin(inputs, profiles)
     explicit = any(node.op_type in _QUANTIZERS for node in _nodes(model.graph))
     precision = _precision(lowered, config, reports, explicit)
     calibrator = kept(config, "int8_calibrator", None)
@@ -171,6 +172,21 @@ def _check_profiles(inputs: Sequence[ValueInfoProto], profiles: Sequence[Ranges]
                     f"input {name!r} has the open shape {declared}, and optimization profile {number} does not say it; "
                     "call profile.set_shape and config.add_optimization_profile"
                 )
+
+
+def _pin(inputs: Sequence[ValueInfoProto], profiles: Sequence[Ranges]) -> None:
+    """Fix the open extents of a model's inputs to which all profiles leave one and the same value, as TensorRT does.
+
+    Engines show these extents as fixed; tools look at that to choose shapes.
+    """
+    for value in inputs:
+        extents = value.type.tensor_type.shape.dim
+        for axis, extent in enumerate(extents):
+            if not extent.HasField("dim_value"):
+                ranges = {(p.shapes[value.name][0][axis], p.shapes[value.name][2][axis]) for p in profiles}  # fmt: skip
+                low, high = min(ranges)
+                if len(ranges) == 1 and low == high:
+                    extent.dim_value = low
 
 
 def _sizes(inputs: Sequence[ValueInfoProto], profiles: Sequence[Ranges]) -> dict[str, Any]:
