@@ -11,6 +11,7 @@ from typing import Any
 
 from camshaft.accuracy.demand import Demand
 from camshaft.atomic import write_atomically
+from camshaft.builder.tuning.tuner import Select
 from camshaft.config import CALIBRATORS, BuildConfig
 from camshaft.errors import CalibrationError, ConfigError
 from camshaft.quant.calibration.calibrators import Calibrator, batches_of
@@ -19,7 +20,11 @@ from camshaft.session import BuildSession
 
 
 def run_with_calibrator(
-    model: Any, config: BuildConfig, calibrator: Calibrator, demand: Demand | None = None
+    model: Any,
+    config: BuildConfig,
+    calibrator: Calibrator,
+    demand: Demand | None = None,
+    select: Select | None = None,
 ) -> tuple[BuildSession, Engine]:
     """The build, done, and its engine.  Ranges that the calibrator kept are used in place of its batches; those that
     its batches give are handed to it.  A model with a script, which has no one cache, asks for batches alone."""
@@ -28,7 +33,7 @@ def run_with_calibrator(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ranges.cache"
         session = BuildSession(model, config)
-        session.demand = demand
+        session.demand, session.select = demand, select
         names = [t.name for t in session.import_model().inputs]
         one_graph = session.whole is not None and session.whole.script is None
         keeps = one_graph and "int8" in config.precision

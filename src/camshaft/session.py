@@ -23,6 +23,7 @@ from camshaft.builder.error_budget import within_budget
 from camshaft.builder.states import states_of
 from camshaft.builder.tuning.ranges import profile_points
 from camshaft.builder.tuning.timing_cache import TimingCache
+from camshaft.builder.tuning.tuner import Select
 from camshaft.config import BuildConfig
 from camshaft.errors import BuildError, ConfigError, ModelError
 from camshaft.feeds import typical_feeds
@@ -68,10 +69,7 @@ from camshaft.scripted import (
     refuse_shared_cache,
 )
 
-NOTHING_TO_QUANTIZE = (
-    "none of the model's graphs has layers to quantize, or calibration data ran none that has"
-)
-
+NOTHING_TO_QUANTIZE = "none of the model's graphs has layers to quantize, or calibration data ran none that has"  # fmt: skip
 _RESULTS = (
     "imported", "whole", "final", "final_graphs", "quantized", "host_steps", "reasons", "apart", "precision_summary",
     "states", "timed_out", "account", "_cache_unused", "_unmet", "_holds_weights", "_timings",
@@ -87,7 +85,7 @@ class BuildSession:
     seconds: stage -> wall-clock time, without the stages within it.  sketches: the graphs as imported, for a report, without weights.
 
     typical: input name -> a shape as it will be used, to tune for where `config` says nothing; it fixes nothing.
-    typical_elements: the same of elements that say sizes.  demand: what is asked of accuracy; account: what was found of it, of a model that is one graph.
+    typical_elements: the same of elements that say sizes.  demand: what is asked of accuracy; account: what was found of it, of a model that is one graph.  select: restricts what kernels a task may have.
     """
 
     model: Any
@@ -96,6 +94,7 @@ class BuildSession:
     typical: Mapping[str, Sequence[int]] = field(default_factory=dict)
     typical_elements: Mapping[str, Sequence[int]] = field(default_factory=dict, init=False)
     demand: Demand | None = field(default=None, init=False)
+    select: Select | None = field(default=None, init=False)
     account: Account | None = field(default=None, init=False)
     imported: Graph | None = field(default=None, init=False)
     whole: Imported | None = field(default=None, init=False)
@@ -417,4 +416,5 @@ class BuildSession:
             points=profile_points(imported.inputs, config.profiles),
             states=self.states if level is None else (),
             weights=self.whole.weights if self.whole and level is None else (),
+            select=self.select if level is None else None,
         )

@@ -21,10 +21,6 @@ NOT_WRITTEN = frozenset(
     [
         "DimsExprs",
         "DynamicPluginTensorDesc",
-        "IAlgorithm",
-        "IAlgorithmContext",
-        "IAlgorithmIOInfo",
-        "IAlgorithmVariant",
         "IAttention",
         "IAttentionBoundaryLayer",
         "IAttentionInputLayer",

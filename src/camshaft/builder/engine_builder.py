@@ -19,7 +19,7 @@ from camshaft.builder.tasks import Task, tasks_of
 from camshaft.builder.tuning.contest import Contest
 from camshaft.builder.tuning.ranges import Sizes
 from camshaft.builder.tuning.timing_cache import Record, TimingCache
-from camshaft.builder.tuning.tuner import Tuner
+from camshaft.builder.tuning.tuner import Select, Tuner
 from camshaft.cpus import available_cpus
 from camshaft.ir.graph import Graph, Tensor
 from camshaft.ir.recipe import Source
@@ -79,6 +79,7 @@ class Builder:
     points: sizes (symbol name -> size) to tune for besides the typical ones.
     memory: bytes that tuning may take.  states: which inputs and outputs of all graphs contexts keep.
     weights: those of the model that may be exchanged in the engine.
+    select: restricts what kernels a task may have.
     """
 
     backend: Backend[Fingerprint]
@@ -93,6 +94,7 @@ class Builder:
     memory: int | None = None
     states: Sequence[StateSpec] = ()
     weights: Sequence[Source] = ()
+    select: Select | None = None
     _tuner: Tuner = field(init=False)
 
     def __post_init__(self) -> None:
@@ -108,6 +110,7 @@ class Builder:
             workers=available_cpus(),
             points=self.points,
             memory=self.memory,
+            select=self.select,
         )
 
     @property

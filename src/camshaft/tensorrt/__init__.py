@@ -5,7 +5,13 @@ of one release.
 """
 
 from camshaft.tensorrt import enums, eras, network
-from camshaft.tensorrt.building.algorithms import IAlgorithmSelector
+from camshaft.tensorrt.building.algorithms import (
+    IAlgorithm,
+    IAlgorithmContext,
+    IAlgorithmIOInfo,
+    IAlgorithmSelector,
+    IAlgorithmVariant,
+)
 from camshaft.tensorrt.building.builder import Builder
 from camshaft.tensorrt.building.calibrators import (
     IInt8Calibrator,
@@ -56,7 +62,11 @@ __all__ = [
     "Dims4",
     "DimsHW",
     "EngineInspector",
+    "IAlgorithm",
+    "IAlgorithmContext",
+    "IAlgorithmIOInfo",
     "IAlgorithmSelector",
+    "IAlgorithmVariant",
     "IBuilderConfig",
     "ICudaEngine",
     "IDebugListener",

@@ -176,3 +176,15 @@ def _record(data: Mapping[str, Any]) -> Record:
     if not time_us > 0:
         raise ValueError(f"a time of {time_us} us")
     return Record(str(data["tactic"]), tuple(sorted(data["params"].items())), time_us)
+
+
+def explain(winner: Record, records: Sequence[Record]) -> str:
+    """Why a kernel was chosen among these, in words."""
+    others = [r for r in records if r.id != winner.id]
+    if not others:
+        return f"{winner.time_us:.1f} us, only candidate"
+    second = min(others, key=lambda r: r.time_us)
+    return (
+        f"{winner.time_us:.1f} us, best of {len(records)}; "
+        f"next {second.id} {second.time_us / winner.time_us - 1:+.0%}"
+    )

@@ -21,7 +21,7 @@ from camshaft.builder.tuning.cost_model import cost_model
 from camshaft.builder.tuning.range_tuning import over_range, range_points
 from camshaft.builder.tuning.ranges import Sizes
 from camshaft.builder.tuning.room import Room
-from camshaft.builder.tuning.timing_cache import Record, TimingCache
+from camshaft.builder.tuning.timing_cache import Record, TimingCache, explain
 from camshaft.errors import BuildError, TimingCacheError
 from camshaft.ir.extents.sizes import typical
 from camshaft.runtime.file.manifest import Fingerprint
@@ -37,6 +37,8 @@ EFFORTS = (
 
 Report = Callable[[int, int], None]
 """(layers decided, layers to decide), of those that are timed."""
+Select = Callable[[Task, Sequence[Offer]], Sequence[Offer]]
+"""Of the candidates for a task those that it may have: at least one."""
 
 
 class Tuner:
@@ -55,16 +57,19 @@ class Tuner:
         workers: int,
         points: Sequence[Sizes] = (),
         memory: int | None = None,
+        select: Select | None = None,
     ) -> None:
         """deadline: perf_counter() value after which nothing more is timed (None: no limit).
 
         points: sizes (symbol name -> size) to tune for besides the typical ones.
         memory: bytes that tuning may take (None: a usual amount, or what a layer needs).
+        select: is asked of each task, and so equal layers need not have equal kernels.
         """
         self.backend, self.cache = backend, cache
         self.effort = EFFORTS[level]
         self.threads, self.workspace_limit = threads, workspace_limit
         self.frozen, self.points, self.workers = frozen, points, workers
+        self.select = select
         self._contests = Contests(backend, self.effort, threads, workers, deadline, Room(memory))
         self._chosen: dict[str, Choice] = {}
         self._begun: dict[str, Contest | Choice | None] = {}
@@ -93,7 +98,7 @@ class Tuner:
         tell(done, len(contests))
         for batch in self._contests.batches(contests):
             for contest, times in self._contests.run(batch):
-                self._begun[self._name(contest.spec)] = self._decided(contest, times)
+                self._begun[self._name(contest.task, contest.spec)] = self._decided(contest, times)
                 done += 1
                 tell(done, len(contests))
         choices = [self._choose_for(task) for task in tasks]
@@ -125,14 +130,15 @@ class Tuner:
         with naming(task):
             return [p.task for p in range_points(task, spec, self.points)]
 
-    def _name(self, spec: KernelSpec) -> str:
+    def _name(self, task: Task, spec: KernelSpec) -> str:
         """Equal for specs that are tuned alike."""
-        return f"{spec.key()} {self._contests.spread}"
+        own = "" if self.select is None else task.name
+        return f"{spec.key()} {self._contests.spread} {own}"
 
     def _choose_for(self, task: Task) -> Choice | None:
         if task.spec is None:
             return None
-        key = self._name(task.spec)
+        key = self._name(task, task.spec)
         if key not in self._chosen:
             with naming(task):
                 choice = self._choose(task, task.spec)
@@ -202,12 +208,12 @@ class Tuner:
         begun = self._begin(task, spec)
         if isinstance(begun, Contest):
             ((contest, times),) = self._contests.run([begun])
-            begun = self._begun[self._name(spec)] = self._decided(contest, times)
+            begun = self._begun[self._name(task, spec)] = self._decided(contest, times)
         return begun
 
     def _begin(self, task: Task, spec: KernelSpec) -> Contest | Choice | None:
         """A choice where nothing has to be timed, else the candidates to time."""
-        name = self._name(spec)
+        name = self._name(task, spec)
         if name not in self._begun:
             self._begun[name] = self._begun_of(task, spec)
         return self._begun[name]
@@ -243,7 +249,11 @@ class Tuner:
         if self.effort.prunes:
             model = cost_model(self.backend.kind)
             fitting = model.worth_timing(fitting, self.threads, packings=bool(spec.symbols))
-        return Contest(task, spec, key, offered, fitting[: self.effort.candidates])
+        candidates: Sequence[Offer] = fitting[: self.effort.candidates]
+        if self.select is not None:
+            candidates = self.select(task, candidates)
+            key = self._key(spec, [t for t, _ in plans], False, [o.id for o in candidates])
+        return Contest(task, spec, key, offered, candidates)
 
     def timings(self, tasks: Sequence[Task]) -> Iterator[tuple[Contest, list[Record]]]:
         """Every spec of these tasks with what the timing cache knows of it."""
@@ -269,7 +279,7 @@ class Tuner:
         if chosen is None:
             return self._recall(contest.spec, contest.offered, self.cache.records(key))
         offer, kernel = candidates[chosen], contest.kernels[chosen]
-        reason = _explain(winner, self.cache.records(key))
+        reason = explain(winner, self.cache.records(key))
         if contest.known_us:
             reason += ", as shipped with camshaft"
         return Choice(offer.tactic, offer.candidate, lambda: kernel, winner.time_us, reason)
@@ -340,7 +350,7 @@ class Tuner:
                 f"the timing cache names {winner.id!r:.80} for {spec.key():.80}, which camshaft does "
                 "not have: the file was edited or damaged; delete it and build again"
             )
-        return self._choice(offer, winner.time_us, _explain(winner, known))
+        return self._choice(offer, winner.time_us, explain(winner, known))
 
     def _choice(self, offer: Offer, time_us: float, reason: str) -> Choice:
         """A choice whose kernel is compiled when it is needed."""
@@ -373,14 +383,3 @@ class Tuner:
             known = {offers[i].id: best[i] for i in best}
         worst = max(known.values(), default=0.0)
         return [known.get(o.id, worst) for o in offers]
-
-
-def _explain(winner: Record, records: Sequence[Record]) -> str:
-    others = [r for r in records if r.id != winner.id]
-    if not others:
-        return f"{winner.time_us:.1f} us, only candidate"
-    second = min(others, key=lambda r: r.time_us)
-    return (
-        f"{winner.time_us:.1f} us, best of {len(records)}; "
-        f"next {second.id} {second.time_us / winner.time_us - 1:+.0%}"
-    )

@@ -5,19 +5,24 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from camshaft.builder.tuning.tuner import Select
 from camshaft.calibrated import run_with_calibrator
 from camshaft.config import BuildConfig
 from camshaft.errors import CalibrationError, ModelError
 from camshaft.ir.script import Opaque
 from camshaft.runtime.engine import Engine
 from camshaft.session import BuildSession
+from camshaft.tensorrt.building.algorithms import Selection
 from camshaft.tensorrt.building.calibrators import Adapter, IInt8Calibrator
 from camshaft.tensorrt.building.config import IBuilderConfig
 from camshaft.tensorrt.building.options import Asked, asked
 from camshaft.tensorrt.building.progress import Phases
+from camshaft.tensorrt.enums.builder import BuilderFlag
 from camshaft.tensorrt.errors import Reports
 from camshaft.tensorrt.kept import kept
 from camshaft.tensorrt.network.definition import INetworkDefinition
+
+_REJECT_EMPTY = BuilderFlag.REJECT_EMPTY_ALGORITHMS
 
 
 def built(network: INetworkDefinition, config: IBuilderConfig, reports: Reports) -> Engine:
@@ -37,22 +42,41 @@ def built(network: INetworkDefinition, config: IBuilderConfig, reports: Reports)
             timing_cache=path if has_file else None,
             frozen_cache=wanted.frozen,
         )
-        engine = _run(wanted, options, config, reports)
+        selection = _selection(config, options, reports)
+        engine = _run(wanted, options, config, reports, selection)
         if cache is not None and not wanted.frozen:
             cache._read(path)
     opaque = [name for name, type_ in engine.outputs.items() if isinstance(type_, Opaque)]
     if opaque:
         raise ModelError(f"output {opaque[0]!r} is no tensor, which TensorRT's API cannot give")
+    if selection is not None:
+        selection.report(engine)
     wanted.plan.attach(engine)
     return engine
 
 
-def _run(wanted: Asked, options: BuildConfig, config: IBuilderConfig, reports: Reports) -> Engine:
+def _selection(config: IBuilderConfig, options: BuildConfig, reports: Reports) -> Selection | None:
+    """What asks the configuration's algorithm selector; None: there is none."""
+    theirs = kept(config, "algorithm_selector", None)
+    if theirs is None:
+        return None
+    return Selection(theirs, options.threads, config._has(_REJECT_EMPTY), reports)
+
+
+def _run(
+    wanted: Asked,
+    options: BuildConfig,
+    config: IBuilderConfig,
+    reports: Reports,
+    selection: Selection | None,
+) -> Engine:
+    select = None if selection is None else selection.select
     if not wanted.calibrates:
         session = BuildSession(wanted.model, options)
+        session.select = select
         engine = session.run()
     else:
-        session, engine = _calibrated(wanted, options, config, reports)
+        session, engine = _calibrated(wanted, options, config, reports, select)
     for remark in (*session.remarks, *session.hints):
         reports.warning(remark)
     reports.info(f"precision: {session.precision_summary}")
@@ -62,16 +86,20 @@ def _run(wanted: Asked, options: BuildConfig, config: IBuilderConfig, reports: R
 
 
 def _calibrated(
-    wanted: Asked, options: BuildConfig, config: IBuilderConfig, reports: Reports
+    wanted: Asked,
+    options: BuildConfig,
+    config: IBuilderConfig,
+    reports: Reports,
+    select: Select | None,
 ) -> tuple[BuildSession, Engine]:
     """A cache that cannot be used is as none: then there are batches."""
     theirs: IInt8Calibrator = config._kept["int8_calibrator"]
     calibrator = Adapter(theirs, wanted.batches, reports)
     try:
-        return run_with_calibrator(wanted.model, options, calibrator)
+        return run_with_calibrator(wanted.model, options, calibrator, select=select)
     except CalibrationError as error:
         if not calibrator.has_cache:
             raise
         reports.warning(f"the calibration cache is not used: {error}")
     calibrator.without_cache = True
-    return run_with_calibrator(wanted.model, options, calibrator)
+    return run_with_calibrator(wanted.model, options, calibrator, select=select)

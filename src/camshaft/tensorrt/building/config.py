@@ -185,7 +185,9 @@ class IBuilderConfig(Reporting, Result):
     build_route = Kept(text, "", "Kept: there is one route.")
     profile_stream = Kept(lambda value, name: int(value), 0, "Kept: the handle of a stream.")
     algorithm_selector = Kept(
-        one_of(IAlgorithmSelector), None, "Kept: builds choose by time, and say so in a warning."
+        one_of(IAlgorithmSelector),
+        None,
+        "Restricts the kernels that layers may have, and is told the choice.",
     )
 
     @property

@@ -120,8 +120,6 @@ def _refuse(network: INetworkDefinition, config: IBuilderConfig, reports: Report
                 "layers are placed on a DLA, and there is none; set BuilderFlag.GPU_FALLBACK"
             )
         reports.warning("there is no DLA: all layers run on the CPU", True)
-    if kept(config, "algorithm_selector", None) is not None:
-        reports.warning("algorithm_selector is not asked: kernels are chosen by time", True)
     if config._has(_STRIP):
         reports.warning("the plan keeps its weights: STRIP_PLAN has no effect", True)
     for tensor in (*network._inputs, *network._outputs):

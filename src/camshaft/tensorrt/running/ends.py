@@ -35,6 +35,12 @@ _OPEN = (1 << 31) - 1
 """Stands for the most of a size that has no bound."""
 
 
+def kind_of(dtype: DType) -> DataType:
+    """TensorRT's type; of those that it lacks the one of as many bits, or UINT8."""
+    found = _KINDS.get(dtype.name)
+    return DataType.UINT8 if found is None else found
+
+
 @dataclass(frozen=True)
 class End:
     """kind: DataType.  dtype: of the arrays that the engine takes or gives.  shape: -1 where it is open.  extents: as the
