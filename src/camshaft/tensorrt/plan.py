@@ -32,7 +32,7 @@ class Ranges:
 class Plan:
     """name: the network's.  shapes: input -> shape as the network declares it, -1 where it is open.  profiles: in order, at
     least one.  debug: tensors that debug listeners see.  hidden: outputs of the engine that only they see.  origins: name of a step's node -> name of the
-    layer it came from, where they differ.
+    layer it came from, where they differ.  formats: input or output -> number of its TensorFormat, where it is not linear.
 
     The others are numbers of enum members as of 10.16, of the configuration's properties.
     """
@@ -43,6 +43,7 @@ class Plan:
     debug: tuple[str, ...] = ()
     hidden: tuple[str, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
+    formats: Mapping[str, int] = field(default_factory=dict)
     verbosity: int = 0
     compatibility: int = 0
     tactic_sources: int = 0

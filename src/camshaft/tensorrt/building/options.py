@@ -18,9 +18,10 @@ from camshaft.session import BuildSession
 from camshaft.tensorrt.building import config as settings
 from camshaft.tensorrt.building.calibrators import BatchType
 from camshaft.tensorrt.building.config import IBuilderConfig
+from camshaft.tensorrt.building.formats import formats_of
 from camshaft.tensorrt.building.pools import POOLS, WORKSPACE
 from camshaft.tensorrt.enums.builder import BuilderFlag
-from camshaft.tensorrt.enums.data import DeviceType, TensorFormat
+from camshaft.tensorrt.enums.data import DeviceType
 from camshaft.tensorrt.errors import Reports
 from camshaft.tensorrt.kept import kept
 from camshaft.tensorrt.network.definition import INetworkDefinition
@@ -43,7 +44,6 @@ _REFIT = (BuilderFlag.REFIT, BuilderFlag.REFIT_IDENTICAL, BuilderFlag.REFIT_INDI
 _STRIP = BuilderFlag.STRIP_PLAN
 _STREAMING = BuilderFlag.WEIGHT_STREAMING
 _DLA = DeviceType.DLA
-_LINEAR = 1 << int(TensorFormat.LINEAR)
 _QUANTIZERS = frozenset(["QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"])
 _HEURISTIC_LEVEL = 2
 
@@ -92,7 +92,7 @@ def asked(
     return Asked(
         model,
         options,
-        _plan(network, lowered, config, inputs, profiles),
+        _plan(network, lowered, config, inputs, profiles, reports),
         calibrates,
         _batches(inputs, config, profiles) if calibrates else {},
         uses_cache,
@@ -122,12 +122,6 @@ def _refuse(network: INetworkDefinition, config: IBuilderConfig, reports: Report
         reports.warning("there is no DLA: all layers run on the CPU", True)
     if config._has(_STRIP):
         reports.warning("the plan keeps its weights: STRIP_PLAN has no effect", True)
-    for tensor in (*network._inputs, *network._outputs):
-        if not tensor._formats & _LINEAR:
-            said = f"tensor {tensor._name!r} allows no TensorFormat.LINEAR"
-            if config._has(_DIRECT_IO):
-                raise ConfigError(f"{said}, the only format there is; allow it")
-            reports.warning(f"{said}; it is linear", True)
 
 
 # -- sizes -----------------------------------------------------------------------------------------
@@ -348,6 +342,7 @@ def _plan(
     config: IBuilderConfig,
     inputs: Sequence[ValueInfoProto],
     profiles: tuple[Ranges, ...],
+    reports: Reports,
 ) -> Plan:
     shapes = {value.name: shape_of(value) for value in inputs}
     static = {name: (shape,) * 3 for name, shape in shapes.items() if -1 not in shape}
@@ -359,6 +354,7 @@ def _plan(
         debug=lowered.debug,
         hidden=_hidden(lowered),
         origins=dict(lowered.origins),
+        formats=formats_of(network, config._has(_DIRECT_IO), reports),
         verbosity=int(kept(config, "profiling_verbosity", settings.NAMES_ONLY)),
         compatibility=int(kept(config, "hardware_compatibility_level", settings.NO_COMPATIBILITY)),
         tactic_sources=config._sources,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from camshaft.runtime.script.engine import ScriptEngine
 from camshaft.tensorrt.dims import Dims
 from camshaft.tensorrt.enums.data import TensorLocation
@@ -76,7 +78,8 @@ class Watch:
 
     def _listened(self, seen: Mapping[str, Array], stream: int) -> None:
         assert self.listener is not None
-        for name, array in seen.items():
+        for name, given in seen.items():
+            array = np.ascontiguousarray(given).reshape(given.shape)
             kind = self._engine._all[name].kind
             where = array.ctypes.data
             shape = Dims(array.shape)
