@@ -21,6 +21,7 @@ from polygraphy.comparator import DataLoader
 from polygraphy.datatype import DataType
 
 from camshaft.polygraphy import CamshaftRunner, EngineFromFile, EngineFromOnnx, SaveEngine
+from camshaft.tensorrt.standins.activation import FOLDER
 
 ROOT = Path(__file__).parent.parent.parent
 RNG = np.random.default_rng(5)
@@ -146,3 +147,17 @@ def test_the_command_line_writes_scripts(tmp_path: Path, installed: dict[str, st
         in done.stdout
     )
     assert "CamshaftRunner(load_camshaft_engine)" in done.stdout
+
+
+def test_its_own_runner_for_tensorrt_runs_on_the_stand_ins(
+    tmp_path: Path, installed: dict[str, str]
+) -> None:
+    model, tactics, plan = (str(tmp_path / name) for name in ("a.onnx", "a.json", "a.plan"))
+    onnx.save(product(4), model)
+    env = installed | {"PYTHONPATH": os.pathsep.join([str(FOLDER), installed["PYTHONPATH"]])}
+    done = polygraphy(env, "run", model, "--trt", "--save-tactics", tactics, "--save-engine", plan)
+    assert done.returncode == 0, done.stdout + done.stderr
+    done = polygraphy(env, "run", model, "--trt", "--camshaft", "--load-tactics", tactics)
+    assert "Passed: 1/1 iterations" in done.stdout, done.stdout + done.stderr
+    done = polygraphy(env, "inspect", "model", plan, "--show", "layers")
+    assert "x [dtype=float32, shape=(4, 16)]" in done.stdout, done.stdout + done.stderr
