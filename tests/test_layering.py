@@ -67,11 +67,13 @@ LIGHT = (
     "onnxruntime",
     "openvino",
     "nncf",
+    "polygraphy",
     "PIL",
     "pycocotools",
 )
 """Third-party packages that no module may import at its top."""
 FOR = {
+    "polygraphy": ("camshaft.polygraphy",),
     "torch": ("camshaft.torch", "camshaft.frontends.torch.importer"),
     **dict.fromkeys(("tensorflow", "keras", "tf2onnx"), ("camshaft.tensorflow",)),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -121,3 +122,16 @@ def test_ctypes_loads_it_by_its_names_and_everything_else_as_ever(force: bool) -
         "True 3",
         "not ours",
     ]
+
+
+def test_the_library_of_plugins_is_there_as_well() -> None:
+    code = "import ctypes, tensorrt; print(ctypes.CDLL('libnvinfer_plugin.so', mode=ctypes.RTLD_GLOBAL).initLibNvInferPlugins(None, ''))"
+    shims = [str(SOURCE / "camshaft/tensorrt/standins/path"), str(SOURCE), *filter(None, sys.path)]
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(shims)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "1"

@@ -54,7 +54,6 @@ NOT_WRITTEN = frozenset(
         "PluginFieldCollection",
         "PluginTensorDesc",
         "Refitter",
-        "init_libnvinfer_plugins",
         "get_plugin_registry",
         "get_builder_plugin_registry",
     ]

@@ -109,6 +109,12 @@ def test_members_are_listed_in_order_and_cannot_be_changed() -> None:
             setattr(trt.DataType.FLOAT, attribute, 1)
 
 
+def test_tools_know_enums_by_their_entries() -> None:
+    entries = getattr(trt.ActivationType.RELU, "__entries")
+    assert [member for member, _ in entries.values()] == [*trt.ActivationType.__members__.values()]
+    assert not hasattr(trt.Dims, "__entries")
+
+
 @pytest.mark.parametrize("name", ENUMS)
 def test_members_survive_copies_and_pickles(name: str) -> None:
     for member in ENUMS[name].__members__.values():

@@ -188,6 +188,29 @@ def test_errors_name_the_node() -> None:
     assert (parser.num_errors, parser.get_error(0)) == (0, None)
 
 
+def test_groups_of_nodes_leave_out_those_at_fault_and_keep_the_network() -> None:
+    """As tools ask: they cut the unknown groups out, and ask again."""
+    nodes = [
+        helper.make_node("Fake", ["x"], ["a"], "first"),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("Relu", ["b"], ["c"]),
+        helper.make_node("Fake", ["c"], ["d"], "second"),
+        helper.make_node("Relu", ["d"], ["y"]),
+    ]
+    proto = model(nodes, [value("x", [2])], [value("y", [2])])
+    net = network()
+    parser = trt.OnnxParser(net, Log())
+    supported, groups = parser.supports_model(proto.SerializeToString())
+    assert (supported, groups) == (False, [([1, 2], False), ([4], False)])
+    errors: list[Any] = [parser.get_error(i) for i in range(parser.num_errors)]
+    assert [e.node_name() for e in errors] == ["first", "second"]
+    assert parser.supports_model(small().SerializeToString())[0]
+    assert net.num_layers == net.num_inputs == 0
+    broken = helper.make_node("MatMul", ["x", "x"], ["y"], "product")
+    proto = model([nodes[1], broken], [value("a", [2]), value("x", [2, 3])], [value("y", [2, 2])])
+    assert parser.supports_model(proto.SerializeToString()) == (False, [([0], False)])
+
+
 def test_unknown_operators_are_errors_of_their_nodes() -> None:
     nodes = [helper.make_node("Relu", ["x"], ["r"]), helper.make_node("Fake", ["r"], ["y"], "fake")]
     proto = model(nodes, [value("x", [2])], [value("y", [2])]).SerializeToString()
@@ -196,9 +219,10 @@ def test_unknown_operators_are_errors_of_their_nodes() -> None:
     error: Any = parser.get_error(0)
     assert (error.node(), error.node_name()) == (1, "fake")
     assert error.code() == trt.ErrorCode.UNSUPPORTED_NODE
-    assert parser.supports_model(proto) == (False, [([0], True), ([1], False)])
+    assert parser.supports_model(proto) == (False, [([0], False)])
     assert not parser.supports_model_v2(proto)
-    assert (parser.num_subgraphs, parser.get_subgraph_nodes(1)) == (2, [1])
+    assert (parser.num_subgraphs, parser.get_subgraph_nodes(0)) == (1, [0])
+    assert not parser.is_subgraph_supported(0)
     assert parser.supports_operator("Relu")
     assert not parser.supports_operator("Fake")
 

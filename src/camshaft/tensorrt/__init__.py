@@ -34,6 +34,7 @@ from camshaft.tensorrt.network import *  # noqa: F403
 from camshaft.tensorrt.objects import common_enter, common_exit
 from camshaft.tensorrt.parser import OnnxParser
 from camshaft.tensorrt.parser_error import ParserError
+from camshaft.tensorrt.plugin_library import init_libnvinfer_plugins
 from camshaft.tensorrt.running.allocators import (
     IDebugListener,
     IGpuAllocator,
@@ -111,6 +112,7 @@ __all__ = [
     "fp4",
     "fp8",
     "get_nv_onnx_parser_version",
+    "init_libnvinfer_plugins",
     "int4",
     "int8",
     "int32",

@@ -58,7 +58,7 @@ class OnnxParser:
         model: the file's bytes.  path: of the file, beside which external weights lie.  What is wrong is logged, and kept for `get_error`.
         """
         proto = self._read(model, path)
-        return proto is not None and self._fill(proto)
+        return proto is not None and not self._fill(proto, self._network)
 
     def parse_from_file(self, model: str) -> bool:
         """`parse` of a file."""
@@ -96,7 +96,7 @@ class OnnxParser:
         if self._loaded is None:
             self._say(ParserError._made(_STATE, "no model is loaded; call load_model_proto"))
             return False
-        return self._fill(self._loaded)
+        return not self._fill(self._loaded, self._network)
 
     def _read(self, model: Any, path: str | None, complete: bool = True) -> ModelProto | None:
         """The model; None, and an error, if it cannot be read.  complete: whether external weights are read too."""
@@ -115,22 +115,12 @@ class OnnxParser:
         self._say(ParserError._made(_UNREADABLE, text))
         return None
 
-    def _fill(self, proto: ModelProto) -> bool:
-        missing = unsupported(proto)
-        for index, node in missing:
-            what = f"operator {node.op_type} of domain {node.domain or 'ai.onnx'!r} is unknown here"
-            self._say(ParserError._made(_UNSUPPORTED, what, index, node.name, node.op_type))
-        if missing:
-            return False
-        try:
-            model = load_model(proto)
-        except ModelError as error:
-            self._say(ParserError._made(_INVALID, str(error)))
-            return False
-        faults = Filling(self._network, model).fill()
-        for fault in faults:
-            self._say(_of_fault(fault))
-        return not faults
+    def _fill(self, proto: ModelProto, network: INetworkDefinition) -> list[ParserError]:
+        """Add a model's layers to a network; what is wrong, which is said as well."""
+        errors = _filled(proto, network)
+        for error in errors:
+            self._say(error)
+        return errors
 
     def get_layer_output_tensor(self, name: str, i: int) -> ITensor | None:
         """An output of a layer by the layer's name; None: there is none."""
@@ -167,11 +157,22 @@ class OnnxParser:
     def supports_model(
         self, model: Any, path: str | None = None
     ) -> tuple[bool, list[tuple[list[int], bool]]]:
-        """Whether `parse` can read all of a model, and its nodes in groups that it can or cannot read."""
+        """Whether `parse` can read all of a model, and groups of nodes that follow each other and of which none is known to be at fault.
+
+        The groups are True where the model has no fault, and else False: unknown, until a model of only these nodes is asked of.
+        `get_error` tells the faults.  The network stays as it is.
+        """
         proto = self._read(model, path)
-        self._groups = [] if proto is None else groups_of(proto)
-        supported = proto is not None and all(ok for _, ok in self._groups)
-        return supported, list(self._groups)
+        self._groups = []
+        if proto is None:
+            return False, []
+        given = self._network
+        trial = INetworkDefinition._made(given._reports, given._flags, given._builder)
+        errors = self._fill(proto, trial)
+        faulty = {error.node() for error in errors}
+        if -1 not in faulty:
+            self._groups = groups_of(len(proto.graph.node), faulty)
+        return not errors, list(self._groups)
 
     def supports_model_v2(self, model: Any, path: str | None = None) -> bool:
         """Whether `parse` can read all of a model; the methods of subgraphs say more."""
@@ -221,6 +222,27 @@ class OnnxParser:
     def set_builder_config(self, builder_config: Any) -> bool:
         """Kept for nothing: what the parser does hangs on no configuration."""
         return True
+
+
+def _filled(proto: ModelProto, network: INetworkDefinition) -> list[ParserError]:
+    """Add a model's layers; what is wrong."""
+    errors = [
+        ParserError._made(
+            _UNSUPPORTED,
+            f"operator {node.op_type} of domain {node.domain or 'ai.onnx'!r} is unknown here",
+            index,
+            node.name,
+            node.op_type,
+        )
+        for index, node in unsupported(proto)
+    ]
+    if errors:
+        return errors
+    try:
+        model = load_model(proto)
+    except ModelError as error:
+        return [ParserError._made(_INVALID, str(error))]
+    return [_of_fault(fault) for fault in Filling(network, model).fill()]
 
 
 def _of_fault(fault: Fault) -> ParserError:

@@ -33,7 +33,7 @@ class Plan:
     """name: the network's.  shapes: input -> shape as the network declares it, -1 where it is open.  profiles: in order, at
     least one.  debug: tensors that debug listeners see; unfused: further ones, which they see together.  hidden: outputs of the engine that only they see.  origins: name of a step's node -> name of the
     layer it came from, where they differ.  aliases: output -> input that scripts give the same memory, of caches.  parameters: name of a node -> what
-    `inspection.parameters` says of it, where the verbosity is detailed.
+    `inspection.parameters` says of it, where the verbosity is detailed.  formats: input or output -> number of its TensorFormat, where it is not linear.
 
     The others are numbers of enum members as of 10.16, of the configuration's properties.
     """
@@ -47,6 +47,7 @@ class Plan:
     origins: Mapping[str, str] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    formats: Mapping[str, int] = field(default_factory=dict)
     verbosity: int = 0
     compatibility: int = 0
     tactic_sources: int = 0

@@ -15,10 +15,11 @@ from camshaft.tensorrt.building import config as settings
 from camshaft.tensorrt.building.calibrators import BatchType
 from camshaft.tensorrt.building.config import IBuilderConfig
 from camshaft.tensorrt.building.debugging import hidden, left_unfused, with_outputs
+from camshaft.tensorrt.building.formats import formats_of
 from camshaft.tensorrt.building.fused import graphs_of, layers_left, tensors_left
 from camshaft.tensorrt.building.pools import POOLS, WORKSPACE
 from camshaft.tensorrt.enums.builder import BuilderFlag, ProfilingVerbosity
-from camshaft.tensorrt.enums.data import DeviceType, TensorFormat
+from camshaft.tensorrt.enums.data import DeviceType
 from camshaft.tensorrt.errors import Reports
 from camshaft.tensorrt.inspection.parameters import parameters_of
 from camshaft.tensorrt.kept import kept
@@ -43,7 +44,6 @@ _STRIP = BuilderFlag.STRIP_PLAN
 _STREAMING = BuilderFlag.WEIGHT_STREAMING
 _DLA = DeviceType.DLA
 _DETAILED = ProfilingVerbosity.DETAILED
-_LINEAR = 1 << int(TensorFormat.LINEAR)
 _QUANTIZERS = frozenset(["QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"])
 _HEURISTIC_LEVEL = 2
 
@@ -74,6 +74,7 @@ def asked(
     inputs = inputs_of(model)
     profiles = tuple(p._ranges() for p in config._profiles) or (Ranges(),)
     _check_profiles(inputs, profiles)
+    _pin(inputs, profiles)
     explicit = any(node.op_type in _QUANTIZERS for node in _nodes(model.graph))
     precision = _precision(lowered, config, reports, explicit)
     calibrator = kept(config, "int8_calibrator", None)
@@ -93,7 +94,7 @@ def asked(
     return Asked(
         model,
         options,
-        _plan(network, lowered, config, inputs, profiles, unfused),
+        _plan(network, lowered, config, inputs, profiles, unfused, reports),
         calibrates,
         _batches(inputs, config, profiles) if calibrates else {},
         uses_cache,
@@ -123,12 +124,6 @@ def _refuse(network: INetworkDefinition, config: IBuilderConfig, reports: Report
         reports.warning("there is no DLA: all layers run on the CPU", True)
     if config._has(_STRIP):
         reports.warning("the plan keeps its weights: STRIP_PLAN has no effect", True)
-    for tensor in (*network._inputs, *network._outputs):
-        if not tensor._formats & _LINEAR:
-            said = f"tensor {tensor._name!r} allows no TensorFormat.LINEAR"
-            if config._has(_DIRECT_IO):
-                raise ConfigError(f"{said}, the only format there is; allow it")
-            reports.warning(f"{said}; it is linear", True)
 
 
 # -- sizes -----------------------------------------------------------------------------------------
@@ -171,6 +166,21 @@ def _check_profiles(inputs: Sequence[ValueInfoProto], profiles: Sequence[Ranges]
                     f"input {name!r} has the open shape {declared}, and optimization profile {number} does not say it; "
                     "call profile.set_shape and config.add_optimization_profile"
                 )
+
+
+def _pin(inputs: Sequence[ValueInfoProto], profiles: Sequence[Ranges]) -> None:
+    """Fix the open extents of a model's inputs to which all profiles leave one and the same value, as TensorRT does.
+
+    Engines show these extents as fixed; tools look at that to choose shapes.
+    """
+    for value in inputs:
+        extents = value.type.tensor_type.shape.dim
+        for axis, extent in enumerate(extents):
+            if not extent.HasField("dim_value"):
+                ranges = {(p.shapes[value.name][0][axis], p.shapes[value.name][2][axis]) for p in profiles}  # fmt: skip
+                low, high = min(ranges)
+                if len(ranges) == 1 and low == high:
+                    extent.dim_value = low
 
 
 def _sizes(inputs: Sequence[ValueInfoProto], profiles: Sequence[Ranges]) -> dict[str, Any]:
@@ -332,6 +342,7 @@ def _plan(
     inputs: Sequence[ValueInfoProto],
     profiles: tuple[Ranges, ...],
     unfused: tuple[str, ...],
+    reports: Reports,
 ) -> Plan:
     shapes = {value.name: shape_of(value) for value in inputs}
     static = {name: (shape,) * 3 for name, shape in shapes.items() if -1 not in shape}
@@ -347,6 +358,7 @@ def _plan(
         hidden=(*hidden(lowered), *unfused),
         origins=dict(lowered.origins),
         parameters=parameters_of(lowered.model) if verbosity == _DETAILED else {},
+        formats=formats_of(network, config._has(_DIRECT_IO), reports),
         verbosity=int(verbosity),
         compatibility=int(kept(config, "hardware_compatibility_level", settings.NO_COMPATIBILITY)),
         tactic_sources=config._sources,

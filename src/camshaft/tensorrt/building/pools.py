@@ -42,12 +42,13 @@ def bits(members: Iterable[Enumeration]) -> int:
 FLAGS = bits([BuilderFlag.TF32])
 _NEW_SOURCES = (TacticSource.EDGE_MASK_CONVOLUTIONS, TacticSource.JIT_CONVOLUTIONS)
 _ALL_SOURCES = (TacticSource.CUBLAS, TacticSource.CUBLAS_LT, TacticSource.CUDNN, *_NEW_SOURCES)
-SOURCES = bits(_ALL_SOURCES if PROFILES["8.6"] == CURRENT else _NEW_SOURCES)
-FEATURES = (
-    PreviewFeature.PROFILE_SHARING_0806,
+_IS_8 = PROFILES["8.6"] == CURRENT
+SOURCES = bits(_ALL_SOURCES if _IS_8 else _NEW_SOURCES)
+_FEATURES_OF_8 = (
     PreviewFeature.FASTER_DYNAMIC_SHAPES_0805,
     PreviewFeature.DISABLE_EXTERNAL_TACTIC_SOURCES_FOR_CORE_0805,
 )
+FEATURES = _FEATURES_OF_8 if _IS_8 else (PreviewFeature.PROFILE_SHARING_0806,)
 """Preview features that are on."""
 
 

@@ -39,6 +39,13 @@ class _Visible:
         return {name: owner._all[name] for name in owner._visible}
 
 
+class _Entries:
+    """pybind11's `DataType.__entries`: name -> (member, documentation); tools tell enums by it."""
+
+    def __get__(self, instance: object, owner: type[E]) -> dict[str, tuple[E, None]]:
+        return {name: (owner._all[name], None) for name in owner._visible}
+
+
 class Enumeration:
     """An int with a name.  Any int makes one; where no member has the value, the name is `???`.
 
@@ -93,6 +100,9 @@ class Enumeration:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._value,)
+
+
+setattr(Enumeration, "__entries", _Entries())  # in the class's body the name would be mangled
 
 
 class Ordered(Enumeration):

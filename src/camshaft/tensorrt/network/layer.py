@@ -25,8 +25,11 @@ class ILayer(Result):
     """A layer of a network.  Objects for the same layer are equal; `get_layer` returns one of this class, whose `__class__` a script may
     assign."""
 
+    # Tools take for parameters of a layer what its class has and this one lacks: what is ours must be found here.
+    __slots__ = ("__dict__", "__weakref__", "_record")
+
     _record: Record
-    _kind: ClassVar[LayerType]
+    _kind: ClassVar[LayerType] = LayerType(-1)
     _most: ClassVar[int | None] = 1
     """Most inputs; None: any number."""
     _shapes: ClassVar[tuple[int, ...]] = ()

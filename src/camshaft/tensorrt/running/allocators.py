@@ -136,7 +136,7 @@ class IDebugListener:
         name: str,
         stream: int,
     ) -> bool:
-        """Look at a tensor; False is an error in the log."""
+        """Look at a tensor.  What is returned does not matter."""
         raise _missing(self, "process_debug_tensor")
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from camshaft.tensorrt.dims import Dims
 from camshaft.tensorrt.enums.data import DataType, TensorFormat, TensorLocation
+from camshaft.tensorrt.formats import words
 from camshaft.tensorrt.network.params import whole
 
 if TYPE_CHECKING:
@@ -114,15 +115,14 @@ def get_binding_components_per_element(self: ICudaEngine, index: int) -> int:
 
 
 def get_binding_format(self: ICudaEngine, index: int) -> TensorFormat:
-    """LINEAR."""
-    end_at(self, index)
-    return _LINEAR
+    """LINEAR, or one with channels last that the network asks for."""
+    end = end_at(self, index)
+    return _LINEAR if end is None else end.format
 
 
 def get_binding_format_desc(self: ICudaEngine, index: int) -> str:
     """The layout in words."""
-    end_at(self, index)
-    return "Row major linear format (kLINEAR)"
+    return words(get_binding_format(self, index))
 
 
 def get_binding_vectorized_dim(self: ICudaEngine, index: int) -> int:

@@ -52,13 +52,15 @@ class Call:
 def private(
     outputs: dict[str, Array], inputs: Mapping[str, Array]
 ) -> tuple[dict[str, Array], list[Callable[[], None]]]:
-    """Outputs as the engine can write them: arrays of their own in place of those that are not aligned or share memory with
-    others, and what copies these."""
+    """Outputs as the engine can write them: arrays of their own in place of those that are not aligned or C-contiguous, or share
+    memory with others, and what copies these."""
     found: dict[str, Array] = {}
     copies: list[Callable[[], None]] = []
     for name, array in outputs.items():
         others = [*inputs.values(), *found.values()]
-        if array.flags.aligned and not any(np.may_share_memory(array, o) for o in others):
+        flags = array.flags
+        is_plain = flags.aligned and flags.c_contiguous
+        if is_plain and not any(np.may_share_memory(array, o) for o in others):
             found[name] = array
             continue
         found[name] = np.empty(array.shape, array.dtype)

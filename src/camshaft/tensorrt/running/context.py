@@ -150,12 +150,8 @@ class IExecutionContext(Reporting, Result):
 
     def get_tensor_strides(self, name: str) -> Dims:
         """Elements from one index to the next along each axis."""
-        shape, strides = tuple(self.get_tensor_shape(name)), []
-        stride = 1
-        for extent in reversed(shape):
-            strides.append(stride)
-            stride = -1 if stride < 0 or extent < 0 else stride * extent
-        return Dims(strides[::-1])
+        end = self._end(name)
+        return Dims(()) if end is None else Dims(end.strides(tuple(self.get_tensor_shape(name))))
 
     def infer_shapes(self) -> list[str]:
         """Inputs whose shapes, or elements where these say shapes, are missing.  RuntimeError for shapes that the engine does

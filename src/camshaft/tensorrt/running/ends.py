@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,10 @@ from camshaft.ir.types import DType, TensorType
 from camshaft.runtime.bindings import Bindings
 from camshaft.runtime.engine import Engine
 from camshaft.runtime.sizes import sizes_given
-from camshaft.tensorrt.enums.data import DataType
+from camshaft.tensorrt.enums.data import DataType, TensorFormat
+from camshaft.tensorrt.formats import axes_moved
 from camshaft.tensorrt.plan import Plan, Ranges, Triple
+from camshaft.tensorrt.running.device import Array
 
 _KINDS = {
     "f32": DataType.FLOAT,
@@ -31,8 +33,15 @@ _KINDS = {
     "f8e4m3fn": DataType.FP8,
     "i4": DataType.INT4,
 }
+_LINEAR = TensorFormat.LINEAR
 _OPEN = (1 << 31) - 1
 """Stands for the most of a size that has no bound."""
+
+
+def kind_of(dtype: DType) -> DataType:
+    """TensorRT's type; of those that it lacks the one of as many bits, or UINT8."""
+    found = _KINDS.get(dtype.name)
+    return DataType.UINT8 if found is None else found
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,30 @@ class End:
     extents: tuple[Extent, ...]
     says_shapes: bool = False
     is_fixed: bool = False
+    format: TensorFormat = TensorFormat.LINEAR
+
+    def stored(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """A shape in the order in which the elements lie in memory."""
+        return tuple(shape[i] for i in self._order(len(shape)))
+
+    def strides(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Elements from one index to the next along each axis; -1 where that is not known."""
+        found, stride = [0] * len(shape), 1
+        for axis in reversed(self._order(len(shape))):
+            found[axis] = stride
+            stride = -1 if stride < 0 or shape[axis] < 0 else stride * shape[axis]
+        return tuple(found)
+
+    def logical(self, array: Array) -> Array:
+        """An array of the `stored` shape with its axes as the network has them, without a copy."""
+        order = self._order(array.ndim)
+        return array if self.format == _LINEAR else array.transpose(np.argsort(order))
+
+    def _order(self, rank: int) -> list[int]:
+        """The axes as they lie in memory, the outermost first."""
+        moved = axes_moved(int(self.format))
+        first = rank - moved
+        return [*range(first), *range(first + 1, rank), first] if moved else [*range(rank)]
 
 
 def ends_of(engine: Engine, plan: Plan) -> dict[str, End]:
@@ -68,6 +101,8 @@ def ends_of(engine: Engine, plan: Plan) -> dict[str, End]:
                 f"the engine has an input and an output {name!r}; rename one in the network"
             )
         found[name] = _end(name, False, type_)
+    for name, format in plan.formats.items():
+        found[name] = replace(found[name], format=TensorFormat(format))
     return found
 
 

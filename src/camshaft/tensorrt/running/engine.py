@@ -15,6 +15,7 @@ from camshaft.tensorrt.enums.builder import (
 from camshaft.tensorrt.enums.data import DataType, TensorFormat, TensorIOMode, TensorLocation
 from camshaft.tensorrt.enums.runtime import EngineStat, ExecutionContextAllocationStrategy
 from camshaft.tensorrt.errors import Reporting, Reports, reported
+from camshaft.tensorrt.formats import words
 from camshaft.tensorrt.host_memory import IHostMemory
 from camshaft.tensorrt.network.params import member, whole
 from camshaft.tensorrt.objects import Result, common_enter, common_exit
@@ -31,7 +32,6 @@ _LINEAR = TensorFormat.LINEAR
 _FLOAT = DataType.FLOAT
 _STANDARD = EngineCapability.STANDARD
 _stat = member(EngineStat)
-FORMAT = "Row major linear format (kLINEAR)"
 
 
 class ICudaEngine(Reporting, Result):
@@ -101,14 +101,13 @@ class ICudaEngine(Reporting, Result):
         return end is not None and end.says_shapes
 
     def get_tensor_format(self, name: str, profile_index: int = 0) -> TensorFormat:
-        """LINEAR."""
-        self._end(name)
-        return _LINEAR
+        """LINEAR, or one with channels last that the network asks for."""
+        end = self._end(name)
+        return _LINEAR if end is None else end.format
 
     def get_tensor_format_desc(self, name: str, profile_index: int = 0) -> str:
         """The layout in words."""
-        self._end(name)
-        return FORMAT
+        return words(self.get_tensor_format(name))
 
     def get_tensor_bytes_per_component(self, name: str, profile_index: int = 0) -> int:
         """Bytes of an element; -1, and an error, of other names."""

@@ -88,7 +88,7 @@ def _input(end: End, shapes: Shapes, addresses: Mapping[str, int]) -> Array:
     shape = shapes.of(end.name)
     if not address and 0 not in shape:
         raise BindingError(f"the address of input {end.name!r} is not set; call set_tensor_address")
-    return array_at(address, shape, end.dtype, f"input {end.name!r}")
+    return end.logical(array_at(address, end.stored(shape), end.dtype, f"input {end.name!r}"))
 
 
 def _check_fixed(engine: ICudaEngine, inputs: Mapping[str, Array]) -> None:
@@ -120,7 +120,7 @@ def _output(
         raise BindingError(
             f"the address of output {name!r} is not set; call set_tensor_address or set_output_allocator"
         )
-    return array_at(address, shape, end.dtype, f"output {name!r}")
+    return end.logical(array_at(address, end.stored(shape), end.dtype, f"output {name!r}"))
 
 
 def _told(context: IExecutionContext, name: str, shape: Shape) -> list[Callable[[], None]]:

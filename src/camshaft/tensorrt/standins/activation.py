@@ -22,6 +22,7 @@ FORCE = "CAMSHAFT_TRT_FORCE"
 
 _SOURCE = Path(__file__).parents[3]
 _LIBCUDART = re.compile(r"(libcudart\.so(\.[\d.]+)?|libcudart\.dylib|cudart64_\w+\.dll)")
+_PLUGINS = re.compile(r"(libnvinfer_plugin\.so(\.[\d.]+)?|nvinfer_plugin(_\d+)?\.dll)")
 
 
 def activate(force: bool) -> None:
@@ -60,6 +61,7 @@ def installed(name: str) -> str | None:
 
 def answer_ctypes(force: bool) -> None:
     """Has ctypes.CDLL give our libcudart from then on: where there is none, or none that finds a device; with `force`, always.
+    And TensorRT's library of plugins, which scripts load for what it registers.
 
     ctypes' class stays what it is, so that others may subclass it or test for it: only its `__new__` is ours.
     """
@@ -68,7 +70,10 @@ def answer_ctypes(force: bool) -> None:
         return
 
     def new(cls: type[ctypes.CDLL], name: Any = None, *args: Any, **named: Any) -> Any:
-        if not isinstance(name, str | os.PathLike) or not _LIBCUDART.fullmatch(Path(name).name):
+        file = Path(name).name if isinstance(name, str | os.PathLike) else ""
+        if _PLUGINS.fullmatch(file):
+            return importlib.import_module("camshaft.tensorrt.standins.plugin_library").Plugins()
+        if not _LIBCUDART.fullmatch(file):
             return object.__new__(cls)
         if not force and _finds_a_device(real := object.__new__(cls), name, *args, **named):
             return real

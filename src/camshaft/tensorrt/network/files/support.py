@@ -36,12 +36,13 @@ def unsupported(model: ModelProto) -> list[tuple[int, NodeProto]]:
     ]
 
 
-def groups_of(model: ModelProto) -> list[tuple[list[int], bool]]:
-    """The nodes in their order, in runs of those that are supported and those that are not."""
-    refused = {i for i, _ in unsupported(model)}
+def groups_of(count: int, faulty: set[int]) -> list[tuple[list[int], bool]]:
+    """The nodes in their order, in runs between those at fault; each True if none is at fault.  count: of nodes."""
     groups: list[tuple[list[int], bool]] = []
-    for i in range(len(model.graph.node)):
-        if not groups or groups[-1][1] != (i not in refused):
-            groups.append(([], i not in refused))
+    for i in range(count):
+        if i in faulty:
+            continue
+        if not groups or i - 1 in faulty:
+            groups.append(([], not faulty))
         groups[-1][0].append(i)
     return groups
