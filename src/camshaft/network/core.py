@@ -20,6 +20,7 @@ from onnx import (
 
 from camshaft.atomic import write_atomically
 from camshaft.errors import ModelError
+from camshaft.frontends.onnx.plugins import plugin_of
 from camshaft.frontends.onnx.reachable import reachable_in
 from camshaft.network.live import Live, Seen
 from camshaft.network.tensor import Like, Tensor
@@ -204,7 +205,8 @@ class Core:
         return [self._tensor(o) for o in outputs]
 
     def _add(self, node: NodeProto) -> None:
-        if not any(a.HasField("g") for a in node.attribute):
+        is_plugin = plugin_of(node.domain, node.op_type) is not None
+        if not is_plugin and not any(a.HasField("g") for a in node.attribute):
             self._check(node)
         self._root._live.add(node)
         self._nodes.append(node)

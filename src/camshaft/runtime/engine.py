@@ -364,6 +364,8 @@ class Engine:
             engine.link()
         except BuildError as error:
             raise EngineFileError(f"{title}: {part}: {error}; {rebuild}") from error
+        except ModelError as error:  # what it needs of this process is missing
+            raise EngineFileError(f"{title}: {error}") from error
         engine.attached = contents.attached
         return engine
 
