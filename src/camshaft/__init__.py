@@ -101,6 +101,7 @@ __all__ = [
     "Network",
     "PeerError",
     "PercentileCalibrator",
+    "Plugin",
     "Quantized",
     "RefitError",
     "ShapeError",

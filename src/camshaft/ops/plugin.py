@@ -9,11 +9,11 @@ import numpy as np
 
 from camshaft.errors import ModelError
 from camshaft.ir.graph import GraphBuilder, Tensor
-from camshaft.ir.op import Attribute, Commutes, Integers, OpDef, Rounding
+from camshaft.ir.op import Attr, Attribute, Commutes, Int8Form, Integers, OpDef, Rounding
 from camshaft.ir.plugins.plugin import Plugin
 from camshaft.ir.plugins.registry import plugin_named
 from camshaft.ir.plugins.values import from_text, to_text
-from camshaft.ir.types import TensorType, i8, type_of, u8
+from camshaft.ir.types import TensorType, f32, i8, type_of, u8
 
 Attrs = Mapping[str, Any]
 
@@ -31,11 +31,11 @@ def _spread(given: Sequence[Any], attrs: Attrs) -> list[Any]:
 def _infer(types: Sequence[TensorType], attrs: Attrs) -> list[TensorType]:
     if len(types) != sum(attrs["given"]):
         raise ModelError(f"{len(types)} inputs are not those given: {attrs['given']}")
-    return _plugin(attrs).inferred(_spread(types, attrs), from_text(attrs["values"]))
+    return _plugin(attrs).inferred(_spread(types, attrs), values_of(attrs))
 
 
 def _reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> list[np.ndarray]:
-    plugin, values = _plugin(attrs), from_text(attrs["values"])
+    plugin, values = _plugin(attrs), values_of(attrs)
     given = _spread(arrays, attrs)
     results = plugin.computed(given, values)
     types = [None if a is None else type_of(a) for a in given]
@@ -73,7 +73,7 @@ def _largest(a: np.ndarray) -> float:
 
 
 def _integers(types: Sequence[TensorType], attrs: Attrs) -> Mapping[int, Integers]:
-    valid = _plugin(attrs).valid_integers(_spread(types, attrs), from_text(attrs["values"]))
+    valid = _plugin(attrs).valid_integers(_spread(types, attrs), values_of(attrs))
     place = np.cumsum(attrs["given"]) - 1  # among the inputs that are there
     return {int(place[i]): between for i, between in valid.items() if attrs["given"][i]}
 
@@ -87,8 +87,30 @@ def _commutes(types: Sequence[TensorType], attrs: Attrs) -> bool:
     return takes is None or all((b.name, *rest) in takes for b in (u8, i8))
 
 
+def _bytes(types: Sequence[TensorType], output: TensorType, attrs: Attrs) -> Sequence[int]:
+    """The floats, where the plugin has a form on bytes."""
+    if _plugin(attrs).int8 is None or output.dtype != f32:
+        return ()
+    return [i for i, t in enumerate(types) if t.dtype == f32]
+
+
 def _require(attrs: Attrs) -> None:
     _plugin(attrs)
+
+
+def plugin_attrs(plugin: Plugin, values: Mapping[str, Any], given: Any) -> dict[str, Attr]:
+    """The op's attributes for a plugin with these attributes.  given: 1 for each input that is there, 0 for others."""
+    return {
+        "plugin": plugin.name,
+        "version": plugin.version,
+        "values": to_text(plugin.complete(values)),
+        "given": tuple(given),
+    }
+
+
+def values_of(attrs: Attrs) -> dict[str, Any]:
+    """The plugin's attributes by name, from the op's."""
+    return from_text(str(attrs["values"]))
 
 
 def add_plugin(
@@ -103,15 +125,10 @@ def add_plugin(
 
     ModelError names the node, and what does not fit.
     """
-    attrs = {
-        "plugin": plugin.name,
-        "version": plugin.version,
-        "values": to_text(plugin.complete(values)),
-        "given": tuple(int(t is not None) for t in inputs),
-    }
+    attrs = plugin_attrs(plugin, values, [int(t is not None) for t in inputs])
     types = [None if t is None else t.type for t in inputs]
     with builder.constraints.learning(f"node {name or plugin.name!r}"):
-        made = plugin.inferred(types, from_text(attrs["values"]))
+        made = plugin.inferred(types, values_of(attrs))
     if len(outputs) > len(made):
         raise ModelError(f"plugin {plugin.name!r} has {len(made)} results, not {len(outputs)}")
     names = [*outputs, *(f"{outputs[0]}:{i}" for i in range(len(outputs), len(made)))]
@@ -135,6 +152,7 @@ PLUGIN = OpDef(
     inner_rounding=_inner_rounding,
     integers=_integers,
     commutes=Commutes(_commutes, "where the plugin says that it moves elements"),
+    int8=Int8Form(_bytes),
     requires=_require,
 )
 

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import numpy as np
 
-from camshaft.errors import BindingError, BuildError, ConfigError, EngineFileError, RefitError
+from camshaft.errors import (
+    BindingError,
+    BuildError,
+    ConfigError,
+    EngineFileError,
+    ModelError,
+    RefitError,
+)
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.types import TensorType
 from camshaft.program.check import check_program

@@ -21,6 +21,9 @@ from camshaft.errors import ModelError
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.types import TensorType
 
+_C_FUNCTION: Any = ctypes.CFUNCTYPE(None).__mro__[1]
+"""The class of all function pointers of ctypes."""
+
 Params = Mapping[str, int | str | bool]
 
 
@@ -119,7 +122,7 @@ def address_of(function: Any) -> int:
         return function
     if isinstance(getattr(function, "address", None), int):
         return int(function.address)
-    if isinstance(function, ctypes._CFuncPtr):
+    if isinstance(function, _C_FUNCTION):
         return int(ctypes.cast(function, ctypes.c_void_p).value or 0)
     if type(function).__module__ == "_cffi_backend":
         return _cffi_address(function)

@@ -51,6 +51,8 @@ class Plugin:
         passes through it, and it runs on 8-bit integers between layers that do.
     tolerance: how far floats of kernels may be off, of the largest of each result; None: as sums may, 1e-3.
     integers: (*types, **attributes) -> input number -> least and greatest integer that is valid there.
+    int8: the plugin that computes it on bytes: of the same inputs, those of floats that are quantized as u8, and of the
+        same attributes and those of `quantization_attributes`; its result is u8.  None: it is computed on floats.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Plugin:
     moves: bool = False
     tolerance: float | None = None
     integers: Callable[..., Mapping[int, tuple[Any, Any]]] | None = None
+    int8: Plugin | None = None
     kernels: list[Kernel] = field(default_factory=list)
 
     @cached_property
@@ -102,7 +105,7 @@ class Plugin:
         for number, (_, shape) in enumerate(made):
             if None in shape:
                 raise UndecidedExtent(
-                    f"the shape of result {number} of plugin {self.name!r} hangs on data"
+                    f"the shape of result {number} of plugin {self.name!r}", "its inputs' shapes"
                 )
         return [TensorType(dtype, shape) for dtype, shape in made]  # type: ignore[arg-type]
 
@@ -116,9 +119,9 @@ class Plugin:
             raise ModelError(
                 f"plugin {self.name!r} takes inputs of {takes}, not ({', '.join(given)})"
             )
-        made = (
-            types[0] if self.infer is None else self._called(self.infer, "inference", types, attrs)
-        )
+        made: Any = types[0]
+        if self.infer is not None:
+            made = self._called(self.infer, "inference", types, attrs)
         several = isinstance(made, list) or (isinstance(made, tuple) and not _is_pair(made))
         return [self._type(t) for t in (made if several else [made])]
 
@@ -242,6 +245,21 @@ class Plugin:
         self.kernels = [k for k in self.kernels if k.name != kernel.name] + [kernel]
 
 
+def quantization_attributes(
+    inputs: Sequence[tuple[float, int]], output: tuple[float, int]
+) -> dict[str, Any]:
+    """What a plugin on bytes gets beside the attributes of the one on floats.  x = scale * (level - zero).
+
+    inputs: scale and zero point of each quantized input.  output: of the result.
+    """
+    return {
+        "input_scales": tuple(s for s, _ in inputs),
+        "input_zeros": tuple(z for _, z in inputs),
+        "output_scale": output[0],
+        "output_zero": output[1],
+    }
+
+
 def combinations(given: Combinations) -> tuple[tuple[str, ...], ...] | None:
     """Combinations of element types in full; ModelError for a name that is no type's."""
     if given is None:
@@ -298,6 +316,7 @@ def plugin(
     moves: bool = False,
     tolerance: float | None = None,
     integers: Callable[..., Mapping[int, tuple[Any, Any]]] | None = None,
+    int8: Plugin | None = None,
 ) -> Callable[[Callable[..., Any]], Plugin]:
     """Decorator that makes an operator of its reference in NumPy, and registers it.
 
@@ -318,6 +337,7 @@ def plugin(
             moves,
             tolerance,
             integers,
+            int8,
         )
         registry.register(made)
         return made

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Any
 
 from camshaft.backends.base import KernelSpec, Source
 from camshaft.backends.cpu.abi import phase_args
@@ -22,14 +23,13 @@ from camshaft.ir.plugins.registry import reference_of, symbol_of
 from camshaft.ir.types import f64
 
 
-@dataclass(frozen=True)
 class PluginTactic:
     """Offers the plugins' kernels of one kind."""
 
-    name: str
-    kind: type[Kernel]
-    candidate: type[PluginCandidate]
-    version: int = 1
+    version = 1
+
+    def __init__(self, name: str, kind: type[Kernel], candidate: type[PluginCandidate]) -> None:
+        self.name, self.kind, self.candidate = name, kind, candidate
 
     def plan(self, spec: KernelSpec, target: CpuTarget, threads: int) -> Sequence[PluginCandidate]:
         """All variants of all kernels that take the operands; none where an operand may be empty."""
@@ -88,7 +88,7 @@ class PluginCandidate(CpuCandidate[PluginProblem]):
         """The source with what stands beside the phase."""
         return source
 
-    def _asked(self, what: str, ask):  # type: ignore[no-untyped-def]
+    def _asked(self, what: str, ask: Callable[[], Any]) -> Any:
         try:
             return ask()
         except CamshaftError:
