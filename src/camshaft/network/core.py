@@ -121,7 +121,20 @@ class Core:
         Returns a Tensor, or a tuple of them for several outputs.
         Raises ModelError that says what is wrong with inputs or attributes.
         """
-        layer = self._layer_name(name, type)
+        return self._op(
+            type, inputs, outputs, self._layer_name(name, type), (domain, version), attributes
+        )
+
+    def _op(
+        self,
+        type: str,
+        inputs: Sequence[Like | None],
+        outputs: int | Sequence[str],
+        layer: str,
+        operators: tuple[str, int],
+        attributes: dict[str, Any],
+    ) -> Any:
+        """As `op`.  layer: the name.  operators: domain and version."""
         given = ["" if x is None else self.tensor(x, name=f"{layer}.{i}").name for i, x in enumerate(inputs)]  # fmt: skip
         while given and not given[-1]:
             given.pop()
@@ -130,9 +143,9 @@ class Core:
             names = [self._unused(n) for n in outputs]
         else:
             names = [self._claim(n) for n in outputs]
-        if domain:
-            self.domain(domain, version)
-        made = self._node(type, given, names, layer, attributes, domain)
+        if operators[0]:
+            self.domain(*operators)
+        made = self._node(type, given, names, layer, attributes, operators[0])
         return made[0] if len(made) == 1 else tuple(made)
 
     def node(self, node: NodeProto) -> tuple[Tensor, ...]:

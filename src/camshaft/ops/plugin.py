@@ -95,7 +95,9 @@ def _bytes(types: Sequence[TensorType], output: TensorType, attrs: Attrs) -> Seq
 
 
 def _require(attrs: Attrs) -> None:
-    _plugin(attrs)
+    plugin = _plugin(attrs)
+    if plugin.check is not None:
+        plugin.check(**values_of(attrs))
 
 
 def plugin_attrs(plugin: Plugin, values: Mapping[str, Any], given: Any) -> dict[str, Attr]:

@@ -51,6 +51,8 @@ class Plugin:
         passes through it, and it runs on 8-bit integers between layers that do.
     tolerance: how far floats of kernels may be off, of the largest of each result; None: as sums may, 1e-3.
     integers: (*types, **attributes) -> input number -> least and greatest integer that is valid there.
+    check: (**attributes) -> None, raises ModelError where this process lacks what the reference needs; asked when an
+        engine is loaded that runs it.
     int8: the plugin that computes it on bytes: of the same inputs, those of floats that are quantized as u8, and of the
         same attributes and those of `quantization_attributes`; its result is u8.  None: it is computed on floats.
     """
@@ -65,6 +67,7 @@ class Plugin:
     tolerance: float | None = None
     integers: Callable[..., Mapping[int, tuple[Any, Any]]] | None = None
     int8: Plugin | None = None
+    check: Callable[..., None] | None = None
     kernels: list[Kernel] = field(default_factory=list)
 
     @cached_property
@@ -317,6 +320,7 @@ def plugin(
     tolerance: float | None = None,
     integers: Callable[..., Mapping[int, tuple[Any, Any]]] | None = None,
     int8: Plugin | None = None,
+    check: Callable[..., None] | None = None,
 ) -> Callable[[Callable[..., Any]], Plugin]:
     """Decorator that makes an operator of its reference in NumPy, and registers it.
 
@@ -338,6 +342,7 @@ def plugin(
             tolerance,
             integers,
             int8,
+            check,
         )
         registry.register(made)
         return made

@@ -36,11 +36,5 @@ class Plugins(Core):
         types = [None if t is None else self._root._live.held(t.name) for t in given]
         values = {k: v for k, v in attributes.items() if v is not None}
         count = len(found.loosely_inferred(types, found.complete(values)))
-        return self.op(
-            found.op_type,
-            *given,
-            outputs=count if outputs is None else outputs,
-            name=layer,
-            domain=found.domain,
-            **values,
-        )
+        results = count if outputs is None else outputs
+        return self._op(found.op_type, given, results, layer, (found.domain, 1), values)
