@@ -96,9 +96,15 @@ def outputs_of(plugin: Any) -> int:
     return int(part(plugin, PluginCapabilityType.BUILD).num_outputs)
 
 
+def _require(plugin: Any) -> None:
+    if plugin is None:
+        raise ModelError("plugin is None, so its creator made none of its fields; look at these")
+
+
 @reported(None)
 def add_plugin_v2(self: Graph, inputs: Sequence[ITensor], plugin: IPluginV2) -> IPluginV2Layer:
     """A plugin of the second generation.  TypeError for what is none."""
+    _require(plugin)
     if not isinstance(plugin, IPluginV2):
         raise TypeError(f"plugin={plugin!r} is no IPluginV2")
     return self._add(IPluginV2Layer, inputs, outputs_of(plugin), plugin=plugin)
@@ -109,6 +115,7 @@ def add_plugin_v3(
     self: Graph, inputs: Sequence[ITensor], shape_inputs: Sequence[ITensor], plugin: IPluginV3
 ) -> IPluginV3Layer:
     """A plugin of the third generation.  shape_inputs: tensors whose elements say shapes.  TypeError for what is none."""
+    _require(plugin)
     if not isinstance(plugin, IPluginV3):
         raise TypeError(f"plugin={plugin!r} is no IPluginV3")
     said = len(shape_inputs)
