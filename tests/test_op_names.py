@@ -48,7 +48,9 @@ MAY_MATCH_OPS: dict[str, str] = {
     "camshaft.backends.cpu.recurrent": "the tactic of recurrent",
     "camshaft.backends.cpu.reduce": "tactics of reduce, softmax and tally",
     "camshaft.backends.cpu.tactics": "lists the tactics, and what their kernels take",
+    "camshaft.backends.cpu.plugin": "a tactic of plugin",
     "camshaft.backends.cpu.winograd": "a tactic of conv",
+    "camshaft.tensorrt.plugins": "has plugins of its own, that are called so in TensorRT",
 }
 """Module or package -> why it may ask which op a node or spec has."""
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from camshaft.accuracy.quantize import Quantized, quantize
     from camshaft.api import build
     from camshaft.config import BuildConfig
+    from camshaft.ir.plugins.plugin import Plugin, plugin
     from camshaft.machine.hardware import Hardware, hardware
     from camshaft.network.network import Network
     from camshaft.quant.calibration.calibrators import (
@@ -73,6 +74,8 @@ _LATE = {
     "StreamPool": "camshaft.runtime.streams.pool",
     "Network": "camshaft.network.network",
     "hardware": "camshaft.machine.hardware",
+    "Plugin": "camshaft.ir.plugins.plugin",
+    "plugin": "camshaft.ir.plugins.plugin",
     "Quantized": "camshaft.accuracy.quantize",
     "quantize": "camshaft.accuracy.quantize",
 }
@@ -98,6 +101,7 @@ __all__ = [
     "Network",
     "PeerError",
     "PercentileCalibrator",
+    "Plugin",
     "Quantized",
     "RefitError",
     "ShapeError",
@@ -108,6 +112,7 @@ __all__ = [
     "build",
     "hardware",
     "load",
+    "plugin",
     "quantize",
 ]
 

@@ -17,6 +17,8 @@ from onnx import helper
 from camshaft.errors import ModelError
 from camshaft.ir import expr as E
 from camshaft.ir.op import OpDef
+from camshaft.ir.plugins.plugin import Plugin
+from camshaft.ir.plugins.registry import register
 from camshaft.ir.types import DType, TensorType, bf16, f16, f32, f64, i8, i64, type_of, u8
 from camshaft.ops import (
     ALL_OPS,
@@ -35,6 +37,7 @@ from camshaft.ops import (
     MATMUL,
     MATMUL_NBITS,
     PAD,
+    PLUGIN,
     POINTWISE,
     POOL,
     QUANTIZE,
@@ -51,6 +54,7 @@ from camshaft.ops import (
 from camshaft.ops.common import window_extent
 from camshaft.ops.execute import executor, payload
 from camshaft.ops.host import output_attrs
+from camshaft.ops.plugin import plugin_attrs
 
 RNG = np.random.default_rng(6)
 
@@ -91,7 +95,11 @@ HOST_TOP_K = {
     **output_attrs([TensorType(f32, (3, 2)), TensorType(i64, (3, 2))]),
 }
 
+HALVED = Plugin("test::HalvedOp", lambda x, *, by: x / np.float32(by), attributes={"by": 2.0})
+register(HALVED)
+
 USES = [
+    Use(PLUGIN, [f(2, 3)], plugin_attrs(HALVED, {"by": 4.0}, [1])),
     Use(CONV, [f(2, 3, 6, 5), f(4, 3, 3, 2)], {"layout": "NCHW"}),
     Use(CONV, [f(2, 6, 5, 3), f(4, 3, 2, 3)], {"layout": "NHWC", "pads": (1, 0, 2, 1)}),
     Use(

@@ -19,43 +19,11 @@ from camshaft.tensorrt.eras import PROFILES, VARIABLE, bindings
 
 NOT_WRITTEN = frozenset(
     [
-        "DimsExprs",
-        "DynamicPluginTensorDesc",
-        "IDimensionExpr",
-        "IExprBuilder",
-        "IPluginCapability",
-        "IPluginCreator",
-        "IPluginCreatorInterface",
-        "IPluginCreatorV3One",
-        "IPluginCreatorV3Quick",
-        "IPluginRegistry",
-        "IPluginResource",
-        "IPluginResourceContext",
-        "IPluginV2",
-        "IPluginV2DynamicExt",
-        "IPluginV2DynamicExtBase",
-        "IPluginV2Ext",
-        "IPluginV2Layer",
-        "IPluginV3",
-        "IPluginV3Layer",
-        "IPluginV3OneBuild",
-        "IPluginV3OneBuildV2",
-        "IPluginV3OneCore",
-        "IPluginV3OneRuntime",
-        "IPluginV3QuickAOTBuild",
-        "IPluginV3QuickBuild",
-        "IPluginV3QuickCore",
-        "IPluginV3QuickRuntime",
         "ISymExpr",
         "ISymExprs",
         "KernelLaunchParams",
         "OnnxParserRefitter",
-        "PluginField",
-        "PluginFieldCollection",
-        "PluginTensorDesc",
         "Refitter",
-        "get_plugin_registry",
-        "get_builder_plugin_registry",
     ]
 )
 
@@ -100,7 +68,8 @@ def check_member(cls: type, member: str, kind: str, parameters: list[str]) -> No
         assert callable(value), member
         skipped = 0 if isinstance(static, staticmethod) else 1  # self
         taken = list(inspect.signature(value).parameters.values())[skipped:]
-        assert [p.name for p in taken][: len(parameters)] == [p.rstrip("=") for p in parameters]
+        names = [p.name.removesuffix("_") for p in taken]  # Python can have no parameter `in`
+        assert names[: len(parameters)] == [p.rstrip("=") for p in parameters]
         behind_default = False  # of which Python, unlike pybind11, takes none without one
         for parameter, fact in zip(taken, parameters, strict=False):
             has_default = parameter.default is not parameter.empty

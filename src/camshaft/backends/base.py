@@ -159,12 +159,14 @@ class Expansion:
 @dataclass(frozen=True)
 class Source:
     """A backend's program text for one kernel (LLVM IR for the CPU), its phases in order, the
-    expansions of its constants, and the run-time extents that its phases read."""
+    expansions of its constants, the run-time extents that its phases read, and the functions of the process
+    that it calls (references of `ir.plugins.registry`)."""
 
     text: str
     phases: tuple[Phase, ...]
     expansions: tuple[Expansion, ...] = ()
     dims: tuple[Extent, ...] = ()
+    imports: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,7 @@ class Kernel:
     phases: tuple[Phase, ...]
     expansions: tuple[Expansion, ...] = ()
     dims: tuple[Extent, ...] = ()
+    imports: tuple[str, ...] = ()
 
 
 class Target(Protocol):

@@ -262,7 +262,7 @@ class Assembler:
         return View.dense(Buffer(name, u8, e.nbytes, "constant"), (e.nbytes,))
 
     def _kernel(self, kernel: Kernel, args: tuple[tuple[Role, Extent], ...]) -> int:
-        entry = KernelCode(kernel_id(kernel), kernel.phases, args, len(kernel.dims))
+        entry = KernelCode(kernel_id(kernel), kernel.phases, args, len(kernel.dims), kernel.imports)
         if entry not in self.kernels:
             # Equal code may serve layers with different numbers of items.
             self.kernels[entry] = len(self.kernels)
@@ -304,6 +304,7 @@ class Assembler:
             inputs=tuple(None if t is None else self._operand(next(operands)) for t in node.inputs),
             outputs=task.outputs,
             dims=open_extents(node.attrs),
+            asks=node.op.requires is not None,
         )
 
     def _operand(self, operand: View | Tensor) -> View:

@@ -262,6 +262,8 @@ class OpDef:
         than sums are off.
     increasing: (input types, attrs) -> whether no element of that result becomes smaller when an
         element of input 0 becomes larger, so that an interval passes at both ends.
+    requires: raises ModelError where this process lacks what the reference of a node with these attributes needs; asked
+        when an engine is loaded that runs it in Python.  None: it needs nothing.
     symbolic: the reference on small tensors whose elements are extents, for shape arithmetic.  That
         of an op without inputs says what its attributes say.
     value_range: (operands, attrs) -> an interval that holds the non-NaN elements of that result,
@@ -301,6 +303,7 @@ class OpDef:
     increasing: Callable[[Types, Any], bool] = _never
     value_range: Callable[[Operands, Any], ValueRange | None] = _unknown
     symbolic: SymbolicFn | None = None
+    requires: Callable[[Attrs], None] | None = None
 
     def complete(self, attrs: Attrs) -> dict[str, Attr]:
         """`attrs` with defaults filled in; ModelError names an unknown or missing attribute."""

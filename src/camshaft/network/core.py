@@ -20,6 +20,7 @@ from onnx import (
 
 from camshaft.atomic import write_atomically
 from camshaft.errors import ModelError
+from camshaft.frontends.onnx.plugins import plugin_of
 from camshaft.frontends.onnx.reachable import reachable_in
 from camshaft.network.live import Live, Seen
 from camshaft.network.tensor import Like, Tensor
@@ -120,7 +121,20 @@ class Core:
         Returns a Tensor, or a tuple of them for several outputs.
         Raises ModelError that says what is wrong with inputs or attributes.
         """
-        layer = self._layer_name(name, type)
+        return self._op(
+            type, inputs, outputs, self._layer_name(name, type), (domain, version), attributes
+        )
+
+    def _op(
+        self,
+        type: str,
+        inputs: Sequence[Like | None],
+        outputs: int | Sequence[str],
+        layer: str,
+        operators: tuple[str, int],
+        attributes: dict[str, Any],
+    ) -> Any:
+        """As `op`.  layer: the name.  operators: domain and version."""
         given = ["" if x is None else self.tensor(x, name=f"{layer}.{i}").name for i, x in enumerate(inputs)]  # fmt: skip
         while given and not given[-1]:
             given.pop()
@@ -129,9 +143,9 @@ class Core:
             names = [self._unused(n) for n in outputs]
         else:
             names = [self._claim(n) for n in outputs]
-        if domain:
-            self.domain(domain, version)
-        made = self._node(type, given, names, layer, attributes, domain)
+        if operators[0]:
+            self.domain(*operators)
+        made = self._node(type, given, names, layer, attributes, operators[0])
         return made[0] if len(made) == 1 else tuple(made)
 
     def node(self, node: NodeProto) -> tuple[Tensor, ...]:
@@ -204,7 +218,8 @@ class Core:
         return [self._tensor(o) for o in outputs]
 
     def _add(self, node: NodeProto) -> None:
-        if not any(a.HasField("g") for a in node.attribute):
+        is_plugin = plugin_of(node.domain, node.op_type) is not None
+        if not is_plugin and not any(a.HasField("g") for a in node.attribute):
             self._check(node)
         self._root._live.add(node)
         self._nodes.append(node)

@@ -99,6 +99,13 @@ class Live:
             self._proto.opset_import.append(helper.make_opsetid(name, version))
             self._state.opsets[name] = version
 
+    def held(self, name: str) -> TensorType:
+        """The type in which the graph holds a tensor.  ModelError where it is none of known rank."""
+        found = self._state.known(name).type
+        if not isinstance(found, TensorType):
+            raise ModelError(f"{name!r} is no tensor of known rank")
+        return found
+
     def seen(self, name: str) -> Seen:
         """The type of a value."""
         value = self._state.known(name)

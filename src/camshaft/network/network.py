@@ -10,6 +10,7 @@ from camshaft.network.layers.control import Control
 from camshaft.network.layers.indexing import Indexing
 from camshaft.network.layers.movement import Movement
 from camshaft.network.layers.normalization import Normalization
+from camshaft.network.layers.plugins import Plugins
 from camshaft.network.layers.products import Products
 from camshaft.network.layers.quantization import Quantization
 from camshaft.network.layers.recurrent import Recurrent
@@ -28,6 +29,7 @@ class Network(
     Quantization,
     Recurrent,
     Control,
+    Plugins,
 ):
     """A network that is written layer by layer.
 

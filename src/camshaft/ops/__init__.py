@@ -13,6 +13,7 @@ from camshaft.ops import (
     host,
     movement,
     nbits,
+    plugin,
     pooling,
     quantize,
     recurrent,
@@ -34,6 +35,7 @@ from camshaft.ops.movement import (
     TRANSPOSE,
 )
 from camshaft.ops.nbits import MATMUL_NBITS
+from camshaft.ops.plugin import PLUGIN
 from camshaft.ops.pooling import POOL, RESAMPLE
 from camshaft.ops.quantize import DEQUANTIZE, QUANTIZE
 from camshaft.ops.recurrent import RECURRENT
@@ -52,6 +54,7 @@ ALL_OPS = (
     *shapes.OPS,
     *quantize.OPS,
     *host.OPS,
+    *plugin.OPS,
 )
 
 OPS_BY_NAME: Mapping[str, OpDef] = {op.name: op for op in ALL_OPS}
@@ -75,6 +78,7 @@ __all__ = [
     "MATMUL_NBITS",
     "OPS_BY_NAME",
     "PAD",
+    "PLUGIN",
     "POINTWISE",
     "POOL",
     "QUANTIZE",

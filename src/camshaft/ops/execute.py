@@ -41,7 +41,7 @@ def payload(op: OpDef, attrs: Attrs) -> bytes:
 
 
 def executor(data: bytes) -> Executor:
-    """The callable that a payload describes; ModelError if it describes none.
+    """The callable that a payload describes; ModelError if it describes none, or this process lacks what it needs.
 
     It takes arrays, None for an absent one, and the values of the op's `open_extents`.
     """
@@ -51,6 +51,8 @@ def executor(data: bytes) -> Executor:
         attrs = op.complete({k: _decode(v) for k, v in record["attrs"].items()})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"host step payload is damaged: {error}") from error
+    if op.requires is not None:
+        op.requires(attrs)
 
     last: tuple[tuple[int, ...], Attrs] | None = None  # most calls have the sizes of the one before
 

@@ -80,12 +80,12 @@ def _node(proto: bytes, opset: int) -> _Node:
         node.op_type,
         tuple(node.input),
         tuple(node.output),
-        {a.name: _attribute(onnx, a) for a in node.attribute},
+        {a.name: attribute_value(onnx, a) for a in node.attribute},
         implementation(node.domain, node.op_type, opset),
     )
 
 
-def _attribute(onnx: Any, attribute: Any) -> Any:
+def attribute_value(onnx: Any, attribute: Any) -> Any:
     """An attribute's value: strings as str, tensors as arrays, other messages as they are."""
     value = onnx.helper.get_attribute_value(attribute)
     if isinstance(value, onnx.TensorProto):

@@ -80,12 +80,14 @@ class KernelCode:
     args: what its pointers are, in the calling convention's order (`backends.base`), and how many bytes
     it may touch from each on; the pointer to dims is not among them.
     dims: how many numbers that one, the last, leads to; 0 where there is none.
+    imports: functions of the process that the code calls, by the references of `ir.plugins.registry`.
     """
 
     code: str
     phases: tuple[Phase, ...]
     args: tuple[tuple[Role, Extent], ...]
     dims: int = 0
+    imports: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +185,7 @@ class HostCall:
     payload: name of the constant (u8) that describes the operator in the executor's own form.
     inputs: None stands for an absent optional operand.  outputs: None is a result nobody reads.
     dims: what `dims` will be, at the sizes of a call.
+    asks: whether the callable is made when the engine is linked, since what it needs may be missing.
     """
 
     name: str
@@ -191,6 +194,7 @@ class HostCall:
     inputs: tuple[View | None, ...]
     outputs: tuple[View | None, ...]
     dims: tuple[Extent, ...] = ()
+    asks: bool = False
 
     @property
     def views(self) -> tuple[View | None, ...]:

@@ -84,6 +84,7 @@ class Driver(Protocol):
         code: Mapping[str, bytes],
         symbols: Mapping[str, Sequence[str]],
         runner_code: bytes,
+        imports: Mapping[str, Sequence[str]],
     ) -> LinkedCode: ...
 
 

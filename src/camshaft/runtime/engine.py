@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import numpy as np
 
-from camshaft.errors import BindingError, BuildError, ConfigError, EngineFileError, RefitError
+from camshaft.errors import (
+    BindingError,
+    BuildError,
+    ConfigError,
+    EngineFileError,
+    ModelError,
+    RefitError,
+)
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.types import TensorType
 from camshaft.program.check import check_program
@@ -364,6 +371,8 @@ class Engine:
             engine.link()
         except BuildError as error:
             raise EngineFileError(f"{title}: {part}: {error}; {rebuild}") from error
+        except ModelError as error:  # what it needs of this process is missing
+            raise EngineFileError(f"{title}: {error}") from error
         engine.attached = contents.attached
         return engine
 

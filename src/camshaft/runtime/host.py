@@ -48,6 +48,14 @@ class Operand(NamedTuple):
         return self.fixed if self.layout is None else self.layout.on(arrays[self.number])
 
 
+def operator_of(call: HostCall, constants: Mapping[str, np.ndarray]) -> Operator:
+    """The callable of a step, whose module is imported now; CamshaftError names the step."""
+    module, function = call.executor.split(":")
+    make = getattr(importlib.import_module(module), function)
+    operator: Operator = make(constants[call.payload].tobytes())
+    return operator
+
+
 class HostStep:
     """One host step of one context.  The operator is imported when the step first runs."""
 
@@ -60,7 +68,6 @@ class HostStep:
         """numbers: (space, name) -> position of that array in a call.  `place` comes before `run`."""
         self._call = call
         self._constants = constants
-        self._payload = constants[call.payload]
         self._operator: Operator | None = None
         self._numbers = numbers
         self._inputs: list[Operand] = []
@@ -102,7 +109,7 @@ class HostStep:
         outputs = [operand.array(arrays) for operand in self._outputs]
         try:
             if self._operator is None:
-                self._operator = self._load()
+                self._operator = operator_of(self._call, self._constants)
             results = self._operator(inputs, self._dims)
         except CamshaftError as error:
             raise ModelError(f"host step {self._call.name}: {error}") from error
@@ -111,12 +118,6 @@ class HostStep:
                 f"host step {self._call.name} failed: {type(error).__name__}: {error}"
             ) from error
         self._store(results, outputs)
-
-    def _load(self) -> Operator:
-        module, function = self._call.executor.split(":")
-        make = getattr(importlib.import_module(module), function)
-        operator: Operator = make(self._payload.tobytes())
-        return operator
 
     def _store(self, results: Sequence[np.ndarray], outputs: Sequence[np.ndarray | None]) -> None:
         if len(results) < len(outputs):

@@ -20,6 +20,7 @@ from camshaft.program.view import Buffer, View
 from camshaft.runtime.bindings import Bindings, fixed_arrays
 from camshaft.runtime.driver import RUNNER, driver_named
 from camshaft.runtime.expand import expand, fill
+from camshaft.runtime.host import operator_of
 
 
 class LinkedEngine:
@@ -34,7 +35,8 @@ class LinkedEngine:
     ) -> None:
         """driver: name of what runs it.  constants: those stored, 64-byte aligned.
 
-        BuildError if code does not link, or if there is no memory for the expanded constants.
+        BuildError if code does not link, or if there is no memory for the expanded constants.  ModelError names an
+        operator or function of users that this process lacks.
         """
         self.program = program
         fixed = fixed_arrays(program, constants)
@@ -55,7 +57,13 @@ class LinkedEngine:
             wanted = symbols.setdefault(name, [])
             if phase.symbol not in wanted:
                 wanted.append(phase.symbol)
-        self.linked = driver_named(driver).link(code, symbols, code[RUNNER])
+        imports: dict[str, tuple[str, ...]] = {
+            k.code: k.imports for k in program.kernels if k.imports
+        }
+        self.linked = driver_named(driver).link(code, symbols, code[RUNNER], imports)
+        for call in program.instructions:
+            if isinstance(call, HostCall) and call.asks:
+                operator_of(call, constants)
         self.constants = {**constants, **expand(program.expanded, constants, self.linked)}
         self._stored = constants
         self._addresses = {n: a.ctypes.data for n, a in self.constants.items()}

@@ -34,7 +34,42 @@ from camshaft.tensorrt.network import *  # noqa: F403
 from camshaft.tensorrt.objects import common_enter, common_exit
 from camshaft.tensorrt.parser import OnnxParser
 from camshaft.tensorrt.parser_error import ParserError
-from camshaft.tensorrt.plugin_library import init_libnvinfer_plugins
+from camshaft.tensorrt.plugins.descriptions import DynamicPluginTensorDesc, PluginTensorDesc
+from camshaft.tensorrt.plugins.expressions import DimsExprs, IDimensionExpr, IExprBuilder
+from camshaft.tensorrt.plugins.fields import PluginField, PluginFieldCollection
+from camshaft.tensorrt.plugins.interfaces import (
+    IPluginCapability,
+    IPluginCreator,
+    IPluginCreatorInterface,
+    IPluginCreatorV3One,
+    IPluginCreatorV3Quick,
+    IPluginResource,
+    IPluginResourceContext,
+)
+from camshaft.tensorrt.plugins.layers import IPluginV2Layer, IPluginV3Layer
+from camshaft.tensorrt.plugins.native.creators import init_libnvinfer_plugins
+from camshaft.tensorrt.plugins.registry import (
+    IPluginRegistry,
+    get_builder_plugin_registry,
+    get_plugin_registry,
+)
+from camshaft.tensorrt.plugins.v2 import (
+    IPluginV2,
+    IPluginV2DynamicExt,
+    IPluginV2DynamicExtBase,
+    IPluginV2Ext,
+)
+from camshaft.tensorrt.plugins.v3 import (
+    IPluginV3,
+    IPluginV3OneBuild,
+    IPluginV3OneBuildV2,
+    IPluginV3OneCore,
+    IPluginV3OneRuntime,
+    IPluginV3QuickAOTBuild,
+    IPluginV3QuickBuild,
+    IPluginV3QuickCore,
+    IPluginV3QuickRuntime,
+)
 from camshaft.tensorrt.running.allocators import (
     IDebugListener,
     IGpuAllocator,
@@ -60,7 +95,9 @@ __all__ = [
     "Dims2",
     "Dims3",
     "Dims4",
+    "DimsExprs",
     "DimsHW",
+    "DynamicPluginTensorDesc",
     "EngineInspector",
     "IAlgorithm",
     "IAlgorithmContext",
@@ -70,8 +107,10 @@ __all__ = [
     "IBuilderConfig",
     "ICudaEngine",
     "IDebugListener",
+    "IDimensionExpr",
     "IErrorRecorder",
     "IExecutionContext",
+    "IExprBuilder",
     "IGpuAllocator",
     "IGpuAsyncAllocator",
     "IHostMemory",
@@ -83,6 +122,29 @@ __all__ = [
     "ILogger",
     "IOptimizationProfile",
     "IOutputAllocator",
+    "IPluginCapability",
+    "IPluginCreator",
+    "IPluginCreatorInterface",
+    "IPluginCreatorV3One",
+    "IPluginCreatorV3Quick",
+    "IPluginRegistry",
+    "IPluginResource",
+    "IPluginResourceContext",
+    "IPluginV2",
+    "IPluginV2DynamicExt",
+    "IPluginV2DynamicExtBase",
+    "IPluginV2Ext",
+    "IPluginV2Layer",
+    "IPluginV3",
+    "IPluginV3Layer",
+    "IPluginV3OneBuild",
+    "IPluginV3OneBuildV2",
+    "IPluginV3OneCore",
+    "IPluginV3OneRuntime",
+    "IPluginV3QuickAOTBuild",
+    "IPluginV3QuickBuild",
+    "IPluginV3QuickCore",
+    "IPluginV3QuickRuntime",
     "IProfiler",
     "IProgressMonitor",
     "IRuntimeConfig",
@@ -97,6 +159,9 @@ __all__ = [
     "OnnxParser",
     "ParserError",
     "Permutation",
+    "PluginField",
+    "PluginFieldCollection",
+    "PluginTensorDesc",
     "Profiler",
     "Runtime",
     "TimingCacheKey",
@@ -111,7 +176,9 @@ __all__ = [
     "float32",
     "fp4",
     "fp8",
+    "get_builder_plugin_registry",
     "get_nv_onnx_parser_version",
+    "get_plugin_registry",
     "init_libnvinfer_plugins",
     "int4",
     "int8",

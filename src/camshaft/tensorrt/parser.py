@@ -19,7 +19,12 @@ from camshaft.tensorrt.errors import Reports
 from camshaft.tensorrt.logger import ILogger
 from camshaft.tensorrt.network.definition import INetworkDefinition
 from camshaft.tensorrt.network.files.filling import Fault, Filling
-from camshaft.tensorrt.network.files.support import groups_of, is_supported, unsupported
+from camshaft.tensorrt.network.files.support import (
+    groups_of,
+    is_supported,
+    plugins_marked,
+    unsupported,
+)
 from camshaft.tensorrt.network.params import member
 from camshaft.tensorrt.network.tensor import ITensor
 from camshaft.tensorrt.objects import common_enter, common_exit
@@ -239,7 +244,7 @@ def _filled(proto: ModelProto, network: INetworkDefinition) -> list[ParserError]
     if errors:
         return errors
     try:
-        model = load_model(proto)
+        model = load_model(plugins_marked(proto))
     except ModelError as error:
         return [ParserError._made(_INVALID, str(error))]
     return [_of_fault(fault) for fault in Filling(network, model).fill()]

@@ -56,7 +56,7 @@ class CpuCompiler:
         """Object code of `source`; BuildError with LLVM's message if it is not valid IR."""
         machine = self._machine()
         code = _object_code(machine, self._optimized(source, machine))
-        return Kernel(code, source.phases, source.expansions, source.dims)
+        return Kernel(code, source.phases, source.expansions, source.dims, source.imports)
 
     def assembly(self, source: Source) -> str:
         """The machine code as text, to look at."""

@@ -71,13 +71,18 @@ class CpuDriver:
         code: Mapping[str, bytes],
         symbols: Mapping[str, Sequence[str]],
         runner_code: bytes,
+        imports: Mapping[str, Sequence[str]],
     ) -> LinkedKernels:
-        """Link the objects named by `symbols` (name -> functions); BuildError names the culprit."""
+        """Link the objects named by `symbols` (name -> functions); BuildError names the culprit.  imports: of objects
+        that call functions of the process, these (see `link.link`)."""
         for name in (*symbols, "runner"):
             data = runner_code if name == "runner" else code[name]
             if not is_native(data):
                 raise BuildError(f"object code {name!r} is not for this system and processor")
-        libraries = {name: link(code[name], wanted) for name, wanted in symbols.items()}
+        libraries = {
+            name: link(code[name], wanted, imports.get(name, ()))
+            for name, wanted in symbols.items()
+        }
         return LinkedKernels(libraries, runner_code)
 
 

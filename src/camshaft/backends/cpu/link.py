@@ -15,6 +15,7 @@ from llvmlite import binding
 
 from camshaft.backends.cpu.compile import start_llvm
 from camshaft.errors import BuildError
+from camshaft.ir.plugins.registry import resolved, symbol_of
 
 _PHASE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
 _SHORT = ctypes.PYFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
@@ -45,12 +46,15 @@ def linker() -> binding.LLJIT:
     return binding.create_lljit_compiler(use_jit_link=True)
 
 
-def link(code: bytes, symbols: Sequence[str]) -> Library:
+def link(code: bytes, symbols: Sequence[str], imports: Sequence[str] = ()) -> Library:
     """Load an object file and find `symbols` in it; BuildError if that fails.
 
-    Code resolves nothing outside itself, so what loads on one machine loads on another.
+    Code resolves nothing outside itself, so what loads on one machine loads on another, but for `imports`:
+    functions of users, by the references of `ir.plugins.registry`.  ModelError names one that this process lacks.
     """
     builder = binding.JITLibraryBuilder().add_object_img(code)
+    for reference in imports:
+        builder.import_symbol(symbol_of(reference), resolved(reference))
     for symbol in symbols:
         builder.export_symbol(symbol)
     with _LOCK:

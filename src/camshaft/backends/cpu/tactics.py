@@ -26,6 +26,7 @@ from camshaft.backends.cpu.movement.iota import Iota
 from camshaft.backends.cpu.movement.kept_rows import KeptRows
 from camshaft.backends.cpu.movement.resample import Resample
 from camshaft.backends.cpu.movement.tactics import Gather, Pad
+from camshaft.backends.cpu.plugin.tactic import PLUGIN_TACTICS
 from camshaft.backends.cpu.pointwise.tactic import Pointwise
 from camshaft.backends.cpu.pool.whole import PoolGlobal
 from camshaft.backends.cpu.pool.window import PoolWindow
@@ -64,6 +65,7 @@ TACTICS: tuple[Tactic[Any], ...] = (
     KeptRows(),
     Extents(),
     Pointwise(),
+    *PLUGIN_TACTICS,
 )
 
 STRIDED: Mapping[str, Callable[[int, TensorType], bool]] = {

@@ -97,7 +97,7 @@ class Operands:
             inputs=_bindings(self.feeds, [o for o in self.spec.inputs if not o.const]),
             outputs=_bindings(self.results, self.spec.outputs),
             buffers=tuple(v.buffer for v in views if v is not None),
-            kernels=(KernelCode("code", phases, args, len(dims)),),
+            kernels=(KernelCode("code", phases, args, len(dims), kernel.imports),),
             body=Block(tuple(Launch(0, (*arrays, *copy, workspace), dims) for copy in weights)),
             arena=Arena((Slot(workspace.buffer, 0),), room, room) if workspace else Arena(),
             expanded=expanded,

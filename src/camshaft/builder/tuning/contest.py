@@ -147,7 +147,13 @@ class Contests:
         kernel = self._compiled.get(text)
         if kernel is None:
             kernel = self._compiled[text] = self.backend.compile(source)
-        return replace(kernel, phases=source.phases, expansions=source.expansions, dims=source.dims)
+        return replace(
+            kernel,
+            phases=source.phases,
+            expansions=source.expansions,
+            dims=source.dims,
+            imports=source.imports,
+        )
 
     def batches(self, contests: Sequence[Contest]) -> Iterator[list[Contest]]:
         """The contests in groups that keep every core busy and fit in memory together."""

@@ -22,7 +22,7 @@ from camshaft.builder.tuning.values import random_values
 from camshaft.errors import BuildError
 from camshaft.ir.extents.sizes import evaluate, fixed, fixed_extent, typical_sizes
 from camshaft.ir.strides import span
-from camshaft.ops import OPS_BY_NAME
+from camshaft.ops import OPS_BY_NAME, PLUGIN
 from camshaft.runtime.file.manifest import Fingerprint
 
 BEYOND_L2 = 4 << 20
@@ -146,7 +146,12 @@ def _view(memory: np.ndarray, operand: Operand) -> np.ndarray:
 
 
 def failed(spec: KernelSpec, tactic: str, params: Params, problem: str) -> BuildError:
-    """The error for a kernel that computes the wrong thing (a fault of camshaft)."""
+    """The error for a kernel that computes the wrong thing (a fault of camshaft, or of a plugin)."""
+    if spec.op == PLUGIN.name:
+        return BuildError(
+            f"kernel {params['kernel']!r} of plugin {spec.attr('plugin')!r} computes something else than its reference "
+            f"for {spec.key()}: {problem}; mend it, or say its tolerance"
+        )
     return BuildError(
         f"tactic {tactic} {dict(params)} computes a wrong result for {spec.key()}: {problem}; "
         "please report this with the model"

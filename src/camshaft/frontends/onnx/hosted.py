@@ -108,7 +108,7 @@ def unknown_operator(name: str, opset: int, domain: str) -> str:
     return (
         f"operator {op_type} of domain {domain or 'ai.onnx'!r}, opset {opset}, is unknown here, and an output of the model needs it; "
         "export the model without it or as a function of standard operators (a local function of the "
-        "model is one), or cut the model before it; giving it as a plugin is planned"
+        "model is one), or cut the model before it; or register it as a plugin (camshaft.plugin) first"
     )
 
 

@@ -18,6 +18,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, inliner
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx.context import domain_of
 from camshaft.frontends.onnx.handlers import experimental, microsoft
+from camshaft.frontends.onnx.plugins import plugin_of
 from camshaft.frontends.onnx.reachable import reachable_in
 
 RUNTIME_OPS = frozenset(
@@ -211,13 +212,16 @@ def _outline(proto: ModelProto) -> ModelProto:
 
 
 def _move_runtime_ops(outline: ModelProto) -> None:
-    """Give nodes of RUNTIME_OPS that the model's opset does not have, or deprecates, another domain."""
+    """Give nodes of RUNTIME_OPS that the model's opset does not have, or deprecates, and plugins of ONNX's own domain or
+    of one that the model does not import, another domain."""
     version = opsets_of(outline)
     open_, moved = [*outline.graph.node], False
     while open_:
         node = open_.pop()
         open_ += [n for a in node.attribute for g in (a.g, *a.graphs) for n in g.node]
         own = node.op_type in RUNTIME_OPS and not domain_of(node.domain)
+        homeless = not domain_of(node.domain) or domain_of(node.domain) not in version
+        own |= homeless and plugin_of(node.domain, node.op_type) is not None
         if own and not _is_current(node.op_type, version.get("", 0)):
             node.domain, moved = _ELSEWHERE, True
     if moved and _ELSEWHERE not in version:

@@ -10,6 +10,7 @@ from camshaft.errors import ModelError
 from camshaft.frontends.torch import handlers  # noqa: F401  (registers them)
 from camshaft.frontends.torch.call import HANDLERS, Call
 from camshaft.frontends.torch.dtypes import array_of, dtype_of
+from camshaft.frontends.torch.plugins import plugin_handler
 from camshaft.frontends.torch.sizes import Sizes
 from camshaft.frontends.torch.strides import Order, inverse, order_of
 from camshaft.ir.graph import GraphBuilder, Tensor
@@ -166,7 +167,7 @@ class Walk:
         self.values[node] = self.nodes(module.graph)
 
     def _handled(self, node: Any, name: str) -> Any:
-        handler = HANDLERS.get(name)
+        handler = HANDLERS.get(name) or plugin_handler(name)
         if handler is None:
             raise NoCanonicalForm(f"operator {name} has no form here")
         metas = node.meta["val"]

@@ -21,6 +21,7 @@ from camshaft.ops.hosted import (
 )
 from camshaft.ops.hosted.call import Function
 from camshaft.ops.hosted.ml import labels, maps, trees, vectors
+from camshaft.ops.hosted.plugin import plugin_function
 from camshaft.ops.hosted.spatial import convolution, pooling, resize, sampling
 
 
@@ -155,6 +156,8 @@ _BY_NAME = {i.op_type: i for i in IMPLEMENTATIONS}
 def implementation(domain: str, op_type: str, opset: int) -> Function | None:
     """The function that runs an operator of an opset, None where there is none here."""
     if domain not in ("", "ai.onnx"):
-        return FOREIGN.get((domain, op_type))
+        return FOREIGN.get((domain, op_type)) or plugin_function(domain, op_type)
     found = _BY_NAME.get(op_type)
-    return found.function if found is not None and opset >= found.since else None
+    if found is None:
+        return plugin_function("", op_type)
+    return found.function if opset >= found.since else None

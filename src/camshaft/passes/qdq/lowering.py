@@ -19,6 +19,7 @@ from camshaft.passes.manager import OnPass, Pass, run_passes
 from camshaft.passes.pipeline import FUSIONS
 from camshaft.passes.qdq.few_bits import COLUMN_RULES
 from camshaft.passes.qdq.integer import BIAS_RULES, EXPAND_RULES, INTEGER_RULES
+from camshaft.passes.qdq.plugins import PLUGIN_RULES
 from camshaft.passes.qdq.requantize import REQUANTIZE_RULES
 from camshaft.passes.qdq.rules import LEVEL_RULES, MOVE_RULES, unsign
 from camshaft.passes.rewrite import Rewrite, Rewriter, rewrite
@@ -81,7 +82,7 @@ class TransposeFirst(Rewrite):
         return b.graph({"y": b.emit(TRANSPOSE, [q], {"perm": (0, 2, 3, 1)}, name="t")})
 
 
-INTEGER = Pass("integer", partial(rewrite, rules=(*LEVEL_RULES, *INTEGER_RULES)))
+INTEGER = Pass("integer", partial(rewrite, rules=(*LEVEL_RULES, *INTEGER_RULES, *PLUGIN_RULES)))
 LOWERING: tuple[Pass, ...] = (
     Pass("unsign", unsign),
     Pass("move-quantization", partial(rewrite, rules=(*BIAS_RULES, *MOVE_RULES))),

@@ -35,6 +35,7 @@ from camshaft.tensorrt.network.lowering import lower
 from camshaft.tensorrt.network.params import member, text, whole
 from camshaft.tensorrt.network.tensor import ITensor, tensor
 from camshaft.tensorrt.objects import Result, common_enter, common_exit
+from camshaft.tensorrt.plugins import layers as plugin_layers
 from camshaft.tensorrt.weights import weights_of
 
 _flag, _type = member(NetworkDefinitionCreationFlag), member(DataType)
@@ -85,9 +86,9 @@ class INetworkDefinition(Graph, Result):
     add_padding = images.add_padding
     add_padding_nd = images.add_padding_nd
     add_parametric_relu = elementwise.add_parametric_relu
-    add_plugin = refused.add_plugin
-    add_plugin_v2 = refused.add_plugin_v2
-    add_plugin_v3 = refused.add_plugin_v3
+    add_plugin = plugin_layers.add_plugin
+    add_plugin_v2 = plugin_layers.add_plugin_v2
+    add_plugin_v3 = plugin_layers.add_plugin_v3
     add_pooling = windows.add_pooling
     add_pooling_nd = windows.add_pooling_nd
     add_quantize = quantization.add_quantize

@@ -18,21 +18,6 @@ def _refuse(graph: Graph, method: str, instead: str) -> None:
     graph._refuse(f"{method} adds what cannot be computed on CPUs here; {instead}")
 
 
-def add_plugin_v2(self: Graph, inputs: Any, plugin: Any) -> None:
-    """Refused: plugins."""
-    _refuse(self, "add_plugin_v2", "write the operation with other layers")
-
-
-def add_plugin_v3(self: Graph, inputs: Any, shape_inputs: Any, plugin: Any) -> None:
-    """Refused: plugins."""
-    _refuse(self, "add_plugin_v3", "write the operation with other layers")
-
-
-def add_plugin(self: Graph, *args: Any, **named: Any) -> None:
-    """Refused: plugins."""
-    _refuse(self, "add_plugin", "write the operation with other layers")
-
-
 class IDistCollectiveLayer(ILayer):
     """A collective operation of several devices; there is one, and no such layer."""
 

@@ -14,6 +14,7 @@ from camshaft.errors import ModelError
 from camshaft.frontends.onnx.context import domain_of
 from camshaft.frontends.onnx.dtypes import onnx_dtype
 from camshaft.frontends.onnx.hosted import spelled_out
+from camshaft.frontends.onnx.plugins import step_types
 from camshaft.frontends.onnx.schema import inferred_types
 from camshaft.frontends.onnx.scripts.maps import map_results
 from camshaft.frontends.onnx.scripts.ranks import kept_extents, rank_of_outputs
@@ -61,6 +62,8 @@ def call(scope: Scope, place: Place, reason: str) -> list[HostValue | None] | No
     if not has_reference(proto, place.opset):
         return None
     known = map_results(node, place.values)
+    if known is None:
+        known = step_types(node, place.values) if schema is None else None
     if known is not None:
         protos = known
     elif schema is None:

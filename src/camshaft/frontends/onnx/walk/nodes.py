@@ -18,6 +18,7 @@ from camshaft.frontends.onnx.ancient import modern
 from camshaft.frontends.onnx.context import DataDependent, Handler, NodeContext, domain_of
 from camshaft.frontends.onnx.handlers import HANDLERS
 from camshaft.frontends.onnx.hosted import host_step, is_known, unknown_operator
+from camshaft.frontends.onnx.plugins import plugin_handler, plugin_of
 from camshaft.frontends.onnx.reachable import reachable, reachable_in
 from camshaft.frontends.onnx.schema import FunctionBody, function_body, pass_on_narrow
 from camshaft.frontends.onnx.scripts.calls import Place as CallPlace
@@ -145,7 +146,7 @@ class Nodes:
 
     def _node(self, node: NodeProto, name: str, place: Place) -> None:
         domain, opsets = domain_of(node.domain), place.opsets
-        if domain not in opsets:
+        if domain not in opsets and plugin_of(domain, node.op_type) is None:
             raise ModelError(f"domain {domain!r} is not among the model's opsets {dict(opsets)}")
         here = self._here(node, name, place)
         results: Sequence[Value | None] | None
@@ -162,7 +163,7 @@ class Nodes:
 
     def _here(self, node: NodeProto, name: str, place: Place) -> Here:
         values = tuple(self.state.value(i) for i in node.input)
-        return Here(self, node, name, place.opsets[domain_of(node.domain)], values, place)
+        return Here(self, node, name, place.opsets.get(domain_of(node.domain), 1), values, place)
 
     def _ordinary(self, here: Here, domain: str) -> Sequence[Value | None] | None:
         """A node whose inputs are tensors: part of a graph if that can hold it, else a step."""
@@ -171,7 +172,8 @@ class Nodes:
         ctx = modern(given)
         constraints = self.state.builder.constraints
         found = dict(constraints.found)
-        handler = HANDLERS.get((domain, ctx.proto.op_type))
+        operator = (domain, ctx.proto.op_type)
+        handler = HANDLERS.get(operator) or plugin_handler(*operator)
         try:
             if handler is None:
                 demand(ctx)

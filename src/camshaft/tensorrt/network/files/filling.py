@@ -19,6 +19,8 @@ from camshaft.tensorrt.network.files.parsed import read_node
 from camshaft.tensorrt.network.layers.sources import IConstantLayer
 from camshaft.tensorrt.network.record import Parsed, Record
 from camshaft.tensorrt.network.tensor import ITensor
+from camshaft.tensorrt.plugins.layers import plugin_layer
+from camshaft.tensorrt.plugins.nodes import PLUGINS
 from camshaft.tensorrt.weights import Weights
 
 
@@ -144,11 +146,14 @@ class Filling:
         inputs = [self._tensor(n) if n else None for n in node.input]
         inner = sorted(read_by(node) - {n for n in node.input if n})
         captured = {n: self._tensor(n) for n in inner if n in self._tensors or n in self._initializers}  # fmt: skip
-        cls, params = read_node(node, self._elements)
+        is_plugin = node.domain == PLUGINS
+        cls, params = plugin_layer(node) if is_plugin else read_node(node, self._elements)
         name = self._unique(node.name or next((o for o in node.output if o), node.op_type))
         outputs = [o for o in node.output if o]
         parsed = Parsed(node, captured)
         record = self._network._add_parsed(cls, name, parsed, inputs, outputs, params)
+        if is_plugin:
+            record.parsed = None
         self._tensors.update(zip(outputs, record.outputs, strict=True))
         return record
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from onnx import ModelProto, NodeProto
+from onnx import ModelProto, NodeProto, helper
 
 from camshaft.frontends.onnx.context import domain_of
 from camshaft.frontends.onnx.handlers import HANDLERS
@@ -10,6 +10,7 @@ from camshaft.frontends.onnx.hosted import is_known
 from camshaft.frontends.onnx.model import opsets_of
 from camshaft.frontends.onnx.scripts.control import CONTROL
 from camshaft.tensorrt.network.names import graphs_of, nodes_within
+from camshaft.tensorrt.plugins.nodes import PLUGINS, creator_of
 
 
 def is_supported(domain: str, op_type: str, opset: int) -> bool:
@@ -18,14 +19,34 @@ def is_supported(domain: str, op_type: str, opset: int) -> bool:
     return own or (domain, op_type) in HANDLERS or is_known(domain, op_type, opset)
 
 
-def unsupported(model: ModelProto) -> list[tuple[int, NodeProto]]:
-    """Nodes of unknown operators, or with such nodes in their graphs, by index in the model's graph."""
+def plugins_marked(model: ModelProto) -> ModelProto:
+    """The model, whose nodes of unknown operators are of the domain of plugins where the registry has a creator of them."""
+    missing = [node for _, node in unsupported(model, plugins=False)]
+    if not any(creator_of(node) is not None for node in missing):
+        return model
+    made = ModelProto()
+    made.CopyFrom(model)
+    for _, node in unsupported(made, plugins=False):
+        if creator_of(node) is not None:
+            node.domain = PLUGINS
+    if all(o.domain != PLUGINS for o in made.opset_import):
+        made.opset_import.append(helper.make_opsetid(PLUGINS, 1))
+    return made
+
+
+def unsupported(model: ModelProto, plugins: bool = True) -> list[tuple[int, NodeProto]]:
+    """Nodes of unknown operators, or with such nodes in their graphs, by index in the model's graph.
+
+    plugins: whether those that the registry has a creator of are known.
+    """
     opsets = opsets_of(model)
     local = {(domain_of(f.domain), f.name) for f in model.functions}
 
     def known(node: NodeProto) -> bool:
         domain = domain_of(node.domain)
         if (domain, node.op_type) in local:
+            return True
+        if plugins and (domain == PLUGINS or creator_of(node) is not None):
             return True
         return is_supported(domain, node.op_type, opsets.get(domain, 1))
 

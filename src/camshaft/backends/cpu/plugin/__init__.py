@@ -1,0 +1,1 @@
+"""Kernels of plugins: problem says what a spec is, dense makes strided operands row-major, tactic offers the kernels."""
