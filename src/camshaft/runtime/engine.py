@@ -11,14 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import numpy as np
 
-from camshaft.errors import (
-    BindingError,
-    BuildError,
-    ConfigError,
-    EngineFileError,
-    ModelError,
-    RefitError,
-)
+from camshaft.errors import BindingError, BuildError, ConfigError, EngineFileError, RefitError
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.types import TensorType
 from camshaft.program.check import check_program
@@ -36,7 +29,7 @@ from camshaft.runtime.file.engine_file import (
 )
 from camshaft.runtime.file.manifest import Fingerprint, Manifest, ScriptManifest
 from camshaft.runtime.file.source import Given
-from camshaft.runtime.linked import LinkedEngine
+from camshaft.runtime.linked import LinkedEngine, link_loaded
 from camshaft.runtime.profile import Profile, describe, profile_context
 from camshaft.runtime.sizes import output_shapes
 from camshaft.runtime.streams.async_runs import for_stream
@@ -364,15 +357,12 @@ class Engine:
                 f"{title} was built for {fingerprint.target}, and this "
                 f"CPU lacks {', '.join(missing)}; on this machine, {rebuild}"
             )
-        part = "its program is unsound"
         try:
             engine = _made(contents, threads)
-            part = "its code cannot be used"
-            engine.link()
         except BuildError as error:
-            raise EngineFileError(f"{title}: {part}: {error}; {rebuild}") from error
-        except ModelError as error:  # what it needs of this process is missing
-            raise EngineFileError(f"{title}: {error}") from error
+            unsound = f"{title}: its program is unsound: {error}; {rebuild}"
+            raise EngineFileError(unsound) from error
+        link_loaded(engine.link, title, rebuild)
         engine.attached = contents.attached
         return engine
 

@@ -6,10 +6,11 @@ addresses for one arena.  `ExecutionContext` adds the arena, the threads and the
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 
+from camshaft.errors import BuildError, EngineFileError, ModelError
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.extents.sizes import evaluate
 from camshaft.ir.types import TensorType
@@ -156,3 +157,14 @@ class LinkedEngine:
         if buffer in self.program.offsets:
             return arena + self.program.offsets[buffer] + first
         return Patch(self.numbers[buffer.space, buffer.name], first)
+
+
+def link_loaded(link: Callable[[], object], title: str, rebuild: str) -> None:
+    """Link an engine that a file holds.  EngineFileError says that its code cannot be used, or what of users this process
+    lacks.  title: of the file.  rebuild: how to make another."""
+    try:
+        link()
+    except BuildError as error:
+        raise EngineFileError(f"{title}: its code cannot be used: {error}; {rebuild}") from error
+    except ModelError as error:
+        raise EngineFileError(f"{title}: {error}") from error
