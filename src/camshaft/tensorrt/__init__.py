@@ -28,6 +28,8 @@ from camshaft.tensorrt.network import *  # noqa: F403
 from camshaft.tensorrt.objects import common_enter, common_exit
 from camshaft.tensorrt.parser import OnnxParser
 from camshaft.tensorrt.parser_error import ParserError
+from camshaft.tensorrt.refit.onnx_refitter import OnnxParserRefitter
+from camshaft.tensorrt.refit.refitter import Refitter
 from camshaft.tensorrt.running.allocators import (
     IDebugListener,
     IGpuAllocator,
@@ -84,9 +86,11 @@ __all__ = [
     "InterfaceInfo",
     "Logger",
     "OnnxParser",
+    "OnnxParserRefitter",
     "ParserError",
     "Permutation",
     "Profiler",
+    "Refitter",
     "Runtime",
     "TimingCacheKey",
     "TimingCacheValue",

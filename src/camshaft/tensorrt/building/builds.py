@@ -44,6 +44,8 @@ def built(network: INetworkDefinition, config: IBuilderConfig, reports: Reports)
     if opaque:
         raise ModelError(f"output {opaque[0]!r} is no tensor, which TensorRT's API cannot give")
     wanted.plan.attach(engine)
+    if wanted.plan.stripped and engine.refittable:
+        return Engine.load(engine.to_bytes(strip_weights=True))
     return engine
 
 

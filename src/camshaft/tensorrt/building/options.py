@@ -19,6 +19,7 @@ from camshaft.tensorrt.building import config as settings
 from camshaft.tensorrt.building.calibrators import BatchType
 from camshaft.tensorrt.building.config import IBuilderConfig
 from camshaft.tensorrt.building.pools import POOLS, WORKSPACE
+from camshaft.tensorrt.building.refits import REFITS, STRIP, refittable_weights
 from camshaft.tensorrt.enums.builder import BuilderFlag
 from camshaft.tensorrt.enums.data import DeviceType, TensorFormat
 from camshaft.tensorrt.errors import Reports
@@ -39,8 +40,6 @@ _FROZEN = BuilderFlag.ERROR_ON_TIMING_CACHE_MISS
 _SAFETY = BuilderFlag.SAFETY_SCOPE
 _FALLBACK = BuilderFlag.GPU_FALLBACK
 _DIRECT_IO = BuilderFlag.DIRECT_IO
-_REFIT = (BuilderFlag.REFIT, BuilderFlag.REFIT_IDENTICAL, BuilderFlag.REFIT_INDIVIDUAL)
-_STRIP = BuilderFlag.STRIP_PLAN
 _STREAMING = BuilderFlag.WEIGHT_STREAMING
 _DLA = DeviceType.DLA
 _LINEAR = 1 << int(TensorFormat.LINEAR)
@@ -83,6 +82,7 @@ def asked(
         "workspace_limit": _workspace(config),
         **_sizes(inputs, profiles),
         **_types(lowered, config, precision, reports),
+        "refittable": refittable_weights(network, lowered, config),
     }
     if "int8" in precision and lowered.ranges:
         options["dynamic_ranges"] = dict(lowered.ranges)
@@ -121,8 +121,6 @@ def _refuse(network: INetworkDefinition, config: IBuilderConfig, reports: Report
         reports.warning("there is no DLA: all layers run on the CPU", True)
     if kept(config, "algorithm_selector", None) is not None:
         reports.warning("algorithm_selector is not asked: kernels are chosen by time", True)
-    if config._has(_STRIP):
-        reports.warning("the plan keeps its weights: STRIP_PLAN has no effect", True)
     for tensor in (*network._inputs, *network._outputs):
         if not tensor._formats & _LINEAR:
             said = f"tensor {tensor._name!r} allows no TensorFormat.LINEAR"
@@ -348,7 +346,9 @@ def _plan(
         verbosity=int(kept(config, "profiling_verbosity", settings.NAMES_ONLY)),
         compatibility=int(kept(config, "hardware_compatibility_level", settings.NO_COMPATIBILITY)),
         tactic_sources=config._sources,
-        refittable=config._has(*_REFIT),
+        refittable=config._has(*REFITS),
+        stripped=config._has(STRIP),
+        held=lowered.held,
         streams_weights=config._has(_STREAMING),
     )
 
