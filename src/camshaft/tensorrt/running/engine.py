@@ -159,9 +159,9 @@ class ICudaEngine(Reporting, Result):
         return len(self._profiles)
 
     def get_tensor_profile_shape(self, name: str, profile_index: int) -> list[Dims]:
-        """[min, opt, max] of an input; [], and an error, of what is none."""
+        """[min, opt, max] of an input; three shapes without extents, and an error, of what is none."""
         triple = self._triple(name, profile_index, values=False)
-        return [] if triple is None else [Dims(shape) for shape in triple]
+        return [Dims(shape) for shape in triple or ((),) * 3]
 
     def get_tensor_profile_values(
         self, name: int | str, profile_index: int | str
