@@ -254,6 +254,21 @@ def test_individual_refits_are_of_marked_weights_only() -> None:
     assert "REFIT_INDIVIDUAL" in shop.log.errors[-1]
 
 
+def test_a_build_says_if_no_weights_can_be_exchanged() -> None:
+    shop = shop_with(trt.BuilderFlag.STRIP_PLAN)
+    x = shop.network.add_input("x", trt.int32, (3,))
+    whole = shop.network.add_constant((3,), np.arange(3, dtype=np.int32)).get_output(0)
+    engine = shop.output(
+        shop.network.add_elementwise(x, whole, trt.ElementWiseOperation.SUM), "y"
+    ).engine()
+    assert [t for s, t in shop.log.lines if s == "WARNING" and "no weights of the engine" in t]
+    refitter = trt.Refitter(engine, shop.log)
+    assert refitter.get_all_weights() == refitter.get_missing_weights() == []
+    assert refitter.refit_cuda_engine()
+    y = run_v3(engine.create_execution_context(), {"x": np.ones(3, np.int32)})["y"]
+    assert y.tolist() == [1, 2, 3]
+
+
 def test_halves_are_rounded_as_in_a_build_with_them() -> None:
     def half(kernel: Array) -> Workshop:
         shop = shop_with()

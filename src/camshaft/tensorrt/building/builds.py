@@ -44,7 +44,11 @@ def built(network: INetworkDefinition, config: IBuilderConfig, reports: Reports)
     if opaque:
         raise ModelError(f"output {opaque[0]!r} is no tensor, which TensorRT's API cannot give")
     wanted.plan.attach(engine)
-    if wanted.plan.stripped and engine.refittable:
+    if wanted.plan.refittable and wanted.plan.held and not engine.refittable:
+        reports.warning(
+            "no weights of the engine can be exchanged: quantized ones cannot, nor those that decide what is computed"
+        )
+    elif wanted.plan.stripped and engine.refittable:
         return Engine.load(engine.to_bytes(strip_weights=True))
     return engine
 
