@@ -163,7 +163,7 @@ def _name_values(model: ModelProto, emission: Emission, ends: dict[str, str]) ->
         names[old] = name
         taken.add(name)
     for old, name in emission.constants.items():
-        if old in found and name not in taken:
+        if old in found and old not in names and name not in taken:
             names[old] = name
             taken.add(name)
     for other in sorted(found - set(names)):
