@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from difflib import get_close_matches
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from camshaft.builder.refit.plan import RefitPlan, plan_of_bytes, plan_to_bytes
 from camshaft.errors import RefitError
 from camshaft.frontends.onnx.dtypes import array_of
 from camshaft.frontends.onnx.model import load_model
+from camshaft.ir.extents.sizes import fixed
 from camshaft.ir.types import TensorType, type_of
 from camshaft.runtime.engine import Engine
 from camshaft.runtime.file.engine_file import EngineContents, aligned
@@ -88,6 +90,14 @@ def stripped(engine: Engine) -> tuple[dict[str, bytes], frozenset[str]]:
     plan = _plan(engine)
     attached = {**engine.attached, **plan_to_bytes(plan, with_weights=False)}
     return attached, frozenset(plan.constants)
+
+
+def stripped_bytes(engine: Engine) -> int:
+    """Bytes of the constants that files of the engine without weights leave out."""
+    if PARTS[0] not in engine.attached:
+        return 0
+    types = [type for _, type in _plan(engine).constants.values()]
+    return sum(prod(fixed(t.shape, "a constant")) * t.dtype.numpy.itemsize for t in types)
 
 
 def _plan(engine: Engine) -> RefitPlan:

@@ -22,8 +22,6 @@ NOT_WRITTEN = frozenset(
         "ISymExpr",
         "ISymExprs",
         "KernelLaunchParams",
-        "OnnxParserRefitter",
-        "Refitter",
     ]
 )
 

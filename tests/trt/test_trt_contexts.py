@@ -52,7 +52,7 @@ def test_an_engine_lists_its_tensors(two: Any, profiled: Workshop) -> None:
     assert two.get_tensor_bytes_per_component("x") == 4
     assert two.num_optimization_profiles == 2
     assert two.get_tensor_profile_shape("x", 1) == [(8,), (8,), (16,)]
-    assert two.get_tensor_profile_shape("y", 0) == []
+    assert two.get_tensor_profile_shape("y", 0) == [(), (), ()]
     assert not two.is_shape_inference_io("x")
     assert two.get_tensor_shape("z") == ()
     assert "'z' is no input or output" in errors(profiled)[-1]

@@ -40,7 +40,6 @@ _BESIDE_TYPES = (
 )  # fmt: skip
 _SWITCHES = (
     "strongly_typed",
-    "refittable",
     "noise_reduction",
     "bias_correction",
     "kernel_rounding",
@@ -76,8 +75,8 @@ class BuildConfig:
         as if it were not said; where nothing is timed, as "prefer").
     strongly_typed: whether the types of the model's own tensors are obeyed: half floats are rounded to and stored as
         such, Q/DQ nodes say what is INT8, and no option permits another type.
-    refittable: whether the engine's weights can be exchanged later (`Engine.refit`).  Numbers of the model's weights then decide
-        nothing: what would be left out for a 0, or merged because it is equal, stays.
+    refittable: whether the engine's weights can be exchanged later (`Engine.refit`): all, none, or those of these names.  Their
+        numbers then decide nothing: what would be left out for a 0, or merged because it is equal, stays.
     calibrator: how ranges are chosen from calibration data (see CALIBRATORS); "auto" is "minmax" for
         what products of rows read and "percentile" for the rest.  "entropy2" is TensorRT's default,
         ADR 4 says why it is not camshaft's.
@@ -131,7 +130,7 @@ class BuildConfig:
     layer_output_type: Mapping[str, str] = field(default_factory=dict)
     precision_constraints: str = "obey"
     strongly_typed: bool = False
-    refittable: bool = False
+    refittable: bool | frozenset[str] = False
     calibrator: str = "auto"
     percentile: float = 99.999
     calibration_cache: Path | None = None
@@ -167,6 +166,7 @@ class BuildConfig:
         shapes = {name: given.shape(name, shape) for name, shape in self.shapes.items()}
         set_(self, "shapes", MappingProxyType(shapes))
         set_(self, "profiles", given.profiles(self.profiles))
+        set_(self, "refittable", given.names_or_all("refittable", self.refittable))
         values = {name: given.values(f"values[{name!r}]", v) for name, v in self.values.items()}
         set_(self, "values", MappingProxyType(values))
         for name in ("calibration_cache", "timing_cache"):
@@ -271,7 +271,8 @@ class BuildConfig:
         if self.strongly_typed:
             shown["strongly_typed"] = True
         if self.refittable:
-            shown["refittable"] = True
+            named = () if isinstance(self.refittable, bool) else self.refittable
+            shown["refittable"] = ",".join(sorted(named)) or True
         if self.skip_padding is not None:
             shown["skip_padding"] = self.skip_padding
         if self.shapes:

@@ -58,6 +58,15 @@ def precisions(value: object) -> frozenset[str]:
     return frozenset(p.lower() for p in given)
 
 
+def names_or_all(name: str, value: object) -> bool | frozenset[str]:
+    if isinstance(value, bool):
+        return value
+    found = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else None
+    if found is None or not all(isinstance(v, str) for v in found):
+        raise ConfigError(f"{name} is {value!r}, must be True, False or a set of names")
+    return frozenset(found)
+
+
 def mapping(name: str, value: object) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise ConfigError(

@@ -70,6 +70,8 @@ from camshaft.tensorrt.plugins.v3 import (
     IPluginV3QuickCore,
     IPluginV3QuickRuntime,
 )
+from camshaft.tensorrt.refit.onnx_refitter import OnnxParserRefitter
+from camshaft.tensorrt.refit.refitter import Refitter
 from camshaft.tensorrt.running.allocators import (
     IDebugListener,
     IGpuAllocator,
@@ -157,12 +159,14 @@ __all__ = [
     "InterfaceInfo",
     "Logger",
     "OnnxParser",
+    "OnnxParserRefitter",
     "ParserError",
     "Permutation",
     "PluginField",
     "PluginFieldCollection",
     "PluginTensorDesc",
     "Profiler",
+    "Refitter",
     "Runtime",
     "TimingCacheKey",
     "TimingCacheValue",

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import operator
 import os
 from typing import Any
 
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import ModelProto
 
 from camshaft.errors import ModelError
@@ -19,6 +17,7 @@ from camshaft.tensorrt.errors import Reports
 from camshaft.tensorrt.logger import ILogger
 from camshaft.tensorrt.network.definition import INetworkDefinition
 from camshaft.tensorrt.network.files.filling import Fault, Filling
+from camshaft.tensorrt.network.files.reading import ModelReader
 from camshaft.tensorrt.network.files.support import (
     groups_of,
     is_supported,
@@ -32,11 +31,9 @@ from camshaft.tensorrt.parser_error import ParserError
 
 _flag = member(OnnxParserFlag)
 _NATIVE = 1 << int(OnnxParserFlag.NATIVE_INSTANCENORM)
-_UNREADABLE = ErrorCode.MODEL_DESERIALIZE_FAILED
 _INVALID = ErrorCode.INVALID_GRAPH
 _UNSUPPORTED = ErrorCode.UNSUPPORTED_NODE
 _BAD_NODE = ErrorCode.INVALID_NODE
-_STATE = ErrorCode.INVALID_VALUE
 
 
 class OnnxParser:
@@ -49,11 +46,9 @@ class OnnxParser:
         """TypeError if either is of another class."""
         if not isinstance(network, INetworkDefinition):
             raise TypeError(f"network={network!r} is no INetworkDefinition; use create_network")
-        self._network, self._reports = network, Reports(logger)
-        self._errors: list[ParserError] = []
+        self._network, self._reader = network, ModelReader(Reports(logger))
         self._flags = _NATIVE
         self._groups: list[tuple[list[int], bool]] = []
-        self._loaded: ModelProto | None = None
 
     # -- parsing -----------------------------------------------------------------------------------
 
@@ -62,18 +57,13 @@ class OnnxParser:
 
         model: the file's bytes.  path: of the file, beside which external weights lie.  What is wrong is logged, and kept for `get_error`.
         """
-        proto = self._read(model, path)
+        proto = self._reader.read(model, path)
         return proto is not None and not self._fill(proto, self._network)
 
     def parse_from_file(self, model: str) -> bool:
         """`parse` of a file."""
-        try:
-            with open(model, "rb") as file:
-                data = file.read()
-        except (OSError, ValueError) as error:
-            self._say(ParserError._made(_UNREADABLE, f"cannot read {model!r}: {error}"))
-            return False
-        return self.parse(data, os.fspath(model))
+        data = self._reader.file(model)
+        return data is not None and self.parse(data, os.fspath(model))
 
     def parse_with_weight_descriptors(self, model: Any) -> bool:
         """`parse`."""
@@ -81,50 +71,22 @@ class OnnxParser:
 
     def load_model_proto(self, model: Any, path: str | None = None) -> bool:
         """Read a model for `parse_model_proto`; weights may follow with `load_initializer`."""
-        self._loaded = self._read(model, path, complete=False)
-        return self._loaded is not None
+        return self._reader.load(model, path)
 
     def load_initializer(self, name: str, data: int, size: int) -> bool:
         """The elements of an initializer of the loaded model: `size` bytes at address `data`, that are copied."""
-        graph = None if self._loaded is None else self._loaded.graph
-        found = [] if graph is None else [t for t in graph.initializer if t.name == name]
-        if not found:
-            self._say(ParserError._made(_STATE, f"no loaded model has an initializer {name!r}"))
-            return False
-        found[0].ClearField("external_data")
-        found[0].data_location = onnx.TensorProto.DEFAULT
-        found[0].raw_data = ctypes.string_at(int(data), operator.index(size))
-        return True
+        return self._reader.fill(name, data, size)
 
     def parse_model_proto(self) -> bool:
         """Add the loaded model's layers to the network."""
-        if self._loaded is None:
-            self._say(ParserError._made(_STATE, "no model is loaded; call load_model_proto"))
-            return False
-        return not self._fill(self._loaded, self._network)
-
-    def _read(self, model: Any, path: str | None, complete: bool = True) -> ModelProto | None:
-        """The model; None, and an error, if it cannot be read.  complete: whether external weights are read too."""
-        try:
-            proto: ModelProto = ModelProto.FromString(bytes(memoryview(model)))
-            if complete and path is not None:
-                onnx.load_external_data_for_model(proto, os.path.dirname(os.fspath(path)) or ".")
-        except DecodeError:
-            text = "the bytes are no ONNX model, or it is truncated or damaged"
-        except (OSError, ValueError, RuntimeError, onnx.checker.ValidationError) as error:
-            text = f"the model's external weights cannot be read: {' '.join(str(error).split())}"
-        else:
-            if proto.HasField("graph"):
-                return proto
-            text = "the bytes are no ONNX model: they hold no graph"
-        self._say(ParserError._made(_UNREADABLE, text))
-        return None
+        proto = self._reader.whole()
+        return proto is not None and not self._fill(proto, self._network)
 
     def _fill(self, proto: ModelProto, network: INetworkDefinition) -> list[ParserError]:
         """Add a model's layers to a network; what is wrong, which is said as well."""
         errors = _filled(proto, network)
         for error in errors:
-            self._say(error)
+            self._reader.say(error)
         return errors
 
     def get_layer_output_tensor(self, name: str, i: int) -> ITensor | None:
@@ -139,19 +101,15 @@ class OnnxParser:
     @property
     def num_errors(self) -> int:
         """How many errors there are."""
-        return len(self._errors)
+        return len(self._reader.errors)
 
     def get_error(self, index: int) -> ParserError | None:
         """An error; None: there is none of this index."""
-        return self._errors[index] if 0 <= index < len(self._errors) else None
+        return self._reader.error(index)
 
     def clear_errors(self) -> None:
         """Forget all errors."""
-        self._errors.clear()
-
-    def _say(self, error: ParserError) -> None:
-        self._errors.append(error)
-        self._reports.error(str(error))
+        self._reader.errors.clear()
 
     # -- what is supported -------------------------------------------------------------------------
 
@@ -167,7 +125,7 @@ class OnnxParser:
         The groups are True where the model has no fault, and else False: unknown, until a model of only these nodes is asked of.
         `get_error` tells the faults.  The network stays as it is.
         """
-        proto = self._read(model, path)
+        proto = self._reader.read(model, path)
         self._groups = []
         if proto is None:
             return False, []

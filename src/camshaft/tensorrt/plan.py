@@ -29,11 +29,29 @@ class Ranges:
 
 
 @dataclass(frozen=True)
+class Held:
+    """Weights of a layer.
+
+    initializer: what the model calls them.  name: for refits.  role, kind: numbers of the WeightsRole and of the DataType as they were
+    given.  stored: number of the initializer's ONNX type.  count: of elements.
+    """
+
+    initializer: str
+    name: str
+    layer: str
+    role: int
+    kind: int
+    stored: int
+    count: int
+
+
+@dataclass(frozen=True)
 class Plan:
     """name: the network's.  shapes: input -> shape as the network declares it, -1 where it is open.  profiles: in order, at
     least one.  debug: tensors that debug listeners see; unfused: further ones, which they see together.  hidden: outputs of the engine that only they see.  origins: name of a step's node -> name of the
     layer it came from, where they differ.  aliases: output -> input that scripts give the same memory, of caches.  parameters: name of a node -> what
     `inspection.parameters` says of it, where the verbosity is detailed.  formats: input or output -> number of its TensorFormat, where it is not linear.
+    held: weights of layers that refits may name.  stripped: whether the build left weights out.
 
     The others are numbers of enum members as of 10.16, of the configuration's properties.
     """
@@ -52,6 +70,8 @@ class Plan:
     compatibility: int = 0
     tactic_sources: int = 0
     refittable: bool = False
+    stripped: bool = False
+    held: tuple[Held, ...] = ()
     streams_weights: bool = False
 
     def attach(self, engine: Engine) -> None:
@@ -71,7 +91,8 @@ def plan_of(engine: Engine) -> Plan:
         )
         shapes = {name: tuple(shape) for name, shape in said.pop("shapes").items()}
         said |= {key: tuple(said.get(key, ())) for key in ("debug", "unfused", "hidden")}
-        return Plan(**said, profiles=profiles, shapes=shapes)
+        held = tuple(Held(**h) for h in said.pop("held", ()))
+        return Plan(**said, profiles=profiles, shapes=shapes, held=held)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise EngineFileError(
             f"the engine's part {ATTACHED!r} is malformed ({error}); build it again"

@@ -48,6 +48,13 @@ class Weights:
             self._elements = _at(type, int(ptr or 0), operator.index(count or 0))
         self._count = operator.index(count or 0) if array is None else array.size
 
+    @classmethod
+    def _prototype(cls, kind: DataType, count: int) -> Weights:
+        """What says type and count only."""
+        made = cls(kind)
+        made._count = count
+        return made
+
     @property
     def dtype(self) -> DataType:
         """Type of the elements."""
@@ -61,7 +68,7 @@ class Weights:
     @property
     def nbytes(self) -> int:
         """Bytes of all elements; two of INT4 or FP4 share one."""
-        return self._elements.nbytes
+        return ceil(self._dtype.itemsize * self._count)
 
     def numpy(self) -> Array | Weights:
         """The elements, without a copy, in one dimension; of a type that NumPy lacks: the weights themselves."""

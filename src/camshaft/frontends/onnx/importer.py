@@ -7,7 +7,7 @@ Second stage of the frontend (after `model.load_model`).  Each node that an outp
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -112,7 +112,7 @@ def import_model(
     values: Mapping[str, SaidValue] | None = None,
     state: Mapping[str, str] | None = None,
     typed: bool = False,
-    refittable: bool = False,
+    refittable: Collection[str] | bool = False,
 ) -> Imported:
     """As `import_onnx`, also of models that decide while they run: by branches and loops, by shapes that
     hang on data, by sequences.
@@ -120,7 +120,7 @@ def import_model(
     state: input name -> output name, what the next call finds there (`ir.paired_names`); where it grows, it does so
     within the range that is said of the input.
     typed: whether tensors of half floats have the values of their types, instead of more exact ones.
-    refittable: whether the graphs' constants say how they come of the model's weights (`ir.recipe`).
+    refittable: whether the graphs' constants say how they come of the model's weights (`ir.recipe`), or of which of them.
     """
     proto = load_model(model)
     extents = OpenExtents(

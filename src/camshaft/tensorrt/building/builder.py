@@ -199,7 +199,7 @@ class Builder(Reporting):
         fp16_mode = _switch(_FP16, "Whether half floats are permitted.")
         int8_mode = _switch(_INT8, "Whether INT8 is permitted.")
         strict_type_constraints = _switch(_STRICT, "Whether precisions of layers are orders.")
-        refittable = _switch(_REFIT, "Kept.")
+        refittable = _switch(_REFIT, "Whether weights of engines can be exchanged.")
         debug_sync = _switch(_DEBUG, "Kept.")
         int8_calibrator = _option(
             "int8_calibrator", one_of(IInt8Calibrator), None, "Where INT8 ranges come from."

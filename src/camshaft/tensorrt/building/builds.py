@@ -53,6 +53,12 @@ def built(network: INetworkDefinition, config: IBuilderConfig, reports: Reports)
     if selecting is not None:
         selecting.report(engine.inspect()["steps"])
     wanted.plan.attach(engine)
+    if wanted.plan.refittable and wanted.plan.held and not engine.refittable:
+        reports.warning(
+            "no weights of the engine can be exchanged: quantized ones cannot, nor those that decide what is computed"
+        )
+    elif wanted.plan.stripped and engine.refittable:
+        return Engine.load(engine.to_bytes(strip_weights=True))
     return engine
 
 

@@ -18,6 +18,7 @@ from camshaft.tensorrt.building.debugging import hidden, left_unfused, with_outp
 from camshaft.tensorrt.building.formats import formats_of
 from camshaft.tensorrt.building.fused import graphs_of, layers_left, tensors_left
 from camshaft.tensorrt.building.pools import POOLS, WORKSPACE
+from camshaft.tensorrt.building.refits import REFITS, STRIP, refittable_weights
 from camshaft.tensorrt.enums.builder import BuilderFlag, ProfilingVerbosity
 from camshaft.tensorrt.enums.data import DeviceType
 from camshaft.tensorrt.errors import Reports
@@ -39,8 +40,6 @@ _FROZEN = BuilderFlag.ERROR_ON_TIMING_CACHE_MISS
 _SAFETY = BuilderFlag.SAFETY_SCOPE
 _FALLBACK = BuilderFlag.GPU_FALLBACK
 _DIRECT_IO = BuilderFlag.DIRECT_IO
-_REFIT = (BuilderFlag.REFIT, BuilderFlag.REFIT_IDENTICAL, BuilderFlag.REFIT_INDIVIDUAL)
-_STRIP = BuilderFlag.STRIP_PLAN
 _STREAMING = BuilderFlag.WEIGHT_STREAMING
 _DLA = DeviceType.DLA
 _DETAILED = ProfilingVerbosity.DETAILED
@@ -84,6 +83,7 @@ def asked(
         "workspace_limit": _workspace(config),
         **_sizes(inputs, profiles),
         **_types(lowered, config, precision, reports),
+        "refittable": refittable_weights(network, lowered, config),
     }
     if "int8" in precision and lowered.ranges:
         options["dynamic_ranges"] = _ranges(model, lowered, options, reports)
@@ -122,8 +122,6 @@ def _refuse(network: INetworkDefinition, config: IBuilderConfig, reports: Report
                 "layers are placed on a DLA, and there is none; set BuilderFlag.GPU_FALLBACK"
             )
         reports.warning("there is no DLA: all layers run on the CPU", True)
-    if config._has(_STRIP):
-        reports.warning("the plan keeps its weights: STRIP_PLAN has no effect", True)
 
 
 # -- sizes -----------------------------------------------------------------------------------------
@@ -362,7 +360,9 @@ def _plan(
         verbosity=int(verbosity),
         compatibility=int(kept(config, "hardware_compatibility_level", settings.NO_COMPATIBILITY)),
         tactic_sources=config._sources,
-        refittable=config._has(*_REFIT),
+        refittable=config._has(*REFITS),
+        stripped=config._has(STRIP),
+        held=lowered.held,
         streams_weights=config._has(_STREAMING),
     )
 

@@ -64,7 +64,7 @@ class Call:
         if like is not None and array.dtype.kind == "f" and like.dtype.kind == "f":
             array = array.astype(like.dtype)
         made = self.net.constant(array, name=f"{self.name}.{param}")
-        self.emission.weights_made(made, held)
+        self.emission.weights_made(made, held, self.record, param)
         return made
 
     def same_ranks(self, *tensors: Tensor) -> None:

@@ -117,7 +117,7 @@ class INetworkDefinition(Graph, Result):
         """flags: a bit for each NetworkDefinitionCreationFlag.  builder: what `builder` answers."""
         made = cls.__new__(cls)
         made._begin(reports, flags)
-        made._builder, made._refittable, made._shows_unfused = builder, set(), False
+        made._builder, made._shows_unfused = builder, False
         return made
 
     def _lowered(self) -> Lowered:
@@ -266,14 +266,18 @@ class INetworkDefinition(Graph, Result):
     # -- weights and debugging ---------------------------------------------------------------------
 
     def set_weights_name(self, weights: Any, name: str) -> bool:
-        """Name weights for refits: those of the same memory as an array or Weights that a layer took."""
-        held = weights_of(weights, "weights")
-        self._names[held._elements.ctypes.data] = (held, text(name, "name"))
+        """Name weights for refits: those of the same memory, type and count as an array or Weights that layers take."""
+        self._name_weights(weights_of(weights, "weights"), text(name, "name"))
         return True
 
     def mark_weights_refittable(self, name: str) -> bool:
-        """Let weights be refitted where all must be marked one by one."""
-        self._refittable.add(text(name, "name"))
+        """Let weights be refitted in engines of BuilderFlag.REFIT_INDIVIDUAL; False, and an error, if there are none of this name."""
+        if text(name, "name") not in self._weights_names():
+            self._refuse(
+                f"no weights of the network are called {name!r}; set_weights_name names them"
+            )
+            return False
+        self._refittable.add(name)
         return True
 
     def are_weights_marked_refittable(self, name: str) -> bool:
@@ -322,5 +326,4 @@ class INetworkDefinition(Graph, Result):
         return None
 
     _builder: Any
-    _refittable: set[str]
     _shows_unfused: bool

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from onnx import NodeProto
@@ -29,6 +30,16 @@ class Failed(ModelError):
     """A layer that cannot be since one before it cannot; that one has been reported."""
 
 
+@dataclass(frozen=True)
+class Holding:
+    """A constant's name, and the layer, with its parameter, that holds its elements."""
+
+    constant: str
+    weights: Weights
+    record: Record
+    param: str
+
+
 class Emission:
     """Nodes for layers.
 
@@ -48,6 +59,7 @@ class Emission:
             self.named: dict[str, ITensor] = {}
             self.main: dict[Record, str] = {}
             self.constants: dict[str, str] = {}
+            self.held: list[Holding] = []
             self.failed: dict[Record, str] = {}
             self._taken: set[str] = set()
             self.loops: dict[object, dict[Record, Tensor]] = {}
@@ -56,7 +68,7 @@ class Emission:
         """Of the layers in a loop's body, which `net` takes."""
         made = Emission(self.graph, draft=False, around=self)
         made.net = net
-        made.origins, made.constants = self.origins, self.constants
+        made.origins, made.constants, made.held = self.origins, self.constants, self.held
         made.failed, made._taken = self.failed, self._taken
         made.loops = {}
         made.named, made.main = self.named, self.main
@@ -109,8 +121,13 @@ class Emission:
             for tensor in record.outputs:
                 self.values.pop(tensor, None)
 
-    def weights_made(self, constant: Tensor, weights: Weights) -> None:
-        """Note whose elements a constant has."""
+    def weights_made(
+        self, constant: Tensor, weights: Weights, record: Record | None = None, param: str = ""
+    ) -> None:
+        """Note whose elements a constant has.  record, param: the layer whose parameter they are; None: refits name them by
+        `set_weights_name` alone."""
+        if record is not None:
+            self.held.append(Holding(constant.name, weights, record, param))
         name = self.graph._weights_name(weights)
         if name is not None:
             self.constants[constant.name] = name

@@ -14,12 +14,17 @@ from camshaft.tensorrt.errors import Reporting, Reports
 from camshaft.tensorrt.network.element_types import FLOAT, FLOATS, data_type
 from camshaft.tensorrt.network.emission import Emission, Failed
 from camshaft.tensorrt.network.layer import ILayer
-from camshaft.tensorrt.network.record import Parsed, Record
+from camshaft.tensorrt.network.record import Parsed, Record, default_name
 from camshaft.tensorrt.network.tensor import ITensor, tensor
 from camshaft.tensorrt.weights import Weights
 
 L = TypeVar("L", bound=ILayer)
 STRONGLY_TYPED = 1 << int(NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+
+
+def _place(weights: Weights) -> tuple[int, int, int]:
+    """What tells weights from others: address, type, count."""
+    return weights._elements.ctypes.data, int(weights.dtype), weights.size
 
 
 class Graph(Reporting):
@@ -35,7 +40,8 @@ class Graph(Reporting):
         self._inputs: list[ITensor] = []
         self._outputs: list[ITensor] = []
         self._debug: list[ITensor] = []
-        self._names: dict[int, tuple[Weights, str]] = {}
+        self._names: dict[tuple[int, int, int], tuple[Weights, str]] = {}
+        self._refittable: set[str] = set()
         self._domains: dict[str, int] = {}
         self._parsed_opset: int | None = None
         self._by_hand = False
@@ -219,7 +225,19 @@ class Graph(Reporting):
         tensor._shape = shape
         self._restart()
 
+    def _name_weights(self, weights: Weights, name: str) -> None:
+        """Let weights of the same memory have a name."""
+        self._names[_place(weights)] = (weights, name)
+
+    def _weights_names(self) -> set[str]:
+        """The names of the weights of all layers."""
+        return {
+            self._weights_name(weights) or default_name(record.name, param)
+            for record in self._records
+            for param, weights in record.held().items()
+        }
+
     def _weights_name(self, weights: Weights) -> str | None:
         """The name that `set_weights_name` gave to weights of the same memory."""
-        found = self._names.get(weights._elements.ctypes.data)
+        found = self._names.get(_place(weights))
         return None if found is None else found[1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from onnx import ModelProto
@@ -13,8 +13,9 @@ from camshaft.tensorrt.network.element_types import FLOATS, PRECISIONS, border_t
 from camshaft.tensorrt.network.emission import Emission
 from camshaft.tensorrt.network.lowered import Lowered
 from camshaft.tensorrt.network.names import clear_of, nodes_within, rename_graph, values_within
-from camshaft.tensorrt.network.record import Record
+from camshaft.tensorrt.network.record import ROLES, Record, default_name
 from camshaft.tensorrt.network.tensor import ITensor
+from camshaft.tensorrt.plan import Held
 
 if TYPE_CHECKING:
     from camshaft.tensorrt.network.graph import Graph
@@ -46,7 +47,55 @@ def lower(graph: Graph) -> Lowered:
         tuple(t.name for t in graph._debug),
         graph._strongly_typed,
         origins,
+        _held(graph, emission, model, values),
     )
+
+
+def _held(
+    graph: Graph, emission: Emission, model: ModelProto, values: Mapping[str, str]
+) -> tuple[Held, ...]:
+    """The weights of layers.  values: name of a constant -> its name in the model."""
+    readers = _readers(graph)
+    stored = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    found: dict[Held, None] = {}
+    for holding in emission.held:
+        initializer = values.get(holding.constant)
+        if initializer is None or initializer not in stored:
+            continue
+        record, param, weights = holding.record, holding.param, holding.weights
+        named = graph._weights_name(weights)
+        for layer, used in readers.get(record) or [(record, param)]:
+            name = default_name(layer.name, used) if named is None else named
+            found[
+                Held(
+                    initializer,
+                    name,
+                    layer.name,
+                    int(ROLES[used]),
+                    int(weights.dtype),
+                    stored[initializer],
+                    weights.size,
+                )
+            ] = None
+    return tuple(found)
+
+
+def _readers(graph: Graph) -> dict[Record, list[tuple[Record, str]]]:
+    """Constant -> the layers of a file, with their parameters, that take it for their own weights."""
+    found: dict[Record, list[tuple[Record, str]]] = {}
+    for record in graph._records:
+        if record.parsed is None:
+            continue
+        for param in record.held():
+            index = _OPERANDS.get(param)
+            given = record.inputs[index] if index and index < len(record.inputs) else None
+            if given is not None and given._producer is not None:
+                found.setdefault(given._producer, []).append((record, param))
+    return found
+
+
+_OPERANDS = {"kernel": 1, "bias": 2}
+"""Inputs of nodes of files that hold a layer's weights."""
 
 
 def _in_order(graph: Graph, emission: Emission) -> None:
@@ -117,7 +166,7 @@ def _name_values(model: ModelProto, emission: Emission, ends: dict[str, str]) ->
         names[old] = name
         taken.add(name)
     for old, name in emission.constants.items():
-        if old in found and name not in taken:
+        if old in found and old not in names and name not in taken:
             names[old] = name
             taken.add(name)
     for other in sorted(found - set(names)):

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from onnx import NodeProto
 
 from camshaft.errors import ModelError
+from camshaft.tensorrt.enums.data import WeightsRole
 from camshaft.tensorrt.enums.layer_types import LayerType
 from camshaft.tensorrt.network.files.shape_inputs import reads_shapes_only, shape_inputs
+from camshaft.tensorrt.weights import Weights
 
 if TYPE_CHECKING:
     from camshaft.tensorrt.enums.data import DataType
@@ -68,6 +70,11 @@ class Record:
         self.params[name] = value
         self.graph._changed(self)
 
+    def held(self) -> dict[str, Weights]:
+        """Its weights by parameter, but for those that it has none of."""
+        found = {p: self.params[p] for p in ROLES if isinstance(self.params.get(p), Weights)}
+        return {param: weights for param, weights in found.items() if weights.size}
+
     def before(self, draft: bool) -> list[ITensor]:
         """Tensors that must be there before it is lowered."""
         return self.needed() if self.parsed is not None else self.cls._before(self, draft)
@@ -93,3 +100,18 @@ class Record:
 
 WHOLE = ""
 """Key among the parameters of a parsed layer that says that they hold all that the node says."""
+
+ROLES = {
+    "kernel": WeightsRole.KERNEL,
+    "bias": WeightsRole.BIAS,
+    "shift": WeightsRole.SHIFT,
+    "scale": WeightsRole.SCALE,
+    "power": WeightsRole.ANY,
+    "weights": WeightsRole.CONSTANT,
+}
+"""What a layer uses weights for, by the parameter that holds them."""
+
+
+def default_name(layer: str, param: str) -> str:
+    """What weights are called for refits until `set_weights_name` says otherwise."""
+    return f"{layer} {'CONSTANT' if param == 'weights' else param.upper()}"

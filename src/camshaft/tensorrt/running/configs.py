@@ -9,6 +9,7 @@ from camshaft.tensorrt.kept import Kept, kept
 from camshaft.tensorrt.network.params import member, whole
 from camshaft.tensorrt.objects import Result
 
+EXCLUDE_WEIGHTS = SerializationFlag.EXCLUDE_WEIGHTS
 STATIC = ExecutionContextAllocationStrategy.STATIC
 strategy_of = member(ExecutionContextAllocationStrategy)
 _flag = member(SerializationFlag)
@@ -61,4 +62,7 @@ class ISerializationConfig(Result):
 
     def get_flag(self, flag: SerializationFlag) -> bool:
         """Whether a flag is set."""
-        return bool(kept(self, "flags", 0) >> int(_flag(flag, "flag")) & 1)
+        return self._has(_flag(flag, "flag"))
+
+    def _has(self, flag: Any) -> bool:
+        return bool(kept(self, "flags", 0) >> int(flag) & 1)

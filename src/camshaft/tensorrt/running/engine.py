@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
+from camshaft.errors import RefitError
+from camshaft.refitting import stripped_bytes
 from camshaft.runtime.engine import Engine
 from camshaft.tensorrt.dims import Dims
 from camshaft.tensorrt.enums.builder import (
@@ -17,11 +19,17 @@ from camshaft.tensorrt.enums.runtime import EngineStat, ExecutionContextAllocati
 from camshaft.tensorrt.errors import Reporting, Reports, reported
 from camshaft.tensorrt.formats import words
 from camshaft.tensorrt.host_memory import IHostMemory
+from camshaft.tensorrt.kept import one_of
 from camshaft.tensorrt.network.params import member, whole
 from camshaft.tensorrt.objects import Result, common_enter, common_exit
 from camshaft.tensorrt.plan import Plan, Ranges, Triple
 from camshaft.tensorrt.running import bindings
-from camshaft.tensorrt.running.configs import STATIC, IRuntimeConfig, ISerializationConfig
+from camshaft.tensorrt.running.configs import (
+    EXCLUDE_WEIGHTS,
+    STATIC,
+    IRuntimeConfig,
+    ISerializationConfig,
+)
 from camshaft.tensorrt.running.context import IExecutionContext
 from camshaft.tensorrt.running.ends import End, ends_of, profiles_of
 from camshaft.tensorrt.running.inspector import EngineInspector
@@ -150,9 +158,9 @@ class ICudaEngine(Reporting, Result):
         return len(self._profiles)
 
     def get_tensor_profile_shape(self, name: str, profile_index: int) -> list[Dims]:
-        """[min, opt, max] of an input; [], and an error, of what is none."""
+        """[min, opt, max] of an input; three shapes without extents, and an error, of what is none."""
         triple = self._triple(name, profile_index, values=False)
-        return [] if triple is None else [Dims(shape) for shape in triple]
+        return [Dims(shape) for shape in triple or ((),) * 3]
 
     def get_tensor_profile_values(
         self, name: int | str, profile_index: int | str
@@ -192,8 +200,8 @@ class ICudaEngine(Reporting, Result):
 
     @property
     def refittable(self) -> bool:
-        """Whether it was built with BuilderFlag.REFIT."""
-        return self._plan.refittable
+        """Whether it was built with a flag for refits: REFIT, REFIT_IDENTICAL, REFIT_INDIVIDUAL or STRIP_PLAN."""
+        return self._plan.refittable or bool(self._engine.refittable)
 
     @property
     def engine_capability(self) -> EngineCapability:
@@ -227,9 +235,10 @@ class ICudaEngine(Reporting, Result):
 
     @reported(None)
     def get_engine_stat(self, stat: EngineStat = EngineStat.TOTAL_WEIGHTS_SIZE) -> int:
-        """Bytes of weights that the engine holds, or of those that it was stripped of."""
-        is_total = _stat(stat, "stat") == _TOTAL
-        return int(self._inspected["weight_bytes"]) if is_total else 0
+        """Bytes of weights that the engine holds, or of those that STRIP_PLAN left out; -1 if it was built without that."""
+        if _stat(stat, "stat") == _TOTAL:
+            return int(self._inspected["weight_bytes"])
+        return stripped_bytes(self._engine) if self._plan.stripped else -1
 
     # -- memory ------------------------------------------------------------------------------------
 
@@ -328,18 +337,29 @@ class ICudaEngine(Reporting, Result):
         return EngineInspector._made(self)
 
     def serialize(self) -> IHostMemory:
-        """The engine as bytes."""
+        """The engine as bytes; one that lacks weights without them."""
         return IHostMemory._made(self._engine.to_bytes())
 
     def create_serialization_config(self) -> ISerializationConfig:
         """Options of `serialize_with_config`."""
         return ISerializationConfig._made()
 
+    @reported(None)
     def serialize_with_config(self, config: ISerializationConfig) -> IHostMemory:
-        """The engine as bytes, with all weights whatever the flags."""
-        if config._kept.get("flags"):
-            self._reports.warning("engines are serialized with all weights", True)
-        return IHostMemory._made(self._engine.to_bytes())
+        """The engine as bytes.  None, and an error, for EXCLUDE_WEIGHTS of an engine that is not refittable.
+
+        EXCLUDE_WEIGHTS leaves out what a Refitter can set; INCLUDE_REFIT and EXCLUDE_LEAN_RUNTIME change nothing: engines stay
+        refittable, and hold no runtime.
+        """
+        one_of(ISerializationConfig, optional=False)(config, "config")
+        if not config._has(EXCLUDE_WEIGHTS):
+            return IHostMemory._made(self._engine.to_bytes())
+        if not self.refittable:
+            raise RefitError(
+                "EXCLUDE_WEIGHTS: the engine is not refittable; build it with BuilderFlag.REFIT"
+            )
+        holds_any = bool(self._engine.refittable)
+        return IHostMemory._made(self._engine.to_bytes(strip_weights=holds_any))
 
     # -- bindings by number, until TensorRT 9 ------------------------------------------------------
 

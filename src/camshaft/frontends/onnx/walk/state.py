@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
-from camshaft.errors import ModelError
+from camshaft.errors import ConfigError, ModelError
 from camshaft.frontends.onnx.dtypes import array_of, dense_of, is_held
 from camshaft.frontends.onnx.model import opsets_of
 from camshaft.frontends.onnx.scripts.scope import Scope, Shared, Value
@@ -36,12 +36,13 @@ class State:
         given: InputValues,
         *,
         typed: bool = False,
-        refittable: bool = False,
+        refittable: Collection[str] | bool = False,
     ) -> None:
-        """given: what is known of the values of inputs.  refittable: whether weights may be exchanged later."""
+        """given: what is known of the values of inputs.  refittable: whether weights may be exchanged later, or which."""
         self.proto, self.extents, self.given, self.typed = proto, extents, given, typed
         self.refittable = refittable
         self.weights: dict[str, Source] = {}
+        _check_names(proto.graph, refittable)
         self.opsets = opsets_of(proto)
         self.reserved = frozenset(names_of(proto.graph))
         self.builder = GraphBuilder(
@@ -101,7 +102,9 @@ class State:
     def _constant(self, graph: GraphProto, tensor: TensorProto) -> Tensor:
         """The constant of an initializer: a weight that may be exchanged later, if it is one of the model's own."""
         array = array_of(tensor)
-        own = self.refittable and graph is self.proto.graph and tensor.data_type in _WEIGHTS
+        asked = self.refittable
+        may_change = asked if isinstance(asked, bool) else tensor.name in asked
+        own = may_change and graph is self.proto.graph and tensor.data_type in _WEIGHTS
         if own and array.ndim and array.size:
             weight = self.weights[tensor.name] = Source(tensor.name, type_of(array), array)
             return self.builder.source(weight, tensor.name)
@@ -134,6 +137,15 @@ _WEIGHTS = (
     TensorProto.INT8, TensorProto.UINT8,
 )  # fmt: skip
 """Element types of weights; other whole numbers are sizes and places."""
+
+
+def _check_names(graph: GraphProto, refittable: Collection[str] | bool) -> None:
+    if not isinstance(refittable, bool):
+        unknown = sorted(set(refittable) - {t.name for t in graph.initializer})
+        if unknown:
+            raise ConfigError(
+                f"refittable names {unknown[0]!r}, which is no weight of the model: give names of its initializers"
+            )
 
 
 def names_of(graph: GraphProto) -> set[str]:

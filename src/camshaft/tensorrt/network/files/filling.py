@@ -136,6 +136,7 @@ class Filling:
             return record.outputs[0]
         held = Weights(np.ascontiguousarray(elements))
         self._elements[proto.name] = elements
+        self._network._name_weights(held, proto.name)
         layer = self._network._add(IConstantLayer, [], weights=held, shape=elements.shape)
         layer.name = name
         made = layer._record.outputs[0]

@@ -42,7 +42,7 @@ class IConstantLayer(ILayer):
         if held.size != volume(extent):
             raise ModelError(f"weights has {held.size} elements, and shape {extent} not")
         made = call.net.constant(array_of(held).reshape(extent), name=call.name)
-        call.emission.weights_made(made, held)
+        call.emission.weights_made(made, held, call.record, "weights")
         return [made]
 
 

@@ -1,0 +1,1 @@
+"""Other weights in built engines, by the names of TensorRT."""
