@@ -68,8 +68,6 @@ ELSEWHERE: dict[str, str] = {
 """Cases that no TensorRT could pass here -> why."""
 
 OURS: dict[str, str] = {
-    f"{TRT}/test_util.py::test_all_layer_types_mapped[[]*": "layers that are not written",
-    f"{TRT}/test_loader.py::test_can_load_libnvinfer_plugins": "there is no registry of plugins",
     "tools/test_inspect.py::test_show_tactics[[]*": "names and numbers of TensorRT's kernels are expected",
     "tools/test_inspect.py::test_capability[[]*-capability]": "TensorRT's words of an error are expected",
     "tools/test_inspect.py::test_unfused_debug_tensors[[]*": "debug tensors are those that are marked",
