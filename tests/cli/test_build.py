@@ -324,7 +324,8 @@ def test_every_build_option_can_be_given(tmp_path: Path) -> None:
         refittable=True,
     ).config(lambda stage, done, total: None)
     default = BuildConfig(threads=4)
-    same = [f.name for f in fields(typed) if getattr(typed, f.name) == getattr(default, f.name)]
+    given = [f.name for f in fields(typed) if f.name != "select_kernels"]  # a function in Python
+    same = [name for name in given if getattr(typed, name) == getattr(default, name)]
     typed_alone = BuildOptions(strongly_typed=True).config()  # it takes no other types beside it
     assert typed_alone.strongly_typed and same == ["strongly_typed"], (
         "a build option that the command line cannot set"

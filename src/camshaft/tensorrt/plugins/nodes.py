@@ -19,7 +19,7 @@ from camshaft.tensorrt.plugins.interfaces import (
     IPluginCreatorV3One,
     IPluginCreatorV3Quick,
 )
-from camshaft.tensorrt.plugins.registry import REGISTRY
+from camshaft.tensorrt.plugins.registry import creator_named
 
 PLUGINS = "trt.plugins"
 """The domain of nodes that are plugins, as NVIDIA's exporters call it."""
@@ -40,7 +40,7 @@ def creator_of(node: NodeProto) -> Any:
     """The registry's creator of a node, of the version 1 where the node says none; None: there is none."""
     said = {a.name: a.s.decode("utf-8", "replace") for a in node.attribute if a.HasField("s")}
     version = said.get("plugin_version", "1")
-    return REGISTRY.get_creator(node.op_type, version, said.get("plugin_namespace", ""))
+    return creator_named(node.op_type, version, said.get("plugin_namespace", ""))
 
 
 def plugin_of_node(node: NodeProto) -> Any:

@@ -124,6 +124,11 @@ REGISTRY = IPluginRegistry._made()
 """The registry of the process."""
 
 
+def creator_named(type: str, version: str, namespace: str) -> Any:
+    """The creator, whatever releases call the method that looks for it; None: there is none."""
+    return REGISTRY._creators.get((type, version, namespace))
+
+
 def get_plugin_registry() -> IPluginRegistry:
     """The registry of the process."""
     return REGISTRY

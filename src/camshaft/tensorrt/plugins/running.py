@@ -31,7 +31,7 @@ from camshaft.tensorrt.plugins.generations import (
     ThirdGeneration,
     part,
 )
-from camshaft.tensorrt.plugins.registry import REGISTRY
+from camshaft.tensorrt.plugins.registry import creator_named
 from camshaft.tensorrt.plugins.v2 import IPluginV2
 
 _ALIGNMENT = 256
@@ -76,7 +76,7 @@ def _identity_by(generation: int, names: tuple[Any, Any, Any], state: str) -> Id
 
 def _created(identity: Identity) -> Any:
     """The plugin, made by its creator."""
-    creator = REGISTRY.get_creator(identity.type, identity.version, identity.namespace)
+    creator = creator_named(identity.type, identity.version, identity.namespace)
     if creator is None:
         raise ModelError(
             f"plugin {identity.type!r}, version {identity.version!r}, namespace {identity.namespace!r}: the registry has no "

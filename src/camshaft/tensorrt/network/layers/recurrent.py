@@ -119,38 +119,42 @@ class IRNNv2Layer(ILayer):
         self, layer_index: int, gate: RNNGateType, is_w: bool, weights: Any
     ) -> bool:
         """A gate's weights: [hidden, input] if `is_w`, else [hidden, hidden].  False, and an error, if there is no such gate."""
-        return self._set("weights", (layer_index, gate, is_w), maybe_weights(weights, "weights"))
+        return _set_gate(
+            self, "weights", (layer_index, gate, is_w), maybe_weights(weights, "weights")
+        )
 
     def get_weights_for_gate(self, layer_index: int, gate: RNNGateType, is_w: bool) -> Any:
         """A gate's weights; empty ones where none were set."""
-        return self._get("weights", (layer_index, gate, is_w))
+        return _gate_of(self, "weights", (layer_index, gate, is_w))
 
     def set_bias_for_gate(self, layer_index: int, gate: RNNGateType, is_w: bool, bias: Any) -> bool:
         """A gate's bias, [hidden]; one that was not set is 0.  False, and an error, if there is no such gate."""
-        return self._set("biases", (layer_index, gate, is_w), maybe_weights(bias, "bias"))
+        return _set_gate(self, "biases", (layer_index, gate, is_w), maybe_weights(bias, "bias"))
 
     def get_bias_for_gate(self, layer_index: int, gate: RNNGateType, is_w: bool) -> Any:
         """A gate's bias; an empty one where none was set."""
-        return self._get("biases", (layer_index, gate, is_w))
-
-    def _set(self, what: str, key: Key, value: Weights) -> bool:
-        layer, gate = whole(key[0], "layer_index"), _gate(key[1], "gate")
-        if not 0 <= layer < 2 * self.num_layers or gate not in _GATES.get(self.op, _ONE_GATE):
-            self._record.graph._refuse(
-                f"layer {self.name!r}, {self.op}, has no gate {gate} in layer {layer}"
-            )
-            return False
-        held: dict[Key, Weights] = self._record.param(what)
-        self._record.assign(what, held | {(layer, gate, flag(key[2], "is_w")): value})
-        return True
-
-    def _get(self, what: str, key: Key) -> Any:
-        held: dict[Key, Weights] = self._record.param(what)
-        return held.get(key, Weights()).numpy()
+        return _gate_of(self, "biases", (layer_index, gate, is_w))
 
     @classmethod
     def _lower(cls, call: Call) -> Sequence[Tensor]:
         return _Stack(call).run()
+
+
+def _set_gate(layer: IRNNv2Layer, what: str, key: Key, value: Weights) -> bool:
+    place, gate = whole(key[0], "layer_index"), _gate(key[1], "gate")
+    if not 0 <= place < 2 * layer.num_layers or gate not in _GATES.get(layer.op, _ONE_GATE):
+        layer._record.graph._refuse(
+            f"layer {layer.name!r}, {layer.op}, has no gate {gate} in layer {place}"
+        )
+        return False
+    held: dict[Key, Weights] = layer._record.param(what)
+    layer._record.assign(what, held | {(place, gate, flag(key[2], "is_w")): value})
+    return True
+
+
+def _gate_of(layer: IRNNv2Layer, what: str, key: Key) -> Any:
+    held: dict[Key, Weights] = layer._record.param(what)
+    return held.get(key, Weights()).numpy()
 
 
 class _Stack:
