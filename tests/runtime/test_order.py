@@ -140,7 +140,7 @@ class _Driver:
     def runner_code(self, target: str) -> bytes:
         return compile_runner(host_target())
 
-    def link(self, code: object, symbols: object, runner_code: bytes) -> _NotRun:
+    def link(self, code: object, symbols: object, runner_code: bytes, imports: object) -> _NotRun:
         return _NotRun({}, runner_code)
 
 

@@ -112,6 +112,20 @@ def test_combinations_are_dependent_or_not() -> None:
     assert trtp.AutoTuneCombination("FP32, FP32", "HWC")._combinations() == []
 
 
+def test_functions_that_compile_kernels_ahead_are_taken_and_not_called() -> None:
+    @trtp.aot_impl("test::add_")
+    def ahead(inp0: Any) -> tuple[bytes, bytes, trtp.KernelLaunchParams, trtp.SymExprs]:
+        raise AssertionError("there is no GPU")
+
+    shop, _ = network((4,), lambda x: trtp.op.test.add_(x, delta=2))
+    got = run_v3(shop.engine().create_execution_context(), {"x": np.zeros(4, np.float32)})
+    np.testing.assert_array_equal(got["y"], np.full(4, 2))
+    size = trtp.ShapeExpr(7)
+    assert (trtp.cdiv(size, 2).constant_value(), trtp.cdiv(7, 2)) == (4, 4)
+    assert trtp.max(size, 9).constant_value() == 9 and trtp.min(3, size).constant_value() == 3
+    assert (10 - size * 2 // 4).constant_value() == 7 and size < 8
+
+
 def test_inputs_changed_in_place() -> None:
     shop = Workshop()
     x = shop.network.add_input("x", trt.float32, (4,))

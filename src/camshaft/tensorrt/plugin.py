@@ -5,9 +5,11 @@ from camshaft.tensorrt.plugins.quick.combinations import AutoTuneCombination
 from camshaft.tensorrt.plugins.quick.definitions import QuickPlugin as Plugin
 from camshaft.tensorrt.plugins.quick.definitions import aot_impl, autotune, impl, register
 from camshaft.tensorrt.plugins.quick.shapes import (
+    KernelLaunchParams,
     Shape,
     ShapeExpr,
     ShapeExprs,
+    SymExprs,
     SymInt32,
     SymIntExpr,
     SymIntExprs,
@@ -27,11 +29,13 @@ from camshaft.tensorrt.plugins.quick.tensors import (
 
 __all__ = [
     "AutoTuneCombination",
+    "KernelLaunchParams",
     "Plugin",
     "Shape",
     "ShapeExpr",
     "ShapeExprs",
     "SizeTensorDesc",
+    "SymExprs",
     "SymInt32",
     "SymIntExpr",
     "SymIntExprs",

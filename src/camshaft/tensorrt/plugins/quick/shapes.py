@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from math import prod
 from typing import Any, TypeVar
 
@@ -96,7 +97,7 @@ class ShapeExpr(SymInt32):
         return self._expr.is_size_tensor()
 
 
-class SymIntExprs:
+class SymExprs:
     """Several of them."""
 
     _kind: type[SymIntExpr] = SymIntExpr
@@ -129,7 +130,11 @@ class SymIntExprs:
         return f"{type(self).__name__}[{', '.join(map(repr, self._exprs))}]"
 
 
-class ShapeExprs(SymIntExprs):
+class SymIntExprs(SymExprs):
+    """Whole numbers."""
+
+
+class ShapeExprs(SymExprs):
     """The extents of all axes."""
 
     _kind = ShapeExpr
@@ -141,6 +146,19 @@ class ShapeExprs(SymIntExprs):
     def _clone(self) -> ShapeExprs:
         made: ShapeExprs = ShapeExprs.from_tuple(self._exprs)
         return made
+
+
+@dataclass
+class KernelLaunchParams:
+    """How a CUDA kernel that is compiled ahead is launched: what functions under `aot_impl` give, which are not called here."""
+
+    grid_x: Any = 1
+    grid_y: Any = 1
+    grid_z: Any = 1
+    block_x: Any = 1
+    block_y: Any = 1
+    block_z: Any = 1
+    shared_mem: Any = 0
 
 
 class Shape:
