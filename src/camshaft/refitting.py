@@ -42,7 +42,7 @@ def refitted(engine: Engine, weights: Any, *, copy: bool) -> Engine:
             raise RefitError(
                 f"constant {name} would become {type_of(array)}: build the engine again"
             )
-    target = engine.sharing(made) if copy else engine
+    target = engine.sharing(made, plan.constants) if copy else engine
     if not copy:
         engine.exchange(made)
     kept = {**plan.kept, **{n: np.array(a) for n, a in given.items() if n in plan.small}}

@@ -204,6 +204,22 @@ def test_one_weight_by_name_and_those_that_it_needs() -> None:
         assert close(other(x)["y"], camshaft.build(changed, optimization_level=1)(x)["y"]), name
 
 
+def test_a_copy_has_weights_of_its_own() -> None:
+    first = convolutions(random(1))
+    engine = camshaft.build(first, refittable=True, optimization_level=1)
+    x = feed(engine)
+    old, values = engine(x)["y"], arrays(first)
+    other = engine.refit({"fc.b": values["fc.b"] + 1}, copy=True)
+    other.refit({"fc": 2 * values["fc"]})
+    assert np.array_equal(engine(x)["y"], old)
+    third = other.refit({}, copy=True)
+    wanted = third(x)["y"]
+    other.refit(first)
+    assert np.array_equal(other(x)["y"], old)
+    assert np.array_equal(third(x)["y"], wanted)
+    assert not close(wanted, old)
+
+
 def test_large_partners_are_asked_for() -> None:
     def net(draw: Draw) -> ModelProto:
         n = Net(draw)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
@@ -300,10 +300,10 @@ class Engine:
                 self._linked.expand_again(constants)
             self.lacks_weights = False
 
-    def sharing(self, constants: Mapping[str, np.ndarray]) -> Engine:
-        """Another engine with these constants, which shares all others and the code; for `refit`."""
-        code = self._complete_code()
-        own = {n: aligned(np.array(a, order="C")) for n, a in constants.items()}
+    def sharing(self, constants: Mapping[str, np.ndarray], owned: Iterable[str]) -> Engine:
+        """Another engine with these constants, which shares the code and all but those of the names `owned`; for `refit`."""
+        code, held = self._complete_code(), {**self._constants, **constants}
+        own = {n: aligned(np.array(held[n], order="C")) for n in owned}
         engine = Engine(self.manifest, {**self._constants, **own}, code, self.threads)
         engine.attached.update(self.attached)
         return engine
