@@ -153,7 +153,7 @@ def test_an_engine_that_differs_from_its_kernels_is_told(model: Path) -> None:
     assert session.final is not None
     conv = next(n for n in session.final.nodes if "conv2" in n.origin)
     wrong = replace(conv, inputs=(conv.inputs[0], conv.inputs[1], conv.inputs[0]))
-    broken = replace(wrong.inputs[1], data=wrong.args[1].array * 2)
+    broken = replace(wrong.inputs[1], stored=wrong.args[1].array * 2)
     wrong = replace(wrong, inputs=(wrong.inputs[0], broken, wrong.inputs[2]))
     nodes = tuple(wrong if n is conv else n for n in session.final.nodes)
     session.final = replace(session.final, nodes=nodes)

@@ -137,6 +137,7 @@ def test_as_many_onnx_operators_as_the_readme_says() -> None:
 
 EXAMPLES = tuple(p for p in (ROOT / "README.md", *PAGES) if python_blocks(p))
 NEEDS = {
+    "plugins.md": ("torch",),
     "pytorch.md": ("torch",),
     "tensorflow.md": ("tensorflow", "tf2onnx"),
     "training.md": ("torch",),
