@@ -159,7 +159,7 @@ def test_refit(samples: Path, run: Run, tmp_path: Path, options: str) -> None:
     (stand / "__init__.py").write_text(TOKENS)
     script = samples / "engine_refit_onnx_bidaf/build_and_refit_engine.py"
     said = run(script, *options.split(), path=stand.parent)
-    assert said.rstrip().endswith("Passed")
+    assert "Passed" in said.splitlines()  # behind it is the line that says who answers for tensorrt
 
 
 @releases("v8.6.1", "v10.13.3")
