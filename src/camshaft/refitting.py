@@ -23,6 +23,7 @@ from camshaft.frontends.onnx.dtypes import array_of
 from camshaft.frontends.onnx.model import load_model
 from camshaft.ir.extents.sizes import fixed
 from camshaft.ir.types import TensorType, type_of
+from camshaft.model_rest import PART, require_same_rest
 from camshaft.runtime.engine import Engine
 from camshaft.runtime.file.engine_file import EngineContents, aligned
 
@@ -33,6 +34,8 @@ PARTS = ("refit", "refit arrays")
 def refitted(engine: Engine, weights: Any, *, copy: bool) -> Engine:
     """As `Engine.refit`."""
     plan = _plan(engine)
+    if _is_model(weights) and PART in engine.attached:
+        require_same_rest(engine.attached[PART], weights, exchangeable(engine))
     given = _from_model(plan, weights) if _is_model(weights) else _checked(plan, weights)
     names = plan.affected(range(len(plan.weights)) if engine.lacks_weights else given)
     _require_partners(plan, names, given, engine)
@@ -101,6 +104,11 @@ def stripped_bytes(engine: Engine) -> int:
 
 
 def _plan(engine: Engine) -> RefitPlan:
+    if PARTS[0] not in engine.attached and PART in engine.attached:
+        raise RefitError(
+            "none of the engine's weights can be exchanged: they decide what is computed, or are single numbers, whole numbers "
+            "or Constant nodes; build it anew"
+        )
     if PARTS[0] not in engine.attached:
         raise RefitError(
             "the engine's weights cannot be exchanged, because it was not built for that: build it with refittable=True"

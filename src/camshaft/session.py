@@ -42,6 +42,7 @@ from camshaft.many_requests import (
     sharings,
     told,
 )
+from camshaft.model_rest import model_rest
 from camshaft.passes.half_states import with_half_states
 from camshaft.passes.padding.pack import skip_padding
 from camshaft.passes.pipeline import optimize
@@ -68,9 +69,7 @@ from camshaft.scripted import (
     refuse_shared_cache,
 )
 
-NOTHING_TO_QUANTIZE = (
-    "none of the model's graphs has layers to quantize, or calibration data ran none that has"
-)
+NOTHING_TO_QUANTIZE = "no graph has layers to quantize, or calibration data ran none that has"
 
 _RESULTS = (
     "imported", "whole", "final", "final_graphs", "quantized", "host_steps", "reasons", "apart", "precision_summary",
@@ -214,8 +213,8 @@ class BuildSession:
         imported = self.import_model()
         cache = self._timings = self._cache()
         builder = self._builder(cache)
-        target = builder.backend.target
-        fingerprint = fingerprint_of(target, model_hash(self.model), config.summary())
+        hashed, summary = model_hash(self.model), config.summary()
+        fingerprint = fingerprint_of(builder.backend.target, hashed, summary)
         if self.whole is None or self.whole.script is None:
             pairs = {s.name: s.output for s in self.states}
             typed = with_output_types(config, with_half_states(imported, pairs), {*pairs.values()})
@@ -225,6 +224,7 @@ class BuildSession:
             engine = self._built(builder, graph, fingerprint)
         else:
             engine = self._scripted(builder, self.whole, fingerprint)
+        engine.attached |= model_rest(self.model, config)
         self.timed_out = builder.timed_out
         if config.timing_cache is not None and not config.frozen_cache:
             cache.save(config.timing_cache)

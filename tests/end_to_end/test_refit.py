@@ -256,7 +256,7 @@ def test_what_is_wrong_is_named_and_changes_nothing() -> None:
         ({"c2": values["c2"].astype(np.float64)}, r"'c2' is given as float64"),
         ({"c2.b": np.zeros(16, np.float32), "fc": None}, r"'fc' is given as object"),
         ([values["c2"]], r"weights is of type list"),
-        (flattened(random(1)), r"the model has no weight 'b1.bias'"),
+        (flattened(random(1)), r"the model is another than the engine was built from"),
     ):
         with pytest.raises(RefitError, match=said):
             engine.refit(given)
@@ -291,3 +291,33 @@ def test_the_same_kernels_as_without() -> None:
         for o in ({}, {"refittable": True})
     ]
     assert steps[0] == steps[1]
+
+
+def _scaled(w: np.ndarray, by: float, op: str = "Mul") -> ModelProto:
+    n = Net(random(1))
+    n.weights |= {"w": w, "by": np.float32(by)}
+    return n.model(n.add(op, n.add("MatMul", "x", "w"), "by"), [2, 4])
+
+
+@pytest.mark.parametrize("strip", [False, True])
+@pytest.mark.parametrize("only", [True, {"w"}])
+def test_a_model_that_differs_in_more_is_refused(only: bool | set[str], strip: bool) -> None:
+    w = np.arange(12, dtype=np.float32).reshape(4, 3)
+    engine = camshaft.build(_scaled(w, 1), refittable=only, optimization_level=1)
+    if strip:
+        engine = camshaft.load(engine.to_bytes(strip_weights=True))
+    with pytest.raises(RefitError, match="'by': the model has other values"):
+        engine.refit(_scaled(w + 1, 5))
+    with pytest.raises(RefitError, match="another than the engine was built from"):
+        engine.refit(_scaled(w + 1, 1, "Add"))
+    x = feed(engine)
+    assert close(engine.refit(_scaled(w + 1, 1))(x)["y"], x["x"] @ (w + 1))
+
+
+def test_an_engine_without_weights_to_exchange_says_so() -> None:
+    n = Net(random(1))
+    n.weights |= {"low": np.float32(0), "high": np.float32(6)}
+    model = n.model(n.add("Clip", "x", "low", "high"), [2, 4])
+    engine = camshaft.build(model, refittable=True, optimization_level=1)
+    with pytest.raises(RefitError, match="none of the engine's weights can be exchanged"):
+        engine.refit(model)

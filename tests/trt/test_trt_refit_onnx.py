@@ -209,3 +209,27 @@ def test_weights_that_decide_what_is_computed_are_not_offered() -> None:
     assert refitter.set_named_weights("factor", np.full(8, 3, F32))
     assert refitter.refit_cuda_engine()
     np.testing.assert_allclose(result(engine), 3 * X.repeat(2, 2).repeat(2, 3), rtol=1e-5)
+
+
+def test_initializers_that_cannot_be_exchanged_and_differ_are_told() -> None:
+    def scaled(by: float) -> bytes:
+        nodes = [
+            helper.make_node("MatMul", ["x", "w"], ["a"]),
+            helper.make_node("Mul", ["a", "by"], ["y"]),
+        ]
+        ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, (2, 2)) for n in "xy"]
+        arrays = {"w": np.eye(2, dtype=F32), "by": np.asarray(by, F32)}
+        held = [numpy_helper.from_array(a, n) for n, a in arrays.items()]
+        graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], held)
+        opset = helper.make_opsetid("", 17)
+        return helper.make_model(graph, opset_imports=[opset]).SerializeToString()
+
+    shop = Workshop()
+    shop.config.set_flag(trt.BuilderFlag.REFIT)
+    assert trt.OnnxParser(shop.network, shop.log).parse(scaled(1.0))
+    refitter = trt.Refitter(shop.engine(), shop.log)
+    shop.log.lines.clear()
+    assert trt.OnnxParserRefitter(refitter, shop.log).refit_from_bytes(scaled(1.0))
+    assert not shop.log.lines
+    assert trt.OnnxParserRefitter(refitter, shop.log).refit_from_bytes(scaled(5.0))
+    assert any("'by' differs from the engine's" in str(line) for line in shop.log.lines)

@@ -129,8 +129,9 @@ class Plugin:
         return [self._type(t) for t in (made if several else [made])]
 
     def computed(self, arrays: Sequence[Any], attrs: Mapping[str, Any]) -> list[np.ndarray]:
-        """The reference's results."""
-        made = self._called(self.reference, "reference", arrays, attrs)
+        """The reference's results.  It gets views that cannot be written: others read the same arrays."""
+        views = [_read_only(a) for a in arrays]
+        made = self._called(self.reference, "reference", views, attrs)
         return [np.asarray(a) for a in (made if isinstance(made, list | tuple) else [made])]
 
     def valid_integers(
@@ -348,3 +349,11 @@ def plugin(
         return made
 
     return make
+
+
+def _read_only(array: Any) -> Any:
+    if not isinstance(array, np.ndarray):
+        return array
+    view = array.view()
+    view.flags.writeable = False
+    return view

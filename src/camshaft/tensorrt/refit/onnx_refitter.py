@@ -9,6 +9,7 @@ import numpy as np
 from onnx import ModelProto, numpy_helper
 
 from camshaft.errors import CamshaftError
+from camshaft.model_rest import PART, changed_initializers
 from camshaft.tensorrt.enums.data import TensorLocation
 from camshaft.tensorrt.enums.reports import ErrorCode
 from camshaft.tensorrt.errors import Reports
@@ -72,7 +73,10 @@ class OnnxParserRefitter:
 
     def _set(self, proto: ModelProto) -> bool:
         found = {tensor.name: tensor for tensor in proto.graph.initializer}
-        faults = 0
+        faults, engine = 0, self._refitter._engine
+        rest = engine.attached.get(PART)
+        for name in changed_initializers(rest, found.values(), engine.refittable) if rest else ():
+            self._reader.warn(f"initializer {name!r} differs from the engine's, which keeps its own: it cannot be exchanged")  # fmt: skip
         for name in self._refitter._holdings.names:
             try:
                 if name not in found:

@@ -32,6 +32,10 @@ class ModelReader:
         self.errors.append(error)
         self._reports.error(str(error))
 
+    def warn(self, message: str) -> None:
+        """Log what is no error."""
+        self._reports.warning(message)
+
     def error(self, index: int) -> ParserError | None:
         """An error; None: there is none of this index."""
         return self.errors[index] if 0 <= index < len(self.errors) else None
