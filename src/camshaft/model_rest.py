@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 import numpy as np
-from onnx import GraphProto, TensorProto
+from onnx import GraphProto, ModelProto, TensorProto
 
 from camshaft.config import BuildConfig
 from camshaft.errors import RefitError
@@ -22,12 +22,14 @@ PART = "refit model"
 
 def model_rest(model: Any, config: BuildConfig) -> dict[str, bytes]:
     """What to attach to an engine of a model; nothing unless the build is refittable."""
-    return {PART: json.dumps(_digests(model)).encode()} if config.refittable else {}
+    if not config.refittable:
+        return {}
+    return {PART: json.dumps(_digests(load_model(model), ())).encode()}
 
 
-def require_same_rest(attached: bytes, model: Any, exchangeable: Collection[str]) -> None:
-    """RefitError if a model differs from the one that was built in more than weights that can be exchanged."""
-    before, now = json.loads(attached), _digests(model)
+def require_same_rest(attached: bytes, model: ModelProto, exchangeable: Collection[str]) -> None:
+    """RefitError if a model, as loaded, differs from the one that was built in more than weights that can be exchanged."""
+    before, now = json.loads(attached), _digests(model, exchangeable)
     if before["graph"] != now["graph"]:
         raise RefitError(
             "the model is another than the engine was built from (its nodes, inputs or outputs differ): build it anew"
@@ -51,11 +53,12 @@ def changed_initializers(
     return sorted(t.name for t in others if _of_array(array_of(t)) != old[t.name])
 
 
-def _digests(model: Any) -> dict[str, Any]:
-    proto = load_model(model)
+def _digests(proto: ModelProto, without: Collection[str]) -> dict[str, Any]:
+    """Of the graph, and of each initializer but those named."""
+    initializers = [t for t in proto.graph.initializer if t.name not in without]
     return {
         "graph": _digest(repr((sorted(opsets_of(proto).items()), _spelled(proto.graph))).encode()),
-        "initializers": {t.name: _of_array(array_of(t)) for t in proto.graph.initializer},
+        "initializers": {t.name: _of_array(array_of(t)) for t in initializers},
     }
 
 

@@ -34,9 +34,7 @@ PARTS = ("refit", "refit arrays")
 def refitted(engine: Engine, weights: Any, *, copy: bool) -> Engine:
     """As `Engine.refit`."""
     plan = _plan(engine)
-    if _is_model(weights) and PART in engine.attached:
-        require_same_rest(engine.attached[PART], weights, exchangeable(engine))
-    given = _from_model(plan, weights) if _is_model(weights) else _checked(plan, weights)
+    given = _from_model(engine, plan, weights) if _is_model(weights) else _checked(plan, weights)
     names = plan.affected(range(len(plan.weights)) if engine.lacks_weights else given)
     _require_partners(plan, names, given, engine)
     made = plan.computed(names, {**plan.kept, **given})
@@ -126,9 +124,12 @@ def _is_model(weights: Any) -> bool:
     return isinstance(weights, paths) or hasattr(weights, "to_onnx")
 
 
-def _from_model(plan: RefitPlan, model: Any) -> dict[int, np.ndarray]:
+def _from_model(engine: Engine, plan: RefitPlan, model: Any) -> dict[int, np.ndarray]:
     """The weights of a model, by number.  RefitError for one that lacks some."""
-    found = {t.name: t for t in load_model(model).graph.initializer}
+    proto = load_model(model)
+    if PART in engine.attached:
+        require_same_rest(engine.attached[PART], proto, exchangeable(engine))
+    found = {t.name: t for t in proto.graph.initializer}
     wanted = {w.name: n for n, w in enumerate(plan.weights) if _may_change(plan, n)}
     missing = sorted(wanted.keys() - found.keys())
     if missing:
