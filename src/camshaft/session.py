@@ -42,7 +42,6 @@ from camshaft.many_requests import (
     sharings,
     told,
 )
-from camshaft.model_rest import model_rest
 from camshaft.passes.half_states import with_half_states
 from camshaft.passes.padding.pack import skip_padding
 from camshaft.passes.pipeline import optimize
@@ -52,6 +51,7 @@ from camshaft.precision.output_types import with_output_types
 from camshaft.precision.search import PrecisionSearch
 from camshaft.program.state import StateSpec
 from camshaft.quant.placement import check_layer_names_of
+from camshaft.refitting.exchange import note_model
 from camshaft.report.assumptions import assumed, moved
 from camshaft.report.one_name import one_name
 from camshaft.report.page.data import Drawing
@@ -224,7 +224,7 @@ class BuildSession:
             engine = self._built(builder, graph, fingerprint)
         else:
             engine = self._scripted(builder, self.whole, fingerprint)
-        engine.attached |= model_rest(self.model, config)
+        self._unmet += note_model(engine, self.model, config)
         self.timed_out = builder.timed_out
         if config.timing_cache is not None and not config.frozen_cache:
             cache.save(config.timing_cache)

@@ -10,6 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from camshaft.errors import CalibrationError
 from camshaft.ir import expr as E
+from camshaft.ir.constants import loose_constant
 from camshaft.ir.graph import Graph, GraphBuilder, Node
 from camshaft.ir.interpret import interpret
 from camshaft.ir.types import TensorType, f32
@@ -88,7 +89,7 @@ def test_correction_is_taken_off_the_accumulator(case: str) -> None:
     w = np.ones((3, 1, 1, 2), np.float32)
     b, node = conv((1, 2, 2, 2), w, {"epilogue": epilogue}, operands)
     shift = np.array([0.5, 0.25, -4.0])
-    new, new_operands = less_shift(b, node, list(node.args[2:]), shift)
+    new, new_operands = less_shift(b, node, list(node.args[2:]), loose_constant(shift, "shift"))
     assert len(new_operands) == wanted_operands
     acc = np.random.default_rng(1).standard_normal((1, 2, 2, 3)).astype(np.float32)
     want = E.evaluate(epilogue, [acc - shift.astype(np.float32), *operands])

@@ -11,12 +11,12 @@ from camshaft.builder.tasks import Task
 from camshaft.builder.tuning.timing_cache import MARGIN
 from camshaft.errors import ConfigError
 from camshaft.ir.graph import Graph, Node
-from camshaft.ir.types import f16
+from camshaft.ir.types import f16, f32
 from camshaft.passes.half import (
     HALF_PRECISIONS,
     Halving,
     asked_for,
-    largest_sum,
+    has_sums_within,
     obstacle,
     permitted_for,
     with_halves,
@@ -77,7 +77,7 @@ class HalfPrecision:
         largest = self.magnitudes.get(node.args[0].name)
         if largest is None or not node.args[1].is_const:
             return False
-        return ROOM * largest * max(1.0, largest_sum(node)) <= f16.largest
+        return has_sums_within(node, f16.largest / (ROOM * max(largest, f32.tiny)))
 
     def _asked(self, node: Node, halving: Halving) -> Halving | None:
         asked = {self.layer_precision.get(o) for o in node.origin} & set(HALF_PRECISIONS)

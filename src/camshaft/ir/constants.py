@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from camshaft.ir.op import Attr, Attrs, OpDef
-from camshaft.ir.recipe import Known, Recipe, Source, called, name_of
+from camshaft.ir.recipe import Condition, Known, Recipe, Source, called, recipe_of
 from camshaft.ir.tensor import Tensor
 from camshaft.ir.types import type_of
 
@@ -28,17 +28,22 @@ class Constants(ABC):
     def _register(self, tensor: Tensor) -> Tensor:
         """The tensor, whose name is taken from now on."""
 
-    def constant(self, array: np.ndarray | np.generic, name: str = "const") -> Tensor:
-        """A constant tensor; the array is made read-only (copied if it was writable)."""
+    def constant(
+        self, array: np.ndarray | np.generic, name: str = "const", recipe: Known | None = None
+    ) -> Tensor:
+        """A constant tensor; the array is made read-only (copied if it was writable).
+
+        recipe: how it comes of weights that may change, for arrays that were made before (else see `derived`).
+        """
         array = np.asarray(array)
         if array.flags.writeable or not array.flags.c_contiguous:
             array = np.array(array, order="C")
             array.flags.writeable = False
-        return self._register(Tensor(self.fresh(name), type_of(array), array))
+        return self._register(Tensor(self.fresh(name), type_of(array), array, recipe=recipe))
 
     def source(self, weight: Source, name: str) -> Tensor:
         """The constant that is a weight of the model, which may be exchanged later."""
-        return self._of_recipe(weight.value, name, weight)
+        return self.constant(weight.value, name, weight)
 
     def derived(
         self, function: Callable[..., Any], inputs: Sequence[Tensor], name: str, **params: Attr
@@ -58,19 +63,11 @@ class Constants(ABC):
     ) -> tuple[Tensor, ...]:
         """As `derived`, of a function that gives several arrays."""
         made = called(function, [t.content for t in inputs], params)
-        if not any(t.changes for t in inputs):
-            return tuple(self.constant(_given(a), n) for a, n in zip(made, names, strict=True))
-        known = tuple(t.recipe or t.content for t in inputs)
-        settings = tuple(sorted(params.items()))
+        known = [t.known for t in inputs]
         return tuple(
-            self._of_recipe(_given(a), n, Recipe(name_of(function), known, settings, i))
+            self.constant(_given(a), n, recipe_of(function, known, params, i))
             for i, (a, n) in enumerate(zip(made, names, strict=True))
         )
-
-    def _of_recipe(self, array: np.ndarray, name: str, recipe: Known) -> Tensor:
-        if array.flags.writeable or not array.flags.c_contiguous:
-            array = _given(np.array(array, order="C"))
-        return self._register(Tensor(self.fresh(name), type_of(array), array, recipe=recipe))
 
     def _folded(
         self, op: OpDef, inputs: Sequence[Tensor], attrs: Attrs, outputs: Sequence[str]
@@ -78,14 +75,45 @@ class Constants(ABC):
         """The op's results, computed now."""
         made = op.reference([t.content for t in inputs], attrs)
         arrays = [_given(np.asarray(a)) for a in made]
-        if not any(t.changes for t in inputs):
-            return tuple(self.constant(a, n) for a, n in zip(arrays, outputs, strict=True))
-        known = tuple(t.recipe or t.content for t in inputs)
+        known = tuple(t.known for t in inputs)
+        changes = any(t.changes for t in inputs)
         settings = (("op", op.name), *sorted(attrs.items()))
         return tuple(
-            self._of_recipe(a, n, Recipe(FOLDED, known, settings, i))
+            self.constant(a, n, Recipe(FOLDED, known, settings, i) if changes else None)
             for i, (a, n) in enumerate(zip(arrays, outputs, strict=True))
         )
+
+
+def loose(
+    function: Callable[..., Any], inputs: Sequence[Tensor], name: str, **params: Attr
+) -> Tensor:
+    """As `GraphBuilder.derived`, a constant that is of no graph yet."""
+    array = _given(called(function, [t.content for t in inputs], params)[0])
+    recipe = recipe_of(function, [t.known for t in inputs], params)
+    return Tensor(name, type_of(array), array, recipe=recipe)
+
+
+def holds(
+    function: Callable[..., Any], inputs: Sequence[Tensor], words: str, **params: Attr
+) -> bool:
+    """Whether a function of a module is true of constants, where the build's result is right only if it is.
+
+    words: what is true then.  Of weights that may change later a true answer is written down: others are taken only if
+    it is true of them too.
+    """
+    if not function(*(t.content for t in inputs), **params):
+        return False
+    question = recipe_of(function, [t.known for t in inputs], params)
+    if question is not None:
+        key = question.function, question.params, tuple(id(i) for i in question.inputs)
+        for source in question.sources:
+            source.conditions.setdefault(key, Condition(question, words))
+    return True
+
+
+def loose_constant(array: np.ndarray, name: str) -> Tensor:
+    """A constant that is of no graph yet."""
+    return Tensor(name, type_of(array), array)
 
 
 def _given(array: np.ndarray | np.generic) -> np.ndarray:

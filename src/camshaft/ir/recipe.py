@@ -4,7 +4,8 @@ A `Source` is one weight of the model.  A `Recipe` is a function of constants wi
 are named (`module:function`, within this package) and parameters are attributes, a recipe can be stored in a file.
 A constant has one of the two if it came of weights that may change (`GraphBuilder.source`), and code that looks at the
 values of such a constant without saying what it makes of them (`Tensor.data`) is written down in the source's
-`reads`: the engine then holds more of the weight than recipes say, and it cannot be exchanged.
+`reads`: the engine then holds more of the weight than recipes say, and it cannot be exchanged.  Code that asks one
+question of the values (`constants.holds`) leaves a `Condition`, which other weights must fulfil.
 """
 
 from __future__ import annotations
@@ -27,12 +28,17 @@ PACKAGE = "camshaft."
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A weight of the model.  value: in the model.  reads: where it was looked at, other than by recipes."""
+    """A weight of the model.
+
+    value: in the model.  reads: where it was looked at, other than by recipes.  conditions: what was asked of it and
+    is true, by the question.
+    """
 
     name: str
     type: TensorType
     value: np.ndarray = field(repr=False)
     reads: dict[str, None] = field(default_factory=dict)
+    conditions: dict[object, Condition] = field(default_factory=dict, repr=False)
 
     @property
     def sources(self) -> tuple[Source, ...]:
@@ -59,6 +65,26 @@ class Recipe:
 
 
 Known = Source | Recipe
+
+
+@dataclass(frozen=True, eq=False)
+class Condition:
+    """What the engine is right for alone.  question: its first element is the answer.  words: what must be true."""
+
+    question: Recipe
+    words: str
+
+
+def recipe_of(
+    function: Callable[..., Any],
+    inputs: Sequence[Known | np.ndarray],
+    params: Mapping[str, Attr],
+    result: int = 0,
+) -> Recipe | None:
+    """The recipe of what a function gives; None where no input comes of weights that may change."""
+    if not any(isinstance(i, Source | Recipe) for i in inputs):
+        return None
+    return Recipe(name_of(function), tuple(inputs), tuple(sorted(params.items())), result)
 
 
 def sources_of(inputs: Iterable[Known | np.ndarray | None]) -> tuple[Source, ...]:

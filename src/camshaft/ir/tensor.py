@@ -63,6 +63,11 @@ class Tensor:
         return self.stored
 
     @property
+    def known(self) -> Known | np.ndarray:
+        """How the constant comes of weights that may change later, or its array where it does not."""
+        return self.content if self.recipe is None else self.recipe
+
+    @property
     def shape(self) -> Shape:
         """The logical shape."""
         return self.type.shape

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from camshaft.ir import expr as E
+from camshaft.ir.constants import holds
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.rebuild import Rebuild
@@ -47,7 +48,7 @@ def obstacle(node: Node, how: Halving) -> str:
         return f"its input is {x.type}, not a float activation"
     if not w.is_const or w.type.dtype != f32:
         return "its weights are no float constants"
-    if dtype == f16 and _largest(w) > f16.largest:
+    if dtype == f16 and not holds(_fit_halves, [w], "weights are within the range of FP16"):
         return f"its weights reach {_largest(w):.3g}, beyond the {f16.largest:.0f} of FP16"
     return ""
 
@@ -76,11 +77,20 @@ def _largest(w: Tensor) -> float:
     return float(np.abs(finite).max(initial=0.0))
 
 
-def largest_sum(node: Node) -> float:
-    """Of a layer with constant weights: what an output is at most where no input is beyond 1."""
-    w = np.abs(node.args[1].content.astype(np.float64))
-    axes = tuple(range(1, w.ndim)) if node.op is CONV else (-2,)
-    return float(w.sum(axis=axes).max(initial=0.0))
+def _fit_halves(w: np.ndarray) -> bool:
+    return bool((np.abs(w[np.isfinite(w)]) <= f16.largest).all())
+
+
+def has_sums_within(node: Node, most: float) -> bool:
+    """Of a layer with constant weights: whether its outputs are within `most` where no input is beyond 1."""
+    words = "sums of products are within the range of FP16"
+    return holds(_are_sums_within, [node.args[1]], words, filters=node.op is CONV, most=most)
+
+
+def _are_sums_within(weights: np.ndarray, filters: bool, most: float) -> bool:
+    w = np.abs(weights.astype(np.float64))
+    sums = w.sum(axis=tuple(range(1, w.ndim)) if filters else (-2,))
+    return max(1.0, float(sums.max(initial=0.0))) <= most
 
 
 def rounded_to(array: np.ndarray, dtype: str) -> np.ndarray:

@@ -16,6 +16,7 @@ import numpy as np
 from camshaft.errors import ConfigError
 from camshaft.ir import expr as E
 from camshaft.ir.attrs import expr_attr
+from camshaft.ir.constants import loose, loose_constant
 from camshaft.ir.extents.sizes import typical
 from camshaft.ir.graph import Graph, Node, Tensor
 from camshaft.ir.op import Attr
@@ -29,14 +30,14 @@ from camshaft.quant.apart.products import (
     is_carried,
     is_product_of_rows,
     joined,
-    rest_of,
     sampled,
 )
 from camshaft.quant.apart.sample import RowSample
 from camshaft.quant.one_sided import MIDDLE, zero_of
 from camshaft.quant.placement import asked_of, check_layer_names
 from camshaft.quant.recurrent import may_have_bytes, with_bytes
-from camshaft.quant.scheme import FEWEST_TERMS, QuantParams, quantize, weight_params
+from camshaft.quant.scheme import FEWEST_TERMS
+from camshaft.quant.weights import levels_of, rest_of, scale_of
 
 SMALLEST = 1e-30
 """The least magnitude that a row is scaled by; the reciprocal of its scale is finite."""
@@ -99,7 +100,7 @@ class DynamicQuantization:
     graph: Graph
     layer_precision: Mapping[str, str] = field(default_factory=dict)
     apart: Mapping[str, Apart] = field(default_factory=dict)
-    _weights: dict[str, tuple[QuantParams, np.ndarray]] = field(default_factory=dict, init=False)
+    _weights: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict, init=False)
 
     @property
     def applies(self) -> bool:
@@ -221,7 +222,7 @@ class _Insertion:
         self,
         graph: Graph,
         chosen: set[str],
-        weights: dict[str, tuple[QuantParams, np.ndarray]],
+        weights: dict[str, tuple[Tensor, Tensor]],
         apart: Mapping[str, Apart],
     ) -> None:
         self.graph, self.chosen, self.weights = graph, chosen, weights
@@ -256,9 +257,8 @@ class _Insertion:
         apart = self.split.of(old)
         point = self.zeros[old.args[0].name]
         rows, scales = self._quantized(x, node, point, apart)
-        params, integers = self._quantized_weights(w, 0 if node.op is CONV else 1, apart)
-        whole = self.b.constant(integers, f"{w.name}:int8")
-        columns = self.b.constant(np.asarray(params.scale, np.float32), f"{w.name}:scale")
+        made = self._quantized_weights(w, 0 if node.op is CONV else 1, apart)
+        columns, whole = (self.b.constant(t.content, t.name, t.recipe) for t in made)
         epilogue, before = expr_attr(node, "epilogue"), list(node.args[2:])
         if apart is not None:
             epilogue, before = joined(epilogue, before, self.split.thin(old, x))
@@ -324,12 +324,14 @@ class _Insertion:
 
     def _quantized_weights(
         self, w: Tensor, axis: int, apart: Apart | None
-    ) -> tuple[QuantParams, np.ndarray]:
+    ) -> tuple[Tensor, Tensor]:
+        """Scales f32 and i8 values of weights, a scale for each index of an axis."""
         key = w.name if apart is None else f"{w.name}:rest"
         if key not in self.weights:
-            values = w.array if apart is None else rest_of(w, apart)
-            params = weight_params(values, axis, w.name)
-            integers = quantize(values, params)
-            integers.flags.writeable = False
-            self.weights[key] = params, integers
+            floats = w
+            if apart is not None:
+                floats = loose(rest_of, [w, loose_constant(apart.kept, "kept")], w.name)
+            scale = loose(scale_of, [floats], f"{w.name}:scale", axis=axis, of=w.name)
+            levels = loose(levels_of, [floats, scale], f"{w.name}:int8", axis=axis)
+            self.weights[key] = scale, levels
         return self.weights[key]

@@ -7,7 +7,7 @@ for graphs with different layers left in float.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +46,7 @@ from camshaft.quant.placement import (
     plan_quantization,
 )
 from camshaft.quant.scheme import QuantParams, params_from_range
+from camshaft.quant.weights import symmetric
 
 Batches = Iterable[Mapping[str, np.ndarray]]
 
@@ -284,7 +285,7 @@ class ImplicitQuantization:
     def round_by_data(self) -> Callable[[], None]:
         """Round the weights of convolutions by what they read in the first batches (see `quant.gptq`).
 
-        Returns what undoes it.  CalibrationError without data.
+        Weights that are exchanged later are rounded without data.  Returns what undoes it.  CalibrationError without data.
         """
         if self._run is None or not self.seen.batches:
             raise CalibrationError("weights are rounded by data: give calibration data")
@@ -300,11 +301,14 @@ class ImplicitQuantization:
             values = self._run(batch)
             for n in nodes:
                 seen[n.output.name].add(values[n.args[0].name])
-        old: list[tuple[Tensor, Equalized | None, np.ndarray]] = []
+        old: list[tuple[Tensor, Equalized | None, Tensor]] = []
         for n in nodes:
             w, scaled = n.args[1], self.equalized.get(n.args[0].name)
-            params, before = self._weights.quantized(w, scaled)
-            made = rounded(self._weights.floats(w, scaled), params, before, seen[n.output.name])
+            scale, before = self._weights.quantized(w, scaled)
+            floats, params = self._weights.floats(w, scaled).content, symmetric(scale.content, 0)
+            levels = rounded(floats, params, before.content, seen[n.output.name])
+            levels.flags.writeable = False
+            made = replace(before, stored=levels)
             old.append((w, scaled, self._weights.replace(w, scaled, made)))
 
         def undo() -> None:

@@ -12,25 +12,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from camshaft.ir import expr as E
+from camshaft.ir.constants import loose, loose_constant
 from camshaft.ir.expr import Expr
 from camshaft.ir.graph import Graph, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.rebuild import Rebuild
 from camshaft.ops import DEQUANTIZE, POINTWISE, QUANTIZE
 from camshaft.quant.apart.choice import Apart
-from camshaft.quant.apart.products import Split, joined, rest_of
+from camshaft.quant.apart.products import Split, joined
 from camshaft.quant.channels.bias import less_shift
-from camshaft.quant.channels.equalize import Equalized, divided
+from camshaft.quant.channels.equalize import Equalized
 from camshaft.quant.fine import difference, of_rest, product_of_rest
 from camshaft.quant.placement import QuantizationPlan, Use, activation_of
-from camshaft.quant.rounding import quantize_kernels
-from camshaft.quant.scheme import (
-    QuantParams,
-    dequantize,
-    params_from_range,
-    quantize,
-    weight_params,
-)
+from camshaft.quant.scheme import QuantParams, params_from_range
+from camshaft.quant.weights import divided, levels_of, mean_shift, rest_of, scale_of
 
 
 @dataclass(frozen=True)
@@ -49,13 +44,15 @@ def _change_of(apart: Apart | None, scaled: Equalized | None) -> _Change:
     return Rest(apart, scaled) if apart and scaled else apart or scaled
 
 
-def _changed(w: Tensor, change: _Change) -> np.ndarray:
-    """Weights as they are to be quantized, float32 [K, R, S, C/g]."""
+def _changed(w: Tensor, change: _Change) -> Tensor:
+    """Weights as they are to be quantized, f32 [K, R, S, C/g]."""
     if isinstance(change, Rest):
-        return divided(rest_of(w, change.apart), change.scaled.factors)
+        return _changed(_changed(w, change.apart), change.scaled)
     if isinstance(change, Apart):
-        return rest_of(w, change)
-    return w.array if change is None else divided(w.array, change.factors)
+        return loose(rest_of, [w, loose_constant(change.kept, "kept")], w.name)
+    if change is None:
+        return w
+    return loose(divided, [w, loose_constant(change.factors, "factors")], w.name)
 
 
 class WeightQuantizer:
@@ -66,32 +63,30 @@ class WeightQuantizer:
     """
 
     def __init__(self, kernel_rounding: bool = False) -> None:
-        self._quantize = quantize_kernels if kernel_rounding else quantize
-        self._made: dict[tuple[Tensor, _Change], tuple[QuantParams, np.ndarray]] = {}
+        self._kernels = kernel_rounding
+        self._made: dict[tuple[Tensor, _Change], tuple[Tensor, Tensor]] = {}
 
-    def quantized(self, w: Tensor, change: _Change = None) -> tuple[QuantParams, np.ndarray]:
-        """Parameters and i8 values of weights [K, ...]: symmetric, a scale per output channel.
+    def quantized(self, w: Tensor, change: _Change = None) -> tuple[Tensor, Tensor]:
+        """Scales f32 [K] and values i8 of weights [K, ...]: symmetric, a scale per output channel.
 
         change: what is made of them first.
         """
         key = w, change
         if key not in self._made:
             floats = _changed(w, change)
-            params = weight_params(floats, 0, w.name)
-            values = self._quantize(floats, params)
-            values.flags.writeable = False
-            self._made[key] = (params, values)
+            scale = loose(scale_of, [floats], f"{w.name}:scale", axis=0, of=w.name)
+            rounding: dict[str, Attr] = {"axis": 0, "kernels": self._kernels}
+            self._made[key] = scale, loose(levels_of, [floats, scale], f"{w.name}:int8", **rounding)
         return self._made[key]
 
-    def replace(self, w: Tensor, change: _Change, values: np.ndarray) -> np.ndarray:
+    def replace(self, w: Tensor, change: _Change, values: Tensor) -> Tensor:
         """Take other i8 values of weights from now on; what they were."""
-        params, before = self.quantized(w, change)
-        values.flags.writeable = False
-        self._made[w, change] = params, values
+        scale, before = self.quantized(w, change)
+        self._made[w, change] = scale, values
         return before
 
-    def floats(self, w: Tensor, change: _Change) -> np.ndarray:
-        """What is quantized of weights, float32."""
+    def floats(self, w: Tensor, change: _Change) -> Tensor:
+        """What is quantized of weights, f32."""
         return _changed(w, change)
 
 
@@ -212,17 +207,16 @@ class _Insertion:
         w, x = node.args[form.weights], node.args[activation_of(node)]
         apart, scaled = self.split.of(node), self.plan.equalized.get(x.name)
         change = _change_of(apart, scaled)
-        floats = _changed(w, change)
-        p, integers = self.weights.quantized(w, change)
-        q = b.constant(integers, f"{w.name}:int8")
-        scale = b.constant(np.asarray(p.scale, np.float32), f"{w.name}:scale")
-        zero = b.constant(np.zeros(p.scale.shape, np.int8), f"{w.name}:zero")
+        scales, levels = self.weights.quantized(w, change)
+        q = b.constant(levels.content, levels.name, levels.recipe)
+        scale = b.constant(scales.content, scales.name, scales.recipe)
+        zero = b.constant(np.zeros(len(scales.content), np.int8), f"{w.name}:zero")
         weights = b.emit(DEQUANTIZE, [q, scale, zero], {"axis": 0}, name=f"dequantize {w.name}")
         own = node.op.own_inputs(node.attrs)
         anchors, operands = inputs[:own], inputs[own:]
         anchors[form.weights] = weights
         attrs = dict(node.attrs)
-        shift = self._mean_shift(node, dequantize(integers, p).astype(np.float64), floats)
+        shift = self._mean_shift(node, _changed(w, change), levels, scales)
         if shift is not None:
             attrs["epilogue"], operands = less_shift(b, node, operands, shift)
         if apart is not None or node.output.name in self.plan.fine:
@@ -260,24 +254,25 @@ class _Insertion:
             epilogue, operands = joined(epilogue, operands, self.split.thin(node, given))
         return read, epilogue, operands
 
-    def _mean_shift(self, node: Node, rounded: np.ndarray, floats: np.ndarray) -> np.ndarray | None:
-        """How far the mean of each output is off, float64 [K]; None where no data say it.
-
-        rounded, floats: the weights, float64, and what they stand for.
-        """
+    def _mean_shift(
+        self, node: Node, floats: Tensor, levels: Tensor, scale: Tensor
+    ) -> Tensor | None:
+        """How far the mean of each output is off, f64 [K]; None where no data say it."""
         form, x = node.op.int8, node.args[activation_of(node)]
         assert form is not None
         scaled = self.plan.equalized.get(x.name)
-        sources = [(rounded - floats, self.means.get(x.name))]
+        terms = {"error": self.means.get(x.name)}
         if x.name not in self.plan.apart and node.output.name not in self.plan.fine:
-            sources.append((rounded, self.shifts.get(x.name)))
-        types = [t.type for t in node.args]
-        shifts = [
-            form.mean_shift(
-                types, node.output.type, node.attrs, error,
-                means if scaled is None else means * scaled.factors,
-            )
-            for error, means in sources
+            terms["levels"] = self.shifts.get(x.name)
+        known = {
+            term: loose_constant(means if scaled is None else means * scaled.factors, term)
+            for term, means in terms.items()
             if means is not None and form.mean_shift is not None
-        ]  # fmt: skip
-        return np.sum(shifts, axis=0) if shifts else None
+        }
+        if not known:
+            return None
+        attrs = {k: v for k, v in node.attrs.items() if k != node.op.expression}
+        return loose(
+            mean_shift, [floats, levels, scale, *known.values()], f"{node.output.name}:shift",
+            terms=tuple(known), op=node.op.name, x=x.shape, y=node.output.shape, **attrs,
+        )  # fmt: skip

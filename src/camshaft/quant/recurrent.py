@@ -27,13 +27,18 @@ def may_have_bytes(node: Node) -> bool:
 def with_bytes(b: GraphBuilder, node: Node) -> Sequence[Tensor]:
     """The results of a recurrent layer with weights of bytes, a scale for each row of gates."""
     gates, r, *rest = node.args
-    rows = r.array.reshape(-1, r.array.shape[-1])
-    params = weight_params(rows, 0, r.name)
-    levels = quantize(rows, params).reshape(r.array.shape)
-    scale = np.asarray(params.scale, np.float32).reshape(r.array.shape[:2])
-    constants = [b.constant(levels, f"{r.name}:int8"), b.constant(scale, f"{r.name}:scale")]
+    names = [f"{r.name}:int8", f"{r.name}:scale"]
+    constants = b.all_derived(_bytes_of, [r], names, of=r.name)
     attrs: dict[str, Attr] = {**node.attrs, "given": ("scale", *given_of(node))}
     return b.add(node.op, [gates, *constants, *rest], attrs, like=node, name=node.name)
+
+
+def _bytes_of(r: np.ndarray, of: str) -> tuple[np.ndarray, np.ndarray]:
+    """Recurrent weights f32 [.., gates, K] as i8, and a scale f32 for each row."""
+    rows = r.reshape(-1, r.shape[-1])
+    params = weight_params(rows, 0, of)
+    scale = np.asarray(params.scale, np.float32).reshape(r.shape[:2])
+    return quantize(rows, params).reshape(r.shape), scale
 
 
 def with_recurrent_bytes(

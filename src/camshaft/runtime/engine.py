@@ -396,7 +396,7 @@ def plain_engine(contents: EngineContents, threads: int | None) -> Engine:
 
 def _refitting() -> Any:
     """What exchanges weights, which most processes never do: it needs more than the runtime."""
-    return importlib.import_module("camshaft.refitting")
+    return importlib.import_module("camshaft.refitting.exchange")
 
 
 def _made(contents: EngineContents, threads: int | None) -> Engine:

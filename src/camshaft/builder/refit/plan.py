@@ -55,11 +55,19 @@ class Weight:
     reads: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Question:
+    """What the engine is right for alone: the first element of a result must be true.  words: what that says."""
+
+    ref: Ref
+    words: str
+
+
 @dataclass
 class RefitPlan:
     """The plan of one engine.
 
-    constants: of which result each is, and its type.  arrays: constants of the steps.  kept: values of weights that are small
+    constants: of which result each is, and its type.  questions: what must be true of weights.  arrays: constants of the steps.  kept: values of weights that are small
     or cannot be exchanged, by number of the weight.  symbols: those in parameters.
     """
 
@@ -69,6 +77,7 @@ class RefitPlan:
     arrays: list[np.ndarray] = field(default_factory=list)
     kept: dict[int, np.ndarray] = field(default_factory=dict)
     symbols: dict[str, Symbol] = field(default_factory=dict)
+    questions: list[Question] = field(default_factory=list)
     _needs: dict[int, frozenset[int]] = field(default_factory=dict, repr=False)
     _needed: frozenset[int] | None = field(default=None, repr=False)
 
@@ -110,10 +119,14 @@ class RefitPlan:
             n for n, (ref, _) in self.constants.items() if not self.needs(ref).isdisjoint(changed)
         ]
 
+    def asked(self, changed: Iterable[int]) -> list[Question]:
+        """The questions whose answers depend on any of these weights."""
+        return [q for q in self.questions if not self.needs(q.ref).isdisjoint(changed)]
+
     def computed(
-        self, names: Iterable[str], weights: Mapping[int, np.ndarray]
+        self, refs: Mapping[str, Ref], weights: Mapping[int, np.ndarray]
     ) -> dict[str, np.ndarray]:
-        """These constants, of these weights."""
+        """These results, of these weights."""
         done: dict[int, tuple[np.ndarray, ...]] = {}
 
         def value(ref: Ref) -> np.ndarray:
@@ -128,7 +141,7 @@ class RefitPlan:
                 done[number] = called(function_named(step.function), inputs, dict(step.params))
             return np.asarray(done[number][result])
 
-        return {name: value(self.constants[name][0]) for name in names}
+        return {name: value(ref) for name, ref in refs.items()}
 
 
 class Planner:
@@ -153,6 +166,10 @@ class Planner:
         plan = self.plan
         plan.weights = [Weight(s.name, s.type, tuple(s.reads)) for s in self._weights]
         plan.kept = {n: self.values[n] for n in sorted(plan.small | plan.fixed)}
+        for condition in dict.fromkeys(c for s in self._weights for c in s.conditions.values()):
+            ref = self.ref(condition.question)
+            if plan.needs(ref) <= plan.needed and not plan.needs(ref) <= plan.fixed:
+                plan.questions.append(Question(ref, condition.words))
         attrs = [value for step in plan.steps for _, value in step.params]
         plan.symbols |= {s.name: s for s in symbols_of(*(e for a in attrs for e in symbolic_in(a)))}
         return plan
@@ -189,6 +206,7 @@ def plan_to_bytes(plan: RefitPlan, *, with_weights: bool) -> dict[str, bytes]:
         "steps": [
             [s.function, [[n, attr_to_json(v)] for n, v in s.params], s.inputs] for s in plan.steps
         ],
+        "questions": [[q.ref, q.words] for q in plan.questions],
         "constants": [[name, ref, *_type(type)] for name, (ref, type) in plan.constants.items()],
         "kept": list(kept),
         "arrays": [_type(type_of(a)) for a in arrays],
@@ -223,6 +241,7 @@ def plan_of_bytes(parts: Mapping[str, bytes]) -> RefitPlan:
             arrays[: len(arrays) - len(kept)],
             kept,
             symbols,
+            [Question(_refs([ref])[0], words) for ref, words in record["questions"]],
         )
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise EngineFileError(

@@ -111,6 +111,17 @@ def array_of(tensor: TensorProto) -> np.ndarray:
     return np.asarray(array, dtype.numpy)
 
 
+def weight_of(tensor: TensorProto) -> np.ndarray:
+    """The array of a TensorProto in its own type, halves as such; errors as in `array_of`."""
+    array = array_of(tensor)
+    return array.astype(_HALF[tensor.data_type].numpy) if is_half(tensor.data_type) else array
+
+
+def widened(halves: np.ndarray) -> np.ndarray:
+    """Halves as they are held in graphs."""
+    return halves.astype(np.float32)
+
+
 def dense_of(sparse: SparseTensorProto) -> np.ndarray:
     """A sparse tensor's elements, zeros included."""
     values, indices = array_of(sparse.values), array_of(sparse.indices)

@@ -12,6 +12,7 @@ import numpy as np
 
 from camshaft.errors import ModelError
 from camshaft.ir import expr as E
+from camshaft.ir.constants import holds
 from camshaft.ir.expr import Expr
 from camshaft.ir.extents.extent import largest
 from camshaft.ir.graph import GraphBuilder, Tensor
@@ -54,8 +55,8 @@ def batch_norm(
     for t in statistics:
         _check_channels(builder, x, t)
     if all(t.is_const for t in statistics):
-        w, _, m, v = (t.content.astype(np.float64) for t in statistics)
-        near = np.abs(m * (w / np.sqrt(v + eps))).max(initial=0.0) <= LARGE_SHIFT
+        words = f"means are at most {LARGE_SHIFT:.0f} deviations"
+        near = holds(_is_near, [weight, mean, variance], words, eps=eps)
         names = ("scale", "shift") if near else ("mean", "scale", "bias")
         parts = builder.all_derived(
             _folded if near else _apart,
@@ -72,6 +73,12 @@ def batch_norm(
     normal = E.div(E.sub(X, E.inp(3)), deviation)
     expr = E.add(E.mul(normal, E.inp(1)), E.inp(2))
     return pointwise(builder, expr, x, *columns, output=output)
+
+
+def _is_near(weight: np.ndarray, mean: np.ndarray, variance: np.ndarray, eps: float) -> bool:
+    """Whether x - mean need not be taken first."""
+    w, m, v = (t.astype(np.float64) for t in (weight, mean, variance))
+    return bool(np.abs(m * (w / np.sqrt(v + eps))).max(initial=0.0) <= LARGE_SHIFT)
 
 
 def _folded(

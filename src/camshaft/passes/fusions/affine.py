@@ -17,6 +17,7 @@ import numpy as np
 
 from camshaft.ir import expr as E
 from camshaft.ir.attrs import expr_attr, int_attr
+from camshaft.ir.constants import holds
 from camshaft.ir.expr import Expr
 from camshaft.ir.extents.sizes import fixed_extent
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
@@ -102,10 +103,13 @@ def _bias(r: Rewriter, node: Node, chain: Chain, name: str) -> Tensor:
     )
 
 
+_IN_RANGE = "scaled weights lie within the range of float32"
+
+
 def _keeps(scaled: Tensor, weights: Tensor, chain: Chain) -> bool:
     """Whether scaled weights lie within float32's range, and are not rounded to 0."""
     vanished = not scaled.content.any() and weights.content.any() and bool(chain.affine.a.any())
-    return fits(scaled.content) and not vanished
+    return not vanished and holds(fits, [scaled], _IN_RANGE)
 
 
 class FoldAffineBack(Rewrite):
@@ -200,7 +204,7 @@ class FoldAffineForward(Rewrite):
             column=node.attrs.get("layout") == "NCHW",
             **chain.params,
         )
-        if not (_keeps(new, weights, chain) and fits(shift.content)):
+        if not (_keeps(new, weights, chain) and holds(fits, [shift], _IN_RANGE)):
             return None
         anchor = _with_input(_with_weights(node, new), source)
         added = shift if chain.shifts and (chain.changes or np.any(shift.content)) else None

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from camshaft.ir import expr as E
+from camshaft.ir.constants import holds
 from camshaft.ir.expr import Expr
 from camshaft.ir.graph import Tensor
 from camshaft.ir.op import Attr
@@ -85,7 +86,17 @@ def chain_in(body: Body, expr: Expr, start: Expr, shape: Shape, axis: int) -> Ch
     read = E.used_inputs(found.top)
     places = tuple(i for i, k in enumerate(known) if k is not None and i in read)
     operands = tuple(t for i in places if (t := body.operands[i]) is not None)
-    return Chain(found, start, expr, operands, places)
+    chain = Chain(found, start, expr, operands, places)
+    if found.steps:
+        shift = max(LARGE_SHIFT, _largest(found.b))
+        holds(
+            is_within,
+            operands,
+            "scales and shifts are finite and not too large",
+            shift=shift,
+            **chain.params,
+        )
+    return chain
 
 
 def _leading(expr: Expr, start: Expr, value: Value, steps: int | None = None) -> Affine:
@@ -176,6 +187,13 @@ def computed(
     known += [None] * (max(inputs, default=-1) + 1 - len(known))
     with np.errstate(divide="ignore", invalid="ignore"):
         return _leading(expr, start, _values(known, judged=False), steps)
+
+
+def is_within(*constants: np.ndarray, shift: float, **chain: Attr) -> bool:
+    """Whether the chain's scale and shift are finite and within float32, and the shift no larger than `shift`."""
+    found = computed(constants, **chain)  # type: ignore[arg-type]
+    finite = bool(np.isfinite(found.a).all() and np.isfinite(found.b).all())
+    return finite and fits(found.a) and fits(found.b) and _largest(found.b) <= shift
 
 
 def factor(*constants: np.ndarray, shape: tuple[int, ...], **chain: Attr) -> np.ndarray:

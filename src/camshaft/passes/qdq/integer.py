@@ -12,6 +12,7 @@ import numpy as np
 
 from camshaft.ir import expr as E
 from camshaft.ir.attrs import expr_attr, int_attr, ints_attr
+from camshaft.ir.constants import loose, loose_constant
 from camshaft.ir.expr import Expr
 from camshaft.ir.extents.bounds import bounds
 from camshaft.ir.extents.extent import Extent
@@ -20,7 +21,9 @@ from camshaft.ir.op import Attr
 from camshaft.ir.types import TensorType, f32, i32, u8
 from camshaft.ops import CONV, DEQUANTIZE, MATMUL, POINTWISE, POOL, QUANTIZE, RESHAPE
 from camshaft.ops.common import IDENTITY
+from camshaft.ops.execute import folded
 from camshaft.ops.quantize import along_axis
+from camshaft.passes.constants import in_shape
 from camshaft.passes.fusions.matmul import conv_of_rows, filters_of, row_shape
 from camshaft.passes.qdq.rules import QuantNode, quant_node, scalar_params
 from camshaft.passes.qdq.weights import (
@@ -46,7 +49,7 @@ def _is_activation(q: QuantNode | None) -> bool:
 def _rescaled(
     r: Rewriter,
     node: Node,
-    scale: np.ndarray,
+    scale: Tensor,
     weights: IntegerWeights,
     zero_point_term: Tensor | None,
     shift: Tensor | None = None,
@@ -59,17 +62,17 @@ def _rescaled(
     operands = list(node.args[2:])
     rest = [E.inp(i + 1) for i in range(len(operands))]
 
-    def factor(values: np.ndarray, what: str) -> Expr:
-        if values.ndim == 0:
-            return E.const(float(values))
-        operands.append(r.builder.constant(values, f"{node.output.name}:{what}"))
+    def factor(values: Tensor, what: str) -> Expr:
+        if values.type.rank == 0 and not values.changes:
+            return E.const(float(values.content))
+        operands.append(_vector(r, values, f"{node.output.name}:{what}"))
         return E.inp(len(operands))
 
     acc = E.cast(E.inp(0), f32)
     if zero_point_term is not None:
         operands.append(zero_point_term)
         sums = E.inp(len(operands))
-        acc = E.sub(acc, E.mul(sums, factor(weights.points, "points")))
+        acc = E.sub(acc, E.mul(sums, factor(loose_constant(weights.points, "points"), "points")))
     if shift is not None:
         operands.append(shift)
         acc = E.sub(acc, E.inp(len(operands)))
@@ -77,8 +80,23 @@ def _rescaled(
     return E.substitute(expr_attr(node, "epilogue"), [acc, *rest]), tuple(operands)
 
 
-def _times(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _vector(r: Rewriter, values: Tensor, name: str) -> Tensor:
+    """A constant of the graph with at least one axis."""
+    if values.type.rank == 0:
+        return r.builder.derived(in_shape, [values], name, shape=(1,))
+    return r.builder.constant(values.content, name, values.recipe)
+
+
+def _times(a: np.ndarray, b: np.ndarray, each: int = 1) -> np.ndarray:
+    """The product of scales.  each: how many of `a` there are for one of `b`."""
+    b = b if each == 1 else np.repeat(b, each)
     return np.asarray(a.astype(np.float64) * b.astype(np.float64), np.float32)
+
+
+def _stored(r: Rewriter, node: Node, weights: IntegerWeights) -> Tensor:
+    """A convolution's weights, as a constant of the graph."""
+    values = weights.values
+    return r.builder.constant(values.content, f"{node.args[1].name}:int8", values.recipe)
 
 
 class IntegerConv(Rewrite):
@@ -96,10 +114,10 @@ class IntegerConv(Rewrite):
         if weights is None:
             return None
         zero_point_term = None if weights.symmetric else window_sums(x, node, r)
-        scale = _times(w.scale, x.scale)
+        scale = loose(_times, [w.scales, x.scales], "scale")
         epilogue, operands = _rescaled(r, node, scale, weights, zero_point_term)
         attrs: dict[str, Attr] = {**node.attrs, "x_zero_point": int(x.zero), "epilogue": epilogue}
-        wq = r.builder.constant(weights.values, f"{node.args[1].name}:int8")
+        wq = _stored(r, node, weights)
         return [r.emit(CONV, [x.source, wq, *operands], attrs, like=node, name=node.name)]
 
     def example(self) -> Graph:
@@ -135,16 +153,16 @@ class IntegerDepthwiseConv(Rewrite):
         weights = integer_weights(w, axis=0)
         if weights is None or not weights.symmetric:
             return None
-        each = weights.values.shape[0] // x.scale.size
+        each = len(w.source.content) // x.scale.size
         shift, zero = None, int(x.zero.flat[0])
         if np.any(x.zero != zero):
-            shift, zero = self._zero_points(x, weights.values, each, node, r), 0
+            shift, zero = self._zero_points(x, weights.values.array, each, node, r), 0
             if shift is None:
                 return None
-        scale = _times(w.scale, np.repeat(x.scale, each))
+        scale = loose(_times, [w.scales, x.scales], "scale", each=each)
         epilogue, operands = _rescaled(r, node, scale, weights, None, shift)
         attrs: dict[str, Attr] = {**node.attrs, "x_zero_point": zero, "epilogue": epilogue}
-        wq = r.builder.constant(weights.values, f"{node.args[1].name}:int8")
+        wq = _stored(r, node, weights)
         return [r.emit(CONV, [x.source, wq, *operands], attrs, like=node, name=node.name)]
 
     @staticmethod
@@ -197,9 +215,9 @@ class IntegerMatmul(Rewrite):
         if any(row_shape(t, node.output.shape) is None for t in node.args[2:]):
             return None
         zero_point_term = None if weights.symmetric else last_axis_sums(a, node, r)
-        scale = _times(b.scale, a.scale)
+        scale = loose(_times, [b.scales, a.scales], "scale")
         epilogue, operands = _rescaled(r, node, scale, weights, zero_point_term)
-        w = r.builder.constant(filters_of(weights.values), f"{node.args[1].name}:int8")
+        w = r.builder.derived(filters_of, [weights.values], f"{node.args[1].name}:int8")
         return [conv_of_rows(r, node, a.source, w, operands, int(a.zero), epilogue)]
 
     def example(self) -> Graph:
@@ -233,11 +251,14 @@ class IntegerProduct(Rewrite):
             return None
         operands, acc = list(node.args[2:]), E.cast(E.inp(0), f32)
         rest = [E.inp(i + 1) for i in range(len(operands))]
-        scale = _times(left, right) if left.ndim * right.ndim == 0 else None
+        ranks = left.type.rank, right.type.rank
+        scale = loose(_times, [left, right], "scale") if 0 in ranks else None
         for factor in [left, right] if scale is None else [scale]:
-            if factor.ndim:
-                operands.append(r.builder.constant(factor, f"{node.output.name}:scale"))
-            acc = E.mul(acc, E.inp(len(operands)) if factor.ndim else E.const(float(factor)))
+            if factor.type.rank or factor.changes:
+                operands.append(_vector(r, factor, f"{node.output.name}:scale"))
+                acc = E.mul(acc, E.inp(len(operands)))
+            else:
+                acc = E.mul(acc, E.const(float(factor.content)))
         attrs: dict[str, Attr] = {
             "a_zero_point": int(a.zero.flat[0]),
             "b_zero_point": int(b.zero.flat[0]),
@@ -255,14 +276,14 @@ class IntegerProduct(Rewrite):
         return b.graph({"y": b.emit(MATMUL, parts, name="scores")})
 
 
-def _factors(q: QuantNode, axis: int, shape: tuple[int, ...]) -> np.ndarray | None:
+def _factors(q: QuantNode, axis: int, shape: tuple[int, ...]) -> Tensor | None:
     """Scales of 8-bit integers with one zero point, one for all or, shaped so, for each index of `axis`; None
     where they are quantized otherwise."""
     if q.zero.dtype not in (np.int8, np.uint8) or np.any(q.zero != q.zero.flat[0]):
         return None
     if q.scale.ndim == 0:
-        return q.scale
-    return q.scale.reshape(shape) if q.axis == axis else None
+        return q.scales
+    return loose(in_shape, [q.scales], q.scales.name, shape=shape) if q.axis == axis else None
 
 
 class IntegerPool(Rewrite):
@@ -299,8 +320,8 @@ class FoldConstant(Rewrite):
     def apply(self, node: Node, r: Rewriter) -> Sequence[Tensor] | None:
         if not all(t.is_const for t in node.args):
             return None
-        (array,) = DEQUANTIZE.reference([t.array for t in node.args], node.attrs)
-        return [r.builder.constant(array, node.output.name)]
+        attrs: dict[str, Attr] = {"op": DEQUANTIZE.name, **node.attrs}
+        return [r.builder.derived(folded, node.args, node.output.name, **attrs)]
 
     def example(self) -> Graph:
         b = GraphBuilder("fold bias")
@@ -332,10 +353,11 @@ class Expand(Rewrite):
         if q is None:
             return self._with_operands(node, r)
         inputs = [node.args[0]]
-        scale: Expr = E.const(float(q.scale)) if q.per_tensor else E.inp(1)
+        scale: Expr = E.const(float(q.scales.array)) if q.per_tensor else E.inp(1)
         if not q.per_tensor:
-            shaped = along_axis(q.scale, q.axis, node.args[0].type.rank)
-            inputs.append(r.builder.constant(shaped, f"{node.output.name}:scale"))
+            along: dict[str, Attr] = {"axis": q.axis, "rank": node.args[0].type.rank}
+            name = f"{node.output.name}:scale"
+            inputs.append(r.builder.derived(along_axis, [q.scales], name, **along))
         if np.any(q.zero != q.zero.flat[0]):
             return self._with_operands(node, r)
         zero = int(q.zero.flat[0])

@@ -9,7 +9,7 @@ other way: results stay within one quantum of the Q/DQ graph.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,10 +31,10 @@ _SCALES = (1e-30, 1e30)
 class _Affine:
     """Pushes c*e + d into expressions; constant operands absorb it where they are used once.
 
-    constants: expression input -> its array.  changed: input -> (factor, shift) to apply to it.
+    constants: expression input -> its type.  changed: input -> (factor, shift) to apply to it.
     """
 
-    constants: dict[int, np.ndarray]
+    constants: Mapping[int, TensorType]
     uses: Counter[Expr] = field(default_factory=Counter)
     changed: dict[int, tuple[float, float]] = field(default_factory=dict)
 
@@ -73,9 +73,9 @@ class _Affine:
         if e.op != "input":
             return False
         index = int(e.value or 0)
-        array = self.constants.get(index)
+        type = self.constants.get(index)
         free = index not in self.changed and self.uses[e] == 1
-        return free and array is not None and array.dtype == np.float32
+        return free and type is not None and type.dtype == f32
 
 
 def _uses(e: Expr) -> Counter[Expr]:
@@ -114,11 +114,11 @@ def _saturated(e: Expr, low: int, high: int) -> Expr:
 
 
 def fold_requantization(
-    e: Expr, constants: dict[int, np.ndarray]
-) -> tuple[Expr, dict[int, np.ndarray]] | None:
-    """The cheaper expression and the constant operands that change with it, or None.
+    e: Expr, constants: Mapping[int, TensorType]
+) -> tuple[Expr, Mapping[int, tuple[float, float]]] | None:
+    """The cheaper expression, and the constant operands that change with it as their factors and summands, or None.
 
-    constants: expression input -> array, for inputs that are constants.  The outermost
+    constants: expression input -> type, for inputs that are constants.  The outermost
     quantization is folded last, so that inner ones (of an addition's operands) are folded too.
     """
     affine = _Affine(constants, _uses(e))
@@ -141,11 +141,12 @@ def fold_requantization(
     folded = E.rebuilt(e, change)
     if not fired:
         return None
-    changed = {
-        i: np.asarray(constants[i].astype(np.float64) * c + d, np.float32)
-        for i, (c, d) in affine.changed.items()
-    }
-    return folded, changed
+    return folded, affine.changed
+
+
+def scaled(array: np.ndarray, factor: float, summand: float) -> np.ndarray:
+    """A constant operand that changes, f32."""
+    return np.asarray(array.astype(np.float64) * factor + summand, np.float32)
 
 
 class FoldRequantize(Rewrite):
@@ -163,13 +164,14 @@ class FoldRequantize(Rewrite):
         operands = {
             i - first: t for i, t in enumerate(node.args) if i - first >= lead and t.is_const
         }
-        folded = fold_requantization(e, {i: t.array for i, t in operands.items()})
+        folded = fold_requantization(e, {i: t.type for i, t in operands.items()})
         if folded is None:
             return None
         expr, changed = folded
         inputs = list(node.args)
-        for i, array in changed.items():
-            inputs[i + first] = r.builder.constant(array, operands[i].name)
+        for i, (c, d) in changed.items():
+            t = operands[i]
+            inputs[i + first] = r.builder.derived(scaled, [t], t.name, factor=c, summand=d)
         attrs: dict[str, Attr] = {**node.attrs, key: expr}
         return [r.emit(node.op, inputs, attrs, like=node, name=node.name)]
 

@@ -23,6 +23,7 @@ import numpy as np
 
 from camshaft.ir import expr as E
 from camshaft.ir.attrs import expr_attr
+from camshaft.ir.constants import holds, loose_constant
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.rebuild import Rebuild
@@ -33,12 +34,20 @@ from camshaft.passes.rewrite import Rewrite, Rewriter
 
 @dataclass(frozen=True)
 class QuantNode:
-    """Parameters of a quantize or dequantize node whose scale and zero point are constants."""
+    """Parameters of a quantize or dequantize node whose scale and zero point are constants.
+
+    scales: the scale, rank 0 where one holds for all.
+    """
 
     source: Tensor
-    scale: np.ndarray
+    scales: Tensor
     zero: np.ndarray
     axis: int
+
+    @property
+    def scale(self) -> np.ndarray:
+        """The scale's array."""
+        return self.scales.content
 
     @property
     def per_tensor(self) -> bool:
@@ -48,19 +57,18 @@ class QuantNode:
     @property
     def increasing(self) -> bool:
         """Whether larger numbers get larger levels (ONNX allows negative scales, and zero)."""
-        return bool(np.all(self.scale > 0))
+        return holds(all_positive, [self.scales], "all scales are positive")
 
     @property
     def invertible(self) -> bool:
         """Whether quantizing what was dequantized gives the same levels."""
-        size = np.abs(self.scale)
-        return bool(np.all((size >= f32.tiny) & np.isfinite(size)))
+        return holds(all_invertible, [self.scales], "all scales are finite and not tiny")
 
     def same_as(self, other: QuantNode) -> bool:
         """Whether both map numbers alike."""
         return (
             self.zero.dtype == other.zero.dtype
-            and np.array_equal(self.scale, other.scale)
+            and _are_same(self.scales, other.scales)
             and np.array_equal(self.zero, other.zero)
             and (self.per_tensor or self.axis == other.axis)
         )
@@ -78,7 +86,7 @@ def quant_node(node: Node | None) -> QuantNode | None:
     if node.attrs.get("block"):
         return None
     rank = max(1, x.type.rank)
-    return QuantNode(x, _scalar(scale.array), _scalar(zero.array), axis % rank)
+    return QuantNode(x, _scalar(scale, x.is_const), _plain(zero.array), axis % rank)
 
 
 def quantized_tensors(graph: Graph) -> dict[str, QuantNode]:
@@ -92,11 +100,36 @@ def unsigned_zero(q: QuantNode) -> int:
     return int(q.zero) + (128 if q.zero.dtype == np.int8 else 0)
 
 
-def _scalar(values: np.ndarray) -> np.ndarray:
-    """Per-channel parameters that are all equal (or of one channel) are per-tensor."""
+def _scalar(t: Tensor, of_weights: bool) -> Tensor:
+    """Per-channel parameters that are all equal (or of one channel) are per-tensor; but those of weights that may
+    become different ones."""
+    if t.changes and (of_weights or t.type.size != 1):
+        return t
+    plain = _plain(t.array)
+    return t if plain.ndim == t.type.rank else loose_constant(plain, t.name)
+
+
+def _plain(values: np.ndarray) -> np.ndarray:
     if values.ndim == 1 and values.size and np.all(values == values[0]):
         return np.asarray(values[0])
     return values
+
+
+def _are_same(a: Tensor, b: Tensor) -> bool:
+    if a.changes or b.changes:
+        return a.known is b.known
+    return np.array_equal(a.content, b.content)
+
+
+def all_positive(scale: np.ndarray) -> bool:
+    """Whether larger numbers get larger levels."""
+    return bool(np.all(scale > 0))
+
+
+def all_invertible(scale: np.ndarray) -> bool:
+    """Whether the reciprocals are finite."""
+    size = np.abs(scale)
+    return bool(np.all((size >= f32.tiny) & np.isfinite(size)))
 
 
 # --- 1. signed activations --------------------------------------------------------------------

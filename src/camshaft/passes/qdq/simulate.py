@@ -31,7 +31,7 @@ def simulated(graph: Graph) -> Graph:
             continue
         values, scale, zero = node.args
         if values.is_const:
-            arrays = (values.array, scale.array, zero.array)
+            arrays = (values.content, scale.content, zero.content)
             made = DEQUANTIZE.reference(arrays, node.attrs)[0]
             floats = rebuild.builder.constant(np.ascontiguousarray(made), f"{values.name}:floats")
         else:
@@ -50,8 +50,8 @@ def _rounded(rebuild: Rebuild, quantize: Node) -> Tensor:
     b = rebuild.builder
     low, high = zero.type.dtype.range
     operands = [
-        b.constant(np.asarray(scale.array, np.float32), f"{scale.name}:s"),
-        b.constant(np.asarray(zero.array, np.float32), f"{zero.name}:z"),
+        b.constant(np.asarray(scale.content, np.float32), f"{scale.name}:s"),
+        b.constant(np.asarray(zero.content, np.float32), f"{zero.name}:z"),
     ]
     level = E.add(E.unary("round", E.div(E.inp(0), E.inp(1))), E.inp(2))
     kept = E.clip(level, float(low), float(high))

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from camshaft.ir import expr as E
+from camshaft.ir.constants import loose_constant
 from camshaft.ir.extents.sizes import fixed
 from camshaft.ir.graph import Node, Tensor
 from camshaft.ir.op import Attr
@@ -33,7 +34,7 @@ class IntegerWeights:
     """values: i8, shaped as the weights.  points: what is to be subtracted from them, f32, for each
     output channel or (rank 0) for all."""
 
-    values: np.ndarray
+    values: Tensor
     points: np.ndarray
 
     @property
@@ -45,10 +46,12 @@ class IntegerWeights:
 def integer_weights(q: QuantNode, axis: int) -> IntegerWeights | None:
     """Constant 8-bit weights quantized per tensor or along `axis`, or None if they are not."""
     by_channel = q.scale.ndim or q.zero.ndim
-    if q.source.data is None or (by_channel and q.axis != axis):
+    if not q.source.is_const or (by_channel and q.axis != axis):
         return None
     if q.zero.dtype not in (np.int8, np.uint8):
         return None
+    if q.zero.dtype == np.int8 and not q.zero.any():
+        return IntegerWeights(q.source, q.zero.astype(np.float32))
     stored = q.source.array.astype(np.int16)
     zero = q.zero.astype(np.int16)
     distance = stored - along_axis(zero, axis, stored.ndim)
@@ -57,7 +60,8 @@ def integer_weights(q: QuantNode, axis: int) -> IntegerWeights | None:
     middle = 128 if q.zero.dtype == np.uint8 else 0
     points = np.where(outside.any(axis=others), zero - middle, 0).astype(np.int16)
     values = distance + along_axis(points, axis, stored.ndim)
-    return IntegerWeights(values.astype(np.int8), points.astype(np.float32))
+    whole = loose_constant(values.astype(np.int8), q.source.name)
+    return IntegerWeights(whole, points.astype(np.float32))
 
 
 def last_axis_sums(x: QuantNode, node: Node, r: Rewriter) -> Tensor:

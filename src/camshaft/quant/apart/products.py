@@ -8,12 +8,14 @@ import numpy as np
 
 from camshaft.ir import expr as E
 from camshaft.ir.attrs import int_attr, ints_attr
+from camshaft.ir.constants import loose_constant
 from camshaft.ir.graph import Graph, GraphBuilder, Node, Tensor
 from camshaft.ir.op import Attr
 from camshaft.ir.types import f32
 from camshaft.ops import CONV, GATHER, MATMUL
 from camshaft.quant.apart.choice import Apart, Quantizer, choose
 from camshaft.quant.apart.sample import RowSample
+from camshaft.quant.weights import columns_of
 
 
 def is_product_of_rows(node: Node) -> bool:
@@ -76,7 +78,7 @@ def choices(
 
 
 def _matrix(w: Tensor) -> np.ndarray:
-    return w.array.reshape(len(w.array), -1)
+    return w.content.reshape(len(w.content), -1)  # any choice of channels is right for any weights
 
 
 class Split:
@@ -104,7 +106,8 @@ class Split:
                 GATHER, [x, at], attrs, like=old, name=f"channels apart {name}"
             )
         w = old.args[1]
-        weights = self.b.constant(np.ascontiguousarray(w.array[..., channels]), f"{w.name}:apart")
+        taken = loose_constant(channels, name)
+        weights = self.b.derived(columns_of, [w, taken], f"{w.name}:apart")
         return self.b.emit(
             CONV, [self._gathered[name], weights], {"layout": "NHWC"}, like=old,
             name=f"apart {old.name}", output=f"{old.output.name}:apart",
@@ -118,8 +121,3 @@ def joined(
     total = E.add(E.inp(0), E.inp(len(operands) + 1))
     rest = [E.inp(i + 1) for i in range(len(operands))]
     return E.substitute(epilogue, [total, *rest]), [*operands, product]
-
-
-def rest_of(w: Tensor, apart: Apart) -> np.ndarray:
-    """Weights f32 [N, 1, 1, K] with zeros for the channels apart."""
-    return np.asarray(w.array * apart.kept, np.float32)

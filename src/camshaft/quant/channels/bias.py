@@ -59,25 +59,31 @@ class ChannelMeans:
 
 
 def less_shift(
-    b: GraphBuilder, node: Node, operands: list[Tensor], shift: np.ndarray
+    b: GraphBuilder, node: Node, operands: list[Tensor], shift: Tensor
 ) -> tuple[Expr, list[Tensor]]:
-    """The epilogue that takes `shift` [K] off the accumulator, and its operands.
+    """The epilogue that takes `shift`, a constant f64 [K], off the accumulator, and its operands.
 
     operands: those of `node` in the graph being built.  The bias absorbs it where there is one; else
     it becomes an operand more.
     """
     epilogue = expr_attr(node, "epilogue")
-    change = np.asarray(-shift, np.float32)
-    bias = _bias(epilogue, operands, len(shift))
+    bias = _bias(epilogue, operands, len(shift.content))
     if bias is None:
-        correction = b.constant(change, f"{node.output.name}:correction")
+        correction = b.derived(_opposite, [shift], f"{node.output.name}:correction")
         corrected = E.add(E.inp(0), E.inp(len(operands) + 1))
         rest = [E.inp(i + 1) for i in range(len(operands))]
         return E.substitute(epilogue, [corrected, *rest]), [*operands, correction]
-    old = operands[bias].array
-    new = (old.astype(np.float64) - shift.reshape(old.shape)).astype(np.float32)
-    corrected_bias = b.constant(new, f"{operands[bias].name}:corrected")
+    old = operands[bias]
+    corrected_bias = b.derived(_less, [old, shift], f"{old.name}:corrected")
     return epilogue, [*operands[:bias], corrected_bias, *operands[bias + 1 :]]
+
+
+def _opposite(shift: np.ndarray) -> np.ndarray:
+    return np.asarray(-shift, np.float32)
+
+
+def _less(bias: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    return np.asarray(bias.astype(np.float64) - shift.reshape(bias.shape), np.float32)
 
 
 def _bias(epilogue: Expr, operands: list[Tensor], channels: int) -> int | None:

@@ -86,10 +86,3 @@ def equalized(least: np.ndarray, most: np.ndarray, params: QuantParams) -> Equal
         factors,
         QuantParams(np.asarray(largest[zero, 0], np.float32), np.asarray(zero, np.uint8), u8),
     )
-
-
-def divided(w: np.ndarray, factors: np.ndarray) -> np.ndarray:
-    """Weights [K, R, S, C/g] of a convolution for input that is multiplied by factors [C]."""
-    by_group = factors.reshape(-1, w.shape[3])
-    by_output = np.repeat(by_group, len(w) // len(by_group), axis=0)
-    return np.asarray(w / by_output[:, None, None, :], np.float32)

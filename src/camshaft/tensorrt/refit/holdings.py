@@ -12,7 +12,7 @@ from onnx import helper
 from camshaft.errors import RefitError
 from camshaft.ir.extents.sizes import fixed
 from camshaft.ir.types import TensorType
-from camshaft.refitting import partners
+from camshaft.refitting.exchange import partners
 from camshaft.runtime.engine import Engine
 from camshaft.tensorrt.enums.data import DataType, WeightsRole, type_of
 from camshaft.tensorrt.network.call import array_of

@@ -9,7 +9,7 @@ import numpy as np
 from onnx import ModelProto, numpy_helper
 
 from camshaft.errors import CamshaftError
-from camshaft.model_rest import PART, changed_initializers
+from camshaft.refitting.model_rest import PART, changed_initializers
 from camshaft.tensorrt.enums.data import TensorLocation
 from camshaft.tensorrt.enums.reports import ErrorCode
 from camshaft.tensorrt.errors import Reports

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from camshaft.errors import RefitError
-from camshaft.refitting import stripped_bytes
+from camshaft.refitting.exchange import stripped_bytes
 from camshaft.runtime.engine import Engine
 from camshaft.tensorrt.dims import Dims
 from camshaft.tensorrt.enums.builder import (

@@ -8,7 +8,14 @@ from collections.abc import Collection, Sequence
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 from camshaft.errors import ConfigError, ModelError
-from camshaft.frontends.onnx.dtypes import array_of, dense_of, is_held
+from camshaft.frontends.onnx.dtypes import (
+    array_of,
+    dense_of,
+    is_half,
+    is_held,
+    weight_of,
+    widened,
+)
 from camshaft.frontends.onnx.model import opsets_of
 from camshaft.frontends.onnx.scripts.scope import Scope, Shared, Value
 from camshaft.frontends.onnx.sizes.input_values import InputValues
@@ -43,6 +50,7 @@ class State:
         self.refittable = refittable
         self.weights: dict[str, Source] = {}
         _check_names(proto.graph, refittable)
+        self._scales = scales_of_weights(proto.graph) if refittable else frozenset()
         self.opsets = opsets_of(proto)
         self.reserved = frozenset(names_of(proto.graph))
         self.builder = GraphBuilder(
@@ -105,9 +113,14 @@ class State:
         asked = self.refittable
         may_change = asked if isinstance(asked, bool) else tensor.name in asked
         own = may_change and graph is self.proto.graph and tensor.data_type in _WEIGHTS
-        if own and array.ndim and array.size:
-            weight = self.weights[tensor.name] = Source(tensor.name, type_of(array), array)
-            return self.builder.source(weight, tensor.name)
+        if own and array.size and (array.ndim or tensor.name in self._scales):
+            own_array = weight_of(tensor)
+            weight = Source(tensor.name, type_of(own_array), own_array)
+            self.weights[tensor.name] = weight
+            if not is_half(tensor.data_type):
+                return self.builder.source(weight, tensor.name)
+            halves = Tensor(tensor.name, weight.type, own_array, recipe=weight)
+            return self.builder.derived(widened, [halves], tensor.name)
         return self.builder.constant(array, tensor.name)
 
     def value(self, name: str) -> Value | None:
@@ -146,6 +159,17 @@ def _check_names(graph: GraphProto, refittable: Collection[str] | bool) -> None:
             raise ConfigError(
                 f"refittable names {unknown[0]!r}, which is no weight of the model: give names of its initializers"
             )
+
+
+def scales_of_weights(graph: GraphProto) -> frozenset[str]:
+    """Scales that weights are quantized and dequantized by, which belong to them also where one holds for all."""
+    weights = {t.name for t in graph.initializer}
+    found = set()
+    for node in graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear") and node.input[0] in weights:
+            weights |= set(node.output)
+            found.add(node.input[1])
+    return frozenset(found)
 
 
 def names_of(graph: GraphProto) -> set[str]:

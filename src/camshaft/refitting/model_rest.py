@@ -44,6 +44,11 @@ def require_same_rest(attached: bytes, model: ModelProto, exchangeable: Collecti
         )
 
 
+def initializers_of(attached: bytes) -> frozenset[str]:
+    """Names of the initializers of the model that was built; none where nothing is attached."""
+    return frozenset(json.loads(attached)["initializers"]) if attached else frozenset()
+
+
 def changed_initializers(
     attached: bytes, initializers: Iterable[TensorProto], exchangeable: Collection[str]
 ) -> list[str]:

@@ -8,7 +8,7 @@ they lie: code, memory and contexts stay.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from math import prod
@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto
 
-from camshaft.builder.refit.plan import RefitPlan, plan_of_bytes, plan_to_bytes
+from camshaft.builder.refit.plan import Question, RefitPlan, plan_of_bytes, plan_to_bytes
+from camshaft.config import BuildConfig
 from camshaft.errors import RefitError
-from camshaft.frontends.onnx.dtypes import array_of
+from camshaft.frontends.onnx.dtypes import weight_of
 from camshaft.frontends.onnx.model import load_model
 from camshaft.ir.extents.sizes import fixed
 from camshaft.ir.types import TensorType, type_of
-from camshaft.model_rest import PART, require_same_rest
+from camshaft.refitting.model_rest import PART, initializers_of, model_rest, require_same_rest
 from camshaft.runtime.engine import Engine
 from camshaft.runtime.file.engine_file import EngineContents, aligned
 
@@ -34,10 +35,17 @@ PARTS = ("refit", "refit arrays")
 def refitted(engine: Engine, weights: Any, *, copy: bool) -> Engine:
     """As `Engine.refit`."""
     plan = _plan(engine)
-    given = _from_model(engine, plan, weights) if _is_model(weights) else _checked(plan, weights)
-    names = plan.affected(range(len(plan.weights)) if engine.lacks_weights else given)
-    _require_partners(plan, names, given, engine)
-    made = plan.computed(names, {**plan.kept, **given})
+    given = (
+        _from_model(engine, plan, weights)
+        if _is_model(weights)
+        else _checked(engine, plan, weights)
+    )
+    changed = range(len(plan.weights)) if engine.lacks_weights else given
+    names = plan.affected(changed)
+    _require_partners(plan, _missing(plan, changed, given), engine)
+    known = {**plan.kept, **given}
+    _require_fulfilled(plan, plan.asked(changed), known)
+    made = plan.computed({n: plan.constants[n][0] for n in names}, known)
     for name, array in made.items():
         if type_of(array) != plan.constants[name][1]:
             raise RefitError(
@@ -49,6 +57,15 @@ def refitted(engine: Engine, weights: Any, *, copy: bool) -> Engine:
     kept = {**plan.kept, **{n: np.array(a) for n, a in given.items() if n in plan.small}}
     target.attached.update(plan_to_bytes(replace(plan, kept=kept), with_weights=True))
     return target
+
+
+def note_model(engine: Engine, model: Any, config: BuildConfig) -> tuple[str, ...]:
+    """Attach to an engine that was built what a refit needs of its model.  A sentence for each weight that was named as one
+    that can be exchanged, and cannot."""
+    engine.attached |= model_rest(model, config)
+    named = () if isinstance(config.refittable, bool) else config.refittable
+    fixed = sorted(set(named) - exchangeable(engine).keys())
+    return tuple(f"refittable names {name!r}, but {_decides(name)}" for name in fixed)
 
 
 def exchangeable(engine: Engine) -> dict[str, TensorType]:
@@ -64,12 +81,7 @@ def partners(engine: Engine, names: Mapping[str, Any]) -> tuple[str, ...]:
     plan = _plan(engine)
     numbers = {w.name: n for n, w in enumerate(plan.weights)}
     given = [numbers[n] for n in names if n in numbers]
-    missing = _missing(
-        plan,
-        plan.affected(range(len(plan.weights)) if engine.lacks_weights else given),
-        given,
-        engine,
-    )
+    missing = _missing(plan, range(len(plan.weights)) if engine.lacks_weights else given, given)
     return tuple(plan.weights[n].name for n in missing)
 
 
@@ -137,10 +149,10 @@ def _from_model(engine: Engine, plan: RefitPlan, model: Any) -> dict[int, np.nda
             f"the model has no weight {_listed(missing)}, of which the engine was built: give the model it was built from, "
             "with other values"
         )
-    return _checked(plan, {name: array_of(found[name]) for name in wanted})
+    return _checked(engine, plan, {name: weight_of(found[name]) for name in wanted})
 
 
-def _checked(plan: RefitPlan, weights: Any) -> dict[int, np.ndarray]:
+def _checked(engine: Engine, plan: RefitPlan, weights: Any) -> dict[int, np.ndarray]:
     """The given arrays by number of the weight.  RefitError for one that is not, or is of another type."""
     if not isinstance(weights, Mapping):
         raise RefitError(
@@ -149,6 +161,8 @@ def _checked(plan: RefitPlan, weights: Any) -> dict[int, np.ndarray]:
     numbers = {w.name: n for n, w in enumerate(plan.weights)}
     given: dict[int, np.ndarray] = {}
     for name, value in weights.items():
+        if name not in numbers and name in initializers_of(engine.attached.get(PART, b"")):
+            raise RefitError(_decides(name))
         if name not in numbers:
             near = get_close_matches(str(name), numbers, 3, 0.4)
             hint = f"did you mean {_listed(near)}" if near else "see engine.refittable"
@@ -164,12 +178,11 @@ def _may_change(plan: RefitPlan, number: int) -> bool:
 def _array(plan: RefitPlan, number: int, value: Any) -> np.ndarray:
     weight = plan.weights[number]
     if not _may_change(plan, number):
-        why = f" ({_listed(weight.reads)})" if weight.reads else ""
-        raise RefitError(
-            f"weight {weight.name!r} decides what the engine computes{why}, so that it cannot be exchanged: build the "
-            "engine again"
-        )
-    array = np.asarray(value)
+        raise RefitError(_decides(weight.name))
+    try:
+        array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise RefitError(f"weight {weight.name!r} is no array: {error!s:.200}") from error
     if array.dtype != weight.type.dtype.numpy or array.shape != weight.type.shape:
         raise RefitError(
             f"weight {weight.name!r} is given as {array.dtype}{list(array.shape)}, and the engine was built with "
@@ -178,25 +191,45 @@ def _array(plan: RefitPlan, number: int, value: Any) -> np.ndarray:
     return array
 
 
-def _missing(plan: RefitPlan, names: list[str], given: Any, engine: Engine) -> list[int]:
-    known = {*given, *plan.kept}
-    needed = frozenset[int]().union(*(plan.needs(plan.constants[n][0]) for n in names))
-    return sorted(needed - known)
+def _decides(name: str) -> str:
+    return (
+        f"weight {name!r} cannot be exchanged: the engine is optimized by its values (whole and single numbers are part of "
+        "the code, and so is what sizes and positions are made of), does not read it, or was not permitted to exchange it"
+    )
 
 
-def _require_partners(
-    plan: RefitPlan, names: list[str], given: Mapping[int, np.ndarray], engine: Engine
-) -> None:
-    missing = [plan.weights[n].name for n in _missing(plan, names, given, engine)]
-    if not missing:
+def _missing(plan: RefitPlan, changed: Iterable[int], given: Iterable[int]) -> list[int]:
+    """Weights that an exchange of `changed` needs besides those given."""
+    refs = [plan.constants[n][0] for n in plan.affected(changed)]
+    refs += [q.ref for q in plan.asked(changed)]
+    return sorted(frozenset[int]().union(*map(plan.needs, refs)) - {*given, *plan.kept})
+
+
+def _require_partners(plan: RefitPlan, missing: Sequence[int], engine: Engine) -> None:
+    names = [plan.weights[n].name for n in missing]
+    if not names:
         return
     if engine.lacks_weights:
         raise RefitError(
-            f"the engine was saved without weights and needs all of them: {_listed(missing)} not given; give the ONNX model"
+            f"the engine was saved without weights and needs all of them: {_listed(names)} not given; give the ONNX model"
         )
     raise RefitError(
-        f"what was given is folded with other weights: give {_listed(missing)} too (or the whole ONNX model)"
+        f"what was given is folded with other weights: give {_listed(names)} too (or the whole ONNX model)"
     )
+
+
+def _require_fulfilled(
+    plan: RefitPlan, questions: Sequence[Question], weights: Mapping[int, np.ndarray]
+) -> None:
+    """RefitError if the engine's form is not right for other weights."""
+    answers = plan.computed({str(n): q.ref for n, q in enumerate(questions)}, weights)
+    for n, question in enumerate(questions):
+        if not answers[str(n)]:
+            names = [plan.weights[w].name for w in sorted(plan.needs(question.ref))]
+            raise RefitError(
+                f"the engine, as it was optimized, is right for weights of which {question.words}, and that is not true of "
+                f"{_listed(names)}: build the engine again"
+            )
 
 
 def _listed(names: Any, most: int = 5) -> str:
