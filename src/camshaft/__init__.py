@@ -48,7 +48,8 @@ if TYPE_CHECKING:
         PercentileCalibrator,
     )
     from camshaft.runtime.context import ExecutionContext
-    from camshaft.runtime.engine import Engine, load
+    from camshaft.runtime.engine import Engine
+    from camshaft.runtime.loading import load
     from camshaft.runtime.streams.pool import StreamPool
     from camshaft.runtime.streams.stream import Stream
 
@@ -65,7 +66,7 @@ _CALIBRATORS = (
 _LATE = {
     **dict.fromkeys(_CALIBRATORS, "camshaft.quant.calibration.calibrators"),
     "build": "camshaft.api",
-    "load": "camshaft.runtime.engine",
+    "load": "camshaft.runtime.loading",
     "BuildConfig": "camshaft.config",
     "Engine": "camshaft.runtime.engine",
     "ExecutionContext": "camshaft.runtime.context",

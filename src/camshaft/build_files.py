@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from camshaft.atomic import check_writable, same_file
-from camshaft.builder.tuning.timing_cache import unwritable
+from camshaft.builder.tuning.timing_cache import TimingCache, unwritable
 from camshaft.config import BuildConfig
 from camshaft.errors import ConfigError
-from camshaft.frontends.onnx import Imported
+from camshaft.frontends.onnx import Imported, import_model
 from camshaft.quant.calibration.cache import unwritable_cache
 
 
@@ -45,6 +46,14 @@ def _keep_apart(model: Any, timings: Path | None, ranges: Path | None) -> None:
             )
 
 
+def timings_of(config: BuildConfig) -> TimingCache:
+    """The timing cache that a build begins with.  Errors as in `TimingCache.load`."""
+    path = config.timing_cache
+    if path is None or not (path.exists() or config.frozen_cache):
+        return TimingCache()
+    return TimingCache.load(path)
+
+
 def model_hash(model: Any) -> str:
     """SHA-256 of a model: of its file, its bytes or its proto."""
     if isinstance(model, Imported):
@@ -57,6 +66,28 @@ def model_hash(model: Any) -> str:
     else:
         data = model.SerializeToString(deterministic=True)
     return hashlib.sha256(data).hexdigest()
+
+
+def read_model(
+    model: Any,
+    config: BuildConfig,
+    typical: Mapping[str, Sequence[int]],
+    typical_elements: Mapping[str, Sequence[int]],
+) -> Imported:
+    """A model as graphs.  typical, typical_elements: as of `BuildSession`."""
+    if isinstance(model, Imported):
+        return as_imported(model, config)
+    return import_model(
+        model,
+        shapes=config.shapes,
+        profiles=config.profiles,
+        typical=typical,
+        typical_elements=typical_elements,
+        values=config.values,
+        state=config.state,
+        typed=config.strongly_typed,
+        refittable=config.refittable,
+    )
 
 
 def as_imported(model: Imported, config: BuildConfig) -> Imported:

@@ -17,7 +17,7 @@ import numpy as np
 
 from camshaft.accuracy.demand import Demand
 from camshaft.accuracy.search import Account
-from camshaft.build_files import as_imported, check_files, model_hash
+from camshaft.build_files import check_files, model_hash, read_model, timings_of
 from camshaft.builder.engine_builder import Builder, Tuned
 from camshaft.builder.error_budget import within_budget
 from camshaft.builder.states import states_of
@@ -26,7 +26,7 @@ from camshaft.builder.tuning.timing_cache import TimingCache
 from camshaft.config import BuildConfig
 from camshaft.errors import BuildError, ConfigError, ModelError
 from camshaft.feeds import typical_feeds
-from camshaft.frontends.onnx import Imported, import_model
+from camshaft.frontends.onnx import Imported
 from camshaft.ir.extents.sizes import is_static
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.graph import Graph
@@ -46,10 +46,12 @@ from camshaft.passes.half_states import with_half_states
 from camshaft.passes.padding.pack import skip_padding
 from camshaft.passes.pipeline import optimize
 from camshaft.passes.qdq.lowering import is_quantized
+from camshaft.portable.parts import carried, refuse_for_portable
 from camshaft.precision.given import unused_cache
 from camshaft.precision.output_types import with_output_types
 from camshaft.precision.search import PrecisionSearch
 from camshaft.program.state import StateSpec
+from camshaft.quant.calibration.record import CalibrationRecord
 from camshaft.quant.placement import check_layer_names_of
 from camshaft.refitting.exchange import note_model
 from camshaft.report.assumptions import assumed, moved
@@ -73,7 +75,7 @@ NOTHING_TO_QUANTIZE = "no graph has layers to quantize, or calibration data ran 
 
 _RESULTS = (
     "imported", "whole", "final", "final_graphs", "quantized", "host_steps", "reasons", "apart", "precision_summary",
-    "states", "timed_out", "account", "_cache_unused", "_unmet", "_holds_weights", "_timings",
+    "states", "timed_out", "account", "_cache_unused", "_unmet", "_holds_weights", "timings", "record",
 )  # fmt: skip
 """What a session knows of its build."""
 
@@ -87,6 +89,7 @@ class BuildSession:
 
     typical: input name -> a shape as it will be used, to tune for where `config` says nothing; it fixes nothing.
     typical_elements: the same of elements that say sizes.  demand: what is asked of accuracy; account: what was found of it, of a model that is one graph.
+    known: what an earlier build learned from calibration data, in their place; record: what this one learned.  timings: of kernels, known before and found.
     """
 
     model: Any
@@ -95,6 +98,9 @@ class BuildSession:
     typical: Mapping[str, Sequence[int]] = field(default_factory=dict)
     typical_elements: Mapping[str, Sequence[int]] = field(default_factory=dict, init=False)
     demand: Demand | None = field(default=None, init=False)
+    known: CalibrationRecord | None = field(default=None, init=False)
+    record: CalibrationRecord | None = field(default=None, init=False)
+    timings: TimingCache | None = field(default=None, init=False, repr=False)
     account: Account | None = field(default=None, init=False)
     imported: Graph | None = field(default=None, init=False)
     whole: Imported | None = field(default=None, init=False)
@@ -114,7 +120,6 @@ class BuildSession:
     _unmet: tuple[str, ...] = field(default=(), init=False, repr=False)
     _holds_weights: bool = field(default=True, init=False, repr=False)
     _inner_seconds: float = field(default=0.0, init=False, repr=False)
-    _timings: TimingCache | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if hasattr(self.model, "to_onnx"):  # a Network
@@ -125,28 +130,15 @@ class BuildSession:
         nodes that has its inputs."""
         if self.imported is None or not self._holds_weights:
             with self._stage("importing"):
-                self.whole = self._read()
+                self.whole = read_model(
+                    self.model, self.config, self.typical, self.typical_elements
+                )
             self.sketches = tuple(map(sketch, self.whole.graphs))
             has_script = self.whole.script is not None
             self.states = self._states(self.whole)
             self.imported = self.whole.face if has_script else self.whole.graphs[0]
             self._holds_weights = True
         return self.imported
-
-    def _read(self) -> Imported:
-        if isinstance(self.model, Imported):
-            return as_imported(self.model, self.config)
-        return import_model(
-            self.model,
-            shapes=self.config.shapes,
-            profiles=self.config.profiles,
-            typical=self.typical,
-            typical_elements=self.typical_elements,
-            values=self.config.values,
-            state=self.config.state,
-            typed=self.config.strongly_typed,
-            refittable=self.config.refittable,
-        )
 
     def _states(self, whole: Imported) -> tuple[StateSpec, ...]:
         """What contexts keep.  ConfigError where they cannot."""
@@ -206,12 +198,22 @@ class BuildSession:
 
     def run(self) -> Engine:
         """Build the engine; errors as in `camshaft.build`."""
+        config, calibrates = self.config, self.calibration is not None
+        refuse_for_portable(self.model, config, demanded=self.demand is not None)
+        check_files(self.model, config, calibrates=calibrates)
+        many = config.goal == "throughput"
+        engine = self._for_many_requests() if many else self._for_one_request()
+        if config.portable and self.timings is not None:
+            ranged = calibrates or config.calibration_cache is not None or self.known is not None
+            engine.attached |= carried(
+                self.model, config, self.timings.used(), self.record, calibrated=ranged
+            )
+        return engine
+
+    def _for_one_request(self) -> Engine:
         config = self.config
-        check_files(self.model, config, calibrates=self.calibration is not None)
-        if config.goal == "throughput":
-            return self._for_many_requests()
         imported = self.import_model()
-        cache = self._timings = self._cache()
+        cache = self.timings = self.timings or timings_of(config)
         builder = self._builder(cache)
         hashed, summary = model_hash(self.model), config.summary()
         fingerprint = fingerprint_of(builder.backend.target, hashed, summary)
@@ -245,7 +247,7 @@ class BuildSession:
             config = replace(self.config, goal="latency", threads=sharing.threads)
             part = parts[sharing] = BuildSession(self.model, config, self.calibration, self.typical)
             part.seconds, part.typical_elements = self.seconds, self.typical_elements
-            part.demand = self.demand
+            part.demand, part.known, part.timings = self.demand, self.known, self.timings
             engines[sharing] = part.run()
         with self._stage("measuring"):
             rates = measured(engines, feeds, mixed)
@@ -280,10 +282,10 @@ class BuildSession:
         """The graph in the precision that is chosen for it, with its kernels."""
         quick = self._calibration_builder
         search = PrecisionSearch(
-            self.config, builder, self.calibration, self._stage, quick, self.demand
+            self.config, builder, self.calibration, self._stage, quick, self.demand, self.known
         )
         tuned = search.run(graph)
-        self.account = search.judged.account
+        self.account, self.record = search.judged.account, search.record
         self.quantized, self.reasons = search.quantized, search.reasons
         self.apart, self._cache_unused = search.apart, search.cache_unused
         self._unmet += search.remarks
@@ -325,7 +327,7 @@ class BuildSession:
                 self.config, graph, self.calibration, feeds.get(i, ()), as_it_is=as_it_is
             )
             part = BuildSession(self.model, config, calibration)
-            part.imported, part.seconds, part._timings = graph, self.seconds, self._timings
+            part.imported, part.seconds, part.timings = graph, self.seconds, self.timings
             engines.append(part._built(builder, graph, fingerprint))
             built.append(part)
         self._summarize(built, quantizable)
@@ -366,7 +368,7 @@ class BuildSession:
 
         BuildError before `run`; ModelError for a name that is no computed tensor of `final`.
         """
-        if self.final is None or self._timings is None:
+        if self.final is None or self.timings is None:
             raise BuildError("tensors of the built graph can be tapped only after run()")
         tensors = {t.name: t for n in self.final.nodes for t in n.outputs}
         unknown = [n for n in names if n not in tensors]
@@ -375,7 +377,7 @@ class BuildSession:
         graph = replace(
             self.final, outputs=tuple(tensors[n] for n in names), output_names=tuple(names)
         )
-        builder = replace(self._builder(self._timings), frozen=False, states=())
+        builder = replace(self._builder(self.timings), frozen=False, states=())
         return builder.finish(builder.tune(graph, "tuning taps"), builder.backend.fingerprint)
 
     @contextmanager
@@ -392,12 +394,6 @@ class BuildSession:
         self._inner_seconds = outer + spent
         if tell:
             tell(name, 1, 1)
-
-    def _cache(self) -> TimingCache:
-        path = self.config.timing_cache
-        if path is None or not (path.exists() or self.config.frozen_cache):
-            return TimingCache()
-        return TimingCache.load(path)
 
     def _builder(self, cache: TimingCache, level: int | None = None) -> Builder:
         config = self.config

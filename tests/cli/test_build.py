@@ -322,6 +322,7 @@ def test_every_build_option_can_be_given(tmp_path: Path) -> None:
         bias_correction=False,
         kernel_rounding=False,
         refittable=True,
+        portable=True,
     ).config(lambda stage, done, total: None)
     default = BuildConfig(threads=4)
     given = [f.name for f in fields(typed) if f.name != "select_kernels"]  # a function in Python

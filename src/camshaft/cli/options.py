@@ -246,6 +246,13 @@ class BuildOptions:
     refittable: Annotated[
         bool, _option("--refittable", help="The engine's weights can be exchanged later (refit).")
     ] = False
+    portable: Annotated[
+        bool,
+        _option(
+            "--portable",
+            help="The engine carries its model, and builds itself anew on another kind of machine.",
+        ),
+    ] = False
     noise_reduction: Annotated[
         bool,
         _option(
@@ -330,6 +337,7 @@ class BuildOptions:
             layer_output_type=pairs("--layer-output-types", self.layer_output_types),
             strongly_typed=self.strongly_typed,
             refittable=self.refittable,
+            portable=self.portable,
             dynamic_ranges=_ranges(self.dynamic_ranges),
             noise_reduction=self.noise_reduction,
             bias_correction=self.bias_correction,

@@ -22,6 +22,7 @@ from camshaft.ir.script import Opaque
 from camshaft.ir.types import TensorType, type_of
 from camshaft.report.assumptions import advice
 from camshaft.runtime.engine import Engine
+from camshaft.runtime.loading import loaded
 from camshaft.runtime.script.engine import ScriptEngine
 from camshaft.session import BuildSession
 
@@ -107,7 +108,9 @@ def open_source(
             f"{', '.join(options.given())}: {str(path)!r} is an engine and cannot be changed; "
             "give these options when building it"
         )
-    engine = Engine.load(path)
+    engine, remark = loaded(path)
+    if remark:
+        shown.note(remark)
     fixed = {name: type_of(array) for name, array in engine.fixed_inputs.items()}
     tensors = {n: t for n, t in engine.inputs.items() if isinstance(t, TensorType)}
     tensors |= {name: state.type for name, state in engine.states.items()}

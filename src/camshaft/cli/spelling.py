@@ -22,6 +22,7 @@ OPTIONS: Mapping[str, str] = {
     "layer_output_type": "--layer-output-types",
     "strongly_typed": "--strongly-typed",
     "refittable": "--refittable",
+    "portable": "--portable",
     "precision_constraints": "--precision-constraints",
     "calibration": "--calibration",
     "calibrator": "--calibrator",

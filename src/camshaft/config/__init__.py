@@ -45,6 +45,7 @@ _SWITCHES = (
     "kernel_rounding",
     "frozen_cache",
     "weight_zero_points",
+    "portable",
 )
 
 
@@ -77,6 +78,8 @@ class BuildConfig:
         such, Q/DQ nodes say what is INT8, and no option permits another type.
     refittable: whether the engine's weights can be exchanged later (`Engine.refit`): all, none, or those of these names.  Their
         numbers then decide nothing: what would be left out for a 0, or merged because it is equal, stays.
+    portable: whether the engine carries the model, what calibration taught and the timings, so that its file is built anew where it
+        is loaded on another kind of machine, or by another version of camshaft (see `camshaft.load`).
     calibrator: how ranges are chosen from calibration data (see CALIBRATORS); "auto" is "minmax" for
         what products of rows read and "percentile" for the rest.  "entropy2" is TensorRT's default,
         ADR 4 says why it is not camshaft's.
@@ -131,6 +134,7 @@ class BuildConfig:
     precision_constraints: str = "obey"
     strongly_typed: bool = False
     refittable: bool | frozenset[str] = False
+    portable: bool = False
     calibrator: str = "auto"
     percentile: float = 99.999
     calibration_cache: Path | None = None

@@ -66,9 +66,23 @@ def backend_of(target: CpuTarget) -> Backend[Fingerprint]:
 
 def identity_of(target: CpuTarget) -> str:
     """What timings of kernels for `target` on this machine depend on, besides the kernels."""
+    return f"{machine_of(target)};camshaft {VERSION};llvmlite {llvmlite.__version__}"
+
+
+def machine_of(target: CpuTarget) -> str:
+    """What of this machine timings for `target` depend on."""
     blocking = f"L1 {target.l1_bytes}/{target.l1_ways} L2 {target.l2_bytes}"
-    versions = f"camshaft {VERSION};llvmlite {llvmlite.__version__}"
-    return f"{target.name} {blocking};{host_processor().identity};{versions}"
+    return f"{target.name} {blocking};{host_processor().identity}"
+
+
+def processor_words() -> str:
+    """This machine's processor, for people."""
+    return str(host_processor())
+
+
+def machine_named(name: str) -> str:
+    """As `machine_of`, of "host" or a named target."""
+    return machine_of(host_target() if name == "host" else target_named(name))
 
 
 def histogram_kernel(target: CpuTarget) -> HistogramKernel:

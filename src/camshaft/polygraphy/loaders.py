@@ -15,7 +15,8 @@ from polygraphy.common import TensorMetadata
 from polygraphy.datatype import DataType
 
 from camshaft.api import build
-from camshaft.runtime.engine import Engine, load
+from camshaft.runtime.engine import Engine
+from camshaft.runtime.loading import load
 
 Shapes = Mapping[str, Sequence[Sequence[int]]]
 """Input -> least, typical and most shape, as Polygraphy's `Profile` has them."""

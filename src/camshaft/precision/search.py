@@ -43,6 +43,7 @@ from camshaft.precision.variants import float_variants
 from camshaft.quant.apart.products import carried
 from camshaft.quant.apart.sample import RowSample
 from camshaft.quant.calibration.magnitudes import largest_activations
+from camshaft.quant.calibration.record import CalibrationRecord
 from camshaft.quant.deviation import Feeds, worst_deviation
 from camshaft.quant.dynamic import DynamicQuantization
 from camshaft.quant.implicit import ImplicitQuantization
@@ -58,7 +59,7 @@ class PrecisionSearch:
     """One search; `run` does it.
 
     calibration: batches, None without data.  demand: what is asked of accuracy.  judged: what was found of it.  stage: measures a part of the build.  quick: a builder for engines
-    that calibration runs.
+    that calibration runs.  known: what an earlier build learned from calibration data, in place of these; record: what this one learned.
     quantized: the graph with its Q/DQ nodes before they were lowered; None where nothing is quantized so.
     reasons: source layer -> why it has its precision.  apart: source layer -> input channels that its INT8
     product leaves to floats.  summary: the decision in words.  remarks: what was preferred of layers and cannot be, and ranges that nothing takes.
@@ -72,6 +73,8 @@ class PrecisionSearch:
     stage: Callable[..., AbstractContextManager[None]]
     quick: Callable[[], Builder]
     demand: Demand | None = None
+    known: CalibrationRecord | None = None
+    record: CalibrationRecord = field(default_factory=CalibrationRecord, init=False)
     quantized: Graph | None = field(default=None, init=False)
     reasons: dict[str, str] = field(default_factory=dict, init=False)
     apart: Mapping[str, int] = field(default_factory=dict, init=False)
@@ -82,6 +85,7 @@ class PrecisionSearch:
     _samples: Mapping[str, RowSample] = field(default_factory=dict, init=False, repr=False)
     _magnitudes: Mapping[str, float] = field(default_factory=dict, init=False, repr=False)
     _seen: Sequence[Feeds] = field(default=(), init=False, repr=False)
+    _noisy: dict[str, str] = field(default_factory=dict, init=False, repr=False)
     judged: Judged = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -120,7 +124,7 @@ class PrecisionSearch:
 
     @property
     def _given(self) -> Given:
-        return Given(self.config, has_calibration=self.calibration is not None)
+        return Given(self.config, self.calibration is not None or self.known is not None)
 
     @property
     def _asked_int8(self) -> list[str]:
@@ -141,16 +145,20 @@ class PrecisionSearch:
 
     def _largest(self, graph: Graph) -> Mapping[str, float]:
         """Largest magnitudes of activations in calibration data, if there are any."""
+        if self.known is not None:
+            return self.known.magnitudes
         if self._magnitudes or self.calibration is None:
             return self._magnitudes
         with self.stage("calibrating", report=False):
-            return largest_activations(
+            found = largest_activations(
                 graph,
                 self.calibration,
                 float_runs(graph, self.builder, self.quick(), self.stage),
                 self._step,
                 histogram_kernel(self.builder.backend.target),
             )
+        self.record.magnitudes.update(found)
+        return found
 
     def _step(self, done: int) -> None:
         if self.config.progress:
@@ -190,6 +198,9 @@ class PrecisionSearch:
                     f"layer_precision asks for int8 in {layer!r} and in layers that take ranges, but {why}; build "
                     "with optimization_level=1 or more, where products with constant weights have one"
                 )
+        if self.known is not None and self.known.by_rows:
+            self.record = self.known
+            return self._without_data(replace(dynamic, apart=self.known.row_apart))
         fixed = self._calibrated(graph)
         if not dynamic.applies or dynamic.unable() or not self._seen:
             return fixed
@@ -199,6 +210,10 @@ class PrecisionSearch:
         taken = self._more_exact(graph, fixed, self._without_data(dynamic), self._seen[:FEW])
         if taken.attempt is fixed.attempt:
             account.chosen, account.score = of_fixed
+        else:
+            self.record = replace(
+                self.record, by_rows=True, row_apart=dict(dynamic.apart), noisy=self._noisy
+            )
         return taken
 
     def _more_exact(
@@ -255,7 +270,7 @@ class PrecisionSearch:
         self._samples = quantization.samples
         self._magnitudes = quantization.magnitudes
         level = self.config.optimization_level
-        noisy: dict[str, str] = {}
+        noisy = self._noisy = dict(self.known.noisy) if self.known is not None else {}
 
         def quantize(keep_float: frozenset[str]) -> Attempt:
             kept = keep_float | noisy.keys()
@@ -276,7 +291,10 @@ class PrecisionSearch:
         made = self._accurate(as_float, quantize, simulate, noisy, repairs)
         if self.judged.demand is not None:
             self.judged.account.histograms = distributions(quantization)
-        corrects = self.config.bias_correction and self.calibration is None
+        self.record = replace(quantization.record, noisy=noisy)
+        corrects = (
+            self.config.bias_correction and self.calibration is None and not quantization.means
+        )
         if corrects and made.attempt.quantized is not None:
             summary = f"{made.summary}; biases not corrected, which takes calibration data"
             return replace(made, summary=summary)
@@ -290,7 +308,7 @@ class PrecisionSearch:
         """INT8 where rows are quantized as they are computed, which needs no ranges."""
         graph = quantization.graph
         self._prepare_judge(graph)
-        noisy: dict[str, str] = {}
+        noisy = self._noisy = dict(self.known.noisy) if self.known is not None else {}
 
         def quantize(keep_float: frozenset[str]) -> Attempt:
             made, reasons = quantization.quantized(keep_float | noisy.keys())
@@ -356,7 +374,9 @@ class PrecisionSearch:
         config = self.config
         quantization.set_by_hand(config.dynamic_ranges)
         cache = config.calibration_cache
-        if self.calibration is not None:
+        if self.known is not None:
+            quantization.restore(self.known)
+        elif self.calibration is not None:
             quantization.calibrate(
                 self.calibration,
                 float_runs(quantization.graph, self.builder, self.quick(), self.stage),

@@ -30,6 +30,7 @@ from camshaft.quant.calibration.calibrate import (
 )
 from camshaft.quant.calibration.magnitudes import largest_of
 from camshaft.quant.calibration.observers import HistogramKernel, Observer, numpy_histogram
+from camshaft.quant.calibration.record import CalibrationRecord
 from camshaft.quant.calibration.solvers import Solver, solvers_named
 from camshaft.quant.channels.balance import Balance, ChannelMoments, balanced, moments_of
 from camshaft.quant.channels.equalize import Equalized, equalized, is_channels_last
@@ -361,6 +362,26 @@ class ImplicitQuantization:
     def save(self, path: Path, calibrator: str) -> None:
         """Keep the ranges for later builds, or for TensorRT."""
         write_cache(path, self.ranges, calibrator)
+
+    @property
+    def record(self) -> CalibrationRecord:
+        """What was learned, for builds that have no data."""
+        return CalibrationRecord(
+            dict(self.ranges),
+            dict(self.means),
+            dict(self.shifts),
+            dict(self.magnitudes),
+            dict(self.apart),
+            dict(self.equalized),
+            dict(self.fine),
+        )
+
+    def restore(self, record: CalibrationRecord) -> None:
+        """Take what another build of the same graph learned."""
+        self.ranges, self.means = dict(record.ranges), dict(record.means)
+        self.shifts, self.magnitudes = dict(record.shifts), dict(record.magnitudes)
+        self.apart, self.equalized = dict(record.apart), dict(record.equalized)
+        self.fine = dict(record.fine)
 
     def quantized(self, keep_float: frozenset[str] = frozenset()) -> tuple[Graph, dict[str, str]]:
         """The Q/DQ graph, and the reason for each layer's precision."""

@@ -24,6 +24,7 @@ from camshaft.frontends.onnx.dtypes import weight_of
 from camshaft.frontends.onnx.model import load_model
 from camshaft.ir.extents.sizes import fixed
 from camshaft.ir.types import TensorType, type_of
+from camshaft.portable.model import MODEL, with_weights
 from camshaft.refitting.model_rest import PART, initializers_of, model_rest, require_same_rest
 from camshaft.runtime.engine import Engine
 from camshaft.runtime.file.engine_file import EngineContents, aligned
@@ -56,6 +57,9 @@ def refitted(engine: Engine, weights: Any, *, copy: bool) -> Engine:
         engine.exchange(made)
     kept = {**plan.kept, **{n: np.array(a) for n, a in given.items() if n in plan.small}}
     target.attached.update(plan_to_bytes(replace(plan, kept=kept), with_weights=True))
+    if MODEL in target.attached:
+        by_name = {plan.weights[n].name: a for n, a in given.items()}
+        target.attached[MODEL] = with_weights(target.attached[MODEL], by_name)
     return target
 
 
@@ -101,6 +105,11 @@ def filled(contents: EngineContents) -> dict[str, np.ndarray]:
 def stripped(engine: Engine) -> tuple[dict[str, bytes], frozenset[str]]:
     """What is attached to an engine without the values of weights, and the constants that come of weights."""
     plan = _plan(engine)
+    if MODEL in engine.attached:
+        raise RefitError(
+            "a portable engine carries its model with all weights, so that its file cannot leave them out: build it without "
+            "portable=True"
+        )
     attached = {**engine.attached, **plan_to_bytes(plan, with_weights=False)}
     return attached, frozenset(plan.constants)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import numpy as np
 
-from camshaft.errors import BindingError, BuildError, ConfigError, EngineFileError, RefitError
+from camshaft.errors import BindingError, ConfigError, RefitError
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.types import TensorType
 from camshaft.program.check import check_program
@@ -20,16 +20,10 @@ from camshaft.program.state import StateSpec
 from camshaft.runtime.bindings import Bindings, fixed_arrays
 from camshaft.runtime.context import ExecutionContext, allowed_threads
 from camshaft.runtime.driver import RUNNER, driver_named
-from camshaft.runtime.file.engine_file import (
-    EngineContents,
-    aligned,
-    engine_parts,
-    read_engine_file,
-    write_engine_file,
-)
+from camshaft.runtime.file.engine_file import aligned, engine_parts, write_engine_file
 from camshaft.runtime.file.manifest import Fingerprint, Manifest, ScriptManifest
 from camshaft.runtime.file.source import Given
-from camshaft.runtime.linked import LinkedEngine, link_loaded
+from camshaft.runtime.linked import LinkedEngine
 from camshaft.runtime.profile import Profile, describe, profile_context
 from camshaft.runtime.sizes import output_shapes
 from camshaft.runtime.streams.async_runs import for_stream
@@ -343,66 +337,14 @@ class Engine:
 
     @classmethod
     def load(cls, source: Given, threads: int | None = None) -> Engine:
-        """Map an engine file, or take its bytes, or read an open file, and link its code.
-
-        EngineFileError names the file, the fault and the fix: damage, another version or format,
-        a CPU that lacks features the code needs.
-        """
-        contents = read_engine_file(source)
-        title, rebuild = contents.source.title, contents.source.rebuild
-        fingerprint = contents.manifest.fingerprint
-        missing = driver_named(fingerprint.driver).missing_features(fingerprint.features)
-        if missing:
-            raise EngineFileError(
-                f"{title} was built for {fingerprint.target}, and this "
-                f"CPU lacks {', '.join(missing)}; on this machine, {rebuild}"
-            )
-        try:
-            engine = _made(contents, threads)
-        except BuildError as error:
-            unsound = f"{title}: its program is unsound: {error}; {rebuild}"
-            raise EngineFileError(unsound) from error
-        link_loaded(engine.link, title, rebuild)
-        engine.attached = contents.attached
+        """As `camshaft.load`."""
+        engine: Engine = importlib.import_module("camshaft.runtime.loading").load(source, threads)
         return engine
-
-
-def load(source: Given, threads: int | None = None) -> Engine:
-    """Load an engine file by its path, from its bytes, or from a file that is open for reading; `threads` workers serve its calls (default: as many as it was built for).
-
-    EngineFileError names what is wrong with the file and how to rebuild it.
-    """
-    return Engine.load(source, threads)
-
-
-_MAKERS = {
-    Manifest: "camshaft.runtime.engine:plain_engine",
-    ScriptManifest: "camshaft.runtime.script.engine:loaded_script_engine",
-}
-"""What makes an engine of a file's contents, by the kind of manifest that it holds.  Imported when such a file
-is loaded: most processes run engines of one kind."""
-
-
-def plain_engine(contents: EngineContents, threads: int | None) -> Engine:
-    """The engine of one program that a file holds.  Errors as in `Engine`."""
-    assert isinstance(contents.manifest, Manifest)
-    constants = contents.constants
-    if "refit" in contents.attached:
-        constants = _refitting().filled(contents)
-    engine = Engine(contents.manifest, constants, contents.code, threads)
-    engine.lacks_weights = len(constants) > len(contents.constants)
-    return engine
 
 
 def _refitting() -> Any:
     """What exchanges weights, which most processes never do: it needs more than the runtime."""
     return importlib.import_module("camshaft.refitting.exchange")
-
-
-def _made(contents: EngineContents, threads: int | None) -> Engine:
-    module, function = _MAKERS[type(contents.manifest)].split(":")
-    engine: Engine = getattr(importlib.import_module(module), function)(contents, threads)
-    return engine
 
 
 def _in_use() -> ConfigError:

@@ -15,7 +15,8 @@ import numpy as np
 from tensorflow.python.ops import script_ops
 
 from camshaft.errors import CamshaftError, EngineFileError
-from camshaft.runtime.engine import Engine, load
+from camshaft.runtime.engine import Engine
+from camshaft.runtime.loading import load
 from camshaft.tensorflow.assets import identity
 
 TOKEN = "camshaft_engine (import camshaft.tensorflow first)"

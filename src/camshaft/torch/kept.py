@@ -11,7 +11,8 @@ from camshaft.config import BuildConfig
 from camshaft.errors import CamshaftError
 from camshaft.frontends.onnx import Imported
 from camshaft.machine.backend import cpu_backend
-from camshaft.runtime.engine import Engine, load
+from camshaft.runtime.engine import Engine
+from camshaft.runtime.loading import load
 from camshaft.session import BuildSession
 from camshaft.torch.pending import Feeds
 from camshaft.version import VERSION

@@ -47,6 +47,7 @@ class TimingCache:
         self._entries: dict[str, list[Record]] = {k: list(v) for k, v in (entries or {}).items()}
         self.hits = 0
         self.misses = 0
+        self._used: set[str] = set()
 
     @staticmethod
     def key(*parts: str) -> str:
@@ -67,6 +68,7 @@ class TimingCache:
 
     def records(self, key: str) -> list[Record]:
         """Like `lookup`, without counting as a hit or a miss."""
+        self._used.add(key)
         return list(self._entries.get(key, []))
 
     def store(self, key: str, records: Sequence[Record]) -> Record:
@@ -75,6 +77,7 @@ class TimingCache:
         Where two candidates tie within MARGIN, the earlier in `records` wins; a recorded winner
         stays unless beaten by more than MARGIN.
         """
+        self._used.add(key)
         old = self._entries.get(key, [])
         merged = {r.id: r for r in old}
         merged.update((r.id, r) for r in records if r.id not in merged)
@@ -111,6 +114,10 @@ class TimingCache:
             return cls({k: [_record(r) for r in v] for k, v in data["entries"].items()})
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise _damaged(path, error) from error
+
+    def used(self) -> TimingCache:
+        """The entries that were asked for or stored."""
+        return TimingCache({k: v for k, v in self._entries.items() if k in self._used})
 
     @property
     def entries(self) -> Mapping[str, Sequence[Record]]:

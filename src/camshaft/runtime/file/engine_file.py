@@ -57,6 +57,10 @@ _TO_FILE.update(
 )  # the program knows what they are
 
 
+class OtherVersion(EngineFileError):
+    """A file of another version of camshaft, or of the format."""
+
+
 @dataclass(frozen=True)
 class EngineContents:
     """What an engine file holds.  constants and code are read-only arrays over the mapped file.  attached: see
@@ -165,15 +169,15 @@ def _header(manifest: Manifest | ScriptManifest, tensors: Mapping[str, np.ndarra
 # --- reading --------------------------------------------------------------------------------
 
 
-def read_engine_file(given: Given) -> EngineContents:
+def read_engine_file(given: Given | Source) -> EngineContents:
     """Read and verify an engine file, by its path, which maps it, of its bytes, or of a file that is open for reading.
 
     EngineFileError names the file, the fault and the fix.
     The file must not be truncated in place while it is in use (replacing it, as saving does, is
     fine): memory mapped from it would then be gone.  `Engine` checks the program and
-    `Engine.load` whether this machine can run it, so the file of another CPU can still be read.
+    `loading.load` whether this machine can run it, so the file of another CPU can still be read.
     """
-    source = source_of(given)
+    source = given if isinstance(given, Source) else source_of(given)
     length, header = _parsed_header(source)
     text = _verified_metadata(source, length, header)
     arrays = _tensors(source, source.data[8 + length :], header)
@@ -184,8 +188,18 @@ def read_engine_file(given: Given) -> EngineContents:
     code = _named(arrays, "code/")
     if RUNNER not in code:
         source.refuse(f"the object code {RUNNER!r} of the step loop is missing")
-    attached = {n: a.tobytes() for n, a in _named(arrays, "attached/").items()}
-    return EngineContents(manifest, _named(arrays, "weights/"), code, attached, source)
+    return EngineContents(manifest, _named(arrays, "weights/"), code, _attached(arrays), source)
+
+
+def read_attached(source: Source) -> dict[str, bytes]:
+    """What is attached to an engine file of whatever version.  Errors as in `read_engine_file`."""
+    length, header = _parsed_header(source)
+    header.pop("__metadata__", None)
+    return _attached(_tensors(source, source.data[8 + length :], header))
+
+
+def _attached(arrays: Mapping[str, np.ndarray]) -> dict[str, bytes]:
+    return {n: a.tobytes() for n, a in _named(arrays, "attached/").items()}
 
 
 def _parsed_header(source: Source) -> tuple[int, dict[str, Any]]:
@@ -211,7 +225,9 @@ def _verified_metadata(source: Source, length: int, header: dict[str, Any]) -> s
         source.refuse("it is a safetensors file but no camshaft engine")
     if metadata.get("format_version") != str(FORMAT):
         found = metadata.get("format_version")
-        source.refuse(f"it has format {found!s:.20}, and this camshaft reads format {FORMAT}")
+        source.refuse(
+            f"it has format {found!s:.20}, and this camshaft reads format {FORMAT}", OtherVersion
+        )
     stored = metadata.get("checksum")
     raw = bytes(source.data[: 8 + length])
     if not isinstance(stored, str) or raw.count(_checksum_field(stored)) != 1:
@@ -225,7 +241,9 @@ def _verified_metadata(source: Source, length: int, header: dict[str, Any]) -> s
         source.refuse("its checksum does not match, so it was damaged or changed")
     if metadata.get("camshaft") != VERSION:
         found = metadata.get("camshaft")
-        source.refuse(f"it was built by camshaft {found!s:.20}, and this is camshaft {VERSION}")
+        source.refuse(
+            f"it was built by camshaft {found!s:.20}, and this is camshaft {VERSION}", OtherVersion
+        )
     manifest = metadata.get("manifest")
     if not isinstance(manifest, str):
         source.refuse("it holds no manifest")

@@ -24,9 +24,9 @@ class Source:
     title: str = "the engine in memory"
     rebuild: str = "build it again"
 
-    def refuse(self, fault: str) -> NoReturn:
-        """Raise EngineFileError."""
-        raise EngineFileError(f"{self.title}: {fault}; {self.rebuild}")
+    def refuse(self, fault: str, error: type[EngineFileError] = EngineFileError) -> NoReturn:
+        """Raise EngineFileError, or a kind of it."""
+        raise error(f"{self.title}: {fault}; {self.rebuild}")
 
 
 def source_of(given: Given) -> Source:

@@ -36,6 +36,7 @@ _OBEY = (BuilderFlag.OBEY_PRECISION_CONSTRAINTS, BuilderFlag.STRICT_TYPES)
 _PREFER = BuilderFlag.PREFER_PRECISION_CONSTRAINTS
 _HEURISTIC = BuilderFlag.ENABLE_TACTIC_HEURISTIC
 _NO_CACHE = BuilderFlag.DISABLE_TIMING_CACHE
+_VERSIONS = BuilderFlag.VERSION_COMPATIBLE
 _FROZEN = BuilderFlag.ERROR_ON_TIMING_CACHE_MISS
 _SAFETY = BuilderFlag.SAFETY_SCOPE
 _FALLBACK = BuilderFlag.GPU_FALLBACK
@@ -84,6 +85,7 @@ def asked(
         **_sizes(inputs, profiles),
         **_types(lowered, config, precision, reports),
         "refittable": refittable_weights(network, lowered, config),
+        "portable": _is_portable(config),
     }
     if "int8" in precision and lowered.ranges:
         options["dynamic_ranges"] = _ranges(model, lowered, options, reports)
@@ -317,6 +319,14 @@ def _layer_types(
         "layer_output_type": outputs,
         "precision_constraints": constraints,
     }
+
+
+def _is_portable(config: IBuilderConfig) -> bool:
+    """Whether the plan is to run on other devices or versions, and a build can be repeated from it."""
+    level = kept(config, "hardware_compatibility_level", settings.NO_COMPATIBILITY)
+    asked = config._has(_VERSIONS) or level != settings.NO_COMPATIBILITY
+    selects = kept(config, "algorithm_selector", None) is not None
+    return asked and not selects and not config._has(STRIP)
 
 
 # -- the rest --------------------------------------------------------------------------------------

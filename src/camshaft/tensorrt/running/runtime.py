@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from typing import Any
 
-from camshaft.runtime.engine import Engine
+from camshaft.runtime.loading import loaded
 from camshaft.tensorrt.enums.runtime import TempfileControlFlag
 from camshaft.tensorrt.errors import Reporting, Reports, reported
 from camshaft.tensorrt.kept import Kept, one_of
@@ -44,7 +44,9 @@ class Runtime(Reporting):
             data = serialized_engine._all()
         else:
             data = bytes(memoryview(serialized_engine))
-        engine = Engine.load(data)
+        engine, remark = loaded(data)
+        if remark:
+            self._reports.warning(remark)
         return ICudaEngine._made(self._reports, engine, plan_of(engine))
 
     DLA_core = Kept(whole, -1, "Kept: there is no DLA.")

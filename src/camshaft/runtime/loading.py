@@ -1,0 +1,110 @@
+"""From an engine file to an engine that runs here."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from typing import Any
+
+from camshaft.errors import BuildError, EngineFileError
+from camshaft.runtime.driver import driver_named
+from camshaft.runtime.engine import Engine
+from camshaft.runtime.file.engine_file import (
+    EngineContents,
+    OtherVersion,
+    read_attached,
+    read_engine_file,
+)
+from camshaft.runtime.file.manifest import Manifest, ScriptManifest
+from camshaft.runtime.file.source import Given, source_of
+from camshaft.runtime.linked import link_loaded
+
+_PORTABLE = "portable machine"
+"""Attached to engines that can be built anew where they are loaded."""
+
+
+def load(source: Given, threads: int | None = None) -> Engine:
+    """Load an engine file by its path (which maps it), from its bytes, or from a file that is open for reading; `threads`
+    workers serve its calls (default: as many as it was built for).
+
+    A portable file that was built for another machine, or by another version, is built anew, of which a UserWarning tells.
+    EngineFileError names the file, the fault and the fix: damage, another version or format, a CPU that lacks features
+    the code needs.
+    """
+    engine, remark = loaded(source, threads)
+    if remark:
+        warnings.warn(remark, stacklevel=2)
+    return engine
+
+
+def loaded(source: Given, threads: int | None = None) -> tuple[Engine, str]:
+    """As `load`, with what it would warn of, "" for nothing."""
+    opened = source_of(source)
+    try:
+        contents = read_engine_file(opened)
+    except OtherVersion as error:
+        attached = read_attached(opened)
+        if _is_portable(attached):
+            return _rebuilt(attached, opened.title, str(error), threads)
+        raise
+    title, rebuild = opened.title, opened.rebuild
+    fingerprint = contents.manifest.fingerprint
+    if _is_portable(contents.attached):
+        why: str = _portable().difference(contents.attached, title)
+        if why:
+            return _rebuilt(contents.attached, title, why, threads)
+    missing = driver_named(fingerprint.driver).missing_features(fingerprint.features)
+    if missing:
+        raise EngineFileError(
+            f"{title} was built for {fingerprint.target}, and this "
+            f"CPU lacks {', '.join(missing)}; on this machine, {rebuild}"
+        )
+    try:
+        engine = _made(contents, threads)
+    except BuildError as error:
+        unsound = f"{title}: its program is unsound: {error}; {rebuild}"
+        raise EngineFileError(unsound) from error
+    link_loaded(engine.link, title, rebuild)
+    engine.attached = contents.attached
+    return engine, ""
+
+
+_MAKERS = {
+    Manifest: "camshaft.runtime.loading:plain_engine",
+    ScriptManifest: "camshaft.runtime.script.engine:loaded_script_engine",
+}
+"""What makes an engine of a file's contents, by the kind of manifest that it holds.  Imported when such a file
+is loaded: most processes run engines of one kind."""
+
+
+def plain_engine(contents: EngineContents, threads: int | None) -> Engine:
+    """The engine of one program that a file holds.  Errors as in `Engine`."""
+    assert isinstance(contents.manifest, Manifest)
+    constants = contents.constants
+    if "refit" in contents.attached:
+        constants = importlib.import_module("camshaft.refitting.exchange").filled(contents)
+    engine = Engine(contents.manifest, constants, contents.code, threads)
+    engine.lacks_weights = len(constants) > len(contents.constants)
+    return engine
+
+
+def _made(contents: EngineContents, threads: int | None) -> Engine:
+    module, function = _MAKERS[type(contents.manifest)].split(":")
+    engine: Engine = getattr(importlib.import_module(module), function)(contents, threads)
+    return engine
+
+
+def _is_portable(attached: dict[str, bytes]) -> bool:
+    return _PORTABLE in attached
+
+
+def _portable() -> Any:
+    """What builds engines anew, which needs all of the builder."""
+    return importlib.import_module("camshaft.portable.rebuild")
+
+
+def _rebuilt(
+    attached: dict[str, bytes], title: str, why: str, threads: int | None
+) -> tuple[Engine, str]:
+    made: tuple[Engine, str] = _portable().rebuilt(attached, title, why, threads)
+    return made
