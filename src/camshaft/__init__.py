@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from camshaft.runtime.context import ExecutionContext
     from camshaft.runtime.engine import Engine
     from camshaft.runtime.loading import load
+    from camshaft.runtime.sharing import share_weights
     from camshaft.runtime.streams.pool import StreamPool
     from camshaft.runtime.streams.stream import Stream
 
@@ -67,6 +68,7 @@ _LATE = {
     **dict.fromkeys(_CALIBRATORS, "camshaft.quant.calibration.calibrators"),
     "build": "camshaft.api",
     "load": "camshaft.runtime.loading",
+    "share_weights": "camshaft.runtime.sharing",
     "BuildConfig": "camshaft.config",
     "Engine": "camshaft.runtime.engine",
     "ExecutionContext": "camshaft.runtime.context",
@@ -115,6 +117,7 @@ __all__ = [
     "load",
     "plugin",
     "quantize",
+    "share_weights",
 ]
 
 

@@ -80,6 +80,11 @@ def exchangeable(engine: Engine) -> dict[str, TensorType]:
     return {w.name: w.type for n, w in enumerate(plan.weights) if _may_change(plan, n)}
 
 
+def exchanged(engine: Engine) -> frozenset[str]:
+    """Names of the constants that come of weights."""
+    return frozenset(_plan(engine).constants)
+
+
 def partners(engine: Engine, names: Mapping[str, Any]) -> tuple[str, ...]:
     """Weights that an exchange of those of these names needs besides, because they share constants with them."""
     plan = _plan(engine)

@@ -302,6 +302,33 @@ class Engine:
         engine.attached.update(self.attached)
         return engine
 
+    @property
+    def whole(self) -> tuple[Engine, ...]:
+        """The engines that it consists of; for `share_weights`."""
+        return (self,)
+
+    @property
+    def weights_of_its_own(self) -> frozenset[str]:
+        """Names of constants that a refit may change, and of what is expanded from them; for `share_weights`."""
+        if "refit" not in self.attached:
+            return frozenset()
+        stored: frozenset[str] = _refitting().exchanged(self)
+        expanded = (e.name for e in self.program.expanded if e.stored in stored)
+        return stored.union(expanded)
+
+    def adopt(self, constants: Mapping[str, np.ndarray]) -> None:
+        """Hold these arrays in place of equal ones of its own; for `share_weights`."""
+        if not constants:
+            return
+        linked = self.link()
+        with self._lock:
+            stored = {n: a for n, a in self._constants.items() if n in constants}
+            stored = {n: constants[n].view(a.dtype).reshape(a.shape) for n, a in stored.items()}
+            self._constants.update(stored)
+            self._linked = linked.holding({**constants, **stored})
+            if not self.program.states:  # whose context is in the midst of a sequence
+                self._idle.clear()
+
     # -- files -------------------------------------------------------------------------------
 
     def save(

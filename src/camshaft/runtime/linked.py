@@ -7,6 +7,7 @@ addresses for one arena.  `ExecutionContext` adds the arena, the threads and the
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from copy import copy
 
 import numpy as np
 
@@ -75,6 +76,14 @@ class LinkedEngine:
             if isinstance(instruction, Launch) and instruction.dims:
                 self.dims_at[index] = self.dims_count
                 self.dims_count += len(instruction.dims)
+
+    def holding(self, constants: Mapping[str, np.ndarray]) -> LinkedEngine:
+        """The same with these arrays in place of equal ones."""
+        made = copy(self)
+        made.constants = {**self.constants, **constants}
+        made._stored = {n: made.constants[n] for n in self._stored}
+        made._addresses = {n: a.ctypes.data for n, a in made.constants.items()}
+        return made
 
     def expand_again(self, changed: Collection[str]) -> None:
         """Make the constants again that are expanded from these stored ones."""

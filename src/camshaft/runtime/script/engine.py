@@ -149,6 +149,11 @@ class ScriptEngine(Engine):
 
         return for_stream(stream, threads, made)
 
+    @property
+    def whole(self) -> tuple[Engine, ...]:
+        """As of `Engine`: its parts."""
+        return self.parts
+
     def link(self) -> LinkedEngine:
         """Load the code of all parts into this process."""
         for part in self.parts:
