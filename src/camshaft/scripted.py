@@ -146,11 +146,6 @@ def refuse_for_scripts(config: BuildConfig, *, demanded: bool) -> None:
             "skip_padding is True, but the model is several graphs (a branch, a loop, or a shape that hangs on "
             "data), in which padding is not skipped: leave it out"
         )
-    if config.refittable:
-        raise ConfigError(
-            "refittable is True, but the model is several graphs (a branch, a loop, or a shape that hangs on data), whose "
-            "weights cannot be exchanged: leave it out, or say what decides it (values=, shapes=)"
-        )
     if config.layer_output_type:
         raise ConfigError(
             f"layer_output_type names {min(config.layer_output_type)!r}, but the model is several graphs (a branch, a "

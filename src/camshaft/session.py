@@ -265,8 +265,10 @@ class BuildSession:
             self.whole = replace(self.whole, graphs=())
             self._holds_weights = False
 
-    def _built(self, builder: Builder, graph: Graph, fingerprint: Fingerprint) -> Engine:
-        """The engine of one optimized graph."""
+    def _built(
+        self, builder: Builder, graph: Graph, fingerprint: Fingerprint, part: int = 0
+    ) -> Engine:
+        """The engine of one optimized graph, that of this number of the model."""
         with self._stage("tuning", report=False):
             tuned = self._tuned(builder, graph)
         if self.quantized is None and self.config.error_budget < math.inf:
@@ -276,7 +278,7 @@ class BuildSession:
         self.final, self.host_steps = tuned.graph, tuned.host_steps
         self.final_graphs = (tuned.graph,)
         with self._stage("assembling"):
-            return builder.finish(tuned, fingerprint, self.reasons, self.apart)
+            return builder.finish(tuned, fingerprint, self.reasons, self.apart, part)
 
     def _tuned(self, builder: Builder, graph: Graph) -> Tuned:
         """The graph in the precision that is chosen for it, with its kernels."""
@@ -328,7 +330,7 @@ class BuildSession:
             )
             part = BuildSession(self.model, config, calibration)
             part.imported, part.seconds, part.timings = graph, self.seconds, self.timings
-            engines.append(part._built(builder, graph, fingerprint))
+            engines.append(part._built(builder, graph, fingerprint, i))
             built.append(part)
         self._summarize(built, quantizable)
         calls = [s for s in whole.script.walk() if isinstance(s, Call)]

@@ -112,8 +112,10 @@ class Assembler:
         viewed: Mapping[str, Tensor],
         states: Sequence[StateSpec] = (),
         weights: Sequence[Source] = (),
+        part: int = 0,
     ) -> None:
-        """viewed: constants that views of tasks lie in, by name of their buffers.  weights: those that may change."""
+        """viewed: constants that views of tasks lie in, by name of their buffers.  weights: those that may change.  part: which
+        graph of the model it is."""
         self.graph = graph
         steps = [
             (task, variant)
@@ -128,7 +130,7 @@ class Assembler:
         self.expanded: dict[str, Expanded] = {}
         self.kernels: dict[KernelCode, int] = {}
         self.recipes: dict[Ref, str] = {}
-        self.planner = Planner(weights)
+        self.planner, self.part = Planner(weights), part
 
     def run(self, reasons: Mapping[str, str], apart: Mapping[str, int]) -> Parts:
         """The finished parts.  reasons: source layer -> extra words on its precision.  apart: source layer -> input
@@ -227,7 +229,7 @@ class Assembler:
         array, ref = np.asarray(array, order="C"), self.planner.ref(known)
         name = self.recipes.get(ref)
         if name is None:
-            name = self.recipes[ref] = f"{constant_name(array)}w{len(self.recipes)}"
+            name = self.recipes[ref] = f"{constant_name(array)}w{self.part}.{len(self.recipes)}"
             self.constants[name] = aligned(array.copy())  # which is written to
             self.planner.add(name, ref, array)
         return View.dense(Buffer(name, dtype_of(array), array.size, "constant"), array.shape)

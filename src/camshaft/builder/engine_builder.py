@@ -166,8 +166,9 @@ class Builder:
         fingerprint: Fingerprint,
         reasons: Mapping[str, str] | None = None,
         apart: Mapping[str, int] | None = None,
+        part: int = 0,
     ) -> Engine:
-        """The engine.  reasons: source layer -> why it runs in its precision.  apart: source layer -> input
+        """The engine.  part: which graph of the model it is.  reasons: source layer -> why it runs in its precision.  apart: source layer -> input
         channels that its INT8 product leaves to floats."""
         self._tuner.compile_all(c for c in tuned.choices if c is not None)
         assembler = Assembler(
@@ -180,6 +181,7 @@ class Builder:
             tuned.viewed,
             tuned.states,
             self.weights,
+            part,
         )
         parts = assembler.run(reasons or {}, apart or {})
         engine = Engine(parts.manifest, parts.constants, parts.code)

@@ -8,7 +8,7 @@ they lie: code, memory and contexts stay.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from math import prod
@@ -27,40 +27,74 @@ from camshaft.ir.types import TensorType, type_of
 from camshaft.portable.model import MODEL, with_weights
 from camshaft.refitting.model_rest import PART, initializers_of, model_rest, require_same_rest
 from camshaft.runtime.engine import Engine
-from camshaft.runtime.file.engine_file import EngineContents, aligned
+from camshaft.runtime.file.engine_file import aligned
 
 PARTS = ("refit", "refit arrays")
 """What a plan is called among what is attached to an engine."""
 
 
+class _Plans:
+    """The plans of an engine's parts; weights have the same numbers in all of them."""
+
+    def __init__(self, engine: Engine) -> None:
+        """RefitError if none of its weights can be exchanged."""
+        self.engine = engine
+        self.parts = [(p, _plan(p)) for p in engine.whole if PARTS[0] in p.attached]
+        if not self.parts:
+            raise RefitError(_why_none(engine))
+        self.weights = self.parts[0][1].weights
+        self.numbers = {w.name: n for n, w in enumerate(self.weights)}
+
+    def may_change(self, number: int) -> bool:
+        """Whether a weight can be exchanged: some constant comes of it, and no part was decided by it."""
+        needed = any(number in plan.needed for _, plan in self.parts)
+        return needed and not any(plan.weights[number].reads for _, plan in self.parts)
+
+    def changed(self, given: Iterable[int], part: Engine) -> Iterable[int]:
+        """The weights that are exchanged in a part."""
+        return range(len(self.weights)) if part.awaits_weights else given
+
+    def missing(self, given: Collection[int]) -> list[str]:
+        """Names of weights that an exchange of these needs besides."""
+        found = set[int]()
+        for part, plan in self.parts:
+            found |= _missing(plan, self.changed(given, part), given)
+        return [self.weights[n].name for n in sorted(found)]
+
+    def computed(
+        self, part: Engine, plan: RefitPlan, given: Mapping[int, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """The constants of a part that change.  RefitError if the part is not right for these weights."""
+        changed, known = self.changed(given, part), {**plan.kept, **given}
+        _require_fulfilled(plan, plan.asked(changed), known)
+        made = plan.computed({n: plan.constants[n][0] for n in plan.affected(changed)}, known)
+        for name, array in made.items():
+            if type_of(array) != plan.constants[name][1]:
+                raise RefitError(
+                    f"constant {name} would become {type_of(array)}: build the engine again"
+                )
+        return made
+
+
 def refitted(engine: Engine, weights: Any, *, copy: bool) -> Engine:
     """As `Engine.refit`."""
-    plan = _plan(engine)
-    given = (
-        _from_model(engine, plan, weights)
-        if _is_model(weights)
-        else _checked(engine, plan, weights)
-    )
-    changed = range(len(plan.weights)) if engine.lacks_weights else given
-    names = plan.affected(changed)
-    _require_partners(plan, _missing(plan, changed, given), engine)
-    known = {**plan.kept, **given}
-    _require_fulfilled(plan, plan.asked(changed), known)
-    made = plan.computed({n: plan.constants[n][0] for n in names}, known)
-    for name, array in made.items():
-        if type_of(array) != plan.constants[name][1]:
-            raise RefitError(
-                f"constant {name} would become {type_of(array)}: build the engine again"
-            )
-    target = engine.sharing(made, plan.constants) if copy else engine
-    if not copy:
-        engine.exchange(made)
-    kept = {**plan.kept, **{n: np.array(a) for n, a in given.items() if n in plan.small}}
-    target.attached.update(plan_to_bytes(replace(plan, kept=kept), with_weights=True))
-    if MODEL in target.attached:
-        by_name = {plan.weights[n].name: a for n, a in given.items()}
-        target.attached[MODEL] = with_weights(target.attached[MODEL], by_name)
-    return target
+    plans = _Plans(engine)
+    given = _from_model(plans, weights) if _is_model(weights) else _checked(plans, weights)
+    if missing := plans.missing(given):
+        raise RefitError(_partners_wanted(engine, missing))
+    made = [plans.computed(part, plan, given) for part, plan in plans.parts]
+    targets: dict[int, Engine] = {}
+    for (part, plan), constants in zip(plans.parts, made, strict=True):
+        target = targets[id(part)] = (
+            part.sharing(constants, plan.constants) if copy else part.exchange(constants)
+        )
+        kept = {**plan.kept, **{n: np.array(a) for n, a in given.items() if n in plan.small}}
+        target.attached.update(plan_to_bytes(replace(plan, kept=kept), with_weights=True))
+    whole = engine.with_parts([targets.get(id(p), p) for p in engine.whole]) if copy else engine
+    if MODEL in whole.attached:
+        by_name = {plans.weights[n].name: a for n, a in given.items()}
+        whole.attached[MODEL] = with_weights(whole.attached[MODEL], by_name)
+    return whole
 
 
 def note_model(engine: Engine, model: Any, config: BuildConfig) -> tuple[str, ...]:
@@ -74,10 +108,10 @@ def note_model(engine: Engine, model: Any, config: BuildConfig) -> tuple[str, ..
 
 def exchangeable(engine: Engine) -> dict[str, TensorType]:
     """As `Engine.refittable`."""
-    if PARTS[0] not in engine.attached:
+    if not any(PARTS[0] in part.attached for part in engine.whole):
         return {}
-    plan = _plan(engine)
-    return {w.name: w.type for n, w in enumerate(plan.weights) if _may_change(plan, n)}
+    plans = _Plans(engine)
+    return {w.name: w.type for n, w in enumerate(plans.weights) if plans.may_change(n)}
 
 
 def exchanged(engine: Engine) -> frozenset[str]:
@@ -87,62 +121,60 @@ def exchanged(engine: Engine) -> frozenset[str]:
 
 def partners(engine: Engine, names: Mapping[str, Any]) -> tuple[str, ...]:
     """Weights that an exchange of those of these names needs besides, because they share constants with them."""
-    plan = _plan(engine)
-    numbers = {w.name: n for n, w in enumerate(plan.weights)}
-    given = [numbers[n] for n in names if n in numbers]
-    missing = _missing(plan, range(len(plan.weights)) if engine.lacks_weights else given, given)
-    return tuple(plan.weights[n].name for n in missing)
+    plans = _Plans(engine)
+    return tuple(plans.missing([plans.numbers[n] for n in names if n in plans.numbers]))
 
 
-def filled(contents: EngineContents) -> dict[str, np.ndarray]:
+def filled(
+    attached: Mapping[str, bytes], stored: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
     """The constants of a file that holds a plan, in memory that can be written; 0 for those that the file leaves out."""
-    plan = plan_of_bytes(contents.attached)
-    constants = dict(contents.constants)
+    plan, constants = plan_of_bytes(attached), dict(stored)
     for name, (_, type) in plan.constants.items():
-        stored = constants.get(name)
-        if stored is None:
-            constants[name] = aligned(np.zeros(type.shape, type.dtype.numpy))  # type: ignore[arg-type]
+        if name in stored:
+            constants[name] = aligned(stored[name].copy())
         else:
-            constants[name] = aligned(stored.copy())
+            constants[name] = aligned(np.zeros(type.shape, type.dtype.numpy))  # type: ignore[arg-type]
     return constants
 
 
 def stripped(engine: Engine) -> tuple[dict[str, bytes], frozenset[str]]:
     """What is attached to an engine without the values of weights, and the constants that come of weights."""
-    plan = _plan(engine)
+    plans = _Plans(engine)
     if MODEL in engine.attached:
         raise RefitError(
             "a portable engine carries its model with all weights, so that its file cannot leave them out: build it without "
             "portable=True"
         )
-    attached = {**engine.attached, **plan_to_bytes(plan, with_weights=False)}
-    return attached, frozenset(plan.constants)
+    bare = {id(part): plan_to_bytes(plan, with_weights=False) for part, plan in plans.parts}
+    names = frozenset(n for _, plan in plans.parts for n in plan.constants)
+    return engine.all_attached(bare), names
 
 
 def stripped_bytes(engine: Engine) -> int:
     """Bytes of the constants that files of the engine without weights leave out."""
-    if PARTS[0] not in engine.attached:
+    if not any(PARTS[0] in part.attached for part in engine.whole):
         return 0
-    types = [type for _, type in _plan(engine).constants.values()]
+    types = [type for _, plan in _Plans(engine).parts for _, type in plan.constants.values()]
     return sum(prod(fixed(t.shape, "a constant")) * t.dtype.numpy.itemsize for t in types)
 
 
-def _plan(engine: Engine) -> RefitPlan:
-    if PARTS[0] not in engine.attached and PART in engine.attached:
-        raise RefitError(
-            "none of the engine's weights can be exchanged: they decide what is computed, or are single numbers, whole numbers "
-            "or Constant nodes; build it anew"
-        )
-    if PARTS[0] not in engine.attached:
-        raise RefitError(
-            "the engine's weights cannot be exchanged, because it was not built for that: build it with refittable=True"
-        )
-    key = engine.attached[PARTS[0]], engine.attached[PARTS[1]]
-    known = engine.notes_of_refit
+def _plan(part: Engine) -> RefitPlan:
+    key = part.attached[PARTS[0]], part.attached[PARTS[1]]
+    known = part.notes_of_refit
     if known is None or known[0] != key:
-        known = engine.notes_of_refit = (key, plan_of_bytes(engine.attached))
+        known = part.notes_of_refit = (key, plan_of_bytes(part.attached))
     plan: RefitPlan = known[1]
     return plan
+
+
+def _why_none(engine: Engine) -> str:
+    if PART in engine.attached:
+        return (
+            "none of the engine's weights can be exchanged: they decide what is computed, or are single numbers, whole "
+            "numbers or Constant nodes; build it anew"
+        )
+    return "the engine's weights cannot be exchanged, because it was not built for that: build it with refittable=True"
 
 
 def _is_model(weights: Any) -> bool:
@@ -150,48 +182,44 @@ def _is_model(weights: Any) -> bool:
     return isinstance(weights, paths) or hasattr(weights, "to_onnx")
 
 
-def _from_model(engine: Engine, plan: RefitPlan, model: Any) -> dict[int, np.ndarray]:
+def _from_model(plans: _Plans, model: Any) -> dict[int, np.ndarray]:
     """The weights of a model, by number.  RefitError for one that lacks some."""
-    proto = load_model(model)
+    proto, engine = load_model(model), plans.engine
     if PART in engine.attached:
         require_same_rest(engine.attached[PART], proto, exchangeable(engine))
     found = {t.name: t for t in proto.graph.initializer}
-    wanted = {w.name: n for n, w in enumerate(plan.weights) if _may_change(plan, n)}
-    missing = sorted(wanted.keys() - found.keys())
+    wanted = [w.name for n, w in enumerate(plans.weights) if plans.may_change(n)]
+    missing = sorted(set(wanted) - found.keys())
     if missing:
         raise RefitError(
             f"the model has no weight {_listed(missing)}, of which the engine was built: give the model it was built from, "
             "with other values"
         )
-    return _checked(engine, plan, {name: weight_of(found[name]) for name in wanted})
+    return _checked(plans, {name: weight_of(found[name]) for name in wanted})
 
 
-def _checked(engine: Engine, plan: RefitPlan, weights: Any) -> dict[int, np.ndarray]:
+def _checked(plans: _Plans, weights: Any) -> dict[int, np.ndarray]:
     """The given arrays by number of the weight.  RefitError for one that is not, or is of another type."""
     if not isinstance(weights, Mapping):
         raise RefitError(
             f"weights is of type {type(weights).__name__}; give a dictionary name -> array, or the ONNX model"
         )
-    numbers = {w.name: n for n, w in enumerate(plan.weights)}
+    numbers, known = plans.numbers, initializers_of(plans.engine.attached.get(PART, b""))
     given: dict[int, np.ndarray] = {}
     for name, value in weights.items():
-        if name not in numbers and name in initializers_of(engine.attached.get(PART, b"")):
+        if name not in numbers and name in known:
             raise RefitError(_decides(name))
         if name not in numbers:
             near = get_close_matches(str(name), numbers, 3, 0.4)
             hint = f"did you mean {_listed(near)}" if near else "see engine.refittable"
             raise RefitError(f"no weight of the engine is called {name!r}: {hint}")
-        given[numbers[name]] = _array(plan, numbers[name], value)
+        given[numbers[name]] = _array(plans, numbers[name], value)
     return given
 
 
-def _may_change(plan: RefitPlan, number: int) -> bool:
-    return number in plan.needed and not plan.weights[number].reads
-
-
-def _array(plan: RefitPlan, number: int, value: Any) -> np.ndarray:
-    weight = plan.weights[number]
-    if not _may_change(plan, number):
+def _array(plans: _Plans, number: int, value: Any) -> np.ndarray:
+    weight = plans.weights[number]
+    if not plans.may_change(number):
         raise RefitError(_decides(weight.name))
     try:
         array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
@@ -212,24 +240,17 @@ def _decides(name: str) -> str:
     )
 
 
-def _missing(plan: RefitPlan, changed: Iterable[int], given: Iterable[int]) -> list[int]:
-    """Weights that an exchange of `changed` needs besides those given."""
+def _missing(plan: RefitPlan, changed: Iterable[int], given: Collection[int]) -> set[int]:
+    """Weights that an exchange of `changed` needs in a part besides those given."""
     refs = [plan.constants[n][0] for n in plan.affected(changed)]
     refs += [q.ref for q in plan.asked(changed)]
-    return sorted(frozenset[int]().union(*map(plan.needs, refs)) - {*given, *plan.kept})
+    return {n for ref in refs for n in plan.needs(ref)} - {*given, *plan.kept}
 
 
-def _require_partners(plan: RefitPlan, missing: Sequence[int], engine: Engine) -> None:
-    names = [plan.weights[n].name for n in missing]
-    if not names:
-        return
+def _partners_wanted(engine: Engine, names: Sequence[str]) -> str:
     if engine.lacks_weights:
-        raise RefitError(
-            f"the engine was saved without weights and needs all of them: {_listed(names)} not given; give the ONNX model"
-        )
-    raise RefitError(
-        f"what was given is folded with other weights: give {_listed(names)} too (or the whole ONNX model)"
-    )
+        return f"the engine was saved without weights and needs all of them: {_listed(names)} not given; give the ONNX model"
+    return f"what was given is folded with other weights: give {_listed(names)} too (or the whole ONNX model)"
 
 
 def _require_fulfilled(

@@ -68,15 +68,19 @@ def _digests(proto: ModelProto, without: Collection[str]) -> dict[str, Any]:
 
 
 def _spelled(graph: GraphProto) -> Any:
-    """Nodes and ends of a graph without names of nodes and what is there for people."""
+    """Nodes and ends of a graph, and weights of those within it, without names of nodes and what is there for people."""
     nodes = []
     for node in graph.node:
         attributes = sorted(
-            (a.name, _spelled(a.g) if a.HasField("g") else a.SerializeToString(deterministic=True))
+            (a.name, _inner(a.g) if a.HasField("g") else a.SerializeToString(deterministic=True))
             for a in node.attribute
         )
         nodes.append((node.domain, node.op_type, *node.input, None, *node.output, attributes))
     return nodes, [v.name for v in graph.input], [v.name for v in graph.output]
+
+
+def _inner(graph: GraphProto) -> Any:
+    return _spelled(graph), [(t.name, _of_array(array_of(t))) for t in graph.initializer]
 
 
 def _of_array(array: np.ndarray) -> str:

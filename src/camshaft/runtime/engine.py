@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib
 import os
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import numpy as np
@@ -70,8 +71,8 @@ class Engine:
         """What calls need."""
         self.attached: dict[str, bytes] = {}
         """Name -> bytes that files of the engine hold besides, for who made it; nothing here reads them."""
-        self.lacks_weights = False
-        """Whether its file held none of the weights that can be exchanged, so that `refit` must come first."""
+        self.awaits_weights = False
+        """Whether its file held none of the weights that can be exchanged; of the parts of an engine, see `lacks_weights`."""
         self.notes_of_refit: tuple[Any, Any] | None = None
         self._lock = threading.Lock()
         self._idle: list[ExecutionContext] = []
@@ -208,12 +209,16 @@ class Engine:
         ConfigError if `threads` is not within 1 and what the engine was built for, or is more than the stream has cores;
         RefitError for an engine whose file held no weights.
         """
+        self.require_weights()
+        linked, threads = self.link(), allowed_threads(threads, self.program.max_threads)
+        return for_stream(stream, threads, lambda: ExecutionContext(linked, threads, check_finite))
+
+    def require_weights(self) -> None:
+        """RefitError for an engine whose file held no weights."""
         if self.lacks_weights:
             raise RefitError(
                 "the engine was saved without weights: fill it first, engine.refit(model)"
             )
-        linked, threads = self.link(), allowed_threads(threads, self.program.max_threads)
-        return for_stream(stream, threads, lambda: ExecutionContext(linked, threads, check_finite))
 
     def link(self) -> LinkedEngine:
         """Load the code into this process unless that has been done; for contexts."""
@@ -266,6 +271,11 @@ class Engine:
     # -- other weights -----------------------------------------------------------------------
 
     @property
+    def lacks_weights(self) -> bool:
+        """Whether its file held none of the weights that can be exchanged, so that `refit` must come first."""
+        return any(part.awaits_weights for part in self.whole)
+
+    @property
     def refittable(self) -> dict[str, TensorType]:
         """Name -> type of the model's weights that `refit` can exchange; none unless the engine was built with
         `refittable=True`."""
@@ -285,14 +295,15 @@ class Engine:
         engine: Engine = _refitting().refitted(self, weights, copy=copy)
         return engine
 
-    def exchange(self, constants: Mapping[str, np.ndarray]) -> None:
-        """Write these constants where they lie, and make again what is expanded from them; for `refit`."""
+    def exchange(self, constants: Mapping[str, np.ndarray]) -> Engine:
+        """Write these constants where they lie, and make again what is expanded from them; itself; for `refit`."""
         with self._lock:
             for name, array in constants.items():
                 np.copyto(self._constants[name], array)
             if self._linked is not None:
                 self._linked.expand_again(constants)
-            self.lacks_weights = False
+            self.awaits_weights = False
+        return self
 
     def sharing(self, constants: Mapping[str, np.ndarray], owned: Iterable[str]) -> Engine:
         """Another engine with these constants, which shares the code and all but those of the names `owned`; for `refit`."""
@@ -304,8 +315,12 @@ class Engine:
 
     @property
     def whole(self) -> tuple[Engine, ...]:
-        """The engines that it consists of; for `share_weights`."""
+        """The engines that it consists of; for `refit` and `share_weights`."""
         return (self,)
+
+    def with_parts(self, parts: Sequence[Engine]) -> Engine:
+        """Another engine of the same kind, of these parts; for `refit`."""
+        return parts[0]
 
     @property
     def weights_of_its_own(self) -> frozenset[str]:
@@ -348,9 +363,15 @@ class Engine:
     def _file(self, strip: bool) -> tuple[Any, Any, Any, Mapping[str, bytes]]:
         manifest, constants, code = self._contents()
         if not (strip or self.lacks_weights):
-            return manifest, constants, code, self.attached
+            return manifest, constants, code, self.all_attached()
         attached, left = _refitting().stripped(self)
         return manifest, {n: a for n, a in constants.items() if n not in left}, code, attached
+
+    def all_attached(
+        self, instead: Mapping[int, Mapping[str, bytes]] = MappingProxyType({})
+    ) -> dict[str, bytes]:
+        """What is attached to it and its parts, as files hold it.  instead: id of a part -> what to take of this."""
+        return {**self.attached, **instead.get(id(self), {})}
 
     def _contents(
         self,

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import importlib
 import warnings
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
+
+import numpy as np
 
 from camshaft.errors import BuildError, EngineFileError
 from camshaft.runtime.driver import driver_named
@@ -79,12 +83,23 @@ is loaded: most processes run engines of one kind."""
 
 def plain_engine(contents: EngineContents, threads: int | None) -> Engine:
     """The engine of one program that a file holds.  Errors as in `Engine`."""
-    assert isinstance(contents.manifest, Manifest)
-    constants = contents.constants
-    if "refit" in contents.attached:
-        constants = importlib.import_module("camshaft.refitting.exchange").filled(contents)
-    engine = Engine(contents.manifest, constants, contents.code, threads)
-    engine.lacks_weights = len(constants) > len(contents.constants)
+    manifest = contents.manifest
+    assert isinstance(manifest, Manifest)
+    make = partial(Engine, manifest, code=contents.code, threads=threads)
+    return with_plan(contents.attached, contents.constants, make)
+
+
+def with_plan(
+    attached: Mapping[str, bytes],
+    constants: Mapping[str, np.ndarray],
+    make: Callable[[Mapping[str, np.ndarray]], Engine],
+) -> Engine:
+    """An engine made of constants, those that weights may change in memory that can be written."""
+    known = constants
+    if "refit" in attached:
+        known = importlib.import_module("camshaft.refitting.exchange").filled(attached, constants)
+    engine = make(known)
+    engine.awaits_weights = len(known) > len(constants)
     return engine
 
 

@@ -28,7 +28,11 @@ def share_weights(engines: Iterable[Engine]) -> int:
         for part in engine.whole:
             own = part.weights_of_its_own
             constants = {n: a for n, a in part.link().constants.items() if n not in own}
-            known = {n: held[n] for n, a in constants.items() if n in held and held[n].ctypes.data != a.ctypes.data}
+            known = {
+                n: held[n]
+                for n, a in constants.items()
+                if n in held and held[n].ctypes.data != a.ctypes.data
+            }
             freed += sum(a.nbytes for a in known.values())
             part.adopt(known)
             held |= {n: a for n, a in constants.items() if n not in held}

@@ -89,7 +89,7 @@ class Imported:
     digest: SHA-256 of what it was read from, in hexadecimal; "" where that is an ONNX model.  script: what runs them; None where there is one, whose inputs and outputs are the model's.
     inputs, outputs: of a model with a script.  face: a graph without nodes that has the model's inputs
     (tensors), and what is known of their extents.  constants: values of the script that are constant.
-    weights: those that may be exchanged in an engine, of a model that is one graph.
+    weights: those that may be exchanged in an engine.
     """
 
     graphs: tuple[Graph, ...]
@@ -176,11 +176,12 @@ def _imported(state: State, kept: Mapping[str, str]) -> Imported:
     Nodes(state).walk(nodes, Place(state.opsets, state.reserved), ends)
     results = {v.name: output_of(state, v) for v in graph.output}
     require_room(state, pairs, results)
+    weights = tuple(state.weights.values())
     face = replace(state.builder.graph({}), fixed=tuple(state.builder.fixed))
     plain = all(isinstance(v, Tensor) for v in results.values())
     if state.scope.is_plain and plain and all(isinstance(e.type, TensorType) for e in state.inputs):
         graphs = (state.builder.graph(results),)  # type: ignore[arg-type]
-        return Imported(graphs, face, weights=tuple(state.weights.values()))
+        return Imported(graphs, face, weights=weights)
     script, outside = state.scope.finish([e.value for e in state.inputs], [*results.values()])
     assert not outside, [(v.name, state.shared.owners[v.name][1]) for v in outside]
     outputs = tuple(
@@ -188,7 +189,8 @@ def _imported(state: State, kept: Mapping[str, str]) -> Imported:
         for v in graph.output
     )
     parts, constants = tuple(state.shared.graphs), state.shared.constants
-    return Imported(parts, face, script, tuple(state.inputs), outputs, constants)
+    faces = tuple(state.inputs), outputs
+    return Imported(parts, face, script, *faces, constants, weights=weights)
 
 
 def _why(step: Step) -> str:

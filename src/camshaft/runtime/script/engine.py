@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from time import perf_counter_ns
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -24,6 +26,7 @@ from camshaft.runtime.engine import Engine
 from camshaft.runtime.file.engine_file import EngineContents
 from camshaft.runtime.file.manifest import Constant, Fingerprint, Manifest, ScriptManifest
 from camshaft.runtime.linked import LinkedEngine
+from camshaft.runtime.loading import with_plan
 from camshaft.runtime.profile import LayerTime, Profile
 from camshaft.runtime.script.check import check_script
 from camshaft.runtime.script.context import ScriptContext, shapes_of
@@ -122,6 +125,7 @@ class ScriptEngine(Engine):
         self, threads: int = 1, check_finite: bool = False, stream: Stream | None = None
     ) -> ScriptContext:
         """A context with `threads` workers, the caller included.  stream, errors: as in `Engine`."""
+        self.require_weights()
         threads = allowed_threads(threads, self._limit)
 
         def maker(part: Engine) -> Any:
@@ -153,6 +157,22 @@ class ScriptEngine(Engine):
     def whole(self) -> tuple[Engine, ...]:
         """As of `Engine`: its parts."""
         return self.parts
+
+    def all_attached(
+        self, instead: Mapping[int, Mapping[str, bytes]] = MappingProxyType({})
+    ) -> dict[str, bytes]:
+        """As of `Engine`; names of what is a part's end in its number."""
+        found = dict(self.attached)
+        for number, part in enumerate(self.parts):
+            own = part.all_attached(instead)
+            found.update((f"{name}.{number}", data) for name, data in own.items())
+        return found
+
+    def with_parts(self, parts: Sequence[Engine]) -> ScriptEngine:
+        """Another engine with the same script, of other parts; for `refit`."""
+        engine = ScriptEngine(self.scripted, self._values, parts, self.threads)
+        engine.attached.update(self.attached)
+        return engine
 
     def link(self) -> LinkedEngine:
         """Load the code of all parts into this process."""
@@ -239,13 +259,22 @@ def loaded_script_engine(contents: EngineContents, threads: int | None) -> Scrip
         if shaping in code:
             own[SET_SHAPE] = code[shaping]
         made = Manifest(manifest.fingerprint, part.program, part.notes)
+        attached = _taken(contents.attached, number)
         try:
-            parts.append(Engine(made, constants, own))
+            engine = with_plan(attached, constants, partial(Engine, made, code=own))
         except BuildError as error:
             raise BuildError(f"part {number}: {error}") from error
+        engine.attached = attached
+        parts.append(engine)
     stored = {c.stored for c in manifest.constants} | {f.constant for f in manifest.face.fixed}
     held = {n: a for n, a in constants.items() if n in stored}
     return ScriptEngine(manifest, held, parts, threads)
+
+
+def _taken(attached: dict[str, bytes], number: int) -> dict[str, bytes]:
+    """What is attached to a part, no longer among what is attached to the whole."""
+    ours = [name for name in attached if name.endswith(f".{number}")]
+    return {name.removesuffix(f".{number}"): attached.pop(name) for name in ours}
 
 
 def _pays(part: Engine) -> bool:
