@@ -92,7 +92,7 @@ def read_model(
 
 def as_imported(model: Imported, config: BuildConfig) -> Imported:
     """A model that was read elsewhere.  ConfigError for options that say how an ONNX model is read."""
-    for name in ("shapes", "profiles", "values", "state", "strongly_typed", "refittable"):
+    for name in ("shapes", "profiles", "values", "state", "strongly_typed"):
         if getattr(config, name):
             raise ConfigError(
                 f"{name}= is for ONNX models; what varies of a PyTorch model is said to torch.export (dynamic_shapes=)"

@@ -119,7 +119,7 @@ def exchanged(engine: Engine) -> frozenset[str]:
     return frozenset(_plan(engine).constants)
 
 
-def partners(engine: Engine, names: Mapping[str, Any]) -> tuple[str, ...]:
+def partners(engine: Engine, names: Iterable[str]) -> tuple[str, ...]:
     """Weights that an exchange of those of these names needs besides, because they share constants with them."""
     plans = _Plans(engine)
     return tuple(plans.missing([plans.numbers[n] for n in names if n in plans.numbers]))

@@ -13,6 +13,7 @@ from onnx import GraphProto, ModelProto, TensorProto
 
 from camshaft.config import BuildConfig
 from camshaft.errors import RefitError
+from camshaft.frontends.onnx import Imported
 from camshaft.frontends.onnx.dtypes import array_of
 from camshaft.frontends.onnx.model import load_model, opsets_of
 
@@ -24,6 +25,8 @@ def model_rest(model: Any, config: BuildConfig) -> dict[str, bytes]:
     """What to attach to an engine of a model; nothing unless the build is refittable."""
     if not config.refittable:
         return {}
+    if isinstance(model, Imported):
+        return {PART: json.dumps({"graph": model.digest, "initializers": {}}).encode()}
     return {PART: json.dumps(_digests(load_model(model), ())).encode()}
 
 

@@ -60,6 +60,11 @@ class Compiler:
                 f"cache_dir is {folder!r}; it is a folder, which need not be there yet"
             )
         self.kept = Kept(BuildConfig.of(None, given), None if folder is None else Path(folder))
+        if self.kept.config.refittable:
+            raise ConfigError(
+                "refittable= is for whole modules (camshaft.torch.compile, export): leave it out; engines are built anew for "
+                "other weights"
+            )
         if self.calls and "int8" not in self.kept.config.precision:
             raise ConfigError("calibration= is for INT8: permit it by precision={'int8'}")
 

@@ -14,8 +14,10 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from camshaft.config import BuildConfig
-from camshaft.errors import BindingError, BuildError, ConfigError, ModelError
+from camshaft.errors import BindingError, BuildError, ConfigError, ModelError, RefitError
+from camshaft.frontends.torch.dtypes import array_of
 from camshaft.frontends.torch.importer import Program, import_program
+from camshaft.refitting.exchange import partners
 from camshaft.runtime.engine import Engine
 from camshaft.session import BuildSession
 from camshaft.torch.dims import dims_of
@@ -49,11 +51,10 @@ class Compiled:
         self.module, self._pending, self._autograd = module, pending, autograd
         self._eager = exported.module() if module is None and pending.engine is None else module
         self._call = EngineCall(pending, program, self._as_pytorch)
+        self._read = program.read
         spec = exported.call_spec
         self._in_spec, self._out_spec = spec.in_spec, spec.out_spec
-        self._weights = [] if module is None else [*module.parameters(), *module.buffers()]
-        self._versions = versions(self._weights)
-        self._owners = [] if module is None else _owners(module)
+        self._note_weights()
         flat = pytree.tree_leaves(exported.example_inputs)
         self._fixed = {
             n: x for n, x in enumerate(flat) if not isinstance(x, torch.Tensor | torch.SymInt)
@@ -86,9 +87,41 @@ class Compiled:
             of.get(name) is not held for of, name, held in self._owners
         ):
             raise BindingError(
-                "weights of the module were changed since it was compiled; compile it again"
+                "weights of the module were changed since it was compiled; compile it again, or compile it with refittable=True and "
+                "call refit()"
             )
         return pytree.tree_unflatten(self._call(*flat), self._out_spec)
+
+    def refit(self) -> Compiled:
+        """Take the module's weights as they are now, in milliseconds (see `Engine.refit`); itself.  No call may be in progress.
+
+        RefitError, which names it, for a weight that was changed and cannot be exchanged, and for a module that was not
+        compiled with `refittable=True`.
+        """
+        if self.module is None:
+            raise RefitError("an exported program has no module whose weights could be taken")
+        replaced = [
+            name
+            for of, name, held in self._owners
+            if of.get(name) is not held and isinstance(held, torch.nn.Module)
+        ]
+        if replaced:
+            raise RefitError(f"module {replaced[0]!r} was replaced by another: compile it again")
+        now = {n: w for n, w in named(self.module).items() if n in self._read}
+        changed = [n for n, w in now.items() if not _is_same(w, self._known.get(n))]
+        engine = self.engine
+        wanted = [*changed, *partners(engine, changed)]
+        engine.refit({name: array_of(now[name]) for name in wanted})
+        self._note_weights()
+        return self
+
+    def _note_weights(self) -> None:
+        """What the module's weights are, so that changes are noticed."""
+        module = self.module
+        self._weights = [] if module is None else [*module.parameters(), *module.buffers()]
+        self._versions = versions(self._weights)
+        self._owners = [] if module is None else _owners(module)
+        self._known = {} if module is None else {n: _seen(w) for n, w in named(module).items()}
 
     def _as_pytorch(self, *flat: Any) -> list[Any]:
         """The results of PyTorch, for as long as there is no engine."""
@@ -129,6 +162,30 @@ class Compiled:
             )
 
 
+_Seen = tuple[int, int, torch.Tensor | None]
+"""Of a weight: how often it was written, where it lies, and, of buffers, what it held."""
+
+
+def _seen(weight: torch.Tensor) -> _Seen:
+    """Batch normalization writes its statistics without counting, so that buffers are compared."""
+    is_buffer = not isinstance(weight, torch.nn.Parameter)
+    return weight._version, weight.data_ptr(), weight.detach().clone() if is_buffer else None
+
+
+def _is_same(weight: torch.Tensor, seen: _Seen | None) -> bool:
+    if seen is None or (weight._version, weight.data_ptr()) != seen[:2]:
+        return False
+    return seen[2] is None or torch.equal(weight, seen[2])
+
+
+def named(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Parameters and buffers of a module, by all their names."""
+    return {
+        **dict(module.named_parameters(remove_duplicate=False)),
+        **dict(module.named_buffers(remove_duplicate=False)),
+    }
+
+
 def _owners(module: torch.nn.Module) -> list[tuple[Mapping[str, Any], str, Any]]:
     """Where a module keeps its weights and its modules: (of an object, by name, what is there)."""
     return [
@@ -165,10 +222,11 @@ def compile(
     """
     if autograd not in AUTOGRAD:
         raise ConfigError(f"autograd is {autograd!r}; it is one of {', '.join(AUTOGRAD)}")
+    config = _config(model, config, options)
     read = exported(model, example, kwargs, dynamic_shapes)
     dims = dims_of(model, example, kwargs, dynamic_shapes)
-    program = import_program(read, dims, as_they_lie=True)
-    build = _build(program, config, calibration, options)
+    program = import_program(read, dims, as_they_lie=True, refittable=config.refittable)
+    build = _build(program, config, calibration)
     pending = Pending(lambda _: build(), background=background)
     module = model if isinstance(model, torch.nn.Module) else None
     return Compiled(pending, program, read, module, autograd)
@@ -189,9 +247,11 @@ def export(
 
     Arguments and errors as of `compile`.  Inputs and outputs have the names that torch.export gives them.
     """
+    config = _config(model, config, options)
     read = exported(model, example, kwargs, dynamic_shapes)
     dims = dims_of(model, example, kwargs, dynamic_shapes)
-    engine = _build(import_program(read, dims), config, calibration, options)()
+    program = import_program(read, dims, refittable=config.refittable)
+    engine = _build(program, config, calibration)()
     engine.save(Path(path))
     return engine
 
@@ -224,15 +284,22 @@ def exported(
         raise ModelError(f"torch.export cannot read the module: {error}") from error
 
 
+def _config(model: Any, config: BuildConfig | None, options: Mapping[str, Any]) -> BuildConfig:
+    """ConfigError for options that there are not, or that are not for the model."""
+    made = BuildConfig.of(config, dict(options))
+    if made.refittable and isinstance(model, torch.nn.Module) and quantizers(model):
+        raise ConfigError(
+            "refittable= beside quantizers in the module, whose weights an engine holds as levels: leave it out"
+        )
+    return made
+
+
 def _build(
-    program: Program,
-    config: BuildConfig | None,
-    calibration: Iterable[Any] | None,
-    options: Mapping[str, Any],
+    program: Program, config: BuildConfig, calibration: Iterable[Any] | None
 ) -> Callable[[], Engine]:
-    """What builds the engine; ConfigError here, for options that there are not."""
+    """What builds the engine."""
     batches = None if calibration is None else (_feeds(call, program) for call in calibration)
-    session = BuildSession(program.imported, BuildConfig.of(config, dict(options)), batches)
+    session = BuildSession(program.imported, config, batches)
 
     def build() -> Engine:
         engine = session.run()

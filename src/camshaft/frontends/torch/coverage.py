@@ -43,7 +43,7 @@ def begin(walk: Walk, node: Any, constants: Mapping[Any, tuple[str, Any]]) -> st
     """Declare a placeholder; its name where it becomes an input of the graph."""
     if node in constants:
         name, tensor = constants[node]
-        walk.constant(node, tensor, name)
+        walk.weight(node, tensor, name)
         return None
     meta = node.meta.get("val")
     if hasattr(meta, "shape") and hasattr(meta, "dtype"):

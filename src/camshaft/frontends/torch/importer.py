@@ -14,7 +14,7 @@ import torch
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, InputSpec, OutputKind
 
-from camshaft.errors import ModelError
+from camshaft.errors import ConfigError, ModelError
 from camshaft.frontends.onnx import Imported
 from camshaft.frontends.torch.coverage import begin, shaped
 from camshaft.frontends.torch.dtypes import array_of
@@ -132,6 +132,7 @@ class Program:
     take.  outputs: of its results, the
     graph's outputs; None of what is none.  plain: results that are no tensors but texts, numbers or truths, by their place.  whole: outputs that are sizes.  orders: of inputs and outputs whose axes are those of
     PyTorch's tensors in another order, by name: which axis of PyTorch's each is.
+    read: names of the module's weights that its graph reads.
     """
 
     imported: Imported
@@ -140,19 +141,25 @@ class Program:
     plain: Mapping[int, Any] = field(default_factory=dict)
     whole: frozenset[str] = frozenset()
     orders: Mapping[str, Order] = field(default_factory=dict)
+    read: frozenset[str] = frozenset()
 
 
 def import_program(
-    program: ExportedProgram, dims: Dims = (), *, as_they_lie: bool = False
+    program: ExportedProgram,
+    dims: Dims = (),
+    *,
+    as_they_lie: bool = False,
+    refittable: bool | frozenset[str] = False,
 ) -> Program:
     """The graph of an exported program.  Inputs are those of users; they and outputs are called as torch.export calls them.
 
     dims: of each flat argument, axis -> what its size is called.  as_they_lie: give inputs and outputs the axes in the order in which
-    they lie in PyTorch's memory (see `Program`).
+    they lie in PyTorch's memory (see `Program`).  refittable: whether the module's weights may be exchanged later, or which, by their
+    names in the module.
     Raises ModelError, naming the operator, for what has no form here, and for programs that change their inputs or
     buffers.
     """
-    return import_core(core(program), dims, as_they_lie=as_they_lie)
+    return import_core(core(program), dims, as_they_lie=as_they_lie, refittable=refittable)
 
 
 def core(program: ExportedProgram) -> ExportedProgram:
@@ -160,7 +167,13 @@ def core(program: ExportedProgram) -> ExportedProgram:
     return program.run_decompositions(decompositions())
 
 
-def import_core(program: ExportedProgram, dims: Dims = (), *, as_they_lie: bool = False) -> Program:
+def import_core(
+    program: ExportedProgram,
+    dims: Dims = (),
+    *,
+    as_they_lie: bool = False,
+    refittable: bool | frozenset[str] = False,
+) -> Program:
     """As `import_program`, of what `core` made; layers are called after its nodes."""
     specs = {s.arg.name: s for s in program.graph_signature.input_specs if hasattr(s.arg, "name")}
     holes = [n for n in program.graph.nodes if n.op == "placeholder"]
@@ -181,9 +194,19 @@ def import_core(program: ExportedProgram, dims: Dims = (), *, as_they_lie: bool 
     def called(_: int, node: Any) -> str:
         return str(getattr(node, "name", "value"))
 
-    made = read(program.graph, sizes, constants, called, as_they_lie=as_they_lie)
+    weights = (InputKind.PARAMETER, InputKind.BUFFER)
+    named = frozenset(str(s.target) for s in specs.values() if s.kind in weights)
+    may_change = named if refittable is True else named.intersection(refittable or ())
+    if not isinstance(refittable, bool) and not refittable <= named:
+        raise ConfigError(
+            f"refittable names {min(refittable - named)!r}, which is no parameter or buffer of the module"
+        )
+    made = read(
+        program.graph, sizes, constants, called, as_they_lie=as_they_lie, refittable=may_change
+    )
     inputs = tuple(i for i, user in zip(made.inputs, given, strict=True) if user)
-    return replace(made, inputs=inputs)
+    used = frozenset(name for node, (name, _) in constants.items() if node.users)
+    return replace(made, inputs=inputs, read=used)
 
 
 def read(
@@ -193,13 +216,15 @@ def read(
     called: Callable[[int, Any], str],
     *,
     as_they_lie: bool,
+    refittable: frozenset[str] = frozenset(),
 ) -> Program:
     """An FX graph whose nodes all have a form.
 
     constants: placeholders -> name and tensor of weights.  called: number and node of a result -> what the output is called, or like it.
-    as_they_lie: see `import_program`.
+    as_they_lie: see `import_program`.  refittable: names of weights that may be exchanged later.
     """
     walk = Walk(GraphBuilder("torch"), sizes, as_they_lie)
+    walk.refittable = refittable
     walk.shaped = shaped(graph, constants)
     digest = hashlib.sha256(str(graph).encode())
     inputs: list[str | None] = []
@@ -231,7 +256,9 @@ def read(
         outputs.append(name)
     digest.update(repr(walk.orders).encode())
     built, face = walk.builder.graph(results), walk.builder.graph({})
-    imported = Imported((built,), face, digest=digest.hexdigest())
+    imported = Imported(
+        (built,), face, digest=digest.hexdigest(), weights=tuple(walk.weights.values())
+    )
     return Program(imported, tuple(inputs), tuple(outputs), plain, frozenset(whole), walk.orders)
 
 

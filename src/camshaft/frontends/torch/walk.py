@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from camshaft.errors import ModelError
 from camshaft.frontends.torch import handlers  # noqa: F401  (registers them)
 from camshaft.frontends.torch.call import HANDLERS, Call
@@ -14,7 +16,8 @@ from camshaft.frontends.torch.plugins import plugin_handler
 from camshaft.frontends.torch.sizes import Sizes
 from camshaft.frontends.torch.strides import Order, inverse, order_of
 from camshaft.ir.graph import GraphBuilder, Tensor
-from camshaft.ir.types import DType, TensorType, i64
+from camshaft.ir.recipe import Source
+from camshaft.ir.types import DType, TensorType, i64, type_of
 from camshaft.ops import functional as F
 from camshaft.ops.functional import NoCanonicalForm
 
@@ -32,7 +35,7 @@ _CALLED = ("wrap_with_set_grad_enabled", "wrap_with_autocast")
 @dataclass
 class Walk:
     """One walk.  shaped: symbols that the shapes of inputs say.  as_they_lie: whether inputs and results are those of PyTorch with their axes in the order of memory; orders: of
-    such, by name, where that is another one.  values: of nodes (by FX node), tensors, numbers, extents, lists of them.
+    such, by name, where that is another one.  refittable: names of weights that may be exchanged later.  weights: those that may.  values: of nodes (by FX node), tensors, numbers, extents, lists of them.
     """
 
     builder: GraphBuilder
@@ -40,6 +43,8 @@ class Walk:
     as_they_lie: bool = False
     orders: dict[str, Order] = field(default_factory=dict)
     values: dict[Any, Any] = field(default_factory=dict)
+    refittable: frozenset[str] = frozenset()
+    weights: dict[str, Source] = field(default_factory=dict)
     shaped: frozenset[str] = frozenset()
 
     def type_of(self, meta: Any) -> TensorType:
@@ -56,6 +61,18 @@ class Walk:
     def constant(self, node: Any, tensor: Any, name: str) -> None:
         """Take a placeholder or attribute for a constant."""
         made = self.builder.constant(array_of(tensor), name)
+        self.values[node] = F.cast(self.builder, made, made.type.dtype.held)
+
+    def weight(self, node: Any, tensor: Any, name: str) -> None:
+        """Take a placeholder for a weight of the module, which may be exchanged later if that is wanted."""
+        is_weight = tensor.is_floating_point() and tensor.ndim and tensor.numel()
+        if name not in self.refittable or not is_weight:
+            self.constant(node, tensor, name)
+            return
+        array = np.array(array_of(tensor))  # the module's own may change meanwhile
+        array.flags.writeable = False
+        source = self.weights[name] = Source(name, type_of(array), array)
+        made = self.builder.source(source, name)
         self.values[node] = F.cast(self.builder, made, made.type.dtype.held)
 
     def whole(self, node: Any, name: str) -> str | None:
