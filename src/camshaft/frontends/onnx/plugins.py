@@ -8,6 +8,7 @@ from typing import Any
 import onnx
 from onnx import NodeProto, TypeProto
 
+from camshaft.errors import ModelError
 from camshaft.frontends.onnx.context import DataDependent, Handler, NodeContext, Results, domain_of
 from camshaft.frontends.onnx.dtypes import onnx_dtype
 from camshaft.frontends.onnx.scripts.scope import Value
@@ -20,8 +21,14 @@ from camshaft.ops.plugin import add_plugin
 
 
 def plugin_of(domain: str, op_type: str) -> Plugin | None:
-    """The plugin that an operator is, None where there is none."""
-    return found(joined(domain_of(domain), op_type))
+    """The plugin that an operator is, None where there is none.  ModelError if it is one of ONNX's own, too."""
+    name = joined(domain_of(domain), op_type)
+    plugin = found(name)
+    if plugin is not None and onnx.defs.has(op_type, domain_of(domain)):
+        raise ModelError(
+            f"plugin {name!r} has the name of an operator of ONNX; give it a domain of its own, as 'mine::{op_type}'"
+        )
+    return plugin
 
 
 def plugin_handler(domain: str, op_type: str) -> Handler | None:

@@ -35,6 +35,8 @@ class Plugins(Core):
         ]
         types = [None if t is None else self._root._live.held(t.name) for t in given]
         values = {k: v for k, v in attributes.items() if v is not None}
-        count = len(found.loosely_inferred(types, found.complete(values)))
+        complete = found.complete(values)
+        values = {k: complete[k] for k in values}  # as the defaults' kinds
+        count = len(found.loosely_inferred(types, complete))
         results = count if outputs is None else outputs
         return self._op(found.op_type, given, results, layer, (found.domain, 1), values)

@@ -146,7 +146,12 @@ class Nodes:
 
     def _node(self, node: NodeProto, name: str, place: Place) -> None:
         domain, opsets = domain_of(node.domain), place.opsets
-        if domain not in opsets and plugin_of(domain, node.op_type) is None:
+        plugin = plugin_of(domain, node.op_type)
+        if plugin is not None and (domain, node.op_type) in HANDLERS:
+            raise ModelError(
+                f"plugin {plugin.name!r} has the name of an operator that camshaft has itself; give it another domain"
+            )
+        if domain not in opsets and plugin is None:
             raise ModelError(f"domain {domain!r} is not among the model's opsets {dict(opsets)}")
         here = self._here(node, name, place)
         results: Sequence[Value | None] | None
