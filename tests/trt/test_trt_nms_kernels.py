@@ -19,16 +19,17 @@ def compared(
     *,
     threads: int = 1,
     open_images: bool = False,
+    target: str = "host",
     **attrs: Any,
 ) -> list[np.ndarray]:
     """Results of the plugin's kernel, which are the reference's."""
     n = camshaft.Network()
-    shape = [("images", *a.shape[1:]) if open_images and len(a) > 1 else a.shape for a in feeds]
+    shape = [("images", *a.shape[1:]) if open_images else a.shape for a in feeds]
     inputs = [n.input(f"x{i}", s, str(feeds[i].dtype)) for i, s in enumerate(shape)]
     made = n.plugin(plugin, *inputs, **attrs)
     for i, t in enumerate(made if isinstance(made, tuple) else [made]):
         n.output(t, f"y{i}")
-    engine = n.build(optimization_level=1, threads=threads)
+    engine = n.build(optimization_level=1, threads=threads, target=target)
     assert [s.tactic for s in engine.manifest.notes] == ["plugin"]
     got = engine({f"x{i}": a for i, a in enumerate(feeds)})
     want = plugin.computed(feeds, plugin.complete(attrs))
@@ -183,3 +184,37 @@ def test_batched_nms_of_images(clips: int, of: tuple[int, ...]) -> None:
     feeds = [boxes_of(2, 21, *of) * 2, scores_of(2, 3, 9, steps=7), numbers]
     compared(batched.best_of_images, feeds, threads=2, open_images=True,
              keepTopK=9, scoreThreshold=0.5, clips=clips)  # fmt: skip
+
+
+@pytest.mark.parametrize("target", ["portable", "avx2"])
+def test_kernels_for_other_machines(target: str) -> None:
+    boxes = centers_of(2, 61)
+    feeds = [boxes, RNG.standard_normal((2, 61, 3)).astype(np.float32), centers_of(1, 61)]
+    compared(efficient.efficient, feeds, target=target,
+             **{**USUAL, "box_coding": 1, "score_activation": True})  # fmt: skip
+    compared(batched.best_of_classes, [boxes_of(2, 61), scores_of(2, 3, 61)], target=target,
+             topK=31, keepTopK=9, backgroundLabelId=0, scoreThreshold=0.2, iouThreshold=0.4,
+             more=0.0)  # fmt: skip
+
+
+def test_all_sizes_may_be_open() -> None:
+    feeds = [boxes_of(2, 61), scores_of(2, 61, 3, steps=9)]
+    flipped = np.moveaxis(feeds[1], 1, 2).copy()
+    n = camshaft.Network()
+    boxes = n.input("boxes", ("images", "boxes", 4))
+    scores = n.input("scores", ("images", "boxes", "classes"))
+    by_class = n.input("by_class", ("images", "classes", "boxes"))
+    n.output(n.plugin(efficient.efficient, boxes, scores, **USUAL)[1], "efficient")
+    same: dict[str, Any] = {"keepTopK": 20, "scoreThreshold": 0.1}
+    rest: dict[str, Any] = {"topK": -1, "backgroundLabelId": -1, "iouThreshold": 0.5, "more": 0.0}
+    best = n.plugin(batched.best_of_classes, boxes, by_class, **same, **rest)
+    n.output(n.plugin(batched.best_of_images, boxes, *best, clips=1, **same)[1], "batched")
+    engine = n.build(optimization_level=1)
+    assert [s.tactic for s in engine.manifest.notes] == ["plugin"] * 3
+    for count, kinds in ((61, 3), (7, 2), (1, 1)):
+        b, s, f = feeds[0][:, :count], feeds[1][:, :count, :kinds], flipped[:, :kinds, :count]
+        got = engine({"boxes": b, "scores": s, "by_class": f})
+        np.testing.assert_array_equal(got["efficient"], efficient.efficient(b, s, **USUAL)[1])
+        want = batched.best_of_classes(b, f, **same, **rest)
+        want = batched.best_of_images(b, *want, clips=1, **same)[1]
+        np.testing.assert_array_equal(got["batched"], want)

@@ -1,4 +1,4 @@
-"""ROIAlign_TRT, with channels last: layers before and behind it have them there, too."""
+"""ROIAlign_TRT, which reads images with channels last, as convolutions before it leave them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from camshaft.network import Network
 from camshaft.network.tensor import Tensor
 from camshaft.ops.hosted.spatial.sampling import RegionGrid, aligned_regions
 from camshaft.tensorrt.plugins.native.base import Kind, Values
-from camshaft.tensorrt.plugins.native.kernels.regions import row_items, write_regions
+from camshaft.tensorrt.plugins.native.kernels.regions import part_bytes, part_items, write_regions
 
 _FIELDS = {
     "coordinate_transformation_mode": 1,
@@ -34,7 +34,7 @@ def _types(x: TensorType, rois: TensorType, images: TensorType, **attrs: Any) ->
     require_equal(rois.shape[1], 4, why)
     require_equal(images.shape[0], rois.shape[0], why)
     bins = (attrs["output_height"], attrs["output_width"])
-    return [(x.dtype, (rois.shape[0], *bins, x.shape[3]))]
+    return [(x.dtype, (rois.shape[0], x.shape[3], *bins))]
 
 
 def _images(x: TensorType, rois: TensorType, images: TensorType, **attrs: Any) -> Any:
@@ -43,7 +43,7 @@ def _images(x: TensorType, rois: TensorType, images: TensorType, **attrs: Any) -
 
 @plugin("camshaft.tensorrt::ROIAlign", infer=_types, attributes=_FIELDS, integers=_images)
 def regions(x: np.ndarray, rois: np.ndarray, images: np.ndarray, **attrs: Any) -> np.ndarray:
-    """x [N, H, W, C], rois [R, 4], images [R] -> [R, output_height, output_width, C]; NaN for a region that is not finite or of
+    """x [N, H, W, C], rois [R, 4], images [R] -> [R, C, output_height, output_width]; NaN for a region that is not finite or of
     an image that there is not."""
     grid = RegionGrid(
         (attrs["output_height"], attrs["output_width"]),
@@ -52,16 +52,18 @@ def regions(x: np.ndarray, rois: np.ndarray, images: np.ndarray, **attrs: Any) -
         bool(attrs["coordinate_transformation_mode"]),
         bool(attrs["mode"]),
     )
-    y = np.full((len(rois), *grid.bins, x.shape[3]), np.nan, x.dtype)
+    y = np.full((len(rois), x.shape[3], *grid.bins), np.nan, x.dtype)
     valid = np.isfinite(rois).all(1) & (images >= 0) & (images < len(x))
-    y[valid] = aligned_regions(np.moveaxis(x, -1, 1), rois[valid], images[valid], grid)
+    found = aligned_regions(np.moveaxis(x, -1, 1), rois[valid], images[valid], grid)
+    y[valid] = np.moveaxis(found, -1, 1)
     return y
 
 
 regions.kernel(
     types=[("f32", "f32", "i32")],
-    items=row_items,
-    params=[{"vectors": 8}, {"vectors": 4}],
+    items=part_items,
+    scratch=part_bytes,
+    params=[{"channels": 128}, {"channels": 64}, {"channels": 32}],
     name="regions",
 )(write_regions)
 
@@ -79,8 +81,7 @@ def _roi_align(net: Network, inputs: Sequence[Tensor], values: Values) -> Sequen
     if len(x.shape) != 4:
         raise ModelError(f"X {x.shape} must be [N,C,H,W]")
     last = net.transpose(x, (0, 2, 3, 1))
-    made = net.plugin(regions, last, rois, net.cast(images, "int32"), **values)
-    return [net.transpose(made, (0, 3, 1, 2))]
+    return [net.plugin(regions, last, rois, net.cast(images, "int32"), **values)]
 
 
 KINDS: tuple[Kind, ...] = (Kind("ROIAlign_TRT", {"1": 2, "2": 3}, _FIELDS, 1, _roi_align),)

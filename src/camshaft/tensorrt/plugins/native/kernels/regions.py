@@ -1,22 +1,39 @@
-"""Kernel of ROIAlign_TRT: rows of bins, channels last."""
+"""Kernel of ROIAlign_TRT: regions are sampled with channels last, and written with channels first."""
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from camshaft.backends.cpu.lang import Carry, FunctionBuilder, Index, Pointer, Value
-from camshaft.ir.extents.extent import Extent
+from camshaft.backends.cpu.pointwise.lanes import transposed
+from camshaft.ir.extents.extent import Extent, ceil_div
 from camshaft.ir.plugins.kernels import Work
 from camshaft.ir.types import f32, i64
 from camshaft.tensorrt.plugins.native.kernels.scan import lanes_of
 
 _NAN, _INF = float("nan"), float("inf")
+_PADDING = 16
 
 
-def row_items(work: Work) -> Extent:
-    """An item for each row of bins of each region."""
+def channels_of(work: Work) -> int:
+    """Channels of an item."""
+    return int(work.params["channels"])
+
+
+def part_items(work: Work) -> Extent:
+    """An item for each region and part of its channels."""
     shape = work.outputs[0].shape
-    return shape[0] * shape[1]
+    return shape[0] * ceil_div(shape[1], channels_of(work))
+
+
+def part_bytes(work: Work) -> Extent:
+    """Scratch memory of an item, whose bins are written channel by channel when all are there."""
+    return 4 * ceil_div(_bins(work), _PADDING) * _PADDING * channels_of(work)
+
+
+def _bins(work: Work) -> int:
+    return int(work.attrs["output_height"] * work.attrs["output_width"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,52 +110,77 @@ class _Region:
 
 
 def write_regions(
-    k: FunctionBuilder, work: Work, x: Pointer, rois: Pointer, images: Pointer, y: Pointer
+    k: FunctionBuilder,
+    work: Work,
+    x: Pointer,
+    rois: Pointer,
+    images: Pointer,
+    y: Pointer,
+    scratch: Pointer,
 ) -> None:
-    """x [N, H, W, C], rois [R, 4], images [R] -> y [R, rows, columns, C]."""
-    given, lanes = work.inputs[0], lanes_of(k)
+    """x [N, H, W, C], rois [R, 4], images [R] -> y [R, C, rows, columns]."""
+    given, wide = work.inputs[0], channels_of(work)
     assert given is not None
     count, height, width, channels = given.shape
-    rows, columns = work.attrs["output_height"], work.attrs["output_width"]
+    parts, bins = ceil_div(channels, wide), _bins(work)
     with k.loop(k.begin, k.end) as item:
-        roi, row = item // rows, item % rows
+        roi, first = item // parts, item % parts * wide
+        mine = k.min(k.index(channels) - first, wide)
         image = k.cast(k.load(images.at(roi)), i64)
         corners = [k.load(rois.at(roi * 4 + i)) for i in range(4)]
         inside = (image >= 0) & (image < k.index(count))
         for corner in corners:
             inside = inside & (k.abs(corner) < _INF)
-        to = y.at(item * columns * channels)
+        to = y.at((roi * channels + first) * bins)
         with k.if_else(inside) as branch:
             with branch.then():
                 axes = _axes(k, work, corners, height, width)
-                pixels = x.at(image * (height * width * channels))
+                pixels = x.at(image * (height * width * channels)).at(first)
                 region = _Region(k, pixels, channels, *axes, bool(work.attrs["mode"]))
-                with k.loop(0, columns) as column:
-                    at = to.at(column * channels)
-                    _write_bin(k, region, row, column, at, lanes, int(work.params["vectors"]))
-            with branch.otherwise(), k.loop(0, k.index(channels) * columns) as i:
+                own = scratch.as_type(f32)
+                _sample(k, work, region, mine, own)
+                _write_planes(k, own, wide, bins, mine, to)
+            with branch.otherwise(), k.loop(0, mine * bins) as i:
                 k.store(k.const(_NAN, f32), to.at(i))
 
 
-def _write_bin(
-    k: FunctionBuilder,
-    region: _Region,
-    row: Value,
-    column: Value,
-    to: Pointer,
-    lanes: int,
-    vectors: int,
+def _sample(k: FunctionBuilder, work: Work, region: _Region, count: Value, to: Pointer) -> None:
+    """All bins of the first `count` channels, bin by bin: [bins, channels of an item]."""
+    wide, lanes, columns = channels_of(work), lanes_of(k), work.attrs["output_width"]
+    with k.loop(0, work.attrs["output_height"]) as row, k.loop(0, columns) as column:
+        at = to.at((row * columns + column) * wide)
+        with k.if_else(k.eq(count, wide)) as branch:
+            with branch.then():
+                for n, value in enumerate(region.bin(row, column, 0, lanes, wide // lanes, None)):
+                    k.store(value, at.at(n * lanes))
+            with branch.otherwise(), k.loop(0, count, lanes) as first:
+                (value,) = region.bin(row, column, first, lanes, 1, count - first)
+                k.store(value, at.at(first))
+
+
+def _write_planes(
+    k: FunctionBuilder, own: Pointer, wide: int, bins: int, count: Value, to: Pointer
 ) -> None:
-    """All channels of a bin: several vectors at a time, then one, whose lanes may be fewer."""
-    channels, wide = k.index(region.channels), lanes * vectors
-    whole = channels // wide * wide
-    with k.loop(0, whole, wide) as first:
-        for n, value in enumerate(region.bin(row, column, first, lanes, vectors, None)):
-            k.store(value, to.at(first).at(n * lanes))
-    with k.loop(whole, channels, lanes) as first:
-        left = channels - first
-        (value,) = region.bin(row, column, first, lanes, 1, left)
-        k.store(value, to.at(first), left)
+    """[bins, wide] -> [count, bins], block by block."""
+    lanes = lanes_of(k)
+    whole = bins // lanes * lanes
+
+    def block(channel: Value, bin: Index, width: int, full: bool) -> None:
+        rows = [k.load(own.at(bin * wide + channel).at(t * wide), lanes) for t in range(lanes)]
+        for t, values in enumerate(transposed(k, rows)):
+            with nullcontext() if full else k.if_(channel + t < count):
+                k.store(values, to.at((channel + t) * bins).at(bin), width)
+
+    def blocks(channel: Value, full: bool) -> None:
+        with k.loop(0, whole, lanes) as bin:
+            block(channel, bin, lanes, full)
+        if whole < bins:
+            block(channel, k.index(whole), bins - whole, full)
+
+    with k.loop(0, count // lanes * lanes, lanes) as channel:
+        blocks(channel, True)
+    with k.if_(count % lanes > 0):
+        blocks(count // lanes * lanes, False)
 
 
 def _axes(
