@@ -33,6 +33,8 @@ def same(x: np.ndarray, **attrs: Any) -> np.ndarray:
         (lambda: camshaft.plugin("d::A", attributes=["a"]), r"attributes is \['a'\], not a dict"),  # type: ignore[arg-type]
         (lambda: camshaft.plugin("d::A", infer=5), "infer is 5, not a function"),  # type: ignore[arg-type]
         (lambda: camshaft.plugin("d::A", integers={}), "integers is {}, not a function"),  # type: ignore[arg-type]
+        (lambda: camshaft.plugin("d::A", samples=[]), r"samples is \[\], not a function"),  # type: ignore[arg-type]
+        (lambda: camshaft.plugin("d::A", moves="no"), "moves is 'no', not True or False"),  # type: ignore[arg-type]
         (lambda: camshaft.plugin("d::A", version="2"), "version is '2', not an int"),  # type: ignore[arg-type]
         (lambda: camshaft.plugin("d::A", tolerance=-1.0), "tolerance is -1.0, not a number from 0"),
         (lambda: camshaft.plugin("d::A", int8="b"), "int8 is 'b', not a plugin"),  # type: ignore[arg-type]
@@ -68,6 +70,8 @@ def test_declarations_that_cannot_be(declare: Callable[[], Any], says: str) -> N
         (lambda p: p.llvm(5, "f"), "text is 5"),
         (lambda p: p.llvm("define", 5), "symbol is 5, not a text"),
         (lambda p: p.llvm("define", "f", arguments=[1]), r"arguments is \[1\], not a function"),
+        (lambda p: p.function(-5, types=None), "-5 is no address"),
+        (lambda p: p.function(1 << 64, types=None), "18446744073709551616 is no address"),
         (lambda p: p.function(4096, types="f32"), "kernel 'function' of plugin .*: types is"),
     ],
 )  # fmt: skip
@@ -132,6 +136,54 @@ def test_lists_become_arrays_where_the_default_is_one() -> None:
 def test_what_has_no_default_is_taken_as_given() -> None:
     plugin = camshaft.plugin("d::Required", attributes={"a": REQUIRED})(same)
     assert plugin.complete({"a": [np.int32(1), [2.0]]}) == {"a": (1, (2.0,))}
+
+
+@pytest.mark.parametrize("value", [{"x": 1}, object(), same])
+def test_what_is_no_value_is_refused(value: Any) -> None:
+    plugin = camshaft.plugin("d::Values", attributes={"a": REQUIRED})(same)
+    n = camshaft.Network()
+    with pytest.raises(ModelError, match=r"attribute .a. is a .*; give numbers, texts"):
+        n.plugin(plugin, n.input("x", (2,)), a=value)
+
+
+def test_what_is_no_plugin_is_refused() -> None:
+    n = camshaft.Network()
+    with pytest.raises(ModelError, match=r"5 is no plugin; give what @camshaft\.plugin made"):
+        n.plugin(5, n.input("x", (2,)))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("made", "says"),
+    [
+        (("f32", (2.5,)), "2.5 is no extent"),
+        (("f32", ("rows",)), "'rows' is no extent"),
+        (("f99", (2,)), "unknown element type 'f99'"),
+        ((5, (2,)), "Cannot interpret '5'"),
+        (("f32", 5), "not a type, a pair"),
+        (None, "None, not a type"),
+    ],
+)
+def test_what_inference_may_give(made: Any, says: str) -> None:
+    plugin = camshaft.plugin("d::Inferred", infer=lambda x: made)(same)
+    n = camshaft.Network()
+    with pytest.raises(ModelError, match=f"the inference of plugin 'd::Inferred' gives .*{says}"):
+        n.plugin(plugin, n.input("x", (2,)))
+
+
+def test_numpys_integers_are_extents() -> None:
+    plugin = camshaft.plugin("d::Extents", infer=lambda x: (np.float32, (np.int64(2),)))(same)
+    n = camshaft.Network()
+    assert n.plugin(plugin, n.input("x", (2,))).shape == (2,)
+
+
+def test_plugins_without_inputs_need_inference() -> None:
+    ones = camshaft.plugin("d::Ones")(lambda: np.ones(3, np.float32))
+    n = camshaft.Network()
+    with pytest.raises(ModelError, match=r"'d::Ones' has no first input.*give it infer"):
+        n.plugin(ones)
+    ones.infer = lambda: ("f32", (3,))
+    n.output(n.plugin(ones), "y")
+    assert n.build(optimization_level=0)({})["y"].tolist() == [1, 1, 1]
 
 
 @pytest.mark.parametrize("name", ["Relu", "RoiAlign", "ai.onnx.ml::Scaler"])

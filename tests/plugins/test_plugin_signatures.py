@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 import camshaft
-from camshaft.errors import BuildError
+from camshaft.errors import BuildError, ModelError
 from camshaft.ir.plugins.kernels import Work
 from camshaft.ir.plugins.signatures import Parameter, declared_by
+from camshaft.ir.types import i64
 from leaky_plugin import IR, compiled, leaky_plugin, slope_of
 
 F = ctypes.POINTER(ctypes.c_float)
@@ -145,6 +146,99 @@ def test_wrong_kernels_stop_builds_of_all_levels(level: int, tmp_path: Path) -> 
     for options in ({}, {"timing_cache": tmp_path / "cache"}, {"time_budget": 1e-6}):
         message = refusal(leaky, level, **options)
         assert "kernel 'held' of plugin 'test::LeakyHeld' computes something else" in message
+
+
+def test_kernels_are_tried_within_the_memory_budget() -> None:
+    """What is tried at all levels is no less at the lowest."""
+    leaky = leaky_plugin("test::LeakyLarge", "llvm")
+    n = camshaft.Network()
+    n.output(n.plugin(leaky, n.input("x", (1 << 20,))), "y")
+    with pytest.raises(BuildError, match=r"to try kernels takes about .* MiB$"):
+        n.build(optimization_level=0, memory_budget=1 << 24)
+    assert n.build(optimization_level=0)
+
+
+def picked() -> camshaft.Plugin:
+    """Rows of the first input by the second, which ascends; the reference takes no others."""
+
+    @camshaft.plugin(
+        "test::Picked",
+        types=[("f32", "i32")],
+        infer=lambda x, rows: (x.dtype, (rows.shape[0], *x.shape[1:])),
+    )
+    def picked(x: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        if (np.diff(rows) < 0).any():
+            raise ValueError("rows descend")
+        return x[rows]
+
+    @picked.kernel()
+    def pick(k: Any, work: Work, x: Any, rows: Any, y: Any) -> None:
+        assert work.inputs[0] is not None
+        width = work.inputs[0].shape[1]
+        with k.loop(k.begin, k.end) as i:
+            row = k.cast(k.load(rows.at(i // width)), i64)
+            k.store(k.load(x.at(row * width + i % width)), y.at(i))
+
+    return picked
+
+
+def built(plugin: camshaft.Plugin) -> camshaft.Engine:
+    n = camshaft.Network()
+    x, rows = n.input("x", (9, 3, 4)), n.input("rows", ("rows",), "int32")
+    n.output(n.plugin(plugin, x[:, 1], rows), "y")
+    return n.build(optimization_level=0)
+
+
+def test_kernels_are_tried_on_samples() -> None:
+    plugin = picked()
+    plugin.integers = lambda x, rows: {1: (0, x.shape[0] - 1)}
+    with pytest.raises(BuildError, match=r"rows descend; this was on operands.*`samples` or"):
+        built(plugin)
+    plugin.samples = lambda rng, x, rows: (
+        rng.standard_normal(x.shape),
+        np.sort(rng.integers(0, x.shape[0], rows.shape)),
+    )
+    feed = np.arange(108, dtype=np.float32).reshape(9, 3, 4)
+    rows = np.array([0, 3, 3, 8], np.int32)
+    engine = built(plugin)
+    assert [s.tactic for s in engine.manifest.notes] == ["plugin"]
+    np.testing.assert_array_equal(engine({"x": feed, "rows": rows})["y"], feed[rows, 1])
+
+
+@pytest.mark.parametrize(
+    ("samples", "says"),
+    [
+        (lambda rng, x, rows: [x], "gives 1 arrays, and there are 2 inputs"),
+        (lambda rng, x, rows: (np.ones(3), np.ones(3)), r"gives input 0 the shape \[3\], and it is f32"),
+        (lambda rng, x, rows: 1 / 0, "samples of plugin 'test::Picked' failed: ZeroDivisionError"),
+        (lambda rng, x, rows: ("a", "b"), "gives input 0 the shape"),
+    ],
+)  # fmt: skip
+def test_samples_that_do_not_fit(samples: Any, says: str) -> None:
+    plugin = picked()
+    plugin.samples = samples
+    with pytest.raises(ModelError, match=says):
+        built(plugin)
+
+
+@pytest.mark.parametrize("integers", [[1], {0: 5}, {7: (0, 1)}, None])
+def test_integers_that_do_not_fit(integers: Any) -> None:
+    plugin = picked()
+    plugin.integers = lambda x, rows: integers
+    with pytest.raises(
+        ModelError, match=r"integers of plugin 'test::Picked' gives .* for the 2 inputs"
+    ):
+        built(plugin)
+
+
+def test_faults_of_kernels_functions_name_the_kernel() -> None:
+    leaky = leaky_plugin("test::LeakyWhen")
+    leaky.llvm(IR.replace("NAME", "f"), "f", arguments=slope_of, when=lambda w: w.attrs["none"] > 0)
+    assert "kernel 'f' of plugin 'test::LeakyWhen': when failed: KeyError" in refusal(leaky)
+    leaky = leaky_plugin("test::LeakyStores")
+    leaky.kernel(name="w")(lambda k, work, x, y: k.store(k.index(1), y))
+    message = refusal(leaky)
+    assert "kernel 'w' of plugin 'test::LeakyStores': its function failed: cannot store" in message
 
 
 def test_sizes_that_functions_of_the_work_give_are_checked() -> None:

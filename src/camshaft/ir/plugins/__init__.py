@@ -3,6 +3,7 @@
 values      their attributes as text
 attributes  their attributes as the defaults' kinds
 declared    what users declare of them, taken or refused
+asked       what functions of users give, taken or refused
 signatures  parameters of compiled functions
 kernels     the kinds of kernels and what these see of the work
 plugin      the operator itself

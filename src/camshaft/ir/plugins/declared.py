@@ -124,3 +124,9 @@ def require_tolerance(given: Any, whose: str) -> None:
     number = isinstance(given, float | int) and not isinstance(given, bool)
     if given is not None and not (number and given >= 0):
         raise ModelError(f"{whose}: tolerance is {given!r:.60}, not a number from 0 on")
+
+
+def require_flag(given: Any, whose: str, argument: str) -> None:
+    """`given` must be a bool."""
+    if not isinstance(given, bool):
+        raise ModelError(f"{whose}: {argument} is {given!r:.60}, not True or False")

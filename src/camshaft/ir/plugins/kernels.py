@@ -126,6 +126,8 @@ def address_of(function: Any) -> int:
     """The address of compiled code: an int, a ctypes or cffi function pointer, or what has an `address`, as numba's
     `cfunc` has.  ModelError for anything else."""
     if isinstance(function, int) and not isinstance(function, bool):
+        if not 0 <= function < 1 << 64:
+            raise ModelError(f"{function} is no address of a function")
         return function
     if isinstance(getattr(function, "address", None), int):
         return int(function.address)

@@ -9,16 +9,22 @@ from typing import Any
 
 import numpy as np
 
-from camshaft.errors import CamshaftError, ModelError
-from camshaft.ir.extents.extent import Extent
+from camshaft.errors import ModelError
 from camshaft.ir.extents.symbol import UndecidedExtent
 from camshaft.ir.plugins import registry
+from camshaft.ir.plugins.asked import (
+    Loose,
+    called,
+    integer_ranges,
+    result_types,
+    sample_arrays,
+)
 from camshaft.ir.plugins.attributes import completed
 from camshaft.ir.plugins.declared import (
     Combinations,
     combinations,
-    element_type,
     require_attributes,
+    require_flag,
     require_function,
     require_name,
     require_text,
@@ -43,10 +49,7 @@ from camshaft.ir.plugins.kernels import (
     one_for_each_element,
 )
 from camshaft.ir.plugins.signatures import declared_by
-from camshaft.ir.types import DType, TensorType
-
-Loose = tuple[DType, tuple[Extent | None, ...]]
-"""Element type and shape; an extent that hangs on data is None."""
+from camshaft.ir.types import TensorType
 
 
 @dataclass(eq=False)
@@ -62,6 +65,8 @@ class Plugin:
         passes through it, and it runs on 8-bit integers between layers that do.
     tolerance: how far floats of kernels may be off, of the largest of each result; None: as sums may, 1e-3.
     integers: (*types, **attributes) -> input number -> least and greatest integer that is valid there.
+    samples: (rng, *types, **attributes) -> an array for each input, of its type, on which kernels are tried; None: random
+        ones, of valid integers.
     check: (**attributes) -> None, raises ModelError where this process lacks what the reference needs; asked when an
         engine is loaded that runs it.
     int8: the plugin that computes it on bytes: of the same inputs, those of floats that are quantized as u8, and of the
@@ -79,6 +84,7 @@ class Plugin:
     integers: Callable[..., Mapping[int, tuple[Any, Any]]] | None = None
     int8: Plugin | None = None
     check: Callable[..., None] | None = None
+    samples: Callable[..., Any] | None = None
     kernels: list[Kernel] = field(default_factory=list)
 
     @cached_property
@@ -125,16 +131,21 @@ class Plugin:
             raise ModelError(
                 f"plugin {self.name!r} takes inputs of {takes}, not ({', '.join(given) or 'none'})"
             )
-        made: Any = types[0]
-        if self.infer is not None:
-            made = self._called(self.infer, "inference", types, attrs)
-        several = isinstance(made, list) or (isinstance(made, tuple) and not _is_pair(made))
-        return [self._type(t) for t in (made if several else [made])]
+        if self.infer is None and not (types and types[0] is not None):
+            raise ModelError(
+                f"plugin {self.name!r} has no first input that its result is as; give it infer"
+            )
+        made = (
+            types[0]
+            if self.infer is None
+            else called(self.name, "inference", self.infer, types, attrs)
+        )
+        return result_types(self.name, made)
 
     def computed(self, arrays: Sequence[Any], attrs: Mapping[str, Any]) -> list[np.ndarray]:
         """The reference's results.  It gets views that cannot be written: others read the same arrays."""
         views = [_read_only(a) for a in arrays]
-        made = self._called(self.reference, "reference", views, attrs)
+        made = called(self.name, "reference", self.reference, views, attrs)
         return [np.asarray(a) for a in (made if isinstance(made, list | tuple) else [made])]
 
     def valid_integers(
@@ -143,8 +154,20 @@ class Plugin:
         """Input number -> the least and the greatest integer that is valid there."""
         if self.integers is None:
             return {}
-        made: Mapping[int, tuple[Any, Any]] = self._called(self.integers, "integers", types, attrs)
-        return made
+        made = called(self.name, "integers", self.integers, types, attrs)
+        return integer_ranges(self.name, made, len(types))
+
+    def sampled(
+        self,
+        types: Sequence[TensorType | None],
+        attrs: Mapping[str, Any],
+        rng: np.random.Generator,
+    ) -> list[np.ndarray | None]:
+        """Arrays to try kernels on, one for each input of these types; none where the plugin does not say."""
+        if self.samples is None:
+            return []
+        made = called(self.name, "samples", self.samples, [rng, *types], attrs)
+        return sample_arrays(self.name, made, types)
 
     def address(self, kernel: str) -> int:
         """The address of a kernel's function in this process; ModelError if it has no such kernel."""
@@ -154,31 +177,6 @@ class Plugin:
         raise ModelError(
             f"plugin {self.name!r} is registered in this process without its function {kernel!r}: "
             "import the module that registers it before loading"
-        )
-
-    def _called(
-        self,
-        function: Callable[..., Any],
-        what: str,
-        given: Sequence[Any],
-        attrs: Mapping[str, Any],
-    ) -> Any:
-        try:
-            return function(*given, **attrs)
-        except (CamshaftError, UndecidedExtent):
-            raise
-        except Exception as error:  # a user's function may raise anything
-            raise ModelError(
-                f"the {what} of plugin {self.name!r} failed: {type(error).__name__}: {error}"
-            ) from error
-
-    def _type(self, made: Any) -> Loose:
-        if isinstance(made, TensorType):
-            return made.dtype, made.shape
-        if _is_pair(made):
-            return element_type(made[0]), tuple(made[1])
-        raise ModelError(
-            f"the inference of plugin {self.name!r} gives {made!r:.80}, not a type, a pair (dtype, shape) or a list of these"
         )
 
     # -- kernels -------------------------------------------------------------------------------
@@ -297,15 +295,6 @@ def quantization_attributes(
     }
 
 
-def _is_pair(made: Any) -> bool:
-    return (
-        isinstance(made, tuple)
-        and len(made) == 2
-        and isinstance(made[1], list | tuple)
-        and not isinstance(made[0], TensorType)
-    )
-
-
 def plugin(
     name: str,
     *,
@@ -318,6 +307,7 @@ def plugin(
     integers: Callable[..., Mapping[int, tuple[Any, Any]]] | None = None,
     int8: Plugin | None = None,
     check: Callable[..., None] | None = None,
+    samples: Callable[..., Any] | None = None,
 ) -> Callable[[Callable[..., Any]], Plugin]:
     """Decorator that makes an operator of its reference in NumPy, and registers it.
 
@@ -326,11 +316,17 @@ def plugin(
     """
     require_name(name)
     whose = f"plugin {name!r}"
-    for argument, function in (("infer", infer), ("integers", integers), ("check", check)):
+    for argument, function in (
+        ("infer", infer),
+        ("integers", integers),
+        ("check", check),
+        ("samples", samples),
+    ):
         if function is not None:
             require_function(function, whose, argument, "the inputs' types and the attributes")
     require_attributes({} if attributes is None else attributes, whose)
     require_version(version, whose)
+    require_flag(moves, whose, "moves")
     require_tolerance(tolerance, whose)
     if int8 is not None and not isinstance(int8, Plugin):
         raise ModelError(f"{whose}: int8 is {int8!r:.60}, not a plugin")
@@ -349,6 +345,7 @@ def plugin(
             integers,
             int8,
             check,
+            samples,
         )
         registry.register(made)
         return made

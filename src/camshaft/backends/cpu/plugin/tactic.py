@@ -21,7 +21,14 @@ from camshaft.ir.extents.bounds import bounds
 from camshaft.ir.extents.extent import Dim, Extent, ceil_div
 from camshaft.ir.extents.sizes import is_positive
 from camshaft.ir.plugins.attributes import plain
-from camshaft.ir.plugins.kernels import AddressKernel, Kernel, LanguageKernel, TextKernel, Work
+from camshaft.ir.plugins.kernels import (
+    AddressKernel,
+    Kernel,
+    LanguageKernel,
+    Params,
+    TextKernel,
+    Work,
+)
 from camshaft.ir.plugins.registry import reference_of, symbol_of
 from camshaft.ir.plugins.signatures import Parameter, mismatch
 from camshaft.ir.types import f64
@@ -46,8 +53,18 @@ class PluginTactic:
             for kernel in problem.plugin.kernels
             if isinstance(kernel, self.kind)
             for params in kernel.params
-            if kernel.fits(problem.variant(params))
+            if _fits(problem, kernel, params)
         ]
+
+
+def _fits(problem: PluginProblem, kernel: Kernel, params: Params) -> bool:
+    """Whether a variant can do the work; BuildError if the kernel's function fails to say so."""
+    try:
+        return kernel.fits(problem.variant(params))
+    except Exception as error:  # a user's function may raise anything
+        raise BuildError(
+            f"kernel {kernel.name!r} of plugin {problem.plugin.name!r}: when failed: {type(error).__name__}: {error}"
+        ) from error
 
 
 class PluginCandidate(CpuCandidate[PluginProblem]):
@@ -105,6 +122,8 @@ class PluginCandidate(CpuCandidate[PluginProblem]):
     def _asked(self, what: str, ask: Callable[[], Any]) -> Any:
         try:
             return ask()
+        except BuildError as error:  # of the kernel language
+            raise self._wrong(f"{what} failed: {error}") from error
         except CamshaftError:
             raise
         except Exception as error:  # a user's function may raise anything
