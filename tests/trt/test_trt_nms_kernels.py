@@ -197,6 +197,19 @@ def test_kernels_for_other_machines(target: str) -> None:
              more=0.0)  # fmt: skip
 
 
+def test_anchors_may_be_constant() -> None:
+    boxes, anchors = centers_of(2, 61), centers_of(1, 61)
+    scores = RNG.standard_normal((2, 61, 3)).astype(np.float32)
+    n = camshaft.Network()
+    x, s = n.input("boxes", boxes.shape), n.input("scores", scores.shape)
+    attrs = {**USUAL, "box_coding": 1}
+    n.output(n.plugin(efficient.efficient, x, s, anchors, **attrs)[1], "y")
+    engine = n.build(optimization_level=1)
+    assert [step.tactic for step in engine.manifest.notes] == ["plugin"]
+    got = engine({"boxes": boxes, "scores": scores})["y"]
+    np.testing.assert_array_equal(got, efficient.efficient(boxes, scores, anchors, **attrs)[1])
+
+
 def test_all_sizes_may_be_open() -> None:
     feeds = [boxes_of(2, 61), scores_of(2, 61, 3, steps=9)]
     flipped = np.moveaxis(feeds[1], 1, 2).copy()

@@ -21,14 +21,20 @@ from camshaft.ops.plugin import add_plugin
 
 
 def plugin_of(domain: str, op_type: str) -> Plugin | None:
-    """The plugin that an operator is, None where there is none.  ModelError if it is one of ONNX's own, too."""
-    name = joined(domain_of(domain), op_type)
-    plugin = found(name)
-    if plugin is not None and onnx.defs.has(op_type, domain_of(domain)):
+    """The plugin that an operator is, None where there is none."""
+    return found(joined(domain_of(domain), op_type))
+
+
+def require_own_name(plugin: Plugin, opset: int, ours: bool) -> None:
+    """ModelError if a plugin has the name of an operator of ONNX.  opset: of its domain, 0 where the model imports none.
+    ours: whether camshaft has the operator itself."""
+    domain, op_type = plugin.domain, plugin.op_type
+    standard = onnx.defs.has(op_type, opset, domain)
+    if standard or ours:
+        of = "ONNX" if standard else "camshaft's own"
         raise ModelError(
-            f"plugin {name!r} has the name of an operator of ONNX; give it a domain of its own, as 'mine::{op_type}'"
+            f"plugin {plugin.name!r} has the name of an operator of {of}; give it a domain of its own, as 'mine::{op_type}'"
         )
-    return plugin
 
 
 def plugin_handler(domain: str, op_type: str) -> Handler | None:

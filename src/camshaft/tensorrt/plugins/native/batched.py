@@ -60,7 +60,7 @@ def best_of_classes(boxes: np.ndarray, scores: np.ndarray, **attrs: Any) -> list
         (passed,) = np.nonzero(scores[n, kind] > threshold)
         order = passed[best_first(scores[n, kind, passed])][:top]
         b = places[n, order, kind]
-        keep = kept(b, None, lambda iou: iou > attrs["iouThreshold"], most, attrs["more"])
+        keep = kept(b, None, lambda iou: iou > attrs["iouThreshold"], most, attrs["more"])[:most]
         numbers[n, kind, : len(keep)] = order[keep]
         values[n, kind, : len(keep)] = scores[n, kind, order[keep]]
     return [values, numbers]
