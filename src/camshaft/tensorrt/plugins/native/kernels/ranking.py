@@ -1,7 +1,8 @@
 """The best scores, the best first, equal ones in the order of their places.
 
 At most `most` of those that pass are looked for by a radix selection: histograms of the keys' upper, middle and lower bits say which key
-is the last.  These are then sorted by key, from the lower bits to the upper.  Memory hangs on `most` alone.
+is the last.  These are then sorted by key, from the lower bits to the upper.  Memory hangs on `most` alone.  Places have 32 bits, which is
+16 GiB of scores.
 """
 
 from __future__ import annotations
