@@ -6,6 +6,10 @@ computation then have one spec.  `attrs_of_op` puts it back for the functions of
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+
 from camshaft.backends.base import KernelSpec
 from camshaft.ir.extents.sizes import fixed
 from camshaft.ir.op import Attr, Attrs
@@ -36,3 +40,10 @@ def valid_integers(spec: KernelSpec) -> dict[int, tuple[int, int]]:
         i: fixed(between, f"the integers valid in operand {i}") for i, between in valid.items()
     }
     return {i: (low, high) for i, (low, high) in numbers.items()}
+
+
+def sample_operands(spec: KernelSpec, rng: np.random.Generator) -> Sequence[np.ndarray]:
+    """Arrays of operands to try kernels on (see `OpDef.samples`), for a spec whose extents are ints; none where random ones
+    do."""
+    types = [TensorType(o.dtype, o.shape) for o in spec.inputs]
+    return OPS_BY_NAME[spec.op].samples(types, attrs_of_op(spec), rng)

@@ -210,6 +210,10 @@ def _any_integers(types: Types, attrs: Any) -> Mapping[int, Integers]:
     return {}
 
 
+def _random_ones(types: Types, attrs: Any, rng: np.random.Generator) -> Sequence[np.ndarray]:
+    return ()
+
+
 def _unknown(operands: Operands, attrs: Any) -> ValueRange | None:
     return None
 
@@ -255,6 +259,7 @@ class OpDef:
     macs: (input types, output type, attrs) -> multiplications and additions that have to be made.
     integers: (input types, attrs) -> input index -> the integers which that input may hold; inputs
         that are not named may hold any.
+    samples: (input types, attrs, rng) -> arrays to try kernels on, one for each input; none where random ones do.
     ascending: inputs of one axis whose integers ascend from the least valid one to the greatest.
     rounding: (input types, attrs) -> how the result before the epilogue may be rounded.
     inner_rounding: (input arrays, attrs) -> how far each element of that result (of each result, where there are several) may be off
@@ -295,6 +300,7 @@ class OpDef:
     statistic: Callable[[Types, TensorType, Any], bool] = _no_statistic
     macs: Callable[[Types, TensorType, Any], Extent] = _no_macs
     integers: Callable[[Types, Any], Mapping[int, Integers]] = _any_integers
+    samples: Callable[[Types, Any, np.random.Generator], Sequence[np.ndarray]] = _random_ones
     ascending: tuple[int, ...] = ()
     rounding: Callable[[Types, Any], Rounding] = _sums
     inner_rounding: Callable[[Sequence[np.ndarray], Any], Sequence[np.ndarray] | None] = (

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import (
+    AttributeProto,
     GraphProto,
     ModelProto,
     NodeProto,
@@ -208,8 +209,13 @@ class Core:
         domain: str = "",
     ) -> list[Tensor]:
         given = {k: _attribute(v) for k, v in attributes.items() if v is not None}
+        empty = [k for k, v in given.items() if isinstance(v, list | tuple) and not v]
+        lists = [
+            helper.make_attribute(k, given.pop(k), attr_type=AttributeProto.INTS) for k in empty
+        ]
         try:
             node = helper.make_node(type, inputs, outputs, name=name, domain=domain, **given)
+            node.attribute.extend(lists)
             self._add(node)
         except _REFUSALS as error:
             self._root._names.difference_update(outputs)

@@ -78,6 +78,13 @@ def _integers(types: Sequence[TensorType], attrs: Attrs) -> Mapping[int, Integer
     return {int(place[i]): between for i, between in valid.items() if attrs["given"][i]}
 
 
+def _samples(
+    types: Sequence[TensorType], attrs: Attrs, rng: np.random.Generator
+) -> Sequence[np.ndarray]:
+    made = _plugin(attrs).sampled(_spread(types, attrs), values_of(attrs), rng)
+    return [a for a in made if a is not None]
+
+
 def _commutes(types: Sequence[TensorType], attrs: Attrs) -> bool:
     plugin = _plugin(attrs)
     if not plugin.moves:
@@ -153,6 +160,7 @@ PLUGIN = OpDef(
     rounding=_rounding,
     inner_rounding=_inner_rounding,
     integers=_integers,
+    samples=_samples,
     commutes=Commutes(_commutes, "where the plugin says that it moves elements"),
     int8=Int8Form(_bytes),
     requires=_require,

@@ -12,10 +12,9 @@ from camshaft.backends.base import KernelSpec, Operand
 from camshaft.backends.cpu.processor import host_target
 from camshaft.backends.cpu.target import AVX2
 from camshaft.builder.engine_builder import Builder
-from camshaft.builder.tuning.contest import Offer
+from camshaft.builder.tuning.contest import EFFORTS, Offer
 from camshaft.builder.tuning.cost_model import OTHERS, CostModel, cost_model
 from camshaft.builder.tuning.timing_cache import TimingCache
-from camshaft.builder.tuning.tuner import EFFORTS
 from camshaft.ir import expr as E
 from camshaft.ir.graph import Graph, GraphBuilder
 from camshaft.ir.types import TensorType, f32, i8, u8

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from functools import cache
 from typing import Any
 
@@ -81,8 +82,7 @@ class CpuCompiler:
 
     def _optimized(self, source: Source, machine: binding.TargetMachine) -> binding.ModuleRef:
         try:
-            module = binding.parse_assembly(source.text, context=binding.create_context())
-            module.verify()
+            module = _parsed(source.text)
         except RuntimeError as error:
             symbols = ", ".join(p.symbol for p in source.phases)
             raise BuildError(f"kernel {symbols}: invalid LLVM IR: {error}") from error
@@ -94,6 +94,39 @@ class CpuCompiler:
             add_pass(manager)
         _unlocked("LLVMPY_RunNewModulePassManager")(manager, module, builder)
         return module
+
+
+def defined(text: str, symbol: str) -> list[str]:
+    """The types of the parameters of a function of LLVM IR that returns nothing, as LLVM spells them.
+
+    BuildError if the text is not valid, or defines no such function.
+    """
+    # Closed here: garbage collection, by way of an error's traceback, might free the module's context before it.
+    try:
+        with closing(_parsed(text)) as module:
+            function = module.get_function(symbol)
+            kind, defines = str(function.global_value_type), not function.is_declaration
+            kinds = [str(a.type) for a in function.arguments]
+    except RuntimeError as error:
+        raise BuildError(f"invalid LLVM IR: {error}") from error
+    except NameError as error:
+        raise BuildError(f"the LLVM IR defines no function @{symbol}") from error
+    if not defines or not kind.startswith("void (") or kind.endswith("...)"):
+        raise BuildError(
+            f"the LLVM IR must define a function @{symbol} of type void (...), and has {kind}"
+        )
+    return kinds
+
+
+def _parsed(text: str) -> binding.ModuleRef:
+    """A module of valid LLVM IR; RuntimeError with LLVM's message."""
+    module = binding.parse_assembly(text, context=binding.create_context())
+    try:
+        module.verify()
+    except RuntimeError:
+        module.close()
+        raise
+    return module
 
 
 def _object_code(machine: binding.TargetMachine, module: binding.ModuleRef) -> bytes:

@@ -26,6 +26,7 @@ from camshaft.builder.tuning.trial import BEYOND_L2, Trial, failed
 from camshaft.errors import BuildError
 from camshaft.ir.extents.sizes import fixed, typical, typical_sizes
 from camshaft.ir.extents.symbol import UndecidedExtent
+from camshaft.ops import PLUGIN
 from camshaft.runtime.file.manifest import Fingerprint
 
 FLOPS_PER_US = 1e5
@@ -47,6 +48,16 @@ class Effort:
     rounds: int
     seconds: float
     prunes: bool = False
+
+
+EFFORTS = (
+    Effort(1, 0, 0.0),
+    Effort(1, 0, 0.0),
+    Effort(4, 2, 0.002, prunes=True),
+    Effort(12, 4, 0.003, prunes=True),
+    Effort(24, 6, 0.006),
+    Effort(1000, 10, 0.010),
+)
 
 
 @dataclass(frozen=True)
@@ -199,6 +210,13 @@ class Contests:
             with naming(contest.task):
                 yield contest, self._timed(contest, ready.popleft())
 
+    def require_right(self, contest: Contest, offer: Offer) -> None:
+        """Check a candidate that is not timed, however late it is.  BuildError if it computes a wrong result."""
+        kernels = {0: self.compile(offer.candidate)}
+        alone = Contest(contest.task, contest.spec, "", {}, [offer], None, kernels, [0.0])
+        for _ in self.run([alone]):
+            pass
+
     def _compile(self, contest: Contest, i: int) -> Kernel | None:
         return None if self.late() else self.compile(contest.candidates[i].candidate)
 
@@ -267,8 +285,14 @@ def too_little(contest: Contest, room: Room) -> BuildError:
     return BuildError(
         f"layer {task.name!r} ({task.op}): to try kernels takes about {contest.need >> 20} MiB, and "
         f"memory_budget leaves {(room.nbytes - room.share) >> 20} MiB for it; give "
-        f"{(4 * contest.need // 3 >> 20) + 1} MiB, or optimization_level=1, which tries none"
+        f"{(4 * contest.need // 3 >> 20) + 1} MiB{_or_try_none(task)}"
     )
+
+
+def _or_try_none(task: Task) -> str:
+    """The other way out; users' kernels are tried at every level."""
+    plugin = task.spec is not None and task.spec.op == PLUGIN.name
+    return "" if plugin else ", or optimization_level=1, which tries none"
 
 
 @contextmanager
@@ -284,5 +308,5 @@ def naming(task: Task) -> Iterator[None]:
         shapes = " and ".join(str(list(o.shape)) for o in (*spec.inputs, *spec.outputs))
         raise BuildError(
             f"layer {task.name!r} ({task.op}): no memory to try kernels on arrays of "
-            f"{shapes}; give smaller typical sizes, or optimization_level=1, which tries none"
+            f"{shapes}; give smaller typical sizes{_or_try_none(task)}"
         ) from error

@@ -14,12 +14,12 @@ from functools import cached_property
 import numpy as np
 
 from camshaft.backends.base import Candidate, Kernel, KernelSpec, Operand, Params
-from camshaft.builder.spec_attrs import valid_integers
+from camshaft.builder.spec_attrs import sample_operands, valid_integers
 from camshaft.builder.tuning.bound_candidate import BoundCandidate, Operands
 from camshaft.builder.tuning.reference import Reference, references
 from camshaft.builder.tuning.spare import PackedForm, SpareWeights
 from camshaft.builder.tuning.values import random_values
-from camshaft.errors import BuildError
+from camshaft.errors import BuildError, ModelError
 from camshaft.ir.extents.sizes import evaluate, fixed, fixed_extent, typical_sizes
 from camshaft.ir.strides import span
 from camshaft.ops import OPS_BY_NAME, PLUGIN
@@ -61,15 +61,7 @@ class Trial(Operands):
         self.most_copies = MOST_COPIES
         if expected_us:
             self.most_copies = max(2, min(MOST_COPIES, int(LONGEST_RUN_US / expected_us)))
-        rng = np.random.default_rng(0)
-        valid = valid_integers(spec)
-        self.feeds = {
-            f"x{i}": _ascending(o, valid[i])
-            if i in OPS_BY_NAME[spec.op].ascending
-            else random_values(o.dtype, _elements(o), rng, valid.get(i))
-            for i, o in enumerate(spec.inputs)
-            if not o.const
-        }
+        self.feeds = _feeds(spec)
         self.results = {
             f"y{i}": np.empty(_elements(o), o.dtype.numpy) for i, o in enumerate(spec.outputs)
         }
@@ -83,7 +75,14 @@ class Trial(Operands):
             next(rest) if o.const else _view(self.feeds[f"x{i}"], o)
             for i, o in enumerate(self.spec.inputs)
         ]
-        return references(self.spec, operands)
+        try:
+            return references(self.spec, operands)
+        except ModelError as error:
+            if self.spec.op != PLUGIN.name:
+                raise
+            raise BuildError(
+                f"{error}; this was on operands on which its kernels are tried: `samples` or `integers` of the plugin say others"
+            ) from error
 
     def forget_expected(self) -> None:
         """Release what only checks need."""
@@ -126,6 +125,28 @@ class Trial(Operands):
         if len(self._accepted) < MOST_ACCEPTED:
             self._accepted.append([got.copy() for got in found])
         return ""
+
+
+def _feeds(spec: KernelSpec) -> dict[str, np.ndarray]:
+    """The memory of each operand that is not constant, by name."""
+    rng, varying = np.random.default_rng(0), [i for i, o in enumerate(spec.inputs) if not o.const]
+    samples = sample_operands(spec, rng)
+    if samples:
+        return {f"x{i}": _laid_out(samples[i], spec.inputs[i]) for i in varying}
+    valid, ascending = valid_integers(spec), OPS_BY_NAME[spec.op].ascending
+    return {
+        f"x{i}": _ascending(o, valid[i])
+        if i in ascending
+        else random_values(o.dtype, _elements(o), rng, valid.get(i))
+        for i, o in ((i, spec.inputs[i]) for i in varying)
+    }
+
+
+def _laid_out(array: np.ndarray, operand: Operand) -> np.ndarray:
+    """Memory that holds an operand of these elements."""
+    memory = np.zeros(_elements(operand), operand.dtype.numpy)
+    _view(memory, operand)[...] = array
+    return memory
 
 
 def _ascending(operand: Operand, valid: tuple[int, int]) -> np.ndarray:

@@ -16,7 +16,7 @@ from camshaft.backends.base import Backend, KernelSpec, Tactic
 from camshaft.builder.assemble import Choice, kernel_id
 from camshaft.builder.tasks import Task
 from camshaft.builder.tuning.base_cache import base_cache
-from camshaft.builder.tuning.contest import Contest, Contests, Effort, Offer, naming
+from camshaft.builder.tuning.contest import EFFORTS, Contest, Contests, Offer, naming
 from camshaft.builder.tuning.cost_model import cost_model
 from camshaft.builder.tuning.range_tuning import over_range, range_points
 from camshaft.builder.tuning.ranges import Sizes
@@ -25,16 +25,8 @@ from camshaft.builder.tuning.selection import KernelSelector, Selection
 from camshaft.builder.tuning.timing_cache import Record, TimingCache, explained
 from camshaft.errors import BuildError, TimingCacheError
 from camshaft.ir.extents.sizes import typical
+from camshaft.ops import PLUGIN
 from camshaft.runtime.file.manifest import Fingerprint
-
-EFFORTS = (
-    Effort(1, 0, 0.0),
-    Effort(1, 0, 0.0),
-    Effort(4, 2, 0.002, prunes=True),
-    Effort(12, 4, 0.003, prunes=True),
-    Effort(24, 6, 0.006),
-    Effort(1000, 10, 0.010),
-)
 
 Report = Callable[[int, int], None]
 """(layers decided, layers to decide), of those that are timed."""
@@ -236,11 +228,11 @@ class Tuner:
             return None
         known = self.cache.lookup(contest.key, self._wanted(contest.candidates))
         if known:
-            return self._recall(spec, contest.offered, known)
+            return self._held(contest, self._recall(spec, contest.offered, known))
         if self.frozen:
             raise self._unknown(task)
         if self.effort.rounds == 0 or self._contests.late():
-            return self._first(contest.candidates)
+            return self._held(contest, self._first(contest.candidates))
         return self._shipped(contest) or contest
 
     def _shipped(self, contest: Contest) -> Contest | None:
@@ -278,13 +270,19 @@ class Tuner:
         reason = "time budget spent, not timed" if self.effort.rounds else "not timed"
         return self._choice(candidates[0], 0.0, reason)
 
+    def _held(self, contest: Contest, choice: Choice) -> Choice:
+        """The choice, which is not timed; BuildError if it is a user's kernel that computes a wrong result."""
+        if contest.spec.op == PLUGIN.name:
+            self._contests.require_right(contest, Offer(choice.tactic, choice.candidate))
+        return choice
+
     def _decided(self, contest: Contest, best: Mapping[int, float]) -> Choice:
         """The fastest of a contest's candidates, or one that an earlier build has timed.
 
         best: microseconds by number of the candidate."""
         candidates, key = contest.candidates, contest.key
         if not best:
-            return self._first(candidates)
+            return self._held(contest, self._first(candidates))
         winner = self.cache.store(key, [candidates[i].record(best[i]) for i in best])
         chosen = next((i for i in best if candidates[i].id == winner.id), None)
         if chosen is None:

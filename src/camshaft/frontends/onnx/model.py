@@ -18,7 +18,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, inliner
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx.context import domain_of
 from camshaft.frontends.onnx.handlers import experimental, microsoft
-from camshaft.frontends.onnx.plugins import plugin_of
+from camshaft.frontends.onnx.plugins import plugin_of, require_own_name
 from camshaft.frontends.onnx.reachable import reachable_in
 
 RUNTIME_OPS = frozenset(
@@ -221,7 +221,10 @@ def _move_runtime_ops(outline: ModelProto) -> None:
         open_ += [n for a in node.attribute for g in (a.g, *a.graphs) for n in g.node]
         own = node.op_type in RUNTIME_OPS and not domain_of(node.domain)
         homeless = not domain_of(node.domain) or domain_of(node.domain) not in version
-        own |= homeless and plugin_of(node.domain, node.op_type) is not None
+        plugin = plugin_of(node.domain, node.op_type)
+        if plugin is not None:
+            require_own_name(plugin, version.get(domain_of(node.domain), 0), ours=False)
+        own |= homeless and plugin is not None
         if own and not _is_current(node.op_type, version.get("", 0)):
             node.domain, moved = _ELSEWHERE, True
     if moved and _ELSEWHERE not in version:

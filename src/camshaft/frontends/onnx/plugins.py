@@ -8,6 +8,7 @@ from typing import Any
 import onnx
 from onnx import NodeProto, TypeProto
 
+from camshaft.errors import ModelError
 from camshaft.frontends.onnx.context import DataDependent, Handler, NodeContext, Results, domain_of
 from camshaft.frontends.onnx.dtypes import onnx_dtype
 from camshaft.frontends.onnx.scripts.scope import Value
@@ -22,6 +23,18 @@ from camshaft.ops.plugin import add_plugin
 def plugin_of(domain: str, op_type: str) -> Plugin | None:
     """The plugin that an operator is, None where there is none."""
     return found(joined(domain_of(domain), op_type))
+
+
+def require_own_name(plugin: Plugin, opset: int, ours: bool) -> None:
+    """ModelError if a plugin has the name of an operator of ONNX.  opset: of its domain, 0 where the model imports none.
+    ours: whether camshaft has the operator itself."""
+    domain, op_type = plugin.domain, plugin.op_type
+    standard = onnx.defs.has(op_type, opset, domain)
+    if standard or ours:
+        of = "ONNX" if standard else "camshaft's own"
+        raise ModelError(
+            f"plugin {plugin.name!r} has the name of an operator of {of}; give it a domain of its own, as 'mine::{op_type}'"
+        )
 
 
 def plugin_handler(domain: str, op_type: str) -> Handler | None:

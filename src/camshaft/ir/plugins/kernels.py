@@ -3,10 +3,10 @@
 All kinds compute work items begin..end-1 of one node; items are independent and run on any worker in any order.
 Operands are row-major.  Functions (of LLVM IR or by address) are called as
 
-    void f(T0* input0, ..., U0* output0, ..., arguments..., i64 begin, i64 end)
+    void f(T0* input0, ..., U0* output0, ..., u8* scratch, arguments..., i64 begin, i64 end)
 
-with a null pointer for an input that is left out; arguments are i64 where they are ints or extents, and double where
-they are floats.
+with a null pointer for an input that is left out, and without `scratch` where the kernel asks for none; arguments are
+i64 where they are ints or extents, and double where they are floats.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 
 from camshaft.errors import ModelError
 from camshaft.ir.extents.extent import Extent
+from camshaft.ir.plugins.signatures import Parameter
 from camshaft.ir.types import TensorType
 
 _C_FUNCTION: Any = ctypes.CFUNCTYPE(None).__mro__[1]
@@ -42,6 +43,7 @@ class Work:
 
 
 Items = Callable[[Work], Extent]
+Scratch = Callable[[Work], Extent]
 Arguments = Callable[[Work], Sequence[Extent | float]]
 Fits = Callable[[Work], bool]
 
@@ -71,6 +73,8 @@ class Kernel:
     items: how many work items some work has; 1 is work for one thread.
     when: whether it can do some work of these types.
     params: its variants, each of which is tried.
+    scratch: how many bytes of memory each worker has for itself while it computes items of some work: aligned to 64
+        bytes, of any content; None: it asks for none.
     """
 
     name: str
@@ -78,6 +82,7 @@ class Kernel:
     items: Items
     when: Fits
     params: tuple[Params, ...]
+    scratch: Scratch | None
 
     def fits(self, work: Work) -> bool:
         """Whether it can do this work."""
@@ -88,7 +93,7 @@ class Kernel:
 @dataclass(frozen=True)
 class LanguageKernel(Kernel):
     """A function (k, work, *pointers) that writes the code of a phase in the kernel language; pointers are of inputs
-    (None where one is left out), then outputs."""
+    (None where one is left out), then outputs, then scratch memory (elements of u8), if it asks for some."""
 
     write: Callable[..., None]
 
@@ -108,10 +113,12 @@ class TextKernel(Kernel):
 
 @dataclass(frozen=True)
 class AddressKernel(Kernel):
-    """A compiled function of this process.  keep: what keeps its code alive."""
+    """A compiled function of this process.  parameters: that it declares, None where they are not known.  keep: what keeps
+    its code alive."""
 
     address: int
     arguments: Arguments
+    parameters: tuple[Parameter, ...] | None
     keep: object = field(compare=False, repr=False)
 
 
@@ -119,6 +126,8 @@ def address_of(function: Any) -> int:
     """The address of compiled code: an int, a ctypes or cffi function pointer, or what has an `address`, as numba's
     `cfunc` has.  ModelError for anything else."""
     if isinstance(function, int) and not isinstance(function, bool):
+        if not 0 <= function < 1 << 64:
+            raise ModelError(f"{function} is no address of a function")
         return function
     if isinstance(getattr(function, "address", None), int):
         return int(function.address)

@@ -9,11 +9,29 @@ from typing import Any
 
 import numpy as np
 
-from camshaft.errors import CamshaftError, ModelError
-from camshaft.ir.extents.extent import Extent
+from camshaft.errors import ModelError
 from camshaft.ir.extents.symbol import UndecidedExtent
-from camshaft.ir.op import REQUIRED
 from camshaft.ir.plugins import registry
+from camshaft.ir.plugins.asked import (
+    Loose,
+    called,
+    integer_ranges,
+    result_types,
+    sample_arrays,
+)
+from camshaft.ir.plugins.attributes import completed
+from camshaft.ir.plugins.declared import (
+    Combinations,
+    combinations,
+    require_attributes,
+    require_flag,
+    require_function,
+    require_name,
+    require_text,
+    require_tolerance,
+    require_version,
+    variants,
+)
 from camshaft.ir.plugins.kernels import (
     AddressKernel,
     Arguments,
@@ -22,6 +40,7 @@ from camshaft.ir.plugins.kernels import (
     Kernel,
     LanguageKernel,
     Params,
+    Scratch,
     TextKernel,
     Work,
     address_of,
@@ -29,13 +48,8 @@ from camshaft.ir.plugins.kernels import (
     no_arguments,
     one_for_each_element,
 )
-from camshaft.ir.types import DType, TensorType, dtype_named, dtype_of
-
-Combinations = Sequence[str | Sequence[str]] | None
-"""Element types by name, of one input or a sequence of all inputs' ("f32", "i8", ...), for each combination."""
-
-Loose = tuple[DType, tuple[Extent | None, ...]]
-"""Element type and shape; an extent that hangs on data is None."""
+from camshaft.ir.plugins.signatures import declared_by
+from camshaft.ir.types import TensorType
 
 
 @dataclass(eq=False)
@@ -51,6 +65,8 @@ class Plugin:
         passes through it, and it runs on 8-bit integers between layers that do.
     tolerance: how far floats of kernels may be off, of the largest of each result; None: as sums may, 1e-3.
     integers: (*types, **attributes) -> input number -> least and greatest integer that is valid there.
+    samples: (rng, *types, **attributes) -> an array for each input, of its type, on which kernels are tried; None: random
+        ones, of valid integers.
     check: (**attributes) -> None, raises ModelError where this process lacks what the reference needs; asked when an
         engine is loaded that runs it.
     int8: the plugin that computes it on bytes: of the same inputs, those of floats that are quantized as u8, and of the
@@ -68,6 +84,7 @@ class Plugin:
     integers: Callable[..., Mapping[int, tuple[Any, Any]]] | None = None
     int8: Plugin | None = None
     check: Callable[..., None] | None = None
+    samples: Callable[..., Any] | None = None
     kernels: list[Kernel] = field(default_factory=list)
 
     @cached_property
@@ -88,16 +105,8 @@ class Plugin:
     # -- what the pipeline asks ---------------------------------------------------------------
 
     def complete(self, attrs: Mapping[str, Any]) -> dict[str, Any]:
-        """`attrs` with defaults; ModelError names one that is unknown or missing, or of another kind than its default."""
-        unknown = sorted(set(attrs) - set(self.attributes))
-        if unknown:
-            known = ", ".join(self.attributes) or "none"
-            raise ModelError(f"plugin {self.name!r} has no attribute {unknown} (it has {known})")
-        filled = {**self.attributes, **attrs}
-        missing = [k for k, v in filled.items() if v is REQUIRED]
-        if missing:
-            raise ModelError(f"plugin {self.name!r} needs attribute {missing}")
-        return {k: _as_default(v, self.attributes[k], k) for k, v in filled.items()}
+        """As `attributes.completed`."""
+        return completed(self.name, self.attributes, attrs)
 
     def inferred(
         self, types: Sequence[TensorType | None], attrs: Mapping[str, Any]
@@ -120,18 +129,23 @@ class Plugin:
         if self.types is not None and given not in self.types:
             takes = " or ".join(f"({', '.join(c)})" for c in self.types)
             raise ModelError(
-                f"plugin {self.name!r} takes inputs of {takes}, not ({', '.join(given)})"
+                f"plugin {self.name!r} takes inputs of {takes}, not ({', '.join(given) or 'none'})"
             )
-        made: Any = types[0]
-        if self.infer is not None:
-            made = self._called(self.infer, "inference", types, attrs)
-        several = isinstance(made, list) or (isinstance(made, tuple) and not _is_pair(made))
-        return [self._type(t) for t in (made if several else [made])]
+        if self.infer is None and not (types and types[0] is not None):
+            raise ModelError(
+                f"plugin {self.name!r} has no first input that its result is as; give it infer"
+            )
+        made = (
+            types[0]
+            if self.infer is None
+            else called(self.name, "inference", self.infer, types, attrs)
+        )
+        return result_types(self.name, made)
 
     def computed(self, arrays: Sequence[Any], attrs: Mapping[str, Any]) -> list[np.ndarray]:
         """The reference's results.  It gets views that cannot be written: others read the same arrays."""
         views = [_read_only(a) for a in arrays]
-        made = self._called(self.reference, "reference", views, attrs)
+        made = called(self.name, "reference", self.reference, views, attrs)
         return [np.asarray(a) for a in (made if isinstance(made, list | tuple) else [made])]
 
     def valid_integers(
@@ -140,8 +154,20 @@ class Plugin:
         """Input number -> the least and the greatest integer that is valid there."""
         if self.integers is None:
             return {}
-        made: Mapping[int, tuple[Any, Any]] = self._called(self.integers, "integers", types, attrs)
-        return made
+        made = called(self.name, "integers", self.integers, types, attrs)
+        return integer_ranges(self.name, made, len(types))
+
+    def sampled(
+        self,
+        types: Sequence[TensorType | None],
+        attrs: Mapping[str, Any],
+        rng: np.random.Generator,
+    ) -> list[np.ndarray | None]:
+        """Arrays to try kernels on, one for each input of these types; none where the plugin does not say."""
+        if self.samples is None:
+            return []
+        made = called(self.name, "samples", self.samples, [rng, *types], attrs)
+        return sample_arrays(self.name, made, types)
 
     def address(self, kernel: str) -> int:
         """The address of a kernel's function in this process; ModelError if it has no such kernel."""
@@ -153,47 +179,30 @@ class Plugin:
             "import the module that registers it before loading"
         )
 
-    def _called(
-        self,
-        function: Callable[..., Any],
-        what: str,
-        given: Sequence[Any],
-        attrs: Mapping[str, Any],
-    ) -> Any:
-        try:
-            return function(*given, **attrs)
-        except (CamshaftError, UndecidedExtent):
-            raise
-        except Exception as error:  # a user's function may raise anything
-            raise ModelError(
-                f"the {what} of plugin {self.name!r} failed: {type(error).__name__}: {error}"
-            ) from error
-
-    def _type(self, made: Any) -> Loose:
-        if isinstance(made, TensorType):
-            return made.dtype, made.shape
-        if _is_pair(made):
-            return _dtype(made[0]), tuple(made[1])
-        raise ModelError(
-            f"the inference of plugin {self.name!r} gives {made!r:.80}, not a type, a pair (dtype, shape) or a list of these"
-        )
-
     # -- kernels -------------------------------------------------------------------------------
 
     def kernel(
         self,
-        *,
+        *misplaced: Any,
         items: Items = one_for_each_element,
         types: Combinations = None,
         when: Fits = always,
         params: Sequence[Params] = ({},),
+        scratch: Scratch | None = None,
         name: str | None = None,
     ) -> Callable[[Callable[..., None]], Callable[..., None]]:
         """Decorator of a function (k, work, *pointers) that writes a kernel in the kernel language."""
+        if misplaced:
+            raise ModelError(
+                f"plugin {self.name!r}: kernel takes arguments by name; write @{self.op_type}.kernel()"
+            )
 
         def add(write: Callable[..., None]) -> Callable[..., None]:
-            common = self._common(name or write.__name__, types, items, when, params)
-            self._add(LanguageKernel(*common, write))
+            require_function(write, f"plugin {self.name!r}", "a kernel", "(k, work, *pointers)")
+            given = name or str(getattr(write, "__name__", "kernel"))
+            self._add(
+                LanguageKernel(*self._common(given, types, items, when, params, scratch), write)
+            )
             return write
 
         return add
@@ -207,11 +216,17 @@ class Plugin:
         types: Combinations = None,
         when: Fits = always,
         params: Sequence[Params] = ({},),
+        scratch: Scratch | None = None,
         arguments: Arguments = no_arguments,
         name: str | None = None,
     ) -> None:
         """Add a kernel in LLVM IR: the function `symbol` of the text, or of the text that a function of the work gives."""
-        common = self._common(name or symbol, types, items, when, params)
+        require_text(symbol, f"plugin {self.name!r}", "symbol")
+        whose = f"kernel {symbol!r} of plugin {self.name!r}"
+        if not isinstance(text, str):
+            require_function(text, whose, "text", "the work that gives LLVM IR, and no text")
+        require_function(arguments, whose, "arguments", "the work")
+        common = self._common(name or symbol, types, items, when, params, scratch)
         self._add(TextKernel(*common, text, symbol, arguments))
 
     def function(
@@ -221,6 +236,7 @@ class Plugin:
         types: Combinations,
         items: Items = one_for_each_element,
         when: Fits = always,
+        scratch: Scratch | None = None,
         arguments: Arguments = no_arguments,
         name: str | None = None,
     ) -> None:
@@ -229,20 +245,35 @@ class Plugin:
         address = address_of(function)
         if not address:
             raise ModelError(f"plugin {self.name!r}: the function is a null pointer")
-        given = name or getattr(function, "__name__", None) or "function"
-        common = self._common(str(given), types, items, when, ({},))
-        self._add(AddressKernel(*common, address, arguments, function))
+        given = name or str(getattr(function, "__name__", "function"))
+        require_function(
+            arguments, f"kernel {given!r} of plugin {self.name!r}", "arguments", "the work"
+        )
+        common = self._common(given, types, items, when, ({},), scratch)
+        self._add(AddressKernel(*common, address, arguments, declared_by(function), function))
 
     def _common(
-        self, name: str, types: Combinations, items: Items, when: Fits, params: Sequence[Params]
-    ) -> tuple[str, tuple[tuple[str, ...], ...] | None, Items, Fits, tuple[Params, ...]]:
-        if not name or "/" in name:
+        self,
+        name: str,
+        types: Combinations,
+        items: Items,
+        when: Fits,
+        params: Sequence[Params],
+        scratch: Scratch | None,
+    ) -> tuple[
+        str, tuple[tuple[str, ...], ...] | None, Items, Fits, tuple[Params, ...], Scratch | None
+    ]:
+        """What all kinds of kernels state; ModelError names what it cannot be."""
+        if not isinstance(name, str) or not name or "/" in name:
             raise ModelError(f"plugin {self.name!r}: {name!r} is no name of a kernel")
-        if not params:
-            raise ModelError(
-                f"plugin {self.name!r}: kernel {name!r} has no variants; leave params out"
+        whose = f"kernel {name!r} of plugin {self.name!r}"
+        require_function(items, whose, "items", f"the work; give lambda work: {items!r:.20}")
+        require_function(when, whose, "when", "the work")
+        if scratch is not None:
+            require_function(
+                scratch, whose, "scratch", f"the work; give lambda work: {scratch!r:.20}"
             )
-        return name, combinations(types), items, when, tuple(params)
+        return name, combinations(types, whose), items, when, variants(params, whose), scratch
 
     def _add(self, kernel: Kernel) -> None:
         """One of the same name takes the place of the other."""
@@ -264,52 +295,6 @@ def quantization_attributes(
     }
 
 
-def combinations(given: Combinations) -> tuple[tuple[str, ...], ...] | None:
-    """Combinations of element types in full; ModelError for a name that is no type's."""
-    if given is None:
-        return None
-    full = tuple((c,) if isinstance(c, str) else tuple(c) for c in given)
-    for name in (n for c in full for n in c):
-        dtype_named(name)
-    return full
-
-
-def _is_pair(made: Any) -> bool:
-    return (
-        isinstance(made, tuple)
-        and len(made) == 2
-        and isinstance(made[1], list | tuple)
-        and not isinstance(made[0], TensorType)
-    )
-
-
-def _dtype(given: Any) -> DType:
-    """An element type by ours, our name for it, or NumPy's."""
-    if isinstance(given, DType):
-        return given
-    try:
-        return dtype_named(given) if isinstance(given, str) else dtype_of(np.empty(0, given))
-    except ModelError:
-        return dtype_of(np.empty(0, given))
-
-
-def _as_default(value: Any, default: Any, name: str) -> Any:
-    """The value as the kind of the default: ONNX has no bools, and ints for floats are common."""
-    if isinstance(default, bool) and isinstance(value, int):
-        return bool(value)
-    if isinstance(default, float) and isinstance(value, int):
-        return float(value)
-    if isinstance(value, list):
-        value = tuple(value)
-    if default is not REQUIRED and default is not None:
-        kind = tuple if isinstance(default, list | tuple) else type(default)
-        if not isinstance(value, kind):
-            raise ModelError(
-                f"attribute {name!r} is {value!r:.60}, and a {kind.__name__} is needed"
-            )
-    return tuple(value) if isinstance(value, list) else value
-
-
 def plugin(
     name: str,
     *,
@@ -322,28 +307,45 @@ def plugin(
     integers: Callable[..., Mapping[int, tuple[Any, Any]]] | None = None,
     int8: Plugin | None = None,
     check: Callable[..., None] | None = None,
+    samples: Callable[..., Any] | None = None,
 ) -> Callable[[Callable[..., Any]], Plugin]:
     """Decorator that makes an operator of its reference in NumPy, and registers it.
 
     name: "domain::type", as ONNX nodes are called.  The function takes arrays (None where an input is left out) and
     attributes by name and gives an array or several.  The rest as in `Plugin`, which has decorators for kernels.
     """
-    if not registry.split(name)[1]:
-        raise ModelError(f"{name!r} is no name of a plugin: give 'domain::type'")
+    require_name(name)
+    whose = f"plugin {name!r}"
+    for argument, function in (
+        ("infer", infer),
+        ("integers", integers),
+        ("check", check),
+        ("samples", samples),
+    ):
+        if function is not None:
+            require_function(function, whose, argument, "the inputs' types and the attributes")
+    require_attributes({} if attributes is None else attributes, whose)
+    require_version(version, whose)
+    require_flag(moves, whose, "moves")
+    require_tolerance(tolerance, whose)
+    if int8 is not None and not isinstance(int8, Plugin):
+        raise ModelError(f"{whose}: int8 is {int8!r:.60}, not a plugin")
 
     def make(reference: Callable[..., Any]) -> Plugin:
+        require_function(reference, whose, "the reference", "arrays and attributes")
         made = Plugin(
             name,
             reference,
             infer,
             dict(attributes or {}),
             version,
-            combinations(types),
+            combinations(types, whose),
             moves,
             tolerance,
             integers,
             int8,
             check,
+            samples,
         )
         registry.register(made)
         return made

@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 
 _PLUGINS: dict[str, Plugin] = {}
 _LOCK = threading.Lock()
-_SEPARATOR = "::"
+SEPARATOR = "::"
 
 
 def split(name: str) -> tuple[str, str]:
     """Domain and type of a qualified name; "" is the domain of a name without one."""
-    domain, _, op_type = name.rpartition(_SEPARATOR)
+    domain, _, op_type = name.rpartition(SEPARATOR)
     return domain, op_type
 
 
 def joined(domain: str, op_type: str) -> str:
     """The qualified name."""
-    return f"{domain}{_SEPARATOR}{op_type}" if domain else op_type
+    return f"{domain}{SEPARATOR}{op_type}" if domain else op_type
 
 
 def register(plugin: Plugin) -> None:

@@ -16,7 +16,8 @@ import numpy as np
 from camshaft.errors import ModelError
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.op import REQUIRED
-from camshaft.ir.plugins.plugin import Loose, Plugin, plugin
+from camshaft.ir.plugins.asked import Loose
+from camshaft.ir.plugins.plugin import Plugin, plugin
 from camshaft.ir.plugins.values import from_text, to_text
 from camshaft.ir.types import TensorType, type_of
 from camshaft.tensorrt.enums.data import DataType

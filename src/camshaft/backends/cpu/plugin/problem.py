@@ -13,7 +13,7 @@ from camshaft.ir.plugins.registry import plugin_named
 from camshaft.ir.plugins.values import from_text
 from camshaft.ir.types import TensorType, row_major_strides
 
-_ALIGNMENT = 64
+ALIGNMENT = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,5 +80,5 @@ def _spread(operands: list[tuple[str, Operand]], room: Extent) -> tuple[tuple[Sp
         if operand.const or operand.strides == row_major_strides(operand.shape):
             continue
         found.append(Spread(name, operand, room))
-        room = room + ceil_div(_type(operand).nbytes, _ALIGNMENT) * _ALIGNMENT
+        room = room + ceil_div(_type(operand).nbytes, ALIGNMENT) * ALIGNMENT
     return tuple(found), room

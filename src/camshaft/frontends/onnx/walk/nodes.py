@@ -18,7 +18,7 @@ from camshaft.frontends.onnx.ancient import modern
 from camshaft.frontends.onnx.context import DataDependent, Handler, NodeContext, domain_of
 from camshaft.frontends.onnx.handlers import HANDLERS
 from camshaft.frontends.onnx.hosted import host_step, is_known, unknown_operator
-from camshaft.frontends.onnx.plugins import plugin_handler, plugin_of
+from camshaft.frontends.onnx.plugins import plugin_handler, plugin_of, require_own_name
 from camshaft.frontends.onnx.reachable import reachable, reachable_in
 from camshaft.frontends.onnx.schema import FunctionBody, function_body, pass_on_narrow
 from camshaft.frontends.onnx.scripts.calls import Place as CallPlace
@@ -146,7 +146,11 @@ class Nodes:
 
     def _node(self, node: NodeProto, name: str, place: Place) -> None:
         domain, opsets = domain_of(node.domain), place.opsets
-        if domain not in opsets and plugin_of(domain, node.op_type) is None:
+        plugin = plugin_of(domain, node.op_type)
+        if plugin is not None:
+            ours = (domain, node.op_type) in HANDLERS
+            require_own_name(plugin, opsets.get(domain, 0), ours)
+        if domain not in opsets and plugin is None:
             raise ModelError(f"domain {domain!r} is not among the model's opsets {dict(opsets)}")
         here = self._here(node, name, place)
         results: Sequence[Value | None] | None

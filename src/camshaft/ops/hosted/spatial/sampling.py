@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import product
 from math import prod
 
@@ -172,39 +173,60 @@ def roi_align(call: Call) -> Sequence[Value]:
     x, rois, batch = computed(call.array(0)), computed(call.array(1)), call.array(2)
     if x.ndim != 4 or rois.ndim != 2 or rois.shape[1] != 4 or batch.shape != rois.shape[:1]:
         raise ModelError(f"X {list(x.shape)}, rois {list(rois.shape)} and their batches do not fit")
-    mode = call.choice("mode", "avg", ("avg", "max"))
     coordinates = ("half_pixel", "output_half_pixel")
     half = call.opset >= 16 and (
         call.choice("coordinate_transformation_mode", "half_pixel", coordinates) == "half_pixel"
     )
-    height, width = call.attr_int("output_height", 1), call.attr_int("output_width", 1)
+    grid = RegionGrid(
+        (call.attr_int("output_height", 1), call.attr_int("output_width", 1)),
+        call.attr_int("sampling_ratio"),
+        call.attr_float("spatial_scale", 1.0),
+        half,
+        call.choice("mode", "avg", ("avg", "max")) == "avg",
+    )
     if ((batch < 0) | (batch >= len(x))).any():
         raise ModelError(f"batch indices {np.unique(batch)} leave the {len(x)} images")
     if not np.isfinite(rois).all():
         raise ModelError("a roi is not finite")
-    bins = (height, width)
-    places = rois * rois.dtype.type(call.attr_float("spatial_scale", 1.0))
-    places -= rois.dtype.type(0.5 * half)
+    return [np.moveaxis(aligned_regions(x, rois, batch, grid), -1, 1).astype(call.array(0).dtype)]
+
+
+@dataclass(frozen=True)
+class RegionGrid:
+    """How regions are sampled: bins down and across, samples of a bin along each axis (0: one for each pixel), what coordinates are
+    multiplied by, whether they are shifted by half a pixel, and whether the mean is taken and not the maximum."""
+
+    bins: tuple[int, int]
+    ratio: int
+    scale: float
+    half: bool
+    mean: bool
+
+
+def aligned_regions(x: Array, rois: Array, batch: Array, grid: RegionGrid) -> Array:
+    """x [N, C, H, W], finite rois [R, 4] and images [R] -> [R, bins down, bins across, C]."""
+    bins = grid.bins
+    places = rois * rois.dtype.type(grid.scale)
+    places -= rois.dtype.type(0.5 * grid.half)
     start = places[:, 1::-1]  # [R, 2]: rows, then columns
     extent = places[:, 3:1:-1] - start
-    if not half:
+    if not grid.half:
         extent = np.maximum(extent, 1)  # a malformed roi is made 1 x 1
-    ratio = call.attr_int("sampling_ratio")
-    counts = np.full(extent.shape, ratio)
-    if not ratio:
+    counts = np.full(extent.shape, grid.ratio)
+    if not grid.ratio:
         counts = np.maximum(np.ceil(extent / np.array(bins, rois.dtype)), 0).astype(np.int64)
-    pixels = _pixels_of(x, height * width * int(counts.prod(1).sum()) * 4)
-    y = np.empty((len(rois), height, width, x.shape[1]), x.dtype)
+    pixels = _pixels_of(x, bins[0] * bins[1] * int(counts.prod(1).sum()) * 4)
+    y = np.empty((len(rois), *bins, x.shape[1]), x.dtype)
     for samples in np.unique(counts, axis=0):
         (same,) = np.nonzero((counts == samples).all(1))
-        most = max(1, _BLOCK // max(1, 4 * x.shape[1] * height * width * int(samples.prod())))
+        most = max(1, _BLOCK // max(1, 4 * x.shape[1] * bins[0] * bins[1] * int(samples.prod())))
         for at in (same[i : i + most] for i in range(0, len(same), most)):
             lines = [
                 _lines(start[at, a], extent[at, a], bins[a], int(samples[a]), x.shape[2 + a])
                 for a in range(2)
             ]
-            y[at] = _bin_values(pixels(batch[at], lines[0][0], lines[1][0]), lines, mode)
-    return [np.moveaxis(y, -1, 1).astype(call.array(0).dtype)]
+            y[at] = _bin_values(pixels(batch[at], lines[0][0], lines[1][0]), lines, grid.mean)
+    return y
 
 
 def _lines(start: Array, extent: Array, bins: int, samples: int, size: int) -> tuple[Array, Array]:
@@ -243,7 +265,7 @@ def _pixels_of(x: Array, wanted: int) -> Callable[[Array, Array, Array], Array]:
     return pixels
 
 
-def _bin_values(pixels: Array, lines: list[tuple[Array, Array]], mode: str) -> Array:
+def _bin_values(pixels: Array, lines: list[tuple[Array, Array]], mean: bool) -> Array:
     """The mean or maximum of the samples in each bin, 0 where there are none: [R, rows, columns, C].
 
     pixels: [R, rows, 2 * samples, columns, 2 * samples, C].
@@ -252,7 +274,7 @@ def _bin_values(pixels: Array, lines: list[tuple[Array, Array]], mode: str) -> A
     (_, wy), (_, wx) = lines
     if not down * across:
         return np.zeros((rois, rows, columns, channels), pixels.dtype)
-    if mode == "avg":
+    if mean:
         samples = down * across // 4
         flat = pixels.reshape(rois, rows, down, columns * across * channels)
         lying = wy.astype(pixels.dtype)[:, :, None] @ flat

@@ -2,6 +2,7 @@
 
 base        what they have in common
 creators    their creators in the registry
-boxes       what scores and boxes have to go through
-nms, normalization, regions    the plugins
+boxes       what scores and boxes have to go through, in NumPy
+efficient, batched, normalization, regions    the plugins
+kernels     kernels of theirs
 """

@@ -1,10 +1,15 @@
-"""Boxes in NumPy: coordinates, overlaps, and which boxes are kept."""
+"""Boxes in NumPy: shapes, coordinates, overlaps, and which boxes are kept."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+
+from camshaft.errors import ModelError
+from camshaft.ir.extents.constraints import require_equal
+from camshaft.ir.types import TensorType
 
 Array = np.ndarray
 Suppresses = Callable[[Array], Array]
@@ -63,3 +68,25 @@ def kept(
 def best_first(scores: Array) -> Array:
     """The order of scores, the largest first; equal ones as they stand."""
     return np.argsort(-scores, kind="stable")
+
+
+def checked(boxes: TensorType, scores: TensorType) -> tuple[Any, Any, Any]:
+    """Images, boxes of each, classes.  ModelError if the inputs are not [N, B, 4], or [N, B, C, 4], and [N, B, C]."""
+    if scores.rank != 3 or boxes.rank not in (3, 4):
+        raise ModelError(
+            f"boxes {boxes} and scores {scores} must be [N,B,4] or [N,B,C,4], and [N,B,C]"
+        )
+    images, count, classes = scores.shape
+    why = f"boxes {boxes} do not fit scores {scores}"
+    require_equal(boxes.shape[0], images, why)
+    require_equal(boxes.shape[1], count, why)
+    require_equal(boxes.shape[-1], 4, why)
+    if boxes.rank == 4 and boxes.shape[2] != 1:
+        require_equal(boxes.shape[2], classes, why)
+    return images, count, classes
+
+
+def of_classes(boxes: np.ndarray, classes: int) -> np.ndarray:
+    """Boxes [N, B, C, 4] of each class."""
+    by_class = boxes if boxes.ndim == 4 else boxes[:, :, None]
+    return np.broadcast_to(by_class, (*by_class.shape[:2], classes, 4))

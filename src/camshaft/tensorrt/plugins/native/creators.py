@@ -7,11 +7,11 @@ from typing import Any
 from camshaft.ir.plugins.values import from_text
 from camshaft.tensorrt.plugins.fields import fields_of
 from camshaft.tensorrt.plugins.interfaces import IPluginCreator, IPluginCreatorV3One
-from camshaft.tensorrt.plugins.native import nms, normalization, regions
+from camshaft.tensorrt.plugins.native import batched, efficient, normalization, regions
 from camshaft.tensorrt.plugins.native.base import Kind, NativeV2, NativeV3
 from camshaft.tensorrt.plugins.registry import REGISTRY
 
-KINDS: tuple[Kind, ...] = (*nms.KINDS, *normalization.KINDS, *regions.KINDS)
+KINDS: tuple[Kind, ...] = (*efficient.KINDS, *batched.KINDS, *normalization.KINDS, *regions.KINDS)
 
 
 class _CreatorV2(IPluginCreator):

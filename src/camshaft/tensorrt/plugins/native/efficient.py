@@ -1,23 +1,31 @@
-"""Detections: EfficientNMS_TRT, EfficientNMS_ONNX_TRT, BatchedNMSDynamic_TRT, BatchedNMS_TRT.
-
-What is selected hangs on the data of each image, in turn: it is computed in NumPy, by the reference of a `camshaft.plugin`.
-"""
+"""EfficientNMS_TRT and EfficientNMS_ONNX_TRT: detections of images, the best first."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from math import inf, log
 from typing import Any
 
 import numpy as np
 
 from camshaft.errors import ModelError
 from camshaft.ir.extents.constraints import require_equal
+from camshaft.ir.plugins.kernels import Work
 from camshaft.ir.plugins.plugin import Plugin, plugin
 from camshaft.ir.types import TensorType, i32
 from camshaft.network import Network
 from camshaft.network.tensor import Tensor
 from camshaft.tensorrt.plugins.native.base import Kind, Values
-from camshaft.tensorrt.plugins.native.boxes import best_first, corners_of, kept, ordered
+from camshaft.tensorrt.plugins.native.boxes import (
+    best_first,
+    checked,
+    corners_of,
+    kept,
+    of_classes,
+    ordered,
+)
+from camshaft.tensorrt.plugins.native.kernels import detections
 
 _MOST_SORTED = 4096
 """Detections of an image that EfficientNMS looks at."""
@@ -37,41 +45,6 @@ _ONNX = {
     "max_output_boxes_per_class": 100,
     "center_point_box": 0,
 }
-_BATCHED = {
-    "shareLocation": True,
-    "backgroundLabelId": -1,
-    "numClasses": 0,
-    "topK": -1,
-    "keepTopK": 100,
-    "scoreThreshold": 0.0,
-    "iouThreshold": 0.5,
-    "isNormalized": True,
-    "clipBoxes": True,
-    "scoreBits": 16,
-    "caffeSemantics": True,
-}
-
-
-def _checked(boxes: TensorType, scores: TensorType) -> tuple[Any, Any, Any]:
-    """Images, boxes of each, classes.  ModelError if the inputs are not [N, B, 4], or [N, B, C, 4], and [N, B, C]."""
-    if scores.rank != 3 or boxes.rank not in (3, 4):
-        raise ModelError(
-            f"boxes {boxes} and scores {scores} must be [N,B,4] or [N,B,C,4], and [N,B,C]"
-        )
-    images, count, classes = scores.shape
-    why = f"boxes {boxes} do not fit scores {scores}"
-    require_equal(boxes.shape[0], images, why)
-    require_equal(boxes.shape[1], count, why)
-    require_equal(boxes.shape[-1], 4, why)
-    if boxes.rank == 4 and boxes.shape[2] != 1:
-        require_equal(boxes.shape[2], classes, why)
-    return images, count, classes
-
-
-def _of_classes(boxes: np.ndarray, classes: int) -> np.ndarray:
-    """Boxes [N, B, C, 4] of each class."""
-    by_class = boxes if boxes.ndim == 4 else boxes[:, :, None]
-    return np.broadcast_to(by_class, (*by_class.shape[:2], classes, 4))
 
 
 def _candidates(
@@ -84,11 +57,24 @@ def _candidates(
     return boxes[number, which], scores[number, which], which, number
 
 
-# -- EfficientNMS_TRT --------------------------------------------------------------------------------------------------
+def _threshold(attrs: Values) -> float:
+    """Of scores as they are given: the sigmoid's inverse, where they have to go through it, as TensorRT has it."""
+    least = float(attrs["score_threshold"])
+    if not attrs["score_activation"]:
+        return least
+    return -inf if least <= 0 else inf if least >= 1 else log(least / (1 - least))
 
 
 def _efficient_types(boxes: TensorType, scores: TensorType, *rest: TensorType, **attrs: Any) -> Any:
-    images, _, _ = _checked(boxes, scores)
+    images, count, _ = checked(boxes, scores)
+    for anchors in rest:
+        why = f"anchors {anchors} must be [1 or N,B,4] for boxes {boxes}"
+        if anchors.rank != 3:
+            raise ModelError(why)
+        if anchors.shape[0] != 1:
+            require_equal(anchors.shape[0], images, why)
+        require_equal(anchors.shape[1], count, why)
+        require_equal(anchors.shape[2], 4, why)
     most = attrs["max_output_boxes"]
     return [
         (i32, (images, 1)),
@@ -107,7 +93,8 @@ def _corners(boxes: np.ndarray, anchors: np.ndarray | None, coding: int) -> np.n
         else:
             center = boxes[..., :2] * of[..., 2:] + of[..., :2]
             with np.errstate(over="ignore"):
-                boxes = np.concatenate([center, of[..., 2:] * np.exp(boxes[..., 2:])], -1)
+                growth = np.exp(boxes[..., 2:].astype(np.float64)).astype(boxes.dtype)
+                boxes = np.concatenate([center, of[..., 2:] * growth], -1)
     return corners_of(boxes) if coding else boxes
 
 
@@ -118,28 +105,38 @@ def efficient(
     """How many detections there are, their boxes (corners), scores and classes; 0 behind the last."""
     images, _, classes = scores.shape
     most = attrs["max_output_boxes"]
-    given = 1 / (1 + np.exp(-scores)) if attrs["score_activation"] else scores
-    passes = given >= given.dtype.type(attrs["score_threshold"])
+    passes = scores >= scores.dtype.type(_threshold(attrs))
     if 0 <= attrs["background_class"] < classes:
         passes[:, :, attrs["background_class"]] = False
-    places = _corners(_of_classes(boxes, classes), anchors, attrs["box_coding"])
+    places = _corners(of_classes(boxes, classes), anchors, attrs["box_coding"])
     numbers = np.zeros((images, 1), np.int32)
     found = np.zeros((images, most, 4), boxes.dtype)
     values, kinds = np.zeros((images, most), scores.dtype), np.zeros((images, most), np.int32)
     for n in range(images):
-        b, s, c, _ = _candidates(places[n], given[n], passes[n], _MOST_SORTED)
+        b, s, c, _ = _candidates(places[n], scores[n], passes[n], _MOST_SORTED)
         same = None if attrs["class_agnostic"] else c
         keep = kept(b, same, lambda iou: iou >= attrs["iou_threshold"], most)[:most]
         numbers[n], count = len(keep), len(keep)
         found[n, :count], values[n, :count], kinds[n, :count] = b[keep], s[keep], c[keep]
+        if attrs["score_activation"]:
+            values[n, :count] = 1 / (1 + np.exp(-values[n, :count]))
     return [numbers, found, values, kinds]
 
 
-# -- EfficientNMS_ONNX_TRT ---------------------------------------------------------------------------------------------
+@efficient.kernel(
+    types=[("f32", "f32"), ("f32", "f32", "f32")],
+    items=detections.images_of,
+    scratch=lambda work: detections.scratch_bytes(_MOST_SORTED, work.attrs["max_output_boxes"]),
+    name="detections",
+)
+def _write_efficient(k: Any, work: Work, *pointers: Any) -> None:
+    detections.write_detections(
+        k, work, _threshold(work.attrs), *pointers, most_sorted=_MOST_SORTED
+    )
 
 
 def _onnx_types(boxes: TensorType, scores: TensorType, **attrs: Any) -> Any:
-    images, _, _ = _checked(boxes, scores)
+    images, _, _ = checked(boxes, scores)
     return i32, (images * attrs["max_output_boxes_per_class"], 3)
 
 
@@ -151,7 +148,7 @@ def indices(boxes: np.ndarray, scores: np.ndarray, **attrs: Any) -> np.ndarray:
     """
     images, _, classes = scores.shape
     most = attrs["max_output_boxes_per_class"]
-    places = _of_classes(boxes, classes)
+    places = of_classes(boxes, classes)
     places = corners_of(places) if attrs["center_point_box"] else ordered(places)
     passes = scores >= scores.dtype.type(attrs["score_threshold"])
     made = np.zeros((images * most, 3), np.int32)
@@ -166,58 +163,14 @@ def indices(boxes: np.ndarray, scores: np.ndarray, **attrs: Any) -> np.ndarray:
     return made
 
 
-# -- BatchedNMS --------------------------------------------------------------------------------------------------------
-
-
-def _batched_types(boxes: TensorType, scores: TensorType, **attrs: Any) -> Any:
-    images, _, _ = _checked(boxes, scores)
-    most = attrs["keepTopK"]
-    return [
-        (i32, (images, 1)),
-        (boxes.dtype, (images, most, 4)),
-        (scores.dtype, (images, most)),
-        (scores.dtype, (images, most)),
-    ]
-
-
-@plugin("camshaft.tensorrt::BatchedNMS", infer=_batched_types, attributes=_BATCHED)
-def batched(boxes: np.ndarray, scores: np.ndarray, **attrs: Any) -> list[np.ndarray]:
-    """How many detections there are, their boxes, scores and classes; behind the last 0, 0 and -1."""
-    images, _, classes = scores.shape
-    most, places = attrs["keepTopK"], ordered(_of_classes(boxes, classes))
-    numbers = np.zeros((images, 1), np.int32)
-    found = np.zeros((images, most, 4), boxes.dtype)
-    values = np.zeros((images, most), scores.dtype)
-    kinds = np.full((images, most), -1, scores.dtype)
-    for n in range(images):
-        b, s, c = _best_of_classes(places[n], scores[n], attrs)
-        keep = best_first(s)[:most]
-        numbers[n], count = len(keep), len(keep)
-        clips = attrs["clipBoxes"] and attrs["isNormalized"]
-        found[n, :count] = np.clip(b[keep], 0, 1) if clips else b[keep]
-        values[n, :count], kinds[n, :count] = s[keep], c[keep]
-    return [numbers, found, values, kinds]
-
-
-def _best_of_classes(
-    places: np.ndarray, scores: np.ndarray, attrs: Values
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Boxes, scores and classes of an image's detections, class by class."""
-    top = attrs["topK"] if attrs["topK"] > 0 else len(scores)
-    more = 1.0 if attrs["caffeSemantics"] and not attrs["isNormalized"] else 0.0
-    parts = []
-    for kind in range(scores.shape[1]):
-        if kind == attrs["backgroundLabelId"]:
-            continue
-        (passed,) = np.nonzero(scores[:, kind] > attrs["scoreThreshold"])
-        order = passed[best_first(scores[passed, kind])][:top]
-        b = places[order, kind]
-        keep = kept(b, None, lambda iou: iou > attrs["iouThreshold"], None, more)
-        parts.append((b[keep], scores[order[keep], kind], np.full(len(keep), kind)))
-    if not parts:
-        return np.zeros((0, 4)), np.zeros(0), np.zeros(0)
-    b, s, c = (np.concatenate(p) for p in zip(*parts, strict=True))
-    return b, s, c
+indices.kernel(
+    types=[("f32", "f32")],
+    items=lambda work: 1,
+    scratch=lambda work: detections.scratch_bytes(
+        _MOST_SORTED, work.attrs["max_output_boxes_per_class"]
+    ),
+    name="indices",
+)(partial(detections.write_indices, most_sorted=_MOST_SORTED))
 
 
 def _added(of: Plugin, most: int) -> Any:
@@ -237,6 +190,4 @@ def _added(of: Plugin, most: int) -> Any:
 KINDS: tuple[Kind, ...] = (
     Kind("EfficientNMS_TRT", {"1": 2}, _EFFICIENT, 4, _added(efficient, 3)),
     Kind("EfficientNMS_ONNX_TRT", {"1": 2}, _ONNX, 1, _added(indices, 2)),
-    Kind("BatchedNMSDynamic_TRT", {"1": 2}, _BATCHED, 4, _added(batched, 2)),
-    Kind("BatchedNMS_TRT", {"1": 2}, _BATCHED, 4, _added(batched, 2)),
 )
