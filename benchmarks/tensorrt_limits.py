@@ -44,8 +44,8 @@ def calls() -> dict[str, Callable[[], Any]]:
     x, y = np.ones((1, 64), np.float32), np.empty((1, 64), np.float32)
     engine = camshaft.build(net(), threads=1)
     context = engine.create_context()
-    loaded = trt.Runtime(trt.Logger(trt.Logger.ERROR)).deserialize_cuda_engine(engine.to_bytes())
-    theirs = loaded.create_execution_context()
+    runtime: Any = trt.Runtime(trt.Logger(trt.Logger.ERROR))
+    theirs = runtime.deserialize_cuda_engine(engine.to_bytes()).create_execution_context()
     theirs.set_tensor_address("x", x.ctypes.data)
     theirs.set_tensor_address("y", y.ctypes.data)
     addresses, given, taken = [x.ctypes.data, y.ctypes.data], {"x": x}, {"y": y}

@@ -132,8 +132,8 @@ def test_more_than_the_limit_is_refused() -> None:
     n = camshaft.Network()
     n.output(n.plugin(backwards("language"), n.input("x", (4, 1000)), name="turn"), "y")
     with pytest.raises(BuildError, match="'turn': every candidate needs more than workspace_limit"):
-        n.build(optimization_level=1, workspace_limit=3000)
-    assert n.build(optimization_level=1, workspace_limit=4096)
+        n.build(optimization_level=1, threads=1, workspace_limit=3000)
+    assert n.build(optimization_level=1, threads=1, workspace_limit=4096)
 
 
 def test_what_it_costs_is_planned_with_the_rest() -> None:
