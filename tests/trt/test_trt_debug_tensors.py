@@ -66,3 +66,30 @@ def test_tensors_between_fused_layers_are_shown_together() -> None:
     np.testing.assert_allclose(listener.seen["y"], want, rtol=1e-5, atol=1e-6)
     assert shop.network.unmark_unfused_tensors_as_debug_tensors()
     assert not shop.engine()._plan.unfused
+
+
+def test_unfused_tensors_that_kernels_have_in_another_shape_are_shown() -> None:
+    shop = Workshop()
+    rng = np.random.default_rng(0)
+    x = shop.network.add_input("x", trt.float32, (4, 8))
+    wanted = rng.standard_normal((4, 8)).astype(F32)
+    given = {"x": wanted}
+    tensor, none = x, trt.MatrixOperation.NONE
+    for name, shape in (("a", (8, 16)), ("b", (16, 4))):
+        weights = rng.standard_normal(shape).astype(F32)
+        held = shop.network.add_constant(shape, trt.Weights(weights)).get_output(0)
+        tensor = shop.network.add_matrix_multiply(tensor, none, held, none).get_output(0)
+        tensor.name = name
+        if name == "a":
+            wanted = wanted @ weights
+    shop.network.mark_output(tensor)
+    shop.config.builder_optimization_level = 1
+    shop.network.mark_unfused_tensors_as_debug_tensors()
+    context, listener = shop.engine().create_execution_context(), Listener()
+    context.set_debug_listener(listener)
+    assert context.set_all_tensors_debug_state(True)  # as Polygraphy does, of unfused ones too
+    run_v3(context, given)
+    assert list(listener.seen) == ["a"]
+    np.testing.assert_allclose(listener.seen["a"], wanted, rtol=1e-4, atol=1e-5)
+    assert context.set_all_tensors_debug_state(False)
+    assert not context.unfused_tensors_debug_state

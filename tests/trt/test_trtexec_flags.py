@@ -285,7 +285,23 @@ def test_shapes_alone_are_a_profile_and_complete_one() -> None:
         (("--minShapes=x:1", "--minShapes=x:2"), "--minShapes is given twice; begin another profile"),
         (("--profile=1", "--optShapes=x:1"), "profile 0 has no shapes"),
         (("--minShapes=x:1", "--maxShapes=y:1"), "must name the same inputs"),
-        (("--stronglyTyped", "--fp16", "--int8"), "leave --fp16, --int8 out"),
+        (("--stronglyTyped", "--best"), "leave --best out"),
+        (("--fp8", "--int8"), "--fp8 and --int8 are both given"),
+        (("--calib=c.cache", "--fp16"), "--calib needs --int8 or --best"),
+        (("--precisionConstraints=obey", "--layerPrecisions=conv:bf16", "--fp16"), "add --bf16"),
+        (("--precisionConstraints=obey", "--layerOutputTypes=a:fp32+int8"), "--layerOutputTypes asks for int8"),
+        (("--useDLACore=0",), "there is no DLA; add --allowGPUFallback"),
+        (("--runtimePlatform=WindowsAMD64",), "the only platform is SameAsBuild"),
+        (("--errorOnTimingCacheMiss",), "--errorOnTimingCacheMiss needs --timingCacheFile"),
+        (("--errorOnTimingCacheMiss", "--timingCacheFile=t", "--noBuilderCache"), "and --noBuilderCache are both given"),
+        (("--weightStreamingBudget=1G",), "--weightStreamingBudget needs --allowWeightStreaming"),
+        (("--allowWeightStreaming", "--weightStreamingBudget=101%"), "must be from 0% to 100%"),
+        (("--refitFromOnnx=m.onnx",), "add one of --refit, --stripWeights, --stripAllWeights"),
+        (("--timeRefit", "--refit", "--useRuntime=lean"), "--timeRefit needs --useRuntime=full"),
+        (("--useProfile=1", "--optShapes=x:1"), "--useProfile=1: the engine has 1 profiles"),
+        (("--calibProfile=2",), "--calibProfile=2: the engine has 1 profiles"),
+        (("--saveDebugTensors=a:a.bin,b:b.bin", "--markDebug=b"), "--saveDebugTensors: a is not among the tensors of --markDebug"),
+        (("--skipInference", "--loadRefOutputs=y:y.bin", "--loadInputs=x:x.bin"), "leave --skipInference out"),
         (("--loadEngine=a.plan",), "--onnx and --loadEngine are both given"),
         (("--useRuntime=lean",), "--useRuntime=lean builds no engines"),
         (("--getPlanVersionOnly",), "needs --loadEngine"),
@@ -296,6 +312,22 @@ def test_shapes_alone_are_a_profile_and_complete_one() -> None:
 )  # fmt: skip
 def test_what_cannot_be_is_named(flags: tuple[str, ...], message: str) -> None:
     assert message in fault(MODEL, *flags)
+
+
+def test_flags_that_others_leave_idle_are_told_and_not_obeyed() -> None:
+    options = read(
+        "--stronglyTyped", "--fp16", "--int8", "--skipInference", "--exportTimes=t.json", "--dumpOutput"
+    )  # fmt: skip
+    assert [*options.idle] == ["--fp16", "--int8", "--exportTimes", "--dumpOutput"]
+    assert options["fp16"] is options["int8"] is options["dumpOutput"] is False
+    assert options["exportTimes"] is None
+    assert not read("--fp16", "--exportTimes=t.json").idle
+
+
+def test_platforms_and_budgets_are_read_as_trtexec_has_them() -> None:
+    flags = ("--runtimePlatform=SameAsBuild", "--allowWeightStreaming")
+    for budget in ("-2", "-1", "0", "50.5%", "1.5G"):
+        assert read(*flags, f"--weightStreamingBudget={budget}")["weightStreamingBudget"] == budget
 
 
 def test_all_faults_are_listed() -> None:

@@ -73,6 +73,7 @@ def test_ranges_are_made_up_or_read(trtexec: Trtexec, tmp_path: Path) -> None:
     assert "INT8 ranges are made up" in trtexec.err
     (tmp_path / "c.cache").write_bytes(b"no cache")
     assert trtexec("--onnx=net.onnx", "--int8", "--calib=c.cache", "--skipInference", *QUICK) == 1
+    assert "--calib=c.cache is no calibration cache of this model" in trtexec.err
     assert "Engine could not be created from network" in trtexec.err
     assert trtexec("--onnx=net.onnx", "--calib=c.cache", *QUICK) == 1
     assert "--calib needs --int8 or --best" in trtexec.err
@@ -132,8 +133,9 @@ def test_debug_tensors_are_written(trtexec: Trtexec) -> None:
 
 
 def test_the_build_says_what_it_cannot(trtexec: Trtexec) -> None:
-    assert trtexec("--onnx=net.onnx", "--useDLACore=0", *QUICK) == 1
-    assert "GPU_FALLBACK" in trtexec.err
+    odd = ("--inputIOFormats=fp32:chw32", "--directIO")
+    assert trtexec("--onnx=net.onnx", *odd, *QUICK) == 1
+    assert "tensor 'x' allows neither chw nor" in trtexec.err  # not what TensorRT's API calls it
     assert trtexec("--onnx=net.onnx", "--shapes=z:1", *QUICK) == 1
     assert "shapes are given of 'z', and the model has the inputs x" in trtexec.err
 

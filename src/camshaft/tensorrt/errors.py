@@ -21,6 +21,7 @@ from typing import Concatenate, Final, ParamSpec, TypeVar
 from camshaft.errors import BuildError, CamshaftError, ConfigError
 from camshaft.tensorrt.enums.reports import ErrorCodeTRT, Severity
 from camshaft.tensorrt.logger import ILogger
+from camshaft.tensorrt.spelling import as_in_tensorrt
 
 FAILURES = (CamshaftError, OSError, MemoryError)
 """What `reported` turns into an answer; all other exceptions are faults of ours or of a script's callbacks."""
@@ -90,6 +91,7 @@ class Reports:
 
     def error(self, message: str, code: ErrorCodeTRT = ErrorCodeTRT.UNSPECIFIED_ERROR) -> None:
         """Log at ERROR, and report to the recorder."""
+        message = as_in_tensorrt(message)
         self.logger.log(Severity.ERROR, message)
         if self.recorder is not None:
             self.recorder.report_error(code, message[: IErrorRecorder.MAX_DESC_LENGTH])
@@ -108,6 +110,7 @@ class Reports:
 
     def warning(self, message: str, once: bool = False) -> None:
         """Log at WARNING.  once: not if this object, its ancestors or their other descendants said the same, once."""
+        message = as_in_tensorrt(message)
         if once and message in self._said:
             return
         self._said.add(message)

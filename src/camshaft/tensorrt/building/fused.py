@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,9 @@ from camshaft.config import BuildConfig
 from camshaft.ir.graph import Graph
 from camshaft.passes.pipeline import optimize
 from camshaft.session import BuildSession
+
+_LAID_OUT = re.compile(r"(:(nhwc|nchw|rows|transposed|turned|reordered|reshape)(#\d+)?)+$")
+"""What optimizations append to a tensor's name for one with the same elements in another shape or order."""
 
 
 def graphs_of(model: ModelProto, options: Mapping[str, Any]) -> list[Graph]:
@@ -30,3 +34,8 @@ def layers_left(graphs: Sequence[Graph]) -> set[str]:
 def tensors_left(graphs: Sequence[Graph]) -> set[str]:
     """Names of tensors that are left when layers are fused.  graphs: as `graphs_of` gives them."""
     return {name for graph in graphs[1::2] for name in graph.tensors}
+
+
+def elements_left(graphs: Sequence[Graph]) -> set[str]:
+    """Names of tensors whose elements are left when layers are fused, perhaps in another shape or order."""
+    return {_LAID_OUT.sub("", name) for name in tensors_left(graphs)}

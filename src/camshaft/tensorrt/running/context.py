@@ -294,7 +294,8 @@ class IExecutionContext(Reporting, Result):
         return self._show([name], flag)
 
     def set_all_tensors_debug_state(self, flag: bool) -> bool:
-        """Whether debug tensors are shown; True."""
+        """Whether debug tensors are shown, those between fused layers too; True."""
+        self._watch.shows_unfused = bool(flag)
         return self._show(self._engine._plan.debug, flag)
 
     def _show(self, names: Sequence[str], on: bool) -> bool:

@@ -388,7 +388,11 @@ class ICudaEngine(Reporting, Result):
         return True
 
     def _context(self) -> Any:
-        """A context of camshaft, with as many threads as the engine was built for."""
+        """A context of camshaft, with as many threads as the engine was built for.  RefitError for an engine that lacks weights."""
+        if self._engine.lacks_weights:
+            raise RefitError(
+                "the engine holds no weights: give it those of its model, by Refitter and OnnxParserRefitter, before it makes contexts"
+            )
         return self._engine.create_context(self._engine.threads)
 
 

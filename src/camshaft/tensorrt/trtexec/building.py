@@ -16,39 +16,19 @@ from camshaft.tensorrt.enums.builder import (
     MemoryPoolType,
     NetworkDefinitionCreationFlag,
     ProfilingVerbosity,
-    RuntimePlatform,
 )
 from camshaft.tensorrt.enums.data import DeviceType
 from camshaft.tensorrt.network.definition import INetworkDefinition
 from camshaft.tensorrt.parser import OnnxParser
 from camshaft.tensorrt.running.engine import ICudaEngine
 from camshaft.tensorrt.running.runtime import Runtime
+from camshaft.tensorrt.trtexec.flags.spelling import BUILDER_FLAGS, CONSTRAINTS
 from camshaft.tensorrt.trtexec.flags.values import MIB, every
 from camshaft.tensorrt.trtexec.layers import CacheCalibrator, make_up_ranges, set_ends, set_layers
 from camshaft.tensorrt.trtexec.log import Log
 from camshaft.tensorrt.trtexec.parsing import Options
 from camshaft.tensorrt.trtexec.shapes import Profile, found, said, unused
 
-_FLAGS = {
-    "fp16": ("FP16",),
-    "bf16": ("BF16",),
-    "int8": ("INT8",),
-    "fp8": ("FP8",),
-    "int4": ("INT4",),
-    "best": ("FP16", "BF16", "INT8"),
-    "directIO": ("DIRECT_IO",),
-    "refit": ("REFIT",),
-    "stripWeights": ("STRIP_PLAN",),
-    "stripAllWeights": ("REFIT", "STRIP_PLAN"),
-    "versionCompatible": ("VERSION_COMPATIBLE",),
-    "allowWeightStreaming": ("WEIGHT_STREAMING",),
-    "allowGPUFallback": ("GPU_FALLBACK",),
-    "heuristic": ("ENABLE_TACTIC_HEURISTIC",),
-    "noBuilderCache": ("DISABLE_TIMING_CACHE",),
-    "errorOnTimingCacheMiss": ("ERROR_ON_TIMING_CACHE_MISS",),
-}
-"""Members of BuilderFlag that a switch of trtexec sets, by name."""
-_CONSTRAINTS = {"prefer": "PREFER_PRECISION_CONSTRAINTS", "obey": "OBEY_PRECISION_CONSTRAINTS"}
 _VERBOSITY = {
     "detailed": "DETAILED",
     "verbose": "DETAILED",
@@ -96,11 +76,14 @@ def _built(options: Options, log: Log) -> bytes:
     _configure(config, options)
     for profile in _profiles(builder, network, options, log):
         config.add_optimization_profile(profile)
-    _quantize(builder, network, config, options, log)
+    calibrator = _quantize(builder, network, config, options, log)
+    _check_names(network, options)
     cache = _timing_cache(config, options, log)
     begin = time.perf_counter()
     plan = builder.build_serialized_network(network, config)
     if plan is None:
+        if calibrator is not None and calibrator.is_refused:
+            log.error(f"--calib={options['calib']} is no calibration cache of this model")
         raise Failed("Engine could not be created from network")
     log.info(f"Engine built in {time.perf_counter() - begin:g} sec.")
     log.info(f"Created engine with size: {len(plan) / MIB:g} MiB")
@@ -143,14 +126,14 @@ def _mark_debug(network: INetworkDefinition, names: Any) -> None:
 
 
 def _configure(config: IBuilderConfig, options: Options) -> None:
-    for name, members in _FLAGS.items():
+    for name, members in BUILDER_FLAGS.items():
         if options[name]:
             for member in members:
                 config.set_flag(every(BuilderFlag, member))
     if options["sparsity"] == "enable":
         config.set_flag(every(BuilderFlag, "SPARSE_WEIGHTS"))
-    if options["precisionConstraints"] in _CONSTRAINTS:
-        config.set_flag(every(BuilderFlag, _CONSTRAINTS[options["precisionConstraints"]]))
+    if options["precisionConstraints"] in CONSTRAINTS:
+        config.set_flag(every(BuilderFlag, CONSTRAINTS[options["precisionConstraints"]]))
     verbosity = _VERBOSITY[options["nvtxMode"] or options["profilingVerbosity"]]
     config.profiling_verbosity = every(ProfilingVerbosity, verbosity)
     config.builder_optimization_level = options["builderOptimizationLevel"]
@@ -159,11 +142,11 @@ def _configure(config: IBuilderConfig, options: Options) -> None:
             HardwareCompatibilityLevel, _COMPATIBILITY[options["hardwareCompatibilityLevel"]]
         )
         config.hardware_compatibility_level = level
-    if "windows" in (options["runtimePlatform"] or "").lower():
-        config.runtime_platform = every(RuntimePlatform, "WINDOWS_AMD64")
     pools = dict(options["memPoolSize"] or {})
     if options["workspace"] is not None:
         pools["workspace"] = options["workspace"]
+    if "dlaSRAM" in pools:  # It must be a power of 2, which trtexec rounds to.
+        pools["dlaSRAM"] = 1 << min(max(pools["dlaSRAM"].bit_length() - 1, 0), 30)
     for pool, limit in pools.items():
         config.set_memory_pool_limit(every(MemoryPoolType, _POOLS[pool]), limit)
     if options["useDLACore"] not in (None, -1):
@@ -216,6 +199,20 @@ def _profile(builder: Builder, inputs: Any, asked: Profile, log: Log) -> IOptimi
     return profile
 
 
+def _check_names(network: INetworkDefinition, options: Options) -> None:
+    """ValueError for what the inference would not find, before the build."""
+    sides = (
+        ("loadInputs", "input", network.num_inputs, network.get_input),
+        ("loadRefOutputs", "output", network.num_outputs, network.get_output),
+    )
+    for flag, side, number, tensor_of in sides:
+        names = [t.name for n in range(number) if (t := tensor_of(n))]
+        for name in unused(options[flag] or {}, names):
+            raise ValueError(
+                f"--{flag}: the engine has no {side} {name!r}; it has {', '.join(names)}"
+            )
+
+
 # -- INT8 ------------------------------------------------------------------------------------------
 
 
@@ -225,30 +222,28 @@ def _quantize(
     config: IBuilderConfig,
     options: Options,
     log: Log,
-) -> None:
-    """Where INT8's ranges come from.  OSError for a cache that cannot be read."""
+) -> CacheCalibrator | None:
+    """Where INT8's ranges come from; the calibrator, if it is from a cache.  OSError for a cache that cannot be read."""
     if not (options["int8"] or options["best"]):
-        if options["calib"] is not None:
-            raise ValueError("--calib needs --int8 or --best")
-        return
+        return None
     if options["calib"] is None:
         if make_up_ranges(network):
             log.warning(
                 "INT8 ranges are made up, since there is neither --calib nor a Q/DQ layer: "
                 "times are right, and outputs are not"
             )
-        return
-    config.int8_calibrator = CacheCalibrator(Path(options["calib"]).read_bytes())
+        return None
+    calibrator = CacheCalibrator(Path(options["calib"]).read_bytes())
+    config.int8_calibrator = calibrator
     shapes = options["optShapesCalib"] or options["minShapesCalib"] or options["maxShapesCalib"]
     if options["calibProfile"] is not None:
-        if options["calibProfile"] >= len(options.profiles):
-            raise ValueError(f"--calibProfile={options['calibProfile']}: there is no such profile")
         shapes = {n: t[1] for n, t in options.profiles[options["calibProfile"]].items()}
     if shapes:
         profile = builder.create_optimization_profile()
         for name, shape in shapes.items():
             profile.set_shape(name, shape, shape, shape)
         config.set_calibration_profile(profile)
+    return calibrator
 
 
 def _timing_cache(config: IBuilderConfig, options: Options, log: Log) -> Any:

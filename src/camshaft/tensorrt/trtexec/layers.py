@@ -86,11 +86,12 @@ def _range(tensor: Any, most: float) -> None:
 
 
 class CacheCalibrator(IInt8EntropyCalibrator2):
-    """Ranges from a cache; it has no batches."""
+    """Ranges from a cache; it has no batches.  is_refused: whether the cache could not be used."""
 
     def __init__(self, cache: bytes) -> None:
         super().__init__()
         self._cache = cache
+        self.is_refused = False
 
     def get_batch_size(self) -> int:
         """1."""
@@ -98,6 +99,7 @@ class CacheCalibrator(IInt8EntropyCalibrator2):
 
     def get_batch(self, names: list[str]) -> None:
         """None: a cache that cannot be used is an error."""
+        self.is_refused = True
 
     def read_calibration_cache(self) -> bytes:
         """The cache."""

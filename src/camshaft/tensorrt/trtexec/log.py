@@ -8,6 +8,7 @@ import time
 from camshaft.tensorrt.enums.reports import Severity
 from camshaft.tensorrt.eras import CURRENT
 from camshaft.tensorrt.logger import ILogger
+from camshaft.tensorrt.trtexec.flags.spelling import as_flags
 
 _INFO, _WARNING, _ERROR, _VERBOSE = (
     Severity.INFO,
@@ -26,8 +27,8 @@ class Log(ILogger):
         self.verbose = False
 
     def log(self, severity: Severity, msg: str) -> None:
-        """Print what an object of TensorRT's reports."""
-        self._print(severity, msg, "[TRT] ")
+        """Print what an object of TensorRT's reports, with flags in place of what they set."""
+        self._print(severity, as_flags(msg), "[TRT] ")
 
     def info(self, text: str = "") -> None:
         """Print at INFO; an empty text is an empty line, which ends a section."""

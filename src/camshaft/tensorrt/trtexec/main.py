@@ -21,11 +21,12 @@ from camshaft.tensorrt.trtexec.inference import Runner, run, runners_for
 from camshaft.tensorrt.trtexec.log import Log, outcome
 from camshaft.tensorrt.trtexec.parsing import Options, UsageError, parsed
 from camshaft.tensorrt.trtexec.references import check_outputs
+from camshaft.tensorrt.trtexec.refits import refit
 from camshaft.tensorrt.trtexec.reports import described, exports
 from camshaft.tensorrt.trtexec.reports.summary import report
 from camshaft.version import VERSION
 
-_READ = ("onnx", "loadEngine", "calib")
+_READ = ("onnx", "loadEngine", "refitFromOnnx", "calib")
 _WRITTEN = ("saveEngine", "exportTimes", "exportOutput", "exportProfile", "exportLayerInfo")
 _DESERIALIZATIONS = 20
 _INTERRUPTED = 130
@@ -72,15 +73,19 @@ def _work(options: Options, log: Log) -> None:
     for flag in options.given():
         if flag.effect is Effect.KEPT:
             log.info(f"{flag.name} has no effect: {flag.help}")
+    for name, why in options.idle.items():
+        log.warning(f"{name} has no effect: {why}")
     engine = engine_for(options, log)
     if options["getPlanVersionOnly"]:
         # Engines of other versions cannot be loaded, and their error names the version.
         log.info(f"Plan was created with camshaft version {VERSION}")
-    elif options["timeDeserialize"]:
-        _time_deserialization(engine, log)
-    elif options["skipInference"]:
+        return
+    refit(engine, options, log)
+    if options["skipInference"]:
         _tell(engine, options, log)
         log.info("Skipped inference phase since --skipInference is added.")
+    elif options["timeDeserialize"]:
+        _time_deserialization(engine, log)
     else:
         _infer(engine, options, log)
 

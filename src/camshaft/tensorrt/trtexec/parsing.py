@@ -7,6 +7,7 @@ from typing import Any
 
 from camshaft.errors import ConfigError
 from camshaft.tensorrt.eras import CURRENT
+from camshaft.tensorrt.trtexec.conflicts import conflicts, without_effect
 from camshaft.tensorrt.trtexec.flags import ALL_FLAGS, Effect, Flag, by_name
 from camshaft.tensorrt.trtexec.shapes import Profile, Shapes, filled
 
@@ -18,11 +19,16 @@ class UsageError(ConfigError):
 
 
 class Options:
-    """What a command line says.  profiles: shapes that engines are built for, by the index of their profile."""
+    """What a command line says.
+
+    profiles: shapes that engines are built for, by the index of their profile.  idle: flags that others leave without an effect -> why.
+    """
 
     def __init__(self, values: Mapping[str, Any], profiles: Sequence[Profile]) -> None:
         """values: name of a flag -> its value, of those given."""
-        self._values, self.profiles = values, tuple(profiles)
+        self.idle = without_effect(values)
+        self._values = {name: value for name, value in values.items() if name not in self.idle}
+        self.profiles = tuple(profiles)
 
     def __getitem__(self, name: str) -> Any:
         """The value of a flag, or its default; of a switch whether it was given, of others None.  name: without dashes."""
@@ -68,40 +74,26 @@ def parsed(arguments: Sequence[str]) -> Options:
         if flag.repeats:
             told.append((flag.name, value))
     if not faults:
-        faults += _contradictions(values)
+        faults += conflicts(values)
     if faults:
         raise UsageError("\n".join(faults))
     try:
-        return Options(values, _profiles(told, values.get("--shapes")))
+        profiles = _profiles(told, values.get("--shapes"))
+        if "--help" not in values:
+            _check_indices(values, len(profiles))
     except ValueError as error:
         raise UsageError(str(error)) from error
+    return Options(values, profiles)
 
 
-def _contradictions(values: Mapping[str, Any]) -> list[str]:
-    """What flags that are right each say wrong together."""
-    found = []
-    help_only = "--help" in values
-    if "--onnx" not in values and "--loadEngine" not in values and not help_only:
-        found.append("no model: give --onnx=<file> or --loadEngine=<file>")
-    if "--onnx" in values and "--loadEngine" in values:
-        found.append("--onnx and --loadEngine are both given; leave one out")
-    if "--loadEngine" in values and "--saveEngine" in values:
-        found.append("--saveEngine saves what is built; leave it out beside --loadEngine")
-    if "--getPlanVersionOnly" in values and "--loadEngine" not in values:
-        found.append("--getPlanVersionOnly needs --loadEngine=<file>")
-    if values.get("--useRuntime", "full") != "full" and "--loadEngine" not in values:
-        found.append(f"--useRuntime={values['--useRuntime']} builds no engines; give --loadEngine")
-    typed = [f for f in ("--fp16", "--bf16", "--int8", "--fp8", "--int4", "--best") if f in values]
-    if "--stronglyTyped" in values and typed:
-        found.append(f"--stronglyTyped takes types from the model; leave {', '.join(typed)} out")
-    if "--noDataTransfers" in values and "--includeDataTransfers" in values:
-        found.append("--noDataTransfers and --includeDataTransfers are both given")
-    if "--loadRefOutputs" in values and "--loadInputs" not in values:
-        found.append("--loadRefOutputs needs --loadInputs")
-    tolerances = [name for name in ("--atol", "--rtol") if name in values]
-    if tolerances and values.get("--accuracyAlgorithm", "l0") != "l0":
-        found.append(f"{' and '.join(tolerances)} belong to --accuracyAlgorithm=l0")
-    return found
+def _check_indices(values: Mapping[str, Any], number: int) -> None:
+    """ValueError for indices of none of the profiles that a build makes.  number: of those that are given."""
+    indices = {"--calibProfile": values.get("--calibProfile")}
+    if "--onnx" in values:
+        indices["--useProfile"] = values.get("--useProfile")
+    for flag, index in indices.items():
+        if index is not None and index >= max(number, 1):
+            raise ValueError(f"{flag}={index}: the engine has {max(number, 1)} profiles")
 
 
 def _profiles(told: Sequence[tuple[str, Any]], shapes: Shapes | None) -> list[Profile]:

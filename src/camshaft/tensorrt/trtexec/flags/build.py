@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from camshaft.tensorrt.trtexec.flags.flag import Flag, kept, refused
 from camshaft.tensorrt.trtexec.flags.values import (
+    budget,
     choice,
     count,
     data_type,
@@ -15,6 +16,7 @@ from camshaft.tensorrt.trtexec.flags.values import (
     pools,
     shape,
     text,
+    this_platform,
 )
 
 ALL, UNTIL_10, SINCE_10 = "8.6 10 11", "8.6 10", "10 11"
@@ -203,12 +205,12 @@ _BUILDER = (
         "none|ampere+|sameComputeCapability",
         default="none",
     ),
-    Flag(
+    kept(
         "--runtimePlatform",
         SINCE_10,
-        "which platform the engine is to run on",
-        choice("SAME_AS_BUILD", "sameAsBuild", "WINDOWS_AMD64", "windowsAmd64"),
-        "sameAsBuild",
+        "engines run where they are built",
+        this_platform,
+        "SameAsBuild",
     ),
     Flag(
         "--profilingVerbosity",
@@ -249,11 +251,6 @@ _ENGINES = (
         "--stripWeights", SINCE_10, "save the engine without its weights", others=("--weightless",)
     ),
     Flag("--stripAllWeights", SINCE_10, "--refit and --stripWeights"),
-    *refused(
-        "refitFromOnnx timeRefit dumpRefit",
-        ALL,
-        "trtexec does not refit engines; see tensorrt.Refitter",
-    ),
     Flag("--versionCompatible", ALL, "let other versions run the engine", others=("--vc",)),
     kept("--excludeLeanRuntime", ALL, "engines hold no runtime"),
     kept(
@@ -305,7 +302,7 @@ _SYSTEM = (
         "control:allow|deny,...",
     ),
     kept("--asyncFileReader", SINCE_10, "engines are read at once"),
-    kept("--weightStreamingBudget", SINCE_10, _MEMORY, text, "<bytes>"),
+    kept("--weightStreamingBudget", SINCE_10, _MEMORY, budget, "<bytes>[BKMG]|<percent>%"),
     kept("--persistentCacheRatio", ALL, "caches are the processor's", text, "<ratio>"),
 )
 

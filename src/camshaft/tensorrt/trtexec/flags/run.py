@@ -79,6 +79,14 @@ INFERENCE = (
     Flag("--separateProfileRun", ALL, "time layers in a second run, and calls in the first"),
     Flag("--timeDeserialize", ALL, "time how long reading the engine takes, and stop"),
     Flag(
+        "--refitFromOnnx",
+        SINCE_10,
+        "give the engine the weights of this model before it runs",
+        text,
+        "<file>",
+    ),
+    Flag("--timeRefit", ALL, "time how long giving the engine the weights of --onnx takes"),
+    Flag(
         "--allocationStrategy",
         SINCE_10,
         "how contexts get memory",
@@ -133,6 +141,7 @@ REPORTING = (
         "90,95,...",
         default=(90.0, 95.0, 99.0),
     ),
+    Flag("--dumpRefit", ALL, "print which weights of which layers can be replaced"),
     Flag("--dumpOutput", ALL, "print outputs of the last call"),
     Flag(
         "--dumpRawBindingsToFile",

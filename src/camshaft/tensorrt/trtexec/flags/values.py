@@ -119,6 +119,25 @@ def size(said: str, default_unit: str = "B") -> int:
     return int(amount(digits) * _UNITS[unit if unit in _UNITS else default_unit])
 
 
+def budget(said: str) -> str:
+    """Bytes, a percentage of all weights, -1 (as the runtime sees fit) or -2 (all weights stay)."""
+    if said in ("-1", "-2"):
+        return said
+    if said.endswith("%"):
+        if not 0 <= _number(said[:-1]) <= 100:
+            raise ValueError("must be from 0% to 100%")
+    else:
+        size(said)
+    return said
+
+
+def this_platform(said: str) -> str:
+    """The platform of the build, which is the only one."""
+    if said.replace("_", "").lower() != "sameasbuild":
+        raise ValueError("engines run where they are built; the only platform is SameAsBuild")
+    return said
+
+
 def mebibytes(said: str) -> int:
     """Bytes, from mebibytes."""
     return int(amount(said) * MIB)

@@ -144,6 +144,7 @@ def _inference(options: Options) -> Iterator[tuple[str, Any]]:
     yield "CUDA Graph", _enabled(options["useCudaGraph"])
     yield "Separate profiling", _enabled(options["separateProfileRun"])
     yield "Time Deserialize", _enabled(options["timeDeserialize"])
+    yield "Time Refit", _enabled(options["timeRefit"])
     yield "Optimization Profile Index", options["useProfile"]
     files = [f"{tensor}<-{path}" for tensor, path in (options["loadInputs"] or {}).items()]
     yield "Inputs", ", ".join(files)
@@ -153,6 +154,7 @@ def _reporting(options: Options) -> Iterator[tuple[str, Any]]:
     yield "Verbose", _enabled(options["verbose"])
     yield "Averages", f"{options['avgRuns']} inferences"
     yield "Percentiles", ",".join(f"{p:g}" for p in options["percentile"])
+    yield "Dump refittable layers", _enabled(options["dumpRefit"])
     yield "Dump output", _enabled(options["dumpOutput"])
     yield "Profile", _enabled(options["dumpProfile"])
     yield "Export timing to JSON file", options["exportTimes"]
