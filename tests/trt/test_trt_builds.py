@@ -341,3 +341,35 @@ def test_a_monitor_cancels(phase: str) -> None:
     assert "cancelled" in shop.log.errors[-1]
     shop.config.progress_monitor = None
     assert shop.plan() is not None
+
+
+def test_int8_inputs_and_outputs_are_levels_of_their_ranges() -> None:
+    shop = Workshop()
+    x = shop.network.add_input("x", trt.float32, (1, 3, 8, 8))
+    y = shop.network.add_activation(x, trt.ActivationType.RELU).get_output(0)
+    y.name = "y"
+    shop.network.mark_output(y)
+    x.dtype = y.dtype = trt.int8
+    x.set_dynamic_range(-4, 4)
+    y.set_dynamic_range(-1, 1)
+    levels = np.arange(-96, 96, dtype=np.int8).reshape(1, 3, 8, 8)
+    got = run_v3(shop.engine().create_execution_context(), {"x": levels})["y"]
+    assert got.dtype == np.int8
+    wanted = np.clip(4.0 * np.maximum(levels.astype(np.float32), 0), -128, 127)
+    np.testing.assert_array_equal(got, wanted.astype(np.int8))
+
+
+def test_a_quantized_layer_reads_levels_of_an_int8_input() -> None:
+    shop = Workshop().convolution()
+    shop.config.set_flag(trt.BuilderFlag.INT8)
+    shop.config.builder_optimization_level = 0
+    x, y = shop.network.get_input(0), shop.network.get_output(0)
+    for layer in shop.network:
+        layer.get_output(0).set_dynamic_range(-20, 20)
+    x.set_dynamic_range(-4, 4)
+    x.dtype = y.dtype = trt.int8
+    levels = np.random.default_rng(0).integers(-127, 128, tuple(x.shape)).astype(np.int8)
+    got = run_v3(shop.engine().create_execution_context(), {"x": levels})["y"]
+    wanted = np.minimum(convolved(levels.astype(np.float32) * 4 / 127), 20)
+    assert np.abs(got.astype(np.float32) * 20 / 127 - wanted).max() < 0.5
+    assert wanted.max() > 10

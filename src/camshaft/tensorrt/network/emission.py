@@ -15,6 +15,7 @@ from camshaft.network.tensor import Tensor
 from camshaft.tensorrt.network.call import Call
 from camshaft.tensorrt.network.element_types import onnx_type
 from camshaft.tensorrt.network.files.opsets import upgraded
+from camshaft.tensorrt.network.int8_ends import from_border
 from camshaft.tensorrt.network.names import rename_graph
 from camshaft.tensorrt.network.record import Parsed, Record
 from camshaft.tensorrt.network.tensor import ITensor
@@ -44,6 +45,7 @@ class Emission:
     """Nodes for layers.
 
     draft: whether it is for types and shapes only: then loops are one iteration, and layers may be lowered before all is there.
+    levels: inputs in floats before their levels are scaled.
     """
 
     def __init__(self, graph: Graph, *, draft: bool, around: Emission | None = None) -> None:
@@ -57,6 +59,7 @@ class Emission:
                 self.net.domain(domain, version)
             self.origins: dict[str, Record] = {}
             self.named: dict[str, ITensor] = {}
+            self.levels: list[str] = []
             self.main: dict[Record, str] = {}
             self.constants: dict[str, str] = {}
             self.held: list[Holding] = []
@@ -71,7 +74,7 @@ class Emission:
         made.origins, made.constants, made.held = self.origins, self.constants, self.held
         made.failed, made._taken = self.failed, self._taken
         made.loops = {}
-        made.named, made.main = self.named, self.main
+        made.named, made.main, made.levels = self.named, self.main, self.levels
         return made
 
     def again(self, net: Network) -> Emission:
@@ -143,7 +146,10 @@ class Emission:
         made = self.net.input(tensor.name, shape, at_border)
         self._taken.add(made.name)
         if at_border != within:
-            made = self.net.cast(made, within)
+            levels = self.net.cast(made, within)
+            made = from_border(self.net, tensor, levels, within)
+            if made is not levels:
+                self.levels.append(levels.name)
         self.values[tensor] = made
         self.named[made.name] = tensor
 

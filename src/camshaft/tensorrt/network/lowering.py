@@ -11,6 +11,7 @@ from camshaft.errors import ModelError
 from camshaft.network.tensor import Tensor
 from camshaft.tensorrt.network.element_types import FLOATS, PRECISIONS, border_type, onnx_type
 from camshaft.tensorrt.network.emission import Emission
+from camshaft.tensorrt.network.int8_ends import MOST, to_border
 from camshaft.tensorrt.network.lowered import Lowered
 from camshaft.tensorrt.network.names import clear_of, nodes_within, rename_graph, values_within
 from camshaft.tensorrt.network.record import ROLES, Record, default_name
@@ -39,6 +40,7 @@ def lower(graph: Graph) -> Lowered:
         for name, tensor in emission.named.items()
         if name in values and tensor._range is not None
     }
+    ranges |= {values[name]: MOST for name in emission.levels if name in values}
     return Lowered(
         model,
         {n: PRECISIONS[r.precision] for n, r in live.items() if r.precision in PRECISIONS},
@@ -146,7 +148,7 @@ def _cast(tensor: ITensor, value: Tensor, emission: Emission) -> Tensor:
         kind = border_type(seen.elem_type, f"output {tensor.name!r}")
     if kind is None or seen.elem_type == onnx_type(kind):
         return value
-    return emission.net.cast(value, onnx_type(kind))
+    return to_border(emission.net, tensor, value, onnx_type(kind))
 
 
 def _name_values(model: ModelProto, emission: Emission, ends: dict[str, str]) -> dict[str, str]:

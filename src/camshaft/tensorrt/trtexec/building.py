@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -168,10 +169,25 @@ def _profiles(
         raise ValueError(
             f"shapes are given of {name!r}, and the model has the inputs {', '.join(names)}"
         )
+    for tensor in inputs:
+        _check_shapes(tensor, given)
     is_open = any(-1 in tuple(t.shape) or t.is_shape_tensor for t in inputs)
     if not given and is_open:
         given = [{}]
     return [_profile(builder, inputs, profile, log) for profile in given] if is_open else []
+
+
+def _check_shapes(tensor: Any, profiles: Sequence[Profile]) -> None:
+    """ValueError for shapes that the model does not let an input have."""
+    if tensor.is_shape_tensor:
+        return
+    own = tuple(tensor.shape)
+    for shape in (s for profile in profiles for s in found(profile, tensor.name) or ()):
+        fits = len(shape) == len(own) and all(e in (-1, n) for e, n in zip(own, shape, strict=True))
+        if not fits:
+            raise ValueError(
+                f"input {tensor.name} cannot have the shape {said(shape)}: in the model it is {said(own)}"
+            )
 
 
 def _profile(builder: Builder, inputs: Any, asked: Profile, log: Log) -> IOptimizationProfile:

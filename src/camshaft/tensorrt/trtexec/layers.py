@@ -15,7 +15,8 @@ from camshaft.tensorrt.trtexec.shapes import found, unused
 
 _QUANTIZERS = tuple(every(LayerType, name) for name in ("QUANTIZE", "DEQUANTIZE"))
 _CONCATENATION, _POOLING = every(LayerType, "CONCATENATION"), every(LayerType, "POOLING")
-_FLOATS = tuple(every(DataType, name) for name in ("FLOAT", "HALF", "BF16"))
+_RANGED = tuple(every(DataType, name) for name in ("FLOAT", "HALF", "BF16", "INT8"))
+"""Types of tensors that have ranges: inputs and outputs may be INT8 without Q/DQ layers."""
 _READ, _WRITTEN = 2.0, 4.0
 """Magnitudes of ranges that are made up, as trtexec does: of what layers read and of what they write."""
 
@@ -68,7 +69,7 @@ def set_layers(network: INetworkDefinition, options: Options, log: Log) -> None:
 
 
 def make_up_ranges(network: INetworkDefinition) -> bool:
-    """Give all float tensors that have no range one; False, and none, where there are Q/DQ layers."""
+    """Give all tensors that have no range one; False, and none, where there are Q/DQ layers."""
     layers = [*network]
     if any(layer.type in _QUANTIZERS for layer in layers):
         return False
@@ -81,7 +82,7 @@ def make_up_ranges(network: INetworkDefinition) -> bool:
 
 
 def _range(tensor: Any, most: float) -> None:
-    if tensor is not None and tensor.dynamic_range is None and tensor.dtype in _FLOATS:
+    if tensor is not None and tensor.dynamic_range is None and tensor.dtype in _RANGED:
         tensor.set_dynamic_range(-most, most)
 
 

@@ -37,7 +37,7 @@ _FLAGS = {
     "MemoryPoolType.WORKSPACE": "--memPoolSize=workspace",
     "ILayer.precision": "--layerPrecisions",
     "ILayer.set_output_type": "--layerOutputTypes",
-    "ITensor.dynamic_range": "--calib",
+    "ITensor.dynamic_range": "the INT8 range",
     "give a calibrator, whose cache names it, or ITensor.dynamic_range": "give a --calib that names it",
     "the calibrator's cache": "--calib",
     "the timing cache": "--timingCacheFile",
