@@ -47,7 +47,6 @@ class IExecutionContext(Reporting, Result):
     _addresses: dict[str, int]
     _allocators: dict[str, IOutputAllocator]
     _config: IRuntimeConfig
-    _runner: Any
     _stream: int
     """Handle of the stream that calls go to, which is `_queue`."""
     _queue: Stream
@@ -72,8 +71,7 @@ class IExecutionContext(Reporting, Result):
             if isinstance(strategy, IRuntimeConfig)
             else IRuntimeConfig._made(strategy_of(strategy, "strategy"))
         )
-        made._runner = engine._context()
-        made._watch = Watch(engine, made._runner)
+        made._watch = Watch(engine)
         made._shapes = Shapes(engine)
         made._addresses, made._allocators = {}, {}
         made._choose(0)

@@ -53,7 +53,7 @@ def prepared(context: IExecutionContext, addresses: Mapping[str, int]) -> tuple[
     own, copies = private(outputs, inputs)
     watched = context._watch.actions({**inputs, **outputs}, lambda: context._stream)
     after = [*copies, *told, *watched]
-    return Call(context._runner.run_into, given, own, after, context._reports), is_lasting
+    return Call(context._watch.runner.run_into, given, own, after, context._reports), is_lasting
 
 
 def elements_at(
@@ -139,7 +139,7 @@ def _found_by_run(
     engine = context._engine
 
     def run(feeds: Mapping[str, Array], _: Mapping[str, Array]) -> None:
-        found = context._runner.run(feeds)
+        found = context._watch.runner.run(feeds)
         for name, array in found.items():
             if name in engine._plan.hidden:
                 continue

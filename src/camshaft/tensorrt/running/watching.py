@@ -25,9 +25,10 @@ class Watch:
     sees those between fused layers.  emits: whether the profiler is told behind
     each run."""
 
-    def __init__(self, engine: ICudaEngine, runner: Any) -> None:
-        """runner: camshaft's context."""
-        self._engine, self._runner = engine, runner
+    def __init__(self, engine: ICudaEngine) -> None:
+        """An engine that lacks weights gets a context when they are there."""
+        self._engine = engine
+        self._runner = engine._context() if engine._has_weights else None
         self.profiler: IProfiler | None = None
         self.listener: IDebugListener | None = None
         self.shown: set[str] = set()
@@ -38,7 +39,16 @@ class Watch:
     def set_profiler(self, profiler: IProfiler | None) -> None:
         """Time steps from now on, or None: no more."""
         self.profiler = profiler
-        self._runner.set_timing(profiler is not None)
+        if self._runner is not None:
+            self._runner.set_timing(profiler is not None)
+
+    @property
+    def runner(self) -> Any:
+        """Camshaft's context.  RefitError for an engine that lacks weights."""
+        if self._runner is None:
+            self._runner = self._engine._context()
+            self._runner.set_timing(self.profiler is not None)
+        return self._runner
 
     def show(self, names: Iterable[str], on: bool) -> None:
         """Whether the listener sees these tensors."""
@@ -66,7 +76,7 @@ class Watch:
             ]
         else:
             names = [note.name for note in engine.notes]
-        times = self._runner.step_times_ns() / _NS_IN_MS
+        times = self.runner.step_times_ns() / _NS_IN_MS
         self._times = list(zip(names, times.tolist(), strict=True))
         if self.emits:
             self.report()
