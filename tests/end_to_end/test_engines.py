@@ -166,6 +166,13 @@ def test_a_frozen_cache_that_misses_names_the_layer(tmp_path: Path) -> None:
         camshaft.build(residual_net(), timing_cache=cache, frozen_cache=True, threads=1)
 
 
+def test_a_frozen_cache_is_asked_for_times_only(tmp_path: Path) -> None:
+    options = {"timing_cache": tmp_path / "timing.json", "optimization_level": 1, "threads": 1}
+    first = camshaft.build(residual_net(), **options)
+    again = camshaft.build(residual_net(), **options, frozen_cache=True)
+    assert again.to_bytes() == first.to_bytes()
+
+
 def one_conv() -> bytes:
     n = Net()
     n.conv("x", 3, 4, 3, "y")

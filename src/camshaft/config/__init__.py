@@ -109,7 +109,7 @@ class BuildConfig:
     memory_budget: bytes that trying kernels may take besides the model and its weights; fewer layers are
         tried side by side, on fewer copies of their weights.  An error names a layer whose arrays
         are too large for it.  None: about 256 MiB, and what single layers need.
-    timing_cache: file in which tuning results are kept; frozen_cache: a miss is an error.
+    timing_cache: file in which tuning results are kept; frozen_cache: a kernel that would have to be timed is an error.
     threads: number of threads to tune for.
     goal: "latency": one answer as soon as possible, by all threads; "throughput": as many answers as possible: how many streams of how
         many threads each, `threads` together, is measured, and what `StreamPool` does by default.
