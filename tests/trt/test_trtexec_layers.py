@@ -132,6 +132,46 @@ def test_debug_tensors_are_written(trtexec: Trtexec) -> None:
     assert "--markDebug: the network has no tensor 'nothing'" in trtexec.err
 
 
+def test_all_debug_tensors_are_written_in_formats(trtexec: Trtexec) -> None:
+    marks = ("--markDebug=c", "--markUnfusedTensorsAsDebugTensors", "--saveEngine=e.plan")
+    assert trtexec("--onnx=net.onnx", *marks, *QUICK, "--skipInference") == 0
+    flags = ("--loadEngine=e.plan", *QUICK, "--exportOutput=y.json")
+    formats = "--saveAllDebugTensors=summary,numpy,string,raw"
+    assert trtexec(*flags, formats, "--saveDebugTensors=c:c.bin") == 0
+    middle = np.load("0000_c.npy")
+    assert middle.shape == (1, 4, 8, 8)
+    y = np.reshape(trtexec.json("y.json")[0]["values"], middle.shape)
+    np.testing.assert_allclose(y, np.maximum(middle, 0), rtol=1e-6)
+    for name in ("0000_c.raw", "c.bin"):
+        np.testing.assert_array_equal(np.fromfile(name, np.float32), middle.ravel())
+    text = Path("0000_c.str").read_text(encoding="utf-8")
+    said = [float(x) for x in text.replace("[", " ").replace("]", " ").split()]
+    np.testing.assert_allclose(said, middle.ravel(), rtol=1e-6)
+    assert text.startswith("[\n [\n  [")
+    summary = trtexec.json("tensor_summary.json")
+    assert summary["metadata"]["command_line"].startswith("trtexec --loadEngine=e.plan")
+    (row,) = summary["tensors"]
+    assert (row["name"], row["shape"], row["type"]) == ("c", [1, 4, 8, 8], "FLOAT")
+    assert row["statistics"]["max"] == pytest.approx(float(middle.max()))
+    assert row["statistics"]["elements"].count(",") == 10
+    assert row["files"]["numpy"] == "0000_c.npy"
+
+
+def test_tensors_between_fused_layers_are_debug_tensors_where_asked(trtexec: Trtexec) -> None:
+    nodes = [
+        helper.make_node("Softmax", ["x"], ["a"], "first"),
+        helper.make_node("Softmax", ["a"], ["y"], "second", axis=1),
+    ]
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, (1, 5, 6)) for n in ("x", "y")]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:])
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), "two.onnx")
+    flags = ("--onnx=two.onnx", *QUICK, "--saveAllDebugTensors=numpy")
+    assert trtexec(*flags, "--markUnfusedTensorsAsDebugTensors") == 0
+    np.testing.assert_allclose(np.load("0000_a.npy").sum(-1), 1, rtol=1e-5)
+    assert trtexec(*flags) == 1
+    assert "--saveAllDebugTensors needs --markDebug or" in trtexec.err
+
+
 def test_the_build_says_what_it_cannot(trtexec: Trtexec) -> None:
     odd = ("--inputIOFormats=fp32:chw32", "--directIO")
     assert trtexec("--onnx=net.onnx", *odd, *QUICK) == 1

@@ -111,6 +111,8 @@ def _network(builder: Builder, options: Options, log: Log) -> INetworkDefinition
     set_ends(network, options, log)
     set_layers(network, options, log)
     _mark_debug(network, options["markDebug"] or ())
+    if options["markUnfusedTensorsAsDebugTensors"]:
+        network.mark_unfused_tensors_as_debug_tensors()
     return network
 
 

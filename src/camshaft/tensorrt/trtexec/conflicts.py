@@ -10,7 +10,8 @@ from camshaft.tensorrt.trtexec.flags.values import TYPES
 _Values = Mapping[str, Any]
 _TYPES = ("--fp16", "--bf16", "--int8", "--fp8", "--int4")
 _OF_RUNS = (
-    *("--exportTimes", "--exportOutput", "--exportProfile", "--saveDebugTensors"),
+    *("--exportTimes", "--exportOutput", "--exportProfile"),
+    *("--saveDebugTensors", "--saveAllDebugTensors"),
     *("--dumpOutput", "--dumpProfile", "--dumpRawBindingsToFile"),
 )
 """Flags that write or print what only an inference gives."""
@@ -118,6 +119,9 @@ def _files(values: _Values) -> Iterator[str]:
     if "--onnx" not in values:
         return
     marked = values.get("--markDebug", ())
+    shows_any = marked or "--markUnfusedTensorsAsDebugTensors" in values
+    if "--saveAllDebugTensors" in values and not shows_any:
+        yield "--saveAllDebugTensors needs --markDebug or --markUnfusedTensorsAsDebugTensors"
     lost = [name for name in values.get("--saveDebugTensors", {}) if name not in marked]
     if lost:
         yield f"--saveDebugTensors: {', '.join(lost)} is not among the tensors of --markDebug; add it there"

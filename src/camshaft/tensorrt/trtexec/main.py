@@ -15,7 +15,7 @@ from camshaft.tensorrt.eras import CURRENT
 from camshaft.tensorrt.running.engine import ICudaEngine
 from camshaft.tensorrt.running.runtime import Runtime
 from camshaft.tensorrt.trtexec.building import Failed, engine_for
-from camshaft.tensorrt.trtexec.debugging import save_debug_tensors
+from camshaft.tensorrt.trtexec.debugging import watch
 from camshaft.tensorrt.trtexec.flags import Effect, help_text
 from camshaft.tensorrt.trtexec.inference import Runner, run, runners_for
 from camshaft.tensorrt.trtexec.log import Log, outcome
@@ -92,8 +92,7 @@ def _work(options: Options, log: Log) -> None:
 
 def _infer(engine: ICudaEngine, options: Options, log: Log) -> None:
     runners = runners_for(engine, options, log, transfers=described.transfers(options))
-    if options["saveDebugTensors"]:
-        save_debug_tensors(runners[0].context, options["saveDebugTensors"])
+    debugged = watch(runners[0].context, options, log)
     _tell(engine, options, log)
     wants_profile = options["dumpProfile"] or options["exportProfile"] is not None
     is_separate = options["separateProfileRun"]
@@ -101,6 +100,8 @@ def _infer(engine: ICudaEngine, options: Options, log: Log) -> None:
         runners[0].profile()
     log.info("Starting inference")
     done = run(runners, options)
+    if debugged is not None:
+        debugged.finish()
     if wants_profile and not is_separate:
         log.info(
             "The e2e network timing is not reported since it is inaccurate while the profiler is enabled."

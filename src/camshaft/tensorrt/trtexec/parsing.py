@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,11 +22,14 @@ class UsageError(ConfigError):
 class Options:
     """What a command line says.
 
-    profiles: shapes that engines are built for, by the index of their profile.  idle: flags that others leave without an effect -> why.
+    command: as it was typed.  profiles: shapes that engines are built for, by the index of their profile.  idle: flags that others leave without an effect -> why.
     """
 
-    def __init__(self, values: Mapping[str, Any], profiles: Sequence[Profile]) -> None:
+    def __init__(
+        self, values: Mapping[str, Any], profiles: Sequence[Profile], command: str = ""
+    ) -> None:
         """values: name of a flag -> its value, of those given."""
+        self.command = command
         self.idle = without_effect(values)
         self._values = {name: value for name, value in values.items() if name not in self.idle}
         self.profiles = tuple(profiles)
@@ -83,7 +87,7 @@ def parsed(arguments: Sequence[str]) -> Options:
             _check_indices(values, len(profiles))
     except ValueError as error:
         raise UsageError(str(error)) from error
-    return Options(values, profiles)
+    return Options(values, profiles, shlex.join(["trtexec", *arguments]))
 
 
 def _check_indices(values: Mapping[str, Any], number: int) -> None:

@@ -263,10 +263,10 @@ _ENGINES = (
     kept("--leanDLLPath", ALL, "there is one runtime", text, "<file>"),
     Flag("--allowWeightStreaming", SINCE_10, "mark the engine as one that can stream weights"),
     Flag("--markDebug", SINCE_10, "tensors that --saveDebugTensors can write", names, "name,..."),
-    *refused(
-        "markUnfusedTensorsAsDebugTensors saveAllDebugTensors",
+    Flag(
+        "--markUnfusedTensorsAsDebugTensors",
         SINCE_10,
-        "name tensors, by --markDebug and --saveDebugTensors",
+        "tensors between fused layers are such ones too, of --saveAllDebugTensors",
     ),
 )
 

@@ -7,6 +7,7 @@ from camshaft.tensorrt.trtexec.flags.flag import Flag, kept, refused
 from camshaft.tensorrt.trtexec.flags.values import (
     amount,
     choice,
+    choices,
     count,
     duration,
     named,
@@ -99,6 +100,13 @@ INFERENCE = (
         "write tensors of --markDebug as raw bytes",
         named(text),
         "name:<file>,...",
+    ),
+    Flag(
+        "--saveAllDebugTensors",
+        SINCE_10,
+        "write all tensors of --markDebug and --markUnfusedTensorsAsDebugTensors to files of the current folder",
+        choices("summary", "numpy", "string", "raw"),
+        "summary|numpy|string|raw,...",
     ),
     Flag(
         "--loadRefOutputs",

@@ -104,6 +104,12 @@ def choice(*words: str) -> Take:
     return take
 
 
+def choices(*words: str) -> Take:
+    """Some of some words, with commas between."""
+    one = choice(*words)
+    return lambda said: tuple(one(part) for part in said.split(","))
+
+
 def percentages(said: str) -> tuple[float, ...]:
     """Numbers from 0 to 100."""
     numbers = tuple(_number(part) for part in said.split(","))

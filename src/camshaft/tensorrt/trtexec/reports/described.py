@@ -95,6 +95,8 @@ def _build(options: Options) -> Iterator[tuple[str, Any]]:
     )
     yield "timingCacheFile", options["timingCacheFile"]
     yield "errorOnTimingCacheMiss", _enabled(options["errorOnTimingCacheMiss"])
+    unfused = options["markUnfusedTensorsAsDebugTensors"]
+    yield "Mark Unfused Tensors As Debug Tensors", _enabled(unfused)
     yield "BuilderOptimizationLevel", options["builderOptimizationLevel"]
     yield from _formats("Input", options["inputIOFormats"])
     yield from _formats("Output", options["outputIOFormats"])
@@ -148,6 +150,8 @@ def _inference(options: Options) -> Iterator[tuple[str, Any]]:
     yield "Optimization Profile Index", options["useProfile"]
     files = [f"{tensor}<-{path}" for tensor, path in (options["loadInputs"] or {}).items()]
     yield "Inputs", ", ".join(files)
+    formats = options["saveAllDebugTensors"] or ()
+    yield "Dump All Debug Tensor in Formats", ",".join(formats)
 
 
 def _reporting(options: Options) -> Iterator[tuple[str, Any]]:

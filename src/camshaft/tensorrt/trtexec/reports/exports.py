@@ -100,11 +100,16 @@ def write_raw(tensors: Tensors, log: Log) -> None:
         for end in ends:
             array = tensors.array(end)
             name = f"{end.name}.{kind}.{said(array.shape)}.{_type_name(end)}.raw"
-            path = name.translate(_FILE_LETTERS)
+            path = file_name(name)
             write_atomically(path, array.tobytes())
             log.info(
                 f"Writing file for {kind} binding {end.name} (with datatype {_type_name(end)} and dimensions {said(array.shape)}) to {path}"
             )
+
+
+def file_name(name: str) -> str:
+    """A name of a file without letters that folders and shells read."""
+    return name.translate(_FILE_LETTERS)
 
 
 def _type_name(end: End) -> str:
