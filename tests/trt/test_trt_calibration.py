@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 import numpy as np
@@ -175,3 +176,49 @@ def test_layers_that_quantize_themselves_need_no_calibrator() -> None:
     context.set_tensor_address("y", y)
     assert context.execute_async_v3(0)
     np.testing.assert_array_equal(host(y, (1, 4)), [[0.0, 0.5, 1.0, -9.0]])
+
+
+def products(calibrator: Any) -> tuple[Workshop, np.ndarray[Any, Any]]:
+    """Two products that must be INT8, x -> a -> y, whose kernels have rows where the network has matrices; x * both."""
+    shop, none = Workshop(), trt.MatrixOperation.NONE
+    rng = np.random.default_rng(0)
+    whole, tensor = PRODUCTS_X, shop.network.add_input("x", trt.float32, PRODUCTS_X.shape)
+    for name, shape in (("a", (32, 48)), ("y", (48, 24))):
+        weights = rng.uniform(-1, 1, shape).astype(F32)
+        held = shop.network.add_constant(shape, trt.Weights(weights)).get_output(0)
+        layer = shop.network.add_matrix_multiply(tensor, none, held, none)
+        layer.precision = trt.int8
+        tensor = layer.get_output(0)
+        tensor.name = name
+        whole = whole @ weights
+    shop.network.mark_output(tensor)
+    for flag in (trt.BuilderFlag.INT8, trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS):
+        shop.config.set_flag(flag)
+    shop.config.builder_optimization_level = 1
+    shop.config.int8_calibrator = calibrator
+    return shop, whole
+
+
+PRODUCTS_X = np.random.default_rng(1).uniform(-1, 1, (4, 32)).astype(F32)
+RANGES = {"x": 1.0, "a": 12.0, "y": 60.0}
+
+
+def test_a_cache_of_tensorrt_names_tensors_of_the_network() -> None:
+    scales = {name: struct.pack(">f", amax / 127).hex() for name, amax in RANGES.items()}
+    lines = ["TRT-8601-EntropyCalibration2", *(f"{n}: {s}" for n, s in scales.items())]
+    calibrator = Calibrator("\n".join(lines).encode() + b"\n")
+    shop, wanted = products(calibrator)
+    got = run_v3(shop.engine().create_execution_context(), {"x": PRODUCTS_X})["y"]
+    assert calibrator.calls == ["read"]
+    assert 0 < np.abs(got - wanted).max() < 0.05 * np.abs(wanted).max()
+
+
+def test_ranges_are_of_tensors_whatever_kernels_make_of_them() -> None:
+    shop, wanted = products(None)
+    for layer in shop.network:
+        if (tensor := layer.get_output(0)).name in RANGES:
+            tensor.dynamic_range = (-RANGES[tensor.name], RANGES[tensor.name])
+    shop.network.get_input(0).dynamic_range = (-1, 1)
+    got = run_v3(shop.engine().create_execution_context(), {"x": PRODUCTS_X})["y"]
+    assert 0 < np.abs(got - wanted).max() < 0.05 * np.abs(wanted).max()
+    assert not [text for severity, text in shop.log.lines if severity == "WARNING"]

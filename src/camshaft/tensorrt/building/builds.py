@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from camshaft.session import BuildSession
 from camshaft.tensorrt.building.algorithms import Selecting
 from camshaft.tensorrt.building.calibrators import Adapter, IInt8Calibrator
 from camshaft.tensorrt.building.config import IBuilderConfig
+from camshaft.tensorrt.building.fused import graphs_of, tensors_left
 from camshaft.tensorrt.building.options import Asked, asked
 from camshaft.tensorrt.building.progress import Phases
 from camshaft.tensorrt.enums.builder import BuilderFlag
@@ -21,6 +23,7 @@ from camshaft.tensorrt.errors import Reports
 from camshaft.tensorrt.kept import kept
 from camshaft.tensorrt.network.definition import INetworkDefinition
 
+_IDLE_RANGE = re.compile("dynamic_ranges of .* is not used: ")
 _REJECT_EMPTY = BuilderFlag.REJECT_EMPTY_ALGORITHMS
 
 
@@ -69,7 +72,9 @@ def _run(wanted: Asked, options: BuildConfig, config: IBuilderConfig, reports: R
     else:
         session, engine = _calibrated(wanted, options, config, reports)
     for remark in (*session.remarks, *session.hints):
-        reports.warning(remark)
+        # Scripts set ranges of all tensors, needed or not.
+        tell = reports.verbose if _IDLE_RANGE.match(remark) else reports.warning
+        tell(remark)
     reports.info(f"precision: {session.precision_summary}")
     for step in session.host_steps:
         reports.info(f"layer {step!r} runs in Python")
@@ -81,7 +86,12 @@ def _calibrated(
 ) -> tuple[BuildSession, Engine]:
     """A cache that cannot be used is as none: then there are batches."""
     theirs: IInt8Calibrator = config._kept["int8_calibrator"]
-    calibrator = Adapter(theirs, wanted.batches, reports)
+    calibrator = Adapter(
+        theirs,
+        wanted.batches,
+        lambda: tensors_left(graphs_of(wanted.model, wanted.options)),
+        reports,
+    )
     try:
         return run_with_calibrator(wanted.model, options, calibrator)
     except CalibrationError as error:

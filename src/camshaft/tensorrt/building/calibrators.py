@@ -116,6 +116,30 @@ class BatchType(NamedTuple):
     dtype: np.dtype[Any]
 
 
+def completed(cache: bytes, left: Mapping[str, str]) -> bytes:
+    """A cache with ranges of tensors that it knows by other names: TensorRT's are of the network's.
+
+    left: name of a tensor -> name of the network's with the same elements.
+    """
+    try:
+        _, *lines = cache.decode().split("\n")
+    except UnicodeDecodeError:
+        return cache  # who reads it says so
+    known = {name: digits for name, _, digits in (line.rpartition(":") for line in lines)}
+    added = [
+        f"{name}{bound}:{known[of + bound]}"
+        for name, of in left.items()
+        if name not in known
+        for bound in ("", " [low]", " [high]")
+        if of + bound in known
+    ]
+    return (
+        cache.rstrip(b"\n") + "".join(f"\n{line}" for line in added).encode() + b"\n"
+        if added
+        else cache
+    )
+
+
 class Adapter(Calibrator):
     """A script's calibrator as camshaft asks it.
 
@@ -124,10 +148,14 @@ class Adapter(Calibrator):
     """
 
     def __init__(
-        self, theirs: IInt8Calibrator, inputs: Mapping[str, BatchType], reports: Reports
+        self,
+        theirs: IInt8Calibrator,
+        inputs: Mapping[str, BatchType],
+        left: Callable[[], Mapping[str, str]],
+        reports: Reports,
     ) -> None:
-        """inputs: in the network's order."""
-        self._theirs, self._inputs, self._reports = theirs, inputs, reports
+        """inputs: in the network's order.  left: gives names of tensors that kernels pass on -> names of the network's with their elements."""
+        self._theirs, self._inputs, self._left, self._reports = theirs, inputs, left, reports
         self.without_cache = False
         self.has_cache = False
         self._begun = False
@@ -175,7 +203,7 @@ class Adapter(Calibrator):
         cache = self._asked("read_calibration_cache", self._theirs.read_calibration_cache)
         found = None if cache is None else bytes(cache)
         self.has_cache = bool(found)
-        return found
+        return completed(found, self._left()) if found else found
 
     def write_calibration_cache(self, cache: bytes) -> None:
         """Hand the ranges over."""

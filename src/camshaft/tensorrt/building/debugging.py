@@ -7,7 +7,7 @@ from typing import Any
 
 from onnx import ModelProto, helper
 
-from camshaft.tensorrt.building.fused import elements_left, graphs_of
+from camshaft.tensorrt.building.fused import graphs_of, tensors_left
 from camshaft.tensorrt.network.definition import INetworkDefinition
 from camshaft.tensorrt.network.element_types import onnx_type
 from camshaft.tensorrt.network.lowered import Lowered
@@ -23,7 +23,7 @@ def left_unfused(
     network: INetworkDefinition, model: ModelProto, options: Mapping[str, Any]
 ) -> tuple[str, ...]:
     """Tensors of layers that fused layers leave, apart from inputs and outputs.  options: of `camshaft.build`."""
-    left = elements_left(graphs_of(model, options)) - _ends(model)
+    left = set(tensors_left(graphs_of(model, options)).values()) - _ends(model)
     computed = {output for node in model.graph.node for output in node.output}
     every = [t._name for record in network._records for t in record.outputs]
     return tuple(name for name in dict.fromkeys(every) if name in left and name in computed)

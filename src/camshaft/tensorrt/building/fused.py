@@ -31,11 +31,16 @@ def layers_left(graphs: Sequence[Graph]) -> set[str]:
     return set().union(*names[::2]) & set().union(*names[1::2])
 
 
-def tensors_left(graphs: Sequence[Graph]) -> set[str]:
-    """Names of tensors that are left when layers are fused.  graphs: as `graphs_of` gives them."""
-    return {name for graph in graphs[1::2] for name in graph.tensors}
+def tensors_left(graphs: Sequence[Graph]) -> dict[str, str]:
+    """Name of each tensor that is left when layers are fused, constants apart -> name of the model's that has the same elements.
 
-
-def elements_left(graphs: Sequence[Graph]) -> set[str]:
-    """Names of tensors whose elements are left when layers are fused, perhaps in another shape or order."""
-    return {_LAID_OUT.sub("", name) for name in tensors_left(graphs)}
+    graphs: as `graphs_of` gives them.  The shape, and the order of elements, may be others than the model's.
+    """
+    named = {name for graph in graphs[::2] for name in graph.tensors}
+    left = [
+        name
+        for graph in graphs[1::2]
+        for name, tensor in graph.tensors.items()
+        if not tensor.is_const
+    ]
+    return {name: name if name in named else _LAID_OUT.sub("", name) for name in left}

@@ -271,12 +271,11 @@ def _types(
 def _ranges(
     model: ModelProto, lowered: Lowered, options: Mapping[str, Any], reports: Reports
 ) -> dict[str, float]:
-    """Ranges of tensors that fused layers leave: scripts set those of all tensors."""
+    """Ranges of tensors that fused layers leave, whatever these call them: scripts set those of all tensors."""
     left = tensors_left(graphs_of(model, options))
-    for name in lowered.ranges:
-        if name not in left:
-            reports.verbose(f"the range of tensor {name!r} is not used: it is within a fused layer")
-    return {name: amax for name, amax in lowered.ranges.items() if name in left}
+    for name in set(lowered.ranges) - set(left.values()):
+        reports.verbose(f"the range of tensor {name!r} is not used: it is within a fused layer")
+    return {name: lowered.ranges[of] for name, of in left.items() if of in lowered.ranges}
 
 
 def _layer_types(
