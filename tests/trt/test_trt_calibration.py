@@ -222,3 +222,18 @@ def test_ranges_are_of_tensors_whatever_kernels_make_of_them() -> None:
     got = run_v3(shop.engine().create_execution_context(), {"x": PRODUCTS_X})["y"]
     assert 0 < np.abs(got - wanted).max() < 0.05 * np.abs(wanted).max()
     assert not [text for severity, text in shop.log.lines if severity == "WARNING"]
+
+
+def test_layers_that_read_a_tensor_without_a_range_stay_in_floats() -> None:
+    shop, wanted = products(None)
+    last = next(layer for layer in shop.network if layer.get_output(0).name == "y")
+    last.reset_precision()
+    shop.network.get_input(0).dynamic_range = (-1, 1)
+    engine = shop.engine()
+    said = [text for severity, text in shop.log.lines if severity == "WARNING"]
+    assert said == ["tensor 'a' has no range: layers that read it are not INT8"]
+    y = run_v3(engine.create_execution_context(), {"x": PRODUCTS_X})["y"]
+    assert 0 < np.abs(y - wanted).max() < 0.05 * np.abs(wanted).max()  # the first product is INT8
+    last.precision = trt.int8  # an order that cannot be
+    assert shop.plan() is None
+    assert "no range" in shop.log.errors[-1]

@@ -13,7 +13,7 @@ from camshaft.ir.graph import Graph
 from camshaft.passes.pipeline import optimize
 from camshaft.session import BuildSession
 
-_LAID_OUT = re.compile(r"(:(nhwc|nchw|rows|transposed|turned|reordered|reshape)(#\d+)?)+$")
+_LAID_OUT = re.compile(r"(:(nhwc|nchw|rows|transposed|turned|reordered|reshape|pool)(#\d+)?)+$")
 """What optimizations append to a tensor's name for one with the same elements in another shape or order."""
 
 

@@ -21,6 +21,7 @@ from camshaft.tensorrt.weights import Weights
 
 _HOST = TensorLocation.HOST
 _FAILED = ErrorCode.REFIT_FAILED
+_SHOWN = 5
 
 
 class OnnxParserRefitter:
@@ -77,13 +78,23 @@ class OnnxParserRefitter:
         rest = engine.attached.get(PART)
         for name in changed_initializers(rest, found.values(), engine.refittable) if rest else ():
             self._reader.warn(f"initializer {name!r} differs from the engine's, which keeps its own: it cannot be exchanged")  # fmt: skip
-        for name in self._refitter._holdings.names:
+        names = self._refitter._holdings.names
+        if missing := [name for name in names if name not in found]:
+            faults += 1
+            self._reader.say(ParserError._made(_FAILED, f"the model has no initializers for weights {_some(missing)} of the engine"))  # fmt: skip
+        for name in names:
+            if name not in found:
+                continue
             try:
-                if name not in found:
-                    raise ValueError("the model has no initializer of this name")
                 elements = np.ascontiguousarray(numpy_helper.to_array(found[name]))
                 self._refitter._set(name, Weights(elements), _HOST)
             except (ValueError, CamshaftError) as error:
                 faults += 1
                 self._reader.say(ParserError._made(_FAILED, f"weights {name!r}: {error}"))
         return not faults
+
+
+def _some(names: list[str]) -> str:
+    """The first names, and how many there are besides."""
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(map(repr, names[:_SHOWN])) + more
