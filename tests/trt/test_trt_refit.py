@@ -269,6 +269,29 @@ def test_a_build_says_if_no_weights_can_be_exchanged() -> None:
     assert y.tolist() == [1, 2, 3]
 
 
+@pytest.mark.parametrize("individually", [False, True])
+def test_a_weight_that_cannot_be_exchanged_is_told_of_where_it_was_marked(
+    individually: bool,
+) -> None:
+    shop = shop_with(trt.BuilderFlag.REFIT_INDIVIDUAL if individually else trt.BuilderFlag.REFIT)
+    x = shop.network.add_input("x", trt.float32, (3,))
+    held = shop.network.add_constant((1,), trt.Weights(np.full(1, 2, F32)))
+    held.name = "two"
+    whole = shop.network.add_constant((3,), trt.Weights(np.arange(3, dtype=np.int32)))
+    whole.name = "whole"
+    cast = shop.network.add_cast(whole.get_output(0), trt.float32).get_output(0)
+    for other in (held.get_output(0), cast):
+        x = shop.network.add_elementwise(x, other, trt.ElementWiseOperation.SUM).get_output(0)
+    shop.network.mark_output(x)
+    if individually:
+        for name in ("two CONSTANT", "whole CONSTANT"):
+            assert shop.network.mark_weights_refittable(name)
+    assert shop.plan() is not None
+    said = [t for s, t in shop.log.lines if s == "WARNING" and "cannot be exchanged" in t]
+    assert bool(said) == individually, shop.log.lines
+    assert all(t.startswith("mark_weights_refittable names ") for t in said)
+
+
 def test_halves_are_rounded_as_in_a_build_with_them() -> None:
     def half(kernel: Array) -> Workshop:
         shop = shop_with()

@@ -19,6 +19,7 @@ OPTIONS: Mapping[str, str] = {
 }
 """Argument of `camshaft.build` -> what says so here."""
 _PHRASES = {
+    "refittable names ": "mark_weights_refittable names ",
     "calibration data (calibration=), a calibration_cache file that exists": "a calibrator",
     "give calibration data, a calibration cache that names it,": "give a calibrator, whose cache names it,",
 }

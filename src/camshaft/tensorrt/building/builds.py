@@ -23,7 +23,11 @@ from camshaft.tensorrt.errors import Reports
 from camshaft.tensorrt.kept import kept
 from camshaft.tensorrt.network.definition import INetworkDefinition
 
-_IDLE_RANGE = re.compile("dynamic_ranges of .* is not used: ")
+_NEEDLESS = (re.compile("dynamic_ranges of .* is not used: "),)
+"""Remarks that say nothing here: scripts set ranges of all tensors, needed or not."""
+_FIXED = re.compile("refittable names ")
+"""That a weight cannot be exchanged, which says something where it was marked for that."""
+_MARKED = BuilderFlag.REFIT_INDIVIDUAL
 _REJECT_EMPTY = BuilderFlag.REJECT_EMPTY_ALGORITHMS
 
 
@@ -71,9 +75,9 @@ def _run(wanted: Asked, options: BuildConfig, config: IBuilderConfig, reports: R
         engine = session.run()
     else:
         session, engine = _calibrated(wanted, options, config, reports)
+    needless = _NEEDLESS if config._has(_MARKED) else (*_NEEDLESS, _FIXED)
     for remark in (*session.remarks, *session.hints):
-        # Scripts set ranges of all tensors, needed or not.
-        tell = reports.verbose if _IDLE_RANGE.match(remark) else reports.warning
+        tell = reports.verbose if any(n.match(remark) for n in needless) else reports.warning
         tell(remark)
     reports.info(f"precision: {session.precision_summary}")
     for step in session.host_steps:
