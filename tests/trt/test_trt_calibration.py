@@ -237,3 +237,13 @@ def test_layers_that_read_a_tensor_without_a_range_stay_in_floats() -> None:
     last.precision = trt.int8  # an order that cannot be
     assert shop.plan() is None
     assert "no range" in shop.log.errors[-1]
+
+
+def test_messages_name_the_script_s_calibrator() -> None:
+    calibrator = Calibrator(cache=b"\xff no cache", batches=0)
+    shop = shop_of(calibrator)
+    assert shop.plan() is None
+    said = [text for _, text in shop.log.lines]
+    assert any("calibration cache from Calibrator is not a text file" in text for text in said)
+    assert "Calibrator.get_batch gave no batch" in shop.log.errors[-1]
+    assert not any("Adapter" in text for text in said)

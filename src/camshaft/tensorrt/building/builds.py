@@ -101,6 +101,7 @@ def _calibrated(
     except CalibrationError as error:
         if not calibrator.has_cache:
             raise
-        reports.warning(f"the calibration cache is not used: {error}")
+        why = str(error).replace(Adapter.__name__, type(theirs).__name__)
+        reports.warning(f"the calibration cache is not used: {why}")
     calibrator.without_cache = True
     return run_with_calibrator(wanted.model, options, calibrator)

@@ -158,7 +158,7 @@ class Adapter(Calibrator):
         self._theirs, self._inputs, self._left, self._reports = theirs, inputs, left, reports
         self.without_cache = False
         self.has_cache = False
-        self._begun = False
+        self._begun = self._gave = False
 
     def get_algorithm(self) -> str:
         """CalibrationError for what is no CalibrationAlgoType."""
@@ -183,7 +183,10 @@ class Adapter(Calibrator):
         wanted = [*self._inputs]
         given = self._asked("get_batch", lambda: self._theirs.get_batch(wanted))
         if given is None or not len(given):
+            if not self._gave:
+                raise CalibrationError(f"{self._name}.get_batch gave no batch; give some, then None (or make a new object)")  # fmt: skip
             return None
+        self._gave = True
         if len(given) != len(wanted):
             raise CalibrationError(
                 f"{self._name}.get_batch gave {len(given)} addresses; the network has {len(wanted)} inputs: "

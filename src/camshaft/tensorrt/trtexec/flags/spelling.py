@@ -40,6 +40,7 @@ _FLAGS = {
     "ITensor.dynamic_range": "the INT8 range",
     "give a calibrator, whose cache names it, or ITensor.dynamic_range": "give a --calib that names it",
     "the calibrator's cache": "--calib",
+    "CacheCalibrator.get_batch gave no batch; give some, then None (or make a new object)": "there are no ranges but those of --calib",
     "the timing cache": "--timingCacheFile",
     "builder_optimization_level": "--builderOptimizationLevel",
     "call network.mark_debug": "give --markDebug",
