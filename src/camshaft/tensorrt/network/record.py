@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -29,13 +29,6 @@ class Parsed:
     captured: Mapping[str, ITensor]
 
 
-@dataclass(frozen=True)
-class Later:
-    """A parameter of a layer that hangs on shapes.  of: None where they are not known enough."""
-
-    of: Callable[[Record], Any]
-
-
 @dataclass(eq=False)
 class Record:
     """A layer.
@@ -58,13 +51,9 @@ class Record:
 
     def param(self, name: str) -> Any:
         """A parameter.  AttributeError if the layer has none of this name, since its `__class__` is of another kind of layer."""
-        found = self.params.get(name, _NONE)
-        if isinstance(found, Later):
-            known = found.of(self)
-            found = _NONE if known is None else known
-        if found is _NONE:
+        if name not in self.params:
             raise AttributeError(f"layer {self.name!r}, {self.cls.__name__}, has no known {name}")
-        return found
+        return self.params[name]
 
     def assign(self, name: str, value: Any) -> None:
         """Set a parameter; of a parsed layer an error is logged instead, unless `cls` computes the same from its parameters."""
@@ -109,7 +98,6 @@ class Record:
         return reads_shapes_only(self.parsed.node)
 
 
-_NONE = object()
 WHOLE = ""
 """Key among the parameters of a parsed layer that says that they hold all that the node says."""
 

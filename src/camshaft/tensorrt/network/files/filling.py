@@ -149,7 +149,6 @@ class Filling:
         captured = {n: self._tensor(n) for n in inner if n in self._tensors or n in self._initializers}  # fmt: skip
         is_plugin = node.domain == PLUGINS
         cls, params = plugin_layer(node) if is_plugin else read_node(node, self._elements)
-        self._note_elements(node)
         name = self._unique(node.name or next((o for o in node.output if o), node.op_type))
         outputs = [o for o in node.output if o]
         parsed = Parsed(node, captured)
@@ -158,15 +157,6 @@ class Filling:
             record.parsed = None
         self._tensors.update(zip(outputs, record.outputs, strict=True))
         return record
-
-    def _note_elements(self, node: NodeProto) -> None:
-        """Elements that a node gives and a file could as well hold: layers show them."""
-        if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
-            for attribute in node.attribute:
-                if attribute.name == "value":
-                    self._elements[node.output[0]] = numpy_helper.to_array(attribute.t)
-        elif node.op_type == "Identity" and node.input[0] in self._elements:
-            self._elements[node.output[0]] = self._elements[node.input[0]]
 
     def _unique(self, name: str) -> str:
         made, count = name, 0

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from onnx import NodeProto, helper
+from onnx import NodeProto, helper, numpy_helper
 
-from camshaft.tensorrt.enums.data import DataType
 from camshaft.tensorrt.enums.layer_types import LayerType
 from camshaft.tensorrt.enums.modes import PaddingMode
 from camshaft.tensorrt.enums.operations import (
@@ -20,8 +20,6 @@ from camshaft.tensorrt.enums.operations import (
     UnaryOperation,
 )
 from camshaft.tensorrt.network.element_types import data_type
-from camshaft.tensorrt.network.files import shown
-from camshaft.tensorrt.network.files.read import Elements, Read
 from camshaft.tensorrt.network.layer import ILayer
 from camshaft.tensorrt.network.layers.conditionals import IIfConditionalOutputLayer
 from camshaft.tensorrt.network.layers.elementwise import (
@@ -69,11 +67,27 @@ from camshaft.tensorrt.network.layers.windows import (
 from camshaft.tensorrt.network.record import WHOLE
 from camshaft.tensorrt.weights import Weights
 
+Elements = Mapping[str, np.ndarray[Any, Any]]
+
 
 class OnnxLayer(ILayer):
     """A node of an operator that no class of layers stands for."""
 
     _kind = LayerType.PLUGIN_V2
+
+
+@dataclass(frozen=True)
+class Read:
+    """A node to read.  constants: name -> elements, of inputs that are constant."""
+
+    node: NodeProto
+    attributes: dict[str, Any]
+    constants: Elements
+
+    def constant(self, index: int) -> np.ndarray[Any, Any] | None:
+        """The elements of an input; None: it is none, or no constant."""
+        inputs = self.node.input
+        return self.constants.get(inputs[index]) if index < len(inputs) else None
 
 
 Reader = Callable[[Read], dict[str, Any]]
@@ -106,9 +120,7 @@ def _convolution(read: Read) -> dict[str, Any]:
         "bias": _weights(bias),
         **_windows(read, window),
     }
-    if kernel is None:
-        made["num_output_maps"] = shown.CHANNELS
-    else:
+    if kernel is not None:
         is_deconvolution = read.node.op_type == "ConvTranspose"
         made["num_output_maps"] = kernel.shape[1] * groups if is_deconvolution else kernel.shape[0]
         made[WHOLE] = not a.keys() & {"output_padding", "output_shape"}
@@ -180,35 +192,33 @@ def _shuffle(read: Read) -> dict[str, Any]:
 
 
 def _constant(read: Read) -> dict[str, Any]:
-    elements = read.value("value")
-    if elements is None:
+    value = read.attributes.get("value")
+    if value is None:
         return {}
+    elements = numpy_helper.to_array(value)
     held = _weights(elements)
     return {"weights": held, "shape": elements.shape, WHOLE: True} if held.size else {}
 
 
 def _axis(read: Read) -> dict[str, Any]:
     axis = read.attributes.get("axis", 0)
-    return {"axis": shown.axis_of(axis), WHOLE: axis >= 0}
+    return {"axis": axis, WHOLE: axis >= 0}
 
 
 def _reduce(op: ReduceOperation) -> Reader:
     def read(read: Read) -> dict[str, Any]:
         axes = read.attributes.get("axes", read.constant(1))
         made: dict[str, Any] = {"op": op, "keep_dims": bool(read.attributes.get("keepdims", 1))}
-        if axes is not None or len(read.node.input) < 2:
-            made["axes"] = shown.bits_of(axes)
+        if axes is not None and all(axis >= 0 for axis in axes):
+            made["axes"] = sum(1 << int(axis) for axis in axes)
         return made
 
     return read
 
 
 def _softmax(read: Read) -> dict[str, Any]:
-    return {"axes": shown.bits_of([read.attributes.get("axis", -1)])}
-
-
-def _pooled(op: ReduceOperation) -> Reader:
-    return _of(op=op, keep_dims=True, axes=shown.bits_from(2))
+    axis = read.attributes.get("axis", -1)
+    return {"axes": 1 << axis} if axis >= 0 else {}
 
 
 def _of(**params: Any) -> Reader:
@@ -259,50 +269,35 @@ _ONE = {
 }
 _REDUCED = {"Sum": _R.SUM, "Prod": _R.PROD, "Max": _R.MAX, "Min": _R.MIN, "Mean": _R.AVG}
 _CLASSES: dict[type[ILayer], str] = {
+    ICumulativeLayer: "CumSum",
+    IEinsumLayer: "Einsum",
+    IFillLayer: "ConstantOfShape Range RandomUniform RandomUniformLike RandomNormal RandomNormalLike",
+    IGridSampleLayer: "GridSample",
     IIfConditionalOutputLayer: "If",
+    ILRNLayer: "LRN",
     ILoopOutputLayer: "Loop Scan LSTM GRU RNN",
+    INMSLayer: "NonMaxSuppression",
+    INonZeroLayer: "NonZero",
+    INormalizationLayer: "InstanceNormalization LayerNormalization GroupNormalization",
+    IOneHotLayer: "OneHot",
     IParametricReLULayer: "PRelu",
+    IResizeLayer: "Resize Upsample",
+    IReverseSequenceLayer: "ReverseSequence",
+    IScaleLayer: "BatchNormalization",
+    IScatterLayer: "ScatterElements ScatterND Scatter",
     ISelectLayer: "Where",
     IShapeLayer: "Shape",
+    ISliceLayer: "Slice Pad Expand",
     ISqueezeLayer: "Squeeze",
+    ITopKLayer: "TopK ArgMax ArgMin",
     IUnsqueezeLayer: "Unsqueeze",
+    IDequantizeLayer: "DequantizeLinear",
+    IQuantizeLayer: "QuantizeLinear",
     IIdentityLayer: "Identity Dropout",
 }
 """Those of which only inputs and outputs show."""
-_SHOWN: dict[str, tuple[type[ILayer], Reader]] = {
-    "BatchNormalization": (IScaleLayer, shown.batch_normalization),
-    "ConstantOfShape": (IFillLayer, shown.constant_of_shape),
-    "CumSum": (ICumulativeLayer, shown.cumulative),
-    "Einsum": (IEinsumLayer, lambda read: {"equation": read.attributes["equation"].decode()}),
-    "Expand": (ISliceLayer, shown.expand),
-    "GridSample": (IGridSampleLayer, shown.grid_sample),
-    "LRN": (ILRNLayer, shown.lrn),
-    "NonMaxSuppression": (INMSLayer, shown.boxes),
-    "NonZero": (INonZeroLayer, lambda read: {"indices_type": DataType.INT64}),
-    "OneHot": (IOneHotLayer, shown.one_hot),
-    "Pad": (ISliceLayer, shown.pad),
-    "Range": (IFillLayer, shown.span),
-    "ReverseSequence": (IReverseSequenceLayer, shown.reverse_sequence),
-    "Slice": (ISliceLayer, shown.part),
-    "DequantizeLinear": (IDequantizeLayer, shown.quantization),
-    "QuantizeLinear": (IQuantizeLayer, shown.quantization),
-    **dict.fromkeys(("Resize", "Upsample"), (IResizeLayer, shown.resize)),
-    **dict.fromkeys(("ScatterElements", "ScatterND", "Scatter"), (IScatterLayer, shown.scatter)),
-    **dict.fromkeys(("TopK", "ArgMax", "ArgMin"), (ITopKLayer, shown.top)),
-    **dict.fromkeys(("Gather", "GatherElements", "GatherND"), (IGatherLayer, shown.gather)),
-    **{
-        f"{kind}Normalization": (INormalizationLayer, shown.normalization)
-        for kind in ("Instance", "Layer", "Group")
-    },
-    **{
-        f"Random{kind}{like}": (IFillLayer, shown.random(kind))
-        for kind in ("Uniform", "Normal")
-        for like in ("", "Like")
-    },
-}
 _TABLE: dict[str, tuple[type[ILayer], Reader]] = {
     **{op: (cls, _of()) for cls, ops in _CLASSES.items() for op in ops.split()},
-    **_SHOWN,
     **{op: (IElementWiseLayer, _of(op=kind)) for op, kind in _TWO.items()},
     **{op: (IUnaryLayer, _of(op=kind, **{WHOLE: True})) for op, kind in _ONE.items()},
     **{f"Reduce{op}": (IReduceLayer, _reduce(kind)) for op, kind in _REDUCED.items()},
@@ -310,8 +305,8 @@ _TABLE: dict[str, tuple[type[ILayer], Reader]] = {
     "ConvTranspose": (IDeconvolutionLayer, _convolution),
     "MaxPool": (IPoolingLayer, _pool),
     "AveragePool": (IPoolingLayer, _pool),
-    "GlobalAveragePool": (IReduceLayer, _pooled(_R.AVG)),
-    "GlobalMaxPool": (IReduceLayer, _pooled(_R.MAX)),
+    "GlobalAveragePool": (IReduceLayer, _of(op=_R.AVG, keep_dims=True)),
+    "GlobalMaxPool": (IReduceLayer, _of(op=_R.MAX, keep_dims=True)),
     "Relu": (IActivationLayer, _activation(_A.RELU)),
     "Sigmoid": (IActivationLayer, _activation(_A.SIGMOID)),
     "Tanh": (IActivationLayer, _activation(_A.TANH)),
@@ -333,6 +328,9 @@ _TABLE: dict[str, tuple[type[ILayer], Reader]] = {
     "Transpose": (IShuffleLayer, _shuffle),
     "Flatten": (IShuffleLayer, _shuffle),
     "Concat": (IConcatenationLayer, _axis),
+    "Gather": (IGatherLayer, _of()),
+    "GatherElements": (IGatherLayer, _of()),
+    "GatherND": (IGatherLayer, _of()),
     "Softmax": (ISoftMaxLayer, _softmax),
     "Constant": (IConstantLayer, _constant),
     "Cast": (ICastLayer, lambda r: {"to_type": data_type(r.attributes["to"])}),
