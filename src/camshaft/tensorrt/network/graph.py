@@ -108,9 +108,7 @@ class Graph(Reporting):
         if tensor(given, "tensor")._graph is not self:
             self._refuse(f"tensor {given.name!r} is of another network")
             return
-        record.inputs += [None] * (index + 1 - len(record.inputs))
-        record.inputs[index] = given
-        self._changed(record)
+        record.rewire(index, given)
 
     def _rewire_optional(self, record: Record, index: int, given: ITensor | None) -> None:
         """As `_rewire`; None: an input that is not set."""

@@ -13,7 +13,7 @@ from camshaft.tensorrt.network.element_types import FLOATS, PRECISIONS, border_t
 from camshaft.tensorrt.network.emission import Emission
 from camshaft.tensorrt.network.lowered import Lowered
 from camshaft.tensorrt.network.names import clear_of, nodes_within, rename_graph, values_within
-from camshaft.tensorrt.network.record import ROLES, Record, default_name
+from camshaft.tensorrt.network.record import OPERANDS, ROLES, Record, default_name
 from camshaft.tensorrt.network.tensor import ITensor
 from camshaft.tensorrt.plan import Held
 
@@ -87,15 +87,11 @@ def _readers(graph: Graph) -> dict[Record, list[tuple[Record, str]]]:
         if record.parsed is None:
             continue
         for param in record.held():
-            index = _OPERANDS.get(param)
+            index = OPERANDS.get(param)
             given = record.inputs[index] if index and index < len(record.inputs) else None
             if given is not None and given._producer is not None:
                 found.setdefault(given._producer, []).append((record, param))
     return found
-
-
-_OPERANDS = {"kernel": 1, "bias": 2}
-"""Inputs of nodes of files that hold a layer's weights."""
 
 
 def _in_order(graph: Graph, emission: Emission) -> None:
