@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,13 @@ class Parsed:
     captured: Mapping[str, ITensor]
 
 
+@dataclass(frozen=True)
+class Late:
+    """A parameter of a parsed layer that hangs on its inputs' shapes: made when it is read.  AttributeError where these are not known."""
+
+    made: Callable[[Record], Any]
+
+
 @dataclass(eq=False)
 class Record:
     """A layer.
@@ -53,7 +60,8 @@ class Record:
         """A parameter.  AttributeError if the layer has none of this name, since its `__class__` is of another kind of layer."""
         if name not in self.params:
             raise AttributeError(f"layer {self.name!r}, {self.cls.__name__}, has no known {name}")
-        return self.params[name]
+        value = self.params[name]
+        return value.made(self) if isinstance(value, Late) else value
 
     def assign(self, name: str, value: Any) -> None:
         """Set a parameter; of a parsed layer an error is logged instead, unless `cls` computes the same from its parameters."""
