@@ -126,7 +126,7 @@ READ: list[tuple[Any, Any, dict[str, Any]]] = [
         trt.ITopKLayer,
         {"axes": 0b100, "k": 1, "op": trt.TopKOperation.MIN, "indices_type": BY_HAND},
     ),
-    (lambda: one("TopK", longs(4), axis=1), trt.ITopKLayer, {"axes": 0b10, "k": 4}),
+    (lambda: one("TopK", longs(2), axis=1), trt.ITopKLayer, {"axes": 0b10, "k": 2}),
     (
         lambda: one("Gather", longs(0), axis=-1),
         trt.IGatherLayer,

@@ -21,6 +21,7 @@ from typing import Concatenate, Final, ParamSpec, TypeVar
 from camshaft.errors import BuildError, CamshaftError, ConfigError
 from camshaft.tensorrt.enums.reports import ErrorCodeTRT, Severity
 from camshaft.tensorrt.logger import ILogger
+from camshaft.tensorrt.objects import Closed
 
 FAILURES = (CamshaftError, OSError, MemoryError)
 """What `reported` turns into an answer; all other exceptions are faults of ours or of a script's callbacks."""
@@ -122,7 +123,7 @@ class Reports:
         self.logger.log(Severity.VERBOSE, message)
 
 
-class Reporting:
+class Reporting(Closed):
     """An object whose methods report what fails."""
 
     _reports: Reports

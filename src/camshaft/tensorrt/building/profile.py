@@ -8,11 +8,11 @@ from typing import SupportsIndex
 
 from camshaft.tensorrt.dims import Dims, extents
 from camshaft.tensorrt.network.params import number, text
-from camshaft.tensorrt.objects import Result
+from camshaft.tensorrt.objects import Closed, Result
 from camshaft.tensorrt.plan import Ranges, Triple
 
 
-class IOptimizationProfile(Result):
+class IOptimizationProfile(Closed, Result):
     """Least, typical and most shapes of inputs, and elements of inputs that say shapes."""
 
     _shapes: dict[str, Triple]

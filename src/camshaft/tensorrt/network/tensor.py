@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from camshaft.tensorrt.dims import Dims, extents
 from camshaft.tensorrt.enums.data import DataType, TensorFormat, TensorLocation
 from camshaft.tensorrt.network.params import flag, member, number, text, whole
-from camshaft.tensorrt.objects import Result
+from camshaft.tensorrt.objects import Closed, Result
 
 if TYPE_CHECKING:
     from camshaft.tensorrt.network.graph import Graph
@@ -35,7 +35,7 @@ class Unranked(Dims):
         return "(unknown rank)"
 
 
-class ITensor(Result):
+class ITensor(Closed, Result):
     """A tensor of a network: an input, or what a layer gives."""
 
     _graph: Graph
