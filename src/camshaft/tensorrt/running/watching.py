@@ -77,7 +77,7 @@ class Watch:
             return False
         times, self._times = self._times, []
         for name, milliseconds in times:
-            self.profiler.report_layer_time(name, milliseconds)
+            self._engine._reports.told(self.profiler, "report_layer_time", name, milliseconds)
         return True
 
     def _listened(self, seen: Mapping[str, Array], stream: int) -> None:
@@ -87,4 +87,5 @@ class Watch:
             kind = self._engine._all[name].kind
             where = array.ctypes.data
             shape = Dims(array.shape)
-            self.listener.process_debug_tensor(where, _DEVICE, kind, shape, name, stream)
+            said = (where, _DEVICE, kind, shape, name, stream)
+            self._engine._reports.told(self.listener, "process_debug_tensor", *said)
