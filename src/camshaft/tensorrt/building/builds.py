@@ -81,7 +81,7 @@ def _calibrated(
 ) -> tuple[BuildSession, Engine]:
     """A cache that cannot be used is as none: then there are batches."""
     theirs: IInt8Calibrator = config._kept["int8_calibrator"]
-    calibrator = Adapter(theirs, wanted.batches, reports)
+    calibrator = Adapter.of(theirs, wanted.batches, reports)
     try:
         return run_with_calibrator(wanted.model, options, calibrator)
     except CalibrationError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -14,6 +14,8 @@ from camshaft.tensorrt.errors import Reports
 from camshaft.tensorrt.running.device import array_at
 
 T = TypeVar("T")
+_MOST_SHOWN = 80
+"""Characters of a value that messages show."""
 _LEGACY = CalibrationAlgoType.LEGACY_CALIBRATION
 _ENTROPY = CalibrationAlgoType.ENTROPY_CALIBRATION
 _ENTROPY_2 = CalibrationAlgoType.ENTROPY_CALIBRATION_2
@@ -123,6 +125,14 @@ class Adapter(Calibrator):
     the cache is written.
     """
 
+    @classmethod
+    def of(
+        cls, theirs: IInt8Calibrator, inputs: Mapping[str, BatchType], reports: Reports
+    ) -> Adapter:
+        """One whose class is called as the script's, which messages name.  inputs: in the network's order."""
+        named: type[Adapter] = type(type(theirs).__name__, (cls,), {})
+        return named(theirs, inputs, reports)
+
     def __init__(
         self, theirs: IInt8Calibrator, inputs: Mapping[str, BatchType], reports: Reports
     ) -> None:
@@ -153,8 +163,8 @@ class Adapter(Calibrator):
             self._begun = True
             self._asked("get_batch_size", self._theirs.get_batch_size)
         wanted = [*self._inputs]
-        given = self._asked("get_batch", lambda: self._theirs.get_batch(wanted))
-        if given is None or not len(given):
+        given = self._listed(self._asked("get_batch", lambda: self._theirs.get_batch(wanted)))
+        if not given:
             return None
         if len(given) != len(wanted):
             raise CalibrationError(
@@ -173,7 +183,12 @@ class Adapter(Calibrator):
         if self.without_cache:
             return None
         cache = self._asked("read_calibration_cache", self._theirs.read_calibration_cache)
-        found = None if cache is None else bytes(cache)
+        try:
+            found = None if cache is None else bytes(memoryview(cache))
+        except TypeError:
+            raise CalibrationError(
+                f"{self._name}.read_calibration_cache gave {_short(cache)}; give bytes, or None"
+            ) from None
         self.has_cache = bool(found)
         return found
 
@@ -183,6 +198,14 @@ class Adapter(Calibrator):
             "write_calibration_cache",
             lambda: self._theirs.write_calibration_cache(memoryview(cache)),
         )
+
+    def _listed(self, given: Any) -> list[Any]:
+        """The addresses of a batch; none at the end."""
+        if isinstance(given, str | bytes) or not isinstance(given, Iterable | None):
+            raise CalibrationError(
+                f"{self._name}.get_batch gave {_short(given)}; give a list of addresses, or None"
+            )
+        return [] if given is None else [*given]
 
     @property
     def _name(self) -> str:
@@ -204,4 +227,10 @@ def _address(value: Any, what: str) -> int:
     try:
         return int(value)
     except (TypeError, ValueError):
-        raise CalibrationError(f"{what} is {value!r}, must be an address") from None
+        raise CalibrationError(f"{what} is {_short(value)}, must be an address") from None
+
+
+def _short(value: Any) -> str:
+    """A value as messages show it."""
+    said = repr(value)
+    return said if len(said) <= _MOST_SHOWN else f"a {type(value).__name__}"
