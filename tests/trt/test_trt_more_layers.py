@@ -282,14 +282,6 @@ def test_random_numbers_lie_within_limits() -> None:
     assert 2 <= got.min() < got.max() <= 3
 
 
-def test_an_assertion_has_no_output() -> None:
-    b = Bench((2,))
-    condition = b.constant(np.array(True))
-    layer: Any = b.net.add_assertion(condition, "must hold")
-    assert (layer.num_outputs, layer.message, layer.get_output(0)) == (0, "must hold", None)
-    assert [severity for severity, _ in b.log.lines] == ["WARNING"]
-
-
 def test_nms() -> None:
     boxes = np.array([[[0, 0, 1, 1], [0, 0, 1, 0.9], [0, 2, 1, 3]]], np.float32)
     scores = np.array([[[0.5], [0.9], [0.7]]], np.float32)

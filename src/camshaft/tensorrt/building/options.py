@@ -362,6 +362,7 @@ def _plan(
         profiles=whole,
         aliases=_aliases(network),
         debug=lowered.debug,
+        assertions=lowered.assertions,
         unfused=unfused,
         hidden=(*hidden(lowered), *unfused),
         origins=dict(lowered.origins),

@@ -9,6 +9,7 @@ from onnx import ModelProto
 
 from camshaft.errors import ModelError
 from camshaft.network.tensor import Tensor
+from camshaft.tensorrt.enums.layer_types import LayerType
 from camshaft.tensorrt.network.element_types import FLOATS, PRECISIONS, border_type, onnx_type
 from camshaft.tensorrt.network.emission import Emission
 from camshaft.tensorrt.network.lowered import Lowered
@@ -29,7 +30,8 @@ def lower(graph: Graph) -> Lowered:
     for tensor in graph._inputs:
         emission.value(tensor)
     _in_order(graph, emission)
-    ends = _end(graph, emission)
+    asserted = _assert(graph, emission)
+    ends = _end(graph, emission, [*asserted])
     model = emission.net.to_onnx()
     values = _name_values(model, emission, ends)
     origins = _name_nodes(model, emission)
@@ -48,6 +50,8 @@ def lower(graph: Graph) -> Lowered:
         graph._strongly_typed,
         origins,
         _held(graph, emission, model, values),
+        tuple((tensor.name, said) for tensor, said in asserted.items()),
+        tuple(t.name for t in asserted if t._producer is not None and t not in graph._outputs),
     )
 
 
@@ -110,19 +114,44 @@ def _in_order(graph: Graph, emission: Emission) -> None:
             emission.value(record.outputs[0])
 
 
+def _assert(graph: Graph, emission: Emission) -> dict[ITensor, str]:
+    """Lower conditions that must hold; returns them, and what to say.  ModelError of one that never does."""
+    found: dict[ITensor, str] = {}
+    within = any(r.owner is not None for r in graph._records)
+    for record in graph._records:
+        if record.cls._kind != LayerType.ASSERTION:
+            continue
+        if within:
+            graph._reports.warning(
+                "assertions beside loops and conditionals are not evaluated", True
+            )
+            break
+        (condition,) = record.inputs
+        assert condition is not None
+        said = f"assertion {record.name!r} does not hold: {record.params['message']}"
+        known = emission.net.constant_value(emission.value(condition))
+        if known is not None and not known.all():
+            raise ModelError(said)
+        if known is None:
+            found.setdefault(condition, said)
+    return found
+
+
 def _output_type(record: Record) -> str | None:
     """The type asked for a layer's first output, where that is a matter of precision."""
     kind = record.output_types.get(0)
     return None if kind is None or record.cls._casts else PRECISIONS.get(kind)
 
 
-def _end(graph: Graph, emission: Emission) -> dict[str, str]:
-    """Mark the outputs, cast as asked; returns value -> name of the output."""
+def _end(graph: Graph, emission: Emission, also: Iterable[ITensor]) -> dict[str, str]:
+    """Mark the outputs, cast as asked; returns value -> name of the output.  also: tensors that are outputs of the model alone."""
     net = emission.net
-    values = [emission.value(t) for t in graph._outputs]
+    more = [t for t in also if t._producer is not None and t not in graph._outputs]
+    tensors = [*graph._outputs, *more]
+    values = [emission.value(t) for t in tensors]
     computed = {o for node in net.nodes for o in node.output}
     ends: dict[str, str] = {}
-    for tensor, value in zip(graph._outputs, values, strict=True):
+    for tensor, value in zip(tensors, values, strict=True):
         end = _cast(tensor, value, emission)
         is_own = end is not value or end.name in computed
         if end.name in ends or not is_own:
