@@ -22,6 +22,7 @@ from camshaft.atomic import write_atomically
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx.plugins import plugin_of
 from camshaft.frontends.onnx.reachable import reachable_in
+from camshaft.network.accepted import refusal
 from camshaft.network.live import Live, Seen
 from camshaft.network.tensor import Like, Tensor
 
@@ -210,17 +211,19 @@ class Core:
         given = {k: _attribute(v) for k, v in attributes.items() if v is not None}
         try:
             node = helper.make_node(type, inputs, outputs, name=name, domain=domain, **given)
-            self._add(node)
+            self._add(node, by_hand=True)
         except _REFUSALS as error:
             self._root._names.difference_update(outputs)
             raise _refusal(error, name, type) from error
         self._made.update(outputs)
         return [self._tensor(o) for o in outputs]
 
-    def _add(self, node: NodeProto) -> None:
+    def _add(self, node: NodeProto, by_hand: bool = False) -> None:
         is_plugin = plugin_of(node.domain, node.op_type) is not None
         if not is_plugin and not any(a.HasField("g") for a in node.attribute):
             self._check(node)
+            if by_hand and not node.domain:
+                self._check_types(node)
         self._root._live.add(node)
         self._nodes.append(node)
 
@@ -229,6 +232,12 @@ class Core:
         context.ir_version = IR_VERSION
         context.opset_imports = self._root._opsets
         onnx.checker.check_node(node, context)
+
+    def _check_types(self, node: NodeProto) -> None:
+        live = self._root._live
+        wrong = refusal(node, self._root._opsets[""], lambda name: live.seen(name).elem_type)
+        if wrong:
+            raise ModelError(f"layer {node.name!r} ({node.op_type}): {wrong}")
 
     # -- names -------------------------------------------------------------------------------------
 
