@@ -39,3 +39,24 @@ def test_numbers_of_no_tensor_are_an_error_in_the_log(shop: Workshop, index: int
     engine = shop.engine()
     assert engine.get_tensor_name(index) is None
     assert f"get_tensor_name({index}): the engine has 2" in shop.log.errors[0]
+
+
+def test_batches_of_releases_before_10_are_a_warning() -> None:
+    shop = Workshop()
+    shop.builder.max_batch_size = 4
+    assert shop.builder.max_batch_size == 4
+    context = shop.double((3,)).engine().create_execution_context()
+    x, y = np.ones(3, np.float32), np.zeros(3, np.float32)
+    for size in (1, 4, 4):
+        assert context.execute(size, [x.ctypes.data, y.ctypes.data])
+    warned = [text for severity, text in shop.log.lines if severity == "WARNING"]
+    assert [text.split(" has no effect")[0] for text in warned] == [
+        "max_batch_size=4",
+        "batch_size=4",
+    ]
+
+
+def test_a_plan_prints_in_a_line(shop: Workshop) -> None:
+    plan = shop.plan()
+    assert str(plan) == repr(plan) == f"<IHostMemory of {plan.nbytes} bytes>"
+    assert bytes(plan)[:1] != b"<"
