@@ -60,3 +60,51 @@ def test_a_plan_prints_in_a_line(shop: Workshop) -> None:
     plan = shop.plan()
     assert str(plan) == repr(plan) == f"<IHostMemory of {plan.nbytes} bytes>"
     assert bytes(plan)[:1] != b"<"
+
+
+WEIGHTS = np.ones(4 * 3 * 3 * 3, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda n, x: n.add_convolution_nd(x, 0, (3, 3), WEIGHTS), "num_output_maps=0 must be 1"),
+        (lambda n, x: n.add_convolution_nd(x, 4, (-3, 3), WEIGHTS), "kernel_shape=(-3, 3) must be"),
+        (
+            lambda n, x: n.add_convolution_nd(x, 4, (3, 3, 3), WEIGHTS),
+            "is of 3 axes, and input 'x'",
+        ),
+        (lambda n, x: n.add_pooling_nd(x, trt.PoolingType.MAX, (0, 2)), "window_size=(0, 2) must"),
+        (
+            lambda n, x: n.add_pooling_nd(x, trt.PoolingType.MAX, (2,)),
+            "is of 1 axes, and input 'x'",
+        ),
+        (lambda n, x: n.add_input("", trt.float32, (1,)), "name is empty"),
+        (lambda n, x: n.add_input("y", trt.float32, (-2, 1)), "extents below -1"),
+    ],
+)
+def test_parameters_that_cannot_be_make_no_layer(make: Any, said: str) -> None:
+    shop = Workshop()
+    assert make(shop.network, shop.network.add_input("x", trt.float32, (2, 3, 8, 8))) is None
+    assert len(shop.log.errors) == 1
+    assert said in shop.log.errors[0]
+    assert (shop.network.num_inputs, shop.network.num_layers) == (1, 0)
+
+
+def test_parameters_that_cannot_be_change_no_layer() -> None:
+    shop = Workshop().convolution()
+    conv: Any = shop.network.get_layer(0)
+    conv.__class__ = trt.IConvolutionLayer
+    conv.stride_nd, conv.dilation_nd, conv.num_groups = (0, 1), (1, 0), 0
+    assert (conv.stride_nd, conv.dilation_nd, conv.num_groups) == ((1, 1), (1, 1), 1)
+    assert [e.split(": ")[1] for e in shop.log.errors] == [
+        "stride_nd=(0, 1) must be 1 or more",
+        "dilation_nd=(1, 0) must be 1 or more",
+        "num_groups=0 must be 1 or more",
+    ]
+
+
+def test_profiles_say_all_extents() -> None:
+    profile = Workshop().builder.create_optimization_profile()
+    with pytest.raises(RuntimeError, match="extents below 0"):
+        profile.set_shape("x", (-1, 3), (2, 3), (3, 3))

@@ -35,6 +35,8 @@ class IOptimizationProfile(Closed, Result):
         """Say the shapes of an input.  RuntimeError unless they are of one rank and ascend; an unknown name is found by the
         build."""
         shapes = extents(min, "min"), extents(opt, "opt"), extents(max, "max")
+        if any(d < 0 for shape in shapes for d in shape):
+            raise RuntimeError(f"profile of {input!r}: {shapes} has extents below 0; say all")
         self._shapes[text(input, "input")] = _ascending(input, shapes)
 
     def get_shape(self, input: str) -> list[Dims]:
