@@ -7,13 +7,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 from onnx import NodeProto
 
 from camshaft.errors import ModelError
 from camshaft.network import Network
 from camshaft.network.tensor import Tensor
 from camshaft.tensorrt.network.call import Call
-from camshaft.tensorrt.network.element_types import onnx_type
+from camshaft.tensorrt.network.element_types import INT8, onnx_type
 from camshaft.tensorrt.network.files.opsets import upgraded
 from camshaft.tensorrt.network.names import rename_graph
 from camshaft.tensorrt.network.record import Parsed, Record
@@ -24,6 +25,14 @@ if TYPE_CHECKING:
     from camshaft.tensorrt.network.graph import Graph
 
 _NUMBERED = re.compile(r"_\d+$")
+
+
+def step_of(tensor: ITensor) -> np.float32 | None:
+    """What 1 stands for in an end of the network that is INT8 and has a dynamic range; None: it is another one."""
+    is_int8 = (tensor._dtype or tensor._declared) == INT8 and not tensor._graph._strongly_typed
+    if not is_int8 or tensor._range is None:
+        return None
+    return np.float32(max(abs(bound) for bound in tensor._range) / 127)
 
 
 class Failed(ModelError):
@@ -57,6 +66,7 @@ class Emission:
                 self.net.domain(domain, version)
             self.origins: dict[str, Record] = {}
             self.named: dict[str, ITensor] = {}
+            self.counted: list[str] = []
             self.main: dict[Record, str] = {}
             self.constants: dict[str, str] = {}
             self.held: list[Holding] = []
@@ -144,6 +154,11 @@ class Emission:
         self._taken.add(made.name)
         if at_border != within:
             made = self.net.cast(made, within)
+        step = step_of(tensor)
+        if step is not None:
+            counts = self.net.cast(made, "float32")
+            self.counted.append(counts.name)
+            made = self.net.mul(counts, step)
         self.values[tensor] = made
         self.named[made.name] = tensor
 

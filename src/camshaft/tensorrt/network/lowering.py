@@ -10,8 +10,15 @@ from onnx import ModelProto
 from camshaft.errors import ModelError
 from camshaft.network.tensor import Tensor
 from camshaft.tensorrt.enums.layer_types import LayerType
-from camshaft.tensorrt.network.element_types import FLOATS, PRECISIONS, border_type, onnx_type
-from camshaft.tensorrt.network.emission import Emission
+from camshaft.tensorrt.network.element_types import (
+    FLOATS,
+    INT8,
+    PRECISIONS,
+    border_type,
+    data_type,
+    onnx_type,
+)
+from camshaft.tensorrt.network.emission import Emission, step_of
 from camshaft.tensorrt.network.lowered import Lowered
 from camshaft.tensorrt.network.names import clear_of, nodes_within, rename_graph, values_within
 from camshaft.tensorrt.network.record import OPERANDS, ROLES, Record, default_name
@@ -20,6 +27,10 @@ from camshaft.tensorrt.plan import Held
 
 if TYPE_CHECKING:
     from camshaft.tensorrt.network.graph import Graph
+
+
+_MOST = 127.0
+"""Steps of a dynamic range."""
 
 
 def lower(graph: Graph) -> Lowered:
@@ -40,7 +51,7 @@ def lower(graph: Graph) -> Lowered:
         values[name]: max(abs(bound) for bound in tensor._range)
         for name, tensor in emission.named.items()
         if name in values and tensor._range is not None
-    }
+    } | {values[name]: _MOST for name in emission.counted if name in values}
     return Lowered(
         model,
         {n: PRECISIONS[r.precision] for n, r in live.items() if r.precision in PRECISIONS},
@@ -171,7 +182,22 @@ def _cast(tensor: ITensor, value: Tensor, emission: Emission) -> Tensor:
         kind = border_type(seen.elem_type, f"output {tensor.name!r}")
     if kind is None or seen.elem_type == onnx_type(kind):
         return value
+    if kind == INT8 and not emission.graph._strongly_typed and data_type(seen.elem_type) in FLOATS:
+        return _quantized(tensor, value, emission)
     return emission.net.cast(value, onnx_type(kind))
+
+
+def _quantized(tensor: ITensor, value: Tensor, emission: Emission) -> Tensor:
+    """A float in steps of its dynamic range.  ModelError if it has none."""
+    net, step = emission.net, step_of(tensor)
+    if step is None:
+        raise ModelError(
+            f"output {tensor.name!r} is INT8 and of a layer that gives floats: set its dynamic_range"
+        )
+    steps = net.div(net.cast(value, "float32"), step)
+    counts = net.clip(net.op("Round", steps), -128.0, 127.0)
+    emission.counted += [steps.name, counts.name]
+    return net.cast(counts, "int8")
 
 
 def _name_values(model: ModelProto, emission: Emission, ends: dict[str, str]) -> dict[str, str]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from camshaft.tensorrt.network.record import Record
 
 ALL_FORMATS = (1 << len(TensorFormat.__members__)) - 1
-_DEVICE = TensorLocation.DEVICE
+_DEVICE, _INT8 = TensorLocation.DEVICE, DataType.INT8
 _type, _location = member(DataType), member(TensorLocation)
 
 
@@ -144,7 +144,7 @@ class ITensor(Closed, Result):
     @dynamic_range.setter
     def dynamic_range(self, range: Sequence[float] | None) -> None:
         if range is None:
-            self._range = None
+            self.reset_dynamic_range()
             return
         low, high = range
         self.set_dynamic_range(low, high)
@@ -157,12 +157,17 @@ class ITensor(Closed, Result):
                 f"tensor {self.name!r}: dynamic range ({low}, {high}) is empty; give min <= max"
             )
             return False
-        self._range = (low, high)
+        self._ranged((low, high))
         return True
 
     def reset_dynamic_range(self) -> None:
         """Unset the range."""
-        self._range = None
+        self._ranged(None)
+
+    def _ranged(self, bounds: tuple[float, float] | None) -> None:
+        self._range = bounds
+        if self._producer is None and (self._dtype or self._declared) == _INT8:
+            self._graph._restart()  # what layers read is made of it
 
     def set_dimension_name(self, index: int, name: str) -> None:
         """Name an extent of an input: open ones of equal names are equal."""
