@@ -196,7 +196,6 @@ def _quantized(tensor: ITensor, value: Tensor, emission: Emission) -> Tensor:
         )
     steps = net.div(net.cast(value, "float32"), step)
     counts = net.clip(net.op("Round", steps), -128.0, 127.0)
-    emission.counted += [steps.name, counts.name]
     return net.cast(counts, "int8")
 
 
