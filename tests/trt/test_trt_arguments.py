@@ -108,3 +108,14 @@ def test_profiles_say_all_extents() -> None:
     profile = Workshop().builder.create_optimization_profile()
     with pytest.raises(RuntimeError, match="extents below 0"):
         profile.set_shape("x", (-1, 3), (2, 3), (3, 3))
+
+
+@pytest.mark.parametrize("scale", [0.0, -0.1, np.nan])
+def test_scales_are_positive(scale: float) -> None:
+    shop = Workshop()
+    by = shop.network.add_constant((), np.array(scale, np.float32)).get_output(0)
+    x = shop.network.add_input("x", trt.float32, (3,))
+    quantized = shop.network.add_quantize(x, by)
+    layer = shop.network.add_dequantize(quantized.get_output(0), by)
+    assert shop.output(layer, "y").plan() is None
+    assert "must be above 0 and finite" in shop.log.errors[0]

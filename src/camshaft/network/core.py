@@ -81,7 +81,11 @@ class Core:
         whole numbers int64."""
         array = value if isinstance(value, np.ndarray | np.generic) else _array(value)
         if dtype is not None:
-            array = np.asarray(array).astype(helper.tensor_dtype_to_np_dtype(element_type(dtype)))
+            wanted = helper.tensor_dtype_to_np_dtype(element_type(dtype))
+            try:
+                array = np.asarray(array).astype(wanted)
+            except (TypeError, ValueError):
+                raise ModelError(f"{value!r:.80} is no tensor, array or number") from None
         return self._constant(np.ascontiguousarray(array).reshape(np.shape(array)), name)
 
     def output(self, tensor: Tensor, name: str | None = None) -> Tensor:
