@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 import camshaft.tensorrt as trt
-from trt_engines import Workshop
+from camshaft.tensorrt.network import graph
+from camshaft.tensorrt.network.emission import Emission
+from trt_engines import Workshop, run_v3
 
 
 @pytest.fixture
@@ -119,3 +121,31 @@ def test_scales_are_positive(scale: float) -> None:
     layer = shop.network.add_dequantize(quantized.get_output(0), by)
     assert shop.output(layer, "y").plan() is None
     assert "must be above 0 and finite" in shop.log.errors[0]
+
+
+def test_corners_are_aligned_as_until_8_0() -> None:
+    shop = Workshop()
+    x = np.arange(4, dtype=np.float32).reshape(1, 1, 1, 4)
+    layer: Any = shop.network.add_resize(shop.network.add_input("x", trt.float32, x.shape))
+    layer.scales, layer.resize_mode, layer.align_corners = (1, 1, 1, 2), trt.ResizeMode.LINEAR, True
+    assert layer.coordinate_transformation == trt.ResizeCoordinateTransformation.ALIGN_CORNERS
+    got = run_v3(shop.output(layer, "y").engine().create_execution_context(), {"x": x})["y"]
+    np.testing.assert_allclose(got.reshape(-1), np.linspace(0, 3, 8), rtol=1e-5)
+    layer.align_corners = False
+    assert layer.coordinate_transformation == trt.ResizeCoordinateTransformation.ASYMMETRIC
+
+
+def test_shapes_asked_after_each_layer_walk_the_network_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shop, walks = Workshop(), []
+    monkeypatch.setattr(graph, "Emission", lambda *a, **n: walks.append(1) or Emission(*a, **n))
+    tensor = shop.network.add_input("x", trt.float32, (-1, 3, 8, 8))
+    for _ in range(5):
+        conv: Any = shop.network.add_convolution_nd(tensor, 3, (3, 3), np.ones(81, np.float32))
+        conv.padding_nd, conv.dilation_nd = (2, 2), (2, 2)
+        tensor = conv.get_output(0)
+        assert tensor.shape == (-1, 3, 8, 8)
+    assert len(walks) == 1
+    conv.padding_nd = (0, 0)
+    assert tensor.shape == (-1, 3, 4, 4)

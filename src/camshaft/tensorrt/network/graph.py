@@ -141,9 +141,12 @@ class Graph(Reporting):
         draft = self._draft
         if draft is None:
             return
-        if record.owner is not None or any(-1 in t._shape for t in self._inputs):
+        is_known = record in draft.failed or any(t in draft.values for t in record.outputs)
+        if record.owner is not None:
+            self._restart()
+        elif is_known and any(-1 in t._shape for t in self._inputs):
             self._restart()  # what the layer taught of open extents is not known apart from the rest
-        elif record in draft.failed or any(t in draft.values for t in record.outputs):
+        elif is_known:
             draft.forget(self._behind(record))
 
     def _behind(self, record: Record) -> set[Record]:
