@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from camshaft.calibrated import run_with_calibrator
@@ -16,6 +17,7 @@ from camshaft.tensorrt.building.calibrators import Adapter, IInt8Calibrator
 from camshaft.tensorrt.building.config import IBuilderConfig
 from camshaft.tensorrt.building.options import Asked, asked
 from camshaft.tensorrt.building.progress import Phases
+from camshaft.tensorrt.building.ranges import kept_floats
 from camshaft.tensorrt.enums.builder import BuilderFlag
 from camshaft.tensorrt.errors import Reports
 from camshaft.tensorrt.kept import kept
@@ -79,7 +81,7 @@ def _run(wanted: Asked, options: BuildConfig, config: IBuilderConfig, reports: R
 def _calibrated(
     wanted: Asked, options: BuildConfig, config: IBuilderConfig, reports: Reports
 ) -> tuple[BuildSession, Engine]:
-    """A cache that cannot be used is as none: then there are batches."""
+    """A cache that cannot be used is as none: then there are batches.  If there are none either, layers are INT8 as far as the cache goes."""
     theirs: IInt8Calibrator = config._kept["int8_calibrator"]
     calibrator = Adapter.of(theirs, wanted.batches, reports)
     try:
@@ -89,4 +91,14 @@ def _calibrated(
             raise
         reports.warning(f"the calibration cache is not used: {error}")
     calibrator.without_cache = True
-    return run_with_calibrator(wanted.model, options, calibrator)
+    try:
+        return run_with_calibrator(wanted.model, options, calibrator)
+    except CalibrationError as error:
+        known = calibrator.cached_tensors()
+        if calibrator.has_batches or not known:
+            raise
+        reports.warning(f"the calibration cache is used as far as it goes: {error}")
+    calibrator.without_cache = False
+    known |= wanted.options.get("dynamic_ranges", {}).keys()
+    layers = kept_floats(wanted.model, known, wanted.options, reports)
+    return run_with_calibrator(wanted.model, replace(options, layer_precision=layers), calibrator)

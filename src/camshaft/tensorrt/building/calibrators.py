@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from camshaft.errors import CalibrationError, CamshaftError
+from camshaft.quant.calibration.cache import read_cache
 from camshaft.quant.calibration.calibrators import Calibrator
 from camshaft.tensorrt.enums.builder import CalibrationAlgoType
 from camshaft.tensorrt.errors import Reports
@@ -139,7 +142,8 @@ class Adapter(Calibrator):
         """inputs: in the network's order."""
         self._theirs, self._inputs, self._reports = theirs, inputs, reports
         self.without_cache = False
-        self.has_cache = False
+        self.has_cache = self.has_batches = False
+        self._cache = b""
         self._begun = False
 
     def get_algorithm(self) -> str:
@@ -171,6 +175,7 @@ class Adapter(Calibrator):
                 f"{self._name}.get_batch gave {len(given)} addresses; the network has {len(wanted)} inputs: "
                 f"{', '.join(wanted)}"
             )
+        self.has_batches = True
         batch = {}
         for (name, (shape, dtype)), address in zip(self._inputs.items(), given, strict=True):
             what = f"input {name!r} of {self._name}.get_batch"
@@ -189,8 +194,18 @@ class Adapter(Calibrator):
             raise CalibrationError(
                 f"{self._name}.read_calibration_cache gave {_short(cache)}; give bytes, or None"
             ) from None
-        self.has_cache = bool(found)
+        self.has_cache, self._cache = bool(found), found or b""
         return found
+
+    def cached_tensors(self) -> set[str]:
+        """The tensors that the cache which was read has ranges of; none if it is no cache."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "ranges.cache"
+            path.write_bytes(self._cache)
+            try:
+                return set(read_cache(path).ranges)
+            except CalibrationError:
+                return set()
 
     def write_calibration_cache(self, cache: bytes) -> None:
         """Hand the ranges over."""

@@ -16,8 +16,9 @@ from camshaft.tensorrt.building.calibrators import BatchType
 from camshaft.tensorrt.building.config import IBuilderConfig
 from camshaft.tensorrt.building.debugging import hidden, left_unfused, with_outputs
 from camshaft.tensorrt.building.formats import formats_of
-from camshaft.tensorrt.building.fused import graphs_of, layers_left, tensors_left
+from camshaft.tensorrt.building.fused import graphs_of, layers_left
 from camshaft.tensorrt.building.pools import POOLS, WORKSPACE
+from camshaft.tensorrt.building.ranges import kept_floats, used_ranges
 from camshaft.tensorrt.building.refits import REFITS, STRIP, refittable_weights
 from camshaft.tensorrt.enums.builder import BuilderFlag, ProfilingVerbosity
 from camshaft.tensorrt.enums.data import DeviceType
@@ -88,8 +89,11 @@ def asked(
         "portable": _is_portable(config),
     }
     if "int8" in precision and lowered.ranges:
-        options["dynamic_ranges"] = _ranges(model, lowered, options, reports)
+        options["dynamic_ranges"] = used_ranges(model, lowered.ranges, options, reports)
     options = {**options, **_layer_types(model, lowered, config, precision, options, reports)}
+    if "int8" in precision and not (calibrates or explicit):
+        known = options["dynamic_ranges"].keys()
+        options["layer_precision"] = kept_floats(model, known, options, reports)
     uses_cache = not config._has(_NO_CACHE)
     unfused = left_unfused(network, model, options) if network._shows_unfused else ()
     model = with_outputs(model, network, unfused)
@@ -266,17 +270,6 @@ def _types(
     if lowered.strongly_typed:
         return {"strongly_typed": True}
     return {"precision": precision}
-
-
-def _ranges(
-    model: ModelProto, lowered: Lowered, options: Mapping[str, Any], reports: Reports
-) -> dict[str, float]:
-    """Ranges of tensors that fused layers leave: scripts set those of all tensors."""
-    left = tensors_left(graphs_of(model, options))
-    for name in lowered.ranges:
-        if name not in left:
-            reports.verbose(f"the range of tensor {name!r} is not used: it is within a fused layer")
-    return {name: amax for name, amax in lowered.ranges.items() if name in left}
 
 
 def _layer_types(
