@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import mmap
 from typing import Any
 
 import numpy as np
 import pytest
 
 import camshaft.tensorrt as trt
+from camshaft.tensorrt.memory import allocations
 from camshaft.tensorrt.network import graph
 from camshaft.tensorrt.network.emission import Emission
 from trt_engines import Workshop, run_v3
@@ -149,3 +151,24 @@ def test_shapes_asked_after_each_layer_walk_the_network_once(
     assert len(walks) == 1
     conv.padding_nd = (0, 0)
     assert tensor.shape == (-1, 3, 4, 4)
+
+
+def test_outputs_lie_in_memory_that_can_be_written() -> None:
+    shop = Workshop().double((4,))
+    context = shop.engine().create_execution_context()
+    x, fixed = np.ones(4, np.float32), mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ)
+    if not allocations._tells_writable():
+        pytest.skip("the kernel is older than 5.14")
+    y = np.frombuffer(fixed, np.float32)
+    assert not context.execute_v2([x.ctypes.data, y.ctypes.data])
+    assert "output 'y' lies at" in shop.log.errors[0]
+    assert "can only be read" in shop.log.errors[0]
+    assert context.execute_v2([y.ctypes.data, x.ctypes.data])
+    assert x.tolist() == [0, 0, 0, 0]
+
+
+def test_weights_lie_where_there_is_memory() -> None:
+    with pytest.raises(ValueError, match="weights needs 40 bytes at 0x5, where there is no memory"):
+        trt.Weights(trt.float32, 5, 10)
+    array = np.arange(10, dtype=np.float32)
+    assert trt.Weights(trt.float32, array.ctypes.data, 10).numpy().tolist() == array.tolist()

@@ -14,13 +14,16 @@ Array = np.ndarray[Any, np.dtype[Any]]
 _ADDRESSES = 1 << 64
 
 
-def array_at(address: int, shape: Sequence[int], dtype: np.dtype[Any], what: str) -> Array:
+def array_at(
+    address: int, shape: Sequence[int], dtype: np.dtype[Any], what: str, writes: bool = False
+) -> Array:
     """The memory at an address as an array, C order, without a copy.
 
-    what: the argument, for messages.  BindingError where the allocation there is too small, or where there is no memory.
+    what: the argument, for messages.  writes: whether the array is to be written.  BindingError where the allocation there is too small, or
+    where there is no memory, or none that can be written.
     """
     try:
-        return memory.as_array(address, shape, dtype, what)
+        return memory.as_array(address, shape, dtype, what, writes)
     except memory.CudaFault as error:
         raise BindingError(str(error)) from error
 

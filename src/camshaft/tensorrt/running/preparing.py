@@ -120,7 +120,8 @@ def _output(
         raise BindingError(
             f"the address of output {name!r} is not set; call set_tensor_address or set_output_allocator"
         )
-    return end.logical(array_at(address, end.stored(shape), end.dtype, f"output {name!r}"))
+    stored = end.stored(shape)
+    return end.logical(array_at(address, stored, end.dtype, f"output {name!r}", True))
 
 
 def _told(context: IExecutionContext, name: str, shape: Shape) -> list[Callable[[], None]]:
