@@ -158,6 +158,13 @@ def test_a_calibrator_that_fails_is_none_and_a_line_in_the_log(answer: Any, said
     assert "write" not in calibrator.calls
 
 
+@pytest.mark.parametrize("given", ["text", 5, [1]])
+def test_what_is_no_cache_is_named(given: Any) -> None:
+    shop = shop_of(Calibrator(given))
+    assert shop.plan() is None
+    assert "Calibrator.read_calibration_cache gave" in shop.log.errors[0]
+
+
 def test_layers_that_quantize_themselves_need_no_calibrator() -> None:
     shop = Workshop()
     x = shop.network.add_input("x", trt.float32, (1, 4))

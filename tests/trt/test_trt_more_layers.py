@@ -169,6 +169,20 @@ def test_gather_by_slices_elements_and_places() -> None:
     close(b.output(joined), np.concatenate([x[:, [2, 0]], want], 1))
 
 
+@pytest.mark.parametrize("axis", [1, 2])
+def test_gather_of_rows_that_share_their_first_axis(axis: int) -> None:
+    b = Bench((2, 4, 5))
+    rows = np.array([[[0, 3, 1]], [[1, 1, 2]]], np.int32)
+    layer: Any = b.net.add_gather(b.tensors[0], b.constant(rows), axis)
+    layer.num_elementwise_dims = 1
+    want = [np.take(x, row, axis - 1) for x, row in zip(b.arrays[0], rows, strict=True)]
+    close(b.output(layer), np.stack(want))
+    layer.axis = 0
+    with pytest.raises(ValueError, match="no rank"):
+        tuple(layer.get_output(0).shape)
+    assert "num_elementwise_dims=1 takes" in b.log.errors[-1]
+
+
 def test_scatter_by_elements_and_places() -> None:
     b = Bench((3, 4), (1, 4), (2,))
     rows = b.constant(np.array([[2, 0, 1, 2]], np.int32))
@@ -280,14 +294,6 @@ def test_random_numbers_lie_within_limits() -> None:
     layer.alpha, layer.beta = 2, 3
     got = b.output(layer)
     assert 2 <= got.min() < got.max() <= 3
-
-
-def test_an_assertion_has_no_output() -> None:
-    b = Bench((2,))
-    condition = b.constant(np.array(True))
-    layer: Any = b.net.add_assertion(condition, "must hold")
-    assert (layer.num_outputs, layer.message, layer.get_output(0)) == (0, "must hold", None)
-    assert [severity for severity, _ in b.log.lines] == ["WARNING"]
 
 
 def test_nms() -> None:

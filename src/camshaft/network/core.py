@@ -23,7 +23,9 @@ from camshaft.atomic import write_atomically
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx.plugins import plugin_of
 from camshaft.frontends.onnx.reachable import reachable_in
+from camshaft.network.accepted import refusal
 from camshaft.network.live import Live, Seen
+from camshaft.network.protos import array_of, attribute_of, forget_open, names_within
 from camshaft.network.tensor import Like, Tensor
 
 OPSET = 23
@@ -60,6 +62,7 @@ class Core:
         self._inputs: list[ValueInfoProto] = []
         self._outputs: dict[str, str] = {}
         self._made: set[str] = set()
+        self._is_closed = False
 
     # -- ends --------------------------------------------------------------------------------------
 
@@ -79,9 +82,13 @@ class Core:
     def constant(self, value: Any, dtype: Any = None, name: str | None = None) -> Tensor:
         """A constant: an array, a number or nested lists.  dtype: None leaves arrays as they are, and makes Python's floats float32 and
         whole numbers int64."""
-        array = value if isinstance(value, np.ndarray | np.generic) else _array(value)
+        array = value if isinstance(value, np.ndarray | np.generic) else array_of(value)
         if dtype is not None:
-            array = np.asarray(array).astype(helper.tensor_dtype_to_np_dtype(element_type(dtype)))
+            wanted = helper.tensor_dtype_to_np_dtype(element_type(dtype))
+            try:
+                array = np.asarray(array).astype(wanted)
+            except (TypeError, ValueError):
+                raise ModelError(f"{value!r:.80} is no tensor, array or number") from None
         return self._constant(np.ascontiguousarray(array).reshape(np.shape(array)), name)
 
     def output(self, tensor: Tensor, name: str | None = None) -> Tensor:
@@ -162,7 +169,7 @@ class Core:
         except _REFUSALS as error:
             self._root._names.difference_update(names)
             raise _refusal(error, node.name, node.op_type) from error
-        self._root._names.update(_names_within(node))
+        self._root._names.update(names_within(node))
         self._made.update(names)
         return tuple(self._tensor(n) for n in names)
 
@@ -208,7 +215,7 @@ class Core:
         attributes: dict[str, Any],
         domain: str = "",
     ) -> list[Tensor]:
-        given = {k: _attribute(v) for k, v in attributes.items() if v is not None}
+        given = {k: attribute_of(v) for k, v in attributes.items() if v is not None}
         empty = [k for k, v in given.items() if isinstance(v, list | tuple) and not v]
         lists = [
             helper.make_attribute(k, given.pop(k), attr_type=AttributeProto.INTS) for k in empty
@@ -216,17 +223,23 @@ class Core:
         try:
             node = helper.make_node(type, inputs, outputs, name=name, domain=domain, **given)
             node.attribute.extend(lists)
-            self._add(node)
+            self._add(node, by_hand=True)
         except _REFUSALS as error:
             self._root._names.difference_update(outputs)
             raise _refusal(error, name, type) from error
         self._made.update(outputs)
         return [self._tensor(o) for o in outputs]
 
-    def _add(self, node: NodeProto) -> None:
+    def _add(self, node: NodeProto, by_hand: bool = False) -> None:
+        if self._is_closed:
+            raise ModelError(
+                f"layer {node.name!r} ({node.op_type}): {self.name!r} is written, and its tensors are not there outside"
+            )
         is_plugin = plugin_of(node.domain, node.op_type) is not None
         if not is_plugin and not any(a.HasField("g") for a in node.attribute):
             self._check(node)
+            if by_hand and not node.domain:
+                self._check_types(node)
         self._root._live.add(node)
         self._nodes.append(node)
 
@@ -235,6 +248,12 @@ class Core:
         context.ir_version = IR_VERSION
         context.opset_imports = self._root._opsets
         onnx.checker.check_node(node, context)
+
+    def _check_types(self, node: NodeProto) -> None:
+        live = self._root._live
+        wrong = refusal(node, self._root._opsets[""], lambda name: live.seen(name).elem_type)
+        if wrong:
+            raise ModelError(f"layer {node.name!r} ({node.op_type}): {wrong}")
 
     # -- names -------------------------------------------------------------------------------------
 
@@ -290,7 +309,19 @@ class Core:
             raise ModelError(
                 f"tensor {tensor.name!r} is of another network ({tensor.network.name!r})"
             )
+        if not self.is_within(tensor.network):
+            raise ModelError(
+                f"tensor {tensor.name!r} is of {tensor.network.name!r} and not there in {self.name!r}: let the body return it, or add the "
+                "layer to the body's network"
+            )
         return tensor
+
+    def is_within(self, other: Core) -> bool:
+        """Whether this network is another one, or a body in it."""
+        here: Core | None = self
+        while here is not None and here is not other:
+            here = here._around
+        return here is not None
 
     # -- the model ---------------------------------------------------------------------------------
 
@@ -300,7 +331,7 @@ class Core:
         for name in self._outputs:
             info = ValueInfoProto(name=name)
             info.type.CopyFrom(self._root._live.seen(name).proto)
-            _forget_open(info)
+            forget_open(info)
             outputs.append(info)
         constants = [] if self._around else [*self._constants.values()]
         return helper.make_graph(self._nodes, self.name, self._inputs, outputs, constants)
@@ -352,39 +383,3 @@ def _refusal(error: Exception, name: str, type: str) -> ModelError:
         return error
     why = str(error).strip().splitlines()[0]
     return ModelError(f"layer {name!r} ({type}): {why}")
-
-
-def _names_within(node: NodeProto) -> set[str]:
-    """The names that the graphs of a node define."""
-    names: set[str] = set()
-    for attribute in node.attribute:
-        for graph in (attribute.g, *attribute.graphs):
-            names.update(v.name for v in (*graph.input, *graph.initializer))
-            for inner in graph.node:
-                names.update(inner.output)
-                names |= _names_within(inner)
-    return names
-
-
-def _array(value: Any) -> np.ndarray:
-    array = np.asarray(value)
-    if array.dtype == np.float64:
-        return array.astype(np.float32)
-    return array
-
-
-def _attribute(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return numpy_helper.from_array(value)
-    if isinstance(value, np.generic):
-        return value.item()
-    return value
-
-
-def _forget_open(info: ValueInfoProto) -> None:
-    """Take texts that compute with others out of a type: other readers take them for names."""
-    if info.type.WhichOneof("value") != "tensor_type":
-        return
-    for d in info.type.tensor_type.shape.dim:
-        if d.HasField("dim_param") and not d.dim_param.isidentifier():
-            d.ClearField("dim_param")

@@ -62,38 +62,44 @@ class Tensor:
             return f"<{self.kind} {self.name!r}>"
         return f"<tensor {self.name!r} {self.dtype} [{', '.join(map(str, seen.shape))}]>"
 
+    def _with(self, other: Like) -> Network:
+        """The network that computes with both: of a body, if one is of it."""
+        if isinstance(other, Tensor) and other.network.is_within(self.network):
+            return other.network
+        return self.network
+
     def __add__(self, other: Like) -> Tensor:
-        return self.network.add(self, other)
+        return self._with(other).add(self, other)
 
     def __radd__(self, other: Like) -> Tensor:
-        return self.network.add(other, self)
+        return self._with(other).add(other, self)
 
     def __sub__(self, other: Like) -> Tensor:
-        return self.network.sub(self, other)
+        return self._with(other).sub(self, other)
 
     def __rsub__(self, other: Like) -> Tensor:
-        return self.network.sub(other, self)
+        return self._with(other).sub(other, self)
 
     def __mul__(self, other: Like) -> Tensor:
-        return self.network.mul(self, other)
+        return self._with(other).mul(self, other)
 
     def __rmul__(self, other: Like) -> Tensor:
-        return self.network.mul(other, self)
+        return self._with(other).mul(other, self)
 
     def __truediv__(self, other: Like) -> Tensor:
-        return self.network.div(self, other)
+        return self._with(other).div(self, other)
 
     def __rtruediv__(self, other: Like) -> Tensor:
-        return self.network.div(other, self)
+        return self._with(other).div(other, self)
 
     def __pow__(self, other: Like) -> Tensor:
-        return self.network.pow(self, other)
+        return self._with(other).pow(self, other)
 
     def __matmul__(self, other: Like) -> Tensor:
-        return self.network.matmul(self, other)
+        return self._with(other).matmul(self, other)
 
     def __rmatmul__(self, other: Like) -> Tensor:
-        return self.network.matmul(other, self)
+        return self._with(other).matmul(other, self)
 
     def __neg__(self) -> Tensor:
         return self.network.neg(self)
@@ -102,16 +108,16 @@ class Tensor:
         return self.network.abs(self)
 
     def __lt__(self, other: Like) -> Tensor:
-        return self.network.less(self, other)
+        return self._with(other).less(self, other)
 
     def __le__(self, other: Like) -> Tensor:
-        return self.network.less_or_equal(self, other)
+        return self._with(other).less_or_equal(self, other)
 
     def __gt__(self, other: Like) -> Tensor:
-        return self.network.greater(self, other)
+        return self._with(other).greater(self, other)
 
     def __ge__(self, other: Like) -> Tensor:
-        return self.network.greater_or_equal(self, other)
+        return self._with(other).greater_or_equal(self, other)
 
     def __getitem__(self, index: Any) -> Tensor:
         return self.network.index(self, index if isinstance(index, tuple) else (index,))

@@ -9,18 +9,21 @@ No error of camshaft leaves a method of the API.  A class whose methods can fail
         @reported(False)
         def combine(self, input_cache: ITimingCache, ignore_mismatch: bool) -> bool: ...
 
-Exceptions are for arguments that pybind11 would refuse: TypeError, ValueError, IndexError.
+Exceptions are for arguments that pybind11 would refuse: TypeError, ValueError, IndexError.  What a script's own object raises where it is
+called back makes the call fail (`called_back`), or is an error in the log beside a call that has done its work (`told`).
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import wraps
-from typing import Concatenate, Final, ParamSpec, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from camshaft.errors import BuildError, CamshaftError, ConfigError
 from camshaft.tensorrt.enums.reports import ErrorCodeTRT, Severity
 from camshaft.tensorrt.logger import ILogger
+from camshaft.tensorrt.objects import Closed
 from camshaft.tensorrt.spelling import as_in_tensorrt
 
 FAILURES = (CamshaftError, OSError, MemoryError)
@@ -34,6 +37,19 @@ _CODES: tuple[tuple[type[Exception], ErrorCodeTRT], ...] = (
     (MemoryError, ErrorCodeTRT.FAILED_ALLOCATION),
 )
 """The first that an exception is."""
+
+
+class CallbackError(CamshaftError):
+    """A script's object raised something where it was called back."""
+
+
+def called_back(owner: object, method: str, *args: Any) -> Any:
+    """What a method of a script's object answers.  CallbackError, which names both, for what it raises."""
+    try:
+        return getattr(owner, method)(*args)
+    except Exception as error:  # whatever a script does
+        said = f"{type(owner).__name__}.{method} raised {type(error).__name__}: {error}"
+        raise CallbackError(said) from error
 
 
 class IErrorRecorder:
@@ -92,9 +108,29 @@ class Reports:
     def error(self, message: str, code: ErrorCodeTRT = ErrorCodeTRT.UNSPECIFIED_ERROR) -> None:
         """Log at ERROR, and report to the recorder."""
         message = as_in_tensorrt(message)
-        self.logger.log(Severity.ERROR, message)
-        if self.recorder is not None:
-            self.recorder.report_error(code, message[: IErrorRecorder.MAX_DESC_LENGTH])
+        self._log(Severity.ERROR, message)
+        if self.recorder is None:
+            return
+        try:
+            called_back(
+                self.recorder, "report_error", code, message[: IErrorRecorder.MAX_DESC_LENGTH]
+            )
+        except CallbackError as error:
+            self._log(Severity.ERROR, str(error))
+
+    def _log(self, severity: Severity, message: str) -> None:
+        """To the logger; to standard error, with what it raised, if it cannot take the message."""
+        try:
+            called_back(self.logger, "log", severity, message)
+        except CallbackError as error:
+            print(f"[ERROR] {error}, at the message: {message}", file=sys.stderr, flush=True)
+
+    def told(self, owner: object, method: str, *args: Any) -> None:
+        """Call a method of a script's object that answers nothing; what it raises is an error in the log."""
+        try:
+            called_back(owner, method, *args)
+        except CallbackError as error:
+            self.failure(error)
 
     def failure(self, error: BaseException) -> None:
         """`error` of an exception: its message, and the code of its kind."""
@@ -114,18 +150,18 @@ class Reports:
         if once and message in self._said:
             return
         self._said.add(message)
-        self.logger.log(Severity.WARNING, message)
+        self._log(Severity.WARNING, message)
 
     def info(self, message: str) -> None:
         """Log at INFO."""
-        self.logger.log(Severity.INFO, message)
+        self._log(Severity.INFO, message)
 
     def verbose(self, message: str) -> None:
         """Log at VERBOSE."""
-        self.logger.log(Severity.VERBOSE, message)
+        self._log(Severity.VERBOSE, message)
 
 
-class Reporting:
+class Reporting(Closed):
     """An object whose methods report what fails."""
 
     _reports: Reports

@@ -24,6 +24,11 @@ class IHostMemory(Result, Scoped, bytes):
         """Of a byte: INT8."""
         return DataType.INT8
 
+    def __repr__(self) -> str:
+        return f"<IHostMemory of {len(self)} bytes>"
+
+    __str__ = __repr__
+
     def __bool__(self) -> bool:
         """True, of no bytes as well, so that `if plan:` asks whether there is one."""
         return True

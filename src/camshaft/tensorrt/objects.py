@@ -1,4 +1,4 @@
-"""What classes of the API have in common: `with`, and that some are made by methods only."""
+"""What classes of the API have in common: `with`, that some are made by methods only, that most take no attributes beside their own."""
 
 from __future__ import annotations
 
@@ -43,3 +43,21 @@ class Result:
         raise TypeError(
             f"{type(self).__name__}: no constructor defined; methods of other objects return it"
         )
+
+
+class Closed:
+    """A class whose objects have no attributes but those it says: others are an AttributeError, so that a misspelled property, or one
+    that the release in question lacks, is no assignment without effect.  Classes that scripts derive are open.
+    """
+
+    __slots__ = ()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not name.startswith("_"):
+            kind = type(self)
+            if not hasattr(kind, name) and kind.__module__.startswith(_OURS):
+                raise AttributeError(f"{kind.__name__!r} object has no attribute {name!r}")
+        super().__setattr__(name, value)
+
+
+_OURS = f"{__name__.partition('.')[0]}."

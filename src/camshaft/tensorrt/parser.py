@@ -26,7 +26,7 @@ from camshaft.tensorrt.network.files.support import (
 )
 from camshaft.tensorrt.network.params import member
 from camshaft.tensorrt.network.tensor import ITensor
-from camshaft.tensorrt.objects import common_enter, common_exit
+from camshaft.tensorrt.objects import Closed, common_enter, common_exit
 from camshaft.tensorrt.parser_error import ParserError
 
 _flag = member(OnnxParserFlag)
@@ -36,7 +36,7 @@ _UNSUPPORTED = ErrorCode.UNSUPPORTED_NODE
 _BAD_NODE = ErrorCode.INVALID_NODE
 
 
-class OnnxParser:
+class OnnxParser(Closed):
     """Fills a network with the layers of ONNX files."""
 
     __enter__ = common_enter

@@ -48,7 +48,8 @@ class Held:
 @dataclass(frozen=True)
 class Plan:
     """name: the network's.  shapes: input -> shape as the network declares it, -1 where it is open.  profiles: in order, at
-    least one.  debug: tensors that debug listeners see; unfused: further ones, which they see together.  hidden: outputs of the engine that only they see.  origins: name of a step's node -> name of the
+    least one.  debug: tensors that debug listeners see; unfused: further ones, which they see together.
+    assertions: bools that must hold in each run, and what to say if they do not.  hidden: outputs of the engine that scripts do not see.  origins: name of a step's node -> name of the
     layer it came from, where they differ.  aliases: output -> input that scripts give the same memory, of caches.  parameters: name of a node -> what
     `inspection.parameters` says of it, where the verbosity is detailed.  formats: input or output -> number of its TensorFormat, where it is not linear.
     held: weights of layers that refits may name.  stripped: whether the build left weights out.
@@ -61,6 +62,7 @@ class Plan:
     profiles: tuple[Ranges, ...] = (Ranges(),)
     debug: tuple[str, ...] = ()
     unfused: tuple[str, ...] = ()
+    assertions: tuple[tuple[str, str], ...] = ()
     hidden: tuple[str, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
@@ -91,6 +93,7 @@ def plan_of(engine: Engine) -> Plan:
         )
         shapes = {name: tuple(shape) for name, shape in said.pop("shapes").items()}
         said |= {key: tuple(said.get(key, ())) for key in ("debug", "unfused", "hidden")}
+        said["assertions"] = tuple((name, text) for name, text in said.get("assertions", ()))
         held = tuple(Held(**h) for h in said.pop("held", ()))
         return Plan(**said, profiles=profiles, shapes=shapes, held=held)
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import operator
 from math import ceil
 from typing import Any, SupportsIndex, SupportsInt
 
 import numpy as np
 
+from camshaft.tensorrt import memory
 from camshaft.tensorrt.enums.data import DataType, numpy_type, type_of
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -84,7 +84,7 @@ def weights_of(value: object, what: str) -> Weights:
         return value
     if isinstance(value, np.ndarray):
         return Weights(value)
-    raise TypeError(f"{what}={value!r} must be Weights or an array")
+    raise TypeError(f"{what}={value!r:.60} must be Weights or an array")
 
 
 def _of_array(array: Array) -> tuple[DataType, Array]:
@@ -105,5 +105,8 @@ def _at(kind: DataType, address: int, count: int) -> Array:
     held = np.empty(0, np.uint8)
     if count:
         size = ceil(kind.itemsize * count)
-        held = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address))
+        try:
+            held = memory.as_array(address, (size,), np.uint8, "weights")
+        except memory.CudaFault as error:
+            raise ValueError(str(error)) from error
     return held.view(numpy_type(kind) or np.uint8)

@@ -71,7 +71,7 @@ class Control(Elementwise):
         iteration = inner.input(f"{layer}.iteration", (), "int64")
         before = inner.input(f"{layer}.condition", (), "bool")
         inside = [inner._like(f"{layer}.carried_{i}", v) for i, v in enumerate(first)]
-        again, after, stacked = body(inner, iteration, *inside)
+        again, after, stacked = _parts(layer, body(inner, iteration, *inside), _LOOPED)
         if len(after) != len(first):
             raise ModelError(f"layer {layer!r}: the body carries {len(after)} tensors on, and gets {len(first)}")  # fmt: skip
         going = before if again is True else inner.tensor(np.asarray(again) if isinstance(again, bool) else again)  # fmt: skip
@@ -101,7 +101,7 @@ class Control(Elementwise):
         first = [self.tensor(v) for v in carried]
         inside = [inner._like(f"{layer}.carried_{i}", v) for i, v in enumerate(first)]
         slices = [inner._like(f"{layer}.slice_{i}", v, 1) for i, v in enumerate(inputs)]
-        after, stacked = body(inner, *inside, *slices)
+        after, stacked = _parts(layer, body(inner, *inside, *slices), _SCANNED)
         if len(after) != len(first):
             raise ModelError(f"layer {layer!r}: the body carries {len(after)} tensors on, and gets {len(first)}")  # fmt: skip
         way = int(reverse)
@@ -126,8 +126,25 @@ class Control(Elementwise):
             is_own = tensor.name in self._made and tensor.name not in self._outputs
             made = tensor if is_own else self._one("Identity", tensor)
             self._outputs[made.name] = made.name
+        self._is_closed = True
         return self.graph()
 
 
 def _listed(results: Results) -> list[Tensor]:
     return [results] if isinstance(results, Tensor) else [*results]
+
+
+_LOOPED = ("condition to go on", "tensors to carry on", "tensors to stack")
+_SCANNED = _LOOPED[1:]
+
+
+def _parts(layer: str, given: Any, wanted: Sequence[str]) -> Sequence[Any]:
+    """What a body gives.  ModelError unless it is as many things as it has to give."""
+    if not isinstance(given, tuple | list) or len(given) != len(wanted):
+        raise ModelError(f"layer {layer!r}: the body must return ({', '.join(wanted)})")
+    for part, what in zip(given, wanted, strict=True):
+        if what != _LOOPED[0] and not isinstance(part, tuple | list):
+            raise ModelError(
+                f"layer {layer!r}: {what} must be a list, and the body gives {part!r:.60}"
+            )
+    return given

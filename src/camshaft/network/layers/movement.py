@@ -108,9 +108,9 @@ class Movement(Elementwise):
         name: str | None = None,
     ) -> Tensor:
         """Padded.  padding: (before, after) for each axis; negative ones cut.  mode: "constant" (`value`, None for 0), "reflect", "edge" or "wrap"."""
-        pairs = [tuple(p) for p in padding]
-        if any(len(p) != 2 for p in pairs):
+        if np.ndim(padding) != 2 or np.shape(padding)[1] != 2:
             raise ModelError(f"padding is {padding}; give (before, after) for each axis")
+        pairs = [tuple(p) for p in padding]
         pads = self.constant([p[0] for p in pairs] + [p[1] for p in pairs], "int64")
         filled = None if value is None else self.tensor(value, x)
         return self._one("Pad", x, pads, filled, name=name, mode=mode)

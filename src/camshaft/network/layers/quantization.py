@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from camshaft.errors import ModelError
 from camshaft.network.core import element_type
 from camshaft.network.layers.elementwise import Elementwise
 from camshaft.network.tensor import Like, Tensor
@@ -29,7 +30,7 @@ class Quantization(Elementwise):
         scale: one, or one for each index of `axis`.  zero_point: of the result's type; None for 0.
         """
         layer = self._layer_name(name, "QuantizeLinear")
-        by = self.tensor(scale, x, f"{layer}.scale")
+        by = self._scale(layer, scale, x)
         at = self._zero_point(layer, zero_point, by, dtype)
         return self._one("QuantizeLinear", x, by, at, name=layer, axis=axis)
 
@@ -44,7 +45,7 @@ class Quantization(Elementwise):
     ) -> Tensor:
         """(x - zero_point) * scale.  scale: one, or one for each index of `axis`."""
         layer = self._layer_name(name, "DequantizeLinear")
-        by = self.tensor(scale, None, f"{layer}.scale")
+        by = self._scale(layer, scale, None)
         at = None
         if zero_point is not None:
             at = self._zero_point(layer, zero_point, by, x.dtype)
@@ -62,10 +63,19 @@ class Quantization(Elementwise):
     ) -> Tensor:
         """`quantize` and `dequantize`: x, as a layer in INT8 shall read it."""
         layer = self._layer_name(name, "DequantizeLinear")
-        by = self.tensor(scale, x, f"{layer}.scale")
+        by = self._scale(layer, scale, x)
         at = self._zero_point(layer, zero_point, by, dtype)
         levels = self._one("QuantizeLinear", x, by, at, name=f"{layer}.levels", axis=axis)
         return self._one("DequantizeLinear", levels, by, at, name=layer, axis=axis)
+
+    def _scale(self, layer: str, given: Like, like: Tensor | None) -> Tensor:
+        made = self.tensor(given, like, f"{layer}.scale")
+        known = self.constant_value(made)
+        if known is not None:
+            numbers = known.astype(np.float32)
+            if not (np.isfinite(numbers) & (numbers > 0)).all():
+                raise ModelError(f"layer {layer!r}: scale {given} must be above 0 and finite")
+        return made
 
     def _zero_point(self, layer: str, given: Like, scale: Tensor, dtype: Any) -> Tensor:
         if isinstance(given, Tensor):

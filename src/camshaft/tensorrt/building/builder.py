@@ -17,7 +17,7 @@ from camshaft.tensorrt.enums.builder import BuilderFlag
 from camshaft.tensorrt.eras import CURRENT
 from camshaft.tensorrt.errors import Reporting, Reports, reported
 from camshaft.tensorrt.host_memory import IHostMemory
-from camshaft.tensorrt.kept import Kept, one_of
+from camshaft.tensorrt.kept import Kept, kept, one_of
 from camshaft.tensorrt.logger import ILogger
 from camshaft.tensorrt.network.definition import INetworkDefinition
 from camshaft.tensorrt.network.params import flag, whole
@@ -88,7 +88,20 @@ class Builder(Reporting):
 
     # -- what the machine has ----------------------------------------------------------------------
 
-    max_batch_size = Kept(whole, 1, "Kept; of implicit batches, which networks do not have.")
+    @property
+    def max_batch_size(self) -> int:
+        """Kept; of implicit batches, which networks do not have."""
+        return kept(self, "max_batch_size", 1)
+
+    @max_batch_size.setter
+    def max_batch_size(self, size: int) -> None:
+        self._kept["max_batch_size"] = whole(size, "max_batch_size")
+        if size > 1:
+            self._reports.warning(
+                f"max_batch_size={size} has no effect: batches are explicit, give inputs their axis of batches",
+                True,
+            )
+
     max_threads = Kept(whole, 1, "Kept: builds use all CPUs that the process may use.")
     gpu_allocator = Kept(one_of(IGpuAllocator), None, "Kept: memory is the process's own.")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from camshaft.calibrated import run_with_calibrator
@@ -18,6 +19,7 @@ from camshaft.tensorrt.building.config import IBuilderConfig
 from camshaft.tensorrt.building.fused import graphs_of, tensors_left
 from camshaft.tensorrt.building.options import Asked, asked
 from camshaft.tensorrt.building.progress import Phases
+from camshaft.tensorrt.building.ranges import in_floats
 from camshaft.tensorrt.enums.builder import BuilderFlag
 from camshaft.tensorrt.errors import Reports
 from camshaft.tensorrt.kept import kept
@@ -88,9 +90,9 @@ def _run(wanted: Asked, options: BuildConfig, config: IBuilderConfig, reports: R
 def _calibrated(
     wanted: Asked, options: BuildConfig, config: IBuilderConfig, reports: Reports
 ) -> tuple[BuildSession, Engine]:
-    """A cache that cannot be used is as none: then there are batches."""
+    """A cache that cannot be used is as none: then there are batches.  If there are none either, layers are INT8 as far as the cache goes."""
     theirs: IInt8Calibrator = config._kept["int8_calibrator"]
-    calibrator = Adapter(
+    calibrator = Adapter.of(
         theirs,
         wanted.batches,
         lambda: tensors_left(graphs_of(wanted.model, wanted.options)),
@@ -101,7 +103,16 @@ def _calibrated(
     except CalibrationError as error:
         if not calibrator.has_cache:
             raise
-        why = str(error).replace(Adapter.__name__, type(theirs).__name__)
-        reports.warning(f"the calibration cache is not used: {why}")
+        reports.warning(f"the calibration cache is not used: {error}")
     calibrator.without_cache = True
-    return run_with_calibrator(wanted.model, options, calibrator)
+    try:
+        return run_with_calibrator(wanted.model, options, calibrator)
+    except CalibrationError as error:
+        known = calibrator.cached_tensors()
+        if calibrator.has_batches or not known:
+            raise
+        reports.warning(f"the calibration cache is used as far as it goes: {error}")
+    calibrator.without_cache = False
+    known |= wanted.options.get("dynamic_ranges", {}).keys()
+    floats = in_floats(wanted.model, known, wanted.options, reports)
+    return run_with_calibrator(wanted.model, replace(options, **floats), calibrator)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from camshaft.errors import CalibrationError, CamshaftError
+from camshaft.quant.calibration.cache import read_cache
 from camshaft.quant.calibration.calibrators import Calibrator
 from camshaft.tensorrt.enums.builder import CalibrationAlgoType
 from camshaft.tensorrt.errors import Reports
 from camshaft.tensorrt.running.device import array_at
 
 T = TypeVar("T")
+_MOST_SHOWN = 80
+"""Characters of a value that messages show."""
 _LEGACY = CalibrationAlgoType.LEGACY_CALIBRATION
 _ENTROPY = CalibrationAlgoType.ENTROPY_CALIBRATION
 _ENTROPY_2 = CalibrationAlgoType.ENTROPY_CALIBRATION_2
@@ -147,6 +152,18 @@ class Adapter(Calibrator):
     the cache is written.
     """
 
+    @classmethod
+    def of(
+        cls,
+        theirs: IInt8Calibrator,
+        inputs: Mapping[str, BatchType],
+        left: Callable[[], Mapping[str, str]],
+        reports: Reports,
+    ) -> Adapter:
+        """One whose class is called as the script's, which messages name.  Arguments as of the class."""
+        named: type[Adapter] = type(type(theirs).__name__, (cls,), {})
+        return named(theirs, inputs, left, reports)
+
     def __init__(
         self,
         theirs: IInt8Calibrator,
@@ -157,8 +174,9 @@ class Adapter(Calibrator):
         """inputs: in the network's order.  left: gives names of tensors that kernels pass on -> names of the network's with their elements."""
         self._theirs, self._inputs, self._left, self._reports = theirs, inputs, left, reports
         self.without_cache = False
-        self.has_cache = False
-        self._begun = self._gave = False
+        self.has_cache = self.has_batches = False
+        self._cache = b""
+        self._begun = False
 
     def get_algorithm(self) -> str:
         """CalibrationError for what is no CalibrationAlgoType."""
@@ -181,17 +199,17 @@ class Adapter(Calibrator):
             self._begun = True
             self._asked("get_batch_size", self._theirs.get_batch_size)
         wanted = [*self._inputs]
-        given = self._asked("get_batch", lambda: self._theirs.get_batch(wanted))
-        if given is None or not len(given):
-            if not self._gave:
+        given = self._listed(self._asked("get_batch", lambda: self._theirs.get_batch(wanted)))
+        if not given:
+            if not self.has_batches:
                 raise CalibrationError(f"{self._name}.get_batch gave no batch; give some, then None (or make a new object)")  # fmt: skip
             return None
-        self._gave = True
         if len(given) != len(wanted):
             raise CalibrationError(
                 f"{self._name}.get_batch gave {len(given)} addresses; the network has {len(wanted)} inputs: "
                 f"{', '.join(wanted)}"
             )
+        self.has_batches = True
         batch = {}
         for (name, (shape, dtype)), address in zip(self._inputs.items(), given, strict=True):
             what = f"input {name!r} of {self._name}.get_batch"
@@ -204,9 +222,25 @@ class Adapter(Calibrator):
         if self.without_cache:
             return None
         cache = self._asked("read_calibration_cache", self._theirs.read_calibration_cache)
-        found = None if cache is None else bytes(cache)
-        self.has_cache = bool(found)
-        return completed(found, self._left()) if found else found
+        try:
+            found = None if cache is None else bytes(memoryview(cache))
+        except TypeError:
+            raise CalibrationError(
+                f"{self._name}.read_calibration_cache gave {_short(cache)}; give bytes, or None"
+            ) from None
+        found = completed(found, self._left()) if found else found
+        self.has_cache, self._cache = bool(found), found or b""
+        return found
+
+    def cached_tensors(self) -> set[str]:
+        """The tensors that the cache which was read has ranges of; none if it is no cache."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "ranges.cache"
+            path.write_bytes(self._cache)
+            try:
+                return set(read_cache(path).ranges)
+            except CalibrationError:
+                return set()
 
     def write_calibration_cache(self, cache: bytes) -> None:
         """Hand the ranges over."""
@@ -214,6 +248,14 @@ class Adapter(Calibrator):
             "write_calibration_cache",
             lambda: self._theirs.write_calibration_cache(memoryview(cache)),
         )
+
+    def _listed(self, given: Any) -> list[Any]:
+        """The addresses of a batch; none at the end."""
+        if isinstance(given, str | bytes) or not isinstance(given, Iterable | None):
+            raise CalibrationError(
+                f"{self._name}.get_batch gave {_short(given)}; give a list of addresses, or None"
+            )
+        return [] if given is None else [*given]
 
     @property
     def _name(self) -> str:
@@ -235,4 +277,10 @@ def _address(value: Any, what: str) -> int:
     try:
         return int(value)
     except (TypeError, ValueError):
-        raise CalibrationError(f"{what} is {value!r}, must be an address") from None
+        raise CalibrationError(f"{what} is {_short(value)}, must be an address") from None
+
+
+def _short(value: Any) -> str:
+    """A value as messages show it."""
+    said = repr(value)
+    return said if len(said) <= _MOST_SHOWN else f"a {type(value).__name__}"

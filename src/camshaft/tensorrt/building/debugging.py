@@ -1,4 +1,4 @@
-"""Tensors that debug listeners see: outputs of the engine that are none of the network's."""
+"""Tensors that debug listeners see, and conditions that must hold: outputs of the engine that are none of the network's."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from camshaft.tensorrt.network.lowered import Lowered
 
 
 def hidden(lowered: Lowered) -> tuple[str, ...]:
-    """Tensors marked one by one that are no outputs anyway."""
+    """Outputs that are none of the network's: tensors marked one by one, and conditions that must hold."""
     shown = _ends(lowered.model)
-    return tuple(name for name in lowered.debug if name not in shown)
+    return (*(name for name in lowered.debug if name not in shown), *lowered.hidden)
 
 
 def left_unfused(
@@ -33,6 +33,8 @@ def with_outputs(
     model: ModelProto, network: INetworkDefinition, names: Sequence[str]
 ) -> ModelProto:
     """The model, which also gives these tensors."""
+    there = {v.name for v in model.graph.output}
+    names = [name for name in names if name not in there]
     if not names:
         return model
     made = ModelProto()

@@ -92,7 +92,7 @@ def asked(
         options["dynamic_ranges"] = ranges_of_tensors(model, lowered, options, reports)
     options = {**options, **_layer_types(model, lowered, config, precision, options, reports)}
     if "dynamic_ranges" in options and kept(config, "int8_calibrator", None) is None:
-        options |= in_floats(model, options, reports)
+        options |= in_floats(model, options["dynamic_ranges"].keys(), options, reports)
     uses_cache = not config._has(_NO_CACHE)
     unfused = left_unfused(network, model, options) if network._shows_unfused else ()
     model = with_outputs(model, network, unfused)
@@ -354,6 +354,7 @@ def _plan(
         profiles=whole,
         aliases=_aliases(network),
         debug=lowered.debug,
+        assertions=lowered.assertions,
         unfused=unfused,
         hidden=(*hidden(lowered), *unfused),
         origins=dict(lowered.origins),

@@ -8,11 +8,11 @@ from typing import SupportsIndex
 
 from camshaft.tensorrt.dims import Dims, extents
 from camshaft.tensorrt.network.params import number, text
-from camshaft.tensorrt.objects import Result
+from camshaft.tensorrt.objects import Closed, Result
 from camshaft.tensorrt.plan import Ranges, Triple
 
 
-class IOptimizationProfile(Result):
+class IOptimizationProfile(Closed, Result):
     """Least, typical and most shapes of inputs, and elements of inputs that say shapes."""
 
     _shapes: dict[str, Triple]
@@ -35,6 +35,8 @@ class IOptimizationProfile(Result):
         """Say the shapes of an input.  RuntimeError unless they are of one rank and ascend; an unknown name is found by the
         build."""
         shapes = extents(min, "min"), extents(opt, "opt"), extents(max, "max")
+        if any(d < 0 for shape in shapes for d in shape):
+            raise RuntimeError(f"profile of {input!r}: {shapes} has extents below 0; say all")
         self._shapes[text(input, "input")] = _ascending(input, shapes)
 
     def get_shape(self, input: str) -> list[Dims]:

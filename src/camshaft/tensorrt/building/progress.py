@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from camshaft.tensorrt.errors import Reports
+from typing import Any
+
+from camshaft.tensorrt.errors import CallbackError, Reports, called_back
 
 BUILD = "Building Engine"
 """The outermost phase."""
@@ -11,7 +13,10 @@ _STAGES = 8
 
 
 class Cancelled(Exception):
-    """A monitor has answered False.  No CamshaftError: nothing on the way up may take it for a kernel that fails."""
+    """A monitor has answered False, or has raised something.
+
+    No CamshaftError: nothing on the way up may take it for a kernel that fails.
+    """
 
 
 class IProgressMonitor:
@@ -44,18 +49,23 @@ class Phases:
         self._shown = False
 
     def __enter__(self) -> Phases:
+        """Cancelled if the monitor raises something."""
         if self._monitor is not None:
-            self._monitor.phase_start(BUILD, None, _STAGES)
+            self._ask("phase_start", BUILD, None, _STAGES)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         if self._monitor is None:
             return
-        self._end_stage()
         if kind is None:
+            self._end_stage()
             for step in range(self._stages, _STAGES):
-                self._monitor.step_complete(BUILD, step)
-        self._monitor.phase_finish(BUILD)
+                self._ask("step_complete", BUILD, step)
+            self._ask("phase_finish", BUILD)
+            return
+        for phase in (self._stage if self._shown else None, BUILD):
+            if phase is not None:
+                self._reports.told(self._monitor, "phase_finish", phase)
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Cancelled if the monitor says so."""
@@ -65,27 +75,33 @@ class Phases:
             self._stage = stage
             return
         if stage != self._stage or done < self._done:
-            self._begin_stage(self._monitor, stage, total)
+            self._begin_stage(stage, total)
         while self._done < done:
             self._done += 1
-            self._tell(self._monitor, stage, self._done - 1)
+            self._tell(stage, self._done - 1)
 
-    def _begin_stage(self, monitor: IProgressMonitor, stage: str, total: int) -> None:
+    def _begin_stage(self, stage: str, total: int) -> None:
         self._end_stage()
         self._stage, self._done, self._shown = stage, 0, total > 0
         if self._shown:
-            monitor.phase_start(stage, BUILD, total)
+            self._ask("phase_start", stage, BUILD, total)
 
     def _end_stage(self) -> None:
-        if self._stage is None or self._monitor is None:
+        if self._stage is None:
             return
         stage, self._stage = self._stage, None
         if self._shown:
-            self._monitor.phase_finish(stage)
+            self._ask("phase_finish", stage)
         if self._stages < _STAGES:
             self._stages += 1
-            self._tell(self._monitor, BUILD, self._stages - 1)
+            self._tell(BUILD, self._stages - 1)
 
-    def _tell(self, monitor: IProgressMonitor, phase: str, step: int) -> None:
-        if not monitor.step_complete(phase, step):
+    def _tell(self, phase: str, step: int) -> None:
+        if not self._ask("step_complete", phase, step):
             raise Cancelled(f"the progress monitor cancelled the build in phase {phase!r}")
+
+    def _ask(self, method: str, *args: object) -> Any:
+        try:
+            return called_back(self._monitor, method, *args)
+        except CallbackError as error:
+            raise Cancelled(str(error)) from error

@@ -26,11 +26,13 @@ def ranges_of_tensors(
     return {name: lowered.ranges[of] for name, of in left.items() if of in lowered.ranges}
 
 
-def in_floats(model: ModelProto, options: Mapping[str, Any], reports: Reports) -> dict[str, Any]:
-    """What keeps layers in floats that read tensors without a range."""
+def in_floats(
+    model: ModelProto, ranges: Collection[str], options: Mapping[str, Any], reports: Reports
+) -> dict[str, Any]:
+    """What keeps layers in floats that read tensors without a range.  ranges: tensors that have one."""
     asked = options.get("layer_precision", {})
     graphs = graphs_of(model, options)
-    found = _unranged(graphs, options["dynamic_ranges"].keys(), asked)
+    found = _unranged(graphs, ranges, asked)
     if not found:
         return {}
     left = tensors_left(graphs)

@@ -9,6 +9,7 @@ from bisect import bisect_right, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from math import prod
 
 import numpy as np
@@ -21,6 +22,9 @@ from camshaft.tensorrt.memory.faults import Code, CudaFault
 _msync = ctypes.CDLL(None).msync
 _msync.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 _MS_ASYNC = 1
+_madvise = ctypes.CDLL(None).madvise
+_madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+_POPULATE_WRITE = 23
 
 
 class Kind(Enum):
@@ -154,8 +158,24 @@ def _is_mapped(address: int, nbytes: int) -> bool:
     return not _msync(start, length, _MS_ASYNC)
 
 
-def as_array(address: int, shape: Sequence[int], dtype: DTypeLike, what: str) -> np.ndarray:
-    """The memory at an address as an array, C order, without a copy; errors as for `check`."""
+@cache
+def _tells_writable() -> bool:
+    """Whether the kernel knows the question that `_is_writable` asks."""
+    page = mmap.mmap(-1, mmap.PAGESIZE)
+    return not _madvise(np.frombuffer(page, np.uint8).ctypes.data, mmap.PAGESIZE, _POPULATE_WRITE)
+
+
+def _is_writable(address: int, nbytes: int) -> bool:
+    """Whether memory that is there can be written, as far as the kernel says: it is asked to have its pages ready for that."""
+    start = address - address % mmap.PAGESIZE
+    return not (_tells_writable() and _madvise(start, address + nbytes - start, _POPULATE_WRITE))
+
+
+def as_array(
+    address: int, shape: Sequence[int], dtype: DTypeLike, what: str, writes: bool = False
+) -> np.ndarray:
+    """The memory at an address as an array, C order, without a copy; errors as for `check`, and for memory that cannot be written where
+    the array is to be."""
     element = np.dtype(dtype)
     nbytes = prod(shape) * element.itemsize
     if nbytes == 0:
@@ -165,5 +185,9 @@ def as_array(address: int, shape: Sequence[int], dtype: DTypeLike, what: str) ->
         start = address - known.address
         whole = known.buffer[start : start + nbytes]
     else:
+        if writes and not _is_writable(address, nbytes):
+            raise CudaFault(
+                Code.INVALID_VALUE, f"{what} lies at {address:#x}, in memory that can only be read"
+            )
         whole = np.frombuffer(memoryview((ctypes.c_uint8 * nbytes).from_address(address)), np.uint8)
     return whole.view(element).reshape(shape)

@@ -207,11 +207,17 @@ class INetworkDefinition(Graph, Result):
 
     @reported(None)
     def add_input(self, name: str, dtype: DataType, shape: Sequence[int]) -> ITensor:
-        """An input.  shape: -1 for an open extent.  ModelError, logged, for a name that is taken."""
+        """An input.  shape: -1 for an open extent.  ModelError, logged, for a name that is empty or taken, and for other negative extents."""
+        if not text(name, "name"):
+            raise ModelError("name is empty; give the input one")
         if any(t.name == text(name, "name") for t in self._inputs):
             raise ModelError(f"an input is called {name!r} already; give another name")
         kind, extent = _type(dtype, "dtype"), extents(shape, "shape")
         onnx_type(kind)
+        if any(d < -1 for d in extent):
+            raise ModelError(
+                f"input {name!r}: shape {extent} has extents below -1; -1 is an open one"
+            )
         made = ITensor._made(self, name, None)
         made._declared, made._shape = kind, extent
         self._inputs.append(made)

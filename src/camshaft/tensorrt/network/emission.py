@@ -146,10 +146,10 @@ class Emission:
         made = self.net.input(tensor.name, shape, at_border)
         self._taken.add(made.name)
         if at_border != within:
-            levels = self.net.cast(made, within)
-            made = from_border(self.net, tensor, levels, within)
-            if made is not levels:
-                self.levels.append(levels.name)
+            made = self.net.cast(made, within)
+        made, levels = from_border(self.net, tensor, made, within)
+        if made is not levels:
+            self.levels.append(levels.name)
         self.values[tensor] = made
         self.named[made.name] = tensor
 

@@ -108,9 +108,7 @@ class Graph(Reporting):
         if tensor(given, "tensor")._graph is not self:
             self._refuse(f"tensor {given.name!r} is of another network")
             return
-        record.inputs += [None] * (index + 1 - len(record.inputs))
-        record.inputs[index] = given
-        self._changed(record)
+        record.rewire(index, given)
 
     def _rewire_optional(self, record: Record, index: int, given: ITensor | None) -> None:
         """As `_rewire`; None: an input that is not set."""
@@ -143,9 +141,12 @@ class Graph(Reporting):
         draft = self._draft
         if draft is None:
             return
-        if record.owner is not None or any(-1 in t._shape for t in self._inputs):
+        is_known = record in draft.failed or any(t in draft.values for t in record.outputs)
+        if record.owner is not None:
+            self._restart()
+        elif is_known and any(-1 in t._shape for t in self._inputs):
             self._restart()  # what the layer taught of open extents is not known apart from the rest
-        elif record in draft.failed or any(t in draft.values for t in record.outputs):
+        elif is_known:
             draft.forget(self._behind(record))
 
     def _behind(self, record: Record) -> set[Record]:

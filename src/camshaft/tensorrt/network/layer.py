@@ -12,7 +12,7 @@ from camshaft.tensorrt.enums.layer_types import LayerType
 from camshaft.tensorrt.network.element_types import FLOAT
 from camshaft.tensorrt.network.params import member, text, whole
 from camshaft.tensorrt.network.tensor import ITensor
-from camshaft.tensorrt.objects import Result
+from camshaft.tensorrt.objects import Closed, Result
 
 if TYPE_CHECKING:
     from camshaft.tensorrt.network.call import Call
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _type = member(DataType)
 
 
-class ILayer(Result):
+class ILayer(Closed, Result):
     """A layer of a network.  Objects for the same layer are equal; `get_layer` returns one of this class, whose `__class__` a script may
     assign."""
 

@@ -9,17 +9,22 @@ from onnx import ModelProto
 
 from camshaft.errors import ModelError
 from camshaft.network.tensor import Tensor
+from camshaft.tensorrt.enums.layer_types import LayerType
 from camshaft.tensorrt.network.element_types import FLOATS, PRECISIONS, border_type, onnx_type
 from camshaft.tensorrt.network.emission import Emission
 from camshaft.tensorrt.network.int8_ends import MOST, to_border
 from camshaft.tensorrt.network.lowered import Lowered
 from camshaft.tensorrt.network.names import clear_of, nodes_within, rename_graph, values_within
-from camshaft.tensorrt.network.record import ROLES, Record, default_name
+from camshaft.tensorrt.network.record import OPERANDS, ROLES, Record, default_name
 from camshaft.tensorrt.network.tensor import ITensor
 from camshaft.tensorrt.plan import Held
 
 if TYPE_CHECKING:
     from camshaft.tensorrt.network.graph import Graph
+
+
+_MOST = 127.0
+"""Steps of a dynamic range."""
 
 
 def lower(graph: Graph) -> Lowered:
@@ -30,7 +35,8 @@ def lower(graph: Graph) -> Lowered:
     for tensor in graph._inputs:
         emission.value(tensor)
     _in_order(graph, emission)
-    ends = _end(graph, emission)
+    asserted = _assert(graph, emission)
+    ends = _end(graph, emission, [*asserted])
     model = emission.net.to_onnx()
     values = _name_values(model, emission, ends)
     origins = _name_nodes(model, emission)
@@ -50,6 +56,8 @@ def lower(graph: Graph) -> Lowered:
         graph._strongly_typed,
         origins,
         _held(graph, emission, model, values),
+        tuple((tensor.name, said) for tensor, said in asserted.items()),
+        tuple(t.name for t in asserted if t._producer is not None and t not in graph._outputs),
     )
 
 
@@ -89,15 +97,11 @@ def _readers(graph: Graph) -> dict[Record, list[tuple[Record, str]]]:
         if record.parsed is None:
             continue
         for param in record.held():
-            index = _OPERANDS.get(param)
+            index = OPERANDS.get(param)
             given = record.inputs[index] if index and index < len(record.inputs) else None
             if given is not None and given._producer is not None:
                 found.setdefault(given._producer, []).append((record, param))
     return found
-
-
-_OPERANDS = {"kernel": 1, "bias": 2}
-"""Inputs of nodes of files that hold a layer's weights."""
 
 
 def _in_order(graph: Graph, emission: Emission) -> None:
@@ -116,19 +120,44 @@ def _in_order(graph: Graph, emission: Emission) -> None:
             emission.value(record.outputs[0])
 
 
+def _assert(graph: Graph, emission: Emission) -> dict[ITensor, str]:
+    """Lower conditions that must hold; returns them, and what to say.  ModelError of one that never does."""
+    found: dict[ITensor, str] = {}
+    within = any(r.owner is not None for r in graph._records)
+    for record in graph._records:
+        if record.cls._kind != LayerType.ASSERTION:
+            continue
+        if within:
+            graph._reports.warning(
+                "assertions beside loops and conditionals are not evaluated", True
+            )
+            break
+        (condition,) = record.inputs
+        assert condition is not None
+        said = f"assertion {record.name!r} does not hold: {record.params['message']}"
+        known = emission.net.constant_value(emission.value(condition))
+        if known is not None and not known.all():
+            raise ModelError(said)
+        if known is None:
+            found.setdefault(condition, said)
+    return found
+
+
 def _output_type(record: Record) -> str | None:
     """The type asked for a layer's first output, where that is a matter of precision."""
     kind = record.output_types.get(0)
     return None if kind is None or record.cls._casts else PRECISIONS.get(kind)
 
 
-def _end(graph: Graph, emission: Emission) -> dict[str, str]:
-    """Mark the outputs, cast as asked; returns value -> name of the output."""
+def _end(graph: Graph, emission: Emission, also: Iterable[ITensor]) -> dict[str, str]:
+    """Mark the outputs, cast as asked; returns value -> name of the output.  also: tensors that are outputs of the model alone."""
     net = emission.net
-    values = [emission.value(t) for t in graph._outputs]
+    more = [t for t in also if t._producer is not None and t not in graph._outputs]
+    tensors = [*graph._outputs, *more]
+    values = [emission.value(t) for t in tensors]
     computed = {o for node in net.nodes for o in node.output}
     ends: dict[str, str] = {}
-    for tensor, value in zip(graph._outputs, values, strict=True):
+    for tensor, value in zip(tensors, values, strict=True):
         end = _cast(tensor, value, emission)
         is_own = end is not value or end.name in computed
         if end.name in ends or not is_own:

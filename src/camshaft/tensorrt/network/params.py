@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from camshaft.errors import ModelError
 from camshaft.tensorrt.dims import Dims, DimsHW, Permutation, extents
 from camshaft.tensorrt.enums.base import Enumeration
 from camshaft.tensorrt.weights import Weights, weights_of
@@ -22,11 +23,17 @@ Take = Callable[[Any, str], Any]
 class Param(property):
     """A property that says how its layer computes; assigning it makes the layer's results new.
 
-    key: of the entry among the layer's parameters; None: the property's name.
+    least: of numbers; an assignment of less is an error in the log, and changes nothing.
     """
 
-    def __init__(self, take: Take, doc: str, show: Callable[[Any], Any] | None = None) -> None:
-        self._take, self._show = take, show
+    def __init__(
+        self,
+        take: Take,
+        doc: str,
+        show: Callable[[Any], Any] | None = None,
+        least: int | None = None,
+    ) -> None:
+        self._take, self._show, self.least = take, show, least
         super().__init__(self._get, self._set, doc=doc)
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -37,7 +44,20 @@ class Param(property):
         return value if self._show is None else self._show(value)
 
     def _set(self, layer: ILayer, value: Any) -> None:
-        layer._record.assign(self._name, self._take(value, self._name))
+        record, taken = layer._record, self._take(value, self._name)
+        try:
+            check_least(self._name, taken, self.least)
+        except ModelError as error:
+            record.graph._refuse(f"layer {record.name!r}: {error}")
+            return
+        record.assign(self._name, taken)
+
+
+def check_least(name: str, value: Any, least: int | None) -> None:
+    """ModelError where a number, or one of a sequence of them, is below the least."""
+    numbers = value if isinstance(value, tuple) else (value,)
+    if least is not None and any(n < least for n in numbers):
+        raise ModelError(f"{name}={value} must be {least} or more")
 
 
 def whole(value: Any, name: str) -> int:
@@ -104,9 +124,9 @@ def shown_dims(value: tuple[int, ...]) -> Dims:
     return Dims(value)
 
 
-def dims(doc: str) -> Param:
+def dims(doc: str, least: int | None = None) -> Param:
     """A property of type Dims."""
-    return Param(extents, doc, shown_dims)
+    return Param(extents, doc, shown_dims, least)
 
 
 def plane(of: str) -> property:

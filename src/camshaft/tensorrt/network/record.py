@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,13 @@ class Parsed:
     captured: Mapping[str, ITensor]
 
 
+@dataclass(frozen=True)
+class Late:
+    """A parameter of a parsed layer that hangs on its inputs' shapes: made when it is read.  AttributeError where these are not known."""
+
+    made: Callable[[Record], Any]
+
+
 @dataclass(eq=False)
 class Record:
     """A layer.
@@ -53,11 +60,12 @@ class Record:
         """A parameter.  AttributeError if the layer has none of this name, since its `__class__` is of another kind of layer."""
         if name not in self.params:
             raise AttributeError(f"layer {self.name!r}, {self.cls.__name__}, has no known {name}")
-        return self.params[name]
+        value = self.params[name]
+        return value.made(self) if isinstance(value, Late) else value
 
     def assign(self, name: str, value: Any) -> None:
         """Set a parameter; of a parsed layer an error is logged instead, unless `cls` computes the same from its parameters."""
-        self.param(name)
+        held = self.param(name)
         if self.parsed is not None and not self.params.get(WHOLE):
             self.graph._reports.failure(
                 ModelError(
@@ -67,8 +75,26 @@ class Record:
             )
             return
         self.parsed = None
+        if name in OPERANDS and (value.size or held.size):
+            self._unset(OPERANDS[name])
         self.params[name] = value
         self.graph._changed(self)
+
+    def rewire(self, index: int, given: ITensor) -> None:
+        """Read another tensor, which takes the place of weights that the layer held for this input."""
+        self.inputs += [None] * (index + 1 - len(self.inputs))
+        self.inputs[index] = given
+        for param in self.params.keys() & OPERANDS.keys():
+            if OPERANDS[param] == index:
+                self.params[param] = Weights()
+        self.graph._changed(self)
+
+    def _unset(self, index: int) -> None:
+        """Read no tensor where weights are given instead."""
+        if index < len(self.inputs):
+            self.inputs[index] = None
+        while self.inputs and self.inputs[-1] is None:
+            self.inputs.pop()
 
     def held(self) -> dict[str, Weights]:
         """Its weights by parameter, but for those that it has none of."""
@@ -110,6 +136,9 @@ ROLES = {
     "weights": WeightsRole.CONSTANT,
 }
 """What a layer uses weights for, by the parameter that holds them."""
+
+OPERANDS = {"kernel": 1, "bias": 2}
+"""Inputs that can hold a layer's weights instead.  What is said last counts."""
 
 
 def default_name(layer: str, param: str) -> str:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from camshaft.tensorrt.dims import Dims, extents
 from camshaft.tensorrt.enums.data import DataType, TensorFormat, TensorLocation
 from camshaft.tensorrt.network.params import flag, member, number, text, whole
-from camshaft.tensorrt.objects import Result
+from camshaft.tensorrt.objects import Closed, Result
 
 if TYPE_CHECKING:
     from camshaft.tensorrt.network.graph import Graph
     from camshaft.tensorrt.network.record import Record
 
 ALL_FORMATS = (1 << len(TensorFormat.__members__)) - 1
-_DEVICE = TensorLocation.DEVICE
+_DEVICE, _INT8 = TensorLocation.DEVICE, DataType.INT8
 _type, _location = member(DataType), member(TensorLocation)
 
 
@@ -35,7 +35,7 @@ class Unranked(Dims):
         return "(unknown rank)"
 
 
-class ITensor(Result):
+class ITensor(Closed, Result):
     """A tensor of a network: an input, or what a layer gives."""
 
     _graph: Graph
@@ -144,7 +144,7 @@ class ITensor(Result):
     @dynamic_range.setter
     def dynamic_range(self, range: Sequence[float] | None) -> None:
         if range is None:
-            self._range = None
+            self.reset_dynamic_range()
             return
         low, high = range
         self.set_dynamic_range(low, high)
@@ -157,12 +157,17 @@ class ITensor(Result):
                 f"tensor {self.name!r}: dynamic range ({low}, {high}) is empty; give min <= max"
             )
             return False
-        self._range = (low, high)
+        self._ranged((low, high))
         return True
 
     def reset_dynamic_range(self) -> None:
         """Unset the range."""
-        self._range = None
+        self._ranged(None)
+
+    def _ranged(self, bounds: tuple[float, float] | None) -> None:
+        self._range = bounds
+        if self._producer is None and (self._dtype or self._declared) == _INT8:
+            self._graph._restart()  # what layers read is made of it
 
     def set_dimension_name(self, index: int, name: str) -> None:
         """Name an extent of an input: open ones of equal names are equal."""

@@ -15,6 +15,7 @@ from camshaft.tensorrt.enums.reports import ErrorCode
 from camshaft.tensorrt.errors import Reports
 from camshaft.tensorrt.logger import ILogger
 from camshaft.tensorrt.network.files.reading import ModelReader
+from camshaft.tensorrt.objects import Closed
 from camshaft.tensorrt.parser_error import ParserError
 from camshaft.tensorrt.refit.refitter import Refitter
 from camshaft.tensorrt.weights import Weights
@@ -24,7 +25,7 @@ _FAILED = ErrorCode.REFIT_FAILED
 _SHOWN = 5
 
 
-class OnnxParserRefitter:
+class OnnxParserRefitter(Closed):
     """Sets weights of a Refitter from files; `Refitter.refit_cuda_engine` then exchanges them."""
 
     def __init__(self, refitter: Refitter, logger: ILogger) -> None:

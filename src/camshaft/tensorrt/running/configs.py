@@ -7,7 +7,7 @@ from typing import Any
 from camshaft.tensorrt.enums.runtime import ExecutionContextAllocationStrategy, SerializationFlag
 from camshaft.tensorrt.kept import Kept, kept
 from camshaft.tensorrt.network.params import member, whole
-from camshaft.tensorrt.objects import Result
+from camshaft.tensorrt.objects import Closed, Result
 
 EXCLUDE_WEIGHTS = SerializationFlag.EXCLUDE_WEIGHTS
 STATIC = ExecutionContextAllocationStrategy.STATIC
@@ -15,7 +15,7 @@ strategy_of = member(ExecutionContextAllocationStrategy)
 _flag = member(SerializationFlag)
 
 
-class IRuntimeConfig(Result):
+class IRuntimeConfig(Closed, Result):
     """Options of a context."""
 
     _strategy: ExecutionContextAllocationStrategy
@@ -37,7 +37,7 @@ class IRuntimeConfig(Result):
         return self._strategy
 
 
-class ISerializationConfig(Result):
+class ISerializationConfig(Closed, Result):
     """Options of `ICudaEngine.serialize_with_config`."""
 
     _kept: dict[str, Any]

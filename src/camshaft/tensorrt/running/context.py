@@ -22,7 +22,7 @@ from camshaft.tensorrt.running.allocators import (
 )
 from camshaft.tensorrt.running.calls import Call
 from camshaft.tensorrt.running.configs import IRuntimeConfig, strategy_of
-from camshaft.tensorrt.running.device import stream_of
+from camshaft.tensorrt.running.device import address_of, stream_of
 from camshaft.tensorrt.running.ends import End, most_bytes
 from camshaft.tensorrt.running.preparing import elements_at, prepared
 from camshaft.tensorrt.running.shapes import Shapes
@@ -87,7 +87,7 @@ class IExecutionContext(Reporting, Result):
 
     def set_tensor_address(self, name: str, memory: SupportsInt) -> bool:
         """Say where an input or output lies; False, and an error, of other names."""
-        address = int(memory)
+        address = address_of(memory, "memory")
         if self._end(name) is None:
             return False
         if self._addresses.get(name) != address:

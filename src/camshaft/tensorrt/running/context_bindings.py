@@ -34,7 +34,8 @@ def by_name(self: IExecutionContext, numbers: Sequence[int]) -> dict[str, int]:
 def execute(
     self: IExecutionContext, batch_size: int = 1, bindings: Sequence[SupportsInt] = ()
 ) -> bool:
-    """As `execute_v2`.  batch_size: kept for implicit batches, which engines do not have."""
+    """As `execute_v2`.  batch_size: of implicit batches, which engines do not have; a warning says so of others than 1."""
+    _implicit(self, batch_size)
     return self._run_numbers([*map(int, bindings)], 0)
 
 
@@ -45,8 +46,17 @@ def execute_async(
     stream_handle: SupportsInt = 0,
     input_consumed: Any = None,
 ) -> bool:
-    """As `execute_async_v2`.  batch_size: kept for implicit batches, which engines do not have."""
+    """As `execute_async_v2`.  batch_size: of implicit batches, which engines do not have; a warning says so of others than 1."""
+    _implicit(self, batch_size)
     return self._run_numbers([*map(int, bindings)], int(stream_handle))
+
+
+def _implicit(self: IExecutionContext, batch_size: int) -> None:
+    if whole(batch_size, "batch_size") != 1:
+        self._reports.warning(
+            f"batch_size={batch_size} has no effect: batches are explicit, the first axis of inputs; use execute_v2",
+            True,
+        )
 
 
 def execute_async_v2(

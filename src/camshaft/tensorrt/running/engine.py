@@ -79,9 +79,13 @@ class ICudaEngine(Reporting, Result):
         return len(self._names)
 
     @reported(None)
-    def get_tensor_name(self, index: int) -> str:
-        """The name of an input or output, inputs first."""
-        return self._names[whole(index, "index")]
+    def get_tensor_name(self, index: int) -> str | None:
+        """The name of an input or output, inputs first; None, and an error, of a number that is none."""
+        count = len(self._names)
+        if 0 <= whole(index, "index") < count:
+            return self._names[index]
+        self._reports.error(f"get_tensor_name({index}): the engine has {count} tensors")
+        return None
 
     def get_tensor_mode(self, name: str) -> TensorIOMode:
         """INPUT or OUTPUT; NONE of other names."""

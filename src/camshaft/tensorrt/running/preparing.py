@@ -9,6 +9,7 @@ import numpy as np
 
 from camshaft.errors import BindingError, ShapeError
 from camshaft.tensorrt.dims import Dims
+from camshaft.tensorrt.errors import called_back
 from camshaft.tensorrt.running.calls import Call, checked_values, private
 from camshaft.tensorrt.running.device import Array, array_at
 from camshaft.tensorrt.running.ends import End
@@ -108,9 +109,8 @@ def _output(
     address = addresses.get(name, 0)
     if allocator is not None:
         nbytes = int(np.prod(shape, dtype=np.int64)) * end.dtype.itemsize
-        given = allocator.reallocate_output_async(
-            name, address, max(nbytes, 1), _ALIGNMENT, context._stream
-        )
+        wanted = (name, address, max(nbytes, 1), _ALIGNMENT, context._stream)
+        given = called_back(allocator, "reallocate_output_async", *wanted)
         if not given:
             raise BindingError(
                 f"the output allocator gave no memory for {nbytes} bytes of output {name!r}"
@@ -120,13 +120,16 @@ def _output(
         raise BindingError(
             f"the address of output {name!r} is not set; call set_tensor_address or set_output_allocator"
         )
-    return end.logical(array_at(address, end.stored(shape), end.dtype, f"output {name!r}"))
+    stored = end.stored(shape)
+    return end.logical(array_at(address, stored, end.dtype, f"output {name!r}", True))
 
 
 def _told(context: IExecutionContext, name: str, shape: Shape) -> list[Callable[[], None]]:
     """What tells an output's allocator its shape."""
     allocator = context._allocators.get(name)
-    return [] if allocator is None else [lambda: allocator.notify_shape(name, Dims(shape))]
+    if allocator is None:
+        return []
+    return [lambda: context._reports.told(allocator, "notify_shape", name, Dims(shape))]
 
 
 def _found_by_run(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from camshaft.errors import ShapeError
+from camshaft.tensorrt.dims import Dims
 from camshaft.tensorrt.plan import Triple
 from camshaft.tensorrt.running.device import Array
 from camshaft.tensorrt.running.ends import shapes_given
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from camshaft.tensorrt.running.engine import ICudaEngine
 
 Shape = tuple[int, ...]
+_QUICK = frozenset((tuple, Dims))
+"""Kinds of shapes that say by `==` whether they are the same."""
 
 
 class Shapes:
@@ -49,7 +52,7 @@ class Shapes:
 
     def is_set(self, name: str, shape: object) -> bool:
         """Whether an input has just this shape, by a quick look."""
-        return self._set.get(name) == shape
+        return type(shape) in _QUICK and self._set.get(name) == shape
 
     def set(self, name: str, shape: Shape) -> bool:
         """Set the shape of an input; whether it is another.  ShapeError where the profile does not allow it."""

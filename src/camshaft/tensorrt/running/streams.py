@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from camshaft.errors import EngineFileError
+from camshaft.tensorrt.errors import called_back
 
 _CHUNK = 1 << 24
 """Bytes asked for at once."""
@@ -19,7 +21,7 @@ class IStreamReader:
 
     def _all(self) -> bytes:
         """What is left in it."""
-        return _joined(self.read)
+        return _joined(lambda size: called_back(self, "read", size))
 
 
 class IStreamReaderV2:
@@ -35,7 +37,7 @@ class IStreamReaderV2:
 
     def _all(self) -> bytes:
         """What is left in it."""
-        return _joined(lambda size: self.read(size, 0))  # type: ignore[call-arg]
+        return _joined(lambda size: called_back(self, "read", size, 0))
 
 
 class IStreamWriter:
@@ -49,7 +51,7 @@ class IStreamWriter:
         """True, when all is written.  EngineFileError if less is."""
         written = 0
         while written < len(data):
-            count = self.write(data[written : written + _CHUNK])  # type: ignore[call-arg]
+            count = called_back(self, "write", data[written : written + _CHUNK])
             if not count or count < 0:
                 raise EngineFileError(
                     f"{type(self).__name__}.write took {written} of {len(data)} bytes"
@@ -58,7 +60,7 @@ class IStreamWriter:
         return True
 
 
-def _joined(read: Any) -> bytes:
+def _joined(read: Callable[[int], Any]) -> bytes:
     parts = []
     while part := read(_CHUNK):
         parts.append(bytes(part))

@@ -1,4 +1,4 @@
-"""Profilers and debug listeners of a context."""
+"""Profilers and debug listeners of a context, and assertions."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from camshaft.errors import BindingError
 from camshaft.runtime.script.engine import ScriptEngine
 from camshaft.tensorrt.dims import Dims
 from camshaft.tensorrt.enums.data import TensorLocation
@@ -58,7 +59,8 @@ class Watch:
         self, arrays: Mapping[str, Array], stream: Callable[[], int]
     ) -> list[Callable[[], None]]:
         """What to do behind a run on these arrays, by name.  stream: the handle that the run was enqueued in."""
-        found: list[Callable[[], None]] = []
+        held = [(arrays[name], text) for name, text in self._engine._plan.assertions]
+        found: list[Callable[[], None]] = [lambda: _check(held)] if held else []
         if self.profiler is not None:
             found.append(self._profiled)
         if self.listener is not None:
@@ -87,7 +89,7 @@ class Watch:
             return False
         times, self._times = self._times, []
         for name, milliseconds in times:
-            self.profiler.report_layer_time(name, milliseconds)
+            self._engine._reports.told(self.profiler, "report_layer_time", name, milliseconds)
         return True
 
     def _listened(self, seen: Mapping[str, Array], stream: int) -> None:
@@ -97,4 +99,12 @@ class Watch:
             kind = self._engine._all[name].kind
             where = array.ctypes.data
             shape = Dims(array.shape)
-            self.listener.process_debug_tensor(where, _DEVICE, kind, shape, name, stream)
+            said = (where, _DEVICE, kind, shape, name, stream)
+            self._engine._reports.told(self.listener, "process_debug_tensor", *said)
+
+
+def _check(held: Iterable[tuple[Array, str]]) -> None:
+    """BindingError that says what does not hold."""
+    for condition, text in held:
+        if not condition.all():
+            raise BindingError(text)

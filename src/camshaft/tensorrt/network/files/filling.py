@@ -16,6 +16,7 @@ from camshaft.tensorrt.network.definition import INetworkDefinition
 from camshaft.tensorrt.network.element_types import border_type, onnx_type
 from camshaft.tensorrt.network.emission import Emission, Failed
 from camshaft.tensorrt.network.files.parsed import read_node
+from camshaft.tensorrt.network.layer import ILayer
 from camshaft.tensorrt.network.layers.sources import IConstantLayer
 from camshaft.tensorrt.network.record import Parsed, Record
 from camshaft.tensorrt.network.tensor import ITensor
@@ -148,7 +149,7 @@ class Filling:
         inner = sorted(read_by(node) - {n for n in node.input if n})
         captured = {n: self._tensor(n) for n in inner if n in self._tensors or n in self._initializers}  # fmt: skip
         is_plugin = node.domain == PLUGINS
-        cls, params = plugin_layer(node) if is_plugin else read_node(node, self._elements)
+        cls, params = plugin_layer(node) if is_plugin else self._read(node)
         name = self._unique(node.name or next((o for o in node.output if o), node.op_type))
         outputs = [o for o in node.output if o]
         parsed = Parsed(node, captured)
@@ -157,6 +158,15 @@ class Filling:
             record.parsed = None
         self._tensors.update(zip(outputs, record.outputs, strict=True))
         return record
+
+    def _read(self, node: NodeProto) -> tuple[type[ILayer], dict[str, Any]]:
+        """The class and the parameters of a node's layer; a constant's elements are kept for nodes that read them."""
+        version = self._network._parsed_opset
+        assert version is not None
+        cls, params = read_node(node, self._elements, version)
+        if node.op_type == "Constant" and "weights" in params:
+            self._elements[node.output[0]] = params["weights"].numpy().reshape(params["shape"])
+        return cls, params
 
     def _unique(self, name: str) -> str:
         made, count = name, 0

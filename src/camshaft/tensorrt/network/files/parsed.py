@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from onnx import NodeProto, helper, numpy_helper
 
 from camshaft.tensorrt.enums.layer_types import LayerType
-from camshaft.tensorrt.enums.modes import PaddingMode
+from camshaft.tensorrt.enums.modes import GatherMode, PaddingMode, ScatterMode
 from camshaft.tensorrt.enums.operations import (
     ActivationType,
     ElementWiseOperation,
@@ -20,6 +17,17 @@ from camshaft.tensorrt.enums.operations import (
     UnaryOperation,
 )
 from camshaft.tensorrt.network.element_types import data_type
+from camshaft.tensorrt.network.files import computing, moving
+from camshaft.tensorrt.network.files.node import (
+    Elements,
+    Read,
+    Reader,
+    axis,
+    bit,
+    bits,
+    bits_from,
+    weights,
+)
 from camshaft.tensorrt.network.layer import ILayer
 from camshaft.tensorrt.network.layers.conditionals import IIfConditionalOutputLayer
 from camshaft.tensorrt.network.layers.elementwise import (
@@ -65,9 +73,6 @@ from camshaft.tensorrt.network.layers.windows import (
     IPoolingLayer,
 )
 from camshaft.tensorrt.network.record import WHOLE
-from camshaft.tensorrt.weights import Weights
-
-Elements = Mapping[str, np.ndarray[Any, Any]]
 
 
 class OnnxLayer(ILayer):
@@ -76,21 +81,6 @@ class OnnxLayer(ILayer):
     _kind = LayerType.PLUGIN_V2
 
 
-@dataclass(frozen=True)
-class Read:
-    """A node to read.  constants: name -> elements, of inputs that are constant."""
-
-    node: NodeProto
-    attributes: dict[str, Any]
-    constants: Elements
-
-    def constant(self, index: int) -> np.ndarray[Any, Any] | None:
-        """The elements of an input; None: it is none, or no constant."""
-        inputs = self.node.input
-        return self.constants.get(inputs[index]) if index < len(inputs) else None
-
-
-Reader = Callable[[Read], dict[str, Any]]
 _ROUND = {0: PaddingMode.EXPLICIT_ROUND_DOWN, 1: PaddingMode.EXPLICIT_ROUND_UP}
 _AUTO = {"SAME_UPPER": PaddingMode.SAME_UPPER, "SAME_LOWER": PaddingMode.SAME_LOWER}
 _NONE, _TRANSPOSE = MatrixOperation.NONE, MatrixOperation.TRANSPOSE
@@ -116,8 +106,8 @@ def _convolution(read: Read) -> dict[str, Any]:
         "kernel_size_nd": window,
         "dilation_nd": tuple(a.get("dilations", (1,) * len(window))),
         "num_groups": groups,
-        "kernel": _weights(kernel),
-        "bias": _weights(bias),
+        "kernel": weights(kernel),
+        "bias": weights(bias),
         **_windows(read, window),
     }
     if kernel is not None:
@@ -125,13 +115,6 @@ def _convolution(read: Read) -> dict[str, Any]:
         made["num_output_maps"] = kernel.shape[1] * groups if is_deconvolution else kernel.shape[0]
         made[WHOLE] = not a.keys() & {"output_padding", "output_shape"}
     return made
-
-
-def _weights(elements: np.ndarray[Any, Any] | None) -> Weights:
-    try:
-        return Weights() if elements is None else Weights(np.ascontiguousarray(elements))
-    except ValueError:  # of a type that Weights lacks
-        return Weights()
 
 
 def _pool(read: Read) -> dict[str, Any]:
@@ -196,29 +179,34 @@ def _constant(read: Read) -> dict[str, Any]:
     if value is None:
         return {}
     elements = numpy_helper.to_array(value)
-    held = _weights(elements)
+    held = weights(elements)
     return {"weights": held, "shape": elements.shape, WHOLE: True} if held.size else {}
 
 
 def _axis(read: Read) -> dict[str, Any]:
-    axis = read.attributes.get("axis", 0)
-    return {"axis": axis, WHOLE: axis >= 0}
+    said = read.attributes.get("axis", 0)
+    return {"axis": said if said >= 0 else axis(said), WHOLE: said >= 0}
 
 
 def _reduce(op: ReduceOperation) -> Reader:
     def read(read: Read) -> dict[str, Any]:
-        axes = read.attributes.get("axes", read.constant(1))
-        made: dict[str, Any] = {"op": op, "keep_dims": bool(read.attributes.get("keepdims", 1))}
-        if axes is not None and all(axis >= 0 for axis in axes):
-            made["axes"] = sum(1 << int(axis) for axis in axes)
-        return made
+        a = read.attributes
+        axes = read.listed("axes", 1)
+        made: dict[str, Any] = {"op": op, "keep_dims": bool(a.get("keepdims", 1))}
+        if axes is None and read.has(1):
+            return made
+        nothing = not axes and a.get("noop_with_empty_axes", 0)
+        return made | {"axes": 0 if nothing else bits(axes or ())}
 
     return read
 
 
+def _global(op: ReduceOperation) -> Reader:
+    return lambda read: {"op": op, "keep_dims": True, "axes": bits_from(2)}
+
+
 def _softmax(read: Read) -> dict[str, Any]:
-    axis = read.attributes.get("axis", -1)
-    return {"axes": 1 << axis} if axis >= 0 else {}
+    return {"axes": bit(read.attributes.get("axis", -1 if read.opset >= 13 else 1))}
 
 
 def _of(**params: Any) -> Reader:
@@ -269,34 +257,44 @@ _ONE = {
 }
 _REDUCED = {"Sum": _R.SUM, "Prod": _R.PROD, "Max": _R.MAX, "Min": _R.MIN, "Mean": _R.AVG}
 _CLASSES: dict[type[ILayer], str] = {
-    ICumulativeLayer: "CumSum",
-    IEinsumLayer: "Einsum",
-    IFillLayer: "ConstantOfShape Range RandomUniform RandomUniformLike RandomNormal RandomNormalLike",
-    IGridSampleLayer: "GridSample",
     IIfConditionalOutputLayer: "If",
-    ILRNLayer: "LRN",
     ILoopOutputLayer: "Loop Scan LSTM GRU RNN",
-    INMSLayer: "NonMaxSuppression",
-    INonZeroLayer: "NonZero",
-    INormalizationLayer: "InstanceNormalization LayerNormalization GroupNormalization",
-    IOneHotLayer: "OneHot",
     IParametricReLULayer: "PRelu",
-    IResizeLayer: "Resize Upsample",
-    IReverseSequenceLayer: "ReverseSequence",
-    IScaleLayer: "BatchNormalization",
-    IScatterLayer: "ScatterElements ScatterND Scatter",
     ISelectLayer: "Where",
     IShapeLayer: "Shape",
-    ISliceLayer: "Slice Pad Expand",
     ISqueezeLayer: "Squeeze",
-    ITopKLayer: "TopK ArgMax ArgMin",
     IUnsqueezeLayer: "Unsqueeze",
-    IDequantizeLayer: "DequantizeLinear",
-    IQuantizeLayer: "QuantizeLinear",
     IIdentityLayer: "Identity Dropout",
 }
-"""Those of which only inputs and outputs show."""
+"""Those that only inputs and outputs tell of."""
+_READ: dict[str, tuple[type[ILayer], Reader]] = {
+    "CumSum": (ICumulativeLayer, computing.sums),
+    "Einsum": (IEinsumLayer, computing.einsum),
+    "ConstantOfShape Range RandomUniform RandomUniformLike RandomNormal RandomNormalLike": (
+        IFillLayer,
+        computing.fills,
+    ),
+    "GridSample": (IGridSampleLayer, computing.grids),
+    "LRN": (ILRNLayer, computing.across_channels),
+    "InstanceNormalization LayerNormalization GroupNormalization": (
+        INormalizationLayer,
+        computing.norms,
+    ),
+    "Resize Upsample": (IResizeLayer, computing.resizes),
+    "BatchNormalization": (IScaleLayer, computing.batch_norm),
+    "DequantizeLinear": (IDequantizeLayer, computing.quantizers),
+    "QuantizeLinear": (IQuantizeLayer, computing.quantizers),
+    "NonMaxSuppression": (INMSLayer, moving.boxes),
+    "NonZero": (INonZeroLayer, moving.places),
+    "OneHot": (IOneHotLayer, moving.one_hot),
+    "ReverseSequence": (IReverseSequenceLayer, moving.turned_rows),
+    "Slice": (ISliceLayer, moving.slices),
+    "Pad": (ISliceLayer, moving.pads),
+    "Expand": (ISliceLayer, moving.expands),
+    "TopK ArgMax ArgMin": (ITopKLayer, moving.best),
+}
 _TABLE: dict[str, tuple[type[ILayer], Reader]] = {
+    **{op: read for ops, read in _READ.items() for op in ops.split()},
     **{op: (cls, _of()) for cls, ops in _CLASSES.items() for op in ops.split()},
     **{op: (IElementWiseLayer, _of(op=kind)) for op, kind in _TWO.items()},
     **{op: (IUnaryLayer, _of(op=kind, **{WHOLE: True})) for op, kind in _ONE.items()},
@@ -305,8 +303,8 @@ _TABLE: dict[str, tuple[type[ILayer], Reader]] = {
     "ConvTranspose": (IDeconvolutionLayer, _convolution),
     "MaxPool": (IPoolingLayer, _pool),
     "AveragePool": (IPoolingLayer, _pool),
-    "GlobalAveragePool": (IReduceLayer, _of(op=_R.AVG, keep_dims=True)),
-    "GlobalMaxPool": (IReduceLayer, _of(op=_R.MAX, keep_dims=True)),
+    "GlobalAveragePool": (IReduceLayer, _global(_R.AVG)),
+    "GlobalMaxPool": (IReduceLayer, _global(_R.MAX)),
     "Relu": (IActivationLayer, _activation(_A.RELU)),
     "Sigmoid": (IActivationLayer, _activation(_A.SIGMOID)),
     "Tanh": (IActivationLayer, _activation(_A.TANH)),
@@ -328,17 +326,22 @@ _TABLE: dict[str, tuple[type[ILayer], Reader]] = {
     "Transpose": (IShuffleLayer, _shuffle),
     "Flatten": (IShuffleLayer, _shuffle),
     "Concat": (IConcatenationLayer, _axis),
-    "Gather": (IGatherLayer, _of()),
-    "GatherElements": (IGatherLayer, _of()),
-    "GatherND": (IGatherLayer, _of()),
+    "Gather": (IGatherLayer, moving.gathers(GatherMode.DEFAULT)),
+    "GatherElements": (IGatherLayer, moving.gathers(GatherMode.ELEMENT)),
+    "GatherND": (IGatherLayer, moving.gathers(GatherMode.ND)),
+    "Scatter": (IScatterLayer, moving.scatters(ScatterMode.ELEMENT)),
+    "ScatterElements": (IScatterLayer, moving.scatters(ScatterMode.ELEMENT)),
+    "ScatterND": (IScatterLayer, moving.scatters(ScatterMode.ND)),
     "Softmax": (ISoftMaxLayer, _softmax),
     "Constant": (IConstantLayer, _constant),
     "Cast": (ICastLayer, lambda r: {"to_type": data_type(r.attributes["to"])}),
 }
 
 
-def read_node(node: NodeProto, constants: Elements) -> tuple[type[ILayer], dict[str, Any]]:
-    """The class of a node's layer, and the parameters that it shows.
+def read_node(
+    node: NodeProto, constants: Elements, opset: int
+) -> tuple[type[ILayer], dict[str, Any]]:
+    """The class of a node's layer, and the parameters that it shows.  constants: name -> elements.
 
     Attributes that make no sense show nothing: lowering the node says what is wrong with them.
     """
@@ -347,6 +350,6 @@ def read_node(node: NodeProto, constants: Elements) -> tuple[type[ILayer], dict[
     cls, reader = _TABLE[node.op_type]
     attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     try:
-        return cls, reader(Read(node, attributes, constants))
+        return cls, reader(Read(node, attributes, constants, opset))
     except (KeyError, ValueError, TypeError, IndexError):
         return cls, {}

@@ -13,6 +13,7 @@ from camshaft.tensorrt.enums.modes import ScaleMode
 from camshaft.tensorrt.enums.operations import ActivationType, ElementWiseOperation, UnaryOperation
 from camshaft.tensorrt.errors import reported
 from camshaft.tensorrt.network.call import Call
+from camshaft.tensorrt.network.element_types import FLOAT, FLOATS, data_type
 from camshaft.tensorrt.network.graph import Graph
 from camshaft.tensorrt.network.layer import ILayer
 from camshaft.tensorrt.network.params import (
@@ -128,6 +129,14 @@ _ELEMENTWISE: dict[ElementWiseOperation, str] = {
 _FLOOR_DIV = ElementWiseOperation.FLOOR_DIV
 
 
+def _alike(call: Call, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Floats of two types as FLOAT, which the types of a network that is not strongly typed leave open."""
+    kinds = {data_type(call.net.type_of(x).elem_type) for x in (a, b)}
+    if len(kinds) == 1 or not kinds <= FLOATS or call.record.graph._strongly_typed:
+        return a, b
+    return call.cast(a, FLOAT), call.cast(b, FLOAT)
+
+
 class IElementWiseLayer(ILayer):
     """An operation of two tensors of one rank, whose extents are equal or 1."""
 
@@ -137,7 +146,7 @@ class IElementWiseLayer(ILayer):
 
     @classmethod
     def _lower(cls, call: Call) -> Sequence[Tensor]:
-        a, b = call.input(0), call.input(1)
+        a, b = _alike(call, call.input(0), call.input(1))
         call.same_ranks(a, b)
         if call["op"] == _FLOOR_DIV:
             return [_floor_div(call, a, b)]

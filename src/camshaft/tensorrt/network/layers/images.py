@@ -16,6 +16,7 @@ from camshaft.tensorrt.enums.modes import (
     ResizeSelector,
     SampleMode,
 )
+from camshaft.tensorrt.eras import CURRENT
 from camshaft.tensorrt.errors import reported
 from camshaft.tensorrt.network.call import Call
 from camshaft.tensorrt.network.graph import Graph
@@ -53,6 +54,8 @@ _SAMPLES = {
     SampleMode.CLAMP: "border",
     SampleMode.REFLECT: "reflection",
 }
+_ALIGNED = ResizeCoordinateTransformation.ALIGN_CORNERS
+_ASYMMETRIC = ResizeCoordinateTransformation.ASYMMETRIC
 _HALF_PIXEL, _UPPER = ResizeCoordinateTransformation.HALF_PIXEL, ResizeSelector.UPPER
 _RESIZED: dict[str, Any] = {
     "shape": (),
@@ -89,6 +92,19 @@ class IResizeLayer(ILayer):
     nearest_rounding = Param(member(ResizeRoundMode), "Which pixel is nearest.")
     exclude_outside = Param(flag, "Whether weights of pixels outside are 0.")
     cubic_coeff = Param(number, "Coefficient of CUBIC.")
+
+    if CURRENT.column is None:  # until TensorRT 8.0, of which there is no profile
+
+        @property
+        def align_corners(self) -> bool:
+            """Whether corner pixels lie on corner pixels: `coordinate_transformation` ALIGN_CORNERS, else ASYMMETRIC."""
+            return bool(self.coordinate_transformation == _ALIGNED)
+
+        @align_corners.setter
+        def align_corners(self, value: bool) -> None:
+            self.coordinate_transformation = (
+                _ALIGNED if flag(value, "align_corners") else _ASYMMETRIC
+            )
 
     @classmethod
     def _lower(cls, call: Call) -> Sequence[Tensor]:

@@ -30,7 +30,9 @@ class IGatherLayer(ILayer):
     _kind = LayerType.GATHER
     _most = 2
     axis = Param(whole, "The axis that indices are of; of DEFAULT and ELEMENT.")
-    num_elementwise_dims = Param(whole, "Leading axes that data and indices share; of ND.")
+    num_elementwise_dims = Param(
+        whole, "Leading axes that data and indices share; of ND and DEFAULT."
+    )
     mode = Param(_gather, "What indices say.")
 
     @classmethod
@@ -43,8 +45,26 @@ class IGatherLayer(ILayer):
         if mode == _ELEMENT:
             return [net.gather_elements(x, call.input(1), axis, name=call.name)]
         if shared:
-            raise ModelError(f"num_elementwise_dims={shared}: use GatherMode.ND with shared axes")
+            return [_by_row(call, x, call.input(1), axis, shared)]
         return [net.gather(x, call.input(1), axis, name=call.name)]
+
+
+def _by_row(call: Call, x: Tensor, at: Tensor, axis: int, shared: int) -> Tensor:
+    """Slices along an axis, where the first axes of data and indices are the same."""
+    net = call.net
+    if not shared <= axis < x.rank or at.rank < shared:
+        raise ModelError(
+            f"num_elementwise_dims={shared} takes indices of {shared} axes and more, and an axis from {shared} to {x.rank - 1}; axis is {axis}"
+        )
+    others = [a for a in range(shared, x.rank) if a != axis]
+    indices = net.unsqueeze(net.cast(at, "int64"), [at.rank])
+    rows = net.transpose(x, [*range(shared), axis, *others])
+    made = net.gather_nd(rows, indices, batch_dims=shared)
+    ahead = axis - shared
+    before = [*range(at.rank, at.rank + ahead)]
+    behind = [*range(at.rank + ahead, made.rank)]
+    found = [*range(shared, at.rank)]
+    return net.transpose(made, [*range(shared), *before, *found, *behind], name=call.name)
 
 
 @reported(None)

@@ -163,6 +163,5 @@ class IAssertionLayer(ILayer):
 
 @reported(None)
 def add_assertion(self: Graph, condition: ITensor, message: str) -> IAssertionLayer:
-    """A condition that is not looked at: it has no output, and a warning says so."""
-    self._reports.warning("assertions of networks are not evaluated", once=True)
+    """A condition of bools: a build fails where it never holds, and a run where it does not."""
     return self._add(IAssertionLayer, [condition], 0, message=text(message, "message"))

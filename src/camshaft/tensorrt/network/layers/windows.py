@@ -17,6 +17,7 @@ from camshaft.tensorrt.network.graph import Graph
 from camshaft.tensorrt.network.layer import ILayer
 from camshaft.tensorrt.network.params import (
     Param,
+    check_least,
     dims,
     flag,
     held_weights,
@@ -26,7 +27,7 @@ from camshaft.tensorrt.network.params import (
     plane,
     whole,
 )
-from camshaft.tensorrt.network.tensor import ITensor
+from camshaft.tensorrt.network.tensor import ITensor, tensor
 
 _padding, _pool = member(PaddingMode), member(PoolingType)
 _EXPLICIT = PaddingMode.EXPLICIT_ROUND_DOWN
@@ -92,14 +93,14 @@ class IConvolutionLayer(ILayer):
 
     _kind = LayerType.CONVOLUTION
     _most = 3
-    num_output_maps = Param(whole, "Channels of the output.")
-    kernel_size_nd = dims("Extents of the window.")
-    stride_nd = dims("Steps of the window.")
+    num_output_maps = Param(whole, "Channels of the output.", least=1)
+    kernel_size_nd = dims("Extents of the window.", least=1)
+    stride_nd = dims("Steps of the window.", least=1)
     pre_padding = dims("Padding before.")
     post_padding = dims("Padding after.")
     padding_mode = Param(_padding, "How the size of the output follows.")
-    dilation_nd = dims("Steps within the window.")
-    num_groups = Param(whole, "Groups of channels.")
+    dilation_nd = dims("Steps within the window.", least=1)
+    num_groups = Param(whole, "Groups of channels.", least=1)
     kernel = held_weights("[outputs, inputs / groups, *window]; empty: input 1 has them.")
     bias = held_weights("[outputs], or none.")
     padding_nd = _symmetric()
@@ -124,14 +125,14 @@ class IDeconvolutionLayer(ILayer):
 
     _kind = LayerType.DECONVOLUTION
     _most = 3
-    num_output_maps = Param(whole, "Channels of the output.")
-    kernel_size_nd = dims("Extents of the window.")
-    stride_nd = dims("Steps of the window.")
+    num_output_maps = Param(whole, "Channels of the output.", least=1)
+    kernel_size_nd = dims("Extents of the window.", least=1)
+    stride_nd = dims("Steps of the window.", least=1)
     pre_padding = dims("Taken off the output before.")
     post_padding = dims("Taken off the output after.")
     padding_mode = Param(_padding, "How the size of the output follows.")
-    dilation_nd = dims("Steps within the window.")
-    num_groups = Param(whole, "Groups of channels.")
+    dilation_nd = dims("Steps within the window.", least=1)
+    num_groups = Param(whole, "Groups of channels.", least=1)
     kernel = held_weights("[inputs, outputs / groups, *window]; empty: input 1 has them.")
     bias = held_weights("[outputs], or none.")
     padding_nd = _symmetric()
@@ -158,7 +159,8 @@ def add_convolution_nd(
     bias: Any = None,
 ) -> IConvolutionLayer:
     """A convolution of [N, C, *axes] for each of 1 to 3 axes of space."""
-    params = _convolution(num_output_maps, extents(kernel_shape, "kernel_shape"), kernel, bias)
+    window = extents(kernel_shape, "kernel_shape")
+    params = _convolution(input, num_output_maps, window, kernel, bias)
     return self._add(IConvolutionLayer, [input], **params)
 
 
@@ -172,7 +174,8 @@ def add_convolution(
     bias: Any = None,
 ) -> IConvolutionLayer:
     """A convolution of images."""
-    params = _convolution(num_output_maps, tuple(DimsHW(kernel_shape)), kernel, bias)
+    window = tuple(DimsHW(kernel_shape))
+    params = _convolution(input, num_output_maps, window, kernel, bias)
     return self._add(IConvolutionLayer, [input], **params)
 
 
@@ -186,7 +189,8 @@ def add_deconvolution_nd(
     bias: Any = None,
 ) -> IDeconvolutionLayer:
     """A transposed convolution of [N, C, *axes]."""
-    params = _convolution(num_output_maps, extents(kernel_shape, "kernel_shape"), kernel, bias)
+    window = extents(kernel_shape, "kernel_shape")
+    params = _convolution(input, num_output_maps, window, kernel, bias)
     return self._add(IDeconvolutionLayer, [input], **params)
 
 
@@ -200,11 +204,16 @@ def add_deconvolution(
     bias: Any = None,
 ) -> IDeconvolutionLayer:
     """A transposed convolution of images."""
-    params = _convolution(num_output_maps, tuple(DimsHW(kernel_shape)), kernel, bias)
+    window = tuple(DimsHW(kernel_shape))
+    params = _convolution(input, num_output_maps, window, kernel, bias)
     return self._add(IDeconvolutionLayer, [input], **params)
 
 
-def _convolution(maps: int, window: tuple[int, ...], kernel: Any, bias: Any) -> dict[str, Any]:
+def _convolution(
+    x: ITensor, maps: int, window: tuple[int, ...], kernel: Any, bias: Any
+) -> dict[str, Any]:
+    check_least("num_output_maps", whole(maps, "num_output_maps"), 1)
+    _check_window(x, window, "kernel_shape")
     return {
         "num_output_maps": whole(maps, "num_output_maps"),
         "kernel_size_nd": window,
@@ -214,6 +223,17 @@ def _convolution(maps: int, window: tuple[int, ...], kernel: Any, bias: Any) -> 
         "num_groups": 1,
         **_windows(window),
     }
+
+
+def _check_window(x: ITensor, window: tuple[int, ...], name: str) -> None:
+    """ModelError of a window that an input of this rank does not have.  Ranks of what layers give are looked at later: here that would walk the
+    network once for each layer."""
+    check_least(name, window, 1)
+    shape = tensor(x, "input")._shape
+    if x._producer is None and len(shape) != len(window) + 2:
+        raise ModelError(
+            f"{name}={window} is of {len(window)} axes, and input {x.name!r} has the shape {shape}: give [N, C] and an extent for each"
+        )
 
 
 def _windows(window: tuple[int, ...]) -> dict[str, Any]:
@@ -230,8 +250,8 @@ class IPoolingLayer(ILayer):
 
     _kind = LayerType.POOLING
     type = Param(_pool, "What becomes of a window.")
-    window_size_nd = dims("Extents of the window.")
-    stride_nd = dims("Steps of the window.")
+    window_size_nd = dims("Extents of the window.", least=1)
+    stride_nd = dims("Steps of the window.", least=1)
     pre_padding = dims("Padding before.")
     post_padding = dims("Padding after.")
     padding_mode = Param(_padding, "How the size of the output follows.")
@@ -275,6 +295,7 @@ def add_pooling(
 
 
 def _pooling(graph: Graph, x: ITensor, type: PoolingType, window: tuple[int, ...]) -> IPoolingLayer:
+    _check_window(x, window, "window_size")
     return graph._add(
         IPoolingLayer,
         [x],
