@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import camshaft.tensorrt as trt
+from camshaft.tensorrt import memory
 from camshaft.tensorrt.memory import allocations
 from camshaft.tensorrt.network import graph
 from camshaft.tensorrt.network.emission import Emission
@@ -165,6 +166,10 @@ def test_outputs_lie_in_memory_that_can_be_written() -> None:
     assert "can only be read" in shop.log.errors[0]
     assert context.execute_v2([y.ctypes.data, x.ctypes.data])
     assert x.tolist() == [0, 0, 0, 0]
+    with pytest.raises(memory.CudaFault, match=r"the destination lies at .* only be read"):
+        memory.copy(y.ctypes.data, x.ctypes.data, 16)
+    with pytest.raises(memory.CudaFault, match=r"the destination lies at .* only be read"):
+        memory.fill(y.ctypes.data, 1, 16)
 
 
 def test_weights_lie_where_there_is_memory() -> None:

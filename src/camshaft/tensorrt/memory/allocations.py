@@ -124,11 +124,11 @@ def find(address: int) -> Allocation | None:
     return _REGISTRY.find(address)
 
 
-def check(address: int, nbytes: int, what: str) -> Allocation | None:
+def check(address: int, nbytes: int, what: str, writes: bool = False) -> Allocation | None:
     """The allocation that holds `nbytes` from `address` on; None where the memory is somebody else's.
 
-    what: the argument, for messages. CudaFault (INVALID_VALUE) where the allocation ends before, or where there is
-    no memory at all, as behind an address that was freed.
+    what: the argument, for messages. writes: whether the memory is to be written. CudaFault (INVALID_VALUE) where the allocation ends
+    before, where there is no memory at all, as behind an address that was freed, or where it cannot be written.
     """
     if nbytes == 0:
         return None
@@ -145,6 +145,10 @@ def check(address: int, nbytes: int, what: str) -> Allocation | None:
         raise CudaFault(
             Code.INVALID_VALUE,
             f"{what} needs {nbytes} bytes at {address:#x}, where there is no memory: it was freed, or is no address",
+        )
+    if writes and known is None and not _is_writable(address, nbytes):
+        raise CudaFault(
+            Code.INVALID_VALUE, f"{what} lies at {address:#x}, in memory that can only be read"
         )
     return known
 
@@ -174,20 +178,15 @@ def _is_writable(address: int, nbytes: int) -> bool:
 def as_array(
     address: int, shape: Sequence[int], dtype: DTypeLike, what: str, writes: bool = False
 ) -> np.ndarray:
-    """The memory at an address as an array, C order, without a copy; errors as for `check`, and for memory that cannot be written where
-    the array is to be."""
+    """The memory at an address as an array, C order, without a copy; errors as for `check`."""
     element = np.dtype(dtype)
     nbytes = prod(shape) * element.itemsize
     if nbytes == 0:
         return np.empty(shape, element)
-    known = check(address, nbytes, what)
+    known = check(address, nbytes, what, writes)
     if known is not None:
         start = address - known.address
         whole = known.buffer[start : start + nbytes]
     else:
-        if writes and not _is_writable(address, nbytes):
-            raise CudaFault(
-                Code.INVALID_VALUE, f"{what} lies at {address:#x}, in memory that can only be read"
-            )
         whole = np.frombuffer(memoryview((ctypes.c_uint8 * nbytes).from_address(address)), np.uint8)
     return whole.view(element).reshape(shape)

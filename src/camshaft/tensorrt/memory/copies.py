@@ -17,14 +17,14 @@ def copy(target: int, source: int, nbytes: int) -> None:
     """Copies bytes; both may overlap. CudaFault (INVALID_VALUE) as for `check`."""
     if nbytes < 0:
         raise CudaFault(Code.INVALID_VALUE, f"the count is {nbytes}: give a number of bytes")
-    check(target, nbytes, "the destination")
+    check(target, nbytes, "the destination", writes=True)
     check(source, nbytes, "the source")
     ctypes.memmove(target, source, nbytes)
 
 
 def fill(target: int, value: int, count: int, itemsize: int = 1) -> None:
     """Sets `count` elements of `itemsize` bytes (1, 2 or 4) to `value`, whose higher bits are left out."""
-    array = as_array(target, (count,), np.dtype(f"u{itemsize}"), "the destination")
+    array = as_array(target, (count,), np.dtype(f"u{itemsize}"), "the destination", True)
     array.fill(value & ((1 << 8 * itemsize) - 1))
 
 
