@@ -40,7 +40,6 @@ PRECISIONS = {
 _NO_NUMBERS = frozenset([TensorProto.STRING, TensorProto.COMPLEX64, TensorProto.COMPLEX128])
 FLOATS = frozenset([DataType.FLOAT, DataType.HALF, DataType.BF16])
 FLOAT = DataType.FLOAT
-INT8 = DataType.INT8
 INT32 = DataType.INT32
 INT64 = DataType.INT64
 

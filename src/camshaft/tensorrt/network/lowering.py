@@ -23,10 +23,6 @@ if TYPE_CHECKING:
     from camshaft.tensorrt.network.graph import Graph
 
 
-_MOST = 127.0
-"""Steps of a dynamic range."""
-
-
 def lower(graph: Graph) -> Lowered:
     """What a build needs to know of a network.  ModelError says which layer cannot be, or which names clash."""
     if not graph._outputs:
