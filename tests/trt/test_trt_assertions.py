@@ -81,3 +81,10 @@ def test_a_condition_may_be_data() -> None:
     assert not context.execute_async_v3(0)
     said = [e.rpartition(": ")[2] for e in shop.log.errors]
     assert said == ["only zeros", "not ok"]
+
+
+def test_a_condition_is_of_bools() -> None:
+    shop = Workshop().double((3,))
+    shop.network.add_assertion(shop.network.get_input(0), "floats").name = "wrong"
+    assert shop.plan() is None
+    assert "layer 'wrong': condition is float32, must be bool" in shop.log.errors[0]

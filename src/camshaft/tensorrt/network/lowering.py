@@ -131,7 +131,10 @@ def _assert(graph: Graph, emission: Emission) -> dict[ITensor, str]:
         (condition,) = record.inputs
         assert condition is not None
         said = f"assertion {record.name!r} does not hold: {record.params['message']}"
-        known = emission.net.constant_value(emission.value(condition))
+        value = emission.value(condition)
+        if value.dtype != bool:
+            raise ModelError(f"layer {record.name!r}: condition is {value.dtype}, must be bool")
+        known = emission.net.constant_value(value)
         if known is not None and not known.all():
             raise ModelError(said)
         if known is None:
