@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,9 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+import camshaft
 import camshaft.tensorrt as trt
+from camshaft.tensorrt.eras import VARIABLE
 from trtexec_runs import QUICK, WEIGHTS, Trtexec, save_net
 
 pytestmark = pytest.mark.codegen
@@ -60,6 +65,20 @@ def test_refits_are_timed_and_what_can_be_replaced_is_printed(trtexec: Trtexec) 
     assert 0 < float(ms) < 1000
     assert trtexec.section("Inference Options")["Time Refit"] == "Enabled"
     assert trtexec.section("Reporting Options")["Dump refittable layers"] == "Enabled"
+
+
+@pytest.mark.parametrize("era", ["8.6", "11"])
+def test_refits_are_timed_in_all_eras(trtexec: Trtexec, era: str) -> None:
+    source = str(Path(camshaft.__file__).parents[1])
+    done = subprocess.run(
+        [*(sys.executable, "-m", "camshaft.tensorrt.trtexec"), *BUILD, "--refit", "--timeRefit"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": source, VARIABLE: era},
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Engine refitted in " in done.stdout
 
 
 def test_a_refit_of_a_loaded_engine_has_no_network_to_time(trtexec: Trtexec) -> None:

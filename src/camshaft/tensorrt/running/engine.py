@@ -391,13 +391,9 @@ class ICudaEngine(Reporting, Result):
         """True."""
         return True
 
-    @property
-    def _has_weights(self) -> bool:
-        return not self._engine.lacks_weights
-
     def _context(self) -> Any:
         """A context of camshaft, with as many threads as the engine was built for.  RefitError for an engine that lacks weights."""
-        if not self._has_weights:
+        if self._engine.lacks_weights:
             raise RefitError(
                 "the engine holds no weights: give it those of its model, by Refitter and OnnxParserRefitter, before it runs"
             )

@@ -29,7 +29,7 @@ class Watch:
     def __init__(self, engine: ICudaEngine) -> None:
         """An engine that lacks weights gets a context when they are there."""
         self._engine = engine
-        self._runner = engine._context() if engine._has_weights else None
+        self._runner = None if engine._engine.lacks_weights else engine._context()
         self.profiler: IProfiler | None = None
         self.listener: IDebugListener | None = None
         self.shown: set[str] = set()

@@ -102,7 +102,7 @@ def _time(engine: ICudaEngine, options: Options, log: Log) -> None:
         raise Failed("Engine refit failed.")
     begin = time.perf_counter()
     for _ in range(_TIMED):
-        if not refitter.refit_cuda_engine_async(0):
+        if not refitter.refit_cuda_engine():
             raise Failed("Engine refit failed.")
     ms = 1000 * (time.perf_counter() - begin) / _TIMED
     log.info(f"Engine refitted in {ms:g} ms.")
