@@ -96,7 +96,7 @@ def _time(engine: ICudaEngine, options: Options, log: Log) -> None:
         log.warning("Network not available, skipped timing refit.")
         return
     refitter = _refitter(engine, options["onnx"], options, log)
-    if refitter is not None:
+    if refitter is not None and hasattr(refitter, "weights_validation"):  # 8.6 has none.
         refitter.weights_validation = False  # They are those that the engine was built with.
     if refitter is None or not refitter.refit_cuda_engine():
         raise Failed("Engine refit failed.")
