@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
+
+from torch.nn.utils import prune  # noqa: E402
 
 import camshaft  # noqa: E402
 import camshaft.torch  # noqa: E402
@@ -93,14 +96,29 @@ def test_by_the_names_of_the_module_in_a_file(image: torch.Tensor, tmp_path: Pat
     first, second = net(1), net(2)
     camshaft.torch.export(first, (image,), tmp_path / "net.engine", **OPTIONS)
     engine = camshaft.load(tmp_path / "net.engine")
-    state = second.state_dict()
-    engine.refit({name: state[name] for name in engine.refittable})
+    engine.refit(
+        second.state_dict()
+    )  # with numbers of batches that nothing reads, and both names of a tied weight
     (found,) = engine({next(iter(engine.inputs)): image.numpy()}).values()
     with torch.no_grad():
         np.testing.assert_allclose(found, second(image).numpy(), atol=1e-5)
     engine.refit({"body.0.weight": np.zeros((16, 3, 3, 3), np.float32)})
-    with pytest.raises(RefitError, match=r"'body\.1\.num_batches_tracked'"):
-        engine.refit({"body.1.num_batches_tracked": np.zeros(1)})
+    untied = second.state_dict() | {"tied.weight": torch.zeros(16, 16)}
+    with pytest.raises(RefitError, match="another name of the same weight"):
+        engine.refit(untied)
+    with pytest.raises(RefitError, match="no weight of the engine is called 'body'"):
+        engine.refit({"body": np.zeros(1)})
+
+
+def test_a_file_of_a_module_in_bfloat16(tmp_path: Path) -> None:
+    first, second = (torch.nn.Linear(8, 8).bfloat16().eval() for _ in range(2))
+    x = torch.randn(2, 8).bfloat16()
+    engine = camshaft.torch.export(first, (x,), tmp_path / "net.engine", **OPTIONS)
+    wanted = camshaft.torch.export(second, (x,), tmp_path / "other.engine", **OPTIONS)
+    feeds = {"input": np.ones((2, 8), engine.inputs["input"].dtype.numpy)}
+    assert np.array_equal(
+        *(next(iter(e(feeds).values())) for e in (engine.refit(second.state_dict()), wanted))
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -130,7 +148,7 @@ def test_int8_layers(image: torch.Tensor) -> None:
 def test_what_cannot_be_exchanged_is_named(image: torch.Tensor) -> None:
     module = net(1)
     plain = camshaft.torch.compile(module, (image,), optimization_level=1)
-    with pytest.raises(RefitError, match="build it with refittable=True"):
+    with pytest.raises(RefitError, match="compile it with refittable=True"):
         plain.refit()
     some = camshaft.torch.compile(module, (image,), refittable={"shift"}, optimization_level=1)
     assert some.engine.refittable.keys() == {"shift"}
@@ -144,7 +162,108 @@ def test_what_cannot_be_exchanged_is_named(image: torch.Tensor) -> None:
         camshaft.torch.compile(module, (image,), refittable={"nothing"})
     whole = camshaft.torch.compile(module, (image,), **OPTIONS)
     module.body[2] = torch.nn.GELU()
-    with pytest.raises(RefitError, match="module '2' was replaced"):
+    with pytest.raises(RefitError, match=r"module 'body\.2' was replaced"):
         whole.refit()
     with torch.no_grad(), pytest.raises(Exception, match="refittable= is for whole modules"):
         torch.compile(net(1), backend="camshaft", options={"refittable": True})(image)
+
+
+def small() -> torch.nn.Sequential:
+    torch.manual_seed(5)
+    return torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 8)).eval()
+
+
+X = torch.randn(2, 8, generator=torch.Generator().manual_seed(1))
+
+
+def _fused(module: torch.nn.Module) -> None:
+    module(X).square().mean().backward()
+    torch.optim.Adam(module.parameters(), 0.1, fused=True).step()
+
+
+def _data(module: torch.nn.Module) -> None:
+    for p in module.parameters():
+        p.data.mul_(2)
+
+
+def _numpy(module: torch.nn.Sequential) -> None:
+    module[0].weight.detach().numpy()[...] *= 3
+
+
+def _inference(module: torch.nn.Module) -> None:
+    with torch.inference_mode():
+        module.load_state_dict({k: v + 1 for k, v in module.state_dict().items()}, assign=True)
+
+
+@pytest.mark.parametrize("change", [_fused, _data, _numpy, _inference])
+def test_changes_that_pytorch_does_not_count_are_taken(change: Any) -> None:
+    module = small()
+    whole = camshaft.torch.compile(module, (X,), **OPTIONS)
+    change(module)
+    with torch.no_grad():
+        assert torch.allclose(whole.refit()(X), module(X), atol=1e-5)
+
+
+class Tied(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = torch.nn.Linear(8, 8), torch.nn.Linear(8, 8)
+        self.b.weight = self.a.weight
+        self.c = torch.ones(8)
+        self.t = torch.nn.Parameter(torch.tensor(0.7))
+        self.register_buffer("mask", torch.arange(8) > 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        made: torch.Tensor = self.b(self.a(x)) * self.c / self.t + self.mask * torch.exp(self.t)
+        return made
+
+
+def _untied(module: Tied) -> None:
+    module.b.weight = torch.nn.Parameter(module.b.weight * 2)
+
+
+def _gone(module: Tied) -> None:
+    module.a.bias = None
+
+
+def _pruned(module: Tied) -> None:
+    prune.l1_unstructured(module.a, "weight", amount=0.5)
+
+
+def _parametrized(module: Tied) -> None:
+    torch.nn.utils.parametrizations.weight_norm(module.a)
+
+
+def _attribute(module: Tied) -> None:
+    module.c.mul_(3)
+
+
+def _masked(module: Tied) -> None:
+    module.mask.logical_not_()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (_untied, "another name of the same weight"),
+        (_gone, r"'a\.bias' is gone"),
+        (_pruned, r"'a\.weight' is gone"),
+        (_parametrized, r"'a\.parametrizations' was replaced or added"),
+        (_attribute, "tensor 'c' of the module is no parameter"),
+        (_masked, "'mask' cannot be exchanged"),
+    ],
+)
+def test_modules_that_are_other_ones_are_refused(change: Any, said: str) -> None:
+    module = Tied().eval()
+    whole = camshaft.torch.compile(module, (X,), **OPTIONS)
+    change(module)
+    with pytest.raises(RefitError, match=said):
+        whole.refit()
+
+
+def test_single_numbers_that_are_trained() -> None:
+    module = Tied().eval()
+    whole = camshaft.torch.compile(module, (X,), **OPTIONS)
+    with torch.no_grad():
+        module.t.fill_(-0.3)
+        assert torch.allclose(whole.refit()(X), module(X), atol=1e-5)

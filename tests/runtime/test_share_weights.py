@@ -111,3 +111,5 @@ def test_parts_of_scripts_share() -> None:
 def test_what_is_no_engine_is_refused() -> None:
     with pytest.raises(ConfigError, match="one is of type str"):
         camshaft.share_weights(["a.engine"])
+    with pytest.raises(ConfigError, match="takes a list of engines"):
+        camshaft.share_weights(None)

@@ -19,13 +19,14 @@ from onnx import ModelProto
 
 from camshaft.builder.refit.plan import Question, RefitPlan, plan_of_bytes, plan_to_bytes
 from camshaft.config import BuildConfig
-from camshaft.errors import RefitError
+from camshaft.errors import ModelError, RefitError
 from camshaft.frontends.onnx.dtypes import weight_of
 from camshaft.frontends.onnx.model import load_model
+from camshaft.frontends.torch.dtypes import array_of
 from camshaft.ir.extents.sizes import fixed
 from camshaft.ir.types import TensorType, type_of
 from camshaft.portable.model import MODEL, with_weights
-from camshaft.refitting.model_rest import PART, initializers_of, model_rest, require_same_rest
+from camshaft.refitting.model_rest import PART, digest_of, model_rest, require_same_rest, rest_in
 from camshaft.runtime.engine import Engine
 from camshaft.runtime.file.engine_file import aligned
 
@@ -186,7 +187,7 @@ def _from_model(plans: _Plans, model: Any) -> dict[int, np.ndarray]:
     """The weights of a model, by number.  RefitError for one that lacks some."""
     proto, engine = load_model(model), plans.engine
     if PART in engine.attached:
-        require_same_rest(engine.attached[PART], proto, exchangeable(engine))
+        require_same_rest(rest_in(engine.attached), proto, exchangeable(engine))
     found = {t.name: t for t in proto.graph.initializer}
     wanted = [w.name for n, w in enumerate(plans.weights) if plans.may_change(n)]
     missing = sorted(set(wanted) - found.keys())
@@ -204,33 +205,48 @@ def _checked(plans: _Plans, weights: Any) -> dict[int, np.ndarray]:
         raise RefitError(
             f"weights is of type {type(weights).__name__}; give a dictionary name -> array, or the ONNX model"
         )
-    numbers, known = plans.numbers, initializers_of(plans.engine.attached.get(PART, b""))
-    given: dict[int, np.ndarray] = {}
-    for name, value in weights.items():
-        if name not in numbers and name in known:
-            raise RefitError(_decides(name))
-        if name not in numbers:
-            near = get_close_matches(str(name), numbers, 3, 0.4)
+    rest, given = rest_in(plans.engine.attached), dict[int, np.ndarray]()
+    for called, value in weights.items():
+        if not isinstance(called, str):
+            raise RefitError(f"names of weights are texts, and one is {called!r}")
+        name = rest.aliases.get(called, called)
+        number = plans.numbers.get(name)
+        if number is not None and plans.may_change(number):
+            array = _array(plans, number, value)
+            if number in given and not np.array_equal(given[number], array):
+                raise RefitError(
+                    f"{called!r} is given other values than another name of the same weight; they were one when the engine was built"
+                )
+            given[number] = array
+        elif name in rest.unread:
+            continue
+        elif name in rest.initializers or number is not None:
+            if digest_of(_as_array(called, value)) != rest.initializers.get(name):
+                raise RefitError(_decides(called))
+        else:
+            near = get_close_matches(name, plans.numbers, 3, 0.4)
             hint = f"did you mean {_listed(near)}" if near else "see engine.refittable"
             raise RefitError(f"no weight of the engine is called {name!r}: {hint}")
-        given[numbers[name]] = _array(plans, numbers[name], value)
     return given
 
 
 def _array(plans: _Plans, number: int, value: Any) -> np.ndarray:
     weight = plans.weights[number]
-    if not plans.may_change(number):
-        raise RefitError(_decides(weight.name))
-    try:
-        array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise RefitError(f"weight {weight.name!r} is no array: {error!s:.200}") from error
+    array = _as_array(weight.name, value)
     if array.dtype != weight.type.dtype.numpy or array.shape != weight.type.shape:
         raise RefitError(
             f"weight {weight.name!r} is given as {array.dtype}{list(array.shape)}, and the engine was built with "
             f"{weight.type!r}: give it in that type and shape"
         )
     return array
+
+
+def _as_array(name: str, value: Any) -> np.ndarray:
+    """Of an array, or a tensor of PyTorch.  RefitError for what is none."""
+    try:
+        return array_of(value) if hasattr(value, "detach") else np.asarray(value)
+    except (ValueError, TypeError, RuntimeError, ModelError) as error:
+        raise RefitError(f"weight {name!r} is no array: {error!s:.200}") from error
 
 
 def _decides(name: str) -> str:
@@ -260,7 +276,9 @@ def _require_fulfilled(
     answers = plan.computed({str(n): q.ref for n, q in enumerate(questions)}, weights)
     for n, question in enumerate(questions):
         if not answers[str(n)]:
-            names = [plan.weights[w].name for w in sorted(plan.needs(question.ref))]
+            needed = sorted(plan.needs(question.ref))
+            wild = [plan.weights[w].name for w in needed if not np.isfinite(weights[w]).all()]
+            names = wild or [plan.weights[w].name for w in needed]
             raise RefitError(
                 f"the engine, as it was optimized, is right for weights of which {question.words}, and that is not true of "
                 f"{_listed(names)}: build the engine again"

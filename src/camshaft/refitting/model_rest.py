@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,30 +15,59 @@ from onnx import GraphProto, ModelProto, TensorProto
 from camshaft.config import BuildConfig
 from camshaft.errors import RefitError
 from camshaft.frontends.onnx import Imported
-from camshaft.frontends.onnx.dtypes import array_of
+from camshaft.frontends.onnx.dtypes import weight_of
 from camshaft.frontends.onnx.model import load_model, opsets_of
 
 PART = "refit model"
 """What it is called among what is attached to an engine."""
 
 
+@dataclass(frozen=True)
+class Rest:
+    """initializers: name -> digest of those that were read.  aliases: name -> that of the same weight.  unread: names of what
+    nothing reads."""
+
+    graph: str
+    initializers: dict[str, str]
+    aliases: dict[str, str] = field(default_factory=dict)
+    unread: tuple[str, ...] = ()
+
+
 def model_rest(model: Any, config: BuildConfig) -> dict[str, bytes]:
     """What to attach to an engine of a model; nothing unless the build is refittable."""
     if not config.refittable:
         return {}
-    if isinstance(model, Imported):
-        return {PART: json.dumps({"graph": model.digest, "initializers": {}}).encode()}
-    return {PART: json.dumps(_digests(load_model(model), ())).encode()}
+    rest = (
+        _rest_of_module(model) if isinstance(model, Imported) else _rest_of(load_model(model), ())
+    )
+    return {PART: json.dumps(asdict(rest)).encode()}
 
 
-def require_same_rest(attached: bytes, model: ModelProto, exchangeable: Collection[str]) -> None:
+def rest_in(attached: Mapping[str, bytes]) -> Rest:
+    """What is attached to an engine."""
+    return Rest(**json.loads(attached[PART])) if PART in attached else Rest("", {})
+
+
+def _rest_of_module(module: Imported) -> Rest:
+    held = {w.name: w.value for w in module.weights}
+    others = module.others
+    read = held | {n: a for n, a in others.items() if isinstance(a, np.ndarray)}
+    return Rest(
+        module.digest,
+        {name: digest_of(array) for name, array in read.items()},
+        {name: of for name, of in others.items() if isinstance(of, str)},
+        tuple(name for name, of in others.items() if of is None),
+    )
+
+
+def require_same_rest(before: Rest, model: ModelProto, exchangeable: Collection[str]) -> None:
     """RefitError if a model, as loaded, differs from the one that was built in more than weights that can be exchanged."""
-    before, now = json.loads(attached), _digests(model, exchangeable)
-    if before["graph"] != now["graph"]:
+    now = _rest_of(model, exchangeable)
+    if before.graph != now.graph:
         raise RefitError(
             "the model is another than the engine was built from (its nodes, inputs or outputs differ): build it anew"
         )
-    old, new = before["initializers"], now["initializers"]
+    old, new = before.initializers, now.initializers
     changed = sorted(n for n in old if n not in exchangeable and new.get(n) != old[n])
     if changed:
         shown = ", ".join(map(repr, changed[:5])) + ", ..." * (len(changed) > 5)
@@ -47,27 +77,37 @@ def require_same_rest(attached: bytes, model: ModelProto, exchangeable: Collecti
         )
 
 
-def initializers_of(attached: bytes) -> frozenset[str]:
-    """Names of the initializers of the model that was built; none where nothing is attached."""
-    return frozenset(json.loads(attached)["initializers"]) if attached else frozenset()
-
-
 def changed_initializers(
-    attached: bytes, initializers: Iterable[TensorProto], exchangeable: Collection[str]
+    before: Rest, initializers: Iterable[TensorProto], exchangeable: Collection[str]
 ) -> list[str]:
     """Names of initializers that the model that was built has with other values, and that cannot be exchanged."""
-    old = json.loads(attached)["initializers"]
+    old = before.initializers
     others = [t for t in initializers if t.name in old and t.name not in exchangeable]
-    return sorted(t.name for t in others if _of_array(array_of(t)) != old[t.name])
+    return sorted(t.name for t in others if digest_of(weight_of(t)) != old[t.name])
 
 
-def _digests(proto: ModelProto, without: Collection[str]) -> dict[str, Any]:
-    """Of the graph, and of each initializer but those named."""
-    initializers = [t for t in proto.graph.initializer if t.name not in without]
-    return {
-        "graph": _digest(repr((sorted(opsets_of(proto).items()), _spelled(proto.graph))).encode()),
-        "initializers": {t.name: _of_array(array_of(t)) for t in initializers},
+def _rest_of(proto: ModelProto, without: Collection[str]) -> Rest:
+    """Without the digests of initializers named so."""
+    read = _read(proto.graph)
+    digests = {
+        t.name: digest_of(weight_of(t))
+        for t in proto.graph.initializer
+        if t.name in read and t.name not in without
     }
+    unread = tuple(t.name for t in proto.graph.initializer if t.name not in read)
+    spelled = repr((sorted(opsets_of(proto).items()), _spelled(proto.graph)))
+    return Rest(_digest(spelled.encode()), digests, {}, unread)
+
+
+def _read(graph: GraphProto) -> set[str]:
+    """Names that a graph, or one within it, reads or gives."""
+    found = {v.name for v in graph.output}
+    for node in graph.node:
+        found.update(node.input)
+        for a in node.attribute:
+            for inner in (a.g, *a.graphs) if a.HasField("g") or a.graphs else ():
+                found |= _read(inner)
+    return found
 
 
 def _spelled(graph: GraphProto) -> Any:
@@ -83,10 +123,11 @@ def _spelled(graph: GraphProto) -> Any:
 
 
 def _inner(graph: GraphProto) -> Any:
-    return _spelled(graph), [(t.name, _of_array(array_of(t))) for t in graph.initializer]
+    return _spelled(graph), [(t.name, digest_of(weight_of(t))) for t in graph.initializer]
 
 
-def _of_array(array: np.ndarray) -> str:
+def digest_of(array: np.ndarray) -> str:
+    """Tells arrays of other types, shapes or elements apart."""
     content = repr(array.tolist()).encode() if array.dtype == object else array.tobytes()
     return _digest(f"{array.dtype}{array.shape}".encode() + content)
 

@@ -49,14 +49,15 @@ def loaded(source: Given, threads: int | None = None) -> tuple[Engine, str]:
     except OtherVersion as error:
         attached = read_attached(opened)
         if _is_portable(attached):
-            return _rebuilt(attached, opened.title, str(error), threads)
+            why = str(error).removeprefix(f"{opened.title}: ").removesuffix(f"; {opened.rebuild}")
+            return _rebuilt(attached, opened.title, why, threads)
         raise
     title, rebuild = opened.title, opened.rebuild
     fingerprint = contents.manifest.fingerprint
     if _is_portable(contents.attached):
-        why: str = _portable().difference(contents.attached, title)
-        if why:
-            return _rebuilt(contents.attached, title, why, threads)
+        found: str = _portable().difference(contents.attached, title)
+        if found:
+            return _rebuilt(contents.attached, title, found, threads)
     missing = driver_named(fingerprint.driver).missing_features(fingerprint.features)
     if missing:
         raise EngineFileError(

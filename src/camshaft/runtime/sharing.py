@@ -18,6 +18,10 @@ def share_weights(engines: Iterable[Engine]) -> int:
     themselves use the shared weights from the next one on.
     ConfigError for what is no engine.
     """
+    if isinstance(engines, Engine) or not isinstance(engines, Iterable):
+        raise ConfigError(
+            f"share_weights takes a list of engines, not one thing of type {type(engines).__name__}"
+        )
     held: dict[str, np.ndarray] = {}
     freed = 0
     for engine in engines:

@@ -15,9 +15,7 @@ from torch.utils import _pytree as pytree
 
 from camshaft.config import BuildConfig
 from camshaft.errors import BindingError, BuildError, ConfigError, ModelError, RefitError
-from camshaft.frontends.torch.dtypes import array_of
 from camshaft.frontends.torch.importer import Program, import_program
-from camshaft.refitting.exchange import partners
 from camshaft.runtime.engine import Engine
 from camshaft.session import BuildSession
 from camshaft.torch.dims import dims_of
@@ -51,7 +49,9 @@ class Compiled:
         self.module, self._pending, self._autograd = module, pending, autograd
         self._eager = exported.module() if module is None and pending.engine is None else module
         self._call = EngineCall(pending, program, self._as_pytorch)
-        self._read = program.read
+        self._refittable = bool(program.imported.weights)
+        if self._refittable:
+            self._note_module()
         spec = exported.call_spec
         self._in_spec, self._out_spec = spec.in_spec, spec.out_spec
         self._note_weights()
@@ -100,20 +100,30 @@ class Compiled:
         """
         if self.module is None:
             raise RefitError("an exported program has no module whose weights could be taken")
-        replaced = [
-            name
-            for of, name, held in self._owners
-            if of.get(name) is not held and isinstance(held, torch.nn.Module)
-        ]
-        if replaced:
-            raise RefitError(f"module {replaced[0]!r} was replaced by another: compile it again")
-        now = {n: w for n, w in named(self.module).items() if n in self._read}
-        changed = [n for n, w in now.items() if not _is_same(w, self._known.get(n))]
-        engine = self.engine
-        wanted = [*changed, *partners(engine, changed)]
-        engine.refit({name: array_of(now[name]) for name in wanted})
+        if not self._refittable:
+            raise RefitError(
+                "the module's weights cannot be exchanged: compile it with refittable=True"
+            )
+        self._require_same_module(self.module)
+        self.engine.refit(named(self.module))
         self._note_weights()
         return self
+
+    def _require_same_module(self, module: torch.nn.Module) -> None:
+        """RefitError if a module, a weight or a tensor that is neither was replaced since it was compiled."""
+        before, now = self._modules, dict(module.named_modules())
+        for name in sorted(before.keys() | now.keys()):
+            if before.get(name) is not now.get(name):
+                raise RefitError(f"module {name!r} was replaced or added: compile it again")
+        gone = sorted(self._names - named(module).keys())
+        if gone:
+            raise RefitError(f"weight {gone[0]!r} is gone: compile it again")
+        for of, name, before_it in self._plain:
+            tensor = of.get(name)
+            if not isinstance(tensor, torch.Tensor) or not torch.equal(tensor, before_it):
+                raise RefitError(
+                    f"tensor {name!r} of the module is no parameter or buffer, so that it is part of the engine: compile it again"
+                )
 
     def _note_weights(self) -> None:
         """What the module's weights are, so that changes are noticed."""
@@ -121,7 +131,18 @@ class Compiled:
         self._weights = [] if module is None else [*module.parameters(), *module.buffers()]
         self._versions = versions(self._weights)
         self._owners = [] if module is None else _owners(module)
-        self._known = {} if module is None else {n: _seen(w) for n, w in named(module).items()}
+
+    def _note_module(self) -> None:
+        """What stays as it is, and is not compared in calls."""
+        modules = {} if self.module is None else dict(self.module.named_modules())
+        self._modules = modules
+        self._names = set() if self.module is None else named(self.module).keys()
+        self._plain = [
+            (vars(m), name, tensor.detach().clone())
+            for m in modules.values()
+            for name, tensor in vars(m).items()
+            if isinstance(tensor, torch.Tensor)
+        ]
 
     def _as_pytorch(self, *flat: Any) -> list[Any]:
         """The results of PyTorch, for as long as there is no engine."""
@@ -160,22 +181,6 @@ class Compiled:
                 f"argument {place} is {shown}; the module was compiled for {built_in!r}, which is built into the engine: "
                 "compile it again for another"
             )
-
-
-_Seen = tuple[int, int, torch.Tensor | None]
-"""Of a weight: how often it was written, where it lies, and, of buffers, what it held."""
-
-
-def _seen(weight: torch.Tensor) -> _Seen:
-    """Batch normalization writes its statistics without counting, so that buffers are compared."""
-    is_buffer = not isinstance(weight, torch.nn.Parameter)
-    return weight._version, weight.data_ptr(), weight.detach().clone() if is_buffer else None
-
-
-def _is_same(weight: torch.Tensor, seen: _Seen | None) -> bool:
-    if seen is None or (weight._version, weight.data_ptr()) != seen[:2]:
-        return False
-    return seen[2] is None or torch.equal(weight, seen[2])
 
 
 def named(module: torch.nn.Module) -> dict[str, torch.Tensor]:

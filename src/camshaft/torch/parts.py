@@ -99,7 +99,7 @@ def as_tensor(array: np.ndarray) -> torch.Tensor:
 
 def versions(weights: Sequence[torch.Tensor]) -> list[tuple[int, int]]:
     """By which changed weights are known: how often each was written in place, and where it lies."""
-    return [(w._version, w.data_ptr()) for w in weights]
+    return [(0 if w.is_inference() else w._version, w.data_ptr()) for w in weights]
 
 
 @dataclass

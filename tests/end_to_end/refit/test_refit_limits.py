@@ -88,3 +88,24 @@ def test_parameters_of_torch_are_arrays() -> None:
     x = feed(engine)
     given = {"c": torch.nn.Parameter(torch.from_numpy(arrays(second)["c"].copy()))}
     assert close(engine.refit(given)(x)["y"], camshaft.build(second, optimization_level=1)(x)["y"])
+
+
+def test_initializers_that_nothing_reads_may_be_others() -> None:
+    first, second = net(), net(c=2)
+    for model, value in ((first, 1.0), (second, 2.0)):
+        model.graph.initializer.append(numpy_helper.from_array(np.float32([value]), "unused"))
+    engine = camshaft.build(first, refittable=True, optimization_level=1)
+    x = feed(engine)
+    wanted = camshaft.build(second, optimization_level=1)(x)["y"]
+    assert close(engine.refit(second)(x)["y"], wanted)
+    assert close(engine.refit(arrays(second))(x)["y"], wanted)
+
+
+def test_weights_that_are_no_numbers_are_named() -> None:
+    engine = camshaft.build(net(), refittable=True, optimization_level=1)
+    wild = arrays(net())
+    wild["behind.mean"] = np.full(8, np.nan, np.float32)
+    with pytest.raises(RefitError, match=r"not true of 'behind\.mean': build"):
+        engine.refit(wild)
+    with pytest.raises(RefitError, match="names of weights are texts"):
+        engine.refit({3: np.zeros(1)})

@@ -141,7 +141,8 @@ class RefitPlan:
                 done[number] = called(function_named(step.function), inputs, dict(step.params))
             return np.asarray(done[number][result])
 
-        return {name: value(ref) for name, ref in refs.items()}
+        with np.errstate(all="ignore"):  # what is not finite is asked for
+            return {name: value(ref) for name, ref in refs.items()}
 
 
 class Planner:

@@ -89,7 +89,8 @@ class Imported:
     digest: SHA-256 of what it was read from, in hexadecimal; "" where that is an ONNX model.  script: what runs them; None where there is one, whose inputs and outputs are the model's.
     inputs, outputs: of a model with a script.  face: a graph without nodes that has the model's inputs
     (tensors), and what is known of their extents.  constants: values of the script that are constant.
-    weights: those that may be exchanged in an engine.
+    weights: those that may be exchanged in an engine.  others: names of a PyTorch module's other tensors -> the array of one that is read, the
+    name of the one that it is too, or None where nothing reads it.
     """
 
     graphs: tuple[Graph, ...]
@@ -100,6 +101,7 @@ class Imported:
     constants: Mapping[str, np.ndarray] = field(default_factory=dict)
     digest: str = ""
     weights: tuple[Source, ...] = ()
+    others: Mapping[str, np.ndarray | str | None] = field(default_factory=dict)
 
 
 def import_model(

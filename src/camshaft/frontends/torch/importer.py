@@ -6,10 +6,11 @@ Needs PyTorch (extra `torch`).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, InputSpec, OutputKind
@@ -22,6 +23,7 @@ from camshaft.frontends.torch.sizes import Sizes, limits
 from camshaft.frontends.torch.strides import Order
 from camshaft.frontends.torch.walk import Walk, ends
 from camshaft.ir.graph import GraphBuilder, Tensor
+from camshaft.ir.recipe import Source
 
 Dims = Sequence[Mapping[int, str]]
 """Of each flat argument: axis -> the name of its size."""
@@ -132,7 +134,6 @@ class Program:
     take.  outputs: of its results, the
     graph's outputs; None of what is none.  plain: results that are no tensors but texts, numbers or truths, by their place.  whole: outputs that are sizes.  orders: of inputs and outputs whose axes are those of
     PyTorch's tensors in another order, by name: which axis of PyTorch's each is.
-    read: names of the module's weights that its graph reads.
     """
 
     imported: Imported
@@ -141,7 +142,6 @@ class Program:
     plain: Mapping[int, Any] = field(default_factory=dict)
     whole: frozenset[str] = frozenset()
     orders: Mapping[str, Order] = field(default_factory=dict)
-    read: frozenset[str] = frozenset()
 
 
 def import_program(
@@ -194,19 +194,54 @@ def import_core(
     def called(_: int, node: Any) -> str:
         return str(getattr(node, "name", "value"))
 
-    weights = (InputKind.PARAMETER, InputKind.BUFFER)
-    named = frozenset(str(s.target) for s in specs.values() if s.kind in weights)
-    may_change = named if refittable is True else named.intersection(refittable or ())
-    if not isinstance(refittable, bool) and not refittable <= named:
-        raise ConfigError(
-            f"refittable names {min(refittable - named)!r}, which is no parameter or buffer of the module"
-        )
+    named = {
+        str(s.target): _held(program, s)
+        for s in specs.values()
+        if s.kind in (InputKind.PARAMETER, InputKind.BUFFER)
+    }
+    may_change = _weights(program, specs.values(), refittable)
     made = read(
         program.graph, sizes, constants, called, as_they_lie=as_they_lie, refittable=may_change
     )
     inputs = tuple(i for i, user in zip(made.inputs, given, strict=True) if user)
-    used = frozenset(name for node, (name, _) in constants.items() if node.users)
-    return replace(made, inputs=inputs, read=used)
+    used = {name for node, (name, _) in constants.items() if node.users}
+    found = replace(made.imported, others=_others(named, used, made.imported.weights))
+    return replace(made, inputs=inputs, imported=found if may_change else made.imported)
+
+
+def _weights(
+    program: ExportedProgram, specs: Iterable[InputSpec], refittable: bool | frozenset[str]
+) -> frozenset[str]:
+    """Names of parameters and buffers that may be exchanged: floats, and no single numbers that are not trained."""
+    kinds = {str(s.target): s for s in specs if s.kind in (InputKind.PARAMETER, InputKind.BUFFER)}
+    if not isinstance(refittable, bool) and not refittable <= kinds.keys():
+        raise ConfigError(
+            f"refittable names {min(refittable - kinds.keys())!r}, which is no parameter or buffer of the module"
+        )
+    tensors = {name: _held(program, spec) for name, spec in kinds.items() if refittable}
+    able = {
+        name
+        for name, t in tensors.items()
+        if t.is_floating_point()
+        and t.numel()
+        and (t.ndim or kinds[name].kind == InputKind.PARAMETER)
+    }
+    return frozenset(able if isinstance(refittable, bool) else able & refittable)
+
+
+def _others(
+    named: Mapping[str, torch.Tensor], used: Collection[str], weights: Sequence[Source]
+) -> dict[str, np.ndarray | str | None]:
+    """As of `Imported`."""
+    found: dict[str, np.ndarray | str | None] = {}
+    exchangeable = {w.name for w in weights}
+    places = {(t.data_ptr(), t.shape): n for n, t in named.items() if n in used and t.numel()}
+    for name, tensor in named.items():
+        if name in used and name in exchangeable:
+            continue
+        same = places.get((tensor.data_ptr(), tensor.shape))
+        found[name] = np.array(array_of(tensor)) if name in used else same
+    return found
 
 
 def read(

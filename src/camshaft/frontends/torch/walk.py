@@ -65,8 +65,7 @@ class Walk:
 
     def weight(self, node: Any, tensor: Any, name: str) -> None:
         """Take a placeholder for a weight of the module, which may be exchanged later if that is wanted."""
-        is_weight = tensor.is_floating_point() and tensor.ndim and tensor.numel()
-        if name not in self.refittable or not is_weight:
+        if name not in self.refittable:
             self.constant(node, tensor, name)
             return
         array = np.array(array_of(tensor))  # the module's own may change meanwhile

@@ -9,7 +9,7 @@ import numpy as np
 from onnx import ModelProto, numpy_helper
 
 from camshaft.errors import CamshaftError
-from camshaft.refitting.model_rest import PART, changed_initializers
+from camshaft.refitting.model_rest import changed_initializers, rest_in
 from camshaft.tensorrt.enums.data import TensorLocation
 from camshaft.tensorrt.enums.reports import ErrorCode
 from camshaft.tensorrt.errors import Reports
@@ -76,8 +76,8 @@ class OnnxParserRefitter(Closed):
     def _set(self, proto: ModelProto) -> bool:
         found = {tensor.name: tensor for tensor in proto.graph.initializer}
         faults, engine = 0, self._refitter._engine
-        rest = engine.attached.get(PART)
-        for name in changed_initializers(rest, found.values(), engine.refittable) if rest else ():
+        rest = rest_in(engine.attached)
+        for name in changed_initializers(rest, found.values(), engine.refittable):
             self._reader.warn(f"initializer {name!r} differs from the engine's, which keeps its own: it cannot be exchanged")  # fmt: skip
         names = self._refitter._holdings.names
         if missing := [name for name in names if name not in found]:
