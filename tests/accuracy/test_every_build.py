@@ -57,12 +57,12 @@ def test_an_untimed_build_measures_nothing() -> None:
 
 def test_the_model_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[int] = []
-    real = camshaft.session.import_model
+    real = camshaft.build_files.import_model
 
     def counted(*args: Any, **options: Any) -> Any:
         read.append(1)
         return real(*args, **options)
 
-    monkeypatch.setattr(camshaft.session, "import_model", counted)
+    monkeypatch.setattr(camshaft.build_files, "import_model", counted)
     built()
     assert len(read) == 1
