@@ -67,8 +67,11 @@ class _Plans:
     ) -> dict[str, np.ndarray]:
         """The constants of a part that change.  RefitError if the part is not right for these weights."""
         changed, known = self.changed(given, part), {**plan.kept, **given}
-        _require_fulfilled(plan, plan.asked(changed), known)
-        made = plan.computed({n: plan.constants[n][0] for n in plan.affected(changed)}, known)
+        results = plan.results(known)
+        for question in plan.asked(changed):
+            if not results(question.ref):
+                raise RefitError(_unfulfilled(plan, question, known))
+        made = {name: results(plan.constants[name][0]) for name in plan.affected(changed)}
         for name, array in made.items():
             if type_of(array) != plan.constants[name][1]:
                 raise RefitError(
@@ -269,20 +272,15 @@ def _partners_wanted(engine: Engine, names: Sequence[str]) -> str:
     return f"what was given is folded with other weights: give {_listed(names)} too (or the whole ONNX model)"
 
 
-def _require_fulfilled(
-    plan: RefitPlan, questions: Sequence[Question], weights: Mapping[int, np.ndarray]
-) -> None:
-    """RefitError if the engine's form is not right for other weights."""
-    answers = plan.computed({str(n): q.ref for n, q in enumerate(questions)}, weights)
-    for n, question in enumerate(questions):
-        if not answers[str(n)]:
-            needed = sorted(plan.needs(question.ref))
-            wild = [plan.weights[w].name for w in needed if not np.isfinite(weights[w]).all()]
-            names = wild or [plan.weights[w].name for w in needed]
-            raise RefitError(
-                f"the engine, as it was optimized, is right for weights of which {question.words}, and that is not true of "
-                f"{_listed(names)}: build the engine again"
-            )
+def _unfulfilled(plan: RefitPlan, question: Question, weights: Mapping[int, np.ndarray]) -> str:
+    """That the engine's form is not right for other weights."""
+    needed = sorted(plan.needs(question.ref))
+    wild = [plan.weights[w].name for w in needed if not np.isfinite(weights[w]).all()]
+    names = wild or [plan.weights[w].name for w in needed]
+    return (
+        f"the engine, as it was optimized, is right for weights of which {question.words}, and that is not true of "
+        f"{_listed(names)}: build the engine again"
+    )
 
 
 def _listed(names: Any, most: int = 5) -> str:

@@ -8,7 +8,7 @@ they lead to.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -123,10 +123,8 @@ class RefitPlan:
         """The questions whose answers depend on any of these weights."""
         return [q for q in self.questions if not self.needs(q.ref).isdisjoint(changed)]
 
-    def computed(
-        self, refs: Mapping[str, Ref], weights: Mapping[int, np.ndarray]
-    ) -> dict[str, np.ndarray]:
-        """These results, of these weights."""
+    def results(self, weights: Mapping[int, np.ndarray]) -> Callable[[Ref], np.ndarray]:
+        """What gives results of these weights; a step is done once, however many results need it."""
         done: dict[int, tuple[np.ndarray, ...]] = {}
 
         def value(ref: Ref) -> np.ndarray:
@@ -138,11 +136,12 @@ class RefitPlan:
             if number not in done:
                 step = self.steps[number]
                 inputs = [value(r) for r in step.inputs]
-                done[number] = called(function_named(step.function), inputs, dict(step.params))
+                with np.errstate(all="ignore"):  # what is not finite is asked for
+                    made = called(function_named(step.function), inputs, dict(step.params))
+                done[number] = made
             return np.asarray(done[number][result])
 
-        with np.errstate(all="ignore"):  # what is not finite is asked for
-            return {name: value(ref) for name, ref in refs.items()}
+        return value
 
 
 class Planner:
