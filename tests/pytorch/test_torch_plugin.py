@@ -71,3 +71,25 @@ def test_compiled_modules_have_the_plugin(plugin: camshaft.Plugin) -> None:
     with torch.no_grad():
         np.testing.assert_allclose(compiled(x).numpy(), net(x).numpy(), rtol=1e-4, atol=1e-5)
     assert len(calls) == 2
+
+
+def test_tensors_stand_in_the_order_of_the_schema() -> None:
+    @torch.library.custom_op("camshaft_test::mix", mutates_args=())
+    def mix(x: torch.Tensor, k: int = 2, b: torch.Tensor | None = None) -> torch.Tensor:
+        return x * k if b is None else x * k + b
+
+    mix.register_fake(lambda x, k=2, b=None: torch.empty_like(x))
+
+    @camshaft.plugin("camshaft_test::mix", attributes={"k": 2})
+    def plugin(x: np.ndarray, b: np.ndarray | None = None, *, k: int) -> np.ndarray:
+        return x * np.float32(k) + (np.float32(0) if b is None else b)
+
+    class Mixed(torch.nn.Module):  # type: ignore[misc, name-defined]
+        def forward(self, x: Any) -> Any:
+            return mix(x, 3, x + 10), mix(x, b=x[:, 0]), mix(x, 5), mix(x)
+
+    net, x = Mixed().eval(), torch.randn(4, 4)
+    whole = camshaft.torch.compile(net, (x,), optimization_level=0)
+    assert sum(s.op == "plugin" for s in whole.engine.manifest.notes) == 4
+    for got, wanted in zip(whole(x), net(x), strict=True):
+        torch.testing.assert_close(got, wanted)

@@ -373,3 +373,12 @@ def test_a_quantized_layer_reads_levels_of_an_int8_input() -> None:
     wanted = np.minimum(convolved(levels.astype(np.float32) * 4 / 127), 20)
     assert np.abs(got.astype(np.float32) * 20 / 127 - wanted).max() < 0.5
     assert wanted.max() > 10
+
+
+def test_plans_for_other_versions_carry_their_network() -> None:
+    for flags, warned in (((), False), ((trt.BuilderFlag.STRIP_PLAN,), True)):
+        shop = Workshop().convolution()
+        for flag in (trt.BuilderFlag.VERSION_COMPATIBLE, *flags):
+            shop.config.set_flag(flag)
+        assert (b"portable machine" in bytes(shop.plan())) is not warned
+        assert any("have no effect beside" in text for _, text in shop.log.lines) is warned

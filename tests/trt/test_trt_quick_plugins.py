@@ -177,3 +177,15 @@ def test_the_standin_has_the_module(tmp_path: Path) -> None:
         "import camshaft.tensorrt.plugin as ours; assert trtp is ours and trtp.op"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+
+
+def test_attributes_that_are_no_numbers_of_their_type_are_refused() -> None:
+    @trtp.register("test::times")
+    def desc(inp0: trtp.TensorDesc, k: int) -> trtp.TensorDesc:
+        return inp0.like()
+
+    definition = definition_named("test::times")
+    assert definition.complete({"k": np.array([3], np.int32)}) == {"k": 3}
+    for wrong in (2.5, "a"):
+        with pytest.raises(ModelError, match="a number of type int is wanted"):
+            definition.complete({"k": wrong})

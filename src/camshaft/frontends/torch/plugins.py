@@ -31,6 +31,8 @@ def _imported(call: Call) -> Any:
             inputs += value
         elif value is not None:
             values[name] = value
+    while inputs and inputs[-1] is None:
+        inputs.pop()
     base = call.builder.local(plugin.op_type)
     names = [base if i == 0 else f"{base}:{i}" for i in range(len(call.results))]
     try:

@@ -209,7 +209,7 @@ class Walk:
         found = {a.name: a.default_value for a in schema if a.has_default_value()}
         found.update((a.name, self._value(v)) for a, v in zip(schema, node.args, strict=False))
         found.update((n, self._value(v)) for n, v in node.kwargs.items())
-        return found
+        return {a.name: found[a.name] for a in schema if a.name in found}
 
     def _value(self, value: Any) -> Any:
         if hasattr(value, "op") and hasattr(value, "meta"):

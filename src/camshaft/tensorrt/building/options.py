@@ -86,7 +86,7 @@ def asked(
         **_sizes(inputs, profiles),
         **_types(lowered, config, precision, reports),
         "refittable": refittable_weights(network, lowered, config),
-        "portable": _is_portable(config),
+        "portable": _is_portable(config, reports),
     }
     if "int8" in precision and lowered.ranges:
         options["dynamic_ranges"] = ranges_of_tensors(model, lowered, options, reports)
@@ -313,12 +313,19 @@ def _layer_types(
     }
 
 
-def _is_portable(config: IBuilderConfig) -> bool:
-    """Whether the plan is to run on other devices or versions, and a build can be repeated from it."""
+def _is_portable(config: IBuilderConfig, reports: Reports) -> bool:
+    """Whether the plan is to run on other devices or versions, and a build can be repeated from it; a warning if it cannot."""
     level = kept(config, "hardware_compatibility_level", settings.NO_COMPATIBILITY)
     asked = config._has(_VERSIONS) or level != settings.NO_COMPATIBILITY
     selects = kept(config, "algorithm_selector", None) is not None
-    return asked and not selects and not config._has(STRIP)
+    if asked and (selects or config._has(STRIP)):
+        beside = "an algorithm selector" if selects else "a plan without weights"
+        reports.warning(
+            f"the plan is for this version and kind of processor alone: VERSION_COMPATIBLE and hardware_compatibility_level "
+            f"have no effect beside {beside}"
+        )
+        return False
+    return asked
 
 
 # -- the rest --------------------------------------------------------------------------------------

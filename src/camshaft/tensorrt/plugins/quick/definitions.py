@@ -58,7 +58,7 @@ def is_namespace(name: str) -> bool:
 def _as(value: Any, annotation: Any) -> Any:
     """An attribute as its annotation says: a number, text, bytes, or an array."""
     if annotation in (int, float, bool):
-        return annotation(np.asarray(value).reshape(-1)[0])
+        return _number(np.asarray(value).reshape(-1)[0], annotation)
     if annotation is str:
         return bytes(value).decode() if isinstance(value, bytes | np.ndarray) else str(value)
     if annotation is bytes:
@@ -68,6 +68,19 @@ def _as(value: Any, annotation: Any) -> Any:
     ]  # numpy.ndarray[shape, numpy.dtype[element]]
     element = next((a.__args__[0] for a in of_array if getattr(a, "__args__", None)), None)
     return np.asarray(value, element)
+
+
+def _number(value: Any, annotation: type) -> Any:
+    """ModelError for what is none, and for a fraction where a whole number is wanted."""
+    try:
+        made = annotation(value)
+        if annotation is float or made == value:
+            return made
+    except (TypeError, ValueError):
+        pass
+    raise ModelError(
+        f"an attribute is {value}, and a number of type {annotation.__name__} is wanted"
+    )
 
 
 def register(
