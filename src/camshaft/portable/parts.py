@@ -15,9 +15,10 @@ from camshaft.errors import CalibrationError, ConfigError, EngineFileError, Timi
 from camshaft.machine.backend import machine_named, processor_words
 from camshaft.portable.model import MODEL, whole_model
 from camshaft.quant.calibration.record import CalibrationRecord
+from camshaft.runtime.loading import PORTABLE_MACHINE
 
 _OPTIONS, _RECORD = "portable options", "portable calibration"
-_TIMINGS, _MACHINE = "portable timings", "portable machine"
+_TIMINGS = "portable timings"
 _NOT_KEPT = ("progress", "select_kernels", "calibration_cache", "timing_cache", "frozen_cache")
 """Options that are about one build."""
 
@@ -81,7 +82,7 @@ def to_bytes(parts: Parts) -> dict[str, bytes]:
         MODEL: parts.model,
         _OPTIONS: json.dumps(_options(parts.config)).encode(),
         _TIMINGS: parts.timings.text(indent=None).encode(),
-        _MACHINE: json.dumps([parts.machine, parts.processor]).encode(),
+        PORTABLE_MACHINE: json.dumps([parts.machine, parts.processor]).encode(),
     }
     if parts.record is not None:
         made[_RECORD] = json.dumps(parts.record.to_json()).encode()
@@ -91,7 +92,7 @@ def to_bytes(parts: Parts) -> dict[str, bytes]:
 def machine_in(attached: Mapping[str, bytes], title: str) -> tuple[str, str]:
     """The machine that the engine's code is for, and its processor in words.  EngineFileError where it is malformed."""
     try:
-        machine, processor = json.loads(attached[_MACHINE])
+        machine, processor = json.loads(attached[PORTABLE_MACHINE])
     except (ValueError, TypeError) as error:
         raise _malformed(title, error) from error
     return str(machine), str(processor)
@@ -146,8 +147,6 @@ def _plain(value: Any) -> Any:
 
 def _given(data: Mapping[str, Any]) -> dict[str, Any]:
     """Options as a build takes them."""
-    made = dict(data)
-    for name in ("dynamic_ranges",):
-        if name in made:
-            made[name] = {k: tuple(v) if isinstance(v, list) else v for k, v in made[name].items()}
-    return made
+    ranges = data.get("dynamic_ranges", {})
+    given = {k: tuple(v) if isinstance(v, list) else v for k, v in ranges.items()}
+    return {**data, "dynamic_ranges": given}

@@ -23,7 +23,7 @@ from camshaft.runtime.file.manifest import Manifest, ScriptManifest
 from camshaft.runtime.file.source import Given, source_of
 from camshaft.runtime.linked import link_loaded
 
-_PORTABLE = "portable machine"
+PORTABLE_MACHINE = "portable machine"
 """Attached to engines that can be built anew where they are loaded."""
 
 
@@ -111,7 +111,7 @@ def _made(contents: EngineContents, threads: int | None) -> Engine:
 
 
 def _is_portable(attached: dict[str, bytes]) -> bool:
-    return _PORTABLE in attached
+    return PORTABLE_MACHINE in attached
 
 
 def _portable() -> Any:

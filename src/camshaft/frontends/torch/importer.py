@@ -194,38 +194,37 @@ def import_core(
     def called(_: int, node: Any) -> str:
         return str(getattr(node, "name", "value"))
 
-    named = {
-        str(s.target): _held(program, s)
-        for s in specs.values()
-        if s.kind in (InputKind.PARAMETER, InputKind.BUFFER)
-    }
-    may_change = _weights(program, specs.values(), refittable)
+    may_change = _weights(program, specs.values(), refittable) if refittable else frozenset()
     made = read(
         program.graph, sizes, constants, called, as_they_lie=as_they_lie, refittable=may_change
     )
     inputs = tuple(i for i, user in zip(made.inputs, given, strict=True) if user)
+    if not may_change:
+        return replace(made, inputs=inputs)
+    named = {str(s.target): _held(program, s) for s in specs.values() if s.kind in _OF_MODULE}
     used = {name for node, (name, _) in constants.items() if node.users}
     found = replace(made.imported, others=_others(named, used, made.imported.weights))
-    return replace(made, inputs=inputs, imported=found if may_change else made.imported)
+    return replace(made, inputs=inputs, imported=found)
+
+
+_OF_MODULE = (InputKind.PARAMETER, InputKind.BUFFER)
 
 
 def _weights(
     program: ExportedProgram, specs: Iterable[InputSpec], refittable: bool | frozenset[str]
 ) -> frozenset[str]:
     """Names of parameters and buffers that may be exchanged: floats, and no single numbers that are not trained."""
-    kinds = {str(s.target): s for s in specs if s.kind in (InputKind.PARAMETER, InputKind.BUFFER)}
+    kinds = {str(s.target): s for s in specs if s.kind in _OF_MODULE}
     if not isinstance(refittable, bool) and not refittable <= kinds.keys():
         raise ConfigError(
             f"refittable names {min(refittable - kinds.keys())!r}, which is no parameter or buffer of the module"
         )
-    tensors = {name: _held(program, spec) for name, spec in kinds.items() if refittable}
-    able = {
-        name
-        for name, t in tensors.items()
-        if t.is_floating_point()
-        and t.numel()
-        and (t.ndim or kinds[name].kind == InputKind.PARAMETER)
-    }
+    able = set()
+    for name, spec in kinds.items():
+        tensor = _held(program, spec)
+        trained = spec.kind == InputKind.PARAMETER
+        if tensor.is_floating_point() and tensor.numel() and (tensor.ndim or trained):
+            able.add(name)
     return frozenset(able if isinstance(refittable, bool) else able & refittable)
 
 
