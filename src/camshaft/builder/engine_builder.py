@@ -17,13 +17,14 @@ from camshaft.builder.bufferize import Bufferized, bufferize
 from camshaft.builder.refit.plan import plan_to_bytes
 from camshaft.builder.tasks import Task, tasks_of
 from camshaft.builder.tuning.contest import Contest
-from camshaft.builder.tuning.ranges import Sizes
+from camshaft.builder.tuning.ranges import Sizes, uneven_sizes
 from camshaft.builder.tuning.selection import KernelSelector
 from camshaft.builder.tuning.timing_cache import Record, TimingCache
 from camshaft.builder.tuning.tuner import Tuner
 from camshaft.cpus import available_cpus
 from camshaft.ir.graph import Graph, Tensor
 from camshaft.ir.recipe import Source
+from camshaft.ops import PLUGIN
 from camshaft.program.state import StateSpec
 from camshaft.runtime.engine import Engine
 from camshaft.runtime.file.manifest import Fingerprint
@@ -171,6 +172,7 @@ class Builder:
         """The engine.  part: which graph of the model it is.  reasons: source layer -> why it runs in its precision.  apart: source layer -> input
         channels that its INT8 product leaves to floats."""
         self._tuner.compile_all(c for c in tuned.choices if c is not None)
+        self._hold_users_kernels(tuned)
         assembler = Assembler(
             tuned.graph,
             tuned.tasks,
@@ -188,3 +190,17 @@ class Builder:
         if parts.plan is not None:
             engine.attached.update(plan_to_bytes(parts.plan, with_weights=True))
         return engine
+
+    def _hold_users_kernels(self, tuned: Tuned) -> None:
+        """BuildError if a plugin's kernel that was chosen is wrong at sizes beside the typical ones, at which it was held
+        against the reference."""
+        constraints = tuple(tuned.graph.constraints)
+        there = [s for c in constraints for s in c.symbols]
+        for task, choice in zip(tuned.tasks, tuned.choices, strict=True):
+            if task.spec is None or choice is None or task.spec.op != PLUGIN.name:
+                continue
+            symbols = tuple(dict.fromkeys((*task.spec.symbols, *there)))
+            sizes = uneven_sizes(symbols, constraints)
+            if any(sizes[s.name] != s.typical for s in task.spec.symbols):
+                for variant in choice.variants:
+                    self._tuner.require_right(task, variant, sizes)

@@ -210,10 +210,14 @@ class Contests:
             with naming(contest.task):
                 yield contest, self._timed(contest, ready.popleft())
 
-    def require_right(self, contest: Contest, offer: Offer) -> None:
-        """Check a candidate that is not timed, however late it is.  BuildError if it computes a wrong result."""
-        kernels = {0: self.compile(offer.candidate)}
-        alone = Contest(contest.task, contest.spec, "", {}, [offer], None, kernels, [0.0])
+    def require_right(
+        self, task: Task, offer: Offer, kernel: Kernel, sizes: Sizes | None = None
+    ) -> None:
+        """Check a candidate that is not timed, however late it is.  BuildError if it computes a wrong result.
+
+        kernel: the candidate's.  sizes: of the task's symbols (None: typical ones)."""
+        assert task.spec is not None
+        alone = Contest(task, task.spec, "", {}, [offer], sizes, {0: kernel}, [0.0])
         for _ in self.run([alone]):
             pass
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import combinations
 from math import inf, isqrt, log, prod
 
 import numpy as np
 
 from camshaft.backends.base import Candidate, Kernel, KernelSpec, Packing, Params, Source
+from camshaft.ir.extents.constraints import broken
 from camshaft.ir.extents.extent import Extent, extent_of, sole_symbol
-from camshaft.ir.extents.sizes import evaluate, substitute, typical_sizes
+from camshaft.ir.extents.sizes import Constraint, evaluate, substitute, typical_sizes
 from camshaft.ir.extents.symbol import Symbol
 from camshaft.ir.graph import Tensor
 from camshaft.program.program import Phase, When
@@ -96,6 +98,29 @@ def _between(
 
 _PARTS = 16
 """Of the way from the least to the most sizes, among which the largest affordable are looked for."""
+
+
+def uneven_sizes(symbols: Sequence[Symbol], constraints: Sequence[Constraint]) -> Sizes:
+    """Sizes near the typical ones that tiles don't divide, as far as ranges and constraints allow: where kernels go
+    wrong that leave out a remainder.  constraints: over these symbols."""
+    sizes = typical_sizes(symbols)
+    for s in symbols:
+        near = range(max(s.low, 2, s.typical - _NEAR), s.typical + _NEAR + 1)
+        there = (n for n in near if s.high is None or n <= s.high)
+        for n in sorted(there, key=partial(_unevenness, s.typical)):
+            if broken(constraints, {**sizes, s.name: n}) is None:
+                sizes[s.name] = n
+                break
+    return sizes
+
+
+def _unevenness(typical: int, n: int) -> tuple[bool, bool, int]:
+    """Odd sizes first, of these no multiples of 3, of these the nearest."""
+    return n % 2 == 0, n % 3 == 0, abs(n - typical)
+
+
+_NEAR = 12
+"""How far from typical sizes uneven ones are looked for."""
 
 
 def profile_points(

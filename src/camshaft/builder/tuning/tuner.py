@@ -273,8 +273,13 @@ class Tuner:
     def _held(self, contest: Contest, choice: Choice) -> Choice:
         """The choice, which is not timed; BuildError if it is a user's kernel that computes a wrong result."""
         if contest.spec.op == PLUGIN.name:
-            self._contests.require_right(contest, Offer(choice.tactic, choice.candidate))
+            self.require_right(contest.task, choice)
         return choice
+
+    def require_right(self, task: Task, choice: Choice, sizes: Sizes | None = None) -> None:
+        """As `Contests.require_right`, for a choice of this task."""
+        offer = Offer(choice.tactic, choice.candidate)
+        self._contests.require_right(task, offer, choice.kernel, sizes)
 
     def _decided(self, contest: Contest, best: Mapping[int, float]) -> Choice:
         """The fastest of a contest's candidates, or one that an earlier build has timed.
