@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from itertools import islice
 from typing import Annotated, Any
 
 import typer
@@ -25,6 +26,7 @@ from camshaft.errors import (
     EngineFileError,
     ModelError,
 )
+from camshaft.ir.plugins.modules import import_plugins
 from camshaft.version import VERSION
 
 COMMANDS = {
@@ -80,8 +82,7 @@ class LateGroup(TyperGroup):
         return LateCommand(cmd_name, help=COMMANDS[cmd_name])
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        debug = ["--debug"] if "--debug" in args else []  # accepted anywhere on the line
-        return list(super().parse_args(ctx, debug + [a for a in args if a != "--debug"]))
+        return list(super().parse_args(ctx, anywhere_first(args)))
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -99,6 +100,21 @@ class LateGroup(TyperGroup):
 def exit_code(error: CamshaftError) -> int:
     """The exit code that stands for this kind of error."""
     return next((code for kind, code in EXIT_CODES if isinstance(error, kind)), 1)
+
+
+def anywhere_first(args: list[str]) -> list[str]:
+    """The command line with `--debug` and `--plugins X`, which are accepted anywhere on it, before the command."""
+    first: list[str] = []
+    rest: list[str] = []
+    given = iter(args)
+    for arg in given:
+        if arg == "--debug" or arg.startswith("--plugins="):
+            first.append(arg)
+        elif arg == "--plugins":
+            first += [arg, *islice(given, 1)]
+        else:
+            rest.append(arg)
+    return first + rest
 
 
 def with_json_target(args: list[str]) -> list[str]:
@@ -146,12 +162,22 @@ def camshaft(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an error as well.")
     ] = False,
+    plugins: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--plugins",
+            help="Python file or module that registers plugins; may be repeated, and stand behind the command.",
+            metavar="OPS.py",
+        ),
+    ] = None,
     version: Annotated[
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
     """Turn trained networks into tuned native engines, run them and look inside."""
+    for name in plugins or ():
+        import_plugins(name, "--plugins")
 
 
 def main() -> None:

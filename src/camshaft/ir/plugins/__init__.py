@@ -8,4 +8,5 @@ signatures  parameters of compiled functions
 kernels     the kinds of kernels and what these see of the work
 plugin      the operator itself
 registry    those that this process knows, by name
+modules     files and modules that register some, imported for a command line
 """

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from camshaft.atomic import check_writable, same_file
 from camshaft.errors import CamshaftError
+from camshaft.ir.plugins.modules import import_plugins
 from camshaft.tensorrt.eras import CURRENT
 from camshaft.tensorrt.running.engine import ICudaEngine
 from camshaft.tensorrt.running.runtime import Runtime
@@ -28,6 +29,7 @@ from camshaft.version import VERSION
 
 _READ = ("onnx", "loadEngine", "refitFromOnnx", "calib")
 _WRITTEN = ("saveEngine", "exportTimes", "exportOutput", "exportProfile", "exportLayerInfo")
+_PLUGINS = ("plugins", "staticPlugins", "dynamicPlugins")
 _DESERIALIZATIONS = 20
 _INTERRUPTED = 130
 """The exit code of a process that was interrupted, by the shell's custom."""
@@ -75,6 +77,10 @@ def _work(options: Options, log: Log) -> None:
             log.info(f"{flag.name} has no effect: {flag.help}")
     for name, why in options.idle.items():
         log.warning(f"{name} has no effect: {why}")
+    for name in _PLUGINS:
+        for path in options[name] or ():
+            import_plugins(path, f"--{name}")
+            log.info(f"Loaded plugins of {path}")
     engine = engine_for(options, log)
     if options["getPlanVersionOnly"]:
         # Engines of other versions cannot be loaded, and their error names the version.

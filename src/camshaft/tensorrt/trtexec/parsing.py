@@ -66,7 +66,7 @@ def parsed(arguments: Sequence[str]) -> Options:
         if flag.effect is Effect.REFUSED:
             faults.append(f"{name} is refused: {flag.help}")
             continue
-        if flag.name in values and not flag.repeats:
+        if flag.name in values and not flag.repeats and not flag.collects:
             faults.append(f"{name} is given twice; leave one out")
             continue
         try:
@@ -74,7 +74,7 @@ def parsed(arguments: Sequence[str]) -> Options:
         except ValueError as error:
             faults.append(f"{name}{equals}{said}: {error}")
             continue
-        values[flag.name] = value
+        values[flag.name] = (*values.get(flag.name, ()), value) if flag.collects else value
         if flag.repeats:
             told.append((flag.name, value))
     if not faults:

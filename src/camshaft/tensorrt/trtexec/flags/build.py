@@ -14,6 +14,7 @@ from camshaft.tensorrt.trtexec.flags.values import (
     named,
     names,
     pools,
+    python_file,
     shape,
     text,
     this_platform,
@@ -24,7 +25,7 @@ _SHAPES = "name:1x3x224x224,..."
 _TIMED = "kernels are timed until the times agree"
 _ONE_ROUTE = "builds have one route, and their kernels are tuned anyway"
 _SAFE = "there are no safety builds"
-_PLUGINS = "plugin libraries hold kernels for GPUs; register plugins in Python"
+_PLUGINS = "Python file that registers plugins; may be given several times"
 _MEMORY = "weights stay in memory"
 
 MODEL = (
@@ -287,8 +288,13 @@ _SYSTEM = (
         ALL,
         "there is no DLA",
     ),
+    Flag("--plugins", ALL, _PLUGINS, python_file, "<file>.py", collects=True),
+    Flag("--staticPlugins", ALL, _PLUGINS, python_file, "<file>.py", collects=True),
+    Flag("--dynamicPlugins", ALL, _PLUGINS, python_file, "<file>.py", collects=True),
     *refused(
-        "plugins staticPlugins dynamicPlugins setPluginsToSerialize safetyPlugins", ALL, _PLUGINS
+        "setPluginsToSerialize safetyPlugins",
+        ALL,
+        "engines hold no libraries, but kernels of plugins",
     ),
     kept("--ignoreParsedPluginLibs", ALL, "models name no plugin libraries"),
     kept("--enablePluginOverride", SINCE_10, "models name no plugin libraries"),

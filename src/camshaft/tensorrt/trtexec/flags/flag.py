@@ -23,7 +23,7 @@ class Flag:
 
     name: with its dashes.  releases: those of 8.6, 10 and 11 that have it (10 is 10.16 or an earlier 10).  help: what it does; of one that is kept
     or refused, why.  take: its value from text.  shown: its value in the help; "" for a switch.  repeats: whether it may be given
-    several times.  others: further names.
+    several times, once for a profile.  collects: whether it may be given several times, and holds all its values.  others: further names.
     """
 
     name: str
@@ -34,6 +34,7 @@ class Flag:
     default: Any = None
     effect: Effect = Effect.DONE
     repeats: bool = False
+    collects: bool = False
     others: tuple[str, ...] = ()
 
     @property

@@ -64,6 +64,15 @@ def text(said: str) -> str:
     return said
 
 
+def python_file(said: str) -> str:
+    """A Python file."""
+    if not said.endswith(".py"):
+        raise ValueError(
+            "plugin libraries hold kernels for GPUs; give a Python file that registers the plugins"
+        )
+    return said
+
+
 def count(low: int, high: int | None = None) -> Take:
     """Whole numbers from `low` on, to `high`."""
     bounds = f"from {low} to {high}" if high is not None else f"{low} or more"
