@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -83,8 +84,30 @@ def test_kernels_that_cannot_be(declare: Callable[[Any], Any], says: str) -> Non
 
 
 def test_element_types_are_names_or_numpys() -> None:
-    plugin = camshaft.plugin("d::Types", types=[np.float32, ("f16", np.int64)])(same)
-    assert plugin.types == (("f32",), ("f16", "i64"))
+    plugin = camshaft.plugin("d::Types", types=[np.float32, ("f64", np.int64)])(same)
+    assert plugin.types == (("f32",), ("f64", "i64"))
+
+
+@pytest.mark.parametrize("given", ["f16", np.float16, ("i64", "bf16")])
+def test_types_that_inputs_never_have_are_refused(given: Any) -> None:
+    """Graphs hold floats of 16 bits as f32: such an entry would never be met."""
+    with pytest.raises(ModelError, match=r"plugin 'd::Halves': types has .* come as f32"):
+        camshaft.plugin("d::Halves", types=[given])(same)
+
+
+def test_another_modules_plugin_is_replaced_with_a_warning() -> None:
+    """A notebook's cell that runs again replaces its own without one."""
+
+    def other(x: np.ndarray) -> np.ndarray:
+        return x
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        camshaft.plugin("d::Taken")(same)
+        camshaft.plugin("d::Taken")(same)
+    other.__module__ = "elsewhere"
+    with pytest.warns(UserWarning, match="'d::Taken' of module .* by that of module elsewhere"):
+        camshaft.plugin("d::Taken")(other)
 
 
 @pytest.mark.parametrize(

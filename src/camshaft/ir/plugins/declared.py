@@ -10,7 +10,7 @@ import numpy as np
 from camshaft.errors import ModelError
 from camshaft.ir.plugins import registry
 from camshaft.ir.plugins.kernels import Params
-from camshaft.ir.types import DType, dtype_named, dtype_of
+from camshaft.ir.types import HALVES, DType, dtype_named, dtype_of
 
 Combinations = Sequence[Any] | None
 """Element types of one input (a name as "f32", or NumPy's type), or a sequence of all inputs', for each combination."""
@@ -64,9 +64,14 @@ def combinations(given: Combinations, whose: str) -> tuple[tuple[str, ...], ...]
 def _combination(given: Any, whose: str) -> tuple[str, ...]:
     entries = given if isinstance(given, list | tuple) else (given,)
     try:
-        return tuple(element_type(e).name for e in entries)
+        found = [element_type(e) for e in entries]
     except (ModelError, TypeError) as error:
         raise ModelError(f"{whose}: types has {given!r:.60}: {error}") from error
+    if any(t in HALVES for t in found):
+        raise ModelError(
+            f"{whose}: types has {given!r:.60}, and floats of 16 bits come as f32, in which graphs hold them; give 'f32'"
+        )
+    return tuple(t.name for t in found)
 
 
 def element_type(given: Any) -> DType:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import warnings
 from typing import TYPE_CHECKING
 
 from camshaft.errors import ModelError
@@ -28,9 +29,22 @@ def joined(domain: str, op_type: str) -> str:
 
 
 def register(plugin: Plugin) -> None:
-    """Make a plugin known; one of the same name is replaced, as when a notebook's cell runs again."""
+    """Make a plugin known; one of the same name is replaced, as when a notebook's cell runs again.  One of another module
+    is so with a warning."""
     with _LOCK:
+        before = _PLUGINS.get(plugin.name)
         _PLUGINS[plugin.name] = plugin
+    old, new = (None if p is None else _module_of(p) for p in (before, plugin))
+    if old not in (None, new):
+        warnings.warn(
+            f"plugin {plugin.name!r} of module {old} is replaced by that of module {new}; give one of them another name",
+            stacklevel=4,
+        )
+
+
+def _module_of(plugin: Plugin) -> str | None:
+    """The module that declares it, as far as its reference says."""
+    return getattr(plugin.reference, "__module__", None)
 
 
 def unregister(name: str) -> None:
