@@ -253,3 +253,37 @@ def test_wrong_inputs_are_reported() -> None:
     assert "boxes" in shop.log.errors[-1]
     names = {f.name for f in creator.field_names}
     assert {"score_threshold", "iou_threshold", "max_output_boxes", "box_coding"} <= names
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "value", "says"),
+    [
+        ("EfficientNMS_TRT", "box_coding", 7, "box_coding=7 must be 0 to 1"),
+        ("EfficientNMS_TRT", "score_threshold", np.nan, "score_threshold=nan must be a number"),
+        ("EfficientNMS_TRT", "max_output_boxes", 0, "max_output_boxes=0 must be at least 1"),
+        ("EfficientNMS_ONNX_TRT", "center_point_box", 2, "center_point_box=2 must be 0 to 1"),
+        ("BatchedNMSDynamic_TRT", "keepTopK", -1, "keepTopK=-1 must be at least 1"),
+        ("BatchedNMS_TRT", "iouThreshold", np.nan, "iouThreshold=nan must be a number"),
+        ("ROIAlign_TRT", "sampling_ratio", -1, "sampling_ratio=-1 must be at least 0"),
+        ("ROIAlign_TRT", "output_width", 0, "output_width=0 must be at least 1"),
+        ("InstanceNormalization_TRT", "epsilon", np.nan, "epsilon=nan must be a number"),
+    ],
+)
+def test_fields_hold_what_they_can(kind: str, field: str, value: Any, says: str) -> None:
+    shop = Workshop()
+    plugin = REGISTRY.get_creator(kind, "1", "").create_plugin("it", fields(**{field: value}))
+    shapes = {
+        "ROIAlign_TRT": [(1, 3, 8, 8), (5, 4), (5,)],
+        "InstanceNormalization_TRT": [(1, 3, 8, 8), (3,), (3,)],
+        "BatchedNMS_TRT": [(1, 9, 1, 4), (1, 9, 2)],
+    }.get(kind, [(1, 9, 4), (1, 9, 2)])
+    inputs = [
+        shop.network.add_input(
+            f"x{i}", trt.int32 if len(s) == 1 and kind[0] == "R" else trt.float32, s
+        )
+        for i, s in enumerate(shapes)
+    ]
+    layer = shop.network.add_plugin_v2(inputs, plugin)
+    shop.network.mark_output(layer.get_output(0))
+    shop.builder.build_serialized_network(shop.network, shop.config)
+    assert any(f"{kind}: {says}" in e for e in shop.log.errors), shop.log.errors

@@ -189,3 +189,26 @@ def test_attributes_that_are_no_numbers_of_their_type_are_refused() -> None:
     for wrong in (2.5, "a"):
         with pytest.raises(ModelError, match="a number of type int is wanted"):
             definition.complete({"k": wrong})
+
+
+def test_what_functions_raise_names_the_plugin() -> None:
+    @trtp.register("test::fails")
+    def describe(x: trtp.TensorDesc) -> trtp.TensorDesc:
+        return x.like()
+
+    @trtp.impl("test::fails")
+    def compute(x: Any, outputs: Any, stream: int) -> None:
+        raise OSError("no such device")
+
+    shop = Workshop()
+    layer = shop.network.add_plugin(
+        trtp.op.test.fails(shop.network.add_input("x", trt.float32, (3,)))
+    )
+    shop.network.mark_output(layer.get_output(0))
+    engine = shop.engine()
+    context = engine.create_execution_context()
+    with pytest.raises(
+        ModelError, match="implementation of plugin 'test::fails' failed: OSError: no such"
+    ):
+        engine._engine({"x": np.ones(3, np.float32)})
+    del context

@@ -16,7 +16,7 @@ import numpy as np
 from camshaft.errors import ModelError
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.op import REQUIRED
-from camshaft.ir.plugins.asked import Loose
+from camshaft.ir.plugins.asked import Loose, called
 from camshaft.ir.plugins.plugin import Plugin, plugin
 from camshaft.ir.plugins.values import from_text, to_text
 from camshaft.ir.types import TensorType, type_of
@@ -211,7 +211,9 @@ def _identity(attrs: Mapping[str, Any]) -> Identity:
 
 
 def _infer(*types: TensorType, **attrs: Any) -> list[Loose]:
-    return _adapter(_identity(attrs)).inferred(types)
+    identity = _identity(attrs)
+    made: list[Loose] = called(identity.type, "inference", _adapter(identity).inferred, [types], {})
+    return made
 
 
 def _check(**attrs: Any) -> None:
@@ -226,7 +228,9 @@ def _check(**attrs: Any) -> None:
 )
 def run(*arrays: np.ndarray, **attrs: Any) -> list[np.ndarray]:
     """What the plugin's `enqueue` computes."""
-    return _adapter(_identity(attrs)).run(arrays)
+    identity = _identity(attrs)
+    made: list[np.ndarray] = called(identity.type, "enqueue", _adapter(identity).run, [arrays], {})
+    return made
 
 
 PLUGIN: Plugin = run

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import inf, isnan
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from camshaft.errors import ModelError
 from camshaft.ir.plugins.values import to_text
 from camshaft.network import Network
 from camshaft.network.tensor import Tensor
@@ -33,13 +35,27 @@ _FIELDS = {
 
 @dataclass(frozen=True)
 class Kind:
-    """A plugin.  versions: by name, the generation.  fields: defaults by name; a tuple stands for several floats."""
+    """A plugin.  versions: by name, the generation.  fields: defaults by name; a tuple stands for several floats.
+    limits: the least and the greatest value of fields that cannot hold any (inf: no greatest)."""
 
     name: str
     versions: Mapping[str, int]
     fields: Mapping[str, Any]
     outputs: int
     lower: Lower
+    limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    def require(self, values: Values) -> None:
+        """ModelError names a field that holds what it cannot."""
+        for name, value in values.items():
+            low, high = self.limits.get(name, (-inf, inf))
+            numbers = (
+                value if isinstance(value, tuple) else () if isinstance(value, str) else (value,)
+            )
+            if any(isnan(n) for n in numbers) or not all(low <= n <= high for n in numbers):
+                most = f"at least {low:g}" if high == inf else f"{low:g} to {high:g}"
+                takes = most if name in self.limits else "a number"
+                raise ModelError(f"{self.name}: {name}={value} must be {takes}")
 
     def values(self, given: PluginFieldCollection) -> dict[str, Any]:
         """Attributes as the defaults' kinds; fields of other names are left out, as TensorRT does."""
@@ -75,6 +91,7 @@ class Native:
 
     def _lowered(self, call: Call, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
         """Its layers."""
+        self._of.require(self._values)
         return [*self._of.lower(call.net, inputs, self._values)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -144,6 +145,6 @@ def _batched(net: Network, inputs: Sequence[Tensor], values: Values) -> Sequence
 
 
 KINDS: tuple[Kind, ...] = (
-    Kind("BatchedNMSDynamic_TRT", {"1": 2}, _BATCHED, 4, _batched),
-    Kind("BatchedNMS_TRT", {"1": 2}, _BATCHED, 4, _batched),
+    Kind("BatchedNMSDynamic_TRT", {"1": 2}, _BATCHED, 4, _batched, {"keepTopK": (1, inf)}),
+    Kind("BatchedNMS_TRT", {"1": 2}, _BATCHED, 4, _batched, {"keepTopK": (1, inf)}),
 )

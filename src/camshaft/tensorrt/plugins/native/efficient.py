@@ -188,6 +188,20 @@ def _added(of: Plugin, most: int) -> Any:
 
 
 KINDS: tuple[Kind, ...] = (
-    Kind("EfficientNMS_TRT", {"1": 2}, _EFFICIENT, 4, _added(efficient, 3)),
-    Kind("EfficientNMS_ONNX_TRT", {"1": 2}, _ONNX, 1, _added(indices, 2)),
+    Kind(
+        "EfficientNMS_TRT",
+        {"1": 2},
+        _EFFICIENT,
+        4,
+        _added(efficient, 3),
+        {"max_output_boxes": (1, inf), "box_coding": (0, 1)},
+    ),
+    Kind(
+        "EfficientNMS_ONNX_TRT",
+        {"1": 2},
+        _ONNX,
+        1,
+        _added(indices, 2),
+        {"max_output_boxes_per_class": (1, inf), "center_point_box": (0, 1)},
+    ),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -72,11 +73,6 @@ def _roi_align(net: Network, inputs: Sequence[Tensor], values: Values) -> Sequen
     """x [N, C, H, W], rois [R, 4] and the images [R] that they are of -> [R, C, output_height, output_width]."""
     if len(inputs) != 3:
         raise ModelError(f"{len(inputs)} inputs are not X, rois and batch_indices")
-    for name in ("mode", "coordinate_transformation_mode"):
-        if values[name] not in (0, 1):
-            raise ModelError(f"{name}={values[name]} must be 0 or 1")
-    if values["sampling_ratio"] < 0:
-        raise ModelError(f"sampling_ratio={values['sampling_ratio']} must be 0 or more")
     x, rois, images = inputs
     if len(x.shape) != 4:
         raise ModelError(f"X {x.shape} must be [N,C,H,W]")
@@ -84,4 +80,12 @@ def _roi_align(net: Network, inputs: Sequence[Tensor], values: Values) -> Sequen
     return [net.plugin(regions, last, rois, net.cast(images, "int32"), **values)]
 
 
-KINDS: tuple[Kind, ...] = (Kind("ROIAlign_TRT", {"1": 2, "2": 3}, _FIELDS, 1, _roi_align),)
+_LIMITS = {
+    "mode": (0, 1),
+    "coordinate_transformation_mode": (0, 1),
+    "sampling_ratio": (0, inf),
+    "output_height": (1, inf),
+    "output_width": (1, inf),
+}
+
+KINDS: tuple[Kind, ...] = (Kind("ROIAlign_TRT", {"1": 2, "2": 3}, _FIELDS, 1, _roi_align, _LIMITS),)

@@ -11,7 +11,7 @@ import numpy as np
 from camshaft.errors import ModelError
 from camshaft.ir.extents.extent import Extent
 from camshaft.ir.op import REQUIRED
-from camshaft.ir.plugins.asked import Loose
+from camshaft.ir.plugins.asked import Loose, called
 from camshaft.ir.plugins.plugin import Plugin, plugin
 from camshaft.ir.plugins.values import from_text
 from camshaft.ir.types import TensorType, type_of
@@ -89,6 +89,11 @@ def _held(name: str, values: str) -> tuple[Definition, dict[str, Any]]:
 
 
 def _infer(*types: TensorType, id: str, values: str) -> list[Loose]:
+    made: list[Loose] = called(id, "description", _inferred, types, {"id": id, "values": values})
+    return made
+
+
+def _inferred(*types: TensorType, id: str, values: str) -> list[Loose]:
     described = _Described(*_held(id, values), types)
     kinds = [dtype_of(d.dtype) for d in described.outputs]
     return [(k, tuple(s)) for k, s in zip(kinds, described.shapes(), strict=True)]
@@ -106,6 +111,13 @@ def _check(*, id: str, values: str) -> None:
 )
 def run(*arrays: np.ndarray, id: str, values: str) -> list[np.ndarray]:
     """What the function under `impl` computes."""
+    made: list[np.ndarray] = called(
+        id, "implementation", _computed, arrays, {"id": id, "values": values}
+    )
+    return made
+
+
+def _computed(*arrays: np.ndarray, id: str, values: str) -> list[np.ndarray]:
     found, held = _held(id, values)
     if found.compute is None:
         raise ModelError(
