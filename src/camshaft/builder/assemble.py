@@ -365,7 +365,7 @@ def _note(
     """reasons, apart: as `Assembler.run` takes them."""
     if choice is None:
         reason = "no kernel for this op: its reference runs in Python"
-        return Note(task.name, task.op, task.origin, precision="f32", reason=reason,
+        return Note(task.name, task.op, task.origin, precision=task.precision, reason=reason,
                     bytes=task.bytes)  # fmt: skip
     reason = next((reasons[layer] for layer in task.origin if layer in reasons), "")
     in_int8 = task.is_int8

@@ -59,9 +59,12 @@ class Task:
 
     @property
     def precision(self) -> str:
-        """Element type of the arithmetic: that of the anchor's first operand, if no attribute says otherwise; of
-        f32 with weights that are halves, bytes or of few bits both."""
-        if self.spec is None or not self.spec.inputs:
+        """Element type of the arithmetic: that of the anchor's first operand, or of a host step's, if no attribute says
+        otherwise; of f32 with weights that are halves, bytes or of few bits both."""
+        if self.spec is None:
+            first = next(iter(self.inputs), None)
+            return "f32" if first is None else _operand(first).dtype.name
+        if not self.spec.inputs:
             return "f32"
         x, attrs = self.spec.inputs[0].dtype, dict(self.spec.attrs)
         if attrs.get("products", "f32") != "f32":
