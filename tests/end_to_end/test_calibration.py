@@ -15,7 +15,7 @@ import camshaft
 from camshaft.compare.comparison import compare
 from camshaft.config import BuildConfig
 from camshaft.errors import CalibrationError
-from camshaft.quant.calibration.cache import read_cache
+from camshaft.quant.calibration.cache import read_cache, write_cache
 from camshaft.session import BuildSession
 from cli_models import call, residual_net, save, weight
 from onnx_models import model_of
@@ -174,3 +174,28 @@ def test_a_range_that_nothing_takes_is_told(two_branches: Path) -> None:
     options = {"dynamic_ranges": ranges, "layer_precision": {"conv_right": "fp32"}}
     told = [r for r in built(two_branches, batches, **options).remarks if "dynamic_ranges" in r]
     assert [r.split("'")[1] for r in told] == ["right", "y"]
+
+
+@pytest.mark.parametrize("as_cache", [True, False])
+def test_ranges_under_the_names_of_the_models_tensors(tmp_path: Path, as_cache: bool) -> None:
+    """As TensorRT's caches have them: graphs hold operands of products as rows, under names of their own."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w1"], ["first"]),
+        helper.make_node("Relu", ["first"], ["hidden"]),
+        helper.make_node("MatMul", ["hidden", "w2"], ["y"]),
+    ]
+    weights = [weight("w1", 16, 16), weight("w2", 16, 16)]
+    shapes = {"x": (2, 5, 16)}, {"y": (2, 5, 16)}
+    model = save(tmp_path / "rows.onnx", nodes, *shapes, weights)
+    ranges = {"x": 4.0, "hidden": 3.5}
+    options: dict[str, Any] = {"dynamic_ranges": ranges}
+    if as_cache:
+        options = {"calibration_cache": tmp_path / "rows.cache"}
+        write_cache(options["calibration_cache"], ranges, "entropy2")
+    engine = camshaft.build(model, precision={"int8"}, optimization_level=1, **options)
+    assert [note.precision for note in engine.manifest.notes].count("u8") == 2
+    x = images(2, 5, 16)
+    want = camshaft.build(model, optimization_level=1)({"x": x})["y"]
+    assert np.abs(engine({"x": x})["y"] - want).max() < 0.05 * np.abs(want).max()
+    with pytest.raises(CalibrationError, match="'nothing', which is no tensor"):
+        camshaft.build(model, precision={"int8"}, dynamic_ranges={**ranges, "nothing": 1.0})

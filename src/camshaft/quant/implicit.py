@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from camshaft.errors import CalibrationError
 from camshaft.ir.graph import Graph, Node, Tensor
+from camshaft.passes.laid_out import of_model
 from camshaft.quant.apart.choice import Apart, Quantizer, with_fixed_range
 from camshaft.quant.apart.products import choices, is_carried, sampled
 from camshaft.quant.apart.sample import RowSample
@@ -85,6 +87,7 @@ class ImplicitQuantization:
     seen: Seen = field(default_factory=Seen, init=False)
     solvers: tuple[Solver, Solver, dict[str, Solver]] | None = field(default=None, init=False)
     _weights: WeightQuantizer = field(init=False, repr=False)
+    _given: tuple[str, ...] = field(default=(), init=False, repr=False)
     _watched: Observers | None = field(default=None, init=False, repr=False)
     _run: Run | None = field(default=None, init=False, repr=False)
     _moments: dict[str, ChannelMoments] = field(default_factory=dict, init=False, repr=False)
@@ -108,15 +111,27 @@ class ImplicitQuantization:
 
     def set_by_hand(self, given: Mapping[str, Range]) -> None:
         """Ranges that win over calibration; CalibrationError names a tensor that does not exist."""
-        known = self.graph.tensors
         for name in given:
-            if name not in known:
+            if not self._standing_for(name):
                 raise CalibrationError(
                     f"dynamic_ranges names {name!r}, which is no tensor of the optimized model (those within a fused layer are none); "
                     f"`camshaft inspect MODEL.onnx --graph after` lists them"
                 )
         dynamic_ranges(given)
-        self.by_hand = dict(given)
+        self.by_hand = {t: given[name] for name in given for t in self._standing_for(name)}
+        self._given = tuple(given)
+
+    def _standing_for(self, name: str) -> list[str]:
+        """The graph's tensor of a name that the model has, or those with its elements in another shape or order."""
+        return [name] if name in self.graph.tensors else self._laid_out.get(name, [])
+
+    @cached_property
+    def _laid_out(self) -> Mapping[str, list[str]]:
+        """Names of the graph's tensors by that of the model's with the same elements."""
+        found: dict[str, list[str]] = {}
+        for tensor in self.graph.tensors:
+            found.setdefault(of_model(tensor), []).append(tensor)
+        return found
 
     @property
     def unused(self) -> tuple[str, ...]:
@@ -124,8 +139,8 @@ class ImplicitQuantization:
         taken = self.plan(frozenset()).group
         return tuple(
             f"dynamic_ranges of {name!r} is not used: no layer that may be INT8 reads this tensor"
-            for name in self.by_hand
-            if name not in taken
+            for name in self._given
+            if not any(t in taken for t in self._standing_for(name))
         )
 
     def calibrate(
@@ -356,8 +371,12 @@ class ImplicitQuantization:
         return list(dict.fromkeys(n.args[activation_of(n)].name for n in convs))
 
     def load(self, path: Path) -> None:
-        """Ranges from a calibration cache."""
-        self.ranges = dict(read_cache(path).ranges)
+        """Ranges from a calibration cache.  One that another program wrote has the model's names; they hold for what
+        stands for these tensors in another shape."""
+        found = read_cache(path).ranges
+        self.ranges = {t: found[name] for name in found for t in self._standing_for(name)} | dict(
+            found
+        )
 
     def save(self, path: Path, calibrator: str) -> None:
         """Keep the ranges for later builds, or for TensorRT."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,11 +9,9 @@ from onnx import ModelProto
 
 from camshaft.config import BuildConfig
 from camshaft.ir.graph import Graph
+from camshaft.passes.laid_out import of_model
 from camshaft.passes.pipeline import optimize
 from camshaft.session import BuildSession
-
-_LAID_OUT = re.compile(r"(:(nhwc|nchw|rows|transposed|turned|reordered|reshape|pool)(#\d+)?)+$")
-"""What optimizations append to a tensor's name for one with the same elements in another shape or order."""
 
 
 def graphs_of(model: ModelProto, options: Mapping[str, Any]) -> list[Graph]:
@@ -43,4 +40,4 @@ def tensors_left(graphs: Sequence[Graph]) -> dict[str, str]:
         for name, tensor in graph.tensors.items()
         if not tensor.is_const
     ]
-    return {name: name if name in named else _LAID_OUT.sub("", name) for name in left}
+    return {name: name if name in named else of_model(name) for name in left}
