@@ -28,7 +28,7 @@ def held(engine: camshaft.Engine) -> dict[str, np.ndarray]:
 
 
 def test_engines_for_several_sizes_hold_weights_once(tmp_path: Path) -> None:
-    built = camshaft.build(products(2), optimization_level=1)
+    built = camshaft.build(products(2), optimization_level=1, threads=2)
     built.save(tmp_path / "a.engine")
     engines = [built, camshaft.load(tmp_path / "a.engine"), camshaft.load(built.to_bytes())]
     x = feed(built)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 from difflib import get_close_matches
 from math import prod
 from typing import Any
@@ -17,7 +16,14 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto
 
-from camshaft.builder.refit.plan import Question, RefitPlan, plan_of_bytes, plan_to_bytes
+from camshaft.builder.refit.plan import (
+    PARTS,
+    Question,
+    RefitPlan,
+    plan_of_bytes,
+    plan_to_bytes,
+    with_kept,
+)
 from camshaft.config import BuildConfig
 from camshaft.errors import ModelError, RefitError
 from camshaft.frontends.onnx.dtypes import weight_of
@@ -29,9 +35,6 @@ from camshaft.portable.model import MODEL, with_weights
 from camshaft.refitting.model_rest import PART, digest_of, model_rest, require_same_rest, rest_in
 from camshaft.runtime.engine import Engine
 from camshaft.runtime.file.engine_file import aligned
-
-PARTS = ("refit", "refit arrays")
-"""What a plan is called among what is attached to an engine."""
 
 
 class _Plans:
@@ -67,11 +70,13 @@ class _Plans:
     ) -> dict[str, np.ndarray]:
         """The constants of a part that change.  RefitError if the part is not right for these weights."""
         changed, known = self.changed(given, part), {**plan.kept, **given}
-        results = plan.results(known)
-        for question in plan.asked(changed):
+        questions, names = plan.asked(changed), plan.affected(changed)
+        refs = [plan.constants[name][0] for name in names]
+        results = plan.results(known, [*(q.ref for q in questions), *refs])
+        for question in questions:
             if not results(question.ref):
                 raise RefitError(_unfulfilled(plan, question, known))
-        made = {name: results(plan.constants[name][0]) for name in plan.affected(changed)}
+        made = {name: results(ref) for name, ref in zip(names, refs, strict=True)}
         for name, array in made.items():
             if type_of(array) != plan.constants[name][1]:
                 raise RefitError(
@@ -93,7 +98,9 @@ def refitted(engine: Engine, weights: Any, *, copy: bool) -> Engine:
             part.sharing(constants, plan.constants) if copy else part.exchange(constants)
         )
         kept = {**plan.kept, **{n: np.array(a) for n, a in given.items() if n in plan.small}}
-        target.attached.update(plan_to_bytes(replace(plan, kept=kept), with_weights=True))
+        known, stored = with_kept(plan, part.attached, kept)
+        target.attached.update(stored)
+        target.notes_of_refit = _key(target), known
     whole = engine.with_parts([targets.get(id(p), p) for p in engine.whole]) if copy else engine
     if MODEL in whole.attached:
         by_name = {plans.weights[n].name: a for n, a in given.items()}
@@ -164,12 +171,16 @@ def stripped_bytes(engine: Engine) -> int:
 
 
 def _plan(part: Engine) -> RefitPlan:
-    key = part.attached[PARTS[0]], part.attached[PARTS[1]]
-    known = part.notes_of_refit
+    key, known = _key(part), part.notes_of_refit
     if known is None or known[0] != key:
         known = part.notes_of_refit = (key, plan_of_bytes(part.attached))
     plan: RefitPlan = known[1]
     return plan
+
+
+def _key(part: Engine) -> tuple[bytes, ...]:
+    """What the engine's file holds of its plan."""
+    return tuple(part.attached[name] for name in PARTS)
 
 
 def _why_none(engine: Engine) -> str:

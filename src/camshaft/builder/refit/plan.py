@@ -8,8 +8,9 @@ they lead to.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
@@ -30,6 +31,8 @@ from camshaft.ir.op import Attr
 from camshaft.ir.recipe import Known, Recipe, Source, called, function_named
 from camshaft.ir.types import TensorType, dtype_named, type_of
 
+RECORD, ARRAYS = PARTS = "refit", "refit arrays"
+"""What a plan is called among what is attached to an engine."""
 KEPT_BYTES = 1 << 16
 """Weights up to this size stay in the plan, so that larger ones can be exchanged without them."""
 
@@ -123,9 +126,12 @@ class RefitPlan:
         """The questions whose answers depend on any of these weights."""
         return [q for q in self.questions if not self.needs(q.ref).isdisjoint(changed)]
 
-    def results(self, weights: Mapping[int, np.ndarray]) -> Callable[[Ref], np.ndarray]:
-        """What gives results of these weights; a step is done once, however many results need it."""
-        done: dict[int, tuple[np.ndarray, ...]] = {}
+    def results(
+        self, weights: Mapping[int, np.ndarray], wanted: Iterable[Ref]
+    ) -> Callable[[Ref], np.ndarray]:
+        """What gives each of the results that are wanted, once, of these weights.  A step is done once, however many need
+        it, and what it gave is kept no longer than they do: the steps of all weights would fill the caches and more."""
+        left, done = self._uses(wanted), dict[int, tuple[np.ndarray, ...]]()
 
         def value(ref: Ref) -> np.ndarray:
             kind, number, result = ref
@@ -139,9 +145,22 @@ class RefitPlan:
                 with np.errstate(all="ignore"):  # what is not finite is asked for
                     made = called(function_named(step.function), inputs, dict(step.params))
                 done[number] = made
-            return np.asarray(done[number][result])
+            left[number] -= 1
+            found = done[number] if left[number] else done.pop(number)
+            return np.asarray(found[result])
 
         return value
+
+    def _uses(self, wanted: Iterable[Ref]) -> Counter[int]:
+        """How often the results of each step are read for those that are wanted."""
+        uses, todo = Counter[int](), [*wanted]
+        while todo:
+            kind, number, _ = todo.pop()
+            if kind == "step":
+                if number not in uses:
+                    todo += self.steps[number].inputs
+                uses[number] += 1
+        return uses
 
 
 class Planner:
@@ -199,7 +218,7 @@ class Planner:
 def plan_to_bytes(plan: RefitPlan, *, with_weights: bool) -> dict[str, bytes]:
     """What an engine's file holds of a plan, by name.  with_weights: whether the values of small weights are among it."""
     kept = {n: a for n, a in plan.kept.items() if with_weights or n in plan.fixed}
-    arrays = [*plan.arrays, *kept.values()]
+    arrays = _stored(plan, kept)
     record = {
         "symbols": symbols_to_json(plan.symbols),
         "weights": [[w.name, *_type(w.type), list(w.reads)] for w in plan.weights],
@@ -211,23 +230,38 @@ def plan_to_bytes(plan: RefitPlan, *, with_weights: bool) -> dict[str, bytes]:
         "kept": list(kept),
         "arrays": [_type(type_of(a)) for a in arrays],
     }
-    data = b"".join(np.ascontiguousarray(a).tobytes() for a in arrays)
-    return {
-        "refit": json.dumps(record, separators=(",", ":")).encode(),
-        "refit arrays": data,
-    }
+    return {RECORD: json.dumps(record, separators=(",", ":")).encode(), ARRAYS: _bytes(arrays)}
+
+
+def with_kept(
+    plan: RefitPlan, parts: Mapping[str, bytes], kept: Mapping[int, np.ndarray]
+) -> tuple[RefitPlan, dict[str, bytes]]:
+    """The plan with these values of small weights, and what files hold of it.  parts: what they hold of `plan`."""
+    other = replace(plan, kept=dict(kept))
+    if kept.keys() != plan.kept.keys():
+        return other, plan_to_bytes(other, with_weights=True)
+    return other, {RECORD: parts[RECORD], ARRAYS: _bytes(_stored(other, other.kept))}
+
+
+def _stored(plan: RefitPlan, kept: Mapping[int, np.ndarray]) -> list[np.ndarray]:
+    """All arrays of a file, in order."""
+    return [*plan.arrays, *kept.values()]
+
+
+def _bytes(arrays: Iterable[np.ndarray]) -> bytes:
+    return b"".join(np.ascontiguousarray(a).tobytes() for a in arrays)
 
 
 def plan_of_bytes(parts: Mapping[str, bytes]) -> RefitPlan:
     """Inverse of `plan_to_bytes`.  EngineFileError where the plan is malformed."""
     try:
-        record = json.loads(parts["refit"])
+        record = json.loads(parts[RECORD])
         symbols = symbols_of_json(record["symbols"])
         arrays, at = [], 0
         for name, shape in record["arrays"]:
             dtype = dtype_named(name)
             size = int(np.prod(shape, dtype=np.int64)) * dtype.numpy.itemsize
-            flat = np.frombuffer(parts["refit arrays"][at : at + size], dtype.numpy)
+            flat = np.frombuffer(parts[ARRAYS][at : at + size], dtype.numpy)
             arrays.append(flat.reshape(shape))
             at += size
         kept = dict(zip(record["kept"], arrays[len(arrays) - len(record["kept"]) :], strict=True))
