@@ -62,7 +62,7 @@ class Tensors:
         for end in self.inputs:
             if not context.set_input_shape(end.name, arrays[end.name].shape):
                 raise Failed(
-                    f"input {end.name} cannot have the shape {said(arrays[end.name].shape)}"
+                    f"input {end.name} cannot have the shape {said(arrays[end.name].shape)}; give another in --shapes"
                 )
             self._place(end.name, arrays[end.name].copy())
         self.send()

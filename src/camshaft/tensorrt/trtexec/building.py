@@ -62,7 +62,8 @@ def engine_for(options: Options, log: Log) -> ICudaEngine:
     begin = time.perf_counter()
     engine = Runtime(log).deserialize_cuda_engine(plan)
     if engine is None:
-        raise Failed("Engine deserialization failed")
+        where = "" if path is None else f": --loadEngine={path} is no engine that can be read here"
+        raise Failed(f"Engine deserialization failed{where}")
     log.info(f"Engine deserialized in {time.perf_counter() - begin:g} sec.")
     if path is not None:
         log.info(f"Engine loaded from {path}, of {len(plan) / MIB:g} MiB")
@@ -188,7 +189,7 @@ def _check_shapes(tensor: Any, profiles: Sequence[Profile]) -> None:
         fits = len(shape) == len(own) and all(e in (-1, n) for e, n in zip(own, shape, strict=True))
         if not fits:
             raise ValueError(
-                f"input {tensor.name} cannot have the shape {said(shape)}: in the model it is {said(own)}"
+                f"shapes of flags: input {tensor.name} cannot have the shape {said(shape)}: in the model it is {said(own)}"
             )
 
 
@@ -272,7 +273,9 @@ def _timing_cache(config: IBuilderConfig, options: Options, log: Log) -> Any:
     data = Path(path).read_bytes() if Path(path).exists() else b""
     cache = config.create_timing_cache(data)
     if cache is None:
-        raise Failed(f"{path} is no timing cache; delete it, or name another file")
+        raise Failed(
+            f"--timingCacheFile={path} is no timing cache; delete it, or name another file"
+        )
     config.set_timing_cache(cache, False)
     log.info(f"Timing cache: {len(data)} bytes read from {path}")
     return cache

@@ -184,13 +184,20 @@ def _check_files(options: Options) -> None:
         if not Path(path).expanduser().is_file():
             raise FileNotFoundError(f"{flag}: there is no file {path}")
     if options["timingCacheFile"] is not None:
-        check_writable(options["timingCacheFile"])
+        _check_writable("--timingCacheFile", options["timingCacheFile"])
         read.append(("--timingCacheFile", options["timingCacheFile"]))
     for number, (flag, path) in enumerate(written):
-        check_writable(path)
+        _check_writable(flag, path)
         for other, taken in (*read, *written[:number]):
             if same_file(path, os.path.expanduser(taken)):
                 raise ValueError(f"{flag}={path} is the file of {other}; name another file")
+
+
+def _check_writable(flag: str, path: str) -> None:
+    try:
+        check_writable(path)
+    except OSError as error:
+        raise OSError(f"{flag}={path} cannot be written: {error.strerror}") from error
 
 
 def _named(options: Options, names: Sequence[str]) -> Iterator[tuple[str, str]]:
