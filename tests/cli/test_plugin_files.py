@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,11 +38,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         helper.make_model(graph, opset_imports=imports, ir_version=8), str(tmp_path / "net.onnx")
     )
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr("camshaft.ir.plugins.modules._IMPORTED", {})
     modules = set(sys.modules)
     yield tmp_path
     camshaft.ir.plugins.registry.unregister("files::Twice")
     for name in set(sys.modules) - modules:
-        if name.startswith("camshaft_plugins_") or name == "twice_ops":
+        if name.startswith(("ops_", "twice_ops", "beside")):
             del sys.modules[name]
 
 
@@ -71,6 +74,9 @@ def test_a_module_by_its_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     [
         ("no.py", None, "--plugins: there is no file 'no.py'"),
         ("no_such_module", None, "--plugins no_such_module: ModuleNotFoundError"),
+        ("", None, "--plugins: '' is no Python file or module"),
+        (".", None, "--plugins: '.' is no Python file or module"),
+        ("bad.py", "raise SystemExit(0)", "--plugins bad.py: SystemExit: 0"),
         ("bad.py", "1 / 0", "--plugins bad.py: ZeroDivisionError"),
         ("bad.py", "x = (", "--plugins bad.py: SyntaxError"),
     ],
@@ -81,6 +87,39 @@ def test_files_that_cannot_be(folder: Path, name: str, text: str | None, says: s
     command = ["build", "net.onnx", "-o", "net.engine", *QUICK, "--plugins", name]
     assert says in complaint(*command, code=2)
     assert not Path("net.engine").exists()
+
+
+def test_an_option_without_a_value(folder: Path) -> None:
+    result = call("build", "net.onnx", "-o", "net.engine", "--plugins", code=2)
+    assert "--plugins" in result.stderr and "it needs a Python file or module" in result.stderr
+
+
+def test_files_import_what_lies_beside_them_and_print_to_standard_error(folder: Path) -> None:
+    (folder / "sub").mkdir()
+    (folder / "sub" / "beside.py").write_text(SOURCE)
+    (folder / "sub" / "ops.py").write_text("import beside\nprint('hello')\n")
+    command = ["build", "net.onnx", "-o", "net.engine", *QUICK, "--json", "-"]
+    result = call(*command, "--plugins", "sub/ops.py")
+    assert json.loads(result.stdout) and "hello" in result.stderr
+
+
+def test_files_of_one_name_in_two_folders_are_two(folder: Path) -> None:
+    for name, factor in (("a", 2), ("b", 5)):
+        (folder / name).mkdir()
+        (folder / name / "ops.py").write_text(SOURCE.replace("2 * x", f"{factor} * x"))
+    both = ["--plugins", "a/ops.py", "--plugins", "b/ops.py"]
+    with pytest.warns(UserWarning, match="'files::Twice' of module ops_.* is replaced by"):
+        call("build", "net.onnx", "-o", "net.engine", *QUICK, *both)
+
+
+def test_reduce_gives_them_to_its_checks(folder: Path) -> None:
+    """A check without the plugin would fail by that, and not as the model does."""
+    wrong = "@twice.kernel()\ndef empty(k, work, x, y):\n    pass\n"
+    (folder / "ops.py").write_text(SOURCE + wrong)
+    command = ["reduce", "net.onnx", "-o", "small.onnx", "--plugins", "ops.py", *QUICK]
+    result = call(*command)
+    assert "kernel 'empty' of plugin 'files::Twice' computes something else" in result.output
+    assert f"--plugins {folder / 'ops.py'}" in " ".join(result.output.split())
 
 
 def test_trtexec_takes_python_files(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

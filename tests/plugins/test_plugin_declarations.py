@@ -98,16 +98,13 @@ def test_types_that_inputs_never_have_are_refused(given: Any) -> None:
 def test_another_modules_plugin_is_replaced_with_a_warning() -> None:
     """A notebook's cell that runs again replaces its own without one."""
 
-    def other(x: np.ndarray) -> np.ndarray:
-        return x
-
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         camshaft.plugin("d::Taken")(same)
         camshaft.plugin("d::Taken")(same)
-    other.__module__ = "elsewhere"
+    elsewhere = {"__name__": "elsewhere", "camshaft": camshaft, "same": same}
     with pytest.warns(UserWarning, match="'d::Taken' of module .* by that of module elsewhere"):
-        camshaft.plugin("d::Taken")(other)
+        exec("camshaft.plugin('d::Taken')(same)", elsewhere)
 
 
 @pytest.mark.parametrize(

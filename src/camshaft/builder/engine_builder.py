@@ -17,11 +17,12 @@ from camshaft.builder.bufferize import Bufferized, bufferize
 from camshaft.builder.refit.plan import plan_to_bytes
 from camshaft.builder.tasks import Task, tasks_of
 from camshaft.builder.tuning.contest import Contest
-from camshaft.builder.tuning.ranges import Sizes, uneven_sizes
+from camshaft.builder.tuning.ranges import Sizes, uneven_points
 from camshaft.builder.tuning.selection import KernelSelector
 from camshaft.builder.tuning.timing_cache import Record, TimingCache
 from camshaft.builder.tuning.tuner import Tuner
 from camshaft.cpus import available_cpus
+from camshaft.ir.extents.sizes import Constraint
 from camshaft.ir.graph import Graph, Tensor
 from camshaft.ir.recipe import Source
 from camshaft.ops import PLUGIN
@@ -30,6 +31,8 @@ from camshaft.runtime.engine import Engine
 from camshaft.runtime.file.manifest import Fingerprint
 
 Progress = Callable[[str, int, int], None]
+_OURS = "camshaft."
+"""What domains of our own plugins begin with."""
 HOST_STEP_US = 200.0
 """What an unmeasured host step counts when graphs are compared (Python call and NumPy work)."""
 
@@ -172,7 +175,7 @@ class Builder:
         """The engine.  part: which graph of the model it is.  reasons: source layer -> why it runs in its precision.  apart: source layer -> input
         channels that its INT8 product leaves to floats."""
         self._tuner.compile_all(c for c in tuned.choices if c is not None)
-        self._hold_users_kernels(tuned)
+        tuned = self._held(tuned)
         assembler = Assembler(
             tuned.graph,
             tuned.tasks,
@@ -191,16 +194,34 @@ class Builder:
             engine.attached.update(plan_to_bytes(parts.plan, with_weights=True))
         return engine
 
-    def _hold_users_kernels(self, tuned: Tuned) -> None:
-        """BuildError if a plugin's kernel that was chosen is wrong at sizes beside the typical ones, at which it was held
-        against the reference."""
+    def _held(self, tuned: Tuned) -> Tuned:
+        """With a word on what nothing is known of.  BuildError if a user's kernel is wrong at uneven sizes; at typical ones it was
+        held against its reference."""
         constraints = tuple(tuned.graph.constraints)
-        there = [s for c in constraints for s in c.symbols]
+        known: dict[int, Choice] = {}
+        choices: list[Choice | None] = []
         for task, choice in zip(tuned.tasks, tuned.choices, strict=True):
-            if task.spec is None or choice is None or task.spec.op != PLUGIN.name:
-                continue
-            symbols = tuple(dict.fromkeys((*task.spec.symbols, *there)))
-            sizes = uneven_sizes(symbols, constraints)
-            if any(sizes[s.name] != s.typical for s in task.spec.symbols):
-                for variant in choice.variants:
-                    self._tuner.require_right(task, variant, sizes)
+            if choice is not None and _is_users(task):
+                if id(choice) not in known:
+                    known[id(choice)] = self._held_at(task, choice, constraints)
+                choice = known[id(choice)]
+            choices.append(choice)
+        return replace(tuned, choices=tuple(choices))
+
+    def _held_at(self, task: Task, choice: Choice, constraints: Sequence[Constraint]) -> Choice:
+        assert task.spec is not None
+        there = [s for c in constraints for s in c.symbols]
+        symbols = tuple(dict.fromkeys((*task.spec.symbols, *there)))
+        for sizes in uneven_points(task.spec.symbols, symbols, constraints):
+            if why := self._tuner.unknown_at(task, choice, sizes):
+                label = ", ".join(f"{s.name}={sizes[s.name]}" for s in task.spec.symbols)
+                reason = f"{choice.reason}; not tried at {label}: {why:.200}"
+                choice = replace(choice, reason=reason)
+        return choice
+
+
+def _is_users(task: Task) -> bool:
+    """Whether it is a user's plugin; kernels of ours are held against their references by tests, at all sizes."""
+    if task.spec is None or task.spec.op != PLUGIN.name:
+        return False
+    return not str(task.spec.attr("plugin")).startswith(_OURS)

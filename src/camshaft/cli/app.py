@@ -82,6 +82,10 @@ class LateGroup(TyperGroup):
         return LateCommand(cmd_name, help=COMMANDS[cmd_name])
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[-1] == "--plugins":
+            raise typer.BadParameter(
+                "it needs a Python file or module", ctx, param_hint="--plugins"
+            )
         return list(super().parse_args(ctx, anywhere_first(args)))
 
     def invoke(self, ctx: Any) -> Any:
@@ -108,6 +112,8 @@ def anywhere_first(args: list[str]) -> list[str]:
     rest: list[str] = []
     given = iter(args)
     for arg in given:
+        if arg == "--":
+            return [*first, *rest, arg, *given]
         if arg == "--debug" or arg.startswith("--plugins="):
             first.append(arg)
         elif arg == "--plugins":

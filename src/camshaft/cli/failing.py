@@ -21,6 +21,7 @@ from camshaft.feeds import random_feeds
 from camshaft.frontends.onnx import import_model
 from camshaft.frontends.onnx.model import opsets_of
 from camshaft.ir.extents.sizes import typical
+from camshaft.ir.plugins.modules import imported
 
 _OF_INPUTS = ("shapes", "profile", "min_shapes", "opt_shapes", "max_shapes")
 """Options that are NAME:SIZES,... of inputs."""
@@ -121,6 +122,8 @@ def build_check(
     if build.calibration is not None or build.calibration_cache is not None:
         shown.note("models are calibrated with the recorded run, since each has other inputs")
     options = ["--against", other]
+    for name in imported():
+        options += ["--plugins", name]
     if tolerance is not None:
         options += ["--tolerance", str(tolerance)]
 

@@ -23,6 +23,7 @@ from camshaft.atomic import write_atomically
 from camshaft.errors import ModelError
 from camshaft.frontends.onnx.plugins import plugin_of
 from camshaft.frontends.onnx.reachable import reachable_in
+from camshaft.ir.extents.symbol import NAME
 from camshaft.network.accepted import refusal
 from camshaft.network.live import Live, Seen
 from camshaft.network.protos import array_of, attribute_of, forget_open, names_within
@@ -72,6 +73,12 @@ class Core:
         shape: extents; a name ("batch") leaves one open, equal names are equal sizes, None is an open one of its own.
         Raises ModelError for a name that is taken, ValueError for what is no shape or type.
         """
+        for axis, d in enumerate(shape):
+            if isinstance(d, str) and not NAME.fullmatch(d):
+                raise ValueError(
+                    f"input {name!r}, axis {axis}: {d!r} is no name of a size (letters, digits and underscores); its range "
+                    "is said by build(shapes=...)"
+                )
         extents = [None if d is None or (isinstance(d, int) and d < 0) else d for d in shape]
         info = helper.make_tensor_value_info(name, element_type(dtype), extents)
         self._claim(name)

@@ -118,12 +118,16 @@ class ImplicitQuantization:
                     f"`camshaft inspect MODEL.onnx --graph after` lists them"
                 )
         dynamic_ranges(given)
-        self.by_hand = {t: given[name] for name in given for t in self._standing_for(name)}
+        self.by_hand = self._spread(given)
         self._given = tuple(given)
 
+    def _spread(self, given: Mapping[str, Range]) -> dict[str, Range]:
+        """Ranges also for tensors that have the elements of those given in another shape or order, and none of their own."""
+        return {t: r for name, r in given.items() for t in self._standing_for(name)} | dict(given)
+
     def _standing_for(self, name: str) -> list[str]:
-        """The graph's tensor of a name that the model has, or those with its elements in another shape or order."""
-        return [name] if name in self.graph.tensors else self._laid_out.get(name, [])
+        """The graph's tensors with the elements of the model's tensor of that name, in whatever shape or order."""
+        return self._laid_out.get(name, [name] if name in self.graph.tensors else [])
 
     @cached_property
     def _laid_out(self) -> Mapping[str, list[str]]:
@@ -373,10 +377,7 @@ class ImplicitQuantization:
     def load(self, path: Path) -> None:
         """Ranges from a calibration cache.  One that another program wrote has the model's names; they hold for what
         stands for these tensors in another shape."""
-        found = read_cache(path).ranges
-        self.ranges = {t: found[name] for name in found for t in self._standing_for(name)} | dict(
-            found
-        )
+        self.ranges = self._spread(read_cache(path).ranges)
 
     def save(self, path: Path, calibrator: str) -> None:
         """Keep the ranges for later builds, or for TensorRT."""

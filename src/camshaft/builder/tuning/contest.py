@@ -23,7 +23,7 @@ from camshaft.builder.tuning.room import Room
 from camshaft.builder.tuning.spare import PackedForm, SpareWeights
 from camshaft.builder.tuning.timing_cache import MARGIN, Record
 from camshaft.builder.tuning.trial import BEYOND_L2, Trial, failed
-from camshaft.errors import BuildError
+from camshaft.errors import BuildError, ModelError
 from camshaft.ir.extents.sizes import fixed, typical, typical_sizes
 from camshaft.ir.extents.symbol import UndecidedExtent
 from camshaft.ops import PLUGIN
@@ -210,41 +210,50 @@ class Contests:
             with naming(contest.task):
                 yield contest, self._timed(contest, ready.popleft())
 
-    def require_right(
-        self, task: Task, offer: Offer, kernel: Kernel, sizes: Sizes | None = None
-    ) -> None:
+    def require_right(self, task: Task, offer: Offer, kernel: Kernel) -> None:
         """Check a candidate that is not timed, however late it is.  BuildError if it computes a wrong result.
 
-        kernel: the candidate's.  sizes: of the task's symbols (None: typical ones)."""
-        assert task.spec is not None
-        alone = Contest(task, task.spec, "", {}, [offer], sizes, {0: kernel}, [0.0])
-        for _ in self.run([alone]):
+        kernel: the candidate's."""
+        for _ in self.run([_alone(task, offer, kernel)]):
             pass
+
+    def unknown_at(self, task: Task, offer: Offer, kernel: Kernel, sizes: Sizes) -> str:
+        """Check a candidate at other sizes than typical ones; "", or why nothing is known there: its reference does not
+        take such sizes, or there is too little memory.  BuildError if it computes a wrong result."""
+        contest = _alone(task, offer, kernel, sizes)
+        if not self.room.holds(contest.need):
+            return "memory_budget leaves too little"
+        with self.room.take(contest.need):
+            try:
+                with naming(task):
+                    trial = self._trial(contest)
+                    trial.expected  # noqa: B018 (asks the reference)
+            except (ModelError, BuildError) as error:
+                return str(error)
+            with naming(task):
+                _require_right(trial, offer, kernel)
+        return ""
 
     def _compile(self, contest: Contest, i: int) -> Kernel | None:
         return None if self.late() else self.compile(contest.candidates[i].candidate)
 
     def _checked(self, contest: Contest) -> _Ready:
         with naming(contest.task), self.room.take(contest.need):
-            task = contest.task
-            expected_us = 2 * typical(task.macs) / FLOPS_PER_US / self.threads
-            constants = [t.content for t in task.constants]
-            where = (self.backend.fingerprint, self.spread, expected_us, contest.sizes)
-            trial = Trial(contest.spec, constants, self.threads, *where)
+            trial = self._trial(contest)
             forms: dict[int, PackedForm] = {}
             for i, kernel in sorted(contest.kernels.items()):
                 if forms and self.late():
                     break
-                offer = contest.candidates[i]
-                runner, forms[i] = trial.prepare(offer.candidate, kernel)
-                try:
-                    problem = trial.check(runner)
-                finally:
-                    runner.close()
-                if problem:
-                    raise failed(trial.spec, offer.tactic, offer.candidate.params, problem)
+                forms[i] = _require_right(trial, contest.candidates[i], kernel)
             trial.forget_expected()
             return _Ready(trial, forms)
+
+    def _trial(self, contest: Contest) -> Trial:
+        task = contest.task
+        expected_us = 2 * typical(task.macs) / FLOPS_PER_US / self.threads
+        constants = [t.content for t in task.constants]
+        where = (self.backend.fingerprint, self.spread, expected_us, contest.sizes)
+        return Trial(contest.spec, constants, self.threads, *where)
 
     def _timed(self, contest: Contest, ready: _Ready) -> dict[int, float]:
         if contest.known_us:
@@ -277,6 +286,24 @@ class Contests:
             alive = [i for i in alive if best[i] <= limit]
             if len(alive) <= 1:
                 return
+
+
+def _alone(task: Task, offer: Offer, kernel: Kernel, sizes: Sizes | None = None) -> Contest:
+    """A contest of one candidate, compiled, that need not be timed."""
+    assert task.spec is not None
+    return Contest(task, task.spec, "", {}, [offer], sizes, {0: kernel}, [0.0])
+
+
+def _require_right(trial: Trial, offer: Offer, kernel: Kernel) -> PackedForm:
+    """The form of the candidate's constants.  BuildError if it computes a wrong result."""
+    runner, form = trial.prepare(offer.candidate, kernel)
+    try:
+        problem = trial.check(runner)
+    finally:
+        runner.close()
+    if problem:
+        raise failed(trial.spec, offer.tactic, offer.candidate.params, problem)
+    return form
 
 
 def _todo(contest: Contest) -> list[int]:

@@ -100,25 +100,43 @@ _PARTS = 16
 """Of the way from the least to the most sizes, among which the largest affordable are looked for."""
 
 
-def uneven_sizes(symbols: Sequence[Symbol], constraints: Sequence[Constraint]) -> Sizes:
+def uneven_points(
+    own: Sequence[Symbol], symbols: Sequence[Symbol], constraints: Sequence[Constraint]
+) -> list[Sizes]:
     """Sizes near the typical ones that tiles don't divide, as far as ranges and constraints allow: where kernels go
-    wrong that leave out a remainder.  constraints: over these symbols."""
-    sizes = typical_sizes(symbols)
-    for s in symbols:
-        near = range(max(s.low, 2, s.typical - _NEAR), s.typical + _NEAR + 1)
-        there = (n for n in near if s.high is None or n <= s.high)
-        for n in sorted(there, key=partial(_unevenness, s.typical)):
+    wrong that leave out a remainder.  All of a layer's symbols uneven, then each of a few alone, so that sums of two are.
+
+    own: the layer's symbols.  symbols: these, and all that the constraints are about.
+    """
+    typical = typical_sizes(symbols)
+    each = [[s] for s in own] if 1 < len(own) <= _FEW else []
+    found = [_uneven(typical, some, constraints) for some in ([*own], *each)]
+    told = {tuple(sizes[s.name] for s in own): sizes for sizes in reversed(found)}
+    told.pop(tuple(typical[s.name] for s in own), None)
+    return list(reversed(told.values()))
+
+
+def _uneven(typical: Sizes, some: Sequence[Symbol], constraints: Sequence[Constraint]) -> Sizes:
+    """The typical sizes with those of some symbols uneven, one after the other."""
+    sizes = dict(typical)
+    for s in some:
+        high = s.typical + _NEAR if s.high is None else min(s.typical + _NEAR, s.high)
+        near = range(max(s.low, 1, s.typical - _NEAR), high + 1)
+        for n in sorted({*near} - {1 if s.typical == 1 else 0}, key=partial(_evenness, s.typical)):
             if broken(constraints, {**sizes, s.name: n}) is None:
                 sizes[s.name] = n
                 break
     return sizes
 
 
-def _unevenness(typical: int, n: int) -> tuple[bool, bool, int]:
-    """Odd sizes first, of these no multiples of 3, of these the nearest."""
-    return n % 2 == 0, n % 3 == 0, abs(n - typical)
+def _evenness(typical: int, n: int) -> tuple[bool, bool, bool, int, int]:
+    """Odd sizes first, of these no multiples of 3 but 3 itself, of these the nearest; among the odd 1 is last, for there
+    results may be nothing but rounding."""
+    return n % 2 == 0, n == 1, n % 3 == 0 and n > 3, abs(n - typical), n
 
 
+_FEW = 3
+"""Symbols that are tried alone."""
 _NEAR = 12
 """How far from typical sizes uneven ones are looked for."""
 

@@ -273,13 +273,17 @@ class Tuner:
     def _held(self, contest: Contest, choice: Choice) -> Choice:
         """The choice, which is not timed; BuildError if it is a user's kernel that computes a wrong result."""
         if contest.spec.op == PLUGIN.name:
-            self.require_right(contest.task, choice)
+            offer = Offer(choice.tactic, choice.candidate)
+            self._contests.require_right(contest.task, offer, choice.kernel)
         return choice
 
-    def require_right(self, task: Task, choice: Choice, sizes: Sizes | None = None) -> None:
-        """As `Contests.require_right`, for a choice of this task."""
-        offer = Offer(choice.tactic, choice.candidate)
-        self._contests.require_right(task, offer, choice.kernel, sizes)
+    def unknown_at(self, task: Task, choice: Choice, sizes: Sizes) -> str:
+        """As `Contests.unknown_at`, of a task's choice and those beside it."""
+        found = (
+            self._contests.unknown_at(task, Offer(c.tactic, c.candidate), c.kernel, sizes)
+            for c in choice.variants
+        )
+        return next(filter(None, found), "")
 
     def _decided(self, contest: Contest, best: Mapping[int, float]) -> Choice:
         """The fastest of a contest's candidates, or one that an earlier build has timed.

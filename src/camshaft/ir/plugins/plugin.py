@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -71,6 +72,7 @@ class Plugin:
         engine is loaded that runs it.
     int8: the plugin that computes it on bytes: of the same inputs, those of floats that are quantized as u8, and of the
         same attributes and those of `quantization_attributes`; its result is u8.  None: it is computed on floats.
+    module: the name of the module that declares it.
     """
 
     name: str
@@ -85,6 +87,7 @@ class Plugin:
     int8: Plugin | None = None
     check: Callable[..., None] | None = None
     samples: Callable[..., Any] | None = None
+    module: str = ""
     kernels: list[Kernel] = field(default_factory=list)
 
     @cached_property
@@ -315,7 +318,7 @@ def plugin(
     attributes by name and gives an array or several.  The rest as in `Plugin`, which has decorators for kernels.
     """
     require_name(name)
-    whose = f"plugin {name!r}"
+    whose, module = f"plugin {name!r}", str(sys._getframe(1).f_globals.get("__name__"))
     for argument, function in (
         ("infer", infer),
         ("integers", integers),
@@ -346,6 +349,7 @@ def plugin(
             int8,
             check,
             samples,
+            module,
         )
         registry.register(made)
         return made

@@ -30,21 +30,16 @@ def joined(domain: str, op_type: str) -> str:
 
 def register(plugin: Plugin) -> None:
     """Make a plugin known; one of the same name is replaced, as when a notebook's cell runs again.  One of another module
-    is so with a warning."""
+    is so with a warning, which points at what calls the caller."""
     with _LOCK:
         before = _PLUGINS.get(plugin.name)
         _PLUGINS[plugin.name] = plugin
-    old, new = (None if p is None else _module_of(p) for p in (before, plugin))
-    if old not in (None, new):
+    old, new = before.module if before else plugin.module, plugin.module
+    if old != new and "__main__" not in (old, new):  # a script may import itself
         warnings.warn(
             f"plugin {plugin.name!r} of module {old} is replaced by that of module {new}; give one of them another name",
-            stacklevel=4,
+            stacklevel=3,
         )
-
-
-def _module_of(plugin: Plugin) -> str | None:
-    """The module that declares it, as far as its reference says."""
-    return getattr(plugin.reference, "__module__", None)
 
 
 def unregister(name: str) -> None:
