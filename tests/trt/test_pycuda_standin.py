@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from camshaft.tensorrt import memory
+from camshaft.tensorrt.standins.pycuda import compiler, gpuarray, tools
 from camshaft.tensorrt.standins.pycuda import driver as drv
-from camshaft.tensorrt.standins.pycuda import gpuarray, tools
 
 
 def test_allocation_is_a_number_and_freed_once() -> None:
@@ -165,3 +165,29 @@ def test_gpuarray_moves_arrays_as_onnx_tensorrt_does() -> None:
         made.get(np.zeros((2, 3), np.float32))
     with pytest.raises(ValueError, match="reshape"):
         made.reshape(4, 2)
+
+
+def test_kernels_in_cuda_cannot_be_compiled() -> None:
+    """The import is no fault: many scripts use it in one branch alone."""
+    with pytest.raises(drv.CompileError, match="there is no GPU"):
+        compiler.SourceModule("__global__ void f() {}")
+
+
+def test_arithmetic_of_gpuarrays_is_numpys() -> None:
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    made = gpuarray.to_gpu(x)
+    for got, want in (
+        (made + made, x + x),
+        (2 - made, 2 - x),
+        (made * np.float32(3), x * 3),
+        (made / 2, x / 2),
+        (-made, -x),
+    ):
+        np.testing.assert_array_equal(got.get(), want)
+        assert got.dtype == np.float32
+
+
+def test_managed_memory_is_the_hosts() -> None:
+    made = drv.managed_empty((2, 3), np.float32, mem_flags=drv.mem_attach_flags.GLOBAL)
+    made[:] = 2
+    assert made.sum() == 12 and drv.managed_zeros((4,), np.int8).tolist() == [0] * 4

@@ -37,7 +37,7 @@ import numpy as np
 import tensorrt as trt, tensorrt.tensorrt, tensorrt_bindings, tensorrt_lean, tensorrt_dispatch
 from cuda import cuda, cudart
 from cuda.bindings import driver, nvrtc, runtime
-import pycuda.autoinit, pycuda.driver as drv, pycuda.gpuarray, pycuda._driver
+import pycuda.autoinit, pycuda.driver as drv, pycuda.gpuarray, pycuda._driver, pycuda.compiler
 
 assert cudart is runtime and cuda is driver
 assert tensorrt_bindings is trt is tensorrt.tensorrt

@@ -52,13 +52,17 @@ def test_batches_of_releases_before_10_are_a_warning() -> None:
     assert shop.builder.max_batch_size == 4
     context = shop.double((3,)).engine().create_execution_context()
     x, y = np.ones(3, np.float32), np.zeros(3, np.float32)
-    for size in (1, 4, 4):
-        assert context.execute(size, [x.ctypes.data, y.ctypes.data])
+    addresses = [x.ctypes.data, y.ctypes.data]
+    for size in (1, 3):  # 3 is the first axis
+        assert context.execute(size, addresses)
+        assert context.execute_async(size, addresses, 0)
     warned = [text for severity, text in shop.log.lines if severity == "WARNING"]
-    assert [text.split(" has no effect")[0] for text in warned] == [
-        "max_batch_size=4",
-        "batch_size=4",
-    ]
+    assert [text.split(" has no effect")[0] for text in warned] == ["max_batch_size=4"]
+    y[:] = 7
+    for call in (context.execute, lambda *given: context.execute_async(*given, 0)):
+        assert not call(4, addresses)
+        assert "batch_size=4, and input 'x' has the shape (3,)" in shop.log.errors[-1]
+    assert (y == 7).all()
 
 
 def test_a_plan_prints_in_a_line(shop: Workshop) -> None:

@@ -306,3 +306,26 @@ def test_nms() -> None:
     places, count = b.outputs(layer)
     assert places.tolist() == [[0, 0, 1], [0, 0, 2]]
     assert count == 2
+
+
+@pytest.mark.parametrize("kinds", [1, 3])
+def test_nms_of_boxes_by_class(kinds: int) -> None:
+    """Boxes [N, B, classes, 4] select as each class alone does, by its own boxes or those of all."""
+    rng = np.random.default_rng(0)
+    low = rng.random((2, 12, kinds, 2)) * 0.5
+    boxes = np.concatenate([low, low + 0.3], -1).astype(np.float32)
+    scores = rng.random((2, 12, 3)).astype(np.float32)
+
+    def selected(corners: np.ndarray, values: np.ndarray) -> list[list[int]]:
+        b = Bench()
+        most = b.constant(np.array(4, np.int32))
+        layer: Any = b.net.add_nms(b.constant(corners), b.constant(values), most)
+        layer.set_input(3, b.constant(np.array(0.3, np.float32)))
+        places, count = b.outputs(layer)
+        assert count == len(places)
+        return [list(map(int, row)) for row in places]
+
+    found = selected(boxes, scores)
+    for kind in range(3):
+        alone = selected(boxes[:, :, kind % kinds].copy(), scores[:, :, kind : kind + 1].copy())
+        assert [row for row in found if row[1] == kind] == [[n, kind, box] for n, _, box in alone]

@@ -22,6 +22,8 @@ from camshaft.quant.dynamic import DynamicQuantization
 from camshaft.quant.placement import check_layer_names, impossible
 
 _BYTES = ("u8", "i8", "f32, weights i8")
+_HALVES = {name: dtype.name for name, dtype in HALF_PRECISIONS.items()}
+_INTEGERS = ("i64", "i32", "bool")
 
 
 @dataclass(frozen=True)
@@ -39,14 +41,17 @@ class Asked:
     def told(self, tasks: Sequence[Task]) -> dict[str, tuple[str, str]]:
         """Layers that are not what was preferred -> the precision that they have, and why.  tasks: of the graph built.
 
-        A pool or an elementwise layer between INT8 products reads bytes, and is then what it should be.
+        A pool or an elementwise layer between INT8 products reads bytes, and is then what it should be; one between those
+        of halves may read these.  Integers are no matter of precision.
         """
         found: dict[str, tuple[str, str]] = {}
         for layer, why in self.unmet.items():
             made = [t for t in tasks if layer in t.origin]
             asked = self.preferred[layer]
-            if not (asked == "int8" and made and all(t.precision in _BYTES for t in made)):
-                precision = " and ".join(dict.fromkeys(t.precision for t in made)) or "no step"
+            right = (*_BYTES,) if asked == "int8" else (_HALVES.get(asked, asked), *_INTEGERS)
+            if not (made and all(t.precision in right for t in made)):
+                words = " and ".join(dict.fromkeys(t.precision for t in made))
+                precision = words or "no step of its own"
                 found[layer] = precision, f"layer_precision prefers {asked}, but {why}"
         return found
 

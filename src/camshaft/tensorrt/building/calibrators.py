@@ -121,6 +121,10 @@ class BatchType(NamedTuple):
     dtype: np.dtype[Any]
 
 
+_LOW, _HIGH = " [low]", " [high]"
+"""What lines of bounds have behind a tensor's name."""
+
+
 def completed(cache: bytes, left: Mapping[str, str]) -> bytes:
     """A cache with ranges of tensors that it knows by other names: TensorRT's are of the network's.
 
@@ -135,7 +139,7 @@ def completed(cache: bytes, left: Mapping[str, str]) -> bytes:
         f"{name}{bound}:{known[of + bound]}"
         for name, of in left.items()
         if name not in known
-        for bound in ("", " [low]", " [high]")
+        for bound in ("", _LOW, _HIGH)
         if of + bound in known
     ]
     return (
@@ -143,6 +147,19 @@ def completed(cache: bytes, left: Mapping[str, str]) -> bytes:
         if added
         else cache
     )
+
+
+def as_networks(cache: bytes, left: Mapping[str, str]) -> bytes:
+    """A cache under the names of the network's tensors, as far as one line is of each.  left: as for `completed`."""
+    header, *lines = cache.decode().split("\n")
+    known = {line.rpartition(":")[0] for line in lines}
+    for i, line in enumerate(lines):
+        name, colon, digits = line.rpartition(":")
+        tensor = name.removesuffix(_LOW).removesuffix(_HIGH)
+        of = left.get(tensor, tensor)
+        if of != tensor and of not in known:
+            lines[i] = f"{of}{name.removeprefix(tensor)}{colon}{digits}"
+    return "\n".join([header, *lines]).encode()
 
 
 class Adapter(Calibrator):
@@ -243,10 +260,11 @@ class Adapter(Calibrator):
                 return set()
 
     def write_calibration_cache(self, cache: bytes) -> None:
-        """Hand the ranges over."""
+        """Hand the ranges over, under the network's names."""
+        named = as_networks(cache, self._left())
         self._asked(
             "write_calibration_cache",
-            lambda: self._theirs.write_calibration_cache(memoryview(cache)),
+            lambda: self._theirs.write_calibration_cache(memoryview(named)),
         )
 
     def _listed(self, given: Any) -> list[Any]:

@@ -11,15 +11,21 @@ from camshaft.config import BuildConfig
 from camshaft.ir.graph import Graph
 from camshaft.passes.laid_out import of_model
 from camshaft.passes.pipeline import optimize
+from camshaft.precision.output_types import with_output_types
 from camshaft.session import BuildSession
 
 
 def graphs_of(model: ModelProto, options: Mapping[str, Any]) -> list[Graph]:
-    """Each of the model's graphs as imported, then as optimized."""
-    session = BuildSession(model, BuildConfig(**options))
+    """Each of the model's graphs as imported, then as optimized, with what types of layers' outputs round."""
+    config = BuildConfig(**options)
+    session = BuildSession(model, config)
     session.import_model()
     level = options["optimization_level"]
-    return [g for graph in session.imported_graphs for g in (graph, optimize(graph, level=level))]
+    made = []
+    for graph in session.imported_graphs:
+        typed = with_output_types(config, graph, ()).graph
+        made += [graph, optimize(typed, level=level)]
+    return made
 
 
 def layers_left(graphs: Sequence[Graph]) -> set[str]:

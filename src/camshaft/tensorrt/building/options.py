@@ -88,9 +88,13 @@ def asked(
         "refittable": refittable_weights(network, lowered, config),
         "portable": _is_portable(config, reports),
     }
+    options |= _layer_types(model, lowered, config, precision, options, reports)
     if "int8" in precision and lowered.ranges:
-        options["dynamic_ranges"] = ranges_of_tensors(model, lowered, options, reports)
-    options = {**options, **_layer_types(model, lowered, config, precision, options, reports)}
+        ranges = ranges_of_tensors(model, lowered, options, reports)
+        if ranges or calibrates or explicit:
+            options["dynamic_ranges"] = ranges
+        else:
+            options |= _without_int8(options)
     if "dynamic_ranges" in options and kept(config, "int8_calibrator", None) is None:
         options |= in_floats(model, options["dynamic_ranges"].keys(), options, reports)
     uses_cache = not config._has(_NO_CACHE)
@@ -261,6 +265,15 @@ def _precision(
         )
         permitted.discard("int8")
     return permitted
+
+
+def _without_int8(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a network all of whose ranges are of tensors within fused layers: there is nothing that INT8 could be."""
+    asked = options.get("layer_precision", {})
+    return {
+        "precision": options["precision"] - {"int8"},
+        "layer_precision": {layer: kind for layer, kind in asked.items() if kind != "int8"},
+    }
 
 
 def _types(

@@ -8,7 +8,7 @@ from typing import Any
 from onnx import ModelProto
 
 from camshaft.ir.graph import Graph
-from camshaft.quant.placement import plan_quantization
+from camshaft.quant.placement import impossible, plan_quantization
 from camshaft.tensorrt.building.fused import graphs_of, tensors_left
 from camshaft.tensorrt.errors import Reports
 from camshaft.tensorrt.network.lowered import Lowered
@@ -58,6 +58,8 @@ def _unranged(
     for graph in graphs[1::2]:
         known = {o for node in graph.nodes for o in node.origin}
         fixed = {n: p for n, p in asked.items() if p in _KNOWN and n in known}
+        for layer in impossible(graph, fixed):  # which the build tells of, or leaves
+            del fixed[layer]
         while True:
             more = _readers(graph, ranges, {**dict.fromkeys(found.keys() & known, "fp32"), **fixed})
             if not more.keys() - found.keys():

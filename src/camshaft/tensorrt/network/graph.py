@@ -188,7 +188,8 @@ class Graph(Reporting):
         if tensor._dtype is not None or producer is None:
             return tensor._dtype or tensor._declared
         asked = producer.output_types.get(producer.outputs.index(tensor))
-        if asked is not None:
+        is_end = tensor in self._outputs and not producer.cls._casts
+        if asked is not None and (asked in FLOATS or not is_end):
             return asked
         seen = self._seen(tensor)
         return FLOAT if seen is None else data_type(seen.elem_type)

@@ -46,7 +46,7 @@ def lower(graph: Graph) -> Lowered:
     return Lowered(
         model,
         {n: PRECISIONS[r.precision] for n, r in live.items() if r.precision in PRECISIONS},
-        {n: asked for n, r in live.items() if (asked := _output_type(r)) is not None},
+        {n: asked for n, r in live.items() if (asked := _output_type(graph, r)) is not None},
         ranges,
         tuple(t.name for t in graph._debug),
         graph._strongly_typed,
@@ -142,10 +142,14 @@ def _assert(graph: Graph, emission: Emission) -> dict[ITensor, str]:
     return found
 
 
-def _output_type(record: Record) -> str | None:
-    """The type asked for a layer's first output, where that is a matter of precision."""
+def _output_type(graph: Graph, record: Record) -> str | None:
+    """The type asked for a layer's first output, where that is a matter of precision.  An output of the network has the type that
+    was set for it."""
     kind = record.output_types.get(0)
-    return None if kind is None or record.cls._casts else PRECISIONS.get(kind)
+    if kind is None or record.cls._casts:
+        return None
+    ends = [t for t in record.outputs if t in graph._outputs and t._dtype not in (None, kind)]
+    return None if ends else PRECISIONS.get(kind)
 
 
 def _end(graph: Graph, emission: Emission, also: Iterable[ITensor]) -> dict[str, str]:

@@ -34,9 +34,9 @@ def by_name(self: IExecutionContext, numbers: Sequence[int]) -> dict[str, int]:
 def execute(
     self: IExecutionContext, batch_size: int = 1, bindings: Sequence[SupportsInt] = ()
 ) -> bool:
-    """As `execute_v2`.  batch_size: of implicit batches, which engines do not have; a warning says so of others than 1."""
-    _implicit(self, batch_size)
-    return self._run_numbers([*map(int, bindings)], 0)
+    """As `execute_v2`.  batch_size: of implicit batches, which engines do not have: 1, or that of the inputs' first axes; else
+    False, and nothing runs."""
+    return _is_explicit(self, batch_size) and self._run_numbers([*map(int, bindings)], 0)
 
 
 def execute_async(
@@ -46,17 +46,26 @@ def execute_async(
     stream_handle: SupportsInt = 0,
     input_consumed: Any = None,
 ) -> bool:
-    """As `execute_async_v2`.  batch_size: of implicit batches, which engines do not have; a warning says so of others than 1."""
-    _implicit(self, batch_size)
-    return self._run_numbers([*map(int, bindings)], int(stream_handle))
+    """As `execute_async_v2`.  batch_size: as of `execute`."""
+    handle = int(stream_handle)
+    return _is_explicit(self, batch_size) and self._run_numbers([*map(int, bindings)], handle)
 
 
-def _implicit(self: IExecutionContext, batch_size: int) -> None:
-    if whole(batch_size, "batch_size") != 1:
-        self._reports.warning(
-            f"batch_size={batch_size} has no effect: batches are explicit, the first axis of inputs; use execute_v2",
-            True,
+@reported(False)
+def _is_explicit(self: IExecutionContext, batch_size: int) -> bool:
+    """Whether a call does all that is asked.  BindingError, logged, for rows that it would leave out."""
+    if whole(batch_size, "batch_size") == 1:
+        return True
+    inputs = [name for name, end in self._engine._ends.items() if end.is_input]
+    shapes = {name: tuple(self.get_tensor_shape(name)) for name in inputs}
+    firsts = {name: shape[0] for name, shape in shapes.items() if shape}
+    other = next((n for n, first in firsts.items() if first != batch_size), None)
+    if other is not None:
+        raise BindingError(
+            f"batch_size={batch_size}, and input {other!r} has the shape {shapes[other]}: batches are explicit here, the first "
+            "axis of inputs; give the network that axis, and use execute_v2"
         )
+    return True
 
 
 def execute_async_v2(

@@ -13,7 +13,7 @@ from camshaft.frontends.onnx.model import opsets_of
 from camshaft.frontends.onnx.reachable import reachable_in, read_by
 from camshaft.tensorrt.enums.data import type_of
 from camshaft.tensorrt.network.definition import INetworkDefinition
-from camshaft.tensorrt.network.element_types import border_type, onnx_type
+from camshaft.tensorrt.network.element_types import FLOATS, border_type, data_type, onnx_type
 from camshaft.tensorrt.network.emission import Emission, Failed
 from camshaft.tensorrt.network.files.parsed import read_node
 from camshaft.tensorrt.network.layer import ILayer
@@ -107,6 +107,9 @@ class Filling:
         seen = self._network._seen(tensor)
         if seen is not None and seen.elem_type:
             self._remark(f"output {tensor.name!r}", seen.elem_type)
+            # The parser sets the types of floats, so that those of layers don't change them.
+            shown = data_type(seen.elem_type)
+            tensor._dtype = shown if shown in FLOATS else None
         self._network.mark_output(tensor)
 
     def _remark(self, end: str, number: int) -> None:

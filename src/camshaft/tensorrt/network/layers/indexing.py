@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from camshaft.errors import ModelError
+from camshaft.network import Network
 from camshaft.network.tensor import Tensor
 from camshaft.tensorrt.enums.data import DataType
 from camshaft.tensorrt.enums.layer_types import LayerType
@@ -161,17 +164,44 @@ class INMSLayer(ILayer):
     def _lower(cls, call: Call) -> Sequence[Tensor]:
         net, most = call.net, call.scalar(call.input(2))
         boxes, scores = call.input(0), net.transpose(call.input(1), (0, 2, 1))
-        if boxes.rank != 3:
+        by_class = boxes.rank == 4
+        if boxes.rank not in (3, 4):
             raise ModelError(
-                f"boxes have shape {boxes.shape}; boxes by class are not computed here"
+                f"boxes have shape {boxes.shape}, must be [batch, n, 4] or [batch, n, classes, 4]"
             )
+        count_of = net.op("Shape", scores, start=1, end=2)
+        if by_class:
+            boxes, scores = _each_class(net, boxes, scores)
         limits = [call.given(3), call.given(4)]
         one = [None if t is None else net.reshape(t, [1]) for t in limits]
         centers = int(call["bounding_box_format"] != _CORNERS)
         made = net.op("NonMaxSuppression", boxes, scores, net.reshape(most, [1]), *one, name=call.name, center_point_box=centers)  # fmt: skip
+        if by_class:
+            made = _with_classes(net, made, count_of)
         count = net.op("Squeeze", net.op("Shape", made, start=0, end=1))
         kind = call["indices_type"]
         return [call.cast(made, kind), call.cast(count, kind)]
+
+
+def _each_class(net: Network, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+    """Boxes [N, B, C or 1, 4] and scores [N, C, B] as those of N * C images of one class."""
+    count, tail = net.op("Shape", scores, start=2, end=3), net.constant(np.array([4]))
+    wanted = net.op("Concat", net.op("Shape", scores), tail, axis=0)
+    each = net.op("Expand", net.transpose(boxes, (0, 2, 1, 3)), wanted)
+    rest = net.constant(np.array([-1]))
+    flat = net.op("Reshape", each, net.op("Concat", rest, count, tail, axis=0))
+    one = net.constant(np.array([1]))
+    return flat, net.op("Reshape", scores, net.op("Concat", rest, one, count, axis=0))
+
+
+def _with_classes(net: Network, found: Tensor, classes: Tensor) -> Tensor:
+    """Rows (image * classes + class, 0, box) as (image, class, box)."""
+    first, box = (
+        net.op("Gather", found, net.constant(np.array([column])), axis=1) for column in (0, 2)
+    )
+    image, kind = net.op("Div", first, classes), net.op("Mod", first, classes)
+    made: Tensor = net.op("Concat", image, kind, box, axis=1)
+    return made
 
 
 @reported(None)
@@ -182,7 +212,7 @@ def add_nms(
     max_output_boxes_per_class: ITensor,
     indices_type: DataType = INT32,
 ) -> INMSLayer:
-    """[count, 3], (batch, class, box), and count.  boxes: [batch, n, 4].  scores: [batch, n, classes]."""
+    """[count, 3], (batch, class, box), and count.  boxes: [batch, n, 4], or [batch, n, classes, 4].  scores: [batch, n, classes]."""
     params: dict[str, Any] = {"bounding_box_format": _CORNERS, "topk_box_limit": 5000}
     given = [boxes, scores, max_output_boxes_per_class]
     kind = _type(indices_type, "indices_type")

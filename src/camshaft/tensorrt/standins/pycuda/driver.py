@@ -29,6 +29,7 @@ from camshaft.tensorrt.standins.pycuda.devices import (
     init,
 )
 from camshaft.tensorrt.standins.pycuda.errors import (
+    CompileError,
     Error,
     LaunchError,
     LogicError,
@@ -46,6 +47,10 @@ from camshaft.tensorrt.standins.pycuda.flags import (
 from camshaft.tensorrt.standins.pycuda.host_memory import (
     aligned_empty,
     aligned_zeros,
+    managed_empty,
+    managed_empty_like,
+    managed_zeros,
+    managed_zeros_like,
     pagelocked_empty,
     pagelocked_empty_like,
     pagelocked_zeros,
@@ -58,6 +63,7 @@ from camshaft.tensorrt.standins.pycuda.streams import (
 )
 
 __all__ = [
+    "CompileError",
     "Context",
     "Device",
     "DeviceAllocation",
@@ -80,6 +86,10 @@ __all__ = [
     "get_version",
     "host_alloc_flags",
     "init",
+    "managed_empty",
+    "managed_empty_like",
+    "managed_zeros",
+    "managed_zeros_like",
     "mem_alloc",
     "mem_alloc_like",
     "mem_attach_flags",

@@ -25,6 +25,10 @@ class LaunchError(Error):
     """A kernel failed."""
 
 
+class CompileError(Error):
+    """A kernel's source cannot be compiled."""
+
+
 class RuntimeError(Error):
     """Something else failed."""
 

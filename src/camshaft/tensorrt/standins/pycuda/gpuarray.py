@@ -1,4 +1,4 @@
-"""`pycuda.gpuarray`: arrays of device memory that are moved, not computed with."""
+"""`pycuda.gpuarray`: arrays of device memory; arithmetic is NumPy's."""
 
 from __future__ import annotations
 
@@ -111,6 +111,36 @@ class GPUArray:
 
     def __repr__(self) -> str:
         return repr(self.get())
+
+    def _computed(self, ufunc: Any, *operands: Any) -> GPUArray:
+        return to_gpu(ufunc(*(o.get() if isinstance(o, GPUArray) else o for o in operands)))
+
+    def __add__(self, other: Any) -> GPUArray:
+        return self._computed(np.add, self, other)
+
+    def __radd__(self, other: Any) -> GPUArray:
+        return self._computed(np.add, other, self)
+
+    def __sub__(self, other: Any) -> GPUArray:
+        return self._computed(np.subtract, self, other)
+
+    def __rsub__(self, other: Any) -> GPUArray:
+        return self._computed(np.subtract, other, self)
+
+    def __mul__(self, other: Any) -> GPUArray:
+        return self._computed(np.multiply, self, other)
+
+    def __rmul__(self, other: Any) -> GPUArray:
+        return self._computed(np.multiply, other, self)
+
+    def __truediv__(self, other: Any) -> GPUArray:
+        return self._computed(np.divide, self, other)
+
+    def __rtruediv__(self, other: Any) -> GPUArray:
+        return self._computed(np.divide, other, self)
+
+    def __neg__(self) -> GPUArray:
+        return self._computed(np.negative, self)
 
 
 def empty(shape: Shape, dtype: DTypeLike, allocator: Any = driver.mem_alloc) -> GPUArray:

@@ -42,6 +42,10 @@ def pagelocked_empty_like(array: np.ndarray, mem_flags: int = 0) -> np.ndarray:
 pagelocked_zeros_like = pagelocked_empty_like
 
 
+managed_empty, managed_empty_like = pagelocked_empty, pagelocked_empty_like
+managed_zeros, managed_zeros_like = pagelocked_zeros, pagelocked_zeros_like
+
+
 def aligned_empty(
     shape: Shape, dtype: DTypeLike, order: str = "C", alignment: int = 4096
 ) -> np.ndarray:
