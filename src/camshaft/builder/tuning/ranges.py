@@ -121,8 +121,8 @@ def _uneven(typical: Sizes, some: Sequence[Symbol], constraints: Sequence[Constr
     sizes = dict(typical)
     for s in some:
         high = s.typical + _NEAR if s.high is None else min(s.typical + _NEAR, s.high)
-        near = range(max(s.low, 1, s.typical - _NEAR), high + 1)
-        for n in sorted({*near} - {1 if s.typical == 1 else 0}, key=partial(_evenness, s.typical)):
+        least = max(s.low, 2 if s.typical == 1 else 1, s.typical - _NEAR)
+        for n in sorted(range(least, high + 1), key=partial(_evenness, s.typical)):
             if broken(constraints, {**sizes, s.name: n}) is None:
                 sizes[s.name] = n
                 break
