@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 
 import camshaft
 from camshaft.compare.comparison import compare
@@ -184,17 +184,20 @@ def test_ranges_under_the_names_of_the_models_tensors(tmp_path: Path, as_cache: 
         helper.make_node("Relu", ["first"], ["hidden"]),
         helper.make_node("MatMul", ["hidden", "w2"], ["y"]),
     ]
-    weights = [weight("w1", 16, 16), weight("w2", 16, 16)]
+    drawn = images(2, 16, 16, scale=0.25, seed=3)
+    weights = [
+        numpy_helper.from_array(w, name) for w, name in zip(drawn, ("w1", "w2"), strict=True)
+    ]
     shapes = {"x": (2, 5, 16)}, {"y": (2, 5, 16)}
     model = save(tmp_path / "rows.onnx", nodes, *shapes, weights)
-    ranges = {"x": 4.0, "hidden": 3.5}
+    x = images(2, 5, 16)
+    ranges = {"x": float(np.abs(x).max()), "hidden": float(np.abs(x @ drawn[0]).max())}
     options: dict[str, Any] = {"dynamic_ranges": ranges}
     if as_cache:
         options = {"calibration_cache": tmp_path / "rows.cache"}
         write_cache(options["calibration_cache"], ranges, "entropy2")
     engine = camshaft.build(model, precision={"int8"}, optimization_level=1, **options)
     assert [note.precision for note in engine.manifest.notes].count("u8") == 2
-    x = images(2, 5, 16)
     want = camshaft.build(model, optimization_level=1)({"x": x})["y"]
     assert np.abs(engine({"x": x})["y"] - want).max() < 0.05 * np.abs(want).max()
     with pytest.raises(CalibrationError, match="'nothing', which is no tensor"):

@@ -75,13 +75,15 @@ def test_a_type_that_is_set_of_an_output_wins(first: bool) -> None:
     )
 
 
-@pytest.mark.parametrize("flag", [None, trt.BuilderFlag.PREFER_PRECISION_CONSTRAINTS])
-def test_int8_of_layers_without_such_a_form_is_a_hint(flag: Any) -> None:
-    """As in the loop that sets it of all layers."""
+@pytest.mark.parametrize(
+    "flag", [None, "PREFER_PRECISION_CONSTRAINTS", "OBEY_PRECISION_CONSTRAINTS"]
+)
+def test_int8_may_be_asked_of_all_layers(flag: str | None) -> None:
+    """A pool has no INT8 form of its own, and reads bytes behind a convolution that gives such."""
     shop = parsed()
     shop.config.set_flag(trt.BuilderFlag.INT8)
     if flag is not None:
-        shop.config.set_flag(flag)
+        shop.config.set_flag(getattr(trt.BuilderFlag, flag))
     all_ranges(shop)
     for each in shop.network:
         if each.type != trt.LayerType.CONSTANT:

@@ -140,6 +140,13 @@ def impossible(graph: Graph, wanted: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def formless(graph: Graph, wanted: Mapping[str, str]) -> dict[str, str]:
+    """Of the `impossible` layers those whose operators have no INT8 form of their own, as pools and softmax; such a pool
+    reads bytes where products beside it do."""
+    with_form = {layer for n in graph.nodes if _has_weights(n) for layer in n.origin}
+    return {n: why for n, why in impossible(graph, wanted).items() if n not in with_form}
+
+
 def asked_of(node: Node, wanted: Mapping[str, str]) -> str:
     """What the layers that a node was made of must be, "" where nothing is said; ConfigError where they contradict."""
     asked = {wanted[o] for o in node.origin if o in wanted}

@@ -11,6 +11,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, ValueInfoProto, helper
 
 from camshaft.builder.halves import unable as unable_halves
 from camshaft.errors import ConfigError
+from camshaft.quant.placement import formless
 from camshaft.tensorrt.building import config as settings
 from camshaft.tensorrt.building.calibrators import BatchType
 from camshaft.tensorrt.building.config import IBuilderConfig
@@ -316,8 +317,9 @@ def _layer_types(
     if orders:
         for graph in graphs[1::2]:
             here = {n: k for n, k in precisions.items() if n in layers_left([graph, graph])}
-            for layer, why in unable_halves(graph, here).items():
-                reports.info(f"layer {layer!r} is more exact than {precisions.pop(layer)}: {why}")
+            for layer, why in {**unable_halves(graph, here), **formless(graph, here)}.items():
+                asked = precisions.pop(layer)
+                reports.info(f"layer {layer!r} is {asked} only as layers beside it are: {why}")
     constraints = "obey" if orders else "prefer" if config._has(_PREFER) else "fastest"
     return {
         "layer_precision": precisions,
