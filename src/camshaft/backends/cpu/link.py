@@ -9,7 +9,7 @@ import ctypes
 import itertools
 import threading
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 
 from llvmlite import binding
 
@@ -21,6 +21,8 @@ _PHASE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64,
 _SHORT = ctypes.PYFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
 _LOCK = threading.Lock()
 _NUMBER = itertools.count()
+_KEPT = 512
+"""Object files that stay linked when nothing uses them; an engine has some dozens, of 2 to 50 KB."""
 
 
 class Library:
@@ -51,10 +53,18 @@ def link(code: bytes, symbols: Sequence[str], imports: Sequence[str] = ()) -> Li
 
     Code resolves nothing outside itself, so what loads on one machine loads on another, but for `imports`:
     functions of users, by the references of `ir.plugins.registry`.  ModelError names one that this process lacks.
+    The last ones stay linked: LLVM gives some kilobytes of each never back, and engines are often loaded again.
     """
+    given = tuple((symbol_of(reference), resolved(reference)) for reference in imports)
+    return _linked(bytes(code), tuple(symbols), given)
+
+
+@lru_cache(_KEPT)
+def _linked(code: bytes, symbols: tuple[str, ...], imports: tuple[tuple[str, int], ...]) -> Library:
+    """imports: symbols of functions, and their addresses."""
     builder = binding.JITLibraryBuilder().add_object_img(code)
-    for reference in imports:
-        builder.import_symbol(symbol_of(reference), resolved(reference))
+    for imported, address in imports:
+        builder.import_symbol(imported, address)
     for symbol in symbols:
         builder.export_symbol(symbol)
     with _LOCK:
