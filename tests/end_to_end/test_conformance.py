@@ -37,6 +37,10 @@ SAMPLE = (
 """Beginnings of the names of the node cases that every run of the tests looks at."""
 
 
+BY_ORDER_OF_SUMS = {"test_squeezenet"}
+"""Excused cases that pass where a processor's kernels happen to add in the reference's order."""
+
+
 @pytest.fixture(scope="module")
 def excused() -> dict[str, str]:
     return conformance.excused()
@@ -48,7 +52,8 @@ def test_the_whole_suite(excused: dict[str, str]) -> None:
     inference = [o for o in outcomes if not o.trains]
     failing = {o.case: o.fault for o in outcomes if not o.passes}
     assert {case: fault for case, fault in failing.items() if case not in excused} == {}
-    assert sorted(set(excused) - set(failing)) == [], "listed, and they pass"
+    passing = set(excused) - set(failing) - BY_ORDER_OF_SUMS
+    assert sorted(passing) == [], "listed, and they pass"
     assert sum(o.passes for o in inference) >= LEAST * len(inference)
 
 
