@@ -46,7 +46,8 @@ ALGORITHMS = {
 _VERSION = 8601
 _HEADER = re.compile(r"TRT-\d+-(" + "|".join(sorted(set(ALGORITHMS.values()))) + ")")
 _HEX = re.compile(r"[0-9a-fA-F]{1,8}")
-_LOW, _HIGH = " [low]", " [high]"
+LOW, HIGH = " [low]", " [high]"
+"""What lines of bounds have behind a tensor's name."""
 _LARGEST = 3.4028234663852886e38  # of float32, which scales are made of
 
 
@@ -106,7 +107,7 @@ def _entry(line: str, where: str, last: bool) -> tuple[str, float] | None:
         # Leading zeros may be missing, but a line that also lacks its end was cut short.
         raise CalibrationError(f"{where}: {_shown(line)} ends inside the number{_cut(last)}")
     (value,) = struct.unpack(">f", bytes.fromhex(digits.zfill(8)))
-    bound = name.endswith((_LOW, _HIGH))
+    bound = name.endswith((LOW, HIGH))
     if not math.isfinite(value) or (not bound and math.copysign(1.0, value) < 0):
         raise CalibrationError(
             f"{where}: {name!r} has scale {value}, must be finite and not negative"
@@ -117,9 +118,9 @@ def _entry(line: str, where: str, last: bool) -> tuple[str, float] | None:
 def _ranges(entries: Mapping[str, float], path: object) -> dict[str, Range]:
     ranges: dict[str, Range] = {}
     for name, value in entries.items():
-        if name.endswith((_LOW, _HIGH)):
-            base = name.removesuffix(_LOW).removesuffix(_HIGH)
-            missing = {base, base + _LOW, base + _HIGH} - set(entries)
+        if name.endswith((LOW, HIGH)):
+            base = name.removesuffix(LOW).removesuffix(HIGH)
+            missing = {base, base + LOW, base + HIGH} - set(entries)
             if missing:
                 raise CalibrationError(
                     f"calibration cache {path}: {name!r} is there without {sorted(missing)}; "
@@ -127,8 +128,8 @@ def _ranges(entries: Mapping[str, float], path: object) -> dict[str, Range]:
                 )
             continue
         ranges[name] = value * 127.0
-        if name + _LOW in entries and name + _HIGH in entries:
-            low, high = entries[name + _LOW], entries[name + _HIGH]
+        if name + LOW in entries and name + HIGH in entries:
+            low, high = entries[name + LOW], entries[name + HIGH]
             if low > high:
                 raise CalibrationError(f"calibration cache {path}: {name!r} has low > high")
             ranges[name] = (low, high)
@@ -160,13 +161,13 @@ def write_cache(
         raise CalibrationError(f"calibrator {calibrator!r} is unknown; there is {list(ALGORITHMS)}")
     lines = [f"TRT-{_VERSION}-{ALGORITHMS[calibrator]}"]
     for name, value in ranges.items():
-        if not name or "\n" in name or name.endswith((_LOW, _HIGH)):
+        if not name or "\n" in name or name.endswith((LOW, HIGH)):
             raise CalibrationError(f"a calibration cache cannot hold a tensor named {name!r}")
         amax = amax_of(name, value)
         scale = max(amax / 127.0, SMALLEST_SCALE) if amax else 0.0
         lines.append(f"{name}: {_hex(scale)}")
         if isinstance(value, tuple):
-            lines += [f"{name}{_LOW}: {_hex(value[0])}", f"{name}{_HIGH}: {_hex(value[1])}"]
+            lines += [f"{name}{LOW}: {_hex(value[0])}", f"{name}{HIGH}: {_hex(value[1])}"]
     try:
         write_atomically(path, ("\n".join(lines) + "\n").encode(), durable=True)
     except OSError as error:

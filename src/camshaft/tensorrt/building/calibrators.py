@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from camshaft.errors import CalibrationError, CamshaftError
-from camshaft.quant.calibration.cache import read_cache
+from camshaft.quant.calibration.cache import HIGH, LOW, read_cache
 from camshaft.quant.calibration.calibrators import Calibrator
 from camshaft.tensorrt.enums.builder import CalibrationAlgoType
 from camshaft.tensorrt.errors import Reports
@@ -121,10 +121,6 @@ class BatchType(NamedTuple):
     dtype: np.dtype[Any]
 
 
-_LOW, _HIGH = " [low]", " [high]"
-"""What lines of bounds have behind a tensor's name."""
-
-
 def completed(cache: bytes, left: Mapping[str, str]) -> bytes:
     """A cache with ranges of tensors that it knows by other names: TensorRT's are of the network's.
 
@@ -139,7 +135,7 @@ def completed(cache: bytes, left: Mapping[str, str]) -> bytes:
         f"{name}{bound}:{known[of + bound]}"
         for name, of in left.items()
         if name not in known
-        for bound in ("", _LOW, _HIGH)
+        for bound in ("", LOW, HIGH)
         if of + bound in known
     ]
     return (
@@ -155,7 +151,7 @@ def as_networks(cache: bytes, left: Mapping[str, str]) -> bytes:
     known = {line.rpartition(":")[0] for line in lines}
     for i, line in enumerate(lines):
         name, colon, digits = line.rpartition(":")
-        tensor = name.removesuffix(_LOW).removesuffix(_HIGH)
+        tensor = name.removesuffix(LOW).removesuffix(HIGH)
         of = left.get(tensor, tensor)
         if of != tensor and of not in known:
             lines[i] = f"{of}{name.removeprefix(tensor)}{colon}{digits}"

@@ -169,15 +169,15 @@ class INMSLayer(ILayer):
             raise ModelError(
                 f"boxes have shape {boxes.shape}, must be [batch, n, 4] or [batch, n, classes, 4]"
             )
-        count_of = net.op("Shape", scores, start=1, end=2)
         if by_class:
+            classes = net.op("Shape", scores, start=1, end=2)
             boxes, scores = _each_class(net, boxes, scores)
         limits = [call.given(3), call.given(4)]
         one = [None if t is None else net.reshape(t, [1]) for t in limits]
         centers = int(call["bounding_box_format"] != _CORNERS)
         made = net.op("NonMaxSuppression", boxes, scores, net.reshape(most, [1]), *one, name=call.name, center_point_box=centers)  # fmt: skip
         if by_class:
-            made = _with_classes(net, made, count_of)
+            made = _with_classes(net, made, classes)
         count = net.op("Squeeze", net.op("Shape", made, start=0, end=1))
         kind = call["indices_type"]
         return [call.cast(made, kind), call.cast(count, kind)]
