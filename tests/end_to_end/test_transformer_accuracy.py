@@ -14,6 +14,8 @@ from benchmarks.transformers.subjects import ENDS, PADDING, Subject, file_ends, 
 
 MISSED = {
     ("MiniLM, SimLex-999", "int8"),
+    # One file of 94 scores 0.50001 where 0.5 is the tool's threshold: met or missed by the order of sums.
+    ("magika", "int8"),
     ("PP-OCR, ppocr4_rec", "bf16"),
     ("PP-OCR, ppocr4_rec", "int8"),
     ("PP-OCR, ppocr6_rec", "bf16"),
